@@ -1,1 +1,43 @@
-//! shared
+//! Wire types, formats and trust rules of the vault, in reading order; no code lives here.
+//!
+//! Everything in this crate is pure: no I/O, no async, no clock, no environment. The one
+//! source of non-determinism is the operating system's randomness, where keys and nonces are
+//! made. The normative text is the book's chapter *Trust*; code cites its headings.
+
+/// The `E_…` codes, sorted by whose fault they are.
+pub mod error;
+/// Sizes past which a reader stops.
+pub mod limits;
+
+/// Access prefixes.
+pub mod grant;
+/// SHA-256 values.
+pub mod hash;
+/// Names of machines, admins and actors.
+pub mod name;
+/// Secret paths and mounts.
+pub mod path;
+/// Points in time, as signed records carry them.
+pub mod time;
+
+/// Encryption and signing keys.
+pub mod keys;
+/// Zeroized bytes.
+pub mod plaintext;
+/// Pre-authentication encoding, signing, verifying, strict parsing.
+pub mod signed;
+
+/// Sealing and opening one version of a secret.
+pub mod blob;
+/// The signed log: genesis, entries, state, and the one `apply`.
+pub mod log;
+
+/// Audit records and their hash chain.
+pub mod audit;
+/// Signed reports of machines.
+pub mod report;
+/// Setup, machine and pin lines.
+pub mod token;
+
+/// Request and response bodies.
+pub mod wire;

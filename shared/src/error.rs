@@ -1,0 +1,132 @@
+//! The `E_…` codes: what each means in one sentence, and what to do about it.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $sentence:literal, $hint:literal;)*) => {
+        /// One reason for which a record, a blob or a peer is refused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $(#[doc = $sentence] $name,)* }
+
+        impl Code {
+            /// Every code, in the order of this file.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Returns the code as shown and sent, e.g. `E_BADSIG`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Returns what the code means, as one sentence without a full stop.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+
+            /// Returns the way out, as one sentence without a full stop.
+            #[must_use]
+            pub const fn hint(self) -> &'static str {
+                match self { $(Self::$name => $hint,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    // The writer's fault: an entry or a report that no rule allows.
+    Limits = "E_LIMITS", "a size or count is over its limit", "split the change into smaller ones";
+    UnknownActor = "E_UNKNOWN_ACTOR", "the signer is not an active actor of this vault", "add the machine or admin first, or join again after a removal";
+    BadSig = "E_BADSIG", "the signature does not verify", "check that the key belongs to this vault and that nothing between the hosts rewrites bytes";
+    Parse = "E_PARSE", "the record is not in its one canonical form", "write records only with this program's own version";
+    Actor = "E_ACTOR", "the signed actor differs from the envelope's", "somebody relabelled a record: look at the audit log";
+    Seq = "E_SEQ", "the entry's number does not follow the last one", "sync and write again";
+    Prev = "E_PREV", "the entry was built on another head", "sync and write again";
+    Denied = "E_DENIED", "the actor has no right to this", "ask an admin for `vault access set`";
+    Name = "E_NAME", "the name breaks the grammar", "use a to z, 0 to 9 and `-`, starting with a letter, 32 characters at most";
+    Path = "E_PATH", "the path breaks the grammar", "use mount/name, 2 to 8 segments, none empty";
+    Key = "E_KEY", "the key is malformed, weak, or was used before", "make a fresh key";
+    Version = "E_VERSION", "the version is not the one that is due", "sync and write again";
+    Readers = "E_READERS", "the blob was made for other readers than today's", "sync and write again";
+    Commit = "E_COMMIT", "a re-encryption changed the content commitment", "re-encrypt the very content of that version";
+    BlobReuse = "E_BLOB_REUSE", "the blob was used before", "encrypt anew: every version has its own blob";
+    Exists = "E_EXISTS", "the name is taken", "choose another name, or remove the old one first";
+    Missing = "E_MISSING", "the named thing does not exist", "check the spelling with `vault kv list` or `vault machine list`";
+
+    // The blob's fault: what a reader refuses to open.
+    BlobAbsent = "E_BLOB_ABSENT", "the server does not hold the blob", "run `vault heal` on a machine that has it cached";
+    BlobSize = "E_BLOB_SIZE", "the blob's size differs from the log's", "the last good content stays; look at the server's disk";
+    BlobHash = "E_BLOB_HASH", "the blob's hash differs from the log's", "the last good content stays; look at the server's disk";
+    BlobStanzas = "E_BLOB_STANZAS", "the blob is encrypted to another number of recipients than the log says", "the last good content stays; ask who wrote this version";
+    BlobOpen = "E_BLOB_OPEN", "the blob does not open with this machine's key", "the last good content stays; ask an admin to re-encrypt with `vault access set`";
+    BlobContext = "E_BLOB_CONTEXT", "the blob was made for another vault, path or version", "the last good content stays; ask who wrote this version";
+    BlobCommit = "E_BLOB_COMMIT", "the content does not match the commitment in the log", "the last good content stays; ask who wrote this version";
+    BlobPadding = "E_BLOB_PADDING", "the blob's padding is malformed", "the last good content stays; ask who wrote this version";
+
+    // The server's fault: found by comparing signed heads.
+    ServerPin = "E_SERVER_PIN", "the server's key is not the pinned one", "check the address; after a planned change of the server key join again";
+    ServerBehind = "E_SERVER_BEHIND", "the server has lost entries this machine has seen", "run `vault heal` to push them back";
+    Fork = "E_FORK", "two machines were shown different histories", "stop the server, compare `vault status` on every machine, restore the true one";
+    Frozen = "E_FROZEN", "the server withholds entries that a peer has seen", "check the server; the files stay as they are";
+    Stale = "E_STALE", "no peer has reported for a day", "check that the other machines and the server are up";
+    AuditRewritten = "E_AUDIT_REWRITTEN", "the audit log no longer contains a head it had shown", "treat the server as taken over: `vault audit verify` names the first bad record";
+    JoinSubstituted = "E_JOIN_SUBSTITUTED", "the log does not contain what the join line promised", "ask the admin for a fresh line over another channel";
+
+    // The line's fault: what was pasted.
+    Token = "E_TOKEN", "the line is malformed or was cut", "copy the whole line again";
+    Claim = "E_CLAIM", "the claim code is wrong or was used", "run `vault-server init` again on an empty data directory";
+}
+
+impl Code {
+    /// Returns the code with the given text form, if there is one.
+    #[must_use]
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == text)
+    }
+
+    /// Makes an error of this code; `detail` names the object, in lower case, without a full stop.
+    #[must_use]
+    pub fn because(self, detail: impl Into<String>) -> Error {
+        Error { code: self, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A refusal: its code and the object it is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// Which rule was broken.
+    pub code: Code,
+    /// What broke it, without any secret.
+    pub detail: String,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_distinct_texts_that_read_back() {
+        for code in Code::ALL {
+            assert_eq!(Code::from_text(code.as_str()), Some(*code));
+            assert!(code.as_str().starts_with("E_"));
+            assert!(!code.sentence().ends_with('.') && !code.hint().ends_with('.'));
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Access prefixes: what one covers. Who holds which lives in the log's state.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Code, Error, Result};
+use crate::limits;
+use crate::name::text_serde;
+use crate::path::{SecretPath, check_segments};
+
+/// One prefix: `*`, an exact path, or a path with `/` at its end (the subtree below it).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Grant(Box<str>);
+
+impl Grant {
+    /// Tells whether the prefix covers `path`.
+    #[must_use]
+    pub fn covers(&self, path: &SecretPath) -> bool {
+        self.covers_text(path.as_str())
+    }
+
+    fn covers_text(&self, path: &str) -> bool {
+        &*self.0 == "*"
+            || if self.0.ends_with('/') { path.starts_with(&*self.0) } else { path == &*self.0 }
+    }
+
+    /// Returns the prefix as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Grant {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.strip_suffix('/') {
+            None if text == "*" => {}
+            Some(subtree) => check_segments(subtree, 1)?,
+            None => check_segments(text, 2)?,
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+text_serde!(Grant);
+
+/// A list of prefixes, 64 at most; the empty list covers nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Grants(Vec<Grant>);
+
+impl Grants {
+    /// Makes a list.
+    ///
+    /// # Errors
+    /// `E_LIMITS` past 64 prefixes.
+    pub fn new(grants: Vec<Grant>) -> Result<Self> {
+        let grants = Self(grants);
+        grants.check()?;
+        Ok(grants)
+    }
+
+    /// Parses each of `texts`.
+    ///
+    /// # Errors
+    /// `E_PATH` for a malformed prefix, `E_LIMITS` past 64.
+    pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
+        Self::new(texts.iter().map(|text| text.as_ref().parse()).collect::<Result<_>>()?)
+    }
+
+    /// Checks the list's length, which parsing from JSON does not.
+    ///
+    /// # Errors
+    /// `E_LIMITS` past 64 prefixes.
+    pub fn check(&self) -> Result<()> {
+        if self.0.len() > limits::GRANTS {
+            return Err(
+                Code::Limits.because(format!("{} prefixes in one access list", self.0.len()))
+            );
+        }
+        Ok(())
+    }
+
+    /// Tells whether a prefix of the list covers `path`.
+    #[must_use]
+    pub fn cover(&self, path: &SecretPath) -> bool {
+        self.0.iter().any(|grant| grant.covers(path))
+    }
+
+    /// Tells whether a prefix of the list covers everything below `mount`.
+    #[must_use]
+    pub fn cover_mount(&self, mount: &str) -> bool {
+        self.0.iter().any(|grant| &*grant.0 == "*" || grant.0.strip_suffix('/') == Some(mount))
+    }
+
+    /// Returns the prefixes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Grant] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Grants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.pad("-");
+        }
+        f.pad(&self.0.iter().map(Grant::as_str).collect::<Vec<_>>().join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_covers_its_subtree_and_no_sibling() {
+        for (grant, path, covered) in [
+            ("*", "secret/a", true),
+            ("secret/", "secret/a/b", true),
+            ("secret/vps/", "secret/vps/x", true),
+            ("secret/vps/", "secret/vps", false),
+            ("secret/vps/", "secret/vps-evil/x", false),
+            ("secret/vps", "secret/vps", true),
+            ("secret/vps", "secret/vps/x", false),
+            ("sys/audit", "sys/audit", true),
+        ] {
+            let grants = Grants::parse(&[grant]).unwrap();
+            assert_eq!(grants.cover(&path.parse().unwrap()), covered, "{grant} {path}");
+        }
+    }
+
+    #[test]
+    fn a_mount_is_covered_only_whole() {
+        for (grant, covered) in
+            [("*", true), ("secret/", true), ("secret/a/", false), ("secret2/", false)]
+        {
+            assert_eq!(Grants::parse(&[grant]).unwrap().cover_mount("secret"), covered, "{grant}");
+        }
+    }
+
+    #[test]
+    fn malformed_prefixes_and_long_lists_are_refused() {
+        for bad in ["", "/", "**", "secret", "secret//", "secret/*/", "*/"] {
+            let fault = Grants::parse(&[bad]);
+            if bad == "secret/*/" || bad == "*/" {
+                assert!(fault.is_ok(), "a star is an ordinary character inside a path");
+            } else {
+                assert_eq!(fault.unwrap_err().code, Code::Path, "{bad}");
+            }
+        }
+        assert_eq!(Grants::parse(&["*"; 65]).unwrap_err().code, Code::Limits);
+    }
+}

@@ -1,0 +1,36 @@
+//! Sizes past which a reader stops (design/trust, *Text forms and limits*). Only constants live here.
+
+/// Largest signed body in bytes.
+pub const BODY: usize = 1 << 20;
+/// Most operations in one entry.
+pub const OPS: usize = 1000;
+/// Largest blob (age file) in bytes.
+pub const BLOB: usize = 1 << 20;
+/// Largest secret content in bytes: leaves room for padding and a thousand recipients.
+pub const CONTENT: usize = 768 << 10;
+/// Soft end of one page of the log in bytes.
+pub const LOG_PAGE: usize = 8 << 20;
+/// Largest setup, machine or pin line in bytes.
+pub const TOKEN: usize = 1 << 10;
+/// Largest signed report in bytes.
+pub const REPORT: usize = 256 << 10;
+/// Longest secret path in bytes.
+pub const PATH: usize = 512;
+/// Longest path segment in bytes.
+pub const SEGMENT: usize = 128;
+/// Most segments of a path, mount included.
+pub const SEGMENTS: usize = 8;
+/// Most prefixes in one access list.
+pub const GRANTS: usize = 64;
+/// Most custom metadata keys of a secret.
+pub const CUSTOM_KEYS: usize = 64;
+/// Longest custom metadata key in bytes.
+pub const CUSTOM_KEY: usize = 128;
+/// Longest custom metadata value in bytes.
+pub const CUSTOM_VALUE: usize = 512;
+/// Longest free-text reason in bytes.
+pub const REASON: usize = 512;
+/// Versions kept where neither mount nor secret says otherwise.
+pub const DEFAULT_MAX_VERSIONS: u64 = 10;
+/// Bytes of unreferenced blobs a machine may park on the server.
+pub const PARKED_BLOBS: usize = 32 << 20;

@@ -1,0 +1,143 @@
+//! `apply`: the same pure function on server and clients. No clock, network or disk; `time` never
+//! decides acceptance; on an error the state is as before (design/trust, *apply*).
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::error::{Code, Error, Result};
+use crate::hash::Hash;
+use crate::limits;
+use crate::name::Actor;
+use crate::signed::{Envelope, Purpose};
+use crate::time::Time;
+
+use super::entry::{Entry, Op};
+use super::genesis::Genesis;
+use super::ops::Change;
+use super::state::{MountConfig, State};
+use super::undo::{Step, Undo};
+
+/// What an accepted entry was and did.
+#[derive(Debug)]
+pub struct Applied {
+    /// The entry.
+    pub entry: Entry,
+    /// Blobs that no version refers to any more.
+    pub dropped: Vec<Hash>,
+    /// Takes the entry back with [`State::revert`].
+    pub undo: Undo,
+}
+
+/// Makes the state of a new vault from its genesis.
+///
+/// # Errors
+/// `E_ACTOR` unless signed by `root`, `E_BADSIG`, `E_PARSE`, `E_LIMITS`, `E_KEY`.
+pub fn start(envelope: &Envelope) -> Result<State> {
+    check_size(envelope)?;
+    if envelope.by != Actor::Root {
+        return Err(Code::Actor.because(format!("genesis by `{}`", envelope.by)));
+    }
+    // The genesis brings its own key: whoever pins the vault id has pinned this very body.
+    let genesis: Genesis = envelope.parse()?;
+    envelope.verify(&genesis.root, Purpose::Genesis)?;
+    genesis.check()?;
+    let vault = envelope.hash(Purpose::Genesis);
+    let mut used_keys = HashSet::from([*genesis.root.as_bytes(), *genesis.recovery.as_bytes()]);
+    used_keys.extend(genesis.admins.values().map(|key| *key.as_bytes()));
+    used_keys.extend(genesis.server.iter().map(|key| *key.as_bytes()));
+    Ok(State {
+        vault,
+        name: genesis.name,
+        created: genesis.time,
+        seq: 0,
+        head: vault,
+        root: genesis.root,
+        recovery: genesis.recovery,
+        recovery_number: 1,
+        admins: genesis.admins,
+        server: genesis.server,
+        mounts: genesis.mounts.into_iter().map(|mount| (mount, MountConfig::default())).collect(),
+        machines: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        forgotten: BTreeMap::new(),
+        used_keys,
+        used_blobs: HashSet::new(),
+    })
+}
+
+/// Applies one entry, or refuses it and leaves the state as it was.
+///
+/// # Errors
+/// The first rule broken, in this order: `E_LIMITS`, `E_UNKNOWN_ACTOR`, `E_BADSIG`, `E_PARSE`,
+/// `E_ACTOR`, `E_SEQ`, `E_PREV`, then per operation `E_DENIED` and the table's checks.
+pub fn apply(state: &mut State, envelope: &Envelope) -> Result<Applied> {
+    check_size(envelope)?;
+    let purpose = Purpose::Entry(state.vault);
+    let key = state
+        .key(&envelope.by)
+        .ok_or_else(|| Code::UnknownActor.because(format!("actor `{}`", envelope.by)))?;
+    envelope.verify(key, purpose)?;
+    let entry: Entry = envelope.parse()?;
+    if entry.by != envelope.by {
+        return Err(
+            Code::Actor.because(format!("envelope of `{}` holds `{}`", envelope.by, entry.by))
+        );
+    }
+    if entry.seq != state.seq + 1 {
+        return Err(Code::Seq.because(format!("entry {} after {}", entry.seq, state.seq)));
+    }
+    if entry.prev != state.head {
+        return Err(Code::Prev.because(format!("entry {} built on another head", entry.seq)));
+    }
+    let (mut undo, dropped) =
+        run(state, &entry.by, entry.time, &entry.ops).map_err(|(_, error)| error)?;
+    undo.0.push(Step::Head { seq: state.seq, head: state.head });
+    state.seq = entry.seq;
+    state.head = envelope.hash(purpose);
+    Ok(Applied { entry, dropped, undo })
+}
+
+/// Runs `ops` as `by` would, hands the state they lead to to `look`, and takes them back: for
+/// writers, who must know the readers after their own operations.
+///
+/// # Errors
+/// The index of the first operation refused, and why.
+pub fn attempt<T>(
+    state: &mut State,
+    by: &Actor,
+    time: Time,
+    ops: &[Op],
+    look: impl FnOnce(&State) -> T,
+) -> std::result::Result<T, (usize, Error)> {
+    let (undo, _) = run(state, by, time, ops)?;
+    let seen = look(state);
+    state.revert(undo);
+    Ok(seen)
+}
+
+/// Runs all of `ops`, or none.
+fn run(
+    state: &mut State,
+    by: &Actor,
+    time: Time,
+    ops: &[Op],
+) -> std::result::Result<(Undo, Vec<Hash>), (usize, Error)> {
+    if ops.is_empty() || ops.len() > limits::OPS {
+        return Err((0, Code::Limits.because(format!("{} operations in one entry", ops.len()))));
+    }
+    let mut change = Change::new(state, by, time);
+    for (index, op) in ops.iter().enumerate() {
+        if let Err(error) = change.run(op) {
+            let (undo, _) = change.finish();
+            state.revert(undo);
+            return Err((index, error));
+        }
+    }
+    Ok(change.finish())
+}
+
+fn check_size(envelope: &Envelope) -> Result<()> {
+    if envelope.body.len() > limits::BODY {
+        return Err(Code::Limits.because(format!("body of {} bytes", envelope.body.len())));
+    }
+    Ok(())
+}

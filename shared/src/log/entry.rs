@@ -1,0 +1,234 @@
+//! Entries and their operations: shapes only; what they do lives in `ops`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::grant::Grants;
+use crate::hash::Hash;
+use crate::keys::{Recipient, VerifyKey};
+use crate::name::{Actor, Name};
+use crate::path::{Mount, SecretPath};
+use crate::time::Time;
+
+/// Body of an entry, signed under `vault-entry/v1 <vault id>`. All operations apply, in order, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Position in the log; the first entry has 1.
+    pub seq: u64,
+    /// Hash of the entry before, or the vault id.
+    pub prev: Hash,
+    /// The writer's clock; never decides acceptance.
+    pub time: Time,
+    /// The signer.
+    pub by: Actor,
+    /// 1 to 1000 operations.
+    pub ops: Vec<Op>,
+}
+
+/// One operation, externally tagged: `{"put":{…}}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Op {
+    /// Adds an admin; by root.
+    AdminAdd {
+        /// Free name.
+        name: Name,
+        /// Key never used before.
+        key: VerifyKey,
+    },
+    /// Removes an admin; by root.
+    AdminRemove {
+        /// Existing name.
+        name: Name,
+    },
+    /// Replaces the root key; by root.
+    RootSet {
+        /// Key never used before.
+        key: VerifyKey,
+    },
+    /// Replaces the recovery recipient; by root. Every path becomes stale.
+    RecoverySet {
+        /// Recipient never used before.
+        recipient: Recipient,
+    },
+    /// Replaces the list of server keys that clients pin; by an admin or root.
+    ServerSet {
+        /// One or two keys.
+        keys: Vec<VerifyKey>,
+    },
+    /// Makes or configures a mount.
+    MountSet(MountSet),
+    /// Adds a machine; by an admin or root.
+    MachineAdd(NewMachine),
+    /// Removes a machine; by an admin or root.
+    MachineRemove {
+        /// Active machine.
+        name: Name,
+        /// For people, 512 bytes at most.
+        reason: String,
+    },
+    /// Replaces both access lists of a machine; by an admin or root.
+    AccessSet(Access),
+    /// Writes a version.
+    Put(Put),
+    /// Re-encrypts a live version to today's readers, content unchanged.
+    Rewrap(Put),
+    /// Marks versions deleted.
+    Delete(Versions),
+    /// Takes the mark off again.
+    Undelete(Versions),
+    /// Drops versions' blobs for good.
+    Destroy(Versions),
+    /// Replaces a secret's settings and custom metadata; makes a secret without versions if new.
+    MetaSet(MetaSet),
+    /// Drops a secret with all its versions and metadata; its version counter stays.
+    Forget {
+        /// Known path.
+        path: SecretPath,
+    },
+}
+
+impl Op {
+    /// Returns the path the operation is about, if it is about one.
+    #[must_use]
+    pub fn path(&self) -> Option<&SecretPath> {
+        match self {
+            Self::Put(put) | Self::Rewrap(put) => Some(&put.path),
+            Self::Delete(at) | Self::Undelete(at) | Self::Destroy(at) => Some(&at.path),
+            Self::MetaSet(meta) => Some(&meta.path),
+            Self::Forget { path } => Some(path),
+            Self::AdminAdd { .. }
+            | Self::AdminRemove { .. }
+            | Self::RootSet { .. }
+            | Self::RecoverySet { .. }
+            | Self::ServerSet { .. }
+            | Self::MountSet(_)
+            | Self::MachineAdd(_)
+            | Self::MachineRemove { .. }
+            | Self::AccessSet(_) => None,
+        }
+    }
+
+    /// Returns the blob the operation brings, if it brings one.
+    #[must_use]
+    pub fn blob(&self) -> Option<Hash> {
+        match self {
+            Self::Put(put) | Self::Rewrap(put) => Some(put.blob),
+            _ => None,
+        }
+    }
+
+    /// Returns the operation's name as it stands in the entry, e.g. `machine_add`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AdminAdd { .. } => "admin_add",
+            Self::AdminRemove { .. } => "admin_remove",
+            Self::RootSet { .. } => "root_set",
+            Self::RecoverySet { .. } => "recovery_set",
+            Self::ServerSet { .. } => "server_set",
+            Self::MountSet(_) => "mount_set",
+            Self::MachineAdd(_) => "machine_add",
+            Self::MachineRemove { .. } => "machine_remove",
+            Self::AccessSet(_) => "access_set",
+            Self::Put(_) => "put",
+            Self::Rewrap(_) => "rewrap",
+            Self::Delete(_) => "delete",
+            Self::Undelete(_) => "undelete",
+            Self::Destroy(_) => "destroy",
+            Self::MetaSet(_) => "meta_set",
+            Self::Forget { .. } => "forget",
+        }
+    }
+}
+
+/// Value of `delete_after` that switches deletion by age off.
+pub const DELETE_NEVER: i64 = -1;
+
+/// A mount and its defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MountSet {
+    /// The mount.
+    pub mount: Mount,
+    /// Versions kept per secret at least; 0 leaves it to the secret, 10 if that is 0 too.
+    pub max_versions: u64,
+    /// Whether every write must say which version it replaces.
+    pub cas_required: bool,
+    /// Microseconds after which a version counts as deleted; 0 unset, -1 never.
+    pub delete_after: i64,
+}
+
+/// A machine to add.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewMachine {
+    /// Name without an active machine.
+    pub name: Name,
+    /// Encryption key never used before.
+    pub recipient: Recipient,
+    /// Signing and TLS key never used before.
+    pub sign: VerifyKey,
+    /// What it may read.
+    pub read: Grants,
+    /// What it may write.
+    pub write: Grants,
+}
+
+/// New access lists of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    /// Active machine.
+    pub name: Name,
+    /// What it may read.
+    pub read: Grants,
+    /// What it may write.
+    pub write: Grants,
+}
+
+/// One encrypted version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Put {
+    /// The secret.
+    pub path: SecretPath,
+    /// Version number: the last one ever given to this path, plus 1; in a rewrap, the version.
+    pub ver: u64,
+    /// SHA-256 of the age file.
+    pub blob: Hash,
+    /// Bytes of the age file.
+    pub size: u64,
+    /// Commitment to the content, see [`crate::blob`].
+    pub commit: Hash,
+    /// SHA-256 of the readers the age file is encrypted to.
+    pub readers: Hash,
+}
+
+/// Some versions of a secret; numbers that do not exist are passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Versions {
+    /// The secret.
+    pub path: SecretPath,
+    /// Version numbers.
+    pub versions: Vec<u64>,
+}
+
+/// Settings and custom metadata of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetaSet {
+    /// The secret.
+    pub path: SecretPath,
+    /// Versions kept at least; 0 leaves it to the mount.
+    pub max_versions: u64,
+    /// Whether every write must say which version it replaces.
+    pub cas_required: bool,
+    /// Microseconds after which a version counts as deleted; 0 unset, -1 never.
+    pub delete_after: i64,
+    /// Free text by key, Vault's limits.
+    pub custom: BTreeMap<String, String>,
+}

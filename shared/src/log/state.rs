@@ -1,0 +1,330 @@
+//! What a log folds to: the tables, and questions about them. Changing them lives in `ops`.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::ops::Bound;
+
+use serde::{Deserialize, Serialize};
+
+use crate::grant::Grants;
+use crate::hash::Hash;
+use crate::keys::{Recipient, VerifyKey};
+use crate::limits;
+use crate::name::{Actor, Name};
+use crate::path::{Mount, SecretPath};
+use crate::signed::VaultId;
+use crate::time::Time;
+
+use super::entry::DELETE_NEVER;
+
+/// The state after some entry. Serialized only as a snapshot of one's own, never sent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub(super) vault: VaultId,
+    pub(super) name: Name,
+    pub(super) created: Time,
+    pub(super) seq: u64,
+    pub(super) head: Hash,
+    pub(super) root: VerifyKey,
+    pub(super) recovery: Recipient,
+    pub(super) recovery_number: u64,
+    pub(super) admins: BTreeMap<Name, VerifyKey>,
+    pub(super) server: Vec<VerifyKey>,
+    pub(super) mounts: BTreeMap<Mount, MountConfig>,
+    pub(super) machines: BTreeMap<Name, Machine>,
+    pub(super) secrets: BTreeMap<SecretPath, Secret>,
+    /// Version counters of forgotten secrets.
+    pub(super) forgotten: BTreeMap<SecretPath, u64>,
+    pub(super) used_keys: HashSet<[u8; 32]>,
+    pub(super) used_blobs: HashSet<Hash>,
+}
+
+/// Defaults of a mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountConfig {
+    /// Versions kept at least; 0 unset.
+    pub max_versions: u64,
+    /// Whether every write must say which version it replaces.
+    pub cas_required: bool,
+    /// Microseconds; 0 unset, -1 never.
+    pub delete_after: i64,
+}
+
+/// A machine, active or removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// How many machines have borne this name.
+    pub incarnation: u64,
+    /// Whether it may do anything.
+    pub active: bool,
+    /// Its encryption key.
+    pub recipient: Recipient,
+    /// Its signing and TLS key.
+    pub sign: VerifyKey,
+    /// What it may read.
+    pub read: Grants,
+    /// What it may write.
+    pub write: Grants,
+    /// When this incarnation was added.
+    pub added: Time,
+}
+
+/// A secret: its settings and the versions still kept, without gaps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// When the first version or setting was written.
+    pub created: Time,
+    /// When the newest version or setting was written.
+    pub updated: Time,
+    /// Versions kept at least; 0 leaves it to the mount.
+    pub max_versions: u64,
+    /// Whether every write must say which version it replaces.
+    pub cas_required: bool,
+    /// Microseconds; 0 unset, -1 never.
+    pub delete_after: i64,
+    /// Free text by key.
+    pub custom: BTreeMap<String, String>,
+    /// Number of the last version ever written under this path, 0 if none.
+    pub last: u64,
+    /// The number before the secret's own first version: above 0 only after a `forget`.
+    pub base: u64,
+    pub(super) versions: VecDeque<Version>,
+}
+
+/// Whether and when a version is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deletion {
+    /// Not deleted.
+    No,
+    /// Counts as deleted from this time on, by its age.
+    At(Time),
+    /// Was deleted at this time.
+    Since(Time),
+}
+
+/// One version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// When it was written.
+    pub created: Time,
+    /// Who wrote it.
+    pub by: Actor,
+    /// Whether it is deleted.
+    pub deletion: Deletion,
+    /// Whether its blob was dropped for good.
+    pub destroyed: bool,
+    /// SHA-256 of the age file.
+    pub blob: Hash,
+    /// Bytes of the age file.
+    pub size: u64,
+    /// Commitment to the content.
+    pub commit: Hash,
+    /// SHA-256 of the readers the age file is encrypted to.
+    pub readers: Hash,
+}
+
+impl Version {
+    /// Tells whether the content may be read at `now`.
+    #[must_use]
+    pub fn is_live(&self, now: Time) -> bool {
+        !self.destroyed
+            && match self.deletion {
+                Deletion::No => true,
+                Deletion::At(time) => now < time,
+                Deletion::Since(_) => false,
+            }
+    }
+
+    /// Returns the time of deletion that clients are shown, past or to come.
+    #[must_use]
+    pub const fn deletion_time(&self) -> Option<Time> {
+        match self.deletion {
+            Deletion::No => None,
+            Deletion::At(time) | Deletion::Since(time) => Some(time),
+        }
+    }
+}
+
+impl Secret {
+    /// Returns version `ver` if it is still kept.
+    #[must_use]
+    pub fn version(&self, ver: u64) -> Option<&Version> {
+        self.versions.get(self.index(ver)?)
+    }
+
+    pub(super) fn version_mut(&mut self, ver: u64) -> Option<&mut Version> {
+        let index = self.index(ver)?;
+        self.versions.get_mut(index)
+    }
+
+    fn index(&self, ver: u64) -> Option<usize> {
+        usize::try_from(ver.checked_sub(self.first()?)?).ok()
+    }
+
+    /// Returns the number of the oldest version kept, if any is kept.
+    #[must_use]
+    pub fn first(&self) -> Option<u64> {
+        let kept = u64::try_from(self.versions.len()).ok()?;
+        (kept > 0).then(|| self.last + 1 - kept)
+    }
+
+    /// Returns the newest version, if the secret has one of its own.
+    #[must_use]
+    pub fn current(&self) -> Option<(u64, &Version)> {
+        Some((self.last, self.versions.back()?))
+    }
+
+    /// Returns the kept versions with their numbers, oldest first.
+    pub fn versions(&self) -> impl DoubleEndedIterator<Item = (u64, &Version)> {
+        (self.first().unwrap_or(1)..)
+            .take(self.versions.len())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .zip(&self.versions)
+    }
+}
+
+impl State {
+    /// Returns the vault id.
+    #[must_use]
+    pub const fn vault(&self) -> VaultId {
+        self.vault
+    }
+
+    /// Returns the vault's name.
+    #[must_use]
+    pub const fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Returns when the vault was made.
+    #[must_use]
+    pub const fn created(&self) -> Time {
+        self.created
+    }
+
+    /// Returns the number of the last entry, 0 after the genesis.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Returns the hash of the last entry, or the vault id.
+    #[must_use]
+    pub const fn head(&self) -> Hash {
+        self.head
+    }
+
+    /// Returns the server keys that clients pin.
+    #[must_use]
+    pub fn server(&self) -> &[VerifyKey] {
+        &self.server
+    }
+
+    /// Returns the key of `actor` if it may act now.
+    #[must_use]
+    pub fn key(&self, actor: &Actor) -> Option<&VerifyKey> {
+        match actor {
+            Actor::Root => Some(&self.root),
+            Actor::Admin(name) => self.admins.get(name),
+            Actor::Machine(name) => self.machine(name).map(|machine| &machine.sign),
+        }
+    }
+
+    /// Returns the admins and their keys.
+    #[must_use]
+    pub const fn admins(&self) -> &BTreeMap<Name, VerifyKey> {
+        &self.admins
+    }
+
+    /// Returns the active machine `name`.
+    #[must_use]
+    pub fn machine(&self, name: &Name) -> Option<&Machine> {
+        self.machines.get(name).filter(|machine| machine.active)
+    }
+
+    /// Returns the active machine that holds the signing key.
+    #[must_use]
+    pub fn machine_by_key(&self, key: &[u8; 32]) -> Option<(&Name, &Machine)> {
+        self.machines.iter().find(|(_, machine)| machine.active && machine.sign.as_bytes() == key)
+    }
+
+    /// Returns every machine that ever was, by name; only the last incarnation of each.
+    #[must_use]
+    pub const fn machines(&self) -> &BTreeMap<Name, Machine> {
+        &self.machines
+    }
+
+    /// Returns the mounts and their defaults.
+    #[must_use]
+    pub const fn mounts(&self) -> &BTreeMap<Mount, MountConfig> {
+        &self.mounts
+    }
+
+    /// Returns the secret at `path`.
+    #[must_use]
+    pub fn secret(&self, path: &SecretPath) -> Option<&Secret> {
+        self.secrets.get(path)
+    }
+
+    /// Returns all secrets in byte order of their paths.
+    #[must_use]
+    pub const fn secrets(&self) -> &BTreeMap<SecretPath, Secret> {
+        &self.secrets
+    }
+
+    /// Returns the secrets whose path starts with `prefix`, in byte order.
+    pub fn secrets_below<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a SecretPath, &'a Secret)> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        self.secrets
+            .range::<str, _>(from)
+            .take_while(move |(path, _)| path.as_str().starts_with(prefix))
+    }
+
+    /// Returns the number that the next version of `path` must bear.
+    #[must_use]
+    pub fn due_version(&self, path: &SecretPath) -> u64 {
+        let last = match self.secrets.get(path) {
+            Some(secret) => secret.last,
+            None => self.forgotten.get(path).copied().unwrap_or(0),
+        };
+        last + 1
+    }
+
+    /// Returns how many versions of a secret are kept: the larger of its own and its mount's
+    /// setting, 10 if neither is set.
+    #[must_use]
+    pub fn versions_kept(&self, path: &SecretPath) -> u64 {
+        let mount = self.mounts.get(path.mount()).map_or(0, |mount| mount.max_versions);
+        let own = self.secrets.get(path).map_or(0, |secret| secret.max_versions);
+        match mount.max(own) {
+            0 => limits::DEFAULT_MAX_VERSIONS,
+            kept => kept,
+        }
+    }
+
+    /// Returns after how many microseconds a version of `path` counts as deleted: the smaller of
+    /// the secret's and its mount's setting; a negative one switches it off.
+    #[must_use]
+    pub fn delete_after(&self, path: &SecretPath) -> Option<u64> {
+        let mount = self.mounts.get(path.mount()).map_or(0, |mount| mount.delete_after);
+        let own = self.secrets.get(path).map_or(0, |secret| secret.delete_after);
+        if mount <= DELETE_NEVER || own <= DELETE_NEVER {
+            return None;
+        }
+        [mount, own]
+            .into_iter()
+            .filter_map(|micros| u64::try_from(micros).ok())
+            .filter(|m| *m > 0)
+            .min()
+    }
+
+    /// Tells whether a write to `path` must say which version it replaces.
+    #[must_use]
+    pub fn cas_required(&self, path: &SecretPath) -> bool {
+        self.mounts.get(path.mount()).is_some_and(|mount| mount.cas_required)
+            || self.secrets.get(path).is_some_and(|secret| secret.cas_required)
+    }
+}

@@ -1,0 +1,141 @@
+//! Names of machines, admins and actors: parsed types; nothing past the edge takes a bare string.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Code, Error, Result};
+
+/// A machine or admin name: `[a-z][a-z0-9-]{0,31}`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// Returns the name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let starts_well = text.starts_with(|c: char| c.is_ascii_lowercase());
+        let runs_well =
+            text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if starts_well && runs_well && text.len() <= 32 {
+            Ok(Self(text.into()))
+        } else {
+            Err(Code::Name.because(format!("name `{}` breaks the grammar", clip(text))))
+        }
+    }
+}
+
+/// Shortens hostile text for a message and makes it printable.
+pub(crate) fn clip(text: &str) -> String {
+    let shown: String = text.escape_debug().take(80).collect();
+    if shown.len() < text.len() { format!("{shown}…") } else { shown }
+}
+
+/// Who signed a record.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Actor {
+    /// The holder of the recovery kit: `root`.
+    Root,
+    /// An admin: `admin:NAME`.
+    Admin(Name),
+    /// A machine: `machine:NAME`.
+    Machine(Name),
+}
+
+impl FromStr for Actor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None if text == "root" => Ok(Self::Root),
+            Some(("admin", name)) => Ok(Self::Admin(name.parse()?)),
+            Some(("machine", name)) => Ok(Self::Machine(name.parse()?)),
+            None | Some(_) => {
+                Err(Code::Name.because(format!("actor `{}` breaks the grammar", clip(text))))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("root"),
+            Self::Admin(name) => write!(f, "admin:{name}"),
+            Self::Machine(name) => write!(f, "machine:{name}"),
+        }
+    }
+}
+
+impl fmt::Debug for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Actor({self})")
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({})", self.0)
+    }
+}
+
+/// Implements serde through `Display` and `FromStr`.
+macro_rules! text_serde {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+pub(crate) use text_serde;
+
+text_serde!(Name, Actor);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_grammar() {
+        for good in ["a", "vps", "rtx1080", "a-b-", &"a".repeat(32)] {
+            assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
+        }
+        for bad in ["", "1a", "-a", "A", "a_b", "a b", "ä", "a\n", &"a".repeat(33)] {
+            assert_eq!(bad.parse::<Name>().unwrap_err().code, Code::Name, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn actors_read_back() {
+        for good in ["root", "admin:jonas", "machine:vps"] {
+            assert_eq!(good.parse::<Actor>().unwrap().to_string(), good);
+        }
+        for bad in ["", "Root", "root:x", "admin", "admin:", "user:x", "machine:A"] {
+            assert_eq!(bad.parse::<Actor>().unwrap_err().code, Code::Name, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The only place that signs and verifies: DSSE pre-authentication encoding over the bytes that
+//! are stored and served (design/trust, *Signatures*). Which keys count is decided elsewhere.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Code, Result};
+use crate::hash::Hash;
+use crate::keys::{SignKey, Signature, VerifyKey};
+use crate::name::Actor;
+
+/// The hash of a vault's genesis; part of every later signature's type.
+pub type VaultId = Hash;
+
+/// What a signature is for. The type string is never transmitted: each side supplies it from its
+/// own pinned vault id, so a signature from another vault or for another purpose fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `vault-genesis/v1`.
+    Genesis,
+    /// `vault-entry/v1 <vault id>`.
+    Entry(VaultId),
+    /// `vault-report/v1 <vault id>`.
+    Report(VaultId),
+    /// `vault-join-pop/v1 <vault id>`.
+    JoinProof(VaultId),
+    /// `vault-recover/v1 <vault id>`.
+    Recover(VaultId),
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Genesis => f.write_str("vault-genesis/v1"),
+            Self::Entry(vault) => write!(f, "vault-entry/v1 {vault}"),
+            Self::Report(vault) => write!(f, "vault-report/v1 {vault}"),
+            Self::JoinProof(vault) => write!(f, "vault-join-pop/v1 {vault}"),
+            Self::Recover(vault) => write!(f, "vault-recover/v1 {vault}"),
+        }
+    }
+}
+
+/// Encodes `"DSSEv1" SP len(type) SP type SP len(body) SP body` (DSSE protocol, *PAE*).
+#[must_use]
+pub fn pae(purpose: Purpose, body: &[u8]) -> Vec<u8> {
+    let kind = purpose.to_string();
+    let mut encoded = format!("DSSEv1 {} {kind} {} ", kind.len(), body.len()).into_bytes();
+    encoded.extend_from_slice(body);
+    encoded
+}
+
+/// A signed record as stored and served: the body's very bytes, never rebuilt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Who says to have signed; the body repeats it.
+    pub by: Actor,
+    /// Strict JSON.
+    pub body: Vec<u8>,
+    /// Over the body's pre-authentication encoding.
+    pub sig: Signature,
+}
+
+impl Envelope {
+    /// Writes `record` as JSON and signs it.
+    ///
+    /// # Errors
+    /// `E_PARSE` if the record cannot be written as JSON.
+    pub fn sign<T: Serialize>(
+        key: &SignKey,
+        by: Actor,
+        purpose: Purpose,
+        record: &T,
+    ) -> Result<Self> {
+        let body =
+            serde_json::to_vec(record).map_err(|why| Code::Parse.because(why.to_string()))?;
+        Ok(Self::sign_body(key, by, purpose, body))
+    }
+
+    /// Signs a body that was written before, e.g. one an admin has been shown.
+    #[must_use]
+    pub fn sign_body(key: &SignKey, by: Actor, purpose: Purpose, body: Vec<u8>) -> Self {
+        let sig = Signature(key.sign(&pae(purpose, &body)));
+        Self { by, body, sig }
+    }
+
+    /// Verifies the signature strictly.
+    ///
+    /// # Errors
+    /// `E_BADSIG`.
+    pub fn verify(&self, key: &VerifyKey, purpose: Purpose) -> Result<()> {
+        if key.verifies(&pae(purpose, &self.body), self.sig.as_bytes()) {
+            Ok(())
+        } else {
+            Err(Code::BadSig.because(format!("signature of `{}`", self.by)))
+        }
+    }
+
+    /// Parses the body strictly: it must be exactly what this program would write for the value.
+    ///
+    /// # Errors
+    /// `E_PARSE`.
+    pub fn parse<T: DeserializeOwned + Serialize>(&self) -> Result<T> {
+        parse_strict(&self.body)
+    }
+
+    /// Hashes the body's pre-authentication encoding.
+    #[must_use]
+    pub fn hash(&self, purpose: Purpose) -> Hash {
+        Hash::of(&[&pae(purpose, &self.body)])
+    }
+}
+
+/// Parses JSON that must be byte for byte what serde writes for the value: no white space, no
+/// unknown, missing, repeated or reordered field, no other spelling of a number or a string.
+///
+/// # Errors
+/// `E_PARSE`.
+pub fn parse_strict<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T> {
+    let parsed: T =
+        serde_json::from_slice(body).map_err(|why| Code::Parse.because(why.to_string()))?;
+    let rewritten =
+        serde_json::to_vec(&parsed).map_err(|why| Code::Parse.because(why.to_string()))?;
+    if rewritten == body {
+        Ok(parsed)
+    } else {
+        Err(Code::Parse.because("body is not in canonical form"))
+    }
+}
+
+/// The JSON form of an envelope.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnvelopeJson {
+    by: Actor,
+    body: String,
+    sig: Signature,
+}
+
+impl Serialize for Envelope {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let body = BASE64_STANDARD.encode(&self.body);
+        EnvelopeJson { by: self.by.clone(), body, sig: self.sig }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Envelope {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let EnvelopeJson { by, body, sig } = EnvelopeJson::deserialize(deserializer)?;
+        let body = BASE64_STANDARD.decode(body).map_err(serde::de::Error::custom)?;
+        Ok(Self { by, body, sig })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pae_is_the_published_encoding() {
+        let vault = Hash::ZERO;
+        assert_eq!(
+            pae(Purpose::Genesis, b"hello world"),
+            b"DSSEv1 16 vault-genesis/v1 11 hello world"
+        );
+        let entry = pae(Purpose::Entry(vault), b"");
+        assert_eq!(entry, format!("DSSEv1 79 vault-entry/v1 {vault} 0 ").as_bytes());
+    }
+
+    #[test]
+    fn another_vault_or_purpose_does_not_verify() {
+        let key = SignKey::generate();
+        let (ours, theirs) = (Hash::of(&[b"a"]), Hash::of(&[b"b"]));
+        let envelope = Envelope::sign(&key, Actor::Root, Purpose::Entry(ours), &1).unwrap();
+        envelope.verify(&key.verify_key(), Purpose::Entry(ours)).unwrap();
+        for wrong in [Purpose::Entry(theirs), Purpose::Report(ours), Purpose::Genesis] {
+            let fault = envelope.verify(&key.verify_key(), wrong).unwrap_err();
+            assert_eq!(fault.code, Code::BadSig);
+        }
+    }
+
+    #[test]
+    fn parsing_takes_one_spelling_only() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Pair {
+            a: u64,
+            b: String,
+        }
+        assert_eq!(parse_strict::<Pair>(br#"{"a":1,"b":"x"}"#).unwrap().a, 1);
+        for bad in [
+            r#"[1,"x"]"#,
+            r#"{"b":"x","a":1}"#,
+            r#"{"a":1, "b":"x"}"#,
+            r#"{"a":1,"b":"x","c":0}"#,
+            r#"{"a":1,"a":1,"b":"x"}"#,
+            r#"{"a":1,"b":"\u0078"}"#,
+            r#"{"a":1.0,"b":"x"}"#,
+            r#"{"a":1}"#,
+            "{\"a\":1,\"b\":\"x\"}\n",
+        ] {
+            assert_eq!(
+                parse_strict::<Pair>(bad.as_bytes()).unwrap_err().code,
+                Code::Parse,
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Setup, machine and pin lines: what people copy between terminals. A prefix, then base64url of
+//! strict JSON and four bytes of its hash, so that a cut or mistyped line is noticed at once.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Code, Error, Result};
+use crate::hash::Hash;
+use crate::keys::{Recipient, VerifyKey};
+use crate::limits;
+use crate::name::Name;
+use crate::signed::{VaultId, parse_strict};
+
+const CHECK: usize = 4;
+
+/// A line that people copy.
+pub trait Line: Serialize + DeserializeOwned {
+    /// What the line starts with, e.g. `VLTS1-`.
+    const PREFIX: &'static str;
+    /// What people call it, e.g. `setup line`.
+    const NOUN: &'static str;
+
+    /// Writes the line.
+    ///
+    /// # Errors
+    /// `E_LIMITS` over 1 KiB.
+    fn to_line(&self) -> Result<String> {
+        let mut bytes =
+            serde_json::to_vec(self).map_err(|why| Code::Token.because(why.to_string()))?;
+        let check = check(Self::PREFIX, &bytes);
+        bytes.extend_from_slice(&check);
+        let line = format!("{}{}", Self::PREFIX, BASE64_URL_SAFE_NO_PAD.encode(bytes));
+        if line.len() > limits::TOKEN {
+            return Err(Code::Limits.because(format!("{} of {} bytes", Self::NOUN, line.len())));
+        }
+        Ok(line)
+    }
+
+    /// Reads the line; white space around it is ignored.
+    ///
+    /// # Errors
+    /// `E_TOKEN` for another kind of line, a cut or mistyped one, or one with malformed fields.
+    fn from_line(line: &str) -> Result<Self> {
+        let line = line.trim();
+        let refuse = |why: &str| Code::Token.because(format!("{} {why}", Self::NOUN));
+        let rest = line
+            .strip_prefix(Self::PREFIX)
+            .ok_or_else(|| wrong_kind(Self::NOUN, Self::PREFIX, line))?;
+        if line.len() > limits::TOKEN {
+            return Err(refuse("is longer than 1 KiB"));
+        }
+        let bytes =
+            BASE64_URL_SAFE_NO_PAD.decode(rest).map_err(|_| refuse("was cut or mistyped"))?;
+        let (json, found) = bytes
+            .len()
+            .checked_sub(CHECK)
+            .and_then(|at| bytes.split_at_checked(at))
+            .ok_or_else(|| refuse("was cut"))?;
+        if check(Self::PREFIX, json) != *found {
+            return Err(refuse("was cut or mistyped"));
+        }
+        parse_strict(json).map_err(|why| refuse(&format!("holds a bad field: {}", why.detail)))
+    }
+}
+
+fn check(prefix: &str, json: &[u8]) -> [u8; CHECK] {
+    let hash = Hash::of(&[prefix.as_bytes(), json]);
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    [a, b, c, d]
+}
+
+fn wrong_kind(noun: &str, prefix: &str, line: &str) -> Error {
+    let known = [
+        (SetupLine::PREFIX, "a setup line, for `vault init`"),
+        (MachineLine::PREFIX, "a machine line, for `vault machine add`"),
+        (PinLine::PREFIX, "a pin line, for `vault-agent join`"),
+    ];
+    let is = known.iter().find(|(other, _)| line.starts_with(other));
+    Code::Token.because(match is {
+        Some((_, what)) => format!("{noun} expected, but this is {what}"),
+        None => format!("{noun} does not start with `{prefix}`"),
+    })
+}
+
+/// `VLTS1-…`, printed by `vault-server init`, used once by `vault init`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetupLine {
+    /// Where the server listens, `host:port`, in the order to try.
+    pub addresses: Vec<String>,
+    /// Its TLS key.
+    pub server: VerifyKey,
+    /// One-time code that may post the genesis.
+    pub claim: Hash,
+}
+
+impl Line for SetupLine {
+    const PREFIX: &'static str = "VLTS1-";
+    const NOUN: &'static str = "setup line";
+}
+
+/// `VLTM1-…`, printed by `vault-agent init`: public keys only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineLine {
+    /// The name the machine wants.
+    pub name: Name,
+    /// Its encryption key.
+    pub recipient: Recipient,
+    /// Its signing and TLS key.
+    pub sign: VerifyKey,
+}
+
+impl Line for MachineLine {
+    const PREFIX: &'static str = "VLTM1-";
+    const NOUN: &'static str = "machine line";
+}
+
+/// `VLTP1-…`, printed by `vault machine add`: what the new machine pins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinLine {
+    /// Where the server listens, in the order to try.
+    pub addresses: Vec<String>,
+    /// Its TLS keys.
+    pub server: Vec<VerifyKey>,
+    /// The vault.
+    pub vault: VaultId,
+    /// The machine the line is for.
+    pub name: Name,
+}
+
+impl Line for PinLine {
+    const PREFIX: &'static str = "VLTP1-";
+    const NOUN: &'static str = "pin line";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{Identity, SignKey};
+
+    fn machine() -> MachineLine {
+        MachineLine {
+            name: "vps".parse().unwrap(),
+            recipient: Identity::generate().recipient(),
+            sign: SignKey::generate().verify_key(),
+        }
+    }
+
+    #[test]
+    fn lines_read_back() {
+        let line = machine();
+        let text = format!("  {}\n", line.to_line().unwrap());
+        assert_eq!(MachineLine::from_line(&text).unwrap(), line);
+    }
+
+    #[test]
+    fn every_cut_and_every_flip_is_noticed() {
+        let text = machine().to_line().unwrap();
+        for cut in 0..text.len() {
+            assert_eq!(MachineLine::from_line(&text[..cut]).unwrap_err().code, Code::Token);
+        }
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+            let flipped = String::from_utf8(bytes).unwrap();
+            if flipped != text {
+                assert_eq!(MachineLine::from_line(&flipped).unwrap_err().code, Code::Token, "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_kind_of_line_is_named() {
+        let fault = SetupLine::from_line(&machine().to_line().unwrap()).unwrap_err();
+        assert_eq!(
+            fault.detail,
+            "setup line expected, but this is a machine line, for `vault machine add`"
+        );
+    }
+}

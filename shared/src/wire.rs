@@ -1,0 +1,4 @@
+//! Bodies of requests and responses between agents and the server, by version of the protocol.
+
+/// Protocol 1: frozen once released; golden bytes prove it.
+pub mod v1;

@@ -1,0 +1,33 @@
+//! Protocol 1: routes, and bodies by noun. Everything is JSON unless said otherwise; a blob
+//! travels as its own bytes, or base64 inside JSON.
+
+/// Audit: heads, leaves, records, local reads.
+pub mod audit;
+/// Blobs and what is inline.
+pub mod blob;
+/// Errors, as every route answers them.
+pub mod error;
+/// The first record.
+pub mod genesis;
+/// The log: pages, following, appending.
+pub mod log;
+/// Signed reports.
+pub mod report;
+
+/// `POST`: stores the genesis, once.
+pub const GENESIS: &str = "/v1/genesis";
+/// `GET ?after=N[&follow=true]`: entries as [`log::Frame`] lines. `POST`: appends one entry.
+pub const LOG: &str = "/v1/log";
+/// `PUT` and `GET`, followed by the blob's hash.
+pub const BLOB: &str = "/v1/blob/";
+/// `POST`: stores a report and returns everybody's.
+pub const REPORT: &str = "/v1/report";
+/// `POST`: a batch of local reads for the audit log.
+pub const ACCESS: &str = "/v1/access";
+/// `GET`: audit records, filtered.
+pub const AUDIT: &str = "/v1/audit";
+/// `GET`: audit leaves and the chain's head.
+pub const AUDIT_LEAVES: &str = "/v1/audit/leaves";
+
+/// Every route prefix, for tests that look each up in the reference.
+pub const ROUTES: &[&str] = &[GENESIS, LOG, BLOB, REPORT, ACCESS, AUDIT, AUDIT_LEAVES];

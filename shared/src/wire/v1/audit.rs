@@ -1,0 +1,103 @@
+//! Audit on the wire: local reads in, records and leaves out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::AuditHead;
+use crate::hash::Hash;
+use crate::path::SecretPath;
+use crate::time::Time;
+
+/// Body of `POST /v1/access`: local reads since the last batch; answered 200 [`AccessReply`] when
+/// their audit rows are on disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessRequest {
+    /// Number of the batch's first read; reads of an earlier batch are passed over.
+    pub first: u64,
+    /// The reads, 1000 at most.
+    pub reads: Vec<LocalRead>,
+}
+
+/// A read answered on a machine from its cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LocalRead {
+    /// The machine's clock.
+    pub time: Time,
+    /// Process and user, e.g. `python3[812] uid 1000`.
+    pub who: String,
+    /// What was asked: `read`, `list`, …
+    pub op: String,
+    /// The secret.
+    pub path: SecretPath,
+    /// The version, 0 where none was named.
+    pub ver: u64,
+    /// How many alike reads this stands for.
+    pub count: u64,
+    /// `ok`, or why it was denied.
+    pub result: String,
+}
+
+/// Answer to a batch of local reads.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct AccessReply {
+    /// Number of the next read that the server has not got.
+    pub next: u64,
+}
+
+/// Query of `GET /v1/audit`: all conditions must hold; text conditions compare whole values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditQuery {
+    /// Only records after this one.
+    #[serde(default)]
+    pub after: u64,
+    /// Most records to return, 1 to 10,000; 1,000 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The newest that match instead of the oldest.
+    #[serde(default)]
+    pub newest: bool,
+    /// Not before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// Path; `*` stands for any text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub op: Option<String>,
+    /// Only refusals.
+    #[serde(default)]
+    pub denied: bool,
+}
+
+/// Answer of `GET /v1/audit`, oldest first; for callers with a read grant on `sys/audit`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AuditPage {
+    /// The records' very JSON texts: hashing them gives the leaves.
+    pub records: Vec<String>,
+    /// Whether more match after the last one.
+    pub more: bool,
+    /// The chain now.
+    pub head: AuditHead,
+}
+
+/// Query of `GET /v1/audit/leaves`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct LeavesQuery {
+    /// Only leaves after this one.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// Answer of `GET /v1/audit/leaves`, for any active machine: up to 100,000 leaves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LeavesPage {
+    /// The leaves after `after`, in order.
+    pub leaves: Vec<Hash>,
+    /// The chain now.
+    pub head: AuditHead,
+}

@@ -1,0 +1,67 @@
+//! The log on the wire: lines of `GET`, body and answer of `POST`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::hash::Hash;
+use crate::signed::Envelope;
+
+use super::blob::Inline;
+
+/// Query of `GET /v1/log`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct LogQuery {
+    /// Last entry the client has; 0 also brings the genesis first.
+    #[serde(default)]
+    pub after: u64,
+    /// Whether the answer stays open and brings every later entry at once.
+    #[serde(default)]
+    pub follow: bool,
+}
+
+/// One line of the answer to `GET /v1/log`. Without `follow` it ends at the head, or after the
+/// entry that takes it past 8 MiB.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Frame {
+    /// The server's head: first of all lines, and again when the client has caught up.
+    Head {
+        /// The log's last entry.
+        seq: u64,
+        /// Its hash.
+        hash: Hash,
+    },
+    /// The first record of the vault; only after `after=0`.
+    Genesis(Envelope),
+    /// An entry.
+    Entry {
+        /// The entry.
+        envelope: Envelope,
+        /// The blobs that the entry brought and the caller may read; only for entries committed
+        /// while following. Their audit rows are on disk.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        blobs: Vec<Inline>,
+    },
+    /// Nothing happened for a while.
+    Beat,
+}
+
+/// Body of `POST /v1/log`. Answers: 201 [`Appended`]; 409 [`super::error::Conflict`]; 422
+/// [`super::error::ErrorBody`] with the code of `apply`, or `E_BLOB_ABSENT`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppendRequest {
+    /// The entry, signed by the caller, or by an admin or root on the caller's machine.
+    pub envelope: Envelope,
+    /// Blobs that the entry brings, unless uploaded before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<Inline>,
+}
+
+/// Answer 201 to an append; also to the very same bytes sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Appended {
+    /// Position of the entry.
+    pub seq: u64,
+    /// Its hash.
+    pub head: Hash,
+}
