@@ -1,1 +1,4 @@
 //! The agent.
+
+/// Formats of target files, and the reader of `.env` files.
+pub mod render;
