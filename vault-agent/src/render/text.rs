@@ -8,11 +8,6 @@ use zeroize::Zeroize;
 pub(crate) struct Text(Vec<u8>);
 
 impl Text {
-    /// Makes room for `capacity` bytes without copying.
-    pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self(Vec::with_capacity(capacity))
-    }
-
     /// Appends `more`.
     pub(crate) fn push(&mut self, more: &str) {
         let needed = self.0.len() + more.len();
@@ -28,11 +23,6 @@ impl Text {
     /// Appends one character.
     pub(crate) fn push_char(&mut self, c: char) {
         self.push(c.encode_utf8(&mut [0; 4]));
-    }
-
-    /// Returns what was written so far.
-    pub(crate) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("only whole strings were appended")
     }
 
     /// Gives the text out.
