@@ -6,6 +6,13 @@ pub mod paths;
 /// The only reader of time.
 pub mod clock;
 
+/// Users and groups of this host by name.
+pub mod account;
+/// The only writer of files.
+pub mod files;
+/// Formats of target files, and the reader of `.env` files.
+pub mod render;
+
 /// The machine's keys and pins on disk.
 pub mod identity;
 
@@ -17,3 +24,12 @@ pub mod state;
 
 /// The end-to-end encrypted client: verified sync, reads, writes.
 pub mod engine;
+
+/// Owner acts: the admin key, the recovery kit, preparing and signing.
+pub mod owner;
+
+/// Exit codes, and failures that know theirs.
+pub mod exit;
+
+/// The local API.
+pub mod api;
