@@ -1,1 +1,4 @@
 //! The agent.
+
+/// The local API.
+pub mod api;
