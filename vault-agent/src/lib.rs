@@ -28,8 +28,5 @@ pub mod engine;
 /// Owner acts: the admin key, the recovery kit, preparing and signing.
 pub mod owner;
 
-/// Exit codes, and failures that know theirs.
-pub mod exit;
-
 /// The local API.
 pub mod api;
