@@ -1,9 +1,7 @@
 //! The recovery kit: the root secret and the recovery key as one page for paper, and proving that
 //! it was kept by typing a part of it back. Using the kit does not live here.
 
-use std::io::{BufRead, Write};
-
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use bech32::{Bech32, Hrp};
 use shared::keys::{Identity, Recipient, SignKey, VerifyKey, reveal};
 use shared::name::Name;
@@ -11,13 +9,13 @@ use shared::signed::VaultId;
 use shared::time::Time;
 use zeroize::Zeroizing;
 
+use crate::exit::Failure;
+
 const ROOT_HRP: Hrp = Hrp::parse_unchecked("vault-root-secret-");
 const ROOT_PREFIX: &str = "VAULT-ROOT-SECRET-1";
 const RECOVERY_PREFIX: &str = "AGE-SECRET-KEY-1";
 /// Characters of each line that are typed back.
 const TYPED: usize = 6;
-/// Attempts at typing one line's part.
-const TRIES: usize = 3;
 
 /// The two secrets of the kit.
 #[derive(Debug)]
@@ -122,20 +120,21 @@ impl Kit {
         Ok(Self { root, recovery })
     }
 
-    /// Asks for the last characters of both lines until they are right.
+    /// Asks for the last characters of both lines until they are right; `ask` shows a question and
+    /// returns the answer, `None` at the end of the input.
     ///
     /// # Errors
     /// After three wrong attempts at one line, or at the end of the input.
-    pub fn confirm(&self, input: &mut impl BufRead, output: &mut impl Write) -> Result<()> {
+    pub fn confirm(&self, mut ask: impl FnMut(&str) -> Result<Option<String>>) -> Result<()> {
         for (prefix, line) in
             [(ROOT_PREFIX, self.root_line()), (RECOVERY_PREFIX, self.recovery_line())]
         {
             let expected = &line[line.len() - TYPED..];
-            if !typed_back(prefix, expected, input, output)? {
-                bail!(
-                    "the kit was not confirmed\nhint: nothing was set up; start again, and have \
-                     the page on paper before you type"
-                );
+            if !typed_back(prefix, expected, &mut ask)? {
+                bail!(Failure::local("the kit was not confirmed").hint(
+                    "nothing was set up; start again, and have the page on paper before you \
+                         type"
+                ));
             }
         }
         Ok(())
@@ -145,21 +144,16 @@ impl Kit {
 fn typed_back(
     prefix: &str,
     expected: &str,
-    input: &mut impl BufRead,
-    output: &mut impl Write,
+    ask: &mut impl FnMut(&str) -> Result<Option<String>>,
 ) -> Result<bool> {
-    for _ in 0..TRIES {
-        write!(output, "Type the last {TYPED} characters of the line {prefix}…: ")
-            .and_then(|()| output.flush())
-            .context("writing to the terminal")?;
-        let mut typed = Zeroizing::new(String::with_capacity(256));
-        if input.read_line(&mut typed).context("reading from the terminal")? == 0 {
+    let question = format!("Type the last {TYPED} characters of the line {prefix}…");
+    for again in ["", "That is not it. ", "That is not it either. "] {
+        let Some(typed) = ask(&format!("{again}{question}"))?.map(Zeroizing::new) else {
             return Ok(false);
-        }
+        };
         if typed.trim().eq_ignore_ascii_case(expected) {
             return Ok(true);
         }
-        writeln!(output, "That is not it.").context("writing to the terminal")?;
     }
     Ok(false)
 }
@@ -206,8 +200,6 @@ const BREAK_GLASS: &str = "
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use shared::hash::Hash;
 
     use super::*;
@@ -280,8 +272,10 @@ mod tests {
         let kit = known();
         let (root, recovery) = (kit.root_line(), kit.recovery_line());
         let (root, recovery) = (&root[root.len() - 6..], &recovery[recovery.len() - 6..]);
-        let confirm =
-            |text: String| kit.confirm(&mut Cursor::new(text), &mut std::io::sink()).is_ok();
+        let confirm = |text: String| {
+            let mut lines = text.lines().map(str::to_owned);
+            kit.confirm(|_| Ok(lines.next())).is_ok()
+        };
         assert!(confirm(format!("{root}\n{}\n", recovery.to_lowercase())));
         assert!(confirm(format!("nope\n {root} \n{recovery}\n")));
         assert!(!confirm(format!("{recovery}\n{root}\n")));
