@@ -1,7 +1,7 @@
 //! What a queued piece of work operates on: the open transaction, the folded state and the audit
 //! chain, all three taken back together if the commit fails. No rule lives here.
 
-use rusqlite::{CachedStatement, Connection};
+use rusqlite::Connection;
 use shared::audit::AuditHead;
 use shared::error::Result as Checked;
 use shared::hash::Hash;
@@ -39,7 +39,9 @@ pub(super) struct Mark {
 }
 
 impl Desk {
-    pub(super) const fn new(conn: Connection, state: Option<State>, audit: AuditHead) -> Self {
+    /// Sets a desk up with what the database holds.
+    #[must_use]
+    pub const fn new(conn: Connection, state: Option<State>, audit: AuditHead) -> Self {
         let now = Time::from_micros(0);
         Self { conn, state, audit, now, undo: Vec::new(), after: Vec::new() }
     }
@@ -66,14 +68,6 @@ impl Desk {
     #[must_use]
     pub const fn conn(&self) -> &Connection {
         &self.conn
-    }
-
-    /// Prepares a statement once.
-    ///
-    /// # Errors
-    /// As SQLite says.
-    pub fn statement(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
-        self.conn.prepare_cached(sql)
     }
 
     /// Takes the state of a new vault.

@@ -78,7 +78,8 @@ fn migrate(conn: &mut Connection, file: &Path) -> Result<()> {
             tx.pragma_update(None, "user_version", u32::try_from(version).unwrap_or(u32::MAX))?;
             tx.commit()
         };
-        run(conn).with_context(|| format!("cannot bring database `{shown}` to version {version}"))?;
+        run(conn)
+            .with_context(|| format!("cannot bring database `{shown}` to version {version}"))?;
     }
     Ok(())
 }

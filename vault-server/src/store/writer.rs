@@ -24,7 +24,8 @@ const SNAPSHOT_LATEST: usize = 16_384;
 const CHECKPOINT_DUE: usize = 512;
 
 type Answer = Box<dyn FnOnce(Result<(), Unavailable>) + Send>;
-type Work = Box<dyn FnOnce(&mut Desk) -> (rusqlite::Result<()>, Answer) + Send>;
+/// Takes no desk when there is no transaction to work in: it then only yields its answer.
+type Work = Box<dyn FnOnce(Option<&mut Desk>) -> (rusqlite::Result<()>, Answer) + Send>;
 
 enum Message {
     Work(Work),
@@ -65,9 +66,10 @@ impl Store {
     {
         let (sender, receiver) = oneshot::channel();
         let work: Work = Box::new(move |desk| {
-            let (fate, value) = match work(desk) {
-                Ok(value) => (Ok(()), Some(value)),
-                Err(error) => (Err(error), None),
+            let (fate, value) = match desk.map(work) {
+                Some(Ok(value)) => (Ok(()), Some(value)),
+                Some(Err(error)) => (Err(error), None),
+                None => (Ok(()), None),
             };
             let answer: Answer = Box::new(move |committed| {
                 let _ = sender.send(committed.and(value.ok_or(Unavailable::Failed)));
@@ -76,12 +78,6 @@ impl Store {
         });
         self.queue.send(Message::Work(work)).await.map_err(|_| Unavailable::Stopping)?;
         receiver.await.map_err(|_| Unavailable::Stopping)?
-    }
-
-    /// Queues `work` without waiting; it is dropped if the queue is full or closed.
-    pub fn post(&self, work: impl FnOnce(&mut Desk) -> rusqlite::Result<()> + Send + 'static) {
-        let work: Work = Box::new(move |desk| (work(desk), Box::new(|_| {})));
-        let _ = self.queue.try_send(Message::Work(work));
     }
 
     /// Commits what is queued, writes a snapshot, empties the write-ahead log, ends the thread.
@@ -105,6 +101,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, mut messages: mpsc::Receiver<Message>) {
+        self.show();
         let mut batch = Vec::new();
         while let Some(Message::Work(first)) = messages.blocking_recv() {
             batch.push(first);
@@ -136,12 +133,13 @@ impl Writer {
         let mut answers: Vec<(Answer, Result<(), Unavailable>)> = Vec::with_capacity(size);
         let mut fate = self.execute("BEGIN IMMEDIATE");
         for work in batch.drain(..) {
-            // Work that comes after a failure of the whole transaction is still taken apart, so
-            // that whoever waits for it hears of the failure.
-            let (done, answer) =
-                if fate.is_ok() { self.run_in_savepoint(work) } else { work(&mut self.desk) };
+            if fate.is_err() {
+                answers.push((work(None).1, Ok(())));
+                continue;
+            }
+            let (done, answer) = self.run_in_savepoint(work);
             let own = done.as_ref().err().map(|error| self.complain(error));
-            if fate.is_ok() && self.desk.conn.is_autocommit() {
+            if self.desk.conn.is_autocommit() {
                 fate = Err(own.unwrap_or(Unavailable::Failed));
             }
             answers.push((answer, own.map_or(Ok(()), Err)));
@@ -154,6 +152,7 @@ impl Writer {
                 self.unsaved += self.desk.committed();
                 self.commits += 1;
                 self.metrics.committed(size, start.elapsed());
+                self.show();
             }
             Err(_) => {
                 if !self.desk.conn.is_autocommit() {
@@ -169,11 +168,13 @@ impl Writer {
 
     fn run_in_savepoint(&mut self, work: Work) -> (rusqlite::Result<()>, Answer) {
         let mark = self.desk.mark();
-        let opened = self.desk.conn.prepare_cached("SAVEPOINT work").and_then(|mut s| s.execute([]));
-        let (done, answer) = work(&mut self.desk);
-        let done = opened.and(done);
+        let step = |sql: &str, conn: &rusqlite::Connection| conn.prepare_cached(sql)?.execute([]);
+        if let Err(error) = step("SAVEPOINT work", &self.desk.conn) {
+            return (Err(error), work(None).1);
+        }
+        let (done, answer) = work(Some(&mut self.desk));
         let closed = match &done {
-            Ok(()) => self.desk.conn.prepare_cached("RELEASE work").and_then(|mut s| s.execute([])),
+            Ok(()) => step("RELEASE work", &self.desk.conn),
             Err(_) => {
                 self.desk.back_to(mark);
                 self.desk.conn.execute_batch("ROLLBACK TO work; RELEASE work").map(|()| 0)
@@ -183,7 +184,7 @@ impl Writer {
     }
 
     fn execute(&self, sql: &str) -> Result<(), Unavailable> {
-        let done = self.desk.conn.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
+        let done = self.desk.conn.prepare_cached(sql).and_then(|mut ready| ready.execute([]));
         done.map(|_| ()).map_err(|error| self.complain(&error))
     }
 
@@ -192,6 +193,12 @@ impl Writer {
         self.metrics.failed();
         tracing::error!(%error, "nothing written");
         Unavailable::from(error)
+    }
+
+    /// Puts into the metrics how far log and audit are.
+    fn show(&self) {
+        let seq = self.desk.state().map_or(0, shared::log::State::seq);
+        self.metrics.reached(seq, self.desk.audit().n);
     }
 
     /// Does what may wait until nobody else does.
