@@ -25,8 +25,15 @@ pub mod state;
 /// The end-to-end encrypted client: verified sync, reads, writes.
 pub mod engine;
 
+/// Exit codes, and the one map from errors to them.
+pub mod exit;
+/// What commands print.
+pub mod output;
+
 /// Owner acts: the admin key, the recovery kit, preparing and signing.
 pub mod owner;
 
 /// The local API.
 pub mod api;
+/// The command line.
+pub mod cli;

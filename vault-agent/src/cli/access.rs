@@ -5,7 +5,7 @@ use shared::grant::Grants;
 use shared::log::{Access, Op};
 use shared::name::Name;
 
-use super::global::Global;
+use super::Global;
 use super::init::parsed;
 use super::owning::{Lists, Owner, Signing, active, no_machine};
 use crate::api::types::{MACHINES, MachineRow, Machines};

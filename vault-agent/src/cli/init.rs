@@ -10,7 +10,7 @@ use shared::signed::VaultId;
 use shared::token::{Line as _, SetupLine};
 use shared::wire::v1::blob::Inline;
 
-use super::global::Global;
+use super::Global;
 use super::owning::{passphrase, paths};
 use crate::exit::{Exit, Failure};
 use crate::files;

@@ -6,7 +6,7 @@ use shared::log::{Access, NewMachine, Op};
 use shared::name::Name;
 use shared::token::{Line as _, MachineLine, PinLine};
 
-use super::global::Global;
+use super::Global;
 use super::init::parsed;
 use super::owning::{Lists, Owner, Signing, active};
 use super::ssh::Ssh;

@@ -7,7 +7,7 @@ use shared::log::Op;
 use shared::name::Name;
 
 use super::client::{Client, Error};
-use super::global::Global;
+use super::Global;
 use super::init::parsed;
 use crate::api::types::{
     MACHINES, MachineRow, Machines, PREPARE, PrepareRequest, Prepared, SUBMIT, SubmitRequest,
