@@ -344,7 +344,10 @@ pub fn absolute(file: &Path) -> Result<PathBuf> {
 }
 
 /// Returns this host's name in the grammar of machine names.
-fn host_name() -> Result<String> {
+///
+/// # Errors
+/// If it cannot be bent into it.
+pub fn host_name() -> Result<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = as_name(text.trim());
     name.ok_or_else(|| {

@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use shared::log::Op;
 use shared::name::Name;
 
-use super::client::{Client, Error};
 use super::Global;
+use super::client::{Client, Error};
 use super::init::parsed;
 use crate::api::types::{
     MACHINES, MachineRow, Machines, PREPARE, PrepareRequest, Prepared, SUBMIT, SubmitRequest,

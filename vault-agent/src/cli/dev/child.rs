@@ -134,7 +134,7 @@ impl Child {
         }
     }
 
-    fn failure(&self, what: &str) -> Failure {
+    pub(super) fn failure(&self, what: &str) -> Failure {
         let lines = last_lines(&self.log);
         let text =
             format!("{} {what}{}{lines}", self.name, if lines.is_empty() { "" } else { ":\n" });

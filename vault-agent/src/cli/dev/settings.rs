@@ -47,7 +47,11 @@ pub fn known(text: &str, file: &Path) -> Result<bool> {
 /// If the text is no TOML, or has something else in the place of a setting.
 pub fn edit(text: &str, settings: &Settings<'_>) -> Result<String> {
     let mut document: DocumentMut = text.parse().context("reading agent.toml")?;
-    document["server"] = value(Array::from_iter([settings.server]));
+    let mut server = toml_edit::Value::from(Array::from_iter([settings.server]));
+    if let Some(old) = document.get("server").and_then(Item::as_value) {
+        *server.decor_mut() = old.decor().clone();
+    }
+    document["server"] = Item::Value(server);
     let api = document.entry("api").or_insert_with(toml_edit::table);
     let api = api.as_table_like_mut().ok_or_else(|| wrong("api", "a table"))?;
     api.insert("listen", value(settings.listen));
@@ -122,14 +126,44 @@ mod tests {
     #[test]
     fn a_first_configuration_is_complete() {
         let text = edited("", &[out("/w/.env", &["secret/dev"], true)]);
-        insta::assert_snapshot!(text, @r#""#);
+        insta::assert_snapshot!(text, @r#"
+        server = ["127.0.0.1:41"]
+
+        [api]
+        listen = "127.0.0.1:8200"
+        token_file = "/d/agent/token"
+
+        [[target]]
+        path = "/w/.env"
+        secrets = ["secret/dev"]
+        git = "ignore"
+        "#);
     }
 
     #[test]
     fn what_people_wrote_stays() {
         let text = "# mine\nserver = [\"127.0.0.1:1\"]     # tried in order\n\n[[target]]\npath = \"/w/.env\"\nsecrets = [\"secret/old\"]\nmode = \"0640\"\n\n[[target]]\npath = \"/w/other\"\nsecrets = [\"secret/other\"]\n\n[log]\nlevel = \"debug\"\n";
         let text = edited(text, &[out("/w/.env", &["secret/a", "secret/b"], false)]);
-        insta::assert_snapshot!(text, @r#""#);
+        insta::assert_snapshot!(text, @r#"
+        # mine
+        server = ["127.0.0.1:41"]     # tried in order
+
+        [[target]]
+        path = "/w/.env"
+        secrets = ["secret/a", "secret/b"]
+        mode = "0640"
+
+        [[target]]
+        path = "/w/other"
+        secrets = ["secret/other"]
+
+        [log]
+        level = "debug"
+
+        [api]
+        listen = "127.0.0.1:8200"
+        token_file = "/d/agent/token"
+        "#);
         assert_eq!(edited(&text, &[out("/w/.env", &["secret/a", "secret/b"], false)]), text);
     }
 
@@ -146,12 +180,8 @@ mod tests {
     fn other_things_in_a_settings_place_are_refused() {
         for text in ["api = 5\n", "target = 5\n"] {
             let outs = [out("/w/.env", &["secret/dev"], false)];
-            let settings = Settings {
-                server: "a:1",
-                listen: "b:1",
-                token_file: Path::new("/t"),
-                outs: &outs,
-            };
+            let settings =
+                Settings { server: "a:1", listen: "b:1", token_file: Path::new("/t"), outs: &outs };
             assert!(edit(text, &settings).unwrap_err().to_string().contains("hint: mend it"));
         }
     }
