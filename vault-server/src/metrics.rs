@@ -85,9 +85,9 @@ impl Metrics {
         }
     }
 
-    #[cfg(test)]
     /// Returns how many commits there were, and how many pieces of work they carried.
     #[must_use]
+    #[cfg(test)]
     pub fn commits(&self) -> (u64, u64) {
         (self.commits.load(Relaxed), self.commit_works.load(Relaxed))
     }

@@ -12,6 +12,9 @@ use crate::metrics::Metrics;
 
 use super::{Desk, Unavailable, snapshot};
 
+#[cfg(test)]
+mod tests;
+
 /// Most pieces of work in one transaction.
 const BATCH: usize = 256;
 /// Pieces of work that may wait; who brings more waits with them.
