@@ -1,0 +1,1 @@
+//! The agent's SQLite database, on its own thread.
