@@ -17,3 +17,6 @@ pub mod state;
 
 /// The end-to-end encrypted client: verified sync, reads, writes.
 pub mod engine;
+
+/// The local API.
+pub mod api;
