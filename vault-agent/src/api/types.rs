@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
 use shared::grant::Grants;
 use shared::hash::Hash;
+use shared::keys::VerifyKey;
 use shared::log::Op;
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
@@ -102,6 +103,8 @@ impl TargetRow {
 pub struct Machines {
     /// By name.
     pub machines: Vec<MachineRow>,
+    /// TLS keys that a new machine has to pin.
+    pub server: Vec<VerifyKey>,
 }
 
 /// One machine.
@@ -113,6 +116,8 @@ pub struct MachineRow {
     pub active: bool,
     /// How often the name was added.
     pub incarnation: u64,
+    /// Its signing key.
+    pub sign: VerifyKey,
     /// What it reads.
     pub read: Grants,
     /// What it writes.
@@ -155,22 +160,30 @@ pub struct PrepareRequest {
     pub actor: Actor,
 }
 
-/// An entry on today's head, ready to be signed.
+/// An owner's act on today's head, ready to be signed. The signer checks the bodies and nothing else of this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {
-    /// The entry's very bytes, base64 in JSON.
-    pub body: Inline,
-    /// Blobs that the entry names; the agent holds them until it is submitted.
-    pub blobs: Vec<Hash>,
-    /// What will be signed, one line for each thing that changes.
-    pub summary: Vec<String>,
+    /// The entries' very bytes, base64 in JSON, in the order to sign and submit them: one, unless it were too large.
+    /// The agent holds the blobs that they name until they are submitted.
+    pub bodies: Vec<Inline>,
+    /// Versions whose readers change but which this machine cannot re-encrypt.
+    pub unreadable: Vec<Unreadable>,
 }
 
-/// Hands a signed entry over.
+/// A version that stays as it is because the preparing machine cannot read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The secret.
+    pub path: SecretPath,
+    /// The version.
+    pub ver: u64,
+}
+
+/// Hands a signed entry over. Answered [`Submitted`], or 409 when the log moved on: prepare again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubmitRequest {
-    /// The prepared body, signed.
+    /// A prepared body, signed.
     pub envelope: Envelope,
 }
 
