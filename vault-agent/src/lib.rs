@@ -20,3 +20,10 @@ pub mod engine;
 
 /// The local API.
 pub mod api;
+
+/// Users and groups of this host by name.
+pub mod account;
+/// The only writer of files.
+pub mod files;
+/// Formats of target files, and the reader of `.env` files.
+pub mod render;
