@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use shared::error::Code;
+use shared::limits;
 
 use crate::engine::{ReadError, WriteError};
 
@@ -21,6 +22,8 @@ pub(super) enum Fault {
     Answered(Box<Answer>),
     /// The caller, or this machine, has no right to it.
     Denied,
+    /// As [`Fault::Denied`], where it helps to say what is missing.
+    Forbidden(String),
     /// A request that only a web page would make.
     FromWebPage(&'static str),
     /// No mount of that name: the preflight must not tell which there are.
@@ -59,8 +62,14 @@ pub(super) enum Fault {
     NotMergePatch(String),
     /// The body is over the limit.
     TooLarge,
+    /// The content is: how many bytes, if they were counted here.
+    ContentTooLarge(Option<usize>),
     /// The body did not arrive in time.
     TooSlow,
+    /// The log moved on since an owner's act was prepared.
+    LogMoved,
+    /// What was asked of the server failed there or on the way.
+    Remote(String),
     /// The server is away.
     Offline(String),
     /// A write was sent and no answer came.
@@ -92,7 +101,9 @@ impl Fault {
                 StatusCode::NOT_FOUND
             }
             Self::Answered(answer) => answer.status(),
-            Self::Denied | Self::FromWebPage(_) | Self::Preflight(_) => StatusCode::FORBIDDEN,
+            Self::Denied | Self::Forbidden(_) | Self::FromWebPage(_) | Self::Preflight(_) => {
+                StatusCode::FORBIDDEN
+            }
             Self::UnsupportedOperation => StatusCode::METHOD_NOT_ALLOWED,
             Self::Moved(_) => StatusCode::MOVED_PERMANENTLY,
             Self::BadPath
@@ -107,8 +118,10 @@ impl Fault {
             | Self::CasMismatch
             | Self::CasRequired => StatusCode::BAD_REQUEST,
             Self::NotMergePatch(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooLarge | Self::ContentTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::LogMoved => StatusCode::CONFLICT,
+            Self::Remote(_) => StatusCode::BAD_GATEWAY,
             Self::Offline(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unresolved => StatusCode::GATEWAY_TIMEOUT,
             Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -136,7 +149,14 @@ impl Fault {
             Self::UnsupportedOperation => "1 error occurred:\n\t* unsupported operation\n\n".into(),
             Self::BadPath => "the path's percent-encoding is broken".into(),
             Self::BadJson(why) => format!("error parsing JSON: {why}").into(),
-            Self::Field(text) | Self::Refused(text) | Self::Broken(text) => text.into(),
+            Self::Forbidden(text)
+            | Self::Field(text)
+            | Self::Refused(text)
+            | Self::Remote(text)
+            | Self::Broken(text) => text.into(),
+            Self::LogMoved => {
+                "the log moved on since this was prepared\nhint: run the command again".into()
+            }
             Self::NoData => "no data provided".into(),
             Self::NoVersions(text) => (*text).into(),
             Self::Folder => "cannot write to a path ending in '/'".into(),
@@ -150,6 +170,14 @@ impl Fault {
             )
             .into(),
             Self::TooLarge => "http: request body too large".into(),
+            Self::ContentTooLarge(bytes) => {
+                let bytes = bytes.map(|bytes| format!("of {bytes} bytes ")).unwrap_or_default();
+                format!(
+                    "content {bytes}is too large, {} KiB at most\nhint: keep the file elsewhere and its key here",
+                    limits::CONTENT >> 10
+                )
+                .into()
+            }
             Self::TooSlow => "the request's body did not arrive in time".into(),
             Self::Offline(reason) => format!(
                 "the server cannot be reached: {reason}\nhint: values that were read before are still answered; try again when `vault status` shows the server"
@@ -209,10 +237,8 @@ impl From<WriteError> for Fault {
             WriteError::Refused(error) => {
                 Self::Refused(format!("{error}\nhint: {}", error.code.hint()))
             }
-            WriteError::TooLarge => Self::TooLarge,
-            WriteError::Moved => Self::Refused(
-                "the log moved on since this was prepared\nhint: run the command again".to_owned(),
-            ),
+            WriteError::TooLarge => Self::ContentTooLarge(None),
+            WriteError::Moved => Self::LogMoved,
             WriteError::Unreadable(error) => error.into(),
             WriteError::Local(why) => Self::Broken(why),
         }
@@ -259,7 +285,12 @@ mod tests {
             403,
             Some("permission denied"),
         );
-        check(WriteError::TooLarge.into(), 413, Some("http: request body too large"));
+        check(Fault::TooLarge, 413, Some("http: request body too large"));
+        check(
+            Fault::ContentTooLarge(Some(786_433)),
+            413,
+            Some("content of 786433 bytes is too large, 768 KiB at most\nhint: keep the file elsewhere and its key here"),
+        );
         check(
             Fault::NotMergePatch("text/plain".to_owned()),
             415,

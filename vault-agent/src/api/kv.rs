@@ -165,7 +165,7 @@ fn newest(secret: &Secret) -> u64 {
 /// Says how old an answer may be while the server is away.
 fn with_age(call: &Call<'_>, mut answer: Answer) -> Answer {
     if let Some(synced_at) = call.api.engine.away() {
-        let seconds = clock::now().seconds_since(synced_at.unwrap_or_default());
+        let seconds = clock::now().seconds_since(synced_at);
         let name = HeaderName::from_static(types::CACHE_AGE);
         answer.headers_mut().insert(name, HeaderValue::from(seconds));
     }

@@ -23,9 +23,9 @@ use anyhow::Result;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, request::Parts};
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
-use crate::config;
+use crate::config::{self, Config};
 use crate::engine::Engine;
 use crate::identity::Pins;
 use crate::paths::Paths;
@@ -42,7 +42,8 @@ pub use listen::{Listeners, serve};
 const LARGE_BODIES: usize = 8;
 
 /// What every route works with.
-pub(crate) struct Api {
+#[derive(Debug)]
+struct Api {
     engine: Engine,
     gate: Gate,
     large_bodies: Semaphore,
@@ -68,28 +69,40 @@ pub fn token_file(paths: &Paths, options: &config::Api) -> std::path::PathBuf {
 /// If the tokens of the state directory cannot be read.
 pub fn router(engine: Engine, paths: &Paths) -> Result<Router> {
     let api = Arc::new(Api::open(engine, paths, &config::Api::default())?);
-    let peer = Peer::inside();
+    let peer = Arc::new(Peer::inside());
     Ok(Router::new().fallback(move |request: Request<Body>| async move {
         answer(&api, &peer, request).await
     }))
 }
 
-/// Returns the API over an engine of its own, for a host on which no agent runs. The server is
-/// asked where it can be reached; else the cache answers.
+/// Returns the API over an engine of its own, for a host on which no agent runs. The first request
+/// asks the server to catch up; where it cannot be reached, the cache answers.
 ///
 /// # Errors
-/// If the identity or the database cannot be read.
-pub async fn local_router(paths: &Paths) -> Result<Router> {
+/// If the identity, the configuration or the database cannot be read.
+pub fn local_router(paths: &Paths) -> Result<Router> {
     let engine = Engine::open(paths)?;
-    let addresses = Pins::load(&paths.pins())?.addresses;
-    if let Err(why) = engine.connect_once(&addresses).await {
-        tracing::debug!("answering from the cache: {why:#}");
+    let mut addresses = Config::load_or_default(&paths.config)?.server;
+    if addresses.is_empty() {
+        addresses = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
     }
-    router(engine, paths)
+    let api = Arc::new(Api::open(engine, paths, &config::Api::default())?);
+    let local = Arc::new((api, Peer::inside(), addresses, OnceCell::new()));
+    Ok(Router::new().fallback(move |request: Request<Body>| async move {
+        let (api, peer, addresses, connected) = &*local;
+        connected
+            .get_or_init(|| async {
+                if let Err(why) = api.engine.connect_once(addresses).await {
+                    tracing::debug!("answering from the cache: {why:#}");
+                }
+            })
+            .await;
+        answer(api, peer, request).await
+    }))
 }
 
 /// Answers one request.
-pub(crate) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> Answer {
+async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> Answer {
     let (parts, body) = request.into_parts();
     match admit(api, peer, &parts, body).await {
         Ok(answer) => answer,
@@ -119,7 +132,7 @@ async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<Answ
         }
     };
     let headers = &parts.headers;
-    let call = Call { api, caller: &caller, verb, query, headers, body };
+    let call = Call { api, caller: &caller, verb, query, headers, body: body.into() };
     let (first, below) = path.split_once('/').unwrap_or((&path, ""));
     match first {
         "sys" => sys_route(call, below.trim_end_matches('/')).await,
@@ -216,8 +229,8 @@ async fn kv_route(mut call: Call<'_>, mount: &str, below: &str) -> Result<Answer
         ("config", Verb::Write) if path.is_empty() => kv::config::write(&mut call, mount).await,
         ("metadata", Verb::List) => kv::list::read(&call, mount, path).await,
         ("data", Verb::Write) => kv::data::write(&mut call, mount, path).await,
-        ("data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy" | "", _)
-            if path.is_empty() =>
+        ("data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy" | "", verb)
+            if path.is_empty() && verb != Verb::List =>
         {
             Ok(kv::root())
         }

@@ -1,6 +1,7 @@
 //! A request, taken apart once: path, verb, query, body. What is asked for lives with its route.
 
 use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -45,7 +46,8 @@ pub(super) struct Call<'a> {
     pub(super) verb: Verb,
     pub(super) query: Query<'a>,
     pub(super) headers: &'a HeaderMap,
-    pub(super) body: Body,
+    /// Never locked: the lock only lets calls be shared between threads.
+    pub(super) body: Mutex<Body>,
 }
 
 impl Call<'_> {
@@ -61,7 +63,8 @@ impl Call<'_> {
     }
 
     async fn bytes(&mut self) -> Result<Bytes, Fault> {
-        let body = std::mem::take(&mut self.body);
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let body = std::mem::take(body);
         let length = self.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > BODY as u64) {

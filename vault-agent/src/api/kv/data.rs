@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 use shared::blob::Kind;
+use shared::limits;
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 use zeroize::Zeroizing;
@@ -114,7 +115,11 @@ pub(in super::super) async fn write(
     let cas = cas(&fields)?;
     let text = serde_json::to_vec(&data).map_err(|why| Fault::BadJson(why.to_string()))?;
     json::wipe(Value::Object(data));
-    let content = PutContent::Whole(Plaintext::new(text));
+    let text = Plaintext::new(text);
+    if text.len() > limits::CONTENT {
+        return Err(Fault::ContentTooLarge(Some(text.len())));
+    }
+    let content = PutContent::Whole(text);
     put(call, path, content, cas).await
 }
 
