@@ -4,15 +4,15 @@ use rusqlite::{Connection, OptionalExtension as _, Result};
 use shared::hash::Hash;
 use shared::path::SecretPath;
 
-use super::log::{damaged, hash};
+use super::log::{damaged, hash, number, unsigned};
 
 /// Keeps the ciphertext of a path's newest version in place of the one before.
 ///
 /// # Errors
 /// If the database fails.
 pub fn keep(conn: &Connection, path: &SecretPath, blob: Hash, bytes: &[u8]) -> Result<()> {
-    let mut query = conn
-        .prepare_cached("INSERT OR REPLACE INTO blob (path, hash, bytes) VALUES (?1, ?2, ?3)")?;
+    let mut query =
+        conn.prepare_cached("INSERT OR REPLACE INTO blob (path, hash, bytes) VALUES (?1, ?2, ?3)")?;
     query.execute((path.as_str(), blob.as_bytes(), bytes))?;
     Ok(())
 }
@@ -45,6 +45,29 @@ pub fn list(conn: &Connection) -> Result<Vec<(SecretPath, Hash)>> {
         let path = row.get_ref(0)?.as_str()?.parse().map_err(damaged)?;
         Ok((path, hash(row, 1)?))
     })?;
+    rows.collect()
+}
+
+/// Notes how many readers the hash stands for and this machine's place among them, from 0.
+///
+/// # Errors
+/// If the database fails.
+pub fn set_readers(conn: &Connection, readers: Hash, count: u64, position: u64) -> Result<()> {
+    let mut query = conn.prepare_cached(
+        "INSERT OR REPLACE INTO readers (hash, count, position) VALUES (?1, ?2, ?3)",
+    )?;
+    query.execute((readers.as_bytes(), number(count)?, number(position)?))?;
+    Ok(())
+}
+
+/// Lists what [`set_readers`] noted: hash, count, position.
+///
+/// # Errors
+/// If the database fails.
+pub fn readers(conn: &Connection) -> Result<Vec<(Hash, u64, u64)>> {
+    let mut query = conn.prepare("SELECT hash, count, position FROM readers")?;
+    let rows =
+        query.query_map([], |row| Ok((hash(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?)))?;
     rows.collect()
 }
 

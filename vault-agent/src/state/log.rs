@@ -114,11 +114,12 @@ pub fn replay(
 ///
 /// # Errors
 /// If the database fails.
-pub fn set_snapshot(conn: &Connection, seq: u64, state: &[u8]) -> Result<()> {
+pub fn set_snapshot(conn: &Connection, state: &State) -> Result<()> {
+    let bytes = postcard::to_stdvec(state).map_err(damaged)?;
     let mut query = conn.prepare_cached(
         "INSERT OR REPLACE INTO snapshot (one, format, seq, state) VALUES (1, ?1, ?2, ?3)",
     )?;
-    query.execute((FORMAT, number(seq)?, state))?;
+    query.execute((FORMAT, number(state.seq())?, bytes))?;
     Ok(())
 }
 

@@ -40,7 +40,7 @@ impl Failure {
         Self(what.to_string().into())
     }
 
-    fn closed() -> Self {
+    pub(crate) fn closed() -> Self {
         Self::new("the database is closed")
     }
 }

@@ -63,8 +63,8 @@ pub fn forget(conn: &Connection, machine: &Name) -> Result<()> {
 }
 
 fn anchor(conn: &Connection, audit: AuditHead, machine: &Name) -> Result<()> {
-    let mut query = conn
-        .prepare_cached("INSERT OR IGNORE INTO anchor (n, hash, machine) VALUES (?1, ?2, ?3)")?;
+    let mut query =
+        conn.prepare_cached("INSERT OR IGNORE INTO anchor (n, hash, machine) VALUES (?1, ?2, ?3)")?;
     query.execute((number(audit.n)?, audit.hash.as_bytes(), machine.as_str()))?;
     let kept: u64 = conn
         .prepare_cached("SELECT count(*) FROM anchor")?

@@ -31,9 +31,7 @@ pub fn save(conn: &Connection, hash: Hash, request: &[u8]) -> Result<()> {
 /// If the database fails.
 pub fn load(conn: &Connection) -> Result<Option<Pending>> {
     let mut query = conn.prepare_cached("SELECT hash, request FROM pending")?;
-    query
-        .query_row([], |row| Ok(Pending { hash: hash(row, 0)?, request: row.get(1)? }))
-        .optional()
+    query.query_row([], |row| Ok(Pending { hash: hash(row, 0)?, request: row.get(1)? })).optional()
 }
 
 /// Drops the request if it is that entry's.

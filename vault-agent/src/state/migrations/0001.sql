@@ -29,6 +29,13 @@ CREATE TABLE blob (
     bytes BLOB NOT NULL
 ) STRICT;
 
+-- How many readers a blob has that was made for them, and this machine's place among them.
+CREATE TABLE readers (
+    hash     BLOB PRIMARY KEY,
+    count    INTEGER NOT NULL,
+    position INTEGER NOT NULL
+) STRICT;
+
 -- The signed entry that was sent, or is about to be, and not yet seen in the log.
 CREATE TABLE pending (
     one     INTEGER PRIMARY KEY CHECK (one = 1),
