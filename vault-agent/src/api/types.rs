@@ -30,6 +30,9 @@ pub const PREPARE: &str = "agent/prepare";
 /// `POST` a [`SubmitRequest`]: [`Submitted`].
 pub const SUBMIT: &str = "agent/submit";
 
+/// `POST`: 204 once this machine's report and the accesses recorded so far are with the server.
+pub const SYNC: &str = "agent/sync";
+
 /// Response header: seconds since the content was last known to be the newest; only while the server is away.
 pub const CACHE_AGE: &str = "x-vault-cache-age";
 
