@@ -234,7 +234,10 @@ fn read_payload(place: Place<'_>, payload: &[u8]) -> std::result::Result<Opened,
     }
     let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(Code::BlobPadding)?;
     let (content, padding) = rest.split_at_checked(len).ok_or(Code::BlobPadding)?;
-    if !payload.len().is_multiple_of(STEP) || padding.len() >= STEP || padding.iter().any(|b| *b != 0) {
+    if !payload.len().is_multiple_of(STEP)
+        || padding.len() >= STEP
+        || padding.iter().any(|b| *b != 0)
+    {
         return Err(Code::BlobPadding);
     }
     Ok(Opened { kind, content: Plaintext::from(content), nonce: Zeroizing::new(*nonce) })
