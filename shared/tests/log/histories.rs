@@ -87,9 +87,8 @@ fn tamper(world: &World, states: &mut [State], at: usize, kind: u8, place: usize
             forged.sig = shared::keys::Signature::from_bytes(sig);
         }
         3 => {
-            forged.by = if forged.by.to_string() == "root" { "admin:jonas" } else { "root" }
-                .parse()
-                .unwrap()
+            let other = if forged.by.to_string() == "root" { "admin:jonas" } else { "root" };
+            forged.by = crate::world::actor(other);
         }
         4 => {
             let cut = place % forged.body.len();
