@@ -25,7 +25,10 @@ fn said(world: &World, ran: &Ran) -> String {
 fn hide(word: &str) -> String {
     match word.split_once("127.0.0.1:") {
         Some((before, rest)) => {
-            format!("{before}127.0.0.1:[PORT]{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+            format!(
+                "{before}127.0.0.1:[PORT]{}",
+                rest.trim_start_matches(|c: char| c.is_ascii_digit())
+            )
         }
         None => word.to_owned(),
     }
@@ -58,7 +61,10 @@ fn an_import_with_a_broken_line_imports_nothing() {
 fn unknown_config_keys_are_named() {
     let world = World::new(bins!());
     let rtx = world.owner("rtx1080");
-    let file = write(&rtx.dir.join("bad.toml"), "server = [\"127.0.0.1:1\"]\n\n[[target]]\npaht = \"/x\"\n");
+    let file = write(
+        &rtx.dir.join("bad.toml"),
+        "server = [\"127.0.0.1:1\"]\n\n[[target]]\npaht = \"/x\"\n",
+    );
     let ran = rtx.agent_command(&["run", "--config", text(&file)]);
     insta::assert_snapshot!("agent_config_unknown_key", said(&world, &ran));
     let file = write(&world.dir().join("bad-server.toml"), "listne = \"127.0.0.1:0\"\n");

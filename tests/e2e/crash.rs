@@ -25,7 +25,9 @@ fn a_killed_server_keeps_every_acknowledged_write() {
                 });
             }
             let enough = round * 20 + 20;
-            watch::poll("some writes", || (acknowledged.lock().unwrap().len() >= enough).then_some(()));
+            watch::poll("some writes", || {
+                (acknowledged.lock().unwrap().len() >= enough).then_some(())
+            });
             world.server.as_mut().unwrap().kill();
         });
         world.start();

@@ -33,7 +33,8 @@ impl Dev {
     }
 
     fn sourced(&self, bins: Bins, dir: &Path, script: &str) -> Ran {
-        let script = format!("set -eu; . vault/env; vault() {{ '{}' \"$@\"; }}; {script}", bins.vault);
+        let script =
+            format!("set -eu; . vault/env; vault() {{ '{}' \"$@\"; }}; {script}", bins.vault);
         run(Command::new("sh").arg("-c").arg(script).current_dir(dir), "")
     }
 
