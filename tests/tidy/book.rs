@@ -29,6 +29,17 @@ fn missing_codes(rows: &[String], reference: &str) -> Vec<String> {
     absent.map(|row| format!("reference/errors.md lacks the row\n    {row}")).collect()
 }
 
+/// Returns the codes that a page names and no program knows.
+fn dead_codes(page: &File, known: &[&str]) -> Vec<String> {
+    let part = |c: char| c.is_ascii_uppercase() || c == '_';
+    let named = page.text.match_indices("`E_").map(|(at, _)| {
+        let rest = &page.text[at + 1..];
+        &rest[..rest.find(|c| !part(c)).unwrap_or(rest.len())]
+    });
+    let dead = named.filter(|code| !known.contains(code) && *code != "E_" && *code != "E_BLOB_");
+    dead.map(|code| format!("{}: there is no code `{code}`", page.path)).collect()
+}
+
 fn unlisted(pages: &[&str], contents: &str) -> Vec<String> {
     let absent = pages.iter().filter(|page| !contents.contains(&format!("({page})")));
     absent.map(|page| format!("{page}: not in SUMMARY.md")).collect()
@@ -120,6 +131,15 @@ fn every_code_is_in_the_reference() {
         &missing_codes(std::slice::from_ref(&row), "| `E_SEQ` | a | c |\n"),
         &["reference/errors.md lacks the row\n    | `E_SEQ` | a | b |"],
     );
+}
+
+#[test]
+fn every_code_in_the_book_exists() {
+    let known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    pass(&files(".md").iter().flat_map(|page| dead_codes(page, &known)).collect::<Vec<_>>());
+
+    let page = File::sample("a.md", "`E_SEQ: x`, `E_SEX`, `E_BLOB_…`, every `E_…` code");
+    check(&dead_codes(&page, &["E_SEQ"]), &["a.md: there is no code `E_SEX`"]);
 }
 
 #[test]
