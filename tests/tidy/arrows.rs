@@ -19,7 +19,7 @@ const LAYERS: [(&str, &str, &[&str]); 13] = [
     ("vault-server", "config", &["store", "vault", "http", "cli"]),
     ("vault-agent", "daemon", &["cli", "owner"]),
     ("vault-agent", "api", &["cli", "daemon", "owner"]),
-    ("vault-agent", "owner", &["cli", "daemon", "api"]),
+    ("vault-agent", "owner", &["cli", "daemon"]),
     ("vault-agent", "engine", &["cli", "daemon", "api", "owner", "render"]),
     ("vault-agent", "remote", &["cli", "daemon", "api", "owner", "render", "engine", "state"]),
     ("vault-agent", "state", &["cli", "daemon", "api", "owner", "render", "engine", "remote"]),

@@ -40,15 +40,15 @@ pub fn files(ending: &str) -> Vec<File> {
 }
 
 fn collect(root: &Path, folder: &Path, ending: &str, found: &mut Vec<File>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    for entry in std::fs::read_dir(folder).expect("a readable folder") {
+        let entry = entry.expect("a readable folder");
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         if path.is_dir() && !is_output(&path) && !name.starts_with('.') {
             collect(root, &path, ending, found);
         } else if path.is_file() && name.ends_with(ending) {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let path = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
-            found.push(File { path, text });
+            let text = std::fs::read_to_string(&path).expect("readable UTF-8");
+            let path = path.strip_prefix(root).expect("a path below the root");
+            found.push(File { path: path.to_string_lossy().into_owned(), text });
         }
     }
 }
