@@ -316,7 +316,8 @@ impl Client {
 
 /// Answers in this process, when no agent listens and the identity can be read.
 fn here(sockets: &[PathBuf], state: &Path) -> Result<Link, Error> {
-    crate::api::local_router(state).map(Link::Here).map_err(|why| Error::Absent {
+    let paths = crate::paths::Paths::resolve(Some(state.to_owned()), None);
+    paths.and_then(|paths| crate::api::local_router(&paths)).map(Link::Here).map_err(|why| Error::Absent {
         socket: sockets.first().cloned().unwrap_or_default(),
         why: format!("{why:#}"),
     })
