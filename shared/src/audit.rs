@@ -18,6 +18,9 @@ pub struct Record {
     pub nonce: Hash,
     /// The server's clock.
     pub time: Time,
+    /// The machine's clock, for local reads, as the machine tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at: Option<Time>,
     /// Active machine whose key made the request.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub machine: Option<String>,

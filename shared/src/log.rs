@@ -14,3 +14,4 @@ pub use entry::{Access, DELETE_NEVER, Entry, MetaSet, MountSet, NewMachine, Op, 
 pub use genesis::Genesis;
 pub use readers::{readers, readers_hash, recipients};
 pub use state::{Deletion, Machine, MountConfig, Secret, State, Version};
+pub use undo::Undo;

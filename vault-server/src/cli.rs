@@ -1,0 +1,219 @@
+//! The command line: arguments, dispatch, exit. What a subcommand does lives elsewhere.
+
+use std::io::{ErrorKind, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Parser, Subcommand};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Config, EXAMPLE, Places};
+use crate::hint::{self, Hint};
+use crate::init::{Wanted, init};
+use crate::logging;
+
+/// Keep a vault's log and ciphertext; the keys stay with the machines
+#[derive(Parser)]
+#[command(name = "vault-server", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a server and print its setup line for `vault init`
+    Init(InitArgs),
+    /// Serve until SIGTERM or SIGINT
+    Run(RunArgs),
+    /// Check or print a configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Args)]
+struct At {
+    /// Directory of database and server key; the configuration then lives in it too
+    #[arg(long, value_name = "DIR", env = "VAULT_SERVER_DATA")]
+    data: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE", env = "VAULT_SERVER_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct InitArgs {
+    #[command(flatten)]
+    at: At,
+    /// Address to listen on
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Address under which agents reach this server, in the order to try; may be repeated
+    #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
+    address: Vec<String>,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    at: At,
+    /// Address to listen on, instead of the configuration's; port 0 lets the system choose
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Say whether the configuration is sound
+    Check(At),
+    /// Print a configuration with every key and its meaning
+    Example,
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match harden().and_then(|()| dispatch(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            hint::print(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Leaves no core dump with keys in it, lets no other process look in, makes private files only.
+fn harden() -> Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none).context("cannot switch core dumps off")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("cannot make the process undumpable")?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    Ok(())
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Init(args) => run_init(args),
+        Command::Run(args) => serve(args),
+        Command::Config(ConfigCommand::Check(at)) => {
+            let file = at.places()?.config;
+            Config::read(&file)?;
+            print(&format!("`{}` is sound\n", file.display()))
+        }
+        Command::Config(ConfigCommand::Example) => print(EXAMPLE),
+    }
+}
+
+impl At {
+    fn places(&self) -> Result<Places> {
+        Places::find(self.config.as_deref(), self.data.as_deref())
+    }
+
+    /// Reads the configuration; a data directory given by hand goes before its own.
+    fn read(&self) -> Result<Config> {
+        let places = self.places()?;
+        let mut config = Config::read(&places.config)?;
+        if self.data.is_some() {
+            config.data = places.data;
+        }
+        Ok(config)
+    }
+}
+
+fn run_init(args: InitArgs) -> Result<()> {
+    let places = args.at.places()?;
+    let wanted = Wanted { places, listen: args.listen, addresses: args.address };
+    let (config, line) = init(&wanted)?;
+    eprintln!("made a server in `{}`", config.data.display());
+    eprintln!("configuration: `{}`", wanted.places.config.display());
+    eprintln!("start it with `vault-server run`, then paste this line once:\n");
+    eprint!("vault init ");
+    print(&format!("{line}\n"))
+}
+
+fn serve(args: RunArgs) -> Result<()> {
+    let mut config = args.at.read()?;
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+    }
+    logging::start(&config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(4)
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let served = runtime.block_on(async {
+        let listener = bind(config.listen).await?;
+        let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let shutdown = async move {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+        };
+        crate::run(config, listener, shutdown).await
+    });
+    runtime.shutdown_background();
+    served
+}
+
+/// Listens on an address.
+///
+/// # Errors
+/// If another program does, or the address is not this machine's.
+pub async fn bind(addr: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(addr).await.map_err(|why| {
+        let message = format!("cannot listen on `{addr}`: {why}");
+        match why.kind() {
+            ErrorKind::AddrInUse => Hint::wrap(
+                format!("cannot listen on `{addr}`: another program does"),
+                format!("`ss -ltnp 'sport = {}'` names it; or choose another port", addr.port()),
+            ),
+            ErrorKind::AddrNotAvailable => Hint::wrap(
+                format!("cannot listen on `{addr}`: it is no address of this machine"),
+                "`ip addr` lists them; is the VPN up?",
+            ),
+            ErrorKind::PermissionDenied => {
+                Hint::wrap(message, "ports below 1024 need CAP_NET_BIND_SERVICE")
+            }
+            _ => anyhow::Error::msg(message),
+        }
+    })
+}
+
+/// Writes to standard output; a reader that has left is no failure.
+fn print(text: &str) -> Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(why) if why.kind() != ErrorKind::BrokenPipe => Err(why).context("cannot write"),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_a_way_out() {
+        let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = first.local_addr().unwrap();
+        let fault = bind(addr).await.unwrap_err();
+        assert_eq!(fault.to_string(), format!("cannot listen on `{addr}`: another program does"));
+        assert!(Hint::of(&fault).unwrap().contains(&addr.port().to_string()));
+    }
+}

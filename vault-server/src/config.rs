@@ -1,0 +1,352 @@
+//! The configuration file, and the only reader of the environment.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+use crate::hint::Hint;
+
+/// Name of the file inside a data directory that was chosen by hand.
+const FILE: &str = "server.toml";
+
+/// What `vault-server` runs with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where agents connect.
+    pub listen: SocketAddr,
+    /// Directory of the database and the server key.
+    pub data: PathBuf,
+    /// `host:port` under which agents reach this server, in the order to try.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// Where `/healthz` and `/metrics` are served, loopback only.
+    #[serde(default)]
+    pub metrics_listen: Option<SocketAddr>,
+    /// What one client may take.
+    #[serde(default)]
+    pub limits: Limits,
+    /// What is logged and how.
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// What one client may take.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Largest request body in bytes.
+    pub body_bytes: usize,
+    /// Largest set of request headers in bytes.
+    pub header_bytes: u32,
+    /// Open connections.
+    pub connections: usize,
+    /// Open requests of one connection.
+    pub streams: u32,
+    /// Time for a TLS handshake.
+    pub handshake_seconds: u64,
+    /// Time for a request's body to arrive.
+    pub request_seconds: u64,
+    /// Time between pings; a connection that answers none in the same time again is closed.
+    pub ping_seconds: u64,
+    /// Time that open requests get at the end of the program.
+    pub shutdown_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 16 << 20,
+            header_bytes: 16 << 10,
+            connections: 512,
+            streams: 128,
+            handshake_seconds: 10,
+            request_seconds: 30,
+            ping_seconds: 20,
+            shutdown_seconds: 5,
+        }
+    }
+}
+
+impl Limits {
+    /// Returns the time for a TLS handshake.
+    #[must_use]
+    pub const fn handshake(&self) -> Duration {
+        Duration::from_secs(self.handshake_seconds)
+    }
+
+    /// Returns the time for a request's body.
+    #[must_use]
+    pub const fn request(&self) -> Duration {
+        Duration::from_secs(self.request_seconds)
+    }
+
+    /// Returns the time between pings.
+    #[must_use]
+    pub const fn ping(&self) -> Duration {
+        Duration::from_secs(self.ping_seconds)
+    }
+
+    /// Returns the time for open requests at the end.
+    #[must_use]
+    pub const fn shutdown(&self) -> Duration {
+        Duration::from_secs(self.shutdown_seconds)
+    }
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// How much.
+    pub level: Level,
+    /// In which form.
+    pub format: Format,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Failures.
+    Error,
+    /// And refusals.
+    Warn,
+    /// And changes.
+    #[default]
+    Info,
+    /// And requests.
+    Debug,
+}
+
+/// In which form the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Lines for people; without timestamps under systemd's journal, which has its own.
+    #[default]
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A commented configuration with every key at its default.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or a key in it is unknown, malformed or out of range.
+    pub fn read(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file).map_err(|why| missing(file, why))?;
+        let config = Self::parse(&file.display().to_string(), &text)?;
+        Ok(config)
+    }
+
+    /// Parses a configuration; `file` is only named in errors.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn parse(file: &str, text: &str) -> Result<Self> {
+        let config: Self = toml::from_str(text).map_err(|why| located(file, text, &why))?;
+        config.check().map_err(|(key, why)| {
+            let at = line_of_key(text, key).map_or(String::new(), |line| format!(", line {line}"));
+            Hint::wrap(format!("`{file}`{at}: `{key}` {why}"), EXAMPLE_HINT)
+        })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if !self.data.is_absolute() {
+            return Err(("data", format!("`{}` is not an absolute path", self.data.display())));
+        }
+        if let Some(addr) = self.metrics_listen.filter(|addr| !addr.ip().is_loopback()) {
+            return Err(("metrics_listen", format!("`{addr}` is not a loopback address")));
+        }
+        if let Some(bad) = self.addresses.iter().find(|address| !is_host_port(address)) {
+            return Err(("addresses", format!("holds `{bad}`, which is not host:port")));
+        }
+        let limits = &self.limits;
+        let ranges = [
+            ("body_bytes", limits.body_bytes as u64, 2 << 20, 256 << 20),
+            ("header_bytes", limits.header_bytes.into(), 1 << 10, 1 << 20),
+            ("connections", limits.connections as u64, 4, 65_536),
+            ("streams", limits.streams.into(), 4, 4096),
+            ("handshake_seconds", limits.handshake_seconds, 1, 300),
+            ("request_seconds", limits.request_seconds, 1, 3600),
+            ("ping_seconds", limits.ping_seconds, 1, 3600),
+            ("shutdown_seconds", limits.shutdown_seconds, 0, 300),
+        ];
+        for (key, value, least, most) in ranges {
+            if value < least || value > most {
+                return Err((key, format!("is {value}, but must be {least} to {most}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+const EXAMPLE_HINT: &str = "`vault-server config example` prints every key with its meaning";
+
+/// Tells whether `text` is a host name or address, a colon and a port.
+#[must_use]
+pub fn is_host_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+        !bare.is_empty()
+            && bare.chars().all(plain)
+            && (bare.len() < host.len() || !bare.contains(':'))
+            && port.parse::<u16>().is_ok()
+    })
+}
+
+fn missing(file: &Path, why: std::io::Error) -> anyhow::Error {
+    let shown = file.display();
+    if why.kind() == std::io::ErrorKind::NotFound {
+        let hint = "run `vault-server init` first, or name the file with --config";
+        return Hint::wrap(format!("no configuration at `{shown}`"), hint);
+    }
+    anyhow::Error::new(why).context(format!("cannot read `{shown}`"))
+}
+
+/// Turns a parser's error into one line that names file, line and key.
+fn located(file: &str, text: &str, why: &toml::de::Error) -> anyhow::Error {
+    let start = why.span().map_or(0, |span| span.start.min(text.len()));
+    let before = text.get(..start).unwrap_or_default();
+    let number = before.matches('\n').count() + 1;
+    let line = text.lines().nth(number - 1).unwrap_or_default();
+    let key = line.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty());
+    let key = key.map_or(String::new(), |key| format!(" `{key}`:"));
+    let message = why.message().lines().next().unwrap_or("malformed");
+    Hint::wrap(format!("`{file}`, line {number}:{key} {message}"), EXAMPLE_HINT)
+}
+
+fn line_of_key(text: &str, key: &str) -> Option<usize> {
+    let holds = |line: &str| line.trim_start().strip_prefix(key).is_some_and(is_assignment);
+    text.lines().position(holds).map(|at| at + 1)
+}
+
+fn is_assignment(rest: &str) -> bool {
+    rest.trim_start().starts_with('=')
+}
+
+/// Where configuration and data live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The data directory.
+    pub data: PathBuf,
+}
+
+impl Places {
+    /// Finds both: as given; else beside each other in a data directory given; else where the
+    /// system keeps them, or under the user's own directories.
+    ///
+    /// # Errors
+    /// If the current directory or the user's home is unknown.
+    pub fn find(config: Option<&Path>, data: Option<&Path>) -> Result<Self> {
+        let absolute = |path: &Path| std::path::absolute(path).context("no current directory");
+        let (usual_config, usual_data) = match data {
+            Some(data) => (absolute(data)?.join(FILE), absolute(data)?),
+            None if rustix::process::geteuid().is_root() => {
+                ("/etc/vault-server/server.toml".into(), "/var/lib/vault-server".into())
+            }
+            None => (
+                home("XDG_CONFIG_HOME", ".config")?.join("vault-server").join(FILE),
+                home("XDG_STATE_HOME", ".local/state")?.join("vault-server"),
+            ),
+        };
+        let config = config.map_or(Ok(usual_config), absolute)?;
+        Ok(Self { config, data: usual_data })
+    }
+}
+
+fn home(variable: &str, below: &str) -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os(variable).filter(|dir| Path::new(dir).is_absolute()) {
+        return Ok(dir.into());
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    match home {
+        Some(home) => Ok(home.join(below)),
+        None => Err(Hint::wrap("the home directory is unknown", "name one with --data")),
+    }
+}
+
+/// Tells whether standard error is systemd's journal, which stamps lines itself.
+#[must_use]
+pub fn logs_to_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    rustix::fs::fstat(std::io::stderr())
+        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> String {
+        format!("{:#}", Config::parse("f.toml", text).unwrap_err())
+    }
+
+    #[test]
+    fn the_example_holds_every_default() {
+        let config = Config::parse("example", EXAMPLE).unwrap();
+        assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.log, Log::default());
+        let commented = EXAMPLE.replace("# metrics_listen", "metrics_listen");
+        assert!(Config::parse("example", &commented).unwrap().metrics_listen.is_some());
+    }
+
+    #[test]
+    fn faults_name_file_line_and_key() {
+        let base = "listen = \"127.0.0.1:8443\"\ndata = \"/d\"\n";
+        for (added, message) in [
+            (
+                "colour = 1\n",
+                "`f.toml`, line 3: `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `log`",
+            ),
+            (
+                "[limits]\nstreams = \"many\"\n",
+                "`f.toml`, line 4: `streams`: invalid type: string \"many\", expected u32",
+            ),
+            (
+                "[limits]\nconnections = 1\n",
+                "`f.toml`, line 4: `connections` is 1, but must be 4 to 65536",
+            ),
+            (
+                "metrics_listen = \"0.0.0.0:9000\"\n",
+                "`f.toml`, line 3: `metrics_listen` `0.0.0.0:9000` is not a loopback address",
+            ),
+            (
+                "addresses = [\"vault\"]\n",
+                "`f.toml`, line 3: `addresses` holds `vault`, which is not host:port",
+            ),
+            (
+                "[log]\nlevel = \"loud\"\n",
+                "`f.toml`, line 4: `level`: unknown variant `loud`, expected one of `error`, `warn`, `info`, `debug`",
+            ),
+        ] {
+            assert_eq!(fault(&format!("{base}{added}")), message);
+        }
+        assert_eq!(
+            fault("listen = \"127.0.0.1:1\"\ndata = \"d\"\n"),
+            "`f.toml`, line 2: `data` `d` is not an absolute path"
+        );
+    }
+
+    #[test]
+    fn addresses_have_host_and_port() {
+        for good in ["10.8.0.3:8443", "vault.example:1", "[::1]:8443", "localhost:0"] {
+            assert!(is_host_port(good), "{good}");
+        }
+        for bad in ["", "vault", ":8443", "::1:8443", "a:99999", "a b:1", "[]:1", "http://a:1"] {
+            assert!(!is_host_port(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! The data directory: making it, refusing one that others can read, the server key, the lock
+//! that keeps a second server out.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use shared::keys::SignKey;
+use zeroize::Zeroizing;
+
+use crate::hint::Hint;
+use crate::store::schema;
+
+const KEY: &str = "server.key";
+const LOCK: &str = "server.lock";
+
+/// A data directory that only its owner can read, locked for this program.
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens an existing directory.
+    ///
+    /// # Errors
+    /// If it is missing, readable by others, or in use by another server.
+    pub fn open(path: &Path) -> Result<Self> {
+        check_private(path, "data directory")?;
+        for file in [KEY, schema::FILE] {
+            check_private(&path.join(file), "file")?;
+        }
+        Self::lock(path)
+    }
+
+    /// Makes the directory if need be, and refuses one that holds a server already.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`], and if there is a key or a database in it.
+    pub fn create(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| format!("cannot make data directory `{shown}`"))?;
+        check_private(path, "data directory")?;
+        for file in [KEY, schema::FILE] {
+            if path.join(file).symlink_metadata().is_ok() {
+                let why = format!("`{shown}` already holds a server (`{file}`)");
+                let hint = "start it with `vault-server run`, or choose another --data directory";
+                return Err(Hint::wrap(why, hint));
+            }
+        }
+        Self::lock(path)
+    }
+
+    fn lock(path: &Path) -> Result<Self> {
+        let file = path.join(LOCK);
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&file)
+            .with_context(|| format!("cannot open `{}`", file.display()))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(Hint::wrap(
+                format!("data directory `{}` is in use by another vault-server", path.display()),
+                "stop the other one first",
+            )),
+            Err(std::fs::TryLockError::Error(why)) => {
+                Err(why).with_context(|| format!("cannot lock `{}`", file.display()))
+            }
+        }
+    }
+
+    /// Returns where the database is.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.path.join(schema::FILE)
+    }
+
+    /// Makes an empty database file that only its owner can read.
+    ///
+    /// # Errors
+    /// If it exists or cannot be made.
+    pub fn create_database(&self) -> Result<()> {
+        create_private(&self.database(), b"")
+    }
+
+    /// Makes the server key.
+    ///
+    /// # Errors
+    /// If it exists or cannot be written.
+    pub fn create_key(&self) -> Result<SignKey> {
+        let key = SignKey::generate();
+        let text = Zeroizing::new(format!("{}\n", *key.to_text()));
+        create_private(&self.path.join(KEY), text.as_bytes())?;
+        Ok(key)
+    }
+
+    /// Reads the server key.
+    ///
+    /// # Errors
+    /// If it is missing or malformed.
+    pub fn read_key(&self) -> Result<SignKey> {
+        let file = self.path.join(KEY);
+        let shown = file.display();
+        let mut text = Zeroizing::new(String::with_capacity(256));
+        File::open(&file)
+            .and_then(|opened| opened.take(256).read_to_string(&mut text))
+            .with_context(|| format!("cannot read server key `{shown}`"))?;
+        SignKey::from_text(&text).with_context(|| format!("server key `{shown}`"))
+    }
+
+    /// Makes new files and their names outlive a power cut.
+    ///
+    /// # Errors
+    /// If the system cannot.
+    pub fn sync(&self) -> Result<()> {
+        sync_dir(&self.path)
+    }
+}
+
+/// Writes a new file of mode 0600 and waits until it is on disk.
+///
+/// # Errors
+/// If it exists or cannot be written.
+pub fn create_private(file: &Path, content: &[u8]) -> Result<()> {
+    let write = || {
+        let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+        opened.write_all(content)?;
+        opened.sync_all()
+    };
+    write().with_context(|| format!("cannot write `{}`", file.display()))
+}
+
+/// Waits until the names in a directory are on disk.
+///
+/// # Errors
+/// If the system cannot.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    let sync = || File::open(dir)?.sync_all();
+    sync().with_context(|| format!("cannot sync directory `{}`", dir.display()))
+}
+
+/// Refuses what is missing, another user's, or readable by others.
+fn check_private(path: &Path, noun: &str) -> Result<()> {
+    let shown = path.display();
+    let meta = match path.symlink_metadata() {
+        Ok(meta) => meta,
+        Err(why) if why.kind() == ErrorKind::NotFound => {
+            let hint = "run `vault-server init` first, or name the directory with --data";
+            return Err(Hint::wrap(format!("{noun} `{shown}` does not exist"), hint));
+        }
+        Err(why) => return Err(why).with_context(|| format!("cannot look at `{shown}`")),
+    };
+    let us = rustix::process::geteuid().as_raw();
+    if meta.uid() != us {
+        let why = format!("{noun} `{shown}` belongs to user {}, not to user {us}", meta.uid());
+        return Err(Hint::wrap(why, format!("run as its owner, or `chown {us} {shown}`")));
+    }
+    let mode = meta.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        let right = if meta.is_dir() { "700" } else { "600" };
+        let why = format!("{noun} `{shown}` is open to others (mode {mode:03o})");
+        return Err(Hint::wrap(why, format!("run `chmod {right} {shown}`")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn fresh() -> (tempfile::TempDir, PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        let dir = DataDir::create(&path).unwrap();
+        dir.create_key().unwrap();
+        dir.create_database().unwrap();
+        (root, path)
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_it_makes_only_its_owner_reads() {
+        let (_root, path) = fresh();
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        assert_eq!((mode(&path.join(KEY)), mode(&path.join(schema::FILE))), (0o600, 0o600));
+        DataDir::open(&path).unwrap().read_key().unwrap();
+    }
+
+    #[test]
+    fn what_others_can_read_is_refused() {
+        let (_root, path) = fresh();
+        for (name, open, closed) in
+            [("", 0o750, 0o700), (KEY, 0o604, 0o600), (schema::FILE, 0o640, 0o600)]
+        {
+            let at = path.join(name);
+            chmod(&at, open);
+            let fault = DataDir::open(&path).err().unwrap();
+            assert!(fault.to_string().contains("is open to others"), "{fault}");
+            chmod(&at, closed);
+        }
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_second_server_is_kept_out() {
+        let (_root, path) = fresh();
+        let first = DataDir::open(&path).unwrap();
+        let fault = DataDir::open(&path).err().unwrap();
+        assert!(fault.to_string().ends_with("is in use by another vault-server"));
+        drop(first);
+        DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_server_is_not_overwritten() {
+        let (_root, path) = fresh();
+        let fault = DataDir::create(&path).err().unwrap();
+        assert!(fault.to_string().contains("already holds a server"));
+        DataDir::open(&path).unwrap().read_key().unwrap();
+    }
+}

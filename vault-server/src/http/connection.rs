@@ -1,0 +1,187 @@
+//! Connections of agents: accepting, counting, the HTTP/2 limits, and their end. What a request
+//! does lives in the routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+use crate::config::Limits;
+use crate::tls::Acceptor;
+use crate::vault::{Directory, Peer, Vault};
+
+use super::told_to_stop;
+
+/// How long a key that belongs to no machine may stay connected.
+const STRANGER: Duration = Duration::from_secs(30);
+/// Pause after the system gave no socket, e.g. for want of file descriptors.
+const NO_SOCKET: Duration = Duration::from_millis(100);
+
+/// What every connection needs.
+pub struct Server {
+    /// The TLS side.
+    pub acceptor: Acceptor,
+    /// The routes.
+    pub router: Router,
+    /// Who is a machine.
+    pub vault: Vault,
+    /// What one client may take.
+    pub limits: Limits,
+}
+
+/// Places for connections.
+struct Places {
+    all: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+}
+
+/// Serves connections until `shutdown`, then gives open requests their time.
+pub async fn run(server: Server, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
+    let server = Arc::new(server);
+    let most = server.limits.connections;
+    let places = Places {
+        all: Arc::new(Semaphore::new(most)),
+        strangers: Arc::new(Semaphore::new(most / 4)),
+    };
+    let mut open = JoinSet::new();
+    let stop = shutdown.clone();
+    loop {
+        tokio::select! {
+            () = told_to_stop(&mut shutdown) => break,
+            Some(_) = open.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((socket, addr)) => {
+                    let Ok(place) = Arc::clone(&places.all).try_acquire_owned() else {
+                        server.vault.metrics().turned_away();
+                        continue;
+                    };
+                    let guest = Guest {
+                        server: Arc::clone(&server),
+                        strangers: Arc::clone(&places.strangers),
+                        shutdown: stop.clone(),
+                        _place: place,
+                    };
+                    open.spawn(guest.serve(socket, addr));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no connection accepted");
+                    tokio::time::sleep(NO_SOCKET).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let ended = tokio::time::timeout(server.limits.shutdown(), async {
+        while open.join_next().await.is_some() {}
+    });
+    if ended.await.is_err() {
+        tracing::warn!(connections = open.len(), "connections cut off");
+        open.shutdown().await;
+    }
+}
+
+/// Waits until the peer's key belongs to no active machine.
+async fn removed(machines: &mut watch::Receiver<Directory>, peer: &Peer) {
+    let _ = machines.wait_for(|machines| !machines.contains_key(&peer.key)).await;
+}
+
+/// One connection.
+struct Guest {
+    server: Arc<Server>,
+    strangers: Arc<Semaphore>,
+    shutdown: watch::Receiver<bool>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Guest {
+    async fn serve(self, socket: TcpStream, addr: std::net::SocketAddr) {
+        let metrics = self.server.vault.metrics();
+        // Answers are small and awaited: none may wait for an acknowledgement of the last.
+        let _ = socket.set_nodelay(true);
+        let (stream, key) = match self.server.acceptor.accept(socket).await {
+            Ok(accepted) => accepted,
+            Err(why) => {
+                metrics.turned_away();
+                tracing::debug!(%addr, why = format!("{why:#}"), "no handshake");
+                return;
+            }
+        };
+        let peer = Peer { key, addr };
+        let place = match self.server.vault.caller(&peer) {
+            Some(_) => None,
+            None => match Arc::clone(&self.strangers).try_acquire_owned() {
+                Ok(place) => Some(place),
+                Err(_) => return metrics.turned_away(),
+            },
+        };
+        metrics.connected();
+        self.exchange(TokioIo::new(stream), peer, place.is_some()).await;
+        metrics.disconnected();
+    }
+
+    /// Serves the requests of one connection until it ends: by itself, at the program's end, when
+    /// its machine is removed, or when a stranger's time is over.
+    async fn exchange<S>(&self, stream: TokioIo<S>, peer: Peer, stranger: bool)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+    {
+        let router = self.server.router.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            router.clone().oneshot(request.map(Body::new))
+        });
+        let mut connection = std::pin::pin!(self.builder().serve_connection(stream, service));
+        let (mut shutdown, mut machines) = (self.shutdown.clone(), self.server.vault.directory());
+        let ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = told_to_stop(&mut shutdown) => None,
+            () = removed(&mut machines, &peer), if !stranger => None,
+            () = self.overstayed(peer), if stranger => None,
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                // Streams end by themselves; a request in progress still gets its answer.
+                connection.as_mut().graceful_shutdown();
+                let time = self.server.limits.request();
+                match tokio::time::timeout(time, connection).await {
+                    Ok(ended) => ended,
+                    Err(_) => return,
+                }
+            }
+        };
+        if let Err(why) = ended {
+            tracing::debug!(addr = %peer.addr, %why, "connection broke");
+        }
+    }
+
+    /// Waits until a stranger has stayed too long without becoming a machine.
+    async fn overstayed(&self, peer: Peer) {
+        tokio::time::sleep(STRANGER).await;
+        if self.server.vault.caller(&peer).is_some() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn builder(&self) -> http2::Builder<TokioExecutor> {
+        let limits = &self.server.limits;
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(limits.header_bytes)
+            .max_send_buf_size(256 << 10)
+            .keep_alive_interval(limits.ping())
+            .keep_alive_timeout(limits.ping());
+        builder
+    }
+}

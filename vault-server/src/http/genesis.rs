@@ -1,0 +1,22 @@
+//! `POST /v1/genesis`.
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, StatusCode};
+
+use crate::vault::Peer;
+
+use super::App;
+use super::error::Fault;
+
+/// Stores the first record and the first entry: 201 without a body.
+pub async fn store(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Fault> {
+    let (request, _place) = app.intake.json(&headers, body).await?;
+    app.vault.genesis(&peer, request).await?;
+    Ok(StatusCode::CREATED)
+}

@@ -1,0 +1,74 @@
+//! Plain HTTP for this machine only: `/healthz` and `/metrics`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+use crate::vault::Vault;
+
+use super::told_to_stop;
+
+/// Open connections.
+const CONNECTIONS: usize = 16;
+/// Time for a request's headers, and for the writer to answer a health check.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Serves until `shutdown`.
+pub async fn run(vault: Vault, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = told_to_stop(&mut shutdown) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((socket, _)) = accepted else { continue };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else { continue };
+        let (vault, mut stop) = (vault.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(vault.clone(), request));
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+            let connection = builder.serve_connection(TokioIo::new(socket), service);
+            tokio::select! {
+                _ = connection => {}
+                () = told_to_stop(&mut stop) => {}
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn answer(
+    vault: Vault,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (status, text) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, vault.metrics().render()),
+        (&Method::GET | &Method::HEAD, "/healthz") => {
+            match tokio::time::timeout(PATIENCE, vault.ping()).await {
+                Ok(Ok(())) => (StatusCode::OK, "ok\n".to_owned()),
+                Ok(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+                Err(_) => {
+                    let why = "the database does not answer\n".to_owned();
+                    (StatusCode::SERVICE_UNAVAILABLE, why)
+                }
+            }
+        }
+        _ => (StatusCode::NOT_FOUND, "no such route\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4");
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
+    Ok(response)
+}

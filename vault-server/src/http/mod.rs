@@ -1,0 +1,96 @@
+//! Every route on one screen, and what each request passes on its way: a number, a caller, a line
+//! in the log. What a route does lives in the file of its noun.
+
+mod audit;
+mod blob;
+mod body;
+mod error;
+mod genesis;
+mod log;
+mod report;
+
+/// Connections of agents.
+pub mod connection;
+/// Health and metrics for this machine.
+pub mod local;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use shared::wire::v1;
+use tokio::sync::watch;
+use tracing::Instrument as _;
+
+use crate::config::Limits;
+use crate::vault::{Peer, Vault};
+
+use body::Intake;
+use error::Fault;
+
+/// What the routes share.
+#[derive(Clone)]
+pub struct App {
+    vault: Vault,
+    intake: Intake,
+    shutdown: watch::Receiver<bool>,
+    requests: Arc<AtomicU64>,
+}
+
+/// Makes the router; `shutdown` ends the streams that stay open.
+pub fn router(vault: Vault, limits: &Limits, shutdown: watch::Receiver<bool>) -> Router {
+    let app = App { vault, intake: Intake::new(limits), shutdown, requests: Arc::default() };
+    Router::new()
+        .route(v1::GENESIS, post(genesis::store))
+        .route(v1::LOG, get(log::read).post(log::append))
+        .route(&format!("{}{{id}}", v1::BLOB), get(blob::read).put(blob::park))
+        .route(v1::REPORT, post(report::exchange))
+        .route(v1::ACCESS, post(audit::access))
+        .route(v1::AUDIT, get(audit::records))
+        .route(v1::AUDIT_LEAVES, get(audit::leaves))
+        .fallback(|| async { Fault::NoRoute })
+        .method_not_allowed_fallback(|| async { Fault::NoMethod })
+        .layer(from_fn_with_state(app.clone(), pass))
+        .with_state(app)
+}
+
+/// Waits until the program is to end.
+pub async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// Numbers a request, finds its caller, turns strangers away, logs the answer.
+async fn pass(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let (start, id) = (Instant::now(), app.requests.fetch_add(1, Relaxed));
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = route.unwrap_or_else(|| "-".to_owned());
+    let method = request.method().clone();
+    let peer = request.extensions().get::<Peer>().copied();
+    let caller = peer.and_then(|peer| app.vault.caller(&peer));
+    let machine = caller.as_ref().map_or("-", |caller| caller.name.as_str());
+    let span = tracing::info_span!("request", id, %method, route, machine);
+    let mut response = match (caller, peer) {
+        (Some(caller), _) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).instrument(span.clone()).await
+        }
+        (None, Some(_)) if route == v1::GENESIS => next.run(request).instrument(span.clone()).await,
+        (None, peer) => {
+            if let Some(peer) = peer {
+                app.vault.count_stranger(&peer);
+            }
+            Fault::Stranger.into_response()
+        }
+    };
+    let status = response.status().as_u16();
+    app.vault.metrics().answered(status);
+    let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    span.in_scope(|| tracing::debug!(status, micros, "answered"));
+    response.headers_mut().insert("x-request-id", id.into());
+    response
+}

@@ -1,0 +1,157 @@
+//! `vault-server init`: the server key, the database, the configuration, and the setup line.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use shared::hash::Hash;
+use shared::keys::random;
+use shared::token::{Line as _, SetupLine};
+
+use crate::config::{Config, EXAMPLE, Places, is_host_port};
+use crate::datadir::{DataDir, create_private, sync_dir};
+use crate::hint::Hint;
+use crate::store::{claim, schema};
+
+/// What a new server is asked to be.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Where configuration and data go.
+    pub places: Places,
+    /// Where agents connect; by default every address of this machine, port 8443.
+    pub listen: Option<SocketAddr>,
+    /// `host:port` under which agents reach the server, in the order to try.
+    pub addresses: Vec<String>,
+}
+
+/// Makes a server and returns its configuration and setup line.
+///
+/// # Errors
+/// If there is one in the data directory, or something cannot be written.
+pub fn init(wanted: &Wanted) -> Result<(Config, String)> {
+    if let Some(bad) = wanted.addresses.iter().find(|address| !is_host_port(address)) {
+        let hint = "write it as host:port, e.g. 10.8.0.3:8443";
+        return Err(Hint::wrap(format!("address `{bad}` is not host:port"), hint));
+    }
+    let config = configuration(wanted)?;
+    let dir = DataDir::create(&config.data)?;
+    let key = dir.create_key()?;
+    dir.create_database()?;
+    let code = Hash::from_bytes(*random::<32>());
+    let conn = schema::open(&dir.database())?;
+    claim::set(&conn, &code).context("cannot store the claim code")?;
+    conn.close().map_err(|(_, why)| why).context("cannot close the database")?;
+    dir.sync()?;
+    write_configuration(&wanted.places.config, &config)?;
+    let addresses = match &*config.addresses {
+        [] => vec![guess(config.listen).to_string()],
+        given => given.to_vec(),
+    };
+    let setup = SetupLine { addresses, server: key.verify_key(), claim: code };
+    let line = setup.to_line().context("cannot write the setup line")?;
+    Ok((config, line))
+}
+
+/// Takes an existing configuration, if there is one; what was asked for goes before it.
+fn configuration(wanted: &Wanted) -> Result<Config> {
+    let Places { config: file, data } = &wanted.places;
+    let mut config = if file.exists() {
+        Config::read(file)?
+    } else {
+        let mut config = Config::parse("the built-in configuration", EXAMPLE)?;
+        config.data.clone_from(data);
+        config
+    };
+    if let Some(listen) = wanted.listen {
+        config.listen = listen;
+    }
+    if !wanted.addresses.is_empty() {
+        config.addresses.clone_from(&wanted.addresses);
+    }
+    Ok(config)
+}
+
+fn write_configuration(file: &Path, config: &Config) -> Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    let parent = file.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(parent)
+        .with_context(|| format!("cannot make directory `{}`", parent.display()))?;
+    let data = config.data.to_str().context("the data directory's name is not UTF-8")?;
+    let quoted: Vec<String> = config.addresses.iter().map(|a| format!("{a:?}")).collect();
+    let text = EXAMPLE
+        .replace("listen = \"0.0.0.0:8443\"", &format!("listen = \"{}\"", config.listen))
+        .replace("data = \"/var/lib/vault-server\"", &format!("data = {data:?}"))
+        .replace("addresses = []", &format!("addresses = [{}]", quoted.join(", ")));
+    create_private(file, text.as_bytes())?;
+    sync_dir(parent)
+}
+
+/// Returns the address that agents most likely reach: the one listened on, or, when that is every
+/// address, the one this machine would send from.
+fn guess(listen: SocketAddr) -> SocketAddr {
+    if !listen.ip().is_unspecified() {
+        return listen;
+    }
+    // Connecting a datagram socket sends nothing; 192.0.2.1 is reserved (RFC 5737).
+    let own = || -> std::io::Result<IpAddr> {
+        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        socket.connect("192.0.2.1:9")?;
+        Ok(socket.local_addr()?.ip())
+    };
+    SocketAddr::new(own().unwrap_or(IpAddr::from([127, 0, 0, 1])), listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(root: &Path) -> Wanted {
+        let data = root.join("data");
+        Wanted {
+            places: Places::find(None, Some(&data)).unwrap(),
+            listen: Some("127.0.0.1:0".parse().unwrap()),
+            addresses: vec!["10.8.0.3:8443".to_owned(), "[::1]:8443".to_owned()],
+        }
+    }
+
+    #[test]
+    fn the_written_configuration_reads_back() {
+        let root = tempfile::tempdir().unwrap();
+        let wanted = wanted(root.path());
+        let (config, line) = init(&wanted).unwrap();
+        assert_eq!(Config::read(&wanted.places.config).unwrap(), config);
+        let setup = SetupLine::from_line(&line).unwrap();
+        assert_eq!(setup.addresses, wanted.addresses);
+        let key = DataDir::open(&config.data).unwrap().read_key().unwrap();
+        assert_eq!(setup.server, key.verify_key());
+    }
+
+    #[test]
+    fn a_second_init_changes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let wanted = wanted(root.path());
+        init(&wanted).unwrap();
+        let key = || std::fs::read(wanted.places.data.join("server.key")).unwrap();
+        let before = key();
+        assert!(init(&wanted).unwrap_err().to_string().contains("already holds a server"));
+        assert_eq!(key(), before);
+    }
+
+    #[test]
+    fn an_existing_configuration_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        let wanted = wanted(root.path());
+        let data = wanted.places.data.clone();
+        std::fs::create_dir_all(&data).unwrap();
+        std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .unwrap();
+        let text = format!("listen = \"127.0.0.1:7\"\ndata = {data:?}\n");
+        create_private(&wanted.places.config, text.as_bytes()).unwrap();
+        let (config, _) =
+            init(&Wanted { listen: None, addresses: vec![], ..wanted.clone() }).unwrap();
+        assert_eq!(config.listen.port(), 7);
+        assert_eq!(std::fs::read_to_string(&wanted.places.config).unwrap(), text);
+    }
+}

@@ -1,0 +1,140 @@
+//! Table `blob`: age files, referenced by an entry or parked until one does.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use shared::hash::Hash;
+use shared::log::Put;
+use shared::time::Time;
+
+use super::{int, nat};
+
+/// Where a referenced blob belongs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The secret.
+    pub path: String,
+    /// The version.
+    pub ver: u64,
+}
+
+/// What is known of a stored blob.
+#[derive(Debug)]
+pub struct Known {
+    /// Its place; `None` while parked.
+    pub place: Option<Place>,
+    /// Bytes of the age file.
+    pub size: u64,
+}
+
+/// Looks a blob up without its bytes.
+///
+/// # Errors
+/// As SQLite says.
+pub fn look(conn: &Connection, id: &Hash) -> rusqlite::Result<Option<Known>> {
+    conn.prepare_cached("SELECT path, ver, length(bytes) FROM blob WHERE hash = ?1")?
+        .query_row([id.as_bytes()], |row| {
+            let path: Option<String> = row.get(0)?;
+            let ver: Option<i64> = row.get(1)?;
+            let place = path.zip(ver).map(|(path, ver)| Place { path, ver: nat(ver) });
+            Ok(Known { place, size: nat(row.get(2)?) })
+        })
+        .optional()
+}
+
+/// Returns a blob's bytes.
+///
+/// # Errors
+/// As SQLite says.
+pub fn bytes(conn: &Connection, id: &Hash) -> rusqlite::Result<Option<Vec<u8>>> {
+    conn.prepare_cached("SELECT bytes FROM blob WHERE hash = ?1")?
+        .query_row([id.as_bytes()], |row| row.get(0))
+        .optional()
+}
+
+/// Parks a blob for `machine`.
+///
+/// # Errors
+/// As SQLite says.
+pub fn park(
+    conn: &Connection,
+    id: &Hash,
+    machine: &str,
+    now: Time,
+    bytes: &[u8],
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO blob (hash, machine, parked_at, bytes) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (hash) DO NOTHING",
+    )?
+    .execute(params![id.as_bytes(), machine, int(now.as_micros()), bytes])?;
+    Ok(())
+}
+
+/// Stores a blob that came with the entry `seq`.
+///
+/// # Errors
+/// As SQLite says.
+pub fn insert(
+    conn: &Connection,
+    seq: u64,
+    put: &Put,
+    machine: &str,
+    now: Time,
+    bytes: &[u8],
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO blob (hash, seq, path, ver, machine, parked_at, bytes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (hash) DO UPDATE SET seq = ?2, path = ?3, ver = ?4 WHERE seq IS NULL",
+    )?
+    .execute(params![
+        put.blob.as_bytes(),
+        int(seq),
+        put.path.as_str(),
+        int(put.ver),
+        machine,
+        int(now.as_micros()),
+        bytes
+    ])?;
+    Ok(())
+}
+
+/// Gives a parked blob its place.
+///
+/// # Errors
+/// As SQLite says.
+pub fn place(conn: &Connection, seq: u64, put: &Put) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "UPDATE blob SET seq = ?2, path = ?3, ver = ?4 WHERE hash = ?1 AND seq IS NULL",
+    )?
+    .execute(params![put.blob.as_bytes(), int(seq), put.path.as_str(), int(put.ver)])?;
+    Ok(())
+}
+
+/// Drops a blob for good.
+///
+/// # Errors
+/// As SQLite says.
+pub fn delete(conn: &Connection, id: &Hash) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM blob WHERE hash = ?1")?.execute([id.as_bytes()])?;
+    Ok(())
+}
+
+/// Returns how many bytes `machine` has parked.
+///
+/// # Errors
+/// As SQLite says.
+pub fn parked(conn: &Connection, machine: &str) -> rusqlite::Result<u64> {
+    conn.prepare_cached(
+        "SELECT coalesce(sum(length(bytes)), 0) FROM blob WHERE seq IS NULL AND machine = ?1",
+    )?
+    .query_row([machine], |row| row.get(0).map(nat))
+}
+
+/// Drops blobs parked before `then`; returns how many.
+///
+/// # Errors
+/// As SQLite says.
+pub fn drop_parked(conn: &Connection, then: Time) -> rusqlite::Result<usize> {
+    conn.prepare_cached("DELETE FROM blob WHERE seq IS NULL AND parked_at < ?1")?
+        .execute([int(then.as_micros())])
+}

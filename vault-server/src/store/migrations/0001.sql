@@ -1,0 +1,64 @@
+-- The log: entry 0 is the genesis, its hash the vault id.
+CREATE TABLE log (
+    seq  INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL,
+    by   TEXT NOT NULL,
+    body BLOB NOT NULL,
+    sig  BLOB NOT NULL
+) STRICT;
+
+-- Age files. `seq` is the entry that brought one; without it the blob is parked by `machine`.
+CREATE TABLE blob (
+    hash      BLOB PRIMARY KEY,
+    seq       INTEGER REFERENCES log (seq),
+    path      TEXT,
+    ver       INTEGER,
+    machine   TEXT NOT NULL,
+    parked_at INTEGER NOT NULL,
+    bytes     BLOB NOT NULL,
+    CHECK ((seq IS NULL) = (path IS NULL) AND (seq IS NULL) = (ver IS NULL))
+) STRICT;
+CREATE INDEX blob_parked ON blob (parked_at) WHERE seq IS NULL;
+
+-- Latest signed report of every active machine.
+CREATE TABLE report (
+    machine TEXT PRIMARY KEY,
+    n       INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    body    BLOB NOT NULL,
+    sig     BLOB NOT NULL
+) STRICT;
+
+-- Number of the next local read due from every active machine.
+CREATE TABLE access (
+    machine TEXT PRIMARY KEY,
+    next    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Audit records: the very bytes, the chain's value after each, and copies of what is filtered by.
+CREATE TABLE audit (
+    n       INTEGER PRIMARY KEY,
+    chain   BLOB NOT NULL,
+    time    INTEGER NOT NULL,
+    machine TEXT,
+    path    TEXT,
+    op      TEXT NOT NULL,
+    denied  INTEGER NOT NULL,
+    record  BLOB NOT NULL
+) STRICT;
+
+-- SHA-256 of the one-time claim code, until it is used.
+CREATE TABLE claim (
+    id   INTEGER PRIMARY KEY CHECK (id = 1),
+    hash BLOB NOT NULL
+) STRICT;
+
+-- The folded state after entry `seq`, to start from.
+CREATE TABLE snapshot (
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    format TEXT NOT NULL,
+    seq    INTEGER NOT NULL REFERENCES log (seq),
+    head   BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    state  BLOB NOT NULL
+) STRICT;

@@ -1,0 +1,130 @@
+//! Opening the database: pragmas, migrations, refusal of a newer one. Migrations are appended,
+//! never edited; `user_version` counts those that ran.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::hint::Hint;
+
+/// File name inside the data directory.
+pub const FILE: &str = "vault.db";
+
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+
+/// Opens the database for writing and brings it up to date.
+///
+/// # Errors
+/// If it cannot be opened, is damaged, or was written by a newer program.
+pub fn open(file: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(file, flags)
+        .with_context(|| format!("cannot open database `{}`", file.display()))?;
+    prepare(&conn).with_context(|| format!("cannot set up database `{}`", file.display()))?;
+    migrate(&mut conn, file)?;
+    Ok(conn)
+}
+
+/// Opens the database for reading beside the writer.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(file, flags)?;
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    conn.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -256;")?;
+    Ok(conn)
+}
+
+/// With `synchronous = NORMAL` a power cut could take acknowledged entries back, which to every
+/// client looks like a rollback attack.
+fn prepare(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(std::time::Duration::from_secs(5))?;
+    conn.set_prepared_statement_cache_capacity(64);
+    conn.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = ON;
+         PRAGMA secure_delete = ON;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA cache_size = -1024;
+         PRAGMA wal_autocheckpoint = 4000;
+         PRAGMA journal_size_limit = 33554432;",
+    )
+}
+
+fn migrate(conn: &mut Connection, file: &Path) -> Result<()> {
+    let shown = file.display();
+    let found: usize = conn
+        .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
+        .with_context(|| format!("cannot read database `{shown}`"))?
+        .try_into()
+        .context("version of the database")?;
+    if found > MIGRATIONS.len() {
+        let why = format!(
+            "database `{shown}` has version {found}, newer than this program's {}",
+            MIGRATIONS.len()
+        );
+        return Err(Hint::wrap(why, "install the vault-server that wrote it, or a newer one"));
+    }
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(found) {
+        let version = index + 1;
+        let run = |conn: &mut Connection| -> rusqlite::Result<()> {
+            let tx = conn.transaction()?;
+            tx.execute_batch(migration)?;
+            tx.pragma_update(None, "user_version", u32::try_from(version).unwrap_or(u32::MAX))?;
+            tx.commit()
+        };
+        run(conn)
+            .with_context(|| format!("cannot bring database `{shown}` to version {version}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty() -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(FILE);
+        std::fs::File::create_new(&file).unwrap();
+        (dir, file)
+    }
+
+    #[test]
+    fn a_commit_is_on_disk_before_it_is_answered() {
+        let (_dir, file) = empty();
+        let conn = open(&file).unwrap();
+        let pragma = |name: &str| -> String {
+            let value: rusqlite::types::Value =
+                conn.pragma_query_value(None, name, |row| row.get(0)).unwrap();
+            format!("{value:?}")
+        };
+        assert_eq!(pragma("synchronous"), "Integer(2)");
+        assert_eq!(pragma("journal_mode"), "Text(\"wal\")");
+        assert_eq!(pragma("foreign_keys"), "Integer(1)");
+    }
+
+    #[test]
+    fn a_newer_database_is_refused_and_left_alone() {
+        let (_dir, file) = empty();
+        open(&file).unwrap().pragma_update(None, "user_version", 999).unwrap();
+        let fault = open(&file).unwrap_err();
+        assert!(fault.to_string().ends_with("has version 999, newer than this program's 1"));
+        assert!(Hint::of(&fault).unwrap().contains("install the vault-server that wrote it"));
+        let conn = Connection::open(&file).unwrap();
+        let found: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+        assert_eq!(found, 999);
+    }
+
+    #[test]
+    fn migrations_run_once() {
+        let (_dir, file) = empty();
+        drop(open(&file).unwrap());
+        drop(open(&file).unwrap());
+    }
+}

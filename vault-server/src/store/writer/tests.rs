@@ -1,0 +1,144 @@
+//! Group commit, a failing piece of work, a full disk, a stop with work queued.
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use shared::audit::AuditHead;
+
+use crate::metrics::Metrics;
+use crate::store::audit::{OK, Row};
+use crate::store::{Desk, Store, Unavailable, audit, schema};
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    store: Store,
+    metrics: Arc<Metrics>,
+}
+
+fn row(op: &str) -> Row {
+    Row { op: op.to_owned(), result: OK.to_owned(), ..Row::default() }
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(schema::FILE);
+        std::fs::File::create_new(&file).unwrap();
+        let metrics = Arc::new(Metrics::default());
+        let desk = Desk::new(schema::open(&file).unwrap(), None, AuditHead::EMPTY);
+        let store = Store::start(desk, 0, Arc::clone(&metrics)).unwrap();
+        Self { dir, store, metrics }
+    }
+
+    /// Opens the database as the next start would.
+    fn reopen(&self) -> Connection {
+        schema::open(&self.dir.path().join(schema::FILE)).unwrap()
+    }
+
+    async fn record(&self, op: &'static str) -> Result<AuditHead, Unavailable> {
+        self.store
+            .call(move |desk| {
+                desk.record(row(op))?;
+                Ok(desk.audit())
+            })
+            .await
+    }
+
+    async fn limit_pages(&self, pages: u32) {
+        let limit = move |desk: &mut Desk| {
+            desk.conn()
+                .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
+                    row.get::<_, u32>(0)
+                })
+                .map(|_| ())
+        };
+        self.store.call(limit).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn those_who_wait_share_one_commit() {
+    let fixture = Fixture::new();
+    // While the first piece holds the writer, the others queue up.
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let hold = fixture.store.call(move |_| {
+        let _ = gate.recv();
+        Ok(())
+    });
+    let mut others = tokio::task::JoinSet::new();
+    let queued = Arc::new(tokio::sync::Barrier::new(65));
+    for _ in 0..64 {
+        let (store, queued) = (fixture.store.clone(), Arc::clone(&queued));
+        others.spawn(async move {
+            queued.wait().await;
+            store.call(|desk| desk.record(row("read"))).await
+        });
+    }
+    let release = async {
+        queued.wait().await;
+        for _ in 0..256 {
+            tokio::task::yield_now().await;
+        }
+        go.send(()).unwrap();
+    };
+    let (held, ()) = tokio::join!(hold, release);
+    held.unwrap();
+    while let Some(done) = others.join_next().await {
+        done.unwrap().unwrap();
+    }
+    let (commits, works) = fixture.metrics.commits();
+    assert!(commits <= 2 && works == 65, "{works} pieces in {commits} commits");
+    assert_eq!(audit::head(&fixture.reopen()).unwrap().n, 64);
+}
+
+#[tokio::test]
+async fn a_failing_piece_takes_back_only_its_own() {
+    let fixture = Fixture::new();
+    let before = fixture.record("one").await.unwrap();
+    let failed: Result<(), _> = fixture
+        .store
+        .call(|desk| {
+            desk.record(row("two"))?;
+            desk.after_commit(|| unreachable!("it is taken back"));
+            Err(rusqlite::Error::QueryReturnedNoRows)
+        })
+        .await;
+    assert_eq!(failed, Err(Unavailable::Failed));
+    let after = fixture.record("three").await.unwrap();
+    assert_eq!(after.n, before.n + 1);
+    let conn = fixture.reopen();
+    assert_eq!(audit::head(&conn).unwrap(), after);
+    let leaves = audit::leaves(&conn, 0, u64::MAX, 10).unwrap();
+    assert_eq!(leaves.into_iter().fold(AuditHead::EMPTY, AuditHead::then), after);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_loses_nothing() {
+    let fixture = Fixture::new();
+    let before = fixture.record("before").await.unwrap();
+    fixture.limit_pages(1).await;
+    let mut acknowledged = before;
+    let full = loop {
+        match fixture.record("filling").await {
+            Ok(head) => acknowledged = head,
+            Err(why) => break why,
+        }
+    };
+    assert_eq!(full, Unavailable::Full);
+    assert_eq!(fixture.record("still full").await, Err(Unavailable::Full));
+    fixture.limit_pages(100_000).await;
+    let after = fixture.record("space again").await.unwrap();
+    assert_eq!(after.n, acknowledged.n + 1);
+    let leaves = audit::leaves(&fixture.reopen(), 0, u64::MAX, 1000).unwrap();
+    assert_eq!(leaves.into_iter().fold(AuditHead::EMPTY, AuditHead::then), after);
+}
+
+#[tokio::test]
+async fn what_was_queued_before_the_end_is_written() {
+    let fixture = Fixture::new();
+    let (first, second, ()) =
+        tokio::join!(fixture.record("one"), fixture.record("two"), fixture.store.close());
+    assert!(first.is_ok() && second.is_ok());
+    assert_eq!(fixture.record("late").await, Err(Unavailable::Stopping));
+    assert_eq!(audit::head(&fixture.reopen()).unwrap().n, 2);
+}

@@ -1,0 +1,116 @@
+//! Age files: parked by any active machine, given to those that may read their path.
+
+use shared::blob::looks_like_age;
+use shared::error::Code;
+use shared::hash::Hash;
+use shared::limits;
+
+use crate::store::{Desk, blob};
+
+use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
+
+/// How long an unreferenced blob stays, in microseconds.
+const PARKED_FOR: u64 = 3_600_000_000;
+
+impl Vault {
+    /// Parks a blob until an entry references it.
+    ///
+    /// # Errors
+    /// [`Refusal::Rule`] for its hash, size or header, or with 32 MiB parked already.
+    pub async fn put_blob(
+        &self,
+        caller: &Caller,
+        id: Hash,
+        bytes: impl AsRef<[u8]> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        let checked = check(id, bytes.as_ref());
+        let caller = caller.clone();
+        self.call(move |desk| {
+            if let Err(refusal) = admitted(desk, &caller) {
+                return Ok(Err(refusal));
+            }
+            match checked {
+                Ok(()) => park(desk, &caller, id, bytes.as_ref()),
+                Err(why) => refuse(desk, caller.row("blob_put"), why),
+            }
+        })
+        .await
+    }
+
+    /// Returns a blob once the delivery is recorded on disk.
+    ///
+    /// # Errors
+    /// [`Refusal::Denied`] without a grant, [`Refusal::Absent`] without a blob.
+    pub async fn read_blob(&self, caller: &Caller, id: Hash) -> Result<Vec<u8>, Refusal> {
+        let caller = caller.clone();
+        self.call(move |desk| read(desk, &caller, id)).await
+    }
+
+    /// Drops blobs that nobody referenced in time.
+    pub(super) async fn drop_parked(&self) -> Result<(), Refusal> {
+        self.call(|desk| {
+            let now = desk.now().as_micros();
+            let then = shared::time::Time::from_micros(now.saturating_sub(PARKED_FOR));
+            let dropped = blob::drop_parked(desk.conn(), then)?;
+            if dropped > 0 {
+                tracing::info!(dropped, "unreferenced blobs dropped");
+            }
+            Ok(Ok(()))
+        })
+        .await
+    }
+}
+
+/// All a server can check.
+fn check(id: Hash, bytes: &[u8]) -> shared::error::Result<()> {
+    if bytes.len() > limits::BLOB {
+        return Err(Code::Limits.because(format!("blob of {} bytes", bytes.len())));
+    }
+    if Hash::of(&[bytes]) != id {
+        return Err(Code::BlobHash.because(format!("blob {}", id.short())));
+    }
+    if !looks_like_age(bytes) {
+        return Err(Code::BlobOpen.because(format!("blob {} is not an age file", id.short())));
+    }
+    Ok(())
+}
+
+fn park(desk: &mut Desk, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcome<()> {
+    let (row, machine) = (caller.row("blob_put"), caller.name.as_str());
+    if blob::look(desk.conn(), &id)?.is_none() {
+        let parked = blob::parked(desk.conn(), machine)? + bytes.len() as u64;
+        if parked > limits::PARKED_BLOBS as u64 {
+            let why = format!("{parked} bytes of blobs that no entry references, 32 MiB at most");
+            return refuse(desk, row, Code::Limits.because(why));
+        }
+        blob::park(desk.conn(), &id, machine, desk.now(), bytes)?;
+    }
+    desk.record(row)?;
+    Ok(Ok(()))
+}
+
+fn read(desk: &mut Desk, caller: &Caller, id: Hash) -> Outcome<Vec<u8>> {
+    let mut row = caller.row("read");
+    let granted = match admitted(desk, caller) {
+        Ok((_, machine)) => machine.read.clone(),
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let known = blob::look(desk.conn(), &id)?;
+    let Some(place) = known.and_then(|known| known.place) else {
+        row.result = Code::BlobAbsent.to_string();
+        desk.record(row)?;
+        return Ok(Err(Refusal::Absent(id)));
+    };
+    row.path = Some(place.path.clone());
+    row.ver = Some(place.ver);
+    let covered = place.path.parse().is_ok_and(|path| granted.cover(&path));
+    if !covered {
+        let why = format!("`{}` may not read `{}`", caller.name, place.path);
+        return refuse(desk, row, Code::Denied.because(why));
+    }
+    let Some(bytes) = blob::bytes(desk.conn(), &id)? else {
+        return Ok(Err(Refusal::Absent(id)));
+    };
+    desk.record(row)?;
+    Ok(Ok(bytes))
+}

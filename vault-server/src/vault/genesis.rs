@@ -1,0 +1,102 @@
+//! The first record, and with it the first machine: by whoever holds the one-time claim code.
+
+use shared::error::{Code, Error};
+use shared::keys::VerifyKey;
+use shared::log::{Entry, Op, State, start};
+use shared::signed::Envelope;
+use shared::wire::v1::genesis::GenesisRequest;
+
+use crate::store::audit::Row;
+use crate::store::{Desk, claim, log};
+
+use super::append::{insert_entry, record_ops};
+use super::{Caller, Outcome, Outlets, Peer, Refusal, Vault, directory};
+
+impl Vault {
+    /// Stores the genesis and entry 1; the very same request again is a success too.
+    ///
+    /// # Errors
+    /// [`Refusal::Claim`] for a wrong or used code, [`Refusal::Rule`] for the records.
+    pub async fn genesis(&self, peer: &Peer, request: GenesisRequest) -> Result<(), Refusal> {
+        let (outlets, own, caller) = (self.0.outlets.clone(), self.0.key.clone(), *peer);
+        let done = self.call(move |desk| genesis(desk, &outlets, &own, &caller, &request)).await;
+        if matches!(done, Err(Refusal::Claim)) {
+            self.count_stranger(peer);
+        }
+        done
+    }
+}
+
+fn genesis(
+    desk: &mut Desk,
+    outlets: &Outlets,
+    own: &VerifyKey,
+    peer: &Peer,
+    request: &GenesisRequest,
+) -> Outcome<()> {
+    if desk.state().is_some() {
+        let same = is_stored(desk, 0, &request.genesis)? && is_stored(desk, 1, &request.entry)?;
+        return Ok(if same { Ok(()) } else { Err(Refusal::Claim) });
+    }
+    if !claim::matches(desk.conn(), &request.claim)? {
+        return Ok(Err(Refusal::Claim));
+    }
+    let (state, entry, caller) = match fold(desk, own, peer, request) {
+        Ok(folded) => folded,
+        Err(why) => return Ok(Err(Refusal::Rule(why))),
+    };
+    log::insert(desk.conn(), 0, &state, &request.genesis)?;
+    insert_entry(desk, &request.entry, &entry)?;
+    claim::use_up(desk.conn())?;
+    let row = Row { who: Some("root".to_owned()), ..caller.row("genesis") };
+    desk.record(row)?;
+    record_ops(desk, &caller, &request.entry, &entry)?;
+    tracing::info!(vault = %state, machine = %caller.name, "vault founded");
+    let (machines, directory_of) = (directory(desk.state()), outlets.directory.clone());
+    desk.after_commit(move || {
+        directory_of.send_replace(machines);
+    });
+    Ok(Ok(()))
+}
+
+fn is_stored(desk: &Desk, seq: u64, envelope: &Envelope) -> rusqlite::Result<bool> {
+    Ok(log::at(desk.conn(), seq)?.is_some_and(|stored| stored.envelope == *envelope))
+}
+
+/// Folds both records; on an error the desk is as before. Returns the vault id, entry 1 and the
+/// machine it adds for the caller.
+fn fold(
+    desk: &mut Desk,
+    own: &VerifyKey,
+    peer: &Peer,
+    request: &GenesisRequest,
+) -> Result<(shared::signed::VaultId, Entry, Caller), Error> {
+    let state = start(&request.genesis)?;
+    if !state.server().contains(own) {
+        return Err(Code::Key.because("the genesis does not pin this server's key"));
+    }
+    let vault = state.vault();
+    desk.found(state);
+    let checked = match desk.apply(&request.entry) {
+        Some(Ok((entry, _))) => check_first(desk, peer, &entry)
+            .map(|caller| (vault, entry, caller))
+            .inspect_err(|_| desk.take_back()),
+        Some(Err(why)) => Err(why),
+        None => Err(Code::Missing.because("the vault")),
+    };
+    if checked.is_err() {
+        desk.take_back();
+    }
+    checked
+}
+
+fn check_first(desk: &Desk, peer: &Peer, entry: &Entry) -> Result<Caller, Error> {
+    if let Some(id) = entry.ops.iter().find_map(Op::blob) {
+        let why = format!("blob {}: entry 1 cannot bring one", id.short());
+        return Err(Code::BlobAbsent.because(why));
+    }
+    let found = desk.state().and_then(|state: &State| state.machine_by_key(&peer.key));
+    let (name, _) = found
+        .ok_or_else(|| Code::Missing.because("entry 1 does not add the machine that sends it"))?;
+    Ok(Caller { name: name.clone(), key: peer.key, addr: peer.addr.ip().to_string() })
+}

@@ -1,0 +1,69 @@
+//! Signed reports: each machine's latest is kept and given to all.
+
+use shared::error::Code;
+use shared::name::Actor;
+use shared::report::Report;
+use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
+
+use crate::store::{Desk, report};
+use crate::watch::Hub;
+
+use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
+
+impl Vault {
+    /// Keeps the caller's report and returns everybody's.
+    ///
+    /// # Errors
+    /// [`Refusal::Rule`] for a report that does not verify, is another's, or is older than the
+    /// last one.
+    pub async fn report(
+        &self,
+        caller: &Caller,
+        request: ReportRequest,
+    ) -> Result<ReportReply, Refusal> {
+        let (hub, caller) = (self.0.outlets.hub.clone(), caller.clone());
+        self.call(move |desk| {
+            if let Err(refusal) = keep(desk, &caller, &request)? {
+                return Ok(Err(refusal));
+            }
+            Ok(Ok(reply(desk, &hub)?))
+        })
+        .await
+    }
+}
+
+fn keep(desk: &mut Desk, caller: &Caller, request: &ReportRequest) -> Outcome<()> {
+    let envelope = &request.report;
+    let opened = match admitted(desk, caller) {
+        Err(refusal) => return Ok(Err(refusal)),
+        Ok(_) if envelope.by != Actor::Machine(caller.name.clone()) => {
+            let why = format!("report of `{}` from `{}`", envelope.by, caller.name);
+            Err(Code::Actor.because(why))
+        }
+        Ok((state, machine)) => Report::open(envelope, &machine.sign, state.vault()),
+    };
+    let row = caller.row("report");
+    let n = match opened {
+        Ok(report) => report.n,
+        Err(why) => return refuse(desk, row, why),
+    };
+    match report::latest(desk.conn(), &caller.name)? {
+        Some((last, body)) if last == n && body == envelope.body => return Ok(Ok(())),
+        Some((last, _)) if n <= last => {
+            let why = Code::Seq.because(format!("report {n}, but the last one was {last}"));
+            return refuse(desk, row, why);
+        }
+        Some(_) | None => {}
+    }
+    report::keep(desk.conn(), &caller.name, n, desk.now(), envelope)?;
+    desk.record(row)?;
+    Ok(Ok(()))
+}
+
+fn reply(desk: &Desk, hub: &Hub) -> rusqlite::Result<ReportReply> {
+    let reports = report::all(desk.conn())?
+        .into_iter()
+        .map(|(name, report, at)| Received { report, at, online: hub.follows(&name) })
+        .collect();
+    Ok(ReportReply { reports, audit: desk.audit() })
+}

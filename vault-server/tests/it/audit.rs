@@ -1,0 +1,211 @@
+//! What is recorded, who may read it, and that the chain holds.
+
+use hyper::StatusCode;
+use shared::audit::{AuditHead, Record};
+use shared::report::Report;
+use shared::time::Time;
+use shared::wire::v1::audit::{AccessReply, AccessRequest, AuditPage, LeavesPage, LocalRead};
+use shared::wire::v1::report::{ReportReply, ReportRequest};
+use shared::wire::v1::{ACCESS, REPORT};
+
+use crate::client::{Client, parse, refused};
+use crate::world::{Machine, World};
+
+/// Reads all records and checks them against the chain and its leaves.
+async fn verified(client: &Client) -> Vec<Record> {
+    let page: AuditPage = client.fetch("/v1/audit?limit=10000").await;
+    assert!(!page.more);
+    let (mut head, mut records) = (AuditHead::EMPTY, Vec::new());
+    for text in &page.records {
+        let (next, record) = head.follow(text.as_bytes()).unwrap();
+        head = next;
+        records.push(record);
+    }
+    assert_eq!(head, page.head);
+    let leaves: LeavesPage = client.fetch("/v1/audit/leaves").await;
+    let chained = leaves.leaves.iter().fold(AuditHead::EMPTY, |head, leaf| head.then(*leaf));
+    assert_eq!(chained, leaves.head);
+    let before = usize::try_from(head.n).unwrap();
+    let known =
+        leaves.leaves[..before].iter().fold(AuditHead::EMPTY, |head, leaf| head.then(*leaf));
+    assert_eq!(known, head);
+    records
+}
+
+fn shape(record: &Record) -> String {
+    let part = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    format!(
+        "{} {} {} {} {}",
+        part(&record.machine),
+        record.op,
+        part(&record.path),
+        record.ver.map_or("-".to_owned(), |ver| ver.to_string()),
+        record.result
+    )
+}
+
+#[tokio::test]
+async fn every_action_leaves_its_record() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = world.add(&client, "vps", &["secret/vps/"]).await;
+    let remote = world.client(&vps).await;
+    let mut frames = remote.follow(2).await;
+    frames.head().await;
+    let home = world.write(&client, "secret/home", "one").await;
+    world.write(&client, "secret/vps/x", "two").await;
+    frames.entry().await;
+    assert_eq!(frames.entry().await.1.len(), 1);
+    let denied = refused(remote.get(&format!("/v1/blob/{home}")).await);
+    assert_eq!(denied, (403, "E_DENIED".to_owned()));
+    assert!(client.get(&format!("/v1/blob/{home}")).await.0.is_success());
+    assert_eq!(refused(remote.get("/v1/audit").await), (403, "E_DENIED".to_owned()));
+
+    let records = verified(&client).await;
+    let shapes: Vec<String> = records.iter().map(shape).collect();
+    assert_eq!(
+        shapes,
+        [
+            "a genesis - - ok",
+            "a machine_add - - ok",
+            "a machine_add - - ok",
+            "vps follow - - ok",
+            "a put secret/home 1 ok",
+            "a put secret/vps/x 1 ok",
+            "vps deliver secret/vps/x 1 ok",
+            "vps read secret/home 1 E_DENIED",
+            "a read secret/home 1 ok",
+            "vps audit_read - - E_DENIED",
+            "a audit_read - - ok",
+        ]
+    );
+    assert_eq!(records[2].who.as_deref(), Some("admin:me"));
+    assert_eq!((records[5].seq, records[6].seq), (Some(4), Some(4)));
+    assert_eq!(records[6].addr.as_deref(), Some("127.0.0.1"));
+
+    let find = async |query: &str| -> Vec<String> {
+        let page: AuditPage = client.fetch(&format!("/v1/audit?{query}")).await;
+        page.records.iter().map(|text| shape(&parse(text.as_bytes()))).collect()
+    };
+    assert_eq!(find("denied=true&op=read").await, ["vps read secret/home 1 E_DENIED"]);
+    assert_eq!(find("path=secret/v*&machine=a").await, ["a put secret/vps/x 1 ok"]);
+    assert_eq!(find("newest=true&limit=2&machine=vps").await, shapes_of(&shapes, &[7, 9]));
+    assert_eq!(find("after=9&limit=1").await, shapes_of(&shapes, &[9]));
+    let later = records[8].time.as_micros();
+    assert_eq!(find(&format!("since={later}&op=read&machine=a")).await, shapes_of(&shapes, &[8]));
+    assert_eq!(find("path=secret/[v]*").await, Vec::<String>::new());
+    assert_eq!(refused(client.get("/v1/audit?limit=0").await), (422, "E_LIMITS".to_owned()));
+    assert_eq!(refused(client.get("/v1/audit?limit=x").await), (400, "bad_request".to_owned()));
+}
+
+fn shapes_of(shapes: &[String], at: &[usize]) -> Vec<String> {
+    at.iter().map(|at| shapes[*at].clone()).collect()
+}
+
+#[tokio::test]
+async fn strangers_are_counted_not_listed() {
+    let world = World::new().await;
+    let stranger = world.client(&Machine::new("nobody")).await;
+    for _ in 0..5 {
+        assert_eq!(refused(stranger.get("/v1/log").await), (403, "forbidden".to_owned()));
+    }
+    let addr = world.server.addr;
+    let (config, first) = (world.config.clone(), world.first);
+    world.server.stop().await;
+    assert!(tokio::net::TcpStream::connect(addr).await.is_err());
+    let server = crate::world::Running::start(config).await;
+    let client = Client::connect(server.addr, &world.server_key, &first.sign).await;
+    let records = verified(&client).await;
+    let found: Vec<_> = records.iter().filter(|record| record.op == "stranger").collect();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].count, &*found[0].result), (Some(5), "forbidden"));
+    assert!(found[0].key.is_some() && found[0].machine.is_none());
+}
+
+#[tokio::test]
+async fn local_reads_are_recorded_once() {
+    let world = World::new().await;
+    let client = world.client(&world.first).await;
+    let read = |ver| LocalRead {
+        time: Time::from_micros(77),
+        who: "python3[812] uid 1000".to_owned(),
+        op: "read".to_owned(),
+        path: "secret/a".parse().unwrap(),
+        ver,
+        count: ver,
+        result: "ok".to_owned(),
+    };
+    for (first, reads, next) in [
+        (0, vec![read(1), read(2)], 2),
+        (0, vec![read(1), read(2), read(3)], 3),
+        (1, vec![read(2)], 3),
+    ] {
+        let (status, body) = client.post(ACCESS, &AccessRequest { first, reads }).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(parse::<AccessReply>(&body).next, next);
+    }
+    let records = verified(&client).await;
+    let local: Vec<_> = records.iter().filter(|record| record.op == "local_read").collect();
+    let seen: Vec<_> = local.iter().map(|record| (record.ver, record.count)).collect();
+    assert_eq!(seen, [(Some(1), None), (Some(2), Some(2)), (Some(3), Some(3))]);
+    assert_eq!(local[0].at, Some(Time::from_micros(77)));
+    assert_eq!(local[0].who.as_deref(), Some("python3[812] uid 1000"));
+    let many = AccessRequest { first: 3, reads: vec![read(1); 1001] };
+    assert_eq!(refused(client.post(ACCESS, &many).await), (422, "E_LIMITS".to_owned()));
+}
+
+#[tokio::test]
+async fn reports_are_kept_and_given_to_all() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = world.add(&client, "vps", &[]).await;
+    let remote = world.client(&vps).await;
+    let mut frames = remote.follow(2).await;
+    frames.head().await;
+    let state = &world.state;
+    let report = |machine: &Machine, n| {
+        let report = Report {
+            machine: machine.name.clone(),
+            n,
+            time: Time::from_micros(5),
+            seq: state.seq(),
+            head: state.head(),
+            audit_n: 0,
+            audit_head: shared::hash::Hash::ZERO,
+            agent: "test".to_owned(),
+            targets: vec![],
+        };
+        ReportRequest { report: report.sign(&machine.sign, state.vault()).unwrap() }
+    };
+    for _ in 0..2 {
+        let (status, body) = remote.post(REPORT, &report(&vps, 3)).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(parse::<ReportReply>(&body).reports.len(), 1);
+    }
+    let code = refused(remote.post(REPORT, &report(&vps, 2)).await);
+    assert_eq!(code, (422, "E_SEQ".to_owned()), "an older report");
+    let code = refused(remote.post(REPORT, &report(&world.first, 9)).await);
+    assert_eq!(code, (422, "E_ACTOR".to_owned()), "another's report");
+
+    let (_, body) = client.post(REPORT, &report(&world.first, 1)).await;
+    let reply: ReportReply = parse(&body);
+    let seen: Vec<_> =
+        reply.reports.iter().map(|got| (got.report.by.to_string(), got.online)).collect();
+    assert_eq!(seen, [("machine:a".to_owned(), false), ("machine:vps".to_owned(), true)]);
+    let records = verified(&client).await;
+    assert!(reply.audit.n < u64::try_from(records.len()).unwrap());
+    let anchored = usize::try_from(reply.audit.n).unwrap();
+    let page: AuditPage = client.fetch("/v1/audit").await;
+    let mut head = AuditHead::EMPTY;
+    for text in &page.records[..anchored] {
+        head = head.follow(text.as_bytes()).unwrap().0;
+    }
+    assert_eq!(head, reply.audit);
+
+    let remove = shared::log::Op::MachineRemove { name: vps.name.clone(), reason: String::new() };
+    let gone = world.by_admin(vec![remove]);
+    let again = report(&world.first, 2);
+    world.append(&client, gone, vec![]).await;
+    let (_, body) = client.post(REPORT, &again).await;
+    assert_eq!(parse::<ReportReply>(&body).reports.len(), 1);
+}

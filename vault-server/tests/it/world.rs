@@ -1,0 +1,228 @@
+//! A server in a temporary directory, an owner with all keys, and machines that speak to it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use hyper::StatusCode;
+use shared::blob::{Kind, Place, seal};
+use shared::grant::Grants;
+use shared::hash::Hash;
+use shared::keys::{Identity, SignKey, VerifyKey, random};
+use shared::log::{
+    Entry, Genesis, NewMachine, Op, Put, State, apply, readers_hash, recipients, start,
+};
+use shared::name::{Actor, Name};
+use shared::signed::{Envelope, Purpose};
+use shared::time::Time;
+use shared::token::{Line as _, SetupLine};
+use shared::wire::v1::blob::Inline;
+use shared::wire::v1::genesis::GenesisRequest;
+use shared::wire::v1::log::{AppendRequest, Appended};
+use shared::wire::v1::{GENESIS, LOG};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use vault_server::config::{Config, Places};
+use vault_server::init::{Wanted, init};
+
+use crate::client::{Client, parse};
+
+/// A running server.
+pub struct Running {
+    pub addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    pub async fn start(config: Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move {
+            let _ = stopped.await;
+        };
+        let ended = tokio::spawn(vault_server::run(config, listener, shutdown));
+        Self { addr, stop, ended }
+    }
+
+    /// Stops as SIGTERM does.
+    pub async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.ended.await.unwrap().unwrap();
+    }
+
+    /// Waits for a start that must fail.
+    pub async fn fault(self) -> String {
+        format!("{:#}", self.ended.await.unwrap().unwrap_err())
+    }
+}
+
+/// A machine's keys.
+pub struct Machine {
+    pub name: Name,
+    pub sign: SignKey,
+    pub identity: Identity,
+}
+
+impl Machine {
+    pub fn new(name: &str) -> Self {
+        let (sign, identity) = (SignKey::generate(), Identity::generate());
+        Self { name: name.parse().unwrap(), sign, identity }
+    }
+
+    pub fn add(&self, read: &[&str], write: &[&str]) -> Op {
+        Op::MachineAdd(NewMachine {
+            name: self.name.clone(),
+            recipient: self.identity.recipient(),
+            sign: self.sign.verify_key(),
+            read: Grants::parse(read).unwrap(),
+            write: Grants::parse(write).unwrap(),
+        })
+    }
+
+    pub fn actor(&self) -> Actor {
+        Actor::Machine(self.name.clone())
+    }
+}
+
+/// The server, the owner, and what the log folds to.
+pub struct World {
+    pub dir: tempfile::TempDir,
+    pub config: Config,
+    pub server: Running,
+    pub server_key: VerifyKey,
+    pub admin: SignKey,
+    /// The first machine; reads and writes all.
+    pub first: Machine,
+    pub state: State,
+    pub genesis: GenesisRequest,
+}
+
+/// Makes a server's files.
+pub fn make(root: &Path) -> (Config, SetupLine) {
+    let data: PathBuf = root.join("data");
+    let places = Places::find(None, Some(&data)).unwrap();
+    let listen = Some("127.0.0.1:0".parse().unwrap());
+    let (config, line) = init(&Wanted { places, listen, addresses: vec![] }).unwrap();
+    (config, SetupLine::from_line(&line).unwrap())
+}
+
+impl World {
+    /// A server with a founded vault and one machine.
+    pub async fn new() -> Self {
+        let world = Self::unfounded().await;
+        let client = world.client(&world.first).await;
+        let (status, body) = client.post(GENESIS, &world.genesis).await;
+        assert_eq!(status, StatusCode::CREATED, "{body:?}");
+        world
+    }
+
+    /// A server whose genesis is made, but not posted.
+    pub async fn unfounded() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (config, setup) = make(dir.path());
+        let server = Running::start(config.clone()).await;
+        let (root, admin, first) = (SignKey::generate(), SignKey::generate(), Machine::new("a"));
+        let genesis = Genesis {
+            v: 1,
+            name: "home".parse().unwrap(),
+            nonce: Hash::from_bytes(*random::<32>()),
+            time: Time::from_micros(1),
+            root: root.verify_key(),
+            recovery: Identity::generate().recipient(),
+            admins: [("me".parse().unwrap(), admin.verify_key())].into(),
+            server: vec![setup.server.clone()],
+            mounts: vec!["secret".parse().unwrap()],
+        };
+        let genesis = Envelope::sign(&root, Actor::Root, Purpose::Genesis, &genesis).unwrap();
+        let mut state = start(&genesis).unwrap();
+        let add = first.add(&["*"], &["*"]);
+        let entry = signed(&state, &admin, &Actor::Admin("me".parse().unwrap()), vec![add]);
+        apply(&mut state, &entry).unwrap();
+        let genesis = GenesisRequest { claim: setup.claim, genesis, entry };
+        let server_key = setup.server;
+        Self { dir, config, server, server_key, admin, first, state, genesis }
+    }
+
+    pub async fn client(&self, machine: &Machine) -> Client {
+        Client::connect(self.server.addr, &self.server_key, &machine.sign).await
+    }
+
+    /// Signs an entry on the head as the first machine.
+    pub fn by_first(&self, ops: Vec<Op>) -> Envelope {
+        signed(&self.state, &self.first.sign, &self.first.actor(), ops)
+    }
+
+    /// Signs an entry on the head as admin.
+    pub fn by_admin(&self, ops: Vec<Op>) -> Envelope {
+        signed(&self.state, &self.admin, &Actor::Admin("me".parse().unwrap()), ops)
+    }
+
+    /// Seals the next version of a secret.
+    pub fn put(&self, path: &str, content: &str) -> (Op, Vec<u8>) {
+        let path = path.parse().unwrap();
+        let ver = self.state.due_version(&path);
+        let vault = self.state.vault();
+        let place = Place { vault: &vault, path: &path, ver };
+        let content = format!("{{\"value\":\"{content}\"}}");
+        let to = recipients(&self.state, &path);
+        let sealed = seal(place, Kind::Kv, content.as_bytes(), &to).unwrap();
+        let put = Put {
+            ver,
+            blob: sealed.id,
+            size: sealed.bytes.len() as u64,
+            commit: sealed.commit,
+            readers: readers_hash(&self.state, &path),
+            path,
+        };
+        (Op::Put(put), sealed.bytes)
+    }
+
+    /// Appends an entry that must be accepted.
+    pub async fn append(&mut self, client: &Client, envelope: Envelope, blobs: Vec<Vec<u8>>) {
+        let (status, body) = post(client, &envelope, blobs).await;
+        assert_eq!(status, StatusCode::CREATED, "{body:?}");
+        apply(&mut self.state, &envelope).unwrap();
+        let appended: Appended = parse(&body);
+        assert_eq!((appended.seq, appended.head), (self.state.seq(), self.state.head()));
+    }
+
+    /// Writes a version as the first machine and returns its blob.
+    pub async fn write(&mut self, client: &Client, path: &str, content: &str) -> Hash {
+        let (op, bytes) = self.put(path, content);
+        let id = op.blob().unwrap();
+        self.append(client, self.by_first(vec![op]), vec![bytes]).await;
+        id
+    }
+
+    /// Adds a machine.
+    pub async fn add(&mut self, client: &Client, name: &str, read: &[&str]) -> Machine {
+        let machine = Machine::new(name);
+        self.append(client, self.by_admin(vec![machine.add(read, &[])]), vec![]).await;
+        machine
+    }
+}
+
+/// Signs an entry on the state's head.
+pub fn signed(state: &State, key: &SignKey, by: &Actor, ops: Vec<Op>) -> Envelope {
+    let entry = Entry {
+        seq: state.seq() + 1,
+        prev: state.head(),
+        time: Time::from_micros(1_000_000 + state.seq()),
+        by: by.clone(),
+        ops,
+    };
+    Envelope::sign(key, by.clone(), Purpose::Entry(state.vault()), &entry).unwrap()
+}
+
+/// Posts an entry.
+pub async fn post(
+    client: &Client,
+    envelope: &Envelope,
+    blobs: Vec<Vec<u8>>,
+) -> (StatusCode, Bytes) {
+    let blobs = blobs.into_iter().map(Inline).collect();
+    client.post(LOG, &AppendRequest { envelope: envelope.clone(), blobs }).await
+}

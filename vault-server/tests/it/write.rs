@@ -1,0 +1,148 @@
+//! Founding a vault, appending entries, parking blobs.
+
+use hyper::StatusCode;
+use shared::hash::Hash;
+use shared::keys::SignKey;
+use shared::log::{Op, Versions};
+use shared::wire::v1::GENESIS;
+use shared::wire::v1::error::Conflict;
+use shared::wire::v1::log::{Appended, Frame};
+
+use crate::client::{Client, parse, refused};
+use crate::world::{Machine, World, post, signed};
+
+#[tokio::test]
+async fn the_claim_code_founds_one_vault() {
+    let world = World::unfounded().await;
+    let client = world.client(&world.first).await;
+    let mut wrong = world.genesis.clone();
+    wrong.claim = Hash::ZERO;
+    assert_eq!(refused(client.post(GENESIS, &wrong).await), (403, "E_CLAIM".to_owned()));
+
+    let other = Client::connect(world.server.addr, &world.server_key, &SignKey::generate()).await;
+    let code = refused(other.post(GENESIS, &world.genesis).await);
+    assert_eq!(code, (422, "E_MISSING".to_owned()), "entry 1 must add the machine that sends it");
+
+    let mut twisted = world.genesis.clone();
+    twisted.entry.body[10] ^= 1;
+    assert_eq!(refused(client.post(GENESIS, &twisted).await), (422, "E_BADSIG".to_owned()));
+
+    assert_eq!(client.post(GENESIS, &world.genesis).await.0, StatusCode::CREATED);
+    let again = client.post(GENESIS, &world.genesis).await;
+    assert_eq!(again.0, StatusCode::CREATED, "the answer may have been lost");
+    let second = World::unfounded().await.genesis;
+    assert_eq!(refused(client.post(GENESIS, &second).await), (403, "E_CLAIM".to_owned()));
+
+    let frames = client.page(0).await;
+    assert!(matches!(
+        &frames[..],
+        [
+            Frame::Head { seq: 1, .. },
+            Frame::Genesis(_),
+            Frame::Entry { .. },
+            Frame::Head { seq: 1, .. }
+        ]
+    ));
+}
+
+#[tokio::test]
+async fn an_entry_is_taken_once_and_a_lost_race_is_told() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let (op, bytes) = world.put("secret/a", "one");
+    let envelope = world.by_first(vec![op]);
+    let stale = world.by_first(vec![world.put("secret/b", "two").0]);
+    world.append(&client, envelope.clone(), vec![bytes.clone()]).await;
+
+    let (status, body) = post(&client, &envelope, vec![bytes]).await;
+    assert_eq!(status, StatusCode::CREATED, "the very same bytes again");
+    assert_eq!(parse::<Appended>(&body).seq, 2);
+
+    let (status, body) = post(&client, &stale, vec![]).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let head = Conflict { seq: 2, head: world.state.head() };
+    assert_eq!(parse::<Conflict>(&body), head);
+}
+
+#[tokio::test]
+async fn a_refused_entry_changes_nothing() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = world.add(&client, "vps", &["secret/vps/"]).await;
+    let remote = world.client(&vps).await;
+    let (op, bytes) = world.put("secret/vps/x", "one");
+    let refuse =
+        async |client: &Client, envelope, blobs| refused(post(client, &envelope, blobs).await);
+
+    let own = signed(&world.state, &vps.sign, &vps.actor(), vec![op.clone()]);
+    let code = refuse(&remote, own.clone(), vec![bytes.clone()]).await;
+    assert_eq!(code, (403, "E_DENIED".to_owned()), "it may not write");
+    let code = refuse(&client, own, vec![bytes.clone()]).await;
+    assert_eq!(code, (422, "E_ACTOR".to_owned()), "another machine's entry");
+    let good = world.by_first(vec![op.clone()]);
+    let code = refuse(&client, good.clone(), vec![]).await;
+    assert_eq!(code, (422, "E_BLOB_ABSENT".to_owned()));
+    let code = refuse(&client, good.clone(), vec![bytes.clone(), b"age".to_vec()]).await;
+    assert_eq!(code, (422, "E_BLOB_HASH".to_owned()), "a blob that the entry does not bring");
+    let Op::Put(mut put) = op else { unreachable!() };
+    put.size += 1;
+    let lying = world.by_first(vec![Op::Put(put)]);
+    let code = refuse(&client, lying, vec![bytes.clone()]).await;
+    assert_eq!(code, (422, "E_BLOB_SIZE".to_owned()));
+    let unknown = Machine::new("nobody");
+    let by = shared::name::Actor::Admin(unknown.name.clone());
+    let code = refuse(&client, signed(&world.state, &unknown.sign, &by, vec![]), vec![]).await;
+    assert_eq!(code, (422, "E_UNKNOWN_ACTOR".to_owned()));
+
+    world.append(&client, good, vec![bytes]).await;
+}
+
+#[tokio::test]
+async fn a_parked_blob_is_found_by_its_entry() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let (op, bytes) = world.put("secret/a", "one");
+    let at = format!("/v1/blob/{}", op.blob().unwrap());
+    let code = refused(client.put(&at, b"age-encryption.org/v1\n-> other".to_vec()).await);
+    assert_eq!(code, (422, "E_BLOB_HASH".to_owned()));
+    let plain = format!("/v1/blob/{}", Hash::of(&[b"plain"]));
+    let code = refused(client.put(&plain, b"plain".to_vec()).await);
+    assert_eq!(code, (422, "E_BLOB_OPEN".to_owned()), "not an age file");
+
+    for _ in 0..2 {
+        assert_eq!(client.put(&at, bytes.clone()).await.0, StatusCode::CREATED);
+    }
+    let code = refused(client.get(&at).await);
+    assert_eq!(code, (404, "E_BLOB_ABSENT".to_owned()), "nobody's yet");
+    world.append(&client, world.by_first(vec![op]), vec![]).await;
+    assert_eq!(client.get(&at).await, (StatusCode::OK, bytes.into()));
+}
+
+#[tokio::test]
+async fn a_machine_parks_32_mib_and_no_more() {
+    let world = World::new().await;
+    let client = world.client(&world.first).await;
+    let park = async |n: u8| {
+        let mut bytes = b"age-encryption.org/v1\n-> ".to_vec();
+        bytes.resize(1 << 20, n);
+        client.put(&format!("/v1/blob/{}", Hash::of(&[&bytes])), bytes).await
+    };
+    for n in 0..32 {
+        assert_eq!(park(n).await.0, StatusCode::CREATED);
+    }
+    assert_eq!(refused(park(32).await), (422, "E_LIMITS".to_owned()));
+    assert_eq!(park(31).await.0, StatusCode::CREATED, "one that is here already");
+}
+
+#[tokio::test]
+async fn a_destroyed_version_is_gone() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let id = world.write(&client, "secret/a", "one").await;
+    let at = format!("/v1/blob/{id}");
+    assert_eq!(client.get(&at).await.0, StatusCode::OK);
+    let path = "secret/a".parse().unwrap();
+    let destroy = Op::Destroy(Versions { path, versions: vec![1] });
+    world.append(&client, world.by_first(vec![destroy]), vec![]).await;
+    assert_eq!(refused(client.get(&at).await), (404, "E_BLOB_ABSENT".to_owned()));
+}
