@@ -1,1 +1,19 @@
-//! The agent.
+//! The agent and the command line, in the order of their layers; no code lives here.
+
+/// Where state, configuration and socket live.
+pub mod paths;
+
+/// The only reader of time.
+pub mod clock;
+
+/// The machine's keys and pins on disk.
+pub mod identity;
+
+/// The connection to the server.
+pub mod remote;
+
+/// The agent's database.
+pub mod state;
+
+/// The end-to-end encrypted client: verified sync, reads, writes.
+pub mod engine;

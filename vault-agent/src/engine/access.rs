@@ -1,0 +1,157 @@
+//! Local accesses: on disk before the answer, many in one commit, alike ones merged; shipped to
+//! the audit log in batches and dropped when the server has them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Result;
+use rusqlite::Connection;
+use shared::time::Time;
+use shared::wire::v1::audit::{AccessRequest, LocalRead};
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::Inner;
+use super::types::Access;
+use crate::clock;
+use crate::remote::Client;
+use crate::state::{self, Failure, Outcome, facts};
+
+/// Accesses sent at once.
+const BATCH: u64 = 1000;
+/// How long after an access it is shipped: later ones join in.
+const AFTER: Duration = Duration::from_millis(500);
+/// How often to try when nothing new waits.
+const IDLE: Duration = Duration::from_secs(30);
+/// Rows after which the table is checked against its bound.
+const CHECK: usize = 5000;
+
+/// Accesses that wait for the next commit.
+#[derive(Default)]
+pub(super) struct Queue(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    rows: HashMap<Access, (Time, u64)>,
+    answers: Vec<oneshot::Sender<Result<(), Failure>>>,
+    /// Whether a commit is on its way that will take them along.
+    queued: bool,
+    since_check: usize,
+}
+
+impl Inner {
+    pub(super) async fn record(self: &Arc<Self>, access: Access) -> Result<(), Failure> {
+        let (answer, answered) = oneshot::channel();
+        let queue_now = {
+            let mut waiting = self.accesses.lock();
+            waiting.rows.entry(access).or_insert_with(|| (clock::now(), 0)).1 += 1;
+            waiting.answers.push(answer);
+            !std::mem::replace(&mut waiting.queued, true)
+        };
+        if queue_now {
+            let own = Arc::clone(self);
+            self.store.submit(Box::new(move |conn| own.write_accesses(conn))).await?;
+        }
+        answered.await.map_err(|_| Failure::closed())?
+    }
+
+    fn write_accesses(self: Arc<Self>, conn: &Connection) -> Outcome {
+        let (rows, answers, check) = {
+            let mut waiting = self.accesses.lock();
+            waiting.queued = false;
+            waiting.since_check += waiting.rows.len();
+            let check = waiting.since_check >= CHECK;
+            if check {
+                waiting.since_check = 0;
+            }
+            (std::mem::take(&mut waiting.rows), std::mem::take(&mut waiting.answers), check)
+        };
+        let reads: Vec<LocalRead> = rows.into_iter().map(local_read).collect();
+        let written = state::access::insert(conn, &reads)
+            .and_then(|()| if check { state::access::bound(conn) } else { Ok(0) });
+        match written {
+            Ok(lost) => {
+                if lost > 0 {
+                    tracing::error!(lost, "local accesses given up: the server is away too long");
+                }
+                Outcome::Keep(Box::new(move |committed| {
+                    for answer in answers {
+                        let _ = answer.send(committed.clone());
+                    }
+                    self.shipping.soon();
+                }))
+            }
+            Err(fault) => {
+                let fault = Failure::from(fault);
+                for answer in answers {
+                    let _ = answer.send(Err(fault.clone()));
+                }
+                Outcome::Undo
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn local_read((access, (time, count)): (Access, (Time, u64))) -> LocalRead {
+    LocalRead {
+        time,
+        who: access.who.to_string(),
+        op: access.op.to_owned(),
+        path: access.path,
+        ver: access.ver,
+        count,
+        result: access.result.to_owned(),
+    }
+}
+
+/// Ships what waits whenever something does, until the connection ends.
+pub(super) async fn run(inner: Arc<Inner>, client: Client) {
+    loop {
+        let ticket = inner.shipping.next(AFTER, IDLE).await;
+        if !inner.link.borrow().caught_up {
+            continue;
+        }
+        match ship(&inner, &client).await {
+            Ok(()) => inner.shipping.done(ticket),
+            Err(fault) => {
+                tracing::warn!(%fault, "local accesses not shipped");
+                sleep(AFTER).await;
+            }
+        }
+    }
+}
+
+/// Ships everything that waits now.
+async fn ship(inner: &Arc<Inner>, client: &Client) -> Result<()> {
+    let mut offset: u64 =
+        inner.store.read(|conn| facts::get(conn, facts::ACCESS_OFFSET)).await?.unwrap_or_default();
+    loop {
+        let (first, reads) = inner.store.read(|conn| state::access::oldest(conn, BATCH)).await?;
+        if reads.is_empty() {
+            return Ok(());
+        }
+        let after_last = first + reads.len() as u64;
+        let request = AccessRequest { first: first + offset, reads };
+        let next = client.access(&request).await?.next;
+        if next >= request.first && next <= after_last + offset {
+            let taken = next - offset;
+            inner.store.write(move |conn| state::access::shipped(conn, taken)).await?;
+            if taken <= first {
+                anyhow::bail!("the server takes no local accesses");
+            }
+        } else if next > after_last + offset {
+            // The server knows more than this database ever sent: it was made anew.
+            offset = next - first;
+            inner.store.write(move |conn| facts::set(conn, facts::ACCESS_OFFSET, &offset)).await?;
+        } else {
+            anyhow::bail!("the server wants local access {next}, which is gone");
+        }
+    }
+}

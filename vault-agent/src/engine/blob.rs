@@ -1,0 +1,105 @@
+//! One version's blob as the log describes it: owned facts for opening it off the async threads.
+
+use std::sync::Arc;
+
+use shared::blob::{self, Expected, Opened, Place};
+use shared::error::{Code, Error};
+use shared::hash::Hash;
+use shared::log::{Deletion, Version};
+use shared::name::Name;
+use shared::path::SecretPath;
+use shared::signed::VaultId;
+
+use super::ledger::{Ledger, may_read};
+use super::types::Content;
+use crate::identity::MachineKeys;
+
+/// What is due at a place in the log.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    pub(super) path: SecretPath,
+    pub(super) ver: u64,
+    pub(super) blob: Hash,
+    /// Whether it is the path's newest version, whose ciphertext is kept.
+    pub(super) newest: bool,
+    vault: VaultId,
+    size: u64,
+    commit: Hash,
+    /// Number of readers and this machine's place; unknown only for a version whose readers
+    /// changed within the entry that brought it.
+    readers: Option<(usize, usize)>,
+}
+
+impl Due {
+    /// Returns what is due for a version.
+    pub(super) fn at(ledger: &Ledger, path: &SecretPath, ver: u64, version: &Version) -> Self {
+        let newest = ledger.state.secret(path).is_some_and(|secret| secret.last == ver);
+        Self {
+            path: path.clone(),
+            ver,
+            blob: version.blob,
+            newest,
+            vault: ledger.state.vault(),
+            size: version.size,
+            commit: version.commit,
+            readers: ledger.readers.get(&version.readers).copied(),
+        }
+    }
+
+    /// Returns what is due for a path's newest version if this machine is to keep its ciphertext.
+    pub(super) fn newest(ledger: &Ledger, own: &Name, path: &SecretPath) -> Option<Self> {
+        let (ver, version) = ledger.state.secret(path)?.current()?;
+        let wanted = !version.destroyed && may_read(&ledger.state, own, path);
+        wanted.then(|| Self::at(ledger, path, ver, version))
+    }
+
+    /// Checks and opens the blob.
+    ///
+    /// # Errors
+    /// `E_BLOB_…`.
+    pub(super) fn open(&self, keys: &MachineKeys, bytes: &[u8]) -> Result<Opened, Error> {
+        let (readers, position) = match self.readers {
+            Some(known) => known,
+            None => (stanzas(bytes), 0),
+        };
+        let place = Place { vault: &self.vault, path: &self.path, ver: self.ver };
+        let (blob, size, commit) = (self.blob, self.size, self.commit);
+        let expected = Expected { place, blob, size, commit, readers, position };
+        blob::open(&keys.age, &expected, bytes)
+    }
+
+    /// Checks and opens the blob and returns its content for sharing.
+    ///
+    /// # Errors
+    /// `E_BLOB_…`.
+    pub(super) fn content(&self, keys: &MachineKeys, bytes: &[u8]) -> Result<Content, Error> {
+        let Opened { kind, content, .. } = self.open(keys, bytes)?;
+        Ok(Content { ver: self.ver, kind, bytes: Arc::new(content) })
+    }
+
+    /// Tells whether the bytes are the blob, before they are kept.
+    ///
+    /// # Errors
+    /// `E_BLOB_SIZE`, `E_BLOB_HASH`.
+    pub(super) fn check(&self, bytes: &[u8]) -> Result<(), Error> {
+        let fault = |code: Code| code.because(format!("version {} of `{}`", self.ver, self.path));
+        if bytes.len() as u64 != self.size {
+            return Err(fault(Code::BlobSize));
+        }
+        if Hash::of(&[bytes]) != self.blob { Err(fault(Code::BlobHash)) } else { Ok(()) }
+    }
+}
+
+/// Counts the X25519 stanzas of an age file's header.
+fn stanzas(bytes: &[u8]) -> usize {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines
+        .take_while(|line| !line.starts_with(b"---"))
+        .filter(|line| line.starts_with(b"-> X25519 "))
+        .count()
+}
+
+/// Tells whether a version is neither destroyed nor marked deleted; its age does not count.
+pub(super) fn is_kept(version: &Version) -> bool {
+    !version.destroyed && !matches!(version.deletion, Deletion::Since(_))
+}

@@ -1,0 +1,109 @@
+//! Decrypted content, bounded in bytes and number, wiped when it leaves; and which blobs were
+//! refused, so that a bad one is not decrypted again for every reader.
+
+use std::collections::HashMap;
+
+use shared::error::Error;
+use shared::hash::Hash;
+
+use super::types::Content;
+
+const BYTES: usize = 4 << 20;
+const ENTRIES: usize = 4096;
+const REFUSED: usize = 1024;
+
+/// Contents and refusals by blob.
+#[derive(Default)]
+pub(super) struct Cache {
+    contents: HashMap<Hash, Slot>,
+    refused: HashMap<Hash, Error>,
+    bytes: usize,
+    clock: u64,
+}
+
+struct Slot {
+    content: Content,
+    used: u64,
+}
+
+impl Cache {
+    /// Returns a blob's content, or why it was refused.
+    pub(super) fn get(&mut self, blob: &Hash) -> Option<Result<Content, Error>> {
+        if let Some(slot) = self.contents.get_mut(blob) {
+            self.clock += 1;
+            slot.used = self.clock;
+            return Some(Ok(slot.content.clone()));
+        }
+        self.refused.get(blob).map(|error| Err(error.clone()))
+    }
+
+    /// Keeps a blob's content; what was used longest ago goes.
+    pub(super) fn put(&mut self, blob: Hash, content: Content) {
+        self.remove(&blob);
+        self.clock += 1;
+        self.bytes += content.bytes.len();
+        self.contents.insert(blob, Slot { content, used: self.clock });
+        while self.contents.len() > ENTRIES || (self.bytes > BYTES && self.contents.len() > 1) {
+            let oldest = self.contents.iter().min_by_key(|(_, slot)| slot.used);
+            let Some(oldest) = oldest.map(|(blob, _)| *blob) else { break };
+            self.remove(&oldest);
+        }
+    }
+
+    /// Notes that a blob, whose hash is right, does not open.
+    pub(super) fn refuse(&mut self, blob: Hash, error: Error) {
+        if self.refused.len() < REFUSED {
+            self.refused.insert(blob, error);
+        }
+    }
+
+    /// Drops what is known of a blob.
+    pub(super) fn remove(&mut self, blob: &Hash) {
+        self.refused.remove(blob);
+        if let Some(slot) = self.contents.remove(blob) {
+            self.bytes -= slot.content.bytes.len();
+        }
+    }
+
+    /// Tells whether a blob's content is here.
+    pub(super) fn has(&self, blob: &Hash) -> bool {
+        self.contents.contains_key(blob)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use shared::blob::Kind;
+    use shared::plaintext::Plaintext;
+
+    use super::*;
+
+    fn content(bytes: usize) -> Content {
+        Content { ver: 1, kind: Kind::Raw, bytes: Arc::new(Plaintext::new(vec![1; bytes])) }
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_first() {
+        let mut cache = Cache::default();
+        let blobs: Vec<Hash> = (0..5u8).map(|n| Hash::of(&[&[n]])).collect();
+        for blob in &blobs[..4] {
+            cache.put(*blob, content(BYTES / 4));
+        }
+        assert!(cache.get(&blobs[0]).is_some());
+        cache.put(blobs[4], content(BYTES / 4));
+        let left: Vec<bool> = blobs.iter().map(|blob| cache.has(blob)).collect();
+        assert_eq!(left, [true, false, true, true, true]);
+        assert_eq!(cache.bytes, BYTES);
+    }
+
+    #[test]
+    fn one_content_over_the_bound_is_still_served() {
+        let mut cache = Cache::default();
+        cache.put(Hash::ZERO, content(BYTES + 1));
+        assert!(cache.has(&Hash::ZERO));
+        cache.put(Hash::of(&[]), content(1));
+        assert!(!cache.has(&Hash::ZERO));
+    }
+}

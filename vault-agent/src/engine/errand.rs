@@ -1,0 +1,60 @@
+//! Work that a background task does when it is due: soon, so that later reasons join in, or at
+//! once for somebody who waits for it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+/// One kind of such work.
+pub(super) struct Errand {
+    due: Notify,
+    urgent: Notify,
+    wanted: AtomicU64,
+    done: watch::Sender<u64>,
+}
+
+impl Default for Errand {
+    fn default() -> Self {
+        let done = watch::Sender::new(0);
+        Self { due: Notify::new(), urgent: Notify::new(), wanted: AtomicU64::new(0), done }
+    }
+}
+
+impl Errand {
+    /// Says that the work is due soon.
+    pub(super) fn soon(&self) {
+        self.due.notify_one();
+    }
+
+    /// Wants the work done at once and waits for it; tells whether it was done in time.
+    pub(super) async fn now(&self, patience: Duration) -> bool {
+        let ticket = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+        self.urgent.notify_one();
+        let mut done = self.done.subscribe();
+        let waited = timeout(patience, done.wait_for(|done| *done >= ticket)).await;
+        waited.is_ok_and(|found| found.is_ok())
+    }
+
+    /// For the task that does the work: waits until it is due and `delay` has passed, it is wanted
+    /// at once, or `idle` has passed. Returns what to hand to [`Errand::done`].
+    pub(super) async fn next(&self, delay: Duration, idle: Duration) -> u64 {
+        tokio::select! {
+            () = self.urgent.notified() => {}
+            () = sleep(idle) => {}
+            () = self.due.notified() => {
+                tokio::select! {
+                    () = self.urgent.notified() => {}
+                    () = sleep(delay) => {}
+                }
+            }
+        }
+        self.wanted.load(Ordering::SeqCst)
+    }
+
+    /// Says that everything wanted up to `ticket` is done.
+    pub(super) fn done(&self, ticket: u64) {
+        self.done.send_modify(|done| *done = ticket.max(*done));
+    }
+}

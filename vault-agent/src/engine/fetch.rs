@@ -1,0 +1,67 @@
+//! Getting the blobs that did not come along with their entries: after a longer absence, a new
+//! grant, or a failure.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::Inner;
+use super::blob::Due;
+use super::types::ReadError;
+use crate::remote::Client;
+
+/// Requests under way at once.
+const AT_ONCE: usize = 8;
+/// When to ask again for what could not be had.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Gets what is missing whenever something may be, until the connection ends.
+pub(super) async fn run(inner: Arc<Inner>, client: Client) {
+    loop {
+        inner.fetch_due.notified().await;
+        while !round(&inner, &client).await {
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                () = inner.fetch_due.notified() => {}
+            }
+        }
+    }
+}
+
+/// Gets everything missing once; tells whether nothing is missing any more.
+async fn round(inner: &Arc<Inner>, client: &Client) -> bool {
+    if !inner.link.borrow().caught_up {
+        return true;
+    }
+    let mut waiting = inner.missing().into_iter();
+    let mut running = JoinSet::new();
+    let mut complete = true;
+    loop {
+        while running.len() < AT_ONCE
+            && let Some(due) = waiting.next()
+        {
+            running.spawn(one(Arc::clone(inner), client.clone(), due));
+        }
+        let Some(done) = running.join_next().await else { break };
+        complete &= done.unwrap_or(false);
+        inner.tick();
+    }
+    complete
+}
+
+/// Gets, keeps and opens one blob. One that does not open will not open later either.
+async fn one(inner: Arc<Inner>, client: Client, due: Due) -> bool {
+    match inner.fetch(&client, &due).await {
+        Ok(bytes) => {
+            let _ = inner.open_blob(due, bytes).await;
+            true
+        }
+        Err(ReadError::Denied) => true,
+        Err(fault) => {
+            tracing::debug!(path = %due.path, ver = due.ver, %fault, "blob not fetched");
+            false
+        }
+    }
+}

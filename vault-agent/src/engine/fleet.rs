@@ -1,0 +1,175 @@
+//! The other machines by their latest verified reports, and what comparing them shows: forks,
+//! withheld entries, silence, a rewritten audit log. Pure; exchanging reports lives in `report`.
+
+use std::collections::BTreeMap;
+
+use shared::audit::AuditHead;
+use shared::error::{Code, Error};
+use shared::hash::Hash;
+use shared::keys::VerifyKey;
+use shared::log::State;
+use shared::name::Name;
+use shared::report::Report;
+use shared::signed::Envelope;
+use shared::time::Time;
+use shared::wire::v1::report::Received;
+
+use super::types::Peer;
+use crate::state::peers::Stored;
+
+/// How long the server may lack an entry that a peer has seen.
+const FROZEN: u64 = 600;
+/// How long no peer may report.
+const STALE: u64 = 24 * 3600;
+
+/// Reports, and what is being watched because of them.
+pub(super) struct Fleet {
+    peers: BTreeMap<Name, Known>,
+    /// Entries that a peer has seen and this machine has not, and since when.
+    ahead: BTreeMap<Name, (u64, Time)>,
+    /// The audit chain as last seen.
+    pub(super) audit: AuditHead,
+}
+
+struct Known {
+    peer: Peer,
+    key: VerifyKey,
+}
+
+/// A report that was accepted, to be stored.
+pub(super) struct Accepted {
+    pub(super) report: Report,
+    pub(super) envelope: Envelope,
+    pub(super) at: Time,
+}
+
+impl Fleet {
+    /// Takes stored reports up; those of removed machines and of old keys are passed over.
+    pub(super) fn load(stored: Vec<Stored>, state: &State, audit: AuditHead) -> Self {
+        let mut fleet = Self { peers: BTreeMap::new(), ahead: BTreeMap::new(), audit };
+        for Stored { envelope, at } in stored {
+            fleet.take(state, Received { report: envelope, at, online: false });
+        }
+        fleet
+    }
+
+    /// Verifies one report and returns it if it is newer than the one known.
+    pub(super) fn take(&mut self, state: &State, received: Received) -> Option<Accepted> {
+        let Received { report: envelope, at, online } = received;
+        let key = state.key(&envelope.by)?;
+        let report = match Report::open(&envelope, key, state.vault()) {
+            Ok(report) => report,
+            Err(error) => {
+                tracing::warn!(by = %envelope.by, %error, "report refused");
+                return None;
+            }
+        };
+        let known = self.peers.get_mut(&report.machine).filter(|known| known.key == *key);
+        if let Some(known) = known
+            && report.n <= known.peer.report.n
+        {
+            // An older one is a replay; the same one brings news of its machine's connection.
+            if report.n == known.peer.report.n {
+                known.peer.online = online;
+            }
+            return None;
+        }
+        let peer = Peer { report: report.clone(), at, online };
+        self.peers.insert(report.machine.clone(), Known { peer, key: key.clone() });
+        Some(Accepted { report, envelope, at })
+    }
+
+    /// Forgets machines that are no longer active and returns their names.
+    pub(super) fn prune(&mut self, state: &State) -> Vec<Name> {
+        let gone: Vec<Name> =
+            self.peers.keys().filter(|name| state.machine(name).is_none()).cloned().collect();
+        for name in &gone {
+            self.peers.remove(name);
+            self.ahead.remove(name);
+        }
+        gone
+    }
+
+    /// Returns the entries whose hash is to be compared with the peers'.
+    pub(super) fn heads(&self) -> Vec<(Name, u64, Hash)> {
+        let heads = self.peers.values().map(|known| &known.peer.report);
+        heads.map(|report| (report.machine.clone(), report.seq, report.head)).collect()
+    }
+
+    /// Compares one peer's head with the hash known for that entry.
+    ///
+    /// # Errors
+    /// `E_FORK`.
+    pub(super) fn compare(
+        &mut self,
+        (name, seq, head): &(Name, u64, Hash),
+        known: Option<Hash>,
+        now: Time,
+    ) -> Result<(), Error> {
+        match known {
+            Some(known) if known != *head => {
+                let why = format!(
+                    "`{name}` has entry {seq} as {}, this machine as {}",
+                    head.short(),
+                    known.short()
+                );
+                Err(Code::Fork.because(why))
+            }
+            Some(_) => {
+                self.ahead.remove(name);
+                Ok(())
+            }
+            None => {
+                let since = self.ahead.get(name).map_or(now, |(_, since)| *since);
+                self.ahead.insert(name.clone(), (*seq, since));
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns what a peer has seen and the server has withheld for too long.
+    pub(super) fn frozen(&self, now: Time) -> Option<String> {
+        let (name, (seq, since)) =
+            self.ahead.iter().find(|(_, (_, since))| now.seconds_since(*since) >= FROZEN)?;
+        Some(format!("`{name}` has seen entry {seq}, which the server withholds since {since}"))
+    }
+
+    /// Returns how long no other machine has reported, if that is too long.
+    pub(super) fn stale(&self, state: &State, own: &Name, now: Time) -> Option<String> {
+        let others = state.machines().iter().filter(|(name, m)| m.active && *name != own);
+        let last = others
+            .map(|(name, machine)| {
+                let report = self.peers.get(name).map(|known| known.peer.report.time);
+                report.unwrap_or(machine.added)
+            })
+            .max()?;
+        (now.seconds_since(last) >= STALE).then(|| format!("no machine has reported since {last}"))
+    }
+
+    /// Takes the chain's new head up; it may only have grown.
+    ///
+    /// # Errors
+    /// `E_AUDIT_REWRITTEN`.
+    pub(super) fn audit_now(&mut self, now: AuditHead) -> Result<(), Error> {
+        let before = self.audit;
+        if now.n < before.n {
+            let why = format!("it had {} records and has {}", before.n, now.n);
+            return Err(Code::AuditRewritten.because(why));
+        }
+        if now.n == before.n && now.hash != before.hash {
+            return Err(Code::AuditRewritten.because(format!("record {} was another", now.n)));
+        }
+        self.audit = now;
+        Ok(())
+    }
+
+    /// Returns every machine that reported, by name.
+    pub(super) fn list(&self) -> Vec<Peer> {
+        self.peers.values().map(|known| known.peer.clone()).collect()
+    }
+
+    /// Returns the number of a machine's newest report.
+    pub(super) fn n(&self, name: &Name) -> u64 {
+        self.peers.get(name).map_or(0, |known| known.peer.report.n)
+    }
+}

@@ -1,0 +1,345 @@
+//! Keeping a connection and following the log: addresses in order, back-off with jitter, and what
+//! a stream's frames do. An entry that does not verify ends the stream and changes nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use shared::error::{Code, Error};
+use shared::hash::Hash;
+use shared::wire::v1::log::{Frame, LogQuery};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::Inner;
+use super::ledger::{Delivery, News, ingest};
+use crate::clock;
+use crate::remote::{Client, ConnectError, RemoteError, connect};
+use crate::state::{self, Failure, facts};
+
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How often at most the time of the last sync is written down while nothing else is.
+const NOTE_SYNCED: u64 = 60;
+
+/// How the connection is.
+#[derive(Clone)]
+pub(super) struct Link {
+    /// The connection, if there is one.
+    pub(super) client: Option<Client>,
+    /// Whether the stream has reached the server's head: writes may be built.
+    pub(super) caught_up: bool,
+    /// Its address, or the one last tried.
+    pub(super) address: Option<String>,
+    /// Why there is none.
+    pub(super) trouble: Option<String>,
+}
+
+impl Link {
+    pub(super) fn down(why: &str) -> Self {
+        Self { client: None, caught_up: false, address: None, trouble: Some(why.into()) }
+    }
+}
+
+/// Why a stream ended.
+pub(super) enum Ended {
+    /// The connection, not what it carried.
+    Lost(String),
+    /// A record or a claim that does not verify.
+    Refused(Error),
+    /// The agent's own database.
+    Local(Failure),
+}
+
+impl From<RemoteError> for Ended {
+    fn from(fault: RemoteError) -> Self {
+        match fault {
+            RemoteError::Refused(error) => Self::Refused(error),
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
+impl From<Failure> for Ended {
+    fn from(fault: Failure) -> Self {
+        Self::Local(fault)
+    }
+}
+
+/// Connects, follows, and connects again, for ever.
+pub(super) async fn keep(inner: &Arc<Inner>, mut addresses: watch::Receiver<Vec<String>>) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let listed = addresses.borrow_and_update().clone();
+        let mut halted = inner.halted.subscribe();
+        if halted.wait_for(|halted| !halted).await.is_err() {
+            return;
+        }
+        let once = async {
+            let client = reach(inner, &listed).await?;
+            Some(follow(inner, client).await)
+        };
+        tokio::select! {
+            ended = once => {
+                if ended.is_some_and(|was_synced| was_synced) {
+                    wait = FIRST_WAIT;
+                }
+            }
+            () = changed(&mut addresses) => {
+                inner.down("the list of addresses changed");
+                wait = FIRST_WAIT;
+                continue;
+            }
+            _ = halted.wait_for(|halted| *halted) => {
+                inner.down("stopped: the server has shown two histories");
+                continue;
+            }
+        }
+        tokio::select! {
+            () = sleep(jittered(wait)) => wait = (wait * 2).min(LONGEST_WAIT),
+            () = changed(&mut addresses) => wait = FIRST_WAIT,
+        }
+    }
+}
+
+/// Waits for another list of addresses, for ever if nobody can send one.
+async fn changed(addresses: &mut watch::Receiver<Vec<String>>) {
+    if addresses.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Returns half to all of `wait`.
+fn jittered(wait: Duration) -> Duration {
+    let [byte] = *shared::keys::random::<1>();
+    wait.mul_f64(0.5 + f64::from(byte) / 512.0)
+}
+
+/// Tries the addresses in order, those of the pins if there are none.
+pub(super) async fn reach(inner: &Arc<Inner>, addresses: &[String]) -> Option<Client> {
+    let addresses = if addresses.is_empty() { &inner.pins.addresses } else { addresses };
+    let pins = {
+        let ledger = inner.ledger();
+        if ledger.born { ledger.state.server().to_vec() } else { inner.pins.server.clone() }
+    };
+    for address in addresses {
+        match connect(address, &pins, &inner.keys.sign).await {
+            Ok(client) => {
+                inner.alarms().clear(Code::ServerPin.as_str());
+                tracing::info!(address, "connected");
+                return Some(client);
+            }
+            Err(fault) => {
+                tracing::debug!(%fault, "not connected");
+                if let ConnectError::WrongPin { address } = &fault {
+                    let detail = format!("server at `{address}`");
+                    let code = Code::ServerPin.as_str();
+                    inner.alarms().raise(code, address, detail, clock::now());
+                }
+                inner.link.send_modify(|link| {
+                    link.address = Some(address.clone());
+                    link.trouble = Some(fault.to_string());
+                });
+            }
+        }
+    }
+    if addresses.is_empty() {
+        inner.down("no server address is configured");
+    }
+    None
+}
+
+/// Follows the log until the connection ends; tells whether it had caught up.
+pub(super) async fn follow(inner: &Arc<Inner>, client: Client) -> bool {
+    let address = Some(client.address().to_owned());
+    inner.link.send_replace(Link {
+        client: Some(client.clone()),
+        caught_up: false,
+        address,
+        trouble: None,
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(super::fetch::run(Arc::clone(inner), client.clone()));
+    tasks.spawn(super::report::run(Arc::clone(inner), client.clone()));
+    tasks.spawn(super::access::run(Arc::clone(inner), client.clone()));
+    let ended = stream(inner, &client).await;
+    let was_synced = inner.link.borrow().caught_up;
+    inner.stream_ended(ended);
+    was_synced
+}
+
+async fn stream(inner: &Arc<Inner>, client: &Client) -> Ended {
+    match frames(inner, client).await {
+        Ok(()) => Ended::Lost("the server ended the stream".into()),
+        Err(ended) => ended,
+    }
+}
+
+async fn frames(inner: &Arc<Inner>, client: &Client) -> Result<(), Ended> {
+    let after = inner.ledger().seq();
+    let mut frames = client.log(LogQuery { after, follow: true }).await?;
+    // Where the stream stands: the n-th entry after `after` has to be number `after + n`.
+    let mut position = after;
+    loop {
+        let batch = frames.next().await?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut deliveries = Vec::with_capacity(batch.len());
+        let mut heads = Vec::new();
+        for frame in batch {
+            match frame {
+                Frame::Genesis(envelope) => {
+                    deliveries.push(Delivery { position: 0, envelope, blobs: Vec::new() });
+                }
+                Frame::Entry { envelope, blobs } => {
+                    position += 1;
+                    let blobs = blobs.into_iter().map(|blob| blob.0).collect();
+                    deliveries.push(Delivery { position, envelope, blobs });
+                }
+                Frame::Head { seq, hash } => heads.push((position, seq, hash)),
+                Frame::Beat => inner.still_synced(),
+            }
+        }
+        if !deliveries.is_empty() {
+            deliver(inner, deliveries).await?;
+        }
+        for (at, seq, hash) in heads {
+            compare(inner, at, seq, hash).await?;
+        }
+    }
+}
+
+/// Applies what came; opens the blobs that came along while the commit is under way.
+async fn deliver(inner: &Arc<Inner>, deliveries: Vec<Delivery>) -> Result<(), Ended> {
+    let receipt = ingest(inner, deliveries).await?;
+    let lost = |_| Ended::Local(Failure::closed());
+    let News { arrived, missing, advanced, refused } = receipt.applied.await.map_err(lost)??;
+    let opened = inner.open_all(arrived);
+    receipt.committed.await.map_err(lost)??;
+    opened.await;
+    inner.after_advance(advanced, missing);
+    refused.map_or(Ok(()), |error| Err(Ended::Refused(error)))
+}
+
+/// Compares the server's head with the stream: behind it the server has lost entries, beside it
+/// it shows another history.
+async fn compare(inner: &Arc<Inner>, position: u64, seq: u64, hash: Hash) -> Result<(), Ended> {
+    let known = inner.store.read(move |conn| state::log::hash_at(conn, seq)).await?;
+    if let Some(known) = known
+        && known != hash
+    {
+        let why = format!("entry {seq} is {} here and {} there", known.short(), hash.short());
+        return Err(Ended::Refused(Code::Fork.because(why)));
+    }
+    if seq < position {
+        let why = format!("it has {seq} entries, this machine has verified {position}");
+        return Err(Ended::Refused(Code::ServerBehind.because(why)));
+    }
+    if seq == position && known.is_some() {
+        inner.caught_up();
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// Tells everybody who waits for new entries, once they are on disk.
+    pub(super) fn after_advance(self: &Arc<Self>, advanced: bool, missing: bool) {
+        if advanced {
+            self.still_synced();
+            self.tick();
+            self.reporting.soon();
+            self.snapshot_if_due();
+        }
+        if missing {
+            self.fetch_due.notify_one();
+        }
+    }
+
+    fn caught_up(self: &Arc<Self>) {
+        for code in Code::ALL.iter().filter(|code| stops_sync(**code)) {
+            self.alarms().clear(code.as_str());
+        }
+        self.link.send_modify(|link| link.caught_up = true);
+        self.still_synced();
+        self.tick();
+        self.fetch_due.notify_one();
+        self.reporting.soon();
+        self.shipping.soon();
+        self.snapshot_if_due();
+    }
+
+    /// Notes that the server's head is known now; on disk once in a while.
+    fn still_synced(self: &Arc<Self>) {
+        if !self.link.borrow().caught_up {
+            return;
+        }
+        let now = clock::now();
+        let before = self.synced_at.swap(now.as_micros(), Ordering::Relaxed);
+        let noted = shared::time::Time::from_micros(before);
+        if now.as_secs() / NOTE_SYNCED != noted.as_secs() / NOTE_SYNCED {
+            let _ = self.store.try_submit(Box::new(move |conn| {
+                match facts::set(conn, facts::SYNCED_AT, &now) {
+                    Ok(()) => state::Outcome::Keep(Box::new(|_| {})),
+                    Err(_) => state::Outcome::Undo,
+                }
+            }));
+        }
+    }
+
+    pub(super) fn down(&self, why: &str) {
+        self.link.send_modify(|link| {
+            link.client = None;
+            link.caught_up = false;
+            link.trouble = Some(why.into());
+        });
+    }
+
+    fn stream_ended(self: &Arc<Self>, ended: Ended) {
+        let why = match ended {
+            Ended::Lost(why) => {
+                tracing::info!(why, "disconnected");
+                why
+            }
+            Ended::Refused(error) => {
+                self.refuse(&error);
+                error.to_string()
+            }
+            Ended::Local(fault) => {
+                tracing::error!(%fault, "sync stopped");
+                fault.to_string()
+            }
+        };
+        self.down(&why);
+        self.tick();
+    }
+
+    /// Raises the alarm of a record that does not verify; a fork stops updates and writes until
+    /// a person has looked at it.
+    pub(super) fn refuse(self: &Arc<Self>, error: &Error) {
+        self.alarms().raise(error.code.as_str(), "", error.detail.clone(), clock::now());
+        if error.code == Code::Fork {
+            self.halted.send_replace(true);
+            let proof = error.detail.clone();
+            let noted = self.store.try_submit(Box::new(move |conn| {
+                match facts::set(conn, facts::FORK, &proof) {
+                    Ok(()) => state::Outcome::Keep(Box::new(|_| {})),
+                    Err(_) => state::Outcome::Undo,
+                }
+            }));
+            if let Err(fault) = noted {
+                tracing::error!(%fault, "the fork is not written down");
+            }
+        }
+    }
+}
+
+/// Tells whether an alarm of this code is over once the stream has caught up.
+fn stops_sync(code: Code) -> bool {
+    !code.as_str().starts_with("E_BLOB_")
+        && !matches!(
+            code,
+            Code::Fork | Code::Frozen | Code::Stale | Code::AuditRewritten | Code::BlobReuse
+        )
+}

@@ -1,0 +1,273 @@
+//! The end-to-end encrypted client (design/trust, *Client: sync, read, write*): verified sync,
+//! reads from an encrypted cache, batched writes, reports. No terminal, no HTTP server.
+
+mod access;
+mod alarms;
+mod audit;
+mod blob;
+mod cache;
+mod decide;
+mod errand;
+mod fetch;
+mod fleet;
+mod inner;
+mod ledger;
+mod link;
+mod open;
+mod owner;
+mod read;
+mod report;
+mod seal;
+mod send;
+mod types;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use shared::log::{Op, State};
+use shared::name::{Actor, Name};
+use shared::path::SecretPath;
+use shared::report::TargetReport;
+use shared::signed::{Envelope, VaultId};
+use shared::wire::v1::audit::{AuditPage, AuditQuery};
+use shared::wire::v1::log::Appended;
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::paths::Paths;
+
+use inner::Inner;
+
+pub use types::{
+    Access, Alarm, AuditFault, Change, Content, CustomChange, Latest, MetaMerge, MountMerge, Peer,
+    Prepared, PreparedEntry, PutContent, ReadError, Status, VerifyResult, WriteError, Written,
+};
+
+/// The engine; clones share it.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+/// How long to wait for what is wanted at once.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// Opens identity, pins and database, and rebuilds the verified state; no network.
+    ///
+    /// # Errors
+    /// If this machine has not joined a vault, the state directory is readable by others, the
+    /// database is newer than the program, or what it holds does not verify.
+    pub fn open(paths: &Paths) -> Result<Self> {
+        Ok(Self(open::open(paths)?))
+    }
+
+    /// Keeps a connection, follows the log, resends what is pending, reports, ships accesses;
+    /// returns on shutdown.
+    ///
+    /// # Errors
+    /// Only if the agent's own database fails for good.
+    pub async fn run(
+        &self,
+        addresses: watch::Receiver<Vec<String>>,
+        mut shutdown: watch::Receiver<bool>,
+    ) -> Result<()> {
+        self.0.start_writer();
+        tokio::select! {
+            _ = shutdown.wait_for(|stop| *stop) => {}
+            () = link::keep(&self.0, addresses) => {}
+        }
+        self.close().await;
+        Ok(())
+    }
+
+    /// Connects and syncs to the head; the engine stays usable for writes. For `once` and for
+    /// use inside another program.
+    ///
+    /// # Errors
+    /// If no address answers, or what it sends does not verify.
+    pub async fn connect_once(&self, addresses: &[String]) -> Result<()> {
+        let Some(client) = link::reach(&self.0, addresses).await else {
+            bail!("{}", self.0.reason());
+        };
+        self.0.start_writer();
+        let mut link = self.0.link.subscribe();
+        let own = Arc::clone(&self.0);
+        self.0.spawn(async move {
+            link::follow(&own, client).await;
+        });
+        link.changed().await.context("the engine is closed")?;
+        let settled = link.wait_for(|link| link.caught_up || link.client.is_none());
+        let settled = settled.await.context("the engine is closed")?.clone();
+        if !settled.caught_up {
+            bail!("{}", settled.trouble.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Posts this machine's report and ships the local accesses recorded so far.
+    ///
+    /// # Errors
+    /// If there is no connection, or it fails.
+    pub async fn settle(&self) -> Result<()> {
+        let client = self.0.client();
+        client.map_err(|reason| anyhow::anyhow!("the server cannot be reached: {reason}"))?;
+        let (reported, shipped) =
+            tokio::join!(self.0.reporting.now(PATIENCE), self.0.shipping.now(PATIENCE),);
+        if !reported || !shipped {
+            bail!("the server does not take this machine's report or its local accesses");
+        }
+        Ok(())
+    }
+
+    /// Exchanges reports now, so that [`Engine::status`] shows the fleet as it is; without a
+    /// connection nothing happens.
+    pub async fn refresh(&self) {
+        if self.0.client().is_ok() {
+            self.0.reporting.now(Duration::from_secs(2)).await;
+        }
+    }
+
+    /// Stops the background tasks and writes the snapshot of the state; what is queued for the
+    /// database is on disk when the last clone is dropped.
+    pub async fn close(&self) {
+        self.0.stop();
+        self.0.write_snapshot().await;
+    }
+
+    /// Returns this machine's name.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.0.name
+    }
+
+    /// Returns the pinned vault.
+    #[must_use]
+    pub fn vault(&self) -> VaultId {
+        self.0.pins.vault
+    }
+
+    /// Shows the state to `look`, under a short read lock.
+    pub fn state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.0.ledger().state)
+    }
+
+    /// Returns a receiver that ticks when the log advanced, a blob arrived, or peers changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Returns what the newest version of `path` is.
+    #[must_use]
+    pub fn latest(&self, path: &SecretPath) -> Latest {
+        self.0.latest(path)
+    }
+
+    /// Tells whether this machine may read `path`.
+    #[must_use]
+    pub fn may_read(&self, path: &SecretPath) -> bool {
+        ledger::may_read(&self.0.ledger().state, &self.0.name, path)
+    }
+
+    /// Tells whether this machine may write `path`.
+    #[must_use]
+    pub fn may_write(&self, path: &SecretPath) -> bool {
+        self.0.ledger().state.machine(&self.0.name).is_some_and(|own| own.write.cover(path))
+    }
+
+    /// Returns the content of a version, the newest if none is named: from memory, from the
+    /// encrypted cache, or from the server.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn content(&self, path: &SecretPath, ver: Option<u64>) -> Result<Content, ReadError> {
+        self.0.content(path, ver).await
+    }
+
+    /// Writes all of `changes` in one entry, or none of them.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn write(&self, changes: Vec<Change>) -> Result<Written, WriteError> {
+        self.0.write(changes).await
+    }
+
+    /// Notes a local access; it is on disk when this returns, and shipped later.
+    ///
+    /// # Errors
+    /// If the database fails: the access must then not be answered.
+    pub async fn record(&self, access: Access) -> Result<()> {
+        Ok(self.0.record(access).await?)
+    }
+
+    /// Adds the re-encryptions that an owner's operations make necessary, and builds the entries
+    /// to sign. `progress` is told how many of how many are done.
+    ///
+    /// # Errors
+    /// If a rule forbids the operations, or a blob cannot be encrypted.
+    pub async fn prepare(
+        &self,
+        by: Actor,
+        ops: Vec<Op>,
+        progress: impl Fn(usize, usize) + Send + 'static,
+    ) -> Result<Prepared> {
+        owner::prepare(&self.0, by, ops, progress).await
+    }
+
+    /// Submits one signed entry with the blobs that were staged for it.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; [`WriteError::Moved`] if it must be prepared again.
+    pub async fn submit(&self, envelope: Envelope) -> Result<Appended, WriteError> {
+        self.0.submit(envelope).await
+    }
+
+    /// Returns how the engine is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    /// Replaces what this machine reports of its targets.
+    pub fn set_targets(&self, targets: Vec<TargetReport>) {
+        let changed = {
+            let mut known = self.0.targets();
+            let changed = *known != targets;
+            *known = targets;
+            changed
+        };
+        if changed {
+            self.0.reporting.soon();
+        }
+    }
+
+    /// Raises an alarm; it stands until cleared.
+    pub fn alarm(&self, code: &str, detail: impl Into<String>) {
+        self.0.alarms().raise(code, "", detail.into(), clock::now());
+    }
+
+    /// Clears every alarm of that code; clearing `E_FORK` lets updates and writes go on.
+    pub fn clear_alarm(&self, code: &str) {
+        self.0.clear_alarm(code);
+    }
+
+    /// Asks the server for audit records.
+    ///
+    /// # Errors
+    /// If there is no connection, or this machine has no read grant on `sys/audit`.
+    pub async fn audit(&self, query: AuditQuery) -> Result<AuditPage> {
+        self.0.audit(query).await
+    }
+
+    /// Recomputes the audit chain and compares it with every head anchored in verified reports.
+    ///
+    /// # Errors
+    /// If there is no connection, or it fails.
+    pub async fn audit_verify(&self) -> Result<VerifyResult> {
+        self.0.audit_verify().await
+    }
+}

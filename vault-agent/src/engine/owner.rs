@@ -1,0 +1,281 @@
+//! Owner acts: the operations, the re-encryptions that they make necessary, the bytes to sign;
+//! and submitting them once they are signed. Admin keys never come here.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use shared::blob::{self, Place, Sealed};
+use shared::hash::Hash;
+use shared::keys::{Recipient, Signature};
+use shared::limits;
+use shared::log::{self, Entry, Op, Put, State};
+use shared::name::Actor;
+use shared::path::SecretPath;
+use shared::signed::{Envelope, Purpose};
+use shared::time::Time;
+use shared::wire::v1::log::Appended;
+
+use super::Inner;
+use super::blob::Due;
+use super::ledger::may_read;
+use super::send::{INLINE, Outgoing, Sent, send};
+use super::types::{Prepared, PreparedEntry, WriteError};
+use crate::clock;
+use crate::state::blobs;
+
+/// Blobs of one entry together: below what the server parks for a machine.
+const ENTRY_BLOBS: u64 = 24 << 20;
+/// What an entry's other fields take of its body, at most.
+const FRAME: usize = 512;
+/// Versions that are re-encrypted between two reports of progress.
+const STEP: usize = 16;
+
+/// A live version whose readers change.
+struct Stale {
+    path: SecretPath,
+    ver: u64,
+    readers: Hash,
+    recipients: Vec<Recipient>,
+}
+
+/// What stands before a prepared entry.
+struct Ground {
+    by: Actor,
+    time: Time,
+    seq: u64,
+    head: Hash,
+}
+
+/// Adds the re-encryptions that `ops` make necessary and builds the entries to sign.
+pub(super) async fn prepare(
+    inner: &Arc<Inner>,
+    by: Actor,
+    ops: Vec<Op>,
+    progress: impl Fn(usize, usize) + Send + 'static,
+) -> Result<Prepared> {
+    if ops.len() > limits::OPS {
+        bail!("{} operations in one act, {} at most", ops.len(), limits::OPS);
+    }
+    let time = clock::now();
+    let (ground, stale, unreadable) = survey(inner, by, time, &ops)?;
+    inner.store.write(blobs::unstage_all).await?;
+    let (rewraps, lost) = rewrap(inner, stale, progress).await?;
+    let count = rewraps.len();
+    let mut all = ops;
+    all.extend(rewraps.into_iter().map(Op::Rewrap));
+    if all.is_empty() && unreadable.is_empty() && lost.is_empty() {
+        bail!("there is nothing to do");
+    }
+    let entries = entries(inner, ground, all)?;
+    Ok(Prepared { entries, rewraps: count, unreadable: [unreadable, lost].concat() })
+}
+
+type Survey = (Ground, Vec<(Due, Stale)>, Vec<(SecretPath, u64)>);
+
+/// Tries `ops` on the state and lists what they leave stale: what this machine can read, and what
+/// it cannot.
+fn survey(inner: &Inner, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
+    let mut ledger = inner.ledger_mut();
+    let stale = if ops.is_empty() {
+        stale(&ledger.state)
+    } else {
+        log::attempt(&mut ledger.state, &by, time, ops, stale).map_err(|(_, error)| error)?
+    };
+    let ground = Ground { by, time, seq: ledger.state.seq(), head: ledger.state.head() };
+    let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
+    for stale in stale {
+        let secret = ledger.state.secret(&stale.path);
+        match secret.and_then(|secret| secret.version(stale.ver)) {
+            Some(version) if may_read(&ledger.state, &inner.name, &stale.path) => {
+                readable.push((Due::at(&ledger, &stale.path, stale.ver, version), stale));
+            }
+            Some(_) => unreadable.push((stale.path, stale.ver)),
+            None => {}
+        }
+    }
+    Ok((ground, readable, unreadable))
+}
+
+fn stale(state: &State) -> Vec<Stale> {
+    let stale = state.stale().map(|(path, ver)| Stale {
+        path: path.clone(),
+        ver,
+        readers: log::readers_hash(state, path),
+        recipients: log::recipients(state, path),
+    });
+    stale.collect()
+}
+
+/// Re-encrypts and stages; returns what was done, and what could not be read.
+async fn rewrap(
+    inner: &Arc<Inner>,
+    stale: Vec<(Due, Stale)>,
+    progress: impl Fn(usize, usize) + Send + 'static,
+) -> Result<(Vec<Put>, Vec<(SecretPath, u64)>)> {
+    let total = stale.len();
+    let (mut done, mut lost) = (Vec::with_capacity(total), Vec::new());
+    let mut waiting = stale.into_iter().peekable();
+    progress(0, total);
+    while waiting.peek().is_some() {
+        let mut step = Vec::with_capacity(STEP);
+        for (due, stale) in waiting.by_ref().take(STEP) {
+            match inner.ciphertext(&due).await {
+                Ok(bytes) => step.push((due, stale, bytes)),
+                Err(fault) => {
+                    tracing::warn!(path = %due.path, ver = due.ver, %fault, "not re-encrypted");
+                    lost.push((due.path, due.ver));
+                }
+            }
+        }
+        let (puts, failed) = reseal_all(inner, step).await?;
+        done.extend(puts);
+        lost.extend(failed);
+        progress(done.len() + lost.len(), total);
+    }
+    Ok((done, lost))
+}
+
+async fn reseal_all(
+    inner: &Arc<Inner>,
+    mut step: Vec<(Due, Stale, Vec<u8>)>,
+) -> Result<(Vec<Put>, Vec<(SecretPath, u64)>)> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = step.len().div_ceil(cores).max(1);
+    let mut running = Vec::with_capacity(cores);
+    while !step.is_empty() {
+        let part = step.split_off(step.len().saturating_sub(share));
+        let own = Arc::clone(inner);
+        running.push(tokio::task::spawn_blocking(move || {
+            part.into_iter().map(|task| reseal(&own, task)).collect::<Vec<_>>()
+        }));
+    }
+    let (mut puts, mut sealed, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+    for part in running {
+        for result in part.await.context("re-encrypting")? {
+            match result {
+                Ok((put, blob)) => {
+                    puts.push(put);
+                    sealed.push(blob);
+                }
+                Err(place) => lost.push(place),
+            }
+        }
+    }
+    let staged = inner.store.write(move |conn| {
+        sealed.iter().try_for_each(|blob| blobs::stage(conn, blob.id, &blob.bytes))
+    });
+    staged.await?;
+    Ok((puts, lost))
+}
+
+fn reseal(
+    inner: &Inner,
+    (due, stale, bytes): (Due, Stale, Vec<u8>),
+) -> Result<(Put, Sealed), (SecretPath, u64)> {
+    let vault = inner.pins.vault;
+    let place = Place { vault: &vault, path: &stale.path, ver: stale.ver };
+    let opened = due.open(&inner.keys, &bytes);
+    let sealed = opened.and_then(|opened| blob::reseal(place, &opened, &stale.recipients));
+    match sealed {
+        Ok(sealed) => {
+            let put = Put {
+                path: stale.path,
+                ver: stale.ver,
+                blob: sealed.id,
+                size: sealed.bytes.len() as u64,
+                commit: sealed.commit,
+                readers: stale.readers,
+            };
+            Ok((put, sealed))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "not re-encrypted");
+            Err((stale.path, stale.ver))
+        }
+    }
+}
+
+/// Lays the operations out in as many entries as the limits ask for, each built on the last.
+fn entries(inner: &Inner, ground: Ground, ops: Vec<Op>) -> Result<Vec<PreparedEntry>> {
+    let Ground { by, time, mut seq, mut head } = ground;
+    let mut entries = Vec::new();
+    let mut ops = ops.into_iter().peekable();
+    while ops.peek().is_some() {
+        let (mut part, mut size, mut bytes) = (Vec::new(), FRAME, 0);
+        while let Some(op) = ops.peek() {
+            size += serde_json::to_vec(op).context("writing an operation as JSON")?.len() + 1;
+            bytes += if let Op::Put(put) | Op::Rewrap(put) = op { put.size } else { 0 };
+            let full = part.len() == limits::OPS || size > limits::BODY || bytes > ENTRY_BLOBS;
+            if full && !part.is_empty() {
+                break;
+            }
+            part.extend(ops.next());
+        }
+        let entry = Entry { seq: seq + 1, prev: head, time, by: by.clone(), ops: part };
+        let body = serde_json::to_vec(&entry).context("writing an entry as JSON")?;
+        let unsigned = Envelope { by: by.clone(), body, sig: Signature::from_bytes([0; 64]) };
+        head = unsigned.hash(Purpose::Entry(inner.pins.vault));
+        seq = entry.seq;
+        entries.push(PreparedEntry { seq, head, body: unsigned.body, ops: entry.ops });
+    }
+    Ok(entries)
+}
+
+/// Sends an entry that an owner has signed, with the blobs staged for it. Called by the writer.
+pub(super) async fn append(inner: &Arc<Inner>, envelope: Envelope) -> Result<Appended, WriteError> {
+    let entry: Entry = envelope.parse().map_err(WriteError::Refused)?;
+    let hash = envelope.hash(Purpose::Entry(inner.pins.vault));
+    {
+        let ledger = inner.ledger();
+        if (entry.seq, entry.prev) != (ledger.state.seq() + 1, ledger.state.head()) {
+            return Err(WriteError::Moved);
+        }
+        let key = ledger.state.key(&envelope.by).ok_or(WriteError::Denied)?;
+        envelope.verify(key, Purpose::Entry(inner.pins.vault)).map_err(WriteError::Refused)?;
+    }
+    let puts: Vec<&Put> = entry.ops.iter().filter_map(brings_blob).collect();
+    let blobs = if puts.iter().map(|put| put.size).sum::<u64>() <= INLINE as u64 {
+        let mut blobs = Vec::with_capacity(puts.len());
+        for put in puts {
+            let bytes = staged(inner, put).await?;
+            blobs.push((put.blob, Arc::new(Sealed { bytes, id: put.blob, commit: put.commit })));
+        }
+        blobs
+    } else {
+        upload(inner, &puts).await?;
+        Vec::new()
+    };
+    match send(inner, Outgoing { seq: entry.seq, hash, envelope, blobs }).await? {
+        Sent::Done(appended) => Ok(appended),
+        Sent::Conflict { .. } => Err(WriteError::Moved),
+        Sent::Refused(error) => Err(WriteError::Refused(error)),
+        Sent::Unresolved => Err(WriteError::Unresolved),
+    }
+}
+
+fn brings_blob(op: &Op) -> Option<&Put> {
+    match op {
+        Op::Put(put) | Op::Rewrap(put) => Some(put),
+        _ => None,
+    }
+}
+
+/// Returns a staged blob; one that is gone was staged before a restart.
+async fn staged(inner: &Inner, put: &Put) -> Result<Vec<u8>, WriteError> {
+    let blob = put.blob;
+    let found = inner.store.read(move |conn| blobs::staged(conn, blob)).await;
+    found.map_err(|fault| WriteError::Local(fault.to_string()))?.ok_or(WriteError::Moved)
+}
+
+/// Uploads staged blobs one by one: together they are too large for one request.
+async fn upload(inner: &Inner, puts: &[&Put]) -> Result<(), WriteError> {
+    for put in puts {
+        let bytes = staged(inner, put).await?;
+        let client = inner.writing_client();
+        let client = client.map_err(|reason| WriteError::Offline { reason })?;
+        let sent = client.put_blob(put.blob, bytes).await;
+        sent.map_err(|fault| WriteError::Offline { reason: fault.to_string() })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! Reading: from memory, from the ciphertext on disk, from the server, in this order. A blob that
+//! does not open leaves everything as it was and raises an alarm.
+
+use std::sync::Arc;
+
+use shared::error::{Code, Error};
+use shared::log::State;
+use shared::path::SecretPath;
+use shared::time::Time;
+
+use super::Inner;
+use super::blob::Due;
+use super::ledger::{Ledger, may_read};
+use super::types::{Content, Latest, ReadError};
+use crate::clock;
+use crate::remote::{Client, RemoteError};
+use crate::state;
+
+impl Inner {
+    pub(super) fn latest(&self, path: &SecretPath) -> Latest {
+        let ledger = self.ledger();
+        if !may_read(&ledger.state, &self.name, path) {
+            return Latest::NotReadable;
+        }
+        let current = ledger.state.secret(path).and_then(|secret| secret.current());
+        let Some((ver, version)) = current else { return Latest::Missing };
+        if !version.is_live(clock::now()) {
+            return Latest::Deleted { ver };
+        }
+        let held = ledger.held.get(path) == Some(&version.blob);
+        Latest::Version { ver, ready: held || self.cache().has(&version.blob) }
+    }
+
+    pub(super) async fn content(
+        self: &Arc<Self>,
+        path: &SecretPath,
+        ver: Option<u64>,
+    ) -> Result<Content, ReadError> {
+        let due = {
+            let ledger = self.ledger();
+            let (ver, version) = find(&ledger.state, &self.name, path, ver, clock::now())?;
+            match self.cache().get(&version.blob) {
+                Some(known) => return known.map_err(ReadError::Blob),
+                None => Due::at(&ledger, path, ver, version),
+            }
+        };
+        let bytes = self.ciphertext(&due).await?;
+        self.open_blob(due, bytes).await.map_err(ReadError::Blob)
+    }
+
+    /// Returns the blob's bytes, whose size and hash are right.
+    pub(super) async fn ciphertext(self: &Arc<Self>, due: &Due) -> Result<Vec<u8>, ReadError> {
+        let local = |fault: state::Failure| ReadError::Local(fault.to_string());
+        let (path, blob) = (due.path.clone(), due.blob);
+        let kept = self.store.read(move |conn| state::blobs::read(conn, &path, blob)).await;
+        if let Some(bytes) = kept.map_err(local)? {
+            match due.check(&bytes) {
+                Ok(()) => return Ok(bytes),
+                Err(error) => tracing::warn!(%error, "the cached blob is damaged, asking anew"),
+            }
+        }
+        let client = self.client().map_err(|reason| ReadError::Offline { ver: due.ver, reason })?;
+        self.fetch(&client, due).await
+    }
+
+    /// Gets a blob from the server, checks its hash, and keeps it if it is its path's newest.
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        client: &Client,
+        due: &Due,
+    ) -> Result<Vec<u8>, ReadError> {
+        let bytes = match client.blob(due.blob).await {
+            Ok(bytes) => bytes,
+            Err(fault) => return Err(self.not_fetched(due, fault)),
+        };
+        if let Err(error) = due.check(&bytes) {
+            self.alarm_blob(due, &error);
+            return Err(ReadError::Blob(error));
+        }
+        if due.newest {
+            self.keep(due.clone(), bytes.clone()).await?;
+        }
+        Ok(bytes)
+    }
+
+    fn not_fetched(&self, due: &Due, fault: RemoteError) -> ReadError {
+        let absent =
+            matches!(&fault, RemoteError::Refused(error) if error.code == Code::BlobAbsent);
+        match fault {
+            RemoteError::Status { status: 404, .. } | RemoteError::Refused(_) if absent => {
+                self.absent(due)
+            }
+            RemoteError::Status { status: 404, .. } => self.absent(due),
+            RemoteError::Status { status: 403, .. } => ReadError::Denied,
+            RemoteError::Refused(error) if error.code == Code::Denied => ReadError::Denied,
+            other => ReadError::Offline { ver: due.ver, reason: other.to_string() },
+        }
+    }
+
+    fn absent(&self, due: &Due) -> ReadError {
+        let error = Code::BlobAbsent.because(format!("version {} of `{}`", due.ver, due.path));
+        self.alarm_blob(due, &error);
+        ReadError::Blob(error)
+    }
+
+    async fn keep(self: &Arc<Self>, due: Due, bytes: Vec<u8>) -> Result<(), ReadError> {
+        let own = Arc::clone(self);
+        let kept = self.store.write(move |conn| {
+            // The log may have moved on meanwhile: only what is newest now is kept.
+            let mut ledger = own.ledger_mut();
+            let wanted = Due::newest(&ledger, &own.name, &due.path);
+            if wanted.is_some_and(|wanted| wanted.blob == due.blob) {
+                state::blobs::keep(conn, &due.path, due.blob, &bytes)?;
+                ledger.held.insert(due.path, due.blob);
+            }
+            Ok(())
+        });
+        kept.await.map_err(|fault| ReadError::Local(fault.to_string()))
+    }
+
+    /// Opens a blob off the async threads and keeps its content in memory.
+    pub(super) async fn open_blob(
+        self: &Arc<Self>,
+        due: Due,
+        bytes: Vec<u8>,
+    ) -> Result<Content, Error> {
+        let own = Arc::clone(self);
+        let opened = tokio::task::spawn_blocking(move || own.open_now(&due, &bytes));
+        opened.await.map_err(|_| Code::BlobOpen.because("the program is ending"))?
+    }
+
+    pub(super) fn open_now(&self, due: &Due, bytes: &[u8]) -> Result<Content, Error> {
+        match due.content(&self.keys, bytes) {
+            Ok(content) => {
+                self.cache().put(due.blob, content.clone());
+                self.clear_blob_alarms(due);
+                Ok(content)
+            }
+            Err(error) => {
+                self.cache().refuse(due.blob, error.clone());
+                self.alarm_blob(due, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn alarm_blob(&self, due: &Due, error: &Error) {
+        let (code, path) = (error.code.as_str(), due.path.as_str());
+        self.alarms().raise(code, path, error.detail.clone(), clock::now());
+    }
+
+    fn clear_blob_alarms(&self, due: &Due) {
+        let path = due.path.as_str();
+        self.alarms().clear_if(|code, subject| subject == path && code.starts_with("E_BLOB_"));
+    }
+
+    /// Lists the newest versions whose ciphertext this machine should have and has not.
+    pub(super) fn missing(&self) -> Vec<Due> {
+        let ledger: &Ledger = &self.ledger();
+        let Some(machine) = ledger.state.machine(&self.name) else { return Vec::new() };
+        let secrets = ledger.state.secrets().iter();
+        let wanted = secrets.filter(|(path, _)| machine.read.cover(path));
+        wanted
+            .filter_map(|(path, secret)| {
+                let (ver, version) = secret.current()?;
+                let lacking = ledger.held.get(path) != Some(&version.blob);
+                (lacking && super::blob::is_kept(version))
+                    .then(|| Due::at(ledger, path, ver, version))
+            })
+            .collect()
+    }
+}
+
+/// Finds a version that may be read now.
+fn find<'a>(
+    state: &'a State,
+    own: &shared::name::Name,
+    path: &SecretPath,
+    ver: Option<u64>,
+    now: Time,
+) -> Result<(u64, &'a shared::log::Version), ReadError> {
+    if !may_read(state, own, path) {
+        return Err(ReadError::Denied);
+    }
+    let secret = state.secret(path).ok_or(ReadError::Missing)?;
+    let found = match ver {
+        None => secret.current(),
+        Some(ver) => secret.version(ver).map(|version| (ver, version)),
+    };
+    let (ver, version) = found.ok_or(ReadError::Missing)?;
+    if version.destroyed {
+        return Err(ReadError::Destroyed { ver });
+    }
+    if !version.is_live(now) {
+        return Err(ReadError::Deleted { ver });
+    }
+    Ok((ver, version))
+}

@@ -1,0 +1,149 @@
+//! Exchanging signed reports: this machine's head, audit head and targets against everybody's
+//! latest (design/trust, *Reports*). Coalesced, and never in the way of a change's delivery.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use shared::error::Code;
+use shared::hash::Hash;
+use shared::name::Name;
+use shared::report::Report;
+use shared::wire::v1::report::{ReportReply, ReportRequest};
+use tokio::time::{Instant, sleep_until};
+
+use super::Inner;
+use super::fleet::Accepted;
+use crate::clock;
+use crate::remote::Client;
+use crate::state::{self, facts};
+
+/// How long after a change its report is sent: its delivery goes first, and later ones join in.
+const AFTER: Duration = Duration::from_millis(100);
+/// Least time between two reports.
+const APART: Duration = Duration::from_millis(300);
+/// How often reports are exchanged when nothing happens.
+const IDLE: Duration = Duration::from_secs(60);
+/// Program and version, as reported.
+const AGENT: &str = concat!("vault-agent ", env!("CARGO_PKG_VERSION"));
+
+/// Reports whenever it is due, until the connection ends.
+pub(super) async fn run(inner: Arc<Inner>, client: Client) {
+    loop {
+        let ticket = inner.reporting.next(AFTER, IDLE).await;
+        let sent = Instant::now();
+        if inner.link.borrow().caught_up {
+            match exchange(&inner, &client).await {
+                Ok(()) => inner.reporting.done(ticket),
+                Err(fault) => tracing::warn!(%fault, "report not exchanged"),
+            }
+        }
+        sleep_until(sent + APART).await;
+    }
+}
+
+/// Posts this machine's report, takes everybody's, and compares.
+async fn exchange(inner: &Arc<Inner>, client: &Client) -> Result<()> {
+    let report = inner.report().await?;
+    let report = report.sign(&inner.keys.sign, inner.pins.vault)?;
+    let reply = client.report(&ReportRequest { report }).await?;
+    inner.take_reports(reply).await
+}
+
+impl Inner {
+    async fn report(&self) -> Result<Report> {
+        let n = self.report_n.fetch_add(1, Ordering::Relaxed) + 1;
+        self.store.write(move |conn| facts::set(conn, facts::REPORT_N, &n)).await?;
+        let (seq, head) = {
+            let ledger = self.ledger();
+            (ledger.state.seq(), ledger.state.head())
+        };
+        let audit = self.fleet().audit;
+        Ok(Report {
+            machine: self.name.clone(),
+            n,
+            time: clock::now(),
+            seq,
+            head,
+            audit_n: audit.n,
+            audit_head: audit.hash,
+            agent: AGENT.into(),
+            targets: self.targets().clone(),
+        })
+    }
+
+    async fn take_reports(self: &Arc<Self>, reply: ReportReply) -> Result<()> {
+        let (accepted, gone, heads) = self.accept(reply);
+        let own = self.fleet().n(&self.name);
+        self.report_n.fetch_max(own, Ordering::Relaxed);
+        let own = Arc::clone(self);
+        let known = self.store.write(move |conn| {
+            facts::set(conn, facts::AUDIT, &own.fleet().audit)?;
+            for name in &gone {
+                state::peers::forget(conn, name)?;
+            }
+            for Accepted { report, envelope, at } in &accepted {
+                own.compare_anchor(conn, report)?;
+                state::peers::keep(conn, report, envelope, *at)?;
+            }
+            heads
+                .into_iter()
+                .map(|head| Ok((state::log::hash_at(conn, head.1)?, head)))
+                .collect::<rusqlite::Result<Vec<_>>>()
+        });
+        let known = known.await.context("storing the reports")?;
+        self.judge(known);
+        self.tick();
+        Ok(())
+    }
+
+    fn accept(&self, reply: ReportReply) -> (Vec<Accepted>, Vec<Name>, Vec<(Name, u64, Hash)>) {
+        let ledger = self.ledger();
+        let mut fleet = self.fleet();
+        let accepted: Vec<Accepted> = reply
+            .reports
+            .into_iter()
+            .filter_map(|received| fleet.take(&ledger.state, received))
+            .collect();
+        let gone = fleet.prune(&ledger.state);
+        if let Err(error) = fleet.audit_now(reply.audit) {
+            self.alarms().raise(error.code.as_str(), "", error.detail, clock::now());
+        }
+        (accepted, gone, fleet.heads())
+    }
+
+    /// Compares an anchored audit head with the one known at that place.
+    fn compare_anchor(&self, conn: &rusqlite::Connection, report: &Report) -> rusqlite::Result<()> {
+        let known = state::peers::anchored(conn, report.audit_n)?;
+        if known.is_some_and(|known| known.hash != report.audit_head) {
+            let why = format!("`{}` has seen another record {}", report.machine, report.audit_n);
+            let code = Code::AuditRewritten.as_str();
+            self.alarms().raise(code, report.machine.as_str(), why, clock::now());
+        }
+        Ok(())
+    }
+
+    fn judge(self: &Arc<Self>, known: Vec<(Option<Hash>, (Name, u64, Hash))>) {
+        let now = clock::now();
+        let mut forks = Vec::new();
+        let (frozen, stale) = {
+            let ledger = self.ledger();
+            let mut fleet = self.fleet();
+            for (known, head) in &known {
+                forks.extend(fleet.compare(head, *known, now).err());
+            }
+            (fleet.frozen(now), fleet.stale(&ledger.state, &self.name, now))
+        };
+        for error in forks {
+            self.refuse(&error);
+        }
+        let mut alarms = self.alarms();
+        for (code, found) in [(Code::Frozen, frozen), (Code::Stale, stale)] {
+            match found {
+                Some(detail) => alarms.raise(code.as_str(), "", detail, now),
+                None => alarms.clear(code.as_str()),
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests of the engine against a small server in the same process.

@@ -1,0 +1,115 @@
+//! Local accesses on their way to the audit log, numbered for ever upwards.
+
+use rusqlite::{Connection, Result};
+use shared::time::Time;
+use shared::wire::v1::audit::LocalRead;
+
+use super::log::{damaged, number, unsigned};
+
+/// Rows past which alike ones are merged, and past which the oldest are given up.
+const MERGE: u64 = 50_000;
+const GIVE_UP: u64 = 200_000;
+
+/// Notes accesses.
+///
+/// # Errors
+/// If the database fails.
+pub fn insert(conn: &Connection, reads: &[LocalRead]) -> Result<()> {
+    let mut query = conn.prepare_cached(
+        "INSERT INTO access (time, who, op, path, ver, count, result) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for read in reads {
+        query.execute((
+            number(read.time.as_micros())?,
+            &read.who,
+            &read.op,
+            read.path.as_str(),
+            number(read.ver)?,
+            number(read.count)?,
+            &read.result,
+        ))?;
+    }
+    Ok(())
+}
+
+/// Reads the oldest `most` accesses and the number of the first.
+///
+/// # Errors
+/// If the database fails.
+pub fn oldest(conn: &Connection, most: u64) -> Result<(u64, Vec<LocalRead>)> {
+    let mut query = conn.prepare_cached(
+        "SELECT n, time, who, op, path, ver, count, result FROM access ORDER BY n LIMIT ?1",
+    )?;
+    let mut rows = query.query([number(most)?])?;
+    let (mut first, mut due, mut reads) = (0, None, Vec::new());
+    while let Some(row) = rows.next()? {
+        let n = unsigned(row, 0)?;
+        // A batch is numbered by its first: it ends where a number is missing.
+        if due.is_some_and(|due| due != n) {
+            break;
+        }
+        if due.is_none() {
+            first = n;
+        }
+        due = Some(n + 1);
+        reads.push(LocalRead {
+            time: Time::from_micros(unsigned(row, 1)?),
+            who: row.get(2)?,
+            op: row.get(3)?,
+            path: row.get_ref(4)?.as_str()?.parse().map_err(damaged)?,
+            ver: unsigned(row, 5)?,
+            count: unsigned(row, 6)?,
+            result: row.get(7)?,
+        });
+    }
+    Ok((first, reads))
+}
+
+/// Drops the accesses numbered below `next`: the server has them.
+///
+/// # Errors
+/// If the database fails.
+pub fn shipped(conn: &Connection, next: u64) -> Result<()> {
+    conn.prepare_cached("DELETE FROM access WHERE n < ?1")?.execute([number(next)?])?;
+    Ok(())
+}
+
+/// Counts what waits.
+///
+/// # Errors
+/// If the database fails.
+pub fn count(conn: &Connection) -> Result<u64> {
+    conn.prepare_cached("SELECT count(*) FROM access")?.query_row([], |row| unsigned(row, 0))
+}
+
+/// Bounds what waits while the server is away: merges alike accesses, then gives up the oldest.
+/// Returns how many accesses were given up.
+///
+/// # Errors
+/// If the database fails.
+pub fn bound(conn: &Connection) -> Result<u64> {
+    if count(conn)? <= MERGE {
+        return Ok(0);
+    }
+    conn.execute_batch(
+        "CREATE TEMP TABLE merged AS SELECT min(time) AS time, who, op, path, ver, \
+             sum(count) AS count, result FROM access GROUP BY who, op, path, ver, result; \
+         DELETE FROM access; \
+         INSERT INTO access (time, who, op, path, ver, count, result) \
+             SELECT time, who, op, path, ver, count, result FROM merged ORDER BY time; \
+         DROP TABLE merged;",
+    )?;
+    let left = count(conn)?;
+    let Some(over) = left.checked_sub(GIVE_UP).filter(|over| *over > 0) else { return Ok(0) };
+    let lost: i64 = conn.query_row(
+        "SELECT coalesce(sum(count), 0) FROM (SELECT count FROM access ORDER BY n LIMIT ?1)",
+        [number(over)?],
+        |row| row.get(0),
+    )?;
+    conn.execute(
+        "DELETE FROM access WHERE n IN (SELECT n FROM access ORDER BY n LIMIT ?1)",
+        [number(over)?],
+    )?;
+    u64::try_from(lost).map_err(damaged)
+}

@@ -1,0 +1,79 @@
+-- The signed log; row 0 is the genesis.
+CREATE TABLE log (
+    seq  INTEGER PRIMARY KEY,
+    by   TEXT NOT NULL,
+    body BLOB NOT NULL,
+    sig  BLOB NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+
+-- Where the log stands; written with every entry.
+CREATE TABLE head (
+    one  INTEGER PRIMARY KEY CHECK (one = 1),
+    seq  INTEGER NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+
+-- The state after some entry, as this machine verified it.
+CREATE TABLE snapshot (
+    one    INTEGER PRIMARY KEY CHECK (one = 1),
+    format INTEGER NOT NULL,
+    seq    INTEGER NOT NULL,
+    state  BLOB NOT NULL
+) STRICT;
+
+-- Ciphertext of the newest version of every path this machine may read.
+CREATE TABLE blob (
+    path  TEXT PRIMARY KEY,
+    hash  BLOB NOT NULL,
+    bytes BLOB NOT NULL
+) STRICT;
+
+-- How many readers a blob has that was made for them, and this machine's place among them.
+CREATE TABLE readers (
+    hash     BLOB PRIMARY KEY,
+    count    INTEGER NOT NULL,
+    position INTEGER NOT NULL
+) STRICT;
+
+-- The signed entry that was sent, or is about to be, and not yet seen in the log.
+CREATE TABLE pending (
+    one     INTEGER PRIMARY KEY CHECK (one = 1),
+    hash    BLOB NOT NULL,
+    request BLOB NOT NULL
+) STRICT;
+
+-- The newest verified report of every machine.
+CREATE TABLE peer (
+    machine TEXT PRIMARY KEY,
+    n       INTEGER NOT NULL,
+    by      TEXT NOT NULL,
+    body    BLOB NOT NULL,
+    sig     BLOB NOT NULL,
+    at      INTEGER NOT NULL
+) STRICT;
+
+-- Audit heads that verified reports have anchored.
+CREATE TABLE anchor (
+    n       INTEGER PRIMARY KEY,
+    hash    BLOB NOT NULL,
+    machine TEXT NOT NULL
+) STRICT;
+
+-- Local accesses that the server has not acknowledged; numbers are never used twice.
+CREATE TABLE access (
+    n      INTEGER PRIMARY KEY AUTOINCREMENT,
+    time   INTEGER NOT NULL,
+    who    TEXT NOT NULL,
+    op     TEXT NOT NULL,
+    path   TEXT NOT NULL,
+    ver    INTEGER NOT NULL,
+    count  INTEGER NOT NULL,
+    result TEXT NOT NULL
+) STRICT;
+
+-- Single values, by name.
+CREATE TABLE fact (
+    name  TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,114 @@
+//! Opening the database: settings and append-only migrations. Rows live in the files beside.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rusqlite::{Connection, ErrorCode};
+
+/// One script per version of the schema; appended to, never edited.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+
+/// How long to wait for another process that has the database open.
+const BUSY: Duration = Duration::from_secs(5);
+
+const SETTINGS: &str = "
+    PRAGMA locking_mode = EXCLUSIVE;
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = FULL;
+    PRAGMA foreign_keys = ON;
+    PRAGMA trusted_schema = OFF;
+    PRAGMA cache_size = -256;
+    PRAGMA journal_size_limit = 4194304;
+    PRAGMA temp_store = FILE;
+";
+
+/// Opens the database, made if there is none, and brings it to the newest schema.
+///
+/// # Errors
+/// If another process keeps it open, it is newer than this program, or it cannot be read.
+pub(super) fn open(path: &Path) -> Result<Connection> {
+    // SQLite would make it readable by others; its side files take over this file's mode.
+    let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    made.with_context(|| format!("making `{}`", path.display()))?;
+    crate::identity::check_private(path)?;
+    let opening = || format!("opening `{}`", path.display());
+    let mut conn = Connection::open(path).with_context(opening)?;
+    conn.busy_timeout(BUSY).with_context(opening)?;
+    match configure(&mut conn, path) {
+        Err(fault) if is_busy(&fault) => bail!(
+            "`{}` is in use by another process\nhint: the agent is running: talk to its socket, \
+             or stop it first",
+            path.display()
+        ),
+        configured => configured.with_context(opening)?,
+    }
+    Ok(conn)
+}
+
+fn configure(conn: &mut Connection, path: &Path) -> Result<()> {
+    conn.execute_batch(SETTINGS)?;
+    let transaction = conn.transaction()?;
+    let version: usize = transaction
+        .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))?
+        .try_into()?;
+    if version > MIGRATIONS.len() {
+        bail!(
+            "`{}` has schema {version}, newer than this program's {}\nhint: install the newer \
+             vault-agent again",
+            path.display(),
+            MIGRATIONS.len()
+        );
+    }
+    for script in &MIGRATIONS[version..] {
+        transaction.execute_batch(script)?;
+    }
+    transaction.pragma_update(None, "user_version", u32::try_from(MIGRATIONS.len())?)?;
+    transaction.commit()?;
+    conn.execute_batch("CREATE TEMP TABLE staged (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL)")?;
+    Ok(())
+}
+
+fn is_busy(fault: &anyhow::Error) -> bool {
+    let code = fault.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
+    matches!(code, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.db");
+        let conn = open(&path).unwrap();
+        conn.pragma_update(None, "user_version", 999).unwrap();
+        drop(conn);
+        let fault = format!("{:#}", open(&path).unwrap_err());
+        assert!(fault.contains("has schema 999, newer than this program's 1"), "{fault}");
+    }
+
+    #[test]
+    fn a_database_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.db");
+        drop(open(&path).unwrap());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(open(&path).unwrap_err().to_string().contains("can be read by others"));
+    }
+
+    #[test]
+    fn commits_reach_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = open(&dir.path().join("agent.db")).unwrap();
+        let pragma = |name: &str| -> String {
+            let query = format!("SELECT CAST({name} AS TEXT) FROM pragma_{name}");
+            conn.query_row(&query, [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!((pragma("journal_mode"), pragma("synchronous")), ("wal".into(), "2".into()));
+    }
+}
