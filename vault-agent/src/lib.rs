@@ -17,3 +17,13 @@ pub mod state;
 
 /// The end-to-end encrypted client: verified sync, reads, writes.
 pub mod engine;
+
+/// The local API.
+pub mod api;
+
+/// Users and groups of this host by name.
+pub mod account;
+/// The only writer of files.
+pub mod files;
+/// Formats of target files, and the reader of `.env` files.
+pub mod render;

@@ -1,8 +1,10 @@
 //! One version's blob as the log describes it: owned facts for opening it off the async threads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shared::blob::{self, Expected, Opened, Place};
+use serde::de::IgnoredAny;
+use shared::blob::{self, Expected, Kind, Opened, Place};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::log::{Deletion, Version};
@@ -74,6 +76,10 @@ impl Due {
     /// `E_BLOB_…`.
     pub(super) fn content(&self, keys: &MachineKeys, bytes: &[u8]) -> Result<Content, Error> {
         let Opened { kind, content, .. } = self.open(keys, bytes)?;
+        if kind == Kind::Kv && !is_object(content.expose()) {
+            let detail = format!("version {} of `{}` is no JSON object", self.ver, self.path);
+            return Err(Code::BlobContext.because(detail));
+        }
         Ok(Content { ver: self.ver, kind, bytes: Arc::new(content) })
     }
 
@@ -90,6 +96,13 @@ impl Due {
     }
 }
 
+/// Tells whether content is a JSON object: the local API copies it into its answers as it is, so
+/// whoever wrote it must not be able to end the object and go on.
+fn is_object(content: &[u8]) -> bool {
+    let text = std::str::from_utf8(content).unwrap_or_default();
+    serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text).is_ok()
+}
+
 /// Counts the X25519 stanzas of an age file's header.
 fn stanzas(bytes: &[u8]) -> usize {
     let lines = bytes.split(|byte| *byte == b'\n');
@@ -102,4 +115,20 @@ fn stanzas(bytes: &[u8]) -> usize {
 /// Tells whether a version is neither destroyed nor marked deleted; its age does not count.
 pub(super) fn is_kept(version: &Version) -> bool {
     !version.destroyed && !matches!(version.deletion, Deletion::Since(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kv_content_is_one_object() {
+        for good in ["{}", r#"{"a":{"b":[1e9,"\u0000"]}}"#, " {\n} "] {
+            assert!(is_object(good.as_bytes()), "{good}");
+        }
+        for bad in ["", "[]", "1", r#"{"a":1},"metadata":{}"#, "{} {}", r#"{"a":}"#, "{1:2}"] {
+            assert!(!is_object(bad.as_bytes()), "{bad}");
+        }
+        assert!(!is_object(b"{\"a\":\"\xff\"}"));
+    }
 }

@@ -34,6 +34,7 @@ use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::report::TargetReport;
 use shared::signed::{Envelope, VaultId};
+use shared::time::Time;
 use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use shared::wire::v1::log::Appended;
 use tokio::sync::watch;
@@ -54,6 +55,12 @@ pub struct Engine(Arc<Inner>);
 
 /// How long to wait for what is wanted at once.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({})", self.0.name)
+    }
+}
 
 impl Engine {
     /// Opens identity, pins and database, and rebuilds the verified state; no network.
@@ -230,6 +237,14 @@ impl Engine {
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.status()
+    }
+
+    /// Returns, while the server is away, when this machine last knew to be at its head: the
+    /// beginning of time if it never did.
+    #[must_use]
+    pub fn away(&self) -> Option<Time> {
+        let away = !self.0.link.borrow().caught_up;
+        away.then(|| self.0.synced_at().unwrap_or_default())
     }
 
     /// Replaces what this machine reports of its targets.

@@ -1,0 +1,103 @@
+//! Users and groups of this host by name: reads the two files, then asks `getent` for directories beyond them.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// A user of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// The login name.
+    pub name: String,
+    /// The user's number.
+    pub uid: u32,
+    /// The number of the user's own group.
+    pub gid: u32,
+    /// The home folder.
+    pub home: PathBuf,
+}
+
+/// Returns the user with the given name or number.
+#[must_use]
+pub fn user(name: &str) -> Option<User> {
+    find("/etc/passwd", "passwd", name, 2).as_deref().and_then(read_user)
+}
+
+/// Returns the number of the group with the given name or number.
+#[must_use]
+pub fn group(name: &str) -> Option<u32> {
+    match find("/etc/group", "group", name, 2) {
+        Some(line) => line.split(':').nth(2)?.parse().ok(),
+        None => name.parse().ok(),
+    }
+}
+
+/// Returns the home folder of a user.
+#[must_use]
+pub fn home(uid: u32) -> Option<PathBuf> {
+    user(&uid.to_string()).map(|user| user.home)
+}
+
+fn read_user(line: &str) -> Option<User> {
+    let mut columns = line.split(':');
+    let name = columns.next()?.to_owned();
+    let uid = columns.nth(1)?.parse().ok()?;
+    let gid = columns.next()?.parse().ok()?;
+    let home = PathBuf::from(columns.nth(1)?);
+    Some(User { name, uid, gid, home })
+}
+
+/// Returns the line whose first column, or whose `number` column, is `key`.
+fn find(file: &str, database: &str, key: &str, number: usize) -> Option<String> {
+    if key.is_empty() || key.starts_with('-') || key.contains(':') {
+        return None;
+    }
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let is_key = |line: &&str| {
+        line.split(':').next() == Some(key) || line.split(':').nth(number) == Some(key)
+    };
+    if let Some(line) = text.lines().find(is_key) {
+        return Some(line.to_owned());
+    }
+    let mut getent = Command::new("getent");
+    getent.args([database, key]).stdin(Stdio::null()).stderr(Stdio::null());
+    let output = getent.output().ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()?.lines().next().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_known_by_name_and_number() {
+        let root = user("root").unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert_eq!(user("0").unwrap(), root);
+        assert_eq!(home(0).unwrap(), root.home);
+        assert_eq!(group("root"), Some(0));
+        assert_eq!(group("54321"), Some(54321));
+    }
+
+    #[test]
+    fn nobody_else_is_made_up() {
+        for name in ["", "no-such-user", "-x", "root:x"] {
+            assert_eq!(user(name), None, "{name}");
+            assert_eq!(group(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_are_read_by_column() {
+        let user = read_user("jonas:x:1000:1001:Jonas,,,:/home/jonas:/bin/bash").unwrap();
+        assert_eq!(
+            user,
+            User {
+                name: "jonas".to_owned(),
+                uid: 1000,
+                gid: 1001,
+                home: PathBuf::from("/home/jonas")
+            }
+        );
+        assert_eq!(read_user("jonas:x:no"), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! `agent/`: what `vault status`, `machine`, `access` and `audit` ask this agent: the fleet as this
+//! machine has verified it, audit records, and owners' acts to be signed elsewhere.
+
+use std::collections::BTreeMap;
+
+use anyhow::Error;
+use axum::extract::Query;
+use axum::http::Uri;
+use shared::error::Code;
+use shared::log::State;
+use shared::name::Name;
+use shared::path::SecretPath;
+use shared::report::TargetReport;
+
+use crate::clock;
+use crate::engine::{self, Peer, WriteError};
+
+use super::Api;
+use super::envelope::{self, Answer};
+use super::error::Fault;
+use super::request::Call;
+use super::types::{
+    Alarm, AuditQuery, BadRecord, Inline, MachineRow, Machines, PrepareRequest, Prepared, Status,
+    SubmitRequest, Submitted, TargetRow, Unreadable, VerifyResult,
+};
+
+/// A machine whose report is this fresh counts as awake.
+const AWAKE_SECONDS: u64 = 60;
+/// What a machine must be able to read to see audit records.
+const AUDIT_PATH: &str = "sys/audit";
+
+/// Answers the fleet: one row for each secret of each target of each machine that is still active.
+pub(super) fn status(api: &Api) -> Answer {
+    let engine::Status { machine, vault, online, server, synced_at, seq, head, alarms, peers, .. } =
+        api.engine.status();
+    let now = clock::now();
+    let targets = api.engine.state(|state| {
+        let active = peers.iter().filter(|peer| state.machine(&peer.report.machine).is_some());
+        active
+            .flat_map(|peer| {
+                let awake = peer.online
+                    || peer.report.machine == machine
+                    || now.seconds_since(peer.at) < AWAKE_SECONDS;
+                peer.report.targets.iter().map(move |target| row(state, peer, target, awake))
+            })
+            .collect()
+    });
+    let alarms = alarms.into_iter().map(alarm).collect();
+    envelope::plain(&Status {
+        machine,
+        vault,
+        seq,
+        head,
+        online,
+        server,
+        synced_at,
+        alarms,
+        targets,
+    })
+}
+
+fn row(state: &State, peer: &Peer, target: &TargetReport, awake: bool) -> TargetRow {
+    let newest = state.secret(&target.path).and_then(|secret| secret.current());
+    // A deleted version is wanted nowhere: the file keeps what it has.
+    let wanted = newest.filter(|(_, version)| version.is_live(clock::now())).map(|(ver, _)| ver);
+    TargetRow {
+        machine: peer.report.machine.clone(),
+        target: target.name.clone(),
+        secret: target.path.clone(),
+        wanted: wanted.unwrap_or(target.ver),
+        applied: target.ver,
+        hook: if target.hook == "-" { String::new() } else { target.hook.clone() },
+        seen_at: Some(peer.at),
+        awake,
+        state: target.state.clone(),
+    }
+}
+
+fn alarm(alarm: engine::Alarm) -> Alarm {
+    let text = match Code::from_text(&alarm.code) {
+        Some(code) => format!("{}: {}", code.sentence(), alarm.detail),
+        None => alarm.detail,
+    };
+    Alarm { code: alarm.code, text, since: alarm.since }
+}
+
+/// Answers every machine that ever was in the vault, and the server's keys.
+pub(super) fn machines(api: &Api) -> Answer {
+    let peers = api.engine.status().peers;
+    let reports: BTreeMap<&Name, &Peer> =
+        peers.iter().map(|peer| (&peer.report.machine, peer)).collect();
+    let machines = api.engine.state(|state| {
+        let row = |(name, machine): (&Name, &shared::log::Machine)| {
+            let peer = reports.get(name).filter(|_| machine.active);
+            MachineRow {
+                name: name.clone(),
+                active: machine.active,
+                incarnation: machine.incarnation,
+                sign: machine.sign.clone(),
+                read: machine.read.clone(),
+                write: machine.write.clone(),
+                seen_at: peer.map(|peer| peer.at),
+                agent: peer.map(|peer| peer.report.agent.clone()),
+            }
+        };
+        let machines = state.machines().iter().map(row).collect();
+        Machines { machines, server: state.server().to_vec() }
+    });
+    envelope::plain(&machines)
+}
+
+/// Answers audit records from the server; the query is that of the wire.
+pub(super) async fn audit(call: &Call<'_>) -> Result<Answer, Fault> {
+    require_audit(call)?;
+    let text = format!("/?{}", call.query.0.unwrap_or_default());
+    let uri: Uri = text.parse().map_err(|_| Fault::BadQuery)?;
+    let Query(query) = Query::<AuditQuery>::try_from_uri(&uri)
+        .map_err(|why| Fault::Refused(format!("the audit query is malformed: {why}")))?;
+    let page = call.api.engine.audit(query).await.map_err(remote)?;
+    Ok(envelope::plain(&page))
+}
+
+/// Answers what a check of the whole audit chain finds.
+pub(super) async fn audit_verify(call: &Call<'_>) -> Result<Answer, Fault> {
+    let found = call.api.engine.audit_verify().await.map_err(remote)?;
+    let bad = found.fault.map(|fault| BadRecord { n: fault.n, reason: fault.detail });
+    Ok(envelope::plain(&VerifyResult {
+        checked: found.records,
+        head: found.head,
+        anchors: u64::try_from(found.anchors).unwrap_or(u64::MAX),
+        bad,
+    }))
+}
+
+fn require_audit(call: &Call<'_>) -> Result<(), Fault> {
+    let path = AUDIT_PATH.parse::<SecretPath>()?;
+    if call.api.engine.may_read(&path) {
+        return Ok(());
+    }
+    Err(Fault::Forbidden(format!(
+        "this machine has no read grant on `{AUDIT_PATH}`\nhint: an admin gives it with `vault access set {} --read …,{AUDIT_PATH}`",
+        call.api.engine.name()
+    )))
+}
+
+/// Builds the entries of an owner's act; the blobs stay here until they are submitted.
+pub(super) async fn prepare(call: &mut Call<'_>) -> Result<Answer, Fault> {
+    let request: PrepareRequest = call.typed().await?;
+    let prepared = call.api.engine.prepare(request.actor, request.ops, |_, _| {}).await;
+    let prepared = prepared.map_err(|why| match why.downcast::<shared::error::Error>() {
+        Ok(error) => error.into(),
+        Err(why) => Fault::Refused(format!("{why:#}")),
+    })?;
+    let unreadable = prepared.unreadable.into_iter();
+    Ok(envelope::plain(&Prepared {
+        bodies: prepared.entries.into_iter().map(|entry| Inline(entry.body)).collect(),
+        unreadable: unreadable.map(|(path, ver)| Unreadable { path, ver }).collect(),
+    }))
+}
+
+/// Appends a signed entry with its blobs.
+pub(super) async fn submit(call: &mut Call<'_>) -> Result<Answer, Fault> {
+    let request: SubmitRequest = call.typed().await?;
+    match call.api.engine.submit(request.envelope).await {
+        Ok(appended) => {
+            Ok(envelope::plain(&Submitted { seq: appended.seq, head: appended.head }))
+        }
+        Err(WriteError::Denied) => Err(Fault::Forbidden(format!(
+            "{}: {}\nhint: {}",
+            Code::Denied,
+            Code::Denied.sentence(),
+            Code::Denied.hint()
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Posts this machine's report and ships what was recorded, now.
+pub(super) async fn sync(call: &Call<'_>) -> Result<Answer, Fault> {
+    call.api.engine.settle().await.map_err(remote)?;
+    Ok(envelope::no_content())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]
+fn remote(why: Error) -> Fault {
+    Fault::Remote(format!("{why:#}"))
+}

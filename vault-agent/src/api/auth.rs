@@ -1,0 +1,228 @@
+//! `auth/token/`: what a caller is told about his own token, and tokens for local programs.
+
+use serde_json::{Value, json};
+use shared::grant::Grants;
+use zeroize::Zeroizing;
+
+use crate::clock;
+
+use super::caller::given_token;
+use super::envelope::{self, Answer, Source};
+use super::error::Fault;
+use super::json::Fields;
+use super::request::Call;
+use super::tokens::{Issued, Scope, Wanted};
+
+const MICROS: u64 = 1_000_000;
+
+/// Answers who the caller is. Any caller that was let in is told: clients ask before anything else.
+pub(super) fn lookup_self(call: &Call<'_>) -> Answer {
+    let token = given_token(call.headers).unwrap_or_default();
+    match &call.caller.scope {
+        Scope::Limited(issued) => {
+            envelope::json(Source::Token, &Value::Object(describe(issued, token)))
+        }
+        Scope::All => envelope::json(
+            Source::Token,
+            &json!({
+                "accessor": "",
+                "creation_time": 0,
+                "creation_ttl": 0,
+                "display_name": format!("machine-{}", call.api.engine.name()),
+                "entity_id": "",
+                "expire_time": null,
+                "explicit_max_ttl": 0,
+                "id": token,
+                "issue_time": null,
+                "meta": null,
+                "num_uses": 0,
+                "orphan": true,
+                "path": "auth/token/create",
+                "policies": ["machine"],
+                "renewable": false,
+                "ttl": 0,
+                "type": "service",
+            }),
+        ),
+    }
+}
+
+/// Describes a token as Vault does; its holder is shown the token itself.
+fn describe(issued: &Issued, token: &str) -> serde_json::Map<String, Value> {
+    let left = issued.expires.map_or(0, |expires| expires.seconds_since(clock::now()));
+    let whole = issued.expires.map_or(0, |expires| expires.seconds_since(issued.created));
+    let fields = [
+        ("accessor", Value::from(issued.accessor.as_str())),
+        ("creation_time", Value::from(issued.created.as_secs())),
+        ("creation_ttl", Value::from(whole)),
+        ("display_name", Value::from(issued.name.as_str())),
+        ("entity_id", Value::from("")),
+        ("expire_time", issued.expires.map_or(Value::Null, |time| Value::from(time.to_string()))),
+        ("explicit_max_ttl", Value::from(whole)),
+        ("id", Value::from(token)),
+        ("issue_time", Value::from(issued.created.to_string())),
+        ("meta", json!({ "paths": issued.paths, "capabilities": capabilities(issued) })),
+        ("num_uses", Value::from(0)),
+        ("orphan", Value::from(true)),
+        ("path", Value::from("auth/token/create")),
+        ("policies", json!(["token"])),
+        ("renewable", Value::from(false)),
+        ("ttl", Value::from(left)),
+        ("type", Value::from("service")),
+    ];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn capabilities(issued: &Issued) -> &'static [&'static str] {
+    if issued.write { &["read", "write"] } else { &["read"] }
+}
+
+/// Answers that the token lives on and is not to be renewed.
+pub(super) fn renew_self(call: &Call<'_>) -> Answer {
+    let token = given_token(call.headers).unwrap_or_default();
+    let (accessor, policy, left) = match &call.caller.scope {
+        Scope::All => ("", "machine", 0),
+        Scope::Limited(issued) => (
+            issued.accessor.as_str(),
+            "token",
+            issued.expires.map_or(0, |expires| expires.seconds_since(clock::now())),
+        ),
+    };
+    envelope::auth(&grant(token, accessor, policy, left))
+}
+
+fn grant(token: &str, accessor: &str, policy: &str, seconds: u64) -> Value {
+    json!({
+        "client_token": token,
+        "accessor": accessor,
+        "policies": [policy],
+        "token_policies": [policy],
+        "metadata": null,
+        "lease_duration": seconds,
+        "renewable": false,
+        "entity_id": "",
+        "token_type": "service",
+        "orphan": true,
+        "mfa_requirement": null,
+        "num_uses": 0,
+    })
+}
+
+/// Makes a token for the `path`s given, to `read` unless `capabilities` say `write`, for `ttl`.
+pub(super) async fn create(call: &mut Call<'_>) -> Result<Answer, Fault> {
+    require_all(call)?;
+    let fields = call.fields().await?;
+    let wanted = wanted(&fields)?;
+    let (token, issued) = call.api.gate.tokens.create(wanted).map_err(refused)?;
+    let left = issued.expires.map_or(0, |expires| expires.seconds_since(issued.created));
+    Ok(envelope::auth(&grant(&token, &issued.accessor, "token", left)))
+}
+
+fn wanted(fields: &Fields) -> Result<Wanted, Fault> {
+    let paths = fields.texts("path")?;
+    if paths.is_empty() {
+        return Err(Fault::Refused(
+            "a token needs a `path`: a secret, a folder with `/` at its end, or `*`".to_owned(),
+        ));
+    }
+    let mut write = false;
+    for capability in fields.texts("capabilities")? {
+        match capability.as_str() {
+            "read" => {}
+            "write" => write = true,
+            other => {
+                return Err(Fault::Refused(format!(
+                    "capability {other:?} is not known\nhint: use `read` or `write`"
+                )));
+            }
+        }
+    }
+    let ttl = match fields.duration("ttl")? {
+        None | Some(0) => None,
+        Some(ttl) => Some(u64::try_from(ttl).map_err(|_| Fault::field("ttl", "a time to come"))?),
+    };
+    let name: String = fields.text("display_name")?.unwrap_or("token").chars().take(80).collect();
+    Ok(Wanted { name, paths: Grants::parse(&paths)?, write, ttl: ttl.map(|ttl| ttl.max(MICROS)) })
+}
+
+/// Answers the accessors of all tokens.
+pub(super) fn accessors(call: &Call<'_>) -> Result<Answer, Fault> {
+    require_all(call)?;
+    let list = call.api.gate.tokens.list();
+    if list.is_empty() {
+        return Err(Fault::Missing);
+    }
+    let keys: Vec<&str> = list.iter().map(|issued| issued.accessor.as_str()).collect();
+    Ok(envelope::json(Source::Token, &json!({ "keys": keys })))
+}
+
+/// Answers what is known of a token.
+pub(super) async fn lookup(call: &mut Call<'_>) -> Result<Answer, Fault> {
+    require_all(call)?;
+    let fields = call.fields().await?;
+    let token = text(&fields, "token")?;
+    let issued = call.api.gate.tokens.find(&token).ok_or_else(unknown)?;
+    Ok(envelope::json(Source::Token, &Value::Object(describe(&issued, &token))))
+}
+
+/// Answers what is known of the token with an accessor; not the token.
+pub(super) async fn lookup_accessor(call: &mut Call<'_>) -> Result<Answer, Fault> {
+    require_all(call)?;
+    let fields = call.fields().await?;
+    let accessor = text(&fields, "accessor")?;
+    let list = call.api.gate.tokens.list();
+    let issued = list.iter().find(|issued| *issued.accessor == *accessor).ok_or_else(unknown)?;
+    Ok(envelope::json(Source::Token, &Value::Object(describe(issued, ""))))
+}
+
+/// Revokes the caller's own token, if it is one made here.
+pub(super) fn revoke_self(call: &Call<'_>) -> Result<Answer, Fault> {
+    if let Scope::Limited(own) = &call.caller.scope {
+        let accessor = own.accessor.clone();
+        call.api.gate.tokens.revoke(|issued| issued.accessor == accessor).map_err(refused)?;
+    }
+    Ok(envelope::no_content())
+}
+
+/// Revokes a token; nothing if it is unknown.
+pub(super) async fn revoke(call: &mut Call<'_>) -> Result<Answer, Fault> {
+    require_all(call)?;
+    let fields = call.fields().await?;
+    let token = text(&fields, "token")?;
+    if let Some(known) = call.api.gate.tokens.find(&token) {
+        call.api.gate.tokens.revoke(|issued| issued.accessor == known.accessor).map_err(refused)?;
+    }
+    Ok(envelope::no_content())
+}
+
+/// Revokes the token with an accessor.
+pub(super) async fn revoke_accessor(call: &mut Call<'_>) -> Result<Answer, Fault> {
+    require_all(call)?;
+    let fields = call.fields().await?;
+    let accessor = text(&fields, "accessor")?;
+    let revoked = call.api.gate.tokens.revoke(|issued| *issued.accessor == *accessor);
+    if revoked.map_err(refused)? == 0 {
+        return Err(unknown());
+    }
+    Ok(envelope::no_content())
+}
+
+fn require_all(call: &Call<'_>) -> Result<(), Fault> {
+    if call.caller.scope.is_all() { Ok(()) } else { Err(Fault::Denied) }
+}
+
+fn text(fields: &Fields, name: &'static str) -> Result<Zeroizing<String>, Fault> {
+    match fields.text(name)? {
+        Some(text) if !text.is_empty() => Ok(Zeroizing::new(text.to_owned())),
+        _ => Err(Fault::Refused(format!("missing {name}"))),
+    }
+}
+
+fn unknown() -> Fault {
+    Fault::Refused("no such token\nhint: see `vault token list`".to_owned())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]
+fn refused(why: anyhow::Error) -> Fault {
+    Fault::Refused(format!("{why:#}"))
+}

@@ -1,0 +1,337 @@
+//! Who calls, and whether he is let in: peer credentials on the unix socket, tokens on loopback
+//! TCP, web pages on neither. What he may do with a secret lives in `tokens` and the engine.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use axum::http::{HeaderMap, Uri, header};
+use shared::hash::Hash;
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Mutex;
+
+use crate::account;
+use crate::config::{self, Allow, Auth};
+use crate::files::{self, Access};
+
+use super::error::Fault;
+use super::tokens::{Scope, Tokens};
+
+/// How long a caller with a wrong token waits; one after the other, whoever they are.
+const SLOW: Duration = Duration::from_millis(250);
+/// The group that may read the token file, where it exists.
+const GROUP: &str = "vault";
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// Process and user, for the audit log.
+    pub(super) who: Arc<str>,
+    trust: Trust,
+}
+
+/// What a connection alone proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// A user that may use the socket, or this very process.
+    Allowed,
+    /// Another user on the socket.
+    Stranger,
+    /// Somebody on the loopback interface.
+    Loopback,
+}
+
+impl Peer {
+    /// This process calling itself.
+    pub(super) fn inside() -> Self {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        let uid = rustix::process::getuid().as_raw();
+        Self { who: who(Some(pid), uid).into(), trust: Trust::Allowed }
+    }
+
+    /// A caller on the loopback interface.
+    pub(super) fn loopback(peer: SocketAddr, local: SocketAddr) -> Self {
+        let who = match tcp_uid(peer, local) {
+            Some(uid) => format!("tcp uid {uid}"),
+            None => "tcp".to_owned(),
+        };
+        Self { who: who.into(), trust: Trust::Loopback }
+    }
+}
+
+/// A caller that was let in.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// Process and user, for the audit log.
+    pub(super) who: Arc<str>,
+    /// What he may do.
+    pub(super) scope: Scope,
+}
+
+/// Lets callers in.
+#[derive(Debug)]
+pub(super) struct Gate {
+    users: Vec<u32>,
+    groups: Vec<u32>,
+    /// SHA-256 of the token file's token; `None` where loopback callers need none.
+    token: Option<Hash>,
+    pub(super) tokens: Tokens,
+    slow: Mutex<()>,
+}
+
+impl Gate {
+    /// Resolves names, and reads or makes the token file if TCP is to be listened on.
+    ///
+    /// # Errors
+    /// If a name is unknown, or the token file cannot be made or is open to all.
+    pub(super) fn open(options: &config::Api, token_file: &Path, tokens: Tokens) -> Result<Self> {
+        let us = rustix::process::geteuid().as_raw();
+        let mut gate = Self {
+            // Root and this user can read the keys themselves.
+            users: vec![0, us],
+            groups: Vec::new(),
+            token: None,
+            tokens,
+            slow: Mutex::new(()),
+        };
+        for allow in &options.allow {
+            match allow {
+                Allow::User(name) => gate.users.push(
+                    account::user(name)
+                        .map(|user| user.uid)
+                        .or_else(|| name.parse().ok())
+                        .with_context(|| format!("`allow` names user `{name}`, who does not exist"))?,
+                ),
+                Allow::Group(name) => gate.groups.push(account::group(name).with_context(|| {
+                    format!("`allow` names group `@{name}`, which does not exist")
+                })?),
+            }
+        }
+        if options.listen.is_some() && options.auth == Auth::Token {
+            gate.token = Some(token(token_file)?);
+        }
+        Ok(gate)
+    }
+
+    /// Tells whether others than root and this user are let in.
+    pub(super) fn is_shared(&self) -> bool {
+        self.users.len() > 2 || !self.groups.is_empty()
+    }
+
+    /// Judges a connection on the unix socket.
+    pub(super) fn peer(&self, pid: Option<i32>, uid: u32, gid: u32) -> Peer {
+        let allowed = self.users.contains(&uid)
+            || self.groups.contains(&gid)
+            || (!self.groups.is_empty()
+                && pid.is_some_and(|pid| {
+                    groups_of(pid, uid).iter().any(|group| self.groups.contains(group))
+                }));
+        let trust = if allowed { Trust::Allowed } else { Trust::Stranger };
+        Peer { who: who(pid, uid).into(), trust }
+    }
+
+    /// Lets the sender of a request in, or says why not.
+    pub(super) async fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Fault> {
+        let given = given_token(headers);
+        if let Some(given) = given
+            && let Some(scope) = self.tokens.scope(given)
+        {
+            return Ok(Caller { who: peer.who.clone(), scope });
+        }
+        let open = match (peer.trust, &self.token) {
+            (Trust::Allowed, _) | (Trust::Loopback, None) => true,
+            (Trust::Stranger, _) => false,
+            (Trust::Loopback, Some(token)) => given.is_some_and(|given| {
+                Hash::of(&[given.as_bytes()]).as_bytes().ct_eq(token.as_bytes()).into()
+            }),
+        };
+        if open {
+            return Ok(Caller { who: peer.who.clone(), scope: Scope::All });
+        }
+        if given.is_some() {
+            tracing::warn!(who = %peer.who, "a wrong token was shown");
+            let _turn = self.slow.lock().await;
+            tokio::time::sleep(SLOW).await;
+        }
+        Err(Fault::Denied)
+    }
+}
+
+/// Refuses what only a web page sends: pages may post to loopback ports, with any text as body.
+pub(super) fn refuse_web_pages(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+    if headers.contains_key(header::ORIGIN) {
+        return Err(Fault::FromWebPage("requests with an `Origin` header are refused"));
+    }
+    if peer.trust != Trust::Loopback {
+        return Ok(());
+    }
+    let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
+    if named.chain(uri.authority().map(|authority| authority.as_str())).all(is_loopback) {
+        return Ok(());
+    }
+    Err(Fault::FromWebPage("requests for a host that is not loopback are refused"))
+}
+
+/// Returns the token of a request: `X-Vault-Token`, or `Authorization: Bearer`.
+pub(super) fn given_token(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = || {
+        let (kind, token) = text("authorization")?.split_once(' ')?;
+        kind.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    };
+    text("x-vault-token").or_else(bearer).filter(|token| !token.is_empty())
+}
+
+/// Tells whether a `Host` is `localhost` or an address of the loopback interface.
+fn is_loopback(host: &str) -> bool {
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    host.trim_end_matches('.').eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Reads the token file, or makes it with a fresh token, and returns the token's hash.
+fn token(path: &Path) -> Result<Hash> {
+    use std::os::unix::fs::PermissionsExt as _;
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => {
+            bail!("token file `{}` is empty\nhint: remove it: a new one is made", path.display())
+        }
+        Ok(text) => {
+            let mode = path.metadata()?.permissions().mode();
+            if mode & 0o007 != 0 {
+                bail!(
+                    "token file `{}` may be read by everybody (mode {:04o})\nhint: chmod o= it",
+                    path.display(),
+                    mode & 0o7777
+                );
+            }
+            Ok(Hash::of(&[text.trim().as_bytes()]))
+        }
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
+            let token = super::tokens::fresh()?;
+            let access = Access { uid: None, gid: own_group(), mode: 0o640 };
+            files::replace(path, format!("{}\n", *token).as_bytes(), access)?;
+            Ok(Hash::of(&[token.as_bytes()]))
+        }
+        Err(why) => Err(why).with_context(|| format!("cannot read token file `{}`", path.display())),
+    }
+}
+
+/// Returns the group of the token file: only root can hand a file to a group it is not in.
+fn own_group() -> Option<u32> {
+    if rustix::process::geteuid().is_root() { account::group(GROUP) } else { None }
+}
+
+/// Describes a process, e.g. `python3[812] uid 1000`.
+fn who(pid: Option<i32>, uid: u32) -> String {
+    let mut who = String::new();
+    if let Some(pid) = pid {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        // A process names itself: nothing of that may break the log's lines.
+        let _ = write!(who, "{}[{pid}] ", name.trim_end_matches('\n').escape_debug());
+    }
+    let _ = write!(who, "uid {uid}");
+    who
+}
+
+/// Returns a process's supplementary groups, if it still is the user's.
+fn groups_of(pid: i32, uid: u32) -> Vec<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = |name: &str| -> Vec<u32> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.into_iter()
+            .flat_map(str::split_whitespace)
+            .filter_map(|word| word.parse().ok())
+            .collect()
+    };
+    if numbers("Uid:").get(1) == Some(&uid) { numbers("Groups:") } else { Vec::new() }
+}
+
+/// Returns the user that owns the other end of a loopback connection.
+fn tcp_uid(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+    let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    find_uid(&fs::read_to_string(table).ok()?, peer, local)
+}
+
+/// Finds the connection from `peer` to `local` in the kernel's table (proc(5), `/proc/net/tcp`).
+fn find_uid(table: &str, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
+    let (peer, local) = (kernel_form(peer), kernel_form(local));
+    table.lines().skip(1).find_map(|line| {
+        let mut columns = line.split_whitespace().skip(1);
+        let found = columns.next()? == peer && columns.next()? == local;
+        if found { columns.nth(4)?.parse().ok() } else { None }
+    })
+}
+
+/// Prints an address as the kernel's tables do: 32-bit words of the machine's byte order.
+fn kernel_form(address: SocketAddr) -> String {
+    let bytes = match address.ip() {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let mut text = String::new();
+    for word in bytes.chunks_exact(4) {
+        let word = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
+        let _ = write!(text, "{word:08X}");
+    }
+    let _ = write!(text, ":{:04X}", address.port());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_loopback_or_refused() {
+        for good in [
+            "localhost",
+            "LOCALHOST:8200",
+            "localhost.",
+            "127.0.0.1",
+            "127.9.9.9:1",
+            "[::1]:8200",
+        ] {
+            assert!(is_loopback(good), "{good}");
+        }
+        for bad in ["", "evil.example", "localhost.evil", "10.0.0.1:8200", "[::2]", "127.0.0.1.nip.io", "?"] {
+            assert!(!is_loopback(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_table_names_the_user() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            \x20  0: 0100007F:2008 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1\n\
+            \x20  1: 0100007F:D431 0100007F:2008 01 00000000:00000000 00:00000000 00000000  1000        0 2 1\n";
+        let (peer, local) = ("127.0.0.1:54321".parse().unwrap(), "127.0.0.1:8200".parse().unwrap());
+        assert_eq!(find_uid(table, peer, local), Some(1000));
+        assert_eq!(find_uid(table, local, peer), None);
+        assert_eq!(kernel_form("[::1]:8200".parse().unwrap()), "00000000000000000000000001000000:2008");
+    }
+
+    #[test]
+    fn processes_are_named() {
+        let peer = Peer::inside();
+        assert!(peer.who.contains(&format!("[{}] uid ", std::process::id())), "{}", peer.who);
+        assert_eq!(who(Some(i32::MAX), 7), format!("[{}] uid 7", i32::MAX));
+        assert_eq!(who(None, 7), "uid 7");
+    }
+
+    #[test]
+    fn tokens_come_in_either_header() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(given_token(&headers), None);
+        headers.insert("authorization", "bearer abc".parse().unwrap());
+        assert_eq!(given_token(&headers), Some("abc"));
+        headers.insert("x-vault-token", "def".parse().unwrap());
+        assert_eq!(given_token(&headers), Some("def"));
+    }
+}

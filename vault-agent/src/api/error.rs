@@ -1,0 +1,313 @@
+//! The one map from what went wrong to a status and to Vault's exact words. Deciding that something
+//! is wrong does not live here.
+
+use std::borrow::Cow;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use shared::error::Code;
+use shared::limits;
+
+use crate::engine::{ReadError, WriteError};
+
+use super::envelope::{self, Answer};
+
+/// Why a request is not answered as asked.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// Nothing is there.
+    Missing,
+    /// Nothing is there to be patched: Vault answers without a body.
+    NothingToPatch,
+    /// A ready answer, e.g. the metadata of a deleted version.
+    Answered(Box<Answer>),
+    /// The caller, or this machine, has no right to it.
+    Denied,
+    /// As [`Fault::Denied`], where it helps to say what is missing.
+    Forbidden(String),
+    /// A request that only a web page would make.
+    FromWebPage(&'static str),
+    /// No mount of that name: the preflight must not tell which there are.
+    Preflight(String),
+    /// A path below no mount.
+    NoRoute(String),
+    /// No such path below a known one.
+    UnsupportedPath,
+    /// The path does not know this method.
+    UnsupportedOperation,
+    /// The path is not clean: look there instead.
+    Moved(String),
+    /// The path's percent-encoding is broken.
+    BadPath,
+    /// A query parameter is not what it should be; Vault says nothing then.
+    BadQuery,
+    /// The body is not JSON, or not an object.
+    BadJson(String),
+    /// A field is not what it should be.
+    Field(String),
+    /// The request says something that cannot be done.
+    Refused(String),
+    /// A put without data.
+    NoData,
+    /// No versions were named.
+    NoVersions(&'static str),
+    /// A put to a folder.
+    Folder,
+    /// The check-and-set number is not a number.
+    CasMalformed,
+    /// The check-and-set number is not the current version.
+    CasMismatch,
+    /// A check-and-set number is required.
+    CasRequired,
+    /// A patch of the wrong content type.
+    NotMergePatch(String),
+    /// The body is over the limit.
+    TooLarge,
+    /// The content is: how many bytes, if they were counted here.
+    ContentTooLarge(Option<usize>),
+    /// The body did not arrive in time.
+    TooSlow,
+    /// The log moved on since an owner's act was prepared.
+    LogMoved,
+    /// What was asked of the server failed there or on the way.
+    Remote(String),
+    /// The server is away.
+    Offline(String),
+    /// A write was sent and no answer came.
+    Unresolved,
+    /// What is asked is here, but broken.
+    Broken(String),
+}
+
+impl Fault {
+    /// A field that is not what it should be.
+    pub(super) fn field(name: &str, expected: &str) -> Self {
+        Self::Field(format!(
+            "Field validation failed: error converting input for field {name:?}: expected {expected}"
+        ))
+    }
+
+    /// Several faults at once, as Go's multierror prints them.
+    pub(super) fn several(faults: &[String]) -> Self {
+        let count = faults.len();
+        let plural = if count == 1 { "" } else { "s" };
+        let list: String = faults.iter().map(|fault| format!("\t* {fault}\n")).collect();
+        Self::Refused(format!("{count} error{plural} occurred:\n{list}\n"))
+    }
+
+    /// Returns the status.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Missing | Self::NothingToPatch | Self::NoRoute(_) | Self::UnsupportedPath => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Answered(answer) => answer.status(),
+            Self::Denied | Self::Forbidden(_) | Self::FromWebPage(_) | Self::Preflight(_) => {
+                StatusCode::FORBIDDEN
+            }
+            Self::UnsupportedOperation => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Moved(_) => StatusCode::MOVED_PERMANENTLY,
+            Self::BadPath
+            | Self::BadQuery
+            | Self::BadJson(_)
+            | Self::Field(_)
+            | Self::Refused(_)
+            | Self::NoData
+            | Self::NoVersions(_)
+            | Self::Folder
+            | Self::CasMalformed
+            | Self::CasMismatch
+            | Self::CasRequired => StatusCode::BAD_REQUEST,
+            Self::NotMergePatch(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge | Self::ContentTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::LogMoved => StatusCode::CONFLICT,
+            Self::Remote(_) => StatusCode::BAD_GATEWAY,
+            Self::Offline(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unresolved => StatusCode::GATEWAY_TIMEOUT,
+            Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Returns the one text of `errors`, if there is one.
+    fn text(&self) -> Option<Cow<'_, str>> {
+        Some(match self {
+            Self::Missing
+            | Self::NothingToPatch
+            | Self::Answered(_)
+            | Self::BadQuery
+            | Self::Moved(_) => return None,
+            Self::Denied => "permission denied".into(),
+            Self::FromWebPage(why) => (*why).into(),
+            Self::Preflight(path) => format!(
+                "preflight capability check returned 403, please ensure client's policies grant access to path {path:?}"
+            )
+            .into(),
+            Self::NoRoute(path) => {
+                format!("no handler for route {path:?}. route entry not found.").into()
+            }
+            Self::UnsupportedPath => "1 error occurred:\n\t* unsupported path\n\n".into(),
+            Self::UnsupportedOperation => "1 error occurred:\n\t* unsupported operation\n\n".into(),
+            Self::BadPath => "the path's percent-encoding is broken".into(),
+            Self::BadJson(why) => format!("error parsing JSON: {why}").into(),
+            Self::Forbidden(text)
+            | Self::Field(text)
+            | Self::Refused(text)
+            | Self::Remote(text)
+            | Self::Broken(text) => text.into(),
+            Self::LogMoved => {
+                "the log moved on since this was prepared\nhint: run the command again".into()
+            }
+            Self::NoData => "no data provided".into(),
+            Self::NoVersions(text) => (*text).into(),
+            Self::Folder => "cannot write to a path ending in '/'".into(),
+            Self::CasMalformed => "error parsing check-and-set parameter".into(),
+            Self::CasMismatch => {
+                "check-and-set parameter did not match the current version".into()
+            }
+            Self::CasRequired => "check-and-set parameter required for this call".into(),
+            Self::NotMergePatch(given) => format!(
+                "PATCH requires Content-Type of application/merge-patch+json, provided {given}"
+            )
+            .into(),
+            Self::TooLarge => "http: request body too large".into(),
+            Self::ContentTooLarge(bytes) => {
+                let bytes = bytes.map(|bytes| format!("of {bytes} bytes ")).unwrap_or_default();
+                format!(
+                    "content {bytes}is too large, {} KiB at most\nhint: keep the file elsewhere and its key here",
+                    limits::CONTENT >> 10
+                )
+                .into()
+            }
+            Self::TooSlow => "the request's body did not arrive in time".into(),
+            Self::Offline(reason) => format!(
+                "the server cannot be reached: {reason}\nhint: values that were read before are still answered; try again when `vault status` shows the server"
+            )
+            .into(),
+            Self::Unresolved => {
+                "the write was sent, but its answer did not come: it is kept and sent again\nhint: read the secret before writing again"
+                    .into()
+            }
+        })
+    }
+
+    /// Makes the answer.
+    pub(super) fn answer(self) -> Answer {
+        let status = self.status();
+        match self {
+            Self::Answered(answer) => *answer,
+            Self::NothingToPatch => envelope::bare(status, Vec::new()),
+            Self::Moved(target) => {
+                let mut answer = envelope::empty(status);
+                if let Ok(target) = HeaderValue::from_str(&target) {
+                    answer.headers_mut().insert(header::LOCATION, target);
+                }
+                answer
+            }
+            other => envelope::errors(status, other.text().as_deref()),
+        }
+    }
+}
+
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Missing | ReadError::Deleted { .. } | ReadError::Destroyed { .. } => {
+                Self::Missing
+            }
+            ReadError::Denied => Self::Denied,
+            ReadError::Offline { ver, reason } => {
+                Self::Offline(format!("{reason}; version {ver} is not in the cache"))
+            }
+            ReadError::Blob(error) => Self::Broken(format!("{error}\nhint: {}", error.code.hint())),
+            ReadError::Local(why) => Self::Broken(why),
+        }
+    }
+}
+
+impl From<WriteError> for Fault {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Cas { .. } => Self::CasMismatch,
+            WriteError::CasRequired => Self::CasRequired,
+            WriteError::Denied => Self::Denied,
+            WriteError::Missing | WriteError::Deleted { .. } => Self::Missing,
+            WriteError::Offline { reason } => Self::Offline(reason),
+            WriteError::Unresolved => Self::Unresolved,
+            WriteError::Refused(error) if error.code == Code::Denied => Self::Denied,
+            WriteError::Refused(error) => {
+                Self::Refused(format!("{error}\nhint: {}", error.code.hint()))
+            }
+            WriteError::TooLarge => Self::ContentTooLarge(None),
+            WriteError::Moved => Self::LogMoved,
+            WriteError::Unreadable(error) => error.into(),
+            WriteError::Local(why) => Self::Broken(why),
+        }
+    }
+}
+
+impl From<shared::error::Error> for Fault {
+    fn from(error: shared::error::Error) -> Self {
+        Self::Refused(format!("{error}\nhint: {}", error.code.hint()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(fault: Fault, status: u16, text: Option<&str>) {
+        assert_eq!((fault.status().as_u16(), fault.text().as_deref()), (status, text));
+    }
+
+    #[test]
+    fn faults_have_vaults_status_and_words() {
+        check(Fault::Missing, 404, None);
+        check(Fault::NothingToPatch, 404, None);
+        check(Fault::Denied, 403, Some("permission denied"));
+        check(Fault::UnsupportedOperation, 405, Some("1 error occurred:\n\t* unsupported operation\n\n"));
+        check(Fault::NoData, 400, Some("no data provided"));
+        check(Fault::NoVersions("No version number provided"), 400, Some("No version number provided"));
+        check(Fault::Folder, 400, Some("cannot write to a path ending in '/'"));
+        check(Fault::CasMalformed, 400, Some("error parsing check-and-set parameter"));
+        check(
+            WriteError::Cas { current: 3 }.into(),
+            400,
+            Some("check-and-set parameter did not match the current version"),
+        );
+        check(
+            WriteError::CasRequired.into(),
+            400,
+            Some("check-and-set parameter required for this call"),
+        );
+        check(WriteError::Denied.into(), 403, Some("permission denied"));
+        check(
+            WriteError::Refused(Code::Denied.because("x")).into(),
+            403,
+            Some("permission denied"),
+        );
+        check(Fault::TooLarge, 413, Some("http: request body too large"));
+        check(
+            Fault::ContentTooLarge(Some(786_433)),
+            413,
+            Some("content of 786433 bytes is too large, 768 KiB at most\nhint: keep the file elsewhere and its key here"),
+        );
+        check(
+            Fault::NotMergePatch("text/plain".to_owned()),
+            415,
+            Some("PATCH requires Content-Type of application/merge-patch+json, provided text/plain"),
+        );
+        check(
+            Fault::NoRoute("x/y".to_owned()),
+            404,
+            Some("no handler for route \"x/y\". route entry not found."),
+        );
+        check(
+            Fault::several(&["a".to_owned(), "b".to_owned()]),
+            400,
+            Some("2 errors occurred:\n\t* a\n\t* b\n\n"),
+        );
+        let offline = Fault::from(WriteError::Offline { reason: "connection refused".to_owned() });
+        assert_eq!(offline.status(), 503);
+        assert!(offline.text().unwrap().starts_with("the server cannot be reached: connection refused\nhint: "));
+    }
+}

@@ -1,0 +1,306 @@
+//! JSON bodies of requests, read the way Vault's fields are: numbers may come as text, lists with
+//! commas. Numbers keep their digits. What a field means lives with its route.
+
+use serde_json::{Map, Value};
+use zeroize::Zeroize as _;
+
+use super::duration;
+use super::error::Fault;
+
+/// Keys that `serde_json` keeps for itself: an object with one would turn into a bare number.
+const PRIVATE: &str = "$serde_json::private::";
+
+/// The members of a request's body; what it held is wiped when dropped.
+pub(super) struct Fields(Map<String, Value>);
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        wipe_map(std::mem::take(&mut self.0));
+    }
+}
+
+impl Fields {
+    /// Parses a body; none at all, and `null`, count as an empty object.
+    pub(super) fn parse(body: &[u8]) -> Result<Self, Fault> {
+        if body.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(Map::new()));
+        }
+        if has_private_key(body) {
+            return Err(Fault::BadJson("a key starts with `$serde_json::private::`".to_owned()));
+        }
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(Value::Null) => Ok(Self(Map::new())),
+            Ok(other) => {
+                wipe(other);
+                Err(Fault::BadJson("the body is not an object".to_owned()))
+            }
+            // serde_json's message names a place, never content.
+            Err(why) => Err(Fault::BadJson(why.to_string())),
+        }
+    }
+
+    /// Returns a member as it is.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// Takes a member out.
+    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name)
+    }
+
+    /// Returns a text member.
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Fault> {
+        match self.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Fault::field(name, "a text")),
+        }
+    }
+
+    /// Returns a list of texts, or a text taken apart at its commas.
+    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<String>, Fault> {
+        let fault = || Fault::field(name, "a list of texts");
+        match self.get(name) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::String(text)) => Ok(split(text).map(str::to_owned).collect()),
+            Some(Value::Array(items)) => items
+                .iter()
+                .map(|item| item.as_str().map(str::to_owned).ok_or_else(fault))
+                .collect(),
+            Some(_) => Err(fault()),
+        }
+    }
+
+    /// Returns a member that counts something: a number or its text; null counts as 0.
+    pub(super) fn count(&self, name: &'static str) -> Result<Option<u64>, Fault> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match integer(value).map(u64::try_from) {
+            Some(Ok(count)) if count <= u64::from(u32::MAX) => Ok(Some(count)),
+            _ => Err(Fault::field(name, "a whole number, not negative")),
+        }
+    }
+
+    /// Returns a yes or no: also `"true"`, `1`; null counts as no.
+    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, Fault> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        boolean(value).map(Some).ok_or_else(|| Fault::field(name, "true or false"))
+    }
+
+    /// Returns a duration in microseconds; negative ones become -1, null 0.
+    pub(super) fn duration(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let micros = match value {
+            Value::Null => Some(0),
+            Value::Number(number) => duration::parse(&number.to_string()),
+            Value::String(text) => duration::parse(text),
+            Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        };
+        match micros {
+            Some(micros) => Ok(Some(micros.max(-1))),
+            None => Err(Fault::field(name, "a duration such as `90m`, or seconds")),
+        }
+    }
+
+    /// Returns version numbers: `[1,2]`, `["1","2"]`, `"1,2"` or `1`.
+    pub(super) fn versions(&self) -> Result<Vec<u64>, Fault> {
+        let number = |value: &Value| {
+            let number = integer(value).ok_or_else(|| Fault::field("versions", "whole numbers"))?;
+            // A version below 1 does not exist, and what does not exist is passed over.
+            Ok(u64::try_from(number).unwrap_or(0))
+        };
+        match self.get("versions") {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(items)) => items.iter().map(number).collect(),
+            Some(Value::String(text)) => {
+                split(text).map(|part| number(&Value::from(part))).collect()
+            }
+            Some(other) => Ok(vec![number(other)?]),
+        }
+    }
+}
+
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+/// Reads a whole number as Go's weak decoding does: numbers, their text in any base, booleans.
+pub(super) fn integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::Null => Some(0),
+        Value::Bool(yes) => Some(i64::from(*yes)),
+        Value::Number(number) => {
+            let text = number.to_string();
+            text.parse().ok().or_else(|| text.strip_suffix(".0")?.parse().ok())
+        }
+        Value::String(text) => integer_text(text),
+        Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Reads what `strconv.ParseInt(text, 0, 64)` reads, but underscores; nothing counts as 0.
+pub(super) fn integer_text(text: &str) -> Option<i64> {
+    if text.is_empty() {
+        return Some(0);
+    }
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (base, digits) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..]),
+        [b'0', b'b', ..] => (2, &lower[2..]),
+        [b'0', b'o', ..] => (8, &lower[2..]),
+        [b'0', _, ..] => (8, &lower[1..]),
+        _ => (10, lower.as_str()),
+    };
+    if !digits.starts_with(|c: char| c.is_ascii_hexdigit()) {
+        return None;
+    }
+    i64::from_str_radix(digits, base).ok()?.checked_mul(sign)
+}
+
+fn boolean(value: &Value) -> Option<bool> {
+    match value {
+        Value::Null => Some(false),
+        Value::Bool(yes) => Some(*yes),
+        Value::Number(_) => integer(value).map(|number| number != 0),
+        Value::String(text) if text.is_empty() => Some(false),
+        Value::String(text) => boolean_text(text),
+        Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Reads what `strconv.ParseBool` reads.
+pub(super) fn boolean_text(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Tells whether an object has a key that `serde_json` takes for its own. Numbers are read through
+/// such a key, so the parsed value no longer shows it: only the text does.
+fn has_private_key(body: &[u8]) -> bool {
+    let suspicious = |needle: &[u8]| body.windows(needle.len()).any(|window| window == needle);
+    if !suspicious(PRIVATE.as_bytes()) && !suspicious(b"\\u") {
+        return false;
+    }
+    let mut at = 0;
+    while let Some(start) = body[at..].iter().position(|byte| *byte == b'"') {
+        let start = at + start;
+        let mut end = start + 1;
+        while end < body.len() && body[end] != b'"' {
+            end += if body[end] == b'\\' { 2 } else { 1 };
+        }
+        at = (end + 1).min(body.len());
+        let text = serde_json::from_slice::<String>(&body[start..at]);
+        let is_key = body[at..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':');
+        if is_key && text.is_ok_and(|text| text.starts_with(PRIVATE)) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Wipes the texts of a value that held a secret.
+pub(super) fn wipe(value: Value) {
+    match value {
+        Value::String(mut text) => text.zeroize(),
+        Value::Array(items) => items.into_iter().for_each(wipe),
+        Value::Object(map) => wipe_map(map),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn wipe_map(map: Map<String, Value>) {
+    for (mut key, value) in map {
+        key.zeroize();
+        wipe(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_come_in_many_forms() {
+        for (body, expected) in [
+            (r#"{"versions":[1,2]}"#, vec![1, 2]),
+            (r#"{"versions":["1","2"]}"#, vec![1, 2]),
+            (r#"{"versions":"1,2"}"#, vec![1, 2]),
+            (r#"{"versions":" 1 , 2,"}"#, vec![1, 2]),
+            (r#"{"versions":3}"#, vec![3]),
+            (r#"{"versions":[-1,1.0]}"#, vec![0, 1]),
+            (r#"{"versions":[]}"#, vec![]),
+            (r#"{"versions":null}"#, vec![]),
+            ("", vec![]),
+        ] {
+            assert_eq!(Fields::parse(body.as_bytes()).unwrap().versions().unwrap(), expected, "{body}");
+        }
+        for body in [r#"{"versions":"a"}"#, r#"{"versions":[1.5]}"#, r#"{"versions":{}}"#] {
+            assert!(Fields::parse(body.as_bytes()).unwrap().versions().is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_read_as_in_go() {
+        for (text, expected) in [
+            ("", Some(0)),
+            ("7", Some(7)),
+            ("+7", Some(7)),
+            ("-7", Some(-7)),
+            ("0x1F", Some(31)),
+            ("0b11", Some(3)),
+            ("0o17", Some(15)),
+            ("017", Some(15)),
+            ("abc", None),
+            ("0x", None),
+            ("0x-1", None),
+            ("1e3", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(integer_text(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn private_keys_are_refused_however_written() {
+        for body in [
+            r#"{"data":{"a":{"$serde_json::private::Number":"1"}}}"#,
+            r#"{"data":{"\u0024serde_json::private::Number" : "1"}}"#,
+            r#"{"$serde_json::private::RawValue":"1"}"#,
+        ] {
+            assert!(Fields::parse(body.as_bytes()).is_err(), "{body}");
+        }
+        for body in [
+            r#"{"data":{"a":"$serde_json::private::Number"}}"#,
+            r#"{"data":{"\u00e4":"\"","b":"\\"}}"#,
+        ] {
+            assert!(Fields::parse(body.as_bytes()).is_ok(), "{body}");
+        }
+        assert!(Fields::parse(br#"{"\u0024"#).is_err());
+    }
+
+    #[test]
+    fn bodies_are_objects_or_nothing() {
+        for body in ["", " \n", "null", "{}"] {
+            assert!(Fields::parse(body.as_bytes()).is_ok(), "{body}");
+        }
+        for body in ["[]", "1", "\"x\"", "{", "{}x"] {
+            assert!(Fields::parse(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let body = br#"{"data":{"big":12345678901234567890123,"one":1.0,"e":1E400}}"#;
+        let mut fields = Fields::parse(body).unwrap();
+        let data = fields.take("data").unwrap();
+        assert_eq!(data.to_string(), r#"{"big":12345678901234567890123,"e":1e+400,"one":1.0}"#);
+    }
+}

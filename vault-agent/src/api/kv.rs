@@ -1,0 +1,194 @@
+//! KV v2: what its routes share: paths, rights, recording, and the JSON of a version. One file per
+//! route lies below.
+
+pub(super) mod config;
+pub(super) mod data;
+pub(super) mod list;
+pub(super) mod metadata;
+pub(super) mod subkeys;
+pub(super) mod versions;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use shared::log::{Secret, Version};
+use shared::path::SecretPath;
+use shared::time::Time;
+
+use crate::clock;
+use crate::engine::Access;
+
+use super::caller::Peer;
+use super::envelope::{self, Answer, Source};
+use super::error::Fault;
+use super::request::{Call, Verb};
+use super::tokens::Right;
+use super::{Api, types};
+
+/// Returns the path of a request that only looks: what breaks the grammar is not there.
+fn looked_at(mount: &str, path: &str) -> Result<SecretPath, Fault> {
+    if path.ends_with('/') {
+        return Err(Fault::UnsupportedPath);
+    }
+    format!("{mount}/{path}").parse().map_err(|_| Fault::Missing)
+}
+
+/// Returns the path of a request that changes, or says what is wrong with it.
+fn changed(mount: &str, path: &str) -> Result<SecretPath, Fault> {
+    if path.is_empty() || path.ends_with('/') {
+        return Err(Fault::Folder);
+    }
+    Ok(format!("{mount}/{path}").parse::<SecretPath>()?)
+}
+
+/// Lets the caller read `path`, or records that he may not.
+async fn require_read(call: &Call<'_>, op: &'static str, path: &SecretPath) -> Result<(), Fault> {
+    if call.caller.scope.covers(path, Right::Read) && call.api.engine.may_read(path) {
+        return Ok(());
+    }
+    record(call, op, path, 0, "denied").await?;
+    Err(Fault::Denied)
+}
+
+/// Lets the caller see the metadata of `path`, which whoever writes it needs as well.
+async fn require_look(call: &Call<'_>, op: &'static str, path: &SecretPath) -> Result<(), Fault> {
+    let engine = &call.api.engine;
+    if call.caller.scope.covers(path, Right::Read)
+        && (engine.may_read(path) || engine.may_write(path))
+    {
+        return Ok(());
+    }
+    record(call, op, path, 0, "denied").await?;
+    Err(Fault::Denied)
+}
+
+/// Lets the caller change `path`, or records that he may not.
+async fn require_write(call: &Call<'_>, op: &'static str, path: &SecretPath) -> Result<(), Fault> {
+    if call.caller.scope.covers(path, Right::Write) && call.api.engine.may_write(path) {
+        return Ok(());
+    }
+    record(call, op, path, 0, "denied").await?;
+    Err(Fault::Denied)
+}
+
+/// Notes an access; it is on disk when this returns, so the answer may go out.
+async fn record(
+    call: &Call<'_>,
+    op: &'static str,
+    path: &SecretPath,
+    ver: u64,
+    result: &'static str,
+) -> Result<(), Fault> {
+    let who = call.caller.who.clone();
+    let access = Access { who, op, path: path.clone(), ver, result };
+    call.api.engine.record(access).await.map_err(|why| Fault::Broken(format!("{why:#}")))
+}
+
+/// Notes that somebody who was not let in asked for a secret.
+pub(super) async fn record_stranger(api: &Api, peer: &Peer, path: &str) -> Result<(), Fault> {
+    let Some((mount, below)) = path.split_once('/') else { return Ok(()) };
+    let Some((kind, path)) = below.split_once('/') else { return Ok(()) };
+    if !matches!(kind, "data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy") {
+        return Ok(());
+    }
+    let Ok(path) = looked_at(mount, path) else { return Ok(()) };
+    let access =
+        Access { who: peer.who.clone(), op: "read", path, ver: 0, result: "denied" };
+    api.engine.record(access).await.map_err(|why| Fault::Broken(format!("{why:#}")))
+}
+
+/// One version, as the log shows it now.
+struct Seen {
+    ver: u64,
+    /// Whether its content may be read.
+    live: bool,
+    /// The JSON object that clients know as `metadata`.
+    metadata: Vec<u8>,
+}
+
+/// Looks a version up, the newest if none is named.
+fn look(call: &Call<'_>, path: &SecretPath, ver: Option<u64>) -> Option<Seen> {
+    let now = clock::now();
+    call.api.engine.state(|state| {
+        let secret = state.secret(path)?;
+        let (ver, version) = match ver {
+            Some(ver) => (ver, secret.version(ver)?),
+            None => secret.current()?,
+        };
+        let mut metadata = Vec::with_capacity(256);
+        write_version(&mut metadata, ver, version, &secret.custom);
+        Some(Seen { ver, live: version.is_live(now), metadata })
+    })
+}
+
+/// Writes the metadata of a version as reads and writes answer it.
+fn write_version(
+    out: &mut Vec<u8>,
+    ver: u64,
+    version: &Version,
+    custom: &BTreeMap<String, String>,
+) {
+    out.extend_from_slice(b"{\"created_time\":");
+    write_time(out, Some(version.created));
+    out.extend_from_slice(b",\"custom_metadata\":");
+    write_custom(out, custom);
+    out.extend_from_slice(b",\"deletion_time\":");
+    write_time(out, version.deletion_time());
+    // Writing to memory cannot fail.
+    let _ = write!(out, ",\"destroyed\":{},\"version\":{ver}}}", version.destroyed);
+}
+
+/// Writes a time as text, an absent one as `""`: never as null.
+fn write_time(out: &mut Vec<u8>, time: Option<Time>) {
+    out.push(b'"');
+    if let Some(time) = time {
+        let _ = write!(out, "{time}");
+    }
+    out.push(b'"');
+}
+
+/// Writes custom metadata, null where there is none.
+fn write_custom(out: &mut Vec<u8>, custom: &BTreeMap<String, String>) {
+    if custom.is_empty() {
+        out.extend_from_slice(b"null");
+    } else {
+        let _ = serde_json::to_writer(out, custom);
+    }
+}
+
+/// Returns the number of the newest version of a secret's own, 0 if it has none.
+fn newest(secret: &Secret) -> u64 {
+    secret.current().map_or(0, |(ver, _)| ver)
+}
+
+/// Says how old an answer may be while the server is away.
+fn with_age(call: &Call<'_>, mut answer: Answer) -> Answer {
+    if let Some(synced_at) = call.api.engine.away() {
+        let seconds = clock::now().seconds_since(synced_at);
+        let name = HeaderName::from_static(types::CACHE_AGE);
+        answer.headers_mut().insert(name, HeaderValue::from(seconds));
+    }
+    answer
+}
+
+/// Answers a request to the root of a mount that does not list.
+pub(super) fn root() -> Answer {
+    let text = "Non-listing operations on the root of a K/V v2 mount are not supported.";
+    envelope::warning(StatusCode::NOT_FOUND, Source::Kv, text)
+}
+
+/// Answers a request to a path that KV v2 does not have: mostly a client of version 1.
+pub(super) fn invalid_path(verb: Verb) -> Answer {
+    let command = match verb {
+        Verb::Read | Verb::Head => "get",
+        Verb::List => "list",
+        Verb::Write => "put",
+        Verb::Patch => "patch",
+        Verb::Delete => "delete",
+    };
+    let text = format!(
+        "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. If using the Vault CLI, use 'vault kv {command}' for this operation."
+    );
+    envelope::warning(StatusCode::NOT_FOUND, Source::Kv, &text)
+}

@@ -1,0 +1,198 @@
+//! `data/`: reading, writing and patching a version.
+
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value};
+use shared::blob::Kind;
+use shared::limits;
+use shared::path::SecretPath;
+use shared::plaintext::Plaintext;
+use zeroize::Zeroizing;
+
+use crate::engine::{Change, Content, PutContent, ReadError, WriteError};
+
+use super::super::envelope::{self, Answer, Source};
+use super::super::error::Fault;
+use super::super::json::{self, Fields};
+use super::super::request::Call;
+use super::{Seen, changed, look, looked_at, record, require_read, require_write, with_age};
+
+/// Answers a version's content and metadata.
+pub(in super::super) async fn read(
+    call: &Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    let path = looked_at(mount, path)?;
+    let (seen, content) = open(call, "read", &path).await?;
+    let size = content.expose().len() + seen.metadata.len() + 32;
+    let answer = envelope::data(Source::Kv, size, |out| {
+        out.extend_from_slice(b"{\"data\":");
+        write_content(out, &content);
+        out.extend_from_slice(b",\"metadata\":");
+        out.extend_from_slice(&seen.metadata);
+        out.push(b'}');
+    });
+    Ok(with_age(call, answer))
+}
+
+/// Finds and opens the version that the request names, and records that it was read. A deleted or
+/// destroyed one is a fault that carries the answer: 404 with its metadata.
+pub(super) async fn open(
+    call: &Call<'_>,
+    op: &'static str,
+    path: &SecretPath,
+) -> Result<(Seen, Content), Fault> {
+    require_read(call, op, path).await?;
+    let ver = call.query.number("version")?;
+    let Some(seen) = look(call, path, ver) else {
+        record(call, op, path, ver.unwrap_or(0), "missing").await?;
+        return Err(Fault::Missing);
+    };
+    if !seen.live {
+        record(call, op, path, seen.ver, "deleted").await?;
+        return Err(gone(call, op, &seen));
+    }
+    match call.api.engine.content(path, Some(seen.ver)).await {
+        Ok(content) => {
+            record(call, op, path, seen.ver, "ok").await?;
+            Ok((seen, content))
+        }
+        Err(ReadError::Deleted { .. } | ReadError::Destroyed { .. }) => {
+            record(call, op, path, seen.ver, "deleted").await?;
+            Err(gone(call, op, &seen))
+        }
+        Err(error) => {
+            record(call, op, path, seen.ver, "unavailable").await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Answers 404 with the metadata: clients take it for a success without content.
+fn gone(call: &Call<'_>, op: &str, seen: &Seen) -> Fault {
+    let status = StatusCode::NOT_FOUND;
+    let answer = envelope::data_with(status, Source::Kv, seen.metadata.len() + 40, |out| {
+        let name = if op == "subkeys" { "subkeys" } else { "data" };
+        out.extend_from_slice(format!("{{\"{name}\":null,\"metadata\":").as_bytes());
+        out.extend_from_slice(&seen.metadata);
+        out.push(b'}');
+    });
+    Fault::Answered(Box::new(with_age(call, answer)))
+}
+
+/// Writes content as a JSON object; bytes that are none get a key that says what they are.
+fn write_content(out: &mut Vec<u8>, content: &Content) {
+    match content.kind {
+        Kind::Kv => out.extend_from_slice(content.expose()),
+        Kind::Raw => match std::str::from_utf8(content.expose()) {
+            Ok(text) => {
+                out.extend_from_slice(b"{\"content\":");
+                envelope::string(out, text);
+                out.push(b'}');
+            }
+            Err(_) => {
+                let text = Zeroizing::new(BASE64_STANDARD.encode(content.expose()));
+                out.extend_from_slice(b"{\"content_base64\":");
+                envelope::string(out, &text);
+                out.push(b'}');
+            }
+        },
+    }
+}
+
+/// Writes a new version.
+pub(in super::super) async fn write(
+    call: &mut Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    let path = changed(mount, path)?;
+    require_write(call, "put", &path).await?;
+    let mut fields = call.fields().await?;
+    let data = data(&mut fields)?.unwrap_or_default();
+    let cas = cas(&fields)?;
+    let text = serde_json::to_vec(&data).map_err(|why| Fault::BadJson(why.to_string()))?;
+    json::wipe(Value::Object(data));
+    let text = Plaintext::new(text);
+    if text.len() > limits::CONTENT {
+        return Err(Fault::ContentTooLarge(Some(text.len())));
+    }
+    let content = PutContent::Whole(text);
+    put(call, path, content, cas).await
+}
+
+/// Writes a new version: the newest with a merge patch on it.
+pub(in super::super) async fn patch(
+    call: &mut Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    call.require_merge_patch()?;
+    let path = changed(mount, path)?;
+    require_write(call, "patch", &path).await?;
+    let mut fields = call.fields().await?;
+    let data = data(&mut fields)?.ok_or(Fault::NoData)?;
+    let cas = cas(&fields)?;
+    put(call, path, PutContent::Merge(Value::Object(data)), cas).await
+}
+
+/// Takes `data` out of a body: `None` if it is null.
+fn data(fields: &mut Fields) -> Result<Option<Map<String, Value>>, Fault> {
+    match fields.take("data") {
+        None => Err(Fault::NoData),
+        Some(Value::Null) => Ok(None),
+        Some(Value::Object(data)) => Ok(Some(data)),
+        Some(other) => {
+            json::wipe(other);
+            Err(Fault::field("data", "a map"))
+        }
+    }
+}
+
+/// Reads `options.cas`, a number or its text. A number that no version has matches none.
+fn cas(fields: &Fields) -> Result<Option<u64>, Fault> {
+    let options = match fields.get("options") {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(options)) => options,
+        Some(_) => return Err(Fault::field("options", "a map")),
+    };
+    let Some(cas) = options.get("cas") else { return Ok(None) };
+    let cas = json::integer(cas).ok_or(Fault::CasMalformed)?;
+    Ok(Some(u64::try_from(cas).unwrap_or(u64::MAX)))
+}
+
+async fn put(
+    call: &Call<'_>,
+    path: SecretPath,
+    content: PutContent,
+    cas: Option<u64>,
+) -> Result<Answer, Fault> {
+    let is_patch = matches!(content, PutContent::Merge(_));
+    let change = Change::Put { path: path.clone(), kind: Kind::Kv, content, cas };
+    let written = match call.api.engine.write(vec![change]).await {
+        Ok(written) => written,
+        Err(WriteError::Missing) if is_patch => return Err(Fault::NothingToPatch),
+        Err(WriteError::Deleted { ver }) => return Err(unpatchable(call, &path, ver)),
+        Err(error) => return Err(error.into()),
+    };
+    let ver = written.versions.first().map_or(0, |(_, ver)| *ver);
+    match look(call, &path, Some(ver)) {
+        Some(seen) => Ok(envelope::data(Source::Kv, seen.metadata.len(), |out| {
+            out.extend_from_slice(&seen.metadata);
+        })),
+        // Pruned or forgotten by others in between: it was written all the same.
+        None => Ok(envelope::no_content()),
+    }
+}
+
+/// Answers a patch of a deleted version: 404 with its metadata.
+fn unpatchable(call: &Call<'_>, path: &SecretPath, ver: u64) -> Fault {
+    let Some(seen) = look(call, path, Some(ver)) else { return Fault::Missing };
+    let status = StatusCode::NOT_FOUND;
+    let answer = envelope::data_with(status, Source::Kv, seen.metadata.len(), |out| {
+        out.extend_from_slice(&seen.metadata);
+    });
+    Fault::Answered(Box::new(answer))
+}

@@ -1,0 +1,75 @@
+//! Lists of the names in a folder. Names are not secret, as in Vault: the log shows them to every
+//! machine.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use shared::log::Secret;
+use shared::path::SecretPath;
+
+use super::super::envelope::{self, Answer, Source};
+use super::super::error::Fault;
+use super::super::request::Call;
+use super::{record, with_age};
+
+/// Answers the names in a folder, sorted by byte; folders end in `/`.
+pub(in super::super) async fn read(
+    call: &Call<'_>,
+    mount: &str,
+    folder: &str,
+) -> Result<Answer, Fault> {
+    let folder = match folder.trim_end_matches('/') {
+        "" => format!("{mount}/"),
+        folder => format!("{mount}/{folder}/"),
+    };
+    // What the folder holds, in the notation of the audit log; other folders cannot hold any.
+    let all: SecretPath = format!("{folder}*").parse().map_err(|_| Fault::Missing)?;
+    if !call.caller.scope.covers_folder(&folder) {
+        record(call, "list", &all, 0, "denied").await?;
+        return Err(Fault::Denied);
+    }
+    let mut keys = Vec::with_capacity(1024);
+    call.api.engine.state(|state| {
+        each_name(state.secrets(), &folder, |name| {
+            if !keys.is_empty() {
+                keys.push(b',');
+            }
+            envelope::string(&mut keys, name);
+        });
+    });
+    record(call, "list", &all, 0, if keys.is_empty() { "missing" } else { "ok" }).await?;
+    if keys.is_empty() {
+        return Err(Fault::Missing);
+    }
+    let answer = envelope::data(Source::Kv, keys.len() + 16, |out| {
+        out.extend_from_slice(b"{\"keys\":[");
+        out.extend_from_slice(&keys);
+        out.extend_from_slice(b"]}");
+    });
+    Ok(with_age(call, answer))
+}
+
+/// Calls `each` with every name right below `folder`, in time proportional to their number: what
+/// lies deeper is jumped over.
+fn each_name(
+    secrets: &BTreeMap<SecretPath, Secret>,
+    folder: &str,
+    mut each: impl FnMut(&str),
+) {
+    let mut from = Bound::Included(folder.to_owned());
+    loop {
+        let start = from.as_ref().map(String::as_str);
+        let mut range = secrets.range::<str, _>((start, Bound::Unbounded));
+        let subfolder = loop {
+            let Some((path, _)) = range.next() else { return };
+            let Some(name) = path.as_str().strip_prefix(folder) else { return };
+            match name.find('/') {
+                Some(end) => break &name[..=end],
+                None => each(name),
+            }
+        };
+        each(subfolder);
+        // `0` follows `/`, so this is past all that starts with the subfolder.
+        from = Bound::Included(format!("{folder}{}0", subfolder.trim_end_matches('/')));
+    }
+}

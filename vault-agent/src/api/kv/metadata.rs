@@ -1,0 +1,197 @@
+//! `metadata/`: settings, custom metadata and versions of a secret.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use serde_json::Value;
+use shared::limits;
+use shared::log::Secret;
+
+use crate::engine::{Change, CustomChange, MetaMerge, WriteError};
+
+use super::super::duration::Shown;
+use super::super::envelope::{self, Answer, Source};
+use super::super::error::Fault;
+use super::super::json::Fields;
+use super::super::request::Call;
+use super::{
+    changed, looked_at, newest, record, require_look, require_write, with_age, write_custom,
+    write_time,
+};
+
+/// Answers settings and versions.
+pub(in super::super) async fn read(
+    call: &Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    let path = looked_at(mount, path)?;
+    require_look(call, "metadata", &path).await?;
+    let text = call.api.engine.state(|state| state.secret(&path).map(describe));
+    record(call, "metadata", &path, 0, if text.is_some() { "ok" } else { "missing" }).await?;
+    let text = text.ok_or(Fault::Missing)?;
+    let answer = envelope::data(Source::Kv, text.len(), |out| out.extend_from_slice(&text));
+    Ok(with_age(call, answer))
+}
+
+/// Writes the JSON object that clients know as the metadata of a secret.
+fn describe(secret: &Secret) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    // Writing to memory cannot fail.
+    let _ = write!(out, "{{\"cas_required\":{},\"created_time\":", secret.cas_required);
+    write_time(&mut out, Some(secret.created));
+    let _ = write!(out, ",\"current_version\":{},\"custom_metadata\":", newest(secret));
+    write_custom(&mut out, &secret.custom);
+    let _ = write!(
+        out,
+        ",\"delete_version_after\":\"{}\",\"max_versions\":{},\"oldest_version\":{},\"updated_time\":",
+        Shown(secret.delete_after),
+        secret.max_versions,
+        oldest(secret),
+    );
+    write_time(&mut out, Some(secret.updated));
+    out.extend_from_slice(b",\"versions\":{");
+    for (index, (ver, version)) in secret.versions().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let _ = write!(out, "{comma}\"{ver}\":{{\"created_time\":");
+        write_time(&mut out, Some(version.created));
+        out.extend_from_slice(b",\"deletion_time\":");
+        write_time(&mut out, version.deletion_time());
+        let _ = write!(out, ",\"destroyed\":{}}}", version.destroyed);
+    }
+    out.extend_from_slice(b"}}");
+    out
+}
+
+/// Returns the oldest version kept, 0 until the first one was pruned.
+fn oldest(secret: &Secret) -> u64 {
+    secret.first().filter(|first| *first > secret.base + 1).unwrap_or(0)
+}
+
+/// Changes the settings that are given; makes a secret without versions if there is none.
+pub(in super::super) async fn write(
+    call: &mut Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    merge(call, mount, path, false).await
+}
+
+/// Changes the settings that are given, custom metadata key by key; null takes away.
+pub(in super::super) async fn patch(
+    call: &mut Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    call.require_merge_patch()?;
+    merge(call, mount, path, true).await
+}
+
+async fn merge(
+    call: &mut Call<'_>,
+    mount: &str,
+    path: &str,
+    is_patch: bool,
+) -> Result<Answer, Fault> {
+    let path = changed(mount, path)?;
+    require_write(call, "metadata", &path).await?;
+    let fields = call.fields().await?;
+    let merge = MetaMerge {
+        path,
+        must_exist: is_patch,
+        max_versions: fields.count("max_versions")?,
+        cas_required: fields.flag("cas_required")?,
+        delete_after: fields.duration("delete_version_after")?,
+        custom: custom(&fields, is_patch)?,
+    };
+    match call.api.engine.write(vec![Change::MetaMerge(merge)]).await {
+        Ok(_) => Ok(envelope::no_content()),
+        Err(WriteError::Missing) if is_patch => Err(Fault::NothingToPatch),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Drops the secret with all its versions; nothing if there is none.
+pub(in super::super) async fn delete(
+    call: &Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    let path = changed(mount, path)?;
+    require_write(call, "forget", &path).await?;
+    match call.api.engine.write(vec![Change::Forget { path }]).await {
+        Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads custom metadata: texts; numbers and booleans become texts, in a patch null takes away.
+fn custom(fields: &Fields, is_patch: bool) -> Result<CustomChange, Fault> {
+    let map = match fields.get("custom_metadata") {
+        None => return Ok(CustomChange::Keep),
+        Some(Value::Null) => return Ok(CustomChange::Replace(BTreeMap::new())),
+        Some(Value::Object(map)) => map,
+        Some(_) => return Err(Fault::field("custom_metadata", "a map")),
+    };
+    let mut texts = BTreeMap::new();
+    for (key, value) in map {
+        let text = match value {
+            Value::Null if is_patch => None,
+            Value::Null => Some(String::new()),
+            Value::Bool(yes) => Some(String::from(if *yes { "1" } else { "0" })),
+            Value::Number(number) => Some(number.to_string()),
+            Value::String(text) => Some(text.clone()),
+            Value::Array(_) | Value::Object(_) => {
+                return Err(Fault::Refused(format!("{PREFIX}: value for key {key:?} is not a text")));
+            }
+        };
+        texts.insert(key.clone(), text);
+    }
+    check(&texts)?;
+    if is_patch {
+        return Ok(CustomChange::Merge(texts));
+    }
+    Ok(CustomChange::Replace(
+        texts.into_iter().map(|(key, text)| (key, text.unwrap_or_default())).collect(),
+    ))
+}
+
+const PREFIX: &str = "custom_metadata validation failed";
+
+/// Checks Vault's limits, in Vault's words; the log checks them again.
+fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
+    let set: Vec<_> =
+        texts.iter().filter_map(|(key, text)| Some((key, text.as_ref()?))).collect();
+    let mut faults = Vec::new();
+    if set.len() > limits::CUSTOM_KEYS {
+        faults.push(format!(
+            "{PREFIX}: payload must contain at most {} keys, provided {}",
+            limits::CUSTOM_KEYS,
+            set.len()
+        ));
+        return Err(Fault::several(&faults));
+    }
+    let unprintable = |text: &str| text.chars().any(char::is_control);
+    for (key, text) in set {
+        let (key_len, len) = (key.len(), text.len());
+        if key_len == 0 || key_len > limits::CUSTOM_KEY {
+            faults.push(format!(
+                "{PREFIX}: length of key {key:?} is {key_len} but must be 0 < len(key) <= {}",
+                limits::CUSTOM_KEY
+            ));
+        }
+        if len == 0 || len > limits::CUSTOM_VALUE {
+            faults.push(format!(
+                "{PREFIX}: length of value for key {key:?} is {len} but must be 0 < len(value) <= {}",
+                limits::CUSTOM_VALUE
+            ));
+        }
+        if unprintable(key) {
+            faults.push(format!("{PREFIX}: key {key:?} ({key}) contains unprintable characters"));
+        }
+        if unprintable(text) {
+            faults.push(format!("{PREFIX}: value for key {key:?} contains unprintable characters"));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Fault::several(&faults)) }
+}

@@ -1,0 +1,70 @@
+//! `subkeys/`: the keys of a version without its values.
+
+use serde_json::{Map, Value};
+use shared::blob::Kind;
+
+use super::super::envelope::{self, Answer, Source};
+use super::super::error::Fault;
+use super::super::json;
+use super::super::request::Call;
+use super::{data, looked_at, with_age};
+
+/// Answers the structure of a version, down to `depth` levels; 0 is all of them.
+pub(in super::super) async fn read(
+    call: &Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    let path = looked_at(mount, path)?;
+    let depth = call.query.number("depth")?.unwrap_or(u64::MAX);
+    let (seen, content) = data::open(call, "subkeys", &path).await?;
+    let mut keys = match content.kind {
+        Kind::Raw => Map::from_iter([("content".to_owned(), Value::Null)]),
+        Kind::Kv => serde_json::from_slice(content.expose())
+            .map_err(|_| Fault::Broken(format!("the content of `{path}` is not JSON")))?,
+    };
+    strip(&mut keys, depth);
+    let answer = envelope::data(Source::Kv, seen.metadata.len() + 1024, |out| {
+        out.extend_from_slice(b"{\"metadata\":");
+        out.extend_from_slice(&seen.metadata);
+        out.extend_from_slice(b",\"subkeys\":");
+        // Writing to memory cannot fail.
+        let _ = serde_json::to_writer(&mut *out, &keys);
+        out.push(b'}');
+    });
+    Ok(with_age(call, answer))
+}
+
+/// Turns every value into null, but maps that are not empty and not too deep.
+fn strip(keys: &mut Map<String, Value>, depth: u64) {
+    for (_, value) in keys.iter_mut() {
+        if let Value::Object(below) = value
+            && depth > 1
+            && !below.is_empty()
+        {
+            strip(below, depth - 1);
+        } else {
+            json::wipe(value.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_go_and_keys_stay() {
+        let text = r#"{"a":1,"b":{"c":{"d":"x"},"e":[1],"f":{}}}"#;
+        for (depth, expected) in [
+            (1, r#"{"a":null,"b":null}"#),
+            (2, r#"{"a":null,"b":{"c":null,"e":null,"f":null}}"#),
+            (3, r#"{"a":null,"b":{"c":{"d":null},"e":null,"f":null}}"#),
+            (u64::MAX, r#"{"a":null,"b":{"c":{"d":null},"e":null,"f":null}}"#),
+        ] {
+            let mut keys = serde_json::from_str(text).unwrap();
+            strip(&mut keys, depth);
+            assert_eq!(Value::Object(keys).to_string(), expected, "{depth}");
+        }
+    }
+}

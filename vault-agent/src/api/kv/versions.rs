@@ -1,0 +1,81 @@
+//! `delete/`, `undelete/`, `destroy/`, and `DELETE data/`: marks on versions.
+
+use shared::path::SecretPath;
+
+use crate::engine::{Change, WriteError};
+
+use super::super::envelope::{self, Answer};
+use super::super::error::Fault;
+use super::super::request::Call;
+use super::{changed, require_write};
+
+/// Deletes the newest version; nothing if there is none.
+pub(in super::super) async fn delete_newest(
+    call: &Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    let path = changed(mount, path)?;
+    require_write(call, "delete", &path).await?;
+    apply(call, Change::Delete { path, versions: None }).await
+}
+
+/// Deletes versions.
+pub(in super::super) async fn delete(
+    call: &mut Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    let (path, versions) = named(call, "delete", mount, path, "No version number provided").await?;
+    apply(call, Change::Delete { path, versions: Some(versions) }).await
+}
+
+/// Takes the deletion of versions back.
+pub(in super::super) async fn undelete(
+    call: &mut Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    let (path, versions) =
+        named(call, "undelete", mount, path, "No version number provided").await?;
+    apply(call, Change::Undelete { path, versions }).await
+}
+
+/// Drops the content of versions for good.
+pub(in super::super) async fn destroy(
+    call: &mut Call<'_>,
+    mount: &str,
+    path: &str,
+) -> Result<Answer, Fault> {
+    // Vault has the small letter here only.
+    let (path, versions) =
+        named(call, "destroy", mount, path, "no version number provided").await?;
+    apply(call, Change::Destroy { path, versions }).await
+}
+
+/// Reads the path and the versions of a request, at least one.
+async fn named(
+    call: &mut Call<'_>,
+    op: &'static str,
+    mount: &str,
+    path: &str,
+    none: &'static str,
+) -> Result<(SecretPath, Vec<u64>), Fault> {
+    let path = changed(mount, path)?;
+    require_write(call, op, &path).await?;
+    let mut versions = call.fields().await?.versions()?;
+    if versions.is_empty() {
+        return Err(Fault::NoVersions(none));
+    }
+    versions.sort_unstable();
+    versions.dedup();
+    Ok((path, versions))
+}
+
+/// Writes the change; what is not there is passed over.
+async fn apply(call: &Call<'_>, change: Change) -> Result<Answer, Fault> {
+    match call.api.engine.write(vec![change]).await {
+        Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,233 @@
+//! The listeners: a unix socket and, if configured, loopback TCP; one task per connection, HTTP/1
+//! with limits on everything that a caller decides. What is answered lives elsewhere.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::config;
+use crate::engine::Engine;
+use crate::paths::Paths;
+
+use super::caller::Peer;
+use super::{Api, answer};
+
+/// Connections at a time, for each listener; others wait in the system's queue.
+const CONNECTIONS: usize = 512;
+/// How long a header may take, and how long a connection may be idle.
+const HEADER_TIME: Duration = Duration::from_secs(75);
+/// Largest head of a request.
+const HEADER_BYTES: usize = 64 << 10;
+/// How long connections may finish what they do on shutdown.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long to leave off accepting when the system refuses.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Bound sockets that are not served yet.
+#[derive(Debug)]
+pub struct Listeners {
+    unix: UnixListener,
+    tcp: Option<TcpListener>,
+    api: Arc<Api>,
+}
+
+impl Listeners {
+    /// Binds the unix socket and, if configured, a loopback address; reads or makes the token file.
+    ///
+    /// # Errors
+    /// If another agent answers on the socket, the port is in use, a name in `allow` is unknown, or
+    /// a file cannot be made.
+    pub async fn bind(engine: Engine, paths: &Paths, options: &config::Api) -> Result<Self> {
+        let api = Arc::new(Api::open(engine, paths, options)?);
+        let socket = options.socket.as_deref().unwrap_or(&paths.socket);
+        let unix = bind_unix(socket, api.gate.is_shared())
+            .with_context(|| format!("cannot listen on `{}`", socket.display()))?;
+        let tcp = match options.listen {
+            None => None,
+            Some(address) if !address.ip().is_loopback() => {
+                bail!("`{address}` is not a loopback address\nhint: use 127.0.0.1 or [::1]")
+            }
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|why| {
+                let hint = match why.kind() {
+                    ErrorKind::AddrInUse => "\nhint: set another port at `listen` in `agent.toml`",
+                    _ => "",
+                };
+                anyhow::anyhow!("cannot listen on `{address}`: {why}{hint}")
+            })?),
+        };
+        Ok(Self { unix, tcp, api })
+    }
+
+    /// Returns the TCP address, if there is one.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
+    }
+}
+
+/// Binds the socket in a folder made for it; a socket that nobody listens on is replaced.
+fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
+    if let Some(folder) = socket.parent().filter(|folder| !folder.exists()) {
+        let mode = if shared { 0o755 } else { 0o700 };
+        fs::DirBuilder::new().recursive(true).mode(mode).create(folder)?;
+    }
+    match fs::symlink_metadata(socket) {
+        Ok(found) if !found.file_type().is_socket() => bail!("it is there and is no socket"),
+        Ok(_) => match std::os::unix::net::UnixStream::connect(socket) {
+            Ok(_) => bail!("another agent listens there\nhint: stop it, or use `--state DIR`"),
+            Err(why) if why.kind() == ErrorKind::ConnectionRefused => fs::remove_file(socket)?,
+            Err(why) => return Err(why.into()),
+        },
+        Err(why) if why.kind() == ErrorKind::NotFound => {}
+        Err(why) => return Err(why.into()),
+    }
+    // Nobody else can connect before the mode is set: whoever does is judged by its credentials.
+    let listener = UnixListener::bind(socket)?;
+    let mode = if shared { 0o666 } else { 0o600 };
+    fs::set_permissions(socket, fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+/// Serves until `shutdown` turns true, then lets open requests finish for a while.
+///
+/// # Errors
+/// None so far; the signature is that of every loop.
+pub async fn serve(listeners: Listeners, shutdown: watch::Receiver<bool>) -> Result<()> {
+    let Listeners { unix, tcp, api } = listeners;
+    let on_unix = accept_unix(unix, api.clone(), shutdown.clone());
+    let on_tcp = async {
+        if let Some(tcp) = tcp {
+            accept_tcp(tcp, api, shutdown).await;
+        }
+    };
+    tokio::join!(on_unix, on_tcp);
+    Ok(())
+}
+
+async fn accept_unix(listener: UnixListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
+    let mut open = Connections::new(api, shutdown);
+    while let Some(place) = open.place().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut open.shutdown) => break,
+        };
+        match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream))) {
+            Ok((peer, stream)) => {
+                let peer = open.api.gate.peer(peer.pid(), peer.uid(), peer.gid());
+                open.start(stream, peer, place);
+            }
+            Err(why) => pause(&why).await,
+        }
+    }
+    open.finish().await;
+}
+
+async fn accept_tcp(listener: TcpListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
+    let mut open = Connections::new(api, shutdown);
+    while let Some(place) = open.place().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut open.shutdown) => break,
+        };
+        match accepted.and_then(|(stream, peer)| Ok((peer, stream.local_addr()?, stream))) {
+            Ok((peer, local, stream)) => {
+                // Answers are small: waiting to fill a segment only costs time.
+                let _ = stream.set_nodelay(true);
+                open.start(stream, Peer::loopback(peer, local), place);
+            }
+            Err(why) => pause(&why).await,
+        }
+    }
+    open.finish().await;
+}
+
+/// Leaves off for a moment: out of file descriptors, accepting would fail again at once.
+async fn pause(why: &std::io::Error) {
+    tracing::warn!("cannot accept a connection: {why}");
+    tokio::time::sleep(PAUSE).await;
+}
+
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // A sender that is gone means shutdown as well.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+/// The open connections of one listener.
+struct Connections {
+    api: Arc<Api>,
+    shutdown: watch::Receiver<bool>,
+    places: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    fn new(api: Arc<Api>, shutdown: watch::Receiver<bool>) -> Self {
+        Self { api, shutdown, places: Arc::new(Semaphore::new(CONNECTIONS)), tasks: JoinSet::new() }
+    }
+
+    /// Waits until another connection may be taken; `None` on shutdown.
+    async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
+        while self.tasks.try_join_next().is_some() {}
+        tokio::select! {
+            place = self.places.clone().acquire_owned() => place.ok(),
+            () = stopped(&mut self.shutdown) => None,
+        }
+    }
+
+    fn start<S>(&mut self, stream: S, peer: Peer, place: OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (api, mut shutdown) = (self.api.clone(), self.shutdown.clone());
+        self.tasks.spawn(async move {
+            let _place = place;
+            let peer = Arc::new(peer);
+            let service = service_fn(move |request: hyper::Request<Incoming>| {
+                let (api, peer) = (api.clone(), peer.clone());
+                async move {
+                    Ok::<_, Infallible>(answer(&api, &peer, request.map(Body::new)).await)
+                }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIME)
+                .max_buf_size(HEADER_BYTES)
+                .pipeline_flush(true)
+                .half_close(true)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::pin!(connection);
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = stopped(&mut shutdown) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(why) = ended {
+                tracing::debug!("a connection ended: {why}");
+            }
+        });
+    }
+
+    /// Waits for the connections to finish, but not for long.
+    async fn finish(mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GRACE, all).await;
+    }
+}

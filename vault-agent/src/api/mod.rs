@@ -1,0 +1,253 @@
+//! The local API: Vault's KV v2 over HTTP/1.1 on a unix socket and loopback TCP, and the agent's
+//! own routes. This file is the list of routes; what each does lives in its own file.
+
+mod agent;
+mod auth;
+mod caller;
+mod duration;
+mod envelope;
+mod error;
+mod json;
+mod kv;
+mod listen;
+mod request;
+mod sys;
+#[cfg(test)]
+mod tests;
+mod tokens;
+pub mod types;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode, request::Parts};
+use tokio::sync::{OnceCell, Semaphore};
+
+use crate::config::{self, Config};
+use crate::engine::Engine;
+use crate::identity::Pins;
+use crate::paths::Paths;
+
+use caller::{Gate, Peer};
+use envelope::Answer;
+use error::Fault;
+use request::{Call, Query, Verb};
+use tokens::Tokens;
+
+pub use listen::{Listeners, serve};
+
+/// Large request bodies read at a time.
+const LARGE_BODIES: usize = 8;
+
+/// What every route works with.
+#[derive(Debug)]
+struct Api {
+    engine: Engine,
+    gate: Gate,
+    large_bodies: Semaphore,
+}
+
+impl Api {
+    fn open(engine: Engine, paths: &Paths, options: &config::Api) -> Result<Self> {
+        let token_file = token_file(paths, options);
+        let gate = Gate::open(options, &token_file, Tokens::open(&paths.state)?)?;
+        Ok(Self { engine, gate, large_bodies: Semaphore::new(LARGE_BODIES) })
+    }
+}
+
+/// Returns where the token of TCP callers is kept: beside the configuration unless it says otherwise.
+#[must_use]
+pub fn token_file(paths: &Paths, options: &config::Api) -> std::path::PathBuf {
+    options.token_file.clone().unwrap_or_else(|| paths.config.with_file_name("token"))
+}
+
+/// Returns the API for callers inside this process, who may do whatever this machine may.
+///
+/// # Errors
+/// If the tokens of the state directory cannot be read.
+pub fn router(engine: Engine, paths: &Paths) -> Result<Router> {
+    let api = Arc::new(Api::open(engine, paths, &config::Api::default())?);
+    let peer = Arc::new(Peer::inside());
+    Ok(Router::new().fallback(move |request: Request<Body>| async move {
+        answer(&api, &peer, request).await
+    }))
+}
+
+/// Returns the API over an engine of its own, for a host on which no agent runs. The first request
+/// asks the server to catch up; where it cannot be reached, the cache answers.
+///
+/// # Errors
+/// If the identity, the configuration or the database cannot be read.
+pub fn local_router(paths: &Paths) -> Result<Router> {
+    let engine = Engine::open(paths)?;
+    let mut addresses = Config::load_or_default(&paths.config)?.server;
+    if addresses.is_empty() {
+        addresses = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
+    }
+    let api = Arc::new(Api::open(engine, paths, &config::Api::default())?);
+    let local = Arc::new((api, Peer::inside(), addresses, OnceCell::new()));
+    Ok(Router::new().fallback(move |request: Request<Body>| async move {
+        let (api, peer, addresses, connected) = &*local;
+        connected
+            .get_or_init(|| async {
+                if let Err(why) = api.engine.connect_once(addresses).await {
+                    tracing::debug!("answering from the cache: {why:#}");
+                }
+            })
+            .await;
+        answer(api, peer, request).await
+    }))
+}
+
+/// Answers one request.
+async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> Answer {
+    let (parts, body) = request.into_parts();
+    match admit(api, peer, &parts, body).await {
+        Ok(answer) => answer,
+        Err(fault) => {
+            if fault.status() == StatusCode::INTERNAL_SERVER_ERROR {
+                tracing::error!(path = parts.uri.path(), "{fault:?}");
+            }
+            fault.answer()
+        }
+    }
+}
+
+/// Lets the caller in, then routes.
+async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<Answer, Fault> {
+    caller::refuse_web_pages(peer, &parts.uri, &parts.headers)?;
+    let path = request::path(&parts.uri)?;
+    let query = Query(parts.uri.query());
+    let verb = request::verb(&parts.method, query)?;
+    if let Some(answer) = without_token(api, verb, &path)? {
+        return Ok(answer);
+    }
+    let caller = match api.gate.admit(peer, &parts.headers).await {
+        Ok(caller) => caller,
+        Err(fault) => {
+            kv::record_stranger(api, peer, &path).await?;
+            return Err(fault);
+        }
+    };
+    let headers = &parts.headers;
+    let call = Call { api, caller: &caller, verb, query, headers, body: body.into() };
+    let (first, below) = path.split_once('/').unwrap_or((&path, ""));
+    match first {
+        "sys" => sys_route(call, below.trim_end_matches('/')).await,
+        "auth" => auth_route(call, below.trim_end_matches('/')).await,
+        "agent" => agent_route(call, below.trim_end_matches('/')).await,
+        mount => kv_route(call, mount, below).await,
+    }
+}
+
+/// Routes that answer anybody.
+fn without_token(api: &Api, verb: Verb, path: &str) -> Result<Option<Answer>, Fault> {
+    Ok(Some(match (path.trim_end_matches('/'), verb) {
+        ("sys/health", Verb::Read | Verb::Head) => sys::health(api),
+        ("sys/seal-status", Verb::Read) => sys::seal_status(api),
+        ("sys/leader", Verb::Read) => sys::leader(),
+        ("sys/init", Verb::Read) => sys::init(),
+        ("sys/internal/ui/mounts", Verb::Read) => sys::mounts::visible(api),
+        ("sys/health" | "sys/seal-status" | "sys/leader" | "sys/init", _) => {
+            return Err(Fault::UnsupportedOperation);
+        }
+        _ => return Ok(None),
+    }))
+}
+
+async fn sys_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
+    match (path, call.verb) {
+        ("mounts", Verb::Read) => Ok(sys::mounts::all(call.api)),
+        ("capabilities-self", Verb::Write) => sys::capabilities(&mut call).await,
+        ("mounts" | "capabilities-self" | "internal/ui/mounts", _) => {
+            Err(Fault::UnsupportedOperation)
+        }
+        (path, verb) => {
+            if let Some(below) = path.strip_prefix("internal/ui/mounts/") {
+                return match verb {
+                    Verb::Read => sys::mounts::preflight(call.api, below),
+                    _ => Err(Fault::UnsupportedOperation),
+                };
+            }
+            let Some(below) = path.strip_prefix("mounts/") else {
+                return Err(Fault::UnsupportedPath);
+            };
+            match (below.strip_suffix("/tune"), verb) {
+                (None, Verb::Read) => sys::mounts::one(call.api, below),
+                (None, Verb::Write) => sys::mounts::make(&mut call, below).await,
+                (Some(mount), Verb::Read) => sys::mounts::tuning(call.api, mount),
+                (Some(mount), Verb::Write) => sys::mounts::tune(&mut call, mount).await,
+                (_, _) => Err(Fault::UnsupportedOperation),
+            }
+        }
+    }
+}
+
+async fn auth_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
+    match (path, call.verb) {
+        ("token/lookup-self", Verb::Read | Verb::Write) => Ok(auth::lookup_self(&call)),
+        ("token/renew-self", Verb::Write) => Ok(auth::renew_self(&call)),
+        ("token/revoke-self", Verb::Write) => auth::revoke_self(&call),
+        ("token/create", Verb::Write) => auth::create(&mut call).await,
+        ("token/accessors", Verb::List) => auth::accessors(&call),
+        ("token/lookup", Verb::Write) => auth::lookup(&mut call).await,
+        ("token/lookup-accessor", Verb::Write) => auth::lookup_accessor(&mut call).await,
+        ("token/revoke", Verb::Write) => auth::revoke(&mut call).await,
+        ("token/revoke-accessor", Verb::Write) => auth::revoke_accessor(&mut call).await,
+        _ => Err(Fault::UnsupportedPath),
+    }
+}
+
+async fn agent_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
+    if !call.caller.scope.is_all() {
+        return Err(Fault::Denied);
+    }
+    match (path, call.verb) {
+        ("status", Verb::Read) => Ok(agent::status(call.api)),
+        ("machines", Verb::Read) => Ok(agent::machines(call.api)),
+        ("audit", Verb::Read) => agent::audit(&call).await,
+        ("audit/verify", Verb::Read) => agent::audit_verify(&call).await,
+        ("prepare", Verb::Write) => agent::prepare(&mut call).await,
+        ("submit", Verb::Write) => agent::submit(&mut call).await,
+        ("sync", Verb::Write) => agent::sync(&call).await,
+        ("status" | "machines" | "audit" | "audit/verify" | "prepare" | "submit" | "sync", _) => {
+            Err(Fault::UnsupportedOperation)
+        }
+        _ => Err(Fault::UnsupportedPath),
+    }
+}
+
+async fn kv_route(mut call: Call<'_>, mount: &str, below: &str) -> Result<Answer, Fault> {
+    if !call.api.engine.state(|state| state.mounts().contains_key(mount)) {
+        return Err(Fault::NoRoute(format!("{mount}/{below}")));
+    }
+    let (kind, path) = below.split_once('/').unwrap_or((below, ""));
+    match (kind, call.verb) {
+        ("config", Verb::Read) if path.is_empty() => Ok(kv::config::read(&call, mount)),
+        ("config", Verb::Write) if path.is_empty() => kv::config::write(&mut call, mount).await,
+        ("metadata", Verb::List) => kv::list::read(&call, mount, path).await,
+        ("data", Verb::Write) => kv::data::write(&mut call, mount, path).await,
+        ("data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy" | "", verb)
+            if path.is_empty() && verb != Verb::List =>
+        {
+            Ok(kv::root())
+        }
+        ("data", Verb::Read) => kv::data::read(&call, mount, path).await,
+        ("data", Verb::Patch) => kv::data::patch(&mut call, mount, path).await,
+        ("data", Verb::Delete) => kv::versions::delete_newest(&call, mount, path).await,
+        ("subkeys", Verb::Read) => kv::subkeys::read(&call, mount, path).await,
+        ("delete", Verb::Write) => kv::versions::delete(&mut call, mount, path).await,
+        ("undelete", Verb::Write) => kv::versions::undelete(&mut call, mount, path).await,
+        ("destroy", Verb::Write) => kv::versions::destroy(&mut call, mount, path).await,
+        ("metadata", Verb::Read) => kv::metadata::read(&call, mount, path).await,
+        ("metadata", Verb::Write) => kv::metadata::write(&mut call, mount, path).await,
+        ("metadata", Verb::Patch) => kv::metadata::patch(&mut call, mount, path).await,
+        ("metadata", Verb::Delete) => kv::metadata::delete(&call, mount, path).await,
+        ("data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy" | "config", _) => {
+            Err(Fault::UnsupportedOperation)
+        }
+        (_, verb) => Ok(kv::invalid_path(verb)),
+    }
+}

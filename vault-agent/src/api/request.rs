@@ -1,0 +1,298 @@
+//! A request, taken apart once: path, verb, query, body. What is asked for lives with its route.
+
+use std::borrow::Cow;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Uri, header};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Limited};
+use serde::de::DeserializeOwned;
+
+use super::Api;
+use super::caller::Caller;
+use super::error::Fault;
+use super::json::{self, Fields};
+
+/// Largest body: the largest secret with every byte escaped, and room for the rest.
+const BODY: usize = 8 << 20;
+/// Bodies above this wait for one of a few places.
+const LARGE_BODY: u64 = 128 << 10;
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// What is to be done, however it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// `GET`.
+    Read,
+    /// `LIST`, or `GET` with `list=true`.
+    List,
+    /// `POST` or `PUT`.
+    Write,
+    /// `PATCH`.
+    Patch,
+    /// `DELETE`.
+    Delete,
+    /// `HEAD`.
+    Head,
+}
+
+/// A request whose caller was let in.
+pub(super) struct Call<'a> {
+    pub(super) api: &'a Api,
+    pub(super) caller: &'a Caller,
+    pub(super) verb: Verb,
+    pub(super) query: Query<'a>,
+    pub(super) headers: &'a HeaderMap,
+    /// Never locked: the lock only lets calls be shared between threads.
+    pub(super) body: Mutex<Body>,
+}
+
+impl Call<'_> {
+    /// Reads the body's members. Its content type does not matter: clients send all sorts.
+    pub(super) async fn fields(&mut self) -> Result<Fields, Fault> {
+        Fields::parse(&self.bytes().await?)
+    }
+
+    /// Reads the body as a typed value.
+    pub(super) async fn typed<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
+        let body = self.bytes().await?;
+        serde_json::from_slice(&body).map_err(|why| Fault::BadJson(why.to_string()))
+    }
+
+    async fn bytes(&mut self) -> Result<Bytes, Fault> {
+        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let body = std::mem::take(body);
+        let length = self.headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if length.is_some_and(|length| length > BODY as u64) {
+            return Err(Fault::TooLarge);
+        }
+        // Chunked bodies, whose length is unknown, count as large.
+        let chunked = self.headers.contains_key(header::TRANSFER_ENCODING);
+        let large = length.is_some_and(|length| length > LARGE_BODY) || chunked;
+        let _place = if large { self.api.large_bodies.acquire().await.ok() } else { None };
+        let collected = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY).collect()).await;
+        match collected {
+            Err(_) => Err(Fault::TooSlow),
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(why)) if why.is::<http_body_util::LengthLimitError>() => Err(Fault::TooLarge),
+            Ok(Err(_)) => Err(Fault::BadJson("the body broke off".to_owned())),
+        }
+    }
+
+    /// Checks the content type of a patch; parameters are allowed.
+    pub(super) fn require_merge_patch(&self) -> Result<(), Fault> {
+        let given = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let given = given.unwrap_or_default();
+        let kind = given.split(';').next().unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case("application/merge-patch+json") {
+            return Ok(());
+        }
+        Err(Fault::NotMergePatch(kind.chars().take(80).collect()))
+    }
+}
+
+/// The part of a URI after `?`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Query<'a>(pub(super) Option<&'a str>);
+
+impl<'a> Query<'a> {
+    /// Returns the first value of `name`.
+    pub(super) fn get(self, name: &str) -> Option<Cow<'a, str>> {
+        let pairs = self.0?.split('&');
+        let (_, value) = pairs
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .find(|(key, _)| form_decode(key).is_some_and(|key| key == name))?;
+        form_decode(value)
+    }
+
+    /// Returns a number, `None` where there is none or it is 0 or below.
+    pub(super) fn number(self, name: &str) -> Result<Option<u64>, Fault> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match json::integer_text(&text) {
+            Some(number) => Ok(u64::try_from(number).ok().filter(|number| *number > 0)),
+            None => Err(Fault::field(name, "a whole number")),
+        }
+    }
+
+    /// Returns a yes or no; absent and empty count as no.
+    pub(super) fn flag(self, name: &str) -> Result<bool, Fault> {
+        match self.get(name).as_deref() {
+            None | Some("") => Ok(false),
+            Some(text) => json::boolean_text(text).ok_or(Fault::BadQuery),
+        }
+    }
+}
+
+/// Returns what is to be done.
+pub(super) fn verb(method: &Method, query: Query<'_>) -> Result<Verb, Fault> {
+    Ok(match method.as_str() {
+        "GET" if query.flag("list")? => Verb::List,
+        "GET" => Verb::Read,
+        "LIST" => Verb::List,
+        "POST" | "PUT" => Verb::Write,
+        "PATCH" => Verb::Patch,
+        "DELETE" => Verb::Delete,
+        "HEAD" => Verb::Head,
+        _ => return Err(Fault::UnsupportedOperation),
+    })
+}
+
+/// Returns the path below `/v1/`, percent-decoded once; `%2F` is a slash, `+` a plus.
+pub(super) fn path(uri: &Uri) -> Result<Cow<'_, str>, Fault> {
+    let path = percent_decode(uri.path()).ok_or(Fault::BadPath)?;
+    if !is_clean(&path) {
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        return Err(Fault::Moved(percent_encode(&clean(&path)) + &query));
+    }
+    let below = match path {
+        Cow::Borrowed(path) => path.strip_prefix("/v1/").map(Cow::Borrowed),
+        Cow::Owned(path) => path.strip_prefix("/v1/").map(|path| Cow::Owned(path.to_owned())),
+    };
+    below.ok_or(Fault::Missing)
+}
+
+fn is_clean(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        if matches!(segment, "." | "..") || (segment.is_empty() && !last) {
+            return false;
+        }
+    }
+    path.starts_with('/')
+}
+
+/// Drops empty and `.` segments and resolves `..`, as Go's `path.Clean`; a final slash stays.
+fn clean(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            segment => kept.push(segment),
+        }
+    }
+    let slash = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    format!("/{}{slash}", kept.join("/"))
+}
+
+fn form_decode(text: &str) -> Option<Cow<'_, str>> {
+    if text.contains('+') {
+        return percent_decode(&text.replace('+', " ")).map(|text| Cow::Owned(text.into_owned()));
+    }
+    percent_decode(text)
+}
+
+/// Decodes `%XX` once; `None` for a broken sequence or what is no UTF-8 then.
+fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            out.push(hex(bytes.next()?)? << 4 | hex(bytes.next()?)?);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok().map(Cow::Owned)
+}
+
+const fn hex(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+fn percent_encode(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn below(uri: &str) -> Result<String, String> {
+        match path(&uri.parse().unwrap()) {
+            Ok(path) => Ok(path.into_owned()),
+            Err(Fault::Moved(target)) => Err(target),
+            Err(other) => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn paths_are_decoded_once_and_cleaned() {
+        for (uri, expected) in [
+            ("/v1/secret/data/x", "secret/data/x"),
+            ("/v1/secret/data/x?", "secret/data/x"),
+            ("/v1/secret/data/x/", "secret/data/x/"),
+            ("/v1/secret/data/a%2Fb", "secret/data/a/b"),
+            ("/v1/secret/data/a+b", "secret/data/a+b"),
+            ("/v1/secret/data/a%20b", "secret/data/a b"),
+            ("/v1/secret/data/%C3%BC", "secret/data/ü"),
+            ("/v1/secret/data/50%2525", "secret/data/50%25"),
+            ("/v1/secret/data/x..y", "secret/data/x..y"),
+            ("/v1/secret/data/...", "secret/data/..."),
+        ] {
+            assert_eq!(below(uri).as_deref(), Ok(expected), "{uri}");
+        }
+        for (uri, target) in [
+            ("/v1//secret/data/x", "/v1/secret/data/x"),
+            ("/v1/secret//data//x/?version=1", "/v1/secret/data/x/?version=1"),
+            ("/v1/secret/data/../metadata/x", "/v1/secret/metadata/x"),
+            ("/v1/secret/data/a%2F..%2F%C3%BC", "/v1/secret/data/%C3%BC"),
+            ("/../..", "/"),
+            ("/v1/secret/.", "/v1/secret"),
+        ] {
+            assert_eq!(below(uri), Err(target.to_owned()), "{uri}");
+        }
+        for uri in ["/v1/a%2", "/v1/a%zz", "/v1/%FF"] {
+            assert_eq!(below(uri), Err("BadPath".to_owned()), "{uri}");
+        }
+        for uri in ["/", "/v1", "/v2/x", "/ui/"] {
+            assert_eq!(below(uri), Err("Missing".to_owned()), "{uri}");
+        }
+    }
+
+    #[test]
+    fn queries_are_read_as_in_go() {
+        let query = Query(Some("a=1&b=x%20y&c=p+q&a=2&flag&empty="));
+        for (name, expected) in [
+            ("a", Some("1")),
+            ("b", Some("x y")),
+            ("c", Some("p q")),
+            ("flag", Some("")),
+            ("empty", Some("")),
+            ("none", None),
+        ] {
+            assert_eq!(query.get(name).as_deref(), expected, "{name}");
+        }
+        for (list, expected) in [("1", true), ("True", true), ("t", true), ("0", false), ("", false)] {
+            assert_eq!(Query(Some(&format!("list={list}"))).flag("list").unwrap(), expected);
+        }
+        assert!(Query(Some("list=yes")).flag("list").is_err());
+        for (text, expected) in [("version=3", Some(3)), ("version=0", None), ("version=-1", None)] {
+            assert_eq!(Query(Some(text)).number("version").unwrap(), expected);
+        }
+        assert!(Query(Some("version=abc")).number("version").is_err());
+    }
+}

@@ -1,0 +1,142 @@
+//! `sys/`: what clients ask before they trust an address. There is no seal here: the answers say so.
+
+pub(super) mod mounts;
+
+use serde_json::{Map, Value, json};
+use shared::path::SecretPath;
+
+use crate::clock;
+
+use super::Api;
+use super::envelope::{self, Answer};
+use super::error::Fault;
+use super::request::Call;
+use super::tokens::Right;
+
+/// The Vault whose KV v2 this is, and this program: clients choose what to send by the former.
+const VERSION: &str = concat!("1.21.0+agent.", env!("CARGO_PKG_VERSION"));
+
+/// Answers `sys/health`: always active, whatever the query makes of other states.
+pub(super) fn health(api: &Api) -> Answer {
+    let (name, id) = cluster(api);
+    envelope::plain(&json!({
+        "initialized": true,
+        "sealed": false,
+        "standby": false,
+        "performance_standby": false,
+        "replication_performance_mode": "disabled",
+        "replication_dr_mode": "disabled",
+        "server_time_utc": clock::now().as_secs(),
+        "version": VERSION,
+        "enterprise": false,
+        "cluster_name": name,
+        "cluster_id": id,
+    }))
+}
+
+/// Answers `sys/seal-status`.
+pub(super) fn seal_status(api: &Api) -> Answer {
+    let (name, id) = cluster(api);
+    envelope::plain(&json!({
+        "type": "shamir",
+        "initialized": true,
+        "sealed": false,
+        "t": 1,
+        "n": 1,
+        "progress": 0,
+        "nonce": "",
+        "version": VERSION,
+        "build_date": "",
+        "migration": false,
+        "cluster_name": name,
+        "cluster_id": id,
+        "recovery_seal": false,
+        "storage_type": "agent",
+    }))
+}
+
+/// Answers `sys/leader`.
+pub(super) fn leader() -> Answer {
+    envelope::plain(&json!({
+        "ha_enabled": false,
+        "is_self": false,
+        "active_time": "0001-01-01T00:00:00Z",
+        "leader_address": "",
+        "leader_cluster_address": "",
+        "performance_standby": false,
+        "performance_standby_last_remote_wal": 0,
+    }))
+}
+
+/// Answers `sys/init`.
+pub(super) fn init() -> Answer {
+    envelope::plain(&json!({ "initialized": true }))
+}
+
+/// Returns the vault's name, and its id in the form of a UUID.
+fn cluster(api: &Api) -> (String, String) {
+    let name = api.engine.state(|state| state.name().to_string());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&api.engine.vault().as_bytes()[..16]);
+    (name, String::from_utf8_lossy(&envelope::uuid(bytes)).into_owned())
+}
+
+/// Answers what the caller may do with each of some API paths.
+pub(super) async fn capabilities(call: &mut Call<'_>) -> Result<Answer, Fault> {
+    let fields = call.fields().await?;
+    let mut paths = fields.texts("paths")?;
+    if paths.is_empty() {
+        paths = fields.texts("path")?;
+    }
+    if paths.is_empty() {
+        return Err(Fault::Refused("paths must be supplied".to_owned()));
+    }
+    let mut answer = Map::new();
+    for path in &paths {
+        answer.insert(path.clone(), Value::from(allowed(call, path.trim_start_matches('/'))));
+    }
+    // With one path alone, as older clients expect it.
+    if let [path] = paths.as_slice()
+        && let Some(only) = answer.get(path).cloned()
+    {
+        answer.insert("capabilities".to_owned(), only);
+    }
+    Ok(envelope::doubled(&answer))
+}
+
+/// Returns Vault's words for what the caller may do with an API path.
+fn allowed(call: &Call<'_>, path: &str) -> Vec<&'static str> {
+    let known = |mount: &str| call.api.engine.state(|state| state.mounts().contains_key(mount));
+    let Some((mount, below)) = path.split_once('/').filter(|(mount, _)| known(mount)) else {
+        let open = path.starts_with("sys/internal/ui/mounts")
+            || path.starts_with("auth/token/") && path.ends_with("-self");
+        return if open { vec!["read"] } else { vec!["deny"] };
+    };
+    let (kind, rest) = below.split_once('/').unwrap_or((below, ""));
+    let scope = &call.caller.scope;
+    let mut words = Vec::new();
+    let folder = rest.is_empty() || rest.ends_with('/');
+    if kind == "metadata" && folder && scope.covers_folder(&format!("{mount}/{rest}")) {
+        words.push("list");
+    }
+    if let Ok(path) = format!("{mount}/{rest}").parse::<SecretPath>() {
+        let engine = &call.api.engine;
+        let write = engine.may_write(&path) && scope.covers(&path, Right::Write);
+        let read = engine.may_read(&path) && scope.covers(&path, Right::Read);
+        words.extend_from_slice(match kind {
+            "data" if write => &["create", "delete", "patch", "update"],
+            "metadata" if write => &["create", "delete", "list", "patch", "update"],
+            "delete" | "undelete" | "destroy" if write => &["update"],
+            _ => &[],
+        });
+        if read && matches!(kind, "data" | "metadata" | "subkeys") {
+            words.push("read");
+        }
+    }
+    if words.is_empty() {
+        words.push("deny");
+    }
+    words.sort_unstable();
+    words.dedup();
+    words
+}

@@ -1,0 +1,160 @@
+//! Mounts: lists, the preflight that every `vault kv` command makes, and making one.
+
+use serde_json::{Map, Value, json};
+use shared::hash::Hash;
+use shared::log::MountSet;
+use shared::path::Mount;
+
+use crate::engine::Change;
+
+use super::super::Api;
+use super::super::envelope::{self, Answer, Source};
+use super::super::error::Fault;
+use super::super::request::Call;
+
+/// Answers `sys/mounts`.
+pub(in super::super) fn all(api: &Api) -> Answer {
+    envelope::doubled(&described(api))
+}
+
+/// Answers `sys/mounts/NAME`.
+pub(in super::super) fn one(api: &Api, mount: &str) -> Result<Answer, Fault> {
+    match describe(api, mount) {
+        Some(description) => Ok(envelope::doubled(&description)),
+        None => Err(Fault::Refused("No secret engine mount at ".to_owned() + mount + "/")),
+    }
+}
+
+/// Answers `sys/internal/ui/mounts`: what a web page may show without a token.
+pub(in super::super) fn visible(api: &Api) -> Answer {
+    let auth = json!({"token/": {"type": "token", "description": "", "options": null}});
+    let secret: Map<String, Value> = described(api);
+    envelope::json(Source::System, &json!({"auth": auth, "secret": secret}))
+}
+
+/// Answers the preflight for a path: the mount it lies below. Clients take a 404 for KV version 1.
+pub(in super::super) fn preflight(api: &Api, path: &str) -> Result<Answer, Fault> {
+    let mount = path.split('/').next().unwrap_or_default();
+    let Some(mut description) = describe(api, mount) else {
+        return Err(Fault::Preflight(format!("{path}/")));
+    };
+    description.insert("path".to_owned(), Value::from(format!("{mount}/")));
+    Ok(envelope::json(Source::System, &description))
+}
+
+/// Answers `sys/mounts/NAME/tune`.
+pub(in super::super) fn tuning(api: &Api, mount: &str) -> Result<Answer, Fault> {
+    if describe(api, mount).is_none() {
+        return Err(no_mount(mount));
+    }
+    let mut tuning = lease_times();
+    tuning.insert("description".to_owned(), Value::from(""));
+    tuning.insert("options".to_owned(), json!({"version": "2"}));
+    Ok(envelope::doubled(&tuning))
+}
+
+/// Changes nothing: the one thing `kv enable-versioning` asks for is so already.
+pub(in super::super) async fn tune(call: &mut Call<'_>, mount: &str) -> Result<Answer, Fault> {
+    require_all(call)?;
+    let fields = call.fields().await?;
+    if describe(call.api, mount).is_none() {
+        return Err(no_mount(mount));
+    }
+    require_version_2(fields.get("options"))?;
+    Ok(envelope::no_content())
+}
+
+/// Makes a mount: `vault secrets enable -path=NAME kv-v2`.
+pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<Answer, Fault> {
+    require_all(call)?;
+    let fields = call.fields().await?;
+    let mount: Mount = name.parse::<Mount>()?;
+    match fields.text("type")? {
+        Some("kv" | "kv-v2") => {}
+        other => {
+            return Err(Fault::Refused(format!(
+                "secrets engine type {:?} is not known here\nhint: only `kv-v2` is",
+                other.unwrap_or_default()
+            )));
+        }
+    }
+    require_version_2(fields.get("options"))?;
+    if describe(call.api, name).is_some() {
+        return Err(Fault::Refused(format!("path is already in use at {name}/")));
+    }
+    let set = MountSet { mount, max_versions: 0, cas_required: false, delete_after: 0 };
+    call.api.engine.write(vec![Change::MountSet(set)]).await?;
+    Ok(envelope::no_content())
+}
+
+fn require_all(call: &Call<'_>) -> Result<(), Fault> {
+    if call.caller.scope.is_all() { Ok(()) } else { Err(Fault::Denied) }
+}
+
+fn require_version_2(options: Option<&Value>) -> Result<(), Fault> {
+    let version = options.and_then(|options| options.get("version"));
+    let is_2 = match version {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text == "2",
+        Some(Value::Number(number)) => number.as_u64() == Some(2),
+        Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => false,
+    };
+    if is_2 {
+        return Ok(());
+    }
+    Err(Fault::Refused("only version 2 of the KV secrets engine is here".to_owned()))
+}
+
+fn no_mount(mount: &str) -> Fault {
+    Fault::Refused(format!("no mount at {mount}/\nhint: see `vault secrets list`"))
+}
+
+/// Returns all mounts as `sys/mounts` shows them.
+fn described(api: &Api) -> Map<String, Value> {
+    let names: Vec<Mount> = api.engine.state(|state| state.mounts().keys().cloned().collect());
+    names
+        .iter()
+        .filter_map(|name| {
+            Some((format!("{name}/"), Value::Object(describe(api, name.as_str())?)))
+        })
+        .collect()
+}
+
+/// Describes a mount, if there is one of that name.
+fn describe(api: &Api, name: &str) -> Option<Map<String, Value>> {
+    if !api.engine.state(|state| state.mounts().contains_key(name)) {
+        return None;
+    }
+    let id = Hash::of(&[api.engine.vault().as_bytes(), name.as_bytes()]);
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(&id.as_bytes()[..16]);
+    let mut config = lease_times();
+    config.insert("listing_visibility".to_owned(), Value::from("hidden"));
+    let description = json!({
+        "accessor": format!("kv_{}", &id.to_string()[56..]),
+        "config": config,
+        "deprecation_status": "supported",
+        "description": "",
+        "external_entropy_access": false,
+        "local": false,
+        "options": {"version": "2"},
+        "plugin_version": "",
+        "running_plugin_version": "",
+        "running_sha256": "",
+        "seal_wrap": false,
+        "type": "kv",
+        "uuid": String::from_utf8_lossy(&envelope::uuid(uuid)),
+    });
+    match description {
+        Value::Object(description) => Some(description),
+        _ => None,
+    }
+}
+
+fn lease_times() -> Map<String, Value> {
+    Map::from_iter([
+        ("default_lease_ttl".to_owned(), Value::from(0)),
+        ("force_no_cache".to_owned(), Value::from(false)),
+        ("max_lease_ttl".to_owned(), Value::from(0)),
+    ])
+}

@@ -1,0 +1,92 @@
+//! The listeners, byte by byte: what HTTP/1 clients of all ages send.
+
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+use super::World;
+use crate::api::{Listeners, serve};
+use crate::config;
+
+/// Sends `request` and returns all that comes until the other end closes.
+async fn talk(socket: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn old_and_odd_clients_are_served() {
+    let w = World::new().await;
+    let (stop, stopped) = watch::channel(false);
+    let options = config::Api::default();
+    let listeners = Listeners::bind(w.engine(), &w.paths, &options).await.unwrap();
+    let again = Listeners::bind(w.engine(), &w.paths, &options).await.unwrap_err();
+    assert!(format!("{again:#}").contains("another agent listens there"), "{again:#}");
+    let served = tokio::spawn(serve(listeners, stopped));
+    let socket = w.paths.socket.clone();
+
+    let put = r#"{"data":{"k":"v"}}"#;
+    let plain = format!("POST /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{put}", put.len());
+    let answer = talk(&socket, &plain).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("\r\ncontent-type: application/json\r\n"), "{answer}");
+
+    let chunked = "PUT /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n9\r\n{\"data\":{\r\n9\r\n\"k\":\"w\"}}\r\n0\r\n\r\n";
+    assert!(talk(&socket, chunked).await.starts_with("HTTP/1.1 200 OK\r\n"));
+
+    let expect = format!("POST /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{put}", put.len());
+    let answer = talk(&socket, &expect).await;
+    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "{answer}");
+
+    let old = talk(&socket, "GET /v1/secret/data/x HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200 OK\r\n") && old.contains(r#""version":3"#), "{old}");
+
+    let pipelined = "GET /v1/secret/data/x?version=1 HTTP/1.1\r\nHost: x\r\n\r\nLIST /v1/secret/metadata HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\nDELETE /v1/secret/data/y HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let answers = talk(&socket, pipelined).await;
+    let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["200", "200", "204"], "{answers}");
+
+    let head = talk(&socket, "HEAD /v1/sys/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+
+    let large = "POST /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\nConnection: close\r\n\r\n";
+    let answer = talk(&socket, large).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+
+    stop.send_replace(true);
+    served.await.unwrap().unwrap();
+    assert!(UnixStream::connect(&socket).await.is_err());
+}
+
+#[tokio::test]
+async fn tcp_listens_on_loopback_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let w = World::new().await;
+    let options = |listen: &str| config::Api {
+        listen: Some(listen.parse().unwrap()),
+        ..config::Api::default()
+    };
+    let refused = Listeners::bind(w.engine(), &w.paths, &options("0.0.0.0:0")).await.unwrap_err();
+    assert!(refused.to_string().contains("is not a loopback address"), "{refused}");
+
+    let listeners = Listeners::bind(w.engine(), &w.paths, &options("127.0.0.1:0")).await.unwrap();
+    let address = listeners.address().unwrap();
+    assert!(address.ip().is_loopback() && address.port() > 0);
+    let file = crate::api::token_file(&w.paths, &config::Api::default());
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
+    assert_eq!(w.paths.socket.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+    drop(listeners);
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let held = std::net::TcpListener::bind(&taken);
+    let fault = Listeners::bind(w.engine(), &w.paths, &options(&taken)).await.unwrap_err();
+    assert!(fault.to_string().contains("hint: set another port") || held.is_err(), "{fault}");
+}

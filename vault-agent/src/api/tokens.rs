@@ -1,0 +1,297 @@
+//! Tokens for local programs, each for some paths and a time: kept as hashes in one file of the
+//! state directory. The routes that make and revoke them live in `auth`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use shared::grant::Grants;
+use shared::hash::Hash;
+use shared::path::SecretPath;
+use shared::time::Time;
+use zeroize::Zeroizing;
+
+use crate::clock;
+use crate::files::{self, Access};
+
+/// File in the state directory.
+const FILE: &str = "tokens.json";
+/// Start of every token, so that scanners and people know it.
+const PREFIX: &str = "vlt.";
+/// Most tokens at a time.
+const MOST: usize = 1000;
+/// Only format so far.
+const FORMAT: u32 = 1;
+
+/// What a caller may do with a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Right {
+    /// Read it, its metadata, and the names beside it.
+    Read,
+    /// Change it in any way.
+    Write,
+}
+
+/// What a caller may do; this machine's own grants bound it.
+#[derive(Clone, Debug)]
+pub(super) enum Scope {
+    /// Whatever this machine may.
+    All,
+    /// What a token says.
+    Limited(Arc<Issued>),
+}
+
+impl Scope {
+    /// Tells whether the caller has the right on `path`.
+    pub(super) fn covers(&self, path: &SecretPath, right: Right) -> bool {
+        match self {
+            Self::All => true,
+            Self::Limited(token) => token.has(right) && token.paths.cover(path),
+        }
+    }
+
+    /// Tells whether the caller may list `folder`, which ends in `/`.
+    pub(super) fn covers_folder(&self, folder: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Limited(token) => token
+                .paths
+                .as_slice()
+                .iter()
+                .map(|grant| grant.as_str())
+                .any(|grant| grant == "*" || (grant.ends_with('/') && folder.starts_with(grant))),
+        }
+    }
+
+    /// Tells whether the caller may do what is about no single secret.
+    pub(super) const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+}
+
+/// A token that was made here; the token itself is known to its holder only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Issued {
+    /// SHA-256 of the token.
+    hash: Hash,
+    /// Names the token without being it.
+    pub(super) accessor: String,
+    /// Free text.
+    pub(super) name: String,
+    /// Where it holds.
+    pub(super) paths: Grants,
+    /// Whether it may change secrets as well.
+    pub(super) write: bool,
+    /// When it was made.
+    pub(super) created: Time,
+    /// When it ends.
+    pub(super) expires: Option<Time>,
+}
+
+impl Issued {
+    fn has(&self, right: Right) -> bool {
+        match right {
+            Right::Read => true,
+            Right::Write => self.write,
+        }
+    }
+
+    fn is_live(&self, now: Time) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+/// A token to be made.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// Free text.
+    pub(super) name: String,
+    /// Where it holds.
+    pub(super) paths: Grants,
+    /// Whether it may change secrets as well.
+    pub(super) write: bool,
+    /// Microseconds until it ends.
+    pub(super) ttl: Option<u64>,
+}
+
+/// All tokens of this machine.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    file: PathBuf,
+    live: RwLock<HashMap<Hash, Arc<Issued>>>,
+    /// Held while the file is changed.
+    changing: Mutex<()>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    v: u32,
+    tokens: Vec<Arc<Issued>>,
+}
+
+impl Tokens {
+    /// Reads the tokens of the state directory.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is of another format.
+    pub(super) fn open(state: &Path) -> Result<Self> {
+        let file = state.join(FILE);
+        let stored = match fs::read(&file) {
+            Ok(text) => serde_json::from_slice::<Stored>(&text)
+                .with_context(|| format!("cannot read tokens in `{}`", file.display()))?,
+            Err(why) if why.kind() == ErrorKind::NotFound => {
+                Stored { v: FORMAT, tokens: Vec::new() }
+            }
+            Err(why) => {
+                return Err(why).with_context(|| format!("cannot read `{}`", file.display()));
+            }
+        };
+        if stored.v != FORMAT {
+            bail!("`{}` is of format {}, this program knows {FORMAT}", file.display(), stored.v);
+        }
+        let live = stored.tokens.into_iter().map(|token| (token.hash, token)).collect();
+        Ok(Self { file, live: RwLock::new(live), changing: Mutex::new(()) })
+    }
+
+    /// Returns what a token allows, if it is one of these and has not ended.
+    pub(super) fn scope(&self, token: &str) -> Option<Scope> {
+        self.find(token).map(Scope::Limited)
+    }
+
+    /// Returns a live token by itself.
+    pub(super) fn find(&self, token: &str) -> Option<Arc<Issued>> {
+        if !token.starts_with(PREFIX) {
+            return None;
+        }
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        let issued = live.get(&Hash::of(&[token.as_bytes()]))?;
+        issued.is_live(clock::now()).then(|| issued.clone())
+    }
+
+    /// Returns the live tokens, oldest first.
+    pub(super) fn list(&self) -> Vec<Arc<Issued>> {
+        let now = clock::now();
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        let mut list: Vec<_> = live.values().filter(|token| token.is_live(now)).cloned().collect();
+        list.sort_by(|a, b| (a.created, &a.accessor).cmp(&(b.created, &b.accessor)));
+        list
+    }
+
+    /// Makes a token; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// If there are too many, or the file cannot be written.
+    pub(super) fn create(&self, wanted: Wanted) -> Result<(Zeroizing<String>, Arc<Issued>)> {
+        let token = fresh()?;
+        let now = clock::now();
+        let issued = Arc::new(Issued {
+            hash: Hash::of(&[token.as_bytes()]),
+            accessor: random()?.chars().take(24).collect(),
+            name: wanted.name,
+            paths: wanted.paths,
+            write: wanted.write,
+            created: now,
+            expires: wanted.ttl.map(|ttl| now.plus(ttl)),
+        });
+        self.change(|list| {
+            if list.len() >= MOST {
+                bail!("there are {MOST} tokens\nhint: revoke some, see `vault token list`");
+            }
+            list.push(issued.clone());
+            Ok(())
+        })?;
+        Ok((token, issued))
+    }
+
+    /// Revokes the tokens that `chosen` picks and returns how many there were.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(super) fn revoke(&self, chosen: impl Fn(&Issued) -> bool) -> Result<usize> {
+        let mut revoked = 0;
+        self.change(|list| {
+            let before = list.len();
+            list.retain(|token| !chosen(token));
+            revoked = before - list.len();
+            Ok(())
+        })?;
+        Ok(revoked)
+    }
+
+    /// Changes the list on disk first, then in memory; those that ended go as well.
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Issued>>) -> Result<()>) -> Result<()> {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.list();
+        change(&mut tokens)?;
+        let stored = Stored { v: FORMAT, tokens };
+        files::replace(&self.file, &serde_json::to_vec(&stored)?, Access::PRIVATE)?;
+        let live = stored.tokens.into_iter().map(|token| (token.hash, token)).collect();
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
+        Ok(())
+    }
+}
+
+/// Makes a token of 256 random bits.
+///
+/// # Errors
+/// If the system has no randomness.
+pub(super) fn fresh() -> Result<Zeroizing<String>> {
+    Ok(Zeroizing::new(format!("{PREFIX}{}", *random()?)))
+}
+
+fn random() -> Result<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    let got = rustix::rand::getrandom(bytes.as_mut_slice(), rustix::rand::GetRandomFlags::empty());
+    if got.context("the system has no randomness")? != bytes.len() {
+        bail!("the system has too little randomness");
+    }
+    Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(path: &str, write: bool) -> Wanted {
+        Wanted { name: "test".to_owned(), paths: Grants::parse(&[path]).unwrap(), write, ttl: None }
+    }
+
+    #[test]
+    fn tokens_outlive_the_process_as_hashes_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(folder.path()).unwrap();
+        let (token, issued) = tokens.create(wanted("secret/app/", false)).unwrap();
+        let text = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        assert!(!text.contains(token.as_str()) && text.contains(&issued.accessor));
+
+        let again = Tokens::open(folder.path()).unwrap();
+        let scope = again.scope(&token).unwrap();
+        let inside: SecretPath = "secret/app/x".parse().unwrap();
+        let outside: SecretPath = "secret/apple".parse().unwrap();
+        assert!(scope.covers(&inside, Right::Read) && !scope.covers(&inside, Right::Write));
+        assert!(!scope.covers(&outside, Right::Read) && !scope.is_all());
+        assert!(scope.covers_folder("secret/app/") && !scope.covers_folder("secret/"));
+        assert_eq!(again.revoke(|token| token.accessor == issued.accessor).unwrap(), 1);
+        assert!(again.scope(&token).is_none() && again.list().is_empty());
+        assert!(again.scope("vlt.x").is_none() && again.scope("root").is_none());
+    }
+
+    #[test]
+    fn tokens_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(folder.path()).unwrap();
+        let (ended, _) = tokens.create(Wanted { ttl: Some(0), ..wanted("*", true) }).unwrap();
+        let (live, _) = tokens.create(Wanted { ttl: Some(60_000_000), ..wanted("*", true) }).unwrap();
+        assert!(tokens.scope(&ended).is_none());
+        assert!(tokens.scope(&live).unwrap().covers(&"a/b".parse().unwrap(), Right::Write));
+        assert_eq!(tokens.list().len(), 1);
+    }
+}

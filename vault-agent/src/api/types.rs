@@ -1,0 +1,200 @@
+//! Bodies of the agent's own local routes, `/v1/agent/…`: written by `api`, read by `cli`.
+//!
+//! Shapes only. Times are integers (microseconds since the epoch); who shows them turns them into RFC 3339.
+//! Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
+
+use serde::{Deserialize, Serialize};
+use shared::audit::AuditHead;
+use shared::grant::Grants;
+use shared::hash::Hash;
+use shared::keys::VerifyKey;
+use shared::log::Op;
+use shared::name::{Actor, Name};
+use shared::path::SecretPath;
+use shared::signed::Envelope;
+use shared::time::Time;
+
+pub use shared::wire::v1::audit::{AuditPage, AuditQuery};
+pub use shared::wire::v1::blob::Inline;
+
+/// `GET`: [`Status`].
+pub const STATUS: &str = "agent/status";
+/// `GET`: [`Machines`].
+pub const MACHINES: &str = "agent/machines";
+/// `GET` with an [`AuditQuery`] as query: [`AuditPage`].
+pub const AUDIT: &str = "agent/audit";
+/// `GET`: [`VerifyResult`].
+pub const AUDIT_VERIFY: &str = "agent/audit/verify";
+/// `POST` a [`PrepareRequest`]: [`Prepared`].
+pub const PREPARE: &str = "agent/prepare";
+/// `POST` a [`SubmitRequest`]: [`Submitted`].
+pub const SUBMIT: &str = "agent/submit";
+
+/// `POST`: 204 once this machine's report and the accesses recorded so far are with the server.
+pub const SYNC: &str = "agent/sync";
+
+/// Response header: seconds since the content was last known to be the newest; only while the server is away.
+pub const CACHE_AGE: &str = "x-vault-cache-age";
+
+/// The fleet as this machine sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// This machine.
+    pub machine: Name,
+    /// The vault's id.
+    pub vault: Hash,
+    /// Last verified entry.
+    pub seq: u64,
+    /// Its hash.
+    pub head: Hash,
+    /// Whether the log is followed now.
+    pub online: bool,
+    /// Address of the server in use, or the one tried last.
+    pub server: Option<String>,
+    /// When this machine last knew to be up to date.
+    pub synced_at: Option<Time>,
+    /// What needs a person, the oldest first.
+    pub alarms: Vec<Alarm>,
+    /// One row for each secret of each target of each machine.
+    pub targets: Vec<TargetRow>,
+}
+
+/// A standing alarm.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// An `E_…` code, or a lower-case word such as `config`.
+    pub code: String,
+    /// One sentence that names the object.
+    pub text: String,
+    /// When it arose.
+    pub since: Time,
+}
+
+/// What one machine's report says about one secret of one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetRow {
+    /// The machine.
+    pub machine: Name,
+    /// The file, as the machine names it.
+    pub target: String,
+    /// The secret.
+    pub secret: SecretPath,
+    /// Newest version in the log.
+    pub wanted: u64,
+    /// Version in the file, 0 for none.
+    pub applied: u64,
+    /// `ok`, `running`, `failed: …`, or empty where there is no hook.
+    pub hook: String,
+    /// When the machine's latest report came in.
+    pub seen_at: Option<Time>,
+    /// Whether the machine follows the log now.
+    pub awake: bool,
+    /// `ok`, or why the file is not written.
+    pub state: String,
+}
+
+impl TargetRow {
+    /// Tells whether the file holds another version than the newest.
+    #[must_use]
+    pub const fn lags(&self) -> bool {
+        self.applied != self.wanted
+    }
+}
+
+/// Every machine that ever was in the vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machines {
+    /// By name.
+    pub machines: Vec<MachineRow>,
+    /// TLS keys that a new machine has to pin.
+    pub server: Vec<VerifyKey>,
+}
+
+/// One machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineRow {
+    /// The name.
+    pub name: Name,
+    /// False once it is removed.
+    pub active: bool,
+    /// How often the name was added.
+    pub incarnation: u64,
+    /// Its signing key.
+    pub sign: VerifyKey,
+    /// What it reads.
+    pub read: Grants,
+    /// What it writes.
+    pub write: Grants,
+    /// When its latest report came in.
+    pub seen_at: Option<Time>,
+    /// Version of its agent, as reported.
+    pub agent: Option<String>,
+}
+
+/// What a check of the whole audit chain found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyResult {
+    /// Records checked, the bad one not counted.
+    pub checked: u64,
+    /// The chain after the last good record.
+    pub head: AuditHead,
+    /// Heads in machines' reports that the chain was compared with.
+    pub anchors: u64,
+    /// The first record that does not fit, if any.
+    pub bad: Option<BadRecord>,
+}
+
+/// The first record that breaks the audit chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadRecord {
+    /// Its number.
+    pub n: u64,
+    /// What is wrong, in lower case.
+    pub reason: String,
+}
+
+/// Asks the agent to build an entry for an owner to sign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrepareRequest {
+    /// What is to be done; re-encryptions that follow from it are added by the agent.
+    pub ops: Vec<Op>,
+    /// Who will sign.
+    pub actor: Actor,
+}
+
+/// An owner's act on today's head, ready to be signed. The signer checks the bodies and nothing else of this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// The entries' very bytes, base64 in JSON, in the order to sign and submit them: one, unless it were too large.
+    /// The agent holds the blobs that they name until they are submitted.
+    pub bodies: Vec<Inline>,
+    /// Versions whose readers change but which this machine cannot re-encrypt.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A version that stays as it is because the preparing machine cannot read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// The secret.
+    pub path: SecretPath,
+    /// The version.
+    pub ver: u64,
+}
+
+/// Hands a signed entry over. Answered [`Submitted`], or 409 when the log moved on: prepare again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// A prepared body, signed.
+    pub envelope: Envelope,
+}
+
+/// The entry is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Its position.
+    pub seq: u64,
+    /// Its hash.
+    pub head: Hash,
+}

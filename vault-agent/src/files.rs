@@ -1,0 +1,371 @@
+//! The only writer of files: whole or not at all, private from the first byte, never through a link.
+//!
+//! [`replace`] survives `kill -9` and power cuts: a reader sees the old content or the new, nothing else.
+//! What goes into a file, and who wants it there, does not live here.
+
+mod folder;
+pub mod git;
+mod gitignore;
+mod temp;
+
+use std::fs::{DirBuilder, File, Metadata};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use folder::Place;
+use temp::Temp;
+
+/// The bits of a mode that this module sets and compares.
+const MODE_BITS: u32 = 0o7777;
+
+/// Who may do what with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The owner; `None` for this process's user.
+    pub uid: Option<u32>,
+    /// The group; `None` for whatever the system chooses.
+    pub gid: Option<u32>,
+    /// The permission bits, e.g. `0o600`.
+    pub mode: u32,
+}
+
+impl Access {
+    /// This process's user alone.
+    pub const PRIVATE: Self = Self { uid: None, gid: None, mode: 0o600 };
+
+    /// Returns the access that a file has now, to be kept when it is replaced.
+    #[must_use]
+    pub fn of(file: &Metadata) -> Self {
+        Self { uid: Some(file.uid()), gid: Some(file.gid()), mode: file.mode() & MODE_BITS }
+    }
+
+    fn fits(self, file: &Metadata) -> bool {
+        let uid = self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        file.uid() == uid
+            && self.gid.is_none_or(|gid| gid == file.gid())
+            && file.mode() & MODE_BITS == self.mode
+    }
+}
+
+/// Tells one state of a file from any later one: any write, rename or change of owner makes another stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
+}
+
+/// What [`replace`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// The file is new or has new content, owner or mode.
+    Written(Stamp),
+    /// Content, owner and mode were right; nothing was touched.
+    Unchanged(Stamp),
+}
+
+/// How a file compares with what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is no file.
+    Absent,
+    /// Content, owner or mode are others.
+    Differs,
+    /// All is as it should be.
+    Same(Stamp),
+}
+
+/// A file that is refused, or an operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum FileError {
+    #[error("path `{}` is not absolute, or has `.` or `..` in it", .0.display())]
+    Relative(PathBuf),
+    #[error("`{}` is a symbolic link", .0.display())]
+    Symlink(PathBuf),
+    #[error("folder `{}` does not exist", .0.display())]
+    NoFolder(PathBuf),
+    #[error("`{}` is not a regular file", .0.display())]
+    NotRegular(PathBuf),
+    #[error("`{}` has {links} hard links", path.display())]
+    HardLinked { path: PathBuf, links: u64 },
+    #[error("`{}` is being written by another process", .0.display())]
+    Busy(PathBuf),
+    #[error("`{}` exists already", .0.display())]
+    Exists(PathBuf),
+    #[error("`{}` may be read by others (mode {mode:04o}, owner {uid})", path.display())]
+    Exposed { path: PathBuf, mode: u32, uid: u32 },
+    #[error("cannot {doing} `{}`", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl FileError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    fn errno(doing: &'static str, path: &Path) -> impl FnOnce(Errno) -> Self {
+        let wrap = Self::io(doing, path);
+        move |errno| wrap(errno.into())
+    }
+
+    /// Returns the way out, as one sentence without a full stop.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Relative(_) => "write the whole path from `/`".to_owned(),
+            Self::Symlink(path) => match path.canonicalize() {
+                Ok(real) => format!("links are never followed: name `{}` instead", real.display()),
+                Err(_) => "links are never followed: name the real path instead".to_owned(),
+            },
+            Self::NoFolder(path) => format!("make it with `mkdir -p {}`", path.display()),
+            Self::NotRegular(_) => "name a file that may be replaced".to_owned(),
+            Self::HardLinked { .. } => {
+                "a replaced file leaves its other names behind: remove them first".to_owned()
+            }
+            Self::Busy(_) => "stop the other process, or try again".to_owned(),
+            Self::Exists(_) => "choose another name, or move the old file away".to_owned(),
+            Self::Exposed { path, .. } => {
+                format!(
+                    "run `chown {} {path} && chmod go-rwx {path}`",
+                    rustix::process::geteuid().as_raw(),
+                    path = path.display()
+                )
+            }
+            Self::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => "run as a user who may write there".to_owned(),
+                io::ErrorKind::StorageFull => {
+                    "free some space; the old file is untouched".to_owned()
+                }
+                _ => "look at the disk and the mount".to_owned(),
+            },
+        }
+    }
+}
+
+/// Makes `path` hold exactly `content` with `access`, atomically and durably.
+///
+/// The folder is opened without following a link at any component; the new file is complete, owned and synced under
+/// a temporary name beside the old one before it takes the name. A file that is right already is not touched.
+///
+/// # Errors
+/// Refuses links, hard-linked and special files; after any error the old file is as it was.
+pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<Replaced, FileError> {
+    let place = Place::open(path)?;
+    match compare_in(&place, content, access)? {
+        Found::Same(stamp) => Ok(Replaced::Unchanged(stamp)),
+        Found::Absent | Found::Differs => Ok(Replaced::Written(write_in(&place, content, access)?)),
+    }
+}
+
+/// Compares `path` with what it should be, touching nothing.
+///
+/// # Errors
+/// As [`replace`].
+pub fn compare(path: &Path, content: &[u8], access: Access) -> Result<Found, FileError> {
+    compare_in(&Place::open(path)?, content, access)
+}
+
+/// Returns the stamp of the file at `path`, `None` if there is none.
+///
+/// # Errors
+/// As [`replace`].
+pub fn stamp(path: &Path) -> Result<Option<Stamp>, FileError> {
+    let place = Place::open(path)?;
+    Ok(place.find()?.map(|found| Stamp::of(&found)))
+}
+
+/// Removes the file at `path` durably; tells whether there was one.
+///
+/// # Errors
+/// Refuses what [`replace`] refuses.
+pub fn remove(path: &Path) -> Result<bool, FileError> {
+    let place = Place::open(path)?;
+    let Some(found) = place.find()? else { return Ok(false) };
+    check_replaceable(path, &found)?;
+    rustix::fs::unlinkat(&place.folder, &place.name, rustix::fs::AtFlags::empty())
+        .map_err(FileError::errno("remove", path))?;
+    sync_folder(&place)?;
+    Ok(true)
+}
+
+/// Removes what a killed writer of `path` left beside it; does nothing while a living one is at work.
+///
+/// # Errors
+/// Fails when the folder cannot be opened.
+pub fn sweep(path: &Path) -> Result<(), FileError> {
+    temp::sweep(&Place::open(path)?)
+}
+
+/// Writes a new private file (0600), whole or not at all.
+///
+/// # Errors
+/// Refuses to overwrite.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
+    let place = Place::open_trusted(path)?;
+    let temp = fill(&place, content, Access::PRIVATE)?;
+    match rustix::fs::linkat(
+        &place.folder,
+        temp.name(),
+        &place.folder,
+        &place.name,
+        rustix::fs::AtFlags::empty(),
+    ) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Err(FileError::Exists(path.to_owned())),
+        Err(errno) => return Err(FileError::errno("write", path)(errno)),
+    }
+    drop(temp);
+    sync_folder(&place)
+}
+
+/// Makes a private folder (0700), its parents too, or checks that the one there is private.
+///
+/// # Errors
+/// Refuses a folder that others may read.
+pub fn create_dir_private(path: &Path) -> Result<(), FileError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(FileError::io("make folder", path))?;
+    check_private(path)
+}
+
+/// Refuses a file or folder that anybody but this process's user may read or write.
+///
+/// # Errors
+/// [`FileError::Exposed`], or when it cannot be looked at.
+pub fn check_private(path: &Path) -> Result<(), FileError> {
+    let found = path.metadata().map_err(FileError::io("look at", path))?;
+    let us = rustix::process::geteuid().as_raw();
+    if found.uid() != us || found.mode() & 0o077 != 0 {
+        return Err(FileError::Exposed {
+            path: path.to_owned(),
+            mode: found.mode() & MODE_BITS,
+            uid: found.uid(),
+        });
+    }
+    Ok(())
+}
+
+/// Holds off other programs that edit files of one folder through this module, until dropped.
+#[derive(Debug)]
+pub struct FolderLock(#[expect(dead_code, reason = "closing it gives the lock up")] OwnedFd);
+
+/// Waits for the lock on the folder of `path`, for a read-change-replace of a file in it.
+///
+/// # Errors
+/// Fails when the folder cannot be opened.
+pub fn lock_folder(path: &Path) -> Result<FolderLock, FileError> {
+    let place = Place::open_trusted(path)?;
+    rustix::fs::flock(&place.folder, FlockOperation::LockExclusive)
+        .map_err(FileError::errno("lock the folder of", path))?;
+    Ok(FolderLock(place.folder))
+}
+
+fn check_replaceable(path: &Path, found: &Metadata) -> Result<(), FileError> {
+    let kind = found.file_type();
+    if kind.is_symlink() {
+        return Err(FileError::Symlink(path.to_owned()));
+    }
+    if kind.is_dir() || kind.is_fifo() || kind.is_socket() || !kind.is_file() {
+        return Err(FileError::NotRegular(path.to_owned()));
+    }
+    if found.nlink() > 1 {
+        return Err(FileError::HardLinked { path: path.to_owned(), links: found.nlink() });
+    }
+    Ok(())
+}
+
+fn compare_in(place: &Place, content: &[u8], access: Access) -> Result<Found, FileError> {
+    let Some(found) = place.find()? else { return Ok(Found::Absent) };
+    check_replaceable(&place.path, &found)?;
+    if !access.fits(&found) || found.size() != content.len() as u64 {
+        return Ok(Found::Differs);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file =
+        match rustix::fs::openat(&place.folder, &place.name, flags, rustix::fs::Mode::empty()) {
+            Ok(file) => File::from(file),
+            // Gone or made unreadable in between: the new file settles it.
+            Err(Errno::NOENT | Errno::ACCESS | Errno::LOOP) => return Ok(Found::Differs),
+            Err(errno) => return Err(FileError::errno("read", &place.path)(errno)),
+        };
+    let opened = file.metadata().map_err(FileError::io("read", &place.path))?;
+    if Stamp::of(&opened) != Stamp::of(&found)
+        || !holds(&file, content).map_err(FileError::io("read", &place.path))?
+    {
+        return Ok(Found::Differs);
+    }
+    Ok(Found::Same(Stamp::of(&found)))
+}
+
+/// Tells whether `file` holds exactly `content`.
+fn holds(mut file: &File, content: &[u8]) -> io::Result<bool> {
+    let mut buffer = Zeroizing::new([0; 8192]);
+    let mut rest = content;
+    loop {
+        let n = file.read(&mut buffer[..])?;
+        if n == 0 {
+            return Ok(rest.is_empty());
+        }
+        let Some(after) = rest.strip_prefix(&buffer[..n]) else { return Ok(false) };
+        rest = after;
+    }
+}
+
+fn write_in(place: &Place, content: &[u8], access: Access) -> Result<Stamp, FileError> {
+    let mut temp = fill(place, content, access)?;
+    temp.rename()?;
+    let written = temp.file.metadata().map_err(FileError::io("look at", &place.path))?;
+    sync_folder(place)?;
+    Ok(Stamp::of(&written))
+}
+
+/// Writes a synced temporary file with its final owner and mode.
+fn fill<'a>(place: &'a Place, content: &[u8], access: Access) -> Result<Temp<'a>, FileError> {
+    let temp = Temp::create(place)?;
+    let mut file = &temp.file;
+    file.write_all(content).map_err(FileError::io("write", &place.path))?;
+    if access.uid.is_some() || access.gid.is_some() {
+        std::os::unix::fs::fchown(file, access.uid, access.gid)
+            .map_err(FileError::io("give its owner to", &place.path))?;
+    }
+    let mode = std::fs::Permissions::from_mode(access.mode);
+    file.set_permissions(mode).map_err(FileError::io("set the mode of", &place.path))?;
+    file.sync_all().map_err(FileError::io("sync", &place.path))?;
+    Ok(temp)
+}
+
+fn sync_folder(place: &Place) -> Result<(), FileError> {
+    match rustix::fs::fsync(&place.folder) {
+        // Some network file systems have nothing to sync in a folder.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(errno) => Err(FileError::errno("sync the folder of", &place.path)(errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

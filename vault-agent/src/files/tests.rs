@@ -1,0 +1,211 @@
+//! What `replace` promises: atomic, private, durable, never through a link.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use super::*;
+
+fn folder() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    (folder, path)
+}
+
+fn write(path: &Path, content: &str) -> Replaced {
+    replace(path, content.as_bytes(), Access::PRIVATE).unwrap()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn equal_content_is_not_touched() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    let Replaced::Written(first) = write(&path, "A=1\n") else { panic!("not written") };
+    assert_eq!(write(&path, "A=1\n"), Replaced::Unchanged(first));
+    assert_eq!(stamp(&path).unwrap(), Some(first));
+    assert!(matches!(write(&path, "A=2\n"), Replaced::Written(second) if second != first));
+    assert!(matches!(write(&path, ""), Replaced::Written(_)));
+    assert!(matches!(write(&path, ""), Replaced::Unchanged(_)));
+    assert_eq!(names(&folder), [".env"]);
+}
+
+#[test]
+fn mode_and_owner_are_put_right() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    for mode in [0o600, 0o640, 0o400, 0o600] {
+        let access = Access { mode, ..Access::PRIVATE };
+        assert!(
+            matches!(replace(&path, b"A=1\n", access).unwrap(), Replaced::Written(_)),
+            "{mode:o}"
+        );
+        assert_eq!(path.metadata().unwrap().mode() & MODE_BITS, mode);
+        assert!(
+            matches!(replace(&path, b"A=1\n", access).unwrap(), Replaced::Unchanged(_)),
+            "{mode:o}"
+        );
+    }
+    if rustix::process::geteuid().is_root() {
+        let access = Access { uid: Some(12), gid: Some(34), mode: 0o640 };
+        assert!(matches!(replace(&path, b"A=1\n", access).unwrap(), Replaced::Written(_)));
+        let found = path.metadata().unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & MODE_BITS), (12, 34, 0o640));
+        assert_eq!(Access::of(&found), access);
+    }
+}
+
+#[test]
+fn compare_touches_nothing() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    assert_eq!(compare(&path, b"x", Access::PRIVATE).unwrap(), Found::Absent);
+    assert!(names(&folder).is_empty());
+    let Replaced::Written(written) = write(&path, "x") else { panic!("not written") };
+    assert_eq!(compare(&path, b"x", Access::PRIVATE).unwrap(), Found::Same(written));
+    assert_eq!(compare(&path, b"y", Access::PRIVATE).unwrap(), Found::Differs);
+    assert_eq!(
+        compare(&path, b"x", Access { mode: 0o640, ..Access::PRIVATE }).unwrap(),
+        Found::Differs
+    );
+}
+
+#[test]
+fn links_and_special_files_are_refused() {
+    let (_guard, folder) = folder();
+    let real = folder.join("real");
+    write(&real, "old");
+    let link = folder.join("link");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let hard = folder.join("hard");
+    std::fs::hard_link(&real, &hard).unwrap();
+    let sub = folder.join("sub");
+    std::fs::create_dir(&sub).unwrap();
+    let refusal = |path: &Path| replace(path, b"new", Access::PRIVATE).unwrap_err();
+    assert!(matches!(refusal(&link), FileError::Symlink(_)));
+    assert!(matches!(refusal(&hard), FileError::HardLinked { links: 2, .. }));
+    assert!(matches!(refusal(&sub), FileError::NotRegular(_)));
+    assert!(matches!(refusal(&folder.join("none/.env")), FileError::NoFolder(_)));
+    assert!(matches!(refusal(Path::new("a/.env")), FileError::Relative(_)));
+    assert!(matches!(refusal(&folder.join("sub/../.env")), FileError::Relative(_)));
+    assert!(matches!(remove(&link), Err(FileError::Symlink(_))));
+    assert_eq!(std::fs::read(&real).unwrap(), b"old");
+    assert!(refusal(&link).hint().contains("real"), "{}", refusal(&link).hint());
+}
+
+#[test]
+fn remove_tells_whether_there_was_one() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    assert!(!remove(&path).unwrap());
+    write(&path, "x");
+    assert!(remove(&path).unwrap());
+    assert!(names(&folder).is_empty());
+}
+
+#[test]
+fn private_files_are_never_overwritten() {
+    let (_guard, folder) = folder();
+    let state = folder.join("a/state");
+    create_dir_private(&state).unwrap();
+    assert_eq!(state.metadata().unwrap().mode() & 0o777, 0o700);
+    let key = state.join("age.key");
+    write_private(&key, b"one").unwrap();
+    assert!(matches!(write_private(&key, b"two"), Err(FileError::Exists(_))));
+    assert_eq!(std::fs::read(&key).unwrap(), b"one");
+    assert_eq!(key.metadata().unwrap().mode() & MODE_BITS, 0o600);
+    assert_eq!(names(&state), ["age.key"]);
+}
+
+#[test]
+fn a_folder_that_others_may_read_is_refused() {
+    let (_guard, folder) = folder();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
+    check_private(&folder).unwrap();
+    for mode in [0o750, 0o705, 0o755] {
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert!(matches!(check_private(&folder), Err(FileError::Exposed { .. })), "{mode:o}");
+        assert!(matches!(create_dir_private(&folder), Err(FileError::Exposed { .. })), "{mode:o}");
+    }
+}
+
+#[test]
+fn what_a_killed_writer_left_is_cleared() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    let left = folder.join("..env.vault-new");
+    let leave = || drop(File::create(&left).unwrap());
+    leave();
+    sweep(&path).unwrap();
+    assert!(names(&folder).is_empty());
+    leave();
+    write(&path, "x");
+    assert_eq!(names(&folder), [".env"]);
+    std::os::unix::fs::symlink(&path, &left).unwrap();
+    write(&path, "y");
+    assert_eq!(names(&folder), [".env"]);
+}
+
+#[test]
+fn a_living_writer_is_left_alone() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    write(&path, "old");
+    let place = Place::open(&path).unwrap();
+    let temp = Temp::create(&place).unwrap();
+    assert!(matches!(replace(&path, b"new", Access::PRIVATE), Err(FileError::Busy(_))));
+    sweep(&path).unwrap();
+    assert_eq!(names(&folder), ["..env.vault-new", ".env"]);
+    drop(temp);
+    write(&path, "new");
+    assert_eq!(names(&folder), [".env"]);
+}
+
+/// The two contents of the kill test: big enough that a torn write would show.
+fn content(n: usize) -> String {
+    format!("{}\n", n % 2).repeat(100_000)
+}
+
+/// Not a test of its own: the process that [`a_killed_writer_leaves_whole_content`] kills.
+#[test]
+fn endless_writer() {
+    let Some(path) = std::env::var_os("VAULT_TEST_ENDLESS_WRITER") else { return };
+    for n in 0.. {
+        write(Path::new(&path), &content(n));
+        println!("written");
+    }
+}
+
+#[test]
+fn a_killed_writer_leaves_whole_content() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    for round in 0..12 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["files::tests::endless_writer", "--exact", "--nocapture"])
+            .env("VAULT_TEST_ENDLESS_WRITER", &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let written = lines
+            .map(Result::unwrap)
+            .filter(|line| line.ends_with("written"))
+            .take(1 + round)
+            .count();
+        assert_eq!(written, 1 + round);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = std::fs::read_to_string(&path).unwrap();
+        assert!(found == content(0) || found == content(1), "torn after {written} writes");
+        write(&path, "whole");
+        assert_eq!(names(&folder), [".env"]);
+    }
+}

@@ -1,0 +1,452 @@
+//! Reads `.env` files of any common dialect; where dialects disagree about a line, the line is refused.
+//!
+//! Errors name the line and the reason, never a name or a value: a broken line may be the middle of a secret.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use shared::plaintext::Plaintext;
+
+use super::text::Text;
+
+/// One variable of a `.env` file, in the file's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variable {
+    /// The line it starts on, counted from 1.
+    pub line: usize,
+    /// The name, `[A-Za-z_][A-Za-z0-9_]*`.
+    pub name: String,
+    /// The value after quotes and escapes are undone: UTF-8 without NUL.
+    pub value: Plaintext,
+}
+
+/// A line that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// The line the trouble starts on, counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub reason: Reason,
+}
+
+/// Why a line is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The file is not UTF-8.
+    NotUtf8,
+    /// A NUL, which no environment can hold.
+    Nul,
+    /// Neither empty, nor a comment, nor `NAME=VALUE`.
+    NoEquals,
+    /// What stands before `=` is no variable name.
+    BadName,
+    /// The name was set before, on the given line.
+    Duplicate(usize),
+    /// The quote that opens the value never closes.
+    Unterminated(char),
+    /// More text follows the closing quote.
+    AfterQuote,
+    /// `${…}` or `$(…)` outside single quotes: some readers would expand it.
+    Expansion,
+    /// `$'…'`, which only shells read.
+    DollarQuote,
+    /// A backslash escape in double quotes that readers undo differently.
+    Escape,
+    /// An unquoted value that starts with `#`: a comment for some.
+    LeadingHash,
+    /// An unquoted value that ends in a backslash: a continued line for some.
+    TrailingBackslash,
+    /// A carriage return inside a line.
+    CarriageReturn,
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotUtf8 => f.write_str("not UTF-8"),
+            Self::Nul => f.write_str("a NUL byte"),
+            Self::NoEquals => f.write_str("neither a comment nor `NAME=VALUE`"),
+            Self::BadName => f.write_str("what stands before `=` is not a variable name (letters, digits and `_`, not starting with a digit)"),
+            Self::Duplicate(first) => write!(f, "the same name is already set on line {first}"),
+            Self::Unterminated(quote) => write!(f, "the opening {quote} has no closing {quote}"),
+            Self::AfterQuote => f.write_str("text follows the closing quote"),
+            Self::Expansion => f.write_str("`${…}` or `$(…)` outside single quotes, which some readers expand"),
+            Self::DollarQuote => f.write_str("`$'…'`, which only shells read"),
+            Self::Escape => f.write_str("a backslash escape that readers undo differently (all agree on \\n \\r \\t \\\\ \\\" \\$ and \\`)"),
+            Self::LeadingHash => f.write_str("an unquoted value that starts with `#`, a comment for some readers"),
+            Self::TrailingBackslash => f.write_str("an unquoted value that ends in a backslash, a continued line for some readers"),
+            Self::CarriageReturn => f.write_str("a carriage return inside the line"),
+        }
+    }
+}
+
+impl ParseError {
+    /// Returns the way out, as one sentence without a full stop.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self.reason {
+            Reason::NotUtf8 => "convert the file with `iconv -t UTF-8`",
+            Reason::Nul => "remove the byte: an environment variable cannot hold it",
+            Reason::NoEquals | Reason::AfterQuote => {
+                "put a value of several lines in quotes, and comments on lines of their own"
+            }
+            Reason::BadName => "rename the variable",
+            Reason::Duplicate(_) => {
+                "remove one of the two: readers disagree on which of them counts"
+            }
+            Reason::Unterminated(_) => "close the quote on the line where the value ends",
+            Reason::Expansion
+            | Reason::DollarQuote
+            | Reason::Escape
+            | Reason::LeadingHash
+            | Reason::TrailingBackslash => "write the value out and put it in single quotes",
+            Reason::CarriageReturn => "convert the line ends with `dos2unix`",
+        }
+    }
+}
+
+/// Reads a whole file; nothing is returned unless every line is understood.
+///
+/// Understood: blank lines, `#` and `;` comments, `export `, spaces around `=`, bare values with a trailing
+/// ` # comment`, `'…'`, `"…"` (with escapes) and `` `…` `` over several lines, shell concatenation such as
+/// `'it'\''s'`, LF and CRLF line ends, a byte order mark.
+///
+/// # Errors
+/// Names the first line that is broken, or that readers disagree about.
+pub fn parse(file: &[u8]) -> Result<Vec<Variable>, ParseError> {
+    let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
+    let text = match std::str::from_utf8(file) {
+        Ok(text) => text,
+        Err(error) => {
+            return Err(ParseError {
+                line: lines_in(&file[..error.valid_up_to()]),
+                reason: Reason::NotUtf8,
+            });
+        }
+    };
+    if let Some(at) = text.find('\0') {
+        return Err(ParseError { line: lines_in(&file[..at]), reason: Reason::Nul });
+    }
+    let mut seen = HashMap::new();
+    let mut variables = Vec::new();
+    let mut cursor = Cursor { rest: text, line: 1 };
+    while !cursor.rest.is_empty() {
+        let line = cursor.line;
+        let Some((name, value)) = cursor.entry().map_err(|reason| ParseError { line, reason })?
+        else {
+            continue;
+        };
+        if let Some(first) = seen.insert(name, line) {
+            return Err(ParseError { line, reason: Reason::Duplicate(first) });
+        }
+        variables.push(Variable { line, name: name.to_owned(), value });
+    }
+    Ok(variables)
+}
+
+/// Tells whether `name` is `[A-Za-z_][A-Za-z0-9_]*`.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !name.is_empty()
+        && !name.as_bytes()[0].is_ascii_digit()
+}
+
+/// Returns the number of the line on which the text after `before` starts.
+fn lines_in(before: &[u8]) -> usize {
+    1 + before.iter().filter(|b| **b == b'\n').count()
+}
+
+/// What is left of the file, and where in it.
+struct Cursor<'a> {
+    rest: &'a str,
+    line: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// Reads one line, or several if a quoted value spans them; `None` for blank lines and comments.
+    fn entry(&mut self) -> Result<Option<(&'a str, Plaintext)>, Reason> {
+        let line = self.rest.split('\n').next().unwrap_or_default();
+        let bare = line.trim_start_matches([' ', '\t']);
+        if bare.trim_end().is_empty() || bare.starts_with(['#', ';']) {
+            self.take_line();
+            return Ok(None);
+        }
+        let (head, _) = bare.split_once('=').ok_or(Reason::NoEquals)?;
+        let name = head.trim_end_matches([' ', '\t']);
+        let name = match name.strip_prefix("export") {
+            Some(after) if after.starts_with([' ', '\t']) => after.trim_start_matches([' ', '\t']),
+            _ => name,
+        };
+        if !is_name(name) {
+            return Err(Reason::BadName);
+        }
+        let value = &self.rest[line.len() - bare.len() + head.len() + 1..];
+        self.rest = value.trim_start_matches([' ', '\t']);
+        let spaced = self.rest.len() < value.len();
+        let value = match self.rest.chars().next() {
+            Some('\'' | '"' | '`') => self.quoted()?,
+            Some('#') if !spaced => return Err(Reason::LeadingHash),
+            Some('#') => {
+                self.take_line();
+                Plaintext::from(&b""[..])
+            }
+            _ => self.bare()?,
+        };
+        Ok(Some((name, value)))
+    }
+
+    /// Takes the rest of the line, without its end.
+    fn take_line(&mut self) -> &'a str {
+        let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
+        self.rest = rest;
+        self.line += 1;
+        line.strip_suffix('\r').unwrap_or(line)
+    }
+
+    /// Reads an unquoted value.
+    fn bare(&mut self) -> Result<Plaintext, Reason> {
+        let value = cut_comment(self.take_line()).trim_end_matches([' ', '\t']);
+        if value.contains('\r') {
+            return Err(Reason::CarriageReturn);
+        }
+        if value.starts_with("$'") {
+            return Err(Reason::DollarQuote);
+        }
+        if value.contains("${") || value.contains("$(") {
+            return Err(Reason::Expansion);
+        }
+        if value.ends_with('\\') {
+            return Err(Reason::TrailingBackslash);
+        }
+        Ok(Plaintext::from(value.as_bytes()))
+    }
+
+    /// Reads a value that starts with a quote, with what a shell would glue to it.
+    fn quoted(&mut self) -> Result<Plaintext, Reason> {
+        let mut value = Text::default();
+        if let Some(rest) = self.rest.strip_prefix('`') {
+            self.rest = rest;
+            self.literal('`', &mut value)?;
+        } else {
+            self.shell_word(&mut value)?;
+        }
+        let tail = self.take_line();
+        let blank = tail.trim_start_matches([' ', '\t']);
+        if blank.is_empty() || (blank.starts_with('#') && blank.len() < tail.len()) {
+            return Ok(value.finish());
+        }
+        Err(Reason::AfterQuote)
+    }
+
+    /// Reads quoted pieces and escaped quotes that stand side by side, as in `'it'\''s'`.
+    fn shell_word(&mut self, value: &mut Text) -> Result<(), Reason> {
+        loop {
+            let mut chars = self.rest.chars();
+            match chars.next() {
+                Some('\'') => {
+                    self.rest = chars.as_str();
+                    self.literal('\'', value)?;
+                }
+                Some('"') => {
+                    self.rest = chars.as_str();
+                    self.double_quoted(value)?;
+                }
+                Some('\\') => {
+                    let Some(escaped @ ('\'' | '"' | '\\' | '$' | '`')) = chars.next() else {
+                        return Ok(());
+                    };
+                    self.rest = chars.as_str();
+                    value.push_char(escaped);
+                }
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads up to the closing `quote`, undoing nothing.
+    fn literal(&mut self, quote: char, value: &mut Text) -> Result<(), Reason> {
+        let (inner, rest) = self.rest.split_once(quote).ok_or(Reason::Unterminated(quote))?;
+        self.rest = rest;
+        self.push_lines(inner, value)
+    }
+
+    /// Reads up to the closing `"`, undoing escapes.
+    fn double_quoted(&mut self, value: &mut Text) -> Result<(), Reason> {
+        loop {
+            let stop = self.rest.find(['"', '\\']).ok_or(Reason::Unterminated('"'))?;
+            let (inner, rest) = self.rest.split_at(stop);
+            if inner.contains("${") || inner.contains("$(") {
+                return Err(Reason::Expansion);
+            }
+            self.push_lines(inner, value)?;
+            let mut after = rest.chars();
+            if after.next() == Some('"') {
+                self.rest = after.as_str();
+                return Ok(());
+            }
+            match after.next().ok_or(Reason::Unterminated('"'))? {
+                'n' => value.push("\n"),
+                'r' => value.push("\r"),
+                't' => value.push("\t"),
+                c @ ('"' | '\\' | '$' | '`') => value.push_char(c),
+                '\n'
+                | '\r'
+                | 'a'
+                | 'b'
+                | 'c'
+                | 'e'
+                | 'f'
+                | 'u'
+                | 'U'
+                | 'v'
+                | 'x'
+                | 'N'
+                | 'E'
+                | '0'..='9' => {
+                    return Err(Reason::Escape);
+                }
+                c => {
+                    value.push("\\");
+                    value.push_char(c);
+                }
+            }
+            self.rest = after.as_str();
+        }
+    }
+
+    /// Appends quoted text, with CRLF as LF, and counts its lines.
+    fn push_lines(&mut self, inner: &str, value: &mut Text) -> Result<(), Reason> {
+        for line in inner.split_inclusive('\n') {
+            let (line, end) = match line.strip_suffix('\n') {
+                Some(line) => (line.strip_suffix('\r').unwrap_or(line), "\n"),
+                None => (line, ""),
+            };
+            if line.contains('\r') {
+                return Err(Reason::CarriageReturn);
+            }
+            self.line += end.len();
+            value.push(line);
+            value.push(end);
+        }
+        Ok(())
+    }
+}
+
+/// Cuts an unquoted value at the first `#` that follows white space.
+fn cut_comment(line: &str) -> &str {
+    let bytes = line.as_bytes();
+    let end =
+        (1..bytes.len()).find(|at| bytes[*at] == b'#' && matches!(bytes[at - 1], b' ' | b'\t'));
+    &line[..end.unwrap_or(line.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(file: &str, expected: &[(usize, &str, &str)]) {
+        let read = parse(file.as_bytes()).unwrap_or_else(|error| panic!("{file:?}: {error}"));
+        let read: Vec<_> = read
+            .iter()
+            .map(|v| (v.line, v.name.as_str(), std::str::from_utf8(v.value.expose()).unwrap()))
+            .collect();
+        assert_eq!(read, expected, "{file:?}");
+    }
+
+    fn refused(file: &str, line: usize, reason: Reason) {
+        assert_eq!(parse(file.as_bytes()).unwrap_err(), ParseError { line, reason }, "{file:?}");
+    }
+
+    #[test]
+    fn common_dialects_are_read() {
+        check("", &[]);
+        check("\n# c\n  # c\n; c\n\t\n", &[]);
+        check("A=1\nB=two", &[(1, "A", "1"), (2, "B", "two")]);
+        check("\u{FEFF}A=1\r\nB='2'\r\n", &[(1, "A", "1"), (2, "B", "2")]);
+        check(
+            "export A=1\nexport\tB = 2 \nexported=3",
+            &[(1, "A", "1"), (2, "B", "2"), (3, "exported", "3")],
+        );
+        check(
+            "A=\nB= # c\nC=''\nD=\"\"",
+            &[(1, "A", ""), (2, "B", ""), (3, "C", ""), (4, "D", "")],
+        );
+    }
+
+    #[test]
+    fn bare_values_end_at_a_comment() {
+        check("A=a b  c # d", &[(1, "A", "a b  c")]);
+        check("A=a#b", &[(1, "A", "a#b")]);
+        check("A=it's", &[(1, "A", "it's")]);
+        check("A=p$w\\d=\"x\"", &[(1, "A", "p$w\\d=\"x\"")]);
+    }
+
+    #[test]
+    fn quotes_and_escapes_are_undone() {
+        check("A='a # b' # c\nB=`x'\"y`", &[(1, "A", "a # b"), (2, "B", "x'\"y")]);
+        check(r#"A="a\n\t\"\\\$\`\d'""#, &[(1, "A", "a\n\t\"\\$`\\d'")]);
+        check(r"A='it'\''s'", &[(1, "A", "it's")]);
+        check(r#"A='a\'\''b'"'c'"''"#, &[(1, "A", "a\\'b'c'")]);
+        check(r"A='${x} $(y) \n'", &[(1, "A", r"${x} $(y) \n")]);
+    }
+
+    #[test]
+    fn quoted_values_span_lines() {
+        check(
+            "A='one\ntwo'\nB=\"x\r\n\r\ny\"\r\nC=`1\n2`\nD=4",
+            &[(1, "A", "one\ntwo"), (3, "B", "x\n\ny"), (6, "C", "1\n2"), (8, "D", "4")],
+        );
+    }
+
+    #[test]
+    fn broken_and_ambiguous_lines_are_refused() {
+        refused("A=1\nsk-abc\n", 2, Reason::NoEquals);
+        refused("A=1\n+Wjc==\n", 2, Reason::BadName);
+        refused("a-b=1", 1, Reason::BadName);
+        refused("1a=1", 1, Reason::BadName);
+        refused("=1", 1, Reason::BadName);
+        refused("A B=1", 1, Reason::BadName);
+        refused("A=1\nB=2\nA=3", 3, Reason::Duplicate(1));
+        refused("A=1\nB='x\ny", 2, Reason::Unterminated('\''));
+        refused("A=\"x\\\"", 1, Reason::Unterminated('"'));
+        refused("A=\"x\\", 1, Reason::Unterminated('"'));
+        refused("A='x'y", 1, Reason::AfterQuote);
+        refused("A='x'# c", 1, Reason::AfterQuote);
+        refused("A='x'\\y", 1, Reason::AfterQuote);
+        refused("A=${B}x", 1, Reason::Expansion);
+        refused("A=\"$(id)\"", 1, Reason::Expansion);
+        refused("A=$'x'", 1, Reason::DollarQuote);
+        refused(r#"A="\x41""#, 1, Reason::Escape);
+        refused("A=#x", 1, Reason::LeadingHash);
+        refused("A=x\\", 1, Reason::TrailingBackslash);
+        refused("A=x\ry", 1, Reason::CarriageReturn);
+        refused("A=\"x\ry\"", 1, Reason::CarriageReturn);
+        refused("A=1\nB=\0", 2, Reason::Nul);
+        assert_eq!(
+            parse(b"A=1\nB=\xFF").unwrap_err(),
+            ParseError { line: 2, reason: Reason::NotUtf8 }
+        );
+    }
+
+    #[test]
+    fn no_error_shows_a_value() {
+        let error = parse(b"A=1\nhunter2-name hunter2=x").unwrap_err();
+        assert!(!format!("{error} {error:?} {}", error.hint()).contains("hunter2"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_input_panics(file in proptest::collection::vec(proptest::sample::select(b"A=\n\r'\"\\`$({#; \tx\xC3\xA4".to_vec()), 0..60)) {
+            let _ = parse(&file);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What is written is read back: by our own reader, and by the shells of this machine.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+
+use super::*;
+
+fn secret(fields: &[(&str, &str)]) -> Vec<(SecretPath, Vec<Field>)> {
+    vec![("secret/a".parse().unwrap(), list(fields))]
+}
+
+fn list(fields: &[(&str, &str)]) -> Vec<Field> {
+    let field = |(name, value): &(&str, &str)| Field {
+        name: (*name).to_owned(),
+        value: Value::Text(Plaintext::from(value.as_bytes())),
+    };
+    fields.iter().map(field).collect()
+}
+
+fn text(format: Format, secrets: &[(SecretPath, Vec<Field>)], rules: &Rules<'_>) -> String {
+    let rendered = render(format, secrets, rules).unwrap_or_else(|error| panic!("{error}"));
+    String::from_utf8(rendered.content.expose().to_vec()).unwrap()
+}
+
+#[test]
+fn formats_look_like_this() {
+    let fields = secret(&[("B", "x"), ("A", "it's"), ("E", ""), ("W", "two words")]);
+    let rules = Rules::default();
+    assert_eq!(text(Format::Dotenv, &fields, &rules), "B=x\nA=\"it's\"\nE=\nW='two words'\n");
+    assert_eq!(
+        text(Format::Sh, &fields, &rules),
+        "export B='x'\nexport A='it'\\''s'\nexport E=''\nexport W='two words'\n"
+    );
+    assert_eq!(
+        text(Format::Json, &fields, &rules),
+        "{\n  \"B\": \"x\",\n  \"A\": \"it's\",\n  \"E\": \"\",\n  \"W\": \"two words\"\n}\n"
+    );
+    assert_eq!(text(Format::Json, &[], &rules), "{}\n");
+}
+
+#[test]
+fn later_secrets_win_and_say_so() {
+    let secrets = [
+        ("secret/a".parse().unwrap(), list(&[("A", "1"), ("B", "2")])),
+        ("secret/b".parse().unwrap(), list(&[("A", "3")])),
+    ];
+    let keys = ["A".to_owned(), "C".to_owned()];
+    let rendered =
+        render(Format::Dotenv, &secrets, &Rules { keys: Some(&keys), ..Rules::default() }).unwrap();
+    assert_eq!(rendered.content.expose(), b"A=3\n");
+    assert_eq!(
+        rendered.warnings,
+        ["`A` of `secret/b` replaces that of `secret/a`", "`C` is in none of the secrets"]
+    );
+}
+
+#[test]
+fn refusals_name_every_variable_and_no_value() {
+    let fields = secret(&[
+        ("LD_PRELOAD", "/x.so"),
+        ("a.b", "1"),
+        ("PIN", "hunter2'$"),
+        ("UID", "0"),
+        ("OK", "1"),
+    ]);
+    let error = render(Format::Dotenv, &fields, &Rules::default()).unwrap_err();
+    insta::assert_snapshot!(error, @"cannot be written as dotenv: `LD_PRELOAD` changes what other programs run; `a.b` is not a variable name (letters, digits and `_`, not starting with a digit); `UID` belongs to the shells, which do not let it be set; `PIN` holds `'` together with `$`, which either shells and systemd or npm dotenv, Node and deno would misread");
+    assert!(!format!("{error:?}").contains("hunter2"));
+    assert!(render(Format::Json, &fields, &Rules::default()).is_ok());
+}
+
+#[test]
+fn lists_are_for_json_only() {
+    let fields =
+        [("secret/a".parse().unwrap(), fields(br#"{"L":[1],"N":1.50,"T":true}"#).unwrap())];
+    assert_eq!(
+        text(Format::Json, &fields, &Rules::default()),
+        "{\n  \"L\": [1],\n  \"N\": 1.50,\n  \"T\": true\n}\n"
+    );
+    let keys = ["N".to_owned(), "T".to_owned()];
+    assert_eq!(
+        text(Format::Dotenv, &fields, &Rules { keys: Some(&keys), ..Rules::default() }),
+        "N=1.50\nT=true\n"
+    );
+    let error = render(Format::Sh, &fields, &Rules::default()).unwrap_err();
+    assert_eq!(error.faults, [Fault { name: "L".to_owned(), why: Why::NotText }]);
+}
+
+/// Values with a bias to what readers stumble over.
+fn nasty() -> impl Strategy<Value = String> {
+    proptest::collection::vec(prop_oneof![4 => "[a-z0-9 =#~!*?;&|<>()\\[\\]{}^%.,:@+/-]", 2 => "['\"`$\\\\]", 1 => "[äß€😀\t\n]", 1 => Just("${".to_owned())], 0..12)
+        .prop_map(|parts| parts.concat())
+}
+
+proptest! {
+    #[test]
+    fn our_reader_reads_back_what_we_write(values in proptest::collection::vec(nasty(), 1..8), newlines: bool) {
+        for format in [Format::Dotenv, Format::Sh] {
+            let rules = Rules { allow_newlines: newlines, ..Rules::default() };
+            let carried: Vec<(String, &String)> = values.iter().enumerate().map(|(n, v)| (format!("K{n}"), v))
+                .filter(|(name, value)| render(format, &secret(&[(name, value)]), &rules).is_ok()).collect();
+            let fields: Vec<(&str, &str)> = carried.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let written = text(format, &secret(&fields), &rules);
+            let read = parse(written.as_bytes()).map_err(|error| TestCaseError::fail(format!("{error}: {written:?}")))?;
+            let read: Vec<(String, &[u8])> = read.iter().map(|v| (v.name.clone(), v.value.expose())).collect();
+            let expected: Vec<(String, &[u8])> = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes())).collect();
+            prop_assert_eq!(read, expected, "{:?}", written);
+        }
+    }
+
+    #[test]
+    fn json_reads_back_what_we_write(values in proptest::collection::vec(any::<String>(), 0..8)) {
+        let names: Vec<String> = (0..values.len()).map(|n| format!("k{n}\"\\")).collect();
+        let pairs: Vec<(&str, &str)> = names.iter().map(String::as_str).zip(values.iter().map(String::as_str)).collect();
+        let written = text(Format::Json, &secret(&pairs), &Rules::default());
+        prop_assert_eq!(fields(written.as_bytes()).unwrap(), list(&pairs));
+    }
+}
+
+/// Runs `shell` on a file that sets `K0`…, and returns the values it read.
+fn sourced(shell: &str, file: &str, count: usize) -> Option<Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut source = tempfile::NamedTempFile::new_in(&folder).unwrap();
+    source.write_all(file.as_bytes()).unwrap();
+    let print: String = (0..count).map(|n| format!("printf '%s\\0' \"$K{n}\"; ")).collect();
+    let script = format!("set -a; . {}; {print}", source.path().display());
+    let child = Command::new(shell)
+        .arg("-c")
+        .arg(script)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .ok()?;
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{shell} failed on {file:?}");
+    let read = String::from_utf8(output.stdout).unwrap();
+    Some(read.split_terminator('\0').map(str::to_owned).collect())
+}
+
+#[test]
+fn shells_read_back_what_we_write() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let values: Vec<String> =
+        (0..400).map(|_| nasty().new_tree(&mut runner).unwrap().current()).collect();
+    for format in [Format::Dotenv, Format::Sh] {
+        let rules = Rules { allow_newlines: true, ..Rules::default() };
+        let carried: Vec<&String> = values
+            .iter()
+            .filter(|value| render(format, &secret(&[("K", value)]), &rules).is_ok())
+            .collect();
+        assert!(carried.len() > 100, "{format} carries only {}", carried.len());
+        let names: Vec<String> = (0..carried.len()).map(|n| format!("K{n}")).collect();
+        let pairs: Vec<(&str, &str)> =
+            names.iter().map(String::as_str).zip(carried.iter().map(|v| v.as_str())).collect();
+        let file = text(format, &secret(&pairs), &rules);
+        for shell in ["sh", "dash", "bash", "zsh", "ksh"] {
+            let Some(read) = sourced(shell, &file, carried.len()) else { continue };
+            for (value, read) in carried.iter().zip(&read) {
+                assert_eq!(*value, read, "{shell} reading {format}");
+            }
+            assert_eq!(read.len(), carried.len());
+        }
+    }
+}
