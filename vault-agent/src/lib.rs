@@ -6,6 +6,16 @@ pub mod paths;
 /// The only reader of time.
 pub mod clock;
 
+/// Users and groups of this host by name.
+pub mod account;
+/// The only writer of files.
+pub mod files;
+/// Formats of target files, and the reader of `.env` files.
+pub mod render;
+
+/// `agent.toml`, typed.
+pub mod config;
+
 /// The machine's keys and pins on disk.
 pub mod identity;
 
@@ -18,12 +28,16 @@ pub mod state;
 /// The end-to-end encrypted client: verified sync, reads, writes.
 pub mod engine;
 
+/// Exit codes, and the one map from errors to them.
+pub mod exit;
+/// What commands print.
+pub mod output;
+
 /// The local API.
 pub mod api;
 
-/// Users and groups of this host by name.
-pub mod account;
-/// The only writer of files.
-pub mod files;
-/// Formats of target files, and the reader of `.env` files.
-pub mod render;
+/// Owner acts: the admin key, the recovery kit, preparing and signing.
+pub mod owner;
+
+/// The command line.
+pub mod cli;

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `vault` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vault_agent::cli::main()
+}

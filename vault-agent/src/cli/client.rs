@@ -1,0 +1,569 @@
+//! The one HTTP client of the CLI: over the agent's socket, http, https, or in this process. What is asked lives elsewhere.
+//!
+//! One connection, kept for further requests; one request at a time; everything on the calling thread.
+
+use std::cell::RefCell;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1::SendRequest;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Uri};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::{TcpStream, UnixStream};
+use tower::ServiceExt as _;
+
+use super::tls;
+use crate::api::types::CACHE_AGE;
+
+/// Vault's own limit on bodies.
+const MOST_BYTES: usize = 32 << 20;
+
+/// Why there is no answer, or none that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Address, flags or variables make no sense.
+    #[error("{0}")]
+    Setup(String),
+    /// No address was given and this machine has no agent to talk to.
+    #[error("no agent is listening at `{}`, and none can answer here: {why}", socket.display())]
+    Absent {
+        /// Where one was looked for first.
+        socket: PathBuf,
+        /// Why the request was not answered in this process.
+        why: String,
+    },
+    /// The API answered with an error.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Nothing came back.
+    #[error("{call}: {why}")]
+    Transport {
+        /// Method and URL.
+        call: String,
+        /// What happened.
+        why: String,
+    },
+    /// Something came back that is not what the API answers.
+    #[error("{call}: unexpected answer: {why}")]
+    Answer {
+        /// Method and URL.
+        call: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Returns the way out.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Setup(_) | Self::Refused(_) => None,
+            Self::Absent { .. } => Some(
+                "start `vault-agent run`, name another API with VAULT_ADDR, or set this machine up with `vault init`".to_owned(),
+            ),
+            Self::Transport { .. } => Some("check VAULT_ADDR and that the program behind it runs".to_owned()),
+            Self::Answer { .. } => Some("check that VAULT_ADDR names a vault agent or a Vault".to_owned()),
+        }
+    }
+
+    /// Returns the status of a refusal.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.status),
+            Self::Setup(_) | Self::Absent { .. } | Self::Transport { .. } | Self::Answer { .. } => {
+                None
+            }
+        }
+    }
+}
+
+/// An error of the API, told as HashiCorp's client tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Method and URL.
+    pub call: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The texts of `{"errors":[…]}`, or why that is not there.
+    pub errors: Result<Vec<String>, String>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { call, status, errors } = self;
+        write!(f, "Error making API request.\n\nURL: {call}\nCode: {status}. ")?;
+        match errors {
+            Ok(errors) => {
+                f.write_str("Errors:\n\n")?;
+                let lines: Vec<_> = errors.iter().map(|error| format!("* {error}")).collect();
+                f.write_str(&lines.join("\n"))
+            }
+            Err(raw) => write!(f, "Raw Message:\n\n{raw}"),
+        }
+    }
+}
+
+/// Where the API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// This machine's agent: the first of these sockets that answers, else this process over `state`.
+    Agent {
+        /// Sockets to try in turn.
+        sockets: Vec<PathBuf>,
+        /// Where the agent's identity lies.
+        state: PathBuf,
+    },
+    /// A socket that was named.
+    Unix(PathBuf),
+    /// A host.
+    Tcp(Address),
+}
+
+/// A parsed `http://` or `https://` address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `https`.
+    pub secure: bool,
+    /// Without brackets.
+    pub host: String,
+    /// Given or the scheme's.
+    pub port: u16,
+    /// Scheme, host, port and folder as given, without a final slash.
+    pub base: String,
+}
+
+impl Place {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// Anything but `unix:///path`, `http://host[:port]` and `https://host[:port]`.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let wrong = |why: &str| Error::Setup(format!("address `{url}`: {why}"));
+        if let Some(path) = url.strip_prefix("unix://") {
+            return if path.is_empty() {
+                Err(wrong("no path"))
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        let uri: Uri =
+            url.parse().map_err(|why: hyper::http::uri::InvalidUri| wrong(&why.to_string()))?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            Some(_) | None => {
+                return Err(wrong("it starts with none of https://, http:// and unix://"));
+            }
+        };
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("no host"))?;
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self::Tcp(Address { secure, host, port, base: url.trim_end_matches('/').to_owned() }))
+    }
+}
+
+/// What goes with every request.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `X-Vault-Token`.
+    pub token: Option<String>,
+    /// `X-Vault-Namespace`.
+    pub namespace: Option<String>,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// For connecting and answering together.
+    pub timeout: Duration,
+    /// For `https://`.
+    pub tls: tls::Options,
+}
+
+/// An answer of any status.
+#[derive(Debug)]
+pub struct Answer {
+    /// Method and URL.
+    pub call: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: Bytes,
+    /// How old the content is, in seconds, when it came from a cache that cannot be refreshed.
+    pub cache_age: Option<u64>,
+}
+
+impl Answer {
+    /// Takes statuses from 400 on as errors.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the texts of the body.
+    pub fn success(self) -> Result<Self, Error> {
+        if self.status < 400 { Ok(self) } else { Err(Error::Refused(self.refusal())) }
+    }
+
+    /// Reads the body as the error that it is.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        #[derive(serde::Deserialize)]
+        struct Errors {
+            #[serde(default)]
+            errors: Vec<String>,
+        }
+        let errors = serde_json::from_slice::<Errors>(&self.body)
+            .map(|body| body.errors)
+            .map_err(|_| String::from_utf8_lossy(&self.body).into_owned());
+        Refusal { call: self.call.clone(), status: self.status, errors }
+    }
+
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] if it is not JSON of that shape; the text names places, never values.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|why| Error::Answer {
+            call: self.call.clone(),
+            why: format!("not the expected JSON (line {}, column {})", why.line(), why.column()),
+        })
+    }
+}
+
+enum Link {
+    Wire(SendRequest<Full<Bytes>>),
+    Here(Router),
+}
+
+/// A client for one API.
+pub struct Client {
+    place: Place,
+    options: Options,
+    headers: HeaderMap,
+    runtime: tokio::runtime::Runtime,
+    link: RefCell<Option<Link>>,
+}
+
+impl Client {
+    /// Makes a client; nothing is connected before the first request.
+    ///
+    /// # Errors
+    /// Headers that HTTP does not allow.
+    pub fn new(place: Place, options: Options) -> Result<Self, Error> {
+        let setup = |why: &dyn std::fmt::Display| Error::Setup(why.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|why| setup(&why))?;
+        let headers = headers(&place, &options)?;
+        Ok(Self { place, options, headers, runtime, link: RefCell::new(None) })
+    }
+
+    /// Makes a client that a router in this process answers.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn over(router: Router, options: Options) -> Result<Self, Error> {
+        let client =
+            Self::new(Place::Agent { sockets: Vec::new(), state: PathBuf::new() }, options)?;
+        *client.link.borrow_mut() = Some(Link::Here(router));
+        Ok(client)
+    }
+
+    /// Tells whether this machine's own agent answers, which needs no look at its mounts first.
+    #[must_use]
+    pub fn is_own_agent(&self) -> bool {
+        matches!(self.place, Place::Agent { .. })
+    }
+
+    /// Asks for JSON.
+    ///
+    /// # Errors
+    /// No answer, an error, or another shape.
+    pub fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, Error> {
+        self.send(Method::GET, path, query, None)?.success()?.json()
+    }
+
+    /// Sends JSON and asks for JSON.
+    ///
+    /// # Errors
+    /// No answer, an error, or another shape.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        let body = serde_json::to_vec(body).map_err(|why| Error::Setup(why.to_string()))?;
+        self.send(Method::POST, path, &[], Some(body.into()))?.success()?.json()
+    }
+
+    /// Writes a value as HashiCorp's client does, and returns whatever the answer is.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Answer, Error> {
+        self.send(Method::PUT, path, &[], Some(body.to_string().into()))
+    }
+
+    /// Makes one request to `/v1/` + `path` (not yet percent-encoded); returns the answer whatever its status.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], [`Error::Transport`].
+    pub fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<Bytes>,
+    ) -> Result<Answer, Error> {
+        let target = target(path, query);
+        let call = format!("{method} {}{target}", self.base());
+        let work = self.exchange(method, &target, body.unwrap_or_default(), &call);
+        self.runtime.block_on(async {
+            match tokio::time::timeout(self.options.timeout, work).await {
+                Ok(result) => result,
+                Err(_) => {
+                    let why = format!("no answer within {} s", self.options.timeout.as_secs_f32());
+                    Err(Error::Transport { call: call.clone(), why })
+                }
+            }
+        })
+    }
+
+    /// What URLs in messages start with; behind a socket it is `localhost`, as in HashiCorp's client.
+    fn base(&self) -> &str {
+        match &self.place {
+            Place::Agent { .. } | Place::Unix(_) => "http://localhost",
+            Place::Tcp(address) => &address.base,
+        }
+    }
+
+    /// The folder of an address such as `https://proxy/vault`.
+    fn folder(&self) -> &str {
+        match &self.place {
+            Place::Agent { .. } | Place::Unix(_) => "",
+            Place::Tcp(address) => {
+                let host = address.base.find("://").map_or("", |at| &address.base[at + 3..]);
+                host.find('/').map_or("", |at| &host[at..])
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+        call: &str,
+    ) -> Result<Answer, Error> {
+        let lost = |why: &(dyn std::error::Error + 'static)| Error::Transport {
+            call: call.to_owned(),
+            why: chain(why),
+        };
+        let mut request = Request::new(Full::new(body));
+        *request.uri_mut() =
+            format!("{}{target}", self.folder()).parse().map_err(|why| lost(&why))?;
+        *request.headers_mut() = self.headers.clone();
+        if method == Method::PATCH {
+            let merge = HeaderValue::from_static("application/merge-patch+json");
+            request.headers_mut().insert(hyper::header::CONTENT_TYPE, merge);
+        }
+        *request.method_mut() = method;
+        // A kept connection may have been closed meanwhile: the request comes back unsent and goes over a new one.
+        let mut fresh = false;
+        loop {
+            let taken = self.link.borrow_mut().take();
+            let link = match taken {
+                Some(link) => link,
+                None => {
+                    fresh = true;
+                    self.connect(call).await?
+                }
+            };
+            match link {
+                Link::Here(router) => {
+                    *self.link.borrow_mut() = Some(Link::Here(router.clone()));
+                    let response = router.oneshot(request.map(Body::new)).await;
+                    let response = response.unwrap_or_else(|never| match never {});
+                    return collect(call, response).await;
+                }
+                Link::Wire(mut sender) => match sender.try_send_request(request).await {
+                    Ok(response) => {
+                        let answer = collect(call, response).await?;
+                        *self.link.borrow_mut() = Some(Link::Wire(sender));
+                        return Ok(answer);
+                    }
+                    Err(mut unsent) => match unsent.take_message() {
+                        Some(back) if !fresh => request = back,
+                        Some(_) | None => return Err(lost(unsent.error())),
+                    },
+                },
+            }
+        }
+    }
+
+    async fn connect(&self, call: &str) -> Result<Link, Error> {
+        let lost =
+            |why: io::Error| Error::Transport { call: call.to_owned(), why: why.to_string() };
+        match &self.place {
+            Place::Agent { sockets, state } => {
+                for socket in sockets {
+                    match UnixStream::connect(socket).await {
+                        Ok(stream) => return shake(stream).await.map_err(lost),
+                        Err(why) if is_absent(&why) => {}
+                        Err(why) => {
+                            return Err(lost(io::Error::new(
+                                why.kind(),
+                                format!("`{}`: {why}", socket.display()),
+                            )));
+                        }
+                    }
+                }
+                here(sockets, state)
+            }
+            Place::Unix(socket) => {
+                let stream = UnixStream::connect(socket).await.map_err(|why| {
+                    lost(io::Error::new(why.kind(), format!("`{}`: {why}", socket.display())))
+                })?;
+                shake(stream).await.map_err(lost)
+            }
+            Place::Tcp(address) => {
+                let tcp = TcpStream::connect((address.host.as_str(), address.port))
+                    .await
+                    .map_err(lost)?;
+                tcp.set_nodelay(true).map_err(lost)?;
+                if address.secure {
+                    let tls =
+                        tls::connect(&self.options.tls, &address.host, tcp).await.map_err(lost)?;
+                    shake(tls).await.map_err(lost)
+                } else {
+                    shake(tcp).await.map_err(lost)
+                }
+            }
+        }
+    }
+}
+
+/// Answers in this process, when no agent listens and the identity can be read.
+fn here(sockets: &[PathBuf], state: &Path) -> Result<Link, Error> {
+    crate::api::local_router(state).map(Link::Here).map_err(|why| Error::Absent {
+        socket: sockets.first().cloned().unwrap_or_default(),
+        why: format!("{why:#}"),
+    })
+}
+
+fn is_absent(why: &io::Error) -> bool {
+    matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+async fn shake(
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+) -> io::Result<Link> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    // What goes wrong on the connection comes out at the request that meets it.
+    tokio::spawn(connection);
+    Ok(Link::Wire(sender))
+}
+
+async fn collect<B>(call: &str, response: hyper::Response<B>) -> Result<Answer, Error>
+where
+    B: hyper::body::Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let status = response.status().as_u16();
+    let age = response.headers().get(CACHE_AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+    match Limited::new(response.into_body(), MOST_BYTES).collect().await {
+        Ok(body) => {
+            Ok(Answer { call: call.to_owned(), status, body: body.to_bytes(), cache_age: age })
+        }
+        Err(why) if why.is::<LengthLimitError>() => Err(Error::Answer {
+            call: call.to_owned(),
+            why: format!("more than {MOST_BYTES} bytes"),
+        }),
+        Err(why) => Err(Error::Transport { call: call.to_owned(), why: chain(&*why) }),
+    }
+}
+
+/// Shows an error with its causes, each once.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn headers(place: &Place, options: &Options) -> Result<HeaderMap, Error> {
+    let host = match place {
+        Place::Agent { .. } | Place::Unix(_) => "localhost",
+        Place::Tcp(address) => {
+            let rest = address.base.find("://").map_or("", |at| &address.base[at + 3..]);
+            rest.split('/').next().unwrap_or_default()
+        }
+    };
+    let mut all = HeaderMap::new();
+    let mut add = |name: &str, value: &str| {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Error::Setup(format!("header name `{name}` is not allowed in HTTP")))?;
+        let wrong =
+            |_| Error::Setup(format!("the value of header `{name}` is not allowed in HTTP"));
+        let mut value = HeaderValue::from_str(value).map_err(wrong)?;
+        value.set_sensitive(true);
+        all.append(name, value);
+        Ok(())
+    };
+    add("host", host)?;
+    add("x-vault-request", "true")?;
+    if let Some(token) = &options.token {
+        add("x-vault-token", token)?;
+    }
+    if let Some(namespace) = &options.namespace {
+        add("x-vault-namespace", namespace)?;
+    }
+    for (name, value) in &options.headers {
+        add(name, value)?;
+    }
+    Ok(all)
+}
+
+fn target(path: &str, query: &[(&str, String)]) -> String {
+    let mut target = String::from("/v1/");
+    encode(&mut target, path, b"-_.~$&+,/:;=@");
+    for (n, (name, value)) in query.iter().enumerate() {
+        target.push(if n == 0 { '?' } else { '&' });
+        target.push_str(name);
+        target.push('=');
+        encode(&mut target, value, b"-_.~");
+    }
+    target
+}
+
+/// Percent-encodes all but letters, digits and `plain`: with Go's choice for paths, URLs in messages are its own.
+fn encode(out: &mut String, text: &str, plain: &[u8]) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            for nibble in [byte >> 4, byte & 15] {
+                out.extend(char::from_digit(u32::from(nibble), 16).map(|c| c.to_ascii_uppercase()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

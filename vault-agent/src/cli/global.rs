@@ -1,0 +1,277 @@
+//! What every command knows: the flags before or behind any verb, the environment, the terminal, the clock.
+//!
+//! The only reader of the environment in the CLI. Flags win over variables, and nothing is looked up until it is asked for.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use shared::time::Time;
+
+use super::client::{self, Client, Place};
+use super::{duration, tls};
+use crate::exit::Failure;
+use crate::output::{Format, Term};
+
+/// Flags of every command, with HashiCorp's names.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Flags {
+    /// Talk to this API: https://, http:// or unix:// [env: VAULT_ADDR; default: this machine's agent]
+    #[arg(long, global = true, value_name = "URL")]
+    pub address: Option<String>,
+    /// Talk to this agent instead [env: VAULT_AGENT_ADDR]
+    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    pub agent_address: Option<String>,
+    /// Print as table, json, yaml or raw [env: VAULT_FORMAT]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// Use the agent with this state directory [env: VAULT_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Read the agent's configuration from here
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub config: Option<PathBuf>,
+    /// Ask nothing; fail where an answer would be needed
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean, hide_short_help = true)]
+    pub non_interactive: Option<bool>,
+    /// Trust the certificates in this PEM file [env: VAULT_CACERT]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub ca_cert: Option<PathBuf>,
+    /// Trust the certificates in this directory [env: VAULT_CAPATH]
+    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
+    pub ca_path: Option<PathBuf>,
+    /// Show this certificate to the server [env: VAULT_CLIENT_CERT]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub client_cert: Option<PathBuf>,
+    /// Key of that certificate [env: VAULT_CLIENT_KEY]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub client_key: Option<PathBuf>,
+    /// Expect this name in the server's certificate [env: VAULT_TLS_SERVER_NAME]
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    pub tls_server_name: Option<String>,
+    /// Accept any certificate: for tests only [env: VAULT_SKIP_VERIFY]
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_parser = boolean, hide_short_help = true)]
+    pub tls_skip_verify: Option<bool>,
+    /// Send this namespace [env: VAULT_NAMESPACE]
+    #[arg(long, global = true, value_name = "NAME", visible_alias = "ns", hide_short_help = true)]
+    pub namespace: Option<String>,
+    /// Send a header, NAME=VALUE; repeatable
+    #[arg(long = "header", global = true, value_name = "NAME=VALUE", hide_short_help = true)]
+    pub headers: Vec<String>,
+}
+
+/// Reads a truth value as Go's `ParseBool` does.
+///
+/// # Errors
+/// Says which words are understood.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
+/// What every command knows.
+pub struct Global {
+    /// Flags of every command.
+    pub flags: Flags,
+    /// The standard streams.
+    pub term: Term,
+    env: Box<dyn Fn(&str) -> Option<String>>,
+    clock: fn() -> Time,
+}
+
+impl Global {
+    /// Puts together what commands know; nothing is looked up yet.
+    #[must_use]
+    pub fn new(
+        flags: Flags,
+        term: Term,
+        env: Box<dyn Fn(&str) -> Option<String>>,
+        clock: fn() -> Time,
+    ) -> Self {
+        Self { flags, term, env, clock }
+    }
+
+    /// Returns an environment variable; an empty one counts as absent.
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<String> {
+        (self.env)(name).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the time now.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        (self.clock)()
+    }
+
+    /// Returns how to print.
+    ///
+    /// # Errors
+    /// `Invalid output format`, as HashiCorp's.
+    pub fn format(&self) -> Result<Format, Failure> {
+        match self.flags.format.clone().or_else(|| self.env("VAULT_FORMAT")) {
+            Some(text) => text.parse(),
+            None => Ok(Format::Table),
+        }
+    }
+
+    /// Tells whether a person can be asked.
+    #[must_use]
+    pub fn can_ask(&self) -> bool {
+        self.term.in_is_tty && !self.flags.non_interactive.unwrap_or(false)
+    }
+
+    /// Tells whether stdout may be coloured.
+    #[must_use]
+    pub fn colour(&self) -> bool {
+        self.term.out_is_tty
+            && self.env("NO_COLOR").is_none()
+            && self.env("VAULT_CLI_NO_COLOR").is_none()
+            && self.env("TERM").is_none_or(|term| term != "dumb")
+    }
+
+    /// Returns the agent's state directory.
+    ///
+    /// # Errors
+    /// When neither a flag nor the environment tells where it is.
+    pub fn state_dir(&self) -> Result<PathBuf, client::Error> {
+        if let Some(dir) = self.chosen_state() {
+            return Ok(dir);
+        }
+        if is_root() {
+            return Ok("/var/lib/vault-agent".into());
+        }
+        let base = self.env("XDG_STATE_HOME").map(PathBuf::from);
+        base.or_else(|| Some(self.home()?.join(".local/state")))
+            .map(|base| base.join("vault-agent"))
+            .ok_or_else(|| {
+                client::Error::Setup("neither --state, XDG_STATE_HOME nor HOME is set".to_owned())
+            })
+    }
+
+    fn chosen_state(&self) -> Option<PathBuf> {
+        self.flags.state.clone().or_else(|| self.env("VAULT_STATE_DIR").map(PathBuf::from))
+    }
+
+    /// Returns the home directory.
+    #[must_use]
+    pub fn home(&self) -> Option<PathBuf> {
+        self.env("HOME").map(PathBuf::from)
+    }
+
+    /// Connects nothing yet: makes the client for the API that flags and environment choose.
+    ///
+    /// # Errors
+    /// A malformed address, header or time limit.
+    pub fn client(&self) -> Result<Client, client::Error> {
+        let place = self.place()?;
+        let token = self.token(&place);
+        let mut headers = Vec::new();
+        for header in &self.flags.headers {
+            let Some((name, value)) = header.split_once('=') else {
+                return Err(client::Error::Setup(format!("header `{header}` is not NAME=VALUE")));
+            };
+            headers.push((name.to_owned(), value.to_owned()));
+        }
+        let options = client::Options {
+            token,
+            namespace: self.flags.namespace.clone().or_else(|| self.env("VAULT_NAMESPACE")),
+            headers,
+            timeout: self.timeout()?,
+            tls: self.tls()?,
+        };
+        Client::new(place, options)
+    }
+
+    /// A flag beats a variable; then an address beats a state directory.
+    fn place(&self) -> Result<Place, client::Error> {
+        let flags = &self.flags;
+        if let Some(url) = flags.agent_address.as_ref().or(flags.address.as_ref()) {
+            return Place::parse(url);
+        }
+        if flags.state.is_none()
+            && let Some(url) = self.env("VAULT_AGENT_ADDR").or_else(|| self.env("VAULT_ADDR"))
+        {
+            return Place::parse(&url);
+        }
+        let state = self.state_dir()?;
+        let sockets = match self.chosen_state() {
+            Some(dir) => vec![dir.join("agent.sock")],
+            None => self.own_sockets(),
+        };
+        Ok(Place::Agent { sockets, state })
+    }
+
+    /// The user's agent first, then the machine's.
+    fn own_sockets(&self) -> Vec<PathBuf> {
+        const NAME: &str = "vault-agent/agent.sock";
+        let machine = Path::new("/run").join(NAME);
+        match self.env("XDG_RUNTIME_DIR") {
+            Some(dir) if !is_root() => vec![Path::new(&dir).join(NAME), machine],
+            Some(_) | None => vec![machine],
+        }
+    }
+
+    /// `~/.vault-token` belongs to the server that one logged in to, so only a named address gets it.
+    fn token(&self, place: &Place) -> Option<String> {
+        let saved = || match place {
+            Place::Agent { .. } => None,
+            Place::Unix(_) | Place::Tcp(_) => {
+                std::fs::read_to_string(self.home()?.join(".vault-token")).ok()
+            }
+        };
+        self.env("VAULT_TOKEN")
+            .or_else(saved)
+            .map(|token| token.trim().to_owned())
+            .filter(|t| !t.is_empty())
+    }
+
+    fn timeout(&self) -> Result<Duration, client::Error> {
+        const DEFAULT: Duration = Duration::from_secs(60);
+        let Some(text) = self.env("VAULT_CLIENT_TIMEOUT") else { return Ok(DEFAULT) };
+        let micros = match text.parse::<u32>() {
+            Ok(seconds) => Some(i64::from(seconds) * 1_000_000),
+            Err(_) => duration::parse(&text),
+        };
+        let positive = micros.and_then(|n| u64::try_from(n).ok()).filter(|&n| n > 0);
+        positive.map(Duration::from_micros).ok_or_else(|| {
+            client::Error::Setup(format!(
+                "VAULT_CLIENT_TIMEOUT `{text}` is not a duration such as 60s"
+            ))
+        })
+    }
+
+    fn tls(&self) -> Result<tls::Options, client::Error> {
+        let file = |flag: &Option<PathBuf>, name| {
+            flag.clone().or_else(|| self.env(name).map(PathBuf::from))
+        };
+        let skip_verify = match (self.flags.tls_skip_verify, self.env("VAULT_SKIP_VERIFY")) {
+            (Some(flag), _) => flag,
+            (None, Some(text)) => boolean(&text).map_err(|why| {
+                client::Error::Setup(format!("VAULT_SKIP_VERIFY `{text}`: {why}"))
+            })?,
+            (None, None) => false,
+        };
+        Ok(tls::Options {
+            ca_cert: file(&self.flags.ca_cert, "VAULT_CACERT"),
+            ca_path: file(&self.flags.ca_path, "VAULT_CAPATH"),
+            client_cert: file(&self.flags.client_cert, "VAULT_CLIENT_CERT"),
+            client_key: file(&self.flags.client_key, "VAULT_CLIENT_KEY"),
+            server_name: self
+                .flags
+                .tls_server_name
+                .clone()
+                .or_else(|| self.env("VAULT_TLS_SERVER_NAME")),
+            system_bundle: self.env("SSL_CERT_FILE").map(PathBuf::from),
+            skip_verify,
+        })
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}

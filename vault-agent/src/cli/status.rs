@@ -1,0 +1,137 @@
+//! `vault status`: which machine holds which version of what. Ends with 2 while an awake machine lags or an alarm stands.
+
+use serde_json::{Value, json};
+use shared::time::Time;
+
+use super::client::{Client, Error};
+use super::{Global, duration};
+use crate::api::types::{self, Alarm, Status, TargetRow};
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Format, table};
+
+/// Print who holds which version
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+pub(super) fn run(global: &Global, _: &Args) -> anyhow::Result<Exit> {
+    let format = global.format()?;
+    let status = fetch(&global.client()?)?;
+    if format == Format::Table {
+        print(global, &status)?;
+    } else {
+        global.term.line(output::data(format, &document(&status))?)?;
+    }
+    let lags = status.targets.iter().any(|row| row.awake && row.lags());
+    // Alarms with a word for a code are for a person to read; those with an `E_…` code stop updates.
+    let alarms = status.alarms.iter().any(|alarm| alarm.code.starts_with("E_"));
+    Ok(if lags || alarms { Exit::REMOTE } else { Exit::OK })
+}
+
+fn fetch(client: &Client) -> anyhow::Result<Status> {
+    client.get(types::STATUS, &[]).map_err(|error| match error {
+        Error::Refused(refusal) if refusal.status == 404 => Failure::remote(
+            "the server at this address knows no fleet: it is not one of our agents",
+        )
+        .hint("unset VAULT_ADDR to ask this machine's agent")
+        .into(),
+        other => anyhow::Error::from(other),
+    })
+}
+
+fn print(global: &Global, status: &Status) -> std::io::Result<()> {
+    let now = global.now();
+    for alarm in &status.alarms {
+        global.term.say(alarm_line(alarm, now));
+    }
+    if !status.online {
+        let age = status.synced_at.map(|at| duration::age(now.seconds_since(at)));
+        let age = age.map_or_else(|| "never synced".to_owned(), |age| format!("as of {age} ago"));
+        let server = status.server.as_deref().unwrap_or("none configured");
+        global.term.say(format!("not connected to the server ({server}); {age}"));
+    }
+    if status.targets.is_empty() {
+        global.term.say(
+            "no machine has a target yet\nhint: `vault-agent target add FILE SECRET` makes one",
+        );
+        return Ok(());
+    }
+    let mut rows: Vec<_> = status.targets.iter().collect();
+    rows.sort_by_key(|row| (row.machine.clone(), &row.target, row.secret.clone()));
+    let header = ["MACHINE", "TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "SEEN"];
+    let cells: Vec<_> = rows.iter().map(|row| cells(row, now)).collect();
+    let text = table::plain(&header, &cells);
+    if global.colour() {
+        let mut lines = text.lines();
+        global.term.line(lines.next().unwrap_or_default())?;
+        for (line, row) in lines.zip(&rows) {
+            let colour = if row.lags() { if row.awake { "31" } else { "33" } } else { "0" };
+            global.term.line(format!("\x1b[{colour}m{line}\x1b[0m"))?;
+        }
+    } else {
+        global.term.line(text)?;
+    }
+    for row in rows {
+        let trouble = [&row.state, &row.hook];
+        for text in
+            trouble.into_iter().filter(|text| !matches!(text.as_str(), "" | "ok" | "running"))
+        {
+            global.term.say(format!("{} {}: {text}", row.machine, row.target));
+        }
+    }
+    Ok(())
+}
+
+fn cells(row: &TargetRow, now: Time) -> Vec<String> {
+    let hook = match row.hook.as_str() {
+        "" => "-",
+        text => text.split(':').next().unwrap_or(text),
+    };
+    let seen = match (row.awake, row.seen_at) {
+        (true, _) => "now".to_owned(),
+        (false, Some(at)) => format!("{} ago (asleep)", duration::age(now.seconds_since(at))),
+        (false, None) => "never".to_owned(),
+    };
+    vec![
+        row.machine.to_string(),
+        row.target.clone(),
+        row.secret.to_string(),
+        version(row.wanted),
+        version(row.applied),
+        hook.to_owned(),
+        seen,
+    ]
+}
+
+fn version(n: u64) -> String {
+    if n == 0 { "-".to_owned() } else { format!("v{n}") }
+}
+
+fn alarm_line(alarm: &Alarm, now: Time) -> String {
+    let Alarm { code, text, since } = alarm;
+    let mut line =
+        format!("alarm {code}: {text} (for {})", duration::age(now.seconds_since(*since)));
+    if let Some(code) = shared::error::Code::from_text(code) {
+        line.push_str(&format!("\nhint: {}", code.hint()));
+    }
+    line
+}
+
+/// The answer with times as people and scripts read them.
+fn document(status: &Status) -> Value {
+    let time = |at: Option<Time>| at.map(|at| at.to_string());
+    let rows = status.targets.iter().map(|row| {
+        json!({
+            "machine": row.machine, "target": row.target, "secret": row.secret,
+            "wanted": row.wanted, "applied": row.applied, "hook": row.hook,
+            "seen_at": time(row.seen_at), "awake": row.awake, "state": row.state, "lags": row.lags(),
+        })
+    });
+    let alarms = status.alarms.iter().map(
+        |alarm| json!({ "code": alarm.code, "text": alarm.text, "since": alarm.since.to_string() }),
+    );
+    json!({
+        "machine": status.machine, "vault": status.vault, "seq": status.seq, "head": status.head,
+        "online": status.online, "server": status.server, "synced_at": time(status.synced_at),
+        "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,158 @@
+//! TLS to a Vault that is not ours: certificates from files, for `https://` addresses only. The vault's own protocol
+//! uses raw public keys and lives in `remote`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Where systems keep the certificates they trust.
+const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Files and names; nothing is read before a connection is made.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Trust these instead of the system's.
+    pub ca_cert: Option<PathBuf>,
+    /// Trust all in this directory instead of the system's.
+    pub ca_path: Option<PathBuf>,
+    /// Shown to the server.
+    pub client_cert: Option<PathBuf>,
+    /// Its key.
+    pub client_key: Option<PathBuf>,
+    /// Name to expect instead of the address's host.
+    pub server_name: Option<String>,
+    /// The system's certificates, if somewhere unusual.
+    pub system_bundle: Option<PathBuf>,
+    /// Accept everybody.
+    pub skip_verify: bool,
+}
+
+/// Shakes hands over an open connection.
+///
+/// # Errors
+/// Unreadable files, and whatever the handshake finds.
+pub async fn connect(
+    options: &Options,
+    host: &str,
+    tcp: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let name = options.server_name.as_deref().unwrap_or(host);
+    let name = ServerName::try_from(name.to_owned())
+        .map_err(|_| bad(format!("`{name}` is neither a host name nor an address")))?;
+    TlsConnector::from(Arc::new(config(options)?)).connect(name, tcp).await
+}
+
+fn config(options: &Options) -> io::Result<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    let builder = if options.skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+    } else {
+        builder.with_root_certificates(roots(options)?)
+    };
+    match (&options.client_cert, &options.client_key) {
+        (None, None) => Ok(builder.with_no_client_auth()),
+        (Some(cert), Some(key)) => {
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|why| broken(key, why))?;
+            builder.with_client_auth_cert(certificates(cert)?, key).map_err(io::Error::other)
+        }
+        (Some(_), None) | (None, Some(_)) => {
+            Err(bad("a client certificate and its key must be given together".to_owned()))
+        }
+    }
+}
+
+fn roots(options: &Options) -> io::Result<RootCertStore> {
+    let mut files = Vec::new();
+    files.extend(options.ca_cert.clone());
+    if let Some(dir) = &options.ca_path {
+        for entry in std::fs::read_dir(dir).map_err(|why| broken(dir, why))? {
+            let path = entry?.path();
+            if path.is_file() {
+                files.push(path);
+            }
+        }
+    }
+    if files.is_empty() {
+        let known = BUNDLES.iter().map(PathBuf::from);
+        let system = options.system_bundle.clone().into_iter().chain(known);
+        files.extend(system.into_iter().find(|path| path.is_file()));
+    }
+    let mut roots = RootCertStore::empty();
+    for file in &files {
+        // One odd certificate among a system's hundreds is no reason to trust none.
+        roots.add_parsable_certificates(certificates(file)?);
+    }
+    if roots.is_empty() {
+        return Err(bad("no trusted certificates found: name a file with VAULT_CACERT".to_owned()));
+    }
+    Ok(roots)
+}
+
+fn certificates(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let pem = std::fs::read(file).map_err(|why| broken(file, why))?;
+    CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|why| broken(file, why))
+}
+
+fn broken(file: &Path, why: impl std::fmt::Display) -> io::Error {
+    bad(format!("`{}`: {why}", file.display()))
+}
+
+fn bad(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// Accepts any certificate, yet checks that the peer holds its key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
