@@ -13,8 +13,6 @@ pub mod files;
 /// Formats of target files, and the reader of `.env` files.
 pub mod render;
 
-/// `agent.toml`, typed.
-pub mod config;
 
 /// The machine's keys and pins on disk.
 pub mod identity;

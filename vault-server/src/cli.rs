@@ -64,6 +64,9 @@ struct RunArgs {
     /// Address to listen on, instead of the configuration's; port 0 lets the system choose
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
+    /// End when standard input ends, so that no server outlives the program that started it
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
 }
 
 #[derive(Subcommand)]
@@ -158,12 +161,26 @@ fn serve(args: RunArgs) -> Result<()> {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
+                () = parent_gone(args.exit_with_stdin) => {}
             }
         };
         crate::run(config, listener, shutdown).await
     });
     runtime.shutdown_background();
     served
+}
+
+/// Waits until standard input ends, if that is to end the program; else for ever.
+async fn parent_gone(watched: bool) {
+    if !watched {
+        return std::future::pending().await;
+    }
+    let (gone, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = gone.send(());
+    });
+    let _ = told.await;
 }
 
 /// Listens on an address.

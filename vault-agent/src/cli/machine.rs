@@ -1,17 +1,232 @@
-//! `vault machine`. Placeholder until its owner's file arrives.
+//! `vault machine`: which hosts belong to the vault, and adding one.
+
+use anyhow::{Result, bail};
+use shared::grant::Grants;
+use shared::log::{Access, NewMachine, Op};
+use shared::name::Name;
+use shared::token::{Line as _, MachineLine, PinLine};
 
 use super::Global;
+use super::init::parsed;
+use super::owning::{Lists, Owner, Signing, active};
+use super::ssh::Ssh;
+use crate::api::types::{MACHINES, MachineRow, Machines};
 use crate::exit::{Exit, Failure};
+use crate::output::{self, Format, table};
 
-/// Arguments
+/// List the machines of the vault, and add one
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
 
-/// Runs the command.
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List the machines
+    List,
+    /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
+    Add(Box<Add>),
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// Line that `vault-agent init` printed; with --ssh, the new machine's name
+    #[arg(value_name = "VLTM1-…|NAME")]
+    machine: String,
+
+    #[command(flatten)]
+    lists: Lists,
+
+    /// Do both ends over ssh: make the keys there, add the machine, have it join
+    #[arg(long, value_name = "[USER@]HOST")]
+    ssh: Option<String>,
+
+    /// The agent's command on that host
+    #[arg(long, value_name = "COMMAND", default_value = "vault-agent", requires = "ssh")]
+    remote_agent: String,
+
+    /// Have it reach the server at this host:port instead; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    server: Vec<String>,
+
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// Runs `vault machine`.
 ///
 /// # Errors
-/// Always.
-#[expect(clippy::needless_pass_by_value, reason = "the owner's version takes them")]
-pub fn run(_: Args, _: &Global) -> anyhow::Result<Exit> {
-    Err(Failure::local("`vault machine` is not there yet").into())
+/// If the line is malformed, the name is taken, a prefix breaks the grammar, ssh fails, or the
+/// act is not signed.
+pub fn run(args: Args, global: &Global) -> Result<Exit> {
+    match args.verb {
+        Verb::List => list(global),
+        Verb::Add(add) => self::add(&add, global),
+    }
+}
+
+fn list(global: &Global) -> Result<Exit> {
+    let all: Machines = global.client()?.get(MACHINES, &[])?;
+    match global.format()? {
+        Format::Table => global.term.line(shown(&all.machines, global))?,
+        other => {
+            let rows = serde_json::to_value(&all.machines)?;
+            global.term.line(output::data(other, &rows)?)?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn shown(machines: &[MachineRow], global: &Global) -> String {
+    let mut rows = Vec::with_capacity(machines.len());
+    for row in machines {
+        let seen = match row.seen_at {
+            Some(at) => ago(global.now().seconds_since(at)),
+            None => "never".to_owned(),
+        };
+        rows.push(vec![
+            row.name.to_string(),
+            if row.active { "active" } else { "removed" }.to_owned(),
+            row.read.to_string(),
+            row.write.to_string(),
+            row.agent.clone().unwrap_or_else(|| "-".to_owned()),
+            seen,
+        ]);
+    }
+    table::plain(&["MACHINE", "STATE", "READS", "WRITES", "AGENT", "SEEN"], &rows)
+}
+
+/// Says how long ago something was, in its largest unit.
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..60 => "now".to_owned(),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+fn add(args: &Add, global: &Global) -> Result<Exit> {
+    let read = parsed(Grants::parse(&args.lists.read))?;
+    let write = parsed(Grants::parse(&args.lists.write))?;
+    if args.lists.read.is_empty() && args.lists.write.is_empty() {
+        bail!(
+            Failure::local("nothing says what the machine may read or write")
+                .hint("pass `--read PREFIX`, for instance `--read secret/jjeco/` or `--read '*'`")
+        );
+    }
+    let owner = Owner::at(global, &args.signing)?;
+    let ssh = args.ssh.as_deref().map(|host| Ssh::new(host, &args.remote_agent)).transpose()?;
+    let line = match &ssh {
+        Some(ssh) => ssh.init(&parsed(args.machine.parse())?)?,
+        None => parsed(MachineLine::from_line(&args.machine))?,
+    };
+    let all = owner.machines()?;
+    match active(&all, &line.name) {
+        Some(row) if row.sign == line.sign => {
+            global.term.say(format!("machine `{}` is in the vault already", line.name));
+        }
+        Some(_) => bail!(taken(&line.name)),
+        None => {
+            if !enrol(&owner, &line, read, write, global)? {
+                return Ok(Exit::LOCAL);
+            }
+        }
+    }
+    let addresses = addresses(&args.server, &owner, global)?;
+    let pin = PinLine { addresses, server: all.server, vault: owner.pins.vault, name: line.name };
+    let pin_line = parsed(pin.to_line())?;
+    match ssh {
+        Some(ssh) => {
+            ssh.join(&pin_line)?;
+            global.term.say(format!("machine `{}` has joined: start its agent", pin.name));
+        }
+        None => {
+            global.term.say(format!("run this on `{}`:", pin.name));
+            global.term.line(format!("vault-agent join {pin_line}"))?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn taken(name: &Name) -> Failure {
+    Failure::remote(format!("E_EXISTS: machine `{name}` is in the vault with other keys")).hint(
+        "choose another name with `vault-agent init --name NAME` there, or remove the old \
+         machine first",
+    )
+}
+
+/// Signs and submits the machine with its re-encryptions; false if the person says no.
+fn enrol(
+    owner: &Owner<'_>,
+    line: &MachineLine,
+    read: Grants,
+    write: Grants,
+    global: &Global,
+) -> Result<bool> {
+    let again =
+        Op::AccessSet(Access { name: line.name.clone(), read: read.clone(), write: write.clone() });
+    let add = Op::MachineAdd(NewMachine {
+        name: line.name.clone(),
+        recipient: line.recipient.clone(),
+        sign: line.sign.clone(),
+        read,
+        write,
+    });
+    let done = owner.sign(vec![add], again)?;
+    if let Some(done) = done {
+        global.term.say(format!("machine `{}` is added: entry {}", line.name, done.seq));
+    }
+    Ok(done.is_some())
+}
+
+/// Returns where the new machine finds the server: as said, else as this machine is configured,
+/// without what only this machine can reach.
+fn addresses(said: &[String], owner: &Owner<'_>, global: &Global) -> Result<Vec<String>> {
+    if !said.is_empty() {
+        return Ok(said.to_vec());
+    }
+    let config = crate::config::Config::load_or_default(&super::owning::paths(global)?.config)?;
+    let known = if config.server.is_empty() { owner.pins.addresses.clone() } else { config.server };
+    Ok(reachable(known))
+}
+
+/// Leaves out loopback addresses, unless there are no others.
+fn reachable(known: Vec<String>) -> Vec<String> {
+    let local = |address: &String| {
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    let (here, elsewhere): (Vec<_>, Vec<_>) = known.into_iter().partition(local);
+    if elsewhere.is_empty() { here } else { elsewhere }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_handed_on_only_if_there_is_nothing_else() {
+        let list = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        for (known, expected) in [
+            (list(&["127.0.0.1:1", "10.8.0.3:8443"]), list(&["10.8.0.3:8443"])),
+            (list(&["[::1]:1", "nas.local:8443"]), list(&["nas.local:8443"])),
+            (list(&["127.0.0.1:1", "localhost:2"]), list(&["127.0.0.1:1", "localhost:2"])),
+            (list(&[]), list(&[])),
+        ] {
+            assert_eq!(reachable(known), expected);
+        }
+    }
+
+    #[test]
+    fn ages_are_rounded_down() {
+        for (seconds, expected) in
+            [(0, "now"), (59, "now"), (60, "1 min ago"), (7200, "2 h ago"), (300_000, "3 d ago")]
+        {
+            assert_eq!(ago(seconds), expected);
+        }
+    }
 }

@@ -9,6 +9,8 @@ mod export;
 mod global;
 mod import;
 mod kv;
+mod owning;
+mod ssh;
 mod status;
 pub mod tls;
 
