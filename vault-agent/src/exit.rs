@@ -78,6 +78,7 @@ pub fn of(error: &anyhow::Error) -> Exit {
         match error {
             client::Error::Setup(_) => Exit::LOCAL,
             client::Error::Absent { .. }
+            | client::Error::Barred { .. }
             | client::Error::Refused(_)
             | client::Error::Transport { .. }
             | client::Error::Answer { .. } => Exit::REMOTE,

@@ -2,6 +2,10 @@
 //!
 //! One connection, kept for further requests; one request at a time; everything on the calling thread.
 
+mod error;
+mod place;
+#[cfg(test)]
+mod tests;
 use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +17,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,154 +28,11 @@ use tower::ServiceExt as _;
 use super::tls;
 use crate::api::types::CACHE_AGE;
 
+pub use error::{Error, Refusal};
+pub use place::{Address, Place};
+
 /// Vault's own limit on bodies.
 const MOST_BYTES: usize = 32 << 20;
-
-/// Why there is no answer, or none that can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Address, flags or variables make no sense.
-    #[error("{0}")]
-    Setup(String),
-    /// No address was given and this machine has no agent to talk to.
-    #[error("no agent is listening at `{}`, and none can answer here: {why}", socket.display())]
-    Absent {
-        /// Where one was looked for first.
-        socket: PathBuf,
-        /// Why the request was not answered in this process.
-        why: String,
-    },
-    /// The API answered with an error.
-    #[error("{0}")]
-    Refused(Refusal),
-    /// Nothing came back.
-    #[error("{call}: {why}")]
-    Transport {
-        /// Method and URL.
-        call: String,
-        /// What happened.
-        why: String,
-    },
-    /// Something came back that is not what the API answers.
-    #[error("{call}: unexpected answer: {why}")]
-    Answer {
-        /// Method and URL.
-        call: String,
-        /// What is wrong with it.
-        why: String,
-    },
-}
-
-impl Error {
-    /// Returns the way out.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Setup(_) | Self::Refused(_) => None,
-            Self::Absent { .. } => Some(
-                "start `vault-agent run`, name another API with VAULT_ADDR, or set this machine up with `vault init`".to_owned(),
-            ),
-            Self::Transport { .. } => Some("check VAULT_ADDR and that the program behind it runs".to_owned()),
-            Self::Answer { .. } => Some("check that VAULT_ADDR names a vault agent or a Vault".to_owned()),
-        }
-    }
-
-    /// Returns the status of a refusal.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Refused(refusal) => Some(refusal.status),
-            Self::Setup(_) | Self::Absent { .. } | Self::Transport { .. } | Self::Answer { .. } => {
-                None
-            }
-        }
-    }
-}
-
-/// An error of the API, told as HashiCorp's client tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Method and URL.
-    pub call: String,
-    /// HTTP status.
-    pub status: u16,
-    /// The texts of `{"errors":[…]}`, or why that is not there.
-    pub errors: Result<Vec<String>, String>,
-}
-
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { call, status, errors } = self;
-        write!(f, "Error making API request.\n\nURL: {call}\nCode: {status}. ")?;
-        match errors {
-            Ok(errors) => {
-                f.write_str("Errors:\n\n")?;
-                let lines: Vec<_> = errors.iter().map(|error| format!("* {error}")).collect();
-                f.write_str(&lines.join("\n"))
-            }
-            Err(raw) => write!(f, "Raw Message:\n\n{raw}"),
-        }
-    }
-}
-
-/// Where the API is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// This machine's agent: the first of these sockets that answers, else this process over `state`.
-    Agent {
-        /// Sockets to try in turn.
-        sockets: Vec<PathBuf>,
-        /// Where the agent's identity lies.
-        state: PathBuf,
-    },
-    /// A socket that was named.
-    Unix(PathBuf),
-    /// A host.
-    Tcp(Address),
-}
-
-/// A parsed `http://` or `https://` address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// `https`.
-    pub secure: bool,
-    /// Without brackets.
-    pub host: String,
-    /// Given or the scheme's.
-    pub port: u16,
-    /// Scheme, host, port and folder as given, without a final slash.
-    pub base: String,
-}
-
-impl Place {
-    /// Reads an address.
-    ///
-    /// # Errors
-    /// Anything but `unix:///path`, `http://host[:port]` and `https://host[:port]`.
-    pub fn parse(url: &str) -> Result<Self, Error> {
-        let wrong = |why: &str| Error::Setup(format!("address `{url}`: {why}"));
-        if let Some(path) = url.strip_prefix("unix://") {
-            return if path.is_empty() {
-                Err(wrong("no path"))
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
-        }
-        let uri: Uri =
-            url.parse().map_err(|why: hyper::http::uri::InvalidUri| wrong(&why.to_string()))?;
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            Some(_) | None => {
-                return Err(wrong("it starts with none of https://, http:// and unix://"));
-            }
-        };
-        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("no host"))?;
-        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self::Tcp(Address { secure, host, port, base: url.trim_end_matches('/').to_owned() }))
-    }
-}
 
 /// What goes with every request.
 #[derive(Clone, Debug)]
@@ -417,6 +278,9 @@ impl Client {
                     match UnixStream::connect(socket).await {
                         Ok(stream) => return shake(stream).await.map_err(lost),
                         Err(why) if is_absent(&why) => {}
+                        Err(why) if why.kind() == io::ErrorKind::PermissionDenied => {
+                            return Err(Error::Barred { socket: socket.clone() });
+                        }
                         Err(why) => {
                             return Err(lost(io::Error::new(
                                 why.kind(),
@@ -564,6 +428,3 @@ fn encode(out: &mut String, text: &str, plain: &[u8]) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -33,7 +33,7 @@ pub struct Flags {
     pub config: Option<PathBuf>,
     /// Ask nothing; fail where an answer would be needed
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = boolean, hide_short_help = true)]
+          value_name = "BOOL", value_parser = boolean, hide_short_help = true)]
     pub non_interactive: Option<bool>,
     /// Trust the certificates in this PEM file [env: VAULT_CACERT]
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
@@ -52,7 +52,7 @@ pub struct Flags {
     pub tls_server_name: Option<String>,
     /// Accept any certificate: for tests only [env: VAULT_SKIP_VERIFY]
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_parser = boolean, hide_short_help = true)]
+          value_name = "BOOL", value_parser = boolean, hide_short_help = true)]
     pub tls_skip_verify: Option<bool>,
     /// Send this namespace [env: VAULT_NAMESPACE]
     #[arg(long, global = true, value_name = "NAME", visible_alias = "ns", hide_short_help = true)]
@@ -74,25 +74,23 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
+/// Looks an environment variable up.
+pub type Env = Box<dyn Fn(&str) -> Option<String>>;
+
 /// What every command knows.
 pub struct Global {
     /// Flags of every command.
     pub flags: Flags,
     /// The standard streams.
     pub term: Term,
-    env: Box<dyn Fn(&str) -> Option<String>>,
+    env: Env,
     clock: fn() -> Time,
 }
 
 impl Global {
     /// Puts together what commands know; nothing is looked up yet.
     #[must_use]
-    pub fn new(
-        flags: Flags,
-        term: Term,
-        env: Box<dyn Fn(&str) -> Option<String>>,
-        clock: fn() -> Time,
-    ) -> Self {
+    pub fn new(flags: Flags, term: Term, env: Env, clock: fn() -> Time) -> Self {
         Self { flags, term, env, clock }
     }
 

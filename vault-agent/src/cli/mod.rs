@@ -26,13 +26,13 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use shared::time::Time;
 
 use crate::exit::Exit;
 use crate::output::Term;
 
-pub use global::{Flags, Global};
+pub use global::{Env, Flags, Global};
 
 const HELP: &str = "\
 vault keeps secrets end-to-end encrypted, the same on every machine that may have them
@@ -55,7 +55,7 @@ Machines
   access set|show            which paths a machine may read and write
 
 Audit
-  audit log                  who read and wrote what: --since 24h --machine NAME --path 'secret/app/*'
+  audit log                  who read and wrote what: --since 24h --machine NAME --denied
   audit verify               prove that no record was changed or lost
 
 Setting up
@@ -114,16 +114,25 @@ pub fn main() -> ExitCode {
 pub fn run(
     args: impl IntoIterator<Item = OsString>,
     term: Term,
-    env: Box<dyn Fn(&str) -> Option<String>>,
+    env: Env,
     clock: fn() -> Time,
 ) -> Exit {
     let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
-    let cli = match Cli::try_parse_from(args) {
+    let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => return usage(&term, &error),
     };
     let global = Global::new(cli.flags, term, env, clock);
     dispatch(&global, cli.command).unwrap_or_else(|error| global.term.fail(&error))
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    if cfg!(test) {
+        // Snapshots of help must not depend on the terminal that tests run in.
+        command = command.term_width(100);
+    }
+    Cli::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 
 fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {

@@ -17,7 +17,7 @@ use shared::time::Time;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
-use super::{Flags, Global};
+use super::{Env, Flags, Global};
 use crate::exit::Exit;
 use crate::output::Term;
 
@@ -137,7 +137,7 @@ impl World {
         term
     }
 
-    fn environment(&self) -> Box<dyn Fn(&str) -> Option<String>> {
+    fn environment(&self) -> Env {
         let mut env = self.env.clone();
         if !env.contains_key("VAULT_ADDR") {
             env.insert("VAULT_STATE_DIR".to_owned(), self.dir.path().display().to_string());

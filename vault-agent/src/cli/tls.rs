@@ -156,3 +156,76 @@ impl ServerCertVerifier for Anybody {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// Made with openssl; `vault.test` and 127.0.0.1, valid for a hundred years, used nowhere else.
+    fn testdata(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/tls").join(name)
+    }
+
+    /// Greets one client and returns what the client made of it.
+    async fn greet(options: Options, host: &str) -> Result<String, String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::from_pem_file(testdata("server.key")).unwrap();
+        let server = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(certificates(&testdata("server.pem")).unwrap(), key)
+            .unwrap();
+        let served = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that refuses the certificate ends this early.
+            if let Ok(mut tls) = TlsAcceptor::from(Arc::new(server)).accept(stream).await {
+                tls.write_all(b"hello").await.unwrap();
+                tls.shutdown().await.unwrap();
+            }
+        };
+        let asked = async {
+            let mut tls = connect(&options, host, tcp).await.map_err(|why| why.to_string())?;
+            let mut text = String::new();
+            tls.read_to_string(&mut text).await.map_err(|why| why.to_string())?;
+            Ok(text)
+        };
+        tokio::join!(served, asked).1
+    }
+
+    #[tokio::test]
+    async fn only_trusted_certificates_of_the_right_name_pass() {
+        let trusting = Options { ca_cert: Some(testdata("ca.pem")), ..Options::default() };
+        let by_folder = Options { ca_path: Some(testdata("")), ..Options::default() };
+        let renamed = Options { server_name: Some("vault.test".to_owned()), ..trusting.clone() };
+        let careless = Options { skip_verify: true, ..Options::default() };
+        let hello = Ok("hello".to_owned());
+        assert_eq!(greet(trusting.clone(), "127.0.0.1").await, hello);
+        assert_eq!(greet(trusting.clone(), "vault.test").await, hello);
+        assert_eq!(greet(renamed, "other.test").await, hello);
+        assert_eq!(greet(careless, "other.test").await, hello);
+        assert_eq!(greet(by_folder, "127.0.0.1").await, hello);
+        let refused = greet(trusting, "other.test").await.unwrap_err();
+        assert!(refused.contains("not valid for name"), "{refused}");
+        let other = Options { ca_cert: Some(testdata("server.pem")), ..Options::default() };
+        let refused = greet(other, "127.0.0.1").await.unwrap_err();
+        assert!(refused.starts_with("invalid peer certificate"), "{refused}");
+    }
+
+    #[test]
+    fn unusable_files_are_named() {
+        let absent = Options { ca_cert: Some("/nope.pem".into()), ..Options::default() };
+        let said = config(&absent).err().map(|why| why.to_string());
+        assert_eq!(said.unwrap(), "`/nope.pem`: No such file or directory (os error 2)");
+        let half =
+            Options { skip_verify: true, client_cert: Some("/x".into()), ..Options::default() };
+        let said = config(&half).err().map(|why| why.to_string());
+        assert_eq!(said.unwrap(), "a client certificate and its key must be given together");
+    }
+}

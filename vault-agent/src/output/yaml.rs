@@ -19,7 +19,7 @@ pub fn yaml(value: &Value) -> String {
     match value {
         Value::Array(_) | Value::Object(_) => out.node(value, 0),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            out.scalar(value, INDENT)
+            out.scalar(value, INDENT);
         }
     }
     out.end_line();

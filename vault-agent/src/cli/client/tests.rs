@@ -1,1 +1,129 @@
-//! tests
+//! Addresses, connections that close, time limits, bodies out of bounds.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+
+use axum::routing::get;
+use tempfile::TempDir;
+
+use super::*;
+
+fn options() -> Options {
+    Options {
+        token: None,
+        namespace: None,
+        headers: Vec::new(),
+        timeout: Duration::from_secs(10),
+        tls: tls::Options::default(),
+    }
+}
+
+#[test]
+fn addresses_are_read() {
+    let check = |url: &str, secure, host: &str, port, base: &str| {
+        let expected = Address { secure, host: host.to_owned(), port, base: base.to_owned() };
+        assert_eq!(Place::parse(url).unwrap(), Place::Tcp(expected), "{url}");
+    };
+    check("https://vault.lan:8200", true, "vault.lan", 8200, "https://vault.lan:8200");
+    check("http://127.0.0.1:8200/", false, "127.0.0.1", 8200, "http://127.0.0.1:8200");
+    check("https://vault.lan/proxy/", true, "vault.lan", 443, "https://vault.lan/proxy");
+    check("http://[::1]", false, "::1", 80, "http://[::1]");
+    assert_eq!(Place::parse("unix:///run/a.sock").unwrap(), Place::Unix("/run/a.sock".into()));
+    for bad in ["", "unix://", "127.0.0.1:8200", "ftp://x", "http://", "https://a b"] {
+        assert!(matches!(Place::parse(bad), Err(Error::Setup(_))), "{bad}");
+    }
+}
+
+#[test]
+fn folders_of_an_address_go_into_the_request() {
+    let client = Client::new(Place::parse("https://host:1/a/b").unwrap(), options()).unwrap();
+    assert_eq!((client.folder(), client.base()), ("/a/b", "https://host:1/a/b"));
+    assert_eq!(client.headers["host"], "host:1");
+}
+
+#[test]
+fn queries_are_encoded() {
+    let query = [("path", "a/b *&=+%".to_owned()), ("n", "1".to_owned())];
+    assert_eq!(target("x/ü", &query), "/v1/x/%C3%BC?path=a%2Fb%20%2A%26%3D%2B%25&n=1");
+}
+
+#[test]
+fn a_router_in_this_process_answers() {
+    let router = Router::new().route("/v1/x", get(|| async { r#"{"a":1}"# }));
+    let client = Client::over(router, options()).unwrap();
+    for _ in 0..2 {
+        let body: Value = client.get("x", &[]).unwrap();
+        assert_eq!(body["a"], 1);
+    }
+    assert_eq!(client.get::<Value>("y", &[]).unwrap_err().status(), Some(404));
+    assert!(client.is_own_agent());
+}
+
+/// Serves each answer on a connection of its own, which then closes.
+fn serve(answers: &'static [&'static str]) -> (TempDir, Client) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                request.push(byte[0]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    (dir, Client::new(Place::Unix(path), options()).unwrap())
+}
+
+#[test]
+fn a_kept_connection_that_closed_is_replaced() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    let (_dir, client) = serve(&[OK, OK, OK]);
+    for _ in 0..3 {
+        client.get::<Value>("x", &[]).unwrap();
+    }
+}
+
+#[test]
+fn what_is_no_answer_is_said() {
+    let (_dir, client) = serve(&[
+        "",
+        "SSH-2.0-OpenSSH_9\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nshort",
+        "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\nx",
+        "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nno%20x",
+    ]);
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        said.push(client.get::<Value>("x", &[]).unwrap_err().to_string());
+    }
+    insta::assert_snapshot!(said.join("\n"), @r"
+    GET http://localhost/v1/x: connection closed before message completed
+    GET http://localhost/v1/x: invalid HTTP version parsed
+    GET http://localhost/v1/x: error reading a body from connection: end of file before message length reached
+    GET http://localhost/v1/x: error reading a body from connection: end of file before message length reached
+    GET http://localhost/v1/x: unexpected answer: not the expected JSON (line 1, column 2)
+    ");
+}
+
+#[test]
+fn silence_ends_at_the_time_limit() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("s");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let options = Options { timeout: Duration::from_millis(20), ..options() };
+    let client = Client::new(Place::Unix(path), options).unwrap();
+    let error = client.get::<Value>("x", &[]).unwrap_err();
+    assert_eq!(error.to_string(), "GET http://localhost/v1/x: no answer within 0.02 s");
+}
+
+#[test]
+fn headers_that_http_forbids_are_refused() {
+    let options = Options { token: Some("a\nb".to_owned()), ..options() };
+    let error = Client::new(Place::Unix("/x".into()), options).err().unwrap();
+    assert_eq!(error.to_string(), "the value of header `x-vault-token` is not allowed in HTTP");
+}

@@ -36,6 +36,10 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     if let Some(name) = &args.field {
         return field(global, &route, &secret, name);
     }
+    if secret.data.is_none() {
+        secret.say_warnings(global);
+        return Err(no_value(&route, &path).into());
+    }
     let gone = gone(&route, &secret);
     if format == Format::Table {
         secret.say_warnings(global);

@@ -41,7 +41,7 @@ struct Settings {
     #[arg(long, value_name = "N")]
     max_versions: Option<u64>,
     /// Refuse writes that do not say which version they build on
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean)]
     cas_required: Option<bool>,
     /// Delete a version this long after it was written, e.g. 90m; 0s for never
     #[arg(long, value_name = "DURATION", value_parser = checked_duration, allow_hyphen_values = true)]

@@ -195,7 +195,7 @@ pub fn context(error: Error, doing: &str, path: &str) -> anyhow::Error {
         Error::Refused(_) | Error::Transport { .. } | Error::Answer { .. } => {
             anyhow::Error::from(error).context(format!("Error {doing} {path}"))
         }
-        Error::Setup(_) | Error::Absent { .. } => error.into(),
+        Error::Setup(_) | Error::Absent { .. } | Error::Barred { .. } => error.into(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! Compares with what Go printed: `testdata/go-output.json` holds each input with the output of `sigs.k8s.io/yaml`
-//! 1.4.0 (empty where it fails on a control character), `json.MarshalIndent` and `%v` of Go 1.26.
+//! 1.4.0 (empty where it fails, or prints what does not read back), `json.MarshalIndent` and `%v` of Go 1.26.
 
 use serde_json::Value;
 

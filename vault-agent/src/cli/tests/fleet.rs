@@ -1,0 +1,142 @@
+//! `status` and `audit`.
+
+use serde_json::{Value, json};
+
+use super::{World, transcript};
+
+const HASH: &str = "3fa2000000000000000000000000000000000000000000000000000000000000";
+const NOW: u64 = 1_795_464_000_000_000;
+const HOUR: u64 = 3_600_000_000;
+
+fn row(machine: &str, applied: u64, seen_at: &Value, awake: bool) -> Value {
+    json!({
+        "machine": machine, "target": "~/J-Jeco/.env", "secret": "secret/jjeco/api-keys", "wanted": 2,
+        "applied": applied, "hook": "ok", "seen_at": seen_at, "awake": awake, "state": "ok",
+    })
+}
+
+fn status(rows: &Value, alarms: &Value, online: bool) -> World {
+    let body = json!({
+        "machine": "rtx1080", "vault": HASH, "seq": 12, "head": HASH, "online": online,
+        "server": "192.168.17.1:8443", "synced_at": NOW - 2 * HOUR, "alarms": alarms, "targets": rows,
+    });
+    World::agent(&[("GET /v1/agent/status", 200, &body.to_string())])
+}
+
+#[test]
+fn status_shows_the_fleet() {
+    let asleep = json!([
+        row("vps", 2, &json!(NOW), true),
+        row("thinkpad", 1, &json!(NOW - 75 * HOUR), false),
+        row("rtx1080", 2, &json!(NOW), true),
+    ]);
+    insta::assert_snapshot!(transcript(
+        &status(&asleep, &json!([]), true),
+        &["status", "status -format=json"]
+    ));
+}
+
+#[test]
+fn status_fails_while_an_awake_machine_lags() {
+    let mut never = row("new", 0, &json!(null), false);
+    never["hook"] = json!("");
+    let mut lagging = row("vps", 1, &json!(NOW), true);
+    lagging["hook"] = json!("failed: exit status 1 after 3 tries");
+    lagging["state"] = json!("E_BLOB_ABSENT: the server does not hold the blob");
+    let mut world = status(&json!([lagging, never]), &json!([]), true);
+    let plain = transcript(&world, &["status"]);
+    world.tty = true;
+    insta::assert_snapshot!(format!(
+        "{plain}{}",
+        transcript(&world, &["status"]).replace('\x1b', "ESC")
+    ));
+    let quiet = transcript(&world.env("NO_COLOR", "1"), &["status"]);
+    assert!(!quiet.contains('\x1b'));
+}
+
+#[test]
+fn status_shows_alarms_and_a_lost_server() {
+    let alarms = json!([
+        { "code": "E_FORK", "text": "`vps` was shown another entry 11", "since": NOW - HOUR },
+        { "code": "config", "text": "`agent.toml` line 3: unknown key `ownr`", "since": NOW - 60_000_000 },
+    ]);
+    insta::assert_snapshot!(transcript(&status(&json!([]), &alarms, false), &["status"]));
+}
+
+#[test]
+fn status_of_another_server_is_refused() {
+    insta::assert_snapshot!(transcript(&World::agent(&[]), &["status"]));
+}
+
+fn record(n: u64, more: &str) -> String {
+    format!(r#"{{"n":{n},"nonce":"{HASH}","time":{},{more}}}"#, NOW - (10 - n) * HOUR)
+}
+
+fn audit() -> World {
+    let records = [
+        record(
+            1,
+            r#""machine":"vps","addr":"10.8.0.2:5012","op":"deliver","path":"secret/jjeco/api-keys","ver":2,"result":"ok""#,
+        ),
+        record(
+            2,
+            r#""machine":"rtx1080","who":"python3[812] uid 1000","op":"local_read","path":"secret/home/x","ver":1,"count":3,"result":"ok""#,
+        ),
+        record(
+            3,
+            r#""key":"deadbeef00","addr":"1.2.3.4:9","op":"read\u001b[2J","result":"E_UNKNOWN_ACTOR""#,
+        ),
+    ];
+    let page = |records: &[String], more: bool| {
+        json!({ "records": records, "more": more, "head": { "n": 3, "hash": HASH } }).to_string()
+    };
+    World::agent(&[
+        ("GET /v1/agent/audit?limit=50&newest=true", 200, &page(&records, false)),
+        (
+            "GET /v1/agent/audit?limit=5&newest=true&since=1795377600000000&machine=vps&path=secret%2Fjjeco%2F%2A&op=read&denied=true",
+            200,
+            &page(&records[..1], false),
+        ),
+        ("GET /v1/agent/audit?limit=1000&since=1795377600000000", 200, &page(&records[..2], true)),
+        (
+            "GET /v1/agent/audit?after=2&limit=1000&since=1795377600000000",
+            200,
+            &page(&records[2..], false),
+        ),
+        ("GET /v1/agent/audit?limit=1000&since=1795460400000000", 200, &page(&[], false)),
+        (
+            "GET /v1/agent/audit?limit=50&newest=true&machine=x",
+            403,
+            r#"{"errors":["permission denied"]}"#,
+        ),
+    ])
+}
+
+#[test]
+fn audit_log_shows_records() {
+    insta::assert_snapshot!(transcript(
+        &audit(),
+        &[
+            "audit log",
+            "audit log --since 24h --machine vps --path secret/jjeco/* --op read --denied -n 5",
+            "audit log --since 24h",
+            "audit log --since 1h",
+            "audit log --since 24h -n 5 --machine vps --path secret/jjeco/* --op read --denied --format json",
+            "audit log --machine x",
+            "audit log --since yesterday",
+        ]
+    ));
+}
+
+#[test]
+fn audit_verify_names_the_first_bad_record() {
+    let head = json!({ "n": 42, "hash": HASH });
+    let good = json!({ "checked": 42, "head": head, "anchors": 3, "bad": null });
+    let bad = json!({ "checked": 16, "head": head, "anchors": 3, "bad": { "n": 17, "reason": "the chain does not lead here" } });
+    let mut text = String::new();
+    for body in [good, bad] {
+        let world = World::agent(&[("GET /v1/agent/audit/verify", 200, &body.to_string())]);
+        text.push_str(&transcript(&world, &["audit verify", "audit verify -format=json"]));
+    }
+    insta::assert_snapshot!(text);
+}
