@@ -14,6 +14,9 @@ pub mod files;
 pub mod render;
 
 
+/// `agent.toml`, typed.
+pub mod config;
+
 /// The machine's keys and pins on disk.
 pub mod identity;
 
