@@ -2,13 +2,14 @@
 //!
 //! The only reader of the environment in the CLI. Flags win over variables, and nothing is looked up until it is asked for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use shared::time::Time;
 
 use super::client::{self, Client, Place};
 use super::{duration, tls};
+use crate::paths::Paths;
 use crate::exit::Failure;
 use crate::output::{Format, Term};
 
@@ -247,8 +248,4 @@ impl Global {
             skip_verify,
         })
     }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }

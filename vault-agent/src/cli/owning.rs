@@ -56,7 +56,7 @@ pub struct Lists {
 /// # Errors
 /// If nothing tells where it is.
 pub fn paths(global: &Global) -> Result<Paths> {
-    Paths::resolve(global.flags.state.clone(), global.flags.config.clone())
+    global.paths()
 }
 
 /// Returns where passphrases come from.
