@@ -8,6 +8,10 @@ pub mod clock;
 
 /// Users and groups of this host by name.
 pub mod account;
+/// `agent.toml`, typed.
+pub mod config;
+/// Keeps every target right.
+pub mod daemon;
 /// The only writer of files.
 pub mod files;
 /// Formats of target files, and the reader of `.env` files.
@@ -39,6 +43,12 @@ pub mod api;
 
 /// Owner acts: the admin key, the recovery kit, preparing and signing.
 pub mod owner;
+
+/// Keeps every target right.
+pub mod daemon;
+
+/// The program `vault-agent`.
+pub mod agent;
 
 /// The command line.
 pub mod cli;
