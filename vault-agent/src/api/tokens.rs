@@ -172,6 +172,9 @@ impl Tokens {
             return None;
         }
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        if live.is_empty() {
+            return None;
+        }
         let issued = live.get(&Hash::of(&[token.as_bytes()]))?;
         issued.is_live(clock::now()).then(|| issued.clone())
     }

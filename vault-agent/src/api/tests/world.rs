@@ -1,0 +1,177 @@
+//! A machine with an engine, a small server in the same process, and the API over both.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{Request, Response};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+
+use crate::api::caller::Peer;
+use crate::api::{Api, answer, token_file};
+use crate::config;
+use crate::engine::Engine;
+use crate::engine::tests::Fleet;
+use crate::paths::Paths;
+
+/// One machine called `here` and how a caller reaches its API.
+#[derive(Clone)]
+pub(crate) struct World {
+    api: Arc<Api>,
+    peer: Peer,
+    pub(super) paths: Paths,
+    fleet: Arc<Fleet>,
+}
+
+impl World {
+    /// A machine that may do everything, called by an allowed user.
+    pub(crate) async fn new() -> Self {
+        Self::with_grants(&["*"], &["*"]).await
+    }
+
+    /// A machine with these grants.
+    pub(super) async fn with_grants(read: &[&str], write: &[&str]) -> Self {
+        Self::make(read, write, &config::Api::default(), Peer::inside()).await
+    }
+
+    /// A machine whose API is called over loopback TCP and wants a token.
+    pub(super) async fn on_loopback() -> Self {
+        let address = "127.0.0.1:1".parse().unwrap();
+        let options = config::Api { listen: Some(address), ..config::Api::default() };
+        Self::make(&["*"], &["*"], &options, Peer::loopback(address, address)).await
+    }
+
+    async fn make(read: &[&str], write: &[&str], options: &config::Api, peer: Peer) -> Self {
+        let (fleet, engine, paths) = Fleet::of_one("here", read, write).await;
+        let api = Arc::new(Api::open(engine, &paths, options).unwrap());
+        Self { api, peer, paths, fleet: Arc::new(fleet) }
+    }
+
+    pub(super) fn engine(&self) -> Engine {
+        self.api.engine.clone()
+    }
+
+    /// Returns the token of the token file.
+    pub(super) fn token(&self) -> String {
+        let file = token_file(&self.paths, &config::Api::default());
+        std::fs::read_to_string(file).unwrap().trim().to_owned()
+    }
+
+    /// Makes a token for a program.
+    pub(super) async fn make_token(&self, body: &str) -> String {
+        let (status, text) = self.text("POST /v1/auth/token/create", body).await;
+        assert_eq!(status, 200, "{text}");
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        answer["auth"]["client_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Ends the server and waits until the engine knows.
+    pub(super) async fn lose_server(&self) {
+        self.fleet.stop_server().await;
+        let mut changes = self.api.engine.changes();
+        while self.api.engine.away().is_none() {
+            changes.changed().await.unwrap();
+        }
+    }
+
+    /// Sends a request.
+    pub(super) async fn answer(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Response<Body> {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if !body.is_empty() {
+            request = request.header("content-length", body.len());
+        }
+        if method == "PATCH" && headers.is_empty() {
+            request = request.header("content-type", "application/merge-patch+json");
+        }
+        answer(&self.api, &self.peer, request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    /// Sends `METHOD PATH` with a header and returns status and body.
+    pub(super) async fn with(
+        &self,
+        name: &str,
+        value: &str,
+        request: &str,
+        body: &str,
+    ) -> (u16, String) {
+        let (method, path) = request.split_once(' ').unwrap();
+        read(self.answer(method, path, &[(name, value)], body).await).await
+    }
+
+    /// Sends `METHOD PATH` and returns status and body.
+    pub(super) async fn text(&self, request: &str, body: &str) -> (u16, String) {
+        let (method, path) = request.split_once(' ').unwrap();
+        read(self.answer(method, path, &[], body).await).await
+    }
+
+    /// Checks status and body: an empty `expected` wants no body, else each member that it has
+    /// must be there. `*` in a text stands for any text, `"?"` for anything.
+    pub(super) async fn is(&self, request: &str, body: &str, status: u16, expected: &str) {
+        let (found, text) = self.text(request, body).await;
+        assert_eq!(found, status, "{request} {body}: {text}");
+        if expected == "*" {
+            return;
+        }
+        if expected.is_empty() {
+            assert_eq!(text, "", "{request} {body}");
+            return;
+        }
+        let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        if let Err(at) = holds(&parse(&text), &parse(expected), "") {
+            panic!("{request} {body}: `{at}` differs in {text}");
+        }
+    }
+}
+
+async fn read(answer: Response<Body>) -> (u16, String) {
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// Tells whether `found` has all that `expected` has, or where it has not.
+fn holds(found: &Value, expected: &Value, at: &str) -> Result<(), String> {
+    let same = match (found, expected) {
+        (_, Value::String(any)) if any == "?" => true,
+        (Value::Object(found), Value::Object(expected)) => {
+            for (name, expected) in expected {
+                let at = format!("{at}.{name}");
+                holds(found.get(name).ok_or(&at)?, expected, &at)?;
+            }
+            // An empty map or array is meant so, but for "any object" at the top.
+            !expected.is_empty() || found.is_empty() || at.is_empty()
+        }
+        (Value::Array(found), Value::Array(expected)) => {
+            for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+                holds(found, expected, &format!("{at}[{index}]"))?;
+            }
+            found.len() == expected.len()
+        }
+        (Value::String(found), Value::String(expected)) => is_like(found, expected),
+        (found, expected) => found == expected,
+    };
+    if same { Ok(()) } else { Err(at.to_owned()) }
+}
+
+fn is_like(found: &str, expected: &str) -> bool {
+    let mut parts = expected.split('*');
+    let first = parts.next().unwrap();
+    let Some(mut rest) = found.strip_prefix(first) else { return false };
+    let Some(last) = expected.contains('*').then(|| expected.rsplit('*').next().unwrap()) else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    found.ends_with(last)
+}
