@@ -83,14 +83,13 @@ fn shown(rows: &[&MachineRow]) -> String {
 
 fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Result<Exit> {
     let name: Name = parsed(machine.parse())?;
-    if lists.read.is_empty() && lists.write.is_empty() {
+    if lists.are_empty() {
         bail!(
             Failure::local(format!("nothing says what `{name}` may read or write"))
                 .hint("both lists are replaced: pass `--read PREFIX` and `--write PREFIX`")
         );
     }
-    let read = parsed(Grants::parse(&lists.read))?;
-    let write = parsed(Grants::parse(&lists.write))?;
+    let (read, write) = lists.parsed()?;
     let owner = Owner::at(global, signing)?;
     let all = owner.machines()?;
     let row = active(&all, &name).ok_or_else(|| no_machine(&all, &name))?;

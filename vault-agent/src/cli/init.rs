@@ -373,7 +373,81 @@ fn as_name(host: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use shared::hash::Hash;
+
     use super::*;
+    use crate::cli::testing::World;
+
+    fn setup_line() -> String {
+        // Nobody listens on port 1.
+        let addresses = vec!["127.0.0.1:1".to_owned()];
+        let server = SignKey::from_seed(&[1; 32]).verify_key();
+        SetupLine { addresses, server, claim: Hash::ZERO }.to_line().unwrap()
+    }
+
+    /// Runs `vault init` on a fresh host.
+    fn run(world: &World, line: &str, flags: &str) -> String {
+        let state = world.path().join("state");
+        world.run(&format!("init {line} --state {} {flags}", state.display())).shown()
+    }
+
+    fn scripted(world: &World) -> String {
+        format!("--name host --kit-confirmed --kit {}/kit", world.path().display())
+    }
+
+    #[test]
+    fn wrong_and_truncated_lines_are_named_with_the_way_out() {
+        let (line, world) = (setup_line(), World::new(""));
+        let cut = &line[..line.len() - 9];
+        let shown = ["hello", cut, "VLTM1-abc"].map(|line| run(&world, line, &scripted(&world)));
+        insta::assert_snapshot!(shown.join("\n"));
+        insta::assert_snapshot!(run(&world, &line, "--name 4770k"), @r"
+        exit 1
+        --- stdout
+        --- stderr
+        E_NAME: name `4770k` breaks the grammar
+        hint: use a to z, 0 to 9 and `-`, starting with a letter, 32 characters at most
+        ");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_leaves_nothing_but_keys() {
+        let world = World::new("");
+        insta::assert_snapshot!(run(&world, &setup_line(), &scripted(&world)));
+        let names = |dir: &Path| {
+            let entries = std::fs::read_dir(dir).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&world.path()), ["state"]);
+        assert_eq!(names(&world.path().join("state")), ["identity"]);
+    }
+
+    #[test]
+    fn without_a_terminal_the_kit_needs_a_file_and_no_typing() {
+        let (world, line) = (World::new(""), setup_line());
+        let kit = world.file("old-kit", "x");
+        let shown = [
+            "--kit-confirmed".to_owned(),
+            format!("--kit {}/kit", world.path().display()),
+            format!("--kit-confirmed --kit {kit}"),
+        ]
+        .map(|flags| run(&world, &line, &format!("--name host {flags}")));
+        insta::assert_snapshot!(shown.join("\n"));
+    }
+
+    #[test]
+    fn a_host_belongs_to_one_vault() {
+        let world = World::new("");
+        let pins = Pins {
+            vault: Hash::of(&[b"vault"]),
+            server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
+            name: "host".parse().unwrap(),
+            addresses: Vec::new(),
+        };
+        let paths = Paths::resolve(Some(world.path().join("state")), None).unwrap();
+        pins.store(&paths).unwrap();
+        insta::assert_snapshot!(run(&world, &setup_line(), &scripted(&world)));
+    }
 
     #[test]
     fn host_names_become_machine_names() {

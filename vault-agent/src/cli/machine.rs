@@ -108,9 +108,8 @@ fn ago(seconds: u64) -> String {
 }
 
 fn add(args: &Add, global: &Global) -> Result<Exit> {
-    let read = parsed(Grants::parse(&args.lists.read))?;
-    let write = parsed(Grants::parse(&args.lists.write))?;
-    if args.lists.read.is_empty() && args.lists.write.is_empty() {
+    let (read, write) = args.lists.parsed()?;
+    if args.lists.are_empty() {
         bail!(
             Failure::local("nothing says what the machine may read or write")
                 .hint("pass `--read PREFIX`, for instance `--read secret/jjeco/` or `--read '*'`")
@@ -206,7 +205,94 @@ fn reachable(known: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use shared::hash::Hash;
+    use shared::keys::SignKey;
+
     use super::*;
+    use crate::cli::testing::{World, now};
+    use crate::identity::Pins;
+    use crate::paths::Paths;
+
+    /// A host of a vault with an admin key, and an agent that knows one machine, `vps`.
+    fn host(machines: &str) -> World {
+        let world = World::agent(&[("GET /v1/agent/machines", 200, machines)]);
+        std::fs::set_permissions(world.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let paths = Paths::resolve(Some(world.path()), None).unwrap();
+        let pins = Pins {
+            vault: Hash::of(&[b"vault"]),
+            server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
+            name: "rtx1080".parse().unwrap(),
+            addresses: vec!["10.8.0.3:8443".to_owned()],
+        };
+        pins.store(&paths).unwrap();
+        crate::files::create_dir_private(&paths.admin()).unwrap();
+        world.file("admin/jonas.age", "");
+        world
+    }
+
+    fn machines(sign: &SignKey) -> String {
+        let none = Grants::default();
+        let row = MachineRow {
+            name: "vps".parse().unwrap(),
+            active: true,
+            incarnation: 1,
+            sign: sign.verify_key(),
+            read: Grants::parse(&["secret/jjeco/"]).unwrap(),
+            write: none,
+            seen_at: Some(now()),
+            agent: Some("0.1.0".to_owned()),
+        };
+        let server = vec![SignKey::from_seed(&[2; 32]).verify_key()];
+        serde_json::to_string(&Machines { machines: vec![row], server }).unwrap()
+    }
+
+    fn line(sign: &SignKey) -> String {
+        let recipient = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg";
+        let (name, recipient) = ("vps".parse().unwrap(), recipient.parse().unwrap());
+        MachineLine { name, recipient, sign: sign.verify_key() }.to_line().unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_call_is_named_with_the_way_out() {
+        let key = SignKey::from_seed(&[3; 32]);
+        let (world, line) = (host(&machines(&key)), line(&SignKey::from_seed(&[4; 32])));
+        let shown = [
+            format!("machine add {line} --read secret"),
+            format!("machine add {line} --read secret/../x"),
+            format!("machine add {line}"),
+            format!("machine add {} --read *", &line[..line.len() - 3]),
+            format!("machine add {line} --read *"),
+            "machine add vps --ssh -x --read *".to_owned(),
+            "access set nas --read *".to_owned(),
+            "access set vps".to_owned(),
+        ]
+        .map(|line| world.run(&line).shown());
+        insta::assert_snapshot!(shown.join("\n"));
+    }
+
+    #[test]
+    fn a_machine_that_is_in_already_gets_its_pin_line_again() {
+        let key = SignKey::from_seed(&[3; 32]);
+        let world = host(&machines(&key));
+        let run = world.run(&format!("machine add {} --read *", line(&key)));
+        assert_eq!((run.exit, run.err.lines().count()), (0, 2), "{}", run.err);
+        let pin = run.out.strip_prefix("vault-agent join ").unwrap();
+        let pin = PinLine::from_line(pin).unwrap();
+        assert_eq!(pin.addresses, ["10.8.0.3:8443"]);
+        assert_eq!(pin.server, [SignKey::from_seed(&[2; 32]).verify_key()]);
+        assert_eq!((pin.vault, pin.name.as_str()), (Hash::of(&[b"vault"]), "vps"));
+    }
+
+    #[test]
+    fn machines_are_listed() {
+        let world = host(&machines(&SignKey::from_seed(&[3; 32])));
+        insta::assert_snapshot!(world.run("machine list").out, @r"
+        MACHINE  STATE   READS          WRITES  AGENT  SEEN
+        vps      active  secret/jjeco/  -       0.1.0  now
+        ");
+    }
 
     #[test]
     fn loopback_is_handed_on_only_if_there_is_nothing_else() {

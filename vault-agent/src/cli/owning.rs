@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use shared::grant::Grants;
 use shared::log::Op;
 use shared::name::Name;
 
@@ -49,6 +50,30 @@ pub struct Lists {
     /// Let it write what this prefix covers; repeatable
     #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
     pub write: Vec<String>,
+}
+
+impl Lists {
+    /// Reads both lists.
+    ///
+    /// # Errors
+    /// Names the first prefix that breaks the grammar.
+    pub fn parsed(&self) -> Result<(Grants, Grants), Failure> {
+        let read = |list: &[String]| {
+            Grants::parse(list).map_err(|fault| {
+                Failure::local(fault.to_string()).hint(
+                    "write `*`, a path such as secret/app/db, or a folder with `/` at its end such \
+                     as secret/app/",
+                )
+            })
+        };
+        Ok((read(&self.read)?, read(&self.write)?))
+    }
+
+    /// Tells whether neither list was given.
+    #[must_use]
+    pub fn are_empty(&self) -> bool {
+        self.read.is_empty() && self.write.is_empty()
+    }
 }
 
 /// Returns where this machine's state is.

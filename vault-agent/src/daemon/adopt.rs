@@ -39,7 +39,7 @@ impl Daemon {
         }
         for slot in before.values() {
             self.release(slot);
-            tracing::info!(target = %slot.target.path.display(), "no target any more; the file stays");
+            tracing::info!(file = %slot.target.path.display(), "no target any more; the file stays");
         }
         self.secrets.clear();
         for target in &config.targets {

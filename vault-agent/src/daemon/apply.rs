@@ -77,7 +77,8 @@ pub(super) async fn run(
             let (rendered, mask) = content(engine, target, &versions).await?;
             let found = blocking(target, move |target| {
                 let access = access(target)?;
-                files::compare(&target.path, rendered.content.expose(), access).map_err(Fault::file)
+                files::compare(&target.path, rendered.content.expose(), access)
+                    .map_err(|error| Fault::file(&error))
             });
             Ok(match found.await? {
                 Found::Same(stamp) => Outcome::Unchanged(stamp, mask),
@@ -85,13 +86,17 @@ pub(super) async fn run(
             })
         }
         Task::Remove(_) => {
-            let removed =
-                blocking(target, |target| files::remove(&target.path).map_err(Fault::file)).await?;
+            let removed = blocking(target, |target| {
+                files::remove(&target.path).map_err(|error| Fault::file(&error))
+            })
+            .await?;
             Ok(if removed { Outcome::Removed } else { Outcome::Gone })
         }
         Task::Look => {
-            let seen =
-                blocking(target, |target| files::stamp(&target.path).map_err(Fault::file)).await?;
+            let seen = blocking(target, |target| {
+                files::stamp(&target.path).map_err(|error| Fault::file(&error))
+            })
+            .await?;
             Ok(Outcome::Seen(seen))
         }
     }
@@ -149,10 +154,10 @@ fn write(gate: &GitGate, target: &Target, rendered: &Rendered) -> Result<Replace
         passing: true,
     })?;
     let written = files::replace(&target.path, rendered.content.expose(), access(target)?)
-        .map_err(Fault::file)?;
+        .map_err(|error| Fault::file(&error))?;
     if matches!(written, Replaced::Written(_)) {
         for warning in &rendered.warnings {
-            tracing::warn!(target = %target.path.display(), "{warning}");
+            tracing::warn!(file = %target.path.display(), "{warning}");
         }
     }
     Ok(written)
@@ -182,7 +187,7 @@ fn access(target: &Target) -> Result<Access, Fault> {
 /// Clears away what a killed agent left beside a target.
 pub(super) fn sweep(path: &Path) {
     if let Err(error) = files::sweep(path) {
-        tracing::debug!(target = %path.display(), "{}", chain(&error));
+        tracing::debug!(file = %path.display(), "{}", chain(&error));
     }
 }
 
@@ -214,8 +219,8 @@ impl Fault {
         Self { state: format!("refused: `{path}`: {why}"), hint, passing: false }
     }
 
-    fn file(error: FileError) -> Self {
-        Self { state: format!("failed: {}", chain(&error)), hint: error.hint(), passing: true }
+    fn file(error: &FileError) -> Self {
+        Self { state: format!("failed: {}", chain(error)), hint: error.hint(), passing: true }
     }
 }
 

@@ -115,10 +115,10 @@ mod tests {
         Arc::clone(&Config::parse(&text, Path::new("t")).unwrap().targets[0])
     }
 
-    fn check(more: &str, held: Option<Versions>, latest: [Latest; 2], expected: &str) {
+    fn check(more: &str, held: Option<&Versions>, latest: [Latest; 2], expected: &str) {
         let target = target(more);
         let latest = |path: &SecretPath| latest[usize::from(path.as_str() == "secret/b")];
-        let actions = plan([(&target, held.as_ref())], latest);
+        let actions = plan([(&target, held)], latest);
         let shown: Vec<String> = actions
             .iter()
             .map(|action| match action {
@@ -140,16 +140,17 @@ mod tests {
         check("", None, [version(1), version(2)], "write [Some(1), Some(2)]");
         check(
             "",
-            Some(vec![Some(1), Some(1)]),
+            Some(&vec![Some(1), Some(1)]),
             [version(1), version(2)],
             "write [Some(1), Some(2)]",
         );
-        check("", Some(vec![Some(1), Some(2)]), [version(1), version(2)], "settled");
+        check("", Some(&vec![Some(1), Some(2)]), [version(1), version(2)], "settled");
     }
 
     #[test]
     fn a_file_is_held_rather_than_written_in_part() {
-        let held = || Some(vec![Some(1), Some(1)]);
+        let held = vec![Some(1), Some(1)];
+        let held = || Some(&held);
         let coming = Latest::Version { ver: 2, ready: false };
         check("", held(), [version(2), coming], "hold Waiting(SecretPath(\"secret/b\"))");
         check(
@@ -164,14 +165,15 @@ mod tests {
     #[test]
     fn deletion_keeps_the_file_unless_told_otherwise() {
         let gone = Latest::Deleted { ver: 1 };
-        let held = || Some(vec![Some(1), Some(1)]);
+        let held = vec![Some(1), Some(1)];
+        let held = || Some(&held);
         let remove = "on_delete = \"remove\"";
         check("", held(), [gone, version(2)], "hold Deleted(SecretPath(\"secret/a\"))");
         check("", held(), [Latest::Missing, version(2)], "hold Missing(SecretPath(\"secret/a\"))");
         check(remove, held(), [gone, version(2)], "write [None, Some(2)]");
         check(remove, held(), [gone, gone], "remove [None, None]");
         check(remove, held(), [gone, Latest::Missing], "remove [None, None]");
-        check(remove, Some(vec![None, None]), [gone, Latest::Missing], "settled");
+        check(remove, Some(&vec![None, None]), [gone, Latest::Missing], "settled");
         check(
             remove,
             None,

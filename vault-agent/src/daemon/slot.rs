@@ -221,7 +221,7 @@ impl Slot {
                 Next { hook: needed.then_some(mask), plan: true }
             }
             (Task::Remove(versions), Outcome::Removed) => {
-                tracing::info!(target = %self.path().display(), "removed: its secrets are deleted");
+                tracing::info!(file = %self.path().display(), "removed: its secrets are deleted");
                 self.is_right(versions, None, time);
                 Next { hook: self.key.is_some().then(Mask::default), plan: true }
             }
@@ -230,7 +230,7 @@ impl Slot {
                 Next { hook: None, plan: true }
             }
             (Task::Write(versions) | Task::Compare(versions), _) => {
-                tracing::warn!(target = %self.path().display(), "changed or removed by somebody else, and left so");
+                tracing::warn!(file = %self.path().display(), "changed or removed by somebody else, and left so");
                 self.held = Some(versions);
                 self.state = State::Drifted;
                 self.verified = true;
@@ -277,21 +277,21 @@ impl Slot {
     fn log_written(&mut self, versions: &Versions, now: Instant) {
         let path = self.path().display();
         if self.held.as_ref() == Some(versions) {
-            tracing::warn!(target = %path, "changed or removed by somebody else, and put back");
+            tracing::warn!(file = %path, "changed or removed by somebody else, and put back");
             self.restores.push_back(now);
         } else {
             let named = self.target.secrets.iter().zip(versions);
             let named: Vec<String> = named
                 .filter_map(|(secret, ver)| ver.map(|ver| format!("{secret} v{ver}")))
                 .collect();
-            tracing::info!(target = %path, "written: {}", named.join(", "));
+            tracing::info!(file = %path, "written: {}", named.join(", "));
         }
     }
 
     fn failed(&mut self, fault: Fault, now: Instant) {
         let news = !matches!(&self.state, State::Failed(before) if *before == fault);
         if news {
-            tracing::error!(target = %self.path().display(), hint = fault.hint, "{}", fault.state);
+            tracing::error!(file = %self.path().display(), hint = fault.hint, "{}", fault.state);
         }
         self.held = None;
         if fault.passing {
@@ -323,7 +323,7 @@ impl Slot {
         }
         match self.restores.front() {
             Some(first) if self.restores.len() >= MOST_RESTORES => {
-                tracing::warn!(target = %self.path().display(), "another program keeps changing it: put back once a minute");
+                tracing::warn!(file = %self.path().display(), "another program keeps changing it: put back once a minute");
                 self.due = Some(*first + DRIFT_WINDOW);
                 self.held = None;
                 self.state = State::Drifted;

@@ -1,6 +1,6 @@
 //! Posting the first two records over the pinned connection, so that a lost answer does no harm.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use shared::error::Code;
 use shared::keys::SignKey;
 use shared::signed::Envelope;
@@ -23,22 +23,21 @@ pub async fn reach(setup: &SetupLine, key: &SignKey) -> Result<Client> {
             Err(fault) => last = Some(fault),
         }
     }
-    let tried = setup.addresses.join(", ");
+    Err(unreached(last, &setup.addresses).into())
+}
+
+fn unreached(last: Option<ConnectError>, addresses: &[String]) -> Failure {
     match last {
-        Some(fault @ ConnectError::WrongPin { .. }) => {
-            bail!(Failure::remote(fault.to_string()).hint(
-                "another server answers there: check the address, or copy the setup line again"
+        Some(fault @ ConnectError::WrongPin { .. }) => Failure::remote(fault.to_string())
+            .hint("another server answers there: check the address, or copy the setup line again"),
+        Some(fault @ ConnectError::Unreachable { .. }) => {
+            Failure::remote(fault.to_string()).hint(format!(
+                "start `vault-server run` and open its port; the setup line names {}",
+                addresses.join(", ")
             ))
         }
-        Some(fault @ ConnectError::Unreachable { .. }) => {
-            bail!(Failure::remote(fault.to_string()).hint(format!(
-                "start `vault-server run` and open its port; the setup line names {tried}"
-            )))
-        }
-        None => bail!(
-            Failure::local("the setup line names no address")
-                .hint("run `vault-server init` with `--address HOST:PORT`")
-        ),
+        None => Failure::local("the setup line names no address")
+            .hint("run `vault-server init` with `--address HOST:PORT`"),
     }
 }
 
@@ -50,23 +49,28 @@ pub async fn reach(setup: &SetupLine, key: &SignKey) -> Result<Client> {
 pub async fn post(client: &Client, request: &GenesisRequest) -> Result<()> {
     match client.genesis(request).await {
         Ok(()) => Ok(()),
-        Err(RemoteError::Refused(fault)) => {
-            if stands(client, &request.genesis).await {
-                return Ok(());
-            }
-            if fault.code == Code::Claim {
-                bail!(Failure::remote(fault.to_string()).hint(
-                    "a setup line works once: this server holds a vault already, or was set up \
-                     anew with `vault-server init`, which prints a fresh line"
-                ));
-            }
-            Err(fault).context("the server refused the new vault")
-        }
-        Err(fault) if fault.is_unresolved() => bail!(
-            Failure::remote(format!("no answer to the new vault: {fault}"))
-                .hint("run the same `vault init` again: it goes on where this one stopped")
+        Err(RemoteError::Refused(_)) if stands(client, &request.genesis).await => Ok(()),
+        Err(fault) => Err(refused(&fault).into()),
+    }
+}
+
+fn refused(fault: &RemoteError) -> Failure {
+    let failure = Failure::remote(format!("the vault was not made: {fault}"));
+    match fault {
+        RemoteError::Refused(error) if error.code == Code::Claim => failure.hint(
+            "a setup line works once: this server holds a vault already, or was set up anew with \
+             `vault-server init`, which printed a fresh line",
         ),
-        Err(fault) => Err(fault).context("the server refused the new vault"),
+        RemoteError::Refused(error) => failure.hint(error.code.hint()),
+        other if other.is_unresolved() => {
+            failure.hint("run the same `vault init` again: it goes on where this one stopped")
+        }
+        RemoteError::Conflict(_)
+        | RemoteError::Status { .. }
+        | RemoteError::Lost(_)
+        | RemoteError::Protocol(_) => {
+            failure.hint("compare the versions of `vault` and `vault-server`")
+        }
     }
 }
 
@@ -85,4 +89,42 @@ async fn stands(client: &Client, genesis: &Envelope) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(failure: Failure) -> String {
+        format!("{}\nhint: {}", failure.text, failure.hint.unwrap())
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_named() {
+        let address = || "10.8.0.3:8443".to_owned();
+        let gone = ConnectError::Unreachable { address: address(), reason: "refused".into() };
+        insta::assert_snapshot!(shown(unreached(Some(gone), &[address()])), @r"
+        no server at `10.8.0.3:8443`: refused
+        hint: start `vault-server run` and open its port; the setup line names 10.8.0.3:8443
+        ");
+        let other = ConnectError::WrongPin { address: address() };
+        insta::assert_snapshot!(shown(unreached(Some(other), &[address()])), @r"
+        E_SERVER_PIN: server at `10.8.0.3:8443`
+        hint: another server answers there: check the address, or copy the setup line again
+        ");
+    }
+
+    #[test]
+    fn a_used_claim_and_a_lost_answer_are_told_apart() {
+        let used = RemoteError::Refused(Code::Claim.because("claim code was used"));
+        insta::assert_snapshot!(shown(refused(&used)), @r"
+        the vault was not made: E_CLAIM: claim code was used
+        hint: a setup line works once: this server holds a vault already, or was set up anew with `vault-server init`, which printed a fresh line
+        ");
+        let lost = RemoteError::Lost("the server is silent".into());
+        insta::assert_snapshot!(shown(refused(&lost)), @r"
+        the vault was not made: the server is silent
+        hint: run the same `vault init` again: it goes on where this one stopped
+        ");
+    }
 }

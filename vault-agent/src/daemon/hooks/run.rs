@@ -102,7 +102,7 @@ async fn process(
     let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
     let output = (child.stdout.take(), child.stderr.take());
     let mut reading = Box::pin(async {
-        tokio::join!(show(output.0, mask), show(output.1, mask));
+        tokio::join!(show(program, output.0, mask), show(program, output.1, mask));
     });
     let mut read = false;
     let ended = timeout(limit, async {
@@ -162,7 +162,7 @@ impl Drop for Group {
 }
 
 /// Logs what comes out of a pipe, line by line.
-async fn show(pipe: Option<impl AsyncRead + Unpin>, mask: &Mask) {
+async fn show(name: &str, pipe: Option<impl AsyncRead + Unpin>, mask: &Mask) {
     let Some(pipe) = pipe else { return };
     let mut pipe = BufReader::new(pipe);
     let mut shown = 0;
@@ -170,13 +170,13 @@ async fn show(pipe: Option<impl AsyncRead + Unpin>, mask: &Mask) {
         shown += 1;
         match line {
             Line::Whole(line) if shown <= MOST_LINES => {
-                tracing::info!(target: "hook", "{}", mask.apply(&line))
+                tracing::info!(hook = name, "{}", mask.apply(&line));
             }
             Line::Whole(_) => {}
-            Line::TooLong => tracing::info!(target: "hook", "(a line of more than 16 KiB)"),
+            Line::TooLong => tracing::info!(hook = name, "(a line of more than 16 KiB)"),
         }
         if shown == MOST_LINES {
-            tracing::info!(target: "hook", "(more lines are not shown)");
+            tracing::info!(hook = name, "(more lines are not shown)");
         }
     }
 }
