@@ -19,7 +19,12 @@ use crate::paths::Paths;
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
 #[derive(Debug, Parser)]
-#[command(name = "vault-agent", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(
+    name = "vault-agent",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
 struct Cli {
     /// State directory [env: VAULT_STATE_DIR]
     #[arg(long, global = true, value_name = "DIR")]

@@ -66,7 +66,9 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     }
     let pins = Pins::from(pin);
     match Pins::load(paths)? {
-        Some(old) if old.vault != pins.vault || old.name != pins.name => return refuse_second(paths),
+        Some(old) if old.vault != pins.vault || old.name != pins.name => {
+            return refuse_second(paths);
+        }
         Some(_) | None => {}
     }
     write_config(paths, &pins.addresses)?;
@@ -89,14 +91,16 @@ fn look(paths: &Paths, pins: &Pins, term: &Term) -> Result<()> {
         let tried = tokio::time::timeout(FIRST_LOOK, engine.connect_once(&addresses)).await;
         match tried {
             Ok(Ok(())) if engine.state(|state| state.machine(&pins.name).is_some()) => {
-                let readable = engine
-                    .state(|state| state.secrets().keys().filter(|path| engine_reads(state, pins, path)).count());
+                let readable = engine.state(|state| {
+                    state.secrets().keys().filter(|path| engine_reads(state, pins, path)).count()
+                });
                 term.say(format!("the server answers; {readable} secrets are readable here"));
             }
             Ok(Ok(())) => bail!(
                 Failure::remote(format!(
                     "{}: the log does not know machine `{}`",
-                    Code::JoinSubstituted, pins.name
+                    Code::JoinSubstituted,
+                    pins.name
                 ))
                 .hint(Code::JoinSubstituted.hint())
             ),
@@ -115,7 +119,11 @@ fn engine_reads(state: &shared::log::State, pins: &Pins, path: &shared::path::Se
 fn refuse_second(paths: &Paths) -> Result<Exit> {
     let Some(pins) = Pins::load(paths)? else { return Ok(Exit::OK) };
     bail!(
-        Failure::local(format!("this host is `{}` of vault {} already", pins.name, pins.vault.short()))
-            .hint("a second vault on one host needs `--state DIR`")
+        Failure::local(format!(
+            "this host is `{}` of vault {} already",
+            pins.name,
+            pins.vault.short()
+        ))
+        .hint("a second vault on one host needs `--state DIR`")
     )
 }

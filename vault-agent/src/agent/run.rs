@@ -61,7 +61,8 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
     let listeners = Listeners::bind(engine.clone(), paths, &config.api).await?;
     let listen = listeners.address();
     let (stop, shutdown) = watch::channel(false);
-    let source = Source { file: paths.config.clone(), config: watch::Sender::new(Arc::new(config)) };
+    let source =
+        Source { file: paths.config.clone(), config: watch::Sender::new(Arc::new(config)) };
     let addresses = follow_addresses(source.config.subscribe(), pinned);
     let (settled, first_pass) = oneshot::channel();
 
@@ -90,7 +91,11 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
 }
 
 /// Waits for every loop to end; one that has failed has said so itself.
-async fn finish(sync: JoinHandle<Result<()>>, targets: JoinHandle<()>, api: JoinHandle<Result<()>>) {
+async fn finish(
+    sync: JoinHandle<Result<()>>,
+    targets: JoinHandle<()>,
+    api: JoinHandle<Result<()>>,
+) {
     if !sync.is_finished() {
         let _ = sync.await;
     }
@@ -188,7 +193,8 @@ fn tell(state: &[NotifyState<'_>]) {
 pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
     let config = Config::load_or_default(&paths.config)?;
     logging::start(config.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let engine = Engine::open(paths)?;
         let mut addresses = config.server.clone();

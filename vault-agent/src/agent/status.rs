@@ -42,7 +42,10 @@ pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
             })
             .collect();
         term.line("")?;
-        term.line(table::plain(&["TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "STATE"], &cells))?;
+        term.line(table::plain(
+            &["TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "STATE"],
+            &cells,
+        ))?;
     }
     let lags = own.iter().any(|row| row.lags());
     Ok(if lags || !status.alarms.is_empty() { Exit::REMOTE } else { Exit::OK })

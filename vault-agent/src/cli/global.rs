@@ -9,9 +9,9 @@ use shared::time::Time;
 
 use super::client::{self, Client, Place};
 use super::{duration, tls};
-use crate::paths::Paths;
 use crate::exit::Failure;
 use crate::output::{Format, Term};
+use crate::paths::Paths;
 
 /// Flags of every command, with HashiCorp's names.
 #[derive(Clone, Debug, Default, clap::Args)]

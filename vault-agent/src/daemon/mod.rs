@@ -73,7 +73,10 @@ pub async fn run(
     let mut settled = Some(settled);
     loop {
         daemon.advance();
-        if daemon.jobs.is_empty() && daemon.queue.is_empty() && let Some(settled) = settled.take() {
+        if daemon.jobs.is_empty()
+            && daemon.queue.is_empty()
+            && let Some(settled) = settled.take()
+        {
             // Whoever asked may have stopped waiting.
             let _ = settled.send(());
         }
