@@ -29,12 +29,25 @@ fn missing_codes(rows: &[String], reference: &str) -> Vec<String> {
     absent.map(|row| format!("reference/errors.md lacks the row\n    {row}")).collect()
 }
 
+/// Returns the codes that a source file spells out beside the shared ones: the agent's own alarms.
+fn own_codes(file: &File) -> Vec<String> {
+    let (code, _tests) = file.text.split_once("#[cfg(test)]").unwrap_or((&file.text, ""));
+    let spelled = code.split('"').filter(|text| {
+        let name = text.strip_prefix("E_").unwrap_or_default();
+        name.ends_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(is_part_of_code)
+    });
+    spelled.map(str::to_owned).collect()
+}
+
+fn is_part_of_code(c: char) -> bool {
+    c.is_ascii_uppercase() || c == '_'
+}
+
 /// Returns the codes that a page names and no program knows.
 fn dead_codes(page: &File, known: &[&str]) -> Vec<String> {
-    let part = |c: char| c.is_ascii_uppercase() || c == '_';
     let named = page.text.match_indices("`E_").map(|(at, _)| {
         let rest = &page.text[at + 1..];
-        &rest[..rest.find(|c| !part(c)).unwrap_or(rest.len())]
+        &rest[..rest.find(|c| !is_part_of_code(c)).unwrap_or(rest.len())]
     });
     let dead = named.filter(|code| !known.contains(code) && *code != "E_" && *code != "E_BLOB_");
     dead.map(|code| format!("{}: there is no code `{code}`", page.path)).collect()
@@ -109,6 +122,13 @@ fn broken_links(page: &File, load: impl Fn(&str) -> Option<String>) -> Vec<Strin
     faults
 }
 
+/// Returns the programs' sources, without the files that hold tests only.
+fn sources() -> Vec<File> {
+    let tests = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
+    let programs = files(".rs").into_iter().filter(|file| file.path.starts_with("vault-"));
+    programs.filter(|file| !tests(&file.path)).collect()
+}
+
 #[test]
 fn every_route_is_in_the_reference() {
     pass(&missing_routes(ROUTES, &read("docs/src/reference/http-api.md")));
@@ -124,7 +144,14 @@ fn every_route_is_in_the_reference() {
 fn every_code_is_in_the_reference() {
     let row = |code: &Code| format!("| `{code}` | {} | {} |", code.sentence(), code.hint());
     let rows: Vec<String> = Code::ALL.iter().map(row).collect();
-    pass(&missing_codes(&rows, &read("docs/src/reference/errors.md")));
+    let reference = read("docs/src/reference/errors.md");
+    pass(&missing_codes(&rows, &reference));
+    let own = sources().into_iter().flat_map(|file| own_codes(&file));
+    let absent = own.filter(|code| !reference.contains(&format!("| `{code}` |")));
+    pass(&absent.map(|code| format!("`{code}`: not in reference/errors.md")).collect::<Vec<_>>());
+
+    let sample = File::sample("a.rs", r#"f("E_WATCH", "E_BLOB_", "E_x") #[cfg(test)] g("E_A")"#);
+    check(&own_codes(&sample), &["E_WATCH"]);
 
     let row = "| `E_SEQ` | a | b |".to_owned();
     check(
@@ -135,7 +162,9 @@ fn every_code_is_in_the_reference() {
 
 #[test]
 fn every_code_in_the_book_exists() {
-    let known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    let own: Vec<String> = sources().iter().flat_map(own_codes).collect();
+    let mut known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    known.extend(own.iter().map(String::as_str));
     pass(&files(".md").iter().flat_map(|page| dead_codes(page, &known)).collect::<Vec<_>>());
 
     let page = File::sample("a.md", "`E_SEQ: x`, `E_SEX`, `E_BLOB_…`, every `E_…` code");

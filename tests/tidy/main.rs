@@ -5,6 +5,7 @@
 mod arrows;
 mod book;
 mod flags;
+mod keys;
 mod shape;
 mod tree;
 

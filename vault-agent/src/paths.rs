@@ -34,6 +34,19 @@ impl Paths {
     /// # Errors
     /// If a user has neither `HOME` nor the XDG variables.
     pub fn resolve(state: Option<PathBuf>, config: Option<PathBuf>) -> Result<Self> {
+        Self::resolve_in(state, config, |name| env::var(name).ok())
+    }
+
+    /// As [`Paths::resolve`], with the variables that `env` tells.
+    ///
+    /// # Errors
+    /// As [`Paths::resolve`].
+    pub fn resolve_in(
+        state: Option<PathBuf>,
+        config: Option<PathBuf>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let set = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let state = state.or_else(|| set("VAULT_STATE_DIR"));
         let around = Surroundings {
             root: rustix::process::geteuid().is_root(),
@@ -105,11 +118,6 @@ impl Paths {
     pub fn admin(&self) -> PathBuf {
         self.state.join("admin")
     }
-}
-
-/// Returns a variable that is set and not empty.
-fn set(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 #[cfg(test)]

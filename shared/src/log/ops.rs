@@ -396,7 +396,8 @@ impl Secret {
             custom: std::collections::BTreeMap::new(),
             last: base,
             base,
-            versions: std::collections::VecDeque::new(),
+            // Most secrets have one version: growing from nothing would take room for four.
+            versions: std::collections::VecDeque::with_capacity(1),
         }
     }
 }

@@ -8,7 +8,7 @@ mod place;
 mod tests;
 use std::cell::RefCell;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +27,7 @@ use tower::ServiceExt as _;
 
 use super::tls;
 use crate::api::types::CACHE_AGE;
+use crate::paths::Paths;
 
 pub use error::{Error, Refusal};
 pub use place::{Address, Place};
@@ -131,8 +132,9 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn over(router: Router, options: Options) -> Result<Self, Error> {
-        let client =
-            Self::new(Place::Agent { sockets: Vec::new(), state: PathBuf::new() }, options)?;
+        let nowhere = PathBuf::new;
+        let paths = Paths { state: nowhere(), config: nowhere(), socket: nowhere() };
+        let client = Self::new(Place::Agent { sockets: Vec::new(), paths }, options)?;
         *client.link.borrow_mut() = Some(Link::Here(router));
         Ok(client)
     }
@@ -273,7 +275,7 @@ impl Client {
         let lost =
             |why: io::Error| Error::Transport { call: call.to_owned(), why: why.to_string() };
         match &self.place {
-            Place::Agent { sockets, state } => {
+            Place::Agent { sockets, paths } => {
                 for socket in sockets {
                     match UnixStream::connect(socket).await {
                         Ok(stream) => return shake(stream).await.map_err(lost),
@@ -289,7 +291,7 @@ impl Client {
                         }
                     }
                 }
-                here(sockets, state)
+                here(sockets, paths)
             }
             Place::Unix(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(|why| {
@@ -315,9 +317,8 @@ impl Client {
 }
 
 /// Answers in this process, when no agent listens and the identity can be read.
-fn here(sockets: &[PathBuf], state: &Path) -> Result<Link, Error> {
-    let paths = crate::paths::Paths::resolve(Some(state.to_owned()), None);
-    paths.and_then(|paths| crate::api::local_router(&paths)).map(Link::Here).map_err(|why| Error::Absent {
+fn here(sockets: &[PathBuf], paths: &Paths) -> Result<Link, Error> {
+    crate::api::local_router(paths).map(Link::Here).map_err(|why| Error::Absent {
         socket: sockets.first().cloned().unwrap_or_default(),
         why: format!("{why:#}"),
     })

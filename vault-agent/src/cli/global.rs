@@ -2,7 +2,7 @@
 //!
 //! The only reader of the environment in the CLI. Flags win over variables, and nothing is looked up until it is asked for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use shared::time::Time;
@@ -11,6 +11,7 @@ use super::client::{self, Client, Place};
 use super::{duration, tls};
 use crate::exit::Failure;
 use crate::output::{Format, Term};
+use crate::paths::Paths;
 
 /// Flags of every command, with HashiCorp's names.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -132,27 +133,13 @@ impl Global {
             && self.env("TERM").is_none_or(|term| term != "dumb")
     }
 
-    /// Returns the agent's state directory.
+    /// Returns where the agent of this machine keeps its things.
     ///
     /// # Errors
-    /// When neither a flag nor the environment tells where it is.
-    pub fn state_dir(&self) -> Result<PathBuf, client::Error> {
-        if let Some(dir) = self.chosen_state() {
-            return Ok(dir);
-        }
-        if is_root() {
-            return Ok("/var/lib/vault-agent".into());
-        }
-        let base = self.env("XDG_STATE_HOME").map(PathBuf::from);
-        base.or_else(|| Some(self.home()?.join(".local/state")))
-            .map(|base| base.join("vault-agent"))
-            .ok_or_else(|| {
-                client::Error::Setup("neither --state, XDG_STATE_HOME nor HOME is set".to_owned())
-            })
-    }
-
-    fn chosen_state(&self) -> Option<PathBuf> {
-        self.flags.state.clone().or_else(|| self.env("VAULT_STATE_DIR").map(PathBuf::from))
+    /// When neither a flag nor the environment tells where they are.
+    pub fn paths(&self) -> anyhow::Result<Paths> {
+        let flags = &self.flags;
+        Paths::resolve_in(flags.state.clone(), flags.config.clone(), |name| self.env(name))
     }
 
     /// Returns the home directory.
@@ -196,22 +183,15 @@ impl Global {
         {
             return Place::parse(&url);
         }
-        let state = self.state_dir()?;
-        let sockets = match self.chosen_state() {
-            Some(dir) => vec![dir.join("agent.sock")],
-            None => self.own_sockets(),
-        };
-        Ok(Place::Agent { sockets, state })
-    }
-
-    /// The user's agent first, then the machine's.
-    fn own_sockets(&self) -> Vec<PathBuf> {
-        const NAME: &str = "vault-agent/agent.sock";
-        let machine = Path::new("/run").join(NAME);
-        match self.env("XDG_RUNTIME_DIR") {
-            Some(dir) if !is_root() => vec![Path::new(&dir).join(NAME), machine],
-            Some(_) | None => vec![machine],
+        let paths = self.paths().map_err(|why| client::Error::Setup(format!("{why:#}")))?;
+        // A user without an agent of his own asks the machine's.
+        let machine = PathBuf::from("/run/vault-agent/agent.sock");
+        let chosen = flags.state.is_some() || self.env("VAULT_STATE_DIR").is_some();
+        let mut sockets = vec![paths.socket.clone()];
+        if !chosen && paths.socket != machine {
+            sockets.push(machine);
         }
+        Ok(Place::Agent { sockets, paths })
     }
 
     /// `~/.vault-token` belongs to the server that one logged in to, so only a named address gets it.
@@ -268,8 +248,4 @@ impl Global {
             skip_verify,
         })
     }
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }

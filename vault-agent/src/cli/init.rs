@@ -326,7 +326,10 @@ fn finish(made: Unfinished, paths: &Paths) -> Result<Made> {
 }
 
 /// Writes a first configuration unless there is one.
-fn write_config(paths: &Paths, addresses: &[String]) -> Result<()> {
+///
+/// # Errors
+/// If the file or its folder cannot be made.
+pub fn write_config(paths: &Paths, addresses: &[String]) -> Result<()> {
     if paths.config.exists() {
         return Ok(());
     }

@@ -18,6 +18,7 @@ pub mod access;
 pub mod dev;
 pub mod init;
 pub mod machine;
+pub mod target;
 
 #[cfg(test)]
 mod testing;

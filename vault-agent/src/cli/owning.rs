@@ -81,9 +81,7 @@ impl Lists {
 /// # Errors
 /// If nothing tells where it is.
 pub fn paths(global: &Global) -> Result<Paths> {
-    let state = global.flags.state.clone();
-    let state = state.or_else(|| global.env("VAULT_STATE_DIR").map(PathBuf::from));
-    Paths::resolve(state, global.flags.config.clone())
+    global.paths()
 }
 
 /// Returns where passphrases come from.

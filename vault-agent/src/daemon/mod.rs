@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::path::SecretPath;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -54,12 +54,14 @@ pub struct Source {
     pub config: watch::Sender<Arc<Config>>,
 }
 
-/// Keeps the targets of `source` right until `shutdown` is true; `state` is the agent's private folder.
+/// Keeps the targets of `source` right until `shutdown` is true; `state` is the agent's private folder. Tells `settled`
+/// when the first pass over the targets is done.
 pub async fn run(
     source: Source,
     state: &Path,
     engine: Engine,
     mut shutdown: watch::Receiver<bool>,
+    settled: oneshot::Sender<()>,
 ) {
     let (guard, started) = Guard::new();
     if let Err(error) = started {
@@ -68,8 +70,16 @@ pub async fn run(
     let mut daemon = Daemon::new(source, state, engine, guard);
     let mut changes = daemon.engine.changes();
     daemon.begin();
+    let mut settled = Some(settled);
     loop {
         daemon.advance();
+        if daemon.jobs.is_empty()
+            && daemon.queue.is_empty()
+            && let Some(settled) = settled.take()
+        {
+            // Whoever asked may have stopped waiting.
+            let _ = settled.send(());
+        }
         let event = tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => break,
             Ok(()) = changes.changed() => Event::Changes,

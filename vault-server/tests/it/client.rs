@@ -106,6 +106,7 @@ impl Client {
     pub async fn connect(addr: SocketAddr, server: &VerifyKey, key: &SignKey) -> Self {
         let config = tls(server, key);
         let socket = TcpStream::connect(addr).await.unwrap();
+        socket.set_nodelay(true).unwrap();
         let name = ServerName::try_from("vault").unwrap();
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(name, socket).await.unwrap();

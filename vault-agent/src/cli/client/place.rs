@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use hyper::Uri;
 
 use super::Error;
+use crate::paths::Paths;
 
 /// Where the API is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// This machine's agent: the first of these sockets that answers, else this process over `state`.
+    /// This machine's agent: the first of these sockets that answers, else this process over `paths`.
     Agent {
         /// Sockets to try in turn.
         sockets: Vec<PathBuf>,
-        /// Where the agent's identity lies.
-        state: PathBuf,
+        /// Where the agent keeps its things.
+        paths: Paths,
     },
     /// A socket that was named.
     Unix(PathBuf),

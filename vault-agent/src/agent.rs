@@ -1,0 +1,88 @@
+//! The program `vault-agent`: arguments, dispatch, exit. What a subcommand does lives elsewhere.
+
+mod join;
+mod logging;
+mod run;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+
+use crate::cli::target;
+use crate::exit::Exit;
+use crate::output::Term;
+use crate::paths::Paths;
+
+/// Keep this machine's .env files right, and answer `vault` from an encrypted cache
+#[derive(Debug, Parser)]
+#[command(
+    name = "vault-agent",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    /// State directory [env: VAULT_STATE_DIR]
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make this machine's keys and print its line for `vault machine add`
+    Init(join::InitArgs),
+    /// Join the vault with the line that `vault machine add` printed
+    Join(join::JoinArgs),
+    /// Follow the vault until SIGTERM or SIGINT
+    Run(run::Args),
+    /// Sync, make every target right, run the hooks, and end
+    Once,
+    /// Print how this machine stands; fails while a target lags or an alarm stands
+    Status,
+    /// Add, list and remove the files that are kept right
+    Target(target::Args),
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let term = Term::std();
+    let ran = harden().and_then(|()| Paths::resolve(cli.state, cli.config));
+    let exit = ran.and_then(|paths| dispatch(cli.command, &paths, &term));
+    exit.unwrap_or_else(|error| term.fail(&error)).into()
+}
+
+/// Leaves no core dump with keys in it, lets no other process look in.
+fn harden() -> Result<()> {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    rustix::process::setrlimit(Resource::Core, none).context("cannot switch core dumps off")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("cannot make the process undumpable")
+}
+
+fn dispatch(command: Command, paths: &Paths, term: &Term) -> Result<Exit> {
+    match command {
+        Command::Init(args) => join::init(args, paths, term),
+        Command::Join(args) => join::join(&args, paths, term),
+        Command::Run(args) => run::run(&args, paths).map(|()| Exit::OK),
+        Command::Once => run::once(paths, term),
+        Command::Status => status::run(paths, term),
+        Command::Target(args) => {
+            let (mut out, mut talk) = (Vec::new(), Vec::new());
+            let ran = target::run(&args, &paths.config, &mut out, &mut talk);
+            term.print(out)?;
+            term.say(String::from_utf8_lossy(&talk).trim_end());
+            ran.map(|()| Exit::OK)
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! `vault-agent init` and `join`: this machine's keys, and the pins it lives by.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use shared::error::Code;
+use shared::name::Name;
+use shared::token::{Line as _, PinLine};
+
+use crate::cli::init::{host_name, parsed, write_config};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::exit::{Exit, Failure};
+use crate::identity::{MachineKeys, Pins};
+use crate::output::Term;
+use crate::paths::Paths;
+
+/// How long a first look at the server may take.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+
+/// Arguments of `vault-agent init`.
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// Name of this machine in the vault [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// Arguments of `vault-agent join`.
+#[derive(Debug, clap::Args)]
+pub struct JoinArgs {
+    /// The line that starts with VLTP1-, or `-` for standard input
+    line: String,
+}
+
+/// Makes the keys unless they are there, and prints the machine line.
+///
+/// # Errors
+/// If the name breaks the grammar, or this host belongs to a vault already.
+pub fn init(args: InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
+    let name: Name = parsed(args.name.map_or_else(host_name, Ok)?.parse())?;
+    refuse_second(paths)?;
+    let line = MachineKeys::load_or_create(paths)?.line(name);
+    term.say("on a machine with an admin key:\n");
+    term.say(format!("  vault machine add {} --read PREFIX\n", "VLTM1-…"));
+    term.line(line.to_line()?)?;
+    Ok(Exit::OK)
+}
+
+/// Takes the pins over, and has a first look at the server.
+///
+/// # Errors
+/// If the line is malformed or for another machine, there are no keys, or this host belongs to
+/// another vault.
+pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
+    let line = match args.line.as_str() {
+        "-" => term.read_line()?.unwrap_or_default(),
+        line => line.to_owned(),
+    };
+    let pin = parsed(PinLine::from_line(&line))?;
+    if !MachineKeys::exist(paths) {
+        bail!(
+            Failure::local("this host has no keys yet")
+                .hint("run `vault-agent init` first, then `vault machine add` with its line")
+        );
+    }
+    let pins = Pins::from(pin);
+    match Pins::load(paths)? {
+        Some(old) if old.vault != pins.vault || old.name != pins.name => {
+            return refuse_second(paths);
+        }
+        Some(_) | None => {}
+    }
+    write_config(paths, &pins.addresses)?;
+    pins.store(paths)?;
+    term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
+    look(paths, &pins, term)?;
+    term.say("next: `vault-agent target add FILE SECRET`, then `vault-agent run`");
+    Ok(Exit::OK)
+}
+
+/// Syncs once, so that a wrong line is noticed now and the first reads need no server.
+fn look(paths: &Paths, pins: &Pins, term: &Term) -> Result<()> {
+    let mut addresses = Config::load_or_default(&paths.config)?.server;
+    if addresses.is_empty() {
+        addresses.clone_from(&pins.addresses);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let engine = Engine::open(paths)?;
+        let tried = tokio::time::timeout(FIRST_LOOK, engine.connect_once(&addresses)).await;
+        match tried {
+            Ok(Ok(())) if engine.state(|state| state.machine(&pins.name).is_some()) => {
+                let readable = engine.state(|state| {
+                    state.secrets().keys().filter(|path| engine_reads(state, pins, path)).count()
+                });
+                term.say(format!("the server answers; {readable} secrets are readable here"));
+            }
+            Ok(Ok(())) => bail!(
+                Failure::remote(format!(
+                    "{}: the log does not know machine `{}`",
+                    Code::JoinSubstituted,
+                    pins.name
+                ))
+                .hint(Code::JoinSubstituted.hint())
+            ),
+            Ok(Err(why)) => term.say(format!("the server cannot be reached yet: {why:#}")),
+            Err(_) => term.say("the server cannot be reached yet: it does not answer"),
+        }
+        engine.close().await;
+        Ok(())
+    })
+}
+
+fn engine_reads(state: &shared::log::State, pins: &Pins, path: &shared::path::SecretPath) -> bool {
+    state.machine(&pins.name).is_some_and(|machine| machine.read.cover(path))
+}
+
+fn refuse_second(paths: &Paths) -> Result<Exit> {
+    let Some(pins) = Pins::load(paths)? else { return Ok(Exit::OK) };
+    bail!(
+        Failure::local(format!(
+            "this host is `{}` of vault {} already",
+            pins.name,
+            pins.vault.short()
+        ))
+        .hint("a second vault on one host needs `--state DIR`")
+    )
+}

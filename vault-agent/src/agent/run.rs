@@ -1,0 +1,216 @@
+//! `vault-agent run` and `once`: the engine, the daemon and the local API, side by side.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::{Listeners, serve};
+use crate::config::Config;
+use crate::daemon::{self, Source};
+use crate::engine::Engine;
+use crate::exit::Exit;
+use crate::identity::Pins;
+use crate::output::Term;
+use crate::paths::Paths;
+
+use super::logging;
+
+/// How long being ready may wait for the first pass over the targets: a folder on a network that
+/// hangs must not keep the rest of the host from starting.
+const FIRST_PASS: Duration = Duration::from_secs(10);
+
+/// How long `once` waits for a server.
+const REACH: Duration = Duration::from_secs(20);
+
+/// Arguments of `vault-agent run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// End when standard input ends, so that no agent outlives the program that started it
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
+}
+
+/// Runs until a signal.
+///
+/// # Errors
+/// If the configuration, the state directory or a listener is refused, or the database fails.
+pub fn run(args: &Args, paths: &Paths) -> Result<()> {
+    let config = Config::load_or_default(&paths.config)?;
+    logging::start(config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ran = runtime.block_on(serve_until_told(args, paths, config));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ran
+}
+
+async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<()> {
+    let told = Told::new(args.exit_with_stdin)?;
+    let engine = Engine::open(paths)?;
+    let pinned = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
+    let listeners = Listeners::bind(engine.clone(), paths, &config.api).await?;
+    let listen = listeners.address();
+    let (stop, shutdown) = watch::channel(false);
+    let source =
+        Source { file: paths.config.clone(), config: watch::Sender::new(Arc::new(config)) };
+    let addresses = follow_addresses(source.config.subscribe(), pinned);
+    let (settled, first_pass) = oneshot::channel();
+
+    let targets = tokio::spawn({
+        let (state, engine, shutdown) = (paths.state.clone(), engine.clone(), shutdown.clone());
+        async move { daemon::run(source, &state, engine, shutdown, settled).await }
+    });
+    let api = tokio::spawn(serve(listeners, shutdown.clone()));
+    let mut sync = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.run(addresses, shutdown).await }
+    });
+    // Either way the agent is ready: what is still wrong stands in its status.
+    let _ = tokio::time::timeout(FIRST_PASS, first_pass).await;
+    ready(listen);
+    let watchdog = tokio::spawn(stay_alive(engine));
+    let ended = tokio::select! {
+        () = told.wait() => Ok(()),
+        ended = &mut sync => ended.context("the sync task failed")?,
+    };
+    tell(&[NotifyState::Stopping]);
+    watchdog.abort();
+    stop.send_replace(true);
+    finish(sync, targets, api).await;
+    ended
+}
+
+/// Waits for every loop to end; one that has failed has said so itself.
+async fn finish(
+    sync: JoinHandle<Result<()>>,
+    targets: JoinHandle<()>,
+    api: JoinHandle<Result<()>>,
+) {
+    if !sync.is_finished() {
+        let _ = sync.await;
+    }
+    let _ = targets.await;
+    let _ = api.await;
+}
+
+/// Turns configurations into server addresses; without any the pinned ones hold.
+fn follow_addresses(
+    mut configs: watch::Receiver<Arc<Config>>,
+    pinned: Vec<String>,
+) -> watch::Receiver<Vec<String>> {
+    let chosen = move |config: &Config| match config.server.as_slice() {
+        [] => pinned.clone(),
+        configured => configured.to_vec(),
+    };
+    let (sender, receiver) = watch::channel(chosen(&configs.borrow_and_update()));
+    tokio::spawn(async move {
+        while configs.changed().await.is_ok() {
+            let now = chosen(&configs.borrow_and_update());
+            sender.send_if_modified(|addresses| {
+                let changed = *addresses != now;
+                *addresses = now;
+                changed
+            });
+        }
+        // The last configuration holds to the end.
+        sender.closed().await;
+    });
+    receiver
+}
+
+/// Everything that ends the program.
+struct Told {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+    with_stdin: bool,
+}
+
+impl Told {
+    fn new(with_stdin: bool) -> Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            int: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+            with_stdin,
+        })
+    }
+
+    async fn wait(mut self) {
+        let (gone, parent) = oneshot::channel();
+        if self.with_stdin {
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                let _ = gone.send(());
+            });
+        }
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+            Ok(()) = parent => {}
+        }
+    }
+}
+
+/// Tells the service manager that files are right and the local API answers.
+fn ready(listen: Option<SocketAddr>) {
+    let listen = listen.map(|address| format!("X_LISTEN={address}"));
+    match &listen {
+        Some(text) => tell(&[NotifyState::Ready, NotifyState::Custom(text)]),
+        None => tell(&[NotifyState::Ready]),
+    }
+}
+
+/// Tells the watchdog, if there is one, that the engine still answers.
+async fn stay_alive(engine: Engine) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let mut tick = tokio::time::interval(limit / 2);
+    loop {
+        tick.tick().await;
+        let _seq = engine.state(shared::log::State::seq);
+        tell(&[NotifyState::Watchdog]);
+    }
+}
+
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "service manager not told");
+    }
+}
+
+/// Syncs, makes every target right, runs the hooks, reports, and ends.
+///
+/// # Errors
+/// If the configuration or the state directory is refused.
+pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
+    let config = Config::load_or_default(&paths.config)?;
+    logging::start(config.log);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let engine = Engine::open(paths)?;
+        let mut addresses = config.server.clone();
+        if addresses.is_empty() {
+            addresses = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
+        }
+        let reached = tokio::time::timeout(REACH, engine.connect_once(&addresses)).await;
+        let online = matches!(reached, Ok(Ok(())));
+        if !online {
+            term.say("the server cannot be reached: the files are made right from the cache");
+        }
+        let right = daemon::once(config, &paths.config, &paths.state, engine.clone()).await;
+        if online && let Err(why) = engine.settle().await {
+            term.say(format!("{why:#}"));
+        }
+        engine.close().await;
+        Ok(if right { Exit::OK } else { Exit::REMOTE })
+    })
+}
