@@ -4,13 +4,14 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child as Process, Command};
+use tokio::process::{Child as Process, ChildStdin, Command};
 
 use super::ready::{Notice, Ready};
 use crate::exit::Failure;
@@ -29,6 +30,10 @@ const LAST_BYTES: u64 = 16 << 10;
 pub struct Child {
     name: &'static str,
     process: Process,
+    /// The other end of its standard input: closed by the system with this process. Kept outside of
+    /// `process`, which would close it as soon as it is waited for.
+    #[cfg_attr(not(test), expect(dead_code, reason = "dropping it is what it is for"))]
+    alive: Option<ChildStdin>,
     log: PathBuf,
     ready: Ready,
 }
@@ -52,7 +57,13 @@ impl Child {
     /// # Errors
     /// If it cannot be started.
     pub fn start(program: Program<'_>, ready: Ready) -> Result<Self> {
-        let log = File::create(&program.log)
+        let mut log = File::options();
+        let log = log
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&program.log)
             .with_context(|| format!("making `{}`", program.log.display()))?;
         let second = log.try_clone().context("opening the log twice")?;
         let mut command = Command::new(program.file);
@@ -67,7 +78,7 @@ impl Child {
             .stderr(Stdio::from(second))
             .process_group(0)
             .kill_on_drop(true);
-        let process = match command.spawn() {
+        let mut process = match command.spawn() {
             Ok(process) => process,
             Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(
                 Failure::local(format!("there is no program `{}`", program.file.display())).hint(
@@ -78,7 +89,8 @@ impl Child {
                 return Err(fault).context(format!("starting `{}`", program.file.display()));
             }
         };
-        Ok(Self { name: program.name, process, log: program.log, ready })
+        let alive = process.stdin.take();
+        Ok(Self { name: program.name, process, alive, log: program.log, ready })
     }
 
     /// Waits until it says that it is ready.
@@ -204,7 +216,9 @@ mod tests {
     async fn a_child_sees_the_end_of_its_input_when_the_parent_is_gone() {
         let dir = tempfile::tempdir().unwrap();
         let mut child = start(dir.path(), "cat; exit 0");
-        drop(child.process.stdin.take());
+        let wait = tokio::time::timeout(Duration::from_millis(50), child.process.wait());
+        assert!(wait.await.is_err(), "waiting must not end it");
+        drop(child.alive.take());
         assert!(child.process.wait().await.unwrap().success());
     }
 
