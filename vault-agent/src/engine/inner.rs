@@ -38,7 +38,8 @@ pub(super) struct Inner {
     pub(super) cache: Mutex<Cache>,
     pub(super) alarms: Mutex<Alarms>,
     pub(super) fleet: Mutex<Fleet>,
-    pub(super) targets: Mutex<Vec<TargetReport>>,
+    /// What is reported of the targets; `None` until somebody has looked at them.
+    pub(super) targets: watch::Sender<Option<Vec<TargetReport>>>,
     pub(super) accesses: access::Queue,
     pub(super) link: watch::Sender<Link>,
     /// Ticks for those outside.
@@ -87,10 +88,6 @@ impl Inner {
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
         lock(&self.fleet)
-    }
-
-    pub(super) fn targets(&self) -> MutexGuard<'_, Vec<TargetReport>> {
-        lock(&self.targets)
     }
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Option<Hash>> {

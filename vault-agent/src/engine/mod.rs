@@ -233,15 +233,21 @@ impl Engine {
 
     /// Replaces what this machine reports of its targets.
     pub fn set_targets(&self, targets: Vec<TargetReport>) {
-        let changed = {
-            let mut known = self.0.targets();
-            let changed = *known != targets;
-            *known = targets;
+        let changed = self.0.targets.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&targets);
+            *known = Some(targets);
             changed
-        };
+        });
         if changed {
             self.0.reporting.soon();
         }
+    }
+
+    /// Returns a receiver of what this machine reports of its targets; `None` until somebody has
+    /// looked at them.
+    #[must_use]
+    pub fn targets(&self) -> watch::Receiver<Option<Vec<TargetReport>>> {
+        self.0.targets.subscribe()
     }
 
     /// Raises an alarm; it stands until cleared.
