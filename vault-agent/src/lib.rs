@@ -27,3 +27,5 @@ pub mod account;
 pub mod files;
 /// Formats of target files, and the reader of `.env` files.
 pub mod render;
+/// TEMP
+pub mod config;
