@@ -27,5 +27,3 @@ pub mod account;
 pub mod files;
 /// Formats of target files, and the reader of `.env` files.
 pub mod render;
-/// TEMP
-pub mod config;
