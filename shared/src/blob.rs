@@ -2,7 +2,7 @@
 //! the log and commits to its content (design/trust, *Records*, blob). Keys live in `keys`.
 
 use std::cell::Cell;
-use std::io::{Read as _, Write as _};
+use std::io::{self, BufRead, Read, Write as _};
 
 use age_core::format::{FileKey, Stanza};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,8 @@ const COMMIT: &[u8] = b"vault-commit/v1";
 const NONCE: usize = 32;
 /// The payload is padded to a multiple of this.
 const STEP: usize = 512;
+/// What the last line of an age header starts with, and the end of the line before.
+const HEADER_END: &[u8] = b"\n--- ";
 /// Tag of the stanzas that count as recipients; age adds one of a random tag ("grease").
 const STANZA: &str = "X25519";
 
@@ -214,7 +216,7 @@ pub fn open(identity: &Identity, expected: &Expected<'_>, bytes: &[u8]) -> Resul
 }
 
 fn decrypt(reader: &Reader<'_>, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let decryptor = age::Decryptor::new_buffered(bytes).ok()?;
+    let decryptor = age::Decryptor::new_buffered(HeaderFirst(bytes)).ok()?;
     let mut stream = decryptor.decrypt(std::iter::once(reader as &dyn age::Identity)).ok()?;
     let mut payload = Zeroizing::new(Vec::with_capacity(bytes.len()));
     stream.read_to_end(&mut payload).ok()?;
@@ -234,7 +236,10 @@ fn read_payload(place: Place<'_>, payload: &[u8]) -> std::result::Result<Opened,
     }
     let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(Code::BlobPadding)?;
     let (content, padding) = rest.split_at_checked(len).ok_or(Code::BlobPadding)?;
-    if !payload.len().is_multiple_of(STEP) || padding.len() >= STEP || padding.iter().any(|b| *b != 0) {
+    if !payload.len().is_multiple_of(STEP)
+        || padding.len() >= STEP
+        || padding.iter().any(|b| *b != 0)
+    {
         return Err(Code::BlobPadding);
     }
     Ok(Opened { kind, content: Plaintext::from(content), nonce: Zeroizing::new(*nonce) })
@@ -244,6 +249,38 @@ fn read_payload(place: Place<'_>, payload: &[u8]) -> std::result::Result<Opened,
 #[must_use]
 pub fn looks_like_age(bytes: &[u8]) -> bool {
     bytes.starts_with(b"age-encryption.org/v1\n-> ")
+}
+
+/// An age file that hands out its whole header as its first "line".
+///
+/// age's parser starts over after each line it has read, which takes time with the square of the
+/// number of recipients; given all lines at once it parses them once.
+struct HeaderFirst<'a>(&'a [u8]);
+
+impl Read for HeaderFirst<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl BufRead for HeaderFirst<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Ok(self.0)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.0.consume(amount);
+    }
+
+    fn read_until(&mut self, byte: u8, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let last = memchr::memmem::find(self.0, HEADER_END);
+        let mac = last.map_or(0, |at| at + HEADER_END.len());
+        let line = memchr::memchr(byte, &self.0[mac..]);
+        let (header, rest) = self.0.split_at(line.map_or(self.0.len(), |at| mac + at + 1));
+        buffer.extend_from_slice(header);
+        self.0 = rest;
+        Ok(header.len())
+    }
 }
 
 /// This machine's key, trying its own stanza first and counting the stanzas.

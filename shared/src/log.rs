@@ -9,9 +9,6 @@ mod readers;
 mod state;
 mod undo;
 
-#[cfg(test)]
-mod tests;
-
 pub use apply::{Applied, apply, attempt, start};
 pub use entry::{Access, DELETE_NEVER, Entry, MetaSet, MountSet, NewMachine, Op, Put, Versions};
 pub use genesis::Genesis;

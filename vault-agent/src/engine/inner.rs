@@ -21,6 +21,7 @@ use super::ledger::Ledger;
 use super::link::Link;
 use super::types::Status;
 use super::{access, write};
+use crate::clock;
 use crate::identity::{MachineKeys, Pins};
 use crate::remote::Client;
 use crate::state::{self, Outcome, Store, facts};
@@ -181,6 +182,14 @@ impl Inner {
         }
     }
 
+    /// Raises an alarm about `subject`.
+    pub(super) fn raise(&self, code: &str, subject: &str, detail: impl Into<String>) {
+        let new = self.alarms().raise(code, subject, detail.into(), clock::now());
+        if new {
+            self.tick();
+        }
+    }
+
     pub(super) fn clear_alarm(self: &Arc<Self>, code: &str) {
         self.alarms().clear(code);
         if code == Code::Fork.as_str() && self.halted.send_replace(false) {
@@ -236,6 +245,12 @@ impl Inner {
 
     pub(super) fn status(&self) -> Status {
         let link = self.link.borrow().clone();
+        let (audit, peers) = {
+            let fleet = self.fleet();
+            (fleet.audit, fleet.list())
+        };
+        let alarms = self.alarms().list();
+        let pending = self.pending_entry().is_some();
         let ledger = self.ledger();
         let state = &ledger.state;
         Status {
@@ -248,11 +263,11 @@ impl Inner {
             synced_at: self.synced_at(),
             seq: ledger.seq(),
             head: state.head(),
-            audit: self.fleet().audit,
+            audit,
             stale: state.stale().count(),
-            pending: self.pending_entry().is_some(),
-            alarms: self.alarms().list(),
-            peers: self.fleet().list(),
+            pending,
+            alarms,
+            peers,
         }
     }
 }

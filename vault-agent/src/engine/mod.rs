@@ -39,7 +39,6 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use shared::wire::v1::log::Appended;
 use tokio::sync::watch;
 
-use crate::clock;
 use crate::paths::Paths;
 
 use inner::Inner;
@@ -262,7 +261,7 @@ impl Engine {
 
     /// Raises an alarm; it stands until cleared.
     pub fn alarm(&self, code: &str, detail: impl Into<String>) {
-        self.0.alarms().raise(code, "", detail.into(), clock::now());
+        self.0.raise(code, "", detail);
     }
 
     /// Clears every alarm of that code; clearing `E_FORK` lets updates and writes go on.

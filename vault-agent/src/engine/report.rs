@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Inner;
 use super::fleet::Accepted;
 use crate::clock;
-use crate::remote::Client;
+use crate::remote::{Client, RemoteError};
 use crate::state::{self, facts};
 
 /// How long after a change its report is sent: its delivery goes first, and later ones join in.
@@ -47,8 +47,16 @@ pub(super) async fn run(inner: Arc<Inner>, client: Client) {
 async fn exchange(inner: &Arc<Inner>, client: &Client) -> Result<()> {
     let report = inner.report().await?;
     let report = report.sign(&inner.keys.sign, inner.pins.vault)?;
-    let reply = client.report(&ReportRequest { report }).await?;
-    inner.take_reports(reply).await
+    match client.report(&ReportRequest { report }).await {
+        Ok(reply) => inner.take_reports(reply).await,
+        Err(RemoteError::Refused(error)) if error.code == Code::Seq => {
+            // The database that counted the reports is gone: no count can be past the clock.
+            inner.report_n.fetch_max(clock::now().as_secs(), Ordering::Relaxed);
+            inner.reporting.soon();
+            Err(error.into())
+        }
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 impl Inner {
@@ -108,7 +116,7 @@ impl Inner {
             .collect();
         let gone = fleet.prune(&ledger.state);
         if let Err(error) = fleet.audit_now(reply.audit) {
-            self.alarms().raise(error.code.as_str(), "", error.detail, clock::now());
+            self.raise(error.code.as_str(), "", error.detail);
         }
         (accepted, gone, fleet.heads())
     }
@@ -119,7 +127,7 @@ impl Inner {
         if known.is_some_and(|known| known.hash != report.audit_head) {
             let why = format!("`{}` has seen another record {}", report.machine, report.audit_n);
             let code = Code::AuditRewritten.as_str();
-            self.alarms().raise(code, report.machine.as_str(), why, clock::now());
+            self.raise(code, report.machine.as_str(), why);
         }
         Ok(())
     }
@@ -138,11 +146,10 @@ impl Inner {
         for error in forks {
             self.refuse(&error);
         }
-        let mut alarms = self.alarms();
         for (code, found) in [(Code::Frozen, frozen), (Code::Stale, stale)] {
             match found {
-                Some(detail) => alarms.raise(code.as_str(), "", detail, now),
-                None => alarms.clear(code.as_str()),
+                Some(detail) => self.raise(code.as_str(), "", detail),
+                None => self.alarms().clear(code.as_str()),
             }
         }
     }

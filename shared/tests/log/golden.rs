@@ -1,0 +1,238 @@
+//! Golden bytes: what release 1 writes and must read for ever. `BLESS=1` writes files that are
+//! missing; a file that exists is never overwritten.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use shared::audit::{AuditHead, Record, leaf};
+use shared::blob::{Expected, Kind, Place, open, seal};
+use shared::hash::Hash;
+use shared::keys::{Identity, reveal};
+use shared::log::{Op, apply, start};
+use shared::report::{Report, TargetReport};
+use shared::signed::Envelope;
+use shared::time::Time;
+use shared::token::{Line as _, MachineLine, PinLine, SetupLine};
+use shared::wire::v1;
+
+use crate::world::{World, key, meta, mount, path, public, recipient, versions};
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/v1").join(name)
+}
+
+/// Compares `bytes` with the golden file `name`.
+fn check(name: &str, bytes: &[u8]) {
+    let file = file(name);
+    if std::env::var_os("BLESS").is_some() && !file.exists() {
+        use std::io::Write as _;
+        std::fs::File::create_new(&file).unwrap().write_all(bytes).unwrap();
+    }
+    let golden = std::fs::read(&file).unwrap_or_else(|why| panic!("{}: {why}", file.display()));
+    let shown = String::from_utf8_lossy(bytes);
+    assert!(golden == bytes, "{name} differs from its golden bytes; now:\n{shown}");
+}
+
+fn check_json<T: Serialize>(name: &str, value: &T) {
+    let mut bytes = serde_json::to_vec(value).unwrap();
+    bytes.push(b'\n');
+    check(name, &bytes);
+}
+
+/// Every operation once, signed: entry `n` in `entry-n.json`.
+#[test]
+fn log_records() {
+    let mut world = World::new();
+    check_json("genesis.json", &world.genesis);
+    let add = world.machine_add("rtx1080", 10, &["*"], &["*"]);
+    world.push("admin:jonas", vec![add]).unwrap();
+    let add = world.machine_add("vps", 12, &["secret/jjeco/"], &[]);
+    let put = world.put("secret/jjeco/api-keys", 1);
+    world.push("root", vec![add]).unwrap();
+    let stale = world.put("secret/jjeco/api-keys", 1);
+    drop(put);
+    world.push("machine:rtx1080", vec![stale]).unwrap();
+    let access = world.access_set("vps", &["secret/"], &["secret/vps/"]);
+    world.push("admin:jonas", vec![mount("team"), access]).unwrap();
+    let put = world.put("secret/jjeco/api-keys", 2);
+    let set = meta("secret/jjeco/api-keys", 5, &[("owner", "jonas")]);
+    world.push("machine:rtx1080", vec![put, set]).unwrap();
+    let rewrap = world.rewrap("secret/jjeco/api-keys", 2);
+    let marks = vec![
+        rewrap,
+        Op::Delete(versions("secret/jjeco/api-keys", &[1, 2])),
+        Op::Undelete(versions("secret/jjeco/api-keys", &[2])),
+        Op::Destroy(versions("secret/jjeco/api-keys", &[1])),
+        Op::Forget { path: path("secret/jjeco/api-keys") },
+    ];
+    world.push("machine:rtx1080", marks).unwrap();
+    let owner = vec![
+        Op::AdminAdd { name: "eva".parse().unwrap(), key: public(20) },
+        Op::AdminRemove { name: "eva".parse().unwrap() },
+        Op::ServerSet { keys: vec![public(4), public(21)] },
+        Op::MachineRemove { name: "vps".parse().unwrap(), reason: "sold".to_owned() },
+        Op::RecoverySet { recipient: recipient(22) },
+        Op::RootSet { key: public(23) },
+    ];
+    world.push("root", owner).unwrap();
+    for (index, envelope) in world.log.iter().enumerate() {
+        check_json(&format!("entry-{}.json", index + 1), envelope);
+    }
+    check("head.txt", format!("{}\n", world.state.head()).as_bytes());
+}
+
+/// The committed files fold, whatever this program writes today.
+#[test]
+fn the_golden_log_still_folds() {
+    let read = |name: &str| -> Envelope {
+        serde_json::from_slice(&std::fs::read(file(name)).unwrap()).unwrap()
+    };
+    let mut state = start(&read("genesis.json")).unwrap();
+    for n in 1..=7 {
+        apply(&mut state, &read(&format!("entry-{n}.json"))).unwrap();
+    }
+    let head = std::fs::read_to_string(file("head.txt")).unwrap();
+    assert_eq!(state.head().to_string(), head.trim());
+}
+
+/// An age file cannot be written twice alike; the committed one must open for ever.
+#[test]
+fn the_golden_blob_still_opens() {
+    let (vault, at) = (Hash::of(&[b"golden vault"]), path("secret/jjeco/api-keys"));
+    let place = Place { vault: &vault, path: &at, ver: 7 };
+    bless_blob(place);
+    let identity = std::fs::read_to_string(file("blob.key")).unwrap();
+    let identity = Identity::from_text(&identity).unwrap();
+    let bytes = std::fs::read(file("blob.age")).unwrap();
+    let commit = std::fs::read_to_string(file("blob.commit")).unwrap().trim().parse().unwrap();
+    let size = bytes.len() as u64;
+    let expected =
+        Expected { place, blob: Hash::of(&[&bytes]), size, commit, readers: 2, position: 1 };
+    let opened = open(&identity, &expected, &bytes).unwrap();
+    assert_eq!(opened.content.expose(), br#"{"OPENAI_API_KEY":"not-a-key"}"#);
+}
+
+/// Makes key, age file and commitment if they are missing and to be blessed.
+fn bless_blob(place: Place<'_>) {
+    if std::env::var_os("BLESS").is_none() || file("blob.age").exists() {
+        return;
+    }
+    let identity = Identity::generate();
+    let recipients = [recipient(13), identity.recipient()];
+    let content = br#"{"OPENAI_API_KEY":"not-a-key"}"#;
+    let sealed = seal(place, Kind::Kv, content, &recipients).unwrap();
+    check("blob.key", format!("{}\n", reveal(&identity.to_text())).as_bytes());
+    check("blob.age", &sealed.bytes);
+    check("blob.commit", format!("{}\n", sealed.commit).as_bytes());
+}
+
+#[test]
+fn reports_audit_and_lines() {
+    let vault = Hash::of(&[b"golden vault"]);
+    let target = TargetReport {
+        name: "/home/jonas/J-Jeco/.env".to_owned(),
+        path: path("secret/jjeco/api-keys"),
+        ver: 7,
+        state: "ok".to_owned(),
+        since: Time::from_micros(1_793_491_200_000_001),
+        hook: "ok".to_owned(),
+    };
+    let report = Report {
+        machine: "vps".parse().unwrap(),
+        n: 4,
+        time: Time::from_micros(1_793_491_200_000_002),
+        seq: 9,
+        head: Hash::of(&[b"head"]),
+        audit_n: 2,
+        audit_head: Hash::of(&[b"audit"]),
+        agent: "vault-agent 0.1.0".to_owned(),
+        targets: vec![target],
+    };
+    let signed = report.sign(&key(12), vault).unwrap();
+    assert_eq!(Report::open(&signed, &public(12), vault).unwrap(), report);
+    check_json("report.json", &signed);
+
+    let record = Record {
+        n: 1,
+        nonce: Hash::of(&[b"nonce"]),
+        time: Time::from_micros(1_793_491_200_000_003),
+        machine: Some("vps".to_owned()),
+        key: None,
+        who: None,
+        addr: Some("10.8.0.1:40000".to_owned()),
+        op: "read".to_owned(),
+        path: Some("secret/jjeco/api-keys".to_owned()),
+        ver: Some(7),
+        seq: None,
+        count: None,
+        result: "ok".to_owned(),
+    };
+    check_json("audit-record.json", &record);
+    let head = AuditHead::EMPTY.then(leaf(&serde_json::to_vec(&record).unwrap()));
+    check_json("audit-head.json", &head);
+
+    let addresses = vec!["10.8.0.3:8443".to_owned(), "192.168.17.1:8443".to_owned()];
+    let setup =
+        SetupLine { addresses: addresses.clone(), server: public(4), claim: Hash::of(&[b"claim"]) };
+    let machine =
+        MachineLine { name: "vps".parse().unwrap(), recipient: recipient(13), sign: public(12) };
+    let pin = PinLine { addresses, server: vec![public(4)], vault, name: "vps".parse().unwrap() };
+    let lines = [setup.to_line(), machine.to_line(), pin.to_line()].map(Result::unwrap);
+    check("lines.txt", format!("{}\n", lines.join("\n")).as_bytes());
+}
+
+#[test]
+fn wire_bodies() {
+    let world = World::with_machines();
+    let envelope = world.log[0].clone();
+    let blobs = vec![v1::blob::Inline(b"age-encryption.org/v1\n".to_vec())];
+    check_json(
+        "wire-genesis.json",
+        &v1::genesis::GenesisRequest {
+            claim: Hash::of(&[b"claim"]),
+            genesis: world.genesis.clone(),
+            entry: envelope.clone(),
+        },
+    );
+    check_json(
+        "wire-append.json",
+        &v1::log::AppendRequest { envelope: envelope.clone(), blobs: blobs.clone() },
+    );
+    check_json("wire-appended.json", &v1::log::Appended { seq: 1, head: Hash::ZERO });
+    check_json("wire-conflict.json", &v1::error::Conflict { seq: 1, head: Hash::ZERO });
+    let error =
+        v1::error::ErrorBody { code: "E_DENIED".to_owned(), detail: "path `secret/a`".to_owned() };
+    check_json("wire-error.json", &error);
+    check_json(
+        "wire-frames.json",
+        &vec![
+            v1::log::Frame::Head { seq: 1, hash: Hash::ZERO },
+            v1::log::Frame::Genesis(world.genesis.clone()),
+            v1::log::Frame::Entry { envelope: envelope.clone(), blobs },
+            v1::log::Frame::Entry { envelope: envelope.clone(), blobs: vec![] },
+            v1::log::Frame::Beat,
+        ],
+    );
+    let audit = AuditHead { n: 2, hash: Hash::ZERO };
+    let received =
+        v1::report::Received { report: envelope, at: Time::from_micros(5), online: true };
+    check_json("wire-report.json", &v1::report::ReportReply { reports: vec![received], audit });
+    let read = v1::audit::LocalRead {
+        time: Time::from_micros(6),
+        who: "python3[812] uid 1000".to_owned(),
+        op: "read".to_owned(),
+        path: path("secret/a"),
+        ver: 1,
+        count: 2,
+        result: "ok".to_owned(),
+    };
+    check_json("wire-access.json", &v1::audit::AccessRequest { first: 1, reads: vec![read] });
+    check_json(
+        "wire-audit.json",
+        &v1::audit::AuditPage { records: vec!["{}".to_owned()], more: false, head: audit },
+    );
+    check_json(
+        "wire-leaves.json",
+        &v1::audit::LeavesPage { leaves: vec![Hash::ZERO], head: audit },
+    );
+}

@@ -1,0 +1,148 @@
+//! Random histories: an honest log folds, is the same for every folder, and can be taken back; any
+//! flip, drop, swap, duplicate or splice is refused, and refused without a trace.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use shared::log::{Op, State, apply, start};
+use shared::signed::Envelope;
+
+use crate::world::{World, meta, mount, path, versions};
+
+/// Tampered logs to refuse, over all histories.
+const CASES: usize = 100_000;
+const HISTORIES: u32 = 64;
+const ENTRIES: usize = 40;
+
+/// What a random writer may try; most are allowed, all leave a consistent state.
+fn operation(world: &mut World, dice: &[u8]) -> Vec<Op> {
+    let [kind, which, extra, ..] = dice else { return vec![] };
+    let at =
+        ["secret/jjeco/a", "secret/jjeco/b", "secret/home/c", "other/d"][usize::from(which % 4)];
+    let due = world.state.due_version(&path(at));
+    let last = due.saturating_sub(1);
+    let old = last.saturating_sub(u64::from(extra % 3));
+    match kind % 12 {
+        0..=3 => vec![world.put(at, due)],
+        4 => vec![world.rewrap(at, last)],
+        5 => vec![Op::Delete(versions(at, &[last, old]))],
+        6 => vec![Op::Undelete(versions(at, &[last, old]))],
+        7 => vec![Op::Destroy(versions(at, &[old]))],
+        8 => vec![meta(at, u64::from(extra % 4), &[("owner", "jonas")]), world.put(at, due)],
+        9 => vec![Op::Forget { path: path(at) }],
+        10 => {
+            vec![world.access_set("vps", [&["*"], &["secret/jjeco/"]][usize::from(extra % 2)], &[])]
+        }
+        _ => {
+            let n = 130 + u8::try_from(world.log.len() % 60).unwrap() * 2;
+            let name = format!("m{n}");
+            vec![mount("other"), world.machine_add(&name, n, &["secret/"], &[])]
+        }
+    }
+}
+
+fn history(dice: &[Vec<u8>]) -> (World, Vec<State>) {
+    let mut world = World::with_machines();
+    world.push("admin:jonas", vec![mount("other")]).unwrap();
+    let mut states = vec![world.state.clone()];
+    for roll in dice {
+        let ops = operation(&mut world, roll);
+        let by = ["admin:jonas", "machine:rtx1080", "root"][usize::from(roll[3] % 3)];
+        let before = world.state.clone();
+        match world.push(by, ops) {
+            Ok(applied) => {
+                let after = world.state.clone();
+                world.state.revert(applied.undo);
+                assert!(world.state == before, "an entry was not taken back whole");
+                world.state = after.clone();
+                states.push(after);
+            }
+            Err(_) => assert!(world.state == before, "a refused entry left a trace"),
+        }
+    }
+    (world, states)
+}
+
+fn fold(genesis: &Envelope, log: &[Envelope]) -> shared::error::Result<State> {
+    let mut state = start(genesis)?;
+    for envelope in log {
+        apply(&mut state, envelope)?;
+    }
+    Ok(state)
+}
+
+/// Applies entry `at` of the log, tampered with, to the state before it: it must be refused.
+fn tamper(world: &World, states: &mut [State], at: usize, kind: u8, place: usize, bit: u8) {
+    let offset = world.log.len() + 1 - states.len();
+    let index = at % (states.len() - 1);
+    let entry = &world.log[offset + index];
+    let mut forged = entry.clone();
+    match kind % 8 {
+        0 | 1 => {
+            let place = place % forged.body.len();
+            forged.body[place] ^= 1 << (bit % 8);
+        }
+        2 => {
+            let mut sig = *forged.sig.as_bytes();
+            sig[place % 64] ^= 1 << (bit % 8);
+            forged.sig = shared::keys::Signature::from_bytes(sig);
+        }
+        3 => {
+            let other = if forged.by.to_string() == "root" { "admin:jonas" } else { "root" };
+            forged.by = crate::world::actor(other);
+        }
+        4 => {
+            let cut = place % forged.body.len();
+            forged.body.truncate(cut);
+        }
+        // A later entry in its place: the drop of one, or a swap of two.
+        5 | 6 => match world.log.get(offset + index + 1 + place % 3) {
+            Some(later) => forged = later.clone(),
+            None => forged.body.push(b'\n'),
+        },
+        // An entry of the past once more.
+        _ => forged = world.log[place % (offset + index)].clone(),
+    }
+    let state = &mut states[index];
+    let (seq, head) = (state.seq(), state.head());
+    assert!(apply(state, &forged).is_err(), "entry {} was taken, forged by way {kind}", seq + 1);
+    assert_eq!((state.seq(), state.head()), (seq, head));
+}
+
+#[test]
+fn honest_histories_fold_and_tampered_ones_are_refused() {
+    let config = Config { cases: HISTORIES, failure_persistence: None, ..Config::default() };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[42; 32]);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let each = CASES / HISTORIES as usize + 1;
+    let dice = prop::collection::vec(prop::collection::vec(any::<u8>(), 4), ENTRIES);
+    let forgeries =
+        prop::collection::vec((any::<usize>(), any::<u8>(), any::<usize>(), any::<u8>()), each);
+    let outcome = runner.run(&(dice, forgeries), |(dice, forgeries)| {
+        let (world, mut states) = history(&dice);
+        let folded = fold(&world.genesis, &world.log).unwrap();
+        assert!(folded == world.state, "two folders of one log differ");
+        let pristine = states.clone();
+        for (at, kind, place, bit) in forgeries {
+            tamper(&world, &mut states, at, kind, place, bit);
+        }
+        assert!(states == pristine, "a refused entry left a trace");
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn two_vaults_do_not_mix() {
+    let (one, _) = history(&[vec![0, 0, 0, 1], vec![0, 1, 0, 1]]);
+    let genesis =
+        String::from_utf8(one.genesis.body.clone()).unwrap().replace("\"home\"", "\"away\"");
+    let purpose = shared::signed::Purpose::Genesis;
+    let other = Envelope::sign_body(
+        &crate::world::key(1),
+        one.genesis.by.clone(),
+        purpose,
+        genesis.into_bytes(),
+    );
+    let fault = fold(&other, &one.log).unwrap_err();
+    assert_eq!(fault.code, shared::error::Code::BadSig);
+}

@@ -1,0 +1,11 @@
+//! The trust rules through their public door: a world of keys, each rule by its code, random
+//! histories, golden bytes, and the Wycheproof vectors.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod blobs;
+mod golden;
+mod histories;
+mod rules;
+mod world;
+mod wycheproof_vectors;

@@ -1,0 +1,132 @@
+//! Figures of the programs: looking a key up, the local API under load, memory, sizes.
+
+use std::fmt::Write as _;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
+
+use tests::{Host, World};
+
+use crate::table::{Aim, Row};
+use crate::{latency, load, process};
+
+const MIB: u64 = 1 << 20;
+
+/// Looks one key up through the socket, beside `/bin/cat` of a file that holds it.
+pub fn kv_get() -> Vec<Row> {
+    let world = World::new(tests::bins!());
+    let rtx = world.owner("rtx1080");
+    let _ = rtx.vault(&["kv", "put", "secret/a", "KEY=value"]).ok();
+    let file = rtx.dir.join("value");
+    std::io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), b"value").unwrap();
+    let mut ours = rtx.command(rtx.bins.vault);
+    ours.args(["kv", "get", "-field=KEY", "secret/a"]);
+    let mut cat = Command::new("/bin/cat");
+    cat.arg(&file);
+    let (ours_took, cat_took) = process::paired(&mut ours, &mut cat, 300);
+    let mut rows = vec![
+        Row::shown("vault kv get -field, p50", format!("{ours_took:.2?}")),
+        Row::shown("/bin/cat of a file, p50", format!("{cat_took:.2?}")),
+        Row::ratio(
+            "  ratio",
+            ours_took.as_secs_f64() / cat_took.as_secs_f64(),
+            Some(Aim::AtMost(2.0)),
+        ),
+    ];
+    rows.push(match process::peak(&ours) {
+        Some(bytes) => Row::bytes("  peak memory", bytes, 6 * MIB),
+        None => Row::shown("  peak memory", "no GNU time".to_owned()),
+    });
+    rows
+}
+
+/// Sizes of the stripped programs.
+pub fn sizes() -> Vec<Row> {
+    let bins = tests::bins!();
+    let size = |path: &str| std::fs::metadata(path).unwrap().len();
+    vec![
+        Row::bytes("vault, stripped", size(bins.vault), 6_000_000),
+        Row::bytes("vault-agent, stripped", size(bins.agent), 10_000_000),
+        Row::shown("vault-server, stripped", format!("{} KiB", size(bins.server) >> 10)),
+    ]
+}
+
+/// Writes `count` secrets over one connection, some hundred in flight at a time.
+fn fill(host: &Host, count: usize) {
+    std::thread::scope(|scope| {
+        for part in 0..64 {
+            scope.spawn(move || {
+                let mut socket = UnixStream::connect(host.state().join("agent.sock")).unwrap();
+                for n in (part..count).step_by(64) {
+                    let body = format!("{{\"data\":{{\"KEY\":\"value-{n}\"}}}}");
+                    latency::request(
+                        &mut socket,
+                        "POST",
+                        &format!("/v1/secret/data/fill/s{n}"),
+                        &body,
+                    );
+                }
+            });
+        }
+    });
+}
+
+/// Idle memory of an agent with 1,000 secrets and a server with 10,000.
+pub fn memory() -> Vec<Row> {
+    let (agent, _) = idle(1_000);
+    let (_, server) = idle(10_000);
+    vec![
+        Row::bytes("agent, 1,000 secrets, after a restart", agent, 12 * MIB),
+        Row::bytes("server, 10,000 secrets, after a restart", server, 20 * MIB),
+    ]
+}
+
+fn idle(secrets: usize) -> (u64, u64) {
+    let mut world = World::new(tests::bins!());
+    let mut rtx = world.owner("rtx1080");
+    fill(&rtx, secrets);
+    rtx.stop();
+    world.server.as_mut().unwrap().stop();
+    world.start();
+    rtx.start();
+    let _ = rtx.vault(&["kv", "get", "secret/fill/s1"]).ok();
+    (
+        process::resident(rtx.agent.as_ref().unwrap().pid()),
+        process::resident(world.server.as_ref().unwrap().pid()),
+    )
+}
+
+/// Cached reads through the local API beside a bare axum handler, 64 kept-alive connections.
+pub fn local_api() -> Vec<Row> {
+    let world = World::new(tests::bins!());
+    let mut rtx = world.owner("rtx1080");
+    let _ = rtx.vault(&["kv", "put", "secret/a", "KEY=value"]).ok();
+    rtx.stop();
+    let address = format!(
+        "127.0.0.1:{}",
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    );
+    let config = rtx.state().join("agent.toml");
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    let _ = write!(text, "\n[api]\nlisten = \"{address}\"\nauth = \"loopback\"\n");
+    std::io::Write::write_all(&mut std::fs::File::create(&config).unwrap(), text.as_bytes())
+        .unwrap();
+    rtx.start();
+    let bare = crate::bare::spawn();
+    let request =
+        |path: &str, address: &str| format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let seconds = Duration::from_secs(3);
+    let (mut ours, mut floor) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        ours.push(load::run(&address, &request("/v1/secret/data/a", &address), 64, seconds));
+        floor.push(load::run(&bare.address, &request("/", &bare.address), 64, seconds));
+    }
+    let best = |loads: &[load::Load]| loads.iter().map(|load| load.rate).fold(0.0, f64::max);
+    let p50 = ours.iter().map(|load| load.p50).min().unwrap();
+    vec![
+        Row::shown("cached read, 64 connections", format!("{:.0} /s", best(&ours))),
+        Row::shown("  p50", format!("{p50:.2?}")),
+        Row::shown("bare axum handler, 64 connections", format!("{:.0} /s", best(&floor))),
+        Row::ratio("  ratio", best(&ours) / best(&floor), Some(Aim::AtLeast(0.4))),
+    ]
+}

@@ -1,0 +1,200 @@
+//! From a put on one host to the changed file on another, beside confd watching etcd.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use notify::{RecursiveMode, Watcher as _};
+use tests::{World, watch};
+
+use crate::table::{Aim, Row};
+
+const ROUNDS: usize = 300;
+
+/// Waits for changes of one file and tells when each was seen.
+struct Seen {
+    events: mpsc::Receiver<Instant>,
+    file: std::path::PathBuf,
+    _watcher: notify::RecommendedWatcher,
+}
+
+impl Seen {
+    fn new(file: &Path) -> Self {
+        let (sender, events) = mpsc::channel();
+        let mut watcher = notify::recommended_watcher(move |_| {
+            let _ = sender.send(Instant::now());
+        })
+        .unwrap();
+        watcher.watch(file.parent().unwrap(), RecursiveMode::NonRecursive).unwrap();
+        Self { events, file: file.to_owned(), _watcher: watcher }
+    }
+
+    /// Returns when the file was first seen to hold `text`.
+    fn wait(&self, text: &str) -> Instant {
+        loop {
+            let at = self.events.recv_timeout(Duration::from_secs(30)).unwrap();
+            if std::fs::read_to_string(&self.file).is_ok_and(|found| found.contains(text)) {
+                return at;
+            }
+        }
+    }
+}
+
+/// Sends one request to a unix socket and returns the answer.
+pub fn request(stream: &mut UnixStream, method: &str, path: &str, body: &str) -> String {
+    let length = body.len();
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice()).unwrap();
+    let mut answer = vec![0; 64 << 10];
+    let read = stream.read(&mut answer).unwrap();
+    let text = String::from_utf8_lossy(&answer[..read]).into_owned();
+    assert!(text.starts_with("HTTP/1.1 20"), "{text}");
+    text
+}
+
+/// Measures the three hosts, then confd and etcd if both are installed.
+pub fn put_to_file() -> Vec<Row> {
+    let ours = homelab();
+    let mut rows = vec![
+        Row::at_most(
+            "put → file on another host, p50",
+            quantile(&ours, 50),
+            Duration::from_millis(5),
+        ),
+        Row::at_most(
+            "put → file on another host, p99",
+            quantile(&ours, 99),
+            Duration::from_millis(30),
+        ),
+    ];
+    match confd() {
+        None => rows.push(Row::shown("confd watching etcd", "not installed".to_owned())),
+        Some(theirs) => {
+            let theirs = quantile(&theirs, 50);
+            rows.push(Row::shown("confd watching etcd, p50", format!("{theirs:.1?}")));
+            let ratio = quantile(&ours, 50).as_secs_f64() / theirs.as_secs_f64();
+            rows.push(Row::ratio("  ours / confd", ratio, Some(Aim::AtMost(1.0))));
+        }
+    }
+    rows
+}
+
+fn quantile(times: &[Duration], percent: usize) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]
+}
+
+fn homelab() -> Vec<Duration> {
+    let world = World::new(tests::bins!());
+    let rtx = world.owner("rtx1080");
+    let _ = rtx.vault(&["kv", "put", "secret/jjeco/bench", "VALUE=start"]).ok();
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let thinkpad = world.machine(&rtx, "thinkpad", &["*"]);
+    for host in [&rtx, &vps, &thinkpad] {
+        let file = host.env_file();
+        let _ = host
+            .agent_command(&["target", "add", file.to_str().unwrap(), "secret/jjeco/bench"])
+            .ok();
+        watch::until(&file, |text| text.contains("VALUE=start"));
+    }
+    let mut socket = UnixStream::connect(rtx.state().join("agent.sock")).unwrap();
+    let seen = Seen::new(&vps.env_file());
+    (0..ROUNDS)
+        .map(|round| {
+            let value = format!("round-{round}-end");
+            let begun = Instant::now();
+            let body = format!("{{\"data\":{{\"VALUE\":\"{value}\"}}}}");
+            request(&mut socket, "POST", "/v1/secret/data/jjeco/bench", &body);
+            seen.wait(&value) - begun
+        })
+        .collect()
+}
+
+/// A child that is killed when dropped.
+struct Guard(Child);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn quiet(command: &mut Command) -> Option<Guard> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().ok().map(Guard)
+}
+
+fn confd() -> Option<Vec<Duration>> {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = dir.path().join("confd");
+    for (file, text) in [
+        (
+            "conf.d/bench.toml",
+            format!(
+                "[template]\nsrc = \"bench.tmpl\"\ndest = \"{}/out.env\"\nkeys = [\"/bench\"]\n",
+                dir.path().display()
+            ),
+        ),
+        ("templates/bench.tmpl", "VALUE={{getv \"/bench/value\"}}\n".to_owned()),
+    ] {
+        let file = conf.join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::File::create(file).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+    let (client, peer) = (free_port(), free_port());
+    let client = format!("http://127.0.0.1:{client}");
+    let peer = format!("http://127.0.0.1:{peer}");
+    let data = dir.path().join("etcd");
+    let _etcd = quiet(Command::new("etcd").arg("--data-dir").arg(data).args([
+        "--listen-client-urls",
+        &client,
+        "--advertise-client-urls",
+        &client,
+        "--listen-peer-urls",
+        &peer,
+        "--initial-advertise-peer-urls",
+        &peer,
+        "--initial-cluster",
+        &format!("default={peer}"),
+    ]))?;
+    let put = |value: &str| {
+        let body =
+            format!("{{\"key\":\"{}\",\"value\":\"{}\"}}", base64("/bench/value"), base64(value));
+        crate::http::post(&client, "/v3/kv/put", &body)
+    };
+    watch::poll("etcd answers", || put("start"));
+    let _confd = quiet(
+        Command::new("confd")
+            .args(["-watch", "-backend", "etcdv3", "-node", &client])
+            .arg("-confdir")
+            .arg(&conf),
+    )?;
+    let out = dir.path().join("out.env");
+    watch::until(&out, |text| text.contains("VALUE=start"));
+    let seen = Seen::new(&out);
+    Some(
+        (0..ROUNDS)
+            .map(|round| {
+                let value = format!("round-{round}-end");
+                let begun = Instant::now();
+                put(&value).unwrap();
+                seen.wait(&value) - begun
+            })
+            .collect(),
+    )
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn base64(text: &str) -> String {
+    use ::base64::Engine as _;
+    ::base64::prelude::BASE64_STANDARD.encode(text)
+}

@@ -1,0 +1,39 @@
+//! Every figure the project promises, measured side by side: `cargo bench -p tests [-- NAME…]`.
+
+#![allow(clippy::unwrap_used, reason = "a bench may panic")]
+
+mod bare;
+mod daemons;
+mod http;
+mod latency;
+mod load;
+mod process;
+mod table;
+mod trust;
+
+/// Name, heading, and what measures it.
+type Section = (&'static str, &'static str, fn() -> Vec<table::Row>);
+
+const SECTIONS: &[Section] = &[
+    ("latency", "A change, from one host to another", latency::put_to_file),
+    ("get", "Looking a key up", daemons::kv_get),
+    ("api", "Local API", daemons::local_api),
+    ("memory", "Idle memory", daemons::memory),
+    ("sizes", "Programs", daemons::sizes),
+    ("fold", "The log", trust::fold),
+    ("open", "Blobs", trust::open),
+];
+
+fn main() {
+    // Cargo passes `--bench`; every other argument names a section.
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    if wanted.iter().any(|want| want == bare::MODE) {
+        return bare::serve();
+    }
+    for (name, heading, measure) in SECTIONS {
+        if wanted.is_empty() || wanted.iter().any(|want| want == name) {
+            table::print(heading, &measure());
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `vault dev`: one command, and a real server and agent are there to try out.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tests::{Bins, MASTER, Ran, bins, run, watch};
+
+struct Dev {
+    child: Child,
+    port: u16,
+}
+
+impl Dev {
+    fn start(bins: Bins, dir: &Path) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let _ = std::fs::remove_file(dir.join("vault/env"));
+        let child = Command::new(bins.vault)
+            .args(["dev", "--data", "vault", "--listen", &format!("127.0.0.1:{port}")])
+            .args(["--import", MASTER, "--out", ".env"])
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut dev = Self { child, port };
+        watch::poll("the env file is there", || {
+            assert!(dev.child.try_wait().unwrap().is_none(), "vault dev has ended");
+            dir.join("vault/env").exists().then_some(())
+        });
+        dev
+    }
+
+    fn sourced(&self, bins: Bins, dir: &Path, script: &str) -> Ran {
+        let script =
+            format!("set -eu; . vault/env; vault() {{ '{}' \"$@\"; }}; {script}", bins.vault);
+        run(Command::new("sh").arg("-c").arg(script).current_dir(dir), "")
+    }
+
+    /// Stops it as Ctrl-C does and returns what it printed.
+    fn interrupt(mut self) -> String {
+        let pid = self.child.id().to_string();
+        Command::new("kill").args(["-INT", &pid]).status().unwrap();
+        let mut printed = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{printed}");
+        assert!(TcpListener::bind(("127.0.0.1", self.port)).is_ok(), "the port is free again");
+        printed
+    }
+}
+
+#[test]
+fn a_first_run_imports_writes_and_keeps() {
+    let bins = bins!();
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let dev = Dev::start(bins, dir);
+    let env = watch::until(&dir.join(".env"), |text| text.contains("OPENAI_API_KEY="));
+    let field = "vault kv get -field=OPENAI_API_KEY secret/dev";
+    let value = dev.sourced(bins, dir, field).ok();
+    assert!(env.contains(&format!("OPENAI_API_KEY={value}\n")), "{value}");
+    let curl = "curl -sf -H \"X-Vault-Token: $VAULT_TOKEN\" \"$VAULT_ADDR/v1/secret/data/dev\"";
+    assert!(dev.sourced(bins, dir, curl).ok().contains(&value));
+    let _ = dev.sourced(bins, dir, "vault kv patch secret/dev OPENAI_API_KEY=changed").ok();
+    watch::until(&dir.join(".env"), |text| text.contains("OPENAI_API_KEY=changed\n"));
+    let _ = dev.sourced(bins, dir, "vault status").ok();
+    let _ = dev.sourced(bins, dir, "vault audit verify").ok();
+    let printed = dev.interrupt();
+    assert!(printed.contains("vault kv get"), "{printed}");
+
+    // The master file has not changed, the vault has: the second run must not undo the change.
+    let dev = Dev::start(bins, dir);
+    assert_eq!(dev.sourced(bins, dir, field).ok(), "changed");
+    dev.interrupt();
+}

@@ -1,0 +1,53 @@
+//! Machines that sleep, and a server that is gone.
+
+use tests::{World, bins, watch};
+
+use crate::three_hosts::homelab;
+
+const SECRET: &str = "secret/jjeco/api-keys";
+
+#[test]
+fn a_machine_that_slept_gets_the_newest_content_in_one_write() {
+    let world = World::new(bins!());
+    let [rtx, _vps, mut thinkpad] = homelab(&world);
+    watch::until(&thinkpad.hook_log(), |text| !text.is_empty());
+    let before = thinkpad.hook_runs();
+    thinkpad.stop();
+    for n in 1..=4 {
+        let _ = rtx.vault(&["kv", "patch", SECRET, &format!("STRIPE_API_KEY=value-{n}")]).ok();
+    }
+    let asleep = thinkpad.env();
+    assert!(!asleep.contains("value-"), "an agent that is stopped writes nothing");
+    thinkpad.start();
+    watch::until(&thinkpad.env_file(), |text| text.contains("STRIPE_API_KEY=value-4\n"));
+    watch::until(&thinkpad.hook_log(), |text| text.lines().count() > before);
+    watch::poll("status is green", || (rtx.vault(&["status"]).code == 0).then_some(()));
+    assert_eq!(thinkpad.hook_runs(), before + 1, "four changes, one write");
+}
+
+#[test]
+fn with_the_server_gone_files_are_right_and_reads_say_their_age() {
+    let mut world = World::new(bins!());
+    let [rtx, mut vps, _thinkpad] = homelab(&world);
+    let right = vps.env();
+    vps.stop();
+    world.server.as_mut().unwrap().kill();
+    std::fs::remove_file(vps.env_file()).unwrap();
+    vps.start();
+    assert_eq!(vps.env(), right, "a ready agent has written its targets, server or not");
+
+    let read = vps.vault(&["kv", "get", "-field=OPENAI_API_KEY", SECRET]);
+    assert_eq!(read.code, 0, "{}", read.err);
+    assert!(right.contains(&format!("OPENAI_API_KEY={}\n", read.out)), "{}", read.out);
+    assert!(read.err.contains("cache") && read.err.contains("old"), "{}", read.err);
+
+    let write = rtx.vault(&["kv", "put", SECRET, "A=b"]);
+    assert_eq!(write.code, 2, "a write needs the server");
+    assert_eq!(vps.env(), right);
+    world.start();
+    let _ = watch::poll("writes work again", || {
+        let write = rtx.vault(&["kv", "patch", SECRET, "OPENAI_API_KEY=back"]);
+        (write.code == 0).then_some(())
+    });
+    watch::until(&vps.env_file(), |text| text.contains("OPENAI_API_KEY=back\n"));
+}

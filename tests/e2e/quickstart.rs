@@ -1,0 +1,190 @@
+//! Replays the book's quickstart: every command of its transcript, on hosts of their own, with the
+//! output it promises. `…` alone on a line stands for any lines, at a line's end for the rest of it.
+
+use std::collections::HashMap;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tests::{Bins, Daemon, Host, MASTER, PASSPHRASE, Ran, bins, find_line, run, watch};
+
+const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/quickstart.md");
+const HOSTS: [&str; 3] = ["rtx1080", "vps", "thinkpad"];
+
+/// One command of the transcript and the output it promises.
+#[derive(Debug)]
+struct Step {
+    host: String,
+    command: String,
+    promised: Vec<String>,
+}
+
+/// Reads the steps out of the book's `console` blocks.
+fn transcript(book: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for line in book.lines() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+        } else if inside {
+            match line.split_once("$ ").filter(|(host, _)| HOSTS.contains(host)) {
+                Some((host, command)) => steps.push(Step {
+                    host: host.to_owned(),
+                    command: command.to_owned(),
+                    promised: Vec::new(),
+                }),
+                None => steps.last_mut().unwrap().promised.push(line.to_owned()),
+            }
+        }
+    }
+    steps
+}
+
+/// Tells whether `found` is what was promised.
+fn keeps(promised: &[String], found: &[&str]) -> bool {
+    let Some((first, rest)) = promised.split_first() else { return found.is_empty() };
+    if first == "…" {
+        return (0..=found.len()).any(|skipped| keeps(rest, &found[skipped..]));
+    }
+    let Some((line, later)) = found.split_first() else { return false };
+    let same = match first.split_once('…') {
+        Some((start, _)) => line.starts_with(start),
+        None => squeeze(first) == squeeze(line),
+    };
+    same && keeps(rest, later)
+}
+
+/// Drops what column widths decide.
+fn squeeze(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The hosts of the book, and the lines copied between their terminals.
+struct Homelab {
+    dir: tempfile::TempDir,
+    hosts: HashMap<String, Host>,
+    daemons: Vec<Daemon>,
+    copied: HashMap<&'static str, String>,
+    address: String,
+}
+
+impl Homelab {
+    fn new(bins: Bins) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        for (name, program) in
+            [("vault", bins.vault), ("vault-agent", bins.agent), ("vault-server", bins.server)]
+        {
+            symlink(program, bin.join(name)).unwrap();
+        }
+        let docker = bin.join("docker");
+        write(&docker, "#!/bin/sh\necho \"$@\" >> \"$HOME/docker.log\"\n");
+        std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let hosts = HOSTS.map(|name| {
+            let host = Host::new(name, dir.path().join(name), bins);
+            let home = host.dir.join("home");
+            std::fs::create_dir(home.join("J-Jeco")).unwrap();
+            write(&home.join("passphrase"), PASSPHRASE);
+            write(&home.join("new-key.txt"), "sk-brand-new");
+            std::fs::copy(MASTER, home.join(".env.master")).unwrap();
+            (name.to_owned(), host)
+        });
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("127.0.0.1:{port}");
+        Self { dir, hosts: hosts.into(), daemons: Vec::new(), copied: HashMap::new(), address }
+    }
+
+    /// Turns what the book says into what holds here: lines copied, addresses, and the answers that
+    /// a person would type at a prompt.
+    fn localize(&self, command: &str) -> String {
+        let mut command = command.to_owned();
+        for (prefix, line) in &self.copied {
+            command = command.replace(&format!("{prefix}…"), line);
+        }
+        let data = format!("--data {}", self.dir.path().join("server").display());
+        command = command.replace("--address 10.8.0.3:8443 --address 192.168.17.1:8443", "");
+        if command.starts_with("vault-server init") {
+            command = format!("{command} {data} --listen {}", self.address);
+        } else if command.starts_with("vault-server run") {
+            command = command.replace("run", &format!("run {data}"));
+        } else if command.starts_with("vault init ") {
+            command = format!("{command} --name rtx1080 --kit kit.txt --kit-confirmed");
+        } else if command.starts_with("vault machine add ") {
+            command.push_str(" --yes");
+        }
+        command
+    }
+
+    fn shell(&self, host: &str, command: &str) -> Command {
+        let path =
+            format!("{}:{}", self.dir.path().join("bin").display(), std::env::var("PATH").unwrap());
+        let mut shell = self.hosts[host].command("sh");
+        shell.env("PATH", path).arg("-c").arg(command);
+        shell
+    }
+
+    fn run(&mut self, step: &Step) {
+        let command = self.localize(&step.command);
+        if let Some(daemon) = command.strip_suffix('&') {
+            let log = self.dir.path().join(format!("{}-{}.log", step.host, self.daemons.len()));
+            let shell = self.shell(&step.host, &format!("exec {daemon}"));
+            self.daemons.push(Daemon::start(shell, &log));
+            return;
+        }
+        // The fleet view follows the change by some milliseconds; a person types slower.
+        let promised = watch::poll(&format!("`{}`", step.command), || {
+            let ran = run(&mut self.shell(&step.host, &command), "");
+            let waits = step.command == "vault status" && !holds(step, &ran);
+            (!waits).then_some(ran)
+        });
+        assert!(
+            promised.code == 0 && holds(step, &promised),
+            "`{}` promises\n{}\nbut exits {} with\n{}{}",
+            step.command,
+            step.promised.join("\n"),
+            promised.code,
+            promised.out,
+            promised.err
+        );
+        for prefix in ["VLTS1-", "VLTM1-", "VLTP1-"] {
+            if promised.out.contains(prefix) {
+                self.copied.insert(prefix, find_line(&promised.out, prefix));
+            }
+        }
+    }
+}
+
+fn holds(step: &Step, ran: &Ran) -> bool {
+    keeps(&step.promised, &ran.out.lines().collect::<Vec<_>>())
+}
+
+fn write(file: &Path, text: &str) -> PathBuf {
+    use std::io::Write as _;
+    std::fs::File::create(file).unwrap().write_all(text.as_bytes()).unwrap();
+    file.to_owned()
+}
+
+#[test]
+fn the_quickstart_does_what_it_says() {
+    let steps = transcript(&std::fs::read_to_string(BOOK).unwrap());
+    assert!(steps.len() >= 15, "{} steps", steps.len());
+    let mut homelab = Homelab::new(bins!());
+    for step in &steps {
+        homelab.run(step);
+    }
+    let vps = homelab.hosts["vps"].dir.join("home");
+    watch::until(&vps.join("docker.log"), |text| text.contains("compose up -d"));
+    let env = std::fs::read_to_string(vps.join("J-Jeco/.env")).unwrap();
+    assert!(env.contains("OPENAI_API_KEY=sk-brand-new\n"), "{env}");
+}
+
+#[test]
+fn a_broken_promise_is_noticed() {
+    let promised = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    assert!(keeps(&promised("a\n…\nb  c"), &["a", "x", "y", "b c"]));
+    assert!(keeps(&promised("VLTS1-…"), &["VLTS1-abc"]));
+    assert!(!keeps(&promised("a"), &["a", "b"]));
+    assert!(!keeps(&promised("a\n…\nb"), &["a", "c"]));
+    assert!(!keeps(&promised(""), &["a"]));
+}

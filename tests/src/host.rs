@@ -1,0 +1,189 @@
+//! A machine: its state folder, its agent, its `.env`, and the command line run on it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::{Bins, Daemon, PASSPHRASE};
+
+/// A machine of the world; its agent is stopped when dropped.
+#[derive(Debug)]
+pub struct Host {
+    /// The machine's name.
+    pub name: String,
+    /// Folder that plays this machine's disk.
+    pub dir: PathBuf,
+    /// The programs.
+    pub bins: Bins,
+    /// The agent, while it runs.
+    pub agent: Option<Daemon>,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code, -1 if killed.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Ran {
+    /// Returns standard output of a command that must have succeeded.
+    ///
+    /// # Panics
+    /// If it failed.
+    #[must_use]
+    pub fn ok(self) -> String {
+        assert!(self.code == 0, "exit {}\n{}\n{}", self.code, self.out, self.err);
+        self.out
+    }
+}
+
+impl Host {
+    /// Makes the machine's folder.
+    ///
+    /// # Panics
+    /// If the folder cannot be made.
+    #[must_use]
+    pub fn new(name: &str, dir: PathBuf, bins: Bins) -> Self {
+        std::fs::create_dir_all(dir.join("home")).expect("a writable folder");
+        Self { name: name.to_owned(), dir, bins, agent: None }
+    }
+
+    /// Returns the agent's state folder.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// Returns the `.env` of this machine.
+    #[must_use]
+    pub fn env_file(&self) -> PathBuf {
+        self.dir.join("home/.env")
+    }
+
+    /// Returns what the `.env` holds, empty if it is not there.
+    #[must_use]
+    pub fn env(&self) -> String {
+        std::fs::read_to_string(self.env_file()).unwrap_or_default()
+    }
+
+    /// Prepares `program` with this machine's environment and nothing of the caller's but PATH.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.dir.join("home"))
+            .env("VAULT_STATE_DIR", self.state())
+            .env("VAULT_PASSPHRASE_FILE", self.passphrase())
+            .current_dir(self.dir.join("home"));
+        command
+    }
+
+    fn passphrase(&self) -> PathBuf {
+        let file = self.dir.join("passphrase");
+        if !file.exists() {
+            let mut out = std::fs::File::create(&file).expect("a writable folder");
+            writeln!(out, "{PASSPHRASE}").expect("a writable file");
+        }
+        file
+    }
+
+    /// Runs `vault ARGS`.
+    pub fn vault(&self, args: &[&str]) -> Ran {
+        self.vault_with(args, "")
+    }
+
+    /// Runs `vault ARGS` with `input` on standard input.
+    pub fn vault_with(&self, args: &[&str], input: &str) -> Ran {
+        run(self.command(self.bins.vault).args(args), input)
+    }
+
+    /// Runs `vault-agent ARGS`.
+    pub fn agent_command(&self, args: &[&str]) -> Ran {
+        run(self.command(self.bins.agent).args(args), "")
+    }
+
+    /// Starts the agent and waits until it is ready.
+    pub fn start(&mut self) {
+        let mut command = self.command(self.bins.agent);
+        command.arg("run");
+        self.agent = Some(Daemon::start(command, &self.log_file()));
+    }
+
+    /// Stops the agent, as a shutdown would.
+    pub fn stop(&mut self) {
+        if let Some(mut agent) = self.agent.take() {
+            assert!(agent.stop(), "the agent of {} did not stop well:\n{}", self.name, agent.log());
+        }
+    }
+
+    /// Returns where the agent's output goes.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.join("agent.log")
+    }
+
+    /// Makes `.env` hold `secrets`, with a hook that appends a line to `hooks.log` when it runs.
+    pub fn target(&self, secrets: &[&str]) {
+        let file = self.env_file();
+        let hook = format!("echo ran >> {}", self.hook_log().display());
+        let mut args = vec!["target", "add", file.to_str().expect("a plain path")];
+        args.extend(secrets);
+        args.extend(["--on-change", &hook]);
+        let _ = self.agent_command(&args).ok();
+    }
+
+    /// Returns the file that the hook of [`Host::target`] appends to.
+    #[must_use]
+    pub fn hook_log(&self) -> PathBuf {
+        self.dir.join("home/hooks.log")
+    }
+
+    /// Returns how often the hook has run.
+    #[must_use]
+    pub fn hook_runs(&self) -> usize {
+        std::fs::read_to_string(self.hook_log()).unwrap_or_default().lines().count()
+    }
+}
+
+/// Runs a command to its end, with `input` on its standard input.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn run(command: &mut Command, input: &str) -> Ran {
+    let piped = || Stdio::piped();
+    command.stdin(piped()).stdout(piped()).stderr(piped());
+    let mut child = command.spawn().expect("the program starts");
+    // A command that does not read its input may be gone already.
+    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("a child of ours");
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Returns every file below `folder`.
+///
+/// # Panics
+/// If the folder cannot be read.
+#[must_use]
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a readable folder").flatten() {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files_below(&path)),
+            Ok(kind) if kind.is_file() => found.push(path),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    found
+}

@@ -1,0 +1,138 @@
+//! A server and its machines.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::host::run;
+use crate::{Bins, Daemon, Host, Ran};
+
+/// Passphrase of the admin's key in every world.
+pub const PASSPHRASE: &str = "correct horse battery staple";
+
+/// The master file of the documentation: what the homelab shares.
+pub const MASTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/env.master");
+
+/// A server with its data folder.
+#[derive(Debug)]
+pub struct World {
+    dir: TempDir,
+    bins: Bins,
+    setup: String,
+    /// The server, while it runs.
+    pub server: Option<Daemon>,
+}
+
+impl World {
+    /// Initializes and starts a server on a free port.
+    ///
+    /// # Panics
+    /// If the server does not come up.
+    #[must_use]
+    pub fn new(bins: Bins) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        let port = free_port();
+        let mut world = Self { dir, bins, setup: String::new(), server: None };
+        let address = format!("127.0.0.1:{port}");
+        let out = world.server_command(&["init", "--listen", &address]).ok();
+        world.setup = find_line(&out, "VLTS1-");
+        world.start();
+        world
+    }
+
+    /// Returns the folder of the whole world.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Returns the server's data folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("server")
+    }
+
+    /// Returns where the server's output goes.
+    #[must_use]
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.path().join("server.log")
+    }
+
+    /// Returns the line `vault init` wants.
+    #[must_use]
+    pub fn setup(&self) -> &str {
+        &self.setup
+    }
+
+    fn program(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.bins.server);
+        let (verb, rest) = args.split_first().expect("a verb");
+        command.arg(verb).arg("--data").arg(self.data()).args(rest);
+        command
+    }
+
+    /// Runs `vault-server VERB --data … REST` to its end.
+    pub fn server_command(&self, args: &[&str]) -> Ran {
+        run(&mut self.program(args), "")
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub fn start(&mut self) {
+        self.server = Some(Daemon::start(self.program(&["run"]), &self.log_file()));
+    }
+
+    /// Makes a machine's folder, nothing more.
+    #[must_use]
+    pub fn host(&self, name: &str) -> Host {
+        Host::new(name, self.dir.path().join(name), self.bins)
+    }
+
+    /// Makes the vault from machine `name`, with admin `jonas`, and starts its agent.
+    pub fn owner(&self, name: &str) -> Host {
+        let mut host = self.host(name);
+        let kit = host.dir.join("kit.txt");
+        let kit = kit.to_str().expect("a plain path");
+        let args = ["init", &self.setup, "--name", name, "--admin", "jonas", "--kit", kit];
+        let _ = host.vault(&[&args[..], &["--kit-confirmed"]].concat()).ok();
+        host.start();
+        host
+    }
+
+    /// Adds machine `name` from `owner` with read grants `read` and starts its agent.
+    pub fn machine(&self, owner: &Host, name: &str, read: &[&str]) -> Host {
+        let mut host = self.host(name);
+        self.enrol(owner, &host, read);
+        host.start();
+        host
+    }
+
+    /// Adds `host` to the vault, without starting its agent.
+    pub fn enrol(&self, owner: &Host, host: &Host, read: &[&str]) {
+        let line = host.agent_command(&["init", "--name", &host.name]).ok();
+        let line = find_line(&line, "VLTM1-");
+        let mut args = vec!["machine", "add", &line, "--yes"];
+        for prefix in read {
+            args.extend(["--read", prefix]);
+        }
+        let pin = find_line(&owner.vault(&args).ok(), "VLTP1-");
+        let _ = host.agent_command(&["join", &pin]).ok();
+    }
+}
+
+/// Returns the word of `text` that starts with `prefix`.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn find_line(text: &str, prefix: &str) -> String {
+    let found = text.split_whitespace().find(|word| word.starts_with(prefix));
+    found.unwrap_or_else(|| panic!("no {prefix} line in:\n{text}")).to_owned()
+}
+
+/// Returns a port that is free now; a server keeps it over restarts.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket").port()
+}

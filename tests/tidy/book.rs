@@ -1,0 +1,176 @@
+//! The book is whole: every route and every code stands in the reference, every page in the table
+//! of contents, and every link leads to a file and a heading that exist.
+
+use shared::error::Code;
+use shared::wire::v1::ROUTES;
+
+use crate::tree::{File, files, root};
+use crate::{check, pass};
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|why| panic!("{path}: {why}"))
+}
+
+fn missing_routes(routes: &[&str], reference: &str) -> Vec<String> {
+    let documented = |route: &str| {
+        [' ', '`'].map(|before| format!("{before}{route}")).iter().any(|shown| {
+            reference
+                .match_indices(shown.as_str())
+                .any(|(at, _)| reference[at + shown.len()..].starts_with(['`', '?', ' ', '[', '<']))
+        })
+    };
+    let absent = routes.iter().filter(|route| !documented(route));
+    absent.map(|route| format!("`{route}`: not in reference/http-api.md")).collect()
+}
+
+/// The table must say what the programs say: code, sentence and hint, in one row.
+fn missing_codes(rows: &[String], reference: &str) -> Vec<String> {
+    let absent = rows.iter().filter(|row| !reference.lines().any(|line| line == *row));
+    absent.map(|row| format!("reference/errors.md lacks the row\n    {row}")).collect()
+}
+
+/// Returns the codes that a page names and no program knows.
+fn dead_codes(page: &File, known: &[&str]) -> Vec<String> {
+    let part = |c: char| c.is_ascii_uppercase() || c == '_';
+    let named = page.text.match_indices("`E_").map(|(at, _)| {
+        let rest = &page.text[at + 1..];
+        &rest[..rest.find(|c| !part(c)).unwrap_or(rest.len())]
+    });
+    let dead = named.filter(|code| !known.contains(code) && *code != "E_" && *code != "E_BLOB_");
+    dead.map(|code| format!("{}: there is no code `{code}`", page.path)).collect()
+}
+
+fn unlisted(pages: &[&str], contents: &str) -> Vec<String> {
+    let absent = pages.iter().filter(|page| !contents.contains(&format!("({page})")));
+    absent.map(|page| format!("{page}: not in SUMMARY.md")).collect()
+}
+
+/// Returns the targets of the links in a text: `](target)`, outside of code blocks.
+fn links(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut code = false;
+    for line in text.lines() {
+        code ^= line.trim_start().starts_with("```");
+        let mut rest = line;
+        while let (false, Some(at)) = (code, rest.find("](")) {
+            rest = &rest[at + 2..];
+            found.push(rest.split(')').next().unwrap_or_default());
+        }
+    }
+    found
+}
+
+/// Returns the anchors that mdBook gives a page's headings.
+fn anchors(text: &str) -> Vec<String> {
+    let mut code = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        code ^= line.trim_start().starts_with("```");
+        let heading = line.trim_start_matches('#');
+        if code || heading.len() == line.len() || !heading.starts_with(' ') {
+            continue;
+        }
+        let slug = heading.trim().to_lowercase();
+        let kept = slug.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        found.push(kept.map(|c| if c == ' ' { '-' } else { c }).collect());
+    }
+    found
+}
+
+/// Joins a link to the folder of the page that it stands on.
+fn resolve(page: &str, link: &str) -> String {
+    let mut parts: Vec<&str> = page.split('/').collect();
+    parts.pop();
+    for part in link.split('/') {
+        match part {
+            "." => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    parts.join("/")
+}
+
+fn broken_links(page: &File, load: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for link in links(&page.text).into_iter().filter(|link| !link.contains("://")) {
+        let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+        let path = if file.is_empty() { page.path.clone() } else { resolve(&page.path, file) };
+        match load(&path) {
+            None => faults.push(format!("{}: `{link}` leads nowhere", page.path)),
+            Some(text) if !anchor.is_empty() && !anchors(&text).iter().any(|a| a == anchor) => {
+                faults.push(format!("{}: `{link}`: no such heading", page.path));
+            }
+            Some(_) => {}
+        }
+    }
+    faults
+}
+
+#[test]
+fn every_route_is_in_the_reference() {
+    pass(&missing_routes(ROUTES, &read("docs/src/reference/http-api.md")));
+
+    let reference = "### `GET /v1/log?after=N`\n`/v1/blob/<hash>`, `POST /v1/reports`\n";
+    check(
+        &missing_routes(&["/v1/log", "/v1/blob/", "/v1/report"], reference),
+        &["`/v1/report`: not in reference/http-api.md"],
+    );
+}
+
+#[test]
+fn every_code_is_in_the_reference() {
+    let row = |code: &Code| format!("| `{code}` | {} | {} |", code.sentence(), code.hint());
+    let rows: Vec<String> = Code::ALL.iter().map(row).collect();
+    pass(&missing_codes(&rows, &read("docs/src/reference/errors.md")));
+
+    let row = "| `E_SEQ` | a | b |".to_owned();
+    check(
+        &missing_codes(std::slice::from_ref(&row), "| `E_SEQ` | a | c |\n"),
+        &["reference/errors.md lacks the row\n    | `E_SEQ` | a | b |"],
+    );
+}
+
+#[test]
+fn every_code_in_the_book_exists() {
+    let known: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    pass(&files(".md").iter().flat_map(|page| dead_codes(page, &known)).collect::<Vec<_>>());
+
+    let page = File::sample("a.md", "`E_SEQ: x`, `E_SEX`, `E_BLOB_…`, every `E_…` code");
+    check(&dead_codes(&page, &["E_SEQ"]), &["a.md: there is no code `E_SEX`"]);
+}
+
+#[test]
+fn every_page_is_in_the_contents() {
+    let pages = files(".md");
+    let pages: Vec<&str> = pages
+        .iter()
+        .filter_map(|page| page.path.strip_prefix("docs/src/"))
+        .filter(|page| *page != "SUMMARY.md")
+        .collect();
+    pass(&unlisted(&pages, &read("docs/src/SUMMARY.md")));
+
+    check(&unlisted(&["a.md", "b.md"], "[A](a.md)"), &["b.md: not in SUMMARY.md"]);
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut pages = files(".md");
+    for path in ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"] {
+        pages.push(File { path: path.to_owned(), text: read(path) });
+    }
+    let load = |path: &str| std::fs::read_to_string(root().join(path)).ok();
+    pass(&pages.iter().flat_map(|page| broken_links(page, load)).collect::<Vec<_>>());
+
+    let page = File::sample(
+        "docs/src/a/b.md",
+        "# B: one `x`\n[1](../c.md) [2](#b-one-x) [3](#two) [4](https://x/y)\n```\n[5](z)\n```\n",
+    );
+    let known = |path: &str| (path == page.path).then(|| page.text.clone());
+    check(
+        &broken_links(&page, known),
+        &["docs/src/a/b.md: `../c.md` leads nowhere", "docs/src/a/b.md: `#two`: no such heading"],
+    );
+}
