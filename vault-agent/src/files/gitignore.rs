@@ -20,9 +20,9 @@ struct Pattern<'a> {
 /// ignored or not; `None` if no line matches.
 pub(super) fn verdict(file: &str, path: &str) -> Option<bool> {
     file.lines()
+        .rev()
         .filter_map(parse)
-        .filter(|pattern| matches(pattern, path))
-        .last()
+        .find(|pattern| matches(pattern, path))
         .map(|pattern| !pattern.negated)
 }
 

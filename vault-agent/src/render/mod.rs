@@ -206,7 +206,7 @@ pub fn render(
                 names::Verdict::Fine => {}
                 names::Verdict::Odd(why) => warnings.push(format!("`{}` {why}", field.name)),
                 names::Verdict::Refused(why) => {
-                    faults.push(Fault { name: field.name.clone(), why })
+                    faults.push(Fault { name: field.name.clone(), why });
                 }
             }
         }

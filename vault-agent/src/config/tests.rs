@@ -1,0 +1,142 @@
+//! What `agent.toml` may say, and what each mistake is answered with.
+
+use std::time::Duration;
+
+use super::*;
+
+const FULL: &str = r#"
+server = ["10.8.0.3:8443", "[::1]:8443"]     # tried in order
+
+[[target]]
+path = "/home/jonas/J-Jeco/.env"
+secrets = ["secret/jjeco/api-keys", "secret/jjeco/telegram"]
+format = "dotenv"
+keys = ["OPENAI_API_KEY"]
+owner = "jonas"
+group = "docker"
+mode = "0640"
+on_change = ["docker", "compose", "up", "-d"]
+on_delete = "remove"
+git = "ignore"
+drift = "report"
+allow_names = ["PATH"]
+allow_newlines = true
+
+[[target]]
+path = "/etc/ghost.json"
+secrets = ["secret/ghost"]
+format = "json"
+on_change = { systemd = "ghost@1.service", action = "reload-or-restart", timeout = "2m", retries = 0 }
+
+[api]
+socket = "/run/x.sock"
+allow = ["jonas", "@vault"]
+listen = "127.0.0.1:8200"
+auth = "none"
+token_file = "/run/token"
+
+[log]
+level = "debug"
+format = "json"
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/agent.toml")).map_err(|error| error.to_string())
+}
+
+fn hook(text: &str) -> Hook {
+    let file = format!("[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\"]\non_change = {text}\n");
+    parse(&file).unwrap().targets[0].on_change.clone().unwrap()
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(FULL).unwrap();
+    assert_eq!(config.server, ["10.8.0.3:8443", "[::1]:8443"]);
+    let [env, ghost] = &config.targets[..] else { panic!("two targets") };
+    assert_eq!(
+        (env.mode, env.on_delete, env.git, env.drift),
+        (0o640, OnDelete::Remove, GitPolicy::Ignore, Drift::Report)
+    );
+    assert_eq!((env.format, ghost.format), (Format::Dotenv, Format::Json));
+    assert_eq!(
+        (ghost.mode, ghost.on_delete, ghost.git, ghost.drift),
+        (0o600, OnDelete::Keep, GitPolicy::Refuse, Drift::Restore)
+    );
+    assert_eq!(
+        config.api.allow,
+        [Allow::User("jonas".to_owned()), Allow::Group("vault".to_owned())]
+    );
+    assert_eq!(
+        (config.api.auth, config.log.level, config.log.format),
+        (Auth::None, Level::Debug, LogFormat::Json)
+    );
+    let ghost = ghost.on_change.clone().unwrap();
+    assert_eq!((ghost.timeout, ghost.retries), (Duration::from_secs(120), 0));
+    assert_eq!(parse("").unwrap(), Config::default());
+}
+
+#[test]
+fn hooks_have_four_forms() {
+    let shown = |text: &str| (hook(text).action, hook(text).to_string());
+    let command = |arguments: &[&str]| {
+        HookAction::Command(arguments.iter().map(|a| (*a).to_owned()).collect())
+    };
+    assert_eq!(
+        shown(r#"["docker", "compose"]"#),
+        (command(&["docker", "compose"]), "docker compose".to_owned())
+    );
+    assert_eq!(shown(r#""a && b""#), (command(&["sh", "-c", "a && b"]), "a && b".to_owned()));
+    assert_eq!(shown(r#"{ command = "a" }"#).0, command(&["sh", "-c", "a"]));
+    assert_eq!(shown(r#"{ command = ["a"], timeout = 5 }"#).0, command(&["a"]));
+    assert_eq!(shown(r#"{ systemd = "x.service" }"#).1, "systemctl try-restart x.service");
+    assert_eq!(shown(r#"{ signal = "HUP", pid_file = "/run/x.pid" }"#).1, "kill -HUP /run/x.pid");
+}
+
+#[test]
+fn mistakes_name_line_and_key() {
+    let target = "[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\"]\n";
+    let with = |line: &str| parse(&format!("{target}{line}\n")).unwrap_err();
+    let mut shown = vec![
+        with("formt = \"dotenv\""),
+        with("format = \"env\""),
+        with("mode = \"0999\""),
+        with("mode = 600"),
+        with("keys = []"),
+        with("on_change = 5"),
+        with("on_change = []"),
+        with("on_change = { systemd = \"-x\" }"),
+        with("on_change = { signal = \"KILL\", pid_file = \"/x\" }"),
+        with("on_change = { signal = \"HUP\" }"),
+        with("on_change = { command = \"x\", timeout = \"5 parsecs\" }"),
+        with("[[target]]\npath = \"/a/\"\nsecrets = [\"secret/b\"]"),
+        with("on_change = [\n  \"x\",\n  5\n]"),
+        with("x"),
+    ];
+    shown.extend([
+        parse("server = [\"nohost\"]").unwrap_err(),
+        parse("[[target]]\npath = \"a\"\nsecrets = [\"secret/a\"]").unwrap_err(),
+        parse("[[target]]\npath = \"/a\"\nsecrets = []").unwrap_err(),
+        parse("[[target]]\npath = \"/a\"\nsecrets = [\"secret\"]").unwrap_err(),
+        parse("[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\", \"secret/a\"]").unwrap_err(),
+        parse("[[target]]\npath = \"/a\"").unwrap_err(),
+        parse("[api]\nlisten = \"0.0.0.0:8200\"").unwrap_err(),
+        parse("[api]\nallow = [\"@\"]").unwrap_err(),
+        parse("[log]\nlevel = \"loud\"").unwrap_err(),
+        parse("[loge]\n").unwrap_err(),
+    ]);
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn a_file_that_others_may_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    assert!(Config::load(&file).unwrap_err().missing);
+    assert_eq!(Config::load_or_default(&file).unwrap(), Config::default());
+    crate::files::write_private(&file, b"server = [\"a:1\"]\n").unwrap();
+    assert_eq!(Config::load(&file).unwrap().server, ["a:1"]);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o646)).unwrap();
+    assert!(Config::load(&file).unwrap_err().to_string().contains("written by others"));
+}

@@ -1,0 +1,118 @@
+//! Takes up a configuration: at the start, and while running when `agent.toml` has changed.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::record::{self, Remembered};
+use super::slot::Slot;
+use super::{Daemon, apply};
+use crate::config::{Config, Target};
+
+impl Daemon {
+    /// Takes up the configuration and what the last process remembered.
+    pub(super) fn begin(&mut self) {
+        let remembered = record::load(&self.state);
+        let config = Arc::clone(&self.source.config.borrow());
+        let files: Vec<PathBuf> = config.targets.iter().map(|target| target.path.clone()).collect();
+        tokio::task::spawn_blocking(move || files.iter().for_each(|file| apply::sweep(file)));
+        self.adopt(&config, remembered);
+    }
+
+    /// Makes the slots those of `config`; targets that have not changed are left alone.
+    fn adopt(&mut self, config: &Config, mut remembered: HashMap<PathBuf, Remembered>) {
+        let mut before = std::mem::take(&mut self.slots);
+        let mut news = Vec::new();
+        for target in &config.targets {
+            let path = target.path.clone();
+            let slot = match before.remove(&path) {
+                Some(slot) if slot.target == *target => slot,
+                changed => {
+                    news.push(path.clone());
+                    match changed {
+                        Some(slot) => self.exchange(slot, target),
+                        None => Slot::new(Arc::clone(target), remembered.remove(&path)),
+                    }
+                }
+            };
+            self.slots.insert(path, slot);
+        }
+        for slot in before.values() {
+            self.release(slot);
+            tracing::info!(file = %slot.target.path.display(), "no target any more; the file stays");
+        }
+        self.secrets.clear();
+        for target in &config.targets {
+            for secret in &target.secrets {
+                let latest = || (self.engine.latest(secret), Vec::new());
+                self.secrets
+                    .entry(secret.clone())
+                    .or_insert_with(latest)
+                    .1
+                    .push(target.path.clone());
+            }
+        }
+        self.watch();
+        self.plan(&news);
+        self.changed();
+    }
+
+    /// Gives a slot its new configuration.
+    fn exchange(&mut self, slot: Slot, target: &Arc<Target>) -> Slot {
+        self.release(&slot);
+        let slot = slot.changed(Arc::clone(target));
+        if let Some(key) = slot.key.as_ref().filter(|_| slot.is_active()) {
+            self.hooks.hold(key);
+        }
+        slot
+    }
+
+    /// Lets the hook of an active slot run without waiting for it.
+    fn release(&mut self, slot: &Slot) {
+        if let Some(key) = slot.key.as_ref().filter(|_| slot.is_active()) {
+            self.hooks.release(key);
+        }
+    }
+
+    /// Watches the targets and the configuration, at its link and where that leads.
+    pub(super) fn watch(&mut self) {
+        let file = &self.source.file;
+        let real = file.canonicalize().unwrap_or_else(|_| file.clone());
+        let targets = self.slots.keys().map(PathBuf::as_path);
+        match self.guard.watch(targets.chain([file.as_path(), real.as_path()])) {
+            Ok(()) => self.engine.clear_alarm("E_WATCH"),
+            Err(error) => {
+                tracing::error!("some files are not watched: {error}");
+                self.engine.alarm("E_WATCH", format!("some files are not watched: {error}"));
+            }
+        }
+    }
+
+    /// Takes up a changed `agent.toml`; one that is not understood changes nothing and alarms.
+    pub(super) fn reload(&mut self) {
+        let config = match Config::load(&self.source.file) {
+            Ok(config) => Arc::new(config),
+            // There never was one: nothing to alarm about.
+            Err(error) if error.missing && **self.source.config.borrow() == Config::default() => {
+                return;
+            }
+            Err(error) => {
+                tracing::error!(hint = error.hint(), "the old configuration stays: {error}");
+                self.engine.clear_alarm("E_CONFIG");
+                self.engine.alarm("E_CONFIG", error.to_string());
+                return;
+            }
+        };
+        self.engine.clear_alarm("E_CONFIG");
+        if *self.source.config.borrow() == config {
+            return;
+        }
+        tracing::info!(
+            "`{}` has changed: {} targets",
+            self.source.file.display(),
+            config.targets.len()
+        );
+        self.source.config.send_replace(Arc::clone(&config));
+        self.adopt(&config, HashMap::new());
+    }
+}

@@ -1,0 +1,365 @@
+//! Runs one hook once: a process group of its own, output to the log with values masked, killed when it takes too long.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::Mask;
+use crate::config::{Hook, HookAction, HookSignal};
+
+/// What a process group gets between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long output is read after the hook has ended: a child left behind may hold the pipe for ever.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Longer lines are left out of the log: a value could be cut in two and pass the mask.
+const LONGEST_LINE: usize = 16 * 1024;
+
+/// More output of one run is read and dropped.
+const MOST_LINES: usize = 1_000;
+
+/// Variables of the agent itself that no child is to inherit.
+const OWN_VARIABLES: &[&str] = &[
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "VAULT_TOKEN",
+    "VAULT_PASSPHRASE_FILE",
+    "CREDENTIALS_DIRECTORY",
+];
+
+/// Why a hook failed.
+#[derive(Debug)]
+pub(in crate::daemon) enum HookFault {
+    /// It could not be started.
+    Start(io::Error),
+    /// It ended with this code.
+    Exit(i32),
+    /// A signal ended it.
+    Killed(i32),
+    /// It took longer than this.
+    Timeout(Duration),
+    /// The process to be signalled was not found, or is not to be signalled.
+    Pid(String),
+}
+
+impl fmt::Display for HookFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(error) => write!(f, "cannot start: {error}"),
+            Self::Exit(code) => write!(f, "exit {code}"),
+            Self::Killed(signal) => write!(f, "killed by signal {signal}"),
+            Self::Timeout(limit) => write!(f, "timeout after {limit:?}"),
+            Self::Pid(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Runs `hook` in `folder` and waits for its end.
+pub(super) async fn run(hook: &Hook, folder: &Path, mask: &Mask) -> Result<(), HookFault> {
+    match &hook.action {
+        HookAction::Command(command) => process(command, hook.timeout, folder, mask).await,
+        HookAction::Systemd { unit, action } => {
+            let mut command = vec!["systemctl".to_owned(), "--no-ask-password".to_owned()];
+            if !rustix::process::geteuid().is_root() {
+                command.push("--user".to_owned());
+            }
+            command.extend([action.as_str().to_owned(), "--".to_owned(), unit.clone()]);
+            process(&command, hook.timeout, folder, mask).await
+        }
+        HookAction::Signal { signal, pid_file } => send(*signal, pid_file),
+    }
+}
+
+async fn process(
+    command: &[String],
+    limit: Duration,
+    folder: &Path,
+    mask: &Mask,
+) -> Result<(), HookFault> {
+    let [program, arguments @ ..] = command else {
+        return Err(HookFault::Start(io::ErrorKind::InvalidInput.into()));
+    };
+    let mut process = Command::new(program);
+    process.args(arguments).current_dir(folder).process_group(0);
+    process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for name in OWN_VARIABLES {
+        process.env_remove(name);
+    }
+    let mut child = process.spawn().map_err(HookFault::Start)?;
+    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let output = (child.stdout.take(), child.stderr.take());
+    let mut reading = Box::pin(async {
+        tokio::join!(show(program, output.0, mask), show(program, output.1, mask));
+    });
+    let mut read = false;
+    let ended = timeout(limit, async {
+        loop {
+            tokio::select! {
+                ended = child.wait() => return ended,
+                () = &mut reading, if !read => read = true,
+            }
+        }
+    });
+    let Ok(ended) = ended.await else {
+        group.stop(&mut child).await;
+        return Err(HookFault::Timeout(limit));
+    };
+    group.let_go();
+    if !read {
+        let _ = timeout(LAST_WORDS, reading).await;
+    }
+    judge(ended.map_err(HookFault::Start)?)
+}
+
+fn judge(ended: ExitStatus) -> Result<(), HookFault> {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (ended.code(), ended.signal()) {
+        (Some(0), _) => Ok(()),
+        (Some(code), _) => Err(HookFault::Exit(code)),
+        (None, signal) => Err(HookFault::Killed(signal.unwrap_or_default())),
+    }
+}
+
+/// The process group of a running hook; dropping it asks the group to end.
+struct Group(Option<Pid>);
+
+impl Group {
+    /// Leaves the group alone from now on: its first process has ended.
+    fn let_go(mut self) {
+        self.0 = None;
+    }
+
+    /// Ends the group, the hard way if need be, and waits for its first process.
+    async fn stop(mut self, child: &mut Child) {
+        let Some(pid) = self.0.take() else { return };
+        let _ = rustix::process::kill_process_group(pid, Signal::TERM);
+        let _ = timeout(GRACE, child.wait()).await;
+        // Its children may have outlived it, or not cared: the group is gone for certain after this.
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+        let _ = child.wait().await;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = rustix::process::kill_process_group(pid, Signal::TERM);
+        }
+    }
+}
+
+/// Logs what comes out of a pipe, line by line.
+async fn show(name: &str, pipe: Option<impl AsyncRead + Unpin>, mask: &Mask) {
+    let Some(pipe) = pipe else { return };
+    let mut pipe = BufReader::new(pipe);
+    let mut shown = 0;
+    while let Ok(Some(line)) = next_line(&mut pipe).await {
+        shown += 1;
+        match line {
+            Line::Whole(line) if shown <= MOST_LINES => {
+                tracing::info!(hook = name, "{}", mask.apply(&line));
+            }
+            Line::Whole(_) => {}
+            Line::TooLong => tracing::info!(hook = name, "(a line of more than 16 KiB)"),
+        }
+        if shown == MOST_LINES {
+            tracing::info!(hook = name, "(more lines are not shown)");
+        }
+    }
+}
+
+/// A line of output.
+enum Line {
+    /// Without its end.
+    Whole(Vec<u8>),
+    /// Read over, not kept.
+    TooLong,
+}
+
+/// Reads one line, keeping no more than the longest; `None` at the end.
+async fn next_line(pipe: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> io::Result<Option<Line>> {
+    let mut line = Vec::new();
+    let mut too_long = false;
+    loop {
+        let available = pipe.fill_buf().await?;
+        if available.is_empty() {
+            let ended = line.is_empty() && !too_long;
+            return Ok((!ended).then_some(if too_long {
+                Line::TooLong
+            } else {
+                Line::Whole(line)
+            }));
+        }
+        let end = available.iter().position(|b| *b == b'\n');
+        let piece = &available[..end.unwrap_or(available.len())];
+        too_long |= line.len() + piece.len() > LONGEST_LINE;
+        if !too_long {
+            line.extend_from_slice(piece);
+        }
+        let taken = piece.len() + usize::from(end.is_some());
+        pipe.consume(taken);
+        if end.is_some() {
+            return Ok(Some(if too_long { Line::TooLong } else { Line::Whole(line) }));
+        }
+    }
+}
+
+/// Signals the process whose number `pid_file` holds.
+fn send(signal: HookSignal, pid_file: &Path) -> Result<(), HookFault> {
+    let shown = pid_file.display();
+    let fault = |why: &str| HookFault::Pid(format!("pid file `{shown}` {why}"));
+    let text = std::fs::read_to_string(pid_file)
+        .map_err(|error| fault(&format!("cannot be read: {error}")))?;
+    let number: i32 = text.trim().parse().map_err(|_| fault("holds no process number"))?;
+    let pid = Some(number).filter(|number| *number > 1).and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| fault("holds no process number"))?;
+    let owner = |path: &Path| path.metadata().map(|found| found.uid()).ok();
+    let process = owner(Path::new(&format!("/proc/{number}")))
+        .ok_or_else(|| fault("names a process that does not run"))?;
+    // Whoever may write the file must not be able to aim at other users' processes.
+    let file = owner(pid_file);
+    if file != Some(0) && file != Some(process) && file != Some(rustix::process::geteuid().as_raw())
+    {
+        return Err(fault("belongs to another user than its process"));
+    }
+    let signal = match signal {
+        HookSignal::Hup => Signal::HUP,
+        HookSignal::Usr1 => Signal::USR1,
+        HookSignal::Usr2 => Signal::USR2,
+        HookSignal::Winch => Signal::WINCH,
+        HookSignal::Term => Signal::TERM,
+        HookSignal::Int => Signal::INT,
+        HookSignal::Quit => Signal::QUIT,
+    };
+    rustix::process::kill_process(pid, signal)
+        .map_err(|errno| HookFault::Pid(format!("cannot signal process {number}: {errno}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(line: &str, limit: Duration) -> Hook {
+        let command = ["sh", "-c", line].map(str::to_owned).to_vec();
+        Hook { action: HookAction::Command(command), timeout: limit, retries: 0 }
+    }
+
+    async fn outcome(line: &str, limit: Duration) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        match run(&shell(line, limit), folder.path(), &Mask::default()).await {
+            Ok(()) => "ok".to_owned(),
+            Err(fault) => fault.to_string(),
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn endings_are_told_apart() {
+        assert_eq!(outcome("true", LONG).await, "ok");
+        assert_eq!(outcome("echo x; exit 3", LONG).await, "exit 3");
+        assert_eq!(outcome("kill -9 $$", LONG).await, "killed by signal 9");
+        assert!(outcome("no-such-program", LONG).await.starts_with("exit 127"));
+        assert_eq!(outcome("sleep 60", Duration::from_millis(50)).await, "timeout after 50ms");
+    }
+
+    #[tokio::test]
+    async fn a_timeout_kills_the_whole_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        // The grandchild holds the fifo open for writing until it dies.
+        let hook = shell("(trap '' TERM; exec sleep 60 >fifo) & wait", Duration::from_millis(300));
+        let reader = tokio::task::spawn_blocking(move || std::fs::read(fifo));
+        assert!(matches!(
+            run(&hook, folder.path(), &Mask::default()).await,
+            Err(HookFault::Timeout(_))
+        ));
+        reader.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_child_left_behind_does_not_hold_the_hook() {
+        let started = std::time::Instant::now();
+        assert_eq!(outcome("sleep 20 & exit 0", LONG).await, "ok");
+        assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test]
+    async fn hooks_run_in_the_targets_folder_without_our_variables() {
+        let folder = tempfile::tempdir().unwrap();
+        let hook =
+            shell("pwd -P >out; test -z \"$NOTIFY_SOCKET\" && read x || echo no stdin >>out", LONG);
+        run(&hook, folder.path(), &Mask::default()).await.unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("out")).unwrap(),
+            format!("{}\nno stdin\n", real.display())
+        );
+    }
+
+    #[tokio::test]
+    async fn lines_are_read_whole_or_not_at_all() {
+        let mut pipe = BufReader::new(&b"one\n\ntwo"[..]);
+        for expected in [&b"one"[..], b"", b"two"] {
+            assert!(
+                matches!(next_line(&mut pipe).await.unwrap(), Some(Line::Whole(line)) if line == expected)
+            );
+        }
+        assert!(next_line(&mut pipe).await.unwrap().is_none());
+        let long = [vec![b'x'; LONGEST_LINE + 1], b"\nend".to_vec()].concat();
+        let mut pipe = BufReader::new(&long[..]);
+        assert!(matches!(next_line(&mut pipe).await.unwrap(), Some(Line::TooLong)));
+        assert!(
+            matches!(next_line(&mut pipe).await.unwrap(), Some(Line::Whole(line)) if line == b"end")
+        );
+    }
+
+    #[tokio::test]
+    async fn signals_go_where_the_pid_file_points() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid_file = folder.path().join("pid");
+        let hook = Hook {
+            action: HookAction::Signal { signal: HookSignal::Term, pid_file: pid_file.clone() },
+            timeout: LONG,
+            retries: 0,
+        };
+        let fault = |text: String| matches!(text, text if text.starts_with("pid file"));
+        for bad in ["", "x", "0", "1", "-5", "999999999"] {
+            crate::files::replace(
+                &pid_file.parent().unwrap().canonicalize().unwrap().join("pid"),
+                bad.as_bytes(),
+                crate::files::Access::PRIVATE,
+            )
+            .unwrap();
+            assert!(
+                fault(run(&hook, folder.path(), &Mask::default()).await.unwrap_err().to_string()),
+                "{bad:?}"
+            );
+        }
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let path = folder.path().canonicalize().unwrap().join("pid");
+        crate::files::replace(
+            &path,
+            format!("{}\n", child.id().unwrap()).as_bytes(),
+            crate::files::Access::PRIVATE,
+        )
+        .unwrap();
+        run(&hook, folder.path(), &Mask::default()).await.unwrap();
+        assert!(matches!(judge(child.wait().await.unwrap()), Err(HookFault::Killed(15))));
+    }
+}

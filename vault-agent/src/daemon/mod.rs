@@ -1,0 +1,412 @@
+//! Keeps every target right: `plan` decides, `apply` writes, `hooks` tells the programs, `guard` watches, and this loop
+//! carries the news between them. Fetching and verifying is the engine's.
+
+mod adopt;
+mod apply;
+mod guard;
+mod hooks;
+mod plan;
+mod record;
+mod report;
+mod slot;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::path::SecretPath;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::config::{Config, Target};
+use crate::engine::{Engine, Latest};
+use crate::files::git::GitGate;
+
+use apply::{Fault, Outcome, Task};
+use guard::{Guard, Touched};
+use hooks::{Finished, Hooks};
+use record::Remembered;
+use slot::{Slot, State};
+
+pub use plan::{Action, Hold, Versions};
+
+/// Targets written at once: one that hangs does not hold up the others.
+const MOST_JOBS: usize = 8;
+
+/// How long the report may wait for writes under way.
+const REPORT_AFTER: Duration = Duration::from_millis(100);
+
+/// How long changes are gathered before the record is written.
+const SAVE_AFTER: Duration = Duration::from_millis(200);
+
+/// How long writes under way may take at the end.
+const LAST_JOBS: Duration = Duration::from_secs(5);
+
+/// The configuration in force, and where it came from; everybody who follows it sees a hot reload.
+#[derive(Debug)]
+pub struct Source {
+    /// `agent.toml`.
+    pub file: PathBuf,
+    /// What it says, as last understood.
+    pub config: watch::Sender<Arc<Config>>,
+}
+
+/// Keeps the targets of `source` right until `shutdown` is true; `state` is the agent's private folder.
+pub async fn run(
+    source: Source,
+    state: &Path,
+    engine: Engine,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let (guard, started) = Guard::new();
+    if let Err(error) = started {
+        engine.alarm("E_WATCH", format!("files are not watched: {error}"));
+    }
+    let mut daemon = Daemon::new(source, state, engine, guard);
+    let mut changes = daemon.engine.changes();
+    daemon.begin();
+    loop {
+        daemon.advance();
+        let event = tokio::select! {
+            _ = shutdown.wait_for(|stop| *stop) => break,
+            Ok(()) = changes.changed() => Event::Changes,
+            event = daemon.event() => event,
+        };
+        daemon.take(event);
+    }
+    daemon.end().await;
+}
+
+/// Makes the targets of `config` right once, runs their hooks, and returns when nothing more can be done now. Tells
+/// whether all of them are right and no hook has failed.
+pub async fn once(config: Config, file: &Path, state: &Path, engine: Engine) -> bool {
+    let source = Source { file: file.to_owned(), config: watch::Sender::new(Arc::new(config)) };
+    let mut daemon = Daemon::new(source, state, engine, Guard::off());
+    daemon.begin();
+    loop {
+        daemon.advance();
+        if daemon.jobs.is_empty() && daemon.queue.is_empty() && daemon.hooks.idle() {
+            break;
+        }
+        let event = daemon.event().await;
+        daemon.take(event);
+    }
+    daemon.end().await;
+    daemon
+        .slots
+        .values()
+        .all(|slot| slot.state == State::Right && matches!(slot.hook.as_str(), "ok" | "-"))
+}
+
+/// What the loop waits for.
+enum Event {
+    /// The vault has changed.
+    Changes,
+    /// A task has ended.
+    Done(Done),
+    /// A hook has ended.
+    Hook(Finished),
+    /// Files may have been changed.
+    Touched(Touched),
+    /// A wait is over.
+    Due,
+}
+
+/// The end of a task.
+struct Done {
+    id: u64,
+    target: Arc<Target>,
+    task: Task,
+    result: Result<Outcome, Fault>,
+}
+
+struct Daemon {
+    source: Source,
+    state: PathBuf,
+    engine: Engine,
+    guard: Guard,
+    gate: Arc<GitGate>,
+    hooks: Hooks,
+    slots: HashMap<PathBuf, Slot>,
+    /// The targets of each secret, and its newest version as last planned with.
+    secrets: HashMap<SecretPath, (Latest, Vec<PathBuf>)>,
+    /// Targets with a task to start.
+    queue: VecDeque<PathBuf>,
+    jobs: JoinSet<Done>,
+    /// When targets are to be planned again; outdated ones are passed over.
+    timers: BTreeSet<(Instant, PathBuf)>,
+    /// The number of the last task.
+    tasks: u64,
+    /// By when the report is to be renewed, if it is behind.
+    report_by: Option<Instant>,
+    /// By when the record is to be written, if it is behind.
+    save_by: Option<Instant>,
+    saver: JoinSet<()>,
+    /// The alarm that stands for targets.
+    alarm: Option<String>,
+}
+
+impl Daemon {
+    fn new(source: Source, state: &Path, engine: Engine, guard: Guard) -> Self {
+        Self {
+            source,
+            state: state.to_owned(),
+            engine,
+            guard,
+            gate: Arc::default(),
+            hooks: Hooks::default(),
+            slots: HashMap::new(),
+            secrets: HashMap::new(),
+            queue: VecDeque::new(),
+            jobs: JoinSet::new(),
+            timers: BTreeSet::new(),
+            tasks: 0,
+            report_by: None,
+            save_by: None,
+            saver: JoinSet::new(),
+            alarm: None,
+        }
+    }
+
+    /// Starts what can be started, and brings report and record up to date.
+    fn advance(&mut self) {
+        let now = Instant::now();
+        while self.jobs.len() < MOST_JOBS {
+            let Some(path) = self.queue.pop_front() else { break };
+            self.start(&path);
+        }
+        self.hooks.start(now);
+        if self
+            .report_by
+            .is_some_and(|by| by <= now || (self.jobs.is_empty() && self.queue.is_empty()))
+        {
+            self.report();
+        }
+        if self.save_by.is_some_and(|by| by <= now) && self.saver.is_empty() {
+            self.save_by = None;
+            let (state, record) = (self.state.clone(), self.record());
+            self.saver.spawn_blocking(move || save(&state, record));
+        }
+    }
+
+    /// Waits for the next event.
+    async fn event(&mut self) -> Event {
+        let by = [self.report_by, self.save_by.filter(|_| self.saver.is_empty())];
+        let timer = self.timers.first().map(|(due, _)| *due);
+        let due = by.into_iter().chain([timer, self.hooks.next_due()]).flatten().min();
+        tokio::select! {
+            Some(Ok(done)) = self.jobs.join_next() => Event::Done(done),
+            Some(_) = self.saver.join_next() => Event::Due,
+            finished = self.hooks.finished(Instant::now) => Event::Hook(finished),
+            touched = self.guard.touched() => Event::Touched(touched),
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Changes => self.refresh(),
+            Event::Done(done) => self.done(done),
+            Event::Hook(finished) => {
+                for path in &finished.targets {
+                    if let Some(slot) = self.slots.get_mut(path) {
+                        slot.hook_ended(&finished.result, finished.again);
+                    }
+                }
+                self.changed();
+            }
+            Event::Touched(touched) => self.touched(&touched),
+            Event::Due => self.due(),
+        }
+    }
+
+    /// Looks which secrets have changed, and plans their targets.
+    fn refresh(&mut self) {
+        let mut paths = BTreeSet::new();
+        for (secret, (latest, targets)) in &mut self.secrets {
+            let newest = self.engine.latest(secret);
+            if newest != *latest {
+                *latest = newest;
+                paths.extend(targets.iter().cloned());
+            }
+        }
+        let paths: Vec<PathBuf> = paths.into_iter().collect();
+        self.plan(&paths);
+    }
+
+    /// Plans the targets at `paths`, and queues what is to be done.
+    fn plan(&mut self, paths: &[PathBuf]) {
+        let slots = paths
+            .iter()
+            .filter_map(|path| self.slots.get(path))
+            .map(|slot| (&slot.target, slot.held()));
+        let latest = |secret: &SecretPath| {
+            self.secrets.get(secret).map_or(Latest::Missing, |(latest, _)| *latest)
+        };
+        for action in plan::plan(slots, latest) {
+            let path = action.target().path.clone();
+            let Some(slot) = self.slots.get_mut(&path) else { continue };
+            let before = slot.state.clone();
+            slot.plan(action);
+            if slot.state != before {
+                self.changed();
+            }
+            self.enqueue(&path);
+        }
+    }
+
+    /// Queues a target that has something to do and is not at it already.
+    fn enqueue(&mut self, path: &Path) {
+        let Some(slot) =
+            self.slots.get_mut(path).filter(|slot| slot.next.is_some() && !slot.is_active())
+        else {
+            return;
+        };
+        slot.queued = true;
+        if let Some(key) = &slot.key {
+            self.hooks.hold(key);
+        }
+        self.queue.push_back(path.to_owned());
+    }
+
+    /// Starts the next task of a queued target.
+    fn start(&mut self, path: &Path) {
+        let Some(slot) = self.slots.get_mut(path).filter(|slot| slot.queued) else { return };
+        slot.queued = false;
+        let Some(task) = slot.next.take() else {
+            if let Some(key) = &slot.key {
+                self.hooks.release(key);
+            }
+            return;
+        };
+        self.tasks += 1;
+        let id = self.tasks;
+        slot.busy = Some(id);
+        let (engine, gate, target) =
+            (self.engine.clone(), Arc::clone(&self.gate), Arc::clone(&slot.target));
+        self.jobs.spawn(async move {
+            let result = apply::run(&engine, &gate, &target, task.clone()).await;
+            Done { id, target, task, result }
+        });
+    }
+
+    /// Takes the end of a task.
+    fn done(&mut self, done: Done) {
+        let path = done.target.path.clone();
+        let Some(slot) = self.slots.get_mut(&path).filter(|slot| slot.busy == Some(done.id)) else {
+            return;
+        };
+        slot.busy = None;
+        let mut plan = true;
+        if Arc::ptr_eq(&slot.target, &done.target) {
+            let (looked, before) = (done.task == Task::Look, slot.state.clone());
+            let next = slot.done(done.task, done.result, Instant::now(), clock::now());
+            plan = next.plan;
+            if let (Some(mask), Some(key)) = (next.hook, slot.key.clone()) {
+                slot.hook_requested();
+                self.hooks.request(&key, &path, mask);
+            }
+            if let Some(due) = slot.due {
+                self.timers.insert((due, path.clone()));
+            }
+            if !looked || slot.state != before {
+                self.changed();
+            }
+        }
+        if let Some(key) = self.slots.get(&path).and_then(|slot| slot.key.as_ref()) {
+            self.hooks.release(key);
+        }
+        if plan {
+            self.plan(std::slice::from_ref(&path));
+        }
+        self.enqueue(&path);
+    }
+
+    /// Looks at files that may have changed.
+    fn touched(&mut self, touched: &Touched) {
+        if touched.moved {
+            self.watch();
+        }
+        let file = &self.source.file;
+        let real = file.canonicalize().unwrap_or_else(|_| file.clone());
+        if touched.all || touched.files.contains(file) || touched.files.contains(&real) {
+            self.reload();
+        }
+        let every: Vec<PathBuf> = self.slots.keys().filter(|_| touched.all).cloned().collect();
+        for path in every.iter().chain(&touched.files) {
+            let Some(slot) = self.slots.get_mut(path) else { continue };
+            if slot.touched() {
+                self.plan(std::slice::from_ref(path));
+            }
+            self.enqueue(path);
+        }
+    }
+
+    /// Plans the targets whose wait is over.
+    fn due(&mut self) {
+        let now = Instant::now();
+        while let Some((due, _)) = self.timers.first().filter(|(due, _)| *due <= now) {
+            let due = *due;
+            let Some((_, path)) = self.timers.pop_first() else { return };
+            if self.slots.get(&path).is_some_and(|slot| slot.due == Some(due)) {
+                self.plan(std::slice::from_ref(&path));
+            }
+        }
+    }
+
+    /// Notes that report and record are behind.
+    fn changed(&mut self) {
+        let now = Instant::now();
+        self.report_by.get_or_insert(now + REPORT_AFTER);
+        self.save_by.get_or_insert(now + SAVE_AFTER);
+    }
+
+    /// Renews the report, and the alarm that goes with it.
+    fn report(&mut self) {
+        self.report_by = None;
+        self.engine.set_targets(report::rows(self.slots.values()));
+        let failed = self.slots.values().filter(|slot| matches!(slot.state, State::Failed(_)));
+        let first = failed.min_by_key(|slot| &slot.target.path);
+        let alarm =
+            first.map(|slot| format!("`{}` {}", slot.target.path.display(), slot.state.show()));
+        if alarm != self.alarm {
+            self.engine.clear_alarm("E_TARGET");
+            if let Some(alarm) = &alarm {
+                self.engine.alarm("E_TARGET", alarm.clone());
+            }
+            self.alarm = alarm;
+        }
+    }
+
+    /// Returns what the next process should know.
+    fn record(&self) -> Vec<Remembered> {
+        let mut record: Vec<Remembered> =
+            self.slots.values().filter_map(Slot::remembered).collect();
+        record.sort_by(|a, b| a.path.cmp(&b.path));
+        record
+    }
+
+    /// Lets writes under way end, stops hooks, and leaves report and record up to date.
+    async fn end(&mut self) {
+        let writes = async {
+            while let Some(done) = self.jobs.join_next().await {
+                if let Ok(done) = done {
+                    self.done(done);
+                }
+            }
+            while self.saver.join_next().await.is_some() {}
+        };
+        let _ = tokio::time::timeout(LAST_JOBS, writes).await;
+        self.report();
+        save(&self.state, self.record());
+    }
+}
+
+fn save(state: &Path, record: Vec<Remembered>) {
+    if let Err(error) = record::save(state, record) {
+        tracing::error!("what the hooks have done cannot be kept: {error:#}");
+    }
+}

@@ -1,0 +1,192 @@
+//! Decides what is to be done with targets: pure, from configuration, what the files hold, and the newest versions.
+
+use std::sync::Arc;
+
+use shared::path::SecretPath;
+
+use crate::config::{OnDelete, Target};
+use crate::engine::Latest;
+
+/// The version of each secret of a target, in the target's order; `None` for one that is deleted and left out.
+pub type Versions = Vec<Option<u64>>;
+
+/// What is to be done with one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Its file must hold these versions.
+    Write(Arc<Target>, Versions),
+    /// All its secrets are deleted, and its file shall go with them.
+    Remove(Arc<Target>, Versions),
+    /// Its file stays as it is, for this reason.
+    Hold(Arc<Target>, Hold),
+    /// Its file holds the newest versions.
+    Settled(Arc<Target>),
+}
+
+impl Action {
+    /// Returns the target.
+    #[must_use]
+    pub fn target(&self) -> &Arc<Target> {
+        match self {
+            Self::Write(target, _)
+            | Self::Remove(target, _)
+            | Self::Hold(target, _)
+            | Self::Settled(target) => target,
+        }
+    }
+}
+
+/// Why a file stays as it is although it does not hold the newest version of this secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// There is no such secret.
+    Missing(SecretPath),
+    /// This machine may not read it.
+    Denied(SecretPath),
+    /// It is deleted, and the file is to be kept.
+    Deleted(SecretPath),
+    /// Its content has not arrived yet.
+    Waiting(SecretPath),
+}
+
+/// Plans `targets`, each with the versions its file is known to hold.
+pub fn plan<'a>(
+    targets: impl IntoIterator<Item = (&'a Arc<Target>, Option<&'a Versions>)>,
+    latest: impl Fn(&SecretPath) -> Latest,
+) -> Vec<Action> {
+    targets.into_iter().map(|(target, held)| decide(target, held, &latest)).collect()
+}
+
+fn decide(
+    target: &Arc<Target>,
+    held: Option<&Versions>,
+    latest: impl Fn(&SecretPath) -> Latest,
+) -> Action {
+    let mut versions = Versions::with_capacity(target.secrets.len());
+    for (n, secret) in target.secrets.iter().enumerate() {
+        // A secret that was in the file and is unknown now has been forgotten: deleted with all traces.
+        let forgotten = held.is_some_and(|held| held.get(n).is_some_and(Option::is_some));
+        let hold = match latest(secret) {
+            Latest::Version { ver, ready: true } => {
+                versions.push(Some(ver));
+                continue;
+            }
+            Latest::Deleted { .. } if target.on_delete == OnDelete::Remove => {
+                versions.push(None);
+                continue;
+            }
+            Latest::Missing
+                if target.on_delete == OnDelete::Remove && (forgotten || left_out(held, n)) =>
+            {
+                versions.push(None);
+                continue;
+            }
+            Latest::Version { ready: false, .. } => Hold::Waiting,
+            Latest::Deleted { .. } => Hold::Deleted,
+            Latest::Missing => Hold::Missing,
+            Latest::NotReadable => Hold::Denied,
+        };
+        return Action::Hold(Arc::clone(target), hold(secret.clone()));
+    }
+    if held == Some(&versions) {
+        Action::Settled(Arc::clone(target))
+    } else if versions.iter().all(Option::is_none) {
+        Action::Remove(Arc::clone(target), versions)
+    } else {
+        Action::Write(Arc::clone(target), versions)
+    }
+}
+
+/// Tells whether the file is known to hold nothing of secret `n` because that was deleted.
+fn left_out(held: Option<&Versions>, n: usize) -> bool {
+    held.is_some_and(|held| held.get(n) == Some(&None))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn target(more: &str) -> Arc<Target> {
+        let text =
+            format!("[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\", \"secret/b\"]\n{more}\n");
+        Arc::clone(&Config::parse(&text, Path::new("t")).unwrap().targets[0])
+    }
+
+    fn check(more: &str, held: Option<&Versions>, latest: [Latest; 2], expected: &str) {
+        let target = target(more);
+        let latest = |path: &SecretPath| latest[usize::from(path.as_str() == "secret/b")];
+        let actions = plan([(&target, held)], latest);
+        let shown: Vec<String> = actions
+            .iter()
+            .map(|action| match action {
+                Action::Write(_, versions) => format!("write {versions:?}"),
+                Action::Remove(_, versions) => format!("remove {versions:?}"),
+                Action::Hold(_, hold) => format!("hold {hold:?}"),
+                Action::Settled(_) => "settled".to_owned(),
+            })
+            .collect();
+        assert_eq!(shown, [expected]);
+    }
+
+    const fn version(ver: u64) -> Latest {
+        Latest::Version { ver, ready: true }
+    }
+
+    #[test]
+    fn newest_versions_are_written_once() {
+        check("", None, [version(1), version(2)], "write [Some(1), Some(2)]");
+        check(
+            "",
+            Some(&vec![Some(1), Some(1)]),
+            [version(1), version(2)],
+            "write [Some(1), Some(2)]",
+        );
+        check("", Some(&vec![Some(1), Some(2)]), [version(1), version(2)], "settled");
+    }
+
+    #[test]
+    fn a_file_is_held_rather_than_written_in_part() {
+        let held = vec![Some(1), Some(1)];
+        let held = || Some(&held);
+        let coming = Latest::Version { ver: 2, ready: false };
+        check("", held(), [version(2), coming], "hold Waiting(SecretPath(\"secret/b\"))");
+        check(
+            "",
+            held(),
+            [Latest::NotReadable, version(2)],
+            "hold Denied(SecretPath(\"secret/a\"))",
+        );
+        check("", None, [version(1), Latest::Missing], "hold Missing(SecretPath(\"secret/b\"))");
+    }
+
+    #[test]
+    fn deletion_keeps_the_file_unless_told_otherwise() {
+        let gone = Latest::Deleted { ver: 1 };
+        let held = vec![Some(1), Some(1)];
+        let held = || Some(&held);
+        let remove = "on_delete = \"remove\"";
+        check("", held(), [gone, version(2)], "hold Deleted(SecretPath(\"secret/a\"))");
+        check("", held(), [Latest::Missing, version(2)], "hold Missing(SecretPath(\"secret/a\"))");
+        check(remove, held(), [gone, version(2)], "write [None, Some(2)]");
+        check(remove, held(), [gone, gone], "remove [None, None]");
+        check(remove, held(), [gone, Latest::Missing], "remove [None, None]");
+        check(remove, Some(&vec![None, None]), [gone, Latest::Missing], "settled");
+        check(
+            remove,
+            None,
+            [version(1), Latest::Missing],
+            "hold Missing(SecretPath(\"secret/b\"))",
+        );
+    }
+
+    #[test]
+    fn a_thousand_targets_are_planned_at_once() {
+        let target = target("");
+        let held = vec![Some(1), Some(1)];
+        let actions = plan((0..1_000).map(|_| (&target, Some(&held))), |_| version(1));
+        assert!(actions.iter().all(|action| matches!(action, Action::Settled(_))));
+    }
+}

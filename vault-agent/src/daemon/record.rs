@@ -1,0 +1,107 @@
+//! What the agent remembers of its targets over a restart: versions and hook results, never a value.
+//!
+//! The truth is in the files: at start each is rendered and compared. The record only tells whether the hook has run
+//! for what a file holds, so losing it costs one more run of each hook.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use shared::path::SecretPath;
+use shared::time::Time;
+
+use crate::files::{self, Access};
+
+/// The file's name in the state folder.
+const NAME: &str = "targets.json";
+
+/// The version of its format.
+const VERSION: u32 = 1;
+
+/// One target as it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Remembered {
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Its secrets, and the version of each in the file.
+    pub(super) secrets: Vec<(SecretPath, Option<u64>)>,
+    /// Since when.
+    pub(super) since: Time,
+    /// What its hook ended with for them; `-` if there was none, `pending` if it has not ended.
+    pub(super) hook: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    v: u32,
+    targets: Vec<Remembered>,
+}
+
+/// Reads the record; one that is missing or unreadable counts as empty.
+pub(super) fn load(state: &Path) -> HashMap<PathBuf, Remembered> {
+    let path = state.join(NAME);
+    let Ok(bytes) = std::fs::read(&path) else { return HashMap::new() };
+    match serde_json::from_slice::<Record>(&bytes) {
+        Ok(record) if record.v == VERSION => {
+            record.targets.into_iter().map(|target| (target.path.clone(), target)).collect()
+        }
+        _ => {
+            tracing::warn!("`{}` is not understood: every hook runs once more", path.display());
+            HashMap::new()
+        }
+    }
+}
+
+/// Writes the record.
+///
+/// # Errors
+/// When the state folder cannot be written; the old record stays.
+pub(super) fn save(state: &Path, targets: Vec<Remembered>) -> anyhow::Result<()> {
+    let bytes = serde_json::to_vec(&Record { v: VERSION, targets })?;
+    let state =
+        state.canonicalize().with_context(|| format!("cannot find `{}`", state.display()))?;
+    files::replace(&state.join(NAME), &bytes, Access::PRIVATE)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(load(folder.path()).is_empty());
+        let target = Remembered {
+            path: "/a/.env".into(),
+            secrets: vec![
+                ("secret/a".parse().unwrap(), Some(3)),
+                ("secret/b".parse().unwrap(), None),
+            ],
+            since: Time::from_micros(5),
+            hook: "ok".to_owned(),
+        };
+        save(folder.path(), vec![target.clone()]).unwrap();
+        let text = std::fs::read_to_string(folder.path().join(NAME)).unwrap();
+        assert_eq!(
+            text,
+            r#"{"v":1,"targets":[{"path":"/a/.env","secrets":[["secret/a",3],["secret/b",null]],"since":5,"hook":"ok"}]}"#
+        );
+        assert_eq!(load(folder.path()), HashMap::from([("/a/.env".into(), target)]));
+    }
+
+    #[test]
+    fn a_damaged_record_counts_as_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        for text in ["", "{", r#"{"v":2,"targets":[]}"#, r#"{"v":1,"targets":[{"path":5}]}"#] {
+            files::replace(
+                &folder.path().canonicalize().unwrap().join(NAME),
+                text.as_bytes(),
+                Access::PRIVATE,
+            )
+            .unwrap();
+            assert!(load(folder.path()).is_empty(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What this machine tells the others of its targets.
+
+use shared::report::TargetReport;
+
+use super::slot::Slot;
+
+/// Longer explanations are cut: the whole text is in the log.
+const LONGEST_TEXT: usize = 160;
+
+/// What all rows together may take of the 256 KiB that a report may have.
+const MOST_BYTES: usize = 200 * 1024;
+
+/// What a row takes beside its texts.
+const ROW_BYTES: usize = 120;
+
+/// Makes one row per secret of each target: what is wrong first, then by path. Rows past the limit of a report are
+/// left out from the end, where all is well.
+pub(super) fn rows<'a>(slots: impl IntoIterator<Item = &'a Slot>) -> Vec<TargetReport> {
+    let mut rows: Vec<TargetReport> = slots.into_iter().flat_map(of).collect();
+    let fine = |row: &TargetReport| row.state == "ok" && matches!(row.hook.as_str(), "ok" | "-");
+    rows.sort_by(|a, b| (fine(a), &a.name).cmp(&(fine(b), &b.name)));
+    let mut bytes = 0;
+    let size = |row: &TargetReport| {
+        ROW_BYTES + row.name.len() + row.path.as_str().len() + row.state.len() + row.hook.len()
+    };
+    let fit = rows.iter().take_while(|row| {
+        bytes += size(row);
+        bytes <= MOST_BYTES
+    });
+    let fit = fit.count();
+    if fit < rows.len() {
+        tracing::warn!(
+            "{} of {} target rows do not fit into the report",
+            rows.len() - fit,
+            rows.len()
+        );
+        rows.truncate(fit);
+    }
+    rows
+}
+
+fn of(slot: &Slot) -> impl Iterator<Item = TargetReport> {
+    let name = slot.target.path.display().to_string();
+    let state = clip(&slot.state.show());
+    let hook = clip(&slot.hook);
+    slot.target.secrets.iter().zip(slot.versions()).map(move |(path, ver)| TargetReport {
+        name: name.clone(),
+        path: path.clone(),
+        ver: ver.unwrap_or_default(),
+        state: state.clone(),
+        since: slot.since,
+        hook: hook.clone(),
+    })
+}
+
+/// Cuts a text for people.
+fn clip(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn slots(count: usize) -> Vec<Slot> {
+        let target = |n| {
+            format!(
+                "[[target]]\npath = \"/srv/app-{n:04}/.env\"\nsecrets = [\"secret/app/{n:04}\", \"secret/all\"]\n"
+            )
+        };
+        let text: String = (0..count).map(target).collect();
+        let config = Config::parse(&text, Path::new("t")).unwrap();
+        config.targets.iter().map(|target| Slot::new(Arc::clone(target), None)).collect()
+    }
+
+    #[test]
+    fn each_secret_has_a_row() {
+        let rows = rows(&slots(1));
+        let shown: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row.name.as_str(),
+                    row.path.as_str(),
+                    row.ver,
+                    row.state.as_str(),
+                    row.hook.as_str(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("/srv/app-0000/.env", "secret/app/0000", 0, "starting", "-"),
+                ("/srv/app-0000/.env", "secret/all", 0, "starting", "-"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_report_never_grows_past_its_limit() {
+        let rows = rows(&slots(2_000));
+        assert!(rows.len() > 1_000);
+        assert!(serde_json::to_vec(&rows).unwrap().len() < 250 * 1024);
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!(clip("short"), "short");
+        assert_eq!(clip(&"ä".repeat(500)).chars().count(), LONGEST_TEXT + 1);
+    }
+}

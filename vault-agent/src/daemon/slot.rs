@@ -1,0 +1,353 @@
+//! One target as it stands: what its file holds, what is wrong, what comes next. Pure: events in, decisions out.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::time::Time;
+use tokio::time::Instant;
+
+use super::apply::{Fault, Outcome, Task};
+use super::hooks::{HookKey, Key, Mask};
+use super::plan::{Action, Hold, Versions};
+use super::record::Remembered;
+use crate::config::{Drift, Target};
+use crate::files::Stamp;
+
+/// The wait before a failed write is tried again; it doubles each time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// The longest such wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// How often a file is put back within [`DRIFT_WINDOW`] before somebody else is left to win for a while.
+const MOST_RESTORES: usize = 5;
+
+/// See [`MOST_RESTORES`].
+const DRIFT_WINDOW: Duration = Duration::from_secs(60);
+
+/// Hook result of a target without a hook.
+const NO_HOOK: &str = "-";
+
+/// Hook result while the hook has not ended.
+const PENDING: &str = "pending";
+
+/// How a target stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not looked at since the start.
+    New,
+    /// The file is right.
+    Right,
+    /// The file stays as it is.
+    Held(Hold),
+    /// The last task failed.
+    Failed(Fault),
+    /// Somebody else has changed the file.
+    Drifted,
+}
+
+/// One target.
+pub(super) struct Slot {
+    /// What the configuration says.
+    pub(super) target: Arc<Target>,
+    /// What its hook is run as.
+    pub(super) key: Option<HookKey>,
+    /// How it stands.
+    pub(super) state: State,
+    /// Since when the file has had its versions.
+    pub(super) since: Time,
+    /// What the hook ended with.
+    pub(super) hook: String,
+    /// The task to start next.
+    pub(super) next: Option<Task>,
+    /// Whether it waits in the queue.
+    pub(super) queued: bool,
+    /// The number of the task under way.
+    pub(super) busy: Option<u64>,
+    /// When to plan again after a failure.
+    pub(super) due: Option<Instant>,
+    /// Versions the file is known to hold; `None` as long as that is not certain.
+    held: Option<Versions>,
+    /// Versions the file held when last written or compared, before the start too.
+    written: Option<Versions>,
+    stamp: Option<Stamp>,
+    failures: u32,
+    /// Whether the file has been compared since the start.
+    verified: bool,
+    restores: VecDeque<Instant>,
+}
+
+/// What the end of a task calls for.
+#[derive(Debug, Default)]
+pub(super) struct Next {
+    /// Run the hook, with these values masked.
+    pub(super) hook: Option<Mask>,
+    /// Plan the target again: something else may have become due meanwhile.
+    pub(super) plan: bool,
+}
+
+impl Slot {
+    /// A target that is new to this process; `remembered` is what an earlier one knew.
+    pub(super) fn new(target: Arc<Target>, remembered: Option<Remembered>) -> Self {
+        let same = |remembered: &Remembered| {
+            remembered.secrets.iter().map(|(path, _)| path).eq(&target.secrets)
+        };
+        let remembered = remembered.filter(same);
+        let key = Key::of(&target);
+        Self {
+            key,
+            target,
+            state: State::New,
+            since: remembered.as_ref().map(|remembered| remembered.since).unwrap_or_default(),
+            hook: remembered
+                .as_ref()
+                .map_or_else(|| NO_HOOK.to_owned(), |remembered| remembered.hook.clone()),
+            next: None,
+            queued: false,
+            busy: None,
+            due: None,
+            held: None,
+            written: remembered
+                .map(|remembered| remembered.secrets.into_iter().map(|(_, ver)| ver).collect()),
+            stamp: None,
+            failures: 0,
+            verified: false,
+            restores: VecDeque::new(),
+        }
+    }
+
+    /// The same file after its configuration has changed: to be compared anew, but no news for its hook.
+    pub(super) fn changed(self, target: Arc<Target>) -> Self {
+        let remembered = self.remembered();
+        let Self { queued, busy, verified, .. } = self;
+        Self { queued, busy, verified, ..Self::new(target, remembered) }
+    }
+
+    /// Tells whether the target is being written, or about to be.
+    pub(super) fn is_active(&self) -> bool {
+        self.queued || self.busy.is_some()
+    }
+
+    /// Returns the versions that the file is known to hold.
+    pub(super) fn held(&self) -> Option<&Versions> {
+        self.held.as_ref()
+    }
+
+    /// Returns the version of each secret in the file, as far as anybody knows.
+    pub(super) fn versions(&self) -> impl Iterator<Item = Option<u64>> {
+        let known = self.held.as_ref().or(self.written.as_ref());
+        (0..self.target.secrets.len())
+            .map(move |n| known.and_then(|known| known.get(n).copied().flatten()))
+    }
+
+    /// Returns what the next process should know.
+    pub(super) fn remembered(&self) -> Option<Remembered> {
+        let written = self.written.as_ref()?;
+        Some(Remembered {
+            path: self.target.path.clone(),
+            secrets: self.target.secrets.iter().cloned().zip(written.iter().copied()).collect(),
+            since: self.since,
+            hook: self.hook.clone(),
+        })
+    }
+
+    /// Takes what was planned.
+    pub(super) fn plan(&mut self, action: Action) {
+        self.due = None;
+        match action {
+            Action::Write(_, versions) => {
+                self.failures = 0;
+                // Since this version was written somebody may have changed the file, and it is to be left so.
+                let only_look =
+                    self.target.drift == Drift::Report && self.written.as_ref() == Some(&versions);
+                self.next =
+                    Some(if only_look { Task::Compare(versions) } else { Task::Write(versions) });
+            }
+            Action::Remove(_, versions) => {
+                self.failures = 0;
+                self.next = Some(Task::Remove(versions));
+            }
+            Action::Hold(_, hold) => {
+                self.next = None;
+                self.state = State::Held(hold);
+            }
+            Action::Settled(_) => {
+                if matches!(self.next, Some(Task::Write(_) | Task::Remove(_))) {
+                    self.next = None;
+                }
+                if !matches!(self.state, State::Drifted) {
+                    self.state = State::Right;
+                }
+            }
+        }
+    }
+
+    /// Takes the news that the file may have been changed; tells whether to plan again.
+    pub(super) fn touched(&mut self) -> bool {
+        if self.held.is_some() && self.next.is_none() {
+            self.next = Some(Task::Look);
+        }
+        // What kept the file from being written may be gone.
+        matches!(self.state, State::Failed(_))
+    }
+
+    /// Takes the end of a task.
+    pub(super) fn done(
+        &mut self,
+        task: Task,
+        result: Result<Outcome, Fault>,
+        now: Instant,
+        time: Time,
+    ) -> Next {
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(fault) => {
+                self.failed(fault, now);
+                return Next::default();
+            }
+        };
+        match (task, outcome) {
+            (Task::Write(versions) | Task::Compare(versions), Outcome::Written(stamp, mask)) => {
+                self.log_written(&versions, now);
+                self.is_right(versions, Some(stamp), time);
+                Next { hook: self.key.is_some().then_some(mask), plan: true }
+            }
+            (Task::Write(versions) | Task::Compare(versions), Outcome::Unchanged(stamp, mask)) => {
+                let hook_ran = self.written.as_ref() == Some(&versions) && self.hook == "ok";
+                let needed = !self.verified && !hook_ran && self.key.is_some();
+                self.is_right(versions, Some(stamp), time);
+                Next { hook: needed.then_some(mask), plan: true }
+            }
+            (Task::Remove(versions), Outcome::Removed) => {
+                tracing::info!(file = %self.path().display(), "removed: its secrets are deleted");
+                self.is_right(versions, None, time);
+                Next { hook: self.key.is_some().then(Mask::default), plan: true }
+            }
+            (Task::Remove(versions), _) => {
+                self.is_right(versions, None, time);
+                Next { hook: None, plan: true }
+            }
+            (Task::Write(versions) | Task::Compare(versions), _) => {
+                tracing::warn!(file = %self.path().display(), "changed or removed by somebody else, and left so");
+                self.held = Some(versions);
+                self.state = State::Drifted;
+                self.verified = true;
+                Next { hook: None, plan: true }
+            }
+            (Task::Look, Outcome::Seen(stamp)) => {
+                self.looked(stamp, now);
+                Next::default()
+            }
+            (Task::Look, _) => Next::default(),
+        }
+    }
+
+    /// Takes the end of a hook's run.
+    pub(super) fn hook_ended(&mut self, result: &str, again: bool) {
+        let pending = again && result == "ok";
+        self.hook = if pending { PENDING.to_owned() } else { result.to_owned() };
+    }
+
+    /// Notes that the hook is going to run.
+    pub(super) fn hook_requested(&mut self) {
+        self.hook = PENDING.to_owned();
+    }
+
+    fn path(&self) -> &Path {
+        &self.target.path
+    }
+
+    fn is_right(&mut self, versions: Versions, stamp: Option<Stamp>, time: Time) {
+        if self.written.as_ref() != Some(&versions) {
+            self.since = time;
+        }
+        if self.key.is_none() {
+            NO_HOOK.clone_into(&mut self.hook);
+        }
+        self.held = Some(versions.clone());
+        self.written = Some(versions);
+        self.stamp = stamp;
+        self.state = State::Right;
+        self.failures = 0;
+        self.verified = true;
+    }
+
+    fn log_written(&mut self, versions: &Versions, now: Instant) {
+        let path = self.path().display();
+        if self.held.as_ref() == Some(versions) {
+            tracing::warn!(file = %path, "changed or removed by somebody else, and put back");
+            self.restores.push_back(now);
+        } else {
+            let named = self.target.secrets.iter().zip(versions);
+            let named: Vec<String> = named
+                .filter_map(|(secret, ver)| ver.map(|ver| format!("{secret} v{ver}")))
+                .collect();
+            tracing::info!(file = %path, "written: {}", named.join(", "));
+        }
+    }
+
+    fn failed(&mut self, fault: Fault, now: Instant) {
+        let news = !matches!(&self.state, State::Failed(before) if *before == fault);
+        if news {
+            tracing::error!(file = %self.path().display(), hint = fault.hint, "{}", fault.state);
+        }
+        self.held = None;
+        if fault.passing {
+            let wait =
+                FIRST_WAIT.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST_WAIT);
+            self.due = Some(now + wait);
+            self.failures += 1;
+        }
+        self.state = State::Failed(fault);
+    }
+
+    /// Compares what is there now with what was written last.
+    fn looked(&mut self, stamp: Option<Stamp>, now: Instant) {
+        let Some(versions) =
+            self.held.clone().filter(|_| stamp != self.stamp && self.next.is_none())
+        else {
+            return;
+        };
+        if versions.iter().all(Option::is_none) {
+            // Whoever makes a file where ours was removed may keep it.
+            return;
+        }
+        if self.target.drift == Drift::Report {
+            self.next = Some(Task::Compare(versions));
+            return;
+        }
+        while self.restores.front().is_some_and(|first| now.duration_since(*first) > DRIFT_WINDOW) {
+            self.restores.pop_front();
+        }
+        match self.restores.front() {
+            Some(first) if self.restores.len() >= MOST_RESTORES => {
+                tracing::warn!(file = %self.path().display(), "another program keeps changing it: put back once a minute");
+                self.due = Some(*first + DRIFT_WINDOW);
+                self.held = None;
+                self.state = State::Drifted;
+            }
+            _ => self.next = Some(Task::Write(versions)),
+        }
+    }
+}
+
+impl State {
+    /// Returns the state as the fleet view has it.
+    pub(super) fn show(&self) -> String {
+        match self {
+            Self::New => "starting".to_owned(),
+            Self::Right => "ok".to_owned(),
+            Self::Held(Hold::Missing(path)) => format!("missing: no secret `{path}`"),
+            Self::Held(Hold::Denied(path)) => format!("denied: `{path}`"),
+            Self::Held(Hold::Deleted(path)) => format!("kept: `{path}` is deleted"),
+            Self::Held(Hold::Waiting(path)) => format!("waiting: `{path}` has not arrived"),
+            Self::Failed(fault) => fault.state.clone(),
+            Self::Drifted => "drift: changed by somebody else".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

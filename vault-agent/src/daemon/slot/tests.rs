@@ -1,0 +1,201 @@
+//! One target's life, event by event, without disk or vault.
+
+use super::*;
+use crate::config::Config;
+use crate::files::{self, Access};
+
+fn target(more: &str) -> Arc<Target> {
+    let text = format!("[[target]]\npath = \"/a/.env\"\nsecrets = [\"secret/a\"]\n{more}\n");
+    Arc::clone(&Config::parse(&text, Path::new("t")).unwrap().targets[0])
+}
+
+const HOOK: &str = "on_change = \"true\"";
+
+/// Two stamps of real files, as there is no other way to have any.
+fn stamps() -> [Stamp; 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().canonicalize().unwrap();
+    ["a", "b"].map(|name| {
+        files::replace(&folder.join(name), b"x", Access::PRIVATE).unwrap();
+        files::stamp(&folder.join(name)).unwrap().unwrap()
+    })
+}
+
+struct World {
+    slot: Slot,
+    now: Instant,
+}
+
+impl World {
+    fn new(more: &str, remembered: Option<(u64, &str)>) -> Self {
+        let target = target(more);
+        let remembered = remembered.map(|(ver, hook)| Remembered {
+            path: target.path.clone(),
+            secrets: vec![("secret/a".parse().unwrap(), Some(ver))],
+            since: Time::from_micros(1),
+            hook: hook.to_owned(),
+        });
+        Self { slot: Slot::new(target, remembered), now: Instant::now() }
+    }
+
+    /// Plans a version, and returns the task.
+    fn planned(&mut self, ver: u64) -> Option<Task> {
+        self.slot.plan(Action::Write(Arc::clone(&self.slot.target), vec![Some(ver)]));
+        self.slot.next.take()
+    }
+
+    /// Ends a task; tells whether the hook is to run.
+    fn done(&mut self, task: Task, result: Result<Outcome, Fault>) -> bool {
+        self.slot.done(task, result, self.now, Time::from_micros(2)).hook.is_some()
+    }
+
+    fn written(&mut self, ver: u64, stamp: Stamp) -> bool {
+        let task = self.planned(ver).unwrap();
+        self.done(task, Ok(Outcome::Written(stamp, Mask::default())))
+    }
+
+    fn unchanged(&mut self, ver: u64, stamp: Stamp) -> bool {
+        let task = self.planned(ver).unwrap();
+        self.done(task, Ok(Outcome::Unchanged(stamp, Mask::default())))
+    }
+
+    /// Has the file looked at, and returns the task that follows.
+    fn look(&mut self, stamp: Option<Stamp>) -> Option<Task> {
+        self.slot.touched();
+        assert_eq!(self.slot.next.take(), Some(Task::Look));
+        self.done(Task::Look, Ok(Outcome::Seen(stamp)));
+        self.slot.next.take()
+    }
+
+    fn shown(&self) -> (Vec<Option<u64>>, u64, String, &str) {
+        let slot = &self.slot;
+        (slot.versions().collect(), slot.since.as_micros(), slot.state.show(), &slot.hook)
+    }
+}
+
+#[test]
+fn the_hook_runs_for_what_is_new_to_it() {
+    let [a, b] = stamps();
+    // The first apply, even if the file was right already.
+    assert!(World::new(HOOK, None).written(1, a));
+    assert!(World::new(HOOK, None).unchanged(1, a));
+    // After a restart: not again, unless it had not ended well or the version is another.
+    assert!(!World::new(HOOK, Some((1, "ok"))).unchanged(1, a));
+    assert!(World::new(HOOK, Some((1, "pending"))).unchanged(1, a));
+    assert!(World::new(HOOK, Some((1, "exit 1"))).unchanged(1, a));
+    assert!(World::new(HOOK, Some((1, "ok"))).unchanged(2, a));
+    assert!(World::new(HOOK, Some((1, "ok"))).written(1, a));
+    // A version that leaves this file as it was is no news.
+    let mut world = World::new(HOOK, None);
+    assert!(world.written(1, a));
+    assert!(!world.unchanged(2, a));
+    assert!(world.written(3, b));
+    assert!(!World::new("", None).written(1, a));
+}
+
+#[test]
+fn the_record_follows_the_file() {
+    let [a, _] = stamps();
+    let mut world = World::new(HOOK, Some((1, "ok")));
+    assert_eq!(world.shown(), (vec![Some(1)], 1, "starting".to_owned(), "ok"));
+    world.unchanged(1, a);
+    assert_eq!(world.shown(), (vec![Some(1)], 1, "ok".to_owned(), "ok"));
+    world.written(2, a);
+    world.slot.hook_requested();
+    assert_eq!(world.shown(), (vec![Some(2)], 2, "ok".to_owned(), "pending"));
+    world.slot.hook_ended("exit 3", true);
+    assert_eq!(world.slot.remembered().unwrap().hook, "exit 3");
+    world.slot.hook_ended("ok", true);
+    assert_eq!(world.slot.hook, "pending");
+    world.slot.hook_ended("ok", false);
+    assert_eq!(world.slot.remembered().unwrap().hook, "ok");
+}
+
+#[test]
+fn a_changed_file_is_put_back() {
+    let [a, b] = stamps();
+    let mut world = World::new("", None);
+    world.written(1, a);
+    assert_eq!(world.look(Some(a)), None);
+    assert_eq!(world.look(Some(b)), Some(Task::Write(vec![Some(1)])));
+    assert_eq!(world.look(None), Some(Task::Write(vec![Some(1)])));
+}
+
+#[test]
+fn a_changed_file_is_reported_only_if_so_wanted() {
+    let [a, b] = stamps();
+    let mut world = World::new("drift = \"report\"", Some((1, "-")));
+    // Already before the start: the version is the same, so whatever differs was done by hand.
+    assert_eq!(world.planned(1), Some(Task::Compare(vec![Some(1)])));
+    world.done(Task::Compare(vec![Some(1)]), Ok(Outcome::Differs));
+    assert_eq!(world.shown().2, "drift: changed by somebody else");
+    world.slot.plan(Action::Settled(Arc::clone(&world.slot.target)));
+    assert_eq!(world.shown().2, "drift: changed by somebody else");
+    // The next version is written.
+    assert!(!world.written(2, a));
+    assert_eq!(world.shown().2, "ok");
+    assert_eq!(world.look(Some(b)), Some(Task::Compare(vec![Some(2)])));
+}
+
+#[test]
+fn a_fight_is_not_fought_for_ever() {
+    let [a, b] = stamps();
+    let mut world = World::new("", None);
+    world.written(1, a);
+    for _ in 0..MOST_RESTORES {
+        let task = world.look(Some(b)).unwrap();
+        world.done(task, Ok(Outcome::Written(a, Mask::default())));
+    }
+    assert_eq!(world.look(Some(b)), None);
+    assert_eq!(world.slot.due, Some(world.now + DRIFT_WINDOW));
+    assert_eq!(world.planned(1), Some(Task::Write(vec![Some(1)])));
+    world.now += DRIFT_WINDOW * 2;
+    world.done(Task::Write(vec![Some(1)]), Ok(Outcome::Written(a, Mask::default())));
+    assert!(world.look(Some(b)).is_some());
+}
+
+#[test]
+fn failures_are_tried_again_and_forget_what_the_file_holds() {
+    let [a, _] = stamps();
+    let fault = |passing| Fault { state: "failed: x".to_owned(), hint: String::new(), passing };
+    let mut world = World::new("", None);
+    world.written(1, a);
+    let task = world.planned(2).unwrap();
+    for seconds in [1, 2, 4] {
+        world.done(task.clone(), Err(fault(true)));
+        assert_eq!(world.slot.due, Some(world.now + Duration::from_secs(seconds)));
+    }
+    assert_eq!(world.slot.held(), None);
+    assert_eq!(world.shown(), (vec![Some(1)], 2, "failed: x".to_owned(), "-"));
+    assert!(world.slot.touched());
+    let task = world.planned(3).unwrap();
+    assert_eq!(world.slot.due, None);
+    world.done(task, Err(fault(false)));
+    assert_eq!(world.slot.due, None);
+}
+
+#[test]
+fn a_held_file_keeps_its_version() {
+    let [a, _] = stamps();
+    let mut world = World::new("", None);
+    world.written(1, a);
+    let hold = Hold::Deleted("secret/a".parse().unwrap());
+    world.slot.plan(Action::Hold(Arc::clone(&world.slot.target), hold));
+    assert_eq!(world.slot.next, None);
+    assert_eq!(world.shown(), (vec![Some(1)], 2, "kept: `secret/a` is deleted".to_owned(), "-"));
+    world.slot.plan(Action::Settled(Arc::clone(&world.slot.target)));
+    assert_eq!(world.shown().2, "ok");
+}
+
+#[test]
+fn new_settings_are_no_news_for_the_hook() {
+    let [a, _] = stamps();
+    let mut world = World::new(HOOK, None);
+    world.written(1, a);
+    world.slot.hook_ended("ok", false);
+    let slot = std::mem::replace(&mut world.slot, Slot::new(target(""), None));
+    world.slot = slot.changed(target("mode = \"0640\"\non_change = \"true\""));
+    assert_eq!(world.slot.held(), None);
+    assert!(!world.unchanged(1, a));
+    assert_eq!(world.shown(), (vec![Some(1)], 2, "ok".to_owned(), "ok"));
+}
