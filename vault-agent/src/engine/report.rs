@@ -14,7 +14,7 @@ use shared::wire::v1::report::{ReportReply, ReportRequest};
 use tokio::time::{Instant, sleep_until};
 
 use super::Inner;
-use super::fleet::Accepted;
+use super::fleet::{Accepted, PeerHead};
 use crate::clock;
 use crate::remote::{Client, RemoteError};
 use crate::state::{self, facts};
@@ -97,16 +97,16 @@ impl Inner {
             }
             heads
                 .into_iter()
-                .map(|head| Ok((state::log::hash_at(conn, head.1)?, head)))
+                .map(|head| Ok((state::log::hash_at(conn, head.seq)?, head)))
                 .collect::<rusqlite::Result<Vec<_>>>()
         });
         let known = known.await.context("storing the reports")?;
-        self.judge(known);
+        self.judge(&known);
         self.tick();
         Ok(())
     }
 
-    fn accept(&self, reply: ReportReply) -> (Vec<Accepted>, Vec<Name>, Vec<(Name, u64, Hash)>) {
+    fn accept(&self, reply: ReportReply) -> (Vec<Accepted>, Vec<Name>, Vec<PeerHead>) {
         let ledger = self.ledger();
         let mut fleet = self.fleet();
         let accepted: Vec<Accepted> = reply
@@ -132,13 +132,13 @@ impl Inner {
         Ok(())
     }
 
-    fn judge(self: &Arc<Self>, known: Vec<(Option<Hash>, (Name, u64, Hash))>) {
+    fn judge(self: &Arc<Self>, known: &[(Option<Hash>, PeerHead)]) {
         let now = clock::now();
         let mut forks = Vec::new();
         let (frozen, stale) = {
             let ledger = self.ledger();
             let mut fleet = self.fleet();
-            for (known, head) in &known {
+            for (known, head) in known {
                 forks.extend(fleet.compare(head, *known, now).err());
             }
             (fleet.frozen(now), fleet.stale(&ledger.state, &self.name, now))

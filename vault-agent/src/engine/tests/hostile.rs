@@ -116,10 +116,10 @@ async fn a_server_that_lost_entries_is_behind() {
 }
 
 /// Appends a version whose blob is what `make` says; the log's facts are true of it.
-fn append_blob(world: &World, bytes: Vec<u8>, commit: shared::hash::Hash, sent: Vec<u8>) {
+fn append_blob(world: &World, bytes: &[u8], commit: shared::hash::Hash, sent: Vec<u8>) {
     let mut data = world.server.data();
     let at = path("secret/a");
-    let blob = shared::hash::Hash::of(&[&bytes]);
+    let blob = shared::hash::Hash::of(&[bytes]);
     let put = Put {
         path: at.clone(),
         ver: data.state.due_version(&at),
@@ -145,7 +145,7 @@ async fn a_wrong_blob_is_refused_and_had_when_it_is_right() {
     };
     let mut bad = good.clone();
     *bad.last_mut().unwrap() ^= 1;
-    append_blob(&world, good.clone(), commit, bad);
+    append_blob(&world, &good, commit, bad);
     vps.until_alarm("E_BLOB_HASH").await;
     let refused = vps.engine.content(&path("secret/a"), None).await.unwrap_err();
     assert!(matches!(refused, ReadError::Blob(_)), "{refused:?}");
@@ -165,7 +165,7 @@ async fn a_blob_made_for_another_place_is_refused() {
         let place = Place { vault: &vault, path: &other, ver: 2 };
         seal(place, Kind::Kv, b"{}", &log::recipients(&data.state, &other)).unwrap()
     };
-    append_blob(&world, sealed.bytes.clone(), sealed.commit, sealed.bytes);
+    append_blob(&world, &sealed.bytes, sealed.commit, sealed.bytes.clone());
     vps.until_alarm("E_BLOB_CONTEXT").await;
     assert!(vps.engine.content(&path("secret/a"), None).await.is_err());
     let first = vps.engine.content(&path("secret/a"), Some(1)).await.unwrap();
@@ -183,7 +183,7 @@ async fn a_blob_for_other_readers_than_the_log_says_is_refused() {
         let place = Place { vault: &vault, path: &at, ver: 2 };
         seal(place, Kind::Kv, b"{}", &recipients).unwrap()
     };
-    append_blob(&world, sealed.bytes.clone(), sealed.commit, sealed.bytes);
+    append_blob(&world, &sealed.bytes, sealed.commit, sealed.bytes.clone());
     vps.until_alarm("E_BLOB_STANZAS").await;
 }
 
