@@ -31,8 +31,9 @@ const AUDIT_PATH: &str = "sys/audit";
 
 /// Answers the fleet: one row for each secret of each target of each machine that is still active.
 pub(super) fn status(api: &Api) -> Answer {
-    let engine::Status { machine, vault, online, server, synced_at, seq, head, alarms, peers, .. } =
-        api.engine.status();
+    let engine::Status {
+        machine, vault, online, server, synced_at, seq, head, alarms, peers, ..
+    } = api.engine.status();
     let now = clock::now();
     let targets = api.engine.state(|state| {
         let active = peers.iter().filter(|peer| state.machine(&peer.report.machine).is_some());
@@ -162,9 +163,7 @@ pub(super) async fn prepare(call: &mut Call<'_>) -> Result<Answer, Fault> {
 pub(super) async fn submit(call: &mut Call<'_>) -> Result<Answer, Fault> {
     let request: SubmitRequest = call.typed().await?;
     match call.api.engine.submit(request.envelope).await {
-        Ok(appended) => {
-            Ok(envelope::plain(&Submitted { seq: appended.seq, head: appended.head }))
-        }
+        Ok(appended) => Ok(envelope::plain(&Submitted { seq: appended.seq, head: appended.head })),
         Err(WriteError::Denied) => Err(Fault::Forbidden(format!(
             "{}: {}\nhint: {}",
             Code::Denied,

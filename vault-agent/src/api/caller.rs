@@ -104,11 +104,15 @@ impl Gate {
                     account::user(name)
                         .map(|user| user.uid)
                         .or_else(|| name.parse().ok())
-                        .with_context(|| format!("`allow` names user `{name}`, who does not exist"))?,
+                        .with_context(|| {
+                            format!("`allow` names user `{name}`, who does not exist")
+                        })?,
                 ),
-                Allow::Group(name) => gate.groups.push(account::group(name).with_context(|| {
-                    format!("`allow` names group `@{name}`, which does not exist")
-                })?),
+                Allow::Group(name) => {
+                    gate.groups.push(account::group(name).with_context(|| {
+                        format!("`allow` names group `@{name}`, which does not exist")
+                    })?)
+                }
             }
         }
         if options.listen.is_some() && options.auth == Auth::Token {
@@ -220,7 +224,9 @@ fn token(path: &Path) -> Result<Hash> {
             files::replace(path, format!("{}\n", *token).as_bytes(), access)?;
             Ok(Hash::of(&[token.as_bytes()]))
         }
-        Err(why) => Err(why).with_context(|| format!("cannot read token file `{}`", path.display())),
+        Err(why) => {
+            Err(why).with_context(|| format!("cannot read token file `{}`", path.display()))
+        }
     }
 }
 
@@ -291,17 +297,20 @@ mod tests {
 
     #[test]
     fn hosts_are_loopback_or_refused() {
-        for good in [
-            "localhost",
-            "LOCALHOST:8200",
-            "localhost.",
-            "127.0.0.1",
-            "127.9.9.9:1",
-            "[::1]:8200",
-        ] {
+        for good in
+            ["localhost", "LOCALHOST:8200", "localhost.", "127.0.0.1", "127.9.9.9:1", "[::1]:8200"]
+        {
             assert!(is_loopback(good), "{good}");
         }
-        for bad in ["", "evil.example", "localhost.evil", "10.0.0.1:8200", "[::2]", "127.0.0.1.nip.io", "?"] {
+        for bad in [
+            "",
+            "evil.example",
+            "localhost.evil",
+            "10.0.0.1:8200",
+            "[::2]",
+            "127.0.0.1.nip.io",
+            "?",
+        ] {
             assert!(!is_loopback(bad), "{bad}");
         }
     }
@@ -314,7 +323,10 @@ mod tests {
         let (peer, local) = ("127.0.0.1:54321".parse().unwrap(), "127.0.0.1:8200".parse().unwrap());
         assert_eq!(find_uid(table, peer, local), Some(1000));
         assert_eq!(find_uid(table, local, peer), None);
-        assert_eq!(kernel_form("[::1]:8200".parse().unwrap()), "00000000000000000000000001000000:2008");
+        assert_eq!(
+            kernel_form("[::1]:8200".parse().unwrap()),
+            "00000000000000000000000001000000:2008"
+        );
     }
 
     #[test]

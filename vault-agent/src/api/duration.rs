@@ -144,7 +144,20 @@ mod tests {
 
     #[test]
     fn others_are_refused() {
-        for bad in ["x", "1x", "h", "1.5", ".", "s", "1 h", "--1s", "9223372036854775807h", "1ss", "d", "1.5d"] {
+        for bad in [
+            "x",
+            "1x",
+            "h",
+            "1.5",
+            ".",
+            "s",
+            "1 h",
+            "--1s",
+            "9223372036854775807h",
+            "1ss",
+            "d",
+            "1.5d",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

@@ -264,9 +264,17 @@ mod tests {
         check(Fault::Missing, 404, None);
         check(Fault::NothingToPatch, 404, None);
         check(Fault::Denied, 403, Some("permission denied"));
-        check(Fault::UnsupportedOperation, 405, Some("1 error occurred:\n\t* unsupported operation\n\n"));
+        check(
+            Fault::UnsupportedOperation,
+            405,
+            Some("1 error occurred:\n\t* unsupported operation\n\n"),
+        );
         check(Fault::NoData, 400, Some("no data provided"));
-        check(Fault::NoVersions("No version number provided"), 400, Some("No version number provided"));
+        check(
+            Fault::NoVersions("No version number provided"),
+            400,
+            Some("No version number provided"),
+        );
         check(Fault::Folder, 400, Some("cannot write to a path ending in '/'"));
         check(Fault::CasMalformed, 400, Some("error parsing check-and-set parameter"));
         check(
@@ -289,12 +297,16 @@ mod tests {
         check(
             Fault::ContentTooLarge(Some(786_433)),
             413,
-            Some("content of 786433 bytes is too large, 768 KiB at most\nhint: keep the file elsewhere and its key here"),
+            Some(
+                "content of 786433 bytes is too large, 768 KiB at most\nhint: keep the file elsewhere and its key here",
+            ),
         );
         check(
             Fault::NotMergePatch("text/plain".to_owned()),
             415,
-            Some("PATCH requires Content-Type of application/merge-patch+json, provided text/plain"),
+            Some(
+                "PATCH requires Content-Type of application/merge-patch+json, provided text/plain",
+            ),
         );
         check(
             Fault::NoRoute("x/y".to_owned()),
@@ -308,6 +320,11 @@ mod tests {
         );
         let offline = Fault::from(WriteError::Offline { reason: "connection refused".to_owned() });
         assert_eq!(offline.status(), 503);
-        assert!(offline.text().unwrap().starts_with("the server cannot be reached: connection refused\nhint: "));
+        assert!(
+            offline
+                .text()
+                .unwrap()
+                .starts_with("the server cannot be reached: connection refused\nhint: ")
+        );
     }
 }

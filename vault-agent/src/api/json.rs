@@ -240,7 +240,11 @@ mod tests {
             (r#"{"versions":null}"#, vec![]),
             ("", vec![]),
         ] {
-            assert_eq!(Fields::parse(body.as_bytes()).unwrap().versions().unwrap(), expected, "{body}");
+            assert_eq!(
+                Fields::parse(body.as_bytes()).unwrap().versions().unwrap(),
+                expected,
+                "{body}"
+            );
         }
         for body in [r#"{"versions":"a"}"#, r#"{"versions":[1.5]}"#, r#"{"versions":{}}"#] {
             assert!(Fields::parse(body.as_bytes()).unwrap().versions().is_err(), "{body}");

@@ -70,9 +70,8 @@ pub fn token_file(paths: &Paths, options: &config::Api) -> std::path::PathBuf {
 pub fn router(engine: Engine, paths: &Paths) -> Result<Router> {
     let api = Arc::new(Api::open(engine, paths, &config::Api::default())?);
     let peer = Arc::new(Peer::inside());
-    Ok(Router::new().fallback(move |request: Request<Body>| async move {
-        answer(&api, &peer, request).await
-    }))
+    Ok(Router::new()
+        .fallback(move |request: Request<Body>| async move { answer(&api, &peer, request).await }))
 }
 
 /// Returns the API over an engine of its own, for a host on which no agent runs. The first request

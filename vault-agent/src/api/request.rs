@@ -286,11 +286,14 @@ mod tests {
         ] {
             assert_eq!(query.get(name).as_deref(), expected, "{name}");
         }
-        for (list, expected) in [("1", true), ("True", true), ("t", true), ("0", false), ("", false)] {
+        for (list, expected) in
+            [("1", true), ("True", true), ("t", true), ("0", false), ("", false)]
+        {
             assert_eq!(Query(Some(&format!("list={list}"))).flag("list").unwrap(), expected);
         }
         assert!(Query(Some("list=yes")).flag("list").is_err());
-        for (text, expected) in [("version=3", Some(3)), ("version=0", None), ("version=-1", None)] {
+        for (text, expected) in [("version=3", Some(3)), ("version=0", None), ("version=-1", None)]
+        {
             assert_eq!(Query(Some(text)).number("version").unwrap(), expected);
         }
         assert!(Query(Some("version=abc")).number("version").is_err());

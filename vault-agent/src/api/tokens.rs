@@ -60,12 +60,11 @@ impl Scope {
     pub(super) fn covers_folder(&self, folder: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Limited(token) => token
-                .paths
-                .as_slice()
-                .iter()
-                .map(|grant| grant.as_str())
-                .any(|grant| grant == "*" || (grant.ends_with('/') && folder.starts_with(grant))),
+            Self::Limited(token) => {
+                token.paths.as_slice().iter().map(|grant| grant.as_str()).any(|grant| {
+                    grant == "*" || (grant.ends_with('/') && folder.starts_with(grant))
+                })
+            }
         }
     }
 
@@ -292,7 +291,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tokens = Tokens::open(folder.path()).unwrap();
         let (ended, _) = tokens.create(Wanted { ttl: Some(0), ..wanted("*", true) }).unwrap();
-        let (live, _) = tokens.create(Wanted { ttl: Some(60_000_000), ..wanted("*", true) }).unwrap();
+        let (live, _) =
+            tokens.create(Wanted { ttl: Some(60_000_000), ..wanted("*", true) }).unwrap();
         assert!(tokens.scope(&ended).is_none());
         assert!(tokens.scope(&live).unwrap().covers(&"a/b".parse().unwrap(), Right::Write));
         assert_eq!(tokens.list().len(), 1);

@@ -51,11 +51,7 @@ pub(in super::super) async fn read(
 
 /// Calls `each` with every name right below `folder`, in time proportional to their number: what
 /// lies deeper is jumped over.
-fn each_name(
-    secrets: &BTreeMap<SecretPath, Secret>,
-    folder: &str,
-    mut each: impl FnMut(&str),
-) {
+fn each_name(secrets: &BTreeMap<SecretPath, Secret>, folder: &str, mut each: impl FnMut(&str)) {
     let mut from = Bound::Included(folder.to_owned());
     loop {
         let start = from.as_ref().map(String::as_str);

@@ -142,7 +142,9 @@ fn custom(fields: &Fields, is_patch: bool) -> Result<CustomChange, Fault> {
             Value::Number(number) => Some(number.to_string()),
             Value::String(text) => Some(text.clone()),
             Value::Array(_) | Value::Object(_) => {
-                return Err(Fault::Refused(format!("{PREFIX}: value for key {key:?} is not a text")));
+                return Err(Fault::Refused(format!(
+                    "{PREFIX}: value for key {key:?} is not a text"
+                )));
             }
         };
         texts.insert(key.clone(), text);
@@ -160,8 +162,7 @@ const PREFIX: &str = "custom_metadata validation failed";
 
 /// Checks Vault's limits, in Vault's words; the log checks them again.
 fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
-    let set: Vec<_> =
-        texts.iter().filter_map(|(key, text)| Some((key, text.as_ref()?))).collect();
+    let set: Vec<_> = texts.iter().filter_map(|(key, text)| Some((key, text.as_ref()?))).collect();
     let mut faults = Vec::new();
     if set.len() > limits::CUSTOM_KEYS {
         faults.push(format!(

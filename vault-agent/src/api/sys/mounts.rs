@@ -114,9 +114,7 @@ fn described(api: &Api) -> Map<String, Value> {
     let names: Vec<Mount> = api.engine.state(|state| state.mounts().keys().cloned().collect());
     names
         .iter()
-        .filter_map(|name| {
-            Some((format!("{name}/"), Value::Object(describe(api, name.as_str())?)))
-        })
+        .filter_map(|name| Some((format!("{name}/"), Value::Object(describe(api, name.as_str())?))))
         .collect()
 }
 

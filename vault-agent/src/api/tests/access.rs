@@ -11,7 +11,9 @@ async fn loopback_callers_show_the_token() {
     w.is(read, "", 403, denied).await;
     w.is("GET /v1/nowhere/x", "", 403, denied).await;
     w.is("GET /v1/auth/token/lookup-self", "", 403, denied).await;
-    for open in ["sys/health", "sys/seal-status", "sys/leader", "sys/init", "sys/internal/ui/mounts"] {
+    for open in
+        ["sys/health", "sys/seal-status", "sys/leader", "sys/init", "sys/internal/ui/mounts"]
+    {
         w.is(&format!("GET /v1/{open}"), "", 200, "{}").await;
     }
     for (name, value, status) in [
@@ -62,10 +64,13 @@ async fn tokens_for_programs_reach_as_far_as_they_say() {
     }
     let make = "POST /v1/auth/token/create";
     w.is(make, "{}", 400, r#"{"errors":["*"]}"#).await;
-    w.is(make, r#"{"path":"secret/app/","capabilities":["sudo"]}"#, 400, r#"{"errors":["*"]}"#).await;
+    w.is(make, r#"{"path":"secret/app/","capabilities":["sudo"]}"#, 400, r#"{"errors":["*"]}"#)
+        .await;
     w.is(make, r#"{"path":"secret/app/","ttl":"-1h"}"#, 400, r#"{"errors":["*"]}"#).await;
     let reader = w.make_token(r#"{"path":"secret/app/","ttl":"1h","display_name":"web"}"#).await;
-    let writer = w.make_token(r#"{"path":["secret/app/","secret/new"],"capabilities":["read","write"]}"#).await;
+    let writer = w
+        .make_token(r#"{"path":["secret/app/","secret/new"],"capabilities":["read","write"]}"#)
+        .await;
     for (request, body, as_reader, as_writer) in [
         ("GET /v1/secret/data/app/x", "", 200, 200),
         ("GET /v1/secret/metadata/app/x", "", 200, 200),
@@ -86,12 +91,30 @@ async fn tokens_for_programs_reach_as_far_as_they_say() {
         assert_eq!(w.with("x-vault-token", &writer, request, body).await.0, as_writer, "{request}");
     }
     let (_, text) = w.with("x-vault-token", &reader, "GET /v1/auth/token/lookup-self", "").await;
-    assert!(text.contains(r#""display_name":"web""#) && text.contains(r#""creation_ttl":3600"#), "{text}");
+    assert!(
+        text.contains(r#""display_name":"web""#) && text.contains(r#""creation_ttl":3600"#),
+        "{text}"
+    );
     w.is("LIST /v1/auth/token/accessors", "", 200, r#"{"data":{"keys":["*","*"]}}"#).await;
-    w.is("POST /v1/auth/token/lookup", &format!(r#"{{"token":"{reader}"}}"#), 200, r#"{"data":{"display_name":"web"}}"#).await;
+    w.is(
+        "POST /v1/auth/token/lookup",
+        &format!(r#"{{"token":"{reader}"}}"#),
+        200,
+        r#"{"data":{"display_name":"web"}}"#,
+    )
+    .await;
     w.is("POST /v1/auth/token/revoke", &format!(r#"{{"token":"{reader}"}}"#), 204, "").await;
-    w.is("POST /v1/auth/token/lookup", &format!(r#"{{"token":"{reader}"}}"#), 400, r#"{"errors":["*"]}"#).await;
-    assert_eq!(w.with("x-vault-token", &writer, "POST /v1/auth/token/revoke-self", "").await.0, 204);
+    w.is(
+        "POST /v1/auth/token/lookup",
+        &format!(r#"{{"token":"{reader}"}}"#),
+        400,
+        r#"{"errors":["*"]}"#,
+    )
+    .await;
+    assert_eq!(
+        w.with("x-vault-token", &writer, "POST /v1/auth/token/revoke-self", "").await.0,
+        204
+    );
     w.is("LIST /v1/auth/token/accessors", "", 404, r#"{"errors":[]}"#).await;
 }
 

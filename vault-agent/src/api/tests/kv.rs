@@ -12,15 +12,34 @@ async fn a_version_is_written_and_read() {
         "data":{"created_time":"*","custom_metadata":null,"deletion_time":"","destroyed":false,"version":1}}"#;
     w.is("POST /v1/secret/data/a/b", r#"{"data":{"k":"v","n":{"x":[1]}}}"#, 200, written).await;
     w.is("GET /v1/secret/data/a/b", "", 200, r#"{"data":{"data":{"k":"v","n":{"x":[1]}},"metadata":{"version":1,"deletion_time":"","destroyed":false,"custom_metadata":null}}}"#).await;
-    w.is("PUT /v1/secret/data/a/b", r#"{"data":{"k":"w"},"options":{}}"#, 200, r#"{"data":{"version":2}}"#).await;
-    w.is("GET /v1/secret/data/a/b?version=1", "", 200, r#"{"data":{"data":{"k":"v"},"metadata":{"version":1}}}"#).await;
+    w.is(
+        "PUT /v1/secret/data/a/b",
+        r#"{"data":{"k":"w"},"options":{}}"#,
+        200,
+        r#"{"data":{"version":2}}"#,
+    )
+    .await;
+    w.is(
+        "GET /v1/secret/data/a/b?version=1",
+        "",
+        200,
+        r#"{"data":{"data":{"k":"v"},"metadata":{"version":1}}}"#,
+    )
+    .await;
     w.is("GET /v1/secret/data/a/b?version=0", "", 200, r#"{"data":{"data":{"k":"w"}}}"#).await;
-    w.is("GET /v1/secret/data/a/b?version=2&foo=bar", "", 200, r#"{"data":{"data":{"k":"w"}}}"#).await;
+    w.is("GET /v1/secret/data/a/b?version=2&foo=bar", "", 200, r#"{"data":{"data":{"k":"w"}}}"#)
+        .await;
     w.is("GET /v1/secret/data/a/b?", "", 200, r#"{"data":{"data":{"k":"w"}}}"#).await;
     w.is("GET /v1/secret/data/a/b?version=3", "", 404, r#"{"errors":[]}"#).await;
     w.is("GET /v1/secret/data/a/b?version=abc", "", 400, r#"{"errors":["*"]}"#).await;
-    w.is("GET /v1/secret/data/a/b/", "", 404, r#"{"errors":["1 error occurred:\n\t* unsupported path\n\n"]}"#).await;
-    w.is("HEAD /v1/secret/data/a/b", "", 405, "").await;
+    w.is(
+        "GET /v1/secret/data/a/b/",
+        "",
+        404,
+        r#"{"errors":["1 error occurred:\n\t* unsupported path\n\n"]}"#,
+    )
+    .await;
+    w.is("HEAD /v1/secret/data/a/b", "", 405, "*").await;
 }
 
 #[tokio::test]
@@ -32,14 +51,34 @@ async fn bodies_that_are_no_put_are_refused() {
     w.is(path, r#"{"foo":1}"#, 400, r#"{"errors":["no data provided"]}"#).await;
     w.is(path, r#"{"data":"text"}"#, 400, r#"{"errors":["*"]}"#).await;
     w.is(path, r#"{"data":[1]}"#, 400, r#"{"errors":["*"]}"#).await;
-    w.is(path, r#"[{"data":{}}]"#, 400, r#"{"errors":["error parsing JSON: the body is not an object"]}"#).await;
+    w.is(
+        path,
+        r#"[{"data":{}}]"#,
+        400,
+        r#"{"errors":["error parsing JSON: the body is not an object"]}"#,
+    )
+    .await;
     w.is(path, r#"{"data":{"#, 400, r#"{"errors":["*"]}"#).await;
-    w.is(path, r#"{"data":{"$serde_json::private::Number":"1"}}"#, 400, r#"{"errors":["*"]}"#).await;
+    w.is(path, r#"{"data":{"$serde_json::private::Number":"1"}}"#, 400, r#"{"errors":["*"]}"#)
+        .await;
     w.is(path, r#"{"data":{},"options":7}"#, 400, r#"{"errors":["*"]}"#).await;
-    w.is("POST /v1/secret/data/x/", r#"{"data":{}}"#, 400, r#"{"errors":["cannot write to a path ending in '/'"]}"#).await;
-    w.is("POST /v1/secret/data/", r#"{"data":{}}"#, 400, r#"{"errors":["cannot write to a path ending in '/'"]}"#).await;
+    w.is(
+        "POST /v1/secret/data/x/",
+        r#"{"data":{}}"#,
+        400,
+        r#"{"errors":["cannot write to a path ending in '/'"]}"#,
+    )
+    .await;
+    w.is(
+        "POST /v1/secret/data/",
+        r#"{"data":{}}"#,
+        400,
+        r#"{"errors":["cannot write to a path ending in '/'"]}"#,
+    )
+    .await;
     w.is("POST /v1/secret/data/a%00b", r#"{"data":{}}"#, 400, r#"{"errors":["*"]}"#).await;
-    w.is("POST /v1/secret/data/1/2/3/4/5/6/7/8", r#"{"data":{}}"#, 400, r#"{"errors":["*"]}"#).await;
+    w.is("POST /v1/secret/data/1/2/3/4/5/6/7/8", r#"{"data":{}}"#, 400, r#"{"errors":["*"]}"#)
+        .await;
     w.is(path, r#"{"data":null}"#, 200, r#"{"data":{"version":1}}"#).await;
     w.is("GET /v1/secret/data/x", "", 200, r#"{"data":{"data":{}}}"#).await;
     let large = format!(r#"{{"data":{{"k":"{}"}}}}"#, "x".repeat(800 << 10));
@@ -55,8 +94,15 @@ async fn values_come_back_as_they_went() {
     assert!(text.contains(&format!(r#""data":{{"data":{data},"metadata":"#)), "{text}");
     for size in [64 << 10, 512 << 10] {
         let value = "é".repeat(size / 2);
-        w.is("POST /v1/secret/data/large", &format!(r#"{{"data":{{"v":"{value}"}}}}"#), 200, "{}").await;
-        w.is("GET /v1/secret/data/large", "", 200, &format!(r#"{{"data":{{"data":{{"v":"{value}"}}}}}}"#)).await;
+        w.is("POST /v1/secret/data/large", &format!(r#"{{"data":{{"v":"{value}"}}}}"#), 200, "{}")
+            .await;
+        w.is(
+            "GET /v1/secret/data/large",
+            "",
+            200,
+            &format!(r#"{{"data":{{"data":{{"v":"{value}"}}}}}}"#),
+        )
+        .await;
     }
 }
 
@@ -66,7 +112,13 @@ async fn check_and_set_counts_as_vault_does() {
     let mismatch = &format!(r#"{{"errors":["{CAS}"]}}"#);
     let put = "POST /v1/secret/data/c";
     w.is(put, r#"{"data":{},"options":{"cas":1}}"#, 400, mismatch).await;
-    w.is(put, r#"{"data":{},"options":{"cas":"x"}}"#, 400, r#"{"errors":["error parsing check-and-set parameter"]}"#).await;
+    w.is(
+        put,
+        r#"{"data":{},"options":{"cas":"x"}}"#,
+        400,
+        r#"{"errors":["error parsing check-and-set parameter"]}"#,
+    )
+    .await;
     w.is(put, r#"{"data":{},"options":{"cas":-1}}"#, 400, mismatch).await;
     w.is(put, r#"{"data":{},"options":{"cas":0}}"#, 200, r#"{"data":{"version":1}}"#).await;
     w.is(put, r#"{"data":{},"options":{"cas":0}}"#, 400, mismatch).await;
@@ -82,7 +134,13 @@ async fn check_and_set_counts_as_vault_does() {
     w.is(put, r#"{"data":{},"options":{"cas":4}}"#, 200, r#"{"data":{"version":5}}"#).await;
     w.is("POST /v1/secret/config", r#"{"cas_required":"true"}"#, 204, "").await;
     w.is("POST /v1/secret/data/new", r#"{"data":{}}"#, 400, required).await;
-    w.is("POST /v1/secret/data/new", r#"{"data":{},"options":{"cas":0}}"#, 200, r#"{"data":{"version":1}}"#).await;
+    w.is(
+        "POST /v1/secret/data/new",
+        r#"{"data":{},"options":{"cas":0}}"#,
+        200,
+        r#"{"data":{"version":1}}"#,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -90,12 +148,31 @@ async fn patches_merge() {
     let w = World::new().await;
     let patch = "PATCH /v1/secret/data/p";
     w.is(patch, r#"{"data":{"a":1}}"#, 404, "").await;
-    w.is("POST /v1/secret/data/p", r#"{"data":{"a":"1","b":{"c":1,"d":2},"big":12345678901234567890}}"#, 200, "{}").await;
-    w.is(patch, r#"{"data":{"a":null,"b":{"c":3},"n":"x"}}"#, 200, r#"{"data":{"version":2}}"#).await;
-    w.is("GET /v1/secret/data/p", "", 200, r#"{"data":{"data":{"b":{"c":3,"d":2},"big":12345678901234567890,"n":"x"}}}"#).await;
+    w.is(
+        "POST /v1/secret/data/p",
+        r#"{"data":{"a":"1","b":{"c":1,"d":2},"big":12345678901234567890}}"#,
+        200,
+        "{}",
+    )
+    .await;
+    w.is(patch, r#"{"data":{"a":null,"b":{"c":3},"n":"x"}}"#, 200, r#"{"data":{"version":2}}"#)
+        .await;
+    w.is(
+        "GET /v1/secret/data/p",
+        "",
+        200,
+        r#"{"data":{"data":{"b":{"c":3,"d":2},"big":12345678901234567890,"n":"x"}}}"#,
+    )
+    .await;
     let (_, text) = w.text("GET /v1/secret/data/p", "").await;
     assert!(!text.contains(r#""a":"#), "{text}");
-    w.is(patch, r#"{"data":{"a":1},"options":{"cas":1}}"#, 400, &format!(r#"{{"errors":["{CAS}"]}}"#)).await;
+    w.is(
+        patch,
+        r#"{"data":{"a":1},"options":{"cas":1}}"#,
+        400,
+        &format!(r#"{{"errors":["{CAS}"]}}"#),
+    )
+    .await;
     w.is(patch, r#"{"data":{"a":1},"options":{"cas":2}}"#, 200, r#"{"data":{"version":3}}"#).await;
     w.is(patch, "{}", 400, r#"{"errors":["no data provided"]}"#).await;
     w.is(patch, r#"{"data":null}"#, 400, r#"{"errors":["no data provided"]}"#).await;
@@ -109,7 +186,13 @@ async fn patches_merge() {
         assert_eq!(found, status, "{kind}");
     }
     w.is("DELETE /v1/secret/data/p", "", 204, "").await;
-    w.is(patch, r#"{"data":{}}"#, 404, r#"{"data":{"version":5,"deletion_time":"*","destroyed":false}}"#).await;
+    w.is(
+        patch,
+        r#"{"data":{}}"#,
+        404,
+        r#"{"data":{"version":5,"deletion_time":"*","destroyed":false}}"#,
+    )
+    .await;
     w.is("POST /v1/secret/destroy/p", r#"{"versions":[5]}"#, 204, "").await;
     w.is(patch, r#"{"data":{}}"#, 404, r#"{"data":{"version":5,"destroyed":true}}"#).await;
 }
@@ -133,23 +216,59 @@ async fn versions_are_deleted_undeleted_and_destroyed() {
     w.is("DELETE /v1/secret/data/x", "", 204, "").await;
     w.is("GET /v1/secret/data/x?version=3", "", 200, r#"{"data":{"data":{"k":3}}}"#).await;
     w.is("POST /v1/secret/undelete/x", r#"{"versions":["4"]}"#, 204, "").await;
-    w.is("GET /v1/secret/data/x", "", 200, r#"{"data":{"data":{"k":4},"metadata":{"deletion_time":""}}}"#).await;
+    w.is(
+        "GET /v1/secret/data/x",
+        "",
+        200,
+        r#"{"data":{"data":{"k":4},"metadata":{"deletion_time":""}}}"#,
+    )
+    .await;
     w.is("PUT /v1/secret/delete/x", r#"{"versions":"1,2"}"#, 204, "").await;
-    w.is("GET /v1/secret/data/x?version=1", "", 404, r#"{"data":{"data":null,"metadata":{"version":1}}}"#).await;
-    w.is("GET /v1/secret/data/x?version=2", "", 404, r#"{"data":{"data":null,"metadata":{"version":2}}}"#).await;
+    w.is(
+        "GET /v1/secret/data/x?version=1",
+        "",
+        404,
+        r#"{"data":{"data":null,"metadata":{"version":1}}}"#,
+    )
+    .await;
+    w.is(
+        "GET /v1/secret/data/x?version=2",
+        "",
+        404,
+        r#"{"data":{"data":null,"metadata":{"version":2}}}"#,
+    )
+    .await;
     w.is("PUT /v1/secret/destroy/x", r#"{"versions":[2,99]}"#, 204, "").await;
     w.is("POST /v1/secret/undelete/x", r#"{"versions":[1,2]}"#, 204, "").await;
     w.is("GET /v1/secret/data/x?version=1", "", 200, r#"{"data":{"data":{"k":1}}}"#).await;
-    w.is("GET /v1/secret/data/x?version=2", "", 404, r#"{"data":{"data":null,"metadata":{"version":2,"destroyed":true}}}"#).await;
+    w.is(
+        "GET /v1/secret/data/x?version=2",
+        "",
+        404,
+        r#"{"data":{"data":null,"metadata":{"version":2,"destroyed":true}}}"#,
+    )
+    .await;
     for (verb, text) in [
         ("delete", "No version number provided"),
         ("undelete", "No version number provided"),
         ("destroy", "no version number provided"),
     ] {
         for body in ["", "{}", r#"{"versions":[]}"#, r#"{"versions":""}"#] {
-            w.is(&format!("POST /v1/secret/{verb}/x"), body, 400, &format!(r#"{{"errors":["{text}"]}}"#)).await;
+            w.is(
+                &format!("POST /v1/secret/{verb}/x"),
+                body,
+                400,
+                &format!(r#"{{"errors":["{text}"]}}"#),
+            )
+            .await;
         }
-        w.is(&format!("POST /v1/secret/{verb}/x"), r#"{"versions":["a"]}"#, 400, r#"{"errors":["*"]}"#).await;
+        w.is(
+            &format!("POST /v1/secret/{verb}/x"),
+            r#"{"versions":["a"]}"#,
+            400,
+            r#"{"errors":["*"]}"#,
+        )
+        .await;
     }
 }
 
@@ -157,14 +276,33 @@ async fn versions_are_deleted_undeleted_and_destroyed() {
 async fn versions_end_by_their_age() {
     let w = World::new().await;
     w.is("POST /v1/secret/metadata/t", r#"{"delete_version_after":"1us"}"#, 204, "").await;
-    w.is("POST /v1/secret/data/t", r#"{"data":{"k":1}}"#, 200, r#"{"data":{"deletion_time":"*T*"}}"#).await;
-    w.is("GET /v1/secret/data/t", "", 404, r#"{"data":{"data":null,"metadata":{"version":1,"deletion_time":"*T*"}}}"#).await;
+    w.is(
+        "POST /v1/secret/data/t",
+        r#"{"data":{"k":1}}"#,
+        200,
+        r#"{"data":{"deletion_time":"*T*"}}"#,
+    )
+    .await;
+    w.is(
+        "GET /v1/secret/data/t",
+        "",
+        404,
+        r#"{"data":{"data":null,"metadata":{"version":1,"deletion_time":"*T*"}}}"#,
+    )
+    .await;
     w.is("DELETE /v1/secret/data/t", "", 204, "").await;
     w.is("POST /v1/secret/metadata/t", r#"{"delete_version_after":"1h"}"#, 204, "").await;
     w.is("POST /v1/secret/undelete/t", r#"{"versions":[1]}"#, 204, "").await;
-    w.is("GET /v1/secret/data/t", "", 200, r#"{"data":{"data":{"k":1},"metadata":{"deletion_time":"*T*"}}}"#).await;
+    w.is(
+        "GET /v1/secret/data/t",
+        "",
+        200,
+        r#"{"data":{"data":{"k":1},"metadata":{"deletion_time":"*T*"}}}"#,
+    )
+    .await;
     w.is("POST /v1/secret/config", r#"{"delete_version_after":"-1s"}"#, 204, "").await;
-    w.is("POST /v1/secret/data/t", r#"{"data":{"k":2}}"#, 200, r#"{"data":{"deletion_time":""}}"#).await;
+    w.is("POST /v1/secret/data/t", r#"{"data":{"k":2}}"#, 200, r#"{"data":{"deletion_time":""}}"#)
+        .await;
     w.is("GET /v1/secret/config", "", 200, r#"{"data":{"delete_version_after":"-1s"}}"#).await;
 }
 
@@ -177,20 +315,56 @@ async fn version_numbers_are_never_used_again() {
     w.is("GET /v1/secret/data/x", "", 404, r#"{"errors":[]}"#).await;
     w.is("GET /v1/secret/metadata/x", "", 404, r#"{"errors":[]}"#).await;
     w.is("LIST /v1/secret/metadata", "", 404, r#"{"errors":[]}"#).await;
-    w.is("POST /v1/secret/data/x", r#"{"data":{"k":3},"options":{"cas":0}}"#, 200, r#"{"data":{"version":3}}"#).await;
-    w.is("GET /v1/secret/metadata/x", "", 200, r#"{"data":{"current_version":3,"oldest_version":0}}"#).await;
+    w.is(
+        "POST /v1/secret/data/x",
+        r#"{"data":{"k":3},"options":{"cas":0}}"#,
+        200,
+        r#"{"data":{"version":3}}"#,
+    )
+    .await;
+    w.is(
+        "GET /v1/secret/metadata/x",
+        "",
+        200,
+        r#"{"data":{"current_version":3,"oldest_version":0}}"#,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn subkeys_show_no_values() {
     let w = World::new().await;
     w.is("POST /v1/secret/data/s", r#"{"data":{"a":"secret","b":{"c":{"d":1}}}}"#, 200, "{}").await;
-    w.is("GET /v1/secret/subkeys/s", "", 200, r#"{"data":{"subkeys":{"a":null,"b":{"c":{"d":null}}},"metadata":{"version":1}}}"#).await;
-    w.is("GET /v1/secret/subkeys/s?depth=1", "", 200, r#"{"data":{"subkeys":{"a":null,"b":null}}}"#).await;
-    w.is("GET /v1/secret/subkeys/s?depth=2&version=1", "", 200, r#"{"data":{"subkeys":{"a":null,"b":{"c":null}}}}"#).await;
+    w.is(
+        "GET /v1/secret/subkeys/s",
+        "",
+        200,
+        r#"{"data":{"subkeys":{"a":null,"b":{"c":{"d":null}}},"metadata":{"version":1}}}"#,
+    )
+    .await;
+    w.is(
+        "GET /v1/secret/subkeys/s?depth=1",
+        "",
+        200,
+        r#"{"data":{"subkeys":{"a":null,"b":null}}}"#,
+    )
+    .await;
+    w.is(
+        "GET /v1/secret/subkeys/s?depth=2&version=1",
+        "",
+        200,
+        r#"{"data":{"subkeys":{"a":null,"b":{"c":null}}}}"#,
+    )
+    .await;
     w.is("GET /v1/secret/subkeys/none", "", 404, r#"{"errors":[]}"#).await;
     w.is("DELETE /v1/secret/data/s", "", 204, "").await;
-    w.is("GET /v1/secret/subkeys/s", "", 404, r#"{"data":{"subkeys":null,"metadata":{"version":1}}}"#).await;
+    w.is(
+        "GET /v1/secret/subkeys/s",
+        "",
+        404,
+        r#"{"data":{"subkeys":null,"metadata":{"version":1}}}"#,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -206,14 +380,18 @@ async fn paths_are_taken_as_clients_write_them() {
     ] {
         let body = format!(r#"{{"data":{{"at":"{read}"}}}}"#);
         w.is(&format!("POST /v1/secret/data/{written}"), &body, 200, "{}").await;
-        w.is(&format!("GET /v1/secret/data/{read}"), "", 200, &body).await;
+        w.is(&format!("GET /v1/secret/data/{read}"), "", 200, &format!(r#"{{"data":{body}}}"#))
+            .await;
     }
     for (path, target) in [
         ("/v1/secret//data/x", "/v1/secret/data/x"),
         ("/v1/secret/data/../metadata/x?list=true", "/v1/secret/metadata/x?list=true"),
     ] {
         let answer = w.answer("GET", path, &[], "").await;
-        assert_eq!((answer.status().as_u16(), &answer.headers()["location"]), (301, &target.parse().unwrap()));
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["location"]),
+            (301, &target.parse().unwrap())
+        );
     }
     w.is("GET /v1/secret/data/%FF", "", 400, r#"{"errors":["*"]}"#).await;
     w.is("GET /v1/secret/data/%zz", "", 400, r#"{"errors":["*"]}"#).await;
@@ -226,9 +404,16 @@ async fn writers_at_once_get_a_version_each() {
     for n in 0..16 {
         let w = w.clone();
         writers.spawn(async move {
-            w.is("POST /v1/secret/data/many", &format!(r#"{{"data":{{"n":{n}}}}}"#), 200, "{}").await;
+            w.is("POST /v1/secret/data/many", &format!(r#"{{"data":{{"n":{n}}}}}"#), 200, "{}")
+                .await;
         });
     }
     assert_eq!(writers.join_all().await.len(), 16);
-    w.is("GET /v1/secret/metadata/many", "", 200, r#"{"data":{"current_version":16,"oldest_version":7}}"#).await;
+    w.is(
+        "GET /v1/secret/metadata/many",
+        "",
+        200,
+        r#"{"data":{"current_version":16,"oldest_version":7}}"#,
+    )
+    .await;
 }

@@ -12,7 +12,13 @@ async fn metadata_has_every_field() {
         "versions":{"1":{"created_time":"*Z","deletion_time":"","destroyed":false}}}}"#).await;
     w.is("PUT /v1/secret/metadata/m", r#"{"max_versions":"3","cas_required":false,"delete_version_after":"90m","custom_metadata":{"owner":"jonas","n":1}}"#, 204, "").await;
     w.is("GET /v1/secret/metadata/m", "", 200, r#"{"data":{"max_versions":3,"delete_version_after":"1h30m0s","custom_metadata":{"n":"1","owner":"jonas"}}}"#).await;
-    w.is("GET /v1/secret/data/m", "", 200, r#"{"data":{"metadata":{"custom_metadata":{"n":"1","owner":"jonas"}}}}"#).await;
+    w.is(
+        "GET /v1/secret/data/m",
+        "",
+        200,
+        r#"{"data":{"metadata":{"custom_metadata":{"n":"1","owner":"jonas"}}}}"#,
+    )
+    .await;
     w.is("POST /v1/secret/metadata/m", r#"{"max_versions":5}"#, 204, "").await;
     w.is("GET /v1/secret/metadata/m", "", 200, r#"{"data":{"max_versions":5,"delete_version_after":"1h30m0s","custom_metadata":{"n":"1","owner":"jonas"}}}"#).await;
     for bad in [
@@ -30,22 +36,54 @@ async fn metadata_has_every_field() {
 async fn metadata_alone_makes_a_secret_without_versions() {
     let w = World::new().await;
     w.is("POST /v1/secret/metadata/only", r#"{"custom_metadata":{"a":"b"}}"#, 204, "").await;
-    w.is("GET /v1/secret/metadata/only", "", 200, r#"{"data":{"current_version":0,"versions":{}}}"#).await;
+    w.is(
+        "GET /v1/secret/metadata/only",
+        "",
+        200,
+        r#"{"data":{"current_version":0,"versions":{}}}"#,
+    )
+    .await;
     w.is("GET /v1/secret/data/only", "", 404, r#"{"errors":[]}"#).await;
     w.is("LIST /v1/secret/metadata", "", 200, r#"{"data":{"keys":["only"]}}"#).await;
-    w.is("POST /v1/secret/data/only", r#"{"data":{},"options":{"cas":0}}"#, 200, r#"{"data":{"version":1,"custom_metadata":{"a":"b"}}}"#).await;
+    w.is(
+        "POST /v1/secret/data/only",
+        r#"{"data":{},"options":{"cas":0}}"#,
+        200,
+        r#"{"data":{"version":1,"custom_metadata":{"a":"b"}}}"#,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn metadata_is_patched_key_by_key() {
     let w = World::new().await;
     w.is("PATCH /v1/secret/metadata/p", r#"{"max_versions":1}"#, 404, "").await;
-    w.is("POST /v1/secret/metadata/p", r#"{"max_versions":7,"custom_metadata":{"a":"1","b":"2"}}"#, 204, "").await;
+    w.is(
+        "POST /v1/secret/metadata/p",
+        r#"{"max_versions":7,"custom_metadata":{"a":"1","b":"2"}}"#,
+        204,
+        "",
+    )
+    .await;
     w.is("PATCH /v1/secret/metadata/p", r#"{"custom_metadata":{"a":null,"c":"3"}}"#, 204, "").await;
-    w.is("GET /v1/secret/metadata/p", "", 200, r#"{"data":{"max_versions":7,"custom_metadata":{"b":"2","c":"3"}}}"#).await;
-    w.is("PATCH /v1/secret/metadata/p", r#"{"custom_metadata":null,"max_versions":null}"#, 204, "").await;
-    w.is("GET /v1/secret/metadata/p", "", 200, r#"{"data":{"max_versions":0,"custom_metadata":null}}"#).await;
-    let (status, _) = w.with("content-type", "application/json", "PATCH /v1/secret/metadata/p", "{}").await;
+    w.is(
+        "GET /v1/secret/metadata/p",
+        "",
+        200,
+        r#"{"data":{"max_versions":7,"custom_metadata":{"b":"2","c":"3"}}}"#,
+    )
+    .await;
+    w.is("PATCH /v1/secret/metadata/p", r#"{"custom_metadata":null,"max_versions":null}"#, 204, "")
+        .await;
+    w.is(
+        "GET /v1/secret/metadata/p",
+        "",
+        200,
+        r#"{"data":{"max_versions":0,"custom_metadata":null}}"#,
+    )
+    .await;
+    let (status, _) =
+        w.with("content-type", "application/json", "PATCH /v1/secret/metadata/p", "{}").await;
     assert_eq!(status, 415);
 }
 
@@ -57,11 +95,19 @@ async fn custom_metadata_has_vaults_limits() {
     for (custom, text) in [
         (format!("{{{}}}", many.join(",")), "payload must contain at most 64 keys, provided 65"),
         (r#"{"":"v"}"#.to_owned(), r#"length of key \"\" is 0 but must be 0 < len(key) <= 128"#),
-        (r#"{"k":""}"#.to_owned(), r#"length of value for key \"k\" is 0 but must be 0 < len(value) <= 512"#),
+        (
+            r#"{"k":""}"#.to_owned(),
+            r#"length of value for key \"k\" is 0 but must be 0 < len(value) <= 512"#,
+        ),
         (r#"{"k":"a\u0007"}"#.to_owned(), r#"value for key \"k\" contains unprintable characters"#),
-        (format!(r#"{{"k":"{}"}}"#, "x".repeat(513)), r#"length of value for key \"k\" is 513 but must be 0 < len(value) <= 512"#),
+        (
+            format!(r#"{{"k":"{}"}}"#, "x".repeat(513)),
+            r#"length of value for key \"k\" is 513 but must be 0 < len(value) <= 512"#,
+        ),
     ] {
-        let expected = format!(r#"{{"errors":["1 error occurred:\n\t* custom_metadata validation failed: {text}\n\n"]}}"#);
+        let expected = format!(
+            r#"{{"errors":["1 error occurred:\n\t* custom_metadata validation failed: {text}\n\n"]}}"#
+        );
         w.is(put, &format!(r#"{{"custom_metadata":{custom}}}"#), 400, &expected).await;
     }
     w.is(put, r#"{"custom_metadata":{"k":["x"]}}"#, 400, r#"{"errors":["*"]}"#).await;
@@ -75,28 +121,71 @@ async fn old_versions_go_past_the_limit() {
     for _ in 0..10 {
         w.is("POST /v1/secret/data/v", r#"{"data":{}}"#, 200, "{}").await;
     }
-    w.is("GET /v1/secret/metadata/v", "", 200, r#"{"data":{"oldest_version":0,"current_version":10}}"#).await;
+    w.is(
+        "GET /v1/secret/metadata/v",
+        "",
+        200,
+        r#"{"data":{"oldest_version":0,"current_version":10}}"#,
+    )
+    .await;
     w.is("POST /v1/secret/data/v", r#"{"data":{}}"#, 200, "{}").await;
-    w.is("GET /v1/secret/metadata/v", "", 200, r#"{"data":{"oldest_version":2,"current_version":11}}"#).await;
+    w.is(
+        "GET /v1/secret/metadata/v",
+        "",
+        200,
+        r#"{"data":{"oldest_version":2,"current_version":11}}"#,
+    )
+    .await;
     w.is("GET /v1/secret/data/v?version=1", "", 404, r#"{"errors":[]}"#).await;
     // The larger of both settings counts, and prunes at the next write.
     w.is("POST /v1/secret/metadata/v", r#"{"max_versions":2}"#, 204, "").await;
     w.is("POST /v1/secret/config", r#"{"max_versions":4}"#, 204, "").await;
     w.is("GET /v1/secret/metadata/v", "", 200, r#"{"data":{"oldest_version":2}}"#).await;
     w.is("POST /v1/secret/data/v", r#"{"data":{}}"#, 200, "{}").await;
-    w.is("GET /v1/secret/metadata/v", "", 200, r#"{"data":{"oldest_version":9,"current_version":12}}"#).await;
+    w.is(
+        "GET /v1/secret/metadata/v",
+        "",
+        200,
+        r#"{"data":{"oldest_version":9,"current_version":12}}"#,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn mounts_have_settings() {
     let w = World::new().await;
-    w.is("GET /v1/secret/config", "", 200, r#"{"data":{"max_versions":0,"cas_required":false,"delete_version_after":"0s"}}"#).await;
-    w.is("POST /v1/secret/config", r#"{"max_versions":"5","delete_version_after":3600}"#, 204, "").await;
+    w.is(
+        "GET /v1/secret/config",
+        "",
+        200,
+        r#"{"data":{"max_versions":0,"cas_required":false,"delete_version_after":"0s"}}"#,
+    )
+    .await;
+    w.is("POST /v1/secret/config", r#"{"max_versions":"5","delete_version_after":3600}"#, 204, "")
+        .await;
     w.is("PUT /v1/secret/config", "", 204, "").await;
-    w.is("GET /v1/secret/config", "", 200, r#"{"data":{"max_versions":5,"cas_required":false,"delete_version_after":"1h0m0s"}}"#).await;
+    w.is(
+        "GET /v1/secret/config",
+        "",
+        200,
+        r#"{"data":{"max_versions":5,"cas_required":false,"delete_version_after":"1h0m0s"}}"#,
+    )
+    .await;
     w.is("POST /v1/secret/config", r#"{"max_versions":0,"delete_version_after":0}"#, 204, "").await;
-    w.is("GET /v1/secret/config", "", 200, r#"{"data":{"max_versions":0,"delete_version_after":"0s"}}"#).await;
-    w.is("DELETE /v1/secret/config", "", 405, r#"{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#).await;
+    w.is(
+        "GET /v1/secret/config",
+        "",
+        200,
+        r#"{"data":{"max_versions":0,"delete_version_after":"0s"}}"#,
+    )
+    .await;
+    w.is(
+        "DELETE /v1/secret/config",
+        "",
+        405,
+        r#"{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -126,5 +215,6 @@ async fn names_are_listed_by_every_way_of_asking() {
     w.is("LIST /v1/secret/metadata/b", "", 404, r#"{"errors":[]}"#).await;
     w.is("LIST /v1/secret/metadata/none", "", 404, r#"{"errors":[]}"#).await;
     w.is("GET /v1/secret/metadata?list=perhaps", "", 400, r#"{"errors":[]}"#).await;
-    w.is("GET /v1/secret/metadata/a?list=false", "", 200, r#"{"data":{"current_version":1}}"#).await;
+    w.is("GET /v1/secret/metadata/a?list=false", "", 200, r#"{"data":{"current_version":1}}"#)
+        .await;
 }

@@ -32,7 +32,10 @@ async fn old_and_odd_clients_are_served() {
     let socket = w.paths.socket.clone();
 
     let put = r#"{"data":{"k":"v"}}"#;
-    let plain = format!("POST /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{put}", put.len());
+    let plain = format!(
+        "POST /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{put}",
+        put.len()
+    );
     let answer = talk(&socket, &plain).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\r\ncontent-type: application/json\r\n"), "{answer}");
@@ -40,7 +43,10 @@ async fn old_and_odd_clients_are_served() {
     let chunked = "PUT /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n9\r\n{\"data\":{\r\n9\r\n\"k\":\"w\"}}\r\n0\r\n\r\n";
     assert!(talk(&socket, chunked).await.starts_with("HTTP/1.1 200 OK\r\n"));
 
-    let expect = format!("POST /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{put}", put.len());
+    let expect = format!(
+        "POST /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{put}",
+        put.len()
+    );
     let answer = talk(&socket, &expect).await;
     assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n"), "{answer}");
 
@@ -49,10 +55,12 @@ async fn old_and_odd_clients_are_served() {
 
     let pipelined = "GET /v1/secret/data/x?version=1 HTTP/1.1\r\nHost: x\r\n\r\nLIST /v1/secret/metadata HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\nDELETE /v1/secret/data/y HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     let answers = talk(&socket, pipelined).await;
-    let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    let statuses: Vec<&str> =
+        answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["200", "200", "204"], "{answers}");
 
-    let head = talk(&socket, "HEAD /v1/sys/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    let head =
+        talk(&socket, "HEAD /v1/sys/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
 
     let large = "POST /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\nConnection: close\r\n\r\n";
