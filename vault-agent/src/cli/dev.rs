@@ -80,7 +80,7 @@ struct Stop {
 /// # Errors
 /// Before anything is started if an argument is wrong, the port or the folder is in use, or a
 /// program is absent; later if a daemon fails.
-pub fn run(args: Args, global: &Global) -> Result<Exit> {
+pub fn run(args: &Args, global: &Global) -> Result<Exit> {
     let plan = plan(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stop = runtime.block_on(async { Stop::new() })?;
@@ -96,7 +96,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn plan(args: Args) -> Result<Plan> {
+fn plan(args: &Args) -> Result<Plan> {
     let (imports, outs) = (pairs::imports(&args.imports)?, pairs::outs(&args.outs)?);
     check_listen(args.listen)?;
     let (server, agent) = (sibling("server")?, sibling("agent")?);

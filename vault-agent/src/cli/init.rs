@@ -20,7 +20,7 @@ use crate::owner::admin::{self, AdminKey, Work};
 use crate::owner::founding::{Plan, Unfinished, found};
 use crate::owner::kit::{About, Kit};
 use crate::owner::passphrase::Source;
-use crate::owner::posting;
+use crate::owner::posting::{self, PostError};
 use crate::paths::Paths;
 
 /// Make a vault on a fresh server, with this host as its first machine
@@ -144,7 +144,8 @@ pub async fn set_up(wish: Wish, keeping: &Keeping, paths: &Paths, global: &Globa
     let term = &global.term;
     refuse_second(paths)?;
     let begun = Unfinished::load(paths)?;
-    if begun.is_none() {
+    let fresh = begun.is_none();
+    if fresh {
         check_kit_place(keeping, term)?;
     }
     let keys = MachineKeys::load_or_create(paths)?;
@@ -153,8 +154,26 @@ pub async fn set_up(wish: Wish, keeping: &Keeping, paths: &Paths, global: &Globa
         Some(begun) => resume(begun, &wish.setup, paths, term)?,
         None => begin(wish, keeping, &keys, paths, global)?,
     };
-    posting::post(&client, &unfinished.request).await?;
-    finish(unfinished, paths)
+    match posting::post(&client, &unfinished.request).await {
+        Ok(()) => finish(unfinished, paths),
+        Err(PostError::Unknown(failure)) => Err(failure.into()),
+        Err(PostError::Refused(failure)) => {
+            discard(fresh, keeping, paths, term)?;
+            Err(failure.into())
+        }
+    }
+}
+
+/// Removes what belongs to a vault that will never be.
+fn discard(fresh: bool, keeping: &Keeping, paths: &Paths, term: &Term) -> Result<()> {
+    Unfinished::remove(paths)?;
+    match &keeping.kit {
+        Some(file) if fresh => {
+            files::remove(&absolute(file)?)?;
+        }
+        Some(_) | None => term.say("destroy the recovery kit of this attempt: it opens nothing"),
+    }
+    Ok(())
 }
 
 fn refuse_second(paths: &Paths) -> Result<()> {

@@ -146,7 +146,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Access(args) => access::run(args, global),
         Command::Audit(command) => audit::run(global, &command),
         Command::Init(args) => init::run(args, global),
-        Command::Dev(args) => dev::run(args, global),
+        Command::Dev(args) => dev::run(&args, global),
         Command::Completions(args) => completions::run(global, &args, &mut Cli::command()),
     }
 }

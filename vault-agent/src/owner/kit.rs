@@ -108,9 +108,11 @@ impl Kit {
     /// If a line is absent, or mistyped.
     pub fn from_page(page: &str) -> Result<Self> {
         let line = |prefix: &str| {
+            let starts = |line: &&str| {
+                line.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            };
             let lines = page.lines().map(|line| line.trim_start_matches(['#', ' ']).trim_end());
-            let found = lines.filter(|line| line.to_ascii_uppercase().starts_with(prefix)).last();
-            found.ok_or_else(|| {
+            lines.rev().find(starts).ok_or_else(|| {
                 anyhow!("the kit has no line `{prefix}…`\nhint: type both secret lines of the page")
             })
         };

@@ -41,16 +41,29 @@ fn unreached(last: Option<ConnectError>, addresses: &[String]) -> Failure {
     }
 }
 
+/// Why the vault was not made.
+#[derive(Debug)]
+pub enum PostError {
+    /// The server refused: what was posted is void.
+    Refused(Failure),
+    /// Nobody knows: the very same records may be posted again.
+    Unknown(Failure),
+}
+
 /// Posts genesis and entry 1. If the claim was used, but by these very records, that is success:
 /// an earlier answer was lost.
 ///
 /// # Errors
 /// If the server refuses them, or does not answer.
-pub async fn post(client: &Client, request: &GenesisRequest) -> Result<()> {
-    match client.genesis(request).await {
-        Ok(()) => Ok(()),
-        Err(RemoteError::Refused(_)) if stands(client, &request.genesis).await => Ok(()),
-        Err(fault) => Err(refused(&fault).into()),
+pub async fn post(client: &Client, request: &GenesisRequest) -> Result<(), PostError> {
+    let Err(fault) = client.genesis(request).await else { return Ok(()) };
+    if fault.is_unresolved() {
+        return Err(PostError::Unknown(refused(&fault)));
+    }
+    match stands(client, &request.genesis).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(PostError::Refused(refused(&fault))),
+        Err(lost) => Err(PostError::Unknown(refused(&lost))),
     }
 }
 
@@ -74,21 +87,26 @@ fn refused(fault: &RemoteError) -> Failure {
     }
 }
 
-/// Tells whether the server's log begins with `genesis`.
-async fn stands(client: &Client, genesis: &Envelope) -> bool {
-    let Ok(mut frames) = client.log(LogQuery::default()).await else { return false };
-    while let Ok(batch) = frames.next().await {
+/// Tells whether the server's log begins with `genesis`. A server that does not let this machine
+/// read its log holds another vault, or none: entry 1 would have added the machine.
+async fn stands(client: &Client, genesis: &Envelope) -> Result<bool, RemoteError> {
+    let mut frames = match client.log(LogQuery::default()).await {
+        Ok(frames) => frames,
+        Err(fault) if fault.is_unresolved() => return Err(fault),
+        Err(_) => return Ok(false),
+    };
+    loop {
+        let batch = frames.next().await?;
         for frame in &batch {
             match frame {
-                Frame::Genesis(first) => return first == genesis,
+                Frame::Genesis(first) => return Ok(first == genesis),
                 Frame::Head { .. } | Frame::Entry { .. } | Frame::Beat => {}
             }
         }
         if batch.is_empty() {
-            return false;
+            return Ok(false);
         }
     }
-    false
 }
 
 #[cfg(test)]
