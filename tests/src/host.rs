@@ -1,6 +1,8 @@
 //! A machine: its state folder, its agent, its `.env`, and the command line run on it.
 
+use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -88,7 +90,13 @@ impl Host {
     fn passphrase(&self) -> PathBuf {
         let file = self.dir.join("passphrase");
         if !file.exists() {
-            let mut out = std::fs::File::create(&file).expect("a writable folder");
+            let mut private = OpenOptions::new();
+            let mut out = private
+                .write(true)
+                .create(true)
+                .mode(0o600)
+                .open(&file)
+                .expect("a writable folder");
             writeln!(out, "{PASSPHRASE}").expect("a writable file");
         }
         file

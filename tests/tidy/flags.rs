@@ -11,8 +11,11 @@ fn declared(file: &File) -> Vec<String> {
     for (at, opening) in code.match_indices("#[arg(") {
         let inside = &code[at + opening.len()..];
         let Some(end) = closing(inside) else { continue };
-        let field = field_name(&inside[end + 1..]);
-        flags.extend(long_name(&inside[..end], &field));
+        let (attribute, field) = (&inside[..end], field_name(&inside[end + 1..]));
+        // What is hidden from people is between our own programs.
+        if !attribute.contains("hide = true") {
+            flags.extend(long_name(attribute, &field));
+        }
     }
     flags
 }
@@ -107,6 +110,7 @@ fn flags_are_read_as_clap_names_them() {
         #[arg(value_name = "LONG")]
         path: String,
         #[arg(short, long)] verbose: bool,
+        #[arg(long, hide = true)] secret_handshake: bool,
         "#,
     );
     assert_eq!(declared(&sample), ["state-dir", "read", "verbose"]);

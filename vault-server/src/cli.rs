@@ -103,10 +103,10 @@ fn harden() -> Result<()> {
 fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Init(args) => run_init(args),
-        Command::Run(args) => serve(args),
+        Command::Run(args) => serve(&args),
         Command::Config(ConfigCommand::Check(at)) => {
             let file = at.places()?.config;
-            Config::read(&file)?;
+            at.read()?;
             print(&format!("`{}` is sound\n", file.display()))
         }
         Command::Config(ConfigCommand::Example) => print(EXAMPLE),
@@ -118,14 +118,8 @@ impl At {
         Places::find(self.config.as_deref(), self.data.as_deref())
     }
 
-    /// Reads the configuration; a data directory given by hand goes before its own.
     fn read(&self) -> Result<Config> {
-        let places = self.places()?;
-        let mut config = Config::read(&places.config)?;
-        if self.data.is_some() {
-            config.data = places.data;
-        }
-        Ok(config)
+        self.places()?.read()
     }
 }
 
@@ -140,7 +134,7 @@ fn run_init(args: InitArgs) -> Result<()> {
     print(&format!("{line}\n"))
 }
 
-fn serve(args: RunArgs) -> Result<()> {
+fn serve(args: &RunArgs) -> Result<()> {
     let mut config = args.at.read()?;
     if let Some(listen) = args.listen {
         config.listen = listen;

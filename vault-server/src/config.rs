@@ -143,8 +143,7 @@ impl Config {
     /// If it cannot be read, or a key in it is unknown, malformed or out of range.
     pub fn read(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).map_err(|why| missing(file, why))?;
-        let config = Self::parse(&file.display().to_string(), &text)?;
-        Ok(config)
+        Self::parse(&file.display().to_string(), &text)
     }
 
     /// Parses a configuration; `file` is only named in errors.
@@ -242,6 +241,8 @@ pub struct Places {
     pub config: PathBuf,
     /// The data directory.
     pub data: PathBuf,
+    /// Whether the data directory was given by hand.
+    given: bool,
 }
 
 impl Places {
@@ -263,7 +264,19 @@ impl Places {
             ),
         };
         let config = config.map_or(Ok(usual_config), absolute)?;
-        Ok(Self { config, data: usual_data })
+        Ok(Self { config, data: usual_data, given: data.is_some() })
+    }
+
+    /// Reads the configuration; a data directory given by hand goes before its own.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn read(&self) -> Result<Config> {
+        let mut config = Config::read(&self.config)?;
+        if self.given {
+            config.data.clone_from(&self.data);
+        }
+        Ok(config)
     }
 }
 

@@ -117,6 +117,13 @@ impl DataDir {
         SignKey::from_text(&text).with_context(|| format!("server key `{shown}`"))
     }
 
+    /// Removes a server that was only half made.
+    pub fn discard(&self) {
+        for file in [KEY, schema::FILE, "vault.db-wal", "vault.db-shm"] {
+            let _ = std::fs::remove_file(self.path.join(file));
+        }
+    }
+
     /// Makes new files and their names outlive a power cut.
     ///
     /// # Errors

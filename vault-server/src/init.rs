@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use shared::hash::Hash;
-use shared::keys::random;
+use shared::keys::{VerifyKey, random};
 use shared::token::{Line as _, SetupLine};
 
 use crate::config::{Config, EXAMPLE, Places, is_host_port};
@@ -35,6 +35,23 @@ pub fn init(wanted: &Wanted) -> Result<(Config, String)> {
     }
     let config = configuration(wanted)?;
     let dir = DataDir::create(&config.data)?;
+    let made = fill(&dir).and_then(|made| {
+        write_configuration(&wanted.places.config, &config)?;
+        Ok(made)
+    });
+    // What is half made would stand in the way of the next attempt.
+    let (key, claim) = made.inspect_err(|_| dir.discard())?;
+    let addresses = match &*config.addresses {
+        [] => vec![guess(config.listen).to_string()],
+        given => given.to_vec(),
+    };
+    let setup = SetupLine { addresses, server: key, claim };
+    let line = setup.to_line().context("cannot write the setup line")?;
+    Ok((config, line))
+}
+
+/// Makes the key and a database that waits for its claim code.
+fn fill(dir: &DataDir) -> Result<(VerifyKey, Hash)> {
     let key = dir.create_key()?;
     dir.create_database()?;
     let code = Hash::from_bytes(*random::<32>());
@@ -42,21 +59,14 @@ pub fn init(wanted: &Wanted) -> Result<(Config, String)> {
     claim::set(&conn, &code).context("cannot store the claim code")?;
     conn.close().map_err(|(_, why)| why).context("cannot close the database")?;
     dir.sync()?;
-    write_configuration(&wanted.places.config, &config)?;
-    let addresses = match &*config.addresses {
-        [] => vec![guess(config.listen).to_string()],
-        given => given.to_vec(),
-    };
-    let setup = SetupLine { addresses, server: key.verify_key(), claim: code };
-    let line = setup.to_line().context("cannot write the setup line")?;
-    Ok((config, line))
+    Ok((key.verify_key(), code))
 }
 
 /// Takes an existing configuration, if there is one; what was asked for goes before it.
 fn configuration(wanted: &Wanted) -> Result<Config> {
-    let Places { config: file, data } = &wanted.places;
+    let Places { config: file, data, .. } = &wanted.places;
     let mut config = if file.exists() {
-        Config::read(file)?
+        wanted.places.read()?
     } else {
         let mut config = Config::parse("the built-in configuration", EXAMPLE)?;
         config.data.clone_from(data);

@@ -65,21 +65,26 @@ pub async fn run(
         vault: vault.clone(),
         limits: config.limits,
     };
-    let serving = tokio::spawn(http::connection::run(server, listener, stopped.clone()));
+    let mut serving = tokio::spawn(http::connection::run(server, listener, stopped.clone()));
     if let Some(local) = local {
         tokio::spawn(http::local::run(vault.clone(), local, stopped));
     }
     tracing::info!(%listen, "ready");
     notify::ready(listen);
+    let mut served = None;
     tokio::select! {
         () = shutdown => {}
+        ended = &mut serving => served = Some(ended),
         () = every_minute(&vault) => {}
         () = notify::stay_alive(vault.clone()) => {}
     }
     tracing::info!("stopping");
     notify::stopping();
     stop.send_replace(true);
-    let served = serving.await;
+    let served = match served {
+        Some(ended) => ended,
+        None => serving.await,
+    };
     vault.close().await;
     drop(dir);
     served.context("connections ended badly")

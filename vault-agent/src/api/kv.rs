@@ -116,26 +116,37 @@ fn look(call: &Call<'_>, path: &SecretPath, ver: Option<u64>) -> Option<Seen> {
             None => secret.current()?,
         };
         let mut metadata = Vec::with_capacity(256);
-        write_version(&mut metadata, ver, version, &secret.custom);
+        write_metadata(&mut metadata, &Metadata::of(ver, version), &secret.custom);
         Some(Seen { ver, live: version.is_live(now), metadata })
     })
 }
 
-/// Writes the metadata of a version as reads and writes answer it.
-fn write_version(
-    out: &mut Vec<u8>,
+/// What clients are told of a version beside its content.
+struct Metadata {
     ver: u64,
-    version: &Version,
-    custom: &BTreeMap<String, String>,
-) {
+    created: Time,
+    deletion: Option<Time>,
+    destroyed: bool,
+}
+
+impl Metadata {
+    fn of(ver: u64, version: &Version) -> Self {
+        let deletion = version.deletion_time();
+        Self { ver, created: version.created, deletion, destroyed: version.destroyed }
+    }
+}
+
+/// Writes the metadata of a version as reads and writes answer it.
+fn write_metadata(out: &mut Vec<u8>, version: &Metadata, custom: &BTreeMap<String, String>) {
     out.extend_from_slice(b"{\"created_time\":");
     write_time(out, Some(version.created));
     out.extend_from_slice(b",\"custom_metadata\":");
     write_custom(out, custom);
     out.extend_from_slice(b",\"deletion_time\":");
-    write_time(out, version.deletion_time());
+    write_time(out, version.deletion);
+    let Metadata { ver, destroyed, .. } = version;
     // Writing to memory cannot fail.
-    let _ = write!(out, ",\"destroyed\":{},\"version\":{ver}}}", version.destroyed);
+    let _ = write!(out, ",\"destroyed\":{destroyed},\"version\":{ver}}}");
 }
 
 /// Writes a time as text, an absent one as `""`: never as null.

@@ -14,18 +14,19 @@ const OF_ONE_CODE: usize = 64;
 pub(super) struct Alarms(BTreeMap<(String, String), Alarm>);
 
 impl Alarms {
-    /// Raises an alarm about `subject`, or renews its text.
-    pub(super) fn raise(&mut self, code: &str, subject: &str, detail: String, now: Time) {
+    /// Raises an alarm about `subject`, or renews its text; tells whether it is new.
+    pub(super) fn raise(&mut self, code: &str, subject: &str, detail: String, now: Time) -> bool {
         let key = (code.to_owned(), subject.to_owned());
         if let Some(alarm) = self.0.get_mut(&key) {
             alarm.detail = detail;
-            return;
+            return false;
         }
         if self.0.keys().filter(|(of, _)| of == code).count() >= OF_ONE_CODE {
-            return;
+            return false;
         }
         tracing::warn!(code, detail, "alarm");
         self.0.insert(key, Alarm { code: code.to_owned(), detail, since: now });
+        true
     }
 
     /// Clears every alarm of that code.

@@ -24,7 +24,7 @@ pub(super) enum Draft {
     /// A version that is still to be encrypted.
     Put(DraftPut),
     /// Anything else.
-    Op(Op),
+    Op(Box<Op>),
 }
 
 /// A version that is still to be encrypted.
@@ -130,7 +130,7 @@ impl Desk<'_> {
                 }
                 view.current = None;
                 view.settings = unset(path);
-                Ok(Some(Draft::Op(Op::Forget { path: path.clone() })))
+                Ok(Some(Draft::Op(Box::new(Op::Forget { path: path.clone() }))))
             }
             Change::MountSet(set) => Ok(Some(self.mount_set(set.clone()))),
             Change::MountMerge(merge) => Ok(Some(self.mount_merge(merge))),
@@ -234,21 +234,21 @@ impl Desk<'_> {
         let (kept, marked) = match &op {
             Op::Undelete(at) => (true, &at.versions),
             Op::Delete(at) | Op::Destroy(at) => (false, &at.versions),
-            _ => return Some(Draft::Op(op)),
+            _ => return Some(Draft::Op(Box::new(op))),
         };
         if let Some(current) = &mut self.view(path).current
             && marked.contains(&current.ver)
         {
             current.kept = kept;
         }
-        Some(Draft::Op(op))
+        Some(Draft::Op(Box::new(op)))
     }
 
     fn meta_set(&mut self, meta: MetaSet) -> Draft {
         let view = self.view(&meta.path);
         view.known = true;
         view.settings = meta.clone();
-        Draft::Op(Op::MetaSet(meta))
+        Draft::Op(Box::new(Op::MetaSet(meta)))
     }
 
     fn meta_merge(&mut self, merge: &MetaMerge) -> Result<Option<Draft>, Not> {
@@ -275,7 +275,7 @@ impl Desk<'_> {
             delete_after: set.delete_after,
         };
         self.mounts.insert(set.mount.clone(), config);
-        Draft::Op(Op::MountSet(set))
+        Draft::Op(Box::new(Op::MountSet(set)))
     }
 
     fn mount_merge(&mut self, merge: &MountMerge) -> Draft {

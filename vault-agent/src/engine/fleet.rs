@@ -43,6 +43,13 @@ pub(super) struct Accepted {
     pub(super) at: Time,
 }
 
+/// Where a machine says that its log ends.
+pub(super) struct PeerHead {
+    pub(super) name: Name,
+    pub(super) seq: u64,
+    pub(super) hash: Hash,
+}
+
 impl Fleet {
     /// Takes stored reports up; those of removed machines and of old keys are passed over.
     pub(super) fn load(stored: Vec<Stored>, state: &State, audit: AuditHead) -> Self {
@@ -91,9 +98,15 @@ impl Fleet {
     }
 
     /// Returns the entries whose hash is to be compared with the peers'.
-    pub(super) fn heads(&self) -> Vec<(Name, u64, Hash)> {
+    pub(super) fn heads(&self) -> Vec<PeerHead> {
         let heads = self.peers.values().map(|known| &known.peer.report);
-        heads.map(|report| (report.machine.clone(), report.seq, report.head)).collect()
+        heads
+            .map(|report| PeerHead {
+                name: report.machine.clone(),
+                seq: report.seq,
+                hash: report.head,
+            })
+            .collect()
     }
 
     /// Compares one peer's head with the hash known for that entry.
@@ -102,15 +115,15 @@ impl Fleet {
     /// `E_FORK`.
     pub(super) fn compare(
         &mut self,
-        (name, seq, head): &(Name, u64, Hash),
+        PeerHead { name, seq, hash }: &PeerHead,
         known: Option<Hash>,
         now: Time,
     ) -> Result<(), Error> {
         match known {
-            Some(known) if known != *head => {
+            Some(known) if known != *hash => {
                 let why = format!(
                     "`{name}` has entry {seq} as {}, this machine as {}",
-                    head.short(),
+                    hash.short(),
                     known.short()
                 );
                 Err(Code::Fork.because(why))

@@ -21,6 +21,7 @@ use super::ledger::Ledger;
 use super::link::Link;
 use super::types::Status;
 use super::{access, write};
+use crate::clock;
 use crate::identity::{MachineKeys, Pins};
 use crate::remote::Client;
 use crate::state::{self, Outcome, Store, facts};
@@ -37,7 +38,8 @@ pub(super) struct Inner {
     pub(super) cache: Mutex<Cache>,
     pub(super) alarms: Mutex<Alarms>,
     pub(super) fleet: Mutex<Fleet>,
-    pub(super) targets: Mutex<Vec<TargetReport>>,
+    /// What is reported of the targets; `None` until somebody has looked at them.
+    pub(super) targets: watch::Sender<Option<Vec<TargetReport>>>,
     pub(super) accesses: access::Queue,
     pub(super) link: watch::Sender<Link>,
     /// Ticks for those outside.
@@ -86,10 +88,6 @@ impl Inner {
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
         lock(&self.fleet)
-    }
-
-    pub(super) fn targets(&self) -> MutexGuard<'_, Vec<TargetReport>> {
-        lock(&self.targets)
     }
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Option<Hash>> {
@@ -181,6 +179,14 @@ impl Inner {
         }
     }
 
+    /// Raises an alarm about `subject`.
+    pub(super) fn raise(&self, code: &str, subject: &str, detail: impl Into<String>) {
+        let new = self.alarms().raise(code, subject, detail.into(), clock::now());
+        if new {
+            self.tick();
+        }
+    }
+
     pub(super) fn clear_alarm(self: &Arc<Self>, code: &str) {
         self.alarms().clear(code);
         if code == Code::Fork.as_str() && self.halted.send_replace(false) {
@@ -236,6 +242,12 @@ impl Inner {
 
     pub(super) fn status(&self) -> Status {
         let link = self.link.borrow().clone();
+        let (audit, peers) = {
+            let fleet = self.fleet();
+            (fleet.audit, fleet.list())
+        };
+        let alarms = self.alarms().list();
+        let pending = self.pending_entry().is_some();
         let ledger = self.ledger();
         let state = &ledger.state;
         Status {
@@ -248,11 +260,11 @@ impl Inner {
             synced_at: self.synced_at(),
             seq: ledger.seq(),
             head: state.head(),
-            audit: self.fleet().audit,
+            audit,
             stale: state.stale().count(),
-            pending: self.pending_entry().is_some(),
-            alarms: self.alarms().list(),
-            peers: self.fleet().list(),
+            pending,
+            alarms,
+            peers,
         }
     }
 }

@@ -62,10 +62,13 @@ impl Ledger {
     }
 }
 
+/// Takes one entry back.
+type Undo = Box<dyn FnOnce(&mut State) + Send>;
+
 /// How to take a batch back.
 #[derive(Default)]
 struct Before {
-    undo: Vec<log::Undo>,
+    undo: Vec<Undo>,
     unborn: Option<Box<State>>,
     held: Vec<(SecretPath, Option<Hash>)>,
 }
@@ -168,7 +171,8 @@ impl Inner {
             }
             Err(error) => return Ok(Err(error)),
         };
-        before.undo.push(applied.undo);
+        let undo = applied.undo;
+        before.undo.push(Box::new(move |state| state.revert(undo)));
         let head = ledger.state.head();
         self.note_readers(conn, &mut ledger, &applied.entry)?;
         drop(ledger);
@@ -248,7 +252,7 @@ impl Inner {
     fn go_back(&self, before: Before) {
         let mut ledger = self.ledger_mut();
         for undo in before.undo.into_iter().rev() {
-            ledger.state.revert(undo);
+            undo(&mut ledger.state);
         }
         if let Some(unborn) = before.unborn {
             ledger.state = *unborn;

@@ -56,6 +56,9 @@ impl From<RemoteError> for Ended {
     fn from(fault: RemoteError) -> Self {
         match fault {
             RemoteError::Refused(error) => Self::Refused(error),
+            RemoteError::Status { status: 403, detail, .. } => {
+                Self::Refused(Code::UnknownActor.because(detail))
+            }
             other => Self::Lost(other.to_string()),
         }
     }
@@ -134,8 +137,7 @@ pub(super) async fn reach(inner: &Arc<Inner>, addresses: &[String]) -> Option<Cl
                 tracing::debug!(%fault, "not connected");
                 if let ConnectError::WrongPin { address } = &fault {
                     let detail = format!("server at `{address}`");
-                    let code = Code::ServerPin.as_str();
-                    inner.alarms().raise(code, address, detail, clock::now());
+                    inner.raise(Code::ServerPin.as_str(), address, detail);
                 }
                 inner.link.send_modify(|link| {
                     link.address = Some(address.clone());
@@ -294,6 +296,7 @@ impl Inner {
             link.caught_up = false;
             link.trouble = Some(why.into());
         });
+        self.tick();
     }
 
     fn stream_ended(self: &Arc<Self>, ended: Ended) {
@@ -312,13 +315,12 @@ impl Inner {
             }
         };
         self.down(&why);
-        self.tick();
     }
 
     /// Raises the alarm of a record that does not verify; a fork stops updates and writes until
     /// a person has looked at it.
     pub(super) fn refuse(self: &Arc<Self>, error: &Error) {
-        self.alarms().raise(error.code.as_str(), "", error.detail.clone(), clock::now());
+        self.raise(error.code.as_str(), "", error.detail.clone());
         if error.code == Code::Fork {
             self.halted.send_replace(true);
             let proof = error.detail.clone();

@@ -23,7 +23,7 @@ mod types;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,6 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use shared::wire::v1::log::Appended;
 use tokio::sync::watch;
 
-use crate::clock;
 use crate::paths::Paths;
 
 use inner::Inner;
@@ -249,20 +248,26 @@ impl Engine {
 
     /// Replaces what this machine reports of its targets.
     pub fn set_targets(&self, targets: Vec<TargetReport>) {
-        let changed = {
-            let mut known = self.0.targets();
-            let changed = *known != targets;
-            *known = targets;
+        let changed = self.0.targets.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&targets);
+            *known = Some(targets);
             changed
-        };
+        });
         if changed {
             self.0.reporting.soon();
         }
     }
 
+    /// Returns a receiver of what this machine reports of its targets; `None` until somebody has
+    /// looked at them.
+    #[must_use]
+    pub fn targets(&self) -> watch::Receiver<Option<Vec<TargetReport>>> {
+        self.0.targets.subscribe()
+    }
+
     /// Raises an alarm; it stands until cleared.
     pub fn alarm(&self, code: &str, detail: impl Into<String>) {
-        self.0.alarms().raise(code, "", detail.into(), clock::now());
+        self.0.raise(code, "", detail);
     }
 
     /// Clears every alarm of that code; clearing `E_FORK` lets updates and writes go on.

@@ -84,15 +84,10 @@ impl Inner {
     }
 
     fn not_fetched(&self, due: &Due, fault: RemoteError) -> ReadError {
-        let absent =
-            matches!(&fault, RemoteError::Refused(error) if error.code == Code::BlobAbsent);
         match fault {
-            RemoteError::Status { status: 404, .. } | RemoteError::Refused(_) if absent => {
-                self.absent(due)
-            }
-            RemoteError::Status { status: 404, .. } => self.absent(due),
-            RemoteError::Status { status: 403, .. } => ReadError::Denied,
+            RemoteError::Refused(error) if error.code == Code::BlobAbsent => self.absent(due),
             RemoteError::Refused(error) if error.code == Code::Denied => ReadError::Denied,
+            RemoteError::Status { status: 403, .. } => ReadError::Denied,
             other => ReadError::Offline { ver: due.ver, reason: other.to_string() },
         }
     }
@@ -145,8 +140,7 @@ impl Inner {
     }
 
     fn alarm_blob(&self, due: &Due, error: &Error) {
-        let (code, path) = (error.code.as_str(), due.path.as_str());
-        self.alarms().raise(code, path, error.detail.clone(), clock::now());
+        self.raise(error.code.as_str(), due.path.as_str(), error.detail.clone());
     }
 
     fn clear_blob_alarms(&self, due: &Due) {

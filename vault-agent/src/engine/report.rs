@@ -14,9 +14,9 @@ use shared::wire::v1::report::{ReportReply, ReportRequest};
 use tokio::time::{Instant, sleep_until};
 
 use super::Inner;
-use super::fleet::Accepted;
+use super::fleet::{Accepted, PeerHead};
 use crate::clock;
-use crate::remote::Client;
+use crate::remote::{Client, RemoteError};
 use crate::state::{self, facts};
 
 /// How long after a change its report is sent: its delivery goes first, and later ones join in.
@@ -47,8 +47,16 @@ pub(super) async fn run(inner: Arc<Inner>, client: Client) {
 async fn exchange(inner: &Arc<Inner>, client: &Client) -> Result<()> {
     let report = inner.report().await?;
     let report = report.sign(&inner.keys.sign, inner.pins.vault)?;
-    let reply = client.report(&ReportRequest { report }).await?;
-    inner.take_reports(reply).await
+    match client.report(&ReportRequest { report }).await {
+        Ok(reply) => inner.take_reports(reply).await,
+        Err(RemoteError::Refused(error)) if error.code == Code::Seq => {
+            // The database that counted the reports is gone: no count can be past the clock.
+            inner.report_n.fetch_max(clock::now().as_secs(), Ordering::Relaxed);
+            inner.reporting.soon();
+            Err(error.into())
+        }
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 impl Inner {
@@ -69,7 +77,7 @@ impl Inner {
             audit_n: audit.n,
             audit_head: audit.hash,
             agent: AGENT.into(),
-            targets: self.targets().clone(),
+            targets: self.targets.borrow().clone().unwrap_or_default(),
         })
     }
 
@@ -89,16 +97,16 @@ impl Inner {
             }
             heads
                 .into_iter()
-                .map(|head| Ok((state::log::hash_at(conn, head.1)?, head)))
+                .map(|head| Ok((state::log::hash_at(conn, head.seq)?, head)))
                 .collect::<rusqlite::Result<Vec<_>>>()
         });
         let known = known.await.context("storing the reports")?;
-        self.judge(known);
+        self.judge(&known);
         self.tick();
         Ok(())
     }
 
-    fn accept(&self, reply: ReportReply) -> (Vec<Accepted>, Vec<Name>, Vec<(Name, u64, Hash)>) {
+    fn accept(&self, reply: ReportReply) -> (Vec<Accepted>, Vec<Name>, Vec<PeerHead>) {
         let ledger = self.ledger();
         let mut fleet = self.fleet();
         let accepted: Vec<Accepted> = reply
@@ -108,7 +116,7 @@ impl Inner {
             .collect();
         let gone = fleet.prune(&ledger.state);
         if let Err(error) = fleet.audit_now(reply.audit) {
-            self.alarms().raise(error.code.as_str(), "", error.detail, clock::now());
+            self.raise(error.code.as_str(), "", error.detail);
         }
         (accepted, gone, fleet.heads())
     }
@@ -119,18 +127,18 @@ impl Inner {
         if known.is_some_and(|known| known.hash != report.audit_head) {
             let why = format!("`{}` has seen another record {}", report.machine, report.audit_n);
             let code = Code::AuditRewritten.as_str();
-            self.alarms().raise(code, report.machine.as_str(), why, clock::now());
+            self.raise(code, report.machine.as_str(), why);
         }
         Ok(())
     }
 
-    fn judge(self: &Arc<Self>, known: Vec<(Option<Hash>, (Name, u64, Hash))>) {
+    fn judge(self: &Arc<Self>, known: &[(Option<Hash>, PeerHead)]) {
         let now = clock::now();
         let mut forks = Vec::new();
         let (frozen, stale) = {
             let ledger = self.ledger();
             let mut fleet = self.fleet();
-            for (known, head) in &known {
+            for (known, head) in known {
                 forks.extend(fleet.compare(head, *known, now).err());
             }
             (fleet.frozen(now), fleet.stale(&ledger.state, &self.name, now))
@@ -138,11 +146,10 @@ impl Inner {
         for error in forks {
             self.refuse(&error);
         }
-        let mut alarms = self.alarms();
         for (code, found) in [(Code::Frozen, frozen), (Code::Stale, stale)] {
             match found {
-                Some(detail) => alarms.raise(code.as_str(), "", detail, now),
-                None => alarms.clear(code.as_str()),
+                Some(detail) => self.raise(code.as_str(), "", detail),
+                None => self.alarms().clear(code.as_str()),
             }
         }
     }

@@ -240,7 +240,7 @@ fn checked(inner: &Inner, callers: &mut Vec<Caller>, build: &Build) -> Option<Ve
     for (index, (caller, drafts)) in callers.iter().zip(&build.drafts).enumerate() {
         for (at, draft) in drafts.iter().enumerate() {
             ops.push(match draft {
-                Draft::Op(op) => op.clone(),
+                Draft::Op(op) => Op::clone(op),
                 Draft::Put(put) => Op::Put(caller.sealing.get(at, put)?),
             });
             owners.push(index);

@@ -7,6 +7,8 @@ mod tls;
 
 pub use client::{Client, connect};
 pub use frames::Frames;
+#[cfg(test)]
+pub(crate) use tls::{own as certified_for_tests, provider as provider_for_tests};
 
 use std::fmt::Display;
 
@@ -73,7 +75,7 @@ impl RemoteError {
     pub fn is_unresolved(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Protocol(_) => true,
-            Self::Status { status, .. } => *status >= 500 || *status == 429,
+            Self::Status { status, .. } => *status >= 500 || matches!(status, 408 | 429),
             Self::Conflict(_) | Self::Refused(_) => false,
         }
     }

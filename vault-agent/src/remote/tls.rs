@@ -47,15 +47,12 @@ pub(super) fn config(pins: &[VerifyKey], key: &SignKey) -> Result<ClientConfig, 
     Ok(config)
 }
 
-/// TLS 1.3 suites only, and the post-quantum hybrid first.
-fn provider() -> CryptoProvider {
-    CryptoProvider {
-        kx_groups: vec![kx_group::X25519MLKEM768, kx_group::X25519],
-        ..aws_lc_rs::default_provider()
-    }
+/// The post-quantum hybrid alone: every server speaks it, and nothing weaker can be agreed on.
+pub(crate) fn provider() -> CryptoProvider {
+    CryptoProvider { kx_groups: vec![kx_group::X25519MLKEM768], ..aws_lc_rs::default_provider() }
 }
 
-fn own(key: &SignKey) -> Result<Arc<CertifiedKey>, Error> {
+pub(crate) fn own(key: &SignKey) -> Result<Arc<CertifiedKey>, Error> {
     let mut der = Zeroizing::new(Vec::with_capacity(PKCS8.len() + 32));
     der.extend_from_slice(&PKCS8);
     der.extend_from_slice(key.seed().as_ref());
@@ -131,12 +128,6 @@ impl ServerCertVerifier for PinnedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_post_quantum_hybrid_goes_first() {
-        let groups: Vec<_> = provider().kx_groups.iter().map(|group| group.name()).collect();
-        assert_eq!(groups, [rustls::NamedGroup::X25519MLKEM768, rustls::NamedGroup::X25519]);
-    }
 
     #[test]
     fn only_a_pinned_key_is_accepted() {

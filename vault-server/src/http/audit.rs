@@ -12,6 +12,9 @@ use crate::vault::Caller;
 use super::App;
 use super::error::{Fault, json};
 
+/// Room for a batch of local reads.
+const BODY: usize = 4 << 20;
+
 /// A query string, or why it is malformed.
 pub type Asked<T> = Result<Query<T>, QueryRejection>;
 
@@ -30,7 +33,7 @@ pub async fn access(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
-    let (request, _place) = app.intake.json(&headers, body).await?;
+    let (request, _place) = app.intake.json(&headers, body, BODY).await?;
     Ok(json(StatusCode::OK, &app.vault.access(&caller, request).await?))
 }
 

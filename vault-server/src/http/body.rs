@@ -80,7 +80,7 @@ impl Intake {
         taken.await.map_err(|_| Fault::TooSlow)?
     }
 
-    /// Takes a JSON body in.
+    /// Takes a JSON body of at most `most` bytes in.
     ///
     /// # Errors
     /// As [`Intake::take`] and [`Taken::json`].
@@ -88,8 +88,9 @@ impl Intake {
         &self,
         headers: &HeaderMap,
         body: Body,
+        most: usize,
     ) -> Result<(T, Option<OwnedSemaphorePermit>), Fault> {
-        self.take(headers, body, self.limit).await?.json()
+        self.take(headers, body, most).await?.json()
     }
 
     async fn collect(&self, mut body: Body, announced: usize, most: usize) -> Result<Taken, Fault> {

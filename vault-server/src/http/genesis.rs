@@ -9,6 +9,9 @@ use crate::vault::Peer;
 use super::App;
 use super::error::Fault;
 
+/// Room for two signed bodies in base64.
+const BODY: usize = 4 << 20;
+
 /// Stores the first record and the first entry: 201 without a body.
 pub async fn store(
     State(app): State<App>,
@@ -16,7 +19,7 @@ pub async fn store(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Fault> {
-    let (request, _place) = app.intake.json(&headers, body).await?;
+    let (request, _place) = app.intake.json(&headers, body, BODY).await?;
     app.vault.genesis(&peer, request).await?;
     Ok(StatusCode::CREATED)
 }

@@ -35,7 +35,7 @@ pub async fn append(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
-    let (request, _place) = app.intake.json(&headers, body).await?;
+    let (request, _place) = app.intake.json(&headers, body, usize::MAX).await?;
     Ok(match app.vault.append(&caller, request).await? {
         Append::Done(done) => json(StatusCode::CREATED, &done),
         Append::Conflict(conflict) => json(StatusCode::CONFLICT, &conflict),

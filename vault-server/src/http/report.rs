@@ -10,6 +10,9 @@ use crate::vault::Caller;
 use super::App;
 use super::error::{Fault, json};
 
+/// Room for a signed report in base64.
+const BODY: usize = 512 << 10;
+
 /// Keeps the caller's report: 200 with everybody's.
 pub async fn exchange(
     State(app): State<App>,
@@ -17,6 +20,6 @@ pub async fn exchange(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Fault> {
-    let (request, _place) = app.intake.json(&headers, body).await?;
+    let (request, _place) = app.intake.json(&headers, body, BODY).await?;
     Ok(json(StatusCode::OK, &app.vault.report(&caller, request).await?))
 }

@@ -13,39 +13,116 @@ use super::{hash, int, log, nat};
 /// Changes whenever the layout of [`State`] does: no other snapshot is read.
 const FORMAT: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
 
+/// Bytes of a piece.
+const PIECE: usize = 64 << 10;
+
 /// Writes the snapshot of `state`, in a transaction of its own.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn save(conn: &Connection, state: &State) -> rusqlite::Result<()> {
-    let bytes = postcard::to_stdvec(state)
-        .map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
-    let digest = Hash::of(&[&bytes]);
-    conn.execute(
-        "INSERT OR REPLACE INTO snapshot (id, format, seq, head, digest, state)
-         VALUES (1, ?1, ?2, ?3, ?4, ?5)",
-        params![FORMAT, int(state.seq()), state.head().as_bytes(), digest.as_bytes(), bytes],
+    let tx = conn.unchecked_transaction()?;
+    tx.execute("DELETE FROM snapshot_piece", [])?;
+    let mut pieces = Pieces::new(&tx);
+    let written = postcard::to_io(state, &mut pieces).map(|_| ());
+    let digest = pieces.finish()?;
+    written.map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
+    tx.execute(
+        "INSERT OR REPLACE INTO snapshot (id, format, seq, head, digest)
+         VALUES (1, ?1, ?2, ?3, ?4)",
+        params![FORMAT, int(state.seq()), state.head().as_bytes(), digest.as_bytes()],
     )?;
-    Ok(())
+    tx.commit()
+}
+
+/// Stores what is written to it piece by piece: a state is never in memory twice.
+struct Pieces<'c> {
+    conn: &'c Connection,
+    next: u64,
+    piece: Vec<u8>,
+    digest: Hash,
+    failed: Option<rusqlite::Error>,
+}
+
+impl<'c> Pieces<'c> {
+    fn new(conn: &'c Connection) -> Self {
+        let piece = Vec::with_capacity(PIECE);
+        Self { conn, next: 0, piece, digest: Hash::ZERO, failed: None }
+    }
+
+    fn store(&mut self) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached("INSERT INTO snapshot_piece (n, bytes) VALUES (?1, ?2)")?
+            .execute(params![int(self.next), self.piece])?;
+        self.digest = digest(self.digest, &self.piece);
+        self.next += 1;
+        self.piece.clear();
+        Ok(())
+    }
+
+    /// Stores the last piece and returns the digest of all.
+    fn finish(mut self) -> rusqlite::Result<Hash> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.store().map(|()| self.digest),
+        }
+    }
+}
+
+impl std::io::Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let fits = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..fits]);
+        if self.piece.len() == PIECE
+            && let Err(error) = self.store()
+        {
+            self.failed = Some(error);
+            return Err(std::io::Error::other("piece not stored"));
+        }
+        Ok(fits)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn digest(before: Hash, piece: &[u8]) -> Hash {
+    Hash::of(&[before.as_bytes(), piece])
 }
 
 /// Reads the snapshot, if there is one that this program wrote and the log bears out.
 fn load(conn: &Connection) -> rusqlite::Result<Option<State>> {
     let found = conn
-        .query_row("SELECT format, seq, head, digest, state FROM snapshot", [], |row| {
+        .query_row("SELECT format, seq, head, digest FROM snapshot", [], |row| {
             let format: String = row.get(0)?;
-            let seq = nat(row.get(1)?);
-            Ok((format, seq, hash(row, 2)?, hash(row, 3)?, row.get::<_, Vec<u8>>(4)?))
+            Ok((format, nat(row.get(1)?), hash(row, 2)?, hash(row, 3)?))
         })
         .optional()?;
-    let Some((format, seq, head, digest, bytes)) = found else { return Ok(None) };
+    let Some((format, seq, head, expected)) = found else { return Ok(None) };
     let logged = log::at(conn, seq)?.map(|stored| stored.hash);
-    if format != FORMAT || logged != Some(head) || Hash::of(&[&bytes]) != digest {
+    let state = if format == FORMAT && logged == Some(head) { read(conn, expected)? } else { None };
+    let state = state.filter(|state| state.seq() == seq && state.head() == head);
+    if state.is_none() {
         tracing::warn!(seq, "snapshot passed over: the log is folded from its start");
-        return Ok(None);
     }
-    let state: Option<State> = postcard::from_bytes(&bytes).ok();
-    Ok(state.filter(|state| state.seq() == seq && state.head() == head))
+    Ok(state)
+}
+
+/// Puts the pieces together; `None` if they are not those that were written.
+fn read(conn: &Connection, expected: Hash) -> rusqlite::Result<Option<State>> {
+    let sum = "SELECT coalesce(sum(length(bytes)), 0) FROM snapshot_piece";
+    let size = conn.query_row(sum, [], |row| row.get(0).map(nat))?;
+    let size = usize::try_from(size).unwrap_or(0);
+    let (mut bytes, mut found) = (Vec::with_capacity(size), Hash::ZERO);
+    let mut statement = conn.prepare("SELECT bytes FROM snapshot_piece ORDER BY n")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let piece = row.get_ref(0)?.as_blob()?;
+        found = digest(found, piece);
+        bytes.extend_from_slice(piece);
+    }
+    Ok(if found == expected { postcard::from_bytes(&bytes).ok() } else { None })
 }
 
 /// Folds the log, from the snapshot where there is one. Returns the state and how many entries

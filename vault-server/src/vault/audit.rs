@@ -7,7 +7,7 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery};
 
 use crate::store::audit;
 
-use super::{Caller, Refusal, Vault, admitted, refuse};
+use super::{Caller, Refusal, Vault, admitted, deny};
 
 /// What a machine must be able to read to see audit records.
 const GRANT: &str = "sys/audit";
@@ -56,8 +56,7 @@ impl Vault {
                 Err(refusal) => return Ok(Err(refusal)),
             };
             if op == "audit_read" && !granted {
-                let why = format!("`{}` may not read `{GRANT}`", caller.name);
-                return refuse(desk, caller.row(op), Code::Denied.because(why));
+                return deny(desk, caller.row(op), &caller, GRANT);
             }
             desk.record(caller.row(op))?;
             Ok(Ok(desk.audit()))

@@ -7,7 +7,7 @@ use shared::limits;
 
 use crate::store::{Desk, blob};
 
-use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
+use super::{Caller, Outcome, Refusal, Vault, admitted, deny, refuse};
 
 /// How long an unreferenced blob stays, in microseconds.
 const PARKED_FOR: u64 = 3_600_000_000;
@@ -105,8 +105,7 @@ fn read(desk: &mut Desk, caller: &Caller, id: Hash) -> Outcome<Vec<u8>> {
     row.ver = Some(place.ver);
     let covered = place.path.parse().is_ok_and(|path| granted.cover(&path));
     if !covered {
-        let why = format!("`{}` may not read `{}`", caller.name, place.path);
-        return refuse(desk, row, Code::Denied.because(why));
+        return deny(desk, row, caller, &place.path);
     }
     let Some(bytes) = blob::bytes(desk.conn(), &id)? else {
         return Ok(Err(Refusal::Absent(id)));

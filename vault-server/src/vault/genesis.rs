@@ -98,5 +98,5 @@ fn check_first(desk: &Desk, peer: &Peer, entry: &Entry) -> Result<Caller, Error>
     let found = desk.state().and_then(|state: &State| state.machine_by_key(&peer.key));
     let (name, _) = found
         .ok_or_else(|| Code::Missing.because("entry 1 does not add the machine that sends it"))?;
-    Ok(Caller { name: name.clone(), key: peer.key, addr: peer.addr.ip().to_string() })
+    Ok(Caller { name: name.clone(), key: peer.key, addr: peer.ip() })
 }

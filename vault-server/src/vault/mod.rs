@@ -48,6 +48,13 @@ pub struct Peer {
     pub addr: SocketAddr,
 }
 
+impl Peer {
+    /// Returns the address without the port, an IPv4 one in its own form.
+    fn ip(&self) -> String {
+        self.addr.ip().to_canonical().to_string()
+    }
+}
+
 /// An active machine that makes a request. Whether it still is one is asked again inside the
 /// transaction.
 #[derive(Clone, Debug)]
@@ -139,7 +146,7 @@ impl Vault {
     #[must_use]
     pub fn caller(&self, peer: &Peer) -> Option<Caller> {
         let name = self.0.outlets.directory.borrow().get(&peer.key)?.clone();
-        Some(Caller { name, key: peer.key, addr: peer.addr.ip().to_string() })
+        Some(Caller { name, key: peer.key, addr: peer.ip() })
     }
 
     /// Returns the active machines, and later ones.
@@ -215,13 +222,18 @@ impl Caller {
     }
 }
 
-/// Records a refusal and returns it.
+/// Records that a rule refused, and returns the refusal.
 fn refuse<T>(desk: &mut Desk, mut row: Row, why: Error) -> Outcome<T> {
     tracing::warn!(machine = row.machine, op = row.op, path = row.path, %why, "refused");
     row.result = why.code.to_string();
     desk.record(row)?;
-    Ok(Err(match why.code {
-        Code::Denied => Refusal::Denied(why.detail),
-        _ => Refusal::Rule(why),
-    }))
+    Ok(Err(Refusal::Rule(why)))
+}
+
+/// Records that the caller may not read something, and returns the refusal.
+fn deny<T>(desk: &mut Desk, mut row: Row, caller: &Caller, path: &str) -> Outcome<T> {
+    tracing::warn!(machine = %caller.name, op = row.op, path, "denied");
+    row.result = Code::Denied.to_string();
+    desk.record(row)?;
+    Ok(Err(Refusal::Denied(format!("`{}` may not read `{path}`", caller.name))))
 }

@@ -43,7 +43,7 @@ impl Vault {
     /// Counts a request by a key that belongs to no active machine.
     pub fn count_stranger(&self, peer: &Peer) {
         self.0.metrics.stranger();
-        self.0.strangers.count(peer.addr.ip().to_string(), peer.key);
+        self.0.strangers.count(peer.ip(), peer.key);
     }
 
     /// Writes one record for every address that strangers came from.

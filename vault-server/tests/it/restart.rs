@@ -94,7 +94,7 @@ async fn a_damaged_log_is_refused() {
     world.write(&client, "secret/a", "one").await;
     world.server.stop().await;
     let db = rusqlite::Connection::open(world.config.data.join("vault.db")).unwrap();
-    db.execute("DELETE FROM snapshot", []).unwrap();
+    db.execute("DELETE FROM snapshot_piece", []).unwrap();
     db.execute("UPDATE log SET sig = zeroblob(64) WHERE seq = 2", []).unwrap();
     drop(db);
     let fault = Running::start(world.config.clone()).await.fault().await;
@@ -119,7 +119,7 @@ async fn a_snapshot_that_does_not_match_is_passed_over() {
     world.write(&client, "secret/a", "one").await;
     world.server.stop().await;
     for damage in [
-        "UPDATE snapshot SET state = zeroblob(length(state))",
+        "UPDATE snapshot_piece SET bytes = zeroblob(length(bytes))",
         "UPDATE snapshot SET head = zeroblob(32)",
         "UPDATE snapshot SET format = '0.0.0/0'",
     ] {

@@ -76,7 +76,7 @@ async fn a_refused_entry_changes_nothing() {
 
     let own = signed(&world.state, &vps.sign, &vps.actor(), vec![op.clone()]);
     let code = refuse(&remote, own.clone(), vec![bytes.clone()]).await;
-    assert_eq!(code, (403, "E_DENIED".to_owned()), "it may not write");
+    assert_eq!(code, (422, "E_DENIED".to_owned()), "it may not write");
     let code = refuse(&client, own, vec![bytes.clone()]).await;
     assert_eq!(code, (422, "E_ACTOR".to_owned()), "another machine's entry");
     let good = world.by_first(vec![op.clone()]);

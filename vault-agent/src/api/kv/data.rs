@@ -8,6 +8,7 @@ use shared::blob::Kind;
 use shared::limits;
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
+use shared::time::Time;
 use zeroize::Zeroizing;
 
 use crate::engine::{Change, Content, PutContent, ReadError, WriteError};
@@ -16,7 +17,10 @@ use super::super::envelope::{self, Answer, Source};
 use super::super::error::Fault;
 use super::super::json::{self, Fields};
 use super::super::request::Call;
-use super::{Seen, changed, look, looked_at, record, require_read, require_write, with_age};
+use super::{
+    Metadata, Seen, changed, look, looked_at, record, require_read, require_write, with_age,
+    write_metadata,
+};
 
 /// Answers a version's content and metadata.
 pub(in super::super) async fn read(
@@ -178,13 +182,26 @@ async fn put(
         Err(error) => return Err(error.into()),
     };
     let ver = written.versions.first().map_or(0, |(_, ver)| *ver);
-    match look(call, &path, Some(ver)) {
-        Some(seen) => Ok(envelope::data(Source::Kv, seen.metadata.len(), |out| {
-            out.extend_from_slice(&seen.metadata);
-        })),
-        // Pruned or forgotten by others in between: it was written all the same.
-        None => Ok(envelope::no_content()),
-    }
+    let metadata = match look(call, &path, Some(ver)) {
+        Some(seen) => seen.metadata,
+        None => as_written(call, &path, ver, written.time),
+    };
+    Ok(envelope::data(Source::Kv, metadata.len(), |out| out.extend_from_slice(&metadata)))
+}
+
+/// Returns the metadata of a version that others' writes, even in its own entry, have pruned since.
+fn as_written(call: &Call<'_>, path: &SecretPath, ver: u64, time: Time) -> Vec<u8> {
+    call.api.engine.state(|state| {
+        let custom = state.secret(path).map(|secret| secret.custom.clone()).unwrap_or_default();
+        let deletion = state.delete_after(path).map(|micros| time.plus(micros));
+        let mut metadata = Vec::new();
+        write_metadata(
+            &mut metadata,
+            &Metadata { ver, created: time, deletion, destroyed: false },
+            &custom,
+        );
+        metadata
+    })
 }
 
 /// Answers a patch of a deleted version: 404 with its metadata.

@@ -43,7 +43,7 @@ async fn mounts_are_told_as_clients_want_them() {
         "GET /v1/sys/internal/ui/mounts",
         "",
         200,
-        &format!(r#"{{"data":{{"secret":{{"secret/":{mount}}},"auth":{{}}}}}}"#),
+        &format!(r#"{{"data":{{"secret":{{"secret/":{mount}}},"auth":{{"token/":"?"}}}}}}"#),
     )
     .await;
     for path in ["secret", "secret/", "secret/app/db", "secret/data/x"] {

@@ -11,7 +11,7 @@ use crate::api::caller::Peer;
 use crate::api::{Api, answer, token_file};
 use crate::config;
 use crate::engine::Engine;
-use crate::engine::tests::Fleet;
+use crate::engine::tests::Lone;
 use crate::paths::Paths;
 
 /// One machine called `here` and how a caller reaches its API.
@@ -20,7 +20,7 @@ pub(crate) struct World {
     api: Arc<Api>,
     peer: Peer,
     pub(super) paths: Paths,
-    fleet: Arc<Fleet>,
+    lone: Arc<Lone>,
 }
 
 impl World {
@@ -42,9 +42,10 @@ impl World {
     }
 
     async fn make(read: &[&str], write: &[&str], options: &config::Api, peer: Peer) -> Self {
-        let (fleet, engine, paths) = Fleet::of_one("here", read, write).await;
-        let api = Arc::new(Api::open(engine, &paths, options).unwrap());
-        Self { api, peer, paths, fleet: Arc::new(fleet) }
+        let lone = Lone::new("here", read, write).await;
+        let paths = lone.paths();
+        let api = Arc::new(Api::open(lone.engine(), &paths, options).unwrap());
+        Self { api, peer, paths, lone: Arc::new(lone) }
     }
 
     pub(super) fn engine(&self) -> Engine {
@@ -65,13 +66,15 @@ impl World {
         answer["auth"]["client_token"].as_str().unwrap().to_owned()
     }
 
-    /// Ends the server and waits until the engine knows.
+    /// Takes the server away.
     pub(super) async fn lose_server(&self) {
-        self.fleet.stop_server().await;
-        let mut changes = self.api.engine.changes();
-        while self.api.engine.away().is_none() {
-            changes.changed().await.unwrap();
-        }
+        self.lone.lose_server().await;
+    }
+
+    /// Returns the last access that was recorded, as `op path version result`, and by whom.
+    pub(super) async fn last_access(&self) -> (String, String) {
+        let last = self.lone.accesses().await.pop().unwrap();
+        (format!("{} {} {} {}", last.op, last.path, last.ver, last.result), last.who)
     }
 
     /// Sends a request.

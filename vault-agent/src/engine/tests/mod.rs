@@ -1,1 +1,11 @@
-//! Tests of the engine against a small server in the same process.
+//! Tests of the engine through its public door, against a server in the same process.
+
+mod hostile;
+mod lone;
+mod owner;
+mod reading;
+mod server;
+mod world;
+mod writing;
+
+pub(crate) use lone::Lone;

@@ -53,12 +53,15 @@ CREATE TABLE claim (
     hash BLOB NOT NULL
 ) STRICT;
 
--- The folded state after entry `seq`, to start from.
+-- The folded state after entry `seq`, to start from, in pieces that need little memory to write.
 CREATE TABLE snapshot (
     id     INTEGER PRIMARY KEY CHECK (id = 1),
     format TEXT NOT NULL,
     seq    INTEGER NOT NULL REFERENCES log (seq),
     head   BLOB NOT NULL,
-    digest BLOB NOT NULL,
-    state  BLOB NOT NULL
+    digest BLOB NOT NULL
+) STRICT;
+CREATE TABLE snapshot_piece (
+    n     INTEGER PRIMARY KEY,
+    bytes BLOB NOT NULL
 ) STRICT;

@@ -1,0 +1,254 @@
+//! What a hostile or broken server sends: everything stays, an alarm says why.
+
+use shared::blob::{Kind, Place, seal};
+use shared::keys::SignKey;
+use shared::log::{self, Op, Put};
+use shared::name::Actor;
+use shared::wire::v1::blob::Inline;
+use shared::wire::v1::log::{AppendRequest, Frame};
+
+use crate::engine::{ReadError, WriteError};
+
+use super::server::{entry, sealed};
+use super::world::{Machine, World, name, path};
+
+async fn world_with_one_secret() -> (World, Machine) {
+    let world = World::new().await;
+    let vps = world.machine("vps", &["*"], &["*"]).await;
+    world.put("secret/a", r#"{"k":"1"}"#);
+    vps.until_content("secret/a", r#"{"k":"1"}"#).await;
+    (world, vps)
+}
+
+async fn check_stays(vps: &Machine, seq: u64) {
+    assert_eq!(vps.engine.status().seq, seq);
+    assert_eq!(vps.read("secret/a").await.as_deref(), Some(r#"{"k":"1"}"#));
+}
+
+#[tokio::test]
+async fn a_flipped_entry_is_refused_and_everything_stays() {
+    let (world, vps) = world_with_one_secret().await;
+    let good = {
+        let mut data = world.server.data();
+        let (op, blob) = sealed(&data.state, &path("secret/a"), b"{}");
+        let by = Actor::Admin(name("jonas"));
+        let good = entry(&data.state, by, &world.admin, vec![op]);
+        let mut bad = good.clone();
+        let at = bad.body.len() / 2;
+        bad.body[at] ^= 1;
+        data.send(&Frame::Entry { envelope: bad, blobs: Vec::new() });
+        (good, blob)
+    };
+    vps.until_alarm("E_BADSIG").await;
+    check_stays(&vps, 2).await;
+    let request = AppendRequest { envelope: good.0, blobs: vec![good.1] };
+    world.server.data().append(request).unwrap();
+    vps.until_content("secret/a", "{}").await;
+    assert!(vps.engine.status().alarms.is_empty());
+}
+
+#[tokio::test]
+async fn a_dropped_entry_is_refused() {
+    let (world, vps) = world_with_one_secret().await;
+    let second = {
+        let mut data = world.server.data();
+        data.hang_up();
+        data.state.seq()
+    };
+    vps.until(|status| !status.online).await;
+    // The server appends two and shows the second only.
+    let withheld = {
+        world.put("secret/b", "{}");
+        world.put("secret/c", "{}");
+        world.server.data().entries.remove(2)
+    };
+    vps.until_alarm("E_SEQ").await;
+    check_stays(&vps, second).await;
+    world.server.data().entries.insert(2, withheld);
+    vps.until_content("secret/c", "{}").await;
+    assert!(vps.engine.status().alarms.is_empty());
+}
+
+#[tokio::test]
+async fn another_history_is_a_fork_and_stops_writes_until_cleared() {
+    let (world, vps) = world_with_one_secret().await;
+    let other = {
+        let mut data = world.server.data();
+        let mut past = log::start(&data.genesis).unwrap();
+        log::apply(&mut past, &data.entries[0]).unwrap();
+        let (op, blob) = sealed(&past, &path("secret/a"), b"{}");
+        let by = Actor::Admin(name("jonas"));
+        let other = entry(&past, by.clone(), &world.admin, vec![op]);
+        log::apply(&mut past, &other).unwrap();
+        let (op, _) = sealed(&past, &path("secret/z"), b"{}");
+        let forked = entry(&past, by, &world.admin, vec![op]);
+        data.send(&Frame::Entry { envelope: forked, blobs: vec![blob] });
+        other
+    };
+    vps.until_alarm("E_FORK").await;
+    check_stays(&vps, 2).await;
+    let stopped = vps.put("secret/b", "{}", None).await.unwrap_err();
+    assert!(matches!(stopped, WriteError::Offline { .. }));
+    drop(other);
+    // It stands after a restart, too.
+    vps.stop().await;
+    let vps = world.start("vps");
+    vps.until_alarm("E_FORK").await;
+    assert!(!vps.engine.status().online);
+    vps.engine.clear_alarm("E_FORK");
+    vps.until(|status| status.online).await;
+}
+
+#[tokio::test]
+async fn a_server_that_lost_entries_is_behind() {
+    let (world, vps) = world_with_one_secret().await;
+    {
+        let mut data = world.server.data();
+        data.entries.pop();
+        let mut past = log::start(&data.genesis).unwrap();
+        log::apply(&mut past, &data.entries[0]).unwrap();
+        data.state = past;
+        data.hang_up();
+    }
+    vps.until_alarm("E_SERVER_BEHIND").await;
+    check_stays(&vps, 2).await;
+    assert!(!vps.engine.status().online);
+}
+
+/// Appends a version whose blob is what `make` says; the log's facts are true of it.
+fn append_blob(world: &World, bytes: &[u8], commit: shared::hash::Hash, sent: Vec<u8>) {
+    let mut data = world.server.data();
+    let at = path("secret/a");
+    let blob = shared::hash::Hash::of(&[bytes]);
+    let put = Put {
+        path: at.clone(),
+        ver: data.state.due_version(&at),
+        blob,
+        size: bytes.len() as u64,
+        commit,
+        readers: log::readers_hash(&data.state, &at),
+    };
+    let by = Actor::Admin(name("jonas"));
+    let envelope = entry(&data.state, by, &world.admin, vec![Op::Put(put)]);
+    data.append(AppendRequest { envelope, blobs: vec![Inline(sent.clone())] }).unwrap();
+    data.blobs.insert(blob, sent);
+}
+
+#[tokio::test]
+async fn a_wrong_blob_is_refused_and_had_when_it_is_right() {
+    let (world, vps) = world_with_one_secret().await;
+    let (good, commit) = {
+        let data = world.server.data();
+        let (op, blob) = sealed(&data.state, &path("secret/a"), b"{}");
+        let Op::Put(put) = op else { panic!("a put") };
+        (blob.0, put.commit)
+    };
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    append_blob(&world, &good, commit, bad);
+    vps.until_alarm("E_BLOB_HASH").await;
+    let refused = vps.engine.content(&path("secret/a"), None).await.unwrap_err();
+    assert!(matches!(refused, ReadError::Blob(_)), "{refused:?}");
+    let first = vps.engine.content(&path("secret/a"), Some(1)).await.unwrap();
+    assert_eq!(first.expose(), br#"{"k":"1"}"#);
+    world.server.data().blobs.insert(shared::hash::Hash::of(&[&good]), good);
+    assert_eq!(vps.read("secret/a").await.as_deref(), Some("{}"));
+    assert!(vps.engine.status().alarms.is_empty());
+}
+
+#[tokio::test]
+async fn a_blob_made_for_another_place_is_refused() {
+    let (world, vps) = world_with_one_secret().await;
+    let sealed = {
+        let data = world.server.data();
+        let (vault, other) = (data.state.vault(), path("secret/other"));
+        let place = Place { vault: &vault, path: &other, ver: 2 };
+        seal(place, Kind::Kv, b"{}", &log::recipients(&data.state, &other)).unwrap()
+    };
+    append_blob(&world, &sealed.bytes, sealed.commit, sealed.bytes.clone());
+    vps.until_alarm("E_BLOB_CONTEXT").await;
+    assert!(vps.engine.content(&path("secret/a"), None).await.is_err());
+    let first = vps.engine.content(&path("secret/a"), Some(1)).await.unwrap();
+    assert_eq!(first.expose(), br#"{"k":"1"}"#);
+}
+
+#[tokio::test]
+async fn a_blob_for_other_readers_than_the_log_says_is_refused() {
+    let (world, vps) = world_with_one_secret().await;
+    let sealed = {
+        let data = world.server.data();
+        let (vault, at) = (data.state.vault(), path("secret/a"));
+        let mut recipients = log::recipients(&data.state, &at);
+        recipients.push(shared::keys::Identity::generate().recipient());
+        let place = Place { vault: &vault, path: &at, ver: 2 };
+        seal(place, Kind::Kv, b"{}", &recipients).unwrap()
+    };
+    append_blob(&world, &sealed.bytes, sealed.commit, sealed.bytes.clone());
+    vps.until_alarm("E_BLOB_STANZAS").await;
+}
+
+#[tokio::test]
+async fn a_server_with_another_key_is_refused() {
+    let world = World::new().await;
+    let genesis = world.server.data().genesis.clone();
+    let other = super::server::Server::start(&SignKey::generate(), genesis).await;
+    let vps = world.machine("vps", &["*"], &[]).await;
+    vps.move_server(&other.address);
+    let mut changes = vps.engine.changes();
+    while !vps.engine.status().alarms.iter().any(|alarm| alarm.code == "E_SERVER_PIN") {
+        let tick = tokio::time::timeout(std::time::Duration::from_secs(5), changes.changed()).await;
+        tick.expect("an alarm ticks").unwrap();
+    }
+    vps.move_server(&world.server.address);
+    vps.until(|status| status.online && status.alarms.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_removed_machine_is_told_so() {
+    let world = World::new().await;
+    let vps = world.machine("vps", &["*"], &[]).await;
+    world.act(vec![Op::MachineRemove { name: name("vps"), reason: String::new() }]);
+    world.server.data().hang_up();
+    vps.until_alarm("E_UNKNOWN_ACTOR").await;
+}
+
+#[tokio::test]
+async fn a_peer_with_another_head_shows_the_fork() {
+    let world = World::new().await;
+    let vps = world.machine("vps", &["*"], &[]).await;
+    let home = world.machine("home", &["*"], &[]).await;
+    vps.engine.refresh().await;
+    home.engine.refresh().await;
+    assert!(home.engine.status().alarms.is_empty());
+    // The other machine was shown another entry 2.
+    let paths = vps.stop().await;
+    let keys = crate::identity::MachineKeys::load(&paths).unwrap();
+    let vault = world.server.data().state.vault();
+    let at = crate::clock::now();
+    let report = shared::report::Report {
+        machine: name("vps"),
+        n: 1000,
+        time: at,
+        seq: 2,
+        head: shared::hash::Hash::of(&[b"another"]),
+        audit_n: 0,
+        audit_head: shared::hash::Hash::ZERO,
+        agent: String::new(),
+        targets: Vec::new(),
+    };
+    let report = report.sign(&keys.sign, vault).unwrap();
+    let received = shared::wire::v1::report::Received { report, at, online: true };
+    world.server.data().reports.insert("vps".into(), received);
+    home.engine.refresh().await;
+    home.until_alarm("E_FORK").await;
+}
+
+#[tokio::test]
+async fn a_shrunk_audit_log_is_rewritten() {
+    let world = World::new().await;
+    let vps = world.machine("vps", &["*"], &[]).await;
+    vps.engine.refresh().await;
+    world.server.data().audit = shared::audit::AuditHead::EMPTY;
+    vps.engine.refresh().await;
+    vps.until_alarm("E_AUDIT_REWRITTEN").await;
+}

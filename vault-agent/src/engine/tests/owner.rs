@@ -1,0 +1,123 @@
+//! Owner acts: what they re-encrypt, what they cannot, and submitting them.
+
+use shared::grant::Grants;
+use shared::log::{Access, Op};
+use shared::name::Actor;
+use shared::signed::{Envelope, Purpose};
+
+use crate::engine::{Prepared, WriteError};
+
+use super::world::{Machine, World, name, path};
+
+fn grant(machine: &str, read: &[&str]) -> Op {
+    Op::AccessSet(Access {
+        name: name(machine),
+        read: Grants::parse(read).unwrap(),
+        write: Grants::default(),
+    })
+}
+
+fn admin() -> Actor {
+    Actor::Admin(name("jonas"))
+}
+
+async fn prepare(machine: &Machine, ops: Vec<Op>) -> Prepared {
+    machine.engine.prepare(admin(), ops, |_, _| {}).await.unwrap()
+}
+
+fn sign(world: &World, machine: &Machine, prepared: &Prepared) -> Vec<Envelope> {
+    let purpose = Purpose::Entry(machine.engine.vault());
+    let bodies = prepared.entries.iter().map(|entry| entry.body.clone());
+    bodies.map(|body| Envelope::sign_body(&world.admin, admin(), purpose, body)).collect()
+}
+
+#[tokio::test]
+async fn a_grant_re_encrypts_what_the_machine_may_now_read() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    let vps = world.machine("vps", &[], &[]).await;
+    home.put("secret/a", r#"{"k":"1"}"#, None).await.unwrap();
+    home.put("secret/b", r#"{"k":"2"}"#, None).await.unwrap();
+    let prepared = prepare(&home, vec![grant("vps", &["secret/a"])]).await;
+    assert_eq!((prepared.entries.len(), prepared.rewraps), (1, 1));
+    assert!(prepared.unreadable.is_empty());
+    for envelope in sign(&world, &home, &prepared) {
+        home.engine.submit(envelope).await.unwrap();
+    }
+    vps.until_content("secret/a", r#"{"k":"1"}"#).await;
+    assert_eq!(vps.read("secret/b").await, None);
+    assert_eq!(home.engine.status().stale, 0);
+}
+
+#[tokio::test]
+async fn what_this_machine_cannot_read_is_named() {
+    let world = World::new().await;
+    let home = world.machine("home", &["secret/mine/"], &["*"]).await;
+    let _vps = world.machine("vps", &[], &[]).await;
+    world.put("secret/other", "{}");
+    world.put("secret/mine/a", "{}");
+    home.until_content("secret/mine/a", "{}").await;
+    let prepared = prepare(&home, vec![grant("vps", &["*"])]).await;
+    assert_eq!(prepared.unreadable, [(path("secret/other"), 1)]);
+    assert_eq!(prepared.rewraps, 1);
+}
+
+#[tokio::test]
+async fn an_act_on_an_old_head_must_be_prepared_again() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    let _vps = world.machine("vps", &[], &[]).await;
+    let prepared = prepare(&home, vec![grant("vps", &["*"])]).await;
+    home.put("secret/a", "{}", None).await.unwrap();
+    let old = sign(&world, &home, &prepared).remove(0);
+    assert_eq!(home.engine.submit(old).await, Err(WriteError::Moved));
+}
+
+#[tokio::test]
+async fn an_act_that_no_rule_allows_is_refused_before_it_is_signed() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    let refused = home.engine.prepare(admin(), vec![grant("nobody", &[])], |_, _| {}).await;
+    assert!(refused.unwrap_err().to_string().contains("E_MISSING"));
+}
+
+#[tokio::test]
+async fn a_large_act_is_split_and_each_part_builds_on_the_last() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    let vps = world.machine("vps", &[], &[]).await;
+    let many = (0..600).map(|n| super::world::put(&format!("secret/x/{n}"), "{}", None));
+    home.engine.write(many.collect()).await.unwrap();
+    let many = (600..1200).map(|n| super::world::put(&format!("secret/x/{n}"), "{}", None));
+    home.engine.write(many.collect()).await.unwrap();
+    let prepared = prepare(&home, vec![grant("vps", &["secret/x/"])]).await;
+    assert_eq!((prepared.entries.len(), prepared.rewraps), (2, 1200));
+    for envelope in sign(&world, &home, &prepared) {
+        home.engine.submit(envelope).await.unwrap();
+    }
+    vps.until_content("secret/x/1199", "{}").await;
+    vps.until_content("secret/x/0", "{}").await;
+    // A machine that is taken off again changes every reader list once more.
+    let remove = Op::MachineRemove { name: name("vps"), reason: "lost".into() };
+    assert_eq!(prepare(&home, vec![remove]).await.rewraps, 1200);
+}
+
+#[tokio::test]
+async fn the_recovery_key_opens_every_version_that_is_current() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    home.put("secret/a", r#"{"k":"1"}"#, None).await.unwrap();
+    let data = world.server.data();
+    let (_, version) = data.state.secret(&path("secret/a")).unwrap().current().unwrap();
+    let vault = data.state.vault();
+    let expected = shared::blob::Expected {
+        place: shared::blob::Place { vault: &vault, path: &path("secret/a"), ver: 1 },
+        blob: version.blob,
+        size: version.size,
+        commit: version.commit,
+        readers: 2,
+        position: 1,
+    };
+    let opened = shared::blob::open(&world.recovery, &expected, &data.blobs[&version.blob]);
+    assert_eq!(opened.unwrap().content.expose(), br#"{"k":"1"}"#);
+}

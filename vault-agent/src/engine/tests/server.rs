@@ -1,0 +1,352 @@
+//! A server in the same process: real TLS and HTTP/2, the shared rules, and faults on demand.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Frame as BodyFrame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use shared::audit::AuditHead;
+use shared::error::Code;
+use shared::hash::Hash;
+use shared::keys::SignKey;
+use shared::log::{self, Op, State};
+use shared::name::Actor;
+use shared::path::SecretPath;
+use shared::signed::Envelope;
+use shared::wire::v1::audit::{AccessReply, AccessRequest, LocalRead};
+use shared::wire::v1::blob::Inline;
+use shared::wire::v1::error::{Conflict, ErrorBody};
+use shared::wire::v1::log::{AppendRequest, Appended, Frame};
+use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// What the server does with the next append.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Commits and answers 500.
+    ForgetsToAnswer,
+    /// Answers 500 without committing.
+    FailsBefore,
+}
+
+/// The server's data; tests look at it and damage it.
+pub(super) struct Data {
+    pub(super) genesis: Envelope,
+    pub(super) state: State,
+    pub(super) entries: Vec<Envelope>,
+    pub(super) blobs: HashMap<Hash, Vec<u8>>,
+    pub(super) reports: HashMap<String, Received>,
+    pub(super) reads: Vec<LocalRead>,
+    pub(super) audit: AuditHead,
+    pub(super) faults: Vec<Fault>,
+    /// Bodies of all appends, in order.
+    pub(super) posts: Vec<Bytes>,
+    /// Whether blobs travel along the stream.
+    pub(super) inline: bool,
+    followers: Vec<mpsc::UnboundedSender<Bytes>>,
+}
+
+impl Data {
+    /// Appends as the server would, and tells the followers.
+    pub(super) fn append(
+        &mut self,
+        request: AppendRequest,
+    ) -> Result<Appended, shared::error::Error> {
+        let AppendRequest { envelope, blobs } = request;
+        log::apply(&mut self.state, &envelope)?;
+        for blob in &blobs {
+            self.blobs.insert(Hash::of(&[&blob.0]), blob.0.clone());
+        }
+        self.entries.push(envelope.clone());
+        let blobs = if self.inline { blobs } else { Vec::new() };
+        self.send(&Frame::Entry { envelope, blobs });
+        Ok(Appended { seq: self.state.seq(), head: self.state.head() })
+    }
+
+    /// Sends a frame to all followers, whatever it holds.
+    pub(super) fn send(&mut self, frame: &Frame) {
+        let line = line(frame);
+        self.followers.retain(|follower| follower.send(line.clone()).is_ok());
+    }
+
+    /// Ends all streams.
+    pub(super) fn hang_up(&mut self) {
+        self.followers.clear();
+    }
+
+    fn head(&self) -> Frame {
+        Frame::Head { seq: self.state.seq(), hash: self.state.head() }
+    }
+}
+
+fn line(frame: &Frame) -> Bytes {
+    let mut line = serde_json::to_vec(frame).unwrap();
+    line.push(b'\n');
+    line.into()
+}
+
+/// The server; it ends with the runtime.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) address: String,
+    data: Arc<Mutex<Data>>,
+}
+
+impl Server {
+    pub(super) async fn start(key: &SignKey, genesis: Envelope) -> Self {
+        let data = Data {
+            state: log::start(&genesis).unwrap(),
+            genesis,
+            entries: Vec::new(),
+            blobs: HashMap::new(),
+            reports: HashMap::new(),
+            reads: Vec::new(),
+            audit: AuditHead::EMPTY.then(Hash::ZERO),
+            faults: Vec::new(),
+            posts: Vec::new(),
+            inline: true,
+            followers: Vec::new(),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = Self { address, data: Arc::new(Mutex::new(data)) };
+        let acceptor = acceptor(key);
+        let own = server.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(own.clone().serve(acceptor.clone(), stream));
+            }
+        });
+        server
+    }
+
+    pub(super) fn data(&self) -> MutexGuard<'_, Data> {
+        self.data.lock().unwrap()
+    }
+
+    async fn serve(self, acceptor: tokio_rustls::TlsAcceptor, stream: TcpStream) {
+        stream.set_nodelay(true).unwrap();
+        let Ok(stream) = acceptor.accept(stream).await else { return };
+        let key = {
+            let chain = stream.get_ref().1.peer_certificates().unwrap();
+            <[u8; 32]>::try_from(&chain[0].as_ref()[12..]).unwrap()
+        };
+        let service = service_fn(move |request| {
+            let own = self.clone();
+            async move { Ok::<_, Infallible>(own.answer(key, request).await) }
+        });
+        let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = http.serve_connection(TokioIo::new(stream), service).await;
+    }
+
+    async fn answer(self, key: [u8; 32], request: Request<Incoming>) -> Answer {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let path = parts.uri.path().to_owned();
+        let name = {
+            let data = self.data();
+            data.state.machine_by_key(&key).map(|(name, _)| name.clone())
+        };
+        let Some(name) = name else { return refuse(403, "forbidden", "no machine") };
+        match (&parts.method, path.as_str()) {
+            (&Method::GET, "/v1/log") => self.follow(parts.uri.query().unwrap()),
+            (&Method::POST, "/v1/log") => self.append(&body),
+            (&Method::POST, "/v1/report") => {
+                let request: ReportRequest = serde_json::from_slice(&body).unwrap();
+                let mut data = self.data();
+                let at = crate::clock::now();
+                let received = Received { report: request.report, at, online: true };
+                data.reports.insert(name.to_string(), received);
+                let reports = data.reports.values().cloned().collect();
+                json(200, &ReportReply { reports, audit: data.audit })
+            }
+            (&Method::POST, "/v1/access") => {
+                let AccessRequest { first, reads } = serde_json::from_slice(&body).unwrap();
+                let next = first + reads.len() as u64;
+                self.data().reads.extend(reads);
+                json(200, &AccessReply { next })
+            }
+            (&Method::PUT, _) => {
+                self.data().blobs.insert(Hash::of(&[&body]), body.to_vec());
+                json(200, &())
+            }
+            (&Method::GET, path) => {
+                let blob = path.strip_prefix("/v1/blob/").unwrap().parse::<Hash>().unwrap();
+                match self.data().blobs.get(&blob) {
+                    Some(bytes) => raw(200, bytes.clone().into()),
+                    None => refuse(404, Code::BlobAbsent.as_str(), "blob"),
+                }
+            }
+            _ => refuse(404, "not_found", "no such route"),
+        }
+    }
+
+    fn append(&self, body: &Bytes) -> Answer {
+        let mut data = self.data();
+        data.posts.push(body.clone());
+        let fault = data.faults.pop();
+        if fault == Some(Fault::FailsBefore) {
+            return refuse(500, "unavailable", "on demand");
+        }
+        let request: AppendRequest = serde_json::from_slice(body).unwrap();
+        if let Some(at) = data.entries.iter().position(|known| *known == request.envelope) {
+            let seq = at as u64 + 1;
+            let purpose = shared::signed::Purpose::Entry(data.state.vault());
+            return json(201, &Appended { seq, head: request.envelope.hash(purpose) });
+        }
+        match data.append(request) {
+            Ok(_) if fault == Some(Fault::ForgetsToAnswer) => {
+                refuse(500, "unavailable", "on demand")
+            }
+            Ok(appended) => json(201, &appended),
+            Err(error) if matches!(error.code, Code::Seq | Code::Prev) => {
+                json(409, &Conflict { seq: data.state.seq(), head: data.state.head() })
+            }
+            Err(error) => refuse(422, error.code.as_str(), &error.detail),
+        }
+    }
+
+    fn follow(&self, query: &str) -> Answer {
+        let after = query.strip_prefix("after=").unwrap().split('&').next().unwrap();
+        let after: usize = after.parse().unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut data = self.data();
+        let send = |frame: &Frame| sender.send(line(frame)).unwrap();
+        send(&data.head());
+        if after == 0 {
+            send(&Frame::Genesis(data.genesis.clone()));
+        }
+        for envelope in data.entries.iter().skip(after) {
+            send(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
+        }
+        send(&data.head());
+        data.followers.push(sender);
+        Response::new(BoxBody::new(Lines(receiver)))
+    }
+}
+
+/// Signs `ops` as `by` on the server's head.
+pub(super) fn entry(state: &State, by: Actor, key: &SignKey, ops: Vec<Op>) -> Envelope {
+    let (seq, prev) = (state.seq() + 1, state.head());
+    let time = crate::clock::now();
+    let entry = log::Entry { seq, prev, time, by: by.clone(), ops };
+    let purpose = shared::signed::Purpose::Entry(state.vault());
+    Envelope::sign(key, by, purpose, &entry).unwrap()
+}
+
+/// Encrypts `content` as the next version of `path`.
+pub(super) fn sealed(state: &State, path: &SecretPath, content: &[u8]) -> (Op, Inline) {
+    let (vault, ver) = (state.vault(), state.due_version(path));
+    let place = shared::blob::Place { vault: &vault, path, ver };
+    let recipients = log::recipients(state, path);
+    let sealed = shared::blob::seal(place, shared::blob::Kind::Kv, content, &recipients).unwrap();
+    let put = log::Put {
+        path: path.clone(),
+        ver,
+        blob: sealed.id,
+        size: sealed.bytes.len() as u64,
+        commit: sealed.commit,
+        readers: log::readers_hash(state, path),
+    };
+    (Op::Put(put), Inline(sealed.bytes))
+}
+
+struct Lines(mpsc::UnboundedReceiver<Bytes>);
+
+impl Body for Lines {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<BodyFrame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|line| line.map(|bytes| Ok(BodyFrame::data(bytes))))
+    }
+}
+
+fn raw(status: u16, body: Bytes) -> Answer {
+    let mut answer = Response::new(BoxBody::new(Full::new(body)));
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+    answer
+}
+
+fn json<T: serde::Serialize>(status: u16, body: &T) -> Answer {
+    raw(status, serde_json::to_vec(body).unwrap().into())
+}
+
+fn refuse(status: u16, code: &str, detail: &str) -> Answer {
+    json(status, &ErrorBody { code: code.into(), detail: detail.into() })
+}
+
+fn acceptor(key: &SignKey) -> tokio_rustls::TlsAcceptor {
+    let provider = Arc::new(crate::remote::provider_for_tests());
+    let own = crate::remote::certified_for_tests(key).unwrap();
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(Arc::new(AnyKey(provider)))
+        .with_cert_resolver(Arc::new(rustls::server::AlwaysResolvesServerRawPublicKeys::new(own)));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config).into()
+}
+
+#[derive(Debug)]
+struct AnyKey(Arc<rustls::crypto::CryptoProvider>);
+
+impl ClientCertVerifier for AnyKey {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &rustls::pki_types::CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("TLS 1.2".into()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &rustls::pki_types::CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let key = rustls::pki_types::SubjectPublicKeyInfoDer::from(cert.as_ref());
+        let algorithms = self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, dss, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
