@@ -28,7 +28,10 @@ pub fn show(plan: &Plan, listen: &str, global: &Global) -> Result<()> {
         env: &short(&plan.folder.env()),
         program: &short(&program),
         secret: first.map(|pair| pair.path.as_str()).or_else(|| {
-            plan.outs.first().and_then(|out| out.secrets.first()).map(shared::path::SecretPath::as_str)
+            plan.outs
+                .first()
+                .and_then(|out| out.secrets.first())
+                .map(shared::path::SecretPath::as_str)
         }),
         key: first.and_then(|pair| first_name(&pair.file)),
         outs: plan.outs.iter().map(|out| short(&out.file)).collect(),
