@@ -159,6 +159,7 @@ fn reports_audit_and_lines() {
         machine: Some("vps".to_owned()),
         key: None,
         who: None,
+        at: None,
         addr: Some("10.8.0.1:40000".to_owned()),
         op: "read".to_owned(),
         path: Some("secret/jjeco/api-keys".to_owned()),

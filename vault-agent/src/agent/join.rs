@@ -1,22 +1,16 @@
 //! `vault-agent init` and `join`: this machine's keys, and the pins it lives by.
 
-use std::time::Duration;
-
 use anyhow::{Result, bail};
 use shared::error::Code;
 use shared::name::Name;
 use shared::token::{Line as _, PinLine};
 
 use crate::cli::init::{host_name, parsed, write_config};
-use crate::config::Config;
 use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::identity::{MachineKeys, Pins};
 use crate::output::Term;
 use crate::paths::Paths;
-
-/// How long a first look at the server may take.
-const FIRST_LOOK: Duration = Duration::from_secs(10);
 
 /// Arguments of `vault-agent init`.
 #[derive(Debug, clap::Args)]
@@ -79,41 +73,25 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-/// Syncs once, so that a wrong line is noticed now and the first reads need no server.
+/// Tells what the first sync brought.
 fn look(paths: &Paths, pins: &Pins, term: &Term) -> Result<()> {
-    let mut addresses = Config::load_or_default(&paths.config)?.server;
-    if addresses.is_empty() {
-        addresses.clone_from(&pins.addresses);
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let engine = Engine::open(paths)?;
-        let tried = tokio::time::timeout(FIRST_LOOK, engine.connect_once(&addresses)).await;
-        match tried {
-            Ok(Ok(())) if engine.state(|state| state.machine(&pins.name).is_some()) => {
-                let readable = engine.state(|state| {
-                    state.secrets().keys().filter(|path| engine_reads(state, pins, path)).count()
-                });
-                term.say(format!("the server answers; {readable} secrets are readable here"));
-            }
-            Ok(Ok(())) => bail!(
-                Failure::remote(format!(
-                    "{}: the log does not know machine `{}`",
-                    Code::JoinSubstituted,
-                    pins.name
-                ))
-                .hint(Code::JoinSubstituted.hint())
-            ),
-            Ok(Err(why)) => term.say(format!("the server cannot be reached yet: {why:#}")),
-            Err(_) => term.say("the server cannot be reached yet: it does not answer"),
-        }
-        engine.close().await;
-        Ok(())
-    })
-}
-
-fn engine_reads(state: &shared::log::State, pins: &Pins, path: &shared::path::SecretPath) -> bool {
-    state.machine(&pins.name).is_some_and(|machine| machine.read.cover(path))
+    let (engine, reached) = runtime.block_on(Engine::first_sync(paths))?;
+    if let Err(why) = reached {
+        term.say(format!("the server cannot be reached yet: {why:#}"));
+        return Ok(());
+    }
+    let readable = engine.state(|state| {
+        let machine = state.machine(&pins.name)?;
+        Some(state.secrets().keys().filter(|path| machine.read.cover(path)).count())
+    });
+    let Some(readable) = readable else {
+        let code = Code::JoinSubstituted;
+        let text = format!("{code}: the log does not know machine `{}`", pins.name);
+        bail!(Failure::remote(text).hint(code.hint()));
+    };
+    term.say(format!("the server answers; secrets readable here: {readable}"));
+    Ok(())
 }
 
 fn refuse_second(paths: &Paths) -> Result<Exit> {

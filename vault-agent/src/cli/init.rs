@@ -12,6 +12,7 @@ use shared::wire::v1::blob::Inline;
 
 use super::Global;
 use super::owning::{passphrase, paths};
+use crate::engine::Engine;
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::identity::{MachineKeys, Pins};
@@ -155,7 +156,13 @@ pub async fn set_up(wish: Wish, keeping: &Keeping, paths: &Paths, global: &Globa
         None => begin(wish, keeping, &keys, paths, global)?,
     };
     match posting::post(&client, &unfinished.request).await {
-        Ok(()) => finish(unfinished, paths),
+        Ok(()) => {
+            let made = finish(unfinished, paths)?;
+            if let Err(why) = Engine::first_sync(paths).await?.1 {
+                term.say(format!("the first sync comes later: {why:#}"));
+            }
+            Ok(made)
+        }
         Err(PostError::Unknown(failure)) => Err(failure.into()),
         Err(PostError::Refused(failure)) => {
             discard(fresh, keeping, paths, term)?;

@@ -37,9 +37,9 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn down(why: &str) -> Self {
-        Self { client: None, caught_up: false, address: None, trouble: Some(why.into()) }
-    }
+    /// Before the first try.
+    pub(super) const UNTRIED: Self =
+        Self { client: None, caught_up: false, address: None, trouble: None };
 }
 
 /// Why a stream ended.

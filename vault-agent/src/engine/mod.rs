@@ -38,6 +38,7 @@ use shared::time::Time;
 use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use shared::wire::v1::log::Appended;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::paths::Paths;
 
@@ -52,6 +53,8 @@ pub use types::{
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
+/// How long a first sync may take.
+const FIRST_SYNC: Duration = Duration::from_secs(10);
 /// How long to wait for what is wanted at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -112,6 +115,21 @@ impl Engine {
             bail!("{}", settled.trouble.unwrap_or_default());
         }
         Ok(())
+    }
+
+    /// Syncs a machine that has just got its pins, so that a wrong line is noticed at once and the
+    /// agent's first start needs no server. The second value is what came of the connection.
+    ///
+    /// # Errors
+    /// If the state directory is refused.
+    pub async fn first_sync(paths: &Paths) -> Result<(Self, Result<()>)> {
+        let engine = Self::open(paths)?;
+        let synced = match timeout(FIRST_SYNC, engine.connect_once(&[])).await {
+            Ok(synced) => synced,
+            Err(_) => Err(anyhow::anyhow!("the server does not answer")),
+        };
+        engine.close().await;
+        Ok((engine, synced))
     }
 
     /// Posts this machine's report and ships the local accesses recorded so far.

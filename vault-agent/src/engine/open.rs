@@ -65,7 +65,7 @@ pub(super) fn open(paths: &Paths) -> Result<Arc<Inner>> {
         fleet: Mutex::new(found.fleet),
         targets: watch::Sender::new(None),
         accesses: super::access::Queue::default(),
-        link: watch::Sender::new(Link::down("not connected yet")),
+        link: watch::Sender::new(Link::UNTRIED),
         changes: watch::Sender::new(0),
         applied: watch::Sender::new(0),
         halted: watch::Sender::new(found.fork.is_some()),

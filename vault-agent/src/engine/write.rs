@@ -32,6 +32,9 @@ const REBUILDS: usize = 32;
 /// How long to wait for the entries that a conflict speaks of.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
+/// How long a connection that is being made may keep a write waiting.
+const FIRST_TRY: Duration = Duration::from_secs(3);
+
 /// What the writer is asked for.
 pub(super) enum Job {
     /// Changes of a local caller.
@@ -67,12 +70,22 @@ impl Inner {
         self.queue_job(Job::Owner { envelope, reply }, answer).await
     }
 
+    /// Waits until a connection that is just being made has caught up or failed: a write right
+    /// after the start, or during a reconnect, is not refused for some milliseconds' sake.
+    async fn first_try(&self) {
+        let mut link = self.link.subscribe();
+        let decided = link.wait_for(|link| link.caught_up || link.trouble.is_some());
+        // Whatever came of it, the caller looks at the link itself.
+        let _ = timeout(FIRST_TRY, decided).await;
+    }
+
     async fn queue_job<T>(
         &self,
         job: Job,
         answer: oneshot::Receiver<Result<T, WriteError>>,
     ) -> Result<T, WriteError> {
         let stopping = || WriteError::Offline { reason: "the agent is stopping".into() };
+        self.first_try().await;
         self.writing_client().map_err(|reason| WriteError::Offline { reason })?;
         self.writes.send(job).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
