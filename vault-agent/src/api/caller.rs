@@ -100,18 +100,18 @@ impl Gate {
         };
         for allow in &options.allow {
             match allow {
-                Allow::User(name) => gate.users.push(
-                    account::user(name)
-                        .map(|user| user.uid)
-                        .or_else(|| name.parse().ok())
-                        .with_context(|| {
-                            format!("`allow` names user `{name}`, who does not exist")
-                        })?,
-                ),
+                Allow::User(name) => {
+                    let user = account::user(name).map(|user| user.uid);
+                    let user = user.or_else(|| name.parse().ok()).with_context(|| {
+                        format!("`allow` names user `{name}`, who does not exist")
+                    })?;
+                    gate.users.push(user);
+                }
                 Allow::Group(name) => {
-                    gate.groups.push(account::group(name).with_context(|| {
+                    let group = account::group(name).with_context(|| {
                         format!("`allow` names group `@{name}`, which does not exist")
-                    })?)
+                    })?;
+                    gate.groups.push(group);
                 }
             }
         }
@@ -174,7 +174,7 @@ pub(super) fn refuse_web_pages(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> R
         return Ok(());
     }
     let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
-    if named.chain(uri.authority().map(|authority| authority.as_str())).all(is_loopback) {
+    if named.chain(uri.authority().map(hyper::http::uri::Authority::as_str)).all(is_loopback) {
         return Ok(());
     }
     Err(Fault::FromWebPage("requests for a host that is not loopback are refused"))

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use shared::grant::Grants;
+use shared::grant::{Grant, Grants};
 use shared::hash::Hash;
 use shared::path::SecretPath;
 use shared::time::Time;
@@ -61,7 +61,7 @@ impl Scope {
         match self {
             Self::All => true,
             Self::Limited(token) => {
-                token.paths.as_slice().iter().map(|grant| grant.as_str()).any(|grant| {
+                token.paths.as_slice().iter().map(Grant::as_str).any(|grant| {
                     grant == "*" || (grant.ends_with('/') && folder.starts_with(grant))
                 })
             }
