@@ -13,13 +13,14 @@ use axum::http::{HeaderMap, Uri, header};
 use shared::hash::Hash;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
 use crate::account;
 use crate::config::{self, Allow, Auth};
 use crate::files::{self, Access};
 
 use super::error::Fault;
-use super::tokens::{Scope, Tokens};
+use super::tokens::{self, Scope, Tokens};
 
 /// How long a caller with a wrong token waits; one after the other, whoever they are.
 const SLOW: Duration = Duration::from_millis(250);
@@ -51,6 +52,11 @@ impl Peer {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let uid = rustix::process::getuid().as_raw();
         Self { who: who(Some(pid), uid).into(), trust: Trust::Allowed }
+    }
+
+    /// Tells whether a user on the socket is none of those who may use it.
+    pub(super) fn is_stranger(&self) -> bool {
+        self.trust == Trust::Stranger
     }
 
     /// A caller on the loopback interface.
@@ -141,12 +147,13 @@ impl Gate {
     /// Lets the sender of a request in, or says why not.
     pub(super) async fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Fault> {
         let given = given_token(headers);
-        if let Some(given) = given
-            && let Some(scope) = self.tokens.scope(given)
-        {
+        let issued = given.is_some_and(tokens::is_issued);
+        if issued && let Some(scope) = given.and_then(|given| self.tokens.scope(given)) {
             return Ok(Caller { who: peer.who.clone(), scope });
         }
         let open = match (peer.trust, &self.token) {
+            // Whoever shows a token that has ended does not mean to do without one.
+            _ if issued => false,
             (Trust::Allowed, _) | (Trust::Loopback, None) => true,
             (Trust::Stranger, _) => false,
             (Trust::Loopback, Some(token)) => given.is_some_and(|given| {
@@ -219,7 +226,7 @@ fn token(path: &Path) -> Result<Hash> {
             Ok(Hash::of(&[text.trim().as_bytes()]))
         }
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
-            let token = super::tokens::fresh()?;
+            let token = Zeroizing::new(format!("vlt.{}", *tokens::random()?));
             let access = Access { uid: None, gid: own_group(), mode: 0o640 };
             files::replace(path, format!("{}\n", *token).as_bytes(), access)?;
             Ok(Hash::of(&[token.as_bytes()]))

@@ -1,5 +1,7 @@
 //! Who is let in, what he may do, what is written down of it, and what works without the server.
 
+use std::path::Path;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -7,7 +9,10 @@ use axum::response::Response;
 use tower::ServiceExt as _;
 
 use super::World;
+use crate::api::caller::Gate;
+use crate::api::tokens::Tokens;
 use crate::api::{local_router, router};
+use crate::config::{self, Allow};
 use crate::engine::tests::Lone;
 
 #[tokio::test]
@@ -53,6 +58,37 @@ async fn wrong_tokens_are_slow() {
     let start = std::time::Instant::now();
     let (status, _) = w.with("x-vault-token", "wrong", "GET /v1/secret/data/x", "").await;
     assert!(status == 403 && start.elapsed().as_millis() >= 250);
+}
+
+#[tokio::test]
+async fn strangers_on_the_socket_need_a_token() {
+    let owner = World::new().await;
+    let token = owner.make_token(r#"{"path":"secret/app/"}"#).await;
+    let stranger = owner.as_stranger();
+    let read = "GET /v1/secret/data/app/x";
+    stranger.are(r#"GET /v1/secret/data/app/x => 403 "permission denied""#).await;
+    stranger.are(r#"GET /v1/sys/health => 200 {}"#).await;
+    assert_eq!(stranger.with("x-vault-token", &token, read, "").await.0, 404);
+    assert_eq!(owner.with("x-vault-token", "vltp.ended", read, "").await.0, 403);
+}
+
+#[test]
+fn only_users_and_groups_of_this_host_are_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |allow: Allow| {
+        let options = config::Api { allow: vec![allow], ..config::Api::default() };
+        Gate::open(&options, Path::new("/"), Tokens::open(folder.path()).unwrap())
+    };
+    let text = |gate: anyhow::Result<Gate>| gate.unwrap_err().to_string();
+    let user = open(Allow::User("no-such-user".to_owned()));
+    assert_eq!(text(user), "`allow` names user `no-such-user`, who does not exist");
+    let group = open(Allow::Group("no-such-group".to_owned()));
+    assert_eq!(text(group), "`allow` names group `@no-such-group`, which does not exist");
+    let gate = open(Allow::Group("54321".to_owned())).unwrap();
+    assert!(gate.is_shared());
+    for (uid, gid, stranger) in [(0, 7, false), (7, 54321, false), (7, 7, true)] {
+        assert_eq!(gate.peer(None, uid, gid).is_stranger(), stranger, "{uid} {gid}");
+    }
 }
 
 #[tokio::test]
