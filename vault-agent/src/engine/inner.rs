@@ -38,7 +38,8 @@ pub(super) struct Inner {
     pub(super) cache: Mutex<Cache>,
     pub(super) alarms: Mutex<Alarms>,
     pub(super) fleet: Mutex<Fleet>,
-    pub(super) targets: Mutex<Vec<TargetReport>>,
+    /// What is reported of the targets; `None` until somebody has looked at them.
+    pub(super) targets: watch::Sender<Option<Vec<TargetReport>>>,
     pub(super) accesses: access::Queue,
     pub(super) link: watch::Sender<Link>,
     /// Ticks for those outside.
@@ -87,10 +88,6 @@ impl Inner {
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
         lock(&self.fleet)
-    }
-
-    pub(super) fn targets(&self) -> MutexGuard<'_, Vec<TargetReport>> {
-        lock(&self.targets)
     }
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Option<Hash>> {
@@ -245,10 +242,16 @@ impl Inner {
 
     pub(super) fn status(&self) -> Status {
         let link = self.link.borrow().clone();
-        let (audit, peers) = {
+        let (audit, mut peers) = {
             let fleet = self.fleet();
             (fleet.audit, fleet.list())
         };
+        // What this machine last reported may be behind its targets, above all without a server.
+        if let Some(targets) = &*self.targets.borrow()
+            && let Some(own) = peers.iter_mut().find(|peer| peer.report.machine == self.name)
+        {
+            own.report.targets.clone_from(targets);
+        }
         let alarms = self.alarms().list();
         let pending = self.pending_entry().is_some();
         let ledger = self.ledger();

@@ -82,6 +82,7 @@ impl Engine {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<()> {
         self.0.start_writer();
+        self.0.spawn(read::watch_ages(Arc::clone(&self.0)));
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => {}
             () = link::keep(&self.0, addresses) => {}
@@ -127,6 +128,11 @@ impl Engine {
             bail!("the server does not take this machine's report or its local accesses");
         }
         Ok(())
+    }
+
+    /// Waits until the first attempt to reach the server has ended, well or badly.
+    pub async fn tried(&self) {
+        let _ = self.0.link.subscribe().wait_for(|link| link.tried).await;
     }
 
     /// Exchanges reports now, so that [`Engine::status`] shows the fleet as it is; without a
@@ -248,15 +254,21 @@ impl Engine {
 
     /// Replaces what this machine reports of its targets.
     pub fn set_targets(&self, targets: Vec<TargetReport>) {
-        let changed = {
-            let mut known = self.0.targets();
-            let changed = *known != targets;
-            *known = targets;
+        let changed = self.0.targets.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&targets);
+            *known = Some(targets);
             changed
-        };
+        });
         if changed {
             self.0.reporting.soon();
         }
+    }
+
+    /// Returns a receiver of what this machine reports of its targets; `None` until somebody has
+    /// looked at them.
+    #[must_use]
+    pub fn targets(&self) -> watch::Receiver<Option<Vec<TargetReport>>> {
+        self.0.targets.subscribe()
     }
 
     /// Raises an alarm; it stands until cleared.

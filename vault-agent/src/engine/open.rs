@@ -63,7 +63,7 @@ pub(super) fn open(paths: &Paths) -> Result<Arc<Inner>> {
         cache: Mutex::new(Cache::default()),
         alarms: Mutex::new(Alarms::default()),
         fleet: Mutex::new(found.fleet),
-        targets: Mutex::new(Vec::new()),
+        targets: watch::Sender::new(None),
         accesses: super::access::Queue::default(),
         link: watch::Sender::new(Link::down("not connected yet")),
         changes: watch::Sender::new(0),

@@ -77,7 +77,7 @@ impl Inner {
             audit_n: audit.n,
             audit_head: audit.hash,
             agent: AGENT.into(),
-            targets: self.targets().clone(),
+            targets: self.targets.borrow().clone().unwrap_or_default(),
         })
     }
 
