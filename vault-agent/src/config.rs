@@ -133,7 +133,7 @@ pub enum Auth {
     #[default]
     Token,
     /// Nothing: every process of this host is trusted.
-    None,
+    Loopback,
 }
 
 /// What is logged, and how.

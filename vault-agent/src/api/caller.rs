@@ -13,13 +13,14 @@ use axum::http::{HeaderMap, Uri, header};
 use shared::hash::Hash;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
 use crate::account;
 use crate::config::{self, Allow, Auth};
 use crate::files::{self, Access};
 
 use super::error::Fault;
-use super::tokens::{Scope, Tokens};
+use super::tokens::{self, Scope, Tokens};
 
 /// How long a caller with a wrong token waits; one after the other, whoever they are.
 const SLOW: Duration = Duration::from_millis(250);
@@ -51,6 +52,11 @@ impl Peer {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let uid = rustix::process::getuid().as_raw();
         Self { who: who(Some(pid), uid).into(), trust: Trust::Allowed }
+    }
+
+    /// Tells whether a user on the socket is none of those who may use it.
+    pub(super) fn is_stranger(&self) -> bool {
+        self.trust == Trust::Stranger
     }
 
     /// A caller on the loopback interface.
@@ -100,18 +106,18 @@ impl Gate {
         };
         for allow in &options.allow {
             match allow {
-                Allow::User(name) => gate.users.push(
-                    account::user(name)
-                        .map(|user| user.uid)
-                        .or_else(|| name.parse().ok())
-                        .with_context(|| {
-                            format!("`allow` names user `{name}`, who does not exist")
-                        })?,
-                ),
+                Allow::User(name) => {
+                    let user = account::user(name).map(|user| user.uid);
+                    let user = user.or_else(|| name.parse().ok()).with_context(|| {
+                        format!("`allow` names user `{name}`, who does not exist")
+                    })?;
+                    gate.users.push(user);
+                }
                 Allow::Group(name) => {
-                    gate.groups.push(account::group(name).with_context(|| {
+                    let group = account::group(name).with_context(|| {
                         format!("`allow` names group `@{name}`, which does not exist")
-                    })?)
+                    })?;
+                    gate.groups.push(group);
                 }
             }
         }
@@ -141,12 +147,13 @@ impl Gate {
     /// Lets the sender of a request in, or says why not.
     pub(super) async fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Fault> {
         let given = given_token(headers);
-        if let Some(given) = given
-            && let Some(scope) = self.tokens.scope(given)
-        {
+        let issued = given.is_some_and(tokens::is_issued);
+        if issued && let Some(scope) = given.and_then(|given| self.tokens.scope(given)) {
             return Ok(Caller { who: peer.who.clone(), scope });
         }
         let open = match (peer.trust, &self.token) {
+            // Whoever shows a token that has ended does not mean to do without one.
+            _ if issued => false,
             (Trust::Allowed, _) | (Trust::Loopback, None) => true,
             (Trust::Stranger, _) => false,
             (Trust::Loopback, Some(token)) => given.is_some_and(|given| {
@@ -174,7 +181,7 @@ pub(super) fn refuse_web_pages(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> R
         return Ok(());
     }
     let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
-    if named.chain(uri.authority().map(|authority| authority.as_str())).all(is_loopback) {
+    if named.chain(uri.authority().map(hyper::http::uri::Authority::as_str)).all(is_loopback) {
         return Ok(());
     }
     Err(Fault::FromWebPage("requests for a host that is not loopback are refused"))
@@ -219,7 +226,7 @@ fn token(path: &Path) -> Result<Hash> {
             Ok(Hash::of(&[text.trim().as_bytes()]))
         }
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
-            let token = super::tokens::fresh()?;
+            let token = Zeroizing::new(format!("vlt.{}", *tokens::random()?));
             let access = Access { uid: None, gid: own_group(), mode: 0o640 };
             files::replace(path, format!("{}\n", *token).as_bytes(), access)?;
             Ok(Hash::of(&[token.as_bytes()]))

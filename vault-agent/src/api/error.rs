@@ -255,6 +255,7 @@ impl From<shared::error::Error> for Fault {
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "cases read better")]
     fn check(fault: Fault, status: u16, text: Option<&str>) {
         assert_eq!((fault.status().as_u16(), fault.text().as_deref()), (status, text));
     }

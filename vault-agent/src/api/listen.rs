@@ -30,6 +30,8 @@ use super::{Api, answer};
 
 /// Connections at a time, for each listener; others wait in the system's queue.
 const CONNECTIONS: usize = 512;
+/// Connections at a time of users who may not use the socket: they may still show a token.
+const STRANGERS: usize = 32;
 /// How long a header may take, and how long a connection may be idle.
 const HEADER_TIME: Duration = Duration::from_secs(75);
 /// Largest head of a request.
@@ -130,7 +132,15 @@ async fn accept_unix(listener: UnixListener, api: Arc<Api>, shutdown: watch::Rec
         match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream))) {
             Ok((peer, stream)) => {
                 let peer = open.api.gate.peer(peer.pid(), peer.uid(), peer.gid());
-                open.start(stream, peer, place);
+                let place = if peer.is_stranger() {
+                    open.strangers.clone().try_acquire_owned().ok()
+                } else {
+                    Some(place)
+                };
+                // Without a place the connection is closed.
+                if let Some(place) = place {
+                    open.start(stream, peer, place);
+                }
             }
             Err(why) => pause(&why).await,
         }
@@ -173,12 +183,15 @@ struct Connections {
     api: Arc<Api>,
     shutdown: watch::Receiver<bool>,
     places: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
     fn new(api: Arc<Api>, shutdown: watch::Receiver<bool>) -> Self {
-        Self { api, shutdown, places: Arc::new(Semaphore::new(CONNECTIONS)), tasks: JoinSet::new() }
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let strangers = Arc::new(Semaphore::new(STRANGERS));
+        Self { api, shutdown, places, strangers, tasks: JoinSet::new() }
     }
 
     /// Waits until another connection may be taken; `None` on shutdown.

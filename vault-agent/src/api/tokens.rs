@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use shared::grant::Grants;
+use shared::grant::{Grant, Grants};
 use shared::hash::Hash;
 use shared::path::SecretPath;
 use shared::time::Time;
@@ -22,8 +22,8 @@ use crate::files::{self, Access};
 
 /// File in the state directory.
 const FILE: &str = "tokens.json";
-/// Start of every token, so that scanners and people know it.
-const PREFIX: &str = "vlt.";
+/// Start of every token made here, so that scanners and people know it.
+const PREFIX: &str = "vltp.";
 /// Most tokens at a time.
 const MOST: usize = 1000;
 /// Only format so far.
@@ -61,7 +61,7 @@ impl Scope {
         match self {
             Self::All => true,
             Self::Limited(token) => {
-                token.paths.as_slice().iter().map(|grant| grant.as_str()).any(|grant| {
+                token.paths.as_slice().iter().map(Grant::as_str).any(|grant| {
                     grant == "*" || (grant.ends_with('/') && folder.starts_with(grant))
                 })
             }
@@ -167,13 +167,10 @@ impl Tokens {
 
     /// Returns a live token by itself.
     pub(super) fn find(&self, token: &str) -> Option<Arc<Issued>> {
-        if !token.starts_with(PREFIX) {
+        if !is_issued(token) {
             return None;
         }
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
-        if live.is_empty() {
-            return None;
-        }
         let issued = live.get(&Hash::of(&[token.as_bytes()]))?;
         issued.is_live(clock::now()).then(|| issued.clone())
     }
@@ -192,7 +189,7 @@ impl Tokens {
     /// # Errors
     /// If there are too many, or the file cannot be written.
     pub(super) fn create(&self, wanted: Wanted) -> Result<(Zeroizing<String>, Arc<Issued>)> {
-        let token = fresh()?;
+        let token = Zeroizing::new(format!("{PREFIX}{}", *random()?));
         let now = clock::now();
         let issued = Arc::new(Issued {
             hash: Hash::of(&[token.as_bytes()]),
@@ -241,15 +238,16 @@ impl Tokens {
     }
 }
 
-/// Makes a token of 256 random bits.
+/// Tells whether a token was made here, be it that it has ended.
+pub(super) fn is_issued(token: &str) -> bool {
+    token.starts_with(PREFIX)
+}
+
+/// Returns 256 random bits as text.
 ///
 /// # Errors
 /// If the system has no randomness.
-pub(super) fn fresh() -> Result<Zeroizing<String>> {
-    Ok(Zeroizing::new(format!("{PREFIX}{}", *random()?)))
-}
-
-fn random() -> Result<Zeroizing<String>> {
+pub(super) fn random() -> Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
     let got = rustix::rand::getrandom(bytes.as_mut_slice(), rustix::rand::GetRandomFlags::empty());
     if got.context("the system has no randomness")? != bytes.len() {
@@ -283,7 +281,7 @@ mod tests {
         assert!(scope.covers_folder("secret/app/") && !scope.covers_folder("secret/"));
         assert_eq!(again.revoke(|token| token.accessor == issued.accessor).unwrap(), 1);
         assert!(again.scope(&token).is_none() && again.list().is_empty());
-        assert!(again.scope("vlt.x").is_none() && again.scope("root").is_none());
+        assert!(again.scope("vltp.x").is_none() && again.scope("root").is_none());
     }
 
     #[test]

@@ -32,7 +32,7 @@ on_change = { systemd = "ghost@1.service", action = "reload-or-restart", timeout
 socket = "/run/x.sock"
 allow = ["jonas", "@vault"]
 listen = "127.0.0.1:8200"
-auth = "none"
+auth = "loopback"
 token_file = "/run/token"
 
 [log]
@@ -69,7 +69,7 @@ fn every_key_is_read() {
     );
     assert_eq!(
         (config.api.auth, config.log.level, config.log.format),
-        (Auth::None, Level::Debug, LogFormat::Json)
+        (Auth::Loopback, Level::Debug, LogFormat::Json)
     );
     let ghost = ghost.on_change.clone().unwrap();
     assert_eq!((ghost.timeout, ghost.retries), (Duration::from_secs(120), 0));

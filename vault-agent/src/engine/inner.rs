@@ -242,10 +242,16 @@ impl Inner {
 
     pub(super) fn status(&self) -> Status {
         let link = self.link.borrow().clone();
-        let (audit, peers) = {
+        let (audit, mut peers) = {
             let fleet = self.fleet();
             (fleet.audit, fleet.list())
         };
+        // What this machine last reported may be behind its targets, above all without a server.
+        if let Some(targets) = &*self.targets.borrow()
+            && let Some(own) = peers.iter_mut().find(|peer| peer.report.machine == self.name)
+        {
+            own.report.targets.clone_from(targets);
+        }
         let alarms = self.alarms().list();
         let pending = self.pending_entry().is_some();
         let ledger = self.ledger();

@@ -1,21 +1,38 @@
 //! Who is let in, what he may do, what is written down of it, and what works without the server.
 
+use std::path::Path;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use tower::ServiceExt as _;
+
 use super::World;
+use crate::api::caller::Gate;
+use crate::api::tokens::Tokens;
+use crate::api::{local_router, router};
+use crate::config::{self, Allow};
+use crate::engine::tests::Lone;
 
 #[tokio::test]
 async fn loopback_callers_show_the_token() {
     let w = World::on_loopback().await;
     let token = w.token();
     let read = "GET /v1/secret/metadata?list=true";
-    let denied = r#"{"errors":["permission denied"]}"#;
-    w.is(read, "", 403, denied).await;
-    w.is("GET /v1/nowhere/x", "", 403, denied).await;
-    w.is("GET /v1/auth/token/lookup-self", "", 403, denied).await;
-    for open in
-        ["sys/health", "sys/seal-status", "sys/leader", "sys/init", "sys/internal/ui/mounts"]
-    {
-        w.is(&format!("GET /v1/{open}"), "", 200, "{}").await;
-    }
+    w.are(
+        r##"
+            GET /v1/secret/metadata?list=true => 403 "permission denied"
+            GET /v1/nowhere/x => 403 "permission denied"
+            GET /v1/auth/token/lookup-self => 403 "permission denied"
+            GET /v1/sys/health => 200 {}
+            GET /v1/sys/seal-status => 200 {}
+            GET /v1/sys/leader => 200 {}
+            GET /v1/sys/init => 200 {}
+            GET /v1/sys/internal/ui/mounts => 200 {}
+        "##,
+    )
+    .await;
     for (name, value, status) in [
         ("x-vault-token", "wrong", 403),
         ("x-vault-token", &*token, 404),
@@ -27,11 +44,51 @@ async fn loopback_callers_show_the_token() {
 }
 
 #[tokio::test]
+async fn loopback_may_be_trusted() {
+    let w = World::on_trusted_loopback().await;
+    w.are(r#"GET /v1/auth/token/lookup-self => 200 {"data":{"id":""}}"#).await;
+    for (name, value) in [("x-vault-token", "any"), ("authorization", "Bearer any")] {
+        assert_eq!(w.with(name, value, "LIST /v1/secret/metadata", "").await.0, 404, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_tokens_are_slow() {
     let w = World::on_loopback().await;
     let start = std::time::Instant::now();
     let (status, _) = w.with("x-vault-token", "wrong", "GET /v1/secret/data/x", "").await;
     assert!(status == 403 && start.elapsed().as_millis() >= 250);
+}
+
+#[tokio::test]
+async fn strangers_on_the_socket_need_a_token() {
+    let owner = World::new().await;
+    let token = owner.make_token(r#"{"path":"secret/app/"}"#).await;
+    let stranger = owner.as_stranger();
+    let read = "GET /v1/secret/data/app/x";
+    stranger.are(r#"GET /v1/secret/data/app/x => 403 "permission denied""#).await;
+    stranger.are(r#"GET /v1/sys/health => 200 {}"#).await;
+    assert_eq!(stranger.with("x-vault-token", &token, read, "").await.0, 404);
+    assert_eq!(owner.with("x-vault-token", "vltp.ended", read, "").await.0, 403);
+}
+
+#[test]
+fn only_users_and_groups_of_this_host_are_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |allow: Allow| {
+        let options = config::Api { allow: vec![allow], ..config::Api::default() };
+        Gate::open(&options, Path::new("/"), Tokens::open(folder.path()).unwrap())
+    };
+    let text = |gate: anyhow::Result<Gate>| gate.unwrap_err().to_string();
+    let user = open(Allow::User("no-such-user".to_owned()));
+    assert_eq!(text(user), "`allow` names user `no-such-user`, who does not exist");
+    let group = open(Allow::Group("no-such-group".to_owned()));
+    assert_eq!(text(group), "`allow` names group `@no-such-group`, which does not exist");
+    let gate = open(Allow::Group("54321".to_owned())).unwrap();
+    assert!(gate.is_shared());
+    for (uid, gid, stranger) in [(0, 7, false), (7, 54321, false), (7, 7, true)] {
+        assert_eq!(gate.peer(None, uid, gid).is_stranger(), stranger, "{uid} {gid}");
+    }
 }
 
 #[tokio::test]
@@ -63,14 +120,17 @@ async fn tokens_for_programs_reach_as_far_as_they_say() {
         w.is(&format!("POST /v1/secret/data/{path}"), r#"{"data":{"k":1}}"#, 200, "{}").await;
     }
     let make = "POST /v1/auth/token/create";
-    w.is(make, "{}", 400, r#"{"errors":["*"]}"#).await;
-    w.is(make, r#"{"path":"secret/app/","capabilities":["sudo"]}"#, 400, r#"{"errors":["*"]}"#)
-        .await;
-    w.is(make, r#"{"path":"secret/app/","ttl":"-1h"}"#, 400, r#"{"errors":["*"]}"#).await;
+    w.are(
+        r##"
+            POST /v1/auth/token/create {} => 400 "*"
+            POST /v1/auth/token/create {"path":"secret/app/","capabilities":["sudo"]} => 400 "*"
+            POST /v1/auth/token/create {"path":"secret/app/","ttl":"-1h"} => 400 "*"
+        "##,
+    )
+    .await;
     let reader = w.make_token(r#"{"path":"secret/app/","ttl":"1h","display_name":"web"}"#).await;
-    let writer = w
-        .make_token(r#"{"path":["secret/app/","secret/new"],"capabilities":["read","write"]}"#)
-        .await;
+    let both = r#"{"path":["secret/app/","secret/new"],"capabilities":["read","write"]}"#;
+    let writer = w.make_token(both).await;
     for (request, body, as_reader, as_writer) in [
         ("GET /v1/secret/data/app/x", "", 200, 200),
         ("GET /v1/secret/metadata/app/x", "", 200, 200),
@@ -90,64 +150,57 @@ async fn tokens_for_programs_reach_as_far_as_they_say() {
         assert_eq!(w.with("x-vault-token", &reader, request, body).await.0, as_reader, "{request}");
         assert_eq!(w.with("x-vault-token", &writer, request, body).await.0, as_writer, "{request}");
     }
-    let (_, text) = w.with("x-vault-token", &reader, "GET /v1/auth/token/lookup-self", "").await;
-    assert!(
-        text.contains(r#""display_name":"web""#) && text.contains(r#""creation_ttl":3600"#),
-        "{text}"
-    );
-    w.is("LIST /v1/auth/token/accessors", "", 200, r#"{"data":{"keys":["*","*"]}}"#).await;
-    w.is(
-        "POST /v1/auth/token/lookup",
-        &format!(r#"{{"token":"{reader}"}}"#),
-        200,
-        r#"{"data":{"display_name":"web"}}"#,
-    )
+    let lookup = "GET /v1/auth/token/lookup-self";
+    let (_, text) = w.with("x-vault-token", &reader, lookup, "").await;
+    assert!(text.contains(r#""display_name":"web""#), "{text}");
+    assert!(text.contains(r#""creation_ttl":3600"#), "{text}");
+    w.are(&format!(
+        r##"
+            LIST /v1/auth/token/accessors => 200 {{"data":{{"keys":["*","*"]}}}}
+            POST /v1/auth/token/lookup {{"token":"{reader}"}} => 200 {{"data":{{"display_name":"web"}}}}
+            POST /v1/auth/token/revoke {{"token":"{reader}"}} => 204
+            POST /v1/auth/token/lookup {{"token":"{reader}"}} => 400 "*"
+        "##
+    ))
     .await;
-    w.is("POST /v1/auth/token/revoke", &format!(r#"{{"token":"{reader}"}}"#), 204, "").await;
-    w.is(
-        "POST /v1/auth/token/lookup",
-        &format!(r#"{{"token":"{reader}"}}"#),
-        400,
-        r#"{"errors":["*"]}"#,
-    )
-    .await;
-    assert_eq!(
-        w.with("x-vault-token", &writer, "POST /v1/auth/token/revoke-self", "").await.0,
-        204
-    );
-    w.is("LIST /v1/auth/token/accessors", "", 404, r#"{"errors":[]}"#).await;
+    let revoke = "POST /v1/auth/token/revoke-self";
+    assert_eq!(w.with("x-vault-token", &writer, revoke, "").await.0, 204);
+    w.are(r#"LIST /v1/auth/token/accessors => 404 []"#).await;
 }
 
 #[tokio::test]
 async fn a_machine_does_what_its_grants_say() {
     let w = World::with_grants(&["secret/app/"], &["secret/app/own"]).await;
-    let denied = r#"{"errors":["permission denied"]}"#;
-    for (request, body, status) in [
-        ("GET /v1/secret/data/app/x", "", 404),
-        ("GET /v1/secret/data/home/x", "", 403),
-        ("GET /v1/secret/metadata/home/x", "", 403),
-        ("GET /v1/secret/subkeys/home/x", "", 403),
-        ("POST /v1/secret/data/app/own", r#"{"data":{}}"#, 200),
-        ("POST /v1/secret/data/app/x", r#"{"data":{}}"#, 403),
-        ("PATCH /v1/secret/data/app/x", r#"{"data":{}}"#, 403),
-        ("DELETE /v1/secret/data/app/x", "", 403),
-        ("POST /v1/secret/delete/app/x", r#"{"versions":[1]}"#, 403),
-        ("POST /v1/secret/destroy/app/x", r#"{"versions":[1]}"#, 403),
-        ("POST /v1/secret/metadata/app/x", r#"{"max_versions":1}"#, 403),
-        ("DELETE /v1/secret/metadata/app/x", "", 403),
-        ("POST /v1/secret/config", r#"{"max_versions":1}"#, 403),
-        ("POST /v1/sys/mounts/new", r#"{"type":"kv"}"#, 403),
-        ("LIST /v1/secret/metadata", "", 200),
-    ] {
-        let expected = if status == 403 { denied } else { "{}" };
-        w.is(request, body, status, expected).await;
-    }
+    w.are(
+        r##"
+            GET /v1/secret/data/app/x => 404 []
+            GET /v1/secret/data/home/x => 403 "permission denied"
+            GET /v1/secret/metadata/home/x => 403 "permission denied"
+            GET /v1/secret/subkeys/home/x => 403 "permission denied"
+            LIST /v1/secret/metadata => 404 []
+            POST /v1/secret/data/app/own {"data":{}} => 200 {}
+            LIST /v1/secret/metadata => 200 {"data":{"keys":["app/"]}}
+            POST /v1/secret/data/app/x {"data":{}} => 403 "permission denied"
+            PATCH /v1/secret/data/app/x {"data":{}} => 403 "permission denied"
+            DELETE /v1/secret/data/app/x => 403 "permission denied"
+            POST /v1/secret/delete/app/x {"versions":[1]} => 403 "permission denied"
+            POST /v1/secret/undelete/app/x {"versions":[1]} => 403 "permission denied"
+            POST /v1/secret/destroy/app/x {"versions":[1]} => 403 "permission denied"
+            POST /v1/secret/metadata/app/x {"max_versions":1} => 403 "permission denied"
+            PATCH /v1/secret/metadata/app/x {"max_versions":1} => 403 "permission denied"
+            DELETE /v1/secret/metadata/app/x => 403 "permission denied"
+            POST /v1/secret/config {"max_versions":1} => 403 "permission denied"
+            POST /v1/sys/mounts/new {"type":"kv"} => 403 "permission denied"
+            GET /v1/agent/audit => 403 "this machine has no read grant on `sys/audit`*"
+        "##,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn reads_are_written_down_before_they_are_answered() {
     let w = World::with_grants(&["secret/app/"], &["secret/app/"]).await;
-    w.is("POST /v1/secret/data/app/x", r#"{"data":{}}"#, 200, "{}").await;
+    w.are(r#"POST /v1/secret/data/app/x {"data":{}} => 200 {}"#).await;
     for (request, line) in [
         ("GET /v1/secret/data/app/x", "read secret/app/x 1 ok"),
         ("GET /v1/secret/data/app/x?version=7", "read secret/app/x 7 missing"),
@@ -164,14 +217,14 @@ async fn reads_are_written_down_before_they_are_answered() {
         assert!(who.contains(&format!("[{}] uid ", std::process::id())), "{who}");
     }
     let w = World::on_loopback().await;
-    w.is("GET /v1/secret/data/app/x", "", 403, "{}").await;
+    w.are(r#"GET /v1/secret/data/app/x => 403 {}"#).await;
     assert_eq!(w.last_access().await.0, "read secret/app/x 0 denied");
 }
 
 #[tokio::test]
 async fn without_the_server_reads_go_on_and_writes_fail_at_once() {
     let w = World::new().await;
-    w.is("POST /v1/secret/data/x", r#"{"data":{"k":1}}"#, 200, "{}").await;
+    w.are(r#"POST /v1/secret/data/x {"data":{"k":1}} => 200 {}"#).await;
     let read = w.answer("GET", "/v1/secret/data/x", &[], "").await;
     assert!(!read.headers().contains_key("x-vault-cache-age"));
     w.lose_server().await;
@@ -191,6 +244,30 @@ async fn without_the_server_reads_go_on_and_writes_fail_at_once() {
         assert_eq!(status, 503, "{request}");
         assert!(text.contains("the server cannot be reached: "), "{text}");
     }
-    w.is("GET /v1/sys/health", "", 200, r#"{"sealed":false}"#).await;
-    w.is("GET /v1/agent/status", "", 200, r#"{"online":false}"#).await;
+    w.are(
+        r##"
+            GET /v1/sys/health => 200 {"sealed":false}
+            GET /v1/agent/status => 200 {"online":false}
+        "##,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn without_an_agent_the_same_api_answers_in_process() {
+    async fn ask(router: &Router, method: &str, body: &'static str) -> Response {
+        let request = Request::builder().method(method).uri("/v1/secret/data/x");
+        router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+    }
+    let mut lone = Lone::new("here", &["*"], &["*"]).await;
+    let put = r#"{"data":{"k":1}}"#;
+    let inside = router(lone.engine(), &lone.paths()).unwrap();
+    assert_eq!(ask(&inside, "POST", put).await.status(), 200);
+    drop(inside);
+    let paths = lone.stop().await;
+
+    let local = local_router(&paths).unwrap();
+    let read = ask(&local, "GET", "").await;
+    assert!(read.status() == 200 && !read.headers().contains_key("x-vault-cache-age"));
+    assert_eq!(ask(&local, "POST", put).await.status(), 200);
 }

@@ -41,11 +41,24 @@ impl World {
         Self::make(&["*"], &["*"], &options, Peer::loopback(address, address)).await
     }
 
+    /// A machine that trusts whoever calls over loopback TCP.
+    pub(super) async fn on_trusted_loopback() -> Self {
+        let address = "127.0.0.1:1".parse().unwrap();
+        let auth = config::Auth::Loopback;
+        let options = config::Api { listen: Some(address), auth, ..config::Api::default() };
+        Self::make(&["*"], &["*"], &options, Peer::loopback(address, address)).await
+    }
+
     async fn make(read: &[&str], write: &[&str], options: &config::Api, peer: Peer) -> Self {
         let lone = Lone::new("here", read, write).await;
         let paths = lone.paths();
         let api = Arc::new(Api::open(lone.engine(), &paths, options).unwrap());
         Self { api, peer, paths, lone: Arc::new(lone) }
+    }
+
+    /// The same machine, called by a user who may not use the socket.
+    pub(super) fn as_stranger(&self) -> Self {
+        Self { peer: self.api.gate.peer(None, 54321, 54321), ..self.clone() }
     }
 
     pub(super) fn engine(&self) -> Engine {
@@ -116,20 +129,34 @@ impl World {
         read(self.answer(method, path, &[], body).await).await
     }
 
-    /// Checks status and body: an empty `expected` wants no body, else each member that it has
-    /// must be there. `*` in a text stands for any text, `"?"` for anything.
+    /// Checks a case a line: `METHOD PATH BODY => STATUS EXPECTED`. Without `EXPECTED` there must be
+    /// no body, `[]` stands for no errors, a text in quotes for that one error, `*` for anything;
+    /// an object must be there with all its members. Within texts `*` stands for any text, and the
+    /// text `?` for any value.
+    pub(super) async fn are(&self, cases: &str) {
+        for case in cases.lines().map(str::trim).filter(|case| !case.is_empty()) {
+            let (request, expected) = case.rsplit_once(" => ").unwrap();
+            let mut words = request.splitn(3, ' ');
+            let target = format!("{} {}", words.next().unwrap(), words.next().unwrap());
+            let (status, expected) = expected.split_once(' ').unwrap_or((expected, ""));
+            let body = words.next().unwrap_or_default();
+            self.is(&target, body, status.parse().unwrap(), expected).await;
+        }
+    }
+
+    /// Checks one case.
     pub(super) async fn is(&self, request: &str, body: &str, status: u16, expected: &str) {
         let (found, text) = self.text(request, body).await;
         assert_eq!(found, status, "{request} {body}: {text}");
-        if expected == "*" {
-            return;
-        }
-        if expected.is_empty() {
-            assert_eq!(text, "", "{request} {body}");
-            return;
-        }
+        let expected = match expected.chars().next() {
+            Some('*') => return,
+            None => return assert_eq!(text, "", "{request} {body}"),
+            Some('"') => format!(r#"{{"errors":[{expected}]}}"#),
+            Some('[') => format!(r#"{{"errors":{expected}}}"#),
+            Some(_) => expected.to_owned(),
+        };
         let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
-        if let Err(at) = holds(&parse(&text), &parse(expected), "") {
+        if let Err(at) = holds(&parse(&text), &parse(&expected), "") {
             panic!("{request} {body}: `{at}` differs in {text}");
         }
     }
