@@ -64,7 +64,9 @@ fn a_first_run_imports_writes_and_keeps() {
     assert!(dev.sourced(bins, dir, curl).ok().contains(&value));
     let _ = dev.sourced(bins, dir, "vault kv patch secret/dev OPENAI_API_KEY=changed").ok();
     watch::until(&dir.join(".env"), |text| text.contains("OPENAI_API_KEY=changed\n"));
-    let _ = dev.sourced(bins, dir, "vault status").ok();
+    watch::poll("the report follows", || {
+        (dev.sourced(bins, dir, "vault status").code == 0).then_some(())
+    });
     let _ = dev.sourced(bins, dir, "vault audit verify").ok();
     let printed = dev.interrupt();
     assert!(printed.contains("vault kv get"), "{printed}");

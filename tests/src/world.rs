@@ -69,7 +69,7 @@ impl World {
     fn program(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.bins.server);
         let (verb, rest) = args.split_first().expect("a verb");
-        command.arg(verb).arg("--data").arg(self.data()).args(rest);
+        command.arg(verb).args(rest).arg("--data").arg(self.data());
         command
     }
 

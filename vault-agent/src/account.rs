@@ -1,6 +1,6 @@
 //! Users and groups of this host by name: reads the two files, then asks `getent` for directories beyond them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A user of this host.
@@ -35,6 +35,21 @@ pub fn group(name: &str) -> Option<u32> {
 #[must_use]
 pub fn home(uid: u32) -> Option<PathBuf> {
     user(&uid.to_string()).map(|user| user.home)
+}
+
+/// Shows a file as its owner calls it: `~/…` below the home folder of `owner`, or of this
+/// process's user where nobody is named.
+#[must_use]
+pub fn tilde(file: &Path, owner: Option<&str>) -> String {
+    let home = match owner {
+        Some(owner) => user(owner).map(|user| user.home),
+        None => std::env::var_os("HOME").map(PathBuf::from),
+    };
+    let below = home.as_deref().filter(|home| home.components().count() > 1);
+    match below.and_then(|home| file.strip_prefix(home).ok()) {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => file.display().to_string(),
+    }
 }
 
 fn read_user(line: &str) -> Option<User> {

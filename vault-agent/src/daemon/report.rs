@@ -40,7 +40,7 @@ pub(super) fn rows<'a>(slots: impl IntoIterator<Item = &'a Slot>) -> Vec<TargetR
 }
 
 fn of(slot: &Slot) -> impl Iterator<Item = TargetReport> {
-    let name = slot.target.path.display().to_string();
+    let name = slot.name.clone();
     let state = clip(&slot.state.show());
     let hook = clip(&slot.hook);
     slot.target.secrets.iter().zip(slot.versions()).map(move |(path, ver)| TargetReport {

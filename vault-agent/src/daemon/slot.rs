@@ -12,6 +12,7 @@ use super::apply::{Fault, Outcome, Task};
 use super::hooks::{HookKey, Key, Mask};
 use super::plan::{Action, Hold, Versions};
 use super::record::Remembered;
+use crate::account;
 use crate::config::{Drift, Target};
 use crate::files::Stamp;
 
@@ -52,6 +53,8 @@ pub(super) enum State {
 pub(super) struct Slot {
     /// What the configuration says.
     pub(super) target: Arc<Target>,
+    /// The file as its owner calls it.
+    pub(super) name: String,
     /// What its hook is run as.
     pub(super) key: Option<HookKey>,
     /// How it stands.
@@ -97,6 +100,7 @@ impl Slot {
         let remembered = remembered.filter(same);
         let key = Key::of(&target);
         Self {
+            name: account::tilde(&target.path, target.owner.as_deref()),
             key,
             target,
             state: State::New,

@@ -34,12 +34,14 @@ pub(super) struct Link {
     pub(super) address: Option<String>,
     /// Why there is none.
     pub(super) trouble: Option<String>,
+    /// Whether the first attempt since the start has ended, well or badly.
+    pub(super) tried: bool,
 }
 
 impl Link {
     /// Before the first try.
     pub(super) const UNTRIED: Self =
-        Self { client: None, caught_up: false, address: None, trouble: None };
+        Self { client: None, caught_up: false, address: None, trouble: None, tried: false };
 }
 
 /// Why a stream ended.
@@ -146,8 +148,9 @@ pub(super) async fn reach(inner: &Arc<Inner>, addresses: &[String]) -> Option<Cl
             }
         }
     }
-    if addresses.is_empty() {
-        inner.down("no server address is configured");
+    match addresses.last() {
+        None => inner.down("no server address is configured"),
+        Some(_) => inner.link.send_modify(|link| link.tried = true),
     }
     None
 }
@@ -155,11 +158,8 @@ pub(super) async fn reach(inner: &Arc<Inner>, addresses: &[String]) -> Option<Cl
 /// Follows the log until the connection ends; tells whether it had caught up.
 pub(super) async fn follow(inner: &Arc<Inner>, client: Client) -> bool {
     let address = Some(client.address().to_owned());
-    inner.link.send_replace(Link {
-        client: Some(client.clone()),
-        caught_up: false,
-        address,
-        trouble: None,
+    inner.link.send_modify(|link| {
+        *link = Link { client: Some(client.clone()), address, trouble: None, ..link.clone() };
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(super::fetch::run(Arc::clone(inner), client.clone()));
@@ -263,7 +263,10 @@ impl Inner {
         for code in Code::ALL.iter().filter(|code| stops_sync(**code)) {
             self.alarms().clear(code.as_str());
         }
-        self.link.send_modify(|link| link.caught_up = true);
+        self.link.send_modify(|link| {
+            link.caught_up = true;
+            link.tried = true;
+        });
         self.still_synced();
         self.tick();
         self.fetch_due.notify_one();
@@ -294,6 +297,7 @@ impl Inner {
         self.link.send_modify(|link| {
             link.client = None;
             link.caught_up = false;
+            link.tried = true;
             link.trouble = Some(why.into());
         });
         self.tick();

@@ -85,6 +85,7 @@ impl Engine {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<()> {
         self.0.start_writer();
+        self.0.spawn(read::watch_ages(Arc::clone(&self.0)));
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => {}
             () = link::keep(&self.0, addresses) => {}
@@ -145,6 +146,11 @@ impl Engine {
             bail!("the server does not take this machine's report or its local accesses");
         }
         Ok(())
+    }
+
+    /// Waits until the first attempt to reach the server has ended, well or badly.
+    pub async fn tried(&self) {
+        let _ = self.0.link.subscribe().wait_for(|link| link.tried).await;
     }
 
     /// Exchanges reports now, so that [`Engine::status`] shows the fleet as it is; without a

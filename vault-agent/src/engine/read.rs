@@ -2,9 +2,11 @@
 //! does not open leaves everything as it was and raises an alarm.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::error::{Code, Error};
-use shared::log::State;
+use shared::log::{Deletion, Secret, State, Version};
+use shared::name::Name;
 use shared::path::SecretPath;
 use shared::time::Time;
 
@@ -15,6 +17,9 @@ use super::types::{Content, Latest, ReadError};
 use crate::clock;
 use crate::remote::{Client, RemoteError};
 use crate::state;
+
+/// How often to look for versions that have become too old.
+const AGES: Duration = Duration::from_secs(30);
 
 impl Inner {
     pub(super) fn latest(&self, path: &SecretPath) -> Latest {
@@ -165,14 +170,37 @@ impl Inner {
     }
 }
 
+/// Ticks when a version has become too old: nothing in the log says so.
+pub(super) async fn watch_ages(inner: Arc<Inner>) {
+    let mut tick = tokio::time::interval(AGES);
+    let mut before = clock::now();
+    loop {
+        tick.tick().await;
+        let now = clock::now();
+        let passed = |version: &Version| match version.deletion {
+            Deletion::At(time) => before < time && time <= now,
+            Deletion::No | Deletion::Since(_) => false,
+        };
+        let aged = {
+            let ledger = inner.ledger();
+            let current = |secret: &Secret| secret.current().is_some_and(|(_, v)| passed(v));
+            ledger.state.secrets().values().any(current)
+        };
+        if aged {
+            inner.tick();
+        }
+        before = now;
+    }
+}
+
 /// Finds a version that may be read now.
 fn find<'a>(
     state: &'a State,
-    own: &shared::name::Name,
+    own: &Name,
     path: &SecretPath,
     ver: Option<u64>,
     now: Time,
-) -> Result<(u64, &'a shared::log::Version), ReadError> {
+) -> Result<(u64, &'a Version), ReadError> {
     if !may_read(state, own, path) {
         return Err(ReadError::Denied);
     }
