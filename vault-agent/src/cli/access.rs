@@ -100,10 +100,16 @@ fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Resu
         global.term.say("nothing changes");
         return Ok(Exit::OK);
     }
+    let narrowed = !row.read.as_slice().iter().all(|grant| read.as_slice().contains(grant));
     let op = Op::AccessSet(Access { name: name.clone(), read, write });
     match owner.sign(vec![op.clone()], op)? {
         Some(done) => {
             global.term.say(format!("done: entry {}", done.seq));
+            if narrowed {
+                global.term.say(format!(
+                    "`{name}` may keep what it has read before: rotate those secrets at their issuers"
+                ));
+            }
             Ok(Exit::OK)
         }
         None => Ok(Exit::LOCAL),

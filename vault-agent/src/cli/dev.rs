@@ -147,6 +147,8 @@ fn start(
     global: &Global,
 ) -> Result<bool> {
     let Plan { folder, paths, .. } = plan;
+    // It is there when this run is ready, not before.
+    files::remove(&folder.env())?;
     let joined = first::is_joined(paths)?;
     if !joined {
         first::make_server(&plan.server, folder)?;
@@ -162,8 +164,6 @@ fn start(
     let Some(listen) = runtime.block_on(start_agent(plan, daemons, stop))? else {
         return Ok(false);
     };
-    let token = read_line(&folder.token())?.unwrap_or_default();
-    Environment { listen: &listen, token: &token, folder }.write()?;
     let inner = inside(folder);
     for pair in &plan.imports {
         imports::import(pair, folder)?;
@@ -176,6 +176,8 @@ fn start(
             None => return Ok(false),
         }
     }
+    let token = read_line(&folder.token())?.unwrap_or_default();
+    Environment { listen: &listen, token: &token, folder }.write()?;
     screen::show(plan, &listen, global)?;
     Ok(true)
 }

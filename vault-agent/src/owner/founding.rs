@@ -200,7 +200,7 @@ mod tests {
         let host = state.machine(&"rtx1080".parse().unwrap()).unwrap();
         assert_eq!((host.read.to_string(), host.write.to_string()), ("*".into(), "*".into()));
         assert_eq!(state.key(&Actor::Root), Some(&kit.root_key()));
-        assert_eq!(state.server(), [setup.server.clone()]);
+        assert_eq!(state.server(), std::slice::from_ref(&setup.server));
         assert_eq!(founded.request.claim, setup.claim);
     }
 
