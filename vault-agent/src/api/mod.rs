@@ -204,7 +204,7 @@ async fn agent_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
         return Err(Fault::Denied);
     }
     match (path, call.verb) {
-        ("status", Verb::Read) => Ok(agent::status(call.api)),
+        ("status", Verb::Read) => Ok(agent::status(call.api).await),
         ("machines", Verb::Read) => Ok(agent::machines(call.api)),
         ("audit", Verb::Read) => agent::audit(&call).await,
         ("audit/verify", Verb::Read) => agent::audit_verify(&call).await,
