@@ -29,7 +29,8 @@ const AWAKE_SECONDS: u64 = 60;
 /// What a machine must be able to read to see audit records.
 const AUDIT_PATH: &str = "sys/audit";
 
-/// Answers the fleet: one row for each secret of each target of each machine that is still active.
+/// Answers the fleet, as the server knows it now if it is there: one row for each secret of each
+/// target of each machine that is still active.
 pub(super) async fn status(api: &Api) -> Answer {
     api.engine.refresh().await;
     let engine::Status {

@@ -64,12 +64,12 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Takes statuses from 400 on as errors.
+    /// Takes statuses from 300 on as errors: a redirect has done nothing yet.
     ///
     /// # Errors
     /// [`Error::Refused`] with the texts of the body.
     pub fn success(self) -> Result<Self, Error> {
-        if self.status < 400 { Ok(self) } else { Err(Error::Refused(self.refusal())) }
+        if self.status < 300 { Ok(self) } else { Err(Error::Refused(self.refusal())) }
     }
 
     /// Reads the body as the error that it is.

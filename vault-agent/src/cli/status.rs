@@ -114,7 +114,7 @@ fn alarm_line(alarm: &Alarm, now: Time) -> String {
     let Alarm { code, text, since } = alarm;
     let mut line =
         format!("alarm {code}: {text} (for {})", duration::age(now.seconds_since(*since)));
-    if let Some(code) = shared::error::Code::from_text(code) {
+    if let Some(code) = Code::from_text(code) {
         line.push_str(&format!("\nhint: {}", code.hint()));
     }
     line

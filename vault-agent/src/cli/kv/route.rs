@@ -6,6 +6,7 @@
 
 use hyper::Method;
 use serde_json::Value;
+use shared::path::SecretPath;
 
 use crate::cli::client::{Answer, Client, Error};
 
@@ -65,12 +66,27 @@ impl Typed {
         Route { mount, name, versioned: true }
     }
 
+    /// Takes the first segment for the mount, after a look at the grammar: `secret/a//b` and
+    /// `secret/../b` are refused, not tidied up into another secret's name.
+    fn checked(&self) -> Result<Route, Error> {
+        let typed = |text: &str| text.trim().trim_matches('/').to_owned();
+        let path = typed(&self.path);
+        let whole = match &self.mount {
+            Some(mount) => format!("{}/{path}", typed(mount)),
+            None => path,
+        };
+        match whole.parse::<SecretPath>() {
+            Ok(_) => Ok(self.guess()),
+            Err(why) => Err(Error::Setup(format!("{why}\nhint: {}", why.code.hint()))),
+        }
+    }
+
     /// Finds the place before a write.
     ///
     /// # Errors
     /// Whatever the question about the mount meets.
     pub fn for_write(&self, client: &Client) -> Result<Route, Error> {
-        if client.is_own_agent() { Ok(self.guess()) } else { self.ask(client) }
+        if client.is_own_agent() { self.checked() } else { self.ask(client) }
     }
 
     /// Reads at the guessed place; if nothing is there, asks for the right place and reads again.
@@ -82,7 +98,7 @@ impl Typed {
         client: &Client,
         read: impl Fn(&Route) -> Result<Answer, Error>,
     ) -> Result<(Route, Answer), Error> {
-        let guess = self.guess();
+        let guess = if client.is_own_agent() { self.checked()? } else { self.guess() };
         let answer = read(&guess)?;
         if client.is_own_agent() || !matches!(answer.status, 403 | 404) || has_data(&answer) {
             return Ok((guess, answer));
