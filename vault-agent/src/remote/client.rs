@@ -9,7 +9,6 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::error::Code;
@@ -26,7 +25,6 @@ use shared::wire::v1::report::{ReportReply, ReportRequest};
 use shared::wire::v1::{self as routes};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
 use super::frames::Frames;
 use super::{ConnectError, RemoteError, tls};
@@ -71,12 +69,9 @@ async fn open(
     pins: &[VerifyKey],
     key: &SignKey,
 ) -> std::io::Result<SendRequest<Full<Bytes>>> {
-    let config = tls::config(pins, key).map_err(std::io::Error::other)?;
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    // Raw keys bear no names; this one is neither sent nor compared.
-    let name = ServerName::try_from("vault").map_err(std::io::Error::other)?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let stream = tls::connect(pins, key, stream).await?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW)

@@ -1,6 +1,7 @@
 //! TLS 1.3 with raw Ed25519 public keys both ways (RFC 7250): no certificates, no names, no
 //! dates. The server must hold a pinned key; the machine's signing key is its TLS key.
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,6 +16,9 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme, version,
 };
 use shared::keys::{SignKey, VerifyKey};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 /// What stands before the key in an Ed25519 SubjectPublicKeyInfo (RFC 8410, section 4).
@@ -25,11 +29,23 @@ const PKCS8: [u8; 16] = [
 ];
 const ALPN: &[u8] = b"h2";
 
-/// Makes the settings for one connection to a server that holds one of `pins`.
+/// Shakes hands with a server that must hold one of `pins`.
 ///
 /// # Errors
-/// If the machine's key cannot be loaded.
-pub(super) fn config(pins: &[VerifyKey], key: &SignKey) -> Result<ClientConfig, Error> {
+/// See [`is_wrong_pin`]; otherwise the connection's.
+pub(super) async fn connect(
+    pins: &[VerifyKey],
+    key: &SignKey,
+    stream: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
+    let config = config(pins, key).map_err(io::Error::other)?;
+    // Raw keys bear no names; this one is neither sent nor compared.
+    let name = ServerName::try_from("vault").map_err(io::Error::other)?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+/// Makes the settings for one connection to a server that holds one of `pins`.
+fn config(pins: &[VerifyKey], key: &SignKey) -> Result<ClientConfig, Error> {
     let provider = Arc::new(provider());
     let verifier = PinnedKeys {
         pins: pins.iter().map(spki).collect(),
@@ -66,7 +82,7 @@ fn spki(key: &VerifyKey) -> Vec<u8> {
 }
 
 /// Tells whether a handshake failed because the server's key is not pinned.
-pub(super) fn is_wrong_pin(fault: &std::io::Error) -> bool {
+pub(super) fn is_wrong_pin(fault: &io::Error) -> bool {
     let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     matches!(
         inner,
