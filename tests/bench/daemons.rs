@@ -30,7 +30,7 @@ pub fn kv_get() -> Vec<Row> {
         Row::ratio(
             "  ratio",
             ours_took.as_secs_f64() / cat_took.as_secs_f64(),
-            Some(Aim::AtMost(2.0)),
+            Some(&Aim::AtMost(2.0)),
         ),
     ];
     rows.push(match process::peak(&ours) {
@@ -127,6 +127,6 @@ pub fn local_api() -> Vec<Row> {
         Row::shown("cached read, 64 connections", format!("{:.0} /s", best(&ours))),
         Row::shown("  p50", format!("{p50:.2?}")),
         Row::shown("bare axum handler, 64 connections", format!("{:.0} /s", best(&floor))),
-        Row::ratio("  ratio", best(&ours) / best(&floor), Some(Aim::AtLeast(0.4))),
+        Row::ratio("  ratio", best(&ours) / best(&floor), Some(&Aim::AtLeast(0.4))),
     ]
 }

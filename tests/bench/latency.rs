@@ -77,7 +77,7 @@ pub fn put_to_file() -> Vec<Row> {
             let theirs = quantile(&theirs, 50);
             rows.push(Row::shown("confd watching etcd, p50", format!("{theirs:.1?}")));
             let ratio = quantile(&ours, 50).as_secs_f64() / theirs.as_secs_f64();
-            rows.push(Row::ratio("  ours / confd", ratio, Some(Aim::AtMost(1.0))));
+            rows.push(Row::ratio("  ours / confd", ratio, Some(&Aim::AtMost(1.0))));
         }
     }
     rows

@@ -39,7 +39,7 @@ impl Row {
     }
 
     /// A ratio, at most or at least `aim`.
-    pub fn ratio(what: &str, measured: f64, aim: Option<Aim>) -> Self {
+    pub fn ratio(what: &str, measured: f64, aim: Option<&Aim>) -> Self {
         let (text, met) = match aim {
             None => (String::new(), None),
             Some(Aim::AtMost(most)) => (format!("≤ {most} ×"), Some(measured <= most)),

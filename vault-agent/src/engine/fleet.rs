@@ -186,3 +186,120 @@ impl Fleet {
         self.peers.get(name).map_or(0, |known| known.peer.report.n)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shared::grant::Grants;
+    use shared::keys::{Identity, SignKey};
+    use shared::log::{Entry, NewMachine, Op, apply};
+    use shared::name::Actor;
+    use shared::signed::Purpose;
+
+    use super::*;
+
+    const DAY: u64 = 24 * 3600 * 1_000_000;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    /// A vault with the machine `vps`, added at the beginning of time.
+    fn vault() -> (State, SignKey) {
+        let (root, sign) = (SignKey::generate(), SignKey::generate());
+        let genesis = shared::log::Genesis {
+            v: 1,
+            name: name("home"),
+            nonce: Hash::ZERO,
+            time: Time::default(),
+            root: root.verify_key(),
+            recovery: Identity::generate().recipient(),
+            admins: BTreeMap::new(),
+            server: vec![SignKey::generate().verify_key()],
+            mounts: Vec::new(),
+        };
+        let genesis = Envelope::sign(&root, Actor::Root, Purpose::Genesis, &genesis).unwrap();
+        let mut state = shared::log::start(&genesis).unwrap();
+        let add = Op::MachineAdd(NewMachine {
+            name: name("vps"),
+            recipient: Identity::generate().recipient(),
+            sign: sign.verify_key(),
+            read: Grants::default(),
+            write: Grants::default(),
+        });
+        let (prev, by) = (state.head(), Actor::Root);
+        let entry = Entry { seq: 1, prev, time: Time::default(), by: by.clone(), ops: vec![add] };
+        let entry = Envelope::sign(&root, by, Purpose::Entry(state.vault()), &entry).unwrap();
+        apply(&mut state, &entry).unwrap();
+        (state, sign)
+    }
+
+    fn received(state: &State, sign: &SignKey, n: u64, time: Time) -> Received {
+        let report = Report {
+            machine: name("vps"),
+            n,
+            time,
+            seq: 7,
+            head: Hash::ZERO,
+            audit_n: 0,
+            audit_head: Hash::ZERO,
+            agent: String::new(),
+            targets: Vec::new(),
+        };
+        let report = report.sign(sign, state.vault()).unwrap();
+        Received { report, at: time, online: true }
+    }
+
+    fn empty(state: &State) -> Fleet {
+        Fleet::load(Vec::new(), state, AuditHead::EMPTY)
+    }
+
+    #[test]
+    fn an_older_report_and_a_strangers_are_passed_over() {
+        let (state, sign) = vault();
+        let mut fleet = empty(&state);
+        let now = Time::from_micros(1);
+        assert!(fleet.take(&state, received(&state, &sign, 2, now)).is_some());
+        assert!(fleet.take(&state, received(&state, &sign, 1, now)).is_none());
+        assert!(fleet.take(&state, received(&state, &SignKey::generate(), 3, now)).is_none());
+        assert_eq!(fleet.n(&name("vps")), 2);
+    }
+
+    #[test]
+    fn what_a_peer_has_seen_may_be_withheld_for_ten_minutes() {
+        let (state, sign) = vault();
+        let mut fleet = empty(&state);
+        fleet.take(&state, received(&state, &sign, 1, Time::default()));
+        let head = fleet.heads().remove(0);
+        let after = |seconds: u64| Time::from_micros(seconds * 1_000_000);
+        fleet.compare(&head, None, after(0)).unwrap();
+        fleet.compare(&head, None, after(599)).unwrap();
+        assert_eq!(fleet.frozen(after(599)), None);
+        assert!(fleet.frozen(after(600)).unwrap().contains("`vps` has seen entry 7"));
+        fleet.compare(&head, Some(Hash::ZERO), after(601)).unwrap();
+        assert_eq!(fleet.frozen(after(9999)), None);
+        let fork = fleet.compare(&head, Some(Hash::of(&[b"x"])), after(602)).unwrap_err();
+        assert_eq!(fork.code, Code::Fork);
+    }
+
+    #[test]
+    fn a_day_without_a_peer_is_noticed() {
+        let (state, sign) = vault();
+        let mut fleet = empty(&state);
+        assert!(fleet.stale(&state, &name("home"), Time::from_micros(DAY)).is_some());
+        fleet.take(&state, received(&state, &sign, 1, Time::from_micros(DAY)));
+        assert_eq!(fleet.stale(&state, &name("home"), Time::from_micros(2 * DAY - 1)), None);
+        assert!(fleet.stale(&state, &name("home"), Time::from_micros(2 * DAY)).is_some());
+        assert_eq!(fleet.stale(&state, &name("vps"), Time::from_micros(9 * DAY)), None);
+    }
+
+    #[test]
+    fn the_audit_log_only_grows() {
+        let (state, _) = vault();
+        let mut fleet = empty(&state);
+        let one = AuditHead::EMPTY.then(Hash::ZERO);
+        fleet.audit_now(one.then(Hash::ZERO)).unwrap();
+        for bad in [one, one.then(Hash::of(&[b"x"]))] {
+            assert_eq!(fleet.audit_now(bad).unwrap_err().code, Code::AuditRewritten);
+        }
+    }
+}

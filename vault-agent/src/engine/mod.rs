@@ -180,7 +180,7 @@ impl Engine {
         self.0.pins.vault
     }
 
-    /// Shows the state to `look`, under a short read lock.
+    /// Shows the state to `look`, under a short read lock: `look` must not call the engine.
     pub fn state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.0.ledger().state)
     }
