@@ -42,8 +42,8 @@ impl Row {
     pub fn ratio(what: &str, measured: f64, aim: Option<&Aim>) -> Self {
         let (text, met) = match aim {
             None => (String::new(), None),
-            Some(Aim::AtMost(most)) => (format!("≤ {most} ×"), Some(measured <= most)),
-            Some(Aim::AtLeast(least)) => (format!("≥ {least} ×"), Some(measured >= least)),
+            Some(Aim::AtMost(most)) => (format!("≤ {most} ×"), Some(measured <= *most)),
+            Some(Aim::AtLeast(least)) => (format!("≥ {least} ×"), Some(measured >= *least)),
         };
         Self { what: what.to_owned(), measured: format!("{measured:.2} ×"), aim: text, met }
     }

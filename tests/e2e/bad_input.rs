@@ -23,6 +23,11 @@ fn said(world: &World, ran: &Ran) -> String {
 
 /// Hides ports.
 fn hide(word: &str) -> String {
+    let digits = word.trim_end_matches(['`', '\'']);
+    if digits.len() >= 4 && digits.bytes().all(|b| b.is_ascii_digit()) && digits.len() < word.len()
+    {
+        return word.replace(digits, "[PORT]");
+    }
     match word.split_once("127.0.0.1:") {
         Some((before, rest)) => {
             format!(
