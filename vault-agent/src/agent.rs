@@ -46,6 +46,9 @@ enum Command {
     Run(run::Args),
     /// Sync, make every target right, run the hooks, and end
     Once,
+    /// Answer the local API on standard input, for `vault` where no agent runs
+    #[command(hide = true)]
+    Answer,
     /// Print how this machine stands; fails while a target lags or an alarm stands
     Status,
     /// Add, list and remove the files that are kept right
@@ -76,6 +79,7 @@ fn dispatch(command: Command, paths: &Paths, term: &Term) -> Result<Exit> {
         Command::Join(args) => join::join(&args, paths, term),
         Command::Run(args) => run::run(&args, paths).map(|()| Exit::OK),
         Command::Once => run::once(paths, term),
+        Command::Answer => run::answer(paths).map(|()| Exit::OK),
         Command::Status => status::run(paths, term),
         Command::Target(args) => {
             let (mut out, mut talk) = (Vec::new(), Vec::new());

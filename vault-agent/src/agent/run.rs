@@ -1,6 +1,7 @@
 //! `vault-agent run` and `once`: the engine, the daemon and the local API, side by side.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::api::{Listeners, serve};
+use crate::api::{Listeners, answer_on, serve};
 use crate::config::Config;
 use crate::daemon::{self, Source};
 use crate::engine::Engine;
@@ -24,6 +25,10 @@ use super::logging;
 /// How long being ready may wait for the first pass over the targets: a folder on a network that
 /// hangs must not keep the rest of the host from starting.
 const FIRST_PASS: Duration = Duration::from_secs(10);
+
+/// How long being ready may wait for the first try to reach the server: a program that starts after
+/// the agent finds it connected, and a server that is away delays nobody.
+const FIRST_TRY: Duration = Duration::from_secs(1);
 
 /// How long `once` waits for a server.
 const REACH: Duration = Duration::from_secs(20);
@@ -66,6 +71,7 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
     let addresses = follow_addresses(source.config.subscribe(), pinned);
     let (settled, first_pass) = oneshot::channel();
 
+    let first_try = engine.clone();
     let targets = tokio::spawn({
         let (state, engine, shutdown) = (paths.state.clone(), engine.clone(), shutdown.clone());
         async move { daemon::run(source, &state, engine, shutdown, settled).await }
@@ -77,6 +83,7 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
     });
     // Either way the agent is ready: what is still wrong stands in its status.
     let _ = tokio::time::timeout(FIRST_PASS, first_pass).await;
+    let _ = tokio::time::timeout(FIRST_TRY, first_try.tried()).await;
     ready(listen);
     let watchdog = tokio::spawn(stay_alive(engine));
     let ended = tokio::select! {
@@ -184,6 +191,20 @@ fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "service manager not told");
     }
+}
+
+/// Answers one program on standard input, which is a socket, until it hangs up.
+///
+/// # Errors
+/// If standard input is no socket, or the state directory is refused.
+pub fn answer(paths: &Paths) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+        let stream = std::os::unix::net::UnixStream::from(input);
+        stream.set_nonblocking(true).context("standard input is no socket")?;
+        answer_on(tokio::net::UnixStream::from_std(stream)?, paths).await
+    })
 }
 
 /// Syncs, makes every target right, runs the hooks, reports, and ends.

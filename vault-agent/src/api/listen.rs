@@ -207,34 +207,10 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (api, mut shutdown) = (self.api.clone(), self.shutdown.clone());
+        let (api, shutdown) = (self.api.clone(), self.shutdown.clone());
         self.tasks.spawn(async move {
             let _place = place;
-            let peer = Arc::new(peer);
-            let service = service_fn(move |request: hyper::Request<Incoming>| {
-                let (api, peer) = (api.clone(), peer.clone());
-                async move {
-                    Ok::<_, Infallible>(answer(&api, &peer, request.map(Body::new)).await)
-                }
-            });
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIME)
-                .max_buf_size(HEADER_BYTES)
-                .pipeline_flush(true)
-                .half_close(true)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stopped(&mut shutdown) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(why) = ended {
-                tracing::debug!("a connection ended: {why}");
-            }
+            one(stream, api, peer, shutdown).await;
         });
     }
 
@@ -242,5 +218,39 @@ impl Connections {
     async fn finish(mut self) {
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(GRACE, all).await;
+    }
+}
+
+/// Answers the requests of one connection until it ends, or `shutdown` turns true.
+pub(super) async fn one<S>(
+    stream: S,
+    api: Arc<Api>,
+    peer: Peer,
+    mut shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let peer = Arc::new(peer);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let (api, peer) = (api.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(answer(&api, &peer, request.map(Body::new)).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(HEADER_BYTES)
+        .pipeline_flush(true)
+        .half_close(true)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(why) = ended {
+        tracing::debug!("a connection ended: {why}");
     }
 }

@@ -23,11 +23,11 @@ use anyhow::Result;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, request::Parts};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, watch};
 
 use crate::config::{self, Config};
 use crate::engine::Engine;
-use crate::identity::Pins;
 use crate::paths::Paths;
 
 use caller::{Gate, Peer};
@@ -74,30 +74,24 @@ pub fn router(engine: Engine, paths: &Paths) -> Result<Router> {
         .fallback(move |request: Request<Body>| async move { answer(&api, &peer, request).await }))
 }
 
-/// Returns the API over an engine of its own, for a host on which no agent runs. The first request
-/// asks the server to catch up; where it cannot be reached, the cache answers.
+/// Answers one connection over an engine of its own, for a host on which no agent runs. The server
+/// is asked to catch up first; where it cannot be reached, the cache answers.
 ///
 /// # Errors
 /// If the identity, the configuration or the database cannot be read.
-pub fn local_router(paths: &Paths) -> Result<Router> {
+pub async fn answer_on(stream: UnixStream, paths: &Paths) -> Result<()> {
     let engine = Engine::open(paths)?;
-    let mut addresses = Config::load_or_default(&paths.config)?.server;
-    if addresses.is_empty() {
-        addresses = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
+    if let Err(why) = engine.connect_once(&Config::load_or_default(&paths.config)?.server).await {
+        tracing::debug!("answering from the cache: {why:#}");
     }
-    let api = Arc::new(Api::open(engine, paths, &config::Api::default())?);
-    let local = Arc::new((api, Peer::inside(), addresses, OnceCell::new()));
-    Ok(Router::new().fallback(move |request: Request<Body>| async move {
-        let (api, peer, addresses, connected) = &*local;
-        connected
-            .get_or_init(|| async {
-                if let Err(why) = api.engine.connect_once(addresses).await {
-                    tracing::debug!("answering from the cache: {why:#}");
-                }
-            })
-            .await;
-        answer(api, peer, request).await
-    }))
+    let api = Arc::new(Api::open(engine.clone(), paths, &config::Api::default())?);
+    let (_stop, shutdown) = watch::channel(false);
+    listen::one(stream, api, Peer::inside(), shutdown).await;
+    if let Err(why) = engine.settle().await {
+        tracing::debug!("local accesses are shipped later: {why:#}");
+    }
+    engine.close().await;
+    Ok(())
 }
 
 /// Answers one request.

@@ -8,11 +8,12 @@ mod place;
 mod tests;
 use std::cell::RefCell;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::SendRequest;
@@ -23,9 +24,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
-use tower::ServiceExt as _;
 
-use super::tls;
+use super::{sibling, tls};
 use crate::api::types::CACHE_AGE;
 use crate::paths::Paths;
 
@@ -98,11 +98,6 @@ impl Answer {
     }
 }
 
-enum Link {
-    Wire(SendRequest<Full<Bytes>>),
-    Here(Router),
-}
-
 /// A client for one API.
 pub struct Client {
     place: Place,
@@ -110,7 +105,11 @@ pub struct Client {
     headers: HeaderMap,
     runtime: tokio::runtime::Runtime,
     link: RefCell<Option<Link>>,
+    /// Dropped last, when the connection to it is gone.
+    answering: RefCell<Option<Answering>>,
 }
+
+type Link = SendRequest<Full<Bytes>>;
 
 impl Client {
     /// Makes a client; nothing is connected before the first request.
@@ -124,19 +123,8 @@ impl Client {
             .build()
             .map_err(|why| setup(&why))?;
         let headers = headers(&place, &options)?;
-        Ok(Self { place, options, headers, runtime, link: RefCell::new(None) })
-    }
-
-    /// Makes a client that a router in this process answers.
-    ///
-    /// # Errors
-    /// As [`Client::new`].
-    pub fn over(router: Router, options: Options) -> Result<Self, Error> {
-        let nowhere = PathBuf::new;
-        let paths = Paths { state: nowhere(), config: nowhere(), socket: nowhere() };
-        let client = Self::new(Place::Agent { sockets: Vec::new(), paths }, options)?;
-        *client.link.borrow_mut() = Some(Link::Here(router));
-        Ok(client)
+        let (link, answering) = (RefCell::new(None), RefCell::new(None));
+        Ok(Self { place, options, headers, runtime, link, answering })
     }
 
     /// Tells whether this machine's own agent answers, which needs no look at its mounts first.
@@ -242,30 +230,22 @@ impl Client {
         let mut fresh = false;
         loop {
             let taken = self.link.borrow_mut().take();
-            let link = match taken {
+            let mut link = match taken {
                 Some(link) => link,
                 None => {
                     fresh = true;
                     self.connect(call).await?
                 }
             };
-            match link {
-                Link::Here(router) => {
-                    *self.link.borrow_mut() = Some(Link::Here(router.clone()));
-                    let response = router.oneshot(request.map(Body::new)).await;
-                    let response = response.unwrap_or_else(|never| match never {});
-                    return collect(call, response).await;
+            match link.try_send_request(request).await {
+                Ok(response) => {
+                    let answer = collect(call, response).await?;
+                    *self.link.borrow_mut() = Some(link);
+                    return Ok(answer);
                 }
-                Link::Wire(mut sender) => match sender.try_send_request(request).await {
-                    Ok(response) => {
-                        let answer = collect(call, response).await?;
-                        *self.link.borrow_mut() = Some(Link::Wire(sender));
-                        return Ok(answer);
-                    }
-                    Err(mut unsent) => match unsent.take_message() {
-                        Some(back) if !fresh => request = back,
-                        Some(_) | None => return Err(lost(unsent.error())),
-                    },
+                Err(mut unsent) => match unsent.take_message() {
+                    Some(back) if !fresh => request = back,
+                    Some(_) | None => return Err(lost(unsent.error())),
                 },
             }
         }
@@ -291,7 +271,10 @@ impl Client {
                         }
                     }
                 }
-                here(sockets, paths)
+                let (stream, answering) = answer_here(sockets, paths)?;
+                *self.answering.borrow_mut() = Some(answering);
+                let stream = UnixStream::from_std(stream).map_err(lost)?;
+                shake(stream).await.map_err(lost)
             }
             Place::Unix(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(|why| {
@@ -316,12 +299,39 @@ impl Client {
     }
 }
 
-/// Answers in this process, when no agent listens and the identity can be read.
-fn here(sockets: &[PathBuf], paths: &Paths) -> Result<Link, Error> {
-    crate::api::local_router(paths).map(Link::Here).map_err(|why| Error::Absent {
-        socket: sockets.first().cloned().unwrap_or_default(),
-        why: format!("{why:#}"),
-    })
+/// An agent that answers this process only; it ends when the connection does.
+struct Answering(Child);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        // It may still have something to put on disk.
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the agent's program to answer this process, when no agent listens: cron, CI, rescue.
+fn answer_here(sockets: &[PathBuf], paths: &Paths) -> Result<(StdStream, Answering), Error> {
+    let absent =
+        |why: String| Error::Absent { socket: sockets.first().cloned().unwrap_or_default(), why };
+    if !paths.pins().exists() {
+        let state = paths.state.display();
+        return Err(absent(format!("no machine is set up in `{state}`")));
+    }
+    let start = || -> anyhow::Result<(StdStream, Answering)> {
+        let (ours, theirs) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let child = Command::new(sibling::find("agent")?)
+            .arg("--state")
+            .arg(&paths.state)
+            .arg("--config")
+            .arg(&paths.config)
+            .arg("answer")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok((ours, Answering(child)))
+    };
+    start().map_err(|why| absent(format!("{why:#}")))
 }
 
 fn is_absent(why: &io::Error) -> bool {
@@ -336,7 +346,7 @@ async fn shake(
         .map_err(io::Error::other)?;
     // What goes wrong on the connection comes out at the request that meets it.
     tokio::spawn(connection);
-    Ok(Link::Wire(sender))
+    Ok(sender)
 }
 
 async fn collect<B>(call: &str, response: hyper::Response<B>) -> Result<Answer, Error>

@@ -25,7 +25,7 @@ use self::folder::{Environment, Folder, read_line};
 use self::pairs::Pair;
 use self::ready::{Ready, check_length};
 use self::settings::{Out, Settings};
-use super::{Flags, Global};
+use super::{Flags, Global, sibling};
 use crate::exit::{Exit, Failure};
 use crate::files;
 use crate::output::Term;
@@ -99,7 +99,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit> {
 fn plan(args: &Args) -> Result<Plan> {
     let (imports, outs) = (pairs::imports(&args.imports)?, pairs::outs(&args.outs)?);
     check_listen(args.listen)?;
-    let (server, agent) = (sibling("server")?, sibling("agent")?);
+    let (server, agent) = (sibling::find("server")?, sibling::find("agent")?);
     let folder = Folder::open(&args.data)?;
     let paths = Paths::resolve(Some(folder.agent()), None)?;
     check_length(&paths.socket)?;
@@ -122,20 +122,6 @@ fn check_listen(listen: SocketAddr) -> Result<()> {
         )));
     }
     Err(fault).context(format!("listening on `{listen}`"))
-}
-
-/// Returns the daemon beside this program: `vault` becomes `vault-server`, `e2e-vault` `e2e-vault-server`.
-fn sibling(daemon: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe().context("finding this program's own file")?;
-    let name = own.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let path = own.with_file_name(format!("{name}-{daemon}"));
-    if path.is_file() {
-        return Ok(path);
-    }
-    bail!(
-        Failure::local(format!("there is no program `{}`", path.display()))
-            .hint("build all of them with `cargo build`, or install them together")
-    )
 }
 
 /// Starts everything; false if it was interrupted.
@@ -336,7 +322,7 @@ mod tests {
 
     #[test]
     fn an_absent_daemon_is_named() {
-        let fault = sibling("nothing").unwrap_err().to_string();
+        let fault = sibling::find("nothing").unwrap_err().to_string();
         assert!(fault.starts_with("there is no program `") && fault.ends_with("-nothing`"));
     }
 }

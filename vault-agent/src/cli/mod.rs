@@ -10,6 +10,7 @@ mod global;
 mod import;
 mod kv;
 mod owning;
+mod sibling;
 mod ssh;
 mod status;
 pub mod tls;

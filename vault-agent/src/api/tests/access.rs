@@ -10,9 +10,10 @@ use tower::ServiceExt as _;
 
 use super::World;
 use crate::api::caller::Gate;
+use crate::api::router;
 use crate::api::tokens::Tokens;
-use crate::api::{local_router, router};
 use crate::config::{self, Allow};
+use crate::engine::Engine;
 use crate::engine::tests::Lone;
 
 #[tokio::test]
@@ -266,7 +267,9 @@ async fn without_an_agent_the_same_api_answers_in_process() {
     drop(inside);
     let paths = lone.stop().await;
 
-    let local = local_router(&paths).unwrap();
+    let engine = Engine::open(&paths).unwrap();
+    engine.connect_once(&[]).await.unwrap();
+    let local = router(engine, &paths).unwrap();
     let read = ask(&local, "GET", "").await;
     assert!(read.status() == 200 && !read.headers().contains_key("x-vault-cache-age"));
     assert_eq!(ask(&local, "POST", put).await.status(), 200);

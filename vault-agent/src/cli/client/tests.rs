@@ -3,7 +3,6 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
 
-use axum::routing::get;
 use tempfile::TempDir;
 
 use super::*;
@@ -45,18 +44,6 @@ fn folders_of_an_address_go_into_the_request() {
 fn queries_are_encoded() {
     let query = [("path", "a/b *&=+%".to_owned()), ("n", "1".to_owned())];
     assert_eq!(target("x/ü", &query), "/v1/x/%C3%BC?path=a%2Fb%20%2A%26%3D%2B%25&n=1");
-}
-
-#[test]
-fn a_router_in_this_process_answers() {
-    let router = Router::new().route("/v1/x", get(|| async { r#"{"a":1}"# }));
-    let client = Client::over(router, options()).unwrap();
-    for _ in 0..2 {
-        let body: Value = client.get("x", &[]).unwrap();
-        assert_eq!(body["a"], 1);
-    }
-    assert_eq!(client.get::<Value>("y", &[]).unwrap_err().status(), Some(404));
-    assert!(client.is_own_agent());
 }
 
 /// Serves each answer on a connection of its own, which then closes.

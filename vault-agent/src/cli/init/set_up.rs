@@ -11,7 +11,6 @@ use shared::wire::v1::blob::Inline;
 
 use super::absolute;
 use crate::cli::Global;
-use crate::engine::Engine;
 use crate::exit::Failure;
 use crate::files;
 use crate::identity::{MachineKeys, Pins};
@@ -80,13 +79,7 @@ pub async fn set_up(wish: Wish, keeping: &Keeping, paths: &Paths, global: &Globa
         None => begin(wish, keeping, &keys, paths, global)?,
     };
     match posting::post(&client, &unfinished.request).await {
-        Ok(()) => {
-            let made = finish(unfinished, paths)?;
-            if let Err(why) = Engine::first_sync(paths).await?.1 {
-                term.say(format!("the first sync comes later: {why:#}"));
-            }
-            Ok(made)
-        }
+        Ok(()) => finish(unfinished, paths),
         Err(PostError::Unknown(failure)) => Err(failure.into()),
         Err(PostError::Refused(failure)) => {
             discard(fresh, keeping, paths, term)?;
