@@ -51,3 +51,16 @@ fn with_the_server_gone_files_are_right_and_reads_say_their_age() {
     });
     watch::until(&vps.env_file(), |text| text.contains("OPENAI_API_KEY=back\n"));
 }
+
+#[test]
+fn with_no_agent_running_the_command_line_answers_itself() {
+    let world = World::new(bins!());
+    let mut rtx = world.owner("rtx1080");
+    rtx.stop();
+    let _ = rtx.vault(&["kv", "put", SECRET, "KEY=value"]).ok();
+    assert_eq!(rtx.vault(&["kv", "get", "-field=KEY", SECRET]).ok(), "value");
+    rtx.start();
+    assert_eq!(rtx.vault(&["kv", "get", "-field=KEY", SECRET]).ok(), "value");
+    let log = rtx.vault(&["audit", "log", "--op", "local_read"]).ok();
+    assert!(log.contains(SECRET), "the read without an agent is on record:\n{log}");
+}
