@@ -105,6 +105,23 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// [`Cli`] with the verb `kv` alone.
+#[derive(Debug, Parser)]
+#[command(name = "vault", version, override_help = HELP, arg_required_else_help = true, disable_help_subcommand = true)]
+struct KvCli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: KvVerb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum KvVerb {
+    /// Read and write secrets
+    #[command(subcommand, arg_required_else_help = true)]
+    Kv(kv::Command),
+}
+
 /// Runs the process's command line.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -128,13 +145,24 @@ pub fn run(
     dispatch(&global, cli.command).unwrap_or_else(|error| global.term.fail(&error))
 }
 
+/// Reads the arguments. Looking a key up should cost no more than it must: for `kv` the other
+/// verbs' arguments are not even described.
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|verb| verb == "kv") {
+        let KvCli { flags, command: KvVerb::Kv(command) } = parse_as(args)?;
+        return Ok(Cli { flags, command: Command::Kv(command) });
+    }
+    parse_as(args)
+}
+
+fn parse_as<T: Parser>(args: Vec<OsString>) -> Result<T, clap::Error> {
+    let mut command = T::command();
     if cfg!(test) {
         // Snapshots of help must not depend on the terminal that tests run in.
         command = command.term_width(100);
     }
-    Cli::from_arg_matches(&command.try_get_matches_from(args)?)
+    T::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 
 fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
