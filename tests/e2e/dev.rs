@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use tests::{Bins, MASTER, Ran, bins, run, watch};
+use tests::{Bins, MASTER, Ran, bins, free_port, run, watch};
 
 struct Dev {
     child: Child,
@@ -14,7 +14,7 @@ struct Dev {
 
 impl Dev {
     fn start(bins: Bins, dir: &Path) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let _ = std::fs::remove_file(dir.join("vault/env"));
         let child = Command::new(bins.vault)
             .args(["dev", "--data", "vault", "--listen", &format!("127.0.0.1:{port}")])

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::{Bins, Daemon, Host, MASTER, PASSPHRASE, Ran, bins, find_line, run, watch};
+use tests::{Bins, Daemon, Host, MASTER, PASSPHRASE, Ran, bins, find_line, free_port, run, watch};
 
 const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/quickstart.md");
 const HOSTS: [&str; 3] = ["rtx1080", "vps", "thinkpad"];
@@ -90,7 +90,7 @@ impl Homelab {
             std::fs::copy(MASTER, home.join(".env.master")).unwrap();
             (name.to_owned(), host)
         });
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let address = format!("127.0.0.1:{port}");
         Self { dir, hosts: hosts.into(), daemons: Vec::new(), copied: HashMap::new(), address }
     }

@@ -11,7 +11,7 @@ pub mod watch;
 
 pub use daemon::Daemon;
 pub use host::{Host, Ran, files_below, run};
-pub use world::{MASTER, PASSPHRASE, World, find_line};
+pub use world::{MASTER, PASSPHRASE, World, find_line, free_port};
 
 /// Paths of the three programs under test.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
@@ -131,8 +132,23 @@ pub fn find_line(text: &str, prefix: &str) -> String {
     found.unwrap_or_else(|| panic!("no {prefix} line in:\n{text}")).to_owned()
 }
 
-/// Returns a port that is free now; a server keeps it over restarts.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket").port()
+/// Returns a port that is free now and that no other test of this process gets; a server keeps it
+/// over restarts. It lies below the range from which systems choose ports of outgoing connections.
+///
+/// # Panics
+/// If no port is free.
+#[must_use]
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    for _ in 0..COUNT {
+        let offset =
+            std::process::id().wrapping_mul(101) % COUNT + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + offset % COUNT).expect("below 65536");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
