@@ -18,13 +18,16 @@ mod tokens;
 pub mod types;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
+#[cfg(test)]
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode, request::Parts};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::config::{self, Config};
 use crate::engine::Engine;
@@ -40,6 +43,9 @@ pub use listen::{Listeners, serve};
 
 /// Large request bodies read at a time.
 const LARGE_BODIES: usize = 8;
+
+/// How long a one-off answer waits for the server before the cache must do.
+const REACH: Duration = Duration::from_secs(20);
 
 /// What every route works with.
 #[derive(Debug)]
@@ -67,7 +73,8 @@ pub fn token_file(paths: &Paths, options: &config::Api) -> std::path::PathBuf {
 ///
 /// # Errors
 /// If the tokens of the state directory cannot be read.
-pub fn router(engine: Engine, paths: &Paths) -> Result<Router> {
+#[cfg(test)]
+fn router(engine: Engine, paths: &Paths) -> Result<Router> {
     let api = Arc::new(Api::open(engine, paths, &config::Api::default())?);
     let peer = Arc::new(Peer::inside());
     Ok(Router::new()
@@ -81,8 +88,12 @@ pub fn router(engine: Engine, paths: &Paths) -> Result<Router> {
 /// If the identity, the configuration or the database cannot be read.
 pub async fn answer_on(stream: UnixStream, paths: &Paths) -> Result<()> {
     let engine = Engine::open(paths)?;
-    if let Err(why) = engine.connect_once(&Config::load_or_default(&paths.config)?.server).await {
-        tracing::debug!("answering from the cache: {why:#}");
+    let addresses = Config::load_or_default(&paths.config)?.server;
+    // A server that accepts and says nothing must not keep the caller waiting.
+    match timeout(REACH, engine.connect_once(&addresses)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => tracing::debug!("answering from the cache: {why:#}"),
+        Err(_) => tracing::debug!("answering from the cache: the server does not answer"),
     }
     let api = Arc::new(Api::open(engine.clone(), paths, &config::Api::default())?);
     let (_stop, shutdown) = watch::channel(false);

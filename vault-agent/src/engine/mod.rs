@@ -282,13 +282,6 @@ impl Engine {
         }
     }
 
-    /// Returns a receiver of what this machine reports of its targets; `None` until somebody has
-    /// looked at them.
-    #[must_use]
-    pub fn targets(&self) -> watch::Receiver<Option<Vec<TargetReport>>> {
-        self.0.targets.subscribe()
-    }
-
     /// Raises an alarm; it stands until cleared.
     pub fn alarm(&self, code: &str, detail: impl Into<String>) {
         self.0.raise(code, "", detail);
