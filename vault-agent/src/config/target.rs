@@ -1,0 +1,117 @@
+//! One `[[target]]` of `agent.toml`: its keys, their defaults, and what each may say. Hooks have a file of their own.
+
+use std::path::PathBuf;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use shared::path::SecretPath;
+
+use super::{Format, GitPolicy, Hook, absolute};
+
+/// One file, and what it is to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// The file; absolute.
+    #[serde(deserialize_with = "absolute")]
+    pub path: PathBuf,
+    /// The secrets in it, at least one; later ones win.
+    #[serde(deserialize_with = "secrets")]
+    pub secrets: Vec<SecretPath>,
+    /// How it is written.
+    #[serde(default)]
+    pub format: Format,
+    /// The only keys to write, if given.
+    #[serde(default, deserialize_with = "keys")]
+    pub keys: Option<Vec<String>>,
+    /// Owner by name or number; `None` for the agent's user.
+    pub owner: Option<String>,
+    /// Group by name or number; `None` for the owner's own.
+    pub group: Option<String>,
+    /// Permission bits.
+    #[serde(default = "private", deserialize_with = "mode")]
+    pub mode: u32,
+    /// What to run when the file has changed.
+    pub on_change: Option<Hook>,
+    /// What happens to the file when a secret is deleted.
+    #[serde(default)]
+    pub on_delete: OnDelete,
+    /// What happens when git would pick the file up.
+    #[serde(default)]
+    pub git: GitPolicy,
+    /// What happens when somebody else changes the file.
+    #[serde(default)]
+    pub drift: Drift,
+    /// Dangerous names, such as `PATH`, that may be written all the same.
+    #[serde(default)]
+    pub allow_names: Vec<String>,
+    /// Whether values may span lines.
+    #[serde(default)]
+    pub allow_newlines: bool,
+}
+
+/// What happens to a file when one of its secrets is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDelete {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// The secret's keys go, and with the last secret the file.
+    Remove,
+}
+
+/// What happens when somebody else changes or removes a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Drift {
+    /// It is put back, and logged.
+    #[default]
+    Restore,
+    /// It is reported only, until the next version.
+    Report,
+}
+
+fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretPath>, D::Error> {
+    let paths = Vec::<String>::deserialize(deserializer)?;
+    if paths.is_empty() {
+        return Err(D::Error::custom("a target needs at least one secret"));
+    }
+    let mut secrets: Vec<SecretPath> = Vec::with_capacity(paths.len());
+    for path in paths {
+        let path: SecretPath =
+            path.parse().map_err(|error: shared::error::Error| D::Error::custom(error.detail))?;
+        if secrets.contains(&path) {
+            return Err(D::Error::custom(format!("secret `{path}` is named twice")));
+        }
+        secrets.push(path);
+    }
+    Ok(secrets)
+}
+
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    let keys = Vec::<String>::deserialize(deserializer)?;
+    if keys.is_empty() {
+        return Err(D::Error::custom(
+            "an empty list would write nothing: name keys, or leave `keys` out for all",
+        ));
+    }
+    Ok(Some(keys))
+}
+
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_mode(&text).ok_or_else(|| {
+        D::Error::custom(format!("mode `{text}` is not an octal number such as \"0600\""))
+    })
+}
+
+/// Reads an octal mode, permission bits only.
+pub(crate) fn parse_mode(text: &str) -> Option<u32> {
+    let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777)
+}
+
+fn private() -> u32 {
+    0o600
+}
