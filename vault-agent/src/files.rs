@@ -6,6 +6,7 @@
 mod folder;
 pub mod git;
 mod gitignore;
+mod swap;
 mod temp;
 
 use std::fs::{DirBuilder, File, Metadata};
@@ -16,11 +17,12 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use folder::Place;
+pub use swap::{Exchanged, Old, Read, copy_aside, exchange, read};
 use temp::Temp;
 
 /// The bits of a mode that this module sets and compares.
@@ -107,8 +109,12 @@ pub enum FileError {
     NoFolder(PathBuf),
     #[error("`{}` is not a regular file", .0.display())]
     NotRegular(PathBuf),
-    #[error("`{}` has {links} hard links", path.display())]
-    HardLinked { path: PathBuf, links: u64 },
+    #[error("folder `{}` may be changed by everybody", .0.display())]
+    Everybodys(PathBuf),
+    #[error("the file system of `{}` does not keep rights: mode {mode:04o}, owner {uid}", path.display())]
+    Unkept { path: PathBuf, mode: u32, uid: u32 },
+    #[error("`{}` is larger than {most} bytes", path.display())]
+    TooLarge { path: PathBuf, most: u64 },
     #[error("`{}` is being written by another process", .0.display())]
     Busy(PathBuf),
     #[error("`{}` exists already", .0.display())]
@@ -141,9 +147,13 @@ impl FileError {
             },
             Self::NoFolder(path) => format!("make it with `mkdir -p {}`", path.display()),
             Self::NotRegular(_) => "name a file that may be replaced".to_owned(),
-            Self::HardLinked { .. } => {
-                "a replaced file leaves its other names behind: remove them first".to_owned()
+            Self::Everybodys(path) => {
+                format!("run `chmod o-w {0}` (or `chmod +t {0}`)", path.display())
             }
+            Self::Unkept { mode, uid, .. } => format!(
+                "choose another place, or accept what the mount gives: mode = \"{mode:04o}\", owner = \"{uid}\""
+            ),
+            Self::TooLarge { .. } => "name a file that holds settings only".to_owned(),
             Self::Busy(_) => "stop the other process, or try again".to_owned(),
             Self::Exists(_) => "choose another name, or move the old file away".to_owned(),
             Self::Exposed { path, .. } => {
@@ -158,6 +168,9 @@ impl FileError {
                 io::ErrorKind::StorageFull => {
                     "free some space; the old file is untouched".to_owned()
                 }
+                io::ErrorKind::ReadOnlyFilesystem => {
+                    "mount it writable; the old file is untouched".to_owned()
+                }
                 _ => "look at the disk and the mount".to_owned(),
             },
         }
@@ -169,8 +182,10 @@ impl FileError {
 /// The folder is opened without following a link at any component; the new file is complete, owned and synced under
 /// a temporary name beside the old one before it takes the name. A file that is right already is not touched.
 ///
+/// A name that is one of several (hard links) is replaced alone: the others keep the old content.
+///
 /// # Errors
-/// Refuses links, hard-linked and special files; after any error the old file is as it was.
+/// Refuses links, special files, and folders that everybody may change; after any error the old file is as it was.
 pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<Replaced, FileError> {
     let place = Place::open(path)?;
     match compare_in(&place, content, access)? {
@@ -204,7 +219,7 @@ pub fn remove(path: &Path) -> Result<bool, FileError> {
     let place = Place::open(path)?;
     let Some(found) = place.find()? else { return Ok(false) };
     check_replaceable(path, &found)?;
-    rustix::fs::unlinkat(&place.folder, &place.name, rustix::fs::AtFlags::empty())
+    rustix::fs::unlinkat(&place.folder, &place.name, AtFlags::empty())
         .map_err(FileError::errno("remove", path))?;
     sync_folder(&place)?;
     Ok(true)
@@ -223,21 +238,7 @@ pub fn sweep(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// Refuses to overwrite.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
-    let place = Place::open_trusted(path)?;
-    let temp = fill(&place, content, Access::PRIVATE)?;
-    match rustix::fs::linkat(
-        &place.folder,
-        temp.name(),
-        &place.folder,
-        &place.name,
-        rustix::fs::AtFlags::empty(),
-    ) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => return Err(FileError::Exists(path.to_owned())),
-        Err(errno) => return Err(FileError::errno("write", path)(errno)),
-    }
-    drop(temp);
-    sync_folder(&place)
+    create_in(&Place::open_trusted(path)?, content, Access::PRIVATE)
 }
 
 /// Makes a private folder (0700), its parents too, or checks that the one there is private.
@@ -285,6 +286,18 @@ pub fn lock_folder(path: &Path) -> Result<FolderLock, FileError> {
     Ok(FolderLock(place.folder))
 }
 
+fn create_in(place: &Place, content: &[u8], access: Access) -> Result<(), FileError> {
+    let temp = fill(place, content, access)?;
+    let Place { folder, name, path } = place;
+    match rustix::fs::linkat(folder, temp.name(), folder, name, AtFlags::empty()) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Err(FileError::Exists(path.clone())),
+        Err(errno) => return Err(FileError::errno("write", path)(errno)),
+    }
+    drop(temp);
+    sync_folder(place)
+}
+
 fn check_replaceable(path: &Path, found: &Metadata) -> Result<(), FileError> {
     let kind = found.file_type();
     if kind.is_symlink() {
@@ -292,9 +305,6 @@ fn check_replaceable(path: &Path, found: &Metadata) -> Result<(), FileError> {
     }
     if kind.is_dir() || kind.is_fifo() || kind.is_socket() || !kind.is_file() {
         return Err(FileError::NotRegular(path.to_owned()));
-    }
-    if found.nlink() > 1 {
-        return Err(FileError::HardLinked { path: path.to_owned(), links: found.nlink() });
     }
     Ok(())
 }
@@ -344,10 +354,26 @@ fn write_in(place: &Place, content: &[u8], access: Access) -> Result<Stamp, File
     Ok(Stamp::of(&written))
 }
 
-/// Writes a synced temporary file with its final owner and mode.
+/// Makes a synced file under the temporary name, whole and with its final owner and mode before anybody sees it.
 fn fill<'a>(place: &'a Place, content: &[u8], access: Access) -> Result<Temp<'a>, FileError> {
-    let temp = Temp::create(place)?;
-    let mut file = &temp.file;
+    if let Some(mut temp) = Temp::unnamed(place)? {
+        complete(&temp.file, place, content, access)?;
+        if temp.show()? {
+            return Ok(temp);
+        }
+    }
+    let temp = Temp::named(place)?;
+    complete(&temp.file, place, content, access)?;
+    Ok(temp)
+}
+
+/// Writes and syncs a new file that is ours alone until the end.
+fn complete(
+    mut file: &File,
+    place: &Place,
+    content: &[u8],
+    access: Access,
+) -> Result<(), FileError> {
     file.write_all(content).map_err(FileError::io("write", &place.path))?;
     if access.uid.is_some() || access.gid.is_some() {
         std::os::unix::fs::fchown(file, access.uid, access.gid)
@@ -355,8 +381,12 @@ fn fill<'a>(place: &'a Place, content: &[u8], access: Access) -> Result<Temp<'a>
     }
     let mode = std::fs::Permissions::from_mode(access.mode);
     file.set_permissions(mode).map_err(FileError::io("set the mode of", &place.path))?;
-    file.sync_all().map_err(FileError::io("sync", &place.path))?;
-    Ok(temp)
+    let kept = file.metadata().map_err(FileError::io("look at", &place.path))?;
+    if !access.fits(&kept) {
+        let (path, mode, uid) = (place.path.clone(), kept.mode() & MODE_BITS, kept.uid());
+        return Err(FileError::Unkept { path, mode, uid });
+    }
+    file.sync_all().map_err(FileError::io("sync", &place.path))
 }
 
 fn sync_folder(place: &Place) -> Result<(), FileError> {

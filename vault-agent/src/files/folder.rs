@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -37,6 +38,9 @@ impl Place {
             opened => opened,
         };
         let folder = folder.map_err(|errno| fault(parent, errno))?;
+        if let Some(open) = parent.ancestors().find(|folder| is_everybodys(folder)) {
+            return Err(FileError::Everybodys(open.to_owned()));
+        }
         Ok(Self { path: path.to_owned(), folder, name: name.to_owned() })
     }
 
@@ -68,6 +72,11 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), FileError> {
     let name = path.file_name().ok_or_else(relative)?;
     let parent = path.parent().ok_or_else(relative)?;
     Ok((if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name))
+}
+
+/// Tells whether anybody on this host could exchange what is in a folder: writable by all, and not sticky as `/tmp` is.
+fn is_everybodys(folder: &Path) -> bool {
+    folder.symlink_metadata().is_ok_and(|found| found.is_dir() && found.mode() & 0o1002 == 0o0002)
 }
 
 /// Opens an absolute folder one component at a time, none of them a link.

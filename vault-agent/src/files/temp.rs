@@ -2,9 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::FileError;
@@ -13,18 +15,37 @@ use super::folder::Place;
 /// How often a name is tried that a killed writer had taken.
 const TRIES: usize = 8;
 
-/// A new file under the temporary name, removed when dropped before its rename.
+/// A new file, without a name until it is whole where the file system can do that; removed when dropped before its
+/// rename.
 pub(super) struct Temp<'a> {
     /// The open file.
     pub(super) file: File,
     place: &'a Place,
     name: OsString,
-    renamed: bool,
+    /// Whether it stands under the temporary name.
+    named: bool,
 }
 
 impl<'a> Temp<'a> {
-    /// Creates the file, 0600 and exclusive; clears away what a killed writer left.
-    pub(super) fn create(place: &'a Place) -> Result<Self, FileError> {
+    /// Creates a file without a name, 0600; `None` where the file system has none.
+    pub(super) fn unnamed(place: &'a Place) -> Result<Option<Self>, FileError> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&place.folder, ".", flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => File::from(file),
+            // Network and FAT file systems, and sandboxes.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL | Errno::NOSYS) => {
+                return Ok(None);
+            }
+            Err(errno) => return Err(FileError::errno("write beside", &place.path)(errno)),
+        };
+        lock(&file);
+        let temp = Self { file, place, name: temp_name(&place.name), named: false };
+        // Without /proc it could never get a name.
+        Ok(link_path(&temp.file).exists().then_some(temp))
+    }
+
+    /// Creates a file under the temporary name, 0600 and exclusive; clears away what a killed writer left.
+    pub(super) fn named(place: &'a Place) -> Result<Self, FileError> {
         let name = temp_name(&place.name);
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -40,10 +61,33 @@ impl<'a> Temp<'a> {
                 };
             // Another process may have taken the new file for a dead one before the lock: then the name is gone.
             if lock(&file) && is_at(place, &name, &file)? {
-                return Ok(Self { file, place, name, renamed: false });
+                return Ok(Self { file, place, name, named: true });
             }
         }
         Err(FileError::Busy(place.path.clone()))
+    }
+
+    /// Gives a whole file the temporary name, from which it can be renamed; tells whether the system allows it.
+    pub(super) fn show(&mut self) -> Result<bool, FileError> {
+        let from = link_path(&self.file);
+        for _ in 0..TRIES {
+            let folder = &self.place.folder;
+            match rustix::fs::linkat(CWD, &from, folder, &self.name, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) => {
+                    self.named = true;
+                    return Ok(true);
+                }
+                Err(Errno::EXIST) => clear(self.place, &self.name)?,
+                // A file that is another user's by now, without the right to link it.
+                Err(Errno::PERM | Errno::XDEV | Errno::NOENT | Errno::OPNOTSUPP) => {
+                    return Ok(false);
+                }
+                Err(errno) => {
+                    return Err(FileError::errno("write beside", &self.place.path)(errno));
+                }
+            }
+        }
+        Err(FileError::Busy(self.place.path.clone()))
     }
 
     /// Returns the temporary name.
@@ -56,18 +100,39 @@ impl<'a> Temp<'a> {
         let Place { folder, name, path } = self.place;
         rustix::fs::renameat(folder, &self.name, folder, name)
             .map_err(FileError::errno("replace", path))?;
-        self.renamed = true;
+        self.named = false;
         Ok(())
+    }
+
+    /// Exchanges it with the file at the final name, which then stands under the temporary one; tells whether the
+    /// file system can.
+    pub(super) fn exchange(&self) -> Result<bool, FileError> {
+        let Place { folder, name, path } = self.place;
+        match rustix::fs::renameat_with(folder, &self.name, folder, name, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(true),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+            Err(errno) => Err(FileError::errno("replace", path)(errno)),
+        }
+    }
+
+    /// Leaves what stands under the temporary name where it is.
+    pub(super) fn leave(&mut self) {
+        self.named = false;
     }
 }
 
 impl Drop for Temp<'_> {
     fn drop(&mut self) {
-        if !self.renamed {
+        if self.named {
             // Nobody is left to tell; a file that stays behind is cleared by the next writer.
             let _ = rustix::fs::unlinkat(&self.place.folder, &self.name, AtFlags::empty());
         }
     }
+}
+
+/// Returns the path under which a file without a name can be linked.
+fn link_path(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Removes what a killed writer left at the temporary name of `place`.

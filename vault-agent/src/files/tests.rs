@@ -84,13 +84,10 @@ fn links_and_special_files_are_refused() {
     write(&real, "old");
     let link = folder.join("link");
     std::os::unix::fs::symlink(&real, &link).unwrap();
-    let hard = folder.join("hard");
-    std::fs::hard_link(&real, &hard).unwrap();
     let sub = folder.join("sub");
     std::fs::create_dir(&sub).unwrap();
     let refusal = |path: &Path| replace(path, b"new", Access::PRIVATE).unwrap_err();
     assert!(matches!(refusal(&link), FileError::Symlink(_)));
-    assert!(matches!(refusal(&hard), FileError::HardLinked { links: 2, .. }));
     assert!(matches!(refusal(&sub), FileError::NotRegular(_)));
     assert!(matches!(refusal(&folder.join("none/.env")), FileError::NoFolder(_)));
     assert!(matches!(refusal(Path::new("a/.env")), FileError::Relative(_)));
@@ -98,6 +95,93 @@ fn links_and_special_files_are_refused() {
     assert!(matches!(remove(&link), Err(FileError::Symlink(_))));
     assert_eq!(std::fs::read(&real).unwrap(), b"old");
     assert!(refusal(&link).hint().contains("real"), "{}", refusal(&link).hint());
+}
+
+#[test]
+fn a_hard_linked_file_is_replaced_and_never_written_through() {
+    let (_guard, folder) = folder();
+    let (path, other) = (folder.join(".env"), folder.join("other"));
+    write(&path, "old");
+    std::fs::hard_link(&path, &other).unwrap();
+    assert!(matches!(write(&path, "old"), Replaced::Unchanged(_)));
+    assert!(matches!(write(&path, "new"), Replaced::Written(_)));
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    assert_eq!(std::fs::read(&other).unwrap(), b"old");
+    assert_eq!((path.metadata().unwrap().nlink(), other.metadata().unwrap().nlink()), (1, 1));
+}
+
+#[test]
+fn a_folder_that_everybody_may_change_is_refused() {
+    let (_guard, folder) = folder();
+    let deep = folder.join("a/b");
+    std::fs::create_dir_all(&deep).unwrap();
+    let path = deep.join(".env");
+    for (mode, refused) in [(0o777, true), (0o1777, false), (0o775, false), (0o757, true)] {
+        std::fs::set_permissions(folder.join("a"), std::fs::Permissions::from_mode(mode)).unwrap();
+        let written = replace(&path, b"x", Access::PRIVATE);
+        assert_eq!(matches!(written, Err(FileError::Everybodys(_))), refused, "{mode:o}");
+        assert_eq!(written.is_err(), refused, "{mode:o}");
+    }
+}
+
+#[test]
+fn an_exchange_never_loses_an_edit() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    let edit = |text: &str| {
+        std::fs::OpenOptions::new().append(true).open(&path).map(|mut file| {
+            file.write_all(text.as_bytes()).unwrap();
+        })
+    };
+    assert!(read(&path, 9).unwrap().is_none());
+    write(&path, "A=1\n");
+    let seen = read(&path, 9).unwrap().unwrap();
+    assert_eq!(seen.content.expose(), b"A=1\n");
+    edit("B=2\n").unwrap();
+    let swapped = exchange(&path, seen.content.expose(), b"A=3\n", seen.access).unwrap();
+    assert!(matches!(swapped, Exchanged::Moved));
+    assert_eq!(std::fs::read(&path).unwrap(), b"A=1\nB=2\n");
+    assert_eq!(names(&folder), [".env"]);
+
+    // A program that has the old file open still writes into it: that is found too.
+    let mut open = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    let before = b"A=1\nB=2\n";
+    let Exchanged::Done(new, old) = exchange(&path, before, b"A=3\n", seen.access).unwrap() else {
+        panic!("nobody has changed it");
+    };
+    assert_eq!(stamp(&path).unwrap(), Some(new));
+    assert_eq!(old.edited(before).unwrap(), None);
+    open.write_all(b"C=4\n").unwrap();
+    assert_eq!(old.edited(before).unwrap().unwrap().expose(), b"A=1\nB=2\nC=4\n");
+    assert_eq!(std::fs::read(&path).unwrap(), b"A=3\n");
+    assert_eq!(names(&folder), [".env"]);
+    assert!(matches!(read(&path, 3), Err(FileError::TooLarge { .. })));
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(exchange(&path, b"A=3\n", b"x", seen.access).unwrap(), Exchanged::Moved));
+    assert!(names(&folder).is_empty());
+}
+
+#[test]
+fn copies_get_names_of_their_own() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    for text in ["one", "two"] {
+        copy_aside(&path, ".conflict-1", text.as_bytes(), Access::PRIVATE).unwrap();
+    }
+    assert_eq!(names(&folder), [".env.conflict-1", ".env.conflict-1-2"]);
+    assert_eq!(std::fs::read(folder.join(".env.conflict-1")).unwrap(), b"one");
+}
+
+#[test]
+fn a_new_file_has_no_name_until_it_is_whole() {
+    let (_guard, folder) = folder();
+    let place = Place::open(&folder.join(".env")).unwrap();
+    let Some(mut temp) = Temp::unnamed(&place).unwrap() else { return };
+    assert!(names(&folder).is_empty());
+    assert!(temp.show().unwrap());
+    assert_eq!(names(&folder), ["..env.vault-new"]);
+    drop(temp);
+    assert!(names(&folder).is_empty());
 }
 
 #[test]
@@ -159,7 +243,7 @@ fn a_living_writer_is_left_alone() {
     let path = folder.join(".env");
     write(&path, "old");
     let place = Place::open(&path).unwrap();
-    let temp = Temp::create(&place).unwrap();
+    let temp = Temp::named(&place).unwrap();
     assert!(matches!(replace(&path, b"new", Access::PRIVATE), Err(FileError::Busy(_))));
     sweep(&path).unwrap();
     assert_eq!(names(&folder), ["..env.vault-new", ".env"]);
