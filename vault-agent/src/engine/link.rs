@@ -20,6 +20,8 @@ use crate::state::{self, Failure, facts};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long an address is waited for before the next is tried as well.
+const HEAD_START: Duration = Duration::from_millis(300);
 /// How often at most the time of the last sync is written down while nothing else is.
 const NOTE_SYNCED: u64 = 60;
 
@@ -121,31 +123,43 @@ fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.5 + f64::from(byte) / 512.0)
 }
 
-/// Tries the addresses in order, those of the pins if there are none.
+/// Tries the addresses in order, those of the pins if there are none. Each gets a head start on the next, so that a
+/// network that swallows packets costs a moment and not a timeout; the first that answers is taken.
 pub(super) async fn reach(inner: &Arc<Inner>, addresses: &[String]) -> Option<Client> {
     let addresses = if addresses.is_empty() { &inner.pins.addresses } else { addresses };
     let pins = {
         let ledger = inner.ledger();
         if ledger.born { ledger.state.server().to_vec() } else { inner.pins.server.clone() }
     };
-    for address in addresses {
-        match connect(address, &pins, &inner.keys.sign).await {
-            Ok(client) => {
+    let mut waiting = addresses.iter();
+    let mut tries = JoinSet::new();
+    let begin = |tries: &mut JoinSet<_>, address: &String| {
+        let (inner, pins, address) = (Arc::clone(inner), pins.clone(), address.clone());
+        tries.spawn(async move { connect(&address, &pins, &inner.keys.sign).await });
+    };
+    loop {
+        if tries.is_empty() {
+            let Some(address) = waiting.next() else { break };
+            begin(&mut tries, address);
+        }
+        let tried = tokio::select! {
+            Some(tried) = tries.join_next() => tried,
+            () = sleep(HEAD_START), if waiting.len() > 0 => {
+                if let Some(address) = waiting.next() {
+                    begin(&mut tries, address);
+                }
+                continue;
+            }
+        };
+        match tried {
+            Ok(Ok(client)) => {
                 inner.alarms().clear(Code::ServerPin.as_str());
-                tracing::info!(address, "connected");
+                tracing::info!(address = client.address(), "connected");
                 return Some(client);
             }
-            Err(fault) => {
-                tracing::debug!(%fault, "not connected");
-                if let ConnectError::WrongPin { address } = &fault {
-                    let detail = format!("server at `{address}`");
-                    inner.raise(Code::ServerPin.as_str(), address, detail);
-                }
-                inner.link.send_modify(|link| {
-                    link.address = Some(address.clone());
-                    link.trouble = Some(fault.to_string());
-                });
-            }
+            Ok(Err(fault)) => inner.not_reached(&fault),
+            // A task that was stopped: the engine ends.
+            Err(_) => {}
         }
     }
     match addresses.last() {
@@ -246,6 +260,20 @@ async fn compare(inner: &Arc<Inner>, position: u64, seq: u64, hash: Hash) -> Res
 }
 
 impl Inner {
+    /// Notes why an address did not answer.
+    fn not_reached(&self, fault: &ConnectError) {
+        tracing::debug!(%fault, "not connected");
+        let (ConnectError::WrongPin { address } | ConnectError::Unreachable { address, .. }) =
+            fault;
+        if let ConnectError::WrongPin { .. } = fault {
+            self.raise(Code::ServerPin.as_str(), address, format!("server at `{address}`"));
+        }
+        self.link.send_modify(|link| {
+            link.address = Some(address.clone());
+            link.trouble = Some(fault.to_string());
+        });
+    }
+
     /// Tells everybody who waits for new entries, once they are on disk.
     pub(super) fn after_advance(self: &Arc<Self>, advanced: bool, missing: bool) {
         if advanced {

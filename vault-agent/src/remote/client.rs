@@ -31,7 +31,10 @@ use super::{ConnectError, RemoteError, tls};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(20);
-const PING: Duration = Duration::from_secs(20);
+/// How often a connection is tried out, and how long the answer may take: a laptop that has moved to another network
+/// notices within seconds.
+const PING: Duration = Duration::from_secs(4);
+const PONG: Duration = Duration::from_secs(4);
 const WINDOW: u32 = 1 << 20;
 /// Largest answer that is no stream: a page of leaves or of audit records.
 const BODY: usize = 32 << 20;
@@ -77,7 +80,7 @@ async fn open(
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(2 * WINDOW)
         .keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
+        .keep_alive_timeout(PONG)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(std::io::Error::other)?;
