@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
 use shared::plaintext::Plaintext;
 
@@ -18,6 +19,10 @@ pub struct Variable {
     pub name: String,
     /// The value after quotes and escapes are undone: UTF-8 without NUL.
     pub value: Plaintext,
+    /// The bytes of the file that hold it all, from the start of its first line to the end of its last.
+    pub entry: Range<usize>,
+    /// The bytes of the file that hold the value as it is written, quotes and all.
+    pub written: Range<usize>,
 }
 
 /// A line that cannot be read.
@@ -122,6 +127,7 @@ impl ParseError {
 /// # Errors
 /// Names the first line that is broken, or that readers disagree about.
 pub fn parse(file: &[u8]) -> Result<Vec<Variable>, ParseError> {
+    let whole = file.len();
     let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
     let text = match std::str::from_utf8(file) {
         Ok(text) => text,
@@ -137,17 +143,16 @@ pub fn parse(file: &[u8]) -> Result<Vec<Variable>, ParseError> {
     }
     let mut seen = HashMap::new();
     let mut variables = Vec::new();
-    let mut cursor = Cursor { rest: text, line: 1 };
+    let mut cursor = Cursor { rest: text, line: 1, whole };
     while !cursor.rest.is_empty() {
-        let line = cursor.line;
-        let Some((name, value)) = cursor.entry().map_err(|reason| ParseError { line, reason })?
-        else {
-            continue;
-        };
+        let (line, start) = (cursor.line, cursor.at());
+        let read = cursor.entry().map_err(|reason| ParseError { line, reason })?;
+        let Some((name, value, written)) = read else { continue };
         if let Some(first) = seen.insert(name, line) {
             return Err(ParseError { line, reason: Reason::Duplicate(first) });
         }
-        variables.push(Variable { line, name: name.to_owned(), value });
+        let entry = start..cursor.at();
+        variables.push(Variable { line, name: name.to_owned(), value, entry, written });
     }
     Ok(variables)
 }
@@ -169,11 +174,19 @@ fn lines_in(before: &[u8]) -> usize {
 struct Cursor<'a> {
     rest: &'a str,
     line: usize,
+    /// The bytes of the whole file.
+    whole: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// Reads one line, or several if a quoted value spans them; `None` for blank lines and comments.
-    fn entry(&mut self) -> Result<Option<(&'a str, Plaintext)>, Reason> {
+    /// Returns the place in the file.
+    fn at(&self) -> usize {
+        self.whole - self.rest.len()
+    }
+
+    /// Reads one line, or several if a quoted value spans them: name, value, and where that is written; `None` for
+    /// blank lines and comments.
+    fn entry(&mut self) -> Result<Option<(&'a str, Plaintext, Range<usize>)>, Reason> {
         let line = self.rest.split('\n').next().unwrap_or_default();
         let bare = line.trim_start_matches([' ', '\t']);
         if bare.trim_end().is_empty() || bare.starts_with(['#', ';']) {
@@ -190,18 +203,21 @@ impl<'a> Cursor<'a> {
             return Err(Reason::BadName);
         }
         let value = &self.rest[line.len() - bare.len() + head.len() + 1..];
+        let equals = self.whole - value.len();
         self.rest = value.trim_start_matches([' ', '\t']);
         let spaced = self.rest.len() < value.len();
-        let value = match self.rest.chars().next() {
+        let start = self.at();
+        let (value, end) = match self.rest.chars().next() {
             Some('\'' | '"' | '`') => self.quoted()?,
             Some('#') if !spaced => return Err(Reason::LeadingHash),
             Some('#') => {
                 self.take_line();
-                Plaintext::from(&b""[..])
+                (Plaintext::from(&b""[..]), start)
             }
             _ => self.bare()?,
         };
-        Ok(Some((name, value)))
+        let written = if end == start { equals..equals } else { start..end };
+        Ok(Some((name, value, written)))
     }
 
     /// Takes the rest of the line, without its end.
@@ -212,8 +228,9 @@ impl<'a> Cursor<'a> {
         line.strip_suffix('\r').unwrap_or(line)
     }
 
-    /// Reads an unquoted value.
-    fn bare(&mut self) -> Result<Plaintext, Reason> {
+    /// Reads an unquoted value; returns its end as well.
+    fn bare(&mut self) -> Result<(Plaintext, usize), Reason> {
+        let start = self.at();
         let value = cut_comment(self.take_line()).trim_end_matches([' ', '\t']);
         if value.contains('\r') {
             return Err(Reason::CarriageReturn);
@@ -227,11 +244,11 @@ impl<'a> Cursor<'a> {
         if value.ends_with('\\') {
             return Err(Reason::TrailingBackslash);
         }
-        Ok(Plaintext::from(value.as_bytes()))
+        Ok((Plaintext::from(value.as_bytes()), start + value.len()))
     }
 
-    /// Reads a value that starts with a quote, with what a shell would glue to it.
-    fn quoted(&mut self) -> Result<Plaintext, Reason> {
+    /// Reads a value that starts with a quote, with what a shell would glue to it; returns its end as well.
+    fn quoted(&mut self) -> Result<(Plaintext, usize), Reason> {
         let mut value = Text::default();
         if let Some(rest) = self.rest.strip_prefix('`') {
             self.rest = rest;
@@ -239,10 +256,11 @@ impl<'a> Cursor<'a> {
         } else {
             self.shell_word(&mut value)?;
         }
+        let end = self.at();
         let tail = self.take_line();
         let blank = tail.trim_start_matches([' ', '\t']);
         if blank.is_empty() || (blank.starts_with('#') && blank.len() < tail.len()) {
-            return Ok(value.finish());
+            return Ok((value.finish(), end));
         }
         Err(Reason::AfterQuote)
     }
@@ -405,6 +423,23 @@ mod tests {
             "A='one\ntwo'\nB=\"x\r\n\r\ny\"\r\nC=`1\n2`\nD=4",
             &[(1, "A", "one\ntwo"), (3, "B", "x\n\ny"), (6, "C", "1\n2"), (8, "D", "4")],
         );
+    }
+
+    #[test]
+    fn every_value_is_found_where_it_is_written() {
+        let file = "\u{FEFF}# c\r\n export A = one # c\r\nB='x\ny' # d\nC=\nD=  # e\nE='it'\\''s'";
+        let read = parse(file.as_bytes()).unwrap();
+        let shown: Vec<_> =
+            read.iter().map(|v| (&file[v.entry.clone()], &file[v.written.clone()])).collect();
+        let expected = [
+            (" export A = one # c\r\n", "one"),
+            ("B='x\ny' # d\n", "'x\ny'"),
+            ("C=\n", ""),
+            ("D=  # e\n", ""),
+            ("E='it'\\''s'", "'it'\\''s'"),
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(&file[..read[3].written.end], &file[..file.find("D=").unwrap() + 2]);
     }
 
     #[test]
