@@ -82,8 +82,8 @@ impl Daemon {
         match self.guard.watch(targets.chain([file.as_path(), real.as_path()])) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
             Err(error) => {
-                tracing::error!("some files are not watched: {error}");
-                self.engine.alarm("E_WATCH", format!("some files are not watched: {error}"));
+                let detail = format!("some files are looked at every few seconds only: {error}");
+                self.engine.alarm("E_WATCH", detail);
             }
         }
     }

@@ -1,7 +1,11 @@
 //! Watches files through `notify`: the folders they are in, as files are replaced by rename. What a change means is
-//! decided by the daemon; here it only becomes a name in a set, so that a storm of events costs nothing.
+//! decided by the daemon; here it only becomes a name in a set, so that a storm of events costs nothing. Files that
+//! cannot be watched are looked at once in a while instead.
+
+mod poll;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,12 +13,19 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use poll::Poll;
+
 /// Watches a set of files that may change.
 pub(super) struct Guard {
+    /// Makes the watcher; `None` if nothing is to be watched.
+    make: Option<fn(Arc<Shared>) -> Result<RecommendedWatcher, notify::Error>>,
     watcher: Option<RecommendedWatcher>,
     shared: Arc<Shared>,
-    /// The watched folders.
-    folders: HashSet<PathBuf>,
+    /// The watched folders, each with its file system and number there: a mount makes another folder of the same name.
+    folders: HashMap<PathBuf, Option<(u64, u64)>>,
+    poll: Poll,
+    /// Whether some folders could not be watched when last tried.
+    troubled: bool,
 }
 
 #[derive(Default)]
@@ -32,6 +43,8 @@ struct Board {
     folders: HashMap<PathBuf, Vec<PathBuf>>,
     /// Files that may have changed.
     touched: BTreeSet<PathBuf>,
+    /// Watched files that a program has written into and not closed yet.
+    open: HashSet<PathBuf>,
     /// Whether events were lost.
     all: bool,
     /// Watched folders that were moved or removed.
@@ -52,35 +65,33 @@ pub(super) struct Touched {
 }
 
 impl Guard {
-    /// Starts a watcher.
-    ///
-    /// # Errors
-    /// When the system has no more of them: the guard then watches nothing.
-    pub(super) fn new() -> (Self, Result<(), notify::Error>) {
-        let shared = Arc::new(Shared::default());
-        let seen = Arc::clone(&shared);
-        let watcher = notify::recommended_watcher(move |event| seen.take(event));
-        let (watcher, result) = match watcher {
-            Ok(watcher) => (Some(watcher), Ok(())),
-            Err(error) => (None, Err(error)),
-        };
-        (Self { watcher, shared, folders: HashSet::new() }, result)
+    /// Returns a guard that watches nothing yet.
+    pub(super) fn new() -> Self {
+        Self { make: Some(watcher), ..Self::off() }
     }
 
-    /// Returns a guard that watches nothing.
+    /// Returns a guard that never watches anything.
     pub(super) fn off() -> Self {
-        Self { watcher: None, shared: Arc::default(), folders: HashSet::new() }
+        Self {
+            make: None,
+            watcher: None,
+            shared: Arc::default(),
+            folders: HashMap::new(),
+            poll: Poll::new(poll::EVERY),
+            troubled: false,
+        }
     }
 
     /// Watches exactly `files` from now on. Of a file whose folder is missing, the nearest folder above is watched.
+    /// Files in folders that cannot be watched, or on network file systems, are polled.
     ///
     /// # Errors
-    /// The first folder that cannot be watched; the others are.
+    /// Why the first folder cannot be watched; the others are.
     pub(super) fn watch<'a>(
         &mut self,
         files: impl IntoIterator<Item = &'a Path>,
     ) -> Result<(), notify::Error> {
-        let Some(watcher) = &mut self.watcher else { return Ok(()) };
+        let Some(make) = self.make else { return Ok(()) };
         let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         let mut folders: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         for file in files {
@@ -88,40 +99,87 @@ impl Guard {
             names.entry(name).or_default().push(file.to_owned());
             folders.entry(folder).or_default().push(file.to_owned());
         }
-        let wanted: HashSet<PathBuf> = folders.keys().cloned().collect();
-        let lost = {
+        let (lost, files) = {
             let mut board = self.shared.lock();
+            board.open.retain(|file| names.contains_key(file));
             board.names = names;
-            board.folders = folders;
-            std::mem::take(&mut board.lost)
+            board.folders.clone_from(&folders);
+            (std::mem::take(&mut board.lost), folders)
         };
-        for folder in lost {
-            // The watch went with the folder, or would follow it to its new place.
-            let _ = watcher.unwatch(&folder);
-            self.folders.remove(&folder);
-        }
-        for folder in self.folders.difference(&wanted) {
-            // It may be gone with its folder.
-            let _ = watcher.unwatch(folder);
-        }
-        let mut result = Ok(());
-        let mut watched: HashSet<PathBuf> = self.folders.intersection(&wanted).cloned().collect();
-        for folder in wanted.difference(&self.folders) {
-            match watcher.watch(folder, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    watched.insert(folder.clone());
+        if self.watcher.is_none() {
+            match make(Arc::clone(&self.shared)) {
+                Ok(watcher) => self.watcher = Some(watcher),
+                Err(error) => {
+                    self.troubled = true;
+                    self.poll.set(files.into_values().flatten());
+                    return Err(error);
                 }
-                Err(error) => result = result.and(Err(error)),
             }
         }
-        self.folders = watched;
+        let (unwatched, result) = self.renew(files.keys(), &lost);
+        self.troubled = result.is_err();
+        let polled = files
+            .into_iter()
+            .filter(|(folder, _)| unwatched.contains(folder) || poll::is_remote(folder));
+        self.poll.set(polled.flat_map(|(_, files)| files));
         result
     }
 
+    /// Watches exactly these folders; returns those that cannot be watched, and why the first cannot.
+    fn renew<'a>(
+        &mut self,
+        wanted: impl Iterator<Item = &'a PathBuf>,
+        lost: &HashSet<PathBuf>,
+    ) -> (HashSet<PathBuf>, Result<(), notify::Error>) {
+        let (mut unwatched, mut result) = (HashSet::new(), Ok(()));
+        let Some(watcher) = &mut self.watcher else { return (unwatched, result) };
+        let wanted: HashMap<PathBuf, _> =
+            wanted.map(|path| (path.clone(), identity(path))).collect();
+        self.folders.retain(|folder, known| {
+            // A watch that went with its folder, or would follow it to its new place, is taken anew.
+            let stays = !lost.contains(folder) && wanted.get(folder) == Some(known);
+            if !stays {
+                // It may be gone with its folder.
+                let _ = watcher.unwatch(folder);
+            }
+            stays
+        });
+        for (folder, identity) in wanted {
+            if self.folders.contains_key(&folder) {
+                continue;
+            }
+            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.folders.insert(folder, identity);
+                }
+                Err(error) => {
+                    unwatched.insert(folder);
+                    result = result.and(Err(error));
+                }
+            }
+        }
+        (unwatched, result)
+    }
+
+    /// Tells whether a program has written into `file` and has not closed it yet.
+    pub(super) fn is_open(&self, file: &Path) -> bool {
+        self.shared.lock().open.contains(file)
+    }
+
     /// Waits until files may have changed.
-    pub(super) async fn touched(&self) -> Touched {
+    pub(super) async fn touched(&mut self) -> Touched {
         loop {
-            self.shared.bell.notified().await;
+            tokio::select! {
+                () = self.shared.bell.notified() => {}
+                files = self.poll.changed() => {
+                    // Whatever kept the folders from being watched may be over.
+                    let touched = Touched { files, all: false, moved: self.troubled };
+                    if touched != Touched::default() {
+                        return touched;
+                    }
+                    continue;
+                }
+            }
             let mut board = self.shared.lock();
             let files = std::mem::take(&mut board.touched);
             let touched = Touched {
@@ -136,6 +194,11 @@ impl Guard {
     }
 }
 
+/// Makes a watcher that leaves what it sees in `shared`.
+fn watcher(shared: Arc<Shared>) -> Result<RecommendedWatcher, notify::Error> {
+    notify::recommended_watcher(move |event| shared.take(event))
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
@@ -146,11 +209,11 @@ impl Shared {
         let mut board = self.lock();
         match event {
             Ok(event) if event.need_rescan() => board.all = true,
-            Ok(event) if !is_change(event.kind) => return,
             Ok(event) => {
                 let mut known = false;
                 for path in &event.paths {
-                    known |= board.touch(path, event.kind);
+                    known |= board.note_open(path, event.kind);
+                    known |= is_change(event.kind) && board.touch(path, event.kind);
                 }
                 if !known {
                     return;
@@ -164,6 +227,21 @@ impl Shared {
 }
 
 impl Board {
+    /// Notes whether a watched file is being written; tells whether that is news.
+    fn note_open(&mut self, path: &Path, kind: EventKind) -> bool {
+        if !self.names.contains_key(path) {
+            return false;
+        }
+        match kind {
+            EventKind::Modify(ModifyKind::Data(_)) => self.open.insert(path.to_owned()),
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Remove(_) => self.open.remove(path),
+            EventKind::Access(_) | EventKind::Create(_) | EventKind::Modify(_) => false,
+            EventKind::Any | EventKind::Other => false,
+        }
+    }
+
     /// Notes the files that `path` is about; tells whether there are any.
     fn touch(&mut self, path: &Path, kind: EventKind) -> bool {
         let Self { names, folders, touched, lost, moved, .. } = self;
@@ -195,6 +273,11 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
+/// Tells a folder from another one that takes its place.
+fn identity(folder: &Path) -> Option<(u64, u64)> {
+    folder.metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
 /// Returns the nearest folder above `file` that exists, and the name in it that leads to the file.
 fn nearest(file: &Path) -> Option<(PathBuf, PathBuf)> {
     let mut name = file;
@@ -219,9 +302,7 @@ mod tests {
     fn world() -> (tempfile::TempDir, PathBuf, Guard) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap();
-        let (guard, started) = Guard::new();
-        started.unwrap();
-        (folder, path, guard)
+        (folder, path, Guard::new())
     }
 
     #[tokio::test]
@@ -268,5 +349,46 @@ mod tests {
         guard.watch([file.as_path()]).unwrap();
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
+    }
+
+    #[tokio::test]
+    async fn a_file_is_open_until_its_writer_closes_it() {
+        use std::io::Write as _;
+        let (_folder, root, mut guard) = world();
+        let file = root.join(".env");
+        guard.watch([file.as_path()]).unwrap();
+        put(&file, "1");
+        assert_eq!(guard.touched().await.files, [file.clone()].into());
+        let mut open = std::fs::OpenOptions::new().write(true).truncate(true).open(&file).unwrap();
+        open.write_all(b"half").unwrap();
+        put(&root.join("other"), "x");
+        while !guard.is_open(&file) {
+            tokio::task::yield_now().await;
+        }
+        drop(open);
+        assert_eq!(guard.touched().await.files, [file.clone()].into());
+        assert!(!guard.is_open(&file));
+    }
+
+    #[tokio::test]
+    async fn without_watches_files_are_polled() {
+        let (_folder, root, mut guard) = world();
+        let broken = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        guard.make = Some(broken);
+        guard.poll = Poll::new(std::time::Duration::from_millis(1));
+        let file = root.join(".env");
+        put(&file, "1");
+        guard.watch([file.as_path()]).unwrap_err();
+        put(&file, "2");
+        let touched = guard.touched().await;
+        assert_eq!((touched.files, touched.moved), ([file.clone()].into(), true));
+        guard.watch([file.as_path()]).unwrap_err();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(guard.touched().await.files, [file.clone()].into());
+        // The limit is raised: events again.
+        guard.make = Some(watcher);
+        guard.watch([file.as_path()]).unwrap();
+        put(&file, "3");
+        assert_eq!(guard.touched().await.files, [file].into());
     }
 }

@@ -10,7 +10,7 @@ mod record;
 mod report;
 mod slot;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,11 +63,7 @@ pub async fn run(
     mut shutdown: watch::Receiver<bool>,
     settled: oneshot::Sender<()>,
 ) {
-    let (guard, started) = Guard::new();
-    if let Err(error) = started {
-        engine.alarm("E_WATCH", format!("files are not watched: {error}"));
-    }
-    let mut daemon = Daemon::new(source, state, engine, guard);
+    let mut daemon = Daemon::new(source, state, engine, Guard::new());
     let mut changes = daemon.engine.changes();
     daemon.begin();
     let mut settled = Some(settled);
@@ -155,8 +151,8 @@ struct Daemon {
     /// By when the record is to be written, if it is behind.
     save_by: Option<Instant>,
     saver: JoinSet<()>,
-    /// The alarm that stands for targets.
-    alarm: Option<String>,
+    /// The alarms that stand for targets, by code.
+    alarms: BTreeMap<&'static str, String>,
 }
 
 impl Daemon {
@@ -177,7 +173,7 @@ impl Daemon {
             report_by: None,
             save_by: None,
             saver: JoinSet::new(),
-            alarm: None,
+            alarms: BTreeMap::new(),
         }
     }
 
@@ -372,23 +368,6 @@ impl Daemon {
         let now = Instant::now();
         self.report_by.get_or_insert(now + REPORT_AFTER);
         self.save_by.get_or_insert(now + SAVE_AFTER);
-    }
-
-    /// Renews the report, and the alarm that goes with it.
-    fn report(&mut self) {
-        self.report_by = None;
-        self.engine.set_targets(report::rows(self.slots.values()));
-        let failed = self.slots.values().filter(|slot| matches!(slot.state, State::Failed(_)));
-        let first = failed.min_by_key(|slot| &slot.target.path);
-        let alarm =
-            first.map(|slot| format!("`{}` {}", slot.target.path.display(), slot.state.show()));
-        if alarm != self.alarm {
-            self.engine.clear_alarm("E_TARGET");
-            if let Some(alarm) = &alarm {
-                self.engine.alarm("E_TARGET", alarm.clone());
-            }
-            self.alarm = alarm;
-        }
     }
 
     /// Returns what the next process should know.

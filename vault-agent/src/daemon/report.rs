@@ -1,7 +1,10 @@
-//! What this machine tells the others of its targets.
+//! What this machine tells the others of its targets, and the alarms that stand for them.
+
+use std::collections::BTreeMap;
 
 use shared::report::TargetReport;
 
+use super::Daemon;
 use super::slot::Slot;
 
 /// Longer explanations are cut: the whole text is in the log.
@@ -12,6 +15,45 @@ const MOST_BYTES: usize = 200 * 1024;
 
 /// What a row takes beside its texts.
 const ROW_BYTES: usize = 120;
+
+impl Daemon {
+    /// Renews the report, and the alarms that go with it.
+    pub(super) fn report(&mut self) {
+        self.report_by = None;
+        self.engine.set_targets(rows(self.slots.values()));
+        let mut slots: Vec<&Slot> = self.slots.values().collect();
+        slots.sort_by_key(|slot| &slot.target.path);
+        let alarms = slots.into_iter().filter_map(|slot| {
+            let text = format!("`{}` {}", slot.target.path.display(), slot.state.show());
+            Some((slot.state.alarm()?, text))
+        });
+        let alarms = gathered(alarms);
+        for code in self.alarms.keys().filter(|code| !alarms.contains_key(*code)) {
+            self.engine.clear_alarm(code);
+        }
+        for (code, text) in &alarms {
+            if self.alarms.get(code) != Some(text) {
+                self.engine.alarm(code, text.clone());
+            }
+        }
+        self.alarms = alarms;
+    }
+}
+
+/// Makes one alarm of all with the same code: the first, and how many more there are.
+fn gathered(
+    alarms: impl Iterator<Item = (&'static str, String)>,
+) -> BTreeMap<&'static str, String> {
+    let mut counted: BTreeMap<&'static str, (String, usize)> = BTreeMap::new();
+    for (code, text) in alarms {
+        counted.entry(code).or_insert((text, 0)).1 += 1;
+    }
+    let shown = counted.into_iter().map(|(code, (text, count))| match count {
+        1 => (code, text),
+        _ => (code, format!("{text}; and {} more", count - 1)),
+    });
+    shown.collect()
+}
 
 /// Makes one row per secret of each target: what is wrong first, then by path. Rows past the limit of a report are
 /// left out from the end, where all is well.
@@ -109,6 +151,16 @@ mod tests {
         let rows = rows(&slots(2_000));
         assert!(rows.len() > 1_000);
         assert!(serde_json::to_vec(&rows).unwrap().len() < 250 * 1024);
+    }
+
+    #[test]
+    fn alarms_of_one_code_are_one() {
+        let alarms = [("E_A", "one"), ("E_B", "two"), ("E_A", "three"), ("E_A", "four")];
+        let shown = gathered(alarms.into_iter().map(|(code, text)| (code, text.to_owned())));
+        assert_eq!(
+            Vec::from_iter(shown),
+            [("E_A", "one; and 2 more".to_owned()), ("E_B", "two".to_owned())]
+        );
     }
 
     #[test]

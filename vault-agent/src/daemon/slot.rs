@@ -20,7 +20,7 @@ use crate::files::Stamp;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest such wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How often a file is put back within [`DRIFT_WINDOW`] before somebody else is left to win for a while.
 const MOST_RESTORES: usize = 5;
@@ -45,8 +45,10 @@ pub(super) enum State {
     Held(Hold),
     /// The last task failed.
     Failed(Fault),
-    /// Somebody else has changed the file.
+    /// Somebody else has changed the file, and it is left so.
     Drifted,
+    /// Another program keeps changing the file, and it is put back once in a while only.
+    Contested,
 }
 
 /// One target.
@@ -77,6 +79,8 @@ pub(super) struct Slot {
     written: Option<Versions>,
     stamp: Option<Stamp>,
     failures: u32,
+    /// The versions that were to be written when the failures began.
+    tried: Option<Versions>,
     /// Whether the file has been compared since the start.
     verified: bool,
     restores: VecDeque<Instant>,
@@ -117,6 +121,7 @@ impl Slot {
                 .map(|remembered| remembered.secrets.into_iter().map(|(_, ver)| ver).collect()),
             stamp: None,
             failures: 0,
+            tried: None,
             verified: false,
             restores: VecDeque::new(),
         }
@@ -162,7 +167,7 @@ impl Slot {
         self.due = None;
         match action {
             Action::Write(_, versions) => {
-                self.failures = 0;
+                self.begin(&versions);
                 // Since this version was written somebody may have changed the file, and it is to be left so.
                 let only_look =
                     self.target.drift == Drift::Report && self.written.as_ref() == Some(&versions);
@@ -170,7 +175,7 @@ impl Slot {
                     Some(if only_look { Task::Compare(versions) } else { Task::Write(versions) });
             }
             Action::Remove(_, versions) => {
-                self.failures = 0;
+                self.begin(&versions);
                 self.next = Some(Task::Remove(versions));
             }
             Action::Hold(_, hold) => {
@@ -181,10 +186,18 @@ impl Slot {
                 if matches!(self.next, Some(Task::Write(_) | Task::Remove(_))) {
                     self.next = None;
                 }
-                if !matches!(self.state, State::Drifted) {
+                if !matches!(self.state, State::Drifted | State::Contested) {
                     self.state = State::Right;
                 }
             }
+        }
+    }
+
+    /// Starts to count failures anew if these versions have not been tried before.
+    fn begin(&mut self, versions: &Versions) {
+        if self.tried.as_ref() != Some(versions) {
+            self.tried = Some(versions.clone());
+            self.failures = 0;
         }
     }
 
@@ -330,7 +343,7 @@ impl Slot {
                 tracing::warn!(file = %self.path().display(), "another program keeps changing it: put back once a minute");
                 self.due = Some(*first + DRIFT_WINDOW);
                 self.held = None;
-                self.state = State::Drifted;
+                self.state = State::Contested;
             }
             _ => self.next = Some(Task::Write(versions)),
         }
@@ -338,6 +351,15 @@ impl Slot {
 }
 
 impl State {
+    /// Returns the code of the alarm that people should see while it lasts.
+    pub(super) fn alarm(&self) -> Option<&'static str> {
+        match self {
+            Self::Failed(_) => Some("E_TARGET"),
+            Self::Drifted | Self::Contested => Some("E_DRIFT"),
+            Self::New | Self::Right | Self::Held(_) => None,
+        }
+    }
+
     /// Returns the state as the fleet view has it.
     pub(super) fn show(&self) -> String {
         match self {
@@ -349,6 +371,7 @@ impl State {
             Self::Held(Hold::Waiting(path)) => format!("waiting: `{path}` has not arrived"),
             Self::Failed(fault) => fault.state.clone(),
             Self::Drifted => "drift: changed by somebody else".to_owned(),
+            Self::Contested => "drift: another program keeps changing it".to_owned(),
         }
     }
 }

@@ -148,6 +148,7 @@ fn a_fight_is_not_fought_for_ever() {
     }
     assert_eq!(world.look(Some(b)), None);
     assert_eq!(world.slot.due, Some(world.now + DRIFT_WINDOW));
+    assert_eq!(world.slot.state.alarm(), Some("E_DRIFT"));
     assert_eq!(world.planned(1), Some(Task::Write(vec![Some(1)])));
     world.now += DRIFT_WINDOW * 2;
     world.done(Task::Write(vec![Some(1)]), Ok(Outcome::Written(a, Mask::default())));
@@ -160,9 +161,9 @@ fn failures_are_tried_again_and_forget_what_the_file_holds() {
     let fault = |passing| Fault { state: "failed: x".to_owned(), hint: String::new(), passing };
     let mut world = World::new("", None);
     world.written(1, a);
-    let task = world.planned(2).unwrap();
-    for seconds in [1, 2, 4] {
-        world.done(task.clone(), Err(fault(true)));
+    for seconds in [1, 2, 4, 8, 16, 30, 30] {
+        let task = world.planned(2).unwrap();
+        world.done(task, Err(fault(true)));
         assert_eq!(world.slot.due, Some(world.now + Duration::from_secs(seconds)));
     }
     assert_eq!(world.slot.held(), None);
@@ -170,6 +171,9 @@ fn failures_are_tried_again_and_forget_what_the_file_holds() {
     assert!(world.slot.touched());
     let task = world.planned(3).unwrap();
     assert_eq!(world.slot.due, None);
+    world.done(task, Err(fault(true)));
+    assert_eq!(world.slot.due, Some(world.now + Duration::from_secs(1)));
+    let task = world.planned(3).unwrap();
     world.done(task, Err(fault(false)));
     assert_eq!(world.slot.due, None);
 }
