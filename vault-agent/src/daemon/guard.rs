@@ -15,10 +15,13 @@ use tokio::sync::Notify;
 
 use poll::Poll;
 
+/// Makes a watcher that leaves what it sees on the board.
+type Make = fn(Arc<Shared>) -> Result<RecommendedWatcher, notify::Error>;
+
 /// Watches a set of files that may change.
 pub(super) struct Guard {
     /// Makes the watcher; `None` if nothing is to be watched.
-    make: Option<fn(Arc<Shared>) -> Result<RecommendedWatcher, notify::Error>>,
+    make: Option<Make>,
     watcher: Option<RecommendedWatcher>,
     shared: Arc<Shared>,
     /// The watched folders, each with its file system and number there: a mount makes another folder of the same name.
@@ -161,6 +164,7 @@ impl Guard {
         (unwatched, result)
     }
 
+    #[cfg(test)]
     /// Tells whether a program has written into `file` and has not closed it yet.
     pub(super) fn is_open(&self, file: &Path) -> bool {
         self.shared.lock().open.contains(file)

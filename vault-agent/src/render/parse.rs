@@ -170,6 +170,9 @@ fn lines_in(before: &[u8]) -> usize {
     1 + before.iter().filter(|b| **b == b'\n').count()
 }
 
+/// Name, value, and where that is written.
+type Entry<'a> = (&'a str, Plaintext, Range<usize>);
+
 /// What is left of the file, and where in it.
 struct Cursor<'a> {
     rest: &'a str,
@@ -184,9 +187,8 @@ impl<'a> Cursor<'a> {
         self.whole - self.rest.len()
     }
 
-    /// Reads one line, or several if a quoted value spans them: name, value, and where that is written; `None` for
-    /// blank lines and comments.
-    fn entry(&mut self) -> Result<Option<(&'a str, Plaintext, Range<usize>)>, Reason> {
+    /// Reads one line, or several if a quoted value spans them; `None` for blank lines and comments.
+    fn entry(&mut self) -> Result<Option<Entry<'a>>, Reason> {
         let line = self.rest.split('\n').next().unwrap_or_default();
         let bare = line.trim_start_matches([' ', '\t']);
         if bare.trim_end().is_empty() || bare.starts_with(['#', ';']) {

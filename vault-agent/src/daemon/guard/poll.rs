@@ -88,9 +88,7 @@ fn mark(file: &Path) -> Mark {
 
 /// Tells whether a folder is on a file system whose changes raise no events here.
 pub(super) fn is_remote(folder: &Path) -> bool {
-    let kind = rustix::fs::statfs(folder).map(|found| found.f_type);
-    // Compared in 32 bits: the type is signed or not from one architecture to the next.
-    kind.is_ok_and(|kind| {
-        REMOTE.iter().any(|remote| i64::from(*remote) == kind as i64 & 0xFFFF_FFFF)
-    })
+    // Compared in 32 bits: the width and sign of the type differ from one architecture to the next.
+    let kind = rustix::fs::statfs(folder).map(|found| found.f_type.to_le_bytes());
+    kind.is_ok_and(|kind| REMOTE.iter().any(|remote| kind.starts_with(&remote.to_le_bytes())))
 }
