@@ -233,10 +233,29 @@ impl Config {
                 let message = format!("`{}` is a target already", target.path.display());
                 return Err(fault(Some(at), Some("path"), &message));
             }
+            if let Err((key, message)) = target.check() {
+                return Err(fault(Some(place_of(text, at, key)), Some(key), &message));
+            }
             targets.push(Arc::new(target));
         }
         Ok(Self { server: written.server, targets, api: written.api, log: written.log })
     }
+}
+
+/// Returns where `key` is set in the table that starts at `at`, or its start.
+fn place_of(text: &str, at: usize, key: &str) -> usize {
+    let mut place = at;
+    let table = text.get(at..).unwrap_or_default();
+    for (n, line) in table.split_inclusive('\n').enumerate() {
+        if n > 0 && line.starts_with('[') {
+            break;
+        }
+        if line.split('=').next().is_some_and(|name| name.trim() == key) {
+            return place;
+        }
+        place += line.len();
+    }
+    at
 }
 
 /// Returns the key that `line` belongs to: what stands before `=` there, or on the nearest line above.

@@ -8,6 +8,8 @@ pub mod clock;
 
 /// Users and groups of this host by name.
 pub mod account;
+/// Bytes among the values of a secret.
+pub mod binary;
 /// The only writer of files.
 pub mod files;
 /// Formats of target files, and the reader of `.env` files.

@@ -1,6 +1,6 @@
 //! `vault export`: secrets as a file that other programs read. Later paths win over earlier ones.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use shared::path::SecretPath;
 use zeroize::Zeroizing;
@@ -10,12 +10,12 @@ use super::client::Client;
 use super::kv::{Secret, Typed, context, fetch, no_value, say_age};
 use crate::exit::{Exit, Failure};
 use crate::files::{self, Access};
-use crate::render::{self, Field, Format, Rules};
+use crate::render::{self, Field, Format, Multiline, Nested, Rules};
 
-/// Print secrets as .env, JSON or shell lines
+/// Print secrets as .env, JSON, YAML, shell lines and more
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "-format is dotenv (default), json or sh.\n\nExamples:\n  vault export secret/app > .env\n  vault export --format sh secret/app secret/vps    later paths win\n  vault export --out .env secret/app                written at once, for you alone (0600)"
+    after_help = "-format is dotenv (default), compose, docker, systemd, sh, json, yaml, toml, raw or template.\n\nExamples:\n  vault export secret/app > .env\n  vault export --format sh secret/app secret/vps    later paths win\n  vault export --format raw --key ca secret/tls     one value, byte for byte\n  vault export --out .env secret/app                written at once, for you alone (0600)"
 )]
 pub struct Args {
     /// Mount of the KV engine; PATH is then below it
@@ -33,9 +33,46 @@ pub struct Args {
     /// Allow this name although it changes what programs run, e.g. PATH; repeatable
     #[arg(long, value_name = "NAME")]
     allow_name: Vec<String>,
-    /// Allow values of several lines, which many readers of .env files cannot take
+    /// Write KEY as NAME; repeatable
+    #[arg(long, value_name = "KEY=NAME", value_parser = pair)]
+    rename: Vec<(String, String)>,
+    /// Put this before all other names
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Write all other names in upper case
     #[arg(long)]
-    allow_newlines: bool,
+    upper: bool,
+    /// Lists and objects: refuse, or flatten to names joined by __ [default: refuse]
+    #[arg(long, value_name = "HOW", value_parser = nested)]
+    nested: Option<Nested>,
+    /// Values of several lines in a .env file: refuse, or allow [default: refuse]
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "allow",
+          value_parser = multiline)]
+    multiline: Option<Multiline>,
+    /// Template for -format=template
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, name) = text.split_once('=').ok_or("expected KEY=NAME")?;
+    Ok((key.to_owned(), name.to_owned()))
+}
+
+fn nested(text: &str) -> Result<Nested, String> {
+    match text {
+        "refuse" => Ok(Nested::Refuse),
+        "flatten" => Ok(Nested::Flatten),
+        _ => Err("expected refuse or flatten".to_owned()),
+    }
+}
+
+fn multiline(text: &str) -> Result<Multiline, String> {
+    match text {
+        "refuse" => Ok(Multiline::Refuse),
+        "allow" => Ok(Multiline::Allow),
+        _ => Err("expected refuse or allow".to_owned()),
+    }
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
@@ -49,10 +86,17 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         let place = Typed { mount: args.mount.clone(), path: path.clone() };
         secrets.push(read(global, &client, &place)?);
     }
+    let template = template(format, args.template.as_deref())?;
     let rules = Rules {
         keys: (!args.keys.is_empty()).then_some(args.keys.as_slice()),
+        rename: &args.rename,
+        prefix: &args.prefix,
+        upper: args.upper,
+        nested: args.nested.unwrap_or_default(),
+        multiline: args.multiline.unwrap_or_default(),
         allow_names: &args.allow_name,
-        allow_newlines: args.allow_newlines,
+        template: &template,
+        ..Rules::default()
     };
     let rendered = render::render(format, &secrets, &rules).map_err(|refused| {
         let hint = refused.faults.first().map_or("", |fault| fault.hint());
@@ -71,6 +115,18 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         }
     }
     Ok(Exit::OK)
+}
+
+/// Reads the template; one is needed by the format of that name, and by no other.
+fn template(format: Format, file: Option<&Path>) -> Result<String, Failure> {
+    match (format, file) {
+        (Format::Template, None) => Err(Failure::local("format `template` needs a template")
+            .hint("name it with `--template FILE`")),
+        (Format::Template, Some(file)) => std::fs::read_to_string(file)
+            .map_err(|why| Failure::local(format!("template `{}`: {why}", file.display()))),
+        (_, Some(_)) => Err(Failure::local(format!("format `{format}` has no template"))),
+        (_, None) => Ok(String::new()),
+    }
 }
 
 fn read(

@@ -41,7 +41,7 @@ struct Add {
     /// Run this when the file has changed, in its folder
     #[arg(long, value_name = "COMMAND")]
     on_change: Option<String>,
-    /// How the file is written: dotenv, json or sh [default: dotenv]
+    /// How the file is written: dotenv, compose, docker, systemd, sh, json, yaml, toml or raw [default: dotenv]
     #[arg(long)]
     format: Option<Format>,
     /// Write these keys only, separated by commas

@@ -1,12 +1,14 @@
 //! One `[[target]]` of `agent.toml`: its keys, their defaults, and what each may say. Hooks have a file of their own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use shared::path::SecretPath;
 
-use super::{Format, GitPolicy, Hook, absolute};
+use super::{Format, GitPolicy, Hook, absolute, some_absolute};
+use crate::render::{Header, Layout, Multiline, Nested, Rules};
 
 /// One file, and what it is to hold.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -45,9 +47,84 @@ pub struct Target {
     /// Dangerous names, such as `PATH`, that may be written all the same.
     #[serde(default)]
     pub allow_names: Vec<String>,
-    /// Whether values may span lines.
+    /// What happens to values of several lines.
     #[serde(default)]
-    pub allow_newlines: bool,
+    pub multiline: Multiline,
+    /// Names in the file for some keys.
+    #[serde(default, deserialize_with = "rename")]
+    pub rename: Vec<(String, String)>,
+    /// What stands before all other names.
+    #[serde(default)]
+    pub prefix: String,
+    /// Whether all other names are in upper case.
+    #[serde(default)]
+    pub upper: bool,
+    /// What happens to lists and objects.
+    #[serde(default)]
+    pub nested: Nested,
+    /// Whether the file says where it comes from.
+    #[serde(default = "yes")]
+    pub header: bool,
+    /// Which lines of the file are the vault's.
+    #[serde(default)]
+    pub layout: Layout,
+    /// The text of the template.
+    pub template: Option<String>,
+    /// The file of the template; absolute.
+    #[serde(default, deserialize_with = "some_absolute")]
+    pub template_file: Option<PathBuf>,
+}
+
+impl Target {
+    /// Returns what is asked for beyond the format.
+    #[must_use]
+    pub fn rules<'a>(&'a self, header: Option<&'a Header>, template: &'a str) -> Rules<'a> {
+        Rules {
+            keys: self.keys.as_deref(),
+            rename: &self.rename,
+            prefix: &self.prefix,
+            upper: self.upper,
+            nested: self.nested,
+            multiline: self.multiline,
+            allow_names: &self.allow_names,
+            template,
+            header,
+            layout: self.layout,
+        }
+    }
+
+    /// Refuses keys that do not go together: the key, and why.
+    pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
+        let format = self.format;
+        match (format, &self.template, &self.template_file) {
+            (Format::Template, None, None) => {
+                return Err((
+                    "format",
+                    "a template is needed: `template` or `template_file`".to_owned(),
+                ));
+            }
+            (_, Some(_), Some(_)) => {
+                return Err((
+                    "template",
+                    "the template is given twice, here and by `template_file`".to_owned(),
+                ));
+            }
+            (Format::Template, _, _) | (_, None, None) => {}
+            (_, Some(_), None) => {
+                return Err(("template", format!("format `{format}` has no template")));
+            }
+            (_, None, Some(_)) => {
+                return Err(("template_file", format!("format `{format}` has no template")));
+            }
+        }
+        if self.layout == Layout::Block && !format.has_comments() {
+            return Err((
+                "layout",
+                format!("format `{format}` has no comments to mark a block with"),
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// What happens to a file when one of its secrets is deleted.
@@ -110,6 +187,14 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
 pub(crate) fn parse_mode(text: &str) -> Option<u32> {
     let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
     u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777)
+}
+
+fn rename<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, String)>, D::Error> {
+    Ok(BTreeMap::<String, String>::deserialize(deserializer)?.into_iter().collect())
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn private() -> u32 {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::render::{Layout, Multiline, Nested};
 
 const FULL: &str = r#"
 server = ["10.8.0.3:8443", "[::1]:8443"]     # tried in order
@@ -20,7 +21,19 @@ on_delete = "remove"
 git = "ignore"
 drift = "report"
 allow_names = ["PATH"]
-allow_newlines = true
+multiline = "allow"
+rename = { "db-password" = "DB_PASSWORD" }
+prefix = "APP_"
+upper = true
+nested = "flatten"
+header = false
+layout = "block"
+
+[[target]]
+path = "/etc/nginx/key.conf"
+secrets = ["secret/nginx"]
+format = "template"
+template_file = "/etc/vault-agent/nginx.tmpl"
 
 [[target]]
 path = "/etc/ghost.json"
@@ -53,12 +66,20 @@ fn hook(text: &str) -> Hook {
 fn every_key_is_read() {
     let config = parse(FULL).unwrap();
     assert_eq!(config.server, ["10.8.0.3:8443", "[::1]:8443"]);
-    let [env, ghost] = &config.targets[..] else { panic!("two targets") };
+    let [env, nginx, ghost] = &config.targets[..] else { panic!("three targets") };
     assert_eq!(
         (env.mode, env.on_delete, env.git, env.drift),
         (0o640, OnDelete::Remove, GitPolicy::Ignore, Drift::Report)
     );
     assert_eq!((env.format, ghost.format), (Format::Dotenv, Format::Json));
+    assert_eq!(env.rename, [("db-password".to_owned(), "DB_PASSWORD".to_owned())]);
+    assert_eq!((env.prefix.as_str(), env.upper, env.header), ("APP_", true, false));
+    assert_eq!(
+        (env.multiline, env.nested, env.layout),
+        (Multiline::Allow, Nested::Flatten, Layout::Block)
+    );
+    assert_eq!(nginx.template_file.as_deref(), Some(Path::new("/etc/vault-agent/nginx.tmpl")));
+    assert_eq!((ghost.header, ghost.layout), (true, Layout::File));
     assert_eq!(
         (ghost.mode, ghost.on_delete, ghost.git, ghost.drift),
         (0o600, OnDelete::Keep, GitPolicy::Refuse, Drift::Restore)
@@ -112,6 +133,14 @@ fn mistakes_name_line_and_key() {
         with("[[target]]\npath = \"/a/\"\nsecrets = [\"secret/b\"]"),
         with("on_change = [\n  \"x\",\n  5\n]"),
         with("x"),
+        with("format = \"template\""),
+        with("template = \"x\""),
+        with("template_file = \"/x\""),
+        with("format = \"template\"\ntemplate = \"x\"\ntemplate_file = \"/x\""),
+        with("format = \"json\"\nlayout = \"block\""),
+        with("multiline = true"),
+        with("allow_newlines = true"),
+        with("rename = { a = 1 }"),
     ];
     shown.extend([
         parse("server = [\"nohost\"]").unwrap_err(),

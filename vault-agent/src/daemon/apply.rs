@@ -5,15 +5,22 @@ use std::sync::Arc;
 
 use shared::blob::Kind;
 use shared::path::SecretPath;
+use shared::plaintext::Plaintext;
 
 use super::hooks::Mask;
 use super::plan::Versions;
 use crate::account;
-use crate::config::Target;
+use crate::config::{Drift, Target};
 use crate::engine::{Engine, ReadError};
 use crate::files::git::GitGate;
-use crate::files::{self, Access, FileError, Found, Replaced, Stamp};
-use crate::render::{self, Field, Rendered, Rules};
+use crate::files::{self, Access, Exchanged, FileError, Found, Replaced, Stamp};
+use crate::render::{self, Field, Header, Layout, Rendered, block};
+
+/// The largest file that a block is put into.
+const LARGEST: u64 = 16 << 20;
+
+/// How much of the vault's id a file tells.
+const VAULT_DIGITS: usize = 8;
 
 /// One thing to do with one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +74,7 @@ pub(super) async fn run(
         Task::Write(versions) => {
             let (rendered, mask) = content(engine, target, &versions).await?;
             let gate = Arc::clone(gate);
-            let written = blocking(target, move |target| write(&gate, target, &rendered)).await?;
+            let written = blocking(target, move |target| write(&gate, target, rendered)).await?;
             Ok(match written {
                 Replaced::Written(stamp) => Outcome::Written(stamp, mask),
                 Replaced::Unchanged(stamp) => Outcome::Unchanged(stamp, mask),
@@ -76,8 +83,8 @@ pub(super) async fn run(
         Task::Compare(versions) => {
             let (rendered, mask) = content(engine, target, &versions).await?;
             let found = blocking(target, move |target| {
-                let access = access(target)?;
-                files::compare(&target.path, rendered.content.expose(), access)
+                let wanted = wanted(target, rendered.content, around(target)?.as_ref())?;
+                files::compare(&target.path, wanted.expose(), access(target)?)
                     .map_err(|error| Fault::file(&error))
             });
             Ok(match found.await? {
@@ -86,10 +93,7 @@ pub(super) async fn run(
             })
         }
         Task::Remove(_) => {
-            let removed = blocking(target, |target| {
-                files::remove(&target.path).map_err(|error| Fault::file(&error))
-            })
-            .await?;
+            let removed = blocking(target, remove).await?;
             Ok(if removed { Outcome::Removed } else { Outcome::Gone })
         }
         Task::Look => {
@@ -114,13 +118,14 @@ async fn blocking<T: Send + 'static>(
     })
 }
 
-/// Fetches the secrets and renders the file.
+/// Fetches the secrets and renders the file, or its block.
 async fn content(
     engine: &Engine,
-    target: &Target,
+    target: &Arc<Target>,
     versions: &Versions,
 ) -> Result<(Rendered, Mask), Fault> {
     let mut secrets: Vec<(SecretPath, Vec<Field>)> = Vec::with_capacity(versions.len());
+    let mut named = Vec::with_capacity(versions.len());
     for (path, ver) in target.secrets.iter().zip(versions) {
         let Some(ver) = ver else { continue };
         let content =
@@ -128,15 +133,18 @@ async fn content(
         let fields = match content.kind {
             Kind::Kv => render::fields(content.expose())
                 .map_err(|error| Fault::shape(path, &error.to_string()))?,
-            Kind::Raw => return Err(Fault::shape(path, "holds raw bytes, not keys and values")),
+            Kind::Raw => render::file(content.expose()),
         };
+        named.push((path.clone(), *ver));
         secrets.push((path.clone(), fields));
     }
-    let rules = Rules {
-        keys: target.keys.as_deref(),
-        allow_names: &target.allow_names,
-        allow_newlines: target.allow_newlines,
-    };
+    let header = target.header.then(|| Header {
+        vault: engine.vault().to_string().chars().take(VAULT_DIGITS).collect(),
+        secrets: named,
+        restores: target.drift == Drift::Restore,
+    });
+    let template = blocking(target, template).await?;
+    let rules = target.rules(header.as_ref(), &template);
     let rendered = render::render(target.format, &secrets, &rules).map_err(|refused| Fault {
         state: format!("refused: {refused}"),
         hint: refused.faults.first().map(|fault| fault.hint().to_owned()).unwrap_or_default(),
@@ -146,21 +154,89 @@ async fn content(
     Ok((rendered, mask))
 }
 
+/// Returns the text of the target's template, empty if it has none.
+fn template(target: &Target) -> Result<String, Fault> {
+    let Some(file) = &target.template_file else {
+        return Ok(target.template.clone().unwrap_or_default());
+    };
+    std::fs::read_to_string(file).map_err(|error| Fault {
+        state: format!("failed: cannot read template `{}`: {error}", file.display()),
+        hint: "make the file, or change `template_file` of this target".to_owned(),
+        passing: true,
+    })
+}
+
+/// Returns what the file must hold if it holds `old`: of a block, what is around it stays.
+fn wanted(
+    target: &Target,
+    rendered: Plaintext,
+    old: Option<&files::Read>,
+) -> Result<Plaintext, Fault> {
+    match target.layout {
+        Layout::File => Ok(rendered),
+        Layout::Block => block::put(old.map_or(&[], |old| old.content.expose()), &rendered)
+            .map_err(|error| Fault::block(target, error)),
+    }
+}
+
+/// Returns the file around a block.
+fn around(target: &Target) -> Result<Option<files::Read>, Fault> {
+    match target.layout {
+        Layout::File => Ok(None),
+        Layout::Block => files::read(&target.path, LARGEST).map_err(|error| Fault::file(&error)),
+    }
+}
+
 /// Writes the file, if git does not pick it up.
-fn write(gate: &GitGate, target: &Target, rendered: &Rendered) -> Result<Replaced, Fault> {
+fn write(gate: &GitGate, target: &Target, rendered: Rendered) -> Result<Replaced, Fault> {
     gate.pass(&target.path, target.git).map_err(|error| Fault {
         state: format!("refused: {}", chain(&error)),
         hint: error.hint(),
         passing: true,
     })?;
-    let written = files::replace(&target.path, rendered.content.expose(), access(target)?)
-        .map_err(|error| Fault::file(&error))?;
+    let old = around(target)?;
+    let wanted = wanted(target, rendered.content, old.as_ref())?;
+    let written = put(target, &wanted, old.as_ref())?;
     if matches!(written, Replaced::Written(_)) {
         for warning in &rendered.warnings {
             tracing::warn!(file = %target.path.display(), "{warning}");
         }
     }
     Ok(written)
+}
+
+/// Makes the file hold `wanted`, unless it is not `old` any more: then its owner has just saved it.
+fn put(target: &Target, wanted: &Plaintext, old: Option<&files::Read>) -> Result<Replaced, Fault> {
+    let access = access(target)?;
+    let fault = |error: FileError| Fault::file(&error);
+    let Some(old) = old else {
+        return files::replace(&target.path, wanted.expose(), access).map_err(fault);
+    };
+    if let Found::Same(stamp) =
+        files::compare(&target.path, wanted.expose(), access).map_err(fault)?
+    {
+        return Ok(Replaced::Unchanged(stamp));
+    }
+    match files::exchange(&target.path, old.content.expose(), wanted.expose(), access) {
+        Ok(Exchanged::Done(stamp, _)) => Ok(Replaced::Written(stamp)),
+        Ok(Exchanged::Moved) => Err(Fault {
+            state: "waiting: the file is being edited".to_owned(),
+            hint: "it is tried again in a moment".to_owned(),
+            passing: true,
+        }),
+        Err(error) => Err(fault(error)),
+    }
+}
+
+/// Removes the file, or its block; tells whether it was there.
+fn remove(target: &Target) -> Result<bool, Fault> {
+    if let Some(old) = around(target)? {
+        let rest = block::take(old.content.expose());
+        if let Some(rest) = rest.map_err(|error| Fault::block(target, error))? {
+            return Ok(matches!(put(target, &rest, Some(&old))?, Replaced::Written(_)));
+        }
+    }
+    files::remove(&target.path).map_err(|error| Fault::file(&error))
 }
 
 /// Looks owner and group up.
@@ -217,6 +293,15 @@ impl Fault {
     fn shape(path: &SecretPath, why: &str) -> Self {
         let hint = "write it with `vault kv put` or `vault import`".to_owned();
         Self { state: format!("refused: `{path}`: {why}"), hint, passing: false }
+    }
+
+    fn block(target: &Target, error: block::BrokenBlock) -> Self {
+        Self {
+            state: format!("refused: `{}` {error}", target.path.display()),
+            hint: "mend the markers, or remove them: the block is then written at the end"
+                .to_owned(),
+            passing: true,
+        }
     }
 
     fn file(error: &FileError) -> Self {

@@ -13,6 +13,8 @@ use shared::name::Name;
 use shared::path::{Mount, SecretPath};
 use shared::plaintext::Plaintext;
 
+use crate::binary;
+
 use super::blob::is_kept;
 use super::types::{
     Change, Content, CustomChange, MetaMerge, MountMerge, PutContent, ReadError, WriteError,
@@ -190,7 +192,7 @@ impl Desk<'_> {
         }
         let (kind, content) = match content {
             PutContent::Whole(bytes) => (kind, whole(path, kind, bytes)?),
-            PutContent::Merge(patch) => (Kind::Kv, merged(path, view, patch, bases)?),
+            PutContent::Merge(patch) => merged(path, view, patch, bases)?,
         };
         if content.len() > limits::CONTENT {
             return Err(WriteError::TooLarge.into());
@@ -351,12 +353,14 @@ fn merged(
     view: &View,
     patch: &Value,
     bases: &Bases,
-) -> Result<Arc<Plaintext>, Not> {
+) -> Result<(Kind, Arc<Plaintext>), Not> {
     let Some(current) = &view.current else { return Err(WriteError::Missing.into()) };
-    let base = match &current.drafted {
-        Some((_, content)) => Arc::clone(content),
+    let (kind, base) = match &current.drafted {
+        Some((kind, content)) => (*kind, Arc::clone(content)),
         None => match bases.get(path) {
-            Some(Ok(content)) if content.ver == current.ver => Arc::clone(&content.bytes),
+            Some(Ok(content)) if content.ver == current.ver => {
+                (content.kind, Arc::clone(&content.bytes))
+            }
             Some(Err(ReadError::Missing | ReadError::Deleted { .. })) => {
                 return Err(WriteError::Deleted { ver: current.ver }.into());
             }
@@ -365,12 +369,20 @@ fn merged(
         },
     };
     let refused = |_| WriteError::Refused(not_an_object(path));
+    let base = match kind {
+        Kind::Kv => base,
+        Kind::Raw => Arc::new(binary::file_json(base.expose())),
+    };
     let mut value: Value = serde_json::from_slice(base.expose()).map_err(refused)?;
     if !value.is_object() || !patch.is_object() {
         return Err(WriteError::Refused(not_an_object(path)).into());
     }
     merge_patch(&mut value, patch);
-    Ok(Arc::new(Plaintext::new(serde_json::to_vec(&value).map_err(refused)?)))
+    if let Some(bytes) = value.as_object().and_then(binary::only_file) {
+        return Ok((Kind::Raw, Arc::new(bytes)));
+    }
+    let text = serde_json::to_vec(&value).map_err(refused)?;
+    Ok((Kind::Kv, Arc::new(Plaintext::new(text))))
 }
 
 /// Applies a merge patch (RFC 7396, section 2).

@@ -1,11 +1,10 @@
 //! `.env` by the portable rule (design: *Delivery*, "The portable rule"): no escapes, ever, so that shells, systemd,
 //! Compose and the libraries of all languages read the same; what none of the forms carries is refused.
 
+use super::lines::{LONG_LINE, is_bare, refused_by_systemd};
+use super::refusal::refuse;
 use super::text::Text;
-use super::{Fault, Field, Rules, Why};
-
-/// Lines past this break `docker --env-file` and go-envparse.
-const LONG_LINE: usize = 64 * 1024;
+use super::{Multiline, Why};
 
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,41 +17,30 @@ enum Form {
     Double,
 }
 
-/// Writes one `NAME=VALUE` line per field; the names have been judged before.
-pub(super) fn write(fields: &[&Field], rules: &Rules<'_>, out: &mut Text, faults: &mut Vec<Fault>) {
-    for field in fields {
-        let form = match field.value.text() {
-            Some(value) => form(value, rules.allow_newlines).map(|form| (form, value)),
-            None => Err(Why::NotText),
-        };
-        match form {
-            Ok((form, value)) => line(&field.name, form, value, out),
-            Err(why) => faults.push(Fault { name: field.name.clone(), why }),
-        }
-    }
-}
-
-/// Writes one line.
-fn line(name: &str, form: Form, value: &str, out: &mut Text) {
+/// Writes one `NAME=VALUE` line; the name has been judged before.
+pub(super) fn write(
+    name: &str,
+    value: &str,
+    multiline: Multiline,
+    out: &mut Text,
+) -> Result<(), Why> {
+    let form = form(value, multiline)?;
     let quote = match form {
         Form::Bare => "",
         Form::Single => "'",
         Form::Double => "\"",
     };
+    if name.len() + 1 + 2 * quote.len() + value.len() >= LONG_LINE {
+        return Err(too_long());
+    }
     for piece in [name, "=", quote, value, quote, "\n"] {
         out.push(piece);
     }
+    Ok(())
 }
 
 /// Chooses the first form that all readers read back: cases 1 to 6 of the rule.
-fn form(value: &str, allow_newlines: bool) -> Result<Form, Why> {
-    if value.len() > LONG_LINE {
-        return Err(refuse(
-            "more than 64 KiB",
-            "docker --env-file and go-envparse",
-            "use format = \"json\" for this target",
-        ));
-    }
+fn form(value: &str, multiline: Multiline) -> Result<Form, Why> {
     if is_bare(value) {
         return Ok(Form::Bare);
     }
@@ -70,12 +58,15 @@ fn form(value: &str, allow_newlines: bool) -> Result<Form, Why> {
             "remove it from the value, or use format = \"json\"",
         ));
     }
+    if let Some(holds) = refused_by_systemd(value) {
+        return Err(refuse(holds, "systemd", "remove it from the value, or use format = \"json\""));
+    }
     let lines = value.contains('\n');
-    if lines && !allow_newlines {
+    if lines && multiline == Multiline::Refuse {
         return Err(refuse(
             "a newline",
             "docker --env-file, podman, direnv, decouple, django-environ, honcho, env-cmd and go-envparse",
-            "set `allow_newlines = true` for this target if none of them reads it",
+            "set `multiline = \"allow\"` for this target if none of them reads it",
         ));
     }
     let doubles = !value.contains(['"', '$', '`', '\\']);
@@ -84,12 +75,6 @@ fn form(value: &str, allow_newlines: bool) -> Result<Form, Why> {
     }
     single_quoted(value)?;
     Ok(Form::Single)
-}
-
-/// Case 2 (and 1, the empty value): characters that mean nothing to any reader.
-fn is_bare(value: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:@%+,-".contains(&b);
-    value.bytes().enumerate().all(|(at, b)| plain(b) || (b == b'=' && at > 0))
 }
 
 /// Case 3: refuses what single quotes do not carry to every reader.
@@ -137,21 +122,25 @@ fn starts_php_lines(value: &str) -> bool {
     value.contains("=\"") && quotes < 2
 }
 
-/// Makes the refusal of a value.
-fn refuse(holds: &'static str, readers: &'static str, hint: &'static str) -> Why {
-    Why::Value { holds, readers, hint }
+fn too_long() -> Why {
+    refuse(
+        "more than 64 KiB",
+        "docker --env-file and go-envparse",
+        "use format = \"json\" or \"raw\" for this target",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Multiline::{Allow, Refuse};
 
     fn check(value: &str, expected: Form) {
-        assert_eq!(form(value, false), Ok(expected), "{value:?}");
+        assert_eq!(form(value, Refuse), Ok(expected), "{value:?}");
     }
 
-    fn refused(value: &str, newlines: bool, holds: &str) {
-        match form(value, newlines) {
+    fn refused(value: &str, multiline: Multiline, holds: &str) {
+        match write("K", value, multiline, &mut Text::default()) {
             Err(Why::Value { holds: found, .. }) => assert_eq!(found, holds, "{value:?}"),
             other => panic!("{value:?}: {other:?}"),
         }
@@ -175,26 +164,27 @@ mod tests {
 
     #[test]
     fn what_no_form_carries_is_refused() {
-        refused("it's $5", false, "`'` together with `$`");
-        refused("'\"", false, "`'` together with `\"`");
-        refused("'`", false, "`'` together with a backtick");
-        refused("'\\n", false, "`'` together with `\\`");
-        refused("a ${b}", false, "`${`");
-        refused("a \\\\b", false, "`\\\\`");
-        refused("a\\", false, "a final `\\`");
-        refused("x=\"", false, "one lone `=\"`");
-        refused("x=\"\\\"", false, "one lone `=\"`");
-        refused("a\r", true, "a carriage return");
-        refused("a\0", true, "NUL");
-        refused("a\nb", false, "a newline");
-        refused(&"x".repeat(LONG_LINE + 1), false, "more than 64 KiB");
+        refused("it's $5", Refuse, "`'` together with `$`");
+        refused("'\"", Refuse, "`'` together with `\"`");
+        refused("'`", Refuse, "`'` together with a backtick");
+        refused("'\\n", Refuse, "`'` together with `\\`");
+        refused("a ${b}", Refuse, "`${`");
+        refused("a \\\\b", Refuse, "`\\\\`");
+        refused("a\\", Refuse, "a final `\\`");
+        refused("x=\"", Refuse, "one lone `=\"`");
+        refused("x=\"\\\"", Refuse, "one lone `=\"`");
+        refused("a\r", Allow, "a carriage return");
+        refused("a\0", Allow, "NUL");
+        refused("a\nb", Refuse, "a newline");
+        refused(&"x".repeat(LONG_LINE - 2), Refuse, "more than 64 KiB");
+        refused("a\u{FFFE}", Refuse, "a Unicode noncharacter");
     }
 
     #[test]
     fn newlines_need_an_allow() {
-        assert_eq!(form("a\nb", true), Ok(Form::Double));
-        assert_eq!(form("it's\nb", true), Ok(Form::Double));
-        assert_eq!(form("a\n$b", true), Ok(Form::Single));
-        refused("it's\n$b", true, "`'` together with `$`");
+        assert_eq!(form("a\nb", Allow), Ok(Form::Double));
+        assert_eq!(form("it's\nb", Allow), Ok(Form::Double));
+        assert_eq!(form("a\n$b", Allow), Ok(Form::Single));
+        refused("it's\n$b", Allow, "`'` together with `$`");
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer};
 use shared::plaintext::Plaintext;
 use zeroize::Zeroize;
 
+use crate::binary;
+
 /// One name and value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -25,6 +27,8 @@ pub enum Value {
     Scalar(Plaintext),
     /// Null, a list or an object, as compact JSON.
     Structure(Plaintext),
+    /// Bytes that need not be text.
+    Bytes(Plaintext),
 }
 
 impl Value {
@@ -33,7 +37,7 @@ impl Value {
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(bytes) | Self::Scalar(bytes) => Some(utf8(bytes)),
-            Self::Structure(_) => None,
+            Self::Structure(_) | Self::Bytes(_) => None,
         }
     }
 }
@@ -57,6 +61,22 @@ pub fn fields(content: &[u8]) -> Result<Vec<Field>, NotFields> {
     let fields = json.deserialize_map(Object).map_err(|_| NotFields)?;
     json.end().map_err(|_| NotFields)?;
     Ok(fields)
+}
+
+/// Returns the fields of a secret that is one file.
+#[must_use]
+pub fn file(bytes: &[u8]) -> Vec<Field> {
+    vec![Field { name: binary::FILE.to_owned(), value: Value::Bytes(Plaintext::from(bytes)) }]
+}
+
+/// Returns what is in an object by name, or in a list by number; nothing if it is neither, or empty.
+pub(super) fn members(json: &Plaintext) -> Vec<Field> {
+    if let Ok(fields) = fields(json.expose()) {
+        return fields;
+    }
+    let items: Vec<Value> = serde_json::from_slice(json.expose()).unwrap_or_default();
+    let named = items.into_iter().enumerate();
+    named.map(|(n, value)| Field { name: n.to_string(), value }).collect()
 }
 
 /// Reads an object into a list.
@@ -132,8 +152,13 @@ impl<'de> Visitor<'de> for Any {
 fn keep<E: serde::de::Error>(mut value: serde_json::Value) -> Result<Value, E> {
     let text = serde_json::to_vec(&value).map(Plaintext::new).map_err(E::custom);
     let scalar = value.is_number() || value.is_boolean();
+    let bytes = binary::of(&value);
     wipe(&mut value);
-    Ok(if scalar { Value::Scalar(text?) } else { Value::Structure(text?) })
+    Ok(match bytes {
+        Some(bytes) => Value::Bytes(bytes),
+        None if scalar => Value::Scalar(text?),
+        None => Value::Structure(text?),
+    })
 }
 
 /// Wipes the strings of a parsed value.
@@ -168,6 +193,28 @@ mod tests {
             ]
         );
         assert_eq!(read[4].value, Value::Structure(Plaintext::from(&br#"[1,{"x":"y"}]"#[..])));
+    }
+
+    #[test]
+    fn members_of_objects_and_lists_are_fields() {
+        let shown = |json: &str| -> Vec<(String, Option<String>)> {
+            let read = members(&Plaintext::from(json.as_bytes()));
+            read.into_iter().map(|f| (f.name, f.value.text().map(str::to_owned))).collect()
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            shown(r#"{"b":1,"a":"x"}"#),
+            [("b".to_owned(), text("1")), ("a".to_owned(), text("x"))]
+        );
+        assert_eq!(shown(r#"["x",{}]"#), [("0".to_owned(), text("x")), ("1".to_owned(), None)]);
+        assert_eq!((shown("{}"), shown("[]"), shown("null")), (vec![], vec![], vec![]));
+    }
+
+    #[test]
+    fn bytes_are_known_by_their_mark() {
+        let read = fields(br#"{"a":{"$base64":"/w=="},"b":{"$base64":"?"}}"#).unwrap();
+        assert_eq!(read[0].value, Value::Bytes(Plaintext::from(&b"\xFF"[..])));
+        assert!(matches!(read[1].value, Value::Structure(_)));
     }
 
     #[test]

@@ -3,15 +3,20 @@
 //! A dialect is one function from [`Field`]s to text. What it cannot carry so that every reader reads it back
 //! is refused by name, never guessed (design: *Delivery*, "Why refusing beats guessing").
 
+pub mod block;
+mod data;
 mod dotenv;
 mod fields;
-mod json;
+mod header;
+mod lines;
 mod names;
+mod naming;
 mod parse;
-mod sh;
+mod raw;
+mod refusal;
+mod template;
 mod text;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,9 +24,11 @@ use serde::Deserialize;
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 
-pub use fields::{Field, NotFields, Value, fields};
+pub use fields::{Field, NotFields, Value, fields, file};
+pub use header::Header;
 pub use names::is_denied;
 pub use parse::{ParseError, Reason, Variable, is_name, parse};
+pub use refusal::{Fault, Refused, Why};
 
 use text::Text;
 
@@ -32,31 +39,89 @@ pub enum Format {
     /// `.env` by the portable rule: every common reader reads the same.
     #[default]
     Dotenv,
-    /// One JSON object.
-    Json,
+    /// `.env` and `env_file` of Docker Compose.
+    Compose,
+    /// `--env-file` of Docker and Podman: no quotes at all.
+    Docker,
+    /// `EnvironmentFile=` of systemd.
+    Systemd,
     /// `export NAME='value'` lines for shells.
     Sh,
+    /// One JSON object.
+    Json,
+    /// One YAML mapping.
+    Yaml,
+    /// One TOML table.
+    Toml,
+    /// One value, byte for byte.
+    Raw,
+    /// Whatever a template makes of the secrets.
+    Template,
+}
+
+/// What names mean in a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// Variables of a shell.
+    Shell,
+    /// Environment variables.
+    Environment,
+    /// Keys of any kind.
+    Keys,
 }
 
 impl Format {
     /// Every format, in the order shown to people.
-    pub const ALL: &'static [Self] = &[Self::Dotenv, Self::Json, Self::Sh];
+    pub const ALL: &'static [Self] = &[
+        Self::Dotenv,
+        Self::Compose,
+        Self::Docker,
+        Self::Systemd,
+        Self::Sh,
+        Self::Json,
+        Self::Yaml,
+        Self::Toml,
+        Self::Raw,
+        Self::Template,
+    ];
 
     /// Returns the name used in configuration and on the command line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dotenv => "dotenv",
-            Self::Json => "json",
+            Self::Compose => "compose",
+            Self::Docker => "docker",
+            Self::Systemd => "systemd",
             Self::Sh => "sh",
+            Self::Json => "json",
+            Self::Yaml => "yaml",
+            Self::Toml => "toml",
+            Self::Raw => "raw",
+            Self::Template => "template",
         }
     }
 
-    /// Tells whether names become environment variables, so that dangerous ones need an explicit allow.
-    const fn sets_environment(self) -> bool {
+    /// Tells whether all its readers pass over lines that start with `#`.
+    #[must_use]
+    pub const fn has_comments(self) -> bool {
         match self {
-            Self::Dotenv | Self::Sh => true,
-            Self::Json => false,
+            Self::Dotenv
+            | Self::Compose
+            | Self::Docker
+            | Self::Systemd
+            | Self::Sh
+            | Self::Yaml
+            | Self::Toml => true,
+            Self::Json | Self::Raw | Self::Template => false,
+        }
+    }
+
+    const fn names(self) -> Names {
+        match self {
+            Self::Dotenv | Self::Sh => Names::Shell,
+            Self::Compose | Self::Docker | Self::Systemd => Names::Environment,
+            Self::Json | Self::Yaml | Self::Toml | Self::Raw | Self::Template => Names::Keys,
         }
     }
 }
@@ -81,15 +146,62 @@ impl FromStr for Format {
     }
 }
 
+/// What happens to lists and objects in a format of plain values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nested {
+    /// They are refused; JSON, YAML and TOML hold them as they are.
+    #[default]
+    Refuse,
+    /// Each value in them gets a name of its own, joined by `__`.
+    Flatten,
+}
+
+/// What happens to values of several lines in `.env` files by the portable rule, which many readers cannot take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Multiline {
+    /// They are refused.
+    #[default]
+    Refuse,
+    /// They are written.
+    Allow,
+}
+
+/// Which lines of a file are the vault's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// All of them.
+    #[default]
+    File,
+    /// Those between two markers.
+    Block,
+}
+
 /// What the owner of a target asked for beyond the format.
 #[derive(Clone, Debug, Default)]
 pub struct Rules<'a> {
-    /// The only keys to write, if given.
+    /// The only keys to write, if given: as the secrets have them.
     pub keys: Option<&'a [String]>,
+    /// Names in the file for some keys, final.
+    pub rename: &'a [(String, String)],
+    /// What stands before all other names.
+    pub prefix: &'a str,
+    /// Whether all other names are in upper case.
+    pub upper: bool,
+    /// What happens to lists and objects.
+    pub nested: Nested,
+    /// What happens to values of several lines.
+    pub multiline: Multiline,
     /// Dangerous names that are allowed all the same.
     pub allow_names: &'a [String],
-    /// Whether values may span lines, which many readers of `.env` files cannot.
-    pub allow_newlines: bool,
+    /// The text of the template.
+    pub template: &'a str,
+    /// What the file says about itself, where its format has comments.
+    pub header: Option<&'a Header>,
+    /// Which lines are the vault's.
+    pub layout: Layout,
 }
 
 /// The content of a file.
@@ -101,94 +213,8 @@ pub struct Rendered {
     pub warnings: Vec<String>,
 }
 
-/// Secrets that cannot be written in a format, each variable with its reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The format that cannot hold them.
-    pub format: Format,
-    /// Never empty.
-    pub faults: Vec<Fault>,
-}
-
-/// Why one variable is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// The variable.
-    pub name: String,
-    /// Why.
-    pub why: Why,
-}
-
-/// The reasons for which a variable is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The name is not `[A-Za-z_][A-Za-z0-9_]*`.
-    Name,
-    /// Shells keep the name for themselves.
-    ShellOwn,
-    /// The name makes other programs run code.
-    Denied,
-    /// The value is null, a list or an object.
-    NotText,
-    /// The value holds something that the named readers do not read back.
-    Value {
-        /// The characters, as shown to a person.
-        holds: &'static str,
-        /// The readers that would break.
-        readers: &'static str,
-        /// The way out.
-        hint: &'static str,
-    },
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name.escape_debug();
-        match &self.why {
-            Why::Name => write!(
-                f,
-                "`{name}` is not a variable name (letters, digits and `_`, not starting with a digit)"
-            ),
-            Why::ShellOwn => {
-                write!(f, "`{name}` belongs to the shells, which do not let it be set")
-            }
-            Why::Denied => write!(f, "`{name}` changes what other programs run"),
-            Why::NotText => write!(f, "`{name}` is null, a list or an object, not text"),
-            Why::Value { holds, readers, .. } => {
-                write!(f, "`{name}` holds {holds}, which {readers} would misread")
-            }
-        }
-    }
-}
-
-impl Fault {
-    /// Returns the way out, as one sentence without a full stop.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self.why {
-            Why::Name | Why::ShellOwn => {
-                "rename it, leave it out with `keys`, or use format = \"json\""
-            }
-            Why::Denied => "list it in `allow_names` of this target if you mean it",
-            Why::NotText => "store it as text, leave it out with `keys`, or use format = \"json\"",
-            Why::Value { hint, .. } => hint,
-        }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot be written as {}: ", self.format)?;
-        for (n, fault) in self.faults.iter().enumerate() {
-            write!(f, "{}{fault}", if n > 0 { "; " } else { "" })?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Refused {}
-
-/// Renders `secrets` in one file; where two hold the same name, the later one wins and a warning says so.
+/// Renders `secrets` in one file; where two hold the same name, the later one wins and a warning says so. Of a block the
+/// lines between the markers are rendered.
 ///
 /// # Errors
 /// Names every variable that `format` or `rules` refuse.
@@ -197,26 +223,14 @@ pub fn render(
     secrets: &[(SecretPath, Vec<Field>)],
     rules: &Rules<'_>,
 ) -> Result<Rendered, Refused> {
-    let mut warnings = Vec::new();
-    let fields = merge(secrets, rules.keys, &mut warnings);
-    let mut faults = Vec::new();
-    if format.sets_environment() {
-        for field in &fields {
-            match names::judge(&field.name, rules.allow_names) {
-                names::Verdict::Fine => {}
-                names::Verdict::Odd(why) => warnings.push(format!("`{}` {why}", field.name)),
-                names::Verdict::Refused(why) => {
-                    faults.push(Fault { name: field.name.clone(), why });
-                }
-            }
-        }
-    }
+    let (mut warnings, mut faults) = (Vec::new(), Vec::new());
+    let fields = naming::choose(secrets, rules, &mut warnings, &mut faults);
+    judge(format, &fields, rules, &mut warnings, &mut faults);
     let mut out = Text::default();
-    match format {
-        Format::Dotenv => dotenv::write(&fields, rules, &mut out, &mut faults),
-        Format::Json => json::write(&fields, &mut out),
-        Format::Sh => sh::write(&fields, &mut out, &mut faults),
+    if let Some(header) = rules.header.filter(|_| format.has_comments()) {
+        header.write(&mut out);
     }
+    write(format, &fields, secrets, rules, &mut out, &mut faults);
     if faults.is_empty() {
         Ok(Rendered { content: out.finish(), warnings })
     } else {
@@ -224,32 +238,78 @@ pub fn render(
     }
 }
 
-/// Takes the allowed fields of all secrets, each name once, at the place where it first stands.
-fn merge<'a>(
-    secrets: &'a [(SecretPath, Vec<Field>)],
-    keys: Option<&[String]>,
+/// Judges names, and values that would be taken for markers.
+fn judge(
+    format: Format,
+    fields: &[Field],
+    rules: &Rules<'_>,
     warnings: &mut Vec<String>,
-) -> Vec<&'a Field> {
-    let mut place: HashMap<&str, (usize, &SecretPath)> = HashMap::new();
-    let mut merged: Vec<&Field> = Vec::new();
-    for (path, fields) in secrets {
-        for field in
-            fields.iter().filter(|field| keys.is_none_or(|keys| keys.contains(&field.name)))
-        {
-            let Some((at, owner)) = place.get_mut(field.name.as_str()) else {
-                place.insert(&field.name, (merged.len(), path));
-                merged.push(field);
-                continue;
-            };
-            warnings.push(format!("`{}` of `{path}` replaces that of `{owner}`", field.name));
-            merged[*at] = field;
-            *owner = path;
+    faults: &mut Vec<Fault>,
+) {
+    for Field { name, value } in fields {
+        match names::judge(name, format.names(), rules.allow_names) {
+            names::Verdict::Fine => {}
+            names::Verdict::Odd(why) => warnings.push(format!("`{name}` {why}")),
+            names::Verdict::Refused(why) => faults.push(Fault { name: name.clone(), why }),
+        }
+        if rules.layout == Layout::Block && value.text().is_some_and(block::has_marker) {
+            let hint = "change the value, or give the target a file of its own";
+            let why = refusal::refuse("a marker of the block", "this agent", hint);
+            faults.push(Fault { name: name.clone(), why });
         }
     }
-    for key in keys.unwrap_or_default().iter().filter(|key| !place.contains_key(key.as_str())) {
-        warnings.push(format!("`{key}` is in none of the secrets"));
+}
+
+fn write(
+    format: Format,
+    fields: &[Field],
+    secrets: &[(SecretPath, Vec<Field>)],
+    rules: &Rules<'_>,
+    out: &mut Text,
+    faults: &mut Vec<Fault>,
+) {
+    type Line = fn(&str, &str, &mut Text) -> Result<(), Why>;
+    let line: Line = match format {
+        Format::Dotenv => match rules.multiline {
+            Multiline::Refuse => {
+                |name, value, out| dotenv::write(name, value, Multiline::Refuse, out)
+            }
+            Multiline::Allow => {
+                |name, value, out| dotenv::write(name, value, Multiline::Allow, out)
+            }
+        },
+        Format::Compose => lines::compose,
+        Format::Docker => lines::docker,
+        Format::Systemd => lines::systemd,
+        Format::Sh => lines::sh,
+        Format::Json => return data::json(fields, out),
+        Format::Yaml => return data::yaml(fields, out),
+        Format::Toml => {
+            for Field { name, value } in fields {
+                if let Err(why) = data::toml(name, value, out) {
+                    faults.push(Fault { name: name.clone(), why });
+                }
+            }
+            return;
+        }
+        Format::Raw => return raw::write(fields, out, faults),
+        Format::Template => {
+            if let Err(why) = template::write(rules.template, fields, secrets, out) {
+                faults.push(Fault { name: String::new(), why });
+            }
+            return;
+        }
+    };
+    for Field { name, value } in fields {
+        let written = match value {
+            Value::Text(text) | Value::Scalar(text) => line(name, fields::utf8(text), out),
+            Value::Structure(_) => Err(Why::NotText),
+            Value::Bytes(_) => Err(Why::Bytes),
+        };
+        if let Err(why) = written {
+            faults.push(Fault { name: name.clone(), why });
+        }
     }
-    merged
 }
 
 #[cfg(test)]

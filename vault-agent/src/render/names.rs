@@ -1,6 +1,6 @@
 //! Which names may become environment variables.
 
-use super::{Why, is_name};
+use super::{Names, Why, is_name};
 
 /// Names that shells keep for themselves: read-only, or with a meaning that an assignment loses.
 const SHELL_OWN: &[&str] = &[
@@ -108,14 +108,16 @@ pub(super) enum Verdict {
 }
 
 /// Judges `name`; `allowed` lists dangerous names that the owner of the target wants.
-pub(super) fn judge(name: &str, allowed: &[String]) -> Verdict {
-    if !is_name(name) {
+pub(super) fn judge(name: &str, names: Names, allowed: &[String]) -> Verdict {
+    if names == Names::Keys {
+        Verdict::Fine
+    } else if !is_name(name) {
         Verdict::Refused(Why::Name)
-    } else if SHELL_OWN.contains(&name) {
+    } else if names == Names::Shell && SHELL_OWN.contains(&name) {
         Verdict::Refused(Why::ShellOwn)
     } else if is_denied(name) && !allowed.iter().any(|allow| allow == name) {
         Verdict::Refused(Why::Denied)
-    } else if ZSH_OWN.contains(&name) {
+    } else if names == Names::Shell && ZSH_OWN.contains(&name) {
         Verdict::Odd("has a meaning of its own in zsh")
     } else {
         Verdict::Fine
@@ -145,13 +147,19 @@ mod tests {
             "NODE_OPTIONS",
             "_JAVA_OPTIONS",
         ] {
-            assert!(matches!(judge(name, &[]), Verdict::Refused(Why::Denied)), "{name}");
-            assert!(matches!(judge(name, &[name.to_owned()]), Verdict::Fine), "{name}");
+            assert!(
+                matches!(judge(name, Names::Shell, &[]), Verdict::Refused(Why::Denied)),
+                "{name}"
+            );
+            assert!(
+                matches!(judge(name, Names::Shell, &[name.to_owned()]), Verdict::Fine),
+                "{name}"
+            );
         }
         for name in
             ["OPENAI_API_KEY", "GIT_TOKEN", "PATH_PREFIX", "LDAP_URL", "DATABASE_URL", "a", "_x"]
         {
-            assert!(matches!(judge(name, &[]), Verdict::Fine), "{name}");
+            assert!(matches!(judge(name, Names::Shell, &[]), Verdict::Fine), "{name}");
         }
     }
 
@@ -159,13 +167,23 @@ mod tests {
     fn an_allow_does_not_help_what_shells_own() {
         for name in SHELL_OWN {
             assert!(
-                matches!(judge(name, &[(*name).to_owned()]), Verdict::Refused(Why::ShellOwn)),
+                matches!(
+                    judge(name, Names::Shell, &[(*name).to_owned()]),
+                    Verdict::Refused(Why::ShellOwn)
+                ),
                 "{name}"
             );
         }
-        assert!(matches!(judge("path", &[]), Verdict::Odd(_)));
+        assert!(matches!(judge("path", Names::Shell, &[]), Verdict::Odd(_)));
+        assert!(matches!(judge("path", Names::Environment, &[]), Verdict::Fine));
+        assert!(matches!(judge("UID", Names::Environment, &[]), Verdict::Fine));
+        assert!(matches!(judge("PATH", Names::Environment, &[]), Verdict::Refused(Why::Denied)));
+        assert!(matches!(judge("a.b", Names::Keys, &[]), Verdict::Fine));
         for name in ["", "a.b", "a-b", "1a", "ä", "a b", "a\n"] {
-            assert!(matches!(judge(name, &[]), Verdict::Refused(Why::Name)), "{name:?}");
+            assert!(
+                matches!(judge(name, Names::Shell, &[]), Verdict::Refused(Why::Name)),
+                "{name:?}"
+            );
         }
     }
 }

@@ -27,18 +27,158 @@ fn text(format: Format, secrets: &[(SecretPath, Vec<Field>)], rules: &Rules<'_>)
 
 #[test]
 fn formats_look_like_this() {
-    let fields = secret(&[("B", "x"), ("A", "it's"), ("E", ""), ("W", "two words")]);
-    let rules = Rules::default();
-    assert_eq!(text(Format::Dotenv, &fields, &rules), "B=x\nA=\"it's\"\nE=\nW='two words'\n");
+    let fields =
+        secret(&[("B", "x"), ("A", "it's"), ("E", ""), ("W", "two $words\\\"`"), ("N", "1")]);
+    let look = |format| text(format, &fields, &Rules::default());
+    insta::assert_snapshot!(look(Format::Compose), @r#"
+    B=x
+    A="it's"
+    E=
+    W="two \$words\\\"`"
+    N=1
+    "#);
+    insta::assert_snapshot!(look(Format::Docker), @r#"
+    B=x
+    A=it's
+    E=
+    W=two $words\"`
+    N=1
+    "#);
+    insta::assert_snapshot!(look(Format::Systemd), @r#"
+    B=x
+    A="it's"
+    E=
+    W="two \$words\\\"\`"
+    N=1
+    "#);
+    insta::assert_snapshot!(look(Format::Sh), @r#"
+    export B='x'
+    export A='it'\''s'
+    export E=''
+    export W='two $words\"`'
+    export N='1'
+    "#);
+    insta::assert_snapshot!(look(Format::Json), @r#"
+    {
+      "B": "x",
+      "A": "it's",
+      "E": "",
+      "W": "two $words\\\"`",
+      "N": "1"
+    }
+    "#);
+    insta::assert_snapshot!(look(Format::Yaml), @r#"
+    "B": "x"
+    "A": "it's"
+    "E": ""
+    "W": "two $words\\\"`"
+    "N": "1"
+    "#);
+    insta::assert_snapshot!(look(Format::Toml), @r#"
+    B = "x"
+    A = "it's"
+    E = ""
+    W = "two $words\\\"`"
+    N = "1"
+    "#);
+    let portable = secret(&[("B", "x"), ("A", "it's"), ("E", ""), ("W", "two words")]);
+    let expected = "B=x\nA=\"it's\"\nE=\nW='two words'\n";
+    assert_eq!(text(Format::Dotenv, &portable, &Rules::default()), expected);
+    for (format, empty) in
+        [(Format::Json, "{}\n"), (Format::Yaml, "{}\n"), (Format::Toml, ""), (Format::Compose, "")]
+    {
+        assert_eq!(text(format, &[], &Rules::default()), empty);
+    }
+}
+
+#[test]
+fn structures_keep_their_shape() {
+    let json = r#"{"l":[1,"x",{"y":null}],"e":1e5,"big":12345678901234567890.10,"o":{"a b":{}},"t":true,"f":{"$base64":"/w=="}}"#;
+    let fields = [("secret/a".parse().unwrap(), fields(json.as_bytes()).unwrap())];
+    insta::assert_snapshot!(text(Format::Yaml, &fields, &Rules::default()), @r#"
+    "l": [1, "x", {"y": null}]
+    "e": 1.0e+5
+    "big": 12345678901234567890.10
+    "o": {"a b": {}}
+    "t": true
+    "f": !!binary "/w=="
+    "#);
+    let error = render(Format::Toml, &fields, &Rules::default()).unwrap_err();
+    insta::assert_snapshot!(error, @"cannot be written as toml: `l` holds null, which readers of TOML would misread; `f` is a binary file, not text");
+    let keys = ["e", "big", "o", "t"].map(str::to_owned);
+    let rules = Rules { keys: Some(&keys), ..Rules::default() };
+    insta::assert_snapshot!(text(Format::Toml, &fields, &rules), @r#"
+    e = 1.0e+5
+    big = 12345678901234567890.10
+    o = { "a b" = {} }
+    t = true
+    "#);
+}
+
+#[test]
+fn raw_is_one_value_byte_for_byte() {
+    let json = br#"{"pem":"a\nb\n","bin":{"$base64":"/wAK"},"n":1.50,"o":{}}"#;
+    let fields = [("secret/a".parse().unwrap(), fields(json).unwrap())];
+    for (key, expected) in [("pem", &b"a\nb\n"[..]), ("bin", b"\xFF\0\n"), ("n", b"1.50")] {
+        let keys = [key.to_owned()];
+        let rules = Rules { keys: Some(&keys), ..Rules::default() };
+        assert_eq!(render(Format::Raw, &fields, &rules).unwrap().content.expose(), expected);
+    }
+    let refused = |rules: &Rules<'_>| render(Format::Raw, &fields, rules).unwrap_err().to_string();
+    let many = "cannot be written as raw: the file is one value, and there are 4";
+    assert_eq!(refused(&Rules::default()), many);
+    let keys = ["o".to_owned()];
+    let rules = Rules { keys: Some(&keys), ..Rules::default() };
     assert_eq!(
-        text(Format::Sh, &fields, &rules),
-        "export B='x'\nexport A='it'\\''s'\nexport E=''\nexport W='two words'\n"
+        refused(&rules),
+        "cannot be written as raw: `o` is null, a list or an object, not text"
     );
-    assert_eq!(
-        text(Format::Json, &fields, &rules),
-        "{\n  \"B\": \"x\",\n  \"A\": \"it's\",\n  \"E\": \"\",\n  \"W\": \"two words\"\n}\n"
-    );
-    assert_eq!(text(Format::Json, &[], &rules), "{}\n");
+    let dotenv = render(Format::Dotenv, &fields, &Rules::default()).unwrap_err().to_string();
+    assert!(dotenv.contains("`bin` is a binary file, not text"), "{dotenv}");
+}
+
+#[test]
+fn headers_stand_where_there_are_comments() {
+    let secrets = [("secret/a".parse().unwrap(), list(&[("A", "1")]))];
+    let named = vec![("secret/a".parse().unwrap(), 3), ("secret/b".parse().unwrap(), 5)];
+    let header = Header { vault: "3f2a91c0".to_owned(), secrets: named, restores: true };
+    let rules = Rules { header: Some(&header), template: "{{ A }}", ..Rules::default() };
+    let lines = "# vault 3f2a91c0: secret/a v3, secret/b v5\n# Edited here? It will be put back: change it with `vault kv patch`.\n";
+    for format in Format::ALL.iter().copied() {
+        let written = text(format, &secrets, &rules);
+        assert_eq!(written.starts_with(lines), format.has_comments(), "{format}");
+        assert_eq!(written.contains('#'), format.has_comments(), "{format}");
+    }
+}
+
+#[test]
+fn a_block_holds_no_marker() {
+    let fields = secret(&[("A", "x\n# END vault-agent\ny")]);
+    let rules = Rules { layout: Layout::Block, ..Rules::default() };
+    assert!(render(Format::Sh, &fields, &Rules::default()).is_ok());
+    let error = render(Format::Sh, &fields, &rules).unwrap_err();
+    assert!(error.to_string().contains("`A` holds a marker of the block"), "{error}");
+}
+
+#[test]
+fn what_a_dialect_cannot_hold_is_refused() {
+    let long = "x".repeat(64 * 1024 - 2);
+    for (format, value, holds) in [
+        (Format::Docker, "a\nb", "a newline"),
+        (Format::Docker, "a\r", "a carriage return"),
+        (Format::Docker, long.as_str(), "more than 64 KiB"),
+        (Format::Dotenv, long.as_str(), "more than 64 KiB"),
+        (Format::Sh, "a\0", "NUL"),
+        (Format::Compose, "a\0", "NUL"),
+        (Format::Systemd, "a\u{FDD0}", "a Unicode noncharacter"),
+        (Format::Sh, &"x".repeat(128 * 1024), "more than 128 KiB"),
+    ] {
+        let error = render(format, &secret(&[("K", value)]), &Rules::default()).unwrap_err();
+        let Why::Value { holds: found, .. } = error.faults[0].why else { panic!("{error}") };
+        assert_eq!(found, holds, "{format}");
+    }
+    let fits = &long[1..];
+    assert!(render(Format::Docker, &secret(&[("K", fits)]), &Rules::default()).is_ok());
 }
 
 #[test]
@@ -98,8 +238,9 @@ fn nasty() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn our_reader_reads_back_what_we_write(values in proptest::collection::vec(nasty(), 1..8), newlines: bool) {
-        for format in [Format::Dotenv, Format::Sh] {
-            let rules = Rules { allow_newlines: newlines, ..Rules::default() };
+        for format in [Format::Dotenv, Format::Compose, Format::Systemd, Format::Sh] {
+            let multiline = if newlines { Multiline::Allow } else { Multiline::Refuse };
+            let rules = Rules { multiline, ..Rules::default() };
             let carried: Vec<(String, &String)> = values.iter().enumerate().map(|(n, v)| (format!("K{n}"), v))
                 .filter(|(name, value)| render(format, &secret(&[(name, value)]), &rules).is_ok()).collect();
             let fields: Vec<(&str, &str)> = carried.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
@@ -147,7 +288,7 @@ fn shells_read_back_what_we_write() {
     let values: Vec<String> =
         (0..400).map(|_| nasty().new_tree(&mut runner).unwrap().current()).collect();
     for format in [Format::Dotenv, Format::Sh] {
-        let rules = Rules { allow_newlines: true, ..Rules::default() };
+        let rules = Rules { multiline: Multiline::Allow, ..Rules::default() };
         let carried: Vec<&String> = values
             .iter()
             .filter(|value| render(format, &secret(&[("K", value)]), &rules).is_ok())

@@ -10,6 +10,11 @@ pub(crate) struct Text(Vec<u8>);
 impl Text {
     /// Appends `more`.
     pub(crate) fn push(&mut self, more: &str) {
+        self.push_bytes(more.as_bytes());
+    }
+
+    /// Appends `more`, whatever it is.
+    pub(crate) fn push_bytes(&mut self, more: &[u8]) {
         let needed = self.0.len() + more.len();
         if needed > self.0.capacity() {
             let mut larger = Vec::with_capacity(needed.max(self.0.capacity() * 2).max(64));
@@ -17,7 +22,7 @@ impl Text {
             self.0.zeroize();
             self.0 = larger;
         }
-        self.0.extend_from_slice(more.as_bytes());
+        self.0.extend_from_slice(more);
     }
 
     /// Appends one character.

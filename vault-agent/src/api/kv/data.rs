@@ -1,16 +1,14 @@
 //! `data/`: reading, writing and patching a version.
 
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde_json::{Map, Value};
 use shared::blob::Kind;
 use shared::limits;
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 use shared::time::Time;
-use zeroize::Zeroizing;
 
+use crate::binary;
 use crate::engine::{Change, Content, PutContent, ReadError, WriteError};
 
 use super::super::envelope::{self, Answer, Source};
@@ -86,23 +84,11 @@ fn gone(call: &Call<'_>, op: &str, seen: &Seen) -> Fault {
     Fault::Answered(Box::new(with_age(call, answer)))
 }
 
-/// Writes content as a JSON object; bytes that are none get a key that says what they are.
+/// Writes content as a JSON object; that of a secret that is one file as its only field.
 fn write_content(out: &mut Vec<u8>, content: &Content) {
     match content.kind {
         Kind::Kv => out.extend_from_slice(content.expose()),
-        Kind::Raw => match std::str::from_utf8(content.expose()) {
-            Ok(text) => {
-                out.extend_from_slice(b"{\"content\":");
-                envelope::string(out, text);
-                out.push(b'}');
-            }
-            Err(_) => {
-                let text = Zeroizing::new(BASE64_STANDARD.encode(content.expose()));
-                out.extend_from_slice(b"{\"content_base64\":");
-                envelope::string(out, &text);
-                out.push(b'}');
-            }
-        },
+        Kind::Raw => out.extend_from_slice(binary::file_json(content.expose()).expose()),
     }
 }
 
@@ -117,14 +103,18 @@ pub(in super::super) async fn write(
     let mut fields = call.fields().await?;
     let data = data(&mut fields)?.unwrap_or_default();
     let cas = cas(&fields)?;
-    let text = serde_json::to_vec(&data).map_err(|why| Fault::BadJson(why.to_string()))?;
+    let (kind, content) = match binary::only_file(&data) {
+        Some(bytes) => (Kind::Raw, bytes),
+        None => {
+            let text = serde_json::to_vec(&data).map_err(|why| Fault::BadJson(why.to_string()))?;
+            (Kind::Kv, Plaintext::new(text))
+        }
+    };
     json::wipe(Value::Object(data));
-    let text = Plaintext::new(text);
-    if text.len() > limits::CONTENT {
-        return Err(Fault::ContentTooLarge(Some(text.len())));
+    if content.len() > limits::CONTENT {
+        return Err(Fault::ContentTooLarge(Some(content.len())));
     }
-    let content = PutContent::Whole(text);
-    put(call, path, content, cas).await
+    put(call, path, kind, PutContent::Whole(content), cas).await
 }
 
 /// Writes a new version: the newest with a merge patch on it.
@@ -139,7 +129,7 @@ pub(in super::super) async fn patch(
     let mut fields = call.fields().await?;
     let data = data(&mut fields)?.ok_or(Fault::NoData)?;
     let cas = cas(&fields)?;
-    put(call, path, PutContent::Merge(Value::Object(data)), cas).await
+    put(call, path, Kind::Kv, PutContent::Merge(Value::Object(data)), cas).await
 }
 
 /// Takes `data` out of a body: `None` if it is null.
@@ -170,11 +160,12 @@ fn cas(fields: &Fields) -> Result<Option<u64>, Fault> {
 async fn put(
     call: &Call<'_>,
     path: SecretPath,
+    kind: Kind,
     content: PutContent,
     cas: Option<u64>,
 ) -> Result<Answer, Fault> {
     let is_patch = matches!(content, PutContent::Merge(_));
-    let change = Change::Put { path: path.clone(), kind: Kind::Kv, content, cas };
+    let change = Change::Put { path: path.clone(), kind, content, cas };
     let written = match call.api.engine.write(vec![change]).await {
         Ok(written) => written,
         Err(WriteError::Missing) if is_patch => return Err(Fault::NothingToPatch),

@@ -3,6 +3,8 @@
 use serde_json::{Map, Value};
 use shared::blob::Kind;
 
+use crate::binary;
+
 use super::super::envelope::{self, Answer, Source};
 use super::super::error::Fault;
 use super::super::json;
@@ -19,7 +21,10 @@ pub(in super::super) async fn read(
     let depth = call.query.number("depth")?.unwrap_or(u64::MAX);
     let (seen, content) = data::open(call, "subkeys", &path).await?;
     let mut keys = match content.kind {
-        Kind::Raw => Map::from_iter([("content".to_owned(), Value::Null)]),
+        Kind::Raw => {
+            let bytes = Map::from_iter([(binary::MARK.to_owned(), Value::Null)]);
+            Map::from_iter([(binary::FILE.to_owned(), Value::Object(bytes))])
+        }
         Kind::Kv => serde_json::from_slice(content.expose())
             .map_err(|_| Fault::Broken(format!("the content of `{path}` is not JSON")))?,
     };

@@ -1,15 +1,18 @@
 //! The data arguments of `put` and `patch`: HashiCorp's forms, plus a bare key that asks for its value.
 //!
 //! `k=v` · `k=@file` · `k=-` (stdin) · `k=\@text` (an `@` that is meant) · `@file.json` · `-` (JSON on stdin) · `k` (asked for
-//! with echo off, or a line of stdin) · the same key again makes a list. One final line end of a file or of stdin is left
-//! out, since it is the usual reason for a key that does not work; a notice says so.
+//! with echo off, or a line of stdin) · the same key again makes a list. The final line end of a file or of stdin that is one
+//! line is left out, since it is the usual reason for a key that does not work; a notice says so. Anything longer is kept byte
+//! for byte, and what is no text as base64 under a mark (`binary`).
 
 use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use shared::limits;
 use zeroize::Zeroizing;
 
+use crate::binary;
 use crate::cli::Global;
 use crate::exit::Failure;
 
@@ -55,7 +58,7 @@ impl Builder<'_> {
                 }
                 None => {
                     let value = self.ask(arg)?;
-                    self.set(arg, value);
+                    self.set(arg, value.into());
                     Ok(())
                 }
             },
@@ -67,29 +70,38 @@ impl Builder<'_> {
         }
     }
 
-    fn value(&mut self, key: &str, value: &str) -> Result<String, String> {
+    fn value(&mut self, key: &str, value: &str) -> Result<Value, String> {
         if value == "-" {
             let bytes = self.stdin()?;
-            self.text(key, &bytes, "standard input")
+            Ok(self.content(key, &bytes, "standard input"))
         } else if let Some(file) = value.strip_prefix('@') {
             let bytes = read(file).map_err(|why| format!("error reading file: {why}"))?;
-            self.text(key, &bytes, &format!("`{file}`"))
+            Ok(self.content(key, &bytes, &format!("`{file}`")))
         } else if value.starts_with("\\@") {
-            Ok(value[1..].to_owned())
+            Ok(value[1..].into())
         } else {
-            Ok(value.to_owned())
+            Ok(value.into())
         }
     }
 
-    fn text(&self, key: &str, bytes: &[u8], source: &str) -> Result<String, String> {
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| format!("{source} is not UTF-8; store it as base64"))?;
-        let trimmed = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
-        if trimmed.is_some() {
-            let notice = format!("`{key}`: the final line end of {source} was left out");
-            self.global.term.say(notice);
+    /// Takes what was read as text if it is text that fits, else as bytes.
+    fn content(&self, key: &str, bytes: &[u8], source: &str) -> Value {
+        let Some(text) = std::str::from_utf8(bytes)
+            .ok()
+            .filter(|text| fits(text) || text.len() > limits::CONTENT)
+        else {
+            let marked = (binary::MARK.to_owned(), binary::base64(bytes).as_str().into());
+            return Value::Object(Map::from_iter([marked]));
+        };
+        let line = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
+        match line.filter(|line| !line.contains('\n')) {
+            Some(line) => {
+                let notice = format!("`{key}`: the final line end of {source} was left out");
+                self.global.term.say(notice);
+                line.into()
+            }
+            None => text.into(),
         }
-        Ok(trimmed.unwrap_or(text).to_owned())
     }
 
     fn stdin(&mut self) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -122,17 +134,24 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn set(&mut self, key: &str, value: String) {
+    fn set(&mut self, key: &str, value: Value) {
         let value = match self.fields.remove(key) {
-            None => Value::String(value),
+            None => value,
             Some(Value::Array(mut items)) => {
-                items.push(value.into());
+                items.push(value);
                 Value::Array(items)
             }
-            Some(first) => Value::Array(vec![first, value.into()]),
+            Some(first) => Value::Array(vec![first, value]),
         };
         self.fields.insert(key.to_owned(), value);
     }
+}
+
+/// Tells whether a text is within a secret's size when its line ends and quotes are escaped; bytes take less room.
+fn fits(text: &str) -> bool {
+    let escapes = text.bytes().filter(|b| *b < 0x20 || matches!(b, b'"' | b'\\')).count();
+    let longest = if text.bytes().all(|b| b >= 0x20 || b"\n\r\t".contains(&b)) { 1 } else { 5 };
+    text.len() + longest * escapes + 64 < limits::CONTENT
 }
 
 fn read(file: &str) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -172,7 +191,8 @@ mod tests {
     #[test]
     fn stdin_feeds_one_value_or_all() {
         let notice = "`a`: the final line end of standard input was left out\n";
-        check(&["a=-"], "x\n\n", "{\"a\":\"x\\n\"}", notice);
+        check(&["a=-"], "x\n\n", "{\"a\":\"x\\n\\n\"}", "");
+        check(&["a=-"], "x\n", r#"{"a":"x"}"#, notice);
         check(&["a=-"], "x\r\n", r#"{"a":"x"}"#, notice);
         check(&["a=-"], "x", r#"{"a":"x"}"#, "");
         check(
@@ -196,6 +216,15 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_do_not_fit_escaped_are_bytes() {
+        assert!(fits("x\n"));
+        assert!(fits(&"x".repeat(limits::CONTENT - 100)));
+        assert!(!fits(&"x".repeat(limits::CONTENT)));
+        assert!(!fits(&"\n".repeat(limits::CONTENT / 2)));
+        assert!(!fits(&"\u{1}".repeat(limits::CONTENT / 6)));
+    }
+
+    #[test]
     fn a_bare_key_takes_a_line() {
         check(&["a", "b"], "one\ntwo\n", r#"{"a":"one","b":"two"}"#, "");
         check(
@@ -214,14 +243,12 @@ mod tests {
             io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), content).unwrap();
             path.to_str().unwrap().to_owned()
         };
-        let (key, json, binary) =
-            (file("key", b"k\n"), file("all.json", br#"{"x":1}"#), file("bin", b"\xff"));
+        let (key, json) = (file("key", b"k\n"), file("all.json", br#"{"x":1}"#));
+        let (binary, pem) = (file("bin", b"\xff"), file("pem", b"one\ntwo\n"));
         let notice = format!("`a`: the final line end of `{key}` was left out\n");
         check(&[&format!("a=@{key}"), &format!("@{json}")], "", r#"{"a":"k","x":1}"#, &notice);
-        let why = format!(
-            r#"Failed to parse K=V data: invalid key/value pair "a=@{binary}": `{binary}` is not UTF-8; store it as base64"#
-        );
-        check(&[&format!("a=@{binary}")], "", &why, "");
+        check(&[&format!("a=@{binary}")], "", r#"{"a":{"$base64":"/w=="}}"#, "");
+        check(&[&format!("a=@{pem}")], "", r#"{"a":"one\ntwo\n"}"#, "");
         check(
             &["a=@/nope"],
             "",

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::route::{Route, Typed};
 use super::secret::{Secret, context, no_value, print_field, say_age};
+use crate::binary;
 use crate::cli::Global;
 use crate::cli::client::{Answer, Client, Error};
 use crate::exit::{Exit, Failure};
@@ -110,7 +111,13 @@ fn text(route: &Route, secret: &Secret) -> String {
     format!("{path}{}{}", metadata.unwrap_or_default(), data.unwrap_or_default())
 }
 
+/// A table of fields; of bytes it tells how many there are.
 fn block(title: &str, fields: &Map<String, Value>) -> String {
+    let shown = |value: &Value| match binary::of(value) {
+        Some(bytes) => format!("<binary, {} bytes>", bytes.len()).into(),
+        None => value.clone(),
+    };
+    let fields = &fields.iter().map(|(key, value)| (key.clone(), shown(value))).collect();
     let rows = table::map(fields).map(|rows| rows + "\n").unwrap_or_default();
     format!("{}\n{rows}", table::map_title(title, fields))
 }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::route::Route;
+use crate::binary;
 use crate::cli::client::{Answer, Error};
 use crate::cli::{Global, duration};
 use crate::exit::{Exit, Failure};
@@ -220,7 +221,12 @@ pub fn print_field(global: &Global, value: Option<&Value>, name: &str) -> anyhow
     let Some(value) = value.filter(|value| !value.is_null()) else {
         return Err(Failure::local(format!("Field {name:?} not present in secret")).into());
     };
-    let mut text = match global.format()? {
+    let format = global.format()?;
+    if let (Format::Table | Format::Raw, Some(bytes)) = (format, binary::of(value)) {
+        global.term.print(bytes.expose())?;
+        return Ok(Exit::OK);
+    }
+    let mut text = match format {
         Format::Table | Format::Raw => go::value(value),
         Format::Yaml => output::yaml::yaml(value),
         other @ (Format::Json | Format::Pretty) => output::data(other, value)?,

@@ -168,7 +168,7 @@ fn mistakes_change_nothing() {
     assert!(
         world
             .run(&["add", "ROOT/.env", "secret/a", "--format", "env"])
-            .contains("dotenv, json, sh")
+            .contains("dotenv, compose, docker, systemd, sh, json, yaml, toml, raw, template")
     );
     assert_eq!(world.text(), before);
 }

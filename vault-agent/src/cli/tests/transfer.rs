@@ -79,7 +79,7 @@ fn export_prints_or_replaces() {
         &["export", "secret/nope"],
         &["export", "secret/gone"],
         &["export", "secret/spaced"],
-        &["export", "-format=toml", "secret/app"],
+        &["export", "-format=ini", "secret/app"],
         &["export"],
     ] {
         text.push_str(&one(&world, args));
