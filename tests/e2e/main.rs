@@ -5,8 +5,11 @@
 mod access;
 mod bad_input;
 mod canary;
+mod completion;
 mod crash;
 mod dev;
+mod moving;
 mod offline;
 mod quickstart;
+mod run;
 mod three_hosts;

@@ -48,11 +48,21 @@ enum Command {
     Once,
     /// Answer the local API on standard input, for `vault` where no agent runs
     #[command(hide = true)]
-    Answer,
+    Answer {
+        /// Answer from the cache without asking the server
+        #[arg(long, hide = true)]
+        offline: bool,
+    },
     /// Print how this machine stands; fails while a target lags or an alarm stands
     Status,
     /// Add, list and remove the files that are kept right
     Target(target::Args),
+}
+
+/// Describes the program's arguments, for its manual pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Runs the program.
@@ -79,7 +89,7 @@ fn dispatch(command: Command, paths: &Paths, term: &Term) -> Result<Exit> {
         Command::Join(args) => join::join(&args, paths, term),
         Command::Run(args) => run::run(&args, paths).map(|()| Exit::OK),
         Command::Once => run::once(paths, term),
-        Command::Answer => run::answer(paths).map(|()| Exit::OK),
+        Command::Answer { offline } => run::answer(paths, offline).map(|()| Exit::OK),
         Command::Status => status::run(paths, term),
         Command::Target(args) => {
             let (mut out, mut talk) = (Vec::new(), Vec::new());

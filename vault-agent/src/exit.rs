@@ -77,6 +77,7 @@ pub fn of(error: &anyhow::Error) -> Exit {
     } else if let Some(error) = error.downcast_ref::<client::Error>() {
         match error {
             client::Error::Setup(_) => Exit::LOCAL,
+            client::Error::Shown(_) => Exit::OK,
             client::Error::Absent { .. }
             | client::Error::Barred { .. }
             | client::Error::Refused(_)

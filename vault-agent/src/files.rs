@@ -8,6 +8,7 @@ pub mod git;
 mod gitignore;
 mod swap;
 mod temp;
+mod wipe;
 
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Read as _, Write as _};
@@ -24,6 +25,7 @@ use zeroize::Zeroizing;
 use folder::Place;
 pub use swap::{Exchanged, Old, Read, copy_aside, exchange, read};
 use temp::Temp;
+pub use wipe::wipe_folder;
 
 /// The bits of a mode that this module sets and compares.
 const MODE_BITS: u32 = 0o7777;

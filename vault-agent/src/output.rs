@@ -29,8 +29,10 @@ pub enum Format {
     Yaml,
     /// HashiCorp's format for a few commands that do not exist here.
     Pretty,
-    /// A field's bare value.
+    /// A field's bare value, or an answer as it came.
     Raw,
+    /// `KEY=VALUE` lines, of secrets only.
+    Env,
 }
 
 impl FromStr for Format {
@@ -43,8 +45,9 @@ impl FromStr for Format {
             "yaml" | "yml" => Ok(Self::Yaml),
             "pretty" => Ok(Self::Pretty),
             "raw" => Ok(Self::Raw),
+            "env" | "dotenv" => Ok(Self::Env),
             _ => Err(Failure::local(format!("Invalid output format: {text}"))
-                .hint("use table, json, yaml or raw")),
+                .hint("use table, json, yaml, pretty or raw; kv get knows env as well")),
         }
     }
 }
@@ -117,6 +120,12 @@ impl Term {
         let _ = writeln!(err, "{}", text.as_ref()).and_then(|()| err.flush());
     }
 
+    /// Shows a piece of a line on stderr; that nobody looks is no failure.
+    pub fn show(&self, text: impl AsRef<str>) {
+        let mut err = self.err.borrow_mut();
+        let _ = err.write_all(text.as_ref().as_bytes()).and_then(|()| err.flush());
+    }
+
     /// Reads all of stdin.
     ///
     /// # Errors
@@ -178,6 +187,8 @@ pub fn data(format: Format, value: &Value) -> Result<String, Failure> {
             "Could not parse output: cannot use the pretty formatter for this type",
         )),
         Format::Raw => Err(Failure::local("This command does not support the -format=raw option.")),
+        Format::Env => Err(Failure::local("This command does not support the -format=env option.")
+            .hint("`vault kv get` and `vault export` do")),
     }
 }
 

@@ -197,13 +197,13 @@ fn tell(state: &[NotifyState<'_>]) {
 ///
 /// # Errors
 /// If standard input is no socket, or the state directory is refused.
-pub fn answer(paths: &Paths) -> Result<()> {
+pub fn answer(paths: &Paths, offline: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let input = std::io::stdin().as_fd().try_clone_to_owned()?;
         let stream = std::os::unix::net::UnixStream::from(input);
         stream.set_nonblocking(true).context("standard input is no socket")?;
-        answer_on(tokio::net::UnixStream::from_std(stream)?, paths).await
+        answer_on(tokio::net::UnixStream::from_std(stream)?, paths, offline).await
     })
 }
 

@@ -2,6 +2,7 @@
 //! machine has verified it, audit records, and owners' acts to be signed elsewhere.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Error;
 use axum::extract::Query;
@@ -20,14 +21,33 @@ use super::envelope::{self, Answer};
 use super::error::Fault;
 use super::request::Call;
 use super::types::{
-    Alarm, AuditQuery, BadRecord, Inline, MachineRow, Machines, PrepareRequest, Prepared, Status,
-    SubmitRequest, Submitted, TargetRow, Unreadable, VerifyResult,
+    Alarm, AuditQuery, BadRecord, Head, Inline, MachineRow, Machines, PrepareRequest, Prepared,
+    Status, SubmitRequest, Submitted, TargetRow, Unreadable, VerifyResult,
 };
 
 /// A machine whose report is this fresh counts as awake.
 const AWAKE_SECONDS: u64 = 60;
 /// What a machine must be able to read to see audit records.
 const AUDIT_PATH: &str = "sys/audit";
+
+/// How long a request for news is held: shorter than the agent may take to end.
+const HELD: Duration = Duration::from_secs(4);
+
+/// Answers how far the log is verified, once it is further than the caller knows.
+pub(super) async fn wait(call: &Call<'_>) -> Result<Answer, Fault> {
+    let after = call.query.number("after")?.unwrap_or(0);
+    let mut changes = call.api.engine.changes();
+    let seq = || call.api.engine.status().seq;
+    let news = async {
+        while seq() <= after {
+            changes.changed().await.ok()?;
+        }
+        Some(())
+    };
+    // Without news the caller is told so, and asks again.
+    let _ = tokio::time::timeout(HELD, news).await;
+    Ok(envelope::plain(&Head { seq: seq() }))
+}
 
 /// Answers the fleet, as the server knows it now if it is there: one row for each secret of each
 /// target of each machine that is still active.

@@ -82,18 +82,20 @@ fn router(engine: Engine, paths: &Paths) -> Result<Router> {
 }
 
 /// Answers one connection over an engine of its own, for a host on which no agent runs. The server
-/// is asked to catch up first; where it cannot be reached, the cache answers.
+/// is asked to catch up first, unless `offline`; where it cannot be reached, the cache answers.
 ///
 /// # Errors
 /// If the identity, the configuration or the database cannot be read.
-pub async fn answer_on(stream: UnixStream, paths: &Paths) -> Result<()> {
+pub async fn answer_on(stream: UnixStream, paths: &Paths, offline: bool) -> Result<()> {
     let engine = Engine::open(paths)?;
     let addresses = Config::load_or_default(&paths.config)?.server;
-    // A server that accepts and says nothing must not keep the caller waiting.
-    match timeout(REACH, engine.connect_once(&addresses)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(why)) => tracing::debug!("answering from the cache: {why:#}"),
-        Err(_) => tracing::debug!("answering from the cache: the server does not answer"),
+    if !offline {
+        // A server that accepts and says nothing must not keep the caller waiting.
+        match timeout(REACH, engine.connect_once(&addresses)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => tracing::debug!("answering from the cache: {why:#}"),
+            Err(_) => tracing::debug!("answering from the cache: the server does not answer"),
+        }
     }
     let api = Arc::new(Api::open(engine.clone(), paths, &config::Api::default())?);
     let (_stop, shutdown) = watch::channel(false);
@@ -210,15 +212,18 @@ async fn agent_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
     }
     match (path, call.verb) {
         ("status", Verb::Read) => Ok(agent::status(call.api).await),
+        ("wait", Verb::Read) => agent::wait(&call).await,
         ("machines", Verb::Read) => Ok(agent::machines(call.api)),
         ("audit", Verb::Read) => agent::audit(&call).await,
         ("audit/verify", Verb::Read) => agent::audit_verify(&call).await,
         ("prepare", Verb::Write) => agent::prepare(&mut call).await,
         ("submit", Verb::Write) => agent::submit(&mut call).await,
         ("sync", Verb::Write) => agent::sync(&call).await,
-        ("status" | "machines" | "audit" | "audit/verify" | "prepare" | "submit" | "sync", _) => {
-            Err(Fault::UnsupportedOperation)
-        }
+        (
+            "status" | "wait" | "machines" | "audit" | "audit/verify" | "prepare" | "submit"
+            | "sync",
+            _,
+        ) => Err(Fault::UnsupportedOperation),
         _ => Err(Fault::UnsupportedPath),
     }
 }

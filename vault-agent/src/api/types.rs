@@ -33,8 +33,18 @@ pub const SUBMIT: &str = "agent/submit";
 /// `POST`: 204 once this machine's report and the accesses recorded so far are with the server.
 pub const SYNC: &str = "agent/sync";
 
+/// `GET` with `after=N`: the [`Head`], once it is behind N, or after some seconds as it is.
+pub const WAIT: &str = "agent/wait";
+
 /// Response header: seconds since the content was last known to be the newest; only while the server is away.
 pub const CACHE_AGE: &str = "x-vault-cache-age";
+
+/// How far this machine has verified the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Last verified entry.
+    pub seq: u64,
+}
 
 /// The fleet as this machine sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

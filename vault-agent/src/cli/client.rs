@@ -3,15 +3,14 @@
 //! One connection, kept for further requests; one request at a time; everything on the calling thread.
 
 mod error;
+mod persist;
 mod place;
+mod show;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,12 +24,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{sibling, tls};
+use super::tls;
 use crate::api::types::CACHE_AGE;
-use crate::paths::Paths;
+
+use stand_in::{Answering, answer_here};
 
 pub use error::{Error, Refusal};
 pub use place::{Address, Place};
+pub use show::Show;
 
 /// Vault's own limit on bodies.
 const MOST_BYTES: usize = 32 << 20;
@@ -48,6 +49,14 @@ pub struct Options {
     pub timeout: Duration,
     /// For `https://`.
     pub tls: tls::Options,
+    /// How often to try again what failed on the other side.
+    pub retries: u32,
+    /// Whether one redirect is followed.
+    pub redirects: bool,
+    /// Where no agent listens, do not ask the server before answering from the cache.
+    pub offline: bool,
+    /// Show requests instead of making them.
+    pub show: Option<Show>,
 }
 
 /// An answer of any status.
@@ -61,6 +70,8 @@ pub struct Answer {
     pub body: Bytes,
     /// How old the content is, in seconds, when it came from a cache that cannot be refreshed.
     pub cache_age: Option<u64>,
+    /// Where a redirect leads.
+    location: Option<String>,
 }
 
 impl Answer {
@@ -133,6 +144,17 @@ impl Client {
         matches!(self.place, Place::Agent { .. })
     }
 
+    /// Tells whether the agent that answers was started for this process alone; known after the first request.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.answering.borrow().is_some()
+    }
+
+    /// Does nothing for a while.
+    pub fn pause(&self, time: Duration) {
+        self.runtime.block_on(tokio::time::sleep(time));
+    }
+
     /// Asks for JSON.
     ///
     /// # Errors
@@ -165,7 +187,7 @@ impl Client {
     /// Makes one request to `/v1/` + `path` (not yet percent-encoded); returns the answer whatever its status.
     ///
     /// # Errors
-    /// [`Error::Absent`], [`Error::Transport`].
+    /// [`Error::Absent`], [`Error::Transport`], [`Error::Shown`].
     pub fn send(
         &self,
         method: Method,
@@ -174,8 +196,30 @@ impl Client {
         body: Option<Bytes>,
     ) -> Result<Answer, Error> {
         let target = target(path, query);
+        let body = body.unwrap_or_default();
+        match self.options.show {
+            None => self.persist(method, &target, body),
+            Some(how) => Err(Error::Shown(self.shown(how, &method, &target, &body))),
+        }
+    }
+
+    /// As [`Client::send`], for questions that a command asks beside what it is for: they are never shown.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], [`Error::Transport`].
+    pub fn ask(&self, path: &str, query: &[(&str, String)]) -> Result<Answer, Error> {
+        self.persist(Method::GET, &target(path, query), Bytes::new())
+    }
+
+    /// Tells whether requests are only shown.
+    #[must_use]
+    pub const fn only_shows(&self) -> bool {
+        self.options.show.is_some()
+    }
+
+    fn once(&self, method: Method, target: &str, body: Bytes) -> Result<Answer, Error> {
         let call = format!("{method} {}{target}", self.base());
-        let work = self.exchange(method, &target, body.unwrap_or_default(), &call);
+        let work = self.exchange(method, target, body, &call);
         self.runtime.block_on(async {
             match tokio::time::timeout(self.options.timeout, work).await {
                 Ok(result) => result,
@@ -271,7 +315,7 @@ impl Client {
                         }
                     }
                 }
-                let (stream, answering) = answer_here(sockets, paths)?;
+                let (stream, answering) = answer_here(sockets, paths, self.options.offline)?;
                 *self.answering.borrow_mut() = Some(answering);
                 let stream = UnixStream::from_std(stream).map_err(lost)?;
                 shake(stream).await.map_err(lost)
@@ -299,41 +343,6 @@ impl Client {
     }
 }
 
-/// An agent that answers this process only; it ends when the connection does.
-struct Answering(Child);
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        // It may still have something to put on disk.
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts the agent's program to answer this process, when no agent listens: cron, CI, rescue.
-fn answer_here(sockets: &[PathBuf], paths: &Paths) -> Result<(StdStream, Answering), Error> {
-    let absent =
-        |why: String| Error::Absent { socket: sockets.first().cloned().unwrap_or_default(), why };
-    if !paths.pins().exists() {
-        let state = paths.state.display();
-        return Err(absent(format!("no machine is set up in `{state}`")));
-    }
-    let start = || -> anyhow::Result<(StdStream, Answering)> {
-        let (ours, theirs) = StdStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let child = Command::new(sibling::find("agent")?)
-            .arg("--state")
-            .arg(&paths.state)
-            .arg("--config")
-            .arg(&paths.config)
-            .arg("answer")
-            .stdin(OwnedFd::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()?;
-        Ok((ours, Answering(child)))
-    };
-    start().map_err(|why| absent(format!("{why:#}")))
-}
-
 fn is_absent(why: &io::Error) -> bool {
     matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
@@ -356,9 +365,13 @@ where
 {
     let status = response.status().as_u16();
     let age = response.headers().get(CACHE_AGE).and_then(|age| age.to_str().ok()?.parse().ok());
+    let moved = matches!(status, 301 | 302 | 307 | 308);
+    let location = response.headers().get(hyper::header::LOCATION).filter(|_| moved);
+    let location = location.and_then(|to| to.to_str().ok()).map(str::to_owned);
     match Limited::new(response.into_body(), MOST_BYTES).collect().await {
         Ok(body) => {
-            Ok(Answer { call: call.to_owned(), status, body: body.to_bytes(), cache_age: age })
+            let body = body.to_bytes();
+            Ok(Answer { call: call.to_owned(), status, body, cache_age: age, location })
         }
         Err(why) if why.is::<LengthLimitError>() => Err(Error::Answer {
             call: call.to_owned(),

@@ -1,14 +1,14 @@
-//! `vault completions`: scripts for shells.
+//! `vault completions`: scripts for shells. Those of bash, zsh and fish ask `vault` itself what could follow.
 
 use clap_complete::Shell;
 
-use super::Global;
+use super::{Global, complete};
 use crate::exit::Exit;
 
 /// Print a completion script
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  vault completions bash > ~/.local/share/bash-completion/completions/vault"
+    after_help = "bash, zsh and fish complete secrets, keys and machines too, while the agent runs.\n\nExamples:\n  vault completions bash > ~/.local/share/bash-completion/completions/vault\n  vault completions zsh > ~/.zfunc/_vault\n  vault completions fish > ~/.config/fish/completions/vault.fish"
 )]
 pub struct Args {
     /// Shell to complete for
@@ -20,6 +20,10 @@ pub(super) fn run(
     args: &Args,
     command: &mut clap::Command,
 ) -> anyhow::Result<Exit> {
+    if let Some(script) = complete::script(args.shell) {
+        global.term.print(script)?;
+        return Ok(Exit::OK);
+    }
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "vault", &mut script);
     global.term.print(script)?;

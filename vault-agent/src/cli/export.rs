@@ -138,7 +138,7 @@ fn read(
     let path = route.api("data");
     say_age(global, &answer);
     let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
-    let Some(secret) = secret else { return Err(no_value(&route, &path).into()) };
+    let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
     let data = if route.is_versioned() { secret.part("data") } else { secret.data.as_ref() };
     let Some(data) = data else {
         return Err(Failure::remote(format!("No data found at {path}")).into());

@@ -23,7 +23,7 @@ pub struct Flags {
     /// Talk to this agent instead [env: VAULT_AGENT_ADDR]
     #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
     pub agent_address: Option<String>,
-    /// Print as table, json, yaml or raw [env: VAULT_FORMAT]
+    /// Print as table, json, yaml, pretty or raw; kv get also as env [env: VAULT_FORMAT]
     #[arg(long, global = true, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Use the agent with this state directory [env: VAULT_STATE_DIR]
@@ -61,6 +61,24 @@ pub struct Flags {
     /// Send a header, NAME=VALUE; repeatable
     #[arg(long = "header", global = true, value_name = "NAME=VALUE", hide_short_help = true)]
     pub headers: Vec<String>,
+    /// Ask for the answer to be wrapped in a token that lives this long [env: VAULT_WRAP_TTL]
+    #[arg(long, global = true, value_name = "DURATION", hide_short_help = true)]
+    pub wrap_ttl: Option<String>,
+    /// Send this second factor; repeatable [env: VAULT_MFA]
+    #[arg(long, global = true, value_name = "VALUE", hide_short_help = true)]
+    pub mfa: Vec<String>,
+    /// Override soft-mandatory policies of the server
+    #[arg(long, global = true, hide_short_help = true)]
+    pub policy_override: bool,
+    /// Follow no redirect [env: VAULT_DISABLE_REDIRECTS]
+    #[arg(long, global = true, hide_short_help = true)]
+    pub disable_redirects: bool,
+    /// Print a line for curl instead of making the request
+    #[arg(long, global = true, hide_short_help = true)]
+    pub output_curl_string: bool,
+    /// Print the policy that the request needs instead of making it
+    #[arg(long, global = true, hide_short_help = true)]
+    pub output_policy: bool,
 }
 
 /// Reads a truth value as Go's `ParseBool` does.
@@ -154,22 +172,115 @@ impl Global {
     /// A malformed address, header or time limit.
     pub fn client(&self) -> Result<Client, client::Error> {
         let place = self.place()?;
+        let options = self.options(self.token(&place), false)?;
+        Client::new(place, options)
+    }
+
+    /// As [`Global::client`], for what is not to wait for the server.
+    ///
+    /// # Errors
+    /// As [`Global::client`].
+    pub fn offline_client(&self) -> Result<Client, client::Error> {
+        let place = self.place()?;
+        let options = self.options(self.token(&place), true)?;
+        Client::new(place, options)
+    }
+
+    /// As [`Global::client`], where `VAULT_TOKEN` is for somebody else: this machine's agent is not shown it.
+    ///
+    /// # Errors
+    /// As [`Global::client`].
+    pub fn tokenless_client(&self) -> Result<Client, client::Error> {
+        let place = self.place()?;
+        let token = match place {
+            Place::Agent { .. } => None,
+            Place::Unix(_) | Place::Tcp(_) => self.token(&place),
+        };
+        let options = self.options(token, false)?;
+        Client::new(place, options)
+    }
+
+    /// Makes a client for names that nobody can wait for: it starts no agent, and gives up soon.
+    #[must_use]
+    pub fn hasty_client(&self, patience: Duration) -> Option<Client> {
+        let place = self.place().ok()?;
         let token = self.token(&place);
+        let place = match place {
+            Place::Agent { sockets, .. } => {
+                let answers =
+                    |socket: &PathBuf| std::os::unix::net::UnixStream::connect(socket).is_ok();
+                Place::Unix(sockets.into_iter().find(answers)?)
+            }
+            named => named,
+        };
+        let options = self.options(token, false).ok()?;
+        Client::new(place, client::Options { timeout: patience, retries: 0, ..options }).ok()
+    }
+
+    /// Puts together what goes with requests to any API.
+    ///
+    /// # Errors
+    /// A malformed header, number or time limit.
+    pub fn options(
+        &self,
+        token: Option<String>,
+        offline: bool,
+    ) -> Result<client::Options, client::Error> {
+        let flags = &self.flags;
+        let show = match (flags.output_curl_string, flags.output_policy) {
+            (true, _) => Some(client::Show::Curl),
+            (false, true) => Some(client::Show::Policy),
+            (false, false) => None,
+        };
+        Ok(client::Options {
+            token,
+            namespace: flags.namespace.clone().or_else(|| self.env("VAULT_NAMESPACE")),
+            headers: self.headers()?,
+            timeout: self.timeout()?,
+            tls: self.tls()?,
+            retries: self.retries()?,
+            redirects: !flags.disable_redirects && !self.is_set("VAULT_DISABLE_REDIRECTS")?,
+            offline,
+            show,
+        })
+    }
+
+    fn headers(&self) -> Result<Vec<(String, String)>, client::Error> {
+        let flags = &self.flags;
         let mut headers = Vec::new();
-        for header in &self.flags.headers {
+        for header in &flags.headers {
             let Some((name, value)) = header.split_once('=') else {
                 return Err(client::Error::Setup(format!("header `{header}` is not NAME=VALUE")));
             };
+            if name.to_ascii_lowercase().starts_with("x-vault-") {
+                return Err(client::Error::Setup(format!(
+                    "failed to setup Headers[{name}]: Header starting by 'X-Vault-' are for internal usage only"
+                )));
+            }
             headers.push((name.to_owned(), value.to_owned()));
         }
-        let options = client::Options {
-            token,
-            namespace: self.flags.namespace.clone().or_else(|| self.env("VAULT_NAMESPACE")),
-            headers,
-            timeout: self.timeout()?,
-            tls: self.tls()?,
-        };
-        Client::new(place, options)
+        if let Some(ttl) = flags.wrap_ttl.clone().or_else(|| self.env("VAULT_WRAP_TTL")) {
+            headers.push(("X-Vault-Wrap-TTL".to_owned(), ttl));
+        }
+        let mfa = flags.mfa.iter().cloned().chain(self.env("VAULT_MFA"));
+        headers.extend(mfa.map(|value| ("X-Vault-MFA".to_owned(), value)));
+        if flags.policy_override {
+            headers.push(("X-Vault-Policy-Override".to_owned(), "true".to_owned()));
+        }
+        Ok(headers)
+    }
+
+    /// HashiCorp's CLI does not try again unless told to.
+    fn retries(&self) -> Result<u32, client::Error> {
+        let Some(text) = self.env("VAULT_MAX_RETRIES") else { return Ok(0) };
+        text.parse().map_err(|_| {
+            client::Error::Setup(format!("VAULT_MAX_RETRIES `{text}` is not a number"))
+        })
+    }
+
+    fn is_set(&self, name: &str) -> Result<bool, client::Error> {
+        let Some(text) = self.env(name) else { return Ok(false) };
+        boolean(&text).map_err(|why| client::Error::Setup(format!("{name} `{text}`: {why}")))
     }
 
     /// A flag beats a variable; then an address beats a state directory.
@@ -196,16 +307,24 @@ impl Global {
 
     /// `~/.vault-token` belongs to the server that one logged in to, so only a named address gets it.
     fn token(&self, place: &Place) -> Option<String> {
-        let saved = || match place {
-            Place::Agent { .. } => None,
-            Place::Unix(_) | Place::Tcp(_) => {
-                std::fs::read_to_string(self.home()?.join(".vault-token")).ok()
-            }
-        };
-        self.env("VAULT_TOKEN")
-            .or_else(saved)
-            .map(|token| token.trim().to_owned())
-            .filter(|t| !t.is_empty())
+        match place {
+            Place::Agent { .. } => self.env_token(),
+            Place::Unix(_) | Place::Tcp(_) => self.saved_token(),
+        }
+    }
+
+    /// Returns the token of the environment, else the one that a login has saved.
+    #[must_use]
+    pub fn saved_token(&self) -> Option<String> {
+        let saved = || std::fs::read_to_string(self.home()?.join(".vault-token")).ok();
+        self.env_token()
+            .or_else(|| saved().map(|token| token.trim().to_owned()))
+            .filter(|token| !token.is_empty())
+    }
+
+    fn env_token(&self) -> Option<String> {
+        let token = self.env("VAULT_TOKEN").map(|token| token.trim().to_owned());
+        token.filter(|token| !token.is_empty())
     }
 
     fn timeout(&self) -> Result<Duration, client::Error> {
@@ -227,12 +346,9 @@ impl Global {
         let file = |flag: &Option<PathBuf>, name| {
             flag.clone().or_else(|| self.env(name).map(PathBuf::from))
         };
-        let skip_verify = match (self.flags.tls_skip_verify, self.env("VAULT_SKIP_VERIFY")) {
-            (Some(flag), _) => flag,
-            (None, Some(text)) => boolean(&text).map_err(|why| {
-                client::Error::Setup(format!("VAULT_SKIP_VERIFY `{text}`: {why}"))
-            })?,
-            (None, None) => false,
+        let skip_verify = match self.flags.tls_skip_verify {
+            Some(flag) => flag,
+            None => self.is_set("VAULT_SKIP_VERIFY")?,
         };
         Ok(tls::Options {
             ca_cert: file(&self.flags.ca_cert, "VAULT_CACERT"),

@@ -1,4 +1,7 @@
-//! `vault import`: takes a whole `.env` or JSON file into one secret, as one version, or not at all. Values are never shown.
+//! `vault import`: takes a whole file into one secret, as one version, or not at all; or another Vault's secrets, in `vault`.
+//! Values are never shown.
+
+mod vault;
 
 use std::path::{Path, PathBuf};
 
@@ -6,31 +9,57 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::Global;
+use super::content::{self, Dialect};
 use super::kv::{Secret, Typed, context, current};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format};
-use crate::render;
 
-/// Take in a .env or JSON file
+/// Take in a .env, JSON or YAML file, or secrets of another Vault
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  vault import secret/jjeco/api-keys .env.master\n  vault import secret/app all.json\n  sops -d x.json | vault import secret/app -"
+    after_help = "A .env, JSON or YAML file becomes one version of one secret, or nothing is written. From a Vault or OpenBao come\nall versions of all secrets below the address; done again, it goes on where it stopped. The token for it is that of\n--token-file, VAULT_TOKEN or ~/.vault-token.\n\nExamples:\n  vault import secret/jjeco/api-keys .env.master\n  sops -d x.yaml | vault import secret/app -\n  vault import vault://vault.lan/kv/team secret/team\n  vault import vault+http://10.0.0.5:8200/secret"
 )]
 pub struct Args {
-    #[command(flatten)]
-    place: Typed,
-    /// .env or JSON file; - for stdin
-    file: PathBuf,
+    /// Mount of the KV engine; PATH is then below it
+    #[arg(long, value_name = "MOUNT")]
+    mount: Option<String>,
+    /// Secret, e.g. secret/app; or vault://HOST[:PORT]/MOUNT[/FOLDER]
+    #[arg(value_name = "PATH")]
+    path: String,
+    /// File; - for stdin. Of another Vault: where its secrets go, MOUNT/FOLDER as there unless given
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Remove the keys that the file does not have
     #[arg(long)]
     replace: bool,
+    /// What the file is written in, if neither its name nor its first line tells
+    #[arg(long, value_name = "DIALECT", value_enum)]
+    dialect: Option<Dialect>,
+    /// Token for the other Vault
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Talk to the other Vault without TLS; so it is on this machine anyway
+    #[arg(long, conflicts_with = "https")]
+    http: bool,
+    /// Talk to the other Vault with TLS; so it is anyway, but on this machine
+    #[arg(long)]
+    https: bool,
 }
 
 pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    if let Some(address) = vault::Address::parse(&args.path, args.http, args.https)? {
+        return vault::run(global, args, &address);
+    }
     let format = global.format()?;
-    let new = read(global, &args.file)?;
+    let Some(file) = &args.file else {
+        return Err(Failure::local("no file is named")
+            .hint("give FILE, or - for standard input")
+            .into());
+    };
+    let new = read(global, file, args.dialect)?;
     let client = global.client()?;
-    let (route, secret) = current(&client, &args.place)?;
+    let place = Typed { mount: args.mount.clone(), path: args.path.clone() };
+    let (route, secret) = current(&client, &place)?;
     if !route.is_versioned() {
         return Err(Failure::remote("K/V engine mount must be version 2 for import").into());
     }
@@ -60,7 +89,11 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn read(global: &Global, file: &Path) -> Result<Map<String, Value>, Failure> {
+fn read(
+    global: &Global,
+    file: &Path,
+    dialect: Option<Dialect>,
+) -> Result<Map<String, Value>, Failure> {
     let (bytes, name) = if file.as_os_str() == "-" {
         (global.term.read_all(), "standard input".to_owned())
     } else {
@@ -68,29 +101,14 @@ fn read(global: &Global, file: &Path) -> Result<Map<String, Value>, Failure> {
     };
     let bytes =
         bytes.map(Zeroizing::new).map_err(|why| Failure::local(format!("{name}: {why}")))?;
-    let is_json = file.extension().is_some_and(|ext| ext == "json")
-        || bytes.trim_ascii_start().starts_with(b"{");
-    let fields = if is_json { from_json(&bytes) } else { from_env(&bytes) };
-    let fields = fields.map_err(|(why, hint)| {
-        Failure::local(format!("{name}: {why}; nothing was imported")).hint(hint)
+    let dialect = dialect.unwrap_or_else(|| content::dialect(file, &bytes));
+    let fields = content::read(dialect, &bytes).map_err(|fault| {
+        Failure::local(format!("{name}: {}; nothing was imported", fault.why)).hint(fault.hint)
     })?;
     if fields.is_empty() {
         return Err(Failure::local(format!("{name} holds no variable; nothing was imported")));
     }
     Ok(fields)
-}
-
-fn from_json(bytes: &[u8]) -> Result<Map<String, Value>, (String, &'static str)> {
-    serde_json::from_slice(bytes).map_err(|why| {
-        let why = format!("line {}: not a JSON object", why.line());
-        (why, "check it with `python3 -m json.tool`")
-    })
-}
-
-fn from_env(bytes: &[u8]) -> Result<Map<String, Value>, (String, &'static str)> {
-    let variables = render::parse(bytes).map_err(|error| (error.to_string(), error.hint()))?;
-    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    Ok(variables.into_iter().map(|v| (v.name, text(v.value.expose()).into())).collect())
 }
 
 /// What an import does to the keys.

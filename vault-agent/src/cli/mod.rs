@@ -3,17 +3,26 @@
 mod argv;
 mod audit;
 pub mod client;
+mod complete;
 mod completions;
+mod content;
 pub mod duration;
 mod export;
+mod generic;
 mod global;
 mod import;
 mod kv;
+mod man;
 mod owning;
+mod print;
+mod progress;
+mod run;
+mod secrets;
 mod sibling;
 mod ssh;
 mod status;
 pub mod tls;
+mod token;
 
 pub mod access;
 pub mod dev;
@@ -27,8 +36,8 @@ mod testing;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory as _, Parser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser, Subcommand as _};
 use shared::time::Time;
 
 use crate::exit::Exit;
@@ -42,28 +51,37 @@ vault keeps secrets end-to-end encrypted, the same on every machine that may hav
 Usage: vault COMMAND [OPTIONS]
 
 Secrets
-  kv get PATH                a secret; -field=KEY for one value, -format=json for scripts
+  kv get PATH…               a secret; -field=KEY for one value, -format=json for scripts
   kv put PATH K=V…           write it whole; K=@FILE, K=- (stdin), K alone asks with echo off
   kv patch PATH K=V…         change some keys and keep the others
-  kv list PATH               names below a path
+  kv list [-r] PATH          names below a path
+  kv edit|find|cp|mv|diff|history
+                             in an editor; by name; elsewhere; what changed
   kv delete|undelete|destroy|rollback|metadata
                              versions: every write makes one, none is lost by mistake
-  import PATH FILE           take in a .env or JSON file
+  run [-w] PATH… -- COMMAND  run a program with secrets as its environment
+  import PATH FILE           take in a .env, JSON or YAML file, or all of vault://HOST/MOUNT
   export PATH…               print as .env, JSON or shell lines
 
 Machines
   status                     who holds which version; fails while an awake machine lags
   machine list|add           machines of this vault
   access set|show            which paths a machine may read and write
+  token create|list|revoke   for programs that should see less than their machine
 
 Audit
   audit log                  who read and wrote what: --since 24h --machine NAME --denied
   audit verify               prove that no record was changed or lost
 
+Any Vault
+  read|write|list|delete     any path of the API
+  secrets list|enable        mounts
+
 Setting up
   init VLTS1-…               set this machine up with the line that `vault-server init` prints
   dev                        try everything out on this machine: --import FILE --out .env
   completions SHELL          for bash, zsh, fish, elvish and powershell
+  man [--out DIR]            manual pages
 
 A PATH is MOUNT/NAME, e.g. secret/app/db. Flags take one dash or two, before or behind it.
 Without VAULT_ADDR this machine's agent answers; with it, any server with Vault's KV v2 API.
@@ -84,12 +102,31 @@ enum Command {
     /// Read and write secrets
     #[command(subcommand, arg_required_else_help = true)]
     Kv(kv::Command),
-    /// Take in a .env or JSON file
+    /// Run a program with secrets as its environment
+    Run(run::Args),
+    /// Take in a .env, JSON or YAML file, or secrets of another Vault
     Import(import::Args),
     /// Print secrets as .env, JSON or shell lines
     Export(export::Args),
     /// Print who holds which version
     Status(status::Args),
+    /// Read any path of the API
+    Read(generic::ReadArgs),
+    /// Write to any path of the API
+    Write(generic::WriteArgs),
+    /// List any path of the API
+    List(generic::ListArgs),
+    /// Delete at any path of the API
+    Delete(generic::DeleteArgs),
+    /// List, make and tune mounts
+    #[command(subcommand, arg_required_else_help = true)]
+    Secrets(secrets::Command),
+    /// Make, look up and revoke tokens for programs
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(token::Command),
+    /// Print what requests carry
+    #[command(subcommand, arg_required_else_help = true, hide = true)]
+    Print(print::Command),
     /// List and add machines
     Machine(machine::Args),
     /// Set and show what machines may read and write
@@ -103,6 +140,8 @@ enum Command {
     Dev(dev::Args),
     /// Print a completion script
     Completions(completions::Args),
+    /// Print the manual page, or write all of them
+    Man(man::Args),
 }
 
 /// [`Cli`] with the verb `kv` alone.
@@ -119,7 +158,7 @@ struct KvCli {
 enum KvVerb {
     /// Read and write secrets
     #[command(subcommand, arg_required_else_help = true)]
-    Kv(kv::Command),
+    Kv(kv::Basic),
 }
 
 /// Runs the process's command line.
@@ -136,22 +175,41 @@ pub fn run(
     env: Env,
     clock: fn() -> Time,
 ) -> Exit {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some((verb, words)) = args.split_first()
+        && verb == complete::VERB
+    {
+        let global = Global::new(Flags::default(), term, env, clock);
+        return complete::run(&global, words, Cli::command());
+    }
     let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
     let cli = match parse(args) {
         Ok(cli) => cli,
         Err(error) => return usage(&term, &error),
     };
     let global = Global::new(cli.flags, term, env, clock);
-    dispatch(&global, cli.command).unwrap_or_else(|error| global.term.fail(&error))
+    dispatch(&global, cli.command).unwrap_or_else(|error| failed(&global, &error))
+}
+
+/// Reports a failure; a request that was to be shown comes up as one.
+fn failed(global: &Global, error: &anyhow::Error) -> Exit {
+    if let Some(client::Error::Shown(text)) = error.downcast_ref() {
+        return match global.term.line(text) {
+            Ok(()) => Exit::OK,
+            Err(why) => global.term.fail(&why.into()),
+        };
+    }
+    global.term.fail(error)
 }
 
 /// Reads the arguments. Looking a key up should cost no more than it must: for `kv` the other
 /// verbs' arguments are not even described.
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let args: Vec<OsString> = args.into_iter().collect();
-    if args.get(1).is_some_and(|verb| verb == "kv") {
+    let word = |n: usize| args.get(n).and_then(|word| word.to_str()).unwrap_or_default();
+    if word(1) == "kv" && kv::is_basic(word(2)) {
         let KvCli { flags, command: KvVerb::Kv(command) } = parse_as(args)?;
-        return Ok(Cli { flags, command: Command::Kv(command) });
+        return Ok(Cli { flags, command: Command::Kv(kv::Command::Basic(command)) });
     }
     parse_as(args)
 }
@@ -168,15 +226,24 @@ fn parse_as<T: Parser>(args: Vec<OsString>) -> Result<T, clap::Error> {
 fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
     match command {
         Command::Kv(command) => kv::run(global, &command),
+        Command::Run(args) => run::run(global, &args),
         Command::Import(args) => import::run(global, &args),
         Command::Export(args) => export::run(global, &args),
         Command::Status(args) => status::run(global, &args),
+        Command::Read(args) => generic::read(global, &args),
+        Command::Write(args) => generic::write(global, &args),
+        Command::List(args) => generic::list(global, &args),
+        Command::Delete(args) => generic::delete(global, &args),
+        Command::Secrets(command) => secrets::run(global, &command),
+        Command::Token(command) => token::run(global, &command),
+        Command::Print(command) => print::run(global, &command),
         Command::Machine(args) => machine::run(args, global),
         Command::Access(args) => access::run(args, global),
         Command::Audit(command) => audit::run(global, &command),
         Command::Init(args) => init::run(args, global),
         Command::Dev(args) => dev::run(&args, global),
         Command::Completions(args) => completions::run(global, &args, &mut Cli::command()),
+        Command::Man(args) => man::run(global, &args, Cli::command()),
     }
 }
 
@@ -189,8 +256,21 @@ fn usage(term: &Term, error: &clap::Error) -> Exit {
         Exit::OK
     } else {
         term.say(text.trim_end());
+        if let Some(verb) = kv_verb(error) {
+            term.say(format!("hint: `vault kv {verb}`"));
+        }
         Exit::LOCAL
     }
+}
+
+/// Returns the verb of a wrong call that `kv` knows.
+fn kv_verb(error: &clap::Error) -> Option<String> {
+    let verb = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(verb))) => verb,
+        _ => return None,
+    };
+    let kv = kv::Command::augment_subcommands(clap::Command::new("kv"));
+    kv.find_subcommand(verb).map(|found| found.get_name().to_owned())
 }
 
 fn now() -> Time {

@@ -1,5 +1,7 @@
 //! `vault status`: which machine holds which version of what. Ends with 2 while an awake machine lags or an alarm stands.
 
+mod seal;
+
 use serde_json::{Value, json};
 use shared::error::Code;
 use shared::time::Time;
@@ -10,13 +12,34 @@ use crate::api::types::{self, Alarm, Status, TargetRow};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, table};
 
-/// Print who holds which version
+/// Print who holds which version; of another Vault, whether it is sealed
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(
+    after_help = "Exits 2 while an awake machine lags or an alarm stands. Where VAULT_ADDR names another Vault, its seal status is\nprinted as HashiCorp's does: 0 unsealed, 1 no answer, 2 sealed."
+)]
+pub struct Args {
+    /// Print this field only, of another Vault's status
+    #[arg(long, value_name = "KEY")]
+    field: Option<String>,
+}
 
-pub(super) fn run(global: &Global, _: &Args) -> anyhow::Result<Exit> {
+/// Tells whether the API at a named address is one of our agents, for a caller who may see the fleet.
+fn knows_a_fleet(client: &Client) -> bool {
+    !client.only_shows() && client.ask(types::STATUS, &[]).is_ok_and(|answer| answer.status == 200)
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let format = global.format()?;
-    let status = fetch(&global.client()?)?;
+    let client = global.client()?;
+    if !client.is_own_agent() && !knows_a_fleet(&client) {
+        return seal::run(global, &client, format, args.field.as_deref());
+    }
+    if args.field.is_some() {
+        return Err(Failure::local("-field is for the status of another Vault")
+            .hint("-format=json prints the fleet for scripts")
+            .into());
+    }
+    let status = fetch(&client)?;
     if format == Format::Table {
         print(global, &status)?;
     } else {

@@ -12,15 +12,20 @@ pub fn json(value: &Value) -> String {
     out
 }
 
-/// Prints a JSON object whose fields keep the given order, as Go prints a struct.
+/// Prints a JSON object whose fields keep the given order, as Go prints a struct; values are JSON already.
 #[must_use]
-pub fn json_struct(fields: &[(&str, &Value)]) -> String {
+pub fn json_texts(fields: &[(&str, String)]) -> String {
     let mut out = String::from("{");
-    for (n, (name, value)) in fields.iter().enumerate() {
+    for (n, (name, text)) in fields.iter().enumerate() {
         out.push_str(if n > 0 { ",\n  " } else { "\n  " });
         write_string(&mut out, name);
         out.push_str(": ");
-        write_json(&mut out, value, 1);
+        for (n, line) in text.split('\n').enumerate() {
+            if n > 0 {
+                out.push_str("\n  ");
+            }
+            out.push_str(line);
+        }
     }
     out.push_str("\n}");
     out

@@ -66,8 +66,9 @@ pub fn map(fields: &Map<String, Value>) -> Option<String> {
     Some(table(&["Key", "Value"], &rows))
 }
 
-/// Shows whole numbers as durations where the name says so.
-fn cell(name: &str, value: &Value) -> String {
+/// Shows a value; whole numbers as durations where the name says so.
+#[must_use]
+pub fn cell(name: &str, value: &Value) -> String {
     const NAMES: [&str; 3] = ["period", "ttl", "duration"];
     let is_duration = name == "lease_max"
         || name == "ttl_max"

@@ -33,6 +33,9 @@ pub enum Error {
         /// What happened.
         why: String,
     },
+    /// The request was not made but shown, as asked for.
+    #[error("the request was shown, not made")]
+    Shown(String),
     /// Something came back that is not what the API answers.
     #[error("{call}: unexpected answer: {why}")]
     Answer {
@@ -48,7 +51,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Setup(_) | Self::Refused(_) => None,
+            Self::Setup(_) | Self::Refused(_) | Self::Shown(_) => None,
             Self::Absent { .. } => Some(
                 "start `vault-agent run`, name another API with VAULT_ADDR, or set this machine up with `vault init`".to_owned(),
             ),
@@ -66,6 +69,7 @@ impl Error {
         match self {
             Self::Refused(refusal) => Some(refusal.status),
             Self::Setup(_)
+            | Self::Shown(_)
             | Self::Absent { .. }
             | Self::Barred { .. }
             | Self::Transport { .. }

@@ -14,6 +14,10 @@ fn options() -> Options {
         headers: Vec::new(),
         timeout: Duration::from_secs(10),
         tls: tls::Options::default(),
+        retries: 0,
+        redirects: true,
+        offline: false,
+        show: None,
     }
 }
 

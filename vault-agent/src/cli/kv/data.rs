@@ -16,9 +16,13 @@ use crate::binary;
 use crate::cli::Global;
 use crate::exit::Failure;
 
-/// Builds the content from arguments.
-pub(super) fn parse(global: &Global, args: &[String]) -> Result<Map<String, Value>, Failure> {
-    let mut builder = Builder { global, fields: Map::new(), stdin_taken: false };
+/// Builds the content from arguments; with `keep_newline` files and stdin are taken as they are.
+pub(in crate::cli) fn parse(
+    global: &Global,
+    args: &[String],
+    keep_newline: bool,
+) -> Result<Map<String, Value>, Failure> {
+    let mut builder = Builder { global, fields: Map::new(), stdin_taken: false, keep_newline };
     for arg in args {
         builder.add(arg).map_err(|why| {
             // Of a pair only what names the source is shown: the rest may be the secret.
@@ -41,6 +45,7 @@ struct Builder<'a> {
     global: &'a Global,
     fields: Map<String, Value>,
     stdin_taken: bool,
+    keep_newline: bool,
 }
 
 impl Builder<'_> {
@@ -93,10 +98,15 @@ impl Builder<'_> {
             let marked = (binary::MARK.to_owned(), binary::base64(bytes).as_str().into());
             return Value::Object(Map::from_iter([marked]));
         };
+        if self.keep_newline {
+            return text.into();
+        }
         let line = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
         match line.filter(|line| !line.contains('\n')) {
             Some(line) => {
-                let notice = format!("`{key}`: the final line end of {source} was left out");
+                let notice = format!(
+                    "`{key}`: the final line end of {source} was left out; -keep-newline keeps it"
+                );
                 self.global.term.say(notice);
                 line.into()
             }
@@ -173,7 +183,7 @@ mod tests {
     fn check(args: &[&str], stdin: &str, expected: &str, said: &str) {
         let world = World::new(stdin);
         let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
-        let got = match parse(&world.global(), &args) {
+        let got = match parse(&world.global(), &args, false) {
             Ok(fields) => serde_json::to_string(&fields).unwrap(),
             Err(failure) => failure.text,
         };
@@ -190,7 +200,8 @@ mod tests {
 
     #[test]
     fn stdin_feeds_one_value_or_all() {
-        let notice = "`a`: the final line end of standard input was left out\n";
+        let notice =
+            "`a`: the final line end of standard input was left out; -keep-newline keeps it\n";
         check(&["a=-"], "x\n\n", "{\"a\":\"x\\n\\n\"}", "");
         check(&["a=-"], "x\n", r#"{"a":"x"}"#, notice);
         check(&["a=-"], "x\r\n", r#"{"a":"x"}"#, notice);
@@ -245,7 +256,8 @@ mod tests {
         };
         let (key, json) = (file("key", b"k\n"), file("all.json", br#"{"x":1}"#));
         let (binary, pem) = (file("bin", b"\xff"), file("pem", b"one\ntwo\n"));
-        let notice = format!("`a`: the final line end of `{key}` was left out\n");
+        let notice =
+            format!("`a`: the final line end of `{key}` was left out; -keep-newline keeps it\n");
         check(&[&format!("a=@{key}"), &format!("@{json}")], "", r#"{"a":"k","x":1}"#, &notice);
         check(&[&format!("a=@{binary}")], "", r#"{"a":{"$base64":"/w=="}}"#, "");
         check(&[&format!("a=@{pem}")], "", r#"{"a":"one\ntwo\n"}"#, "");

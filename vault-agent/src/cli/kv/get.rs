@@ -1,45 +1,66 @@
 //! `vault kv get`: one request, whatever is printed.
 
+use std::sync::LazyLock;
+
 use hyper::Method;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
+use super::Freshness;
 use super::route::{Route, Typed};
 use super::secret::{Secret, context, no_value, print_field, say_age};
 use crate::binary;
 use crate::cli::Global;
 use crate::cli::client::{Answer, Client, Error};
 use crate::exit::{Exit, Failure};
-use crate::output::{Format, table};
+use crate::output::{self, Format, table};
+use crate::render;
 
 /// Print a secret, or one field of it
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "-format=env prints KEY=VALUE lines; of several secrets the later ones win.\n\nExamples:\n  vault kv get -field=password secret/app\n  vault kv get -format=env secret/app secret/smtp"
+)]
 pub struct Args {
-    #[command(flatten)]
-    place: Typed,
+    /// Mount of the KV engine; PATH is then below it
+    #[arg(long, value_name = "MOUNT")]
+    mount: Option<String>,
+    /// Secrets, e.g. secret/app/db
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<String>,
     /// Version; 0 for the newest
     #[arg(long, value_name = "N", default_value_t = 0)]
     version: u64,
     /// Print this field's value only
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
+    #[command(flatten)]
+    freshness: Freshness,
+}
+
+impl Args {
+    fn places(&self) -> impl Iterator<Item = Typed> {
+        let place = |path: &String| Typed { mount: self.mount.clone(), path: path.clone() };
+        self.paths.iter().map(place)
+    }
 }
 
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let format = global.format()?;
-    let client = global.client()?;
-    let (route, answer) = fetch(&client, &args.place, args.version)?;
+    let client = args.freshness.client(global)?;
+    if args.paths.len() > 1 || format == Format::Env {
+        return several(global, &client, args, format);
+    }
+    let place = Typed { mount: args.mount.clone(), path: args.paths.concat() };
+    let (route, secret) = read(global, &client, args, &place)?;
     let path = route.api("data");
-    say_age(global, &answer);
-    let Some(secret) = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?
-    else {
-        return Err(no_value(&route, &path).into());
-    };
+    let Some(secret) = secret else { return Err(no_value(&client, &route, &path).into()) };
     if let Some(name) = &args.field {
         return field(global, &route, &secret, name);
     }
     if secret.data.is_none() {
         secret.say_warnings(global);
-        return Err(no_value(&route, &path).into());
+        return Err(no_value(&client, &route, &path).into());
     }
     let gone = gone(&route, &secret);
     if format == Format::Table {
@@ -52,6 +73,83 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         Some(failure) => Err(failure.into()),
         None => Ok(Exit::OK),
     }
+}
+
+/// Reads one secret, if it is there; says how old the answer is, and refuses one that is too old.
+fn read(
+    global: &Global,
+    client: &Client,
+    args: &Args,
+    place: &Typed,
+) -> anyhow::Result<(Route, Option<Secret>)> {
+    let (route, answer) = fetch(client, place, args.version)?;
+    args.freshness.check(&answer)?;
+    say_age(global, &answer);
+    let path = route.api("data");
+    let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
+    Ok((route, secret))
+}
+
+/// Reads several secrets, prints all or none.
+fn several(global: &Global, client: &Client, args: &Args, format: Format) -> anyhow::Result<Exit> {
+    let mut found = Vec::with_capacity(args.paths.len());
+    for place in args.places() {
+        let (route, secret) = read(global, client, args, &place)?;
+        let path = route.api("data");
+        let secret = secret.filter(|secret| secret.data.is_some());
+        let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
+        if let Some(failure) = gone(&route, &secret) {
+            return Err(failure.into());
+        }
+        found.push((route, secret));
+    }
+    if let Some(name) = &args.field {
+        let content = |(route, secret): &(Route, Secret)| content(route, secret).get(name).cloned();
+        // The last one that has it, as in an environment.
+        let value = found.iter().rev().find_map(content);
+        return print_field(global, value.as_ref(), name);
+    }
+    match format {
+        Format::Env => environment(global, &found)?,
+        Format::Table => {
+            let texts: Vec<_> = found.iter().map(|(route, secret)| text(route, secret)).collect();
+            global.term.print(texts.join("\n"))?;
+        }
+        Format::Json | Format::Yaml | Format::Pretty | Format::Raw => {
+            let all: Map<_, _> = found
+                .iter()
+                .map(|(route, secret)| (route.logical(), content(route, secret).clone().into()))
+                .collect();
+            global.term.line(output::data(format, &Value::Object(all))?)?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn content<'a>(route: &Route, secret: &'a Secret) -> &'a Map<String, Value> {
+    static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    let data = if route.is_versioned() { secret.part("data") } else { secret.data.as_ref() };
+    data.unwrap_or(&NONE)
+}
+
+/// Prints secrets as lines that every reader of `.env` files reads the same.
+fn environment(global: &Global, found: &[(Route, Secret)]) -> anyhow::Result<()> {
+    let mut secrets = Vec::with_capacity(found.len());
+    for (route, secret) in found {
+        let bytes = Zeroizing::new(serde_json::to_vec(content(route, secret))?);
+        let path = route.logical().parse().map_err(anyhow::Error::from)?;
+        secrets.push((path, render::fields(&bytes)?));
+    }
+    let rules = render::Rules::default();
+    let rendered = render::render(render::Format::Dotenv, &secrets, &rules).map_err(|refused| {
+        let hint = refused.faults.first().map_or("", |fault| fault.hint());
+        Failure::local(format!("the secrets {refused}")).hint(hint)
+    })?;
+    for warning in rendered.warnings {
+        global.term.say(format!("warning: {warning}"));
+    }
+    global.term.print(rendered.content.expose())?;
+    Ok(())
 }
 
 /// Reads a version; 0 is the newest.

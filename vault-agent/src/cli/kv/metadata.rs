@@ -111,7 +111,7 @@ fn get(global: &Global, args: &GetArgs) -> anyhow::Result<Exit> {
     let Some(mut secret) =
         Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?
     else {
-        return Err(no_value(&route, &path).into());
+        return Err(no_value(&client, &route, &path).into());
     };
     if let Some(name) = &args.field {
         return print_field(global, secret.field(name).as_ref(), name);
@@ -123,7 +123,7 @@ fn get(global: &Global, args: &GetArgs) -> anyhow::Result<Exit> {
     secret.say_warnings(global);
     let data = secret.data.take().unwrap_or_default();
     let Some(text) = text(&path, data) else {
-        return Err(no_value(&route, &path).into());
+        return Err(no_value(&client, &route, &path).into());
     };
     global.term.print(text)?;
     Ok(Exit::OK)

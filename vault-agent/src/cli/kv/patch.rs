@@ -31,6 +31,9 @@ pub struct Args {
     /// Remove this key; repeatable
     #[arg(long, value_name = "KEY")]
     remove_data: Vec<String>,
+    /// Keep the final line end of a file or of standard input
+    #[arg(long)]
+    keep_newline: bool,
     /// Print this field of the answer only
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
@@ -42,7 +45,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     }
     global.format()?;
     let client = global.client()?;
-    let mut change = data::parse(global, &args.data)?;
+    let mut change = data::parse(global, &args.data, args.keep_newline)?;
     change.extend(args.remove_data.iter().map(|key| (key.clone(), Value::Null)));
     let guess = args.place.guess().api("data");
     let route =

@@ -1,6 +1,5 @@
 //! `vault kv put`: writes a secret whole. On a terminal it says beforehand which keys will be gone.
 
-use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::route::{Route, Typed};
@@ -22,6 +21,9 @@ pub struct Args {
     /// Write only if this is the current version; 0: only if the secret is new
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     cas: i64,
+    /// Keep the final line end of a file or of standard input
+    #[arg(long)]
+    keep_newline: bool,
     /// Print this field of the answer only
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
@@ -41,7 +43,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     }
     global.format()?;
     let client = global.client()?;
-    let content = data::parse(global, &args.data)?;
+    let content = data::parse(global, &args.data, args.keep_newline)?;
     let guess = args.place.guess().api("data");
     let route =
         args.place.for_write(&client).map_err(|error| context(error, "writing data to", &guess))?;
@@ -68,7 +70,7 @@ fn warn_of_lost_keys(
     content: &Map<String, Value>,
 ) {
     let depth = [("depth", "1".to_owned())];
-    let Ok(answer) = client.send(Method::GET, &route.api("subkeys"), &depth, None) else { return };
+    let Ok(answer) = client.ask(&route.api("subkeys"), &depth) else { return };
     let Ok(Some(secret)) = Secret::of_read(answer) else { return };
     let Some(keys) = secret.part("subkeys") else { return };
     let lost: Vec<_> =

@@ -4,7 +4,6 @@
 //! this machine's agent, so it is never asked. Elsewhere mounts may have several segments or version 1: a write asks
 //! `sys/internal/ui/mounts` first (a wrong guess could write to a wrong place), a read asks only after a 403 or 404.
 
-use hyper::Method;
 use serde_json::Value;
 use shared::path::SecretPath;
 
@@ -42,6 +41,23 @@ impl Route {
     #[must_use]
     pub fn logical(&self) -> String {
         [self.mount.as_str(), self.name.as_str()].join("/").trim_matches('/').to_owned()
+    }
+
+    /// Returns the place of a name below this one.
+    #[must_use]
+    pub fn below(&self, name: &str) -> Self {
+        let name = [self.name.trim_end_matches('/'), name].join("/");
+        Self { name: name.trim_matches('/').to_owned(), ..self.clone() }
+    }
+
+    /// Returns the folder that this place is in, and its own name in there.
+    #[must_use]
+    pub fn parent(&self) -> Option<(Self, &str)> {
+        if self.name.is_empty() {
+            return None;
+        }
+        let (folder, own) = self.name.rsplit_once('/').unwrap_or(("", &self.name));
+        Some((Self { name: folder.to_owned(), ..self.clone() }, own))
     }
 
     /// Tells whether the mount keeps versions.
@@ -85,6 +101,14 @@ impl Typed {
         if client.is_own_agent() { self.checked() } else { self.ask(client) }
     }
 
+    /// Finds the place before reads that build on each other, such as a walk.
+    ///
+    /// # Errors
+    /// Whatever the question about the mount meets.
+    pub fn for_read(&self, client: &Client) -> Result<Route, Error> {
+        if client.is_own_agent() { Ok(self.guess()) } else { self.ask(client) }
+    }
+
     /// Reads at the guessed place; if nothing is there, asks for the right place and reads again.
     ///
     /// # Errors
@@ -98,6 +122,11 @@ impl Typed {
         let is_mount = self.guess().name.is_empty();
         let checked = client.is_own_agent() && !is_mount;
         let guess = if checked { self.checked()? } else { self.guess() };
+        let guess = if client.only_shows() && !client.is_own_agent() {
+            self.ask(client).unwrap_or(guess)
+        } else {
+            guess
+        };
         let answer = read(&guess)?;
         if client.is_own_agent() || !matches!(answer.status, 403 | 404) || has_data(&answer) {
             return Ok((guess, answer));
@@ -111,11 +140,18 @@ impl Typed {
         }
     }
 
+    /// Finds the place at an API that is not this machine's agent.
+    ///
+    /// # Errors
+    /// Whatever the question about the mount meets.
+    pub fn asked(&self, client: &Client) -> Result<Route, Error> {
+        self.ask(client)
+    }
+
     fn ask(&self, client: &Client) -> Result<Route, Error> {
         let path = clean(&self.path);
         let asked = self.mount.as_deref().map_or_else(|| path.clone(), clean);
-        let answer =
-            client.send(Method::GET, &format!("sys/internal/ui/mounts/{asked}"), &[], None)?;
+        let answer = client.ask(&format!("sys/internal/ui/mounts/{asked}"), &[])?;
         if answer.status == 404 {
             // A server from before there were versions.
             return Ok(Route { versioned: false, ..self.guess() });

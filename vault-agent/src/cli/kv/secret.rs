@@ -1,11 +1,14 @@
 //! The envelope around every KV answer, and how its parts are printed. Requests do not live here.
 
+mod whole;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::route::Route;
+use super::suggest;
 use crate::binary;
-use crate::cli::client::{Answer, Error};
+use crate::cli::client::{Answer, Client, Error};
 use crate::cli::{Global, duration};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, go, table};
@@ -68,54 +71,6 @@ impl Secret {
     #[must_use]
     pub fn version(&self) -> Option<u64> {
         self.part("metadata")?.get("version")?.as_u64()
-    }
-
-    /// Looks a field up as HashiCorp's `-field` does: the envelope's own, `data`, else the content's.
-    #[must_use]
-    pub fn field(&self, name: &str) -> Option<Value> {
-        let data = self.data.as_ref();
-        match name {
-            "lease_duration" | "refresh_interval" => Some(self.lease_duration.into()),
-            "lease_id" => Some(self.lease_id.clone().into()),
-            "request_id" => Some(self.request_id.clone().into()),
-            "renewable" => Some(self.renewable.into()),
-            "data" => {
-                data.map(|data| data.get("data").cloned().unwrap_or_else(|| data.clone().into()))
-            }
-            _ => data?.get(name).cloned(),
-        }
-    }
-
-    /// Prints the whole envelope, fields in Go's order.
-    ///
-    /// # Errors
-    /// Formats that cannot hold it.
-    pub fn text(&self, format: Format) -> Result<String, Failure> {
-        let some = |value: &Option<Value>| value.clone().filter(|value| !value.is_null());
-        let data = self.data.clone().map_or(Value::Null, Value::Object);
-        let warnings = self.warnings.clone().map_or(Value::Null, Value::from);
-        let mut fields = vec![
-            ("request_id", Value::from(self.request_id.clone())),
-            ("lease_id", self.lease_id.clone().into()),
-            ("lease_duration", self.lease_duration.into()),
-            ("renewable", self.renewable.into()),
-            ("data", data),
-            ("warnings", warnings),
-        ];
-        fields.extend(some(&self.auth).map(|auth| ("auth", auth)));
-        fields.extend(some(&self.wrap_info).map(|info| ("wrap_info", info)));
-        fields.extend(
-            self.mount_type
-                .clone()
-                .filter(|kind| !kind.is_empty())
-                .map(|kind| ("mount_type", kind.into())),
-        );
-        if format == Format::Json {
-            let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value)).collect();
-            return Ok(go::json_struct(&fields));
-        }
-        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        output::data(format, &Value::Object(fields))
     }
 
     /// Says what the server warned of.
@@ -196,20 +151,28 @@ pub fn context(error: Error, doing: &str, path: &str) -> anyhow::Error {
         Error::Refused(_) | Error::Transport { .. } | Error::Answer { .. } => {
             anyhow::Error::from(error).context(format!("Error {doing} {path}"))
         }
-        Error::Setup(_) | Error::Absent { .. } | Error::Barred { .. } => error.into(),
+        Error::Setup(_) | Error::Absent { .. } | Error::Barred { .. } | Error::Shown(_) => {
+            error.into()
+        }
     }
 }
 
-/// Nothing is there.
+/// Nothing is there; what looks alike is named.
 #[must_use]
-pub fn no_value(route: &Route, path: &str) -> Failure {
+pub fn no_value(client: &Client, route: &Route, path: &str) -> Failure {
     let failure = Failure::remote(format!("No value found at {path}"));
     match route.logical().split_once('/') {
         Some((mount, name)) if name.starts_with("data/") || name.starts_with("metadata/") => {
             let rest = name.split_once('/').map_or("", |(_, rest)| rest);
             failure.hint(format!("`vault kv` adds that segment itself: try `{mount}/{rest}`"))
         }
-        Some(_) | None => failure,
+        Some(_) | None => match suggest::path(client, route) {
+            Some(near) if near.ends_with('/') => {
+                failure.hint(format!("`{near}` is a folder: try `vault kv list {near}`"))
+            }
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure,
+        },
     }
 }
 
@@ -222,12 +185,12 @@ pub fn print_field(global: &Global, value: Option<&Value>, name: &str) -> anyhow
         return Err(Failure::local(format!("Field {name:?} not present in secret")).into());
     };
     let format = global.format()?;
-    if let (Format::Table | Format::Raw, Some(bytes)) = (format, binary::of(value)) {
+    if let (Format::Table | Format::Raw | Format::Env, Some(bytes)) = (format, binary::of(value)) {
         global.term.print(bytes.expose())?;
         return Ok(Exit::OK);
     }
     let mut text = match format {
-        Format::Table | Format::Raw => go::value(value),
+        Format::Table | Format::Raw | Format::Env => go::value(value),
         Format::Yaml => output::yaml::yaml(value),
         other @ (Format::Json | Format::Pretty) => output::data(other, value)?,
     };

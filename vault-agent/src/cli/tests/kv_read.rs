@@ -105,12 +105,65 @@ fn get_says_what_is_wrong() {
 }
 
 #[test]
+fn several_secrets_are_read_at_once() {
+    insta::assert_snapshot!(transcript(
+        &world(),
+        &[
+            "kv get secret/app/db secret/odd",
+            "kv get -format=json secret/app/db secret/odd",
+            "kv get -field=user secret/odd secret/app/db",
+            "kv get secret/app/db secret/nope",
+            "kv get -format=env secret/app/db",
+            "kv get -format=env secret/app/db secret/odd",
+            "kv list -format=env secret",
+        ]
+    ));
+}
+
+#[test]
+fn an_answer_that_is_too_old_is_refused() {
+    insta::assert_snapshot!(transcript(
+        &world(),
+        &[
+            "kv get -max-age=3h -field=user secret/cached",
+            "kv get -max-age=2h -field=user secret/cached",
+            "kv get -max-age=0 -field=user secret/app/db",
+            "kv get -max-age=soon secret/app/db",
+            "kv get -offline -field=user secret/cached",
+        ]
+    ));
+}
+
+#[test]
+fn names_that_look_alike_are_named() {
+    let keys = envelope(r#"{"keys":["api-keys","db/","telegram"]}"#);
+    let world = World::agent(&[
+        ("GET /v1/secret/metadata?list=true", 200, &keys),
+        ("GET /v1/secret/metadata/db?list=true", 200, &envelope(r#"{"keys":["main"]}"#)),
+    ]);
+    insta::assert_snapshot!(transcript(
+        &world,
+        &[
+            "kv get secret/api_keys",
+            "kv get secret/db",
+            "kv get secret/db/mian",
+            "kv get secret/telegramm/bot",
+            "kv get secret/zzz",
+            "kv list secret/dbs",
+        ]
+    ));
+}
+
+#[test]
 fn get_asks_once() {
     let world = world();
-    for line in ["kv get secret/app/db", "kv get secret/nope", "kv get secret/denied"] {
+    for line in ["kv get secret/app/db", "kv get secret/gone", "kv get secret/denied"] {
         world.run(line);
         assert_eq!(world.seen().len(), 1, "{line}");
     }
+    // Names that look alike are asked for only after a miss.
+    world.run("kv get secret/nope");
+    assert_eq!(world.seen(), ["GET /v1/secret/data/nope", "GET /v1/secret/metadata?list=true"]);
 }
 
 #[test]

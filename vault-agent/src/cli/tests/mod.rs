@@ -1,10 +1,12 @@
 //! Transcripts of whole command lines against a server with set answers: what a person or a script sees.
 
 mod fleet;
+mod kv_more;
 mod kv_read;
 mod kv_write;
 mod transfer;
 mod usage;
+mod vaults;
 
 use super::testing::World;
 
@@ -19,7 +21,7 @@ fn transcript(world: &World, lines: &[&str]) -> String {
 }
 
 /// An envelope around `data`.
-fn envelope(data: &str) -> String {
+pub(super) fn envelope(data: &str) -> String {
     format!(
         r#"{{"request_id":"5c1b","lease_id":"","renewable":false,"lease_duration":0,"data":{data},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}}"#
     )

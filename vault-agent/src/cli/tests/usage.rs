@@ -12,13 +12,15 @@ fn commands_are_well_formed() {
 
 #[test]
 fn help_fits_a_screen_and_names_every_command() {
-    assert!(HELP.lines().count() <= 40);
+    assert!(HELP.lines().count() <= 50);
     for line in HELP.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
-    for command in Cli::command().get_subcommands() {
+    for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
         let name = command.get_name();
-        assert!(HELP.contains(&format!("  {name} ")), "{name}");
+        let named =
+            |line: &str| line.starts_with("  ") && line.split([' ', '|']).any(|w| w == name);
+        assert!(HELP.lines().any(named), "{name}");
     }
 }
 

@@ -1,0 +1,30 @@
+//! The script for bash, in a real bash: secrets, keys and versions come from the running agent, and nothing where none runs.
+
+use tests::{Host, World, bins, run};
+
+/// Completes the end of `line` as bash does when Tab is pressed.
+fn complete(host: &Host, line: &str) -> Vec<String> {
+    let script = format!(
+        "source <({vault} completions bash)\nCOMP_LINE={line:?}\nCOMP_POINT=${{#COMP_LINE}}\n_vault {vault}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        vault = host.bins.vault,
+    );
+    let out = run(host.command("bash").args(["-c", &script]), "").ok();
+    out.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_what_the_agent_knows() {
+    let world = World::new(bins!());
+    let mut host = world.owner("rtx1080");
+    let _ = host.vault(&["kv", "put", "secret/jjeco/api-keys", "OPENAI=x", "OTHER=y"]).ok();
+    assert_eq!(complete(&host, "vault kv g"), ["get"]);
+    assert_eq!(complete(&host, "vault kv get "), ["secret/"]);
+    assert_eq!(complete(&host, "vault kv get secret/jj"), ["secret/jjeco/"]);
+    assert_eq!(complete(&host, "vault kv get secret/jjeco/"), ["secret/jjeco/api-keys"]);
+    assert_eq!(complete(&host, "vault kv get secret/jjeco/api-keys -field=O"), ["OPENAI", "OTHER"]);
+    assert_eq!(complete(&host, "vault kv delete secret/jjeco/api-keys -versions="), ["1"]);
+    assert_eq!(complete(&host, "vault access show "), ["rtx1080"]);
+    host.stop();
+    assert_eq!(complete(&host, "vault kv get secret/jj"), Vec::<String>::new());
+    assert_eq!(complete(&host, "vault kv g"), ["get"]);
+}

@@ -1,0 +1,112 @@
+//! A request as text instead of on the wire: a line for curl, or the policy that Vault would want for it. No values of
+//! the token: it is fetched where the line is run.
+
+use hyper::Method;
+use hyper::body::Bytes;
+
+use super::{Client, Place};
+
+/// What a request is shown as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Show {
+    /// A line for a shell, to be run with curl.
+    Curl,
+    /// A rule in Vault's policy language.
+    Policy,
+}
+
+impl Client {
+    /// Shows a request; `target` starts with `/v1/` and may have a query.
+    pub(super) fn shown(&self, how: Show, method: &Method, target: &str, body: &Bytes) -> String {
+        match how {
+            Show::Curl => self.curl(method, target, body),
+            Show::Policy => policy(method, target),
+        }
+    }
+
+    fn curl(&self, method: &Method, target: &str, body: &Bytes) -> String {
+        let mut line = String::from("curl ");
+        let tls = &self.options.tls;
+        if tls.skip_verify {
+            line.push_str("--insecure ");
+        }
+        if let Some(socket) = self.socket() {
+            line.push_str(&format!("--unix-socket {} ", single(&socket)));
+        }
+        if method != Method::GET {
+            line.push_str(&format!("-X {method} "));
+        }
+        let files = [
+            ("cacert", &tls.ca_cert),
+            ("capath", &tls.ca_path),
+            ("cert", &tls.client_cert),
+            ("key", &tls.client_key),
+        ];
+        for (flag, file) in files {
+            if let Some(file) = file {
+                line.push_str(&format!("--{flag} {} ", single(&file.display().to_string())));
+            }
+        }
+        line.push_str("-H \"X-Vault-Request: true\" ");
+        if self.options.token.is_some() {
+            line.push_str("-H \"X-Vault-Token: $(vault print token)\" ");
+        }
+        if let Some(namespace) = &self.options.namespace {
+            line.push_str(&format!("-H {} ", double(&format!("X-Vault-Namespace: {namespace}"))));
+        }
+        for (name, value) in &self.options.headers {
+            line.push_str(&format!("-H {} ", double(&format!("{name}: {value}"))));
+        }
+        if method == Method::PATCH {
+            line.push_str("-H \"Content-Type: application/merge-patch+json\" ");
+        }
+        if !body.is_empty() {
+            line.push_str(&format!("-d {} ", single(&String::from_utf8_lossy(body))));
+        }
+        line.push_str(&double(&format!("{}{target}", self.base())));
+        line
+    }
+
+    /// The socket that curl has to be told; of the agent's the one that is there.
+    fn socket(&self) -> Option<String> {
+        let socket = match &self.place {
+            Place::Tcp(_) => return None,
+            Place::Unix(socket) => socket,
+            Place::Agent { sockets, .. } => {
+                sockets.iter().find(|socket| socket.exists()).or(sockets.first())?
+            }
+        };
+        Some(socket.display().to_string())
+    }
+}
+
+fn policy(method: &Method, target: &str) -> String {
+    let path = target.trim_start_matches("/v1/");
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let can = match method.as_str() {
+        "GET" if query.split('&').any(|pair| pair == "list=true") => "\"list\"",
+        "GET" => "\"read\"",
+        "PATCH" => "\"patch\"",
+        "DELETE" => "\"delete\"",
+        _ => "\"create\", \"update\"",
+    };
+    format!("path {path:?} {{\n  capabilities = [{can}]\n}}")
+}
+
+/// Quotes for a shell, nothing expanded.
+fn single(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\"'\"'"))
+}
+
+/// Quotes for a shell in double quotes.
+fn double(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        if matches!(c, '"' | '\\' | '$' | '`') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+    out
+}

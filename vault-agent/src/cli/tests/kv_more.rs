@@ -1,0 +1,140 @@
+//! `kv list -r`, `find`, `history`, `diff`, `cp`, `mv`, `edit`, `enable-versioning`.
+
+use super::{APP, GONE, WRITTEN, World, envelope, transcript};
+
+const VERSIONS: &str = r#"{"cas_required":false,"created_time":"2026-08-22T10:00:00Z","current_version":4,"custom_metadata":{"team":"core"},"delete_version_after":"0s","max_versions":0,"oldest_version":0,"updated_time":"2026-08-22T11:00:00Z","versions":{"2":{"created_time":"2026-08-22T09:00:00Z","deletion_time":"","destroyed":true},"3":{"created_time":"2026-08-22T10:00:00Z","deletion_time":"2026-08-22T10:30:00Z","destroyed":false},"4":{"created_time":"2026-08-22T11:00:00Z","deletion_time":"2027-08-22T10:30:00Z","destroyed":false}}}"#;
+
+fn world() -> World {
+    let (app, gone) = (envelope(APP), envelope(GONE));
+    let new =
+        envelope(&APP.replace("hunter2", "hunter3").replace("\"version\":3", "\"version\":4"));
+    let subkeys = envelope(r#"{"subkeys":{"user":null,"password":null},"metadata":{"version":3}}"#);
+    let conflict = r#"{"errors":["check-and-set parameter did not match the current version"]}"#;
+    World::agent(&[
+        ("GET /v1/secret/metadata?list=true", 200, &envelope(r#"{"keys":["app/","top"]}"#)),
+        ("GET /v1/secret/metadata/app?list=true", 200, &envelope(r#"{"keys":["db","x/"]}"#)),
+        ("GET /v1/secret/metadata/app/x?list=true", 200, &envelope(r#"{"keys":["smtp"]}"#)),
+        (
+            "GET /v1/sys/internal/ui/mounts",
+            200,
+            &envelope(
+                r#"{"auth":{},"secret":{"secret/":{"type":"kv","options":{"version":"2"}},"old/":{"type":"kv","options":null}}}"#,
+            ),
+        ),
+        ("GET /v1/secret/subkeys/app/db?depth=1", 200, &subkeys),
+        ("GET /v1/secret/subkeys/top?depth=1", 403, r#"{"errors":["permission denied"]}"#),
+        ("GET /v1/secret/metadata/app/db", 200, &envelope(VERSIONS)),
+        ("GET /v1/secret/data/app/db", 200, &new),
+        ("GET /v1/secret/data/app/db?version=4", 200, &new),
+        ("GET /v1/secret/data/app/db?version=3", 404, &gone),
+        ("GET /v1/secret/data/app/db?version=2", 200, &app),
+        ("GET /v1/secret/data/gone", 404, &gone),
+        ("PUT /v1/secret/data/copy", 200, &envelope(WRITTEN)),
+        ("PUT /v1/secret/data/taken", 400, conflict),
+        ("GET /v1/secret/metadata/taken", 200, &envelope(VERSIONS)),
+        ("PUT /v1/secret/data/app/db", 200, &envelope(WRITTEN)),
+        ("PUT /v1/sys/mounts/old/tune", 204, ""),
+    ])
+}
+
+#[test]
+fn folders_are_walked() {
+    insta::assert_snapshot!(transcript(
+        &world(),
+        &[
+            "kv list -r secret",
+            "kv list -r -format=json secret/app",
+            "kv list -recursive -mount=secret",
+            "kv find smtp",
+            "kv find -format=json SECRET/*/d?",
+            "kv find -keys password secret/app/",
+            "kv find -keys -format=json -mount=secret s",
+            "kv find nothing",
+        ]
+    ));
+}
+
+#[test]
+fn versions_are_told_and_compared() {
+    insta::assert_snapshot!(transcript(
+        &world(),
+        &[
+            "kv history secret/app/db",
+            "kv history -format=json secret/app/db",
+            "kv history secret/app/bd",
+            "kv diff secret/app/db",
+            "kv diff -version=2 secret/app/db -show",
+            "kv diff -version=2 -version=4 -format=json secret/app/db",
+            "kv diff -version=2 -version=2 secret/app/db",
+            "kv diff -version=3 secret/app/db",
+            "kv diff -version=9 secret/app/db",
+        ]
+    ));
+}
+
+#[test]
+fn secrets_are_copied() {
+    let world = world();
+    let mut text = transcript(
+        &world,
+        &[
+            "kv cp secret/app/db secret/copy",
+            "kv cp secret/app/db secret/taken",
+            "kv cp secret/app/db secret/app/db",
+            "kv cp secret/nope secret/copy",
+            "kv cp secret/nope/ secret/copy/",
+            "kv mv secret/app/db secret/b",
+            "kv enable-versioning old",
+        ],
+    );
+    text.push_str(&world.seen().join("\n"));
+    insta::assert_snapshot!(text);
+}
+
+fn editing(script: &str) -> World {
+    let world = world();
+    let file = world.file("editor", script);
+    world.env("EDITOR", &format!("sh {file}"))
+}
+
+#[test]
+fn an_edit_is_written_with_cas() {
+    let world = editing(
+        "sed -i s/hunter3/hunter4/ \"$1\"; ls -l \"$1\" | cut -c1-10 > \"$0.mode\"; dirname \"$1\" > \"$0.dir\"",
+    );
+    let run = world.run("kv edit secret/app/db");
+    assert_eq!((run.exit, run.err.as_str()), (0, ""));
+    let put = r#"PUT /v1/secret/data/app/db {"data":{"password":"hunter4","user":"app"},"options":{"cas":4}}"#;
+    assert_eq!(world.seen(), ["GET /v1/secret/data/app/db", put]);
+    let left = |name: &str| std::fs::read_to_string(world.path().join(name)).unwrap();
+    assert_eq!(left("editor.mode"), "-rw-------\n");
+    let folder = left("editor.dir");
+    assert!(folder.starts_with("/dev/shm/vault-edit-") || folder.contains("/vault-edit-"));
+    assert!(!std::path::Path::new(folder.trim()).exists());
+}
+
+#[test]
+fn an_edit_that_changes_nothing_writes_nothing() {
+    let world = editing("true");
+    let run = world.run("kv edit -format=env secret/app/db");
+    assert_eq!((run.exit, run.err.as_str()), (0, "nothing was changed\n"));
+    assert_eq!(world.seen(), ["GET /v1/secret/data/app/db"]);
+}
+
+/// Runs an edit that goes wrong; returns what was said, with the kept file's text in place of its name.
+fn kept(world: &World, line: &str) -> String {
+    let run = world.run(line);
+    assert_eq!(run.out, "");
+    let file = run.err.split('`').nth(1).unwrap().to_owned();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_dir_all(std::path::Path::new(&file).parent().unwrap()).unwrap();
+    format!("exit {}\n{}--- kept\n{text}\n", run.exit, run.err.replace(&file, "FILE"))
+}
+
+#[test]
+fn an_edit_is_kept_when_something_goes_wrong() {
+    let mut text = kept(&editing("echo half > \"$1\"; exit 3"), "kv edit secret/app/db");
+    text.push_str(&kept(&editing("echo '{' > \"$1\""), "kv edit secret/app/db"));
+    text.push_str(&kept(&editing("echo '{\"a\":\"b\"}' > \"$1\""), "kv edit secret/taken"));
+    insta::assert_snapshot!(text);
+}

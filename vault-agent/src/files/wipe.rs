@@ -1,0 +1,60 @@
+//! Removes a private folder whose files held plaintext: each is overwritten first. Meant for folders in memory; on a disk
+//! that moves blocks about, overwriting reaches the newest ones only.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Overwrites every file of a folder, then removes them and the folder.
+///
+/// # Errors
+/// Whatever the system says; what could be removed is.
+pub fn wipe_folder(path: &Path) -> io::Result<()> {
+    let mut wrong = None;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file()
+            && let Err(why) = overwrite(&entry.path())
+        {
+            wrong = Some(why);
+        }
+    }
+    std::fs::remove_dir_all(path)?;
+    wrong.map_or(Ok(()), Err)
+}
+
+fn overwrite(file: &Path) -> io::Result<()> {
+    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut file = OpenOptions::new().write(true).custom_flags(nofollow).open(file)?;
+    let mut left = file.metadata()?.len();
+    let zeros = [0; 4096];
+    while left > 0 {
+        let part = usize::try_from(left).unwrap_or(zeros.len()).min(zeros.len());
+        file.write_all(&zeros[..part])?;
+        left -= part as u64;
+    }
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_overwritten_before_they_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("edit");
+        std::fs::create_dir(&folder).unwrap();
+        let file = folder.join("secret");
+        io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), &[7; 5000]).unwrap();
+        // A second name for the same bytes shows what became of them.
+        std::fs::hard_link(&file, dir.path().join("witness")).unwrap();
+        wipe_folder(&folder).unwrap();
+        assert!(!folder.exists());
+        assert_eq!(std::fs::read(dir.path().join("witness")).unwrap(), [0; 5000]);
+        assert!(wipe_folder(&folder).is_err());
+    }
+}
