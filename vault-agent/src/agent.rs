@@ -42,7 +42,7 @@ enum Command {
     Init(join::InitArgs),
     /// Join the vault with the line that `vault machine add` printed
     Join(join::JoinArgs),
-    /// Follow the vault until SIGTERM or SIGINT
+    /// Follow the vault until SIGTERM, SIGINT or SIGHUP
     Run(run::Args),
     /// Sync, make every target right, run the hooks, and end
     Once,

@@ -28,7 +28,7 @@ struct Cli {
 enum Command {
     /// Make a server and print its setup line for `vault init`
     Init(InitArgs),
-    /// Serve until SIGTERM or SIGINT
+    /// Serve until SIGTERM, SIGINT or SIGHUP
     Run(RunArgs),
     /// Check or print a configuration
     #[command(subcommand)]
@@ -38,10 +38,10 @@ enum Command {
 #[derive(Args)]
 struct At {
     /// Directory of database and server key; the configuration then lives in it too
-    #[arg(long, value_name = "DIR", env = "VAULT_SERVER_DATA")]
+    #[arg(long, value_name = "DIR", env = "VAULT_SERVER_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
     /// Configuration file
-    #[arg(long, value_name = "FILE", env = "VAULT_SERVER_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "VAULT_SERVER_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 }
 
@@ -90,8 +90,12 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Leaves no core dump with keys in it, lets no other process look in, makes private files only.
+/// Leaves no core dump with keys in it, lets no other process look in, makes private files only;
+/// and takes the descriptors that as many connections as configured may need.
 fn harden() -> Result<()> {
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    let most = Rlimit { current: files.maximum, maximum: files.maximum };
+    rustix::process::setrlimit(Resource::Nofile, most).context("cannot raise open files")?;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     rustix::process::setrlimit(Resource::Core, none).context("cannot switch core dumps off")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
@@ -151,10 +155,12 @@ fn serve(args: &RunArgs) -> Result<()> {
         let listener = bind(config.listen).await?;
         let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let mut hup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let shutdown = async move {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
+                _ = hup.recv() => {}
                 () = parent_gone(args.exit_with_stdin) => {}
             }
         };

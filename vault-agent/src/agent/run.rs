@@ -139,6 +139,7 @@ fn follow_addresses(
 struct Told {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
+    hup: tokio::signal::unix::Signal,
     with_stdin: bool,
 }
 
@@ -147,6 +148,7 @@ impl Told {
         Ok(Self {
             term: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
             int: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+            hup: signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?,
             with_stdin,
         })
     }
@@ -162,6 +164,7 @@ impl Told {
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
+            _ = self.hup.recv() => {}
             Ok(()) = parent => {}
         }
     }

@@ -1,6 +1,7 @@
 //! Connections of agents: accepting, counting, the HTTP/2 limits, and their end. What a request
 //! does lives in the routes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
@@ -38,20 +39,39 @@ pub struct Server {
     pub limits: Limits,
 }
 
-/// Places for connections.
+/// Places for connections whose peer has shown its key.
 struct Places {
-    all: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
+    all: Semaphore,
+    strangers: Semaphore,
+}
+
+/// Connections whose peer has not shown its key yet. When there are too many, the oldest goes:
+/// who means it needs milliseconds, and who opens connections and says nothing keeps nobody out.
+struct Lobby {
+    most: usize,
+    waiting: VecDeque<oneshot::Sender<()>>,
+}
+
+impl Lobby {
+    /// Lets one in; the receiver ends when it has to go.
+    fn enter(&mut self) -> oneshot::Receiver<()> {
+        self.waiting.retain(|guest| !guest.is_closed());
+        while self.waiting.len() >= self.most {
+            self.waiting.pop_front();
+        }
+        let (stay, told) = oneshot::channel();
+        self.waiting.push_back(stay);
+        told
+    }
 }
 
 /// Serves connections until `shutdown`, then gives open requests their time.
 pub async fn run(server: Server, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
     let server = Arc::new(server);
     let most = server.limits.connections;
-    let places = Places {
-        all: Arc::new(Semaphore::new(most)),
-        strangers: Arc::new(Semaphore::new(most / 4)),
-    };
+    let places =
+        Arc::new(Places { all: Semaphore::new(most), strangers: Semaphore::new(most / 4) });
+    let mut lobby = Lobby { most: most / 2, waiting: VecDeque::new() };
     let mut open = JoinSet::new();
     let stop = shutdown.clone();
     loop {
@@ -60,17 +80,12 @@ pub async fn run(server: Server, listener: TcpListener, mut shutdown: watch::Rec
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((socket, addr)) => {
-                    let Ok(place) = Arc::clone(&places.all).try_acquire_owned() else {
-                        server.vault.metrics().turned_away();
-                        continue;
-                    };
                     let guest = Guest {
                         server: Arc::clone(&server),
-                        strangers: Arc::clone(&places.strangers),
+                        places: Arc::clone(&places),
                         shutdown: stop.clone(),
-                        _place: place,
                     };
-                    open.spawn(guest.serve(socket, addr));
+                    open.spawn(guest.serve(socket, addr, lobby.enter()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "no connection accepted");
@@ -97,17 +112,25 @@ async fn removed(machines: &mut watch::Receiver<Directory>, peer: &Peer) {
 /// One connection.
 struct Guest {
     server: Arc<Server>,
-    strangers: Arc<Semaphore>,
+    places: Arc<Places>,
     shutdown: watch::Receiver<bool>,
-    _place: OwnedSemaphorePermit,
 }
 
 impl Guest {
-    async fn serve(self, socket: TcpStream, addr: std::net::SocketAddr) {
+    async fn serve(
+        self,
+        socket: TcpStream,
+        addr: std::net::SocketAddr,
+        told_to_go: oneshot::Receiver<()>,
+    ) {
         let metrics = self.server.vault.metrics();
         // Answers are small and awaited: none may wait for an acknowledgement of the last.
         let _ = socket.set_nodelay(true);
-        let (stream, key) = match self.server.acceptor.accept(socket).await {
+        let accepted = tokio::select! {
+            accepted = self.server.acceptor.accept(socket) => accepted,
+            _ = told_to_go => Err(anyhow::anyhow!("others wanted to come in")),
+        };
+        let (stream, key) = match accepted {
             Ok(accepted) => accepted,
             Err(why) => {
                 metrics.turned_away();
@@ -116,15 +139,14 @@ impl Guest {
             }
         };
         let peer = Peer { key, addr };
-        let place = match self.server.vault.caller(&peer) {
-            Some(_) => None,
-            None => match Arc::clone(&self.strangers).try_acquire_owned() {
-                Ok(place) => Some(place),
-                Err(_) => return metrics.turned_away(),
-            },
+        let stranger = self.server.vault.caller(&peer).is_none();
+        let Ok(_place) = self.places.all.try_acquire() else { return metrics.turned_away() };
+        let _strangers = match stranger.then(|| self.places.strangers.try_acquire()).transpose() {
+            Ok(place) => place,
+            Err(_) => return metrics.turned_away(),
         };
         metrics.connected();
-        self.exchange(TokioIo::new(stream), peer, place.is_some()).await;
+        self.exchange(TokioIo::new(stream), peer, stranger).await;
         metrics.disconnected();
     }
 

@@ -53,17 +53,18 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (status, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, vault.metrics().render()),
-        (&Method::GET | &Method::HEAD, "/healthz") => {
-            match tokio::time::timeout(PATIENCE, vault.ping()).await {
-                Ok(Ok(())) => (StatusCode::OK, "ok\n".to_owned()),
-                Ok(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
-                Err(_) => {
-                    let why = "the database does not answer\n".to_owned();
-                    (StatusCode::SERVICE_UNAVAILABLE, why)
-                }
-            }
+        (method, "/metrics" | "/healthz") if !matches!(*method, Method::GET | Method::HEAD) => {
+            (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned())
         }
+        (_, "/metrics") => (StatusCode::OK, vault.metrics().render()),
+        (_, "/healthz") => match tokio::time::timeout(PATIENCE, vault.ping()).await {
+            Ok(Ok(())) => (StatusCode::OK, "ok\n".to_owned()),
+            Ok(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+            Err(_) => {
+                let why = "the database does not answer\n".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, why)
+            }
+        },
         _ => (StatusCode::NOT_FOUND, "no such route\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(text)));

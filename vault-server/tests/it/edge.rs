@@ -44,6 +44,22 @@ async fn large_bodies_are_refused_before_they_are_read() {
 }
 
 #[tokio::test]
+async fn connections_that_say_nothing_keep_no_machine_out() {
+    let mut world = World::new().await;
+    world.server.stop().await;
+    world.config.limits.connections = 8;
+    world.server = Running::start(world.config.clone()).await;
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(TcpStream::connect(world.server.addr).await.unwrap());
+    }
+    let client = world.client(&world.first).await;
+    assert!(client.get("/v1/log").await.0.is_success());
+    let read = silent[0].read(&mut [0]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "the oldest went first");
+}
+
+#[tokio::test]
 async fn the_key_exchange_is_hybrid_and_nothing_is_resumed() {
     let world = World::new().await;
     let client = world.client(&world.first).await;
@@ -93,4 +109,10 @@ async fn health_and_metrics_are_served_on_loopback() {
     assert!(metrics.contains("\nvault_server_log_seq 2\n"), "{metrics}");
     assert!(metrics.contains("\nvault_server_connections 1\n"), "{metrics}");
     assert!(ask("/v1/log").await.starts_with("HTTP/1.1 404"));
+    let mut stream = TcpStream::connect(free).await.unwrap();
+    let post = "POST /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(post.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
 }
