@@ -30,7 +30,7 @@ use tokio::sync::watch as channel;
 use config::Config;
 use datadir::DataDir;
 use metrics::Metrics;
-use store::{Desk, Reader, Store, schema, snapshot};
+use store::{Desk, Reader, Store, claim, schema, snapshot};
 use vault::{Vault, directory};
 
 /// Entries that one start may fold without writing a snapshot for the next.
@@ -108,6 +108,12 @@ fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
     let machines = directory(state.as_ref());
     if let Some(state) = &state {
         tracing::info!(seq = state.seq(), folded, audit = audit.n, "log loaded");
+    } else if !claim::is_open(&conn).context("cannot read the claim code")? {
+        // As `init` left it, there would be a code: what was in here is lost.
+        let why = format!("database `{}` holds neither a vault nor a setup code", file.display());
+        let way = "put a copy of its files from before back, or make a new server with \
+                   `vault-server init` in another directory";
+        return Err(hint::Hint::wrap(why, way));
     } else {
         tracing::info!("no vault yet: `vault init` with the setup line founds it");
     }

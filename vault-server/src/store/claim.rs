@@ -25,6 +25,14 @@ pub fn matches(conn: &Connection, claim: &Hash) -> rusqlite::Result<bool> {
     Ok(kept.is_some_and(|kept| kept.ct_eq(given.as_bytes()).into()))
 }
 
+/// Tells whether there is an unused code.
+///
+/// # Errors
+/// As SQLite says.
+pub fn is_open(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row("SELECT EXISTS (SELECT 1 FROM claim)", [], |row| row.get(0))
+}
+
 /// Uses the code up.
 ///
 /// # Errors

@@ -21,9 +21,24 @@ pub fn open(file: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(file, flags)
         .with_context(|| format!("cannot open database `{}`", file.display()))?;
-    prepare(&conn).with_context(|| format!("cannot set up database `{}`", file.display()))?;
+    prepare(&conn).map_err(|why| unusable(file, &why))?;
     migrate(&mut conn, file)?;
     Ok(conn)
+}
+
+/// Says in one sentence why a database cannot be used; SQLite's own chain says it twice.
+fn unusable(file: &Path, why: &rusqlite::Error) -> anyhow::Error {
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, ReadOnly};
+    let message = format!("cannot use database `{}`: {why}", file.display());
+    match why.sqlite_error_code() {
+        Some(NotADatabase | DatabaseCorrupt) => {
+            Hint::wrap(message, "put a copy of its files from before back; agents keep their own")
+        }
+        Some(ReadOnly | CannotOpen) => {
+            Hint::wrap(message, "the server must be able to write there, the directory included")
+        }
+        Some(_) | None => anyhow::Error::msg(message),
+    }
 }
 
 /// Opens the database for reading beside the writer.

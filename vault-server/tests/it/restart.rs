@@ -1,5 +1,6 @@
 //! What outlives the program: after a stop, after a kill, and what a start refuses.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use shared::audit::AuditHead;
@@ -131,4 +132,25 @@ async fn a_snapshot_that_does_not_match_is_passed_over() {
         world.write(&client, "secret/a", "more").await;
         world.server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn an_emptied_database_is_no_new_server() {
+    let world = World::new().await;
+    let config = world.config.clone();
+    world.server.stop().await;
+    std::fs::File::create(config.data.join("vault.db")).unwrap();
+    let fault = Running::start(config).await.fault().await;
+    assert!(fault.ends_with("holds neither a vault nor a setup code"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_named_once() {
+    let world = World::new().await;
+    let config = world.config.clone();
+    world.server.stop().await;
+    let file = config.data.join("vault.db");
+    std::fs::File::create(&file).unwrap().write_all(&[7; 8192]).unwrap();
+    let fault = Running::start(config).await.fault().await;
+    assert_eq!(fault, format!("cannot use database `{}`: file is not a database", file.display()));
 }
