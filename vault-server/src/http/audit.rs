@@ -7,10 +7,11 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use shared::wire::v1::audit::{AuditQuery, LeavesQuery};
 
+use crate::store::Unavailable;
 use crate::vault::Caller;
 
-use super::App;
 use super::error::{Fault, json};
+use super::{App, told_to_stop};
 
 /// Room for a batch of local reads.
 const BODY: usize = 4 << 20;
@@ -37,13 +38,18 @@ pub async fn access(
     Ok(json(StatusCode::OK, &app.vault.access(&caller, request).await?))
 }
 
-/// Returns audit records: 200 with a page.
+/// Returns audit records: 200 with a page; one that waits for records does not hold up the end of
+/// the program.
 pub async fn records(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     query: Asked<AuditQuery>,
 ) -> Result<Response, Fault> {
-    Ok(json(StatusCode::OK, &app.vault.audit(&caller, asked(query)?).await?))
+    let (query, mut shutdown) = (asked(query)?, app.shutdown.clone());
+    tokio::select! {
+        page = app.vault.audit(&caller, query) => Ok(json(StatusCode::OK, &page?)),
+        () = told_to_stop(&mut shutdown) => Err(Unavailable::Stopping.into()),
+    }
 }
 
 /// Returns audit leaves: 200 with a page.

@@ -94,10 +94,26 @@ fn refused(refusal: Refusal) -> (StatusCode, String, String) {
     }
 }
 
+/// Marks an answer that refuses what no rule has seen: it is not on record yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Unrecorded(pub &'static str);
+
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
+        let mark = match &self {
+            Self::NoRoute => Some("not_found"),
+            Self::NoMethod => Some("method_not_allowed"),
+            Self::Malformed(_) => Some("bad_request"),
+            Self::TooLarge(_) => Some("too_large"),
+            Self::TooSlow => Some("timeout"),
+            Self::Stranger | Self::Refused(_) => None,
+        };
         let (status, code, detail) = self.parts();
-        json(status, &ErrorBody { code, detail })
+        let mut response = json(status, &ErrorBody { code, detail });
+        if let Some(code) = mark {
+            response.extensions_mut().insert(Unrecorded(code));
+        }
+        response
     }
 }
 

@@ -28,10 +28,10 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use crate::config::Limits;
-use crate::vault::{Peer, Vault};
+use crate::vault::{Caller, Peer, Vault};
 
 use body::Intake;
-use error::Fault;
+use error::{Fault, Unrecorded};
 
 /// What the routes share.
 #[derive(Clone)]
@@ -64,6 +64,15 @@ pub async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
+/// Puts a refusal on record that the rules have not seen, before it is answered.
+async fn on_record(vault: &Vault, caller: &Caller, response: Response) -> Response {
+    let Some(Unrecorded(code)) = response.extensions().get().copied() else { return response };
+    match vault.record_malformed(caller, code).await {
+        Ok(()) => response,
+        Err(why) => Fault::from(why).into_response(),
+    }
+}
+
 /// Numbers a request, finds its caller, turns strangers away, logs the answer.
 async fn pass(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let (start, id) = (Instant::now(), app.requests.fetch_add(1, Relaxed));
@@ -76,8 +85,9 @@ async fn pass(State(app): State<App>, mut request: Request, next: Next) -> Respo
     let span = tracing::info_span!("request", id, %method, route, machine);
     let mut response = match (caller, peer) {
         (Some(caller), _) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).instrument(span.clone()).await
+            request.extensions_mut().insert(caller.clone());
+            let response = next.run(request).instrument(span.clone()).await;
+            on_record(&app.vault, &caller, response).await
         }
         (None, Some(_)) if route == v1::GENESIS => next.run(request).instrument(span.clone()).await,
         (None, peer) => {

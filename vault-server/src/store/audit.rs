@@ -40,6 +40,8 @@ pub struct Row {
 
 /// Result of a record that refused nothing.
 pub const OK: &str = "ok";
+/// Result of a local read that found nothing: no refusal either.
+pub const MISSING: &str = "missing";
 
 /// Returns the chain's head.
 ///
@@ -94,7 +96,7 @@ pub fn insert(
         record.machine,
         record.path,
         record.op,
-        record.result != OK,
+        !matches!(record.result.as_str(), OK | MISSING),
         bytes
     ])?;
     Ok(after)
@@ -112,19 +114,28 @@ pub fn leaves(conn: &Connection, after: u64, upto: u64, limit: u64) -> rusqlite:
         .collect()
 }
 
-/// Returns the records that match, oldest first, and whether there are more of them; only records
-/// up to `upto`, at most `limit`, and no more than fill `room` bytes.
+/// Which part of the chain is searched.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Its last record.
+    pub upto: u64,
+    /// A record to leave out.
+    pub without: Option<u64>,
+}
+
+/// Returns the records of `span` that match, oldest first, and whether there are more of them; at
+/// most `limit`, and no more than fill `room` bytes.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn find(
     conn: &Connection,
     query: &AuditQuery,
-    upto: u64,
+    span: Span,
     limit: usize,
     room: usize,
 ) -> rusqlite::Result<(Vec<String>, bool)> {
-    let (sql, values) = select(query, upto);
+    let (sql, values) = select(query, span);
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
     let (mut records, mut used, mut more) = (Vec::new(), 0, false);
@@ -147,15 +158,16 @@ pub fn find(
     Ok((records, more))
 }
 
-fn select(query: &AuditQuery, upto: u64) -> (String, Vec<Value>) {
+fn select(query: &AuditQuery, span: Span) -> (String, Vec<Value>) {
     let mut sql = "SELECT record FROM audit WHERE n > ? AND n <= ?".to_owned();
-    let mut values = vec![Value::Integer(int(query.after)), Value::Integer(int(upto))];
+    let mut values = vec![Value::Integer(int(query.after)), Value::Integer(int(span.upto))];
     let mut must = |condition: &str, value: Option<Value>| {
         if let Some(value) = value {
             sql.push_str(condition);
             values.push(value);
         }
     };
+    must(" AND n <> ?", span.without.map(|n| Value::Integer(int(n))));
     must(" AND time >= ?", query.since.map(|time| Value::Integer(int(time.as_micros()))));
     must(" AND machine = ?", query.machine.clone().map(Value::Text));
     must(" AND op = ?", query.op.clone().map(Value::Text));

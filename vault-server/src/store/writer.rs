@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
-use tokio::sync::{mpsc, oneshot};
+use shared::audit::AuditHead;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::metrics::Metrics;
@@ -39,6 +40,7 @@ enum Message {
 #[derive(Clone)]
 pub struct Store {
     queue: mpsc::Sender<Message>,
+    audit: watch::Receiver<AuditHead>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -49,12 +51,19 @@ impl Store {
     /// If the system gives no thread.
     pub fn start(desk: Desk, unsaved: usize, metrics: Arc<Metrics>) -> Result<Self> {
         let (queue, messages) = mpsc::channel(QUEUE);
-        let writer = Writer { desk, metrics, unsaved, commits: 0 };
+        let (shown, audit) = watch::channel(desk.audit());
+        let writer = Writer { desk, metrics, audit: shown, unsaved, commits: 0 };
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(messages))
             .context("cannot start the store's thread")?;
-        Ok(Self { queue, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { queue, audit, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Returns the head of the audit chain as of the last commit, and later ones.
+    #[must_use]
+    pub fn audit(&self) -> watch::Receiver<AuditHead> {
+        self.audit.clone()
     }
 
     /// Queues `work` and waits until what it wrote is on disk. Its transaction is shared, but an
@@ -96,6 +105,7 @@ impl Store {
 struct Writer {
     desk: Desk,
     metrics: Arc<Metrics>,
+    audit: watch::Sender<AuditHead>,
     /// Entries since the last snapshot.
     unsaved: usize,
     /// Commits since the last checkpoint.
@@ -198,10 +208,11 @@ impl Writer {
         Unavailable::from(error)
     }
 
-    /// Puts into the metrics how far log and audit are.
+    /// Makes known how far log and audit are.
     fn show(&self) {
         let seq = self.desk.state().map_or(0, shared::log::State::seq);
         self.metrics.reached(seq, self.desk.audit().n);
+        self.audit.send_replace(self.desk.audit());
     }
 
     /// Does what may wait until nobody else does.

@@ -88,13 +88,21 @@ fn not_applied(
         && stored.envelope == *envelope
         && stored.seq > 0
     {
+        let mut row = caller.row("append");
+        row.who = signer(caller, envelope);
+        row.seq = Some(stored.seq);
+        desk.record(row)?;
         return Ok(Ok(Append::Done(Appended { seq: stored.seq, head: stored.hash })));
     }
+    let mut row = refused_row(caller, envelope, &why);
     match (why.code, desk.state()) {
         (Code::Seq | Code::Prev, Some(state)) => {
-            Ok(Ok(Append::Conflict(Conflict { seq: state.seq(), head: state.head() })))
+            let conflict = Conflict { seq: state.seq(), head: state.head() };
+            "conflict".clone_into(&mut row.result);
+            desk.record(row)?;
+            Ok(Ok(Append::Conflict(conflict)))
         }
-        _ => refuse(desk, refused_row(caller, envelope, &why), why),
+        _ => refuse(desk, row, why),
     }
 }
 

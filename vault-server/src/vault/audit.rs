@@ -1,13 +1,18 @@
 //! Reading the audit: records for those with a grant on `sys/audit`, leaves for every machine.
 
+use std::time::Duration;
+
+use rusqlite::Connection;
 use shared::audit::AuditHead;
 use shared::error::Code;
 use shared::limits;
+use shared::log::Machine;
 use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery};
+use tokio::time::{Instant, timeout_at};
 
-use crate::store::audit;
+use crate::store::audit::{self, Span};
 
-use super::{Caller, Refusal, Vault, admitted, deny};
+use super::{Caller, Refusal, Vault, admitted, deny, refuse};
 
 /// What a machine must be able to read to see audit records.
 const GRANT: &str = "sys/audit";
@@ -15,6 +20,12 @@ const GRANT: &str = "sys/audit";
 const RECORDS: (u64, u64) = (1_000, 10_000);
 /// Leaves in a page at most.
 const LEAVES: u64 = 100_000;
+/// How long a request may wait for a record to come.
+const WAIT: Duration = Duration::from_secs(15);
+
+fn may_review(machine: &Machine) -> bool {
+    GRANT.parse().is_ok_and(|path| machine.read.cover(&path))
+}
 
 impl Vault {
     /// Returns the records that match.
@@ -25,16 +36,51 @@ impl Vault {
         let (usual, most) = RECORDS;
         let limit = query.limit.unwrap_or(usual);
         if limit == 0 || limit > most {
-            return Err(Code::Limits.because(format!("limit of {limit} audit records")).into());
+            let why = Code::Limits.because(format!("limit of {limit} audit records"));
+            let row = caller.row("audit_read");
+            return self.call(move |desk| refuse(desk, row, why)).await;
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let head = self.enter_audit(caller, "audit_read").await?;
-        let found = self
-            .0
-            .reader
-            .ask(move |conn| audit::find(conn, &query, head.n, limit, limits::LOG_PAGE));
-        let (records, more) = found.await?;
-        Ok(AuditPage { records, more, head })
+        let own = self.enter_audit(caller, "audit_read").await?.n;
+        let without = query.wait.then_some(own);
+        let (mut grown, patience) = (self.0.store.audit(), Instant::now() + WAIT);
+        loop {
+            let head = *grown.borrow_and_update();
+            let asked = query.clone();
+            let find = move |conn: &Connection| {
+                let span = Span { upto: head.n, without };
+                audit::find(conn, &asked, span, limit, limits::LOG_PAGE)
+            };
+            let (records, more) = self.0.reader.ask(find).await?;
+            let page = AuditPage { records, more, head };
+            if !query.wait {
+                return Ok(page);
+            }
+            if !page.records.is_empty() {
+                return self.unless_revoked(caller, page).await;
+            }
+            match timeout_at(patience, grown.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return Ok(page),
+            }
+        }
+    }
+
+    /// Returns a page to a caller whose grant still stands: it may have waited for the page.
+    async fn unless_revoked(&self, caller: &Caller, page: AuditPage) -> Result<AuditPage, Refusal> {
+        let caller = caller.clone();
+        self.call(move |desk| {
+            let granted = match admitted(desk, &caller) {
+                Ok((_, machine)) => may_review(machine),
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            if granted {
+                Ok(Ok(page))
+            } else {
+                deny(desk, caller.row("audit_read"), &caller, GRANT)
+            }
+        })
+        .await
     }
 
     /// Returns leaves of the chain.
@@ -52,7 +98,7 @@ impl Vault {
         let caller = caller.clone();
         self.call(move |desk| {
             let granted = match admitted(desk, &caller) {
-                Ok((_, machine)) => GRANT.parse().is_ok_and(|path| machine.read.cover(&path)),
+                Ok((_, machine)) => may_review(machine),
                 Err(refusal) => return Ok(Err(refusal)),
             };
             if op == "audit_read" && !granted {

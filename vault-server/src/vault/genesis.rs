@@ -36,7 +36,11 @@ fn genesis(
 ) -> Outcome<()> {
     if desk.state().is_some() {
         let same = is_stored(desk, 0, &request.genesis)? && is_stored(desk, 1, &request.entry)?;
-        return Ok(if same { Ok(()) } else { Err(Refusal::Claim) });
+        let known = desk.state().and_then(|state| state.machine_by_key(&peer.key));
+        let (true, Some((name, _))) = (same, known) else { return Ok(Err(Refusal::Claim)) };
+        let caller = Caller { name: name.clone(), key: peer.key, addr: peer.ip() };
+        desk.record(caller.row("genesis"))?;
+        return Ok(Ok(()));
     }
     if !claim::matches(desk.conn(), &request.claim)? {
         return Ok(Err(Refusal::Claim));

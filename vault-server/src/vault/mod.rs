@@ -183,6 +183,19 @@ impl Vault {
         self.0.store.close().await;
     }
 
+    /// Records a request of a machine that was refused before any rule was asked.
+    ///
+    /// # Errors
+    /// [`Refusal::Unavailable`].
+    pub async fn record_malformed(
+        &self,
+        caller: &Caller,
+        code: &'static str,
+    ) -> Result<(), Refusal> {
+        let row = Row { result: code.to_owned(), ..caller.row("request") };
+        self.call(move |desk| Ok(Ok(desk.record(row)?))).await
+    }
+
     async fn call<T, F>(&self, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,

@@ -48,7 +48,10 @@ fn keep(desk: &mut Desk, caller: &Caller, request: &ReportRequest) -> Outcome<()
         Err(why) => return refuse(desk, row, why),
     };
     match report::latest(desk.conn(), &caller.name)? {
-        Some((last, body)) if last == n && body == envelope.body => return Ok(Ok(())),
+        Some((last, body)) if last == n && body == envelope.body => {
+            desk.record(row)?;
+            return Ok(Ok(()));
+        }
         Some((last, _)) if n <= last => {
             let why = Code::Seq.because(format!("report {n}, but the last one was {last}"));
             return refuse(desk, row, why);

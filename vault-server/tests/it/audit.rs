@@ -9,7 +9,7 @@ use shared::wire::v1::report::{ReportReply, ReportRequest};
 use shared::wire::v1::{ACCESS, REPORT};
 
 use crate::client::{Client, parse, refused};
-use crate::world::{Machine, World};
+use crate::world::{Machine, World, post};
 
 /// Reads all records and checks them against the chain and its leaves.
 async fn verified(client: &Client) -> Vec<Record> {
@@ -208,4 +208,80 @@ async fn reports_are_kept_and_given_to_all() {
     world.append(&client, gone, vec![]).await;
     let (_, body) = client.post(REPORT, &again).await;
     assert_eq!(parse::<ReportReply>(&body).reports.len(), 1);
+}
+
+#[tokio::test]
+async fn lost_races_repetitions_and_malformed_requests_are_on_record() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let stale = world.by_first(vec![world.put("secret/a", "lost").0]);
+    let (op, bytes) = world.put("secret/a", "one");
+    let first = world.by_first(vec![op]);
+    world.append(&client, first.clone(), vec![bytes]).await;
+    let (status, _) = post(&client, &stale, vec![]).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    let (status, _) = post(&client, &first, vec![]).await;
+    assert_eq!(status, StatusCode::CREATED);
+    for answer in [
+        client.get("/v1/nothing").await,
+        client.get("/v1/report").await,
+        client.call(hyper::Method::POST, "/v1/log", b"{".to_vec().into()).await,
+        client.get("/v1/audit?limit=0").await,
+    ] {
+        assert!(answer.0.is_client_error());
+    }
+    let records = verified(&client).await;
+    let shapes: Vec<String> = records.iter().skip(2).map(shape).collect();
+    assert_eq!(
+        shapes,
+        [
+            "a put secret/a 1 ok",
+            "a put secret/a 1 conflict",
+            "a append - - ok",
+            "a request - - not_found",
+            "a request - - method_not_allowed",
+            "a request - - bad_request",
+            "a audit_read - - E_LIMITS",
+            "a audit_read - - ok",
+        ]
+    );
+    assert_eq!(records[4].seq, Some(2));
+}
+
+#[tokio::test]
+async fn a_waiting_reader_gets_the_next_record_and_not_its_own() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let page: AuditPage = client.fetch("/v1/audit").await;
+    let path = format!("/v1/audit?wait=true&op=put&after={}", page.head.n);
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.fetch::<AuditPage>(&path).await }
+    });
+    world.write(&client, "secret/a", "one").await;
+    let page = waiting.await.unwrap();
+    assert_eq!(page.records.len(), 1);
+    assert_eq!(shape(&parse(page.records[0].as_bytes())), "a put secret/a 1 ok");
+}
+
+#[tokio::test]
+async fn a_read_that_finds_nothing_is_no_refusal() {
+    let world = World::new().await;
+    let client = world.client(&world.first).await;
+    let read = |result: &str| LocalRead {
+        time: Time::from_micros(77),
+        who: "vault[1] uid 0".to_owned(),
+        op: "read".to_owned(),
+        path: "secret/a".parse().unwrap(),
+        ver: 0,
+        count: 1,
+        result: result.to_owned(),
+    };
+    let reads = vec![read("missing"), read("denied"), read("ok")];
+    let (status, _) = client.post(ACCESS, &AccessRequest { first: 0, reads }).await;
+    assert_eq!(status, StatusCode::OK);
+    let page: AuditPage = client.fetch("/v1/audit?denied=true").await;
+    let found: Vec<String> =
+        page.records.iter().map(|text| shape(&parse(text.as_bytes()))).collect();
+    assert_eq!(found, ["a local_read secret/a - denied"]);
 }

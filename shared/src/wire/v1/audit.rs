@@ -72,6 +72,10 @@ pub struct AuditQuery {
     /// Only refusals.
     #[serde(default)]
     pub denied: bool,
+    /// Answer when there is a record that matches, or after some seconds without; what this
+    /// request itself puts on record does not count.
+    #[serde(default)]
+    pub wait: bool,
 }
 
 /// Answer of `GET /v1/audit`, oldest first; for callers with a read grant on `sys/audit`.
