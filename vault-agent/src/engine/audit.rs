@@ -26,6 +26,8 @@ struct Walk {
     head: AuditHead,
     anchors: BTreeMap<u64, (Hash, Name)>,
     compared: usize,
+    /// The last record up to which a machine's head agrees.
+    agreed: u64,
 }
 
 impl Walk {
@@ -34,10 +36,16 @@ impl Walk {
         self.head = self.head.then(leaf);
         let (hash, machine) = self.anchors.remove(&self.head.n)?;
         self.compared += 1;
-        (hash != self.head.hash).then(|| AuditFault {
-            n: self.head.n,
-            detail: format!("`{machine}` has reported another chain up to here"),
-        })
+        if hash == self.head.hash {
+            self.agreed = self.head.n;
+            return None;
+        }
+        // A chain does not tell which record before a head differs, only that one does.
+        let (first, n) = (self.agreed + 1, self.head.n);
+        let which =
+            if first == n { "this record".into() } else { format!("a record from {first} on") };
+        let detail = format!("{which} has changed since `{machine}` reported the chain up to here");
+        Some(AuditFault { n, detail })
     }
 }
 
@@ -58,6 +66,7 @@ impl Inner {
             head: AuditHead::EMPTY,
             anchors: anchors.into_iter().map(|(head, name)| (head.n, (head.hash, name))).collect(),
             compared: 0,
+            agreed: 0,
         };
         let (fault, read_records, end) = match records(&client, &mut walk).await {
             Ok((fault, end)) => (fault, true, end),
@@ -68,13 +77,8 @@ impl Inner {
             Err(fault) => return Err(fault.into()),
         };
         let fault = fault.or_else(|| unmet(&walk, end));
-        Ok(VerifyResult {
-            records: walk.head.n,
-            head: walk.head,
-            read_records,
-            anchors: walk.compared,
-            fault,
-        })
+        let records = if fault.is_some() { walk.agreed } else { walk.head.n };
+        Ok(VerifyResult { records, head: walk.head, read_records, anchors: walk.compared, fault })
     }
 }
 
@@ -124,6 +128,10 @@ async fn leaves(
                 return Ok((Some(fault), page.head));
             }
         }
+        // Asking puts a record into the chain: there would always be one more.
+        if walk.head.n >= page.head.n {
+            return Ok((None, page.head));
+        }
     }
 }
 
@@ -151,6 +159,7 @@ mod tests {
             head: AuditHead::EMPTY,
             anchors: anchors.iter().map(|(n, hash)| (*n, (*hash, name.clone()))).collect(),
             compared: 0,
+            agreed: 0,
         }
     }
 
@@ -160,8 +169,18 @@ mod tests {
         let mut good = walk(&[(1, first.hash)]);
         assert_eq!(good.step(leaf(b"1")), None);
         assert_eq!(unmet(&good, first), None);
-        let mut bad = walk(&[(1, Hash::ZERO)]);
-        assert_eq!(bad.step(leaf(b"1")).map(|fault| fault.n), Some(1));
+        let mut bad = walk(&[(1, first.hash), (2, Hash::ZERO), (4, Hash::ZERO)]);
+        assert_eq!(bad.step(leaf(b"1")), None);
+        let fault = bad.step(leaf(b"2")).unwrap();
+        assert_eq!(fault.n, 2);
+        assert_eq!(
+            fault.detail,
+            "this record has changed since `vps` reported the chain up to here"
+        );
+        assert_eq!(bad.step(leaf(b"3")), None);
+        let fault = bad.step(leaf(b"4")).unwrap();
+        assert_eq!((fault.n, bad.agreed), (4, 1));
+        assert!(fault.detail.starts_with("a record from 2 on has changed"), "{}", fault.detail);
     }
 
     #[test]

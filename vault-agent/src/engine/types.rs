@@ -357,7 +357,7 @@ pub struct Status {
 /// What verifying the audit chain found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyResult {
-    /// Records in the chain.
+    /// Records in the chain; with a fault, those up to the last head that agreed.
     pub records: u64,
     /// The chain's head, recomputed.
     pub head: AuditHead,

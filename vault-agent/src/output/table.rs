@@ -26,6 +26,27 @@ pub fn plain(header: &[&str], rows: &[Vec<String>]) -> String {
     columns(&all, "  ")
 }
 
+/// A table whose rows come one by one: columns grow when a wider cell comes.
+pub struct Growing {
+    header: Option<Vec<String>>,
+    widths: Vec<usize>,
+}
+
+impl Growing {
+    /// Starts a table; the header comes with the first row.
+    #[must_use]
+    pub fn new(header: &[&str]) -> Self {
+        let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
+        Self { widths: vec![0; header.len()], header: Some(header) }
+    }
+
+    /// Lays the next row out.
+    pub fn row(&mut self, cells: Vec<String>) -> String {
+        let rows: Vec<_> = self.header.take().into_iter().chain([cells]).collect();
+        laid_out(&rows, &mut self.widths, "  ")
+    }
+}
+
 fn shown(cell: &str) -> String {
     match cell.trim() {
         "" => "n/a".to_owned(),
@@ -35,6 +56,10 @@ fn shown(cell: &str) -> String {
 
 fn columns(rows: &[Vec<String>], glue: &str) -> String {
     let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or(0)];
+    laid_out(rows, &mut widths, glue)
+}
+
+fn laid_out(rows: &[Vec<String>], widths: &mut [usize], glue: &str) -> String {
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);

@@ -259,6 +259,7 @@ fn audit_query(query: &AuditQuery) -> String {
             text.push_str(&format!("&{name}={}", percent_encoded(&value)));
         }
     };
+    add("wait", query.wait.then(|| "true".to_owned()));
     add("limit", query.limit.map(|limit| limit.to_string()));
     add("since", query.since.map(|since| since.as_micros().to_string()));
     add("machine", query.machine.clone());

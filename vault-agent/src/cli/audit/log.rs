@@ -1,0 +1,155 @@
+//! `vault audit log` and `tail`: records as lines, once or for as long as one looks.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use shared::audit::Record;
+use shared::time::Time;
+
+use super::query::{self, Filter};
+use super::visible;
+use crate::cli::Global;
+use crate::cli::client::Error;
+use crate::exit::{Exit, Failure};
+use crate::output::{self, Format, table};
+
+/// Records shown when neither a number nor a time is asked for.
+const LOG: u64 = 50;
+/// Pause before a server that is away is asked again.
+const AWAY: Duration = Duration::from_secs(2);
+const HEADER: [&str; 7] = ["TIME", "MACHINE", "OP", "PATH", "VER", "RESULT", "WHO"];
+
+/// Print records, the oldest first
+#[derive(Debug, clap::Args)]
+pub struct LogArgs {
+    /// Not before: 24h, 7d, 2026-11-01 or an RFC 3339 time
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
+    /// The newest N only [default: 50 without --since]
+    #[arg(short = 'n', long = "count", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+}
+
+/// Print the newest records, and with -f new ones as they come
+#[derive(Debug, clap::Args)]
+pub struct TailArgs {
+    #[command(flatten)]
+    filter: Filter,
+    /// Start with the newest N
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    count: u64,
+    /// Go on until Ctrl-C; what this command itself reads is left out
+    #[arg(short = 'f', long)]
+    follow: bool,
+}
+
+pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
+    let format = global.format()?;
+    let since = args.since.as_deref().map(|text| query::since(text, global.now())).transpose()?;
+    let count = args.count.or(args.since.is_none().then_some(LOG));
+    let records = query::fetch(&global.client()?, args.filter.query(since), count)?;
+    if format == Format::Table {
+        print(global, &records)?;
+    } else {
+        let values: Result<Vec<Value>, _> =
+            records.iter().map(|text| serde_json::from_str(text)).collect();
+        let values = values
+            .map_err(|_| Failure::remote("the server sent an audit record that is not JSON"))?;
+        global.term.line(output::data(format, &values.into())?)?;
+    }
+    Ok(Exit::OK)
+}
+
+pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
+    let mut lines = match global.format()? {
+        Format::Table => Some(table::Growing::new(&HEADER)),
+        Format::Json => None,
+        Format::Yaml | Format::Pretty | Format::Raw | Format::Env => {
+            return Err(Failure::local("`tail` prints table or json").into());
+        }
+    };
+    let mut show = |records: &[String]| -> anyhow::Result<()> {
+        for text in records {
+            match &mut lines {
+                Some(lines) => global.term.line(lines.row(cells(&query::parse(text)?)))?,
+                None => global.term.line(text)?,
+            }
+        }
+        Ok(())
+    };
+    let client = global.client()?;
+    let mut query = args.filter.query(None);
+    (query.newest, query.limit) = (true, Some(args.count.max(1)));
+    let first = query::page(&client, &query)?;
+    if args.count > 0 {
+        show(&first.records)?;
+    }
+    (query.newest, query.limit, query.wait) = (false, None, true);
+    query.after = first.head.n;
+    if !args.follow {
+        return Ok(Exit::OK);
+    }
+    let mut away = false;
+    loop {
+        match query::page(&client, &query) {
+            Ok(page) => {
+                away = false;
+                show(&page.records)?;
+                let last = page.records.last().map(|text| query::parse(text)).transpose()?;
+                query.after = match last {
+                    Some(last) if page.more => last.n,
+                    Some(_) | None => page.head.n,
+                };
+            }
+            // The server or the agent restarts: what was missed is read afterwards.
+            Err(Error::Refused(refusal)) if matches!(refusal.status, 502 | 503) => {
+                if !std::mem::replace(&mut away, true) {
+                    global.term.say("the server cannot be asked; trying again");
+                }
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "nobody tells that a server is back"
+                )]
+                std::thread::sleep(AWAY);
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+}
+
+fn print(global: &Global, records: &[String]) -> anyhow::Result<()> {
+    if records.is_empty() {
+        global.term.say("no record matches");
+        return Ok(());
+    }
+    let mut rows = Vec::with_capacity(records.len());
+    for text in records {
+        rows.push(cells(&query::parse(text)?));
+    }
+    global.term.line(table::plain(&HEADER, &rows))?;
+    Ok(())
+}
+
+fn cells(record: &Record) -> Vec<String> {
+    let dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), visible);
+    let whole_seconds = Time::from_micros(record.time.as_secs().saturating_mul(1_000_000));
+    let stranger =
+        record.key.as_ref().map(|key| format!("key {}", key.chars().take(8).collect::<String>()));
+    let op = match record.count {
+        Some(count) if count > 1 => format!("{} ×{count}", visible(&record.op)),
+        Some(_) | None => visible(&record.op),
+    };
+    let version = record.ver.filter(|&n| n > 0).map(|n| format!("v{n}"));
+    vec![
+        whole_seconds.to_string(),
+        dash(record.machine.as_deref().or(stranger.as_deref())),
+        op,
+        dash(record.path.as_deref()),
+        dash(version.as_deref()),
+        visible(&record.result),
+        dash(record.who.as_deref().or(record.addr.as_deref())),
+    ]
+}
