@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod audit;
 mod bad_input;
 mod canary;
 mod completion;

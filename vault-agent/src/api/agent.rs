@@ -21,8 +21,9 @@ use super::envelope::{self, Answer};
 use super::error::Fault;
 use super::request::Call;
 use super::types::{
-    Alarm, AuditQuery, BadRecord, Head, Inline, MachineRow, Machines, PrepareRequest, Prepared,
-    Status, SubmitRequest, Submitted, TargetRow, Unreadable, VerifyResult,
+    Alarm, AuditQuery, BadRecord, Exposed, Exposure, Head, Inline, MachineRow, Machines,
+    PrepareRequest, Prepared, Status, SubmitRequest, Submitted, TargetRow, Unreadable,
+    VerifyResult,
 };
 
 /// A machine whose report is this fresh counts as awake.
@@ -130,6 +131,22 @@ pub(super) fn machines(api: &Api) -> Answer {
         Machines { machines, server: state.server().to_vec() }
     });
     envelope::plain(&machines)
+}
+
+/// Answers what a machine could read.
+pub(super) async fn exposure(call: &Call<'_>) -> Result<Answer, Fault> {
+    let text = call.query.0.unwrap_or_default();
+    let name = text.strip_prefix("machine=").unwrap_or_default().parse::<Name>()?;
+    let found = call.api.engine.exposure(name).await;
+    let found = found.map_err(|why| Fault::Refused(format!("{why:#}")))?;
+    let newest =
+        |path: &SecretPath| call.api.engine.state(|state| Some(state.secret(path)?.current()?.0));
+    let secrets = found.into_iter().map(|(path, versions)| Exposed {
+        current: newest(&path).is_some_and(|newest| versions.contains(&newest)),
+        versions: versions.into_iter().collect(),
+        path,
+    });
+    Ok(envelope::plain(&Exposure { secrets: secrets.collect() }))
 }
 
 /// Answers audit records from the server; the query is that of the wire.

@@ -214,14 +214,15 @@ async fn agent_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
         ("status", Verb::Read) => Ok(agent::status(call.api).await),
         ("wait", Verb::Read) => agent::wait(&call).await,
         ("machines", Verb::Read) => Ok(agent::machines(call.api)),
+        ("exposure", Verb::Read) => agent::exposure(&call).await,
         ("audit", Verb::Read) => agent::audit(&call).await,
         ("audit/verify", Verb::Read) => agent::audit_verify(&call).await,
         ("prepare", Verb::Write) => agent::prepare(&mut call).await,
         ("submit", Verb::Write) => agent::submit(&mut call).await,
         ("sync", Verb::Write) => agent::sync(&call).await,
         (
-            "status" | "wait" | "machines" | "audit" | "audit/verify" | "prepare" | "submit"
-            | "sync",
+            "status" | "wait" | "machines" | "exposure" | "audit" | "audit/verify" | "prepare"
+            | "submit" | "sync",
             _,
         ) => Err(Fault::UnsupportedOperation),
         _ => Err(Fault::UnsupportedPath),

@@ -21,6 +21,8 @@ pub use shared::wire::v1::blob::Inline;
 pub const STATUS: &str = "agent/status";
 /// `GET`: [`Machines`].
 pub const MACHINES: &str = "agent/machines";
+/// `GET` with `machine=NAME` as query: [`Exposure`].
+pub const EXPOSURE: &str = "agent/exposure";
 /// `GET` with an [`AuditQuery`] as query: [`AuditPage`].
 pub const AUDIT: &str = "agent/audit";
 /// `GET`: [`VerifyResult`].
@@ -141,10 +143,28 @@ pub struct MachineRow {
     pub agent: Option<String>,
 }
 
+/// Everything that was ever encrypted to a machine as it is now in the vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exposure {
+    /// By path.
+    pub secrets: Vec<Exposed>,
+}
+
+/// One secret that a machine could read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exposed {
+    /// The secret.
+    pub path: SecretPath,
+    /// The versions, in order.
+    pub versions: Vec<u64>,
+    /// Whether the newest version of the secret is among them.
+    pub current: bool,
+}
+
 /// What a check of the whole audit chain found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyResult {
-    /// Records checked, the bad one not counted.
+    /// Records that are whole; with a bad one, those up to the last signed head that agreed.
     pub checked: u64,
     /// The chain after the last good record.
     pub head: AuditHead,

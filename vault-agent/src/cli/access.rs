@@ -1,6 +1,6 @@
 //! `vault access`: what machines may read and write.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use shared::grant::Grants;
 use shared::log::{Access, Op};
 use shared::name::Name;
@@ -9,7 +9,7 @@ use super::Global;
 use super::init::parsed;
 use super::owning::{Lists, Owner, Signing, active, no_machine};
 use crate::api::types::{MACHINES, MachineRow, Machines};
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 use crate::output::{self, Format, table};
 use crate::owner::words;
 
@@ -27,7 +27,8 @@ enum Verb {
         /// This machine only
         machine: Option<String>,
     },
-    /// Replace what a machine may read and write, and re-encrypt what changes readers
+    /// Replace what a machine may read and write, and re-encrypt what changes readers; a list that
+    /// is not given becomes empty
     Set {
         /// The machine
         machine: String,
@@ -83,12 +84,6 @@ fn shown(rows: &[&MachineRow]) -> String {
 
 fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Result<Exit> {
     let name: Name = parsed(machine.parse())?;
-    if lists.are_empty() {
-        bail!(
-            Failure::local(format!("nothing says what `{name}` may read or write"))
-                .hint("both lists are replaced: pass `--read PREFIX` and `--write PREFIX`")
-        );
-    }
     let (read, write) = lists.parsed()?;
     let owner = Owner::at(global, signing)?;
     let all = owner.machines()?;
@@ -102,7 +97,7 @@ fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Resu
     }
     let narrowed = !row.read.as_slice().iter().all(|grant| read.as_slice().contains(grant));
     let op = Op::AccessSet(Access { name: name.clone(), read, write });
-    match owner.sign(vec![op.clone()], op)? {
+    match owner.sign(vec![op.clone()], vec![op])? {
         Some(done) => {
             global.term.say(format!("done: entry {}", done.seq));
             if narrowed {

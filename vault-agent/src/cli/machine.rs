@@ -1,5 +1,7 @@
 //! `vault machine`: which hosts belong to the vault, and adding one.
 
+mod remove;
+
 use anyhow::{Result, bail};
 use shared::grant::Grants;
 use shared::log::{Access, NewMachine, Op};
@@ -14,7 +16,7 @@ use crate::api::types::{MACHINES, MachineRow, Machines};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, table};
 
-/// List the machines of the vault, and add one
+/// List, add and remove the machines of the vault
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -27,6 +29,8 @@ enum Verb {
     List,
     /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
     Add(Box<Add>),
+    /// Remove a machine, re-encrypt what it could read, and list that for changing it at its issuers
+    Remove(remove::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,6 +67,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit> {
     match args.verb {
         Verb::List => list(global),
         Verb::Add(add) => self::add(&add, global),
+        Verb::Remove(args) => remove::run(&args, global),
     }
 }
 
@@ -152,7 +157,7 @@ fn add(args: &Add, global: &Global) -> Result<Exit> {
 fn taken(name: &Name) -> Failure {
     Failure::remote(format!("E_EXISTS: machine `{name}` is in the vault with other keys")).hint(
         "choose another name with `vault-agent init --name NAME` there, or remove the old \
-         machine first",
+         one first with `vault machine remove NAME`",
     )
 }
 
@@ -173,7 +178,7 @@ fn enrol(
         read,
         write,
     });
-    let done = owner.sign(vec![add], again)?;
+    let done = owner.sign(vec![add], vec![again])?;
     if let Some(done) = done {
         global.term.say(format!("machine `{}` is added: entry {}", line.name, done.seq));
     }
@@ -266,7 +271,6 @@ mod tests {
             format!("machine add {line} --read *"),
             "machine add vps --ssh -x --read *".to_owned(),
             "access set nas --read *".to_owned(),
-            "access set vps".to_owned(),
         ]
         .map(|line| world.run(&line).shown());
         insta::assert_snapshot!(shown.join("\n"));

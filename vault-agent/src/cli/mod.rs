@@ -65,12 +65,13 @@ Secrets
 
 Machines
   status                     who holds which version; fails while an awake machine lags
-  machine list|add           machines of this vault
+  machine list|add|remove    machines of this vault
   access set|show            which paths a machine may read and write
   token create|list|revoke   for programs that should see less than their machine
 
 Audit
   audit log                  who read and wrote what: --since 24h --machine NAME --denied
+  audit tail -f              the same as it happens; audit summary, audit export for reviews
   audit verify               prove that no record was changed or lost
 
 Any Vault
@@ -127,7 +128,7 @@ enum Command {
     /// Print what requests carry
     #[command(subcommand, arg_required_else_help = true, hide = true)]
     Print(print::Command),
-    /// List and add machines
+    /// List, add and remove machines
     Machine(machine::Args),
     /// Set and show what machines may read and write
     Access(access::Args),

@@ -59,7 +59,9 @@ impl Lists {
     /// Names the first prefix that breaks the grammar.
     pub fn parsed(&self) -> Result<(Grants, Grants), Failure> {
         let read = |list: &[String]| {
-            Grants::parse(list).map_err(|fault| {
+            // An empty text is an empty list, said out loud.
+            let list: Vec<&String> = list.iter().filter(|prefix| !prefix.is_empty()).collect();
+            Grants::parse(&list).map_err(|fault| {
                 Failure::local(fault.to_string()).hint(
                     "write `*`, a path such as secret/app/db, or a folder with `/` at its end such \
                      as secret/app/",
@@ -69,10 +71,10 @@ impl Lists {
         Ok((read(&self.read)?, read(&self.write)?))
     }
 
-    /// Tells whether neither list was given.
+    /// Tells whether neither list holds anything.
     #[must_use]
     pub fn are_empty(&self) -> bool {
-        self.read.is_empty() && self.write.is_empty()
+        self.read.iter().chain(&self.write).all(String::is_empty)
     }
 }
 
@@ -141,7 +143,7 @@ impl<'a> Owner<'a> {
     ///
     /// # Errors
     /// See [`carry_out`].
-    pub fn sign(&self, ops: Vec<Op>, again: Op) -> Result<Option<Submitted>> {
+    pub fn sign(&self, ops: Vec<Op>, again: Vec<Op>) -> Result<Option<Submitted>> {
         let act = Act {
             vault: self.pins.vault,
             admin: &self.admin,

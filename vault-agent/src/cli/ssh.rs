@@ -81,12 +81,18 @@ impl<'a> Ssh<'a> {
         };
         if !output.status.success() {
             let verb = command.split(' ').nth(1).unwrap_or_default();
+            let hint = match output.status.code() {
+                // What a shell says of a program that it does not find.
+                Some(127) => "install it there, or say where it is with `--remote-agent`",
+                Some(255) => "this is ssh's own failure: try `ssh` to that host by itself",
+                Some(_) | None => "nothing is lost: mend it and run the same command again",
+            };
             bail!(
                 Failure::local(format!(
                     "`{} {verb}` on `{}` failed ({})",
                     self.agent, self.host, output.status
                 ))
-                .hint("nothing is lost: mend it and run the same command again")
+                .hint(hint)
             );
         }
         String::from_utf8(output.stdout).context("reading what the host printed")

@@ -108,7 +108,7 @@ impl Daemon {
             return;
         }
         tracing::info!(
-            "`{}` has changed: {} targets",
+            "`{}` has changed; targets: {}",
             self.source.file.display(),
             config.targets.len()
         );

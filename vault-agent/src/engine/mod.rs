@@ -8,6 +8,7 @@ mod blob;
 mod cache;
 mod decide;
 mod errand;
+mod exposure;
 mod fetch;
 mod fleet;
 mod inner;
@@ -44,6 +45,7 @@ use crate::paths::Paths;
 
 use inner::Inner;
 
+pub use exposure::Exposure;
 pub use types::{
     Access, Alarm, AuditFault, Change, Content, CustomChange, Latest, MetaMerge, MountMerge, Peer,
     Prepared, PreparedEntry, PutContent, ReadError, Status, VerifyResult, WriteError, Written,
@@ -290,6 +292,14 @@ impl Engine {
     /// Clears every alarm of that code; clearing `E_FORK` lets updates and writes go on.
     pub fn clear_alarm(&self, code: &str) {
         self.0.clear_alarm(code);
+    }
+
+    /// Returns every version that was encrypted to an active machine since it was added, by path.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn exposure(&self, name: Name) -> Result<Exposure> {
+        exposure::of(&self.0, name).await
     }
 
     /// Asks the server for audit records.

@@ -53,9 +53,10 @@ pub struct Act<'a> {
     pub passphrase: &'a Source,
     /// What is to be done.
     pub ops: Vec<Op>,
-    /// What is to be done instead once `ops` are in the log and only re-encryptions are left: an
-    /// operation that changes nothing any more, but makes the same re-encryptions necessary.
-    pub again: Op,
+    /// What is to be done instead once `ops` are in the log and only re-encryptions are left:
+    /// operations that change nothing any more, but make the same re-encryptions necessary; none,
+    /// where these are all that are due in the vault.
+    pub again: Vec<Op>,
     /// Whether the person has said yes already.
     pub yes: bool,
 }
@@ -90,7 +91,7 @@ pub fn carry_out(
         match first {
             Some(done) if whole => return Ok(Some(done)),
             // What was asked for is in the log; what is left are re-encryptions.
-            Some(_) => ops = vec![act.again.clone()],
+            Some(_) => ops.clone_from(&act.again),
             None => {}
         }
     }

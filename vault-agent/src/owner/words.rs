@@ -42,7 +42,12 @@ fn operation(op: &Op) -> Vec<String> {
             format!("  it reads   {}", grants(&access.read)),
             format!("  it writes  {}", grants(&access.write)),
         ],
-        Op::MachineRemove { name, .. } => one(format!("remove the machine `{name}`")),
+        Op::MachineRemove { name, reason } if reason.is_empty() => {
+            one(format!("remove the machine `{name}`"))
+        }
+        Op::MachineRemove { name, reason } => {
+            one(format!("remove the machine `{name}`: {}", reason.escape_debug()))
+        }
         Op::AdminAdd { name, key } => one(format!("appoint the admin `{name}` with key {key}")),
         Op::AdminRemove { name } => one(format!("remove the admin `{name}`")),
         Op::RootSet { key } => one(format!("replace the root key by {key}")),

@@ -116,7 +116,7 @@ fn run(agent: &Scripted, world: &World, yes: bool) -> Result<Option<Submitted>> 
         admin: &world.file,
         passphrase: &world.source,
         ops: vec![access("secret/a/")],
-        again: access("secret/again/"),
+        again: vec![access("secret/again/")],
         yes,
     };
     carry_out(&act, agent, &Term::piped(io::empty(), io::sink(), io::sink()), || NOW)
@@ -173,7 +173,7 @@ fn a_person_is_shown_the_act_and_may_say_no() {
         admin: &world.file,
         passphrase: &world.source,
         ops: vec![access("secret/a/")],
-        again: access("secret/a/"),
+        again: vec![access("secret/a/")],
         yes: false,
     };
     assert_eq!(carry_out(&act, &agent, &term, || NOW).unwrap(), None);

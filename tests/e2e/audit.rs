@@ -1,0 +1,86 @@
+//! Reviewing what happened, and taking a machine out.
+
+use tests::{World, bins, watch};
+
+const SECRET: &str = "secret/jjeco/api-keys";
+
+#[test]
+fn a_machine_without_the_records_verifies_the_chain_all_the_same() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let _ = rtx.vault(&["kv", "put", SECRET, "k=v"]).ok();
+    assert!(vps.vault(&["audit", "verify"]).ok().contains("are whole"));
+    assert!(rtx.vault(&["audit", "verify"]).ok().contains("are whole"));
+    assert_eq!(vps.vault(&["audit", "log"]).code, 2);
+}
+
+#[test]
+fn records_are_exported_and_summed_up() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let _ = rtx.vault(&["kv", "put", SECRET, "k=v"]).ok();
+    let _ = rtx.vault(&["kv", "get", SECRET]).ok();
+    let json = rtx.vault(&["audit", "export", "--path", "secret/jjeco/*", "--op", "put"]).ok();
+    let records: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!(records.len(), 1, "{json}");
+    assert_eq!(records[0]["path"], SECRET);
+    let csv = rtx.vault(&["audit", "export", "--format", "csv", "--op", "put"]).ok();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("n,time,at,machine,"), "{csv}");
+    assert_eq!(lines.len(), 2, "{csv}");
+    assert!(lines[1].contains(&format!(",rtx1080,,,127.0.0.1,put,{SECRET},1,")), "{csv}");
+    let summary = rtx.vault(&["audit", "summary", "--path", SECRET, "--format", "json"]).ok();
+    let rows: Vec<serde_json::Value> = serde_json::from_str(&summary).unwrap();
+    let count = |what: &str| rows.iter().filter_map(|row| row[what].as_u64()).sum::<u64>();
+    assert_eq!(count("writes"), 1, "{summary}");
+    assert!(count("reads") > 0, "{summary}");
+    assert!(rows.iter().all(|row| row["new"] == true), "{summary}");
+    assert_eq!(rtx.vault(&["audit", "log", "-n", "20000"]).code, 0);
+}
+
+#[test]
+fn a_removed_machine_gets_nothing_more_and_what_it_had_is_named() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    for value in ["k=1", "k=2"] {
+        let _ = rtx.vault(&["kv", "put", SECRET, value]).ok();
+    }
+    let _ = rtx.vault(&["kv", "put", "secret/home/router", "k=v"]).ok();
+    watch::poll("vps follows", || {
+        (vps.vault(&["kv", "get", "-field=k", SECRET]).out == "2").then_some(())
+    });
+    let own = rtx.vault(&["machine", "remove", "rtx1080", "--yes"]);
+    assert!(own.code != 0 && own.err.contains("is this machine"), "{}", own.err);
+    let ran = rtx.vault(&["machine", "remove", "vps", "--reason", "stolen", "--yes"]);
+    assert!(ran.err.contains("`vps` is removed"), "{}", ran.err);
+    let lines: Vec<String> = ran
+        .ok()
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(lines, ["SECRET VERSIONS VALUE", "secret/jjeco/api-keys v1-v2 in use"]);
+    let _ = rtx.vault(&["kv", "put", SECRET, "k=3"]).ok();
+    assert_eq!(rtx.vault(&["kv", "get", "-field=k", SECRET]).ok(), "3");
+    assert_eq!(vps.vault(&["kv", "put", SECRET, "k=4"]).code, 2);
+    assert_ne!(vps.vault(&["kv", "get", "-field=k", SECRET]).out, "3");
+    assert_eq!(rtx.vault(&["machine", "remove", "vps", "--yes"]).code, 2);
+    let status = rtx.vault(&["status"]);
+    assert!(!status.out.contains("vps"), "{}", status.out);
+}
+
+#[test]
+fn a_machine_can_be_left_with_nothing() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let _ = rtx.vault(&["access", "set", "vps", "--yes"]).ok();
+    let shown = rtx.vault(&["access", "show", "vps", "--format", "json"]).ok();
+    let rows: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(rows[0]["read"], serde_json::json!([]), "{shown}");
+    let _ = rtx.vault(&["kv", "put", SECRET, "k=v"]).ok();
+    assert_eq!(vps.vault(&["kv", "get", SECRET]).code, 2);
+    let _ =
+        rtx.vault(&["access", "set", "vps", "--read", "", "--write", "secret/x/", "--yes"]).ok();
+}
