@@ -67,6 +67,7 @@ async fn an_act_on_an_old_head_must_be_prepared_again() {
     let world = World::new().await;
     let home = world.machine("home", &["*"], &["*"]).await;
     let _vps = world.machine("vps", &[], &[]).await;
+    home.until_caught_up(&world).await;
     let prepared = prepare(&home, vec![grant("vps", &["*"])]).await;
     home.put("secret/a", "{}", None).await.unwrap();
     let old = sign(&world, &home, &prepared).remove(0);

@@ -141,6 +141,12 @@ impl Machine {
         assert!(waited.is_ok(), "still {:#?}", self.engine.status());
     }
 
+    /// Waits until the engine has seen all that is in the server's log now.
+    pub(super) async fn until_caught_up(&self, world: &World) {
+        let seq = world.server.data().state.seq();
+        self.until(|status| status.seq >= seq).await;
+    }
+
     /// Waits until an alarm of that code stands.
     pub(super) async fn until_alarm(&self, code: &str) {
         self.until(|status| status.alarms.iter().any(|alarm| alarm.code == code)).await;
