@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use crate::cli::client;
+use crate::files::FileError;
 
 /// What a command ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +99,23 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
         failure.hint.clone()
     } else if let Some(error) = error.downcast_ref::<client::Error>() {
         error.hint()
+    } else if let Some(fault) = error.downcast_ref::<FileError>() {
+        Some(fault.hint())
     } else {
         let refused = error.downcast_ref::<shared::error::Error>()?;
         Some(refused.code.hint().to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_refused_says_the_way_out_below_any_context() {
+        let fault = FileError::Everybodys("/srv/open".into());
+        let error = anyhow::Error::from(fault).context("keeping the vault's files");
+        assert_eq!(hint(&error).unwrap(), "run `chmod o-w /srv/open` (or `chmod +t /srv/open`)");
+        assert_eq!(of(&error), Exit::LOCAL);
     }
 }
