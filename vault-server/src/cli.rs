@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +33,8 @@ enum Command {
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print the manual page
+    Man(ManArgs),
 }
 
 #[derive(Args)]
@@ -67,6 +69,13 @@ struct RunArgs {
     /// End when standard input ends, so that no server outlives the program that started it
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
+}
+
+#[derive(Args)]
+struct ManArgs {
+    /// Command whose page is printed, e.g. run
+    #[arg(value_name = "COMMAND")]
+    command: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -114,6 +123,7 @@ fn dispatch(command: Command) -> Result<()> {
             print(&format!("`{}` is sound\n", file.display()))
         }
         Command::Config(ConfigCommand::Example) => print(EXAMPLE),
+        Command::Man(args) => print(&man(&args.command)?),
     }
 }
 
@@ -207,6 +217,21 @@ pub async fn bind(addr: SocketAddr) -> Result<TcpListener> {
     })
 }
 
+/// Makes the manual page of a command.
+fn man(words: &[String]) -> Result<String> {
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    let mut command = &program;
+    for word in words {
+        command = command
+            .find_subcommand(word)
+            .with_context(|| format!("`vault-server` has no command `{word}`"))?;
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    Ok(String::from_utf8(page)?)
+}
+
 /// Writes to standard output; a reader that has left is no failure.
 fn print(text: &str) -> Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
@@ -221,8 +246,15 @@ mod tests {
 
     #[test]
     fn the_arguments_are_consistent() {
-        use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_have_pages() {
+        assert!(man(&[]).unwrap().contains(".TH vault-server 1"));
+        assert!(man(&["run".to_owned()]).unwrap().contains("Serve until SIGTERM or SIGINT"));
+        let fault = man(&["walk".to_owned()]).unwrap_err();
+        assert_eq!(fault.to_string(), "`vault-server` has no command `walk`");
     }
 
     #[tokio::test]
