@@ -152,7 +152,7 @@ impl Client {
 
     /// Does nothing for a while.
     pub fn pause(&self, time: Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        self.runtime.block_on(async { tokio::time::sleep(time).await });
     }
 
     /// Asks for JSON.
@@ -232,7 +232,8 @@ impl Client {
     }
 
     /// What URLs in messages start with; behind a socket it is `localhost`, as in HashiCorp's client.
-    fn base(&self) -> &str {
+    #[must_use]
+    pub fn base(&self) -> &str {
         match &self.place {
             Place::Agent { .. } | Place::Unix(_) => "http://localhost",
             Place::Tcp(address) => &address.base,

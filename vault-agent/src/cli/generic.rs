@@ -89,7 +89,7 @@ pub(super) fn read(global: &Global, args: &ReadArgs) -> anyhow::Result<Exit> {
 }
 
 pub(super) fn write(global: &Global, args: &WriteArgs) -> anyhow::Result<Exit> {
-    let format = global.format()?;
+    let format = global.format_of_answer()?;
     if args.data.is_empty() && !args.force {
         return Err(Failure::local("Must supply data or use -force").into());
     }
@@ -151,7 +151,7 @@ pub(super) fn list(global: &Global, args: &ListArgs) -> anyhow::Result<Exit> {
 }
 
 pub(super) fn delete(global: &Global, args: &DeleteArgs) -> anyhow::Result<Exit> {
-    let format = global.format()?;
+    let format = global.format_of_answer()?;
     let client = global.client()?;
     let path = clean(&args.path);
     let pairs = pairs(global, &args.data)?;

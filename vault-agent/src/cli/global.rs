@@ -10,7 +10,7 @@ use shared::time::Time;
 use super::client::{self, Client, Place};
 use super::{duration, tls};
 use crate::exit::Failure;
-use crate::output::{Format, Term};
+use crate::output::{self, Format, Term};
 use crate::paths::Paths;
 
 /// Flags of every command, with HashiCorp's names.
@@ -133,6 +133,19 @@ impl Global {
         match self.flags.format.clone().or_else(|| self.env("VAULT_FORMAT")) {
             Some(text) => text.parse(),
             None => Ok(Format::Table),
+        }
+    }
+
+    /// Returns how to print what a change is answered with; refused before anything is changed, not after.
+    ///
+    /// # Errors
+    /// As [`Global::format`]; formats that no answer has.
+    pub fn format_of_answer(&self) -> Result<Format, Failure> {
+        match self.format()? {
+            format @ (Format::Raw | Format::Env) => {
+                output::data(format, &serde_json::Value::Null).map(|_| format)
+            }
+            format => Ok(format),
         }
     }
 

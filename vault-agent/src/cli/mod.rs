@@ -38,6 +38,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand as _};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use shared::time::Time;
 
 use crate::exit::Exit;
@@ -165,6 +166,10 @@ enum KvVerb {
 /// Runs the process's command line.
 #[must_use]
 pub fn main() -> ExitCode {
+    // No core dump with values in it, no look inside by other programs; not passed on to what this starts.
+    if let Err(why) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        eprintln!("warning: this process may leave a core dump: {why}");
+    }
     let env = |name: &str| std::env::var(name).ok();
     run(std::env::args_os().skip(1), Term::std(), Box::new(env), now).into()
 }

@@ -116,7 +116,7 @@ pub(super) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
 }
 
 fn create(global: &Global, args: &CreateArgs) -> anyhow::Result<Exit> {
-    global.format()?;
+    global.format_of_answer()?;
     let client = global.client()?;
     if args.path.is_empty() && client.is_own_agent() {
         let hint = "give -path: a secret, a folder with / at its end, or *";
@@ -203,7 +203,7 @@ fn row(token: &Map<String, Value>) -> Vec<String> {
 }
 
 fn lookup(global: &Global, args: &LookupArgs) -> anyhow::Result<Exit> {
-    global.format()?;
+    global.format_of_answer()?;
     let client = global.client()?;
     let token = args.token.as_deref().map(str::trim);
     let answer = match token {
@@ -224,7 +224,7 @@ fn lookup(global: &Global, args: &LookupArgs) -> anyhow::Result<Exit> {
 }
 
 fn renew(global: &Global, args: &RenewArgs) -> anyhow::Result<Exit> {
-    global.format()?;
+    global.format_of_answer()?;
     let client = global.client()?;
     let mut body = Map::new();
     body.extend(args.increment.clone().map(|text| ("increment".to_owned(), text.into())));

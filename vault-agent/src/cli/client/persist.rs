@@ -33,7 +33,7 @@ impl Client {
                 };
             }
             let pause = (FIRST_PAUSE * 2_u32.saturating_pow(tried)).min(LONGEST_PAUSE);
-            self.runtime.block_on(tokio::time::sleep(pause));
+            self.pause(pause);
             tried += 1;
         }
     }

@@ -52,6 +52,10 @@ fn queries_are_encoded() {
 
 /// Serves each answer on a connection of its own, which then closes.
 fn serve(answers: &'static [&'static str]) -> (TempDir, Client) {
+    serve_for(answers, options())
+}
+
+fn serve_for(answers: &'static [&'static str], options: Options) -> (TempDir, Client) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
@@ -67,7 +71,40 @@ fn serve(answers: &'static [&'static str]) -> (TempDir, Client) {
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });
-    (dir, Client::new(Place::Unix(path), options()).unwrap())
+    (dir, Client::new(Place::Unix(path), options).unwrap())
+}
+
+#[test]
+fn what_fails_on_the_other_side_is_tried_again_if_asked_for() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    const SEALED: &str = "HTTP/1.1 503 x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    const WRONG: &str = "HTTP/1.1 400 x\r\ncontent-length: 2\r\n\r\n{}";
+    let status = |answers, retries| {
+        let (_dir, client) = serve_for(answers, Options { retries, ..options() });
+        client.send(Method::GET, "x", &[], None).map(|answer| answer.status).ok()
+    };
+    assert_eq!(status(&[SEALED, OK], 1), Some(200));
+    assert_eq!(status(&["", OK], 1), Some(200));
+    assert_eq!(status(&[SEALED, OK], 0), Some(503));
+    assert_eq!(status(&[WRONG, OK], 1), Some(400));
+    assert_eq!(status(&["", ""], 1), None);
+}
+
+#[test]
+fn one_redirect_is_followed() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    const MOVED: &str =
+        "HTTP/1.1 307 x\r\nlocation: /v1/y\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    const AWAY: &str = "HTTP/1.1 307 x\r\nlocation: http://h/ui\r\ncontent-length: 0\r\n\r\n";
+    let (_dir, client) = serve(&[MOVED, OK]);
+    assert_eq!(client.send(Method::GET, "x", &[], None).unwrap().status, 200);
+    let (_dir, client) = serve(&[MOVED, MOVED]);
+    assert_eq!(client.send(Method::GET, "x", &[], None).unwrap().status, 307);
+    let (_dir, client) = serve_for(&[MOVED], Options { redirects: false, ..options() });
+    assert_eq!(client.send(Method::GET, "x", &[], None).unwrap().status, 307);
+    let (_dir, client) = serve(&[AWAY]);
+    let said = client.send(Method::GET, "x", &[], None).unwrap_err().to_string();
+    assert!(said.ends_with("unexpected answer: a redirect out of the API"), "{said}");
 }
 
 #[test]

@@ -78,6 +78,12 @@ pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Re
         None => args.mount.as_ref().map_or_else(|| from.logical(), |_| String::new()),
     };
     let to = Typed { mount: args.mount.clone(), path: to }.for_read(&target)?;
+    if source.base() == target.base() && from == to {
+        let text = format!("`{}` is both where to import from and where to", address.base);
+        return Err(Failure::local(text)
+            .hint("unset VAULT_ADDR to import into this machine's vault")
+            .into());
+    }
     let pairs = pairs(&source, &from, &to)?;
     require_mount(&target, &to)?;
     let mut progress = Progress::start(global, pairs.len());

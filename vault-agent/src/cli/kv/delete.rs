@@ -20,7 +20,7 @@ pub struct Args {
 }
 
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
-    let format = global.format()?;
+    let format = global.format_of_answer()?;
     let client = global.client()?;
     let guess = args.place.guess().api("data");
     let route =

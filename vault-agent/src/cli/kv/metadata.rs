@@ -150,7 +150,7 @@ fn text(path: &str, mut data: Map<String, Value>) -> Option<String> {
 }
 
 fn put(global: &Global, args: &PutArgs) -> anyhow::Result<Exit> {
-    global.format()?;
+    global.format_of_answer()?;
     let client = global.client()?;
     let path = place(&client, &args.place, "writing data to")?;
     let mut body = settings(&args.settings);
@@ -164,7 +164,7 @@ fn put(global: &Global, args: &PutArgs) -> anyhow::Result<Exit> {
 }
 
 fn patch(global: &Global, args: &PatchArgs) -> anyhow::Result<Exit> {
-    global.format()?;
+    global.format_of_answer()?;
     let client = global.client()?;
     let path = place(&client, &args.place, "writing data to")?;
     let mut body = settings(&args.settings);

@@ -43,7 +43,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     if args.data.is_empty() && args.remove_data.is_empty() {
         return Err(Failure::local("Must supply data").into());
     }
-    global.format()?;
+    global.format_of_answer()?;
     let client = global.client()?;
     let mut change = data::parse(global, &args.data, args.keep_newline)?;
     change.extend(args.remove_data.iter().map(|key| (key.clone(), Value::Null)));

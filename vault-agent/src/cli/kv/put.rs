@@ -41,7 +41,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     if args.data.is_empty() {
         return Err(Failure::local("Must supply data").into());
     }
-    global.format()?;
+    global.format_of_answer()?;
     let client = global.client()?;
     let content = data::parse(global, &args.data, args.keep_newline)?;
     let guess = args.place.guess().api("data");

@@ -30,7 +30,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
             .filter(|&n| n > 0)
             .ok_or_else(|| Failure::local(format!("Invalid value {n} for the version flag")))?,
     };
-    let format = global.format()?;
+    let format = global.format_of_answer()?;
     let client = global.client()?;
     let (route, newest) = current(&client, &args.place)?;
     if !route.is_versioned() {

@@ -23,21 +23,37 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Op
     near.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name)
 }
 
-/// Returns the path that looks most like a place where nothing is: the nearest folder that is there decides.
+/// Returns the path that looks most like a place where nothing is: from the nearest folder that is there, the names that
+/// look alike are followed as far as there are any.
 #[must_use]
 pub fn path(client: &Client, route: &Route) -> Option<String> {
-    let mut place = route.clone();
-    loop {
-        let (folder, own) = place.parent()?;
+    let (mut folder, mut wanted) = (route.clone(), Vec::new());
+    let mut inside = loop {
+        let (parent, own) = folder.parent()?;
+        wanted.push(own.to_owned());
+        folder = parent;
         if let Some(names) = names(client, &folder) {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let same = names.iter().find(|name| name.trim_end_matches('/') == own);
-            let found = same.copied().or_else(|| nearest(own, names.iter().copied()))?;
-            let found = folder.below(found).logical() + if found.ends_with('/') { "/" } else { "" };
-            return Some(found).filter(|found| *found != route.logical());
+            break names;
         }
-        place = folder;
+    };
+    let mut found = String::new();
+    while let Some(own) = wanted.pop() {
+        let names: Vec<&str> = inside.iter().map(String::as_str).collect();
+        // Of a secret and a folder with the same name, the one that leads on.
+        let fits = |name: &&str| {
+            name.trim_end_matches('/') == own && (name.ends_with('/') || wanted.is_empty())
+        };
+        let same = names.iter().copied().filter(fits).min();
+        let Some(name) = same.or_else(|| nearest(&own, names.iter().copied())) else { break };
+        folder = folder.below(name);
+        found = folder.logical() + if name.ends_with('/') { "/" } else { "" };
+        if !name.ends_with('/') || wanted.is_empty() {
+            break;
+        }
+        let Some(names) = self::names(client, &folder) else { break };
+        inside = names;
     }
+    Some(found).filter(|found| !found.is_empty() && *found != route.logical())
 }
 
 fn names(client: &Client, folder: &Route) -> Option<Vec<String>> {

@@ -23,7 +23,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
             "No versions provided, use the \"-versions\" flag to specify the version to undelete.";
         return Err(Failure::local(text).into());
     }
-    global.format()?;
+    global.format_of_answer()?;
     let client = global.client()?;
     let guess = args.place.guess().api("undelete");
     let route =

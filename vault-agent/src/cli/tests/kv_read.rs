@@ -147,6 +147,8 @@ fn names_that_look_alike_are_named() {
             "kv get secret/api_keys",
             "kv get secret/db",
             "kv get secret/db/mian",
+            "kv get secret/bd/main",
+            "kv get secret/dbb/mian",
             "kv get secret/telegramm/bot",
             "kv get secret/zzz",
             "kv list secret/dbs",

@@ -60,6 +60,7 @@ fn put_writes_whole() {
             "kv put -format=json secret/quiet user=app",
             "kv put -cas=-1 secret/conflict user=app",
             "kv put secret/app/db",
+            "kv put -format=raw secret/app/db a=b",
             "kv put -cas=x secret/app/db a=b",
         ]
     ));
