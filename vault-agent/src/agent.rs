@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-use crate::cli::target;
+use crate::cli::{front, target};
 use crate::exit::Exit;
 use crate::output::Term;
 use crate::paths::Paths;
@@ -68,6 +68,10 @@ pub fn command() -> clap::Command {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|verb| verb == front::VERB) {
+        return front::handed_on(args.collect());
+    }
     let cli = Cli::parse();
     let term = Term::std();
     let ran = harden().and_then(|()| Paths::resolve(cli.state, cli.config));

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    vault_agent::cli::main()
+    vault_agent::cli::front::main()
 }

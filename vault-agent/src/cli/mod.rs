@@ -8,6 +8,7 @@ mod completions;
 mod content;
 pub mod duration;
 mod export;
+pub mod front;
 mod generic;
 mod global;
 mod import;
@@ -34,11 +35,9 @@ pub mod target;
 mod testing;
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, Parser, Subcommand as _};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use shared::time::Time;
 
 use crate::exit::Exit;
@@ -146,34 +145,6 @@ enum Command {
     Man(man::Args),
 }
 
-/// [`Cli`] with the verb `kv` alone.
-#[derive(Debug, Parser)]
-#[command(name = "vault", version, override_help = HELP, arg_required_else_help = true, disable_help_subcommand = true)]
-struct KvCli {
-    #[command(flatten)]
-    flags: Flags,
-    #[command(subcommand)]
-    command: KvVerb,
-}
-
-#[derive(Debug, clap::Subcommand)]
-enum KvVerb {
-    /// Read and write secrets
-    #[command(subcommand, arg_required_else_help = true)]
-    Kv(kv::Basic),
-}
-
-/// Runs the process's command line.
-#[must_use]
-pub fn main() -> ExitCode {
-    // No core dump with values in it, no look inside by other programs; not passed on to what this starts.
-    if let Err(why) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        eprintln!("warning: this process may leave a core dump: {why}");
-    }
-    let env = |name: &str| std::env::var(name).ok();
-    run(std::env::args_os().skip(1), Term::std(), Box::new(env), now).into()
-}
-
 /// Runs a command line; `args` is without the program's name.
 pub fn run(
     args: impl IntoIterator<Item = OsString>,
@@ -188,8 +159,11 @@ pub fn run(
         let global = Global::new(Flags::default(), term, env, clock);
         return complete::run(&global, words, Cli::command());
     }
+    if front::is_quick(&args) {
+        return front::answer(args, term, env, clock);
+    }
     let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
-    let cli = match parse(args) {
+    let cli: Cli = match parse_as(args.collect()) {
         Ok(cli) => cli,
         Err(error) => return usage(&term, &error),
     };
@@ -206,18 +180,6 @@ fn failed(global: &Global, error: &anyhow::Error) -> Exit {
         };
     }
     global.term.fail(error)
-}
-
-/// Reads the arguments. Looking a key up should cost no more than it must: for `kv` the other
-/// verbs' arguments are not even described.
-fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
-    let args: Vec<OsString> = args.into_iter().collect();
-    let word = |n: usize| args.get(n).and_then(|word| word.to_str()).unwrap_or_default();
-    if word(1) == "kv" && kv::is_basic(word(2)) {
-        let KvCli { flags, command: KvVerb::Kv(command) } = parse_as(args)?;
-        return Ok(Cli { flags, command: Command::Kv(kv::Command::Basic(command)) });
-    }
-    parse_as(args)
 }
 
 fn parse_as<T: Parser>(args: Vec<OsString>) -> Result<T, clap::Error> {

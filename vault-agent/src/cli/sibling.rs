@@ -1,4 +1,4 @@
-//! The programs beside this one: `vault` finds `vault-agent` and `vault-server` in its own folder.
+//! The programs of one installation: `vault`, and `vault-agent` and `vault-server` in its folder.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,24 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::exit::Failure;
 
-/// Returns the file of a sibling: this program's own name, a dash, and `daemon`.
+/// Returns the file of `vault`: this program's own, unless this is the agent at work for it.
+///
+/// # Errors
+/// If the system does not tell where this program lies.
+pub fn vault() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("finding this program's own file")?;
+    let name = own.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(own.with_file_name(name.strip_suffix("-agent").unwrap_or(&name)))
+}
+
+/// Returns the file of a sibling: the name of `vault`, a dash, and `daemon`.
 ///
 /// # Errors
 /// If there is none.
 pub fn find(daemon: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe().context("finding this program's own file")?;
-    let name = own.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let path = own.with_file_name(format!("{name}-{daemon}"));
+    let vault = vault()?;
+    let name = vault.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let path = vault.with_file_name(format!("{name}-{daemon}"));
     if path.is_file() {
         return Ok(path);
     }

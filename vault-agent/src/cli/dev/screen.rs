@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::Plan;
 use super::folder::quoted;
-use crate::cli::Global;
+use crate::cli::{Global, sibling};
 use crate::render;
 
 /// Prints it.
@@ -20,7 +20,7 @@ pub fn show(plan: &Plan, listen: &str, global: &Global) -> Result<()> {
         let within = here.as_ref().and_then(|here| path.strip_prefix(here).ok());
         within.filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).to_owned()
     };
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("vault"));
+    let program = sibling::vault().unwrap_or_else(|_| PathBuf::from("vault"));
     let first = plan.imports.first();
     let facts = Facts {
         listen,

@@ -114,7 +114,11 @@ pub fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
     }
 }
 
-fn basic(global: &Global, command: &Basic) -> anyhow::Result<Exit> {
+/// Runs one of HashiCorp's commands.
+///
+/// # Errors
+/// Whatever the command meets.
+pub fn basic(global: &Global, command: &Basic) -> anyhow::Result<Exit> {
     match command {
         Basic::Get(args) => get::run(global, args),
         Basic::Put(args) => put::run(global, args),
