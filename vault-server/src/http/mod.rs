@@ -89,7 +89,13 @@ async fn pass(State(app): State<App>, mut request: Request, next: Next) -> Respo
             let response = next.run(request).instrument(span.clone()).await;
             on_record(&app.vault, &caller, response).await
         }
-        (None, Some(_)) if route == v1::GENESIS => next.run(request).instrument(span.clone()).await,
+        (None, Some(peer)) if route == v1::GENESIS => {
+            let response = next.run(request).instrument(span.clone()).await;
+            if response.extensions().get::<Unrecorded>().is_some() {
+                app.vault.count_stranger(&peer);
+            }
+            response
+        }
         (None, peer) => {
             if let Some(peer) = peer {
                 app.vault.count_stranger(&peer);

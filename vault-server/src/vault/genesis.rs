@@ -20,7 +20,7 @@ impl Vault {
     pub async fn genesis(&self, peer: &Peer, request: GenesisRequest) -> Result<(), Refusal> {
         let (outlets, own, caller) = (self.0.outlets.clone(), self.0.key.clone(), *peer);
         let done = self.call(move |desk| genesis(desk, &outlets, &own, &caller, &request)).await;
-        if matches!(done, Err(Refusal::Claim)) {
+        if matches!(done, Err(Refusal::Claim | Refusal::Rule(_))) {
             self.count_stranger(peer);
         }
         done

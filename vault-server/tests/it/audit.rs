@@ -109,6 +109,8 @@ async fn strangers_are_counted_not_listed() {
     for _ in 0..5 {
         assert_eq!(refused(stranger.get("/v1/log").await), (403, "forbidden".to_owned()));
     }
+    let malformed = stranger.call(hyper::Method::POST, "/v1/genesis", b"{".to_vec().into()).await;
+    assert_eq!(refused(malformed), (400, "bad_request".to_owned()));
     let addr = world.server.addr;
     let (config, first) = (world.config.clone(), world.first);
     world.server.stop().await;
@@ -118,7 +120,7 @@ async fn strangers_are_counted_not_listed() {
     let records = verified(&client).await;
     let found: Vec<_> = records.iter().filter(|record| record.op == "stranger").collect();
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].count, &*found[0].result), (Some(5), "forbidden"));
+    assert_eq!((found[0].count, &*found[0].result), (Some(6), "forbidden"));
     assert!(found[0].key.is_some() && found[0].machine.is_none());
 }
 
