@@ -96,16 +96,17 @@ fn list(global: &Global, args: &ListArgs) -> anyhow::Result<Exit> {
     let answer = client.send(Method::GET, "sys/mounts", &[], None).and_then(Answer::success);
     let answer = answer.map_err(|error| context(error, "listing secrets", "engines"))?;
     let mounts = Secret::of(&answer)?.and_then(|secret| secret.data).unwrap_or_default();
-    if format == Format::Json {
+    if format != Format::Table {
         let mounts: Vec<_> = go::sorted(&mounts)
             .into_iter()
             .map(|(path, mount)| (path.as_str(), document(mount)))
             .collect();
-        global.term.line(go::json_texts(&mounts))?;
-        return Ok(Exit::OK);
-    }
-    if format != Format::Table {
-        global.term.line(output::data(format, &mounts.into())?)?;
+        let json = go::json_texts(&mounts);
+        let text = match format {
+            Format::Json => json,
+            other => output::data(other, &serde_json::from_str(&json)?)?,
+        };
+        global.term.line(text)?;
         return Ok(Exit::OK);
     }
     let mounts = go::sorted(&mounts);
@@ -235,8 +236,9 @@ fn enable(global: &Global, args: &EnableArgs) -> anyhow::Result<Exit> {
         body["options"] = options;
     }
     let path = format!("sys/mounts/{mount}");
-    let answer = client.put(path.trim_end_matches('/'), &body).and_then(Answer::success);
-    answer.map_err(|error| says(error, "Error enabling"))?;
+    let body = Some(body.to_string().into());
+    let answer = client.send(Method::POST, path.trim_end_matches('/'), &[], body);
+    answer.and_then(Answer::success).map_err(|error| says(error, "Error enabling"))?;
     global.term.line(format!("Success! Enabled the {engine} secrets engine at: {mount}"))?;
     Ok(Exit::OK)
 }
@@ -247,7 +249,8 @@ fn tune(global: &Global, args: &TuneArgs) -> anyhow::Result<Exit> {
     let mut body = Map::new();
     body.extend(args.description.clone().map(|text| ("description".to_owned(), text.into())));
     body.extend(options(&args.options, args.version).map(|all| ("options".to_owned(), all)));
-    let answer = client.put(&format!("sys/mounts/{mount}tune"), &body.into());
+    let body = Some(Value::Object(body).to_string().into());
+    let answer = client.send(Method::POST, &format!("sys/mounts/{mount}tune"), &[], body);
     let answer = answer.and_then(Answer::success);
     answer.map_err(|error| says(error, &format!("Error tuning secrets engine {mount}")))?;
     global.term.line(format!("Success! Tuned the secrets engine at: {mount}"))?;

@@ -63,7 +63,9 @@ impl Client {
         if !body.is_empty() {
             line.push_str(&format!("-d {} ", single(&String::from_utf8_lossy(body))));
         }
-        line.push_str(&double(&format!("{}{target}", self.base())));
+        let url = format!("{}{target}", self.base());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/:._~%@+,=-".contains(c);
+        line.push_str(&if url.chars().all(plain) { url } else { double(&url) });
         line
     }
 

@@ -151,8 +151,13 @@ fn report(global: &Global, format: Format, outcomes: &[Outcome]) -> anyhow::Resu
             sum.empty += done.empty;
         }
         let good = outcomes.len() - failed;
-        let mut line =
-            format!("{good} secrets: {} versions written, {} there already", sum.written, sum.same);
+        let of = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let mut line = format!(
+            "{}: {} written, {} there already",
+            of(good as u64, "secret"),
+            of(sum.written, "version"),
+            sum.same
+        );
         if sum.empty > 0 {
             line.push_str(&format!(
                 "; {} of them deleted or destroyed, without content",

@@ -1,5 +1,6 @@
 //! `vault kv enable-versioning`: makes a KV mount keep versions. Our own mounts always do.
 
+use hyper::Method;
 use serde_json::json;
 
 use super::secret::context;
@@ -18,7 +19,8 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let mount = format!("{}/", args.mount.trim().trim_matches('/'));
     let client = global.client()?;
     let body = json!({ "options": { "version": "2" } });
-    let answer = client.put(&format!("sys/mounts/{mount}tune"), &body);
+    let body = Some(body.to_string().into());
+    let answer = client.send(Method::POST, &format!("sys/mounts/{mount}tune"), &[], body);
     let answer = answer.and_then(crate::cli::client::Answer::success);
     answer.map_err(|error| context(error, "tuning secrets engine", &mount))?;
     global.term.line(format!("Success! Tuned the secrets engine at: {mount}"))?;

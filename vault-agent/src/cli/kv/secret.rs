@@ -80,7 +80,7 @@ impl Secret {
         };
         global.term.say("WARNING! The following warnings were returned from Vault:\n");
         for warning in warnings {
-            global.term.say(format!("  * {warning}\n"));
+            global.term.say(wrapped(warning));
         }
     }
 
@@ -113,6 +113,22 @@ impl Secret {
         ))?;
         Ok(Exit::OK)
     }
+}
+
+/// Breaks a warning into lines as HashiCorp's CLI does: 78 characters, two of them in front; an empty line follows.
+fn wrapped(warning: &str) -> String {
+    const WIDTH: usize = 76;
+    let mut text = String::new();
+    let mut line = String::from("*");
+    for word in warning.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            text.push_str(&format!("  {line}\n"));
+            line = word.to_owned();
+        } else {
+            line.push_str(&format!(" {word}"));
+        }
+    }
+    format!("{text}  {line}\n")
 }
 
 /// Prints the answer to a write: what it says, or that it succeeded.

@@ -160,9 +160,10 @@ fn document(status: &Map<String, Value>, leader: &Map<String, Value>) -> String 
         add(status, "build_date", true);
     }
     add(leader, "ha_enabled", true);
+    add(leader, "is_self", false);
+    // HashiCorp's prints the beginning of time as well.
+    add(leader, "active_time", !bao && leader.contains_key("active_time"));
     for name in [
-        "is_self",
-        "active_time",
         "leader_address",
         "leader_cluster_address",
         "performance_standby",

@@ -33,7 +33,7 @@ fn world() -> World {
         ("PUT /v1/secret/data/taken", 400, conflict),
         ("GET /v1/secret/metadata/taken", 200, &envelope(VERSIONS)),
         ("PUT /v1/secret/data/app/db", 200, &envelope(WRITTEN)),
-        ("PUT /v1/sys/mounts/old/tune", 204, ""),
+        ("POST /v1/sys/mounts/old/tune", 204, ""),
     ])
 }
 
