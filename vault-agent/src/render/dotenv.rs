@@ -6,6 +6,9 @@ use super::refusal::refuse;
 use super::text::Text;
 use super::{Multiline, Why};
 
+/// Before what dotenvx takes for a value that it is to decrypt.
+const ENCRYPTED: &str = "encrypted:";
+
 /// How a value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -41,7 +44,7 @@ pub(super) fn write(
 
 /// Chooses the first form that all readers read back: cases 1 to 6 of the rule.
 fn form(value: &str, multiline: Multiline) -> Result<Form, Why> {
-    if is_bare(value) {
+    if is_bare(value) && !value.starts_with(ENCRYPTED) {
         return Ok(Form::Bare);
     }
     if value.contains('\0') {
@@ -56,6 +59,13 @@ fn form(value: &str, multiline: Multiline) -> Result<Form, Why> {
             "a carriage return",
             "Node, deno and Ruby",
             "remove it from the value, or use format = \"json\"",
+        ));
+    }
+    if value.starts_with(ENCRYPTED) {
+        return Err(refuse(
+            "`encrypted:` at its start",
+            "dotenvx",
+            "change the value, or use format = \"json\"",
         ));
     }
     if let Some(holds) = refused_by_systemd(value) {
@@ -177,6 +187,7 @@ mod tests {
         refused("a\0", Allow, "NUL");
         refused("a\nb", Refuse, "a newline");
         refused(&"x".repeat(LONG_LINE - 2), Refuse, "more than 64 KiB");
+        refused("encrypted:x", Refuse, "`encrypted:` at its start");
         refused("a\u{FFFE}", Refuse, "a Unicode noncharacter");
     }
 
