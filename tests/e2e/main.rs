@@ -9,6 +9,7 @@ mod canary;
 mod completion;
 mod crash;
 mod dev;
+mod formats;
 mod moving;
 mod offline;
 mod quickstart;

@@ -8,6 +8,8 @@
 mod alphabet;
 
 use std::error::Error;
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -71,7 +73,7 @@ fn write(folder: &Path, dialect: &Dialect, values: &[String]) -> Result<(), Box<
             names.iter().map(String::as_str).zip(some.iter().map(|v| v.as_str())).collect();
         let rules = Rules { header: Some(&header), ..rules.clone() };
         let file = here.join(format!("{n:03}"));
-        std::fs::write(&file, content(dialect, &rules, &pairs)?.expose())?;
+        File::create(&file)?.write_all(content(dialect, &rules, &pairs)?.expose())?;
         let entries: Vec<Value> =
             pairs.iter().map(|pair| entry(dialect, &rules, *pair)).collect::<Result<_, _>>()?;
         files.push(json!({ "file": file, "entries": entries }));
@@ -79,7 +81,8 @@ fn write(folder: &Path, dialect: &Dialect, values: &[String]) -> Result<(), Box<
     let told = json!({
         "dialect": dialect.name, "asked": asked.len(), "carried": carried.len(), "files": files,
     });
-    std::fs::write(folder.join(format!("{}.json", dialect.name)), serde_json::to_vec(&told)?)?;
+    let told = serde_json::to_vec(&told)?;
+    File::create(folder.join(format!("{}.json", dialect.name)))?.write_all(&told)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::guard::Touched;
 use super::record::{self, Remembered};
 use super::slot::Slot;
 use super::{Daemon, apply};
@@ -74,18 +75,33 @@ impl Daemon {
         }
     }
 
-    /// Watches the targets and the configuration, at its link and where that leads.
+    /// Watches the targets, their templates, and the configuration, at its link and where that leads.
     pub(super) fn watch(&mut self) {
         let file = &self.source.file;
         let real = file.canonicalize().unwrap_or_else(|_| file.clone());
         let targets = self.slots.keys().map(PathBuf::as_path);
-        match self.guard.watch(targets.chain([file.as_path(), real.as_path()])) {
+        let templates = self.slots.values().filter_map(|slot| slot.target.template_file.as_deref());
+        let files = targets.chain(templates).chain([file.as_path(), real.as_path()]);
+        match self.guard.watch(files) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
             Err(error) => {
                 let detail = format!("some files are looked at every few seconds only: {error}");
                 self.engine.alarm("E_WATCH", detail);
             }
         }
+    }
+
+    /// Renders targets anew whose template may have changed.
+    pub(super) fn follow_templates(&mut self, touched: &Touched) {
+        let mut stale = Vec::new();
+        for (path, slot) in &mut self.slots {
+            let template = slot.target.template_file.as_ref();
+            if template.is_some_and(|file| touched.all || touched.files.contains(file)) {
+                slot.template_changed();
+                stale.push(path.clone());
+            }
+        }
+        self.plan(&stale);
     }
 
     /// Takes up a changed `agent.toml`; one that is not understood changes nothing and alarms.

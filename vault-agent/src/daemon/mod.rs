@@ -341,6 +341,7 @@ impl Daemon {
         if touched.all || touched.files.contains(file) || touched.files.contains(&real) {
             self.reload();
         }
+        self.follow_templates(touched);
         let every: Vec<PathBuf> = self.slots.keys().filter(|_| touched.all).cloned().collect();
         for path in every.iter().chain(&touched.files) {
             let Some(slot) = self.slots.get_mut(path) else { continue };

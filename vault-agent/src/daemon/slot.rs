@@ -78,6 +78,8 @@ pub(super) struct Slot {
     /// Versions the file held when last written or compared, before the start too.
     written: Option<Versions>,
     stamp: Option<Stamp>,
+    /// Whether the template has changed since the task under way began.
+    stale: bool,
     failures: u32,
     /// The versions that were to be written when the failures began.
     tried: Option<Versions>,
@@ -120,6 +122,7 @@ impl Slot {
             written: remembered
                 .map(|remembered| remembered.secrets.into_iter().map(|(_, ver)| ver).collect()),
             stamp: None,
+            stale: false,
             failures: 0,
             tried: None,
             verified: false,
@@ -203,11 +206,21 @@ impl Slot {
 
     /// Takes the news that the file may have been changed; tells whether to plan again.
     pub(super) fn touched(&mut self) -> bool {
-        if self.held.is_some() && self.next.is_none() {
+        // A file under way may have been changed right behind the writer's back.
+        if (self.held.is_some() || self.busy.is_some()) && self.next.is_none() {
             self.next = Some(Task::Look);
         }
         // What kept the file from being written may be gone.
         matches!(self.state, State::Failed(_))
+    }
+
+    /// Takes the news that the template may be another: what the file holds is no longer known to be right.
+    pub(super) fn template_changed(&mut self) {
+        self.stale = self.busy.is_some();
+        self.held = None;
+        if self.target.drift == Drift::Report {
+            self.written = None;
+        }
     }
 
     /// Takes the end of a task.
@@ -283,7 +296,8 @@ impl Slot {
         if self.key.is_none() {
             NO_HOOK.clone_into(&mut self.hook);
         }
-        self.held = Some(versions.clone());
+        // A template that has changed meanwhile is rendered once more.
+        self.held = (!std::mem::take(&mut self.stale)).then(|| versions.clone());
         self.written = Some(versions);
         self.stamp = stamp;
         self.state = State::Right;
