@@ -1,7 +1,7 @@
 //! `auth/token/`: what a caller is told about his own token, and tokens for local programs.
 
 use serde_json::{Value, json};
-use shared::grant::Grants;
+use shared::grant::{Grant, Grants};
 use zeroize::Zeroizing;
 
 use crate::clock;
@@ -22,18 +22,18 @@ pub(super) fn lookup_self(call: &Call<'_>) -> Answer {
         Scope::Limited(issued) => {
             envelope::json(Source::Token, &Value::Object(describe(issued, token)))
         }
-        Scope::All => envelope::json(
-            Source::Token,
-            &json!({
+        Scope::All => {
+            let since = call.api.engine.since();
+            let own = json!({
                 "accessor": "",
-                "creation_time": 0,
+                "creation_time": since.as_secs(),
                 "creation_ttl": 0,
                 "display_name": format!("machine-{}", call.api.engine.name()),
                 "entity_id": "",
                 "expire_time": null,
                 "explicit_max_ttl": 0,
                 "id": token,
-                "issue_time": null,
+                "issue_time": since.to_string(),
                 "meta": null,
                 "num_uses": 0,
                 "orphan": true,
@@ -42,8 +42,9 @@ pub(super) fn lookup_self(call: &Call<'_>) -> Answer {
                 "renewable": false,
                 "ttl": 0,
                 "type": "service",
-            }),
-        ),
+            });
+            envelope::json(Source::Token, &own)
+        }
     }
 }
 
@@ -51,6 +52,7 @@ pub(super) fn lookup_self(call: &Call<'_>) -> Answer {
 fn describe(issued: &Issued, token: &str) -> serde_json::Map<String, Value> {
     let left = issued.expires.map_or(0, |expires| expires.seconds_since(clock::now()));
     let whole = issued.expires.map_or(0, |expires| expires.seconds_since(issued.created));
+    let paths = issued.paths.as_slice().iter().map(Grant::as_str).collect::<Vec<_>>().join(",");
     let fields = [
         ("accessor", Value::from(issued.accessor.as_str())),
         ("creation_time", Value::from(issued.created.as_secs())),
@@ -61,7 +63,8 @@ fn describe(issued: &Issued, token: &str) -> serde_json::Map<String, Value> {
         ("explicit_max_ttl", Value::from(whole)),
         ("id", Value::from(token)),
         ("issue_time", Value::from(issued.created.to_string())),
-        ("meta", json!({ "paths": issued.paths, "capabilities": capabilities(issued) })),
+        // Text by name: clients take nothing else here.
+        ("meta", json!({ "paths": paths, "capabilities": capabilities(issued).join(",") })),
         ("num_uses", Value::from(0)),
         ("orphan", Value::from(true)),
         ("path", Value::from("auth/token/create")),

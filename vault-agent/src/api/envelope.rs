@@ -115,6 +115,16 @@ pub(super) fn errors(status: StatusCode, text: Option<&str>) -> Answer {
     bare(status, out)
 }
 
+/// Answers `{"errors":[text],"warnings":[more]}`.
+pub(super) fn error_with_warning(status: StatusCode, text: &str, more: &str) -> Answer {
+    let mut out = b"{\"errors\":[".to_vec();
+    string(&mut out, text);
+    out.extend_from_slice(b"],\"warnings\":[");
+    string(&mut out, more);
+    out.extend_from_slice(b"]}\n");
+    bare(status, out)
+}
+
 /// Answers with a body that has no envelope.
 pub(super) fn plain(value: &impl Serialize) -> Answer {
     let mut out = to_json(value);

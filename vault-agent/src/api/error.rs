@@ -78,6 +78,9 @@ pub(super) enum Fault {
     Broken(String),
 }
 
+/// What Vault says of a body that is no JSON object.
+const PARSING: &str = "error parsing JSON";
+
 impl Fault {
     /// A field that is not what it should be.
     pub(super) fn field(name: &str, expected: &str) -> Self {
@@ -148,7 +151,7 @@ impl Fault {
             Self::UnsupportedPath => "1 error occurred:\n\t* unsupported path\n\n".into(),
             Self::UnsupportedOperation => "1 error occurred:\n\t* unsupported operation\n\n".into(),
             Self::BadPath => "the path's percent-encoding is broken".into(),
-            Self::BadJson(why) => format!("error parsing JSON: {why}").into(),
+            Self::BadJson(_) => PARSING.into(),
             Self::Forbidden(text)
             | Self::Field(text)
             | Self::Refused(text)
@@ -203,6 +206,8 @@ impl Fault {
                 }
                 answer
             }
+            // Vault's words, to the letter; where the fault is stands beside them.
+            Self::BadJson(why) => envelope::error_with_warning(status, PARSING, &why),
             other => envelope::errors(status, other.text().as_deref()),
         }
     }

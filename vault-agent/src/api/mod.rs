@@ -183,6 +183,7 @@ async fn sys_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
             match (below.strip_suffix("/tune"), verb) {
                 (None, Verb::Read) => sys::mounts::one(call.api, below),
                 (None, Verb::Write) => sys::mounts::make(&mut call, below).await,
+                (None, Verb::Delete) => sys::mounts::disable(&call, below).await,
                 (Some(mount), Verb::Read) => sys::mounts::tuning(call.api, mount),
                 (Some(mount), Verb::Write) => sys::mounts::tune(&mut call, mount).await,
                 (_, _) => Err(Fault::UnsupportedOperation),

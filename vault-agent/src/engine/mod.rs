@@ -176,6 +176,12 @@ impl Engine {
         &self.0.name
     }
 
+    /// Returns when this machine became one of the vault.
+    #[must_use]
+    pub fn since(&self) -> Time {
+        self.state(|state| state.machine(self.name()).map_or(state.created(), |own| own.added))
+    }
+
     /// Returns the pinned vault.
     #[must_use]
     pub fn vault(&self) -> VaultId {

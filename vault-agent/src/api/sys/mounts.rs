@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value, json};
 use shared::hash::Hash;
-use shared::log::MountSet;
-use shared::path::Mount;
+use shared::limits;
+use shared::log::{MountConfig, MountSet};
+use shared::path::{Mount, SecretPath};
 
 use crate::engine::Change;
 
@@ -79,12 +80,46 @@ pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<An
         }
     }
     require_version_2(fields.get("options"))?;
-    if describe(call.api, name).is_some() {
-        return Err(Fault::Refused(format!("path is already in use at {name}/")));
+    let is_fresh = call.api.engine.state(|state| {
+        let config = state.mounts().get(name).copied()?;
+        let empty = state.secrets_below(&format!("{name}/")).next().is_none();
+        Some(empty && config == MountConfig::default())
+    });
+    match is_fresh {
+        None => {}
+        // One that was disabled before, or made by somebody at the same moment: it is as asked for.
+        Some(true) => return Ok(envelope::no_content()),
+        Some(false) => {
+            return Err(Fault::Refused(format!("path is already in use at {name}/")));
+        }
     }
-    let set = MountSet { mount, max_versions: 0, cas_required: false, delete_after: 0 };
-    call.api.engine.write(vec![Change::MountSet(set)]).await?;
+    call.api.engine.write(vec![Change::MountSet(plain(mount))]).await?;
     Ok(envelope::no_content())
+}
+
+/// Drops all secrets of a mount and its settings: `vault secrets disable NAME`. The name and the
+/// version counters stay in the log; a mount that is not there is passed over, as in Vault.
+pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<Answer, Fault> {
+    require_all(call)?;
+    let Ok(mount) = name.parse::<Mount>() else { return Ok(envelope::no_content()) };
+    let engine = &call.api.engine;
+    let paths: Option<Vec<SecretPath>> = engine.state(|state| {
+        state.mounts().contains_key(name).then(|| {
+            state.secrets_below(&format!("{name}/")).map(|(path, _)| path.clone()).collect()
+        })
+    });
+    let Some(paths) = paths else { return Ok(envelope::no_content()) };
+    for chunk in paths.chunks(limits::OPS) {
+        let forget = |path: &SecretPath| Change::Forget { path: path.clone() };
+        engine.write(chunk.iter().map(forget).collect()).await?;
+    }
+    engine.write(vec![Change::MountSet(plain(mount))]).await?;
+    Ok(envelope::no_content())
+}
+
+/// A mount with no settings of its own.
+fn plain(mount: Mount) -> MountSet {
+    MountSet { mount, max_versions: 0, cas_required: false, delete_after: 0 }
 }
 
 fn require_all(call: &Call<'_>) -> Result<(), Fault> {

@@ -56,7 +56,11 @@ async fn mounts_are_made() {
             POST /v1/sys/mounts/team/tune {"options":{"version":"2"}} => 204
             POST /v1/sys/mounts/none/tune {"options":{"version":"2"}} => 400 "*"
             GET /v1/sys/mounts/team/tune => 200 {"data":{"options":{"version":"2"}}}
-            DELETE /v1/sys/mounts/team => 405 "*"
+            DELETE /v1/sys/mounts/team => 204
+            GET /v1/team/metadata/x => 404 []
+            POST /v1/sys/mounts/team {"type":"kv"} => 204
+            POST /v1/team/data/x {"data":{"k":1}} => 200 {"data":{"version":2}}
+            DELETE /v1/sys/mounts/none => 204
         "##,
     )
     .await;
@@ -100,7 +104,7 @@ async fn every_caller_learns_who_he_is() {
     let w = World::new().await;
     w.are(
         r##"
-            GET /v1/auth/token/lookup-self => 200 {"data":{"accessor":"","creation_time":0,"creation_ttl":0,"display_name":"machine-here","entity_id":"","explicit_max_ttl":0,"id":"","num_uses":0,"orphan":true,"path":"*","policies":["machine"],"ttl":0}}
+            GET /v1/auth/token/lookup-self => 200 {"data":{"accessor":"","creation_time":"?","creation_ttl":0,"display_name":"machine-here","entity_id":"","explicit_max_ttl":0,"id":"","num_uses":0,"orphan":true,"path":"*","policies":["machine"],"ttl":0}}
             POST /v1/auth/token/renew-self {"increment":0} => 200 {"data":null,"auth":{"renewable":false,"lease_duration":0,"client_token":""}}
             PUT /v1/auth/token/renew-self => 200 {"auth":{"renewable":false}}
             POST /v1/sys/capabilities-self {"paths":["secret/data/x","nowhere/x"]} => 200 {"secret/data/x":["create","delete","patch","read","update"],"nowhere/x":["deny"],"data":{"nowhere/x":["deny"]}}
