@@ -66,14 +66,30 @@ pub(super) fn is_quick(args: &[OsString]) -> bool {
 
 /// Runs one of those.
 pub(super) fn answer(args: Vec<OsString>, term: Term, env: Env, clock: fn() -> Time) -> Exit {
-    let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
-    match parse_as::<KvCli>(args.collect()) {
+    match parse(args) {
         Err(error) => usage(&term, &error),
-        Ok(KvCli { flags, command: KvVerb::Kv(command) }) => {
+        Ok((flags, command)) => {
             let global = Global::new(flags, term, env, clock);
             kv::basic(&global, &command).unwrap_or_else(|error| failed(&global, &error))
         }
     }
+}
+
+fn parse(args: Vec<OsString>) -> Result<(Flags, kv::Basic), clap::Error> {
+    let args: Vec<OsString> =
+        std::iter::once(OsString::from("vault")).chain(argv::normalise(args)).collect();
+    if args.get(1).is_some_and(|word| word == "kv")
+        && args.get(2).is_some_and(|word| word == "get")
+        && let Some(get) = kv::plain_get(&args[3..])
+    {
+        return Ok((Flags::default(), get));
+    }
+    described(args)
+}
+
+fn described(args: Vec<OsString>) -> Result<(Flags, kv::Basic), clap::Error> {
+    let KvCli { flags, command: KvVerb::Kv(command) } = parse_as(args)?;
+    Ok((flags, command))
 }
 
 /// Becomes `vault-agent`; comes back only if that cannot be.
@@ -116,5 +132,33 @@ mod tests {
             assert_eq!(is_quick(&args), expected, "{line}");
         }
         assert!(is_quick(&[]));
+    }
+
+    #[test]
+    fn a_plain_look_up_is_read_as_clap_reads_it() {
+        for line in [
+            "kv get secret/app",
+            "kv get -field=a secret/app",
+            "kv get secret/app --field=a=b",
+            "kv get -mount=secret -field=x app/db",
+            "kv get -field=a -field=b secret/app",
+            "kv get -field= secret/app",
+            "kv get -field a secret/app",
+            "kv get -version=2 secret/app",
+            "kv get -format=json secret/app",
+            "kv get -- secret/app",
+            "kv get a b",
+            "kv get -nope=1 secret/app",
+            "kv get",
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let whole =
+                std::iter::once(OsString::from("vault")).chain(argv::normalise(words.clone()));
+            let shown = |read: Result<(Flags, kv::Basic), clap::Error>| match read {
+                Ok(read) => format!("{read:?}"),
+                Err(error) => format!("{:?}", error.kind()),
+            };
+            assert_eq!(shown(parse(words)), shown(described(whole.collect())), "{line}");
+        }
     }
 }

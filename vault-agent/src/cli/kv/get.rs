@@ -1,5 +1,6 @@
 //! `vault kv get`: one request, whatever is printed.
 
+use std::ffi::OsString;
 use std::sync::LazyLock;
 
 use hyper::Method;
@@ -39,6 +40,35 @@ pub struct Args {
 }
 
 impl Args {
+    /// Reads the words behind `kv get` where they are the plain look-up that programs make again and
+    /// again: one path, `--field=`, `--mount=`. Everything else, mistakes included, is left to clap,
+    /// which takes longer to describe itself than the look-up takes.
+    pub(in crate::cli) fn plain(words: &[OsString]) -> Option<Self> {
+        let mut plain = Self {
+            mount: None,
+            paths: Vec::new(),
+            version: 0,
+            field: None,
+            freshness: Freshness::default(),
+        };
+        for word in words {
+            let word = word.to_str()?;
+            let Some(flag) = word.strip_prefix('-') else {
+                plain.paths.push(word.to_owned());
+                continue;
+            };
+            let (slot, value) = match flag.split_once('=')? {
+                ("-field", value) => (&mut plain.field, value),
+                ("-mount", value) => (&mut plain.mount, value),
+                _ => return None,
+            };
+            if value.is_empty() || slot.replace(value.to_owned()).is_some() {
+                return None;
+            }
+        }
+        matches!(plain.paths.as_slice(), [path] if !path.is_empty()).then_some(plain)
+    }
+
     fn places(&self) -> impl Iterator<Item = Typed> {
         let place = |path: &String| Typed { mount: self.mount.clone(), path: path.clone() };
         self.paths.iter().map(place)

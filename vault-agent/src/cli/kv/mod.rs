@@ -86,6 +86,11 @@ pub enum More {
     EnableVersioning(enable_versioning::Args),
 }
 
+/// Reads the words behind `kv get` without clap, if they are a plain look-up.
+pub(super) fn plain_get(words: &[std::ffi::OsString]) -> Option<Basic> {
+    get::Args::plain(words).map(Basic::Get)
+}
+
 /// Tells whether the arguments behind `kv` name one of HashiCorp's commands.
 #[must_use]
 pub fn is_basic(verb: &str) -> bool {
