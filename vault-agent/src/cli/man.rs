@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Command;
 use clap_mangen::Man;
 
@@ -39,6 +40,7 @@ pub(super) fn run(global: &Global, args: &Args, vault: Command) -> anyhow::Resul
         return Ok(Exit::OK);
     };
     let folder = std::path::absolute(folder)?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("`{}`", folder.display()))?;
     let mut count = 0;
     for program in [vault, built(crate::agent::command())] {
         write(&program, &folder, &mut count)?;
@@ -79,8 +81,8 @@ mod tests {
     #[test]
     fn every_command_has_a_page() {
         let world = World::new("");
-        let folder = world.path().display().to_string();
-        let run = world.run_args(&["man", "--out", &folder]);
+        let folder = world.path().join("share/man1");
+        let run = world.run_args(&["man", "--out", &folder.display().to_string()]);
         assert_eq!(run.exit, 0, "{}", run.err);
         for name in [
             "vault",
@@ -91,7 +93,7 @@ mod tests {
             "vault-agent",
             "vault-agent-target-add",
         ] {
-            let page = std::fs::read_to_string(world.path().join(format!("{name}.1"))).unwrap();
+            let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
             assert!(page.contains(".TH ") && page.contains(".SH NAME"), "{name}");
         }
         let run = world.run_args(&["man", "kv", "get"]);
