@@ -54,7 +54,7 @@ codes! {
     Missing = "E_MISSING", "the named thing does not exist", "check the spelling with `vault kv list` or `vault machine list`";
 
     // The blob's fault: what a reader refuses to open.
-    BlobAbsent = "E_BLOB_ABSENT", "the server does not hold the blob", "machines that have it cached still answer; restore the server from its newest backup";
+    BlobAbsent = "E_BLOB_ABSENT", "the server does not hold the blob", "machines that have it cached still answer; run `vault heal` on one of them";
     BlobSize = "E_BLOB_SIZE", "the blob's size differs from the log's", "the last good content stays; look at the server's disk";
     BlobHash = "E_BLOB_HASH", "the blob's hash differs from the log's", "the last good content stays; look at the server's disk";
     BlobStanzas = "E_BLOB_STANZAS", "the blob is encrypted to another number of recipients than the log says", "the last good content stays; ask who wrote this version";
@@ -65,11 +65,11 @@ codes! {
 
     // The server's fault: found by comparing signed heads.
     ServerPin = "E_SERVER_PIN", "the server's key is not the pinned one", "check the address; after a planned change of the server key join again";
-    ServerBehind = "E_SERVER_BEHIND", "the server has lost entries this machine has seen", "files stay as they are; restore the server from its newest backup";
-    Fork = "E_FORK", "two machines were shown different histories", "stop the server, compare `vault status` on every machine, restore the true one";
+    ServerBehind = "E_SERVER_BEHIND", "the server has lost entries this machine has seen", "files stay as they are; restore the server from its newest backup, then run `vault heal` on every machine";
+    Fork = "E_FORK", "two machines were shown different histories", "stop the server, compare `vault status` on every machine, restore the true one, then run `vault heal --clear E_FORK`";
     Frozen = "E_FROZEN", "the server withholds entries that a peer has seen", "check the server; the files stay as they are";
     Stale = "E_STALE", "no peer has reported for a day", "check that the other machines and the server are up";
-    AuditRewritten = "E_AUDIT_REWRITTEN", "the audit log no longer contains a head it had shown", "treat the server as taken over: `vault audit verify` names the first bad record";
+    AuditRewritten = "E_AUDIT_REWRITTEN", "the audit log no longer contains a head it had shown", "unless you restored it from a backup, treat the server as taken over; `vault audit verify` names the first bad record, `vault heal --clear E_AUDIT_REWRITTEN` ends the alarm";
     JoinSubstituted = "E_JOIN_SUBSTITUTED", "the log does not contain what the join line promised", "ask the admin for a fresh line over another channel";
 
     // The line's fault: what was pasted.

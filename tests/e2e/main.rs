@@ -10,6 +10,7 @@ mod completion;
 mod crash;
 mod dev;
 mod formats;
+mod heal;
 mod moving;
 mod offline;
 mod quickstart;

@@ -189,7 +189,7 @@ impl Config {
             missing: error.kind() == io::ErrorKind::NotFound,
             ..ConfigError::whole(file, format!("cannot be read: {error}"))
         };
-        let found = file.metadata().map_err(cannot)?;
+        let (found, text) = crate::files::settings(file).map_err(cannot)?;
         let us = rustix::process::geteuid().as_raw();
         if found.mode() & 0o002 != 0 || (found.uid() != us && found.uid() != 0) {
             return Err(ConfigError::whole(
@@ -197,7 +197,7 @@ impl Config {
                 "may be written by others, and so could make this user run anything",
             ));
         }
-        Self::parse(&std::fs::read_to_string(file).map_err(cannot)?, file)
+        Self::parse(&text, file)
     }
 
     /// Reads a file as [`Config::load`] does; one that does not exist counts as empty.

@@ -6,6 +6,7 @@
 mod folder;
 pub mod git;
 mod gitignore;
+mod settings;
 mod swap;
 mod temp;
 mod wipe;
@@ -23,6 +24,7 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use folder::Place;
+pub use settings::settings;
 pub use swap::{Exchanged, Old, Read, copy_aside, exchange, read};
 use temp::Temp;
 pub use wipe::wipe_folder;

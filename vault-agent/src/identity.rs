@@ -14,6 +14,7 @@ use shared::signed::VaultId;
 use shared::token::{MachineLine, PinLine};
 use zeroize::Zeroizing;
 
+use crate::files;
 use crate::paths::Paths;
 
 const AGE: &str = "age.key";
@@ -181,8 +182,8 @@ pub fn check_private(path: &Path) -> Result<()> {
 }
 
 fn read(path: &Path) -> Result<Zeroizing<String>> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
+    let text = match files::settings(path) {
+        Ok((_, text)) => text,
         Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(
             "no key at `{}`\nhint: run `vault-agent init`, or `vault init` on the first machine",
             path.display()

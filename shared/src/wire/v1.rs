@@ -9,6 +9,8 @@ pub mod blob;
 pub mod error;
 /// The first record.
 pub mod genesis;
+/// What a server has lost.
+pub mod heal;
 /// The log: pages, following, appending.
 pub mod log;
 /// Signed reports.
@@ -18,6 +20,8 @@ pub mod report;
 pub const GENESIS: &str = "/v1/genesis";
 /// `GET ?after=N[&follow=true]`: entries as [`log::Frame`] lines. `POST`: appends one entry.
 pub const LOG: &str = "/v1/log";
+/// `POST`: entries that the server has lost.
+pub const HEAL: &str = "/v1/heal";
 /// `PUT` and `GET`, followed by the blob's hash.
 pub const BLOB: &str = "/v1/blob/";
 /// `POST`: stores a report and returns everybody's.
@@ -30,4 +34,4 @@ pub const AUDIT: &str = "/v1/audit";
 pub const AUDIT_LEAVES: &str = "/v1/audit/leaves";
 
 /// Every route prefix, for tests that look each up in the reference.
-pub const ROUTES: &[&str] = &[GENESIS, LOG, BLOB, REPORT, ACCESS, AUDIT, AUDIT_LEAVES];
+pub const ROUTES: &[&str] = &[GENESIS, LOG, HEAL, BLOB, REPORT, ACCESS, AUDIT, AUDIT_LEAVES];

@@ -199,6 +199,11 @@ fn wire_bodies() {
         "wire-append.json",
         &v1::log::AppendRequest { envelope: envelope.clone(), blobs: blobs.clone() },
     );
+    check_json("wire-heal.json", &v1::heal::HealRequest { entries: vec![envelope.clone()] });
+    check_json(
+        "wire-healed.json",
+        &v1::heal::HealReply { seq: 1, head: Hash::ZERO, wanted: vec![Hash::ZERO] },
+    );
     check_json("wire-appended.json", &v1::log::Appended { seq: 1, head: Hash::ZERO });
     check_json("wire-conflict.json", &v1::error::Conflict { seq: 1, head: Hash::ZERO });
     let error =

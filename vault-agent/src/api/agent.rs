@@ -21,9 +21,9 @@ use super::envelope::{self, Answer};
 use super::error::Fault;
 use super::request::Call;
 use super::types::{
-    Alarm, AuditQuery, BadRecord, Exposed, Exposure, Head, Inline, MachineRow, Machines,
-    PrepareRequest, Prepared, Status, SubmitRequest, Submitted, TargetRow, Unreadable,
-    VerifyResult,
+    Alarm, AuditQuery, BadRecord, Exposed, Exposure, Head, HealRequest, Healed, Inline, MachineRow,
+    Machines, PrepareRequest, Prepared, Sample, SampleSecret, Status, SubmitRequest, Submitted,
+    TargetRow, Unreadable, VerifyResult,
 };
 
 /// A machine whose report is this fresh counts as awake.
@@ -217,6 +217,38 @@ pub(super) async fn submit(call: &mut Call<'_>) -> Result<Answer, Fault> {
 pub(super) async fn sync(call: &Call<'_>) -> Result<Answer, Fault> {
     call.api.engine.settle().await.map_err(remote)?;
     Ok(envelope::no_content())
+}
+
+/// Gives the server back what it has lost, or ends an alarm that a person has looked into.
+pub(super) async fn heal(call: &mut Call<'_>) -> Result<Answer, Fault> {
+    let HealRequest { clear } = call.typed().await?;
+    if let Some(code) = clear {
+        if ![Code::Fork, Code::AuditRewritten].iter().any(|known| known.as_str() == code) {
+            return Err(Fault::Refused(format!("the alarm `{code}` ends by itself")));
+        }
+        call.api.engine.clear_alarm(&code);
+        tracing::warn!(code, who = %call.caller.who, "alarm cleared by hand");
+        return Ok(envelope::plain(&Healed::default()));
+    }
+    let engine::Healed { entries, blobs, absent } = call.api.engine.heal().await.map_err(remote)?;
+    let absent = absent.into_iter().map(|(path, ver)| Unreadable { path, ver }).collect();
+    Ok(envelope::plain(&Healed { entries, blobs, absent }))
+}
+
+/// Answers what proves a recovery kit: public keys, and one secret's ciphertext.
+pub(super) async fn sample(call: &Call<'_>) -> Result<Answer, Fault> {
+    let engine::Sample { vault, root, recovery, secret } =
+        call.api.engine.sample().await.map_err(remote)?;
+    let secret = secret.map(|secret| SampleSecret {
+        path: secret.path,
+        ver: secret.ver,
+        blob: secret.blob,
+        size: secret.size,
+        commit: secret.commit,
+        readers: secret.readers,
+        bytes: Inline(secret.bytes),
+    });
+    Ok(envelope::plain(&Sample { vault, root, recovery, secret }))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]

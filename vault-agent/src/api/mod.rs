@@ -221,9 +221,11 @@ async fn agent_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
         ("prepare", Verb::Write) => agent::prepare(&mut call).await,
         ("submit", Verb::Write) => agent::submit(&mut call).await,
         ("sync", Verb::Write) => agent::sync(&call).await,
+        ("sample", Verb::Read) => agent::sample(&call).await,
+        ("heal", Verb::Write) => agent::heal(&mut call).await,
         (
             "status" | "wait" | "machines" | "exposure" | "audit" | "audit/verify" | "prepare"
-            | "submit" | "sync",
+            | "submit" | "sync" | "heal" | "sample",
             _,
         ) => Err(Fault::UnsupportedOperation),
         _ => Err(Fault::UnsupportedPath),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
 use shared::grant::Grants;
 use shared::hash::Hash;
-use shared::keys::VerifyKey;
+use shared::keys::{Recipient, VerifyKey};
 use shared::log::Op;
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
@@ -32,11 +32,69 @@ pub const PREPARE: &str = "agent/prepare";
 /// `POST` a [`SubmitRequest`]: [`Submitted`].
 pub const SUBMIT: &str = "agent/submit";
 
+/// `POST` a [`HealRequest`]: [`Healed`].
+pub const HEAL: &str = "agent/heal";
+
+/// `GET`: [`Sample`].
+pub const SAMPLE: &str = "agent/sample";
+
 /// `POST`: 204 once this machine's report and the accesses recorded so far are with the server.
 pub const SYNC: &str = "agent/sync";
 
 /// `GET` with `after=N`: the [`Head`], once it is behind N, or after some seconds as it is.
 pub const WAIT: &str = "agent/wait";
+
+/// Asks the agent to give the server back what it has lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealRequest {
+    /// The alarm to end instead: `E_FORK`, `E_AUDIT_REWRITTEN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear: Option<String>,
+}
+
+/// What was given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Healed {
+    /// Entries.
+    pub entries: u64,
+    /// Blobs.
+    pub blobs: u64,
+    /// Versions whose blobs the server still lacks.
+    pub absent: Vec<Unreadable>,
+}
+
+/// What a recovery kit must match, and a secret that it must open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The vault.
+    pub vault: Hash,
+    /// Root's key.
+    pub root: VerifyKey,
+    /// The recovery recipient.
+    pub recovery: Recipient,
+    /// A secret, if this machine reads one.
+    pub secret: Option<SampleSecret>,
+}
+
+/// A version of a secret, encrypted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleSecret {
+    /// The secret.
+    pub path: SecretPath,
+    /// The version.
+    pub ver: u64,
+    /// The blob's hash.
+    pub blob: Hash,
+    /// Its size.
+    pub size: u64,
+    /// The commitment to the content.
+    pub commit: Hash,
+    /// How many it is encrypted to.
+    pub readers: u64,
+    /// The age file.
+    pub bytes: Inline,
+}
 
 /// Response header: seconds since the content was last known to be the newest; only while the server is away.
 pub const CACHE_AGE: &str = "x-vault-cache-age";

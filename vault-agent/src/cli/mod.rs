@@ -11,12 +11,14 @@ mod export;
 pub mod front;
 mod generic;
 mod global;
+mod heal;
 mod import;
 mod kv;
 mod man;
 mod owning;
 mod print;
 mod progress;
+mod recovery;
 mod run;
 mod secrets;
 mod sibling;
@@ -73,6 +75,10 @@ Audit
   audit log                  who read and wrote what: --since 24h --machine NAME --denied
   audit tail -f              the same as it happens; audit summary, audit export for reviews
   audit verify               prove that no record was changed or lost
+
+Rescue
+  heal                       give a server that lost data back what this machine has
+  recovery test --kit FILE   prove that the recovery kit opens what it should
 
 Any Vault
   read|write|list|delete     any path of the API
@@ -135,6 +141,10 @@ enum Command {
     /// Review and verify the audit log
     #[command(subcommand, arg_required_else_help = true)]
     Audit(audit::Command),
+    /// Give the server back what it has lost and this machine has
+    Heal(heal::Args),
+    /// Prove that the recovery kit works
+    Recovery(recovery::Args),
     /// Set this machine up with a server's setup line
     Init(init::Args),
     /// Try everything out on this machine
@@ -208,6 +218,8 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Machine(args) => machine::run(args, global),
         Command::Access(args) => access::run(args, global),
         Command::Audit(command) => audit::run(global, &command),
+        Command::Recovery(args) => recovery::run(global, &args),
+        Command::Heal(args) => heal::run(global, args),
         Command::Init(args) => init::run(args, global),
         Command::Dev(args) => dev::run(&args, global),
         Command::Completions(args) => completions::run(global, &args, &mut Cli::command()),

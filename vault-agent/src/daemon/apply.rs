@@ -159,7 +159,7 @@ fn template(target: &Target) -> Result<String, Fault> {
     let Some(file) = &target.template_file else {
         return Ok(target.template.clone().unwrap_or_default());
     };
-    std::fs::read_to_string(file).map_err(|error| Fault {
+    files::settings(file).map(|(_, text)| (*text).clone()).map_err(|error| Fault {
         state: format!("failed: cannot read template `{}`: {error}", file.display()),
         hint: "make the file, or change `template_file` of this target".to_owned(),
         passing: true,

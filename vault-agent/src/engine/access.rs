@@ -140,6 +140,9 @@ async fn ship(inner: &Arc<Inner>, client: &Client) -> Result<()> {
         let after_last = first + reads.len() as u64;
         let request = AccessRequest { first: first + offset, reads };
         let next = client.access(&request).await?.next;
+        if next > u64::MAX / 4 {
+            anyhow::bail!("the server counts {next} local accesses");
+        }
         if next >= request.first && next <= after_last + offset {
             let taken = next - offset;
             inner.store.write(move |conn| state::access::shipped(conn, taken)).await?;

@@ -189,6 +189,10 @@ impl Inner {
 
     pub(super) fn clear_alarm(self: &Arc<Self>, code: &str) {
         self.alarms().clear(code);
+        if code == Code::AuditRewritten.as_str() {
+            // A person has looked: the chain is taken as it is shown next, and may only grow again.
+            self.fleet().audit = shared::audit::AuditHead::EMPTY;
+        }
         if code == Code::Fork.as_str() && self.halted.send_replace(false) {
             let cleared =
                 self.store.try_submit(Box::new(|conn| match facts::unset(conn, facts::FORK) {

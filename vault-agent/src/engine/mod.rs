@@ -11,6 +11,7 @@ mod errand;
 mod exposure;
 mod fetch;
 mod fleet;
+mod heal;
 mod inner;
 mod ledger;
 mod link;
@@ -18,6 +19,7 @@ mod open;
 mod owner;
 mod read;
 mod report;
+mod sample;
 mod seal;
 mod send;
 mod types;
@@ -46,6 +48,8 @@ use crate::paths::Paths;
 use inner::Inner;
 
 pub use exposure::Exposure;
+pub use heal::Healed;
+pub use sample::{Sample, SampleSecret};
 pub use types::{
     Access, Alarm, AuditFault, Change, Content, CustomChange, Latest, MetaMerge, MountMerge, Peer,
     Prepared, PreparedEntry, PutContent, ReadError, Status, VerifyResult, WriteError, Written,
@@ -306,6 +310,22 @@ impl Engine {
     /// If the database fails.
     pub async fn exposure(&self, name: Name) -> Result<Exposure> {
         exposure::of(&self.0, name).await
+    }
+
+    /// Gives the server back the entries that it has lost, and the blobs that this machine keeps.
+    ///
+    /// # Errors
+    /// If there is no connection, or the server's history is another (`E_FORK`).
+    pub async fn heal(&self) -> Result<Healed> {
+        heal::heal(&self.0).await
+    }
+
+    /// Returns the vault's public root and recovery keys, and one encrypted secret.
+    ///
+    /// # Errors
+    /// If the secret's ciphertext is neither here nor to be had from the server.
+    pub async fn sample(&self) -> Result<Sample> {
+        sample::take(&self.0).await
     }
 
     /// Asks the server for audit records.

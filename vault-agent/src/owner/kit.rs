@@ -3,6 +3,7 @@
 
 use anyhow::{Result, anyhow, bail};
 use bech32::{Bech32, Hrp};
+use shared::blob::{self, Expected};
 use shared::keys::{Identity, Recipient, SignKey, VerifyKey, reveal};
 use shared::name::Name;
 use shared::signed::VaultId;
@@ -100,6 +101,14 @@ impl Kit {
             page.push_str(part);
         }
         page
+    }
+
+    /// Opens a blob with the recovery key; what is in it is wiped at once.
+    ///
+    /// # Errors
+    /// `E_BLOB_…`.
+    pub fn opens(&self, expected: &Expected<'_>, bytes: &[u8]) -> shared::error::Result<()> {
+        blob::open(&self.recovery, expected, bytes).map(drop)
     }
 
     /// Reads a page, typed in or scanned: both lines wherever they stand, everything else ignored.

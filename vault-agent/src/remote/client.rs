@@ -20,6 +20,7 @@ use shared::wire::v1::audit::{
 };
 use shared::wire::v1::error::{Conflict, ErrorBody};
 use shared::wire::v1::genesis::GenesisRequest;
+use shared::wire::v1::heal::{HealReply, HealRequest};
 use shared::wire::v1::log::{Appended, LogQuery};
 use shared::wire::v1::report::{ReportReply, ReportRequest};
 use shared::wire::v1::{self as routes};
@@ -135,6 +136,15 @@ impl Client {
             return Err(RemoteError::Conflict(conflict));
         }
         parse(expect(answer, StatusCode::CREATED).await?).await
+    }
+
+    /// `POST /v1/heal`.
+    ///
+    /// # Errors
+    /// See [`RemoteError`].
+    pub async fn heal(&self, request: &HealRequest) -> Result<HealReply, RemoteError> {
+        let answer = self.send(Method::POST, routes::HEAL, json(request)?).await?;
+        parse(expect(answer, StatusCode::OK).await?).await
     }
 
     /// `PUT /v1/blob/<sha256>`.

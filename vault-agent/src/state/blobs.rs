@@ -35,6 +35,15 @@ pub fn read(conn: &Connection, path: &SecretPath, blob: Hash) -> Result<Option<V
     query.query_row((path.as_str(), blob.as_bytes()), |row| row.get(0)).optional()
 }
 
+/// Reads the ciphertext of a blob, if it is kept for some path.
+///
+/// # Errors
+/// If the database fails.
+pub fn by_hash(conn: &Connection, blob: Hash) -> Result<Option<Vec<u8>>> {
+    let mut query = conn.prepare_cached("SELECT bytes FROM blob WHERE hash = ?1")?;
+    query.query_row([blob.as_bytes()], |row| row.get(0)).optional()
+}
+
 /// Lists what is kept.
 ///
 /// # Errors

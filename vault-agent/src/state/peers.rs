@@ -9,6 +9,10 @@ use shared::time::Time;
 
 use super::log::{damaged, envelope, hash, number, unsigned};
 
+/// The largest number that a column holds. What others claim is never an error of the database: it
+/// would keep every other report from being looked at.
+const LARGEST: u64 = i64::MAX.cast_unsigned();
+
 /// Anchors kept; the oldest half of what is more is thinned out.
 const ANCHORS: u64 = 10_000;
 
@@ -31,14 +35,14 @@ pub fn keep(conn: &Connection, report: &Report, envelope: &Envelope, at: Time) -
     )?;
     query.execute((
         report.machine.as_str(),
-        number(report.n)?,
+        number(report.n.min(LARGEST))?,
         envelope.by.to_string(),
         &envelope.body,
         envelope.sig.as_bytes(),
-        number(at.as_micros())?,
+        number(at.as_micros().min(LARGEST))?,
     ))?;
     let audit = AuditHead { n: report.audit_n, hash: report.audit_head };
-    if audit.n > 0 { anchor(conn, audit, &report.machine) } else { Ok(()) }
+    if (1..=LARGEST).contains(&audit.n) { anchor(conn, audit, &report.machine) } else { Ok(()) }
 }
 
 /// Reads all reports.
@@ -85,6 +89,9 @@ fn anchor(conn: &Connection, audit: AuditHead, machine: &Name) -> Result<()> {
 /// # Errors
 /// If the database fails.
 pub fn anchored(conn: &Connection, n: u64) -> Result<Option<AuditHead>> {
+    if n > LARGEST {
+        return Ok(None);
+    }
     let mut query = conn.prepare_cached("SELECT n, hash FROM anchor WHERE n = ?1")?;
     query
         .query_row([number(n)?], |row| Ok(AuditHead { n: unsigned(row, 0)?, hash: hash(row, 1)? }))

@@ -136,7 +136,7 @@ impl Sender {
     /// Sends what was committed up to `head`, then `head` itself unless it is `most` bytes away.
     async fn catch_up(&mut self, head: Head, most: usize) -> Result<(), Gone> {
         // Entry 0, the genesis, goes to those who have nothing yet.
-        let mut next = if self.after == 0 { 0 } else { self.after + 1 };
+        let mut next = if self.after == 0 { 0 } else { self.after.saturating_add(1) };
         let mut sent = 0;
         while next <= head.seq {
             if sent >= most {
@@ -148,7 +148,7 @@ impl Sender {
             sent += page.bytes.len();
             self.send(page.bytes).await?;
             self.after = last;
-            next = last + 1;
+            next = last.saturating_add(1);
         }
         self.head(head).await
     }

@@ -6,6 +6,7 @@ mod blob;
 mod body;
 mod error;
 mod genesis;
+mod heal;
 mod log;
 mod report;
 
@@ -49,6 +50,7 @@ pub fn router(vault: Vault, limits: &Limits, shutdown: watch::Receiver<bool>) ->
         .route(v1::GENESIS, post(genesis::store))
         .route(v1::LOG, get(log::read).post(log::append))
         .route(&format!("{}{{id}}", v1::BLOB), get(blob::read).put(blob::park))
+        .route(v1::HEAL, post(heal::give_back))
         .route(v1::REPORT, post(report::exchange))
         .route(v1::ACCESS, post(audit::access))
         .route(v1::AUDIT, get(audit::records))

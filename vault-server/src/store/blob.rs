@@ -69,7 +69,7 @@ pub fn park(
     Ok(())
 }
 
-/// Stores a blob that came with the entry `seq`.
+/// Stores a blob that came with the entry `seq`, or came back when the log stood there.
 ///
 /// # Errors
 /// As SQLite says.

@@ -1,11 +1,14 @@
 //! What a queued piece of work operates on: the open transaction, the folded state and the audit
 //! chain, all three taken back together if the commit fails. No rule lives here.
 
+use std::collections::HashMap;
+
 use rusqlite::Connection;
 use shared::audit::AuditHead;
 use shared::error::Result as Checked;
 use shared::hash::Hash;
 use shared::log::{Applied, Entry, State};
+use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::time::Time;
 
@@ -28,6 +31,7 @@ pub struct Desk {
     now: Time,
     undo: Vec<Step>,
     after: Vec<AfterCommit>,
+    wanted: HashMap<Hash, (SecretPath, u64)>,
 }
 
 /// A point that a desk can be taken back to.
@@ -41,9 +45,10 @@ pub(super) struct Mark {
 impl Desk {
     /// Sets a desk up with what the database holds.
     #[must_use]
-    pub const fn new(conn: Connection, state: Option<State>, audit: AuditHead) -> Self {
+    pub fn new(conn: Connection, state: Option<State>, audit: AuditHead) -> Self {
         let now = Time::from_micros(0);
-        Self { conn, state, audit, now, undo: Vec::new(), after: Vec::new() }
+        let (undo, after, wanted) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { conn, state, audit, now, undo, after, wanted }
     }
 
     /// Returns the folded state, with the entries of the open transaction.
@@ -99,6 +104,18 @@ impl Desk {
             }
             None => {}
         }
+    }
+
+    /// Notes which blobs are wanted back, and for which versions. What became of the versions since
+    /// is for whoever asks to find out.
+    pub fn want(&mut self, wanted: HashMap<Hash, (SecretPath, u64)>) {
+        self.wanted = wanted;
+    }
+
+    /// Returns the version that a blob is wanted back for.
+    #[must_use]
+    pub fn wanted(&self, id: &Hash) -> Option<&(SecretPath, u64)> {
+        self.wanted.get(id)
     }
 
     /// Appends an audit record.

@@ -82,17 +82,12 @@ fn not_applied(
     envelope: &Envelope,
     why: Error,
 ) -> Outcome<Append> {
-    let claimed = serde_json::from_slice::<Entry>(&envelope.body).ok();
-    if let Some(entry) = claimed
-        && let Some(stored) = log::at(desk.conn(), entry.seq)?
-        && stored.envelope == *envelope
-        && stored.seq > 0
-    {
+    if let Some(done) = stored(desk, envelope)? {
         let mut row = caller.row("append");
         row.who = signer(caller, envelope);
-        row.seq = Some(stored.seq);
+        row.seq = Some(done.seq);
         desk.record(row)?;
-        return Ok(Ok(Append::Done(Appended { seq: stored.seq, head: stored.hash })));
+        return Ok(Ok(Append::Done(done)));
     }
     let mut row = refused_row(caller, envelope, &why);
     match (why.code, desk.state()) {
@@ -106,8 +101,20 @@ fn not_applied(
     }
 }
 
+/// Returns where the very same bytes stand in the log, if they do.
+pub(super) fn stored(desk: &Desk, envelope: &Envelope) -> rusqlite::Result<Option<Appended>> {
+    let Ok(claimed) = serde_json::from_slice::<Entry>(&envelope.body) else { return Ok(None) };
+    let known = if claimed.seq > 0 { log::at(desk.conn(), claimed.seq)? } else { None };
+    let known = known.filter(|known| known.envelope == *envelope);
+    Ok(known.map(|known| Appended { seq: known.seq, head: known.hash }))
+}
+
 /// Makes the audit record of a refused entry: the operation the refusal is about, else the first.
-fn refused_row(caller: &Caller, envelope: &Envelope, why: &Error) -> crate::store::audit::Row {
+pub(super) fn refused_row(
+    caller: &Caller,
+    envelope: &Envelope,
+    why: &Error,
+) -> crate::store::audit::Row {
     let entry = serde_json::from_slice::<Entry>(&envelope.body).ok();
     let about = entry.as_ref().and_then(|entry| {
         let named =
@@ -127,7 +134,7 @@ fn signer(caller: &Caller, envelope: &Envelope) -> Option<String> {
     (!own).then(|| envelope.by.to_string())
 }
 
-fn put_of(op: &Op) -> Option<&Put> {
+pub(super) fn put_of(op: &Op) -> Option<&Put> {
     match op {
         Op::Put(put) | Op::Rewrap(put) => Some(put),
         _ => None,
@@ -142,10 +149,11 @@ fn version(op: &Op) -> Option<u64> {
 }
 
 /// A blob that an entry brings.
-struct Brought<'a> {
-    put: &'a Put,
+pub(super) struct Brought<'a> {
+    /// The version that it is of.
+    pub(super) put: &'a Put,
     /// Its bytes, unless it was parked before.
-    inline: Option<&'a Inline>,
+    pub(super) inline: Option<&'a Inline>,
 }
 
 /// Finds the bytes of every blob that the entry brings and does not drop itself.
@@ -194,7 +202,7 @@ fn gather<'a>(
 }
 
 /// Writes the entry, its blobs and its audit records.
-fn keep(
+pub(super) fn keep(
     desk: &mut Desk,
     caller: &Caller,
     envelope: &Envelope,
@@ -258,7 +266,7 @@ pub(super) fn record_ops(
 
 /// Makes the entry known once it is on disk: to followers, with the blobs each may read, which are
 /// recorded in this very transaction; and to connections, when machines came or went.
-fn publish(
+pub(super) fn publish(
     desk: &mut Desk,
     outlets: &Outlets,
     envelope: &Envelope,

@@ -5,9 +5,10 @@ use shared::error::Code;
 use shared::hash::Hash;
 use shared::limits;
 
+use crate::store::audit::Row;
 use crate::store::{Desk, blob};
 
-use super::{Caller, Outcome, Refusal, Vault, admitted, deny, refuse};
+use super::{Caller, Outcome, Refusal, Vault, admitted, deny, heal, refuse};
 
 /// How long an unreferenced blob stays, in microseconds.
 const PARKED_FOR: u64 = 3_600_000_000;
@@ -78,6 +79,12 @@ fn check(id: Hash, bytes: &[u8]) -> shared::error::Result<()> {
 fn park(desk: &mut Desk, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcome<()> {
     let (row, machine) = (caller.row("blob_put"), caller.name.as_str());
     if blob::look(desk.conn(), &id)?.is_none() {
+        if let Some(put) = heal::lost(desk, &id, bytes.len() as u64) {
+            let seq = desk.state().map_or(0, shared::log::State::seq);
+            blob::insert(desk.conn(), seq, &put, machine, desk.now(), bytes)?;
+            desk.record(Row { path: Some(put.path.to_string()), ver: Some(put.ver), ..row })?;
+            return Ok(Ok(()));
+        }
         let parked = blob::parked(desk.conn(), machine)? + bytes.len() as u64;
         if parked > limits::PARKED_BLOBS as u64 {
             let why = format!("{parked} bytes of blobs that no entry references, 32 MiB at most");

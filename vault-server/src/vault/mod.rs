@@ -13,6 +13,8 @@ pub mod blob;
 pub mod follow;
 /// The first record.
 pub mod genesis;
+/// What this server has lost.
+pub mod heal;
 /// Signed reports.
 pub mod report;
 /// Keys that belong to no machine.

@@ -7,6 +7,7 @@ use hyper::{Method, StatusCode};
 use rustls::NamedGroup;
 use rustls::pki_types::ServerName;
 use shared::keys::SignKey;
+use shared::wire::v1::log::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -115,4 +116,31 @@ async fn health_and_metrics_are_served_on_loopback() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_largest_numbers_are_answered() {
+    let world = World::new().await;
+    let client = world.client(&world.first).await;
+    let far = u64::MAX;
+    let frames = client.page(far).await;
+    assert!(frames.iter().all(|frame| matches!(frame, Frame::Head { seq: 1, .. })), "{frames:?}");
+    assert_eq!(client.follow(far).await.head().await, 1);
+    for path in [format!("/v1/audit?after={far}"), format!("/v1/audit/leaves?after={far}")] {
+        assert_eq!(client.get(&path).await.0, StatusCode::OK, "{path}");
+    }
+    for path in [
+        "/v1/audit?limit=18446744073709551615",
+        "/v1/audit?limit=0",
+        "/v1/audit?after=-1",
+        "/v1/log?after=18446744073709551616",
+        "/v1/log?after=1e3",
+        "/v1/audit?since=99999999999999999999999",
+        "/v1/blob/%00",
+        "/v1/blob/..%2f..",
+    ] {
+        let status = client.get(path).await.0;
+        assert!(status.is_client_error(), "{path}: {status}");
+    }
+    assert_eq!(client.page(0).await.len(), 4, "it still serves");
 }

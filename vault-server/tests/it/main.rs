@@ -6,6 +6,7 @@ mod audit;
 mod client;
 mod edge;
 mod follow;
+mod heal;
 mod restart;
 mod world;
 mod write;

@@ -10,7 +10,7 @@ use shared::wire::v1::log::Frame;
 use crate::client::Client;
 use crate::world::{Running, World, make};
 
-async fn log_of(client: &Client) -> Vec<shared::signed::Envelope> {
+pub async fn log_of(client: &Client) -> Vec<shared::signed::Envelope> {
     let frames = client.page(0).await;
     frames
         .into_iter()
@@ -22,7 +22,7 @@ async fn log_of(client: &Client) -> Vec<shared::signed::Envelope> {
 }
 
 /// Copies a data directory as a kill would leave it: no stop, no checkpoint.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     std::fs::set_permissions(to, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     for file in std::fs::read_dir(from).unwrap() {

@@ -2,6 +2,7 @@
 //! demand. What a single module decides is tested beside it.
 
 mod access;
+mod hostile;
 mod kv;
 mod metadata;
 mod system;

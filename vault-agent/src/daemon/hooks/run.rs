@@ -221,7 +221,7 @@ async fn next_line(pipe: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> io::Res
 fn send(signal: HookSignal, pid_file: &Path) -> Result<(), HookFault> {
     let shown = pid_file.display();
     let fault = |why: &str| HookFault::Pid(format!("pid file `{shown}` {why}"));
-    let text = std::fs::read_to_string(pid_file)
+    let (found, text) = crate::files::settings(pid_file)
         .map_err(|error| fault(&format!("cannot be read: {error}")))?;
     let number: i32 = text.trim().parse().map_err(|_| fault("holds no process number"))?;
     let pid = Some(number).filter(|number| *number > 1).and_then(Pid::from_raw);
@@ -230,7 +230,7 @@ fn send(signal: HookSignal, pid_file: &Path) -> Result<(), HookFault> {
     let process = owner(Path::new(&format!("/proc/{number}")))
         .ok_or_else(|| fault("names a process that does not run"))?;
     // Whoever may write the file must not be able to aim at other users' processes.
-    let file = owner(pid_file);
+    let file = Some(found.uid());
     if file != Some(0) && file != Some(process) && file != Some(rustix::process::geteuid().as_raw())
     {
         return Err(fault("belongs to another user than its process"));

@@ -100,7 +100,33 @@ async fn another_history_is_a_fork_and_stops_writes_until_cleared() {
 }
 
 #[tokio::test]
-async fn a_server_that_lost_entries_is_behind() {
+async fn a_server_that_lost_entries_is_behind_until_it_is_healed() {
+    let (world, vps) = world_with_one_secret().await;
+    {
+        let mut data = world.server.data();
+        data.blobs.clear();
+        data.entries.pop();
+        let mut past = log::start(&data.genesis).unwrap();
+        log::apply(&mut past, &data.entries[0]).unwrap();
+        data.state = past;
+        data.hang_up();
+    }
+    vps.until_alarm("E_SERVER_BEHIND").await;
+    check_stays(&vps, 2).await;
+    assert!(!vps.engine.status().online);
+    let stopped = vps.put("secret/b", "{}", None).await.unwrap_err();
+    assert!(matches!(stopped, WriteError::Offline { .. }), "changes fail closed");
+
+    let healed = vps.engine.heal().await.unwrap();
+    assert_eq!((healed.entries, healed.blobs, healed.absent), (1, 1, vec![]));
+    vps.until(|status| status.online && status.alarms.is_empty()).await;
+    vps.put("secret/b", "{}", None).await.unwrap();
+    let again = vps.engine.heal().await.unwrap();
+    assert_eq!((again.entries, again.blobs), (0, 0));
+}
+
+#[tokio::test]
+async fn a_server_that_went_another_way_is_not_healed() {
     let (world, vps) = world_with_one_secret().await;
     {
         let mut data = world.server.data();
@@ -111,8 +137,10 @@ async fn a_server_that_lost_entries_is_behind() {
         data.hang_up();
     }
     vps.until_alarm("E_SERVER_BEHIND").await;
+    world.put("secret/a", r#"{"k":"another"}"#);
+    let refused = format!("{:#}", vps.engine.heal().await.unwrap_err());
+    assert!(refused.starts_with("E_FORK: entry 2 is "), "{refused}");
     check_stays(&vps, 2).await;
-    assert!(!vps.engine.status().online);
 }
 
 /// Appends a version whose blob is what `make` says; the log's facts are true of it.
@@ -243,10 +271,54 @@ async fn a_peer_with_another_head_shows_the_fork() {
     home.until_alarm("E_FORK").await;
 }
 
+/// Numbers that no database holds must not keep what else was reported from being looked at.
+#[tokio::test]
+async fn monstrous_numbers_hide_no_fork() {
+    let world = World::new().await;
+    let vps = world.machine("vps", &["*"], &[]).await;
+    let home = world.machine("home", &["*"], &[]).await;
+    let evil = world.machine("evil", &["*"], &[]).await;
+    let vault = world.server.data().state.vault();
+    let far = shared::time::Time::from_micros(u64::MAX);
+    let plant = |machine: &str, keys: &crate::identity::MachineKeys, n, seq| {
+        let report = shared::report::Report {
+            machine: name(machine),
+            n,
+            time: far,
+            seq,
+            head: shared::hash::Hash::of(&[b"another"]),
+            audit_n: if n == u64::MAX { u64::MAX } else { 0 },
+            audit_head: shared::hash::Hash::ZERO,
+            agent: String::new(),
+            targets: Vec::new(),
+        };
+        let report = report.sign(&keys.sign, vault).unwrap();
+        let received = shared::wire::v1::report::Received { report, at: far, online: true };
+        world.server.data().reports.insert(machine.into(), received);
+    };
+    let keys = crate::identity::MachineKeys::load(&evil.stop().await).unwrap();
+    plant("evil", &keys, u64::MAX, u64::MAX);
+    let keys = crate::identity::MachineKeys::load(&vps.stop().await).unwrap();
+    plant("vps", &keys, 1000, 2);
+    world.server.data().audit =
+        shared::audit::AuditHead { n: u64::MAX, ..shared::audit::AuditHead::EMPTY };
+    home.engine.refresh().await;
+    home.until_alarm("E_FORK").await;
+}
+
 #[tokio::test]
 async fn a_shrunk_audit_log_is_rewritten() {
     let world = World::new().await;
     let vps = world.machine("vps", &["*"], &[]).await;
+    vps.engine.refresh().await;
+    world.server.data().audit = shared::audit::AuditHead::EMPTY;
+    vps.engine.refresh().await;
+    vps.until_alarm("E_AUDIT_REWRITTEN").await;
+    // Somebody has looked; from there on it may only grow again.
+    vps.engine.clear_alarm("E_AUDIT_REWRITTEN");
+    vps.engine.refresh().await;
+    assert!(vps.engine.status().alarms.is_empty());
+    world.server.data().audit = shared::audit::AuditHead::EMPTY.then(shared::hash::Hash::of(&[]));
     vps.engine.refresh().await;
     world.server.data().audit = shared::audit::AuditHead::EMPTY;
     vps.engine.refresh().await;

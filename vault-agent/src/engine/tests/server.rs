@@ -26,6 +26,7 @@ use shared::signed::Envelope;
 use shared::wire::v1::audit::{AccessReply, AccessRequest, LocalRead};
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::error::{Conflict, ErrorBody};
+use shared::wire::v1::heal::{HealReply, HealRequest};
 use shared::wire::v1::log::{AppendRequest, Appended, Frame};
 use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
 use tokio::net::{TcpListener, TcpStream};
@@ -165,6 +166,7 @@ impl Server {
         match (&parts.method, path.as_str()) {
             (&Method::GET, "/v1/log") => self.follow(parts.uri.query().unwrap()),
             (&Method::POST, "/v1/log") => self.append(&body),
+            (&Method::POST, "/v1/heal") => self.heal(&body),
             (&Method::POST, "/v1/report") => {
                 let request: ReportRequest = serde_json::from_slice(&body).unwrap();
                 let mut data = self.data();
@@ -218,6 +220,21 @@ impl Server {
             }
             Err(error) => refuse(422, error.code.as_str(), &error.detail),
         }
+    }
+
+    fn heal(&self, body: &Bytes) -> Answer {
+        let HealRequest { entries } = serde_json::from_slice(body).unwrap();
+        let mut data = self.data();
+        for envelope in entries {
+            if let Err(error) = data.append(AppendRequest { envelope, blobs: Vec::new() }) {
+                return refuse(422, error.code.as_str(), &error.detail);
+            }
+        }
+        let versions = data.state.secrets().values().flat_map(log::Secret::versions);
+        let wanted = versions.map(|(_, version)| version.blob);
+        let wanted = wanted.filter(|blob| !data.blobs.contains_key(blob)).collect();
+        let (seq, head) = (data.state.seq(), data.state.head());
+        json(200, &HealReply { seq, head, wanted })
     }
 
     fn follow(&self, query: &str) -> Answer {

@@ -1,0 +1,118 @@
+//! Giving a server back what it has lost: the entries that this machine has verified, and the
+//! blobs that it keeps (design/trust, *Life cycle*, heal). Nothing here is believed of the server;
+//! it checks every signature as well.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use rusqlite::Connection;
+use shared::error::Code;
+use shared::hash::Hash;
+use shared::path::SecretPath;
+use shared::signed::Envelope;
+use shared::wire::v1::heal::{HealReply, HealRequest};
+use shared::wire::v1::log::{Frame, LogQuery};
+
+use super::Inner;
+use super::link::reach;
+use crate::remote::Client;
+use crate::state;
+
+/// Bytes of entries in one request, before base64; one entry may go over it.
+const BATCH: usize = 1 << 20;
+
+/// What was given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Healed {
+    /// Entries that the server had lost.
+    pub entries: u64,
+    /// Blobs that it had lost and this machine keeps.
+    pub blobs: u64,
+    /// Versions whose blobs it still lacks: another machine may keep them.
+    pub absent: Vec<(SecretPath, u64)>,
+}
+
+/// Gives the server back what it lacks and this machine has.
+pub(super) async fn heal(inner: &Arc<Inner>) -> Result<Healed> {
+    // The stream has ended where the server was found behind: a connection of its own.
+    let known = inner.link.borrow().address.clone();
+    let client = match reach(inner, known.as_slice()).await {
+        Some(client) => client,
+        None => reach(inner, &[]).await.with_context(|| inner.reason())?,
+    };
+    let entries = push_entries(inner, &client).await?;
+    let (mut blobs, mut tried) = (0, HashSet::new());
+    let absent = loop {
+        let HealReply { wanted, .. } = client.heal(&HealRequest::default()).await?;
+        let fresh: Vec<Hash> = wanted.iter().copied().filter(|id| tried.insert(*id)).collect();
+        if fresh.is_empty() {
+            break wanted;
+        }
+        for id in fresh {
+            let bytes = inner.store.read(move |conn| state::blobs::by_hash(conn, id)).await?;
+            // A damaged copy is not worth sending: the server would refuse it.
+            let Some(bytes) = bytes.filter(|bytes| Hash::of(&[bytes]) == id) else { continue };
+            client.put_blob(id, bytes).await.context("giving a blob back")?;
+            blobs += 1;
+        }
+    };
+    Ok(Healed { entries, blobs, absent: inner.places(&absent) })
+}
+
+/// Sends the entries after the server's head; returns how many.
+async fn push_entries(inner: &Arc<Inner>, client: &Client) -> Result<u64> {
+    let own = inner.ledger().seq();
+    let mut frames = client.log(LogQuery { after: own, follow: false }).await?;
+    let head = frames.next().await?.into_iter().find_map(|frame| match frame {
+        Frame::Head { seq, hash } => Some((seq, hash)),
+        Frame::Genesis(_) | Frame::Entry { .. } | Frame::Beat => None,
+    });
+    let (seq, hash) = head.context("the server does not say where its log ends")?;
+    let known = inner.store.read(move |conn| state::log::hash_at(conn, seq)).await?;
+    if let Some(known) = known
+        && known != hash
+    {
+        let why = format!("entry {seq} is {} here and {} there", known.short(), hash.short());
+        return Err(Code::Fork.because(why).into());
+    }
+    let mut last = seq;
+    while last < own {
+        let entries = inner.store.read(move |conn| batch(conn, last, own)).await?;
+        let count = entries.len() as u64;
+        if count == 0 {
+            return Err(Code::Missing.because(format!("entry {}", last + 1)).into());
+        }
+        client.heal(&HealRequest { entries }).await.context("giving entries back")?;
+        last += count;
+    }
+    Ok(last - seq)
+}
+
+/// Reads the entries after `last`, some megabyte of them.
+fn batch(conn: &Connection, last: u64, own: u64) -> rusqlite::Result<Vec<Envelope>> {
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    for seq in last + 1..=own {
+        let Some(entry) = state::log::entry(conn, seq)? else { break };
+        bytes += entry.body.len();
+        if bytes > BATCH && !entries.is_empty() {
+            break;
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+impl Inner {
+    /// Returns the versions that blobs belong to.
+    fn places(&self, blobs: &[Hash]) -> Vec<(SecretPath, u64)> {
+        let wanted: HashSet<&Hash> = blobs.iter().collect();
+        let ledger = self.ledger();
+        let secrets = ledger.state.secrets().iter();
+        let versions = secrets.flat_map(|(path, secret)| {
+            secret.versions().map(move |(ver, version)| (path, ver, &version.blob))
+        });
+        let wanted = versions.filter(|(_, _, blob)| wanted.contains(blob));
+        wanted.map(|(path, ver, _)| (path.clone(), ver)).collect()
+    }
+}

@@ -1,0 +1,126 @@
+//! Getting back what this server has lost, from any machine that has verified it: entries first,
+//! then the blobs of the versions still kept (design/trust, *Life cycle*, heal). The signatures
+//! decide, not the messenger.
+
+use std::collections::{HashMap, HashSet};
+
+use shared::hash::Hash;
+use shared::log::{Entry, Put};
+use shared::path::SecretPath;
+use shared::signed::Envelope;
+use shared::wire::v1::heal::{HealReply, HealRequest};
+
+use crate::store::{Desk, blob};
+
+use super::append::{Brought, keep, publish, put_of, refused_row, stored};
+use super::{Caller, Outcome, Outlets, Refusal, Vault, admitted, refuse};
+
+/// Blobs asked for at once; whoever has given them back asks again.
+const WANTED: usize = 10_000;
+
+impl Vault {
+    /// Appends lost entries and returns what is still wanted.
+    ///
+    /// # Errors
+    /// [`Refusal::Rule`] for the first entry that `apply` refuses; those before it count.
+    pub async fn heal(&self, caller: &Caller, request: HealRequest) -> Result<HealReply, Refusal> {
+        let (outlets, caller) = (self.0.outlets.clone(), caller.clone());
+        self.call(move |desk| heal(desk, &outlets, &caller, &request)).await
+    }
+}
+
+fn heal(
+    desk: &mut Desk,
+    outlets: &Outlets,
+    caller: &Caller,
+    request: &HealRequest,
+) -> Outcome<HealReply> {
+    if let Err(refusal) = admitted(desk, caller) {
+        return Ok(Err(refusal));
+    }
+    for envelope in &request.entries {
+        if let Err(refusal) = take_back(desk, outlets, caller, envelope)? {
+            return Ok(Err(refusal));
+        }
+    }
+    desk.record(caller.row("heal"))?;
+    let wanted = missing(desk)?;
+    let Some(state) = desk.state() else { return Ok(Err(Refusal::Stranger)) };
+    let (seq, head) = (state.seq(), state.head());
+    let reply = HealReply { seq, head, wanted: wanted.keys().copied().collect() };
+    desk.want(wanted);
+    Ok(Ok(reply))
+}
+
+/// Appends one entry without its blobs, unless it is in the log already.
+fn take_back(
+    desk: &mut Desk,
+    outlets: &Outlets,
+    caller: &Caller,
+    envelope: &Envelope,
+) -> Outcome<()> {
+    let (entry, dropped) = match desk.apply(envelope) {
+        None => return Ok(Err(Refusal::Stranger)),
+        Some(Ok(applied)) => applied,
+        Some(Err(why)) => {
+            return match stored(desk, envelope)? {
+                Some(_) => Ok(Ok(())),
+                None => refuse(desk, refused_row(caller, envelope, &why), why),
+            };
+        }
+    };
+    let brought = parked(desk, &entry, &dropped)?;
+    let done = keep(desk, caller, envelope, &entry, &brought, &dropped)?;
+    publish(desk, outlets, envelope, &entry, &brought)?;
+    tracing::info!(seq = done.seq, machine = %caller.name, "lost entry given back");
+    Ok(Ok(()))
+}
+
+/// Finds those of an entry's blobs that were uploaded before it.
+fn parked<'e>(
+    desk: &Desk,
+    entry: &'e Entry,
+    dropped: &[Hash],
+) -> rusqlite::Result<Vec<Brought<'e>>> {
+    let dropped: HashSet<&Hash> = dropped.iter().collect();
+    let mut parked = Vec::new();
+    for put in entry.ops.iter().filter_map(put_of).filter(|put| !dropped.contains(&put.blob)) {
+        let known = blob::look(desk.conn(), &put.blob)?;
+        if known.is_some_and(|known| known.place.is_none() && known.size == put.size) {
+            parked.push(Brought { put, inline: None });
+        }
+    }
+    Ok(parked)
+}
+
+/// Lists the blobs of kept versions that are not here.
+fn missing(desk: &Desk) -> rusqlite::Result<HashMap<Hash, (SecretPath, u64)>> {
+    let mut missing = HashMap::new();
+    let secrets = desk.state().into_iter().flat_map(shared::log::State::secrets);
+    for (path, secret) in secrets {
+        for (ver, version) in secret.versions().filter(|(_, version)| !version.destroyed) {
+            if blob::look(desk.conn(), &version.blob)?.is_none() {
+                missing.insert(version.blob, (path.clone(), ver));
+                if missing.len() == WANTED {
+                    return Ok(missing);
+                }
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// Returns the version that a blob was lost for, if it is still kept and the blob is its own.
+pub(super) fn lost(desk: &Desk, id: &Hash, size: u64) -> Option<Put> {
+    let (path, ver) = desk.wanted(id)?;
+    let version = desk.state()?.secret(path)?.version(*ver)?;
+    let own = version.blob == *id && version.size == size && !version.destroyed;
+    own.then(|| Put {
+        path: path.clone(),
+        ver: *ver,
+        blob: *id,
+        size,
+        commit: version.commit,
+        readers: version.readers,
+    })
+}
