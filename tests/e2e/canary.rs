@@ -123,7 +123,7 @@ fn no_value_is_where_it_must_not_be() {
     let mut seen = 0;
     let mut look = |folder: &Path| {
         // The targets and the owner's kit are where secrets belong.
-        let wanted = |file: &PathBuf| !file.extension().is_some_and(|kind| kind == "env");
+        let wanted = |file: &PathBuf| file.extension().is_none_or(|kind| kind != "env");
         let kept = |file: &PathBuf| file.file_name().is_some_and(|name| name != ".env");
         for file in files_below(folder).into_iter().filter(wanted).filter(kept) {
             check(&file.display().to_string(), &std::fs::read(&file).unwrap(), &needles);

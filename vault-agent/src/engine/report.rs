@@ -43,6 +43,15 @@ pub(super) async fn run(inner: Arc<Inner>, client: Client) {
     }
 }
 
+/// Judges the silence of the others whatever the server says: one that takes no reports, or hands
+/// none out, must not keep it from being noticed.
+pub(super) async fn watch(inner: Arc<Inner>) {
+    loop {
+        tokio::time::sleep(IDLE).await;
+        inner.judge(&[]);
+    }
+}
+
 /// Posts this machine's report, takes everybody's, and compares.
 async fn exchange(inner: &Arc<Inner>, client: &Client) -> Result<()> {
     let report = inner.report().await?;
@@ -132,7 +141,7 @@ impl Inner {
         Ok(())
     }
 
-    fn judge(self: &Arc<Self>, known: &[(Option<Hash>, PeerHead)]) {
+    pub(super) fn judge(self: &Arc<Self>, known: &[(Option<Hash>, PeerHead)]) {
         let now = clock::now();
         let mut forks = Vec::new();
         let (frozen, stale) = {

@@ -138,3 +138,39 @@ pub fn drop_parked(conn: &Connection, then: Time) -> rusqlite::Result<usize> {
     conn.prepare_cached("DELETE FROM blob WHERE seq IS NULL AND parked_at < ?1")?
         .execute([int(then.as_micros())])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    #[test]
+    fn a_blob_that_nobody_referenced_goes_and_a_placed_one_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(schema::FILE);
+        std::fs::File::create_new(&file).unwrap();
+        let conn = schema::open(&file).unwrap();
+        let at = Time::from_micros;
+        let ids = [b"old", b"new", b"put"].map(|bytes| (Hash::of(&[bytes]), bytes));
+        for ((id, bytes), time) in ids.iter().zip([1, 2, 1]) {
+            park(&conn, id, "vps", at(time), *bytes).unwrap();
+        }
+        assert_eq!(parked(&conn, "vps").unwrap(), 9);
+        assert_eq!(parked(&conn, "another").unwrap(), 0);
+        conn.execute("INSERT INTO log VALUES (1, x'00', 'root', x'00', x'00')", []).unwrap();
+        let put = Put {
+            path: "secret/a".parse().unwrap(),
+            ver: 1,
+            blob: ids[2].0,
+            size: 3,
+            commit: Hash::ZERO,
+            readers: Hash::ZERO,
+        };
+        place(&conn, 1, &put).unwrap();
+        assert_eq!(parked(&conn, "vps").unwrap(), 6, "what is referenced counts no more");
+        assert_eq!(drop_parked(&conn, at(1)).unwrap(), 0);
+        assert_eq!(drop_parked(&conn, at(2)).unwrap(), 1);
+        let left = ids.map(|(id, _)| look(&conn, &id).unwrap().is_some());
+        assert_eq!(left, [false, true, true]);
+    }
+}

@@ -324,3 +324,33 @@ async fn a_shrunk_audit_log_is_rewritten() {
     vps.engine.refresh().await;
     vps.until_alarm("E_AUDIT_REWRITTEN").await;
 }
+
+#[tokio::test]
+async fn silence_is_noticed_without_the_servers_help() {
+    let world = World::new().await;
+    let vps = world.machine("vps", &["*"], &[]).await;
+    {
+        let mut data = world.server.data();
+        let keys = (shared::keys::Identity::generate(), SignKey::generate());
+        let silent = log::NewMachine {
+            name: name("silent"),
+            recipient: keys.0.recipient(),
+            sign: keys.1.verify_key(),
+            read: shared::grant::Grants::default(),
+            write: shared::grant::Grants::default(),
+        };
+        let by = Actor::Admin(name("jonas"));
+        let (seq, prev) = (data.state.seq() + 1, data.state.head());
+        let time = shared::time::Time::default();
+        let ops = vec![Op::MachineAdd(silent)];
+        let entry = log::Entry { seq, prev, time, by: by.clone(), ops };
+        let purpose = shared::signed::Purpose::Entry(data.state.vault());
+        let envelope = shared::signed::Envelope::sign(&world.admin, by, purpose, &entry).unwrap();
+        data.append(AppendRequest { envelope, blobs: Vec::new() }).unwrap();
+        data.deaf = true;
+    }
+    vps.until(|status| status.seq == 2).await;
+    vps.engine.0.judge(&[]);
+    vps.until_alarm("E_STALE").await;
+    assert!(vps.engine.status().online, "the log is followed all the same");
+}

@@ -57,6 +57,8 @@ pub(super) struct Data {
     pub(super) posts: Vec<Bytes>,
     /// Whether blobs travel along the stream.
     pub(super) inline: bool,
+    /// Whether reports get no answer but 500.
+    pub(super) deaf: bool,
     followers: Vec<mpsc::UnboundedSender<Bytes>>,
 }
 
@@ -119,6 +121,7 @@ impl Server {
             faults: Vec::new(),
             posts: Vec::new(),
             inline: true,
+            deaf: false,
             followers: Vec::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -167,6 +170,9 @@ impl Server {
             (&Method::GET, "/v1/log") => self.follow(parts.uri.query().unwrap()),
             (&Method::POST, "/v1/log") => self.append(&body),
             (&Method::POST, "/v1/heal") => self.heal(&body),
+            (&Method::POST, "/v1/report") if self.data().deaf => {
+                refuse(500, "unavailable", "on demand")
+            }
             (&Method::POST, "/v1/report") => {
                 let request: ReportRequest = serde_json::from_slice(&body).unwrap();
                 let mut data = self.data();
