@@ -1,14 +1,12 @@
 //! Figures of the programs: looking a key up, the local API under load, memory, sizes.
 
-use std::fmt::Write as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::time::Duration;
 
 use tests::{Host, World};
 
 use crate::table::{Aim, Row};
-use crate::{latency, load, process};
+use crate::{latency, process};
 
 const MIB: u64 = 1 << 20;
 
@@ -94,39 +92,4 @@ fn idle(secrets: usize) -> (u64, u64) {
         process::resident(rtx.agent.as_ref().unwrap().pid()),
         process::resident(world.server.as_ref().unwrap().pid()),
     )
-}
-
-/// Cached reads through the local API beside a bare axum handler, 64 kept-alive connections.
-pub fn local_api() -> Vec<Row> {
-    let world = World::new(tests::bins!());
-    let mut rtx = world.owner("rtx1080");
-    let _ = rtx.vault(&["kv", "put", "secret/a", "KEY=value"]).ok();
-    rtx.stop();
-    let address = format!(
-        "127.0.0.1:{}",
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-    );
-    let config = rtx.state().join("agent.toml");
-    let mut text = std::fs::read_to_string(&config).unwrap();
-    let _ = write!(text, "\n[api]\nlisten = \"{address}\"\nauth = \"loopback\"\n");
-    std::io::Write::write_all(&mut std::fs::File::create(&config).unwrap(), text.as_bytes())
-        .unwrap();
-    rtx.start();
-    let bare = crate::bare::spawn();
-    let request =
-        |path: &str, address: &str| format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
-    let seconds = Duration::from_secs(3);
-    let (mut ours, mut floor) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        ours.push(load::run(&address, &request("/v1/secret/data/a", &address), 64, seconds));
-        floor.push(load::run(&bare.address, &request("/", &bare.address), 64, seconds));
-    }
-    let best = |loads: &[load::Load]| loads.iter().map(|load| load.rate).fold(0.0, f64::max);
-    let p50 = ours.iter().map(|load| load.p50).min().unwrap();
-    vec![
-        Row::shown("cached read, 64 connections", format!("{:.0} /s", best(&ours))),
-        Row::shown("  p50", format!("{p50:.2?}")),
-        Row::shown("bare axum handler, 64 connections", format!("{:.0} /s", best(&floor))),
-        Row::ratio("  ratio", best(&ours) / best(&floor), Some(&Aim::AtLeast(0.4))),
-    ]
 }

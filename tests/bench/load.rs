@@ -13,18 +13,24 @@ pub struct Load {
     pub p50: Duration,
 }
 
-/// Sends `request` over `connections` connections to `address` for `time`.
+/// Sends requests over `connections` connections to `address` for `time`; `request` makes the one that connection `n`
+/// sends again and again.
 ///
 /// # Panics
 /// If an answer is not 200.
-pub fn run(address: &str, request: &str, connections: usize, time: Duration) -> Load {
+pub fn run(
+    address: &str,
+    request: impl Fn(usize) -> String,
+    connections: usize,
+    time: Duration,
+) -> Load {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.unwrap().block_on(async {
         let begun = Instant::now();
         let tasks: Vec<_> = (0..connections)
-            .map(|_| {
-                let (address, request) = (address.to_owned(), request.to_owned());
+            .map(|n| {
+                let (address, request) = (address.to_owned(), request(n));
                 tokio::spawn(async move { connection(&address, &request, begun + time).await })
             })
             .collect();

@@ -7,6 +7,7 @@ mod daemons;
 mod http;
 mod latency;
 mod load;
+mod local_api;
 mod process;
 mod table;
 mod trust;
@@ -17,7 +18,7 @@ type Section = (&'static str, &'static str, fn() -> Vec<table::Row>);
 const SECTIONS: &[Section] = &[
     ("latency", "A change, from one host to another", latency::put_to_file),
     ("get", "Looking a key up", daemons::kv_get),
-    ("api", "Local API", daemons::local_api),
+    ("api", "Local API", local_api::figures),
     ("memory", "Idle memory", daemons::memory),
     ("sizes", "Programs", daemons::sizes),
     ("fold", "The log", trust::fold),
