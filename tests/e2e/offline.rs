@@ -64,3 +64,21 @@ fn with_no_agent_running_the_command_line_answers_itself() {
     let log = rtx.vault(&["audit", "log", "--op", "local_read"]).ok();
     assert!(log.contains(SECRET), "the read without an agent is on record:\n{log}");
 }
+
+#[test]
+fn many_commands_at_once_take_turns_where_no_agent_runs() {
+    let world = World::new(bins!());
+    let mut rtx = world.owner("rtx1080");
+    rtx.stop();
+    let names: Vec<String> = (0..8).map(|n| format!("secret/at-once/{n}")).collect();
+    let each = |run: &(dyn Fn(&str) -> tests::Ran + Sync)| {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = names.iter().map(|name| scope.spawn(move || run(name))).collect();
+            for ran in running {
+                let _ = ran.join().unwrap().ok();
+            }
+        });
+    };
+    each(&|name| rtx.vault(&["kv", "put", name, "KEY=value"]));
+    each(&|name| rtx.vault(&["kv", "get", "-field=KEY", name]));
+}

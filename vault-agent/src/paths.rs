@@ -113,6 +113,12 @@ impl Paths {
         self.state.join("agent.db")
     }
 
+    /// Returns the file by which one-off answers take turns.
+    #[must_use]
+    pub fn turn(&self) -> PathBuf {
+        self.state.join("turn.lock")
+    }
+
     /// Returns the directory of admin key files.
     #[must_use]
     pub fn admin(&self) -> PathBuf {

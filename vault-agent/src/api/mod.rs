@@ -15,6 +15,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod turn;
 pub mod types;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use envelope::Answer;
 use error::Fault;
 use request::{Call, Query, Verb};
 use tokens::Tokens;
+use turn::Turn;
 
 pub use listen::{Listeners, serve};
 
@@ -83,10 +85,12 @@ fn router(engine: Engine, paths: &Paths) -> Result<Router> {
 
 /// Answers one connection over an engine of its own, for a host on which no agent runs. The server
 /// is asked to catch up first, unless `offline`; where it cannot be reached, the cache answers.
+/// Several at once take turns.
 ///
 /// # Errors
-/// If the identity, the configuration or the database cannot be read.
+/// If the turn does not come, or the identity, the configuration or the database cannot be read.
 pub async fn answer_on(stream: UnixStream, paths: &Paths, offline: bool) -> Result<()> {
+    let _turn = Turn::wait(paths, turn::PATIENCE)?;
     let engine = Engine::open(paths)?;
     let addresses = Config::load_or_default(&paths.config)?.server;
     if !offline {

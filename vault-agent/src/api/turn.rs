@@ -1,0 +1,72 @@
+//! Taking turns: of several one-off answers on a host, one at a time has the database.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::paths::Paths;
+
+/// How long to stand in line.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The turn; it ends when this is dropped, or with the process.
+#[derive(Debug)]
+pub(super) struct Turn(#[expect(dead_code, reason = "held for its lock")] File);
+
+impl Turn {
+    /// Stands in line for `patience` at most; the system wakes whoever is next.
+    ///
+    /// # Errors
+    /// If the lock file cannot be made, or the line does not move.
+    pub(super) fn wait(paths: &Paths, patience: Duration) -> Result<Self> {
+        let path = paths.turn();
+        let shown = path.display();
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(0o600);
+        let file = options.open(&path).with_context(|| format!("opening `{shown}`"))?;
+        let (sender, locked) = mpsc::channel();
+        // Nothing bounds the call itself: where it never returns, the thread ends with the process.
+        std::thread::Builder::new().name("turn".into()).spawn(move || {
+            let _ = sender.send(lock(&file).map(|()| file));
+        })?;
+        match locked.recv_timeout(patience) {
+            Ok(file) => Ok(Self(file.with_context(|| format!("locking `{shown}`"))?)),
+            Err(_) => bail!(
+                "other `vault` commands keep `{}` busy for more than {} s\nhint: with an agent \
+                 running they need not wait for each other: start `vault-agent run`",
+                paths.state.display(),
+                patience.as_secs()
+            ),
+        }
+    }
+}
+
+fn lock(file: &File) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(state: &std::path::Path) -> Paths {
+        Paths::resolve(Some(state.to_owned()), None).unwrap()
+    }
+
+    #[test]
+    fn who_waits_is_next_and_nobody_waits_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(dir.path());
+        let first = Turn::wait(&paths, PATIENCE).unwrap();
+        let refused = Turn::wait(&paths, Duration::from_millis(1)).unwrap_err().to_string();
+        assert!(refused.contains("other `vault` commands keep"), "{refused}");
+        let waiting = std::thread::spawn(move || Turn::wait(&paths, PATIENCE).map(drop));
+        drop(first);
+        waiting.join().unwrap().unwrap();
+    }
+}
