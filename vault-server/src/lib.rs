@@ -7,6 +7,8 @@ pub mod cli;
 pub mod config;
 /// Making a server.
 pub mod init;
+/// Raw keys over TLS; public for the hostile server of the tests.
+pub mod tls;
 
 mod clock;
 mod datadir;
@@ -16,7 +18,6 @@ mod logging;
 mod metrics;
 mod notify;
 mod store;
-mod tls;
 mod vault;
 mod watch;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use shared::error::Code;
 use shared::limits;
 use shared::wire::v1::log::Frame;
 use tokio::time::timeout;
@@ -70,12 +71,12 @@ impl Frames {
             self.seen = 0;
             bytes += line.len();
             let frame = serde_json::from_slice(&line);
-            frames.push(frame.map_err(|why| RemoteError::protocol(format!("log line: {why}")))?);
+            frames.push(frame.map_err(|why| refused(Code::Parse, format!("log line: {why}")))?);
         }
         if frames.is_empty() {
             self.seen = self.buffer.len();
             if self.seen > LINE {
-                return Err(RemoteError::protocol("a log line is longer than 48 MiB"));
+                return Err(refused(Code::Limits, "a log line is longer than 48 MiB".into()));
             }
         }
         if self.buffer.is_empty() && self.buffer.capacity() > limits::BODY {
@@ -83,4 +84,9 @@ impl Frames {
         }
         Ok(frames)
     }
+}
+
+/// What an authenticated server sends and no server should: it is an alarm, not a bad connection.
+fn refused(code: Code, why: String) -> RemoteError {
+    RemoteError::Refused(code.because(why))
 }

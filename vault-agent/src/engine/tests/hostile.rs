@@ -26,50 +26,6 @@ async fn check_stays(vps: &Machine, seq: u64) {
 }
 
 #[tokio::test]
-async fn a_flipped_entry_is_refused_and_everything_stays() {
-    let (world, vps) = world_with_one_secret().await;
-    let good = {
-        let mut data = world.server.data();
-        let (op, blob) = sealed(&data.state, &path("secret/a"), b"{}");
-        let by = Actor::Admin(name("jonas"));
-        let good = entry(&data.state, by, &world.admin, vec![op]);
-        let mut bad = good.clone();
-        let at = bad.body.len() / 2;
-        bad.body[at] ^= 1;
-        data.send(&Frame::Entry { envelope: bad, blobs: Vec::new() });
-        (good, blob)
-    };
-    vps.until_alarm("E_BADSIG").await;
-    check_stays(&vps, 2).await;
-    let request = AppendRequest { envelope: good.0, blobs: vec![good.1] };
-    world.server.data().append(request).unwrap();
-    vps.until_content("secret/a", "{}").await;
-    assert!(vps.engine.status().alarms.is_empty());
-}
-
-#[tokio::test]
-async fn a_dropped_entry_is_refused() {
-    let (world, vps) = world_with_one_secret().await;
-    let second = {
-        let mut data = world.server.data();
-        data.hang_up();
-        data.state.seq()
-    };
-    vps.until(|status| !status.online).await;
-    // The server appends two and shows the second only.
-    let withheld = {
-        world.put("secret/b", "{}");
-        world.put("secret/c", "{}");
-        world.server.data().entries.remove(2)
-    };
-    vps.until_alarm("E_SEQ").await;
-    check_stays(&vps, second).await;
-    world.server.data().entries.insert(2, withheld);
-    vps.until_content("secret/c", "{}").await;
-    assert!(vps.engine.status().alarms.is_empty());
-}
-
-#[tokio::test]
 async fn another_history_is_a_fork_and_stops_writes_until_cleared() {
     let (world, vps) = world_with_one_secret().await;
     let other = {
@@ -213,22 +169,6 @@ async fn a_blob_for_other_readers_than_the_log_says_is_refused() {
     };
     append_blob(&world, &sealed.bytes, sealed.commit, sealed.bytes.clone());
     vps.until_alarm("E_BLOB_STANZAS").await;
-}
-
-#[tokio::test]
-async fn a_server_with_another_key_is_refused() {
-    let world = World::new().await;
-    let genesis = world.server.data().genesis.clone();
-    let other = super::server::Server::start(&SignKey::generate(), genesis).await;
-    let vps = world.machine("vps", &["*"], &[]).await;
-    vps.move_server(&other.address);
-    let mut changes = vps.engine.changes();
-    while !vps.engine.status().alarms.iter().any(|alarm| alarm.code == "E_SERVER_PIN") {
-        let tick = tokio::time::timeout(std::time::Duration::from_secs(5), changes.changed()).await;
-        tick.expect("an alarm ticks").unwrap();
-    }
-    vps.move_server(&world.server.address);
-    vps.until(|status| status.online && status.alarms.is_empty()).await;
 }
 
 #[tokio::test]
