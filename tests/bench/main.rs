@@ -9,6 +9,7 @@ mod latency;
 mod load;
 mod local_api;
 mod process;
+mod startup;
 mod table;
 mod trust;
 
@@ -22,6 +23,7 @@ const SECTIONS: &[Section] = &[
     ("memory", "Idle memory", daemons::memory),
     ("sizes", "Programs", daemons::sizes),
     ("fold", "The log", trust::fold),
+    ("startup", "Starting over a long log", startup::figures),
     ("open", "Blobs", trust::open),
 ];
 
