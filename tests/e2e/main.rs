@@ -15,4 +15,5 @@ mod moving;
 mod offline;
 mod quickstart;
 mod run;
+mod source;
 mod three_hosts;

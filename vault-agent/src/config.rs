@@ -3,6 +3,7 @@
 //! Only what the file says lives here; who acts on it does not. The text of the file is edited by `target add`.
 
 mod hook;
+mod source;
 mod target;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use toml::Spanned;
 pub use crate::files::git::GitPolicy;
 pub use crate::render::Format;
 pub use hook::{Hook, HookAction, HookSignal, UnitAction};
+pub use source::Source;
 pub(crate) use target::parse_mode;
 pub use target::{Drift, OnDelete, Target};
 
@@ -29,6 +31,8 @@ pub struct Config {
     pub server: Vec<String>,
     /// The files to keep right, each path once.
     pub targets: Vec<Arc<Target>>,
+    /// The files whose edits are published, each path and each secret once.
+    pub sources: Vec<Arc<Source>>,
     /// The local listener.
     pub api: Api,
     /// What is logged, and how.
@@ -174,6 +178,8 @@ struct Written {
     #[serde(default)]
     target: Vec<Spanned<Target>>,
     #[serde(default)]
+    source: Vec<Spanned<Source>>,
+    #[serde(default)]
     api: Api,
     #[serde(default)]
     log: Log,
@@ -238,7 +244,9 @@ impl Config {
             }
             targets.push(Arc::new(target));
         }
-        Ok(Self { server: written.server, targets, api: written.api, log: written.log })
+        let sources = source::checked(written.source, &targets)
+            .map_err(|(at, key, message)| fault(Some(at), Some(key), &message))?;
+        Ok(Self { server: written.server, targets, sources, api: written.api, log: written.log })
     }
 }
 

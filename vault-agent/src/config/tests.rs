@@ -41,6 +41,10 @@ secrets = ["secret/ghost"]
 format = "json"
 on_change = { systemd = "ghost@1.service", action = "reload-or-restart", timeout = "2m", retries = 0 }
 
+[[source]]
+path = "/mnt/shared-secrets/.env.shared"
+secret = "secret/jjeco/api-keys"
+
 [api]
 socket = "/run/x.sock"
 allow = ["jonas", "@vault"]
@@ -94,6 +98,9 @@ fn every_key_is_read() {
     );
     let ghost = ghost.on_change.clone().unwrap();
     assert_eq!((ghost.timeout, ghost.retries), (Duration::from_secs(120), 0));
+    let [source] = &config.sources[..] else { panic!("one source") };
+    assert_eq!(source.path, Path::new("/mnt/shared-secrets/.env.shared"));
+    assert_eq!(source.secret.as_str(), "secret/jjeco/api-keys");
     assert_eq!(parse("").unwrap(), Config::default());
 }
 
@@ -151,6 +158,11 @@ fn mistakes_name_line_and_key() {
         parse("[[target]]\npath = \"/a\"").unwrap_err(),
         parse("[api]\nlisten = \"0.0.0.0:8200\"").unwrap_err(),
         parse("[api]\nallow = [\"@\"]").unwrap_err(),
+        with("[[source]]\npath = \"/a\"\nsecret = \"secret/a\""),
+        with("[[source]]\npath = \"/b\"\nsecrets = [\"secret/a\"]"),
+        with("[[source]]\npath = \"/b\"\nsecret = \"a\""),
+        with("[[source]]\npath = \"/b\"\nsecret = \"s/a\"\n[[source]]\npath = \"/b\"\nsecret = \"s/b\""),
+        with("[[source]]\npath = \"/b\"\nsecret = \"s/a\"\n[[source]]\npath = \"/c\"\nsecret = \"s/a\""),
         parse("[log]\nlevel = \"loud\"").unwrap_err(),
         parse("[loge]\n").unwrap_err(),
     ]);

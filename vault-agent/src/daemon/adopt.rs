@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::guard::Touched;
 use super::record::{self, Remembered};
 use super::slot::Slot;
@@ -15,9 +17,13 @@ impl Daemon {
     pub(super) fn begin(&mut self) {
         let remembered = record::load(&self.state);
         let config = Arc::clone(&self.source.config.borrow());
-        let files: Vec<PathBuf> = config.targets.iter().map(|target| target.path.clone()).collect();
+        let targets = config.targets.iter().map(|target| target.path.clone());
+        let sources = config.sources.iter().map(|source| source.path.clone());
+        let files: Vec<PathBuf> = targets.chain(sources).collect();
         tokio::task::spawn_blocking(move || files.iter().for_each(|file| apply::sweep(file)));
         self.adopt(&config, remembered);
+        // What was saved between the first reading and the watching would never be heard of.
+        self.reload();
     }
 
     /// Makes the slots those of `config`; targets that have not changed are left alone.
@@ -53,6 +59,7 @@ impl Daemon {
                     .push(target.path.clone());
             }
         }
+        self.masters.set(&config.sources, Instant::now());
         self.watch();
         self.plan(&news);
         self.changed();
@@ -81,7 +88,8 @@ impl Daemon {
         let real = file.canonicalize().unwrap_or_else(|_| file.clone());
         let targets = self.slots.keys().map(PathBuf::as_path);
         let templates = self.slots.values().filter_map(|slot| slot.target.template_file.as_deref());
-        let files = targets.chain(templates).chain([file.as_path(), real.as_path()]);
+        let own = [file.as_path(), real.as_path()];
+        let files = targets.chain(templates).chain(own).chain(self.masters.files());
         match self.guard.watch(files) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
             Err(error) => {

@@ -310,7 +310,7 @@ impl Fault {
 }
 
 /// Returns an error with its sources on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

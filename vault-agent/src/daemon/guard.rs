@@ -164,7 +164,6 @@ impl Guard {
         (unwatched, result)
     }
 
-    #[cfg(test)]
     /// Tells whether a program has written into `file` and has not closed it yet.
     pub(super) fn is_open(&self, file: &Path) -> bool {
         self.shared.lock().open.contains(file)

@@ -5,6 +5,7 @@ mod adopt;
 mod apply;
 mod guard;
 mod hooks;
+mod master;
 mod plan;
 mod record;
 mod report;
@@ -28,6 +29,7 @@ use crate::files::git::GitGate;
 use apply::{Fault, Outcome, Task};
 use guard::{Guard, Touched};
 use hooks::{Finished, Hooks};
+use master::{Ended, Masters};
 use record::Remembered;
 use slot::{Slot, State};
 
@@ -94,17 +96,17 @@ pub async fn once(config: Config, file: &Path, state: &Path, engine: Engine) -> 
     daemon.begin();
     loop {
         daemon.advance();
-        if daemon.jobs.is_empty() && daemon.queue.is_empty() && daemon.hooks.idle() {
+        let idle = daemon.hooks.idle() && daemon.masters.idle(Instant::now());
+        if daemon.jobs.is_empty() && daemon.queue.is_empty() && idle {
             break;
         }
         let event = daemon.event().await;
         daemon.take(event);
     }
     daemon.end().await;
-    daemon
-        .slots
-        .values()
-        .all(|slot| slot.state == State::Right && matches!(slot.hook.as_str(), "ok" | "-"))
+    let right =
+        |slot: &Slot| slot.state == State::Right && matches!(slot.hook.as_str(), "ok" | "-");
+    daemon.slots.values().all(right) && daemon.masters.right()
 }
 
 /// What the loop waits for.
@@ -115,6 +117,8 @@ enum Event {
     Done(Done),
     /// A hook has ended.
     Hook(Finished),
+    /// A look at a master file has ended.
+    Master(Ended),
     /// Files may have been changed.
     Touched(Touched),
     /// A wait is over.
@@ -136,6 +140,7 @@ struct Daemon {
     guard: Guard,
     gate: Arc<GitGate>,
     hooks: Hooks,
+    masters: Masters,
     slots: HashMap<PathBuf, Slot>,
     /// The targets of each secret, and its newest version as last planned with.
     secrets: HashMap<SecretPath, (Latest, Vec<PathBuf>)>,
@@ -164,6 +169,7 @@ impl Daemon {
             guard,
             gate: Arc::default(),
             hooks: Hooks::default(),
+            masters: Masters::new(state),
             slots: HashMap::new(),
             secrets: HashMap::new(),
             queue: VecDeque::new(),
@@ -185,6 +191,8 @@ impl Daemon {
             self.start(&path);
         }
         self.hooks.start(now);
+        let guard = &self.guard;
+        self.masters.start(&self.engine, now, |file| guard.is_open(file));
         if self
             .report_by
             .is_some_and(|by| by <= now || (self.jobs.is_empty() && self.queue.is_empty()))
@@ -202,11 +210,16 @@ impl Daemon {
     async fn event(&mut self) -> Event {
         let by = [self.report_by, self.save_by.filter(|_| self.saver.is_empty())];
         let timer = self.timers.first().map(|(due, _)| *due);
-        let due = by.into_iter().chain([timer, self.hooks.next_due()]).flatten().min();
+        let due = by
+            .into_iter()
+            .chain([timer, self.hooks.next_due(), self.masters.next_due()])
+            .flatten()
+            .min();
         tokio::select! {
             Some(Ok(done)) = self.jobs.join_next() => Event::Done(done),
             Some(_) = self.saver.join_next() => Event::Due,
             finished = self.hooks.finished(Instant::now) => Event::Hook(finished),
+            ended = self.masters.ended() => Event::Master(ended),
             touched = self.guard.touched() => Event::Touched(touched),
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => Event::Due,
         }
@@ -224,6 +237,12 @@ impl Daemon {
                 }
                 self.changed();
             }
+            Event::Master(ended) => {
+                if self.masters.take(ended, Instant::now(), clock::now()) {
+                    self.watch();
+                }
+                self.changed();
+            }
             Event::Touched(touched) => self.touched(&touched),
             Event::Due => self.due(),
         }
@@ -231,6 +250,7 @@ impl Daemon {
 
     /// Looks which secrets have changed, and plans their targets.
     fn refresh(&mut self) {
+        self.masters.changed(&self.engine, Instant::now());
         let mut paths = BTreeSet::new();
         for (secret, (latest, targets)) in &mut self.secrets {
             let newest = self.engine.latest(secret);
@@ -343,7 +363,12 @@ impl Daemon {
         }
         self.follow_templates(touched);
         let every: Vec<PathBuf> = self.slots.keys().filter(|_| touched.all).cloned().collect();
+        let now = Instant::now();
+        if touched.all {
+            self.masters.touched(None, now);
+        }
         for path in every.iter().chain(&touched.files) {
+            self.masters.touched(Some(path), now);
             let Some(slot) = self.slots.get_mut(path) else { continue };
             if slot.touched() {
                 self.plan(std::slice::from_ref(path));

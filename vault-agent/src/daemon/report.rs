@@ -20,14 +20,14 @@ impl Daemon {
     /// Renews the report, and the alarms that go with it.
     pub(super) fn report(&mut self) {
         self.report_by = None;
-        self.engine.set_targets(rows(self.slots.values()));
+        self.engine.set_targets(rows(self.slots.values(), self.masters.rows()));
         let mut slots: Vec<&Slot> = self.slots.values().collect();
         slots.sort_by_key(|slot| &slot.target.path);
         let alarms = slots.into_iter().filter_map(|slot| {
             let text = format!("`{}` {}", slot.target.path.display(), slot.state.show());
             Some((slot.state.alarm()?, text))
         });
-        let alarms = gathered(alarms);
+        let alarms = gathered(alarms.chain(self.masters.alarms()));
         for code in self.alarms.keys().filter(|code| !alarms.contains_key(*code)) {
             self.engine.clear_alarm(code);
         }
@@ -55,10 +55,15 @@ fn gathered(
     shown.collect()
 }
 
-/// Makes one row per secret of each target: what is wrong first, then by path. Rows past the limit of a report are
+/// Makes one row per secret of each target, and one per master file: what is wrong first, then by path. Rows past the
+/// limit of a report are
 /// left out from the end, where all is well.
-pub(super) fn rows<'a>(slots: impl IntoIterator<Item = &'a Slot>) -> Vec<TargetReport> {
-    let mut rows: Vec<TargetReport> = slots.into_iter().flat_map(of).collect();
+fn rows<'a>(
+    slots: impl IntoIterator<Item = &'a Slot>,
+    masters: impl Iterator<Item = TargetReport>,
+) -> Vec<TargetReport> {
+    let masters = masters.map(|row| TargetReport { state: clip(&row.state), ..row });
+    let mut rows: Vec<TargetReport> = slots.into_iter().flat_map(of).chain(masters).collect();
     let fine = |row: &TargetReport| row.state == "ok" && matches!(row.hook.as_str(), "ok" | "-");
     rows.sort_by(|a, b| (fine(a), &a.name).cmp(&(fine(b), &b.name)));
     let mut bytes = 0;
@@ -124,7 +129,7 @@ mod tests {
 
     #[test]
     fn each_secret_has_a_row() {
-        let rows = rows(&slots(1));
+        let rows = rows(&slots(1), std::iter::empty());
         let shown: Vec<_> = rows
             .iter()
             .map(|row| {
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_report_never_grows_past_its_limit() {
-        let rows = rows(&slots(2_000));
+        let rows = rows(&slots(2_000), std::iter::empty());
         assert!(rows.len() > 1_000);
         assert!(serde_json::to_vec(&rows).unwrap().len() < 250 * 1024);
     }

@@ -30,7 +30,7 @@ pub use names::is_denied;
 pub use parse::{ParseError, Reason, Variable, is_name, parse};
 pub use refusal::{Fault, Refused, Why};
 
-use text::Text;
+pub(crate) use text::Text;
 
 /// How a file is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

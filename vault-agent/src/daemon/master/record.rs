@@ -1,0 +1,125 @@
+//! What the agent remembers of its master files over a restart: the version each was last in step with, and a salted
+//! hash of what it held. Losing it costs the difference between an edit and a change made elsewhere, never a value.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use shared::hash::Hash;
+use shared::path::SecretPath;
+
+use super::decide::Base;
+use crate::config::Source;
+use crate::files::{self, Access};
+
+/// The file's name in the state folder.
+const NAME: &str = "sources.json";
+
+/// The version of its format.
+const VERSION: u32 = 1;
+
+/// The record and where it is kept.
+#[derive(Debug)]
+pub(super) struct Record {
+    state: PathBuf,
+    salt: Hash,
+    known: Mutex<BTreeMap<PathBuf, Known>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    secret: SecretPath,
+    base: Base,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Written {
+    v: u32,
+    salt: Hash,
+    sources: BTreeMap<PathBuf, Known>,
+}
+
+impl Record {
+    /// Reads the record; one that is missing or unreadable counts as empty.
+    pub(super) fn load(state: &Path) -> Self {
+        let path = state.join(NAME);
+        let read = std::fs::read(&path).ok();
+        let written = read.as_deref().map(serde_json::from_slice::<Written>);
+        let (salt, known) = match written {
+            Some(Ok(written)) if written.v == VERSION => (written.salt, written.sources),
+            Some(_) => {
+                tracing::warn!("`{}` is not understood: no edit is taken for one", path.display());
+                (fresh_salt(), BTreeMap::new())
+            }
+            None => (fresh_salt(), BTreeMap::new()),
+        };
+        Self { state: state.to_owned(), salt, known: Mutex::new(known) }
+    }
+
+    /// Returns the salt of all hashes.
+    pub(super) fn salt(&self) -> &Hash {
+        &self.salt
+    }
+
+    /// Returns what a file was last in step with.
+    pub(super) fn base(&self, source: &Source) -> Option<Base> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(&source.path).filter(|known| known.secret == source.secret);
+        known.map(|known| known.base)
+    }
+
+    /// Notes what a file is in step with, on disk before it returns.
+    ///
+    /// # Errors
+    /// When the state folder cannot be written.
+    pub(super) fn set(&self, source: &Source, base: Base) -> anyhow::Result<()> {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = Known { secret: source.secret.clone(), base };
+        if all.get(&source.path) == Some(&known) {
+            return Ok(());
+        }
+        all.insert(source.path.clone(), known);
+        let written = Written { v: VERSION, salt: self.salt, sources: all.clone() };
+        let bytes = serde_json::to_vec(&written)?;
+        let state = self.state.canonicalize();
+        let state = state.with_context(|| format!("cannot find `{}`", self.state.display()))?;
+        files::replace(&state.join(NAME), &bytes, Access::PRIVATE)?;
+        Ok(())
+    }
+}
+
+fn fresh_salt() -> Hash {
+    Hash::from_bytes(*shared::keys::random::<32>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = |path: &str, secret: &str| Source {
+            path: path.into(),
+            secret: secret.parse().unwrap(),
+        };
+        let (a, other) = (source("/a", "secret/a"), source("/a", "secret/b"));
+        let record = Record::load(folder.path());
+        assert_eq!(record.base(&a), None);
+        let base = Base { ver: 3, digest: Hash::of(&[b"x"]) };
+        record.set(&a, base).unwrap();
+        record.set(&source("/b", "secret/b"), base).unwrap();
+        let again = Record::load(folder.path());
+        assert_eq!((again.salt(), again.base(&a)), (record.salt(), Some(base)));
+        assert_eq!(again.base(&other), None, "another secret was never in step with this file");
+        files::replace(
+            &folder.path().canonicalize().unwrap().join(NAME),
+            b"{\"v\":9}",
+            Access::PRIVATE,
+        )
+        .unwrap();
+        assert_eq!(Record::load(folder.path()).base(&a), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! When master files are looked at, event by event, without disk or vault.
+
+use super::*;
+
+fn world() -> (Masters, PathBuf, Instant) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut masters = Masters::new(folder.path());
+    let source = Source { path: "/a/.env".into(), secret: "secret/a".parse().unwrap() };
+    let now = Instant::now();
+    masters.set(&[Arc::new(source)], now);
+    (masters, "/a/.env".into(), now)
+}
+
+fn done(state: State) -> job::Done {
+    job::Done { state, conflicts: Vec::new() }
+}
+
+#[test]
+fn a_file_is_looked_at_when_it_has_been_left_alone() {
+    let (mut masters, path, now) = world();
+    assert_eq!(masters.next_due(), Some(now));
+    masters.masters.get_mut(&path).unwrap().due = None;
+    masters.touched(Some(Path::new("/a/other")), now);
+    assert_eq!(masters.next_due(), None);
+    let ms = Duration::from_millis;
+    for at in [0, 100, 300] {
+        masters.touched(Some(&path), now + ms(at));
+        assert_eq!(masters.next_due(), Some(now + ms(at) + SETTLE));
+    }
+    // One that is never left alone is looked at all the same, once in a while.
+    for at in 0..200 {
+        masters.touched(Some(&path), now + ms(at * 100));
+    }
+    assert_eq!(masters.next_due(), Some(now + LONGEST_SETTLE));
+}
+
+#[test]
+fn trouble_is_shown_and_what_may_pass_is_tried_again() {
+    let (mut masters, path, now) = world();
+    let end = |masters: &mut Masters, state| {
+        masters.masters.get_mut(&path).unwrap().due = None;
+        masters.take(Ended(path.clone(), done(state)), now, Time::from_micros(5));
+    };
+    end(&mut masters, State::trouble("line 3: x", "mend it", false));
+    assert_eq!(masters.next_due(), None);
+    let alarms: Vec<_> = masters.alarms().collect();
+    assert_eq!(alarms, [("E_SOURCE", "`/a/.env` line 3: x (hint: mend it)".to_owned())]);
+    for seconds in [1, 2, 4] {
+        end(&mut masters, State::trouble("disk", "x", true));
+        assert_eq!(masters.next_due(), Some(now + Duration::from_secs(seconds)));
+    }
+    assert!(!masters.right());
+    end(&mut masters, State::Right { ver: 4 });
+    assert!(masters.right() && masters.alarms().next().is_none());
+    let row = masters.rows().next().unwrap();
+    assert_eq!((row.name.as_str(), row.ver, row.state.as_str()), ("/a/.env (source)", 4, "ok"));
+}
+
+#[test]
+fn a_kept_edit_alarms_until_it_is_gone() {
+    let (mut masters, path, now) = world();
+    let copy = PathBuf::from("/a/.env.conflict-1");
+    let kept = job::Done { state: State::Right { ver: 2 }, conflicts: vec![copy.clone()] };
+    assert!(masters.take(Ended(path.clone(), kept), now, Time::default()), "to be watched");
+    assert_eq!(masters.files().collect::<Vec<_>>(), [path.as_path(), copy.as_path()]);
+    assert!(masters.alarms().next().unwrap().1.contains(".env.conflict-1"));
+    masters.masters.get_mut(&path).unwrap().due = None;
+    masters.touched(Some(&copy), now);
+    assert_eq!(masters.next_due(), Some(now));
+    assert!(masters.take(Ended(path, done(State::Right { ver: 2 })), now, Time::default()));
+    assert!(masters.alarms().next().is_none());
+}
