@@ -36,6 +36,8 @@ def clean(text, addr, run):
     text = text.replace(addr, "ADDR").replace(run, "RUN").replace(folder, "FOLDER")
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+(\.\d+)?Z", "TIME", text)
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID", text)
+    # HashiCorp's program prints headers in whatever order its map gives them.
+    text = re.sub(r'^curl( -H "[^"]*")+', lambda line: "curl" + "".join(sorted(re.findall(r' -H "[^"]*"', line[0]))), text, flags=re.M)
     return re.sub(r"(TIME|=+) *$", r"\1", re.sub(r"=+ (.*) =+", r"= \1 =", text), flags=re.M)
 
 
