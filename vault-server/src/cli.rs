@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn commands_have_pages() {
         assert!(man(&[]).unwrap().contains(".TH vault-server 1"));
-        assert!(man(&["run".to_owned()]).unwrap().contains("Serve until SIGTERM or SIGINT"));
+        assert!(man(&["run".to_owned()]).unwrap().contains("Serve until SIGTERM"));
         let fault = man(&["walk".to_owned()]).unwrap_err();
         assert_eq!(fault.to_string(), "`vault-server` has no command `walk`");
     }

@@ -261,6 +261,25 @@ def http_1_0_is_answered_and_closed():
 
 
 @check
+def connections_outlive_refused_bodies():
+    host, port = HOST.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=20) as link:
+        link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        got = link.makefile("rb")
+        for path in ["secret/data/x/", "nomount/data/x", "secret/foo/x"] * 8:
+            # Head and body apart, as Python's clients send them.
+            link.sendall(f"POST /v1/{path} HTTP/1.1\r\nHost: {HOST}\r\nX-Vault-Token: {TOKEN}\r\nContent-Length: 11\r\n\r\n".encode())
+            link.sendall(b'{"data":{}}')
+            line = got.readline()
+            assert line.startswith(b"HTTP/1.1 4"), (path, line)
+            length = 0
+            while (line := got.readline()) != b"\r\n":
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            got.read(length)
+
+
+@check
 def requests_in_a_pipeline_are_answered_in_order():
     one = f"GET /v1/secret/data/{RUN}/a HTTP/1.1\r\nHost: {HOST}\r\nX-Vault-Token: {TOKEN}\r\n\r\n"
     last = f"GET /v1/secret/data/{RUN}/none HTTP/1.1\r\nHost: {HOST}\r\nX-Vault-Token: {TOKEN}\r\nConnection: close\r\n\r\n"

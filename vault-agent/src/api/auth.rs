@@ -159,12 +159,17 @@ pub(super) fn accessors(call: &Call<'_>) -> Result<Answer, Fault> {
     Ok(envelope::json(Source::Token, &json!({ "keys": keys })))
 }
 
-/// Answers what is known of a token.
+/// Answers what is known of a token; without one, of the caller's own.
 pub(super) async fn lookup(call: &mut Call<'_>) -> Result<Answer, Fault> {
     require_all(call)?;
     let fields = call.fields().await?;
-    let token = text(&fields, "token")?;
-    let issued = call.api.gate.tokens.find(&token).ok_or_else(unknown)?;
+    let own = given_token(call.headers).unwrap_or_default();
+    let token = fields.text("token")?.unwrap_or_default();
+    if token.is_empty() || token == own {
+        return Ok(lookup_self(call));
+    }
+    let token = Zeroizing::new(token.to_owned());
+    let issued = call.api.gate.tokens.find(&token).ok_or(Fault::BadToken)?;
     Ok(envelope::json(Source::Token, &Value::Object(describe(&issued, &token))))
 }
 

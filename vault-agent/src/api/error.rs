@@ -22,6 +22,8 @@ pub(super) enum Fault {
     Answered(Box<Answer>),
     /// The caller, or this machine, has no right to it.
     Denied,
+    /// A token asked about is none.
+    BadToken,
     /// As [`Fault::Denied`], where it helps to say what is missing.
     Forbidden(String),
     /// A request that only a web page would make.
@@ -104,9 +106,11 @@ impl Fault {
                 StatusCode::NOT_FOUND
             }
             Self::Answered(answer) => answer.status(),
-            Self::Denied | Self::Forbidden(_) | Self::FromWebPage(_) | Self::Preflight(_) => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Denied
+            | Self::BadToken
+            | Self::Forbidden(_)
+            | Self::FromWebPage(_)
+            | Self::Preflight(_) => StatusCode::FORBIDDEN,
             Self::UnsupportedOperation => StatusCode::METHOD_NOT_ALLOWED,
             Self::Moved(_) => StatusCode::MOVED_PERMANENTLY,
             Self::BadPath
@@ -140,6 +144,7 @@ impl Fault {
             | Self::BadQuery
             | Self::Moved(_) => return None,
             Self::Denied => "permission denied".into(),
+            Self::BadToken => "bad token".into(),
             Self::FromWebPage(why) => (*why).into(),
             Self::Preflight(path) => format!(
                 "preflight capability check returned 403, please ensure client's policies grant access to path {path:?}"

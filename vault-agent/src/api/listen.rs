@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use axum::body::Body;
+use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,6 +26,7 @@ use crate::engine::Engine;
 use crate::paths::Paths;
 
 use super::caller::Peer;
+use super::unread::Unread;
 use super::{Api, answer};
 
 /// Connections at a time, for each listener; others wait in the system's queue.
@@ -233,7 +234,12 @@ pub(super) async fn one<S>(
     let peer = Arc::new(peer);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (api, peer) = (api.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(answer(&api, &peer, request.map(Body::new)).await) }
+        async move {
+            let (parts, body) = request.into_parts();
+            let unread = Unread::new(&parts, body);
+            let answer = answer(&api, &peer, Request::from_parts(parts, unread.body())).await;
+            Ok::<_, Infallible>(unread.drain(answer).await)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

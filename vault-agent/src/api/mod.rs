@@ -17,6 +17,7 @@ mod tests;
 mod tokens;
 mod turn;
 pub mod types;
+mod unread;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,6 +137,12 @@ async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<Answ
     }
     let caller = match api.gate.admit(peer, &parts.headers).await {
         Ok(caller) => caller,
+        // A web page asks before anybody has logged in: it learns that it has to.
+        Err(_)
+            if is_list_for_pages(verb, &path) && caller::given_token(&parts.headers).is_none() =>
+        {
+            return Ok(sys::mounts::none_visible());
+        }
         Err(fault) => {
             kv::record_stranger(api, peer, &path).await?;
             return Err(fault);
@@ -152,6 +159,10 @@ async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<Answ
     }
 }
 
+fn is_list_for_pages(verb: Verb, path: &str) -> bool {
+    verb == Verb::Read && path.trim_end_matches('/') == "sys/internal/ui/mounts"
+}
+
 /// Routes that answer anybody.
 fn without_token(api: &Api, verb: Verb, path: &str) -> Result<Option<Answer>, Fault> {
     Ok(Some(match (path.trim_end_matches('/'), verb) {
@@ -159,7 +170,6 @@ fn without_token(api: &Api, verb: Verb, path: &str) -> Result<Option<Answer>, Fa
         ("sys/seal-status", Verb::Read) => sys::seal_status(api),
         ("sys/leader", Verb::Read) => sys::leader(),
         ("sys/init", Verb::Read) => sys::init(),
-        ("sys/internal/ui/mounts", Verb::Read) => sys::mounts::visible(api),
         ("sys/health" | "sys/seal-status" | "sys/leader" | "sys/init", _) => {
             return Err(Fault::UnsupportedOperation);
         }
@@ -170,6 +180,7 @@ fn without_token(api: &Api, verb: Verb, path: &str) -> Result<Option<Answer>, Fa
 async fn sys_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
     match (path, call.verb) {
         ("mounts", Verb::Read) => Ok(sys::mounts::all(call.api)),
+        ("internal/ui/mounts", Verb::Read) => Ok(sys::mounts::visible(call.api)),
         ("capabilities-self", Verb::Write) => sys::capabilities(&mut call).await,
         ("mounts" | "capabilities-self" | "internal/ui/mounts", _) => {
             Err(Fault::UnsupportedOperation)

@@ -26,7 +26,12 @@ pub(in super::super) fn one(api: &Api, mount: &str) -> Result<Answer, Fault> {
     }
 }
 
-/// Answers `sys/internal/ui/mounts`: what a web page may show without a token.
+/// Answers `sys/internal/ui/mounts` to who shows no token: as in Vault, that there is nothing to see.
+pub(in super::super) fn none_visible() -> Answer {
+    envelope::json(Source::System, &json!({"auth": {}, "secret": {}}))
+}
+
+/// Answers `sys/internal/ui/mounts`: what a web page may show.
 pub(in super::super) fn visible(api: &Api) -> Answer {
     let auth = json!({"token/": {"type": "token", "description": "", "options": null}});
     let secret: Map<String, Value> = described(api);

@@ -30,7 +30,8 @@ async fn loopback_callers_show_the_token() {
             GET /v1/sys/seal-status => 200 {}
             GET /v1/sys/leader => 200 {}
             GET /v1/sys/init => 200 {}
-            GET /v1/sys/internal/ui/mounts => 200 {}
+            GET /v1/sys/internal/ui/mounts => 200 {"data":{"auth":{},"secret":{}}}
+            GET /v1/sys/internal/ui/mounts/secret => 403 "permission denied"
         "##,
     )
     .await;
@@ -160,7 +161,8 @@ async fn tokens_for_programs_reach_as_far_as_they_say() {
             LIST /v1/auth/token/accessors => 200 {{"data":{{"keys":["*","*"]}}}}
             POST /v1/auth/token/lookup {{"token":"{reader}"}} => 200 {{"data":{{"display_name":"web"}}}}
             POST /v1/auth/token/revoke {{"token":"{reader}"}} => 204
-            POST /v1/auth/token/lookup {{"token":"{reader}"}} => 400 "*"
+            POST /v1/auth/token/lookup {{"token":"{reader}"}} => 403 "bad token"
+            POST /v1/auth/token/lookup => 200 {{"data":{{"policies":["machine"]}}}}
         "##
     ))
     .await;

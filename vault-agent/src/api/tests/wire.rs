@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 
@@ -70,6 +70,59 @@ async fn old_and_odd_clients_are_served() {
     stop.send_replace(true);
     served.await.unwrap().unwrap();
     assert!(UnixStream::connect(&socket).await.is_err());
+}
+
+/// Reads one answer with its body, and returns status and `connection` header.
+async fn one_answer(stream: &mut BufStream<UnixStream>) -> (String, Option<String>) {
+    let (mut status, mut connection, mut length) = (None, None, 0);
+    loop {
+        let mut line = String::new();
+        assert!(stream.read_line(&mut line).await.unwrap() > 0, "closed after {status:?}");
+        match line.trim_end().split_once(": ") {
+            Some(("content-length", text)) => length = text.parse().unwrap(),
+            Some(("connection", text)) => connection = Some(text.to_owned()),
+            Some(_) => {}
+            None if line == "\r\n" => break,
+            None => status = Some(line[9..12].to_owned()),
+        }
+    }
+    stream.read_exact(&mut vec![0; length]).await.unwrap();
+    (status.unwrap(), connection)
+}
+
+#[tokio::test]
+async fn a_refused_body_leaves_the_connection_good_or_says_not() {
+    let w = World::new().await;
+    let (_stop, stopped) = watch::channel(false);
+    let listeners = Listeners::bind(w.engine(), &w.paths, &config::Api::default()).await.unwrap();
+    let _served = tokio::spawn(serve(listeners, stopped));
+    let put = r#"{"data":{"k":"v"}}"#;
+    let mut stream = BufStream::new(UnixStream::connect(&w.paths.socket).await.unwrap());
+    // The body comes behind its head, as from every client that sends them apart.
+    for path in
+        ["secret/data/x/", "none/data/x", "secret/foo/x", "secret//x", "auth/token/renew-self"]
+    {
+        let head =
+            format!("POST /v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", put.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+        let next = format!("{put}GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(next.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        assert_eq!(one_answer(&mut stream).await.1, None, "{path}");
+        assert_eq!(one_answer(&mut stream).await.0, "200", "after {path}");
+    }
+    for more in ["Content-Length: 99999999", "Content-Length: 9\r\nExpect: 100-continue"] {
+        let mut stream = BufStream::new(UnixStream::connect(&w.paths.socket).await.unwrap());
+        let head = format!("POST /v1/none/data/x HTTP/1.1\r\nHost: x\r\n{more}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        let close = ("404".to_owned(), Some("close".to_owned()));
+        assert_eq!(one_answer(&mut stream).await, close, "{more}");
+    }
 }
 
 #[tokio::test]
