@@ -211,6 +211,12 @@ impl Fault {
                 }
                 answer
             }
+            Self::Offline(_) => {
+                let mut answer = envelope::errors(status, self.text().as_deref());
+                // Go's clients try twice more whatever is said: without this they sleep before it.
+                answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
+                answer
+            }
             // Vault's words, to the letter; where the fault is stands beside them.
             Self::BadJson(why) => envelope::error_with_warning(status, PARSING, &why),
             other => envelope::errors(status, other.text().as_deref()),

@@ -232,7 +232,7 @@ pub(super) async fn one<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = Arc::new(peer);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let service = service_fn(move |request: Request<Incoming>| {
         let (api, peer) = (api.clone(), peer.clone());
         async move {
             let (parts, body) = request.into_parts();

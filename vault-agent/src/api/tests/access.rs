@@ -243,8 +243,11 @@ async fn without_the_server_reads_go_on_and_writes_fail_at_once() {
         ("POST /v1/secret/metadata/x", r#"{"max_versions":1}"#),
         ("POST /v1/secret/config", r#"{"max_versions":1}"#),
     ] {
-        let (status, text) = w.text(request, body).await;
-        assert_eq!(status, 503, "{request}");
+        let (method, path) = request.split_once(' ').unwrap();
+        let refused = w.answer(method, path, &[], body).await;
+        assert_eq!(refused.status(), 503, "{request}");
+        assert_eq!(refused.headers()["retry-after"], "0", "{request}");
+        let (_, text) = w.text(request, body).await;
         assert!(text.contains("the server cannot be reached: "), "{text}");
     }
     w.are(
