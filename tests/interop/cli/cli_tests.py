@@ -37,7 +37,7 @@ def clean(text, addr, run):
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:]+(\.\d+)?Z", "TIME", text)
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "ID", text)
     # HashiCorp's program prints headers in whatever order its map gives them.
-    text = re.sub(r'^curl( -H "[^"]*")+', lambda line: "curl" + "".join(sorted(re.findall(r' -H "[^"]*"', line[0]))), text, flags=re.M)
+    text = re.sub(r'( -H "[^"]*")+', lambda headers: "".join(sorted(re.findall(r' -H "[^"]*"', headers[0]))), text)
     return re.sub(r"(TIME|=+) *$", r"\1", re.sub(r"=+ (.*) =+", r"= \1 =", text), flags=re.M)
 
 
