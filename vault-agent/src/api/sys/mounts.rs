@@ -114,11 +114,12 @@ pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<Ans
         })
     });
     let Some(paths) = paths else { return Ok(envelope::no_content()) };
+    // First, for it needs the right to the whole mount: a refusal has dropped nothing.
+    engine.write(vec![Change::MountSet(plain(mount))]).await?;
     for chunk in paths.chunks(limits::OPS) {
         let forget = |path: &SecretPath| Change::Forget { path: path.clone() };
         engine.write(chunk.iter().map(forget).collect()).await?;
     }
-    engine.write(vec![Change::MountSet(plain(mount))]).await?;
     Ok(envelope::no_content())
 }
 
