@@ -9,6 +9,7 @@ mod canary;
 mod completion;
 mod crash;
 mod dev;
+mod faults;
 mod formats;
 mod heal;
 mod moving;

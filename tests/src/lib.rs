@@ -6,6 +6,8 @@ mod daemon;
 mod host;
 mod world;
 
+/// File systems of a test's own.
+pub mod mounts;
 /// Waiting for what a file holds, by its own change events.
 pub mod watch;
 

@@ -16,11 +16,15 @@ pub const PASSPHRASE: &str = "correct horse battery staple";
 /// The master file of the documentation: what the homelab shares.
 pub const MASTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/env.master");
 
+/// The name of the server's data folder.
+const DATA: &str = "server";
+
 /// A server with its data folder.
 #[derive(Debug)]
 pub struct World {
     dir: TempDir,
     bins: Bins,
+    address: String,
     setup: String,
     /// The server, while it runs.
     pub server: Option<Daemon>,
@@ -33,11 +37,21 @@ impl World {
     /// If the server does not come up.
     #[must_use]
     pub fn new(bins: Bins) -> Self {
+        Self::prepared(bins, |_| {})
+    }
+
+    /// As [`World::new`], with `prepare` called on the server's data folder before there is one.
+    ///
+    /// # Panics
+    /// If the server does not come up.
+    #[must_use]
+    pub fn prepared(bins: Bins, prepare: impl FnOnce(&Path)) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
+        prepare(&dir.path().join(DATA));
         let port = free_port();
-        let mut world = Self { dir, bins, setup: String::new(), server: None };
         let address = format!("127.0.0.1:{port}");
-        let out = world.server_command(&["init", "--listen", &address]).ok();
+        let mut world = Self { dir, bins, address, setup: String::new(), server: None };
+        let out = world.server_command(&["init", "--listen", &world.address]).ok();
         world.setup = find_line(&out, "VLTS1-");
         world.start();
         world
@@ -52,7 +66,13 @@ impl World {
     /// Returns the server's data folder.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.dir.path().join("server")
+        self.dir.path().join(DATA)
+    }
+
+    /// Returns where the server listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Returns where the server's output goes.
@@ -92,10 +112,15 @@ impl World {
 
     /// Makes the vault from machine `name`, with admin `jonas`, and starts its agent.
     pub fn owner(&self, name: &str) -> Host {
-        let mut host = self.host(name);
+        self.owner_on(self.host(name))
+    }
+
+    /// As [`World::owner`], on a machine whose folder is there already.
+    #[must_use]
+    pub fn owner_on(&self, mut host: Host) -> Host {
         let kit = host.dir.join("kit.txt");
         let kit = kit.to_str().expect("a plain path");
-        let args = ["init", &self.setup, "--name", name, "--admin", "jonas", "--kit", kit];
+        let args = ["init", &self.setup, "--name", &host.name, "--admin", "jonas", "--kit", kit];
         let _ = host.vault(&[&args[..], &["--kit-confirmed"]].concat()).ok();
         host.start();
         host

@@ -6,6 +6,7 @@
 mod folder;
 pub mod git;
 mod gitignore;
+pub mod mount;
 mod settings;
 mod swap;
 mod temp;
@@ -111,6 +112,8 @@ pub enum FileError {
     Symlink(PathBuf),
     #[error("folder `{}` does not exist", .0.display())]
     NoFolder(PathBuf),
+    #[error("nothing is mounted at `{}`", .0.display())]
+    NotMounted(PathBuf),
     #[error("`{}` is not a regular file", .0.display())]
     NotRegular(PathBuf),
     #[error("folder `{}` may be changed by everybody", .0.display())]
@@ -150,6 +153,9 @@ impl FileError {
                 Err(_) => "links are never followed: name the real path instead".to_owned(),
             },
             Self::NoFolder(path) => format!("make it with `mkdir -p {}`", path.display()),
+            Self::NotMounted(path) => {
+                format!("mount it: `mount {}`; nothing is written until then", path.display())
+            }
             Self::NotRegular(_) => "name a file that may be replaced".to_owned(),
             Self::Everybodys(path) => {
                 format!("run `chmod o-w {0}` (or `chmod +t {0}`)", path.display())

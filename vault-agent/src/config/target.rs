@@ -68,6 +68,9 @@ pub struct Target {
     /// Which lines of the file are the vault's.
     #[serde(default)]
     pub layout: Layout,
+    /// The mount point that must be mounted, or the file is left alone; absolute.
+    #[serde(default, deserialize_with = "some_absolute")]
+    pub require_mount: Option<PathBuf>,
     /// The text of the template.
     pub template: Option<String>,
     /// The file of the template; absolute.
@@ -116,6 +119,12 @@ impl Target {
             (_, None, Some(_)) => {
                 return Err(("template_file", format!("format `{format}` has no template")));
             }
+        }
+        if let Some(point) = self.require_mount.as_ref().filter(|at| !self.path.starts_with(at)) {
+            return Err((
+                "require_mount",
+                format!("`{}` is not in `{}`", self.path.display(), point.display()),
+            ));
         }
         if self.layout == Layout::Block && !format.has_comments() {
             return Err((

@@ -20,6 +20,7 @@ on_change = ["docker", "compose", "up", "-d"]
 on_delete = "remove"
 git = "ignore"
 drift = "report"
+require_mount = "/home/"
 allow_names = ["PATH"]
 multiline = "allow"
 rename = { "db-password" = "DB_PASSWORD" }
@@ -75,6 +76,7 @@ fn every_key_is_read() {
         (env.mode, env.on_delete, env.git, env.drift),
         (0o640, OnDelete::Remove, GitPolicy::Ignore, Drift::Report)
     );
+    assert_eq!(env.require_mount.as_deref(), Some(Path::new("/home")));
     assert_eq!((env.format, ghost.format), (Format::Dotenv, Format::Json));
     assert_eq!(env.rename, [("db-password".to_owned(), "DB_PASSWORD".to_owned())]);
     assert_eq!((env.prefix.as_str(), env.upper, env.header), ("APP_", true, false));
@@ -148,6 +150,8 @@ fn mistakes_name_line_and_key() {
         with("multiline = true"),
         with("allow_newlines = true"),
         with("rename = { a = 1 }"),
+        with("require_mount = \"/mnt/disk\""),
+        with("require_mount = \"mnt\""),
     ];
     shown.extend([
         parse("server = [\"nohost\"]").unwrap_err(),

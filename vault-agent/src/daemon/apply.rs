@@ -112,7 +112,12 @@ async fn blocking<T: Send + 'static>(
     act: impl FnOnce(&Target) -> Result<T, Fault> + Send + 'static,
 ) -> Result<T, Fault> {
     let target = Arc::clone(target);
-    let done = tokio::task::spawn_blocking(move || act(&target)).await;
+    let act = move || {
+        let held = target.require_mount.as_deref().map(files::mount::hold).transpose();
+        let _held = held.map_err(|error| Fault::file(&error))?;
+        act(&target)
+    };
+    let done = tokio::task::spawn_blocking(act).await;
     done.unwrap_or_else(|_| {
         Err(Fault { state: "failed: interrupted".to_owned(), hint: String::new(), passing: true })
     })

@@ -2,6 +2,7 @@
 //! decided by the daemon; here it only becomes a name in a set, so that a storm of events costs nothing. Files that
 //! cannot be watched are looked at once in a while instead.
 
+mod mounts;
 mod poll;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -13,7 +14,11 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
+use mounts::Mounts;
 use poll::Poll;
+
+/// The file system of a folder and its number there; `None` if it is not there.
+type Identity = Option<(u64, u64)>;
 
 /// Makes a watcher that leaves what it sees on the board.
 type Make = fn(Arc<Shared>) -> Result<RecommendedWatcher, notify::Error>;
@@ -24,9 +29,10 @@ pub(super) struct Guard {
     make: Option<Make>,
     watcher: Option<RecommendedWatcher>,
     shared: Arc<Shared>,
-    /// The watched folders, each with its file system and number there: a mount makes another folder of the same name.
-    folders: HashMap<PathBuf, Option<(u64, u64)>>,
+    /// The watched folders: a mount makes another folder of the same name.
+    folders: HashMap<PathBuf, Identity>,
     poll: Poll,
+    mounts: Mounts,
     /// Whether some folders could not be watched when last tried.
     troubled: bool,
 }
@@ -65,12 +71,14 @@ pub(super) struct Touched {
     pub(super) all: bool,
     /// Whether a folder came or went: call [`Guard::watch`] again.
     pub(super) moved: bool,
+    /// Whether a file system was mounted, unmounted or mounted otherwise: what failed may work now.
+    pub(super) mounted: bool,
 }
 
 impl Guard {
     /// Returns a guard that watches nothing yet.
     pub(super) fn new() -> Self {
-        Self { make: Some(watcher), ..Self::off() }
+        Self { make: Some(watcher), mounts: Mounts::new(), ..Self::off() }
     }
 
     /// Returns a guard that never watches anything.
@@ -81,6 +89,7 @@ impl Guard {
             shared: Arc::default(),
             folders: HashMap::new(),
             poll: Poll::new(poll::EVERY),
+            mounts: Mounts::off(),
             troubled: false,
         }
     }
@@ -176,19 +185,25 @@ impl Guard {
                 () = self.shared.bell.notified() => {}
                 files = self.poll.changed() => {
                     // Whatever kept the folders from being watched may be over.
-                    let touched = Touched { files, all: false, moved: self.troubled };
+                    let touched = Touched { files, moved: self.troubled, ..Touched::default() };
                     if touched != Touched::default() {
                         return touched;
                     }
                     continue;
                 }
+                others = self.mounts.changed(&self.folders) => {
+                    let board = self.shared.lock();
+                    let files = others.iter().filter_map(|folder| board.folders.get(folder));
+                    let files = files.flatten().cloned().collect();
+                    return Touched { files, moved: !others.is_empty(), mounted: true, all: false };
+                }
             }
             let mut board = self.shared.lock();
-            let files = std::mem::take(&mut board.touched);
             let touched = Touched {
-                files,
+                files: std::mem::take(&mut board.touched),
                 all: std::mem::take(&mut board.all),
                 moved: std::mem::take(&mut board.moved),
+                mounted: false,
             };
             if touched != Touched::default() {
                 return touched;
@@ -255,11 +270,15 @@ impl Board {
             touched.extend(files.iter().cloned());
         }
         let went = matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
-        if let Some(files) = folders.get(path).filter(|_| went) {
+        // Another owner or mode of a folder may be what its files were waiting for.
+        let opened = matches!(kind, EventKind::Modify(ModifyKind::Metadata(_)));
+        if let Some(files) = folders.get(path).filter(|_| went || opened) {
             known = true;
-            *moved = true;
-            lost.insert(path.to_owned());
             touched.extend(files.iter().cloned());
+            if went {
+                *moved = true;
+                lost.insert(path.to_owned());
+            }
         }
         known
     }
@@ -277,7 +296,7 @@ fn is_change(kind: EventKind) -> bool {
 }
 
 /// Tells a folder from another one that takes its place.
-fn identity(folder: &Path) -> Option<(u64, u64)> {
+fn identity(folder: &Path) -> Identity {
     folder.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 

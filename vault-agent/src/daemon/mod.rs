@@ -364,8 +364,11 @@ impl Daemon {
         self.follow_templates(touched);
         let every: Vec<PathBuf> = self.slots.keys().filter(|_| touched.all).cloned().collect();
         let now = Instant::now();
-        if touched.all {
+        if touched.all || touched.mounted {
             self.masters.touched(None, now);
+        }
+        if touched.mounted {
+            self.retry();
         }
         for path in every.iter().chain(&touched.files) {
             self.masters.touched(Some(path), now);
@@ -375,6 +378,13 @@ impl Daemon {
             }
             self.enqueue(path);
         }
+    }
+
+    /// Plans the targets that could not be written.
+    fn retry(&mut self) {
+        let failed = self.slots.iter().filter(|(_, slot)| matches!(slot.state, State::Failed(_)));
+        let failed: Vec<PathBuf> = failed.map(|(path, _)| path.clone()).collect();
+        self.plan(&failed);
     }
 
     /// Plans the targets whose wait is over.

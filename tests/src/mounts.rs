@@ -1,0 +1,103 @@
+//! File systems of a test's own: small, full, read-only or gone, seen by that test and its children alone.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Set in the process that has mounts of its own.
+const INSIDE: &str = "TEST_WITH_OWN_MOUNTS";
+
+/// Runs `body` in a mount namespace of its own, by starting this very test once more in there: as root, or as a user
+/// where the system lets users have namespaces.
+///
+/// # Panics
+/// If `body` does, or if file systems cannot be mounted here, with the reason.
+pub fn own<F: FnOnce()>(body: F) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let path = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
+    let (_, test) = path.split_once("::").expect("a test in a module");
+    let mut command = Command::new("unshare");
+    command.arg("--mount");
+    let root = Path::new("/proc/self").metadata().is_ok_and(|own| own.uid() == 0);
+    if !root {
+        command.arg("--map-root-user");
+    }
+    let this = std::env::current_exe().expect("a program");
+    command.arg(this).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
+    let ran = command.output().expect("unshare(1) of util-linux is there");
+    let [out, err] = [&ran.stdout, &ran.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(
+        ran.status.success() && out.contains(" 1 passed;"),
+        "`{test}` failed in a mount namespace of its own (unshare: root, or user namespaces, are needed):\n{out}\n{err}"
+    );
+}
+
+/// A small file system in memory, mounted at a folder.
+#[derive(Debug)]
+pub struct Disk {
+    point: PathBuf,
+    size: &'static str,
+}
+
+impl Disk {
+    /// Mounts a new one of `size`, e.g. `64k`, at a folder, which is made if it is not there.
+    #[must_use]
+    pub fn new(point: &Path, size: &'static str) -> Self {
+        std::fs::create_dir_all(point).expect("a writable folder");
+        let disk = Self { point: point.to_owned(), size };
+        disk.mount();
+        disk
+    }
+
+    /// Mounts an empty file system in place of one that was unmounted.
+    pub fn mount(&self) {
+        let options = format!("size={},mode=0700", self.size);
+        run("mount", &["-t", "tmpfs", "-o", &options, "test"], &self.point);
+    }
+
+    /// Takes it away, and all that is in it.
+    pub fn unmount(&self) {
+        run("umount", &[], &self.point);
+    }
+
+    /// Allows or forbids to write on it.
+    pub fn set_writable(&self, writable: bool) {
+        let options = if writable { "remount,rw" } else { "remount,ro" };
+        run("mount", &["-o", options], &self.point);
+    }
+
+    /// Fills it to the last byte, until [`Disk::make_room`].
+    ///
+    /// # Panics
+    /// If it does not become full.
+    pub fn fill(&self) {
+        let mut filler = std::fs::File::create(self.filler()).expect("a writable disk");
+        let full = std::io::copy(&mut std::io::repeat(b'x'), &mut filler).expect_err("no room");
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull, "{full}");
+    }
+
+    /// Undoes [`Disk::fill`].
+    pub fn make_room(&self) {
+        std::fs::remove_file(self.filler()).expect("it was filled");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.point.join("filler")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Whatever still runs there may go on; the folder below can be removed.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.point).output();
+    }
+}
+
+fn run(program: &str, args: &[&str], point: &Path) {
+    let ran = Command::new(program).args(args).arg(point).output();
+    let ran = ran.unwrap_or_else(|error| panic!("cannot run {program}: {error}"));
+    let point = point.display();
+    assert!(ran.status.success(), "{program} {point}: {}", String::from_utf8_lossy(&ran.stderr));
+}

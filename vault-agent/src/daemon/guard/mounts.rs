@@ -1,0 +1,68 @@
+//! Notices that a file system was mounted or unmounted: then a folder of the same name is another one, and no event of
+//! the old one tells.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::path::PathBuf;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
+
+use super::{Identity, identity};
+
+/// The table of mounts, which the kernel announces every change of (proc(5)).
+const TABLE: &str = "/proc/self/mountinfo";
+
+/// Waits for changes of the table.
+pub(super) struct Mounts {
+    table: Option<AsyncFd<File>>,
+    looking: Option<JoinHandle<BTreeSet<PathBuf>>>,
+}
+
+impl Mounts {
+    /// Waits for nothing.
+    pub(super) fn off() -> Self {
+        Self { table: None, looking: None }
+    }
+
+    /// Waits for changes from now on; without `/proc` for nothing.
+    pub(super) fn new() -> Self {
+        #[expect(
+            deprecated,
+            reason = "unsound for types that lie about their descriptor; a file does not"
+        )]
+        let register = |table| AsyncFd::with_interest(table, Interest::PRIORITY);
+        let table = File::open(TABLE).and_then(register);
+        let table = table.inspect_err(|error| tracing::warn!("cannot watch `{TABLE}`: {error}"));
+        Self { table: table.ok(), looking: None }
+    }
+
+    /// Waits until a file system was mounted, unmounted or mounted otherwise, and returns which of `folders` are others
+    /// now. May be dropped and called again.
+    pub(super) async fn changed(
+        &mut self,
+        folders: &HashMap<PathBuf, Identity>,
+    ) -> BTreeSet<PathBuf> {
+        if self.looking.is_none() {
+            let Some(table) = &self.table else { return std::future::pending().await };
+            let Ok(mut ready) = table.ready(Interest::PRIORITY).await else {
+                self.table = None;
+                return BTreeSet::new();
+            };
+            ready.clear_ready();
+            let known = folders.clone();
+            // A mount that hangs holds up this look and nothing else.
+            self.looking = Some(tokio::task::spawn_blocking(|| {
+                let others = known.into_iter().filter(|(folder, known)| identity(folder) != *known);
+                others.map(|(folder, _)| folder).collect()
+            }));
+        }
+        let others = match &mut self.looking {
+            Some(looking) => looking.await.unwrap_or_default(),
+            None => BTreeSet::new(),
+        };
+        self.looking = None;
+        others
+    }
+}
