@@ -9,6 +9,7 @@ mod canary;
 mod completion;
 mod crash;
 mod dev;
+mod drift;
 mod faults;
 mod formats;
 mod heal;

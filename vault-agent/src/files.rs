@@ -80,6 +80,17 @@ impl Stamp {
             changed: (file.ctime(), file.ctime_nsec()),
         }
     }
+
+    /// The stamp of a file that was `whole` before it got its name, and is `named` now; of no file at all if somebody
+    /// has changed it since, so that this is found out.
+    fn of_written(whole: &Metadata, named: &Metadata) -> Self {
+        let state = |file: &Metadata| {
+            let access = (file.uid(), file.gid(), file.mode());
+            (file.size(), file.mtime(), file.mtime_nsec(), access)
+        };
+        let stamp = Self::of(named);
+        if state(whole) == state(named) { stamp } else { Self { changed: (i64::MIN, 0), ..stamp } }
+    }
 }
 
 /// What [`replace`] did.
@@ -358,10 +369,13 @@ fn holds(mut file: &File, content: &[u8]) -> io::Result<bool> {
 
 fn write_in(place: &Place, content: &[u8], access: Access) -> Result<Stamp, FileError> {
     let mut temp = fill(place, content, access)?;
+    let look =
+        |temp: &Temp<'_>| temp.file.metadata().map_err(FileError::io("look at", &place.path));
+    let whole = look(&temp)?;
     temp.rename()?;
-    let written = temp.file.metadata().map_err(FileError::io("look at", &place.path))?;
+    let named = look(&temp)?;
     sync_folder(place)?;
-    Ok(Stamp::of(&written))
+    Ok(Stamp::of_written(&whole, &named))
 }
 
 /// Makes a synced file under the temporary name, whole and with its final owner and mode before anybody sees it.

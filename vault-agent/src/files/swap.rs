@@ -102,6 +102,7 @@ pub fn exchange(
         return Ok(Exchanged::Moved);
     }
     let mut temp = fill(&place, content, access)?;
+    let whole = temp.file.metadata().map_err(FileError::io("look at", path))?;
     if !temp.exchange()? {
         // File systems that cannot exchange: the moment between the look above and the rename remains.
         drop(temp);
@@ -118,10 +119,10 @@ pub fn exchange(
         }
         return Ok(Exchanged::Moved);
     }
-    let written = temp.file.metadata().map_err(FileError::io("look at", path))?;
+    let named = temp.file.metadata().map_err(FileError::io("look at", path))?;
     drop(temp);
     sync_folder(&place)?;
-    Ok(Exchanged::Done(Stamp::of(&written), Old(old)))
+    Ok(Exchanged::Done(Stamp::of_written(&whole, &named), Old(old)))
 }
 
 /// Writes `content` to a new file beside `path`, named after it and `tag`; returns its path.

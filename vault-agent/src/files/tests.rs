@@ -38,6 +38,20 @@ fn equal_content_is_not_touched() {
 }
 
 #[test]
+fn an_edit_right_behind_the_writer_is_found_out() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    write(&path, "A=1\n");
+    let whole = path.metadata().unwrap();
+    let named = folder.join("named");
+    std::fs::rename(&path, &named).unwrap();
+    let after = || named.metadata().unwrap();
+    assert_eq!(Some(Stamp::of_written(&whole, &after())), stamp(&named).unwrap());
+    std::fs::OpenOptions::new().append(true).open(&named).unwrap().write_all(b"B=1\n").unwrap();
+    assert_ne!(Some(Stamp::of_written(&whole, &after())), stamp(&named).unwrap());
+}
+
+#[test]
 fn mode_and_owner_are_put_right() {
     let (_guard, folder) = folder();
     let path = folder.join(".env");
