@@ -18,4 +18,5 @@ mod offline;
 mod quickstart;
 mod run;
 mod source;
+mod targets;
 mod three_hosts;

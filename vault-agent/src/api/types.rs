@@ -169,6 +169,12 @@ impl TargetRow {
     pub const fn lags(&self) -> bool {
         self.applied != self.wanted
     }
+
+    /// Tells whether the file is as its machine wants it: `ok`, or `ok: ` and what its owner should know.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.state == "ok" || self.state.starts_with("ok: ")
+    }
 }
 
 /// Every machine that ever was in the vault.

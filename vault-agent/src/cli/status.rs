@@ -97,12 +97,17 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     } else {
         global.term.line(text)?;
     }
+    let mut said = std::collections::HashSet::new();
     for row in rows {
         let trouble = [&row.state, &row.hook];
         for text in
             trouble.into_iter().filter(|text| !matches!(text.as_str(), "" | "ok" | "running"))
         {
-            global.term.say(format!("{} {}: {text}", row.machine, row.target));
+            // Once for all secrets of a target.
+            let line = format!("{} {}: {text}", row.machine, row.target);
+            if said.insert(line.clone()) {
+                global.term.say(line);
+            }
         }
     }
     Ok(())

@@ -164,18 +164,29 @@ fn remove(args: &Remove, file: &Path, talk: &mut impl Write) -> Result<()> {
     // The file and its folder may be gone, so the name counts as it was written too.
     let given = std::path::absolute(&args.file)?;
     let path = real(&args.file).unwrap_or_else(|_| given.clone());
+    let mut removed = Vec::new();
     edit(file, |document| {
-        let targets = document.get_mut("target").and_then(Item::as_array_of_tables_mut);
-        let before = targets.as_ref().map_or(0, |targets| targets.len());
-        if let Some(targets) = targets {
-            targets.retain(|table| !names(table, &path) && !names(table, &given));
-            if targets.len() < before {
-                return Ok(());
-            }
+        if let Some(targets) = document.get_mut("target").and_then(Item::as_array_of_tables_mut) {
+            targets.retain(|table| {
+                let stays = !names(table, &path) && !names(table, &given);
+                if !stays {
+                    removed.push(table.get("layout").and_then(Item::as_str) == Some("block"));
+                }
+                stays
+            });
         }
-        bail!("`{}` is no target\nhint: `vault-agent target list` shows them", path.display())
+        if removed.is_empty() {
+            bail!("`{}` is no target\nhint: `vault-agent target list` shows them", path.display())
+        }
+        Ok(())
     })?;
     writeln!(talk, "removed: `{}` is no target any more; the file stays", path.display())?;
+    if removed.contains(&true) {
+        writeln!(
+            talk,
+            "its block stays too: delete the lines from `# BEGIN vault-agent` to `# END vault-agent` if nothing reads them"
+        )?;
+    }
     Ok(())
 }
 

@@ -63,16 +63,18 @@ pub(super) struct Fault {
     pub(super) passing: bool,
 }
 
-/// Does `task`.
+/// Does `task`; what the owner should know of the file although it is right goes to `notes`.
 pub(super) async fn run(
     engine: &Engine,
     gate: &Arc<GitGate>,
     target: &Arc<Target>,
     task: Task,
+    notes: &mut Vec<String>,
 ) -> Result<Outcome, Fault> {
     match task {
         Task::Write(versions) => {
             let (rendered, mask) = content(engine, target, &versions).await?;
+            notes.clone_from(&rendered.warnings);
             let gate = Arc::clone(gate);
             let written = blocking(target, move |target| write(&gate, target, rendered)).await?;
             Ok(match written {
@@ -82,6 +84,7 @@ pub(super) async fn run(
         }
         Task::Compare(versions) => {
             let (rendered, mask) = content(engine, target, &versions).await?;
+            notes.clone_from(&rendered.warnings);
             let found = blocking(target, move |target| {
                 let wanted = wanted(target, rendered.content, around(target)?.as_ref())?;
                 files::compare(&target.path, wanted.expose(), access(target)?)

@@ -131,6 +131,8 @@ struct Done {
     target: Arc<Target>,
     task: Task,
     result: Result<Outcome, Fault>,
+    /// What the owner should know of the file, unless it was only looked at.
+    notes: Vec<String>,
 }
 
 struct Daemon {
@@ -314,8 +316,9 @@ impl Daemon {
         let (engine, gate, target) =
             (self.engine.clone(), Arc::clone(&self.gate), Arc::clone(&slot.target));
         self.jobs.spawn(async move {
-            let result = apply::run(&engine, &gate, &target, task.clone()).await;
-            Done { id, target, task, result }
+            let mut notes = Vec::new();
+            let result = apply::run(&engine, &gate, &target, task.clone(), &mut notes).await;
+            Done { id, target, task, result, notes }
         });
     }
 
@@ -329,6 +332,9 @@ impl Daemon {
         let mut plan = true;
         if Arc::ptr_eq(&slot.target, &done.target) {
             let (looked, before) = (done.task == Task::Look, slot.state.clone());
+            if !looked {
+                slot.notes = done.notes;
+            }
             let next = slot.done(done.task, done.result, Instant::now(), clock::now());
             plan = next.plan;
             if let (Some(mask), Some(key)) = (next.hook, slot.key.clone()) {

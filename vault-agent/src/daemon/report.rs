@@ -88,7 +88,7 @@ fn rows<'a>(
 
 fn of(slot: &Slot) -> impl Iterator<Item = TargetReport> {
     let name = slot.name.clone();
-    let state = clip(&slot.state.show());
+    let state = clip(&slot.show());
     let hook = clip(&slot.hook);
     slot.target.secrets.iter().zip(slot.versions()).map(move |(path, ver)| TargetReport {
         name: name.clone(),

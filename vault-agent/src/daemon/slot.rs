@@ -65,6 +65,8 @@ pub(super) struct Slot {
     pub(super) since: Time,
     /// What the hook ended with.
     pub(super) hook: String,
+    /// What the owner should know of a file that is right: keys that one secret overrides in another.
+    pub(super) notes: Vec<String>,
     /// The task to start next.
     pub(super) next: Option<Task>,
     /// Whether it waits in the queue.
@@ -114,6 +116,7 @@ impl Slot {
             hook: remembered
                 .as_ref()
                 .map_or_else(|| NO_HOOK.to_owned(), |remembered| remembered.hook.clone()),
+            notes: Vec::new(),
             next: None,
             queued: false,
             busy: None,
@@ -152,6 +155,18 @@ impl Slot {
         let known = self.held.as_ref().or(self.written.as_ref());
         (0..self.target.secrets.len())
             .map(move |n| known.and_then(|known| known.get(n).copied().flatten()))
+    }
+
+    /// Returns how it stands, as the fleet view has it.
+    pub(super) fn show(&self) -> String {
+        let state = self.state.show();
+        match (&self.state, &self.notes[..]) {
+            (State::Right, [note]) => format!("{state}: {note}"),
+            (State::Right, [note, more @ ..]) => {
+                format!("{state}: {note}; and {} more", more.len())
+            }
+            _ => state,
+        }
     }
 
     /// Returns what the next process should know.

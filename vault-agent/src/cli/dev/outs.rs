@@ -172,7 +172,7 @@ pub fn report(out: &Out, inner: &Global) -> Result<()> {
         .targets
         .iter()
         .filter(|row| row.machine == status.machine && row.target == shown)
-        .find(|row| row.state != "ok")
+        .find(|row| !row.is_right())
         .map_or("the agent has not written it yet", |row| row.state.as_str());
     inner.term.say(format!("`{shown}` is not right: {why}"));
     for alarm in &status.alarms {

@@ -151,6 +151,19 @@ fn remove_takes_one_table_only() {
 }
 
 #[test]
+fn remove_says_that_a_block_stays() {
+    let text = "[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\"]\nlayout = \"block\"\n";
+    let world = World::new(text);
+    let shown = world.run(&["remove", "/a"]);
+    assert_eq!(
+        shown,
+        "removed: `/a` is no target any more; the file stays\nits block stays too: delete the lines from \
+         `# BEGIN vault-agent` to `# END vault-agent` if nothing reads them\n"
+    );
+    assert_eq!(world.text(), "");
+}
+
+#[test]
 fn mistakes_change_nothing() {
     let world = World::new("[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\"]\n");
     let before = world.text();
