@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod access;
+mod addresses;
 mod audit;
 mod bad_input;
 mod canary;
@@ -13,6 +14,7 @@ mod drift;
 mod faults;
 mod formats;
 mod heal;
+mod killed;
 mod moving;
 mod offline;
 mod quickstart;
@@ -20,3 +22,4 @@ mod run;
 mod source;
 mod targets;
 mod three_hosts;
+mod visible;
