@@ -11,6 +11,7 @@ mod local_api;
 mod process;
 mod startup;
 mod table;
+mod targets;
 mod trust;
 
 /// Name, heading, and what measures it.
@@ -20,6 +21,7 @@ const SECTIONS: &[Section] = &[
     ("latency", "A change, from one host to another", latency::put_to_file),
     ("get", "Looking a key up", daemons::kv_get),
     ("api", "Local API", local_api::figures),
+    ("targets", "A thousand targets", targets::figures),
     ("memory", "Idle memory", daemons::memory),
     ("sizes", "Programs", daemons::sizes),
     ("fold", "The log", trust::fold),

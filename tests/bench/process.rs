@@ -38,6 +38,23 @@ pub fn peak(command: &Command) -> Option<u64> {
     Some(kilobytes << 10)
 }
 
+/// Returns the time that process `pid` has spent on processors, in steps of 10 ms.
+pub fn cpu(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
+    let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+    let ticks: u64 = fields.map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Lets `pass` go by, and returns [`cpu`].
+pub fn cpu_after(pid: u32, pass: Duration) -> Duration {
+    let (_never, nothing) = std::sync::mpsc::channel::<()>();
+    let waited = nothing.recv_timeout(pass);
+    assert!(waited.is_err(), "nobody sends");
+    cpu(pid)
+}
+
 /// Returns the resident memory of process `pid` in bytes.
 pub fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();

@@ -38,6 +38,16 @@ impl Row {
         }
     }
 
+    /// A share in percent, at most or at least `aim`.
+    pub fn percent(what: &str, measured: f64, aim: &Aim) -> Self {
+        let (text, met) = match aim {
+            Aim::AtMost(most) => (format!("≤ {most} %"), measured <= *most),
+            Aim::AtLeast(least) => (format!("≥ {least} %"), measured >= *least),
+        };
+        let measured = format!("{measured:.3} %");
+        Self { what: what.to_owned(), measured, aim: text, met: Some(met) }
+    }
+
     /// A ratio, at most or at least `aim`.
     pub fn ratio(what: &str, measured: f64, aim: Option<&Aim>) -> Self {
         let (text, met) = match aim {
