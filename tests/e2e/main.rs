@@ -8,6 +8,7 @@ mod audit;
 mod bad_input;
 mod canary;
 mod completion;
+mod compose;
 mod crash;
 mod dev;
 mod drift;

@@ -1,5 +1,6 @@
 //! The program `vault-agent`: arguments, dispatch, exit. What a subcommand does lives elsewhere.
 
+mod compose;
 mod join;
 mod logging;
 mod run;
@@ -12,10 +13,10 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-use crate::cli::{front, target};
-use crate::exit::Exit;
+use crate::cli::{Flags, Global, front, target};
+use crate::clock;
+use crate::exit::{Exit, Failure};
 use crate::output::Term;
-use crate::paths::Paths;
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
 #[derive(Debug, Parser)]
@@ -57,6 +58,8 @@ enum Command {
     Status,
     /// Add, list and remove the files that are kept right
     Target(target::Args),
+    /// Be a provider service of Docker Compose
+    Compose(compose::Args),
 }
 
 /// Describes the program's arguments, for its manual pages.
@@ -72,11 +75,26 @@ pub fn main() -> ExitCode {
     if args.next().is_some_and(|verb| verb == front::VERB) {
         return front::handed_on(args.collect());
     }
-    let cli = Cli::parse();
-    let term = Term::std();
-    let ran = harden().and_then(|()| Paths::resolve(cli.state, cli.config));
-    let exit = ran.and_then(|paths| dispatch(cli.command, &paths, &term));
-    exit.unwrap_or_else(|error| term.fail(&error)).into()
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(wrong) => return usage(&wrong),
+    };
+    let flags = Flags { state: cli.state, config: cli.config, ..Flags::default() };
+    let env = |name: &str| std::env::var(name).ok();
+    let global = Global::new(flags, Term::std(), Box::new(env), clock::now);
+    let ran = harden().and_then(|()| dispatch(cli.command, &global));
+    ran.unwrap_or_else(|error| global.term.fail(&error)).into()
+}
+
+/// Answers a wrong call, and a call for help. Compose reads nothing but standard output.
+fn usage(wrong: &clap::Error) -> ExitCode {
+    if wrong.use_stderr() && std::env::args_os().any(|word| word == compose::VERB) {
+        let text = wrong.to_string();
+        let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let hint = "`vault-agent compose up --help` tells the options";
+        return compose::fail(&Term::std(), &Failure::local(first).hint(hint).into()).into();
+    }
+    wrong.exit()
 }
 
 /// Leaves no core dump with keys in it, lets no other process look in.
@@ -87,20 +105,22 @@ fn harden() -> Result<()> {
         .context("cannot make the process undumpable")
 }
 
-fn dispatch(command: Command, paths: &Paths, term: &Term) -> Result<Exit> {
+fn dispatch(command: Command, global: &Global) -> Result<Exit> {
+    let (paths, term) = (|| global.paths(), &global.term);
     match command {
-        Command::Init(args) => join::init(args, paths, term),
-        Command::Join(args) => join::join(&args, paths, term),
-        Command::Run(args) => run::run(&args, paths).map(|()| Exit::OK),
-        Command::Once => run::once(paths, term),
-        Command::Answer { offline } => run::answer(paths, offline).map(|()| Exit::OK),
-        Command::Status => status::run(paths, term),
+        Command::Init(args) => join::init(args, &paths()?, term),
+        Command::Join(args) => join::join(&args, &paths()?, term),
+        Command::Run(args) => run::run(&args, &paths()?).map(|()| Exit::OK),
+        Command::Once => run::once(&paths()?, term),
+        Command::Answer { offline } => run::answer(&paths()?, offline).map(|()| Exit::OK),
+        Command::Status => status::run(&paths()?, term),
         Command::Target(args) => {
             let (mut out, mut talk) = (Vec::new(), Vec::new());
-            let ran = target::run(&args, &paths.config, &mut out, &mut talk);
+            let ran = target::run(&args, &paths()?.config, &mut out, &mut talk);
             term.print(out)?;
             term.say(String::from_utf8_lossy(&talk).trim_end());
             ran.map(|()| Exit::OK)
         }
+        Command::Compose(args) => compose::run(&args, global),
     }
 }

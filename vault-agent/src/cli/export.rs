@@ -54,12 +54,14 @@ pub struct Args {
     template: Option<PathBuf>,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Reads KEY=NAME.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, name) = text.split_once('=').ok_or("expected KEY=NAME")?;
     Ok((key.to_owned(), name.to_owned()))
 }
 
-fn nested(text: &str) -> Result<Nested, String> {
+/// Reads what happens to lists and objects.
+pub(crate) fn nested(text: &str) -> Result<Nested, String> {
     match text {
         "refuse" => Ok(Nested::Refuse),
         "flatten" => Ok(Nested::Flatten),
@@ -129,7 +131,8 @@ fn template(format: Format, file: Option<&Path>) -> Result<String, Failure> {
     }
 }
 
-fn read(
+/// Reads a secret's newest version as fields.
+pub(crate) fn read(
     global: &Global,
     client: &Client,
     place: &Typed,

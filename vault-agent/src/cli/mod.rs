@@ -7,7 +7,7 @@ mod complete;
 mod completions;
 mod content;
 pub mod duration;
-mod export;
+pub(crate) mod export;
 pub mod front;
 mod generic;
 mod global;
@@ -45,7 +45,8 @@ use shared::time::Time;
 use crate::exit::Exit;
 use crate::output::Term;
 
-pub use global::{Env, Flags, Global};
+pub use global::{Env, Flags, Global, boolean};
+pub use kv::Typed;
 
 const HELP: &str = "\
 vault keeps secrets end-to-end encrypted, the same on every machine that may have them

@@ -6,6 +6,7 @@
 pub mod block;
 mod data;
 mod dotenv;
+mod environment;
 mod fields;
 mod header;
 mod lines;
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 
+pub use environment::{Environment, environment};
 pub use fields::{Field, NotFields, Value, fields, file};
 pub use header::Header;
 pub use names::is_denied;
@@ -224,7 +226,8 @@ pub fn render(
     rules: &Rules<'_>,
 ) -> Result<Rendered, Refused> {
     let (mut warnings, mut faults) = (Vec::new(), Vec::new());
-    let fields = naming::choose(secrets, rules, &mut warnings, &mut faults);
+    let (fields, absent) = naming::choose(secrets, rules, &mut warnings, &mut faults);
+    warnings.extend(absent.iter().map(|key| format!("`{key}` is in none of the secrets")));
     judge(format, &fields, rules, &mut warnings, &mut faults);
     let mut out = Text::default();
     if let Some(header) = rules.header.filter(|_| format.has_comments()) {

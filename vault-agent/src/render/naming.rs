@@ -12,13 +12,14 @@ use super::{Fault, Nested, Rules, Why};
 const JOINT: &str = "__";
 
 /// Takes the allowed fields of all secrets under their names in the file, each at the place where it first stands.
-/// Where two secrets have the same name, the later one wins and a warning says so; within one secret it is a fault.
+/// Where two secrets have the same name, the later one wins and a warning says so; within one secret it is a fault. What
+/// `rules` name and no secret has comes back beside the fields.
 pub(super) fn choose(
     secrets: &[(SecretPath, Vec<Field>)],
     rules: &Rules<'_>,
     warnings: &mut Vec<String>,
     faults: &mut Vec<Fault>,
-) -> Vec<Field> {
+) -> (Vec<Field>, Vec<String>) {
     let mut place: HashMap<String, (usize, &SecretPath)> = HashMap::new();
     let mut seen = HashSet::new();
     let mut chosen: Vec<Field> = Vec::new();
@@ -52,10 +53,8 @@ pub(super) fn choose(
     }
     let renamed = rules.rename.iter().map(|(key, _)| key);
     let named: BTreeSet<&String> = rules.keys.unwrap_or_default().iter().chain(renamed).collect();
-    for key in named.into_iter().filter(|key| !seen.contains(*key)) {
-        warnings.push(format!("`{key}` is in none of the secrets"));
-    }
-    chosen
+    let absent = named.into_iter().filter(|key| !seen.contains(*key)).cloned().collect();
+    (chosen, absent)
 }
 
 /// A value with its key, and the key it stands under at the top of its secret.
@@ -116,7 +115,8 @@ mod tests {
             .map(|(json, path)| (path.parse().unwrap(), fields(json.as_bytes()).unwrap()))
             .collect();
         let (mut warnings, mut faults) = (Vec::new(), Vec::new());
-        let chosen = choose(&parsed, rules, &mut warnings, &mut faults);
+        let (chosen, absent) = choose(&parsed, rules, &mut warnings, &mut faults);
+        warnings.extend(absent.iter().map(|key| format!("no {key}")));
         let shown = chosen.iter().map(|f| format!("{}={}", f.name, f.value.text().unwrap_or("…")));
         let faults = faults.iter().map(ToString::to_string);
         assert_eq!(shown.chain(faults).collect::<Vec<_>>().join(" "), expected, "{secrets:?}");
@@ -130,10 +130,9 @@ mod tests {
         check(&[r#"{"key":"1","db-password":"2"}"#], &rules, "APP_KEY=1 Db_Password=2", &[]);
         let keys = ["key".to_owned(), "gone".to_owned()];
         let rules = Rules { keys: Some(&keys), ..rules };
-        let warned = ["`gone` is in none of the secrets"];
+        let warned = ["no gone"];
         check(&[r#"{"key":"1","db-password":"2"}"#], &rules, "APP_KEY=1", &warned);
-        let warned =
-            ["`db-password` is in none of the secrets", "`gone` is in none of the secrets"];
+        let warned = ["no db-password", "no gone"];
         check(&[r#"{"key":"1"}"#], &rules, "APP_KEY=1", &warned);
     }
 

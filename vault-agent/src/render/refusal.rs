@@ -32,6 +32,8 @@ pub enum Why {
     ShellOwn,
     /// The name makes other programs run code.
     Denied,
+    /// No secret has it.
+    Absent,
     /// The value is null, a list or an object.
     NotText,
     /// The value is bytes, not text.
@@ -68,6 +70,7 @@ impl fmt::Display for Fault {
                 write!(f, "`{name}` belongs to the shells, which do not let it be set")
             }
             Why::Denied => write!(f, "`{name}` changes what other programs run"),
+            Why::Absent => write!(f, "`{name}` is in none of the secrets"),
             Why::NotText => write!(f, "`{name}` is null, a list or an object, not text"),
             Why::Bytes => write!(f, "`{name}` is a binary file, not text"),
             Why::Collision { keys: [one, two] } => write!(
@@ -94,6 +97,7 @@ impl Fault {
                 "give it another name with `rename`, leave it out with `keys`, or use format = \"json\""
             }
             Why::Denied => "list it in `allow_names` of this target if you mean it",
+            Why::Absent => "name keys as `vault kv get` shows them",
             Why::NotText => {
                 "set `nested = \"flatten\"`, leave it out with `keys`, or use format = \"json\""
             }
