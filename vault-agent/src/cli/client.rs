@@ -3,31 +3,31 @@
 //! One connection, kept for further requests; one request at a time; everything on the calling thread.
 
 mod error;
+mod net;
 mod persist;
 mod place;
 mod show;
+mod socket;
 mod stand_in;
+mod wire;
+
 #[cfg(test)]
 mod tests;
-use std::cell::RefCell;
-use std::io;
+
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::client::conn::http1::SendRequest;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::net::{TcpStream, UnixStream};
 
 use super::tls;
-use crate::api::types::CACHE_AGE;
 
-use stand_in::{Answering, answer_here};
+use net::Net;
+use socket::Socket;
+use wire::{Outgoing, Wire};
 
 pub use error::{Error, Refusal};
 pub use place::{Address, Place};
@@ -114,13 +114,8 @@ pub struct Client {
     place: Place,
     options: Options,
     headers: HeaderMap,
-    runtime: tokio::runtime::Runtime,
-    link: RefCell<Option<Link>>,
-    /// Dropped last, when the connection to it is gone.
-    answering: RefCell<Option<Answering>>,
+    wire: Box<dyn Wire>,
 }
-
-type Link = SendRequest<Full<Bytes>>;
 
 impl Client {
     /// Makes a client; nothing is connected before the first request.
@@ -128,14 +123,22 @@ impl Client {
     /// # Errors
     /// Headers that HTTP does not allow.
     pub fn new(place: Place, options: Options) -> Result<Self, Error> {
-        let setup = |why: &dyn std::fmt::Display| Error::Setup(why.to_string());
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|why| setup(&why))?;
+        let wire = Net::new(place.clone(), &options)?;
+        Self::over(place, options, Box::new(wire))
+    }
+
+    /// Makes a client of this machine's agent with nothing but a socket below it; `None` if no agent listens, or another
+    /// API is meant.
+    #[must_use]
+    pub fn on_socket(place: Place, options: Options) -> Option<Self> {
+        let Place::Agent { sockets, .. } = &place else { return None };
+        let wire = Socket::connect(sockets, options.timeout)?;
+        Self::over(place, options, Box::new(wire)).ok()
+    }
+
+    fn over(place: Place, options: Options, wire: Box<dyn Wire>) -> Result<Self, Error> {
         let headers = headers(&place, &options)?;
-        let (link, answering) = (RefCell::new(None), RefCell::new(None));
-        Ok(Self { place, options, headers, runtime, link, answering })
+        Ok(Self { place, options, headers, wire })
     }
 
     /// Tells whether this machine's own agent answers, which needs no look at its mounts first.
@@ -147,12 +150,16 @@ impl Client {
     /// Tells whether the agent that answers was started for this process alone; known after the first request.
     #[must_use]
     pub fn is_alone(&self) -> bool {
-        self.answering.borrow().is_some()
+        self.wire.is_alone()
     }
 
     /// Does nothing for a while.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "between two tries there is nothing else to wait for"
+    )]
     pub fn pause(&self, time: Duration) {
-        self.runtime.block_on(async { tokio::time::sleep(time).await });
+        std::thread::sleep(time);
     }
 
     /// Asks for JSON.
@@ -219,16 +226,13 @@ impl Client {
 
     fn once(&self, method: Method, target: &str, body: Bytes) -> Result<Answer, Error> {
         let call = format!("{method} {}{target}", self.base());
-        let work = self.exchange(method, target, body, &call);
-        self.runtime.block_on(async {
-            match tokio::time::timeout(self.options.timeout, work).await {
-                Ok(result) => result,
-                Err(_) => {
-                    let why = format!("no answer within {} s", self.options.timeout.as_secs_f32());
-                    Err(Error::Transport { call: call.clone(), why })
-                }
-            }
-        })
+        let mut headers = self.headers.clone();
+        if method == Method::PATCH {
+            let merge = HeaderValue::from_static("application/merge-patch+json");
+            headers.insert(CONTENT_TYPE, merge);
+        }
+        let target = format!("{}{target}", self.folder());
+        self.wire.exchange(Outgoing { method, target, headers, body, call })
     }
 
     /// What URLs in messages start with; behind a socket it is `localhost`, as in HashiCorp's client.
@@ -250,150 +254,6 @@ impl Client {
             }
         }
     }
-
-    async fn exchange(
-        &self,
-        method: Method,
-        target: &str,
-        body: Bytes,
-        call: &str,
-    ) -> Result<Answer, Error> {
-        let lost = |why: &(dyn std::error::Error + 'static)| Error::Transport {
-            call: call.to_owned(),
-            why: chain(why),
-        };
-        let mut request = Request::new(Full::new(body));
-        *request.uri_mut() =
-            format!("{}{target}", self.folder()).parse().map_err(|why| lost(&why))?;
-        *request.headers_mut() = self.headers.clone();
-        if method == Method::PATCH {
-            let merge = HeaderValue::from_static("application/merge-patch+json");
-            request.headers_mut().insert(hyper::header::CONTENT_TYPE, merge);
-        }
-        *request.method_mut() = method;
-        // A kept connection may have been closed meanwhile: the request comes back unsent and goes over a new one.
-        let mut fresh = false;
-        loop {
-            let taken = self.link.borrow_mut().take();
-            let mut link = match taken {
-                Some(link) => link,
-                None => {
-                    fresh = true;
-                    self.connect(call).await?
-                }
-            };
-            match link.try_send_request(request).await {
-                Ok(response) => {
-                    let answer = collect(call, response).await?;
-                    *self.link.borrow_mut() = Some(link);
-                    return Ok(answer);
-                }
-                Err(mut unsent) => match unsent.take_message() {
-                    Some(back) if !fresh => request = back,
-                    Some(_) | None => return Err(lost(unsent.error())),
-                },
-            }
-        }
-    }
-
-    async fn connect(&self, call: &str) -> Result<Link, Error> {
-        let lost =
-            |why: io::Error| Error::Transport { call: call.to_owned(), why: why.to_string() };
-        match &self.place {
-            Place::Agent { sockets, paths } => {
-                for socket in sockets {
-                    match UnixStream::connect(socket).await {
-                        Ok(stream) => return shake(stream).await.map_err(lost),
-                        Err(why) if is_absent(&why) => {}
-                        Err(why) if why.kind() == io::ErrorKind::PermissionDenied => {
-                            return Err(Error::Barred { socket: socket.clone() });
-                        }
-                        Err(why) => {
-                            return Err(lost(io::Error::new(
-                                why.kind(),
-                                format!("`{}`: {why}", socket.display()),
-                            )));
-                        }
-                    }
-                }
-                let (stream, answering) = answer_here(sockets, paths, self.options.offline)?;
-                *self.answering.borrow_mut() = Some(answering);
-                let stream = UnixStream::from_std(stream).map_err(lost)?;
-                shake(stream).await.map_err(lost)
-            }
-            Place::Unix(socket) => {
-                let stream = UnixStream::connect(socket).await.map_err(|why| {
-                    lost(io::Error::new(why.kind(), format!("`{}`: {why}", socket.display())))
-                })?;
-                shake(stream).await.map_err(lost)
-            }
-            Place::Tcp(address) => {
-                let tcp = TcpStream::connect((address.host.as_str(), address.port))
-                    .await
-                    .map_err(lost)?;
-                tcp.set_nodelay(true).map_err(lost)?;
-                if address.secure {
-                    let tls =
-                        tls::connect(&self.options.tls, &address.host, tcp).await.map_err(lost)?;
-                    shake(tls).await.map_err(lost)
-                } else {
-                    shake(tcp).await.map_err(lost)
-                }
-            }
-        }
-    }
-}
-
-fn is_absent(why: &io::Error) -> bool {
-    matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
-async fn shake(
-    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-) -> io::Result<Link> {
-    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    // What goes wrong on the connection comes out at the request that meets it.
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-async fn collect<B>(call: &str, response: hyper::Response<B>) -> Result<Answer, Error>
-where
-    B: hyper::body::Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let status = response.status().as_u16();
-    let age = response.headers().get(CACHE_AGE).and_then(|age| age.to_str().ok()?.parse().ok());
-    let moved = matches!(status, 301 | 302 | 307 | 308);
-    let location = response.headers().get(hyper::header::LOCATION).filter(|_| moved);
-    let location = location.and_then(|to| to.to_str().ok()).map(str::to_owned);
-    match Limited::new(response.into_body(), MOST_BYTES).collect().await {
-        Ok(body) => {
-            let body = body.to_bytes();
-            Ok(Answer { call: call.to_owned(), status, body, cache_age: age, location })
-        }
-        Err(why) if why.is::<LengthLimitError>() => Err(Error::Answer {
-            call: call.to_owned(),
-            why: format!("more than {MOST_BYTES} bytes"),
-        }),
-        Err(why) => Err(Error::Transport { call: call.to_owned(), why: chain(&*why) }),
-    }
-}
-
-/// Shows an error with its causes, each once.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 fn headers(place: &Place, options: &Options) -> Result<HeaderMap, Error> {

@@ -189,6 +189,14 @@ impl Global {
         Client::new(place, options)
     }
 
+    /// Makes the client for a look-up in this machine's agent, if that is what flags and environment choose, and it listens.
+    #[must_use]
+    pub fn socket_client(&self) -> Option<Client> {
+        let place = self.place().ok()?;
+        let options = self.options(self.token(&place), false).ok()?;
+        Client::on_socket(place, options)
+    }
+
     /// As [`Global::client`], for what is not to wait for the server.
     ///
     /// # Errors

@@ -170,9 +170,6 @@ pub fn run(
         let global = Global::new(Flags::default(), term, env, clock);
         return complete::run(&global, words, Cli::command());
     }
-    if front::is_quick(&args) {
-        return front::answer(args, term, env, clock);
-    }
     let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
     let cli: Cli = match parse_as(args.collect()) {
         Ok(cli) => cli,

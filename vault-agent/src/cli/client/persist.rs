@@ -54,7 +54,7 @@ impl Client {
         if secure(&self.place) && !secure(&place) {
             return Err(lost("a redirect from https to http"));
         }
-        Self::new(place, self.options.clone())?.once(method, &location[at..], body)
+        self.wire.elsewhere(place, self.options.clone())?.once(method, &location[at..], body)
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
 use super::*;
+use crate::paths::Paths;
 
 fn options() -> Options {
     Options {
@@ -56,6 +58,23 @@ fn serve(answers: &'static [&'static str]) -> (TempDir, Client) {
 }
 
 fn serve_for(answers: &'static [&'static str], options: Options) -> (TempDir, Client) {
+    let (dir, path) = listen(answers);
+    (dir, Client::new(Place::Unix(path), options).unwrap())
+}
+
+/// As [`serve`], the short way.
+fn serve_on_socket(answers: &'static [&'static str]) -> (TempDir, Client) {
+    let (dir, path) = listen(answers);
+    let place = agent(vec![dir.path().join("absent"), path]);
+    (dir, Client::on_socket(place, options()).unwrap())
+}
+
+fn agent(sockets: Vec<PathBuf>) -> Place {
+    let paths = Paths::resolve_in(Some("/x".into()), None, |_| None).unwrap();
+    Place::Agent { sockets, paths }
+}
+
+fn listen(answers: &'static [&'static str]) -> (TempDir, PathBuf) {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
@@ -71,7 +90,7 @@ fn serve_for(answers: &'static [&'static str], options: Options) -> (TempDir, Cl
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });
-    (dir, Client::new(Place::Unix(path), options).unwrap())
+    (dir, path)
 }
 
 #[test]
@@ -136,6 +155,56 @@ fn what_is_no_answer_is_said() {
     GET http://localhost/v1/x: error reading a body from connection: end of file before message length reached
     GET http://localhost/v1/x: unexpected answer: not the expected JSON (line 1, column 2)
     ");
+}
+
+#[test]
+fn the_short_way_says_what_is_no_answer() {
+    let (_dir, client) = serve_on_socket(&[
+        "",
+        "SSH-2.0-OpenSSH_9\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-le",
+        "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nshort",
+        "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\nx",
+        "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\nx",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        "HTTP/1.1 307 x\r\nlocation: http://h/v1/x\r\ncontent-length: 0\r\n\r\n",
+    ]);
+    let mut said = Vec::new();
+    for _ in 0..8 {
+        said.push(client.get::<Value>("x", &[]).unwrap_err().to_string());
+    }
+    insta::assert_snapshot!(said.join("\n"), @r"
+    GET http://localhost/v1/x: connection closed before message completed
+    GET http://localhost/v1/x: unexpected answer: invalid HTTP version
+    GET http://localhost/v1/x: the answer ended in the middle
+    GET http://localhost/v1/x: the answer ended in the middle
+    GET http://localhost/v1/x: unexpected answer: more than 33554432 bytes
+    GET http://localhost/v1/x: unexpected answer: a body of unknown length
+    GET http://localhost/v1/x: unexpected answer: a body in pieces
+    this machine's agent sent the request elsewhere
+    ");
+}
+
+#[test]
+fn the_short_way_keeps_its_connection_and_replaces_a_closed_one() {
+    const KEPT: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-vault-cache-age: 7\r\n\r\n{}";
+    const LAST: &str = "HTTP/1.1 404 x\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    let (_dir, client) = serve_on_socket(&[KEPT, LAST, KEPT]);
+    let ask = || client.send(Method::GET, "x", &[], None).unwrap();
+    assert_eq!((ask().status, ask().status, ask().cache_age), (200, 404, Some(7)));
+}
+
+#[test]
+fn the_short_way_leads_to_a_listening_agent_only() {
+    let dir = TempDir::new().unwrap();
+    assert!(Client::on_socket(agent(vec![dir.path().join("absent")]), options()).is_none());
+    let path = dir.path().join("s");
+    let _listener = UnixListener::bind(&path).unwrap();
+    assert!(Client::on_socket(Place::Unix(path.clone()), options()).is_none());
+    let options = Options { timeout: Duration::from_millis(20), ..options() };
+    let client = Client::on_socket(agent(vec![path]), options).unwrap();
+    let error = client.get::<Value>("x", &[]).unwrap_err();
+    assert_eq!(error.to_string(), "GET http://localhost/v1/x: no answer within 0.02 s");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::cli::{Global, duration};
 use crate::exit::Failure;
 
 /// How old an answer may be.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct Freshness {
     /// Answer from this machine's cache; where no agent runs, do not wait for the server
     #[arg(long)]

@@ -11,8 +11,8 @@ use super::Freshness;
 use super::route::{Route, Typed};
 use super::secret::{Secret, context, no_value, print_field, say_age};
 use crate::binary;
-use crate::cli::Global;
 use crate::cli::client::{Answer, Client, Error};
+use crate::cli::{Flags, Global};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, table};
 use crate::render;
@@ -40,38 +40,87 @@ pub struct Args {
 }
 
 impl Args {
-    /// Reads the words behind `kv get` where they are the plain look-up that programs make again and
-    /// again: one path, `--field=`, `--mount=`. Everything else, mistakes included, is left to clap,
-    /// which takes longer to describe itself than the look-up takes.
-    pub(in crate::cli) fn plain(words: &[OsString]) -> Option<Self> {
-        let mut plain = Self {
-            mount: None,
-            paths: Vec::new(),
-            version: 0,
-            field: None,
-            freshness: Freshness::default(),
-        };
-        for word in words {
-            let word = word.to_str()?;
-            let Some(flag) = word.strip_prefix('-') else {
-                plain.paths.push(word.to_owned());
-                continue;
-            };
-            let (slot, value) = match flag.split_once('=')? {
-                ("-field", value) => (&mut plain.field, value),
-                ("-mount", value) => (&mut plain.mount, value),
-                _ => return None,
-            };
-            if value.is_empty() || slot.replace(value.to_owned()).is_some() {
-                return None;
-            }
+    /// The look-up that one path is.
+    fn look_up(&self) -> LookUp {
+        LookUp {
+            place: Typed { mount: self.mount.clone(), path: self.paths.concat() },
+            version: self.version,
+            field: self.field.clone(),
+            freshness: self.freshness.clone(),
         }
-        matches!(plain.paths.as_slice(), [path] if !path.is_empty()).then_some(plain)
     }
 
     fn places(&self) -> impl Iterator<Item = Typed> {
         let place = |path: &String| Typed { mount: self.mount.clone(), path: path.clone() };
         self.paths.iter().map(place)
+    }
+}
+
+/// One secret, and what of it is printed.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::cli) struct LookUp {
+    place: Typed,
+    version: u64,
+    field: Option<String>,
+    freshness: Freshness,
+}
+
+impl LookUp {
+    /// Reads the words behind `kv get`, normalised, where they are the look-up that programs make again and again: one
+    /// path, and flags with `=`. Everything else, mistakes included, is left to clap, which takes longer to describe
+    /// itself than the look-up takes.
+    pub(in crate::cli) fn plain(words: &[OsString]) -> Option<(Flags, Self)> {
+        let (mut path, mut mount, mut field, mut version) = (None, None, None, None);
+        let mut format = None;
+        for word in words {
+            let word = word.to_str()?;
+            let (slot, value) = match word.strip_prefix('-') {
+                None => (&mut path, word),
+                Some(flag) => match flag.split_once('=')? {
+                    ("-field", value) => (&mut field, value),
+                    ("-format", value) => (&mut format, value),
+                    ("-mount", value) => (&mut mount, value),
+                    ("-version", value) => (&mut version, value),
+                    _ => return None,
+                },
+            };
+            if value.is_empty() || slot.replace(value.to_owned()).is_some() {
+                return None;
+            }
+        }
+        let place = Typed { mount, path: path? };
+        let version = version.map_or(Some(0), |digits| digits.parse().ok())?;
+        let look_up = Self { place, version, field, freshness: Freshness::default() };
+        Some((Flags { format, ..Flags::default() }, look_up))
+    }
+
+    /// Reads the secret and prints it.
+    ///
+    /// # Errors
+    /// No answer, no such secret, version or field; a format that cannot hold it.
+    pub(in crate::cli) fn run(&self, global: &Global, client: &Client) -> anyhow::Result<Exit> {
+        let format = global.format()?;
+        let (route, secret) = read(global, client, &self.freshness, &self.place, self.version)?;
+        let path = route.api("data");
+        let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
+        if let Some(name) = &self.field {
+            return field(global, &route, &secret, name);
+        }
+        if secret.data.is_none() {
+            secret.say_warnings(global);
+            return Err(no_value(client, &route, &path).into());
+        }
+        let gone = gone(&route, &secret);
+        if format == Format::Table {
+            secret.say_warnings(global);
+            global.term.print(text(&route, &secret))?;
+        } else {
+            global.term.line(secret.text(format)?)?;
+        }
+        match gone {
+            Some(failure) => Err(failure.into()),
+            None => Ok(Exit::OK),
+        }
     }
 }
 
@@ -81,39 +130,19 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     if args.paths.len() > 1 || format == Format::Env {
         return several(global, &client, args, format);
     }
-    let place = Typed { mount: args.mount.clone(), path: args.paths.concat() };
-    let (route, secret) = read(global, &client, args, &place)?;
-    let path = route.api("data");
-    let Some(secret) = secret else { return Err(no_value(&client, &route, &path).into()) };
-    if let Some(name) = &args.field {
-        return field(global, &route, &secret, name);
-    }
-    if secret.data.is_none() {
-        secret.say_warnings(global);
-        return Err(no_value(&client, &route, &path).into());
-    }
-    let gone = gone(&route, &secret);
-    if format == Format::Table {
-        secret.say_warnings(global);
-        global.term.print(text(&route, &secret))?;
-    } else {
-        global.term.line(secret.text(format)?)?;
-    }
-    match gone {
-        Some(failure) => Err(failure.into()),
-        None => Ok(Exit::OK),
-    }
+    args.look_up().run(global, &client)
 }
 
 /// Reads one secret, if it is there; says how old the answer is, and refuses one that is too old.
 fn read(
     global: &Global,
     client: &Client,
-    args: &Args,
+    freshness: &Freshness,
     place: &Typed,
+    version: u64,
 ) -> anyhow::Result<(Route, Option<Secret>)> {
-    let (route, answer) = fetch(client, place, args.version)?;
-    args.freshness.check(&answer)?;
+    let (route, answer) = fetch(client, place, version)?;
+    freshness.check(&answer)?;
     say_age(global, &answer);
     let path = route.api("data");
     let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
@@ -124,7 +153,7 @@ fn read(
 fn several(global: &Global, client: &Client, args: &Args, format: Format) -> anyhow::Result<Exit> {
     let mut found = Vec::with_capacity(args.paths.len());
     for place in args.places() {
-        let (route, secret) = read(global, client, args, &place)?;
+        let (route, secret) = read(global, client, &args.freshness, &place, args.version)?;
         let path = route.api("data");
         let secret = secret.filter(|secret| secret.data.is_some());
         let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
@@ -260,4 +289,49 @@ pub(in crate::cli) fn current(
     let secret =
         Secret::of_read(answer).map_err(|error| context(error, "doing pre-read at", &path))?;
     Ok((route, secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::argv;
+
+    #[derive(Parser)]
+    struct Described {
+        #[command(flatten)]
+        flags: Flags,
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn a_plain_look_up_is_read_as_clap_reads_it() {
+        for (line, expected) in [
+            ("secret/app", true),
+            ("-field=a secret/app", true),
+            ("secret/app --field=a=b", true),
+            ("-mount=secret -field=x app/db", true),
+            ("-version=2 -format=json secret/app", true),
+            ("-field=a -field=b secret/app", false),
+            ("-field= secret/app", false),
+            ("-field a secret/app", false),
+            ("-version=x secret/app", false),
+            ("-- secret/app", false),
+            ("a b", false),
+            ("-nope=1 secret/app", false),
+            ("-h", false),
+            ("", false),
+        ] {
+            let words = argv::normalise(line.split_whitespace().map(OsString::from));
+            let plain = LookUp::plain(&words);
+            assert_eq!(plain.is_some(), expected, "{line}");
+            let Some((flags, look_up)) = plain else { continue };
+            let all = std::iter::once(OsString::from("get")).chain(words);
+            let described = Described::try_parse_from(all).unwrap();
+            assert_eq!(look_up, described.args.look_up(), "{line}");
+            assert_eq!(format!("{flags:?}"), format!("{:?}", described.flags), "{line}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ use super::Global;
 use crate::exit::Exit;
 
 pub use freshness::Freshness;
-pub(super) use get::{current, fetch};
+pub(super) use get::{LookUp, current, fetch};
 pub use route::{Route, Typed};
 pub use secret::Secret;
 pub(super) use secret::{context, no_value, print_field, say_age};
@@ -35,17 +35,6 @@ pub(super) use secret::{context, no_value, print_field, say_age};
 /// Read and write secrets
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// HashiCorp's commands.
-    #[command(flatten)]
-    Basic(Basic),
-    /// Commands that HashiCorp does not have.
-    #[command(flatten)]
-    More(More),
-}
-
-/// HashiCorp's commands.
-#[derive(Debug, clap::Subcommand)]
-pub enum Basic {
     /// Print a secret, or one field of it
     Get(get::Args),
     /// Write a secret whole, replacing what is there
@@ -65,11 +54,6 @@ pub enum Basic {
     /// Read and change what is kept about a secret
     #[command(subcommand, arg_required_else_help = true)]
     Metadata(metadata::Command),
-}
-
-/// Commands that HashiCorp does not have, and one that is rarely needed.
-#[derive(Debug, clap::Subcommand)]
-pub enum More {
     /// Find secrets, or keys in them, by name
     Find(find::Args),
     /// Print the versions of a secret
@@ -86,65 +70,27 @@ pub enum More {
     EnableVersioning(enable_versioning::Args),
 }
 
-/// Reads the words behind `kv get` without clap, if they are a plain look-up.
-pub(super) fn plain_get(words: &[std::ffi::OsString]) -> Option<Basic> {
-    get::Args::plain(words).map(Basic::Get)
-}
-
-/// Tells whether the arguments behind `kv` name one of HashiCorp's commands.
-#[must_use]
-pub fn is_basic(verb: &str) -> bool {
-    matches!(
-        verb,
-        "get"
-            | "put"
-            | "patch"
-            | "list"
-            | "delete"
-            | "undelete"
-            | "destroy"
-            | "rollback"
-            | "metadata"
-    )
-}
-
 /// Runs one command.
 ///
 /// # Errors
 /// Whatever the command meets.
 pub fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
     match command {
-        Command::Basic(command) => basic(global, command),
-        Command::More(command) => more(global, command),
-    }
-}
-
-/// Runs one of HashiCorp's commands.
-///
-/// # Errors
-/// Whatever the command meets.
-pub fn basic(global: &Global, command: &Basic) -> anyhow::Result<Exit> {
-    match command {
-        Basic::Get(args) => get::run(global, args),
-        Basic::Put(args) => put::run(global, args),
-        Basic::Patch(args) => patch::run(global, args),
-        Basic::List(args) => list::run(global, args),
-        Basic::Delete(args) => delete::run(global, args),
-        Basic::Undelete(args) => undelete::run(global, args),
-        Basic::Destroy(args) => destroy::run(global, args),
-        Basic::Rollback(args) => rollback::run(global, args),
-        Basic::Metadata(command) => metadata::run(global, command),
-    }
-}
-
-fn more(global: &Global, command: &More) -> anyhow::Result<Exit> {
-    match command {
-        More::Find(args) => find::run(global, args),
-        More::History(args) => history::run(global, args),
-        More::Diff(args) => diff::run(global, args),
-        More::Edit(args) => edit::run(global, args),
-        More::Cp(args) => moving::cp(global, args),
-        More::Mv(args) => moving::mv(global, args),
-        More::EnableVersioning(args) => enable_versioning::run(global, args),
+        Command::Get(args) => get::run(global, args),
+        Command::Put(args) => put::run(global, args),
+        Command::Patch(args) => patch::run(global, args),
+        Command::List(args) => list::run(global, args),
+        Command::Delete(args) => delete::run(global, args),
+        Command::Undelete(args) => undelete::run(global, args),
+        Command::Destroy(args) => destroy::run(global, args),
+        Command::Rollback(args) => rollback::run(global, args),
+        Command::Metadata(command) => metadata::run(global, command),
+        Command::Find(args) => find::run(global, args),
+        Command::History(args) => history::run(global, args),
+        Command::Diff(args) => diff::run(global, args),
+        Command::Edit(args) => edit::run(global, args),
+        Command::Cp(args) => moving::cp(global, args),
+        Command::Mv(args) => moving::mv(global, args),
+        Command::EnableVersioning(args) => enable_versioning::run(global, args),
     }
 }

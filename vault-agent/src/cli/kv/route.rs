@@ -10,7 +10,7 @@ use shared::path::SecretPath;
 use crate::cli::client::{Answer, Client, Error};
 
 /// What the user typed.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct Typed {
     /// Mount of the KV engine; PATH is then below it
     #[arg(long, value_name = "MOUNT")]
