@@ -1,10 +1,12 @@
 //! Sealing and opening one version of a secret: an age file whose payload names its own place in
 //! the log and commits to its content (design/trust, *Records*, blob). Keys live in `keys`.
 
-use std::cell::Cell;
-use std::io::{self, BufRead, Read, Write as _};
+mod header;
+
+use std::io::{self, BufRead, Cursor, Read, Write as _};
 
 use age_core::format::{FileKey, Stanza};
+use age_core::secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -16,6 +18,8 @@ use crate::path::SecretPath;
 use crate::plaintext::Plaintext;
 use crate::signed::{VaultId, parse_strict};
 
+use header::File;
+
 const MAGIC: &[u8] = b"vault-payload/v1\n";
 const COMMIT: &[u8] = b"vault-commit/v1";
 const NONCE: usize = 32;
@@ -23,8 +27,6 @@ const NONCE: usize = 32;
 const STEP: usize = 512;
 /// What the last line of an age header starts with, and the end of the line before.
 const HEADER_END: &[u8] = b"\n--- ";
-/// Tag of the stanzas that count as recipients; age adds one of a random tag ("grease").
-const STANZA: &str = "X25519";
 
 /// Where a blob belongs; it opens nowhere else.
 #[derive(Clone, Copy, Debug)]
@@ -202,12 +204,14 @@ pub fn open(identity: &Identity, expected: &Expected<'_>, bytes: &[u8]) -> Resul
     if Hash::of(&[bytes]) != expected.blob {
         return Err(fault(Code::BlobHash));
     }
-    let reader = Reader { identity, expected, miscounted: Cell::new(false) };
-    let payload = decrypt(&reader, bytes);
-    if reader.miscounted.get() {
+    let file = File::split(bytes).ok_or_else(|| fault(Code::BlobOpen))?;
+    if file.recipients().count() != expected.readers {
         return Err(fault(Code::BlobStanzas));
     }
-    let payload = payload.ok_or_else(|| fault(Code::BlobOpen))?;
+    let payload = decrypt(identity, &file, expected.position)
+        // The order is the writer's duty; a writer who broke it costs time, not access.
+        .or_else(|| read_all(bytes, HeaderFirst(bytes), identity.as_age()))
+        .ok_or_else(|| fault(Code::BlobOpen))?;
     let opened = read_payload(expected.place, &payload).map_err(&fault)?;
     if commit(&opened.nonce, opened.content.expose()) != expected.commit {
         return Err(fault(Code::BlobCommit));
@@ -215,12 +219,32 @@ pub fn open(identity: &Identity, expected: &Expected<'_>, bytes: &[u8]) -> Resul
     Ok(opened)
 }
 
-fn decrypt(reader: &Reader<'_>, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let decryptor = age::Decryptor::new_buffered(HeaderFirst(bytes)).ok()?;
-    let mut stream = decryptor.decrypt(std::iter::once(reader as &dyn age::Identity)).ok()?;
-    let mut payload = Zeroizing::new(Vec::with_capacity(bytes.len()));
+/// Opens the file with the stanza at `position` alone.
+fn decrypt(identity: &Identity, file: &File<'_>, position: usize) -> Option<Zeroizing<Vec<u8>>> {
+    let (header, key) = file.alone(file.recipients().nth(position)?, identity.as_age())?;
+    read_all(file.payload, Cursor::new(header).chain(file.payload), &Opener(key))
+}
+
+fn read_all(
+    sized_as: &[u8],
+    file: impl BufRead,
+    identity: &dyn age::Identity,
+) -> Option<Zeroizing<Vec<u8>>> {
+    let decryptor = age::Decryptor::new_buffered(file).ok()?;
+    let mut stream = decryptor.decrypt(std::iter::once(identity)).ok()?;
+    let mut payload = Zeroizing::new(Vec::with_capacity(sized_as.len()));
     stream.read_to_end(&mut payload).ok()?;
     Some(payload)
+}
+
+/// The key of a file whose stanza is open already.
+struct Opener(FileKey);
+
+impl age::Identity for Opener {
+    fn unwrap_stanza(&self, _: &Stanza) -> Option<std::result::Result<FileKey, age::DecryptError>> {
+        let key = self.0.expose_secret();
+        Some(Ok(FileKey::init_with_mut(|copy| copy.copy_from_slice(key))))
+    }
 }
 
 /// Takes a payload apart; its header must be, byte for byte, the one due at `place`.
@@ -280,36 +304,5 @@ impl BufRead for HeaderFirst<'_> {
         buffer.extend_from_slice(header);
         self.0 = rest;
         Ok(header.len())
-    }
-}
-
-/// This machine's key, trying its own stanza first and counting the stanzas.
-struct Reader<'a> {
-    identity: &'a Identity,
-    expected: &'a Expected<'a>,
-    miscounted: Cell<bool>,
-}
-
-impl age::Identity for Reader<'_> {
-    fn unwrap_stanza(
-        &self,
-        stanza: &Stanza,
-    ) -> Option<std::result::Result<FileKey, age::DecryptError>> {
-        self.identity.as_age().unwrap_stanza(stanza)
-    }
-
-    fn unwrap_stanzas(
-        &self,
-        stanzas: &[Stanza],
-    ) -> Option<std::result::Result<FileKey, age::DecryptError>> {
-        let ours = || stanzas.iter().filter(|stanza| stanza.tag == STANZA);
-        if ours().count() != self.expected.readers {
-            self.miscounted.set(true);
-            return None;
-        }
-        // The order is the writer's duty; a writer who broke it costs time, not access.
-        let first =
-            ours().nth(self.expected.position).and_then(|stanza| self.unwrap_stanza(stanza));
-        first.or_else(|| ours().find_map(|stanza| self.unwrap_stanza(stanza)))
     }
 }

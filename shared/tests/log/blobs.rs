@@ -91,6 +91,23 @@ fn every_reader_opens_and_stock_age_too() {
 }
 
 #[test]
+fn a_header_that_was_touched_anywhere_opens_for_nobody() {
+    let bench = Bench::new(3);
+    let sealed = seal(bench.place(), Kind::Kv, b"{}", &bench.recipients()).unwrap();
+    let end = sealed.bytes.windows(5).position(|found| found == b"\n--- ").unwrap() + 5 + 43 + 1;
+    for at in 0..end {
+        let mut touched = sealed.bytes.clone();
+        touched[at] ^= 1;
+        for (position, reader) in bench.readers.iter().enumerate() {
+            let expected = bench.expected(&sealed, position);
+            let expected = Expected { blob: Hash::of(&[&touched]), ..expected };
+            let code = open(reader, &expected, &touched).unwrap_err().code;
+            assert!(matches!(code, Code::BlobOpen | Code::BlobStanzas), "byte {at}: {code:?}");
+        }
+    }
+}
+
+#[test]
 fn resealing_keeps_the_commitment() {
     let bench = Bench::new(2);
     let sealed = seal(bench.place(), Kind::Raw, b"bytes", &bench.recipients()).unwrap();
