@@ -9,6 +9,7 @@ mod latency;
 mod load;
 mod local_api;
 mod process;
+mod scan;
 mod startup;
 mod table;
 mod targets;
@@ -27,6 +28,7 @@ const SECTIONS: &[Section] = &[
     ("fold", "The log", trust::fold),
     ("startup", "Starting over a long log", startup::figures),
     ("open", "Blobs", trust::open),
+    ("scan", "Looking for values in files", scan::figures),
 ];
 
 fn main() {

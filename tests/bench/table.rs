@@ -48,6 +48,16 @@ impl Row {
         Self { what: what.to_owned(), measured, aim: text, met: Some(met) }
     }
 
+    /// A speed in megabytes a second that should reach `least`.
+    pub fn speed(what: &str, measured: f64, least: Option<f64>) -> Self {
+        Self {
+            what: what.to_owned(),
+            measured: format!("{measured:.0} MB/s"),
+            aim: least.map(|least| format!("≥ {least} MB/s")).unwrap_or_default(),
+            met: least.map(|least| measured >= least),
+        }
+    }
+
     /// A ratio, at most or at least `aim`.
     pub fn ratio(what: &str, measured: f64, aim: Option<&Aim>) -> Self {
         let (text, met) = match aim {

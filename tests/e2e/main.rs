@@ -20,6 +20,7 @@ mod moving;
 mod offline;
 mod quickstart;
 mod run;
+mod scan;
 mod source;
 mod targets;
 mod three_hosts;

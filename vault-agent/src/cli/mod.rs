@@ -20,6 +20,7 @@ mod print;
 mod progress;
 mod recovery;
 mod run;
+mod scan;
 mod secrets;
 mod sibling;
 mod ssh;
@@ -65,6 +66,7 @@ Secrets
   run [-w] PATH… -- COMMAND  run a program with secrets as its environment
   import PATH FILE           take in a .env, JSON or YAML file, or all of vault://HOST/MOUNT
   export PATH…               print as .env, JSON or shell lines
+  scan [--git] [PATH…]       find values of the vault in files and git; --install-hook
 
 Machines
   status                     who holds which version; fails while an awake machine lags
@@ -116,6 +118,8 @@ enum Command {
     Import(import::Args),
     /// Print secrets as .env, JSON or shell lines
     Export(export::Args),
+    /// Find values of the vault in files and in git
+    Scan(scan::Args),
     /// Print who holds which version
     Status(status::Args),
     /// Read any path of the API
@@ -170,9 +174,12 @@ pub fn run(
         let global = Global::new(Flags::default(), term, env, clock);
         return complete::run(&global, words, Cli::command());
     }
+    let verb = args.iter().find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let is_scan = verb.is_some_and(|verb| verb == "scan");
     let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
     let cli: Cli = match parse_as(args.collect()) {
         Ok(cli) => cli,
+        Err(error) if is_scan => return scan::no_find(usage(&term, &error)),
         Err(error) => return usage(&term, &error),
     };
     let global = Global::new(cli.flags, term, env, clock);
@@ -205,6 +212,10 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(global, &args),
         Command::Import(args) => import::run(global, &args),
         Command::Export(args) => export::run(global, &args),
+        Command::Scan(args) => {
+            let ran = scan::run(global, &args);
+            Ok(ran.unwrap_or_else(|error| scan::no_find(failed(global, &error))))
+        }
         Command::Status(args) => status::run(global, &args),
         Command::Read(args) => generic::read(global, &args),
         Command::Write(args) => generic::write(global, &args),

@@ -9,7 +9,7 @@ mod enable_versioning;
 mod find;
 mod freshness;
 mod get;
-mod history;
+pub(super) mod history;
 mod list;
 mod metadata;
 mod moving;
