@@ -19,6 +19,7 @@ mod killed;
 mod moving;
 mod offline;
 mod quickstart;
+mod rotation;
 mod run;
 mod scan;
 mod source;

@@ -8,7 +8,7 @@ use anyhow::Error;
 use axum::extract::Query;
 use axum::http::Uri;
 use shared::error::Code;
-use shared::log::State;
+use shared::log::{Secret, State};
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::TargetReport;
@@ -22,8 +22,8 @@ use super::error::Fault;
 use super::request::Call;
 use super::types::{
     Alarm, AuditQuery, BadRecord, Exposed, Exposure, Head, HealRequest, Healed, Inline, MachineRow,
-    Machines, PrepareRequest, Prepared, Sample, SampleSecret, Status, SubmitRequest, Submitted,
-    TargetRow, Unreadable, VerifyResult,
+    Machines, PrepareRequest, Prepared, Rotation, Sample, SampleSecret, Status, SubmitRequest,
+    Submitted, TargetRow, Unreadable, VerifyResult,
 };
 
 /// A machine whose report is this fresh counts as awake.
@@ -80,7 +80,28 @@ pub(super) async fn status(api: &Api) -> Answer {
         synced_at,
         alarms,
         targets,
+        rotations: rotations(api),
     })
+}
+
+/// Returns what the secrets that this machine reads say about their rotation.
+fn rotations(api: &Api) -> Vec<Rotation> {
+    let mut all: Vec<Rotation> = api.engine.state(|state| {
+        let said = |(path, secret): (&SecretPath, &Secret)| {
+            let custom = |name: &str| secret.custom.get(name).cloned();
+            let newest = secret.current().filter(|(_, version)| version.is_live(clock::now()));
+            Some(Rotation {
+                path: path.clone(),
+                rotate_after: custom("rotate_after")?,
+                issuer: custom("issuer"),
+                owner: custom("owner"),
+                created: newest.map(|(_, version)| version.created),
+            })
+        };
+        state.secrets().iter().filter_map(said).collect()
+    });
+    all.retain(|rotation| api.engine.may_read(&rotation.path));
+    all
 }
 
 fn row(state: &State, peer: &Peer, target: &TargetReport, awake: bool) -> TargetRow {

@@ -127,6 +127,24 @@ pub struct Status {
     pub alarms: Vec<Alarm>,
     /// One row for each secret of each target of each machine.
     pub targets: Vec<TargetRow>,
+    /// Secrets that this machine reads and whose custom metadata has `rotate_after`.
+    #[serde(default)]
+    pub rotations: Vec<Rotation>,
+}
+
+/// What a secret's custom metadata says about its rotation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// The secret.
+    pub path: SecretPath,
+    /// A duration since the newest version was written, or a date; as somebody wrote it.
+    pub rotate_after: String,
+    /// Who issues it.
+    pub issuer: Option<String>,
+    /// Who changes it.
+    pub owner: Option<String>,
+    /// When the newest version was written; `None` if its content is gone.
+    pub created: Option<Time>,
 }
 
 /// A standing alarm.

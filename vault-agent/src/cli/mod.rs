@@ -19,6 +19,8 @@ mod owning;
 mod print;
 mod progress;
 mod recovery;
+mod rotate_due;
+mod rotation;
 mod run;
 mod scan;
 mod secrets;
@@ -67,6 +69,7 @@ Secrets
   import PATH FILE           take in a .env, JSON or YAML file, or all of vault://HOST/MOUNT
   export PATH…               print as .env, JSON or shell lines
   scan [--git] [PATH…]       find values of the vault in files and git; --install-hook
+  rotate-due [PREFIX]        secrets to be changed at their issuers, as rotate_after says
 
 Machines
   status                     who holds which version; fails while an awake machine lags
@@ -122,6 +125,8 @@ enum Command {
     Scan(scan::Args),
     /// Print who holds which version
     Status(status::Args),
+    /// List secrets that are to be changed at their issuers
+    RotateDue(rotate_due::Args),
     /// Read any path of the API
     Read(generic::ReadArgs),
     /// Write to any path of the API
@@ -217,6 +222,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
             Ok(ran.unwrap_or_else(|error| scan::no_find(failed(global, &error))))
         }
         Command::Status(args) => status::run(global, &args),
+        Command::RotateDue(args) => rotate_due::run(global, &args),
         Command::Read(args) => generic::read(global, &args),
         Command::Write(args) => generic::write(global, &args),
         Command::List(args) => generic::list(global, &args),

@@ -7,10 +7,13 @@ use shared::error::Code;
 use shared::time::Time;
 
 use super::client::{Client, Error};
-use super::{Global, duration};
-use crate::api::types::{self, Alarm, Status, TargetRow};
+use super::{Global, duration, rotation};
+use crate::api::types::{self, Alarm, Rotation, Status, TargetRow};
 use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, table};
+
+/// More warnings about rotation would hide the fleet.
+const MOST_ROTATIONS: usize = 5;
 
 /// Print who holds which version; of another Vault, whether it is sealed
 #[derive(Debug, clap::Args)]
@@ -43,7 +46,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     if format == Format::Table {
         print(global, &status)?;
     } else {
-        global.term.line(output::data(format, &document(&status))?)?;
+        global.term.line(output::data(format, &document(&status, global.now()))?)?;
     }
     let lags = status.targets.iter().any(|row| row.awake && row.lags());
     // Alarms with a word for a code are for a person to read; those with an `E_…` code stop updates.
@@ -70,6 +73,7 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     for alarm in &status.alarms {
         global.term.say(alarm_line(alarm, now));
     }
+    say_rotations(global, status, now);
     if !status.online {
         let age = status.synced_at.map(|at| duration::age(now.seconds_since(at)));
         let age = age.map_or_else(|| "never synced".to_owned(), |age| format!("as of {age} ago"));
@@ -113,6 +117,29 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Warns of secrets that are to be changed soon, or should have been: for people, no fault of the fleet.
+fn say_rotations(global: &Global, status: &Status, now: Time) {
+    let due = rotation::due(status.rotations.clone(), now, rotation::SOON);
+    for entry in due.iter().take(MOST_ROTATIONS) {
+        global.term.say(entry.fault().unwrap_or_else(|| {
+            let who = |what: &str, name: &Option<String>| {
+                name.as_ref()
+                    .map(|name| format!(", {what} {}", name.escape_debug()))
+                    .unwrap_or_default()
+            };
+            let Rotation { path, issuer, owner, .. } = &entry.fact;
+            let state = if entry.is_overdue(now) { "overdue" } else { "due" };
+            let (when, issuer, owner) =
+                (entry.when(now), who("issuer", issuer), who("owner", owner));
+            format!("rotation {state}: `{path}` {when}{issuer}{owner}")
+        }));
+    }
+    if due.len() > MOST_ROTATIONS {
+        let more = due.len() - MOST_ROTATIONS;
+        global.term.say(format!("rotation: {more} more; `vault rotate-due` lists all"));
+    }
+}
+
 fn cells(row: &TargetRow, now: Time) -> Vec<String> {
     let hook = match row.hook.as_str() {
         "" => "-",
@@ -149,7 +176,7 @@ fn alarm_line(alarm: &Alarm, now: Time) -> String {
 }
 
 /// The answer with times as people and scripts read them.
-fn document(status: &Status) -> Value {
+fn document(status: &Status, now: Time) -> Value {
     let time = |at: Option<Time>| at.map(|at| at.to_string());
     let rows = status.targets.iter().map(|row| {
         json!({
@@ -161,9 +188,11 @@ fn document(status: &Status) -> Value {
     let alarms = status.alarms.iter().map(
         |alarm| json!({ "code": alarm.code, "text": alarm.text, "since": alarm.since.to_string() }),
     );
+    let rotations = rotation::due(status.rotations.clone(), now, rotation::SOON);
+    let rotations: Vec<_> = rotations.iter().map(|entry| entry.document(now)).collect();
     json!({
         "machine": status.machine, "vault": status.vault, "seq": status.seq, "head": status.head,
         "online": status.online, "server": status.server, "synced_at": time(status.synced_at),
-        "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(),
+        "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(), "rotations": rotations,
     })
 }
