@@ -60,6 +60,11 @@ pub enum Op {
     },
     /// Makes or configures a mount.
     MountSet(MountSet),
+    /// Drops an empty mount; the version counters below it stay.
+    MountDrop {
+        /// Mount without secrets.
+        mount: Mount,
+    },
     /// Adds a machine; by an admin or root.
     MachineAdd(NewMachine),
     /// Removes a machine; by an admin or root.
@@ -105,6 +110,7 @@ impl Op {
             | Self::RecoverySet { .. }
             | Self::ServerSet { .. }
             | Self::MountSet(_)
+            | Self::MountDrop { .. }
             | Self::MachineAdd(_)
             | Self::MachineRemove { .. }
             | Self::AccessSet(_) => None,
@@ -130,6 +136,7 @@ impl Op {
             Self::RecoverySet { .. } => "recovery_set",
             Self::ServerSet { .. } => "server_set",
             Self::MountSet(_) => "mount_set",
+            Self::MountDrop { .. } => "mount_drop",
             Self::MachineAdd(_) => "machine_add",
             Self::MachineRemove { .. } => "machine_remove",
             Self::AccessSet(_) => "access_set",

@@ -5,7 +5,7 @@ use crate::hash::Hash;
 use crate::keys::{Recipient, VerifyKey};
 use crate::limits;
 use crate::name::{Actor, Name};
-use crate::path::SecretPath;
+use crate::path::{Mount, SecretPath};
 use crate::time::Time;
 
 use super::entry::{Access, MetaSet, MountSet, NewMachine, Op, Put, Versions};
@@ -46,6 +46,7 @@ impl<'a> Change<'a> {
             Op::RecoverySet { recipient } => self.recovery_set(recipient),
             Op::ServerSet { keys } => self.server_set(keys),
             Op::MountSet(set) => self.mount_set(set),
+            Op::MountDrop { mount } => self.mount_drop(mount),
             Op::MachineAdd(new) => self.machine_add(new),
             Op::MachineRemove { name, reason } => self.machine_remove(name, reason),
             Op::AccessSet(access) => self.access_set(access),
@@ -72,7 +73,9 @@ impl<'a> Change<'a> {
             Actor::Machine(name) => {
                 let Some(machine) = self.state.machine(name) else { return false };
                 match op {
-                    Op::MountSet(set) => machine.write.cover_mount(set.mount.as_str()),
+                    Op::MountSet(MountSet { mount, .. }) | Op::MountDrop { mount } => {
+                        machine.write.cover_mount(mount.as_str())
+                    }
                     other => other.path().is_some_and(|path| machine.write.cover(path)),
                 }
             }
@@ -166,6 +169,17 @@ impl<'a> Change<'a> {
         };
         let old = self.state.mounts.insert(set.mount.clone(), config);
         self.undo.0.push(Step::Mount(set.mount.clone(), old));
+        Ok(())
+    }
+
+    fn mount_drop(&mut self, mount: &Mount) -> Result<()> {
+        if self.state.secrets_below(&format!("{mount}/")).next().is_some() {
+            return Err(Code::Exists.because(format!("a secret below mount `{mount}`")));
+        }
+        let Some(old) = self.state.mounts.remove(mount) else {
+            return Err(Code::Missing.because(format!("mount `{mount}`")));
+        };
+        self.undo.0.push(Step::Mount(mount.clone(), Some(old)));
         Ok(())
     }
 

@@ -79,6 +79,9 @@ fn log_records() {
         check_json(&format!("entry-{}.json", index + 1), envelope);
     }
     check("head.txt", format!("{}\n", world.state.head()).as_bytes());
+    // Operations that came later stand in entries of their own.
+    world.push("admin:jonas", vec![Op::MountDrop { mount: "team".parse().unwrap() }]).unwrap();
+    check_json("entry-8.json", &world.log[7]);
 }
 
 /// The committed files fold, whatever this program writes today.
@@ -93,6 +96,8 @@ fn the_golden_log_still_folds() {
     }
     let head = std::fs::read_to_string(file("head.txt")).unwrap();
     assert_eq!(state.head().to_string(), head.trim());
+    apply(&mut state, &read("entry-8.json")).unwrap();
+    assert!(!state.mounts().contains_key("team"));
 }
 
 /// An age file cannot be written twice alike; the committed one must open for ever.

@@ -7,7 +7,7 @@ use shared::log::{Deletion, Op, Put, apply, attempt, readers, start};
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
 
-use crate::world::{World, key, meta, mount, path, public, recipient, versions};
+use crate::world::{World, key, meta, mount, mount_drop, path, public, recipient, versions};
 
 /// Checks that `by` doing `ops` is refused with `code` and leaves the state as it was.
 fn refused(world: &mut World, by: &str, ops: Vec<Op>, code: Code) {
@@ -87,6 +87,7 @@ fn rights_are_root_admin_machine() {
         meta("secret/jjeco/a", 0, &[]),
         Op::Forget { path: path("secret/jjeco/a") },
         mount("secret"),
+        mount_drop("secret"),
     ];
     for op in on_paths {
         refused(&mut world, "machine:vps", vec![op], Code::Denied);
@@ -300,6 +301,22 @@ fn custom_metadata_has_vaults_limits() {
 }
 
 #[test]
+fn a_mount_is_dropped_once_it_is_empty() {
+    let mut world = World::with_machines();
+    let by = "machine:rtx1080";
+    let put = world.put("secret/a", 1);
+    world.push(by, vec![put]).unwrap();
+    refused(&mut world, by, vec![mount_drop("secret")], Code::Exists);
+    refused(&mut world, by, vec![mount_drop("none")], Code::Missing);
+    let forget = Op::Forget { path: path("secret/a") };
+    world.push(by, vec![forget, mount_drop("secret")]).unwrap();
+    let put = world.put("secret/a", 2);
+    refused(&mut world, by, vec![put], Code::Missing);
+    let put = world.put("secret/a", 2);
+    world.push(by, vec![mount("secret"), put]).unwrap();
+}
+
+#[test]
 fn a_failing_operation_takes_the_whole_entry_back() {
     let mut world = World::with_machines();
     let by = "machine:rtx1080";
@@ -312,6 +329,7 @@ fn a_failing_operation_takes_the_whole_entry_back() {
     let over = world.put("secret/old", 11);
     let ops = vec![
         mount("other"),
+        mount_drop("other"),
         meta("secret/old", 3, &[("a", "b")]),
         put,
         over,

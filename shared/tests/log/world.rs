@@ -160,6 +160,10 @@ pub fn mount(name: &str) -> Op {
     })
 }
 
+pub fn mount_drop(name: &str) -> Op {
+    Op::MountDrop { mount: name.parse().unwrap() }
+}
+
 pub fn meta(at: &str, max_versions: u64, custom: &[(&str, &str)]) -> Op {
     Op::MetaSet(MetaSet {
         path: path(at),

@@ -155,7 +155,7 @@ def check_and_set_says_what_vault_says():
 @check
 def bad_bodies_are_400():
     at = f"/v1/secret/data/{RUN}/bad"
-    for body, text in [("", "no data provided"), ("{}", "no data provided"), ("[]", "error parsing JSON"), ("{", "error parsing JSON"),
+    for body, text in [("", "no data provided"), ("{}", "no data provided"), ("[]", None), ("{", "error parsing JSON"),
                        ('{"data":"x"}', None), ('{"data":{"a":1}', "error parsing JSON"), ("\x00", "error parsing JSON")]:
         if body == "\x00":
             continue

@@ -1,5 +1,6 @@
 //! `auth/token/`: what a caller is told about his own token, and tokens for local programs.
 
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shared::grant::{Grant, Grants};
 use zeroize::Zeroizing;
@@ -177,9 +178,10 @@ pub(super) async fn lookup(call: &mut Call<'_>) -> Result<Answer, Fault> {
 pub(super) async fn lookup_accessor(call: &mut Call<'_>) -> Result<Answer, Fault> {
     require_all(call)?;
     let fields = call.fields().await?;
-    let accessor = text(&fields, "accessor")?;
+    let accessor = accessor(&fields)?;
     let list = call.api.gate.tokens.list();
-    let issued = list.iter().find(|issued| *issued.accessor == *accessor).ok_or_else(unknown)?;
+    let issued = list.iter().find(|issued| *issued.accessor == *accessor);
+    let issued = issued.ok_or_else(|| Fault::several(&["invalid accessor".to_owned()]))?;
     Ok(envelope::json(Source::Token, &Value::Object(describe(issued, ""))))
 }
 
@@ -197,6 +199,7 @@ pub(super) async fn revoke(call: &mut Call<'_>) -> Result<Answer, Fault> {
     require_all(call)?;
     let fields = call.fields().await?;
     let token = text(&fields, "token")?;
+    let token = token.ok_or_else(|| Fault::Refused("missing token ID".to_owned()))?;
     if let Some(known) = call.api.gate.tokens.find(&token) {
         call.api.gate.tokens.revoke(|issued| issued.accessor == known.accessor).map_err(refused)?;
     }
@@ -207,10 +210,11 @@ pub(super) async fn revoke(call: &mut Call<'_>) -> Result<Answer, Fault> {
 pub(super) async fn revoke_accessor(call: &mut Call<'_>) -> Result<Answer, Fault> {
     require_all(call)?;
     let fields = call.fields().await?;
-    let accessor = text(&fields, "accessor")?;
+    let accessor = accessor(&fields)?;
     let revoked = call.api.gate.tokens.revoke(|issued| *issued.accessor == *accessor);
     if revoked.map_err(refused)? == 0 {
-        return Err(unknown());
+        let text = "No token found with this accessor";
+        return Ok(envelope::warning(StatusCode::OK, Source::Token, text));
     }
     Ok(envelope::no_content())
 }
@@ -219,15 +223,14 @@ fn require_all(call: &Call<'_>) -> Result<(), Fault> {
     if call.caller.scope.is_all() { Ok(()) } else { Err(Fault::Denied) }
 }
 
-fn text(fields: &Fields, name: &'static str) -> Result<Zeroizing<String>, Fault> {
-    match fields.text(name)? {
-        Some(text) if !text.is_empty() => Ok(Zeroizing::new(text.to_owned())),
-        _ => Err(Fault::Refused(format!("missing {name}"))),
-    }
+fn text(fields: &Fields, name: &'static str) -> Result<Option<Zeroizing<String>>, Fault> {
+    let text = fields.text(name)?.filter(|text| !text.is_empty());
+    Ok(text.map(|text| Zeroizing::new(text.to_owned())))
 }
 
-fn unknown() -> Fault {
-    Fault::Refused("no such token\nhint: see `vault token list`".to_owned())
+fn accessor(fields: &Fields) -> Result<Zeroizing<String>, Fault> {
+    let missing = || Fault::several(&["missing accessor".to_owned()]);
+    text(fields, "accessor")?.ok_or_else(missing)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]

@@ -167,6 +167,7 @@ impl Gate {
             tracing::warn!(who = %peer.who, "a wrong token was shown");
             let _turn = self.slow.lock().await;
             tokio::time::sleep(SLOW).await;
+            return Err(Fault::InvalidToken);
         }
         Err(Fault::Denied)
     }

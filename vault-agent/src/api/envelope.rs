@@ -22,6 +22,8 @@ pub(super) enum Source {
     System,
     /// `auth/token/`.
     Token,
+    /// Nowhere in particular: as Vault says of every 404, and to who shows no token.
+    Nobody,
 }
 
 impl Source {
@@ -30,6 +32,7 @@ impl Source {
             Self::Kv => "\"mount_type\":\"kv\"}\n",
             Self::System => "\"mount_type\":\"system\"}\n",
             Self::Token => "\"mount_type\":\"token\"}\n",
+            Self::Nobody => "\"mount_type\":\"\"}\n",
         }
     }
 }

@@ -36,14 +36,20 @@ pub(super) enum Fault {
     UnsupportedPath,
     /// The path does not know this method.
     UnsupportedOperation,
+    /// No path knows this method.
+    UnknownMethod,
+    /// A token was shown that lets nobody in.
+    InvalidToken,
     /// The path is not clean: look there instead.
     Moved(String),
     /// The path's percent-encoding is broken.
     BadPath,
     /// A query parameter is not what it should be; Vault says nothing then.
     BadQuery,
-    /// The body is not JSON, or not an object.
+    /// The body is not JSON.
     BadJson(String),
+    /// The body is JSON of this type instead of an object, in Go's words.
+    NotAnObject(&'static str),
     /// A field is not what it should be.
     Field(String),
     /// The request says something that cannot be done.
@@ -60,6 +66,8 @@ pub(super) enum Fault {
     CasMismatch,
     /// A check-and-set number is required.
     CasRequired,
+    /// A patch without a content type.
+    NoMediaType,
     /// A patch of the wrong content type.
     NotMergePatch(String),
     /// The body is over the limit.
@@ -72,6 +80,8 @@ pub(super) enum Fault {
     LogMoved,
     /// What was asked of the server failed there or on the way.
     Remote(String),
+    /// A version that this machine does not hold, whose reader wants no other asked.
+    NotCached(u64),
     /// The server is away.
     Offline(String),
     /// A write was sent and no answer came.
@@ -86,9 +96,29 @@ const PARSING: &str = "error parsing JSON";
 impl Fault {
     /// A field that is not what it should be.
     pub(super) fn field(name: &str, expected: &str) -> Self {
+        Self::Field(format!("error converting input for field {name:?}: expected {expected}"))
+    }
+
+    /// A field that is no map, but of this type in Go's words.
+    pub(super) fn no_map(name: &str, got: &str) -> Self {
         Self::Field(format!(
-            "Field validation failed: error converting input for field {name:?}: expected {expected}"
+            "error converting input for field {name:?}: '' expected a map, got '{got}'"
         ))
+    }
+
+    /// A duration below 0, in seconds.
+    pub(super) fn negative(name: &str, seconds: i64) -> Self {
+        Self::Field(format!(
+            "error converting input for field {name:?}: cannot provide negative value '{seconds}'"
+        ))
+    }
+
+    /// Takes off the words that Vault leaves out where it has looked whether the secret exists.
+    pub(super) fn of_existence_check(self) -> Self {
+        match self {
+            Self::Field(text) => Self::Refused(text),
+            other => other,
+        }
     }
 
     /// Several faults at once, as Go's multierror prints them.
@@ -107,15 +137,18 @@ impl Fault {
             }
             Self::Answered(answer) => answer.status(),
             Self::Denied
+            | Self::InvalidToken
             | Self::BadToken
             | Self::Forbidden(_)
             | Self::FromWebPage(_)
             | Self::Preflight(_) => StatusCode::FORBIDDEN,
-            Self::UnsupportedOperation => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Moved(_) => StatusCode::MOVED_PERMANENTLY,
+            Self::UnsupportedOperation | Self::UnknownMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Moved(_) => StatusCode::TEMPORARY_REDIRECT,
             Self::BadPath
             | Self::BadQuery
             | Self::BadJson(_)
+            | Self::NotAnObject(_)
+            | Self::NoMediaType
             | Self::Field(_)
             | Self::Refused(_)
             | Self::NoData
@@ -129,7 +162,7 @@ impl Fault {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::LogMoved => StatusCode::CONFLICT,
             Self::Remote(_) => StatusCode::BAD_GATEWAY,
-            Self::Offline(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotCached(_) | Self::Offline(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unresolved => StatusCode::GATEWAY_TIMEOUT,
             Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -142,8 +175,12 @@ impl Fault {
             | Self::NothingToPatch
             | Self::Answered(_)
             | Self::BadQuery
+            | Self::UnknownMethod
             | Self::Moved(_) => return None,
             Self::Denied => "permission denied".into(),
+            Self::InvalidToken => {
+                "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n".into()
+            }
             Self::BadToken => "bad token".into(),
             Self::FromWebPage(why) => (*why).into(),
             Self::Preflight(path) => format!(
@@ -157,8 +194,12 @@ impl Fault {
             Self::UnsupportedOperation => "1 error occurred:\n\t* unsupported operation\n\n".into(),
             Self::BadPath => "the path's percent-encoding is broken".into(),
             Self::BadJson(_) => PARSING.into(),
+            Self::NotAnObject(kind) => format!(
+                "{PARSING}: failed to parse JSON input: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            )
+            .into(),
+            Self::Field(text) => format!("Field validation failed: {text}").into(),
             Self::Forbidden(text)
-            | Self::Field(text)
             | Self::Refused(text)
             | Self::Remote(text)
             | Self::Broken(text) => text.into(),
@@ -173,6 +214,7 @@ impl Fault {
                 "check-and-set parameter did not match the current version".into()
             }
             Self::CasRequired => "check-and-set parameter required for this call".into(),
+            Self::NoMediaType => "mime: no media type".into(),
             Self::NotMergePatch(given) => format!(
                 "PATCH requires Content-Type of application/merge-patch+json, provided {given}"
             )
@@ -187,6 +229,10 @@ impl Fault {
                 .into()
             }
             Self::TooSlow => "the request's body did not arrive in time".into(),
+            Self::NotCached(ver) => format!(
+                "version {ver} is not in this machine's cache\nhint: without -offline the server is asked for it"
+            )
+            .into(),
             Self::Offline(reason) => format!(
                 "the server cannot be reached: {reason}\nhint: values that were read before are still answered; try again when `vault status` shows the server"
             )
@@ -211,7 +257,7 @@ impl Fault {
                 }
                 answer
             }
-            Self::Offline(_) => {
+            Self::NotCached(_) | Self::Offline(_) => {
                 let mut answer = envelope::errors(status, self.text().as_deref());
                 // Go's clients try twice more whatever is said: without this they sleep before it.
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("0"));

@@ -1,8 +1,13 @@
 //! JSON bodies of requests, read the way Vault's fields are: numbers may come as text, lists with
 //! commas. Numbers keep their digits. What a field means lives with its route.
 
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::duration;
 use super::error::Fault;
@@ -29,11 +34,24 @@ impl Fields {
             return Err(Fault::BadJson("a key starts with `$serde_json::private::`".to_owned()));
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(Value::Object(map)) => {
+                let fields = Self(map);
+                // Checked last: nothing nests too deep for it now.
+                match serde_json::from_slice::<Unique>(body) {
+                    Ok(Unique) => Ok(fields),
+                    Err(why) => Err(Fault::Refused(why.to_string())),
+                }
+            }
             Ok(Value::Null) => Ok(Self(Map::new())),
             Ok(other) => {
+                let kind = match other {
+                    Value::Array(_) => "array",
+                    Value::String(_) => "string",
+                    Value::Bool(_) => "bool",
+                    _ => "number",
+                };
                 wipe(other);
-                Err(Fault::BadJson("the body is not an object".to_owned()))
+                Err(Fault::NotAnObject(kind))
             }
             // serde_json's message names a place, never content.
             Err(why) => Err(Fault::BadJson(why.to_string())),
@@ -48,6 +66,24 @@ impl Fields {
     /// Takes a member out.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
+    }
+
+    /// Takes a map out; an empty list counts as an empty one, as in Go's weak decoding.
+    pub(super) fn take_map(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Fault> {
+        match self.take(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map)),
+            Some(Value::Array(items)) if items.is_empty() => Ok(Some(Map::new())),
+            Some(other) => {
+                let got = match other {
+                    Value::Array(_) => "slice",
+                    Value::Bool(_) => "bool",
+                    _ => "string",
+                };
+                wipe(other);
+                Err(Fault::no_map(name, got))
+            }
+        }
     }
 
     /// Returns a text member.
@@ -73,13 +109,22 @@ impl Fields {
         }
     }
 
-    /// Returns a member that counts something: a number or its text; null counts as 0.
+    /// Returns a member that counts something: a number or its text; null counts as 0. Below 0 it
+    /// counts down from 2³², as in Vault: -1 is as good as no limit.
     pub(super) fn count(&self, name: &'static str) -> Result<Option<u64>, Fault> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        match integer(value).map(u64::try_from) {
-            Some(Ok(count)) if count <= u64::from(u32::MAX) => Ok(Some(count)),
-            _ => Err(Fault::field(name, "a whole number, not negative")),
+        let number = integer(value).ok_or_else(|| Fault::field(name, "a whole number"))?;
+        let count = if number < 0 { number.saturating_add(1 << 32) } else { number };
+        let count = u32::try_from(count).map_err(|_| Fault::field(name, "a smaller number"))?;
+        Ok(Some(u64::from(count)))
+    }
+
+    /// As [`Fields::count`], but nothing below 0: in a patch Vault knows no such thing.
+    pub(super) fn natural(&self, name: &'static str) -> Result<Option<u64>, Fault> {
+        if self.get(name).and_then(integer).is_some_and(|number| number < 0) {
+            return Err(Fault::field(name, "a whole number, not negative"));
         }
+        self.count(name)
     }
 
     /// Returns a yes or no: also `"true"`, `1`; null counts as no.
@@ -90,6 +135,18 @@ impl Fields {
 
     /// Returns a duration in microseconds; negative ones become -1, null 0.
     pub(super) fn duration(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+        Ok(self.micros(name)?.map(|micros| micros.max(-1)))
+    }
+
+    /// Returns a duration in microseconds that must not be negative; null counts as 0.
+    pub(super) fn delay(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+        match self.micros(name)? {
+            Some(micros) if micros < 0 => Err(Fault::negative(name, micros / 1_000_000)),
+            other => Ok(other),
+        }
+    }
+
+    fn micros(&self, name: &'static str) -> Result<Option<i64>, Fault> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let micros = match value {
             Value::Null => Some(0),
@@ -97,10 +154,7 @@ impl Fields {
             Value::String(text) => duration::parse(text),
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
-        match micros {
-            Some(micros) => Ok(Some(micros.max(-1))),
-            None => Err(Fault::field(name, "a duration such as `90m`, or seconds")),
-        }
+        micros.map(Some).ok_or_else(|| Fault::field(name, "a duration such as `90m`, or seconds"))
     }
 
     /// Returns version numbers: `[1,2]`, `["1","2"]`, `"1,2"` or `1`.
@@ -112,6 +166,7 @@ impl Fields {
         };
         match self.get("versions") {
             None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Object(map)) if map.is_empty() => Ok(Vec::new()),
             Some(Value::Array(items)) => items.iter().map(number).collect(),
             Some(Value::String(text)) => {
                 split(text).map(|part| number(&Value::from(part))).collect()
@@ -130,10 +185,7 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
     match value {
         Value::Null => Some(0),
         Value::Bool(yes) => Some(i64::from(*yes)),
-        Value::Number(number) => {
-            let text = number.to_string();
-            text.parse().ok().or_else(|| text.strip_suffix(".0")?.parse().ok())
-        }
+        Value::Number(number) => number.to_string().parse().ok(),
         Value::String(text) => integer_text(text),
         Value::Array(_) | Value::Object(_) => None,
     }
@@ -179,6 +231,68 @@ pub(super) fn boolean_text(text: &str) -> Option<bool> {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
+    }
+}
+
+/// JSON in which no object has a key twice: what comes of such an object depends on who reads it.
+struct Unique;
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueKeys)
+    }
+}
+
+struct UniqueKeys;
+
+impl<'de> Visitor<'de> for UniqueKeys {
+    type Value = Unique;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
+        Ok(Unique)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Unique, A::Error> {
+        while items.next_element::<Unique>()?.is_some() {}
+        Ok(Unique)
+    }
+
+    /// Numbers with digits to keep come as maps too.
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Unique, A::Error> {
+        let hasher = RandomState::new();
+        let mut keys = HashSet::new();
+        while let Some(key) = members.next_key::<String>()?.map(Zeroizing::new) {
+            if !keys.insert(hasher.hash_one(key.as_str())) {
+                let shown: String = key.chars().take(64).collect();
+                return Err(A::Error::custom(format_args!("duplicate key '{shown}' in object")));
+            }
+            members.next_value::<Unique>()?;
+        }
+        Ok(Unique)
     }
 }
 
@@ -235,7 +349,8 @@ mod tests {
             (r#"{"versions":"1,2"}"#, vec![1, 2]),
             (r#"{"versions":" 1 , 2,"}"#, vec![1, 2]),
             (r#"{"versions":3}"#, vec![3]),
-            (r#"{"versions":[-1,1.0]}"#, vec![0, 1]),
+            (r#"{"versions":[-1,1]}"#, vec![0, 1]),
+            (r#"{"versions":{}}"#, vec![]),
             (r#"{"versions":[]}"#, vec![]),
             (r#"{"versions":null}"#, vec![]),
             ("", vec![]),
@@ -246,7 +361,7 @@ mod tests {
                 "{body}"
             );
         }
-        for body in [r#"{"versions":"a"}"#, r#"{"versions":[1.5]}"#, r#"{"versions":{}}"#] {
+        for body in [r#"{"versions":"a"}"#, r#"{"versions":[1.5]}"#, r#"{"versions":{"a":1}}"#] {
             assert!(Fields::parse(body.as_bytes()).unwrap().versions().is_err(), "{body}");
         }
     }
@@ -288,6 +403,20 @@ mod tests {
             assert!(Fields::parse(body.as_bytes()).is_ok(), "{body}");
         }
         assert!(Fields::parse(br#"{"\u0024"#).is_err());
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_with_its_name() {
+        for body in [
+            r#"{"data":{"k":1,"k":2}}"#,
+            r#"{"data":{},"data":{}}"#,
+            r#"{"data":[{"a":{"\u006b":1.5e3,"b":[],"k":null}}]}"#,
+        ] {
+            let Err(fault) = Fields::parse(body.as_bytes()) else { panic!("{body}") };
+            assert!(format!("{fault:?}").contains("duplicate key '"), "{body}: {fault:?}");
+        }
+        let body = br#"{"data":{"k":{"k":[{"k":1},{"k":true}]},"l":"k","m":null,"n":-1.50}}"#;
+        assert!(Fields::parse(body).is_ok());
     }
 
     #[test]

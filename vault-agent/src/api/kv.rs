@@ -28,9 +28,6 @@ use super::{Api, types};
 
 /// Returns the path of a request that only looks: what breaks the grammar is not there.
 fn looked_at(mount: &str, path: &str) -> Result<SecretPath, Fault> {
-    if path.ends_with('/') {
-        return Err(Fault::UnsupportedPath);
-    }
     format!("{mount}/{path}").parse().map_err(|_| Fault::Missing)
 }
 
@@ -182,14 +179,46 @@ fn with_age(call: &Call<'_>, mut answer: Answer) -> Answer {
     answer
 }
 
+/// Answers what lies at the edges of KV v2's paths, `below` a mount: unknown kinds, and paths that
+/// end where no secret can be; `None` for what its route answers.
+pub(super) fn edge(below: &str, verb: Verb) -> Option<Result<Answer, Fault>> {
+    let (kind, path) = match below.split_once('/') {
+        Some((kind, path)) => (kind, Some(path)),
+        None => (below, None),
+    };
+    let folder = path.is_some_and(|path| path.is_empty() || path.ends_with('/'));
+    match (kind, verb) {
+        ("metadata", Verb::List) => None,
+        ("data" | "config", Verb::List) => Some(Ok(invalid_path(verb))),
+        ("data" | "metadata" | "delete" | "undelete" | "destroy", Verb::Write | Verb::Patch)
+            if folder =>
+        {
+            Some(Err(Fault::Folder))
+        }
+        ("data" | "metadata" | "delete" | "undelete" | "destroy", _) if path.is_none() => {
+            Some(Ok(root()))
+        }
+        ("data", Verb::Read | Verb::Delete) if folder => Some(Ok(invalid_path(verb))),
+        ("metadata" | "subkeys", Verb::Read) if path == Some("") => Some(Err(Fault::Missing)),
+        ("metadata", Verb::Delete) if path == Some("") => Some(Ok(envelope::no_content())),
+        ("config", _) if path.is_none() => None,
+        ("data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy", _)
+            if path.is_some() =>
+        {
+            None
+        }
+        _ => Some(Ok(invalid_path(verb))),
+    }
+}
+
 /// Answers a request to the root of a mount that does not list.
-pub(super) fn root() -> Answer {
+fn root() -> Answer {
     let text = "Non-listing operations on the root of a K/V v2 mount are not supported.";
-    envelope::warning(StatusCode::NOT_FOUND, Source::Kv, text)
+    envelope::warning(StatusCode::NOT_FOUND, Source::Nobody, text)
 }
 
 /// Answers a request to a path that KV v2 does not have: mostly a client of version 1.
-pub(super) fn invalid_path(verb: Verb) -> Answer {
+fn invalid_path(verb: Verb) -> Answer {
     let command = match verb {
         Verb::Read | Verb::Head => "get",
         Verb::List => "list",
@@ -200,5 +229,5 @@ pub(super) fn invalid_path(verb: Verb) -> Answer {
     let text = format!(
         "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. If using the Vault CLI, use 'vault kv {command}' for this operation."
     );
-    envelope::warning(StatusCode::NOT_FOUND, Source::Kv, &text)
+    envelope::warning(StatusCode::NOT_FOUND, Source::Nobody, &text)
 }

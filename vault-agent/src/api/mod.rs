@@ -132,7 +132,7 @@ async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<Answ
     let path = request::path(&parts.uri)?;
     let query = Query(parts.uri.query());
     let verb = request::verb(&parts.method, query)?;
-    if let Some(answer) = without_token(api, verb, &path)? {
+    if let Some(answer) = without_token(api, verb, query, &path)? {
         return Ok(answer);
     }
     let caller = match api.gate.admit(peer, &parts.headers).await {
@@ -155,7 +155,7 @@ async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<Answ
         "sys" => sys_route(call, below.trim_end_matches('/')).await,
         "auth" => auth_route(call, below.trim_end_matches('/')).await,
         "agent" => agent_route(call, below.trim_end_matches('/')).await,
-        mount => kv_route(call, mount, below).await,
+        mount => kv_route(call, mount, &path).await,
     }
 }
 
@@ -164,14 +164,19 @@ fn is_list_for_pages(verb: Verb, path: &str) -> bool {
 }
 
 /// Routes that answer anybody.
-fn without_token(api: &Api, verb: Verb, path: &str) -> Result<Option<Answer>, Fault> {
+fn without_token(
+    api: &Api,
+    verb: Verb,
+    query: Query<'_>,
+    path: &str,
+) -> Result<Option<Answer>, Fault> {
     Ok(Some(match (path.trim_end_matches('/'), verb) {
-        ("sys/health", Verb::Read | Verb::Head) => sys::health(api),
+        ("sys/health", Verb::Read | Verb::Head) => sys::health(api, query)?,
         ("sys/seal-status", Verb::Read) => sys::seal_status(api),
         ("sys/leader", Verb::Read) => sys::leader(),
         ("sys/init", Verb::Read) => sys::init(),
         ("sys/health" | "sys/seal-status" | "sys/leader" | "sys/init", _) => {
-            return Err(Fault::UnsupportedOperation);
+            return Err(Fault::UnknownMethod);
         }
         _ => return Ok(None),
     }))
@@ -218,7 +223,20 @@ async fn auth_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
         ("token/lookup-accessor", Verb::Write) => auth::lookup_accessor(&mut call).await,
         ("token/revoke", Verb::Write) => auth::revoke(&mut call).await,
         ("token/revoke-accessor", Verb::Write) => auth::revoke_accessor(&mut call).await,
-        _ => Err(Fault::UnsupportedPath),
+        (
+            "token/lookup-self"
+            | "token/renew-self"
+            | "token/revoke-self"
+            | "token/create"
+            | "token/accessors"
+            | "token/lookup"
+            | "token/lookup-accessor"
+            | "token/revoke"
+            | "token/revoke-accessor",
+            _,
+        ) => Err(Fault::UnsupportedOperation),
+        (path, _) if path.starts_with("token/") => Err(Fault::UnsupportedPath),
+        _ => Err(Fault::NoRoute(format!("auth/{path}"))),
     }
 }
 
@@ -247,35 +265,37 @@ async fn agent_route(mut call: Call<'_>, path: &str) -> Result<Answer, Fault> {
     }
 }
 
-async fn kv_route(mut call: Call<'_>, mount: &str, below: &str) -> Result<Answer, Fault> {
+async fn kv_route(mut call: Call<'_>, mount: &str, full: &str) -> Result<Answer, Fault> {
     if !call.api.engine.state(|state| state.mounts().contains_key(mount)) {
-        return Err(Fault::NoRoute(format!("{mount}/{below}")));
+        let slash = if call.verb == Verb::List && !full.ends_with('/') { "/" } else { "" };
+        return Err(Fault::NoRoute(format!("{full}{slash}")));
+    }
+    let below = full.strip_prefix(mount).and_then(|below| below.strip_prefix('/'));
+    let below = below.unwrap_or_default();
+    if let Some(answer) = kv::edge(below, call.verb) {
+        return answer;
     }
     let (kind, path) = below.split_once('/').unwrap_or((below, ""));
     match (kind, call.verb) {
-        ("config", Verb::Read) if path.is_empty() => Ok(kv::config::read(&call, mount)),
-        ("config", Verb::Write) if path.is_empty() => kv::config::write(&mut call, mount).await,
-        ("metadata", Verb::List) => kv::list::read(&call, mount, path).await,
-        ("data", Verb::Write) => kv::data::write(&mut call, mount, path).await,
-        ("data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy" | "", verb)
-            if path.is_empty() && verb != Verb::List =>
-        {
-            Ok(kv::root())
-        }
+        ("config", Verb::Read) => Ok(kv::config::read(&call, mount)),
+        ("config", Verb::Write) => kv::config::write(&mut call, mount).await,
         ("data", Verb::Read) => kv::data::read(&call, mount, path).await,
+        ("data", Verb::Write) => {
+            kv::data::write(&mut call, mount, path).await.map_err(Fault::of_existence_check)
+        }
         ("data", Verb::Patch) => kv::data::patch(&mut call, mount, path).await,
         ("data", Verb::Delete) => kv::versions::delete_newest(&call, mount, path).await,
         ("subkeys", Verb::Read) => kv::subkeys::read(&call, mount, path).await,
         ("delete", Verb::Write) => kv::versions::delete(&mut call, mount, path).await,
         ("undelete", Verb::Write) => kv::versions::undelete(&mut call, mount, path).await,
         ("destroy", Verb::Write) => kv::versions::destroy(&mut call, mount, path).await,
+        ("metadata", Verb::List) => kv::list::read(&call, mount, path).await,
         ("metadata", Verb::Read) => kv::metadata::read(&call, mount, path).await,
-        ("metadata", Verb::Write) => kv::metadata::write(&mut call, mount, path).await,
+        ("metadata", Verb::Write) => {
+            kv::metadata::write(&mut call, mount, path).await.map_err(Fault::of_existence_check)
+        }
         ("metadata", Verb::Patch) => kv::metadata::patch(&mut call, mount, path).await,
         ("metadata", Verb::Delete) => kv::metadata::delete(&call, mount, path).await,
-        ("data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy" | "config", _) => {
-            Err(Fault::UnsupportedOperation)
-        }
-        (_, verb) => Ok(kv::invalid_path(verb)),
+        _ => Err(Fault::UnsupportedOperation),
     }
 }

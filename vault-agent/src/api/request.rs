@@ -86,7 +86,7 @@ impl Call<'_> {
     /// Checks the content type of a patch; parameters are allowed.
     pub(super) fn require_merge_patch(&self) -> Result<(), Fault> {
         let given = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let given = given.unwrap_or_default();
+        let given = given.filter(|given| !given.is_empty()).ok_or(Fault::NoMediaType)?;
         let kind = given.split(';').next().unwrap_or_default().trim();
         if kind.eq_ignore_ascii_case("application/merge-patch+json") {
             return Ok(());
@@ -111,11 +111,14 @@ impl<'a> Query<'a> {
 
     /// Returns a number, `None` where there is none or it is 0 or below.
     pub(super) fn number(self, name: &str) -> Result<Option<u64>, Fault> {
+        let number = self.integer(name)?;
+        Ok(number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0))
+    }
+
+    /// Returns a whole number as it is.
+    pub(super) fn integer(self, name: &str) -> Result<Option<i64>, Fault> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        match json::integer_text(&text) {
-            Some(number) => Ok(u64::try_from(number).ok().filter(|number| *number > 0)),
-            None => Err(Fault::field(name, "a whole number")),
-        }
+        json::integer_text(&text).map(Some).ok_or_else(|| Fault::field(name, "a whole number"))
     }
 
     /// Returns a yes or no; absent and empty count as no.
@@ -137,13 +140,17 @@ pub(super) fn verb(method: &Method, query: Query<'_>) -> Result<Verb, Fault> {
         "PATCH" => Verb::Patch,
         "DELETE" => Verb::Delete,
         "HEAD" => Verb::Head,
-        _ => return Err(Fault::UnsupportedOperation),
+        "OPTIONS" => return Err(Fault::UnsupportedOperation),
+        _ => return Err(Fault::UnknownMethod),
     })
 }
 
 /// Returns the path below `/v1/`, percent-decoded once; `%2F` is a slash, `+` a plus.
 pub(super) fn path(uri: &Uri) -> Result<Cow<'_, str>, Fault> {
     let path = percent_decode(uri.path()).ok_or(Fault::BadPath)?;
+    if path == "/v1" {
+        return Err(Fault::Moved("/v1/".to_owned()));
+    }
     if !is_clean(&path) {
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         return Err(Fault::Moved(percent_encode(&clean(&path)) + &query));
@@ -261,6 +268,7 @@ mod tests {
             ("/v1/secret/data/../metadata/x", "/v1/secret/metadata/x"),
             ("/v1/secret/data/a%2F..%2F%C3%BC", "/v1/secret/data/%C3%BC"),
             ("/../..", "/"),
+            ("/v1", "/v1/"),
             ("/v1/secret/.", "/v1/secret"),
         ] {
             assert_eq!(below(uri), Err(target.to_owned()), "{uri}");
@@ -268,7 +276,7 @@ mod tests {
         for uri in ["/v1/a%2", "/v1/a%zz", "/v1/%FF"] {
             assert_eq!(below(uri), Err("BadPath".to_owned()), "{uri}");
         }
-        for uri in ["/", "/v1", "/v2/x", "/ui/"] {
+        for uri in ["/", "/v2/x", "/ui/"] {
             assert_eq!(below(uri), Err("Missing".to_owned()), "{uri}");
         }
     }

@@ -2,6 +2,7 @@
 
 pub(super) mod mounts;
 
+use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use shared::path::SecretPath;
 
@@ -10,16 +11,20 @@ use crate::clock;
 use super::Api;
 use super::envelope::{self, Answer};
 use super::error::Fault;
-use super::request::Call;
+use super::request::{Call, Query};
 use super::tokens::Right;
 
 /// The Vault whose KV v2 this is, and this program: clients choose what to send by the former.
 const VERSION: &str = concat!("1.21.0+agent.", env!("CARGO_PKG_VERSION"));
 
 /// Answers `sys/health`: always active, whatever the query makes of other states.
-pub(super) fn health(api: &Api) -> Answer {
+pub(super) fn health(api: &Api, query: Query<'_>) -> Result<Answer, Fault> {
+    let status = match query.get("activecode") {
+        None => StatusCode::OK,
+        Some(code) => code.parse().map_err(|_| Fault::BadQuery)?,
+    };
     let (name, id) = cluster(api);
-    envelope::plain(&json!({
+    let mut answer = envelope::plain(&json!({
         "initialized": true,
         "sealed": false,
         "standby": false,
@@ -31,7 +36,12 @@ pub(super) fn health(api: &Api) -> Answer {
         "enterprise": false,
         "cluster_name": name,
         "cluster_id": id,
-    }))
+        "echo_duration_ms": 0,
+        "clock_skew_ms": 0,
+        "replication_primary_canary_age_ms": 0,
+    }));
+    *answer.status_mut() = status;
+    Ok(answer)
 }
 
 /// Answers `sys/seal-status`.

@@ -96,6 +96,8 @@ pub struct SampleSecret {
     pub bytes: Inline,
 }
 
+/// Request header, any value: the server is not asked, what this machine holds must do.
+pub const OFFLINE: &str = "x-vault-offline";
 /// Response header: seconds since the content was last known to be the newest; only while the server is away.
 pub const CACHE_AGE: &str = "x-vault-cache-age";
 

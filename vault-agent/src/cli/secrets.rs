@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::client::Answer;
 use super::kv::{Secret, context};
 use super::{Global, duration};
-use crate::exit::{Exit, Failure};
+use crate::exit::Exit;
 use crate::output::{self, Format, go, table};
 
 /// List, make and tune mounts
@@ -260,12 +260,6 @@ fn tune(global: &Global, args: &TuneArgs) -> anyhow::Result<Exit> {
 fn disable(global: &Global, args: &DisableArgs) -> anyhow::Result<Exit> {
     let client = global.client()?;
     let mount = format!("{}/", args.path.trim().trim_matches('/'));
-    if client.is_own_agent() {
-        let text = format!("a mount stays: `{mount}` cannot be disabled");
-        return Err(Failure::local(text)
-            .hint(format!("`vault kv list -r {mount}` shows what it holds; `vault kv metadata delete` removes a secret"))
-            .into());
-    }
     let path = format!("sys/mounts/{}", mount.trim_end_matches('/'));
     let answer = client.send(Method::DELETE, &path, &[], None).and_then(Answer::success);
     let doing = format!("Error disabling secrets engine at {mount}");

@@ -135,6 +135,10 @@ impl Desk<'_> {
                 Ok(Some(Draft::Op(Box::new(Op::Forget { path: path.clone() }))))
             }
             Change::MountSet(set) => Ok(Some(self.mount_set(set.clone()))),
+            Change::MountDrop(mount) => {
+                self.mounts.remove(mount);
+                Ok(Some(Draft::Op(Box::new(Op::MountDrop { mount: mount.clone() }))))
+            }
             Change::MountMerge(merge) => Ok(Some(self.mount_merge(merge))),
         }
     }
@@ -150,6 +154,7 @@ impl Desk<'_> {
             | Change::MetaMerge(MetaMerge { path, .. })
             | Change::Forget { path } => machine.write.cover(path),
             Change::MountSet(MountSet { mount, .. })
+            | Change::MountDrop(mount)
             | Change::MountMerge(MountMerge { mount, .. }) => {
                 machine.write.cover_mount(mount.as_str())
             }
@@ -174,14 +179,9 @@ impl Desk<'_> {
         let mount = self.mounts.get(path.mount()).copied().unwrap_or(mount);
         let view = self.view(path);
         let current = view.current.as_ref().map_or(0, |current| current.ver);
-        if let PutContent::Merge(_) = content {
-            match &view.current {
-                None => return Err(WriteError::Missing.into()),
-                Some(current) if !current.kept => {
-                    return Err(WriteError::Deleted { ver: current.ver }.into());
-                }
-                Some(_) => {}
-            }
+        let is_merge = matches!(content, PutContent::Merge(_));
+        if is_merge && view.current.is_none() {
+            return Err(WriteError::Missing.into());
         }
         match cas {
             Some(cas) if cas != current => return Err(WriteError::Cas { current }.into()),
@@ -189,6 +189,9 @@ impl Desk<'_> {
                 return Err(WriteError::CasRequired.into());
             }
             Some(_) | None => {}
+        }
+        if is_merge && view.current.as_ref().is_some_and(|current| !current.kept) {
+            return Err(WriteError::Deleted { ver: current }.into());
         }
         let (kind, content) = match content {
             PutContent::Whole(bytes) => (kind, whole(path, kind, bytes)?),
@@ -374,10 +377,13 @@ fn merged(
         Kind::Raw => Arc::new(binary::file_json(base.expose())),
     };
     let mut value: Value = serde_json::from_slice(base.expose()).map_err(refused)?;
-    if !value.is_object() || !patch.is_object() {
+    if !value.is_object() || !(patch.is_object() || patch.is_null()) {
         return Err(WriteError::Refused(not_an_object(path)).into());
     }
     merge_patch(&mut value, patch);
+    if value.is_null() {
+        value = Value::Object(serde_json::Map::new());
+    }
     if let Some(bytes) = value.as_object().and_then(binary::only_file) {
         return Ok((Kind::Raw, Arc::new(bytes)));
     }

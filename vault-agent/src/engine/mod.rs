@@ -228,7 +228,19 @@ impl Engine {
     /// # Errors
     /// See [`ReadError`].
     pub async fn content(&self, path: &SecretPath, ver: Option<u64>) -> Result<Content, ReadError> {
-        self.0.content(path, ver).await
+        self.0.content(path, ver, read::Reach::Server).await
+    }
+
+    /// As [`Engine::content`], but never asks the server.
+    ///
+    /// # Errors
+    /// [`ReadError::Offline`] where that would have been needed.
+    pub async fn content_here(
+        &self,
+        path: &SecretPath,
+        ver: Option<u64>,
+    ) -> Result<Content, ReadError> {
+        self.0.content(path, ver, read::Reach::Here).await
     }
 
     /// Writes all of `changes` in one entry, or none of them.

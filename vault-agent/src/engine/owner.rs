@@ -19,6 +19,7 @@ use shared::wire::v1::log::Appended;
 use super::Inner;
 use super::blob::Due;
 use super::ledger::may_read;
+use super::read::Reach;
 use super::send::{INLINE, Outgoing, Sent, send};
 use super::types::{Prepared, PreparedEntry, WriteError};
 use crate::clock;
@@ -120,7 +121,7 @@ async fn rewrap(
     while waiting.peek().is_some() {
         let mut step = Vec::with_capacity(STEP);
         for (due, stale) in waiting.by_ref().take(STEP) {
-            match inner.ciphertext(&due).await {
+            match inner.ciphertext(&due, Reach::Server).await {
                 Ok(bytes) => step.push((due, stale, bytes)),
                 Err(fault) => {
                     tracing::warn!(path = %due.path, ver = due.ver, %fault, "not re-encrypted");

@@ -21,6 +21,15 @@ use crate::state;
 /// How often to look for versions that have become too old.
 const AGES: Duration = Duration::from_secs(30);
 
+/// How far a read may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// What this machine holds.
+    Here,
+    /// What the server holds as well.
+    Server,
+}
+
 impl Inner {
     pub(super) fn latest(&self, path: &SecretPath) -> Latest {
         let ledger = self.ledger();
@@ -40,6 +49,7 @@ impl Inner {
         self: &Arc<Self>,
         path: &SecretPath,
         ver: Option<u64>,
+        reach: Reach,
     ) -> Result<Content, ReadError> {
         let due = {
             let ledger = self.ledger();
@@ -49,12 +59,16 @@ impl Inner {
                 None => Due::at(&ledger, path, ver, version),
             }
         };
-        let bytes = self.ciphertext(&due).await?;
+        let bytes = self.ciphertext(&due, reach).await?;
         self.open_blob(due, bytes).await.map_err(ReadError::Blob)
     }
 
     /// Returns the blob's bytes, whose size and hash are right.
-    pub(super) async fn ciphertext(self: &Arc<Self>, due: &Due) -> Result<Vec<u8>, ReadError> {
+    pub(super) async fn ciphertext(
+        self: &Arc<Self>,
+        due: &Due,
+        reach: Reach,
+    ) -> Result<Vec<u8>, ReadError> {
         let local = |fault: state::Failure| ReadError::Local(fault.to_string());
         let (path, blob) = (due.path.clone(), due.blob);
         let kept = self.store.read(move |conn| state::blobs::read(conn, &path, blob)).await;
@@ -63,6 +77,10 @@ impl Inner {
                 Ok(()) => return Ok(bytes),
                 Err(error) => tracing::warn!(%error, "the cached blob is damaged, asking anew"),
             }
+        }
+        if reach == Reach::Here {
+            let reason = "it is not to be asked".to_owned();
+            return Err(ReadError::Offline { ver: due.ver, reason });
         }
         let client = self.client().map_err(|reason| ReadError::Offline { ver: due.ver, reason })?;
         self.fetch(&client, due).await

@@ -13,6 +13,7 @@ use shared::signed::VaultId;
 
 use super::Inner;
 use super::blob::Due;
+use super::read::Reach;
 
 /// What a kit must match, and a blob that it must open.
 #[derive(Clone, Debug)]
@@ -50,7 +51,7 @@ pub struct SampleSecret {
 pub(super) async fn take(inner: &Arc<Inner>) -> Result<Sample> {
     let (mut sample, due) = look(inner)?;
     if let Some((due, mut secret)) = due {
-        secret.bytes = inner.ciphertext(&due).await?;
+        secret.bytes = inner.ciphertext(&due, Reach::Server).await?;
         sample.secret = Some(secret);
     }
     Ok(sample)

@@ -153,6 +153,8 @@ pub enum Change {
     },
     /// Makes or configures a mount.
     MountSet(MountSet),
+    /// Drops a mount that is empty.
+    MountDrop(Mount),
     /// Changes some settings of a mount.
     MountMerge(MountMerge),
 }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::Inner;
 use super::decide::{Bases, Draft, Not, decide};
+use super::read::Reach;
 use super::seal::{Sealing, seal_all};
 use super::send::{Outgoing, Sent};
 use super::types::{Change, PutContent, WriteError, Written};
@@ -239,7 +240,7 @@ async fn drafted(
         return Some(Build { seq, prev, time: clock::now(), drafts });
     }
     for path in wanted {
-        let content = inner.content(&path, None).await;
+        let content = inner.content(&path, None, Reach::Server).await;
         bases.insert(path, content);
     }
     None

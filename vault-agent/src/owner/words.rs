@@ -57,6 +57,7 @@ fn operation(op: &Op) -> Vec<String> {
             keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )),
         Op::MountSet(set) => one(format!("configure the mount `{}`", set.mount)),
+        Op::MountDrop { mount } => one(format!("drop the mount `{mount}`")),
         Op::Put(put) => one(format!("write version {} of `{}`", put.ver, put.path)),
         Op::Rewrap(_) => Vec::new(),
         Op::Delete(at) => one(format!("delete versions {:?} of `{}`", at.versions, at.path)),

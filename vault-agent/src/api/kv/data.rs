@@ -1,7 +1,7 @@
 //! `data/`: reading, writing and patching a version.
 
 use axum::http::StatusCode;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use shared::blob::Kind;
 use shared::limits;
 use shared::path::SecretPath;
@@ -15,6 +15,7 @@ use super::super::envelope::{self, Answer, Source};
 use super::super::error::Fault;
 use super::super::json::{self, Fields};
 use super::super::request::Call;
+use super::super::types;
 use super::{
     Metadata, Seen, changed, look, looked_at, record, require_read, require_write, with_age,
     write_metadata,
@@ -56,7 +57,14 @@ pub(super) async fn open(
         record(call, op, path, seen.ver, "deleted").await?;
         return Err(gone(call, op, &seen));
     }
-    match call.api.engine.content(path, Some(seen.ver)).await {
+    let engine = &call.api.engine;
+    let offline = call.headers.contains_key(types::OFFLINE);
+    let content = if offline {
+        engine.content_here(path, Some(seen.ver)).await
+    } else {
+        engine.content(path, Some(seen.ver)).await
+    };
+    match content {
         Ok(content) => {
             record(call, op, path, seen.ver, "ok").await?;
             Ok((seen, content))
@@ -67,7 +75,10 @@ pub(super) async fn open(
         }
         Err(error) => {
             record(call, op, path, seen.ver, "unavailable").await?;
-            Err(error.into())
+            Err(match error {
+                ReadError::Offline { ver, .. } if offline => Fault::NotCached(ver),
+                error => error.into(),
+            })
         }
     }
 }
@@ -75,7 +86,7 @@ pub(super) async fn open(
 /// Answers 404 with the metadata: clients take it for a success without content.
 fn gone(call: &Call<'_>, op: &str, seen: &Seen) -> Fault {
     let status = StatusCode::NOT_FOUND;
-    let answer = envelope::data_with(status, Source::Kv, seen.metadata.len() + 40, |out| {
+    let answer = envelope::data_with(status, Source::Nobody, seen.metadata.len() + 40, |out| {
         let name = if op == "subkeys" { "subkeys" } else { "data" };
         out.extend_from_slice(format!("{{\"{name}\":null,\"metadata\":").as_bytes());
         out.extend_from_slice(&seen.metadata);
@@ -101,8 +112,11 @@ pub(in super::super) async fn write(
     let path = changed(mount, path)?;
     require_write(call, "put", &path).await?;
     let mut fields = call.fields().await?;
-    let data = data(&mut fields)?.unwrap_or_default();
-    let cas = cas(&fields)?;
+    if fields.get("data").is_none() {
+        return Err(Fault::NoData);
+    }
+    let data = fields.take_map("data")?.unwrap_or_default();
+    let cas = cas(&mut fields)?;
     let (kind, content) = match binary::only_file(&data) {
         Some(bytes) => (Kind::Raw, bytes),
         None => {
@@ -127,31 +141,18 @@ pub(in super::super) async fn patch(
     let path = changed(mount, path)?;
     require_write(call, "patch", &path).await?;
     let mut fields = call.fields().await?;
-    let data = data(&mut fields)?.ok_or(Fault::NoData)?;
-    let cas = cas(&fields)?;
-    put(call, path, Kind::Kv, PutContent::Merge(Value::Object(data)), cas).await
-}
-
-/// Takes `data` out of a body: `None` if it is null.
-fn data(fields: &mut Fields) -> Result<Option<Map<String, Value>>, Fault> {
-    match fields.take("data") {
-        None => Err(Fault::NoData),
-        Some(Value::Null) => Ok(None),
-        Some(Value::Object(data)) => Ok(Some(data)),
-        Some(other) => {
-            json::wipe(other);
-            Err(Fault::field("data", "a map"))
-        }
+    if fields.get("data").is_none() {
+        return Err(Fault::NoData);
     }
+    // Null takes everything away (RFC 7396, section 2).
+    let patch = fields.take_map("data")?.map_or(Value::Null, Value::Object);
+    let cas = cas(&mut fields)?;
+    put(call, path, Kind::Kv, PutContent::Merge(patch), cas).await
 }
 
 /// Reads `options.cas`, a number or its text. A number that no version has matches none.
-fn cas(fields: &Fields) -> Result<Option<u64>, Fault> {
-    let options = match fields.get("options") {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Object(options)) => options,
-        Some(_) => return Err(Fault::field("options", "a map")),
-    };
+fn cas(fields: &mut Fields) -> Result<Option<u64>, Fault> {
+    let Some(options) = fields.take_map("options")? else { return Ok(None) };
     let Some(cas) = options.get("cas") else { return Ok(None) };
     let cas = json::integer(cas).ok_or(Fault::CasMalformed)?;
     Ok(Some(u64::try_from(cas).unwrap_or(u64::MAX)))
@@ -199,7 +200,7 @@ fn as_written(call: &Call<'_>, path: &SecretPath, ver: u64, time: Time) -> Vec<u
 fn unpatchable(call: &Call<'_>, path: &SecretPath, ver: u64) -> Fault {
     let Some(seen) = look(call, path, Some(ver)) else { return Fault::Missing };
     let status = StatusCode::NOT_FOUND;
-    let answer = envelope::data_with(status, Source::Kv, seen.metadata.len(), |out| {
+    let answer = envelope::data_with(status, Source::Nobody, seen.metadata.len(), |out| {
         out.extend_from_slice(&seen.metadata);
     });
     Fault::Answered(Box::new(answer))

@@ -25,7 +25,7 @@ pub(in super::super) async fn read(
     mount: &str,
     path: &str,
 ) -> Result<Answer, Fault> {
-    let path = looked_at(mount, path)?;
+    let path = looked_at(mount, path.trim_end_matches('/'))?;
     require_look(call, "metadata", &path).await?;
     let text = call.api.engine.state(|state| state.secret(&path).map(describe));
     record(call, "metadata", &path, 0, if text.is_some() { "ok" } else { "missing" }).await?;
@@ -95,15 +95,24 @@ async fn merge(
 ) -> Result<Answer, Fault> {
     let path = changed(mount, path)?;
     require_write(call, "metadata", &path).await?;
-    let fields = call.fields().await?;
+    let mut fields = call.fields().await?;
+    let max_versions =
+        if is_patch { fields.natural("max_versions")? } else { fields.count("max_versions")? };
     let merge = MetaMerge {
         path,
         must_exist: is_patch,
-        max_versions: fields.count("max_versions")?,
+        max_versions,
         cas_required: fields.flag("cas_required")?,
-        delete_after: fields.duration("delete_version_after")?,
-        custom: custom(&fields, is_patch)?,
+        delete_after: fields.delay("delete_version_after")?,
+        custom: custom(&mut fields, is_patch)?,
     };
+    let nothing = merge.max_versions.is_none()
+        && merge.cas_required.is_none()
+        && merge.delete_after.is_none()
+        && matches!(merge.custom, CustomChange::Keep);
+    if nothing && !is_patch {
+        return Ok(envelope::no_content());
+    }
     match call.api.engine.write(vec![Change::MetaMerge(merge)]).await {
         Ok(_) => Ok(envelope::no_content()),
         Err(WriteError::Missing) if is_patch => Err(Fault::NothingToPatch),
@@ -126,28 +135,28 @@ pub(in super::super) async fn delete(
 }
 
 /// Reads custom metadata: texts; numbers and booleans become texts, in a patch null takes away.
-fn custom(fields: &Fields, is_patch: bool) -> Result<CustomChange, Fault> {
-    let map = match fields.get("custom_metadata") {
-        None => return Ok(CustomChange::Keep),
-        Some(Value::Null) => return Ok(CustomChange::Replace(BTreeMap::new())),
-        Some(Value::Object(map)) => map,
-        Some(_) => return Err(Fault::field("custom_metadata", "a map")),
+fn custom(fields: &mut Fields, is_patch: bool) -> Result<CustomChange, Fault> {
+    if fields.get("custom_metadata").is_none() {
+        return Ok(CustomChange::Keep);
+    }
+    let Some(map) = fields.take_map("custom_metadata")? else {
+        return Ok(CustomChange::Replace(BTreeMap::new()));
     };
     let mut texts = BTreeMap::new();
     for (key, value) in map {
         let text = match value {
             Value::Null if is_patch => None,
             Value::Null => Some(String::new()),
-            Value::Bool(yes) => Some(String::from(if *yes { "1" } else { "0" })),
+            Value::Bool(yes) => Some(String::from(if yes { "1" } else { "0" })),
             Value::Number(number) => Some(number.to_string()),
-            Value::String(text) => Some(text.clone()),
+            Value::String(text) => Some(text),
             Value::Array(_) | Value::Object(_) => {
                 return Err(Fault::Refused(format!(
                     "{PREFIX}: value for key {key:?} is not a text"
                 )));
             }
         };
-        texts.insert(key.clone(), text);
+        texts.insert(key, text);
     }
     check(&texts)?;
     if is_patch {
@@ -156,6 +165,16 @@ fn custom(fields: &Fields, is_patch: bool) -> Result<CustomChange, Fault> {
     Ok(CustomChange::Replace(
         texts.into_iter().map(|(key, text)| (key, text.unwrap_or_default())).collect(),
     ))
+}
+
+/// Tells whether a text has what Go's `unicode.IsPrint` takes for no sign: controls, formats, and
+/// every space but the plain one.
+fn unprintable(text: &str) -> bool {
+    text.chars().filter(|c| !matches!(c, '\'' | '"' | '\\')).any(|c| {
+        // Behind a letter, so that marks which combine are not escaped for standing alone.
+        let shown = format!("a{c}");
+        shown.escape_debug().to_string() != shown
+    })
 }
 
 const PREFIX: &str = "custom_metadata validation failed";
@@ -172,7 +191,6 @@ fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
         ));
         return Err(Fault::several(&faults));
     }
-    let unprintable = |text: &str| text.chars().any(char::is_control);
     for (key, text) in set {
         let (key_len, len) = (key.len(), text.len());
         if key_len == 0 || key_len > limits::CUSTOM_KEY {

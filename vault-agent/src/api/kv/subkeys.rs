@@ -18,7 +18,10 @@ pub(in super::super) async fn read(
     path: &str,
 ) -> Result<Answer, Fault> {
     let path = looked_at(mount, path)?;
-    let depth = call.query.number("depth")?.unwrap_or(u64::MAX);
+    let depth = match call.query.integer("depth")?.map(u64::try_from) {
+        None | Some(Ok(0)) => u64::MAX,
+        Some(depth) => depth.unwrap_or(1),
+    };
     let (seen, content) = data::open(call, "subkeys", &path).await?;
     let mut keys = match content.kind {
         Kind::Raw => {

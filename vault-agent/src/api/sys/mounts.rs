@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use shared::hash::Hash;
 use shared::limits;
-use shared::log::{MountConfig, MountSet};
+use shared::log::MountSet;
 use shared::path::{Mount, SecretPath};
 
 use crate::engine::Change;
@@ -22,13 +22,13 @@ pub(in super::super) fn all(api: &Api) -> Answer {
 pub(in super::super) fn one(api: &Api, mount: &str) -> Result<Answer, Fault> {
     match describe(api, mount) {
         Some(description) => Ok(envelope::doubled(&description)),
-        None => Err(Fault::Refused("No secret engine mount at ".to_owned() + mount + "/")),
+        None => Err(Fault::Refused(format!("No secret engine mount at {mount}/"))),
     }
 }
 
 /// Answers `sys/internal/ui/mounts` to who shows no token: as in Vault, that there is nothing to see.
 pub(in super::super) fn none_visible() -> Answer {
-    envelope::json(Source::System, &json!({"auth": {}, "secret": {}}))
+    envelope::json(Source::Nobody, &json!({"auth": {}, "secret": {}}))
 }
 
 /// Answers `sys/internal/ui/mounts`: what a web page may show.
@@ -51,7 +51,7 @@ pub(in super::super) fn preflight(api: &Api, path: &str) -> Result<Answer, Fault
 /// Answers `sys/mounts/NAME/tune`.
 pub(in super::super) fn tuning(api: &Api, mount: &str) -> Result<Answer, Fault> {
     if describe(api, mount).is_none() {
-        return Err(no_mount(mount));
+        return Err(Fault::Refused(format!("cannot fetch sysview for path \"{mount}/\"")));
     }
     let mut tuning = lease_times();
     tuning.insert("description".to_owned(), Value::from(""));
@@ -64,7 +64,8 @@ pub(in super::super) async fn tune(call: &mut Call<'_>, mount: &str) -> Result<A
     require_all(call)?;
     let fields = call.fields().await?;
     if describe(call.api, mount).is_none() {
-        return Err(no_mount(mount));
+        let text = format!("tune of path \"{mount}/\" failed: no mount entry found");
+        return Err(Fault::Refused(text));
     }
     require_version_2(fields.get("options"))?;
     Ok(envelope::no_content())
@@ -77,33 +78,25 @@ pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<An
     let mount: Mount = name.parse::<Mount>()?;
     match fields.text("type")? {
         Some("kv" | "kv-v2") => {}
-        other => {
+        None | Some("") => {
+            return Err(Fault::Refused("backend type must be specified as a string".to_owned()));
+        }
+        Some(other) => {
             return Err(Fault::Refused(format!(
-                "secrets engine type {:?} is not known here\nhint: only `kv-v2` is",
-                other.unwrap_or_default()
+                "plugin not found in the catalog: {other}\nhint: only `kv-v2` is here"
             )));
         }
     }
     require_version_2(fields.get("options"))?;
-    let is_fresh = call.api.engine.state(|state| {
-        let config = state.mounts().get(name).copied()?;
-        let empty = state.secrets_below(&format!("{name}/")).next().is_none();
-        Some(empty && config == MountConfig::default())
-    });
-    match is_fresh {
-        None => {}
-        // One that was disabled before, or made by somebody at the same moment: it is as asked for.
-        Some(true) => return Ok(envelope::no_content()),
-        Some(false) => {
-            return Err(Fault::Refused(format!("path is already in use at {name}/")));
-        }
+    if call.api.engine.state(|state| state.mounts().contains_key(name)) {
+        return Err(Fault::Refused(format!("path is already in use at {name}/")));
     }
     call.api.engine.write(vec![Change::MountSet(plain(mount))]).await?;
     Ok(envelope::no_content())
 }
 
-/// Drops all secrets of a mount and its settings: `vault secrets disable NAME`. The name and the
-/// version counters stay in the log; a mount that is not there is passed over, as in Vault.
+/// Drops a mount with all its secrets: `vault secrets disable NAME`. The version counters stay in
+/// the log; a mount that is not there is passed over, as in Vault.
 pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<Answer, Fault> {
     require_all(call)?;
     let Ok(mount) = name.parse::<Mount>() else { return Ok(envelope::no_content()) };
@@ -115,11 +108,12 @@ pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<Ans
     });
     let Some(paths) = paths else { return Ok(envelope::no_content()) };
     // First, for it needs the right to the whole mount: a refusal has dropped nothing.
-    engine.write(vec![Change::MountSet(plain(mount))]).await?;
+    engine.write(vec![Change::MountSet(plain(mount.clone()))]).await?;
     for chunk in paths.chunks(limits::OPS) {
         let forget = |path: &SecretPath| Change::Forget { path: path.clone() };
         engine.write(chunk.iter().map(forget).collect()).await?;
     }
+    engine.write(vec![Change::MountDrop(mount)]).await?;
     Ok(envelope::no_content())
 }
 
@@ -146,10 +140,6 @@ fn require_version_2(options: Option<&Value>) -> Result<(), Fault> {
     Err(Fault::Refused("only version 2 of the KV secrets engine is here".to_owned()))
 }
 
-fn no_mount(mount: &str) -> Fault {
-    Fault::Refused(format!("no mount at {mount}/\nhint: see `vault secrets list`"))
-}
-
 /// Returns all mounts as `sys/mounts` shows them.
 fn described(api: &Api) -> Map<String, Value> {
     let names: Vec<Mount> = api.engine.state(|state| state.mounts().keys().cloned().collect());
@@ -167,11 +157,9 @@ fn describe(api: &Api, name: &str) -> Option<Map<String, Value>> {
     let id = Hash::of(&[api.engine.vault().as_bytes(), name.as_bytes()]);
     let mut uuid = [0; 16];
     uuid.copy_from_slice(&id.as_bytes()[..16]);
-    let mut config = lease_times();
-    config.insert("listing_visibility".to_owned(), Value::from("hidden"));
     let description = json!({
         "accessor": format!("kv_{}", &id.to_string()[56..]),
-        "config": config,
+        "config": lease_times(),
         "deprecation_status": "supported",
         "description": "",
         "external_entropy_access": false,

@@ -29,6 +29,7 @@ async fn odd_json_is_refused_or_kept_exactly() {
         format!(r#"{{"data":{{"{long_key}":"{CANARY}"}}}}"#),
         format!("\u{feff}{{\"data\":{{\"a\":\"{CANARY}\"}}}}"),
         format!(r#"{{"data":{{"a":"{CANARY}"}}}} {{}}"#),
+        format!(r#"{{"data":{{"a":"{CANARY}","a":1}}}}"#),
         format!(r#"{{"data":{{"a":NaN,"b":"{CANARY}"}}}}"#),
     ] {
         let shown: String = bad.chars().take(60).collect();
@@ -36,12 +37,12 @@ async fn odd_json_is_refused_or_kept_exactly() {
         assert!(matches!(status, 400 | 413), "{shown}: {status} {text}");
         assert!(!text.contains(CANARY) && text.len() < 400, "{shown}: {text}");
     }
-    // What is legal comes back as it was written, however odd; the last of two equal keys counts.
-    let odd = r#"{"data":{"big":1e999,"small":-0.0,"n":123456789012345678901234567890,"u":"\u0000\ud83d\ude00","k":1,"k":2,"":"empty"}}"#;
+    // What is legal comes back as it was written, however odd.
+    let odd = r#"{"data":{"big":1e999,"small":-0.0,"n":123456789012345678901234567890,"u":"\u0000\ud83d\ude00","":"empty"}}"#;
     assert_eq!(w.text(put, odd).await.0, 200);
     let (status, text) = w.text("GET /v1/secret/data/x", "").await;
     assert_eq!(status, 200);
-    for kept in ["123456789012345678901234567890", r#""k":2"#, r#""":"empty""#, "\\u0000"] {
+    for kept in ["123456789012345678901234567890", r#""":"empty""#, "\\u0000"] {
         assert!(text.contains(kept), "{kept}: {text}");
     }
     assert!(text.contains("1e999") || text.contains("1e+999"), "{text}");
@@ -78,7 +79,7 @@ async fn paths_do_not_get_around_the_grammar() {
         "/v1/secret/data/a/b/c/d/e/f/g/h/i",
     ] {
         let (status, text) = w.text(&format!("POST {path}"), r#"{"data":{"a":"b"}}"#).await;
-        assert!(matches!(status, 301 | 400 | 404), "{path}: {status} {text}");
+        assert!(matches!(status, 307 | 400 | 404), "{path}: {status} {text}");
     }
     let (_, names) = w.text("LIST /v1/secret/metadata", "").await;
     assert!(!names.contains("keys"), "nothing was written: {names}");

@@ -16,7 +16,8 @@ async fn metadata_has_every_field() {
             POST /v1/secret/metadata/m {"max_versions":5} => 204
             GET /v1/secret/metadata/m => 200 {"data":{"max_versions":5,"delete_version_after":"1h30m0s","custom_metadata":{"n":"1","owner":"jonas"}}}
             POST /v1/secret/metadata/m {"max_versions":"x"} => 400 "*"
-            POST /v1/secret/metadata/m {"max_versions":-1} => 400 "*"
+            POST /v1/secret/metadata/m {"max_versions":4294967296} => 400 "*"
+            POST /v1/secret/metadata/m {"delete_version_after":"-5s"} => 400 "error converting input for field \"delete_version_after\": cannot provide negative value '-5'"
             POST /v1/secret/metadata/m {"cas_required":"maybe"} => 400 "*"
             POST /v1/secret/metadata/m {"delete_version_after":"1y"} => 400 "*"
             POST /v1/secret/metadata/m {"custom_metadata":"x"} => 400 "*"

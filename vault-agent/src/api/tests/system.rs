@@ -11,7 +11,9 @@ async fn nothing_is_sealed() {
             GET /v1/sys/health? => 200 {"sealed":false}
             GET /v1/sys/health?standbyok=true&sealedcode=200 => 200 {"sealed":false}
             HEAD /v1/sys/health => 200 *
-            POST /v1/sys/health => 405 "*"
+            POST /v1/sys/health => 405 []
+            GET /v1/sys/health?activecode=299 => 299 {"sealed":false}
+            GET /v1/sys/health?activecode=x => 400 []
             GET /v1/sys/seal-status => 200 {"sealed":false,"initialized":true,"t":1,"n":1,"progress":0,"type":"shamir","storage_type":"*","cluster_name":"home","cluster_id":"*-*"}
             GET /v1/sys/leader => 200 {"ha_enabled":false,"is_self":false,"leader_address":""}
             GET /v1/sys/init => 200 {"initialized":true}
@@ -57,7 +59,10 @@ async fn mounts_are_made() {
             POST /v1/sys/mounts/none/tune {"options":{"version":"2"}} => 400 "*"
             GET /v1/sys/mounts/team/tune => 200 {"data":{"options":{"version":"2"}}}
             DELETE /v1/sys/mounts/team => 204
-            GET /v1/team/metadata/x => 404 []
+            GET /v1/team/metadata/x => 404 "no handler for route \"team/metadata/x\". route entry not found."
+            POST /v1/team/data/x {"data":{"k":1}} => 404 "no handler for route \"team/data/x\". route entry not found."
+            GET /v1/sys/mounts/team => 400 "No secret engine mount at team/"
+            GET /v1/sys/internal/ui/mounts/team/x => 403 "*"
             POST /v1/sys/mounts/team {"type":"kv"} => 204
             POST /v1/team/data/x {"data":{"k":1}} => 200 {"data":{"version":2}}
             DELETE /v1/sys/mounts/none => 204
@@ -78,21 +83,30 @@ async fn other_paths_say_what_they_are_not() {
             DELETE /v1/secret/foo => 404 {invalid}delete' for this operation."]}}
             LIST /v1/secret/foo => 404 {invalid}list' for this operation."]}}
             LIST /v1/secret/ => 404 {invalid}list' for this operation."]}}
-            GET /v1/secret => 404 {root}
-            GET /v1/secret/ => 404 {root}
+            GET /v1/secret => 404 {invalid}get' for this operation."]}}
+            GET /v1/secret/ => 404 {invalid}get' for this operation."]}}
             GET /v1/secret/metadata => 404 {root}
-            GET /v1/secret/data/ => 404 {root}
-            LIST /v1/secret/data/x => 405 "1 error occurred:\n\t* unsupported operation\n\n"
+            GET /v1/secret/metadata/ => 404 []
+            GET /v1/secret/data => 404 {root}
+            GET /v1/secret/data/ => 404 {invalid}get' for this operation."]}}
+            POST /v1/secret/data {{}} => 404 {root}
+            LIST /v1/secret/data/x => 404 {invalid}list' for this operation."]}}
+            LIST /v1/secret/subkeys/x => 405 "1 error occurred:\n\t* unsupported operation\n\n"
+            BREW /v1/secret/data/x => 405 []
             GET /v1/secret/delete/x => 405 "1 error occurred:\n\t* unsupported operation\n\n"
             DELETE /v1/secret/subkeys/x => 405 "1 error occurred:\n\t* unsupported operation\n\n"
             OPTIONS /v1/secret/data/x => 405 "1 error occurred:\n\t* unsupported operation\n\n"
             POST /v1/sys/mounts => 405 "1 error occurred:\n\t* unsupported operation\n\n"
             DELETE /v1/agent/status => 405 "1 error occurred:\n\t* unsupported operation\n\n"
             GET /v1/sys/nothing => 404 "1 error occurred:\n\t* unsupported path\n\n"
-            GET /v1/auth/userpass/login/x => 404 "1 error occurred:\n\t* unsupported path\n\n"
+            GET /v1/auth/token/none => 404 "1 error occurred:\n\t* unsupported path\n\n"
+            GET /v1/auth/token/renew-self => 405 "1 error occurred:\n\t* unsupported operation\n\n"
+            GET /v1/auth/userpass/login/x => 404 "no handler for route \"auth/userpass/login/x\". route entry not found."
+            GET /v1/ => 404 "no handler for route \"\". route entry not found."
+            LIST /v1/none => 404 "no handler for route \"none/\". route entry not found."
             GET /v1/agent/none => 404 "1 error occurred:\n\t* unsupported path\n\n"
             GET / => 404 []
-            GET /v1 => 404 []
+            GET /v1 => 307 *
             GET /v2/x => 404 []
         "##
     ))

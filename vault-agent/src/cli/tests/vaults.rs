@@ -26,6 +26,7 @@ fn world() -> World {
         ("GET /v1/sys/mounts", 200, &envelope(MOUNTS)),
         ("POST /v1/sys/mounts/team", 204, ""),
         ("POST /v1/sys/mounts/team/tune", 204, ""),
+        ("DELETE /v1/sys/mounts/team", 204, ""),
         ("GET /v1/auth/token/lookup-self", 200, &envelope(LOOKUP)),
         ("POST /v1/auth/token/lookup", 403, r#"{"errors":["bad token"]}"#),
         ("POST /v1/auth/token/lookup-accessor", 200, &envelope(LOOKUP)),
