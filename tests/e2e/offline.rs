@@ -87,3 +87,24 @@ fn many_commands_at_once_take_turns_where_no_agent_runs() {
     each(&|name| rtx.vault(&["kv", "put", name, "KEY=value"]));
     each(&|name| rtx.vault(&["kv", "get", "-field=KEY", name]));
 }
+
+#[test]
+fn an_offline_read_asks_no_server() {
+    let world = World::new(bins!());
+    let [rtx, mut vps, _thinkpad] = homelab(&world);
+    let first = vps.env();
+    let _ = rtx.vault(&["kv", "patch", SECRET, "OPENAI_API_KEY=newer"]).ok();
+    watch::until(&vps.env_file(), |text| text.contains("OPENAI_API_KEY=newer\n"));
+    // What it read before is in its memory still.
+    vps.stop();
+    vps.start();
+    let get = |more: &[&str]| {
+        vps.vault(&[&["kv", "get", "-field=OPENAI_API_KEY"], more, &[SECRET]].concat())
+    };
+    assert_eq!(get(&["-offline"]).ok(), "newer");
+    let old = get(&["-offline", "-version=1"]);
+    assert_eq!(old.code, 2, "{}", old.err);
+    assert!(old.err.contains("version 1 is not in this machine's cache"), "{}", old.err);
+    let asked = get(&["-version=1"]).ok();
+    assert!(first.contains(&format!("OPENAI_API_KEY={asked}\n")), "{asked}");
+}

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::tls;
+use crate::api::types::OFFLINE;
 
 use net::Net;
 use socket::Socket;
@@ -282,6 +283,9 @@ fn headers(place: &Place, options: &Options) -> Result<HeaderMap, Error> {
     }
     if let Some(namespace) = &options.namespace {
         add("x-vault-namespace", namespace)?;
+    }
+    if options.offline {
+        add(OFFLINE, "true")?;
     }
     for (name, value) in &options.headers {
         add(name, value)?;

@@ -23,7 +23,7 @@ use draft::Draft;
 /// Change a secret in an editor
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The editor is $VISUAL or $EDITOR, else vi. The text is JSON; -format=yaml and -format=env change that.\nIf the editor fails, or somebody else wrote meanwhile, the text is kept and its file named."
+    after_help = "The editor is $VISUAL or $EDITOR, else vi. The text is JSON; -format=yaml and -format=env change that.\nIf the editor fails, the text is kept and its file named. If somebody else wrote meanwhile, you are asked what to do."
 )]
 pub struct Args {
     #[command(flatten)]
@@ -48,6 +48,8 @@ struct Edit<'a> {
 /// What to do after something went wrong.
 enum Next {
     Edit,
+    /// Write this: what both have changed.
+    Merge(Map<String, Value>),
     Overwrite,
     Keep,
 }
@@ -150,9 +152,9 @@ impl Edit<'_> {
                         return Err(error);
                     }
                     self.global.term.say(format!("{error:#}"));
-                    match self.ask("[e]dit again, or [q]uit and keep the text?", false)? {
-                        Next::Edit => {}
-                        Next::Overwrite | Next::Keep => return Err(error),
+                    match self.ask("[e]dit again, or [q]uit and keep the text?", &["e", "q"])? {
+                        "e" => {}
+                        _ => return Err(error),
                     }
                 }
             }
@@ -162,7 +164,7 @@ impl Edit<'_> {
     fn round(&mut self, draft: &mut Draft) -> anyhow::Result<Option<Exit>> {
         draft.edit(self.global)?;
         let text = draft.read()?;
-        let new = content::read(self.dialect, &text)
+        let mut new = content::read(self.dialect, &text)
             .map_err(|fault| Failure::local(fault.why).hint(fault.hint))?;
         if new == self.old {
             self.global.term.say("nothing was changed");
@@ -180,8 +182,9 @@ impl Edit<'_> {
             if !conflict {
                 return written(self.global, &path, answer, None).map(Some);
             }
-            match self.conflict()? {
+            match self.conflict(&new)? {
                 Next::Edit => return Ok(None),
+                Next::Merge(both) => new = both,
                 Next::Overwrite => {}
                 Next::Keep => {
                     return Err(Failure::remote("nothing was written").into());
@@ -191,7 +194,7 @@ impl Edit<'_> {
     }
 
     /// Reads what somebody else wrote, says which keys it changed, and asks what to do.
-    fn conflict(&mut self) -> anyhow::Result<Next> {
+    fn conflict(&mut self, new: &Map<String, Value>) -> anyhow::Result<Next> {
         let typed = Typed { mount: None, path: self.route.logical() };
         let (_, secret) = current(&self.client, &typed)?;
         let (theirs, version) = held(secret.as_ref());
@@ -207,24 +210,85 @@ impl Edit<'_> {
             self.version,
             keys.join(", ")
         );
+        let both = merged(&self.old, new, &theirs);
         (self.old, self.version) = (theirs, version);
         if !self.global.can_ask() {
             return Err(Failure::remote(text).into());
         }
         self.global.term.say(text);
-        self.ask("[e]dit your text again, [o]verwrite, or [q]uit and keep the text?", true)
+        let rest = "[e]dit your text again, [o]verwrite, or [q]uit and keep the text?";
+        let answer = match &both {
+            Some(_) => {
+                let question = format!("[m]erge: your keys and theirs, {rest}");
+                self.ask(&question, &["m", "e", "o", "q"])?
+            }
+            None => {
+                self.global.term.say("both of you changed a key, so they cannot be merged");
+                self.ask(rest, &["e", "o", "q"])?
+            }
+        };
+        Ok(match (answer, both) {
+            ("m", Some(both)) => Next::Merge(both),
+            ("e", _) => Next::Edit,
+            ("o", _) => Next::Overwrite,
+            _ => Next::Keep,
+        })
     }
 
-    fn ask(&self, question: &str, may_overwrite: bool) -> anyhow::Result<Next> {
+    fn ask(
+        &self,
+        question: &str,
+        answers: &'static [&'static str],
+    ) -> anyhow::Result<&'static str> {
         loop {
             self.global.term.say(question);
-            let answer = self.global.term.read_line()?.unwrap_or_else(|| "q".to_owned());
-            match answer.trim() {
-                "e" => return Ok(Next::Edit),
-                "o" if may_overwrite => return Ok(Next::Overwrite),
-                "q" => return Ok(Next::Keep),
-                _ => {}
+            let typed = self.global.term.read_line()?.unwrap_or_else(|| "q".to_owned());
+            if let Some(answer) = answers.iter().find(|answer| **answer == typed.trim()) {
+                return Ok(answer);
             }
+        }
+    }
+}
+
+/// Returns `theirs` with the keys that `new` changes of `old`; `None` if both changed a key, not alike.
+fn merged(
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    theirs: &Map<String, Value>,
+) -> Option<Map<String, Value>> {
+    let mut both = theirs.clone();
+    for key in old.keys().chain(new.keys()) {
+        let (was, mine, other) = (old.get(key), new.get(key), theirs.get(key));
+        if mine == was || mine == other {
+            continue;
+        }
+        if other != was {
+            return None;
+        }
+        match mine {
+            Some(mine) => both.insert(key.clone(), mine.clone()),
+            None => both.remove(key),
+        };
+    }
+    Some(both)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_of_different_keys_are_merged() {
+        let map = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
+        let old = map(r#"{"a":1,"b":2,"c":3}"#);
+        for (new, theirs, expected) in [
+            (r#"{"a":9,"b":2,"c":3}"#, r#"{"a":1,"b":8,"c":3}"#, Some(r#"{"a":9,"b":8,"c":3}"#)),
+            (r#"{"a":1,"c":3,"d":4}"#, r#"{"a":1,"b":2}"#, Some(r#"{"a":1,"d":4}"#)),
+            (r#"{"a":9,"b":2,"c":3}"#, r#"{"a":9,"b":2}"#, Some(r#"{"a":9,"b":2}"#)),
+            (r#"{"a":9,"b":2,"c":3}"#, r#"{"a":8,"b":2,"c":3}"#, None),
+            (r#"{"b":2,"c":3}"#, r#"{"a":8,"b":2,"c":3}"#, None),
+        ] {
+            assert_eq!(merged(&old, &map(new), &map(theirs)), expected.map(map), "{new} {theirs}");
         }
     }
 }
