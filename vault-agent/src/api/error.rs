@@ -92,6 +92,9 @@ pub(super) enum Fault {
 
 /// What Vault says of a body that is no JSON object.
 const PARSING: &str = "error parsing JSON";
+/// What it adds where the JSON is of another type, before and behind that.
+const UNMARSHAL: &str = ": failed to parse JSON input: json: cannot unmarshal";
+const INTO_MAP: &str = "into Go value of type map[string]interface {}";
 
 impl Fault {
     /// A field that is not what it should be.
@@ -194,10 +197,7 @@ impl Fault {
             Self::UnsupportedOperation => "1 error occurred:\n\t* unsupported operation\n\n".into(),
             Self::BadPath => "the path's percent-encoding is broken".into(),
             Self::BadJson(_) => PARSING.into(),
-            Self::NotAnObject(kind) => format!(
-                "{PARSING}: failed to parse JSON input: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
-            )
-            .into(),
+            Self::NotAnObject(kind) => format!("{PARSING}{UNMARSHAL} {kind} {INTO_MAP}").into(),
             Self::Field(text) => format!("Field validation failed: {text}").into(),
             Self::Forbidden(text)
             | Self::Refused(text)
@@ -220,14 +220,7 @@ impl Fault {
             )
             .into(),
             Self::TooLarge => "http: request body too large".into(),
-            Self::ContentTooLarge(bytes) => {
-                let bytes = bytes.map(|bytes| format!("of {bytes} bytes ")).unwrap_or_default();
-                format!(
-                    "content {bytes}is too large, {} KiB at most\nhint: keep the file elsewhere and its key here",
-                    limits::CONTENT >> 10
-                )
-                .into()
-            }
+            Self::ContentTooLarge(bytes) => content_too_large(*bytes).into(),
             Self::TooSlow => "the request's body did not arrive in time".into(),
             Self::NotCached(ver) => format!(
                 "version {ver} is not in this machine's cache\nhint: without -offline the server is asked for it"
@@ -268,6 +261,14 @@ impl Fault {
             other => envelope::errors(status, other.text().as_deref()),
         }
     }
+}
+
+fn content_too_large(bytes: Option<usize>) -> String {
+    let bytes = bytes.map(|bytes| format!("of {bytes} bytes ")).unwrap_or_default();
+    format!(
+        "content {bytes}is too large, {} KiB at most\nhint: keep the file elsewhere and its key here",
+        limits::CONTENT >> 10
+    )
 }
 
 impl From<ReadError> for Fault {
