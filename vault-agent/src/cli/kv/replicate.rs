@@ -95,11 +95,31 @@ pub fn all(from: End<'_>, to: End<'_>) -> anyhow::Result<Done> {
     let target = target.unwrap_or_default();
     let base = base(&target);
     let mut newest = target.versions.last().map_or(0, |newest| newest.n);
+    let (limit, mut room) = (limit_of(&source), limit_of(&target).unwrap_or(0));
+    // All versions fit, and one more, so that none is dropped before all are there.
+    let wanted = source.versions.len() as u64 + 1;
+    if base + source.versions.len() as u64 > newest && wanted > room.max(USUAL) {
+        set_limit(to, wanted)?;
+        room = wanted;
+    }
     for (n, version) in source.versions.iter().enumerate() {
         let n = base + n as u64 + 1;
         newest = take(from, to, version, (n, newest), &target, &mut done)?;
     }
+    if let Some(limit) = limit
+        && limit != room
+    {
+        set_limit(to, limit)?;
+        done.settings = true;
+    }
     Ok(done)
+}
+
+/// Versions kept where nothing is said.
+const USUAL: u64 = 10;
+
+fn limit_of(kept: &Kept) -> Option<u64> {
+    kept.data.get("max_versions").and_then(Value::as_u64)
 }
 
 /// Returns the number behind which the versions start: what the place has used before it was forgotten.
@@ -194,18 +214,11 @@ fn single(from: End<'_>) -> anyhow::Result<Option<Kept>> {
     Ok(found.map(version).map(|version| Kept { versions: vec![version], data: Map::new() }))
 }
 
-/// Sets what differs, with room for all versions; tells whether anything did.
+/// Sets what differs, but for the number of versions kept; tells whether anything did.
 fn settings(source: &Kept, target: Option<&Kept>, to: End<'_>) -> anyhow::Result<bool> {
     let empty = Map::new();
     let there = target.map_or(&empty, |kept| &kept.data);
     let mut body = Map::new();
-    let number =
-        |data: &Map<String, Value>| data.get("max_versions").and_then(Value::as_u64).unwrap_or(0);
-    // All versions fit, and one more, so that none is dropped before all are there.
-    let room = number(&source.data).max(source.versions.len() as u64 + 1);
-    if room > number(there).max(10) {
-        body.insert("max_versions".to_owned(), room.into());
-    }
     if let Some(custom) = source.data.get("custom_metadata").filter(|custom| custom.is_object())
         && there.get("custom_metadata") != Some(custom)
     {
@@ -220,9 +233,18 @@ fn settings(source: &Kept, target: Option<&Kept>, to: End<'_>) -> anyhow::Result
     if body.is_empty() {
         return Ok(false);
     }
+    put(to, body)?;
+    Ok(true)
+}
+
+fn set_limit(to: End<'_>, limit: u64) -> anyhow::Result<()> {
+    put(to, Map::from_iter([("max_versions".to_owned(), limit.into())]))
+}
+
+fn put(to: End<'_>, settings: Map<String, Value>) -> anyhow::Result<()> {
     let path = to.route.api("metadata");
-    let answer = to.client.put(&path, &Value::Object(body));
+    let answer = to.client.put(&path, &Value::Object(settings));
     let answer = answer.and_then(crate::cli::client::Answer::success);
     answer.map_err(|error| context(error, "writing data to", &path))?;
-    Ok(true)
+    Ok(())
 }
