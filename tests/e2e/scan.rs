@@ -266,8 +266,9 @@ fn a_hook_refuses_a_commit_with_a_value_in_it() {
     assert_eq!(shell(&host, &tree, "git add c && git commit -qm leak").code, 1);
     let script = "git config core.hooksPath own-hooks";
     assert_eq!(shell(&host, &folder, script).code, 0);
-    let ran = scan(&host, &folder, &["--install-hook", "--not-key", "TOKEN"]);
+    let ran = scan(&host, &sub, &["--install-hook", "--not-key", "TOKEN"]);
     assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains("every repository with that setting"), "{}", ran.err);
     assert!(folder.join("own-hooks/pre-commit").is_file(), "{}", ran.err);
     let ran =
         shell(&host, &folder, &format!("echo {TOKEN} > d; git add d && git commit -qm chosen"));

@@ -68,7 +68,7 @@ Secrets
   run [-w] PATH… -- COMMAND  run a program with secrets as its environment
   import PATH FILE           take in a .env, JSON or YAML file, or all of vault://HOST/MOUNT
   export PATH…               print as .env, JSON or shell lines
-  scan [--git] [PATH…]       find values of the vault in files and git; --install-hook
+  scan [--git] [FILE…]       find values of the vault in files and git; --install-hook
   rotate-due [PREFIX]        secrets to be changed at their issuers, as rotate_after says
 
 Machines

@@ -11,7 +11,7 @@ use crate::output::{self, Format, table};
 /// List secrets that are to be changed at their issuers
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "When a secret is due stands in its custom metadata: rotate_after is a duration since the newest version was written,\nor a date. Exits 2 if one is overdue, or if its rotate_after cannot be read.\n\nExamples:\n  vault kv metadata patch -custom-metadata=rotate_after=90d -custom-metadata=issuer=openai.com secret/app\n  vault kv metadata patch -custom-metadata=rotate_after=2027-01-31 -custom-metadata=owner=jonas secret/tls\n  vault rotate-due                    overdue, or due in 14 days\n  vault rotate-due --within 90d secret/app"
+    after_help = "When a secret is due stands in its custom metadata: rotate_after is a date, or a duration since\nthe newest version was written. Exits 2 if one is overdue or its rotate_after cannot be read.\n\nExamples:\n  vault kv metadata patch -custom-metadata=rotate_after=90d secret/app\n  vault kv metadata patch -custom-metadata=rotate_after=2027-01-31 \\\n    -custom-metadata=issuer=letsencrypt.org -custom-metadata=owner=jonas secret/tls\n  vault rotate-due                          overdue, or due in 14 days\n  vault rotate-due --within 90d secret/app  in 90 days, and of this folder only"
 )]
 pub struct Args {
     /// Secret or folder, e.g. secret/app; all without it

@@ -25,11 +25,11 @@ use values::Choice;
 /// Find values of the vault in files and in git
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Looks for every value that this machine may read: as it is, escaped, percent-encoded, as base64 and as hex.\nValues themselves are never shown. Exits 0 if there is none, 1 if there is one, 2 if not all could be searched.\n\nExamples:\n  vault scan                        this folder and all in it, ignored files too\n  vault scan --git                  everything that a branch or tag of this repository ever held\n  vault scan --install-hook         refuse commits with values in them, from now on\n  vault scan -v --min-length 5 /srv short and guessable values too, and all that is passed by"
+    after_help = "Looks for every value that this machine may read: plain, escaped, percent-encoded, base64, hex.\nValues are never shown. Exits with 0: none found, 1: found, 2: not all could be searched.\n\nExamples:\n  vault scan                     this folder and all in it, ignored files too\n  vault scan --git               all that a branch or tag of this repository ever held\n  vault scan --install-hook      refuse commits with values in them, from now on\n  vault scan --min-length 5 a b  short and guessable values too, in a and b"
 )]
 pub struct Args {
     /// Files and folders, or with --git the folder of a repository [default: this folder]
-    #[arg(value_name = "PATH")]
+    #[arg(value_name = "FILE")]
     paths: Vec<PathBuf>,
     /// Search all that the branches, tags and other refs of a repository reach
     #[arg(long, conflicts_with = "staged")]

@@ -51,6 +51,7 @@ fn commands_and_flags_are_completed() {
     check(&["kv", "get", "-format=j"], "-format=json");
     check(&["kv", "get", "-format", "y"], "yaml");
     check(&["completions", "f"], "fish");
+    check(&["scan", "--in"], "--install-hook");
     check(&["nonsense", ""], "");
 }
 
@@ -64,6 +65,8 @@ fn secrets_keys_and_machines_are_completed() {
     check(&["kv", "get", "-mount", "secret", ""], "app/|top");
     check(&["kv", "get", "-mount", "t"], "team");
     check(&["kv", "list", "secret/a"], "secret/app/");
+    check(&["rotate-due", "secret/a"], "secret/app/");
+    check(&["scan", "secret/a"], "");
     check(&["kv", "get", "secret/app/db", "-field=p"], "-field=password");
     check(&["kv", "get", "secret/app/db", "-field", ""], "password|user");
     check(&["kv", "patch", "secret/app/db", "u"], "user=");

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -41,12 +42,22 @@ impl Repository {
         Ok(self.ask(&["rev-parse", "--is-shallow-repository"])?.trim_ascii() == b"true")
     }
 
-    /// Returns the folder of the repository's hooks, wherever the settings put it.
-    pub fn hooks(&self) -> anyhow::Result<PathBuf> {
-        use std::os::unix::ffi::OsStrExt as _;
-        let out = self.ask(&["rev-parse", "--git-path", "hooks"])?;
-        let path = out.strip_suffix(b"\n").unwrap_or(&out);
-        Ok(std::path::absolute(self.folder.join(OsStr::from_bytes(path)))?)
+    /// Returns the folder of the repository's hooks, and whether `core.hooksPath` puts it there.
+    pub fn hooks(&self) -> anyhow::Result<(PathBuf, bool)> {
+        // What that says counts from the top of the work tree, where git runs hooks.
+        let top = match self.path(&["rev-parse", "--show-toplevel"]) {
+            Ok(folder) => Self { folder },
+            Err(_) => Self { folder: self.folder.clone() },
+        };
+        let hooks = top.folder.join(top.path(&["rev-parse", "--git-path", "hooks"])?);
+        let is_set = self.ask(&["config", "--get", "core.hooksPath"]).is_ok();
+        Ok((std::path::absolute(hooks)?, is_set))
+    }
+
+    /// Runs git and returns the path that it prints.
+    fn path(&self, arguments: &[&str]) -> anyhow::Result<PathBuf> {
+        let out = self.ask(arguments)?;
+        Ok(OsStr::from_bytes(out.strip_suffix(b"\n").unwrap_or(&out)).into())
     }
 
     /// Tells whether a file lies in a work tree that does not ignore it.

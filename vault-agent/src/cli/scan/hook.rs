@@ -24,7 +24,7 @@ pub fn install(
     flags: &[String],
     is_forced: bool,
 ) -> anyhow::Result<()> {
-    let hooks = Repository::around(folder)?.hooks()?;
+    let (hooks, is_set) = Repository::around(folder)?.hooks()?;
     std::fs::create_dir_all(&hooks).with_context(|| format!("`{}`", hooks.display()))?;
     let hooks = hooks.canonicalize()?;
     let hook = hooks.join("pre-commit");
@@ -58,6 +58,11 @@ pub fn install(
         hook.display(),
         hooks.join(LOCAL).display()
     ));
+    if is_set {
+        global
+            .term
+            .say("core.hooksPath leads there: every repository with that setting runs the hook");
+    }
     Ok(())
 }
 

@@ -29,7 +29,17 @@ fn help_teaches() {
     let world = World::new("");
     insta::assert_snapshot!(transcript(
         &world,
-        &["-h", "kv", "kv get -h", "kv put -help", "import -h", "audit log -h", "-version"]
+        &[
+            "-h",
+            "kv",
+            "kv get -h",
+            "kv put -help",
+            "import -h",
+            "audit log -h",
+            "scan -h",
+            "rotate-due -h",
+            "-version"
+        ]
     ));
 }
 
