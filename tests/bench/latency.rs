@@ -1,6 +1,6 @@
 //! From a put on one host to the changed file on another, beside confd watching etcd.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use notify::{RecursiveMode, Watcher as _};
+pub use tests::api::request;
 use tests::{World, watch};
 
 use crate::table::{Aim, Row};
@@ -41,19 +42,6 @@ impl Seen {
             }
         }
     }
-}
-
-/// Sends one request to a unix socket and returns the answer.
-pub fn request(stream: &mut UnixStream, method: &str, path: &str, body: &str) -> String {
-    let length = body.len();
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all([head.as_bytes(), body.as_bytes()].concat().as_slice()).unwrap();
-    let mut answer = vec![0; 64 << 10];
-    let read = stream.read(&mut answer).unwrap();
-    let text = String::from_utf8_lossy(&answer[..read]).into_owned();
-    assert!(text.starts_with("HTTP/1.1 20"), "{text}");
-    text
 }
 
 /// Measures the three hosts, then confd and etcd if both are installed.

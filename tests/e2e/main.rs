@@ -16,6 +16,7 @@ mod edit;
 mod faults;
 mod formats;
 mod heal;
+mod hooks;
 mod killed;
 mod metadata;
 mod moving;

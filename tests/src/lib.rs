@@ -8,6 +8,10 @@ mod world;
 
 /// File systems of a test's own.
 pub mod mounts;
+
+/// The local API, spoken to as a program would that keeps its connection open.
+pub mod api;
+
 /// Waiting for what a file holds, by its own change events.
 pub mod watch;
 

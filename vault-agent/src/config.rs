@@ -3,6 +3,7 @@
 //! Only what the file says lives here; who acts on it does not. The text of the file is edited by `target add`.
 
 mod hook;
+mod order;
 mod source;
 mod target;
 
@@ -231,6 +232,7 @@ impl Config {
         let written: Written = toml::from_str(text)
             .map_err(|error| fault(error.span().map(|span| span.start), None, error.message()))?;
         let mut targets: Vec<Arc<Target>> = Vec::with_capacity(written.target.len());
+        let mut places = Vec::with_capacity(written.target.len());
         let mut seen = std::collections::HashSet::new();
         for target in written.target {
             let at = target.span().start;
@@ -243,7 +245,12 @@ impl Config {
                 return Err(fault(Some(place_of(text, at, key)), Some(key), &message));
             }
             targets.push(Arc::new(target));
+            places.push(at);
         }
+        order::check(&targets).map_err(|(n, message)| {
+            let at = places.get(n).map(|at| place_of(text, *at, "after"));
+            fault(at, Some("after"), &message)
+        })?;
         let sources = source::checked(written.source, &targets)
             .map_err(|(at, key, message)| fault(Some(at), Some(key), &message))?;
         Ok(Self { server: written.server, targets, sources, api: written.api, log: written.log })
@@ -281,10 +288,13 @@ fn key_at(text: &str, line: usize) -> Option<String> {
 }
 
 fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    let path = PathBuf::deserialize(deserializer)?;
+    checked_path(&PathBuf::deserialize(deserializer)?)
+}
+
+fn checked_path<E: serde::de::Error>(path: &Path) -> Result<PathBuf, E> {
     let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
     if !path.is_absolute() || !path.components().all(plain) || path.file_name().is_none() {
-        return Err(D::Error::custom(format!(
+        return Err(E::custom(format!(
             "path `{}` is not absolute, or has `..` in it",
             path.display()
         )));

@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use shared::path::SecretPath;
 
-use super::{Format, GitPolicy, Hook, absolute, some_absolute};
+use super::{Format, GitPolicy, Hook, absolute, checked_path, some_absolute};
 use crate::render::{Header, Layout, Multiline, Nested, Rules};
 
 /// One file, and what it is to hold.
@@ -35,6 +35,9 @@ pub struct Target {
     pub mode: u32,
     /// What to run when the file has changed.
     pub on_change: Option<Hook>,
+    /// Targets that come first: they are written before this one, and their hooks run before its hook.
+    #[serde(default, deserialize_with = "paths")]
+    pub after: Vec<PathBuf>,
     /// What happens to the file when a secret is deleted.
     #[serde(default)]
     pub on_delete: OnDelete,
@@ -173,6 +176,10 @@ fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretPath>
         secrets.push(path);
     }
     Ok(secrets)
+}
+
+fn paths<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<PathBuf>, D::Error> {
+    Vec::<PathBuf>::deserialize(deserializer)?.iter().map(|path| checked_path(path)).collect()
 }
 
 fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {

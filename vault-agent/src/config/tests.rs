@@ -17,6 +17,7 @@ owner = "jonas"
 group = "docker"
 mode = "0640"
 on_change = ["docker", "compose", "up", "-d"]
+after = ["/etc/ghost.json", "/etc//nginx/key.conf"]
 on_delete = "remove"
 git = "ignore"
 drift = "report"
@@ -98,6 +99,7 @@ fn every_key_is_read() {
         (config.api.auth, config.log.level, config.log.format),
         (Auth::Loopback, Level::Debug, LogFormat::Json)
     );
+    assert_eq!(env.after, [ghost.path.clone(), nginx.path.clone()]);
     let ghost = ghost.on_change.clone().unwrap();
     assert_eq!((ghost.timeout, ghost.retries), (Duration::from_secs(120), 0));
     let [source] = &config.sources[..] else { panic!("one source") };
@@ -152,6 +154,12 @@ fn mistakes_name_line_and_key() {
         with("rename = { a = 1 }"),
         with("require_mount = \"/mnt/disk\""),
         with("require_mount = \"mnt\""),
+        with("after = [\"a\"]"),
+        with("mode = \"0600\"\nafter = [\"/b\"]"),
+        with("after = [\"/a\"]"),
+        with(
+            "after = [\"/b\"]\n[[target]]\npath = \"/b\"\nsecrets = [\"secret/b\"]\nafter = [\"/c\"]\n[[target]]\npath = \"/c\"\nsecrets = [\"secret/c\"]\nafter = [\"/b\"]",
+        ),
     ];
     shown.extend([
         parse("server = [\"nohost\"]").unwrap_err(),
@@ -171,6 +179,16 @@ fn mistakes_name_line_and_key() {
         parse("[loge]\n").unwrap_err(),
     ]);
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn a_long_line_of_targets_is_walked() {
+    let target = |n: u32| {
+        let after = if n > 0 { format!("after = [\"/{}\"]\n", n - 1) } else { String::new() };
+        format!("[[target]]\npath = \"/{n}\"\nsecrets = [\"secret/a\"]\n{after}")
+    };
+    let text: String = (0..2_000).rev().map(target).collect();
+    assert_eq!(parse(&text).unwrap().targets.len(), 2_000);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::guard::Touched;
+use super::order::Order;
 use super::record::{self, Remembered};
 use super::slot::Slot;
 use super::{Daemon, apply};
@@ -48,6 +49,7 @@ impl Daemon {
             self.release(slot);
             tracing::info!(file = %slot.target.path.display(), "no target any more; the file stays");
         }
+        self.order = Order::of(&config.targets);
         self.secrets.clear();
         for target in &config.targets {
             for secret in &target.secrets {

@@ -6,6 +6,7 @@ mod apply;
 mod guard;
 mod hooks;
 mod master;
+mod order;
 mod plan;
 mod record;
 mod report;
@@ -30,6 +31,7 @@ use apply::{Fault, Outcome, Task};
 use guard::{Guard, Touched};
 use hooks::{Finished, Hooks};
 use master::{Ended, Masters};
+use order::Order;
 use record::Remembered;
 use slot::{Slot, State};
 
@@ -142,6 +144,7 @@ struct Daemon {
     guard: Guard,
     gate: Arc<GitGate>,
     hooks: Hooks,
+    order: Order,
     masters: Masters,
     slots: HashMap<PathBuf, Slot>,
     /// The targets of each secret, and its newest version as last planned with.
@@ -171,6 +174,7 @@ impl Daemon {
             guard,
             gate: Arc::default(),
             hooks: Hooks::default(),
+            order: Order::default(),
             masters: Masters::new(state),
             slots: HashMap::new(),
             secrets: HashMap::new(),
@@ -188,11 +192,8 @@ impl Daemon {
     /// Starts what can be started, and brings report and record up to date.
     fn advance(&mut self) {
         let now = Instant::now();
-        while self.jobs.len() < MOST_JOBS {
-            let Some(path) = self.queue.pop_front() else { break };
-            self.start(&path);
-        }
-        self.hooks.start(now);
+        self.start_queued();
+        self.hooks.start(now, &self.order);
         let guard = &self.guard;
         self.masters.start(&self.engine, now, |file| guard.is_open(file));
         if self
@@ -232,9 +233,9 @@ impl Daemon {
             Event::Changes => self.refresh(),
             Event::Done(done) => self.done(done),
             Event::Hook(finished) => {
-                for path in &finished.targets {
+                for (path, again) in &finished.targets {
                     if let Some(slot) = self.slots.get_mut(path) {
-                        slot.hook_ended(&finished.result, finished.again);
+                        slot.hook_ended(&finished.result, *again);
                     }
                 }
                 self.changed();
@@ -298,6 +299,22 @@ impl Daemon {
             self.hooks.hold(key);
         }
         self.queue.push_back(path.to_owned());
+    }
+
+    /// Starts the tasks of queued targets, but for those that come after one which is not done yet.
+    fn start_queued(&mut self) {
+        let mut behind = VecDeque::new();
+        while self.jobs.len() < MOST_JOBS {
+            let Some(path) = self.queue.pop_front() else { break };
+            let is_active = |path: &Path| self.slots.get(path).is_some_and(Slot::is_active);
+            if self.order.any_before(&path, is_active) {
+                behind.push_back(path);
+            } else {
+                self.start(&path);
+            }
+        }
+        behind.append(&mut self.queue);
+        self.queue = behind;
     }
 
     /// Starts the next task of a queued target.

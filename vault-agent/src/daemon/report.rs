@@ -23,10 +23,7 @@ impl Daemon {
         self.engine.set_targets(rows(self.slots.values(), self.masters.rows()));
         let mut slots: Vec<&Slot> = self.slots.values().collect();
         slots.sort_by_key(|slot| &slot.target.path);
-        let alarms = slots.into_iter().filter_map(|slot| {
-            let text = format!("`{}` {}", slot.target.path.display(), slot.state.show());
-            Some((slot.state.alarm()?, text))
-        });
+        let alarms = slots.into_iter().flat_map(alarms);
         let alarms = gathered(alarms.chain(self.masters.alarms()));
         for code in self.alarms.keys().filter(|code| !alarms.contains_key(*code)) {
             self.engine.clear_alarm(code);
@@ -38,6 +35,16 @@ impl Daemon {
         }
         self.alarms = alarms;
     }
+}
+
+/// Returns the alarms of one target: about its file, and about its hook.
+fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
+    let path = slot.target.path.display();
+    let file = slot.state.alarm().map(|code| (code, format!("`{path}` {}", slot.state.show())));
+    let hook = slot
+        .hook_has_failed()
+        .then(|| ("E_HOOK", format!("the hook of `{path}` failed: {}", slot.hook)));
+    file.into_iter().chain(hook)
 }
 
 /// Makes one alarm of all with the same code: the first, and how many more there are.

@@ -295,6 +295,11 @@ impl Slot {
         self.hook = if pending { PENDING.to_owned() } else { result.to_owned() };
     }
 
+    /// Tells whether the hook has failed, and nothing better has come since.
+    pub(super) fn hook_has_failed(&self) -> bool {
+        !matches!(self.hook.as_str(), "ok" | NO_HOOK | PENDING)
+    }
+
     /// Notes that the hook is going to run.
     pub(super) fn hook_requested(&mut self) {
         self.hook = PENDING.to_owned();

@@ -6,7 +6,7 @@
 mod mask;
 mod run;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::order::Order;
 use crate::config::{Hook, HookAction, Target};
 
 pub(super) use mask::Mask;
@@ -24,6 +25,12 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest wait before a retry.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// The least time between two runs of one hook, once [`BURST`] have come quickly: a storm of changes is few runs.
+const PACE: Duration = Duration::from_secs(1);
+
+/// How many runs may follow each other without waiting.
+const BURST: u32 = 3;
 
 /// What is run: targets with equal keys share their runs.
 pub(super) type HookKey = Arc<Key>;
@@ -55,6 +62,8 @@ struct Slot {
     running: BTreeSet<PathBuf>,
     /// Targets that changed since it began.
     waiting: BTreeSet<PathBuf>,
+    /// Whether any of those changed during the run under way.
+    news: bool,
     /// Values to mask.
     mask: Mask,
     /// Failures in a row.
@@ -66,12 +75,10 @@ struct Slot {
 /// The end of a run, for each target it was about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Finished {
-    /// The targets.
-    pub(super) targets: BTreeSet<PathBuf>,
+    /// The targets, each with whether the hook will run for it again.
+    pub(super) targets: BTreeMap<PathBuf, bool>,
     /// `ok`, or what failed.
     pub(super) result: String,
-    /// Whether it will be tried again.
-    pub(super) again: bool,
 }
 
 /// All hooks of this agent.
@@ -80,6 +87,10 @@ pub(super) struct Hooks {
     slots: HashMap<HookKey, Slot>,
     /// Targets per key that are still being written: one run shall do for all of them.
     held: HashMap<HookKey, usize>,
+    /// For hooks that have run lately, when the time for those runs is used up at one a [`PACE`].
+    pace: HashMap<HookKey, Instant>,
+    /// When [`Hooks::start`] has something to do again.
+    wake: Option<Instant>,
     runs: JoinSet<(HookKey, Result<(), HookFault>)>,
 }
 
@@ -102,25 +113,43 @@ impl Hooks {
     pub(super) fn request(&mut self, key: &HookKey, target: &Path, mask: Mask) {
         let slot = self.slots.entry(Arc::clone(key)).or_default();
         slot.waiting.insert(target.to_owned());
+        slot.news = true;
         slot.mask.add(mask);
         // News is a new chance.
         slot.failures = 0;
         slot.due = None;
     }
 
-    /// Starts what is due at `now`, not running and not held.
-    pub(super) fn start(&mut self, now: Instant) {
+    /// Starts what is due at `now`, not running, not held, and not behind another hook in `order`.
+    pub(super) fn start(&mut self, now: Instant, order: &Order) {
+        self.wake = None;
+        self.pace.retain(|_, used_up| *used_up > now);
+        let ahead = if order.is_empty() { HashMap::new() } else { self.ahead(now) };
+        let is_behind = |path: &PathBuf, key: &HookKey| {
+            order.any_before(path, |before| ahead.get(before).is_some_and(|other| other != key))
+        };
         for (key, slot) in &mut self.slots {
-            let due = slot.due.is_none_or(|due| due <= now);
-            if slot.waiting.is_empty()
-                || !slot.running.is_empty()
-                || !due
-                || self.held.contains_key(key)
-            {
+            if slot.waiting.is_empty() || !slot.running.is_empty() || self.held.contains_key(key) {
+                continue;
+            }
+            let free = PACE * (BURST - 1);
+            let paced = self.pace.get(key).filter(|used_up| **used_up > now + free);
+            let paced = paced.map(|used_up| *used_up - free);
+            if let Some(due) = slot.due.max(paced).filter(|due| *due > now) {
+                self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
+                continue;
+            }
+            let (behind, ready): (BTreeSet<_>, BTreeSet<_>) = std::mem::take(&mut slot.waiting)
+                .into_iter()
+                .partition(|path| is_behind(path, key));
+            slot.waiting = behind;
+            if ready.is_empty() {
                 continue;
             }
             slot.due = None;
-            slot.running = std::mem::take(&mut slot.waiting);
+            slot.news = false;
+            slot.running = ready;
+            *self.pace.entry(Arc::clone(key)).or_insert(now) += PACE;
             let (key, mask) = (Arc::clone(key), slot.mask.clone());
             let targets: Vec<String> =
                 slot.running.iter().map(|path| path.display().to_string()).collect();
@@ -133,9 +162,22 @@ impl Hooks {
         }
     }
 
+    /// Returns the targets whose hooks run or are about to, each with its hook. One that waits after a failure holds
+    /// nobody up.
+    fn ahead(&self, now: Instant) -> HashMap<PathBuf, HookKey> {
+        let mut ahead = HashMap::new();
+        for (key, slot) in &self.slots {
+            let waiting = slot.waiting.iter().filter(|_| slot.due.is_none_or(|due| due <= now));
+            for path in slot.running.iter().chain(waiting) {
+                ahead.insert(path.clone(), Arc::clone(key));
+            }
+        }
+        ahead
+    }
+
     /// Returns when [`Hooks::start`] has something to do again.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.slots.values().filter_map(|slot| slot.due).min()
+        self.wake
     }
 
     /// Tells whether nothing runs or is about to.
@@ -159,30 +201,39 @@ impl Hooks {
 
     fn settle(&mut self, key: &HookKey, result: Result<(), HookFault>, now: Instant) -> Finished {
         let Some(slot) = self.slots.get_mut(key) else {
-            return Finished { targets: BTreeSet::new(), result: String::new(), again: false };
+            return Finished { targets: BTreeMap::new(), result: String::new() };
         };
         let targets = std::mem::take(&mut slot.running);
-        let changed_meanwhile = !slot.waiting.is_empty();
-        let Err(fault) = result else {
-            slot.failures = 0;
-            if !changed_meanwhile {
-                self.slots.remove(key);
+        let (again, result) = match result {
+            Ok(()) => {
+                tracing::info!(hook = %key.hook, "hook done");
+                slot.failures = 0;
+                (false, "ok".to_owned())
             }
-            tracing::info!(hook = %key.hook, "hook done");
-            return Finished { targets, result: "ok".to_owned(), again: changed_meanwhile };
+            Err(fault) => {
+                let again = slot.news || slot.failures < key.hook.retries;
+                if !again {
+                    slot.failures = 0;
+                } else {
+                    slot.waiting.extend(targets.iter().cloned());
+                    if !slot.news {
+                        slot.due = Some(now + wait(slot.failures));
+                        slot.failures += 1;
+                    }
+                }
+                tracing::warn!(hook = %key.hook, again, "hook failed: {fault}");
+                (again, fault.to_string())
+            }
         };
-        let again = changed_meanwhile || slot.failures < key.hook.retries;
-        if !again {
+        let again = |path: PathBuf| {
+            let again = again || slot.waiting.contains(&path);
+            (path, again)
+        };
+        let targets = targets.into_iter().map(again).collect();
+        if slot.waiting.is_empty() {
             self.slots.remove(key);
-        } else {
-            slot.waiting.extend(targets.iter().cloned());
-            if !changed_meanwhile {
-                slot.due = Some(now + wait(slot.failures));
-                slot.failures += 1;
-            }
         }
-        tracing::warn!(hook = %key.hook, again, "hook failed: {fault}");
-        Finished { targets, result: fault.to_string(), again }
+        Finished { targets, result }
     }
 }
 
