@@ -155,7 +155,7 @@ impl Client {
     }
 
     /// Does nothing for a while.
-    #[allow(
+    #[expect(
         clippy::disallowed_methods,
         reason = "between two tries there is nothing else to wait for"
     )]
