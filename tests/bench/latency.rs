@@ -16,14 +16,14 @@ use crate::table::{Aim, Row};
 const ROUNDS: usize = 300;
 
 /// Waits for changes of one file and tells when each was seen.
-struct Seen {
+pub struct Seen {
     events: mpsc::Receiver<Instant>,
     file: std::path::PathBuf,
     _watcher: notify::RecommendedWatcher,
 }
 
 impl Seen {
-    fn new(file: &Path) -> Self {
+    pub fn new(file: &Path) -> Self {
         let (sender, events) = mpsc::channel();
         let mut watcher = notify::recommended_watcher(move |_| {
             let _ = sender.send(Instant::now());
@@ -34,7 +34,7 @@ impl Seen {
     }
 
     /// Returns when the file was first seen to hold `text`.
-    fn wait(&self, text: &str) -> Instant {
+    pub fn wait(&self, text: &str) -> Instant {
         loop {
             let at = self.events.recv_timeout(Duration::from_secs(30)).unwrap();
             if std::fs::read_to_string(&self.file).is_ok_and(|found| found.contains(text)) {
@@ -71,7 +71,8 @@ pub fn put_to_file() -> Vec<Row> {
     rows
 }
 
-fn quantile(times: &[Duration], percent: usize) -> Duration {
+/// Returns the time that so many percent stay within.
+pub fn quantile(times: &[Duration], percent: usize) -> Duration {
     let mut sorted = times.to_vec();
     sorted.sort_unstable();
     sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)]

@@ -4,6 +4,7 @@
 
 mod bare;
 mod daemons;
+mod hooks;
 mod http;
 mod latency;
 mod load;
@@ -20,6 +21,7 @@ type Section = (&'static str, &'static str, fn() -> Vec<table::Row>);
 
 const SECTIONS: &[Section] = &[
     ("latency", "A change, from one host to another", latency::put_to_file),
+    ("hooks", "A change, to the hook of another host", hooks::change_to_hook),
     ("get", "Looking a key up", daemons::kv_get),
     ("api", "Local API", local_api::figures),
     ("targets", "A thousand targets", targets::figures),
