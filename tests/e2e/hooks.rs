@@ -9,53 +9,53 @@ use std::time::Instant;
 
 use tests::{Host, World, api, bins, watch};
 
-const SECRET: &str = "secret/app";
+pub const SECRET: &str = "secret/app";
 
 /// A host with `secret/app`, whose `KEY` is `first-value`, and no target.
-fn world() -> (World, Host) {
+pub fn world() -> (World, Host) {
     let world = World::new(bins!());
     let host = world.owner("rtx1080");
     let _ = host.vault(&["kv", "put", SECRET, "KEY=first-value"]).ok();
     (world, host)
 }
 
-fn home(host: &Host, name: &str) -> PathBuf {
+pub fn home(host: &Host, name: &str) -> PathBuf {
     host.dir.join("home").join(name)
 }
 
-fn read(host: &Host, name: &str) -> String {
+pub fn read(host: &Host, name: &str) -> String {
     std::fs::read_to_string(home(host, name)).unwrap_or_default()
 }
 
 /// Returns one `[[target]]` of `secret/app` with further keys.
-fn target(host: &Host, name: &str, more: &str) -> String {
+pub fn target(host: &Host, name: &str, more: &str) -> String {
     let path = home(host, name);
     format!("[[target]]\npath = \"{}\"\nsecrets = [\"{SECRET}\"]\n{more}\n", path.display())
 }
 
-fn configure(host: &Host, tables: &[String]) {
+pub fn configure(host: &Host, tables: &[String]) {
     let file = host.state().join("agent.toml");
     File::create(file).unwrap().write_all(tables.concat().as_bytes()).unwrap();
 }
 
-fn patch(host: &Host, value: &str) {
+pub fn patch(host: &Host, value: &str) {
     let _ = host.vault(&["kv", "patch", SECRET, &format!("KEY={value}")]).ok();
 }
 
 /// A pipe that a hook reads from, and so waits for.
-fn gate(host: &Host, name: &str) -> PathBuf {
+pub fn gate(host: &Host, name: &str) -> PathBuf {
     let path = home(host, name);
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
     path
 }
 
 /// Lets the hook that reads from the gate go on, once it is there.
-fn open(gate: &PathBuf) {
+pub fn open(gate: &PathBuf) {
     drop(OpenOptions::new().write(true).open(gate).unwrap());
 }
 
 /// Waits until this machine's report has nothing to complain about.
-fn all_is_well(host: &Host) {
+pub fn all_is_well(host: &Host) {
     watch::poll("all is well", || {
         let status = host.vault(&["status"]);
         let done =

@@ -22,6 +22,7 @@ mod metadata;
 mod moving;
 mod offline;
 mod quickstart;
+mod rollback;
 mod rotation;
 mod run;
 mod scan;

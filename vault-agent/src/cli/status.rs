@@ -26,6 +26,9 @@ pub struct Args {
     field: Option<String>,
 }
 
+/// What is longer is cut in the table; below it stands the whole of it.
+const SHORT: usize = 24;
+
 /// Tells whether the API at a named address is one of our agents, for a caller who may see the fleet.
 fn knows_a_fleet(client: &Client) -> bool {
     !client.only_shows() && client.ask(types::STATUS, &[]).is_ok_and(|answer| answer.status == 200)
@@ -143,6 +146,7 @@ fn say_rotations(global: &Global, status: &Status, now: Time) {
 fn cells(row: &TargetRow, now: Time) -> Vec<String> {
     let hook = match row.hook.as_str() {
         "" => "-",
+        text if text.len() <= SHORT => text,
         text => text.split(':').next().unwrap_or(text),
     };
     let seen = match (row.awake, row.seen_at) {

@@ -38,6 +38,9 @@ pub struct Target {
     /// Targets that come first: they are written before this one, and their hooks run before its hook.
     #[serde(default, deserialize_with = "paths")]
     pub after: Vec<PathBuf>,
+    /// Whether the file goes back to the versions before when the hook fails for good.
+    #[serde(default)]
+    pub rollback_on_failure: bool,
     /// What happens to the file when a secret is deleted.
     #[serde(default)]
     pub on_delete: OnDelete,
@@ -128,6 +131,10 @@ impl Target {
                 "require_mount",
                 format!("`{}` is not in `{}`", self.path.display(), point.display()),
             ));
+        }
+        if self.rollback_on_failure && self.on_change.is_none() {
+            let why = "without `on_change` nothing tells whether a version is good";
+            return Err(("rollback_on_failure", why.to_owned()));
         }
         if self.layout == Layout::Block && !format.has_comments() {
             return Err((

@@ -17,6 +17,7 @@ owner = "jonas"
 group = "docker"
 mode = "0640"
 on_change = ["docker", "compose", "up", "-d"]
+rollback_on_failure = true
 after = ["/etc/ghost.json", "/etc//nginx/key.conf"]
 on_delete = "remove"
 git = "ignore"
@@ -99,6 +100,7 @@ fn every_key_is_read() {
         (config.api.auth, config.log.level, config.log.format),
         (Auth::Loopback, Level::Debug, LogFormat::Json)
     );
+    assert!(env.rollback_on_failure && !ghost.rollback_on_failure);
     assert_eq!(env.after, [ghost.path.clone(), nginx.path.clone()]);
     let ghost = ghost.on_change.clone().unwrap();
     assert_eq!((ghost.timeout, ghost.retries), (Duration::from_secs(120), 0));
@@ -154,6 +156,7 @@ fn mistakes_name_line_and_key() {
         with("rename = { a = 1 }"),
         with("require_mount = \"/mnt/disk\""),
         with("require_mount = \"mnt\""),
+        with("rollback_on_failure = true"),
         with("after = [\"a\"]"),
         with("mode = \"0600\"\nafter = [\"/b\"]"),
         with("after = [\"/a\"]"),

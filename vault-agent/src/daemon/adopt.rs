@@ -50,6 +50,8 @@ impl Daemon {
             tracing::info!(file = %slot.target.path.display(), "no target any more; the file stays");
         }
         self.order = Order::of(&config.targets);
+        let keys = self.slots.values().filter_map(|slot| slot.key.as_ref()).collect();
+        self.hooks.forget_others(&keys);
         self.secrets.clear();
         for target in &config.targets {
             for secret in &target.secrets {

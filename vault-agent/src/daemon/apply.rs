@@ -137,7 +137,7 @@ async fn content(
     for (path, ver) in target.secrets.iter().zip(versions) {
         let Some(ver) = ver else { continue };
         let content =
-            engine.content(path, Some(*ver)).await.map_err(|error| Fault::read(path, &error))?;
+            engine.earlier(path, *ver).await.map_err(|error| Fault::read(path, &error))?;
         let fields = match content.kind {
             Kind::Kv => render::fields(content.expose())
                 .map_err(|error| Fault::shape(path, &error.to_string()))?,

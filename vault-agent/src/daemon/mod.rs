@@ -5,6 +5,7 @@ mod adopt;
 mod apply;
 mod guard;
 mod hooks;
+mod keep;
 mod master;
 mod order;
 mod plan;
@@ -30,9 +31,9 @@ use crate::files::git::GitGate;
 use apply::{Fault, Outcome, Task};
 use guard::{Guard, Touched};
 use hooks::{Finished, Hooks};
+use keep::Keeper;
 use master::{Ended, Masters};
 use order::Order;
-use record::Remembered;
 use slot::{Slot, State};
 
 pub use plan::{Action, Hold, Versions};
@@ -98,7 +99,8 @@ pub async fn once(config: Config, file: &Path, state: &Path, engine: Engine) -> 
     daemon.begin();
     loop {
         daemon.advance();
-        let idle = daemon.hooks.idle() && daemon.masters.idle(Instant::now());
+        let idle =
+            daemon.hooks.idle() && daemon.masters.idle(Instant::now()) && !daemon.is_deciding();
         if daemon.jobs.is_empty() && daemon.queue.is_empty() && idle {
             break;
         }
@@ -106,9 +108,7 @@ pub async fn once(config: Config, file: &Path, state: &Path, engine: Engine) -> 
         daemon.take(event);
     }
     daemon.end().await;
-    let right =
-        |slot: &Slot| slot.state == State::Right && matches!(slot.hook.as_str(), "ok" | "-");
-    daemon.slots.values().all(right) && daemon.masters.right()
+    daemon.slots.values().all(Slot::is_well) && daemon.masters.right()
 }
 
 /// What the loop waits for.
@@ -123,6 +123,8 @@ enum Event {
     Master(Ended),
     /// Files may have been changed.
     Touched(Touched),
+    /// The record is written, or cannot be.
+    Kept(bool),
     /// A wait is over.
     Due,
 }
@@ -160,7 +162,9 @@ struct Daemon {
     report_by: Option<Instant>,
     /// By when the record is to be written, if it is behind.
     save_by: Option<Instant>,
-    saver: JoinSet<()>,
+    saver: JoinSet<bool>,
+    keeper: Keeper,
+    retainer: JoinSet<()>,
     /// The alarms that stand for targets, by code.
     alarms: BTreeMap<&'static str, String>,
 }
@@ -185,6 +189,8 @@ impl Daemon {
             report_by: None,
             save_by: None,
             saver: JoinSet::new(),
+            keeper: Keeper::default(),
+            retainer: JoinSet::new(),
             alarms: BTreeMap::new(),
         }
     }
@@ -202,11 +208,7 @@ impl Daemon {
         {
             self.report();
         }
-        if self.save_by.is_some_and(|by| by <= now) && self.saver.is_empty() {
-            self.save_by = None;
-            let (state, record) = (self.state.clone(), self.record());
-            self.saver.spawn_blocking(move || save(&state, record));
-        }
+        self.keep(now);
     }
 
     /// Waits for the next event.
@@ -220,7 +222,8 @@ impl Daemon {
             .min();
         tokio::select! {
             Some(Ok(done)) = self.jobs.join_next() => Event::Done(done),
-            Some(_) = self.saver.join_next() => Event::Due,
+            Some(saved) = self.saver.join_next() => keep::ended(saved),
+            Some(_) = self.retainer.join_next() => Event::Due,
             finished = self.hooks.finished(Instant::now) => Event::Hook(finished),
             ended = self.masters.ended() => Event::Master(ended),
             touched = self.guard.touched() => Event::Touched(touched),
@@ -236,6 +239,9 @@ impl Daemon {
                 for (path, again) in &finished.targets {
                     if let Some(slot) = self.slots.get_mut(path) {
                         slot.hook_ended(&finished.result, *again);
+                        if slot.is_deciding() {
+                            self.save_by = Some(Instant::now());
+                        }
                     }
                 }
                 self.changed();
@@ -247,6 +253,7 @@ impl Daemon {
                 self.changed();
             }
             Event::Touched(touched) => self.touched(&touched),
+            Event::Kept(saved) => self.kept(saved),
             Event::Due => self.due(),
         }
     }
@@ -268,10 +275,7 @@ impl Daemon {
 
     /// Plans the targets at `paths`, and queues what is to be done.
     fn plan(&mut self, paths: &[PathBuf]) {
-        let slots = paths
-            .iter()
-            .filter_map(|path| self.slots.get(path))
-            .map(|slot| (&slot.target, slot.held()));
+        let slots = paths.iter().filter_map(|path| self.slots.get(path)).map(Slot::known);
         let latest = |secret: &SecretPath| {
             self.secrets.get(secret).map_or(Latest::Missing, |(latest, _)| *latest)
         };
@@ -301,13 +305,17 @@ impl Daemon {
         self.queue.push_back(path.to_owned());
     }
 
-    /// Starts the tasks of queued targets, but for those that come after one which is not done yet.
+    /// Starts the tasks of queued targets, but for those that come after one which is not done yet, and those whose last
+    /// good versions are not written down yet.
     fn start_queued(&mut self) {
         let mut behind = VecDeque::new();
         while self.jobs.len() < MOST_JOBS {
             let Some(path) = self.queue.pop_front() else { break };
             let is_active = |path: &Path| self.slots.get(path).is_some_and(Slot::is_active);
-            if self.order.any_before(&path, is_active) {
+            let slot = self.slots.get(&path);
+            let is_kept =
+                self.keeper.failed || slot.is_none_or(|slot| slot.unsaved_good().is_none());
+            if !is_kept || self.order.any_before(&path, is_active) {
                 behind.push_back(path);
             } else {
                 self.start(&path);
@@ -356,7 +364,7 @@ impl Daemon {
             plan = next.plan;
             if let (Some(mask), Some(key)) = (next.hook, slot.key.clone()) {
                 slot.hook_requested();
-                self.hooks.request(&key, &path, mask);
+                self.hooks.request(&key, &path, mask, slot.retries());
             }
             if let Some(due) = slot.due {
                 self.timers.insert((due, path.clone()));
@@ -429,14 +437,6 @@ impl Daemon {
         self.save_by.get_or_insert(now + SAVE_AFTER);
     }
 
-    /// Returns what the next process should know.
-    fn record(&self) -> Vec<Remembered> {
-        let mut record: Vec<Remembered> =
-            self.slots.values().filter_map(Slot::remembered).collect();
-        record.sort_by(|a, b| a.path.cmp(&b.path));
-        record
-    }
-
     /// Lets writes under way end, stops hooks, and leaves report and record up to date.
     async fn end(&mut self) {
         let writes = async {
@@ -445,16 +445,9 @@ impl Daemon {
                     self.done(done);
                 }
             }
-            while self.saver.join_next().await.is_some() {}
         };
         let _ = tokio::time::timeout(LAST_JOBS, writes).await;
         self.report();
-        save(&self.state, self.record());
-    }
-}
-
-fn save(state: &Path, record: Vec<Remembered>) {
-    if let Err(error) = record::save(state, record) {
-        tracing::error!("what the hooks have done cannot be kept: {error:#}");
+        self.keep_last().await;
     }
 }

@@ -49,19 +49,27 @@ pub enum Hold {
     Waiting(SecretPath),
 }
 
-/// Plans `targets`, each with the versions its file is known to hold.
-pub fn plan<'a>(
-    targets: impl IntoIterator<Item = (&'a Arc<Target>, Option<&'a Versions>)>,
-    latest: impl Fn(&SecretPath) -> Latest,
-) -> Vec<Action> {
-    targets.into_iter().map(|(target, held)| decide(target, held, &latest)).collect()
+/// What is known of one target.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// What the configuration says.
+    pub target: &'a Arc<Target>,
+    /// The versions its file is known to hold.
+    pub held: Option<&'a Versions>,
+    /// Versions that its hook has failed for, and those it holds instead.
+    pub instead: Option<(&'a Versions, &'a Versions)>,
 }
 
-fn decide(
-    target: &Arc<Target>,
-    held: Option<&Versions>,
+/// Plans `targets`.
+pub fn plan<'a>(
+    targets: impl IntoIterator<Item = Known<'a>>,
     latest: impl Fn(&SecretPath) -> Latest,
-) -> Action {
+) -> Vec<Action> {
+    targets.into_iter().map(|known| decide(known, &latest)).collect()
+}
+
+fn decide(known: Known<'_>, latest: impl Fn(&SecretPath) -> Latest) -> Action {
+    let Known { target, held, instead } = known;
     let mut versions = Versions::with_capacity(target.secrets.len());
     for (n, secret) in target.secrets.iter().enumerate() {
         // A secret that was in the file and is unknown now has been forgotten: deleted with all traces.
@@ -87,6 +95,9 @@ fn decide(
             Latest::NotReadable => Hold::Denied,
         };
         return Action::Hold(Arc::clone(target), hold(secret.clone()));
+    }
+    if let Some((_, good)) = instead.filter(|(bad, _)| **bad == versions) {
+        versions.clone_from(good);
     }
     if held == Some(&versions) {
         Action::Settled(Arc::clone(target))
@@ -118,7 +129,7 @@ mod tests {
     fn check(more: &str, held: Option<&Versions>, latest: [Latest; 2], expected: &str) {
         let target = target(more);
         let latest = |path: &SecretPath| latest[usize::from(path.as_str() == "secret/b")];
-        let actions = plan([(&target, held)], latest);
+        let actions = plan([Known { target: &target, held, instead: None }], latest);
         let shown: Vec<String> = actions
             .iter()
             .map(|action| match action {
@@ -183,10 +194,26 @@ mod tests {
     }
 
     #[test]
+    fn bad_versions_are_left_for_good_ones_until_there_are_newer_ones() {
+        let (good, bad) = (vec![Some(1), Some(1)], vec![Some(2), Some(1)]);
+        let decided = |held: &Versions, second: u64| {
+            let (target, instead) = (target(""), Some((&bad, &good)));
+            let latest =
+                |path: &SecretPath| version(if path.as_str() == "secret/b" { second } else { 2 });
+            decide(Known { target: &target, held: Some(held), instead }, latest)
+        };
+        assert!(matches!(decided(&bad, 1), Action::Write(_, versions) if versions == good));
+        assert!(matches!(decided(&good, 1), Action::Settled(_)));
+        let newer = vec![Some(2), Some(2)];
+        assert!(matches!(decided(&good, 2), Action::Write(_, versions) if versions == newer));
+    }
+
+    #[test]
     fn a_thousand_targets_are_planned_at_once() {
         let target = target("");
         let held = vec![Some(1), Some(1)];
-        let actions = plan((0..1_000).map(|_| (&target, Some(&held))), |_| version(1));
+        let known = Known { target: &target, held: Some(&held), instead: None };
+        let actions = plan((0..1_000).map(|_| known), |_| version(1));
         assert!(actions.iter().all(|action| matches!(action, Action::Settled(_))));
     }
 }

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use shared::hash::Hash;
 use shared::path::SecretPath;
 use shared::time::Time;
+
+use super::plan::Versions;
 
 use crate::files::{self, Access};
 
@@ -30,6 +33,23 @@ pub(super) struct Remembered {
     pub(super) since: Time,
     /// What its hook ended with for them; `-` if there was none, `pending` if it has not ended.
     pub(super) hook: String,
+    /// The versions for which it last ended well, if those are others and the target may go back to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) good: Option<Versions>,
+    /// The versions that the target has gone back from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bad: Option<Bad>,
+}
+
+/// Versions for which a hook has failed for good; they are not written again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Bad {
+    /// The versions, in the target's order.
+    pub(super) versions: Versions,
+    /// What the hook ended with.
+    pub(super) why: String,
+    /// Which settings the target had: with others the versions get another chance.
+    pub(super) settings: Hash,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -81,6 +101,8 @@ mod tests {
             ],
             since: Time::from_micros(5),
             hook: "ok".to_owned(),
+            good: None,
+            bad: None,
         };
         save(folder.path(), vec![target.clone()]).unwrap();
         let text = std::fs::read_to_string(folder.path().join(NAME)).unwrap();
@@ -88,6 +110,14 @@ mod tests {
             text,
             r#"{"v":1,"targets":[{"path":"/a/.env","secrets":[["secret/a",3],["secret/b",null]],"since":5,"hook":"ok"}]}"#
         );
+        assert_eq!(load(folder.path()), HashMap::from([("/a/.env".into(), target.clone())]));
+        let bad = Bad {
+            versions: vec![Some(4), None],
+            why: "exit 1".to_owned(),
+            settings: Hash::of(&[b"x"]),
+        };
+        let target = Remembered { good: Some(vec![Some(3), None]), bad: Some(bad), ..target };
+        save(folder.path(), vec![target.clone()]).unwrap();
         assert_eq!(load(folder.path()), HashMap::from([("/a/.env".into(), target)]));
     }
 

@@ -43,7 +43,7 @@ fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
     let file = slot.state.alarm().map(|code| (code, format!("`{path}` {}", slot.state.show())));
     let hook = slot
         .hook_has_failed()
-        .then(|| ("E_HOOK", format!("the hook of `{path}` failed: {}", slot.hook)));
+        .then(|| ("E_HOOK", format!("the hook of `{path}` failed: {}", slot.show_hook())));
     file.into_iter().chain(hook)
 }
 
@@ -96,7 +96,7 @@ fn rows<'a>(
 fn of(slot: &Slot) -> impl Iterator<Item = TargetReport> {
     let name = slot.name.clone();
     let state = clip(&slot.show());
-    let hook = clip(&slot.hook);
+    let hook = clip(&slot.show_hook());
     slot.target.secrets.iter().zip(slot.versions()).map(move |(path, ver)| TargetReport {
         name: name.clone(),
         path: path.clone(),

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::apply::{Fault, Outcome, Task};
 use super::hooks::{HookKey, Key, Mask};
-use super::plan::{Action, Hold, Versions};
+use super::plan::{Action, Hold, Known, Versions};
 use super::record::Remembered;
 use crate::account;
 use crate::config::{Drift, Target};
 use crate::files::Stamp;
+use verdict::Verdict;
 
 /// The wait before a failed write is tried again; it doubles each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -88,6 +89,8 @@ pub(super) struct Slot {
     /// Whether the file has been compared since the start.
     verified: bool,
     restores: VecDeque<Instant>,
+    /// What the hook has said of versions; see there.
+    verdict: Verdict,
 }
 
 /// What the end of a task calls for.
@@ -107,6 +110,7 @@ impl Slot {
         };
         let remembered = remembered.filter(same);
         let key = Key::of(&target);
+        let verdict = Verdict::new(&target, remembered.as_ref());
         Self {
             name: account::tilde(&target.path, target.owner.as_deref()),
             key,
@@ -130,6 +134,7 @@ impl Slot {
             tried: None,
             verified: false,
             restores: VecDeque::new(),
+            verdict,
         }
     }
 
@@ -145,9 +150,11 @@ impl Slot {
         self.queued || self.busy.is_some()
     }
 
-    /// Returns the versions that the file is known to hold.
-    pub(super) fn held(&self) -> Option<&Versions> {
-        self.held.as_ref()
+    /// Returns all that a plan is made from.
+    pub(super) fn known(&self) -> Known<'_> {
+        let Verdict { good, bad, .. } = &self.verdict;
+        let instead = bad.as_ref().map(|bad| &bad.versions).zip(good.as_ref());
+        Known { target: &self.target, held: self.held.as_ref(), instead }
     }
 
     /// Returns the version of each secret in the file, as far as anybody knows.
@@ -177,6 +184,8 @@ impl Slot {
             secrets: self.target.secrets.iter().cloned().zip(written.iter().copied()).collect(),
             since: self.since,
             hook: self.hook.clone(),
+            good: self.verdict.good.clone().filter(|good| good != written),
+            bad: self.verdict.unsaved.as_ref().or(self.verdict.bad.as_ref()).cloned(),
         })
     }
 
@@ -260,9 +269,14 @@ impl Slot {
                 Next { hook: self.key.is_some().then_some(mask), plan: true }
             }
             (Task::Write(versions) | Task::Compare(versions), Outcome::Unchanged(stamp, mask)) => {
-                let hook_ran = self.written.as_ref() == Some(&versions) && self.hook == "ok";
+                let ended = self.hook == "ok"
+                    || (self.hook != PENDING && self.verdict.has_gone_back_to(&versions));
+                let hook_ran = self.written.as_ref() == Some(&versions) && ended;
                 let needed = !self.verified && !hook_ran && self.key.is_some();
                 self.is_right(versions, Some(stamp), time);
+                if !needed && self.hook == "ok" {
+                    self.verdict.is_good(self.written.as_ref());
+                }
                 Next { hook: needed.then_some(mask), plan: true }
             }
             (Task::Remove(versions), Outcome::Removed) => {
@@ -293,11 +307,23 @@ impl Slot {
     pub(super) fn hook_ended(&mut self, result: &str, again: bool) {
         let pending = again && result == "ok";
         self.hook = if pending { PENDING.to_owned() } else { result.to_owned() };
+        if again {
+            return;
+        }
+        match result {
+            "ok" => self.verdict.is_good(self.written.as_ref()),
+            why => self.verdict.is_bad(&self.target, self.written.as_ref(), why),
+        }
     }
 
     /// Tells whether the hook has failed, and nothing better has come since.
     pub(super) fn hook_has_failed(&self) -> bool {
-        !matches!(self.hook.as_str(), "ok" | NO_HOOK | PENDING)
+        self.gone_back().is_some() || !matches!(self.hook.as_str(), "ok" | NO_HOOK | PENDING)
+    }
+
+    /// Tells whether the file is right, and nothing is the matter with its hook.
+    pub(super) fn is_well(&self) -> bool {
+        self.state == State::Right && !self.hook_has_failed() && self.hook != PENDING
     }
 
     /// Notes that the hook is going to run.
@@ -335,7 +361,12 @@ impl Slot {
             let named: Vec<String> = named
                 .filter_map(|(secret, ver)| ver.map(|ver| format!("{secret} v{ver}")))
                 .collect();
-            tracing::info!(file = %path, "written: {}", named.join(", "));
+            match self.verdict.bad.as_ref().filter(|_| self.verdict.has_gone_back_to(versions)) {
+                None => tracing::info!(file = %path, "written: {}", named.join(", ")),
+                Some(bad) => {
+                    tracing::warn!(file = %path, "rolled back to {}: {}", named.join(", "), bad.why);
+                }
+            }
         }
     }
 
@@ -409,6 +440,8 @@ impl State {
         }
     }
 }
+
+mod verdict;
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,7 @@ use shared::signed::VaultId;
 use super::ledger::{Ledger, may_read};
 use super::types::Content;
 use crate::identity::MachineKeys;
+use crate::state::retained::Retained;
 
 /// What is due at a place in the log.
 #[derive(Clone, Debug)]
@@ -53,6 +54,27 @@ impl Due {
         let (ver, version) = ledger.state.secret(path)?.current()?;
         let wanted = !version.destroyed && may_read(&ledger.state, own, path);
         wanted.then(|| Self::at(ledger, path, ver, version))
+    }
+
+    /// Returns what is due for a version whose ciphertext was retained.
+    pub(super) fn of_retained(
+        vault: VaultId,
+        path: &SecretPath,
+        ver: u64,
+        kept: &Retained,
+    ) -> Self {
+        let readers =
+            (usize::try_from(kept.readers.0).ok()).zip(usize::try_from(kept.readers.1).ok());
+        let (blob, commit) = (kept.hash, kept.promise);
+        let (path, size) = (path.clone(), kept.bytes.len() as u64);
+        Self { path, ver, blob, newest: false, vault, size, commit, readers }
+    }
+
+    /// Returns what opening the blob needs once the log has dropped the version.
+    pub(super) fn retained(&self, bytes: Vec<u8>) -> Retained {
+        let (count, position) = self.readers.unwrap_or_else(|| (stanzas(&bytes), 0));
+        let readers = (count as u64, position as u64);
+        Retained { hash: self.blob, promise: self.commit, readers, bytes }
     }
 
     /// Checks and opens the blob.

@@ -225,6 +225,7 @@ impl Inner {
             Box::new(touched.paths.iter())
         };
         for path in paths {
+            self.tend_retained(conn, &ledger, path)?;
             let held = ledger.held.get(path).copied();
             let Some(due) = Due::newest(&ledger, &self.name, path) else {
                 if held.is_some() {

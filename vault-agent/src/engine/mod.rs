@@ -19,6 +19,7 @@ mod open;
 mod owner;
 mod read;
 mod report;
+mod retain;
 mod sample;
 mod seal;
 mod send;
@@ -28,6 +29,7 @@ mod write;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -241,6 +243,24 @@ impl Engine {
         ver: Option<u64>,
     ) -> Result<Content, ReadError> {
         self.0.content(path, ver, read::Reach::Here).await
+    }
+
+    /// Returns the content of a version that a target holds, or goes back to: as [`Engine::content`], and from what
+    /// [`Engine::retain`] has kept.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn earlier(&self, path: &SecretPath, ver: u64) -> Result<Content, ReadError> {
+        self.0.earlier(path, ver).await
+    }
+
+    /// Keeps the ciphertext of exactly these versions beside that of the newest; tells whether it has all of them. What
+    /// is destroyed, forgotten or not granted any more goes all the same.
+    ///
+    /// # Errors
+    /// [`ReadError::Local`].
+    pub async fn retain(&self, wanted: BTreeSet<(SecretPath, u64)>) -> Result<bool, ReadError> {
+        self.0.retain(wanted).await
     }
 
     /// Writes all of `changes` in one entry, or none of them.

@@ -70,8 +70,15 @@ impl Inner {
         reach: Reach,
     ) -> Result<Vec<u8>, ReadError> {
         let local = |fault: state::Failure| ReadError::Local(fault.to_string());
-        let (path, blob) = (due.path.clone(), due.blob);
-        let kept = self.store.read(move |conn| state::blobs::read(conn, &path, blob)).await;
+        let (path, ver, blob) = (due.path.clone(), due.ver, due.blob);
+        let kept = self.store.read(move |conn| {
+            if let Some(newest) = state::blobs::read(conn, &path, blob)? {
+                return Ok(Some(newest));
+            }
+            let earlier = state::retained::read(conn, &path, ver)?;
+            Ok(earlier.filter(|kept| kept.hash == blob).map(|kept| kept.bytes))
+        });
+        let kept = kept.await;
         if let Some(bytes) = kept.map_err(local)? {
             match due.check(&bytes) {
                 Ok(()) => return Ok(bytes),
@@ -212,7 +219,7 @@ pub(super) async fn watch_ages(inner: Arc<Inner>) {
 }
 
 /// Finds a version that may be read now.
-fn find<'a>(
+pub(super) fn find<'a>(
     state: &'a State,
     own: &Name,
     path: &SecretPath,

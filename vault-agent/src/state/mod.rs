@@ -15,6 +15,8 @@ pub mod log;
 pub mod peers;
 /// The entry that waits for an answer.
 pub mod pending;
+/// Ciphertext of versions that targets may go back to.
+pub mod retained;
 
 use std::fmt;
 use std::path::Path;

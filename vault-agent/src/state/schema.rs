@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use rusqlite::{Connection, ErrorCode};
 
 /// One script per version of the schema; appended to, never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// How long to wait for another process that has the database open.
 const BUSY: Duration = Duration::from_secs(5);
@@ -88,7 +89,7 @@ mod tests {
         conn.pragma_update(None, "user_version", 999).unwrap();
         drop(conn);
         let fault = format!("{:#}", open(&path).unwrap_err());
-        assert!(fault.contains("has schema 999, newer than this program's 1"), "{fault}");
+        assert!(fault.contains("has schema 999, newer than this program's 2"), "{fault}");
     }
 
     #[test]

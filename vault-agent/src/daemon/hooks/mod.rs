@@ -6,7 +6,7 @@
 mod mask;
 mod run;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +53,11 @@ impl Key {
         };
         Some(Arc::new(Self { hook, folder }))
     }
+
+    /// Returns how often a failure is tried again.
+    pub(super) fn retries(&self) -> u32 {
+        self.hook.retries
+    }
 }
 
 /// Everything known about one key while there is something to do.
@@ -66,6 +71,8 @@ struct Slot {
     news: bool,
     /// Values to mask.
     mask: Mask,
+    /// How often a failure is tried again.
+    retries: u32,
     /// Failures in a row.
     failures: u32,
     /// When a failed hook is tried again.
@@ -109,9 +116,10 @@ impl Hooks {
         }
     }
 
-    /// Notes that the file at `target` has changed; [`Hooks::start`] runs its hook.
-    pub(super) fn request(&mut self, key: &HookKey, target: &Path, mask: Mask) {
+    /// Notes that the file at `target` has changed; [`Hooks::start`] runs its hook, and again so often if it fails.
+    pub(super) fn request(&mut self, key: &HookKey, target: &Path, mask: Mask, retries: u32) {
         let slot = self.slots.entry(Arc::clone(key)).or_default();
+        slot.retries = if slot.waiting.is_empty() { retries } else { slot.retries.max(retries) };
         slot.waiting.insert(target.to_owned());
         slot.news = true;
         slot.mask.add(mask);
@@ -180,6 +188,13 @@ impl Hooks {
         self.wake
     }
 
+    /// Forgets what is known of hooks that no target has any more.
+    pub(super) fn forget_others(&mut self, keys: &HashSet<&HookKey>) {
+        self.slots.retain(|key, slot| {
+            keys.contains(key) || !slot.running.is_empty() || !slot.waiting.is_empty()
+        });
+    }
+
     /// Tells whether nothing runs or is about to.
     pub(super) fn idle(&self) -> bool {
         self.slots
@@ -211,7 +226,7 @@ impl Hooks {
                 (false, "ok".to_owned())
             }
             Err(fault) => {
-                let again = slot.news || slot.failures < key.hook.retries;
+                let again = slot.news || slot.failures < slot.retries;
                 if !again {
                     slot.failures = 0;
                 } else {
@@ -230,7 +245,8 @@ impl Hooks {
             (path, again)
         };
         let targets = targets.into_iter().map(again).collect();
-        if slot.waiting.is_empty() {
+        // What a failed hook must not print stays unprinted when the file before it is put back.
+        if slot.waiting.is_empty() && result == "ok" {
             self.slots.remove(key);
         }
         Finished { targets, result }

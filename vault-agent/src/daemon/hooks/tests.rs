@@ -30,7 +30,7 @@ impl World {
     }
 
     fn changed(&mut self, target: &Target) {
-        self.hooks.request(&Key::of(target).unwrap(), &target.path, Mask::default());
+        self.hooks.request(&Key::of(target).unwrap(), &target.path, Mask::default(), 1);
     }
 
     fn start(&mut self) {

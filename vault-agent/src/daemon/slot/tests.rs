@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::daemon::record::Bad;
 use crate::files::{self, Access};
 
 fn target(more: &str) -> Arc<Target> {
@@ -34,6 +35,8 @@ impl World {
             secrets: vec![("secret/a".parse().unwrap(), Some(ver))],
             since: Time::from_micros(1),
             hook: hook.to_owned(),
+            good: None,
+            bad: None,
         });
         Self { slot: Slot::new(target, remembered), now: Instant::now() }
     }
@@ -166,7 +169,7 @@ fn failures_are_tried_again_and_forget_what_the_file_holds() {
         world.done(task, Err(fault(true)));
         assert_eq!(world.slot.due, Some(world.now + Duration::from_secs(seconds)));
     }
-    assert_eq!(world.slot.held(), None);
+    assert_eq!(world.slot.known().held, None);
     assert_eq!(world.shown(), (vec![Some(1)], 2, "failed: x".to_owned(), "-"));
     assert!(world.slot.touched());
     let task = world.planned(3).unwrap();
@@ -199,7 +202,115 @@ fn new_settings_are_no_news_for_the_hook() {
     world.slot.hook_ended("ok", false);
     let slot = std::mem::replace(&mut world.slot, Slot::new(target(""), None));
     world.slot = slot.changed(target("mode = \"0640\"\non_change = \"true\""));
-    assert_eq!(world.slot.held(), None);
+    assert_eq!(world.slot.known().held, None);
     assert!(!world.unchanged(1, a));
     assert_eq!(world.shown(), (vec![Some(1)], 2, "ok".to_owned(), "ok"));
+}
+
+/// A target that goes back on failure, whose version 1 the hook has found good.
+fn careful() -> World {
+    let [a, _] = stamps();
+    let mut world = World::new(CAREFUL, None);
+    assert!(world.written(1, a));
+    world.slot.hook_ended("ok", false);
+    assert_eq!(world.slot.unsaved_good(), Some(&vec![Some(1)]));
+    world.slot.saved_good(&vec![Some(1)]);
+    assert_eq!(world.slot.unsaved_good(), None);
+    world
+}
+
+const CAREFUL: &str = "on_change = \"true\"\nrollback_on_failure = true";
+
+/// Has version 2 written and its hook fail for good, and returns the verdict.
+fn fail(world: &mut World) -> Bad {
+    let [_, b] = stamps();
+    assert!(world.written(2, b));
+    world.slot.hook_requested();
+    world.slot.hook_ended("exit 1", false);
+    world.slot.unsaved().unwrap().clone()
+}
+
+#[test]
+fn a_verdict_counts_once_it_is_on_disk() {
+    let mut world = careful();
+    let bad = fail(&mut world);
+    assert_eq!(world.slot.known().instead, None);
+    assert_eq!(world.slot.remembered().unwrap().bad, Some(bad.clone()));
+    assert!(world.slot.saved(&bad) && !world.slot.saved(&bad));
+    assert_eq!(world.slot.known().instead, Some((&vec![Some(2)], &vec![Some(1)])));
+    // The old content is put back, and the hook runs once.
+    let [a, _] = stamps();
+    assert!(world.written(1, a));
+    world.slot.hook_requested();
+    assert_eq!(
+        (world.slot.show_hook().as_str(), world.slot.retries()),
+        ("rolling back: exit 1", 0)
+    );
+    world.slot.hook_ended("ok", false);
+    assert_eq!(world.slot.show_hook(), "rolled back: exit 1");
+    assert!(world.slot.hook_has_failed() && world.slot.unsaved().is_none());
+    // A newer version is a new try, and a success ends it.
+    assert!(world.written(3, a));
+    assert_eq!(world.slot.retries(), 5);
+    world.slot.hook_ended("ok", false);
+    assert_eq!((world.slot.show_hook().as_str(), world.slot.known().instead), ("ok", None));
+}
+
+#[test]
+fn a_restart_goes_on_where_the_last_process_was_killed() {
+    let [a, _] = stamps();
+    let mut world = careful();
+    let bad = fail(&mut world);
+    let restarted = |remembered: &Remembered, more: &str| {
+        let slot = Slot::new(target(more), Some(remembered.clone()));
+        World { slot, now: Instant::now() }
+    };
+    // Decided, and not put back yet.
+    let decided = world.slot.remembered().unwrap();
+    let mut next = restarted(&decided, CAREFUL);
+    assert_eq!(next.slot.known().instead, Some((&vec![Some(2)], &vec![Some(1)])));
+    assert!(next.unchanged(1, a), "put back, but the hook has not run for it");
+    // Put back, and the hook has not ended; has ended well; has ended badly.
+    assert!(world.slot.saved(&bad) && world.written(1, a));
+    world.slot.hook_requested();
+    for (result, runs) in [(None, true), (Some("ok"), false), (Some("exit 2"), false)] {
+        if let Some(result) = result {
+            world.slot.hook_ended(result, false);
+        }
+        let mut next = restarted(&world.slot.remembered().unwrap(), CAREFUL);
+        assert_eq!(next.slot.known().instead, Some((&vec![Some(2)], &vec![Some(1)])));
+        assert_eq!(next.unchanged(1, a), runs, "{result:?}");
+    }
+    assert_eq!(world.slot.show_hook(), "rolled back: exit 1, then exit 2");
+    // Other settings are another chance.
+    let edited = CAREFUL.replace("true\"", "test\"");
+    assert_eq!(restarted(&decided, &edited).slot.known().instead, None);
+    assert_eq!(restarted(&decided, HOOK).slot.known().instead, None);
+}
+
+#[test]
+fn there_is_not_always_something_to_go_back_to() {
+    let [a, b] = stamps();
+    let mut first = World::new(CAREFUL, None);
+    first.written(1, a);
+    first.slot.hook_ended("exit 1", false);
+    assert_eq!(first.slot.unsaved(), None, "no version was ever good");
+    let mut plain = World::new(HOOK, Some((1, "ok")));
+    plain.written(2, b);
+    plain.slot.hook_ended("exit 1", false);
+    assert_eq!(plain.slot.unsaved(), None, "nobody has asked for it");
+    let mut retried = careful();
+    retried.written(2, b);
+    retried.slot.hook_ended("exit 1", true);
+    assert_eq!(retried.slot.unsaved(), None, "a retry is left");
+    let mut deleted = careful();
+    let task = Task::Remove(vec![None]);
+    deleted.done(task, Ok(Outcome::Removed));
+    deleted.slot.hook_ended("exit 1", false);
+    assert_eq!(deleted.slot.unsaved(), None, "what is deleted stays so");
+    let mut careful = careful();
+    let bad = fail(&mut careful);
+    assert!(careful.written(3, a));
+    careful.slot.hook_ended("ok", false);
+    assert!(!careful.slot.saved(&bad), "a newer version was good meanwhile");
 }
