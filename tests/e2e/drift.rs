@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use tests::{Host, World, bins, watch};
+use tests::{Daemon, Host, World, bins, watch};
 
 const SECRET: &str = "secret/app";
 
@@ -117,6 +117,25 @@ fn a_change_is_left_where_it_is_to_be_reported_only() {
     let _ = host.vault(&["kv", "put", SECRET, "A=new"]).ok();
     watch::until(&host.env_file(), |text| text == "A=new\n");
     watch::poll("no alarm", || (host.vault(&["status"]).code == 0).then_some(()));
+}
+
+#[test]
+fn without_watches_files_are_looked_at_now_and_then() {
+    let world = World::new(bins!());
+    let mut host = world.owner("rtx1080");
+    let _ = host.vault(&["kv", "put", SECRET, "A=right"]).ok();
+    targets(&host, &[".env"], "");
+    host.stop();
+    // A user namespace has a limit of its own for watches, which anybody may lower.
+    let script = "echo 0 > /proc/sys/user/max_inotify_watches; exec \"$0\" run";
+    let agent = host.command(host.bins.agent);
+    let mut command = host.command("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-euc", script]).arg(agent.get_program());
+    host.agent = Some(Daemon::start(command, &host.log_file()));
+    watch::until(&host.env_file(), |text| text == RIGHT);
+    watch::poll("the alarm", || host.vault(&["status"]).err.contains("E_WATCH").then_some(()));
+    renamed(&host.env_file());
+    watch::until(&host.env_file(), |text| text == RIGHT);
 }
 
 /// A program that writes into a file again and again, until dropped.

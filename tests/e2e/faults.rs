@@ -200,3 +200,94 @@ fn a_folder_of_somebody_else_keeps_the_old_file() {
         assert_eq!(names(&folder), [".env"]);
     });
 }
+
+/// Waits until `vault status` of a machine shows the alarm `code` with `text` in it, or no more.
+fn alarm(host: &Host, code: &str, text: &str, stands: bool) {
+    watch::poll(code, || {
+        let err = host.vault(&["status"]).err;
+        let found = err.lines().any(|line| line.contains(code) && line.contains(text));
+        (found == stands).then_some(())
+    });
+}
+
+/// Writes until no more write is acknowledged, and returns the last one that was, if any.
+fn put_until_refused(host: &Host, why: &str) -> Option<String> {
+    let mut last = None;
+    for n in 0..100 {
+        let value = format!("full-{n}");
+        let ran = host.vault(&["kv", "put", SECRET, &format!("A={value}")]);
+        if ran.code != 0 {
+            assert!(ran.err.contains(why), "{}", ran.err);
+            return last;
+        }
+        last = Some(value);
+    }
+    panic!("a full disk takes a hundred writes");
+}
+
+#[test]
+fn with_a_full_state_folder_a_write_is_refused_and_what_was_acknowledged_stays() {
+    mounts::own(|| {
+        let world = World::new(bins!());
+        let host = world.host("rtx1080");
+        let disk = Disk::new(&host.state(), "8m");
+        let mut host = world.owner_on(host);
+        let vps = world.machine(&host, "vps", &["*"]);
+        let _ = host.vault(&["kv", "put", SECRET, "A=old"]).ok();
+        host.target(&[SECRET]);
+        watch::until(&host.env_file(), |text| text.ends_with("A=old\n"));
+        disk.fill();
+        let last = put_until_refused(&host, "the disk of the agent's state folder is full");
+        let last = format!("A={}\n", last.as_deref().unwrap_or("old"));
+        alarm(&host, "E_STATE", "agent.db", true);
+        assert!(host.env().ends_with(&last), "{}", host.env());
+        disk.make_room();
+        let _ = host.vault(&["kv", "put", SECRET, "A=new"]).ok();
+        watch::until(&host.env_file(), |text| text.ends_with("A=new\n"));
+        alarm(&host, "E_STATE", "", false);
+        let field = ["kv", "get", "-field=A", SECRET];
+        watch::poll("vps has it", || (vps.vault(&field).out == "new").then_some(()));
+        // Killed in that state, it has what it has acknowledged when it is back.
+        disk.fill();
+        let last = put_until_refused(&host, "is full").unwrap_or_else(|| "new".to_owned());
+        host.agent.as_mut().unwrap().kill();
+        disk.make_room();
+        host.start();
+        assert!(host.env().ends_with(&format!("A={last}\n")), "{}", host.env());
+        assert_eq!(host.vault(&field).out, last);
+    });
+}
+
+#[test]
+fn with_a_full_data_folder_a_write_is_refused_and_what_was_acknowledged_stays() {
+    mounts::own(|| {
+        let disk = std::cell::OnceCell::new();
+        let mut world = World::prepared(bins!(), |data| {
+            let _ = disk.set(Disk::new(data, "8m"));
+        });
+        let disk = disk.into_inner().unwrap();
+        let host = world.owner("rtx1080");
+        let _ = host.vault(&["kv", "put", SECRET, "A=old"]).ok();
+        disk.fill();
+        let last = put_until_refused(&host, "the server's disk is full: nothing was written");
+        alarm(&host, "E_SERVER_FULL", "disk is full", true);
+        // Killed in that state, it has what it has acknowledged when it is back.
+        world.server.as_mut().unwrap().kill();
+        disk.make_room();
+        world.start();
+        let history = || host.vault(&["kv", "get", "-field=A", SECRET]).out;
+        let last = last.unwrap_or_else(|| "old".to_owned());
+        watch::poll("the last acknowledged write", || (history() == last).then_some(()));
+        watch::poll("writes work again", || {
+            (host.vault(&["kv", "put", SECRET, "A=new"]).code == 0).then_some(())
+        });
+        alarm(&host, "E_SERVER_FULL", "", false);
+        assert_eq!(history(), "new");
+        let _ = host.vault(&["audit", "verify"]).ok();
+        let log = host.vault(&["audit", "log", "--op", "put", "--format", "json"]).ok();
+        let puts = log.matches(SECRET).count();
+        let meta = host.vault(&["kv", "metadata", "get", "-format=json", SECRET]).ok();
+        let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
+        assert_eq!(meta["data"]["current_version"], puts, "one audit row for each write:\n{log}");
+    });
+}

@@ -84,6 +84,8 @@ pub(super) enum Fault {
     NotCached(u64),
     /// The server is away.
     Offline(String),
+    /// The server's disk is full.
+    ServerFull,
     /// A write was sent and no answer came.
     Unresolved,
     /// What is asked is here, but broken.
@@ -165,7 +167,9 @@ impl Fault {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::LogMoved => StatusCode::CONFLICT,
             Self::Remote(_) => StatusCode::BAD_GATEWAY,
-            Self::NotCached(_) | Self::Offline(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotCached(_) | Self::Offline(_) | Self::ServerFull => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Unresolved => StatusCode::GATEWAY_TIMEOUT,
             Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -230,6 +234,10 @@ impl Fault {
                 "the server cannot be reached: {reason}\nhint: values that were read before are still answered; try again when `vault status` shows the server"
             )
             .into(),
+            Self::ServerFull => {
+                "the server's disk is full: nothing was written\nhint: make room on the server, then write again"
+                    .into()
+            }
             Self::Unresolved => {
                 "the write was sent, but its answer did not come: it is kept and sent again\nhint: read the secret before writing again"
                     .into()
@@ -250,7 +258,7 @@ impl Fault {
                 }
                 answer
             }
-            Self::NotCached(_) | Self::Offline(_) => {
+            Self::NotCached(_) | Self::Offline(_) | Self::ServerFull => {
                 let mut answer = envelope::errors(status, self.text().as_deref());
                 // Go's clients try twice more whatever is said: without this they sleep before it.
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
@@ -295,6 +303,7 @@ impl From<WriteError> for Fault {
             WriteError::Denied => Self::Denied,
             WriteError::Missing | WriteError::Deleted { .. } => Self::Missing,
             WriteError::Offline { reason } => Self::Offline(reason),
+            WriteError::Full => Self::ServerFull,
             WriteError::Unresolved => Self::Unresolved,
             WriteError::Refused(error) if error.code == Code::Denied => Self::Denied,
             WriteError::Refused(error) => {

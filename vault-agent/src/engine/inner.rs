@@ -29,6 +29,21 @@ use crate::state::{self, Outcome, Store, facts};
 /// Entries after which a new snapshot of the state is written.
 const SNAPSHOT: u64 = 4096;
 
+/// The alarm while the agent's own database cannot be written.
+const STATE: &str = "E_STATE";
+
+/// Raises an alarm while nothing can be kept.
+pub(super) async fn watch_database(inner: Arc<Inner>) {
+    let mut trouble = inner.store.trouble();
+    while trouble.changed().await.is_ok() {
+        let fault = trouble.borrow_and_update().clone();
+        match fault {
+            Some(fault) => inner.raise(STATE, "", fault.to_string()),
+            None => inner.clear_alarm(STATE),
+        }
+    }
+}
+
 /// The engine's insides. Locks are taken for moments only, `ledger` before any other.
 pub(super) struct Inner {
     pub(super) name: Name,

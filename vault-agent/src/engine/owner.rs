@@ -251,6 +251,7 @@ pub(super) async fn append(inner: &Arc<Inner>, envelope: Envelope) -> Result<App
         Sent::Done(appended) => Ok(appended),
         Sent::Conflict { .. } => Err(WriteError::Moved),
         Sent::Refused(error) => Err(WriteError::Refused(error)),
+        Sent::Full => Err(WriteError::Full),
         Sent::Unresolved => Err(WriteError::Unresolved),
     }
 }

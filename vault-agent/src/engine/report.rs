@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Inner;
 use super::fleet::{Accepted, PeerHead};
+use super::send::SERVER_FULL;
 use crate::clock;
 use crate::remote::{Client, RemoteError};
 use crate::state::{self, facts};
@@ -35,8 +36,16 @@ pub(super) async fn run(inner: Arc<Inner>, client: Client) {
         let sent = Instant::now();
         if inner.link.borrow().caught_up {
             match exchange(&inner, &client).await {
-                Ok(()) => inner.reporting.done(ticket),
-                Err(fault) => tracing::warn!(%fault, "report not exchanged"),
+                Ok(()) => {
+                    inner.reporting.done(ticket);
+                    inner.clear_alarm(SERVER_FULL);
+                }
+                Err(fault) => {
+                    tracing::warn!(%fault, "report not exchanged");
+                    if fault.downcast_ref().is_some_and(RemoteError::is_full) {
+                        inner.server_full();
+                    }
+                }
             }
         }
         sleep_until(sent + APART).await;

@@ -23,8 +23,13 @@ use crate::state::{Outcome, pending};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How soon the same bytes are sent again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// The longest pause before that; it doubles each time.
+const SLOWEST: Duration = Duration::from_secs(3);
 /// Blobs travel inside the request up to this sum.
 pub(super) const INLINE: usize = 4 << 20;
+
+/// The alarm while the server has no room.
+pub(super) const SERVER_FULL: &str = "E_SERVER_FULL";
 
 /// An entry to be sent, with the blobs it names.
 pub(super) struct Outgoing {
@@ -42,6 +47,8 @@ pub(super) enum Sent {
     Conflict { seq: u64 },
     /// A rule forbids it.
     Refused(Error),
+    /// The server's disk is full, and this entry was never sent before: it is in no log.
+    Full,
     /// Nobody knows; it is kept.
     Unresolved,
 }
@@ -60,16 +67,25 @@ pub(super) async fn send(inner: &Arc<Inner>, outgoing: Outgoing) -> Result<Sent,
     let body = request(&outgoing, inline)?;
     let Outgoing { seq, hash, envelope, blobs } = outgoing;
     inner.save_pending(hash, body.clone()).await?;
-    let sent = until_answered(inner, seq, hash, &body).await;
+    let sent = until_answered(inner, seq, hash, &body, Tried::Never).await;
     match &sent {
         Sent::Done(_) => {
             let blobs = blobs.iter().map(|(_, sealed)| sealed.bytes.clone()).collect();
             own_entry(inner, Delivery { position: seq, envelope, blobs }).await?;
         }
-        Sent::Conflict { .. } | Sent::Refused(_) => inner.drop_pending(hash),
+        Sent::Conflict { .. } | Sent::Refused(_) | Sent::Full => inner.drop_pending(hash),
         Sent::Unresolved => {}
     }
     Ok(sent)
+}
+
+/// What is known of an entry that is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// The server cannot have it.
+    Never,
+    /// It was sent, and nobody knows what became of it.
+    Perhaps,
 }
 
 /// Makes the request's body; it is kept as it is, to be sent again.
@@ -84,8 +100,15 @@ fn request(outgoing: &Outgoing, inline: bool) -> Result<Bytes, WriteError> {
 }
 
 /// Sends the same bytes until they are answered or patience ends. Connections may come and go.
-async fn until_answered(inner: &Arc<Inner>, seq: u64, hash: Hash, body: &Bytes) -> Sent {
+async fn until_answered(
+    inner: &Arc<Inner>,
+    seq: u64,
+    hash: Hash,
+    body: &Bytes,
+    mut tried: Tried,
+) -> Sent {
     let deadline = Instant::now() + PATIENCE;
+    let mut pause = AGAIN;
     loop {
         // A new connection may have brought the entry as part of the log.
         if inner.pending_entry() != Some(hash) {
@@ -103,7 +126,10 @@ async fn until_answered(inner: &Arc<Inner>, seq: u64, hash: Hash, body: &Bytes) 
             Ok(appended) if (appended.seq, appended.head) == (seq, hash) => {
                 return Sent::Done(appended);
             }
-            Ok(_) => tracing::warn!(seq, "the server acknowledges another entry than was sent"),
+            Ok(_) => {
+                tried = Tried::Perhaps;
+                tracing::warn!(seq, "the server acknowledges another entry than was sent");
+            }
             Err(RemoteError::Conflict(conflict)) => return Sent::Conflict { seq: conflict.seq },
             Err(RemoteError::Refused(error)) if matches!(error.code, Code::Seq | Code::Prev) => {
                 return Sent::Conflict { seq };
@@ -113,12 +139,22 @@ async fn until_answered(inner: &Arc<Inner>, seq: u64, hash: Hash, body: &Bytes) 
                 let code = if status == 413 { Code::Limits } else { Code::Denied };
                 return Sent::Refused(code.because(fault.to_string()));
             }
-            Err(fault) => tracing::warn!(seq, %fault, "no answer to an entry, sending it again"),
+            Err(fault) if fault.is_full() => {
+                inner.server_full();
+                if tried == Tried::Never {
+                    return Sent::Full;
+                }
+            }
+            Err(fault) => {
+                tried = Tried::Perhaps;
+                tracing::warn!(seq, %fault, "no answer to an entry, sending it again");
+            }
         }
-        if Instant::now() + AGAIN >= deadline {
+        if Instant::now() + pause >= deadline {
             return Sent::Unresolved;
         }
-        sleep(AGAIN).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(SLOWEST);
     }
 }
 
@@ -171,7 +207,7 @@ pub(super) async fn resolve(inner: &Arc<Inner>) {
         tracing::warn!("a pending entry is damaged and dropped");
         return inner.drop_pending(hash);
     };
-    match until_answered(inner, entry.seq, hash, &request.into()).await {
+    match until_answered(inner, entry.seq, hash, &request.into(), Tried::Perhaps).await {
         Sent::Done(appended) => {
             tracing::info!(seq = appended.seq, "a pending entry is in the log");
             let blobs = blobs.into_iter().map(|blob| blob.0).collect();
@@ -189,7 +225,7 @@ pub(super) async fn resolve(inner: &Arc<Inner>) {
             tracing::warn!(seq = entry.seq, %error, "a pending entry is refused and dropped");
             inner.drop_pending(hash);
         }
-        Sent::Unresolved => sleep(AGAIN).await,
+        Sent::Full | Sent::Unresolved => sleep(AGAIN).await,
     }
 }
 
@@ -209,6 +245,12 @@ impl Inner {
             Ok(()) => Outcome::Keep(Box::new(|_| {})),
             Err(_) => Outcome::Undo,
         }));
+    }
+
+    /// Notes that the server has no room; the next report that it takes ends the alarm.
+    pub(super) fn server_full(&self) {
+        let detail = "the server's disk is full: it takes no writes and hands out no contents";
+        self.raise(SERVER_FULL, "", detail);
     }
 
     fn forget_pending(&self) {

@@ -242,6 +242,9 @@ pub enum WriteError {
         /// Why.
         reason: String,
     },
+    /// The server's disk is full; nothing was written.
+    #[error("the server's disk is full")]
+    Full,
     /// The entry was sent and no answer came: it is kept and sent again until one comes.
     #[error("the entry was sent but no answer came; it is kept and will be sent again")]
     Unresolved,

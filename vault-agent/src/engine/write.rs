@@ -201,6 +201,7 @@ async fn write_batch(inner: &Arc<Inner>, callers: &mut Vec<Caller>) -> Result<()
             }
             Sent::Conflict { seq } => caught_up_to(inner, seq).await?,
             Sent::Refused(error) => return Err(refused(error)),
+            Sent::Full => return Err(WriteError::Full),
             Sent::Unresolved => return Err(WriteError::Unresolved),
         }
     }

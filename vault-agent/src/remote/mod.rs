@@ -79,4 +79,10 @@ impl RemoteError {
             Self::Conflict(_) | Self::Refused(_) => false,
         }
     }
+
+    /// Tells whether the server's disk is full: it has written nothing of this request.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Status { status: 503, code, .. } if code == "disk_full")
+    }
 }

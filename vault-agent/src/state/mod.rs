@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Jobs that may wait.
 const QUEUE: usize = 1024;
@@ -63,6 +63,9 @@ impl std::error::Error for Failure {}
 
 impl From<rusqlite::Error> for Failure {
     fn from(fault: rusqlite::Error) -> Self {
+        if fault.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+            return Self::new("the disk of the agent's state folder is full; nothing was written");
+        }
         Self::new(fault)
     }
 }
@@ -85,6 +88,8 @@ pub enum Outcome {
 pub struct Store {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    /// Why the last commit failed, until one succeeds that has written something.
+    trouble: watch::Receiver<Option<Failure>>,
 }
 
 impl Store {
@@ -99,12 +104,19 @@ impl Store {
         let conn = schema::open(path)?;
         let found = first(&conn)?;
         let (jobs, queue) = mpsc::channel(QUEUE);
+        let (troubled, trouble) = watch::channel(None);
         let thread = std::thread::Builder::new()
             .name("state".into())
             .stack_size(STACK)
-            .spawn(move || serve(&conn, queue))
+            .spawn(move || serve(&conn, queue, &troubled))
             .context("starting the database thread")?;
-        Ok((Self { jobs: Some(jobs), thread: Some(thread) }, found))
+        Ok((Self { jobs: Some(jobs), thread: Some(thread), trouble }, found))
+    }
+
+    /// Tells why nothing can be written, as long as that is so.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<Failure>> {
+        self.trouble.clone()
     }
 
     /// Queues a job that answers by its own means.
@@ -176,7 +188,11 @@ impl Drop for Store {
     }
 }
 
-fn serve(conn: &Connection, mut queue: mpsc::Receiver<Job>) {
+fn serve(
+    conn: &Connection,
+    mut queue: mpsc::Receiver<Job>,
+    trouble: &watch::Sender<Option<Failure>>,
+) {
     let mut batch = Vec::new();
     while let Some(first) = queue.blocking_recv() {
         batch.push(first);
@@ -185,14 +201,15 @@ fn serve(conn: &Connection, mut queue: mpsc::Receiver<Job>) {
         {
             batch.push(job);
         }
-        run(conn, &mut batch);
+        run(conn, &mut batch, trouble);
     }
     let _ = conn.execute_batch("PRAGMA optimize");
 }
 
 /// Runs a batch in one transaction. If the commit fails, the jobs learn it last first, so that
 /// each can take back in memory what it did.
-fn run(conn: &Connection, batch: &mut Vec<Job>) {
+fn run(conn: &Connection, batch: &mut Vec<Job>, trouble: &watch::Sender<Option<Failure>>) {
+    let before = conn.total_changes();
     let mut finishes: Vec<Finish> = Vec::with_capacity(batch.len());
     let begun = conn.execute_batch("BEGIN");
     for job in batch.drain(..) {
@@ -200,10 +217,17 @@ fn run(conn: &Connection, batch: &mut Vec<Job>) {
     }
     let committed = begun.and_then(|()| conn.execute_batch("COMMIT")).map_err(Failure::from);
     match committed {
-        Ok(()) => finishes.into_iter().for_each(|finish| finish(Ok(()))),
+        Ok(()) => {
+            if conn.total_changes() != before {
+                trouble.send_if_modified(|trouble| trouble.take().is_some());
+            }
+            finishes.into_iter().for_each(|finish| finish(Ok(())));
+        }
         Err(fault) => {
             tracing::error!(%fault, "commit failed");
             let _ = conn.execute_batch("ROLLBACK");
+            let path = conn.path().unwrap_or_default();
+            trouble.send_replace(Some(Failure::new(format!("`{path}`: {}", fault.0))));
             finishes.into_iter().rev().for_each(|finish| finish(Err(fault.clone())));
         }
     }

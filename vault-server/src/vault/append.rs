@@ -39,7 +39,12 @@ impl Vault {
     /// [`Refusal`] by a rule, or for want of a right or of the database.
     pub async fn append(&self, caller: &Caller, request: AppendRequest) -> Result<Append, Refusal> {
         let (outlets, caller) = (self.0.outlets.clone(), caller.clone());
-        self.call(move |desk| append(desk, &outlets, &caller, &request)).await
+        let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
+        let done = self.call(move |desk| append(desk, &outlets, &caller, &request)).await;
+        if let Ok(Append::Done(done)) = &done {
+            tracing::info!(seq = done.seq, %by, %machine, "entry appended");
+        }
+        done
     }
 }
 
@@ -231,7 +236,6 @@ pub(super) fn keep(
         }
     }
     record_ops(desk, caller, envelope, entry)?;
-    tracing::info!(seq = done.seq, by = %entry.by, machine = %caller.name, ops = entry.ops.len(), "entry appended");
     Ok(done)
 }
 
