@@ -64,7 +64,8 @@ impl Disk {
 
     /// Allows or forbids to write on it.
     pub fn set_writable(&self, writable: bool) {
-        let options = if writable { "remount,rw" } else { "remount,ro" };
+        // Of the mount alone: a user's namespace may not touch the other options.
+        let options = if writable { "remount,bind,rw" } else { "remount,bind,ro" };
         run("mount", &["-o", options], &self.point);
     }
 
