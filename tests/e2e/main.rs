@@ -21,6 +21,7 @@ mod killed;
 mod metadata;
 mod moving;
 mod offline;
+mod podman;
 mod quickstart;
 mod rollback;
 mod rotation;

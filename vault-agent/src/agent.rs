@@ -1,6 +1,5 @@
 //! The program `vault-agent`: arguments, dispatch, exit. What a subcommand does lives elsewhere.
 
-mod compose;
 mod join;
 mod logging;
 mod run;
@@ -13,7 +12,7 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
-use crate::cli::{Flags, Global, front, target};
+use crate::cli::{Flags, Global, compose, front, podman, target};
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::output::Term;
@@ -60,6 +59,8 @@ enum Command {
     Target(target::Args),
     /// Be a provider service of Docker Compose
     Compose(compose::Args),
+    /// Be a secret store of Podman
+    Podman(podman::Args),
 }
 
 /// Describes the program's arguments, for its manual pages.
@@ -122,5 +123,6 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit> {
             ran.map(|()| Exit::OK)
         }
         Command::Compose(args) => compose::run(&args, global),
+        Command::Podman(args) => podman::run(&args, global),
     }
 }

@@ -55,13 +55,13 @@ pub struct Args {
 }
 
 /// Reads KEY=NAME.
-pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, name) = text.split_once('=').ok_or("expected KEY=NAME")?;
     Ok((key.to_owned(), name.to_owned()))
 }
 
 /// Reads what happens to lists and objects.
-pub(crate) fn nested(text: &str) -> Result<Nested, String> {
+pub(super) fn nested(text: &str) -> Result<Nested, String> {
     match text {
         "refuse" => Ok(Nested::Refuse),
         "flatten" => Ok(Nested::Flatten),
@@ -132,7 +132,7 @@ fn template(format: Format, file: Option<&Path>) -> Result<String, Failure> {
 }
 
 /// Reads a secret's newest version as fields.
-pub(crate) fn read(
+pub(super) fn read(
     global: &Global,
     client: &Client,
     place: &Typed,

@@ -7,7 +7,7 @@ mod complete;
 mod completions;
 mod content;
 pub mod duration;
-pub(crate) mod export;
+mod export;
 pub mod front;
 mod generic;
 mod global;
@@ -31,9 +31,11 @@ pub mod tls;
 mod token;
 
 pub mod access;
+pub mod compose;
 pub mod dev;
 pub mod init;
 pub mod machine;
+pub mod podman;
 pub mod target;
 
 #[cfg(test)]
@@ -48,8 +50,8 @@ use shared::time::Time;
 use crate::exit::Exit;
 use crate::output::Term;
 
-pub use global::{Env, Flags, Global, boolean};
-pub use kv::Typed;
+use global::boolean;
+pub use global::{Env, Flags, Global};
 
 const HELP: &str = "\
 vault keeps secrets end-to-end encrypted, the same on every machine that may have them

@@ -158,7 +158,7 @@ impl Builder<'_> {
 }
 
 /// Tells whether a text is within a secret's size when its line ends and quotes are escaped; bytes take less room.
-fn fits(text: &str) -> bool {
+pub(in crate::cli) fn fits(text: &str) -> bool {
     let escapes = text.bytes().filter(|b| *b < 0x20 || matches!(b, b'"' | b'\\')).count();
     let longest = if text.bytes().all(|b| b >= 0x20 || b"\n\r\t".contains(&b)) { 1 } else { 5 };
     text.len() + longest * escapes + 64 < limits::CONTENT

@@ -11,7 +11,8 @@ use clap::Args as _;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::cli::{Global, Typed, export};
+use super::kv::Typed;
+use super::{Global, boolean, export};
 use crate::exit::{self, Exit, Failure};
 use crate::output::Term;
 use crate::render::{self, Environment, Fault, Nested, Rules};
@@ -66,7 +67,7 @@ struct Up {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     prefix: String,
     /// Put all other names in upper case: true or false
-    #[arg(long, value_name = "BOOL", value_parser = crate::cli::boolean, default_value = "false",
+    #[arg(long, value_name = "BOOL", value_parser = boolean, default_value = "false",
           num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_default_value = true)]
     upper: bool,
     /// Lists and objects: refuse, or flatten to names joined by __
@@ -94,7 +95,10 @@ struct Unused {
     _words: Vec<OsString>,
 }
 
-/// Runs what Compose asks for; a failure is a line of type `error` too, and the last.
+/// Runs what Compose asks for; a failure is a line of type `error`, and the last.
+///
+/// # Errors
+/// If standard output cannot be written.
 pub fn run(args: &Args, global: &Global) -> Result<Exit> {
     match &args.command {
         Command::Up(up) => match up.lines(global, args.project_name.as_deref()) {
