@@ -28,6 +28,7 @@ mod rotation;
 mod run;
 mod scan;
 mod source;
+mod stale;
 mod targets;
 mod three_hosts;
 mod visible;

@@ -1,8 +1,16 @@
-//! The only reader of time; everything else is handed a [`Time`].
+//! The only reader of calendars; everything else is handed a [`Time`].
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use shared::time::Time;
+
+/// Returns the time since the machine started, also while it was suspended; nobody can set it.
+#[must_use]
+pub fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or_default(), nanos)
+}
 
 /// Returns the current time; a clock before 1970 counts as 1970.
 #[must_use]

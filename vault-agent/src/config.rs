@@ -23,7 +23,7 @@ pub use crate::render::Format;
 pub use hook::{Hook, HookAction, HookSignal, UnitAction};
 pub use source::Source;
 pub(crate) use target::parse_mode;
-pub use target::{Drift, OnDelete, Target};
+pub use target::{Drift, OnDelete, OnStale, Target};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -236,6 +236,19 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// Reads how long something may last, without a limit of a day.
+pub(super) fn long_span<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match span(&text).filter(|span| *span >= Duration::from_secs(1)) {
+        Some(span) => Ok(Some(span)),
+        None => Err(D::Error::custom(format!(
+            "`{text}` is not a time span such as \"24h\" or \"7d\", of a second at least"
+        ))),
+    }
+}
+
 fn shell<E: Error>(line: &str) -> Result<Command, E> {
     if line.trim().is_empty() {
         return Err(E::custom("a hook needs a command"));
@@ -268,6 +281,7 @@ fn span(text: &str) -> Option<Duration> {
         "ms" => Some(Duration::from_millis(number)),
         "" | "s" => Some(Duration::from_secs(number)),
         "m" => number.checked_mul(60).map(Duration::from_secs),
+        "d" => number.checked_mul(24 * 3600).map(Duration::from_secs),
         "h" => number.checked_mul(3600).map(Duration::from_secs),
         _ => None,
     }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use shared::path::SecretPath;
 
+use super::hook::long_span;
 use super::{Format, GitPolicy, Hook, absolute, checked_path, some_absolute};
 use crate::render::{Header, Layout, Multiline, Nested, Rules};
 
@@ -38,6 +40,11 @@ pub struct Target {
     /// Targets that come first: they are written before this one, and their hooks run before its hook.
     #[serde(default, deserialize_with = "paths")]
     pub after: Vec<PathBuf>,
+    /// How long the server may be out of reach before `on_stale` applies; `None` for ever.
+    #[serde(default, deserialize_with = "long_span")]
+    pub max_stale: Option<Duration>,
+    /// What happens then, [`OnStale::Alarm`] if not said.
+    pub on_stale: Option<OnStale>,
     /// Whether the file goes back to the versions before when the hook fails for good.
     #[serde(default)]
     pub rollback_on_failure: bool,
@@ -132,6 +139,9 @@ impl Target {
                 format!("`{}` is not in `{}`", self.path.display(), point.display()),
             ));
         }
+        if self.on_stale.is_some() && self.max_stale.is_none() {
+            return Err(("on_stale", "without `max_stale` it never applies".to_owned()));
+        }
         if self.rollback_on_failure && self.on_change.is_none() {
             let why = "without `on_change` nothing tells whether a version is good";
             return Err(("rollback_on_failure", why.to_owned()));
@@ -155,6 +165,19 @@ pub enum OnDelete {
     Keep,
     /// The secret's keys go, and with the last secret the file.
     Remove,
+}
+
+/// What happens to a file when the server has been out of reach for longer than `max_stale`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnStale {
+    /// It stays, and the log says so.
+    Keep,
+    /// It goes, and comes back with the server.
+    Remove,
+    /// It stays, and an alarm stands.
+    #[default]
+    Alarm,
 }
 
 /// What happens when somebody else changes or removes a file.

@@ -18,6 +18,8 @@ group = "docker"
 mode = "0640"
 on_change = ["docker", "compose", "up", "-d"]
 rollback_on_failure = true
+max_stale = "7d"
+on_stale = "remove"
 after = ["/etc/ghost.json", "/etc//nginx/key.conf"]
 on_delete = "remove"
 git = "ignore"
@@ -100,6 +102,9 @@ fn every_key_is_read() {
         (config.api.auth, config.log.level, config.log.format),
         (Auth::Loopback, Level::Debug, LogFormat::Json)
     );
+    let week = Duration::from_secs(7 * 24 * 3600);
+    assert_eq!((env.max_stale, env.on_stale), (Some(week), Some(OnStale::Remove)));
+    assert_eq!((ghost.max_stale, ghost.on_stale), (None, None));
     assert!(env.rollback_on_failure && !ghost.rollback_on_failure);
     assert_eq!(env.after, [ghost.path.clone(), nginx.path.clone()]);
     let ghost = ghost.on_change.clone().unwrap();
@@ -157,6 +162,11 @@ fn mistakes_name_line_and_key() {
         with("require_mount = \"/mnt/disk\""),
         with("require_mount = \"mnt\""),
         with("rollback_on_failure = true"),
+        with("max_stale = \"soon\""),
+        with("max_stale = \"0s\""),
+        with("max_stale = 24"),
+        with("max_stale = \"1h\"\non_stale = \"delete\""),
+        with("on_stale = \"keep\""),
         with("after = [\"a\"]"),
         with("mode = \"0600\"\nafter = [\"/b\"]"),
         with("after = [\"/a\"]"),

@@ -16,7 +16,8 @@ use crate::config::{Config, Target};
 impl Daemon {
     /// Takes up the configuration and what the last process remembered.
     pub(super) fn begin(&mut self) {
-        let remembered = record::load(&self.state);
+        let (remembered, contact) = record::load(&self.state);
+        self.begin_contact(contact);
         let config = Arc::clone(&self.source.config.borrow());
         let targets = config.targets.iter().map(|target| target.path.clone());
         let sources = config.sources.iter().map(|source| source.path.clone());
@@ -65,6 +66,7 @@ impl Daemon {
         }
         self.masters.set(&config.sources, Instant::now());
         self.watch();
+        self.weigh();
         self.plan(&news);
         self.changed();
     }

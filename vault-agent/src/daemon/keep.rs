@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::contact::LastContact;
 use super::plan::Versions;
 use super::record::{self, Bad, Remembered};
 use super::slot::Slot;
@@ -46,8 +47,8 @@ impl Daemon {
                 Some((path.clone(), good.clone()))
             });
             self.keeper.good = good.collect();
-            let (state, record) = (self.state.clone(), self.record());
-            self.saver.spawn_blocking(move || save(&state, record));
+            let (state, record, contact) = (self.state.clone(), self.record(), self.contact_kept());
+            self.saver.spawn_blocking(move || save(&state, record, contact));
         }
         if self.keeper.due && self.retainer.is_empty() {
             self.keeper.due = false;
@@ -105,7 +106,7 @@ impl Daemon {
     /// Leaves record and retained versions up to date, at the end.
     pub(super) async fn keep_last(&mut self) {
         while self.saver.join_next().await.is_some() {}
-        save(&self.state, self.record());
+        save(&self.state, self.record(), self.contact_kept());
         if self.slots.values().any(|slot| slot.target.rollback_on_failure) {
             let kept = tokio::time::timeout(LAST_FETCH, self.engine.retain(self.retained())).await;
             if !matches!(kept, Ok(Ok(true))) {
@@ -120,8 +121,8 @@ pub(super) fn ended(saved: Result<bool, tokio::task::JoinError>) -> Event {
     Event::Kept(saved.unwrap_or(false))
 }
 
-fn save(state: &std::path::Path, record: Vec<Remembered>) -> bool {
-    let saved = record::save(state, record);
+fn save(state: &std::path::Path, record: Vec<Remembered>, contact: Option<LastContact>) -> bool {
+    let saved = record::save(state, record, contact);
     if let Err(error) = &saved {
         tracing::error!("what the hooks have done cannot be kept: {error:#}");
     }

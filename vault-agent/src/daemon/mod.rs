@@ -3,6 +3,7 @@
 
 mod adopt;
 mod apply;
+mod contact;
 mod guard;
 mod hooks;
 mod keep;
@@ -12,6 +13,7 @@ mod plan;
 mod record;
 mod report;
 mod slot;
+mod stale;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -29,6 +31,7 @@ use crate::engine::{Engine, Latest};
 use crate::files::git::GitGate;
 
 use apply::{Fault, Outcome, Task};
+use contact::Contact;
 use guard::{Guard, Touched};
 use hooks::{Finished, Hooks};
 use keep::Keeper;
@@ -164,6 +167,11 @@ struct Daemon {
     save_by: Option<Instant>,
     saver: JoinSet<bool>,
     keeper: Keeper,
+    /// How old what this machine knows is; `None` before the start.
+    contact: Option<Contact>,
+    /// When targets are to be judged by it again.
+    weigh_by: Option<Instant>,
+    started: Instant,
     retainer: JoinSet<()>,
     /// The alarms that stand for targets, by code.
     alarms: BTreeMap<&'static str, String>,
@@ -190,6 +198,9 @@ impl Daemon {
             save_by: None,
             saver: JoinSet::new(),
             keeper: Keeper::default(),
+            contact: None,
+            weigh_by: None,
+            started: Instant::now(),
             retainer: JoinSet::new(),
             alarms: BTreeMap::new(),
         }
@@ -213,7 +224,7 @@ impl Daemon {
 
     /// Waits for the next event.
     async fn event(&mut self) -> Event {
-        let by = [self.report_by, self.save_by.filter(|_| self.saver.is_empty())];
+        let by = [self.report_by, self.weigh_by, self.save_by.filter(|_| self.saver.is_empty())];
         let timer = self.timers.first().map(|(due, _)| *due);
         let due = by
             .into_iter()
@@ -260,6 +271,7 @@ impl Daemon {
 
     /// Looks which secrets have changed, and plans their targets.
     fn refresh(&mut self) {
+        self.weigh();
         self.masters.changed(&self.engine, Instant::now());
         let mut paths = BTreeSet::new();
         for (secret, (latest, targets)) in &mut self.secrets {
@@ -421,6 +433,9 @@ impl Daemon {
     /// Plans the targets whose wait is over.
     fn due(&mut self) {
         let now = Instant::now();
+        if self.weigh_by.is_some_and(|by| by <= now) {
+            self.weigh();
+        }
         while let Some((due, _)) = self.timers.first().filter(|(due, _)| *due <= now) {
             let due = *due;
             let Some((_, path)) = self.timers.pop_first() else { return };

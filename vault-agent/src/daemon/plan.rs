@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use shared::path::SecretPath;
 
-use crate::config::{OnDelete, Target};
+use super::contact::Reach;
+use crate::config::{OnDelete, OnStale, Target};
 use crate::engine::Latest;
 
 /// The version of each secret of a target, in the target's order; `None` for one that is deleted and left out.
@@ -47,6 +48,8 @@ pub enum Hold {
     Deleted(SecretPath),
     /// Its content has not arrived yet.
     Waiting(SecretPath),
+    /// None of them: the server has not been heard for longer than the target may be without it.
+    Silent,
 }
 
 /// What is known of one target.
@@ -58,6 +61,8 @@ pub struct Known<'a> {
     pub held: Option<&'a Versions>,
     /// Versions that its hook has failed for, and those it holds instead.
     pub instead: Option<(&'a Versions, &'a Versions)>,
+    /// Whether the server has been away for too long.
+    pub reach: Reach,
 }
 
 /// Plans `targets`.
@@ -69,7 +74,22 @@ pub fn plan<'a>(
 }
 
 fn decide(known: Known<'_>, latest: impl Fn(&SecretPath) -> Latest) -> Action {
-    let Known { target, held, instead } = known;
+    let Known { target, held, instead, reach } = known;
+    match (target.on_stale, reach) {
+        (Some(OnStale::Remove), Reach::Doubt) => {
+            return Action::Hold(Arc::clone(target), Hold::Silent);
+        }
+        (Some(OnStale::Remove), Reach::Lost) => {
+            let gone = vec![None; target.secrets.len()];
+            return if held == Some(&gone) {
+                Action::Hold(Arc::clone(target), Hold::Silent)
+            } else {
+                Action::Remove(Arc::clone(target), gone)
+            };
+        }
+        (Some(OnStale::Remove), Reach::Fresh)
+        | (Some(OnStale::Keep | OnStale::Alarm) | None, _) => {}
+    }
     let mut versions = Versions::with_capacity(target.secrets.len());
     for (n, secret) in target.secrets.iter().enumerate() {
         // A secret that was in the file and is unknown now has been forgotten: deleted with all traces.
@@ -129,7 +149,8 @@ mod tests {
     fn check(more: &str, held: Option<&Versions>, latest: [Latest; 2], expected: &str) {
         let target = target(more);
         let latest = |path: &SecretPath| latest[usize::from(path.as_str() == "secret/b")];
-        let actions = plan([Known { target: &target, held, instead: None }], latest);
+        let actions =
+            plan([Known { target: &target, held, instead: None, reach: Reach::Fresh }], latest);
         let shown: Vec<String> = actions
             .iter()
             .map(|action| match action {
@@ -200,7 +221,10 @@ mod tests {
             let (target, instead) = (target(""), Some((&bad, &good)));
             let latest =
                 |path: &SecretPath| version(if path.as_str() == "secret/b" { second } else { 2 });
-            decide(Known { target: &target, held: Some(held), instead }, latest)
+            decide(
+                Known { target: &target, held: Some(held), instead, reach: Reach::Fresh },
+                latest,
+            )
         };
         assert!(matches!(decided(&bad, 1), Action::Write(_, versions) if versions == good));
         assert!(matches!(decided(&good, 1), Action::Settled(_)));
@@ -209,10 +233,37 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_old_is_removed_where_it_is_to_be_and_comes_back() {
+        let (held, gone) = (vec![Some(1), Some(1)], vec![None, None]);
+        let decided = |more: &str, held: &Versions, reach: Reach| {
+            let target = target(&format!("max_stale = \"24h\"\n{more}"));
+            decide(Known { target: &target, held: Some(held), instead: None, reach }, |_| {
+                version(1)
+            })
+        };
+        let remove = "on_stale = \"remove\"";
+        let silent = |action: &Action| matches!(action, Action::Hold(_, Hold::Silent));
+        assert!(matches!(decided(remove, &held, Reach::Fresh), Action::Settled(_)));
+        assert!(silent(&decided(remove, &held, Reach::Doubt)));
+        assert!(
+            matches!(decided(remove, &held, Reach::Lost), Action::Remove(_, versions) if versions == gone)
+        );
+        assert!(silent(&decided(remove, &gone, Reach::Lost)));
+        assert!(silent(&decided(remove, &gone, Reach::Doubt)));
+        assert!(
+            matches!(decided(remove, &gone, Reach::Fresh), Action::Write(_, versions) if versions == held)
+        );
+        for keeps in ["", "on_stale = \"alarm\"", "on_stale = \"keep\""] {
+            assert!(matches!(decided(keeps, &held, Reach::Lost), Action::Settled(_)), "{keeps}");
+        }
+    }
+
+    #[test]
     fn a_thousand_targets_are_planned_at_once() {
         let target = target("");
         let held = vec![Some(1), Some(1)];
-        let known = Known { target: &target, held: Some(&held), instead: None };
+        let known =
+            Known { target: &target, held: Some(&held), instead: None, reach: Reach::Fresh };
         let actions = plan((0..1_000).map(|_| known), |_| version(1));
         assert!(actions.iter().all(|action| matches!(action, Action::Settled(_))));
     }

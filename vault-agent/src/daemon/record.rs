@@ -12,6 +12,7 @@ use shared::hash::Hash;
 use shared::path::SecretPath;
 use shared::time::Time;
 
+use super::contact::LastContact;
 use super::plan::Versions;
 
 use crate::files::{self, Access};
@@ -55,20 +56,23 @@ pub(super) struct Bad {
 #[derive(Serialize, Deserialize)]
 struct Record {
     v: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    contact: Option<LastContact>,
     targets: Vec<Remembered>,
 }
 
 /// Reads the record; one that is missing or unreadable counts as empty.
-pub(super) fn load(state: &Path) -> HashMap<PathBuf, Remembered> {
+pub(super) fn load(state: &Path) -> (HashMap<PathBuf, Remembered>, Option<LastContact>) {
     let path = state.join(NAME);
-    let Ok(bytes) = std::fs::read(&path) else { return HashMap::new() };
+    let Ok(bytes) = std::fs::read(&path) else { return Default::default() };
     match serde_json::from_slice::<Record>(&bytes) {
         Ok(record) if record.v == VERSION => {
-            record.targets.into_iter().map(|target| (target.path.clone(), target)).collect()
+            let targets = record.targets.into_iter().map(|target| (target.path.clone(), target));
+            (targets.collect(), record.contact)
         }
         _ => {
             tracing::warn!("`{}` is not understood: every hook runs once more", path.display());
-            HashMap::new()
+            Default::default()
         }
     }
 }
@@ -77,8 +81,12 @@ pub(super) fn load(state: &Path) -> HashMap<PathBuf, Remembered> {
 ///
 /// # Errors
 /// When the state folder cannot be written; the old record stays.
-pub(super) fn save(state: &Path, targets: Vec<Remembered>) -> anyhow::Result<()> {
-    let bytes = serde_json::to_vec(&Record { v: VERSION, targets })?;
+pub(super) fn save(
+    state: &Path,
+    targets: Vec<Remembered>,
+    contact: Option<LastContact>,
+) -> anyhow::Result<()> {
+    let bytes = serde_json::to_vec(&Record { v: VERSION, contact, targets })?;
     let state =
         state.canonicalize().with_context(|| format!("cannot find `{}`", state.display()))?;
     files::replace(&state.join(NAME), &bytes, Access::PRIVATE)?;
@@ -92,7 +100,7 @@ mod tests {
     #[test]
     fn the_record_reads_back() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(load(folder.path()).is_empty());
+        assert!(load(folder.path()).0.is_empty());
         let target = Remembered {
             path: "/a/.env".into(),
             secrets: vec![
@@ -104,21 +112,21 @@ mod tests {
             good: None,
             bad: None,
         };
-        save(folder.path(), vec![target.clone()]).unwrap();
+        save(folder.path(), vec![target.clone()], None).unwrap();
         let text = std::fs::read_to_string(folder.path().join(NAME)).unwrap();
         assert_eq!(
             text,
             r#"{"v":1,"targets":[{"path":"/a/.env","secrets":[["secret/a",3],["secret/b",null]],"since":5,"hook":"ok"}]}"#
         );
-        assert_eq!(load(folder.path()), HashMap::from([("/a/.env".into(), target.clone())]));
+        assert_eq!(load(folder.path()).0, HashMap::from([("/a/.env".into(), target.clone())]));
         let bad = Bad {
             versions: vec![Some(4), None],
             why: "exit 1".to_owned(),
             settings: Hash::of(&[b"x"]),
         };
         let target = Remembered { good: Some(vec![Some(3), None]), bad: Some(bad), ..target };
-        save(folder.path(), vec![target.clone()]).unwrap();
-        assert_eq!(load(folder.path()), HashMap::from([("/a/.env".into(), target)]));
+        save(folder.path(), vec![target.clone()], None).unwrap();
+        assert_eq!(load(folder.path()).0, HashMap::from([("/a/.env".into(), target)]));
     }
 
     #[test]
@@ -131,7 +139,7 @@ mod tests {
                 Access::PRIVATE,
             )
             .unwrap();
-            assert!(load(folder.path()).is_empty(), "{text}");
+            assert!(load(folder.path()).0.is_empty(), "{text}");
         }
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use shared::report::TargetReport;
 
 use super::Daemon;
+use super::contact::Reach;
 use super::slot::Slot;
+use crate::config::OnStale;
 
 /// Longer explanations are cut: the whole text is in the log.
 const LONGEST_TEXT: usize = 160;
@@ -44,7 +46,16 @@ fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
     let hook = slot
         .hook_has_failed()
         .then(|| ("E_HOOK", format!("the hook of `{path}` failed: {}", slot.show_hook())));
-    file.into_iter().chain(hook)
+    let alarms = slot.target.max_stale.is_some()
+        && slot.reach == Reach::Lost
+        && slot.target.on_stale.unwrap_or_default() == OnStale::Alarm;
+    let stale = alarms.then(|| {
+        let text = format!(
+            "`{path}` is kept, though the server has not been heard for longer than `max_stale`"
+        );
+        ("E_MAX_STALE", text)
+    });
+    file.into_iter().chain(hook).chain(stale)
 }
 
 /// Makes one alarm of all with the same code: the first, and how many more there are.

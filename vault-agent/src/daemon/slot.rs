@@ -9,6 +9,7 @@ use shared::time::Time;
 use tokio::time::Instant;
 
 use super::apply::{Fault, Outcome, Task};
+use super::contact::Reach;
 use super::hooks::{HookKey, Key, Mask};
 use super::plan::{Action, Hold, Known, Versions};
 use super::record::Remembered;
@@ -89,6 +90,8 @@ pub(super) struct Slot {
     /// Whether the file has been compared since the start.
     verified: bool,
     restores: VecDeque<Instant>,
+    /// Whether the server has been away for longer than the target may be without it.
+    pub(super) reach: Reach,
     /// What the hook has said of versions; see there.
     verdict: Verdict,
 }
@@ -134,6 +137,7 @@ impl Slot {
             tried: None,
             verified: false,
             restores: VecDeque::new(),
+            reach: Reach::Fresh,
             verdict,
         }
     }
@@ -141,8 +145,8 @@ impl Slot {
     /// The same file after its configuration has changed: to be compared anew, but no news for its hook.
     pub(super) fn changed(self, target: Arc<Target>) -> Self {
         let remembered = self.remembered();
-        let Self { queued, busy, verified, .. } = self;
-        Self { queued, busy, verified, ..Self::new(target, remembered) }
+        let Self { queued, busy, verified, reach, .. } = self;
+        Self { queued, busy, verified, reach, ..Self::new(target, remembered) }
     }
 
     /// Tells whether the target is being written, or about to be.
@@ -154,7 +158,7 @@ impl Slot {
     pub(super) fn known(&self) -> Known<'_> {
         let Verdict { good, bad, .. } = &self.verdict;
         let instead = bad.as_ref().map(|bad| &bad.versions).zip(good.as_ref());
-        Known { target: &self.target, held: self.held.as_ref(), instead }
+        Known { target: &self.target, held: self.held.as_ref(), instead, reach: self.reach }
     }
 
     /// Returns the version of each secret in the file, as far as anybody knows.
@@ -280,7 +284,11 @@ impl Slot {
                 Next { hook: needed.then_some(mask), plan: true }
             }
             (Task::Remove(versions), Outcome::Removed) => {
-                tracing::info!(file = %self.path().display(), "removed: its secrets are deleted");
+                let why = match self.reach {
+                    Reach::Lost => "the server has not been heard for longer than `max_stale`",
+                    Reach::Fresh | Reach::Doubt => "its secrets are deleted",
+                };
+                tracing::warn!(file = %self.path().display(), "removed: {why}");
                 self.is_right(versions, None, time);
                 Next { hook: self.key.is_some().then(Mask::default), plan: true }
             }
@@ -421,6 +429,7 @@ impl State {
         match self {
             Self::Failed(_) => Some("E_TARGET"),
             Self::Drifted | Self::Contested => Some("E_DRIFT"),
+            Self::Held(Hold::Silent) => Some("E_MAX_STALE"),
             Self::New | Self::Right | Self::Held(_) => None,
         }
     }
@@ -434,6 +443,9 @@ impl State {
             Self::Held(Hold::Denied(path)) => format!("denied: `{path}`"),
             Self::Held(Hold::Deleted(path)) => format!("kept: `{path}` is deleted"),
             Self::Held(Hold::Waiting(path)) => format!("waiting: `{path}` has not arrived"),
+            Self::Held(Hold::Silent) => {
+                "too old: the server has not been heard for longer than `max_stale`".to_owned()
+            }
             Self::Failed(fault) => fault.state.clone(),
             Self::Drifted => "drift: changed by somebody else".to_owned(),
             Self::Contested => "drift: another program keeps changing it".to_owned(),

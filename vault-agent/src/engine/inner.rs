@@ -65,6 +65,8 @@ pub(super) struct Inner {
     pub(super) halted: watch::Sender<bool>,
     /// Microseconds; 0 for never.
     pub(super) synced_at: AtomicU64,
+    /// The same in microseconds since the boot, 0 before this process has heard of the server.
+    pub(super) heard: AtomicU64,
     /// Entry of the last snapshot.
     pub(super) snapshot: AtomicU64,
     /// Number of this machine's last report.

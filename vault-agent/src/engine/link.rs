@@ -308,6 +308,8 @@ impl Inner {
         if !self.link.borrow().caught_up {
             return;
         }
+        let up = u64::try_from(clock::since_boot().as_micros()).unwrap_or(u64::MAX);
+        self.heard.store(up, Ordering::Relaxed);
         let now = clock::now();
         let before = self.synced_at.swap(now.as_micros(), Ordering::Relaxed);
         let noted = shared::time::Time::from_micros(before);

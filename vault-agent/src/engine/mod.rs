@@ -316,6 +316,14 @@ impl Engine {
         away.then(|| self.0.synced_at().unwrap_or_default())
     }
 
+    /// Returns how long after the boot this process last knew to be at the server's head, and when it last did by the
+    /// calendar, earlier processes included.
+    #[must_use]
+    pub fn heard(&self) -> (Option<Duration>, Option<Time>) {
+        let micros = self.0.heard.load(std::sync::atomic::Ordering::Relaxed);
+        ((micros > 0).then(|| Duration::from_micros(micros)), self.0.synced_at())
+    }
+
     /// Replaces what this machine reports of its targets.
     pub fn set_targets(&self, targets: Vec<TargetReport>) {
         let changed = self.0.targets.send_if_modified(|known| {

@@ -70,6 +70,7 @@ pub(super) fn open(paths: &Paths) -> Result<Arc<Inner>> {
         applied: watch::Sender::new(0),
         halted: watch::Sender::new(found.fork.is_some()),
         synced_at: AtomicU64::new(found.synced_at.unwrap_or_default().as_micros()),
+        heard: AtomicU64::new(0),
         snapshot: AtomicU64::new(found.snapshot),
         report_n: AtomicU64::new(found.report_n),
         pending: Mutex::new(found.pending),

@@ -40,6 +40,10 @@ impl Verdict {
     /// Takes the news that the hook has ended well for what the file holds.
     pub(super) fn is_good(&mut self, written: Option<&Versions>) {
         self.unsaved = None;
+        // What is removed is nothing to go back to.
+        if written.is_some_and(|written| written.iter().all(Option::is_none)) {
+            return;
+        }
         if self.good.as_ref() != written {
             self.good = written.cloned();
             self.good_is_new = true;
