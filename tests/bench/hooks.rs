@@ -29,6 +29,8 @@ pub fn change_to_hook() -> Vec<Row> {
     );
     let mut config = std::fs::File::create(vps.state().join("agent.toml")).unwrap();
     config.write_all(table.as_bytes()).unwrap();
+    // A file that is still open is not read yet.
+    drop(config);
     watch::until(&started, |text| text.contains("VALUE=start"));
     let mut socket = UnixStream::connect(rtx.state().join("agent.sock")).unwrap();
     let seen = Seen::new(&started);
