@@ -10,6 +10,7 @@ mod canary;
 mod completion;
 mod compose;
 mod crash;
+mod credentials;
 mod dev;
 mod drift;
 mod edit;

@@ -9,10 +9,12 @@ const HOMES: [&str; 2] = ["vault-server/src/config", "vault-agent/src/config"];
 
 /// Returns the fields of every struct in a file that derives `Deserialize`.
 fn fields(file: &File) -> Vec<String> {
-    let (mut found, mut derives, mut inside) = (Vec::new(), false, false);
+    let (mut found, mut derives, mut inside, mut skipped) = (Vec::new(), false, false, false);
     for line in code(&file.text).lines() {
         let line = line.trim();
-        if line.starts_with("#[derive(") {
+        if line == "#[serde(skip)]" {
+            skipped = true;
+        } else if line.starts_with("#[derive(") {
             derives = line.contains("Deserialize");
         } else if derives && line.contains("struct ") && line.ends_with('{') {
             (inside, derives) = (true, false);
@@ -22,9 +24,10 @@ fn fields(file: &File) -> Vec<String> {
             derives = false;
         } else if let (true, Some((name, _))) = (inside, line.split_once(": ")) {
             let name = name.trim_start_matches("pub ");
-            if name.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
+            if !skipped && name.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
                 found.push(name.to_owned());
             }
+            skipped = false;
         }
     }
     found
@@ -64,7 +67,7 @@ fn keys_are_the_fields_that_serde_reads() {
     let sample = File::sample(
         "a.rs",
         "#[derive(Debug, Deserialize)]\n#[serde(default)]\npub struct A {\n    /// x: y\n    \
-         #[serde(default = \"f\")]\n    pub listen: u16,\n    retries: Option<u32>,\n}\n\
+         #[serde(default = \"f\")]\n    pub listen: u16,\n    retries: Option<u32>,\n    #[serde(skip)]\n    own: u8,\n}\n\
          #[derive(Debug)]\nstruct B {\n    hidden: u8,\n}\n",
     );
     assert_eq!(fields(&sample), ["listen", "retries"]);

@@ -2,6 +2,7 @@
 //!
 //! Only what the file says lives here; who acts on it does not. The text of the file is edited by `target add`.
 
+mod credential;
 mod hook;
 mod order;
 mod source;
@@ -20,6 +21,7 @@ use toml::Spanned;
 
 pub use crate::files::git::GitPolicy;
 pub use crate::render::Format;
+pub use credential::{Credential, Credentials};
 pub use hook::{Hook, HookAction, HookSignal, UnitAction};
 pub use source::Source;
 pub(crate) use target::parse_mode;
@@ -34,6 +36,8 @@ pub struct Config {
     pub targets: Vec<Arc<Target>>,
     /// The files whose edits are published, each path and each secret once.
     pub sources: Vec<Arc<Source>>,
+    /// What units of systemd get, and where they ask; `None` for no such socket.
+    pub credentials: Option<Credentials>,
     /// The local listener.
     pub api: Api,
     /// What is logged, and how.
@@ -180,6 +184,9 @@ struct Written {
     target: Vec<Spanned<Target>>,
     #[serde(default)]
     source: Vec<Spanned<Source>>,
+    credentials: Option<Credentials>,
+    #[serde(default)]
+    credential: Vec<Spanned<Credential>>,
     #[serde(default)]
     api: Api,
     #[serde(default)]
@@ -253,7 +260,10 @@ impl Config {
         })?;
         let sources = source::checked(written.source, &targets)
             .map_err(|(at, key, message)| fault(Some(at), Some(key), &message))?;
-        Ok(Self { server: written.server, targets, sources, api: written.api, log: written.log })
+        let credentials = Credentials::gathered(written.credentials, written.credential)
+            .map_err(|(at, key, message)| fault(Some(at), Some(key), &message))?;
+        let Written { server, api, log, .. } = written;
+        Ok(Self { server, targets, sources, credentials, api, log })
     }
 }
 

@@ -119,6 +119,12 @@ impl Paths {
         self.state.join("turn.lock")
     }
 
+    /// Returns the socket for credentials of systemd units, beside that of the local API.
+    #[must_use]
+    pub fn credentials(&self) -> PathBuf {
+        self.socket.with_file_name("credentials.sock")
+    }
+
     /// Returns the directory of admin key files.
     #[must_use]
     pub fn admin(&self) -> PathBuf {

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::api::{Listeners, answer_on, serve};
+use crate::api::{Credentials, Listeners, answer_on, serve};
 use crate::config::Config;
 use crate::daemon::{self, Source};
 use crate::engine::Engine;
@@ -65,9 +65,16 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
     let pinned = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
     let listeners = Listeners::bind(engine.clone(), paths, &config.api).await?;
     let listen = listeners.address();
+    let socket = config.credentials.as_ref().map(|all| all.socket.clone());
     let (stop, shutdown) = watch::channel(false);
     let source =
         Source { file: paths.config.clone(), config: watch::Sender::new(Arc::new(config)) };
+    let credentials = socket
+        .map(|socket| {
+            let socket = socket.unwrap_or_else(|| paths.credentials());
+            Credentials::bind(&socket, source.config.subscribe(), engine.clone())
+        })
+        .transpose()?;
     let addresses = follow_addresses(source.config.subscribe(), pinned);
     let (settled, first_pass) = oneshot::channel();
 
@@ -77,6 +84,14 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
         async move { daemon::run(source, &state, engine, shutdown, settled).await }
     });
     let api = tokio::spawn(serve(listeners, shutdown.clone()));
+    let credentials = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            if let Some(credentials) = credentials {
+                credentials.serve(shutdown).await;
+            }
+        }
+    });
     let mut sync = tokio::spawn({
         let engine = engine.clone();
         async move { engine.run(addresses, shutdown).await }
@@ -93,20 +108,22 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
     tell(&[NotifyState::Stopping]);
     watchdog.abort();
     stop.send_replace(true);
-    finish(sync, targets, api).await;
+    finish(sync, [targets, credentials], api).await;
     ended
 }
 
 /// Waits for every loop to end; one that has failed has said so itself.
 async fn finish(
     sync: JoinHandle<Result<()>>,
-    targets: JoinHandle<()>,
+    others: [JoinHandle<()>; 2],
     api: JoinHandle<Result<()>>,
 ) {
     if !sync.is_finished() {
         let _ = sync.await;
     }
-    let _ = targets.await;
+    for other in others {
+        let _ = other.await;
+    }
     let _ = api.await;
 }
 

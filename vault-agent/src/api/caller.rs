@@ -244,7 +244,7 @@ fn own_group() -> Option<u32> {
 }
 
 /// Describes a process, e.g. `python3[812] uid 1000`.
-fn who(pid: Option<i32>, uid: u32) -> String {
+pub(super) fn who(pid: Option<i32>, uid: u32) -> String {
     let mut who = String::new();
     if let Some(pid) = pid {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

@@ -85,7 +85,7 @@ impl Listeners {
 }
 
 /// Binds the socket in a folder made for it; a socket that nobody listens on is replaced.
-fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
+pub(super) fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
     if let Some(folder) = socket.parent().filter(|folder| !folder.exists()) {
         let mode = if shared { 0o755 } else { 0o700 };
         fs::DirBuilder::new().recursive(true).mode(mode).create(folder)?;
@@ -169,12 +169,12 @@ async fn accept_tcp(listener: TcpListener, api: Arc<Api>, shutdown: watch::Recei
 }
 
 /// Leaves off for a moment: out of file descriptors, accepting would fail again at once.
-async fn pause(why: &std::io::Error) {
+pub(super) async fn pause(why: &std::io::Error) {
     tracing::warn!("cannot accept a connection: {why}");
     tokio::time::sleep(PAUSE).await;
 }
 
-async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // A sender that is gone means shutdown as well.
     let _ = shutdown.wait_for(|stop| *stop).await;
 }

@@ -4,6 +4,7 @@
 mod agent;
 mod auth;
 mod caller;
+mod credentials;
 mod duration;
 mod envelope;
 mod error;
@@ -42,6 +43,7 @@ use request::{Call, Query, Verb};
 use tokens::Tokens;
 use turn::Turn;
 
+pub use credentials::Credentials;
 pub use listen::{Listeners, serve};
 
 /// Large request bodies read at a time.

@@ -266,7 +266,7 @@ fn arguments<E: Error>(arguments: Vec<String>) -> Result<Command, E> {
 }
 
 /// Refuses what `systemctl` would take for an option or a pattern.
-fn checked_unit<E: Error>(unit: String) -> Result<String, E> {
+pub(super) fn checked_unit<E: Error>(unit: String) -> Result<String, E> {
     let plain = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     if unit.is_empty() || unit.starts_with('-') || !unit.chars().all(plain) {
         return Err(E::custom(format!("`{unit}` is not a unit name such as \"ghost.service\"")));

@@ -23,7 +23,7 @@ pub struct Source {
     pub secret: SecretPath,
 }
 
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretPath, D::Error> {
+pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretPath, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|error: shared::error::Error| D::Error::custom(error.detail))
 }

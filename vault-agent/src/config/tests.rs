@@ -50,6 +50,15 @@ on_change = { systemd = "ghost@1.service", action = "reload-or-restart", timeout
 path = "/mnt/shared-secrets/.env.shared"
 secret = "secret/jjeco/api-keys"
 
+[credentials]
+socket = "/run/vault/credentials.sock"
+
+[[credential]]
+unit = "ghost.service"
+name = "db"
+secret = "secret/ghost"
+key = "DB_PASSWORD"
+
 [api]
 socket = "/run/x.sock"
 allow = ["jonas", "@vault"]
@@ -112,7 +121,13 @@ fn every_key_is_read() {
     let [source] = &config.sources[..] else { panic!("one source") };
     assert_eq!(source.path, Path::new("/mnt/shared-secrets/.env.shared"));
     assert_eq!(source.secret.as_str(), "secret/jjeco/api-keys");
+    let credentials = config.credentials.as_ref().unwrap();
+    assert_eq!(credentials.socket.as_deref(), Some(Path::new("/run/vault/credentials.sock")));
+    let db = credentials.find("ghost.service", "db").unwrap();
+    assert_eq!((db.secret.as_str(), db.key.as_deref()), ("secret/ghost", Some("DB_PASSWORD")));
+    assert_eq!(credentials.find("ghost.service", "DB"), None);
     assert_eq!(parse("").unwrap(), Config::default());
+    assert_eq!(parse("[credentials]").unwrap().credentials, Some(Credentials::default()));
 }
 
 #[test]
@@ -188,6 +203,11 @@ fn mistakes_name_line_and_key() {
         with("[[source]]\npath = \"/b\"\nsecret = \"a\""),
         with("[[source]]\npath = \"/b\"\nsecret = \"s/a\"\n[[source]]\npath = \"/b\"\nsecret = \"s/b\""),
         with("[[source]]\npath = \"/b\"\nsecret = \"s/a\"\n[[source]]\npath = \"/c\"\nsecret = \"s/a\""),
+        parse("[[credential]]\nunit = \"-x\"\nname = \"a\"\nsecret = \"s/a\"").unwrap_err(),
+        parse("[[credential]]\nunit = \"a.service\"\nname = \"a/b\"\nsecret = \"s/a\"").unwrap_err(),
+        parse("[[credential]]\nunit = \"a.service\"\nname = \"a\"").unwrap_err(),
+        parse(&"[[credential]]\nunit = \"a.service\"\nname = \"a\"\nsecret = \"s/a\"\n".repeat(2)).unwrap_err(),
+        parse("[credentials]\nsocket = \"x\"").unwrap_err(),
         parse("[log]\nlevel = \"loud\"").unwrap_err(),
         parse("[loge]\n").unwrap_err(),
     ]);

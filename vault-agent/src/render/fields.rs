@@ -40,6 +40,15 @@ impl Value {
             Self::Structure(_) | Self::Bytes(_) => None,
         }
     }
+
+    /// Returns what a file of this value alone holds.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Text(bytes) | Self::Scalar(bytes) | Self::Bytes(bytes) => Some(bytes.expose()),
+            Self::Structure(_) => None,
+        }
+    }
 }
 
 /// Returns the text of a value.

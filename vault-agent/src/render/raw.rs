@@ -1,6 +1,6 @@
 //! One value as a file, byte for byte: certificates, keys, keystores.
 
-use super::fields::{Field, Value, utf8};
+use super::fields::Field;
 use super::text::Text;
 use super::{Fault, Why};
 
@@ -10,11 +10,8 @@ pub(super) fn write(fields: &[Field], out: &mut Text, faults: &mut Vec<Fault>) {
         faults.push(Fault { name: String::new(), why: Why::NotOne(fields.len()) });
         return;
     };
-    match &field.value {
-        Value::Text(text) | Value::Scalar(text) => out.push(utf8(text)),
-        Value::Bytes(bytes) => out.push_bytes(bytes.expose()),
-        Value::Structure(_) => {
-            faults.push(Fault { name: field.name.clone(), why: Why::NotText });
-        }
+    match field.value.bytes() {
+        Some(bytes) => out.push_bytes(bytes),
+        None => faults.push(Fault { name: field.name.clone(), why: Why::NotText }),
     }
 }
