@@ -83,8 +83,8 @@ pub struct Expected<'a> {
     pub commit: Hash,
     /// Number of readers, recovery included.
     pub readers: usize,
-    /// This reader's place among them, from 0: its stanza is tried first, so that opening costs
-    /// the same for three readers and for a thousand.
+    /// This reader's place among them, from 0: its stanza is tried first, so that opening takes
+    /// one curve operation for three readers and for a thousand.
     pub position: usize,
 }
 
