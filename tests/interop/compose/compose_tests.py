@@ -6,31 +6,13 @@ import subprocess
 import sys
 import tempfile
 
+from checks import check, end, want
 from engine import Engine
 
 COMPOSE, BIN = sys.argv[1], os.environ["BIN"]
 RUN = f"secret/compose-{os.getpid()}"
 HOME = tempfile.TemporaryDirectory()
 NASTY = "it's \"quoted\" $HOME ${HOME} `id` $(id) \\n \\ #no\nsecond line\r\n\ttab ünïcode \u2028 ="
-passed = failed = 0
-
-
-def check(body):
-    global passed, failed
-    name = body.__name__.replace("_", " ")
-    try:
-        body()
-    except Exception as why:  # a broken check is a failed one
-        failed += 1
-        print(f"not ok {name}: {type(why).__name__}: {why}", flush=True)
-    else:
-        passed += 1
-        print(f"ok {name}", flush=True)
-    return body
-
-
-def want(got, expected, what=""):
-    assert got == expected, f"{what} got {got!r}, expected {expected!r}"
 
 
 def put(name, **data):
@@ -163,5 +145,4 @@ def up_again_brings_a_changed_secret():
     want(project.app(), {"TOKEN": "two"})
 
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed > 0)
+end()

@@ -3,8 +3,9 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
+
+from checks import check, end, want
 
 BIN = os.environ["BIN"]
 RUN = f"secret/podman-{os.getpid()}"
@@ -13,25 +14,6 @@ ENV = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": HOME.name}
 COMMANDS = {verb: f"vault-agent podman --prefix {RUN} {verb}" for verb in ("list", "lookup", "store", "delete")}
 OPTIONS = [word for verb, line in COMMANDS.items() for word in ("--driver-opts", f"{verb}={line}")]
 TEXT = "it's \"quoted\" $HOME `id`\nsecond line ünïcode\n\n"
-passed = failed = 0
-
-
-def check(body):
-    global passed, failed
-    name = body.__name__.replace("_", " ")
-    try:
-        body()
-    except Exception as why:  # a broken check is a failed one
-        failed += 1
-        print(f"not ok {name}: {type(why).__name__}: {why}", flush=True)
-    else:
-        passed += 1
-        print(f"ok {name}", flush=True)
-    return body
-
-
-def want(got, expected, what=""):
-    assert got == expected, f"{what} got {got!r}, expected {expected!r}"
 
 
 def podman(*args, value=b"", env=ENV, fails=False):
@@ -141,5 +123,4 @@ def the_list_is_what_podman_has():
     want(ran.stdout, "")
 
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed > 0)
+end()

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 
+from checks import check, end
+
 ours, theirs, their_addr, their_token, ca = sys.argv[1:6]
 sops, age_keygen = os.environ["SOPS"], os.environ["AGE_KEYGEN"]
 RUN = f"transfer-{os.getpid()}"
@@ -20,20 +22,6 @@ token_file.write_text(their_token)
 token_file.chmod(0o600)
 here = {"PATH": os.environ["PATH"], "HOME": str(folder), "VAULT_ADDR": os.environ["VAULT_ADDR"], "VAULT_TOKEN": os.environ["VAULT_TOKEN"]}
 there = {**here, "VAULT_ADDR": their_addr, "VAULT_TOKEN": their_token, "VAULT_CACERT": ca}
-passed = failed = 0
-
-
-def check(body):
-    global passed, failed
-    name = body.__name__.replace("_", " ")
-    try:
-        body()
-    except Exception as why:  # a broken check is a failed one
-        failed += 1
-        print(f"not ok {name}: {type(why).__name__}: {why}", flush=True)
-    else:
-        passed += 1
-        print(f"ok {name}", flush=True)
 
 
 def run(program, *words, env=here, stdin="", fails=False):
@@ -138,5 +126,4 @@ def a_json_file_comes_from_sops():
     from_sops("json")
 
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed or not passed else 0)
+end()

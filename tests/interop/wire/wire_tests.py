@@ -5,33 +5,15 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from urllib.parse import quote, urlsplit
+
+from checks import check, end, want
 
 ADDR = os.environ["VAULT_ADDR"]
 TOKEN = os.environ["VAULT_TOKEN"]
 HOST = urlsplit(ADDR).netloc
 RUN = f"wire-{os.getpid()}"
-passed = failed = 0
-
-
-def check(body):
-    global passed, failed
-    name = body.__name__.replace("_", " ")
-    try:
-        body()
-    except Exception as why:  # a broken check is a failed one
-        failed += 1
-        print(f"not ok {name}: {type(why).__name__}: {why}", flush=True)
-    else:
-        passed += 1
-        print(f"ok {name}", flush=True)
-    return body
-
-
-def want(got, expected, what=""):
-    assert got == expected, f"{what} got {got!r}, expected {expected!r}"
 
 
 def curl(method, path, *more, token=TOKEN):
@@ -363,5 +345,4 @@ def smuggled_and_malformed_requests_are_refused():
     want(curl("GET", at)[0], 404)
 
 
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed or not passed else 0)
+end()
