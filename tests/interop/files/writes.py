@@ -135,8 +135,9 @@ class Kills:
         self.world.stop()
 
     def scan(self, call, mark, more=()):
-        """Kills at the first call of any thread, then at the second, until it is the one of our target."""
-        for before in range(1, self.MOST_BEFORE):
+        """Kills at the first call of any thread, then at the second, until it is the one of our target. Which thread writes,
+        and after how many calls, differs from run to run: who has looked at all numbers in vain begins again."""
+        for before in [*range(1, self.MOST_BEFORE)] * 3:
             self.target.change()
             self.world.follow(self.strace(call, f"signal=KILL:when={before}", *more))
             wait("it ends or writes", lambda: self.world.agent.poll() is not None or self.ready())
