@@ -10,7 +10,7 @@ use age_core::secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::hash::Hash;
 use crate::keys::{Identity, Recipient, random};
 use crate::limits;
@@ -58,6 +58,14 @@ pub struct Sealed {
     pub id: Hash,
     /// Commitment to nonce and content.
     pub commit: Hash,
+}
+
+/// An age file and its SHA-256, which is computed once: what was compared with the log on its way in is not hashed again to
+/// be opened.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    bytes: Vec<u8>,
+    id: Hash,
 }
 
 /// An opened blob.
@@ -189,40 +197,99 @@ fn header(place: Place<'_>, kind: Kind, len: usize) -> Result<Vec<u8>> {
     serde_json::to_vec(&header).map_err(|why| Code::Parse.because(why.to_string()))
 }
 
-/// Checks a blob against the log and opens it.
+impl Blob {
+    /// Hashes an age file.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { id: Hash::of(&[&bytes]), bytes }
+    }
+
+    /// Returns its SHA-256.
+    #[must_use]
+    pub const fn id(&self) -> Hash {
+        self.id
+    }
+
+    /// Returns the age file.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns the age file.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// Opens a blob if it is the one in the log. What age's own authenticator of the header would prove, the signed hash of the
+/// whole file proves already.
 ///
 /// # Errors
 /// `E_BLOB_SIZE`, `E_BLOB_HASH`, `E_BLOB_STANZAS`, `E_BLOB_OPEN`, `E_BLOB_CONTEXT`,
 /// `E_BLOB_COMMIT`, `E_BLOB_PADDING`.
-pub fn open(identity: &Identity, expected: &Expected<'_>, bytes: &[u8]) -> Result<Opened> {
-    let fault = |code: Code| {
-        code.because(format!("version {} of `{}`", expected.place.ver, expected.place.path))
-    };
-    if bytes.len() as u64 != expected.size || bytes.len() > limits::BLOB {
-        return Err(fault(Code::BlobSize));
-    }
-    if Hash::of(&[bytes]) != expected.blob {
-        return Err(fault(Code::BlobHash));
-    }
-    let file = File::split(bytes).ok_or_else(|| fault(Code::BlobOpen))?;
-    if file.recipients().count() != expected.readers {
+pub fn open(identity: &Identity, expected: &Expected<'_>, blob: &Blob) -> Result<Opened> {
+    open_by(expected, blob, |file, own| {
+        own.and_then(|start| decrypt(identity, file, start))
+            // The order is the writer's duty; a writer who broke it costs time, not access.
+            .or_else(|| decrypt_as_age(identity, &blob.bytes))
+    })
+}
+
+/// Opens a blob as age's own program does, with every check of its own, in time that grows with the readers.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_as_age(identity: &Identity, expected: &Expected<'_>, blob: &Blob) -> Result<Opened> {
+    open_by(expected, blob, |_, _| decrypt_as_age(identity, &blob.bytes))
+}
+
+fn open_by(
+    expected: &Expected<'_>,
+    blob: &Blob,
+    decrypt: impl FnOnce(&File<'_>, Option<usize>) -> Option<Zeroizing<Vec<u8>>>,
+) -> Result<Opened> {
+    let fault = |code: Code| expected.fault(code);
+    expected.check(blob)?;
+    let file = File::split(&blob.bytes).ok_or_else(|| fault(Code::BlobOpen))?;
+    let (readers, own) = file.recipients(expected.position);
+    if readers != expected.readers {
         return Err(fault(Code::BlobStanzas));
     }
-    let payload = decrypt(identity, &file, expected.position)
-        // The order is the writer's duty; a writer who broke it costs time, not access.
-        .or_else(|| read_all(bytes, HeaderFirst(bytes), identity.as_age()))
-        .ok_or_else(|| fault(Code::BlobOpen))?;
-    let opened = read_payload(expected.place, &payload).map_err(&fault)?;
+    let payload = decrypt(&file, own).ok_or_else(|| fault(Code::BlobOpen))?;
+    let opened = read_payload(expected.place, &payload).map_err(fault)?;
     if commit(&opened.nonce, opened.content.expose()) != expected.commit {
         return Err(fault(Code::BlobCommit));
     }
     Ok(opened)
 }
 
-/// Opens the file with the stanza at `position` alone.
-fn decrypt(identity: &Identity, file: &File<'_>, position: usize) -> Option<Zeroizing<Vec<u8>>> {
-    let (header, key) = file.alone(file.recipients().nth(position)?, identity.as_age())?;
+impl Expected<'_> {
+    /// Tells whether a blob is the one in the log.
+    ///
+    /// # Errors
+    /// `E_BLOB_SIZE`, `E_BLOB_HASH`.
+    pub fn check(&self, blob: &Blob) -> Result<()> {
+        if blob.bytes.len() as u64 != self.size || blob.bytes.len() > limits::BLOB {
+            return Err(self.fault(Code::BlobSize));
+        }
+        if blob.id != self.blob { Err(self.fault(Code::BlobHash)) } else { Ok(()) }
+    }
+
+    fn fault(&self, code: Code) -> Error {
+        code.because(format!("version {} of `{}`", self.place.ver, self.place.path))
+    }
+}
+
+/// Opens the file with the stanza at `start` alone.
+fn decrypt(identity: &Identity, file: &File<'_>, start: usize) -> Option<Zeroizing<Vec<u8>>> {
+    let (header, key) = file.alone(start, identity.as_age())?;
     read_all(file.payload, Cursor::new(header).chain(file.payload), &Opener(key))
+}
+
+fn decrypt_as_age(identity: &Identity, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    read_all(bytes, HeaderFirst(bytes), identity.as_age())
 }
 
 fn read_all(

@@ -1,7 +1,7 @@
 //! Who may read what: the server refuses the blob, and the blob does not open even when handed over.
 
 use rusqlite::Connection;
-use shared::blob::{Expected, Place, open};
+use shared::blob::{Blob, Expected, Place, open};
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::log::{Entry, Op, Put};
@@ -44,7 +44,8 @@ fn try_open(host: &Host, put: &Put, readers: usize, blob: &[u8]) -> Result<Strin
     let place = Place { vault: &pins.vault, path: &put.path, ver: put.ver };
     let (blob_id, size, commit) = (put.blob, put.size, put.commit);
     let expected = Expected { place, blob: blob_id, size, commit, readers, position: 0 };
-    let opened = open(&keys.age, &expected, blob).map_err(|fault| fault.code)?;
+    let opened =
+        open(&keys.age, &expected, &Blob::new(blob.to_vec())).map_err(|fault| fault.code)?;
     Ok(String::from_utf8(opened.content.expose().to_vec()).unwrap())
 }
 

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use shared::blob::{Expected, Place};
+use shared::blob::{Blob, Expected, Place};
 use zeroize::Zeroizing;
 
 use super::Global;
@@ -59,7 +59,7 @@ pub(super) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let position = readers.saturating_sub(1);
     let place = Place { vault: &vault, path: &path, ver };
     let expected = Expected { place, blob, size, commit, readers, position };
-    kit.opens(&expected, &bytes.0).map_err(|why| {
+    kit.opens(&expected, &Blob::new(bytes.0)).map_err(|why| {
         Failure::remote(format!("the kit does not open version {ver} of `{path}`: {why}"))
             .hint("re-encrypt it with `vault access set` on an admin's machine")
     })?;

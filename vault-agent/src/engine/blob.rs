@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
-use shared::blob::{self, Expected, Kind, Opened, Place};
+use shared::blob::{self, Blob, Expected, Kind, Opened, Place};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::log::{Deletion, Version};
@@ -71,7 +71,8 @@ impl Due {
     }
 
     /// Returns what opening the blob needs once the log has dropped the version.
-    pub(super) fn retained(&self, bytes: Vec<u8>) -> Retained {
+    pub(super) fn retained(&self, blob: Blob) -> Retained {
+        let bytes = blob.into_bytes();
         let (count, position) = self.readers.unwrap_or_else(|| (stanzas(&bytes), 0));
         let readers = (count as u64, position as u64);
         Retained { hash: self.blob, promise: self.commit, readers, bytes }
@@ -81,23 +82,17 @@ impl Due {
     ///
     /// # Errors
     /// `E_BLOB_…`.
-    pub(super) fn open(&self, keys: &MachineKeys, bytes: &[u8]) -> Result<Opened, Error> {
-        let (readers, position) = match self.readers {
-            Some(known) => known,
-            None => (stanzas(bytes), 0),
-        };
-        let place = Place { vault: &self.vault, path: &self.path, ver: self.ver };
-        let (blob, size, commit) = (self.blob, self.size, self.commit);
-        let expected = Expected { place, blob, size, commit, readers, position };
-        blob::open(&keys.age, &expected, bytes)
+    pub(super) fn open(&self, keys: &MachineKeys, blob: &Blob) -> Result<Opened, Error> {
+        let readers = self.readers.unwrap_or_else(|| (stanzas(blob.bytes()), 0));
+        blob::open(&keys.age, &self.expected(readers), blob)
     }
 
     /// Checks and opens the blob and returns its content for sharing.
     ///
     /// # Errors
     /// `E_BLOB_…`.
-    pub(super) fn content(&self, keys: &MachineKeys, bytes: &[u8]) -> Result<Content, Error> {
-        let Opened { kind, content, .. } = self.open(keys, bytes)?;
+    pub(super) fn content(&self, keys: &MachineKeys, blob: &Blob) -> Result<Content, Error> {
+        let Opened { kind, content, .. } = self.open(keys, blob)?;
         if kind == Kind::Kv && !is_object(content.expose()) {
             let detail = format!("version {} of `{}` is no JSON object", self.ver, self.path);
             return Err(Code::BlobContext.because(detail));
@@ -109,12 +104,14 @@ impl Due {
     ///
     /// # Errors
     /// `E_BLOB_SIZE`, `E_BLOB_HASH`.
-    pub(super) fn check(&self, bytes: &[u8]) -> Result<(), Error> {
-        let fault = |code: Code| code.because(format!("version {} of `{}`", self.ver, self.path));
-        if bytes.len() as u64 != self.size {
-            return Err(fault(Code::BlobSize));
-        }
-        if Hash::of(&[bytes]) != self.blob { Err(fault(Code::BlobHash)) } else { Ok(()) }
+    pub(super) fn check(&self, blob: &Blob) -> Result<(), Error> {
+        self.expected(self.readers.unwrap_or_default()).check(blob)
+    }
+
+    fn expected(&self, (readers, position): (usize, usize)) -> Expected<'_> {
+        let place = Place { vault: &self.vault, path: &self.path, ver: self.ver };
+        let (blob, size, commit) = (self.blob, self.size, self.commit);
+        Expected { place, blob, size, commit, readers, position }
     }
 }
 

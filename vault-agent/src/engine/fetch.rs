@@ -54,8 +54,8 @@ async fn round(inner: &Arc<Inner>, client: &Client) -> bool {
 /// Gets, keeps and opens one blob. One that does not open will not open later either.
 async fn one(inner: Arc<Inner>, client: Client, due: Due) -> bool {
     match inner.fetch(&client, &due).await {
-        Ok(bytes) => {
-            let _ = inner.open_blob(due, bytes).await;
+        Ok(blob) => {
+            let _ = inner.open_blob(due, blob).await;
             true
         }
         Err(ReadError::Denied) => true,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use shared::blob::Blob;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::name::Name;
@@ -175,7 +176,7 @@ impl Inner {
     /// Opens blobs that came along, starting at once; they are done when the result is awaited.
     pub(super) fn open_all(
         self: &Arc<Self>,
-        arrived: Vec<(Due, Vec<u8>)>,
+        arrived: Vec<(Due, Blob)>,
     ) -> impl Future<Output = ()> + use<> {
         let own = Arc::clone(self);
         // What this machine wrote itself is there already.
@@ -183,9 +184,9 @@ impl Inner {
             arrived.into_iter().filter(|(due, _)| !self.cache().has(&due.blob)).collect();
         let task: Option<JoinHandle<()>> = (!arrived.is_empty()).then(|| {
             tokio::task::spawn_blocking(move || {
-                for (due, bytes) in arrived {
+                for (due, blob) in arrived {
                     // A failure has raised its alarm; whoever asks for the content hears it again.
-                    let _ = own.open_now(&due, &bytes);
+                    let _ = own.open_now(&due, &blob);
                 }
             })
         });

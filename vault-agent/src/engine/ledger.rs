@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use shared::blob::Blob;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::log::{self, Entry, Op, State};
@@ -29,7 +30,7 @@ pub(super) struct Delivery {
 #[derive(Default)]
 pub(super) struct News {
     /// Blobs that came along, to be opened.
-    pub(super) arrived: Vec<(Due, Vec<u8>)>,
+    pub(super) arrived: Vec<(Due, Blob)>,
     /// Whether a readable path has a newer version whose blob did not come along.
     pub(super) missing: bool,
     /// Whether any record was new.
@@ -121,7 +122,7 @@ impl Inner {
                 Ok(Some(ops)) => {
                     news.advanced = true;
                     touched.note(&self.name, &ops);
-                    blobs.extend(inline.into_iter().map(|bytes| (Hash::of(&[&bytes]), bytes)));
+                    blobs.extend(inline.into_iter().map(Blob::new).map(|blob| (blob.id(), blob)));
                 }
                 Err(error) => {
                     news.refused = Some(error);
@@ -211,7 +212,7 @@ impl Inner {
         &self,
         conn: &Connection,
         touched: &Touched,
-        mut blobs: HashMap<Hash, Vec<u8>>,
+        mut blobs: HashMap<Hash, Blob>,
         news: &mut News,
         before: &mut Before,
     ) -> rusqlite::Result<()> {
@@ -238,14 +239,14 @@ impl Inner {
             if held == Some(due.blob) {
                 continue;
             }
-            let Some(bytes) = blobs.remove(&due.blob) else {
+            let Some(blob) = blobs.remove(&due.blob) else {
                 news.missing = true;
                 continue;
             };
-            state::blobs::keep(conn, path, due.blob, &bytes)?;
+            state::blobs::keep(conn, path, due.blob, blob.bytes())?;
             before.held.push((path.clone(), held));
             ledger.held.insert(path.clone(), due.blob);
-            news.arrived.push((due, bytes));
+            news.arrived.push((due, blob));
         }
         Ok(())
     }

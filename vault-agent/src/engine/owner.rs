@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use shared::blob::{self, Place, Sealed};
+use shared::blob::{self, Blob, Place, Sealed};
 use shared::hash::Hash;
 use shared::keys::{Recipient, Signature};
 use shared::limits;
@@ -122,7 +122,7 @@ async fn rewrap(
         let mut step = Vec::with_capacity(STEP);
         for (due, stale) in waiting.by_ref().take(STEP) {
             match inner.ciphertext(&due, Reach::Server).await {
-                Ok(bytes) => step.push((due, stale, bytes)),
+                Ok(blob) => step.push((due, stale, blob)),
                 Err(fault) => {
                     tracing::warn!(path = %due.path, ver = due.ver, %fault, "not re-encrypted");
                     lost.push((due.path, due.ver));
@@ -139,7 +139,7 @@ async fn rewrap(
 
 async fn reseal_all(
     inner: &Arc<Inner>,
-    mut step: Vec<(Due, Stale, Vec<u8>)>,
+    mut step: Vec<(Due, Stale, Blob)>,
 ) -> Result<(Vec<Put>, Vec<(SecretPath, u64)>)> {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let share = step.len().div_ceil(cores).max(1);
@@ -172,11 +172,11 @@ async fn reseal_all(
 
 fn reseal(
     inner: &Inner,
-    (due, stale, bytes): (Due, Stale, Vec<u8>),
+    (due, stale, blob): (Due, Stale, Blob),
 ) -> Result<(Put, Sealed), (SecretPath, u64)> {
     let vault = inner.pins.vault;
     let place = Place { vault: &vault, path: &stale.path, ver: stale.ver };
-    let opened = due.open(&inner.keys, &bytes);
+    let opened = due.open(&inner.keys, &blob);
     let sealed = opened.and_then(|opened| blob::reseal(place, &opened, &stale.recipients));
     match sealed {
         Ok(sealed) => {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::blob::Blob;
 use shared::error::{Code, Error};
 use shared::log::{Deletion, Secret, State, Version};
 use shared::name::Name;
@@ -59,8 +60,8 @@ impl Inner {
                 None => Due::at(&ledger, path, ver, version),
             }
         };
-        let bytes = self.ciphertext(&due, reach).await?;
-        self.open_blob(due, bytes).await.map_err(ReadError::Blob)
+        let blob = self.ciphertext(&due, reach).await?;
+        self.open_blob(due, blob).await.map_err(ReadError::Blob)
     }
 
     /// Returns the blob's bytes, whose size and hash are right.
@@ -68,7 +69,7 @@ impl Inner {
         self: &Arc<Self>,
         due: &Due,
         reach: Reach,
-    ) -> Result<Vec<u8>, ReadError> {
+    ) -> Result<Blob, ReadError> {
         let local = |fault: state::Failure| ReadError::Local(fault.to_string());
         let (path, ver, blob) = (due.path.clone(), due.ver, due.blob);
         let kept = self.store.read(move |conn| {
@@ -79,9 +80,9 @@ impl Inner {
             Ok(earlier.filter(|kept| kept.hash == blob).map(|kept| kept.bytes))
         });
         let kept = kept.await;
-        if let Some(bytes) = kept.map_err(local)? {
-            match due.check(&bytes) {
-                Ok(()) => return Ok(bytes),
+        if let Some(kept) = kept.map_err(local)?.map(Blob::new) {
+            match due.check(&kept) {
+                Ok(()) => return Ok(kept),
                 Err(error) => tracing::warn!(%error, "the cached blob is damaged, asking anew"),
             }
         }
@@ -98,19 +99,19 @@ impl Inner {
         self: &Arc<Self>,
         client: &Client,
         due: &Due,
-    ) -> Result<Vec<u8>, ReadError> {
-        let bytes = match client.blob(due.blob).await {
-            Ok(bytes) => bytes,
+    ) -> Result<Blob, ReadError> {
+        let blob = match client.blob(due.blob).await {
+            Ok(bytes) => Blob::new(bytes),
             Err(fault) => return Err(self.not_fetched(due, fault)),
         };
-        if let Err(error) = due.check(&bytes) {
+        if let Err(error) = due.check(&blob) {
             self.alarm_blob(due, &error);
             return Err(ReadError::Blob(error));
         }
         if due.newest {
-            self.keep(due.clone(), bytes.clone()).await?;
+            self.keep(due.clone(), blob.bytes().to_vec()).await?;
         }
-        Ok(bytes)
+        Ok(blob)
     }
 
     fn not_fetched(&self, due: &Due, fault: RemoteError) -> ReadError {
@@ -147,15 +148,15 @@ impl Inner {
     pub(super) async fn open_blob(
         self: &Arc<Self>,
         due: Due,
-        bytes: Vec<u8>,
+        blob: Blob,
     ) -> Result<Content, Error> {
         let own = Arc::clone(self);
-        let opened = tokio::task::spawn_blocking(move || own.open_now(&due, &bytes));
+        let opened = tokio::task::spawn_blocking(move || own.open_now(&due, &blob));
         opened.await.map_err(|_| Code::BlobOpen.because("the program is ending"))?
     }
 
-    pub(super) fn open_now(&self, due: &Due, bytes: &[u8]) -> Result<Content, Error> {
-        match due.content(&self.keys, bytes) {
+    pub(super) fn open_now(&self, due: &Due, blob: &Blob) -> Result<Content, Error> {
+        match due.content(&self.keys, blob) {
             Ok(content) => {
                 self.cache().put(due.blob, content.clone());
                 self.clear_blob_alarms(due);

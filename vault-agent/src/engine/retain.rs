@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use shared::blob::Blob;
 use shared::log::State;
 use shared::path::SecretPath;
 
@@ -45,9 +46,9 @@ impl Inner {
             let (ver, version) = find(&ledger.state, &self.name, path, Some(ver), clock::now())?;
             Due::at(&ledger, path, ver, version)
         };
-        let bytes = self.ciphertext(&due, Reach::Server).await?;
+        let blob = self.ciphertext(&due, Reach::Server).await?;
         let (own, path) = (Arc::clone(self), path.clone());
-        let kept = due.retained(bytes);
+        let kept = due.retained(blob);
         let keep = move |conn: &Connection| {
             // The log may have moved on meanwhile.
             if is_due(&own.ledger(), &own, &path, ver) {
@@ -78,15 +79,14 @@ impl Inner {
         let kept = self.store.read(move |conn| retained::read(conn, &place, ver)).await;
         let kept = kept.map_err(|fault| ReadError::Local(fault.to_string()))?;
         let Some(Retained { bytes, .. }) = &kept else { return Err(fault) };
-        let bytes = bytes.clone();
+        let blob = Blob::new(bytes.clone());
         let Some(due) = kept.map(|kept| Due::of_retained(vault, path, ver, &kept)) else {
             return Err(fault);
         };
         if let Some(known) = self.cache().get(&due.blob) {
             return known.map_err(ReadError::Blob);
         }
-        due.check(&bytes).map_err(ReadError::Blob)?;
-        self.open_blob(due, bytes).await.map_err(ReadError::Blob)
+        self.open_blob(due, blob).await.map_err(ReadError::Blob)
     }
 
     /// Drops what must not be kept any more of `path`.

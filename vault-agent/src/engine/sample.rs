@@ -51,7 +51,7 @@ pub struct SampleSecret {
 pub(super) async fn take(inner: &Arc<Inner>) -> Result<Sample> {
     let (mut sample, due) = look(inner)?;
     if let Some((due, mut secret)) = due {
-        secret.bytes = inner.ciphertext(&due, Reach::Server).await?;
+        secret.bytes = inner.ciphertext(&due, Reach::Server).await?.into_bytes();
         sample.secret = Some(secret);
     }
     Ok(sample)

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, anyhow, bail};
 use bech32::{Bech32, Hrp};
-use shared::blob::{self, Expected};
+use shared::blob::{self, Blob, Expected};
 use shared::keys::{Identity, Recipient, SignKey, VerifyKey, reveal};
 use shared::name::Name;
 use shared::signed::VaultId;
@@ -103,12 +103,12 @@ impl Kit {
         page
     }
 
-    /// Opens a blob with the recovery key; what is in it is wiped at once.
+    /// Opens a blob with the recovery key, by the rules of the program that one would have left; what is in it is wiped at once.
     ///
     /// # Errors
     /// `E_BLOB_…`.
-    pub fn opens(&self, expected: &Expected<'_>, bytes: &[u8]) -> shared::error::Result<()> {
-        blob::open(&self.recovery, expected, bytes).map(drop)
+    pub fn opens(&self, expected: &Expected<'_>, blob: &Blob) -> shared::error::Result<()> {
+        blob::open_as_age(&self.recovery, expected, blob).map(drop)
     }
 
     /// Reads a page, typed in or scanned: both lines wherever they stand, everything else ignored.

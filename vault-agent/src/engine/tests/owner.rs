@@ -119,6 +119,10 @@ async fn the_recovery_key_opens_every_version_that_is_current() {
         readers: 2,
         position: 1,
     };
-    let opened = shared::blob::open(&world.recovery, &expected, &data.blobs[&version.blob]);
+    let opened = shared::blob::open(
+        &world.recovery,
+        &expected,
+        &shared::blob::Blob::new(data.blobs[&version.blob].clone()),
+    );
     assert_eq!(opened.unwrap().content.expose(), br#"{"k":"1"}"#);
 }
