@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Freshness;
 use super::route::{Route, Typed};
-use super::secret::{Secret, context, no_value, print_field, say_age};
+use super::secret::{Secret, context, no_field, no_value, print_field, say_age};
 use crate::binary;
 use crate::cli::client::{Answer, Client, Error};
 use crate::cli::{Flags, Global};
@@ -102,7 +102,11 @@ impl LookUp {
         let format = global.format()?;
         let (route, secret) = read(global, client, &self.freshness, &self.place, self.version)?;
         let path = route.api("data");
-        let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
+        let Some(secret) = secret else {
+            let failure = no_value(client, &route, &path);
+            let versions = format!("`vault kv history {}` lists the versions", route.logical());
+            return Err(if self.version > 0 { failure.hint(versions) } else { failure }.into());
+        };
         if let Some(name) = &self.field {
             return field(global, &route, &secret, name);
         }
@@ -236,7 +240,10 @@ fn field(global: &Global, route: &Route, secret: &Secret, name: &str) -> anyhow:
     if name == "data" && !data.contains_key("data") {
         return print_field(global, secret.field("data").as_ref(), name);
     }
-    print_field(global, data.get(name), name)
+    match data.get(name) {
+        None => Err(no_field(name, data).into()),
+        value => print_field(global, value, name),
+    }
 }
 
 /// A version without content is a failure: a script must not go on with nothing.

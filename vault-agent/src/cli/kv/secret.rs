@@ -192,13 +192,23 @@ pub fn no_value(client: &Client, route: &Route, path: &str) -> Failure {
     }
 }
 
+/// No field has that name; one that looks alike is named.
+#[must_use]
+pub fn no_field(name: &str, there: &Map<String, Value>) -> Failure {
+    let failure = Failure::local(format!("Field {name:?} not present in secret"));
+    match suggest::nearest(name, there.keys().map(String::as_str)) {
+        Some(near) => failure.hint(format!("did you mean `{near}`?")),
+        None => failure,
+    }
+}
+
 /// Prints one value: bare, with a line end only for a person; or encoded.
 ///
 /// # Errors
 /// `Field "x" not present in secret`.
 pub fn print_field(global: &Global, value: Option<&Value>, name: &str) -> anyhow::Result<Exit> {
     let Some(value) = value.filter(|value| !value.is_null()) else {
-        return Err(Failure::local(format!("Field {name:?} not present in secret")).into());
+        return Err(no_field(name, &Map::new()).into());
     };
     let format = global.format()?;
     if let (Format::Table | Format::Raw | Format::Env, Some(bytes)) = (format, binary::of(value)) {
