@@ -76,7 +76,7 @@ fn form(value: &str, multiline: Multiline) -> Result<Form, Why> {
         return Err(refuse(
             "a newline",
             "docker --env-file, podman, direnv, decouple, django-environ, honcho, env-cmd and go-envparse",
-            "set `multiline = \"allow\"` for this target if none of them reads it",
+            "if none of them reads it: `multiline = \"allow\"` of a target, `vault export --multiline`",
         ));
     }
     let doubles = !value.contains(['"', '$', '`', '\\']);
@@ -89,7 +89,7 @@ fn form(value: &str, multiline: Multiline) -> Result<Form, Why> {
 
 /// Case 3: refuses what single quotes do not carry to every reader.
 fn single_quoted(value: &str) -> Result<(), Why> {
-    const HINT: &str = "change the value where it is issued, or use another format for this target";
+    const HINT: &str = "change the value where it is issued, or use another format";
     let with_quote = [
         ('$', "`'` together with `$`"),
         ('"', "`'` together with `\"`"),
@@ -136,7 +136,7 @@ fn too_long() -> Why {
     refuse(
         "more than 64 KiB",
         "docker --env-file and go-envparse",
-        "use format = \"json\" or \"raw\" for this target",
+        "use the format `json` or `raw`",
     )
 }
 
