@@ -453,6 +453,7 @@ impl State {
     }
 }
 
+mod settings;
 mod verdict;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Which versions of a target its hook has found good, and which it has failed for. Pure; what is done about it is decided
 //! in `plan`.
 
-use shared::hash::Hash;
 use shared::path::SecretPath;
 
+use super::settings::settings;
 use super::{PENDING, Slot};
 use crate::config::Target;
 use crate::daemon::plan::Versions;
@@ -132,9 +132,4 @@ impl Slot {
         let named = self.target.secrets.iter().zip(good);
         named.filter_map(|(path, ver)| Some((path.clone(), (*ver)?)))
     }
-}
-
-/// Tells one configuration of a target from another.
-fn settings(target: &Target) -> Hash {
-    Hash::of(&[format!("{target:?}").as_bytes()])
 }
