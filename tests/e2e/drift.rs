@@ -1,13 +1,13 @@
 //! Somebody else changes a target: whatever his way of saving, it is put back, once; a program that insists is left
 //! to win for a while, with an alarm.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use tests::{Daemon, Host, World, bins, watch};
+use tests::{Daemon, Host, World, bins, mounts, watch};
 
 const SECRET: &str = "secret/app";
 
@@ -99,6 +99,55 @@ fn every_way_to_change_a_target_is_put_back_once() {
         watch::until(&home.join(name), |text| text == "A=new\n");
         assert_eq!(restored(&host.agent.as_ref().unwrap().log(), name), 1, "{name}");
     }
+}
+
+/// Edits of equal length, each made in the moment in which the agent's own write is seen, where times are coarse.
+#[test]
+fn an_edit_within_the_tick_of_the_agents_own_write_is_put_back() {
+    mounts::own(|| {
+        let world = World::new(bins!());
+        let host = world.owner("rtx1080");
+        let _ = host.vault(&["kv", "put", SECRET, "A=first"]).ok();
+        let names: Vec<String> = (0..60).map(|n| format!("race/{n}.env")).collect();
+        let home = host.dir.join("home");
+        mounts::coarse(&home.join("race"));
+        targets(&host, &Vec::from_iter(names.iter().map(String::as_str)), "");
+        for name in &names {
+            watch::until(&home.join(name), |text| text == "A=first\n");
+        }
+        let mut left: Vec<_> = names.iter().map(|name| home.join(name)).collect();
+        std::thread::scope(|scope| {
+            let edits = scope.spawn(move || {
+                let mut hidden = 0;
+                while !left.is_empty() {
+                    left.retain(|file| {
+                        let written = std::fs::read(file).is_ok_and(|bytes| bytes == b"A=right\n");
+                        if written {
+                            hidden += usize::from(edit_in_place(file));
+                        }
+                        !written
+                    });
+                }
+                hidden
+            });
+            let _ = host.vault(&["kv", "put", SECRET, "A=right"]).ok();
+            assert!(edits.join().unwrap() > 0, "no edit came within the tick");
+        });
+        for name in &names {
+            watch::until(&home.join(name), |text| text == RIGHT);
+            watch::poll(name, || (restored(&host.agent.as_ref()?.log(), name) == 1).then_some(()));
+        }
+    });
+}
+
+/// Changes a file and not its length; tells whether its times are what they were.
+fn edit_in_place(file: &Path) -> bool {
+    let mut open = OpenOptions::new().write(true).open(file).unwrap();
+    let times =
+        |found: Metadata| (found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec());
+    let before = times(open.metadata().unwrap());
+    open.write_all(b"A=wrong\n").unwrap();
+    times(open.metadata().unwrap()) == before
 }
 
 #[test]

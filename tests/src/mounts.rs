@@ -34,6 +34,16 @@ pub fn own<F: FnOnce()>(body: F) {
     );
 }
 
+/// Mounts a file system in memory at a folder, which is made if it is not there, whose times are no finer than a tick of
+/// the kernel's clock: those of others are, since Linux 6.13, as soon as somebody has looked at them.
+///
+/// # Panics
+/// If it cannot be mounted.
+pub fn coarse(point: &Path) {
+    std::fs::create_dir_all(point).expect("a writable folder");
+    run("mount", &["-t", "ramfs", "-o", "mode=0700", "test"], point);
+}
+
 /// A small file system in memory, mounted at a folder.
 #[derive(Debug)]
 pub struct Disk {

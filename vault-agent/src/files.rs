@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
+use shared::hash::Hash;
 use zeroize::Zeroizing;
 
 use folder::Place;
@@ -62,34 +63,38 @@ impl Access {
     }
 }
 
-/// Tells one state of a file from any later one: any write, rename or change of owner makes another stamp.
+/// Recognizes a file that still is as it was written, by its content: no clock is fine enough to tell two writes apart.
+///
+/// The hash is salted, so that it gives away nothing of a short secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    device: u64,
-    inode: u64,
+pub struct Print {
+    access: Access,
     size: u64,
-    changed: (i64, i64),
+    salt: Hash,
+    hash: Hash,
 }
 
-impl Stamp {
-    fn of(file: &Metadata) -> Self {
-        Self {
-            device: file.dev(),
-            inode: file.ino(),
-            size: file.size(),
-            changed: (file.ctime(), file.ctime_nsec()),
-        }
+impl Print {
+    /// Returns the print of a file that holds `content` with `access`.
+    #[must_use]
+    pub fn of(content: &[u8], access: Access) -> Self {
+        let salt = Hash::from_bytes(*shared::keys::random::<32>());
+        let hash = Hash::of(&[salt.as_bytes(), content]);
+        Self { access, size: content.len() as u64, salt, hash }
     }
 
-    /// The stamp of a file that was `whole` before it got its name, and is `named` now; of no file at all if somebody
-    /// has changed it since, so that this is found out.
-    fn of_written(whole: &Metadata, named: &Metadata) -> Self {
-        let state = |file: &Metadata| {
-            let access = (file.uid(), file.gid(), file.mode());
-            (file.size(), file.mtime(), file.mtime_nsec(), access)
-        };
-        let stamp = Self::of(named);
-        if state(whole) == state(named) { stamp } else { Self { changed: (i64::MIN, 0), ..stamp } }
+    /// Tells whether it is the print of the file at `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be looked at.
+    pub fn is_of(&self, path: &Path) -> Result<bool, FileError> {
+        let place = Place::open(path)?;
+        let Some(found) = place.find()? else { return Ok(false) };
+        let file = open_fitting(&place, &found, self.access, self.size)?;
+        let Some(file) = file else { return Ok(false) };
+        let mut content = Zeroizing::new(Vec::new());
+        file.take(self.size + 1).read_to_end(&mut content).map_err(FileError::io("read", path))?;
+        Ok(Hash::of(&[self.salt.as_bytes(), &content]) == self.hash)
     }
 }
 
@@ -97,9 +102,9 @@ impl Stamp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replaced {
     /// The file is new or has new content, owner or mode.
-    Written(Stamp),
+    Written,
     /// Content, owner and mode were right; nothing was touched.
-    Unchanged(Stamp),
+    Unchanged,
 }
 
 /// How a file compares with what it should be.
@@ -110,7 +115,7 @@ pub enum Found {
     /// Content, owner or mode are others.
     Differs,
     /// All is as it should be.
-    Same(Stamp),
+    Same,
 }
 
 /// A file that is refused, or an operation that failed.
@@ -210,8 +215,11 @@ impl FileError {
 pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<Replaced, FileError> {
     let place = Place::open(path)?;
     match compare_in(&place, content, access)? {
-        Found::Same(stamp) => Ok(Replaced::Unchanged(stamp)),
-        Found::Absent | Found::Differs => Ok(Replaced::Written(write_in(&place, content, access)?)),
+        Found::Same => Ok(Replaced::Unchanged),
+        Found::Absent | Found::Differs => {
+            write_in(&place, content, access)?;
+            Ok(Replaced::Written)
+        }
     }
 }
 
@@ -223,13 +231,12 @@ pub fn compare(path: &Path, content: &[u8], access: Access) -> Result<Found, Fil
     compare_in(&Place::open(path)?, content, access)
 }
 
-/// Returns the stamp of the file at `path`, `None` if there is none.
+/// Tells whether there is anything at `path`.
 ///
 /// # Errors
 /// As [`replace`].
-pub fn stamp(path: &Path) -> Result<Option<Stamp>, FileError> {
-    let place = Place::open(path)?;
-    Ok(place.find()?.map(|found| Stamp::of(&found)))
+pub fn exists(path: &Path) -> Result<bool, FileError> {
+    Ok(Place::open(path)?.find()?.is_some())
 }
 
 /// Removes the file at `path` durably; tells whether there was one.
@@ -333,24 +340,34 @@ fn check_replaceable(path: &Path, found: &Metadata) -> Result<(), FileError> {
 fn compare_in(place: &Place, content: &[u8], access: Access) -> Result<Found, FileError> {
     let Some(found) = place.find()? else { return Ok(Found::Absent) };
     check_replaceable(&place.path, &found)?;
-    if !access.fits(&found) || found.size() != content.len() as u64 {
-        return Ok(Found::Differs);
+    let file = open_fitting(place, &found, access, content.len() as u64)?;
+    let Some(file) = file else { return Ok(Found::Differs) };
+    let same = holds(&file, content).map_err(FileError::io("read", &place.path))?;
+    Ok(if same { Found::Same } else { Found::Differs })
+}
+
+/// Opens the file at a place, which is `found`, if it is a regular one with `access` and `size`.
+fn open_fitting(
+    place: &Place,
+    found: &Metadata,
+    access: Access,
+    size: u64,
+) -> Result<Option<File>, FileError> {
+    let fits = |file: &Metadata| file.is_file() && access.fits(file) && file.size() == size;
+    if !fits(found) {
+        return Ok(None);
     }
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file =
         match rustix::fs::openat(&place.folder, &place.name, flags, rustix::fs::Mode::empty()) {
             Ok(file) => File::from(file),
             // Gone or made unreadable in between: the new file settles it.
-            Err(Errno::NOENT | Errno::ACCESS | Errno::LOOP) => return Ok(Found::Differs),
+            Err(Errno::NOENT | Errno::ACCESS | Errno::LOOP) => return Ok(None),
             Err(errno) => return Err(FileError::errno("read", &place.path)(errno)),
         };
+    // It may be another one by now.
     let opened = file.metadata().map_err(FileError::io("read", &place.path))?;
-    if Stamp::of(&opened) != Stamp::of(&found)
-        || !holds(&file, content).map_err(FileError::io("read", &place.path))?
-    {
-        return Ok(Found::Differs);
-    }
-    Ok(Found::Same(Stamp::of(&found)))
+    Ok(fits(&opened).then_some(file))
 }
 
 /// Tells whether `file` holds exactly `content`.
@@ -367,15 +384,9 @@ fn holds(mut file: &File, content: &[u8]) -> io::Result<bool> {
     }
 }
 
-fn write_in(place: &Place, content: &[u8], access: Access) -> Result<Stamp, FileError> {
-    let mut temp = fill(place, content, access)?;
-    let look =
-        |temp: &Temp<'_>| temp.file.metadata().map_err(FileError::io("look at", &place.path));
-    let whole = look(&temp)?;
-    temp.rename()?;
-    let named = look(&temp)?;
-    sync_folder(place)?;
-    Ok(Stamp::of_written(&whole, &named))
+fn write_in(place: &Place, content: &[u8], access: Access) -> Result<(), FileError> {
+    fill(place, content, access)?.rename()?;
+    sync_folder(place)
 }
 
 /// Makes a synced file under the temporary name, whole and with its final owner and mode before anybody sees it.

@@ -13,7 +13,7 @@ use crate::account;
 use crate::config::{Drift, Target};
 use crate::engine::{Engine, ReadError};
 use crate::files::git::GitGate;
-use crate::files::{self, Access, Exchanged, FileError, Found, Replaced, Stamp};
+use crate::files::{self, Access, Exchanged, FileError, Found, Print, Replaced};
 use crate::render::{self, Field, Header, Layout, Rendered, block};
 
 /// The largest file that a block is put into.
@@ -39,17 +39,17 @@ pub(super) enum Task {
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// The file was written; values to be masked in the output of its hook.
-    Written(Stamp, Mask),
+    Written(Print, Mask),
     /// The file was right already.
-    Unchanged(Stamp, Mask),
+    Unchanged(Print, Mask),
     /// The file was removed.
     Removed,
     /// There was no file to remove.
     Gone,
     /// The file is not as it should be, and was left so.
     Differs,
-    /// What is there now, without looking inside.
-    Seen(Option<Stamp>),
+    /// Whether the file is the one last written.
+    Seen { same: bool },
 }
 
 /// Why a task failed; the file is as it was.
@@ -63,12 +63,14 @@ pub(super) struct Fault {
     pub(super) passing: bool,
 }
 
-/// Does `task`; what the owner should know of the file although it is right goes to `notes`.
+/// Does `task`; what the owner should know of the file although it is right goes to `notes`. `print` is that of the file
+/// last written, if there is to be one.
 pub(super) async fn run(
     engine: &Engine,
     gate: &Arc<GitGate>,
     target: &Arc<Target>,
     task: Task,
+    print: Option<Print>,
     notes: &mut Vec<String>,
 ) -> Result<Outcome, Fault> {
     match task {
@@ -78,8 +80,8 @@ pub(super) async fn run(
             let gate = Arc::clone(gate);
             let written = blocking(target, move |target| write(&gate, target, rendered)).await?;
             Ok(match written {
-                Replaced::Written(stamp) => Outcome::Written(stamp, mask),
-                Replaced::Unchanged(stamp) => Outcome::Unchanged(stamp, mask),
+                (Replaced::Written, print) => Outcome::Written(print, mask),
+                (Replaced::Unchanged, print) => Outcome::Unchanged(print, mask),
             })
         }
         Task::Compare(versions) => {
@@ -87,12 +89,14 @@ pub(super) async fn run(
             notes.clone_from(&rendered.warnings);
             let found = blocking(target, move |target| {
                 let wanted = wanted(target, rendered.content, around(target)?.as_ref())?;
-                files::compare(&target.path, wanted.expose(), access(target)?)
-                    .map_err(|error| Fault::file(&error))
+                let access = access(target)?;
+                let found = files::compare(&target.path, wanted.expose(), access);
+                let found = found.map_err(|error| Fault::file(&error))?;
+                Ok((found, Print::of(wanted.expose(), access)))
             });
             Ok(match found.await? {
-                Found::Same(stamp) => Outcome::Unchanged(stamp, mask),
-                Found::Absent | Found::Differs => Outcome::Differs,
+                (Found::Same, print) => Outcome::Unchanged(print, mask),
+                (Found::Absent | Found::Differs, _) => Outcome::Differs,
             })
         }
         Task::Remove(_) => {
@@ -100,11 +104,14 @@ pub(super) async fn run(
             Ok(if removed { Outcome::Removed } else { Outcome::Gone })
         }
         Task::Look => {
-            let seen = blocking(target, |target| {
-                files::stamp(&target.path).map_err(|error| Fault::file(&error))
-            })
-            .await?;
-            Ok(Outcome::Seen(seen))
+            let seen = blocking(target, move |target| {
+                let same = match print {
+                    Some(print) => print.is_of(&target.path),
+                    None => files::exists(&target.path).map(|exists| !exists),
+                };
+                same.map_err(|error| Fault::file(&error))
+            });
+            Ok(Outcome::Seen { same: seen.await? })
         }
     }
 }
@@ -196,7 +203,7 @@ fn around(target: &Target) -> Result<Option<files::Read>, Fault> {
 }
 
 /// Writes the file, if git does not pick it up.
-fn write(gate: &GitGate, target: &Target, rendered: Rendered) -> Result<Replaced, Fault> {
+fn write(gate: &GitGate, target: &Target, rendered: Rendered) -> Result<(Replaced, Print), Fault> {
     gate.pass(&target.path, target.git).map_err(|error| Fault {
         state: format!("refused: {}", chain(&error)),
         hint: error.hint(),
@@ -205,7 +212,7 @@ fn write(gate: &GitGate, target: &Target, rendered: Rendered) -> Result<Replaced
     let old = around(target)?;
     let wanted = wanted(target, rendered.content, old.as_ref())?;
     let written = put(target, &wanted, old.as_ref())?;
-    if matches!(written, Replaced::Written(_)) {
+    if written.0 == Replaced::Written {
         for warning in &rendered.warnings {
             tracing::warn!(file = %target.path.display(), "{warning}");
         }
@@ -214,19 +221,23 @@ fn write(gate: &GitGate, target: &Target, rendered: Rendered) -> Result<Replaced
 }
 
 /// Makes the file hold `wanted`, unless it is not `old` any more: then its owner has just saved it.
-fn put(target: &Target, wanted: &Plaintext, old: Option<&files::Read>) -> Result<Replaced, Fault> {
+fn put(
+    target: &Target,
+    wanted: &Plaintext,
+    old: Option<&files::Read>,
+) -> Result<(Replaced, Print), Fault> {
     let access = access(target)?;
     let fault = |error: FileError| Fault::file(&error);
+    let (path, content) = (&target.path, wanted.expose());
+    let print = Print::of(content, access);
     let Some(old) = old else {
-        return files::replace(&target.path, wanted.expose(), access).map_err(fault);
+        return Ok((files::replace(path, content, access).map_err(fault)?, print));
     };
-    if let Found::Same(stamp) =
-        files::compare(&target.path, wanted.expose(), access).map_err(fault)?
-    {
-        return Ok(Replaced::Unchanged(stamp));
+    if files::compare(path, content, access).map_err(fault)? == Found::Same {
+        return Ok((Replaced::Unchanged, print));
     }
-    match files::exchange(&target.path, old.content.expose(), wanted.expose(), access) {
-        Ok(Exchanged::Done(stamp, _)) => Ok(Replaced::Written(stamp)),
+    match files::exchange(path, old.content.expose(), content, access) {
+        Ok(Exchanged::Done(_)) => Ok((Replaced::Written, print)),
         Ok(Exchanged::Moved) => Err(Fault {
             state: "waiting: the file is being edited".to_owned(),
             hint: "it is tried again in a moment".to_owned(),
@@ -241,7 +252,7 @@ fn remove(target: &Target) -> Result<bool, Fault> {
     if let Some(old) = around(target)? {
         let rest = block::take(old.content.expose());
         if let Some(rest) = rest.map_err(|error| Fault::block(target, error))? {
-            return Ok(matches!(put(target, &rest, Some(&old))?, Replaced::Written(_)));
+            return Ok(put(target, &rest, Some(&old))?.0 == Replaced::Written);
         }
     }
     files::remove(&target.path).map_err(|error| Fault::file(&error))

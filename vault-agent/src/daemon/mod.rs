@@ -350,11 +350,11 @@ impl Daemon {
         self.tasks += 1;
         let id = self.tasks;
         slot.busy = Some(id);
-        let (engine, gate, target) =
-            (self.engine.clone(), Arc::clone(&self.gate), Arc::clone(&slot.target));
+        let (engine, gate, target, print) =
+            (self.engine.clone(), Arc::clone(&self.gate), Arc::clone(&slot.target), slot.print);
         self.jobs.spawn(async move {
             let mut notes = Vec::new();
-            let result = apply::run(&engine, &gate, &target, task.clone(), &mut notes).await;
+            let result = apply::run(&engine, &gate, &target, task.clone(), print, &mut notes).await;
             Done { id, target, task, result, notes }
         });
     }

@@ -15,7 +15,7 @@ use super::plan::{Action, Hold, Known, Versions};
 use super::record::Remembered;
 use crate::account;
 use crate::config::{Drift, Target};
-use crate::files::Stamp;
+use crate::files::Print;
 use verdict::Verdict;
 
 /// The wait before a failed write is tried again; it doubles each time.
@@ -81,7 +81,8 @@ pub(super) struct Slot {
     held: Option<Versions>,
     /// Versions the file held when last written or compared, before the start too.
     written: Option<Versions>,
-    stamp: Option<Stamp>,
+    /// The print of the file as last written or found right; `None` if there is to be none.
+    pub(super) print: Option<Print>,
     /// Whether the template has changed since the task under way began.
     stale: bool,
     failures: u32,
@@ -131,7 +132,7 @@ impl Slot {
             held: None,
             written: remembered
                 .map(|remembered| remembered.secrets.into_iter().map(|(_, ver)| ver).collect()),
-            stamp: None,
+            print: None,
             stale: false,
             failures: 0,
             tried: None,
@@ -267,17 +268,17 @@ impl Slot {
             }
         };
         match (task, outcome) {
-            (Task::Write(versions) | Task::Compare(versions), Outcome::Written(stamp, mask)) => {
+            (Task::Write(versions) | Task::Compare(versions), Outcome::Written(print, mask)) => {
                 self.log_written(&versions, now);
-                self.is_right(versions, Some(stamp), time);
+                self.is_right(versions, Some(print), time);
                 Next { hook: self.key.is_some().then_some(mask), plan: true }
             }
-            (Task::Write(versions) | Task::Compare(versions), Outcome::Unchanged(stamp, mask)) => {
+            (Task::Write(versions) | Task::Compare(versions), Outcome::Unchanged(print, mask)) => {
                 let ended = self.hook == "ok"
                     || (self.hook != PENDING && self.verdict.has_gone_back_to(&versions));
                 let hook_ran = self.written.as_ref() == Some(&versions) && ended;
                 let needed = !self.verified && !hook_ran && self.key.is_some();
-                self.is_right(versions, Some(stamp), time);
+                self.is_right(versions, Some(print), time);
                 if !needed && self.hook == "ok" {
                     self.verdict.is_good(self.written.as_ref());
                 }
@@ -303,8 +304,8 @@ impl Slot {
                 self.verified = true;
                 Next { hook: None, plan: true }
             }
-            (Task::Look, Outcome::Seen(stamp)) => {
-                self.looked(stamp, now);
+            (Task::Look, Outcome::Seen { same }) => {
+                self.looked(same, now);
                 Next::default()
             }
             (Task::Look, _) => Next::default(),
@@ -343,7 +344,7 @@ impl Slot {
         &self.target.path
     }
 
-    fn is_right(&mut self, versions: Versions, stamp: Option<Stamp>, time: Time) {
+    fn is_right(&mut self, versions: Versions, print: Option<Print>, time: Time) {
         if self.written.as_ref() != Some(&versions) {
             self.since = time;
         }
@@ -353,7 +354,7 @@ impl Slot {
         // A template that has changed meanwhile is rendered once more.
         self.held = (!std::mem::take(&mut self.stale)).then(|| versions.clone());
         self.written = Some(versions);
-        self.stamp = stamp;
+        self.print = print;
         self.state = State::Right;
         self.failures = 0;
         self.verified = true;
@@ -393,11 +394,11 @@ impl Slot {
         self.state = State::Failed(fault);
     }
 
-    /// Compares what is there now with what was written last.
-    fn looked(&mut self, stamp: Option<Stamp>, now: Instant) {
-        let Some(versions) =
-            self.held.clone().filter(|_| stamp != self.stamp && self.next.is_none())
-        else {
+    /// Takes the news whether the file is the one last written.
+    fn looked(&mut self, same: bool, now: Instant) {
+        // One that was left as somebody had changed it may be right again.
+        let settled = same && self.state != State::Drifted;
+        let Some(versions) = self.held.clone().filter(|_| !settled && self.next.is_none()) else {
             return;
         };
         if versions.iter().all(Option::is_none) {

@@ -10,9 +10,7 @@ use shared::plaintext::Plaintext;
 use zeroize::Zeroizing;
 
 use super::folder::Place;
-use super::{
-    Access, FileError, Stamp, check_replaceable, create_in, fill, holds, sync_folder, write_in,
-};
+use super::{Access, FileError, check_replaceable, create_in, fill, holds, sync_folder, write_in};
 
 /// How often a name for a copy is tried.
 const COPIES: u32 = 100;
@@ -21,8 +19,6 @@ const COPIES: u32 = 100;
 pub struct Read {
     /// All of it.
     pub content: Plaintext,
-    /// Tells this state from any later one.
-    pub stamp: Stamp,
     /// Its owner and rights.
     pub access: Access,
 }
@@ -31,7 +27,7 @@ pub struct Read {
 #[derive(Debug)]
 pub enum Exchanged {
     /// The file is the new one.
-    Done(Stamp, Old),
+    Done(Old),
     /// Somebody else has changed the file since it was read: it is as they left it.
     Moved,
 }
@@ -79,7 +75,7 @@ pub fn read(path: &Path, most: u64) -> Result<Option<Read>, FileError> {
         return Err(too_large());
     }
     let content = Plaintext::new(std::mem::take(&mut bytes));
-    Ok(Some(Read { content, stamp: Stamp::of(&found), access: Access::of(&found) }))
+    Ok(Some(Read { content, access: Access::of(&found) }))
 }
 
 /// Puts `content` in the place of a file that held `before` when it was read, unless it holds something else by now.
@@ -102,12 +98,11 @@ pub fn exchange(
         return Ok(Exchanged::Moved);
     }
     let mut temp = fill(&place, content, access)?;
-    let whole = temp.file.metadata().map_err(FileError::io("look at", path))?;
     if !temp.exchange()? {
         // File systems that cannot exchange: the moment between the look above and the rename remains.
         drop(temp);
-        let stamp = write_in(&place, content, access)?;
-        return Ok(Exchanged::Done(stamp, Old(old)));
+        write_in(&place, content, access)?;
+        return Ok(Exchanged::Done(Old(old)));
     }
     let swapped = Place { path: path.to_owned(), folder: dup(&place)?, name: temp.name().into() };
     let old = open(&swapped)?.ok_or_else(|| FileError::Busy(path.to_owned()))?;
@@ -119,10 +114,9 @@ pub fn exchange(
         }
         return Ok(Exchanged::Moved);
     }
-    let named = temp.file.metadata().map_err(FileError::io("look at", path))?;
     drop(temp);
     sync_folder(&place)?;
-    Ok(Exchanged::Done(Stamp::of_written(&whole, &named), Old(old)))
+    Ok(Exchanged::Done(Old(old)))
 }
 
 /// Writes `content` to a new file beside `path`, named after it and `tag`; returns its path.

@@ -32,10 +32,18 @@ const REMOTE: [u32; 12] = [
 /// What tells one state of a file from another; `None` if it is not there.
 type Mark = Option<(u64, u64, u64, i64, i64)>;
 
+/// A file as it was seen last.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    mark: Mark,
+    /// Whether it was new then: a change made right after it, within one tick of the clock, leaves the mark as it is.
+    fresh: bool,
+}
+
 /// Files that are looked at.
 pub(super) struct Poll {
     every: Duration,
-    files: HashMap<PathBuf, Mark>,
+    files: HashMap<PathBuf, Seen>,
     next: Option<Instant>,
     looking: Option<JoinHandle<HashMap<PathBuf, Mark>>>,
 }
@@ -50,8 +58,8 @@ impl Poll {
     pub(super) fn set(&mut self, files: impl IntoIterator<Item = PathBuf>) {
         let mut before = std::mem::take(&mut self.files);
         let known = files.into_iter().map(|file| {
-            let mark = before.remove(&file).flatten();
-            (file, mark)
+            let seen = before.remove(&file).unwrap_or_default();
+            (file, seen)
         });
         self.files = known.collect();
         self.next =
@@ -75,7 +83,11 @@ impl Poll {
         self.looking = None;
         self.next = Some(Instant::now() + self.every);
         let changed = found.into_iter().filter(|(file, mark)| {
-            self.files.get_mut(file).is_some_and(|known| std::mem::replace(known, *mark) != *mark)
+            self.files.get_mut(file).is_some_and(|seen| {
+                let fresh = seen.mark != *mark;
+                let before = std::mem::replace(seen, Seen { mark: *mark, fresh });
+                fresh || before.fresh
+            })
         });
         changed.map(|(file, _)| file).collect()
     }

@@ -218,7 +218,7 @@ async fn write_back(
         Ok::<_, FileError>((exchanged, found))
     });
     let (old, found) = match exchanged.await {
-        Some(Ok((Exchanged::Done(_, old), found))) => (old, found),
+        Some(Ok((Exchanged::Done(old), found))) => (old, found),
         Some(Ok((Exchanged::Moved, _))) => return Step::Again,
         Some(Err(error)) => return State::file(&error).into(),
         None => return State::interrupted().into(),
@@ -251,7 +251,7 @@ fn late(source: &Source, old: &Old, before: &Read) -> Result<(), FileError> {
         source: source_error,
     })?;
     match edited {
-        Some(content) => keep(source, &Read { content, ..*before }),
+        Some(content) => keep(source, &Read { content, access: before.access }),
         None => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::Config;
 use crate::daemon::record::Bad;
-use crate::files::{self, Access};
+use crate::files::Access;
 
 fn target(more: &str) -> Arc<Target> {
     let text = format!("[[target]]\npath = \"/a/.env\"\nsecrets = [\"secret/a\"]\n{more}\n");
@@ -12,14 +12,9 @@ fn target(more: &str) -> Arc<Target> {
 
 const HOOK: &str = "on_change = \"true\"";
 
-/// Two stamps of real files, as there is no other way to have any.
-fn stamps() -> [Stamp; 2] {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path().canonicalize().unwrap();
-    ["a", "b"].map(|name| {
-        files::replace(&folder.join(name), b"x", Access::PRIVATE).unwrap();
-        files::stamp(&folder.join(name)).unwrap().unwrap()
-    })
+/// The print of whatever was written: what is in a file is not looked at here.
+fn print() -> Print {
+    Print::of(b"", Access::PRIVATE)
 }
 
 struct World {
@@ -52,21 +47,21 @@ impl World {
         self.slot.done(task, result, self.now, Time::from_micros(2)).hook.is_some()
     }
 
-    fn written(&mut self, ver: u64, stamp: Stamp) -> bool {
+    fn written(&mut self, ver: u64) -> bool {
         let task = self.planned(ver).unwrap();
-        self.done(task, Ok(Outcome::Written(stamp, Mask::default())))
+        self.done(task, Ok(Outcome::Written(print(), Mask::default())))
     }
 
-    fn unchanged(&mut self, ver: u64, stamp: Stamp) -> bool {
+    fn unchanged(&mut self, ver: u64) -> bool {
         let task = self.planned(ver).unwrap();
-        self.done(task, Ok(Outcome::Unchanged(stamp, Mask::default())))
+        self.done(task, Ok(Outcome::Unchanged(print(), Mask::default())))
     }
 
     /// Has the file looked at, and returns the task that follows.
-    fn look(&mut self, stamp: Option<Stamp>) -> Option<Task> {
+    fn look(&mut self, same: bool) -> Option<Task> {
         self.slot.touched();
         assert_eq!(self.slot.next.take(), Some(Task::Look));
-        self.done(Task::Look, Ok(Outcome::Seen(stamp)));
+        self.done(Task::Look, Ok(Outcome::Seen { same }));
         self.slot.next.take()
     }
 
@@ -78,32 +73,30 @@ impl World {
 
 #[test]
 fn the_hook_runs_for_what_is_new_to_it() {
-    let [a, b] = stamps();
     // The first apply, even if the file was right already.
-    assert!(World::new(HOOK, None).written(1, a));
-    assert!(World::new(HOOK, None).unchanged(1, a));
+    assert!(World::new(HOOK, None).written(1));
+    assert!(World::new(HOOK, None).unchanged(1));
     // After a restart: not again, unless it had not ended well or the version is another.
-    assert!(!World::new(HOOK, Some((1, "ok"))).unchanged(1, a));
-    assert!(World::new(HOOK, Some((1, "pending"))).unchanged(1, a));
-    assert!(World::new(HOOK, Some((1, "exit 1"))).unchanged(1, a));
-    assert!(World::new(HOOK, Some((1, "ok"))).unchanged(2, a));
-    assert!(World::new(HOOK, Some((1, "ok"))).written(1, a));
+    assert!(!World::new(HOOK, Some((1, "ok"))).unchanged(1));
+    assert!(World::new(HOOK, Some((1, "pending"))).unchanged(1));
+    assert!(World::new(HOOK, Some((1, "exit 1"))).unchanged(1));
+    assert!(World::new(HOOK, Some((1, "ok"))).unchanged(2));
+    assert!(World::new(HOOK, Some((1, "ok"))).written(1));
     // A version that leaves this file as it was is no news.
     let mut world = World::new(HOOK, None);
-    assert!(world.written(1, a));
-    assert!(!world.unchanged(2, a));
-    assert!(world.written(3, b));
-    assert!(!World::new("", None).written(1, a));
+    assert!(world.written(1));
+    assert!(!world.unchanged(2));
+    assert!(world.written(3));
+    assert!(!World::new("", None).written(1));
 }
 
 #[test]
 fn the_record_follows_the_file() {
-    let [a, _] = stamps();
     let mut world = World::new(HOOK, Some((1, "ok")));
     assert_eq!(world.shown(), (vec![Some(1)], 1, "starting".to_owned(), "ok"));
-    world.unchanged(1, a);
+    world.unchanged(1);
     assert_eq!(world.shown(), (vec![Some(1)], 1, "ok".to_owned(), "ok"));
-    world.written(2, a);
+    world.written(2);
     world.slot.hook_requested();
     assert_eq!(world.shown(), (vec![Some(2)], 2, "ok".to_owned(), "pending"));
     world.slot.hook_ended("exit 3", true);
@@ -116,17 +109,15 @@ fn the_record_follows_the_file() {
 
 #[test]
 fn a_changed_file_is_put_back() {
-    let [a, b] = stamps();
     let mut world = World::new("", None);
-    world.written(1, a);
-    assert_eq!(world.look(Some(a)), None);
-    assert_eq!(world.look(Some(b)), Some(Task::Write(vec![Some(1)])));
-    assert_eq!(world.look(None), Some(Task::Write(vec![Some(1)])));
+    world.written(1);
+    assert_eq!(world.look(true), None);
+    assert_eq!(world.look(false), Some(Task::Write(vec![Some(1)])));
+    assert_eq!(world.look(false), Some(Task::Write(vec![Some(1)])));
 }
 
 #[test]
 fn a_changed_file_is_reported_only_if_so_wanted() {
-    let [a, b] = stamps();
     let mut world = World::new("drift = \"report\"", Some((1, "-")));
     // Already before the start: the version is the same, so whatever differs was done by hand.
     assert_eq!(world.planned(1), Some(Task::Compare(vec![Some(1)])));
@@ -135,35 +126,33 @@ fn a_changed_file_is_reported_only_if_so_wanted() {
     world.slot.plan(Action::Settled(Arc::clone(&world.slot.target)));
     assert_eq!(world.shown().2, "drift: changed by somebody else");
     // The next version is written.
-    assert!(!world.written(2, a));
+    assert!(!world.written(2));
     assert_eq!(world.shown().2, "ok");
-    assert_eq!(world.look(Some(b)), Some(Task::Compare(vec![Some(2)])));
+    assert_eq!(world.look(false), Some(Task::Compare(vec![Some(2)])));
 }
 
 #[test]
 fn a_fight_is_not_fought_for_ever() {
-    let [a, b] = stamps();
     let mut world = World::new("", None);
-    world.written(1, a);
+    world.written(1);
     for _ in 0..MOST_RESTORES {
-        let task = world.look(Some(b)).unwrap();
-        world.done(task, Ok(Outcome::Written(a, Mask::default())));
+        let task = world.look(false).unwrap();
+        world.done(task, Ok(Outcome::Written(print(), Mask::default())));
     }
-    assert_eq!(world.look(Some(b)), None);
+    assert_eq!(world.look(false), None);
     assert_eq!(world.slot.due, Some(world.now + DRIFT_WINDOW));
     assert_eq!(world.slot.state.alarm(), Some("E_DRIFT"));
     assert_eq!(world.planned(1), Some(Task::Write(vec![Some(1)])));
     world.now += DRIFT_WINDOW * 2;
-    world.done(Task::Write(vec![Some(1)]), Ok(Outcome::Written(a, Mask::default())));
-    assert!(world.look(Some(b)).is_some());
+    world.done(Task::Write(vec![Some(1)]), Ok(Outcome::Written(print(), Mask::default())));
+    assert!(world.look(false).is_some());
 }
 
 #[test]
 fn failures_are_tried_again_and_forget_what_the_file_holds() {
-    let [a, _] = stamps();
     let fault = |passing| Fault { state: "failed: x".to_owned(), hint: String::new(), passing };
     let mut world = World::new("", None);
-    world.written(1, a);
+    world.written(1);
     for seconds in [1, 2, 4, 8, 16, 30, 30] {
         let task = world.planned(2).unwrap();
         world.done(task, Err(fault(true)));
@@ -183,9 +172,8 @@ fn failures_are_tried_again_and_forget_what_the_file_holds() {
 
 #[test]
 fn a_held_file_keeps_its_version() {
-    let [a, _] = stamps();
     let mut world = World::new("", None);
-    world.written(1, a);
+    world.written(1);
     let hold = Hold::Deleted("secret/a".parse().unwrap());
     world.slot.plan(Action::Hold(Arc::clone(&world.slot.target), hold));
     assert_eq!(world.slot.next, None);
@@ -196,22 +184,20 @@ fn a_held_file_keeps_its_version() {
 
 #[test]
 fn new_settings_are_no_news_for_the_hook() {
-    let [a, _] = stamps();
     let mut world = World::new(HOOK, None);
-    world.written(1, a);
+    world.written(1);
     world.slot.hook_ended("ok", false);
     let slot = std::mem::replace(&mut world.slot, Slot::new(target(""), None));
     world.slot = slot.changed(target("mode = \"0640\"\non_change = \"true\""));
     assert_eq!(world.slot.known().held, None);
-    assert!(!world.unchanged(1, a));
+    assert!(!world.unchanged(1));
     assert_eq!(world.shown(), (vec![Some(1)], 2, "ok".to_owned(), "ok"));
 }
 
 /// A target that goes back on failure, whose version 1 the hook has found good.
 fn careful() -> World {
-    let [a, _] = stamps();
     let mut world = World::new(CAREFUL, None);
-    assert!(world.written(1, a));
+    assert!(world.written(1));
     world.slot.hook_ended("ok", false);
     assert_eq!(world.slot.unsaved_good(), Some(&vec![Some(1)]));
     world.slot.saved_good(&vec![Some(1)]);
@@ -223,8 +209,7 @@ const CAREFUL: &str = "on_change = \"true\"\nrollback_on_failure = true";
 
 /// Has version 2 written and its hook fail for good, and returns the verdict.
 fn fail(world: &mut World) -> Bad {
-    let [_, b] = stamps();
-    assert!(world.written(2, b));
+    assert!(world.written(2));
     world.slot.hook_requested();
     world.slot.hook_ended("exit 1", false);
     world.slot.unsaved().unwrap().clone()
@@ -239,8 +224,7 @@ fn a_verdict_counts_once_it_is_on_disk() {
     assert!(world.slot.saved(&bad) && !world.slot.saved(&bad));
     assert_eq!(world.slot.known().instead, Some((&vec![Some(2)], &vec![Some(1)])));
     // The old content is put back, and the hook runs once.
-    let [a, _] = stamps();
-    assert!(world.written(1, a));
+    assert!(world.written(1));
     world.slot.hook_requested();
     assert_eq!(
         (world.slot.show_hook().as_str(), world.slot.retries()),
@@ -250,7 +234,7 @@ fn a_verdict_counts_once_it_is_on_disk() {
     assert_eq!(world.slot.show_hook(), "rolled back: exit 1");
     assert!(world.slot.hook_has_failed() && world.slot.unsaved().is_none());
     // A newer version is a new try, and a success ends it.
-    assert!(world.written(3, a));
+    assert!(world.written(3));
     assert_eq!(world.slot.retries(), 5);
     world.slot.hook_ended("ok", false);
     assert_eq!((world.slot.show_hook().as_str(), world.slot.known().instead), ("ok", None));
@@ -258,7 +242,6 @@ fn a_verdict_counts_once_it_is_on_disk() {
 
 #[test]
 fn a_restart_goes_on_where_the_last_process_was_killed() {
-    let [a, _] = stamps();
     let mut world = careful();
     let bad = fail(&mut world);
     let restarted = |remembered: &Remembered, more: &str| {
@@ -269,9 +252,9 @@ fn a_restart_goes_on_where_the_last_process_was_killed() {
     let decided = world.slot.remembered().unwrap();
     let mut next = restarted(&decided, CAREFUL);
     assert_eq!(next.slot.known().instead, Some((&vec![Some(2)], &vec![Some(1)])));
-    assert!(next.unchanged(1, a), "put back, but the hook has not run for it");
+    assert!(next.unchanged(1), "put back, but the hook has not run for it");
     // Put back, and the hook has not ended; has ended well; has ended badly.
-    assert!(world.slot.saved(&bad) && world.written(1, a));
+    assert!(world.slot.saved(&bad) && world.written(1));
     world.slot.hook_requested();
     for (result, runs) in [(None, true), (Some("ok"), false), (Some("exit 2"), false)] {
         if let Some(result) = result {
@@ -279,7 +262,7 @@ fn a_restart_goes_on_where_the_last_process_was_killed() {
         }
         let mut next = restarted(&world.slot.remembered().unwrap(), CAREFUL);
         assert_eq!(next.slot.known().instead, Some((&vec![Some(2)], &vec![Some(1)])));
-        assert_eq!(next.unchanged(1, a), runs, "{result:?}");
+        assert_eq!(next.unchanged(1), runs, "{result:?}");
     }
     assert_eq!(world.slot.show_hook(), "rolled back: exit 1, then exit 2");
     // Other settings are another chance.
@@ -290,17 +273,16 @@ fn a_restart_goes_on_where_the_last_process_was_killed() {
 
 #[test]
 fn there_is_not_always_something_to_go_back_to() {
-    let [a, b] = stamps();
     let mut first = World::new(CAREFUL, None);
-    first.written(1, a);
+    first.written(1);
     first.slot.hook_ended("exit 1", false);
     assert_eq!(first.slot.unsaved(), None, "no version was ever good");
     let mut plain = World::new(HOOK, Some((1, "ok")));
-    plain.written(2, b);
+    plain.written(2);
     plain.slot.hook_ended("exit 1", false);
     assert_eq!(plain.slot.unsaved(), None, "nobody has asked for it");
     let mut retried = careful();
-    retried.written(2, b);
+    retried.written(2);
     retried.slot.hook_ended("exit 1", true);
     assert_eq!(retried.slot.unsaved(), None, "a retry is left");
     let mut deleted = careful();
@@ -310,7 +292,7 @@ fn there_is_not_always_something_to_go_back_to() {
     assert_eq!(deleted.slot.unsaved(), None, "what is deleted stays so");
     let mut careful = careful();
     let bad = fail(&mut careful);
-    assert!(careful.written(3, a));
+    assert!(careful.written(3));
     careful.slot.hook_ended("ok", false);
     assert!(!careful.slot.saved(&bad), "a newer version was good meanwhile");
 }
