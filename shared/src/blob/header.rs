@@ -18,8 +18,8 @@ const VERSION: &[u8] = b"age-encryption.org/v1\n";
 const STANZA: &[u8] = b"\n-> ";
 /// What the last line starts with, and the end of the line before.
 const END: &[u8] = b"\n--- ";
-/// Tag of the stanzas that count as recipients; age adds one of a random tag ("grease").
-pub(super) const TAG: &str = "X25519";
+/// What a recipient's stanza starts with, and the end of the line before; age adds one of a random tag ("grease").
+const RECIPIENT: &[u8] = b"\n-> X25519 ";
 /// What the key that authenticates the header is derived for.
 const MAC_LABEL: &[u8] = b"header";
 
@@ -43,14 +43,11 @@ impl<'a> File<'a> {
     /// Returns the number of recipients, and where the stanza of the one at `position` starts.
     pub(super) fn recipients(&self, position: usize) -> (usize, Option<usize>) {
         let (mut count, mut own) = (0, None);
-        for before in memmem::find_iter(self.lines, STANZA) {
-            let tag = self.lines[before + STANZA.len()..].strip_prefix(TAG.as_bytes());
-            if tag.and_then(<[u8]>::first).is_some_and(u8::is_ascii_whitespace) {
-                if count == position {
-                    own = Some(before + 1);
-                }
-                count += 1;
+        for before in memmem::find_iter(self.lines, RECIPIENT) {
+            if count == position {
+                own = Some(before + 1);
             }
+            count += 1;
         }
         (count, own)
     }
