@@ -98,8 +98,10 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
         let mut lines = text.lines();
         global.term.line(lines.next().unwrap_or_default())?;
         for (line, row) in lines.zip(&rows) {
-            let colour = if row.lags() { if row.awake { "31" } else { "33" } } else { "0" };
-            global.term.line(format!("\x1b[{colour}m{line}\x1b[0m"))?;
+            let colour = if row.awake { "31" } else { "33" };
+            let shown =
+                if row.lags() { format!("\x1b[{colour}m{line}\x1b[0m") } else { line.to_owned() };
+            global.term.line(shown)?;
         }
     } else {
         global.term.line(text)?;
