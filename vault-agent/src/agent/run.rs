@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::api::{Credentials, Listeners, answer_on, serve};
@@ -77,11 +77,12 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
         .transpose()?;
     let addresses = follow_addresses(source.config.subscribe(), pinned);
     let (settled, first_pass) = oneshot::channel();
+    let (ask, asked) = mpsc::channel(1);
 
     let first_try = engine.clone();
     let targets = tokio::spawn({
         let (state, engine, shutdown) = (paths.state.clone(), engine.clone(), shutdown.clone());
-        async move { daemon::run(source, &state, engine, shutdown, settled).await }
+        async move { daemon::run(source, &state, engine, shutdown, settled, asked).await }
     });
     let api = tokio::spawn(serve(listeners, shutdown.clone()));
     let credentials = tokio::spawn({
@@ -100,7 +101,7 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
     let _ = tokio::time::timeout(FIRST_PASS, first_pass).await;
     let _ = tokio::time::timeout(FIRST_TRY, first_try.tried()).await;
     ready(listen);
-    let watchdog = tokio::spawn(stay_alive(engine));
+    let watchdog = tokio::spawn(stay_alive(engine, ask));
     let ended = tokio::select! {
         () = told.wait() => Ok(()),
         ended = &mut sync => ended.context("the sync task failed")?,
@@ -196,14 +197,26 @@ fn ready(listen: Option<SocketAddr>) {
     }
 }
 
-/// Tells the watchdog, if there is one, that the engine still answers.
-async fn stay_alive(engine: Engine) {
+/// Tells the watchdog, if there is one, that the loop over the targets and the engine still answer.
+async fn stay_alive(engine: Engine, ask: mpsc::Sender<oneshot::Sender<()>>) {
     let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let mut tick = tokio::time::interval(limit / 2);
-    loop {
-        tick.tick().await;
+    while_answered(limit / 2, ask, || {
         let _seq = engine.state(shared::log::State::seq);
         tell(&[NotifyState::Watchdog]);
+    })
+    .await;
+}
+
+/// Asks a loop again and again, and calls `alive` after each answer. Waits for one as long as it takes.
+async fn while_answered(every: Duration, ask: mpsc::Sender<oneshot::Sender<()>>, alive: impl Fn()) {
+    let mut tick = tokio::time::interval(every);
+    loop {
+        tick.tick().await;
+        let (answer, answered) = oneshot::channel();
+        if ask.send(answer).await.is_err() || answered.await.is_err() {
+            return;
+        }
+        alive();
     }
 }
 
@@ -254,4 +267,33 @@ pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
         engine.close().await;
         Ok(if right { Exit::OK } else { Exit::REMOTE })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_does_not_answer_is_not_called_alive() {
+        let (ask, mut asked) = mpsc::channel(1);
+        let told = Cell::new(0);
+        let watchdog = while_answered(Duration::from_millis(1), ask, || told.set(told.get() + 1));
+        let busy = async {
+            for _ in 0..3 {
+                asked.recv().await.unwrap().send(()).unwrap();
+            }
+            // It hangs now: nobody is told, however often it would be time to.
+            let unanswered = asked.recv().await.unwrap();
+            let mut due = tokio::time::interval(Duration::from_millis(1));
+            for _ in 0..20 {
+                due.tick().await;
+            }
+            assert_eq!(told.get(), 3);
+            drop(unanswered);
+        };
+        tokio::join!(watchdog, busy);
+        assert_eq!(told.get(), 3);
+    }
 }

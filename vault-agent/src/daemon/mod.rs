@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::path::SecretPath;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -63,13 +63,14 @@ pub struct Source {
 }
 
 /// Keeps the targets of `source` right until `shutdown` is true; `state` is the agent's private folder. Tells `settled`
-/// when the first pass over the targets is done.
+/// when the first pass over the targets is done, and answers whoever asks whether this loop still turns.
 pub async fn run(
     source: Source,
     state: &Path,
     engine: Engine,
     mut shutdown: watch::Receiver<bool>,
     settled: oneshot::Sender<()>,
+    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
     let mut daemon = Daemon::new(source, state, engine, Guard::new());
     let mut changes = daemon.engine.changes();
@@ -86,6 +87,11 @@ pub async fn run(
         }
         let event = tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => break,
+            Some(answer) = asked.recv() => {
+                // Whoever asked may have stopped waiting.
+                let _ = answer.send(());
+                continue;
+            }
             Ok(()) = changes.changed() => Event::Changes,
             event = daemon.event() => event,
         };
