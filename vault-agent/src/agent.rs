@@ -1,5 +1,6 @@
 //! The program `vault-agent`: arguments, dispatch, exit. What a subcommand does lives elsewhere.
 
+mod install;
 mod join;
 mod logging;
 mod run;
@@ -57,6 +58,8 @@ enum Command {
     Status,
     /// Add, list and remove the files that are kept right
     Target(target::Args),
+    /// Have systemd run the agent, in a unit fit for what it is to do
+    Install(install::Args),
     /// Be a provider service of Docker Compose
     Compose(compose::Args),
     /// Be a secret store of Podman
@@ -120,8 +123,11 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit> {
             let ran = target::run(&args, &paths()?.config, &mut out, &mut talk);
             term.print(out)?;
             term.say(String::from_utf8_lossy(&talk).trim_end());
-            ran.map(|()| Exit::OK)
+            ran?;
+            install::remind(global)?;
+            Ok(Exit::OK)
         }
+        Command::Install(args) => install::run(&args, global),
         Command::Compose(args) => compose::run(&args, global),
         Command::Podman(args) => podman::run(&args, global),
     }

@@ -29,7 +29,7 @@ use folder::Place;
 pub use settings::settings;
 pub use swap::{Exchanged, Old, Read, copy_aside, exchange, read};
 use temp::Temp;
-pub use wipe::wipe_folder;
+pub use wipe::{wipe, wipe_folder};
 
 /// The bits of a mode that this module sets and compares.
 const MODE_BITS: u32 = 0o7777;
@@ -168,6 +168,9 @@ impl FileError {
                 Ok(real) => format!("links are never followed: name `{}` instead", real.display()),
                 Err(_) => "links are never followed: name the real path instead".to_owned(),
             },
+            Self::NoFolder(path) if folder::is_hidden(path) => {
+                "systemd hides it: `vault-agent install` makes the unit fit for it".to_owned()
+            }
             Self::NoFolder(path) => format!("make it with `mkdir -p {}`", path.display()),
             Self::NotMounted(path) => {
                 format!("mount it: `mount {}`; nothing is written until then", path.display())
@@ -195,7 +198,7 @@ impl FileError {
                     "free some space; the old file is untouched".to_owned()
                 }
                 io::ErrorKind::ReadOnlyFilesystem => {
-                    "mount it writable; the old file is untouched".to_owned()
+                    "mount it writable; if systemd runs the agent, `vault-agent install` lets it write there; the old file is untouched".to_owned()
                 }
                 _ => "look at the disk and the mount".to_owned(),
             },

@@ -1,10 +1,10 @@
-//! The machine's keys and pins on disk: `identity/{age.key,sign.key}` (0600 in 0700) and
-//! `pins.json`. What they are used for lives elsewhere.
+//! The machine's keys and pins on disk: `identity/{age.key,sign.key}` (0600 in 0700), or sealed beside that and handed over
+//! by systemd; and `pins.json`. What they are used for lives elsewhere.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,73 @@ use zeroize::Zeroizing;
 use crate::files;
 use crate::paths::Paths;
 
-const AGE: &str = "age.key";
-const SIGN: &str = "sign.key";
+const AGE: Key = Key("age.key");
+const SIGN: Key = Key("sign.key");
+
+/// One of the two keys, wherever it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Key(&'static str);
+
+impl Key {
+    /// Both.
+    pub const ALL: [Self; 2] = [AGE, SIGN];
+
+    /// Returns the file that holds it.
+    #[must_use]
+    pub fn file(self, paths: &Paths) -> PathBuf {
+        paths.identity().join(self.0)
+    }
+
+    /// Returns the file that holds it sealed, for systemd to open.
+    #[must_use]
+    pub fn sealed(self, paths: &Paths) -> PathBuf {
+        paths.identity().join(format!("{}.sealed", self.0))
+    }
+
+    /// Returns its name as a credential of systemd.
+    #[must_use]
+    pub fn credential(self) -> String {
+        format!("vault-agent.{}", self.0)
+    }
+
+    fn is_there(self, paths: &Paths) -> bool {
+        let given = paths.given.as_ref().map(|given| given.join(self.credential()));
+        given.is_some_and(|given| given.exists())
+            || self.file(paths).exists()
+            || self.sealed(paths).exists()
+    }
+
+    /// Reads it from systemd, or else from its file.
+    fn read(self, paths: &Paths) -> Result<(PathBuf, Zeroizing<String>)> {
+        if let Some(given) = &paths.given {
+            let given = given.join(self.credential());
+            match files::settings(&given) {
+                Ok((_, text)) => return Ok((given, text)),
+                Err(fault) if fault.kind() == ErrorKind::NotFound => {}
+                Err(fault) => return Err(fault).context(format!("reading `{}`", given.display())),
+            }
+        }
+        let file = self.file(paths);
+        match files::settings(&file) {
+            Ok((_, text)) => {
+                check_private(&file)?;
+                Ok((file, text))
+            }
+            Err(fault) if fault.kind() == ErrorKind::NotFound && self.sealed(paths).exists() => {
+                bail!(
+                    "the keys in `{}` are sealed: only the agent that systemd starts gets them\n\
+                     hint: `systemctl start vault-agent`",
+                    paths.identity().display()
+                )
+            }
+            Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(
+                "no key at `{}`\nhint: run `vault-agent init`, or `vault init` on the first machine",
+                file.display()
+            ),
+            Err(fault) => Err(fault).context(format!("reading `{}`", file.display())),
+        }
+    }
+}
 
 /// The machine's own keys.
 #[derive(Debug)]
@@ -39,8 +104,8 @@ impl MachineKeys {
         let dir = paths.identity();
         private_dir(&dir)?;
         let keys = Self { age: Identity::generate(), sign: SignKey::generate() };
-        write_new(&dir.join(AGE), reveal(&keys.age.to_text()))?;
-        write_new(&dir.join(SIGN), &keys.sign.to_text())?;
+        write_new(&AGE.file(paths), reveal(&keys.age.to_text()))?;
+        write_new(&SIGN.file(paths), &keys.sign.to_text())?;
         sync_dir(&dir)?;
         sync_dir(&paths.state)?;
         Ok(keys)
@@ -54,14 +119,12 @@ impl MachineKeys {
         let dir = paths.identity();
         check_private(&paths.state)?;
         check_private(&dir)?;
-        let age = read(&dir.join(AGE))?;
-        let sign = read(&dir.join(SIGN))?;
-        Ok(Self {
-            age: Identity::from_text(&age)
-                .with_context(|| format!("`{}` is damaged", dir.join(AGE).display()))?,
-            sign: SignKey::from_text(&sign)
-                .with_context(|| format!("`{}` is damaged", dir.join(SIGN).display()))?,
-        })
+        let damaged = |file: &Path| format!("`{}` is damaged", file.display());
+        let (file, text) = AGE.read(paths)?;
+        let age = Identity::from_text(&text).with_context(|| damaged(&file))?;
+        let (file, text) = SIGN.read(paths)?;
+        let sign = SignKey::from_text(&text).with_context(|| damaged(&file))?;
+        Ok(Self { age, sign })
     }
 
     /// Reads the keys, or makes them if there are none.
@@ -75,7 +138,7 @@ impl MachineKeys {
     /// Tells whether there are keys.
     #[must_use]
     pub fn exist(paths: &Paths) -> bool {
-        paths.identity().join(SIGN).exists()
+        SIGN.is_there(paths)
     }
 
     /// Returns the line that tells an admin this machine's public keys.
@@ -181,19 +244,6 @@ pub fn check_private(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<Zeroizing<String>> {
-    let text = match files::settings(path) {
-        Ok((_, text)) => text,
-        Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(
-            "no key at `{}`\nhint: run `vault-agent init`, or `vault init` on the first machine",
-            path.display()
-        ),
-        Err(fault) => return Err(fault).context(format!("reading `{}`", path.display())),
-    };
-    check_private(path)?;
-    Ok(text)
-}
-
 /// Writes a file that must not exist, readable by its owner only, and syncs it.
 fn write_new(path: &Path, text: &str) -> Result<()> {
     let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
@@ -235,8 +285,33 @@ mod tests {
         let name: Name = "vps".parse().unwrap();
         assert_eq!(made.line(name.clone()), read.line(name));
         assert!(MachineKeys::create(&paths).is_err());
-        let mode = fs::metadata(paths.identity().join(SIGN)).unwrap().mode() & 0o777;
+        let mode = fs::metadata(SIGN.file(&paths)).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
+    }
+
+    #[test]
+    fn keys_that_systemd_gives_go_before_those_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut paths = paths(&dir);
+        let name = || "vps".parse::<Name>().unwrap();
+        let line = MachineKeys::create(&paths).unwrap().line(name());
+        let given = dir.path().join("given");
+        fs::create_dir(&given).unwrap();
+        paths.given = Some(given.clone());
+        // Another unit's credentials are no reason to look away from the disk.
+        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()), line);
+        for key in Key::ALL {
+            fs::rename(key.file(&paths), given.join(key.credential())).unwrap();
+            write_new(&key.sealed(&paths), "sealed").unwrap();
+        }
+        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()), line);
+        write_new(&SIGN.file(&paths), "another").unwrap();
+        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()), line);
+        fs::remove_file(SIGN.file(&paths)).unwrap();
+        paths.given = None;
+        assert!(MachineKeys::exist(&paths));
+        let fault = MachineKeys::load_or_create(&paths).unwrap_err().to_string();
+        assert!(fault.contains("are sealed: only the agent that systemd starts"), "{fault}");
     }
 
     #[test]

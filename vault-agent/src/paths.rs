@@ -15,6 +15,8 @@ pub struct Paths {
     pub config: PathBuf,
     /// Socket of the local API.
     pub socket: PathBuf,
+    /// Directory of the credentials that systemd gave to this program.
+    pub given: Option<PathBuf>,
 }
 
 /// What [`Paths::decide`] looks at.
@@ -25,6 +27,7 @@ struct Surroundings {
     state_home: Option<PathBuf>,
     config_home: Option<PathBuf>,
     runtime_dir: Option<PathBuf>,
+    given: Option<PathBuf>,
 }
 
 impl Paths {
@@ -54,8 +57,20 @@ impl Paths {
             state_home: set("XDG_STATE_HOME"),
             config_home: set("XDG_CONFIG_HOME"),
             runtime_dir: set("XDG_RUNTIME_DIR"),
+            given: set("CREDENTIALS_DIRECTORY"),
         };
         Self::decide(state, config, around)
+    }
+
+    /// Returns the places of the host's agent, which root runs.
+    #[must_use]
+    pub fn of_host(config: Option<PathBuf>) -> Self {
+        Self {
+            state: "/var/lib/vault-agent".into(),
+            config: config.unwrap_or_else(|| "/etc/vault-agent/agent.toml".into()),
+            socket: "/run/vault-agent/agent.sock".into(),
+            given: None,
+        }
     }
 
     fn decide(
@@ -63,17 +78,14 @@ impl Paths {
         config: Option<PathBuf>,
         around: Surroundings,
     ) -> Result<Self> {
+        let given = around.given;
         if let Some(state) = state {
             let config = config.unwrap_or_else(|| state.join("agent.toml"));
             let socket = state.join("agent.sock");
-            return Ok(Self { state, config, socket });
+            return Ok(Self { state, config, socket, given });
         }
         if around.root {
-            return Ok(Self {
-                state: "/var/lib/vault-agent".into(),
-                config: config.unwrap_or_else(|| "/etc/vault-agent/agent.toml".into()),
-                socket: "/run/vault-agent/agent.sock".into(),
-            });
+            return Ok(Self { given, ..Self::of_host(config) });
         }
         let below_home = |given: Option<PathBuf>, default: &str| {
             given
@@ -92,7 +104,7 @@ impl Paths {
             Some(runtime) => runtime.join("vault-agent/agent.sock"),
             None => state.join("agent.sock"),
         };
-        Ok(Self { state, config, socket })
+        Ok(Self { state, config, socket, given })
     }
 
     /// Returns the directory of the machine's keys.
@@ -139,7 +151,7 @@ mod tests {
     fn check(state: Option<&str>, config: Option<&str>, around: Surroundings, expected: [&str; 3]) {
         let found = Paths::decide(state.map(Into::into), config.map(Into::into), around).unwrap();
         let [state, config, socket] = expected.map(PathBuf::from);
-        assert_eq!(found, Paths { state, config, socket });
+        assert_eq!(found, Paths { state, config, socket, given: None });
     }
 
     #[test]
@@ -152,6 +164,7 @@ mod tests {
             config_home: Some("/c".into()),
             runtime_dir: Some("/run/user/1".into()),
             root: false,
+            given: None,
         };
         check(Some("/d"), None, root.clone(), ["/d", "/d/agent.toml", "/d/agent.sock"]);
         check(Some("/d"), Some("/x.toml"), user.clone(), ["/d", "/x.toml", "/d/agent.sock"]);

@@ -89,6 +89,8 @@ pub(super) fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
     if let Some(folder) = socket.parent().filter(|folder| !folder.exists()) {
         let mode = if shared { 0o755 } else { 0o700 };
         fs::DirBuilder::new().recursive(true).mode(mode).create(folder)?;
+        // Whatever this process masks.
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
     }
     match fs::symlink_metadata(socket) {
         Ok(found) if !found.file_type().is_socket() => bail!("it is there and is no socket"),

@@ -1,5 +1,5 @@
-//! Removes a private folder whose files held plaintext: each is overwritten first. Meant for folders in memory; on a disk
-//! that moves blocks about, overwriting reaches the newest ones only.
+//! Removes files that held plaintext: each is overwritten first. Meant for folders in memory; on a disk that moves blocks
+//! about, overwriting reaches the newest ones only.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -24,6 +24,15 @@ pub fn wipe_folder(path: &Path) -> io::Result<()> {
     }
     std::fs::remove_dir_all(path)?;
     wrong.map_or(Ok(()), Err)
+}
+
+/// Overwrites a file, then removes it.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn wipe(file: &Path) -> io::Result<()> {
+    overwrite(file)?;
+    std::fs::remove_file(file)
 }
 
 fn overwrite(file: &Path) -> io::Result<()> {
