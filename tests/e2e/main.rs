@@ -18,6 +18,7 @@ mod faults;
 mod formats;
 mod heal;
 mod hooks;
+mod install;
 mod killed;
 mod metadata;
 mod moving;

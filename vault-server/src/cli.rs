@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, EXAMPLE, Places};
 use crate::hint::{self, Hint};
 use crate::init::{Wanted, init};
+use crate::install::{Options, Whose, install};
 use crate::logging;
 
 /// Keep a vault's log and ciphertext; the keys stay with the machines
@@ -30,6 +31,8 @@ enum Command {
     Init(InitArgs),
     /// Serve until SIGTERM, SIGINT or SIGHUP
     Run(RunArgs),
+    /// Have systemd run the server, as a user of its own
+    Install(InstallArgs),
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -69,6 +72,14 @@ struct RunArgs {
     /// End when standard input ends, so that no server outlives the program that started it
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
+}
+
+#[derive(Args)]
+struct InstallArgs {
+    #[command(flatten)]
+    at: At,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Args)]
@@ -117,6 +128,10 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Init(args) => run_init(args),
         Command::Run(args) => serve(&args),
+        Command::Install(args) => {
+            let places = args.at.places_of(args.options.whose())?;
+            print(&install(&args.options, &places, args.at.arguments(&places)?)?)
+        }
         Command::Config(ConfigCommand::Check(at)) => {
             let file = at.places()?.config;
             at.read()?;
@@ -132,8 +147,26 @@ impl At {
         Places::find(self.config.as_deref(), self.data.as_deref())
     }
 
+    /// As [`At::places`], for a server that somebody else may run.
+    fn places_of(&self, whose: Whose) -> Result<Places> {
+        match (whose, self) {
+            (Whose::Host, Self { data: None, config: None }) => Ok(Places::of_host()),
+            (Whose::Host | Whose::User, _) => self.places(),
+        }
+    }
+
     fn read(&self) -> Result<Config> {
         self.places()?.read()
+    }
+
+    /// Returns what a server that is to have the same places is started with, whoever starts it.
+    fn arguments(&self, places: &Places) -> Result<Vec<String>> {
+        let mut arguments = vec!["--config".to_owned(), places.config.display().to_string()];
+        if let Some(data) = &self.data {
+            let data = std::path::absolute(data).context("no current directory")?;
+            arguments.extend(["--data".to_owned(), data.display().to_string()]);
+        }
+        Ok(arguments)
     }
 }
 

@@ -256,7 +256,8 @@ impl Places {
         let (usual_config, usual_data) = match data {
             Some(data) => (absolute(data)?.join(FILE), absolute(data)?),
             None if rustix::process::geteuid().is_root() => {
-                ("/etc/vault-server/server.toml".into(), "/var/lib/vault-server".into())
+                let Self { config, data, .. } = Self::of_host();
+                (config, data)
             }
             None => (
                 home("XDG_CONFIG_HOME", ".config")?.join("vault-server").join(FILE),
@@ -265,6 +266,16 @@ impl Places {
         };
         let config = config.map_or(Ok(usual_config), absolute)?;
         Ok(Self { config, data: usual_data, given: data.is_some() })
+    }
+
+    /// Returns those of a server that serves a whole host.
+    #[must_use]
+    pub fn of_host() -> Self {
+        Self {
+            config: "/etc/vault-server/server.toml".into(),
+            data: "/var/lib/vault-server".into(),
+            given: false,
+        }
     }
 
     /// Reads the configuration; a data directory given by hand goes before its own.
@@ -280,7 +291,17 @@ impl Places {
     }
 }
 
-fn home(variable: &str, below: &str) -> Result<PathBuf> {
+/// Returns the directory of the credentials that systemd gave to this program.
+#[must_use]
+pub fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// Returns the folder that a variable names, else the one below the user's home.
+///
+/// # Errors
+/// If neither is known.
+pub fn home(variable: &str, below: &str) -> Result<PathBuf> {
     if let Some(dir) = std::env::var_os(variable).filter(|dir| Path::new(dir).is_absolute()) {
         return Ok(dir.into());
     }

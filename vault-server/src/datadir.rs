@@ -16,6 +16,12 @@ use crate::store::schema;
 const KEY: &str = "server.key";
 const LOCK: &str = "server.lock";
 
+/// The server key, sealed, for systemd to open.
+pub const SEALED: &str = "server.key.sealed";
+
+/// Its name as a credential of systemd.
+pub const CREDENTIAL: &str = "vault-server.key";
+
 /// A data directory that only its owner can read, locked for this program.
 pub struct DataDir {
     path: PathBuf,
@@ -29,7 +35,9 @@ impl DataDir {
     /// If it is missing, readable by others, or in use by another server.
     pub fn open(path: &Path) -> Result<Self> {
         check_private(path, "data directory")?;
-        for file in [KEY, schema::FILE] {
+        let key = if path.join(KEY).exists() { KEY } else { SEALED };
+        let key = if path.join(key).exists() { key } else { KEY };
+        for file in [key, schema::FILE] {
             check_private(&path.join(file), "file")?;
         }
         Self::lock(path)
@@ -47,7 +55,7 @@ impl DataDir {
             .create(path)
             .with_context(|| format!("cannot make data directory `{shown}`"))?;
         check_private(path, "data directory")?;
-        for file in [KEY, schema::FILE] {
+        for file in [KEY, SEALED, schema::FILE] {
             if path.join(file).symlink_metadata().is_ok() {
                 let why = format!("`{shown}` already holds a server (`{file}`)");
                 let hint = "start it with `vault-server run`, or choose another --data directory";
@@ -103,13 +111,23 @@ impl DataDir {
         Ok(key)
     }
 
-    /// Reads the server key.
+    /// Reads the server key, from `given` by systemd or else from its file.
     ///
     /// # Errors
     /// If it is missing or malformed.
-    pub fn read_key(&self) -> Result<SignKey> {
-        let file = self.path.join(KEY);
+    pub fn read_key(&self, given: Option<&Path>) -> Result<SignKey> {
+        let given = given.map(|given| given.join(CREDENTIAL)).filter(|given| given.exists());
+        let file = given.unwrap_or_else(|| self.path.join(KEY));
         let shown = file.display();
+        if !file.exists() && self.path.join(SEALED).exists() {
+            return Err(Hint::wrap(
+                format!(
+                    "the key in `{}` is sealed: only the server that systemd starts gets it",
+                    self.path.display()
+                ),
+                "`systemctl start vault-server`",
+            ));
+        }
         let mut text = Zeroizing::new(String::with_capacity(256));
         File::open(&file)
             .and_then(|opened| opened.take(256).read_to_string(&mut text))
@@ -131,6 +149,36 @@ impl DataDir {
     pub fn sync(&self) -> Result<()> {
         sync_dir(&self.path)
     }
+}
+
+/// Returns the server key's file in `data`, if the key lies open there.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn open_key(data: &Path) -> Result<Option<Zeroizing<Vec<u8>>>> {
+    let file = data.join(KEY);
+    match std::fs::read(&file) {
+        Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
+        Err(why) if why.kind() == ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(why).with_context(|| format!("cannot read `{}`", file.display())),
+    }
+}
+
+/// Overwrites and removes the server key's file in `data`, if the key lies open there.
+///
+/// # Errors
+/// If it cannot be.
+pub fn wipe_key(data: &Path) -> Result<()> {
+    let Some(bytes) = open_key(data)? else { return Ok(()) };
+    let file = data.join(KEY);
+    let wipe = || {
+        let mut opened = OpenOptions::new().write(true).open(&file)?;
+        opened.write_all(&vec![0; bytes.len()])?;
+        opened.sync_all()?;
+        std::fs::remove_file(&file)
+    };
+    wipe().with_context(|| format!("cannot wipe `{}`", file.display()))?;
+    sync_dir(data)
 }
 
 /// Writes a new file of mode 0600 and waits until it is on disk.
@@ -205,7 +253,7 @@ mod tests {
         let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
         assert_eq!(mode(&path), 0o700);
         assert_eq!((mode(&path.join(KEY)), mode(&path.join(schema::FILE))), (0o600, 0o600));
-        DataDir::open(&path).unwrap().read_key().unwrap();
+        DataDir::open(&path).unwrap().read_key(None).unwrap();
     }
 
     #[test]
@@ -224,6 +272,24 @@ mod tests {
     }
 
     #[test]
+    fn a_sealed_key_comes_from_systemd_alone() {
+        let (root, path) = fresh();
+        let given = root.path().join("given");
+        std::fs::create_dir(&given).unwrap();
+        let key = DataDir::open(&path).unwrap().read_key(Some(&given)).unwrap().verify_key();
+        std::fs::copy(path.join(KEY), given.join(CREDENTIAL)).unwrap();
+        create_private(&path.join(SEALED), b"sealed").unwrap();
+        wipe_key(&path).unwrap();
+        assert!(open_key(&path).unwrap().is_none());
+        let dir = DataDir::open(&path).unwrap();
+        assert_eq!(dir.read_key(Some(&given)).unwrap().verify_key(), key);
+        assert!(dir.read_key(None).unwrap_err().to_string().contains("is sealed: only the server"));
+        drop(dir);
+        let fault = DataDir::create(&path).err().unwrap();
+        assert!(fault.to_string().contains("already holds a server"));
+    }
+
+    #[test]
     fn a_second_server_is_kept_out() {
         let (_root, path) = fresh();
         let first = DataDir::open(&path).unwrap();
@@ -238,6 +304,6 @@ mod tests {
         let (_root, path) = fresh();
         let fault = DataDir::create(&path).err().unwrap();
         assert!(fault.to_string().contains("already holds a server"));
-        DataDir::open(&path).unwrap().read_key().unwrap();
+        DataDir::open(&path).unwrap().read_key(None).unwrap();
     }
 }

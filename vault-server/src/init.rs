@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(Config::read(&wanted.places.config).unwrap(), config);
         let setup = SetupLine::from_line(&line).unwrap();
         assert_eq!(setup.addresses, wanted.addresses);
-        let key = DataDir::open(&config.data).unwrap().read_key().unwrap();
+        let key = DataDir::open(&config.data).unwrap().read_key(None).unwrap();
         assert_eq!(setup.server, key.verify_key());
     }
 

@@ -7,6 +7,8 @@ pub mod cli;
 pub mod config;
 /// Making a server.
 pub mod init;
+/// Having systemd run the server.
+pub mod install;
 /// Raw keys over TLS; public for the hostile server of the tests.
 pub mod tls;
 
@@ -52,7 +54,7 @@ pub async fn run(
         Some(addr) => Some(cli::bind(addr).await?),
         None => None,
     };
-    let key = dir.read_key()?;
+    let key = dir.read_key(config::credentials().as_deref())?;
     let acceptor = tls::Acceptor::new(&key, config.limits.handshake())?;
     let listen = listener.local_addr().context("listener has no address")?;
     let file = dir.database();

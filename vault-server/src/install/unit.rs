@@ -1,0 +1,166 @@
+//! The text of `vault-server.service`: pure. Where it is written does not live here.
+
+use std::path::{Path, PathBuf};
+
+use shared::unit::{argument, percent, word};
+
+/// The user that the host's server runs as, and its group.
+pub const USER: &str = "vault-server";
+
+/// Where the host's server keeps everything, unless told otherwise.
+const USUAL: &str = "/var/lib/vault-server";
+
+/// Whose service manager runs the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The host's.
+    Host,
+    /// A user's own.
+    User,
+}
+
+/// What the unit is made from.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Whose manager runs it.
+    pub whose: Whose,
+    /// The program.
+    pub program: PathBuf,
+    /// What follows `run`: flags and paths.
+    pub arguments: Vec<String>,
+    /// The data directory.
+    pub data: PathBuf,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The port to listen on.
+    pub port: u16,
+    /// The credential that systemd is to open, and the file that holds it.
+    pub sealed: Option<(&'static str, PathBuf)>,
+}
+
+impl Facts {
+    /// Returns the first path that no unit can name.
+    #[must_use]
+    pub fn unnamable(&self) -> Option<&PathBuf> {
+        let all = [&self.program, &self.data, &self.config];
+        all.into_iter()
+            .find(|path| path.to_str().is_none_or(|text| text.contains(char::is_control)))
+    }
+
+    /// Returns the unit.
+    #[must_use]
+    pub fn unit(&self) -> String {
+        let mut unit =
+            String::from("[Unit]\nDescription=Vault server: keeps the log and the ciphertext\n");
+        unit +=
+            "After=network-online.target\nWants=network-online.target\nStartLimitIntervalSec=0\n";
+        unit += "\n[Service]\nType=notify\n";
+        let arguments: Vec<String> = self.arguments.iter().map(|text| argument(text)).collect();
+        unit += &format!("ExecStart={} run", word(&self.program.to_string_lossy()));
+        for argument in arguments {
+            unit += &format!(" {argument}");
+        }
+        unit += "\nRestart=on-failure\nRestartSec=1\nWatchdogSec=60\nTimeoutStopSec=30\n";
+        if self.whose == Whose::Host {
+            self.host(&mut unit);
+        }
+        unit += "\nNoNewPrivileges=yes\nLimitCORE=0\nUMask=0077\nLockPersonality=yes\nMemoryDenyWriteExecute=yes\n";
+        unit += "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nRestrictNamespaces=yes\nRestrictRealtime=yes\n";
+        unit +=
+            "RestrictSUIDSGID=yes\nSystemCallArchitectures=native\nSystemCallErrorNumber=EPERM\n";
+        unit += "SystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources\n";
+        unit += "\n[Install]\n";
+        unit += if self.whose == Whose::User {
+            "WantedBy=default.target\n"
+        } else {
+            "WantedBy=multi-user.target\n"
+        };
+        unit
+    }
+
+    /// What only the host's manager can do.
+    fn host(&self, unit: &mut String) {
+        *unit += &format!(
+            "LimitNOFILE=65536\n\n# A user and a folder of its own; all else is read-only or out of sight.\nUser={USER}\n"
+        );
+        if self.data == Path::new(USUAL) {
+            *unit += "StateDirectory=vault-server\nStateDirectoryMode=0700\n";
+        } else {
+            *unit += &format!("ReadWritePaths={}\n", word(&self.data.to_string_lossy()));
+        }
+        if let Some((name, file)) = &self.sealed {
+            *unit +=
+                &format!("LoadCredentialEncrypted={name}:{}\n", percent(&file.to_string_lossy()));
+        }
+        let homes = ["/home", "/root", "/run/user"];
+        let touches = |path: &PathBuf| homes.iter().any(|home| path.starts_with(home));
+        let home = [&self.data, &self.config, &self.program].into_iter().any(touches);
+        *unit += if home { "ProtectHome=read-only\n" } else { "ProtectHome=yes\n" };
+        *unit += "ProtectSystem=strict\nPrivateTmp=yes\nPrivateDevices=yes\nPrivateIPC=yes\nProtectProc=invisible\n";
+        *unit +=
+            "ProcSubset=pid\nProtectClock=yes\nProtectControlGroups=yes\nProtectHostname=yes\n";
+        *unit += "ProtectKernelLogs=yes\nProtectKernelModules=yes\nProtectKernelTunables=yes\nRemoveIPC=yes\n";
+        if self.port < 1024 {
+            *unit += "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n";
+        } else {
+            *unit += "CapabilityBoundingSet=\nPrivateUsers=yes\n";
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts() -> Facts {
+        Facts {
+            whose: Whose::Host,
+            program: "/usr/local/bin/vault-server".into(),
+            arguments: vec!["--config".to_owned(), "/etc/vault-server/server.toml".to_owned()],
+            data: USUAL.into(),
+            config: "/etc/vault-server/server.toml".into(),
+            port: 8443,
+            sealed: None,
+        }
+    }
+
+    #[test]
+    fn the_guide_shows_the_very_unit() {
+        let guide = include_str!("../../../docs/src/guide/systemd.md");
+        let unit = facts().unit();
+        assert!(guide.contains(&format!("```ini\n{unit}```\n")), "{unit}");
+    }
+
+    #[test]
+    fn a_unit_allows_what_the_server_needs() {
+        let check = |facts: Facts, lines: &[&str], others: &[&str]| {
+            let unit = facts.unit();
+            for line in lines {
+                assert!(unit.lines().any(|there| there == *line), "no {line} in {unit}");
+            }
+            for line in others {
+                assert!(!unit.contains(line), "{line} in {unit}");
+            }
+        };
+        check(
+            Facts { port: 443, ..facts() },
+            &["AmbientCapabilities=CAP_NET_BIND_SERVICE"],
+            &["PrivateUsers"],
+        );
+        check(
+            Facts { data: "/home/j/a b".into(), ..facts() },
+            &["ReadWritePaths=\"/home/j/a b\"", "ProtectHome=read-only"],
+            &["StateDirectory"],
+        );
+        check(
+            Facts { sealed: Some(("vault-server.key", "/d/%k".into())), ..facts() },
+            &["LoadCredentialEncrypted=vault-server.key:/d/%%k"],
+            &[],
+        );
+        check(
+            Facts { whose: Whose::User, ..facts() },
+            &["WantedBy=default.target"],
+            &["User=", "ProtectSystem"],
+        );
+    }
+}
