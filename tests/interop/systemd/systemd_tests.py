@@ -23,7 +23,9 @@ on_change = ["docker", "compose", "up", "-d"]
 
 def printed(program, folder, *flags):
     unit = pathlib.Path(folder) / f"{program}.service"
-    unit.write_text(subprocess.run([BIN / program, "install", "--print", *flags], check=True, capture_output=True, text=True).stdout)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("VAULT_")}
+    text = subprocess.run([BIN / program, "install", "--print", *flags], env=env, check=True, capture_output=True, text=True)
+    unit.write_text(text.stdout)
     return unit
 
 
@@ -43,6 +45,9 @@ with tempfile.TemporaryDirectory() as folder:
     attempt("the unit of the server is exposed 1.2 at most", lambda: rated(printed("vault-server", folder), 12))
     attempt("the unit of the agent is exposed 2.4 at most", lambda: rated(printed("vault-agent", folder), 24))
     attempt("with a hook that is a program it is exposed 4.0 at most", lambda: rated(printed("vault-agent", folder, "--config", config), 40))
+
+if len(sys.argv) == 1:
+    end()
 
 host = Host(sys.argv[1])
 host.on()
