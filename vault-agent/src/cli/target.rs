@@ -1,9 +1,12 @@
 //! `vault-agent target add|list|remove`: edits `agent.toml` and keeps its comments. A running agent takes the change up
-//! by itself; files are written by the daemon only.
+//! by itself; files are written by the daemon only, and removed here if that is asked for.
+
+mod purge;
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -13,6 +16,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 use crate::account;
 use crate::config::{Config, Format, Target, parse_mode};
 use crate::files::{self, Access, FileError};
+use crate::render::Layout;
 
 /// Arguments of `vault-agent target`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +31,7 @@ enum Verb {
     Add(Box<Add>),
     /// List the files that are kept right
     List(List),
-    /// Stop keeping a file right; the file stays
+    /// Stop keeping a file right; the file stays unless told otherwise
     Remove(Remove),
 }
 
@@ -72,6 +76,9 @@ struct List {
 struct Remove {
     /// The file
     file: PathBuf,
+    /// Remove the file too, or the vault's block from it
+    #[arg(long)]
+    purge: bool,
 }
 
 /// Runs the verb on the configuration `file`; data goes to `out`, talk to `talk`.
@@ -164,29 +171,33 @@ fn remove(args: &Remove, file: &Path, talk: &mut impl Write) -> Result<()> {
     // The file and its folder may be gone, so the name counts as it was written too.
     let given = std::path::absolute(&args.file)?;
     let path = real(&args.file).unwrap_or_else(|_| given.clone());
-    let mut removed = Vec::new();
+    let config = Config::load_or_default(file)?;
+    let is_meant = |target: &&Arc<Target>| target.path == path || target.path == given;
+    let Some(target) = config.targets.iter().find(is_meant) else {
+        bail!("`{}` is no target\nhint: `vault-agent target list` shows them", path.display())
+    };
     edit(file, |document| {
         if let Some(targets) = document.get_mut("target").and_then(Item::as_array_of_tables_mut) {
-            targets.retain(|table| {
-                let stays = !names(table, &path) && !names(table, &given);
-                if !stays {
-                    removed.push(table.get("layout").and_then(Item::as_str) == Some("block"));
-                }
-                stays
-            });
-        }
-        if removed.is_empty() {
-            bail!("`{}` is no target\nhint: `vault-agent target list` shows them", path.display())
+            targets.retain(|table| !names(table, &target.path));
         }
         Ok(())
     })?;
-    writeln!(talk, "removed: `{}` is no target any more; the file stays", path.display())?;
-    if removed.contains(&true) {
-        writeln!(
-            talk,
-            "its block stays too: delete the lines from `# BEGIN vault-agent` to `# END vault-agent` if nothing reads them"
-        )?;
-    }
+    let shown = target.path.display();
+    let left = match (args.purge, target.layout) {
+        // A running agent has heard of its new configuration before it hears of this.
+        (true, _) => {
+            let purged = purge::purge(target);
+            purged
+                .with_context(|| format!("`{shown}` is no target any more, but stays"))?
+                .to_string()
+        }
+        (false, _) if !files::exists(&target.path).unwrap_or(true) => "there is no file".to_owned(),
+        (false, Layout::File) => format!("the file stays, values and all: `rm {shown}` removes it"),
+        (false, Layout::Block) => "the file stays, and its block too: delete the lines from \
+             `# BEGIN vault-agent` to `# END vault-agent` if nothing reads them"
+            .to_owned(),
+    };
+    writeln!(talk, "removed: `{shown}` is no target any more; {left}")?;
     Ok(())
 }
 

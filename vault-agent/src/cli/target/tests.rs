@@ -128,7 +128,7 @@ fn links_are_resolved_once_and_for_all() {
     );
     assert_eq!(
         world.run(&["remove", "ROOT/link/.env"]),
-        "removed: `ROOT/real/.env` is no target any more; the file stays\n"
+        "removed: `ROOT/real/.env` is no target any more; there is no file\n"
     );
     assert_eq!(world.run(&["list"]), "TARGET   SECRETS   FORMAT   ON CHANGE\n");
 }
@@ -150,17 +150,65 @@ fn remove_takes_one_table_only() {
     );
 }
 
-#[test]
-fn remove_says_that_a_block_stays() {
-    let text = "[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\"]\nlayout = \"block\"\n";
-    let world = World::new(text);
-    let shown = world.run(&["remove", "/a"]);
-    assert_eq!(
-        shown,
-        "removed: `/a` is no target any more; the file stays\nits block stays too: delete the lines from \
-         `# BEGIN vault-agent` to `# END vault-agent` if nothing reads them\n"
-    );
+/// A block between lines of the file's owner.
+const BLOCK: &str = "MINE=1\n# BEGIN vault-agent\nA=1\n# END vault-agent\nMINE=2\n";
+
+/// Has a target of `content` removed; returns what was said, and what is there afterwards.
+fn removed(more: &str, content: Option<&str>, flags: &[&str]) -> (String, Option<String>) {
+    let world = World::new("");
+    let file = world.root.join("a");
+    let text =
+        format!("[[target]]\npath = \"{}\"\nsecrets = [\"secret/a\"]\n{more}", file.display());
+    files::write_private(&world.config, text.as_bytes()).unwrap();
+    if let Some(content) = content {
+        let access = Access { mode: 0o640, ..Access::PRIVATE };
+        files::replace(&file, content.as_bytes(), access).unwrap();
+    }
+    let shown = world.run(&[&["remove", "ROOT/a"], flags].concat());
     assert_eq!(world.text(), "");
+    let left = std::fs::read_to_string(&file).ok();
+    assert!(left.is_none() || file.metadata().unwrap().mode() & 0o777 == 0o640);
+    (shown, left)
+}
+
+#[test]
+fn remove_says_what_stays() {
+    let start = "removed: `ROOT/a` is no target any more; ";
+    let check = |more, content: Option<&str>, says: &str| {
+        let left = (format!("{start}{says}\n"), content.map(str::to_owned));
+        assert_eq!(removed(more, content, &[]), left);
+    };
+    check("", Some("A=1\n"), "the file stays, values and all: `rm ROOT/a` removes it");
+    check("", None, "there is no file");
+    let block = "the file stays, and its block too: delete the lines from `# BEGIN vault-agent` to \
+         `# END vault-agent` if nothing reads them";
+    check("layout = \"block\"", Some(BLOCK), block);
+}
+
+#[test]
+fn purge_takes_what_is_the_vaults_and_nothing_else() {
+    let start = "removed: `ROOT/a` is no target any more; ";
+    let check = |more, content: Option<&str>, says: &str, left: Option<&str>| {
+        let left = (format!("{start}{says}\n"), left.map(str::to_owned));
+        assert_eq!(removed(more, content, &["--purge"]), left);
+    };
+    let block = "layout = \"block\"";
+    check("", Some("A=1\n"), "the file is gone", None);
+    check("", None, "there was no file", None);
+    let rest = "its block is gone from the file, all other lines are as they were";
+    check(block, Some(BLOCK), rest, Some("MINE=1\nMINE=2\n"));
+    let alone = BLOCK.trim_start_matches("MINE=1\n").trim_end_matches("MINE=2\n");
+    check(block, Some(alone), "the file is gone", None);
+    let none = "there was no block in the file, which is as it was";
+    check(block, Some("MINE=1\n"), none, Some("MINE=1\n"));
+    check(block, None, "there was no file", None);
+    let broken = BLOCK.replace("# END vault-agent\n", "");
+    let (shown, left) = removed(block, Some(&broken), &["--purge"]);
+    assert!(
+        shown.contains("is no target any more, but stays") && shown.contains("line 2"),
+        "{shown}"
+    );
+    assert_eq!(left, Some(broken));
 }
 
 #[test]
