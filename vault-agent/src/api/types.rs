@@ -173,7 +173,7 @@ pub struct TargetRow {
     pub wanted: u64,
     /// Version in the file, 0 for none.
     pub applied: u64,
-    /// `ok`, `running`, `failed: …`, or empty where there is no hook.
+    /// `ok`, `pending`, what it failed with, or empty where there is no hook.
     pub hook: String,
     /// When the machine's latest report came in.
     pub seen_at: Option<Time>,
@@ -188,6 +188,15 @@ impl TargetRow {
     #[must_use]
     pub const fn lags(&self) -> bool {
         self.applied != self.wanted
+    }
+
+    /// Tells whether its machine has an alarm about it: its hook has failed, or the file cannot be written, is not what it
+    /// should be, or is too old.
+    #[must_use]
+    pub fn fails(&self) -> bool {
+        let hook = !matches!(self.hook.as_str(), "" | "ok" | "pending" | "running");
+        let states = ["failed: ", "refused: ", "drift: ", "too old: "];
+        hook || states.iter().any(|state| self.state.starts_with(state))
     }
 
     /// Tells whether the file is as its machine wants it: `ok`, or `ok: ` and what its owner should know.

@@ -1,4 +1,5 @@
-//! `vault status`: which machine holds which version of what. Ends with 2 while an awake machine lags or an alarm stands.
+//! `vault status`: which machine holds which version of what. Ends with 2 while an awake machine lags or fails, or an alarm
+//! stands.
 
 mod seal;
 
@@ -18,7 +19,7 @@ const MOST_ROTATIONS: usize = 5;
 /// Print who holds which version; of another Vault, whether it is sealed
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exits 2 while an awake machine lags or an alarm stands. Where VAULT_ADDR names another Vault, its seal status is\nprinted as HashiCorp's does: 0 unsealed, 1 no answer, 2 sealed."
+    after_help = "Exits 2 while an awake machine lags, its hook or its file fails, or an alarm stands. Where VAULT_ADDR names another Vault, its seal status is\nprinted as HashiCorp's does: 0 unsealed, 1 no answer, 2 sealed."
 )]
 pub struct Args {
     /// Print this field only, of another Vault's status
@@ -51,13 +52,18 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     } else {
         global.term.line(output::data(format, &document(&status, global.now()))?)?;
     }
-    let lags = status.targets.iter().any(|row| row.awake && row.lags());
+    let wrong = status.targets.iter().any(|row| row.awake && is_wrong(row));
     // Alarms with a word for a code are for a person to read; those with an `E_…` code stop updates.
     // Peers that are all asleep are no fault.
     let harmless = Code::Stale.as_str();
     let alarms = status.alarms.iter().map(|alarm| alarm.code.as_str());
     let alarms = alarms.filter(|code| *code != harmless).any(|code| code.starts_with("E_"));
-    Ok(if lags || alarms { Exit::REMOTE } else { Exit::OK })
+    Ok(if wrong || alarms { Exit::REMOTE } else { Exit::OK })
+}
+
+/// Tells whether a row is not as it should be.
+fn is_wrong(row: &TargetRow) -> bool {
+    row.lags() || row.fails()
 }
 
 fn fetch(client: &Client) -> anyhow::Result<Status> {
@@ -99,8 +105,11 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
         global.term.line(lines.next().unwrap_or_default())?;
         for (line, row) in lines.zip(&rows) {
             let colour = if row.awake { "31" } else { "33" };
-            let shown =
-                if row.lags() { format!("\x1b[{colour}m{line}\x1b[0m") } else { line.to_owned() };
+            let shown = if is_wrong(row) {
+                format!("\x1b[{colour}m{line}\x1b[0m")
+            } else {
+                line.to_owned()
+            };
             global.term.line(shown)?;
         }
     } else {
@@ -189,6 +198,7 @@ fn document(status: &Status, now: Time) -> Value {
             "machine": row.machine, "target": row.target, "secret": row.secret,
             "wanted": row.wanted, "applied": row.applied, "hook": row.hook,
             "seen_at": time(row.seen_at), "awake": row.awake, "state": row.state, "lags": row.lags(),
+            "fails": row.fails(),
         })
     });
     let alarms = status.alarms.iter().map(

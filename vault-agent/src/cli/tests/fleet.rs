@@ -55,6 +55,35 @@ fn status_fails_while_an_awake_machine_lags() {
 }
 
 #[test]
+fn status_fails_while_an_awake_machine_fails() {
+    let wanted = |hook: &str, state: &str, awake: bool| {
+        let mut row = row("vps", 2, &json!(NOW), awake);
+        row["hook"] = json!(hook);
+        row["state"] = json!(state);
+        let shown = transcript(&status(&json!([row]), &json!([]), true), &["status"]);
+        shown.contains(
+            "
+exit 2
+",
+        )
+    };
+    for hook in ["exit 1", "timeout after 60s", "rolled back: exit 1", "rolling back: exit 1"] {
+        assert!(wanted(hook, "ok", true), "{hook}");
+        assert!(!wanted(hook, "ok", false), "asleep: {hook}");
+    }
+    for state in
+        ["failed: no space", "refused: `A`", "drift: changed by somebody else", "too old: x"]
+    {
+        assert!(wanted("ok", state, true), "{state}");
+    }
+    for (hook, state) in
+        [("", "ok"), ("ok", "ok: a note"), ("pending", "ok"), ("", "kept: `secret/a` is deleted")]
+    {
+        assert!(!wanted(hook, state, true), "{hook} {state}");
+    }
+}
+
+#[test]
 fn status_shows_alarms_and_a_lost_server() {
     let alarms = json!([
         { "code": "E_FORK", "text": "`vps` was shown another entry 11", "since": NOW - HOUR },
