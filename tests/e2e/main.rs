@@ -25,6 +25,7 @@ mod moving;
 mod offline;
 mod podman;
 mod quickstart;
+mod retained;
 mod rollback;
 mod rotation;
 mod run;

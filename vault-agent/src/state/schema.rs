@@ -21,6 +21,7 @@ const SETTINGS: &str = "
     PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON;
     PRAGMA trusted_schema = OFF;
+    PRAGMA secure_delete = ON;
     PRAGMA cache_size = -256;
     PRAGMA journal_size_limit = 4194304;
     PRAGMA temp_store = FILE;
