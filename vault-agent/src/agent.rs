@@ -122,7 +122,9 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit> {
             let (mut out, mut talk) = (Vec::new(), Vec::new());
             let ran = target::run(&args, &paths()?.config, &mut out, &mut talk);
             term.print(out)?;
-            term.say(String::from_utf8_lossy(&talk).trim_end());
+            if !talk.is_empty() {
+                term.say(String::from_utf8_lossy(&talk).trim_end());
+            }
             ran?;
             install::remind(global)?;
             Ok(Exit::OK)

@@ -27,6 +27,9 @@ pub use source::Source;
 pub(crate) use target::parse_mode;
 pub use target::{Drift, OnDelete, OnStale, Target};
 
+/// How alike two words must be, from 0 to 1, for one to be a slip for the other.
+const ALIKE: f64 = 0.8;
+
 /// The agent's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
@@ -233,7 +236,7 @@ impl Config {
         let fault = |at: Option<usize>, key: Option<&str>, message: &str| {
             let line = at.map(|at| 1 + text.get(..at).unwrap_or(text).matches('\n').count());
             let key = key.map(str::to_owned).or_else(|| key_at(text, line?));
-            let message = message.lines().next().unwrap_or_default().to_owned();
+            let message = shorter(message.lines().next().unwrap_or_default());
             ConfigError { file: file.to_owned(), line, key, message, missing: false }
         };
         let written: Written = toml::from_str(text)
@@ -246,7 +249,7 @@ impl Config {
             let target = target.into_inner();
             if !seen.insert(target.path.clone()) {
                 let message = format!("`{}` is a target already", target.path.display());
-                return Err(fault(Some(at), Some("path"), &message));
+                return Err(fault(Some(place_of(text, at, "path")), Some("path"), &message));
             }
             if let Err((key, message)) = target.check() {
                 return Err(fault(Some(place_of(text, at, key)), Some(key), &message));
@@ -258,13 +261,27 @@ impl Config {
             let at = places.get(n).map(|at| place_of(text, *at, "after"));
             fault(at, Some("after"), &message)
         })?;
-        let sources = source::checked(written.source, &targets)
-            .map_err(|(at, key, message)| fault(Some(at), Some(key), &message))?;
-        let credentials = Credentials::gathered(written.credentials, written.credential)
-            .map_err(|(at, key, message)| fault(Some(at), Some(key), &message))?;
+        let clash = |(at, key, message): source::Clash| {
+            fault(Some(place_of(text, at, key)), Some(key), &message)
+        };
+        let sources = source::checked(written.source, &targets).map_err(clash)?;
+        let credentials = Credentials::gathered(written.credentials, written.credential);
+        let credentials = credentials.map_err(clash)?;
         let Written { server, api, log, .. } = written;
         Ok(Self { server, targets, sources, credentials, api, log })
     }
+}
+
+/// Names one word instead of all that are known, where one looks like the word that is not.
+fn shorter(message: &str) -> String {
+    let named = message.split_once(", expected one of ").and_then(|(unknown, known)| {
+        let wrong = unknown.strip_prefix("unknown ")?.split('`').nth(1)?;
+        let known = known.split('`').skip(1).step_by(2);
+        let scored = known.map(|name| (name, strsim::jaro_winkler(wrong, name)));
+        let (name, score) = scored.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        (score >= ALIKE).then(|| format!("{unknown}: did you mean `{name}`?"))
+    });
+    named.unwrap_or_else(|| message.to_owned())
 }
 
 /// Returns where `key` is set in the table that starts at `at`, or its start.

@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 
 use crate::cli::client;
+use crate::config::ConfigError;
 use crate::files::FileError;
 
 /// What a command ends with.
@@ -100,6 +101,8 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     } else if let Some(error) = error.downcast_ref::<client::Error>() {
         error.hint()
     } else if let Some(fault) = error.downcast_ref::<FileError>() {
+        Some(fault.hint())
+    } else if let Some(fault) = error.downcast_ref::<ConfigError>() {
         Some(fault.hint())
     } else {
         let refused = error.downcast_ref::<shared::error::Error>()?;

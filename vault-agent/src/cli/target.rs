@@ -101,11 +101,14 @@ fn add(args: &Add, file: &Path, talk: &mut impl Write) -> Result<()> {
     });
     mode.transpose()?;
     if let Some(name) = &args.owner {
-        account::user(name).with_context(|| format!("user `{name}` is not known on this host"))?;
+        account::user(name).with_context(|| {
+            format!("user `{name}` is not known on this host\nhint: `getent passwd` lists who is")
+        })?;
     }
     if let Some(name) = &args.group {
-        account::group(name)
-            .with_context(|| format!("group `{name}` is not known on this host"))?;
+        account::group(name).with_context(|| {
+            format!("group `{name}` is not known on this host\nhint: `getent group` lists those that are")
+        })?;
     }
     let owner = args.owner.clone().or_else(|| folder_owner(&path));
     edit(file, |document| {

@@ -1,10 +1,11 @@
 //! One `[[target]]` of `agent.toml`: its keys, their defaults, and what each may say. Hooks have a file of their own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::de::Error as _;
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use shared::path::SecretPath;
 
@@ -219,14 +220,28 @@ fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>
             "an empty list would write nothing: name keys, or leave `keys` out for all",
         ));
     }
+    if keys.iter().any(String::is_empty) {
+        return Err(D::Error::custom("a key has a name: leave `keys` out for all"));
+    }
     Ok(Some(keys))
 }
 
 fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    parse_mode(&text).ok_or_else(|| {
-        D::Error::custom(format!("mode `{text}` is not an octal number such as \"0600\""))
-    })
+    struct Mode;
+    impl Visitor<'_> for Mode {
+        type Value = u32;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an octal number in quotes such as \"0600\"")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<u32, E> {
+            parse_mode(text).ok_or_else(|| {
+                E::custom(format!("mode `{text}` is not an octal number such as \"0600\""))
+            })
+        }
+    }
+    deserializer.deserialize_str(Mode)
 }
 
 /// Reads an octal mode, permission bits only.

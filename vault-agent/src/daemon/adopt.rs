@@ -129,7 +129,7 @@ impl Daemon {
             Err(error) => {
                 tracing::error!(hint = error.hint(), "the old configuration stays: {error}");
                 self.engine.clear_alarm("E_CONFIG");
-                self.engine.alarm("E_CONFIG", error.to_string());
+                self.engine.alarm("E_CONFIG", format!("{error} (hint: {})", error.hint()));
                 return;
             }
         };

@@ -189,8 +189,9 @@ fn wanted(
 ) -> Result<Plaintext, Fault> {
     match target.layout {
         Layout::File => Ok(rendered),
-        Layout::Block => block::put(old.map_or(&[], |old| old.content.expose()), &rendered)
-            .map_err(|error| Fault::block(target, error)),
+        Layout::Block => {
+            block::put(old.map_or(&[], |old| old.content.expose()), &rendered).map_err(Fault::block)
+        }
     }
 }
 
@@ -251,7 +252,7 @@ fn put(
 fn remove(target: &Target) -> Result<bool, Fault> {
     if let Some(old) = around(target)? {
         let rest = block::take(old.content.expose());
-        if let Some(rest) = rest.map_err(|error| Fault::block(target, error))? {
+        if let Some(rest) = rest.map_err(Fault::block)? {
             return Ok(put(target, &rest, Some(&old))?.0 == Replaced::Written);
         }
     }
@@ -314,9 +315,9 @@ impl Fault {
         Self { state: format!("refused: `{path}`: {why}"), hint, passing: false }
     }
 
-    fn block(target: &Target, error: block::BrokenBlock) -> Self {
+    fn block(error: block::BrokenBlock) -> Self {
         Self {
-            state: format!("refused: `{}` {error}", target.path.display()),
+            state: format!("refused: {error}"),
             hint: "mend the markers, or remove them: the block is then written at the end"
                 .to_owned(),
             passing: true,

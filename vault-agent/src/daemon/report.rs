@@ -6,7 +6,7 @@ use shared::report::TargetReport;
 
 use super::Daemon;
 use super::contact::Reach;
-use super::slot::Slot;
+use super::slot::{Slot, State};
 use crate::config::OnStale;
 
 /// Longer explanations are cut: the whole text is in the log.
@@ -42,10 +42,20 @@ impl Daemon {
 /// Returns the alarms of one target: about its file, and about its hook.
 fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
     let path = slot.target.path.display();
-    let file = slot.state.alarm().map(|code| (code, format!("`{path}` {}", slot.state.show())));
-    let hook = slot
-        .hook_has_failed()
-        .then(|| ("E_HOOK", format!("the hook of `{path}` failed: {}", slot.show_hook())));
+    let file = slot.state.alarm().map(|code| {
+        let hint = match &slot.state {
+            State::Failed(fault) if !fault.hint.is_empty() => format!(" (hint: {})", fault.hint),
+            _ => String::new(),
+        };
+        (code, format!("`{path}` {}{hint}", slot.state.show()))
+    });
+    let hook = slot.hook_has_failed().then(|| {
+        let why = slot.show_hook();
+        let text = format!(
+            "the hook of `{path}` failed: {why} (hint: the agent's log has what it printed)"
+        );
+        ("E_HOOK", text)
+    });
     let alarms = slot.target.max_stale.is_some()
         && slot.reach == Reach::Lost
         && slot.target.on_stale.unwrap_or_default() == OnStale::Alarm;

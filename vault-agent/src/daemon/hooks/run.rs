@@ -43,8 +43,8 @@ const OWN_VARIABLES: &[&str] = &[
 /// Why a hook failed.
 #[derive(Debug)]
 pub(in crate::daemon) enum HookFault {
-    /// It could not be started.
-    Start(io::Error),
+    /// This program could not be started.
+    Start(String, io::Error),
     /// It ended with this code.
     Exit(i32),
     /// A signal ended it.
@@ -58,7 +58,7 @@ pub(in crate::daemon) enum HookFault {
 impl fmt::Display for HookFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Start(error) => write!(f, "cannot start: {error}"),
+            Self::Start(program, error) => write!(f, "cannot start `{program}`: {error}"),
             Self::Exit(code) => write!(f, "exit {code}"),
             Self::Killed(signal) => write!(f, "killed by signal {signal}"),
             Self::Timeout(limit) => write!(f, "timeout after {limit:?}"),
@@ -90,15 +90,16 @@ async fn process(
     mask: &Mask,
 ) -> Result<(), HookFault> {
     let [program, arguments @ ..] = command else {
-        return Err(HookFault::Start(io::ErrorKind::InvalidInput.into()));
+        return Err(HookFault::Start(String::new(), io::ErrorKind::InvalidInput.into()));
     };
+    let fault = |error| HookFault::Start(program.clone(), error);
     let mut process = Command::new(program);
     process.args(arguments).current_dir(folder).process_group(0);
     process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for name in OWN_VARIABLES {
         process.env_remove(name);
     }
-    let mut child = process.spawn().map_err(HookFault::Start)?;
+    let mut child = process.spawn().map_err(fault)?;
     let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
     let output = (child.stdout.take(), child.stderr.take());
     let mut reading = Box::pin(async {
@@ -121,7 +122,7 @@ async fn process(
     if !read {
         let _ = timeout(LAST_WORDS, reading).await;
     }
-    judge(ended.map_err(HookFault::Start)?)
+    judge(ended.map_err(fault)?)
 }
 
 fn judge(ended: ExitStatus) -> Result<(), HookFault> {
