@@ -173,6 +173,28 @@ fn a_failing_hook_keeps_the_file_alarms_and_is_tried_again() {
 }
 
 #[test]
+fn a_hook_that_fails_on_another_host_is_seen_by_status_here() {
+    let (world, host) = world();
+    let other = world.machine(&host, "vps", &["secret/"]);
+    let hook = "on_change = { command = \"! grep -q bad a\", retries = 0 }";
+    configure(&other, &[target(&other, "a", hook)]);
+    let row = |code: i32, hook: &str, version: &str| {
+        watch::poll(hook, || {
+            let status = host.vault(&["status"]);
+            let row = status.out.lines().find(|row| row.starts_with("vps"))?;
+            let told = row.contains(hook) && row.matches(version).count() == 2;
+            (told && status.code == code).then_some(())
+        });
+    };
+    row(0, " ok ", "v1");
+    patch(&host, "bad-value");
+    // The file holds the newest version: it does not lag, and still something is wrong.
+    row(2, " exit 1 ", "v2");
+    patch(&host, "fine");
+    row(0, " ok ", "v3");
+}
+
+#[test]
 fn what_a_hook_prints_is_logged_without_values() {
     let (_world, host) = world();
     let _ = host

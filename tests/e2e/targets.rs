@@ -48,6 +48,35 @@ fn one_change_is_in_a_thousand_targets() {
 }
 
 #[test]
+fn what_is_purged_stays_gone_while_the_agent_runs() {
+    let world = World::new(bins!());
+    let host = world.owner("rtx1080");
+    let _ = host.vault(&["kv", "put", SECRET, "A=one"]).ok();
+    let home = host.dir.join("home");
+    let table = |name: &str, more: &str| {
+        let path = home.join(name);
+        format!("[[target]]\npath = \"{}\"\nsecrets = [\"{SECRET}\"]\n{more}\n", path.display())
+    };
+    let mut block = std::fs::File::create(home.join("block")).unwrap();
+    block.write_all(b"MINE=1\n").unwrap();
+    let tables = [table("whole", ""), table("block", "layout = \"block\""), table("stays", "")];
+    let mut file = std::fs::File::create(host.state().join("agent.toml")).unwrap();
+    file.write_all(tables.concat().as_bytes()).unwrap();
+    drop(file);
+    for name in ["whole", "block", "stays"] {
+        watch::until(&home.join(name), |text| text.contains("A=one\n"));
+    }
+    for name in ["whole", "block"] {
+        let _ = host.agent_command(&["target", "remove", name, "--purge"]).ok();
+    }
+    // A file that goes is put back at once where it is still a target: by then both would be there again.
+    let _ = host.vault(&["kv", "put", SECRET, "A=two"]).ok();
+    watch::until(&home.join("stays"), |text| text.contains("A=two\n"));
+    assert!(!home.join("whole").exists());
+    assert_eq!(std::fs::read_to_string(home.join("block")).unwrap(), "MINE=1\n");
+}
+
+#[test]
 fn of_two_secrets_the_later_one_wins_and_everybody_is_told() {
     let world = World::new(bins!());
     let mut host = world.owner("rtx1080");
