@@ -17,7 +17,7 @@ const ROUNDS: usize = 300;
 
 /// Waits for changes of one file and tells when each was seen.
 pub struct Seen {
-    events: mpsc::Receiver<Instant>,
+    events: mpsc::Receiver<()>,
     file: std::path::PathBuf,
     _watcher: notify::RecommendedWatcher,
 }
@@ -26,19 +26,19 @@ impl Seen {
     pub fn new(file: &Path) -> Self {
         let (sender, events) = mpsc::channel();
         let mut watcher = notify::recommended_watcher(move |_| {
-            let _ = sender.send(Instant::now());
+            let _ = sender.send(());
         })
         .unwrap();
         watcher.watch(file.parent().unwrap(), RecursiveMode::NonRecursive).unwrap();
         Self { events, file: file.to_owned(), _watcher: watcher }
     }
 
-    /// Returns when the file was first seen to hold `text`.
+    /// Returns when the file has been read and holds `text`: no earlier than it did.
     pub fn wait(&self, text: &str) -> Instant {
         loop {
-            let at = self.events.recv_timeout(Duration::from_secs(30)).unwrap();
+            self.events.recv_timeout(Duration::from_secs(30)).unwrap();
             if std::fs::read_to_string(&self.file).is_ok_and(|found| found.contains(text)) {
-                return at;
+                return Instant::now();
             }
         }
     }
