@@ -1,7 +1,7 @@
 //! Text of units that `install` writes for systemd: words in it, and whether a person has edited one since. What stands in a
 //! unit, and the file system, are not here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::hash::Hash;
 
@@ -64,32 +64,19 @@ pub fn percent(text: &str) -> String {
     text.replace('%', "%%")
 }
 
-/// Returns the paths that a unit or a drop-in names in `ReadWritePaths=`, as [`word`] writes them.
-pub fn writable(unit: &str) -> impl Iterator<Item = PathBuf> {
-    unit.lines().filter_map(|line| line.trim().strip_prefix("ReadWritePaths=")).flat_map(words)
-}
-
-/// Tells whether one of `paths` is a folder of `file`, or the file itself.
+/// Tells whether a unit or a drop-in lets a folder, or one that it is in, be written, in a line of one path as [`word`] writes
+/// it or of several that need no quotes.
 #[must_use]
-pub fn covers(paths: &[PathBuf], file: &Path) -> bool {
-    paths.iter().any(|path| file.starts_with(path))
-}
-
-/// Splits a list of paths, each with or without quotes, and without what marks one that may be missing.
-fn words(line: &str) -> Vec<PathBuf> {
-    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
-    let mut chars = line.replace("%%", "%").chars().collect::<Vec<_>>().into_iter();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' => quoted = !quoted,
-            '\\' => word.extend(chars.next()),
-            c if c.is_whitespace() && !quoted => words.push(std::mem::take(&mut word)),
-            c => word.push(c),
-        }
-    }
-    words.push(word);
-    let paths = words.iter().map(|word| word.trim_start_matches(['-', '+']));
-    paths.filter(|path| path.starts_with('/')).map(PathBuf::from).collect()
+pub fn lets_write(unit: &str, folder: &Path) -> bool {
+    let bare = |path: &str| path.trim_start_matches(['-', '+']).to_owned();
+    folder.ancestors().any(|folder| {
+        let name = word(&folder.to_string_lossy());
+        let same = |list: &str| {
+            bare(&list.replacen("\"-", "\"", 1)) == name
+                || list.split_whitespace().any(|path| bare(path) == name)
+        };
+        unit.lines().filter_map(|line| line.trim().strip_prefix("ReadWritePaths=")).any(same)
+    })
 }
 
 #[cfg(test)]
@@ -127,17 +114,17 @@ mod tests {
     }
 
     #[test]
-    fn writable_paths_read_back() {
+    fn folders_that_may_be_written_are_found() {
         let odd = ["/srv/my apps", "/srv/100%", "/srv/\"x\"\\", "/srv/it's", "/srv/$HOME", "/b"];
         let mut unit = String::from("[Service]\nReadWritePaths=/a -/b\nReadOnlyPaths=/c\n");
         for path in odd {
             unit += &format!("ReadWritePaths={}\n", word(&format!("-{path}")));
         }
-        let paths: Vec<PathBuf> = writable(&unit).collect();
-        let expected = ["/a", "/b"].iter().chain(&odd).map(PathBuf::from);
-        assert_eq!(paths, expected.collect::<Vec<_>>());
-        assert!(covers(&paths, Path::new("/a/x/.env")));
-        assert!(!covers(&paths, Path::new("/ab/.env")));
-        assert!(!covers(&paths, Path::new("/c/.env")));
+        for path in odd.iter().chain(&["/a", "/b", "/a/x", "/srv/my apps/x"]) {
+            assert!(lets_write(&unit, Path::new(path)), "{path}");
+        }
+        for path in ["/", "/c", "/ab", "/srv", "/srv/my", "/srv/100"] {
+            assert!(!lets_write(&unit, Path::new(path)), "{path}");
+        }
     }
 }

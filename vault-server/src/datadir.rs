@@ -164,12 +164,12 @@ pub fn open_key(data: &Path) -> Result<Option<Zeroizing<Vec<u8>>>> {
     }
 }
 
-/// Overwrites and removes the server key's file in `data`, if the key lies open there.
+/// Overwrites and removes the server key's file in `data`; tells whether the key lay open there.
 ///
 /// # Errors
 /// If it cannot be.
-pub fn wipe_key(data: &Path) -> Result<()> {
-    let Some(bytes) = open_key(data)? else { return Ok(()) };
+pub fn wipe_key(data: &Path) -> Result<bool> {
+    let Some(bytes) = open_key(data)? else { return Ok(false) };
     let file = data.join(KEY);
     let wipe = || {
         let mut opened = OpenOptions::new().write(true).open(&file)?;
@@ -178,7 +178,8 @@ pub fn wipe_key(data: &Path) -> Result<()> {
         std::fs::remove_file(&file)
     };
     wipe().with_context(|| format!("cannot wipe `{}`", file.display()))?;
-    sync_dir(data)
+    sync_dir(data)?;
+    Ok(true)
 }
 
 /// Writes a new file of mode 0600 and waits until it is on disk.
@@ -279,7 +280,7 @@ mod tests {
         let key = DataDir::open(&path).unwrap().read_key(Some(&given)).unwrap().verify_key();
         std::fs::copy(path.join(KEY), given.join(CREDENTIAL)).unwrap();
         create_private(&path.join(SEALED), b"sealed").unwrap();
-        wipe_key(&path).unwrap();
+        assert!(wipe_key(&path).unwrap() && !wipe_key(&path).unwrap());
         assert!(open_key(&path).unwrap().is_none());
         let dir = DataDir::open(&path).unwrap();
         assert_eq!(dir.read_key(Some(&given)).unwrap().verify_key(), key);

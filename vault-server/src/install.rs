@@ -105,8 +105,7 @@ pub fn install(options: &Options, places: &Places, arguments: Vec<String>) -> Re
         return Ok(String::new());
     }
     start(options, &facts, written)?;
-    if options.seal_key {
-        datadir::wipe_key(&facts.data)?;
+    if options.seal_key && datadir::wipe_key(&facts.data)? {
         eprintln!("the server key is sealed to this host: its file is wiped");
     }
     Ok(String::new())
@@ -128,9 +127,13 @@ fn facts(
     config: Option<&Config>,
 ) -> Result<Facts> {
     let data = config.map_or(&places.data, |config| &config.data).clone();
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    // What lies in a package's folder now will lie in `/`.
+    let root = options.root.as_ref().and_then(|root| root.canonicalize().ok());
+    let inside = root.and_then(|root| program.strip_prefix(root).map(Path::to_owned).ok());
     let facts = Facts {
         whose: options.whose(),
-        program: std::env::current_exe().context("cannot find this program's own file")?,
+        program: inside.map_or(program, |inside| Path::new("/").join(inside)),
         arguments,
         sealed: sealed(&data),
         data,

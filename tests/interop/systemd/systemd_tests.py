@@ -276,11 +276,65 @@ def a_disk_that_comes_later_is_written_and_can_go():
 
 
 @check
+def a_user_has_an_agent_without_root():
+    host.run("useradd", "--create-home", "anna")
+    host.run("loginctl", "enable-linger", "anna")
+    runtime = f"/run/user/{host.run('id', '-u', 'anna').strip()}"
+    wait("the manager", lambda: host.try_run("test", "-S", f"{runtime}/systemd/private").returncode == 0)
+    words = ["runuser", "-u", "anna", "--", "env", "-i", "PATH=/usr/local/bin:/usr/bin", "HOME=/home/anna"]
+    agent = lambda *args: host.run(*words, f"XDG_RUNTIME_DIR={runtime}", "vault-agent", *args)
+    line = agent("init", "--name", "anna").strip()
+    pin = host.run("vault", "machine", "add", line, "--read", "secret/ghost", "--yes")
+    agent("join", re.search(r"VLTP1-\S+", pin)[0])
+    agent("target", "add", "/home/anna/.env", "secret/ghost")
+    agent("install", "--user")
+    wait("the target", lambda: holds("/home/anna/.env", "DB_PASSWORD=two"))
+    unit = host.run("cat", "/home/anna/.config/systemd/user/vault-agent.service")
+    assert "NoNewPrivileges=yes" in unit and "StateDirectory" not in unit, unit
+
+
+KEYS = "/var/lib/vault-agent/identity"
+
+
+@check
+def a_home_that_the_unit_hides_is_told():
+    host.run("install", "-d", "/home/jonas")
+    host.run("vault-agent", "target", "add", "/home/jonas/.env", "secret/ghost")
+    hint = "systemd hides it: `vault-agent install`"
+    host.run("sed", "-i", "/on_change/d", "/etc/vault-agent/agent.toml")
+    unit = host.run("vault-agent", "install", "--print")
+    assert "ReadWritePaths=-/home/jonas" in unit, unit
+    bare = unit.replace("ReadWritePaths=-/home/jonas\n", "").replace("ProtectHome=read-only", "ProtectHome=yes")
+    host.write("/etc/systemd/system/vault-agent.service", bare, "644")
+    host.run("systemctl", "daemon-reload")
+    host.run("systemctl", "restart", "vault-agent")
+    wait("the way out", lambda: hint in host.run("journalctl", "-u", "vault-agent", "-o", "cat"))
+    host.run("vault-agent", "install", "--force")
+    wait("the target", lambda: holds("/home/jonas/.env", "DB_PASSWORD=two"))
+
+
+@check
+def keys_stay_in_their_files_until_the_agent_runs_without():
+    both = ["age.key", "sign.key"]
+    host.run("mv", "/usr/bin/systemd-creds", "/usr/bin/systemd-creds.away")
+    ran = host.try_run("vault-agent", "install", "--seal-keys")
+    host.run("mv", "/usr/bin/systemd-creds.away", "/usr/bin/systemd-creds")
+    want((ran.returncode, "there is no `systemd-creds`" in ran.stderr), (1, True), ran.stderr)
+    want(sorted(host.run("ls", KEYS).split()), both)
+    broken = "[Service]\nExecStartPre=/usr/bin/false\n"
+    host.write("/etc/systemd/system/vault-agent.service.d/broken.conf", broken, "644")
+    host.run("systemctl", "daemon-reload")
+    ran = host.try_run("vault-agent", "install", "--seal-keys")
+    want((ran.returncode, "but the agent does not start" in ran.stderr), (1, True), ran.stderr)
+    assert set(both) <= set(host.run("ls", KEYS).split())
+    host.run("rm", "-r", "/etc/systemd/system/vault-agent.service.d")
+    host.run("systemctl", "daemon-reload")
+
+
+@check
 def keys_are_sealed_and_wiped():
-    files = "/var/lib/vault-agent/identity"
-    host.run("systemd-creds", "setup")
     host.run("vault-agent", "install", "--seal-keys")
-    want(sorted(host.run("ls", files).split()), ["age.key.sealed", "sign.key.sealed"])
+    want(sorted(host.run("ls", KEYS).split()), ["age.key.sealed", "sign.key.sealed"])
     put_soon("secret/ghost", DB_PASSWORD="three")
     wait("the target", lambda: holds(GHOST, "DB_PASSWORD=three"))
     host.run("vault-server", "install", "--seal-key")
@@ -306,6 +360,17 @@ def after_a_power_cut_files_are_right_without_the_server():
     order = host.show("vault-agent", "Before").split()
     assert "network.target" in order, order
     assert "network-online.target" not in host.show("vault-agent", "After").split()
+
+
+@check
+def a_sealed_key_can_be_opened_again_here():
+    for key in ("age.key", "sign.key"):
+        host.run("systemd-creds", "decrypt", f"--name=vault-agent.{key}", f"{KEYS}/{key}.sealed", f"{KEYS}/{key}")
+        host.run("chmod", "600", f"{KEYS}/{key}")
+        host.run("rm", f"{KEYS}/{key}.sealed")
+    host.run("vault-agent", "install")
+    assert "LoadCredential" not in host.run("cat", "/etc/systemd/system/vault-agent.service")
+    want(host.run("vault", "kv", "get", "--field=DB_PASSWORD", "secret/ghost").strip(), "four")
 
 
 host.cut()

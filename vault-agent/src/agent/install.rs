@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use shared::unit::{Found, compare, covers, marked, writable};
+use shared::unit::{Found, compare, lets_write, marked};
 
 use crate::account;
 use crate::api::token_file;
@@ -79,7 +79,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit> {
         );
     }
     if args.print {
-        term.print(job.text(global)?)?;
+        term.print(job.text(None, global)?)?;
         return Ok(Exit::OK);
     }
     let runs = root.is_none() && systemd::runs(job.whose, job.runtime.as_deref());
@@ -95,7 +95,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit> {
         job.check(root, args.force, global)?;
         seal::seal(&job.paths)?;
     }
-    let text = job.text(global)?;
+    let text = job.text(root, global)?;
     let file = job.file(root)?;
     let written = write(&file, &text, args.force, term)?;
     warn_of_program(&job, term);
@@ -110,8 +110,7 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit> {
         return Ok(Exit::OK);
     }
     start(&job, args, written, term)?;
-    if args.seal_keys {
-        seal::wipe(&job.paths)?;
+    if args.seal_keys && seal::wipe(&job.paths)? {
         term.say("the keys are sealed to this host: their files are wiped");
     }
     Ok(Exit::OK)
@@ -208,9 +207,12 @@ impl Job {
     }
 
     /// Gathers what the unit is made from.
-    fn facts(&self, global: &Global) -> Result<Facts> {
+    fn facts(&self, root: Option<&Path>, global: &Global) -> Result<Facts> {
         let config = Config::load_or_default(&self.paths.config)?;
         let program = env::current_exe().context("cannot find this program's own file")?;
+        // What lies in a package's folder now will lie in `/`.
+        let inside = root.and_then(|root| program.strip_prefix(root.canonicalize().ok()?).ok());
+        let program = inside.map_or(program.clone(), |inside| Path::new("/").join(inside));
         let work_tree = |path: &Path| {
             path.ancestors().skip(1).find(|folder| folder.join(".git").exists()).map(Path::to_owned)
         };
@@ -239,14 +241,14 @@ impl Job {
         Ok(facts)
     }
 
-    fn text(&self, global: &Global) -> Result<String> {
-        Ok(marked("vault-agent", &self.facts(global)?.unit()))
+    fn text(&self, root: Option<&Path>, global: &Global) -> Result<String> {
+        Ok(marked("vault-agent", &self.facts(root, global)?.unit()))
     }
 
     /// Refuses what [`write`] would refuse.
     fn check(&self, root: Option<&Path>, force: bool, global: &Global) -> Result<()> {
         let file = self.file(root)?;
-        match compare(there(&file)?.as_deref(), &self.text(global)?) {
+        match compare(there(&file)?.as_deref(), &self.text(root, global)?) {
             Found::Edited if !force => bail!(edited(&file)),
             Found::Edited | Found::Absent | Found::Same | Found::Ours => Ok(()),
         }
@@ -329,22 +331,19 @@ fn warn_of_program(job: &Job, term: &Term) {
 /// If the configuration is wrong.
 pub fn remind(global: &Global) -> Result<()> {
     // A user's manager takes nothing from the agent that the user has.
-    let Ok(mut unit) = std::fs::read_to_string(Path::new(HOST).join(UNIT)) else { return Ok(()) };
-    if !rustix::process::geteuid().is_root() {
+    let root = rustix::process::geteuid().is_root();
+    if !root || !Path::new(HOST).join(UNIT).exists() || !systemd::runs(Whose::Host, None) {
         return Ok(());
     }
+    let Ok(unit) = systemd::text(Whose::Host, UNIT) else { return Ok(()) };
     let job = Job::new(Whose::Host, global)?;
-    let facts = job.facts(global)?;
-    let starts = format!(" {}", facts.arguments());
+    let facts = job.facts(None, global)?;
+    let starts = [" ", &facts.arguments()].concat();
     let ours = |line: &str| line.starts_with("ExecStart=") && line.ends_with(&starts);
     if !unit.lines().any(ours) || !unit.contains("\nProtectSystem=strict\n") {
         return Ok(());
     }
-    for drop_in in std::fs::read_dir(format!("{HOST}/{UNIT}.d")).into_iter().flatten() {
-        unit += &std::fs::read_to_string(drop_in?.path()).unwrap_or_default();
-    }
-    let allowed: Vec<PathBuf> = writable(&unit).collect();
-    for folder in facts.writable.iter().filter(|folder| !covers(&allowed, folder)) {
+    for folder in facts.writable.iter().filter(|folder| !lets_write(&unit, folder)) {
         global.term.say(format!(
             "systemd keeps the agent from writing in `{}`: run `vault-agent install` again",
             folder.display()

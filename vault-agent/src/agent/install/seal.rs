@@ -1,8 +1,9 @@
 //! Keys of this machine that only systemd on this host can open. Each is proven to open before its file is removed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 use crate::files::{self, Access};
@@ -36,13 +37,11 @@ pub fn seal(paths: &Paths) -> Result<()> {
     }
     for key in keys {
         let name = key.credential();
-        let (_, plain) = files::settings(&key.file(paths))
-            .with_context(|| format!("reading `{}`", key.file(paths).display()))?;
+        let plain = text(&key.file(paths))?;
         let file = key.sealed(paths);
         let content = systemd::creds("encrypt", &name, plain.as_bytes())?;
         files::replace(&file, &content, Access::PRIVATE)?;
-        let (_, written) =
-            files::settings(&file).with_context(|| format!("reading `{}`", file.display()))?;
+        let written = text(&file)?;
         let same = systemd::creds("decrypt", &name, written.as_bytes())
             .map(|opened| *opened == *plain.as_bytes());
         if !matches!(same, Ok(true)) {
@@ -54,14 +53,20 @@ pub fn seal(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
-/// Overwrites and removes the keys that lie open.
+fn text(file: &Path) -> Result<Zeroizing<String>> {
+    let read = files::settings(file).with_context(|| format!("reading `{}`", file.display()));
+    read.map(|(_, text)| text)
+}
+
+/// Overwrites and removes the keys that lie open; tells whether any did.
 ///
 /// # Errors
 /// If one cannot be; what could be removed is.
-pub fn wipe(paths: &Paths) -> Result<()> {
-    for key in open(paths) {
+pub fn wipe(paths: &Paths) -> Result<bool> {
+    let keys = open(paths);
+    for key in &keys {
         let file = key.file(paths);
         files::wipe(&file).with_context(|| format!("cannot wipe `{}`", file.display()))?;
     }
-    Ok(())
+    Ok(!keys.is_empty())
 }

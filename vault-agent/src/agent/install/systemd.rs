@@ -23,7 +23,7 @@ pub fn runs(whose: Whose, runtime: Option<&Path>) -> bool {
 /// Returns `systemctl` and arguments as a person would type them.
 pub fn line(whose: Whose, arguments: &[&str]) -> String {
     let user = if whose == Whose::User { " --user" } else { "" };
-    format!("systemctl{user} {}", arguments.join(" "))
+    ["systemctl", user, " ", &arguments.join(" ")].concat()
 }
 
 /// Has `systemctl` do something.
@@ -31,13 +31,23 @@ pub fn line(whose: Whose, arguments: &[&str]) -> String {
 /// # Errors
 /// What it says.
 pub fn call(whose: Whose, arguments: &[&str]) -> Result<()> {
-    let line = line(whose, arguments);
-    let output =
-        systemctl(whose, arguments).output().with_context(|| format!("cannot run `{line}`"))?;
+    output(whose, arguments).map(drop)
+}
+
+/// Returns a unit and what people have added to it.
+///
+/// # Errors
+/// If it is not there.
+pub fn text(whose: Whose, unit: &str) -> Result<String> {
+    Ok(String::from_utf8_lossy(&output(whose, &["cat", unit])?.stdout).into_owned())
+}
+
+fn output(whose: Whose, arguments: &[&str]) -> Result<Output> {
+    let output = systemctl(whose, arguments).output().context("cannot run `systemctl`")?;
     if output.status.success() {
-        return Ok(());
+        return Ok(output);
     }
-    bail!(failed(&line, &output))
+    bail!(failed(&line(whose, arguments), &output))
 }
 
 /// Asks `systemctl` a question that its exit code answers.
@@ -60,7 +70,7 @@ fn systemctl(whose: Whose, arguments: &[&str]) -> Command {
 /// If it is not there, or refuses.
 pub fn creds(verb: &str, name: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let mut command = Command::new("systemd-creds");
-    command.args([verb, &format!("--name={name}"), "-", "-"]);
+    command.args([verb, &["--name=", name].concat(), "-", "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|why| match why.kind() {
         ErrorKind::NotFound => anyhow::Error::from(
@@ -74,7 +84,7 @@ pub fn creds(verb: &str, name: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>>
     let sent = child.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(input));
     let output = child.wait_with_output().context("cannot run `systemd-creds`")?;
     let (success, failure) =
-        (output.status.success(), failed(&format!("systemd-creds {verb}"), &output));
+        (output.status.success(), failed(&["systemd-creds ", verb].concat(), &output));
     let bytes = Zeroizing::new(output.stdout);
     if !success {
         bail!(

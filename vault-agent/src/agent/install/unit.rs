@@ -1,7 +1,6 @@
 //! The text of `vault-agent.service`, derived from what the configuration has the agent do: pure. Where it is written does not
 //! live here.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use shared::unit::{argument, percent, word};
@@ -33,9 +32,9 @@ pub struct Facts {
     /// Credentials that systemd is to open, and the files that hold them.
     pub sealed: Vec<(String, PathBuf)>,
     /// Folders that the agent writes in, beside its own.
-    pub writable: BTreeSet<PathBuf>,
+    pub writable: Vec<PathBuf>,
     /// Mount points right below `/` that somebody else mounts and unmounts.
-    pub mounts: BTreeSet<PathBuf>,
+    pub mounts: Vec<PathBuf>,
     /// Files that the agent reads.
     pub read: Vec<PathBuf>,
     /// Whether hooks send signals.
@@ -60,8 +59,8 @@ impl Facts {
             config: None,
             variables: Vec::new(),
             sealed: Vec::new(),
-            writable: BTreeSet::new(),
-            mounts: BTreeSet::new(),
+            writable: Vec::new(),
+            mounts: Vec::new(),
             signals: false,
             commands: false,
         };
@@ -85,7 +84,7 @@ impl Facts {
             // above it is none, and what is mounted below comes and goes.
             Some(point) => match point.parent().filter(|above| above.parent().is_some()) {
                 Some(above) => self.write_in(Some(above)),
-                None => drop(self.mounts.insert(point.to_owned())),
+                None => self.mounts.push(point.to_owned()),
             },
             None => self.write_in(target.path.parent()),
         }
@@ -123,20 +122,20 @@ impl Facts {
     /// Returns the unit.
     #[must_use]
     pub fn unit(&self) -> String {
-        let mut unit =
-            String::from("[Unit]\nDescription=Vault agent: keeps files with secrets right\n");
-        // A fault that lasts, such as a full disk, is no reason to give up.
-        unit += "StartLimitIntervalSec=0\n";
+        // A fault that lasts, such as a full disk, is no reason to give up: no limit of starts.
+        let mut unit = String::from(
+            "[Unit]\nDescription=Vault agent: keeps files with secrets right\nStartLimitIntervalSec=0\n",
+        );
         if self.whose == Whose::Host {
-            unit += "# Files are right before the network is up, from the cache: no server is waited for.\n";
-            unit += "Before=network.target\n";
+            unit += "# Files are right before the network is up, from the cache: no server is waited for.\n\
+                     Before=network.target\n";
         }
         unit += "\n[Service]\nType=notify\n";
-        unit +=
-            &format!("ExecStart={} {}\n", word(&self.program.to_string_lossy()), self.arguments());
+        let program = word(&self.program.to_string_lossy());
+        unit += &["ExecStart=", &program, " ", &self.arguments(), "\n"].concat();
         unit += "Restart=on-failure\nRestartSec=1\nWatchdogSec=60\nTimeoutStopSec=30\n";
         for (name, value) in &self.variables {
-            unit += &format!("Environment={}\n", word(&format!("{name}={value}")));
+            unit += &["Environment=", &word(&[name, "=", value].concat()), "\n"].concat();
         }
         match self.whose {
             Whose::Host => self.host(&mut unit),
@@ -147,7 +146,7 @@ impl Facts {
             Whose::Host => "multi-user.target",
             Whose::User => "default.target",
         };
-        unit + &format!("\n[Install]\nWantedBy={target}\n")
+        unit + &["\n[Install]\nWantedBy=", target, "\n"].concat()
     }
 
     /// Returns what follows the program's name.
@@ -156,7 +155,7 @@ impl Facts {
         let mut words = String::from("run");
         for (flag, path) in [("--state", &self.state), ("--config", &self.config)] {
             if let Some(path) = path {
-                words += &format!(" {flag} {}", argument(&path.to_string_lossy()));
+                words += &[" ", flag, " ", &argument(&path.to_string_lossy())].concat();
             }
         }
         words
@@ -164,14 +163,14 @@ impl Facts {
 
     /// What only the host's manager can do.
     fn host(&self, unit: &mut String) {
-        *unit += "\n# Its own folders.\n";
         if self.state.is_none() {
-            *unit += "StateDirectory=vault-agent\nStateDirectoryMode=0700\n";
-            *unit += "RuntimeDirectory=vault-agent\nRuntimeDirectoryPreserve=restart\n";
+            *unit += "\n# Its own folders.\n\
+                      StateDirectory=vault-agent\nStateDirectoryMode=0700\n\
+                      RuntimeDirectory=vault-agent\nRuntimeDirectoryPreserve=restart\n";
         }
         for (name, file) in &self.sealed {
-            *unit +=
-                &format!("LoadCredentialEncrypted={name}:{}\n", percent(&file.to_string_lossy()));
+            let file = percent(&file.to_string_lossy());
+            *unit += &["LoadCredentialEncrypted=", name, ":", &file, "\n"].concat();
         }
         if self.mounts.is_empty() {
             *unit += "\n# All else is read-only, but for the folders of targets and sources.\nProtectSystem=strict\n";
@@ -180,17 +179,18 @@ impl Facts {
         }
         for folder in self.folders() {
             // One that is missing does not keep the agent from starting.
-            *unit += &format!("ReadWritePaths={}\n", word(&format!("-{}", folder.display())));
+            let folder = word(&["-", &folder.to_string_lossy()].concat());
+            *unit += &["ReadWritePaths=", &folder, "\n"].concat();
         }
         let home = self.commands || self.touches(&["/home", "/root", "/run/user"]);
         *unit += if home { "ProtectHome=read-only\n" } else { "ProtectHome=yes\n" };
         if !self.touches(&["/tmp", "/var/tmp"]) {
             *unit += "PrivateTmp=yes\n";
         }
-        *unit +=
-            "PrivateDevices=yes\nProtectClock=yes\nProtectControlGroups=yes\nProtectHostname=yes\n";
-        *unit += "ProtectKernelLogs=yes\nProtectKernelModules=yes\nProtectKernelTunables=yes\n";
-        *unit += "\n# To write files of other users, give them away and set their mode";
+        *unit += "PrivateDevices=yes\nProtectClock=yes\nProtectControlGroups=yes\n\
+                  ProtectHostname=yes\nProtectKernelLogs=yes\nProtectKernelModules=yes\n\
+                  ProtectKernelTunables=yes\n\n\
+                  # To write files of other users, give them away and set their mode";
         *unit +=
             if self.signals || self.commands { "; to signal their processes.\n" } else { ".\n" };
         *unit += "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER";
@@ -206,30 +206,27 @@ impl Facts {
 
     /// What the kernel does not do for the agent, nor for its hooks: any manager can have it so.
     fn kernel(&self, unit: &mut String) {
-        *unit += "\nNoNewPrivileges=yes\nLimitCORE=0\nLockPersonality=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\n";
-        *unit += "SystemCallArchitectures=native\nSystemCallErrorNumber=EPERM\nSystemCallFilter=@system-service\n";
+        *unit += "\nNoNewPrivileges=yes\nLimitCORE=0\nLockPersonality=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\n\
+                  SystemCallArchitectures=native\nSystemCallErrorNumber=EPERM\nSystemCallFilter=@system-service\n";
         if self.commands {
-            *unit += "# Hooks run programs, which may ask for network interfaces and make code while they run.\n";
-            *unit += "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n";
+            *unit += "# Hooks run programs, which may ask for network interfaces and make code while they run.\n\
+                      RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n";
         } else {
-            *unit += "SystemCallFilter=~@privileged @resources\nSystemCallFilter=@chown\n";
-            *unit += "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n";
-            *unit += "RestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
+            *unit += "SystemCallFilter=~@privileged @resources\nSystemCallFilter=@chown\n\
+                      RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n\
+                      RestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
         }
     }
 
     /// Returns the folders to be named: none inside another one, or where all is writable.
     fn folders(&self) -> Vec<&Path> {
+        let all = || self.writable.iter().chain(&self.state);
+        let inside = |folder: &PathBuf, outer: &PathBuf| folder.starts_with(outer);
         let mut named: Vec<&Path> = Vec::new();
-        let state = self.state.iter().map(PathBuf::as_path);
-        let all: BTreeSet<&Path> =
-            self.writable.iter().map(PathBuf::as_path).chain(state).collect();
-        // A folder comes before those in it.
-        for folder in all {
-            let inside = |outer: &Path| folder.starts_with(outer);
-            if !named.iter().any(|outer| inside(outer))
-                && !self.mounts.iter().any(|outer| inside(outer))
-            {
+        for folder in all() {
+            let covered = all().any(|outer| inside(folder, outer) && outer != folder);
+            let free = self.mounts.iter().any(|outer| inside(folder, outer));
+            if !covered && !free && !named.contains(&folder.as_path()) {
                 named.push(folder);
             }
         }
