@@ -37,7 +37,8 @@ class Host:
 
     def on(self):
         """Boots, and waits until everything that starts by itself has."""
-        boot = ["unshare", *SPACES, "--fork", "--kill-child", HERE / "boot", self.disk]
+        # Whoever ends this suite takes the power away.
+        boot = ["setpriv", "--pdeathsig", "KILL", "unshare", *SPACES, "--fork", "--kill-child", HERE / "boot", self.disk]
         with open(self.disk / "console", "ab") as console:
             self.outer = subprocess.Popen(boot, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         try:
