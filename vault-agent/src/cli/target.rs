@@ -15,6 +15,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
 use crate::account;
 use crate::config::{Config, Format, Target, parse_mode};
+use crate::files::git::{GitGate, GitPolicy};
 use crate::files::{self, Access, FileError};
 use crate::render::Layout;
 
@@ -132,6 +133,11 @@ fn add(args: &Add, file: &Path, talk: &mut impl Write) -> Result<()> {
             talk,
             "its owner will be `{owner}`, to whom the folder belongs; `--owner root` keeps it to root"
         )?;
+    }
+    if args.git.as_deref() != Some("ignore")
+        && let Err(why) = GitGate::default().pass(&path, GitPolicy::Refuse)
+    {
+        writeln!(talk, "warning: {why}: it will not be written\nhint: {}", why.hint())?;
     }
     Ok(())
 }

@@ -118,6 +118,25 @@ fn add_makes_the_first_configuration() {
 }
 
 #[test]
+fn add_warns_of_what_git_would_pick_up() {
+    let world = World::new("");
+    for folder in [".git/objects", ".git/refs"] {
+        std::fs::create_dir_all(world.root.join(folder)).unwrap();
+    }
+    std::fs::write(world.root.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+    let shown = world.run(&["add", "ROOT/.env", "secret/a"]);
+    assert_eq!(
+        shown,
+        "added: `ROOT/.env` holds secret/a\n\
+         warning: `ROOT/.env` is in a git work tree that does not ignore it: it will not be written\n\
+         hint: add it to .gitignore, or set `git = \"ignore\"` for this target\n"
+    );
+    assert!(!world.run(&["add", "ROOT/b.env", "secret/a", "--git", "ignore"]).contains("warning"));
+    std::fs::write(world.root.join(".gitignore"), "c.env\n").unwrap();
+    assert!(!world.run(&["add", "ROOT/c.env", "secret/a"]).contains("warning"));
+}
+
+#[test]
 fn links_are_resolved_once_and_for_all() {
     let world = World::new("");
     std::fs::create_dir(world.root.join("real")).unwrap();
