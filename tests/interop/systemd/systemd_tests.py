@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,9 +23,11 @@ on_change = ["docker", "compose", "up", "-d"]
 
 
 def printed(program, folder, *flags):
+    """Prints a unit by a program where programs are installed: in a home or in /tmp it would have to be let out of more."""
     unit = pathlib.Path(folder) / f"{program}.service"
+    installed = shutil.copy(BIN / program, folder)
     env = {name: value for name, value in os.environ.items() if not name.startswith("VAULT_")}
-    text = subprocess.run([BIN / program, "install", "--print", *flags], env=env, check=True, capture_output=True, text=True)
+    text = subprocess.run([installed, "install", "--print", *flags], env=env, check=True, capture_output=True, text=True)
     unit.write_text(text.stdout)
     return unit
 
@@ -38,7 +41,7 @@ def rated(unit, most):
     assert ran.returncode == 0, ran.stdout.splitlines()[-1]
 
 
-with tempfile.TemporaryDirectory() as folder:
+with tempfile.TemporaryDirectory(dir="/opt") as folder:
     config = pathlib.Path(folder) / "agent.toml"
     config.write_text(HOOKED)
     config.chmod(0o600)
