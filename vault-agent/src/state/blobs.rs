@@ -5,6 +5,7 @@ use shared::hash::Hash;
 use shared::path::SecretPath;
 
 use super::log::{damaged, hash, number, unsigned};
+use super::schema::overwriting;
 
 /// Keeps the ciphertext of a path's newest version in place of the one before.
 ///
@@ -13,7 +14,7 @@ use super::log::{damaged, hash, number, unsigned};
 pub fn keep(conn: &Connection, path: &SecretPath, blob: Hash, bytes: &[u8]) -> Result<()> {
     let mut query =
         conn.prepare_cached("INSERT OR REPLACE INTO blob (path, hash, bytes) VALUES (?1, ?2, ?3)")?;
-    query.execute((path.as_str(), blob.as_bytes(), bytes))?;
+    overwriting(conn, || query.execute((path.as_str(), blob.as_bytes(), bytes)))?;
     Ok(())
 }
 
@@ -22,7 +23,8 @@ pub fn keep(conn: &Connection, path: &SecretPath, blob: Hash, bytes: &[u8]) -> R
 /// # Errors
 /// If the database fails.
 pub fn drop(conn: &Connection, path: &SecretPath) -> Result<()> {
-    conn.prepare_cached("DELETE FROM blob WHERE path = ?1")?.execute([path.as_str()])?;
+    let mut query = conn.prepare_cached("DELETE FROM blob WHERE path = ?1")?;
+    overwriting(conn, || query.execute([path.as_str()]))?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Result};
 use shared::hash::Hash;
 
 use super::log::hash;
+use super::schema::overwriting;
 
 /// A request that is sent until it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub struct Pending {
 pub fn save(conn: &Connection, hash: Hash, request: &[u8]) -> Result<()> {
     let mut query = conn
         .prepare_cached("INSERT OR REPLACE INTO pending (one, hash, request) VALUES (1, ?1, ?2)")?;
-    query.execute((hash.as_bytes(), request))?;
+    overwriting(conn, || query.execute((hash.as_bytes(), request)))?;
     Ok(())
 }
 
@@ -39,6 +40,7 @@ pub fn load(conn: &Connection) -> Result<Option<Pending>> {
 /// # Errors
 /// If the database fails.
 pub fn settle(conn: &Connection, hash: Hash) -> Result<()> {
-    conn.prepare_cached("DELETE FROM pending WHERE hash = ?1")?.execute([hash.as_bytes()])?;
+    let mut query = conn.prepare_cached("DELETE FROM pending WHERE hash = ?1")?;
+    overwriting(conn, || query.execute([hash.as_bytes()]))?;
     Ok(())
 }

@@ -21,11 +21,23 @@ const SETTINGS: &str = "
     PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON;
     PRAGMA trusted_schema = OFF;
-    PRAGMA secure_delete = ON;
     PRAGMA cache_size = -256;
     PRAGMA journal_size_limit = 4194304;
     PRAGMA temp_store = FILE;
 ";
+
+/// Has what a statement deletes or replaces overwritten on disk. Only ciphertext is worth that: records of the audit log, which
+/// come and go with each read, would be written twice.
+pub(super) fn overwriting<T>(
+    conn: &Connection,
+    statement: impl FnOnce() -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let set = |value| conn.pragma_update_and_check(None, "secure_delete", value, |_| Ok(()));
+    set("ON")?;
+    let done = statement();
+    set("OFF")?;
+    done
+}
 
 /// Opens the database, made if there is none, and brings it to the newest schema.
 ///
