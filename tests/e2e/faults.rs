@@ -149,7 +149,8 @@ fn a_vanished_folder_is_waited_for() {
     let folder = world.dir().join("rtx1080/home/app");
     std::fs::create_dir_all(&folder).unwrap();
     let desk = Desk::new(&world, "app", "");
-    std::fs::remove_dir_all(&folder).unwrap();
+    // At once: file by file, the agent would put back the first while the next goes.
+    std::fs::rename(&folder, world.dir().join("rtx1080/home/gone")).unwrap();
     desk.put("new");
     desk.alarmed("does not exist");
     assert!(!folder.exists(), "the agent makes no folders");

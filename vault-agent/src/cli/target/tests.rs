@@ -123,7 +123,11 @@ fn add_warns_of_what_git_would_pick_up() {
     for folder in [".git/objects", ".git/refs"] {
         std::fs::create_dir_all(world.root.join(folder)).unwrap();
     }
-    std::fs::write(world.root.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+    let write = |file: &str, text: &str| {
+        let mut file = std::fs::File::create(world.root.join(file)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    };
+    write(".git/HEAD", "ref: refs/heads/main\n");
     let shown = world.run(&["add", "ROOT/.env", "secret/a"]);
     assert_eq!(
         shown,
@@ -132,7 +136,7 @@ fn add_warns_of_what_git_would_pick_up() {
          hint: add it to .gitignore, or set `git = \"ignore\"` for this target\n"
     );
     assert!(!world.run(&["add", "ROOT/b.env", "secret/a", "--git", "ignore"]).contains("warning"));
-    std::fs::write(world.root.join(".gitignore"), "c.env\n").unwrap();
+    write(".gitignore", "c.env\n");
     assert!(!world.run(&["add", "ROOT/c.env", "secret/a"]).contains("warning"));
 }
 
