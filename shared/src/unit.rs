@@ -5,6 +5,15 @@ use std::path::Path;
 
 use crate::hash::Hash;
 
+/// Whose service manager runs the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The host's.
+    Host,
+    /// A user's own.
+    User,
+}
+
 /// What is where a unit is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {

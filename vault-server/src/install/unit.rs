@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub use shared::unit::Whose;
 use shared::unit::{argument, percent, word};
 
 /// The user that the host's server runs as, and its group.
@@ -9,15 +10,6 @@ pub const USER: &str = "vault-server";
 
 /// Where the host's server keeps everything, unless told otherwise.
 const USUAL: &str = "/var/lib/vault-server";
-
-/// Whose service manager runs the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// The host's.
-    Host,
-    /// A user's own.
-    User,
-}
 
 /// What the unit is made from.
 #[derive(Clone, Debug)]

@@ -3,18 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+pub use shared::unit::Whose;
 use shared::unit::{argument, percent, word};
 
 use crate::config::{Config, GitPolicy, HookAction, Target};
-
-/// Whose service manager runs the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// The host's.
-    Host,
-    /// A user's own.
-    User,
-}
 
 /// What the unit is made from.
 #[derive(Clone, Debug)]
