@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::guard::Touched;
+use super::guard::{Touched, Watched};
 use super::order::Order;
 use super::record::{self, Remembered};
 use super::slot::Slot;
@@ -94,9 +94,11 @@ impl Daemon {
         let real = file.canonicalize().unwrap_or_else(|_| file.clone());
         let targets = self.slots.keys().map(PathBuf::as_path);
         let templates = self.slots.values().filter_map(|slot| slot.target.template_file.as_deref());
-        let own = [file.as_path(), real.as_path()];
+        self.own_files = [file.clone(), real];
+        let own = self.own_files.iter().map(PathBuf::as_path);
         let files = targets.chain(templates).chain(own).chain(self.masters.files());
-        match self.guard.watch(files) {
+        let watched = if self.masters.is_empty() { Watched::Changes } else { Watched::Writing };
+        match self.guard.watch(files, watched) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
             Err(error) => {
                 let detail = format!("some files are looked at every few seconds only: {error}");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
-use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use mounts::Mounts;
@@ -20,14 +20,33 @@ use poll::Poll;
 /// The file system of a folder and its number there; `None` if it is not there.
 type Identity = Option<(u64, u64)>;
 
-/// Makes a watcher that leaves what it sees on the board.
-type Make = fn(Arc<Shared>) -> Result<RecommendedWatcher, notify::Error>;
+/// Makes a watcher that leaves what it sees of some kinds on the board.
+type Make = fn(Arc<Shared>, EventKindMask) -> Result<RecommendedWatcher, notify::Error>;
+
+/// Events after which a file may be another. Each wakes a thread: a look into a folder, and every write into any file of
+/// it, are nobody's news.
+const CHANGES: EventKindMask = EventKindMask::CREATE
+    .union(EventKindMask::REMOVE)
+    .union(EventKindMask::MODIFY_META)
+    .union(EventKindMask::MODIFY_NAME)
+    .union(EventKindMask::ACCESS_CLOSE);
+
+/// What a file is watched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watched {
+    /// To hear that it may be another.
+    Changes,
+    /// To know as well whether a program is writing into it.
+    Writing,
+}
 
 /// Watches a set of files that may change.
 pub(super) struct Guard {
     /// Makes the watcher; `None` if nothing is to be watched.
     make: Option<Make>,
     watcher: Option<RecommendedWatcher>,
+    /// What it tells of.
+    watched: Watched,
     shared: Arc<Shared>,
     /// The watched folders: a mount makes another folder of the same name.
     folders: HashMap<PathBuf, Identity>,
@@ -86,6 +105,7 @@ impl Guard {
         Self {
             make: None,
             watcher: None,
+            watched: Watched::Changes,
             shared: Arc::default(),
             folders: HashMap::new(),
             poll: Poll::new(poll::EVERY),
@@ -94,16 +114,22 @@ impl Guard {
         }
     }
 
-    /// Watches exactly `files` from now on. Of a file whose folder is missing, the nearest folder above is watched.
-    /// Files in folders that cannot be watched, or on network file systems, are polled.
+    /// Watches exactly `files` from now on, for what `watched` says. Of a file whose folder is missing, the nearest folder
+    /// above is watched. Files in folders that cannot be watched, or on network file systems, are polled.
     ///
     /// # Errors
     /// Why the first folder cannot be watched; the others are.
     pub(super) fn watch<'a>(
         &mut self,
         files: impl IntoIterator<Item = &'a Path>,
+        watched: Watched,
     ) -> Result<(), notify::Error> {
         let Some(make) = self.make else { return Ok(()) };
+        if self.watched != watched {
+            self.watched = watched;
+            self.watcher = None;
+            self.folders.clear();
+        }
         let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         let mut folders: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         for file in files {
@@ -119,7 +145,11 @@ impl Guard {
             (std::mem::take(&mut board.lost), folders)
         };
         if self.watcher.is_none() {
-            match make(Arc::clone(&self.shared)) {
+            let kinds = match watched {
+                Watched::Changes => CHANGES,
+                Watched::Writing => CHANGES.union(EventKindMask::MODIFY_DATA),
+            };
+            match make(Arc::clone(&self.shared), kinds) {
                 Ok(watcher) => self.watcher = Some(watcher),
                 Err(error) => {
                     self.troubled = true;
@@ -173,7 +203,7 @@ impl Guard {
         (unwatched, result)
     }
 
-    /// Tells whether a program has written into `file` and has not closed it yet.
+    /// Tells whether a program has written into `file` and has not closed it yet; only if it is watched for that.
     pub(super) fn is_open(&self, file: &Path) -> bool {
         self.shared.lock().open.contains(file)
     }
@@ -213,8 +243,9 @@ impl Guard {
 }
 
 /// Makes a watcher that leaves what it sees in `shared`.
-fn watcher(shared: Arc<Shared>) -> Result<RecommendedWatcher, notify::Error> {
-    notify::recommended_watcher(move |event| shared.take(event))
+fn watcher(shared: Arc<Shared>, kinds: EventKindMask) -> Result<RecommendedWatcher, notify::Error> {
+    let config = notify::Config::default().with_event_kinds(kinds);
+    RecommendedWatcher::new(move |event| shared.take(event), config)
 }
 
 impl Shared {
@@ -332,7 +363,7 @@ mod tests {
         use std::io::Write as _;
         let (_folder, root, mut guard) = world();
         let file = root.join(".env");
-        guard.watch([file.as_path()]).unwrap();
+        guard.watch([file.as_path()], Watched::Changes).unwrap();
         put(&root.join("other"), "x");
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
@@ -348,13 +379,13 @@ mod tests {
     async fn a_missing_folder_is_waited_for() {
         let (_folder, root, mut guard) = world();
         let file = root.join("a/b/.env");
-        guard.watch([file.as_path()]).unwrap();
+        guard.watch([file.as_path()], Watched::Changes).unwrap();
         std::fs::create_dir(root.join("a")).unwrap();
         assert!(guard.touched().await.moved);
-        guard.watch([file.as_path()]).unwrap();
+        guard.watch([file.as_path()], Watched::Changes).unwrap();
         std::fs::create_dir(root.join("a/b")).unwrap();
         assert_eq!(guard.touched().await.files, [file.clone()].into());
-        guard.watch([file.as_path()]).unwrap();
+        guard.watch([file.as_path()], Watched::Changes).unwrap();
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
     }
@@ -364,11 +395,11 @@ mod tests {
         let (_folder, root, mut guard) = world();
         let file = root.join("a/.env");
         std::fs::create_dir(root.join("a")).unwrap();
-        guard.watch([file.as_path()]).unwrap();
+        guard.watch([file.as_path()], Watched::Changes).unwrap();
         std::fs::rename(root.join("a"), root.join("b")).unwrap();
         std::fs::create_dir(root.join("a")).unwrap();
         assert!(guard.touched().await.moved);
-        guard.watch([file.as_path()]).unwrap();
+        guard.watch([file.as_path()], Watched::Changes).unwrap();
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
     }
@@ -378,7 +409,7 @@ mod tests {
         use std::io::Write as _;
         let (_folder, root, mut guard) = world();
         let file = root.join(".env");
-        guard.watch([file.as_path()]).unwrap();
+        guard.watch([file.as_path()], Watched::Writing).unwrap();
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
         let mut open = std::fs::OpenOptions::new().write(true).truncate(true).open(&file).unwrap();
@@ -395,21 +426,21 @@ mod tests {
     #[tokio::test]
     async fn without_watches_files_are_polled() {
         let (_folder, root, mut guard) = world();
-        let broken = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        let broken = |_, _| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
         guard.make = Some(broken);
         guard.poll = Poll::new(std::time::Duration::from_millis(1));
         let file = root.join(".env");
         put(&file, "1");
-        guard.watch([file.as_path()]).unwrap_err();
+        guard.watch([file.as_path()], Watched::Changes).unwrap_err();
         put(&file, "2");
         let touched = guard.touched().await;
         assert_eq!((touched.files, touched.moved), ([file.clone()].into(), true));
-        guard.watch([file.as_path()]).unwrap_err();
+        guard.watch([file.as_path()], Watched::Changes).unwrap_err();
         std::fs::remove_file(&file).unwrap();
         assert_eq!(guard.touched().await.files, [file.clone()].into());
         // The limit is raised: events again.
         guard.make = Some(watcher);
-        guard.watch([file.as_path()]).unwrap();
+        guard.watch([file.as_path()], Watched::Changes).unwrap();
         put(&file, "3");
         assert_eq!(guard.touched().await.files, [file].into());
     }

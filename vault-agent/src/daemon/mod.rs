@@ -150,6 +150,8 @@ struct Done {
 
 struct Daemon {
     source: Source,
+    /// Where the configuration is: its path, and where that leads if it is a link.
+    own_files: [PathBuf; 2],
     state: PathBuf,
     engine: Engine,
     guard: Guard,
@@ -186,6 +188,7 @@ struct Daemon {
 impl Daemon {
     fn new(source: Source, state: &Path, engine: Engine, guard: Guard) -> Self {
         Self {
+            own_files: [source.file.clone(), source.file.clone()],
             source,
             state: state.to_owned(),
             engine,
@@ -405,9 +408,7 @@ impl Daemon {
         if touched.moved {
             self.watch();
         }
-        let file = &self.source.file;
-        let real = file.canonicalize().unwrap_or_else(|_| file.clone());
-        if touched.all || touched.files.contains(file) || touched.files.contains(&real) {
+        if touched.all || self.own_files.iter().any(|file| touched.files.contains(file)) {
             self.reload();
         }
         self.follow_templates(touched);
@@ -422,11 +423,19 @@ impl Daemon {
         for path in every.iter().chain(&touched.files) {
             self.masters.touched(Some(path), now);
             let Some(slot) = self.slots.get_mut(path) else { continue };
-            if slot.touched() {
-                self.plan(std::slice::from_ref(path));
+            match slot.echo(now) {
+                Some(due) => drop(self.timers.insert((due, path.clone()))),
+                None => self.look(path),
             }
-            self.enqueue(path);
         }
+    }
+
+    /// Looks at a target's file.
+    fn look(&mut self, path: &Path) {
+        if self.slots.get_mut(path).is_some_and(Slot::touched) {
+            self.plan(&[path.to_owned()]);
+        }
+        self.enqueue(path);
     }
 
     /// Plans the targets that could not be written.
@@ -445,7 +454,12 @@ impl Daemon {
         while let Some((due, _)) = self.timers.first().filter(|(due, _)| *due <= now) {
             let due = *due;
             let Some((_, path)) = self.timers.pop_first() else { return };
-            if self.slots.get(&path).is_some_and(|slot| slot.due == Some(due)) {
+            let Some(slot) = self.slots.get(&path) else { continue };
+            let (plan, look) = (slot.due == Some(due), slot.look_due == Some(due));
+            if look {
+                self.look(&path);
+            }
+            if plan {
                 self.plan(std::slice::from_ref(&path));
             }
         }

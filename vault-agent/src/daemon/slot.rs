@@ -24,6 +24,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// How long after one's own write the file is looked at: the first news of it is the write itself.
+const ECHO: Duration = Duration::from_millis(50);
+
 /// How often a file is put back within [`DRIFT_WINDOW`] before somebody else is left to win for a while.
 const MOST_RESTORES: usize = 5;
 
@@ -77,6 +80,10 @@ pub(super) struct Slot {
     pub(super) busy: Option<u64>,
     /// When to plan again after a failure.
     pub(super) due: Option<Instant>,
+    /// When to look at the file.
+    pub(super) look_due: Option<Instant>,
+    /// When the last write ended.
+    wrote: Option<Instant>,
     /// Versions the file is known to hold; `None` as long as that is not certain.
     held: Option<Versions>,
     /// Versions the file held when last written or compared, before the start too.
@@ -129,6 +136,8 @@ impl Slot {
             queued: false,
             busy: None,
             due: None,
+            look_due: None,
+            wrote: None,
             held: None,
             written: remembered
                 .map(|remembered| remembered.secrets.into_iter().map(|(_, ver)| ver).collect()),
@@ -233,8 +242,19 @@ impl Slot {
         }
     }
 
-    /// Takes the news that the file may have been changed; tells whether to plan again.
+    /// Takes the news that the file may have been changed: tells when to look at it, if not at once.
+    pub(super) fn echo(&mut self, now: Instant) -> Option<Instant> {
+        let recent = self.wrote.is_some_and(|wrote| now < wrote + ECHO);
+        if !recent && self.busy.is_none() {
+            return None;
+        }
+        // A look that is due already sees what has come until then.
+        Some(*self.look_due.get_or_insert(now + ECHO))
+    }
+
+    /// Takes that it is time to look at the file, which may have been changed; tells whether to plan again.
     pub(super) fn touched(&mut self) -> bool {
+        self.look_due = None;
         // A file under way may have been changed right behind the writer's back.
         if (self.held.is_some() || self.busy.is_some()) && self.next.is_none() {
             self.next = Some(Task::Look);
@@ -270,6 +290,7 @@ impl Slot {
         match (task, outcome) {
             (Task::Write(versions) | Task::Compare(versions), Outcome::Written(print, mask)) => {
                 self.log_written(&versions, now);
+                self.wrote = Some(now);
                 self.is_right(versions, Some(print), time);
                 Next { hook: self.key.is_some().then_some(mask), plan: true }
             }

@@ -296,3 +296,20 @@ fn there_is_not_always_something_to_go_back_to() {
     careful.slot.hook_ended("ok", false);
     assert!(!careful.slot.saved(&bad), "a newer version was good meanwhile");
 }
+
+#[test]
+fn the_echo_of_ones_own_write_is_looked_at_a_moment_later_and_once() {
+    let mut world = World::new("", None);
+    assert_eq!(world.slot.echo(world.now), None, "nothing was written yet");
+    assert!(!world.written(1));
+    let due = world.slot.echo(world.now).unwrap();
+    assert!(due > world.now);
+    world.now += ECHO / 2;
+    assert_eq!(world.slot.echo(world.now), Some(due), "one look sees both");
+    world.now = due;
+    assert!(!world.slot.touched());
+    assert_eq!(world.slot.next.take(), Some(Task::Look));
+    assert_eq!(world.slot.echo(world.now), None, "news of somebody else is looked at at once");
+    world.slot.busy = Some(1);
+    assert!(world.slot.echo(world.now).is_some(), "a write is under way");
+}
