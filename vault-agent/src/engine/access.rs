@@ -16,10 +16,12 @@ use super::Inner;
 use super::types::Access;
 use crate::clock;
 use crate::remote::Client;
-use crate::state::{self, Failure, Outcome, facts};
+use crate::state::{self, Failure, Job, Outcome, facts};
 
 /// Accesses sent at once.
 const BATCH: u64 = 1000;
+/// Accesses in one commit from which on the next one waits for those that are being looked at.
+const MANY: usize = 8;
 /// How long after an access it is shipped: later ones join in.
 const AFTER: Duration = Duration::from_millis(500);
 /// How often to try when nothing new waits.
@@ -37,29 +39,49 @@ struct Waiting {
     answers: Vec<oneshot::Sender<Result<(), Failure>>>,
     /// Whether a commit is on its way that will take them along.
     queued: bool,
+    /// Whether the last commit took many along.
+    busy: bool,
     since_check: usize,
 }
 
 impl Inner {
     pub(super) async fn record(self: &Arc<Self>, access: Access) -> Result<(), Failure> {
         let (answer, answered) = oneshot::channel();
-        let queue_now = {
+        let (queue_now, busy) = {
             let mut waiting = self.accesses.lock();
             waiting.rows.entry(access).or_insert_with(|| (clock::now(), 0)).1 += 1;
             waiting.answers.push(answer);
-            !std::mem::replace(&mut waiting.queued, true)
+            (!std::mem::replace(&mut waiting.queued, true), waiting.busy)
         };
-        if queue_now {
-            let own = Arc::clone(self);
-            self.store.submit(Box::new(move |conn| own.write_accesses(conn))).await?;
+        if queue_now && (busy || self.store.try_submit(self.accesses_job()).is_err()) {
+            // A task of its own: who asked may go away, those who joined in are still to be answered.
+            tokio::spawn(Arc::clone(self).commit_accesses());
         }
         answered.await.map_err(|_| Failure::closed())?
+    }
+
+    /// Has the waiting accesses written once every request that is there has been looked at: they share a commit.
+    async fn commit_accesses(self: Arc<Self>) {
+        tokio::task::yield_now().await;
+        if let Err(fault) = self.store.submit(self.accesses_job()).await {
+            let mut waiting = self.accesses.lock();
+            waiting.queued = false;
+            for answer in waiting.answers.drain(..) {
+                let _ = answer.send(Err(fault.clone()));
+            }
+        }
+    }
+
+    fn accesses_job(self: &Arc<Self>) -> Job {
+        let own = Arc::clone(self);
+        Box::new(move |conn| own.write_accesses(conn))
     }
 
     fn write_accesses(self: Arc<Self>, conn: &Connection) -> Outcome {
         let (rows, answers, check) = {
             let mut waiting = self.accesses.lock();
             waiting.queued = false;
+            waiting.busy = waiting.answers.len() >= MANY;
             waiting.since_check += waiting.rows.len();
             let check = waiting.since_check >= CHECK;
             if check {
