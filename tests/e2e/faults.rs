@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tests::mounts::{self, Disk};
 use tests::{Daemon, Host, World, bins, watch};
@@ -256,6 +258,69 @@ fn with_a_full_state_folder_a_write_is_refused_and_what_was_acknowledged_stays()
         host.start();
         assert!(host.env().ends_with(&format!("A={last}\n")), "{}", host.env());
         assert_eq!(host.vault(&field).out, last);
+    });
+}
+
+/// Reads a file again and again until told to stop, or for a minute; returns what it has held, one after the other.
+fn contents_until(file: &Path, over: &AtomicBool) -> Vec<String> {
+    let mut seen: Vec<String> = Vec::new();
+    let end = Instant::now() + Duration::from_secs(60);
+    while !over.load(Ordering::Relaxed) && Instant::now() < end {
+        let now = std::fs::read_to_string(file).unwrap();
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+        std::thread::yield_now();
+    }
+    let mut once = seen.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), seen.len(), "no content comes twice: {seen:?}");
+    seen
+}
+
+#[test]
+fn a_file_is_never_ahead_of_what_its_machine_remembers() {
+    mounts::own(|| {
+        let mut world = World::new(bins!());
+        let rtx = world.owner("rtx1080");
+        let _ = rtx.vault(&["kv", "put", SECRET, "A=old"]).ok();
+        let mut vps = world.host("vps");
+        let disk = Disk::new(&vps.state(), "8m");
+        world.enrol(&rtx, &vps, &["*"]);
+        vps.start();
+        vps.target(&[SECRET]);
+        watch::until(&vps.env_file(), |text| text.ends_with("A=old\n"));
+        disk.fill();
+        let (file, over) = (vps.env_file(), AtomicBool::new(false));
+        let seen = std::thread::scope(|scope| {
+            let seen = scope.spawn(|| contents_until(&file, &over));
+            // What the database has room for still arrives.
+            let stuck = (0..100).any(|n| {
+                let _ = rtx.vault(&["kv", "put", SECRET, &format!("A=full-{n}")]).ok();
+                vps.vault(&["status"]).err.contains("E_STATE")
+            });
+            over.store(true, Ordering::Relaxed);
+            assert!(stuck, "a full disk takes a hundred changes");
+            seen.join().unwrap()
+        });
+        alarm(&vps, "E_STATE", "agent.db", true);
+        let before = vps.env();
+        assert_eq!(seen.last(), Some(&before), "a file that was taken back: {seen:?}");
+        // What it does remember it still puts right.
+        std::fs::remove_file(vps.env_file()).unwrap();
+        watch::until(&vps.env_file(), |text| text == before);
+        vps.agent.as_mut().unwrap().kill();
+        world.server.as_mut().unwrap().kill();
+        disk.make_room();
+        vps.start();
+        let known = vps.vault(&["kv", "get", "-field=A", SECRET]).out;
+        assert!(before.ends_with(&format!("A={known}\n")), "knows {known}, wrote {before}");
+        assert_eq!(vps.env(), before);
+        world.start();
+        let newest = rtx.vault(&["kv", "get", "-field=A", SECRET]).out;
+        watch::until(&vps.env_file(), |text| text.ends_with(&format!("A={newest}\n")));
+        alarm(&vps, "E_STATE", "", false);
     });
 }
 

@@ -216,14 +216,27 @@ impl FileError {
 /// # Errors
 /// Refuses links, special files, and folders that everybody may change; after any error the old file is as it was.
 pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<Replaced, FileError> {
+    replace_when(path, content, access, || Ok(()))
+}
+
+/// As [`replace`], calling `ready` when all that is left is the new file's taking the name; an error of it leaves the old
+/// file.
+///
+/// # Errors
+/// As [`replace`], and those of `ready`.
+pub fn replace_when<E: From<FileError>>(
+    path: &Path,
+    content: &[u8],
+    access: Access,
+    ready: impl FnOnce() -> Result<(), E>,
+) -> Result<Replaced, E> {
     let place = Place::open(path)?;
-    match compare_in(&place, content, access)? {
-        Found::Same => Ok(Replaced::Unchanged),
-        Found::Absent | Found::Differs => {
-            write_in(&place, content, access)?;
-            Ok(Replaced::Written)
-        }
+    if compare_in(&place, content, access)? == Found::Same {
+        ready()?;
+        return Ok(Replaced::Unchanged);
     }
+    write_in(&place, content, access, ready)?;
+    Ok(Replaced::Written)
 }
 
 /// Compares `path` with what it should be, touching nothing.
@@ -387,9 +400,17 @@ fn holds(mut file: &File, content: &[u8]) -> io::Result<bool> {
     }
 }
 
-fn write_in(place: &Place, content: &[u8], access: Access) -> Result<(), FileError> {
-    fill(place, content, access)?.rename()?;
-    sync_folder(place)
+fn write_in<E: From<FileError>>(
+    place: &Place,
+    content: &[u8],
+    access: Access,
+    ready: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    let mut new = fill(place, content, access)?;
+    ready()?;
+    new.rename()?;
+    drop(new);
+    Ok(sync_folder(place)?)
 }
 
 /// Makes a synced file under the temporary name, whole and with its final owner and mode before anybody sees it.
@@ -417,9 +438,13 @@ fn complete(
         std::os::unix::fs::fchown(file, access.uid, access.gid)
             .map_err(FileError::io("give its owner to", &place.path))?;
     }
-    let mode = std::fs::Permissions::from_mode(access.mode);
-    file.set_permissions(mode).map_err(FileError::io("set the mode of", &place.path))?;
-    let kept = file.metadata().map_err(FileError::io("look at", &place.path))?;
+    let look = || file.metadata().map_err(FileError::io("look at", &place.path));
+    let mut kept = look()?;
+    if !access.fits(&kept) {
+        let mode = std::fs::Permissions::from_mode(access.mode);
+        file.set_permissions(mode).map_err(FileError::io("set the mode of", &place.path))?;
+        kept = look()?;
+    }
     if !access.fits(&kept) {
         let (path, mode, uid) = (place.path.clone(), kept.mode() & MODE_BITS, kept.uid());
         return Err(FileError::Unkept { path, mode, uid });

@@ -11,7 +11,7 @@ use super::hooks::Mask;
 use super::plan::Versions;
 use crate::account;
 use crate::config::{Drift, Target};
-use crate::engine::{Engine, ReadError};
+use crate::engine::{Commit, Engine, ReadError};
 use crate::files::git::GitGate;
 use crate::files::{self, Access, Exchanged, FileError, Found, Print, Replaced};
 use crate::render::{self, Field, Header, Layout, Rendered, block};
@@ -73,12 +73,15 @@ pub(super) async fn run(
     print: Option<Print>,
     notes: &mut Vec<String>,
 ) -> Result<Outcome, Fault> {
+    // The versions may be on their way to the disk still: nothing is promised before they are there.
+    let commit = engine.commit();
     match task {
         Task::Write(versions) => {
             let (rendered, mask) = content(engine, target, &versions).await?;
             notes.clone_from(&rendered.warnings);
             let gate = Arc::clone(gate);
-            let written = blocking(target, move |target| write(&gate, target, rendered)).await?;
+            let write = move |target: &Target| write(&gate, target, rendered, &commit);
+            let written = blocking(target, write).await?;
             Ok(match written {
                 (Replaced::Written, print) => Outcome::Written(print, mask),
                 (Replaced::Unchanged, print) => Outcome::Unchanged(print, mask),
@@ -88,6 +91,7 @@ pub(super) async fn run(
             let (rendered, mask) = content(engine, target, &versions).await?;
             notes.clone_from(&rendered.warnings);
             let found = blocking(target, move |target| {
+                kept(&commit)?;
                 let wanted = wanted(target, rendered.content, around(target)?.as_ref())?;
                 let access = access(target)?;
                 let found = files::compare(&target.path, wanted.expose(), access);
@@ -100,7 +104,7 @@ pub(super) async fn run(
             })
         }
         Task::Remove(_) => {
-            let removed = blocking(target, remove).await?;
+            let removed = blocking(target, move |target| remove(target, &commit)).await?;
             Ok(if removed { Outcome::Removed } else { Outcome::Gone })
         }
         Task::Look => {
@@ -158,7 +162,10 @@ async fn content(
         secrets: named,
         restores: target.drift == Drift::Restore,
     });
-    let template = blocking(target, template).await?;
+    let template = match &target.template_file {
+        Some(_) => blocking(target, template).await?,
+        None => target.template.clone().unwrap_or_default(),
+    };
     let rules = target.rules(header.as_ref(), &template);
     let rendered = render::render(target.format, &secrets, &rules).map_err(|refused| Fault {
         state: format!("refused: {refused}"),
@@ -204,7 +211,12 @@ fn around(target: &Target) -> Result<Option<files::Read>, Fault> {
 }
 
 /// Writes the file, if git does not pick it up.
-fn write(gate: &GitGate, target: &Target, rendered: Rendered) -> Result<(Replaced, Print), Fault> {
+fn write(
+    gate: &GitGate,
+    target: &Target,
+    rendered: Rendered,
+    commit: &Commit,
+) -> Result<(Replaced, Print), Fault> {
     gate.pass(&target.path, target.git).map_err(|error| Fault {
         state: format!("refused: {}", chain(&error)),
         hint: error.hint(),
@@ -212,7 +224,7 @@ fn write(gate: &GitGate, target: &Target, rendered: Rendered) -> Result<(Replace
     })?;
     let old = around(target)?;
     let wanted = wanted(target, rendered.content, old.as_ref())?;
-    let written = put(target, &wanted, old.as_ref())?;
+    let written = put(target, &wanted, old.as_ref(), commit)?;
     if written.0 == Replaced::Written {
         for warning in &rendered.warnings {
             tracing::warn!(file = %target.path.display(), "{warning}");
@@ -226,14 +238,16 @@ fn put(
     target: &Target,
     wanted: &Plaintext,
     old: Option<&files::Read>,
+    commit: &Commit,
 ) -> Result<(Replaced, Print), Fault> {
     let access = access(target)?;
     let fault = |error: FileError| Fault::file(&error);
     let (path, content) = (&target.path, wanted.expose());
     let print = Print::of(content, access);
     let Some(old) = old else {
-        return Ok((files::replace(path, content, access).map_err(fault)?, print));
+        return Ok((files::replace_when(path, content, access, || kept(commit))?, print));
     };
+    kept(commit)?;
     if files::compare(path, content, access).map_err(fault)? == Found::Same {
         return Ok((Replaced::Unchanged, print));
     }
@@ -249,14 +263,28 @@ fn put(
 }
 
 /// Removes the file, or its block; tells whether it was there.
-fn remove(target: &Target) -> Result<bool, Fault> {
+fn remove(target: &Target, commit: &Commit) -> Result<bool, Fault> {
+    kept(commit)?;
     if let Some(old) = around(target)? {
         let rest = block::take(old.content.expose());
         if let Some(rest) = rest.map_err(Fault::block)? {
-            return Ok(put(target, &rest, Some(&old))?.0 == Replaced::Written);
+            return Ok(put(target, &rest, Some(&old), commit)?.0 == Replaced::Written);
         }
     }
     files::remove(&target.path).map_err(|error| Fault::file(&error))
+}
+
+/// Waits until what the vault says is on this host's disk: a file must not be ahead of what the agent knows after a power
+/// cut.
+fn kept(commit: &Commit) -> Result<(), Fault> {
+    if commit.wait() {
+        return Ok(());
+    }
+    Err(Fault {
+        state: "failed: the agent's database cannot be written".to_owned(),
+        hint: "look at the agent's disk; the file is as it was".to_owned(),
+        passing: true,
+    })
 }
 
 /// Looks owner and group up.
@@ -284,6 +312,12 @@ fn access(target: &Target) -> Result<Access, Fault> {
 pub(super) fn sweep(path: &Path) {
     if let Err(error) = files::sweep(path) {
         tracing::debug!(file = %path.display(), "{}", chain(&error));
+    }
+}
+
+impl From<FileError> for Fault {
+    fn from(error: FileError) -> Self {
+        Self::file(&error)
     }
 }
 
@@ -338,4 +372,36 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn nothing_changes_for_what_is_not_on_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap().join(".env");
+        files::replace(&path, b"A=old\n", Access::PRIVATE).unwrap();
+        let config =
+            format!("[[target]]\npath = \"{}\"\nsecrets = [\"secret/a\"]\n", path.display());
+        let config = Config::parse(&config, Path::new("agent.toml")).unwrap();
+        let target = &config.targets[0];
+        let old = || files::read(&path, LARGEST).unwrap().unwrap();
+        let (new, lost, kept) =
+            (Plaintext::new(b"A=new\n".to_vec()), Commit::ended(false), Commit::ended(true));
+        let refused = [
+            put(target, &new, None, &lost).map(drop).unwrap_err(),
+            put(target, &new, Some(&old()), &lost).map(drop).unwrap_err(),
+            put(target, &Plaintext::new(b"A=old\n".to_vec()), None, &lost).map(drop).unwrap_err(),
+            remove(target, &lost).map(drop).unwrap_err(),
+        ];
+        for fault in refused {
+            assert!(fault.passing && fault.state.contains("database cannot be written"));
+            assert_eq!(old().content.expose(), b"A=old\n");
+        }
+        assert_eq!(put(target, &new, None, &kept).unwrap().0, Replaced::Written);
+        assert_eq!(old().content.expose(), b"A=new\n");
+    }
 }

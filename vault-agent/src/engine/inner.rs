@@ -1,6 +1,5 @@
 //! What the parts of the engine share, and short ways to its locks. No rule lives here.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -16,12 +15,13 @@ use tokio::task::{AbortHandle, JoinHandle};
 use super::alarms::Alarms;
 use super::blob::Due;
 use super::cache::Cache;
+use super::commit::Commit;
 use super::errand::Errand;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
 use super::link::Link;
 use super::types::Status;
-use super::{access, write};
+use super::{access, work, write};
 use crate::clock;
 use crate::identity::{MachineKeys, Pins};
 use crate::remote::Client;
@@ -62,6 +62,8 @@ pub(super) struct Inner {
     pub(super) changes: watch::Sender<u64>,
     /// Ticks when an entry was applied, before it is on disk.
     pub(super) applied: watch::Sender<u64>,
+    /// The commit of the newest of them.
+    pub(super) commit: Mutex<Commit>,
     /// Whether updates and writes have stopped because of a fork.
     pub(super) halted: watch::Sender<bool>,
     /// Microseconds; 0 for never.
@@ -106,6 +108,10 @@ impl Inner {
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
         lock(&self.fleet)
+    }
+
+    pub(super) fn commit(&self) -> MutexGuard<'_, Commit> {
+        lock(&self.commit)
     }
 
     pub(super) fn pending(&self) -> MutexGuard<'_, Option<Hash>> {
@@ -173,28 +179,25 @@ impl Inner {
         self.down("the agent is stopping");
     }
 
-    /// Opens blobs that came along, starting at once; they are done when the result is awaited.
-    pub(super) fn open_all(
-        self: &Arc<Self>,
-        arrived: Vec<(Due, Blob)>,
-    ) -> impl Future<Output = ()> + use<> {
+    /// Opens blobs that came along, starting at once; returns the task that still does if there are many.
+    pub(super) fn open_all(self: &Arc<Self>, arrived: Vec<(Due, Blob)>) -> Option<JoinHandle<()>> {
         let own = Arc::clone(self);
         // What this machine wrote itself is there already.
         let arrived: Vec<_> =
             arrived.into_iter().filter(|(due, _)| !self.cache().has(&due.blob)).collect();
-        let task: Option<JoinHandle<()>> = (!arrived.is_empty()).then(|| {
-            tokio::task::spawn_blocking(move || {
-                for (due, blob) in arrived {
-                    // A failure has raised its alarm; whoever asks for the content hears it again.
-                    let _ = own.open_now(&due, &blob);
-                }
-            })
-        });
-        async move {
-            if let Some(task) = task {
-                let _ = task.await;
+        let bytes = arrived.iter().map(|(_, blob)| blob.bytes().len()).sum();
+        let small = work::is_small(arrived.len(), bytes);
+        let open = move || {
+            for (due, blob) in arrived {
+                // A failure has raised its alarm; whoever asks for the content hears it again.
+                let _ = own.open_now(&due, &blob);
             }
+        };
+        if small {
+            open();
+            return None;
         }
+        Some(tokio::task::spawn_blocking(open))
     }
 
     /// Raises an alarm about `subject`.

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 
 use super::Inner;
 use super::blob::Due;
+use super::commit::Commit;
 use crate::state::{self, Failure, Outcome};
 
 /// A record from the server and where it claims to stand; the genesis stands at 0.
@@ -63,6 +64,15 @@ impl Ledger {
     }
 }
 
+/// Tells whether a record is the newest one known, as one's own is when the stream brings it again.
+pub(super) fn is_head(ledger: &Ledger, record: &Delivery) -> bool {
+    let purpose = Purpose::Entry(ledger.state.vault());
+    ledger.born
+        && record.position == ledger.state.seq()
+        && record.position > 0
+        && record.envelope.hash(purpose) == ledger.state.head()
+}
+
 /// Takes one entry back.
 type Undo = Box<dyn FnOnce(&mut State) + Send>;
 
@@ -84,6 +94,9 @@ pub(super) async fn ingest(
     let own = Arc::clone(inner);
     let job = move |conn: &Connection| {
         let mut before = Before::default();
+        let commit = Commit::default();
+        // Whoever sees the new state finds this commit, not an older one.
+        let earlier = std::mem::replace(&mut *own.commit(), commit.clone());
         match own.take(conn, deliveries, &mut before) {
             Ok(news) => {
                 own.advanced();
@@ -91,12 +104,17 @@ pub(super) async fn ingest(
                 Outcome::Keep(Box::new(move |result| {
                     if result.is_err() {
                         own.go_back(before);
+                        *own.commit() = earlier;
+                        own.tick();
                     }
+                    commit.end(result.is_ok());
                     let _ = settle.send(result);
                 }))
             }
             Err(fault) => {
                 own.go_back(before);
+                *own.commit() = earlier;
+                commit.end(false);
                 let _ = answer.send(Err(fault.into()));
                 Outcome::Undo
             }

@@ -9,11 +9,11 @@ use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::wire::v1::log::{Frame, LogQuery};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use super::Inner;
-use super::ledger::{Delivery, News, ingest};
+use super::ledger::{Delivery, News, ingest, is_head};
 use crate::clock;
 use crate::remote::{Client, ConnectError, RemoteError, connect};
 use crate::state::{self, Failure, facts};
@@ -228,14 +228,18 @@ async fn frames(inner: &Arc<Inner>, client: &Client) -> Result<(), Ended> {
 }
 
 /// Applies what came; opens the blobs that came along while the commit is under way.
-async fn deliver(inner: &Arc<Inner>, deliveries: Vec<Delivery>) -> Result<(), Ended> {
+async fn deliver(inner: &Arc<Inner>, mut deliveries: Vec<Delivery>) -> Result<(), Ended> {
+    deliveries.retain(|record| !is_head(&inner.ledger(), record));
+    if deliveries.is_empty() {
+        return Ok(());
+    }
     let receipt = ingest(inner, deliveries).await?;
     let lost = |_| Ended::Local(Failure::closed());
     let News { arrived, missing, advanced, refused } = receipt.applied.await.map_err(lost)??;
-    let opened = inner.open_all(arrived);
+    let opening = inner.open_all(arrived);
+    inner.before_commit(&opening);
     receipt.committed.await.map_err(lost)??;
-    opened.await;
-    inner.after_advance(advanced, missing);
+    inner.after_advance(opening, advanced, missing).await;
     refused.map_or(Ok(()), |error| Err(Ended::Refused(error)))
 }
 
@@ -274,8 +278,25 @@ impl Inner {
         });
     }
 
-    /// Tells everybody who waits for new entries, once they are on disk.
-    pub(super) fn after_advance(self: &Arc<Self>, advanced: bool, missing: bool) {
+    /// Tells everybody of new entries whose contents are open: what takes time can begin, what must not be undone
+    /// waits for [`Inner::commit`].
+    pub(super) fn before_commit(&self, opening: &Option<JoinHandle<()>>) {
+        if opening.is_none() {
+            self.tick();
+        }
+    }
+
+    /// Tells everybody who waits for new entries, once they are on disk and open.
+    pub(super) async fn after_advance(
+        self: &Arc<Self>,
+        opening: Option<JoinHandle<()>>,
+        advanced: bool,
+        missing: bool,
+    ) {
+        if let Some(opening) = opening {
+            // A failure has raised its alarm.
+            let _ = opening.await;
+        }
         if advanced {
             self.still_synced();
             self.tick();

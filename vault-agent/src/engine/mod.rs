@@ -6,6 +6,7 @@ mod alarms;
 mod audit;
 mod blob;
 mod cache;
+mod commit;
 mod decide;
 mod errand;
 mod exposure;
@@ -24,6 +25,7 @@ mod sample;
 mod seal;
 mod send;
 mod types;
+mod work;
 mod write;
 
 #[cfg(test)]
@@ -49,6 +51,7 @@ use crate::paths::Paths;
 
 use inner::Inner;
 
+pub use commit::Commit;
 pub use exposure::Exposure;
 pub use heal::Healed;
 pub use sample::{Sample, SampleSecret};
@@ -253,6 +256,13 @@ impl Engine {
     /// See [`ReadError`].
     pub async fn earlier(&self, path: &SecretPath, ver: u64) -> Result<Content, ReadError> {
         self.0.earlier(path, ver).await
+    }
+
+    /// Returns the commit of everything applied so far. Contents are told of before they are on disk; what they are
+    /// written to must not be newer than this machine's memory after a power cut.
+    #[must_use]
+    pub fn commit(&self) -> Commit {
+        self.0.commit().clone()
     }
 
     /// Keeps the ciphertext of exactly these versions beside that of the newest; tells whether it has all of them. What

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::alarms::Alarms;
 use super::cache::Cache;
+use super::commit::Commit;
 use super::errand::Errand;
 use super::fleet::Fleet;
 use super::ledger::{Ledger, stand_in};
@@ -68,6 +69,7 @@ pub(super) fn open(paths: &Paths) -> Result<Arc<Inner>> {
         link: watch::Sender::new(Link::UNTRIED),
         changes: watch::Sender::new(0),
         applied: watch::Sender::new(0),
+        commit: Mutex::new(Commit::ended(true)),
         halted: watch::Sender::new(found.fork.is_some()),
         synced_at: AtomicU64::new(found.synced_at.unwrap_or_default().as_micros()),
         heard: AtomicU64::new(0),

@@ -1,7 +1,6 @@
 //! Owner acts: the operations, the re-encryptions that they make necessary, the bytes to sign;
 //! and submitting them once they are signed. Admin keys never come here.
 
-use std::num::NonZero;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -22,6 +21,7 @@ use super::ledger::may_read;
 use super::read::Reach;
 use super::send::{INLINE, Outgoing, Sent, send};
 use super::types::{Prepared, PreparedEntry, WriteError};
+use super::work;
 use crate::clock;
 use crate::state::blobs;
 
@@ -139,28 +139,21 @@ async fn rewrap(
 
 async fn reseal_all(
     inner: &Arc<Inner>,
-    mut step: Vec<(Due, Stale, Blob)>,
+    step: Vec<(Due, Stale, Blob)>,
 ) -> Result<(Vec<Put>, Vec<(SecretPath, u64)>)> {
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = step.len().div_ceil(cores).max(1);
-    let mut running = Vec::with_capacity(cores);
-    while !step.is_empty() {
-        let part = step.split_off(step.len().saturating_sub(share));
-        let own = Arc::clone(inner);
-        running.push(tokio::task::spawn_blocking(move || {
-            part.into_iter().map(|task| reseal(&own, task)).collect::<Vec<_>>()
-        }));
-    }
+    let own = Arc::clone(inner);
+    let parts = work::shared(step, move |part| {
+        part.into_iter().map(|task| reseal(&own, task)).collect::<Vec<_>>()
+    });
+    let parts = parts.await.context("re-encrypting was interrupted")?;
     let (mut puts, mut sealed, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-    for part in running {
-        for result in part.await.context("re-encrypting")? {
-            match result {
-                Ok((put, blob)) => {
-                    puts.push(put);
-                    sealed.push(blob);
-                }
-                Err(place) => lost.push(place),
+    for result in parts.into_iter().flatten() {
+        match result {
+            Ok((put, blob)) => {
+                puts.push(put);
+                sealed.push(blob);
             }
+            Err(place) => lost.push(place),
         }
     }
     let staged = inner.store.write(move |conn| {

@@ -1,8 +1,7 @@
-//! Encrypting drafts off the async threads, each once: a draft that keeps its version and readers
+//! Encrypting drafts, each once: a draft that keeps its version and readers
 //! when an entry is rebuilt keeps its blob.
 
 use std::collections::HashMap;
-use std::num::NonZero;
 use std::sync::Arc;
 
 use shared::blob::{self, Place, Sealed};
@@ -14,6 +13,7 @@ use shared::signed::VaultId;
 use super::Inner;
 use super::decide::{Draft, DraftPut};
 use super::types::{Content, WriteError};
+use super::work;
 use super::write::Caller;
 
 /// A caller's encrypted drafts, by their place among its drafts.
@@ -83,17 +83,17 @@ pub(super) async fn seal_all(
     drafts: &[Vec<Draft>],
 ) -> Result<(), WriteError> {
     let tasks = tasks(inner, callers, drafts);
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = tasks.len().div_ceil(cores).max(1);
-    let mut running = Vec::with_capacity(cores);
-    let mut tasks = tasks.into_iter().peekable();
-    while tasks.peek().is_some() {
-        let part: Vec<Task> = tasks.by_ref().take(share).collect();
-        running.push(tokio::task::spawn_blocking(move || seal_part(part)));
-    }
-    for part in running {
-        let stopping = |_| WriteError::Offline { reason: "the agent is stopping".into() };
-        for (caller, at, done) in part.await.map_err(stopping)?? {
+    let (agreements, bytes) = tasks.iter().fold((0, 0), |(agreements, bytes), task| {
+        (agreements + task.recipients.len(), bytes + task.put.content.len())
+    });
+    let parts = if work::is_small(agreements, bytes) {
+        vec![seal_part(tasks)]
+    } else {
+        let parts = work::shared(tasks, seal_part).await;
+        parts.ok_or_else(|| WriteError::Offline { reason: "the agent is stopping".into() })?
+    };
+    for part in parts {
+        for (caller, at, done) in part? {
             callers[caller].sealing.0.insert(at, done);
         }
     }

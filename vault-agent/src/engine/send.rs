@@ -170,11 +170,11 @@ async fn own_entry(inner: &Arc<Inner>, delivery: Delivery) -> Result<(), WriteEr
         inner.down(&error.to_string());
     }
     let own = Arc::clone(inner);
-    let opened = inner.open_all(news.arrived);
+    let opening = inner.open_all(news.arrived);
+    inner.before_commit(&opening);
     inner.spawn(async move {
         if let Ok(Ok(())) = receipt.committed.await {
-            opened.await;
-            own.after_advance(news.advanced, news.missing);
+            own.after_advance(opening, news.advanced, news.missing).await;
         }
     });
     Ok(())

@@ -101,7 +101,7 @@ pub fn exchange(
     if !temp.exchange()? {
         // File systems that cannot exchange: the moment between the look above and the rename remains.
         drop(temp);
-        write_in(&place, content, access)?;
+        write_in(&place, content, access, || Ok(()))?;
         return Ok(Exchanged::Done(Old(old)));
     }
     let swapped = Place { path: path.to_owned(), folder: dup(&place)?, name: temp.name().into() };

@@ -41,6 +41,24 @@ fn equal_content_is_not_touched() {
 }
 
 #[test]
+fn a_file_that_may_not_be_shown_yet_leaves_the_old_one() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    write(&path, "A=1\n");
+    for content in ["A=1\n", "A=2\n"] {
+        let mut seen = None;
+        let refused = replace_when(&path, content.as_bytes(), Access::PRIVATE, || {
+            seen = std::fs::read_to_string(&path).ok();
+            Err(FileError::Busy(path.clone()))
+        });
+        assert!(matches!(refused, Err(FileError::Busy(_))), "{refused:?}");
+        assert_eq!(seen.as_deref(), Some("A=1\n"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "A=1\n");
+        assert_eq!(names(&folder), [".env"]);
+    }
+}
+
+#[test]
 fn a_print_is_of_one_content_and_access_alone() {
     let (_guard, folder) = folder();
     let path = folder.join(".env");

@@ -211,11 +211,11 @@ fn serve(
 fn run(conn: &Connection, batch: &mut Vec<Job>, trouble: &watch::Sender<Option<Failure>>) {
     let before = conn.total_changes();
     let mut finishes: Vec<Finish> = Vec::with_capacity(batch.len());
-    let begun = conn.execute_batch("BEGIN");
+    let begun = execute(conn, "BEGIN");
     for job in batch.drain(..) {
         finishes.extend(run_one(conn, job));
     }
-    let committed = begun.and_then(|()| conn.execute_batch("COMMIT")).map_err(Failure::from);
+    let committed = begun.and_then(|()| execute(conn, "COMMIT")).map_err(Failure::from);
     match committed {
         Ok(()) => {
             if conn.total_changes() != before {
@@ -233,11 +233,16 @@ fn run(conn: &Connection, batch: &mut Vec<Job>, trouble: &watch::Sender<Option<F
     }
 }
 
+/// Executes a statement that comes again and again: parsed once.
+fn execute(conn: &Connection, statement: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(statement)?.execute([]).map(drop)
+}
+
 fn run_one(conn: &Connection, job: Job) -> Option<Finish> {
-    let guarded = conn.execute_batch("SAVEPOINT job").is_ok();
+    let guarded = execute(conn, "SAVEPOINT job").is_ok();
     match job(conn) {
         Outcome::Keep(finish) => {
-            if guarded && let Err(fault) = conn.execute_batch("RELEASE job") {
+            if guarded && let Err(fault) = execute(conn, "RELEASE job") {
                 finish(Err(fault.into()));
                 return None;
             }
