@@ -56,7 +56,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
             .hint("give FILE, or - for standard input")
             .into());
     };
-    let new = read(global, file, args.dialect)?;
+    let new = read(global, file, args.dialect).map_err(|fault| turned(args, file, fault))?;
     let client = global.client()?;
     let place = Typed { mount: args.mount.clone(), path: args.path.clone() };
     let (route, secret) = current(&client, &place)?;
@@ -87,6 +87,14 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     }
     report(global, format, &route.logical(), written, counts)?;
     Ok(Exit::OK)
+}
+
+/// Tells whoever has named the file first.
+fn turned(args: &Args, file: &Path, fault: Failure) -> Failure {
+    if file.exists() || !Path::new(&args.path).is_file() {
+        return fault;
+    }
+    fault.hint(format!("the secret comes first: `vault import {} {}`", file.display(), args.path))
 }
 
 fn read(

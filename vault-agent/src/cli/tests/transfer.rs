@@ -49,6 +49,18 @@ fn import_counts_and_never_shows_values() {
 }
 
 #[test]
+fn import_tells_whoever_names_the_file_first() {
+    let world = world();
+    let file = world.file(".env", FILE);
+    let turned = world.run_args(&["import", &file, "secret/new"]).shown();
+    let hint = "hint: the secret comes first: `vault import secret/new DIR/.env`";
+    assert!(turned.contains(hint), "{turned}");
+    let neither = world.run_args(&["import", "secret/new", "secret/new"]).shown();
+    assert!(!neither.contains("comes first"), "{neither}");
+    assert_eq!(world.seen(), [""; 0]);
+}
+
+#[test]
 fn import_takes_all_or_nothing() {
     let world = world().stdin("{\n\"a\": oops}");
     let broken = world.file(".env", "A=1\nthis is no line\nB=2\n");
