@@ -88,6 +88,11 @@ async fn step(engine: &Engine, record: &Arc<Record>, source: &Arc<Source>) -> St
         Ok(held) => held,
         Err(step) => return step,
     };
+    // A file that is ahead of what this machine remembers after a power cut would look edited then.
+    let commit = engine.commit();
+    if blocking(source, move |_| commit.wait()).await != Some(true) {
+        return Step::Again;
+    }
     match decide::decide(record.base(source), found.digest, held.vault) {
         Action::Wait => State::Waiting("the vault cannot be asked".to_owned()).into(),
         Action::Settled(base) => settled(record, source, base).await.into(),
