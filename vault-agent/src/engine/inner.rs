@@ -80,6 +80,8 @@ pub(super) struct Inner {
     pub(super) queue: Mutex<Option<mpsc::Receiver<write::Job>>>,
     pub(super) tasks: Mutex<Vec<AbortHandle>>,
     pub(super) fetch_due: Notify,
+    /// Ends the pause before the next try to connect.
+    pub(super) nudge: Notify,
     pub(super) reporting: Errand,
     pub(super) shipping: Errand,
     pub(super) store: Store,

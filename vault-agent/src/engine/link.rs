@@ -36,14 +36,14 @@ pub(super) struct Link {
     pub(super) address: Option<String>,
     /// Why there is none.
     pub(super) trouble: Option<String>,
-    /// Whether the first attempt since the start has ended, well or badly.
-    pub(super) tried: bool,
+    /// Attempts since the start that have ended, well or badly.
+    pub(super) tries: u64,
 }
 
 impl Link {
     /// Before the first try.
     pub(super) const UNTRIED: Self =
-        Self { client: None, caught_up: false, address: None, trouble: None, tried: false };
+        Self { client: None, caught_up: false, address: None, trouble: None, tries: 0 };
 }
 
 /// Why a stream ended.
@@ -106,6 +106,7 @@ pub(super) async fn keep(inner: &Arc<Inner>, mut addresses: watch::Receiver<Vec<
         tokio::select! {
             () = sleep(jittered(wait)) => wait = (wait * 2).min(LONGEST_WAIT),
             () = changed(&mut addresses) => wait = FIRST_WAIT,
+            () = inner.nudge.notified() => {}
         }
     }
 }
@@ -164,7 +165,7 @@ pub(super) async fn reach(inner: &Arc<Inner>, addresses: &[String]) -> Option<Cl
     }
     match addresses.last() {
         None => inner.down("no server address is configured"),
-        Some(_) => inner.link.send_modify(|link| link.tried = true),
+        Some(_) => inner.link.send_modify(|link| link.tries += 1),
     }
     None
 }
@@ -314,7 +315,7 @@ impl Inner {
         }
         self.link.send_modify(|link| {
             link.caught_up = true;
-            link.tried = true;
+            link.tries += 1;
         });
         self.still_synced();
         self.tick();
@@ -348,7 +349,7 @@ impl Inner {
         self.link.send_modify(|link| {
             link.client = None;
             link.caught_up = false;
-            link.tried = true;
+            link.tries += 1;
             link.trouble = Some(why.into());
         });
         self.tick();

@@ -163,7 +163,7 @@ impl Engine {
 
     /// Waits until the first attempt to reach the server has ended, well or badly.
     pub async fn tried(&self) {
-        let _ = self.0.link.subscribe().wait_for(|link| link.tried).await;
+        let _ = self.0.link.subscribe().wait_for(|link| link.tries > 0).await;
     }
 
     /// Exchanges reports now, so that [`Engine::status`] shows the fleet as it is; without a

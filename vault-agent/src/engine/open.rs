@@ -80,6 +80,7 @@ pub(super) fn open(paths: &Paths) -> Result<Arc<Inner>> {
         queue: Mutex::new(Some(queue)),
         tasks: Mutex::new(Vec::new()),
         fetch_due: Notify::new(),
+        nudge: Notify::new(),
         reporting: Errand::default(),
         shipping: Errand::default(),
         store,

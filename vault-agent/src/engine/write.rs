@@ -33,8 +33,10 @@ const REBUILDS: usize = 32;
 /// How long to wait for the entries that a conflict speaks of.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
-/// How long a connection that is being made may keep a write waiting.
+/// How long the first connection since the start, while it is being made, may keep a write waiting.
 const FIRST_TRY: Duration = Duration::from_secs(3);
+/// How long a later one may.
+const NEXT_TRY: Duration = Duration::from_secs(1);
 
 /// What the writer is asked for.
 pub(super) enum Job {
@@ -71,13 +73,21 @@ impl Inner {
         self.queue_job(Job::Owner { envelope, reply }, answer).await
     }
 
-    /// Waits until a connection that is just being made has caught up or failed: a write right
-    /// after the start, or during a reconnect, is not refused for some milliseconds' sake.
-    async fn first_try(&self) {
+    /// Has a connection made now, not at the end of a pause, and waits until it has caught up or failed: a write right
+    /// after the start, or when the server is back, is not refused for some seconds' sake.
+    async fn try_now(&self) {
         let mut link = self.link.subscribe();
-        let decided = link.wait_for(|link| link.caught_up || link.trouble.is_some());
+        let before = {
+            let link = link.borrow();
+            if link.caught_up || *self.halted.borrow() {
+                return;
+            }
+            link.tries
+        };
+        self.nudge.notify_one();
+        let decided = link.wait_for(|link| link.caught_up || link.tries > before);
         // Whatever came of it, the caller looks at the link itself.
-        let _ = timeout(FIRST_TRY, decided).await;
+        let _ = timeout(if before == 0 { FIRST_TRY } else { NEXT_TRY }, decided).await;
     }
 
     async fn queue_job<T>(
@@ -86,7 +96,7 @@ impl Inner {
         answer: oneshot::Receiver<Result<T, WriteError>>,
     ) -> Result<T, WriteError> {
         let stopping = || WriteError::Offline { reason: "the agent is stopping".into() };
-        self.first_try().await;
+        self.try_now().await;
         self.writing_client().map_err(|reason| WriteError::Offline { reason })?;
         self.writes.send(job).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
