@@ -25,7 +25,7 @@ pub struct Seen {
 impl Seen {
     pub fn new(file: &Path) -> Self {
         let (sender, events) = mpsc::channel();
-        let mut watcher = notify::recommended_watcher(move |_| {
+        let mut watcher = watch::watcher(move |_| {
             let _ = sender.send(());
         })
         .unwrap();

@@ -74,7 +74,7 @@ fn an_agent_killed_at_any_moment_leaves_whole_files() {
     let victim = Victim::new(&world, &owner);
     let folder = victim.files[0].parent().unwrap();
     let (sender, events) = mpsc::channel();
-    let mut watcher = notify::recommended_watcher(move |event: Result<notify::Event, _>| {
+    let mut watcher = watch::watcher(move |event: Result<notify::Event, _>| {
         // What readers do is no moment of a write.
         if event.is_ok_and(|event| !event.kind.is_access()) {
             let _ = sender.send(());

@@ -83,7 +83,7 @@ fn every_reader_sees_whole_files_with_the_right_owner_and_mode() {
 
     let (renamed, written) = (AtomicUsize::new(0), Mutex::new(Vec::<String>::new()));
     let counters = std::sync::Arc::new((renamed, written));
-    let mut watcher = notify::recommended_watcher({
+    let mut watcher = watch::watcher({
         let (file, counters) = (file.clone(), std::sync::Arc::clone(&counters));
         move |event: Result<notify::Event, _>| {
             note(&event.unwrap(), &file, &counters.0, &counters.1);

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// After a minute, with what the file held last.
 pub fn until(file: &Path, wanted: impl Fn(&str) -> bool) -> String {
     let (sender, events) = mpsc::channel();
-    let mut watcher = notify::recommended_watcher(move |_| {
+    let mut watcher = watcher(move |_| {
         let _ = sender.send(());
     })
     .expect("inotify works");
@@ -49,4 +49,13 @@ pub fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "{what} did not happen in a minute");
         let _ = never.recv_timeout(Duration::from_millis(20));
     }
+}
+
+/// Makes a watcher that hears of changes alone: not of the reads that a test makes to see them.
+///
+/// # Errors
+/// If the system has no more watches.
+pub fn watcher(handler: impl notify::EventHandler) -> notify::Result<notify::RecommendedWatcher> {
+    let kinds = notify::EventKindMask::CORE | notify::EventKindMask::ACCESS_CLOSE;
+    notify::Watcher::new(handler, notify::Config::default().with_event_kinds(kinds))
 }
