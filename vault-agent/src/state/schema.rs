@@ -15,9 +15,6 @@ const MIGRATIONS: &[&str] =
 /// How long to wait for another process that has the database open.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Statements that stay parsed: more than there are.
-const STATEMENTS: usize = 64;
-
 const SETTINGS: &str = "
     PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA journal_mode = WAL;
@@ -53,7 +50,6 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     crate::identity::check_private(path)?;
     let opening = || format!("opening `{}`", path.display());
     let mut conn = Connection::open(path).with_context(opening)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.busy_timeout(BUSY).with_context(opening)?;
     match configure(&mut conn, path) {
         Err(fault) if is_busy(&fault) => bail!(
