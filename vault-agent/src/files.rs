@@ -331,7 +331,7 @@ pub fn lock_folder(path: &Path) -> Result<FolderLock, FileError> {
 }
 
 fn create_in(place: &Place, content: &[u8], access: Access) -> Result<(), FileError> {
-    let temp = fill(place, content, access)?;
+    let temp = fill(place, content, access, || Ok::<_, FileError>(()))?;
     let Place { folder, name, path } = place;
     match rustix::fs::linkat(folder, temp.name(), folder, name, AtFlags::empty()) {
         Ok(()) => {}
@@ -406,23 +406,32 @@ fn write_in<E: From<FileError>>(
     access: Access,
     ready: impl FnOnce() -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut new = fill(place, content, access)?;
-    ready()?;
+    let mut new = fill(place, content, access, ready)?;
     new.rename()?;
     drop(new);
     Ok(sync_folder(place)?)
 }
 
-/// Makes a synced file under the temporary name, whole and with its final owner and mode before anybody sees it.
-fn fill<'a>(place: &'a Place, content: &[u8], access: Access) -> Result<Temp<'a>, FileError> {
+/// Makes a synced file under the temporary name, whole and with its final owner and mode before anybody sees it. Where the
+/// file system can, it has no name before `ready` has been called: killed while waiting, it leaves nothing.
+fn fill<'a, E: From<FileError>>(
+    place: &'a Place,
+    content: &[u8],
+    access: Access,
+    ready: impl FnOnce() -> Result<(), E>,
+) -> Result<Temp<'a>, E> {
+    let mut ready = Some(ready);
+    let mut wait = || ready.take().map_or(Ok(()), |ready| ready());
     if let Some(mut temp) = Temp::unnamed(place)? {
         complete(&temp.file, place, content, access)?;
+        wait()?;
         if temp.show()? {
             return Ok(temp);
         }
     }
     let temp = Temp::named(place)?;
     complete(&temp.file, place, content, access)?;
+    wait()?;
     Ok(temp)
 }
 

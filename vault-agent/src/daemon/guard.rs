@@ -129,6 +129,9 @@ impl Guard {
             self.watched = watched;
             self.watcher = None;
             self.folders.clear();
+            // Nobody hears of what changes until the folders are watched again.
+            self.shared.lock().all = true;
+            self.shared.bell.notify_one();
         }
         let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         let mut folders: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();

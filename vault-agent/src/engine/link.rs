@@ -38,12 +38,20 @@ pub(super) struct Link {
     pub(super) trouble: Option<String>,
     /// Attempts since the start that have ended, well or badly.
     pub(super) tries: u64,
+    /// Whether a connection that is lost is made again.
+    pub(super) kept: bool,
 }
 
 impl Link {
     /// Before the first try.
-    pub(super) const UNTRIED: Self =
-        Self { client: None, caught_up: false, address: None, trouble: None, tries: 0 };
+    pub(super) const UNTRIED: Self = Self {
+        client: None,
+        caught_up: false,
+        address: None,
+        trouble: None,
+        tries: 0,
+        kept: false,
+    };
 }
 
 /// Why a stream ended.
@@ -77,6 +85,7 @@ impl From<Failure> for Ended {
 /// Connects, follows, and connects again, for ever.
 pub(super) async fn keep(inner: &Arc<Inner>, mut addresses: watch::Receiver<Vec<String>>) {
     let mut wait = FIRST_WAIT;
+    inner.link.send_modify(|link| link.kept = true);
     loop {
         let listed = addresses.borrow_and_update().clone();
         let mut halted = inner.halted.subscribe();

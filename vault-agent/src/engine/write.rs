@@ -77,14 +77,18 @@ impl Inner {
     /// after the start, or when the server is back, is not refused for some seconds' sake.
     async fn try_now(&self) {
         let mut link = self.link.subscribe();
-        let before = {
+        let (before, kept) = {
             let link = link.borrow();
             if link.caught_up || *self.halted.borrow() {
                 return;
             }
-            link.tries
+            (link.tries, link.kept)
         };
-        self.nudge.notify_one();
+        if kept {
+            self.nudge.notify_one();
+        } else if before > 0 {
+            return;
+        }
         let decided = link.wait_for(|link| link.caught_up || link.tries > before);
         // Whatever came of it, the caller looks at the link itself.
         let _ = timeout(if before == 0 { FIRST_TRY } else { NEXT_TRY }, decided).await;

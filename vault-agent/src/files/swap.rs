@@ -97,7 +97,7 @@ pub fn exchange(
     if !holds(&old, before).map_err(fault())? {
         return Ok(Exchanged::Moved);
     }
-    let mut temp = fill(&place, content, access)?;
+    let mut temp = fill(&place, content, access, || Ok::<_, FileError>(()))?;
     if !temp.exchange()? {
         // File systems that cannot exchange: the moment between the look above and the rename remains.
         drop(temp);

@@ -49,6 +49,7 @@ fn a_file_that_may_not_be_shown_yet_leaves_the_old_one() {
         let mut seen = None;
         let refused = replace_when(&path, content.as_bytes(), Access::PRIVATE, || {
             seen = std::fs::read_to_string(&path).ok();
+            assert_eq!(names(&folder), [".env"], "the new file has no name while it waits");
             Err(FileError::Busy(path.clone()))
         });
         assert!(matches!(refused, Err(FileError::Busy(_))), "{refused:?}");
