@@ -20,6 +20,7 @@ use crate::config::{self, Allow, Auth};
 use crate::files::{self, Access};
 
 use super::error::Fault;
+use super::loopback;
 use super::tokens::{self, Scope, Tokens};
 
 /// How long a caller with a wrong token waits; one after the other, whoever they are.
@@ -61,7 +62,7 @@ impl Peer {
 
     /// A caller on the loopback interface.
     pub(super) fn loopback(peer: SocketAddr, local: SocketAddr) -> Self {
-        let who = match tcp_uid(peer, local) {
+        let who = match loopback::uid(peer, local) {
             Some(uid) => format!("tcp uid {uid}"),
             None => "tcp".to_owned(),
         };
@@ -268,37 +269,6 @@ fn groups_of(pid: i32, uid: u32) -> Vec<u32> {
     if numbers("Uid:").get(1) == Some(&uid) { numbers("Groups:") } else { Vec::new() }
 }
 
-/// Returns the user that owns the other end of a loopback connection.
-fn tcp_uid(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-    find_uid(&fs::read_to_string(table).ok()?, peer, local)
-}
-
-/// Finds the connection from `peer` to `local` in the kernel's table (proc(5), `/proc/net/tcp`).
-fn find_uid(table: &str, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    let (peer, local) = (kernel_form(peer), kernel_form(local));
-    table.lines().skip(1).find_map(|line| {
-        let mut columns = line.split_whitespace().skip(1);
-        let found = columns.next()? == peer && columns.next()? == local;
-        if found { columns.nth(4)?.parse().ok() } else { None }
-    })
-}
-
-/// Prints an address as the kernel's tables do: 32-bit words of the machine's byte order.
-fn kernel_form(address: SocketAddr) -> String {
-    let bytes = match address.ip() {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    let mut text = String::new();
-    for word in bytes.chunks_exact(4) {
-        let word = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
-        let _ = write!(text, "{word:08X}");
-    }
-    let _ = write!(text, ":{:04X}", address.port());
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,20 +291,6 @@ mod tests {
         ] {
             assert!(!is_loopback(bad), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_kernels_table_names_the_user() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-            \x20  0: 0100007F:2008 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1\n\
-            \x20  1: 0100007F:D431 0100007F:2008 01 00000000:00000000 00:00000000 00000000  1000        0 2 1\n";
-        let (peer, local) = ("127.0.0.1:54321".parse().unwrap(), "127.0.0.1:8200".parse().unwrap());
-        assert_eq!(find_uid(table, peer, local), Some(1000));
-        assert_eq!(find_uid(table, local, peer), None);
-        assert_eq!(
-            kernel_form("[::1]:8200".parse().unwrap()),
-            "00000000000000000000000001000000:2008"
-        );
     }
 
     #[test]

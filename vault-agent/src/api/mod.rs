@@ -11,6 +11,7 @@ mod error;
 mod json;
 mod kv;
 mod listen;
+mod loopback;
 mod request;
 mod sys;
 #[cfg(test)]

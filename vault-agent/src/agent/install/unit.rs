@@ -33,6 +33,8 @@ pub struct Facts {
     pub signals: bool,
     /// Whether hooks run programs, about which nothing is known.
     pub commands: bool,
+    /// Whether the kernel is asked whose a connection is: those on the loopback interface come without a name.
+    pub tcp: bool,
 }
 
 impl Facts {
@@ -55,6 +57,7 @@ impl Facts {
             mounts: Vec::new(),
             signals: false,
             commands: false,
+            tcp: config.api.listen.is_some(),
         };
         for target in &config.targets {
             facts.target(target, &work_tree);
@@ -205,8 +208,11 @@ impl Facts {
                       RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n";
         } else {
             *unit += "SystemCallFilter=~@privileged @resources\nSystemCallFilter=@chown\n\
-                      RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6\n\
-                      RestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
+                      RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6";
+            if self.tcp {
+                *unit += " AF_NETLINK";
+            }
+            *unit += "\nRestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
         }
     }
 
@@ -273,7 +279,12 @@ mod tests {
             "PrivateTmp=yes",
             "MemoryDenyWriteExecute=yes",
         ];
-        check("", &tight, &["ReadWritePaths=", "CAP_KILL"]);
+        check("", &tight, &["ReadWritePaths=", "CAP_KILL", "AF_NETLINK"]);
+        check(
+            "[api]\nlisten = \"127.0.0.1:8200\"\n",
+            &["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"],
+            &[],
+        );
         check(
             &(target("/srv/a b/.env", "")
                 + &target("/srv/a b/deep/.env", "")
