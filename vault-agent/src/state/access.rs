@@ -5,6 +5,7 @@ use shared::time::Time;
 use shared::wire::v1::audit::LocalRead;
 
 use super::log::{damaged, number, unsigned};
+use super::schema::unwiped;
 
 /// Rows past which alike ones are merged, and past which the oldest are given up.
 const MERGE: u64 = 50_000;
@@ -71,7 +72,9 @@ pub fn oldest(conn: &Connection, most: u64) -> Result<(u64, Vec<LocalRead>)> {
 /// # Errors
 /// If the database fails.
 pub fn shipped(conn: &Connection, next: u64) -> Result<()> {
-    conn.prepare_cached("DELETE FROM access WHERE n < ?1")?.execute([number(next)?])?;
+    let mut query = conn.prepare_cached("DELETE FROM access WHERE n < ?1")?;
+    let next = number(next)?;
+    unwiped(conn, || query.execute([next]))?;
     Ok(())
 }
 

@@ -5,7 +5,6 @@ use shared::hash::Hash;
 use shared::path::SecretPath;
 
 use super::log::{damaged, hash, number, unsigned};
-use super::schema::overwriting;
 
 /// Keeps the ciphertext of a path's newest version in place of the one before.
 ///
@@ -14,7 +13,7 @@ use super::schema::overwriting;
 pub fn keep(conn: &Connection, path: &SecretPath, blob: Hash, bytes: &[u8]) -> Result<()> {
     let mut query =
         conn.prepare_cached("INSERT OR REPLACE INTO blob (path, hash, bytes) VALUES (?1, ?2, ?3)")?;
-    overwriting(conn, || query.execute((path.as_str(), blob.as_bytes(), bytes)))?;
+    query.execute((path.as_str(), blob.as_bytes(), bytes))?;
     Ok(())
 }
 
@@ -24,7 +23,7 @@ pub fn keep(conn: &Connection, path: &SecretPath, blob: Hash, bytes: &[u8]) -> R
 /// If the database fails.
 pub fn drop(conn: &Connection, path: &SecretPath) -> Result<()> {
     let mut query = conn.prepare_cached("DELETE FROM blob WHERE path = ?1")?;
-    overwriting(conn, || query.execute([path.as_str()]))?;
+    query.execute([path.as_str()])?;
     Ok(())
 }
 

@@ -4,7 +4,6 @@ use rusqlite::{Connection, OptionalExtension as _, Result};
 use shared::hash::Hash;
 
 use super::log::hash;
-use super::schema::overwriting;
 
 /// A request that is sent until it is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +21,7 @@ pub struct Pending {
 pub fn save(conn: &Connection, hash: Hash, request: &[u8]) -> Result<()> {
     let mut query = conn
         .prepare_cached("INSERT OR REPLACE INTO pending (one, hash, request) VALUES (1, ?1, ?2)")?;
-    overwriting(conn, || query.execute((hash.as_bytes(), request)))?;
+    query.execute((hash.as_bytes(), request))?;
     Ok(())
 }
 
@@ -41,6 +40,6 @@ pub fn load(conn: &Connection) -> Result<Option<Pending>> {
 /// If the database fails.
 pub fn settle(conn: &Connection, hash: Hash) -> Result<()> {
     let mut query = conn.prepare_cached("DELETE FROM pending WHERE hash = ?1")?;
-    overwriting(conn, || query.execute([hash.as_bytes()]))?;
+    query.execute([hash.as_bytes()])?;
     Ok(())
 }

@@ -5,7 +5,6 @@ use shared::hash::Hash;
 use shared::path::SecretPath;
 
 use super::log::{damaged, hash, number, unsigned};
-use super::schema::overwriting;
 
 /// One version's ciphertext, and what the log said of it.
 #[derive(Clone, Debug)]
@@ -31,7 +30,7 @@ pub fn keep(conn: &Connection, path: &SecretPath, ver: u64, kept: &Retained) -> 
     let (count, position) = (number(kept.readers.0)?, number(kept.readers.1)?);
     let (hash, promise) = (kept.hash.as_bytes(), kept.promise.as_bytes());
     let row = (path.as_str(), number(ver)?, hash, promise, count, position, &kept.bytes);
-    overwriting(conn, || query.execute(row))?;
+    query.execute(row)?;
     Ok(())
 }
 
@@ -83,6 +82,6 @@ pub fn list(conn: &Connection) -> Result<Vec<(SecretPath, u64)>> {
 pub fn drop(conn: &Connection, path: &SecretPath, ver: u64) -> Result<()> {
     let mut query = conn.prepare_cached("DELETE FROM retained WHERE path = ?1 AND ver = ?2")?;
     let ver = number(ver)?;
-    overwriting(conn, || query.execute((path.as_str(), ver)))?;
+    query.execute((path.as_str(), ver))?;
     Ok(())
 }

@@ -20,23 +20,42 @@ const SETTINGS: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON;
+    PRAGMA secure_delete = ON;
     PRAGMA trusted_schema = OFF;
     PRAGMA cache_size = -256;
     PRAGMA journal_size_limit = 4194304;
     PRAGMA temp_store = FILE;
 ";
 
-/// Has what a statement deletes or replaces overwritten on disk. Only ciphertext is worth that: records of the audit log, which
-/// come and go with each read, would be written twice.
-pub(super) fn overwriting<T>(
+/// How much of the write-ahead log is laid out at the start: a little over 1000 pages, after which SQLite begins it anew. What
+/// the cache still holds at the end is not written.
+const ROOM: &str = "
+    BEGIN;
+    CREATE TABLE room (bytes);
+    INSERT INTO room VALUES (zeroblob(4280000));
+    ROLLBACK;
+";
+
+/// Lets `statements` delete without overwriting on disk. Only ciphertext is worth that: records of the audit log, which come
+/// and go with each read, would be written twice.
+pub(super) fn unwiped<T>(
     conn: &Connection,
-    statement: impl FnOnce() -> rusqlite::Result<T>,
+    statements: impl FnOnce() -> rusqlite::Result<T>,
 ) -> rusqlite::Result<T> {
     let set = |value| conn.pragma_update_and_check(None, "secure_delete", value, |_| Ok(()));
-    set("ON")?;
-    let done = statement();
     set("OFF")?;
+    let done = statements();
+    set("ON")?;
     done
+}
+
+/// Has the write-ahead log take its room on disk: a commit then writes over it, where one that makes the file grow has to
+/// wait for the file system's own log too. Less room, on a full disk, costs time alone.
+fn make_room(conn: &Connection) {
+    if let Err(fault) = conn.execute_batch(ROOM) {
+        tracing::debug!(%fault, "no room laid out for the write-ahead log");
+        let _ = conn.execute_batch("ROLLBACK");
+    }
 }
 
 /// Opens the database, made if there is none, and brings it to the newest schema.
@@ -82,6 +101,7 @@ fn configure(conn: &mut Connection, path: &Path) -> Result<()> {
     transaction.pragma_update(None, "user_version", u32::try_from(MIGRATIONS.len())?)?;
     transaction.commit()?;
     conn.execute_batch("CREATE TEMP TABLE staged (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL)")?;
+    make_room(conn);
     Ok(())
 }
 
@@ -124,5 +144,44 @@ mod tests {
             conn.query_row(&query, [], |row| row.get(0)).unwrap()
         };
         assert_eq!((pragma("journal_mode"), pragma("synchronous")), ("wal".into(), "2".into()));
+    }
+
+    #[test]
+    fn the_write_ahead_log_has_its_room_and_does_not_grow() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = open(&dir.path().join("agent.db")).unwrap();
+        let size = || dir.path().join("agent.db-wal").metadata().unwrap().len();
+        let laid_out = size();
+        assert!(laid_out > 1000 * 4096, "{laid_out}");
+        conn.execute_batch("CREATE TABLE filled (bytes)").unwrap();
+        for _ in 0..300 {
+            conn.execute("INSERT INTO filled VALUES (zeroblob(30000))", []).unwrap();
+        }
+        assert_eq!(size(), laid_out);
+        assert!(conn.prepare("SELECT * FROM room").is_err());
+    }
+
+    #[test]
+    fn what_is_dropped_is_overwritten_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.db");
+        let conn = open(&path).unwrap();
+        conn.execute_batch("CREATE TABLE kept (bytes); CREATE TABLE wiped (bytes)").unwrap();
+        let insert = |table: &str, text: &str| {
+            let bytes = text.repeat(500).into_bytes();
+            conn.execute(&format!("INSERT INTO {table} VALUES (?1)"), [bytes]).unwrap();
+            conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        };
+        insert("wiped", "one that is dropped");
+        insert("kept", "one that is freed");
+        conn.execute("DELETE FROM wiped", []).unwrap();
+        unwiped(&conn, || conn.execute("DELETE FROM kept", [])).unwrap();
+        insert("wiped", "another");
+        conn.execute("DELETE FROM wiped", []).unwrap();
+        drop(conn);
+        let file = std::fs::read(&path).unwrap();
+        let holds = |text: &str| file.windows(text.len()).any(|window| window == text.as_bytes());
+        assert!(!holds("one that is dropped") && !holds("another"));
+        assert!(holds("one that is freed"), "the switch does nothing");
     }
 }
