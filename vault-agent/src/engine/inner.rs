@@ -29,6 +29,8 @@ use crate::state::{self, Outcome, Store, facts};
 
 /// Entries after which a new snapshot of the state is written.
 const SNAPSHOT: u64 = 4096;
+/// The same while a long log is being caught up with: each takes time that the sync would need.
+const SNAPSHOT_MIDWAY: u64 = 16_384;
 
 /// The alarm while the agent's own database cannot be written.
 const STATE: &str = "E_STATE";
@@ -43,6 +45,10 @@ pub(super) async fn watch_database(inner: Arc<Inner>) {
             None => inner.clear_alarm(STATE),
         }
     }
+}
+
+fn snapshot_is_due(last: u64, seq: u64, caught_up: bool) -> bool {
+    seq >= last + if caught_up { SNAPSHOT } else { SNAPSHOT_MIDWAY }
 }
 
 /// The engine's insides. Locks are taken for moments only, `ledger` before any other.
@@ -232,7 +238,7 @@ impl Inner {
     pub(super) fn snapshot_if_due(self: &Arc<Self>) {
         let seq = self.ledger().seq();
         let last = self.snapshot.load(Ordering::Relaxed);
-        if seq >= last + SNAPSHOT && self.link.borrow().caught_up {
+        if snapshot_is_due(last, seq, self.link.borrow().caught_up) {
             let own = Arc::clone(self);
             self.spawn(async move { own.write_snapshot().await });
         }
@@ -299,5 +305,18 @@ impl Inner {
             alarms,
             peers,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_sync_is_not_all_lost_with_the_process() {
+        assert!(!snapshot_is_due(0, 16_383, false));
+        assert!(snapshot_is_due(0, 16_384, false));
+        assert!(!snapshot_is_due(16_384, 20_480, false));
+        assert!(snapshot_is_due(16_384, 20_480, true));
     }
 }
