@@ -109,7 +109,7 @@ pub enum Level {
     Info,
     /// Why.
     Debug,
-    /// All of it.
+    /// All of it; in release builds the same as `debug`.
     Trace,
 }
 

@@ -11,8 +11,11 @@ use super::log::{damaged, hash, number, unsigned};
 /// # Errors
 /// If the database fails.
 pub fn keep(conn: &Connection, path: &SecretPath, blob: Hash, bytes: &[u8]) -> Result<()> {
-    let mut query =
-        conn.prepare_cached("INSERT OR REPLACE INTO blob (path, hash, bytes) VALUES (?1, ?2, ?3)")?;
+    // In place: the index by path is not touched.
+    let mut query = conn.prepare_cached(
+        "INSERT INTO blob (path, hash, bytes) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (path) DO UPDATE SET hash = excluded.hash, bytes = excluded.bytes",
+    )?;
     query.execute((path.as_str(), blob.as_bytes(), bytes))?;
     Ok(())
 }

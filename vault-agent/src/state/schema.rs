@@ -22,17 +22,20 @@ const SETTINGS: &str = "
     PRAGMA foreign_keys = ON;
     PRAGMA secure_delete = ON;
     PRAGMA trusted_schema = OFF;
-    PRAGMA cache_size = -256;
     PRAGMA journal_size_limit = 4194304;
     PRAGMA temp_store = FILE;
 ";
 
-/// How much of the write-ahead log is laid out at the start: a little over 1000 pages, after which SQLite begins it anew. What
-/// the cache still holds at the end is not written.
+/// KiB of pages that are kept in memory.
+const CACHE: &str = "PRAGMA cache_size = -128";
+
+/// How much of the write-ahead log is laid out at the start: a little over 1000 pages, after which SQLite begins it anew. It
+/// goes by a cache of a few pages: no memory is left behind.
 const ROOM: &str = "
+    PRAGMA cache_size = -32;
     BEGIN;
     CREATE TABLE room (bytes);
-    INSERT INTO room VALUES (zeroblob(4280000));
+    INSERT INTO room VALUES (zeroblob(4080000));
     ROLLBACK;
 ";
 
@@ -51,11 +54,12 @@ pub(super) fn unwiped<T>(
 
 /// Has the write-ahead log take its room on disk: a commit then writes over it, where one that makes the file grow has to
 /// wait for the file system's own log too. Less room, on a full disk, costs time alone.
-fn make_room(conn: &Connection) {
+fn make_room(conn: &Connection) -> rusqlite::Result<()> {
     if let Err(fault) = conn.execute_batch(ROOM) {
         tracing::debug!(%fault, "no room laid out for the write-ahead log");
         let _ = conn.execute_batch("ROLLBACK");
     }
+    conn.execute_batch(CACHE)
 }
 
 /// Opens the database, made if there is none, and brings it to the newest schema.
@@ -101,7 +105,7 @@ fn configure(conn: &mut Connection, path: &Path) -> Result<()> {
     transaction.pragma_update(None, "user_version", u32::try_from(MIGRATIONS.len())?)?;
     transaction.commit()?;
     conn.execute_batch("CREATE TEMP TABLE staged (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL)")?;
-    make_room(conn);
+    make_room(conn)?;
     Ok(())
 }
 

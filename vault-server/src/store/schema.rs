@@ -11,12 +11,16 @@ use crate::hint::Hint;
 /// File name inside the data directory.
 pub const FILE: &str = "vault.db";
 
+/// KiB of pages that are kept in memory.
+const CACHE: &str = "PRAGMA cache_size = -1024";
+
 /// How much of the write-ahead log is laid out at the start: some 1000 pages, as much as is written between two quiet moments.
-/// What the cache still holds at the end is not written.
+/// It goes by a cache of a few pages: no memory is left behind.
 const ROOM: &str = "
+    PRAGMA cache_size = -32;
     BEGIN;
     CREATE TABLE room (bytes);
-    INSERT INTO room VALUES (zeroblob(5000000));
+    INSERT INTO room VALUES (zeroblob(4080000));
     ROLLBACK;
 ";
 
@@ -32,7 +36,7 @@ pub fn open(file: &Path) -> Result<Connection> {
         .with_context(|| format!("cannot open database `{}`", file.display()))?;
     prepare(&conn).map_err(|why| unusable(file, &why))?;
     migrate(&mut conn, file)?;
-    make_room(&conn);
+    make_room(&conn).map_err(|why| unusable(file, &why))?;
     Ok(conn)
 }
 
@@ -75,7 +79,6 @@ fn prepare(conn: &Connection) -> rusqlite::Result<()> {
          PRAGMA secure_delete = ON;
          PRAGMA trusted_schema = OFF;
          PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -1024;
          PRAGMA wal_autocheckpoint = 4000;
          PRAGMA journal_size_limit = 33554432;",
     )
@@ -83,11 +86,12 @@ fn prepare(conn: &Connection) -> rusqlite::Result<()> {
 
 /// Has the write-ahead log take its room on disk: a commit then writes over it, where one that makes the file grow has to
 /// wait for the file system's own log too. Less room, on a full disk, costs time alone.
-fn make_room(conn: &Connection) {
+fn make_room(conn: &Connection) -> rusqlite::Result<()> {
     if let Err(error) = conn.execute_batch(ROOM) {
         tracing::debug!(%error, "no room laid out for the write-ahead log");
         let _ = conn.execute_batch("ROLLBACK");
     }
+    conn.execute_batch(CACHE)
 }
 
 fn migrate(conn: &mut Connection, file: &Path) -> Result<()> {
