@@ -137,6 +137,19 @@ impl Store {
         jobs.try_send(job).map_err(Failure::new)
     }
 
+    /// Lays out the write-ahead log, for a process that is going to write more than once; not waited for.
+    pub fn make_room(&self) {
+        let asked = self.try_submit(Box::new(|conn| {
+            if let Err(fault) = schema::make_room(conn) {
+                tracing::debug!(%fault, "no room laid out for the write-ahead log");
+            }
+            Outcome::Undo
+        }));
+        if let Err(fault) = asked {
+            tracing::debug!(%fault, "no room laid out for the write-ahead log");
+        }
+    }
+
     /// Runs `work` and returns its result once it is on disk.
     ///
     /// # Errors

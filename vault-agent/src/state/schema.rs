@@ -29,14 +29,12 @@ const SETTINGS: &str = "
 /// KiB of pages that are kept in memory.
 const CACHE: &str = "PRAGMA cache_size = -128";
 
-/// How much of the write-ahead log is laid out at the start: a little over 1000 pages, after which SQLite begins it anew. It
-/// goes by a cache of a few pages: no memory is left behind.
+/// A little over 1000 pages, after which SQLite begins the write-ahead log anew, by way of a cache of a few: no memory is left
+/// behind.
 const ROOM: &str = "
     PRAGMA cache_size = -32;
-    BEGIN;
     CREATE TABLE room (bytes);
     INSERT INTO room VALUES (zeroblob(4080000));
-    ROLLBACK;
 ";
 
 /// Lets `statements` delete without overwriting on disk. Only ciphertext is worth that: records of the audit log, which come
@@ -52,14 +50,22 @@ pub(super) fn unwiped<T>(
     done
 }
 
-/// Has the write-ahead log take its room on disk: a commit then writes over it, where one that makes the file grow has to
-/// wait for the file system's own log too. Less room, on a full disk, costs time alone.
-fn make_room(conn: &Connection) -> rusqlite::Result<()> {
-    if let Err(fault) = conn.execute_batch(ROOM) {
-        tracing::debug!(%fault, "no room laid out for the write-ahead log");
-        let _ = conn.execute_batch("ROLLBACK");
+/// Bytes that have to be free for [`make_room`]: nobody is to miss what it takes.
+const PLENTY: u64 = 64 << 20;
+
+/// Fills the write-ahead log with what is to be rolled back. It has its room on disk from then on, and a commit writes over
+/// it, where one that makes the file grow has to wait for the file system's own log too. Does nothing on a disk that is
+/// almost full.
+///
+/// # Errors
+/// If the database fails; that there is no room costs time alone.
+pub(super) fn make_room(conn: &Connection) -> rusqlite::Result<()> {
+    let disk = conn.path().and_then(|path| rustix::fs::statvfs(path).ok());
+    if disk.is_none_or(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < PLENTY) {
+        return Ok(());
     }
-    conn.execute_batch(CACHE)
+    let made = conn.execute_batch(ROOM);
+    conn.execute_batch(CACHE).and(made)
 }
 
 /// Opens the database, made if there is none, and brings it to the newest schema.
@@ -105,8 +111,7 @@ fn configure(conn: &mut Connection, path: &Path) -> Result<()> {
     transaction.pragma_update(None, "user_version", u32::try_from(MIGRATIONS.len())?)?;
     transaction.commit()?;
     conn.execute_batch("CREATE TEMP TABLE staged (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL)")?;
-    make_room(conn)?;
-    Ok(())
+    Ok(conn.execute_batch(CACHE)?)
 }
 
 fn is_busy(fault: &anyhow::Error) -> bool {
@@ -154,6 +159,9 @@ mod tests {
     fn the_write_ahead_log_has_its_room_and_does_not_grow() {
         let dir = tempfile::tempdir().unwrap();
         let conn = open(&dir.path().join("agent.db")).unwrap();
+        conn.execute_batch("BEGIN; SAVEPOINT job").unwrap();
+        make_room(&conn).unwrap();
+        conn.execute_batch("ROLLBACK TO job; RELEASE job; COMMIT").unwrap();
         let size = || dir.path().join("agent.db-wal").metadata().unwrap().len();
         let laid_out = size();
         assert!(laid_out > 1000 * 4096, "{laid_out}");

@@ -36,7 +36,7 @@ pub fn open(file: &Path) -> Result<Connection> {
         .with_context(|| format!("cannot open database `{}`", file.display()))?;
     prepare(&conn).map_err(|why| unusable(file, &why))?;
     migrate(&mut conn, file)?;
-    make_room(&conn).map_err(|why| unusable(file, &why))?;
+    make_room(&conn, file).map_err(|why| unusable(file, &why))?;
     Ok(conn)
 }
 
@@ -84,10 +84,16 @@ fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+/// Bytes that have to be free for [`make_room`]: nobody is to miss what it takes.
+const PLENTY: u64 = 64 << 20;
+
 /// Has the write-ahead log take its room on disk: a commit then writes over it, where one that makes the file grow has to
-/// wait for the file system's own log too. Less room, on a full disk, costs time alone.
-fn make_room(conn: &Connection) -> rusqlite::Result<()> {
-    if let Err(error) = conn.execute_batch(ROOM) {
+/// wait for the file system's own log too. That there is no room costs time alone.
+fn make_room(conn: &Connection, file: &Path) -> rusqlite::Result<()> {
+    let disk = rustix::fs::statvfs(file).ok();
+    if disk.is_some_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= PLENTY)
+        && let Err(error) = conn.execute_batch(ROOM)
+    {
         tracing::debug!(%error, "no room laid out for the write-ahead log");
         let _ = conn.execute_batch("ROLLBACK");
     }
