@@ -6,6 +6,7 @@ mod logging;
 mod run;
 mod status;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -79,7 +80,8 @@ pub fn main() -> ExitCode {
     if args.next().is_some_and(|verb| verb == front::VERB) {
         return front::handed_on(args.collect());
     }
-    let cli = match Cli::try_parse() {
+    let parsed = daemon(std::env::args_os().skip(1)).map_or_else(Cli::try_parse, Ok);
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(wrong) => return usage(&wrong),
     };
@@ -88,6 +90,38 @@ pub fn main() -> ExitCode {
     let global = Global::new(flags, Term::std(), Box::new(env), clock::now);
     let ran = harden().and_then(|()| dispatch(cli.command, &global));
     ran.unwrap_or_else(|error| global.term.fail(&error)).into()
+}
+
+/// Reads the arguments of `run` as units give them, without clap, which would stay in the memory of every agent for good;
+/// `None` for all others.
+fn daemon(words: impl IntoIterator<Item = OsString>) -> Option<Cli> {
+    let (mut runs, mut exit_with_stdin, mut state, mut config) = (false, false, None, None);
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let place = match word.to_str()? {
+            "run" if !runs => {
+                runs = true;
+                continue;
+            }
+            "--exit-with-stdin" if runs && !exit_with_stdin => {
+                exit_with_stdin = true;
+                continue;
+            }
+            "--state" => &mut state,
+            "--config" => &mut config,
+            _ => return None,
+        };
+        let value = words.next().filter(|value| value.to_str().is_some_and(is_plain))?;
+        if place.replace(PathBuf::from(value)).is_some() {
+            return None;
+        }
+    }
+    runs.then_some(Cli { state, config, command: Command::Run(run::Args { exit_with_stdin }) })
+}
+
+/// Tells whether a value can be nothing else.
+fn is_plain(value: &str) -> bool {
+    !value.is_empty() && !value.starts_with('-')
 }
 
 /// Answers a wrong call, and a call for help. Compose reads nothing but standard output.
@@ -132,5 +166,51 @@ fn dispatch(command: Command, global: &Global) -> Result<Exit> {
         Command::Install(args) => install::run(&args, global),
         Command::Compose(args) => compose::run(&args, global),
         Command::Podman(args) => podman::run(&args, global),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(cli: Cli) -> (Option<PathBuf>, Option<PathBuf>, String) {
+        (cli.state, cli.config, format!("{:?}", cli.command))
+    }
+
+    #[test]
+    fn the_daemons_arguments_are_read_as_clap_does() {
+        for line in [
+            "run",
+            "run --exit-with-stdin",
+            "run --state /a --exit-with-stdin",
+            "--state /a run --config b/c",
+            "--config run --state run run",
+        ] {
+            let words = || line.split(' ').map(OsString::from);
+            let ours = told(daemon(words()).expect(line));
+            let theirs = Cli::try_parse_from(std::iter::once("vault-agent".into()).chain(words()));
+            assert_eq!(ours, told(theirs.unwrap()), "{line}");
+        }
+    }
+
+    #[test]
+    fn all_other_arguments_are_left_to_clap() {
+        for line in [
+            "",
+            "once",
+            "--state /a",
+            "run run",
+            "run --help",
+            "run --state",
+            "run --state --config b",
+            "run --state=/a",
+            "run --state /a --state /b",
+            "--exit-with-stdin run",
+            "run --exit-with-stdin --exit-with-stdin",
+            "run --config ",
+            "run -- --state /a",
+        ] {
+            assert!(daemon(line.split(' ').map(OsString::from)).is_none(), "{line}");
+        }
     }
 }

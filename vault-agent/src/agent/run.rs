@@ -38,7 +38,7 @@ const REACH: Duration = Duration::from_secs(20);
 pub struct Args {
     /// End when standard input ends, so that no agent outlives the program that started it
     #[arg(long, hide = true)]
-    exit_with_stdin: bool,
+    pub(super) exit_with_stdin: bool,
 }
 
 /// Runs until a signal.
