@@ -26,11 +26,11 @@ const SETTINGS: &str = "
     PRAGMA temp_store = FILE;
 ";
 
-/// KiB of pages that are kept in memory.
+/// What is kept in memory of the database: 128 KiB of pages.
 const CACHE: &str = "PRAGMA cache_size = -128";
 
-/// A little over 1000 pages, after which SQLite begins the write-ahead log anew, by way of a cache of a few: no memory is left
-/// behind.
+/// Writes a little over 1000 pages, the length at which SQLite begins the write-ahead log anew. The cache is small meanwhile:
+/// pages go to the disk at once, and no memory is left behind.
 const ROOM: &str = "
     PRAGMA cache_size = -32;
     CREATE TABLE room (bytes);
@@ -159,9 +159,12 @@ mod tests {
     fn the_write_ahead_log_has_its_room_and_does_not_grow() {
         let dir = tempfile::tempdir().unwrap();
         let conn = open(&dir.path().join("agent.db")).unwrap();
-        conn.execute_batch("BEGIN; SAVEPOINT job").unwrap();
+        // As the database thread does: beside the jobs of others, in one transaction.
+        let others = "CREATE TABLE others (bytes); INSERT INTO others VALUES (zeroblob(90000))";
+        conn.execute_batch(&format!("BEGIN; {others}; SAVEPOINT job")).unwrap();
         make_room(&conn).unwrap();
-        conn.execute_batch("ROLLBACK TO job; RELEASE job; COMMIT").unwrap();
+        conn.execute_batch("ROLLBACK TO job; RELEASE job; INSERT INTO others VALUES (1); COMMIT")
+            .unwrap();
         let size = || dir.path().join("agent.db-wal").metadata().unwrap().len();
         let laid_out = size();
         assert!(laid_out > 1000 * 4096, "{laid_out}");
@@ -171,6 +174,9 @@ mod tests {
         }
         assert_eq!(size(), laid_out);
         assert!(conn.prepare("SELECT * FROM room").is_err());
+        let look = |query| conn.query_row(query, [], |row| row.get::<_, String>(0)).unwrap();
+        assert_eq!(look("SELECT CAST(sum(length(bytes)) AS TEXT) FROM others"), "90001");
+        assert_eq!(look("PRAGMA integrity_check"), "ok");
     }
 
     #[test]

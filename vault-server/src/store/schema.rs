@@ -11,11 +11,11 @@ use crate::hint::Hint;
 /// File name inside the data directory.
 pub const FILE: &str = "vault.db";
 
-/// KiB of pages that are kept in memory.
+/// What is kept in memory of the database: 1 MiB of pages.
 const CACHE: &str = "PRAGMA cache_size = -1024";
 
 /// How much of the write-ahead log is laid out at the start: some 1000 pages, as much as is written between two quiet moments.
-/// It goes by a cache of a few pages: no memory is left behind.
+/// The cache is small meanwhile: pages go to the disk at once, and no memory is left behind.
 const ROOM: &str = "
     PRAGMA cache_size = -32;
     BEGIN;
