@@ -23,6 +23,10 @@ fn a_machine_that_slept_gets_the_newest_content_in_one_write() {
     }
     let asleep = thinkpad.env();
     assert!(!asleep.contains("value-"), "an agent that is stopped writes nothing");
+    // A command there reports to the others, but has looked at no file.
+    assert_eq!(thinkpad.vault(&["kv", "get", "-field=STRIPE_API_KEY", SECRET]).ok(), "value-4");
+    let status = rtx.vault(&["status"]).out;
+    assert!(status.lines().any(|row| row.starts_with("thinkpad")), "{status}");
     thinkpad.start();
     watch::until(&thinkpad.env_file(), |text| text.contains("STRIPE_API_KEY=value-4\n"));
     watch::until(&thinkpad.hook_log(), |text| text.lines().count() > before);

@@ -9,7 +9,7 @@ use shared::hash::Hash;
 use shared::keys::VerifyKey;
 use shared::log::State;
 use shared::name::Name;
-use shared::report::Report;
+use shared::report::{Report, TargetReport};
 use shared::signed::Envelope;
 use shared::time::Time;
 use shared::wire::v1::report::Received;
@@ -179,6 +179,11 @@ impl Fleet {
     /// Returns every machine that reported, by name.
     pub(super) fn list(&self) -> Vec<Peer> {
         self.peers.values().map(|known| known.peer.clone()).collect()
+    }
+
+    /// Returns the targets of a machine's newest report.
+    pub(super) fn targets(&self, name: &Name) -> Vec<TargetReport> {
+        self.peers.get(name).map(|known| known.peer.report.targets.clone()).unwrap_or_default()
     }
 
     /// Returns the number of a machine's newest report.

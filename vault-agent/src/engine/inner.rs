@@ -60,7 +60,7 @@ pub(super) struct Inner {
     pub(super) cache: Mutex<Cache>,
     pub(super) alarms: Mutex<Alarms>,
     pub(super) fleet: Mutex<Fleet>,
-    /// What is reported of the targets; `None` until somebody has looked at them.
+    /// What is reported of the targets; `None` until somebody has looked at them: what was reported last then stands.
     pub(super) targets: watch::Sender<Option<Vec<TargetReport>>>,
     pub(super) accesses: access::Queue,
     pub(super) link: watch::Sender<Link>,

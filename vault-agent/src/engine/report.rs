@@ -85,7 +85,12 @@ impl Inner {
             let ledger = self.ledger();
             (ledger.state.seq(), ledger.state.head())
         };
-        let audit = self.fleet().audit;
+        let (audit, reported) = {
+            let fleet = self.fleet();
+            (fleet.audit, fleet.targets(&self.name))
+        };
+        // A one-off command looks at no target, and must not report that there are none.
+        let targets = self.targets.borrow().clone().unwrap_or(reported);
         Ok(Report {
             machine: self.name.clone(),
             n,
@@ -95,7 +100,7 @@ impl Inner {
             audit_n: audit.n,
             audit_head: audit.hash,
             agent: AGENT.into(),
-            targets: self.targets.borrow().clone().unwrap_or_default(),
+            targets,
         })
     }
 

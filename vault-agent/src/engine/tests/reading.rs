@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Latest, ReadError};
 
-use super::world::{World, name, path};
+use super::world::{Machine, World, name, path};
 
 #[tokio::test]
 async fn a_change_reaches_a_following_machine_with_its_content() {
@@ -130,6 +130,41 @@ async fn reports_show_the_fleet() {
     assert_eq!(names, [name("home"), name("vps")]);
     assert!(peers.iter().all(|peer| peer.report.seq == 3), "{peers:?}");
     assert!(home.engine.status().alarms.is_empty());
+}
+
+#[tokio::test]
+async fn an_engine_that_looked_at_no_target_reports_the_last_ones() {
+    let world = World::new().await;
+    let vps = world.machine("vps", &["*"], &[]).await;
+    let row = shared::report::TargetReport {
+        name: "/srv/app/.env".into(),
+        path: path("secret/a"),
+        ver: 3,
+        state: "ok".into(),
+        since: crate::clock::now(),
+        hook: "-".into(),
+    };
+    vps.engine.set_targets(vec![row.clone()]);
+    vps.engine.refresh().await;
+    vps.stop().await;
+
+    let once = world.start("vps");
+    once.until(|status| status.online).await;
+    once.engine.refresh().await;
+    let home = world.machine("home", &["*"], &[]).await;
+    let seen = |machine: &Machine| {
+        let peers = machine.engine.status().peers;
+        let vps = peers.into_iter().find(|peer| peer.report.machine == name("vps"));
+        vps.map(|peer| (peer.report.n, peer.report.targets))
+    };
+    let (first, targets) = seen(&once).unwrap();
+    assert_eq!(targets, [row]);
+    once.engine.set_targets(Vec::new());
+    once.engine.refresh().await;
+    home.engine.refresh().await;
+    let (last, targets) = seen(&home).unwrap();
+    assert!(last > first, "{first} {last}");
+    assert_eq!(targets, [], "a daemon whose last target was removed says so");
 }
 
 #[tokio::test]
