@@ -47,8 +47,23 @@ pub struct Record {
     /// How many alike requests the record stands for, if more than one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub count: Option<u64>,
-    /// `ok`, or the code or reason of the refusal.
+    /// [`OK`], [`MISSING`], [`DELETED`], or the code or reason of the refusal.
     pub result: String,
+}
+
+/// Result of what was done as asked.
+pub const OK: &str = "ok";
+/// Result of a local read that found nothing.
+pub const MISSING: &str = "missing";
+/// Result of a local read of a version that was deleted or destroyed.
+pub const DELETED: &str = "deleted";
+
+impl Record {
+    /// Returns whether something was refused: to find nothing is an answer.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self.result.as_str(), OK | MISSING | DELETED)
+    }
 }
 
 /// Hashes a record's JSON bytes.
@@ -107,6 +122,23 @@ mod tests {
         let record = br#"{"n":1}"#;
         let first = Hash::of(&[&[1], &[0; 32], Hash::of(&[&[0], record]).as_bytes()]);
         assert_eq!(AuditHead::EMPTY.then(leaf(record)), AuditHead { n: 1, hash: first });
+    }
+
+    #[test]
+    fn finding_nothing_is_no_refusal() {
+        let record = |result: &str| {
+            let text = format!(
+                r#"{{"n":1,"nonce":"{}","time":0,"op":"local_read","result":"{result}"}}"#,
+                "00".repeat(32)
+            );
+            serde_json::from_str::<Record>(&text).unwrap()
+        };
+        for result in [OK, MISSING, DELETED] {
+            assert!(!record(result).is_refusal(), "{result}");
+        }
+        for result in ["denied", "E_DENIED", "conflict", "forbidden", ""] {
+            assert!(record(result).is_refusal(), "{result}");
+        }
     }
 
     #[test]

@@ -197,7 +197,8 @@ impl Request {
         };
         let value = value.map_err(|why| format!("version {ver} of `{secret}` {why}"))?;
         let (who, path) = (self.who.as_str().into(), secret.clone());
-        let recorded = engine.record(Access { who, op: "read", path, ver, result: "ok" }).await;
+        let recorded =
+            engine.record(Access { who, op: "read", path, ver, result: shared::audit::OK }).await;
         recorded.map_err(|why| format!("the read cannot be recorded: {why:#}"))?;
         Ok(value)
     }

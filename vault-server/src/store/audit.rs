@@ -38,11 +38,6 @@ pub struct Row {
     pub result: String,
 }
 
-/// Result of a record that refused nothing.
-pub const OK: &str = "ok";
-/// Result of a local read that found nothing: no refusal either.
-pub const MISSING: &str = "missing";
-
 /// Returns the chain's head.
 ///
 /// # Errors
@@ -96,7 +91,7 @@ pub fn insert(
         record.machine,
         record.path,
         record.op,
-        !matches!(record.result.as_str(), OK | MISSING),
+        record.is_refusal(),
         bytes
     ])?;
     Ok(after)

@@ -287,7 +287,7 @@ pub(super) fn publish(
                 machine: Some(due.name.to_string()),
                 addr: Some(due.addr.clone()),
                 op: "deliver".to_owned(),
-                result: crate::store::audit::OK.to_owned(),
+                result: shared::audit::OK.to_owned(),
                 ..Default::default()
             };
             row.path = Some(put.path.to_string());

@@ -24,6 +24,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use shared::audit::OK;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::keys::VerifyKey;
@@ -32,7 +33,7 @@ use shared::name::Name;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::store::audit::{OK, Row};
+use crate::store::audit::Row;
 use crate::store::{Desk, Reader, Store, Unavailable};
 use crate::watch::Hub;
 

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use serde_json::Value;
+use shared::audit;
 use shared::blob::Kind;
 use shared::limits;
 use shared::path::SecretPath;
@@ -50,11 +51,11 @@ pub(super) async fn open(
     require_read(call, op, path).await?;
     let ver = call.query.number("version")?;
     let Some(seen) = look(call, path, ver) else {
-        record(call, op, path, ver.unwrap_or(0), "missing").await?;
+        record(call, op, path, ver.unwrap_or(0), audit::MISSING).await?;
         return Err(Fault::Missing);
     };
     if !seen.live {
-        record(call, op, path, seen.ver, "deleted").await?;
+        record(call, op, path, seen.ver, audit::DELETED).await?;
         return Err(gone(call, op, &seen));
     }
     let engine = &call.api.engine;
@@ -66,11 +67,11 @@ pub(super) async fn open(
     };
     match content {
         Ok(content) => {
-            record(call, op, path, seen.ver, "ok").await?;
+            record(call, op, path, seen.ver, audit::OK).await?;
             Ok((seen, content))
         }
         Err(ReadError::Deleted { .. } | ReadError::Destroyed { .. }) => {
-            record(call, op, path, seen.ver, "deleted").await?;
+            record(call, op, path, seen.ver, audit::DELETED).await?;
             Err(gone(call, op, &seen))
         }
         Err(error) => {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use shared::audit;
 use shared::log::Secret;
 use shared::path::SecretPath;
 
@@ -37,7 +38,7 @@ pub(in super::super) async fn read(
             envelope::string(&mut keys, name);
         });
     });
-    record(call, "list", &all, 0, if keys.is_empty() { "missing" } else { "ok" }).await?;
+    record(call, "list", &all, 0, if keys.is_empty() { audit::MISSING } else { audit::OK }).await?;
     if keys.is_empty() {
         return Err(Fault::Missing);
     }

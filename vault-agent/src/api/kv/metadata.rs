@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use serde_json::Value;
+use shared::audit;
 use shared::limits;
 use shared::log::Secret;
 
@@ -28,7 +29,8 @@ pub(in super::super) async fn read(
     let path = looked_at(mount, path.trim_end_matches('/'))?;
     require_look(call, "metadata", &path).await?;
     let text = call.api.engine.state(|state| state.secret(&path).map(describe));
-    record(call, "metadata", &path, 0, if text.is_some() { "ok" } else { "missing" }).await?;
+    record(call, "metadata", &path, 0, if text.is_some() { audit::OK } else { audit::MISSING })
+        .await?;
     let text = text.ok_or(Fault::Missing)?;
     let answer = envelope::data(Source::Kv, text.len(), |out| out.extend_from_slice(&text));
     Ok(with_age(call, answer))

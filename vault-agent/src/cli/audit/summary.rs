@@ -76,14 +76,11 @@ impl Counts {
         if record.time < since {
             return;
         }
-        let kind = match (record.result.as_str(), record.op.as_str()) {
-            ("ok" | "missing", "read" | "deliver" | "local_read") => &mut self.reads,
-            (
-                "ok" | "missing",
-                "put" | "delete" | "undelete" | "destroy" | "meta_set" | "forget",
-            ) => &mut self.writes,
-            ("ok" | "missing", _) => &mut self.other,
-            (_, _) => &mut self.denied,
+        let kind = match record.op.as_str() {
+            _ if record.is_refusal() => &mut self.denied,
+            "read" | "deliver" | "local_read" => &mut self.reads,
+            "put" | "delete" | "undelete" | "destroy" | "meta_set" | "forget" => &mut self.writes,
+            _ => &mut self.other,
         };
         *kind = kind.saturating_add(record.count.unwrap_or(1));
     }

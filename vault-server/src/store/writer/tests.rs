@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use shared::audit::AuditHead;
 
 use crate::metrics::Metrics;
-use crate::store::audit::{OK, Row};
+use crate::store::audit::Row;
 use crate::store::{Desk, Store, Unavailable, audit, schema};
 
 struct Fixture {
@@ -16,7 +16,7 @@ struct Fixture {
 }
 
 fn row(op: &str) -> Row {
-    Row { op: op.to_owned(), result: OK.to_owned(), ..Row::default() }
+    Row { op: op.to_owned(), result: shared::audit::OK.to_owned(), ..Row::default() }
 }
 
 impl Fixture {
