@@ -26,24 +26,27 @@ pub fn plain(header: &[&str], rows: &[Vec<String>]) -> String {
     columns(&all, "  ")
 }
 
-/// A table whose rows come one by one: columns grow when a wider cell comes.
+/// A table whose rows come by and by: columns grow when a wider cell comes.
 pub struct Growing {
     header: Option<Vec<String>>,
     widths: Vec<usize>,
 }
 
 impl Growing {
-    /// Starts a table; the header comes with the first row.
+    /// Starts a table; the header comes with the first rows.
     #[must_use]
     pub fn new(header: &[&str]) -> Self {
         let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
         Self { widths: vec![0; header.len()], header: Some(header) }
     }
 
-    /// Lays the next row out.
-    pub fn row(&mut self, cells: Vec<String>) -> String {
-        let rows: Vec<_> = self.header.take().into_iter().chain([cells]).collect();
-        laid_out(&rows, &mut self.widths, "  ")
+    /// Lays the next rows out, aligned with each other; `None` for none.
+    pub fn rows(&mut self, next: Vec<Vec<String>>) -> Option<String> {
+        if next.is_empty() {
+            return None;
+        }
+        let rows: Vec<_> = self.header.take().into_iter().chain(next).collect();
+        Some(laid_out(&rows, &mut self.widths, "  "))
     }
 }
 
@@ -146,6 +149,20 @@ mod tests {
         ] {
             assert_eq!(title(text, width), expected);
         }
+    }
+
+    #[test]
+    fn rows_that_come_together_are_aligned_with_those_before() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let mut table = Growing::new(&["OP", "PATH"]);
+        assert_eq!(table.rows(Vec::new()), None);
+        let first = table.rows(vec![row(["put", "secret/a"]), row(["local_read", "b"])]);
+        insta::assert_snapshot!(first.unwrap(), @r"
+        OP          PATH
+        put         secret/a
+        local_read  b
+        ");
+        assert_eq!(table.rows(vec![row(["put", "c"])]).unwrap(), "put         c");
     }
 
     #[test]

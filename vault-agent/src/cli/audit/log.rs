@@ -72,13 +72,16 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
         }
     };
     let mut show = |records: &[String]| -> anyhow::Result<()> {
-        for text in records {
-            match &mut lines {
-                Some(lines) => global.term.line(lines.row(cells(&query::parse(text)?)))?,
-                None => global.term.line(text)?,
+        let Some(lines) = &mut lines else {
+            for text in records {
+                global.term.line(text)?;
             }
+            return Ok(());
+        };
+        match lines.rows(rows(records)?) {
+            Some(text) => Ok(global.term.line(text)?),
+            None => Ok(()),
         }
-        Ok(())
     };
     let client = global.client()?;
     let mut query = args.filter.query(None);
@@ -125,12 +128,16 @@ fn print(global: &Global, records: &[String]) -> anyhow::Result<()> {
         global.term.say("no record matches");
         return Ok(());
     }
+    global.term.line(table::plain(&HEADER, &rows(records)?))?;
+    Ok(())
+}
+
+fn rows(records: &[String]) -> anyhow::Result<Vec<Vec<String>>> {
     let mut rows = Vec::with_capacity(records.len());
     for text in records {
         rows.push(cells(&query::parse(text)?));
     }
-    global.term.line(table::plain(&HEADER, &rows))?;
-    Ok(())
+    Ok(rows)
 }
 
 fn cells(record: &Record) -> Vec<String> {
