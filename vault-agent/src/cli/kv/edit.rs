@@ -15,7 +15,7 @@ use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::cli::content::{self, Dialect};
 use crate::exit::{Exit, Failure};
-use crate::output::{Format, go, yaml};
+use crate::output::{Format, yaml};
 use crate::render;
 
 use draft::Draft;
@@ -119,7 +119,8 @@ impl Edit<'_> {
     fn text(&self) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         let value = Value::Object(self.old.clone());
         let text = match self.dialect {
-            Dialect::Json => go::json(&value) + "\n",
+            // Not as Go prints it: `&` is to be seen as what it is.
+            Dialect::Json => serde_json::to_string_pretty(&value)? + "\n",
             Dialect::Yaml if self.old.is_empty() => String::new(),
             Dialect::Yaml => yaml::yaml(&value),
             Dialect::Env => {
