@@ -6,7 +6,7 @@ use shared::error::Code;
 use shared::hash::Hash;
 use shared::log::{Entry, Op, Put};
 use shared::signed::parse_strict;
-use tests::{Host, World, bins, watch};
+use tests::{Host, PASSPHRASE, World, bins, run, watch};
 use vault_agent::identity::{MachineKeys, Pins};
 use vault_agent::paths::Paths;
 use vault_agent::remote::{RemoteError, connect};
@@ -92,4 +92,26 @@ fn a_grant_opens_what_was_written_before() {
     assert_eq!(read, "hunter2");
     let shown = rtx.vault(&["access", "show", "vps"]).ok();
     assert!(shown.contains("secret/home/"), "{shown}");
+}
+
+#[test]
+fn a_slip_at_the_passphrase_is_made_good_on_a_terminal() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let _vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let set = |prefix: &str, typed: &str| {
+        let mut command = rtx.command("script");
+        let line = format!("{} access set vps --read {prefix}", rtx.bins.vault);
+        command.args(["-qec", &line, "/dev/null"]).env("SHELL", "/bin/sh");
+        command.env_remove("VAULT_PASSPHRASE_FILE");
+        run(&mut command, typed)
+    };
+    let good = set("secret/one/", &format!("y\nwrong\n{PASSPHRASE}\n"));
+    assert_eq!(good.code, 0, "{}", good.out);
+    assert!(good.out.contains("That is not it. Passphrase of admin"), "{}", good.out);
+    let bad = set("secret/two/", "y\nwrong\nwrong\nwrong\n");
+    assert_eq!(bad.code, 1, "{}", bad.out);
+    assert!(bad.out.contains("does not open with this passphrase"), "{}", bad.out);
+    let shown = rtx.vault(&["access", "show", "vps"]).ok();
+    assert!(shown.contains("secret/one/"), "{shown}");
 }

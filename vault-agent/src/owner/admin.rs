@@ -216,7 +216,7 @@ impl AdminFile {
         }
     }
 
-    /// Asks for the passphrase and opens the file.
+    /// Asks for the passphrase and opens the file; a slip on the terminal may be made good.
     ///
     /// # Errors
     /// If it cannot be read or opened, or holds the key of another admin or vault.
@@ -227,9 +227,16 @@ impl AdminFile {
             bail!("`{shown}` has {length} bytes\nhint: {}", OpenError::NotAge.hint());
         }
         let sealed = fs::read(&self.path).with_context(|| format!("reading `{shown}`"))?;
-        let passphrase = source.existing(&self.name)?;
-        let key = AdminKey::open(&sealed, &passphrase)
-            .map_err(|fault| anyhow!("`{shown}` {fault}\nhint: {}", fault.hint()))?;
+        let mut missed = 0;
+        let key = loop {
+            let passphrase = source.existing(&self.name, missed > 0)?;
+            missed += 1;
+            match AdminKey::open(&sealed, &passphrase) {
+                Ok(key) => break key,
+                Err(OpenError::Passphrase) if missed < source.tries() => {}
+                Err(fault) => bail!("`{shown}` {fault}\nhint: {}", fault.hint()),
+            }
+        };
         if key.name != self.name {
             bail!("`{shown}` holds the key of `{}`\nhint: files bear their admin's name", key.name);
         }

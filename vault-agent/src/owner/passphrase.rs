@@ -30,34 +30,55 @@ impl Source {
         file.map_or(Self::Terminal, Self::File)
     }
 
-    /// Returns the passphrase of a key that exists.
-    ///
-    /// # Errors
-    /// If the file cannot be read or others may read it, or there is no terminal.
-    pub fn existing(&self, admin: &Name) -> Result<SecretString> {
+    /// Returns how often a passphrase may be asked for: what a file holds does not get better.
+    #[must_use]
+    pub const fn tries(&self) -> u32 {
         match self {
-            Self::File(path) => read(path),
-            Self::Terminal => ask(&format!("Passphrase of admin `{admin}`: ")),
+            Self::File(_) => 1,
+            Self::Terminal => 3,
         }
     }
 
-    /// Returns the passphrase for a new key; a terminal is asked twice.
+    /// Returns the passphrase of a key that exists; `missed` says that the last one was wrong.
+    ///
+    /// # Errors
+    /// If the file cannot be read or others may read it, or there is no terminal.
+    pub fn existing(&self, admin: &Name, missed: bool) -> Result<SecretString> {
+        let not_it = if missed { "That is not it. " } else { "" };
+        match self {
+            Self::File(path) => read(path),
+            Self::Terminal => ask(&format!("{not_it}Passphrase of admin `{admin}`: ")),
+        }
+    }
+
+    /// Returns the passphrase for a new key; a terminal is asked twice, and again after a slip.
     ///
     /// # Errors
     /// As [`Source::existing`], and if the passphrase is too short or was not repeated.
     pub fn fresh(&self, admin: &Name) -> Result<SecretString> {
-        let passphrase = match self {
-            Self::File(path) => read(path)?,
-            Self::Terminal => ask(&format!("New passphrase for admin `{admin}`: "))?,
-        };
-        check(&passphrase)?;
-        if *self == Self::Terminal {
-            let again = ask("The same once more: ")?;
-            if again.expose_secret() != passphrase.expose_secret() {
-                bail!("the two passphrases differ\nhint: nothing was made; start again");
+        let (mut left, mut slip) = (self.tries(), String::new());
+        loop {
+            let passphrase = match self {
+                Self::File(path) => read(path)?,
+                Self::Terminal => ask(&format!("{slip}New passphrase for admin `{admin}`: "))?,
+            };
+            match check(&passphrase).and_then(|()| self.repeat(&passphrase)) {
+                Ok(()) => return Ok(passphrase),
+                Err(fault) if left > 1 => slip = format!("{fault}\n"),
+                Err(fault) => return Err(fault),
             }
+            left -= 1;
         }
-        Ok(passphrase)
+    }
+
+    /// Has a terminal's passphrase typed once more.
+    fn repeat(&self, passphrase: &SecretString) -> Result<()> {
+        if *self == Self::Terminal
+            && ask("The same once more: ")?.expose_secret() != passphrase.expose_secret()
+        {
+            bail!("the two passphrases differ\nhint: nothing was made; type the same one twice");
+        }
+        Ok(())
     }
 }
 
@@ -125,7 +146,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let admin: Name = "jonas".parse().unwrap();
         let source = file(&dir, "correct horse battery\nsecond line\n", 0o600);
-        for found in [source.existing(&admin), source.fresh(&admin)] {
+        for found in [source.existing(&admin, false), source.fresh(&admin)] {
             assert_eq!(found.unwrap().expose_secret(), "correct horse battery");
         }
     }
