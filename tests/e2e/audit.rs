@@ -40,6 +40,27 @@ fn records_are_exported_and_summed_up() {
 }
 
 #[test]
+fn signs_of_life_do_not_bury_what_was_done() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let _ = rtx.vault(&["kv", "put", SECRET, "k=v"]).ok();
+    let ops = |args: &[&str]| {
+        let args = [&["audit", "log", "-n", "10000", "--format", "json"][..], args].concat();
+        let records: Vec<serde_json::Value> = serde_json::from_str(&rtx.vault(&args).ok()).unwrap();
+        records.iter().map(|record| record["op"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    watch::poll("a report", || (!ops(&["--op", "report"]).is_empty()).then_some(()));
+    assert!(ops(&["--all"]).contains(&"report".to_owned()));
+    let shown = ops(&[]);
+    assert!(
+        shown.contains(&"put".to_owned()) && !shown.contains(&"report".to_owned()),
+        "{shown:?}"
+    );
+    let tail = rtx.vault(&["audit", "tail", "-n", "1000"]).ok();
+    assert!(tail.contains("put") && !tail.contains(" report "), "{tail}");
+}
+
+#[test]
 fn a_removed_machine_gets_nothing_more_and_what_it_had_is_named() {
     let world = World::new(bins!());
     let rtx = world.owner("rtx1080");

@@ -168,6 +168,7 @@ fn select(query: &AuditQuery, span: Span) -> (String, Vec<Value>) {
     must(" AND op = ?", query.op.clone().map(Value::Text));
     must(" AND path GLOB ?", query.path.as_deref().map(|path| Value::Text(glob(path))));
     must(" AND denied = ?", query.denied.then_some(Value::Integer(1)));
+    must(" AND (op <> ? OR denied)", query.quiet.then(|| Value::Text("report".to_owned())));
     sql.push_str(if query.newest { " ORDER BY n DESC" } else { " ORDER BY n" });
     (sql, values)
 }

@@ -72,10 +72,35 @@ pub struct AuditQuery {
     /// Only refusals.
     #[serde(default)]
     pub denied: bool,
+    /// Leave out reports that were taken: each machine's sign of life, once a minute.
+    #[serde(default)]
+    pub quiet: bool,
     /// Answer when there is a record that matches, or after some seconds without; what this
     /// request itself puts on record does not count.
     #[serde(default)]
     pub wait: bool,
+}
+
+impl AuditQuery {
+    /// Returns the parameters that say something, by name; values are still to be encoded.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        let Self { after, limit, newest, since, machine, path, op, denied, quiet, wait } = self;
+        let flag = |is_set: &bool| is_set.then(|| true.to_string());
+        let all = [
+            ("after", (*after > 0).then(|| after.to_string())),
+            ("limit", limit.map(|n| n.to_string())),
+            ("newest", flag(newest)),
+            ("since", since.map(|time| time.as_micros().to_string())),
+            ("machine", machine.clone()),
+            ("path", path.clone()),
+            ("op", op.clone()),
+            ("denied", flag(denied)),
+            ("quiet", flag(quiet)),
+            ("wait", flag(wait)),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
 }
 
 /// Answer of `GET /v1/audit`, oldest first; for callers with a read grant on `sys/audit`.

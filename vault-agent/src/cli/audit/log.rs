@@ -6,7 +6,7 @@ use serde_json::Value;
 use shared::audit::Record;
 use shared::time::Time;
 
-use super::query::{self, Filter};
+use super::query::{self, Shown};
 use super::visible;
 use crate::cli::Global;
 use crate::cli::client::Error;
@@ -26,7 +26,7 @@ pub struct LogArgs {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     #[command(flatten)]
-    filter: Filter,
+    shown: Shown,
     /// The newest N only [default: 50 without --since]
     #[arg(short = 'n', long = "count", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -36,7 +36,7 @@ pub struct LogArgs {
 #[derive(Debug, clap::Args)]
 pub struct TailArgs {
     #[command(flatten)]
-    filter: Filter,
+    shown: Shown,
     /// Start with the newest N
     #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(0..=10_000))]
@@ -50,7 +50,7 @@ pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let since = args.since.as_deref().map(|text| query::since(text, global.now())).transpose()?;
     let count = args.count.or(args.since.is_none().then_some(LOG));
-    let records = query::fetch(&global.client()?, args.filter.query(since), count)?;
+    let records = query::fetch(&global.client()?, args.shown.query(since), count)?;
     if format == Format::Table {
         print(global, &records)?;
     } else {
@@ -84,7 +84,7 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
         }
     };
     let client = global.client()?;
-    let mut query = args.filter.query(None);
+    let mut query = args.shown.query(None);
     (query.newest, query.limit) = (true, Some(args.count.max(1)));
     let first = query::page(&client, &query)?;
     if args.count > 0 {

@@ -30,6 +30,24 @@ pub struct Filter {
     denied: bool,
 }
 
+/// Filters for people, who do not look for signs of life.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Shown {
+    #[command(flatten)]
+    filter: Filter,
+    /// Show each machine's reports too, one a minute; --op report does so as well
+    #[arg(long)]
+    all: bool,
+}
+
+impl Shown {
+    /// As [`Filter::query`], without reports unless they are asked for.
+    pub fn query(&self, since: Option<Time>) -> AuditQuery {
+        let query = self.filter.query(since);
+        AuditQuery { quiet: !self.all && query.op.is_none(), ..query }
+    }
+}
+
 impl Filter {
     /// Returns the query of all records that match, from `since` on.
     pub fn query(&self, since: Option<Time>) -> AuditQuery {
@@ -46,7 +64,7 @@ impl Filter {
 
 /// Asks for one page.
 pub fn page(client: &Client, query: &AuditQuery) -> Result<AuditPage, Error> {
-    client.get(types::AUDIT, &parameters(query))
+    client.get(types::AUDIT, &query.parameters())
 }
 
 /// Hands page after page to `take`, the oldest records first.
@@ -93,21 +111,6 @@ pub fn fetch(
 pub fn parse(text: &str) -> Result<Record, Failure> {
     serde_json::from_str(text)
         .map_err(|_| Failure::remote("the server sent an audit record of another shape"))
-}
-
-fn parameters(query: &AuditQuery) -> Vec<(&'static str, String)> {
-    let mut all = Vec::new();
-    let mut add = |name, value: Option<String>| all.extend(value.map(|value| (name, value)));
-    add("after", (query.after > 0).then(|| query.after.to_string()));
-    add("limit", query.limit.map(|n| n.to_string()));
-    add("newest", query.newest.then(|| true.to_string()));
-    add("since", query.since.map(|time| time.as_micros().to_string()));
-    add("machine", query.machine.clone());
-    add("path", query.path.clone());
-    add("op", query.op.clone());
-    add("denied", query.denied.then(|| true.to_string()));
-    add("wait", query.wait.then(|| true.to_string()));
-    all
 }
 
 /// Reads a point in time: how long ago, a day, or RFC 3339.

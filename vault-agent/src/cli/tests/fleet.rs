@@ -120,21 +120,29 @@ fn audit() -> World {
         json!({ "records": records, "more": more, "head": { "n": 3, "hash": HASH } }).to_string()
     };
     World::agent(&[
-        ("GET /v1/agent/audit?limit=50&newest=true", 200, &page(&records, false)),
+        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &page(&records, false)),
         (
             "GET /v1/agent/audit?limit=5&newest=true&since=1795377600000000&machine=vps&path=secret%2Fjjeco%2F%2A&op=read&denied=true",
             200,
             &page(&records[..1], false),
         ),
-        ("GET /v1/agent/audit?limit=1000&since=1795377600000000", 200, &page(&records[..2], true)),
         (
-            "GET /v1/agent/audit?after=2&limit=1000&since=1795377600000000",
+            "GET /v1/agent/audit?limit=1000&since=1795377600000000&quiet=true",
+            200,
+            &page(&records[..2], true),
+        ),
+        (
+            "GET /v1/agent/audit?after=2&limit=1000&since=1795377600000000&quiet=true",
             200,
             &page(&records[2..], false),
         ),
-        ("GET /v1/agent/audit?limit=1000&since=1795460400000000", 200, &page(&[], false)),
         (
-            "GET /v1/agent/audit?limit=50&newest=true&machine=x",
+            "GET /v1/agent/audit?limit=1000&since=1795460400000000&quiet=true",
+            200,
+            &page(&[], false),
+        ),
+        (
+            "GET /v1/agent/audit?limit=50&newest=true&machine=x&quiet=true",
             403,
             r#"{"errors":["permission denied"]}"#,
         ),
