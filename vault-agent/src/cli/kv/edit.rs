@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use super::get::current;
 use super::route::{Route, Typed};
-use super::secret::{Secret, context, written};
+use super::secret::{Secret, context, refused, written};
 use crate::cli::Global;
-use crate::cli::client::Client;
+use crate::cli::client::{Answer, Client};
 use crate::cli::content::{self, Dialect};
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, yaml};
@@ -43,6 +43,13 @@ struct Edit<'a> {
     old: Map<String, Value>,
     /// The version that this is, 0 for none.
     version: u64,
+}
+
+/// How an edit ended well.
+enum Done {
+    Unchanged,
+    /// The API's answer to the write.
+    Written(Answer),
 }
 
 /// What to do after something went wrong.
@@ -83,14 +90,19 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         Dialect::Yaml => "yaml",
     };
     let mut draft = Draft::new(global, extension, &start)?;
-    let result = edit.rounds(&mut draft);
-    match result {
+    match edit.rounds(&mut draft) {
         Ok(done) => {
             draft.wipe()?;
             // What an earlier edit has kept has served its purpose.
             let kept = args.from.as_ref().and_then(|file| Draft::folder_of(file));
             kept.map_or(Ok(()), |folder| crate::files::wipe_folder(&folder))?;
-            Ok(done)
+            match done {
+                Done::Unchanged => {
+                    global.term.say("nothing was changed");
+                    Ok(Exit::OK)
+                }
+                Done::Written(answer) => written(global, &edit.route.api("data"), answer, None),
+            }
         }
         Err(error) if draft.is_worth_keeping() => {
             let file = draft.keep();
@@ -142,7 +154,7 @@ impl Edit<'_> {
     }
 
     /// Lets the user edit until the text is written, unchanged, or given up.
-    fn rounds(&mut self, draft: &mut Draft) -> anyhow::Result<Exit> {
+    fn rounds(&mut self, draft: &mut Draft) -> anyhow::Result<Done> {
         loop {
             match self.round(draft) {
                 Ok(Some(done)) => return Ok(done),
@@ -162,14 +174,13 @@ impl Edit<'_> {
         }
     }
 
-    fn round(&mut self, draft: &mut Draft) -> anyhow::Result<Option<Exit>> {
+    fn round(&mut self, draft: &mut Draft) -> anyhow::Result<Option<Done>> {
         draft.edit(self.global)?;
         let text = draft.read()?;
         let mut new = content::read(self.dialect, &text)
             .map_err(|fault| Failure::local(fault.why).hint(fault.hint))?;
         if new == self.old {
-            self.global.term.say("nothing was changed");
-            return Ok(Some(Exit::OK));
+            return Ok(Some(Done::Unchanged));
         }
         loop {
             let path = self.route.api("data");
@@ -181,7 +192,8 @@ impl Edit<'_> {
                     all.iter().any(|text| text.contains("did not match the current version"))
                 });
             if !conflict {
-                return written(self.global, &path, answer, None).map(Some);
+                let answer = refused(answer, "writing data to", &path)?;
+                return Ok(Some(Done::Written(answer)));
             }
             match self.conflict(&new)? {
                 Next::Edit => return Ok(None),

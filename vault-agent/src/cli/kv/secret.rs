@@ -97,10 +97,13 @@ impl Secret {
         if let Some(name) = field {
             return print_field(global, self.field(name).as_ref(), name);
         }
-        let format = global.format()?;
-        if format != Format::Table {
-            global.term.line(self.text(format)?)?;
-            return Ok(Exit::OK);
+        match global.format()? {
+            // `env` says how a secret is shown, and the answer to a write is none.
+            Format::Table | Format::Env => {}
+            format @ (Format::Json | Format::Yaml | Format::Pretty | Format::Raw) => {
+                global.term.line(self.text(format)?)?;
+                return Ok(Exit::OK);
+            }
         }
         self.say_warnings(global);
         let empty = Map::new();
@@ -144,7 +147,7 @@ pub fn written(
     match Secret::of(&refused(answer, "writing data to", path)?)? {
         Some(secret) => secret.print_written(global, path, field),
         None => {
-            if global.format()? == Format::Table {
+            if matches!(global.format()?, Format::Table | Format::Env) {
                 global.term.line(format!("Success! Data written to: {path}"))?;
             }
             Ok(Exit::OK)
