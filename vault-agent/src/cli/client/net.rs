@@ -86,7 +86,7 @@ impl Net {
         *request.headers_mut() = outgoing.headers;
         *request.method_mut() = outgoing.method;
         // A kept connection may have been closed meanwhile: a request that comes back unsent goes over a new one, and so
-        // does a read that met the end of the connection on its way.
+        // does a read that met the end of the connection, or its reset, on its way.
         let mut fresh = false;
         loop {
             let taken = self.link.borrow_mut().take();
@@ -104,13 +104,10 @@ impl Net {
                     *self.link.borrow_mut() = Some(link);
                     return Ok(answer);
                 }
-                Err(mut unsent) => {
-                    let ended = unsent.error().is_incomplete_message();
-                    match unsent.take_message().filter(|_| !fresh).or(read.filter(|_| ended)) {
-                        Some(back) => request = back,
-                        None => return Err(lost(unsent.error())),
-                    }
-                }
+                Err(mut unsent) => match unsent.take_message().filter(|_| !fresh).or(read) {
+                    Some(back) => request = back,
+                    None => return Err(lost(unsent.error())),
+                },
             }
         }
     }
