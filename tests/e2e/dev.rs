@@ -13,12 +13,12 @@ struct Dev {
 }
 
 impl Dev {
-    fn start(bins: Bins, dir: &Path) -> Self {
+    fn start(bins: Bins, dir: &Path, more: &[&str]) -> Self {
         let port = free_port();
         let _ = std::fs::remove_file(dir.join("vault/env"));
         let child = Command::new(bins.vault)
             .args(["dev", "--data", "vault", "--listen", &format!("127.0.0.1:{port}")])
-            .args(["--import", MASTER, "--out", ".env"])
+            .args(more)
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -55,7 +55,8 @@ fn a_first_run_imports_writes_and_keeps() {
     let bins = bins!();
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let dev = Dev::start(bins, dir);
+    let first = ["--import", MASTER, "--out", ".env"];
+    let dev = Dev::start(bins, dir, &first);
     let env = watch::until(&dir.join(".env"), |text| text.contains("OPENAI_API_KEY="));
     let field = "vault kv get -field=OPENAI_API_KEY secret/dev";
     let value = dev.sourced(bins, dir, field).ok();
@@ -72,7 +73,11 @@ fn a_first_run_imports_writes_and_keeps() {
     assert!(printed.contains("vault kv get"), "{printed}");
 
     // The master file has not changed, the vault has: the second run must not undo the change.
-    let dev = Dev::start(bins, dir);
+    let dev = Dev::start(bins, dir, &first);
     assert_eq!(dev.sourced(bins, dir, field).ok(), "changed");
     dev.interrupt();
+    let dev = Dev::start(bins, dir, &[]);
+    assert_eq!(dev.sourced(bins, dir, field).ok(), "changed");
+    let printed = dev.interrupt();
+    assert!(printed.contains("kv patch secret/dev MY_KEY"), "what is there is kept: {printed}");
 }

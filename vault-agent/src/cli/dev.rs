@@ -164,7 +164,7 @@ fn start(
     }
     let token = read_line(&folder.token())?.unwrap_or_default();
     Environment { listen: &listen, token: &token, folder }.write()?;
-    screen::show(plan, &listen, global)?;
+    screen::show(plan, &listen, global, &inner)?;
     Ok(true)
 }
 

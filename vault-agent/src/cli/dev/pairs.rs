@@ -12,6 +12,14 @@ use crate::exit::Failure;
 /// The secret where none is named.
 const DEFAULT: &str = "secret/dev";
 
+/// Returns the secret where none is named.
+///
+/// # Errors
+/// Never: it is in the grammar.
+pub fn default_path() -> Result<SecretPath, Failure> {
+    parsed(DEFAULT.parse())
+}
+
 /// A file and a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {

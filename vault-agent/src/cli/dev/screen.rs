@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use shared::path::SecretPath;
 
-use super::Plan;
 use super::folder::quoted;
+use super::{Plan, pairs};
 use crate::cli::{Global, sibling};
 use crate::render;
 
@@ -14,7 +15,7 @@ use crate::render;
 ///
 /// # Errors
 /// If stdout fails.
-pub fn show(plan: &Plan, listen: &str, global: &Global) -> Result<()> {
+pub fn show(plan: &Plan, listen: &str, global: &Global, inner: &Global) -> Result<()> {
     let here = std::env::current_dir().ok().and_then(|dir| dir.canonicalize().ok());
     let short = |path: &Path| {
         let within = here.as_ref().and_then(|here| path.strip_prefix(here).ok());
@@ -22,22 +23,34 @@ pub fn show(plan: &Plan, listen: &str, global: &Global) -> Result<()> {
     };
     let program = sibling::vault().unwrap_or_else(|_| PathBuf::from("vault"));
     let first = plan.imports.first();
+    let written = plan.outs.first().and_then(|out| out.secrets.first());
+    let secret = match first.map(|pair| &pair.path).or(written) {
+        Some(path) => path.clone(),
+        None => pairs::default_path()?,
+    };
     let facts = Facts {
         listen,
         folder: &short(&plan.folder.path),
         env: &short(&plan.folder.env()),
         program: &short(&program),
-        secret: first.map(|pair| pair.path.as_str()).or_else(|| {
-            plan.outs
-                .first()
-                .and_then(|out| out.secrets.first())
-                .map(shared::path::SecretPath::as_str)
-        }),
+        exists: exists(inner, &secret)?,
+        secret: secret.as_str(),
         key: first.and_then(|pair| first_name(&pair.file)),
         outs: plan.outs.iter().map(|out| short(&out.file)).collect(),
     };
     global.term.print(text(&facts))?;
     Ok(())
+}
+
+/// Tells whether there is something that a whole write would replace.
+fn exists(inner: &Global, secret: &SecretPath) -> Result<bool> {
+    let route = format!("{}/metadata/{}", secret.mount(), secret.rest());
+    let answer = inner.client()?.send(hyper::Method::GET, &route, &[], None)?;
+    if answer.status == 404 {
+        return Ok(false);
+    }
+    answer.success()?;
+    Ok(true)
 }
 
 /// Returns the first name in a file, for an example of a change.
@@ -51,7 +64,8 @@ struct Facts<'a> {
     folder: &'a Path,
     env: &'a Path,
     program: &'a Path,
-    secret: Option<&'a str>,
+    secret: &'a str,
+    exists: bool,
     key: Option<String>,
     outs: Vec<PathBuf>,
 }
@@ -63,9 +77,9 @@ fn text(facts: &Facts<'_>) -> String {
         if text.contains('/') { text } else { format!("./{text}") }
     };
     let vault = word(facts.program);
-    let secret = quoted(facts.secret.unwrap_or("secret/dev"));
+    let secret = quoted(facts.secret);
     let key = facts.key.as_deref().unwrap_or("MY_KEY");
-    let change = if facts.key.is_some() { "patch" } else { "put" };
+    let change = if facts.exists { "patch" } else { "put" };
     let mut text = format!(
         "\nA server and an agent run on this machine; the local API is http://{}\n\n\
          In another terminal, in this folder:\n\n\
@@ -93,13 +107,14 @@ fn text(facts: &Facts<'_>) -> String {
 mod tests {
     use super::*;
 
-    fn facts<'a>(key: Option<&str>, outs: &[&str]) -> Facts<'a> {
+    fn facts<'a>(exists: bool, key: Option<&str>, outs: &[&str]) -> Facts<'a> {
         Facts {
             listen: "127.0.0.1:8200",
             folder: Path::new(".vault-dev"),
             env: Path::new(".vault-dev/env"),
             program: Path::new("target/release/vault"),
-            secret: key.map(|_| "secret/dev"),
+            secret: "secret/dev",
+            exists,
             key: key.map(str::to_owned),
             outs: outs.iter().map(PathBuf::from).collect(),
         }
@@ -107,13 +122,19 @@ mod tests {
 
     #[test]
     fn it_fits_one_screen_and_names_this_runs_paths() {
-        let text = text(&facts(Some("OPENAI_API_KEY"), &[".env"]));
+        let text = text(&facts(true, Some("OPENAI_API_KEY"), &[".env"]));
         assert!(text.lines().count() <= 24);
         insta::assert_snapshot!(text);
     }
 
     #[test]
     fn without_import_and_out_it_starts_with_a_first_secret() {
-        insta::assert_snapshot!(text(&facts(None, &[])));
+        insta::assert_snapshot!(text(&facts(false, None, &[])));
+    }
+
+    #[test]
+    fn what_was_written_before_is_not_to_be_replaced() {
+        let text = text(&facts(true, None, &[]));
+        assert!(text.contains("vault kv patch secret/dev MY_KEY=changed\n"), "{text}");
     }
 }
