@@ -47,6 +47,20 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Names what differs from `before` and is read at the start only.
+    #[must_use]
+    pub fn for_next_start(&self, before: &Self) -> Vec<&'static str> {
+        let socket = |config: &Self| config.credentials.as_ref().map(|all| all.socket.clone());
+        let all = [
+            ("[api]", self.api != before.api),
+            ("[log]", self.log != before.log),
+            ("socket of [credentials]", socket(self) != socket(before)),
+        ];
+        all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
+}
+
 /// The local listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

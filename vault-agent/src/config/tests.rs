@@ -236,3 +236,16 @@ fn a_file_that_others_may_write_is_refused() {
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o646)).unwrap();
     assert!(Config::load(&file).unwrap_err().to_string().contains("written by others"));
 }
+
+#[test]
+fn what_waits_for_the_next_start_is_named() {
+    let parse = |text: &str| parse(text).unwrap();
+    let target = "[[target]]\npath = \"/a/.env\"\nsecrets = [\"secret/a\"]\n";
+    let none = Config::default();
+    assert!(parse(target).for_next_start(&none).is_empty());
+    let all = "[api]\nlisten = \"127.0.0.1:1\"\n[log]\nlevel = \"warn\"\n[credentials]\n";
+    let waits = ["[api]", "[log]", "socket of [credentials]"];
+    assert_eq!(parse(all).for_next_start(&none), waits);
+    assert_eq!(none.for_next_start(&parse(all)), waits);
+    assert!(parse(all).for_next_start(&parse(all)).is_empty());
+}

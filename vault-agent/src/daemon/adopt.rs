@@ -144,7 +144,11 @@ impl Daemon {
             self.source.file.display(),
             config.targets.len()
         );
-        self.source.config.send_replace(Arc::clone(&config));
+        let before = self.source.config.send_replace(Arc::clone(&config));
+        let later = config.for_next_start(&before);
+        if !later.is_empty() {
+            tracing::warn!("taken up when the agent is started again: {}", later.join(", "));
+        }
         self.adopt(&config, HashMap::new());
     }
 }
