@@ -102,6 +102,9 @@ fn refuse_second(paths: &Paths) -> Result<Exit> {
             pins.name,
             pins.vault.short()
         ))
-        .hint("a second vault on one host needs `--state DIR`")
+        .hint(format!(
+            "a second vault on one host needs `--state DIR`; to join anew after a removal, move `{}` away",
+            paths.state.display()
+        ))
     )
 }

@@ -165,6 +165,9 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page, or write all of them
     Man(man::Args),
+    /// Print the version, as -V does
+    #[command(hide = true)]
+    Version,
 }
 
 /// Runs a command line; `args` is without the program's name.
@@ -241,6 +244,10 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Dev(args) => dev::run(&args, global),
         Command::Completions(args) => completions::run(global, &args, &mut Cli::command()),
         Command::Man(args) => man::run(global, &args, Cli::command()),
+        Command::Version => {
+            global.term.print(Cli::command().render_version())?;
+            Ok(Exit::OK)
+        }
     }
 }
 
@@ -253,21 +260,35 @@ fn usage(term: &Term, error: &clap::Error) -> Exit {
         Exit::OK
     } else {
         term.say(text.trim_end());
-        if let Some(verb) = kv_verb(error) {
-            term.say(format!("hint: `vault kv {verb}`"));
+        if let Some(hint) = unknown_verb(error).and_then(hint) {
+            term.say(format!("hint: {hint}"));
         }
         Exit::LOCAL
     }
 }
 
-/// Returns the verb of a wrong call that `kv` knows.
-fn kv_verb(error: &clap::Error) -> Option<String> {
-    let verb = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(verb))) => verb,
-        _ => return None,
+fn unknown_verb(error: &clap::Error) -> Option<&str> {
+    match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(verb))) => Some(verb),
+        _ => None,
+    }
+}
+
+/// Returns what stands here for a verb that `kv` knows, or that HashiCorp's CLI has.
+fn hint(verb: &str) -> Option<String> {
+    let known = match verb {
+        "login" => {
+            "nobody logs in: the agent knows who asks on its socket; elsewhere set VAULT_TOKEN"
+        }
+        "operator" => "there is nothing to unseal; `vault status` says how everything stands",
+        "server" => "`vault-server run`; to try it out, `vault dev`",
+        "agent" => "`vault-agent run`",
+        _ => {
+            let kv = kv::Command::augment_subcommands(clap::Command::new("kv"));
+            return kv.find_subcommand(verb).map(|kv| format!("`vault kv {}`", kv.get_name()));
+        }
     };
-    let kv = kv::Command::augment_subcommands(clap::Command::new("kv"));
-    kv.find_subcommand(verb).map(|found| found.get_name().to_owned())
+    Some(known.to_owned())
 }
 
 fn now() -> Time {

@@ -54,7 +54,11 @@ fn wrong_calls_end_with_1() {
             "kv get a b",
             "kv get -fild=x secret/a",
             "kv list",
-            "frobnicate"
+            "frobnicate",
+            "login",
+            "operator unseal",
+            "server -dev",
+            "version"
         ]
     ));
 }
