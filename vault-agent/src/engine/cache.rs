@@ -1,16 +1,29 @@
-//! Decrypted content, bounded in bytes and number, wiped when it leaves; and which blobs were
+//! Decrypted content, bounded in bytes, number and time, wiped when it leaves; and which blobs were
 //! refused, so that a bad one is not decrypted again for every reader.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use shared::error::Error;
 use shared::hash::Hash;
 
+use super::Inner;
 use super::types::Content;
 
-const BYTES: usize = 4 << 20;
-const ENTRIES: usize = 4096;
+const BYTES: usize = 1 << 20;
+const ENTRIES: usize = 256;
 const REFUSED: usize = 1024;
+/// What nobody has asked for in such a time is wiped.
+const UNUSED: Duration = Duration::from_secs(60);
+
+/// Wipes what is not used any more.
+pub(super) async fn tend(inner: Arc<Inner>) {
+    loop {
+        tokio::time::sleep(UNUSED).await;
+        inner.cache().wipe_unused();
+    }
+}
 
 /// Contents and refusals by blob.
 #[derive(Default)]
@@ -19,6 +32,8 @@ pub(super) struct Cache {
     refused: HashMap<Hash, Error>,
     bytes: usize,
     clock: u64,
+    /// The clock when unused contents were last wiped.
+    wiped: u64,
 }
 
 struct Slot {
@@ -50,6 +65,20 @@ impl Cache {
         }
     }
 
+    /// Drops the contents that were not used since the last call.
+    fn wipe_unused(&mut self) {
+        let since = std::mem::replace(&mut self.wiped, self.clock);
+        let Self { contents, bytes, .. } = self;
+        contents.retain(|_, slot| {
+            let used = slot.used > since;
+            if !used {
+                *bytes -= slot.content.bytes.len();
+            }
+            used
+        });
+        contents.shrink_to_fit();
+    }
+
     /// Notes that a blob, whose hash is right, does not open.
     pub(super) fn refuse(&mut self, blob: Hash, error: Error) {
         if self.refused.len() < REFUSED {
@@ -73,8 +102,6 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use shared::blob::Kind;
     use shared::plaintext::Plaintext;
 
@@ -96,6 +123,23 @@ mod tests {
         let left: Vec<bool> = blobs.iter().map(|blob| cache.has(blob)).collect();
         assert_eq!(left, [true, false, true, true, true]);
         assert_eq!(cache.bytes, BYTES);
+    }
+
+    #[test]
+    fn what_nobody_asks_for_is_wiped() {
+        let mut cache = Cache::default();
+        let blobs: Vec<Hash> = (0..3u8).map(|n| Hash::of(&[&[n]])).collect();
+        for blob in &blobs {
+            cache.put(*blob, content(10));
+        }
+        cache.wipe_unused();
+        assert_eq!(cache.bytes, 30, "all were used since the start");
+        assert!(cache.get(&blobs[1]).is_some());
+        cache.wipe_unused();
+        let left: Vec<bool> = blobs.iter().map(|blob| cache.has(blob)).collect();
+        assert_eq!((left, cache.bytes), (vec![false, true, false], 10));
+        cache.wipe_unused();
+        assert_eq!((cache.contents.len(), cache.bytes), (0, 0));
     }
 
     #[test]

@@ -100,6 +100,7 @@ impl Engine {
         self.0.spawn(read::watch_ages(Arc::clone(&self.0)));
         self.0.spawn(report::watch(Arc::clone(&self.0)));
         self.0.spawn(inner::watch_database(Arc::clone(&self.0)));
+        self.0.spawn(cache::tend(Arc::clone(&self.0)));
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => {}
             () = link::keep(&self.0, addresses) => {}
