@@ -48,8 +48,9 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> Result<()> {
     let config = Config::load_or_default(&paths.config)?;
     logging::start(config.log);
+    // What takes long runs on other threads; a second worker would cost memory and wake-ups, and gain nothing.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .max_blocking_threads(16)
         .enable_all()
         .build()
