@@ -57,16 +57,19 @@ fn an_edit_overwrites_when_told_to() {
 }
 
 #[test]
-fn a_secret_is_edited_as_a_file_of_variables() {
+fn a_secret_is_edited_as_variables_or_json_with_its_characters_as_they_are() {
     let world = World::new(bins!());
     let host = world.owner("rtx1080");
-    let _ = host.vault(&["kv", "put", SECRET, "mine=a & b", "other=b"]).ok();
-    let mut command = host.command(host.bins.vault);
-    command.args(["kv", "edit", "-format=env", SECRET]).env("XDG_RUNTIME_DIR", &host.dir);
-    let ran = run(command.env("EDITOR", "sed -i 's/a & b/c \\& d/'"), "");
-    assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.contains("version            2"), "{}", ran.out);
-    assert_eq!(host.vault(&["kv", "get", "-field=mine", SECRET]).ok(), "c & d");
+    for (format, secret) in [("env", "secret/env"), ("table", "secret/json")] {
+        let _ = host.vault(&["kv", "put", secret, "mine=<a & b>", "other=b"]).ok();
+        let mut command = host.command(host.bins.vault);
+        command.args(["kv", "edit", "-format", format, secret]);
+        command.env("XDG_RUNTIME_DIR", &host.dir);
+        let ran = run(command.env("EDITOR", "sed -i 's/<a & b>/<c \\& d>/'"), "");
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(ran.out.contains("version            2"), "{format}: {}", ran.out);
+        assert_eq!(host.vault(&["kv", "get", "-field=mine", secret]).ok(), "<c & d>", "{format}");
+    }
 }
 
 #[test]

@@ -10,15 +10,7 @@ use crate::cli::init::{absolute, parsed};
 use crate::exit::Failure;
 
 /// The secret where none is named.
-const DEFAULT: &str = "secret/dev";
-
-/// Returns the secret where none is named.
-///
-/// # Errors
-/// Never: it is in the grammar.
-pub fn default_path() -> Result<SecretPath, Failure> {
-    parsed(DEFAULT.parse())
-}
+pub const DEFAULT: &str = "secret/dev";
 
 /// A file and a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,17 +24,15 @@ pub fn show(plan: &Plan, listen: &str, global: &Global, inner: &Global) -> Resul
     let program = sibling::vault().unwrap_or_else(|_| PathBuf::from("vault"));
     let first = plan.imports.first();
     let written = plan.outs.first().and_then(|out| out.secrets.first());
-    let secret = match first.map(|pair| &pair.path).or(written) {
-        Some(path) => path.clone(),
-        None => pairs::default_path()?,
-    };
+    let named = first.map(|pair| &pair.path).or(written);
+    let secret = named.map_or(pairs::DEFAULT, SecretPath::as_str);
     let facts = Facts {
         listen,
         folder: &short(&plan.folder.path),
         env: &short(&plan.folder.env()),
         program: &short(&program),
-        exists: exists(inner, &secret)?,
-        secret: secret.as_str(),
+        exists: exists(inner, secret)?,
+        secret,
         key: first.and_then(|pair| first_name(&pair.file)),
         outs: plan.outs.iter().map(|out| short(&out.file)).collect(),
     };
@@ -43,8 +41,8 @@ pub fn show(plan: &Plan, listen: &str, global: &Global, inner: &Global) -> Resul
 }
 
 /// Tells whether there is something that a whole write would replace.
-fn exists(inner: &Global, secret: &SecretPath) -> Result<bool> {
-    let route = format!("{}/metadata/{}", secret.mount(), secret.rest());
+fn exists(inner: &Global, secret: &str) -> Result<bool> {
+    let route = secret.replacen('/', "/metadata/", 1);
     let answer = inner.client()?.send(hyper::Method::GET, &route, &[], None)?;
     if answer.status == 404 {
         return Ok(false);
