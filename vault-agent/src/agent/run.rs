@@ -48,9 +48,8 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> Result<()> {
     let config = Config::load_or_default(&paths.config)?;
     logging::start(config.log);
-    // What takes long runs on other threads; a second worker would cost memory and wake-ups, and gain nothing.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
+    // What takes long runs on other threads; a second one here would cost memory and wake-ups, and gain nothing.
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(16)
         .enable_all()
         .build()
@@ -248,8 +247,7 @@ pub fn answer(paths: &Paths, offline: bool) -> Result<()> {
 pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
     let config = Config::load_or_default(&paths.config)?;
     logging::start(config.log);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let engine = Engine::open(paths)?;
         let mut addresses = config.server.clone();
