@@ -197,8 +197,10 @@ impl Patterns {
         let mask = u64::MAX >> (64 - 8 * self.piece);
         let Some(last) = len.checked_sub(self.piece).filter(|_| !self.is_empty()) else { return };
         let mut at = 0;
-        while at <= last {
-            let Some(word) = space[at..].first_chunk::<8>() else { return };
+        while at <= last
+            && let Some((_, rest)) = space.split_at_checked(at)
+            && let Some(word) = rest.first_chunk::<8>()
+        {
             let piece = u64::from_le_bytes(*word) & mask;
             let hash = self.hash(piece);
             if self.filter[hash >> 6] >> (hash & 63) & 1 == 1 {
