@@ -53,11 +53,14 @@ impl fmt::Display for Time {
         let (year, month, day) = civil(seconds / SECONDS_PER_DAY);
         let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
-        let fraction = format!("{:06}", self.0 % MICROS_PER_SECOND);
-        match fraction.trim_end_matches('0') {
-            "" => f.write_str("Z"),
-            digits => write!(f, ".{digits}Z"),
+        let (mut fraction, mut digits) = (self.0 % MICROS_PER_SECOND, 6);
+        if fraction == 0 {
+            return f.write_str("Z");
         }
+        while fraction.is_multiple_of(10) {
+            (fraction, digits) = (fraction / 10, digits - 1);
+        }
+        write!(f, ".{fraction:0digits$}Z")
     }
 }
 

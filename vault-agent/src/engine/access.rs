@@ -9,6 +9,7 @@ use anyhow::Result;
 use rusqlite::Connection;
 use shared::time::Time;
 use shared::wire::v1::audit::{AccessRequest, LocalRead};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -29,6 +30,8 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Rows after which the table is checked against its bound.
 const CHECK: usize = 5000;
 
+type Answer = oneshot::Sender<Result<(), Failure>>;
+
 /// Accesses that wait for the next commit.
 #[derive(Default)]
 pub(super) struct Queue(Mutex<Waiting>);
@@ -36,7 +39,7 @@ pub(super) struct Queue(Mutex<Waiting>);
 #[derive(Default)]
 struct Waiting {
     rows: HashMap<Access, (Time, u64)>,
-    answers: Vec<oneshot::Sender<Result<(), Failure>>>,
+    answers: Vec<Answer>,
     /// Whether a commit is on its way that will take them along.
     queued: bool,
     /// Whether the last commit took many along.
@@ -66,18 +69,16 @@ impl Inner {
         if let Err(fault) = self.store.submit(self.accesses_job()).await {
             let mut waiting = self.accesses.lock();
             waiting.queued = false;
-            for answer in waiting.answers.drain(..) {
-                let _ = answer.send(Err(fault.clone()));
-            }
+            send(&mut waiting.answers, &Err(fault));
         }
     }
 
     fn accesses_job(self: &Arc<Self>) -> Job {
-        let own = Arc::clone(self);
-        Box::new(move |conn| own.write_accesses(conn))
+        let (own, runtime) = (Arc::clone(self), Handle::current());
+        Box::new(move |conn| own.write_accesses(conn, runtime))
     }
 
-    fn write_accesses(self: Arc<Self>, conn: &Connection) -> Outcome {
+    fn write_accesses(self: Arc<Self>, conn: &Connection, runtime: Handle) -> Outcome {
         let (rows, answers, check) = {
             let mut waiting = self.accesses.lock();
             waiting.queued = false;
@@ -98,20 +99,30 @@ impl Inner {
                     tracing::error!(lost, "local accesses given up: the server is away too long");
                 }
                 Outcome::Keep(Box::new(move |committed| {
-                    for answer in answers {
-                        let _ = answer.send(committed.clone());
-                    }
+                    answer(&runtime, answers, committed);
                     self.shipping.soon();
                 }))
             }
             Err(fault) => {
-                let fault = Failure::from(fault);
-                for answer in answers {
-                    let _ = answer.send(Err(fault.clone()));
-                }
+                answer(&runtime, answers, Err(fault.into()));
                 Outcome::Undo
             }
         }
+    }
+}
+
+/// Answers from the thread of the database: a task does it for many, as each that is woken from there takes a system call.
+fn answer(runtime: &Handle, mut answers: Vec<Answer>, committed: Result<(), Failure>) {
+    if answers.len() > 1 {
+        runtime.spawn(async move { send(&mut answers, &committed) });
+    } else {
+        send(&mut answers, &committed);
+    }
+}
+
+fn send(answers: &mut Vec<Answer>, committed: &Result<(), Failure>) {
+    for answer in answers.drain(..) {
+        let _ = answer.send(committed.clone());
     }
 }
 
