@@ -283,6 +283,7 @@ fn hint(verb: &str) -> Option<String> {
         "operator" => "there is nothing to unseal; `vault status` says how everything stands",
         "server" => "`vault-server run`; to try it out, `vault dev`",
         "agent" => "`vault-agent run`",
+        "join" | "once" | "target" | "install" => return Some(format!("`vault-agent {verb}`")),
         _ => {
             let kv = kv::Command::augment_subcommands(clap::Command::new("kv"));
             return kv.find_subcommand(verb).map(|kv| format!("`vault kv {}`", kv.get_name()));

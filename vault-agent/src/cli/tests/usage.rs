@@ -57,6 +57,7 @@ fn wrong_calls_end_with_1() {
             "frobnicate",
             "login",
             "operator unseal",
+            "target list",
             "server -dev",
             "version"
         ]
