@@ -84,6 +84,7 @@ pub fn of(error: &anyhow::Error) -> Exit {
             | client::Error::Barred { .. }
             | client::Error::Refused(_)
             | client::Error::Transport { .. }
+            | client::Error::TooMuch { .. }
             | client::Error::Answer { .. } => Exit::REMOTE,
         }
     } else if error.downcast_ref::<shared::error::Error>().is_some() {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use shared::limits;
+
 /// Why there is no answer, or none that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,6 +35,14 @@ pub enum Error {
         /// What happened.
         why: String,
     },
+    /// The other side hung up on a request of this size.
+    #[error("{call}: it hung up while {bytes} bytes were sent: more than it takes")]
+    TooMuch {
+        /// Method and URL.
+        call: String,
+        /// Bytes of the body.
+        bytes: usize,
+    },
     /// The request was not made but shown, as asked for.
     #[error("the request was shown, not made")]
     Shown(String),
@@ -59,6 +69,10 @@ impl Error {
                 Some("run this as root, or be named in `allow` of the agent's configuration".to_owned())
             }
             Self::Transport { .. } => Some("check VAULT_ADDR and that the program behind it runs".to_owned()),
+            Self::TooMuch { .. } => Some(format!(
+                "a secret takes {} KiB: keep the file elsewhere and its key here",
+                limits::CONTENT >> 10
+            )),
             Self::Answer { .. } => Some("check that VAULT_ADDR names a vault agent or a Vault".to_owned()),
         }
     }
@@ -73,6 +87,7 @@ impl Error {
             | Self::Absent { .. }
             | Self::Barred { .. }
             | Self::Transport { .. }
+            | Self::TooMuch { .. }
             | Self::Answer { .. } => None,
         }
     }

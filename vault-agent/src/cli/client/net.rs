@@ -9,6 +9,7 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use shared::limits;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::stand_in::{Answering, answer_here};
@@ -81,6 +82,7 @@ impl Net {
             call: call.clone(),
             why: chain(why),
         };
+        let bytes = outgoing.body.len();
         let mut request = Request::new(Full::new(outgoing.body));
         *request.uri_mut() = outgoing.target.parse().map_err(|why| lost(&why))?;
         *request.headers_mut() = outgoing.headers;
@@ -106,6 +108,10 @@ impl Net {
                 }
                 Err(mut unsent) => match unsent.take_message().filter(|_| !fresh).or(read) {
                     Some(back) => request = back,
+                    // It has answered, as likely as not, before it hung up; hyper does not look.
+                    None if bytes > limits::BODY => {
+                        return Err(Error::TooMuch { call: call.clone(), bytes });
+                    }
                     None => return Err(lost(unsent.error())),
                 },
             }

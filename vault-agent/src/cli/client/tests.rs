@@ -219,6 +219,18 @@ fn silence_ends_at_the_time_limit() {
 }
 
 #[test]
+fn who_hangs_up_on_a_large_body_finds_it_too_much() {
+    let (_dir, client) = serve(&["", ""]);
+    let error = client.put("x", &Value::String("v".repeat(8 << 20))).unwrap_err();
+    let told =
+        "PUT http://localhost/v1/x: it hung up while 8388610 bytes were sent: more than it takes";
+    assert_eq!(error.to_string(), told);
+    assert!(error.hint().unwrap().contains("768 KiB"));
+    let error = client.put("x", &Value::String("v".repeat(8))).unwrap_err();
+    assert!(matches!(error, Error::Transport { .. }), "{error}");
+}
+
+#[test]
 fn headers_that_http_forbids_are_refused() {
     let options = Options { token: Some("a\nb".to_owned()), ..options() };
     let error = Client::new(Place::Unix("/x".into()), options).err().unwrap();
