@@ -237,6 +237,6 @@ pub fn print_field(global: &Global, value: Option<&Value>, name: &str) -> anyhow
 pub fn say_age(global: &Global, answer: &Answer) {
     if let Some(seconds) = answer.cache_age {
         let age = duration::age(seconds);
-        global.term.say(format!("answered from the cache, {age} old: the server is not reachable"));
+        global.term.say(format!("answered from the cache, {age} old: not connected to the server"));
     }
 }

@@ -178,7 +178,7 @@ fn odd_paths_are_encoded_as_go_does() {
 fn an_answer_from_the_cache_says_its_age() {
     let run = world().run("kv get -field=user secret/cached");
     assert_eq!((run.exit, run.out.as_str()), (0, "app"));
-    assert_eq!(run.err, "answered from the cache, 2 h old: the server is not reachable\n");
+    assert_eq!(run.err, "answered from the cache, 2 h old: not connected to the server\n");
 }
 
 #[test]
