@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use axum::http::Request;
@@ -41,6 +41,11 @@ const HEADER_BYTES: usize = 64 << 10;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long to leave off accepting when the system refuses.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the socket of an agent that was killed may still seem to be served: a hook that it was just starting holds it.
+const LINGER: Duration = Duration::from_secs(1);
+/// What a socket that nobody listens on answers.
+const GONE: [ErrorKind; 2] = [ErrorKind::ConnectionRefused, ErrorKind::NotFound];
 
 /// Bound sockets that are not served yet.
 #[derive(Debug)]
@@ -94,10 +99,12 @@ pub(super) fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
     }
     match fs::symlink_metadata(socket) {
         Ok(found) if !found.file_type().is_socket() => bail!("it is there and is no socket"),
-        Ok(_) => match std::os::unix::net::UnixStream::connect(socket) {
-            Ok(_) => bail!("another agent listens there\nhint: stop it, or use `--state DIR`"),
-            Err(why) if why.kind() == ErrorKind::ConnectionRefused => fs::remove_file(socket)?,
-            Err(why) => return Err(why.into()),
+        Ok(_) if is_served(socket)? => {
+            bail!("another agent listens there\nhint: stop it, or use `--state DIR`")
+        }
+        Ok(_) => match fs::remove_file(socket) {
+            Err(why) if why.kind() != ErrorKind::NotFound => return Err(why.into()),
+            Ok(()) | Err(_) => {}
         },
         Err(why) if why.kind() == ErrorKind::NotFound => {}
         Err(why) => return Err(why.into()),
@@ -107,6 +114,19 @@ pub(super) fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
     let mode = if shared { 0o666 } else { 0o600 };
     fs::set_permissions(socket, fs::Permissions::from_mode(mode))?;
     Ok(listener)
+}
+
+/// Tells whether somebody listens on a socket, and goes on to.
+fn is_served(socket: &Path) -> Result<bool> {
+    let until = Instant::now() + LINGER;
+    loop {
+        match std::os::unix::net::UnixStream::connect(socket) {
+            Ok(_) if Instant::now() >= until => return Ok(true),
+            Ok(_) => std::thread::sleep(LINGER / 50),
+            Err(why) if GONE.contains(&why.kind()) => return Ok(false),
+            Err(why) => return Err(why.into()),
+        }
+    }
 }
 
 /// Serves until `shutdown` turns true, then lets open requests finish for a while.

@@ -72,6 +72,20 @@ async fn old_and_odd_clients_are_served() {
     assert!(UnixStream::connect(&socket).await.is_err());
 }
 
+#[tokio::test]
+async fn a_socket_that_is_about_to_be_given_up_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("s");
+    let held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(held);
+    });
+    let _listener = crate::api::listen::bind_unix(&socket, false).unwrap();
+    holder.join().unwrap();
+    let _stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+}
+
 /// Reads one answer with its body, and returns status and `connection` header.
 async fn one_answer(stream: &mut BufStream<UnixStream>) -> (String, Option<String>) {
     let (mut status, mut connection, mut length) = (None, None, 0);
