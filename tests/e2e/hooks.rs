@@ -176,7 +176,7 @@ fn a_failing_hook_keeps_the_file_alarms_and_is_tried_again() {
 fn a_hook_that_fails_on_another_host_is_seen_by_status_here() {
     let (world, host) = world();
     let other = world.machine(&host, "vps", &["secret/"]);
-    let hook = "on_change = { command = \"! grep -q bad a\", retries = 0 }";
+    let hook = "on_change = { command = \"! grep -q =bad a\", retries = 0 }";
     configure(&other, &[target(&other, "a", hook)]);
     let row = |code: i32, hook: &str, version: &str| {
         watch::poll(hook, || {

@@ -23,7 +23,7 @@ fn table(host: &Host, secret: &str) -> String {
     let path = file(host, secret);
     format!(
         "[[target]]\npath = \"{0}\"\nsecrets = [\"{secret}\"]\nrollback_on_failure = true\n\
-         on_change = {{ command = \"! grep -q bad {0}\", retries = 0 }}\n",
+         on_change = {{ command = \"! grep -q =bad {0}\", retries = 0 }}\n",
         path.display()
     )
 }
