@@ -18,7 +18,7 @@ const STAYS: &str = "secret/a/stays";
 
 const ALL: [&str; 4] = [DESTROYED, FORGOTTEN, WITHDRAWN, STAYS];
 
-/// A target whose hook fails for every value with `bad` in it: the version before is kept, to go back to.
+/// A target whose hook fails for every value with `bad` at its start: the version before is kept, to go back to.
 fn table(host: &Host, secret: &str) -> String {
     let path = file(host, secret);
     format!(

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -116,16 +116,22 @@ pub(super) fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Tells whether somebody listens on a socket, and goes on to.
+/// Tells whether somebody listens on a socket, and goes on to: a connection ends with the last who holds the listener.
 fn is_served(socket: &Path) -> Result<bool> {
     let until = Instant::now() + LINGER;
     loop {
-        match std::os::unix::net::UnixStream::connect(socket) {
-            Ok(_) if Instant::now() >= until => return Ok(true),
-            Ok(_) => std::thread::sleep(LINGER / 50),
+        let mut stream = match std::os::unix::net::UnixStream::connect(socket) {
+            Ok(stream) => stream,
             Err(why) if GONE.contains(&why.kind()) => return Ok(false),
             Err(why) => return Err(why.into()),
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(true);
         }
+        stream.set_read_timeout(Some(left))?;
+        // However it ends: the next try to connect tells more.
+        let _ = stream.read(&mut [0]);
     }
 }
 

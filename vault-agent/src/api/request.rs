@@ -14,9 +14,8 @@ use super::Api;
 use super::caller::Caller;
 use super::error::Fault;
 use super::json::{self, Fields};
+use super::types::BODY;
 
-/// Largest body: the largest secret with every byte escaped, and room for the rest.
-const BODY: usize = 8 << 20;
 /// Bodies above this wait for one of a few places.
 const LARGE_BODY: u64 = 128 << 10;
 /// How long a body may take to arrive.

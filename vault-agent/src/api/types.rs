@@ -98,6 +98,8 @@ pub struct SampleSecret {
 
 /// Request header, any value: the server is not asked, what this machine holds must do.
 pub const OFFLINE: &str = "x-vault-offline";
+/// Largest body of a request: the largest secret with every byte escaped, and room for the rest.
+pub const BODY: usize = 8 << 20;
 /// Response header: seconds since the content was last known to be the newest; only while the server is away.
 pub const CACHE_AGE: &str = "x-vault-cache-age";
 

@@ -78,8 +78,8 @@ async fn a_socket_that_is_about_to_be_given_up_is_waited_for() {
     let socket = dir.path().join("s");
     let held = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let holder = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        drop(held);
+        let (asking, _) = held.accept().unwrap();
+        drop((held, asking));
     });
     let _listener = crate::api::listen::bind_unix(&socket, false).unwrap();
     holder.join().unwrap();

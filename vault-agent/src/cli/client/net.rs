@@ -9,13 +9,12 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use shared::limits;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::stand_in::{Answering, answer_here};
 use super::wire::{Outgoing, Wire};
 use super::{Answer, Client, Error, MOST_BYTES, Options, Place};
-use crate::api::types::CACHE_AGE;
+use crate::api::types::{BODY, CACHE_AGE};
 use crate::cli::tls;
 
 /// A connection to any place, made when it is needed.
@@ -109,7 +108,7 @@ impl Net {
                 Err(mut unsent) => match unsent.take_message().filter(|_| !fresh).or(read) {
                     Some(back) => request = back,
                     // It has answered, as likely as not, before it hung up; hyper does not look.
-                    None if bytes > limits::BODY => {
+                    None if bytes > BODY => {
                         return Err(Error::TooMuch { call: call.clone(), bytes });
                     }
                     None => return Err(lost(unsent.error())),
