@@ -20,6 +20,8 @@ use crate::state::{self, Failure, facts};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The same for a machine that the vault does not know, most likely for ever: each of its tries is in the audit log.
+const LONGEST_STRANGER_WAIT: Duration = Duration::from_mins(10);
 /// How long an address is waited for before the next is tried as well.
 const HEAD_START: Duration = Duration::from_millis(300);
 /// How often at most the time of the last sync is written down while nothing else is.
@@ -60,6 +62,8 @@ pub(super) enum Ended {
     Lost(String),
     /// A record or a claim that does not verify.
     Refused(Error),
+    /// The server knows no machine with this key.
+    Stranger(Error),
     /// The agent's own database.
     Local(Failure),
 }
@@ -69,7 +73,7 @@ impl From<RemoteError> for Ended {
         match fault {
             RemoteError::Refused(error) => Self::Refused(error),
             RemoteError::Status { status: 403, detail, .. } => {
-                Self::Refused(Code::UnknownActor.because(detail))
+                Self::Stranger(Code::UnknownActor.because(detail))
             }
             other => Self::Lost(other.to_string()),
         }
@@ -82,9 +86,30 @@ impl From<Failure> for Ended {
     }
 }
 
+/// How a try to follow the log went.
+#[derive(Clone, Copy)]
+pub(super) enum Tried {
+    /// The stream reached the server's head before it ended.
+    CaughtUp,
+    /// The server knew no machine with this key.
+    Stranger,
+    /// Anything else.
+    Short,
+}
+
+/// Returns the pauses before and after the next one, when a try that came `wait` after the last went like this.
+fn pause(wait: Duration, tried: Tried) -> (Duration, Duration) {
+    let (wait, longest) = match tried {
+        Tried::CaughtUp => (FIRST_WAIT, LONGEST_WAIT),
+        Tried::Short => (wait.min(LONGEST_WAIT), LONGEST_WAIT),
+        Tried::Stranger => (wait, LONGEST_STRANGER_WAIT),
+    };
+    (wait, (wait * 2).min(longest))
+}
+
 /// Connects, follows, and connects again, for ever.
 pub(super) async fn keep(inner: &Arc<Inner>, mut addresses: watch::Receiver<Vec<String>>) {
-    let mut wait = FIRST_WAIT;
+    let mut next = FIRST_WAIT;
     inner.link.send_modify(|link| link.kept = true);
     loop {
         let listed = addresses.borrow_and_update().clone();
@@ -93,28 +118,27 @@ pub(super) async fn keep(inner: &Arc<Inner>, mut addresses: watch::Receiver<Vec<
             return;
         }
         let once = async {
-            let client = reach(inner, &listed).await?;
-            Some(follow(inner, client).await)
-        };
-        tokio::select! {
-            ended = once => {
-                if ended.is_some_and(|was_synced| was_synced) {
-                    wait = FIRST_WAIT;
-                }
+            match reach(inner, &listed).await {
+                Some(client) => follow(inner, client).await,
+                None => Tried::Short,
             }
+        };
+        let tried = tokio::select! {
+            tried = once => tried,
             () = changed(&mut addresses) => {
                 inner.down("the list of addresses changed");
-                wait = FIRST_WAIT;
+                next = FIRST_WAIT;
                 continue;
             }
             _ = halted.wait_for(|halted| *halted) => {
                 inner.down("stopped: the server has shown two histories");
                 continue;
             }
-        }
+        };
+        let (wait, then) = pause(next, tried);
         tokio::select! {
-            () = sleep(jittered(wait)) => wait = (wait * 2).min(LONGEST_WAIT),
-            () = changed(&mut addresses) => wait = FIRST_WAIT,
+            () = sleep(jittered(wait)) => next = then,
+            () = changed(&mut addresses) => next = FIRST_WAIT,
             () = inner.nudge.notified() => {}
         }
     }
@@ -164,7 +188,6 @@ pub(super) async fn reach(inner: &Arc<Inner>, addresses: &[String]) -> Option<Cl
         match tried {
             Ok(Ok(client)) => {
                 inner.alarms().clear(Code::ServerPin.as_str());
-                tracing::info!(address = client.address(), "connected");
                 return Some(client);
             }
             Ok(Err(fault)) => inner.not_reached(&fault),
@@ -179,8 +202,8 @@ pub(super) async fn reach(inner: &Arc<Inner>, addresses: &[String]) -> Option<Cl
     None
 }
 
-/// Follows the log until the connection ends; tells whether it had caught up.
-pub(super) async fn follow(inner: &Arc<Inner>, client: Client) -> bool {
+/// Follows the log until the connection ends.
+pub(super) async fn follow(inner: &Arc<Inner>, client: Client) -> Tried {
     let address = Some(client.address().to_owned());
     inner.link.send_modify(|link| {
         *link = Link { client: Some(client.clone()), address, trouble: None, ..link.clone() };
@@ -190,9 +213,13 @@ pub(super) async fn follow(inner: &Arc<Inner>, client: Client) -> bool {
     tasks.spawn(super::report::run(Arc::clone(inner), client.clone()));
     tasks.spawn(super::access::run(Arc::clone(inner), client.clone()));
     let ended = stream(inner, &client).await;
-    let was_synced = inner.link.borrow().caught_up;
+    let tried = match &ended {
+        _ if inner.link.borrow().caught_up => Tried::CaughtUp,
+        Ended::Stranger(_) => Tried::Stranger,
+        Ended::Refused(_) | Ended::Lost(_) | Ended::Local(_) => Tried::Short,
+    };
     inner.stream_ended(ended);
-    was_synced
+    tried
 }
 
 async fn stream(inner: &Arc<Inner>, client: &Client) -> Ended {
@@ -205,6 +232,7 @@ async fn stream(inner: &Arc<Inner>, client: &Client) -> Ended {
 async fn frames(inner: &Arc<Inner>, client: &Client) -> Result<(), Ended> {
     let after = inner.ledger().seq();
     let mut frames = client.log(LogQuery { after, follow: true }).await?;
+    tracing::info!(address = client.address(), "connected");
     // Where the stream stands: the n-th entry after `after` has to be number `after + n`.
     let mut position = after;
     loop {
@@ -370,7 +398,7 @@ impl Inner {
                 tracing::info!(why, "disconnected");
                 why
             }
-            Ended::Refused(error) => {
+            Ended::Refused(error) | Ended::Stranger(error) => {
                 self.refuse(&error);
                 error.to_string()
             }
@@ -409,4 +437,23 @@ fn stops_sync(code: Code) -> bool {
             code,
             Code::Fork | Code::Frozen | Code::Stale | Code::AuditRewritten | Code::BlobReuse
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the pause after so many tries that went like this.
+    fn after(tries: u32, tried: Tried) -> Duration {
+        (0..tries).fold(FIRST_WAIT, |next, _| pause(next, tried).1)
+    }
+
+    #[test]
+    fn only_what_the_vault_does_not_know_is_given_long_pauses() {
+        assert_eq!(after(1, Tried::Short), 2 * FIRST_WAIT);
+        assert_eq!(after(100, Tried::Short), LONGEST_WAIT);
+        assert_eq!(after(100, Tried::Stranger), LONGEST_STRANGER_WAIT);
+        assert_eq!(pause(LONGEST_STRANGER_WAIT, Tried::CaughtUp).0, FIRST_WAIT);
+        assert_eq!(pause(LONGEST_STRANGER_WAIT, Tried::Short), (LONGEST_WAIT, LONGEST_WAIT));
+    }
 }
