@@ -1,5 +1,6 @@
 //! `vault audit`: who read and wrote what, and the proof that the records are whole.
 
+mod asker;
 mod export;
 mod log;
 mod query;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use shared::audit::Record;
 use shared::time::Time;
 
+use super::asker::Askers;
 use super::query::{self, Shown};
 use super::visible;
 use crate::cli::Global;
@@ -50,9 +51,10 @@ pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let since = args.since.as_deref().map(|text| query::since(text, global.now())).transpose()?;
     let count = args.count.or(args.since.is_none().then_some(LOG));
-    let records = query::fetch(&global.client()?, args.shown.query(since), count)?;
+    let client = global.client()?;
+    let records = query::fetch(&client, args.shown.query(since), count)?;
     if format == Format::Table {
-        print(global, &records)?;
+        print(global, &records, &Askers::new(&client))?;
     } else {
         let values: Result<Vec<Value>, _> =
             records.iter().map(|text| serde_json::from_str(text)).collect();
@@ -71,6 +73,8 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
             return Err(Failure::local("`tail` prints table or json").into());
         }
     };
+    let client = global.client()?;
+    let askers = Askers::new(&client);
     let mut show = |records: &[String]| -> anyhow::Result<()> {
         let Some(lines) = &mut lines else {
             for text in records {
@@ -78,12 +82,11 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
             }
             return Ok(());
         };
-        match lines.rows(rows(records)?) {
+        match lines.rows(rows(records, &askers)?) {
             Some(text) => Ok(global.term.line(text)?),
             None => Ok(()),
         }
     };
-    let client = global.client()?;
     let mut query = args.shown.query(None);
     (query.newest, query.limit) = (true, Some(args.count.max(1)));
     let first = query::page(&client, &query)?;
@@ -123,28 +126,27 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
     }
 }
 
-fn print(global: &Global, records: &[String]) -> anyhow::Result<()> {
+fn print(global: &Global, records: &[String], askers: &Askers<'_>) -> anyhow::Result<()> {
     if records.is_empty() {
         global.term.say("no record matches");
         return Ok(());
     }
-    global.term.line(table::plain(&HEADER, &rows(records)?))?;
+    global.term.line(table::plain(&HEADER, &rows(records, askers)?))?;
     Ok(())
 }
 
-fn rows(records: &[String]) -> anyhow::Result<Vec<Vec<String>>> {
+fn rows(records: &[String], askers: &Askers<'_>) -> anyhow::Result<Vec<Vec<String>>> {
     let mut rows = Vec::with_capacity(records.len());
     for text in records {
-        rows.push(cells(&query::parse(text)?));
+        let record = query::parse(text)?;
+        rows.push(cells(&record, askers.name(&record)));
     }
     Ok(rows)
 }
 
-fn cells(record: &Record) -> Vec<String> {
+fn cells(record: &Record, asker: String) -> Vec<String> {
     let dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), visible);
     let whole_seconds = Time::from_micros(record.time.as_secs().saturating_mul(1_000_000));
-    let stranger =
-        record.key.as_ref().map(|key| format!("key {}", key.chars().take(8).collect::<String>()));
     let op = match record.count {
         Some(count) if count > 1 => format!("{} ×{count}", visible(&record.op)),
         Some(_) | None => visible(&record.op),
@@ -152,7 +154,7 @@ fn cells(record: &Record) -> Vec<String> {
     let version = record.ver.filter(|&n| n > 0).map(|n| format!("v{n}"));
     vec![
         whole_seconds.to_string(),
-        dash(record.machine.as_deref().or(stranger.as_deref())),
+        asker,
         op,
         dash(record.path.as_deref()),
         dash(version.as_deref()),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shared::audit::Record;
 use shared::time::Time;
 
+use super::asker::Askers;
 use super::query::{self, Filter};
 use super::visible;
 use crate::cli::Global;
@@ -25,7 +26,7 @@ pub struct SummaryArgs {
 /// What is counted together.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    machine: String,
+    asker: String,
     who: String,
     path: String,
 }
@@ -45,10 +46,12 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> anyhow::Result<Exit> {
     let since = query::since(&args.since, global.now())?;
     let mut all: BTreeMap<Key, Counts> = BTreeMap::new();
     // Whether an access is new is known only to those who have seen everything before it.
-    query::walk(&global.client()?, args.filter.query(None), |records| {
+    let client = global.client()?;
+    let askers = Askers::new(&client);
+    query::walk(&client, args.filter.query(None), |records| {
         for text in records {
             let record = query::parse(&text)?;
-            all.entry(key(&record)).or_default().add(&record, since);
+            all.entry(key(&record, askers.name(&record))).or_default().add(&record, since);
         }
         Ok(())
     })?;
@@ -90,12 +93,12 @@ impl Counts {
     }
 }
 
-fn key(record: &Record) -> Key {
-    let dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+fn key(record: &Record, asker: String) -> Key {
+    let dash = || "-".to_owned();
     Key {
-        machine: dash(record.machine.as_deref()),
-        who: record.who.as_deref().map_or_else(|| "-".to_owned(), without_pid),
-        path: dash(record.path.as_deref()),
+        asker,
+        who: record.who.as_deref().map_or_else(dash, without_pid),
+        path: record.path.clone().unwrap_or_else(dash),
     }
 }
 
@@ -113,7 +116,7 @@ fn without_pid(who: &str) -> String {
 fn cells(key: &Key, counts: &Counts, since: Time) -> Vec<String> {
     let last = Time::from_micros(counts.last.as_secs().saturating_mul(1_000_000));
     vec![
-        visible(&key.machine),
+        key.asker.clone(),
         visible(&key.who),
         visible(&key.path),
         counts.reads.to_string(),
@@ -127,7 +130,7 @@ fn cells(key: &Key, counts: &Counts, since: Time) -> Vec<String> {
 
 fn value(key: &Key, counts: &Counts, since: Time) -> Value {
     json!({
-        "machine": key.machine,
+        "machine": key.asker,
         "who": key.who,
         "path": key.path,
         "reads": counts.reads,

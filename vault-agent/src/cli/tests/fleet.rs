@@ -1,6 +1,7 @@
 //! `status` and `audit`.
 
 use serde_json::{Value, json};
+use shared::keys::SignKey;
 
 use super::{World, transcript};
 
@@ -163,6 +164,33 @@ fn audit_log_shows_records() {
             "audit log --since yesterday",
         ]
     ));
+}
+
+#[test]
+fn a_key_that_was_a_machines_is_shown_by_its_name() {
+    let machine = |name: &str, active: bool, seed: u8| {
+        let sign = SignKey::from_seed(&[seed; 32]).verify_key();
+        json!({
+            "name": name, "active": active, "incarnation": 1, "sign": sign, "read": [], "write": [],
+            "seen_at": null, "agent": null,
+        })
+    };
+    let stranger = |n: u64, seed: u8| {
+        let key = SignKey::from_seed(&[seed; 32]).verify_key();
+        record(n, &format!(r#""key":"{key}","op":"stranger","count":{n},"result":"forbidden""#))
+    };
+    let machines = json!({
+        "machines": [machine("thinkpad", false, 1), machine("vps", true, 2)], "server": [],
+    });
+    let page = json!({
+        "records": [stranger(1, 1), stranger(2, 2), stranger(3, 3)], "more": false, "head": { "n": 3, "hash": HASH },
+    });
+    let world = World::agent(&[
+        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &page.to_string()),
+        ("GET /v1/agent/audit?limit=1000", 200, &page.to_string()),
+        ("GET /v1/agent/machines", 200, &machines.to_string()),
+    ]);
+    insta::assert_snapshot!(transcript(&world, &["audit log", "audit summary --since 24h"]));
 }
 
 #[test]
