@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderName, Uri, header};
 use shared::hash::Hash;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
@@ -191,12 +191,12 @@ pub(super) fn refuse_web_pages(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> R
 
 /// Returns the token of a request: `X-Vault-Token`, or `Authorization: Bearer`.
 pub(super) fn given_token(headers: &HeaderMap) -> Option<&str> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let bearer = || {
-        let (kind, token) = text("authorization")?.split_once(' ')?;
+        let (kind, token) = text(header::AUTHORIZATION)?.split_once(' ')?;
         kind.eq_ignore_ascii_case("bearer").then_some(token.trim())
     };
-    text("x-vault-token").or_else(bearer).filter(|token| !token.is_empty())
+    text(HeaderName::from_static("x-vault-token")).or_else(bearer).filter(|token| !token.is_empty())
 }
 
 /// Tells whether a `Host` is `localhost` or an address of the loopback interface.

@@ -1,6 +1,6 @@
 //! `data/`: reading, writing and patching a version.
 
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use serde_json::Value;
 use shared::audit;
 use shared::blob::Kind;
@@ -59,7 +59,7 @@ pub(super) async fn open(
         return Err(gone(call, op, &seen));
     }
     let engine = &call.api.engine;
-    let offline = call.headers.contains_key(types::OFFLINE);
+    let offline = call.headers.contains_key(HeaderName::from_static(types::OFFLINE));
     let content = if offline {
         engine.content_here(path, Some(seen.ver)).await
     } else {
