@@ -135,9 +135,10 @@ pub(super) async fn keep(inner: &Arc<Inner>, mut addresses: watch::Receiver<Vec<
                 continue;
             }
         };
-        let (wait, then) = pause(next, tried);
+        let then;
+        (next, then) = pause(next, tried);
         tokio::select! {
-            () = sleep(jittered(wait)) => next = then,
+            () = sleep(jittered(next)) => next = then,
             () = changed(&mut addresses) => next = FIRST_WAIT,
             () = inner.nudge.notified() => {}
         }

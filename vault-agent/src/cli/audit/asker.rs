@@ -8,7 +8,7 @@ use shared::audit::Record;
 
 use super::visible;
 use crate::api::types::{MACHINES, MachineRow, Machines};
-use crate::cli::client::Client;
+use crate::cli::client::{Client, Error};
 
 /// The keys of the vault's machines, asked for when the first record names a key.
 pub struct Askers<'a> {
@@ -24,27 +24,24 @@ impl<'a> Askers<'a> {
 
     /// Returns who asked, `-` if that is not known: a machine's name, `NAME (removed)`, or the start of a key that never
     /// was a machine's.
-    pub fn name(&self, record: &Record) -> String {
-        match (&record.machine, &record.key) {
+    pub fn name(&self, record: &Record) -> Result<String, Error> {
+        Ok(match (&record.machine, &record.key) {
             (Some(machine), _) => visible(machine),
-            (None, Some(key)) => match self.names().get(key) {
+            (None, Some(key)) => match self.names()?.get(key) {
                 Some(name) => name.clone(),
                 None => visible(&format!("key {}", key.chars().take(8).collect::<String>())),
             },
             (None, None) => "-".to_owned(),
-        }
+        })
     }
 
-    /// Names by key. Whoever may read records, but not the list of machines, is shown keys.
-    fn names(&self) -> &BTreeMap<String, String> {
-        self.names.get_or_init(|| match self.client.get::<Machines>(MACHINES, &[]) {
-            Ok(all) => all
-                .machines
-                .iter()
-                .map(|machine| (machine.sign.to_string(), name(machine)))
-                .collect(),
-            Err(_) => BTreeMap::new(),
-        })
+    fn names(&self) -> Result<&BTreeMap<String, String>, Error> {
+        if let Some(names) = self.names.get() {
+            return Ok(names);
+        }
+        let all: Machines = self.client.get(MACHINES, &[])?;
+        let names = all.machines.iter().map(|machine| (machine.sign.to_string(), name(machine)));
+        Ok(self.names.get_or_init(|| names.collect()))
     }
 }
 

@@ -74,7 +74,6 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
         }
     };
     let client = global.client()?;
-    let askers = Askers::new(&client);
     let mut show = |records: &[String]| -> anyhow::Result<()> {
         let Some(lines) = &mut lines else {
             for text in records {
@@ -82,7 +81,7 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
             }
             return Ok(());
         };
-        match lines.rows(rows(records, &askers)?) {
+        match lines.rows(rows(records, &Askers::new(&client))?) {
             Some(text) => Ok(global.term.line(text)?),
             None => Ok(()),
         }
@@ -139,7 +138,7 @@ fn rows(records: &[String], askers: &Askers<'_>) -> anyhow::Result<Vec<Vec<Strin
     let mut rows = Vec::with_capacity(records.len());
     for text in records {
         let record = query::parse(text)?;
-        rows.push(cells(&record, askers.name(&record)));
+        rows.push(cells(&record, askers.name(&record)?));
     }
     Ok(rows)
 }

@@ -51,7 +51,7 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> anyhow::Result<Exit> {
     query::walk(&client, args.filter.query(None), |records| {
         for text in records {
             let record = query::parse(&text)?;
-            all.entry(key(&record, askers.name(&record))).or_default().add(&record, since);
+            all.entry(key(&record, askers.name(&record)?)).or_default().add(&record, since);
         }
         Ok(())
     })?;
