@@ -51,16 +51,35 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.as_secs();
         let (year, month, day) = civil(seconds / SECONDS_PER_DAY);
-        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
-        let (mut fraction, mut digits) = (self.0 % MICROS_PER_SECOND, 6);
-        if fraction == 0 {
-            return f.write_str("Z");
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let begin = if year > 9999 {
+            write!(f, "{year}")?;
+            4
+        } else {
+            digits(&mut text[..4], year);
+            0
+        };
+        digits(&mut text[5..7], month);
+        digits(&mut text[8..10], day);
+        digits(&mut text[11..13], seconds / 3600 % 24);
+        digits(&mut text[14..16], seconds / 60 % 60);
+        digits(&mut text[17..19], seconds % 60);
+        let fraction = self.0 % MICROS_PER_SECOND;
+        digits(&mut text[20..26], fraction);
+        let mut end = if fraction == 0 { 19 } else { 26 };
+        while text[end - 1] == b'0' && end > 20 {
+            end -= 1;
         }
-        while fraction.is_multiple_of(10) {
-            (fraction, digits) = (fraction / 10, digits - 1);
-        }
-        write!(f, ".{fraction:0digits$}Z")
+        text[end] = b'Z';
+        f.write_str(str::from_utf8(&text[begin..=end]).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Writes a number with as many digits as there is room for.
+fn digits(room: &mut [u8], mut number: u64) {
+    for place in room.iter_mut().rev() {
+        *place = b"0123456789"[usize::try_from(number % 10).unwrap_or_default()];
+        number /= 10;
     }
 }
 
@@ -91,6 +110,9 @@ mod tests {
             (951_782_400_500_000, "2000-02-29T00:00:00.5Z"),
             (1_798_761_599_999_999, "2026-12-31T23:59:59.999999Z"),
             (4_107_542_400_000_000, "2100-03-01T00:00:00Z"),
+            (4_107_542_410_120_000, "2100-03-01T00:00:10.12Z"),
+            (253_402_300_800_000_000, "10000-01-01T00:00:00Z"),
+            (u64::MAX, "586524-01-19T08:01:49.551615Z"),
         ] {
             assert_eq!(Time::from_micros(micros).to_string(), text);
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use axum::http::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -264,6 +264,10 @@ pub(super) async fn one<S>(
         let (api, peer) = (api.clone(), peer.clone());
         async move {
             let (parts, body) = request.into_parts();
+            if body.is_end_stream() {
+                let request = Request::from_parts(parts, axum::body::Body::empty());
+                return Ok(answer(&api, &peer, request).await);
+            }
             let unread = Unread::new(&parts, body);
             let answer = answer(&api, &peer, Request::from_parts(parts, unread.body())).await;
             Ok::<_, Infallible>(unread.drain(answer).await)
@@ -278,6 +282,7 @@ pub(super) async fn one<S>(
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
         () = stopped(&mut shutdown) => {
             connection.as_mut().graceful_shutdown();
