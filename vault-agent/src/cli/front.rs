@@ -8,7 +8,8 @@ use std::process::{Command, ExitCode};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::kv::LookUp;
-use super::{Global, argv, failed, now, run, sibling};
+use super::{Global, argv, failed, run, sibling};
+use crate::clock;
 use crate::exit::Exit;
 use crate::output::{Format, Term};
 
@@ -27,7 +28,7 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn handed_on(args: Vec<OsString>) -> ExitCode {
     stay_private();
-    run(args, Term::std(), Box::new(env), now).into()
+    run(args, Term::std(), Box::new(env), clock::now).into()
 }
 
 fn env(name: &str) -> Option<String> {
@@ -42,7 +43,7 @@ fn look_up(args: &[OsString]) -> Option<Exit> {
         return None;
     }
     let (flags, look_up) = LookUp::plain(&argv::normalise(words.iter().cloned()))?;
-    let global = Global::new(flags, Term::std(), Box::new(env), now);
+    let global = Global::new(flags, Term::std(), Box::new(env), clock::now);
     if global.format().ok()? == Format::Env {
         return None;
     }

@@ -292,11 +292,5 @@ fn hint(verb: &str) -> Option<String> {
     Some(known.to_owned())
 }
 
-fn now() -> Time {
-    let since =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Time::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
 mod tests;
