@@ -1,6 +1,7 @@
 //! How the programs of a release are linked: with the unwinder as an archive, because to load a library for what never runs is
 //! a twentieth of the time that `vault kv get` takes; and with code that a running agent never calls lying apart, so that
-//! it is not in memory (`apart.ld`). A linker that will have none of it links as ever.
+//! it is not in memory (`apart.ld`). A linker that will have none of it links as ever. The tests build the same programs,
+//! under names of their own, with this script too.
 
 use std::env;
 use std::error::Error;
@@ -10,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=apart.ld");
+    let layout = format!("{}/../vault-agent/apart.ld", var("CARGO_MANIFEST_DIR"));
+    println!("cargo:rerun-if-changed=../vault-agent/build.rs");
+    println!("cargo:rerun-if-changed={layout}");
     println!("cargo:rerun-if-env-changed=CC");
     let is_gnu = var("CARGO_CFG_TARGET_OS") == "linux" && var("CARGO_CFG_TARGET_ENV") == "gnu";
     if !is_gnu || var("PROFILE") != "release" || var("HOST") != var("TARGET") {
@@ -24,9 +26,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         script.write_all(b"GROUP ( libgcc.a libgcc_eh.a )\n")?;
         println!("cargo:rustc-link-search=native={}", folder.display());
     }
-    let layout = format!("-Wl,-T,{}/apart.ld", var("CARGO_MANIFEST_DIR"));
-    if links(&folder.join("probe"), &layout) {
-        println!("cargo:rustc-link-arg-bins={layout}");
+    let argument = format!("-Wl,-T,{layout}");
+    if links(&folder.join("probe"), &argument) {
+        let before = if var("CARGO_PKG_NAME") == "tests" { "e2e-" } else { "" };
+        println!("cargo:rustc-link-arg-bin={before}vault={argument}");
+        println!("cargo:rustc-link-arg-bin={before}vault-agent={argument}");
     }
     Ok(())
 }
