@@ -47,7 +47,7 @@ fn has_archive() -> bool {
         .is_ok_and(|answer| Path::new(String::from_utf8_lossy(&answer.stdout).trim()).is_absolute())
 }
 
-/// Tells whether a program that is linked with `argument`, by the linker of this build, runs.
+/// Tells whether a program that is linked with `argument`, by the linker of this build, runs and finds its way back.
 fn links(program: &Path, argument: &str) -> bool {
     let mut compiler = Command::new(var("RUSTC"));
     let flags = var("CARGO_ENCODED_RUSTFLAGS");
@@ -57,7 +57,8 @@ fn links(program: &Path, argument: &str) -> bool {
     }
     compiler.args(["--crate-type=bin", "-Cpanic=abort"]).arg(format!("-Clink-arg={argument}"));
     let source = program.with_extension("rs");
-    let written = File::create(&source).and_then(|mut file| file.write_all(b"fn main() {}"));
+    let text = b"fn main() { let _ = std::backtrace::Backtrace::force_capture(); }";
+    let written = File::create(&source).and_then(|mut file| file.write_all(text));
     compiler.arg("-o").arg(program).arg(&source).stdout(Stdio::null()).stderr(Stdio::null());
     written.is_ok()
         && [&mut compiler, &mut Command::new(program)]
