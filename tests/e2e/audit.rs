@@ -25,6 +25,10 @@ fn records_are_exported_and_summed_up() {
     let records: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
     assert_eq!(records.len(), 1, "{json}");
     assert_eq!(records[0]["path"], SECRET);
+    watch::poll("what the agent answered, among the reads", || {
+        let reads = rtx.vault(&["audit", "log", "--path", SECRET, "--op", "read"]).ok();
+        reads.contains(" local_read ").then_some(())
+    });
     let csv = rtx.vault(&["audit", "export", "--format", "csv", "--op", "put"]).ok();
     let lines: Vec<&str> = csv.lines().collect();
     assert!(lines[0].starts_with("n,time,at,machine,"), "{csv}");

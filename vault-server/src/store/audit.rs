@@ -165,7 +165,9 @@ fn select(query: &AuditQuery, span: Span) -> (String, Vec<Value>) {
     must(" AND n <> ?", span.without.map(|n| Value::Integer(int(n))));
     must(" AND time >= ?", query.since.map(|time| Value::Integer(int(time.as_micros()))));
     must(" AND machine = ?", query.machine.clone().map(Value::Text));
-    must(" AND op = ?", query.op.clone().map(Value::Text));
+    // Whoever asks for reads means those that an agent answered from its cache as well.
+    must(" AND (op = ?", query.op.clone().map(Value::Text));
+    must(" OR op = ?)", query.op.as_ref().map(|op| Value::Text(format!("local_{op}"))));
     must(" AND path GLOB ?", query.path.as_deref().map(|path| Value::Text(glob(path))));
     must(" AND denied = ?", query.denied.then_some(Value::Integer(1)));
     must(" AND (op <> ? OR denied)", query.quiet.then(|| Value::Text("report".to_owned())));

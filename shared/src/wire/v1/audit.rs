@@ -66,7 +66,7 @@ pub struct AuditQuery {
     /// Path; `*` stands for any text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Operation.
+    /// Operation, by itself and with `local_` before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<String>,
     /// Only refusals.
