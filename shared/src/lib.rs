@@ -39,8 +39,5 @@ pub mod report;
 /// Setup, machine and pin lines.
 pub mod token;
 
-/// Text of units for systemd.
-pub mod unit;
-
 /// Request and response bodies.
 pub mod wire;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use machine::identity::MachineKeys;
+use machine::paths::Paths;
 use rusqlite::{Connection, params};
 use shared::blob::{Kind, Place, seal};
 use shared::hash::Hash;
@@ -12,8 +14,6 @@ use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
 use tests::{Host, World, watch};
-use vault_agent::identity::MachineKeys;
-use vault_agent::paths::Paths;
 
 use crate::table::Row;
 

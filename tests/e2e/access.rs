@@ -1,5 +1,8 @@
 //! Who may read what: the server refuses the blob, and the blob does not open even when handed over.
 
+use machine::identity::{MachineKeys, Pins};
+use machine::paths::Paths;
+use machine::remote::{RemoteError, connect};
 use rusqlite::Connection;
 use shared::blob::{Blob, Expected, Place, open};
 use shared::error::Code;
@@ -7,9 +10,6 @@ use shared::hash::Hash;
 use shared::log::{Entry, Op, Put};
 use shared::signed::parse_strict;
 use tests::{Host, PASSPHRASE, World, bins, run, watch};
-use vault_agent::identity::{MachineKeys, Pins};
-use vault_agent::paths::Paths;
-use vault_agent::remote::{RemoteError, connect};
 
 const SECRET: &str = "secret/home/router";
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use host::raw_keys::Acceptor;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Frame as Part, Incoming};
@@ -21,7 +22,6 @@ use shared::wire::v1::audit::{AccessReply, AccessRequest};
 use shared::wire::v1::log::Frame;
 use shared::wire::v1::report::ReportReply;
 use tokio::net::{TcpListener, TcpStream};
-use vault_server::tls::Acceptor;
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 

@@ -11,11 +11,13 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use host::term::Term;
+use host::{logging, man};
+
 use crate::config::{Config, EXAMPLE, Places};
-use crate::hint::{self, Hint};
 use crate::init::{Wanted, init};
 use crate::install::{Options, Whose, install};
-use crate::logging;
+use host::hint::hinted;
 
 /// Keep a vault's log and ciphertext; the keys stay with the machines
 #[derive(Parser)]
@@ -104,7 +106,7 @@ pub fn main() -> ExitCode {
     match harden().and_then(|()| dispatch(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            hint::print(&error);
+            Term::std().fail(&error);
             ExitCode::FAILURE
         }
     }
@@ -138,7 +140,9 @@ fn dispatch(command: Command) -> Result<()> {
             print(&format!("`{}` is sound\n", file.display()))
         }
         Command::Config(ConfigCommand::Example) => print(EXAMPLE),
-        Command::Man(args) => print(&man(&args.command)?),
+        Command::Man(args) => {
+            Term::std().print(man::page(Cli::command(), &args.command)?).map_err(Into::into)
+        }
     }
 }
 
@@ -186,7 +190,7 @@ fn serve(args: &RunArgs) -> Result<()> {
     if let Some(listen) = args.listen {
         config.listen = listen;
     }
-    logging::start(&config.log);
+    logging::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(4)
@@ -234,35 +238,20 @@ pub async fn bind(addr: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(addr).await.map_err(|why| {
         let message = format!("cannot listen on `{addr}`: {why}");
         match why.kind() {
-            ErrorKind::AddrInUse => Hint::wrap(
+            ErrorKind::AddrInUse => hinted(
                 format!("cannot listen on `{addr}`: another program does"),
                 format!("`ss -ltnp 'sport = {}'` names it; or choose another port", addr.port()),
             ),
-            ErrorKind::AddrNotAvailable => Hint::wrap(
+            ErrorKind::AddrNotAvailable => hinted(
                 format!("cannot listen on `{addr}`: it is no address of this machine"),
                 "`ip addr` lists them; is the VPN up?",
             ),
             ErrorKind::PermissionDenied => {
-                Hint::wrap(message, "ports below 1024 need CAP_NET_BIND_SERVICE")
+                hinted(message, "ports below 1024 need CAP_NET_BIND_SERVICE")
             }
             _ => anyhow::Error::msg(message),
         }
     })
-}
-
-/// Makes the manual page of a command.
-fn man(words: &[String]) -> Result<String> {
-    let mut program = Cli::command().disable_help_subcommand(true);
-    program.build();
-    let mut command = &program;
-    for word in words {
-        command = command
-            .find_subcommand(word)
-            .with_context(|| format!("`vault-server` has no command `{word}`"))?;
-    }
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone()).render(&mut page)?;
-    Ok(String::from_utf8(page)?)
 }
 
 /// Writes to standard output; a reader that has left is no failure.
@@ -284,9 +273,13 @@ mod tests {
 
     #[test]
     fn commands_have_pages() {
-        assert!(man(&[]).unwrap().contains(".TH vault-server 1"));
-        assert!(man(&["run".to_owned()]).unwrap().contains("Serve until SIGTERM"));
-        let fault = man(&["walk".to_owned()]).unwrap_err();
+        let page = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            man::page(Cli::command(), &words).map(|page| String::from_utf8(page).unwrap())
+        };
+        assert!(page(&[]).unwrap().contains(".TH vault-server 1"));
+        assert!(page(&["run"]).unwrap().contains("Serve until SIGTERM"));
+        let fault = page(&["walk"]).unwrap_err();
         assert_eq!(fault.to_string(), "`vault-server` has no command `walk`");
     }
 
@@ -296,6 +289,6 @@ mod tests {
         let addr = first.local_addr().unwrap();
         let fault = bind(addr).await.unwrap_err();
         assert_eq!(fault.to_string(), format!("cannot listen on `{addr}`: another program does"));
-        assert!(Hint::of(&fault).unwrap().contains(&addr.port().to_string()));
+        assert!(host::hint::hint(&fault).unwrap().contains(&addr.port().to_string()));
     }
 }

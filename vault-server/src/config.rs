@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use crate::hint::Hint;
+use host::config_fault::ConfigFault;
+use host::hint::hinted;
+use host::logging::Log;
 
 /// Name of the file inside a data directory that was chosen by hand.
 const FILE: &str = "server.toml";
@@ -97,42 +99,6 @@ impl Limits {
     }
 }
 
-/// What is logged and how.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Log {
-    /// How much.
-    pub level: Level,
-    /// In which form.
-    pub format: Format,
-}
-
-/// How much is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Failures.
-    Error,
-    /// And refusals.
-    Warn,
-    /// And changes.
-    #[default]
-    Info,
-    /// And requests.
-    Debug,
-}
-
-/// In which form the log is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// Lines for people; without timestamps under systemd's journal, which has its own.
-    #[default]
-    Human,
-    /// One JSON object a line.
-    Json,
-}
-
 /// A commented configuration with every key at its default.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
@@ -141,20 +107,27 @@ impl Config {
     ///
     /// # Errors
     /// If it cannot be read, or a key in it is unknown, malformed or out of range.
-    pub fn read(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file).map_err(|why| missing(file, why))?;
-        Self::parse(&file.display().to_string(), &text)
+    pub fn read(file: &Path) -> Result<Self, ConfigFault> {
+        let text = std::fs::read_to_string(file).map_err(|why| {
+            let fault = ConfigFault::unread(file, &why);
+            match fault.missing {
+                true => fault.with_hint(MISSING_HINT),
+                false => fault,
+            }
+        })?;
+        Self::parse(file, &text)
     }
 
     /// Parses a configuration; `file` is only named in errors.
     ///
     /// # Errors
     /// As [`Config::read`].
-    pub fn parse(file: &str, text: &str) -> Result<Self> {
-        let config: Self = toml::from_str(text).map_err(|why| located(file, text, &why))?;
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigFault> {
+        let config: Self = toml::from_str(text)
+            .map_err(|why| ConfigFault::toml(file, text, &why).with_hint(EXAMPLE_HINT))?;
         config.check().map_err(|(key, why)| {
-            let at = line_of_key(text, key).map_or(String::new(), |line| format!(", line {line}"));
-            Hint::wrap(format!("`{file}`{at}: `{key}` {why}"), EXAMPLE_HINT)
+            let at = host::config_fault::line_of(text, key);
+            ConfigFault::at(file, text, at, Some(key), &why).with_hint(EXAMPLE_HINT)
         })?;
         Ok(config)
     }
@@ -189,6 +162,7 @@ impl Config {
     }
 }
 
+const MISSING_HINT: &str = "run `vault-server init` first, or name the file with --config";
 const EXAMPLE_HINT: &str = "`vault-server config example` prints every key with its meaning";
 
 /// Tells whether `text` is a host name or address, a colon and a port.
@@ -202,36 +176,6 @@ pub fn is_host_port(text: &str) -> bool {
             && (bare.len() < host.len() || !bare.contains(':'))
             && port.parse::<u16>().is_ok()
     })
-}
-
-fn missing(file: &Path, why: std::io::Error) -> anyhow::Error {
-    let shown = file.display();
-    if why.kind() == std::io::ErrorKind::NotFound {
-        let hint = "run `vault-server init` first, or name the file with --config";
-        return Hint::wrap(format!("no configuration at `{shown}`"), hint);
-    }
-    anyhow::Error::new(why).context(format!("cannot read `{shown}`"))
-}
-
-/// Turns a parser's error into one line that names file, line and key.
-fn located(file: &str, text: &str, why: &toml::de::Error) -> anyhow::Error {
-    let start = why.span().map_or(0, |span| span.start.min(text.len()));
-    let before = text.get(..start).unwrap_or_default();
-    let number = before.matches('\n').count() + 1;
-    let line = text.lines().nth(number - 1).unwrap_or_default();
-    let key = line.split_once('=').map(|(key, _)| key.trim()).filter(|key| !key.is_empty());
-    let key = key.map_or(String::new(), |key| format!(" `{key}`:"));
-    let message = why.message().lines().next().unwrap_or("malformed");
-    Hint::wrap(format!("`{file}`, line {number}:{key} {message}"), EXAMPLE_HINT)
-}
-
-fn line_of_key(text: &str, key: &str) -> Option<usize> {
-    let holds = |line: &str| line.trim_start().strip_prefix(key).is_some_and(is_assignment);
-    text.lines().position(holds).map(|at| at + 1)
-}
-
-fn is_assignment(rest: &str) -> bool {
-    rest.trim_start().starts_with('=')
 }
 
 /// Where configuration and data live.
@@ -308,16 +252,8 @@ pub fn home(variable: &str, below: &str) -> Result<PathBuf> {
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
     match home {
         Some(home) => Ok(home.join(below)),
-        None => Err(Hint::wrap("the home directory is unknown", "name one with --data")),
+        None => Err(hinted("the home directory is unknown", "name one with --data")),
     }
-}
-
-/// Tells whether standard error is systemd's journal, which stamps lines itself.
-#[must_use]
-pub fn logs_to_journal() -> bool {
-    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    rustix::fs::fstat(std::io::stderr())
-        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 #[cfg(test)]
@@ -325,16 +261,16 @@ mod tests {
     use super::*;
 
     fn fault(text: &str) -> String {
-        format!("{:#}", Config::parse("f.toml", text).unwrap_err())
+        format!("{:#}", Config::parse(Path::new("f.toml"), text).unwrap_err())
     }
 
     #[test]
     fn the_example_holds_every_default() {
-        let config = Config::parse("example", EXAMPLE).unwrap();
+        let config = Config::parse(Path::new("example"), EXAMPLE).unwrap();
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.log, Log::default());
         let commented = EXAMPLE.replace("# metrics_listen", "metrics_listen");
-        assert!(Config::parse("example", &commented).unwrap().metrics_listen.is_some());
+        assert!(Config::parse(Path::new("example"), &commented).unwrap().metrics_listen.is_some());
     }
 
     #[test]

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result};
 use shared::keys::SignKey;
 use zeroize::Zeroizing;
 
-use crate::hint::Hint;
 use crate::store::schema;
+use host::hint::hinted;
 
 const KEY: &str = "server.key";
 const LOCK: &str = "server.lock";
@@ -59,7 +59,7 @@ impl DataDir {
             if path.join(file).symlink_metadata().is_ok() {
                 let why = format!("`{shown}` already holds a server (`{file}`)");
                 let hint = "start it with `vault-server run`, or choose another --data directory";
-                return Err(Hint::wrap(why, hint));
+                return Err(hinted(why, hint));
             }
         }
         Self::lock(path)
@@ -76,7 +76,7 @@ impl DataDir {
             .with_context(|| format!("cannot open `{}`", file.display()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(Hint::wrap(
+            Err(std::fs::TryLockError::WouldBlock) => Err(hinted(
                 format!("data directory `{}` is in use by another vault-server", path.display()),
                 "stop the other one first",
             )),
@@ -120,7 +120,7 @@ impl DataDir {
         let file = given.unwrap_or_else(|| self.path.join(KEY));
         let shown = file.display();
         if !file.exists() && self.path.join(SEALED).exists() {
-            return Err(Hint::wrap(
+            return Err(hinted(
                 format!(
                     "the key in `{}` is sealed: only the server that systemd starts gets it",
                     self.path.display()
@@ -211,20 +211,20 @@ fn check_private(path: &Path, noun: &str) -> Result<()> {
         Ok(meta) => meta,
         Err(why) if why.kind() == ErrorKind::NotFound => {
             let hint = "run `vault-server init` first, or name the directory with --data";
-            return Err(Hint::wrap(format!("{noun} `{shown}` does not exist"), hint));
+            return Err(hinted(format!("{noun} `{shown}` does not exist"), hint));
         }
         Err(why) => return Err(why).with_context(|| format!("cannot look at `{shown}`")),
     };
     let us = rustix::process::geteuid().as_raw();
     if meta.uid() != us {
         let why = format!("{noun} `{shown}` belongs to user {}, not to user {us}", meta.uid());
-        return Err(Hint::wrap(why, format!("run as its owner, or `chown {us} {shown}`")));
+        return Err(hinted(why, format!("run as its owner, or `chown {us} {shown}`")));
     }
     let mode = meta.mode() & 0o7777;
     if mode & 0o077 != 0 {
         let right = if meta.is_dir() { "700" } else { "600" };
         let why = format!("{noun} `{shown}` is open to others (mode {mode:03o})");
-        return Err(Hint::wrap(why, format!("run `chmod {right} {shown}`")));
+        return Err(hinted(why, format!("run `chmod {right} {shown}`")));
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use shared::token::{Line as _, SetupLine};
 
 use crate::config::{Config, EXAMPLE, Places, is_host_port};
 use crate::datadir::{DataDir, create_private, sync_dir};
-use crate::hint::Hint;
 use crate::store::{claim, schema};
+use host::hint::hinted;
 
 /// What a new server is asked to be.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct Wanted {
 pub fn init(wanted: &Wanted) -> Result<(Config, String)> {
     if let Some(bad) = wanted.addresses.iter().find(|address| !is_host_port(address)) {
         let hint = "write it as host:port, e.g. 10.8.0.3:8443";
-        return Err(Hint::wrap(format!("address `{bad}` is not host:port"), hint));
+        return Err(hinted(format!("address `{bad}` is not host:port"), hint));
     }
     let config = configuration(wanted)?;
     let dir = DataDir::create(&config.data)?;
@@ -68,7 +68,7 @@ fn configuration(wanted: &Wanted) -> Result<Config> {
     let mut config = if file.exists() {
         wanted.places.read()?
     } else {
-        let mut config = Config::parse("the built-in configuration", EXAMPLE)?;
+        let mut config = Config::parse(Path::new("the built-in configuration"), EXAMPLE)?;
         config.data.clone_from(data);
         config
     };

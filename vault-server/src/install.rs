@@ -1,7 +1,7 @@
 //! `vault-server install`: the server's user, its unit for systemd, and a start. What stands in the unit, and how systemd is
 //! asked, have files of their own.
 
-mod systemd;
+mod account;
 mod unit;
 
 use std::fs::Permissions;
@@ -10,11 +10,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use shared::unit::{Found, compare, marked};
+use host::systemd::{self, Found, compare, marked};
 
 use crate::config::{Config, Places, home};
 use crate::datadir::{self, create_private, sync_dir};
-use crate::hint::Hint;
+use host::hint::hinted;
 
 pub use unit::Whose;
 use unit::{Facts, USER};
@@ -63,7 +63,7 @@ pub fn install(options: &Options, places: &Places, arguments: Vec<String>) -> Re
     let is_root = rustix::process::geteuid().is_root();
     let offline = options.print || options.root.is_some();
     if !options.user && !is_root && !offline {
-        return Err(Hint::wrap(
+        return Err(hinted(
             "only root installs a server for the whole host",
             "run it with `sudo`; or `vault-server install --user` for you alone",
         ));
@@ -87,7 +87,7 @@ pub fn install(options: &Options, places: &Places, arguments: Vec<String>) -> Re
     }
     if options.seal_key {
         if !runs {
-            return Err(Hint::wrap(
+            return Err(hinted(
                 "the key is sealed for a server that systemd starts, and systemd does not run here",
                 "`vault-server install` without `--seal-key` writes the unit",
             ));
@@ -142,7 +142,7 @@ fn facts(
     };
     if let Some(odd) = facts.unnamable() {
         let odd = odd.display().to_string();
-        return Err(Hint::wrap(
+        return Err(hinted(
             format!("no unit can name `{}`", odd.escape_debug()),
             "give it a name without control characters, in UTF-8",
         ));
@@ -169,7 +169,7 @@ fn place(options: &Options) -> Result<PathBuf> {
 
 /// Gives data and configuration, made by root, to the server's user, whom it makes if need be.
 fn hand_over(places: &Places, data: &Path) -> Result<()> {
-    let (uid, gid) = systemd::account(data)?;
+    let (uid, gid) = account::account(data)?;
     // Another name of a file elsewhere is none of ours.
     let give = |path: &Path| {
         let found = path.symlink_metadata()?;
@@ -243,7 +243,7 @@ fn look(file: &Path, text: &str, force: bool) -> Result<(Found, Option<String>)>
         let way = format!(
             "if it leads to /dev/null, `systemctl unmask {UNIT}` removes it; else remove it yourself"
         );
-        return Err(Hint::wrap(format!("`{shown}` is a link"), way));
+        return Err(hinted(format!("`{shown}` is a link"), way));
     }
     let there = match std::fs::read_to_string(file) {
         Ok(text) => Some(text),
@@ -255,7 +255,7 @@ fn look(file: &Path, text: &str, force: bool) -> Result<(Found, Option<String>)>
         let way = format!(
             "move what it adds to `systemctl edit {UNIT}`; then `vault-server install --force` replaces it, and keeps it as `{UNIT}.old`"
         );
-        return Err(Hint::wrap(format!("somebody has written or edited `{shown}`"), way));
+        return Err(hinted(format!("somebody has written or edited `{shown}`"), way));
     }
     Ok((found, there))
 }
@@ -320,7 +320,7 @@ fn start(options: &Options, facts: &Facts, written: bool) -> Result<()> {
     }
     systemd::call(whose, &["restart", UNIT]).map_err(|why| {
         let flag = if options.user { " --user" } else { "" };
-        Hint::wrap(
+        hinted(
             format!("the unit is written, but the server does not start: {why:#}"),
             format!("`journalctl{flag} -u vault-server -n 20` says why"),
         )

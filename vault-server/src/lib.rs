@@ -9,16 +9,10 @@ pub mod config;
 pub mod init;
 /// Having systemd run the server.
 pub mod install;
-/// Raw keys over TLS; public for the hostile server of the tests.
-pub mod tls;
 
-mod clock;
 mod datadir;
-mod hint;
 mod http;
-mod logging;
 mod metrics;
-mod notify;
 mod store;
 mod vault;
 mod watch;
@@ -27,6 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use host::hint::hinted;
+use host::raw_keys::Acceptor;
+use host::systemd::notify;
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
@@ -55,7 +52,7 @@ pub async fn run(
         None => None,
     };
     let key = dir.read_key(config::credentials().as_deref())?;
-    let acceptor = tls::Acceptor::new(&key, config.limits.handshake())?;
+    let acceptor = Acceptor::new(&key, config.limits.handshake())?;
     let listen = listener.local_addr().context("listener has no address")?;
     let file = dir.database();
     let vault = tokio::task::spawn_blocking(move || open(&file, key.verify_key()))
@@ -73,13 +70,13 @@ pub async fn run(
         tokio::spawn(http::local::run(vault.clone(), local, stopped));
     }
     tracing::info!(%listen, "ready");
-    notify::ready(listen);
+    notify::ready(Some(listen));
     let mut served = None;
     tokio::select! {
         () = shutdown => {}
         ended = &mut serving => served = Some(ended),
         () = every_minute(&vault) => {}
-        () = notify::stay_alive(vault.clone()) => {}
+        () = stay_alive(&vault) => {}
     }
     tracing::info!("stopping");
     notify::stopping();
@@ -102,6 +99,18 @@ async fn every_minute(vault: &Vault) {
     }
 }
 
+/// Tells the watchdog, if there is one, that the writer still answers.
+async fn stay_alive(vault: &Vault) {
+    let Some(every) = notify::watchdog() else { return std::future::pending().await };
+    let mut tick = tokio::time::interval(every);
+    loop {
+        tick.tick().await;
+        if vault.ping().await.is_ok() {
+            notify::alive();
+        }
+    }
+}
+
 /// Opens the database, folds what the snapshot does not hold, starts the writer.
 fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
     let conn = schema::open(file)?;
@@ -116,7 +125,7 @@ fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
         let why = format!("database `{}` holds neither a vault nor a setup code", file.display());
         let way = "put a copy of its files from before back, or make a new server with \
                    `vault-server init` in another directory";
-        return Err(hint::Hint::wrap(why, way));
+        return Err(hinted(why, way));
     } else {
         tracing::info!("no vault yet: `vault init` with the setup line founds it");
     }

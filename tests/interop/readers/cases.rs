@@ -12,9 +12,9 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 
+use machine::render::{self, Field, Format, Header, Multiline, Rules};
 use serde_json::{Value, json};
 use shared::plaintext::Plaintext;
-use vault_agent::render::{self, Field, Format, Header, Multiline, Rules};
 
 /// No name below is longer, and so a value that it can have, all can.
 const LONGEST_NAME: &str = "exportFoo999";

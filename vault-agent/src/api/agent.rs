@@ -13,14 +13,14 @@ use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::TargetReport;
 
-use crate::clock;
 use crate::engine::{self, Peer, WriteError};
+use host::clock;
 
 use super::Api;
 use super::envelope::{self, Answer};
 use super::error::Fault;
 use super::request::Call;
-use super::types::{
+use machine::local::{
     Alarm, AuditQuery, BadRecord, Exposed, Exposure, Head, HealRequest, Healed, Inline, MachineRow,
     Machines, PrepareRequest, Prepared, Rotation, Sample, SampleSecret, Status, SubmitRequest,
     Submitted, TargetRow, Unreadable, VerifyResult,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use shared::grant::{Grant, Grants};
 use zeroize::Zeroizing;
 
-use crate::clock;
+use host::clock;
 
 use super::caller::given_token;
 use super::envelope::{self, Answer, Source};

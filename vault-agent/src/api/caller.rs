@@ -15,9 +15,9 @@ use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use crate::account;
-use crate::config::{self, Allow, Auth};
-use crate::files::{self, Access};
+use host::account;
+use host::files::{self, Access};
+use machine::config::{self, Allow, Auth};
 
 use super::error::Fault;
 use super::loopback;

@@ -16,10 +16,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::binary;
-use crate::config::{Config, Credential};
 use crate::engine::{Access, Engine, Latest};
-use crate::render;
+use machine::binary;
+use machine::config::{Config, Credential};
+use machine::render;
 
 use super::caller;
 use super::listen::{bind_unix, pause, stopped};

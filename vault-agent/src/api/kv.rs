@@ -16,15 +16,16 @@ use shared::log::{Secret, Version};
 use shared::path::SecretPath;
 use shared::time::Time;
 
-use crate::clock;
 use crate::engine::Access;
+use host::clock;
 
+use super::Api;
 use super::caller::Peer;
 use super::envelope::{self, Answer, Source};
 use super::error::Fault;
 use super::request::{Call, Verb};
 use super::tokens::Right;
-use super::{Api, types};
+use machine::local;
 
 /// Returns the path of a request that only looks: what breaks the grammar is not there.
 fn looked_at(mount: &str, path: &str) -> Result<SecretPath, Fault> {
@@ -173,7 +174,7 @@ fn newest(secret: &Secret) -> u64 {
 fn with_age(call: &Call<'_>, mut answer: Answer) -> Answer {
     if let Some(synced_at) = call.api.engine.away() {
         let seconds = clock::now().seconds_since(synced_at);
-        let name = HeaderName::from_static(types::CACHE_AGE);
+        let name = HeaderName::from_static(local::CACHE_AGE);
         answer.headers_mut().insert(name, HeaderValue::from(seconds));
     }
     answer

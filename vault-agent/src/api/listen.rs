@@ -21,9 +21,9 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::config;
 use crate::engine::Engine;
-use crate::paths::Paths;
+use machine::config;
+use machine::paths::Paths;
 
 use super::caller::Peer;
 use super::unread::Unread;

@@ -18,7 +18,6 @@ mod sys;
 mod tests;
 mod tokens;
 mod turn;
-pub mod types;
 mod unread;
 
 use std::sync::Arc;
@@ -33,9 +32,9 @@ use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use crate::config::{self, Config};
 use crate::engine::Engine;
-use crate::paths::Paths;
+use machine::config::{self, Config};
+use machine::paths::Paths;
 
 use caller::{Gate, Peer};
 use envelope::Answer;

@@ -14,7 +14,7 @@ use super::Api;
 use super::caller::Caller;
 use super::error::Fault;
 use super::json::{self, Fields};
-use super::types::BODY;
+use machine::local::BODY;
 
 /// Bodies above this wait for one of a few places.
 const LARGE_BODY: u64 = 128 << 10;

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use shared::path::SecretPath;
 
-use crate::clock;
+use host::clock;
 
 use super::Api;
 use super::envelope::{self, Answer};

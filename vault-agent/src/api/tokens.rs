@@ -17,8 +17,8 @@ use shared::path::SecretPath;
 use shared::time::Time;
 use zeroize::Zeroizing;
 
-use crate::clock;
-use crate::files::{self, Access};
+use host::clock;
+use host::files::{self, Access};
 
 /// File in the state directory.
 const FILE: &str = "tokens.json";

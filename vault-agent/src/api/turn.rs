@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use crate::paths::Paths;
+use machine::paths::Paths;
 
 /// How long to stand in line.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use super::order::Order;
 use super::record::{self, Remembered};
 use super::slot::Slot;
 use super::{Daemon, apply};
-use crate::config::{Config, Target};
+use machine::config::{Config, Target};
 
 impl Daemon {
     /// Takes up the configuration and what the last process remembered.

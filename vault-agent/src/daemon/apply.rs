@@ -9,12 +9,12 @@ use shared::plaintext::Plaintext;
 
 use super::hooks::Mask;
 use super::plan::Versions;
-use crate::account;
-use crate::config::{Drift, Target};
 use crate::engine::{Commit, Engine, ReadError};
-use crate::files::git::GitGate;
-use crate::files::{self, Access, Exchanged, FileError, Found, Print, Replaced};
-use crate::render::{self, Field, Header, Layout, Rendered, block};
+use host::account;
+use host::files::git::GitGate;
+use host::files::{self, Access, Exchanged, FileError, Found, Print, Replaced};
+use machine::config::{Drift, Target};
+use machine::render::{self, Field, Header, Layout, Rendered, block};
 
 /// The largest file that a block is put into.
 const LARGEST: u64 = 16 << 20;
@@ -377,7 +377,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use machine::config::Config;
 
     #[test]
     fn nothing_changes_for_what_is_not_on_disk() {

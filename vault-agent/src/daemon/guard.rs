@@ -349,7 +349,7 @@ fn nearest(file: &Path) -> Option<(PathBuf, PathBuf)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::{self, Access};
+    use host::files::{self, Access};
 
     fn put(path: &Path, content: &str) {
         files::replace(path, content.as_bytes(), Access::PRIVATE).unwrap();

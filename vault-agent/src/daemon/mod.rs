@@ -25,10 +25,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::clock;
-use crate::config::{Config, Target};
 use crate::engine::{Engine, Latest};
-use crate::files::git::GitGate;
+use host::clock;
+use host::files::git::GitGate;
+use machine::config::{Config, Target};
 
 use apply::{Fault, Outcome, Task};
 use contact::Contact;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::Target;
+use machine::config::Target;
 
 /// The order of all targets that have one; the configuration has seen to it that it has no circles.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use machine::config::Config;
 
     #[test]
     fn what_is_far_ahead_comes_before_too() {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use shared::path::SecretPath;
 
 use super::contact::Reach;
-use crate::config::{OnDelete, OnStale, Target};
 use crate::engine::Latest;
+use machine::config::{OnDelete, OnStale, Target};
 
 /// The version of each secret of a target, in the target's order; `None` for one that is deleted and left out.
 pub type Versions = Vec<Option<u64>>;
@@ -138,7 +138,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Config;
+    use machine::config::Config;
 
     fn target(more: &str) -> Arc<Target> {
         let text =

@@ -15,7 +15,7 @@ use shared::time::Time;
 use super::contact::LastContact;
 use super::plan::Versions;
 
-use crate::files::{self, Access};
+use host::files::{self, Access};
 
 /// The file's name in the state folder.
 const NAME: &str = "targets.json";

@@ -7,7 +7,7 @@ use shared::report::TargetReport;
 use super::Daemon;
 use super::contact::Reach;
 use super::slot::{Slot, State};
-use crate::config::OnStale;
+use machine::config::OnStale;
 
 /// Longer explanations are cut: the whole text is in the log.
 const LONGEST_TEXT: usize = 160;
@@ -142,7 +142,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::Config;
+    use machine::config::Config;
 
     fn slots(count: usize) -> Vec<Slot> {
         let target = |n| {

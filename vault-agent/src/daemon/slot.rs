@@ -13,9 +13,9 @@ use super::contact::Reach;
 use super::hooks::{HookKey, Key, Mask};
 use super::plan::{Action, Hold, Known, Versions};
 use super::record::Remembered;
-use crate::account;
-use crate::config::{Drift, Target};
-use crate::files::Print;
+use host::account;
+use host::files::Print;
+use machine::config::{Drift, Target};
 use verdict::Verdict;
 
 /// The wait before a failed write is tried again; it doubles each time.

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use super::Daemon;
 use super::contact::{Contact, LastContact, Now, Reach};
-use crate::clock;
-use crate::config::OnStale;
+use host::clock;
+use machine::config::OnStale;
 
 /// The longest time between two looks while the server is away: the age is written down then, too.
 const LOOK: Duration = Duration::from_secs(60);

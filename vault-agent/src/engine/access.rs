@@ -15,9 +15,9 @@ use tokio::time::sleep;
 
 use super::Inner;
 use super::types::Access;
-use crate::clock;
-use crate::remote::Client;
 use crate::state::{self, Failure, Job, Outcome, facts};
+use host::clock;
+use machine::remote::Client;
 
 /// Accesses sent at once.
 const BATCH: u64 = 1000;

@@ -13,8 +13,8 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesQuery};
 
 use super::Inner;
 use super::types::{AuditFault, VerifyResult};
-use crate::remote::{Client, RemoteError};
 use crate::state;
+use machine::remote::{Client, RemoteError};
 
 /// How long to wait for local accesses to be shipped first.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -14,8 +14,8 @@ use shared::signed::VaultId;
 
 use super::ledger::{Ledger, may_read};
 use super::types::Content;
-use crate::identity::MachineKeys;
 use crate::state::retained::Retained;
+use machine::identity::MachineKeys;
 
 /// What is due at a place in the log.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use shared::name::Name;
 use shared::path::{Mount, SecretPath};
 use shared::plaintext::Plaintext;
 
-use crate::binary;
+use machine::binary;
 
 use super::blob::is_kept;
 use super::types::{

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::Inner;
 use super::blob::Due;
 use super::types::ReadError;
-use crate::remote::Client;
+use machine::remote::Client;
 
 /// Requests under way at once.
 const AT_ONCE: usize = 8;

@@ -16,8 +16,8 @@ use shared::wire::v1::log::{Frame, LogQuery};
 
 use super::Inner;
 use super::link::reach;
-use crate::remote::Client;
 use crate::state;
+use machine::remote::Client;
 
 /// Bytes of entries in one request, before base64; one entry may go over it.
 const BATCH: usize = 1 << 20;

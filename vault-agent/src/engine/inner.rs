@@ -22,10 +22,10 @@ use super::ledger::Ledger;
 use super::link::Link;
 use super::types::Status;
 use super::{access, work, write};
-use crate::clock;
-use crate::identity::{MachineKeys, Pins};
-use crate::remote::Client;
 use crate::state::{self, Outcome, Store, facts};
+use host::clock;
+use machine::identity::{MachineKeys, Pins};
+use machine::remote::Client;
 
 /// Entries after which a new snapshot of the state is written.
 const SNAPSHOT: u64 = 4096;

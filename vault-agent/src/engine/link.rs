@@ -14,9 +14,9 @@ use tokio::time::sleep;
 
 use super::Inner;
 use super::ledger::{Delivery, News, ingest, is_head};
-use crate::clock;
-use crate::remote::{Client, ConnectError, RemoteError, connect};
 use crate::state::{self, Failure, facts};
+use host::clock;
+use machine::remote::{Client, ConnectError, RemoteError, connect};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);

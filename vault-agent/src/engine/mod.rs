@@ -47,7 +47,7 @@ use shared::wire::v1::log::Appended;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::paths::Paths;
+use machine::paths::Paths;
 
 use inner::Inner;
 

@@ -22,10 +22,10 @@ use super::fleet::Fleet;
 use super::ledger::{Ledger, stand_in};
 use super::link::Link;
 use super::{Inner, write};
-use crate::clock;
-use crate::identity::{MachineKeys, Pins, check_private};
-use crate::paths::Paths;
 use crate::state::{self, Store, facts};
+use host::clock;
+use machine::identity::{MachineKeys, Pins, check_private};
+use machine::paths::Paths;
 
 /// What the database held.
 struct Found {

@@ -22,8 +22,8 @@ use super::read::Reach;
 use super::send::{INLINE, Outgoing, Sent, send};
 use super::types::{Prepared, PreparedEntry, WriteError};
 use super::work;
-use crate::clock;
 use crate::state::blobs;
+use host::clock;
 
 /// Blobs of one entry together: below what the server parks for a machine.
 const ENTRY_BLOBS: u64 = 24 << 20;

@@ -15,9 +15,9 @@ use super::Inner;
 use super::blob::Due;
 use super::ledger::{Ledger, may_read};
 use super::types::{Content, Latest, ReadError};
-use crate::clock;
-use crate::remote::{Client, RemoteError};
 use crate::state;
+use host::clock;
+use machine::remote::{Client, RemoteError};
 
 /// How often to look for versions that have become too old.
 const AGES: Duration = Duration::from_secs(30);

@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Inner;
 use super::fleet::{Accepted, PeerHead};
 use super::send::SERVER_FULL;
-use crate::clock;
-use crate::remote::{Client, RemoteError};
 use crate::state::{self, facts};
+use host::clock;
+use machine::remote::{Client, RemoteError};
 
 /// How long after a change its report is sent: its delivery goes first, and later ones join in.
 const AFTER: Duration = Duration::from_millis(100);

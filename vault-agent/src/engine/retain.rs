@@ -14,8 +14,8 @@ use super::blob::Due;
 use super::ledger::{Ledger, may_read};
 use super::read::{Reach, find};
 use super::types::{Content, ReadError};
-use crate::clock;
 use crate::state::retained::{self, Retained};
+use host::clock;
 
 impl Inner {
     /// Keeps the ciphertext of exactly these versions; tells whether it has all of them.

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::Inner;
 use super::ledger::{Delivery, ingest};
 use super::types::WriteError;
-use crate::remote::RemoteError;
 use crate::state::{Outcome, pending};
+use machine::remote::RemoteError;
 
 /// How long a caller waits for an answer from the server.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -22,7 +22,7 @@ use super::read::Reach;
 use super::seal::{Sealing, seal_all};
 use super::send::{Outgoing, Sent};
 use super::types::{Change, PutContent, WriteError, Written};
-use crate::clock;
+use host::clock;
 
 /// Callers that may wait.
 pub(super) const QUEUE: usize = 256;

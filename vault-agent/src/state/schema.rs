@@ -76,7 +76,7 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     // SQLite would make it readable by others; its side files take over this file's mode.
     let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     made.with_context(|| format!("making `{}`", path.display()))?;
-    crate::identity::check_private(path)?;
+    machine::identity::check_private(path)?;
     let opening = || format!("opening `{}`", path.display());
     let mut conn = Connection::open(path).with_context(opening)?;
     conn.busy_timeout(BUSY).with_context(opening)?;

@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::config::Limits;
-use crate::tls::Acceptor;
 use crate::vault::{Directory, Peer, Vault};
+use host::raw_keys::Acceptor;
 
 use super::told_to_stop;
 

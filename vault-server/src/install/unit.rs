@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-pub use shared::unit::Whose;
-use shared::unit::{argument, percent, word};
+pub use host::systemd::Whose;
+use host::systemd::{argument, percent, word};
 
 /// The user that the host's server runs as, and its group.
 pub const USER: &str = "vault-server";

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::hint::Hint;
+use host::hint::hinted;
 
 /// File name inside the data directory.
 pub const FILE: &str = "vault.db";
@@ -46,10 +46,10 @@ fn unusable(file: &Path, why: &rusqlite::Error) -> anyhow::Error {
     let message = format!("cannot use database `{}`: {why}", file.display());
     match why.sqlite_error_code() {
         Some(NotADatabase | DatabaseCorrupt) => {
-            Hint::wrap(message, "put a copy of its files from before back; agents keep their own")
+            hinted(message, "put a copy of its files from before back; agents keep their own")
         }
         Some(ReadOnly | CannotOpen) => {
-            Hint::wrap(message, "the server must be able to write there, the directory included")
+            hinted(message, "the server must be able to write there, the directory included")
         }
         Some(_) | None => anyhow::Error::msg(message),
     }
@@ -112,7 +112,7 @@ fn migrate(conn: &mut Connection, file: &Path) -> Result<()> {
             "database `{shown}` has version {found}, newer than this program's {}",
             MIGRATIONS.len()
         );
-        return Err(Hint::wrap(why, "install the vault-server that wrote it, or a newer one"));
+        return Err(hinted(why, "install the vault-server that wrote it, or a newer one"));
     }
     for (index, migration) in MIGRATIONS.iter().enumerate().skip(found) {
         let version = index + 1;
@@ -174,7 +174,9 @@ mod tests {
         open(&file).unwrap().pragma_update(None, "user_version", 999).unwrap();
         let fault = open(&file).unwrap_err();
         assert!(fault.to_string().ends_with("has version 999, newer than this program's 1"));
-        assert!(Hint::of(&fault).unwrap().contains("install the vault-server that wrote it"));
+        assert!(
+            host::hint::hint(&fault).unwrap().contains("install the vault-server that wrote it")
+        );
         let conn = Connection::open(&file).unwrap();
         let found: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         assert_eq!(found, 999);

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use shared::audit::AuditHead;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock;
 use crate::metrics::Metrics;
+use host::clock;
 
 use super::{Desk, Unavailable, snapshot};
 

@@ -9,18 +9,18 @@ use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 use shared::time::Time;
 
-use crate::binary;
 use crate::engine::{Change, Content, PutContent, ReadError, WriteError};
+use machine::binary;
 
 use super::super::envelope::{self, Answer, Source};
 use super::super::error::Fault;
 use super::super::json::{self, Fields};
 use super::super::request::Call;
-use super::super::types;
 use super::{
     Metadata, Seen, changed, look, looked_at, record, require_read, require_write, with_age,
     write_metadata,
 };
+use machine::local;
 
 /// Answers a version's content and metadata.
 pub(in super::super) async fn read(
@@ -59,7 +59,7 @@ pub(super) async fn open(
         return Err(gone(call, op, &seen));
     }
     let engine = &call.api.engine;
-    let offline = call.headers.contains_key(HeaderName::from_static(types::OFFLINE));
+    let offline = call.headers.contains_key(HeaderName::from_static(local::OFFLINE));
     let content = if offline {
         engine.content_here(path, Some(seen.ver)).await
     } else {

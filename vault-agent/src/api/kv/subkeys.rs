@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use shared::blob::Kind;
 
-use crate::binary;
+use machine::binary;
 
 use super::super::envelope::{self, Answer, Source};
 use super::super::error::Fault;

@@ -12,9 +12,9 @@ use super::World;
 use crate::api::caller::Gate;
 use crate::api::router;
 use crate::api::tokens::Tokens;
-use crate::config::{self, Allow};
 use crate::engine::Engine;
 use crate::engine::tests::Lone;
+use machine::config::{self, Allow};
 
 #[tokio::test]
 async fn loopback_callers_show_the_token() {

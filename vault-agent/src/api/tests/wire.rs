@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::World;
 use crate::api::{Listeners, serve};
-use crate::config;
+use machine::config;
 
 /// Sends `request` and returns all that comes until the other end closes.
 async fn talk(socket: &Path, request: &str) -> String {

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::api::caller::Peer;
 use crate::api::{Api, answer, token_file};
-use crate::config;
 use crate::engine::Engine;
 use crate::engine::tests::Lone;
-use crate::paths::Paths;
+use machine::config;
+use machine::paths::Paths;
 
 /// One machine called `here` and how a caller reaches its API.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 
-use crate::render::{Field, Value};
+use machine::render::{Field, Value};
 
 /// Shorter values would turn ordinary words into asterisks.
 const SHORTEST: usize = 4;
@@ -118,7 +118,7 @@ fn escaped(text: &str, special: &str, escape: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::fields;
+    use machine::render::fields;
 
     fn check(secret: &str, line: &str, expected: &str) {
         let secrets = [("secret/a".parse().unwrap(), fields(secret.as_bytes()).unwrap())];

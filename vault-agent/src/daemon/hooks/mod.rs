@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::order::Order;
-use crate::config::{Hook, HookAction, Target};
+use machine::config::{Hook, HookAction, Target};
 
 pub(super) use mask::Mask;
 use run::HookFault;

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::Mask;
-use crate::config::{Hook, HookAction, HookSignal};
+use machine::config::{Hook, HookAction, HookSignal};
 
 /// What a process group gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
@@ -222,7 +222,7 @@ async fn next_line(pipe: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> io::Res
 fn send(signal: HookSignal, pid_file: &Path) -> Result<(), HookFault> {
     let shown = pid_file.display();
     let fault = |why: &str| HookFault::Pid(format!("pid file `{shown}` {why}"));
-    let (found, text) = crate::files::settings(pid_file)
+    let (found, text) = host::files::settings(pid_file)
         .map_err(|error| fault(&format!("cannot be read: {error}")))?;
     let number: i32 = text.trim().parse().map_err(|_| fault("holds no process number"))?;
     let pid = Some(number).filter(|number| *number > 1).and_then(Pid::from_raw);
@@ -341,10 +341,10 @@ mod tests {
         };
         let fault = |text: String| matches!(text, text if text.starts_with("pid file"));
         for bad in ["", "x", "0", "1", "-5", "999999999"] {
-            crate::files::replace(
+            host::files::replace(
                 &pid_file.parent().unwrap().canonicalize().unwrap().join("pid"),
                 bad.as_bytes(),
-                crate::files::Access::PRIVATE,
+                host::files::Access::PRIVATE,
             )
             .unwrap();
             assert!(
@@ -354,10 +354,10 @@ mod tests {
         }
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let path = folder.path().canonicalize().unwrap().join("pid");
-        crate::files::replace(
+        host::files::replace(
             &path,
             format!("{}\n", child.id().unwrap()).as_bytes(),
-            crate::files::Access::PRIVATE,
+            host::files::Access::PRIVATE,
         )
         .unwrap();
         run(&hook, folder.path(), &Mask::default()).await.unwrap();

@@ -1,7 +1,7 @@
 //! One run at a time, bursts taken together, failures again: with real processes, and the clock passed in.
 
 use super::*;
-use crate::config::Config;
+use machine::config::Config;
 
 struct World {
     folder: tempfile::TempDir,

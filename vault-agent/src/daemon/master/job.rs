@@ -11,11 +11,11 @@ use shared::hash::Hash;
 use super::decide::{self, Action, Base, Vault};
 use super::record::Record;
 use super::{State, text};
-use crate::clock;
-use crate::config::Source;
 use crate::engine::{Change, Engine, Latest, PutContent, ReadError, WriteError};
-use crate::files::{self, Exchanged, FileError, Old, Read};
-use crate::render::{self, Field, Variable};
+use host::clock;
+use host::files::{self, Exchanged, FileError, Old, Read};
+use machine::config::Source;
+use machine::render::{self, Field, Variable};
 
 /// Larger files hold no settings: what a secret may hold, with room for comments.
 const MOST_BYTES: u64 = 2 << 20;

@@ -17,10 +17,10 @@ use shared::time::Time;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::account;
-use crate::config::Source;
 use crate::engine::{Engine, Latest};
-use crate::files::FileError;
+use host::account;
+use host::files::FileError;
+use machine::config::Source;
 
 use record::Record;
 

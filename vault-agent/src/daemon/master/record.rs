@@ -11,8 +11,8 @@ use shared::hash::Hash;
 use shared::path::SecretPath;
 
 use super::decide::Base;
-use crate::config::Source;
-use crate::files::{self, Access};
+use host::files::{self, Access};
+use machine::config::Source;
 
 /// The file's name in the state folder.
 const NAME: &str = "sources.json";

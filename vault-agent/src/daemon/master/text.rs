@@ -7,8 +7,8 @@ use shared::hash::Hash;
 use shared::plaintext::Plaintext;
 use zeroize::Zeroizing;
 
-use crate::binary;
-use crate::render::{Field, Text, Value, Variable, is_name, parse};
+use machine::binary;
+use machine::render::{Field, Text, Value, Variable, is_name, parse};
 
 /// Names and values that both a file and its secret can hold.
 pub(super) type View = BTreeMap<String, Plaintext>;
@@ -169,7 +169,7 @@ fn utf8(bytes: &Plaintext) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::fields;
+    use machine::render::fields;
 
     fn merge(file: &str, json: &str) -> String {
         let variables = parse(file.as_bytes()).unwrap();

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use shared::hash::Hash;
 
-use crate::config::{Hook, HookAction, HookSignal, Target};
-use crate::render::{Layout, Multiline, Nested};
+use machine::config::{Hook, HookAction, HookSignal, Target};
+use machine::render::{Layout, Multiline, Nested};
 
 /// Returns the hash of all settings on which it depends how a hook ends: what the file holds, who may read it, and what
 /// is run. Path and secrets are told apart elsewhere.
@@ -88,7 +88,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Config;
+    use machine::config::Config;
 
     fn of(more: &str) -> Hash {
         let text = format!("[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\"]\n{more}\n");

@@ -1,9 +1,9 @@
 //! One target's life, event by event, without disk or vault.
 
 use super::*;
-use crate::config::Config;
 use crate::daemon::record::Bad;
-use crate::files::Access;
+use host::files::Access;
+use machine::config::Config;
 
 fn target(more: &str) -> Arc<Target> {
     let text = format!("[[target]]\npath = \"/a/.env\"\nsecrets = [\"secret/a\"]\n{more}\n");

@@ -5,9 +5,9 @@ use shared::path::SecretPath;
 
 use super::settings::settings;
 use super::{PENDING, Slot};
-use crate::config::Target;
 use crate::daemon::plan::Versions;
 use crate::daemon::record::{Bad, Remembered};
+use machine::config::Target;
 
 /// What the hook has said.
 #[derive(Debug, Default)]

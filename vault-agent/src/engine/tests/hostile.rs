@@ -190,9 +190,9 @@ async fn a_peer_with_another_head_shows_the_fork() {
     assert!(home.engine.status().alarms.is_empty());
     // The other machine was shown another entry 2.
     let paths = vps.stop().await;
-    let keys = crate::identity::MachineKeys::load(&paths).unwrap();
+    let keys = machine::identity::MachineKeys::load(&paths).unwrap();
     let vault = world.server.data().state.vault();
-    let at = crate::clock::now();
+    let at = host::clock::now();
     let report = shared::report::Report {
         machine: name("vps"),
         n: 1000,
@@ -220,7 +220,7 @@ async fn monstrous_numbers_hide_no_fork() {
     let evil = world.machine("evil", &["*"], &[]).await;
     let vault = world.server.data().state.vault();
     let far = shared::time::Time::from_micros(u64::MAX);
-    let plant = |machine: &str, keys: &crate::identity::MachineKeys, n, seq| {
+    let plant = |machine: &str, keys: &machine::identity::MachineKeys, n, seq| {
         let report = shared::report::Report {
             machine: name(machine),
             n,
@@ -236,9 +236,9 @@ async fn monstrous_numbers_hide_no_fork() {
         let received = shared::wire::v1::report::Received { report, at: far, online: true };
         world.server.data().reports.insert(machine.into(), received);
     };
-    let keys = crate::identity::MachineKeys::load(&evil.stop().await).unwrap();
+    let keys = machine::identity::MachineKeys::load(&evil.stop().await).unwrap();
     plant("evil", &keys, u64::MAX, u64::MAX);
-    let keys = crate::identity::MachineKeys::load(&vps.stop().await).unwrap();
+    let keys = machine::identity::MachineKeys::load(&vps.stop().await).unwrap();
     plant("vps", &keys, 1000, 2);
     world.server.data().audit =
         shared::audit::AuditHead { n: u64::MAX, ..shared::audit::AuditHead::EMPTY };

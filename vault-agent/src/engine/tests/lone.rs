@@ -4,7 +4,7 @@ use shared::wire::v1::audit::LocalRead;
 
 use super::world::{Machine, World};
 use crate::engine::Engine;
-use crate::paths::Paths;
+use machine::paths::Paths;
 
 /// A running machine that has caught up.
 pub(crate) struct Lone {

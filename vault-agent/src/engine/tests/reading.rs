@@ -141,7 +141,7 @@ async fn an_engine_that_looked_at_no_target_reports_the_last_ones() {
         path: path("secret/a"),
         ver: 3,
         state: "ok".into(),
-        since: crate::clock::now(),
+        since: host::clock::now(),
         hook: "-".into(),
     };
     vps.engine.set_targets(vec![row.clone()]);

@@ -5,16 +5,16 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
+use host::raw_keys::Acceptor;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Frame as BodyFrame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use shared::audit::AuditHead;
 use shared::error::Code;
 use shared::hash::Hash;
@@ -127,7 +127,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = Self { address, data: Arc::new(Mutex::new(data)) };
-        let acceptor = acceptor(key);
+        let acceptor = Acceptor::new(key, Duration::from_secs(10)).unwrap();
         let own = server.clone();
         tokio::spawn(async move {
             loop {
@@ -142,13 +142,9 @@ impl Server {
         self.data.lock().unwrap()
     }
 
-    async fn serve(self, acceptor: tokio_rustls::TlsAcceptor, stream: TcpStream) {
+    async fn serve(self, acceptor: Acceptor, stream: TcpStream) {
         stream.set_nodelay(true).unwrap();
-        let Ok(stream) = acceptor.accept(stream).await else { return };
-        let key = {
-            let chain = stream.get_ref().1.peer_certificates().unwrap();
-            <[u8; 32]>::try_from(&chain[0].as_ref()[12..]).unwrap()
-        };
+        let Ok((stream, key)) = acceptor.accept(stream).await else { return };
         let service = service_fn(move |request| {
             let own = self.clone();
             async move { Ok::<_, Infallible>(own.answer(key, request).await) }
@@ -176,7 +172,7 @@ impl Server {
             (&Method::POST, "/v1/report") => {
                 let request: ReportRequest = serde_json::from_slice(&body).unwrap();
                 let mut data = self.data();
-                let at = crate::clock::now();
+                let at = host::clock::now();
                 let received = Received { report: request.report, at, online: true };
                 data.reports.insert(name.to_string(), received);
                 let reports = data.reports.values().cloned().collect();
@@ -265,7 +261,7 @@ impl Server {
 /// Signs `ops` as `by` on the server's head.
 pub(super) fn entry(state: &State, by: Actor, key: &SignKey, ops: Vec<Op>) -> Envelope {
     let (seq, prev) = (state.seq() + 1, state.head());
-    let time = crate::clock::now();
+    let time = host::clock::now();
     let entry = log::Entry { seq, prev, time, by: by.clone(), ops };
     let purpose = shared::signed::Purpose::Entry(state.vault());
     Envelope::sign(key, by, purpose, &entry).unwrap()
@@ -314,62 +310,4 @@ fn json<T: serde::Serialize>(status: u16, body: &T) -> Answer {
 
 fn refuse(status: u16, code: &str, detail: &str) -> Answer {
     json(status, &ErrorBody { code: code.into(), detail: detail.into() })
-}
-
-fn acceptor(key: &SignKey) -> tokio_rustls::TlsAcceptor {
-    let provider = Arc::new(crate::remote::provider_for_tests());
-    let own = crate::remote::certified_for_tests(key).unwrap();
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_client_cert_verifier(Arc::new(AnyKey(provider)))
-        .with_cert_resolver(Arc::new(rustls::server::AlwaysResolvesServerRawPublicKeys::new(own)));
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Arc::new(config).into()
-}
-
-#[derive(Debug)]
-struct AnyKey(Arc<rustls::crypto::CryptoProvider>);
-
-impl ClientCertVerifier for AnyKey {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &[rustls::pki_types::CertificateDer<'_>],
-        _: rustls::pki_types::UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &rustls::pki_types::CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General("TLS 1.2".into()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls::pki_types::CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let key = rustls::pki_types::SubjectPublicKeyInfoDer::from(cert.as_ref());
-        let algorithms = self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature_with_raw_key(message, &key, dss, &algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
 }

@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 use super::server::{Server, entry, sealed};
 use crate::engine::{Change, Engine, PutContent, Status, WriteError, Written};
-use crate::identity::{MachineKeys, Pins};
-use crate::paths::Paths;
+use machine::identity::{MachineKeys, Pins};
+use machine::paths::Paths;
 
 pub(super) struct World {
     pub(super) server: Server,
@@ -54,7 +54,7 @@ impl World {
             v: 1,
             name: name("home"),
             nonce: Hash::of(&[b"nonce"]),
-            time: crate::clock::now(),
+            time: host::clock::now(),
             root: root.verify_key(),
             recovery: recovery.recipient(),
             admins: BTreeMap::from([(name("jonas"), admin.verify_key())]),

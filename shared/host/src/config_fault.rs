@@ -1,0 +1,162 @@
+//! A configuration that is refused: the file and, where known, line and key. Which keys exist is
+//! each program's own.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How alike two words must be, from 0 to 1, for one to be a slip for the other.
+const ALIKE: f64 = 0.8;
+
+/// A configuration that is refused.
+#[derive(Debug)]
+pub struct ConfigFault {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1.
+    pub line: Option<usize>,
+    /// The key on that line.
+    pub key: Option<String>,
+    /// What is wrong, in lower case, without a full stop.
+    pub message: String,
+    /// Whether there is no such file.
+    pub missing: bool,
+    /// The way out.
+    hint: String,
+}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, " line {line}")?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, ", key `{key}`")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for ConfigFault {}
+
+impl ConfigFault {
+    /// Refuses a file as a whole.
+    #[must_use]
+    pub fn whole(file: &Path, message: impl Into<String>) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: None,
+            key: None,
+            message: message.into(),
+            missing: false,
+            hint: "check the file's owner and rights".to_owned(),
+        }
+    }
+
+    /// Refuses a file that cannot be read.
+    #[must_use]
+    pub fn unread(file: &Path, why: &io::Error) -> Self {
+        Self {
+            missing: why.kind() == io::ErrorKind::NotFound,
+            ..Self::whole(file, format!("cannot be read: {why}"))
+        }
+    }
+
+    /// Refuses what stands at byte `at` of `text`; without a `key`, names the one on that line.
+    #[must_use]
+    pub fn at(
+        file: &Path,
+        text: &str,
+        at: Option<usize>,
+        key: Option<&str>,
+        message: &str,
+    ) -> Self {
+        let line = at.map(|at| 1 + text.get(..at).unwrap_or(text).matches('\n').count());
+        let key = key.map(str::to_owned).or_else(|| key_at(text, line?));
+        let message = shorter(message.lines().next().unwrap_or_default());
+        let hint = line.map_or_else(
+            || "check the file's owner and rights".to_owned(),
+            |line| {
+                format!("mend line {line}; a running agent keeps its old configuration until then")
+            },
+        );
+        Self { file: file.to_owned(), line, key, message, missing: false, hint }
+    }
+
+    /// Refuses what the parser refused.
+    #[must_use]
+    pub fn toml(file: &Path, text: &str, why: &toml::de::Error) -> Self {
+        Self::at(file, text, why.span().map(|span| span.start), None, why.message())
+    }
+
+    /// Replaces the way out.
+    #[must_use]
+    pub fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: hint.into(), ..self }
+    }
+
+    /// Returns the way out, as one sentence without a full stop.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        self.hint.clone()
+    }
+}
+
+/// Returns where `key` is set in the table that starts at byte `at` of `text`, or `at`.
+#[must_use]
+pub fn place_of(text: &str, at: usize, key: &str) -> usize {
+    let mut place = at;
+    let table = text.get(at..).unwrap_or_default();
+    for (n, line) in table.split_inclusive('\n').enumerate() {
+        if n > 0 && line.starts_with('[') {
+            break;
+        }
+        if line.split('=').next().is_some_and(|name| name.trim() == key) {
+            return place;
+        }
+        place += line.len();
+    }
+    at
+}
+
+/// Returns where in `text` the line starts that sets `key`.
+#[must_use]
+pub fn line_of(text: &str, key: &str) -> Option<usize> {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let rest = line.trim_start().strip_prefix(key);
+        if rest.is_some_and(|rest| rest.trim_start().starts_with('=')) {
+            return Some(at);
+        }
+        at += line.len();
+    }
+    None
+}
+
+/// Names one word instead of all that are known, where one looks like the word that is not.
+fn shorter(message: &str) -> String {
+    let named = message.split_once(", expected one of ").and_then(|(unknown, known)| {
+        let wrong = unknown.strip_prefix("unknown ")?.split('`').nth(1)?;
+        let known = known.split('`').skip(1).step_by(2);
+        let scored = known.map(|name| (name, strsim::jaro_winkler(wrong, name)));
+        let (name, score) = scored.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        (score >= ALIKE).then(|| format!("{unknown}: did you mean `{name}`?"))
+    });
+    named.unwrap_or_else(|| message.to_owned())
+}
+
+/// Returns the key that `line` belongs to: what stands before `=` there, or on the nearest line
+/// above.
+fn key_at(text: &str, line: usize) -> Option<String> {
+    let before: Vec<&str> = text.lines().take(line).collect();
+    let plain = |name: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        (!name.is_empty() && name.chars().all(good)).then(|| name.to_owned())
+    };
+    before.into_iter().rev().map(str::trim).find_map(|line| match line.strip_prefix('[') {
+        Some(_) => plain(line.trim_matches(['[', ']', ' '])),
+        None if line.starts_with(['#', '"', '\'']) => None,
+        None => plain(line.split('=').next().unwrap_or_default().trim()),
+    })
+}

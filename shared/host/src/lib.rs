@@ -1,0 +1,32 @@
+//! What every program of the vault needs of a Linux host, in the order of its layers; no code lives
+//! here. What only one program needs lives with that program.
+
+/// The only reader of time.
+pub mod clock;
+
+/// Users and groups of this host by name.
+pub mod account;
+
+/// The only writer of files.
+pub mod files;
+
+/// A configuration that is refused: file, line, key.
+pub mod config_fault;
+
+/// Failures for people: text, way out, exit code.
+pub mod hint;
+/// Manual pages.
+pub mod man;
+/// Columns of text.
+pub mod table;
+/// The standard streams of a command.
+pub mod term;
+
+/// Log lines.
+pub mod logging;
+
+/// TLS 1.3 with raw Ed25519 keys on both sides.
+pub mod raw_keys;
+
+/// systemd: units, its manager, credentials, readiness.
+pub mod systemd;

@@ -1,0 +1,81 @@
+//! Columns of text. Widths count characters, as Go's tables do. What a cell says is the command's.
+
+/// Lays rows out under a header in capitals, without dashes.
+#[must_use]
+pub fn plain(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut all = vec![header.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>()];
+    all.extend(rows.iter().cloned());
+    columns(&all, "  ")
+}
+
+/// Lays rows out in columns joined by `glue`, the last one unpadded; a line end after each row but
+/// the last.
+#[must_use]
+pub fn columns(rows: &[Vec<String>], glue: &str) -> String {
+    let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or(0)];
+    laid_out(rows, &mut widths, glue)
+}
+
+/// A table whose rows come by and by: columns grow when a wider cell comes.
+pub struct Growing {
+    header: Option<Vec<String>>,
+    widths: Vec<usize>,
+}
+
+impl Growing {
+    /// Starts a table; the header comes with the first rows.
+    #[must_use]
+    pub fn new(header: &[&str]) -> Self {
+        let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
+        Self { widths: vec![0; header.len()], header: Some(header) }
+    }
+
+    /// Lays the next rows out, aligned with each other; `None` for none.
+    pub fn rows(&mut self, next: Vec<Vec<String>>) -> Option<String> {
+        if next.is_empty() {
+            return None;
+        }
+        let rows: Vec<_> = self.header.take().into_iter().chain(next).collect();
+        Some(laid_out(&rows, &mut self.widths, "  "))
+    }
+}
+
+fn laid_out(rows: &[Vec<String>], widths: &mut [usize], glue: &str) -> String {
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut lines = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut line = String::new();
+        for (n, cell) in row.iter().enumerate() {
+            line.push_str(cell);
+            if n + 1 < row.len() {
+                line.extend(std::iter::repeat_n(' ', widths[n] - cell.chars().count()));
+                line.push_str(glue);
+            }
+        }
+        lines.push(line);
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_come_together_are_aligned_with_those_before() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let mut table = Growing::new(&["OP", "PATH"]);
+        assert_eq!(table.rows(Vec::new()), None);
+        let first = table.rows(vec![row(["put", "secret/a"]), row(["local_read", "b"])]);
+        insta::assert_snapshot!(first.unwrap(), @r"
+        OP          PATH
+        put         secret/a
+        local_read  b
+        ");
+        assert_eq!(table.rows(vec![row(["put", "c"])]).unwrap(), "put         c");
+    }
+}

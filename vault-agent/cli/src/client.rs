@@ -1,0 +1,303 @@
+//! The one HTTP client of the CLI: over the agent's socket, http, https, or in this process. What is asked lives elsewhere.
+//!
+//! One connection, kept for further requests; one request at a time; everything on the calling thread.
+
+mod error;
+mod net;
+mod oneshot;
+mod persist;
+mod place;
+mod show;
+pub mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use machine::local::OFFLINE;
+
+use net::{Net, Outgoing};
+
+pub use error::{Error, Refusal};
+pub use place::{Address, Place};
+pub use show::Show;
+
+/// Vault's own limit on bodies.
+const MOST_BYTES: usize = 32 << 20;
+
+/// What goes with every request.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `X-Vault-Token`.
+    pub token: Option<String>,
+    /// `X-Vault-Namespace`.
+    pub namespace: Option<String>,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// For connecting and answering together.
+    pub timeout: Duration,
+    /// For `https://`.
+    pub tls: tls::Options,
+    /// How often to try again what failed on the other side.
+    pub retries: u32,
+    /// Whether one redirect is followed.
+    pub redirects: bool,
+    /// Where no agent listens, do not ask the server before answering from the cache.
+    pub offline: bool,
+    /// Show requests instead of making them.
+    pub show: Option<Show>,
+}
+
+/// An answer of any status.
+#[derive(Debug)]
+pub struct Answer {
+    /// Method and URL.
+    pub call: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: Bytes,
+    /// How old the content is, in seconds, when it came from a cache that cannot be refreshed.
+    pub cache_age: Option<u64>,
+    /// Where a redirect leads.
+    location: Option<String>,
+}
+
+impl Answer {
+    /// Takes statuses from 300 on as errors: a redirect has done nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the texts of the body.
+    pub fn success(self) -> Result<Self, Error> {
+        if self.status < 300 { Ok(self) } else { Err(Error::Refused(self.refusal())) }
+    }
+
+    /// Reads the body as the error that it is.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        #[derive(serde::Deserialize)]
+        struct Errors {
+            #[serde(default)]
+            errors: Vec<String>,
+        }
+        let errors = serde_json::from_slice::<Errors>(&self.body)
+            .map(|body| body.errors)
+            .map_err(|_| String::from_utf8_lossy(&self.body).into_owned());
+        Refusal { call: self.call.clone(), status: self.status, errors }
+    }
+
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] if it is not JSON of that shape; the text names places, never values.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|why| Error::Answer {
+            call: self.call.clone(),
+            why: format!("not the expected JSON (line {}, column {})", why.line(), why.column()),
+        })
+    }
+}
+
+/// A client for one API.
+pub struct Client {
+    place: Place,
+    options: Options,
+    headers: HeaderMap,
+    net: Net,
+}
+
+impl Client {
+    /// Makes a client; nothing is connected before the first request.
+    ///
+    /// # Errors
+    /// Headers that HTTP does not allow.
+    pub fn new(place: Place, options: Options) -> Result<Self, Error> {
+        let net = Net::new(place.clone(), &options)?;
+        let headers = headers(&place, &options)?;
+        Ok(Self { place, options, headers, net })
+    }
+
+    /// Tells whether this machine's own agent answers, which needs no look at its mounts first.
+    #[must_use]
+    pub fn is_own_agent(&self) -> bool {
+        matches!(self.place, Place::Agent { .. })
+    }
+
+    /// Tells whether the agent that answers was started for this process alone; known after the first request.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.net.is_alone()
+    }
+
+    /// Does nothing for a while.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "between two tries there is nothing else to wait for"
+    )]
+    pub fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    /// Asks for JSON.
+    ///
+    /// # Errors
+    /// No answer, an error, or another shape.
+    pub fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, Error> {
+        self.send(Method::GET, path, query, None)?.success()?.json()
+    }
+
+    /// Sends JSON and asks for JSON.
+    ///
+    /// # Errors
+    /// No answer, an error, or another shape.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        let body = serde_json::to_vec(body).map_err(|why| Error::Setup(why.to_string()))?;
+        self.send(Method::POST, path, &[], Some(body.into()))?.success()?.json()
+    }
+
+    /// Writes a value as HashiCorp's client does, and returns whatever the answer is.
+    ///
+    /// # Errors
+    /// No answer.
+    pub fn put(&self, path: &str, body: &Value) -> Result<Answer, Error> {
+        self.send(Method::PUT, path, &[], Some(body.to_string().into()))
+    }
+
+    /// Makes one request to `/v1/` + `path` (not yet percent-encoded); returns the answer whatever its status.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], [`Error::Transport`], [`Error::Shown`].
+    pub fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<Bytes>,
+    ) -> Result<Answer, Error> {
+        let target = target(path, query);
+        let body = body.unwrap_or_default();
+        match self.options.show {
+            None => self.persist(method, &target, body),
+            Some(how) => Err(Error::Shown(self.shown(how, &method, &target, &body))),
+        }
+    }
+
+    /// As [`Client::send`], for questions that a command asks beside what it is for: they are never shown.
+    ///
+    /// # Errors
+    /// [`Error::Absent`], [`Error::Transport`].
+    pub fn ask(&self, path: &str, query: &[(&str, String)]) -> Result<Answer, Error> {
+        self.persist(Method::GET, &target(path, query), Bytes::new())
+    }
+
+    /// Tells whether requests are only shown.
+    #[must_use]
+    pub const fn only_shows(&self) -> bool {
+        self.options.show.is_some()
+    }
+
+    fn once(&self, method: Method, target: &str, body: Bytes) -> Result<Answer, Error> {
+        let call = format!("{method} {}{target}", self.base());
+        let mut headers = self.headers.clone();
+        if method == Method::PATCH {
+            let merge = HeaderValue::from_static("application/merge-patch+json");
+            headers.insert(CONTENT_TYPE, merge);
+        }
+        let target = format!("{}{target}", self.folder());
+        self.net.exchange(Outgoing { method, target, headers, body, call })
+    }
+
+    /// What URLs in messages start with; behind a socket it is `localhost`, as in HashiCorp's client.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        match &self.place {
+            Place::Agent { .. } | Place::Unix(_) => "http://localhost",
+            Place::Tcp(address) => &address.base,
+        }
+    }
+
+    /// The folder of an address such as `https://proxy/vault`.
+    fn folder(&self) -> &str {
+        match &self.place {
+            Place::Agent { .. } | Place::Unix(_) => "",
+            Place::Tcp(address) => {
+                let host = address.base.find("://").map_or("", |at| &address.base[at + 3..]);
+                host.find('/').map_or("", |at| &host[at..])
+            }
+        }
+    }
+}
+
+fn headers(place: &Place, options: &Options) -> Result<HeaderMap, Error> {
+    let host = match place {
+        Place::Agent { .. } | Place::Unix(_) => "localhost",
+        Place::Tcp(address) => {
+            let rest = address.base.find("://").map_or("", |at| &address.base[at + 3..]);
+            rest.split('/').next().unwrap_or_default()
+        }
+    };
+    let mut all = HeaderMap::new();
+    let mut add = |name: &str, value: &str| {
+        let name = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| Error::Setup(format!("header name `{name}` is not allowed in HTTP")))?;
+        let wrong =
+            |_| Error::Setup(format!("the value of header `{name}` is not allowed in HTTP"));
+        let mut value = HeaderValue::from_str(value).map_err(wrong)?;
+        value.set_sensitive(true);
+        all.append(name, value);
+        Ok(())
+    };
+    add("host", host)?;
+    add("x-vault-request", "true")?;
+    if let Some(token) = &options.token {
+        add("x-vault-token", token)?;
+    }
+    if let Some(namespace) = &options.namespace {
+        add("x-vault-namespace", namespace)?;
+    }
+    if options.offline {
+        add(OFFLINE, "true")?;
+    }
+    for (name, value) in &options.headers {
+        add(name, value)?;
+    }
+    Ok(all)
+}
+
+fn target(path: &str, query: &[(&str, String)]) -> String {
+    let mut target = String::from("/v1/");
+    encode(&mut target, path, b"-_.~$&+,/:;=@");
+    for (n, (name, value)) in query.iter().enumerate() {
+        target.push(if n == 0 { '?' } else { '&' });
+        target.push_str(name);
+        target.push('=');
+        encode(&mut target, value, b"-_.~");
+    }
+    target
+}
+
+/// Percent-encodes all but letters, digits and `plain`: with Go's choice for paths, URLs in messages are its own.
+fn encode(out: &mut String, text: &str, plain: &[u8]) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            for nibble in [byte >> 4, byte & 15] {
+                out.extend(char::from_digit(u32::from(nibble), 16).map(|c| c.to_ascii_uppercase()));
+            }
+        }
+    }
+}

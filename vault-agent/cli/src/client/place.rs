@@ -1,0 +1,67 @@
+//! Where the API is, parsed from an address.
+
+use std::path::PathBuf;
+
+use hyper::Uri;
+
+use super::Error;
+use machine::paths::Paths;
+
+/// Where the API is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// This machine's agent: the first of these sockets that answers, else this process over `paths`.
+    Agent {
+        /// Sockets to try in turn.
+        sockets: Vec<PathBuf>,
+        /// Where the agent keeps its things.
+        paths: Paths,
+    },
+    /// A socket that was named.
+    Unix(PathBuf),
+    /// A host.
+    Tcp(Address),
+}
+
+/// A parsed `http://` or `https://` address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `https`.
+    pub secure: bool,
+    /// Without brackets.
+    pub host: String,
+    /// Given or the scheme's.
+    pub port: u16,
+    /// Scheme, host, port and folder as given, without a final slash.
+    pub base: String,
+}
+
+impl Place {
+    /// Reads an address.
+    ///
+    /// # Errors
+    /// Anything but `unix:///path`, `http://host[:port]` and `https://host[:port]`.
+    pub fn parse(url: &str) -> Result<Self, Error> {
+        let wrong = |why: &str| Error::Setup(format!("address `{url}`: {why}"));
+        if let Some(path) = url.strip_prefix("unix://") {
+            return if path.is_empty() {
+                Err(wrong("no path"))
+            } else {
+                Ok(Self::Unix(path.into()))
+            };
+        }
+        let uri: Uri =
+            url.parse().map_err(|why: hyper::http::uri::InvalidUri| wrong(&why.to_string()))?;
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            Some(_) | None => {
+                return Err(wrong("it starts with none of https://, http:// and unix://"));
+            }
+        };
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("no host"))?;
+        let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self::Tcp(Address { secure, host, port, base: url.trim_end_matches('/').to_owned() }))
+    }
+}

@@ -1,0 +1,285 @@
+//! The files that `vault dev` keeps right: what is done before the agent is told of one, and waiting
+//! until it is right.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use notify::{RecursiveMode, Watcher as _};
+use serde_json::Value;
+use shared::path::SecretPath;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use super::folder::Folder;
+use super::settings::{Out, known};
+use crate::client::Client;
+use crate::context::Global;
+use host::files::git::{GitError, GitGate, GitPolicy};
+use host::files::{self, FileError};
+use host::hint::Failure;
+use host::term::Term;
+use machine::local::{STATUS, Status};
+use machine::render;
+
+/// How long a file may take to become right.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks at each file before the agent may write it: git, links, and what is in it already.
+///
+/// # Errors
+/// For a file that git tracks, that is no regular file, or whose content cannot be put aside.
+pub fn prepare(outs: &[Out], config: &str, folder: &Folder, term: &Term) -> Result<Vec<Out>> {
+    outs.iter()
+        .map(|out| {
+            let found = files::compare(&out.file, &[], files::Access::PRIVATE)
+                .map_err(|fault| refused(&fault))?;
+            if found != files::Found::Absent && !known(config, &out.file)? {
+                let kept = put_aside(&out.file, folder)?;
+                term.say(format!(
+                    "`{}` was there before: a copy is in `{}`",
+                    out.file.display(),
+                    kept.display()
+                ));
+            }
+            let git_ignore = must_ignore(&out.file)?;
+            if git_ignore {
+                term.say(format!("`{}` goes into .gitignore", out.file.display()));
+            }
+            Ok(Out { git_ignore, ..out.clone() })
+        })
+        .collect()
+}
+
+fn refused(fault: &FileError) -> Failure {
+    Failure::local(fault.to_string()).hint(fault.hint())
+}
+
+/// Tells whether git would pick the file up, so that the agent has to have it ignored.
+fn must_ignore(file: &Path) -> Result<bool> {
+    match GitGate::default().pass(file, GitPolicy::Refuse) {
+        Ok(()) => Ok(false),
+        Err(GitError::NotIgnored(_)) => Ok(true),
+        Err(fault) => bail!(Failure::local(fault.to_string()).hint(fault.hint())),
+    }
+}
+
+/// Copies a file into the folder under a name that is free.
+fn put_aside(file: &Path, folder: &Folder) -> Result<PathBuf> {
+    let place = folder.at("before");
+    files::create_dir_private(&place).map_err(|fault| refused(&fault))?;
+    let content = std::fs::read(file)
+        .map(Zeroizing::new)
+        .with_context(|| format!("reading `{}`", file.display()))?;
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for n in 1_u32.. {
+        let path = place.join(if n == 1 { name.clone() } else { format!("{name}.{n}") });
+        match files::write_private(&path, &content) {
+            Ok(()) => return Ok(path),
+            Err(FileError::Exists(_)) => {}
+            Err(fault) => bail!(refused(&fault)),
+        }
+    }
+    bail!("no free name for `{name}` in `{}`", place.display())
+}
+
+/// Variables by name.
+pub type Variables = BTreeMap<String, Zeroizing<String>>;
+
+/// Returns what a file has to say; `None` while a secret of it does not exist.
+///
+/// # Errors
+/// If the agent does not answer.
+pub fn expected(out: &Out, inner: &Global) -> Result<Option<Variables>> {
+    let client = inner.client()?;
+    let mut all = Variables::new();
+    for secret in &out.secrets {
+        let Some(fields) = content(&client, secret)? else { return Ok(None) };
+        for (name, value) in fields {
+            let text = match value {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+            all.insert(name, Zeroizing::new(text));
+        }
+    }
+    Ok(Some(all))
+}
+
+fn content(client: &Client, secret: &SecretPath) -> Result<Option<serde_json::Map<String, Value>>> {
+    let route = format!("{}/data/{}", secret.mount(), secret.rest());
+    let answer = client.send(hyper::Method::GET, &route, &[], None)?;
+    if answer.status == 404 {
+        return Ok(None);
+    }
+    let mut answer: Value = answer.success()?.json()?;
+    match answer["data"]["data"].take() {
+        Value::Object(fields) => Ok(Some(fields)),
+        _ => Ok(None),
+    }
+}
+
+/// Waits until the file says what it has to; false if that takes too long.
+///
+/// # Errors
+/// If its folder cannot be watched.
+pub async fn wait(out: &Out, expected: Option<Variables>, term: &Term) -> Result<bool> {
+    let Some(expected) = expected else {
+        term.say(format!("`{}` waits for its secret to be written", out.file.display()));
+        return Ok(true);
+    };
+    let folder = out.file.parent().unwrap_or(Path::new("/"));
+    let (changed, mut changes) = mpsc::unbounded_channel();
+    let mut watcher = notify::recommended_watcher(move |_| {
+        // Nobody listens any more once the file is right.
+        let _ = changed.send(());
+    })
+    .context("watching for files")?;
+    watcher
+        .watch(folder, RecursiveMode::NonRecursive)
+        .with_context(|| format!("watching `{}`", folder.display()))?;
+    let right = async {
+        while !says(&out.file, &expected) {
+            if changes.recv().await.is_none() {
+                return false;
+            }
+        }
+        true
+    };
+    Ok(tokio::time::timeout(PATIENCE, right).await.unwrap_or(false))
+}
+
+fn says(file: &Path, expected: &Variables) -> bool {
+    let Ok(content) = std::fs::read(file).map(Zeroizing::new) else { return false };
+    let Ok(variables) = render::parse(&content) else { return false };
+    variables.len() == expected.len()
+        && variables.iter().all(|variable| {
+            expected
+                .get(&variable.name)
+                .is_some_and(|value| value.as_bytes() == variable.value.expose())
+        })
+}
+
+/// Says why a file is not right, in the agent's words.
+///
+/// # Errors
+/// If the agent does not answer.
+pub fn report(out: &Out, inner: &Global) -> Result<()> {
+    let status: Status = inner.client()?.get(STATUS, &[])?;
+    let shown = out.file.display().to_string();
+    let why = status
+        .targets
+        .iter()
+        .filter(|row| row.machine == status.machine && row.target == shown)
+        .find(|row| !row.is_right())
+        .map_or("the agent has not written it yet", |row| row.state.as_str());
+    inner.term.say(format!("`{shown}` is not right: {why}"));
+    for alarm in &status.alarms {
+        inner.term.say(format!("  {}: {}", alarm.code, alarm.text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn out(file: &Path) -> Out {
+        let secrets = vec!["secret/dev".parse().unwrap()];
+        Out { file: file.to_owned(), secrets, git_ignore: false }
+    }
+
+    fn variables(list: &[(&str, &str)]) -> Variables {
+        let own = |(name, value): &(&str, &str)| {
+            ((*name).to_owned(), Zeroizing::new((*value).to_owned()))
+        };
+        list.iter().map(own).collect()
+    }
+
+    fn silent() -> Term {
+        Term::piped(std::io::empty(), std::io::sink(), std::io::sink())
+    }
+
+    fn world() -> (tempfile::TempDir, Folder, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let folder = Folder::open(&root.join("dev")).unwrap();
+        (dir, folder, root.join(".env"))
+    }
+
+    #[test]
+    fn a_file_that_was_there_is_put_aside_once() {
+        let (_dir, folder, file) = world();
+        files::write_private(&file, b"MINE=1\n").unwrap();
+        prepare(&[out(&file)], "", &folder, &silent()).unwrap();
+        prepare(&[out(&file)], "", &folder, &silent()).unwrap();
+        let kept = |name: &str| std::fs::read(folder.at("before").join(name)).unwrap();
+        assert_eq!((kept(".env"), kept(".env.2")), (b"MINE=1\n".to_vec(), b"MINE=1\n".to_vec()));
+        let config = format!("[[target]]\npath = {:?}\nsecrets = [\"secret/dev\"]\n", file);
+        prepare(&[out(&file)], &config, &folder, &silent()).unwrap();
+        assert!(!folder.at("before").join(".env.3").exists());
+    }
+
+    #[test]
+    fn git_is_asked_before_the_agent_writes() {
+        let (dir, folder, file) = world();
+        let git = |arguments: &[&str]| {
+            let run = std::process::Command::new("git")
+                .args(arguments)
+                .current_dir(dir.path())
+                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .output();
+            run.is_ok_and(|output| output.status.success())
+        };
+        if !git(&["init", "-q"]) {
+            return;
+        }
+        let ignore = |found: Vec<Out>| found[0].git_ignore;
+        assert!(ignore(prepare(&[out(&file)], "", &folder, &silent()).unwrap()));
+        files::write_private(&dir.path().join(".gitignore"), b"/.env\n").unwrap();
+        assert!(!ignore(prepare(&[out(&file)], "", &folder, &silent()).unwrap()));
+        files::write_private(&file, b"A=1\n").unwrap();
+        assert!(git(&["add", "-f", ".env"]));
+        let fault = prepare(&[out(&file)], "", &folder, &silent()).unwrap_err().to_string();
+        assert!(fault.ends_with("is tracked by git"), "{fault}");
+    }
+
+    #[test]
+    fn links_are_refused_before_the_agent_is_told() {
+        let (_dir, folder, file) = world();
+        std::os::unix::fs::symlink("/tmp/x", &file).unwrap();
+        let fault = prepare(&[out(&file)], "", &folder, &silent()).unwrap_err().to_string();
+        assert!(fault.ends_with("is a symbolic link"), "{fault}");
+    }
+
+    #[tokio::test]
+    async fn a_file_is_waited_for_until_it_says_all() {
+        let (_dir, _folder, file) = world();
+        let expected = variables(&[("A", "1"), ("B", "x y")]);
+        let path = file.clone();
+        let writer = std::thread::spawn(move || {
+            files::replace(&path, b"A=1\n", files::Access::PRIVATE).unwrap();
+            files::replace(&path, b"A=1\nB='x y'\n", files::Access::PRIVATE).unwrap();
+        });
+        assert!(wait(&out(&file), Some(expected), &silent()).await.unwrap());
+        writer.join().unwrap();
+        assert!(wait(&out(&file), None, &silent()).await.unwrap());
+    }
+
+    #[test]
+    fn a_file_says_what_it_has_to_in_any_order_and_nothing_else() {
+        let (_dir, _folder, file) = world();
+        let expected = variables(&[("A", "1"), ("B", "2")]);
+        for (content, right) in [
+            ("B=2\nA=1\n", true),
+            ("A=1\n", false),
+            ("A=1\nB=3\n", false),
+            ("A=1\nB=2\nC=3\n", false),
+            ("A='1\n", false),
+        ] {
+            files::replace(&file, content.as_bytes(), files::Access::PRIVATE).unwrap();
+            assert_eq!(says(&file, &expected), right, "{content}");
+        }
+    }
+}

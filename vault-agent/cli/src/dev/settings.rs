@@ -1,0 +1,188 @@
+//! The agent's configuration under `vault dev`: the text of `agent.toml`, edited and not rewritten,
+//! so that what people add by hand stays.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow};
+use shared::path::SecretPath;
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
+
+/// What the configuration must say.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// The server's address of this run.
+    pub server: &'a str,
+    /// Where the local API listens on TCP.
+    pub listen: &'a str,
+    /// Where its token is.
+    pub token_file: &'a Path,
+    /// The files to keep right.
+    pub outs: &'a [Out],
+}
+
+/// A file to keep right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Out {
+    /// The file; absolute.
+    pub file: std::path::PathBuf,
+    /// What it holds, later ones win.
+    pub secrets: Vec<SecretPath>,
+    /// Whether git has to be told to ignore it.
+    pub git_ignore: bool,
+}
+
+/// Tells which of the files a configuration knows already.
+///
+/// # Errors
+/// If the text is no TOML.
+pub fn known(text: &str, file: &Path) -> Result<bool> {
+    let document: DocumentMut = text.parse().context("reading agent.toml")?;
+    let targets = document.get("target").and_then(Item::as_array_of_tables);
+    Ok(targets.is_some_and(|targets| targets.iter().any(|target| is_for(target, file))))
+}
+
+/// Returns the configuration with the settings in it; everything else as it was.
+///
+/// # Errors
+/// If the text is no TOML, or has something else in the place of a setting.
+pub fn edit(text: &str, settings: &Settings<'_>) -> Result<String> {
+    let mut document: DocumentMut = text.parse().context("reading agent.toml")?;
+    let mut server = toml_edit::Value::from(Array::from_iter([settings.server]));
+    if let Some(old) = document.get("server").and_then(Item::as_value) {
+        *server.decor_mut() = old.decor().clone();
+    }
+    document["server"] = Item::Value(server);
+    let api = document.entry("api").or_insert_with(toml_edit::table);
+    let api = api.as_table_like_mut().ok_or_else(|| wrong("api", "a table"))?;
+    api.insert("listen", value(settings.listen));
+    api.insert("token_file", value(text_of(settings.token_file)?));
+    if settings.outs.is_empty() {
+        return Ok(document.to_string());
+    }
+    let targets =
+        document.entry("target").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+    let targets =
+        targets.as_array_of_tables_mut().ok_or_else(|| wrong("target", "a list of [[target]]"))?;
+    for out in settings.outs {
+        set_target(targets, out)?;
+    }
+    Ok(document.to_string())
+}
+
+fn set_target(targets: &mut ArrayOfTables, out: &Out) -> Result<()> {
+    let secrets = || value(Array::from_iter(out.secrets.iter().map(SecretPath::as_str)));
+    if let Some(target) = targets.iter_mut().find(|target| is_for(target, &out.file)) {
+        target.insert("secrets", secrets());
+        if out.git_ignore {
+            target.insert("git", value("ignore"));
+        }
+        return Ok(());
+    }
+    let mut target = Table::new();
+    target.insert("path", value(text_of(&out.file)?));
+    target.insert("secrets", secrets());
+    if out.git_ignore {
+        target.insert("git", value("ignore"));
+    }
+    targets.push(target);
+    Ok(())
+}
+
+fn is_for(target: &Table, file: &Path) -> bool {
+    target.get("path").and_then(Item::as_str).is_some_and(|path| Path::new(path) == file)
+}
+
+fn text_of(path: &Path) -> Result<String> {
+    let text = path.to_str();
+    Ok(text.ok_or_else(|| anyhow!("the name of `{}` is not UTF-8", path.display()))?.to_owned())
+}
+
+fn wrong(key: &str, expected: &str) -> anyhow::Error {
+    anyhow!("`{key}` in agent.toml is not {expected}\nhint: mend it, or remove the file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use machine::config::Config;
+
+    fn out(file: &str, secrets: &[&str], git_ignore: bool) -> Out {
+        let secrets = secrets.iter().map(|path| path.parse().unwrap()).collect();
+        Out { file: file.into(), secrets, git_ignore }
+    }
+
+    fn edited(text: &str, outs: &[Out]) -> String {
+        let settings = Settings {
+            server: "127.0.0.1:41",
+            listen: "127.0.0.1:8200",
+            token_file: Path::new("/d/agent/token"),
+            outs,
+        };
+        let text = edit(text, &settings).unwrap();
+        Config::parse(&text, Path::new("/agent.toml")).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_first_configuration_is_complete() {
+        let text = edited("", &[out("/w/.env", &["secret/dev"], true)]);
+        insta::assert_snapshot!(text, @r#"
+        server = ["127.0.0.1:41"]
+
+        [api]
+        listen = "127.0.0.1:8200"
+        token_file = "/d/agent/token"
+
+        [[target]]
+        path = "/w/.env"
+        secrets = ["secret/dev"]
+        git = "ignore"
+        "#);
+    }
+
+    #[test]
+    fn what_people_wrote_stays() {
+        let text = "# mine\nserver = [\"127.0.0.1:1\"]     # tried in order\n\n[[target]]\npath = \"/w/.env\"\nsecrets = [\"secret/old\"]\nmode = \"0640\"\n\n[[target]]\npath = \"/w/other\"\nsecrets = [\"secret/other\"]\n\n[log]\nlevel = \"debug\"\n";
+        let text = edited(text, &[out("/w/.env", &["secret/a", "secret/b"], false)]);
+        insta::assert_snapshot!(text, @r#"
+        # mine
+        server = ["127.0.0.1:41"]     # tried in order
+
+        [[target]]
+        path = "/w/.env"
+        secrets = ["secret/a", "secret/b"]
+        mode = "0640"
+
+        [[target]]
+        path = "/w/other"
+        secrets = ["secret/other"]
+
+        [log]
+        level = "debug"
+
+        [api]
+        listen = "127.0.0.1:8200"
+        token_file = "/d/agent/token"
+        "#);
+        assert_eq!(edited(&text, &[out("/w/.env", &["secret/a", "secret/b"], false)]), text);
+    }
+
+    #[test]
+    fn targets_are_known_by_their_file() {
+        let text = edited("", &[out("/w/.env", &["secret/dev"], false)]);
+        assert!(known(&text, Path::new("/w/.env")).unwrap());
+        assert!(!known(&text, Path::new("/w/.env2")).unwrap());
+        assert!(!known("", Path::new("/w/.env")).unwrap());
+        assert!(known("x", Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn other_things_in_a_settings_place_are_refused() {
+        for text in ["api = 5\n", "target = 5\n"] {
+            let outs = [out("/w/.env", &["secret/dev"], false)];
+            let settings =
+                Settings { server: "a:1", listen: "b:1", token_file: Path::new("/t"), outs: &outs };
+            assert!(edit(text, &settings).unwrap_err().to_string().contains("hint: mend it"));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The command line: which verb goes where. Dispatch only; each verb is one file.
+
+use std::ffi::OsString;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, Parser, Subcommand as _};
+use host::hint::Exit;
+use host::term::Term;
+use shared::time::Time;
+
+use crate::context::{Env, Flags, Global};
+use crate::fleet::{audit, status};
+use crate::owner::{access, heal, init, machine, recovery};
+use crate::print::exit::report;
+use crate::shell::{complete, completions, man};
+use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
+use crate::{argv, compose, dev, kv, podman, run as running, scan};
+
+pub(crate) const HELP: &str = "\
+vault keeps secrets end-to-end encrypted, the same on every machine that may have them
+
+Usage: vault COMMAND [OPTIONS]
+
+Secrets
+  kv get PATH…               a secret; -field=KEY for one value, -format=json for scripts
+  kv put PATH K=V…           write it whole; K=@FILE, K=- (stdin), K alone asks with echo off
+  kv patch PATH K=V…         change some keys and keep the others
+  kv list [-r] PATH          names below a path
+  kv edit|find|cp|mv|diff|history
+                             in an editor; by name; elsewhere; what changed
+  kv delete|undelete|destroy|rollback|metadata
+                             versions: every write makes one, none is lost by mistake
+  run [-w] PATH… -- COMMAND  run a program with secrets as its environment
+  import PATH FILE           take in a .env, JSON or YAML file, or all of vault://HOST/MOUNT
+  export PATH…               print as .env, JSON or shell lines
+  scan [--git] [FILE…]       find values of the vault in files and git; --install-hook
+  rotate-due [PREFIX]        secrets to be changed at their issuers, as rotate_after says
+
+Machines
+  status                     who holds which version; fails while an awake machine lags
+  machine list|add|remove    machines of this vault
+  access set|show            which paths a machine may read and write
+  token create|list|revoke   for programs that should see less than their machine
+
+Audit
+  audit log                  who read and wrote what: --since 24h --machine NAME --denied
+  audit tail -f              the same as it happens; audit summary, audit export for reviews
+  audit verify               prove that no record was changed or lost
+
+Rescue
+  heal                       give a server that lost data back what this machine has
+  recovery test --kit FILE   prove that the recovery kit opens what it should
+
+Any Vault
+  read|write|list|delete     any path of the API
+  secrets list|enable        mounts
+
+Setting up
+  init VLTS1-…               set this machine up with the line that `vault-server init` prints
+  dev                        try everything out on this machine: --import FILE --out .env
+  completions SHELL          for bash, zsh, fish, elvish and powershell
+  man [--out DIR]            manual pages
+
+A PATH is MOUNT/NAME, e.g. secret/app/db. Flags take one dash or two, before or behind it.
+Without VAULT_ADDR this machine's agent answers; with it, any server with Vault's KV v2 API.
+`vault COMMAND -h` tells more.";
+
+/// The arguments of `vault`.
+#[derive(Debug, Parser)]
+#[command(name = "vault", version, override_help = HELP, arg_required_else_help = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Read and write secrets
+    #[command(subcommand, arg_required_else_help = true)]
+    Kv(kv::Command),
+    /// Run a program with secrets as its environment
+    Run(running::Args),
+    /// Take in a .env, JSON or YAML file, or secrets of another Vault
+    Import(import::Args),
+    /// Print secrets as .env, JSON or shell lines
+    Export(export::Args),
+    /// Find values of the vault in files and in git
+    Scan(scan::Args),
+    /// Print who holds which version
+    Status(status::Args),
+    /// List secrets that are to be changed at their issuers
+    RotateDue(rotate_due::Args),
+    /// Read any path of the API
+    Read(generic::ReadArgs),
+    /// Write to any path of the API
+    Write(generic::WriteArgs),
+    /// List any path of the API
+    List(generic::ListArgs),
+    /// Delete at any path of the API
+    Delete(generic::DeleteArgs),
+    /// List, make and tune mounts
+    #[command(subcommand, arg_required_else_help = true)]
+    Secrets(secrets::Command),
+    /// Make, look up and revoke tokens for programs
+    #[command(subcommand, arg_required_else_help = true)]
+    Token(token::Command),
+    /// Print what requests carry
+    #[command(subcommand, arg_required_else_help = true, hide = true)]
+    Print(print::Command),
+    /// List, add and remove machines
+    Machine(machine::Args),
+    /// Set and show what machines may read and write
+    Access(access::Args),
+    /// Review and verify the audit log
+    #[command(subcommand, arg_required_else_help = true)]
+    Audit(audit::Command),
+    /// Give the server back what it has lost and this machine has
+    Heal(heal::Args),
+    /// Prove that the recovery kit works
+    Recovery(recovery::Args),
+    /// Set this machine up with a server's setup line
+    Init(init::Args),
+    /// Try everything out on this machine
+    Dev(dev::Args),
+    /// Be a provider service of Docker Compose
+    Compose(compose::Args),
+    /// Be a secret store of Podman
+    Podman(podman::Args),
+    /// Print a completion script
+    Completions(completions::Args),
+    /// Print the manual page, or write all of them
+    Man(man::Args),
+    /// Print the version, as -V does
+    #[command(hide = true)]
+    Version,
+}
+
+/// Runs a command line; `args` is without the program's name.
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    term: Term,
+    env: Env,
+    clock: fn() -> Time,
+) -> Exit {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some((verb, words)) = args.split_first()
+        && verb == complete::VERB
+    {
+        let global = Global::new(Flags::default(), term, env, clock);
+        return complete::run(&global, words, Cli::command());
+    }
+    let verb = args.iter().find(|word| !word.as_encoded_bytes().starts_with(b"-"));
+    let is_scan = verb.is_some_and(|verb| verb == "scan");
+    let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
+    let cli: Cli = match parse_as(args.collect()) {
+        Ok(cli) => cli,
+        Err(error) if is_scan => return scan::no_find(usage(&term, &error)),
+        Err(error) => return usage(&term, &error),
+    };
+    let global = Global::new(cli.flags, term, env, clock);
+    dispatch(&global, cli.command).unwrap_or_else(|error| report(&global.term, &error))
+}
+
+fn parse_as<T: Parser>(args: Vec<OsString>) -> Result<T, clap::Error> {
+    let mut command = T::command();
+    if cfg!(test) {
+        // Snapshots of help must not depend on the terminal that tests run in.
+        command = command.term_width(100);
+    }
+    T::from_arg_matches(&command.try_get_matches_from(args)?)
+}
+
+fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Kv(command) => kv::run(global, &command),
+        Command::Run(args) => running::run(global, &args),
+        Command::Import(args) => import::run(global, &args),
+        Command::Export(args) => export::run(global, &args),
+        Command::Scan(args) => {
+            let ran = scan::run(global, &args);
+            Ok(ran.unwrap_or_else(|error| scan::no_find(report(&global.term, &error))))
+        }
+        Command::Status(args) => status::run(global, &args),
+        Command::RotateDue(args) => rotate_due::run(global, &args),
+        Command::Read(args) => generic::read(global, &args),
+        Command::Write(args) => generic::write(global, &args),
+        Command::List(args) => generic::list(global, &args),
+        Command::Delete(args) => generic::delete(global, &args),
+        Command::Secrets(command) => secrets::run(global, &command),
+        Command::Token(command) => token::run(global, &command),
+        Command::Print(command) => print::run(global, &command),
+        Command::Machine(args) => machine::run(args, global),
+        Command::Access(args) => access::run(args, global),
+        Command::Audit(command) => audit::run(global, &command),
+        Command::Recovery(args) => recovery::run(global, &args),
+        Command::Heal(args) => heal::run(global, args),
+        Command::Init(args) => init::run(args, global),
+        Command::Dev(args) => dev::run(&args, global),
+        Command::Compose(args) => compose::run(&args, global),
+        Command::Podman(args) => podman::run(&args, global),
+        Command::Completions(args) => completions::run(global, &args, &mut Cli::command()),
+        Command::Man(args) => man::run(global, &args, Cli::command()),
+        Command::Version => {
+            global.term.print(Cli::command().render_version())?;
+            Ok(Exit::OK)
+        }
+    }
+}
+
+/// Help that was asked for is data; a wrong call is not.
+fn usage(term: &Term, error: &clap::Error) -> Exit {
+    let text = error.render().to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A reader that went away has read enough.
+        let _ = term.print(text);
+        Exit::OK
+    } else {
+        term.say(text.trim_end());
+        if let Some(hint) = unknown_verb(error).and_then(hint) {
+            term.say(format!("hint: {hint}"));
+        }
+        Exit::LOCAL
+    }
+}
+
+fn unknown_verb(error: &clap::Error) -> Option<&str> {
+    match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(verb))) => Some(verb),
+        _ => None,
+    }
+}
+
+/// Returns what stands here for a verb that `kv` knows, or that HashiCorp's CLI has.
+fn hint(verb: &str) -> Option<String> {
+    let known = match verb {
+        "login" => {
+            "nobody logs in: the agent knows who asks on its socket; elsewhere set VAULT_TOKEN"
+        }
+        "operator" => "there is nothing to unseal; `vault status` says how everything stands",
+        "server" => "`vault-server run`; to try it out, `vault dev`",
+        "agent" => "`vault-agent run`",
+        "join" | "once" | "target" | "install" => return Some(format!("`vault-agent {verb}`")),
+        _ => {
+            let kv = kv::Command::augment_subcommands(clap::Command::new("kv"));
+            return kv.find_subcommand(verb).map(|kv| format!("`vault kv {}`", kv.get_name()));
+        }
+    };
+    Some(known.to_owned())
+}

@@ -1,0 +1,70 @@
+//! `vault audit`: who read and wrote what, and the proof that the records are whole.
+
+mod asker;
+mod export;
+mod log;
+mod query;
+mod summary;
+
+use crate::context::Global;
+use crate::print::{self, Format};
+use host::hint::{Exit, Failure};
+use machine::local::{self, VerifyResult};
+
+/// Review and verify the audit log
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Print records, the oldest first
+    Log(log::LogArgs),
+    /// Print the newest records, and with -f new ones as they come
+    Tail(log::TailArgs),
+    /// Count accesses by machine, process and secret, and mark those that are new
+    Summary(summary::SummaryArgs),
+    /// Print all records for other programs
+    Export(export::ExportArgs),
+    /// Check every record against the chain and the machines' signed heads
+    Verify(VerifyArgs),
+}
+
+/// Check every record against the chain and the machines' signed heads
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {}
+
+pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Log(args) => log::log(global, args),
+        Command::Tail(args) => log::tail(global, args),
+        Command::Summary(args) => summary::run(global, args),
+        Command::Export(args) => export::run(global, args),
+        Command::Verify(_) => verify(global),
+    }
+}
+
+/// What others wrote must not steer the terminal.
+fn visible(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
+        .collect()
+}
+
+fn verify(global: &Global) -> anyhow::Result<Exit> {
+    let format = global.format()?;
+    let result: VerifyResult = global.client()?.get(local::AUDIT_VERIFY, &[])?;
+    if format != Format::Table {
+        let value = serde_json::to_value(&result)?;
+        global.term.line(print::data(format, &value)?)?;
+    }
+    let VerifyResult { checked, head, anchors, bad } = result;
+    if let Some(bad) = bad {
+        return Err(Failure::remote(format!("audit record {}: {}", bad.n, visible(&bad.reason)))
+            .hint(format!("the first {checked} records are whole; treat the server as taken over"))
+            .into());
+    }
+    if format == Format::Table {
+        global.term.line(format!(
+            "{checked} audit records are whole; {anchors} signed heads agree; head {}",
+            head.hash
+        ))?;
+    }
+    Ok(Exit::OK)
+}

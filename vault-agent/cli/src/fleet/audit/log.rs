@@ -1,0 +1,163 @@
+//! `vault audit log` and `tail`: records as lines, once or for as long as one looks.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use shared::audit::Record;
+use shared::time::Time;
+
+use super::asker::Askers;
+use super::query::{self, Shown};
+use super::visible;
+use crate::client::Error;
+use crate::context::Global;
+use crate::print::{self, Format, table};
+use host::hint::{Exit, Failure};
+
+/// Records shown when neither a number nor a time is asked for.
+const LOG: u64 = 50;
+/// Pause before a server that is away is asked again.
+const AWAY: Duration = Duration::from_secs(2);
+const HEADER: [&str; 7] = ["TIME", "MACHINE", "OP", "PATH", "VER", "RESULT", "WHO"];
+
+/// Print records, the oldest first
+#[derive(Debug, clap::Args)]
+pub struct LogArgs {
+    /// Not before: 24h, 7d, 2026-11-01 or an RFC 3339 time
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    #[command(flatten)]
+    shown: Shown,
+    /// The newest N only [default: 50 without --since]
+    #[arg(short = 'n', long = "count", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+}
+
+/// Print the newest records, and with -f new ones as they come
+#[derive(Debug, clap::Args)]
+pub struct TailArgs {
+    #[command(flatten)]
+    shown: Shown,
+    /// Start with the newest N
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 10,
+          value_parser = clap::value_parser!(u64).range(0..=10_000))]
+    count: u64,
+    /// Go on until Ctrl-C; what this command itself reads is left out
+    #[arg(short = 'f', long)]
+    follow: bool,
+}
+
+pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
+    let format = global.format()?;
+    let since = args.since.as_deref().map(|text| query::since(text, global.now())).transpose()?;
+    let count = args.count.or(args.since.is_none().then_some(LOG));
+    let client = global.client()?;
+    let records = query::fetch(&client, args.shown.query(since), count)?;
+    if format == Format::Table {
+        print(global, &records, &Askers::new(&client))?;
+    } else {
+        let values: Result<Vec<Value>, _> =
+            records.iter().map(|text| serde_json::from_str(text)).collect();
+        let values = values
+            .map_err(|_| Failure::remote("the server sent an audit record that is not JSON"))?;
+        global.term.line(print::data(format, &values.into())?)?;
+    }
+    Ok(Exit::OK)
+}
+
+pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
+    let mut lines = match global.format()? {
+        Format::Table => Some(table::Growing::new(&HEADER)),
+        Format::Json => None,
+        Format::Yaml | Format::Pretty | Format::Raw | Format::Env => {
+            return Err(Failure::local("`tail` prints table or json").into());
+        }
+    };
+    let client = global.client()?;
+    let mut show = |records: &[String]| -> anyhow::Result<()> {
+        let Some(lines) = &mut lines else {
+            for text in records {
+                global.term.line(text)?;
+            }
+            return Ok(());
+        };
+        match lines.rows(rows(records, &Askers::new(&client))?) {
+            Some(text) => Ok(global.term.line(text)?),
+            None => Ok(()),
+        }
+    };
+    let mut query = args.shown.query(None);
+    (query.newest, query.limit) = (true, Some(args.count.max(1)));
+    let first = query::page(&client, &query)?;
+    if args.count > 0 {
+        show(&first.records)?;
+    }
+    (query.newest, query.limit, query.wait) = (false, None, true);
+    query.after = first.head.n;
+    if !args.follow {
+        return Ok(Exit::OK);
+    }
+    let mut away = false;
+    loop {
+        match query::page(&client, &query) {
+            Ok(page) => {
+                away = false;
+                show(&page.records)?;
+                let last = page.records.last().map(|text| query::parse(text)).transpose()?;
+                query.after = match last {
+                    Some(last) if page.more => last.n,
+                    Some(_) | None => page.head.n,
+                };
+            }
+            // The server or the agent restarts: what was missed is read afterwards.
+            Err(Error::Refused(refusal)) if matches!(refusal.status, 502 | 503) => {
+                if !std::mem::replace(&mut away, true) {
+                    global.term.say("the server cannot be asked; trying again");
+                }
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "nobody tells that a server is back"
+                )]
+                std::thread::sleep(AWAY);
+            }
+            Err(fault) => return Err(fault.into()),
+        }
+    }
+}
+
+fn print(global: &Global, records: &[String], askers: &Askers<'_>) -> anyhow::Result<()> {
+    if records.is_empty() {
+        global.term.say("no record matches");
+        return Ok(());
+    }
+    global.term.line(table::plain(&HEADER, &rows(records, askers)?))?;
+    Ok(())
+}
+
+fn rows(records: &[String], askers: &Askers<'_>) -> anyhow::Result<Vec<Vec<String>>> {
+    let mut rows = Vec::with_capacity(records.len());
+    for text in records {
+        let record = query::parse(text)?;
+        rows.push(cells(&record, askers.name(&record)?));
+    }
+    Ok(rows)
+}
+
+fn cells(record: &Record, asker: String) -> Vec<String> {
+    let dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), visible);
+    let whole_seconds = Time::from_micros(record.time.as_secs().saturating_mul(1_000_000));
+    let op = match record.count {
+        Some(count) if count > 1 => format!("{} ×{count}", visible(&record.op)),
+        Some(_) | None => visible(&record.op),
+    };
+    let version = record.ver.filter(|&n| n > 0).map(|n| format!("v{n}"));
+    vec![
+        whole_seconds.to_string(),
+        asker,
+        op,
+        dash(record.path.as_deref()),
+        dash(version.as_deref()),
+        visible(&record.result),
+        dash(record.who.as_deref().or(record.addr.as_deref())),
+    ]
+}

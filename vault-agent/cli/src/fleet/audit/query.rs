@@ -1,0 +1,152 @@
+//! Which audit records are asked for: the filters that `log`, `tail`, `summary` and `export` share, and the pages that
+//! answer them. How records are shown lives with each command.
+
+use shared::audit::Record;
+use shared::time::Time;
+
+use crate::client::{Client, Error};
+use crate::duration;
+use host::hint::Failure;
+use machine::local::{self, AuditPage, AuditQuery};
+
+/// Records in a page, and the most that a server returns as its newest.
+const PAGE: u64 = 1_000;
+const NEWEST: u64 = 10_000;
+
+/// Filters of records; all must hold.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Filter {
+    /// By this machine
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+    /// About this secret; `*` stands for any text
+    #[arg(long, value_name = "PATH")]
+    path: Option<String>,
+    /// This operation: read, put, …
+    #[arg(long, value_name = "OP")]
+    op: Option<String>,
+    /// Refusals only
+    #[arg(long)]
+    denied: bool,
+}
+
+/// Filters for people, who do not look for signs of life.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Shown {
+    #[command(flatten)]
+    filter: Filter,
+    /// Show each machine's reports too, one a minute; --op report does so as well
+    #[arg(long)]
+    all: bool,
+}
+
+impl Shown {
+    /// As [`Filter::query`], without reports unless they are asked for.
+    pub fn query(&self, since: Option<Time>) -> AuditQuery {
+        let query = self.filter.query(since);
+        AuditQuery { quiet: !self.all && query.op.is_none(), ..query }
+    }
+}
+
+impl Filter {
+    /// Returns the query of all records that match, from `since` on.
+    pub fn query(&self, since: Option<Time>) -> AuditQuery {
+        AuditQuery {
+            since,
+            machine: self.machine.clone(),
+            path: self.path.clone(),
+            op: self.op.clone(),
+            denied: self.denied,
+            ..AuditQuery::default()
+        }
+    }
+}
+
+/// Asks for one page.
+pub fn page(client: &Client, query: &AuditQuery) -> Result<AuditPage, Error> {
+    client.get(local::AUDIT, &query.parameters())
+}
+
+/// Hands page after page to `take`, the oldest records first.
+pub fn walk(
+    client: &Client,
+    mut query: AuditQuery,
+    mut take: impl FnMut(Vec<String>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    query.limit = Some(PAGE);
+    loop {
+        let page = page(client, &query)?;
+        let last = page.records.last().map(|text| parse(text)).transpose()?;
+        take(page.records)?;
+        match last {
+            Some(last) if page.more && last.n > query.after => query.after = last.n,
+            Some(_) | None => return Ok(()),
+        }
+    }
+}
+
+/// Returns the newest `count` records, or all of them.
+pub fn fetch(
+    client: &Client,
+    mut query: AuditQuery,
+    count: Option<u64>,
+) -> anyhow::Result<Vec<String>> {
+    if let Some(count) = count.filter(|count| *count <= NEWEST) {
+        query.newest = true;
+        query.limit = Some(count);
+        return Ok(page(client, &query)?.records);
+    }
+    let most = count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
+    let mut records = Vec::new();
+    walk(client, query, |page| {
+        records.extend(page);
+        let old = records.len().saturating_sub(most);
+        records.drain(..old);
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+/// Reads a record.
+pub fn parse(text: &str) -> Result<Record, Failure> {
+    serde_json::from_str(text)
+        .map_err(|_| Failure::remote("the server sent an audit record of another shape"))
+}
+
+/// Reads a point in time: how long ago, a day, or RFC 3339.
+pub fn since(text: &str, now: Time) -> Result<Time, Failure> {
+    if let Some(micros) = duration::parse(text).and_then(|n| u64::try_from(n).ok()) {
+        return Ok(Time::from_micros(now.as_micros().saturating_sub(micros)));
+    }
+    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let moment = text.parse::<jiff::Timestamp>().ok().or_else(|| Some(day()?.timestamp()));
+    moment
+        .and_then(|moment| u64::try_from(moment.as_microsecond()).ok())
+        .map(Time::from_micros)
+        .ok_or_else(|| {
+            Failure::local(format!("--since `{text}` is neither a duration nor a time"))
+                .hint("use 24h, 7d, 2026-11-01 or 2026-11-01T08:00:00Z")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use host::hint::Exit;
+
+    #[test]
+    fn since_takes_durations_and_times() {
+        let now = Time::from_micros(1_798_761_600_000_000);
+        for (text, expected) in [
+            ("24h", "2026-12-31T00:00:00Z"),
+            ("7d", "2026-12-25T00:00:00Z"),
+            ("2026-11-01", "2026-11-01T00:00:00Z"),
+            ("2026-11-01T08:00:00+01:00", "2026-11-01T07:00:00Z"),
+        ] {
+            assert_eq!(since(text, now).unwrap().to_string(), expected);
+        }
+        for text in ["", "yesterday", "-1h", "24"] {
+            assert_eq!(since(text, now).unwrap_err().exit, Exit::LOCAL, "{text}");
+        }
+    }
+}

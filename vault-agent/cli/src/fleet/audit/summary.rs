@@ -1,0 +1,161 @@
+//! `vault audit summary`: who touched what how often, and what nobody had touched before.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use shared::audit::Record;
+use shared::time::Time;
+
+use super::asker::Askers;
+use super::query::{self, Filter};
+use super::visible;
+use crate::context::Global;
+use crate::print::{self, Format, table};
+use host::hint::Exit;
+
+/// Count accesses by machine, process and secret, and mark those that are new
+#[derive(Debug, clap::Args)]
+pub struct SummaryArgs {
+    /// Count from here on, and mark what was never seen before it: 24h, 7d, 2026-11-01 or an RFC 3339 time
+    #[arg(long, value_name = "TIME", default_value = "7d")]
+    since: String,
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// What is counted together.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    asker: String,
+    who: String,
+    path: String,
+}
+
+#[derive(Default)]
+struct Counts {
+    reads: u64,
+    writes: u64,
+    other: u64,
+    denied: u64,
+    first: Option<Time>,
+    last: Time,
+}
+
+pub(super) fn run(global: &Global, args: &SummaryArgs) -> anyhow::Result<Exit> {
+    let format = global.format()?;
+    let since = query::since(&args.since, global.now())?;
+    let mut all: BTreeMap<Key, Counts> = BTreeMap::new();
+    // Whether an access is new is known only to those who have seen everything before it.
+    let client = global.client()?;
+    let askers = Askers::new(&client);
+    query::walk(&client, args.filter.query(None), |records| {
+        for text in records {
+            let record = query::parse(&text)?;
+            all.entry(key(&record, askers.name(&record)?)).or_default().add(&record, since);
+        }
+        Ok(())
+    })?;
+    all.retain(|_, counts| counts.last >= since);
+    if format == Format::Table {
+        let rows: Vec<_> = all.iter().map(|(key, counts)| cells(key, counts, since)).collect();
+        if rows.is_empty() {
+            global.term.say("no record matches");
+            return Ok(Exit::OK);
+        }
+        let header =
+            ["MACHINE", "WHO", "PATH", "READS", "WRITES", "OTHER", "DENIED", "LAST", "NEW"];
+        global.term.line(table::plain(&header, &rows))?;
+    } else {
+        let rows: Vec<Value> = all.iter().map(|(key, counts)| value(key, counts, since)).collect();
+        global.term.line(print::data(format, &rows.into())?)?;
+    }
+    Ok(Exit::OK)
+}
+
+impl Counts {
+    fn add(&mut self, record: &Record, since: Time) {
+        self.first.get_or_insert(record.time);
+        self.last = self.last.max(record.time);
+        if record.time < since {
+            return;
+        }
+        let kind = match record.op.as_str() {
+            _ if record.is_refusal() => &mut self.denied,
+            "read" | "deliver" | "local_read" => &mut self.reads,
+            "put" | "delete" | "undelete" | "destroy" | "meta_set" | "forget" => &mut self.writes,
+            _ => &mut self.other,
+        };
+        *kind = kind.saturating_add(record.count.unwrap_or(1));
+    }
+
+    fn is_new(&self, since: Time) -> bool {
+        self.first.is_some_and(|first| first >= since)
+    }
+}
+
+fn key(record: &Record, asker: String) -> Key {
+    let dash = || "-".to_owned();
+    Key {
+        asker,
+        who: record.who.as_deref().map_or_else(dash, without_pid),
+        path: record.path.clone().unwrap_or_else(dash),
+    }
+}
+
+/// Takes the number out of `python3[812] uid 1000`: the same program counts as the same.
+fn without_pid(who: &str) -> String {
+    if let Some((name, rest)) = who.rsplit_once('[')
+        && let Some((pid, rest)) = rest.split_once(']')
+        && pid.bytes().all(|digit| digit.is_ascii_digit())
+    {
+        return format!("{name}{rest}");
+    }
+    who.to_owned()
+}
+
+fn cells(key: &Key, counts: &Counts, since: Time) -> Vec<String> {
+    let last = Time::from_micros(counts.last.as_secs().saturating_mul(1_000_000));
+    vec![
+        key.asker.clone(),
+        visible(&key.who),
+        visible(&key.path),
+        counts.reads.to_string(),
+        counts.writes.to_string(),
+        counts.other.to_string(),
+        counts.denied.to_string(),
+        last.to_string(),
+        if counts.is_new(since) { "new" } else { "-" }.to_owned(),
+    ]
+}
+
+fn value(key: &Key, counts: &Counts, since: Time) -> Value {
+    json!({
+        "machine": key.asker,
+        "who": key.who,
+        "path": key.path,
+        "reads": counts.reads,
+        "writes": counts.writes,
+        "other": counts.other,
+        "denied": counts.denied,
+        "first": counts.first.map(|time| time.to_string()),
+        "last": counts.last.to_string(),
+        "new": counts.is_new(since),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_the_same_under_another_number() {
+        for (who, expected) in [
+            ("python3[812] uid 1000", "python3 uid 1000"),
+            ("a[b] uid 0", "a[b] uid 0"),
+            ("x[1][22] uid 0", "x[1] uid 0"),
+            ("admin:me", "admin:me"),
+        ] {
+            assert_eq!(without_pid(who), expected);
+        }
+    }
+}

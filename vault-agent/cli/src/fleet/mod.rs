@@ -1,0 +1,4 @@
+//! Machines as they stand, and the audit log.
+
+pub(crate) mod audit;
+pub(crate) mod status;

@@ -1,0 +1,216 @@
+//! `vault status`: which machine holds which version of what. Ends with 2 while an awake machine lags or fails, or an alarm
+//! stands.
+
+mod seal;
+
+use serde_json::{Value, json};
+use shared::error::Code;
+use shared::time::Time;
+
+use crate::client::{Client, Error};
+use crate::context::Global;
+use crate::duration;
+use crate::print::{self, Format, table};
+use crate::vault::rotation;
+use host::hint::{Exit, Failure};
+use machine::local::{self, Alarm, Rotation, Status, TargetRow};
+
+/// More warnings about rotation would hide the fleet.
+const MOST_ROTATIONS: usize = 5;
+
+/// Print who holds which version; of another Vault, whether it is sealed
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exits 2 while an awake machine lags, its hook or its file fails, or an alarm stands.\nWhere VAULT_ADDR names another Vault, its seal status is printed as HashiCorp's does:\n0 unsealed, 1 no answer, 2 sealed."
+)]
+pub struct Args {
+    /// Print this field only, of another Vault's status
+    #[arg(long, value_name = "KEY")]
+    field: Option<String>,
+}
+
+/// What is longer is cut in the table; below it stands the whole of it.
+const SHORT: usize = 24;
+
+/// Tells whether the API at a named address is one of our agents, for a caller who may see the fleet.
+fn knows_a_fleet(client: &Client) -> bool {
+    !client.only_shows() && client.ask(local::STATUS, &[]).is_ok_and(|answer| answer.status == 200)
+}
+
+pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    let format = global.format()?;
+    let client = global.client()?;
+    if !client.is_own_agent() && !knows_a_fleet(&client) {
+        return seal::run(global, &client, format, args.field.as_deref());
+    }
+    if args.field.is_some() {
+        return Err(Failure::local("-field is for the status of another Vault")
+            .hint("-format=json prints the fleet for scripts")
+            .into());
+    }
+    let status = fetch(&client)?;
+    if format == Format::Table {
+        print(global, &status)?;
+    } else {
+        global.term.line(print::data(format, &document(&status, global.now()))?)?;
+    }
+    let wrong = status.targets.iter().any(|row| row.awake && is_wrong(row));
+    // Alarms with a word for a code are for a person to read; those with an `E_…` code stop updates.
+    // Peers that are all asleep are no fault.
+    let harmless = Code::Stale.as_str();
+    let alarms = status.alarms.iter().map(|alarm| alarm.code.as_str());
+    let alarms = alarms.filter(|code| *code != harmless).any(|code| code.starts_with("E_"));
+    Ok(if wrong || alarms { Exit::REMOTE } else { Exit::OK })
+}
+
+/// Tells whether a row is not as it should be.
+fn is_wrong(row: &TargetRow) -> bool {
+    row.lags() || row.fails()
+}
+
+fn fetch(client: &Client) -> anyhow::Result<Status> {
+    client.get(local::STATUS, &[]).map_err(|error| match error {
+        Error::Refused(refusal) if refusal.status == 404 => Failure::remote(
+            "the server at this address knows no fleet: it is not one of our agents",
+        )
+        .hint("unset VAULT_ADDR to ask this machine's agent")
+        .into(),
+        other => anyhow::Error::from(other),
+    })
+}
+
+fn print(global: &Global, status: &Status) -> std::io::Result<()> {
+    let now = global.now();
+    for alarm in &status.alarms {
+        global.term.say(alarm_line(alarm, now));
+    }
+    say_rotations(global, status, now);
+    if !status.online {
+        let age = status.synced_at.map(|at| duration::age(now.seconds_since(at)));
+        let age = age.map_or_else(|| "never synced".to_owned(), |age| format!("as of {age} ago"));
+        let server = status.server.as_deref().unwrap_or("none configured");
+        global.term.say(format!("not connected to the server ({server}); {age}"));
+    }
+    if status.targets.is_empty() {
+        global.term.say(
+            "no machine has a target yet\nhint: `vault-agent target add FILE SECRET` makes one",
+        );
+        return Ok(());
+    }
+    let mut rows: Vec<_> = status.targets.iter().collect();
+    rows.sort_by_key(|row| (row.machine.clone(), &row.target, row.secret.clone()));
+    let header = ["MACHINE", "TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "SEEN"];
+    let cells: Vec<_> = rows.iter().map(|row| cells(row, now)).collect();
+    let text = table::plain(&header, &cells);
+    if global.colour() {
+        let mut lines = text.lines();
+        global.term.line(lines.next().unwrap_or_default())?;
+        for (line, row) in lines.zip(&rows) {
+            let colour = if row.awake { "31" } else { "33" };
+            let shown = if is_wrong(row) {
+                format!("\x1b[{colour}m{line}\x1b[0m")
+            } else {
+                line.to_owned()
+            };
+            global.term.line(shown)?;
+        }
+    } else {
+        global.term.line(text)?;
+    }
+    let mut said = std::collections::HashSet::new();
+    for row in rows {
+        let trouble = [&row.state, &row.hook];
+        for text in
+            trouble.into_iter().filter(|text| !matches!(text.as_str(), "" | "ok" | "running"))
+        {
+            // Once for all secrets of a target.
+            let line = format!("{} {}: {text}", row.machine, row.target);
+            if said.insert(line.clone()) {
+                global.term.say(line);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Warns of secrets that are to be changed soon, or should have been: for people, no fault of the fleet.
+fn say_rotations(global: &Global, status: &Status, now: Time) {
+    let due = rotation::due(status.rotations.clone(), now, rotation::SOON);
+    for entry in due.iter().take(MOST_ROTATIONS) {
+        global.term.say(entry.fault().unwrap_or_else(|| {
+            let who = |what: &str, name: &Option<String>| {
+                name.as_ref()
+                    .map(|name| format!(", {what} {}", name.escape_debug()))
+                    .unwrap_or_default()
+            };
+            let Rotation { path, issuer, owner, .. } = &entry.fact;
+            let state = if entry.is_overdue(now) { "overdue" } else { "due" };
+            let (when, issuer, owner) =
+                (entry.when(now), who("issuer", issuer), who("owner", owner));
+            format!("rotation {state}: `{path}` {when}{issuer}{owner}")
+        }));
+    }
+    if due.len() > MOST_ROTATIONS {
+        let more = due.len() - MOST_ROTATIONS;
+        global.term.say(format!("rotation: {more} more; `vault rotate-due` lists all"));
+    }
+}
+
+fn cells(row: &TargetRow, now: Time) -> Vec<String> {
+    let hook = match row.hook.as_str() {
+        "" => "-",
+        text if text.len() <= SHORT => text,
+        text => text.split(':').next().unwrap_or(text),
+    };
+    let seen = match (row.awake, row.seen_at) {
+        (true, _) => "now".to_owned(),
+        (false, Some(at)) => format!("{} ago (asleep)", duration::age(now.seconds_since(at))),
+        (false, None) => "never".to_owned(),
+    };
+    vec![
+        row.machine.to_string(),
+        row.target.clone(),
+        row.secret.to_string(),
+        version(row.wanted),
+        version(row.applied),
+        hook.to_owned(),
+        seen,
+    ]
+}
+
+fn version(n: u64) -> String {
+    if n == 0 { "-".to_owned() } else { format!("v{n}") }
+}
+
+fn alarm_line(alarm: &Alarm, now: Time) -> String {
+    let Alarm { code, text, since } = alarm;
+    let mut line =
+        format!("alarm {code}: {text} (for {})", duration::age(now.seconds_since(*since)));
+    if let Some(code) = Code::from_text(code) {
+        line.push_str(&format!("\nhint: {}", code.hint()));
+    }
+    line
+}
+
+/// The answer with times as people and scripts read them.
+fn document(status: &Status, now: Time) -> Value {
+    let time = |at: Option<Time>| at.map(|at| at.to_string());
+    let rows = status.targets.iter().map(|row| {
+        json!({
+            "machine": row.machine, "target": row.target, "secret": row.secret,
+            "wanted": row.wanted, "applied": row.applied, "hook": row.hook,
+            "seen_at": time(row.seen_at), "awake": row.awake, "state": row.state, "lags": row.lags(),
+            "fails": row.fails(),
+        })
+    });
+    let alarms = status.alarms.iter().map(
+        |alarm| json!({ "code": alarm.code, "text": alarm.text, "since": alarm.since.to_string() }),
+    );
+    let rotations = rotation::due(status.rotations.clone(), now, rotation::SOON);
+    let rotations: Vec<_> = rotations.iter().map(|entry| entry.document(now)).collect();
+    json!({
+        "machine": status.machine, "vault": status.vault, "seq": status.seq, "head": status.head,
+        "online": status.online, "server": status.server, "synced_at": time(status.synced_at),
+        "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(), "rotations": rotations,
+    })
+}

@@ -1,0 +1,226 @@
+//! Reads the content of a secret from text: `.env`, JSON or YAML; what SOPS has encrypted is recognised and refused. Where the
+//! text comes from, and where it goes, lives elsewhere. Errors name lines and keys, never values.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use serde_yaml_ng::Value as Yaml;
+
+use machine::render;
+
+/// What a text is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dialect {
+    /// `NAME=VALUE` lines.
+    Env,
+    /// A JSON object.
+    Json,
+    /// A YAML map.
+    Yaml,
+}
+
+/// Why a text is refused, and the way out.
+#[derive(Debug)]
+pub struct Fault {
+    /// Lower case, no full stop.
+    pub why: String,
+    /// One sentence.
+    pub hint: String,
+}
+
+impl Fault {
+    fn new(why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { why: why.into(), hint: hint.into() }
+    }
+}
+
+/// Tells what a text is written in, by the file's name, else by its first line.
+#[must_use]
+pub fn dialect(file: &Path, bytes: &[u8]) -> Dialect {
+    match file.extension().and_then(|ext| ext.to_str()) {
+        Some("json") => return Dialect::Json,
+        Some("yaml" | "yml") => return Dialect::Yaml,
+        Some("env") => return Dialect::Env,
+        Some(_) | None => {}
+    }
+    let text = String::from_utf8_lossy(bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes));
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    let key = first.split_once(':').filter(|(key, rest)| {
+        !key.contains('=') && (rest.is_empty() || rest.starts_with([' ', '\t']))
+    });
+    if first.starts_with(['{', '[']) {
+        Dialect::Json
+    } else if first == "---" || key.is_some() {
+        Dialect::Yaml
+    } else {
+        Dialect::Env
+    }
+}
+
+/// Reads a text.
+///
+/// # Errors
+/// Names the line, or the key.
+pub fn read(dialect: Dialect, bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+    let fields = match dialect {
+        Dialect::Env => env(bytes)?,
+        Dialect::Json => json(bytes)?,
+        Dialect::Yaml => yaml(bytes)?,
+    };
+    if is_encrypted(&fields) {
+        return Err(Fault::new(
+            "SOPS has encrypted this",
+            "decrypt it on the way in: `sops -d FILE | vault import PATH -`",
+        ));
+    }
+    Ok(fields)
+}
+
+fn env(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+    let variables =
+        render::parse(bytes).map_err(|error| Fault::new(error.to_string(), error.hint()))?;
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    Ok(variables.into_iter().map(|v| (v.name, text(v.value.expose()).into())).collect())
+}
+
+fn json(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    serde_json::from_slice(bytes).map_err(|why| {
+        let why = format!("line {}: not a JSON object", why.line());
+        Fault::new(why, "check it with `python3 -m json.tool`")
+    })
+}
+
+fn yaml(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+    let document: Yaml = serde_yaml_ng::from_slice(bytes).map_err(|why| {
+        let line = why.location().map_or(1, |place| place.line());
+        Fault::new(
+            format!("line {line}: not YAML"),
+            "give one document, indented with spaces, long numbers in quotes",
+        )
+    })?;
+    let text = String::from_utf8_lossy(bytes);
+    match yaml_value(&document, "", &text)? {
+        Value::Object(fields) => Ok(fields),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(Fault::new("line 1: not a YAML map", "give `key: value` lines"))
+        }
+    }
+}
+
+fn yaml_value(value: &Yaml, key: &str, text: &str) -> Result<Value, Fault> {
+    let fault = |why: &str, hint: &str| Err(Fault::new(format!("`{key}` {why}"), hint));
+    Ok(match value {
+        Yaml::Null => Value::Null,
+        Yaml::Bool(flag) => (*flag).into(),
+        Yaml::String(text) => text.clone().into(),
+        Yaml::Number(number) => {
+            if let Some(number) = number.as_u64() {
+                number.into()
+            } else if let Some(number) = number.as_i64() {
+                number.into()
+            } else {
+                // What would come back in other digits is not taken in.
+                let shown = number.to_string();
+                let written = text.split(|c: char| c.is_whitespace() || ",[]{}:".contains(c));
+                let exact = written.into_iter().any(|word| word == shown);
+                match serde_json::from_str(&shown) {
+                    Ok(value) if exact => value,
+                    Ok(_) | Err(_) => {
+                        return fault("is a number that YAML's readers round", "put it in quotes");
+                    }
+                }
+            }
+        }
+        Yaml::Sequence(items) => {
+            let items = items.iter().map(|item| yaml_value(item, key, text));
+            Value::Array(items.collect::<Result<_, _>>()?)
+        }
+        Yaml::Mapping(fields) => {
+            let mut all = Map::new();
+            for (name, value) in fields {
+                let Some(name) = name.as_str() else {
+                    return fault("has a key that is no text", "put every key in quotes");
+                };
+                let below = if key.is_empty() { name.to_owned() } else { format!("{key}.{name}") };
+                all.insert(name.to_owned(), yaml_value(value, &below, text)?);
+            }
+            Value::Object(all)
+        }
+        Yaml::Tagged(_) => return fault("has a tag", "write the value out"),
+    })
+}
+
+/// Tells whether SOPS wrote this: its own block, or values in its brackets.
+fn is_encrypted(fields: &Map<String, Value>) -> bool {
+    let block = fields.get("sops").and_then(Value::as_object);
+    let block = block.is_some_and(|sops| sops.contains_key("mac") || sops.contains_key("version"));
+    block || fields.contains_key("sops_mac") || fields.values().any(is_bracketed)
+}
+
+fn is_bracketed(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.starts_with("ENC[AES256_GCM,data:"),
+        Value::Array(items) => items.iter().any(is_bracketed),
+        Value::Object(fields) => fields.values().any(is_bracketed),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(dialect: Dialect, text: &str, expected: &str) {
+        let got = match read(dialect, text.as_bytes()) {
+            Ok(fields) => Value::Object(fields).to_string(),
+            Err(fault) => fault.why,
+        };
+        assert_eq!(got, expected, "{text:?}");
+    }
+
+    #[test]
+    fn yaml_is_read_exactly() {
+        let check = |text, expected| check(Dialect::Yaml, text, expected);
+        check(
+            "a: x\nb: 1\nc: [true, null, 0.5]\nd: {e: -7}\n",
+            r#"{"a":"x","b":1,"c":[true,null,0.5],"d":{"e":-7}}"#,
+        );
+        check("a: NO\nb: 0123\nc: |\n  x\n  y\n", r#"{"a":"NO","b":"0123","c":"x\ny\n"}"#);
+        check("a: 18446744073709551615", r#"{"a":18446744073709551615}"#);
+        check("v: 1.10", "`v` is a number that YAML's readers round");
+        check("x: {n: 123456789012345678901234567890}", "line 1: not YAML");
+        check("a: b\n  c: d: e\n", "line 2: not YAML");
+        check("- a\n", "line 1: not a YAML map");
+        check("1: a\n", "`` has a key that is no text");
+        check("a: !secret b\n", "`a` has a tag");
+        check("a: 1\na: 2\n", "line 1: not YAML");
+    }
+
+    #[test]
+    fn what_sops_encrypted_is_refused() {
+        let sops = "SOPS has encrypted this";
+        check(Dialect::Json, r#"{"a":"ENC[AES256_GCM,data:x,type:str]","sops":{"mac":"m"}}"#, sops);
+        check(Dialect::Yaml, "a: {b: ['ENC[AES256_GCM,data:x]']}\n", sops);
+        check(Dialect::Env, "A=1\nsops_mac=x\n", sops);
+        check(Dialect::Json, r#"{"sops":"a word"}"#, r#"{"sops":"a word"}"#);
+    }
+
+    #[test]
+    fn dialects_are_told_apart() {
+        for (file, text, expected) in [
+            ("x.json", "A=1", Dialect::Json),
+            ("x.yml", "A=1", Dialect::Yaml),
+            ("-", " {\"a\":1}", Dialect::Json),
+            ("-", "# c\n\na: 1", Dialect::Yaml),
+            ("-", "---\n", Dialect::Yaml),
+            ("-", "a:\n  b: 1", Dialect::Yaml),
+            ("-", "A=http://x: y", Dialect::Env),
+            (".env.master", "export A=1", Dialect::Env),
+            ("-", "", Dialect::Env),
+        ] {
+            assert_eq!(dialect(Path::new(file), text.as_bytes()), expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! `vault kv find`: secrets by name, and with `-keys` the keys in them. Values are neither asked for nor shown.
+
+use serde_json::{Value, json};
+
+use super::route::{Route, Typed};
+use super::secret::{Secret, context};
+use super::walk;
+use crate::client::Client;
+use crate::context::Global;
+use crate::print::{self, Format};
+use host::hint::{Exit, Failure};
+
+/// Find secrets, or keys in them, by name
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  vault kv find smtp\n  vault kv find 'app/*/db' secret\n  vault kv find -keys OPENAI_API_KEY"
+)]
+pub struct Args {
+    /// Part of the name, upper or lower case; with * or ? the whole path must fit
+    #[arg(value_name = "TEXT")]
+    text: String,
+    /// Folder to look in, e.g. secret/app; every mount without it
+    #[arg(value_name = "PATH")]
+    path: Option<String>,
+    /// Mount of the KV engine; PATH is then below it
+    #[arg(long, value_name = "MOUNT")]
+    mount: Option<String>,
+    /// Look at the names of keys as well
+    #[arg(long)]
+    keys: bool,
+}
+
+/// A find: a secret, or a key in it.
+struct Found {
+    path: String,
+    key: Option<String>,
+}
+
+pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    let format = global.format()?;
+    let client = global.client()?;
+    let mut found = Vec::new();
+    for folder in folders(&client, args)? {
+        let path = folder.api("metadata");
+        let names =
+            walk::all(&client, &folder).map_err(|error| context(error, "listing", &path))?;
+        for name in names {
+            look(&client, args, &folder.below(&name), &mut found)?;
+        }
+    }
+    if format == Format::Table {
+        let lines = found.iter().map(|found| match &found.key {
+            Some(key) => format!("{}  {key}\n", found.path),
+            None => format!("{}\n", found.path),
+        });
+        global.term.print(lines.collect::<String>())?;
+    } else {
+        let rows = found.iter().map(|found| match &found.key {
+            Some(key) => json!({ "path": found.path, "key": key }),
+            None => json!({ "path": found.path }),
+        });
+        global.term.line(print::data(format, &rows.collect())?)?;
+    }
+    if found.is_empty() {
+        let text = format!("nothing is called `{}`", args.text);
+        let failure = Failure::remote(text);
+        return Err(if args.keys {
+            failure
+        } else {
+            failure.hint("-keys looks at the names of keys as well")
+        }
+        .into());
+    }
+    Ok(Exit::OK)
+}
+
+fn folders(client: &Client, args: &Args) -> anyhow::Result<Vec<Route>> {
+    let place = |mount: Option<String>, path: &str| Typed { mount, path: path.to_owned() };
+    if args.path.is_some() || args.mount.is_some() {
+        let typed = place(args.mount.clone(), args.path.as_deref().unwrap_or_default());
+        return Ok(vec![typed.for_read(client)?]);
+    }
+    let mounts = walk::mounts(client)?;
+    Ok(mounts.into_iter().map(|mount| place(Some(mount), "").guess()).collect())
+}
+
+fn look(
+    client: &Client,
+    args: &Args,
+    secret: &Route,
+    found: &mut Vec<Found>,
+) -> anyhow::Result<()> {
+    let path = secret.logical();
+    if fits(&args.text, &path) {
+        found.push(Found { path: path.clone(), key: None });
+    }
+    if !args.keys {
+        return Ok(());
+    }
+    let depth = [("depth", "1".to_owned())];
+    let answer = client.ask(&secret.api("subkeys"), &depth)?;
+    // What may be listed may not be readable; what is deleted has no keys.
+    if answer.status == 403 {
+        return Ok(());
+    }
+    let answer = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
+    let keys = answer.as_ref().and_then(|secret| secret.part("subkeys"));
+    let names = keys.into_iter().flat_map(serde_json::Map::<String, Value>::keys);
+    found.extend(
+        names
+            .filter(|name| fits(&args.text, name))
+            .map(|name| Found { path: path.clone(), key: Some(name.clone()) }),
+    );
+    Ok(())
+}
+
+/// Tells whether a name holds the text, or fits the pattern if the text is one; case does not count.
+fn fits(text: &str, name: &str) -> bool {
+    let (text, name) = (text.to_lowercase(), name.to_lowercase());
+    if text.contains(['*', '?']) {
+        let (text, name): (Vec<char>, Vec<char>) = (text.chars().collect(), name.chars().collect());
+        glob(&text, &name)
+    } else {
+        name.contains(&text)
+    }
+}
+
+/// Matches a whole name, going back to the last `*` where it does not go on: linear memory, no recursion.
+fn glob(pattern: &[char], name: &[char]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p + 1, n));
+                p += 1;
+            }
+            Some(c) if *c == '?' || *c == name[n] => (p, n) = (p + 1, n + 1),
+            Some(_) | None => match star {
+                Some((after, from)) => {
+                    star = Some((after, from + 1));
+                    (p, n) = (after, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|c| *c == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_and_patterns_fit() {
+        for (text, name, expected) in [
+            ("db", "secret/app/DB", true),
+            ("DBX", "secret/app/db", false),
+            ("secret/*/db", "secret/app/db", true),
+            ("*db", "secret/app/db2", false),
+            ("*d?", "secret/app/db", true),
+            ("a*b*c", "aXbXbYc", true),
+            ("a*b*c", "aXbXbY", false),
+            ("*", "", true),
+            ("?", "", false),
+        ] {
+            assert_eq!(fits(text, name), expected, "{text} {name}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! `vault heal`: gives a server back what it has lost; ends a stop that waits for a person.
+
+use anyhow::Result;
+
+use crate::context::Global;
+use host::hint::Exit;
+use machine::local::{HEAL, HealRequest, Healed};
+
+/// Give the server back what it has lost and this machine has
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// End this alarm instead, once you know which history is true: `E_FORK`, `E_AUDIT_REWRITTEN`
+    #[arg(long, value_name = "CODE", value_parser = ["E_FORK", "E_AUDIT_REWRITTEN"])]
+    clear: Option<String>,
+}
+
+/// Runs `vault heal`.
+pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
+    let request = HealRequest { clear: args.clear };
+    let healed: Healed = global.client()?.post(HEAL, &request)?;
+    if let Some(code) = request.clear {
+        global.term.say(format!("{code} is cleared; it comes back if it is still true"));
+        return Ok(Exit::OK);
+    }
+    let Healed { entries, blobs, absent } = healed;
+    let of = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
+    global.term.say(match (entries, blobs) {
+        (0, 0) => "the server lacks nothing that this machine has".to_owned(),
+        _ => format!(
+            "given back: {}, {}",
+            of(entries, "entry", "entries"),
+            of(blobs, "secret", "secrets")
+        ),
+    });
+    if absent.is_empty() {
+        return Ok(Exit::OK);
+    }
+    for place in &absent {
+        global.term.line(format!("{} v{}", place.path, place.ver))?;
+    }
+    global.term.say(
+        "the server still lacks the versions above\nhint: run `vault heal` on a machine that reads them; \
+         each keeps the newest version of what it reads",
+    );
+    Ok(Exit::REMOTE)
+}

@@ -1,0 +1,187 @@
+//! `vault init`: makes a vault on a fresh server, and this host its first machine.
+
+mod set_up;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use shared::token::{Line as _, SetupLine};
+
+use crate::context::Global;
+use crate::owner::owning::{passphrase, paths};
+use crate::owner::signing::admin::{self, Work};
+use host::hint::{Exit, parsed};
+use machine::joining::host_name;
+
+pub use set_up::{Keeping, Wish, set_up};
+
+/// Make a vault on a fresh server, with this host as its first machine
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Line that `vault-server init` printed, or `-` to read it from standard input
+    #[arg(value_name = "VLTS1-…")]
+    setup: String,
+
+    /// Name of this machine [default: the host's name]
+    #[arg(long, value_name = "HOST")]
+    name: Option<String>,
+
+    /// Name of the vault, for people
+    #[arg(long, value_name = "NAME", default_value = "home")]
+    vault_name: String,
+
+    /// Name of the first admin
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    admin: String,
+
+    /// Write the recovery kit to a new file instead of the terminal
+    #[arg(long, value_name = "FILE")]
+    kit: Option<PathBuf>,
+
+    /// Do not ask to type back part of the recovery kit
+    #[arg(long)]
+    kit_confirmed: bool,
+
+    /// Read the passphrase of the admin key from the first line of a file [env: VAULT_PASSPHRASE_FILE]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// Runs `vault init`.
+///
+/// # Errors
+/// Before anything is made if the line or a name is malformed, this host belongs to a vault, or
+/// the server does not answer; later if the server refuses. Running it again is safe.
+pub fn run(args: Args, global: &Global) -> Result<Exit> {
+    let term = &global.term;
+    let line = match args.setup.as_str() {
+        "-" => term.read_line()?.unwrap_or_default(),
+        line => line.to_owned(),
+    };
+    let host = args.name.map_or_else(host_name, Ok)?;
+    let wish = Wish {
+        setup: parsed(SetupLine::from_line(&line))?,
+        host: parsed(host.parse())?,
+        vault_name: parsed(args.vault_name.parse())?,
+        admin: parsed(args.admin.parse())?,
+    };
+    let keeping = Keeping {
+        passphrase: passphrase(args.passphrase_file, global),
+        work: Work::Second,
+        kit: args.kit,
+        kit_confirmed: args.kit_confirmed,
+    };
+    let (name, paths, kit) = (wish.vault_name.clone(), paths(global)?, keeping.kit.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let made = runtime.block_on(set_up(wish, &keeping, &paths, global))?;
+    term.line(format!("vault    {name} {}", made.vault))?;
+    term.line(format!("machine  {}", made.host))?;
+    let file = admin::place(&paths, &made.admin);
+    term.line(format!("admin    {} ({})", made.admin, file.display()))?;
+    if let Some(kit) = kit {
+        let kit = kit.display();
+        term.say(format!("the recovery kit is in `{kit}`: print it, then delete the file"));
+    } else {
+        term.say("clear this terminal once the kit is on paper: it stands in the scrollback");
+    }
+    term.say("next: start `vault-agent run`, then `vault import secret/NAME FILE`");
+    Ok(Exit::OK)
+}
+
+/// Returns an absolute path without links in its folder, as `files` wants it.
+///
+/// # Errors
+/// If the folder does not exist.
+pub fn absolute(file: &Path) -> Result<PathBuf> {
+    let whole = std::path::absolute(file)
+        .with_context(|| format!("finding out where `{}` is", file.display()))?;
+    let (Some(folder), Some(name)) = (whole.parent(), whole.file_name()) else {
+        bail!("`{}` names no file", file.display());
+    };
+    let folder = folder
+        .canonicalize()
+        .with_context(|| format!("folder `{}` of `{}`", folder.display(), file.display()))?;
+    Ok(folder.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::hash::Hash;
+    use shared::keys::SignKey;
+
+    use super::*;
+    use crate::testing::World;
+    use machine::identity::Pins;
+    use machine::paths::Paths;
+
+    fn setup_line() -> String {
+        // Nobody listens on port 1.
+        let addresses = vec!["127.0.0.1:1".to_owned()];
+        let server = SignKey::from_seed(&[1; 32]).verify_key();
+        SetupLine { addresses, server, claim: Hash::ZERO }.to_line().unwrap()
+    }
+
+    /// Runs `vault init` on a fresh host.
+    fn run(world: &World, line: &str, flags: &str) -> String {
+        let state = world.path().join("state");
+        world.run(&format!("init {line} --state {} {flags}", state.display())).shown()
+    }
+
+    fn scripted(world: &World) -> String {
+        format!("--name host --kit-confirmed --kit {}/kit", world.path().display())
+    }
+
+    #[test]
+    fn wrong_and_truncated_lines_are_named_with_the_way_out() {
+        let (line, world) = (setup_line(), World::new(""));
+        let cut = &line[..line.len() - 9];
+        let shown = ["hello", cut, "VLTM1-abc"].map(|line| run(&world, line, &scripted(&world)));
+        insta::assert_snapshot!(shown.join("\n"));
+        insta::assert_snapshot!(run(&world, &line, "--name 4770k"), @r"
+        exit 1
+        --- stdout
+        --- stderr
+        E_NAME: name `4770k` breaks the grammar
+        hint: use a to z, 0 to 9 and `-`, starting with a letter, 32 characters at most
+        ");
+    }
+
+    #[test]
+    fn a_server_that_does_not_answer_leaves_nothing_but_keys() {
+        let world = World::new("");
+        insta::assert_snapshot!(run(&world, &setup_line(), &scripted(&world)));
+        let names = |dir: &Path| {
+            let entries = std::fs::read_dir(dir).unwrap();
+            entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&world.path()), ["state"]);
+        assert_eq!(names(&world.path().join("state")), ["identity"]);
+    }
+
+    #[test]
+    fn without_a_terminal_the_kit_needs_a_file_and_no_typing() {
+        let (world, line) = (World::new(""), setup_line());
+        let kit = world.file("old-kit", "x");
+        let shown = [
+            "--kit-confirmed".to_owned(),
+            format!("--kit {}/kit", world.path().display()),
+            format!("--kit-confirmed --kit {kit}"),
+        ]
+        .map(|flags| run(&world, &line, &format!("--name host {flags}")));
+        insta::assert_snapshot!(shown.join("\n"));
+    }
+
+    #[test]
+    fn a_host_belongs_to_one_vault() {
+        let world = World::new("");
+        let pins = Pins {
+            vault: Hash::of(&[b"vault"]),
+            server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
+            name: "host".parse().unwrap(),
+            addresses: Vec::new(),
+        };
+        let paths = Paths::resolve(Some(world.path().join("state")), None).unwrap();
+        pins.store(&paths).unwrap();
+        insta::assert_snapshot!(run(&world, &setup_line(), &scripted(&world)));
+    }
+}

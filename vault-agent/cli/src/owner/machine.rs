@@ -1,0 +1,322 @@
+//! `vault machine`: which hosts belong to the vault, and adding one.
+
+mod remove;
+
+use anyhow::{Result, bail};
+use shared::grant::Grants;
+use shared::log::{Access, NewMachine, Op};
+use shared::name::Name;
+use shared::token::{Line as _, MachineLine, PinLine};
+
+use crate::context::Global;
+use crate::owner::owning::{Lists, Owner, Signing, active};
+use crate::owner::ssh::Ssh;
+use crate::print::{self, Format, table};
+use host::hint::parsed;
+use host::hint::{Exit, Failure};
+use machine::local::{MACHINES, MachineRow, Machines};
+
+/// List, add and remove the machines of the vault
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List the machines
+    List,
+    /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
+    Add(Box<Add>),
+    /// Remove a machine, re-encrypt what it could read, and list that for changing it at its issuers
+    Remove(remove::Args),
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// Line that `vault-agent init` printed; with --ssh, the new machine's name
+    #[arg(value_name = "VLTM1-…|NAME")]
+    machine: String,
+
+    #[command(flatten)]
+    lists: Lists,
+
+    /// Do both ends over ssh: make the keys there, add the machine, have it join
+    #[arg(long, value_name = "[USER@]HOST")]
+    ssh: Option<String>,
+
+    /// The agent's command on that host
+    #[arg(long, value_name = "COMMAND", default_value = "vault-agent", requires = "ssh")]
+    remote_agent: String,
+
+    /// Have it reach the server at this host:port instead; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    server: Vec<String>,
+
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// Runs `vault machine`.
+///
+/// # Errors
+/// If the line is malformed, the name is taken, a prefix breaks the grammar, ssh fails, or the
+/// act is not signed.
+pub fn run(args: Args, global: &Global) -> Result<Exit> {
+    match args.verb {
+        Verb::List => list(global),
+        Verb::Add(add) => self::add(&add, global),
+        Verb::Remove(args) => remove::run(&args, global),
+    }
+}
+
+fn list(global: &Global) -> Result<Exit> {
+    let all: Machines = global.client()?.get(MACHINES, &[])?;
+    match global.format()? {
+        Format::Table => global.term.line(shown(&all.machines, global))?,
+        other => {
+            let rows = serde_json::to_value(&all.machines)?;
+            global.term.line(print::data(other, &rows)?)?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn shown(machines: &[MachineRow], global: &Global) -> String {
+    let mut rows = Vec::with_capacity(machines.len());
+    for row in machines {
+        let seen = match row.seen_at {
+            Some(at) => ago(global.now().seconds_since(at)),
+            None => "never".to_owned(),
+        };
+        rows.push(vec![
+            row.name.to_string(),
+            if row.active { "active" } else { "removed" }.to_owned(),
+            row.read.to_string(),
+            row.write.to_string(),
+            row.agent.clone().unwrap_or_else(|| "-".to_owned()),
+            seen,
+        ]);
+    }
+    table::plain(&["MACHINE", "STATE", "READS", "WRITES", "AGENT", "SEEN"], &rows)
+}
+
+/// Says how long ago something was, in its largest unit.
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..60 => "now".to_owned(),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..86_400 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+fn add(args: &Add, global: &Global) -> Result<Exit> {
+    let (read, write) = args.lists.parsed()?;
+    if args.lists.are_empty() {
+        bail!(
+            Failure::local("nothing says what the machine may read or write")
+                .hint("pass `--read PREFIX`, for instance `--read secret/jjeco/` or `--read '*'`")
+        );
+    }
+    let owner = Owner::at(global, &args.signing)?;
+    let ssh = args.ssh.as_deref().map(|host| Ssh::new(host, &args.remote_agent)).transpose()?;
+    let line = match &ssh {
+        Some(ssh) => ssh.init(&parsed(args.machine.parse())?)?,
+        None => parsed(MachineLine::from_line(&args.machine))?,
+    };
+    let all = owner.machines()?;
+    match active(&all, &line.name) {
+        Some(row) if row.sign == line.sign => {
+            global.term.say(format!("machine `{}` is in the vault already", line.name));
+        }
+        Some(_) => bail!(taken(&line.name)),
+        None => {
+            if !enrol(&owner, &line, read, write, global)? {
+                return Ok(Exit::LOCAL);
+            }
+        }
+    }
+    let addresses = addresses(&args.server, &owner, global)?;
+    let pin = PinLine { addresses, server: all.server, vault: owner.pins.vault, name: line.name };
+    let pin_line = parsed(pin.to_line())?;
+    match ssh {
+        Some(ssh) => {
+            ssh.join(&pin_line)?;
+            global.term.say(format!("machine `{}` has joined: start its agent", pin.name));
+        }
+        None => {
+            global.term.say(format!("run this on `{}`:", pin.name));
+            global.term.line(format!("vault-agent join {pin_line}"))?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn taken(name: &Name) -> Failure {
+    Failure::remote(format!("E_EXISTS: machine `{name}` is in the vault with other keys")).hint(
+        "choose another name with `vault-agent init --name NAME` there, or remove the old \
+         one first with `vault machine remove NAME`",
+    )
+}
+
+/// Signs and submits the machine with its re-encryptions; false if the person says no.
+fn enrol(
+    owner: &Owner<'_>,
+    line: &MachineLine,
+    read: Grants,
+    write: Grants,
+    global: &Global,
+) -> Result<bool> {
+    let again =
+        Op::AccessSet(Access { name: line.name.clone(), read: read.clone(), write: write.clone() });
+    let add = Op::MachineAdd(NewMachine {
+        name: line.name.clone(),
+        recipient: line.recipient.clone(),
+        sign: line.sign.clone(),
+        read,
+        write,
+    });
+    let done = owner.sign(vec![add], vec![again])?;
+    if let Some(done) = done {
+        global.term.say(format!("machine `{}` is added: entry {}", line.name, done.seq));
+    }
+    Ok(done.is_some())
+}
+
+/// Returns where the new machine finds the server: as said, else as this machine is configured,
+/// without what only this machine can reach.
+fn addresses(said: &[String], owner: &Owner<'_>, global: &Global) -> Result<Vec<String>> {
+    if !said.is_empty() {
+        return Ok(said.to_vec());
+    }
+    let config = machine::config::Config::load_or_default(&super::owning::paths(global)?.config)?;
+    let known = if config.server.is_empty() { owner.pins.addresses.clone() } else { config.server };
+    Ok(reachable(known))
+}
+
+/// Leaves out loopback addresses, unless there are no others.
+fn reachable(known: Vec<String>) -> Vec<String> {
+    let local = |address: &String| {
+        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost"
+            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    };
+    let (here, elsewhere): (Vec<_>, Vec<_>) = known.into_iter().partition(local);
+    if elsewhere.is_empty() { here } else { elsewhere }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use shared::hash::Hash;
+    use shared::keys::SignKey;
+
+    use super::*;
+    use crate::testing::{World, now};
+    use machine::identity::Pins;
+    use machine::paths::Paths;
+
+    /// A host of a vault with an admin key, and an agent that knows one machine, `vps`.
+    fn host(machines: &str) -> World {
+        let world = World::agent(&[("GET /v1/agent/machines", 200, machines)]);
+        std::fs::set_permissions(world.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let paths = Paths::resolve(Some(world.path()), None).unwrap();
+        let pins = Pins {
+            vault: Hash::of(&[b"vault"]),
+            server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
+            name: "rtx1080".parse().unwrap(),
+            addresses: vec!["10.8.0.3:8443".to_owned()],
+        };
+        pins.store(&paths).unwrap();
+        host::files::create_dir_private(&paths.admin()).unwrap();
+        world.file("admin/jonas.age", "");
+        world
+    }
+
+    fn machines(sign: &SignKey) -> String {
+        let none = Grants::default();
+        let row = MachineRow {
+            name: "vps".parse().unwrap(),
+            active: true,
+            incarnation: 1,
+            sign: sign.verify_key(),
+            read: Grants::parse(&["secret/jjeco/"]).unwrap(),
+            write: none,
+            seen_at: Some(now()),
+            agent: Some("0.1.0".to_owned()),
+        };
+        let server = vec![SignKey::from_seed(&[2; 32]).verify_key()];
+        serde_json::to_string(&Machines { machines: vec![row], server }).unwrap()
+    }
+
+    fn line(sign: &SignKey) -> String {
+        let recipient = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg";
+        let (name, recipient) = ("vps".parse().unwrap(), recipient.parse().unwrap());
+        MachineLine { name, recipient, sign: sign.verify_key() }.to_line().unwrap()
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_call_is_named_with_the_way_out() {
+        let key = SignKey::from_seed(&[3; 32]);
+        let (world, line) = (host(&machines(&key)), line(&SignKey::from_seed(&[4; 32])));
+        let shown = [
+            format!("machine add {line} --read secret"),
+            format!("machine add {line} --read secret/../x"),
+            format!("machine add {line}"),
+            format!("machine add {} --read *", &line[..line.len() - 3]),
+            format!("machine add {line} --read *"),
+            "machine add vps --ssh -x --read *".to_owned(),
+            "access set nas --read *".to_owned(),
+        ]
+        .map(|line| world.run(&line).shown());
+        insta::assert_snapshot!(shown.join("\n"));
+    }
+
+    #[test]
+    fn a_machine_that_is_in_already_gets_its_pin_line_again() {
+        let key = SignKey::from_seed(&[3; 32]);
+        let world = host(&machines(&key));
+        let run = world.run(&format!("machine add {} --read *", line(&key)));
+        assert_eq!((run.exit, run.err.lines().count()), (0, 2), "{}", run.err);
+        let pin = run.out.strip_prefix("vault-agent join ").unwrap();
+        let pin = PinLine::from_line(pin).unwrap();
+        assert_eq!(pin.addresses, ["10.8.0.3:8443"]);
+        assert_eq!(pin.server, [SignKey::from_seed(&[2; 32]).verify_key()]);
+        assert_eq!((pin.vault, pin.name.as_str()), (Hash::of(&[b"vault"]), "vps"));
+    }
+
+    #[test]
+    fn machines_are_listed() {
+        let world = host(&machines(&SignKey::from_seed(&[3; 32])));
+        insta::assert_snapshot!(world.run("machine list").out, @r"
+        MACHINE  STATE   READS          WRITES  AGENT  SEEN
+        vps      active  secret/jjeco/  -       0.1.0  now
+        ");
+    }
+
+    #[test]
+    fn loopback_is_handed_on_only_if_there_is_nothing_else() {
+        let list = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        for (known, expected) in [
+            (list(&["127.0.0.1:1", "10.8.0.3:8443"]), list(&["10.8.0.3:8443"])),
+            (list(&["[::1]:1", "nas.local:8443"]), list(&["nas.local:8443"])),
+            (list(&["127.0.0.1:1", "localhost:2"]), list(&["127.0.0.1:1", "localhost:2"])),
+            (list(&[]), list(&[])),
+        ] {
+            assert_eq!(reachable(known), expected);
+        }
+    }
+
+    #[test]
+    fn ages_are_rounded_down() {
+        for (seconds, expected) in
+            [(0, "now"), (59, "now"), (60, "1 min ago"), (7200, "2 h ago"), (300_000, "3 d ago")]
+        {
+            assert_eq!(ago(seconds), expected);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `vault machine remove`: takes a machine out, and says what has to be changed at its issuers.
+
+use anyhow::{Result, bail};
+use shared::log::Op;
+use shared::name::Name;
+
+use crate::context::Global;
+use crate::owner::owning::{Owner, Signing, active, no_machine};
+use crate::print::{self, Format, table};
+use host::hint::parsed;
+use host::hint::{Exit, Failure};
+use machine::local::{EXPOSURE, Exposed, Exposure};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The machine
+    machine: String,
+
+    /// Why, for the log: every machine of the vault can read it
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
+
+    #[command(flatten)]
+    signing: Signing,
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
+    let name: Name = parsed(args.machine.parse())?;
+    let format = global.format()?;
+    let owner = Owner::at(global, &args.signing)?;
+    if owner.pins.name == name {
+        bail!(
+            Failure::local(format!("`{name}` is this machine"))
+                .hint("remove it from another machine that has an admin key")
+        );
+    }
+    let all = owner.machines()?;
+    if active(&all, &name).is_none() {
+        bail!(no_machine(&all, &name));
+    }
+    let remove = Op::MachineRemove { name: name.clone(), reason: args.reason.clone() };
+    let Some(done) = owner.sign(vec![remove], Vec::new())? else { return Ok(Exit::LOCAL) };
+    global.term.say(format!("machine `{name}` is removed: entry {}", done.seq));
+    let exposure: Exposure =
+        global.client()?.get(EXPOSURE, &[("machine", name.as_str().to_owned())])?;
+    if exposure.secrets.is_empty() {
+        global.term.say("nothing was ever encrypted to it");
+    } else {
+        global.term.say("it may keep what was encrypted to it: change these at their issuers");
+    }
+    match format {
+        Format::Table if exposure.secrets.is_empty() => {}
+        Format::Table => global.term.line(shown(&exposure.secrets))?,
+        other => {
+            let rows = serde_json::to_value(&exposure.secrets)?;
+            global.term.line(print::data(other, &rows)?)?;
+        }
+    }
+    Ok(Exit::OK)
+}
+
+fn shown(secrets: &[Exposed]) -> String {
+    let row = |secret: &Exposed| {
+        let newest = if secret.current { "in use" } else { "replaced" };
+        vec![secret.path.to_string(), ranges(&secret.versions), newest.to_owned()]
+    };
+    table::plain(&["SECRET", "VERSIONS", "VALUE"], &secrets.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Writes `v1-v3,v5`.
+fn ranges(versions: &[u64]) -> String {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for &ver in versions {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == ver => *last = ver,
+            Some(_) | None => runs.push((ver, ver)),
+        }
+    }
+    let shown = runs.iter().map(|(first, last)| {
+        if first == last { format!("v{first}") } else { format!("v{first}-v{last}") }
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_shown_in_runs() {
+        for (versions, expected) in
+            [(vec![1], "v1"), (vec![1, 2, 3, 5, 7, 8], "v1-v3,v5,v7-v8"), (vec![], "")]
+        {
+            assert_eq!(ranges(&versions), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_still_in_use_is_marked() {
+        let secret = |path: &str, versions: &[u64], current| Exposed {
+            path: path.parse().unwrap(),
+            versions: versions.to_vec(),
+            current,
+        };
+        let secrets = [secret("secret/jjeco/keys", &[1, 2], true), secret("secret/m", &[4], false)];
+        insta::assert_snapshot!(shown(&secrets), @r"
+        SECRET             VERSIONS  VALUE
+        secret/jjeco/keys  v1-v2     in use
+        secret/m           v4        replaced
+        ");
+    }
+}

@@ -1,0 +1,301 @@
+//! The recovery kit: the root secret and the recovery key as one page for paper, and proving that
+//! it was kept by typing a part of it back. Using the kit does not live here.
+
+use anyhow::{Result, anyhow, bail};
+use bech32::{Bech32, Hrp};
+use shared::blob::{self, Blob, Expected};
+use shared::keys::{Identity, Recipient, SignKey, VerifyKey, reveal};
+use shared::name::Name;
+use shared::signed::VaultId;
+use shared::time::Time;
+use zeroize::Zeroizing;
+
+use host::hint::Failure;
+
+const ROOT_HRP: Hrp = Hrp::parse_unchecked("vault-root-secret-");
+const ROOT_PREFIX: &str = "VAULT-ROOT-SECRET-1";
+const RECOVERY_PREFIX: &str = "AGE-SECRET-KEY-1";
+/// Characters of each line that are typed back.
+const TYPED: usize = 6;
+
+/// The two secrets of the kit.
+#[derive(Debug)]
+pub struct Kit {
+    /// Changes everything.
+    pub root: SignKey,
+    recovery: Identity,
+}
+
+/// What the page says about the vault.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// Its id.
+    pub vault: VaultId,
+    /// Its name.
+    pub name: &'a Name,
+    /// When it was made.
+    pub made: Time,
+}
+
+impl Kit {
+    /// Makes both secrets.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self { root: SignKey::generate(), recovery: Identity::generate() }
+    }
+
+    /// Returns the root's public key.
+    #[must_use]
+    pub fn root_key(&self) -> VerifyKey {
+        self.root.verify_key()
+    }
+
+    /// Returns the recipient that every secret is encrypted to as well.
+    #[must_use]
+    pub fn recovery(&self) -> Recipient {
+        self.recovery.recipient()
+    }
+
+    /// Returns `VAULT-ROOT-SECRET-1…`: the root seed in Bech32, so that typing errors are noticed.
+    ///
+    /// # Panics
+    /// Never: 32 bytes fit a Bech32 string.
+    #[must_use]
+    pub fn root_line(&self) -> Zeroizing<String> {
+        let seed = self.root.seed();
+        let line = bech32::encode_upper::<Bech32>(ROOT_HRP, seed.as_ref());
+        Zeroizing::new(line.expect("32 bytes fit a Bech32 string"))
+    }
+
+    /// Returns `AGE-SECRET-KEY-1…`, which stock age reads.
+    #[must_use]
+    pub fn recovery_line(&self) -> Zeroizing<String> {
+        Zeroizing::new(reveal(&self.recovery.to_text()).to_owned())
+    }
+
+    /// Returns the page. All but the recovery key are comments, so that the page as a file is what
+    /// `age -d -i` wants.
+    #[must_use]
+    pub fn page(&self, about: About<'_>) -> Zeroizing<String> {
+        let id = about.vault.to_string();
+        let (id_head, id_tail) = id.split_at(32);
+        let made = about.made.to_string();
+        let day = made.split('T').next().unwrap_or_default();
+        let mut page = Zeroizing::new(String::with_capacity(4096));
+        for part in [
+            "# RECOVERY KIT of the vault `",
+            about.name.as_str(),
+            "`\n#\n# vault id   ",
+            id_head,
+            "\n#            ",
+            id_tail,
+            "\n# made       ",
+            day,
+            ADVICE,
+            "# ",
+            &self.root_line(),
+            RECOVERY_ADVICE,
+            &self.recovery_line(),
+            BREAK_GLASS,
+        ] {
+            page.push_str(part);
+        }
+        page
+    }
+
+    /// Opens a blob with the recovery key, by the rules of the program that one would have left; what is in it is wiped at once.
+    ///
+    /// # Errors
+    /// `E_BLOB_…`.
+    pub fn opens(&self, expected: &Expected<'_>, blob: &Blob) -> shared::error::Result<()> {
+        blob::open_as_age(&self.recovery, expected, blob).map(drop)
+    }
+
+    /// Reads a page, typed in or scanned: both lines wherever they stand, everything else ignored.
+    ///
+    /// # Errors
+    /// If a line is absent, or mistyped.
+    pub fn from_page(page: &str) -> Result<Self> {
+        let line = |prefix: &str| {
+            let starts = |line: &&str| {
+                line.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            };
+            let lines = page.lines().map(|line| line.trim_start_matches(['#', ' ']).trim_end());
+            lines.rev().find(starts).ok_or_else(|| {
+                anyhow!("the kit has no line `{prefix}…`\nhint: type both secret lines of the page")
+            })
+        };
+        let root = parse_root(line(ROOT_PREFIX)?)?;
+        let recovery = Zeroizing::new(line(RECOVERY_PREFIX)?.to_ascii_uppercase());
+        let recovery = Identity::from_text(&recovery).map_err(|_| mistyped(RECOVERY_PREFIX))?;
+        Ok(Self { root, recovery })
+    }
+
+    /// Asks for the last characters of both lines until they are right; `ask` shows a question and
+    /// returns the answer, `None` at the end of the input.
+    ///
+    /// # Errors
+    /// After three wrong attempts at one line, or at the end of the input.
+    pub fn confirm(&self, mut ask: impl FnMut(&str) -> Result<Option<String>>) -> Result<()> {
+        for (prefix, line) in
+            [(ROOT_PREFIX, self.root_line()), (RECOVERY_PREFIX, self.recovery_line())]
+        {
+            let expected = &line[line.len() - TYPED..];
+            if !typed_back(prefix, expected, &mut ask)? {
+                bail!(Failure::local("the kit was not confirmed").hint(
+                    "nothing was set up; start again, and have the page on paper before you \
+                         type"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn typed_back(
+    prefix: &str,
+    expected: &str,
+    ask: &mut impl FnMut(&str) -> Result<Option<String>>,
+) -> Result<bool> {
+    let question = format!("Type the last {TYPED} characters of the line {prefix}…");
+    for again in ["", "That is not it. ", "That is not it either. "] {
+        let Some(typed) = ask(&format!("{again}{question}"))?.map(Zeroizing::new) else {
+            return Ok(false);
+        };
+        if typed.trim().eq_ignore_ascii_case(expected) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn parse_root(line: &str) -> Result<SignKey> {
+    let (hrp, seed) = bech32::decode(line).map_err(|_| mistyped(ROOT_PREFIX))?;
+    let seed = Zeroizing::new(seed);
+    match <&[u8; 32]>::try_from(seed.as_slice()) {
+        Ok(seed) if hrp == ROOT_HRP => Ok(SignKey::from_seed(seed)),
+        Ok(_) | Err(_) => Err(mistyped(ROOT_PREFIX)),
+    }
+}
+
+fn mistyped(prefix: &str) -> anyhow::Error {
+    anyhow!("the line `{prefix}…` was cut or mistyped\nhint: compare it with the page")
+}
+
+const ADVICE: &str = "
+#
+# Print this page, put it where your passport is, then delete the file.
+# Whoever holds it reads and changes everything. Without it, a lost admin key
+# or a forgotten passphrase cannot be replaced.
+#
+# ROOT SECRET: appoints admins, replaces the root and the recovery key.
+#
+";
+
+const RECOVERY_ADVICE: &str = "
+#
+# RECOVERY KEY: reads every secret, with any age program (age-encryption.org).
+#
+";
+
+const BREAK_GLASS: &str = "
+#
+# IF NOTHING ELSE IS LEFT: every version of a secret is one age file, on the
+# server and in the agents' caches. With this page as kit.txt:
+#
+#     age -d -i kit.txt FILE
+#
+# prints a line `vault-payload/v1`, a short header that names the path and the
+# version, 32 random bytes, and then the content.
+";
+
+#[cfg(test)]
+mod tests {
+    use shared::hash::Hash;
+
+    use super::*;
+
+    fn page(kit: &Kit) -> Zeroizing<String> {
+        let name = "homelab".parse().unwrap();
+        let made = Time::from_micros(1_798_761_599_999_999);
+        kit.page(About { vault: Hash::of(&[b"abc"]), name: &name, made })
+    }
+
+    fn known() -> Kit {
+        let recovery = "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX";
+        let recovery = Identity::from_text(recovery).unwrap();
+        Kit { root: SignKey::from_seed(&[7; 32]), recovery }
+    }
+
+    #[test]
+    fn the_page_is_what_people_see() {
+        insta::assert_snapshot!(*page(&known()));
+    }
+
+    #[test]
+    fn every_line_fits_a_sheet_of_paper() {
+        let kit = known();
+        let page = page(&kit);
+        assert!(page.lines().count() < 50);
+        assert!(page.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn stock_age_reads_the_page_as_an_identity_file() {
+        let kit = Kit::generate();
+        let file = age::IdentityFile::from_buffer(page(&kit).as_bytes()).unwrap();
+        let identities = file.into_identities().unwrap();
+        let recipient: age::x25519::Recipient = kit.recovery().to_string().parse().unwrap();
+        let sealed = age::encrypt(&recipient, b"content").unwrap();
+        assert_eq!(identities.len(), 1);
+        let decryptor = age::Decryptor::new_buffered(sealed.as_slice()).unwrap();
+        let mut opened = Vec::new();
+        let mut plain = decryptor.decrypt(identities.iter().map(|one| &**one as _)).unwrap();
+        std::io::copy(&mut plain, &mut opened).unwrap();
+        assert_eq!(opened, b"content");
+    }
+
+    #[test]
+    fn a_page_reads_back_however_it_was_typed() {
+        let kit = Kit::generate();
+        let both = format!("{}\n  {}  \n", kit.root_line().to_lowercase(), *kit.recovery_line());
+        for text in [page(&kit).as_str(), &both] {
+            let read = Kit::from_page(text).unwrap();
+            assert_eq!((read.root_key(), read.recovery()), (kit.root_key(), kit.recovery()));
+        }
+    }
+
+    #[test]
+    fn a_mistyped_or_absent_line_is_named() {
+        let kit = known();
+        let (root, recovery) = (kit.root_line(), kit.recovery_line());
+        let fault = |text: String| Kit::from_page(&text).unwrap_err().to_string();
+        assert!(fault(recovery.to_string()).contains("has no line `VAULT-ROOT-SECRET-1…`"));
+        assert!(fault(root.to_string()).contains("has no line `AGE-SECRET-KEY-1…`"));
+        let (last, other) = (&root[root.len() - 1..], if root.ends_with('Q') { "P" } else { "Q" });
+        let mistyped = format!("{}{other}", root.strip_suffix(last).unwrap());
+        assert!(fault(format!("{mistyped}\n{}", *recovery)).contains("cut or mistyped"));
+        assert!(fault(format!("{}\n{}", *root, &recovery[..40])).contains("cut or mistyped"));
+    }
+
+    #[test]
+    fn typing_the_ends_back_confirms() {
+        let kit = known();
+        let (root, recovery) = (kit.root_line(), kit.recovery_line());
+        let (root, recovery) = (&root[root.len() - 6..], &recovery[recovery.len() - 6..]);
+        let confirm = |text: String| {
+            let mut lines = text.lines().map(str::to_owned);
+            kit.confirm(|_| Ok(lines.next())).is_ok()
+        };
+        assert!(confirm(format!("{root}\n{}\n", recovery.to_lowercase())));
+        assert!(confirm(format!("nope\n {root} \n{recovery}\n")));
+        assert!(!confirm(format!("{recovery}\n{root}\n")));
+        assert!(!confirm(format!("a\nb\nc\n{root}\n{recovery}\n")));
+        assert!(!confirm(String::new()));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        assert_eq!(format!("{:?}", known()), "Kit { root: SignKey(..), recovery: Identity(..) }");
+    }
+}

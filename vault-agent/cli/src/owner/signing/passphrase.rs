@@ -1,0 +1,165 @@
+//! Where the passphrase of an admin key comes from: a private file, or a terminal without echo.
+
+use std::path::PathBuf;
+
+use age::secrecy::{ExposeSecret as _, SecretString};
+use anyhow::{Context as _, Result, bail};
+use shared::name::Name;
+use zeroize::Zeroizing;
+
+use host::files;
+
+/// Fewest characters of a new passphrase: the admin file may be stolen and guessed at.
+const LEAST: usize = 10;
+/// Most bytes of a passphrase file.
+const MOST: u64 = 4096;
+
+/// Where the passphrase comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The first line of a file that only its owner may read.
+    File(PathBuf),
+    /// The terminal, whatever stdin is.
+    Terminal,
+}
+
+impl Source {
+    /// Takes the file of the flag or the environment, else the terminal.
+    #[must_use]
+    pub fn new(file: Option<PathBuf>) -> Self {
+        file.map_or(Self::Terminal, Self::File)
+    }
+
+    /// Returns how often a passphrase may be asked for: what a file holds does not get better.
+    #[must_use]
+    pub const fn tries(&self) -> u32 {
+        match self {
+            Self::File(_) => 1,
+            Self::Terminal => 3,
+        }
+    }
+
+    /// Returns the passphrase of a key that exists; `missed` says that the last one was wrong.
+    ///
+    /// # Errors
+    /// If the file cannot be read or others may read it, or there is no terminal.
+    pub fn existing(&self, admin: &Name, missed: bool) -> Result<SecretString> {
+        let not_it = if missed { "That is not it. " } else { "" };
+        match self {
+            Self::File(path) => read(path),
+            Self::Terminal => ask(&format!("{not_it}Passphrase of admin `{admin}`: ")),
+        }
+    }
+
+    /// Returns the passphrase for a new key; a terminal is asked twice, and again after a slip.
+    ///
+    /// # Errors
+    /// As [`Source::existing`], and if the passphrase is too short or was not repeated.
+    pub fn fresh(&self, admin: &Name) -> Result<SecretString> {
+        let (mut left, mut slip) = (self.tries(), String::new());
+        loop {
+            let passphrase = match self {
+                Self::File(path) => read(path)?,
+                Self::Terminal => ask(&format!("{slip}New passphrase for admin `{admin}`: "))?,
+            };
+            match check(&passphrase).and_then(|()| self.repeat(&passphrase)) {
+                Ok(()) => return Ok(passphrase),
+                Err(fault) if left > 1 => slip = format!("{fault}\n"),
+                Err(fault) => return Err(fault),
+            }
+            left -= 1;
+        }
+    }
+
+    /// Has a terminal's passphrase typed once more.
+    fn repeat(&self, passphrase: &SecretString) -> Result<()> {
+        if *self == Self::Terminal
+            && ask("The same once more: ")?.expose_secret() != passphrase.expose_secret()
+        {
+            bail!("the two passphrases differ\nhint: nothing was made; type the same one twice");
+        }
+        Ok(())
+    }
+}
+
+fn check(passphrase: &SecretString) -> Result<()> {
+    let length = passphrase.expose_secret().chars().count();
+    if length < LEAST {
+        bail!(
+            "the passphrase has {length} characters, {LEAST} are needed\nhint: take four or more \
+             random words; it protects a file that grants access to everything"
+        );
+    }
+    Ok(())
+}
+
+fn read(path: &PathBuf) -> Result<SecretString> {
+    let shown = path.display();
+    let length = std::fs::metadata(path)
+        .with_context(|| format!("reading the passphrase file `{shown}`"))?
+        .len();
+    if length > MOST {
+        bail!(
+            "passphrase file `{shown}` has {length} bytes\nhint: one line is read, name its file"
+        );
+    }
+    if let Err(fault) = files::check_private(path) {
+        bail!("{fault}\nhint: {}", fault.hint());
+    }
+    let text = Zeroizing::new(
+        std::fs::read_to_string(path)
+            .with_context(|| format!("reading the passphrase file `{shown}`"))?,
+    );
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        bail!("passphrase file `{shown}` is empty\nhint: its first line is the passphrase");
+    }
+    Ok(SecretString::from(line.to_owned()))
+}
+
+fn ask(prompt: &str) -> Result<SecretString> {
+    match rpassword::prompt_password(prompt) {
+        Ok(line) => Ok(SecretString::from(line)),
+        Err(fault) => bail!(
+            "cannot ask for the passphrase: {fault}\nhint: without a terminal pass \
+             `--passphrase-file FILE` or set VAULT_PASSPHRASE_FILE"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn file(dir: &tempfile::TempDir, text: &str, mode: u32) -> Source {
+        let path = dir.path().join("pass");
+        let _ = std::fs::remove_file(&path);
+        files::write_private(&path, text.as_bytes()).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        Source::File(path)
+    }
+
+    #[test]
+    fn the_first_line_of_a_private_file_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin: Name = "jonas".parse().unwrap();
+        let source = file(&dir, "correct horse battery\nsecond line\n", 0o600);
+        for found in [source.existing(&admin, false), source.fresh(&admin)] {
+            assert_eq!(found.unwrap().expose_secret(), "correct horse battery");
+        }
+    }
+
+    #[test]
+    fn open_empty_short_and_absent_files_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let admin: Name = "jonas".parse().unwrap();
+        let fault = |source: &Source| source.fresh(&admin).unwrap_err().to_string();
+        assert!(fault(&file(&dir, "correct horse battery\n", 0o640)).contains("chmod"));
+        assert!(fault(&file(&dir, "\n", 0o600)).contains("is empty"));
+        assert!(fault(&file(&dir, "tiny\n", 0o600)).contains("has 4 characters, 10 are needed"));
+        let none = Source::File(dir.path().join("none"));
+        assert!(fault(&none).contains("reading the passphrase file"));
+    }
+}

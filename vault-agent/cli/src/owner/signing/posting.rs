@@ -1,0 +1,148 @@
+//! Posting the first two records over the pinned connection, so that a lost answer does no harm.
+
+use anyhow::Result;
+use shared::error::Code;
+use shared::keys::SignKey;
+use shared::signed::Envelope;
+use shared::token::SetupLine;
+use shared::wire::v1::genesis::GenesisRequest;
+use shared::wire::v1::log::{Frame, LogQuery};
+
+use host::hint::Failure;
+use machine::remote::{Client, ConnectError, RemoteError, connect};
+
+/// Connects to the first address of the setup line that answers with the line's key.
+///
+/// # Errors
+/// If none does; the last address says why.
+pub async fn reach(setup: &SetupLine, key: &SignKey) -> Result<Client> {
+    let mut last = None;
+    for address in &setup.addresses {
+        match connect(address, std::slice::from_ref(&setup.server), key).await {
+            Ok(client) => return Ok(client),
+            Err(fault) => last = Some(fault),
+        }
+    }
+    Err(unreached(last, &setup.addresses).into())
+}
+
+fn unreached(last: Option<ConnectError>, addresses: &[String]) -> Failure {
+    match last {
+        Some(fault @ ConnectError::WrongPin { .. }) => Failure::remote(fault.to_string())
+            .hint("another server answers there: check the address, or copy the setup line again"),
+        Some(fault @ ConnectError::Unreachable { .. }) => {
+            Failure::remote(fault.to_string()).hint(format!(
+                "start `vault-server run` and open its port; the setup line names {}",
+                addresses.join(", ")
+            ))
+        }
+        None => Failure::local("the setup line names no address")
+            .hint("run `vault-server init` with `--address HOST:PORT`"),
+    }
+}
+
+/// Why the vault was not made.
+#[derive(Debug)]
+pub enum PostError {
+    /// The server refused: what was posted is void.
+    Refused(Failure),
+    /// Nobody knows: the very same records may be posted again.
+    Unknown(Failure),
+}
+
+/// Posts genesis and entry 1. If the claim was used, but by these very records, that is success:
+/// an earlier answer was lost.
+///
+/// # Errors
+/// If the server refuses them, or does not answer.
+pub async fn post(client: &Client, request: &GenesisRequest) -> Result<(), PostError> {
+    let Err(fault) = client.genesis(request).await else { return Ok(()) };
+    if fault.is_unresolved() {
+        return Err(PostError::Unknown(refused(&fault)));
+    }
+    match stands(client, &request.genesis).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(PostError::Refused(refused(&fault))),
+        Err(lost) => Err(PostError::Unknown(refused(&lost))),
+    }
+}
+
+fn refused(fault: &RemoteError) -> Failure {
+    let failure = Failure::remote(format!("the vault was not made: {fault}"));
+    match fault {
+        RemoteError::Refused(error) if error.code == Code::Claim => failure.hint(
+            "a setup line works once: this server holds a vault already, or was set up anew with \
+             `vault-server init`, which printed a fresh line",
+        ),
+        RemoteError::Refused(error) => failure.hint(error.code.hint()),
+        other if other.is_unresolved() => {
+            failure.hint("run the same `vault init` again: it goes on where this one stopped")
+        }
+        RemoteError::Conflict(_)
+        | RemoteError::Status { .. }
+        | RemoteError::Lost(_)
+        | RemoteError::Protocol(_) => {
+            failure.hint("compare the versions of `vault` and `vault-server`")
+        }
+    }
+}
+
+/// Tells whether the server's log begins with `genesis`. A server that does not let this machine
+/// read its log holds another vault, or none: entry 1 would have added the machine.
+async fn stands(client: &Client, genesis: &Envelope) -> Result<bool, RemoteError> {
+    let mut frames = match client.log(LogQuery::default()).await {
+        Ok(frames) => frames,
+        Err(fault) if fault.is_unresolved() => return Err(fault),
+        Err(_) => return Ok(false),
+    };
+    loop {
+        let batch = frames.next().await?;
+        for frame in &batch {
+            match frame {
+                Frame::Genesis(first) => return Ok(first == genesis),
+                Frame::Head { .. } | Frame::Entry { .. } | Frame::Beat => {}
+            }
+        }
+        if batch.is_empty() {
+            return Ok(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(failure: Failure) -> String {
+        format!("{}\nhint: {}", failure.text, failure.hint.unwrap())
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_named() {
+        let address = || "10.8.0.3:8443".to_owned();
+        let gone = ConnectError::Unreachable { address: address(), reason: "refused".into() };
+        insta::assert_snapshot!(shown(unreached(Some(gone), &[address()])), @r"
+        no server at `10.8.0.3:8443`: refused
+        hint: start `vault-server run` and open its port; the setup line names 10.8.0.3:8443
+        ");
+        let other = ConnectError::WrongPin { address: address() };
+        insta::assert_snapshot!(shown(unreached(Some(other), &[address()])), @r"
+        E_SERVER_PIN: server at `10.8.0.3:8443`
+        hint: another server answers there: check the address, or copy the setup line again
+        ");
+    }
+
+    #[test]
+    fn a_used_claim_and_a_lost_answer_are_told_apart() {
+        let used = RemoteError::Refused(Code::Claim.because("claim code was used"));
+        insta::assert_snapshot!(shown(refused(&used)), @r"
+        the vault was not made: E_CLAIM: claim code was used
+        hint: a setup line works once: this server holds a vault already, or was set up anew with `vault-server init`, which printed a fresh line
+        ");
+        let lost = RemoteError::Lost("the server is silent".into());
+        insta::assert_snapshot!(shown(refused(&lost)), @r"
+        the vault was not made: the server is silent
+        hint: run the same `vault init` again: it goes on where this one stopped
+        ");
+    }
+}

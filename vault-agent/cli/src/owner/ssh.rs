@@ -1,0 +1,158 @@
+//! The other end of `vault machine add --ssh`: two commands over the user's own ssh. No secret
+//! travels: public keys come back, pins go out.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use shared::name::Name;
+use shared::token::{Line as _, MachineLine};
+
+use host::hint::Failure;
+
+/// A host that the user can log in to.
+#[derive(Debug)]
+pub struct Ssh<'a> {
+    program: &'a str,
+    host: &'a str,
+    agent: &'a str,
+}
+
+impl<'a> Ssh<'a> {
+    /// Takes a host as ssh does, and the agent's command there.
+    ///
+    /// # Errors
+    /// For a host that ssh would take for an option.
+    pub fn new(host: &'a str, agent: &'a str) -> Result<Self, Failure> {
+        if host.is_empty() || host.starts_with('-') {
+            return Err(Failure::local(format!("`{host}` is no host"))
+                .hint("name it as for ssh: HOST, USER@HOST or a name in ~/.ssh/config"));
+        }
+        Ok(Self { program: "ssh", host, agent })
+    }
+
+    /// Has the host make its keys, or show those it has, and returns its machine line.
+    ///
+    /// # Errors
+    /// If ssh or the command fails, or prints something else.
+    pub fn init(&self, name: &Name) -> Result<MachineLine> {
+        let printed = self.run(&format!("{} init --name {name}", self.agent))?;
+        let line = printed.lines().map(str::trim).find(|l| l.starts_with(MachineLine::PREFIX));
+        let Some(line) = line else {
+            bail!(
+                Failure::local(format!(
+                    "`vault-agent init` on `{}` printed no machine line",
+                    self.host
+                ))
+                .hint("compare `vault-agent --version` there with this machine's")
+            );
+        };
+        let line = host::hint::parsed(MachineLine::from_line(line))?;
+        if line.name != *name {
+            bail!(
+                Failure::local(format!("`{}` calls itself `{}` already", self.host, line.name))
+                    .hint(format!(
+                        "add it by that name: `vault machine add {} --ssh …`",
+                        line.name
+                    ))
+            );
+        }
+        Ok(line)
+    }
+
+    /// Has the host pin the vault.
+    ///
+    /// # Errors
+    /// If ssh or the command fails.
+    pub fn join(&self, pin_line: &str) -> Result<()> {
+        self.run(&format!("{} join {pin_line}", self.agent)).map(drop)
+    }
+
+    /// Runs a command there; what it says on stderr, and ssh's own questions, reach the user.
+    fn run(&self, command: &str) -> Result<String> {
+        let mut ssh = Command::new(self.program);
+        ssh.args(["--", self.host, command]).stdin(Stdio::inherit()).stderr(Stdio::inherit());
+        let output = match ssh.output() {
+            Ok(output) => output,
+            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => bail!(
+                Failure::local("there is no `ssh` on this machine")
+                    .hint("run `vault-agent init` there yourself and pass the line it prints")
+            ),
+            Err(fault) => return Err(fault).context("running ssh"),
+        };
+        if !output.status.success() {
+            let verb = command.split(' ').nth(1).unwrap_or_default();
+            let hint = match output.status.code() {
+                // What a shell says of a program that it does not find.
+                Some(127) => "install it there, or say where it is with `--remote-agent`",
+                Some(255) => "this is ssh's own failure: try `ssh` to that host by itself",
+                Some(_) | None => "nothing is lost: mend it and run the same command again",
+            };
+            bail!(
+                Failure::local(format!(
+                    "`{} {verb}` on `{}` failed ({})",
+                    self.agent, self.host, output.status
+                ))
+                .hint(hint)
+            );
+        }
+        String::from_utf8(output.stdout).context("reading what the host printed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use shared::keys::{Identity, SignKey};
+
+    use super::*;
+
+    /// A program that acts as ssh to a host where `vault-agent` is a function that runs `script`.
+    fn fake(dir: &tempfile::TempDir, script: &str) -> String {
+        let path = dir.path().join("ssh");
+        let text = format!(
+            "#!/bin/sh\nshift 2\nvault_agent() {{ {script}\n}}\nset -- $1\nshift\nvault_agent \"$@\"\n"
+        );
+        host::files::write_private(&path, text.as_bytes()).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        path.display().to_string()
+    }
+
+    fn line(name: &str) -> String {
+        let sign = SignKey::generate().verify_key();
+        let recipient = Identity::generate().recipient();
+        MachineLine { name: name.parse().unwrap(), recipient, sign }.to_line().unwrap()
+    }
+
+    fn init(script: &str) -> Result<MachineLine> {
+        let dir = tempfile::tempdir().unwrap();
+        let program = fake(&dir, script);
+        let ssh = Ssh { program: &program, host: "vps", agent: "vault-agent" };
+        ssh.init(&"vps".parse().unwrap())
+    }
+
+    #[test]
+    fn the_machine_line_is_found_among_other_output() {
+        let line = line("vps");
+        let found = init(&format!("echo motd; echo '  {line}'; test \"$*\" = 'init --name vps'"));
+        assert_eq!(found.unwrap().to_line().unwrap(), line);
+    }
+
+    #[test]
+    fn what_goes_wrong_there_is_named() {
+        let other = line("nas");
+        for (script, expected) in [
+            ("exit 3".to_owned(), "`vault-agent init` on `vps` failed (exit status: 3)"),
+            ("echo hello".to_owned(), "`vault-agent init` on `vps` printed no machine line"),
+            (format!("echo {other}"), "`vps` calls itself `nas` already"),
+            ("echo VLTM1-abc".to_owned(), "E_TOKEN: machine line was cut"),
+        ] {
+            assert_eq!(init(&script).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_host_that_looks_like_an_option_is_refused() {
+        assert!(Ssh::new("-oProxyCommand=x", "vault-agent").is_err());
+    }
+}

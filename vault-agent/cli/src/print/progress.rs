@@ -1,0 +1,55 @@
+//! How far long work has got: one line on a terminal, written over and taken away at the end; nothing elsewhere.
+
+use crate::context::Global;
+
+/// Width of the bar in characters.
+const WIDTH: usize = 24;
+
+/// A line on the terminal.
+pub struct Progress<'a> {
+    global: &'a Global,
+    all: usize,
+    done: usize,
+}
+
+impl<'a> Progress<'a> {
+    /// Starts with nothing done.
+    #[must_use]
+    pub fn start(global: &'a Global, all: usize) -> Self {
+        Self { global, all, done: 0 }
+    }
+
+    /// Begins the next piece.
+    pub fn step(&mut self, name: &str) {
+        if self.global.term.err_is_tty {
+            let line = line(self.done, self.all, name);
+            self.global.term.show(format!("\r\x1b[K{line}"));
+        }
+        self.done += 1;
+    }
+
+    /// Takes the line away.
+    pub fn end(self) {
+        if self.global.term.err_is_tty {
+            self.global.term.show("\r\x1b[K");
+        }
+    }
+}
+
+fn line(done: usize, all: usize, name: &str) -> String {
+    let filled = (done * WIDTH).checked_div(all).unwrap_or(0).min(WIDTH);
+    let name: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
+    format!("[{}{}] {done}/{all} {name}", "#".repeat(filled), " ".repeat(WIDTH - filled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_fill() {
+        assert_eq!(line(0, 2, "a"), format!("[{}] 0/2 a", " ".repeat(24)));
+        assert_eq!(line(1, 2, "b\x1b"), format!("[{}{}] 1/2 b", "#".repeat(12), " ".repeat(12)));
+        assert_eq!(line(0, 0, ""), format!("[{}] 0/0 ", " ".repeat(24)));
+    }
+}

@@ -1,0 +1,259 @@
+//! The program that runs: signals go to it, its exit code comes back, and a change starts it anew.
+
+use std::ffi::OsString;
+use std::io::{PipeReader, Read as _, Write};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+use std::sync::mpsc as threads;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{Signal as Arrivals, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::environment::Environment;
+use super::redact::{Redactor, Values};
+use super::watch::Heard;
+use host::hint::{Exit, Failure};
+
+/// How long output may still come from what the program has left behind.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What runs, and how.
+pub(super) struct Program<'a> {
+    pub(super) command: &'a [OsString],
+    pub(super) redact: bool,
+    pub(super) grace: Duration,
+    /// Whether a terminal sends its signals to the program as well.
+    pub(super) shares_terminal: bool,
+}
+
+/// Why the program is not waited for any longer.
+enum Ended {
+    Itself(ExitStatus),
+    Changed(Environment),
+}
+
+impl Program<'_> {
+    /// Runs it until it ends by itself.
+    pub(super) fn run(
+        &self,
+        environment: Environment,
+        changes: Option<mpsc::Receiver<Heard>>,
+        say: impl Fn(String),
+    ) -> anyhow::Result<Exit> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.supervise(environment, changes, say))
+    }
+
+    async fn supervise(
+        &self,
+        mut environment: Environment,
+        mut changes: Option<mpsc::Receiver<Heard>>,
+        say: impl Fn(String),
+    ) -> anyhow::Result<Exit> {
+        let mut signals = Signals::new()?;
+        loop {
+            let (mut child, output) = self.start(&environment)?;
+            match self.wait(&mut child, &mut signals, &mut changes, &say).await? {
+                Ended::Itself(status) => {
+                    output.finish();
+                    return Ok(code(status));
+                }
+                Ended::Changed(new) => {
+                    say("a secret has changed: starting anew".to_owned());
+                    let stopped = self.stop(&mut child, &mut signals).await?;
+                    output.finish();
+                    if let Some(status) = stopped {
+                        return Ok(code(status));
+                    }
+                    environment = new;
+                }
+            }
+        }
+    }
+
+    async fn wait(
+        &self,
+        child: &mut Child,
+        signals: &mut Signals,
+        changes: &mut Option<mpsc::Receiver<Heard>>,
+        say: &impl Fn(String),
+    ) -> anyhow::Result<Ended> {
+        loop {
+            tokio::select! {
+                status = child.wait() => return Ok(Ended::Itself(status?)),
+                signal = signals.next() => self.pass_on(child, signal),
+                heard = hear(changes) => match heard {
+                    Some(Heard::Changed(new)) => return Ok(Ended::Changed(new)),
+                    Some(Heard::Trouble(why)) => {
+                        say(format!("{why}\nthe program keeps what it has"));
+                    }
+                    None => *changes = None,
+                },
+            }
+        }
+    }
+
+    /// Ends the program for a new start; returns its status if a signal says that there is to be none.
+    async fn stop(
+        &self,
+        child: &mut Child,
+        signals: &mut Signals,
+    ) -> anyhow::Result<Option<ExitStatus>> {
+        self.send(child, Signal::TERM);
+        let mut is_last = false;
+        let deadline = tokio::time::sleep(self.grace);
+        tokio::pin!(deadline);
+        loop {
+            tokio::select! {
+                status = child.wait() => return Ok(is_last.then_some(status?)),
+                signal = signals.next() => {
+                    is_last |= matches!(signal, Signal::TERM | Signal::INT | Signal::HUP | Signal::QUIT);
+                    self.pass_on(child, signal);
+                }
+                () = &mut deadline => {
+                    self.send(child, Signal::KILL);
+                    let status = child.wait().await?;
+                    return Ok(is_last.then_some(status));
+                }
+            }
+        }
+    }
+
+    fn pass_on(&self, child: &Child, signal: Signal) {
+        // What is typed at a terminal has reached the program already.
+        if !(self.shares_terminal && matches!(signal, Signal::INT | Signal::QUIT)) {
+            self.send(child, signal);
+        }
+    }
+
+    /// Signals the program, with what it has started unless they share a terminal with us.
+    fn send(&self, child: &Child, signal: Signal) {
+        let Some(pid) = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) else {
+            return;
+        };
+        // One that has just ended needs no signal.
+        let _ = if self.shares_terminal {
+            rustix::process::kill_process(pid, signal)
+        } else {
+            rustix::process::kill_process_group(pid, signal)
+        };
+    }
+
+    fn start(&self, environment: &Environment) -> anyhow::Result<(Child, Output)> {
+        let (name, arguments) = self.command.split_first().context("no program is named")?;
+        let mut command = Command::new(name);
+        command.args(arguments);
+        for (name, value) in &environment.variables {
+            command.env(name, value.as_str());
+        }
+        if !self.shares_terminal {
+            command.process_group(0);
+        }
+        let output =
+            if self.redact { Output::of(&mut command, environment)? } else { Output::none() };
+        let child = command.spawn().map_err(|why| {
+            let code = if why.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+            let text = format!("`{}` cannot be started: {why}", name.display());
+            Failure { text, hint: None, exit: Exit::code(code) }
+        })?;
+        Ok((child, output))
+    }
+}
+
+/// Waits for ever where nothing is watched.
+async fn hear(changes: &mut Option<mpsc::Receiver<Heard>>) -> Option<Heard> {
+    match changes {
+        Some(changes) => changes.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// As a shell tells it: the exit code, or 128 and the signal's number.
+fn code(status: ExitStatus) -> Exit {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    Exit::code(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+}
+
+/// The signals that are passed on.
+struct Signals([(Arrivals, Signal); 6]);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self([
+            (signal(SignalKind::interrupt())?, Signal::INT),
+            (signal(SignalKind::terminate())?, Signal::TERM),
+            (signal(SignalKind::hangup())?, Signal::HUP),
+            (signal(SignalKind::quit())?, Signal::QUIT),
+            (signal(SignalKind::user_defined1())?, Signal::USR1),
+            (signal(SignalKind::user_defined2())?, Signal::USR2),
+        ]))
+    }
+
+    async fn next(&mut self) -> Signal {
+        std::future::poll_fn(|context| {
+            for (arrivals, signal) in &mut self.0 {
+                if arrivals.poll_recv(context).is_ready() {
+                    return std::task::Poll::Ready(*signal);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}
+
+/// The threads that redact what the program prints.
+struct Output(Option<threads::Receiver<()>>);
+
+impl Output {
+    fn none() -> Self {
+        Self(None)
+    }
+
+    fn of(command: &mut Command, environment: &Environment) -> anyhow::Result<Self> {
+        let values = Values::of(environment);
+        let (done, ended) = threads::channel();
+        let (out, out_end) = std::io::pipe()?;
+        let (err, err_end) = std::io::pipe()?;
+        command.stdout(Stdio::from(out_end)).stderr(Stdio::from(err_end));
+        pump(out, std::io::stdout(), Redactor::new(values.clone()), done.clone())?;
+        pump(err, std::io::stderr(), Redactor::new(values), done)?;
+        Ok(Self(Some(ended)))
+    }
+
+    /// Waits until all is shown, but not for ever for what others still hold open.
+    fn finish(self) {
+        if let Some(ended) = self.0 {
+            for _ in 0..2 {
+                if ended.recv_timeout(LAST_WORDS).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn pump(
+    mut from: PipeReader,
+    mut to: impl Write + Send + 'static,
+    mut redactor: Redactor,
+    done: threads::Sender<()>,
+) -> anyhow::Result<()> {
+    let work = move || {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(n) = from.read(&mut buffer)
+            && n > 0
+        {
+            // A reader that went away has seen enough; the program is to go on.
+            let _ = to.write_all(&redactor.feed(&buffer[..n])).and_then(|()| to.flush());
+        }
+        let _ = to.write_all(&redactor.end()).and_then(|()| to.flush());
+        let _ = done.send(());
+    };
+    std::thread::Builder::new().name("redact".to_owned()).spawn(work)?;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! `vault scan`: finds values of the vault where they do not belong, in files and in git. Ends with 0 if there is none, 1 if
+//! there is one, 2 if it could not look everywhere.
+
+mod finds;
+mod forms;
+mod git;
+mod guessable;
+mod hook;
+mod search;
+mod tree;
+mod values;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::context::Global;
+use crate::print::Format;
+use host::hint::{Exit, Failure};
+
+use finds::{Finds, Place};
+use git::Repository;
+use tree::Step;
+use values::Choice;
+
+/// Find values of the vault in files and in git
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Looks for every value that this machine may read: plain, escaped, percent-encoded, base64, hex.\nValues are never shown. Exits with 0: none found, 1: found, 2: not all could be searched.\n\nExamples:\n  vault scan                     this folder and all in it, ignored files too\n  vault scan --git               all that a branch or tag of this repository ever held\n  vault scan --install-hook      refuse commits with values in them, from now on\n  vault scan --min-length 5 a b  short and guessable values too, in a and b"
+)]
+pub struct Args {
+    /// Files and folders, or with --git the folder of a repository [default: this folder]
+    #[arg(value_name = "FILE")]
+    paths: Vec<PathBuf>,
+    /// Search all that the branches, tags and other refs of a repository reach
+    #[arg(long, conflicts_with = "staged")]
+    git: bool,
+    /// Search what the next commit of a repository would change
+    #[arg(long)]
+    staged: bool,
+    /// Look for values of older versions too
+    #[arg(long)]
+    all_versions: bool,
+    /// Look for all values from N bytes on, easy to guess or not [default: 8, if not easy to guess]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(4..=1024))]
+    min_length: Option<u16>,
+    /// Do not look for values of this key; repeatable
+    #[arg(long = "not-key", value_name = "KEY")]
+    not_keys: Vec<String>,
+    /// Name all that is not looked for and all that is passed by
+    #[arg(short, long)]
+    verbose: bool,
+    /// Install a pre-commit hook that runs with the other flags given here
+    #[arg(long, conflicts_with_all = ["git", "staged"])]
+    install_hook: bool,
+    /// Put the hook in the place of another one, which is kept and runs first
+    #[arg(long, requires = "install_hook")]
+    force: bool,
+}
+
+/// A value was found.
+const FOUND: Exit = Exit::code(1);
+
+/// Returns what a failure ends with: 1 would say that something was found.
+pub(super) fn no_find(exit: Exit) -> Exit {
+    if exit == Exit::LOCAL { Exit::REMOTE } else { exit }
+}
+
+pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    let here = [PathBuf::from(".")];
+    let paths = if args.paths.is_empty() { &here[..] } else { &args.paths };
+    if args.install_hook {
+        for folder in paths {
+            hook::install(global, folder, &hook_flags(args), args.force)?;
+        }
+        return Ok(Exit::OK);
+    }
+    let format = global.format()?;
+    if matches!(format, Format::Raw | Format::Pretty | Format::Env) {
+        return Err(Failure::local("a scan is printed as table, json or yaml").into());
+    }
+    if args.git || args.staged {
+        // Before secrets are read for nothing.
+        paths.iter().try_for_each(|folder| Repository::around(folder).map(drop))?;
+    }
+    let client = global.client()?;
+    let choice = Choice {
+        all_versions: args.all_versions,
+        min_length: args.min_length.map(usize::from),
+        not_keys: &args.not_keys,
+    };
+    let values = values::read(global, &client, &choice)?;
+    let targets = finds::targets(&client);
+    drop(client);
+    let what = if args.git { "object" } else { "file" };
+    let mut finds = Finds::new(global, format, what, args.verbose, values, targets);
+    let searched = paths.iter().try_for_each(|path| search(global, args, path, &mut finds));
+    match searched.and_then(|()| finds.end()) {
+        Ok(()) if finds.any() => Ok(FOUND),
+        Ok(()) if finds.is_partial() => Ok(Exit::REMOTE),
+        Ok(()) => Ok(Exit::OK),
+        // Somebody has read enough: there is a find.
+        Err(why) if finds.any() && is_closed_pipe(&why) => Ok(FOUND),
+        Err(why) if finds.any() => {
+            global.term.fail(&why);
+            Ok(FOUND)
+        }
+        Err(why) => Err(why),
+    }
+}
+
+fn search(global: &Global, args: &Args, path: &Path, finds: &mut Finds<'_>) -> anyhow::Result<()> {
+    if args.git {
+        let repository = Repository::around(path)?;
+        if repository.is_shallow()? {
+            global
+                .term
+                .say("this is a shallow clone: its older history is not here to be searched");
+        }
+        repository.history(|object, content| {
+            finds.object(Place { commit: object.commit, path: object.path }, content)
+        })
+    } else if args.staged {
+        Repository::around(path)?.staged(|object, content| {
+            finds.object(Place { commit: None, path: object.path }, content)
+        })
+    } else {
+        tree::walk(path, |path, step| {
+            match step {
+                Step::File(file, size) => finds.file(path, tree::reader(file, size))?,
+                Step::Skipped(why) => finds.skipped(path, why),
+                Step::Unreadable(why) => finds.unreadable(path, why),
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Returns the flags that the hook is to scan with.
+fn hook_flags(args: &Args) -> Vec<String> {
+    let mut flags = Vec::new();
+    flags.extend(args.all_versions.then(|| "--all-versions".to_owned()));
+    flags.extend(args.min_length.map(|n| format!("--min-length={n}")));
+    flags.extend(args.not_keys.iter().map(|key| format!("--not-key={key}")));
+    flags.extend(args.verbose.then(|| "--verbose".to_owned()));
+    flags
+}
+
+fn is_closed_pipe(why: &anyhow::Error) -> bool {
+    let closed = |why: &io::Error| why.kind() == io::ErrorKind::BrokenPipe;
+    why.downcast_ref().is_some_and(closed)
+}

@@ -1,0 +1,159 @@
+//! What is looked for: every value that the caller may read, taken from the local API and wiped in the end.
+
+use hyper::Method;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::forms::Bytes;
+use super::guessable::{self, Why};
+use crate::client::Client;
+use crate::context::Global;
+use crate::kv::history::{Version, versions};
+use crate::kv::{Route, Secret, context, say_age, walk};
+use host::hint::Failure;
+use machine::binary;
+
+/// Where a value is kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Holder {
+    pub secret: String,
+    pub key: String,
+    /// The newest version that holds it.
+    pub version: u64,
+}
+
+/// What is looked for, and what not.
+#[derive(Default)]
+pub struct Values {
+    pub held: Vec<(Holder, Bytes)>,
+    pub secrets: usize,
+    /// Values that would be found everywhere.
+    pub left_out: Vec<(Holder, Why)>,
+    /// Secrets that the caller may not read, and folders he may not list.
+    pub closed: Vec<String>,
+}
+
+/// Which values count.
+pub struct Choice<'a> {
+    pub all_versions: bool,
+    pub min_length: Option<usize>,
+    pub not_keys: &'a [String],
+}
+
+/// Reads all values; each version read is one record in the audit log.
+pub fn read(global: &Global, client: &Client, choice: &Choice<'_>) -> anyhow::Result<Values> {
+    let mut values = Values::default();
+    let values_of = &mut values;
+    let mut reader =
+        Reader { global, client, choice, values: values_of, has_told_age: false, first: 0 };
+    for route in walk::readable(client, &mut reader.values.closed)? {
+        reader.secret(&route)?;
+    }
+    if values.secrets == 0 && !values.closed.is_empty() {
+        let what = format!("none of the vault's secrets may be read here: {}", values.closed[0]);
+        return Err(Failure::remote(what)
+            .hint(
+                "run this where secrets are read, or give this machine a grant: `vault access set`",
+            )
+            .into());
+    }
+    Ok(values)
+}
+
+struct Reader<'a> {
+    global: &'a Global,
+    client: &'a Client,
+    choice: &'a Choice<'a>,
+    values: &'a mut Values,
+    has_told_age: bool,
+    /// Where the values of the secret at hand begin.
+    first: usize,
+}
+
+impl Reader<'_> {
+    fn secret(&mut self, route: &Route) -> anyhow::Result<()> {
+        let older = if self.choice.all_versions { self.older(route)? } else { Vec::new() };
+        self.first = self.values.held.len();
+        let mut is_read = self.version(route, 0)?;
+        for version in older {
+            is_read |= self.version(route, version)?;
+        }
+        self.values.secrets += usize::from(is_read);
+        Ok(())
+    }
+
+    /// Returns the versions below the newest whose content is there, newest first.
+    fn older(&self, route: &Route) -> anyhow::Result<Vec<u64>> {
+        let path = route.api("metadata");
+        let answer = self.client.send(Method::GET, &path, &[], None)?;
+        let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
+        let Some(data) = secret.and_then(|secret| secret.data) else { return Ok(Vec::new()) };
+        let now = self.global.now().to_string();
+        let newest = data.get("current_version").and_then(Value::as_u64).unwrap_or(0);
+        let live = |v: &Version| v.n != newest && !v.destroyed && !v.is_deleted(&now);
+        Ok(versions(&data).iter().rev().filter(|v| live(v)).map(|v| v.n).collect())
+    }
+
+    /// Takes one version's values; tells whether its content is there.
+    fn version(&mut self, route: &Route, version: u64) -> anyhow::Result<bool> {
+        let path = route.api("data");
+        let query = [("version", version.to_string())];
+        let query = if version > 0 { &query[..] } else { &[] };
+        let answer = self.client.send(Method::GET, &path, query, None)?;
+        if answer.status == 403 {
+            self.values.closed.push(format!("`{}` may not be read", route.logical()));
+            return Ok(false);
+        }
+        if !std::mem::replace(&mut self.has_told_age, true) {
+            say_age(self.global, &answer);
+        }
+        let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
+        let Some(secret) = secret else { return Ok(false) };
+        let version = secret.version().unwrap_or(0);
+        let data = secret.data.and_then(|mut data| data.remove("data"));
+        let Some(Value::Object(data)) = data else { return Ok(false) };
+        self.object(route, version, "", data);
+        Ok(true)
+    }
+
+    fn object(&mut self, route: &Route, version: u64, above: &str, fields: Map<String, Value>) {
+        for (key, value) in fields {
+            if above.is_empty() && self.choice.not_keys.contains(&key) {
+                continue;
+            }
+            let key = if above.is_empty() { key } else { format!("{above}.{key}") };
+            self.value(route, version, key, value);
+        }
+    }
+
+    fn value(&mut self, route: &Route, version: u64, key: String, value: Value) {
+        let bytes = match value {
+            Value::Null => return,
+            Value::Bool(yes) => yes.to_string().into_bytes(),
+            Value::Number(number) => number.to_string().into_bytes(),
+            Value::String(text) => text.into_bytes(),
+            Value::Array(items) => {
+                for (n, item) in items.into_iter().enumerate() {
+                    self.value(route, version, format!("{key}.{n}"), item);
+                }
+                return;
+            }
+            Value::Object(ref fields) => match binary::of(&value) {
+                Some(bytes) => bytes.expose().to_vec(),
+                None => return self.object(route, version, &key, fields.clone()),
+            },
+        };
+        let bytes = Zeroizing::new(bytes);
+        let holder = Holder { secret: route.logical(), key, version };
+        match guessable::judge(&bytes, self.choice.min_length) {
+            None => {
+                // What a value was before and is again is the newest version's.
+                let mut held = self.values.held[self.first..].iter();
+                if !held.any(|(newer, same)| newer.key == holder.key && *same == bytes) {
+                    self.values.held.push((holder, bytes));
+                }
+            }
+            Some(why) => self.values.left_out.push((holder, why)),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `vault man`: manual pages, made from the same descriptions as the help.
+
+use std::path::PathBuf;
+
+use clap::Command;
+use host::hint::Exit;
+use host::man;
+
+use crate::context::Global;
+
+/// Print the manual page, or write all of them
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  vault man kv get | man -l -\n  vault man --out ~/.local/share/man/man1       all pages"
+)]
+pub struct Args {
+    /// Write every page into this folder
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Command whose page is printed, e.g. kv get
+    #[arg(value_name = "COMMAND", conflicts_with = "out")]
+    command: Vec<String>,
+}
+
+pub(crate) fn run(global: &Global, args: &Args, vault: Command) -> anyhow::Result<Exit> {
+    match &args.out {
+        None => global.term.print(man::page(vault, &args.command)?)?,
+        Some(folder) => {
+            let count = man::write(vault, folder)?;
+            global.term.say(format!("wrote {count} pages to `{}`", folder.display()));
+        }
+    }
+    Ok(Exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::World;
+
+    #[test]
+    fn every_command_has_a_page() {
+        let world = World::new("");
+        let folder = world.path().join("share/man1");
+        let run = world.run_args(&["man", "--out", &folder.display().to_string()]);
+        assert_eq!(run.exit, 0, "{}", run.err);
+        for name in ["vault", "vault-kv", "vault-kv-get", "vault-kv-metadata-patch", "vault-run"] {
+            let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
+            assert!(page.contains(".TH ") && page.contains(".SH NAME"), "{name}");
+        }
+        let run = world.run_args(&["man", "kv", "get"]);
+        assert!(run.out.contains("Print a secret, or one field of it"));
+        let run = world.run_args(&["man", "kv", "gett"]);
+        assert_eq!((run.exit, run.err.as_str()), (1, "`vault kv` has no command `gett`\n"));
+    }
+}

@@ -1,0 +1,32 @@
+//! Transcripts of whole command lines against a server with set answers: what a person or a script sees.
+
+mod fleet;
+mod kv_more;
+mod kv_read;
+mod kv_write;
+mod transfer;
+mod usage;
+mod vaults;
+
+use crate::testing::World;
+
+/// Runs each line and writes down what came out.
+fn transcript(world: &World, lines: &[&str]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let shown = world.run(line).shown();
+        text.push_str(&format!("$ vault {line}\n{shown}\n"));
+    }
+    text
+}
+
+/// An envelope around `data`.
+pub(super) fn envelope(data: &str) -> String {
+    format!(
+        r#"{{"request_id":"5c1b","lease_id":"","renewable":false,"lease_duration":0,"data":{data},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}}"#
+    )
+}
+
+const APP: &str = r#"{"data":{"password":"hunter2","user":"app"},"metadata":{"created_time":"2026-08-22T10:00:00.123456789Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3}}"#;
+const GONE: &str = r#"{"data":null,"metadata":{"created_time":"2026-08-22T10:00:00.123456789Z","custom_metadata":null,"deletion_time":"2026-08-23T10:00:00Z","destroyed":false,"version":4}}"#;
+const WRITTEN: &str = r#"{"created_time":"2026-08-22T10:00:00.5Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":4}"#;

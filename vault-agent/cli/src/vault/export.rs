@@ -1,0 +1,152 @@
+//! `vault export`: secrets as a file that other programs read. Later paths win over earlier ones.
+
+use std::path::{Path, PathBuf};
+
+use shared::path::SecretPath;
+use zeroize::Zeroizing;
+
+use crate::client::Client;
+use crate::context::Global;
+use crate::kv::{Secret, Typed, context, fetch, no_value, say_age};
+use host::files::{self, Access};
+use host::hint::{Exit, Failure};
+use machine::render::{self, Field, Format, Multiline, Nested, Rules};
+
+/// Print secrets as .env, JSON, YAML, shell lines and more
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "-format is dotenv (default), compose, docker, systemd, sh, json, yaml, toml, raw or template.\n\nExamples:\n  vault export secret/app > .env\n  vault export --format sh secret/app secret/vps    later paths win\n  vault export --format raw --key ca secret/tls     one value, byte for byte\n  vault export --out .env secret/app                written at once, for you alone (0600)"
+)]
+pub struct Args {
+    /// Mount of the KV engine; PATH is then below it
+    #[arg(long, value_name = "MOUNT")]
+    mount: Option<String>,
+    /// Secrets, e.g. secret/app
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<String>,
+    /// Replace this file instead of printing
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Only this key; repeatable
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<String>,
+    /// Allow this name although it changes what programs run, e.g. PATH; repeatable
+    #[arg(long, value_name = "NAME")]
+    allow_name: Vec<String>,
+    /// Write KEY as NAME; repeatable
+    #[arg(long, value_name = "KEY=NAME", value_parser = pair)]
+    rename: Vec<(String, String)>,
+    /// Put this before all other names
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Write all other names in upper case
+    #[arg(long)]
+    upper: bool,
+    /// Lists and objects: refuse, or flatten to names joined by __ [default: refuse]
+    #[arg(long, value_name = "HOW", value_parser = nested)]
+    nested: Option<Nested>,
+    /// Values of several lines in a .env file: refuse, or allow [default: refuse]
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "allow",
+          value_parser = multiline)]
+    multiline: Option<Multiline>,
+    /// Template for -format=template
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
+}
+
+/// Reads KEY=NAME.
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, name) = text.split_once('=').ok_or("expected KEY=NAME")?;
+    Ok((key.to_owned(), name.to_owned()))
+}
+
+/// Reads what happens to lists and objects.
+pub(crate) fn nested(text: &str) -> Result<Nested, String> {
+    match text {
+        "refuse" => Ok(Nested::Refuse),
+        "flatten" => Ok(Nested::Flatten),
+        _ => Err("expected refuse or flatten".to_owned()),
+    }
+}
+
+fn multiline(text: &str) -> Result<Multiline, String> {
+    match text {
+        "refuse" => Ok(Multiline::Refuse),
+        "allow" => Ok(Multiline::Allow),
+        _ => Err("expected refuse or allow".to_owned()),
+    }
+}
+
+pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    let format: Format = match &global.flags.format {
+        Some(text) => text.parse().map_err(Failure::local)?,
+        None => Format::default(),
+    };
+    let client = global.client()?;
+    let mut secrets = Vec::with_capacity(args.paths.len());
+    for path in &args.paths {
+        let place = Typed { mount: args.mount.clone(), path: path.clone() };
+        secrets.push(read(global, &client, &place)?);
+    }
+    let template = template(format, args.template.as_deref())?;
+    let rules = Rules {
+        keys: (!args.keys.is_empty()).then_some(args.keys.as_slice()),
+        rename: &args.rename,
+        prefix: &args.prefix,
+        upper: args.upper,
+        nested: args.nested.unwrap_or_default(),
+        multiline: args.multiline.unwrap_or_default(),
+        allow_names: &args.allow_name,
+        template: &template,
+        ..Rules::default()
+    };
+    let rendered = render::render(format, &secrets, &rules).map_err(|refused| {
+        let hint = refused.faults.first().map_or("", |fault| fault.hint());
+        Failure::local(format!("the secrets {refused}")).hint(hint)
+    })?;
+    for warning in rendered.warnings {
+        global.term.say(format!("warning: {warning}"));
+    }
+    match &args.out {
+        None => global.term.print(rendered.content.expose())?,
+        Some(file) => {
+            let file = std::path::absolute(file)?;
+            files::replace(&file, rendered.content.expose(), Access::PRIVATE)
+                .map_err(|why| Failure::local(why.to_string()).hint(why.hint()))?;
+            global.term.say(format!("wrote `{}`", file.display()));
+        }
+    }
+    Ok(Exit::OK)
+}
+
+/// Reads the template; one is needed by the format of that name, and by no other.
+fn template(format: Format, file: Option<&Path>) -> Result<String, Failure> {
+    match (format, file) {
+        (Format::Template, None) => Err(Failure::local("format `template` needs a template")
+            .hint("name it with `--template FILE`")),
+        (Format::Template, Some(file)) => std::fs::read_to_string(file)
+            .map_err(|why| Failure::local(format!("template `{}`: {why}", file.display()))),
+        (_, Some(_)) => Err(Failure::local(format!("format `{format}` has no template"))),
+        (_, None) => Ok(String::new()),
+    }
+}
+
+/// Reads a secret's newest version as fields.
+pub(crate) fn read(
+    global: &Global,
+    client: &Client,
+    place: &Typed,
+) -> anyhow::Result<(SecretPath, Vec<Field>)> {
+    let (route, answer) = fetch(client, place, 0)?;
+    let path = route.api("data");
+    say_age(global, &answer);
+    let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
+    let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
+    let data = if route.is_versioned() { secret.part("data") } else { secret.data.as_ref() };
+    let Some(data) = data else {
+        return Err(Failure::remote(format!("No data found at {path}")).into());
+    };
+    let content = Zeroizing::new(serde_json::to_vec(data)?);
+    let name = route.logical().parse().map_err(anyhow::Error::from)?;
+    Ok((name, render::fields(&content)?))
+}

@@ -1,0 +1,209 @@
+//! `vault import`: takes a whole file into one secret, as one version, or not at all; or another Vault's secrets, in `vault`.
+//! Values are never shown.
+
+mod vault;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use crate::context::Global;
+use crate::kv::content::{self, Dialect};
+use crate::kv::{Secret, Typed, context, current};
+use crate::print::{self, Format};
+use host::hint::{Exit, Failure};
+
+/// Take in a .env, JSON or YAML file, or secrets of another Vault
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A .env, JSON or YAML file becomes one version of one secret, or nothing is written. From a Vault or OpenBao come\nall versions of all secrets below the address; done again, it goes on where it stopped. The token for it is that of\n--token-file, VAULT_TOKEN or ~/.vault-token.\n\nExamples:\n  vault import secret/jjeco/api-keys .env.master\n  sops -d x.yaml | vault import secret/app -\n  vault import vault://vault.lan/kv/team secret/team\n  vault import vault+http://10.0.0.5:8200/secret"
+)]
+pub struct Args {
+    /// Mount of the KV engine; PATH is then below it
+    #[arg(long, value_name = "MOUNT")]
+    mount: Option<String>,
+    /// Secret, e.g. secret/app; or vault://HOST[:PORT]/MOUNT[/FOLDER]
+    #[arg(value_name = "PATH")]
+    path: String,
+    /// File; - for stdin. Of another Vault: where its secrets go, MOUNT/FOLDER as there unless given
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Remove the keys that the file does not have
+    #[arg(long)]
+    replace: bool,
+    /// What the file is written in, if neither its name nor its first line tells
+    #[arg(long, value_name = "DIALECT", value_enum)]
+    dialect: Option<Dialect>,
+    /// Token for the other Vault
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Talk to the other Vault without TLS; so it is on this machine anyway
+    #[arg(long, conflicts_with = "https")]
+    http: bool,
+    /// Talk to the other Vault with TLS; so it is anyway, but on this machine
+    #[arg(long)]
+    https: bool,
+}
+
+/// Takes a file into a secret, as `vault import PATH FILE` does.
+///
+/// # Errors
+/// As the command.
+pub(crate) fn file(global: &Global, path: &str, file: &Path) -> anyhow::Result<Exit> {
+    let args = Args {
+        mount: None,
+        path: path.to_owned(),
+        file: Some(file.to_owned()),
+        replace: false,
+        dialect: None,
+        token_file: None,
+        http: false,
+        https: false,
+    };
+    run(global, &args)
+}
+
+pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    if let Some(address) = vault::Address::parse(&args.path, args.http, args.https)? {
+        return vault::run(global, args, &address);
+    }
+    let format = global.format()?;
+    let Some(file) = &args.file else {
+        return Err(Failure::local("no file is named")
+            .hint("give FILE, or - for standard input")
+            .into());
+    };
+    let new = read(global, file, args.dialect).map_err(|fault| turned(args, file, fault))?;
+    let client = global.client()?;
+    let place = Typed { mount: args.mount.clone(), path: args.path.clone() };
+    let (route, secret) = current(&client, &place)?;
+    if !route.is_versioned() {
+        return Err(Failure::remote("K/V engine mount must be version 2 for import").into());
+    }
+    let version = secret.as_ref().and_then(Secret::version).unwrap_or(0);
+    let empty = Map::new();
+    let old = secret.as_ref().and_then(|secret| secret.part("data")).unwrap_or(&empty);
+    let (content, counts) = merge(old, &new, args.replace);
+    let mut written = version;
+    if counts.writes() || secret.is_none() {
+        let path = route.api("data");
+        let body = json!({ "data": content, "options": { "cas": version } });
+        let answer =
+            client.put(&path, &body).map_err(|error| context(error, "writing data to", &path))?;
+        let outrun = answer.status == 400
+            && answer.refusal().errors.is_ok_and(|all| {
+                all.iter().any(|e| e.contains("did not match the current version"))
+            });
+        if outrun {
+            let text = format!("`{}` was changed meanwhile; nothing was imported", route.logical());
+            return Err(Failure::remote(text).hint("run the import again").into());
+        }
+        let answer = answer.success().map_err(|error| context(error, "writing data to", &path))?;
+        let data = Secret::of(&answer)?.and_then(|secret| secret.data);
+        written = data.and_then(|data| data.get("version")?.as_u64()).unwrap_or(version + 1);
+    }
+    report(global, format, &route.logical(), written, counts)?;
+    Ok(Exit::OK)
+}
+
+/// Tells whoever has named the file first.
+fn turned(args: &Args, file: &Path, fault: Failure) -> Failure {
+    if file.exists() || !Path::new(&args.path).is_file() {
+        return fault;
+    }
+    fault.hint(format!("the secret comes first: `vault import {} {}`", file.display(), args.path))
+}
+
+fn read(
+    global: &Global,
+    file: &Path,
+    dialect: Option<Dialect>,
+) -> Result<Map<String, Value>, Failure> {
+    let (bytes, name) = if file.as_os_str() == "-" {
+        (global.term.read_all(), "standard input".to_owned())
+    } else {
+        (std::fs::read(file), format!("`{}`", file.display()))
+    };
+    let bytes =
+        bytes.map(Zeroizing::new).map_err(|why| Failure::local(format!("{name}: {why}")))?;
+    let dialect = dialect.unwrap_or_else(|| content::dialect(file, &bytes));
+    let fields = content::read(dialect, &bytes).map_err(|fault| {
+        Failure::local(format!("{name}: {}; nothing was imported", fault.why)).hint(fault.hint)
+    })?;
+    if fields.is_empty() {
+        return Err(Failure::local(format!("{name} holds no variable; nothing was imported")));
+    }
+    Ok(fields)
+}
+
+/// What an import does to the keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    added: usize,
+    changed: usize,
+    unchanged: usize,
+    kept: usize,
+    removed: usize,
+}
+
+impl Counts {
+    const fn writes(self) -> bool {
+        self.added + self.changed + self.removed > 0
+    }
+}
+
+fn merge(
+    old: &Map<String, Value>,
+    new: &Map<String, Value>,
+    replace: bool,
+) -> (Map<String, Value>, Counts) {
+    let mut counts = Counts::default();
+    for (key, value) in new {
+        match old.get(key) {
+            None => counts.added += 1,
+            Some(before) if before == value => counts.unchanged += 1,
+            Some(_) => counts.changed += 1,
+        }
+    }
+    let others = old.iter().filter(|(key, _)| !new.contains_key(*key));
+    let mut content = new.clone();
+    if replace {
+        counts.removed = others.count();
+    } else {
+        counts.kept = others.clone().count();
+        content.extend(others.map(|(key, value)| (key.clone(), value.clone())));
+    }
+    (content, counts)
+}
+
+fn report(
+    global: &Global,
+    format: Format,
+    path: &str,
+    version: u64,
+    counts: Counts,
+) -> anyhow::Result<()> {
+    let Counts { added, changed, unchanged, kept, removed } = counts;
+    if format != Format::Table {
+        let value = json!({
+            "path": path, "version": version, "written": counts.writes(), "added": added, "changed": changed,
+            "unchanged": unchanged, "kept": kept, "removed": removed,
+        });
+        global.term.line(print::data(format, &value)?)?;
+        return Ok(());
+    }
+    let mut text = format!(
+        "{path}: version {version}, {added} added, {changed} changed, {unchanged} unchanged"
+    );
+    for (count, word) in [(kept, "not in the file and kept"), (removed, "removed")] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {word}"));
+        }
+    }
+    if !counts.writes() {
+        text.push_str("; nothing to write");
+    }
+    global.term.line(text)?;
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! When secrets are to be changed at their issuers, by what their custom metadata says: `rotate_after`, `issuer`, `owner`.
+//! What is printed of it lives in `rotate_due` and `status`.
+
+use hyper::Method;
+use serde_json::{Value, json};
+use shared::path::SecretPath;
+use shared::time::Time;
+
+use crate::client::Client;
+use crate::context::Global;
+use crate::duration;
+use crate::kv::history::versions;
+use crate::kv::{Secret, context, walk};
+use machine::local::{self, Rotation, Status};
+
+/// How long before the day a warning begins, in microseconds: 14 days.
+pub const SOON: u64 = 14 * 86_400 * 1_000_000;
+
+/// When a secret is to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    At(Time),
+    /// `rotate_after` is neither a duration nor a date.
+    Malformed,
+}
+
+/// A secret that is to be changed at some time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub fact: Rotation,
+    pub due: Due,
+}
+
+impl Entry {
+    /// Tells whether the day has come.
+    pub fn is_overdue(&self, now: Time) -> bool {
+        matches!(self.due, Due::At(at) if at <= now)
+    }
+
+    /// Returns how old the newest version is, in seconds.
+    pub fn age(&self, now: Time) -> Option<u64> {
+        self.fact.created.map(|created| now.seconds_since(created))
+    }
+
+    /// Says when, to people.
+    pub fn when(&self, now: Time) -> String {
+        let Due::At(at) = self.due else {
+            return format!("malformed: {:?}", self.fact.rotate_after);
+        };
+        let day = at.to_string();
+        let day = day.split('T').next().unwrap_or_default();
+        if at <= now {
+            format!("{day} ({} ago)", duration::age(now.seconds_since(at)))
+        } else {
+            format!("{day} (in {})", duration::age(at.seconds_since(now)))
+        }
+    }
+
+    /// Says what is wrong with `rotate_after`, and the way out.
+    pub fn fault(&self) -> Option<String> {
+        let Rotation { path, rotate_after, .. } = &self.fact;
+        (self.due == Due::Malformed).then(|| {
+            format!(
+                "`{path}`: rotate_after {rotate_after:?} is neither a duration such as 90d nor a date such as 2027-01-31\n\
+                 hint: `vault kv metadata patch -custom-metadata=rotate_after=90d {path}`"
+            )
+        })
+    }
+
+    /// Returns what scripts read.
+    pub fn document(&self, now: Time) -> Value {
+        let (due, state) = match &self.due {
+            Due::At(at) if *at <= now => (Some(at.to_string()), "overdue"),
+            Due::At(at) => (Some(at.to_string()), "due"),
+            Due::Malformed => (None, "malformed"),
+        };
+        let Rotation { path, rotate_after, issuer, owner, created } = &self.fact;
+        json!({
+            "secret": path, "rotate_after": rotate_after, "due": due, "state": state,
+            "created_time": created.map(|at| at.to_string()), "age_seconds": self.age(now),
+            "issuer": issuer, "owner": owner,
+        })
+    }
+}
+
+/// Returns what is malformed, overdue, or due `within` microseconds, in this order: by time, then by name.
+pub fn due(facts: Vec<Rotation>, now: Time, within: u64) -> Vec<Entry> {
+    let until = now.plus(within);
+    let judged = facts.into_iter().filter_map(|fact| {
+        let due = match (read(&fact.rotate_after), fact.created) {
+            (None, _) => Due::Malformed,
+            // Nothing is there to be changed.
+            (Some(_), None) => return None,
+            (Some(After::Age(micros)), Some(created)) => Due::At(created.plus(micros)),
+            (Some(After::Day(at)), Some(_)) => Due::At(at),
+        };
+        Some(Entry { fact, due })
+    });
+    let mut all: Vec<Entry> =
+        judged.filter(|entry| !matches!(entry.due, Due::At(at) if at > until)).collect();
+    let key = |entry: &Entry| match entry.due {
+        Due::Malformed => None,
+        Due::At(at) => Some(at),
+    };
+    all.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.fact.path.cmp(&b.fact.path)));
+    all
+}
+
+enum After {
+    /// So long after the version was written, in microseconds.
+    Age(u64),
+    /// On this day.
+    Day(Time),
+}
+
+fn read(text: &str) -> Option<After> {
+    let text = text.trim();
+    if let Some(micros) = duration::parse(text) {
+        return u64::try_from(micros).ok().filter(|micros| *micros > 0).map(After::Age);
+    }
+    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    let moment = text.parse::<jiff::Timestamp>().ok().or_else(|| Some(day()?.timestamp()))?;
+    u64::try_from(moment.as_microsecond()).ok().map(|micros| After::Day(Time::from_micros(micros)))
+}
+
+/// Returns what the vault says about rotation: from this machine's agent in one answer, else secret by secret.
+///
+/// # Errors
+/// No answer, or an error of the API.
+pub fn facts(global: &Global, client: &Client) -> anyhow::Result<Vec<Rotation>> {
+    if !client.only_shows() {
+        let answer = client.ask(local::STATUS, &[])?;
+        if answer.status == 200 {
+            return Ok(answer.json::<Status>()?.rotations);
+        }
+    }
+    let mut closed = Vec::new();
+    let mut facts = Vec::new();
+    let now = global.now().to_string();
+    for route in walk::readable(client, &mut closed)? {
+        let path = route.api("metadata");
+        let answer = client.send(Method::GET, &path, &[], None)?;
+        let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
+        let Some(data) = secret.and_then(|secret| secret.data) else { continue };
+        let custom =
+            |name: &str| Some(data.get("custom_metadata")?.get(name)?.as_str()?.to_owned());
+        let Some(rotate_after) = custom("rotate_after") else { continue };
+        let newest = versions(&data).pop().filter(|v| !v.destroyed && !v.is_deleted(&now));
+        let created = newest.and_then(|v| v.created.parse::<jiff::Timestamp>().ok());
+        let created = created.and_then(|at| u64::try_from(at.as_microsecond()).ok());
+        facts.push(Rotation {
+            path: route.logical().parse::<SecretPath>()?,
+            rotate_after,
+            issuer: custom("issuer"),
+            owner: custom("owner"),
+            created: created.map(Time::from_micros),
+        });
+    }
+    for why in closed {
+        global.term.say(format!("not looked at: {why}"));
+    }
+    Ok(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: u64 = 86_400 * 1_000_000;
+
+    /// 2026-11-23T20:00:00Z.
+    fn now() -> Time {
+        crate::testing::now()
+    }
+
+    fn fact(path: &str, rotate_after: &str, age_days: Option<u64>) -> Rotation {
+        Rotation {
+            path: path.parse().unwrap(),
+            rotate_after: rotate_after.to_owned(),
+            issuer: None,
+            owner: None,
+            created: age_days.map(|days| Time::from_micros(now().as_micros() - days * DAY)),
+        }
+    }
+
+    fn shown(facts: &[(&str, &str, Option<u64>)], within: u64) -> Vec<String> {
+        let facts = facts.iter().map(|(path, after, age)| fact(path, after, *age)).collect();
+        let all = due(facts, now(), within);
+        all.iter().map(|entry| format!("{} {}", entry.fact.path, entry.when(now()))).collect()
+    }
+
+    #[test]
+    fn what_is_due_is_sorted_by_its_day() {
+        let facts = [
+            ("s/soon", "90d", Some(80)),
+            ("s/later", "90d", Some(75)),
+            ("s/over", "90d", Some(93)),
+            ("s/day", "2026-12-01", Some(1)),
+            ("s/past", "2026-11-20", Some(400)),
+            ("s/moment", "2026-11-24T20:00:00+01:00", Some(1)),
+            ("s/bad", "90 days", Some(1)),
+            ("s/hours", "1h30m", Some(0)),
+            ("s/gone", "1d", None),
+        ];
+        let expected = [
+            "s/bad malformed: \"90 days\"",
+            "s/past 2026-11-20 (3 d ago)",
+            "s/over 2026-11-20 (3 d ago)",
+            "s/hours 2026-11-23 (in 1 h)",
+            "s/moment 2026-11-24 (in 23 h)",
+            "s/day 2026-12-01 (in 7 d)",
+            "s/soon 2026-12-03 (in 10 d)",
+        ];
+        assert_eq!(shown(&facts, SOON), expected);
+        assert_eq!(shown(&facts, 15 * DAY).len(), expected.len() + 1);
+        assert_eq!(shown(&facts, 0).len(), 3);
+    }
+
+    #[test]
+    fn the_day_itself_is_overdue() {
+        let at = |after: &str, days| due(vec![fact("s/a", after, Some(days))], now(), SOON);
+        assert!(at("7d", 7)[0].is_overdue(now()));
+        assert!(at("7d", 8)[0].is_overdue(now()));
+        assert!(!at("7d", 6)[0].is_overdue(now()));
+        assert!(at("2026-11-23", 0)[0].is_overdue(now()));
+        assert!(!at("2026-11-24", 0)[0].is_overdue(now()));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_with_the_way_out() {
+        for text in
+            ["", "90", "-1d", "0d", "soon", "2027-02-30", "31.01.2027", "1e9d", "99999999999999d"]
+        {
+            for created in [Some(1), None] {
+                let all = due(vec![fact("s/a", text, created)], now(), 0);
+                let fault = all[0].fault().unwrap();
+                assert!(fault.contains(&format!("{text:?}")), "{fault}");
+                assert!(fault.ends_with("-custom-metadata=rotate_after=90d s/a`"), "{fault}");
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! `agent.toml`, typed: unknown keys, wrong values and double targets are refused with file, line and key.
+//!
+//! Only what the file says lives here; who acts on it does not. The text of the file is edited by `target add`.
+
+mod credential;
+mod hook;
+mod order;
+mod source;
+mod target;
+
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use host::config_fault::{ConfigFault, place_of};
+use host::logging::Log;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+
+pub use crate::render::Format;
+pub use credential::{Credential, Credentials};
+pub use hook::{Hook, HookAction, HookSignal, UnitAction};
+pub use host::files::git::GitPolicy;
+pub use source::Source;
+pub use target::parse_mode;
+pub use target::{Drift, OnDelete, OnStale, Target};
+
+/// The agent's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Addresses of the server, `host:port`, tried in order; empty for those of the pin file.
+    pub server: Vec<String>,
+    /// The files to keep right, each path once.
+    pub targets: Vec<Arc<Target>>,
+    /// The files whose edits are published, each path and each secret once.
+    pub sources: Vec<Arc<Source>>,
+    /// What units of systemd get, and where they ask; `None` for no such socket.
+    pub credentials: Option<Credentials>,
+    /// The local listener.
+    pub api: Api,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+impl Config {
+    /// Names what differs from `before` and is read at the start only.
+    #[must_use]
+    pub fn for_next_start(&self, before: &Self) -> Vec<&'static str> {
+        let socket = |config: &Self| config.credentials.as_ref().map(|all| all.socket.clone());
+        let all = [
+            ("[api]", self.api != before.api),
+            ("[log]", self.log != before.log),
+            ("socket of [credentials]", socket(self) != socket(before)),
+        ];
+        all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
+}
+
+/// The local listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Api {
+    /// The unix socket, if not at its usual place.
+    #[serde(deserialize_with = "some_absolute")]
+    pub socket: Option<PathBuf>,
+    /// Who may use the socket besides root and the agent's own user.
+    pub allow: Vec<Allow>,
+    /// A loopback address to listen on as well.
+    #[serde(deserialize_with = "loopback")]
+    pub listen: Option<SocketAddr>,
+    /// What callers of that address must show.
+    pub auth: Auth,
+    /// Where their token is kept, if not at its usual place.
+    #[serde(deserialize_with = "some_absolute")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// A user, or with `@` in front a group, that may use the socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allow {
+    /// A user by name or number.
+    User(String),
+    /// A group by name or number.
+    Group(String),
+}
+
+/// What callers of the TCP listener must show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// The token from the token file.
+    #[default]
+    Token,
+    /// Nothing: every process of this host is trusted.
+    Loopback,
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default, deserialize_with = "servers")]
+    server: Vec<String>,
+    #[serde(default)]
+    target: Vec<Spanned<Target>>,
+    #[serde(default)]
+    source: Vec<Spanned<Source>>,
+    credentials: Option<Credentials>,
+    #[serde(default)]
+    credential: Vec<Spanned<Credential>>,
+    #[serde(default)]
+    api: Api,
+    #[serde(default)]
+    log: Log,
+}
+
+impl Config {
+    /// Reads and checks a file that nobody but its owner, who is root or this process's user, may write.
+    ///
+    /// # Errors
+    /// Names line and key of the first thing that is wrong.
+    pub fn load(file: &Path) -> Result<Self, ConfigFault> {
+        let (found, text) =
+            host::files::settings(file).map_err(|why| ConfigFault::unread(file, &why))?;
+        let us = rustix::process::geteuid().as_raw();
+        if found.mode() & 0o002 != 0 || (found.uid() != us && found.uid() != 0) {
+            return Err(ConfigFault::whole(
+                file,
+                "may be written by others, and so could make this user run anything",
+            ));
+        }
+        Self::parse(&text, file)
+    }
+
+    /// Reads a file as [`Config::load`] does; one that does not exist counts as empty.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_or_default(file: &Path) -> Result<Self, ConfigFault> {
+        match Self::load(file) {
+            Err(error) if error.missing => Ok(Self::default()),
+            loaded => loaded,
+        }
+    }
+
+    /// Checks the text of a configuration; `file` is for messages.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigFault> {
+        let fault = |at: Option<usize>, key: Option<&str>, message: &str| {
+            ConfigFault::at(file, text, at, key, message)
+        };
+        let written: Written =
+            toml::from_str(text).map_err(|error| ConfigFault::toml(file, text, &error))?;
+        let mut targets: Vec<Arc<Target>> = Vec::with_capacity(written.target.len());
+        let mut places = Vec::with_capacity(written.target.len());
+        let mut seen = std::collections::HashSet::new();
+        for target in written.target {
+            let at = target.span().start;
+            let target = target.into_inner();
+            if !seen.insert(target.path.clone()) {
+                let message = format!("`{}` is a target already", target.path.display());
+                return Err(fault(Some(place_of(text, at, "path")), Some("path"), &message));
+            }
+            if let Err((key, message)) = target.check() {
+                return Err(fault(Some(place_of(text, at, key)), Some(key), &message));
+            }
+            targets.push(Arc::new(target));
+            places.push(at);
+        }
+        order::check(&targets).map_err(|(n, message)| {
+            let at = places.get(n).map(|at| place_of(text, *at, "after"));
+            fault(at, Some("after"), &message)
+        })?;
+        let clash = |(at, key, message): source::Clash| {
+            fault(Some(place_of(text, at, key)), Some(key), &message)
+        };
+        let sources = source::checked(written.source, &targets).map_err(clash)?;
+        let credentials = Credentials::gathered(written.credentials, written.credential);
+        let credentials = credentials.map_err(clash)?;
+        let Written { server, api, log, .. } = written;
+        Ok(Self { server, targets, sources, credentials, api, log })
+    }
+}
+
+fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    checked_path(&PathBuf::deserialize(deserializer)?)
+}
+
+fn checked_path<E: serde::de::Error>(path: &Path) -> Result<PathBuf, E> {
+    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    if !path.is_absolute() || !path.components().all(plain) || path.file_name().is_none() {
+        return Err(E::custom(format!(
+            "path `{}` is not absolute, or has `..` in it",
+            path.display()
+        )));
+    }
+    // Slashes doubled or at the end would make two names of one file.
+    Ok(path.components().collect())
+}
+
+fn some_absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    absolute(deserializer).map(Some)
+}
+
+fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let servers = Vec::<String>::deserialize(deserializer)?;
+    let good = |text: &str| {
+        text.rsplit_once(':')
+            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    };
+    match servers.iter().find(|server| !good(server)) {
+        Some(bad) => Err(D::Error::custom(format!("server `{bad}` is not `host:port`"))),
+        None => Ok(servers),
+    }
+}
+
+fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let address = SocketAddr::deserialize(deserializer)?;
+    if !address.ip().is_loopback() {
+        return Err(D::Error::custom(format!(
+            "address `{address}` is not a loopback address: secrets would leave this host"
+        )));
+    }
+    Ok(Some(address))
+}
+
+impl<'de> Deserialize<'de> for Allow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (name, allow): (&str, fn(String) -> Self) = match text.strip_prefix('@') {
+            Some(group) => (group, Self::Group),
+            None => (&text, Self::User),
+        };
+        if name.is_empty() || name.contains([':', ' ', '@']) {
+            return Err(D::Error::custom(format!("`{text}` is neither a user nor `@group`")));
+        }
+        Ok(allow(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! What `agent.toml` may say, and what each mistake is answered with.
+
+use std::time::Duration;
+
+use host::logging::{Format as LogFormat, Level};
+
+use super::*;
+use crate::render::{Layout, Multiline, Nested};
+
+const FULL: &str = r#"
+server = ["10.8.0.3:8443", "[::1]:8443"]     # tried in order
+
+[[target]]
+path = "/home/jonas/J-Jeco/.env"
+secrets = ["secret/jjeco/api-keys", "secret/jjeco/telegram"]
+format = "dotenv"
+keys = ["OPENAI_API_KEY"]
+owner = "jonas"
+group = "docker"
+mode = "0640"
+on_change = ["docker", "compose", "up", "-d"]
+rollback_on_failure = true
+max_stale = "7d"
+on_stale = "remove"
+after = ["/etc/ghost.json", "/etc//nginx/key.conf"]
+on_delete = "remove"
+git = "ignore"
+drift = "report"
+require_mount = "/home/"
+allow_names = ["PATH"]
+multiline = "allow"
+rename = { "db-password" = "DB_PASSWORD" }
+prefix = "APP_"
+upper = true
+nested = "flatten"
+header = false
+layout = "block"
+
+[[target]]
+path = "/etc/nginx/key.conf"
+secrets = ["secret/nginx"]
+format = "template"
+template_file = "/etc/vault-agent/nginx.tmpl"
+
+[[target]]
+path = "/etc/ghost.json"
+secrets = ["secret/ghost"]
+format = "json"
+on_change = { systemd = "ghost@1.service", action = "reload-or-restart", timeout = "2m", retries = 0 }
+
+[[source]]
+path = "/mnt/shared-secrets/.env.shared"
+secret = "secret/jjeco/api-keys"
+
+[credentials]
+socket = "/run/vault/credentials.sock"
+
+[[credential]]
+unit = "ghost.service"
+name = "db"
+secret = "secret/ghost"
+key = "DB_PASSWORD"
+
+[api]
+socket = "/run/x.sock"
+allow = ["jonas", "@vault"]
+listen = "127.0.0.1:8200"
+auth = "loopback"
+token_file = "/run/token"
+
+[log]
+level = "debug"
+format = "json"
+"#;
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("/etc/agent.toml")).map_err(|error| error.to_string())
+}
+
+fn hook(text: &str) -> Hook {
+    let file = format!("[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\"]\non_change = {text}\n");
+    parse(&file).unwrap().targets[0].on_change.clone().unwrap()
+}
+
+#[test]
+fn every_key_is_read() {
+    let config = parse(FULL).unwrap();
+    assert_eq!(config.server, ["10.8.0.3:8443", "[::1]:8443"]);
+    let [env, nginx, ghost] = &config.targets[..] else { panic!("three targets") };
+    assert_eq!(
+        (env.mode, env.on_delete, env.git, env.drift),
+        (0o640, OnDelete::Remove, GitPolicy::Ignore, Drift::Report)
+    );
+    assert_eq!(env.require_mount.as_deref(), Some(Path::new("/home")));
+    assert_eq!((env.format, ghost.format), (Format::Dotenv, Format::Json));
+    assert_eq!(env.rename, [("db-password".to_owned(), "DB_PASSWORD".to_owned())]);
+    assert_eq!((env.prefix.as_str(), env.upper, env.header), ("APP_", true, false));
+    assert_eq!(
+        (env.multiline, env.nested, env.layout),
+        (Multiline::Allow, Nested::Flatten, Layout::Block)
+    );
+    assert_eq!(nginx.template_file.as_deref(), Some(Path::new("/etc/vault-agent/nginx.tmpl")));
+    assert_eq!((ghost.header, ghost.layout), (true, Layout::File));
+    assert_eq!(
+        (ghost.mode, ghost.on_delete, ghost.git, ghost.drift),
+        (0o600, OnDelete::Keep, GitPolicy::Refuse, Drift::Restore)
+    );
+    assert_eq!(
+        config.api.allow,
+        [Allow::User("jonas".to_owned()), Allow::Group("vault".to_owned())]
+    );
+    assert_eq!(
+        (config.api.auth, config.log.level, config.log.format),
+        (Auth::Loopback, Level::Debug, LogFormat::Json)
+    );
+    let week = Duration::from_secs(7 * 24 * 3600);
+    assert_eq!((env.max_stale, env.on_stale), (Some(week), Some(OnStale::Remove)));
+    assert_eq!((ghost.max_stale, ghost.on_stale), (None, None));
+    assert!(env.rollback_on_failure && !ghost.rollback_on_failure);
+    assert_eq!(env.after, [ghost.path.clone(), nginx.path.clone()]);
+    let ghost = ghost.on_change.clone().unwrap();
+    assert_eq!((ghost.timeout, ghost.retries), (Duration::from_secs(120), 0));
+    let [source] = &config.sources[..] else { panic!("one source") };
+    assert_eq!(source.path, Path::new("/mnt/shared-secrets/.env.shared"));
+    assert_eq!(source.secret.as_str(), "secret/jjeco/api-keys");
+    let credentials = config.credentials.as_ref().unwrap();
+    assert_eq!(credentials.socket.as_deref(), Some(Path::new("/run/vault/credentials.sock")));
+    let db = credentials.find("ghost.service", "db").unwrap();
+    assert_eq!((db.secret.as_str(), db.key.as_deref()), ("secret/ghost", Some("DB_PASSWORD")));
+    assert_eq!(credentials.find("ghost.service", "DB"), None);
+    assert_eq!(parse("").unwrap(), Config::default());
+    assert_eq!(parse("[credentials]").unwrap().credentials, Some(Credentials::default()));
+}
+
+#[test]
+fn hooks_have_four_forms() {
+    let shown = |text: &str| (hook(text).action, hook(text).to_string());
+    let command = |arguments: &[&str]| {
+        HookAction::Command(arguments.iter().map(|a| (*a).to_owned()).collect())
+    };
+    assert_eq!(
+        shown(r#"["docker", "compose"]"#),
+        (command(&["docker", "compose"]), "docker compose".to_owned())
+    );
+    assert_eq!(shown(r#""a && b""#), (command(&["sh", "-c", "a && b"]), "a && b".to_owned()));
+    assert_eq!(shown(r#"{ command = "a" }"#).0, command(&["sh", "-c", "a"]));
+    assert_eq!(shown(r#"{ command = ["a"], timeout = 5 }"#).0, command(&["a"]));
+    assert_eq!(shown(r#"{ systemd = "x.service" }"#).1, "systemctl try-restart x.service");
+    assert_eq!(shown(r#"{ signal = "HUP", pid_file = "/run/x.pid" }"#).1, "kill -HUP /run/x.pid");
+}
+
+#[test]
+fn mistakes_name_line_and_key() {
+    let target = "[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\"]\n";
+    let with = |line: &str| parse(&format!("{target}{line}\n")).unwrap_err();
+    let mut shown = vec![
+        with("formt = \"dotenv\""),
+        with("format = \"env\""),
+        with("mode = \"0999\""),
+        with("mode = 600"),
+        with("keys = []"),
+        with("on_change = 5"),
+        with("on_change = []"),
+        with("on_change = { systemd = \"-x\" }"),
+        with("on_change = { signal = \"KILL\", pid_file = \"/x\" }"),
+        with("on_change = { signal = \"HUP\" }"),
+        with("on_change = { command = \"x\", timeout = \"5 parsecs\" }"),
+        with("[[target]]\npath = \"/a/\"\nsecrets = [\"secret/b\"]"),
+        with("on_change = [\n  \"x\",\n  5\n]"),
+        with("x"),
+        with("format = \"template\""),
+        with("template = \"x\""),
+        with("template_file = \"/x\""),
+        with("format = \"template\"\ntemplate = \"x\"\ntemplate_file = \"/x\""),
+        with("format = \"json\"\nlayout = \"block\""),
+        with("multiline = true"),
+        with("allow_newlines = true"),
+        with("rename = { a = 1 }"),
+        with("require_mount = \"/mnt/disk\""),
+        with("require_mount = \"mnt\""),
+        with("rollback_on_failure = true"),
+        with("max_stale = \"soon\""),
+        with("max_stale = \"0s\""),
+        with("max_stale = 24"),
+        with("max_stale = \"1h\"\non_stale = \"delete\""),
+        with("on_stale = \"keep\""),
+        with("after = [\"a\"]"),
+        with("mode = \"0600\"\nafter = [\"/b\"]"),
+        with("after = [\"/a\"]"),
+        with(
+            "after = [\"/b\"]\n[[target]]\npath = \"/b\"\nsecrets = [\"secret/b\"]\nafter = [\"/c\"]\n[[target]]\npath = \"/c\"\nsecrets = [\"secret/c\"]\nafter = [\"/b\"]",
+        ),
+    ];
+    shown.extend([
+        parse("server = [\"nohost\"]").unwrap_err(),
+        parse("[[target]]\npath = \"a\"\nsecrets = [\"secret/a\"]").unwrap_err(),
+        parse("[[target]]\npath = \"/a\"\nsecrets = []").unwrap_err(),
+        parse("[[target]]\npath = \"/a\"\nsecrets = [\"secret\"]").unwrap_err(),
+        parse("[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\", \"secret/a\"]").unwrap_err(),
+        parse("[[target]]\npath = \"/a\"").unwrap_err(),
+        parse("[api]\nlisten = \"0.0.0.0:8200\"").unwrap_err(),
+        parse("[api]\nallow = [\"@\"]").unwrap_err(),
+        with("[[source]]\npath = \"/a\"\nsecret = \"secret/a\""),
+        with("[[source]]\npath = \"/b\"\nsecrets = [\"secret/a\"]"),
+        with("[[source]]\npath = \"/b\"\nsecret = \"a\""),
+        with("[[source]]\npath = \"/b\"\nsecret = \"s/a\"\n[[source]]\npath = \"/b\"\nsecret = \"s/b\""),
+        with("[[source]]\npath = \"/b\"\nsecret = \"s/a\"\n[[source]]\npath = \"/c\"\nsecret = \"s/a\""),
+        parse("[[credential]]\nunit = \"-x\"\nname = \"a\"\nsecret = \"s/a\"").unwrap_err(),
+        parse("[[credential]]\nunit = \"a.service\"\nname = \"a/b\"\nsecret = \"s/a\"").unwrap_err(),
+        parse("[[credential]]\nunit = \"a.service\"\nname = \"a\"").unwrap_err(),
+        parse(&"[[credential]]\nunit = \"a.service\"\nname = \"a\"\nsecret = \"s/a\"\n".repeat(2)).unwrap_err(),
+        parse("[credentials]\nsocket = \"x\"").unwrap_err(),
+        parse("[log]\nlevel = \"loud\"").unwrap_err(),
+        parse("[loge]\n").unwrap_err(),
+    ]);
+    insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn a_long_line_of_targets_is_walked() {
+    let target = |n: u32| {
+        let after = if n > 0 { format!("after = [\"/{}\"]\n", n - 1) } else { String::new() };
+        format!("[[target]]\npath = \"/{n}\"\nsecrets = [\"secret/a\"]\n{after}")
+    };
+    let text: String = (0..2_000).rev().map(target).collect();
+    assert_eq!(parse(&text).unwrap().targets.len(), 2_000);
+}
+
+#[test]
+fn a_file_that_others_may_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    assert!(Config::load(&file).unwrap_err().missing);
+    assert_eq!(Config::load_or_default(&file).unwrap(), Config::default());
+    host::files::write_private(&file, b"server = [\"a:1\"]\n").unwrap();
+    assert_eq!(Config::load(&file).unwrap().server, ["a:1"]);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o646)).unwrap();
+    assert!(Config::load(&file).unwrap_err().to_string().contains("written by others"));
+}
+
+#[test]
+fn what_waits_for_the_next_start_is_named() {
+    let parse = |text: &str| parse(text).unwrap();
+    let target = "[[target]]\npath = \"/a/.env\"\nsecrets = [\"secret/a\"]\n";
+    let none = Config::default();
+    assert!(parse(target).for_next_start(&none).is_empty());
+    let all = "[api]\nlisten = \"127.0.0.1:1\"\n[log]\nlevel = \"warn\"\n[credentials]\n";
+    let waits = ["[api]", "[log]", "socket of [credentials]"];
+    assert_eq!(parse(all).for_next_start(&none), waits);
+    assert_eq!(none.for_next_start(&parse(all)), waits);
+    assert!(parse(all).for_next_start(&parse(all)).is_empty());
+}

@@ -1,0 +1,338 @@
+//! The machine's keys and pins on disk: `identity/{age.key,sign.key}` (0600 in 0700), or sealed beside that and handed over
+//! by systemd; and `pins.json`. What they are used for lives elsewhere.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use shared::keys::{Identity, SignKey, VerifyKey, reveal};
+use shared::name::Name;
+use shared::signed::VaultId;
+use shared::token::{MachineLine, PinLine};
+use zeroize::Zeroizing;
+
+use crate::paths::Paths;
+use host::files;
+
+const AGE: Key = Key("age.key");
+const SIGN: Key = Key("sign.key");
+
+/// One of the two keys, wherever it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Key(&'static str);
+
+impl Key {
+    /// Both.
+    pub const ALL: [Self; 2] = [AGE, SIGN];
+
+    /// Returns the file that holds it.
+    #[must_use]
+    pub fn file(self, paths: &Paths) -> PathBuf {
+        paths.identity().join(self.0)
+    }
+
+    /// Returns the file that holds it sealed, for systemd to open.
+    #[must_use]
+    pub fn sealed(self, paths: &Paths) -> PathBuf {
+        paths.identity().join(format!("{}.sealed", self.0))
+    }
+
+    /// Returns its name as a credential of systemd.
+    #[must_use]
+    pub fn credential(self) -> String {
+        format!("vault-agent.{}", self.0)
+    }
+
+    fn is_there(self, paths: &Paths) -> bool {
+        let given = paths.given.as_ref().map(|given| given.join(self.credential()));
+        given.is_some_and(|given| given.exists())
+            || self.file(paths).exists()
+            || self.sealed(paths).exists()
+    }
+
+    /// Reads it from systemd, or else from its file.
+    fn read(self, paths: &Paths) -> Result<(PathBuf, Zeroizing<String>)> {
+        if let Some(given) = &paths.given {
+            let given = given.join(self.credential());
+            match files::settings(&given) {
+                Ok((_, text)) => return Ok((given, text)),
+                Err(fault) if fault.kind() == ErrorKind::NotFound => {}
+                Err(fault) => return Err(fault).context(format!("reading `{}`", given.display())),
+            }
+        }
+        let file = self.file(paths);
+        match files::settings(&file) {
+            Ok((_, text)) => {
+                check_private(&file)?;
+                Ok((file, text))
+            }
+            Err(fault) if fault.kind() == ErrorKind::NotFound && self.sealed(paths).exists() => {
+                bail!(
+                    "the keys in `{}` are sealed: only the agent that systemd starts gets them\n\
+                     hint: `systemctl start vault-agent`",
+                    paths.identity().display()
+                )
+            }
+            Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(
+                "no key at `{}`\nhint: run `vault-agent init`, or `vault init` on the first machine",
+                file.display()
+            ),
+            Err(fault) => Err(fault).context(format!("reading `{}`", file.display())),
+        }
+    }
+}
+
+/// The machine's own keys.
+#[derive(Debug)]
+pub struct MachineKeys {
+    /// Decrypts.
+    pub age: Identity,
+    /// Signs, and is the TLS key.
+    pub sign: SignKey,
+}
+
+impl MachineKeys {
+    /// Makes keys and writes them to disk; keys that are there already are never overwritten.
+    ///
+    /// # Errors
+    /// If there are keys already, or they cannot be written.
+    pub fn create(paths: &Paths) -> Result<Self> {
+        private_dir(&paths.state)?;
+        let dir = paths.identity();
+        private_dir(&dir)?;
+        let keys = Self { age: Identity::generate(), sign: SignKey::generate() };
+        write_new(&AGE.file(paths), reveal(&keys.age.to_text()))?;
+        write_new(&SIGN.file(paths), &keys.sign.to_text())?;
+        sync_dir(&dir)?;
+        sync_dir(&paths.state)?;
+        Ok(keys)
+    }
+
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// If there are none, they are malformed, or others can read them.
+    pub fn load(paths: &Paths) -> Result<Self> {
+        let dir = paths.identity();
+        check_private(&paths.state)?;
+        check_private(&dir)?;
+        let damaged = |file: &Path| format!("`{}` is damaged", file.display());
+        let (file, text) = AGE.read(paths)?;
+        let age = Identity::from_text(&text).with_context(|| damaged(&file))?;
+        let (file, text) = SIGN.read(paths)?;
+        let sign = SignKey::from_text(&text).with_context(|| damaged(&file))?;
+        Ok(Self { age, sign })
+    }
+
+    /// Reads the keys, or makes them if there are none.
+    ///
+    /// # Errors
+    /// As [`MachineKeys::load`] and [`MachineKeys::create`].
+    pub fn load_or_create(paths: &Paths) -> Result<Self> {
+        if Self::exist(paths) { Self::load(paths) } else { Self::create(paths) }
+    }
+
+    /// Tells whether there are keys.
+    #[must_use]
+    pub fn exist(paths: &Paths) -> bool {
+        SIGN.is_there(paths)
+    }
+
+    /// Returns the line that tells an admin this machine's public keys.
+    #[must_use]
+    pub fn line(&self, name: Name) -> MachineLine {
+        MachineLine { name, recipient: self.age.recipient(), sign: self.sign.verify_key() }
+    }
+}
+
+/// What this machine trusts from the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pins {
+    /// The vault.
+    pub vault: VaultId,
+    /// The server's TLS keys when the machine joined; the log may have replaced them since.
+    pub server: Vec<VerifyKey>,
+    /// This machine's name.
+    pub name: Name,
+    /// Where the server listened then; the configuration goes first.
+    pub addresses: Vec<String>,
+}
+
+impl Pins {
+    /// Reads `pins.json`; `None` before the machine has joined a vault.
+    ///
+    /// # Errors
+    /// If it is malformed or cannot be read.
+    pub fn load(paths: &Paths) -> Result<Option<Self>> {
+        let path = paths.pins();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(fault) => return Err(fault).context(format!("reading `{}`", path.display())),
+        };
+        let pins = serde_json::from_slice(&text);
+        Ok(Some(pins.with_context(|| format!("`{}` is damaged", path.display()))?))
+    }
+
+    /// Writes `pins.json`; pins of another vault are never overwritten.
+    ///
+    /// # Errors
+    /// If this machine belongs to another vault, or the file cannot be written.
+    pub fn store(&self, paths: &Paths) -> Result<()> {
+        if let Some(old) = Self::load(paths)?
+            && (old.vault != self.vault || old.name != self.name)
+        {
+            bail!(
+                "this machine is `{}` of vault {} already\nhint: use another `--state DIR`, or \
+                 move `{}` away",
+                old.name,
+                old.vault.short(),
+                paths.state.display()
+            );
+        }
+        private_dir(&paths.state)?;
+        let path = paths.pins();
+        let fresh = path.with_extension("json.new");
+        let text = serde_json::to_string_pretty(self).context("writing the pins as JSON")?;
+        match fs::remove_file(&fresh) {
+            Err(fault) if fault.kind() != ErrorKind::NotFound => {
+                return Err(fault).context(format!("removing `{}`", fresh.display()));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        write_new(&fresh, &text)?;
+        fs::rename(&fresh, &path).with_context(|| format!("replacing `{}`", path.display()))?;
+        sync_dir(&paths.state)
+    }
+}
+
+impl From<PinLine> for Pins {
+    fn from(line: PinLine) -> Self {
+        Self { vault: line.vault, server: line.server, name: line.name, addresses: line.addresses }
+    }
+}
+
+/// Makes a directory that nobody else can enter, or checks that it is one.
+///
+/// # Errors
+/// If it cannot be made, or others can read it.
+pub fn private_dir(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("making `{}`", dir.display()))?;
+    check_private(dir)
+}
+
+/// Refuses a directory or file that others can read.
+///
+/// # Errors
+/// If they can, or it cannot be looked at.
+pub fn check_private(path: &Path) -> Result<()> {
+    let found = fs::metadata(path).with_context(|| format!("looking at `{}`", path.display()))?;
+    if found.mode() & 0o077 != 0 {
+        bail!(
+            "`{}` can be read by others (mode {:04o})\nhint: chmod {} {}",
+            path.display(),
+            found.mode() & 0o7777,
+            if found.is_dir() { "0700" } else { "0600" },
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Writes a file that must not exist, readable by its owner only, and syncs it.
+fn write_new(path: &Path, text: &str) -> Result<()> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = opened.with_context(|| format!("making `{}`", path.display()))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all())
+        .with_context(|| format!("writing `{}`", path.display()))
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.with_context(|| format!("syncing `{}`", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use shared::hash::Hash;
+
+    use super::*;
+
+    fn paths(dir: &tempfile::TempDir) -> Paths {
+        Paths::resolve(Some(dir.path().join("state")), None).unwrap()
+    }
+
+    fn pins(vault: Hash) -> Pins {
+        let server = vec![SignKey::generate().verify_key()];
+        Pins { vault, server, name: "vps".parse().unwrap(), addresses: vec!["a:1".into()] }
+    }
+
+    #[test]
+    fn keys_read_back_and_are_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(&dir);
+        let made = MachineKeys::create(&paths).unwrap();
+        let read = MachineKeys::load(&paths).unwrap();
+        let name: Name = "vps".parse().unwrap();
+        assert_eq!(made.line(name.clone()), read.line(name));
+        assert!(MachineKeys::create(&paths).is_err());
+        let mode = fs::metadata(SIGN.file(&paths)).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o600);
+    }
+
+    #[test]
+    fn keys_that_systemd_gives_go_before_those_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut paths = paths(&dir);
+        let name = || "vps".parse::<Name>().unwrap();
+        let line = MachineKeys::create(&paths).unwrap().line(name());
+        let given = dir.path().join("given");
+        fs::create_dir(&given).unwrap();
+        paths.given = Some(given.clone());
+        // Another unit's credentials are no reason to look away from the disk.
+        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()), line);
+        for key in Key::ALL {
+            fs::rename(key.file(&paths), given.join(key.credential())).unwrap();
+            write_new(&key.sealed(&paths), "sealed").unwrap();
+        }
+        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()), line);
+        write_new(&SIGN.file(&paths), "another").unwrap();
+        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()), line);
+        fs::remove_file(SIGN.file(&paths)).unwrap();
+        paths.given = None;
+        assert!(MachineKeys::exist(&paths));
+        let fault = MachineKeys::load_or_create(&paths).unwrap_err().to_string();
+        assert!(fault.contains("are sealed: only the agent that systemd starts"), "{fault}");
+    }
+
+    #[test]
+    fn a_directory_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(&dir);
+        MachineKeys::create(&paths).unwrap();
+        fs::set_permissions(&paths.state, fs::Permissions::from_mode(0o755)).unwrap();
+        let fault = MachineKeys::load(&paths).unwrap_err().to_string();
+        assert!(fault.contains("can be read by others (mode 0755)"), "{fault}");
+    }
+
+    #[test]
+    fn pins_of_another_vault_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(&dir);
+        assert_eq!(Pins::load(&paths).unwrap(), None);
+        let ours = pins(Hash::of(&[b"a"]));
+        ours.store(&paths).unwrap();
+        ours.store(&paths).unwrap();
+        assert!(pins(Hash::of(&[b"b"])).store(&paths).is_err());
+        assert_eq!(Pins::load(&paths).unwrap(), Some(ours));
+    }
+}

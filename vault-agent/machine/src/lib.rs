@@ -1,0 +1,25 @@
+//! This host as a member of a vault, in the order of its layers; no code lives here. Used by the
+//! agent and by the command line, which never know each other.
+
+/// Where state, configuration and socket live.
+pub mod paths;
+
+/// Bytes among the values of a secret.
+pub mod binary;
+/// Formats of target files, and the reader of `.env` files.
+pub mod render;
+
+/// `agent.toml`, typed.
+pub mod config;
+
+/// The machine's keys and pins on disk.
+pub mod identity;
+
+/// First steps of a host that joins.
+pub mod joining;
+
+/// The connection to the server.
+pub mod remote;
+
+/// Routes and bodies of the local API.
+pub mod local;

@@ -1,0 +1,85 @@
+//! The connection to the server: one HTTP/2 connection over TLS 1.3 with pinned raw keys, one
+//! method per route. What answers mean for the vault is the engine's.
+
+mod client;
+mod frames;
+
+pub use client::{Client, connect};
+pub use frames::Frames;
+
+use std::fmt::Display;
+
+use shared::error::{Code, Error};
+use shared::wire::v1::error::Conflict;
+
+/// Why no connection came about.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The server's key is not pinned.
+    #[error("{}: server at `{address}`", Code::ServerPin)]
+    WrongPin {
+        /// The address.
+        address: String,
+    },
+    /// Nothing usable answered.
+    #[error("no server at `{address}`: {reason}")]
+    Unreachable {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a request was not answered as wanted.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// The entry was built on an old head.
+    #[error("the log has moved on to entry {}", .0.seq)]
+    Conflict(Conflict),
+    /// A rule forbids it.
+    #[error("{0}")]
+    Refused(Error),
+    /// The server answered with another status than expected.
+    #[error("the server answered {status} `{code}`: {detail}")]
+    Status {
+        /// HTTP status.
+        status: u16,
+        /// An HTTP reason in lower case.
+        code: String,
+        /// Names the object.
+        detail: String,
+    },
+    /// No answer: the connection broke or took too long. The request may have been done.
+    #[error("{0}")]
+    Lost(String),
+    /// The answer was not what the protocol allows.
+    #[error("the server broke the protocol: {0}")]
+    Protocol(String),
+}
+
+impl RemoteError {
+    pub(super) fn lost(why: impl Display) -> Self {
+        Self::Lost(why.to_string())
+    }
+
+    pub(super) fn protocol(why: impl Display) -> Self {
+        Self::Protocol(why.to_string())
+    }
+
+    /// Tells whether the same request may be sent again: nobody knows what became of it.
+    #[must_use]
+    pub fn is_unresolved(&self) -> bool {
+        match self {
+            Self::Lost(_) | Self::Protocol(_) => true,
+            Self::Status { status, .. } => *status >= 500 || matches!(status, 408 | 429),
+            Self::Conflict(_) | Self::Refused(_) => false,
+        }
+    }
+
+    /// Tells whether the server's disk is full: it has written nothing of this request.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Status { status: 503, code, .. } if code == "disk_full")
+    }
+}

@@ -1,0 +1,44 @@
+//! A buffer for secret text that leaves nothing behind when it grows.
+
+use shared::plaintext::Plaintext;
+use zeroize::Zeroize;
+
+/// Text under construction: its old memory is wiped at every growth, and when dropped.
+#[derive(Default)]
+pub struct Text(Vec<u8>);
+
+impl Text {
+    /// Appends `more`.
+    pub fn push(&mut self, more: &str) {
+        self.push_bytes(more.as_bytes());
+    }
+
+    /// Appends `more`, whatever it is.
+    pub fn push_bytes(&mut self, more: &[u8]) {
+        let needed = self.0.len() + more.len();
+        if needed > self.0.capacity() {
+            let mut larger = Vec::with_capacity(needed.max(self.0.capacity() * 2).max(64));
+            larger.extend_from_slice(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(more);
+    }
+
+    /// Appends one character.
+    pub fn push_char(&mut self, c: char) {
+        self.push(c.encode_utf8(&mut [0; 4]));
+    }
+
+    /// Gives the text out.
+    #[must_use]
+    pub fn finish(mut self) -> Plaintext {
+        Plaintext::new(std::mem::take(&mut self.0))
+    }
+}
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}

@@ -1,0 +1,352 @@
+//! The text of `vault-agent.service`, derived from what the configuration has the agent do: pure. Where it is written does not
+//! live here.
+
+use std::path::{Path, PathBuf};
+
+pub use host::systemd::Whose;
+use host::systemd::{argument, percent, word};
+
+use machine::config::{Config, GitPolicy, HookAction, Target};
+
+/// What the unit is made from.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Whose manager runs it.
+    pub whose: Whose,
+    /// The program.
+    pub program: PathBuf,
+    /// The state folder, if it is not at its usual place.
+    pub state: Option<PathBuf>,
+    /// The configuration file, if it is not at its usual place.
+    pub config: Option<PathBuf>,
+    /// Variables that tell a user's places, and their values.
+    pub variables: Vec<(&'static str, String)>,
+    /// Credentials that systemd is to open, and the files that hold them.
+    pub sealed: Vec<(String, PathBuf)>,
+    /// Folders that the agent writes in, beside its own.
+    pub writable: Vec<PathBuf>,
+    /// Mount points right below `/` that somebody else mounts and unmounts.
+    pub mounts: Vec<PathBuf>,
+    /// Files that the agent reads.
+    pub read: Vec<PathBuf>,
+    /// Whether hooks send signals.
+    pub signals: bool,
+    /// Whether hooks run programs, about which nothing is known.
+    pub commands: bool,
+    /// Whether the kernel is asked whose a connection is: those on the loopback interface come without a name.
+    pub tcp: bool,
+}
+
+impl Facts {
+    /// Makes facts of a configuration; `work_tree` tells the root of the git work tree that a path is in.
+    pub fn new(
+        whose: Whose,
+        program: PathBuf,
+        config: &Config,
+        work_tree: impl Fn(&Path) -> Option<PathBuf>,
+    ) -> Self {
+        let mut facts = Self {
+            whose,
+            read: vec![program.clone()],
+            program,
+            state: None,
+            config: None,
+            variables: Vec::new(),
+            sealed: Vec::new(),
+            writable: Vec::new(),
+            mounts: Vec::new(),
+            signals: false,
+            commands: false,
+            tcp: config.api.listen.is_some(),
+        };
+        for target in &config.targets {
+            facts.target(target, &work_tree);
+        }
+        for source in &config.sources {
+            facts.write_in(source.path.parent());
+        }
+        let sockets =
+            [&config.api.socket, &config.credentials.as_ref().and_then(|all| all.socket.clone())];
+        for socket in sockets.into_iter().flatten() {
+            facts.write_in(socket.parent());
+        }
+        facts
+    }
+
+    fn target(&mut self, target: &Target, work_tree: impl Fn(&Path) -> Option<PathBuf>) {
+        match target.require_mount.as_deref().filter(|point| target.path.starts_with(point)) {
+            // A folder that is named is a mount of its own for the agent, and no sign of what is mounted there. The folder
+            // above it is none, and what is mounted below comes and goes.
+            Some(point) => match point.parent().filter(|above| above.parent().is_some()) {
+                Some(above) => self.write_in(Some(above)),
+                None => self.mounts.push(point.to_owned()),
+            },
+            None => self.write_in(target.path.parent()),
+        }
+        if target.git == GitPolicy::Ignore {
+            self.write_in(work_tree(&target.path).as_deref());
+        }
+        self.read.extend(target.template_file.clone());
+        match target.on_change.as_ref().map(|hook| &hook.action) {
+            Some(HookAction::Command(_)) => self.commands = true,
+            Some(HookAction::Signal { pid_file, .. }) => {
+                self.signals = true;
+                self.read.push(pid_file.clone());
+            }
+            Some(HookAction::Systemd { .. }) | None => {}
+        }
+    }
+
+    /// Adds a folder that the agent writes in.
+    pub fn write_in(&mut self, folder: Option<&Path>) {
+        // What is in `/run` is made anew at each boot, maybe after the agent starts.
+        let run = Path::new("/run");
+        let runtime = folder.is_some_and(|folder| folder.starts_with(run));
+        let folder = if runtime { Some(run) } else { folder };
+        self.writable.extend(folder.map(Path::to_owned));
+    }
+
+    /// Returns the first path that no unit can name.
+    #[must_use]
+    pub fn unnamable(&self) -> Option<&PathBuf> {
+        let given = [&self.state, &self.config].into_iter().flatten();
+        let mut all = given.chain(&self.writable).chain(&self.mounts).chain(&self.read);
+        all.find(|path| path.to_str().is_none_or(|text| text.contains(char::is_control)))
+    }
+
+    /// Returns the unit.
+    #[must_use]
+    pub fn unit(&self) -> String {
+        // A fault that lasts, such as a full disk, is no reason to give up: no limit of starts.
+        let mut unit = String::from(
+            "[Unit]\nDescription=Vault agent: keeps files with secrets right\nStartLimitIntervalSec=0\n",
+        );
+        if self.whose == Whose::Host {
+            unit += "# Files are right before the network is up, from the cache: no server is waited for.\n\
+                     Before=network.target\n";
+        }
+        unit += "\n[Service]\nType=notify\n";
+        let program = word(&self.program.to_string_lossy());
+        unit += &["ExecStart=", &program, " ", &self.arguments(), "\n"].concat();
+        unit += "Restart=on-failure\nRestartSec=1\nWatchdogSec=60\nTimeoutStopSec=30\n";
+        for (name, value) in &self.variables {
+            unit += &["Environment=", &word(&[name, "=", value].concat()), "\n"].concat();
+        }
+        match self.whose {
+            Whose::Host => self.host(&mut unit),
+            Whose::User => {}
+        }
+        self.kernel(&mut unit);
+        let target = match self.whose {
+            Whose::Host => "multi-user.target",
+            Whose::User => "default.target",
+        };
+        unit + &["\n[Install]\nWantedBy=", target, "\n"].concat()
+    }
+
+    /// Returns what follows the program's name.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        let mut words = String::from("run");
+        for (flag, path) in [("--state", &self.state), ("--config", &self.config)] {
+            if let Some(path) = path {
+                words += &[" ", flag, " ", &argument(&path.to_string_lossy())].concat();
+            }
+        }
+        words
+    }
+
+    /// What only the host's manager can do.
+    fn host(&self, unit: &mut String) {
+        if self.state.is_none() {
+            *unit += "\n# Its own folders.\n\
+                      StateDirectory=vault-agent\nStateDirectoryMode=0700\n\
+                      RuntimeDirectory=vault-agent\nRuntimeDirectoryPreserve=restart\n";
+        }
+        for (name, file) in &self.sealed {
+            let file = percent(&file.to_string_lossy());
+            *unit += &["LoadCredentialEncrypted=", name, ":", &file, "\n"].concat();
+        }
+        if self.mounts.is_empty() {
+            *unit += "\n# All else is read-only, but for the folders of targets and sources.\nProtectSystem=strict\n";
+        } else {
+            *unit += "\n# A mount point right below `/` that may be empty leaves no stricter choice.\nProtectSystem=full\n";
+        }
+        for folder in self.folders() {
+            // One that is missing does not keep the agent from starting.
+            let folder = word(&["-", &folder.to_string_lossy()].concat());
+            *unit += &["ReadWritePaths=", &folder, "\n"].concat();
+        }
+        let home = self.commands || self.touches(&["/home", "/root", "/run/user"]);
+        *unit += if home { "ProtectHome=read-only\n" } else { "ProtectHome=yes\n" };
+        if !self.touches(&["/tmp", "/var/tmp"]) {
+            *unit += "PrivateTmp=yes\n";
+        }
+        *unit += "PrivateDevices=yes\nProtectClock=yes\nProtectControlGroups=yes\n\
+                  ProtectHostname=yes\nProtectKernelLogs=yes\nProtectKernelModules=yes\n\
+                  ProtectKernelTunables=yes\n\n\
+                  # To write files of other users, give them away and set their mode";
+        *unit +=
+            if self.signals || self.commands { "; to signal their processes.\n" } else { ".\n" };
+        *unit += "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER";
+        if self.signals || self.commands {
+            *unit += " CAP_KILL";
+        }
+        if self.commands {
+            // `runuser -u jonas …`
+            *unit += " CAP_SETGID CAP_SETUID";
+        }
+        *unit += "\n";
+    }
+
+    /// What the kernel does not do for the agent, nor for its hooks: any manager can have it so.
+    fn kernel(&self, unit: &mut String) {
+        *unit += "\nNoNewPrivileges=yes\nLimitCORE=0\nLockPersonality=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\n\
+                  SystemCallArchitectures=native\nSystemCallErrorNumber=EPERM\nSystemCallFilter=@system-service\n";
+        if self.commands {
+            *unit += "# Hooks run programs, which may ask for network interfaces and make code while they run.\n\
+                      RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n";
+        } else {
+            *unit += "SystemCallFilter=~@privileged @resources\nSystemCallFilter=@chown\n\
+                      RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6";
+            if self.tcp {
+                *unit += " AF_NETLINK";
+            }
+            *unit += "\nRestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
+        }
+    }
+
+    /// Returns the folders to be named: none inside another one, or where all is writable.
+    fn folders(&self) -> Vec<&Path> {
+        let all = || self.writable.iter().chain(&self.state);
+        let inside = |folder: &PathBuf, outer: &PathBuf| folder.starts_with(outer);
+        let mut named: Vec<&Path> = Vec::new();
+        for folder in all() {
+            let covered = all().any(|outer| inside(folder, outer) && outer != folder);
+            let free = self.mounts.iter().any(|outer| inside(folder, outer));
+            if !covered && !free && !named.contains(&folder.as_path()) {
+                named.push(folder);
+            }
+        }
+        named
+    }
+
+    fn touches(&self, places: &[&str]) -> bool {
+        let own = [&self.state, &self.config].into_iter().flatten();
+        let mut all = own.chain(&self.writable).chain(&self.mounts).chain(&self.read);
+        all.any(|path| places.iter().any(|place| path.starts_with(place)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(whose: Whose, config: &str) -> Facts {
+        let config = Config::parse(config, Path::new("agent.toml")).unwrap();
+        let tree = |path: &Path| path.starts_with("/srv/repo").then(|| "/srv/repo".into());
+        Facts::new(whose, "/usr/local/bin/vault-agent".into(), &config, tree)
+    }
+
+    fn target(path: &str, more: &str) -> String {
+        format!("[[target]]\npath = \"{path}\"\nsecrets = [\"secret/a\"]\n{more}\n")
+    }
+
+    #[test]
+    fn the_guide_shows_the_very_units() {
+        let guide = include_str!("../../../docs/src/guide/systemd.md");
+        let config = target("/srv/ghost/.env", "");
+        for whose in [Whose::Host, Whose::User] {
+            let unit = facts(whose, &config).unit();
+            assert!(guide.contains(&format!("```ini\n{unit}```\n")), "{unit}");
+        }
+    }
+
+    #[test]
+    fn a_unit_allows_what_the_configuration_needs() {
+        let check = |config: &str, lines: &[&str], others: &[&str]| {
+            let unit = facts(Whose::Host, config).unit();
+            for line in lines {
+                assert!(unit.lines().any(|there| there == *line), "no {line} in {unit}");
+            }
+            for line in others {
+                assert!(!unit.contains(line), "{line} in {unit}");
+            }
+        };
+        let tight = [
+            "ProtectSystem=strict",
+            "ProtectHome=yes",
+            "PrivateTmp=yes",
+            "MemoryDenyWriteExecute=yes",
+        ];
+        check("", &tight, &["ReadWritePaths=", "CAP_KILL", "AF_NETLINK"]);
+        check(
+            "[api]\nlisten = \"127.0.0.1:8200\"\n",
+            &["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"],
+            &[],
+        );
+        check(
+            &(target("/srv/a b/.env", "")
+                + &target("/srv/a b/deep/.env", "")
+                + &target("/home/j/.env", "")),
+            &["ReadWritePaths=\"-/srv/a b\"", "ReadWritePaths=-/home/j", "ProtectHome=read-only"],
+            &["deep"],
+        );
+        check(
+            &target("/srv/a/.env", "on_change = [\"docker\", \"compose\", \"up\", \"-d\"]"),
+            &[
+                "ProtectHome=read-only",
+                "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL CAP_SETGID CAP_SETUID",
+            ],
+            &["MemoryDenyWriteExecute", "RestrictNamespaces", "UMask"],
+        );
+        check(
+            &target("/srv/a/.env", "on_change = { systemd = \"a.service\" }"),
+            &[
+                "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER",
+                "MemoryDenyWriteExecute=yes",
+            ],
+            &[],
+        );
+        check(
+            &target("/srv/a/.env", "on_change = { signal = \"HUP\", pid_file = \"/tmp/a.pid\" }"),
+            &["CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_KILL"],
+            &["PrivateTmp"],
+        );
+        check(
+            &target("/srv/repo/app/.env", "git = \"ignore\""),
+            &["ReadWritePaths=-/srv/repo"],
+            &["repo/app"],
+        );
+        check(&target("/run/ghost/.env", ""), &["ReadWritePaths=-/run"], &["/run/ghost"]);
+        check(
+            "[[source]]\npath = \"/srv/master/.env\"\nsecret = \"secret/a\"\n[api]\nsocket = \"/srv/api/sock\"\n",
+            &["ReadWritePaths=-/srv/master", "ReadWritePaths=-/srv/api"],
+            &[],
+        );
+    }
+
+    #[test]
+    fn a_mount_point_is_never_named_itself() {
+        let disk = target("/mnt/usb/.env", "require_mount = \"/mnt/usb\"");
+        let unit = facts(Whose::Host, &disk).unit();
+        assert!(unit.contains("\nReadWritePaths=-/mnt\n") && !unit.contains("/mnt/usb"), "{unit}");
+        let top = target("/usb/.env", "require_mount = \"/usb\"") + &target("/usb/b/.env", "");
+        let unit = facts(Whose::Host, &top).unit();
+        assert!(unit.contains("\nProtectSystem=full\n") && !unit.contains("/usb"), "{unit}");
+    }
+
+    #[test]
+    fn places_of_ones_own_are_told() {
+        let mut facts = facts(Whose::User, "");
+        facts.state = Some("/srv/my $state%".into());
+        facts.variables = vec![("XDG_CONFIG_HOME", "/c d".to_owned())];
+        let unit = facts.unit();
+        let start = "ExecStart=/usr/local/bin/vault-agent run --state \"/srv/my $$state%%\"\n";
+        assert!(unit.contains(start), "{unit}");
+        assert!(unit.contains("Environment=\"XDG_CONFIG_HOME=/c d\"\n"), "{unit}");
+        assert_eq!(facts.unnamable(), None);
+        facts.state = Some("/srv/a\nExecStart=/bin/evil".into());
+        assert!(facts.unnamable().is_some());
+    }
+}

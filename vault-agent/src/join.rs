@@ -1,0 +1,110 @@
+//! `vault-agent init` and `join`: this machine's keys, and the pins it lives by.
+
+use anyhow::{Result, bail};
+use shared::error::Code;
+use shared::name::Name;
+use shared::token::{Line as _, PinLine};
+
+use crate::engine::Engine;
+use host::hint::{Exit, Failure, parsed};
+use host::term::Term;
+use machine::identity::{MachineKeys, Pins};
+use machine::joining::{host_name, write_config};
+use machine::paths::Paths;
+
+/// Arguments of `vault-agent init`.
+#[derive(Debug, clap::Args)]
+pub struct InitArgs {
+    /// Name of this machine in the vault [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// Arguments of `vault-agent join`.
+#[derive(Debug, clap::Args)]
+pub struct JoinArgs {
+    /// The line that starts with VLTP1-, or `-` for standard input
+    line: String,
+}
+
+/// Makes the keys unless they are there, and prints the machine line.
+///
+/// # Errors
+/// If the name breaks the grammar, or this host belongs to a vault already.
+pub fn init(args: InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
+    let name: Name = parsed(args.name.map_or_else(host_name, Ok)?.parse())?;
+    refuse_second(paths)?;
+    let line = MachineKeys::load_or_create(paths)?.line(name);
+    term.say("on a machine with an admin key:\n");
+    term.say(format!("  vault machine add {} --read PREFIX\n", "VLTM1-…"));
+    term.line(line.to_line()?)?;
+    Ok(Exit::OK)
+}
+
+/// Takes the pins over, and has a first look at the server.
+///
+/// # Errors
+/// If the line is malformed or for another machine, there are no keys, or this host belongs to
+/// another vault.
+pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
+    let line = match args.line.as_str() {
+        "-" => term.read_line()?.unwrap_or_default(),
+        line => line.to_owned(),
+    };
+    let pin = parsed(PinLine::from_line(&line))?;
+    if !MachineKeys::exist(paths) {
+        bail!(
+            Failure::local("this host has no keys yet")
+                .hint("run `vault-agent init` first, then `vault machine add` with its line")
+        );
+    }
+    let pins = Pins::from(pin);
+    match Pins::load(paths)? {
+        Some(old) if old.vault != pins.vault || old.name != pins.name => {
+            return refuse_second(paths);
+        }
+        Some(_) | None => {}
+    }
+    write_config(paths, &pins.addresses)?;
+    pins.store(paths)?;
+    term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
+    look(paths, &pins, term)?;
+    term.say("next: `vault-agent target add FILE SECRET`, then `vault-agent run`");
+    Ok(Exit::OK)
+}
+
+/// Tells what the first sync brought.
+fn look(paths: &Paths, pins: &Pins, term: &Term) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (engine, reached) = runtime.block_on(Engine::first_sync(paths))?;
+    if let Err(why) = reached {
+        term.say(format!("the server cannot be reached yet: {why:#}"));
+        return Ok(());
+    }
+    let readable = engine.state(|state| {
+        let machine = state.machine(&pins.name)?;
+        Some(state.secrets().keys().filter(|path| machine.read.cover(path)).count())
+    });
+    let Some(readable) = readable else {
+        let code = Code::JoinSubstituted;
+        let text = format!("{code}: the log does not know machine `{}`", pins.name);
+        bail!(Failure::remote(text).hint(code.hint()));
+    };
+    term.say(format!("the server answers; secrets readable here: {readable}"));
+    Ok(())
+}
+
+fn refuse_second(paths: &Paths) -> Result<Exit> {
+    let Some(pins) = Pins::load(paths)? else { return Ok(Exit::OK) };
+    bail!(
+        Failure::local(format!(
+            "this host is `{}` of vault {} already",
+            pins.name,
+            pins.vault.short()
+        ))
+        .hint(format!(
+            "a second vault on one host needs `--state DIR`; to join anew after a removal, move `{}` away",
+            paths.state.display()
+        ))
+    )
+}

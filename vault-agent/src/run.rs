@@ -1,0 +1,281 @@
+//! `vault-agent run` and `once`: the engine, the daemon and the local API, side by side.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use host::logging;
+use host::systemd::notify;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::{Credentials, Listeners, answer_on, serve};
+use crate::daemon::{self, Source};
+use crate::engine::Engine;
+use host::hint::Exit;
+use host::term::Term;
+use machine::config::Config;
+use machine::identity::Pins;
+use machine::paths::Paths;
+
+/// How long being ready may wait for the first pass over the targets: a folder on a network that
+/// hangs must not keep the rest of the host from starting.
+const FIRST_PASS: Duration = Duration::from_secs(10);
+
+/// How long being ready may wait for the first try to reach the server: a program that starts after
+/// the agent finds it connected, and a server that is away delays nobody.
+const FIRST_TRY: Duration = Duration::from_secs(1);
+
+/// How long `once` waits for a server.
+const REACH: Duration = Duration::from_secs(20);
+
+/// Arguments of `vault-agent run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// End when standard input ends, so that no agent outlives the program that started it
+    #[arg(long, hide = true)]
+    pub(super) exit_with_stdin: bool,
+}
+
+/// Runs until a signal.
+///
+/// # Errors
+/// If the configuration, the state directory or a listener is refused, or the database fails.
+pub fn run(args: &Args, paths: &Paths) -> Result<()> {
+    let config = Config::load_or_default(&paths.config)?;
+    logging::start(config.log);
+    // What takes long runs on other threads; a second one here would cost memory and wake-ups, and gain nothing.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ran = runtime.block_on(serve_until_told(args, paths, config));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ran
+}
+
+async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<()> {
+    let told = Told::new(args.exit_with_stdin)?;
+    let engine = Engine::open(paths)?;
+    let pinned = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
+    let listeners = Listeners::bind(engine.clone(), paths, &config.api).await?;
+    let listen = listeners.address();
+    let socket = config.credentials.as_ref().map(|all| all.socket.clone());
+    let (stop, shutdown) = watch::channel(false);
+    let source =
+        Source { file: paths.config.clone(), config: watch::Sender::new(Arc::new(config)) };
+    let credentials = socket
+        .map(|socket| {
+            let socket = socket.unwrap_or_else(|| paths.credentials());
+            Credentials::bind(&socket, source.config.subscribe(), engine.clone())
+        })
+        .transpose()?;
+    let addresses = follow_addresses(source.config.subscribe(), pinned);
+    let (settled, first_pass) = oneshot::channel();
+    let (ask, asked) = mpsc::channel(1);
+
+    let first_try = engine.clone();
+    let targets = tokio::spawn({
+        let (state, engine, shutdown) = (paths.state.clone(), engine.clone(), shutdown.clone());
+        async move { daemon::run(source, &state, engine, shutdown, settled, asked).await }
+    });
+    let api = tokio::spawn(serve(listeners, shutdown.clone()));
+    let credentials = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            if let Some(credentials) = credentials {
+                credentials.serve(shutdown).await;
+            }
+        }
+    });
+    let mut sync = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.run(addresses, shutdown).await }
+    });
+    // Either way the agent is ready: what is still wrong stands in its status.
+    let _ = tokio::time::timeout(FIRST_PASS, first_pass).await;
+    let _ = tokio::time::timeout(FIRST_TRY, first_try.tried()).await;
+    notify::ready(listen);
+    let watchdog = tokio::spawn(stay_alive(engine, ask));
+    let ended = tokio::select! {
+        () = told.wait() => Ok(()),
+        ended = &mut sync => ended.context("the sync task failed")?,
+    };
+    notify::stopping();
+    watchdog.abort();
+    stop.send_replace(true);
+    finish(sync, [targets, credentials], api).await;
+    ended
+}
+
+/// Waits for every loop to end; one that has failed has said so itself.
+async fn finish(
+    sync: JoinHandle<Result<()>>,
+    others: [JoinHandle<()>; 2],
+    api: JoinHandle<Result<()>>,
+) {
+    if !sync.is_finished() {
+        let _ = sync.await;
+    }
+    for other in others {
+        let _ = other.await;
+    }
+    let _ = api.await;
+}
+
+/// Turns configurations into server addresses; without any the pinned ones hold.
+fn follow_addresses(
+    mut configs: watch::Receiver<Arc<Config>>,
+    pinned: Vec<String>,
+) -> watch::Receiver<Vec<String>> {
+    let chosen = move |config: &Config| match config.server.as_slice() {
+        [] => pinned.clone(),
+        configured => configured.to_vec(),
+    };
+    let (sender, receiver) = watch::channel(chosen(&configs.borrow_and_update()));
+    tokio::spawn(async move {
+        while configs.changed().await.is_ok() {
+            let now = chosen(&configs.borrow_and_update());
+            sender.send_if_modified(|addresses| {
+                let changed = *addresses != now;
+                *addresses = now;
+                changed
+            });
+        }
+        // The last configuration holds to the end.
+        sender.closed().await;
+    });
+    receiver
+}
+
+/// Everything that ends the program.
+struct Told {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+    hup: tokio::signal::unix::Signal,
+    with_stdin: bool,
+}
+
+impl Told {
+    fn new(with_stdin: bool) -> Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            int: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+            hup: signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?,
+            with_stdin,
+        })
+    }
+
+    async fn wait(mut self) {
+        let (gone, parent) = oneshot::channel();
+        if self.with_stdin {
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                let _ = gone.send(());
+            });
+        }
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+            _ = self.hup.recv() => {}
+            Ok(()) = parent => {}
+        }
+    }
+}
+
+/// Tells the watchdog, if there is one, that the loop over the targets and the engine still answer.
+async fn stay_alive(engine: Engine, ask: mpsc::Sender<oneshot::Sender<()>>) {
+    let Some(every) = notify::watchdog() else { return };
+    while_answered(every, ask, || {
+        let _seq = engine.state(shared::log::State::seq);
+        notify::alive();
+    })
+    .await;
+}
+
+/// Asks a loop again and again, and calls `alive` after each answer. Waits for one as long as it takes.
+async fn while_answered(every: Duration, ask: mpsc::Sender<oneshot::Sender<()>>, alive: impl Fn()) {
+    let mut tick = tokio::time::interval(every);
+    loop {
+        tick.tick().await;
+        let (answer, answered) = oneshot::channel();
+        if ask.send(answer).await.is_err() || answered.await.is_err() {
+            return;
+        }
+        alive();
+    }
+}
+
+/// Answers one program on standard input, which is a socket, until it hangs up.
+///
+/// # Errors
+/// If standard input is no socket, or the state directory is refused.
+pub fn answer(paths: &Paths, offline: bool) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let input = std::io::stdin().as_fd().try_clone_to_owned()?;
+        let stream = std::os::unix::net::UnixStream::from(input);
+        stream.set_nonblocking(true).context("standard input is no socket")?;
+        answer_on(tokio::net::UnixStream::from_std(stream)?, paths, offline).await
+    })
+}
+
+/// Syncs, makes every target right, runs the hooks, reports, and ends.
+///
+/// # Errors
+/// If the configuration or the state directory is refused.
+pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
+    let config = Config::load_or_default(&paths.config)?;
+    logging::start(config.log);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let engine = Engine::open(paths)?;
+        let mut addresses = config.server.clone();
+        if addresses.is_empty() {
+            addresses = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
+        }
+        let reached = tokio::time::timeout(REACH, engine.connect_once(&addresses)).await;
+        let online = matches!(reached, Ok(Ok(())));
+        if !online {
+            term.say("the server cannot be reached: the files are made right from the cache");
+        }
+        let right = daemon::once(config, &paths.config, &paths.state, engine.clone()).await;
+        if online && let Err(why) = engine.settle().await {
+            term.say(format!("{why:#}"));
+        }
+        engine.close().await;
+        Ok(if right { Exit::OK } else { Exit::REMOTE })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_does_not_answer_is_not_called_alive() {
+        let (ask, mut asked) = mpsc::channel(1);
+        let told = Cell::new(0);
+        let watchdog = while_answered(Duration::from_millis(1), ask, || told.set(told.get() + 1));
+        let busy = async {
+            for _ in 0..3 {
+                asked.recv().await.unwrap().send(()).unwrap();
+            }
+            // It hangs now: nobody is told, however often it would be time to.
+            let unanswered = asked.recv().await.unwrap();
+            let mut due = tokio::time::interval(Duration::from_millis(1));
+            for _ in 0..20 {
+                due.tick().await;
+            }
+            assert_eq!(told.get(), 3);
+            drop(unanswered);
+        };
+        tokio::join!(watchdog, busy);
+        assert_eq!(told.get(), 3);
+    }
+}

@@ -1,0 +1,349 @@
+//! `vault-agent target add|list|remove`: edits `agent.toml` and keeps its comments. A running agent takes the change up
+//! by itself; files are written by the daemon only, and removed here if that is asked for.
+
+mod purge;
+
+use std::io::Write;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+use shared::path::SecretPath;
+use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
+
+use host::account;
+use host::files::git::{GitGate, GitPolicy};
+use host::files::{self, Access, FileError};
+use machine::config::{Config, Format, Target, parse_mode};
+use machine::render::Layout;
+
+/// Arguments of `vault-agent target`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Keep a file right from now on
+    Add(Box<Add>),
+    /// List the files that are kept right
+    List(List),
+    /// Stop keeping a file right; the file stays unless told otherwise
+    Remove(Remove),
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// The file
+    file: PathBuf,
+    /// The secrets in it; later ones win
+    #[arg(required = true)]
+    secrets: Vec<SecretPath>,
+    /// Run this when the file has changed, in its folder
+    #[arg(long, value_name = "COMMAND")]
+    on_change: Option<String>,
+    /// How the file is written: dotenv, compose, docker, systemd, sh, json, yaml, toml or raw [default: dotenv]
+    #[arg(long)]
+    format: Option<Format>,
+    /// Write these keys only, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    keys: Vec<String>,
+    /// Owner of the file, by name or number
+    #[arg(long, value_name = "USER")]
+    owner: Option<String>,
+    /// Group of the file, by name or number
+    #[arg(long)]
+    group: Option<String>,
+    /// Permissions of the file [default: 0600]
+    #[arg(long)]
+    mode: Option<String>,
+    /// What to do where git would pick the file up: refuse, or ignore to add it to .gitignore [default: refuse]
+    #[arg(long, value_parser = ["refuse", "ignore"])]
+    git: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Remove {
+    /// The file
+    file: PathBuf,
+    /// Remove the file too, or the vault's block from it
+    #[arg(long)]
+    purge: bool,
+}
+
+/// Runs the verb on the configuration `file`; data goes to `out`, talk to `talk`.
+///
+/// # Errors
+/// Refuses what would leave the configuration wrong; it is then as it was.
+pub fn run(args: &Args, file: &Path, out: &mut impl Write, talk: &mut impl Write) -> Result<()> {
+    match &args.verb {
+        Verb::Add(args) => add(args, file, talk),
+        Verb::List(args) => list(args, file, out),
+        Verb::Remove(args) => remove(args, file, talk),
+    }
+}
+
+fn add(args: &Add, file: &Path, talk: &mut impl Write) -> Result<()> {
+    let path = real(&args.file)?;
+    let mode = args.mode.as_deref().map(|mode| {
+        parse_mode(mode)
+            .with_context(|| format!("mode `{mode}` is not an octal number such as 0600"))
+    });
+    mode.transpose()?;
+    if let Some(name) = &args.owner {
+        account::user(name).with_context(|| {
+            format!("user `{name}` is not known on this host\nhint: `getent passwd` lists who is")
+        })?;
+    }
+    if let Some(name) = &args.group {
+        account::group(name).with_context(|| {
+            format!("group `{name}` is not known on this host\nhint: `getent group` lists those that are")
+        })?;
+    }
+    let owner = args.owner.clone().or_else(|| folder_owner(&path));
+    edit(file, |document| {
+        let targets =
+            document.entry("target").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
+        let targets = targets
+            .as_array_of_tables_mut()
+            .context("`target` is not written as [[target]] tables")?;
+        if targets.iter().any(|table| names(table, &path)) {
+            bail!(
+                "`{}` is a target already\nhint: remove it first with `vault-agent target remove`",
+                path.display()
+            );
+        }
+        targets.push(table(args, &path, owner.as_deref())?);
+        Ok(())
+    })?;
+    writeln!(talk, "added: `{}` holds {}", path.display(), paths(&args.secrets))?;
+    if let (Some(owner), None) = (&owner, &args.owner) {
+        writeln!(
+            talk,
+            "its owner will be `{owner}`, to whom the folder belongs; `--owner root` keeps it to root"
+        )?;
+    }
+    if args.git.as_deref() != Some("ignore")
+        && let Err(why) = GitGate::default().pass(&path, GitPolicy::Refuse)
+    {
+        writeln!(talk, "warning: {why}: it will not be written\nhint: {}", why.hint())?;
+    }
+    Ok(())
+}
+
+fn list(args: &List, file: &Path, out: &mut impl Write) -> Result<()> {
+    let config = Config::load_or_default(file)?;
+    if args.json {
+        let rows: Vec<Row<'_>> = config.targets.iter().map(|target| Row::of(target)).collect();
+        writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
+        return Ok(());
+    }
+    let mut rows = vec![[
+        "TARGET".to_owned(),
+        "SECRETS".to_owned(),
+        "FORMAT".to_owned(),
+        "ON CHANGE".to_owned(),
+    ]];
+    for target in &config.targets {
+        let hook = target.on_change.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        rows.push([
+            target.path.display().to_string(),
+            paths(&target.secrets),
+            target.format.to_string(),
+            hook,
+        ]);
+    }
+    let widths: Vec<usize> =
+        (0..3).map(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or(0)).collect();
+    for [target, secrets, format, hook] in &rows {
+        writeln!(
+            out,
+            "{target:0$}   {secrets:1$}   {format:2$}   {hook}",
+            widths[0], widths[1], widths[2]
+        )?;
+    }
+    Ok(())
+}
+
+fn remove(args: &Remove, file: &Path, talk: &mut impl Write) -> Result<()> {
+    // The file and its folder may be gone, so the name counts as it was written too.
+    let given = std::path::absolute(&args.file)?;
+    let path = real(&args.file).unwrap_or_else(|_| given.clone());
+    let config = Config::load_or_default(file)?;
+    let is_meant = |target: &&Arc<Target>| target.path == path || target.path == given;
+    let Some(target) = config.targets.iter().find(is_meant) else {
+        bail!("`{}` is no target\nhint: `vault-agent target list` shows them", path.display())
+    };
+    edit(file, |document| {
+        if let Some(targets) = document.get_mut("target").and_then(Item::as_array_of_tables_mut) {
+            targets.retain(|table| !names(table, &target.path));
+        }
+        Ok(())
+    })?;
+    let shown = target.path.display();
+    let left = match (args.purge, target.layout) {
+        // A running agent has heard of its new configuration before it hears of this.
+        (true, _) => {
+            let purged = purge::purge(target);
+            purged
+                .with_context(|| format!("`{shown}` is no target any more, but stays"))?
+                .to_string()
+        }
+        (false, _) if !files::exists(&target.path).unwrap_or(true) => "there is no file".to_owned(),
+        (false, Layout::File) => format!("the file stays, values and all: `rm {shown}` removes it"),
+        (false, Layout::Block) => "the file stays, and its block too: delete the lines from \
+             `# BEGIN vault-agent` to `# END vault-agent` if nothing reads them"
+            .to_owned(),
+    };
+    writeln!(talk, "removed: `{shown}` is no target any more; {left}")?;
+    Ok(())
+}
+
+/// A target as JSON shows it.
+#[derive(Serialize)]
+struct Row<'a> {
+    path: &'a Path,
+    secrets: &'a [SecretPath],
+    format: &'a str,
+    on_change: Option<String>,
+}
+
+impl<'a> Row<'a> {
+    fn of(target: &'a Target) -> Self {
+        Self {
+            path: &target.path,
+            secrets: &target.secrets,
+            format: target.format.as_str(),
+            on_change: target.on_change.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+/// Changes the text of the configuration, if the result is a right one.
+fn edit(file: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Result<()> {
+    let folder =
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make folder `{}`", folder.display()))?;
+    // A dotfile manager's link stays one; what it leads to is replaced.
+    let real = match file.canonicalize() {
+        Ok(real) => real,
+        Err(_) => folder
+            .canonicalize()?
+            .join(file.file_name().context("the configuration has no file name")?),
+    };
+    let _lock = files::lock_folder(&real)?;
+    let (text, access) = match std::fs::read_to_string(&real) {
+        Ok(text) => (text, Access::of(&real.metadata()?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            (String::new(), Access::PRIVATE)
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read `{}`", file.display()));
+        }
+    };
+    Config::parse(&text, file)?;
+    let mut document: DocumentMut =
+        text.parse().with_context(|| format!("cannot read `{}`", file.display()))?;
+    change(&mut document)?;
+    let text = document.to_string();
+    Config::parse(&text, file).context("the change would make the configuration wrong")?;
+    files::replace(&real, text.as_bytes(), access)?;
+    Ok(())
+}
+
+/// Makes the `[[target]]` table.
+fn table(args: &Add, path: &Path, owner: Option<&str>) -> Result<Table> {
+    let mut table = Table::new();
+    table["path"] = value(path.to_str().context("the path is not UTF-8")?);
+    table["secrets"] = value(args.secrets.iter().map(SecretPath::as_str).collect::<Array>());
+    if let Some(format) = args.format {
+        table["format"] = value(format.as_str());
+    }
+    if !args.keys.is_empty() {
+        table["keys"] = value(args.keys.iter().map(String::as_str).collect::<Array>());
+    }
+    let texts = [
+        ("owner", owner),
+        ("group", args.group.as_deref()),
+        ("mode", args.mode.as_deref()),
+        ("git", args.git.as_deref()),
+    ];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            table[key] = value(text);
+        }
+    }
+    if let Some(line) = &args.on_change {
+        table["on_change"] = match words(line) {
+            Some(words) => value(words.into_iter().collect::<Array>()),
+            None => value(line.as_str()),
+        };
+    }
+    Ok(table)
+}
+
+/// Splits a command that needs no shell; `None` for one that does.
+fn words(line: &str) -> Option<Vec<&str>> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || " _-./:=@%+,".contains(c);
+    let assigns = line.split_whitespace().next().is_none_or(|word| word.contains('='));
+    (line.chars().all(plain) && !assigns).then(|| line.split_whitespace().collect())
+}
+
+/// Returns the path with the links in its folder resolved, as the agent never follows any.
+fn real(file: &Path) -> Result<PathBuf> {
+    let path =
+        std::path::absolute(file).with_context(|| format!("cannot find `{}`", file.display()))?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("`{}` is not a file", file.display());
+    };
+    let folder = match folder.canonicalize() {
+        Ok(folder) => folder,
+        Err(_) => {
+            let error = FileError::NoFolder(folder.to_owned());
+            bail!("{error}\nhint: {}", error.hint());
+        }
+    };
+    let path = folder.join(name);
+    if path.is_dir() {
+        bail!(
+            "`{}` is a folder\nhint: name the file in it, e.g. `{}`",
+            path.display(),
+            path.join(".env").display()
+        );
+    }
+    Ok(path)
+}
+
+/// Returns whom the folder of `path` belongs to, if this is root's agent and the folder is somebody else's.
+fn folder_owner(path: &Path) -> Option<String> {
+    let owner = path.parent()?.metadata().ok()?.uid();
+    let foreign = rustix::process::geteuid().is_root() && owner != 0;
+    foreign.then(|| {
+        account::user(&owner.to_string()).map_or_else(|| owner.to_string(), |user| user.name)
+    })
+}
+
+/// Tells whether a table is the target at `path`.
+fn names(table: &Table, path: &Path) -> bool {
+    let written = table.get("path").and_then(Item::as_str);
+    written.is_some_and(|written| Path::new(written).components().eq(path.components()))
+}
+
+fn paths(secrets: &[SecretPath]) -> String {
+    secrets.iter().map(SecretPath::as_str).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

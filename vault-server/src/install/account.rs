@@ -1,0 +1,71 @@
+//! The server's user on this host: found, or made by the system's own programs.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context as _, Result};
+use host::hint::hinted;
+
+use super::unit::USER;
+
+/// Returns user and group of the host's server by number, making both if they are not there.
+///
+/// # Errors
+/// If they cannot be made.
+pub fn account(home: &Path) -> Result<(u32, u32)> {
+    if let Some(found) = find()? {
+        return Ok(found);
+    }
+    let line = format!("u {USER} - \"Vault server\" {}", home.display());
+    let home = home.display().to_string();
+    let ways: [(&str, &[&str]); 2] = [
+        ("systemd-sysusers", &["--inline", &line]),
+        (
+            "useradd",
+            &[
+                "--system",
+                "--user-group",
+                "--no-create-home",
+                "--home-dir",
+                &home,
+                "--shell",
+                "/usr/sbin/nologin",
+                USER,
+            ],
+        ),
+    ];
+    let mut why = String::from("there is neither `systemd-sysusers` nor `useradd`");
+    for (program, arguments) in ways {
+        match Command::new(program).args(arguments).stdin(Stdio::null()).output() {
+            Ok(output) if output.status.success() => match find()? {
+                Some(found) => {
+                    eprintln!("made user `{USER}`");
+                    return Ok(found);
+                }
+                None => why = format!("`{program}` has made none"),
+            },
+            Ok(output) => why = failed(program, &output),
+            Err(fault) if fault.kind() == ErrorKind::NotFound => {}
+            Err(fault) => why = format!("cannot run `{program}`: {fault}"),
+        }
+    }
+    let way = format!("make a system user `{USER}`, and try again");
+    Err(hinted(format!("cannot make user `{USER}`: {why}"), way))
+}
+
+/// Looks for the user in `/etc/passwd`, where system users are.
+fn find() -> Result<Option<(u32, u32)>> {
+    let text = std::fs::read_to_string("/etc/passwd").context("cannot read `/etc/passwd`")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(USER)?.strip_prefix(':'));
+    let mut numbers = line.into_iter().flat_map(|rest| rest.split(':')).skip(1);
+    let mut next = || numbers.next()?.parse().ok();
+    Ok(next().zip(next()))
+}
+
+fn failed(line: &str, output: &Output) -> String {
+    match String::from_utf8_lossy(&output.stderr).trim() {
+        "" => format!("`{line}` failed ({})", output.status),
+        said => format!("`{line}` failed: {said}"),
+    }
+}
