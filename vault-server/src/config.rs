@@ -279,34 +279,34 @@ mod tests {
         for (added, message) in [
             (
                 "colour = 1\n",
-                "`f.toml`, line 3: `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `log`",
+                "`f.toml` line 3, key `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `log`",
             ),
             (
                 "[limits]\nstreams = \"many\"\n",
-                "`f.toml`, line 4: `streams`: invalid type: string \"many\", expected u32",
+                "`f.toml` line 4, key `streams`: invalid type: string \"many\", expected u32",
             ),
             (
                 "[limits]\nconnections = 1\n",
-                "`f.toml`, line 4: `connections` is 1, but must be 4 to 65536",
+                "`f.toml` line 4, key `connections`: is 1, but must be 4 to 65536",
             ),
             (
                 "metrics_listen = \"0.0.0.0:9000\"\n",
-                "`f.toml`, line 3: `metrics_listen` `0.0.0.0:9000` is not a loopback address",
+                "`f.toml` line 3, key `metrics_listen`: `0.0.0.0:9000` is not a loopback address",
             ),
             (
                 "addresses = [\"vault\"]\n",
-                "`f.toml`, line 3: `addresses` holds `vault`, which is not host:port",
+                "`f.toml` line 3, key `addresses`: holds `vault`, which is not host:port",
             ),
             (
                 "[log]\nlevel = \"loud\"\n",
-                "`f.toml`, line 4: `level`: unknown variant `loud`, expected one of `error`, `warn`, `info`, `debug`",
+                "`f.toml` line 4, key `level`: unknown variant `loud`, expected one of `error`, `warn`, `info`, `debug`, `trace`",
             ),
         ] {
             assert_eq!(fault(&format!("{base}{added}")), message);
         }
         assert_eq!(
             fault("listen = \"127.0.0.1:1\"\ndata = \"d\"\n"),
-            "`f.toml`, line 2: `data` `d` is not an absolute path"
+            "`f.toml` line 2, key `data`: `d` is not an absolute path"
         );
     }
 
