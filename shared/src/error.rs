@@ -64,7 +64,7 @@ codes! {
     BlobPadding = "E_BLOB_PADDING", "the blob's padding is malformed", "the last good content stays; ask who wrote this version";
 
     // The server's fault: found by comparing signed heads.
-    ServerPin = "E_SERVER_PIN", "the server's key is not the pinned one", "check the address; after a planned change of the server key join again";
+    ServerPin = "E_SERVER_PIN", "the server's key is not the pinned one", "check the address; if it is right, put back the `server.key` of the server that this machine joined";
     ServerBehind = "E_SERVER_BEHIND", "the server has lost entries this machine has seen", "files stay as they are; restore the server from its newest backup, then run `vault heal` on every machine";
     Fork = "E_FORK", "two machines were shown different histories", "stop the server, compare `vault status` on every machine, restore the true one, then run `vault heal --clear E_FORK`";
     Frozen = "E_FROZEN", "the server withholds entries that a peer has seen", "check the server; the files stay as they are";
