@@ -36,7 +36,7 @@ macro_rules! codes {
 codes! {
     // The writer's fault: an entry or a report that no rule allows.
     Limits = "E_LIMITS", "a size or count is over its limit", "split the change into smaller ones";
-    UnknownActor = "E_UNKNOWN_ACTOR", "the signer is not an active actor of this vault", "add the machine or admin first, or join again after a removal";
+    UnknownActor = "E_UNKNOWN_ACTOR", "the signer is not an active actor of this vault", "add the machine first, or join again after a removal";
     BadSig = "E_BADSIG", "the signature does not verify", "check that the key belongs to this vault and that nothing between the hosts rewrites bytes";
     Parse = "E_PARSE", "the record is not in its one canonical form", "write records only with this program's own version";
     Actor = "E_ACTOR", "the signed actor differs from the envelope's", "somebody relabelled a record: look at the audit log";
