@@ -36,7 +36,7 @@ macro_rules! codes {
 codes! {
     // The writer's fault: an entry or a report that no rule allows.
     Limits = "E_LIMITS", "a size or count is over its limit", "split the change into smaller ones";
-    UnknownActor = "E_UNKNOWN_ACTOR", "the signer is not an active actor of this vault", "add the machine or admin first, or join again after a removal";
+    UnknownActor = "E_UNKNOWN_ACTOR", "the signer is not an active actor of this vault", "add the machine first, or join again after a removal";
     BadSig = "E_BADSIG", "the signature does not verify", "check that the key belongs to this vault and that nothing between the hosts rewrites bytes";
     Parse = "E_PARSE", "the record is not in its one canonical form", "write records only with this program's own version";
     Actor = "E_ACTOR", "the signed actor differs from the envelope's", "somebody relabelled a record: look at the audit log";
@@ -64,7 +64,7 @@ codes! {
     BlobPadding = "E_BLOB_PADDING", "the blob's padding is malformed", "the last good content stays; ask who wrote this version";
 
     // The server's fault: found by comparing signed heads.
-    ServerPin = "E_SERVER_PIN", "the server's key is not the pinned one", "check the address; after a planned change of the server key join again";
+    ServerPin = "E_SERVER_PIN", "the server's key is not the pinned one", "check the address; if it is right, put back the `server.key` of the server that this machine joined";
     ServerBehind = "E_SERVER_BEHIND", "the server has lost entries this machine has seen", "files stay as they are; restore the server from its newest backup, then run `vault heal` on every machine";
     Fork = "E_FORK", "two machines were shown different histories", "stop the server, compare `vault status` on every machine, restore the true one, then run `vault heal --clear E_FORK`";
     Frozen = "E_FROZEN", "the server withholds entries that a peer has seen", "check the server; the files stay as they are";

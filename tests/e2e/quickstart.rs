@@ -1,5 +1,6 @@
 //! Replays the book's quickstart: every command of its transcript, on hosts of their own, with the
 //! output it promises. `…` alone on a line stands for any lines, at a line's end for the rest of it.
+//! There is no systemd on these hosts: what a unit would start is started as the unit says.
 
 use std::collections::HashMap;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -9,10 +10,11 @@ use std::process::Command;
 use tests::{Bins, Daemon, Host, MASTER, PASSPHRASE, Ran, bins, find_line, free_port, run, watch};
 
 const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/quickstart.md");
+const GERMAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/de/schnellstart.md");
 const HOSTS: [&str; 3] = ["rtx1080", "vps", "thinkpad"];
 
 /// One command of the transcript and the output it promises.
-#[derive(Debug)]
+#[derive(Debug, Eq, PartialEq)]
 struct Step {
     host: String,
     command: String,
@@ -59,12 +61,12 @@ fn squeeze(line: &str) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The hosts of the book, and the lines copied between their terminals.
+/// The hosts of the book, and the setup line that is copied on one of them.
 struct Homelab {
     dir: tempfile::TempDir,
     hosts: HashMap<String, Host>,
     daemons: Vec<Daemon>,
-    copied: HashMap<&'static str, String>,
+    setup_line: String,
     address: String,
 }
 
@@ -78,9 +80,15 @@ impl Homelab {
         {
             symlink(program, bin.join(name)).unwrap();
         }
-        let docker = bin.join("docker");
-        write(&docker, "#!/bin/sh\necho \"$@\" >> \"$HOME/docker.log\"\n");
-        std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755)).unwrap();
+        script(&bin.join("docker"), "echo \"$@\" >> \"$HOME/docker.log\"");
+        // As `ssh -- HOST COMMAND`: a login on that host.
+        script(
+            &bin.join("ssh"),
+            &format!(
+                "cd '{0}'/\"$2\"/home && HOME=$PWD VAULT_STATE_DIR='{0}'/\"$2\"/state exec sh -c \"$3\"",
+                dir.path().display()
+            ),
+        );
         let hosts = HOSTS.map(|name| {
             let host = Host::new(name, dir.path().join(name), bins);
             let home = host.dir.join("home");
@@ -92,22 +100,20 @@ impl Homelab {
         });
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
-        Self { dir, hosts: hosts.into(), daemons: Vec::new(), copied: HashMap::new(), address }
+        let (hosts, setup_line) = (hosts.into(), String::new());
+        Self { dir, hosts, daemons: Vec::new(), setup_line, address }
     }
 
-    /// Turns what the book says into what holds here: lines copied, addresses, and the answers that
-    /// a person would type at a prompt.
+    /// Turns what the book says into what holds here: the line copied, addresses, and the answers
+    /// that a person would type at a prompt.
     fn localize(&self, command: &str) -> String {
-        let mut command = command.to_owned();
-        for (prefix, line) in &self.copied {
-            command = command.replace(&format!("{prefix}…"), line);
-        }
+        let mut command = command.replace("VLTS1-…", &self.setup_line);
         let data = format!("--data {}", self.dir.path().join("server").display());
         command = command.replace("--address 10.8.0.3:8443 --address 192.168.17.1:8443", "");
         if command.starts_with("vault-server init") {
             command = format!("{command} {data} --listen {}", self.address);
-        } else if command.starts_with("vault-server run") {
-            command = command.replace("run", &format!("run {data}"));
+        } else if command.starts_with("vault-server install") {
+            command = format!("{command} {data}");
         } else if command.starts_with("vault init ") {
             command = format!("{command} --name rtx1080 --kit kit.txt --kit-confirmed");
         } else if command.starts_with("vault machine add ") {
@@ -126,12 +132,6 @@ impl Homelab {
 
     fn run(&mut self, step: &Step) {
         let command = self.localize(&step.command);
-        if let Some(daemon) = command.strip_suffix('&') {
-            let log = self.dir.path().join(format!("{}-{}.log", step.host, self.daemons.len()));
-            let shell = self.shell(&step.host, &format!("exec {daemon}"));
-            self.daemons.push(Daemon::start(shell, &log));
-            return;
-        }
         // The fleet view follows the change by some milliseconds; a person types slower.
         let mut tries = if step.command == "vault status" { 250 } else { 1 };
         let promised = watch::poll(&format!("`{}`", step.command), || {
@@ -148,11 +148,22 @@ impl Homelab {
             promised.out,
             promised.err
         );
-        for prefix in ["VLTS1-", "VLTM1-", "VLTP1-"] {
-            if promised.out.contains(prefix) {
-                self.copied.insert(prefix, find_line(&promised.out, prefix));
-            }
+        if promised.out.contains("VLTS1-") {
+            self.setup_line = find_line(&promised.out, "VLTS1-");
         }
+        if let Some(program) = step.command.strip_suffix(" install --user") {
+            self.start(&step.host, program);
+        }
+    }
+
+    /// Starts what the unit that was installed says, as systemd would.
+    fn start(&mut self, host: &str, program: &str) {
+        let units = self.hosts[host].dir.join("home/.config/systemd/user");
+        let unit = std::fs::read_to_string(units.join(format!("{program}.service"))).unwrap();
+        let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+        let log = self.dir.path().join(format!("{host}-{program}.log"));
+        let shell = self.shell(host, &format!("exec {command}"));
+        self.daemons.push(Daemon::start(shell, &log));
     }
 }
 
@@ -164,6 +175,12 @@ fn write(file: &Path, text: &str) -> PathBuf {
     use std::io::Write as _;
     std::fs::File::create(file).unwrap().write_all(text.as_bytes()).unwrap();
     file.to_owned()
+}
+
+/// Writes a program for the shell.
+fn script(file: &Path, text: &str) {
+    write(file, &format!("#!/bin/sh\n{text}\n"));
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 #[test]
@@ -178,6 +195,12 @@ fn the_quickstart_does_what_it_says() {
     watch::until(&vps.join("docker.log"), |text| text.contains("compose up -d"));
     let env = std::fs::read_to_string(vps.join("J-Jeco/.env")).unwrap();
     assert!(env.contains("OPENAI_API_KEY=sk-brand-new\n"), "{env}");
+}
+
+#[test]
+fn the_german_quickstart_has_the_same_commands_and_answers() {
+    let read = |book| transcript(&std::fs::read_to_string(book).unwrap());
+    assert_eq!(read(GERMAN), read(BOOK));
 }
 
 #[test]

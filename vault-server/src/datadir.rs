@@ -210,7 +210,8 @@ fn check_private(path: &Path, noun: &str) -> Result<()> {
     let meta = match path.symlink_metadata() {
         Ok(meta) => meta,
         Err(why) if why.kind() == ErrorKind::NotFound => {
-            let hint = "run `vault-server init` first, or name the directory with --data";
+            let hint = "put it back from a backup; for a new server run `vault-server init`, or name another \
+                        directory with --data";
             return Err(hinted(format!("{noun} `{shown}` does not exist"), hint));
         }
         Err(why) => return Err(why).with_context(|| format!("cannot look at `{shown}`")),

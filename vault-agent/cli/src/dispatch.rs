@@ -34,6 +34,7 @@ Secrets
   import PATH FILE           take in a .env, JSON or YAML file, or all of vault://HOST/MOUNT
   export PATH…               print as .env, JSON or shell lines
   scan [--git] [FILE…]       find values of the vault in files and git; --install-hook
+  compose|podman             secrets for services of Docker Compose, and as Podman's
   rotate-due [PREFIX]        secrets to be changed at their issuers, as rotate_after says
 
 Machines

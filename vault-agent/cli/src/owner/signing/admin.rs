@@ -149,10 +149,8 @@ impl OpenError {
     #[must_use]
     pub const fn hint(self) -> &'static str {
         match self {
-            Self::Passphrase => "type it again; if it is lost, the recovery kit makes a new admin",
-            Self::NotAge | Self::Work(_) | Self::Content => {
-                "restore the file from a copy, or make a new admin with the recovery kit"
-            }
+            Self::Passphrase => "type it again: nothing else opens the admin key",
+            Self::NotAge | Self::Work(_) | Self::Content => "restore the file from a copy",
         }
     }
 }

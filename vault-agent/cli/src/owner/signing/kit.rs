@@ -185,10 +185,11 @@ fn mistyped(prefix: &str) -> anyhow::Error {
 const ADVICE: &str = "
 #
 # Print this page, put it where your passport is, then delete the file.
-# Whoever holds it reads and changes everything. Without it, a lost admin key
-# or a forgotten passphrase cannot be replaced.
+# Anyone who holds it can read every secret. It is of no use for a lost admin
+# key or a forgotten passphrase: keep a copy of the admin key as well.
 #
-# ROOT SECRET: appoints admins, replaces the root and the recovery key.
+# ROOT SECRET: the signing key above the admins. No command of this version
+# signs with it; a later one may need it.
 #
 ";
 
