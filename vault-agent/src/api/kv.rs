@@ -13,7 +13,7 @@ use std::io::Write as _;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use shared::log::{Secret, Version};
-use shared::path::SecretPath;
+use shared::path::{SecretPath, demand_nfc};
 use shared::time::Time;
 
 use crate::clock;
@@ -39,7 +39,14 @@ fn changed(mount: &str, path: &str) -> Result<SecretPath, Fault> {
     Ok(format!("{mount}/{path}").parse::<SecretPath>()?)
 }
 
-/// Lets the caller read `path`, or records that he may not.
+/// As [`changed`], for a request that may make a secret: its name is to be in Unicode's form NFC.
+fn made(mount: &str, path: &str) -> Result<SecretPath, Fault> {
+    let path = changed(mount, path)?;
+    demand_nfc(path.as_str())?;
+    Ok(path)
+}
+
+/// Lets the caller read `path`, or records that they may not.
 async fn require_read(call: &Call<'_>, op: &'static str, path: &SecretPath) -> Result<(), Fault> {
     if call.caller.scope.covers(path, Right::Read) && call.api.engine.may_read(path) {
         return Ok(());

@@ -18,7 +18,7 @@ use super::super::json::{self, Fields};
 use super::super::request::Call;
 use super::super::types;
 use super::{
-    Metadata, Seen, changed, look, looked_at, record, require_read, require_write, with_age,
+    Metadata, Seen, look, looked_at, made, record, require_read, require_write, with_age,
     write_metadata,
 };
 
@@ -110,7 +110,7 @@ pub(in super::super) async fn write(
     mount: &str,
     path: &str,
 ) -> Result<Answer, Fault> {
-    let path = changed(mount, path)?;
+    let path = made(mount, path)?;
     require_write(call, "put", &path).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {
@@ -139,7 +139,7 @@ pub(in super::super) async fn patch(
     path: &str,
 ) -> Result<Answer, Fault> {
     call.require_merge_patch()?;
-    let path = changed(mount, path)?;
+    let path = made(mount, path)?;
     require_write(call, "patch", &path).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {

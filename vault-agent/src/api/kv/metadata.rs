@@ -16,7 +16,7 @@ use super::super::error::Fault;
 use super::super::json::Fields;
 use super::super::request::Call;
 use super::{
-    changed, looked_at, newest, record, require_look, require_write, with_age, write_custom,
+    changed, looked_at, made, newest, record, require_look, require_write, with_age, write_custom,
     write_time,
 };
 
@@ -95,7 +95,7 @@ async fn merge(
     path: &str,
     is_patch: bool,
 ) -> Result<Answer, Fault> {
-    let path = changed(mount, path)?;
+    let path = made(mount, path)?;
     require_write(call, "metadata", &path).await?;
     let mut fields = call.fields().await?;
     let max_versions =
