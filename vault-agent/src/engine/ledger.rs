@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use shared::blob::Blob;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::log::{self, Entry, Op, State};
+use shared::log::{self, Entry, Op, Refused, State};
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
@@ -185,10 +185,10 @@ impl Inner {
         let applied = match log::apply(&mut ledger.state, envelope) {
             Ok(applied) => applied,
             // Signed by a member, numbered as due, and built on another past than ours.
-            Err(error) if error.code == Code::Prev => {
+            Err(Refused { error, .. }) if error.code == Code::Prev => {
                 return Ok(Err(Code::Fork.because(error.detail)));
             }
-            Err(error) => return Ok(Err(error)),
+            Err(Refused { error, .. }) => return Ok(Err(error)),
         };
         let undo = applied.undo;
         before.undo.push(Box::new(move |state| state.revert(undo)));

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::folder::Folder;
 use super::settings::{Out, known};
-use crate::api::types::{STATUS, Status};
+use crate::api::types::{STATUS, Status, TargetRow};
 use crate::cli::Global;
 use crate::cli::client::Client;
 use crate::exit::Failure;
@@ -173,7 +173,8 @@ pub fn report(out: &Out, inner: &Global) -> Result<()> {
         .iter()
         .filter(|row| row.machine == status.machine && row.target == shown)
         .find(|row| !row.is_right())
-        .map_or("the agent has not written it yet", |row| row.state.as_str());
+        .and_then(TargetRow::remark)
+        .unwrap_or_else(|| "the agent has not written it yet".to_owned());
     inner.term.say(format!("`{shown}` is not right: {why}"));
     for alarm in &status.alarms {
         inner.term.say(format!("  {}: {}", alarm.code, alarm.text));

@@ -201,7 +201,7 @@ async fn a_peer_with_another_head_shows_the_fork() {
         head: shared::hash::Hash::of(&[b"another"]),
         audit_n: 0,
         audit_head: shared::hash::Hash::ZERO,
-        agent: String::new(),
+        agent: shared::text::Text::default(),
         targets: Vec::new(),
     };
     let report = report.sign(&keys.sign, vault).unwrap();
@@ -229,7 +229,7 @@ async fn monstrous_numbers_hide_no_fork() {
             head: shared::hash::Hash::of(&[b"another"]),
             audit_n: if n == u64::MAX { u64::MAX } else { 0 },
             audit_head: shared::hash::Hash::ZERO,
-            agent: String::new(),
+            agent: shared::text::Text::default(),
             targets: Vec::new(),
         };
         let report = report.sign(&keys.sign, vault).unwrap();

@@ -15,7 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
-use shared::audit::AuditHead;
+use shared::audit::{AuditHead, Fact};
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::keys::SignKey;
@@ -23,7 +23,7 @@ use shared::log::{self, Op, State};
 use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::signed::Envelope;
-use shared::wire::v1::audit::{AccessReply, AccessRequest, LocalRead};
+use shared::wire::v1::audit::{AccessReply, AccessRequest};
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::error::{Conflict, ErrorBody};
 use shared::wire::v1::heal::{HealReply, HealRequest};
@@ -50,7 +50,7 @@ pub(super) struct Data {
     pub(super) entries: Vec<Envelope>,
     pub(super) blobs: HashMap<Hash, Vec<u8>>,
     pub(super) reports: HashMap<String, Received>,
-    pub(super) reads: Vec<LocalRead>,
+    pub(super) reads: Vec<Fact>,
     pub(super) audit: AuditHead,
     pub(super) faults: Vec<Fault>,
     /// Bodies of all appends, in order.
