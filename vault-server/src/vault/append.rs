@@ -80,7 +80,7 @@ fn append(
         }
         Ok(brought) => {
             let done = keep(desk, caller, envelope, &entry, &brought, &dropped)?;
-            publish(desk, outlets, envelope, &entry, &brought)?;
+            publish(desk, outlets, envelope, &entry, &brought, Some(caller))?;
             Ok(Ok(Append::Done(done)))
         }
     }
@@ -279,18 +279,22 @@ pub(super) fn record_ops(
 }
 
 /// Makes the entry known once it is on disk: to followers, with the blobs each may read, which are
-/// recorded in this very transaction; and to connections, when machines came or went.
+/// recorded in this very transaction; and to connections, when machines came or went. The machine
+/// that wrote the blobs has them.
 pub(super) fn publish(
     desk: &mut Desk,
     outlets: &Outlets,
     envelope: &Envelope,
     entry: &Entry,
     brought: &[Brought<'_>],
+    writer: Option<&Caller>,
 ) -> rusqlite::Result<()> {
     let mut lines = Lines { envelope, brought, made: HashMap::new() };
     let mut deliveries = Vec::new();
     for due in outlets.hub.due() {
-        let Some(readable) = readable(desk, &due, brought) else { continue };
+        let own = writer.is_some_and(|writer| writer.key == due.key);
+        let others: &[Brought<'_>] = if own { &[] } else { brought };
+        let Some(readable) = readable(desk, &due, others) else { continue };
         for at in &readable {
             let Brought { put, .. } = &brought[*at];
             desk.record(Fact {

@@ -75,7 +75,7 @@ fn take_back(
     };
     let brought = parked(desk, &entry, &dropped)?;
     let done = keep(desk, caller, envelope, &entry, &brought, &dropped)?;
-    publish(desk, outlets, envelope, &entry, &brought)?;
+    publish(desk, outlets, envelope, &entry, &brought, None)?;
     tracing::info!(seq = done.seq, machine = %caller.name, "lost entry given back");
     Ok(Ok(()))
 }

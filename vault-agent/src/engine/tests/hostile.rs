@@ -114,7 +114,7 @@ fn append_blob(world: &World, bytes: &[u8], commit: shared::hash::Hash, sent: Ve
     };
     let by = Actor::Admin(name("jonas"));
     let envelope = entry(&data.state, by, &world.admin, vec![Op::Put(put)]);
-    data.append(AppendRequest { envelope, blobs: vec![Inline(sent.clone())] }).unwrap();
+    data.append(AppendRequest { envelope, blobs: vec![Inline(sent.clone())] }, None).unwrap();
     data.blobs.insert(blob, sent);
 }
 
@@ -286,7 +286,7 @@ async fn silence_is_noticed_without_the_servers_help() {
         let entry = log::Entry { seq, prev, time, by: by.clone(), ops };
         let purpose = shared::signed::Purpose::Entry(data.state.vault());
         let envelope = shared::signed::Envelope::sign(&world.admin, by, purpose, &entry).unwrap();
-        data.append(AppendRequest { envelope, blobs: Vec::new() }).unwrap();
+        data.append(AppendRequest { envelope, blobs: Vec::new() }, None).unwrap();
         data.deaf = true;
     }
     vps.until(|status| status.seq == 2).await;
