@@ -164,7 +164,7 @@ fn reports_audit_and_lines() {
         time: Time::from_micros(1_793_491_200_000_003),
         fact: Fact {
             machine: Some("vps".parse().unwrap()),
-            addr: Some("10.8.0.1".parse().unwrap()),
+            addr: Some("10.8.0.1:40000".parse().unwrap()),
             path: Some(path("secret/jjeco/api-keys")),
             ver: Some(7),
             ..Fact::new(audit::Op::Read)
