@@ -18,7 +18,8 @@ const NODE: &[u8] = &[1];
 /// Longest word for what was asked or what came of it, in bytes.
 const WORD: usize = 64;
 
-/// Makes an enum whose values are words in JSON; a word that this program does not know is kept as it is.
+/// Makes an enum whose values are words in JSON; a word that this program does not know is kept as
+/// it is.
 macro_rules! words {
     (
         $(#[$about:meta])* $name:ident:
@@ -232,19 +233,20 @@ words! {
 }
 
 impl Outcome {
-    /// Tells whether something was refused: to find nothing is an answer. What a newer program calls otherwise counts as
-    /// refused, so that nobody overlooks it.
+    /// Tells whether something was refused: to find nothing is an answer. What a newer program
+    /// calls otherwise counts as refused, so that nobody overlooks it.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         !matches!(self, Self::Ok | Self::Missing | Self::Deleted)
     }
 }
 
-/// Process and user on a machine, as the machine tells, e.g. `python3[812] uid 1000`; or the signer of an entry.
+/// Process and user on a machine, as the machine tells, e.g. `python3[812] uid 1000`; or the signer
+/// of an entry.
 pub type Who = Text<256>;
 
-/// One thing that was asked or done, wherever it is told: by an agent, on the wire, in a record. Absent fields are left
-/// out of the JSON.
+/// One thing that was asked or done, wherever it is told: by an agent, on the wire, in a record.
+/// Absent fields are left out of the JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fact {
     /// The machine's clock, for local accesses, as the machine tells.

@@ -1,7 +1,7 @@
 //! An age file as age's parser reads it quickly.
 //!
-//! The parser starts over after each line that it was given: with 1,000 recipients that takes some 600 ms. Given the
-//! header at once it parses it once.
+//! The parser starts over after each line that it was given: with 1,000 recipients that takes some
+//! 600 ms. Given the header at once it parses it once.
 
 use std::io::{BufRead, Read, Result};
 

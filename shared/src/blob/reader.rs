@@ -1,5 +1,5 @@
-//! One reader of an age file who knows their place among the others: age hands all stanzas over, and the reader's own is
-//! tried first. What age checks of a file stays age's.
+//! One reader of an age file who knows their place among the others: age hands all stanzas over,
+//! and the reader's own is tried first. What age checks of a file stays age's.
 
 use std::cell::Cell;
 

@@ -78,8 +78,8 @@ pub struct Span {
     pub without: Option<u64>,
 }
 
-/// Finds the records that match; a condition whose value is NULL holds for all. Whoever asks for reads means those that
-/// an agent answered from its cache as well.
+/// Finds the records that match; a condition whose value is NULL holds for all. Whoever asks for
+/// reads means those that an agent answered from its cache as well.
 macro_rules! find {
     ($order:literal) => {
         concat!(

@@ -86,7 +86,8 @@ fn append(
     }
 }
 
-/// Demands Unicode's normal form of the names that an entry writes to: the server's own policy, no rule of the log.
+/// Demands Unicode's normal form of the names that an entry writes to: the server's own policy, no
+/// rule of the log.
 fn names_are_normal(entry: &Entry) -> Result<(), Refused> {
     for (index, op) in entry.ops.iter().enumerate() {
         let normal = match op {

@@ -6,8 +6,8 @@ use crate::audit::{AuditHead, Fact, Op};
 use crate::hash::Hash;
 use crate::time::Time;
 
-/// Body of `POST /v1/access`: local accesses since the last batch; answered 200 [`AccessReply`] when
-/// their audit rows are on disk.
+/// Body of `POST /v1/access`: local accesses since the last batch; answered 200 [`AccessReply`]
+/// when their audit rows are on disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessRequest {
