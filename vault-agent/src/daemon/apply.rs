@@ -173,7 +173,7 @@ async fn content(
     let rules = target.rules(header.as_ref(), &template);
     let rendered = render::render(target.format, &secrets, &rules).map_err(|refused| Fault {
         state: TargetState::Refused,
-        text: format!("{refused}"),
+        text: refused.to_string(),
         hint: refused.faults.first().map(|fault| fault.hint().to_owned()).unwrap_or_default(),
         passing: false,
     })?;
@@ -225,7 +225,7 @@ fn write(
 ) -> Result<(Replaced, Print), Fault> {
     gate.pass(&target.path, target.git).map_err(|error| Fault {
         state: TargetState::Refused,
-        text: format!("{}", chain(&error)),
+        text: chain(&error),
         hint: error.hint(),
         passing: true,
     })?;
@@ -368,7 +368,7 @@ impl Fault {
     fn block(error: block::BrokenBlock) -> Self {
         Self {
             state: TargetState::Refused,
-            text: format!("{error}"),
+            text: error.to_string(),
             hint: "mend the markers, or remove them: the block is then written at the end"
                 .to_owned(),
             passing: true,
@@ -376,12 +376,7 @@ impl Fault {
     }
 
     fn file(error: &FileError) -> Self {
-        Self {
-            state: TargetState::Failed,
-            text: format!("{}", chain(error)),
-            hint: error.hint(),
-            passing: true,
-        }
+        Self { state: TargetState::Failed, text: chain(error), hint: error.hint(), passing: true }
     }
 }
 

@@ -203,6 +203,15 @@ mod tests {
     }
 
     #[test]
+    fn a_typed_name_has_one_form() {
+        assert!(typed(None, "secret/\u{fc}").checked().is_ok());
+        for (mount, path) in [(None, "secret/u\u{308}"), (Some("u\u{308}"), "a")] {
+            let fault = typed(mount, path).checked().unwrap_err().to_string();
+            assert!(fault.contains("normal form NFC"), "{fault}");
+        }
+    }
+
+    #[test]
     fn version_1_has_one_path() {
         let route = Route { versioned: false, ..typed(None, "kv/app").guess() };
         assert_eq!(route.api("data"), "kv/app");
