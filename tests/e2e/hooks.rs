@@ -189,7 +189,7 @@ fn a_hook_that_fails_on_another_host_is_seen_by_status_here() {
     row(0, " ok ", "v1");
     patch(&host, "bad-value");
     // The file holds the newest version: it does not lag, and still something is wrong.
-    row(2, " exit 1 ", "v2");
+    row(2, " failed ", "v2");
     patch(&host, "fine");
     row(0, " ok ", "v3");
 }

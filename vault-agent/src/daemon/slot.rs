@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::report::TargetState;
 use shared::time::Time;
 use tokio::time::Instant;
 
@@ -178,16 +179,15 @@ impl Slot {
             .map(move |n| known.and_then(|known| known.get(n).copied().flatten()))
     }
 
-    /// Returns how it stands, as the fleet view has it.
-    pub(super) fn show(&self) -> String {
-        let state = self.state.show();
-        match (&self.state, &self.notes[..]) {
-            (State::Right, [note]) => format!("{state}: {note}"),
-            (State::Right, [note, more @ ..]) => {
-                format!("{state}: {note}; and {} more", more.len())
-            }
-            _ => state,
-        }
+    /// Returns how it stands, and what its owner should know, as the fleet view has it.
+    pub(super) fn standing(&self) -> (TargetState, String) {
+        let (state, detail) = self.state.standing();
+        let detail = match (&self.state, &self.notes[..]) {
+            (State::Right, [note]) => note.clone(),
+            (State::Right, [note, more @ ..]) => format!("{note}; and {} more", more.len()),
+            _ => detail,
+        };
+        (state, detail)
     }
 
     /// Returns what the next process should know.
@@ -403,7 +403,7 @@ impl Slot {
     fn failed(&mut self, fault: Fault, now: Instant) {
         let news = !matches!(&self.state, State::Failed(before) if *before == fault);
         if news {
-            tracing::error!(file = %self.path().display(), hint = fault.hint, "{}", fault.state);
+            tracing::error!(file = %self.path().display(), hint = fault.hint, "{}", fault.show());
         }
         self.held = None;
         if fault.passing {
@@ -456,21 +456,35 @@ impl State {
         }
     }
 
-    /// Returns the state as the fleet view has it.
-    pub(super) fn show(&self) -> String {
+    /// Returns the state as the fleet view has it, and what there is to say about it.
+    fn standing(&self) -> (TargetState, String) {
+        let said = |state, text: &str| (state, text.to_owned());
         match self {
-            Self::New => "starting".to_owned(),
-            Self::Right => "ok".to_owned(),
-            Self::Held(Hold::Missing(path)) => format!("missing: no secret `{path}`"),
-            Self::Held(Hold::Denied(path)) => format!("denied: `{path}`"),
-            Self::Held(Hold::Deleted(path)) => format!("kept: `{path}` is deleted"),
-            Self::Held(Hold::Waiting(path)) => format!("waiting: `{path}` has not arrived"),
-            Self::Held(Hold::Silent) => {
-                "too old: the server has not been heard for longer than `max_stale`".to_owned()
+            Self::New => said(TargetState::Starting, ""),
+            Self::Right => said(TargetState::Ok, ""),
+            Self::Held(Hold::Missing(path)) => {
+                (TargetState::Missing, format!("no secret `{path}`"))
             }
-            Self::Failed(fault) => fault.state.clone(),
-            Self::Drifted => "drift: changed by somebody else".to_owned(),
-            Self::Contested => "drift: another program keeps changing it".to_owned(),
+            Self::Held(Hold::Denied(path)) => (TargetState::Denied, format!("`{path}`")),
+            Self::Held(Hold::Deleted(path)) => (TargetState::Kept, format!("`{path}` is deleted")),
+            Self::Held(Hold::Waiting(path)) => {
+                (TargetState::Waiting, format!("`{path}` has not arrived"))
+            }
+            Self::Held(Hold::Silent) => said(
+                TargetState::TooOld,
+                "the server has not been heard for longer than `max_stale`",
+            ),
+            Self::Failed(fault) => (fault.state, fault.text.clone()),
+            Self::Drifted => said(TargetState::Drift, "changed by somebody else"),
+            Self::Contested => said(TargetState::Drift, "another program keeps changing it"),
+        }
+    }
+
+    /// Returns the state in one line.
+    pub(super) fn show(&self) -> String {
+        match self.standing() {
+            (state, detail) if detail.is_empty() => state.to_string(),
+            (state, detail) => format!("{state}: {detail}"),
         }
     }
 }

@@ -150,7 +150,10 @@ fn a_fight_is_not_fought_for_ever() {
 
 #[test]
 fn failures_are_tried_again_and_forget_what_the_file_holds() {
-    let fault = |passing| Fault { state: "failed: x".to_owned(), hint: String::new(), passing };
+    let fault = |passing| {
+        let (state, text) = (TargetState::Failed, "x".to_owned());
+        Fault { state, text, hint: String::new(), passing }
+    };
     let mut world = World::new("", None);
     world.written(1);
     for seconds in [1, 2, 4, 8, 16, 30, 30] {

@@ -2,9 +2,10 @@
 //! in `plan`.
 
 use shared::path::SecretPath;
+use shared::report::HookResult;
 
 use super::settings::settings;
-use super::{PENDING, Slot};
+use super::{NO_HOOK, PENDING, Slot};
 use crate::daemon::plan::Versions;
 use crate::daemon::record::{Bad, Remembered};
 use machine::config::Target;
@@ -82,13 +83,26 @@ impl Slot {
         self.verdict.bad.as_ref().filter(|_| self.verdict.has_gone_back_to(written))
     }
 
-    /// Returns what became of the hook, as the fleet view has it.
-    pub(in crate::daemon) fn show_hook(&self) -> String {
+    /// Returns what became of the hook, and what it failed with, as the fleet view has it.
+    pub(in crate::daemon) fn hook_result(&self) -> (HookResult, String) {
+        let nothing = String::new;
         match (self.gone_back(), self.hook.as_str()) {
-            (None, hook) => hook.to_owned(),
-            (Some(bad), "ok") => format!("rolled back: {}", bad.why),
-            (Some(bad), PENDING) => format!("rolling back: {}", bad.why),
-            (Some(bad), hook) => format!("rolled back: {}, then {hook}", bad.why),
+            (None, NO_HOOK) => (HookResult::None, nothing()),
+            (None, PENDING) => (HookResult::Pending, nothing()),
+            (None, "ok") => (HookResult::Ok, nothing()),
+            (None, why) => (HookResult::Failed, why.to_owned()),
+            (Some(bad), "ok") => (HookResult::RolledBack, bad.why.clone()),
+            (Some(bad), PENDING) => (HookResult::RollingBack, bad.why.clone()),
+            (Some(bad), why) => (HookResult::RolledBack, format!("{}, then {why}", bad.why)),
+        }
+    }
+
+    /// Returns what became of the hook in one line.
+    pub(in crate::daemon) fn show_hook(&self) -> String {
+        match self.hook_result() {
+            (result, why) if why.is_empty() => result.to_string(),
+            (HookResult::Failed, why) => why,
+            (result, why) => format!("{result}: {why}"),
         }
     }
 
