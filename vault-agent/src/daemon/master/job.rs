@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::audit::Who;
 use shared::blob::Kind;
 use shared::hash::Hash;
 
@@ -179,7 +180,8 @@ async fn publish(
     let content = PutContent::Whole(text::content(&found.variables, &held.fields));
     let path = source.secret.clone();
     let put = Change::Put { path, kind: Kind::Kv, content, cas: Some(cas) };
-    let written = match engine.write(vec![put]).await {
+    let who = Who::lossy(&format!("vault-agent for `{}`", source.path.display()));
+    let written = match engine.write_by(who, vec![put]).await {
         Ok(written) => written,
         Err(WriteError::Cas { .. } | WriteError::Moved) => return Step::Again,
         Err(WriteError::Offline { reason }) => {
