@@ -89,8 +89,7 @@ fn compose_is_told_every_variable_or_one_error() {
 fn every_option_is_told_beforehand() {
     let world = World::new(bins!());
     let host = world.host("rtx1080");
-    let told: Value =
-        serde_json::from_str(&host.vault(&["compose", "metadata"]).ok()).unwrap();
+    let told: Value = serde_json::from_str(&host.vault(&["compose", "metadata"]).ok()).unwrap();
     assert!(told["description"].is_string());
     for command in ["down", "stop"] {
         assert_eq!(told[command]["parameters"], Value::Array(Vec::new()), "{command}");
