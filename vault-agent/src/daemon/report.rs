@@ -141,6 +141,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use super::super::record::HookEnd;
     use super::*;
     use machine::config::Config;
 
@@ -197,12 +198,12 @@ mod tests {
     #[test]
     fn file_and_hook_share_one_bounded_text() {
         let mut slot = slots(1).remove(0);
-        slot.hook = "exit 1".to_owned();
+        slot.hook = HookEnd::Failed("exit 1".to_owned());
         let told = |slot: &Slot| of(slot).next().unwrap();
         assert_eq!((told(&slot).hook, told(&slot).detail.as_str()), (HookResult::Failed, "exit 1"));
         slot.state = State::Drifted;
         assert_eq!(told(&slot).detail.as_str(), "changed by somebody else; hook: exit 1");
-        slot.hook = "x\n".repeat(500);
+        slot.hook = HookEnd::Failed("x\n".repeat(500));
         let detail = told(&slot).detail;
         assert!(detail.as_str().len() <= 256 && detail.as_str().ends_with('…'), "{detail}");
     }

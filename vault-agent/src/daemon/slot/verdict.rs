@@ -4,10 +4,10 @@
 use shared::path::SecretPath;
 use shared::report::HookResult;
 
+use super::Slot;
 use super::settings::settings;
-use super::{NO_HOOK, PENDING, Slot};
 use crate::daemon::plan::Versions;
-use crate::daemon::record::{Bad, Remembered};
+use crate::daemon::record::{Bad, HookEnd, Remembered};
 use machine::config::Target;
 
 /// What the hook has said.
@@ -30,7 +30,7 @@ impl Verdict {
             return Self::default();
         };
         let written = || remembered.secrets.iter().map(|(_, ver)| *ver).collect();
-        let well = remembered.hook == "ok";
+        let well = remembered.hook == HookEnd::Ok;
         let good = remembered.good.clone().or_else(|| well.then(written));
         // Its own file has been gone back to: `good` was not written down, being what the file holds.
         let good = good.or_else(|| remembered.bad.is_some().then(written));
@@ -85,15 +85,16 @@ impl Slot {
 
     /// Returns what became of the hook, and what it failed with, as the fleet view has it.
     pub(in crate::daemon) fn hook_result(&self) -> (HookResult, String) {
-        let nothing = String::new;
-        match (self.gone_back(), self.hook.as_str()) {
-            (None, NO_HOOK) => (HookResult::None, nothing()),
-            (None, PENDING) => (HookResult::Pending, nothing()),
-            (None, "ok") => (HookResult::Ok, nothing()),
-            (None, why) => (HookResult::Failed, why.to_owned()),
-            (Some(bad), "ok") => (HookResult::RolledBack, bad.why.clone()),
-            (Some(bad), PENDING) => (HookResult::RollingBack, bad.why.clone()),
-            (Some(bad), why) => (HookResult::RolledBack, format!("{}, then {why}", bad.why)),
+        match (self.gone_back(), &self.hook) {
+            (None, HookEnd::None) => (HookResult::None, String::new()),
+            (None, HookEnd::Pending) => (HookResult::Pending, String::new()),
+            (None, HookEnd::Ok) => (HookResult::Ok, String::new()),
+            (None, HookEnd::Failed(why)) => (HookResult::Failed, why.clone()),
+            (Some(bad), HookEnd::Pending) => (HookResult::RollingBack, bad.why.clone()),
+            (Some(bad), HookEnd::None | HookEnd::Ok) => (HookResult::RolledBack, bad.why.clone()),
+            (Some(bad), HookEnd::Failed(why)) => {
+                (HookResult::RolledBack, format!("{}, then {why}", bad.why))
+            }
         }
     }
 
