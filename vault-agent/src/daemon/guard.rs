@@ -7,7 +7,6 @@ mod poll;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,11 +15,8 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
-use mounts::Mounts;
+use mounts::{Identity, Mounts, identity};
 use poll::Poll;
-
-/// The file system of a folder and its number there; `None` if it is not there.
-type Identity = Option<(u64, u64)>;
 
 /// Makes a watcher that leaves what it sees on the board.
 pub(super) type Make = fn(Arc<Shared>) -> Result<RecommendedWatcher, notify::Error>;
@@ -336,11 +332,6 @@ fn is_change(kind: EventKind) -> bool {
         EventKind::Create(_) | EventKind::Remove(_) => true,
         EventKind::Any | EventKind::Other => false,
     }
-}
-
-/// Tells a folder from another one that takes its place.
-fn identity(folder: &Path) -> Identity {
-    folder.metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
 /// Returns the nearest folder above `file` that exists, and the name in it that leads to the file.

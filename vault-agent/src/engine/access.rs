@@ -77,13 +77,15 @@ impl Accesses {
             (!std::mem::replace(&mut waiting.queued, true), waiting.busy)
         };
         if queue_now && (busy || self.store.try_submit(self.job()).is_err()) {
-            // A task of its own: who asked may go away, those who joined in are still to be answered.
+            // A task of its own: who asked may go away, those who joined in are still to be
+            // answered.
             tokio::spawn(Arc::clone(self).commit());
         }
         answered.await.map_err(|_| Failure::closed())?
     }
 
-    /// Has the waiting accesses written once every request that is there has been looked at: they share a commit.
+    /// Has the waiting accesses written once every request that is there has been looked at: they
+    /// share a commit.
     async fn commit(self: Arc<Self>) {
         tokio::task::yield_now().await;
         if let Err(fault) = self.store.submit(self.job()).await {

@@ -67,8 +67,8 @@ impl Commit {
         self.0.bell.notify_all();
     }
 
-    /// Waits on this thread until it has ended; tells whether everything that was applied before is on disk. If not,
-    /// memory has gone back.
+    /// Waits on this thread until it has ended; tells whether everything that was applied before is
+    /// on disk. If not, memory has gone back.
     #[must_use]
     pub fn wait(&self) -> bool {
         let ended = self.0.bell.wait_while(self.lock(), |ended| ended.is_none());

@@ -46,8 +46,8 @@ pub(super) enum Tried {
     Short,
 }
 
-/// Returns the pauses before and after the next one, when a try that came `wait` after the last went
-/// like this.
+/// Returns the pauses before and after the next one, when a try that came `wait` after the last
+/// went like this.
 fn pause(wait: Duration, tried: Tried) -> (Duration, Duration) {
     let (wait, longest) = match tried {
         Tried::CaughtUp => (FIRST_WAIT, LONGEST_WAIT),

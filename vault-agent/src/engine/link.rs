@@ -107,9 +107,14 @@ impl Link {
         self.state.borrow().clone()
     }
 
+    /// Shows how the connection is to `look`, which must not call the link.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&LinkState) -> T) -> T {
+        look(&self.state.borrow())
+    }
+
     /// Tells whether the stream has reached the server's head.
     pub(super) fn is_caught_up(&self) -> bool {
-        self.state.borrow().caught_up
+        self.look(|link| link.caught_up)
     }
 
     /// Returns a receiver of how the connection is.

@@ -1,8 +1,8 @@
 //! The end-to-end encrypted client (design/trust, *Client: sync, read, write*): verified sync,
 //! reads from an encrypted cache, batched writes, reports. No terminal, no HTTP server.
 //!
-//! Each part owns its state: one struct, one lock, one file; [`Engine`] holds them. The layers, from
-//! bottom to top; a module uses those before it in this list only:
+//! Each part owns its state: one struct, one lock, one file; [`Engine`] holds them. The layers,
+//! from bottom to top; a module uses those before it in this list only:
 //!
 //! 1. plain types and tools: `types`, `ticks`, `own`, `tasks`, `debounced`, `offload`, `commit`
 //! 2. rules, without lock or database: `blob`, `rights`, `folded`, `fleet`, `decide`
@@ -283,8 +283,8 @@ impl Engine {
         self.0.reader.content(path, ver, read::Reach::Here).await
     }
 
-    /// Returns the content of a version that a target holds, or goes back to: as [`Engine::content`], and from what
-    /// [`Engine::retain`] has kept.
+    /// Returns the content of a version that a target holds, or goes back to: as
+    /// [`Engine::content`], and from what [`Engine::retain`] has kept.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -292,15 +292,16 @@ impl Engine {
         self.0.reader.earlier(path, ver).await
     }
 
-    /// Returns the commit of everything applied so far. Contents are told of before they are on disk; what they are
-    /// written to must not be newer than this machine's memory after a power cut.
+    /// Returns the commit of everything applied so far. Contents are told of before they are on
+    /// disk; what they are written to must not be newer than this machine's memory after a power
+    /// cut.
     #[must_use]
     pub fn commit(&self) -> Commit {
         self.0.ledger.commit()
     }
 
-    /// Keeps the ciphertext of exactly these versions beside that of the newest; tells whether it has all of them. What
-    /// is destroyed, forgotten or not granted any more goes all the same.
+    /// Keeps the ciphertext of exactly these versions beside that of the newest; tells whether it
+    /// has all of them. What is destroyed, forgotten or not granted any more goes all the same.
     ///
     /// # Errors
     /// [`ReadError::Local`].
@@ -365,16 +366,14 @@ impl Engine {
     /// beginning of time if it never did.
     #[must_use]
     pub fn away(&self) -> Option<Time> {
-        let link = self.0.link.now();
-        (!link.caught_up).then(|| link.synced_at.unwrap_or_default())
+        self.0.link.look(|link| (!link.caught_up).then(|| link.synced_at.unwrap_or_default()))
     }
 
     /// Returns how long after the boot this process last knew to be at the server's head, and when
     /// it last did by the calendar, earlier processes included.
     #[must_use]
     pub fn heard(&self) -> (Option<Duration>, Option<Time>) {
-        let link = self.0.link.now();
-        (link.heard, link.synced_at)
+        self.0.link.look(|link| (link.heard, link.synced_at))
     }
 
     /// Replaces what this machine reports of its targets.

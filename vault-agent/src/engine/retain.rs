@@ -1,6 +1,6 @@
-//! Keeping the ciphertext of versions that a target may go back to: past newer ones, past the number
-//! of versions that the log keeps, and with the server away. The ledger drops what is destroyed,
-//! forgotten or no longer granted.
+//! Keeping the ciphertext of versions that a target may go back to: past newer ones, past the
+//! number of versions that the log keeps, and with the server away. The ledger drops what is
+//! destroyed, forgotten or no longer granted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
-//! Sending a signed entry: the same bytes until somebody answers, here and after a restart. They are
-//! saved while they are under way: a caller is answered when both are done, so that a crash loses
-//! nothing that was acknowledged, and what it leaves in the log alone comes back with the stream.
+//! Sending a signed entry: the same bytes until somebody answers, here and after a restart. They
+//! are saved while they are under way: a caller is answered when both are done, so that a crash
+//! loses nothing that was acknowledged, and what it leaves in the log alone comes back with the
+//! stream.
 
 use std::sync::Arc;
 use std::time::Duration;
