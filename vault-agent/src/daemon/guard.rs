@@ -438,7 +438,9 @@ mod tests {
             std::fs::read(&file).unwrap();
             std::fs::read(&other).unwrap();
         }
-        std::fs::write(&other, "a foreign file").unwrap();
+        let mut foreign = std::fs::OpenOptions::new().append(true).open(&other).unwrap();
+        foreign.write_all(b"2").unwrap();
+        drop(foreign);
         // This event is taken after all others, and wakes nobody either.
         let mut open = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
         open.write_all(b"2").unwrap();

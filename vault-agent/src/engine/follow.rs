@@ -65,10 +65,7 @@ impl Follower {
         link.keep();
         loop {
             let listed = addresses.borrow_and_update().clone();
-            let mut state = link.subscribe();
-            if state.wait_for(|link| !link.halted).await.is_err() {
-                return;
-            }
+            link.until_halted(false).await;
             let once = async {
                 match self.connector.reach(&listed).await {
                     Some(client) => self.follow(client).await,
@@ -82,7 +79,7 @@ impl Follower {
                     next = FIRST_WAIT;
                     continue;
                 }
-                _ = state.wait_for(|link| link.halted) => {
+                () = link.until_halted(true) => {
                     link.down("stopped: the server has shown two histories");
                     continue;
                 }

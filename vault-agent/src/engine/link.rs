@@ -167,6 +167,12 @@ impl Link {
         let _ = timeout(if before == 0 { FIRST_TRY } else { NEXT_TRY }, decided).await;
     }
 
+    /// Waits until a fork has stopped updates and writes, or until none does any more.
+    pub(super) async fn until_halted(&self, halted: bool) {
+        // The sender is here: it cannot be closed.
+        let _ = self.subscribe().wait_for(|link| link.halted == halted).await;
+    }
+
     /// Waits until somebody wants a connection now.
     pub(super) async fn nudged(&self) {
         self.nudge.notified().await;

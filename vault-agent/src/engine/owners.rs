@@ -9,6 +9,7 @@ use super::access::Accesses;
 use super::alarms::Alarms;
 use super::cache::Cache;
 use super::connect::Connector;
+use super::fleet::Fleet;
 use super::follow::Follower;
 use super::intake::Intake;
 use super::ledger::Ledger;
@@ -46,90 +47,122 @@ pub(super) struct Owners {
     pub(super) ticks: Ticks,
 }
 
-impl Owners {
+/// What the others stand on.
+struct Base {
+    own: Arc<Own>,
+    store: Arc<Store>,
+    alarms: Arc<Alarms>,
+    cache: Arc<Cache>,
+    pending: Arc<Pending>,
+    link: Arc<Link>,
+    ledger: Arc<Ledger>,
+    ticks: Ticks,
+}
+
+impl Base {
     /// Opens identity, pins and database, and rebuilds the verified state.
-    pub(super) fn open(paths: &Paths) -> Result<Self> {
+    fn open(paths: &Paths) -> Result<(Self, Fleet)> {
         let (own, store, stored) = open::open(paths)?;
         let Stored { folded, fleet, synced_at, fork, pending } = stored;
         let (own, store, ticks) = (Arc::new(own), Arc::new(store), Ticks::default());
-        let (cache, tasks) = (Arc::<Cache>::default(), Arc::<Tasks>::default());
         let alarms = Arc::new(Alarms::new(ticks.clone()));
+        let cache = Arc::<Cache>::default();
         let pending = Arc::new(Pending::new(store.clone(), paths.state.clone(), pending));
         let link = Link::new(alarms.clone(), store.clone(), ticks.clone(), synced_at, fork);
-        let link = Arc::new(link);
-        let ledger = Arc::new(Ledger::new(
+        let ledger = Ledger::new(
             own.clone(),
             store.clone(),
             cache.clone(),
             pending.clone(),
             ticks.clone(),
             folded,
-        ));
-        let reader = Arc::new(Reader {
-            own: own.clone(),
-            store: store.clone(),
-            alarms: alarms.clone(),
-            cache: cache.clone(),
-            link: link.clone(),
-            ledger: ledger.clone(),
-            fetch_due: Notify::new(),
-        });
-        let accesses = Arc::new(Accesses::new(store.clone(), link.clone()));
-        let reports = Arc::new(Reports::new(
-            own.clone(),
-            store.clone(),
-            alarms.clone(),
-            link.clone(),
-            ledger.clone(),
-            ticks.clone(),
-            fleet,
-        ));
-        let intake = Arc::new(Intake {
-            link: link.clone(),
-            ledger: ledger.clone(),
-            reader: reader.clone(),
-            reports: reports.clone(),
-            tasks: tasks.clone(),
-            ticks: ticks.clone(),
-        });
+        );
+        let (link, ledger) = (Arc::new(link), Arc::new(ledger));
+        Ok((Self { own, store, alarms, cache, pending, link, ledger, ticks }, fleet))
+    }
+
+    /// Makes what writes.
+    fn writing(
+        &self,
+        reader: &Arc<Reader>,
+        accesses: &Arc<Accesses>,
+        intake: &Arc<Intake>,
+    ) -> (Arc<Acts>, Arc<Writer>) {
         let sender = Arc::new(Sender {
-            own: own.clone(),
-            alarms: alarms.clone(),
-            pending: pending.clone(),
-            link: link.clone(),
+            own: self.own.clone(),
+            alarms: self.alarms.clone(),
+            pending: self.pending.clone(),
+            link: self.link.clone(),
             intake: intake.clone(),
         });
         let acts = Arc::new(Acts {
-            own: own.clone(),
-            store: store.clone(),
-            link: link.clone(),
-            ledger: ledger.clone(),
+            own: self.own.clone(),
+            store: self.store.clone(),
+            link: self.link.clone(),
+            ledger: self.ledger.clone(),
             reader: reader.clone(),
             sender: sender.clone(),
         });
         let writer = Arc::new(Writer::new(Parts {
-            own: own.clone(),
-            cache: cache.clone(),
-            link: link.clone(),
-            ledger: ledger.clone(),
+            own: self.own.clone(),
+            cache: self.cache.clone(),
+            link: self.link.clone(),
+            ledger: self.ledger.clone(),
             reader: reader.clone(),
             accesses: accesses.clone(),
             sender,
             acts: acts.clone(),
         }));
+        (acts, writer)
+    }
+}
+
+impl Owners {
+    /// Opens identity, pins and database, and rebuilds the verified state.
+    pub(super) fn open(paths: &Paths) -> Result<Self> {
+        let (base, fleet) = Base::open(paths)?;
+        let tasks = Arc::<Tasks>::default();
+        let reader = Arc::new(Reader {
+            own: base.own.clone(),
+            store: base.store.clone(),
+            alarms: base.alarms.clone(),
+            cache: base.cache.clone(),
+            link: base.link.clone(),
+            ledger: base.ledger.clone(),
+            fetch_due: Notify::new(),
+        });
+        let accesses = Arc::new(Accesses::new(base.store.clone(), base.link.clone()));
+        let reports = Arc::new(Reports::new(
+            base.own.clone(),
+            base.store.clone(),
+            base.alarms.clone(),
+            base.link.clone(),
+            base.ledger.clone(),
+            base.ticks.clone(),
+            fleet,
+        ));
+        let intake = Arc::new(Intake {
+            link: base.link.clone(),
+            ledger: base.ledger.clone(),
+            reader: reader.clone(),
+            reports: reports.clone(),
+            tasks: tasks.clone(),
+            ticks: base.ticks.clone(),
+        });
+        let (acts, writer) = base.writing(&reader, &accesses, &intake);
         let connector = Connector {
-            own: own.clone(),
-            alarms: alarms.clone(),
-            link: link.clone(),
-            ledger: ledger.clone(),
+            own: base.own.clone(),
+            alarms: base.alarms.clone(),
+            link: base.link.clone(),
+            ledger: base.ledger.clone(),
         };
-        let follower = Follower {
-            store: store.clone(),
+        let follower = Arc::new(Follower {
+            store: base.store.clone(),
             connector,
-            intake: intake.clone(),
+            intake,
             accesses: accesses.clone(),
-        };
-        let follower = Arc::new(follower);
+        });
+        let Base { own, store, alarms, cache, pending, link, ledger, ticks } = base;
         Ok(Self {
             own,
             store,

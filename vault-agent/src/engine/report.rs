@@ -106,8 +106,9 @@ impl Reports {
 
     /// Replaces what this machine reports of its targets.
     pub(super) fn set_targets(&self, targets: Vec<TargetReport>) {
-        let before = self.fleet().looked_at.replace(targets.clone());
-        if before.is_none_or(|before| before != targets) {
+        let mut fleet = self.fleet();
+        if fleet.looked_at.as_ref() != Some(&targets) {
+            fleet.looked_at = Some(targets);
             self.soon();
         }
     }
