@@ -28,5 +28,9 @@ pub mod logging;
 /// TLS 1.3 with raw Ed25519 keys on both sides.
 pub mod raw_keys;
 
+/// A database whose writers share commits.
+#[cfg(feature = "store")]
+pub mod store;
+
 /// systemd: units, its manager, credentials, readiness.
 pub mod systemd;

@@ -25,7 +25,7 @@ type AfterCommit = Box<dyn FnOnce() + Send>;
 
 /// The writer's desk.
 pub struct Desk {
-    pub(super) conn: Connection,
+    conn: Connection,
     state: Option<State>,
     audit: AuditHead,
     now: Time,

@@ -24,6 +24,8 @@ pub mod snapshot;
 /// The thread that owns the write connection.
 pub mod writer;
 
+use host::store::Failure;
+
 pub use desk::Desk;
 pub use reader::Reader;
 pub use writer::Store;
@@ -42,11 +44,12 @@ pub enum Unavailable {
     Stopping,
 }
 
-impl From<&rusqlite::Error> for Unavailable {
-    fn from(error: &rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
-            Some(_) | None => Self::Failed,
+impl From<Failure> for Unavailable {
+    fn from(why: Failure) -> Self {
+        match why {
+            Failure::Full => Self::Full,
+            Failure::Failed(_) => Self::Failed,
+            Failure::Closed => Self::Stopping,
         }
     }
 }
