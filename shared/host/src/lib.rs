@@ -4,7 +4,12 @@
 /// The only reader of time.
 pub mod clock;
 
-/// Users and groups of this host by name.
+/// This process, and what others see of it.
+pub mod process;
+/// What ends a program that serves.
+pub mod shutdown;
+
+/// Users and groups of this host, and this user's folders.
 pub mod account;
 
 /// The only writer of files.
@@ -32,5 +37,5 @@ pub mod raw_keys;
 #[cfg(feature = "store")]
 pub mod store;
 
-/// systemd: units, its manager, credentials, readiness.
+/// systemd: units, installing them, credentials, readiness.
 pub mod systemd;
