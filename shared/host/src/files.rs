@@ -142,8 +142,10 @@ pub enum FileError {
     Busy(PathBuf),
     #[error("`{}` exists already", .0.display())]
     Exists(PathBuf),
-    #[error("`{}` may be read by others (mode {mode:04o}, owner {uid})", path.display())]
-    Exposed { path: PathBuf, mode: u32, uid: u32 },
+    #[error("`{}` is open to others (mode {mode:03o})", path.display())]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("`{}` belongs to user {uid}, not to user {us}", path.display())]
+    Foreign { path: PathBuf, uid: u32, us: u32 },
     #[error("cannot {doing} `{}`", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
 }
@@ -185,12 +187,9 @@ impl FileError {
             Self::TooLarge { .. } => "name a file that holds settings only".to_owned(),
             Self::Busy(_) => "stop the other process, or try again".to_owned(),
             Self::Exists(_) => "choose another name, or move the old file away".to_owned(),
-            Self::Exposed { path, .. } => {
-                format!(
-                    "run `chown {} {path} && chmod go-rwx {path}`",
-                    rustix::process::geteuid().as_raw(),
-                    path = path.display()
-                )
+            Self::Exposed { path, .. } => format!("run `chmod go-rwx {}`", path.display()),
+            Self::Foreign { path, us, .. } => {
+                format!("run as its owner, or `chown {us} {}`", path.display())
             }
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => "run as a user who may write there".to_owned(),
@@ -237,6 +236,15 @@ pub fn replace_when<E: From<FileError>>(
     }
     write_in(&place, content, access, ready)?;
     Ok(Replaced::Written)
+}
+
+/// As [`replace`], for a path that is our own choice or the caller's at a terminal: links in it are
+/// followed, but for its last name.
+///
+/// # Errors
+/// After any error the old file is as it was.
+pub fn replace_trusted(path: &Path, content: &[u8], access: Access) -> Result<(), FileError> {
+    write_in(&Place::open_trusted(path)?, content, access, || Ok::<_, FileError>(()))
 }
 
 /// Compares `path` with what it should be, touching nothing.
@@ -301,16 +309,15 @@ pub fn create_dir_private(path: &Path) -> Result<(), FileError> {
 /// Refuses a file or folder that anybody but this process's user may read or write.
 ///
 /// # Errors
-/// [`FileError::Exposed`], or when it cannot be looked at.
+/// [`FileError::Exposed`], [`FileError::Foreign`], or when it cannot be looked at.
 pub fn check_private(path: &Path) -> Result<(), FileError> {
     let found = path.metadata().map_err(FileError::io("look at", path))?;
-    let us = rustix::process::geteuid().as_raw();
-    if found.uid() != us || found.mode() & 0o077 != 0 {
-        return Err(FileError::Exposed {
-            path: path.to_owned(),
-            mode: found.mode() & MODE_BITS,
-            uid: found.uid(),
-        });
+    let (us, path) = (rustix::process::geteuid().as_raw(), path.to_owned());
+    if found.uid() != us {
+        return Err(FileError::Foreign { path, uid: found.uid(), us });
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(FileError::Exposed { path, mode: found.mode() & MODE_BITS });
     }
     Ok(())
 }
