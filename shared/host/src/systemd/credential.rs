@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use zeroize::Zeroizing;
 
-use super::manager::creds;
+use super::systemctl::creds;
 use crate::files::{self, Access};
 
 /// A key that systemd hands to a program.

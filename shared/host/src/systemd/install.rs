@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::credential::Credential;
-use super::manager;
+use super::systemctl;
 use super::unit::{Found, Whose, compare, marked};
 use crate::account;
 use crate::files::{self, Access};
@@ -102,7 +102,7 @@ pub fn install<P: Program>(program: &P, args: &InstallArgs, seal: bool, term: &T
     let unit = Unit { name, whose, file: place(name, args)?, term };
     // A unit in the way is told before anything is changed.
     unit.look(&text()?, args.force)?;
-    let runs = args.root.is_none() && manager::runs(whose);
+    let runs = args.root.is_none() && systemctl::runs(whose);
     if seal && !runs {
         return Err(hinted(
             "keys are sealed for a program that systemd starts, and systemd does not run here",
@@ -122,7 +122,7 @@ pub fn install<P: Program>(program: &P, args: &InstallArgs, seal: bool, term: &T
     }
     unit.warn_of_program(&own);
     if !runs {
-        let enable = manager::line(whose, &["enable", "--now", &unit.service()]);
+        let enable = systemctl::line(whose, &["enable", "--now", &unit.service()]);
         term.say(format!(
             "systemd does not run here: nothing is started. Where it does: `{enable}`"
         ));
@@ -251,15 +251,15 @@ impl Unit<'_> {
     ) -> Result<()> {
         let Self { name, whose, term, .. } = *self;
         let service = self.service();
-        let enabled = manager::is(whose, &["is-enabled", "--quiet", &service]);
+        let enabled = systemctl::is(whose, &["is-enabled", "--quiet", &service]);
         if written {
-            manager::call(whose, &["daemon-reload"])?;
+            systemctl::call(whose, &["daemon-reload"])?;
         }
         if !enabled {
-            manager::call(whose, &["enable", "--quiet", &service])?;
+            systemctl::call(whose, &["enable", "--quiet", &service])?;
         }
-        let begin = manager::line(whose, &["start", &service]);
-        let active = manager::is(whose, &["is-active", "--quiet", &service]);
+        let begin = systemctl::line(whose, &["start", &service]);
+        let active = systemctl::is(whose, &["is-active", "--quiet", &service]);
         if active && !written && !gives_up {
             term.say(if enabled {
                 "it runs, and starts with the host: nothing to do"
@@ -276,7 +276,7 @@ impl Unit<'_> {
             term.say(format!("not started: {why:#}; then `{begin}`"));
             return Ok(());
         }
-        manager::call(whose, &["restart", &service]).map_err(|why| {
+        systemctl::call(whose, &["restart", &service]).map_err(|why| {
             let user = if whose == Whose::User { " --user" } else { "" };
             let noun = name.trim_start_matches("vault-");
             hinted(

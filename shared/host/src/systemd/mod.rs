@@ -3,12 +3,12 @@
 
 mod credential;
 mod install;
-mod manager;
 /// Telling the service manager: ready, alive, stopping.
 pub mod notify;
+mod systemctl;
 mod unit;
 
 pub use credential::Credential;
 pub use install::{HOST_UNITS, InstallArgs, Program, install};
-pub use manager::{runs, text};
+pub use systemctl::{runs, text};
 pub use unit::{Whose, argument, check_names, lets_write, percent, word};
