@@ -9,8 +9,6 @@ pub mod audit;
 pub mod blob;
 /// The one-time claim code.
 pub mod claim;
-/// What a queued piece of work operates on.
-pub mod desk;
 /// Genesis and entries.
 pub mod log;
 /// Connections beside the writer.
@@ -21,13 +19,15 @@ pub mod report;
 pub mod schema;
 /// The folded state, to start from.
 pub mod snapshot;
+/// What a queued piece of work operates on.
+pub mod transaction;
 /// The thread that owns the write connection.
 pub mod writer;
 
 use host::store::Failure;
 
-pub use desk::Desk;
 pub use reader::Reader;
+pub use transaction::Transaction;
 pub use writer::Store;
 
 /// Why nothing was written; the details are in the log.

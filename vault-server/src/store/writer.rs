@@ -1,5 +1,5 @@
-//! The database as its one writer has it: the desk, and what may wait until nobody else does. How
-//! concurrent writers share a commit is `host::store`'s.
+//! The database as its one writer has it: the transaction, and what may wait until nobody else
+//! does. How concurrent writers share a commit is `host::store`'s.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use shared::audit::AuditHead;
 use tokio::sync::watch;
 
-use super::{Desk, Unavailable, desk, snapshot};
+use super::{Transaction, Unavailable, snapshot, transaction};
 use crate::metrics::Metrics;
 
 #[cfg(test)]
@@ -35,9 +35,9 @@ impl Store {
     ///
     /// # Errors
     /// If the system gives none.
-    pub fn start(desk: Desk, unsaved: usize, metrics: Arc<Metrics>) -> Result<Self> {
-        let (shown, audit) = watch::channel(desk.audit());
-        let writer = Writer { desk, metrics, audit: shown, unsaved, commits: 0 };
+    pub fn start(tx: Transaction, unsaved: usize, metrics: Arc<Metrics>) -> Result<Self> {
+        let (shown, audit) = watch::channel(tx.audit());
+        let writer = Writer { tx, metrics, audit: shown, unsaved, commits: 0 };
         writer.show();
         Ok(Self { writer: store::Store::start(writer)?, audit })
     }
@@ -56,10 +56,10 @@ impl Store {
     pub async fn call<T, F>(&self, work: F) -> Result<T, Unavailable>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Desk) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&mut Transaction) -> rusqlite::Result<T> + Send + 'static,
     {
         let written = self.writer.write(move |writer| {
-            work(&mut writer.desk).inspect_err(|error| {
+            work(&mut writer.tx).inspect_err(|error| {
                 writer.metrics.failed();
                 tracing::error!(%error, "nothing written");
             })
@@ -74,7 +74,7 @@ impl Store {
 }
 
 struct Writer {
-    desk: Desk,
+    tx: Transaction,
     metrics: Arc<Metrics>,
     audit: watch::Sender<AuditHead>,
     /// Entries since the last snapshot.
@@ -84,26 +84,26 @@ struct Writer {
 }
 
 impl Database for Writer {
-    type Mark = desk::Mark;
+    type Mark = transaction::Mark;
 
     fn conn(&self) -> &Connection {
-        self.desk.conn()
+        self.tx.conn()
     }
 
-    fn mark(&self) -> desk::Mark {
-        self.desk.mark()
+    fn mark(&self) -> transaction::Mark {
+        self.tx.mark()
     }
 
-    fn back_to(&mut self, mark: desk::Mark) {
-        self.desk.back_to(mark);
+    fn back_to(&mut self, mark: transaction::Mark) {
+        self.tx.back_to(mark);
     }
 
     fn begin(&mut self) {
-        self.desk.open_at(clock::now());
+        self.tx.open_at(clock::now());
     }
 
     fn committed(&mut self, jobs: usize, took: Duration) {
-        self.unsaved += self.desk.committed();
+        self.unsaved += self.tx.committed();
         self.commits += 1;
         self.metrics.committed(jobs, took);
         self.show();
@@ -134,14 +134,14 @@ impl Database for Writer {
 impl Writer {
     /// Makes known how far log and audit are.
     fn show(&self) {
-        let seq = self.desk.state().map_or(0, shared::log::State::seq);
-        self.metrics.reached(seq, self.desk.audit().n);
-        self.audit.send_replace(self.desk.audit());
+        let seq = self.tx.state().map_or(0, shared::log::State::seq);
+        self.metrics.reached(seq, self.tx.audit().n);
+        self.audit.send_replace(self.tx.audit());
     }
 
     fn snapshot(&mut self) {
-        let Some(state) = self.desk.state() else { return };
-        match snapshot::save(self.desk.conn(), state) {
+        let Some(state) = self.tx.state() else { return };
+        match snapshot::save(self.tx.conn(), state) {
             Ok(()) => tracing::debug!(seq = state.seq(), "snapshot written"),
             // Nothing is lost: the next start folds more entries.
             Err(error) => tracing::warn!(%error, "no snapshot written"),
@@ -150,7 +150,7 @@ impl Writer {
     }
 
     fn checkpoint(&self, sql: &'static str) {
-        if let Err(error) = self.desk.conn().query_row(sql, [], |_| Ok(())) {
+        if let Err(error) = self.tx.conn().query_row(sql, [], |_| Ok(())) {
             tracing::warn!(%error, "write-ahead log not moved into the database");
         }
     }

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use shared::audit::{AuditHead, Fact, Op};
 
 use crate::metrics::Metrics;
-use crate::store::{Desk, Store, Unavailable, audit, schema};
+use crate::store::{Store, Transaction, Unavailable, audit, schema};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -24,8 +24,8 @@ impl Fixture {
         let file = dir.path().join(schema::FILE);
         std::fs::File::create_new(&file).unwrap();
         let metrics = Arc::new(Metrics::default());
-        let desk = Desk::new(schema::open(&file).unwrap(), None, AuditHead::EMPTY);
-        let store = Store::start(desk, 0, Arc::clone(&metrics)).unwrap();
+        let tx = Transaction::new(schema::open(&file).unwrap(), None, AuditHead::EMPTY);
+        let store = Store::start(tx, 0, Arc::clone(&metrics)).unwrap();
         Self { dir, store, metrics }
     }
 
@@ -36,16 +36,16 @@ impl Fixture {
 
     async fn record(&self, op: &'static str) -> Result<AuditHead, Unavailable> {
         self.store
-            .call(move |desk| {
-                desk.record(row(op))?;
-                Ok(desk.audit())
+            .call(move |tx| {
+                tx.record(row(op))?;
+                Ok(tx.audit())
             })
             .await
     }
 
     async fn limit_pages(&self, pages: u32) {
-        let limit = move |desk: &mut Desk| {
-            desk.conn()
+        let limit = move |tx: &mut Transaction| {
+            tx.conn()
                 .query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| {
                     row.get::<_, u32>(0)
                 })
@@ -71,9 +71,9 @@ async fn a_failing_piece_takes_back_only_its_own() {
     let before = fixture.record("one").await.unwrap();
     let failed: Result<(), _> = fixture
         .store
-        .call(|desk| {
-            desk.record(row("two"))?;
-            desk.after_commit(|| unreachable!("it is taken back"));
+        .call(|tx| {
+            tx.record(row("two"))?;
+            tx.after_commit(|| unreachable!("it is taken back"));
             Err(rusqlite::Error::QueryReturnedNoRows)
         })
         .await;
