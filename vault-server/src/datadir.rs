@@ -36,10 +36,10 @@ impl DataDir {
     /// If it is missing, readable by others, or in use by another server.
     pub fn open(path: &Path) -> Result<Self> {
         check_private(path)?;
-        let key = if credential(path).is_sealed() { SEALED } else { KEY };
-        let key = if credential(path).is_open() { KEY } else { key };
-        for file in [key, schema::FILE] {
-            check_private(&path.join(file))?;
+        let key = credential(path);
+        let sealed = key.is_sealed() && !key.is_open();
+        for file in [if sealed { key.sealed } else { key.open }, path.join(schema::FILE)] {
+            check_private(&file)?;
         }
         Self::lock(path)
     }

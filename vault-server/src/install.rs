@@ -1,5 +1,5 @@
-//! `vault-server install`: facts for the server's unit, and the server's user. The text of the unit has
-//! a file of its own; how a unit is written and started is `host::systemd`'s.
+//! `vault-server install`: facts for the server's unit, and the server's user. The text of the unit
+//! has a file of its own; how a unit is written and started is `host::systemd`'s.
 
 mod account;
 mod unit;
@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use host::systemd::{self, Credential, InstallArgs, Program, Whose};
+use host::systemd::{self, Credential, InstallFlags, Program, Whose};
 use host::term::Term;
 
 use crate::config::{Config, Places};
@@ -20,7 +20,7 @@ use unit::{Facts, USER};
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     #[command(flatten)]
-    install: InstallArgs,
+    flags: InstallFlags,
     /// Have systemd seal the server key, and remove its file once the server runs without
     #[arg(long, conflicts_with_all = ["user", "print", "root", "no_start"])]
     seal_key: bool,
@@ -30,7 +30,7 @@ impl Options {
     /// Tells for whom.
     #[must_use]
     pub fn whose(&self) -> Whose {
-        self.install.whose()
+        self.flags.whose()
     }
 }
 
@@ -47,12 +47,12 @@ pub fn install(
 ) -> Result<()> {
     let config = match places.read() {
         Ok(config) => Some(config),
-        Err(_) if options.install.is_offline() && !places.config.exists() => None,
+        Err(_) if options.flags.is_offline() && !places.config.exists() => None,
         Err(why) => return Err(why),
     };
     let data = config.as_ref().map_or(&places.data, |config| &config.data).clone();
     let server = Server { whose: options.whose(), places, arguments, config, data };
-    systemd::install(&server, &options.install, options.seal_key, term)
+    systemd::install(&server, &options.flags, options.seal_key, term)
 }
 
 /// The server that is installed.

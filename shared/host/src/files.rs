@@ -1,7 +1,8 @@
-//! The only writer of files: whole or not at all, private from the first byte, never through a link.
+//! The only writer of files: whole or not at all, private from the first byte, never through a
+//! link.
 //!
-//! [`replace`] survives `kill -9` and power cuts: a reader sees the old content or the new, nothing else.
-//! What goes into a file, and who wants it there, does not live here.
+//! [`replace`] survives `kill -9` and power cuts: a reader sees the old content or the new, nothing
+//! else. What goes into a file, and who wants it there, does not live here.
 
 mod folder;
 pub mod git;
@@ -63,7 +64,8 @@ impl Access {
     }
 }
 
-/// Recognizes a file that still is as it was written, by its content: no clock is fine enough to tell two writes apart.
+/// Recognizes a file that still is as it was written, by its content: no clock is fine enough to
+/// tell two writes apart.
 ///
 /// The hash is salted, so that it gives away nothing of a short secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,19 +209,21 @@ impl FileError {
 
 /// Makes `path` hold exactly `content` with `access`, atomically and durably.
 ///
-/// The folder is opened without following a link at any component; the new file is complete, owned and synced under
-/// a temporary name beside the old one before it takes the name. A file that is right already is not touched.
+/// The folder is opened without following a link at any component; the new file is complete, owned
+/// and synced under a temporary name beside the old one before it takes the name. A file that is
+/// right already is not touched.
 ///
 /// A name that is one of several (hard links) is replaced alone: the others keep the old content.
 ///
 /// # Errors
-/// Refuses links, special files, and folders that everybody may change; after any error the old file is as it was.
+/// Refuses links, special files, and folders that everybody may change; after any error the old
+/// file is as it was.
 pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<Replaced, FileError> {
     replace_when(path, content, access, || Ok(()))
 }
 
-/// As [`replace`], calling `ready` when all that is left is the new file's taking the name; an error of it leaves the old
-/// file.
+/// As [`replace`], calling `ready` when all that is left is the new file's taking the name; an
+/// error of it leaves the old file.
 ///
 /// # Errors
 /// As [`replace`], and those of `ready`.
@@ -277,7 +281,8 @@ pub fn remove(path: &Path) -> Result<bool, FileError> {
     Ok(true)
 }
 
-/// Removes what a killed writer of `path` left beside it; does nothing while a living one is at work.
+/// Removes what a killed writer of `path` left beside it; does nothing while a living one is at
+/// work.
 ///
 /// # Errors
 /// Fails when the folder cannot be opened.
@@ -419,8 +424,9 @@ fn write_in<E: From<FileError>>(
     Ok(sync_folder(place)?)
 }
 
-/// Makes a synced file under the temporary name, whole and with its final owner and mode before anybody sees it. Where the
-/// file system can, it has no name before `ready` has been called: killed while waiting, it leaves nothing.
+/// Makes a synced file under the temporary name, whole and with its final owner and mode before
+/// anybody sees it. Where the file system can, it has no name before `ready` has been called:
+/// killed while waiting, it leaves nothing.
 fn fill<'a, E: From<FileError>>(
     place: &'a Place,
     content: &[u8],

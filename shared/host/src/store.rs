@@ -40,7 +40,7 @@ pub trait Database: Send + 'static {
     fn committed(&mut self, _jobs: usize, _took: Duration) {}
 
     /// Takes note that nothing of a transaction is on disk, before its jobs are told.
-    fn failed(&mut self, _why: &Failure) {}
+    fn failed(&mut self, _why: &StoreFailure) {}
 
     /// Does what may wait; `idle` tells that no job does.
     fn tidy(&mut self, _idle: bool) {}
@@ -51,7 +51,7 @@ pub trait Database: Send + 'static {
 
 /// Why nothing was written, or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum StoreFailure {
     /// No space is left for the database.
     #[error("the disk of this host's database is full; nothing was written")]
     Full,
@@ -63,7 +63,7 @@ pub enum Failure {
     Closed,
 }
 
-impl From<&rusqlite::Error> for Failure {
+impl From<&rusqlite::Error> for StoreFailure {
     fn from(why: &rusqlite::Error) -> Self {
         match why.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full,
@@ -72,14 +72,14 @@ impl From<&rusqlite::Error> for Failure {
     }
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for StoreFailure {
     fn from(why: rusqlite::Error) -> Self {
         Self::from(&why)
     }
 }
 
 /// What is left to do once the commit has succeeded or failed.
-pub type Finish = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+pub type Finish = Box<dyn FnOnce(Result<(), StoreFailure>) + Send>;
 
 /// Work inside the shared transaction.
 pub type Job<D> = Box<dyn FnOnce(&mut D) -> Outcome + Send>;
@@ -89,7 +89,7 @@ pub enum Outcome {
     /// Its changes are to be committed.
     Keep(Finish),
     /// It failed, and has answered already: its changes are to be undone, in memory too.
-    Undo(Failure),
+    Undo(StoreFailure),
 }
 
 enum Message<D> {
@@ -121,7 +121,7 @@ impl<D: Database> Store<D> {
     ///
     /// # Errors
     /// If the database is closed.
-    pub async fn submit(&self, job: Job<D>) -> Result<(), Failure> {
+    pub async fn submit(&self, job: Job<D>) -> Result<(), StoreFailure> {
         self.send(Message::Job(job)).await
     }
 
@@ -129,11 +129,11 @@ impl<D: Database> Store<D> {
     ///
     /// # Errors
     /// If the database is closed or its queue is full.
-    pub fn try_submit(&self, job: Job<D>) -> Result<(), Failure> {
-        let Some(queue) = &self.queue else { return Err(Failure::Closed) };
+    pub fn try_submit(&self, job: Job<D>) -> Result<(), StoreFailure> {
+        let Some(queue) = &self.queue else { return Err(StoreFailure::Closed) };
         queue.try_send(Message::Job(job)).map_err(|why| match why {
-            mpsc::error::TrySendError::Full(_) => Failure::Failed("too many jobs wait".into()),
-            mpsc::error::TrySendError::Closed(_) => Failure::Closed,
+            mpsc::error::TrySendError::Full(_) => StoreFailure::Failed("too many jobs wait".into()),
+            mpsc::error::TrySendError::Closed(_) => StoreFailure::Closed,
         })
     }
 
@@ -145,20 +145,20 @@ impl<D: Database> Store<D> {
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, StoreFailure> {
         let (answer, answered) = oneshot::channel();
         let job = move |database: &mut D| match work(database) {
             Ok(value) => Outcome::Keep(Box::new(move |committed| {
                 let _ = answer.send(committed.map(|()| value));
             })),
             Err(why) => {
-                let why = Failure::from(why);
+                let why = StoreFailure::from(why);
                 let _ = answer.send(Err(why.clone()));
                 Outcome::Undo(why)
             }
         };
         self.submit(Box::new(job)).await?;
-        answered.await.unwrap_or(Err(Failure::Closed))
+        answered.await.unwrap_or(Err(StoreFailure::Closed))
     }
 
     /// Runs `look`, which changes nothing, and answers without waiting for a commit.
@@ -168,14 +168,14 @@ impl<D: Database> Store<D> {
     pub async fn read<T: Send + 'static>(
         &self,
         look: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, StoreFailure> {
         let (answer, answered) = oneshot::channel();
         let job = move |database: &mut D| {
-            let _ = answer.send(look(database).map_err(Failure::from));
+            let _ = answer.send(look(database).map_err(StoreFailure::from));
             Outcome::Keep(Box::new(|_| {}))
         };
         self.submit(Box::new(job)).await?;
-        answered.await.unwrap_or(Err(Failure::Closed))
+        answered.await.unwrap_or(Err(StoreFailure::Closed))
     }
 
     /// Commits what is queued and ends the thread; later jobs are refused.
@@ -187,9 +187,9 @@ impl<D: Database> Store<D> {
         }
     }
 
-    async fn send(&self, message: Message<D>) -> Result<(), Failure> {
-        let Some(queue) = &self.queue else { return Err(Failure::Closed) };
-        queue.send(message).await.map_err(|_| Failure::Closed)
+    async fn send(&self, message: Message<D>) -> Result<(), StoreFailure> {
+        let Some(queue) = &self.queue else { return Err(StoreFailure::Closed) };
+        queue.send(message).await.map_err(|_| StoreFailure::Closed)
     }
 }
 
@@ -263,7 +263,7 @@ fn run<D: Database>(
     database: &mut D,
     job: Job<D>,
     finishes: &mut Vec<Finish>,
-) -> Result<(), Failure> {
+) -> Result<(), StoreFailure> {
     let mark = database.mark();
     let guarded = execute(database.conn(), "SAVEPOINT job");
     match job(database) {
@@ -282,9 +282,9 @@ fn run<D: Database>(
 }
 
 /// Executes a statement that comes again and again: it is parsed once.
-fn execute(conn: &Connection, statement: &str) -> Result<(), Failure> {
+fn execute(conn: &Connection, statement: &str) -> Result<(), StoreFailure> {
     let done = conn.prepare_cached(statement).and_then(|mut ready| ready.execute([]));
-    done.map(drop).map_err(Failure::from)
+    done.map(drop).map_err(StoreFailure::from)
 }
 
 /// Brings the database in `file` to the schema that `migrations` make, all of them or none. They

@@ -1,5 +1,5 @@
-//! The machine's keys and pins on disk: `identity/{age.key,sign.key}` (0600 in 0700), or sealed beside
-//! that and handed over by systemd; and `pins.json`. What they are used for lives elsewhere.
+//! The machine's keys and pins on disk: `identity/{age.key,sign.key}` (0600 in 0700), or sealed
+//! beside that and handed over by systemd; and `pins.json`. What they are used for lives elsewhere.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -1,5 +1,5 @@
-//! `vault-agent install`: facts for the agent's unit, and what it needs before it can start. The text
-//! of the unit has a file of its own; how a unit is written and started is `host::systemd`'s.
+//! `vault-agent install`: facts for the agent's unit, and what it needs before it can start. The
+//! text of the unit has a file of its own; how a unit is written and started is `host::systemd`'s.
 
 mod unit;
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use host::hint::{Exit, Failure};
-use host::systemd::{self, Credential, HOST_UNITS, InstallArgs, Program, Whose, lets_write};
+use host::systemd::{self, Credential, HOST_UNITS, InstallFlags, Program, Whose, lets_write};
 use host::term::Term;
 use machine::config::{Auth, Config};
 use machine::identity::{Key, MachineKeys, Pins};
@@ -22,8 +22,9 @@ use unit::Facts;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    install: InstallArgs,
-    /// Have systemd seal this machine's keys, and remove the files they are in once the agent runs without
+    flags: InstallFlags,
+    /// Have systemd seal this machine's keys, and remove the files they are in once the agent runs
+    /// without
     #[arg(long, conflicts_with_all = ["user", "print", "root", "no_start"])]
     seal_keys: bool,
 }
@@ -33,8 +34,8 @@ pub struct Args {
 /// # Errors
 /// If somebody has edited the unit, or systemd refuses; never with half a unit.
 pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
-    let agent = Agent::new(args.install.whose(), place)?;
-    systemd::install(&agent, &args.install, args.seal_keys, term)?;
+    let agent = Agent::new(args.flags.whose(), place)?;
+    systemd::install(&agent, &args.flags, args.seal_keys, term)?;
     Ok(Exit::OK)
 }
 
@@ -116,8 +117,8 @@ fn is_chosen(place: &Place) -> bool {
     place.state.is_some() || place.env("VAULT_STATE_DIR").is_some()
 }
 
-/// Names the folders that the installed unit keeps the agent from writing in, if one is installed for
-/// this very agent.
+/// Names the folders that the installed unit keeps the agent from writing in, if one is installed
+/// for this very agent.
 ///
 /// # Errors
 /// If the configuration is wrong.

@@ -32,12 +32,14 @@ pub struct Facts {
     pub signals: bool,
     /// Whether hooks run programs, about which nothing is known.
     pub commands: bool,
-    /// Whether the kernel is asked whose a connection is: those on the loopback interface come without a name.
+    /// Whether the kernel is asked whose a connection is: those on the loopback interface come
+    /// without a name.
     pub tcp: bool,
 }
 
 impl Facts {
-    /// Makes facts of a configuration; `work_tree` tells the root of the git work tree that a path is in.
+    /// Makes facts of a configuration; `work_tree` tells the root of the git work tree that a path
+    /// is in.
     pub fn new(
         whose: Whose,
         program: PathBuf,
@@ -74,8 +76,8 @@ impl Facts {
 
     fn target(&mut self, target: &Target, work_tree: impl Fn(&Path) -> Option<PathBuf>) {
         match target.require_mount.as_deref().filter(|point| target.path.starts_with(point)) {
-            // A folder that is named is a mount of its own for the agent, and no sign of what is mounted there. The folder
-            // above it is none, and what is mounted below comes and goes.
+            // A folder that is named is a mount of its own for the agent, and no sign of what is
+            // mounted there. The folder above it is none, and what is mounted below comes and goes.
             Some(point) => match point.parent().filter(|above| above.parent().is_some()) {
                 Some(above) => self.write_in(Some(above)),
                 None => self.mounts.push(point.to_owned()),

@@ -1,5 +1,5 @@
-//! The agent's SQLite database: one file per table. How jobs share a commit is `host::store`'s, what
-//! the rows mean the engine's.
+//! The agent's SQLite database: one file per table. How jobs share a commit is `host::store`'s,
+//! what the rows mean the engine's.
 
 mod schema;
 
@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use host::store::{self, Database};
-pub use host::store::{Failure, Finish, Outcome};
+pub use host::store::{Outcome, StoreFailure as Failure};
 use rusqlite::Connection;
 use tokio::sync::watch;
 

@@ -24,7 +24,7 @@ pub mod transaction;
 /// The thread that owns the write connection.
 pub mod writer;
 
-use host::store::Failure;
+use host::store::StoreFailure;
 
 pub use reader::Reader;
 pub use transaction::Transaction;
@@ -44,12 +44,12 @@ pub enum Unavailable {
     Stopping,
 }
 
-impl From<Failure> for Unavailable {
-    fn from(why: Failure) -> Self {
+impl From<StoreFailure> for Unavailable {
+    fn from(why: StoreFailure) -> Self {
         match why {
-            Failure::Full => Self::Full,
-            Failure::Failed(_) => Self::Failed,
-            Failure::Closed => Self::Stopping,
+            StoreFailure::Full => Self::Full,
+            StoreFailure::Failed(_) => Self::Failed,
+            StoreFailure::Closed => Self::Stopping,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use host::clock;
-use host::store::{self, Database, Failure};
+use host::store::{self, Database, StoreFailure};
 use rusqlite::Connection;
 use shared::audit::AuditHead;
 use tokio::sync::watch;
@@ -109,7 +109,7 @@ impl Database for Writer {
         self.show();
     }
 
-    fn failed(&mut self, _why: &Failure) {
+    fn failed(&mut self, _why: &StoreFailure) {
         self.metrics.failed();
     }
 

@@ -21,7 +21,7 @@ pub const HOST_UNITS: &str = "/etc/systemd/system";
 
 /// How a program is to be installed.
 #[derive(Clone, Debug, clap::Args)]
-pub struct InstallArgs {
+pub struct InstallFlags {
     /// Install for this user alone, without root
     #[arg(long)]
     pub user: bool,
@@ -39,7 +39,7 @@ pub struct InstallArgs {
     pub no_start: bool,
 }
 
-impl InstallArgs {
+impl InstallFlags {
     /// Tells for whom.
     #[must_use]
     pub fn whose(&self) -> Whose {
@@ -86,38 +86,43 @@ pub trait Program {
 ///
 /// # Errors
 /// If somebody has edited the unit, or systemd refuses; never with half a unit.
-pub fn install<P: Program>(program: &P, args: &InstallArgs, seal: bool, term: &Term) -> Result<()> {
-    let (name, whose) = (P::NAME, args.whose());
-    if whose == Whose::Host && !args.is_offline() && !rustix::process::geteuid().is_root() {
+pub fn install<P: Program>(
+    program: &P,
+    flags: &InstallFlags,
+    seal: bool,
+    term: &Term,
+) -> Result<()> {
+    let (name, whose) = (P::NAME, flags.whose());
+    if whose == Whose::Host && !flags.is_offline() && !rustix::process::geteuid().is_root() {
         return Err(hinted(
             format!("only root installs `{name}` for the whole host"),
             format!("run it with `sudo`; or `{name} install --user` for you alone"),
         ));
     }
-    let own = own_file(args.root.as_deref())?;
+    let own = own_file(flags.root.as_deref())?;
     let text = || Ok::<_, anyhow::Error>(marked(name, &program.unit(own.clone())?));
-    if args.print {
+    if flags.print {
         return Ok(term.print(text()?)?);
     }
-    let unit = Unit { name, whose, file: place(name, args)?, term };
+    let unit = Unit { name, whose, file: place(name, flags)?, term };
     // A unit in the way is told before anything is changed.
-    unit.look(&text()?, args.force)?;
-    let runs = args.root.is_none() && systemctl::runs(whose);
+    unit.look(&text()?, flags.force)?;
+    let runs = flags.root.is_none() && systemctl::runs(whose);
     if seal && !runs {
         return Err(hinted(
             "keys are sealed for a program that systemd starts, and systemd does not run here",
             format!("`{name} install` alone writes the unit"),
         ));
     }
-    if args.root.is_none() {
+    if flags.root.is_none() {
         program.prepare(term)?;
     }
     if seal {
         program.is_set_up().context("keys are sealed once the program can start")?;
         program.credentials().iter().try_for_each(Credential::seal)?;
     }
-    let written = unit.write(&text()?, args.force)?;
-    if args.root.is_some() {
+    let written = unit.write(&text()?, flags.force)?;
+    if flags.root.is_some() {
         return Ok(());
     }
     unit.warn_of_program(&own);
@@ -130,7 +135,7 @@ pub fn install<P: Program>(program: &P, args: &InstallArgs, seal: bool, term: &T
     }
     // Keys in files are there to be given up by a program that has them from systemd.
     let gives_up = seal && program.credentials().iter().any(Credential::is_open);
-    unit.start(program, written, gives_up, args.no_start)?;
+    unit.start(program, written, gives_up, flags.no_start)?;
     if gives_up {
         program.credentials().iter().try_for_each(Credential::wipe)?;
         term.say("the keys are sealed to this host: their files are wiped");
@@ -147,14 +152,14 @@ fn own_file(root: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Returns where the unit belongs, and makes the folder.
-fn place(name: &str, args: &InstallArgs) -> Result<PathBuf> {
-    let folder = match args.whose() {
+fn place(name: &str, flags: &InstallFlags) -> Result<PathBuf> {
+    let folder = match flags.whose() {
         Whose::Host => PathBuf::from(HOST_UNITS),
         Whose::User => account::folder("XDG_CONFIG_HOME", ".config")
             .context("neither `HOME` nor `XDG_CONFIG_HOME` is set")?
             .join("systemd/user"),
     };
-    let folder = match &args.root {
+    let folder = match &flags.root {
         Some(root) => root.join(folder.strip_prefix("/").unwrap_or(&folder)),
         None => folder,
     };

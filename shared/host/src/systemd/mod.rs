@@ -9,6 +9,6 @@ mod systemctl;
 mod unit;
 
 pub use credential::Credential;
-pub use install::{HOST_UNITS, InstallArgs, Program, install};
+pub use install::{HOST_UNITS, InstallFlags, Program, install};
 pub use systemctl::{runs, text};
 pub use unit::{Whose, argument, check_names, lets_write, percent, word};

@@ -1,5 +1,5 @@
-//! Text of units that `install` writes for systemd: words in it, and whether a person has edited one
-//! since. What is in a unit, and the file system, are not here.
+//! Text of units that `install` writes for systemd: words in it, and whether a person has edited
+//! one since. What is in a unit, and the file system, are not here.
 
 use std::path::{Path, PathBuf};
 
