@@ -81,7 +81,7 @@ impl Accesses {
             // answered.
             tokio::spawn(Arc::clone(self).commit());
         }
-        answered.await.map_err(|_| Failure::closed())?
+        answered.await.map_err(|_| Failure::Closed)?
     }
 
     /// Has the waiting accesses written once every request that is there has been looked at: they
@@ -126,8 +126,9 @@ impl Accesses {
                 }))
             }
             Err(fault) => {
-                answer(&runtime, answers, Err(fault.into()));
-                Outcome::Undo
+                let fault = Failure::from(fault);
+                answer(&runtime, answers, Err(fault.clone()));
+                Outcome::Undo(fault)
             }
         }
     }

@@ -34,7 +34,7 @@ impl Intake {
             return Ok(());
         }
         let receipt = self.ledger.ingest(records).await?;
-        let lost = |_| Ended::Local(Failure::closed());
+        let lost = |_| Ended::Local(Failure::Closed);
         let News { arrived, missing, advanced, refused } =
             receipt.applied.await.map_err(lost)??;
         let opening = self.open(arrived);
@@ -51,7 +51,7 @@ impl Intake {
     /// If the database fails.
     pub(super) async fn take_own(self: &Arc<Self>, record: Delivery) -> Result<(), Failure> {
         let receipt = self.ledger.ingest(vec![record]).await?;
-        let news = receipt.applied.await.map_err(|_| Failure::closed())??;
+        let news = receipt.applied.await.map_err(|_| Failure::Closed)??;
         if let Some(error) = &news.refused {
             self.link.refuse(error);
             self.link.down(&error.to_string());

@@ -148,8 +148,9 @@ impl Ledger {
                 Err(fault) => {
                     own.go_back(before);
                     own.commits.end(commit, false);
-                    let _ = answer.send(Err(fault.into()));
-                    Outcome::Undo
+                    let fault = Failure::from(fault);
+                    let _ = answer.send(Err(fault.clone()));
+                    Outcome::Undo(fault)
                 }
             }
         };

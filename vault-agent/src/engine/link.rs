@@ -281,7 +281,7 @@ impl Link {
     ) -> Result<(), Failure> {
         self.store.try_submit(Box::new(move |conn| match note(conn) {
             Ok(()) => Outcome::Keep(Box::new(|_| {})),
-            Err(_) => Outcome::Undo,
+            Err(fault) => Outcome::Undo(fault.into()),
         }))
     }
 }

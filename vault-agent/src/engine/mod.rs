@@ -121,7 +121,6 @@ impl Engine {
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<()> {
         let Owners { tasks, ledger, ticks, reports, alarms, cache, .. } = &*self.0;
-        self.0.store.make_room();
         tasks.spawn(writer::run(self.0.writer.clone()));
         tasks.spawn(read::watch_ages(ledger.clone(), ticks.clone()));
         tasks.spawn(report::watch(reports.clone()));

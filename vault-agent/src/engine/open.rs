@@ -14,7 +14,8 @@ use super::fleet::Fleet;
 use super::folded::{Folded, stand_in};
 use super::own::Own;
 use crate::state::{self, Store, facts};
-use machine::identity::{MachineKeys, Pins, check_private};
+use host::files::check_private;
+use machine::identity::{MachineKeys, Pins};
 use machine::paths::Paths;
 
 /// What the database held.

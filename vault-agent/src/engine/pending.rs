@@ -36,7 +36,7 @@ impl Saving {
     /// # Errors
     /// If the database fails.
     pub(super) async fn done(&mut self) -> Result<(), Failure> {
-        (&mut self.0).await.unwrap_or_else(|_| Err(Failure::closed()))
+        (&mut self.0).await.unwrap_or_else(|_| Err(Failure::Closed))
     }
 }
 
@@ -70,8 +70,9 @@ impl Pending {
                 let _ = answer.send(committed);
             })),
             Err(fault) => {
-                let _ = answer.send(Err(fault.into()));
-                Outcome::Undo
+                let fault = Failure::from(fault);
+                let _ = answer.send(Err(fault.clone()));
+                Outcome::Undo(fault)
             }
         };
         self.store.submit(Box::new(job)).await?;
@@ -107,7 +108,7 @@ impl Pending {
         self.forget();
         let _ = self.store.try_submit(Box::new(move |conn| match pending::settle(conn, hash) {
             Ok(()) => Outcome::Keep(Box::new(|_| {})),
-            Err(_) => Outcome::Undo,
+            Err(fault) => Outcome::Undo(fault.into()),
         }));
     }
 

@@ -24,7 +24,7 @@ async fn hold(engine: &Engine) -> Held {
     let job = move |_: &rusqlite::Connection| {
         begun.send(()).unwrap();
         let _ = released.recv();
-        Outcome::Undo
+        Outcome::Undo(crate::state::Failure::Closed)
     };
     engine.0.store.submit(Box::new(job)).await.unwrap();
     holding.await.unwrap();
