@@ -4,6 +4,7 @@
 
 pub use host::table::{Growing, columns, plain};
 use serde_json::{Map, Value};
+use shared::duration;
 
 use super::go;
 
@@ -47,7 +48,7 @@ pub fn cell(name: &str, value: &Value) -> String {
             name.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
         });
     match value.as_i64() {
-        Some(seconds) if is_duration => go::duration(seconds),
+        Some(seconds) if is_duration => duration::short(seconds),
         Some(_) | None => go::value(value),
     }
 }
