@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -276,28 +277,25 @@ fn headers(place: &Place, options: &Options) -> Result<HeaderMap, Error> {
     Ok(all)
 }
 
+/// Go's choice of characters that stand as they are in a query, and in a path: URLs in messages are
+/// its own.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PATH: &AsciiSet = &QUERY
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
+
 fn target(path: &str, query: &[(&str, String)]) -> String {
-    let mut target = String::from("/v1/");
-    encode(&mut target, path, b"-_.~$&+,/:;=@");
+    let mut target = format!("/v1/{}", utf8_percent_encode(path, PATH));
     for (n, (name, value)) in query.iter().enumerate() {
         target.push(if n == 0 { '?' } else { '&' });
-        target.push_str(name);
-        target.push('=');
-        encode(&mut target, value, b"-_.~");
+        target.push_str(&format!("{name}={}", utf8_percent_encode(value, QUERY)));
     }
     target
-}
-
-/// Percent-encodes all but letters, digits and `plain`: with Go's choice for paths, URLs in messages are its own.
-fn encode(out: &mut String, text: &str, plain: &[u8]) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            for nibble in [byte >> 4, byte & 15] {
-                out.extend(char::from_digit(u32::from(nibble), 16).map(|c| c.to_ascii_uppercase()));
-            }
-        }
-    }
 }

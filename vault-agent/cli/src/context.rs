@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared::duration;
 use shared::time::Time;
 
 use crate::client::tls;
 use crate::client::{self, Client, Place};
-use crate::duration;
 use crate::print::{self, Format};
 use host::hint::Failure;
 use host::term::Term;
@@ -345,10 +345,7 @@ impl Global {
     fn timeout(&self) -> Result<Duration, client::Error> {
         const DEFAULT: Duration = Duration::from_secs(60);
         let Some(text) = self.env("VAULT_CLIENT_TIMEOUT") else { return Ok(DEFAULT) };
-        let micros = match text.parse::<u32>() {
-            Ok(seconds) => Some(i64::from(seconds) * 1_000_000),
-            Err(_) => duration::parse(&text),
-        };
+        let micros = duration::parse_or_seconds(&text);
         let positive = micros.and_then(|n| u64::try_from(n).ok()).filter(|&n| n > 0);
         positive.map(Duration::from_micros).ok_or_else(|| {
             client::Error::Setup(format!(
@@ -375,7 +372,6 @@ impl Global {
                 .tls_server_name
                 .clone()
                 .or_else(|| self.env("VAULT_TLS_SERVER_NAME")),
-            system_bundle: self.env("SSL_CERT_FILE").map(PathBuf::from),
             skip_verify,
         })
     }
