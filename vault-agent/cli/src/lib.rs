@@ -3,8 +3,6 @@
 
 /// The one HTTP client.
 pub mod client;
-/// Durations and ages.
-pub mod duration;
 
 /// What commands print.
 pub mod print;

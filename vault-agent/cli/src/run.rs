@@ -9,9 +9,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::context::Global;
-use crate::duration;
 use crate::kv::{Freshness, Typed, say_age};
 use host::hint::{Exit, Failure};
+use shared::duration;
 
 use environment::Wanted;
 

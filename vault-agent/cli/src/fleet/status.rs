@@ -9,9 +9,9 @@ use shared::time::Time;
 
 use crate::client::{Client, Error};
 use crate::context::Global;
-use crate::duration;
 use crate::print::{self, Format, table};
 use crate::vault::rotation;
+use host::clock;
 use host::hint::{Exit, Failure};
 use machine::local::{self, Alarm, Rotation, Status, TargetRow};
 
@@ -86,7 +86,7 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     }
     say_rotations(global, status, now);
     if !status.online {
-        let age = status.synced_at.map(|at| duration::age(now.seconds_since(at)));
+        let age = status.synced_at.map(|at| clock::age(now.seconds_since(at)));
         let age = age.map_or_else(|| "never synced".to_owned(), |age| format!("as of {age} ago"));
         let server = status.server.as_deref().unwrap_or("none configured");
         global.term.say(format!("not connected to the server ({server}); {age}"));
@@ -164,7 +164,7 @@ fn cells(row: &TargetRow, now: Time) -> Vec<String> {
     };
     let seen = match (row.awake, row.seen_at) {
         (true, _) => "now".to_owned(),
-        (false, Some(at)) => format!("{} ago (asleep)", duration::age(now.seconds_since(at))),
+        (false, Some(at)) => format!("{} ago (asleep)", clock::age(now.seconds_since(at))),
         (false, None) => "never".to_owned(),
     };
     vec![
@@ -184,8 +184,7 @@ fn version(n: u64) -> String {
 
 fn alarm_line(alarm: &Alarm, now: Time) -> String {
     let Alarm { code, text, since } = alarm;
-    let mut line =
-        format!("alarm {code}: {text} (for {})", duration::age(now.seconds_since(*since)));
+    let mut line = format!("alarm {code}: {text} (for {})", clock::age(now.seconds_since(*since)));
     if let Some(code) = Code::from_text(code) {
         line.push_str(&format!("\nhint: {}", code.hint()));
     }

@@ -2,10 +2,10 @@
 
 use hyper::Method;
 use serde_json::{Map, Value, json};
+use shared::duration;
 
 use crate::client::Answer;
 use crate::context::Global;
-use crate::duration;
 use crate::kv::{Secret, context};
 use crate::print::{self, Format, go, table};
 use host::hint::Exit;
