@@ -1,5 +1,5 @@
-//! TLS to a Vault that is not ours: certificates from files, for `https://` addresses only. The vault's own protocol
-//! uses raw public keys and lives in `remote`.
+//! TLS to a Vault that is not ours: certificates from files, for `https://` addresses only. The
+//! vault's own protocol uses raw public keys and lives in `remote`.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,12 @@
-//! JSON as Go's `json.MarshalIndent` prints it, and values as `%v` does, byte for byte. Scripts compare these.
+//! JSON as Go's `json.MarshalIndent` prints it, and values as `%v` does, byte for byte. Scripts
+//! compare these.
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-/// Prints JSON with two spaces of indent, keys sorted, and what Go escapes beside what JSON demands.
+/// Prints JSON with two spaces of indent, keys sorted, and what Go escapes beside what JSON
+/// demands.
 #[must_use]
 pub fn json(value: &Value) -> String {
     let mut out = String::new();
@@ -65,7 +67,8 @@ pub fn value(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    /// Expected texts come from Go 1.24's `json.MarshalIndent(v, "", "  ")` and `fmt.Sprintf("%v", v)`.
+    /// Expected texts come from Go 1.24's `json.MarshalIndent(v, "", "  ")` and `fmt.Sprintf("%v",
+    /// v)`.
     #[test]
     fn json_is_gos() {
         for (input, expected) in [

@@ -1,4 +1,5 @@
-//! Tables as HashiCorp's CLI pads them: columns joined by four spaces, the last one unpadded, `n/a` for nothing.
+//! Tables as HashiCorp's CLI pads them: columns joined by four spaces, the last one unpadded, `n/a`
+//! for nothing.
 //!
 //! Widths count characters, titles count bytes, both as the Go code does.
 

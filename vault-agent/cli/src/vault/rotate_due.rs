@@ -1,4 +1,5 @@
-//! `vault rotate-due`: secrets that are to be changed at their issuers, the most urgent first. Ends with 2 if one is overdue.
+//! `vault rotate-due`: secrets that are to be changed at their issuers, the most urgent first. Ends
+//! with 2 if one is overdue.
 
 use serde_json::Value;
 use shared::duration;

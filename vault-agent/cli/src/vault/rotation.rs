@@ -1,5 +1,5 @@
-//! When secrets are to be changed at their issuers, by what their custom metadata says: `rotate_after`, `issuer`, `owner`.
-//! What is printed of it lives in `rotate_due` and `status`.
+//! When secrets are to be changed at their issuers, by what their custom metadata says:
+//! `rotate_after`, `issuer`, `owner`. What is printed of it lives in `rotate_due` and `status`.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -84,7 +84,8 @@ impl Entry {
     }
 }
 
-/// Returns what is malformed, overdue, or due `within` microseconds, in this order: by time, then by name.
+/// Returns what is malformed, overdue, or due `within` microseconds, in this order: by time, then
+/// by name.
 pub fn due(facts: Vec<Rotation>, now: Time, within: u64) -> Vec<Entry> {
     let until = now.plus(within);
     let judged = facts.into_iter().filter_map(|fact| {
@@ -122,7 +123,8 @@ fn read(text: &str) -> Option<After> {
     text.parse().ok().map(After::Day)
 }
 
-/// Returns what the vault says about rotation: from this machine's agent in one answer, else secret by secret.
+/// Returns what the vault says about rotation: from this machine's agent in one answer, else secret
+/// by secret.
 ///
 /// # Errors
 /// No answer, or an error of the API.

@@ -33,8 +33,8 @@ use super::{ConnectError, RemoteError};
 
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(20);
-/// How often a connection is tried out, and how long the answer may take: a laptop that has moved to another network
-/// notices within seconds.
+/// How often a connection is tried out, and how long the answer may take: a laptop that has moved
+/// to another network notices within seconds.
 const PING: Duration = Duration::from_secs(4);
 const PONG: Duration = Duration::from_secs(4);
 const WINDOW: u32 = 1 << 20;
