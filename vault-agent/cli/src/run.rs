@@ -1,4 +1,5 @@
-//! `vault run`: a program with secrets in its environment and in no file. What runs and restarts it is in `child`.
+//! `vault run`: a program with secrets in its environment and in no file. What runs and restarts it
+//! is in `child`.
 
 mod child;
 mod environment;

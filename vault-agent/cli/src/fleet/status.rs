@@ -1,5 +1,5 @@
-//! `vault status`: which machine holds which version of what. Ends with 2 while an awake machine lags or fails, or an alarm
-//! stands.
+//! `vault status`: which machine holds which version of what. Ends with 2 while an awake machine
+//! lags or fails, or an alarm stands.
 
 mod seal;
 
@@ -29,7 +29,8 @@ pub struct Args {
     field: Option<String>,
 }
 
-/// Tells whether the API at a named address is one of our agents, for a caller who may see the fleet.
+/// Tells whether the API at a named address is one of our agents, for a caller who may see the
+/// fleet.
 fn knows_a_fleet(client: &Client) -> bool {
     !client.only_shows() && client.ask(local::STATUS, &[]).is_ok_and(|answer| answer.status == 200)
 }
@@ -52,8 +53,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         global.term.line(print::data(format, &document(&status, global.now()))?)?;
     }
     let wrong = status.targets.iter().any(|row| row.awake && is_wrong(row));
-    // Alarms with a word for a code are for a person to read; those with an `E_…` code stop updates.
-    // Peers that are all asleep are no fault.
+    // Alarms with a word for a code are for a person to read; those with an `E_…` code stop
+    // updates. Peers that are all asleep are no fault.
     let harmless = Code::Stale.as_str();
     let alarms = status.alarms.iter().map(|alarm| alarm.code.as_str());
     let alarms = alarms.filter(|code| *code != harmless).any(|code| code.starts_with("E_"));
@@ -126,7 +127,8 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Warns of secrets that are to be changed soon, or should have been: for people, no fault of the fleet.
+/// Warns of secrets that are to be changed soon, or should have been: for people, no fault of the
+/// fleet.
 fn say_rotations(global: &Global, status: &Status, now: Time) {
     let due = rotation::due(status.rotations.clone(), now, rotation::SOON);
     for entry in due.iter().take(MOST_ROTATIONS) {

@@ -119,7 +119,8 @@ impl Secret {
     }
 }
 
-/// Breaks a warning into lines as HashiCorp's CLI does: 78 characters, two of them in front; an empty line follows.
+/// Breaks a warning into lines as HashiCorp's CLI does: 78 characters, two of them in front; an
+/// empty line follows.
 fn wrapped(warning: &str) -> String {
     const WIDTH: usize = 76;
     let mut text = String::new();

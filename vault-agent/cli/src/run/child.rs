@@ -98,7 +98,8 @@ impl Program<'_> {
         }
     }
 
-    /// Ends the program for a new start; returns its status if a signal says that there is to be none.
+    /// Ends the program for a new start; returns its status if a signal says that there is to be
+    /// none.
     async fn stop(
         &self,
         child: &mut Child,

@@ -1,4 +1,5 @@
-//! The forms in which a value turns up elsewhere: as it is, escaped, percent-encoded, as base64 at any offset, as hex. Pure.
+//! The forms in which a value turns up elsewhere: as it is, escaped, percent-encoded, as base64 at
+//! any offset, as hex. Pure.
 
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
@@ -11,8 +12,8 @@ pub const LONGEST: usize = 1024;
 const SHORTEST_LINE: usize = 20;
 const SHORTEST_ENCODING: usize = 8;
 
-/// What writers of URLs escape: all but RFC 3986's unreserved characters, as `encodeURIComponent`, as
-/// HTML's forms, and as in a path.
+/// What writers of URLs escape: all but RFC 3986's unreserved characters, as `encodeURIComponent`,
+/// as HTML's forms, and as in a path.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const COMPONENT: &AsciiSet =
     &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
@@ -104,7 +105,8 @@ fn text(value: &[u8]) -> Option<&str> {
     }
 }
 
-/// Returns the lines of a value of several that can be looked for each by itself, as where a key is indented.
+/// Returns the lines of a value of several that can be looked for each by itself, as where a key is
+/// indented.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let several = text.trim_end().contains('\n');
     text.lines()
@@ -178,7 +180,8 @@ fn hex(value: &[u8], digits: &[u8; 16]) -> Bytes {
     Zeroizing::new(value.iter().flat_map(pair).collect())
 }
 
-/// Returns the characters that the value alone decides where `shift` bytes stand before it in a group of three.
+/// Returns the characters that the value alone decides where `shift` bytes stand before it in a
+/// group of three.
 fn base64(engine: &impl base64::Engine, value: &[u8], shift: usize) -> Bytes {
     let padded = Zeroizing::new([&[0; 3][..shift], value].concat());
     let text = Zeroizing::new(engine.encode(&padded[..]));

@@ -34,7 +34,8 @@ impl fmt::Debug for Mask {
 
 impl Mask {
     /// Takes the values of `secrets`, each line of one with several for itself, as output is masked
-    /// line by line; also as the dialects of a target escape them, and those inside lists and objects.
+    /// line by line; also as the dialects of a target escape them, and those inside lists and
+    /// objects.
     pub(in crate::daemon) fn of(secrets: &[(SecretPath, Vec<Field>)]) -> Self {
         let mut mask = Self::default();
         for field in secrets.iter().flat_map(|(_, fields)| fields) {

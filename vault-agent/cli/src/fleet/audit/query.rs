@@ -1,5 +1,5 @@
-//! Which audit records are asked for: the filters that `log`, `tail`, `summary` and `export` share, and the pages that
-//! answer them. How records are shown lives with each command.
+//! Which audit records are asked for: the filters that `log`, `tail`, `summary` and `export` share,
+//! and the pages that answer them. How records are shown lives with each command.
 
 use shared::audit::{Op, Record};
 use shared::duration;

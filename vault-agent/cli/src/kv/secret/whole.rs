@@ -1,4 +1,5 @@
-//! The whole envelope: its fields by name, as JSON and YAML, and as the table of HashiCorp's generic commands.
+//! The whole envelope: its fields by name, as JSON and YAML, and as the table of HashiCorp's
+//! generic commands.
 
 use serde_json::{Map, Value};
 use shared::duration;
@@ -28,7 +29,8 @@ const WRAP: [&str; 6] =
     ["token", "accessor", "ttl", "creation_time", "creation_path", "wrapped_accessor"];
 
 impl Secret {
-    /// Looks a field up as HashiCorp's `-field` does: the envelope's own, `data`, else the content's.
+    /// Looks a field up as HashiCorp's `-field` does: the envelope's own, `data`, else the
+    /// content's.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<Value> {
         let data = self.data.as_ref();
@@ -178,7 +180,8 @@ fn auth_rows(auth: &Map<String, Value>, row: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// Prints an object with its fields in the order of a Go struct, absent ones as zero values; further fields follow.
+/// Prints an object with its fields in the order of a Go struct, absent ones as zero values;
+/// further fields follow.
 fn ordered(value: &Value, names: &[&str]) -> String {
     let Some(fields) = value.as_object() else { return go::json(value) };
     let known =
