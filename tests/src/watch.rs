@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use notify::event::{AccessKind, EventKind};
 use notify::{RecursiveMode, Watcher as _};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,7 +56,13 @@ pub fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 ///
 /// # Errors
 /// If the system has no more watches.
-pub fn watcher(handler: impl notify::EventHandler) -> notify::Result<notify::RecommendedWatcher> {
-    let kinds = notify::EventKindMask::CORE | notify::EventKindMask::ACCESS_CLOSE;
-    notify::Watcher::new(handler, notify::Config::default().with_event_kinds(kinds))
+pub fn watcher(
+    mut handler: impl notify::EventHandler,
+) -> notify::Result<notify::RecommendedWatcher> {
+    let opened = |kind| matches!(kind, EventKind::Access(AccessKind::Open(_)));
+    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if !event.as_ref().is_ok_and(|event| opened(event.kind)) {
+            handler.handle_event(event);
+        }
+    })
 }

@@ -1,18 +1,20 @@
-//! Notices that a file system was mounted or unmounted: then a folder of the same name is another one, and no event of
-//! the old one tells.
+//! Notices that a file system was mounted or unmounted: then a folder of the same name is another
+//! one, and no event of the old one tells.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
-use super::{Identity, identity};
-
 /// The table of mounts, which the kernel announces every change of (proc(5)).
 const TABLE: &str = "/proc/self/mountinfo";
+
+/// The file system of a folder and its number there; `None` if it is not there.
+pub(super) type Identity = Option<(u64, u64)>;
 
 /// Waits for changes of the table.
 pub(super) struct Mounts {
@@ -38,8 +40,8 @@ impl Mounts {
         Self { table: table.ok(), looking: None }
     }
 
-    /// Waits until a file system was mounted, unmounted or mounted otherwise, and returns which of `folders` are others
-    /// now. May be dropped and called again.
+    /// Waits until a file system was mounted, unmounted or mounted otherwise, and returns which of
+    /// `folders` are others now. May be dropped and called again.
     pub(super) async fn changed(
         &mut self,
         folders: &HashMap<PathBuf, Identity>,
@@ -65,4 +67,9 @@ impl Mounts {
         self.looking = None;
         others
     }
+}
+
+/// Tells a folder from another one that takes its place.
+pub(super) fn identity(folder: &Path) -> Identity {
+    folder.metadata().ok().map(|found| (found.dev(), found.ino()))
 }

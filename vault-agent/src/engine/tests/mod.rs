@@ -4,6 +4,7 @@ mod hostile;
 mod lone;
 mod owner;
 mod reading;
+mod sending;
 mod server;
 mod world;
 mod writing;
