@@ -21,8 +21,8 @@ use machine::binary;
 use machine::config::{Config, Credential};
 use machine::render;
 
-use super::caller;
 use super::listen::{bind_unix, pause, stopped};
+use super::process;
 
 /// Units that wait at a time; others wait in the system's queue.
 const CONNECTIONS: usize = 1024;
@@ -113,7 +113,7 @@ impl Request {
             Ok(peer) => {
                 let us = rustix::process::geteuid().as_raw();
                 let uid = peer.uid();
-                (caller::who(peer.pid(), uid), uid == 0 || uid == us)
+                (process::describe(peer.pid(), uid), uid == 0 || uid == us)
             }
             Err(_) => ("unknown".to_owned(), false),
         };

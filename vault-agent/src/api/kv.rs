@@ -91,7 +91,8 @@ pub(super) async fn record_stranger(api: &Api, peer: &Peer, path: &str) -> Resul
         return Ok(());
     }
     let Ok(path) = looked_at(mount, path) else { return Ok(()) };
-    let access = Access { who: peer.who.clone(), op: "read", path, ver: 0, result: "denied" };
+    let who = api.gate.who(peer).await;
+    let access = Access { who, op: "read", path, ver: 0, result: "denied" };
     api.engine.record(access).await.map_err(|why| Fault::Broken(format!("{why:#}")))
 }
 

@@ -188,7 +188,7 @@ async fn accept_tcp(listener: TcpListener, api: Arc<Api>, shutdown: watch::Recei
             Ok((peer, local, stream)) => {
                 // Answers are small: waiting to fill a segment only costs time.
                 let _ = stream.set_nodelay(true);
-                open.start(stream, Peer::loopback(peer, local), place);
+                open.start(stream, Peer::loopback((peer, local)), place);
             }
             Err(why) => pause(&why).await,
         }

@@ -12,6 +12,7 @@ mod json;
 mod kv;
 mod listen;
 mod loopback;
+mod process;
 mod request;
 mod sys;
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl World {
     pub(super) async fn on_loopback() -> Self {
         let address = "127.0.0.1:1".parse().unwrap();
         let options = config::Api { listen: Some(address), ..config::Api::default() };
-        Self::make(&["*"], &["*"], &options, Peer::loopback(address, address)).await
+        Self::make(&["*"], &["*"], &options, Peer::loopback((address, address))).await
     }
 
     /// A machine that trusts whoever calls over loopback TCP.
@@ -46,7 +46,7 @@ impl World {
         let address = "127.0.0.1:1".parse().unwrap();
         let auth = config::Auth::Loopback;
         let options = config::Api { listen: Some(address), auth, ..config::Api::default() };
-        Self::make(&["*"], &["*"], &options, Peer::loopback(address, address)).await
+        Self::make(&["*"], &["*"], &options, Peer::loopback((address, address))).await
     }
 
     async fn make(read: &[&str], write: &[&str], options: &config::Api, peer: Peer) -> Self {
