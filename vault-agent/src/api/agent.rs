@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Error;
-use axum::extract::Query;
-use axum::http::Uri;
 use shared::error::Code;
 use shared::log::{Secret, State};
 use shared::name::Name;
@@ -156,8 +154,7 @@ pub(super) fn machines(api: &Api) -> Answer {
 
 /// Answers what a machine could read.
 pub(super) async fn exposure(call: &Call<'_>) -> Result<Answer, Fault> {
-    let text = call.query.0.unwrap_or_default();
-    let name = text.strip_prefix("machine=").unwrap_or_default().parse::<Name>()?;
+    let name = call.query.get("machine").unwrap_or_default().parse::<Name>()?;
     let found = call.api.engine.exposure(name).await;
     let found = found.map_err(|why| Fault::Refused(format!("{why:#}")))?;
     let newest =
@@ -173,9 +170,7 @@ pub(super) async fn exposure(call: &Call<'_>) -> Result<Answer, Fault> {
 /// Answers audit records from the server; the query is that of the wire.
 pub(super) async fn audit(call: &Call<'_>) -> Result<Answer, Fault> {
     require_audit(call)?;
-    let text = format!("/?{}", call.query.0.unwrap_or_default());
-    let uri: Uri = text.parse().map_err(|_| Fault::BadQuery)?;
-    let Query(query) = Query::<AuditQuery>::try_from_uri(&uri)
+    let query: AuditQuery = serde_urlencoded::from_str(call.query.0.unwrap_or_default())
         .map_err(|why| Fault::Refused(format!("the audit query is malformed: {why}")))?;
     let page = call.api.engine.audit(query).await.map_err(remote)?;
     Ok(envelope::plain(&page))

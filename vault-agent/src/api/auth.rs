@@ -20,9 +20,7 @@ const MICROS: u64 = 1_000_000;
 pub(super) fn lookup_self(call: &Call<'_>) -> Answer {
     let token = given_token(call.headers).unwrap_or_default();
     match &call.caller.scope {
-        Scope::Limited(issued) => {
-            envelope::json(Source::Token, &Value::Object(describe(issued, token)))
-        }
+        Scope::Limited(issued) => envelope::data(Source::Token, describe(issued, token)),
         Scope::All => {
             let since = call.api.engine.since();
             let own = json!({
@@ -44,7 +42,7 @@ pub(super) fn lookup_self(call: &Call<'_>) -> Answer {
                 "ttl": 0,
                 "type": "service",
             });
-            envelope::json(Source::Token, &own)
+            envelope::data(Source::Token, own)
         }
     }
 }
@@ -92,7 +90,7 @@ pub(super) fn renew_self(call: &Call<'_>) -> Answer {
             issued.expires.map_or(0, |expires| expires.seconds_since(clock::now())),
         ),
     };
-    envelope::auth(&grant(token, accessor, policy, left))
+    envelope::auth(grant(token, accessor, policy, left))
 }
 
 fn grant(token: &str, accessor: &str, policy: &str, seconds: u64) -> Value {
@@ -119,7 +117,7 @@ pub(super) async fn create(call: &mut Call<'_>) -> Result<Answer, Fault> {
     let wanted = wanted(&fields)?;
     let (token, issued) = call.api.gate.tokens.create(wanted).map_err(refused)?;
     let left = issued.expires.map_or(0, |expires| expires.seconds_since(issued.created));
-    Ok(envelope::auth(&grant(&token, &issued.accessor, "token", left)))
+    Ok(envelope::auth(grant(&token, &issued.accessor, "token", left)))
 }
 
 fn wanted(fields: &Fields) -> Result<Wanted, Fault> {
@@ -157,7 +155,7 @@ pub(super) fn accessors(call: &Call<'_>) -> Result<Answer, Fault> {
         return Err(Fault::Missing);
     }
     let keys: Vec<&str> = list.iter().map(|issued| issued.accessor.as_str()).collect();
-    Ok(envelope::json(Source::Token, &json!({ "keys": keys })))
+    Ok(envelope::data(Source::Token, json!({ "keys": keys })))
 }
 
 /// Answers what is known of a token; without one, of the caller's own.
@@ -171,7 +169,7 @@ pub(super) async fn lookup(call: &mut Call<'_>) -> Result<Answer, Fault> {
     }
     let token = Zeroizing::new(token.to_owned());
     let issued = call.api.gate.tokens.find(&token).ok_or(Fault::BadToken)?;
-    Ok(envelope::json(Source::Token, &Value::Object(describe(&issued, &token))))
+    Ok(envelope::data(Source::Token, describe(&issued, &token)))
 }
 
 /// Answers what is known of the token with an accessor; not the token.
@@ -182,7 +180,7 @@ pub(super) async fn lookup_accessor(call: &mut Call<'_>) -> Result<Answer, Fault
     let list = call.api.gate.tokens.list();
     let issued = list.iter().find(|issued| *issued.accessor == *accessor);
     let issued = issued.ok_or_else(|| Fault::several(&["invalid accessor".to_owned()]))?;
-    Ok(envelope::json(Source::Token, &Value::Object(describe(issued, ""))))
+    Ok(envelope::data(Source::Token, describe(issued, "")))
 }
 
 /// Revokes the caller's own token, if it is one made here.

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use axum::http::{HeaderValue, StatusCode, header};
 use shared::error::Code;
 use shared::limits;
+use zeroize::Zeroizing;
 
 use crate::engine::{ReadError, WriteError};
 
@@ -18,8 +19,6 @@ pub(super) enum Fault {
     Missing,
     /// Nothing is there to be patched: Vault answers without a body.
     NothingToPatch,
-    /// A ready answer, e.g. the metadata of a deleted version.
-    Answered(Box<Answer>),
     /// The caller, or this machine, has no right to it.
     Denied,
     /// A token asked about is none.
@@ -140,7 +139,6 @@ impl Fault {
             Self::Missing | Self::NothingToPatch | Self::NoRoute(_) | Self::UnsupportedPath => {
                 StatusCode::NOT_FOUND
             }
-            Self::Answered(answer) => answer.status(),
             Self::Denied
             | Self::InvalidToken
             | Self::BadToken
@@ -180,7 +178,6 @@ impl Fault {
         Some(match self {
             Self::Missing
             | Self::NothingToPatch
-            | Self::Answered(_)
             | Self::BadQuery
             | Self::UnknownMethod
             | Self::Moved(_) => return None,
@@ -249,8 +246,7 @@ impl Fault {
     pub(super) fn answer(self) -> Answer {
         let status = self.status();
         match self {
-            Self::Answered(answer) => *answer,
-            Self::NothingToPatch => envelope::bare(status, Vec::new()),
+            Self::NothingToPatch => envelope::bare(status, Zeroizing::default()),
             Self::Moved(target) => {
                 let mut answer = envelope::empty(status);
                 if let Ok(target) = HeaderValue::from_str(&target) {

@@ -9,9 +9,9 @@ pub(super) mod subkeys;
 pub(super) mod versions;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
+use serde::{Serialize, Serializer};
 use shared::log::{Secret, Version};
 use shared::path::SecretPath;
 use shared::time::Time;
@@ -98,11 +98,9 @@ pub(super) async fn record_stranger(api: &Api, peer: &Peer, path: &str) -> Resul
 
 /// One version, as the log shows it now.
 struct Seen {
-    ver: u64,
     /// Whether its content may be read.
     live: bool,
-    /// The JSON object that clients know as `metadata`.
-    metadata: Vec<u8>,
+    metadata: Metadata,
 }
 
 /// Looks a version up, the newest if none is named.
@@ -114,56 +112,50 @@ fn look(call: &Call<'_>, path: &SecretPath, ver: Option<u64>) -> Option<Seen> {
             Some(ver) => (ver, secret.version(ver)?),
             None => secret.current()?,
         };
-        let mut metadata = Vec::with_capacity(256);
-        write_metadata(&mut metadata, &Metadata::of(ver, version), &secret.custom);
-        Some(Seen { ver, live: version.is_live(now), metadata })
+        let metadata = Metadata::of(ver, version, secret);
+        Some(Seen { live: version.is_live(now), metadata })
     })
 }
 
 /// What clients are told of a version beside its content.
+#[derive(Serialize)]
 struct Metadata {
-    ver: u64,
-    created: Time,
-    deletion: Option<Time>,
+    created_time: GoTime,
+    custom_metadata: Custom,
+    deletion_time: GoTime,
     destroyed: bool,
+    version: u64,
 }
 
 impl Metadata {
-    fn of(ver: u64, version: &Version) -> Self {
-        let deletion = version.deletion_time();
-        Self { ver, created: version.created, deletion, destroyed: version.destroyed }
+    fn of(ver: u64, version: &Version, secret: &Secret) -> Self {
+        Self {
+            created_time: GoTime(Some(version.created)),
+            custom_metadata: custom(secret),
+            deletion_time: GoTime(version.deletion_time()),
+            destroyed: version.destroyed,
+            version: ver,
+        }
     }
 }
 
-/// Writes the metadata of a version as reads and writes answer it.
-fn write_metadata(out: &mut Vec<u8>, version: &Metadata, custom: &BTreeMap<String, String>) {
-    out.extend_from_slice(b"{\"created_time\":");
-    write_time(out, Some(version.created));
-    out.extend_from_slice(b",\"custom_metadata\":");
-    write_custom(out, custom);
-    out.extend_from_slice(b",\"deletion_time\":");
-    write_time(out, version.deletion);
-    let Metadata { ver, destroyed, .. } = version;
-    // Writing to memory cannot fail.
-    let _ = write!(out, ",\"destroyed\":{destroyed},\"version\":{ver}}}");
+/// A time as text; an absent one as `""`, never as null.
+struct GoTime(Option<Time>);
+
+impl Serialize for GoTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(time) => serializer.collect_str(time),
+            None => serializer.serialize_str(""),
+        }
+    }
 }
 
-/// Writes a time as text, an absent one as `""`: never as null.
-fn write_time(out: &mut Vec<u8>, time: Option<Time>) {
-    out.push(b'"');
-    if let Some(time) = time {
-        let _ = write!(out, "{time}");
-    }
-    out.push(b'"');
-}
+/// Custom metadata; null where there is none.
+type Custom = Option<BTreeMap<String, String>>;
 
-/// Writes custom metadata, null where there is none.
-fn write_custom(out: &mut Vec<u8>, custom: &BTreeMap<String, String>) {
-    if custom.is_empty() {
-        out.extend_from_slice(b"null");
-    } else {
-        let _ = serde_json::to_writer(out, custom);
-    }
+fn custom(secret: &Secret) -> Custom {
+    Some(secret.custom.clone()).filter(|custom| !custom.is_empty())
 }
 
 /// Returns the number of the newest version of a secret's own, 0 if it has none.

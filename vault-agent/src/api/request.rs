@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
 use super::Api;
@@ -20,6 +21,27 @@ use machine::local::BODY;
 const LARGE_BODY: u64 = 128 << 10;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Characters that are escaped in a path (RFC 3986, section 3.3).
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'/');
 
 /// What is to be done, however it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,7 +174,10 @@ pub(super) fn path(uri: &Uri) -> Result<Cow<'_, str>, Fault> {
     }
     if !is_clean(&path) {
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        return Err(Fault::Moved(percent_encode(&clean(&path)) + &query));
+        return Err(Fault::Moved(format!(
+            "{}{query}",
+            utf8_percent_encode(&clean(&path), IN_PATH)
+        )));
     }
     let below = match path {
         Cow::Borrowed(path) => path.strip_prefix("/v1/").map(Cow::Borrowed),
@@ -197,40 +222,14 @@ fn form_decode(text: &str) -> Option<Cow<'_, str>> {
 
 /// Decodes `%XX` once; `None` for a broken sequence or what is no UTF-8 then.
 fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
+    let is_whole = |rest: &str| {
+        let digits = rest.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_whole) {
+        return None;
     }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            out.push(hex(bytes.next()?)? << 4 | hex(bytes.next()?)?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok().map(Cow::Owned)
-}
-
-const fn hex(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
-}
-
-fn percent_encode(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    percent_decode_str(text).decode_utf8().ok()
 }
 
 #[cfg(test)]

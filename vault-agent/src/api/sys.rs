@@ -4,7 +4,9 @@ pub(super) mod mounts;
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
+use shared::hash::Hash;
 use shared::path::SecretPath;
+use uuid::Uuid;
 
 use host::clock;
 
@@ -86,9 +88,12 @@ pub(super) fn init() -> Answer {
 /// Returns the vault's name, and its id in the form of a UUID.
 fn cluster(api: &Api) -> (String, String) {
     let name = api.engine.state(|state| state.name().to_string());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&api.engine.vault().as_bytes()[..16]);
-    (name, String::from_utf8_lossy(&envelope::uuid(bytes)).into_owned())
+    (name, uuid(&api.engine.vault()))
+}
+
+/// Shows the first half of a hash in the form of a UUID.
+fn uuid(hash: &Hash) -> String {
+    Uuid::from_slice(&hash.as_bytes()[..16]).expect("a UUID has 16 bytes").to_string()
 }
 
 /// Answers what the caller may do with each of some API paths.

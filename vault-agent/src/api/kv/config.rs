@@ -1,7 +1,6 @@
 //! `config`: the defaults of a mount.
 
-use std::io::Write as _;
-
+use serde_json::json;
 use shared::path::Mount;
 
 use crate::engine::{Change, MountMerge};
@@ -15,16 +14,14 @@ use super::super::request::Call;
 pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> Answer {
     let config =
         call.api.engine.state(|state| state.mounts().get(mount).copied()).unwrap_or_default();
-    envelope::data(Source::Kv, 128, |out| {
-        // Writing to memory cannot fail.
-        let _ = write!(
-            out,
-            "{{\"cas_required\":{},\"delete_version_after\":\"{}\",\"max_versions\":{}}}",
-            config.cas_required,
-            Shown(config.delete_after),
-            config.max_versions,
-        );
-    })
+    envelope::data(
+        Source::Kv,
+        json!({
+            "cas_required": config.cas_required,
+            "delete_version_after": Shown(config.delete_after).to_string(),
+            "max_versions": config.max_versions,
+        }),
+    )
 }
 
 /// Changes the settings that are given.

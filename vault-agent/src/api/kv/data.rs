@@ -1,7 +1,9 @@
 //! `data/`: reading, writing and patching a version.
 
 use axum::http::{HeaderName, StatusCode};
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use shared::audit;
 use shared::blob::Kind;
 use shared::limits;
@@ -17,10 +19,25 @@ use super::super::error::Fault;
 use super::super::json::{self, Fields};
 use super::super::request::Call;
 use super::{
-    Metadata, Seen, changed, look, looked_at, record, require_read, require_write, with_age,
-    write_metadata,
+    GoTime, Metadata, Seen, changed, custom, look, looked_at, record, require_read, require_write,
+    with_age,
 };
 use machine::local;
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    /// Null where it is deleted or destroyed.
+    data: Option<&'a RawValue>,
+    metadata: &'a Metadata,
+}
+
+/// A version that was asked for.
+pub(super) enum Opened {
+    Live(Metadata, Content),
+    /// Deleted or destroyed: answered 404 with the metadata, which clients take for a success
+    /// without content.
+    Gone(Metadata),
+}
 
 /// Answers a version's content and metadata.
 pub(in super::super) async fn read(
@@ -29,78 +46,69 @@ pub(in super::super) async fn read(
     path: &str,
 ) -> Result<Answer, Fault> {
     let path = looked_at(mount, path)?;
-    let (seen, content) = open(call, "read", &path).await?;
-    let size = content.expose().len() + seen.metadata.len() + 32;
-    let answer = envelope::data(Source::Kv, size, |out| {
-        out.extend_from_slice(b"{\"data\":");
-        write_content(out, &content);
-        out.extend_from_slice(b",\"metadata\":");
-        out.extend_from_slice(&seen.metadata);
-        out.push(b'}');
-    });
-    Ok(with_age(call, answer))
+    let (metadata, content) = match open(call, "read", &path).await? {
+        Opened::Live(metadata, content) => (metadata, content),
+        Opened::Gone(metadata) => {
+            let gone = Shown { data: None, metadata: &metadata };
+            let answer = envelope::data_with(StatusCode::NOT_FOUND, Source::Nobody, 0, gone);
+            return Ok(with_age(call, answer));
+        }
+    };
+    let file;
+    let text = match content.kind {
+        Kind::Kv => content.expose(),
+        // A secret that is one file shows as an object with that file as its only member.
+        Kind::Raw => {
+            file = binary::file_json(content.expose());
+            file.expose()
+        }
+    };
+    let data = serde_json::from_slice(text)
+        .map_err(|_| Fault::Broken(format!("the content of `{path}` is not JSON")))?;
+    let shown = Shown { data: Some(data), metadata: &metadata };
+    Ok(with_age(call, envelope::data_with(StatusCode::OK, Source::Kv, text.len(), shown)))
 }
 
-/// Finds and opens the version that the request names, and records that it was read. A deleted or
-/// destroyed one is a fault that carries the answer: 404 with its metadata.
+/// Finds and opens the version that the request names, and records that it was read.
 pub(super) async fn open(
     call: &Call<'_>,
     op: &'static str,
     path: &SecretPath,
-) -> Result<(Seen, Content), Fault> {
+) -> Result<Opened, Fault> {
     require_read(call, op, path).await?;
     let ver = call.query.number("version")?;
     let Some(seen) = look(call, path, ver) else {
         record(call, op, path, ver.unwrap_or(0), audit::MISSING).await?;
         return Err(Fault::Missing);
     };
+    let ver = seen.metadata.version;
     if !seen.live {
-        record(call, op, path, seen.ver, audit::DELETED).await?;
-        return Err(gone(call, op, &seen));
+        record(call, op, path, ver, audit::DELETED).await?;
+        return Ok(Opened::Gone(seen.metadata));
     }
     let engine = &call.api.engine;
     let offline = call.headers.contains_key(HeaderName::from_static(local::OFFLINE));
     let content = if offline {
-        engine.content_here(path, Some(seen.ver)).await
+        engine.content_here(path, Some(ver)).await
     } else {
-        engine.content(path, Some(seen.ver)).await
+        engine.content(path, Some(ver)).await
     };
     match content {
         Ok(content) => {
-            record(call, op, path, seen.ver, audit::OK).await?;
-            Ok((seen, content))
+            record(call, op, path, ver, audit::OK).await?;
+            Ok(Opened::Live(seen.metadata, content))
         }
         Err(ReadError::Deleted { .. } | ReadError::Destroyed { .. }) => {
-            record(call, op, path, seen.ver, audit::DELETED).await?;
-            Err(gone(call, op, &seen))
+            record(call, op, path, ver, audit::DELETED).await?;
+            Ok(Opened::Gone(seen.metadata))
         }
         Err(error) => {
-            record(call, op, path, seen.ver, "unavailable").await?;
+            record(call, op, path, ver, "unavailable").await?;
             Err(match error {
                 ReadError::Offline { ver, .. } if offline => Fault::NotCached(ver),
                 error => error.into(),
             })
         }
-    }
-}
-
-/// Answers 404 with the metadata: clients take it for a success without content.
-fn gone(call: &Call<'_>, op: &str, seen: &Seen) -> Fault {
-    let status = StatusCode::NOT_FOUND;
-    let answer = envelope::data_with(status, Source::Nobody, seen.metadata.len() + 40, |out| {
-        let name = if op == "subkeys" { "subkeys" } else { "data" };
-        out.extend_from_slice(format!("{{\"{name}\":null,\"metadata\":").as_bytes());
-        out.extend_from_slice(&seen.metadata);
-        out.push(b'}');
-    });
-    Fault::Answered(Box::new(with_age(call, answer)))
-}
-
-/// Writes content as a JSON object; that of a secret that is one file as its only field.
-fn write_content(out: &mut Vec<u8>, content: &Content) {
-    match content.kind {
-        Kind::Kv => out.extend_from_slice(content.expose()),
-        Kind::Raw => out.extend_from_slice(binary::file_json(content.expose()).expose()),
     }
 }
 
@@ -171,7 +179,7 @@ async fn put(
     let written = match call.api.engine.write(vec![change]).await {
         Ok(written) => written,
         Err(WriteError::Missing) if is_patch => return Err(Fault::NothingToPatch),
-        Err(WriteError::Deleted { ver }) => return Err(unpatchable(call, &path, ver)),
+        Err(WriteError::Deleted { ver }) => return unpatchable(call, &path, ver),
         Err(error) => return Err(error.into()),
     };
     let ver = written.versions.first().map_or(0, |(_, ver)| *ver);
@@ -179,30 +187,22 @@ async fn put(
         Some(seen) => seen.metadata,
         None => as_written(call, &path, ver, written.time),
     };
-    Ok(envelope::data(Source::Kv, metadata.len(), |out| out.extend_from_slice(&metadata)))
+    Ok(envelope::data(Source::Kv, metadata))
 }
 
 /// Returns the metadata of a version that others' writes, even in its own entry, have pruned since.
-fn as_written(call: &Call<'_>, path: &SecretPath, ver: u64, time: Time) -> Vec<u8> {
-    call.api.engine.state(|state| {
-        let custom = state.secret(path).map(|secret| secret.custom.clone()).unwrap_or_default();
-        let deletion = state.delete_after(path).map(|micros| time.plus(micros));
-        let mut metadata = Vec::new();
-        write_metadata(
-            &mut metadata,
-            &Metadata { ver, created: time, deletion, destroyed: false },
-            &custom,
-        );
-        metadata
+fn as_written(call: &Call<'_>, path: &SecretPath, ver: u64, time: Time) -> Metadata {
+    call.api.engine.state(|state| Metadata {
+        created_time: GoTime(Some(time)),
+        custom_metadata: state.secret(path).and_then(custom),
+        deletion_time: GoTime(state.delete_after(path).map(|micros| time.plus(micros))),
+        destroyed: false,
+        version: ver,
     })
 }
 
 /// Answers a patch of a deleted version: 404 with its metadata.
-fn unpatchable(call: &Call<'_>, path: &SecretPath, ver: u64) -> Fault {
-    let Some(seen) = look(call, path, Some(ver)) else { return Fault::Missing };
-    let status = StatusCode::NOT_FOUND;
-    let answer = envelope::data_with(status, Source::Nobody, seen.metadata.len(), |out| {
-        out.extend_from_slice(&seen.metadata);
-    });
-    Fault::Answered(Box::new(answer))
+fn unpatchable(call: &Call<'_>, path: &SecretPath, ver: u64) -> Result<Answer, Fault> {
+    let Seen { metadata, .. } = look(call, path, Some(ver)).ok_or(Fault::Missing)?;
+    Ok(envelope::data_with(StatusCode::NOT_FOUND, Source::Nobody, 0, metadata))
 }

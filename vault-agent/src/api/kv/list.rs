@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use serde_json::json;
 use shared::audit;
 use shared::log::Secret;
 use shared::path::SecretPath;
@@ -29,25 +30,15 @@ pub(in super::super) async fn read(
         record(call, "list", &all, 0, "denied").await?;
         return Err(Fault::Denied);
     }
-    let mut keys = Vec::with_capacity(1024);
+    let mut keys = Vec::new();
     call.api.engine.state(|state| {
-        each_name(state.secrets(), &folder, |name| {
-            if !keys.is_empty() {
-                keys.push(b',');
-            }
-            envelope::string(&mut keys, name);
-        });
+        each_name(state.secrets(), &folder, |name| keys.push(name.to_owned()));
     });
     record(call, "list", &all, 0, if keys.is_empty() { audit::MISSING } else { audit::OK }).await?;
     if keys.is_empty() {
         return Err(Fault::Missing);
     }
-    let answer = envelope::data(Source::Kv, keys.len() + 16, |out| {
-        out.extend_from_slice(b"{\"keys\":[");
-        out.extend_from_slice(&keys);
-        out.extend_from_slice(b"]}");
-    });
-    Ok(with_age(call, answer))
+    Ok(with_age(call, envelope::data(Source::Kv, json!({ "keys": keys }))))
 }
 
 /// Calls `each` with every name right below `folder`, in time proportional to their number: what

@@ -1,12 +1,12 @@
 //! `metadata/`: settings, custom metadata and versions of a secret.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
+use serde::Serialize;
 use serde_json::Value;
 use shared::audit;
 use shared::limits;
-use shared::log::Secret;
+use shared::log::{Secret, Version};
 
 use crate::engine::{Change, CustomChange, MetaMerge, WriteError};
 
@@ -16,8 +16,7 @@ use super::super::error::Fault;
 use super::super::json::Fields;
 use super::super::request::Call;
 use super::{
-    changed, looked_at, newest, record, require_look, require_write, with_age, write_custom,
-    write_time,
+    Custom, GoTime, changed, looked_at, newest, record, require_look, require_write, with_age,
 };
 
 /// Answers settings and versions.
@@ -28,41 +27,57 @@ pub(in super::super) async fn read(
 ) -> Result<Answer, Fault> {
     let path = looked_at(mount, path.trim_end_matches('/'))?;
     require_look(call, "metadata", &path).await?;
-    let text = call.api.engine.state(|state| state.secret(&path).map(describe));
-    record(call, "metadata", &path, 0, if text.is_some() { audit::OK } else { audit::MISSING })
+    let found = call.api.engine.state(|state| state.secret(&path).map(Described::of));
+    record(call, "metadata", &path, 0, if found.is_some() { audit::OK } else { audit::MISSING })
         .await?;
-    let text = text.ok_or(Fault::Missing)?;
-    let answer = envelope::data(Source::Kv, text.len(), |out| out.extend_from_slice(&text));
-    Ok(with_age(call, answer))
+    let described = found.ok_or(Fault::Missing)?;
+    Ok(with_age(call, envelope::data(Source::Kv, described)))
 }
 
-/// Writes the JSON object that clients know as the metadata of a secret.
-fn describe(secret: &Secret) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024);
-    // Writing to memory cannot fail.
-    let _ = write!(out, "{{\"cas_required\":{},\"created_time\":", secret.cas_required);
-    write_time(&mut out, Some(secret.created));
-    let _ = write!(out, ",\"current_version\":{},\"custom_metadata\":", newest(secret));
-    write_custom(&mut out, &secret.custom);
-    let _ = write!(
-        out,
-        ",\"delete_version_after\":\"{}\",\"max_versions\":{},\"oldest_version\":{},\"updated_time\":",
-        Shown(secret.delete_after),
-        secret.max_versions,
-        oldest(secret),
-    );
-    write_time(&mut out, Some(secret.updated));
-    out.extend_from_slice(b",\"versions\":{");
-    for (index, (ver, version)) in secret.versions().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        let _ = write!(out, "{comma}\"{ver}\":{{\"created_time\":");
-        write_time(&mut out, Some(version.created));
-        out.extend_from_slice(b",\"deletion_time\":");
-        write_time(&mut out, version.deletion_time());
-        let _ = write!(out, ",\"destroyed\":{}}}", version.destroyed);
+/// What clients know as the metadata of a secret.
+#[derive(Serialize)]
+struct Described {
+    cas_required: bool,
+    created_time: GoTime,
+    current_version: u64,
+    custom_metadata: Custom,
+    delete_version_after: String,
+    max_versions: u64,
+    oldest_version: u64,
+    updated_time: GoTime,
+    versions: BTreeMap<u64, DescribedVersion>,
+}
+
+/// One version among them.
+#[derive(Serialize)]
+struct DescribedVersion {
+    created_time: GoTime,
+    deletion_time: GoTime,
+    destroyed: bool,
+}
+
+impl Described {
+    fn of(secret: &Secret) -> Self {
+        let version = |(ver, version): (u64, &Version)| {
+            let described = DescribedVersion {
+                created_time: GoTime(Some(version.created)),
+                deletion_time: GoTime(version.deletion_time()),
+                destroyed: version.destroyed,
+            };
+            (ver, described)
+        };
+        Self {
+            cas_required: secret.cas_required,
+            created_time: GoTime(Some(secret.created)),
+            current_version: newest(secret),
+            custom_metadata: super::custom(secret),
+            delete_version_after: Shown(secret.delete_after).to_string(),
+            max_versions: secret.max_versions,
+            oldest_version: oldest(secret),
+            updated_time: GoTime(Some(secret.updated)),
+            versions: secret.versions().map(version).collect(),
+        }
     }
-    out.extend_from_slice(b"}}");
-    out
 }
 
 /// Returns the oldest version kept, 0 until the first one was pruned.

@@ -28,14 +28,14 @@ pub(in super::super) fn one(api: &Api, mount: &str) -> Result<Answer, Fault> {
 
 /// Answers `sys/internal/ui/mounts` to who shows no token: as in Vault, that there is nothing to see.
 pub(in super::super) fn none_visible() -> Answer {
-    envelope::json(Source::Nobody, &json!({"auth": {}, "secret": {}}))
+    envelope::data(Source::Nobody, json!({"auth": {}, "secret": {}}))
 }
 
 /// Answers `sys/internal/ui/mounts`: what a web page may show.
 pub(in super::super) fn visible(api: &Api) -> Answer {
     let auth = json!({"token/": {"type": "token", "description": "", "options": null}});
     let secret: Map<String, Value> = described(api);
-    envelope::json(Source::System, &json!({"auth": auth, "secret": secret}))
+    envelope::data(Source::System, json!({"auth": auth, "secret": secret}))
 }
 
 /// Answers the preflight for a path: the mount it lies below. Clients take a 404 for KV version 1.
@@ -45,7 +45,7 @@ pub(in super::super) fn preflight(api: &Api, path: &str) -> Result<Answer, Fault
         return Err(Fault::Preflight(format!("{path}/")));
     };
     description.insert("path".to_owned(), Value::from(format!("{mount}/")));
-    Ok(envelope::json(Source::System, &description))
+    Ok(envelope::data(Source::System, description))
 }
 
 /// Answers `sys/mounts/NAME/tune`.
@@ -155,8 +155,6 @@ fn describe(api: &Api, name: &str) -> Option<Map<String, Value>> {
         return None;
     }
     let id = Hash::of(&[api.engine.vault().as_bytes(), name.as_bytes()]);
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&id.as_bytes()[..16]);
     let description = json!({
         "accessor": format!("kv_{}", &id.to_string()[56..]),
         "config": lease_times(),
@@ -170,7 +168,7 @@ fn describe(api: &Api, name: &str) -> Option<Map<String, Value>> {
         "running_sha256": "",
         "seal_wrap": false,
         "type": "kv",
-        "uuid": String::from_utf8_lossy(&envelope::uuid(uuid)),
+        "uuid": super::uuid(&id),
     });
     match description {
         Value::Object(description) => Some(description),
