@@ -4,11 +4,11 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::http::{HeaderMap, HeaderName, Uri, header};
+use shared::audit::Who;
 use shared::hash::Hash;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::{Mutex, OnceCell};
@@ -39,9 +39,9 @@ pub(super) struct Peer {
 #[derive(Clone, Debug)]
 enum Naming {
     /// Told with the connection.
-    Known(Arc<str>),
+    Known(Who),
     /// Looked for when it is first needed, once.
-    Sought(Ends, OnceCell<Arc<str>>),
+    Sought(Ends, OnceCell<Who>),
 }
 
 /// What a connection alone proves.
@@ -70,7 +70,7 @@ impl Peer {
     }
 
     fn known(pid: Option<i32>, uid: u32, trust: Trust) -> Self {
-        Self { naming: Naming::Known(process::describe(pid, uid).into()), trust }
+        Self { naming: Naming::Known(process::describe(pid, uid)), trust }
     }
 
     /// Tells whether a user on the socket is none of those who may use it.
@@ -83,7 +83,7 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// Process and user, for the audit log.
-    pub(super) who: Arc<str>,
+    pub(super) who: Who,
     /// What they may do.
     pub(super) scope: Scope,
 }
@@ -157,18 +157,18 @@ impl Gate {
     }
 
     /// Returns process and user at the other end of a connection, for the audit log.
-    pub(super) async fn who(&self, peer: &Peer) -> Arc<str> {
+    pub(super) async fn who(&self, peer: &Peer) -> Who {
         match &peer.naming {
             Naming::Known(who) => who.clone(),
             Naming::Sought(ends, who) => who.get_or_init(|| self.look_for(*ends)).await.clone(),
         }
     }
 
-    async fn look_for(&self, ends: Ends) -> Arc<str> {
+    async fn look_for(&self, ends: Ends) -> Who {
         match self.owners.of(ends).await {
-            Some(Owner { uid, pid: Some(pid) }) => process::describe(Some(pid), uid).into(),
-            Some(Owner { uid, pid: None }) => format!("tcp uid {uid}").into(),
-            None => "tcp".into(),
+            Some(Owner { uid, pid: Some(pid) }) => process::describe(Some(pid), uid),
+            Some(Owner { uid, pid: None }) => Who::lossy(&format!("tcp uid {uid}")),
+            None => Who::lossy("tcp"),
         }
     }
 

@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::fs;
 
+use shared::audit::Who;
+
 /// Describes a process, e.g. `python3[812] uid 1000 in ghost.service`.
-pub(super) fn describe(pid: Option<i32>, uid: u32) -> String {
+pub(super) fn describe(pid: Option<i32>, uid: u32) -> Who {
     let mut text = String::new();
     if let Some(pid) = pid {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -16,7 +18,7 @@ pub(super) fn describe(pid: Option<i32>, uid: u32) -> String {
     if let Some(home) = groups.as_deref().and_then(home) {
         let _ = write!(text, " in {}", home.escape_debug());
     }
-    text
+    Who::lossy(&text)
 }
 
 /// Returns a process's supplementary groups, if it still is the user's.
@@ -58,9 +60,9 @@ mod tests {
     fn processes_are_named() {
         let (own, uid) = (std::process::id(), rustix::process::getuid().as_raw());
         let text = describe(i32::try_from(own).ok(), uid);
-        assert!(text.contains(&format!("[{own}] uid {uid}")), "{text}");
-        assert_eq!(describe(Some(i32::MAX), 7), format!("[{}] uid 7", i32::MAX));
-        assert_eq!(describe(None, 7), "uid 7");
+        assert!(text.as_str().contains(&format!("[{own}] uid {uid}")), "{text}");
+        assert_eq!(describe(Some(i32::MAX), 7).as_str(), format!("[{}] uid 7", i32::MAX));
+        assert_eq!(describe(None, 7).as_str(), "uid 7");
     }
 
     #[test]

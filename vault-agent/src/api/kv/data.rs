@@ -4,7 +4,7 @@ use axum::http::{HeaderName, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use shared::audit;
+use shared::audit::{Op, Outcome};
 use shared::blob::Kind;
 use shared::limits;
 use shared::path::SecretPath;
@@ -19,7 +19,7 @@ use super::super::error::Fault;
 use super::super::json::{self, Fields};
 use super::super::request::Call;
 use super::{
-    GoTime, Metadata, Seen, changed, custom, look, looked_at, record, require_read, require_write,
+    GoTime, Metadata, Seen, custom, look, looked_at, made, record, require_read, require_write,
     with_age,
 };
 use machine::local;
@@ -46,7 +46,7 @@ pub(in super::super) async fn read(
     path: &str,
 ) -> Result<Answer, Fault> {
     let path = looked_at(mount, path)?;
-    let (metadata, content) = match open(call, "read", &path).await? {
+    let (metadata, content) = match open(call, Op::LocalRead, &path).await? {
         Opened::Live(metadata, content) => (metadata, content),
         Opened::Gone(metadata) => {
             let gone = Shown { data: None, metadata: &metadata };
@@ -70,20 +70,16 @@ pub(in super::super) async fn read(
 }
 
 /// Finds and opens the version that the request names, and records that it was read.
-pub(super) async fn open(
-    call: &Call<'_>,
-    op: &'static str,
-    path: &SecretPath,
-) -> Result<Opened, Fault> {
-    require_read(call, op, path).await?;
+pub(super) async fn open(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<Opened, Fault> {
+    require_read(call, op.clone(), path).await?;
     let ver = call.query.number("version")?;
     let Some(seen) = look(call, path, ver) else {
-        record(call, op, path, ver.unwrap_or(0), audit::MISSING).await?;
+        record(call, op, path, ver, Outcome::Missing).await?;
         return Err(Fault::Missing);
     };
     let ver = seen.metadata.version;
     if !seen.live {
-        record(call, op, path, ver, audit::DELETED).await?;
+        record(call, op, path, Some(ver), Outcome::Deleted).await?;
         return Ok(Opened::Gone(seen.metadata));
     }
     let engine = &call.api.engine;
@@ -95,15 +91,15 @@ pub(super) async fn open(
     };
     match content {
         Ok(content) => {
-            record(call, op, path, ver, audit::OK).await?;
+            record(call, op, path, Some(ver), Outcome::Ok).await?;
             Ok(Opened::Live(seen.metadata, content))
         }
         Err(ReadError::Deleted { .. } | ReadError::Destroyed { .. }) => {
-            record(call, op, path, ver, audit::DELETED).await?;
+            record(call, op, path, Some(ver), Outcome::Deleted).await?;
             Ok(Opened::Gone(seen.metadata))
         }
         Err(error) => {
-            record(call, op, path, ver, "unavailable").await?;
+            record(call, op, path, Some(ver), Outcome::Unavailable).await?;
             Err(match error {
                 ReadError::Offline { ver, .. } if offline => Fault::NotCached(ver),
                 error => error.into(),
@@ -118,8 +114,8 @@ pub(in super::super) async fn write(
     mount: &str,
     path: &str,
 ) -> Result<Answer, Fault> {
-    let path = changed(mount, path)?;
-    require_write(call, "put", &path).await?;
+    let path = made(mount, path)?;
+    require_write(call, Op::LocalPut, &path).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {
         return Err(Fault::NoData);
@@ -147,8 +143,8 @@ pub(in super::super) async fn patch(
     path: &str,
 ) -> Result<Answer, Fault> {
     call.require_merge_patch()?;
-    let path = changed(mount, path)?;
-    require_write(call, "patch", &path).await?;
+    let path = made(mount, path)?;
+    require_write(call, Op::LocalPatch, &path).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {
         return Err(Fault::NoData);

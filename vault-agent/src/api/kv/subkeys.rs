@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use shared::audit::Op;
 use shared::blob::Kind;
 
 use machine::binary;
@@ -32,7 +33,7 @@ pub(in super::super) async fn read(
         None | Some(Ok(0)) => u64::MAX,
         Some(depth) => depth.unwrap_or(1),
     };
-    let (metadata, content) = match data::open(call, "subkeys", &path).await? {
+    let (metadata, content) = match data::open(call, Op::LocalSubkeys, &path).await? {
         Opened::Live(metadata, content) => (metadata, content),
         Opened::Gone(metadata) => {
             let gone = Subkeys { metadata, subkeys: None };

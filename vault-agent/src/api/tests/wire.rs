@@ -182,7 +182,7 @@ async fn a_caller_on_loopback_is_named_as_on_the_socket() {
     over_tcp.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     let (access, who) = w.last_access().await;
-    assert_eq!(access, "read secret/x 0 missing");
+    assert_eq!(access, "local_read secret/x 0 missing");
     talk(&w.paths.socket, request).await;
     assert_eq!(w.last_access().await.1, who);
     assert!(who.contains(&format!("[{}] uid ", std::process::id())), "{who}");
