@@ -18,7 +18,7 @@ use host::account;
 use host::files::{self, Access};
 use machine::config::{self, Allow, Auth};
 
-use super::error::Fault;
+use super::error::ApiFault;
 use super::loopback::{Ends, Owner, Owners};
 use super::process;
 use super::tokens::{self, Scope, Tokens};
@@ -173,7 +173,7 @@ impl Gate {
     }
 
     /// Lets the sender of a request in, or says why not.
-    pub(super) async fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Fault> {
+    pub(super) async fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, ApiFault> {
         let given = given_token(headers);
         let issued = given.is_some_and(tokens::is_issued);
         if issued && let Some(scope) = given.and_then(|given| self.tokens.scope(given)) {
@@ -196,16 +196,20 @@ impl Gate {
             tracing::warn!(%who, "a wrong token was shown");
             let _turn = self.slow.lock().await;
             tokio::time::sleep(SLOW).await;
-            return Err(Fault::InvalidToken);
+            return Err(ApiFault::InvalidToken);
         }
-        Err(Fault::Denied)
+        Err(ApiFault::Denied)
     }
 }
 
 /// Refuses what only a web page sends: pages may post to loopback ports, with any text as body.
-pub(super) fn refuse_web_pages(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+pub(super) fn refuse_web_pages(
+    peer: &Peer,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), ApiFault> {
     if headers.contains_key(header::ORIGIN) {
-        return Err(Fault::FromWebPage("requests with an `Origin` header are refused"));
+        return Err(ApiFault::FromWebPage("requests with an `Origin` header are refused"));
     }
     if peer.trust != Trust::Loopback {
         return Ok(());
@@ -214,7 +218,7 @@ pub(super) fn refuse_web_pages(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> R
     if named.chain(uri.authority().map(hyper::http::uri::Authority::as_str)).all(is_loopback) {
         return Ok(());
     }
-    Err(Fault::FromWebPage("requests for a host that is not loopback are refused"))
+    Err(ApiFault::FromWebPage("requests for a host that is not loopback are refused"))
 }
 
 /// Returns the token of a request: `X-Vault-Token`, or `Authorization: Bearer`.

@@ -75,7 +75,8 @@ fn unit(name: &str) -> Option<u64> {
     })
 }
 
-/// Shows microseconds as Go's `Duration.String` does; a negative setting, which means never, as `-1s`.
+/// Shows microseconds as Go's `Duration.String` does; a negative setting, which means never, as
+/// `-1s`.
 pub(super) struct Shown(pub i64);
 
 impl fmt::Display for Shown {

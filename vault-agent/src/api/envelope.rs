@@ -12,7 +12,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// An answer of any route.
-pub(super) type Answer = Response<Body>;
+pub(super) type ApiAnswer = Response<Body>;
 
 /// Where an answer comes from, as newer Vaults say.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -66,7 +66,7 @@ impl<D: Serialize, A: Serialize> Envelope<'_, D, A> {
 }
 
 /// Answers 200 with `data`.
-pub(super) fn data(source: Source, data: impl Serialize) -> Answer {
+pub(super) fn data(source: Source, data: impl Serialize) -> ApiAnswer {
     data_with(StatusCode::OK, source, 0, data)
 }
 
@@ -76,23 +76,23 @@ pub(super) fn data_with(
     source: Source,
     content: usize,
     data: impl Serialize,
-) -> Answer {
+) -> ApiAnswer {
     line(status, content, &Envelope::<_, ()>::new(source, Some(data), None))
 }
 
 /// Answers 200 with `data`, whose members stand once more beside it, as Vault's `sys/` does.
-pub(super) fn doubled(data: &Map<String, Value>) -> Answer {
+pub(super) fn doubled(data: &Map<String, Value>) -> ApiAnswer {
     let envelope = Envelope::<_, ()>::new(Source::System, Some(data), None);
     line(StatusCode::OK, 0, &Envelope { beside: Some(data), ..envelope })
 }
 
 /// Answers 200 with `auth` instead of data.
-pub(super) fn auth(auth: impl Serialize) -> Answer {
+pub(super) fn auth(auth: impl Serialize) -> ApiAnswer {
     line(StatusCode::OK, 0, &Envelope::<(), _>::new(Source::Token, None, Some(auth)))
 }
 
 /// Answers with a warning and no data.
-pub(super) fn warning(status: StatusCode, source: Source, text: &str) -> Answer {
+pub(super) fn warning(status: StatusCode, source: Source, text: &str) -> ApiAnswer {
     let envelope = Envelope::<(), ()>::new(source, None, None);
     line(status, 0, &Envelope { warnings: Some([text]), ..envelope })
 }
@@ -106,27 +106,27 @@ struct Errors<'a> {
 }
 
 /// Answers `{"errors":[…]}`; without a text the list is empty.
-pub(super) fn errors(status: StatusCode, text: Option<&str>) -> Answer {
+pub(super) fn errors(status: StatusCode, text: Option<&str>) -> ApiAnswer {
     line(status, 0, &Errors { errors: text.as_slice(), warnings: None })
 }
 
 /// Answers `{"errors":[text],"warnings":[more]}`.
-pub(super) fn error_with_warning(status: StatusCode, text: &str, more: &str) -> Answer {
+pub(super) fn error_with_warning(status: StatusCode, text: &str, more: &str) -> ApiAnswer {
     line(status, 0, &Errors { errors: &[text], warnings: Some([more]) })
 }
 
 /// Answers with a body that has no envelope.
-pub(super) fn plain(value: &impl Serialize) -> Answer {
+pub(super) fn plain(value: &impl Serialize) -> ApiAnswer {
     line(StatusCode::OK, 0, value)
 }
 
 /// Answers 204.
-pub(super) fn no_content() -> Answer {
+pub(super) fn no_content() -> ApiAnswer {
     empty(StatusCode::NO_CONTENT)
 }
 
 /// Answers without body and content type.
-pub(super) fn empty(status: StatusCode) -> Answer {
+pub(super) fn empty(status: StatusCode) -> ApiAnswer {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -134,7 +134,7 @@ pub(super) fn empty(status: StatusCode) -> Answer {
 }
 
 /// Answers with a line of JSON.
-fn line(status: StatusCode, content: usize, value: &impl Serialize) -> Answer {
+fn line(status: StatusCode, content: usize, value: &impl Serialize) -> ApiAnswer {
     let mut out = WipedWriter(Zeroizing::new(Vec::with_capacity(content + AROUND)));
     serde_json::to_writer(&mut out, value).expect("every map has texts or numbers as keys");
     out.0.push(b'\n');
@@ -142,7 +142,7 @@ fn line(status: StatusCode, content: usize, value: &impl Serialize) -> Answer {
 }
 
 /// Answers with the very bytes, which are wiped once they are sent.
-pub(super) fn bare(status: StatusCode, body: Zeroizing<Vec<u8>>) -> Answer {
+pub(super) fn bare(status: StatusCode, body: Zeroizing<Vec<u8>>) -> ApiAnswer {
     let mut answer = Response::new(Body::from(Bytes::from_owner(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -180,7 +180,7 @@ mod tests {
 
     use super::*;
 
-    async fn text(answer: Answer) -> String {
+    async fn text(answer: ApiAnswer) -> String {
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         String::from_utf8(body.to_vec()).unwrap()
     }

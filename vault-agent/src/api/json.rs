@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use zeroize::Zeroize as _;
 
 use super::duration;
-use super::error::Fault;
+use super::error::ApiFault;
 
 /// Keys that `serde_json` keeps for itself: an object with one would turn into a bare number.
 const PRIVATE: &str = "$serde_json::private::";
@@ -24,7 +24,7 @@ impl Drop for Fields {
 
 impl Fields {
     /// Parses a body; none at all, and `null`, count as an empty object.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiFault> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Map::new()));
         }
@@ -39,11 +39,11 @@ impl Fields {
                     _ => "number",
                 };
                 wipe(other);
-                Err(Fault::NotAnObject(kind))
+                Err(ApiFault::NotAnObject(kind))
             }
-            Err(why) if why.is_data() => Err(Fault::Refused(why.to_string())),
+            Err(why) if why.is_data() => Err(ApiFault::Refused(why.to_string())),
             // serde_json's message names a place, never content.
-            Err(why) => Err(Fault::BadJson(why.to_string())),
+            Err(why) => Err(ApiFault::BadJson(why.to_string())),
         }
     }
 
@@ -58,7 +58,7 @@ impl Fields {
     }
 
     /// Takes a map out; an empty list counts as an empty one, as in Go's weak decoding.
-    pub(super) fn take_map(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Fault> {
+    pub(super) fn take_map(&mut self, name: &str) -> Result<Option<Map<String, Value>>, ApiFault> {
         match self.take(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Object(map)) => Ok(Some(map)),
@@ -70,23 +70,23 @@ impl Fields {
                     _ => "string",
                 };
                 wipe(other);
-                Err(Fault::no_map(name, got))
+                Err(ApiFault::no_map(name, got))
             }
         }
     }
 
     /// Returns a text member.
-    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Fault> {
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, ApiFault> {
         match self.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Fault::field(name, "a text")),
+            Some(_) => Err(ApiFault::field(name, "a text")),
         }
     }
 
     /// Returns a list of texts, or a text taken apart at its commas.
-    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<String>, Fault> {
-        let fault = || Fault::field(name, "a list of texts");
+    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<String>, ApiFault> {
+        let fault = || ApiFault::field(name, "a list of texts");
         match self.get(name) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::String(text)) => Ok(split(text).map(str::to_owned).collect()),
@@ -100,42 +100,42 @@ impl Fields {
 
     /// Returns a member that counts something: a number or its text; null counts as 0. Below 0 it
     /// counts down from 2³², as in Vault: -1 is as good as no limit.
-    pub(super) fn count(&self, name: &'static str) -> Result<Option<u64>, Fault> {
+    pub(super) fn count(&self, name: &'static str) -> Result<Option<u64>, ApiFault> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let number = integer(value).ok_or_else(|| Fault::field(name, "a whole number"))?;
+        let number = integer(value).ok_or_else(|| ApiFault::field(name, "a whole number"))?;
         let count = if number < 0 { number.saturating_add(1 << 32) } else { number };
-        let count = u32::try_from(count).map_err(|_| Fault::field(name, "a smaller number"))?;
+        let count = u32::try_from(count).map_err(|_| ApiFault::field(name, "a smaller number"))?;
         Ok(Some(u64::from(count)))
     }
 
     /// As [`Fields::count`], but nothing below 0: in a patch Vault knows no such thing.
-    pub(super) fn natural(&self, name: &'static str) -> Result<Option<u64>, Fault> {
+    pub(super) fn natural(&self, name: &'static str) -> Result<Option<u64>, ApiFault> {
         if self.get(name).and_then(integer).is_some_and(|number| number < 0) {
-            return Err(Fault::field(name, "a whole number, not negative"));
+            return Err(ApiFault::field(name, "a whole number, not negative"));
         }
         self.count(name)
     }
 
     /// Returns a yes or no: also `"true"`, `1`; null counts as no.
-    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, Fault> {
+    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, ApiFault> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        boolean(value).map(Some).ok_or_else(|| Fault::field(name, "true or false"))
+        boolean(value).map(Some).ok_or_else(|| ApiFault::field(name, "true or false"))
     }
 
     /// Returns a duration in microseconds; negative ones become -1, null 0.
-    pub(super) fn duration(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+    pub(super) fn duration(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
         Ok(self.micros(name)?.map(|micros| micros.max(-1)))
     }
 
     /// Returns a duration in microseconds that must not be negative; null counts as 0.
-    pub(super) fn delay(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+    pub(super) fn delay(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
         match self.micros(name)? {
-            Some(micros) if micros < 0 => Err(Fault::negative(name, micros / 1_000_000)),
+            Some(micros) if micros < 0 => Err(ApiFault::negative(name, micros / 1_000_000)),
             other => Ok(other),
         }
     }
 
-    fn micros(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+    fn micros(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let micros = match value {
             Value::Null => Some(0),
@@ -143,13 +143,16 @@ impl Fields {
             Value::String(text) => duration::parse(text),
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
-        micros.map(Some).ok_or_else(|| Fault::field(name, "a duration such as `90m`, or seconds"))
+        micros
+            .map(Some)
+            .ok_or_else(|| ApiFault::field(name, "a duration such as `90m`, or seconds"))
     }
 
     /// Returns version numbers: `[1,2]`, `["1","2"]`, `"1,2"` or `1`.
-    pub(super) fn versions(&self) -> Result<Vec<u64>, Fault> {
+    pub(super) fn versions(&self) -> Result<Vec<u64>, ApiFault> {
         let number = |value: &Value| {
-            let number = integer(value).ok_or_else(|| Fault::field("versions", "whole numbers"))?;
+            let number =
+                integer(value).ok_or_else(|| ApiFault::field("versions", "whole numbers"))?;
             // A version below 1 does not exist, and what does not exist is passed over.
             Ok(u64::try_from(number).unwrap_or(0))
         };

@@ -6,12 +6,12 @@ use shared::path::Mount;
 use crate::engine::{Change, MountMerge};
 
 use super::super::duration::Shown;
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::request::Call;
 
 /// Answers the mount's settings.
-pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> Answer {
+pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> ApiAnswer {
     let config =
         call.api.engine.state(|state| state.mounts().get(mount).copied()).unwrap_or_default();
     envelope::data(
@@ -25,9 +25,12 @@ pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> Answer {
 }
 
 /// Changes the settings that are given.
-pub(in super::super) async fn write(call: &mut Call<'_>, mount: &str) -> Result<Answer, Fault> {
+pub(in super::super) async fn write(
+    call: &mut Call<'_>,
+    mount: &str,
+) -> Result<ApiAnswer, ApiFault> {
     if !call.caller.scope.is_all() {
-        return Err(Fault::Denied);
+        return Err(ApiFault::Denied);
     }
     let fields = call.fields().await?;
     let merge = MountMerge {

@@ -14,8 +14,8 @@ use shared::time::Time;
 use crate::engine::{Change, Content, PutContent, ReadError, WriteError};
 use machine::binary;
 
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::json::{self, Fields};
 use super::super::request::Call;
 use super::{
@@ -44,7 +44,7 @@ pub(in super::super) async fn read(
     call: &Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = looked_at(mount, path)?;
     let (metadata, content) = match open(call, Op::LocalRead, &path).await? {
         Opened::Live(metadata, content) => (metadata, content),
@@ -64,18 +64,18 @@ pub(in super::super) async fn read(
         }
     };
     let data = serde_json::from_slice(text)
-        .map_err(|_| Fault::Broken(format!("the content of `{path}` is not JSON")))?;
+        .map_err(|_| ApiFault::Broken(format!("the content of `{path}` is not JSON")))?;
     let shown = Shown { data: Some(data), metadata: &metadata };
     Ok(with_age(call, envelope::data_with(StatusCode::OK, Source::Kv, text.len(), shown)))
 }
 
 /// Finds and opens the version that the request names, and records that it was read.
-pub(super) async fn open(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<Opened, Fault> {
+pub(super) async fn open(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<Opened, ApiFault> {
     require_read(call, op.clone(), path).await?;
     let ver = call.query.number("version")?;
     let Some(seen) = look(call, path, ver) else {
         record(call, op, path, ver, Outcome::Missing).await?;
-        return Err(Fault::Missing);
+        return Err(ApiFault::Missing);
     };
     let ver = seen.metadata.version;
     if !seen.live {
@@ -101,7 +101,7 @@ pub(super) async fn open(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<O
         Err(error) => {
             record(call, op, path, Some(ver), Outcome::Unavailable).await?;
             Err(match error {
-                ReadError::Offline { ver, .. } if offline => Fault::NotCached(ver),
+                ReadError::Offline { ver, .. } if offline => ApiFault::NotCached(ver),
                 error => error.into(),
             })
         }
@@ -113,25 +113,26 @@ pub(in super::super) async fn write(
     call: &mut Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = made(mount, path)?;
     require_write(call, Op::LocalPut, &path).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {
-        return Err(Fault::NoData);
+        return Err(ApiFault::NoData);
     }
     let data = fields.take_map("data")?.unwrap_or_default();
     let cas = cas(&mut fields)?;
     let (kind, content) = match binary::only_file(&data) {
         Some(bytes) => (Kind::Raw, bytes),
         None => {
-            let text = serde_json::to_vec(&data).map_err(|why| Fault::BadJson(why.to_string()))?;
+            let text =
+                serde_json::to_vec(&data).map_err(|why| ApiFault::BadJson(why.to_string()))?;
             (Kind::Kv, Plaintext::new(text))
         }
     };
     json::wipe(Value::Object(data));
     if content.len() > limits::CONTENT {
-        return Err(Fault::ContentTooLarge(Some(content.len())));
+        return Err(ApiFault::ContentTooLarge(Some(content.len())));
     }
     put(call, path, kind, PutContent::Whole(content), cas).await
 }
@@ -141,13 +142,13 @@ pub(in super::super) async fn patch(
     call: &mut Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     call.require_merge_patch()?;
     let path = made(mount, path)?;
     require_write(call, Op::LocalPatch, &path).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {
-        return Err(Fault::NoData);
+        return Err(ApiFault::NoData);
     }
     // Null takes everything away (RFC 7396, section 2).
     let patch = fields.take_map("data")?.map_or(Value::Null, Value::Object);
@@ -156,10 +157,10 @@ pub(in super::super) async fn patch(
 }
 
 /// Reads `options.cas`, a number or its text. A number that no version has matches none.
-fn cas(fields: &mut Fields) -> Result<Option<u64>, Fault> {
+fn cas(fields: &mut Fields) -> Result<Option<u64>, ApiFault> {
     let Some(options) = fields.take_map("options")? else { return Ok(None) };
     let Some(cas) = options.get("cas") else { return Ok(None) };
-    let cas = json::integer(cas).ok_or(Fault::CasMalformed)?;
+    let cas = json::integer(cas).ok_or(ApiFault::CasMalformed)?;
     Ok(Some(u64::try_from(cas).unwrap_or(u64::MAX)))
 }
 
@@ -169,12 +170,12 @@ async fn put(
     kind: Kind,
     content: PutContent,
     cas: Option<u64>,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let is_patch = matches!(content, PutContent::Merge(_));
     let change = Change::Put { path: path.clone(), kind, content, cas };
     let written = match call.api.engine.write(vec![change]).await {
         Ok(written) => written,
-        Err(WriteError::Missing) if is_patch => return Err(Fault::NothingToPatch),
+        Err(WriteError::Missing) if is_patch => return Err(ApiFault::NothingToPatch),
         Err(WriteError::Deleted { ver }) => return unpatchable(call, &path, ver),
         Err(error) => return Err(error.into()),
     };
@@ -198,7 +199,7 @@ fn as_written(call: &Call<'_>, path: &SecretPath, ver: u64, time: Time) -> Metad
 }
 
 /// Answers a patch of a deleted version: 404 with its metadata.
-fn unpatchable(call: &Call<'_>, path: &SecretPath, ver: u64) -> Result<Answer, Fault> {
-    let Seen { metadata, .. } = look(call, path, Some(ver)).ok_or(Fault::Missing)?;
+fn unpatchable(call: &Call<'_>, path: &SecretPath, ver: u64) -> Result<ApiAnswer, ApiFault> {
+    let Seen { metadata, .. } = look(call, path, Some(ver)).ok_or(ApiFault::Missing)?;
     Ok(envelope::data_with(StatusCode::NOT_FOUND, Source::Nobody, 0, metadata))
 }

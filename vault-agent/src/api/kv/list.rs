@@ -9,8 +9,8 @@ use shared::audit::{Op, Outcome};
 use shared::log::Secret;
 use shared::path::SecretPath;
 
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::request::Call;
 use super::{record, with_age};
 
@@ -19,16 +19,16 @@ pub(in super::super) async fn read(
     call: &Call<'_>,
     mount: &str,
     folder: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let folder = match folder.trim_end_matches('/') {
         "" => format!("{mount}/"),
         folder => format!("{mount}/{folder}/"),
     };
     // What the folder holds, in the notation of the audit log; other folders cannot hold any.
-    let all: SecretPath = format!("{folder}*").parse().map_err(|_| Fault::Missing)?;
+    let all: SecretPath = format!("{folder}*").parse().map_err(|_| ApiFault::Missing)?;
     if !call.caller.scope.covers_folder(&folder) {
         record(call, Op::LocalList, &all, None, Outcome::Denied).await?;
-        return Err(Fault::Denied);
+        return Err(ApiFault::Denied);
     }
     let mut keys = Vec::new();
     call.api.engine.state(|state| {
@@ -37,7 +37,7 @@ pub(in super::super) async fn read(
     let found = if keys.is_empty() { Outcome::Missing } else { Outcome::Ok };
     record(call, Op::LocalList, &all, None, found).await?;
     if keys.is_empty() {
-        return Err(Fault::Missing);
+        return Err(ApiFault::Missing);
     }
     Ok(with_age(call, envelope::data(Source::Kv, json!({ "keys": keys }))))
 }

@@ -11,8 +11,8 @@ use shared::log::{Secret, Version};
 use crate::engine::{Change, CustomChange, MetaMerge, WriteError};
 
 use super::super::duration::Shown;
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::json::Fields;
 use super::super::request::Call;
 use super::{
@@ -24,13 +24,13 @@ pub(in super::super) async fn read(
     call: &Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = looked_at(mount, path.trim_end_matches('/'))?;
     require_look(call, Op::LocalMetadata, &path).await?;
     let found = call.api.engine.state(|state| state.secret(&path).map(Described::of));
     let outcome = if found.is_some() { Outcome::Ok } else { Outcome::Missing };
     record(call, Op::LocalMetadata, &path, None, outcome).await?;
-    let described = found.ok_or(Fault::Missing)?;
+    let described = found.ok_or(ApiFault::Missing)?;
     Ok(with_age(call, envelope::data(Source::Kv, described)))
 }
 
@@ -90,7 +90,7 @@ pub(in super::super) async fn write(
     call: &mut Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     merge(call, mount, path, false).await
 }
 
@@ -99,7 +99,7 @@ pub(in super::super) async fn patch(
     call: &mut Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     call.require_merge_patch()?;
     merge(call, mount, path, true).await
 }
@@ -109,7 +109,7 @@ async fn merge(
     mount: &str,
     path: &str,
     is_patch: bool,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = made(mount, path)?;
     require_write(call, Op::LocalMetadata, &path).await?;
     let mut fields = call.fields().await?;
@@ -132,7 +132,7 @@ async fn merge(
     }
     match call.api.engine.write(vec![Change::MetaMerge(merge)]).await {
         Ok(_) => Ok(envelope::no_content()),
-        Err(WriteError::Missing) if is_patch => Err(Fault::NothingToPatch),
+        Err(WriteError::Missing) if is_patch => Err(ApiFault::NothingToPatch),
         Err(error) => Err(error.into()),
     }
 }
@@ -142,7 +142,7 @@ pub(in super::super) async fn delete(
     call: &Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = changed(mount, path)?;
     require_write(call, Op::LocalForget, &path).await?;
     match call.api.engine.write(vec![Change::Forget { path }]).await {
@@ -152,7 +152,7 @@ pub(in super::super) async fn delete(
 }
 
 /// Reads custom metadata: texts; numbers and booleans become texts, in a patch null takes away.
-fn custom(fields: &mut Fields, is_patch: bool) -> Result<CustomChange, Fault> {
+fn custom(fields: &mut Fields, is_patch: bool) -> Result<CustomChange, ApiFault> {
     if fields.get("custom_metadata").is_none() {
         return Ok(CustomChange::Keep);
     }
@@ -168,7 +168,7 @@ fn custom(fields: &mut Fields, is_patch: bool) -> Result<CustomChange, Fault> {
             Value::Number(number) => Some(number.to_string()),
             Value::String(text) => Some(text),
             Value::Array(_) | Value::Object(_) => {
-                return Err(Fault::Refused(format!(
+                return Err(ApiFault::Refused(format!(
                     "{PREFIX}: value for key {key:?} is not a text"
                 )));
             }
@@ -197,7 +197,7 @@ fn unprintable(text: &str) -> bool {
 const PREFIX: &str = "custom_metadata validation failed";
 
 /// Checks Vault's limits, in Vault's words; the log checks them again.
-fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
+fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), ApiFault> {
     let set: Vec<_> = texts.iter().filter_map(|(key, text)| Some((key, text.as_ref()?))).collect();
     let mut faults = Vec::new();
     if set.len() > limits::CUSTOM_KEYS {
@@ -206,7 +206,7 @@ fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
             limits::CUSTOM_KEYS,
             set.len()
         ));
-        return Err(Fault::several(&faults));
+        return Err(ApiFault::several(&faults));
     }
     for (key, text) in set {
         let (key_len, len) = (key.len(), text.len());
@@ -229,5 +229,5 @@ fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
             faults.push(format!("{PREFIX}: value for key {key:?} contains unprintable characters"));
         }
     }
-    if faults.is_empty() { Ok(()) } else { Err(Fault::several(&faults)) }
+    if faults.is_empty() { Ok(()) } else { Err(ApiFault::several(&faults)) }
 }

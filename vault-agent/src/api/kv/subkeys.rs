@@ -8,8 +8,8 @@ use shared::blob::Kind;
 
 use machine::binary;
 
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::json;
 use super::super::request::Call;
 use super::data::{self, Opened};
@@ -27,7 +27,7 @@ pub(in super::super) async fn read(
     call: &Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = looked_at(mount, path)?;
     let depth = match call.query.integer("depth")?.map(u64::try_from) {
         None | Some(Ok(0)) => u64::MAX,
@@ -47,7 +47,7 @@ pub(in super::super) async fn read(
             Map::from_iter([(binary::FILE.to_owned(), Value::Object(bytes))])
         }
         Kind::Kv => serde_json::from_slice(content.expose())
-            .map_err(|_| Fault::Broken(format!("the content of `{path}` is not JSON")))?,
+            .map_err(|_| ApiFault::Broken(format!("the content of `{path}` is not JSON")))?,
     };
     strip(&mut keys, depth);
     let subkeys = Subkeys { metadata, subkeys: Some(keys) };

@@ -8,7 +8,9 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 
 use crate::api::caller::Peer;
-use crate::api::{Api, answer, token_file};
+use crate::api::context::Api;
+use crate::api::route::answer;
+use crate::api::token_file;
 use crate::engine::Engine;
 use crate::engine::tests::Lone;
 use machine::config;
@@ -131,10 +133,10 @@ impl World {
         read(self.answer(method, path, &[], body).await).await
     }
 
-    /// Checks a case a line: `METHOD PATH BODY => STATUS EXPECTED`. Without `EXPECTED` there must be
-    /// no body, `[]` stands for no errors, a text in quotes for that one error, `*` for anything;
-    /// an object must be there with all its members. Within texts `*` stands for any text, and the
-    /// text `?` for any value.
+    /// Checks a case a line: `METHOD PATH BODY => STATUS EXPECTED`. Without `EXPECTED` there must
+    /// be no body, `[]` stands for no errors, a text in quotes for that one error, `*` for
+    /// anything; an object must be there with all its members. Within texts `*` stands for any
+    /// text, and the text `?` for any value.
     pub(super) async fn are(&self, cases: &str) {
         for case in cases.lines().map(str::trim).filter(|case| !case.is_empty()) {
             let (request, expected) = case.rsplit_once(" => ").unwrap();
