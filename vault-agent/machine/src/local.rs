@@ -17,6 +17,7 @@ use shared::time::Time;
 
 pub use shared::wire::v1::audit::{AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
+pub use shared::wire::v1::log::Appended as Submitted;
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";
@@ -331,13 +332,4 @@ pub struct Unreadable {
 pub struct SubmitRequest {
     /// A prepared body, signed.
     pub envelope: Envelope,
-}
-
-/// The entry is in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Submitted {
-    /// Its position.
-    pub seq: u64,
-    /// Its hash.
-    pub head: Hash,
 }

@@ -19,9 +19,8 @@ use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::request::Call;
 use machine::local::{
-    Alarm, AuditQuery, BadRecord, Exposed, Exposure, Head, HealRequest, Healed, Inline, MachineRow,
-    Machines, PrepareRequest, Prepared, Rotation, Sample, SampleSecret, Status, SubmitRequest,
-    Submitted, TargetRow, Unreadable, VerifyResult,
+    AuditQuery, Exposed, Exposure, Head, HealRequest, Healed, MachineRow, Machines, PrepareRequest,
+    Rotation, Status, SubmitRequest, TargetRow,
 };
 
 /// A machine whose report is this fresh counts as awake.
@@ -67,7 +66,6 @@ pub(super) async fn status(api: &Api) -> ApiAnswer {
             })
             .collect()
     });
-    let alarms = alarms.into_iter().map(alarm).collect();
     envelope::plain(&Status {
         machine,
         vault,
@@ -118,14 +116,6 @@ fn row(state: &State, peer: &Peer, target: &TargetReport, awake: bool) -> Target
         state: target.state,
         detail: target.detail.to_string(),
     }
-}
-
-fn alarm(alarm: engine::Alarm) -> Alarm {
-    let text = match Code::from_text(&alarm.code) {
-        Some(code) => format!("{}: {}", code.sentence(), alarm.detail),
-        None => alarm.detail,
-    };
-    Alarm { code: alarm.code, text, since: alarm.since }
 }
 
 /// Answers every machine that ever was in the vault, and the server's keys.
@@ -179,14 +169,7 @@ pub(super) async fn audit(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 
 /// Answers what a check of the whole audit chain finds.
 pub(super) async fn audit_verify(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    let found = call.api.engine.audit_verify().await.map_err(remote)?;
-    let bad = found.fault.map(|fault| BadRecord { n: fault.n, reason: fault.detail });
-    Ok(envelope::plain(&VerifyResult {
-        checked: found.records,
-        head: found.head,
-        anchors: u64::try_from(found.anchors).unwrap_or(u64::MAX),
-        bad,
-    }))
+    Ok(envelope::plain(&call.api.engine.audit_verify().await.map_err(remote)?))
 }
 
 fn require_audit(call: &Call<'_>) -> Result<(), ApiFault> {
@@ -208,18 +191,14 @@ pub(super) async fn prepare(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> 
         Ok(error) => error.into(),
         Err(why) => ApiFault::Refused(format!("{why:#}")),
     })?;
-    let unreadable = prepared.unreadable.into_iter();
-    Ok(envelope::plain(&Prepared {
-        bodies: prepared.entries.into_iter().map(|entry| Inline(entry.body)).collect(),
-        unreadable: unreadable.map(|(path, ver)| Unreadable { path, ver }).collect(),
-    }))
+    Ok(envelope::plain(&prepared))
 }
 
 /// Appends a signed entry with its blobs.
 pub(super) async fn submit(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let request: SubmitRequest = call.typed().await?;
     match call.api.engine.submit(request.envelope).await {
-        Ok(appended) => Ok(envelope::plain(&Submitted { seq: appended.seq, head: appended.head })),
+        Ok(submitted) => Ok(envelope::plain(&submitted)),
         Err(WriteError::Denied) => Err(ApiFault::Forbidden(format!(
             "{}: {}\nhint: {}",
             Code::Denied,
@@ -247,25 +226,12 @@ pub(super) async fn heal(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
         tracing::warn!(code, who = %call.caller.who, "alarm cleared by hand");
         return Ok(envelope::plain(&Healed::default()));
     }
-    let engine::Healed { entries, blobs, absent } = call.api.engine.heal().await.map_err(remote)?;
-    let absent = absent.into_iter().map(|(path, ver)| Unreadable { path, ver }).collect();
-    Ok(envelope::plain(&Healed { entries, blobs, absent }))
+    Ok(envelope::plain(&call.api.engine.heal().await.map_err(remote)?))
 }
 
 /// Answers what proves a recovery kit: public keys, and one secret's ciphertext.
 pub(super) async fn sample(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    let engine::Sample { vault, root, recovery, secret } =
-        call.api.engine.sample().await.map_err(remote)?;
-    let secret = secret.map(|secret| SampleSecret {
-        path: secret.path,
-        ver: secret.ver,
-        blob: secret.blob,
-        size: secret.size,
-        commit: secret.commit,
-        readers: secret.readers,
-        bytes: Inline(secret.bytes),
-    });
-    Ok(envelope::plain(&Sample { vault, root, recovery, secret }))
+    Ok(envelope::plain(&call.api.engine.sample().await.map_err(remote)?))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]

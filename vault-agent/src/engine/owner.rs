@@ -20,10 +20,11 @@ use super::blob::Due;
 use super::ledger::may_read;
 use super::read::Reach;
 use super::send::{INLINE, Outgoing, Sent, send};
-use super::types::{Prepared, PreparedEntry, WriteError};
+use super::types::WriteError;
 use super::work;
 use crate::state::blobs;
 use host::clock;
+use machine::local::{Inline, Prepared, Unreadable};
 
 /// Blobs of one entry together: below what the server parks for a machine.
 const ENTRY_BLOBS: u64 = 24 << 20;
@@ -62,14 +63,15 @@ pub(super) async fn prepare(
     let (ground, stale, unreadable) = survey(inner, by, time, &ops)?;
     inner.store.write(blobs::unstage_all).await?;
     let (rewraps, lost) = rewrap(inner, stale, progress).await?;
-    let count = rewraps.len();
     let mut all = ops;
     all.extend(rewraps.into_iter().map(Op::Rewrap));
     if all.is_empty() && unreadable.is_empty() && lost.is_empty() {
         bail!("there is nothing to do");
     }
     let entries = entries(inner, ground, all)?;
-    Ok(Prepared { entries, rewraps: count, unreadable: [unreadable, lost].concat() })
+    let unreadable = unreadable.into_iter().chain(lost);
+    let unreadable = unreadable.map(|(path, ver)| Unreadable { path, ver }).collect();
+    Ok(Prepared { bodies: entries, unreadable })
 }
 
 type Survey = (Ground, Vec<(Due, Stale)>, Vec<(SecretPath, u64)>);
@@ -191,7 +193,7 @@ fn reseal(
 }
 
 /// Lays the operations out in as many entries as the limits ask for, each built on the last.
-fn entries(inner: &Inner, ground: Ground, ops: Vec<Op>) -> Result<Vec<PreparedEntry>> {
+fn entries(inner: &Inner, ground: Ground, ops: Vec<Op>) -> Result<Vec<Inline>> {
     let Ground { by, time, mut seq, mut head } = ground;
     let mut entries = Vec::new();
     let mut ops = ops.into_iter().peekable();
@@ -211,7 +213,7 @@ fn entries(inner: &Inner, ground: Ground, ops: Vec<Op>) -> Result<Vec<PreparedEn
         let unsigned = Envelope { by: by.clone(), body, sig: Signature::from_bytes([0; 64]) };
         head = unsigned.hash(Purpose::Entry(inner.pins.vault));
         seq = entry.seq;
-        entries.push(PreparedEntry { seq, head, body: unsigned.body, ops: entry.ops });
+        entries.push(Inline(unsigned.body));
     }
     Ok(entries)
 }
