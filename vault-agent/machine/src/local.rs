@@ -1,7 +1,7 @@
 //! Bodies of the agent's own local routes, `/v1/agent/…`: written by `api`, read by `cli`.
 //!
-//! Shapes only. Times are integers (microseconds since the epoch); who shows them turns them into RFC 3339.
-//! Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
+//! Shapes only. Times are integers (microseconds since the epoch); who shows them turns them into
+//! RFC 3339. Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
 
 use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
@@ -17,6 +17,7 @@ use shared::time::Time;
 
 pub use shared::wire::v1::audit::{AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
+pub use shared::wire::v1::log::Appended as Submitted;
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";
@@ -101,7 +102,8 @@ pub struct SampleSecret {
 pub const OFFLINE: &str = "x-vault-offline";
 /// Largest body of a request: the largest secret with every byte escaped, and room for the rest.
 pub const BODY: usize = 8 << 20;
-/// Response header: seconds since the content was last known to be the newest; only while the server is away.
+/// Response header: seconds since the content was last known to be the newest; only while the
+/// server is away.
 pub const CACHE_AGE: &str = "x-vault-cache-age";
 
 /// How far this machine has verified the log.
@@ -196,8 +198,8 @@ impl TargetRow {
         self.applied != self.wanted
     }
 
-    /// Tells whether its machine has an alarm about it: its hook has failed, or the file cannot be written, is not what it
-    /// should be, or is too old.
+    /// Tells whether its machine has an alarm about it: its hook has failed, or the file cannot be
+    /// written, is not what it should be, or is too old.
     #[must_use]
     pub const fn fails(&self) -> bool {
         self.hook.is_trouble() || self.state.is_trouble()
@@ -304,11 +306,12 @@ pub struct PrepareRequest {
     pub actor: Actor,
 }
 
-/// An owner's act on today's head, ready to be signed. The signer checks the bodies and nothing else of this.
+/// An owner's act on today's head, ready to be signed. The signer checks the bodies and nothing
+/// else of this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {
-    /// The entries' very bytes, base64 in JSON, in the order to sign and submit them: one, unless it were too large.
-    /// The agent holds the blobs that they name until they are submitted.
+    /// The entries' very bytes, base64 in JSON, in the order to sign and submit them: one, unless
+    /// it were too large. The agent holds the blobs that they name until they are submitted.
     pub bodies: Vec<Inline>,
     /// Versions whose readers change but which this machine cannot re-encrypt.
     pub unreadable: Vec<Unreadable>,
@@ -329,13 +332,4 @@ pub struct Unreadable {
 pub struct SubmitRequest {
     /// A prepared body, signed.
     pub envelope: Envelope,
-}
-
-/// The entry is in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Submitted {
-    /// Its position.
-    pub seq: u64,
-    /// Its hash.
-    pub head: Hash,
 }

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Error;
-use axum::extract::Query;
-use axum::http::Uri;
 use shared::error::Code;
 use shared::log::{Secret, State};
 use shared::name::Name;
@@ -16,14 +14,13 @@ use shared::report::TargetReport;
 use crate::engine::{self, Peer, WriteError};
 use host::clock;
 
-use super::Api;
-use super::envelope::{self, Answer};
-use super::error::Fault;
+use super::context::Api;
+use super::envelope::{self, ApiAnswer};
+use super::error::ApiFault;
 use super::request::Call;
 use machine::local::{
-    Alarm, AuditQuery, BadRecord, Exposed, Exposure, Head, HealRequest, Healed, Inline, MachineRow,
-    Machines, PrepareRequest, Prepared, Rotation, Sample, SampleSecret, Status, SubmitRequest,
-    Submitted, TargetRow, Unreadable, VerifyResult,
+    AuditQuery, Exposed, Exposure, Head, HealRequest, Healed, MachineRow, Machines, PrepareRequest,
+    Rotation, Status, SubmitRequest, TargetRow,
 };
 
 /// A machine whose report is this fresh counts as awake.
@@ -35,7 +32,7 @@ const AUDIT_PATH: &str = "sys/audit";
 const HELD: Duration = Duration::from_secs(4);
 
 /// Answers how far the log is verified, once it is further than the caller knows.
-pub(super) async fn wait(call: &Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn wait(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let after = call.query.number("after")?.unwrap_or(0);
     let mut changes = call.api.engine.changes();
     let seq = || call.api.engine.status().seq;
@@ -52,7 +49,7 @@ pub(super) async fn wait(call: &Call<'_>) -> Result<Answer, Fault> {
 
 /// Answers the fleet, as the server knows it now if it is there: one row for each secret of each
 /// target of each machine that is still active.
-pub(super) async fn status(api: &Api) -> Answer {
+pub(super) async fn status(api: &Api) -> ApiAnswer {
     api.engine.refresh().await;
     let engine::Status {
         machine, vault, online, server, synced_at, seq, head, alarms, peers, ..
@@ -69,7 +66,6 @@ pub(super) async fn status(api: &Api) -> Answer {
             })
             .collect()
     });
-    let alarms = alarms.into_iter().map(alarm).collect();
     envelope::plain(&Status {
         machine,
         vault,
@@ -122,16 +118,8 @@ fn row(state: &State, peer: &Peer, target: &TargetReport, awake: bool) -> Target
     }
 }
 
-fn alarm(alarm: engine::Alarm) -> Alarm {
-    let text = match Code::from_text(&alarm.code) {
-        Some(code) => format!("{}: {}", code.sentence(), alarm.detail),
-        None => alarm.detail,
-    };
-    Alarm { code: alarm.code, text, since: alarm.since }
-}
-
 /// Answers every machine that ever was in the vault, and the server's keys.
-pub(super) fn machines(api: &Api) -> Answer {
+pub(super) fn machines(api: &Api) -> ApiAnswer {
     let peers = api.engine.status().peers;
     let reports: BTreeMap<&Name, &Peer> =
         peers.iter().map(|peer| (&peer.report.machine, peer)).collect();
@@ -156,11 +144,10 @@ pub(super) fn machines(api: &Api) -> Answer {
 }
 
 /// Answers what a machine could read.
-pub(super) async fn exposure(call: &Call<'_>) -> Result<Answer, Fault> {
-    let text = call.query.0.unwrap_or_default();
-    let name = text.strip_prefix("machine=").unwrap_or_default().parse::<Name>()?;
+pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let name = call.query.get("machine").unwrap_or_default().parse::<Name>()?;
     let found = call.api.engine.exposure(name).await;
-    let found = found.map_err(|why| Fault::Refused(format!("{why:#}")))?;
+    let found = found.map_err(|why| ApiFault::Refused(format!("{why:#}")))?;
     let newest =
         |path: &SecretPath| call.api.engine.state(|state| Some(state.secret(path)?.current()?.0));
     let secrets = found.into_iter().map(|(path, versions)| Exposed {
@@ -172,60 +159,47 @@ pub(super) async fn exposure(call: &Call<'_>) -> Result<Answer, Fault> {
 }
 
 /// Answers audit records from the server; the query is that of the wire.
-pub(super) async fn audit(call: &Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn audit(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     require_audit(call)?;
-    let text = format!("/?{}", call.query.0.unwrap_or_default());
-    let uri: Uri = text.parse().map_err(|_| Fault::BadQuery)?;
-    let Query(query) = Query::<AuditQuery>::try_from_uri(&uri)
-        .map_err(|why| Fault::Refused(format!("the audit query is malformed: {why}")))?;
+    let query: AuditQuery = serde_urlencoded::from_str(call.query.0.unwrap_or_default())
+        .map_err(|why| ApiFault::Refused(format!("the audit query is malformed: {why}")))?;
     let page = call.api.engine.audit(query).await.map_err(remote)?;
     Ok(envelope::plain(&page))
 }
 
 /// Answers what a check of the whole audit chain finds.
-pub(super) async fn audit_verify(call: &Call<'_>) -> Result<Answer, Fault> {
-    let found = call.api.engine.audit_verify().await.map_err(remote)?;
-    let bad = found.fault.map(|fault| BadRecord { n: fault.n, reason: fault.detail });
-    Ok(envelope::plain(&VerifyResult {
-        checked: found.records,
-        head: found.head,
-        anchors: u64::try_from(found.anchors).unwrap_or(u64::MAX),
-        bad,
-    }))
+pub(super) async fn audit_verify(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    Ok(envelope::plain(&call.api.engine.audit_verify().await.map_err(remote)?))
 }
 
-fn require_audit(call: &Call<'_>) -> Result<(), Fault> {
+fn require_audit(call: &Call<'_>) -> Result<(), ApiFault> {
     let path = AUDIT_PATH.parse::<SecretPath>()?;
     if call.api.engine.may_read(&path) {
         return Ok(());
     }
-    Err(Fault::Forbidden(format!(
+    Err(ApiFault::Forbidden(format!(
         "this machine has no read grant on `{AUDIT_PATH}`\nhint: an admin gives it with `vault access set {} --read …,{AUDIT_PATH}`",
         call.api.engine.name()
     )))
 }
 
 /// Builds the entries of an owner's act; the blobs stay here until they are submitted.
-pub(super) async fn prepare(call: &mut Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn prepare(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let request: PrepareRequest = call.typed().await?;
     let prepared = call.api.engine.prepare(request.actor, request.ops, |_, _| {}).await;
     let prepared = prepared.map_err(|why| match why.downcast::<shared::error::Error>() {
         Ok(error) => error.into(),
-        Err(why) => Fault::Refused(format!("{why:#}")),
+        Err(why) => ApiFault::Refused(format!("{why:#}")),
     })?;
-    let unreadable = prepared.unreadable.into_iter();
-    Ok(envelope::plain(&Prepared {
-        bodies: prepared.entries.into_iter().map(|entry| Inline(entry.body)).collect(),
-        unreadable: unreadable.map(|(path, ver)| Unreadable { path, ver }).collect(),
-    }))
+    Ok(envelope::plain(&prepared))
 }
 
 /// Appends a signed entry with its blobs.
-pub(super) async fn submit(call: &mut Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn submit(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let request: SubmitRequest = call.typed().await?;
     match call.api.engine.submit(request.envelope).await {
-        Ok(appended) => Ok(envelope::plain(&Submitted { seq: appended.seq, head: appended.head })),
-        Err(WriteError::Denied) => Err(Fault::Forbidden(format!(
+        Ok(submitted) => Ok(envelope::plain(&submitted)),
+        Err(WriteError::Denied) => Err(ApiFault::Forbidden(format!(
             "{}: {}\nhint: {}",
             Code::Denied,
             Code::Denied.sentence(),
@@ -236,44 +210,31 @@ pub(super) async fn submit(call: &mut Call<'_>) -> Result<Answer, Fault> {
 }
 
 /// Posts this machine's report and ships what was recorded, now.
-pub(super) async fn sync(call: &Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn sync(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     call.api.engine.settle().await.map_err(remote)?;
     Ok(envelope::no_content())
 }
 
 /// Gives the server back what it has lost, or ends an alarm that a person has looked into.
-pub(super) async fn heal(call: &mut Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn heal(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let HealRequest { clear } = call.typed().await?;
     if let Some(code) = clear {
         if ![Code::Fork, Code::AuditRewritten].iter().any(|known| known.as_str() == code) {
-            return Err(Fault::Refused(format!("the alarm `{code}` ends by itself")));
+            return Err(ApiFault::Refused(format!("the alarm `{code}` ends by itself")));
         }
         call.api.engine.clear_alarm(&code);
         tracing::warn!(code, who = %call.caller.who, "alarm cleared by hand");
         return Ok(envelope::plain(&Healed::default()));
     }
-    let engine::Healed { entries, blobs, absent } = call.api.engine.heal().await.map_err(remote)?;
-    let absent = absent.into_iter().map(|(path, ver)| Unreadable { path, ver }).collect();
-    Ok(envelope::plain(&Healed { entries, blobs, absent }))
+    Ok(envelope::plain(&call.api.engine.heal().await.map_err(remote)?))
 }
 
 /// Answers what proves a recovery kit: public keys, and one secret's ciphertext.
-pub(super) async fn sample(call: &Call<'_>) -> Result<Answer, Fault> {
-    let engine::Sample { vault, root, recovery, secret } =
-        call.api.engine.sample().await.map_err(remote)?;
-    let secret = secret.map(|secret| SampleSecret {
-        path: secret.path,
-        ver: secret.ver,
-        blob: secret.blob,
-        size: secret.size,
-        commit: secret.commit,
-        readers: secret.readers,
-        bytes: Inline(secret.bytes),
-    });
-    Ok(envelope::plain(&Sample { vault, root, recovery, secret }))
+pub(super) async fn sample(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    Ok(envelope::plain(&call.api.engine.sample().await.map_err(remote)?))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]
-fn remote(why: Error) -> Fault {
-    Fault::Remote(format!("{why:#}"))
+fn remote(why: Error) -> ApiFault {
+    ApiFault::Remote(format!("{why:#}"))
 }

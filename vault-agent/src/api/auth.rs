@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use host::clock;
 
 use super::caller::given_token;
-use super::envelope::{self, Answer, Source};
-use super::error::Fault;
+use super::envelope::{self, ApiAnswer, Source};
+use super::error::ApiFault;
 use super::json::Fields;
 use super::request::Call;
 use super::tokens::{Issued, Scope, Wanted};
@@ -17,12 +17,10 @@ use super::tokens::{Issued, Scope, Wanted};
 const MICROS: u64 = 1_000_000;
 
 /// Answers who the caller is. Any caller that was let in is told: clients ask before anything else.
-pub(super) fn lookup_self(call: &Call<'_>) -> Answer {
+pub(super) fn lookup_self(call: &Call<'_>) -> ApiAnswer {
     let token = given_token(call.headers).unwrap_or_default();
     match &call.caller.scope {
-        Scope::Limited(issued) => {
-            envelope::json(Source::Token, &Value::Object(describe(issued, token)))
-        }
+        Scope::Limited(issued) => envelope::data(Source::Token, describe(issued, token)),
         Scope::All => {
             let since = call.api.engine.since();
             let own = json!({
@@ -44,7 +42,7 @@ pub(super) fn lookup_self(call: &Call<'_>) -> Answer {
                 "ttl": 0,
                 "type": "service",
             });
-            envelope::json(Source::Token, &own)
+            envelope::data(Source::Token, own)
         }
     }
 }
@@ -82,7 +80,7 @@ fn capabilities(issued: &Issued) -> &'static [&'static str] {
 }
 
 /// Answers that the token lives on and is not to be renewed.
-pub(super) fn renew_self(call: &Call<'_>) -> Answer {
+pub(super) fn renew_self(call: &Call<'_>) -> ApiAnswer {
     let token = given_token(call.headers).unwrap_or_default();
     let (accessor, policy, left) = match &call.caller.scope {
         Scope::All => ("", "machine", 0),
@@ -92,7 +90,7 @@ pub(super) fn renew_self(call: &Call<'_>) -> Answer {
             issued.expires.map_or(0, |expires| expires.seconds_since(clock::now())),
         ),
     };
-    envelope::auth(&grant(token, accessor, policy, left))
+    envelope::auth(grant(token, accessor, policy, left))
 }
 
 fn grant(token: &str, accessor: &str, policy: &str, seconds: u64) -> Value {
@@ -113,19 +111,19 @@ fn grant(token: &str, accessor: &str, policy: &str, seconds: u64) -> Value {
 }
 
 /// Makes a token for the `path`s given, to `read` unless `capabilities` say `write`, for `ttl`.
-pub(super) async fn create(call: &mut Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn create(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     require_all(call)?;
     let fields = call.fields().await?;
     let wanted = wanted(&fields)?;
     let (token, issued) = call.api.gate.tokens.create(wanted).map_err(refused)?;
     let left = issued.expires.map_or(0, |expires| expires.seconds_since(issued.created));
-    Ok(envelope::auth(&grant(&token, &issued.accessor, "token", left)))
+    Ok(envelope::auth(grant(&token, &issued.accessor, "token", left)))
 }
 
-fn wanted(fields: &Fields) -> Result<Wanted, Fault> {
+fn wanted(fields: &Fields) -> Result<Wanted, ApiFault> {
     let paths = fields.texts("path")?;
     if paths.is_empty() {
-        return Err(Fault::Refused(
+        return Err(ApiFault::Refused(
             "a token needs a `path`: a secret, a folder with `/` at its end, or `*`".to_owned(),
         ));
     }
@@ -135,7 +133,7 @@ fn wanted(fields: &Fields) -> Result<Wanted, Fault> {
             "read" => {}
             "write" => write = true,
             other => {
-                return Err(Fault::Refused(format!(
+                return Err(ApiFault::Refused(format!(
                     "capability {other:?} is not known\nhint: use `read` or `write`"
                 )));
             }
@@ -143,25 +141,27 @@ fn wanted(fields: &Fields) -> Result<Wanted, Fault> {
     }
     let ttl = match fields.duration("ttl")? {
         None | Some(0) => None,
-        Some(ttl) => Some(u64::try_from(ttl).map_err(|_| Fault::field("ttl", "a time to come"))?),
+        Some(ttl) => {
+            Some(u64::try_from(ttl).map_err(|_| ApiFault::field("ttl", "a time to come"))?)
+        }
     };
     let name: String = fields.text("display_name")?.unwrap_or("token").chars().take(80).collect();
     Ok(Wanted { name, paths: Grants::parse(&paths)?, write, ttl: ttl.map(|ttl| ttl.max(MICROS)) })
 }
 
 /// Answers the accessors of all tokens.
-pub(super) fn accessors(call: &Call<'_>) -> Result<Answer, Fault> {
+pub(super) fn accessors(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     require_all(call)?;
     let list = call.api.gate.tokens.list();
     if list.is_empty() {
-        return Err(Fault::Missing);
+        return Err(ApiFault::Missing);
     }
     let keys: Vec<&str> = list.iter().map(|issued| issued.accessor.as_str()).collect();
-    Ok(envelope::json(Source::Token, &json!({ "keys": keys })))
+    Ok(envelope::data(Source::Token, json!({ "keys": keys })))
 }
 
 /// Answers what is known of a token; without one, of the caller's own.
-pub(super) async fn lookup(call: &mut Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn lookup(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     require_all(call)?;
     let fields = call.fields().await?;
     let own = given_token(call.headers).unwrap_or_default();
@@ -170,23 +170,23 @@ pub(super) async fn lookup(call: &mut Call<'_>) -> Result<Answer, Fault> {
         return Ok(lookup_self(call));
     }
     let token = Zeroizing::new(token.to_owned());
-    let issued = call.api.gate.tokens.find(&token).ok_or(Fault::BadToken)?;
-    Ok(envelope::json(Source::Token, &Value::Object(describe(&issued, &token))))
+    let issued = call.api.gate.tokens.find(&token).ok_or(ApiFault::BadToken)?;
+    Ok(envelope::data(Source::Token, describe(&issued, &token)))
 }
 
 /// Answers what is known of the token with an accessor; not the token.
-pub(super) async fn lookup_accessor(call: &mut Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn lookup_accessor(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     require_all(call)?;
     let fields = call.fields().await?;
     let accessor = accessor(&fields)?;
     let list = call.api.gate.tokens.list();
     let issued = list.iter().find(|issued| *issued.accessor == *accessor);
-    let issued = issued.ok_or_else(|| Fault::several(&["invalid accessor".to_owned()]))?;
-    Ok(envelope::json(Source::Token, &Value::Object(describe(issued, ""))))
+    let issued = issued.ok_or_else(|| ApiFault::several(&["invalid accessor".to_owned()]))?;
+    Ok(envelope::data(Source::Token, describe(issued, "")))
 }
 
 /// Revokes the caller's own token, if it is one made here.
-pub(super) fn revoke_self(call: &Call<'_>) -> Result<Answer, Fault> {
+pub(super) fn revoke_self(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     if let Scope::Limited(own) = &call.caller.scope {
         let accessor = own.accessor.clone();
         call.api.gate.tokens.revoke(|issued| issued.accessor == accessor).map_err(refused)?;
@@ -195,11 +195,11 @@ pub(super) fn revoke_self(call: &Call<'_>) -> Result<Answer, Fault> {
 }
 
 /// Revokes a token; nothing if it is unknown.
-pub(super) async fn revoke(call: &mut Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn revoke(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     require_all(call)?;
     let fields = call.fields().await?;
     let token = text(&fields, "token")?;
-    let token = token.ok_or_else(|| Fault::Refused("missing token ID".to_owned()))?;
+    let token = token.ok_or_else(|| ApiFault::Refused("missing token ID".to_owned()))?;
     if let Some(known) = call.api.gate.tokens.find(&token) {
         call.api.gate.tokens.revoke(|issued| issued.accessor == known.accessor).map_err(refused)?;
     }
@@ -207,7 +207,7 @@ pub(super) async fn revoke(call: &mut Call<'_>) -> Result<Answer, Fault> {
 }
 
 /// Revokes the token with an accessor.
-pub(super) async fn revoke_accessor(call: &mut Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn revoke_accessor(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     require_all(call)?;
     let fields = call.fields().await?;
     let accessor = accessor(&fields)?;
@@ -219,21 +219,21 @@ pub(super) async fn revoke_accessor(call: &mut Call<'_>) -> Result<Answer, Fault
     Ok(envelope::no_content())
 }
 
-fn require_all(call: &Call<'_>) -> Result<(), Fault> {
-    if call.caller.scope.is_all() { Ok(()) } else { Err(Fault::Denied) }
+fn require_all(call: &Call<'_>) -> Result<(), ApiFault> {
+    if call.caller.scope.is_all() { Ok(()) } else { Err(ApiFault::Denied) }
 }
 
-fn text(fields: &Fields, name: &'static str) -> Result<Option<Zeroizing<String>>, Fault> {
+fn text(fields: &Fields, name: &'static str) -> Result<Option<Zeroizing<String>>, ApiFault> {
     let text = fields.text(name)?.filter(|text| !text.is_empty());
     Ok(text.map(|text| Zeroizing::new(text.to_owned())))
 }
 
-fn accessor(fields: &Fields) -> Result<Zeroizing<String>, Fault> {
-    let missing = || Fault::several(&["missing accessor".to_owned()]);
+fn accessor(fields: &Fields) -> Result<Zeroizing<String>, ApiFault> {
+    let missing = || ApiFault::several(&["missing accessor".to_owned()]);
     text(fields, "accessor")?.ok_or_else(missing)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]
-fn refused(why: anyhow::Error) -> Fault {
-    Fault::Refused(format!("{why:#}"))
+fn refused(why: anyhow::Error) -> ApiFault {
+    ApiFault::Refused(format!("{why:#}"))
 }

@@ -1,9 +1,8 @@
-//! Who calls, and whether he is let in: peer credentials on the unix socket, tokens on loopback
-//! TCP, web pages on neither. What he may do with a secret lives in `tokens` and the engine.
+//! Authenticates callers: by peer credentials on the unix socket, by tokens on loopback TCP; web
+//! pages on neither. What a caller may do with a secret lives in `tokens` and the engine.
 
-use std::fmt::Write as _;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,15 +11,16 @@ use axum::http::{HeaderMap, HeaderName, Uri, header};
 use shared::audit::Who;
 use shared::hash::Hash;
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 use zeroize::Zeroizing;
 
 use host::account;
 use host::files::{self, Access};
 use machine::config::{self, Allow, Auth};
 
-use super::error::Fault;
-use super::loopback;
+use super::error::ApiFault;
+use super::loopback::{Ends, Owner, Owners};
+use super::process;
 use super::tokens::{self, Scope, Tokens};
 
 /// How long a caller with a wrong token waits; one after the other, whoever they are.
@@ -31,9 +31,17 @@ const GROUP: &str = "vault";
 /// The other end of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    /// Process and user, for the audit log.
-    pub(super) who: Who,
+    naming: Naming,
     trust: Trust,
+}
+
+/// How the audit log names a peer.
+#[derive(Clone, Debug)]
+enum Naming {
+    /// Told with the connection.
+    Known(Who),
+    /// Looked for when it is first needed, once.
+    Sought(Ends, OnceCell<Who>),
 }
 
 /// What a connection alone proves.
@@ -52,21 +60,22 @@ impl Peer {
     pub(super) fn inside() -> Self {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let uid = rustix::process::getuid().as_raw();
-        Self { who: who(Some(pid), uid), trust: Trust::Allowed }
+        Self::known(Some(pid), uid, Trust::Allowed)
+    }
+
+    /// A caller on the loopback interface.
+    pub(super) const fn loopback(ends: Ends) -> Self {
+        let naming = Naming::Sought(ends, OnceCell::const_new());
+        Self { naming, trust: Trust::Loopback }
+    }
+
+    fn known(pid: Option<i32>, uid: u32, trust: Trust) -> Self {
+        Self { naming: Naming::Known(process::describe(pid, uid)), trust }
     }
 
     /// Tells whether a user on the socket is none of those who may use it.
     pub(super) fn is_stranger(&self) -> bool {
         self.trust == Trust::Stranger
-    }
-
-    /// A caller on the loopback interface.
-    pub(super) fn loopback(peer: SocketAddr, local: SocketAddr) -> Self {
-        let who = match loopback::uid(peer, local) {
-            Some(uid) => format!("tcp uid {uid}"),
-            None => "tcp".to_owned(),
-        };
-        Self { who: Who::lossy(&who), trust: Trust::Loopback }
     }
 }
 
@@ -75,7 +84,7 @@ impl Peer {
 pub(super) struct Caller {
     /// Process and user, for the audit log.
     pub(super) who: Who,
-    /// What he may do.
+    /// What they may do.
     pub(super) scope: Scope,
 }
 
@@ -87,6 +96,7 @@ pub(super) struct Gate {
     /// SHA-256 of the token file's token; `None` where loopback callers need none.
     token: Option<Hash>,
     pub(super) tokens: Tokens,
+    owners: Owners,
     slow: Mutex<()>,
 }
 
@@ -103,6 +113,7 @@ impl Gate {
             groups: Vec::new(),
             token: None,
             tokens,
+            owners: Owners::default(),
             slow: Mutex::new(()),
         };
         for allow in &options.allow {
@@ -139,18 +150,34 @@ impl Gate {
             || self.groups.contains(&gid)
             || (!self.groups.is_empty()
                 && pid.is_some_and(|pid| {
-                    groups_of(pid, uid).iter().any(|group| self.groups.contains(group))
+                    process::groups(pid, uid).iter().any(|group| self.groups.contains(group))
                 }));
         let trust = if allowed { Trust::Allowed } else { Trust::Stranger };
-        Peer { who: who(pid, uid), trust }
+        Peer::known(pid, uid, trust)
+    }
+
+    /// Returns process and user at the other end of a connection, for the audit log.
+    pub(super) async fn who(&self, peer: &Peer) -> Who {
+        match &peer.naming {
+            Naming::Known(who) => who.clone(),
+            Naming::Sought(ends, who) => who.get_or_init(|| self.look_for(*ends)).await.clone(),
+        }
+    }
+
+    async fn look_for(&self, ends: Ends) -> Who {
+        match self.owners.of(ends).await {
+            Some(Owner { uid, pid: Some(pid) }) => process::describe(Some(pid), uid),
+            Some(Owner { uid, pid: None }) => Who::lossy(&format!("tcp uid {uid}")),
+            None => Who::lossy("tcp"),
+        }
     }
 
     /// Lets the sender of a request in, or says why not.
-    pub(super) async fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, Fault> {
+    pub(super) async fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, ApiFault> {
         let given = given_token(headers);
         let issued = given.is_some_and(tokens::is_issued);
         if issued && let Some(scope) = given.and_then(|given| self.tokens.scope(given)) {
-            return Ok(Caller { who: peer.who.clone(), scope });
+            return Ok(Caller { who: self.who(peer).await, scope });
         }
         let open = match (peer.trust, &self.token) {
             // Whoever shows a token that has ended does not mean to do without one.
@@ -162,22 +189,27 @@ impl Gate {
             }),
         };
         if open {
-            return Ok(Caller { who: peer.who.clone(), scope: Scope::All });
+            return Ok(Caller { who: self.who(peer).await, scope: Scope::All });
         }
         if given.is_some() {
-            tracing::warn!(who = %peer.who, "a wrong token was shown");
+            let who = self.who(peer).await;
+            tracing::warn!(%who, "a wrong token was shown");
             let _turn = self.slow.lock().await;
             tokio::time::sleep(SLOW).await;
-            return Err(Fault::InvalidToken);
+            return Err(ApiFault::InvalidToken);
         }
-        Err(Fault::Denied)
+        Err(ApiFault::Denied)
     }
 }
 
 /// Refuses what only a web page sends: pages may post to loopback ports, with any text as body.
-pub(super) fn refuse_web_pages(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+pub(super) fn refuse_web_pages(
+    peer: &Peer,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), ApiFault> {
     if headers.contains_key(header::ORIGIN) {
-        return Err(Fault::FromWebPage("requests with an `Origin` header are refused"));
+        return Err(ApiFault::FromWebPage("requests with an `Origin` header are refused"));
     }
     if peer.trust != Trust::Loopback {
         return Ok(());
@@ -186,7 +218,7 @@ pub(super) fn refuse_web_pages(peer: &Peer, uri: &Uri, headers: &HeaderMap) -> R
     if named.chain(uri.authority().map(hyper::http::uri::Authority::as_str)).all(is_loopback) {
         return Ok(());
     }
-    Err(Fault::FromWebPage("requests for a host that is not loopback are refused"))
+    Err(ApiFault::FromWebPage("requests for a host that is not loopback are refused"))
 }
 
 /// Returns the token of a request: `X-Vault-Token`, or `Authorization: Bearer`.
@@ -244,31 +276,6 @@ fn own_group() -> Option<u32> {
     if rustix::process::geteuid().is_root() { account::group(GROUP) } else { None }
 }
 
-/// Describes a process, e.g. `python3[812] uid 1000`.
-pub(super) fn who(pid: Option<i32>, uid: u32) -> Who {
-    let mut who = String::new();
-    if let Some(pid) = pid {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        // A process names itself: nothing of that may break the log's lines.
-        let _ = write!(who, "{}[{pid}] ", name.trim_end_matches('\n').escape_debug());
-    }
-    let _ = write!(who, "uid {uid}");
-    Who::lossy(&who)
-}
-
-/// Returns a process's supplementary groups, if it still is the user's.
-fn groups_of(pid: i32, uid: u32) -> Vec<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let numbers = |name: &str| -> Vec<u32> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.into_iter()
-            .flat_map(str::split_whitespace)
-            .filter_map(|word| word.parse().ok())
-            .collect()
-    };
-    if numbers("Uid:").get(1) == Some(&uid) { numbers("Groups:") } else { Vec::new() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,18 +298,6 @@ mod tests {
         ] {
             assert!(!is_loopback(bad), "{bad}");
         }
-    }
-
-    #[test]
-    fn processes_are_named() {
-        let peer = Peer::inside();
-        assert!(
-            peer.who.as_str().contains(&format!("[{}] uid ", std::process::id())),
-            "{}",
-            peer.who
-        );
-        assert_eq!(who(Some(i32::MAX), 7).as_str(), format!("[{}] uid 7", i32::MAX));
-        assert_eq!(who(None, 7).as_str(), "uid 7");
     }
 
     #[test]

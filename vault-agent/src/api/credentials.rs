@@ -1,6 +1,7 @@
-//! The socket for `LoadCredential=NAME:SOCKET` of systemd units. The service manager connects for each credential, names unit
-//! and credential in the address it connects from, and takes what is sent until the end; it cannot be told that there is none.
-//! So a connection is held until there is something to send: the unit waits. What gets which secret is in `agent.toml`.
+//! The socket for `LoadCredential=NAME:SOCKET` of systemd units. The service manager connects for
+//! each credential, names unit and credential in the address it connects from, and takes what is
+//! sent until the end; it cannot be told that there is none. So a connection is held until there is
+//! something to send: the unit waits. What gets which secret is in `agent.toml`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use shared::plaintext::Plaintext;
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -22,12 +23,13 @@ use machine::binary;
 use machine::config::{Config, Credential};
 use machine::render;
 
-use super::caller;
 use super::listen::{bind_unix, pause, stopped};
+use super::process;
 
 /// Units that wait at a time; others wait in the system's queue.
 const CONNECTIONS: usize = 1024;
-/// When to look again whether the other side is still there, and for what the server has and this machine has not.
+/// When to look again whether the other side is still there, and for what the server has and this
+/// machine has not.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How long an answer may take to be taken.
 const GRACE: Duration = Duration::from_secs(5);
@@ -84,12 +86,10 @@ impl Credentials {
     }
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
-
 async fn accept(
     listener: &UnixListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(UnixStream, SocketAddr, Place)> {
+) -> std::io::Result<(UnixStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     // What `accept` itself tells leaves abstract names out.
@@ -114,7 +114,7 @@ impl Request {
             Ok(peer) => {
                 let us = rustix::process::geteuid().as_raw();
                 let uid = peer.uid();
-                (caller::who(peer.pid(), uid), uid == 0 || uid == us)
+                (process::describe(peer.pid(), uid), uid == 0 || uid == us)
             }
             Err(_) => (Who::lossy("unknown"), false),
         };
@@ -178,7 +178,8 @@ impl Request {
         given.ok_or("no `[[credential]]` in `agent.toml` is for it")
     }
 
-    /// Returns what is to be sent, never nothing, or why the unit has to wait. That it was read is on disk then.
+    /// Returns what is to be sent, never nothing, or why the unit has to wait. That it was read is
+    /// on disk then.
     async fn content(&self, config: &Config, engine: &Engine) -> Result<Plaintext, String> {
         let Credential { secret, key, .. } = self.credential(config)?;
         let ver = match engine.latest(secret) {
@@ -216,7 +217,8 @@ impl Request {
     }
 }
 
-/// Reads unit and credential out of the name that systemd connects from: `<random>/unit/<unit>/<credential>`.
+/// Reads unit and credential out of the name that systemd connects from:
+/// `<random>/unit/<unit>/<credential>`.
 fn asked(name: &[u8]) -> Option<(String, String)> {
     let name = std::str::from_utf8(name).ok()?.trim_end_matches('\0');
     let parts: Vec<_> = name.split('/').collect();
@@ -250,13 +252,14 @@ fn sendable(value: &[u8], name: &str) -> Result<Plaintext, String> {
     }
 }
 
-/// Tells whether the other side is gone. That it will say nothing more is usual: systemd does so at once.
+/// Tells whether the other side is gone. That it will say nothing more is usual: systemd does so at
+/// once.
 async fn has_hung_up(stream: &UnixStream) -> bool {
     stream.ready(Interest::WRITABLE).await.map_or(true, tokio::io::Ready::is_write_closed)
 }
 
-/// Ends a connection without a credential so that the unit does not start: an end alone would be an empty one, and more than
-/// systemd takes is an error.
+/// Ends a connection without a credential so that the unit does not start: an end alone would be an
+/// empty one, and more than systemd takes is an error.
 async fn fail(stream: &mut UnixStream) {
     let all = async {
         for _ in 0..=LARGEST / 4096 {

@@ -1,20 +1,22 @@
-//! The JSON around every answer, spliced together without a tree: content that is JSON already is
-//! copied as it is. Which status means what lives in `error`.
+//! The JSON around every answer. Content that is JSON already is copied as it is, and no copy of an
+//! answer stays behind in memory. Which status means what lives in `error`.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::{self, Write};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// An answer of any route.
-pub(super) type Answer = Response<Body>;
+pub(super) type ApiAnswer = Response<Body>;
 
 /// Where an answer comes from, as newer Vaults say.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Source {
     /// A KV mount.
     Kv,
@@ -23,134 +25,125 @@ pub(super) enum Source {
     /// `auth/token/`.
     Token,
     /// Nowhere in particular: as Vault says of every 404, and to who shows no token.
+    #[serde(rename = "")]
     Nobody,
 }
 
-impl Source {
-    const fn tail(self) -> &'static str {
-        match self {
-            Self::Kv => "\"mount_type\":\"kv\"}\n",
-            Self::System => "\"mount_type\":\"system\"}\n",
-            Self::Token => "\"mount_type\":\"token\"}\n",
-            Self::Nobody => "\"mount_type\":\"\"}\n",
+/// Bytes of an answer besides its content.
+const AROUND: usize = 512;
+
+/// What Vault puts around `data` and `auth`.
+#[derive(Serialize)]
+struct Envelope<'a, D, A> {
+    request_id: Uuid,
+    lease_id: &'static str,
+    renewable: bool,
+    lease_duration: u64,
+    #[serde(flatten)]
+    beside: Option<&'a Map<String, Value>>,
+    data: Option<D>,
+    wrap_info: (),
+    warnings: Option<[&'a str; 1]>,
+    auth: Option<A>,
+    mount_type: Source,
+}
+
+impl<D: Serialize, A: Serialize> Envelope<'_, D, A> {
+    fn new(source: Source, data: Option<D>, auth: Option<A>) -> Self {
+        Self {
+            request_id: Uuid::new_v4(),
+            lease_id: "",
+            renewable: false,
+            lease_duration: 0,
+            beside: None,
+            data,
+            wrap_info: (),
+            warnings: None,
+            auth,
+            mount_type: source,
         }
     }
 }
 
-/// Bytes of an envelope besides its data.
-const AROUND: usize = 256;
-
-/// Answers 200 with `data` as `write` writes it: about `size` bytes of JSON.
-pub(super) fn data(source: Source, size: usize, write: impl FnOnce(&mut Vec<u8>)) -> Answer {
-    data_with(StatusCode::OK, source, size, write)
+/// Answers 200 with `data`.
+pub(super) fn data(source: Source, data: impl Serialize) -> ApiAnswer {
+    data_with(StatusCode::OK, source, 0, data)
 }
 
-/// As [`data`], with another status.
+/// As [`data`], with a status, and room for `content` bytes.
 pub(super) fn data_with(
     status: StatusCode,
     source: Source,
-    size: usize,
-    write: impl FnOnce(&mut Vec<u8>),
-) -> Answer {
-    // Never grown: growing would leave copies of a secret behind.
-    let mut out = Vec::with_capacity(size + AROUND);
-    open(&mut out);
-    out.extend_from_slice(b"\"data\":");
-    write(&mut out);
-    out.extend_from_slice(b",\"wrap_info\":null,\"warnings\":null,\"auth\":null,");
-    out.extend_from_slice(source.tail().as_bytes());
-    bare(status, out)
-}
-
-/// Answers 200 with serializable `data`.
-pub(super) fn json(source: Source, value: &impl Serialize) -> Answer {
-    let text = to_json(value);
-    data(source, text.len(), |out| out.extend_from_slice(&text))
+    content: usize,
+    data: impl Serialize,
+) -> ApiAnswer {
+    line(status, content, &Envelope::<_, ()>::new(source, Some(data), None))
 }
 
 /// Answers 200 with `data`, whose members stand once more beside it, as Vault's `sys/` does.
-pub(super) fn doubled(value: &serde_json::Map<String, serde_json::Value>) -> Answer {
-    let text = to_json(value);
-    let inner = text.strip_prefix(b"{").and_then(|text| text.strip_suffix(b"}"));
-    let mut out = Vec::with_capacity(2 * text.len() + AROUND);
-    open(&mut out);
-    if let Some(inner) = inner.filter(|inner| !inner.is_empty()) {
-        out.extend_from_slice(inner);
-        out.push(b',');
-    }
-    out.extend_from_slice(b"\"data\":");
-    out.extend_from_slice(&text);
-    out.extend_from_slice(b",\"wrap_info\":null,\"warnings\":null,\"auth\":null,");
-    out.extend_from_slice(Source::System.tail().as_bytes());
-    bare(StatusCode::OK, out)
+pub(super) fn doubled(data: &Map<String, Value>) -> ApiAnswer {
+    let envelope = Envelope::<_, ()>::new(Source::System, Some(data), None);
+    line(StatusCode::OK, 0, &Envelope { beside: Some(data), ..envelope })
 }
 
 /// Answers 200 with `auth` instead of data.
-pub(super) fn auth(value: &impl Serialize) -> Answer {
-    let text = to_json(value);
-    let mut out = Vec::with_capacity(text.len() + AROUND);
-    open(&mut out);
-    out.extend_from_slice(b"\"data\":null,\"wrap_info\":null,\"warnings\":null,\"auth\":");
-    out.extend_from_slice(&text);
-    out.push(b',');
-    out.extend_from_slice(Source::Token.tail().as_bytes());
-    bare(StatusCode::OK, out)
+pub(super) fn auth(auth: impl Serialize) -> ApiAnswer {
+    line(StatusCode::OK, 0, &Envelope::<(), _>::new(Source::Token, None, Some(auth)))
 }
 
 /// Answers with a warning and no data.
-pub(super) fn warning(status: StatusCode, source: Source, text: &str) -> Answer {
-    let mut out = Vec::with_capacity(text.len() + AROUND);
-    open(&mut out);
-    out.extend_from_slice(b"\"data\":null,\"wrap_info\":null,\"warnings\":[");
-    string(&mut out, text);
-    out.extend_from_slice(b"],\"auth\":null,");
-    out.extend_from_slice(source.tail().as_bytes());
-    bare(status, out)
+pub(super) fn warning(status: StatusCode, source: Source, text: &str) -> ApiAnswer {
+    let envelope = Envelope::<(), ()>::new(source, None, None);
+    line(status, 0, &Envelope { warnings: Some([text]), ..envelope })
+}
+
+/// What stands instead of the envelope where something is wrong.
+#[derive(Serialize)]
+struct Errors<'a> {
+    errors: &'a [&'a str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<[&'a str; 1]>,
 }
 
 /// Answers `{"errors":[…]}`; without a text the list is empty.
-pub(super) fn errors(status: StatusCode, text: Option<&str>) -> Answer {
-    let mut out = b"{\"errors\":[".to_vec();
-    if let Some(text) = text {
-        string(&mut out, text);
-    }
-    out.extend_from_slice(b"]}\n");
-    bare(status, out)
+pub(super) fn errors(status: StatusCode, text: Option<&str>) -> ApiAnswer {
+    line(status, 0, &Errors { errors: text.as_slice(), warnings: None })
 }
 
 /// Answers `{"errors":[text],"warnings":[more]}`.
-pub(super) fn error_with_warning(status: StatusCode, text: &str, more: &str) -> Answer {
-    let mut out = b"{\"errors\":[".to_vec();
-    string(&mut out, text);
-    out.extend_from_slice(b"],\"warnings\":[");
-    string(&mut out, more);
-    out.extend_from_slice(b"]}\n");
-    bare(status, out)
+pub(super) fn error_with_warning(status: StatusCode, text: &str, more: &str) -> ApiAnswer {
+    line(status, 0, &Errors { errors: &[text], warnings: Some([more]) })
 }
 
 /// Answers with a body that has no envelope.
-pub(super) fn plain(value: &impl Serialize) -> Answer {
-    let mut out = to_json(value);
-    out.push(b'\n');
-    bare(StatusCode::OK, out)
+pub(super) fn plain(value: &impl Serialize) -> ApiAnswer {
+    line(StatusCode::OK, 0, value)
 }
 
 /// Answers 204.
-pub(super) fn no_content() -> Answer {
+pub(super) fn no_content() -> ApiAnswer {
     empty(StatusCode::NO_CONTENT)
 }
 
 /// Answers without body and content type.
-pub(super) fn empty(status: StatusCode) -> Answer {
+pub(super) fn empty(status: StatusCode) -> ApiAnswer {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
+/// Answers with a line of JSON.
+fn line(status: StatusCode, content: usize, value: &impl Serialize) -> ApiAnswer {
+    let mut out = WipedWriter(Zeroizing::new(Vec::with_capacity(content + AROUND)));
+    serde_json::to_writer(&mut out, value).expect("every map has texts or numbers as keys");
+    out.0.push(b'\n');
+    bare(status, out.0)
+}
+
 /// Answers with the very bytes, which are wiped once they are sent.
-pub(super) fn bare(status: StatusCode, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Body::from(Bytes::from_owner(Zeroizing::new(body))));
+pub(super) fn bare(status: StatusCode, body: Zeroizing<Vec<u8>>) -> ApiAnswer {
+    let mut answer = Response::new(Body::from(Bytes::from_owner(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     // Exactly this: hvac and litehex compare the whole value.
@@ -159,83 +152,84 @@ pub(super) fn bare(status: StatusCode, body: Vec<u8>) -> Answer {
     answer
 }
 
-/// Writes a JSON string.
-pub(super) fn string(out: &mut Vec<u8>, text: &str) {
-    // Writing text to memory cannot fail.
-    let _ = serde_json::to_writer(out, text);
-}
+/// Memory to write into that leaves nothing behind where it grows.
+struct WipedWriter(Zeroizing<Vec<u8>>);
 
-fn to_json(value: &impl Serialize) -> Vec<u8> {
-    // Only maps with keys that are no text fail, and there are none.
-    serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec())
-}
-
-fn open(out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"request_id\":\"");
-    out.extend_from_slice(&request_id());
-    out.extend_from_slice(b"\",\"lease_id\":\"\",\"renewable\":false,\"lease_duration\":0,");
-}
-
-/// Makes a UUID that is unique, not secret: a counter, scrambled under a seed of this process.
-fn request_id() -> [u8; 36] {
-    static SEED: OnceLock<(u64, u64)> = OnceLock::new();
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let (first, second) = *SEED.get_or_init(seed);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let high = scramble(first.wrapping_add(count));
-    let low = scramble(second.wrapping_sub(count));
-    let mut bytes = [0; 16];
-    bytes[..8].copy_from_slice(&high.to_be_bytes());
-    bytes[8..].copy_from_slice(&low.to_be_bytes());
-    bytes[6] = bytes[6] & 0x0F | 0x40;
-    bytes[8] = bytes[8] & 0x3F | 0x80;
-    uuid(bytes)
-}
-
-/// Prints 16 bytes as a UUID.
-pub(super) fn uuid(bytes: [u8; 16]) -> [u8; 36] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (index, byte) in bytes.into_iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            at += 1;
+impl Write for WipedWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // One byte more, for the end of the line.
+        let needed = self.0.len() + bytes.len() + 1;
+        if needed > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(2 * needed));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
         }
-        text[at] = DIGITS[usize::from(byte >> 4)];
-        text[at + 1] = DIGITS[usize::from(byte & 15)];
-        at += 2;
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
-    text
-}
 
-fn seed() -> (u64, u64) {
-    let mut bytes = [0; 16];
-    // Without randomness the ids are still unique within this process.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    let number = u128::from_be_bytes(bytes);
-    let low = u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
-    (u64::try_from(number >> 64).unwrap_or_default(), low)
-}
-
-/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014): a bijection, so ids do not repeat.
-const fn scramble(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    number ^ (number >> 31)
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+    use serde_json::{json, value::RawValue};
+
     use super::*;
 
+    async fn text(answer: ApiAnswer) -> String {
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn answers_are_as_vaults() {
+        let around = |members: &str| {
+            format!(r#","lease_id":"","renewable":false,"lease_duration":0,{members}}}{}"#, "\n")
+        };
+        let map = Map::from_iter([("a".to_owned(), json!(1)), ("b".to_owned(), json!({}))]);
+        let raw: &RawValue = serde_json::from_str(r#" {"z": 1.50, "a":null} "#).unwrap();
+        for (answer, members) in [
+            (
+                data(Source::Kv, raw),
+                r#""data":{"z": 1.50, "a":null},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv""#,
+            ),
+            (
+                doubled(&map),
+                r#""a":1,"b":{},"data":{"a":1,"b":{}},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"system""#,
+            ),
+            (
+                auth(json!({"x": 1})),
+                r#""data":null,"wrap_info":null,"warnings":null,"auth":{"x":1},"mount_type":"token""#,
+            ),
+            (
+                warning(StatusCode::NOT_FOUND, Source::Nobody, "w\n"),
+                r#""data":null,"wrap_info":null,"warnings":["w\n"],"auth":null,"mount_type":"""#,
+            ),
+        ] {
+            let text = text(answer).await;
+            let (id, rest) = text.strip_prefix(r#"{"request_id":""#).unwrap().split_at(36);
+            assert_eq!(id.parse::<Uuid>().unwrap().get_version_num(), 4);
+            assert_eq!(rest.strip_prefix('"').unwrap(), around(members));
+        }
+        let status = StatusCode::NOT_FOUND;
+        assert_eq!(text(errors(status, None)).await, "{\"errors\":[]}\n");
+        assert_eq!(text(errors(status, Some("a\"b"))).await, "{\"errors\":[\"a\\\"b\"]}\n");
+        let both = text(error_with_warning(status, "a", "b")).await;
+        assert_eq!(both, "{\"errors\":[\"a\"],\"warnings\":[\"b\"]}\n");
+    }
+
     #[test]
-    fn request_ids_are_uuids_and_differ() {
-        let first = String::from_utf8(request_id().to_vec()).unwrap();
-        let second = String::from_utf8(request_id().to_vec()).unwrap();
-        assert_ne!(first, second);
-        let lengths: Vec<usize> = first.split('-').map(str::len).collect();
-        assert_eq!(lengths, [8, 4, 4, 4, 12]);
-        assert_eq!(&first[14..15], "4");
+    fn a_writer_grows_and_keeps_all() {
+        let mut out = WipedWriter(Zeroizing::new(Vec::with_capacity(4)));
+        for part in ["ab", "cdefgh", "", "i"] {
+            out.write_all(part.as_bytes()).unwrap();
+        }
+        assert_eq!(out.0.as_slice(), b"abcdefghi");
+        assert!(out.0.capacity() > 9);
     }
 
     #[test]

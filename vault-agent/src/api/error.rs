@@ -6,25 +6,24 @@ use std::borrow::Cow;
 use axum::http::{HeaderValue, StatusCode, header};
 use shared::error::Code;
 use shared::limits;
+use zeroize::Zeroizing;
 
 use crate::engine::{ReadError, WriteError};
 
-use super::envelope::{self, Answer};
+use super::envelope::{self, ApiAnswer};
 
 /// Why a request is not answered as asked.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum ApiFault {
     /// Nothing is there.
     Missing,
     /// Nothing is there to be patched: Vault answers without a body.
     NothingToPatch,
-    /// A ready answer, e.g. the metadata of a deleted version.
-    Answered(Box<Answer>),
     /// The caller, or this machine, has no right to it.
     Denied,
     /// A token asked about is none.
     BadToken,
-    /// As [`Fault::Denied`], where it helps to say what is missing.
+    /// As [`ApiFault::Denied`], where it helps to say what is missing.
     Forbidden(String),
     /// A request that only a web page would make.
     FromWebPage(&'static str),
@@ -98,7 +97,7 @@ const PARSING: &str = "error parsing JSON";
 const UNMARSHAL: &str = ": failed to parse JSON input: json: cannot unmarshal";
 const INTO_MAP: &str = "into Go value of type map[string]interface {}";
 
-impl Fault {
+impl ApiFault {
     /// A field that is not what it should be.
     pub(super) fn field(name: &str, expected: &str) -> Self {
         Self::Field(format!("error converting input for field {name:?}: expected {expected}"))
@@ -140,7 +139,6 @@ impl Fault {
             Self::Missing | Self::NothingToPatch | Self::NoRoute(_) | Self::UnsupportedPath => {
                 StatusCode::NOT_FOUND
             }
-            Self::Answered(answer) => answer.status(),
             Self::Denied
             | Self::InvalidToken
             | Self::BadToken
@@ -180,7 +178,6 @@ impl Fault {
         Some(match self {
             Self::Missing
             | Self::NothingToPatch
-            | Self::Answered(_)
             | Self::BadQuery
             | Self::UnknownMethod
             | Self::Moved(_) => return None,
@@ -246,11 +243,10 @@ impl Fault {
     }
 
     /// Makes the answer.
-    pub(super) fn answer(self) -> Answer {
+    pub(super) fn answer(self) -> ApiAnswer {
         let status = self.status();
         match self {
-            Self::Answered(answer) => *answer,
-            Self::NothingToPatch => envelope::bare(status, Vec::new()),
+            Self::NothingToPatch => envelope::bare(status, Zeroizing::default()),
             Self::Moved(target) => {
                 let mut answer = envelope::empty(status);
                 if let Ok(target) = HeaderValue::from_str(&target) {
@@ -279,7 +275,7 @@ fn content_too_large(bytes: Option<usize>) -> String {
     )
 }
 
-impl From<ReadError> for Fault {
+impl From<ReadError> for ApiFault {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Missing | ReadError::Deleted { .. } | ReadError::Destroyed { .. } => {
@@ -295,7 +291,7 @@ impl From<ReadError> for Fault {
     }
 }
 
-impl From<WriteError> for Fault {
+impl From<WriteError> for ApiFault {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Cas { .. } => Self::CasMismatch,
@@ -317,7 +313,7 @@ impl From<WriteError> for Fault {
     }
 }
 
-impl From<shared::error::Error> for Fault {
+impl From<shared::error::Error> for ApiFault {
     fn from(error: shared::error::Error) -> Self {
         Self::Refused(format!("{error}\nhint: {}", error.code.hint()))
     }
@@ -328,28 +324,28 @@ mod tests {
     use super::*;
 
     #[expect(clippy::needless_pass_by_value, reason = "cases read better")]
-    fn check(fault: Fault, status: u16, text: Option<&str>) {
+    fn check(fault: ApiFault, status: u16, text: Option<&str>) {
         assert_eq!((fault.status().as_u16(), fault.text().as_deref()), (status, text));
     }
 
     #[test]
     fn faults_have_vaults_status_and_words() {
-        check(Fault::Missing, 404, None);
-        check(Fault::NothingToPatch, 404, None);
-        check(Fault::Denied, 403, Some("permission denied"));
+        check(ApiFault::Missing, 404, None);
+        check(ApiFault::NothingToPatch, 404, None);
+        check(ApiFault::Denied, 403, Some("permission denied"));
         check(
-            Fault::UnsupportedOperation,
+            ApiFault::UnsupportedOperation,
             405,
             Some("1 error occurred:\n\t* unsupported operation\n\n"),
         );
-        check(Fault::NoData, 400, Some("no data provided"));
+        check(ApiFault::NoData, 400, Some("no data provided"));
         check(
-            Fault::NoVersions("No version number provided"),
+            ApiFault::NoVersions("No version number provided"),
             400,
             Some("No version number provided"),
         );
-        check(Fault::Folder, 400, Some("cannot write to a path ending in '/'"));
-        check(Fault::CasMalformed, 400, Some("error parsing check-and-set parameter"));
+        check(ApiFault::Folder, 400, Some("cannot write to a path ending in '/'"));
+        check(ApiFault::CasMalformed, 400, Some("error parsing check-and-set parameter"));
         check(
             WriteError::Cas { current: 3 }.into(),
             400,
@@ -366,32 +362,33 @@ mod tests {
             403,
             Some("permission denied"),
         );
-        check(Fault::TooLarge, 413, Some("http: request body too large"));
+        check(ApiFault::TooLarge, 413, Some("http: request body too large"));
         check(
-            Fault::ContentTooLarge(Some(786_433)),
+            ApiFault::ContentTooLarge(Some(786_433)),
             413,
             Some(
                 "content of 786433 bytes is too large, 768 KiB at most\nhint: keep the file elsewhere and its key here",
             ),
         );
         check(
-            Fault::NotMergePatch("text/plain".to_owned()),
+            ApiFault::NotMergePatch("text/plain".to_owned()),
             415,
             Some(
                 "PATCH requires Content-Type of application/merge-patch+json, provided text/plain",
             ),
         );
         check(
-            Fault::NoRoute("x/y".to_owned()),
+            ApiFault::NoRoute("x/y".to_owned()),
             404,
             Some("no handler for route \"x/y\". route entry not found."),
         );
         check(
-            Fault::several(&["a".to_owned(), "b".to_owned()]),
+            ApiFault::several(&["a".to_owned(), "b".to_owned()]),
             400,
             Some("2 errors occurred:\n\t* a\n\t* b\n\n"),
         );
-        let offline = Fault::from(WriteError::Offline { reason: "connection refused".to_owned() });
+        let offline =
+            ApiFault::from(WriteError::Offline { reason: "connection refused".to_owned() });
         assert_eq!(offline.status(), 503);
         assert!(
             offline

@@ -1,16 +1,14 @@
 //! JSON bodies of requests, read the way Vault's fields are: numbers may come as text, lists with
 //! commas. Numbers keep their digits. What a field means lives with its route.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 use shared::duration;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
-use super::error::Fault;
+use super::error::ApiFault;
 
 /// Keys that `serde_json` keeps for itself: an object with one would turn into a bare number.
 const PRIVATE: &str = "$serde_json::private::";
@@ -26,24 +24,14 @@ impl Drop for Fields {
 
 impl Fields {
     /// Parses a body; none at all, and `null`, count as an empty object.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn parse(body: &[u8]) -> Result<Self, ApiFault> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Map::new()));
         }
-        if has_private_key(body) {
-            return Err(Fault::BadJson("a key starts with `$serde_json::private::`".to_owned()));
-        }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => {
-                let fields = Self(map);
-                // Checked last: nothing nests too deep for it now.
-                match serde_json::from_slice::<Unique>(body) {
-                    Ok(Unique) => Ok(fields),
-                    Err(why) => Err(Fault::Refused(why.to_string())),
-                }
-            }
-            Ok(Value::Null) => Ok(Self(Map::new())),
-            Ok(other) => {
+            Ok(Checked(Value::Object(map))) => Ok(Self(map)),
+            Ok(Checked(Value::Null)) => Ok(Self(Map::new())),
+            Ok(Checked(other)) => {
                 let kind = match other {
                     Value::Array(_) => "array",
                     Value::String(_) => "string",
@@ -51,10 +39,11 @@ impl Fields {
                     _ => "number",
                 };
                 wipe(other);
-                Err(Fault::NotAnObject(kind))
+                Err(ApiFault::NotAnObject(kind))
             }
+            Err(why) if why.is_data() => Err(ApiFault::Refused(why.to_string())),
             // serde_json's message names a place, never content.
-            Err(why) => Err(Fault::BadJson(why.to_string())),
+            Err(why) => Err(ApiFault::BadJson(why.to_string())),
         }
     }
 
@@ -69,7 +58,7 @@ impl Fields {
     }
 
     /// Takes a map out; an empty list counts as an empty one, as in Go's weak decoding.
-    pub(super) fn take_map(&mut self, name: &str) -> Result<Option<Map<String, Value>>, Fault> {
+    pub(super) fn take_map(&mut self, name: &str) -> Result<Option<Map<String, Value>>, ApiFault> {
         match self.take(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Object(map)) => Ok(Some(map)),
@@ -81,23 +70,23 @@ impl Fields {
                     _ => "string",
                 };
                 wipe(other);
-                Err(Fault::no_map(name, got))
+                Err(ApiFault::no_map(name, got))
             }
         }
     }
 
     /// Returns a text member.
-    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, Fault> {
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, ApiFault> {
         match self.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Fault::field(name, "a text")),
+            Some(_) => Err(ApiFault::field(name, "a text")),
         }
     }
 
     /// Returns a list of texts, or a text taken apart at its commas.
-    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<String>, Fault> {
-        let fault = || Fault::field(name, "a list of texts");
+    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<String>, ApiFault> {
+        let fault = || ApiFault::field(name, "a list of texts");
         match self.get(name) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::String(text)) => Ok(split(text).map(str::to_owned).collect()),
@@ -111,42 +100,42 @@ impl Fields {
 
     /// Returns a member that counts something: a number or its text; null counts as 0. Below 0 it
     /// counts down from 2³², as in Vault: -1 is as good as no limit.
-    pub(super) fn count(&self, name: &'static str) -> Result<Option<u64>, Fault> {
+    pub(super) fn count(&self, name: &'static str) -> Result<Option<u64>, ApiFault> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let number = integer(value).ok_or_else(|| Fault::field(name, "a whole number"))?;
+        let number = integer(value).ok_or_else(|| ApiFault::field(name, "a whole number"))?;
         let count = if number < 0 { number.saturating_add(1 << 32) } else { number };
-        let count = u32::try_from(count).map_err(|_| Fault::field(name, "a smaller number"))?;
+        let count = u32::try_from(count).map_err(|_| ApiFault::field(name, "a smaller number"))?;
         Ok(Some(u64::from(count)))
     }
 
     /// As [`Fields::count`], but nothing below 0: in a patch Vault knows no such thing.
-    pub(super) fn natural(&self, name: &'static str) -> Result<Option<u64>, Fault> {
+    pub(super) fn natural(&self, name: &'static str) -> Result<Option<u64>, ApiFault> {
         if self.get(name).and_then(integer).is_some_and(|number| number < 0) {
-            return Err(Fault::field(name, "a whole number, not negative"));
+            return Err(ApiFault::field(name, "a whole number, not negative"));
         }
         self.count(name)
     }
 
     /// Returns a yes or no: also `"true"`, `1`; null counts as no.
-    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, Fault> {
+    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, ApiFault> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        boolean(value).map(Some).ok_or_else(|| Fault::field(name, "true or false"))
+        boolean(value).map(Some).ok_or_else(|| ApiFault::field(name, "true or false"))
     }
 
     /// Returns a duration in microseconds; negative ones become -1, null 0.
-    pub(super) fn duration(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+    pub(super) fn duration(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
         Ok(self.micros(name)?.map(|micros| micros.max(-1)))
     }
 
     /// Returns a duration in microseconds that must not be negative; null counts as 0.
-    pub(super) fn delay(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+    pub(super) fn delay(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
         match self.micros(name)? {
-            Some(micros) if micros < 0 => Err(Fault::negative(name, micros / 1_000_000)),
+            Some(micros) if micros < 0 => Err(ApiFault::negative(name, micros / 1_000_000)),
             other => Ok(other),
         }
     }
 
-    fn micros(&self, name: &'static str) -> Result<Option<i64>, Fault> {
+    fn micros(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let micros = match value {
             Value::Null => Some(0),
@@ -154,13 +143,16 @@ impl Fields {
             Value::String(text) => duration::parse_or_seconds(text),
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
-        micros.map(Some).ok_or_else(|| Fault::field(name, "a duration such as `90m`, or seconds"))
+        micros
+            .map(Some)
+            .ok_or_else(|| ApiFault::field(name, "a duration such as `90m`, or seconds"))
     }
 
     /// Returns version numbers: `[1,2]`, `["1","2"]`, `"1,2"` or `1`.
-    pub(super) fn versions(&self) -> Result<Vec<u64>, Fault> {
+    pub(super) fn versions(&self) -> Result<Vec<u64>, ApiFault> {
         let number = |value: &Value| {
-            let number = integer(value).ok_or_else(|| Fault::field("versions", "whole numbers"))?;
+            let number =
+                integer(value).ok_or_else(|| ApiFault::field("versions", "whole numbers"))?;
             // A version below 1 does not exist, and what does not exist is passed over.
             Ok(u64::try_from(number).unwrap_or(0))
         };
@@ -234,90 +226,102 @@ pub(super) fn boolean_text(text: &str) -> Option<bool> {
     }
 }
 
-/// JSON in which no object has a key twice: what comes of such an object depends on who reads it.
-struct Unique;
+/// JSON in which no object has a key twice, for what comes of such an object depends on who reads
+/// it, nor a key that `serde_json` keeps for itself.
+struct Checked(Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for Checked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueKeys)
+        deserializer.deserialize_any(Check).map(Self)
     }
 }
 
-struct UniqueKeys;
+struct Check;
 
-impl<'de> Visitor<'de> for UniqueKeys {
-    type Value = Unique;
+impl<'de> Visitor<'de> for Check {
+    type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_unit<E>(self) -> Result<Unique, E> {
-        Ok(Unique)
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
-        Ok(Unique)
+    fn visit_bool<E>(self, yes: bool) -> Result<Value, E> {
+        Ok(Value::Bool(yes))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
-        Ok(Unique)
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::from(number))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
-        Ok(Unique)
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::from(number))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
-        Ok(Unique)
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::from(text))
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
-        Ok(Unique)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Checked(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Unique, A::Error> {
-        while items.next_element::<Unique>()?.is_some() {}
-        Ok(Unique)
-    }
-
-    /// Numbers with digits to keep come as maps too.
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Unique, A::Error> {
-        let hasher = RandomState::new();
-        let mut keys = HashSet::new();
-        while let Some(key) = members.next_key::<String>()?.map(Zeroizing::new) {
-            if !keys.insert(hasher.hash_one(key.as_str())) {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        // Wiped if the rest is broken.
+        let mut read = Fields(Map::new());
+        while let Some(key) = members.next_key()? {
+            let Key::Member(key) = key else {
+                let digits: String = members.next_value()?;
+                return digits.parse::<Number>().map(Value::Number).map_err(A::Error::custom);
+            };
+            if key.starts_with(PRIVATE) {
+                return Err(A::Error::custom(format_args!("a key starts with `{PRIVATE}`")));
+            }
+            if read.0.contains_key(&key) {
                 let shown: String = key.chars().take(64).collect();
                 return Err(A::Error::custom(format_args!("duplicate key '{shown}' in object")));
             }
-            members.next_value::<Unique>()?;
+            let Checked(value) = members.next_value()?;
+            read.0.insert(key, value);
         }
-        Ok(Unique)
+        Ok(Value::Object(std::mem::take(&mut read.0)))
     }
 }
 
-/// Tells whether an object has a key that `serde_json` takes for its own. Numbers are read through
-/// such a key, so the parsed value no longer shows it: only the text does.
-fn has_private_key(body: &[u8]) -> bool {
-    let suspicious = |needle: &[u8]| body.windows(needle.len()).any(|window| window == needle);
-    if !suspicious(PRIVATE.as_bytes()) && !suspicious(b"\\u") {
-        return false;
-    }
-    let mut at = 0;
-    while let Some(start) = body[at..].iter().position(|byte| *byte == b'"') {
-        let start = at + start;
-        let mut end = start + 1;
-        while end < body.len() && body[end] != b'"' {
-            end += if body[end] == b'\\' { 2 } else { 1 };
+/// The key of an object's member, or what `serde_json` puts in its place to hand over a number with
+/// its digits. Only a key that stands in the text comes as a newtype.
+enum Key {
+    Member(String),
+    Number,
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, key: D) -> Result<Key, D::Error> {
+                String::deserialize(key).map(Key::Member)
+            }
+
+            fn visit_str<E>(self, _: &str) -> Result<Key, E> {
+                Ok(Key::Number)
+            }
         }
-        at = (end + 1).min(body.len());
-        let text = serde_json::from_slice::<String>(&body[start..at]);
-        let is_key = body[at..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':');
-        if is_key && text.is_ok_and(|text| text.starts_with(PRIVATE)) {
-            return true;
-        }
+        deserializer.deserialize_newtype_struct("Key", KeyVisitor)
     }
-    false
 }
 
 /// Wipes the texts of a value that held a secret.
@@ -431,9 +435,11 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_digits() {
-        let body = br#"{"data":{"big":12345678901234567890123,"one":1.0,"e":1E400}}"#;
-        let mut fields = Fields::parse(body).unwrap();
+        let text =
+            r#"{"big":12345678901234567890123,"e":1E400,"i":-7,"one":1.0,"u":7,"z":[-0,-0.0]}"#;
+        let mut fields = Fields::parse(format!(r#"{{"data":{text}}}"#).as_bytes()).unwrap();
         let data = fields.take("data").unwrap();
-        assert_eq!(data.to_string(), r#"{"big":12345678901234567890123,"e":1e+400,"one":1.0}"#);
+        assert_eq!(data, serde_json::from_str::<Value>(text).unwrap());
+        assert_eq!(data.to_string(), text.replace("1E400", "1e+400"));
     }
 }

@@ -9,9 +9,9 @@ pub(super) mod subkeys;
 pub(super) mod versions;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
+use serde::{Serialize, Serializer};
 use shared::audit::{Fact, Op, Outcome};
 use shared::log::{Secret, Version};
 use shared::path::{SecretPath, demand_nfc};
@@ -19,45 +19,45 @@ use shared::time::Time;
 
 use host::clock;
 
-use super::Api;
 use super::caller::Peer;
-use super::envelope::{self, Answer, Source};
-use super::error::Fault;
+use super::context::Api;
+use super::envelope::{self, ApiAnswer, Source};
+use super::error::ApiFault;
 use super::request::{Call, Verb};
 use super::tokens::Right;
 use machine::local;
 
 /// Returns the path of a request that only looks: what breaks the grammar is not there.
-fn looked_at(mount: &str, path: &str) -> Result<SecretPath, Fault> {
-    format!("{mount}/{path}").parse().map_err(|_| Fault::Missing)
+fn looked_at(mount: &str, path: &str) -> Result<SecretPath, ApiFault> {
+    format!("{mount}/{path}").parse().map_err(|_| ApiFault::Missing)
 }
 
 /// Returns the path of a request that changes, or says what is wrong with it.
-fn changed(mount: &str, path: &str) -> Result<SecretPath, Fault> {
+fn changed(mount: &str, path: &str) -> Result<SecretPath, ApiFault> {
     if path.is_empty() || path.ends_with('/') {
-        return Err(Fault::Folder);
+        return Err(ApiFault::Folder);
     }
     Ok(format!("{mount}/{path}").parse::<SecretPath>()?)
 }
 
 /// As [`changed`], for a request that may make a secret: its name is to be in Unicode's form NFC.
-fn made(mount: &str, path: &str) -> Result<SecretPath, Fault> {
+fn made(mount: &str, path: &str) -> Result<SecretPath, ApiFault> {
     let path = changed(mount, path)?;
     demand_nfc(path.as_str())?;
     Ok(path)
 }
 
 /// Lets the caller read `path`, or records that they may not.
-async fn require_read(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), Fault> {
+async fn require_read(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), ApiFault> {
     if call.caller.scope.covers(path, Right::Read) && call.api.engine.may_read(path) {
         return Ok(());
     }
     record(call, op, path, None, Outcome::Denied).await?;
-    Err(Fault::Denied)
+    Err(ApiFault::Denied)
 }
 
 /// Lets the caller see the metadata of `path`, which whoever writes it needs as well.
-async fn require_look(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), Fault> {
+async fn require_look(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), ApiFault> {
     let engine = &call.api.engine;
     if call.caller.scope.covers(path, Right::Read)
         && (engine.may_read(path) || engine.may_write(path))
@@ -65,16 +65,16 @@ async fn require_look(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), 
         return Ok(());
     }
     record(call, op, path, None, Outcome::Denied).await?;
-    Err(Fault::Denied)
+    Err(ApiFault::Denied)
 }
 
 /// Lets the caller change `path`, or records that he may not.
-async fn require_write(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), Fault> {
+async fn require_write(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), ApiFault> {
     if call.caller.scope.covers(path, Right::Write) && call.api.engine.may_write(path) {
         return Ok(());
     }
     record(call, op, path, None, Outcome::Denied).await?;
-    Err(Fault::Denied)
+    Err(ApiFault::Denied)
 }
 
 /// Notes an access; it is on disk when this returns, so the answer may go out.
@@ -84,32 +84,30 @@ async fn record(
     path: &SecretPath,
     ver: Option<u64>,
     result: Outcome,
-) -> Result<(), Fault> {
+) -> Result<(), ApiFault> {
     let (who, path) = (Some(call.caller.who.clone()), Some(path.clone()));
     let access = Fact { who, path, ver, result, ..Fact::new(op) };
-    call.api.engine.record(access).await.map_err(|why| Fault::Broken(format!("{why:#}")))
+    call.api.engine.record(access).await.map_err(|why| ApiFault::Broken(format!("{why:#}")))
 }
 
 /// Notes that somebody who was not let in asked for a secret.
-pub(super) async fn record_stranger(api: &Api, peer: &Peer, path: &str) -> Result<(), Fault> {
+pub(super) async fn record_stranger(api: &Api, peer: &Peer, path: &str) -> Result<(), ApiFault> {
     let Some((mount, below)) = path.split_once('/') else { return Ok(()) };
     let Some((kind, path)) = below.split_once('/') else { return Ok(()) };
     if !matches!(kind, "data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy") {
         return Ok(());
     }
     let Ok(path) = looked_at(mount, path) else { return Ok(()) };
-    let (who, path) = (Some(peer.who.clone()), Some(path));
+    let (who, path) = (Some(api.gate.who(peer).await), Some(path));
     let access = Fact { who, path, result: Outcome::Denied, ..Fact::new(Op::LocalRead) };
-    api.engine.record(access).await.map_err(|why| Fault::Broken(format!("{why:#}")))
+    api.engine.record(access).await.map_err(|why| ApiFault::Broken(format!("{why:#}")))
 }
 
 /// One version, as the log shows it now.
 struct Seen {
-    ver: u64,
     /// Whether its content may be read.
     live: bool,
-    /// The JSON object that clients know as `metadata`.
-    metadata: Vec<u8>,
+    metadata: Metadata,
 }
 
 /// Looks a version up, the newest if none is named.
@@ -121,56 +119,50 @@ fn look(call: &Call<'_>, path: &SecretPath, ver: Option<u64>) -> Option<Seen> {
             Some(ver) => (ver, secret.version(ver)?),
             None => secret.current()?,
         };
-        let mut metadata = Vec::with_capacity(256);
-        write_metadata(&mut metadata, &Metadata::of(ver, version), &secret.custom);
-        Some(Seen { ver, live: version.is_live(now), metadata })
+        let metadata = Metadata::of(ver, version, secret);
+        Some(Seen { live: version.is_live(now), metadata })
     })
 }
 
 /// What clients are told of a version beside its content.
+#[derive(Serialize)]
 struct Metadata {
-    ver: u64,
-    created: Time,
-    deletion: Option<Time>,
+    created_time: GoTime,
+    custom_metadata: Custom,
+    deletion_time: GoTime,
     destroyed: bool,
+    version: u64,
 }
 
 impl Metadata {
-    fn of(ver: u64, version: &Version) -> Self {
-        let deletion = version.deletion_time();
-        Self { ver, created: version.created, deletion, destroyed: version.destroyed }
+    fn of(ver: u64, version: &Version, secret: &Secret) -> Self {
+        Self {
+            created_time: GoTime(Some(version.created)),
+            custom_metadata: custom(secret),
+            deletion_time: GoTime(version.deletion_time()),
+            destroyed: version.destroyed,
+            version: ver,
+        }
     }
 }
 
-/// Writes the metadata of a version as reads and writes answer it.
-fn write_metadata(out: &mut Vec<u8>, version: &Metadata, custom: &BTreeMap<String, String>) {
-    out.extend_from_slice(b"{\"created_time\":");
-    write_time(out, Some(version.created));
-    out.extend_from_slice(b",\"custom_metadata\":");
-    write_custom(out, custom);
-    out.extend_from_slice(b",\"deletion_time\":");
-    write_time(out, version.deletion);
-    let Metadata { ver, destroyed, .. } = version;
-    // Writing to memory cannot fail.
-    let _ = write!(out, ",\"destroyed\":{destroyed},\"version\":{ver}}}");
+/// A time as text; an absent one as `""`, never as null.
+struct GoTime(Option<Time>);
+
+impl Serialize for GoTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(time) => serializer.collect_str(time),
+            None => serializer.serialize_str(""),
+        }
+    }
 }
 
-/// Writes a time as text, an absent one as `""`: never as null.
-fn write_time(out: &mut Vec<u8>, time: Option<Time>) {
-    out.push(b'"');
-    if let Some(time) = time {
-        let _ = write!(out, "{time}");
-    }
-    out.push(b'"');
-}
+/// Custom metadata; null where there is none.
+type Custom = Option<BTreeMap<String, String>>;
 
-/// Writes custom metadata, null where there is none.
-fn write_custom(out: &mut Vec<u8>, custom: &BTreeMap<String, String>) {
-    if custom.is_empty() {
-        out.extend_from_slice(b"null");
-    } else {
-        let _ = serde_json::to_writer(out, custom);
-    }
+fn custom(secret: &Secret) -> Custom {
+    Some(secret.custom.clone()).filter(|custom| !custom.is_empty())
 }
 
 /// Returns the number of the newest version of a secret's own, 0 if it has none.
@@ -179,7 +171,7 @@ fn newest(secret: &Secret) -> u64 {
 }
 
 /// Says how old an answer may be while the server is away.
-fn with_age(call: &Call<'_>, mut answer: Answer) -> Answer {
+fn with_age(call: &Call<'_>, mut answer: ApiAnswer) -> ApiAnswer {
     if let Some(synced_at) = call.api.engine.away() {
         let seconds = clock::now().seconds_since(synced_at);
         let name = HeaderName::from_static(local::CACHE_AGE);
@@ -190,7 +182,7 @@ fn with_age(call: &Call<'_>, mut answer: Answer) -> Answer {
 
 /// Answers what lies at the edges of KV v2's paths, `below` a mount: unknown kinds, and paths that
 /// end where no secret can be; `None` for what its route answers.
-pub(super) fn edge(below: &str, verb: Verb) -> Option<Result<Answer, Fault>> {
+pub(super) fn edge(below: &str, verb: Verb) -> Option<Result<ApiAnswer, ApiFault>> {
     let (kind, path) = match below.split_once('/') {
         Some((kind, path)) => (kind, Some(path)),
         None => (below, None),
@@ -202,13 +194,13 @@ pub(super) fn edge(below: &str, verb: Verb) -> Option<Result<Answer, Fault>> {
         ("data" | "metadata" | "delete" | "undelete" | "destroy", Verb::Write | Verb::Patch)
             if folder =>
         {
-            Some(Err(Fault::Folder))
+            Some(Err(ApiFault::Folder))
         }
         ("data" | "metadata" | "delete" | "undelete" | "destroy", _) if path.is_none() => {
             Some(Ok(root()))
         }
         ("data", Verb::Read | Verb::Delete) if folder => Some(Ok(invalid_path(verb))),
-        ("metadata" | "subkeys", Verb::Read) if path == Some("") => Some(Err(Fault::Missing)),
+        ("metadata" | "subkeys", Verb::Read) if path == Some("") => Some(Err(ApiFault::Missing)),
         ("metadata", Verb::Delete) if path == Some("") => Some(Ok(envelope::no_content())),
         ("config", _) if path.is_none() => None,
         ("data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy", _)
@@ -221,13 +213,13 @@ pub(super) fn edge(below: &str, verb: Verb) -> Option<Result<Answer, Fault>> {
 }
 
 /// Answers a request to the root of a mount that does not list.
-fn root() -> Answer {
+fn root() -> ApiAnswer {
     let text = "Non-listing operations on the root of a K/V v2 mount are not supported.";
     envelope::warning(StatusCode::NOT_FOUND, Source::Nobody, text)
 }
 
 /// Answers a request to a path that KV v2 does not have: mostly a client of version 1.
-fn invalid_path(verb: Verb) -> Answer {
+fn invalid_path(verb: Verb) -> ApiAnswer {
     let command = match verb {
         Verb::Read | Verb::Head => "get",
         Verb::List => "list",

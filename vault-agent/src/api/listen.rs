@@ -26,8 +26,9 @@ use machine::config;
 use machine::paths::Paths;
 
 use super::caller::Peer;
+use super::context::Api;
+use super::route::answer;
 use super::unread::Unread;
-use super::{Api, answer};
 
 /// Connections at a time, for each listener; others wait in the system's queue.
 const CONNECTIONS: usize = 512;
@@ -42,7 +43,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long to leave off accepting when the system refuses.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How long the socket of an agent that was killed may still seem to be served: a hook that it was just starting holds it.
+/// How long the socket of an agent that was killed may still seem to be served: a hook that it was
+/// just starting holds it.
 const LINGER: Duration = Duration::from_secs(1);
 /// What a socket that nobody listens on answers.
 const GONE: [ErrorKind; 2] = [ErrorKind::ConnectionRefused, ErrorKind::NotFound];
@@ -116,7 +118,8 @@ pub(super) fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
     Ok(listener)
 }
 
-/// Tells whether somebody listens on a socket, and goes on to: a connection ends with the last who holds the listener.
+/// Tells whether somebody listens on a socket, and goes on to: a connection ends with the last who
+/// holds the listener.
 fn is_served(socket: &Path) -> Result<bool> {
     let until = Instant::now() + LINGER;
     loop {
@@ -188,7 +191,7 @@ async fn accept_tcp(listener: TcpListener, api: Arc<Api>, shutdown: watch::Recei
             Ok((peer, local, stream)) => {
                 // Answers are small: waiting to fill a segment only costs time.
                 let _ = stream.set_nodelay(true);
-                open.start(stream, Peer::loopback(peer, local), place);
+                open.start(stream, Peer::loopback((peer, local)), place);
             }
             Err(why) => pause(&why).await,
         }

@@ -1,112 +1,138 @@
-//! Whose the other end of a loopback connection is. The kernel is asked for this one socket (sock_diag(7)): its table of all
-//! sockets, which does where it may not be asked, takes milliseconds to print.
+//! Whose the other end of a loopback connection is: the kernel's tables of sockets name user and
+//! inode (proc(5), `/proc/net/tcp`), and the process that has the inode open is its owner. Reading
+//! them takes milliseconds: one look at a time, for all connections that wait for one.
 
-use std::fmt::Write as _;
+use std::collections::HashMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use rustix::io::Errno;
-use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use tokio::sync::oneshot;
 
-/// Bytes of `struct nlmsghdr`.
-const HEAD: usize = 16;
-/// Bytes of `struct inet_diag_req_v2`.
-const REQUEST: usize = 56;
-/// Where `struct inet_diag_msg` has the user and the inode, 0 for a socket that nobody holds any more.
-const UID: usize = 64;
-const INODE: usize = 68;
-/// `SOCK_DIAG_BY_FAMILY`.
-const BY_FAMILY: u16 = 20;
-/// `NLMSG_ERROR`.
-const ERROR: u16 = 2;
-/// `NLM_F_REQUEST`.
-const ASKED: u16 = 1;
+/// A connection: the caller's end, and the one here.
+pub(super) type Ends = (SocketAddr, SocketAddr);
 
-/// Returns the user that owns the other end of the connection from `peer` to `local`, if anybody still does.
-pub(super) fn uid(peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    ask(peer, local).unwrap_or_else(|_| {
-        let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-        find(&fs::read_to_string(table).ok()?, peer, local)
+/// Who holds a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) uid: u32,
+    /// `None` where this process may not see which files that user's processes have open.
+    pub(super) pid: Option<i32>,
+}
+
+/// Finds owners.
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    waiting: Mutex<Vec<(Ends, oneshot::Sender<Option<Owner>>)>>,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Owners {
+    /// Returns who holds the caller's end of a connection, if anybody still does.
+    pub(super) async fn of(&self, ends: Ends) -> Option<Owner> {
+        let (sender, found) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push((ends, sender));
+        let _turn = self.turn.lock().await;
+        let all = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        // Empty if the one before has looked for this connection as well.
+        if !all.is_empty() {
+            let look = tokio::task::spawn_blocking(move || {
+                let (ends, senders): (Vec<Ends>, Vec<_>) = all.into_iter().unzip();
+                for (sender, owner) in senders.into_iter().zip(look(&ends)) {
+                    // A connection that has ended meanwhile does not wait for it.
+                    let _ = sender.send(owner);
+                }
+            });
+            let _ = look.await;
+        }
+        found.await.ok().flatten()
+    }
+}
+
+/// A row of the kernel's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Socket {
+    uid: u32,
+    inode: u64,
+}
+
+/// Looks for the owners of connections, in their order.
+fn look(connections: &[Ends]) -> Vec<Option<Owner>> {
+    let mut sockets = HashMap::new();
+    // A caller may reach an IPv4 address through an IPv6 socket.
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        sockets.extend(rows(&fs::read_to_string(table).unwrap_or_default()));
+    }
+    let socket = |(peer, local): &Ends| sockets.get(&(canonical(*peer), canonical(*local)));
+    let found: Vec<Option<Socket>> = connections.iter().map(|ends| socket(ends).copied()).collect();
+    let pids = holders(found.iter().flatten().map(|socket| socket.inode).collect());
+    let owner = |Socket { uid, inode }| Owner { uid, pid: pids.get(&inode).copied() };
+    found.into_iter().map(|socket| socket.map(owner)).collect()
+}
+
+/// Reads a table of sockets, by their own and the other address; those that nobody holds any more
+/// have no inode and are left out.
+fn rows(table: &str) -> impl Iterator<Item = (Ends, Socket)> {
+    table.lines().skip(1).filter_map(|line| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let [_, own, other, _, _, _, _, uid, _, inode, ..] = columns[..] else { return None };
+        let socket = Socket { uid: uid.parse().ok()?, inode: inode.parse().ok()? };
+        (socket.inode != 0).then_some(((address(own)?, address(other)?), socket))
     })
 }
 
-fn ask(peer: SocketAddr, local: SocketAddr) -> rustix::io::Result<Option<u32>> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let kind = (AddressFamily::NETLINK, SocketType::DGRAM);
-    let socket = rustix::net::socket_with(kind.0, kind.1, flags, Some(SOCK_DIAG))?;
-    let kernel = SocketAddrNetlink::new(0, 0);
-    rustix::net::sendto(&socket, &request(peer, local), SendFlags::empty(), &kernel)?;
-    let mut answer = [0; 1024];
-    let (length, _) = rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
-    owner(&answer[..length.min(answer.len())])
+/// Reads an address as the kernel prints it: 32-bit words of the machine's byte order, and the
+/// port.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let mut bytes = Vec::with_capacity(16);
+    for word in ip.as_bytes().chunks(8) {
+        let word = u32::from_str_radix(str::from_utf8(word).ok()?, 16).ok()?;
+        bytes.extend_from_slice(&word.to_ne_bytes());
+    }
+    let v4 = || <[u8; 4]>::try_from(&bytes[..]).ok().map(|ip| IpAddr::from(Ipv4Addr::from(ip)));
+    let v6 = || <[u8; 16]>::try_from(&bytes[..]).ok().map(|ip| IpAddr::from(Ipv6Addr::from(ip)));
+    let ip = v4().or_else(v6)?;
+    Some(canonical(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?)))
 }
 
-/// Asks for the socket at `peer` that is connected to `local` (linux/inet_diag.h).
-fn request(peer: SocketAddr, local: SocketAddr) -> [u8; HEAD + REQUEST] {
-    let mut request = [0; HEAD + REQUEST];
-    let mut put = |at: usize, bytes: &[u8]| request[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &72_u32.to_ne_bytes());
-    put(4, &BY_FAMILY.to_ne_bytes());
-    put(6, &ASKED.to_ne_bytes());
-    let family = if peer.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    put(HEAD, &family.as_raw().to_ne_bytes()[..1]);
-    put(HEAD + 1, &[6]);
-    // In any state.
-    put(HEAD + 4, &u32::MAX.to_ne_bytes());
-    put(HEAD + 8, &peer.port().to_be_bytes());
-    put(HEAD + 10, &local.port().to_be_bytes());
-    for (at, address) in [(HEAD + 12, peer), (HEAD + 28, local)] {
-        match address.ip() {
-            IpAddr::V4(ip) => put(at, &ip.octets()),
-            IpAddr::V6(ip) => put(at, &ip.octets()),
+/// Turns an IPv4 address that is mapped into IPv6 into itself; leaves out scope and flow.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// Returns the processes that hold sockets, by inode, as far as this process may see.
+fn holders(mut inodes: Vec<u64>) -> HashMap<u64, i32> {
+    let mut found = HashMap::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        if inodes.is_empty() {
+            break;
+        }
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        for file in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+            let target = match fs::read_link(file.path()) {
+                Ok(target) => target,
+                // One refusal stands for all files of the process.
+                Err(why) if why.kind() == ErrorKind::PermissionDenied => break,
+                Err(_) => continue,
+            };
+            if let Some(inode) = inode(&target)
+                && let Some(at) = inodes.iter().position(|wanted| *wanted == inode)
+            {
+                found.insert(inodes.swap_remove(at), pid);
+            }
         }
     }
-    // Whatever its cookie.
-    put(HEAD + 48, &[0xFF; 8]);
-    request
+    found
 }
 
-/// Reads the answer: an error that says that there is no such socket is none.
-fn owner(answer: &[u8]) -> rustix::io::Result<Option<u32>> {
-    let word = |at: usize| -> Option<u32> {
-        Some(u32::from_ne_bytes(answer.get(at..at + 4)?.try_into().ok()?))
-    };
-    let kind = answer.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
-    match (kind, word(HEAD + UID), word(HEAD + INODE)) {
-        (Some(BY_FAMILY), Some(uid), Some(inode)) => Ok((inode != 0).then_some(uid)),
-        (Some(ERROR), ..) => {
-            let code = word(HEAD).map_or(0, u32::cast_signed);
-            if code == -Errno::NOENT.raw_os_error() { Ok(None) } else { Err(Errno::IO) }
-        }
-        _ => Err(Errno::IO),
-    }
-}
-
-/// Finds the connection from `peer` to `local` in the kernel's table (proc(5), `/proc/net/tcp`).
-fn find(table: &str, peer: SocketAddr, local: SocketAddr) -> Option<u32> {
-    let (peer, local) = (kernel_form(peer), kernel_form(local));
-    table.lines().skip(1).find_map(|line| {
-        let mut columns = line.split_whitespace().skip(1);
-        let found = columns.next()? == peer && columns.next()? == local;
-        let uid = if found { columns.nth(4)?.parse().ok()? } else { return None };
-        (columns.nth(1)? != "0").then_some(uid)
-    })
-}
-
-/// Prints an address as the kernel's tables do: 32-bit words of the machine's byte order.
-fn kernel_form(address: SocketAddr) -> String {
-    let bytes = match address.ip() {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    let mut text = String::new();
-    for word in bytes.chunks_exact(4) {
-        let word = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
-        let _ = write!(text, "{word:08X}");
-    }
-    let _ = write!(text, ":{:04X}", address.port());
-    text
+/// Reads the inode out of `socket:[4711]`.
+fn inode(target: &Path) -> Option<u64> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 #[cfg(test)]
@@ -115,49 +141,81 @@ mod tests {
 
     use super::*;
 
-    fn connection(address: &str) -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind(address).unwrap();
-        let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    /// Connects to `to` at a listener on `address`.
+    fn connection(address: &str, to: &str) -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind((address, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let there = TcpStream::connect((to, port)).unwrap();
         (there, listener.accept().unwrap().0)
     }
 
+    fn ends(here: &TcpStream) -> Ends {
+        (here.peer_addr().unwrap(), here.local_addr().unwrap())
+    }
+
+    fn us() -> Option<Owner> {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        Some(Owner { uid: rustix::process::geteuid().as_raw(), pid: Some(pid) })
+    }
+
     #[test]
-    fn the_kernel_names_the_user() {
-        for address in ["127.0.0.1:0", "127.8.9.10:0", "[::1]:0"] {
-            let (there, here) = connection(address);
-            let (peer, local) = (here.peer_addr().unwrap(), here.local_addr().unwrap());
-            let us = rustix::process::geteuid().as_raw();
-            assert_eq!(ask(peer, local), Ok(Some(us)), "{address}");
-            let table = if peer.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
-            assert_eq!(find(&fs::read_to_string(table).unwrap(), peer, local), Some(us));
+    fn the_kernel_names_user_and_process() {
+        let pairs = [
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.8.9.10", "127.8.9.10"),
+            ("::1", "::1"),
+            ("127.0.0.1", "::ffff:127.0.0.1"),
+        ];
+        let connections = pairs.map(|(address, to)| connection(address, to));
+        let all: Vec<Ends> = connections.iter().map(|(_, here)| ends(here)).collect();
+        assert_eq!(look(&all), [us(); 4]);
+        for ((there, _here), ends) in connections.into_iter().zip(all) {
             // Nobody holds it any more, or it is gone: in no case is it root's.
             drop(there);
-            assert_eq!(ask(peer, local), Ok(None), "{address}");
-            assert_eq!(find(&fs::read_to_string(table).unwrap(), peer, local), None);
+            assert_eq!(look(&[ends]), [None], "{ends:?}");
         }
     }
 
     #[test]
     fn a_socket_that_is_not_there_has_no_owner() {
-        let (_there, here) = connection("127.0.0.1:0");
-        let local = here.local_addr().unwrap();
-        assert_eq!(ask("127.0.0.1:1".parse().unwrap(), local), Ok(None));
-        for broken in [&b""[..], &[0; 16], &[20, 0, 0, 0, 20, 0, 0, 0], &[0xFF; 40]] {
-            assert_eq!(owner(broken), Err(Errno::IO));
+        let (_there, here) = connection("127.0.0.1", "127.0.0.1");
+        let (peer, local) = ends(&here);
+        let nobody = ("127.0.0.1:1".parse().unwrap(), local);
+        assert_eq!(look(&[nobody, (peer, local)]), [None, us()]);
+    }
+
+    #[tokio::test]
+    async fn connections_that_wait_are_looked_for_together() {
+        let open: Vec<_> = (0..40).map(|_| connection("127.0.0.1", "127.0.0.1")).collect();
+        let owners = std::sync::Arc::new(Owners::default());
+        let mut found = tokio::task::JoinSet::new();
+        for (_, here) in &open {
+            let (owners, ends) = (owners.clone(), ends(here));
+            found.spawn(async move { owners.of(ends).await });
         }
+        assert_eq!(found.join_all().await, [us(); 40]);
     }
 
     #[test]
-    fn the_kernels_table_names_the_user() {
+    fn rows_are_read_as_the_kernel_prints_them() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-            \x20  0: 0100007F:2008 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1\n\
-            \x20  1: 0100007F:D431 0100007F:2008 01 00000000:00000000 00:00000000 00000000  1000        0 2 1\n";
-        let (peer, local) = ("127.0.0.1:54321".parse().unwrap(), "127.0.0.1:8200".parse().unwrap());
-        assert_eq!(find(table, peer, local), Some(1000));
-        assert_eq!(find(table, local, peer), None);
-        assert_eq!(
-            kernel_form("[::1]:8200".parse().unwrap()),
-            "00000000000000000000000001000000:2008"
-        );
+            \x20  0: 0100007F:2008 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 17 1\n\
+            \x20  1: 0100007F:D431 0100007F:2008 01 00000000:00000000 00:00000000 00000000  1000        0 18 1\n\
+            \x20  2: 0100007F:D432 0100007F:2008 06 00000000:00000000 00:00000000 00000000     0        0 0 1\n\
+            \x20  3: odd\n";
+        let found: Vec<_> = rows(table).collect();
+        let ends = ("127.0.0.1:54321".parse().unwrap(), "127.0.0.1:8200".parse().unwrap());
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[1], (ends, Socket { uid: 1000, inode: 18 }));
+        for (text, expected) in [
+            ("00000000000000000000000001000000:2008", Some("[::1]:8200")),
+            ("0000000000000000FFFF00000100007F:2008", Some("127.0.0.1:8200")),
+            ("0100007F:2008x", None),
+            ("0100007F", None),
+        ] {
+            assert_eq!(address(text), expected.map(|text| text.parse().unwrap()), "{text}");
+        }
+        assert_eq!(inode(Path::new("socket:[4711]")), Some(4711));
+        assert_eq!(inode(Path::new("/dev/null")), None);
     }
 }

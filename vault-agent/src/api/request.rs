@@ -8,11 +8,12 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 
-use super::Api;
 use super::caller::Caller;
-use super::error::Fault;
+use super::context::Api;
+use super::error::ApiFault;
 use super::json::{self, Fields};
 use machine::local::BODY;
 
@@ -20,6 +21,27 @@ use machine::local::BODY;
 const LARGE_BODY: u64 = 128 << 10;
 /// How long a body may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Characters that are escaped in a path (RFC 3986, section 3.3).
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'/');
 
 /// What is to be done, however it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,23 +73,23 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// Reads the body's members. Its content type does not matter: clients send all sorts.
-    pub(super) async fn fields(&mut self) -> Result<Fields, Fault> {
+    pub(super) async fn fields(&mut self) -> Result<Fields, ApiFault> {
         Fields::parse(&self.bytes().await?)
     }
 
     /// Reads the body as a typed value.
-    pub(super) async fn typed<T: DeserializeOwned>(&mut self) -> Result<T, Fault> {
+    pub(super) async fn typed<T: DeserializeOwned>(&mut self) -> Result<T, ApiFault> {
         let body = self.bytes().await?;
-        serde_json::from_slice(&body).map_err(|why| Fault::BadJson(why.to_string()))
+        serde_json::from_slice(&body).map_err(|why| ApiFault::BadJson(why.to_string()))
     }
 
-    async fn bytes(&mut self) -> Result<Bytes, Fault> {
+    async fn bytes(&mut self) -> Result<Bytes, ApiFault> {
         let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
         let body = std::mem::take(body);
         let length = self.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > BODY as u64) {
-            return Err(Fault::TooLarge);
+            return Err(ApiFault::TooLarge);
         }
         // Chunked bodies, whose length is unknown, count as large.
         let chunked = self.headers.contains_key(header::TRANSFER_ENCODING);
@@ -75,22 +97,22 @@ impl Call<'_> {
         let _place = if large { self.api.large_bodies.acquire().await.ok() } else { None };
         let collected = tokio::time::timeout(BODY_TIME, Limited::new(body, BODY).collect()).await;
         match collected {
-            Err(_) => Err(Fault::TooSlow),
+            Err(_) => Err(ApiFault::TooSlow),
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(why)) if why.is::<http_body_util::LengthLimitError>() => Err(Fault::TooLarge),
-            Ok(Err(_)) => Err(Fault::BadJson("the body broke off".to_owned())),
+            Ok(Err(why)) if why.is::<http_body_util::LengthLimitError>() => Err(ApiFault::TooLarge),
+            Ok(Err(_)) => Err(ApiFault::BadJson("the body broke off".to_owned())),
         }
     }
 
     /// Checks the content type of a patch; parameters are allowed.
-    pub(super) fn require_merge_patch(&self) -> Result<(), Fault> {
+    pub(super) fn require_merge_patch(&self) -> Result<(), ApiFault> {
         let given = self.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let given = given.filter(|given| !given.is_empty()).ok_or(Fault::NoMediaType)?;
+        let given = given.filter(|given| !given.is_empty()).ok_or(ApiFault::NoMediaType)?;
         let kind = given.split(';').next().unwrap_or_default().trim();
         if kind.eq_ignore_ascii_case("application/merge-patch+json") {
             return Ok(());
         }
-        Err(Fault::NotMergePatch(kind.chars().take(80).collect()))
+        Err(ApiFault::NotMergePatch(kind.chars().take(80).collect()))
     }
 }
 
@@ -109,28 +131,28 @@ impl<'a> Query<'a> {
     }
 
     /// Returns a number, `None` where there is none or it is 0 or below.
-    pub(super) fn number(self, name: &str) -> Result<Option<u64>, Fault> {
+    pub(super) fn number(self, name: &str) -> Result<Option<u64>, ApiFault> {
         let number = self.integer(name)?;
         Ok(number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0))
     }
 
     /// Returns a whole number as it is.
-    pub(super) fn integer(self, name: &str) -> Result<Option<i64>, Fault> {
+    pub(super) fn integer(self, name: &str) -> Result<Option<i64>, ApiFault> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        json::integer_text(&text).map(Some).ok_or_else(|| Fault::field(name, "a whole number"))
+        json::integer_text(&text).map(Some).ok_or_else(|| ApiFault::field(name, "a whole number"))
     }
 
     /// Returns a yes or no; absent and empty count as no.
-    pub(super) fn flag(self, name: &str) -> Result<bool, Fault> {
+    pub(super) fn flag(self, name: &str) -> Result<bool, ApiFault> {
         match self.get(name).as_deref() {
             None | Some("") => Ok(false),
-            Some(text) => json::boolean_text(text).ok_or(Fault::BadQuery),
+            Some(text) => json::boolean_text(text).ok_or(ApiFault::BadQuery),
         }
     }
 }
 
 /// Returns what is to be done.
-pub(super) fn verb(method: &Method, query: Query<'_>) -> Result<Verb, Fault> {
+pub(super) fn verb(method: &Method, query: Query<'_>) -> Result<Verb, ApiFault> {
     Ok(match method.as_str() {
         "GET" if query.flag("list")? => Verb::List,
         "GET" => Verb::Read,
@@ -139,26 +161,29 @@ pub(super) fn verb(method: &Method, query: Query<'_>) -> Result<Verb, Fault> {
         "PATCH" => Verb::Patch,
         "DELETE" => Verb::Delete,
         "HEAD" => Verb::Head,
-        "OPTIONS" => return Err(Fault::UnsupportedOperation),
-        _ => return Err(Fault::UnknownMethod),
+        "OPTIONS" => return Err(ApiFault::UnsupportedOperation),
+        _ => return Err(ApiFault::UnknownMethod),
     })
 }
 
 /// Returns the path below `/v1/`, percent-decoded once; `%2F` is a slash, `+` a plus.
-pub(super) fn path(uri: &Uri) -> Result<Cow<'_, str>, Fault> {
-    let path = percent_decode(uri.path()).ok_or(Fault::BadPath)?;
+pub(super) fn path(uri: &Uri) -> Result<Cow<'_, str>, ApiFault> {
+    let path = percent_decode(uri.path()).ok_or(ApiFault::BadPath)?;
     if path == "/v1" {
-        return Err(Fault::Moved("/v1/".to_owned()));
+        return Err(ApiFault::Moved("/v1/".to_owned()));
     }
     if !is_clean(&path) {
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        return Err(Fault::Moved(percent_encode(&clean(&path)) + &query));
+        return Err(ApiFault::Moved(format!(
+            "{}{query}",
+            utf8_percent_encode(&clean(&path), IN_PATH)
+        )));
     }
     let below = match path {
         Cow::Borrowed(path) => path.strip_prefix("/v1/").map(Cow::Borrowed),
         Cow::Owned(path) => path.strip_prefix("/v1/").map(|path| Cow::Owned(path.to_owned())),
     };
-    below.ok_or(Fault::Missing)
+    below.ok_or(ApiFault::Missing)
 }
 
 fn is_clean(path: &str) -> bool {
@@ -197,40 +222,14 @@ fn form_decode(text: &str) -> Option<Cow<'_, str>> {
 
 /// Decodes `%XX` once; `None` for a broken sequence or what is no UTF-8 then.
 fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
+    let is_whole = |rest: &str| {
+        let digits = rest.as_bytes().first_chunk::<2>();
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_whole) {
+        return None;
     }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            out.push(hex(bytes.next()?)? << 4 | hex(bytes.next()?)?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok().map(Cow::Owned)
-}
-
-const fn hex(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
-}
-
-fn percent_encode(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    percent_decode_str(text).decode_utf8().ok()
 }
 
 #[cfg(test)]
@@ -240,7 +239,7 @@ mod tests {
     fn below(uri: &str) -> Result<String, String> {
         match path(&uri.parse().unwrap()) {
             Ok(path) => Ok(path.into_owned()),
-            Err(Fault::Moved(target)) => Err(target),
+            Err(ApiFault::Moved(target)) => Err(target),
             Err(other) => Err(format!("{other:?}")),
         }
     }

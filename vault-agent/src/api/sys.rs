@@ -1,16 +1,19 @@
-//! `sys/`: what clients ask before they trust an address. There is no seal here: the answers say so.
+//! `sys/`: what clients ask before they trust an address. There is no seal here: the answers say
+//! so.
 
 pub(super) mod mounts;
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
+use shared::hash::Hash;
 use shared::path::SecretPath;
+use uuid::Uuid;
 
 use host::clock;
 
-use super::Api;
-use super::envelope::{self, Answer};
-use super::error::Fault;
+use super::context::Api;
+use super::envelope::{self, ApiAnswer};
+use super::error::ApiFault;
 use super::request::{Call, Query};
 use super::tokens::Right;
 
@@ -18,10 +21,10 @@ use super::tokens::Right;
 const VERSION: &str = concat!("1.21.0+agent.", env!("CARGO_PKG_VERSION"));
 
 /// Answers `sys/health`: always active, whatever the query makes of other states.
-pub(super) fn health(api: &Api, query: Query<'_>) -> Result<Answer, Fault> {
+pub(super) fn health(api: &Api, query: Query<'_>) -> Result<ApiAnswer, ApiFault> {
     let status = match query.get("activecode") {
         None => StatusCode::OK,
-        Some(code) => code.parse().map_err(|_| Fault::BadQuery)?,
+        Some(code) => code.parse().map_err(|_| ApiFault::BadQuery)?,
     };
     let (name, id) = cluster(api);
     let mut answer = envelope::plain(&json!({
@@ -45,7 +48,7 @@ pub(super) fn health(api: &Api, query: Query<'_>) -> Result<Answer, Fault> {
 }
 
 /// Answers `sys/seal-status`.
-pub(super) fn seal_status(api: &Api) -> Answer {
+pub(super) fn seal_status(api: &Api) -> ApiAnswer {
     let (name, id) = cluster(api);
     envelope::plain(&json!({
         "type": "shamir",
@@ -66,7 +69,7 @@ pub(super) fn seal_status(api: &Api) -> Answer {
 }
 
 /// Answers `sys/leader`.
-pub(super) fn leader() -> Answer {
+pub(super) fn leader() -> ApiAnswer {
     envelope::plain(&json!({
         "ha_enabled": false,
         "is_self": false,
@@ -79,27 +82,30 @@ pub(super) fn leader() -> Answer {
 }
 
 /// Answers `sys/init`.
-pub(super) fn init() -> Answer {
+pub(super) fn init() -> ApiAnswer {
     envelope::plain(&json!({ "initialized": true }))
 }
 
 /// Returns the vault's name, and its id in the form of a UUID.
 fn cluster(api: &Api) -> (String, String) {
     let name = api.engine.state(|state| state.name().to_string());
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&api.engine.vault().as_bytes()[..16]);
-    (name, String::from_utf8_lossy(&envelope::uuid(bytes)).into_owned())
+    (name, uuid(&api.engine.vault()))
+}
+
+/// Shows the first half of a hash in the form of a UUID.
+fn uuid(hash: &Hash) -> String {
+    Uuid::from_slice(&hash.as_bytes()[..16]).expect("a UUID has 16 bytes").to_string()
 }
 
 /// Answers what the caller may do with each of some API paths.
-pub(super) async fn capabilities(call: &mut Call<'_>) -> Result<Answer, Fault> {
+pub(super) async fn capabilities(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let fields = call.fields().await?;
     let mut paths = fields.texts("paths")?;
     if paths.is_empty() {
         paths = fields.texts("path")?;
     }
     if paths.is_empty() {
-        return Err(Fault::Refused("paths must be supplied".to_owned()));
+        return Err(ApiFault::Refused("paths must be supplied".to_owned()));
     }
     let mut answer = Map::new();
     for path in &paths {

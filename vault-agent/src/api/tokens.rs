@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use rand_core::{OsRng, RngCore as _};
 use serde::{Deserialize, Serialize};
 use shared::grant::{Grant, Grants};
 use shared::hash::Hash;
@@ -249,10 +250,7 @@ pub(super) fn is_issued(token: &str) -> bool {
 /// If the system has no randomness.
 pub(super) fn random() -> Result<Zeroizing<String>> {
     let mut bytes = Zeroizing::new([0; 32]);
-    let got = rustix::rand::getrandom(bytes.as_mut_slice(), rustix::rand::GetRandomFlags::empty());
-    if got.context("the system has no randomness")? != bytes.len() {
-        bail!("the system has too little randomness");
-    }
+    OsRng.try_fill_bytes(bytes.as_mut_slice()).context("the system has no randomness")?;
     Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 

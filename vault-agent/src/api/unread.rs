@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use super::envelope::Answer;
+use super::envelope::ApiAnswer;
 
 /// Bytes that are read for the sake of the connection, as Go's server does.
 const MOST: usize = 256 << 10;
@@ -47,7 +47,7 @@ impl Unread {
 
     /// Reads what the route has left, then hands on its answer. Too much of it is not waited for,
     /// nor a body that would only be sent to be thrown away.
-    pub(super) async fn drain(mut self, mut answer: Answer) -> Answer {
+    pub(super) async fn drain(mut self, mut answer: ApiAnswer) -> ApiAnswer {
         if self.is_end_stream() {
             return answer;
         }

@@ -165,7 +165,7 @@ mod tests {
         let lone = Lone::new("vps", &["*"], &[]).await;
         let shown = || {
             let alarms = lone.engine().status().alarms;
-            alarms.into_iter().map(|alarm| (alarm.code, alarm.detail)).collect::<Vec<_>>()
+            alarms.into_iter().map(|alarm| (alarm.code, alarm.text)).collect::<Vec<_>>()
         };
         let no_watch: Make = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
         let no_instance: Make = |_| Err(notify::Error::io(rustix::io::Errno::MFILE.into()));

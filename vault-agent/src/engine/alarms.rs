@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use shared::error::Code;
 use shared::time::Time;
 use tokio::sync::watch;
 
 use super::ticks::Ticks;
-use super::types::Alarm;
 use crate::state::Failure;
 use host::clock;
+use machine::local::Alarm;
 
 /// Alarms kept of one code: a server that damages every blob raises one for each.
 const OF_ONE_CODE: usize = 64;
@@ -92,14 +93,15 @@ impl Standing {
     fn raise(&mut self, code: &str, subject: &str, detail: String, now: Time) -> bool {
         let key = (code.to_owned(), subject.to_owned());
         if let Some(alarm) = self.0.get_mut(&key) {
-            alarm.detail = detail;
+            alarm.text = told(code, detail);
             return false;
         }
         if self.0.keys().filter(|(of, _)| of == code).count() >= OF_ONE_CODE {
             return false;
         }
         tracing::warn!(code, detail, "alarm");
-        self.0.insert(key, Alarm { code: code.to_owned(), detail, since: now });
+        let text = told(code, detail);
+        self.0.insert(key, Alarm { code: code.to_owned(), text, since: now });
         true
     }
 
@@ -108,7 +110,7 @@ impl Standing {
         self.0.retain(|(code, subject), alarm| {
             let gone = is(code, subject);
             if gone {
-                tracing::info!(code, detail = alarm.detail, "alarm is over");
+                tracing::info!(code, detail = alarm.text, "alarm is over");
             }
             !gone
         });
@@ -119,6 +121,14 @@ impl Standing {
         let mut list: Vec<Alarm> = self.0.values().cloned().collect();
         list.sort_by_key(|alarm| alarm.since);
         list
+    }
+}
+
+/// Puts the sentence that explains a code before what is the matter.
+fn told(code: &str, detail: String) -> String {
+    match Code::from_text(code) {
+        Some(known) => format!("{}: {detail}", known.sentence()),
+        None => detail,
     }
 }
 
@@ -133,8 +143,12 @@ mod tests {
         alarms.raise("E_A", "x", "two".into(), Time::from_micros(2));
         alarms.raise("E_A", "y", "other".into(), Time::from_micros(3));
         let shown: Vec<_> =
-            alarms.list().iter().map(|a| (a.detail.clone(), a.since.as_micros())).collect();
+            alarms.list().iter().map(|a| (a.text.clone(), a.since.as_micros())).collect();
         assert_eq!(shown, [("two".to_owned(), 1), ("other".to_owned(), 3)]);
+        alarms.raise(Code::Fork.as_str(), "", "entry 7".into(), Time::from_micros(4));
+        let fork = alarms.list().pop().unwrap();
+        assert_eq!(fork.text, format!("{}: entry 7", Code::Fork.sentence()));
+        alarms.clear_if(|of, _| of == Code::Fork.as_str());
         alarms.clear_if(|_, subject| subject == "x");
         assert_eq!(alarms.list().len(), 1);
         alarms.clear_if(|of, _| of == "E_A");

@@ -12,8 +12,8 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesQuery};
 
 use super::access::Accesses;
 use super::link::Link;
-use super::types::{AuditFault, VerifyResult};
 use crate::state::{self, Store};
+use machine::local::{BadRecord, VerifyResult};
 use machine::remote::{Client, RemoteError};
 
 /// How long to wait for local accesses to be shipped first.
@@ -25,14 +25,14 @@ const PAGE: u64 = 10_000;
 struct Walk {
     head: AuditHead,
     anchors: BTreeMap<u64, (Hash, Name)>,
-    compared: usize,
+    compared: u64,
     /// The last record up to which a machine's head agrees.
     agreed: u64,
 }
 
 impl Walk {
     /// Adds a leaf; returns what is wrong if an anchor stands there and differs.
-    fn step(&mut self, leaf: Hash) -> Option<AuditFault> {
+    fn step(&mut self, leaf: Hash) -> Option<BadRecord> {
         self.head = self.head.then(leaf);
         let (hash, machine) = self.anchors.remove(&self.head.n)?;
         self.compared += 1;
@@ -44,8 +44,8 @@ impl Walk {
         let (first, n) = (self.agreed + 1, self.head.n);
         let which =
             if first == n { "this record".into() } else { format!("a record from {first} on") };
-        let detail = format!("{which} has changed since `{machine}` reported the chain up to here");
-        Some(AuditFault { n, detail })
+        let reason = format!("{which} has changed since `{machine}` reported the chain up to here");
+        Some(BadRecord { n, reason })
     }
 }
 
@@ -67,17 +67,14 @@ pub(super) async fn verify(link: &Link, store: &Store) -> Result<VerifyResult> {
         compared: 0,
         agreed: 0,
     };
-    let (fault, read_records, end) = match records(&client, &mut walk).await {
-        Ok((fault, end)) => (fault, true, end),
-        Err(fault) if is_denied(&fault) => {
-            let (fault, end) = leaves(&client, &mut walk).await?;
-            (fault, false, end)
-        }
-        Err(fault) => return Err(fault.into()),
+    // Without the right to read records their leaves must do.
+    let (bad, end) = match records(&client, &mut walk).await {
+        Err(fault) if is_denied(&fault) => leaves(&client, &mut walk).await?,
+        walked => walked?,
     };
-    let fault = fault.or_else(|| unmet(&walk, end));
-    let records = if fault.is_some() { walk.agreed } else { walk.head.n };
-    Ok(VerifyResult { records, head: walk.head, read_records, anchors: walk.compared, fault })
+    let bad = bad.or_else(|| unmet(&walk, end));
+    let checked = if bad.is_some() { walk.agreed } else { walk.head.n };
+    Ok(VerifyResult { checked, head: walk.head, anchors: walk.compared, bad })
 }
 
 fn asked(link: &Link) -> Result<Client> {
@@ -96,13 +93,13 @@ fn is_denied(fault: &RemoteError) -> bool {
 async fn records(
     client: &Client,
     walk: &mut Walk,
-) -> Result<(Option<AuditFault>, AuditHead), RemoteError> {
+) -> Result<(Option<BadRecord>, AuditHead), RemoteError> {
     loop {
         let query = AuditQuery { after: walk.head.n, limit: Some(PAGE), ..AuditQuery::default() };
         let page = client.audit(&query).await?;
         for record in &page.records {
             if let Err(error) = walk.head.follow(record.as_bytes()) {
-                let fault = AuditFault { n: walk.head.n + 1, detail: error.detail };
+                let fault = BadRecord { n: walk.head.n + 1, reason: error.detail };
                 return Ok((Some(fault), page.head));
             }
             if let Some(fault) = walk.step(leaf(record.as_bytes())) {
@@ -119,7 +116,7 @@ async fn records(
 async fn leaves(
     client: &Client,
     walk: &mut Walk,
-) -> Result<(Option<AuditFault>, AuditHead), RemoteError> {
+) -> Result<(Option<BadRecord>, AuditHead), RemoteError> {
     loop {
         let page = client.leaves(LeavesQuery { after: walk.head.n }).await?;
         if page.leaves.is_empty() {
@@ -138,16 +135,16 @@ async fn leaves(
 }
 
 /// Returns the anchor or head that the chain does not reach or meet.
-fn unmet(walk: &Walk, end: AuditHead) -> Option<AuditFault> {
+fn unmet(walk: &Walk, end: AuditHead) -> Option<BadRecord> {
     if let Some((n, (_, machine))) = walk.anchors.first_key_value() {
-        let detail =
+        let reason =
             format!("the chain ends at record {}, `{machine}` has reported {n}", walk.head.n);
-        return Some(AuditFault { n: walk.head.n + 1, detail });
+        return Some(BadRecord { n: walk.head.n + 1, reason });
     }
     // The chain may have grown since the last page; it may not differ where it stands.
-    (end.n == walk.head.n && end.hash != walk.head.hash).then(|| AuditFault {
+    (end.n == walk.head.n && end.hash != walk.head.hash).then(|| BadRecord {
         n: end.n,
-        detail: "the chain's head is not what its records hash to".into(),
+        reason: "the chain's head is not what its records hash to".into(),
     })
 }
 
@@ -176,13 +173,13 @@ mod tests {
         let fault = bad.step(leaf(b"2")).unwrap();
         assert_eq!(fault.n, 2);
         assert_eq!(
-            fault.detail,
+            fault.reason,
             "this record has changed since `vps` reported the chain up to here"
         );
         assert_eq!(bad.step(leaf(b"3")), None);
         let fault = bad.step(leaf(b"4")).unwrap();
         assert_eq!((fault.n, bad.agreed), (4, 1));
-        assert!(fault.detail.starts_with("a record from 2 on has changed"), "{}", fault.detail);
+        assert!(fault.reason.starts_with("a record from 2 on has changed"), "{}", fault.reason);
     }
 
     #[test]
@@ -190,6 +187,6 @@ mod tests {
         let mut cut = walk(&[(2, Hash::ZERO)]);
         assert_eq!(cut.step(leaf(b"1")), None);
         let fault = unmet(&cut, cut.head).unwrap();
-        assert_eq!(fault.detail, "the chain ends at record 1, `vps` has reported 2");
+        assert_eq!(fault.reason, "the chain ends at record 1, `vps` has reported 2");
     }
 }

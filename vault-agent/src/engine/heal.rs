@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 use rusqlite::Connection;
 use shared::error::Code;
 use shared::hash::Hash;
-use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::wire::v1::heal::{HealReply, HealRequest};
 use shared::wire::v1::log::{Frame, LogQuery};
@@ -16,21 +15,11 @@ use shared::wire::v1::log::{Frame, LogQuery};
 use super::connect::Connector;
 use super::ledger::Ledger;
 use crate::state::{self, Store};
+use machine::local::{Healed, Unreadable};
 use machine::remote::Client;
 
 /// Bytes of entries in one request, before base64; one entry may go over it.
 const BATCH: usize = 1 << 20;
-
-/// What was given back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Healed {
-    /// Entries that the server had lost.
-    pub entries: u64,
-    /// Blobs that it had lost and this machine keeps.
-    pub blobs: u64,
-    /// Versions whose blobs it still lacks: another machine may keep them.
-    pub absent: Vec<(SecretPath, u64)>,
-}
 
 /// Gives the server back what it lacks and this machine has.
 pub(super) async fn heal(connector: &Connector, store: &Store) -> Result<Healed> {
@@ -104,7 +93,7 @@ fn batch(conn: &Connection, last: u64, own: u64) -> rusqlite::Result<Vec<Envelop
 }
 
 /// Returns the versions that blobs belong to.
-fn places(ledger: &Ledger, blobs: &[Hash]) -> Vec<(SecretPath, u64)> {
+fn places(ledger: &Ledger, blobs: &[Hash]) -> Vec<Unreadable> {
     let wanted: HashSet<&Hash> = blobs.iter().collect();
     let folded = ledger.read();
     let secrets = folded.state.secrets().iter();
@@ -112,5 +101,5 @@ fn places(ledger: &Ledger, blobs: &[Hash]) -> Vec<(SecretPath, u64)> {
         secret.versions().map(move |(ver, version)| (path, ver, &version.blob))
     });
     let wanted = versions.filter(|(_, _, blob)| wanted.contains(blob));
-    wanted.map(|(path, ver, _)| (path.clone(), ver)).collect()
+    wanted.map(|(path, ver, _)| Unreadable { path: path.clone(), ver }).collect()
 }

@@ -72,17 +72,16 @@ use shared::wire::v1::log::Appended;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use machine::local::{Healed, Prepared, Sample, VerifyResult};
 use machine::paths::Paths;
 
 use owners::Owners;
 
 pub use commit::Commit;
 pub use exposure::Exposure;
-pub use heal::Healed;
-pub use sample::{Sample, SampleSecret};
 pub use types::{
-    Alarm, AuditFault, Change, Content, CustomChange, Latest, MetaMerge, MountMerge, Peer,
-    Prepared, PreparedEntry, PutContent, ReadError, Status, VerifyResult, WriteError, Written,
+    Change, Content, CustomChange, Latest, MetaMerge, MountMerge, Peer, PutContent, ReadError,
+    Status, WriteError, Written,
 };
 
 /// The engine; clones share it.

@@ -24,9 +24,10 @@ use super::own::Own;
 use super::read::{Reach, Reader};
 use super::rights::may_read;
 use super::send::{INLINE, Outgoing, Sender, Sent};
-use super::types::{Prepared, PreparedEntry, WriteError};
+use super::types::WriteError;
 use crate::state::{Store, blobs};
 use host::clock;
+use machine::local::{Inline, Prepared, Unreadable};
 
 /// Blobs of one entry together: below what the server parks for a machine.
 const ENTRY_BLOBS: u64 = 24 << 20;
@@ -75,14 +76,15 @@ pub(super) async fn prepare(
     let (ground, stale, unreadable) = survey(acts, by, time, &ops)?;
     acts.store.write(blobs::unstage_all).await?;
     let (rewraps, lost) = rewrap(acts, stale, progress).await?;
-    let count = rewraps.len();
     let mut all = ops;
     all.extend(rewraps.into_iter().map(Op::Rewrap));
     if all.is_empty() && unreadable.is_empty() && lost.is_empty() {
         bail!("there is nothing to do");
     }
     let entries = entries(acts, ground, all)?;
-    Ok(Prepared { entries, rewraps: count, unreadable: [unreadable, lost].concat() })
+    let unreadable = unreadable.into_iter().chain(lost);
+    let unreadable = unreadable.map(|(path, ver)| Unreadable { path, ver }).collect();
+    Ok(Prepared { bodies: entries, unreadable })
 }
 
 type Survey = (Ground, Vec<(Due, Stale)>, Vec<(SecretPath, u64)>);
@@ -207,7 +209,7 @@ fn reseal(
 }
 
 /// Lays the operations out in as many entries as the limits ask for, each built on the last.
-fn entries(acts: &Acts, ground: Ground, ops: Vec<Op>) -> Result<Vec<PreparedEntry>> {
+fn entries(acts: &Acts, ground: Ground, ops: Vec<Op>) -> Result<Vec<Inline>> {
     let Ground { by, time, mut seq, mut head } = ground;
     let mut entries = Vec::new();
     let mut ops = ops.into_iter().peekable();
@@ -227,7 +229,7 @@ fn entries(acts: &Acts, ground: Ground, ops: Vec<Op>) -> Result<Vec<PreparedEntr
         let unsigned = Envelope { by: by.clone(), body, sig: Signature::from_bytes([0; 64]) };
         head = unsigned.hash(Purpose::Entry(acts.own.pins.vault));
         seq = entry.seq;
-        entries.push(PreparedEntry { seq, head, body: unsigned.body, ops: entry.ops });
+        entries.push(Inline(unsigned.body));
     }
     Ok(entries)
 }

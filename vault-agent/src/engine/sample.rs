@@ -4,53 +4,19 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use shared::hash::Hash;
-use shared::keys::{Recipient, VerifyKey};
 use shared::log;
 use shared::name::Actor;
 use shared::path::SecretPath;
-use shared::signed::VaultId;
 
 use super::blob::Due;
 use super::read::{Reach, Reader};
-
-/// What a kit must match, and a blob that it must open.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    /// The vault.
-    pub vault: VaultId,
-    /// Root's key.
-    pub root: VerifyKey,
-    /// The recipient that every secret is encrypted to as well.
-    pub recovery: Recipient,
-    /// A secret; `None` while this machine can read none.
-    pub secret: Option<SampleSecret>,
-}
-
-/// A version of a secret, encrypted.
-#[derive(Clone, Debug)]
-pub struct SampleSecret {
-    /// The secret.
-    pub path: SecretPath,
-    /// The version.
-    pub ver: u64,
-    /// The blob's hash.
-    pub blob: Hash,
-    /// Its size.
-    pub size: u64,
-    /// The commitment to the content.
-    pub commit: Hash,
-    /// How many it is encrypted to.
-    pub readers: u64,
-    /// The age file.
-    pub bytes: Vec<u8>,
-}
+use machine::local::{Inline, Sample, SampleSecret};
 
 /// Takes the first secret that this machine reads.
 pub(super) async fn take(reader: &Arc<Reader>) -> Result<Sample> {
     let (mut sample, due) = look(reader)?;
     if let Some((due, mut secret)) = due {
-        secret.bytes = reader.ciphertext(&due, Reach::Server).await?.into_bytes();
+        secret.bytes = Inline(reader.ciphertext(&due, Reach::Server).await?.into_bytes());
         sample.secret = Some(secret);
     }
     Ok(sample)
@@ -77,7 +43,7 @@ fn look(reader: &Reader) -> Result<(Sample, Option<(Due, SampleSecret)>)> {
             size: version.size,
             commit: version.commit,
             readers: readers as u64,
-            bytes: Vec::new(),
+            bytes: Inline(Vec::new()),
         };
         Some((due, secret))
     });

@@ -8,13 +8,15 @@ use shared::audit::AuditHead;
 use shared::blob::Kind;
 use shared::error::Error;
 use shared::hash::Hash;
-use shared::log::{MetaSet, MountSet, Op};
+use shared::log::{MetaSet, MountSet};
 use shared::name::Name;
 use shared::path::{Mount, SecretPath};
 use shared::plaintext::Plaintext;
 use shared::report::Report;
 use shared::signed::VaultId;
 use shared::time::Time;
+
+use machine::local::Alarm;
 
 /// The newest version of a path, as this machine sees it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,41 +267,6 @@ pub enum WriteError {
     Local(String),
 }
 
-/// An owner's act, ready to be signed: entries that follow each other.
-#[derive(Clone, Debug)]
-pub struct Prepared {
-    /// The entries, in the order to submit them; one, unless it is too large.
-    pub entries: Vec<PreparedEntry>,
-    /// Re-encryptions among the operations.
-    pub rewraps: usize,
-    /// Versions whose readers change but which this machine cannot read.
-    pub unreadable: Vec<(SecretPath, u64)>,
-}
-
-/// One entry to be signed.
-#[derive(Clone, Debug)]
-pub struct PreparedEntry {
-    /// Its position.
-    pub seq: u64,
-    /// What it will hash to.
-    pub head: Hash,
-    /// The very bytes to sign.
-    pub body: Vec<u8>,
-    /// What it says.
-    pub ops: Vec<Op>,
-}
-
-/// A lasting trouble that people should see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alarm {
-    /// An `E_…` code, or the daemon's own in the same form.
-    pub code: String,
-    /// Names the object.
-    pub detail: String,
-    /// When it came up.
-    pub since: Time,
-}
-
 /// Another machine, by its latest verified report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -342,29 +309,4 @@ pub struct Status {
     pub alarms: Vec<Alarm>,
     /// Every machine that reported, this one included, by name.
     pub peers: Vec<Peer>,
-}
-
-/// What verifying the audit chain found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifyResult {
-    /// Records in the chain; with a fault, those up to the last head that agreed.
-    pub records: u64,
-    /// The chain's head, recomputed.
-    pub head: AuditHead,
-    /// Whether the records themselves were read and hashed, or, without a read grant on
-    /// `sys/audit`, their leaves only.
-    pub read_records: bool,
-    /// Heads anchored in verified reports that were compared.
-    pub anchors: usize,
-    /// The first thing that is wrong.
-    pub fault: Option<AuditFault>,
-}
-
-/// Where the audit chain is broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditFault {
-    /// The first record that is known bad, or the anchor that does not match.
-    pub n: u64,
-    /// What is wrong with it.
-    pub detail: String,
 }

@@ -32,9 +32,6 @@ pub struct Facts {
     pub signals: bool,
     /// Whether hooks run programs, about which nothing is known.
     pub commands: bool,
-    /// Whether the kernel is asked whose a connection is: those on the loopback interface come
-    /// without a name.
-    pub tcp: bool,
 }
 
 impl Facts {
@@ -58,7 +55,6 @@ impl Facts {
             mounts: Vec::new(),
             signals: false,
             commands: false,
-            tcp: config.api.listen.is_some(),
         };
         for target in &config.targets {
             facts.target(target, &work_tree);
@@ -211,9 +207,6 @@ impl Facts {
         } else {
             *unit += "SystemCallFilter=~@privileged @resources\nSystemCallFilter=@chown\n\
                       RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6";
-            if self.tcp {
-                *unit += " AF_NETLINK";
-            }
             *unit += "\nRestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
         }
     }
@@ -282,11 +275,6 @@ mod tests {
             "MemoryDenyWriteExecute=yes",
         ];
         check("", &tight, &["ReadWritePaths=", "CAP_KILL", "AF_NETLINK"]);
-        check(
-            "[api]\nlisten = \"127.0.0.1:8200\"\n",
-            &["RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK"],
-            &[],
-        );
         check(
             &(target("/srv/a b/.env", "")
                 + &target("/srv/a b/deep/.env", "")

@@ -1,36 +1,36 @@
 //! `config`: the defaults of a mount.
 
-use std::io::Write as _;
-
+use serde_json::json;
 use shared::path::Mount;
 
 use crate::engine::{Change, MountMerge};
 
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::request::Call;
 use shared::duration::Shown;
 
 /// Answers the mount's settings.
-pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> Answer {
+pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> ApiAnswer {
     let config =
         call.api.engine.state(|state| state.mounts().get(mount).copied()).unwrap_or_default();
-    envelope::data(Source::Kv, 128, |out| {
-        // Writing to memory cannot fail.
-        let _ = write!(
-            out,
-            "{{\"cas_required\":{},\"delete_version_after\":\"{}\",\"max_versions\":{}}}",
-            config.cas_required,
-            Shown(config.delete_after),
-            config.max_versions,
-        );
-    })
+    envelope::data(
+        Source::Kv,
+        json!({
+            "cas_required": config.cas_required,
+            "delete_version_after": Shown(config.delete_after).to_string(),
+            "max_versions": config.max_versions,
+        }),
+    )
 }
 
 /// Changes the settings that are given.
-pub(in super::super) async fn write(call: &mut Call<'_>, mount: &str) -> Result<Answer, Fault> {
+pub(in super::super) async fn write(
+    call: &mut Call<'_>,
+    mount: &str,
+) -> Result<ApiAnswer, ApiFault> {
     if !call.caller.scope.is_all() {
-        return Err(Fault::Denied);
+        return Err(ApiFault::Denied);
     }
     let fields = call.fields().await?;
     let merge = MountMerge {

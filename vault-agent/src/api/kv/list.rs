@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use serde_json::json;
 use shared::audit::{Op, Outcome};
 use shared::log::Secret;
 use shared::path::SecretPath;
 
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::request::Call;
 use super::{record, with_age};
 
@@ -18,37 +19,27 @@ pub(in super::super) async fn read(
     call: &Call<'_>,
     mount: &str,
     folder: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let folder = match folder.trim_end_matches('/') {
         "" => format!("{mount}/"),
         folder => format!("{mount}/{folder}/"),
     };
     // What the folder holds, in the notation of the audit log; other folders cannot hold any.
-    let all: SecretPath = format!("{folder}*").parse().map_err(|_| Fault::Missing)?;
+    let all: SecretPath = format!("{folder}*").parse().map_err(|_| ApiFault::Missing)?;
     if !call.caller.scope.covers_folder(&folder) {
         record(call, Op::LocalList, &all, None, Outcome::Denied).await?;
-        return Err(Fault::Denied);
+        return Err(ApiFault::Denied);
     }
-    let mut keys = Vec::with_capacity(1024);
+    let mut keys = Vec::new();
     call.api.engine.state(|state| {
-        each_name(state.secrets(), &folder, |name| {
-            if !keys.is_empty() {
-                keys.push(b',');
-            }
-            envelope::string(&mut keys, name);
-        });
+        each_name(state.secrets(), &folder, |name| keys.push(name.to_owned()));
     });
     let found = if keys.is_empty() { Outcome::Missing } else { Outcome::Ok };
     record(call, Op::LocalList, &all, None, found).await?;
     if keys.is_empty() {
-        return Err(Fault::Missing);
+        return Err(ApiFault::Missing);
     }
-    let answer = envelope::data(Source::Kv, keys.len() + 16, |out| {
-        out.extend_from_slice(b"{\"keys\":[");
-        out.extend_from_slice(&keys);
-        out.extend_from_slice(b"]}");
-    });
-    Ok(with_age(call, answer))
+    Ok(with_age(call, envelope::data(Source::Kv, json!({ "keys": keys }))))
 }
 
 /// Calls `each` with every name right below `folder`, in time proportional to their number: what

@@ -1,22 +1,21 @@
 //! `metadata/`: settings, custom metadata and versions of a secret.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 
+use serde::Serialize;
 use serde_json::Value;
 use shared::audit::{Op, Outcome};
 use shared::limits;
-use shared::log::Secret;
+use shared::log::{Secret, Version};
 
 use crate::engine::{Change, CustomChange, MetaMerge, WriteError};
 
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::json::Fields;
 use super::super::request::Call;
 use super::{
-    changed, looked_at, made, newest, record, require_look, require_write, with_age, write_custom,
-    write_time,
+    Custom, GoTime, changed, looked_at, made, newest, record, require_look, require_write, with_age,
 };
 use shared::duration::Shown;
 
@@ -25,44 +24,60 @@ pub(in super::super) async fn read(
     call: &Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = looked_at(mount, path.trim_end_matches('/'))?;
     require_look(call, Op::LocalMetadata, &path).await?;
-    let text = call.api.engine.state(|state| state.secret(&path).map(describe));
-    let found = if text.is_some() { Outcome::Ok } else { Outcome::Missing };
-    record(call, Op::LocalMetadata, &path, None, found).await?;
-    let text = text.ok_or(Fault::Missing)?;
-    let answer = envelope::data(Source::Kv, text.len(), |out| out.extend_from_slice(&text));
-    Ok(with_age(call, answer))
+    let found = call.api.engine.state(|state| state.secret(&path).map(Described::of));
+    let outcome = if found.is_some() { Outcome::Ok } else { Outcome::Missing };
+    record(call, Op::LocalMetadata, &path, None, outcome).await?;
+    let described = found.ok_or(ApiFault::Missing)?;
+    Ok(with_age(call, envelope::data(Source::Kv, described)))
 }
 
-/// Writes the JSON object that clients know as the metadata of a secret.
-fn describe(secret: &Secret) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024);
-    // Writing to memory cannot fail.
-    let _ = write!(out, "{{\"cas_required\":{},\"created_time\":", secret.cas_required);
-    write_time(&mut out, Some(secret.created));
-    let _ = write!(out, ",\"current_version\":{},\"custom_metadata\":", newest(secret));
-    write_custom(&mut out, &secret.custom);
-    let _ = write!(
-        out,
-        ",\"delete_version_after\":\"{}\",\"max_versions\":{},\"oldest_version\":{},\"updated_time\":",
-        Shown(secret.delete_after),
-        secret.max_versions,
-        oldest(secret),
-    );
-    write_time(&mut out, Some(secret.updated));
-    out.extend_from_slice(b",\"versions\":{");
-    for (index, (ver, version)) in secret.versions().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        let _ = write!(out, "{comma}\"{ver}\":{{\"created_time\":");
-        write_time(&mut out, Some(version.created));
-        out.extend_from_slice(b",\"deletion_time\":");
-        write_time(&mut out, version.deletion_time());
-        let _ = write!(out, ",\"destroyed\":{}}}", version.destroyed);
+/// What clients know as the metadata of a secret.
+#[derive(Serialize)]
+struct Described {
+    cas_required: bool,
+    created_time: GoTime,
+    current_version: u64,
+    custom_metadata: Custom,
+    delete_version_after: String,
+    max_versions: u64,
+    oldest_version: u64,
+    updated_time: GoTime,
+    versions: BTreeMap<u64, DescribedVersion>,
+}
+
+/// One version among them.
+#[derive(Serialize)]
+struct DescribedVersion {
+    created_time: GoTime,
+    deletion_time: GoTime,
+    destroyed: bool,
+}
+
+impl Described {
+    fn of(secret: &Secret) -> Self {
+        let version = |(ver, version): (u64, &Version)| {
+            let described = DescribedVersion {
+                created_time: GoTime(Some(version.created)),
+                deletion_time: GoTime(version.deletion_time()),
+                destroyed: version.destroyed,
+            };
+            (ver, described)
+        };
+        Self {
+            cas_required: secret.cas_required,
+            created_time: GoTime(Some(secret.created)),
+            current_version: newest(secret),
+            custom_metadata: super::custom(secret),
+            delete_version_after: Shown(secret.delete_after).to_string(),
+            max_versions: secret.max_versions,
+            oldest_version: oldest(secret),
+            updated_time: GoTime(Some(secret.updated)),
+            versions: secret.versions().map(version).collect(),
+        }
     }
-    out.extend_from_slice(b"}}");
-    out
 }
 
 /// Returns the oldest version kept, 0 until the first one was pruned.
@@ -75,7 +90,7 @@ pub(in super::super) async fn write(
     call: &mut Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     merge(call, mount, path, false).await
 }
 
@@ -84,7 +99,7 @@ pub(in super::super) async fn patch(
     call: &mut Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     call.require_merge_patch()?;
     merge(call, mount, path, true).await
 }
@@ -94,7 +109,7 @@ async fn merge(
     mount: &str,
     path: &str,
     is_patch: bool,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = made(mount, path)?;
     require_write(call, Op::LocalMetadata, &path).await?;
     let mut fields = call.fields().await?;
@@ -117,7 +132,7 @@ async fn merge(
     }
     match call.api.engine.write_by(call.caller.who.clone(), vec![Change::MetaMerge(merge)]).await {
         Ok(_) => Ok(envelope::no_content()),
-        Err(WriteError::Missing) if is_patch => Err(Fault::NothingToPatch),
+        Err(WriteError::Missing) if is_patch => Err(ApiFault::NothingToPatch),
         Err(error) => Err(error.into()),
     }
 }
@@ -127,7 +142,7 @@ pub(in super::super) async fn delete(
     call: &Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = changed(mount, path)?;
     require_write(call, Op::LocalForget, &path).await?;
     match call.api.engine.write_by(call.caller.who.clone(), vec![Change::Forget { path }]).await {
@@ -137,7 +152,7 @@ pub(in super::super) async fn delete(
 }
 
 /// Reads custom metadata: texts; numbers and booleans become texts, in a patch null takes away.
-fn custom(fields: &mut Fields, is_patch: bool) -> Result<CustomChange, Fault> {
+fn custom(fields: &mut Fields, is_patch: bool) -> Result<CustomChange, ApiFault> {
     if fields.get("custom_metadata").is_none() {
         return Ok(CustomChange::Keep);
     }
@@ -153,7 +168,7 @@ fn custom(fields: &mut Fields, is_patch: bool) -> Result<CustomChange, Fault> {
             Value::Number(number) => Some(number.to_string()),
             Value::String(text) => Some(text),
             Value::Array(_) | Value::Object(_) => {
-                return Err(Fault::Refused(format!(
+                return Err(ApiFault::Refused(format!(
                     "{PREFIX}: value for key {key:?} is not a text"
                 )));
             }
@@ -182,7 +197,7 @@ fn unprintable(text: &str) -> bool {
 const PREFIX: &str = "custom_metadata validation failed";
 
 /// Checks Vault's limits, in Vault's words; the log checks them again.
-fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
+fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), ApiFault> {
     let set: Vec<_> = texts.iter().filter_map(|(key, text)| Some((key, text.as_ref()?))).collect();
     let mut faults = Vec::new();
     if set.len() > limits::CUSTOM_KEYS {
@@ -191,7 +206,7 @@ fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
             limits::CUSTOM_KEYS,
             set.len()
         ));
-        return Err(Fault::several(&faults));
+        return Err(ApiFault::several(&faults));
     }
     for (key, text) in set {
         let (key_len, len) = (key.len(), text.len());
@@ -214,5 +229,5 @@ fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), Fault> {
             faults.push(format!("{PREFIX}: value for key {key:?} contains unprintable characters"));
         }
     }
-    if faults.is_empty() { Ok(()) } else { Err(Fault::several(&faults)) }
+    if faults.is_empty() { Ok(()) } else { Err(ApiFault::several(&faults)) }
 }

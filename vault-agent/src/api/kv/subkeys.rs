@@ -1,47 +1,57 @@
 //! `subkeys/`: the keys of a version without its values.
 
+use axum::http::StatusCode;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::audit::Op;
 use shared::blob::Kind;
 
 use machine::binary;
 
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::json;
 use super::super::request::Call;
-use super::{data, looked_at, with_age};
+use super::data::{self, Opened};
+use super::{Metadata, looked_at, with_age};
+
+#[derive(Serialize)]
+struct Subkeys {
+    metadata: Metadata,
+    /// Null where the content is deleted or destroyed.
+    subkeys: Option<Map<String, Value>>,
+}
 
 /// Answers the structure of a version, down to `depth` levels; 0 is all of them.
 pub(in super::super) async fn read(
     call: &Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = looked_at(mount, path)?;
     let depth = match call.query.integer("depth")?.map(u64::try_from) {
         None | Some(Ok(0)) => u64::MAX,
         Some(depth) => depth.unwrap_or(1),
     };
-    let (seen, content) = data::open(call, Op::LocalSubkeys, &path).await?;
+    let (metadata, content) = match data::open(call, Op::LocalSubkeys, &path).await? {
+        Opened::Live(metadata, content) => (metadata, content),
+        Opened::Gone(metadata) => {
+            let gone = Subkeys { metadata, subkeys: None };
+            let answer = envelope::data_with(StatusCode::NOT_FOUND, Source::Nobody, 0, gone);
+            return Ok(with_age(call, answer));
+        }
+    };
     let mut keys = match content.kind {
         Kind::Raw => {
             let bytes = Map::from_iter([(binary::MARK.to_owned(), Value::Null)]);
             Map::from_iter([(binary::FILE.to_owned(), Value::Object(bytes))])
         }
         Kind::Kv => serde_json::from_slice(content.expose())
-            .map_err(|_| Fault::Broken(format!("the content of `{path}` is not JSON")))?,
+            .map_err(|_| ApiFault::Broken(format!("the content of `{path}` is not JSON")))?,
     };
     strip(&mut keys, depth);
-    let answer = envelope::data(Source::Kv, seen.metadata.len() + 1024, |out| {
-        out.extend_from_slice(b"{\"metadata\":");
-        out.extend_from_slice(&seen.metadata);
-        out.extend_from_slice(b",\"subkeys\":");
-        // Writing to memory cannot fail.
-        let _ = serde_json::to_writer(&mut *out, &keys);
-        out.push(b'}');
-    });
-    Ok(with_age(call, answer))
+    let subkeys = Subkeys { metadata, subkeys: Some(keys) };
+    Ok(with_age(call, envelope::data(Source::Kv, subkeys)))
 }
 
 /// Turns every value into null, but maps that are not empty and not too deep.

@@ -5,8 +5,8 @@ use shared::path::SecretPath;
 
 use crate::engine::{Change, WriteError};
 
-use super::super::envelope::{self, Answer};
-use super::super::error::Fault;
+use super::super::envelope::{self, ApiAnswer};
+use super::super::error::ApiFault;
 use super::super::request::Call;
 use super::{changed, require_write};
 
@@ -15,7 +15,7 @@ pub(in super::super) async fn delete_newest(
     call: &Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let path = changed(mount, path)?;
     require_write(call, Op::LocalDelete, &path).await?;
     apply(call, Change::Delete { path, versions: None }).await
@@ -26,7 +26,7 @@ pub(in super::super) async fn delete(
     call: &mut Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let (path, versions) =
         named(call, Op::LocalDelete, mount, path, "No version number provided").await?;
     apply(call, Change::Delete { path, versions: Some(versions) }).await
@@ -37,7 +37,7 @@ pub(in super::super) async fn undelete(
     call: &mut Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     let (path, versions) =
         named(call, Op::LocalUndelete, mount, path, "No version number provided").await?;
     apply(call, Change::Undelete { path, versions }).await
@@ -48,7 +48,7 @@ pub(in super::super) async fn destroy(
     call: &mut Call<'_>,
     mount: &str,
     path: &str,
-) -> Result<Answer, Fault> {
+) -> Result<ApiAnswer, ApiFault> {
     // Vault has the small letter here only.
     let (path, versions) =
         named(call, Op::LocalDestroy, mount, path, "no version number provided").await?;
@@ -62,12 +62,12 @@ async fn named(
     mount: &str,
     path: &str,
     none: &'static str,
-) -> Result<(SecretPath, Vec<u64>), Fault> {
+) -> Result<(SecretPath, Vec<u64>), ApiFault> {
     let path = changed(mount, path)?;
     require_write(call, op, &path).await?;
     let mut versions = call.fields().await?.versions()?;
     if versions.is_empty() {
-        return Err(Fault::NoVersions(none));
+        return Err(ApiFault::NoVersions(none));
     }
     versions.sort_unstable();
     versions.dedup();
@@ -75,7 +75,7 @@ async fn named(
 }
 
 /// Writes the change; what is not there is passed over.
-async fn apply(call: &Call<'_>, change: Change) -> Result<Answer, Fault> {
+async fn apply(call: &Call<'_>, change: Change) -> Result<ApiAnswer, ApiFault> {
     match call.api.engine.write_by(call.caller.who.clone(), vec![change]).await {
         Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
         Err(error) => Err(error.into()),

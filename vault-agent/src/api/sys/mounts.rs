@@ -8,50 +8,51 @@ use shared::path::{Mount, SecretPath, demand_nfc};
 
 use crate::engine::Change;
 
-use super::super::Api;
-use super::super::envelope::{self, Answer, Source};
-use super::super::error::Fault;
+use super::super::context::Api;
+use super::super::envelope::{self, ApiAnswer, Source};
+use super::super::error::ApiFault;
 use super::super::request::Call;
 
 /// Answers `sys/mounts`.
-pub(in super::super) fn all(api: &Api) -> Answer {
+pub(in super::super) fn all(api: &Api) -> ApiAnswer {
     envelope::doubled(&described(api))
 }
 
 /// Answers `sys/mounts/NAME`.
-pub(in super::super) fn one(api: &Api, mount: &str) -> Result<Answer, Fault> {
+pub(in super::super) fn one(api: &Api, mount: &str) -> Result<ApiAnswer, ApiFault> {
     match describe(api, mount) {
         Some(description) => Ok(envelope::doubled(&description)),
-        None => Err(Fault::Refused(format!("No secret engine mount at {mount}/"))),
+        None => Err(ApiFault::Refused(format!("No secret engine mount at {mount}/"))),
     }
 }
 
-/// Answers `sys/internal/ui/mounts` to who shows no token: as in Vault, that there is nothing to see.
-pub(in super::super) fn none_visible() -> Answer {
-    envelope::json(Source::Nobody, &json!({"auth": {}, "secret": {}}))
+/// Answers `sys/internal/ui/mounts` to who shows no token: as in Vault, that there is nothing to
+/// see.
+pub(in super::super) fn none_visible() -> ApiAnswer {
+    envelope::data(Source::Nobody, json!({"auth": {}, "secret": {}}))
 }
 
 /// Answers `sys/internal/ui/mounts`: what a web page may show.
-pub(in super::super) fn visible(api: &Api) -> Answer {
+pub(in super::super) fn visible(api: &Api) -> ApiAnswer {
     let auth = json!({"token/": {"type": "token", "description": "", "options": null}});
     let secret: Map<String, Value> = described(api);
-    envelope::json(Source::System, &json!({"auth": auth, "secret": secret}))
+    envelope::data(Source::System, json!({"auth": auth, "secret": secret}))
 }
 
 /// Answers the preflight for a path: the mount it lies below. Clients take a 404 for KV version 1.
-pub(in super::super) fn preflight(api: &Api, path: &str) -> Result<Answer, Fault> {
+pub(in super::super) fn preflight(api: &Api, path: &str) -> Result<ApiAnswer, ApiFault> {
     let mount = path.split('/').next().unwrap_or_default();
     let Some(mut description) = describe(api, mount) else {
-        return Err(Fault::Preflight(format!("{path}/")));
+        return Err(ApiFault::Preflight(format!("{path}/")));
     };
     description.insert("path".to_owned(), Value::from(format!("{mount}/")));
-    Ok(envelope::json(Source::System, &description))
+    Ok(envelope::data(Source::System, description))
 }
 
 /// Answers `sys/mounts/NAME/tune`.
-pub(in super::super) fn tuning(api: &Api, mount: &str) -> Result<Answer, Fault> {
+pub(in super::super) fn tuning(api: &Api, mount: &str) -> Result<ApiAnswer, ApiFault> {
     if describe(api, mount).is_none() {
-        return Err(Fault::Refused(format!("cannot fetch sysview for path \"{mount}/\"")));
+        return Err(ApiFault::Refused(format!("cannot fetch sysview for path \"{mount}/\"")));
     }
     let mut tuning = lease_times();
     tuning.insert("description".to_owned(), Value::from(""));
@@ -60,19 +61,22 @@ pub(in super::super) fn tuning(api: &Api, mount: &str) -> Result<Answer, Fault> 
 }
 
 /// Changes nothing: the one thing `kv enable-versioning` asks for is so already.
-pub(in super::super) async fn tune(call: &mut Call<'_>, mount: &str) -> Result<Answer, Fault> {
+pub(in super::super) async fn tune(
+    call: &mut Call<'_>,
+    mount: &str,
+) -> Result<ApiAnswer, ApiFault> {
     require_all(call)?;
     let fields = call.fields().await?;
     if describe(call.api, mount).is_none() {
         let text = format!("tune of path \"{mount}/\" failed: no mount entry found");
-        return Err(Fault::Refused(text));
+        return Err(ApiFault::Refused(text));
     }
     require_version_2(fields.get("options"))?;
     Ok(envelope::no_content())
 }
 
 /// Makes a mount: `vault secrets enable -path=NAME kv-v2`.
-pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<Answer, Fault> {
+pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<ApiAnswer, ApiFault> {
     require_all(call)?;
     let fields = call.fields().await?;
     let mount: Mount = name.parse::<Mount>()?;
@@ -80,17 +84,17 @@ pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<An
     match fields.text("type")? {
         Some("kv" | "kv-v2") => {}
         None | Some("") => {
-            return Err(Fault::Refused("backend type must be specified as a string".to_owned()));
+            return Err(ApiFault::Refused("backend type must be specified as a string".to_owned()));
         }
         Some(other) => {
-            return Err(Fault::Refused(format!(
+            return Err(ApiFault::Refused(format!(
                 "plugin not found in the catalog: {other}\nhint: only `kv-v2` is here"
             )));
         }
     }
     require_version_2(fields.get("options"))?;
     if call.api.engine.state(|state| state.mounts().contains_key(name)) {
-        return Err(Fault::Refused(format!("path is already in use at {name}/")));
+        return Err(ApiFault::Refused(format!("path is already in use at {name}/")));
     }
     call.api.engine.write(vec![Change::MountSet(plain(mount))]).await?;
     Ok(envelope::no_content())
@@ -98,7 +102,7 @@ pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<An
 
 /// Drops a mount with all its secrets: `vault secrets disable NAME`. The version counters stay in
 /// the log; a mount that is not there is passed over, as in Vault.
-pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<Answer, Fault> {
+pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<ApiAnswer, ApiFault> {
     require_all(call)?;
     let Ok(mount) = name.parse::<Mount>() else { return Ok(envelope::no_content()) };
     let engine = &call.api.engine;
@@ -123,11 +127,11 @@ fn plain(mount: Mount) -> MountSet {
     MountSet { mount, max_versions: 0, cas_required: false, delete_after: 0 }
 }
 
-fn require_all(call: &Call<'_>) -> Result<(), Fault> {
-    if call.caller.scope.is_all() { Ok(()) } else { Err(Fault::Denied) }
+fn require_all(call: &Call<'_>) -> Result<(), ApiFault> {
+    if call.caller.scope.is_all() { Ok(()) } else { Err(ApiFault::Denied) }
 }
 
-fn require_version_2(options: Option<&Value>) -> Result<(), Fault> {
+fn require_version_2(options: Option<&Value>) -> Result<(), ApiFault> {
     let version = options.and_then(|options| options.get("version"));
     let is_2 = match version {
         None | Some(Value::Null) => true,
@@ -138,7 +142,7 @@ fn require_version_2(options: Option<&Value>) -> Result<(), Fault> {
     if is_2 {
         return Ok(());
     }
-    Err(Fault::Refused("only version 2 of the KV secrets engine is here".to_owned()))
+    Err(ApiFault::Refused("only version 2 of the KV secrets engine is here".to_owned()))
 }
 
 /// Returns all mounts as `sys/mounts` shows them.
@@ -156,8 +160,6 @@ fn describe(api: &Api, name: &str) -> Option<Map<String, Value>> {
         return None;
     }
     let id = Hash::of(&[api.engine.vault().as_bytes(), name.as_bytes()]);
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&id.as_bytes()[..16]);
     let description = json!({
         "accessor": format!("kv_{}", &id.to_string()[56..]),
         "config": lease_times(),
@@ -171,7 +173,7 @@ fn describe(api: &Api, name: &str) -> Option<Map<String, Value>> {
         "running_sha256": "",
         "seal_wrap": false,
         "type": "kv",
-        "uuid": String::from_utf8_lossy(&envelope::uuid(uuid)),
+        "uuid": super::uuid(&id),
     });
     match description {
         Value::Object(description) => Some(description),

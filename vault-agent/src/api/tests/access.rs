@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use axum::response::Response;
-use tower::ServiceExt as _;
 
 use super::World;
-use crate::api::caller::Gate;
-use crate::api::router;
+use crate::api::caller::{Gate, Peer};
+use crate::api::context::Api;
+use crate::api::envelope::ApiAnswer;
+use crate::api::route::answer;
 use crate::api::tokens::Tokens;
 use crate::engine::Engine;
 use crate::engine::tests::Lone;
 use machine::config::{self, Allow};
+use machine::paths::Paths;
 
 #[tokio::test]
 async fn loopback_callers_show_the_token() {
@@ -261,23 +261,21 @@ async fn without_the_server_reads_go_on_and_writes_fail_at_once() {
 
 #[tokio::test]
 async fn without_an_agent_the_same_api_answers_in_process() {
-    async fn ask(router: &Router, method: &str, body: &'static str) -> Response {
+    async fn ask(engine: Engine, paths: &Paths, method: &str, body: &'static str) -> ApiAnswer {
+        let api = Api::open(engine, paths, &config::Api::default()).unwrap();
         let request = Request::builder().method(method).uri("/v1/secret/data/x");
-        router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap()
+        answer(&api, &Peer::inside(), request.body(Body::from(body)).unwrap()).await
     }
     let mut lone = Lone::new("here", &["*"], &["*"]).await;
     let put = r#"{"data":{"k":1}}"#;
-    let inside = router(lone.engine(), &lone.paths()).unwrap();
-    assert_eq!(ask(&inside, "POST", put).await.status(), 200);
-    drop(inside);
+    assert_eq!(ask(lone.engine(), &lone.paths(), "POST", put).await.status(), 200);
     let paths = lone.stop().await;
 
     let engine = Engine::open(&paths).unwrap();
     engine.connect_once(&[]).await.unwrap();
-    let local = router(engine, &paths).unwrap();
-    let read = ask(&local, "GET", "").await;
+    let read = ask(engine.clone(), &paths, "GET", "").await;
     assert!(read.status() == 200 && !read.headers().contains_key("x-vault-cache-age"));
-    assert_eq!(ask(&local, "POST", put).await.status(), 200);
+    assert_eq!(ask(engine, &paths, "POST", put).await.status(), 200);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
 use super::World;
@@ -164,4 +164,26 @@ async fn tcp_listens_on_loopback_alone() {
     let held = std::net::TcpListener::bind(&taken);
     let fault = Listeners::bind(w.engine(), &w.paths, &options(&taken)).await.unwrap_err();
     assert!(fault.to_string().contains("hint: set another port") || held.is_err(), "{fault}");
+}
+
+#[tokio::test]
+async fn a_caller_on_loopback_is_named_as_on_the_socket() {
+    let w = World::new().await;
+    let listen = Some("127.0.0.1:0".parse().unwrap());
+    let options = config::Api { listen, auth: config::Auth::Loopback, ..config::Api::default() };
+    let (_stop, stopped) = watch::channel(false);
+    let listeners = Listeners::bind(w.engine(), &w.paths, &options).await.unwrap();
+    let address = listeners.address().unwrap();
+    let _served = tokio::spawn(serve(listeners, stopped));
+    let request = "GET /v1/secret/data/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut over_tcp = TcpStream::connect(address).await.unwrap();
+    over_tcp.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    over_tcp.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    let (access, who) = w.last_access().await;
+    assert_eq!(access, "local_read secret/x 0 missing");
+    talk(&w.paths.socket, request).await;
+    assert_eq!(w.last_access().await.1, who);
+    assert!(who.contains(&format!("[{}] uid ", std::process::id())), "{who}");
 }

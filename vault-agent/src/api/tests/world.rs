@@ -8,7 +8,9 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 
 use crate::api::caller::Peer;
-use crate::api::{Api, answer, token_file};
+use crate::api::context::Api;
+use crate::api::route::answer;
+use crate::api::token_file;
 use crate::engine::Engine;
 use crate::engine::tests::Lone;
 use machine::config;
@@ -38,7 +40,7 @@ impl World {
     pub(super) async fn on_loopback() -> Self {
         let address = "127.0.0.1:1".parse().unwrap();
         let options = config::Api { listen: Some(address), ..config::Api::default() };
-        Self::make(&["*"], &["*"], &options, Peer::loopback(address, address)).await
+        Self::make(&["*"], &["*"], &options, Peer::loopback((address, address))).await
     }
 
     /// A machine that trusts whoever calls over loopback TCP.
@@ -46,7 +48,7 @@ impl World {
         let address = "127.0.0.1:1".parse().unwrap();
         let auth = config::Auth::Loopback;
         let options = config::Api { listen: Some(address), auth, ..config::Api::default() };
-        Self::make(&["*"], &["*"], &options, Peer::loopback(address, address)).await
+        Self::make(&["*"], &["*"], &options, Peer::loopback((address, address))).await
     }
 
     async fn make(read: &[&str], write: &[&str], options: &config::Api, peer: Peer) -> Self {
@@ -131,10 +133,10 @@ impl World {
         read(self.answer(method, path, &[], body).await).await
     }
 
-    /// Checks a case a line: `METHOD PATH BODY => STATUS EXPECTED`. Without `EXPECTED` there must be
-    /// no body, `[]` stands for no errors, a text in quotes for that one error, `*` for anything;
-    /// an object must be there with all its members. Within texts `*` stands for any text, and the
-    /// text `?` for any value.
+    /// Checks a case a line: `METHOD PATH BODY => STATUS EXPECTED`. Without `EXPECTED` there must
+    /// be no body, `[]` stands for no errors, a text in quotes for that one error, `*` for
+    /// anything; an object must be there with all its members. Within texts `*` stands for any
+    /// text, and the text `?` for any value.
     pub(super) async fn are(&self, cases: &str) {
         for case in cases.lines().map(str::trim).filter(|case| !case.is_empty()) {
             let (request, expected) = case.rsplit_once(" => ").unwrap();

@@ -1,29 +1,69 @@
-//! Taking turns: of several one-off answers on a host, one at a time has the database.
+//! One-off answers, on a host where no agent runs: of several at once, one at a time has the
+//! database.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
+use crate::engine::Engine;
+use machine::config::{self, Config};
 use machine::paths::Paths;
 
+use super::caller::Peer;
+use super::context::Api;
+use super::listen;
+
+/// How long an answer waits for the server before the cache must do.
+const REACH: Duration = Duration::from_secs(20);
 /// How long to stand in line.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Answers one connection over an engine of its own, for a host on which no agent runs. The server
+/// is asked to catch up first, unless `offline`; where it cannot be reached, the cache answers.
+/// Several at once take turns.
+///
+/// # Errors
+/// If the turn does not come, or the identity, the configuration or the database cannot be read.
+pub async fn answer_on(stream: UnixStream, paths: &Paths, offline: bool) -> Result<()> {
+    let _turn = Turn::wait(paths, PATIENCE)?;
+    let engine = Engine::open(paths)?;
+    let addresses = Config::load_or_default(&paths.config)?.server;
+    if !offline {
+        // A server that accepts and says nothing must not keep the caller waiting.
+        match timeout(REACH, engine.connect_once(&addresses)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => tracing::debug!("answering from the cache: {why:#}"),
+            Err(_) => tracing::debug!("answering from the cache: the server does not answer"),
+        }
+    }
+    let api = Arc::new(Api::open(engine.clone(), paths, &config::Api::default())?);
+    let (_stop, shutdown) = watch::channel(false);
+    listen::one(stream, api, Peer::inside(), shutdown).await;
+    if let Err(why) = engine.settle().await {
+        tracing::debug!("local accesses are shipped later: {why:#}");
+    }
+    engine.close().await;
+    Ok(())
+}
 
 /// The turn; it ends when this is dropped, or with the process.
 #[derive(Debug)]
-pub(super) struct Turn(#[expect(dead_code, reason = "held for its lock")] File);
+struct Turn(#[expect(dead_code, reason = "held for its lock")] File);
 
 impl Turn {
     /// Stands in line for `patience` at most; the system wakes whoever is next.
     ///
     /// # Errors
     /// If the lock file cannot be made, or the line does not move.
-    pub(super) fn wait(paths: &Paths, patience: Duration) -> Result<Self> {
+    fn wait(paths: &Paths, patience: Duration) -> Result<Self> {
         let path = paths.turn();
         let shown = path.display();
         let mut options = OpenOptions::new();

@@ -1,0 +1,39 @@
+//! What every route works with, and what it is made from.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use tokio::sync::Semaphore;
+
+use crate::engine::Engine;
+use machine::config;
+use machine::paths::Paths;
+
+use super::caller::Gate;
+use super::tokens::Tokens;
+
+/// Large request bodies read at a time.
+const LARGE_BODIES: usize = 8;
+
+/// What every route works with.
+#[derive(Debug)]
+pub(super) struct Api {
+    pub(super) engine: Engine,
+    pub(super) gate: Gate,
+    pub(super) large_bodies: Semaphore,
+}
+
+impl Api {
+    pub(super) fn open(engine: Engine, paths: &Paths, options: &config::Api) -> Result<Self> {
+        let token_file = token_file(paths, options);
+        let gate = Gate::open(options, &token_file, Tokens::open(&paths.state)?)?;
+        Ok(Self { engine, gate, large_bodies: Semaphore::new(LARGE_BODIES) })
+    }
+}
+
+/// Returns where the token of TCP callers is kept: beside the configuration unless it says
+/// otherwise.
+#[must_use]
+pub fn token_file(paths: &Paths, options: &config::Api) -> PathBuf {
+    options.token_file.clone().unwrap_or_else(|| paths.config.with_file_name("token"))
+}
