@@ -125,7 +125,8 @@ fn broken_links(page: &File, load: impl Fn(&str) -> Option<String>) -> Vec<Strin
 /// Returns the programs' sources, without the files that hold tests only.
 fn sources() -> Vec<File> {
     let tests = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
-    let programs = files(".rs").into_iter().filter(|file| file.path.starts_with("vault-"));
+    let own = |path: &str| path.starts_with("vault-") || path.starts_with("shared/host/");
+    let programs = files(".rs").into_iter().filter(|file| own(&file.path));
     programs.filter(|file| !tests(&file.path)).collect()
 }
 

@@ -5,7 +5,7 @@ use crate::tree::{File, code, files, root};
 use crate::{check, pass};
 
 /// The files that hold the structs; what lies below a folder of the same name counts too.
-const HOMES: [&str; 2] = ["vault-server/src/config", "vault-agent/src/config"];
+const HOMES: [&str; 2] = ["vault-server/src/config", "vault-agent/machine/src/config"];
 
 /// Returns the fields of every struct in a file that derives `Deserialize`.
 fn fields(file: &File) -> Vec<String> {
