@@ -1,16 +1,309 @@
 //! Audit records and their hash chain. Keeping and filtering them lives in the server.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Code, Result};
 use crate::hash::Hash;
+use crate::log;
+use crate::name::Name;
+use crate::path::SecretPath;
+use crate::text::Text;
 use crate::time::Time;
 
 const LEAF: &[u8] = &[0];
 const NODE: &[u8] = &[1];
 
-/// One audit record, as the server writes it. Absent fields are left out of the JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Longest word for what was asked or what came of it, in bytes.
+const WORD: usize = 64;
+
+/// Makes an enum whose values are words in JSON; a word that this program does not know is kept as
+/// it is.
+macro_rules! words {
+    (
+        $(#[$about:meta])* $name:ident:
+        $($(#[$doc:meta])* $word:ident = $text:literal,)*
+        $(| $(#[$more:meta])* $carrier:ident($carried:ty),)?
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$doc])* $word,)*
+            $($(#[$more])* $carrier($carried),)?
+            /// A word of a newer program's: readers show it as it stands.
+            Newer(Text<WORD>),
+        }
+
+        impl $name {
+            /// Returns the word.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$word => $text,)*
+                    $(Self::$carrier(carried) => carried.as_str(),)?
+                    Self::Newer(text) => text.as_str(),
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                match text {
+                    $($text => Self::$word,)*
+                    other => {
+                        $(if let Some(carried) = <$carried>::from_text(other) {
+                            return Self::$carrier(carried);
+                        })?
+                        Self::Newer(Text::lossy(other))
+                    }
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                Ok(Self::from(String::deserialize(deserializer)?.as_str()))
+            }
+        }
+    };
+}
+
+words! {
+    /// What was asked or done.
+    Op:
+    /// An admin was added.
+    AdminAdd = "admin_add",
+    /// An admin was removed.
+    AdminRemove = "admin_remove",
+    /// The root key was replaced.
+    RootSet = "root_set",
+    /// The recovery recipient was replaced.
+    RecoverySet = "recovery_set",
+    /// The list of server keys was replaced.
+    ServerSet = "server_set",
+    /// A mount was made or configured.
+    MountSet = "mount_set",
+    /// A mount was dropped.
+    MountDrop = "mount_drop",
+    /// A machine was added.
+    MachineAdd = "machine_add",
+    /// A machine was removed.
+    MachineRemove = "machine_remove",
+    /// A machine's access lists were replaced.
+    AccessSet = "access_set",
+    /// A version was written.
+    Put = "put",
+    /// A version was re-encrypted.
+    Rewrap = "rewrap",
+    /// Versions were marked deleted.
+    Delete = "delete",
+    /// The mark was taken off again.
+    Undelete = "undelete",
+    /// Versions' blobs were dropped for good.
+    Destroy = "destroy",
+    /// A secret's settings were replaced.
+    MetaSet = "meta_set",
+    /// A secret was dropped.
+    Forget = "forget",
+    /// An entry that came again and was known, or one that is not even JSON.
+    Append = "append",
+    /// The genesis and entry 1.
+    Genesis = "genesis",
+    /// A page of the log.
+    Log = "log",
+    /// The log, to be followed.
+    Follow = "follow",
+    /// A blob was asked for.
+    Read = "read",
+    /// A blob rode along with its entry.
+    Deliver = "deliver",
+    /// A blob was uploaded.
+    BlobPut = "blob_put",
+    /// A signed report.
+    Report = "report",
+    /// A batch of local accesses, if it was refused.
+    Access = "access",
+    /// Records of the audit log.
+    AuditRead = "audit_read",
+    /// Leaves of the audit log.
+    AuditLeaves = "audit_leaves",
+    /// What a server has lost was given back.
+    Heal = "heal",
+    /// A request that no rule has seen.
+    Request = "request",
+    /// Requests by a key that belongs to no active machine.
+    Stranger = "stranger",
+    /// An agent answered a read.
+    LocalRead = "local_read",
+    /// An agent answered a list of names.
+    LocalList = "local_list",
+    /// An agent was asked for metadata, or to change it.
+    LocalMetadata = "local_metadata",
+    /// An agent answered the names of a secret's keys.
+    LocalSubkeys = "local_subkeys",
+    /// An agent was asked to write a version.
+    LocalPut = "local_put",
+    /// An agent was asked to merge into a version.
+    LocalPatch = "local_patch",
+    /// An agent was asked to delete versions.
+    LocalDelete = "local_delete",
+    /// An agent was asked to take a deletion back.
+    LocalUndelete = "local_undelete",
+    /// An agent was asked to destroy versions.
+    LocalDestroy = "local_destroy",
+    /// An agent was asked to drop a secret.
+    LocalForget = "local_forget",
+}
+
+impl Op {
+    /// Tells whether a machine tells this of itself, rather than the server having seen it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.as_str().starts_with("local_")
+    }
+}
+
+impl From<&log::Op> for Op {
+    fn from(op: &log::Op) -> Self {
+        match op {
+            log::Op::AdminAdd { .. } => Self::AdminAdd,
+            log::Op::AdminRemove { .. } => Self::AdminRemove,
+            log::Op::RootSet { .. } => Self::RootSet,
+            log::Op::RecoverySet { .. } => Self::RecoverySet,
+            log::Op::ServerSet { .. } => Self::ServerSet,
+            log::Op::MountSet(_) => Self::MountSet,
+            log::Op::MountDrop { .. } => Self::MountDrop,
+            log::Op::MachineAdd(_) => Self::MachineAdd,
+            log::Op::MachineRemove { .. } => Self::MachineRemove,
+            log::Op::AccessSet(_) => Self::AccessSet,
+            log::Op::Put(_) => Self::Put,
+            log::Op::Rewrap(_) => Self::Rewrap,
+            log::Op::Delete(_) => Self::Delete,
+            log::Op::Undelete(_) => Self::Undelete,
+            log::Op::Destroy(_) => Self::Destroy,
+            log::Op::MetaSet(_) => Self::MetaSet,
+            log::Op::Forget { .. } => Self::Forget,
+        }
+    }
+}
+
+words! {
+    /// What came of it.
+    Outcome:
+    /// It was done as asked.
+    Ok = "ok",
+    /// There is no such thing.
+    Missing = "missing",
+    /// The version was deleted or destroyed.
+    Deleted = "deleted",
+    /// The entry was built on an old head.
+    Conflict = "conflict",
+    /// An agent refused a local caller.
+    Denied = "denied",
+    /// An agent could not get the content.
+    Unavailable = "unavailable",
+    /// The key belongs to no active machine.
+    Forbidden = "forbidden",
+    /// There is no such route.
+    NotFound = "not_found",
+    /// The route does not know the method.
+    MethodNotAllowed = "method_not_allowed",
+    /// The request is malformed.
+    BadRequest = "bad_request",
+    /// The body is over the limit.
+    TooLarge = "too_large",
+    /// The body did not arrive in time.
+    Timeout = "timeout",
+    |
+    /// A rule refused it.
+    Refused(Code),
+}
+
+impl Outcome {
+    /// Tells whether something was refused: to find nothing is an answer. What a newer program
+    /// calls otherwise counts as refused, so that nobody overlooks it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Ok | Self::Missing | Self::Deleted)
+    }
+}
+
+/// Process and user on a machine, as the machine tells, e.g. `python3[812] uid 1000`; or the signer
+/// of an entry.
+pub type Who = Text<256>;
+
+/// One thing that was asked or done, wherever it is told: by an agent, on the wire, in a record.
+/// Absent fields are left out of the JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fact {
+    /// The machine's clock, for local accesses, as the machine tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at: Option<Time>,
+    /// Active machine whose key made the request.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub machine: Option<Name>,
+    /// Key that made the request, when no active machine holds it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<Text<64>>,
+    /// Process and user, for local accesses; the signer, where it is not the machine.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub who: Option<Who>,
+    /// Peer address.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub addr: Option<Text<64>>,
+    /// What was asked or done.
+    pub op: Op,
+    /// The secret.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path: Option<SecretPath>,
+    /// The version.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ver: Option<u64>,
+    /// Log entry that the request made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seq: Option<u64>,
+    /// How many alike requests this stands for, if more than one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub count: Option<u64>,
+    /// What came of it.
+    pub result: Outcome,
+}
+
+impl Fact {
+    /// Starts a fact of which nothing else is known, done as asked.
+    #[must_use]
+    pub const fn new(op: Op) -> Self {
+        Self {
+            at: None,
+            machine: None,
+            key: None,
+            who: None,
+            addr: None,
+            op,
+            path: None,
+            ver: None,
+            seq: None,
+            count: None,
+            result: Outcome::Ok,
+        }
+    }
+}
+
+/// One audit record: a fact and its place in the chain, as the server writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Record {
     /// Position in the chain; the first record has 1.
     pub n: u64,
@@ -18,51 +311,29 @@ pub struct Record {
     pub nonce: Hash,
     /// The server's clock.
     pub time: Time,
-    /// The machine's clock, for local reads, as the machine tells.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub at: Option<Time>,
-    /// Active machine whose key made the request.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub machine: Option<String>,
-    /// Key that made the request, when no active machine holds it.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub key: Option<String>,
-    /// Process and user on the machine, for local reads, as the machine tells.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub who: Option<String>,
-    /// Peer address.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub addr: Option<String>,
-    /// What was asked: an operation's name, `read`, `deliver`, `local_read`, `audit_read`, …
-    pub op: String,
-    /// The secret.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub path: Option<String>,
-    /// The version.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub ver: Option<u64>,
-    /// Log entry that the request made.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub seq: Option<u64>,
-    /// How many alike requests the record stands for, if more than one.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub count: Option<u64>,
-    /// [`OK`], [`MISSING`], [`DELETED`], or the code or reason of the refusal.
-    pub result: String,
+    /// What it says.
+    #[serde(flatten)]
+    pub fact: Fact,
 }
 
-/// Result of what was done as asked.
-pub const OK: &str = "ok";
-/// Result of a local read that found nothing.
-pub const MISSING: &str = "missing";
-/// Result of a local read of a version that was deleted or destroyed.
-pub const DELETED: &str = "deleted";
-
 impl Record {
-    /// Returns whether something was refused: to find nothing is an answer.
-    #[must_use]
-    pub fn is_refusal(&self) -> bool {
-        !matches!(self.result.as_str(), OK | MISSING | DELETED)
+    /// Reads a record's JSON bytes; fields of a newer program's are passed over.
+    ///
+    /// # Errors
+    /// `E_PARSE`.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Place {
+            n: u64,
+            nonce: Hash,
+            time: Time,
+        }
+        let malformed =
+            |why: serde_json::Error| Code::Parse.because(format!("audit record: {why}"));
+        // Two passes: numbers of any precision do not go through serde's `flatten`.
+        let Place { n, nonce, time } = serde_json::from_slice(json).map_err(malformed)?;
+        let fact = serde_json::from_slice(json).map_err(malformed)?;
+        Ok(Self { n, nonce, time, fact })
     }
 }
 
@@ -103,8 +374,7 @@ impl AuditHead {
     /// # Errors
     /// `E_PARSE` for a record that is not JSON, `E_AUDIT_REWRITTEN` for one out of place.
     pub fn follow(self, record: &[u8]) -> Result<(Self, Record)> {
-        let parsed: Record = serde_json::from_slice(record)
-            .map_err(|why| Code::Parse.because(format!("audit record {}: {why}", self.n + 1)))?;
+        let parsed = Record::parse(record)?;
         if parsed.n != self.n + 1 {
             let why = format!("audit record {} stands where {} is due", parsed.n, self.n + 1);
             return Err(Code::AuditRewritten.because(why));
@@ -124,21 +394,37 @@ mod tests {
         assert_eq!(AuditHead::EMPTY.then(leaf(record)), AuditHead { n: 1, hash: first });
     }
 
+    fn record(op: &str, result: &str, more: &str) -> Record {
+        let nonce = "00".repeat(32);
+        let text = format!(
+            r#"{{"n":1,"nonce":"{nonce}","time":0,"op":"{op}"{more},"result":"{result}"}}"#
+        );
+        let record = Record::parse(text.as_bytes()).unwrap();
+        if more.is_empty() {
+            assert_eq!(serde_json::to_string(&record).unwrap(), text);
+        }
+        record
+    }
+
     #[test]
     fn finding_nothing_is_no_refusal() {
-        let record = |result: &str| {
-            let text = format!(
-                r#"{{"n":1,"nonce":"{}","time":0,"op":"local_read","result":"{result}"}}"#,
-                "00".repeat(32)
-            );
-            serde_json::from_str::<Record>(&text).unwrap()
-        };
-        for result in [OK, MISSING, DELETED] {
-            assert!(!record(result).is_refusal(), "{result}");
+        for result in ["ok", "missing", "deleted"] {
+            assert!(!record("local_read", result, "").fact.result.is_refusal(), "{result}");
         }
-        for result in ["denied", "E_DENIED", "conflict", "forbidden", ""] {
-            assert!(record(result).is_refusal(), "{result}");
+        for result in ["denied", "E_DENIED", "conflict", "forbidden", "", "of_tomorrow"] {
+            assert!(record("local_read", result, "").fact.result.is_refusal(), "{result}");
         }
+    }
+
+    #[test]
+    fn a_record_of_a_newer_server_is_read_and_shown_as_it_stands() {
+        let Fact { op, result, ver, .. } =
+            record("machine_rekey", "E_TOMORROW", r#","epoch":{"n":1},"ver":7"#).fact;
+        assert_eq!((op.as_str(), result.as_str(), ver), ("machine_rekey", "E_TOMORROW", Some(7)));
+        let known = record("put", "E_DENIED", "").fact;
+        assert_eq!((known.op, known.result), (Op::Put, Outcome::Refused(Code::Denied)));
+        let steering = record(r"read\u001b[2J", "ok", r#","x":1"#).fact.op;
+        assert_eq!(steering.as_str(), "read\u{FFFD}[2J");
     }
 
     #[test]

@@ -2,11 +2,10 @@
 //! the log and commits to its content (design/trust, *Records*, blob). Keys live in `keys`.
 
 mod header;
+mod reader;
 
-use std::io::{self, BufRead, Cursor, Read, Write as _};
+use std::io::{Read as _, Write as _};
 
-use age_core::format::{FileKey, Stanza};
-use age_core::secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -18,15 +17,14 @@ use crate::path::SecretPath;
 use crate::plaintext::Plaintext;
 use crate::signed::{VaultId, parse_strict};
 
-use header::File;
+use header::WholeHeader;
+use reader::Reader;
 
 const MAGIC: &[u8] = b"vault-payload/v1\n";
 const COMMIT: &[u8] = b"vault-commit/v1";
 const NONCE: usize = 32;
 /// The payload is padded to a multiple of this.
 const STEP: usize = 512;
-/// What the last line of an age header starts with, and the end of the line before.
-const HEADER_END: &[u8] = b"\n--- ";
 
 /// Where a blob belongs; it opens nowhere else.
 #[derive(Clone, Copy, Debug)]
@@ -223,41 +221,16 @@ impl Blob {
     }
 }
 
-/// Opens a blob if it is the one in the log. What age's own authenticator of the header would prove, the signed hash of the
-/// whole file proves already.
+/// Opens a blob if it is the one in the log, with every check of age's own.
 ///
 /// # Errors
 /// `E_BLOB_SIZE`, `E_BLOB_HASH`, `E_BLOB_STANZAS`, `E_BLOB_OPEN`, `E_BLOB_CONTEXT`,
 /// `E_BLOB_COMMIT`, `E_BLOB_PADDING`.
 pub fn open(identity: &Identity, expected: &Expected<'_>, blob: &Blob) -> Result<Opened> {
-    open_by(expected, blob, |file, own| {
-        own.and_then(|start| decrypt(identity, file, start))
-            // The order is the writer's duty; a writer who broke it costs time, not access.
-            .or_else(|| decrypt_as_age(identity, &blob.bytes))
-    })
-}
-
-/// Opens a blob as age's own program does, with every check of its own, in time that grows with the readers.
-///
-/// # Errors
-/// As [`open`].
-pub fn open_as_age(identity: &Identity, expected: &Expected<'_>, blob: &Blob) -> Result<Opened> {
-    open_by(expected, blob, |_, _| decrypt_as_age(identity, &blob.bytes))
-}
-
-fn open_by(
-    expected: &Expected<'_>,
-    blob: &Blob,
-    decrypt: impl FnOnce(&File<'_>, Option<usize>) -> Option<Zeroizing<Vec<u8>>>,
-) -> Result<Opened> {
     let fault = |code: Code| expected.fault(code);
     expected.check(blob)?;
-    let file = File::split(&blob.bytes).ok_or_else(|| fault(Code::BlobOpen))?;
-    let (readers, own) = file.recipients(expected.position);
-    if readers != expected.readers {
-        return Err(fault(Code::BlobStanzas));
-    }
-    let payload = decrypt(&file, own).ok_or_else(|| fault(Code::BlobOpen))?;
+    let reader = Reader::new(identity.as_age(), expected);
+    let payload = decrypt(&reader, &blob.bytes).ok_or_else(|| fault(reader.refusal()))?;
     let opened = read_payload(expected.place, &payload).map_err(fault)?;
     if commit(&opened.nonce, opened.content.expose()) != expected.commit {
         return Err(fault(Code::BlobCommit));
@@ -282,36 +255,13 @@ impl Expected<'_> {
     }
 }
 
-/// Opens the file with the stanza at `start` alone.
-fn decrypt(identity: &Identity, file: &File<'_>, start: usize) -> Option<Zeroizing<Vec<u8>>> {
-    let (header, key) = file.alone(start, identity.as_age())?;
-    read_all(file.payload, Cursor::new(header).chain(file.payload), &Opener(key))
-}
-
-fn decrypt_as_age(identity: &Identity, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    read_all(bytes, HeaderFirst(bytes), identity.as_age())
-}
-
-fn read_all(
-    sized_as: &[u8],
-    file: impl BufRead,
-    identity: &dyn age::Identity,
-) -> Option<Zeroizing<Vec<u8>>> {
-    let decryptor = age::Decryptor::new_buffered(file).ok()?;
-    let mut stream = decryptor.decrypt(std::iter::once(identity)).ok()?;
-    let mut payload = Zeroizing::new(Vec::with_capacity(sized_as.len()));
+fn decrypt(reader: &Reader<'_>, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let decryptor = age::Decryptor::new_buffered(WholeHeader(bytes)).ok()?;
+    let reader: &dyn age::Identity = reader;
+    let mut stream = decryptor.decrypt(std::iter::once(reader)).ok()?;
+    let mut payload = Zeroizing::new(Vec::with_capacity(bytes.len()));
     stream.read_to_end(&mut payload).ok()?;
     Some(payload)
-}
-
-/// The key of a file whose stanza is open already.
-struct Opener(FileKey);
-
-impl age::Identity for Opener {
-    fn unwrap_stanza(&self, _: &Stanza) -> Option<std::result::Result<FileKey, age::DecryptError>> {
-        let key = self.0.expose_secret();
-        Some(Ok(FileKey::init_with_mut(|copy| copy.copy_from_slice(key))))
-    }
 }
 
 /// Takes a payload apart; its header must be, byte for byte, the one due at `place`.
@@ -340,36 +290,4 @@ fn read_payload(place: Place<'_>, payload: &[u8]) -> std::result::Result<Opened,
 #[must_use]
 pub fn looks_like_age(bytes: &[u8]) -> bool {
     bytes.starts_with(b"age-encryption.org/v1\n-> ")
-}
-
-/// An age file that hands out its whole header as its first "line".
-///
-/// age's parser starts over after each line it has read, which takes time with the square of the
-/// number of recipients; given all lines at once it parses them once.
-struct HeaderFirst<'a>(&'a [u8]);
-
-impl Read for HeaderFirst<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-}
-
-impl BufRead for HeaderFirst<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        Ok(self.0)
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.0.consume(amount);
-    }
-
-    fn read_until(&mut self, byte: u8, buffer: &mut Vec<u8>) -> io::Result<usize> {
-        let last = memchr::memmem::find(self.0, HEADER_END);
-        let mac = last.map_or(0, |at| at + HEADER_END.len());
-        let line = memchr::memchr(byte, &self.0[mac..]);
-        let (header, rest) = self.0.split_at(line.map_or(self.0.len(), |at| mac + at + 1));
-        buffer.extend_from_slice(header);
-        self.0 = rest;
-        Ok(header.len())
-    }
 }

@@ -43,8 +43,8 @@ codes! {
     Seq = "E_SEQ", "the entry's number does not follow the last one", "sync and write again";
     Prev = "E_PREV", "the entry was built on another head", "sync and write again";
     Denied = "E_DENIED", "the actor has no right to this", "ask an admin for `vault access set`";
-    Name = "E_NAME", "the name breaks the grammar", "use a to z, 0 to 9 and `-`, starting with a letter, 32 characters at most";
-    Path = "E_PATH", "the path breaks the grammar", "use mount/name, 2 to 8 segments, none empty";
+    Name = "E_NAME", "the name breaks the grammar", "use 1 to 32 of a to z, 0 to 9 and `-`, not starting with `-`, not digits only";
+    Path = "E_PATH", "the path breaks the grammar", "use mount/name: 2 to 32 segments of 1 to 255 bytes, 1,024 bytes in all, in Unicode's form NFC";
     Key = "E_KEY", "the key is malformed, weak, or was used before", "make a fresh key";
     Version = "E_VERSION", "the version is not the one that is due", "sync and write again";
     Readers = "E_READERS", "the blob was made for other readers than today's", "sync and write again";

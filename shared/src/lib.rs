@@ -17,6 +17,8 @@ pub mod hash;
 pub mod name;
 /// Secret paths and mounts.
 pub mod path;
+/// Bounded, printable text.
+pub mod text;
 /// Points in time, as signed records carry them.
 pub mod time;
 

@@ -14,12 +14,14 @@ pub const LOG_PAGE: usize = 8 << 20;
 pub const TOKEN: usize = 1 << 10;
 /// Largest signed report in bytes.
 pub const REPORT: usize = 256 << 10;
+/// Longest machine or admin name in bytes.
+pub const NAME: usize = 32;
 /// Longest secret path in bytes.
-pub const PATH: usize = 512;
+pub const PATH: usize = 1024;
 /// Longest path segment in bytes.
-pub const SEGMENT: usize = 128;
+pub const SEGMENT: usize = 255;
 /// Most segments of a path, mount included.
-pub const SEGMENTS: usize = 8;
+pub const SEGMENTS: usize = 32;
 /// Most prefixes in one access list.
 pub const GRANTS: usize = 64;
 /// Most custom metadata keys of a secret.

@@ -9,7 +9,7 @@ mod readers;
 mod state;
 mod undo;
 
-pub use apply::{Applied, apply, attempt, start};
+pub use apply::{Applied, Refused, apply, attempt, start};
 pub use entry::{Access, DELETE_NEVER, Entry, MetaSet, MountSet, NewMachine, Op, Put, Versions};
 pub use genesis::Genesis;
 pub use readers::{readers, readers_hash, recipients};

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Code, Error, Result};
+use crate::limits;
 
-/// A machine or admin name: `[a-z][a-z0-9-]{0,31}`.
+/// A machine or admin name: `[a-z0-9][a-z0-9-]{0,31}`, not digits only.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Arc<str>);
 
@@ -24,14 +25,21 @@ impl FromStr for Name {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let starts_well = text.starts_with(|c: char| c.is_ascii_lowercase());
-        let runs_well =
-            text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if starts_well && runs_well && text.len() <= 32 {
-            Ok(Self(text.into()))
-        } else {
-            Err(Code::Name.because(format!("name `{}` breaks the grammar", clip(text))))
+        let refuse = |why: &str| Err(Code::Name.because(format!("name `{}` {why}", clip(text))));
+        if text.is_empty() || text.len() > limits::NAME {
+            return refuse(&format!("is not 1 to {} characters long", limits::NAME));
         }
+        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if !text.bytes().all(known) {
+            return refuse("has a character other than a to z, 0 to 9 and `-`");
+        }
+        if text.starts_with('-') {
+            return refuse("starts with `-`");
+        }
+        if text.bytes().all(|b| b.is_ascii_digit()) {
+            return refuse("consists of digits only");
+        }
+        Ok(Self(text.into()))
     }
 }
 
@@ -121,10 +129,10 @@ mod tests {
 
     #[test]
     fn names_follow_the_grammar() {
-        for good in ["a", "vps", "rtx1080", "a-b-", &"a".repeat(32)] {
+        for good in ["a", "vps", "rtx1080", "4770k", "1-", "a-b-", &"a".repeat(32)] {
             assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
         }
-        for bad in ["", "1a", "-a", "A", "a_b", "a b", "ä", "a\n", &"a".repeat(33)] {
+        for bad in ["", "1", "4770", "-a", "A", "a_b", "a b", "ä", "a\n", &"a".repeat(33)] {
             assert_eq!(bad.parse::<Name>().unwrap_err().code, Code::Name, "{bad:?}");
         }
     }

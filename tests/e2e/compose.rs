@@ -25,7 +25,7 @@ fn injected(ran: &Ran) -> Result<Vec<(String, String)>, String> {
 
 fn up(host: &Host, options: &[&str]) -> Ran {
     let args = [&["compose", "--project-name=newsletter", "up"], options, &["secrets"]].concat();
-    host.agent_command(&args)
+    host.vault(&args)
 }
 
 fn check(host: &Host, options: &[&str], expected: &[(&str, &str)]) {
@@ -76,7 +76,7 @@ fn compose_is_told_every_variable_or_one_error() {
 
     for words in [&["down", "--secret=secret/app", "secrets"][..], &["stop", "secrets"], &["down"]]
     {
-        let ran = host.agent_command(&[&["compose", "--project-name=newsletter"], words].concat());
+        let ran = host.vault(&[&["compose", "--project-name=newsletter"], words].concat());
         assert_eq!((ran.code, &*ran.out), (0, ""), "{}", ran.err);
     }
     // Neither agent nor server: the cache answers, and every read is on record all the same.
@@ -89,8 +89,7 @@ fn compose_is_told_every_variable_or_one_error() {
 fn every_option_is_told_beforehand() {
     let world = World::new(bins!());
     let host = world.host("rtx1080");
-    let told: Value =
-        serde_json::from_str(&host.agent_command(&["compose", "metadata"]).ok()).unwrap();
+    let told: Value = serde_json::from_str(&host.vault(&["compose", "metadata"]).ok()).unwrap();
     assert!(told["description"].is_string());
     for command in ["down", "stop"] {
         assert_eq!(told[command]["parameters"], Value::Array(Vec::new()), "{command}");

@@ -163,7 +163,8 @@ fn a_failing_hook_keeps_the_file_alarms_and_is_tried_again() {
     watch::poll("the failure is in the status", || {
         let status = host.vault(&["status"]);
         let seen = status.err.contains("alarm E_HOOK: the hook of `")
-            && status.out.contains(" exit 7 ")
+            && status.err.contains("hook failed: exit 7")
+            && status.out.contains(" failed ")
             && status.code == 2;
         seen.then_some(())
     });
@@ -189,7 +190,7 @@ fn a_hook_that_fails_on_another_host_is_seen_by_status_here() {
     row(0, " ok ", "v1");
     patch(&host, "bad-value");
     // The file holds the newest version: it does not lag, and still something is wrong.
-    row(2, " exit 1 ", "v2");
+    row(2, " failed ", "v2");
     patch(&host, "fine");
     row(0, " ok ", "v3");
 }

@@ -10,7 +10,7 @@ fn podman(host: &Host, args: &[&str], id: &str, input: &str) -> Ran {
 fn podman_stores_looks_up_lists_and_deletes() {
     let world = World::new(bins!());
     let host = world.owner("rtx1080");
-    let list = |host: &Host| host.agent_command(&["podman", "list"]);
+    let list = |host: &Host| host.vault(&["podman", "list"]);
     let ran = list(&host);
     assert_eq!((ran.code, &*ran.out), (0, ""), "{}", ran.err);
 
@@ -45,7 +45,7 @@ fn a_folder_of_its_own_and_ids_that_stay_in_it() {
     let with = |verb: &'static str| [&own[..], &[verb]].concat();
     let _ = podman(&host, &with("store"), "77", "x").ok();
     assert_eq!(podman(&host, &with("list"), "", "").ok(), "77\n");
-    assert_eq!(host.agent_command(&["podman", "list"]).ok(), "");
+    assert_eq!(host.vault(&["podman", "list"]).ok(), "");
     assert_eq!(host.vault(&["kv", "get", "-field=value", "secret/hosts/vps/podman/77"]).ok(), "x");
     for (id, why) in
         [("", "SECRET_ID is not set"), ("../x", ".."), ("a/b", "is a path"), ("a\u{7}", "")]

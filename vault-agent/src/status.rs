@@ -70,13 +70,14 @@ pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
             .map(|row| {
                 let version = |ver: u64| if ver == 0 { "-".to_owned() } else { format!("v{ver}") };
                 let (wanted, applied) = (version(row.wanted), version(row.applied));
-                let (hook, state) = (row.hook.clone(), row.state.clone());
-                vec![row.target.clone(), row.secret.to_string(), wanted, applied, hook, state]
+                let (hook, state) = (row.hook.to_string(), row.state.to_string());
+                let (target, secret) = (row.target.clone(), row.secret.to_string());
+                vec![target, secret, wanted, applied, hook, state, row.detail.clone()]
             })
             .collect();
         term.line("")?;
         term.line(table::plain(
-            &["TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "STATE"],
+            &["TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "STATE", "DETAIL"],
             &cells,
         ))?;
     }

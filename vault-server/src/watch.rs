@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use shared::name::Name;
+use shared::text::Text;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Metrics;
@@ -31,7 +32,7 @@ struct Followers {
 struct Follower {
     name: Name,
     key: [u8; 32],
-    addr: String,
+    addr: Text<64>,
     /// Open once the follower has caught up.
     live: Option<Sender>,
     /// Dropped to end the stream.
@@ -101,7 +102,7 @@ pub struct Due {
     /// The machine's key.
     pub key: [u8; 32],
     /// Its address.
-    pub addr: String,
+    pub addr: Text<64>,
     permit: mpsc::OwnedPermit<Line>,
     waiting: Arc<AtomicUsize>,
 }
@@ -128,7 +129,7 @@ impl Hub {
 
     /// Takes a follower in that has yet to catch up.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, name: Name, key: [u8; 32], addr: String) -> Place {
+    pub fn enter(self: &Arc<Self>, name: Name, key: [u8; 32], addr: Text<64>) -> Place {
         let (stay, told) = oneshot::channel();
         let mut followers = self.lock();
         followers.next += 1;
@@ -208,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn only_live_followers_are_due() {
         let hub = hub();
-        let place = hub.enter("a".parse().unwrap(), [1; 32], String::new());
+        let place = hub.enter("a".parse().unwrap(), [1; 32], Text::default());
         assert!(hub.due().is_empty());
         let mut live = hub.go_live(place.id()).unwrap();
         hub.due().remove(0).send(line(7, 3));
@@ -221,7 +222,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_follower_falls_behind_instead_of_filling_memory() {
         let hub = hub();
-        let place = hub.enter("a".parse().unwrap(), [1; 32], String::new());
+        let place = hub.enter("a".parse().unwrap(), [1; 32], Text::default());
         let mut live = hub.go_live(place.id()).unwrap();
         for seq in 1..=9 {
             hub.due().remove(0).send(line(seq, 1 << 20));
@@ -237,8 +238,8 @@ mod tests {
     #[tokio::test]
     async fn a_removed_machine_is_told_to_go() {
         let hub = hub();
-        let mut gone = hub.enter("a".parse().unwrap(), [1; 32], String::new());
-        let _stays = hub.enter("b".parse().unwrap(), [2; 32], String::new());
+        let mut gone = hub.enter("a".parse().unwrap(), [1; 32], Text::default());
+        let _stays = hub.enter("b".parse().unwrap(), [2; 32], Text::default());
         hub.keep(|name, _| name.as_str() == "b");
         gone.told_to_go().await;
         assert!(!hub.follows(&"a".parse().unwrap()) && hub.follows(&"b".parse().unwrap()));

@@ -2,6 +2,7 @@
 //! decides acceptance; on an error the state is as before (design/trust, *apply*).
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use crate::error::{Code, Error, Result};
 use crate::hash::Hash;
@@ -26,6 +27,35 @@ pub struct Applied {
     /// Takes the entry back with [`State::revert`].
     pub undo: Undo,
 }
+
+/// Why an entry was refused, and at which of its operations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Index of the operation that no rule allows; `None` if it is the entry as a whole.
+    pub op: Option<usize>,
+    /// The rule.
+    pub error: Error,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self { op: None, error }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// Makes the state of a new vault from its genesis.
 ///
@@ -69,7 +99,17 @@ pub fn start(envelope: &Envelope) -> Result<State> {
 /// # Errors
 /// The first rule broken, in this order: `E_LIMITS`, `E_UNKNOWN_ACTOR`, `E_BADSIG`, `E_PARSE`,
 /// `E_ACTOR`, `E_SEQ`, `E_PREV`, then per operation `E_DENIED` and the table's checks.
-pub fn apply(state: &mut State, envelope: &Envelope) -> Result<Applied> {
+pub fn apply(state: &mut State, envelope: &Envelope) -> std::result::Result<Applied, Refused> {
+    let entry = checked(state, envelope)?;
+    let (mut undo, dropped) = run(state, &entry.by, entry.time, &entry.ops)?;
+    undo.0.push(Step::Head { seq: state.seq, head: state.head });
+    state.seq = entry.seq;
+    state.head = envelope.hash(Purpose::Entry(state.vault));
+    Ok(Applied { entry, dropped, undo })
+}
+
+/// Returns an entry whose signature and place are right.
+fn checked(state: &State, envelope: &Envelope) -> Result<Entry> {
     check_size(envelope)?;
     let purpose = Purpose::Entry(state.vault);
     let key = state
@@ -88,26 +128,21 @@ pub fn apply(state: &mut State, envelope: &Envelope) -> Result<Applied> {
     if entry.prev != state.head {
         return Err(Code::Prev.because(format!("entry {} built on another head", entry.seq)));
     }
-    let (mut undo, dropped) =
-        run(state, &entry.by, entry.time, &entry.ops).map_err(|(_, error)| error)?;
-    undo.0.push(Step::Head { seq: state.seq, head: state.head });
-    state.seq = entry.seq;
-    state.head = envelope.hash(purpose);
-    Ok(Applied { entry, dropped, undo })
+    Ok(entry)
 }
 
 /// Runs `ops` as `by` would, hands the state they lead to to `look`, and takes them back: for
 /// writers, who must know the readers after their own operations.
 ///
 /// # Errors
-/// The index of the first operation refused, and why.
+/// The first operation refused, and why.
 pub fn attempt<T>(
     state: &mut State,
     by: &Actor,
     time: Time,
     ops: &[Op],
     look: impl FnOnce(&State) -> T,
-) -> std::result::Result<T, (usize, Error)> {
+) -> std::result::Result<T, Refused> {
     let (undo, _) = run(state, by, time, ops)?;
     let seen = look(state);
     state.revert(undo);
@@ -120,16 +155,16 @@ fn run(
     by: &Actor,
     time: Time,
     ops: &[Op],
-) -> std::result::Result<(Undo, Vec<Hash>), (usize, Error)> {
+) -> std::result::Result<(Undo, Vec<Hash>), Refused> {
     if ops.is_empty() || ops.len() > limits::OPS {
-        return Err((0, Code::Limits.because(format!("{} operations in one entry", ops.len()))));
+        return Err(Code::Limits.because(format!("{} operations in one entry", ops.len())).into());
     }
     let mut change = Change::new(state, by, time);
     for (index, op) in ops.iter().enumerate() {
         if let Err(error) = change.run(op) {
             let (undo, _) = change.finish();
             state.revert(undo);
-            return Err((index, error));
+            return Err(Refused { op: Some(index), error });
         }
     }
     Ok(change.finish())

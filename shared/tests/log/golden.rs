@@ -4,12 +4,12 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use shared::audit::{AuditHead, Record, leaf};
-use shared::blob::{Blob, Expected, Kind, Place, open, open_as_age, seal};
+use shared::audit::{self, AuditHead, Fact, Record, leaf};
+use shared::blob::{Blob, Expected, Kind, Place, open, seal};
 use shared::hash::Hash;
 use shared::keys::{Identity, reveal};
 use shared::log::{Op, apply, start};
-use shared::report::{Report, TargetReport};
+use shared::report::{HookResult, Report, TargetReport, TargetState};
 use shared::signed::Envelope;
 use shared::time::Time;
 use shared::token::{Line as _, MachineLine, PinLine, SetupLine};
@@ -113,10 +113,8 @@ fn the_golden_blob_still_opens() {
     let size = bytes.len() as u64;
     let blob = Blob::new(bytes);
     let expected = Expected { place, blob: blob.id(), size, commit, readers: 2, position: 1 };
-    for open in [open, open_as_age] {
-        let opened = open(&identity, &expected, &blob).unwrap();
-        assert_eq!(opened.content.expose(), br#"{"OPENAI_API_KEY":"not-a-key"}"#);
-    }
+    let opened = open(&identity, &expected, &blob).unwrap();
+    assert_eq!(opened.content.expose(), br#"{"OPENAI_API_KEY":"not-a-key"}"#);
 }
 
 /// Makes key, age file and commitment if they are missing and to be blessed.
@@ -137,12 +135,13 @@ fn bless_blob(place: Place<'_>) {
 fn reports_audit_and_lines() {
     let vault = Hash::of(&[b"golden vault"]);
     let target = TargetReport {
-        name: "/home/jonas/J-Jeco/.env".to_owned(),
+        name: "/home/jonas/J-Jeco/.env".parse().unwrap(),
         path: path("secret/jjeco/api-keys"),
         ver: 7,
-        state: "ok".to_owned(),
+        state: TargetState::TooOld,
         since: Time::from_micros(1_793_491_200_000_001),
-        hook: "ok".to_owned(),
+        hook: HookResult::RolledBack,
+        detail: "exit 1".parse().unwrap(),
     };
     let report = Report {
         machine: "vps".parse().unwrap(),
@@ -152,7 +151,7 @@ fn reports_audit_and_lines() {
         head: Hash::of(&[b"head"]),
         audit_n: 2,
         audit_head: Hash::of(&[b"audit"]),
-        agent: "vault-agent 0.1.0".to_owned(),
+        agent: "vault-agent 0.1.0".parse().unwrap(),
         targets: vec![target],
     };
     let signed = report.sign(&key(12), vault).unwrap();
@@ -163,20 +162,18 @@ fn reports_audit_and_lines() {
         n: 1,
         nonce: Hash::of(&[b"nonce"]),
         time: Time::from_micros(1_793_491_200_000_003),
-        machine: Some("vps".to_owned()),
-        key: None,
-        who: None,
-        at: None,
-        addr: Some("10.8.0.1:40000".to_owned()),
-        op: "read".to_owned(),
-        path: Some("secret/jjeco/api-keys".to_owned()),
-        ver: Some(7),
-        seq: None,
-        count: None,
-        result: "ok".to_owned(),
+        fact: Fact {
+            machine: Some("vps".parse().unwrap()),
+            addr: Some("10.8.0.1:40000".parse().unwrap()),
+            path: Some(path("secret/jjeco/api-keys")),
+            ver: Some(7),
+            ..Fact::new(audit::Op::Read)
+        },
     };
     check_json("audit-record.json", &record);
-    let head = AuditHead::EMPTY.then(leaf(&serde_json::to_vec(&record).unwrap()));
+    let bytes = serde_json::to_vec(&record).unwrap();
+    assert_eq!(Record::parse(&bytes).unwrap(), record);
+    let head = AuditHead::EMPTY.then(leaf(&bytes));
     check_json("audit-head.json", &head);
 
     let addresses = vec!["10.8.0.3:8443".to_owned(), "192.168.17.1:8443".to_owned()];
@@ -230,14 +227,13 @@ fn wire_bodies() {
     let received =
         v1::report::Received { report: envelope, at: Time::from_micros(5), online: true };
     check_json("wire-report.json", &v1::report::ReportReply { reports: vec![received], audit });
-    let read = v1::audit::LocalRead {
-        time: Time::from_micros(6),
-        who: "python3[812] uid 1000".to_owned(),
-        op: "read".to_owned(),
-        path: path("secret/a"),
-        ver: 1,
-        count: 2,
-        result: "ok".to_owned(),
+    let read = Fact {
+        at: Some(Time::from_micros(6)),
+        who: Some("python3[812] uid 1000".parse().unwrap()),
+        path: Some(path("secret/a")),
+        ver: Some(1),
+        count: Some(2),
+        ..Fact::new(audit::Op::LocalRead)
     };
     check_json("wire-access.json", &v1::audit::AccessRequest { first: 1, reads: vec![read] });
     check_json(

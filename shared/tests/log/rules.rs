@@ -24,7 +24,7 @@ fn envelope_rules_come_in_their_order() {
     let good = world.sign(&world.entry(vec![op], "machine:rtx1080"));
     let before = world.state.clone();
     let mut check = |envelope: Envelope, code| {
-        assert_eq!(apply(&mut world.state, &envelope).unwrap_err().code, code);
+        assert_eq!(apply(&mut world.state, &envelope).unwrap_err().error.code, code);
         assert!(world.state == before);
     };
     check(Envelope { body: vec![b' '; (1 << 20) + 1], ..good.clone() }, Code::Limits);

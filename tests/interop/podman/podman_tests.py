@@ -1,4 +1,4 @@
-"""Podman itself, with `vault-agent podman` as its secret store: by options of one secret, and by containers.conf."""
+"""Podman itself, with `vault podman` as its secret store: by options of one secret, and by containers.conf."""
 
 import json
 import os
@@ -11,7 +11,7 @@ BIN = os.environ["BIN"]
 RUN = f"secret/podman-{os.getpid()}"
 HOME = tempfile.TemporaryDirectory()
 ENV = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "HOME": HOME.name}
-COMMANDS = {verb: f"vault-agent podman --prefix {RUN} {verb}" for verb in ("list", "lookup", "store", "delete")}
+COMMANDS = {verb: f"vault podman --prefix {RUN} {verb}" for verb in ("list", "lookup", "store", "delete")}
 OPTIONS = [word for verb, line in COMMANDS.items() for word in ("--driver-opts", f"{verb}={line}")]
 TEXT = "it's \"quoted\" $HOME `id`\nsecond line ünïcode\n\n"
 

@@ -124,6 +124,14 @@ pub fn fail(term: &Term, why: &anyhow::Error) -> Exit {
     exit::of(why)
 }
 
+/// Answers a wrong call, of which Compose reads nothing but standard output.
+pub fn usage(term: &Term, wrong: &clap::Error) -> Exit {
+    let text = wrong.to_string();
+    let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let hint = "`vault compose up --help` tells the options";
+    fail(term, &Failure::local(first).hint(hint).into())
+}
+
 impl Up {
     /// Reads all secrets, and returns everything that Compose is to be told.
     fn lines(&self, global: &Global, project: Option<&str>) -> Result<Zeroizing<Vec<u8>>> {

@@ -154,10 +154,12 @@ pub fn run(
     }
     let verb = args.iter().find(|word| !word.as_encoded_bytes().starts_with(b"-"));
     let is_scan = verb.is_some_and(|verb| verb == "scan");
+    let is_compose = verb.is_some_and(|verb| verb == compose::VERB);
     let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
     let cli: Cli = match parse_as(args.collect()) {
         Ok(cli) => cli,
         Err(error) if is_scan => return scan::no_find(usage(&term, &error)),
+        Err(error) if is_compose && error.use_stderr() => return compose::usage(&term, &error),
         Err(error) => return usage(&term, &error),
     };
     let global = Global::new(cli.flags, term, env, clock);

@@ -83,7 +83,8 @@ mod tests {
             ("Thinkpad.fritz.box", Some("thinkpad")),
             ("jonas_homelab-vps", Some("jonas-homelab-vps")),
             ("--x--", Some("x")),
-            ("4770k", None),
+            ("4770k", Some("4770k")),
+            ("4770", None),
             ("", None),
             ("ÄÖ", None),
         ] {

@@ -11,6 +11,7 @@ use shared::keys::{Recipient, VerifyKey};
 use shared::log::Op;
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
+use shared::report::{HookResult, TargetState};
 use shared::signed::Envelope;
 use shared::time::Time;
 
@@ -175,14 +176,17 @@ pub struct TargetRow {
     pub wanted: u64,
     /// Version in the file, 0 for none.
     pub applied: u64,
-    /// `ok`, `pending`, what it failed with, or empty where there is no hook.
-    pub hook: String,
+    /// What became of the hook's last run.
+    pub hook: HookResult,
     /// When the machine's latest report came in.
     pub seen_at: Option<Time>,
     /// Whether the machine follows the log now.
     pub awake: bool,
-    /// `ok`, or why the file is not written.
-    pub state: String,
+    /// How the file stands.
+    pub state: TargetState,
+    /// What is the matter with file or hook; nothing if all is well.
+    #[serde(default)]
+    pub detail: String,
 }
 
 impl TargetRow {
@@ -195,16 +199,28 @@ impl TargetRow {
     /// Tells whether its machine has an alarm about it: its hook has failed, or the file cannot be written, is not what it
     /// should be, or is too old.
     #[must_use]
-    pub fn fails(&self) -> bool {
-        let hook = !matches!(self.hook.as_str(), "" | "ok" | "pending" | "running");
-        let states = ["failed: ", "refused: ", "drift: ", "too old: "];
-        hook || states.iter().any(|state| self.state.starts_with(state))
+    pub const fn fails(&self) -> bool {
+        self.hook.is_trouble() || self.state.is_trouble()
     }
 
-    /// Tells whether the file is as its machine wants it: `ok`, or `ok: ` and what its owner should know.
+    /// Tells whether the file is as its machine wants it.
     #[must_use]
     pub fn is_right(&self) -> bool {
-        self.state == "ok" || self.state.starts_with("ok: ")
+        self.state == TargetState::Ok
+    }
+
+    /// Returns what people should know of it, in one line; nothing if all is well.
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        let hook = !matches!(self.hook, HookResult::None | HookResult::Ok);
+        let file = !self.is_right() || (!hook && !self.detail.is_empty());
+        let words = match (file, hook) {
+            (false, false) => return None,
+            (true, false) => self.state.to_string(),
+            (false, true) => format!("hook {}", self.hook),
+            (true, true) => format!("{}, hook {}", self.state, self.hook),
+        };
+        Some(if self.detail.is_empty() { words } else { format!("{words}: {}", self.detail) })
     }
 }
 

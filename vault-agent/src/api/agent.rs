@@ -110,14 +110,15 @@ fn row(state: &State, peer: &Peer, target: &TargetReport, awake: bool) -> Target
     let wanted = newest.filter(|(_, version)| version.is_live(clock::now())).map(|(ver, _)| ver);
     TargetRow {
         machine: peer.report.machine.clone(),
-        target: target.name.clone(),
+        target: target.name.to_string(),
         secret: target.path.clone(),
         wanted: wanted.unwrap_or(target.ver),
         applied: target.ver,
-        hook: if target.hook == "-" { String::new() } else { target.hook.clone() },
+        hook: target.hook,
         seen_at: Some(peer.at),
         awake,
-        state: target.state.clone(),
+        state: target.state,
+        detail: target.detail.to_string(),
     }
 }
 
@@ -145,7 +146,7 @@ pub(super) fn machines(api: &Api) -> Answer {
                 read: machine.read.clone(),
                 write: machine.write.clone(),
                 seen_at: peer.map(|peer| peer.at),
-                agent: peer.map(|peer| peer.report.agent.clone()),
+                agent: peer.map(|peer| peer.report.agent.to_string()),
             }
         };
         let machines = state.machines().iter().map(row).collect();

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use axum::http::{HeaderMap, HeaderName, Uri, header};
+use shared::audit::Who;
 use shared::hash::Hash;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Mutex;
@@ -32,7 +32,7 @@ const GROUP: &str = "vault";
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// Process and user, for the audit log.
-    pub(super) who: Arc<str>,
+    pub(super) who: Who,
     trust: Trust,
 }
 
@@ -52,7 +52,7 @@ impl Peer {
     pub(super) fn inside() -> Self {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let uid = rustix::process::getuid().as_raw();
-        Self { who: who(Some(pid), uid).into(), trust: Trust::Allowed }
+        Self { who: who(Some(pid), uid), trust: Trust::Allowed }
     }
 
     /// Tells whether a user on the socket is none of those who may use it.
@@ -66,7 +66,7 @@ impl Peer {
             Some(uid) => format!("tcp uid {uid}"),
             None => "tcp".to_owned(),
         };
-        Self { who: who.into(), trust: Trust::Loopback }
+        Self { who: Who::lossy(&who), trust: Trust::Loopback }
     }
 }
 
@@ -74,7 +74,7 @@ impl Peer {
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// Process and user, for the audit log.
-    pub(super) who: Arc<str>,
+    pub(super) who: Who,
     /// What he may do.
     pub(super) scope: Scope,
 }
@@ -142,7 +142,7 @@ impl Gate {
                     groups_of(pid, uid).iter().any(|group| self.groups.contains(group))
                 }));
         let trust = if allowed { Trust::Allowed } else { Trust::Stranger };
-        Peer { who: who(pid, uid).into(), trust }
+        Peer { who: who(pid, uid), trust }
     }
 
     /// Lets the sender of a request in, or says why not.
@@ -245,7 +245,7 @@ fn own_group() -> Option<u32> {
 }
 
 /// Describes a process, e.g. `python3[812] uid 1000`.
-pub(super) fn who(pid: Option<i32>, uid: u32) -> String {
+pub(super) fn who(pid: Option<i32>, uid: u32) -> Who {
     let mut who = String::new();
     if let Some(pid) = pid {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
@@ -253,7 +253,7 @@ pub(super) fn who(pid: Option<i32>, uid: u32) -> String {
         let _ = write!(who, "{}[{pid}] ", name.trim_end_matches('\n').escape_debug());
     }
     let _ = write!(who, "uid {uid}");
-    who
+    Who::lossy(&who)
 }
 
 /// Returns a process's supplementary groups, if it still is the user's.
@@ -296,9 +296,13 @@ mod tests {
     #[test]
     fn processes_are_named() {
         let peer = Peer::inside();
-        assert!(peer.who.contains(&format!("[{}] uid ", std::process::id())), "{}", peer.who);
-        assert_eq!(who(Some(i32::MAX), 7), format!("[{}] uid 7", i32::MAX));
-        assert_eq!(who(None, 7), "uid 7");
+        assert!(
+            peer.who.as_str().contains(&format!("[{}] uid ", std::process::id())),
+            "{}",
+            peer.who
+        );
+        assert_eq!(who(Some(i32::MAX), 7).as_str(), format!("[{}] uid 7", i32::MAX));
+        assert_eq!(who(None, 7).as_str(), "uid 7");
     }
 
     #[test]

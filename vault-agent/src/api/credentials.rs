@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use shared::audit::{Fact, Op, Outcome, Who};
 use shared::blob::Kind;
 use shared::plaintext::Plaintext;
 use tokio::io::{AsyncWriteExt as _, Interest};
@@ -16,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::engine::{Access, Engine, Latest};
+use crate::engine::{Engine, Latest};
 use machine::binary;
 use machine::config::{Config, Credential};
 use machine::render;
@@ -99,7 +100,7 @@ async fn accept(
 /// Who asks for what.
 struct Request {
     /// Process and user, for the audit log.
-    who: String,
+    who: Who,
     /// Whether it is the service manager, which runs as root, or as this very user.
     manager: bool,
     /// Unit and credential.
@@ -115,10 +116,10 @@ impl Request {
                 let uid = peer.uid();
                 (caller::who(peer.pid(), uid), uid == 0 || uid == us)
             }
-            Err(_) => ("unknown".to_owned(), false),
+            Err(_) => (Who::lossy("unknown"), false),
         };
         let who = match &wanted {
-            Some((unit, name)) => format!("{who} for {unit} {name}"),
+            Some((unit, name)) => Who::lossy(&format!("{who} for {unit} {name}")),
             None => who,
         };
         Self { who, manager, wanted }
@@ -162,9 +163,8 @@ impl Request {
     async fn refuse(&self, config: &Config, engine: &Engine) {
         tracing::warn!(who = %self.who, "only the service manager gets credentials");
         let Ok(credential) = self.credential(config) else { return };
-        let path = credential.secret.clone();
-        let access =
-            Access { who: self.who.as_str().into(), op: "read", path, ver: 0, result: "denied" };
+        let (who, path) = (Some(self.who.clone()), Some(credential.secret.clone()));
+        let access = Fact { who, path, result: Outcome::Denied, ..Fact::new(Op::LocalRead) };
         if let Err(why) = engine.record(access).await {
             tracing::error!("a refusal is not on record: {why:#}");
         }
@@ -196,9 +196,9 @@ impl Request {
             Kind::Raw => Err("is one file, without keys".to_owned()),
         };
         let value = value.map_err(|why| format!("version {ver} of `{secret}` {why}"))?;
-        let (who, path) = (self.who.as_str().into(), secret.clone());
-        let recorded =
-            engine.record(Access { who, op: "read", path, ver, result: shared::audit::OK }).await;
+        let (who, path) = (Some(self.who.clone()), Some(secret.clone()));
+        let read = Fact { who, path, ver: Some(ver), ..Fact::new(Op::LocalRead) };
+        let recorded = engine.record(read).await;
         recorded.map_err(|why| format!("the read cannot be recorded: {why:#}"))?;
         Ok(value)
     }

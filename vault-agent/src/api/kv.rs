@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
+use shared::audit::{Fact, Op, Outcome};
 use shared::log::{Secret, Version};
-use shared::path::SecretPath;
+use shared::path::{SecretPath, demand_nfc};
 use shared::time::Time;
 
-use crate::engine::Access;
 use host::clock;
 
 use super::Api;
@@ -40,46 +40,53 @@ fn changed(mount: &str, path: &str) -> Result<SecretPath, Fault> {
     Ok(format!("{mount}/{path}").parse::<SecretPath>()?)
 }
 
-/// Lets the caller read `path`, or records that he may not.
-async fn require_read(call: &Call<'_>, op: &'static str, path: &SecretPath) -> Result<(), Fault> {
+/// As [`changed`], for a request that may make a secret: its name is to be in Unicode's form NFC.
+fn made(mount: &str, path: &str) -> Result<SecretPath, Fault> {
+    let path = changed(mount, path)?;
+    demand_nfc(path.as_str())?;
+    Ok(path)
+}
+
+/// Lets the caller read `path`, or records that they may not.
+async fn require_read(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), Fault> {
     if call.caller.scope.covers(path, Right::Read) && call.api.engine.may_read(path) {
         return Ok(());
     }
-    record(call, op, path, 0, "denied").await?;
+    record(call, op, path, None, Outcome::Denied).await?;
     Err(Fault::Denied)
 }
 
 /// Lets the caller see the metadata of `path`, which whoever writes it needs as well.
-async fn require_look(call: &Call<'_>, op: &'static str, path: &SecretPath) -> Result<(), Fault> {
+async fn require_look(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), Fault> {
     let engine = &call.api.engine;
     if call.caller.scope.covers(path, Right::Read)
         && (engine.may_read(path) || engine.may_write(path))
     {
         return Ok(());
     }
-    record(call, op, path, 0, "denied").await?;
+    record(call, op, path, None, Outcome::Denied).await?;
     Err(Fault::Denied)
 }
 
 /// Lets the caller change `path`, or records that he may not.
-async fn require_write(call: &Call<'_>, op: &'static str, path: &SecretPath) -> Result<(), Fault> {
+async fn require_write(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), Fault> {
     if call.caller.scope.covers(path, Right::Write) && call.api.engine.may_write(path) {
         return Ok(());
     }
-    record(call, op, path, 0, "denied").await?;
+    record(call, op, path, None, Outcome::Denied).await?;
     Err(Fault::Denied)
 }
 
 /// Notes an access; it is on disk when this returns, so the answer may go out.
 async fn record(
     call: &Call<'_>,
-    op: &'static str,
+    op: Op,
     path: &SecretPath,
-    ver: u64,
-    result: &'static str,
+    ver: Option<u64>,
+    result: Outcome,
 ) -> Result<(), Fault> {
-    let who = call.caller.who.clone();
-    let access = Access { who, op, path: path.clone(), ver, result };
+    let (who, path) = (Some(call.caller.who.clone()), Some(path.clone()));
+    let access = Fact { who, path, ver, result, ..Fact::new(op) };
     call.api.engine.record(access).await.map_err(|why| Fault::Broken(format!("{why:#}")))
 }
 
@@ -91,7 +98,8 @@ pub(super) async fn record_stranger(api: &Api, peer: &Peer, path: &str) -> Resul
         return Ok(());
     }
     let Ok(path) = looked_at(mount, path) else { return Ok(()) };
-    let access = Access { who: peer.who.clone(), op: "read", path, ver: 0, result: "denied" };
+    let (who, path) = (Some(peer.who.clone()), Some(path));
+    let access = Fact { who, path, result: Outcome::Denied, ..Fact::new(Op::LocalRead) };
     api.engine.record(access).await.map_err(|why| Fault::Broken(format!("{why:#}")))
 }
 

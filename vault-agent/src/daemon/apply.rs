@@ -6,6 +6,7 @@ use std::sync::Arc;
 use shared::blob::Kind;
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
+use shared::report::TargetState;
 
 use super::hooks::Mask;
 use super::plan::Versions;
@@ -55,8 +56,10 @@ pub(super) enum Outcome {
 /// Why a task failed; the file is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// For the fleet view: short, without any secret.
-    pub(super) state: String,
+    /// For the fleet view.
+    pub(super) state: TargetState,
+    /// What the matter is, for people: short, without any secret.
+    pub(super) text: String,
     /// The way out.
     pub(super) hint: String,
     /// Whether trying again may help although nothing has changed in the vault.
@@ -133,7 +136,8 @@ async fn blocking<T: Send + 'static>(
     };
     let done = tokio::task::spawn_blocking(act).await;
     done.unwrap_or_else(|_| {
-        Err(Fault { state: "failed: interrupted".to_owned(), hint: String::new(), passing: true })
+        let (state, text) = (TargetState::Failed, "interrupted".to_owned());
+        Err(Fault { state, text, hint: String::new(), passing: true })
     })
 }
 
@@ -168,7 +172,8 @@ async fn content(
     };
     let rules = target.rules(header.as_ref(), &template);
     let rendered = render::render(target.format, &secrets, &rules).map_err(|refused| Fault {
-        state: format!("refused: {refused}"),
+        state: TargetState::Refused,
+        text: refused.to_string(),
         hint: refused.faults.first().map(|fault| fault.hint().to_owned()).unwrap_or_default(),
         passing: false,
     })?;
@@ -182,7 +187,8 @@ fn template(target: &Target) -> Result<String, Fault> {
         return Ok(target.template.clone().unwrap_or_default());
     };
     files::settings(file).map(|(_, text)| (*text).clone()).map_err(|error| Fault {
-        state: format!("failed: cannot read template `{}`: {error}", file.display()),
+        state: TargetState::Failed,
+        text: format!("cannot read template `{}`: {error}", file.display()),
         hint: "make the file, or change `template_file` of this target".to_owned(),
         passing: true,
     })
@@ -218,7 +224,8 @@ fn write(
     commit: &Commit,
 ) -> Result<(Replaced, Print), Fault> {
     gate.pass(&target.path, target.git).map_err(|error| Fault {
-        state: format!("refused: {}", chain(&error)),
+        state: TargetState::Refused,
+        text: chain(&error),
         hint: error.hint(),
         passing: true,
     })?;
@@ -254,7 +261,8 @@ fn put(
     match files::exchange(path, old.content.expose(), content, access) {
         Ok(Exchanged::Done(_)) => Ok((Replaced::Written, print)),
         Ok(Exchanged::Moved) => Err(Fault {
-            state: "waiting: the file is being edited".to_owned(),
+            state: TargetState::Waiting,
+            text: "the file is being edited".to_owned(),
             hint: "it is tried again in a moment".to_owned(),
             passing: true,
         }),
@@ -281,7 +289,8 @@ fn kept(commit: &Commit) -> Result<(), Fault> {
         return Ok(());
     }
     Err(Fault {
-        state: "failed: the agent's database cannot be written".to_owned(),
+        state: TargetState::Failed,
+        text: "the agent's database cannot be written".to_owned(),
         hint: "look at the agent's disk; the file is as it was".to_owned(),
         passing: true,
     })
@@ -290,7 +299,8 @@ fn kept(commit: &Commit) -> Result<(), Fault> {
 /// Looks owner and group up.
 fn access(target: &Target) -> Result<Access, Fault> {
     let unknown = |kind: &str, name: &str| Fault {
-        state: format!("failed: {kind} `{name}` is not known on this host"),
+        state: TargetState::Failed,
+        text: format!("{kind} `{name}` is not known on this host"),
         hint: format!(
             "make the {kind}, or change `{}` of this target",
             if kind == "user" { "owner" } else { kind }
@@ -323,35 +333,42 @@ impl From<FileError> for Fault {
 
 impl Fault {
     fn read(path: &SecretPath, error: &ReadError) -> Self {
-        let (state, hint) = match error {
+        let (state, text, hint) = match error {
             ReadError::Denied => {
-                (format!("denied: `{path}`"), "ask an admin for `vault access set`".to_owned())
+                (TargetState::Denied, format!("`{path}`"), "ask an admin for `vault access set`")
             }
             ReadError::Offline { .. } => (
-                format!("waiting: `{path}` is not in the cache"),
-                "the server will be asked again".to_owned(),
+                TargetState::Waiting,
+                format!("`{path}` is not in the cache"),
+                "the server will be asked again",
             ),
             ReadError::Missing | ReadError::Deleted { .. } | ReadError::Destroyed { .. } => {
-                (format!("waiting: `{path}`: {error}"), "the next version settles it".to_owned())
+                (TargetState::Waiting, format!("`{path}`: {error}"), "the next version settles it")
             }
             ReadError::Blob(error) => {
-                (format!("failed: `{path}`: {error}"), error.code.hint().to_owned())
+                (TargetState::Failed, format!("`{path}`: {error}"), error.code.hint())
             }
             ReadError::Local(_) => {
-                (format!("failed: `{path}`: {error}"), "look at the agent's disk".to_owned())
+                (TargetState::Failed, format!("`{path}`: {error}"), "look at the agent's disk")
             }
         };
-        Self { state, hint, passing: true }
+        Self { state, text, hint: hint.to_owned(), passing: true }
+    }
+
+    /// Returns state and text in one line.
+    pub(super) fn show(&self) -> String {
+        format!("{}: {}", self.state, self.text)
     }
 
     fn shape(path: &SecretPath, why: &str) -> Self {
         let hint = "write it with `vault kv put` or `vault import`".to_owned();
-        Self { state: format!("refused: `{path}`: {why}"), hint, passing: false }
+        Self { state: TargetState::Refused, text: format!("`{path}`: {why}"), hint, passing: false }
     }
 
     fn block(error: block::BrokenBlock) -> Self {
         Self {
-            state: format!("refused: {error}"),
+            state: TargetState::Refused,
+            text: error.to_string(),
             hint: "mend the markers, or remove them: the block is then written at the end"
                 .to_owned(),
             passing: true,
@@ -359,7 +376,7 @@ impl Fault {
     }
 
     fn file(error: &FileError) -> Self {
-        Self { state: format!("failed: {}", chain(error)), hint: error.hint(), passing: true }
+        Self { state: TargetState::Failed, text: chain(error), hint: error.hint(), passing: true }
     }
 }
 
@@ -398,7 +415,7 @@ mod tests {
             remove(target, &lost).map(drop).unwrap_err(),
         ];
         for fault in refused {
-            assert!(fault.passing && fault.state.contains("database cannot be written"));
+            assert!(fault.passing && fault.text.contains("database cannot be written"));
             assert_eq!(old().content.expose(), b"A=old\n");
         }
         assert_eq!(put(target, &new, None, &kept).unwrap().0, Replaced::Written);

@@ -32,14 +32,57 @@ pub(super) struct Remembered {
     pub(super) secrets: Vec<(SecretPath, Option<u64>)>,
     /// Since when.
     pub(super) since: Time,
-    /// What its hook ended with for them; `-` if there was none, `pending` if it has not ended.
-    pub(super) hook: String,
+    /// What its hook ended with for them.
+    pub(super) hook: HookEnd,
     /// The versions for which it last ended well, if those are others and the target may go back to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) good: Option<Versions>,
     /// The versions that the target has gone back from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) bad: Option<Bad>,
+}
+
+/// What a hook has ended with; a word in the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub(super) enum HookEnd {
+    /// There is no hook, or it has not run.
+    None,
+    /// It has not ended.
+    Pending,
+    /// It has ended well.
+    Ok,
+    /// It has failed, with this.
+    Failed(String),
+}
+
+impl HookEnd {
+    /// Returns the word, or what it has failed with.
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::None => "-",
+            Self::Pending => "pending",
+            Self::Ok => "ok",
+            Self::Failed(why) => why,
+        }
+    }
+}
+
+impl From<String> for HookEnd {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "-" => Self::None,
+            "pending" => Self::Pending,
+            "ok" => Self::Ok,
+            _ => Self::Failed(text),
+        }
+    }
+}
+
+impl From<HookEnd> for String {
+    fn from(end: HookEnd) -> Self {
+        end.as_str().to_owned()
+    }
 }
 
 /// Versions for which a hook has failed for good; they are not written again.
@@ -108,7 +151,7 @@ mod tests {
                 ("secret/b".parse().unwrap(), None),
             ],
             since: Time::from_micros(5),
-            hook: "ok".to_owned(),
+            hook: HookEnd::Ok,
             good: None,
             bad: None,
         };

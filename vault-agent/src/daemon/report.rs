@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use shared::report::TargetReport;
+use shared::report::{HookResult, TargetReport, TargetState};
+use shared::text::Text;
 
 use super::Daemon;
 use super::contact::Reach;
 use super::slot::{Slot, State};
 use machine::config::OnStale;
 
-/// Longer explanations are cut: the whole text is in the log.
-const LONGEST_TEXT: usize = 160;
-
 /// What all rows together may take of the 256 KiB that a report may have.
 const MOST_BYTES: usize = 200 * 1024;
 
 /// What a row takes beside its texts.
-const ROW_BYTES: usize = 120;
+const ROW_BYTES: usize = 140;
 
 impl Daemon {
     /// Renews the report, and the alarms that go with it.
@@ -90,13 +88,16 @@ fn rows<'a>(
     slots: impl IntoIterator<Item = &'a Slot>,
     masters: impl Iterator<Item = TargetReport>,
 ) -> Vec<TargetReport> {
-    let masters = masters.map(|row| TargetReport { state: clip(&row.state), ..row });
     let mut rows: Vec<TargetReport> = slots.into_iter().flat_map(of).chain(masters).collect();
-    let fine = |row: &TargetReport| row.state == "ok" && matches!(row.hook.as_str(), "ok" | "-");
+    let fine = |row: &TargetReport| {
+        row.state == TargetState::Ok
+            && matches!(row.hook, HookResult::Ok | HookResult::None)
+            && row.detail.is_empty()
+    };
     rows.sort_by(|a, b| (fine(a), &a.name).cmp(&(fine(b), &b.name)));
     let mut bytes = 0;
-    let size = |row: &TargetReport| {
-        ROW_BYTES + row.name.len() + row.path.as_str().len() + row.state.len() + row.hook.len()
+    let size = |TargetReport { name, path, detail, .. }: &TargetReport| {
+        ROW_BYTES + name.as_str().len() + path.as_str().len() + detail.as_str().len()
     };
     let fit = rows.iter().take_while(|row| {
         bytes += size(row);
@@ -115,25 +116,24 @@ fn rows<'a>(
 }
 
 fn of(slot: &Slot) -> impl Iterator<Item = TargetReport> {
-    let name = slot.name.clone();
-    let state = clip(&slot.show());
-    let hook = clip(&slot.show_hook());
+    let (state, matter) = slot.standing();
+    let (hook, failure) = slot.hook_result();
+    let detail = match (matter.is_empty(), failure.is_empty()) {
+        (_, true) => matter,
+        (true, false) => failure,
+        (false, false) => format!("{matter}; hook: {failure}"),
+    };
+    // The whole texts are in the log.
+    let (name, detail) = (Text::lossy(&slot.name), Text::lossy(&detail));
     slot.target.secrets.iter().zip(slot.versions()).map(move |(path, ver)| TargetReport {
         name: name.clone(),
         path: path.clone(),
         ver: ver.unwrap_or_default(),
-        state: state.clone(),
+        state,
         since: slot.since,
-        hook: hook.clone(),
+        hook,
+        detail: detail.clone(),
     })
-}
-
-/// Cuts a text for people.
-fn clip(text: &str) -> String {
-    match text.char_indices().nth(LONGEST_TEXT) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -141,6 +141,7 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
+    use super::super::record::HookEnd;
     use super::*;
     use machine::config::Config;
 
@@ -160,21 +161,19 @@ mod tests {
         let rows = rows(&slots(1), std::iter::empty());
         let shown: Vec<_> = rows
             .iter()
-            .map(|row| {
-                (
-                    row.name.as_str(),
-                    row.path.as_str(),
-                    row.ver,
-                    row.state.as_str(),
-                    row.hook.as_str(),
-                )
-            })
+            .map(|row| (row.name.as_str(), row.path.as_str(), row.ver, row.state, row.hook))
             .collect();
         assert_eq!(
             shown,
             [
-                ("/srv/app-0000/.env", "secret/app/0000", 0, "starting", "-"),
-                ("/srv/app-0000/.env", "secret/all", 0, "starting", "-"),
+                (
+                    "/srv/app-0000/.env",
+                    "secret/app/0000",
+                    0,
+                    TargetState::Starting,
+                    HookResult::None
+                ),
+                ("/srv/app-0000/.env", "secret/all", 0, TargetState::Starting, HookResult::None),
             ]
         );
     }
@@ -197,8 +196,15 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut() {
-        assert_eq!(clip("short"), "short");
-        assert_eq!(clip(&"ä".repeat(500)).chars().count(), LONGEST_TEXT + 1);
+    fn file_and_hook_share_one_bounded_text() {
+        let mut slot = slots(1).remove(0);
+        slot.hook = HookEnd::Failed("exit 1".to_owned());
+        let told = |slot: &Slot| of(slot).next().unwrap();
+        assert_eq!((told(&slot).hook, told(&slot).detail.as_str()), (HookResult::Failed, "exit 1"));
+        slot.state = State::Drifted;
+        assert_eq!(told(&slot).detail.as_str(), "changed by somebody else; hook: exit 1");
+        slot.hook = HookEnd::Failed("x\n".repeat(500));
+        let detail = told(&slot).detail;
+        assert!(detail.as_str().len() <= 256 && detail.as_str().ends_with('…'), "{detail}");
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::report::TargetState;
 use shared::time::Time;
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use super::apply::{Fault, Outcome, Task};
 use super::contact::Reach;
 use super::hooks::{HookKey, Key, Mask};
 use super::plan::{Action, Hold, Known, Versions};
-use super::record::Remembered;
+use super::record::{HookEnd, Remembered};
 use host::account;
 use host::files::Print;
 use machine::config::{Drift, Target};
@@ -32,12 +33,6 @@ const MOST_RESTORES: usize = 5;
 
 /// See [`MOST_RESTORES`].
 const DRIFT_WINDOW: Duration = Duration::from_secs(60);
-
-/// Hook result of a target without a hook.
-const NO_HOOK: &str = "-";
-
-/// Hook result while the hook has not ended.
-const PENDING: &str = "pending";
 
 /// How a target stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +64,7 @@ pub(super) struct Slot {
     /// Since when the file has had its versions.
     pub(super) since: Time,
     /// What the hook ended with.
-    pub(super) hook: String,
+    pub(super) hook: HookEnd,
     /// What the owner should know of a file that is right: keys that one secret overrides in another.
     pub(super) notes: Vec<String>,
     /// The task to start next.
@@ -128,9 +123,7 @@ impl Slot {
             target,
             state: State::New,
             since: remembered.as_ref().map(|remembered| remembered.since).unwrap_or_default(),
-            hook: remembered
-                .as_ref()
-                .map_or_else(|| NO_HOOK.to_owned(), |remembered| remembered.hook.clone()),
+            hook: remembered.as_ref().map_or(HookEnd::None, |remembered| remembered.hook.clone()),
             notes: Vec::new(),
             next: None,
             queued: false,
@@ -178,16 +171,15 @@ impl Slot {
             .map(move |n| known.and_then(|known| known.get(n).copied().flatten()))
     }
 
-    /// Returns how it stands, as the fleet view has it.
-    pub(super) fn show(&self) -> String {
-        let state = self.state.show();
-        match (&self.state, &self.notes[..]) {
-            (State::Right, [note]) => format!("{state}: {note}"),
-            (State::Right, [note, more @ ..]) => {
-                format!("{state}: {note}; and {} more", more.len())
-            }
-            _ => state,
-        }
+    /// Returns how it stands, and what its owner should know, as the fleet view has it.
+    pub(super) fn standing(&self) -> (TargetState, String) {
+        let (state, detail) = self.state.standing();
+        let detail = match (&self.state, &self.notes[..]) {
+            (State::Right, [note]) => note.clone(),
+            (State::Right, [note, more @ ..]) => format!("{note}; and {} more", more.len()),
+            _ => detail,
+        };
+        (state, detail)
     }
 
     /// Returns what the next process should know.
@@ -295,12 +287,12 @@ impl Slot {
                 Next { hook: self.key.is_some().then_some(mask), plan: true }
             }
             (Task::Write(versions) | Task::Compare(versions), Outcome::Unchanged(print, mask)) => {
-                let ended = self.hook == "ok"
-                    || (self.hook != PENDING && self.verdict.has_gone_back_to(&versions));
+                let ended = self.hook == HookEnd::Ok
+                    || (self.hook != HookEnd::Pending && self.verdict.has_gone_back_to(&versions));
                 let hook_ran = self.written.as_ref() == Some(&versions) && ended;
                 let needed = !self.verified && !hook_ran && self.key.is_some();
                 self.is_right(versions, Some(print), time);
-                if !needed && self.hook == "ok" {
+                if !needed && self.hook == HookEnd::Ok {
                     self.verdict.is_good(self.written.as_ref());
                 }
                 Next { hook: needed.then_some(mask), plan: true }
@@ -335,8 +327,8 @@ impl Slot {
 
     /// Takes the end of a hook's run.
     pub(super) fn hook_ended(&mut self, result: &str, again: bool) {
-        let pending = again && result == "ok";
-        self.hook = if pending { PENDING.to_owned() } else { result.to_owned() };
+        let end = HookEnd::from(result.to_owned());
+        self.hook = if again && end == HookEnd::Ok { HookEnd::Pending } else { end };
         if again {
             return;
         }
@@ -348,17 +340,17 @@ impl Slot {
 
     /// Tells whether the hook has failed, and nothing better has come since.
     pub(super) fn hook_has_failed(&self) -> bool {
-        self.gone_back().is_some() || !matches!(self.hook.as_str(), "ok" | NO_HOOK | PENDING)
+        self.gone_back().is_some() || matches!(self.hook, HookEnd::Failed(_))
     }
 
     /// Tells whether the file is right, and nothing is the matter with its hook.
     pub(super) fn is_well(&self) -> bool {
-        self.state == State::Right && !self.hook_has_failed() && self.hook != PENDING
+        self.state == State::Right && !self.hook_has_failed() && self.hook != HookEnd::Pending
     }
 
     /// Notes that the hook is going to run.
     pub(super) fn hook_requested(&mut self) {
-        self.hook = PENDING.to_owned();
+        self.hook = HookEnd::Pending;
     }
 
     fn path(&self) -> &Path {
@@ -370,7 +362,7 @@ impl Slot {
             self.since = time;
         }
         if self.key.is_none() {
-            NO_HOOK.clone_into(&mut self.hook);
+            self.hook = HookEnd::None;
         }
         // A template that has changed meanwhile is rendered once more.
         self.held = (!std::mem::take(&mut self.stale)).then(|| versions.clone());
@@ -403,7 +395,7 @@ impl Slot {
     fn failed(&mut self, fault: Fault, now: Instant) {
         let news = !matches!(&self.state, State::Failed(before) if *before == fault);
         if news {
-            tracing::error!(file = %self.path().display(), hint = fault.hint, "{}", fault.state);
+            tracing::error!(file = %self.path().display(), hint = fault.hint, "{}", fault.show());
         }
         self.held = None;
         if fault.passing {
@@ -456,21 +448,35 @@ impl State {
         }
     }
 
-    /// Returns the state as the fleet view has it.
-    pub(super) fn show(&self) -> String {
+    /// Returns the state as the fleet view has it, and what there is to say about it.
+    fn standing(&self) -> (TargetState, String) {
+        let said = |state, text: &str| (state, text.to_owned());
         match self {
-            Self::New => "starting".to_owned(),
-            Self::Right => "ok".to_owned(),
-            Self::Held(Hold::Missing(path)) => format!("missing: no secret `{path}`"),
-            Self::Held(Hold::Denied(path)) => format!("denied: `{path}`"),
-            Self::Held(Hold::Deleted(path)) => format!("kept: `{path}` is deleted"),
-            Self::Held(Hold::Waiting(path)) => format!("waiting: `{path}` has not arrived"),
-            Self::Held(Hold::Silent) => {
-                "too old: the server has not been heard for longer than `max_stale`".to_owned()
+            Self::New => said(TargetState::Starting, ""),
+            Self::Right => said(TargetState::Ok, ""),
+            Self::Held(Hold::Missing(path)) => {
+                (TargetState::Missing, format!("no secret `{path}`"))
             }
-            Self::Failed(fault) => fault.state.clone(),
-            Self::Drifted => "drift: changed by somebody else".to_owned(),
-            Self::Contested => "drift: another program keeps changing it".to_owned(),
+            Self::Held(Hold::Denied(path)) => (TargetState::Denied, format!("`{path}`")),
+            Self::Held(Hold::Deleted(path)) => (TargetState::Kept, format!("`{path}` is deleted")),
+            Self::Held(Hold::Waiting(path)) => {
+                (TargetState::Waiting, format!("`{path}` has not arrived"))
+            }
+            Self::Held(Hold::Silent) => said(
+                TargetState::TooOld,
+                "the server has not been heard for longer than `max_stale`",
+            ),
+            Self::Failed(fault) => (fault.state, fault.text.clone()),
+            Self::Drifted => said(TargetState::Drift, "changed by somebody else"),
+            Self::Contested => said(TargetState::Drift, "another program keeps changing it"),
+        }
+    }
+
+    /// Returns the state in one line.
+    pub(super) fn show(&self) -> String {
+        match self.standing() {
+            (state, detail) if detail.is_empty() => state.to_string(),
+            (state, detail) => format!("{state}: {detail}"),
         }
     }
 }

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rusqlite::Connection;
+use shared::audit::Fact;
 use shared::time::Time;
-use shared::wire::v1::audit::{AccessRequest, LocalRead};
+use shared::wire::v1::audit::AccessRequest;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::Inner;
-use super::types::Access;
 use crate::state::{self, Failure, Job, Outcome, facts};
 use host::clock;
 use machine::remote::Client;
@@ -38,7 +38,7 @@ pub(super) struct Queue(Mutex<Waiting>);
 
 #[derive(Default)]
 struct Waiting {
-    rows: HashMap<Access, (Time, u64)>,
+    rows: HashMap<Fact, (Time, u64)>,
     answers: Vec<Answer>,
     /// Whether a commit is on its way that will take them along.
     queued: bool,
@@ -48,7 +48,7 @@ struct Waiting {
 }
 
 impl Inner {
-    pub(super) async fn record(self: &Arc<Self>, access: Access) -> Result<(), Failure> {
+    pub(super) async fn record(self: &Arc<Self>, access: Fact) -> Result<(), Failure> {
         let (answer, answered) = oneshot::channel();
         let (queue_now, busy) = {
             let mut waiting = self.accesses.lock();
@@ -90,8 +90,8 @@ impl Inner {
             }
             (std::mem::take(&mut waiting.rows), std::mem::take(&mut waiting.answers), check)
         };
-        let reads: Vec<LocalRead> = rows.into_iter().map(local_read).collect();
-        let written = state::access::insert(conn, &reads)
+        let accesses: Vec<Fact> = rows.into_iter().map(counted).collect();
+        let written = state::access::insert(conn, &accesses)
             .and_then(|()| if check { state::access::bound(conn) } else { Ok(0) });
         match written {
             Ok(lost) => {
@@ -132,16 +132,8 @@ impl Queue {
     }
 }
 
-fn local_read((access, (time, count)): (Access, (Time, u64))) -> LocalRead {
-    LocalRead {
-        time,
-        who: access.who.to_string(),
-        op: access.op.to_owned(),
-        path: access.path,
-        ver: access.ver,
-        count,
-        result: access.result.to_owned(),
-    }
+fn counted((access, (first, count)): (Fact, (Time, u64))) -> Fact {
+    Fact { at: Some(first), count: Some(count).filter(|count| *count > 1), ..access }
 }
 
 /// Ships what waits whenever something does, until the connection ends.

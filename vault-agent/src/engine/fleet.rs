@@ -199,6 +199,7 @@ mod tests {
     use shared::log::{Entry, NewMachine, Op, apply};
     use shared::name::Actor;
     use shared::signed::Purpose;
+    use shared::text::Text;
 
     use super::*;
 
@@ -247,7 +248,7 @@ mod tests {
             head: Hash::ZERO,
             audit_n: 0,
             audit_head: Hash::ZERO,
-            agent: String::new(),
+            agent: Text::default(),
             targets: Vec::new(),
         };
         let report = report.sign(sign, state.vault()).unwrap();

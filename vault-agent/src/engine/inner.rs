@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use shared::blob::Blob;
 use shared::error::Code;
-use shared::hash::Hash;
 use shared::name::Name;
 use shared::report::TargetReport;
 use shared::time::Time;
@@ -20,6 +19,7 @@ use super::errand::Errand;
 use super::fleet::Fleet;
 use super::ledger::Ledger;
 use super::link::Link;
+use super::send::Pending;
 use super::types::Status;
 use super::{access, work, write};
 use crate::state::{self, Outcome, Store, facts};
@@ -81,7 +81,7 @@ pub(super) struct Inner {
     /// Number of this machine's last report.
     pub(super) report_n: AtomicU64,
     /// Hash of the signed entry that waits for an answer.
-    pub(super) pending: Mutex<Option<Hash>>,
+    pub(super) pending: Mutex<Option<Pending>>,
     pub(super) writes: mpsc::Sender<write::Job>,
     pub(super) queue: Mutex<Option<mpsc::Receiver<write::Job>>>,
     pub(super) tasks: Mutex<Vec<AbortHandle>>,
@@ -122,7 +122,7 @@ impl Inner {
         lock(&self.commit)
     }
 
-    pub(super) fn pending(&self) -> MutexGuard<'_, Option<Hash>> {
+    pub(super) fn pending(&self) -> MutexGuard<'_, Option<Pending>> {
         lock(&self.pending)
     }
 

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use shared::blob::Blob;
+use shared::blob::{Blob, Sealed};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::log::{self, Entry, Op, State};
+use shared::log::{self, Entry, Op, Refused, State};
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
@@ -71,6 +71,14 @@ pub(super) fn is_head(ledger: &Ledger, record: &Delivery) -> bool {
         && record.position == ledger.state.seq()
         && record.position > 0
         && record.envelope.hash(purpose) == ledger.state.head()
+}
+
+/// What an entry that was applied brought.
+#[derive(Default)]
+struct Taken {
+    ops: Vec<Op>,
+    /// Blobs that this machine made itself.
+    own: Vec<(Hash, Arc<Sealed>)>,
 }
 
 /// Takes one entry back.
@@ -137,10 +145,12 @@ impl Inner {
         for Delivery { position, envelope, blobs: inline } in deliveries {
             match self.take_one(conn, position, &envelope, before)? {
                 Ok(None) => {}
-                Ok(Some(ops)) => {
+                Ok(Some(Taken { ops, own })) => {
                     news.advanced = true;
                     touched.note(&self.name, &ops);
-                    blobs.extend(inline.into_iter().map(Blob::new).map(|blob| (blob.id(), blob)));
+                    let own = own.into_iter().map(|(_, sealed)| sealed.bytes.clone());
+                    let brought = inline.into_iter().chain(own).map(Blob::new);
+                    blobs.extend(brought.map(|blob| (blob.id(), blob)));
                 }
                 Err(error) => {
                     news.refused = Some(error);
@@ -157,14 +167,14 @@ impl Inner {
         Ok(news)
     }
 
-    /// Applies and stores one record and returns its operations, or `None` for a known one.
+    /// Applies and stores one record; returns `None` for a known one.
     fn take_one(
         &self,
         conn: &Connection,
         position: u64,
         envelope: &Envelope,
         before: &mut Before,
-    ) -> rusqlite::Result<Result<Option<Vec<Op>>, Error>> {
+    ) -> rusqlite::Result<Result<Option<Taken>, Error>> {
         let mut ledger = self.ledger_mut();
         if ledger.born && position <= ledger.state.seq() {
             let known = state::log::hash_at(conn, position)?;
@@ -178,17 +188,17 @@ impl Inner {
                     let unborn = std::mem::replace(&mut ledger.state, state);
                     ledger.born = true;
                     before.unborn = Some(Box::new(unborn));
-                    Ok(Ok(Some(Vec::new())))
+                    Ok(Ok(Some(Taken::default())))
                 }
             };
         }
         let applied = match log::apply(&mut ledger.state, envelope) {
             Ok(applied) => applied,
             // Signed by a member, numbered as due, and built on another past than ours.
-            Err(error) if error.code == Code::Prev => {
+            Err(Refused { error, .. }) if error.code == Code::Prev => {
                 return Ok(Err(Code::Fork.because(error.detail)));
             }
-            Err(error) => return Ok(Err(error)),
+            Err(Refused { error, .. }) => return Ok(Err(error)),
         };
         let undo = applied.undo;
         before.undo.push(Box::new(move |state| state.revert(undo)));
@@ -197,10 +207,10 @@ impl Inner {
         drop(ledger);
         state::log::insert(conn, applied.entry.seq, envelope, head)?;
         state::pending::settle(conn, head)?;
-        self.settled(head);
+        let own = self.settled(head);
         let mut cache = self.cache();
         applied.dropped.iter().for_each(|blob| cache.remove(blob));
-        Ok(Ok(Some(applied.entry.ops)))
+        Ok(Ok(Some(Taken { ops: applied.entry.ops, own })))
     }
 
     /// Notes how many readers each new blob was made for: the log itself keeps their hash only.
@@ -257,7 +267,12 @@ impl Inner {
             if held == Some(due.blob) {
                 continue;
             }
-            let Some(blob) = blobs.remove(&due.blob) else {
+            let blob = match blobs.remove(&due.blob) {
+                Some(blob) => Some(blob),
+                // An owner's act that was carried out from here.
+                None => state::blobs::staged(conn, due.blob)?.map(Blob::new),
+            };
+            let Some(blob) = blob else {
                 news.missing = true;
                 continue;
             };

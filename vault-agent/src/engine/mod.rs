@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use shared::audit::Fact;
 use shared::log::{Op, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
@@ -56,7 +57,7 @@ pub use exposure::Exposure;
 pub use heal::Healed;
 pub use sample::{Sample, SampleSecret};
 pub use types::{
-    Access, Alarm, AuditFault, Change, Content, CustomChange, Latest, MetaMerge, MountMerge, Peer,
+    Alarm, AuditFault, Change, Content, CustomChange, Latest, MetaMerge, MountMerge, Peer,
     Prepared, PreparedEntry, PutContent, ReadError, Status, VerifyResult, WriteError, Written,
 };
 
@@ -288,7 +289,7 @@ impl Engine {
     ///
     /// # Errors
     /// If the database fails: the access must then not be answered.
-    pub async fn record(&self, access: Access) -> Result<()> {
+    pub async fn record(&self, access: Fact) -> Result<()> {
         Ok(self.0.record(access).await?)
     }
 

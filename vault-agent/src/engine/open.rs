@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail};
 use rusqlite::Connection;
 use shared::audit::AuditHead;
 use shared::error::Code;
-use shared::hash::Hash;
 use shared::log::{self, State};
 use shared::time::Time;
 use tokio::sync::{Notify, mpsc, watch};
@@ -21,6 +20,7 @@ use super::errand::Errand;
 use super::fleet::Fleet;
 use super::ledger::{Ledger, stand_in};
 use super::link::Link;
+use super::send::Pending;
 use super::{Inner, write};
 use crate::state::{self, Store, facts};
 use host::clock;
@@ -35,7 +35,7 @@ struct Found {
     fleet: Fleet,
     synced_at: Option<Time>,
     fork: Option<String>,
-    pending: Option<Hash>,
+    pending: Option<Pending>,
     report_n: u64,
 }
 
@@ -109,7 +109,8 @@ fn load(conn: &Connection, pins: &Pins) -> Result<Found> {
         fleet,
         synced_at: facts::get(conn, facts::SYNCED_AT)?,
         fork: facts::get(conn, facts::FORK)?,
-        pending: state::pending::load(conn)?.map(|pending| pending.hash),
+        pending: state::pending::load(conn)?
+            .map(|found| Pending { hash: found.hash, blobs: Vec::new() }),
         report_n: facts::get(conn, facts::REPORT_N)?.unwrap_or(0),
     })
 }

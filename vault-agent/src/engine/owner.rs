@@ -81,7 +81,7 @@ fn survey(inner: &Inner, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
     let stale = if ops.is_empty() {
         stale(&ledger.state)
     } else {
-        log::attempt(&mut ledger.state, &by, time, ops, stale).map_err(|(_, error)| error)?
+        log::attempt(&mut ledger.state, &by, time, ops, stale).map_err(|refused| refused.error)?
     };
     let ground = Ground { by, time, seq: ledger.state.seq(), head: ledger.state.head() };
     let (mut readable, mut unreadable) = (Vec::new(), Vec::new());

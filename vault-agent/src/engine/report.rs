@@ -10,6 +10,7 @@ use shared::error::Code;
 use shared::hash::Hash;
 use shared::name::Name;
 use shared::report::Report;
+use shared::text::Text;
 use shared::wire::v1::report::{ReportReply, ReportRequest};
 use tokio::time::{Instant, sleep_until};
 
@@ -99,7 +100,7 @@ impl Inner {
             head,
             audit_n: audit.n,
             audit_head: audit.hash,
-            agent: AGENT.into(),
+            agent: Text::lossy(AGENT),
             targets,
         })
     }

@@ -39,6 +39,13 @@ pub(super) struct Outgoing {
     pub(super) blobs: Vec<(Hash, Arc<Sealed>)>,
 }
 
+/// The entry that waits for an answer.
+pub(super) struct Pending {
+    pub(super) hash: Hash,
+    /// Its blobs; none if it was found at the start.
+    pub(super) blobs: Vec<(Hash, Arc<Sealed>)>,
+}
+
 /// What became of it.
 pub(super) enum Sent {
     /// It is in the log, there and here.
@@ -66,12 +73,12 @@ pub(super) async fn send(inner: &Arc<Inner>, outgoing: Outgoing) -> Result<Sent,
     }
     let body = request(&outgoing, inline)?;
     let Outgoing { seq, hash, envelope, blobs } = outgoing;
-    inner.save_pending(hash, body.clone()).await?;
+    inner.save_pending(hash, body.clone(), blobs).await?;
     let sent = until_answered(inner, seq, hash, &body, Tried::Never).await;
     match &sent {
         Sent::Done(_) => {
-            let blobs = blobs.iter().map(|(_, sealed)| sealed.bytes.clone()).collect();
-            own_entry(inner, Delivery { position: seq, envelope, blobs }).await?;
+            let delivery = Delivery { position: seq, envelope, blobs: Vec::new() };
+            own_entry(inner, delivery).await?;
         }
         Sent::Conflict { .. } | Sent::Refused(_) | Sent::Full => inner.drop_pending(hash),
         Sent::Unresolved => {}
@@ -230,10 +237,15 @@ pub(super) async fn resolve(inner: &Arc<Inner>) {
 }
 
 impl Inner {
-    async fn save_pending(&self, hash: Hash, body: Bytes) -> Result<(), WriteError> {
+    async fn save_pending(
+        &self,
+        hash: Hash,
+        body: Bytes,
+        blobs: Vec<(Hash, Arc<Sealed>)>,
+    ) -> Result<(), WriteError> {
         let saved = self.store.write(move |conn| pending::save(conn, hash, &body)).await;
         saved.map_err(|fault| WriteError::Local(fault.to_string()))?;
-        *self.pending() = Some(hash);
+        *self.pending() = Some(Pending { hash, blobs });
         Ok(())
     }
 
@@ -259,14 +271,13 @@ impl Inner {
 
     /// Returns the hash of the entry that waits for an answer.
     pub(super) fn pending_entry(&self) -> Option<Hash> {
-        *self.pending()
+        self.pending().as_ref().map(|pending| pending.hash)
     }
 
-    /// Notes that an entry is in the log.
-    pub(super) fn settled(&self, entry: Hash) {
-        let mut pending = self.pending();
-        if *pending == Some(entry) {
-            *pending = None;
-        }
+    /// Notes that an entry is in the log; returns the blobs that this machine has made for it, as
+    /// the server sends them to all others.
+    pub(super) fn settled(&self, entry: Hash) -> Vec<(Hash, Arc<Sealed>)> {
+        let pending = self.pending().take_if(|pending| pending.hash == entry);
+        pending.map(|pending| pending.blobs).unwrap_or_default()
     }
 }

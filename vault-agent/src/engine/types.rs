@@ -265,21 +265,6 @@ pub enum WriteError {
     Local(String),
 }
 
-/// A local request on a secret, for the audit log.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Access {
-    /// Process and user, e.g. `python3[812] uid 1000`.
-    pub who: Arc<str>,
-    /// What was asked: `read`, `list`, …
-    pub op: &'static str,
-    /// The secret.
-    pub path: SecretPath,
-    /// The version, 0 where none was named.
-    pub ver: u64,
-    /// `ok`, or why it was denied.
-    pub result: &'static str,
-}
-
 /// An owner's act, ready to be signed: entries that follow each other.
 #[derive(Clone, Debug)]
 pub struct Prepared {

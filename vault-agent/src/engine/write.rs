@@ -8,7 +8,7 @@ use std::time::Duration;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::limits;
-use shared::log::{self, Entry, Op};
+use shared::log::{self, Entry, Op, Refused};
 use shared::name::Actor;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
@@ -287,8 +287,8 @@ fn checked(inner: &Inner, callers: &mut Vec<Caller>, build: &Build) -> Option<Ve
     drop(ledger);
     match tried {
         Ok(()) => Some(ops),
-        Err((at, error)) => {
-            let owner = owners.get(at).copied().unwrap_or(0);
+        Err(Refused { op, error }) => {
+            let owner = op.and_then(|at| owners.get(at)).copied().unwrap_or(0);
             callers.remove(owner).answer(Err(refused(error)));
             None
         }

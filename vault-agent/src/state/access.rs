@@ -1,8 +1,9 @@
 //! Local accesses on their way to the audit log, numbered for ever upwards.
 
 use rusqlite::{Connection, Result};
+use shared::audit::{Fact, Op, Outcome, Who};
+use shared::path::SecretPath;
 use shared::time::Time;
-use shared::wire::v1::audit::LocalRead;
 
 use super::log::{damaged, number, unsigned};
 use super::schema::unwiped;
@@ -15,20 +16,20 @@ const GIVE_UP: u64 = 200_000;
 ///
 /// # Errors
 /// If the database fails.
-pub fn insert(conn: &Connection, reads: &[LocalRead]) -> Result<()> {
+pub fn insert(conn: &Connection, accesses: &[Fact]) -> Result<()> {
     let mut query = conn.prepare_cached(
         "INSERT INTO access (time, who, op, path, ver, count, result) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    for read in reads {
+    for Fact { at, who, op, path, ver, count, result, .. } in accesses {
         query.execute((
-            number(read.time.as_micros())?,
-            &read.who,
-            &read.op,
-            read.path.as_str(),
-            number(read.ver)?,
-            number(read.count)?,
-            &read.result,
+            number(at.unwrap_or_default().as_micros())?,
+            who.as_ref().map_or("", Who::as_str),
+            op.as_str(),
+            path.as_ref().map_or("", SecretPath::as_str),
+            number(ver.unwrap_or(0))?,
+            number(count.unwrap_or(1))?,
+            result.as_str(),
         ))?;
     }
     Ok(())
@@ -38,12 +39,12 @@ pub fn insert(conn: &Connection, reads: &[LocalRead]) -> Result<()> {
 ///
 /// # Errors
 /// If the database fails.
-pub fn oldest(conn: &Connection, most: u64) -> Result<(u64, Vec<LocalRead>)> {
+pub fn oldest(conn: &Connection, most: u64) -> Result<(u64, Vec<Fact>)> {
     let mut query = conn.prepare_cached(
         "SELECT n, time, who, op, path, ver, count, result FROM access ORDER BY n LIMIT ?1",
     )?;
     let mut rows = query.query([number(most)?])?;
-    let (mut first, mut due, mut reads) = (0, None, Vec::new());
+    let (mut first, mut due, mut accesses) = (0, None, Vec::new());
     while let Some(row) = rows.next()? {
         let n = unsigned(row, 0)?;
         // A batch is numbered by its first: it ends where a number is missing.
@@ -54,17 +55,17 @@ pub fn oldest(conn: &Connection, most: u64) -> Result<(u64, Vec<LocalRead>)> {
             first = n;
         }
         due = Some(n + 1);
-        reads.push(LocalRead {
-            time: Time::from_micros(unsigned(row, 1)?),
-            who: row.get(2)?,
-            op: row.get(3)?,
-            path: row.get_ref(4)?.as_str()?.parse().map_err(damaged)?,
-            ver: unsigned(row, 5)?,
-            count: unsigned(row, 6)?,
-            result: row.get(7)?,
+        accesses.push(Fact {
+            at: Some(Time::from_micros(unsigned(row, 1)?)),
+            who: Some(Who::lossy(row.get_ref(2)?.as_str()?)),
+            path: Some(row.get_ref(4)?.as_str()?.parse().map_err(damaged)?),
+            ver: Some(unsigned(row, 5)?).filter(|ver| *ver > 0),
+            count: Some(unsigned(row, 6)?).filter(|count| *count > 1),
+            result: Outcome::from(row.get_ref(7)?.as_str()?),
+            ..Fact::new(Op::from(row.get_ref(3)?.as_str()?))
         });
     }
-    Ok((first, reads))
+    Ok((first, accesses))
 }
 
 /// Drops the accesses numbered below `next`: the server has them.

@@ -3,6 +3,7 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use shared::audit::Outcome;
 use shared::error::Code;
 use shared::wire::v1::error::ErrorBody;
 
@@ -95,23 +96,23 @@ fn refused(refusal: Refusal) -> (StatusCode, String, String) {
 }
 
 /// Marks an answer that refuses what no rule has seen: it is not on record yet.
-#[derive(Clone, Copy, Debug)]
-pub struct Unrecorded(pub &'static str);
+#[derive(Clone, Debug)]
+pub struct Unrecorded(pub Outcome);
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let mark = match &self {
-            Self::NoRoute => Some("not_found"),
-            Self::NoMethod => Some("method_not_allowed"),
-            Self::Malformed(_) => Some("bad_request"),
-            Self::TooLarge(_) => Some("too_large"),
-            Self::TooSlow => Some("timeout"),
+            Self::NoRoute => Some(Outcome::NotFound),
+            Self::NoMethod => Some(Outcome::MethodNotAllowed),
+            Self::Malformed(_) => Some(Outcome::BadRequest),
+            Self::TooLarge(_) => Some(Outcome::TooLarge),
+            Self::TooSlow => Some(Outcome::Timeout),
             Self::Stranger | Self::Refused(_) => None,
         };
         let (status, code, detail) = self.parts();
         let mut response = json(status, &ErrorBody { code, detail });
-        if let Some(code) = mark {
-            response.extensions_mut().insert(Unrecorded(code));
+        if let Some(why) = mark {
+            response.extensions_mut().insert(Unrecorded(why));
         }
         response
     }

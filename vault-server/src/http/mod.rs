@@ -68,8 +68,8 @@ pub async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
 
 /// Puts a refusal on record that the rules have not seen, before it is answered.
 async fn on_record(vault: &Vault, caller: &Caller, response: Response) -> Response {
-    let Some(Unrecorded(code)) = response.extensions().get().copied() else { return response };
-    match vault.record_malformed(caller, code).await {
+    let Some(Unrecorded(why)) = response.extensions().get().cloned() else { return response };
+    match vault.record_malformed(caller, why).await {
         Ok(()) => response,
         Err(why) => Fault::from(why).into_response(),
     }

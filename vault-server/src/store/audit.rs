@@ -1,42 +1,16 @@
 //! Table `audit`: the chain of audit records, their very bytes. Who may read them is decided in
 //! `vault`; nothing here is ever changed or deleted.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
-use shared::audit::{AuditHead, Record, leaf};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use shared::audit::{AuditHead, Fact, Op, Record, leaf};
 use shared::hash::Hash;
 use shared::keys::random;
+use shared::name::Name;
+use shared::path::SecretPath;
 use shared::time::Time;
 use shared::wire::v1::audit::AuditQuery;
 
 use super::{hash, int, nat};
-
-/// An audit record before it takes its place in the chain; fields as in [`Record`].
-#[derive(Clone, Debug, Default)]
-pub struct Row {
-    /// Active machine whose key made the request.
-    pub machine: Option<String>,
-    /// Key that made the request, when no active machine holds it.
-    pub key: Option<String>,
-    /// Signer, where it is not the machine; for local reads, process and user.
-    pub who: Option<String>,
-    /// Peer address.
-    pub addr: Option<String>,
-    /// The machine's clock, for local reads.
-    pub at: Option<Time>,
-    /// What was asked.
-    pub op: String,
-    /// The secret.
-    pub path: Option<String>,
-    /// The version.
-    pub ver: Option<u64>,
-    /// Log entry that the request made.
-    pub seq: Option<u64>,
-    /// How many alike requests the record stands for.
-    pub count: Option<u64>,
-    /// `ok`, or the code or reason of the refusal.
-    pub result: String,
-}
 
 /// Returns the chain's head.
 ///
@@ -59,24 +33,10 @@ pub fn insert(
     conn: &Connection,
     head: AuditHead,
     now: Time,
-    row: Row,
+    fact: Fact,
 ) -> rusqlite::Result<AuditHead> {
-    let record = Record {
-        n: head.n + 1,
-        nonce: Hash::from_bytes(*random::<32>()),
-        time: now,
-        at: row.at,
-        machine: row.machine,
-        key: row.key,
-        who: row.who,
-        addr: row.addr,
-        op: row.op,
-        path: row.path,
-        ver: row.ver,
-        seq: row.seq,
-        count: row.count.filter(|count| *count > 1),
-        result: row.result,
-    };
+    let nonce = Hash::from_bytes(*random::<32>());
+    let record = Record { n: head.n + 1, nonce, time: now, fact };
     let bytes = serde_json::to_vec(&record)
         .map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
     let after = head.then(leaf(&bytes));
@@ -88,10 +48,10 @@ pub fn insert(
         int(after.n),
         after.hash.as_bytes(),
         int(now.as_micros()),
-        record.machine,
-        record.path,
-        record.op,
-        record.is_refusal(),
+        record.fact.machine.as_ref().map(Name::as_str),
+        record.fact.path.as_ref().map(SecretPath::as_str),
+        record.fact.op.as_str(),
+        record.fact.result.is_refusal(),
         bytes
     ])?;
     Ok(after)
@@ -118,6 +78,27 @@ pub struct Span {
     pub without: Option<u64>,
 }
 
+/// Finds the records that match; a condition whose value is NULL holds for all. Whoever asks for
+/// reads means those that an agent answered from its cache as well.
+macro_rules! find {
+    ($order:literal) => {
+        concat!(
+            "SELECT record FROM audit WHERE n > ?1 AND n <= ?2
+             AND (?3 IS NULL OR n <> ?3)
+             AND (?4 IS NULL OR time >= ?4)
+             AND (?5 IS NULL OR machine = ?5)
+             AND (?6 IS NULL OR op IN (?6, 'local_' || ?6))
+             AND (?7 IS NULL OR path GLOB ?7)
+             AND (denied OR NOT ?8)
+             AND (denied OR NOT ?9 OR op <> 'report')
+             ORDER BY ",
+            $order
+        )
+    };
+}
+const OLDEST: &str = find!("n");
+const NEWEST: &str = find!("n DESC");
+
 /// Returns the records of `span` that match, oldest first, and whether there are more of them; at
 /// most `limit`, and no more than fill `room` bytes.
 ///
@@ -130,9 +111,18 @@ pub fn find(
     limit: usize,
     room: usize,
 ) -> rusqlite::Result<(Vec<String>, bool)> {
-    let (sql, values) = select(query, span);
-    let mut statement = conn.prepare(&sql)?;
-    let mut rows = statement.query(params_from_iter(values))?;
+    let mut statement = conn.prepare_cached(if query.newest { NEWEST } else { OLDEST })?;
+    let mut rows = statement.query(params![
+        int(query.after),
+        int(span.upto),
+        span.without.map(int),
+        query.since.map(|time| int(time.as_micros())),
+        query.machine,
+        query.op.as_ref().map(Op::as_str),
+        query.path.as_deref().map(glob),
+        query.denied,
+        query.quiet,
+    ])?;
     let (mut records, mut used, mut more) = (Vec::new(), 0, false);
     while let Some(row) = rows.next()? {
         let record: Vec<u8> = row.get(0)?;
@@ -151,28 +141,6 @@ pub fn find(
         records.reverse();
     }
     Ok((records, more))
-}
-
-fn select(query: &AuditQuery, span: Span) -> (String, Vec<Value>) {
-    let mut sql = "SELECT record FROM audit WHERE n > ? AND n <= ?".to_owned();
-    let mut values = vec![Value::Integer(int(query.after)), Value::Integer(int(span.upto))];
-    let mut must = |condition: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            sql.push_str(condition);
-            values.push(value);
-        }
-    };
-    must(" AND n <> ?", span.without.map(|n| Value::Integer(int(n))));
-    must(" AND time >= ?", query.since.map(|time| Value::Integer(int(time.as_micros()))));
-    must(" AND machine = ?", query.machine.clone().map(Value::Text));
-    // Whoever asks for reads means those that an agent answered from its cache as well.
-    must(" AND (op = ?", query.op.clone().map(Value::Text));
-    must(" OR op = ?)", query.op.as_ref().map(|op| Value::Text(format!("local_{op}"))));
-    must(" AND path GLOB ?", query.path.as_deref().map(|path| Value::Text(glob(path))));
-    must(" AND denied = ?", query.denied.then_some(Value::Integer(1)));
-    must(" AND (op <> ? OR denied)", query.quiet.then(|| Value::Text("report".to_owned())));
-    sql.push_str(if query.newest { " ORDER BY n DESC" } else { " ORDER BY n" });
-    (sql, values)
 }
 
 /// Leaves `*` its meaning and takes it from the other characters that `GLOB` knows.

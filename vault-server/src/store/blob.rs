@@ -3,15 +3,16 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;
 use shared::log::Put;
+use shared::path::SecretPath;
 use shared::time::Time;
 
-use super::{int, nat};
+use super::{damaged, int, nat};
 
 /// Where a referenced blob belongs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
     /// The secret.
-    pub path: String,
+    pub path: SecretPath,
     /// The version.
     pub ver: u64,
 }
@@ -33,6 +34,7 @@ pub fn look(conn: &Connection, id: &Hash) -> rusqlite::Result<Option<Known>> {
     conn.prepare_cached("SELECT path, ver, length(bytes) FROM blob WHERE hash = ?1")?
         .query_row([id.as_bytes()], |row| {
             let path: Option<String> = row.get(0)?;
+            let path = path.map(|path| path.parse().map_err(damaged)).transpose()?;
             let ver: Option<i64> = row.get(1)?;
             let place = path.zip(ver).map(|(path, ver)| Place { path, ver: nat(ver) });
             Ok(Known { place, size: nat(row.get(2)?) })

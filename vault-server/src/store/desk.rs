@@ -4,15 +4,14 @@
 use std::collections::HashMap;
 
 use rusqlite::Connection;
-use shared::audit::AuditHead;
-use shared::error::Result as Checked;
+use shared::audit::{AuditHead, Fact};
 use shared::hash::Hash;
-use shared::log::{Applied, Entry, State};
+use shared::log::{Applied, Entry, Refused, State};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::time::Time;
 
-use super::audit::{self, Row};
+use super::audit;
 
 /// How to take back what was done to the state.
 enum Step {
@@ -85,7 +84,7 @@ impl Desk {
     ///
     /// # Errors
     /// As [`shared::log::apply`]; the state is then as before.
-    pub fn apply(&mut self, envelope: &Envelope) -> Option<Checked<(Entry, Vec<Hash>)>> {
+    pub fn apply(&mut self, envelope: &Envelope) -> Option<Result<(Entry, Vec<Hash>), Refused>> {
         let state = self.state.as_mut()?;
         Some(shared::log::apply(state, envelope).map(|Applied { entry, dropped, undo }| {
             self.undo.push(Step::Applied(undo));
@@ -122,8 +121,8 @@ impl Desk {
     ///
     /// # Errors
     /// As SQLite says.
-    pub fn record(&mut self, row: Row) -> rusqlite::Result<()> {
-        self.audit = audit::insert(&self.conn, self.audit, self.now, row)?;
+    pub fn record(&mut self, fact: Fact) -> rusqlite::Result<()> {
+        self.audit = audit::insert(&self.conn, self.audit, self.now, fact)?;
         Ok(())
     }
 

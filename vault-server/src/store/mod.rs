@@ -63,6 +63,12 @@ pub fn nat(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
+/// Wraps a value that is not what this program writes.
+pub(crate) fn damaged(why: shared::error::Error) -> rusqlite::Error {
+    let kind = rusqlite::types::Type::Text;
+    rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(why))
+}
+
 /// Reads a 32-byte column.
 ///
 /// # Errors

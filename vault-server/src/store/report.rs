@@ -6,7 +6,7 @@ use shared::name::{Actor, Name};
 use shared::signed::Envelope;
 use shared::time::Time;
 
-use super::{int, nat};
+use super::{damaged, int, nat};
 
 /// Returns the number and the body of a machine's latest report.
 ///
@@ -51,10 +51,7 @@ pub fn all(conn: &Connection) -> rusqlite::Result<Vec<(Name, Envelope, Time)>> {
     conn.prepare_cached("SELECT machine, at, body, sig FROM report ORDER BY machine")?
         .query_map([], |row| {
             let name: String = row.get(0)?;
-            let name: Name = name.parse().map_err(|why: shared::error::Error| {
-                let kind = rusqlite::types::Type::Text;
-                rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(why))
-            })?;
+            let name: Name = name.parse().map_err(damaged)?;
             let envelope = Envelope {
                 by: Actor::Machine(name.clone()),
                 body: row.get(2)?,

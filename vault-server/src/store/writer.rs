@@ -222,7 +222,7 @@ impl Writer {
         }
         if idle && self.commits >= CHECKPOINT_DUE {
             self.commits = 0;
-            self.checkpoint("PASSIVE");
+            self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
         }
     }
 
@@ -236,9 +236,8 @@ impl Writer {
         self.unsaved = 0;
     }
 
-    fn checkpoint(&self, mode: &str) {
-        let sql = format!("PRAGMA wal_checkpoint({mode})");
-        if let Err(error) = self.desk.conn.query_row(&sql, [], |_| Ok(())) {
+    fn checkpoint(&self, sql: &'static str) {
+        if let Err(error) = self.desk.conn.query_row(sql, [], |_| Ok(())) {
             tracing::warn!(%error, "write-ahead log not moved into the database");
         }
     }
@@ -247,6 +246,6 @@ impl Writer {
         if self.unsaved > 0 {
             self.snapshot();
         }
-        self.checkpoint("TRUNCATE");
+        self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)");
     }
 }

@@ -1,24 +1,22 @@
 //! Local reads of machines: what an agent answered from its cache, shipped in batches and kept as
 //! audit records.
 
+use shared::audit::{Fact, Op};
 use shared::error::Code;
-use shared::wire::v1::audit::{AccessReply, AccessRequest, LocalRead};
+use shared::wire::v1::audit::{AccessReply, AccessRequest};
 
-use crate::store::audit::Row;
 use crate::store::{Desk, access};
 
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
 
 /// Most local reads in one batch.
 const READS: usize = 1000;
-/// Longest text of a machine's own that a record keeps, in bytes.
-const TEXT: usize = 256;
 
 impl Vault {
     /// Records a batch of local reads, each once.
     ///
     /// # Errors
-    /// [`Refusal::Rule`] past 1000 reads.
+    /// [`Refusal::Rule`] past 1000 reads, or for anything but local accesses.
     pub async fn access(
         &self,
         caller: &Caller,
@@ -36,13 +34,19 @@ fn record(desk: &mut Desk, caller: &Caller, request: AccessRequest) -> Outcome<A
     let AccessRequest { first, reads } = request;
     if reads.len() > READS || first > u64::MAX / 2 {
         let why = Code::Limits.because(format!("{} local reads from {first}", reads.len()));
-        return refuse(desk, caller.row("access"), why);
+        return refuse(desk, caller.fact(Op::Access), why);
     }
     let next = access::next(desk.conn(), &caller.name)?;
     let known = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
     let after = first + reads.len() as u64;
-    for read in reads.into_iter().skip(known) {
-        desk.record(row(caller, read))?;
+    let facts: Option<Vec<Fact>> =
+        reads.into_iter().skip(known).map(|fact| told(caller, fact)).collect();
+    let Some(facts) = facts else {
+        let why = Code::Parse.because("an access that is not a local one");
+        return refuse(desk, caller.fact(Op::Access), why);
+    };
+    for fact in facts {
+        desk.record(fact)?;
     }
     if after > next {
         access::set_next(desk.conn(), &caller.name, after)?;
@@ -50,21 +54,15 @@ fn record(desk: &mut Desk, caller: &Caller, request: AccessRequest) -> Outcome<A
     Ok(Ok(AccessReply { next: next.max(after) }))
 }
 
-fn row(caller: &Caller, read: LocalRead) -> Row {
-    Row {
-        who: Some(clip(read.who)),
-        at: Some(read.time),
-        op: clip(format!("local_{}", read.op)),
-        path: Some(read.path.to_string()),
-        ver: (read.ver > 0).then_some(read.ver),
-        count: Some(read.count),
-        result: clip(read.result),
-        ..caller.row("")
-    }
-}
-
-/// Cuts a text that is too long: one odd process name must not hold back a machine's whole batch.
-fn clip(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT));
-    text
+/// Adds what the server itself knows of a local access; `None` for what no machine tells of itself.
+fn told(caller: &Caller, fact: Fact) -> Option<Fact> {
+    let Caller { name, addr, .. } = caller;
+    fact.op.is_local().then(|| Fact {
+        machine: Some(name.clone()),
+        addr: Some(addr.clone()),
+        key: None,
+        seq: None,
+        count: fact.count.filter(|count| *count > 1),
+        ..fact
+    })
 }

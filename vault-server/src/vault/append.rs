@@ -4,12 +4,14 @@
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use shared::audit::{self, Fact, Who};
 use shared::blob::looks_like_age;
-use shared::error::{Code, Error};
+use shared::error::Code;
 use shared::hash::Hash;
 use shared::limits;
-use shared::log::{Entry, Op, Put};
+use shared::log::{Entry, MetaSet, MountSet, Op, Put, Refused};
 use shared::name::Actor;
+use shared::path::demand_nfc;
 use shared::signed::Envelope;
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::error::Conflict;
@@ -18,7 +20,7 @@ use shared::wire::v1::log::{AppendRequest, Appended, Frame};
 use crate::store::{Desk, access, blob, log, report};
 use crate::watch::{Due, Line};
 
-use super::{Caller, Outcome, Outlets, Refusal, Vault, admitted, directory, refuse};
+use super::{Caller, Outcome, Outlets, Refusal, Vault, admitted, directory, refuse, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
 const INLINE: usize = 4 << 20;
@@ -60,24 +62,44 @@ fn append(
     let envelope = &request.envelope;
     if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
         let why = Code::Actor.because(format!("entry of `{}` from `{}`", envelope.by, caller.name));
-        return refuse(desk, refused_row(caller, envelope, &why), why);
+        return refuse(desk, refused_fact(caller, envelope, None), why);
     }
     let (entry, dropped) = match desk.apply(envelope) {
         None => return Ok(Err(Refusal::Stranger)),
         Some(Err(why)) => return not_applied(desk, caller, envelope, why),
         Some(Ok(applied)) => applied,
     };
-    match gather(desk, &entry, &dropped, &request.blobs)? {
+    let gathered = match names_are_normal(&entry) {
+        Err(refused) => Err(refused),
+        Ok(()) => gather(desk, &entry, &dropped, &request.blobs)?,
+    };
+    match gathered {
         Err(why) => {
             desk.take_back();
-            refuse(desk, refused_row(caller, envelope, &why), why)
+            refuse(desk, refused_fact(caller, envelope, why.op), why.error)
         }
         Ok(brought) => {
             let done = keep(desk, caller, envelope, &entry, &brought, &dropped)?;
-            publish(desk, outlets, envelope, &entry, &brought)?;
+            publish(desk, outlets, envelope, &entry, &brought, Some(caller))?;
             Ok(Ok(Append::Done(done)))
         }
     }
+}
+
+/// Demands Unicode's normal form of the names that an entry writes to: the server's own policy, no
+/// rule of the log.
+fn names_are_normal(entry: &Entry) -> Result<(), Refused> {
+    for (index, op) in entry.ops.iter().enumerate() {
+        let normal = match op {
+            Op::Put(Put { path, .. }) | Op::MetaSet(MetaSet { path, .. }) => {
+                demand_nfc(path.as_str())
+            }
+            Op::MountSet(MountSet { mount, .. }) => demand_nfc(mount.as_str()),
+            _ => Ok(()),
+        };
+        normal.map_err(|error| Refused { op: Some(index), error })?;
+    }
+    Ok(())
 }
 
 /// Tells the very same bytes sent again, a lost race, and a refusal apart.
@@ -85,24 +107,22 @@ fn not_applied(
     desk: &mut Desk,
     caller: &Caller,
     envelope: &Envelope,
-    why: Error,
+    why: Refused,
 ) -> Outcome<Append> {
     if let Some(done) = stored(desk, envelope)? {
-        let mut row = caller.row("append");
-        row.who = signer(caller, envelope);
-        row.seq = Some(done.seq);
-        desk.record(row)?;
+        let who = other_signer(caller, envelope);
+        let known = Fact { who, seq: Some(done.seq), ..caller.fact(audit::Op::Append) };
+        desk.record(known)?;
         return Ok(Ok(Append::Done(done)));
     }
-    let mut row = refused_row(caller, envelope, &why);
-    match (why.code, desk.state()) {
+    let fact = refused_fact(caller, envelope, why.op);
+    match (why.error.code, desk.state()) {
         (Code::Seq | Code::Prev, Some(state)) => {
             let conflict = Conflict { seq: state.seq(), head: state.head() };
-            "conflict".clone_into(&mut row.result);
-            desk.record(row)?;
+            desk.record(Fact { result: audit::Outcome::Conflict, ..fact })?;
             Ok(Ok(Append::Conflict(conflict)))
         }
-        _ => refuse(desk, row, why),
+        _ => refuse(desk, fact, why.error),
     }
 }
 
@@ -114,29 +134,26 @@ pub(super) fn stored(desk: &Desk, envelope: &Envelope) -> rusqlite::Result<Optio
     Ok(known.map(|known| Appended { seq: known.seq, head: known.hash }))
 }
 
-/// Makes the audit record of a refused entry: the operation the refusal is about, else the first.
-pub(super) fn refused_row(
-    caller: &Caller,
-    envelope: &Envelope,
-    why: &Error,
-) -> crate::store::audit::Row {
+/// Tells of a refused entry: of the operation that the refusal is about, else the first.
+pub(super) fn refused_fact(caller: &Caller, envelope: &Envelope, op: Option<usize>) -> Fact {
     let entry = serde_json::from_slice::<Entry>(&envelope.body).ok();
-    let about = entry.as_ref().and_then(|entry| {
-        let named =
-            |op: &&Op| op.path().is_some_and(|path| why.detail.contains(&format!("`{path}`")));
-        entry.ops.iter().find(named).or(entry.ops.first())
-    });
-    let mut row = caller.row(about.map_or("append", Op::name));
-    row.who = signer(caller, envelope);
-    row.path = about.and_then(Op::path).map(ToString::to_string);
-    row.ver = about.and_then(version);
-    row
+    let about = entry.as_ref().and_then(|entry| entry.ops.get(op.unwrap_or(0)));
+    let who = other_signer(caller, envelope);
+    match about {
+        Some(op) => Fact { who, ..done(caller, op) },
+        None => Fact { who, ..caller.fact(audit::Op::Append) },
+    }
+}
+
+/// Tells that an operation of the log was done.
+fn done(caller: &Caller, op: &Op) -> Fact {
+    Fact { path: op.path().cloned(), ver: version(op), ..caller.fact(op.into()) }
 }
 
 /// Returns who signed, unless it was the calling machine itself.
-fn signer(caller: &Caller, envelope: &Envelope) -> Option<String> {
+fn other_signer(caller: &Caller, envelope: &Envelope) -> Option<Who> {
     let own = matches!(&envelope.by, Actor::Machine(name) if *name == caller.name);
-    (!own).then(|| envelope.by.to_string())
+    (!own).then(|| signer(&envelope.by))
 }
 
 pub(super) fn put_of(op: &Op) -> Option<&Put> {
@@ -167,23 +184,21 @@ fn gather<'a>(
     entry: &'a Entry,
     dropped: &[Hash],
     blobs: &'a [Inline],
-) -> rusqlite::Result<Result<Vec<Brought<'a>>, Error>> {
+) -> rusqlite::Result<Result<Vec<Brought<'a>>, Refused>> {
     let mut inline: HashMap<Hash, &Inline> =
         blobs.iter().map(|blob| (Hash::of(&[&blob.0]), blob)).collect();
     let dropped: HashSet<&Hash> = dropped.iter().collect();
     let mut brought = Vec::new();
-    for put in entry.ops.iter().filter_map(put_of) {
+    for (index, op) in entry.ops.iter().enumerate() {
+        let Some(put) = put_of(op) else { continue };
         let bytes = inline.remove(&put.blob);
         if dropped.contains(&put.blob) {
             continue;
         }
         let fault = |code: Code| {
-            Ok(Err(code.because(format!(
-                "blob {} of version {} of `{}`",
-                put.blob.short(),
-                put.ver,
-                put.path
-            ))))
+            let Put { blob, ver, path, .. } = put;
+            let why = format!("blob {} of version {ver} of `{path}`", blob.short());
+            Ok(Err(Refused { op: Some(index), error: code.because(why) }))
         };
         let size = match bytes {
             Some(bytes) if bytes.0.len() > limits::BLOB => return fault(Code::Limits),
@@ -201,7 +216,7 @@ fn gather<'a>(
     }
     if let Some(extra) = inline.keys().next() {
         let why = format!("blob {} was sent, but the entry does not bring it", extra.short());
-        return Ok(Err(Code::BlobHash.because(why)));
+        return Ok(Err(Code::BlobHash.because(why).into()));
     }
     Ok(Ok(brought))
 }
@@ -258,42 +273,39 @@ pub(super) fn record_ops(
     entry: &Entry,
 ) -> rusqlite::Result<()> {
     for op in &entry.ops {
-        let mut row = caller.row(op.name());
-        row.who = signer(caller, envelope);
-        row.path = op.path().map(ToString::to_string);
-        row.ver = version(op);
-        row.seq = Some(entry.seq);
-        desk.record(row)?;
+        let who = other_signer(caller, envelope);
+        desk.record(Fact { who, seq: Some(entry.seq), ..done(caller, op) })?;
     }
     Ok(())
 }
 
 /// Makes the entry known once it is on disk: to followers, with the blobs each may read, which are
-/// recorded in this very transaction; and to connections, when machines came or went.
+/// recorded in this very transaction; and to connections, when machines came or went. The machine
+/// that wrote the blobs has them.
 pub(super) fn publish(
     desk: &mut Desk,
     outlets: &Outlets,
     envelope: &Envelope,
     entry: &Entry,
     brought: &[Brought<'_>],
+    writer: Option<&Caller>,
 ) -> rusqlite::Result<()> {
     let mut lines = Lines { envelope, brought, made: HashMap::new() };
     let mut deliveries = Vec::new();
     for due in outlets.hub.due() {
-        let Some(readable) = readable(desk, &due, brought) else { continue };
+        let own = writer.is_some_and(|writer| writer.key == due.key);
+        let others: &[Brought<'_>] = if own { &[] } else { brought };
+        let Some(readable) = readable(desk, &due, others) else { continue };
         for at in &readable {
             let Brought { put, .. } = &brought[*at];
-            let mut row = crate::store::audit::Row {
-                machine: Some(due.name.to_string()),
+            desk.record(Fact {
+                machine: Some(due.name.clone()),
                 addr: Some(due.addr.clone()),
-                op: "deliver".to_owned(),
-                result: shared::audit::OK.to_owned(),
-                ..Default::default()
-            };
-            row.path = Some(put.path.to_string());
-            row.ver = Some(put.ver);
-            row.seq = Some(entry.seq);
-            desk.record(row)?;
+                path: Some(put.path.clone()),
+                ver: Some(put.ver),
+                seq: Some(entry.seq),
+                ..Fact::new(audit::Op::Deliver)
+            })?;
         }
         deliveries.push((due, lines.with(desk, readable)?));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
-use shared::audit::AuditHead;
+use shared::audit::{AuditHead, Op};
 use shared::error::Code;
 use shared::limits;
 use shared::log::Machine;
@@ -37,11 +37,11 @@ impl Vault {
         let limit = query.limit.unwrap_or(usual);
         if limit == 0 || limit > most {
             let why = Code::Limits.because(format!("limit of {limit} audit records"));
-            let row = caller.row("audit_read");
+            let row = caller.fact(Op::AuditRead);
             return self.call(move |desk| refuse(desk, row, why)).await;
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let own = self.enter_audit(caller, "audit_read").await?.n;
+        let own = self.enter_audit(caller, Op::AuditRead).await?.n;
         let without = query.wait.then_some(own);
         let (mut grown, patience) = (self.0.store.audit(), Instant::now() + WAIT);
         loop {
@@ -77,7 +77,7 @@ impl Vault {
             if granted {
                 Ok(Ok(page))
             } else {
-                deny(desk, caller.row("audit_read"), &caller, GRANT)
+                deny(desk, caller.fact(Op::AuditRead), &caller, GRANT)
             }
         })
         .await
@@ -88,23 +88,23 @@ impl Vault {
     /// # Errors
     /// [`Refusal::Stranger`], [`Refusal::Unavailable`].
     pub async fn leaves(&self, caller: &Caller, query: LeavesQuery) -> Result<LeavesPage, Refusal> {
-        let head = self.enter_audit(caller, "audit_leaves").await?;
+        let head = self.enter_audit(caller, Op::AuditLeaves).await?;
         let found = self.0.reader.ask(move |conn| audit::leaves(conn, query.after, head.n, LEAVES));
         Ok(LeavesPage { leaves: found.await?, head })
     }
 
     /// Records the reading itself and returns the chain's head, this record included.
-    async fn enter_audit(&self, caller: &Caller, op: &'static str) -> Result<AuditHead, Refusal> {
+    async fn enter_audit(&self, caller: &Caller, op: Op) -> Result<AuditHead, Refusal> {
         let caller = caller.clone();
         self.call(move |desk| {
             let granted = match admitted(desk, &caller) {
                 Ok((_, machine)) => may_review(machine),
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            if op == "audit_read" && !granted {
-                return deny(desk, caller.row(op), &caller, GRANT);
+            if op == Op::AuditRead && !granted {
+                return deny(desk, caller.fact(op), &caller, GRANT);
             }
-            desk.record(caller.row(op))?;
+            desk.record(caller.fact(op))?;
             Ok(Ok(desk.audit()))
         })
         .await

@@ -1,11 +1,11 @@
 //! Age files: parked by any active machine, given to those that may read their path.
 
+use shared::audit::{self, Fact, Op};
 use shared::blob::looks_like_age;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::limits;
 
-use crate::store::audit::Row;
 use crate::store::{Desk, blob};
 
 use super::{Caller, Outcome, Refusal, Vault, admitted, deny, heal, refuse};
@@ -32,7 +32,7 @@ impl Vault {
             }
             match checked {
                 Ok(()) => park(desk, &caller, id, bytes.as_ref()),
-                Err(why) => refuse(desk, caller.row("blob_put"), why),
+                Err(why) => refuse(desk, caller.fact(Op::BlobPut), why),
             }
         })
         .await
@@ -77,46 +77,45 @@ fn check(id: Hash, bytes: &[u8]) -> shared::error::Result<()> {
 }
 
 fn park(desk: &mut Desk, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcome<()> {
-    let (row, machine) = (caller.row("blob_put"), caller.name.as_str());
+    let (fact, machine) = (caller.fact(Op::BlobPut), caller.name.as_str());
     if blob::look(desk.conn(), &id)?.is_none() {
         if let Some(put) = heal::lost(desk, &id, bytes.len() as u64) {
             let seq = desk.state().map_or(0, shared::log::State::seq);
             blob::insert(desk.conn(), seq, &put, machine, desk.now(), bytes)?;
-            desk.record(Row { path: Some(put.path.to_string()), ver: Some(put.ver), ..row })?;
+            desk.record(Fact { path: Some(put.path), ver: Some(put.ver), ..fact })?;
             return Ok(Ok(()));
         }
         let parked = blob::parked(desk.conn(), machine)? + bytes.len() as u64;
         if parked > limits::PARKED_BLOBS as u64 {
             let why = format!("{parked} bytes of blobs that no entry references, 32 MiB at most");
-            return refuse(desk, row, Code::Limits.because(why));
+            return refuse(desk, fact, Code::Limits.because(why));
         }
         blob::park(desk.conn(), &id, machine, desk.now(), bytes)?;
     }
-    desk.record(row)?;
+    desk.record(fact)?;
     Ok(Ok(()))
 }
 
 fn read(desk: &mut Desk, caller: &Caller, id: Hash) -> Outcome<Vec<u8>> {
-    let mut row = caller.row("read");
+    let mut fact = caller.fact(Op::Read);
     let granted = match admitted(desk, caller) {
         Ok((_, machine)) => machine.read.clone(),
         Err(refusal) => return Ok(Err(refusal)),
     };
     let known = blob::look(desk.conn(), &id)?;
     let Some(place) = known.and_then(|known| known.place) else {
-        row.result = Code::BlobAbsent.to_string();
-        desk.record(row)?;
+        fact.result = audit::Outcome::Refused(Code::BlobAbsent);
+        desk.record(fact)?;
         return Ok(Err(Refusal::Absent(id)));
     };
-    row.path = Some(place.path.clone());
-    row.ver = Some(place.ver);
-    let covered = place.path.parse().is_ok_and(|path| granted.cover(&path));
-    if !covered {
-        return deny(desk, row, caller, &place.path);
+    fact.path = Some(place.path.clone());
+    fact.ver = Some(place.ver);
+    if !granted.cover(&place.path) {
+        return deny(desk, fact, caller, place.path.as_str());
     }
     let Some(bytes) = blob::bytes(desk.conn(), &id)? else {
         return Ok(Err(Refusal::Absent(id)));
     };
-    desk.record(row)?;
+    desk.record(fact)?;
     Ok(Ok(bytes))
 }

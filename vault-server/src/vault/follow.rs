@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
+use shared::audit::Op;
 use shared::hash::Hash;
 use shared::wire::v1::log::Frame;
 
@@ -60,7 +61,7 @@ impl Vault {
                 Ok((state, _)) => Head { seq: state.seq(), hash: state.head() },
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            desk.record(caller.row("log"))?;
+            desk.record(caller.fact(Op::Log))?;
             Ok(Ok(head))
         })
         .await
@@ -124,7 +125,7 @@ fn follow(desk: &mut Desk, outlets: &Outlets, caller: &Caller, after: u64) -> Ou
         Ok((state, _)) => Head { seq: state.seq(), hash: state.head() },
         Err(refusal) => return Ok(Err(refusal)),
     };
-    desk.record(caller.row("follow"))?;
+    desk.record(caller.fact(Op::Follow))?;
     let place = outlets.hub.enter(caller.name.clone(), caller.key, caller.addr.clone());
     let live = if after == head.seq { outlets.hub.go_live(place.id()) } else { None };
     Ok(Ok(Following { head, place, live }))

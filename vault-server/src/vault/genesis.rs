@@ -1,16 +1,17 @@
 //! The first record, and with it the first machine: by whoever holds the one-time claim code.
 
+use shared::audit::{self, Fact};
 use shared::error::{Code, Error};
 use shared::keys::VerifyKey;
 use shared::log::{Entry, Op, State, start};
+use shared::name::Actor;
 use shared::signed::Envelope;
 use shared::wire::v1::genesis::GenesisRequest;
 
-use crate::store::audit::Row;
 use crate::store::{Desk, claim, log};
 
 use super::append::{insert_entry, record_ops};
-use super::{Caller, Outcome, Outlets, Peer, Refusal, Vault, directory};
+use super::{Caller, Outcome, Outlets, Peer, Refusal, Vault, directory, signer};
 
 impl Vault {
     /// Stores the genesis and entry 1; the very same request again is a success too.
@@ -39,7 +40,7 @@ fn genesis(
         let known = desk.state().and_then(|state| state.machine_by_key(&peer.key));
         let (true, Some((name, _))) = (same, known) else { return Ok(Err(Refusal::Claim)) };
         let caller = Caller { name: name.clone(), key: peer.key, addr: peer.ip() };
-        desk.record(caller.row("genesis"))?;
+        desk.record(caller.fact(audit::Op::Genesis))?;
         return Ok(Ok(()));
     }
     if !claim::matches(desk.conn(), &request.claim)? {
@@ -52,8 +53,8 @@ fn genesis(
     log::insert(desk.conn(), 0, &state, &request.genesis)?;
     insert_entry(desk, &request.entry, &entry)?;
     claim::use_up(desk.conn())?;
-    let row = Row { who: Some("root".to_owned()), ..caller.row("genesis") };
-    desk.record(row)?;
+    let fact = Fact { who: Some(signer(&Actor::Root)), ..caller.fact(audit::Op::Genesis) };
+    desk.record(fact)?;
     record_ops(desk, &caller, &request.entry, &entry)?;
     tracing::info!(vault = %state, machine = %caller.name, "vault founded");
     let (machines, directory_of) = (directory(desk.state()), outlets.directory.clone());
@@ -85,7 +86,7 @@ fn fold(
         Some(Ok((entry, _))) => check_first(desk, peer, &entry)
             .map(|caller| (vault, entry, caller))
             .inspect_err(|_| desk.take_back()),
-        Some(Err(why)) => Err(why),
+        Some(Err(why)) => Err(why.error),
         None => Err(Code::Missing.because("the vault")),
     };
     if checked.is_err() {

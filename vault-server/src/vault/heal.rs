@@ -4,6 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use shared::audit;
 use shared::hash::Hash;
 use shared::log::{Entry, Put};
 use shared::path::SecretPath;
@@ -12,7 +13,7 @@ use shared::wire::v1::heal::{HealReply, HealRequest};
 
 use crate::store::{Desk, blob};
 
-use super::append::{Brought, keep, publish, put_of, refused_row, stored};
+use super::append::{Brought, keep, publish, put_of, refused_fact, stored};
 use super::{Caller, Outcome, Outlets, Refusal, Vault, admitted, refuse};
 
 /// Blobs asked for at once; whoever has given them back asks again.
@@ -43,7 +44,7 @@ fn heal(
             return Ok(Err(refusal));
         }
     }
-    desk.record(caller.row("heal"))?;
+    desk.record(caller.fact(audit::Op::Heal))?;
     let wanted = missing(desk)?;
     let Some(state) = desk.state() else { return Ok(Err(Refusal::Stranger)) };
     let (seq, head) = (state.seq(), state.head());
@@ -65,13 +66,16 @@ fn take_back(
         Some(Err(why)) => {
             return match stored(desk, envelope)? {
                 Some(_) => Ok(Ok(())),
-                None => refuse(desk, refused_row(caller, envelope, &why), why),
+                None => {
+                    let fact = refused_fact(caller, envelope, why.op);
+                    refuse(desk, fact, why.error)
+                }
             };
         }
     };
     let brought = parked(desk, &entry, &dropped)?;
     let done = keep(desk, caller, envelope, &entry, &brought, &dropped)?;
-    publish(desk, outlets, envelope, &entry, &brought)?;
+    publish(desk, outlets, envelope, &entry, &brought, None)?;
     tracing::info!(seq = done.seq, machine = %caller.name, "lost entry given back");
     Ok(Ok(()))
 }

@@ -24,16 +24,17 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use shared::audit::OK;
+use shared::audit::{Fact, Op, Outcome as AuditOutcome, Who};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::keys::VerifyKey;
 use shared::log::{Machine, State};
-use shared::name::Name;
+use shared::name::{Actor, Name};
+use shared::path::SecretPath;
+use shared::text::Text;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::store::audit::Row;
 use crate::store::{Desk, Reader, Store, Unavailable};
 use crate::watch::Hub;
 
@@ -53,8 +54,8 @@ pub struct Peer {
 
 impl Peer {
     /// Returns the address without the port, an IPv4 one in its own form.
-    fn ip(&self) -> String {
-        self.addr.ip().to_canonical().to_string()
+    fn ip(&self) -> Text<64> {
+        Text::lossy(&self.addr.ip().to_canonical().to_string())
     }
 }
 
@@ -67,7 +68,7 @@ pub struct Caller {
     /// Its key.
     pub key: [u8; 32],
     /// Its address, without the port.
-    pub addr: String,
+    pub addr: Text<64>,
 }
 
 /// Why a request was refused.
@@ -193,10 +194,10 @@ impl Vault {
     pub async fn record_malformed(
         &self,
         caller: &Caller,
-        code: &'static str,
+        why: AuditOutcome,
     ) -> Result<(), Refusal> {
-        let row = Row { result: code.to_owned(), ..caller.row("request") };
-        self.call(move |desk| Ok(Ok(desk.record(row)?))).await
+        let fact = Fact { result: why, ..caller.fact(Op::Request) };
+        self.call(move |desk| Ok(Ok(desk.record(fact)?))).await
     }
 
     async fn call<T, F>(&self, work: F) -> Result<T, Refusal>
@@ -227,29 +228,31 @@ fn admitted<'d>(desk: &'d Desk, caller: &Caller) -> Result<(&'d State, &'d Machi
 
 impl Caller {
     /// Starts the audit record of something this caller did.
-    fn row(&self, op: &str) -> Row {
-        Row {
-            machine: Some(self.name.to_string()),
-            addr: Some(self.addr.clone()),
-            op: op.to_owned(),
-            result: OK.to_owned(),
-            ..Row::default()
-        }
+    fn fact(&self, op: Op) -> Fact {
+        Fact { machine: Some(self.name.clone()), addr: Some(self.addr.clone()), ..Fact::new(op) }
     }
 }
 
+/// Names the signer of an entry as audit records do.
+fn signer(by: &Actor) -> Who {
+    Who::lossy(&by.to_string())
+}
+
 /// Records that a rule refused, and returns the refusal.
-fn refuse<T>(desk: &mut Desk, mut row: Row, why: Error) -> Outcome<T> {
-    tracing::warn!(machine = row.machine, op = row.op, path = row.path, %why, "refused");
-    row.result = why.code.to_string();
-    desk.record(row)?;
+fn refuse<T>(desk: &mut Desk, mut fact: Fact, why: Error) -> Outcome<T> {
+    let Fact { machine, op, path, .. } = &fact;
+    let (machine, path) =
+        (machine.as_ref().map(Name::as_str), path.as_ref().map(SecretPath::as_str));
+    tracing::warn!(machine, %op, path, %why, "refused");
+    fact.result = AuditOutcome::Refused(why.code);
+    desk.record(fact)?;
     Ok(Err(Refusal::Rule(why)))
 }
 
 /// Records that the caller may not read something, and returns the refusal.
-fn deny<T>(desk: &mut Desk, mut row: Row, caller: &Caller, path: &str) -> Outcome<T> {
-    tracing::warn!(machine = %caller.name, op = row.op, path, "denied");
-    row.result = Code::Denied.to_string();
-    desk.record(row)?;
+fn deny<T>(desk: &mut Desk, mut fact: Fact, caller: &Caller, path: &str) -> Outcome<T> {
+    tracing::warn!(machine = %caller.name, op = %fact.op, path, "denied");
+    fact.result = AuditOutcome::Refused(Code::Denied);
+    desk.record(fact)?;
     Ok(Err(Refusal::Denied(format!("`{}` may not read `{path}`", caller.name))))
 }

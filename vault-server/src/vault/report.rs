@@ -1,5 +1,6 @@
 //! Signed reports: each machine's latest is kept and given to all.
 
+use shared::audit::Op;
 use shared::error::Code;
 use shared::name::Actor;
 use shared::report::Report;
@@ -42,24 +43,24 @@ fn keep(desk: &mut Desk, caller: &Caller, request: &ReportRequest) -> Outcome<()
         }
         Ok((state, machine)) => Report::open(envelope, &machine.sign, state.vault()),
     };
-    let row = caller.row("report");
+    let fact = caller.fact(Op::Report);
     let n = match opened {
         Ok(report) => report.n,
-        Err(why) => return refuse(desk, row, why),
+        Err(why) => return refuse(desk, fact, why),
     };
     match report::latest(desk.conn(), &caller.name)? {
         Some((last, body)) if last == n && body == envelope.body => {
-            desk.record(row)?;
+            desk.record(fact)?;
             return Ok(Ok(()));
         }
         Some((last, _)) if n <= last => {
             let why = Code::Seq.because(format!("report {n}, but the last one was {last}"));
-            return refuse(desk, row, why);
+            return refuse(desk, fact, why);
         }
         Some(_) | None => {}
     }
     report::keep(desk.conn(), &caller.name, n, desk.now(), envelope)?;
-    desk.record(row)?;
+    desk.record(fact)?;
     Ok(Ok(()))
 }
 

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::store::audit::Row;
+use shared::audit::{Fact, Op, Outcome};
+use shared::hash::Hash;
+use shared::text::Text;
 
 use super::{Peer, Vault};
 
@@ -13,7 +15,7 @@ const ADDRESSES: usize = 32;
 
 /// Requests since the last record, by address.
 #[derive(Debug, Default)]
-pub struct Strangers(Mutex<BTreeMap<String, Seen>>);
+pub struct Strangers(Mutex<BTreeMap<Text<64>, Seen>>);
 
 #[derive(Debug)]
 struct Seen {
@@ -23,10 +25,10 @@ struct Seen {
 }
 
 impl Strangers {
-    fn count(&self, addr: String, key: [u8; 32]) {
+    fn count(&self, addr: Text<64>, key: [u8; 32]) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = seen.contains_key(&addr) || seen.len() < ADDRESSES;
-        let slot = if known { addr } else { String::new() };
+        let slot = if known { addr } else { Text::default() };
         let entry = seen.entry(slot).or_insert(Seen { count: 0, key: Some(key) });
         entry.count += 1;
         if entry.key != Some(key) {
@@ -34,7 +36,7 @@ impl Strangers {
         }
     }
 
-    fn take(&self) -> BTreeMap<String, Seen> {
+    fn take(&self) -> BTreeMap<Text<64>, Seen> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -56,13 +58,12 @@ impl Vault {
         let _ = self
             .call(move |desk| {
                 for (addr, Seen { count, key }) in seen {
-                    desk.record(Row {
-                        key: key.map(|key| shared::hash::Hash::from_bytes(key).to_string()),
+                    desk.record(Fact {
+                        key: key.map(|key| Text::lossy(&Hash::from_bytes(key).to_string())),
                         addr: (!addr.is_empty()).then_some(addr),
-                        op: "stranger".to_owned(),
-                        count: Some(count),
-                        result: "forbidden".to_owned(),
-                        ..Row::default()
+                        count: Some(count).filter(|count| *count > 1),
+                        result: Outcome::Forbidden,
+                        ..Fact::new(Op::Stranger)
                     })?;
                 }
                 Ok(Ok(()))
@@ -78,14 +79,16 @@ mod tests {
     #[test]
     fn a_flood_from_many_addresses_stays_bounded() {
         let strangers = Strangers::default();
+        let addr = |high: u64, low: u64| Text::lossy(&format!("10.0.{high}.{low}"));
         for n in 0..1000_u64 {
-            strangers.count(format!("10.0.{}.{}", n / 250, n % 250), [1; 32]);
+            strangers.count(addr(n / 250, n % 250), [1; 32]);
         }
-        strangers.count("10.0.0.0".to_owned(), [2; 32]);
+        strangers.count(addr(0, 0), [2; 32]);
         let seen = strangers.take();
         assert_eq!(seen.len(), ADDRESSES + 1);
         assert_eq!(seen.values().map(|seen| seen.count).sum::<u64>(), 1001);
-        assert_eq!((seen["10.0.0.0"].count, seen["10.0.0.0"].key), (2, None));
+        let twice = &seen[&addr(0, 0)];
+        assert_eq!((twice.count, twice.key), (2, None));
         assert!(strangers.take().is_empty());
     }
 }

@@ -1,10 +1,10 @@
 //! What is recorded, who may read it, and that the chain holds.
 
 use hyper::StatusCode;
-use shared::audit::{AuditHead, Record};
+use shared::audit::{AuditHead, Fact, Op, Outcome, Record};
 use shared::report::Report;
 use shared::time::Time;
-use shared::wire::v1::audit::{AccessReply, AccessRequest, AuditPage, LeavesPage, LocalRead};
+use shared::wire::v1::audit::{AccessReply, AccessRequest, AuditPage, LeavesPage};
 use shared::wire::v1::report::{ReportReply, ReportRequest};
 use shared::wire::v1::{ACCESS, REPORT};
 
@@ -32,16 +32,20 @@ async fn verified(client: &Client) -> Vec<Record> {
     records
 }
 
-fn shape(record: &Record) -> String {
-    let part = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+fn shape(Record { fact, .. }: &Record) -> String {
+    let dash = || "-".to_owned();
     format!(
         "{} {} {} {} {}",
-        part(&record.machine),
-        record.op,
-        part(&record.path),
-        record.ver.map_or("-".to_owned(), |ver| ver.to_string()),
-        record.result
+        fact.machine.as_ref().map_or_else(dash, ToString::to_string),
+        fact.op,
+        fact.path.as_ref().map_or_else(dash, ToString::to_string),
+        fact.ver.map_or_else(dash, |ver| ver.to_string()),
+        fact.result
     )
+}
+
+fn read_back(text: &str) -> Record {
+    Record::parse(text.as_bytes()).unwrap()
 }
 
 #[tokio::test]
@@ -79,13 +83,13 @@ async fn every_action_leaves_its_record() {
             "a audit_read - - ok",
         ]
     );
-    assert_eq!(records[2].who.as_deref(), Some("admin:me"));
-    assert_eq!((records[5].seq, records[6].seq), (Some(4), Some(4)));
-    assert_eq!(records[6].addr.as_deref(), Some("127.0.0.1"));
+    assert_eq!(records[2].fact.who, Some("admin:me".parse().unwrap()));
+    assert_eq!((records[5].fact.seq, records[6].fact.seq), (Some(4), Some(4)));
+    assert_eq!(records[6].fact.addr, Some("127.0.0.1".parse().unwrap()));
 
     let find = async |query: &str| -> Vec<String> {
         let page: AuditPage = client.fetch(&format!("/v1/audit?{query}")).await;
-        page.records.iter().map(|text| shape(&parse(text.as_bytes()))).collect()
+        page.records.iter().map(|text| shape(&read_back(text))).collect()
     };
     assert_eq!(find("denied=true&op=read").await, ["vps read secret/home 1 E_DENIED"]);
     assert_eq!(find("path=secret/v*&machine=a").await, ["a put secret/vps/x 1 ok"]);
@@ -118,24 +122,26 @@ async fn strangers_are_counted_not_listed() {
     let server = crate::world::Running::start(config).await;
     let client = Client::connect(server.addr, &world.server_key, &first.sign).await;
     let records = verified(&client).await;
-    let found: Vec<_> = records.iter().filter(|record| record.op == "stranger").collect();
+    let found: Vec<_> = records.iter().filter(|record| record.fact.op == Op::Stranger).collect();
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].count, &*found[0].result), (Some(6), "forbidden"));
-    assert!(found[0].key.is_some() && found[0].machine.is_none());
+    assert_eq!((found[0].fact.count, &found[0].fact.result), (Some(6), &Outcome::Forbidden));
+    assert!(found[0].fact.key.is_some() && found[0].fact.machine.is_none());
 }
 
 #[tokio::test]
 async fn local_reads_are_recorded_once() {
     let world = World::new().await;
     let client = world.client(&world.first).await;
-    let read = |ver| LocalRead {
-        time: Time::from_micros(77),
-        who: "python3[812] uid 1000".to_owned(),
-        op: "read".to_owned(),
-        path: "secret/a".parse().unwrap(),
-        ver,
-        count: ver,
-        result: "ok".to_owned(),
+    let read = |ver| Fact {
+        at: Some(Time::from_micros(77)),
+        // What the server knows better is not taken from the machine.
+        machine: Some("another".parse().unwrap()),
+        seq: Some(1),
+        who: Some("python3[812] uid 1000".parse().unwrap()),
+        path: Some("secret/a".parse().unwrap()),
+        ver: Some(ver),
+        count: Some(ver),
+        ..Fact::new(Op::LocalRead)
     };
     for (first, reads, next) in [
         (0, vec![read(1), read(2)], 2),
@@ -147,13 +153,23 @@ async fn local_reads_are_recorded_once() {
         assert_eq!(parse::<AccessReply>(&body).next, next);
     }
     let records = verified(&client).await;
-    let local: Vec<_> = records.iter().filter(|record| record.op == "local_read").collect();
-    let seen: Vec<_> = local.iter().map(|record| (record.ver, record.count)).collect();
+    let local: Vec<_> = records.iter().filter(|record| record.fact.op == Op::LocalRead).collect();
+    let seen: Vec<_> = local.iter().map(|record| (record.fact.ver, record.fact.count)).collect();
     assert_eq!(seen, [(Some(1), None), (Some(2), Some(2)), (Some(3), Some(3))]);
-    assert_eq!(local[0].at, Some(Time::from_micros(77)));
-    assert_eq!(local[0].who.as_deref(), Some("python3[812] uid 1000"));
+    assert_eq!(local[0].fact.at, Some(Time::from_micros(77)));
+    assert_eq!(local[0].fact.who, Some("python3[812] uid 1000".parse().unwrap()));
+    assert_eq!(
+        (&local[0].fact.machine, local[0].fact.seq),
+        (&Some(world.first.name.clone()), None)
+    );
     let many = AccessRequest { first: 3, reads: vec![read(1); 1001] };
     assert_eq!(refused(client.post(ACCESS, &many).await), (422, "E_LIMITS".to_owned()));
+    let forged = Fact { op: Op::Put, ..read(1) };
+    let forged = AccessRequest { first: 3, reads: vec![read(1), forged] };
+    assert_eq!(refused(client.post(ACCESS, &forged).await), (422, "E_PARSE".to_owned()));
+    let newer = Fact { op: Op::from("local_peek"), ..read(1) };
+    let newer = AccessRequest { first: 3, reads: vec![newer] };
+    assert_eq!(client.post(ACCESS, &newer).await.0, StatusCode::OK, "an agent that is newer");
 }
 
 #[tokio::test]
@@ -174,7 +190,7 @@ async fn reports_are_kept_and_given_to_all() {
             head: state.head(),
             audit_n: 0,
             audit_head: shared::hash::Hash::ZERO,
-            agent: "test".to_owned(),
+            agent: "test".parse().unwrap(),
             targets: vec![],
         };
         ReportRequest { report: report.sign(&machine.sign, state.vault()).unwrap() }
@@ -247,7 +263,7 @@ async fn lost_races_repetitions_and_malformed_requests_are_on_record() {
             "a audit_read - - ok",
         ]
     );
-    assert_eq!(records[4].seq, Some(2));
+    assert_eq!(records[4].fact.seq, Some(2));
 }
 
 #[tokio::test]
@@ -263,27 +279,24 @@ async fn a_waiting_reader_gets_the_next_record_and_not_its_own() {
     world.write(&client, "secret/a", "one").await;
     let page = waiting.await.unwrap();
     assert_eq!(page.records.len(), 1);
-    assert_eq!(shape(&parse(page.records[0].as_bytes())), "a put secret/a 1 ok");
+    assert_eq!(shape(&read_back(&page.records[0])), "a put secret/a 1 ok");
 }
 
 #[tokio::test]
 async fn a_read_that_finds_nothing_is_no_refusal() {
     let world = World::new().await;
     let client = world.client(&world.first).await;
-    let read = |result: &str| LocalRead {
-        time: Time::from_micros(77),
-        who: "vault[1] uid 0".to_owned(),
-        op: "read".to_owned(),
-        path: "secret/a".parse().unwrap(),
-        ver: 0,
-        count: 1,
-        result: result.to_owned(),
+    let read = |result: &str| Fact {
+        at: Some(Time::from_micros(77)),
+        who: Some("vault[1] uid 0".parse().unwrap()),
+        path: Some("secret/a".parse().unwrap()),
+        result: Outcome::from(result),
+        ..Fact::new(Op::LocalRead)
     };
     let reads = vec![read("missing"), read("denied"), read("ok")];
     let (status, _) = client.post(ACCESS, &AccessRequest { first: 0, reads }).await;
     assert_eq!(status, StatusCode::OK);
     let page: AuditPage = client.fetch("/v1/audit?denied=true").await;
-    let found: Vec<String> =
-        page.records.iter().map(|text| shape(&parse(text.as_bytes()))).collect();
+    let found: Vec<String> = page.records.iter().map(|text| shape(&read_back(text))).collect();
     assert_eq!(found, ["a local_read secret/a - denied"]);
 }

@@ -1,7 +1,10 @@
 //! Following the log: live entries, inline blobs, catching up, and when a stream ends.
 
+use shared::audit::Record;
 use shared::grant::Grants;
+use shared::hash::Hash;
 use shared::log::{Access, MetaSet, Op};
+use shared::wire::v1::audit::AuditPage;
 use shared::wire::v1::log::Frame;
 
 use crate::client::refused;
@@ -28,7 +31,7 @@ async fn each_follower_gets_the_entry_and_the_blobs_it_may_read() {
     let blobs = vec![home_blob.clone(), shared_blob.clone()];
     world.append(&client, world.by_first(vec![home, shared]), blobs.clone()).await;
     let (entry, got) = mine.entry().await;
-    assert_eq!((entry.seq, got), (3, blobs));
+    assert_eq!((entry.seq, got), (3, vec![]), "the writer has its blobs");
     let (entry, got) = theirs.entry().await;
     assert_eq!((entry.seq, got), (3, vec![shared_blob]));
 
@@ -36,7 +39,14 @@ async fn each_follower_gets_the_entry_and_the_blobs_it_may_read() {
     let (op, bytes) = world.put("secret/vps/y", "three");
     client.put(&format!("/v1/blob/{}", op.blob().unwrap()), bytes.clone()).await;
     world.append(&client, world.by_first(vec![op]), vec![]).await;
-    assert_eq!(theirs.entry().await.1, vec![bytes]);
+    assert_eq!(theirs.entry().await.1, vec![bytes.clone()]);
+    assert_eq!(mine.entry().await.1, Vec::<Vec<u8>>::new());
+    let page: AuditPage = client.fetch("/v1/audit?op=deliver").await;
+    let deliveries = page.records.iter().map(|text| Record::parse(text.as_bytes()).unwrap().fact);
+    let to: Vec<_> = deliveries.map(|fact| (fact.machine, fact.seq)).collect();
+    assert_eq!(to, [(Some(vps.name.clone()), Some(3)), (Some(vps.name.clone()), Some(4))]);
+    // A writer that has lost it asks as everybody does.
+    assert_eq!(client.get(&format!("/v1/blob/{}", Hash::of(&[&bytes]))).await.1, bytes);
 }
 
 #[tokio::test]

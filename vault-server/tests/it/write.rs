@@ -1,10 +1,12 @@
 //! Founding a vault, appending entries, parking blobs.
 
 use hyper::StatusCode;
+use shared::audit::Record;
 use shared::hash::Hash;
 use shared::keys::SignKey;
 use shared::log::{Op, Versions};
 use shared::wire::v1::GENESIS;
+use shared::wire::v1::audit::AuditPage;
 use shared::wire::v1::error::Conflict;
 use shared::wire::v1::log::{Appended, Frame};
 
@@ -145,4 +147,19 @@ async fn a_destroyed_version_is_gone() {
     let destroy = Op::Destroy(Versions { path, versions: vec![1] });
     world.append(&client, world.by_first(vec![destroy]), vec![]).await;
     assert_eq!(refused(client.get(&at).await), (404, "E_BLOB_ABSENT".to_owned()));
+}
+
+#[tokio::test]
+async fn a_name_in_another_normal_form_is_not_made() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let (good, good_bytes) = world.put("secret/\u{fc}", "one");
+    let (bad, bad_bytes) = world.put("secret/u\u{308}", "two");
+    let entry = world.by_first(vec![good.clone(), bad]);
+    let code = refused(post(&client, &entry, vec![good_bytes.clone(), bad_bytes]).await);
+    assert_eq!(code, (422, "E_PATH".to_owned()));
+    let page: AuditPage = client.fetch("/v1/audit?denied=true").await;
+    let refused = Record::parse(page.records[0].as_bytes()).unwrap().fact;
+    assert_eq!(refused.path, Some("secret/u\u{308}".parse().unwrap()), "the one that was refused");
+    world.append(&client, world.by_first(vec![good]), vec![good_bytes]).await;
 }

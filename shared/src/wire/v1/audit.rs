@@ -2,40 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::audit::AuditHead;
+use crate::audit::{AuditHead, Fact, Op};
 use crate::hash::Hash;
-use crate::path::SecretPath;
 use crate::time::Time;
 
-/// Body of `POST /v1/access`: local reads since the last batch; answered 200 [`AccessReply`] when
-/// their audit rows are on disk.
+/// Body of `POST /v1/access`: local accesses since the last batch; answered 200 [`AccessReply`]
+/// when their audit rows are on disk.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessRequest {
-    /// Number of the batch's first read; reads of an earlier batch are passed over.
+    /// Number of the batch's first access; those of an earlier batch are passed over.
     pub first: u64,
-    /// The reads, 1000 at most.
-    pub reads: Vec<LocalRead>,
-}
-
-/// A read answered on a machine from its cache.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LocalRead {
-    /// The machine's clock.
-    pub time: Time,
-    /// Process and user, e.g. `python3[812] uid 1000`.
-    pub who: String,
-    /// What was asked: `read`, `list`, …
-    pub op: String,
-    /// The secret.
-    pub path: SecretPath,
-    /// The version, 0 where none was named.
-    pub ver: u64,
-    /// How many alike reads this stands for.
-    pub count: u64,
-    /// `ok`, or why it was denied.
-    pub result: String,
+    /// The accesses, 1000 at most. What the server itself knows of the caller it sets itself.
+    pub reads: Vec<Fact>,
 }
 
 /// Answer to a batch of local reads.
@@ -68,7 +47,7 @@ pub struct AuditQuery {
     pub path: Option<String>,
     /// Operation, by itself and with `local_` before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub op: Option<String>,
+    pub op: Option<Op>,
     /// Only refusals.
     #[serde(default)]
     pub denied: bool,
@@ -94,7 +73,7 @@ impl AuditQuery {
             ("since", since.map(|time| time.as_micros().to_string())),
             ("machine", machine.clone()),
             ("path", path.clone()),
-            ("op", op.clone()),
+            ("op", op.as_ref().map(ToString::to_string)),
             ("denied", flag(denied)),
             ("quiet", flag(quiet)),
             ("wait", flag(wait)),

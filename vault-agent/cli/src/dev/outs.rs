@@ -20,7 +20,7 @@ use host::files::git::{GitError, GitGate, GitPolicy};
 use host::files::{self, FileError};
 use host::hint::Failure;
 use host::term::Term;
-use machine::local::{STATUS, Status};
+use machine::local::{STATUS, Status, TargetRow};
 use machine::render;
 
 /// How long a file may take to become right.
@@ -173,7 +173,8 @@ pub fn report(out: &Out, inner: &Global) -> Result<()> {
         .iter()
         .filter(|row| row.machine == status.machine && row.target == shown)
         .find(|row| !row.is_right())
-        .map_or("the agent has not written it yet", |row| row.state.as_str());
+        .and_then(TargetRow::remark)
+        .unwrap_or_else(|| "the agent has not written it yet".to_owned());
     inner.term.say(format!("`{shown}` is not right: {why}"));
     for alarm in &status.alarms {
         inner.term.say(format!("  {}: {}", alarm.code, alarm.text));

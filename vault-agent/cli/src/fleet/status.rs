@@ -29,9 +29,6 @@ pub struct Args {
     field: Option<String>,
 }
 
-/// What is longer is cut in the table; below it stands the whole of it.
-const SHORT: usize = 24;
-
 /// Tells whether the API at a named address is one of our agents, for a caller who may see the fleet.
 fn knows_a_fleet(client: &Client) -> bool {
     !client.only_shows() && client.ask(local::STATUS, &[]).is_ok_and(|answer| answer.status == 200)
@@ -119,15 +116,11 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     }
     let mut said = std::collections::HashSet::new();
     for row in rows {
-        let trouble = [&row.state, &row.hook];
-        for text in
-            trouble.into_iter().filter(|text| !matches!(text.as_str(), "" | "ok" | "running"))
-        {
-            // Once for all secrets of a target.
-            let line = format!("{} {}: {text}", row.machine, row.target);
-            if said.insert(line.clone()) {
-                global.term.say(line);
-            }
+        let Some(remark) = row.remark() else { continue };
+        // Once for all secrets of a target.
+        let line = format!("{} {}: {remark}", row.machine, row.target);
+        if said.insert(line.clone()) {
+            global.term.say(line);
         }
     }
     Ok(())
@@ -157,11 +150,6 @@ fn say_rotations(global: &Global, status: &Status, now: Time) {
 }
 
 fn cells(row: &TargetRow, now: Time) -> Vec<String> {
-    let hook = match row.hook.as_str() {
-        "" => "-",
-        text if text.len() <= SHORT => text,
-        text => text.split(':').next().unwrap_or(text),
-    };
     let seen = match (row.awake, row.seen_at) {
         (true, _) => "now".to_owned(),
         (false, Some(at)) => format!("{} ago (asleep)", duration::age(now.seconds_since(at))),
@@ -173,7 +161,7 @@ fn cells(row: &TargetRow, now: Time) -> Vec<String> {
         row.secret.to_string(),
         version(row.wanted),
         version(row.applied),
-        hook.to_owned(),
+        row.hook.to_string(),
         seen,
     ]
 }
@@ -200,7 +188,7 @@ fn document(status: &Status, now: Time) -> Value {
             "machine": row.machine, "target": row.target, "secret": row.secret,
             "wanted": row.wanted, "applied": row.applied, "hook": row.hook,
             "seen_at": time(row.seen_at), "awake": row.awake, "state": row.state, "lags": row.lags(),
-            "fails": row.fails(),
+            "fails": row.fails(), "detail": row.detail,
         })
     });
     let alarms = status.alarms.iter().map(

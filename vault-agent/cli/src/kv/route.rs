@@ -5,7 +5,7 @@
 //! `sys/internal/ui/mounts` first (a wrong guess could write to a wrong place), a read asks only after a 403 or 404.
 
 use serde_json::Value;
-use shared::path::SecretPath;
+use shared::path::{SecretPath, demand_nfc};
 
 use crate::client::{Answer, Client, Error};
 
@@ -87,8 +87,8 @@ impl Typed {
     fn checked(&self) -> Result<Route, Error> {
         let mount = self.mount.as_deref().map(|mount| format!("{}/", mount.trim_matches('/')));
         let whole = mount.unwrap_or_default() + self.path.trim().trim_start_matches('/');
-        match whole.trim_end_matches('/').parse::<SecretPath>() {
-            Ok(_) => Ok(self.guess()),
+        match whole.trim_end_matches('/').parse::<SecretPath>().and_then(|_| demand_nfc(&whole)) {
+            Ok(()) => Ok(self.guess()),
             Err(why) => Err(Error::Setup(format!("{why}\nhint: {}", why.code.hint()))),
         }
     }
@@ -199,6 +199,15 @@ mod tests {
             (None, "secret/data/app", "secret/data/data/app"),
         ] {
             assert_eq!(typed(mount, path).guess().api("data"), data, "{mount:?} {path}");
+        }
+    }
+
+    #[test]
+    fn a_typed_name_has_one_form() {
+        assert!(typed(None, "secret/\u{fc}").checked().is_ok());
+        for (mount, path) in [(None, "secret/u\u{308}"), (Some("u\u{308}"), "a")] {
+            let fault = typed(mount, path).checked().unwrap_err().to_string();
+            assert!(fault.contains("normal form NFC"), "{fault}");
         }
     }
 

@@ -137,12 +137,12 @@ mod tests {
         let cut = &line[..line.len() - 9];
         let shown = ["hello", cut, "VLTM1-abc"].map(|line| run(&world, line, &scripted(&world)));
         insta::assert_snapshot!(shown.join("\n"));
-        insta::assert_snapshot!(run(&world, &line, "--name 4770k"), @r"
+        insta::assert_snapshot!(run(&world, &line, "--name 4770"), @r"
         exit 1
         --- stdout
         --- stderr
-        E_NAME: name `4770k` breaks the grammar
-        hint: use a to z, 0 to 9 and `-`, starting with a letter, 32 characters at most
+        E_NAME: name `4770` consists of digits only
+        hint: use 1 to 32 of a to z, 0 to 9 and `-`, not starting with `-`, not digits only
         ");
     }
 

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use shared::grant::Grants;
 use shared::log::Op;
 use shared::name::Name;
+use shared::path::demand_nfc;
 
 use crate::client::{Client, Error};
 use crate::context::Global;
@@ -61,7 +62,8 @@ impl Lists {
         let read = |list: &[String]| {
             // An empty text is an empty list, said out loud.
             let list: Vec<&String> = list.iter().filter(|prefix| !prefix.is_empty()).collect();
-            Grants::parse(&list).map_err(|fault| {
+            let parsed = list.iter().try_for_each(|prefix| demand_nfc(prefix));
+            parsed.and_then(|()| Grants::parse(&list)).map_err(|fault| {
                 Failure::local(fault.to_string()).hint(
                     "write `*`, a path such as secret/app/db, or a folder with `/` at its end such \
                      as secret/app/",

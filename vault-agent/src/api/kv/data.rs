@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderName, StatusCode};
 use serde_json::Value;
-use shared::audit;
+use shared::audit::{Op, Outcome};
 use shared::blob::Kind;
 use shared::limits;
 use shared::path::SecretPath;
@@ -17,7 +17,7 @@ use super::super::error::Fault;
 use super::super::json::{self, Fields};
 use super::super::request::Call;
 use super::{
-    Metadata, Seen, changed, look, looked_at, record, require_read, require_write, with_age,
+    Metadata, Seen, look, looked_at, made, record, require_read, require_write, with_age,
     write_metadata,
 };
 use machine::local;
@@ -29,7 +29,7 @@ pub(in super::super) async fn read(
     path: &str,
 ) -> Result<Answer, Fault> {
     let path = looked_at(mount, path)?;
-    let (seen, content) = open(call, "read", &path).await?;
+    let (seen, content) = open(call, Op::LocalRead, &path).await?;
     let size = content.expose().len() + seen.metadata.len() + 32;
     let answer = envelope::data(Source::Kv, size, |out| {
         out.extend_from_slice(b"{\"data\":");
@@ -45,18 +45,19 @@ pub(in super::super) async fn read(
 /// destroyed one is a fault that carries the answer: 404 with its metadata.
 pub(super) async fn open(
     call: &Call<'_>,
-    op: &'static str,
+    op: Op,
     path: &SecretPath,
 ) -> Result<(Seen, Content), Fault> {
-    require_read(call, op, path).await?;
+    require_read(call, op.clone(), path).await?;
     let ver = call.query.number("version")?;
     let Some(seen) = look(call, path, ver) else {
-        record(call, op, path, ver.unwrap_or(0), audit::MISSING).await?;
+        record(call, op, path, ver, Outcome::Missing).await?;
         return Err(Fault::Missing);
     };
     if !seen.live {
-        record(call, op, path, seen.ver, audit::DELETED).await?;
-        return Err(gone(call, op, &seen));
+        let gone = gone(call, &op, &seen);
+        record(call, op, path, Some(seen.ver), Outcome::Deleted).await?;
+        return Err(gone);
     }
     let engine = &call.api.engine;
     let offline = call.headers.contains_key(HeaderName::from_static(local::OFFLINE));
@@ -67,15 +68,16 @@ pub(super) async fn open(
     };
     match content {
         Ok(content) => {
-            record(call, op, path, seen.ver, audit::OK).await?;
+            record(call, op, path, Some(seen.ver), Outcome::Ok).await?;
             Ok((seen, content))
         }
         Err(ReadError::Deleted { .. } | ReadError::Destroyed { .. }) => {
-            record(call, op, path, seen.ver, audit::DELETED).await?;
-            Err(gone(call, op, &seen))
+            let gone = gone(call, &op, &seen);
+            record(call, op, path, Some(seen.ver), Outcome::Deleted).await?;
+            Err(gone)
         }
         Err(error) => {
-            record(call, op, path, seen.ver, "unavailable").await?;
+            record(call, op, path, Some(seen.ver), Outcome::Unavailable).await?;
             Err(match error {
                 ReadError::Offline { ver, .. } if offline => Fault::NotCached(ver),
                 error => error.into(),
@@ -85,10 +87,10 @@ pub(super) async fn open(
 }
 
 /// Answers 404 with the metadata: clients take it for a success without content.
-fn gone(call: &Call<'_>, op: &str, seen: &Seen) -> Fault {
+fn gone(call: &Call<'_>, op: &Op, seen: &Seen) -> Fault {
     let status = StatusCode::NOT_FOUND;
     let answer = envelope::data_with(status, Source::Nobody, seen.metadata.len() + 40, |out| {
-        let name = if op == "subkeys" { "subkeys" } else { "data" };
+        let name = if *op == Op::LocalSubkeys { "subkeys" } else { "data" };
         out.extend_from_slice(format!("{{\"{name}\":null,\"metadata\":").as_bytes());
         out.extend_from_slice(&seen.metadata);
         out.push(b'}');
@@ -110,8 +112,8 @@ pub(in super::super) async fn write(
     mount: &str,
     path: &str,
 ) -> Result<Answer, Fault> {
-    let path = changed(mount, path)?;
-    require_write(call, "put", &path).await?;
+    let path = made(mount, path)?;
+    require_write(call, Op::LocalPut, &path).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {
         return Err(Fault::NoData);
@@ -139,8 +141,8 @@ pub(in super::super) async fn patch(
     path: &str,
 ) -> Result<Answer, Fault> {
     call.require_merge_patch()?;
-    let path = changed(mount, path)?;
-    require_write(call, "patch", &path).await?;
+    let path = made(mount, path)?;
+    require_write(call, Op::LocalPatch, &path).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {
         return Err(Fault::NoData);

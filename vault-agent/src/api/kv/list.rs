@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use shared::audit;
+use shared::audit::{Op, Outcome};
 use shared::log::Secret;
 use shared::path::SecretPath;
 
@@ -26,7 +26,7 @@ pub(in super::super) async fn read(
     // What the folder holds, in the notation of the audit log; other folders cannot hold any.
     let all: SecretPath = format!("{folder}*").parse().map_err(|_| Fault::Missing)?;
     if !call.caller.scope.covers_folder(&folder) {
-        record(call, "list", &all, 0, "denied").await?;
+        record(call, Op::LocalList, &all, None, Outcome::Denied).await?;
         return Err(Fault::Denied);
     }
     let mut keys = Vec::with_capacity(1024);
@@ -38,7 +38,8 @@ pub(in super::super) async fn read(
             envelope::string(&mut keys, name);
         });
     });
-    record(call, "list", &all, 0, if keys.is_empty() { audit::MISSING } else { audit::OK }).await?;
+    let found = if keys.is_empty() { Outcome::Missing } else { Outcome::Ok };
+    record(call, Op::LocalList, &all, None, found).await?;
     if keys.is_empty() {
         return Err(Fault::Missing);
     }

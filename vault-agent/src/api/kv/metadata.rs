@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use serde_json::Value;
-use shared::audit;
+use shared::audit::{Op, Outcome};
 use shared::limits;
 use shared::log::Secret;
 
@@ -16,7 +16,7 @@ use super::super::error::Fault;
 use super::super::json::Fields;
 use super::super::request::Call;
 use super::{
-    changed, looked_at, newest, record, require_look, require_write, with_age, write_custom,
+    changed, looked_at, made, newest, record, require_look, require_write, with_age, write_custom,
     write_time,
 };
 
@@ -27,10 +27,10 @@ pub(in super::super) async fn read(
     path: &str,
 ) -> Result<Answer, Fault> {
     let path = looked_at(mount, path.trim_end_matches('/'))?;
-    require_look(call, "metadata", &path).await?;
+    require_look(call, Op::LocalMetadata, &path).await?;
     let text = call.api.engine.state(|state| state.secret(&path).map(describe));
-    record(call, "metadata", &path, 0, if text.is_some() { audit::OK } else { audit::MISSING })
-        .await?;
+    let found = if text.is_some() { Outcome::Ok } else { Outcome::Missing };
+    record(call, Op::LocalMetadata, &path, None, found).await?;
     let text = text.ok_or(Fault::Missing)?;
     let answer = envelope::data(Source::Kv, text.len(), |out| out.extend_from_slice(&text));
     Ok(with_age(call, answer))
@@ -95,8 +95,8 @@ async fn merge(
     path: &str,
     is_patch: bool,
 ) -> Result<Answer, Fault> {
-    let path = changed(mount, path)?;
-    require_write(call, "metadata", &path).await?;
+    let path = made(mount, path)?;
+    require_write(call, Op::LocalMetadata, &path).await?;
     let mut fields = call.fields().await?;
     let max_versions =
         if is_patch { fields.natural("max_versions")? } else { fields.count("max_versions")? };
@@ -129,7 +129,7 @@ pub(in super::super) async fn delete(
     path: &str,
 ) -> Result<Answer, Fault> {
     let path = changed(mount, path)?;
-    require_write(call, "forget", &path).await?;
+    require_write(call, Op::LocalForget, &path).await?;
     match call.api.engine.write(vec![Change::Forget { path }]).await {
         Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
         Err(error) => Err(error.into()),

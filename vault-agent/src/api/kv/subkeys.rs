@@ -1,6 +1,7 @@
 //! `subkeys/`: the keys of a version without its values.
 
 use serde_json::{Map, Value};
+use shared::audit::Op;
 use shared::blob::Kind;
 
 use machine::binary;
@@ -22,7 +23,7 @@ pub(in super::super) async fn read(
         None | Some(Ok(0)) => u64::MAX,
         Some(depth) => depth.unwrap_or(1),
     };
-    let (seen, content) = data::open(call, "subkeys", &path).await?;
+    let (seen, content) = data::open(call, Op::LocalSubkeys, &path).await?;
     let mut keys = match content.kind {
         Kind::Raw => {
             let bytes = Map::from_iter([(binary::MARK.to_owned(), Value::Null)]);

@@ -1,5 +1,6 @@
 //! `delete/`, `undelete/`, `destroy/`, and `DELETE data/`: marks on versions.
 
+use shared::audit::Op;
 use shared::path::SecretPath;
 
 use crate::engine::{Change, WriteError};
@@ -16,7 +17,7 @@ pub(in super::super) async fn delete_newest(
     path: &str,
 ) -> Result<Answer, Fault> {
     let path = changed(mount, path)?;
-    require_write(call, "delete", &path).await?;
+    require_write(call, Op::LocalDelete, &path).await?;
     apply(call, Change::Delete { path, versions: None }).await
 }
 
@@ -26,7 +27,8 @@ pub(in super::super) async fn delete(
     mount: &str,
     path: &str,
 ) -> Result<Answer, Fault> {
-    let (path, versions) = named(call, "delete", mount, path, "No version number provided").await?;
+    let (path, versions) =
+        named(call, Op::LocalDelete, mount, path, "No version number provided").await?;
     apply(call, Change::Delete { path, versions: Some(versions) }).await
 }
 
@@ -37,7 +39,7 @@ pub(in super::super) async fn undelete(
     path: &str,
 ) -> Result<Answer, Fault> {
     let (path, versions) =
-        named(call, "undelete", mount, path, "No version number provided").await?;
+        named(call, Op::LocalUndelete, mount, path, "No version number provided").await?;
     apply(call, Change::Undelete { path, versions }).await
 }
 
@@ -49,14 +51,14 @@ pub(in super::super) async fn destroy(
 ) -> Result<Answer, Fault> {
     // Vault has the small letter here only.
     let (path, versions) =
-        named(call, "destroy", mount, path, "no version number provided").await?;
+        named(call, Op::LocalDestroy, mount, path, "no version number provided").await?;
     apply(call, Change::Destroy { path, versions }).await
 }
 
 /// Reads the path and the versions of a request, at least one.
 async fn named(
     call: &mut Call<'_>,
-    op: &'static str,
+    op: Op,
     mount: &str,
     path: &str,
     none: &'static str,

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use shared::hash::Hash;
 use shared::limits;
 use shared::log::MountSet;
-use shared::path::{Mount, SecretPath};
+use shared::path::{Mount, SecretPath, demand_nfc};
 
 use crate::engine::Change;
 
@@ -76,6 +76,7 @@ pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<An
     require_all(call)?;
     let fields = call.fields().await?;
     let mount: Mount = name.parse::<Mount>()?;
+    demand_nfc(name)?;
     match fields.text("type")? {
         Some("kv" | "kv-v2") => {}
         None | Some("") => {

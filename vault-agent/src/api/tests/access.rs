@@ -205,14 +205,14 @@ async fn reads_are_written_down_before_they_are_answered() {
     let w = World::with_grants(&["secret/app/"], &["secret/app/"]).await;
     w.are(r#"POST /v1/secret/data/app/x {"data":{}} => 200 {}"#).await;
     for (request, line) in [
-        ("GET /v1/secret/data/app/x", "read secret/app/x 1 ok"),
-        ("GET /v1/secret/data/app/x?version=7", "read secret/app/x 7 missing"),
-        ("GET /v1/secret/subkeys/app/x", "subkeys secret/app/x 1 ok"),
-        ("GET /v1/secret/metadata/app/x", "metadata secret/app/x 0 ok"),
-        ("GET /v1/secret/data/home/x", "read secret/home/x 0 denied"),
-        ("DELETE /v1/secret/data/home/x", "delete secret/home/x 0 denied"),
-        ("LIST /v1/secret/metadata", "list secret/* 0 ok"),
-        ("LIST /v1/secret/metadata/none", "list secret/none/* 0 missing"),
+        ("GET /v1/secret/data/app/x", "local_read secret/app/x 1 ok"),
+        ("GET /v1/secret/data/app/x?version=7", "local_read secret/app/x 7 missing"),
+        ("GET /v1/secret/subkeys/app/x", "local_subkeys secret/app/x 1 ok"),
+        ("GET /v1/secret/metadata/app/x", "local_metadata secret/app/x 0 ok"),
+        ("GET /v1/secret/data/home/x", "local_read secret/home/x 0 denied"),
+        ("DELETE /v1/secret/data/home/x", "local_delete secret/home/x 0 denied"),
+        ("LIST /v1/secret/metadata", "local_list secret/* 0 ok"),
+        ("LIST /v1/secret/metadata/none", "local_list secret/none/* 0 missing"),
     ] {
         w.text(request, "").await;
         let (last, who) = w.last_access().await;
@@ -221,7 +221,7 @@ async fn reads_are_written_down_before_they_are_answered() {
     }
     let w = World::on_loopback().await;
     w.are(r#"GET /v1/secret/data/app/x => 403 {}"#).await;
-    assert_eq!(w.last_access().await.0, "read secret/app/x 0 denied");
+    assert_eq!(w.last_access().await.0, "local_read secret/app/x 0 denied");
 }
 
 #[tokio::test]

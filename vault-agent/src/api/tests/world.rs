@@ -87,7 +87,9 @@ impl World {
     /// Returns the last access that was recorded, as `op path version result`, and by whom.
     pub(super) async fn last_access(&self) -> (String, String) {
         let last = self.lone.accesses().await.pop().unwrap();
-        (format!("{} {} {} {}", last.op, last.path, last.ver, last.result), last.who)
+        let path = last.path.unwrap();
+        let shown = format!("{} {path} {} {}", last.op, last.ver.unwrap_or(0), last.result);
+        (shown, last.who.unwrap().to_string())
     }
 
     /// Sends a request.

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::report::TargetReport;
+use shared::report::{HookResult, TargetReport, TargetState};
+use shared::text::Text;
 use shared::time::Time;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -78,13 +79,14 @@ impl State {
         Self::Waiting("the agent is stopping".to_owned())
     }
 
-    fn show(&self) -> String {
+    /// Returns the state as the fleet view has it, and what there is to say about it.
+    fn standing(&self) -> (TargetState, &str) {
         match self {
-            Self::New => "starting".to_owned(),
-            Self::Right { .. } => "ok".to_owned(),
-            Self::Deleted => "kept: its secret is deleted".to_owned(),
-            Self::Waiting(why) => format!("waiting: {why}"),
-            Self::Trouble { text, .. } => format!("failed: {text}"),
+            Self::New => (TargetState::Starting, ""),
+            Self::Right { .. } => (TargetState::Ok, ""),
+            Self::Deleted => (TargetState::Kept, "its secret is deleted"),
+            Self::Waiting(why) => (TargetState::Waiting, why),
+            Self::Trouble { text, .. } => (TargetState::Failed, text),
         }
     }
 }
@@ -234,13 +236,17 @@ impl Masters {
 
     /// Returns the rows of the fleet view.
     pub(super) fn rows(&self) -> impl Iterator<Item = TargetReport> {
-        self.masters.values().map(|master| TargetReport {
-            name: format!("{} (source)", master.name),
-            path: master.source.secret.clone(),
-            ver: master.ver,
-            state: master.state.show(),
-            since: master.since,
-            hook: "-".to_owned(),
+        self.masters.values().map(|master| {
+            let (state, detail) = master.state.standing();
+            TargetReport {
+                name: Text::lossy(&format!("{} (source)", master.name)),
+                path: master.source.secret.clone(),
+                ver: master.ver,
+                state,
+                since: master.since,
+                hook: HookResult::None,
+                detail: Text::lossy(detail),
+            }
         })
     }
 

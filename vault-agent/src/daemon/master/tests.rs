@@ -53,7 +53,7 @@ fn trouble_is_shown_and_what_may_pass_is_tried_again() {
     end(&mut masters, State::Right { ver: 4 });
     assert!(masters.right() && masters.alarms().next().is_none());
     let row = masters.rows().next().unwrap();
-    assert_eq!((row.name.as_str(), row.ver, row.state.as_str()), ("/a/.env (source)", 4, "ok"));
+    assert_eq!((row.name.as_str(), row.ver, row.state), ("/a/.env (source)", 4, TargetState::Ok));
 }
 
 #[test]

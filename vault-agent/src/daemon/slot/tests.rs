@@ -29,7 +29,7 @@ impl World {
             path: target.path.clone(),
             secrets: vec![("secret/a".parse().unwrap(), Some(ver))],
             since: Time::from_micros(1),
-            hook: hook.to_owned(),
+            hook: hook.to_owned().into(),
             good: None,
             bad: None,
         });
@@ -67,7 +67,7 @@ impl World {
 
     fn shown(&self) -> (Vec<Option<u64>>, u64, String, &str) {
         let slot = &self.slot;
-        (slot.versions().collect(), slot.since.as_micros(), slot.state.show(), &slot.hook)
+        (slot.versions().collect(), slot.since.as_micros(), slot.state.show(), slot.hook.as_str())
     }
 }
 
@@ -100,11 +100,11 @@ fn the_record_follows_the_file() {
     world.slot.hook_requested();
     assert_eq!(world.shown(), (vec![Some(2)], 2, "ok".to_owned(), "pending"));
     world.slot.hook_ended("exit 3", true);
-    assert_eq!(world.slot.remembered().unwrap().hook, "exit 3");
+    assert_eq!(world.slot.remembered().unwrap().hook.as_str(), "exit 3");
     world.slot.hook_ended("ok", true);
-    assert_eq!(world.slot.hook, "pending");
+    assert_eq!(world.slot.hook, HookEnd::Pending);
     world.slot.hook_ended("ok", false);
-    assert_eq!(world.slot.remembered().unwrap().hook, "ok");
+    assert_eq!(world.slot.remembered().unwrap().hook, HookEnd::Ok);
 }
 
 #[test]
@@ -150,7 +150,10 @@ fn a_fight_is_not_fought_for_ever() {
 
 #[test]
 fn failures_are_tried_again_and_forget_what_the_file_holds() {
-    let fault = |passing| Fault { state: "failed: x".to_owned(), hint: String::new(), passing };
+    let fault = |passing| {
+        let (state, text) = (TargetState::Failed, "x".to_owned());
+        Fault { state, text, hint: String::new(), passing }
+    };
     let mut world = World::new("", None);
     world.written(1);
     for seconds in [1, 2, 4, 8, 16, 30, 30] {

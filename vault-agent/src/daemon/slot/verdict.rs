@@ -2,11 +2,12 @@
 //! in `plan`.
 
 use shared::path::SecretPath;
+use shared::report::HookResult;
 
+use super::Slot;
 use super::settings::settings;
-use super::{PENDING, Slot};
 use crate::daemon::plan::Versions;
-use crate::daemon::record::{Bad, Remembered};
+use crate::daemon::record::{Bad, HookEnd, Remembered};
 use machine::config::Target;
 
 /// What the hook has said.
@@ -29,7 +30,7 @@ impl Verdict {
             return Self::default();
         };
         let written = || remembered.secrets.iter().map(|(_, ver)| *ver).collect();
-        let well = remembered.hook == "ok";
+        let well = remembered.hook == HookEnd::Ok;
         let good = remembered.good.clone().or_else(|| well.then(written));
         // Its own file has been gone back to: `good` was not written down, being what the file holds.
         let good = good.or_else(|| remembered.bad.is_some().then(written));
@@ -82,13 +83,27 @@ impl Slot {
         self.verdict.bad.as_ref().filter(|_| self.verdict.has_gone_back_to(written))
     }
 
-    /// Returns what became of the hook, as the fleet view has it.
+    /// Returns what became of the hook, and what it failed with, as the fleet view has it.
+    pub(in crate::daemon) fn hook_result(&self) -> (HookResult, String) {
+        match (self.gone_back(), &self.hook) {
+            (None, HookEnd::None) => (HookResult::None, String::new()),
+            (None, HookEnd::Pending) => (HookResult::Pending, String::new()),
+            (None, HookEnd::Ok) => (HookResult::Ok, String::new()),
+            (None, HookEnd::Failed(why)) => (HookResult::Failed, why.clone()),
+            (Some(bad), HookEnd::Pending) => (HookResult::RollingBack, bad.why.clone()),
+            (Some(bad), HookEnd::None | HookEnd::Ok) => (HookResult::RolledBack, bad.why.clone()),
+            (Some(bad), HookEnd::Failed(why)) => {
+                (HookResult::RolledBack, format!("{}, then {why}", bad.why))
+            }
+        }
+    }
+
+    /// Returns what became of the hook in one line.
     pub(in crate::daemon) fn show_hook(&self) -> String {
-        match (self.gone_back(), self.hook.as_str()) {
-            (None, hook) => hook.to_owned(),
-            (Some(bad), "ok") => format!("rolled back: {}", bad.why),
-            (Some(bad), PENDING) => format!("rolling back: {}", bad.why),
-            (Some(bad), hook) => format!("rolled back: {}, then {hook}", bad.why),
+        match self.hook_result() {
+            (result, why) if why.is_empty() => result.to_string(),
+            (HookResult::Failed, why) => why,
+            (result, why) => format!("{result}: {why}"),
         }
     }
 

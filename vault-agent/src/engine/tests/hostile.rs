@@ -114,7 +114,7 @@ fn append_blob(world: &World, bytes: &[u8], commit: shared::hash::Hash, sent: Ve
     };
     let by = Actor::Admin(name("jonas"));
     let envelope = entry(&data.state, by, &world.admin, vec![Op::Put(put)]);
-    data.append(AppendRequest { envelope, blobs: vec![Inline(sent.clone())] }).unwrap();
+    data.append(AppendRequest { envelope, blobs: vec![Inline(sent.clone())] }, None).unwrap();
     data.blobs.insert(blob, sent);
 }
 
@@ -201,7 +201,7 @@ async fn a_peer_with_another_head_shows_the_fork() {
         head: shared::hash::Hash::of(&[b"another"]),
         audit_n: 0,
         audit_head: shared::hash::Hash::ZERO,
-        agent: String::new(),
+        agent: shared::text::Text::default(),
         targets: Vec::new(),
     };
     let report = report.sign(&keys.sign, vault).unwrap();
@@ -229,7 +229,7 @@ async fn monstrous_numbers_hide_no_fork() {
             head: shared::hash::Hash::of(&[b"another"]),
             audit_n: if n == u64::MAX { u64::MAX } else { 0 },
             audit_head: shared::hash::Hash::ZERO,
-            agent: String::new(),
+            agent: shared::text::Text::default(),
             targets: Vec::new(),
         };
         let report = report.sign(&keys.sign, vault).unwrap();
@@ -286,7 +286,7 @@ async fn silence_is_noticed_without_the_servers_help() {
         let entry = log::Entry { seq, prev, time, by: by.clone(), ops };
         let purpose = shared::signed::Purpose::Entry(data.state.vault());
         let envelope = shared::signed::Envelope::sign(&world.admin, by, purpose, &entry).unwrap();
-        data.append(AppendRequest { envelope, blobs: Vec::new() }).unwrap();
+        data.append(AppendRequest { envelope, blobs: Vec::new() }, None).unwrap();
         data.deaf = true;
     }
     vps.until(|status| status.seq == 2).await;

@@ -1,6 +1,6 @@
 //! One machine and its server, for tests of the layers above the engine.
 
-use shared::wire::v1::audit::LocalRead;
+use shared::audit::Fact;
 
 use super::world::{Machine, World};
 use crate::engine::Engine;
@@ -49,7 +49,7 @@ impl Lone {
     }
 
     /// Returns the local accesses that the server has, oldest first, once it has all.
-    pub(crate) async fn accesses(&self) -> Vec<LocalRead> {
+    pub(crate) async fn accesses(&self) -> Vec<Fact> {
         self.machine().engine.settle().await.unwrap();
         self.world.server.data().reads.clone()
     }

@@ -15,15 +15,15 @@ use hyper::body::{Body, Frame as BodyFrame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use shared::audit::AuditHead;
+use shared::audit::{AuditHead, Fact};
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::keys::SignKey;
 use shared::log::{self, Op, State};
-use shared::name::Actor;
+use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
-use shared::wire::v1::audit::{AccessReply, AccessRequest, LocalRead};
+use shared::wire::v1::audit::{AccessReply, AccessRequest};
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::error::{Conflict, ErrorBody};
 use shared::wire::v1::heal::{HealReply, HealRequest};
@@ -39,6 +39,8 @@ type Answer = Response<BoxBody<Bytes, Infallible>>;
 pub(super) enum Fault {
     /// Commits and answers 500.
     ForgetsToAnswer,
+    /// Commits, answers 500, and tells no follower either.
+    ForgetsToTell,
     /// Answers 500 without committing.
     FailsBefore,
 }
@@ -50,7 +52,7 @@ pub(super) struct Data {
     pub(super) entries: Vec<Envelope>,
     pub(super) blobs: HashMap<Hash, Vec<u8>>,
     pub(super) reports: HashMap<String, Received>,
-    pub(super) reads: Vec<LocalRead>,
+    pub(super) reads: Vec<Fact>,
     pub(super) audit: AuditHead,
     pub(super) faults: Vec<Fault>,
     /// Bodies of all appends, in order.
@@ -59,14 +61,17 @@ pub(super) struct Data {
     pub(super) inline: bool,
     /// Whether reports get no answer but 500.
     pub(super) deaf: bool,
-    followers: Vec<mpsc::UnboundedSender<Bytes>>,
+    /// Blobs that were asked for, in order.
+    pub(super) fetched: Vec<Hash>,
+    followers: Vec<(Name, mpsc::UnboundedSender<Bytes>)>,
 }
 
 impl Data {
-    /// Appends as the server would, and tells the followers.
+    /// Appends as the server would, and tells the followers; `writer` has the blobs.
     pub(super) fn append(
         &mut self,
         request: AppendRequest,
+        writer: Option<&Name>,
     ) -> Result<Appended, shared::error::Error> {
         let AppendRequest { envelope, blobs } = request;
         log::apply(&mut self.state, &envelope)?;
@@ -75,14 +80,19 @@ impl Data {
         }
         self.entries.push(envelope.clone());
         let blobs = if self.inline { blobs } else { Vec::new() };
-        self.send(&Frame::Entry { envelope, blobs });
+        let own = line(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
+        let others = line(&Frame::Entry { envelope, blobs });
+        self.followers.retain(|(name, follower)| {
+            let line = if writer == Some(name) { &own } else { &others };
+            follower.send(line.clone()).is_ok()
+        });
         Ok(Appended { seq: self.state.seq(), head: self.state.head() })
     }
 
     /// Sends a frame to all followers, whatever it holds.
     pub(super) fn send(&mut self, frame: &Frame) {
         let line = line(frame);
-        self.followers.retain(|follower| follower.send(line.clone()).is_ok());
+        self.followers.retain(|(_, follower)| follower.send(line.clone()).is_ok());
     }
 
     /// Ends all streams.
@@ -122,6 +132,7 @@ impl Server {
             posts: Vec::new(),
             inline: true,
             deaf: false,
+            fetched: Vec::new(),
             followers: Vec::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -163,8 +174,8 @@ impl Server {
         };
         let Some(name) = name else { return refuse(403, "forbidden", "no machine") };
         match (&parts.method, path.as_str()) {
-            (&Method::GET, "/v1/log") => self.follow(parts.uri.query().unwrap()),
-            (&Method::POST, "/v1/log") => self.append(&body),
+            (&Method::GET, "/v1/log") => self.follow(name, parts.uri.query().unwrap()),
+            (&Method::POST, "/v1/log") => self.append(&body, &name),
             (&Method::POST, "/v1/heal") => self.heal(&body),
             (&Method::POST, "/v1/report") if self.data().deaf => {
                 refuse(500, "unavailable", "on demand")
@@ -190,7 +201,9 @@ impl Server {
             }
             (&Method::GET, path) => {
                 let blob = path.strip_prefix("/v1/blob/").unwrap().parse::<Hash>().unwrap();
-                match self.data().blobs.get(&blob) {
+                let mut data = self.data();
+                data.fetched.push(blob);
+                match data.blobs.get(&blob) {
                     Some(bytes) => raw(200, bytes.clone().into()),
                     None => refuse(404, Code::BlobAbsent.as_str(), "blob"),
                 }
@@ -199,7 +212,7 @@ impl Server {
         }
     }
 
-    fn append(&self, body: &Bytes) -> Answer {
+    fn append(&self, body: &Bytes, writer: &Name) -> Answer {
         let mut data = self.data();
         data.posts.push(body.clone());
         let fault = data.faults.pop();
@@ -212,8 +225,12 @@ impl Server {
             let purpose = shared::signed::Purpose::Entry(data.state.vault());
             return json(201, &Appended { seq, head: request.envelope.hash(purpose) });
         }
-        match data.append(request) {
-            Ok(_) if fault == Some(Fault::ForgetsToAnswer) => {
+        let silent = fault == Some(Fault::ForgetsToTell);
+        let followers = if silent { std::mem::take(&mut data.followers) } else { Vec::new() };
+        let appended = data.append(request, Some(writer));
+        data.followers.extend(followers);
+        match appended {
+            Ok(_) if silent || fault == Some(Fault::ForgetsToAnswer) => {
                 refuse(500, "unavailable", "on demand")
             }
             Ok(appended) => json(201, &appended),
@@ -228,7 +245,7 @@ impl Server {
         let HealRequest { entries } = serde_json::from_slice(body).unwrap();
         let mut data = self.data();
         for envelope in entries {
-            if let Err(error) = data.append(AppendRequest { envelope, blobs: Vec::new() }) {
+            if let Err(error) = data.append(AppendRequest { envelope, blobs: Vec::new() }, None) {
                 return refuse(422, error.code.as_str(), &error.detail);
             }
         }
@@ -239,7 +256,7 @@ impl Server {
         json(200, &HealReply { seq, head, wanted })
     }
 
-    fn follow(&self, query: &str) -> Answer {
+    fn follow(&self, name: Name, query: &str) -> Answer {
         let after = query.strip_prefix("after=").unwrap().split('&').next().unwrap();
         let after: usize = after.parse().unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -253,7 +270,7 @@ impl Server {
             send(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
         }
         send(&data.head());
-        data.followers.push(sender);
+        data.followers.push((name, sender));
         Response::new(BoxBody::new(Lines(receiver)))
     }
 }

@@ -70,7 +70,7 @@ impl World {
     pub(super) fn act(&self, ops: Vec<Op>) {
         let mut data = self.server.data();
         let envelope = entry(&data.state, Actor::Admin(name("jonas")), &self.admin, ops);
-        data.append(AppendRequest { envelope, blobs: Vec::new() }).unwrap();
+        data.append(AppendRequest { envelope, blobs: Vec::new() }, None).unwrap();
     }
 
     /// Writes a version by the admin.
@@ -79,7 +79,7 @@ impl World {
         let (op, blob) = sealed(&data.state, &path(at), content.as_bytes());
         let by = Actor::Admin(name("jonas"));
         let envelope = entry(&data.state, by, &self.admin, vec![op]);
-        data.append(AppendRequest { envelope, blobs: vec![blob] }).unwrap();
+        data.append(AppendRequest { envelope, blobs: vec![blob] }, None).unwrap();
     }
 
     /// Makes a machine's state directory and adds it to the vault.

@@ -4,7 +4,7 @@ use serde_json::json;
 use shared::blob::Kind;
 use shared::error::Code;
 
-use crate::engine::{Change, Engine, PutContent, WriteError};
+use crate::engine::{Change, Engine, Latest, PutContent, WriteError};
 
 use super::server::Fault;
 use super::world::{World, path, put};
@@ -210,4 +210,45 @@ async fn many_writers_share_entries() {
     let data = world.server.data();
     assert_eq!(data.state.secrets().len(), 100);
     assert!(data.posts.len() < 50, "{} entries", data.posts.len());
+}
+
+#[tokio::test]
+async fn a_writer_keeps_its_own_blob_and_fetches_none() {
+    for fault in [None, Some(Fault::ForgetsToAnswer)] {
+        let world = World::new().await;
+        let home = world.machine("home", &["*"], &["*"]).await;
+        // Without an answer it is the stream that brings the entry first.
+        world.server.data().faults.extend(fault);
+        home.put("secret/a", r#"{"k":"1"}"#, None).await.unwrap();
+        home.until_caught_up(&world).await;
+        let ready = Latest::Version { ver: 1, ready: true };
+        assert_eq!(home.engine.latest(&path("secret/a")), ready);
+        // What is on disk is there for the next start, with the server gone.
+        home.stop().await;
+        assert_eq!(world.server.data().fetched, []);
+        let home = Engine::open(&world.paths("home")).unwrap();
+        let content = home.content(&path("secret/a"), None).await.unwrap();
+        assert_eq!(content.expose(), br#"{"k":"1"}"#);
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_lost_its_memory_fetches_its_blob() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    world.server.data().faults = vec![Fault::FailsBefore; 1000];
+    world.server.data().faults.push(Fault::ForgetsToTell);
+    let writing = home.put("secret/a", r#"{"k":"1"}"#, None);
+    let gone = tokio::time::timeout(std::time::Duration::from_secs(1), writing).await;
+    assert!(gone.is_err(), "no answer yet");
+    home.stop().await;
+    let written = {
+        let data = world.server.data();
+        assert_eq!(data.fetched, []);
+        data.state.secret(&path("secret/a")).unwrap().version(1).unwrap().blob
+    };
+    world.server.data().faults.clear();
+    let home = world.start("home");
+    home.until_content("secret/a", r#"{"k":"1"}"#).await;
+    assert!(world.server.data().fetched.contains(&written));
 }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use shared::audit::AuditHead;
+use shared::audit::{AuditHead, Fact, Op};
 
 use crate::metrics::Metrics;
-use crate::store::audit::Row;
 use crate::store::{Desk, Store, Unavailable, audit, schema};
 
 struct Fixture {
@@ -15,8 +14,8 @@ struct Fixture {
     metrics: Arc<Metrics>,
 }
 
-fn row(op: &str) -> Row {
-    Row { op: op.to_owned(), result: shared::audit::OK.to_owned(), ..Row::default() }
+fn row(op: &str) -> Fact {
+    Fact::new(Op::from(op))
 }
 
 impl Fixture {

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use shared::audit::Record;
 
-use super::visible;
 use crate::client::{Client, Error};
 use machine::local::{MACHINES, MachineRow, Machines};
 
@@ -25,11 +24,11 @@ impl<'a> Askers<'a> {
     /// Returns who asked, `-` if that is not known: a machine's name, `NAME (removed)`, or the start of a key that never
     /// was a machine's.
     pub fn name(&self, record: &Record) -> Result<String, Error> {
-        Ok(match (&record.machine, &record.key) {
-            (Some(machine), _) => visible(machine),
-            (None, Some(key)) => match self.names()?.get(key) {
+        Ok(match (&record.fact.machine, &record.fact.key) {
+            (Some(machine), _) => machine.to_string(),
+            (None, Some(key)) => match self.names()?.get(key.as_str()) {
                 Some(name) => name.clone(),
-                None => visible(&format!("key {}", key.chars().take(8).collect::<String>())),
+                None => format!("key {}", key.as_str().chars().take(8).collect::<String>()),
             },
             (None, None) => "-".to_owned(),
         })

@@ -44,7 +44,7 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> anyhow::Result<Exit> {
             query::walk(&global.client()?, query, |records| {
                 let mut text = String::new();
                 for record in records {
-                    text.push_str(&row(query::parse(&record)?));
+                    text.push_str(&row(&query::parse(&record)?));
                 }
                 Ok(global.term.print(text)?)
             })?;
@@ -58,26 +58,27 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> anyhow::Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn row(record: Record) -> String {
-    let number = |value: Option<u64>| value.map(|value| value.to_string());
+fn row(Record { n, nonce, time, fact }: &Record) -> String {
+    fn text<T: ToString>(value: Option<&T>) -> String {
+        value.map(ToString::to_string).unwrap_or_default()
+    }
     let fields = [
-        Some(record.n.to_string()),
-        Some(record.time.to_string()),
-        record.at.map(|at| at.to_string()),
-        record.machine,
-        record.key,
-        record.who,
-        record.addr,
-        Some(record.op),
-        record.path,
-        number(record.ver),
-        number(record.seq),
-        number(record.count),
-        Some(record.result),
-        Some(record.nonce.to_string()),
+        n.to_string(),
+        time.to_string(),
+        text(fact.at.as_ref()),
+        text(fact.machine.as_ref()),
+        text(fact.key.as_ref()),
+        text(fact.who.as_ref()),
+        text(fact.addr.as_ref()),
+        fact.op.to_string(),
+        text(fact.path.as_ref()),
+        text(fact.ver.as_ref()),
+        text(fact.seq.as_ref()),
+        text(fact.count.as_ref()),
+        fact.result.to_string(),
+        nonce.to_string(),
     ];
-    let fields = fields.map(|field| quoted(field.unwrap_or_default()));
-    fields.join(",") + "\n"
+    fields.map(quoted).join(",") + "\n"
 }
 
 /// Quotes a field where CSV asks for it.

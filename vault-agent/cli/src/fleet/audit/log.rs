@@ -8,7 +8,6 @@ use shared::time::Time;
 
 use super::asker::Askers;
 use super::query::{self, Shown};
-use super::visible;
 use crate::client::Error;
 use crate::context::Global;
 use crate::print::{self, Format, table};
@@ -143,21 +142,21 @@ fn rows(records: &[String], askers: &Askers<'_>) -> anyhow::Result<Vec<Vec<Strin
     Ok(rows)
 }
 
-fn cells(record: &Record, asker: String) -> Vec<String> {
-    let dash = |text: Option<&str>| text.map_or_else(|| "-".to_owned(), visible);
-    let whole_seconds = Time::from_micros(record.time.as_secs().saturating_mul(1_000_000));
-    let op = match record.count {
-        Some(count) if count > 1 => format!("{} ×{count}", visible(&record.op)),
-        Some(_) | None => visible(&record.op),
+fn cells(Record { time, fact, .. }: &Record, asker: String) -> Vec<String> {
+    let dash = || "-".to_owned();
+    let whole_seconds = Time::from_micros(time.as_secs().saturating_mul(1_000_000));
+    let op = match fact.count {
+        Some(count) if count > 1 => format!("{} ×{count}", fact.op),
+        Some(_) | None => fact.op.to_string(),
     };
-    let version = record.ver.filter(|&n| n > 0).map(|n| format!("v{n}"));
+    let who = fact.who.as_ref().map(ToString::to_string);
     vec![
         whole_seconds.to_string(),
         asker,
         op,
-        dash(record.path.as_deref()),
-        dash(version.as_deref()),
-        visible(&record.result),
-        dash(record.who.as_deref().or(record.addr.as_deref())),
+        fact.path.as_ref().map_or_else(dash, ToString::to_string),
+        fact.ver.filter(|&n| n > 0).map_or_else(dash, |n| format!("v{n}")),
+        fact.result.to_string(),
+        who.or_else(|| fact.addr.as_ref().map(ToString::to_string)).unwrap_or_else(dash),
     ]
 }

@@ -1,7 +1,7 @@
 //! Which audit records are asked for: the filters that `log`, `tail`, `summary` and `export` share, and the pages that
 //! answer them. How records are shown lives with each command.
 
-use shared::audit::Record;
+use shared::audit::{Op, Record};
 use shared::time::Time;
 
 use crate::client::{Client, Error};
@@ -55,7 +55,7 @@ impl Filter {
             since,
             machine: self.machine.clone(),
             path: self.path.clone(),
-            op: self.op.clone(),
+            op: self.op.as_deref().map(Op::from),
             denied: self.denied,
             ..AuditQuery::default()
         }
@@ -109,7 +109,7 @@ pub fn fetch(
 
 /// Reads a record.
 pub fn parse(text: &str) -> Result<Record, Failure> {
-    serde_json::from_str(text)
+    Record::parse(text.as_bytes())
         .map_err(|_| Failure::remote("the server sent an audit record of another shape"))
 }
 

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shared::audit::Record;
+use shared::audit::{Op, Record};
 use shared::time::Time;
 
 use super::asker::Askers;
 use super::query::{self, Filter};
-use super::visible;
 use crate::context::Global;
 use crate::print::{self, Format, table};
 use host::hint::Exit;
@@ -79,13 +78,15 @@ impl Counts {
         if record.time < since {
             return;
         }
-        let kind = match record.op.as_str() {
-            _ if record.is_refusal() => &mut self.denied,
-            "read" | "deliver" | "local_read" => &mut self.reads,
-            "put" | "delete" | "undelete" | "destroy" | "meta_set" | "forget" => &mut self.writes,
+        let kind = match record.fact.op {
+            _ if record.fact.result.is_refusal() => &mut self.denied,
+            Op::Read | Op::Deliver | Op::LocalRead => &mut self.reads,
+            Op::Put | Op::Delete | Op::Undelete | Op::Destroy | Op::MetaSet | Op::Forget => {
+                &mut self.writes
+            }
             _ => &mut self.other,
         };
-        *kind = kind.saturating_add(record.count.unwrap_or(1));
+        *kind = kind.saturating_add(record.fact.count.unwrap_or(1));
     }
 
     fn is_new(&self, since: Time) -> bool {
@@ -97,8 +98,8 @@ fn key(record: &Record, asker: String) -> Key {
     let dash = || "-".to_owned();
     Key {
         asker,
-        who: record.who.as_deref().map_or_else(dash, without_pid),
-        path: record.path.clone().unwrap_or_else(dash),
+        who: record.fact.who.as_ref().map_or_else(dash, |who| without_pid(who.as_str())),
+        path: record.fact.path.as_ref().map_or_else(dash, ToString::to_string),
     }
 }
 
@@ -117,8 +118,8 @@ fn cells(key: &Key, counts: &Counts, since: Time) -> Vec<String> {
     let last = Time::from_micros(counts.last.as_secs().saturating_mul(1_000_000));
     vec![
         key.asker.clone(),
-        visible(&key.who),
-        visible(&key.path),
+        key.who.clone(),
+        key.path.clone(),
         counts.reads.to_string(),
         counts.writes.to_string(),
         counts.other.to_string(),

@@ -103,12 +103,12 @@ impl Kit {
         page
     }
 
-    /// Opens a blob with the recovery key, by the rules of the program that one would have left; what is in it is wiped at once.
+    /// Opens a blob with the recovery key as age itself does; what is in it is wiped at once.
     ///
     /// # Errors
     /// `E_BLOB_…`.
     pub fn opens(&self, expected: &Expected<'_>, blob: &Blob) -> shared::error::Result<()> {
-        blob::open_as_age(&self.recovery, expected, blob).map(drop)
+        blob::open(&self.recovery, expected, blob).map(drop)
     }
 
     /// Reads a page, typed in or scanned: both lines wherever they stand, everything else ignored.

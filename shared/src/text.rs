@@ -1,0 +1,158 @@
+//! Text for people inside records: bounded, and nothing in it that cannot be seen.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Code, Error, Result};
+use crate::name::clip;
+
+/// What stands in place of a character that cannot be seen.
+const REPLACEMENT: char = '\u{FFFD}';
+/// What stands in place of an end that was cut off.
+const CUT: char = '…';
+
+/// A printable text of at most `MOST` bytes: no control, bidirectional or zero-width character.
+///
+/// Parsing refuses anything else; [`Text::lossy`] makes it fit. Clones share the bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Text<const MOST: usize>(Arc<str>);
+
+impl<const MOST: usize> Text<MOST> {
+    /// Makes a text of whatever there is: replaces what cannot be seen, cuts what is too long.
+    #[must_use]
+    pub fn lossy(text: &str) -> Self {
+        if is_printable(text) && text.len() <= MOST {
+            return Self(text.into());
+        }
+        let shown = text.chars().map(|c| if is_invisible(c) { REPLACEMENT } else { c });
+        let mut shown: String = shown.take(MOST + 1).collect();
+        if shown.len() > MOST {
+            shown.truncate(shown.floor_char_boundary(MOST.saturating_sub(CUT.len_utf8())));
+            shown.push(CUT);
+        }
+        Self(shown.into())
+    }
+
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Tells whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<const MOST: usize> Default for Text<MOST> {
+    fn default() -> Self {
+        Self("".into())
+    }
+}
+
+impl<const MOST: usize> FromStr for Text<MOST> {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        if text.len() > MOST {
+            let why = format!("text `{}` of {} bytes, {MOST} at most", clip(text), text.len());
+            return Err(Code::Limits.because(why));
+        }
+        if !is_printable(text) {
+            let why = "has a control, bidirectional or zero-width character";
+            return Err(Code::Parse.because(format!("text `{}` {why}", clip(text))));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl<const MOST: usize> fmt::Display for Text<MOST> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl<const MOST: usize> fmt::Debug for Text<MOST> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({:?})", self.0)
+    }
+}
+
+impl<const MOST: usize> Serialize for Text<MOST> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de, const MOST: usize> Deserialize<'de> for Text<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+fn is_printable(text: &str) -> bool {
+    !text.chars().any(is_invisible)
+}
+
+/// Tells characters that a person cannot see, or that reorder what they see.
+pub(crate) fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}'
+            | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}'
+            | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parsing_refuses_what_is_too_long_or_cannot_be_seen() {
+        for good in ["", "exit 1", "äöüäö", "0123456789"] {
+            assert_eq!(good.parse::<Text<10>>().unwrap().as_str(), good);
+            let json = serde_json::to_string(good).unwrap();
+            let read: Text<10> = serde_json::from_str(&json).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), json);
+        }
+        for (bad, code) in [
+            ("0123456789a", Code::Limits),
+            ("äöüäöü", Code::Limits),
+            ("a\nb", Code::Parse),
+            ("a\u{1b}[2J", Code::Parse),
+            ("a\u{202E}b", Code::Parse),
+            ("a\u{200B}", Code::Parse),
+            ("\u{FEFF}", Code::Parse),
+        ] {
+            assert_eq!(bad.parse::<Text<10>>().unwrap_err().code, code, "{bad:?}");
+            let json = serde_json::to_string(bad).unwrap();
+            assert!(serde_json::from_str::<Text<10>>(&json).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_lossy_form_always_parses() {
+        for (text, expected) in [
+            ("exit 1", "exit 1"),
+            ("0123456789", "0123456789"),
+            ("0123456789a", "0123456…"),
+            ("äöüäöü", "äöü…"),
+            ("a\nb", "a\u{FFFD}b"),
+            ("\u{202E}\u{202E}\u{202E}\u{202E}", "\u{FFFD}\u{FFFD}…"),
+            ("", ""),
+        ] {
+            let made = Text::<10>::lossy(text);
+            assert_eq!(made.as_str(), expected);
+            assert_eq!(made.as_str().parse::<Text<10>>().unwrap(), made);
+        }
+        let long = "x\u{0}".repeat(100_000);
+        assert_eq!(Text::<10>::lossy(&long).as_str(), "x\u{FFFD}x…");
+    }
+}
