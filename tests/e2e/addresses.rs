@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tests::{Host, World, bins, watch};
+use tests::{Host, Port, World, bins, watch};
 
 const SECRET: &str = "secret/app";
 
@@ -21,7 +21,7 @@ const GONE: u8 = 2;
 
 /// One way to the server.
 struct Way {
-    address: String,
+    port: Port,
     server: String,
     state: Arc<AtomicU8>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
@@ -29,9 +29,8 @@ struct Way {
 
 impl Way {
     fn new(server: &str) -> Self {
-        let address = format!("127.0.0.1:{}", tests::free_port());
         let way = Self {
-            address,
+            port: Port::reserve(),
             server: server.to_owned(),
             state: Arc::default(),
             streams: Arc::default(),
@@ -42,7 +41,7 @@ impl Way {
 
     /// Takes connections until the way is gone.
     fn listen(&self) {
-        let listener = TcpListener::bind(&self.address).unwrap();
+        let listener = TcpListener::bind(self.port.address()).unwrap();
         let (server, state) = (self.server.clone(), Arc::clone(&self.state));
         let streams = Arc::clone(&self.streams);
         std::thread::spawn(move || {
@@ -68,8 +67,8 @@ impl Way {
                 let _ = stream.shutdown(Shutdown::Both);
             }
             // Wakes the listener, which sees that it is over.
-            let _ = TcpStream::connect(&self.address);
-            watch::poll("the way is closed", || TcpStream::connect(&self.address).err());
+            let _ = TcpStream::connect(self.port.address());
+            watch::poll("the way is closed", || TcpStream::connect(self.port.address()).err());
         } else if before == GONE {
             self.listen();
         }
@@ -88,7 +87,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, state: &AtomicU8) {
 
 /// Waits until the machine says that it is connected by `way`.
 fn connected(host: &Host, way: &Way) {
-    let line = format!("{} (connected)", way.address);
+    let line = format!("{} (connected)", way.port.address());
     watch::poll(&line, || host.agent_command(&["status"]).out.contains(&line).then_some(()));
 }
 
@@ -102,8 +101,8 @@ fn an_agent_goes_on_by_the_other_address() {
     world.enrol(&owner, &laptop, &["*"]);
     let config = format!(
         "server = [\"{}\", \"{}\"]\n\n[[target]]\npath = \"{}\"\nsecrets = [\"{SECRET}\"]\nheader = false\n",
-        house.address,
-        vpn.address,
+        house.port.address(),
+        vpn.port.address(),
         laptop.env_file().display()
     );
     std::fs::File::create(laptop.state().join("agent.toml"))

@@ -5,19 +5,19 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use tests::{Bins, MASTER, Ran, bins, free_port, run, watch};
+use tests::{Bins, MASTER, Port, Ran, bins, run, watch};
 
 struct Dev {
     child: Child,
-    port: u16,
+    port: Port,
 }
 
 impl Dev {
     fn start(bins: Bins, dir: &Path, more: &[&str]) -> Self {
-        let port = free_port();
+        let port = Port::reserve();
         let _ = std::fs::remove_file(dir.join("vault/env"));
         let child = Command::new(bins.vault)
-            .args(["dev", "--data", "vault", "--listen", &format!("127.0.0.1:{port}")])
+            .args(["dev", "--data", "vault", "--listen", &port.address().to_string()])
             .args(more)
             .current_dir(dir)
             .stdin(Stdio::null())
@@ -45,7 +45,7 @@ impl Dev {
         let mut printed = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         assert!(self.child.wait().unwrap().success(), "{printed}");
-        assert!(TcpListener::bind(("127.0.0.1", self.port)).is_ok(), "the port is free again");
+        assert!(TcpListener::bind(self.port.address()).is_ok(), "the port is free again");
         printed
     }
 }

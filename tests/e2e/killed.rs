@@ -79,8 +79,7 @@ fn an_agent_killed_at_any_moment_leaves_whole_files() {
         if event.is_ok_and(|event| !event.kind.is_access()) {
             let _ = sender.send(());
         }
-    })
-    .unwrap();
+    });
     watcher.watch(folder, RecursiveMode::NonRecursive).unwrap();
 
     let mut before = vec![None; TARGETS];

@@ -88,8 +88,7 @@ fn every_reader_sees_whole_files_with_the_right_owner_and_mode() {
         move |event: Result<notify::Event, _>| {
             note(&event.unwrap(), &file, &counters.0, &counters.1);
         }
-    })
-    .unwrap();
+    });
     watcher.watch(&folder, RecursiveMode::NonRecursive).unwrap();
     let whole: BTreeSet<String> = (0..=REWRITES).map(content).collect();
     let stop = AtomicBool::new(false);

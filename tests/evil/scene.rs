@@ -73,27 +73,6 @@ impl Scene {
         harvest(&self.world.data())
     }
 
-    /// Tells the machine `lie` and expects alarm `code`; then the truth, which it takes.
-    pub fn check(self, lie: Told, code: &str) {
-        let evil = Evil::start(&self.address, &self.key, lie);
-        self.check_against(evil, code);
-    }
-
-    /// As [`Scene::check`], against a server that runs.
-    pub fn check_against(mut self, evil: Evil, code: &str) {
-        let before = std::fs::read(self.host.env_file()).unwrap();
-        self.host.start();
-        self.await_alarm(code);
-        assert_eq!(std::fs::read(self.host.env_file()).unwrap(), before, "the target stays");
-        drop(evil);
-        self.world.start();
-        watch::until(&self.host.env_file(), |text| text.contains("K=three\n"));
-        let shown = format!(" {code}:");
-        watch::poll("the alarm is over", || {
-            (!self.host.agent_command(&["status"]).out.contains(&shown)).then_some(())
-        });
-    }
-
     /// Waits until `vault-agent status` and `vault status` show alarm `code`, and fail for it.
     pub fn await_alarm(&self, code: &str) {
         let shown = format!("alarm    {code}: ");
@@ -122,14 +101,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Reads everything that a stopped server holds.
-pub fn harvest(data: &Path) -> Told {
+fn harvest(data: &Path) -> Told {
     let file = data.join("vault.db");
     let log = entries(&file);
     let conn = Connection::open(file).unwrap();
     let mut query = conn.prepare("SELECT bytes FROM blob").unwrap();
     let blobs = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap().map(Result::unwrap);
     let blobs = blobs.map(|bytes| (Hash::of(&[&bytes]), bytes)).collect();
-    Told { vault: log[0].hash(Purpose::Genesis), log, blobs, noise: Vec::new() }
+    Told { vault: log[0].hash(Purpose::Genesis), log, blobs }
 }
 
 fn entries(database: &Path) -> Vec<Envelope> {

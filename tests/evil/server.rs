@@ -34,8 +34,6 @@ pub struct Told {
     pub log: Vec<Envelope>,
     /// Age files.
     pub blobs: HashMap<Hash, Vec<u8>>,
-    /// Bytes that follow the entries in the stream.
-    pub noise: Vec<u8>,
 }
 
 impl Told {
@@ -57,11 +55,8 @@ impl Told {
         for envelope in self.log.iter().skip(after + 1) {
             say(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
         }
-        let head = self.head();
-        if self.noise.is_empty() {
-            say(&head);
-        }
-        [lines, self.noise.clone()].concat()
+        say(&self.head());
+        lines
     }
 
     fn answer(&self, request: &Request<Incoming>, body: &Bytes) -> Answer {

@@ -76,7 +76,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "arguments",
         ],
     ),
-    ("tests", &["api", "watch", "mounts", "daemon", "host", "world"]),
+    ("tests", &["port", "api", "watch", "mounts", "program", "daemon", "host", "world"]),
 ];
 
 /// The only files of the programs that know the TLS library: all others talk to them.
