@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use notify::event::{AccessKind, EventKind};
 use notify::{RecursiveMode, Watcher as _};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,10 +56,14 @@ pub fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 /// # Panics
 /// In one line, if the user's inotify instances are used up.
 #[must_use]
-pub fn watcher(handler: impl notify::EventHandler) -> notify::RecommendedWatcher {
-    let kinds = notify::EventKindMask::CORE | notify::EventKindMask::ACCESS_CLOSE;
-    notify::Watcher::new(handler, notify::Config::default().with_event_kinds(kinds))
-        .unwrap_or_else(|why| panic!("{}", no_inotify(&why)))
+pub fn watcher(mut handler: impl notify::EventHandler) -> notify::RecommendedWatcher {
+    let opened = |kind| matches!(kind, EventKind::Access(AccessKind::Open(_)));
+    notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if !event.as_ref().is_ok_and(|event| opened(event.kind)) {
+            handler.handle_event(event);
+        }
+    })
+    .unwrap_or_else(|why| panic!("{}", no_inotify(&why)))
 }
 
 /// Says what a machine lacks that gives a test no inotify instance.

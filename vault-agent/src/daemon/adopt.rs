@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::guard::{Touched, Watched};
+use super::guard::Touched;
 use super::order::Order;
 use super::record::{self, Remembered};
 use super::slot::Slot;
@@ -88,7 +88,8 @@ impl Daemon {
         }
     }
 
-    /// Watches the targets, their templates, and the configuration, at its link and where that leads.
+    /// Watches the targets, their templates, and the configuration, at its link and where that
+    /// leads.
     pub(super) fn watch(&mut self) {
         let file = &self.source.file;
         let real = file.canonicalize().unwrap_or_else(|_| file.clone());
@@ -97,8 +98,7 @@ impl Daemon {
         self.own_files = [file.clone(), real];
         let own = self.own_files.iter().map(PathBuf::as_path);
         let files = targets.chain(templates).chain(own).chain(self.masters.files());
-        let watched = if self.masters.is_empty() { Watched::Changes } else { Watched::Writing };
-        match self.guard.watch(files, watched) {
+        match self.guard.watch(files) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
             Err(error) => {
                 let detail = format!("some files are looked at every few seconds only: {error}");
@@ -150,5 +150,46 @@ impl Daemon {
             tracing::warn!("taken up when the agent is started again: {}", later.join(", "));
         }
         self.adopt(&config, HashMap::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::guard::{Guard, Make};
+    use crate::engine::tests::Lone;
+
+    #[tokio::test]
+    async fn a_host_that_is_out_of_watches_is_told_so_once() {
+        use tokio::sync::watch;
+        let lone = Lone::new("vps", &["*"], &[]).await;
+        let shown = || {
+            let alarms = lone.engine().status().alarms;
+            alarms.into_iter().map(|alarm| (alarm.code, alarm.detail)).collect::<Vec<_>>()
+        };
+        let no_watch: Make = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        let no_instance: Make = |_| Err(notify::Error::io(rustix::io::Errno::MFILE.into()));
+        for (make, what) in [(no_watch, "watches"), (no_instance, "instances")] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().display();
+            let file = folder.path().join("agent.toml");
+            let targets = ["a/.env", "b/.env"].map(|name| {
+                format!("[[target]]\npath = \"{path}/{name}\"\nsecrets = [\"secret/a\"]\n")
+            });
+            let config = Arc::new(Config::parse(&targets.concat(), &file).unwrap());
+            let source = crate::daemon::Source { file, config: watch::Sender::new(config) };
+            let guard = Guard::made_by(make);
+            let mut daemon = Daemon::new(source, folder.path(), lone.engine(), guard);
+            daemon.begin();
+            daemon.watch();
+            let expected = format!(
+                "some files are looked at every few seconds only: this host's inotify {what} are \
+                 used up; `sysctl fs.inotify.max_user_{what}` shows the limit"
+            );
+            assert_eq!(shown(), [("E_WATCH".to_owned(), expected)]);
+            daemon.guard = Guard::new();
+            daemon.watch();
+            assert_eq!(shown(), []);
+        }
     }
 }

@@ -1,17 +1,19 @@
-//! Watches files through `notify`: the folders they are in, as files are replaced by rename. What a change means is
-//! decided by the daemon; here it only becomes a name in a set, so that a storm of events costs nothing. Files that
-//! cannot be watched are looked at once in a while instead.
+//! Watches files through `notify`: the folders they are in, as files are replaced by rename. What a
+//! change means is decided by the daemon; here it only becomes a name in a set, so that a storm of
+//! events costs nothing. Files that cannot be watched are looked at once in a while instead.
 
 mod mounts;
 mod poll;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind};
-use notify::{Event, EventKind, EventKindMask, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use mounts::Mounts;
@@ -20,33 +22,14 @@ use poll::Poll;
 /// The file system of a folder and its number there; `None` if it is not there.
 type Identity = Option<(u64, u64)>;
 
-/// Makes a watcher that leaves what it sees of some kinds on the board.
-type Make = fn(Arc<Shared>, EventKindMask) -> Result<RecommendedWatcher, notify::Error>;
-
-/// Events after which a file may be another. Each wakes a thread: a look into a folder, and every write into any file of
-/// it, are nobody's news.
-const CHANGES: EventKindMask = EventKindMask::CREATE
-    .union(EventKindMask::REMOVE)
-    .union(EventKindMask::MODIFY_META)
-    .union(EventKindMask::MODIFY_NAME)
-    .union(EventKindMask::ACCESS_CLOSE);
-
-/// What a file is watched for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watched {
-    /// To hear that it may be another.
-    Changes,
-    /// To know as well whether a program is writing into it.
-    Writing,
-}
+/// Makes a watcher that leaves what it sees on the board.
+pub(super) type Make = fn(Arc<Shared>) -> Result<RecommendedWatcher, notify::Error>;
 
 /// Watches a set of files that may change.
 pub(super) struct Guard {
     /// Makes the watcher; `None` if nothing is to be watched.
     make: Option<Make>,
     watcher: Option<RecommendedWatcher>,
-    /// What it tells of.
-    watched: Watched,
     shared: Arc<Shared>,
     /// The watched folders: a mount makes another folder of the same name.
     folders: HashMap<PathBuf, Identity>,
@@ -56,8 +39,28 @@ pub(super) struct Guard {
     troubled: bool,
 }
 
+/// Why folders are not watched, in one line that says what to do.
+#[derive(Debug)]
+pub(super) struct NotWatched(notify::Error);
+
+impl fmt::Display for NotWatched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let used_up = |f: &mut fmt::Formatter<'_>, what: &str| {
+            let setting = format!("fs.inotify.max_user_{what}");
+            write!(f, "this host's inotify {what} are used up; `sysctl {setting}` shows the limit")
+        };
+        match &self.0.kind {
+            ErrorKind::MaxFilesWatch => used_up(f, "watches"),
+            ErrorKind::Io(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+                used_up(f, "instances")
+            }
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
 #[derive(Default)]
-struct Shared {
+pub(super) struct Shared {
     board: Mutex<Board>,
     bell: Notify,
 }
@@ -65,7 +68,8 @@ struct Shared {
 /// What the watcher's thread looks up and leaves.
 #[derive(Default)]
 struct Board {
-    /// Watched files, and names on the way to those whose folder is missing, each with the files it is about.
+    /// Watched files, and names on the way to those whose folder is missing, each with the files it
+    /// is about.
     names: HashMap<PathBuf, Vec<PathBuf>>,
     /// The same files by watched folder.
     folders: HashMap<PathBuf, Vec<PathBuf>>,
@@ -100,12 +104,17 @@ impl Guard {
         Self { make: Some(watcher), mounts: Mounts::new(), ..Self::off() }
     }
 
+    /// Returns a guard whose watcher is made otherwise.
+    #[cfg(test)]
+    pub(super) fn made_by(make: Make) -> Self {
+        Self { make: Some(make), ..Self::off() }
+    }
+
     /// Returns a guard that never watches anything.
     pub(super) fn off() -> Self {
         Self {
             make: None,
             watcher: None,
-            watched: Watched::Changes,
             shared: Arc::default(),
             folders: HashMap::new(),
             poll: Poll::new(poll::EVERY),
@@ -114,25 +123,17 @@ impl Guard {
         }
     }
 
-    /// Watches exactly `files` from now on, for what `watched` says. Of a file whose folder is missing, the nearest folder
-    /// above is watched. Files in folders that cannot be watched, or on network file systems, are polled.
+    /// Watches exactly `files` from now on. Of a file whose folder is missing, the nearest folder
+    /// above is watched. Files in folders that cannot be watched, or on network file systems, are
+    /// polled.
     ///
     /// # Errors
     /// Why the first folder cannot be watched; the others are.
     pub(super) fn watch<'a>(
         &mut self,
         files: impl IntoIterator<Item = &'a Path>,
-        watched: Watched,
-    ) -> Result<(), notify::Error> {
+    ) -> Result<(), NotWatched> {
         let Some(make) = self.make else { return Ok(()) };
-        if self.watched != watched {
-            self.watched = watched;
-            self.watcher = None;
-            self.folders.clear();
-            // Nobody hears of what changes until the folders are watched again.
-            self.shared.lock().all = true;
-            self.shared.bell.notify_one();
-        }
         let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         let mut folders: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         for file in files {
@@ -148,16 +149,12 @@ impl Guard {
             (std::mem::take(&mut board.lost), folders)
         };
         if self.watcher.is_none() {
-            let kinds = match watched {
-                Watched::Changes => CHANGES,
-                Watched::Writing => CHANGES.union(EventKindMask::MODIFY_DATA),
-            };
-            match make(Arc::clone(&self.shared), kinds) {
+            match make(Arc::clone(&self.shared)) {
                 Ok(watcher) => self.watcher = Some(watcher),
                 Err(error) => {
                     self.troubled = true;
                     self.poll.set(files.into_values().flatten());
-                    return Err(error);
+                    return Err(NotWatched(error));
                 }
             }
         }
@@ -167,10 +164,11 @@ impl Guard {
             .into_iter()
             .filter(|(folder, _)| unwatched.contains(folder) || poll::is_remote(folder));
         self.poll.set(polled.flat_map(|(_, files)| files));
-        result
+        result.map_err(NotWatched)
     }
 
-    /// Watches exactly these folders; returns those that cannot be watched, and why the first cannot.
+    /// Watches exactly these folders; returns those that cannot be watched, and why the first
+    /// cannot.
     fn renew<'a>(
         &mut self,
         wanted: impl Iterator<Item = &'a PathBuf>,
@@ -181,7 +179,8 @@ impl Guard {
         let wanted: HashMap<PathBuf, _> =
             wanted.map(|path| (path.clone(), identity(path))).collect();
         self.folders.retain(|folder, known| {
-            // A watch that went with its folder, or would follow it to its new place, is taken anew.
+            // A watch that went with its folder, or would follow it to its new place, is taken
+            // anew.
             let stays = !lost.contains(folder) && wanted.get(folder) == Some(known);
             if !stays {
                 // It may be gone with its folder.
@@ -206,7 +205,7 @@ impl Guard {
         (unwatched, result)
     }
 
-    /// Tells whether a program has written into `file` and has not closed it yet; only if it is watched for that.
+    /// Tells whether a program has written into `file` and has not closed it yet.
     pub(super) fn is_open(&self, file: &Path) -> bool {
         self.shared.lock().open.contains(file)
     }
@@ -246,9 +245,8 @@ impl Guard {
 }
 
 /// Makes a watcher that leaves what it sees in `shared`.
-fn watcher(shared: Arc<Shared>, kinds: EventKindMask) -> Result<RecommendedWatcher, notify::Error> {
-    let config = notify::Config::default().with_event_kinds(kinds);
-    RecommendedWatcher::new(move |event| shared.take(event), config)
+fn watcher(shared: Arc<Shared>) -> Result<RecommendedWatcher, notify::Error> {
+    notify::recommended_watcher(move |event| shared.take(event))
 }
 
 impl Shared {
@@ -256,41 +254,47 @@ impl Shared {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what an event is about; runs on the watcher's thread.
+    /// Notes what an event is about; runs on the watcher's thread. Of the files of a watched
+    /// folder, most events are nobody's news: the daemon does not wake for them.
     fn take(&self, event: Result<Event, notify::Error>) {
+        if event.as_ref().is_ok_and(|event| is_look(event.kind)) {
+            return;
+        }
         let mut board = self.lock();
+        let mut news = false;
         match event {
-            Ok(event) if event.need_rescan() => board.all = true,
-            Ok(event) => {
-                let mut known = false;
+            Ok(event) if !event.need_rescan() => {
                 for path in &event.paths {
-                    known |= board.note_open(path, event.kind);
-                    known |= is_change(event.kind) && board.touch(path, event.kind);
-                }
-                if !known {
-                    return;
+                    board.note_open(path, event.kind);
+                    news |= is_change(event.kind) && board.touch(path, event.kind);
                 }
             }
-            Err(_) => board.all = true,
+            // Events were lost.
+            Ok(_) | Err(_) => {
+                board.all = true;
+                news = true;
+            }
         }
         drop(board);
-        self.bell.notify_one();
+        if news {
+            self.bell.notify_one();
+        }
     }
 }
 
 impl Board {
-    /// Notes whether a watched file is being written; tells whether that is news.
-    fn note_open(&mut self, path: &Path, kind: EventKind) -> bool {
+    /// Notes whether a watched file is being written.
+    fn note_open(&mut self, path: &Path, kind: EventKind) {
         if !self.names.contains_key(path) {
-            return false;
+            return;
         }
         match kind {
-            EventKind::Modify(ModifyKind::Data(_)) => self.open.insert(path.to_owned()),
+            EventKind::Modify(ModifyKind::Data(_)) => drop(self.open.insert(path.to_owned())),
             EventKind::Access(AccessKind::Close(AccessMode::Write))
             | EventKind::Modify(ModifyKind::Name(_))
-            | EventKind::Remove(_) => self.open.remove(path),
-            EventKind::Access(_) | EventKind::Create(_) | EventKind::Modify(_) => false,
-            EventKind::Any | EventKind::Other => false,
+            | EventKind::Remove(_) => drop(self.open.remove(path)),
+            EventKind::Access(_) | EventKind::Create(_) | EventKind::Modify(_) => {}
+            EventKind::Any | EventKind::Other => {}
         }
     }
 
@@ -318,8 +322,13 @@ impl Board {
     }
 }
 
-/// Tells events after which a file may be another: a writer has closed it, or its name or rights have changed. A write
-/// alone does not count: half a file is nobody's news.
+/// Tells events of programs that only look: they come with every reader of a watched folder.
+fn is_look(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+}
+
+/// Tells events after which a file may be another: a writer has closed it, or its name or rights
+/// have changed. A write alone does not count: half a file is nobody's news.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
@@ -366,7 +375,7 @@ mod tests {
         use std::io::Write as _;
         let (_folder, root, mut guard) = world();
         let file = root.join(".env");
-        guard.watch([file.as_path()], Watched::Changes).unwrap();
+        guard.watch([file.as_path()]).unwrap();
         put(&root.join("other"), "x");
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
@@ -382,13 +391,13 @@ mod tests {
     async fn a_missing_folder_is_waited_for() {
         let (_folder, root, mut guard) = world();
         let file = root.join("a/b/.env");
-        guard.watch([file.as_path()], Watched::Changes).unwrap();
+        guard.watch([file.as_path()]).unwrap();
         std::fs::create_dir(root.join("a")).unwrap();
         assert!(guard.touched().await.moved);
-        guard.watch([file.as_path()], Watched::Changes).unwrap();
+        guard.watch([file.as_path()]).unwrap();
         std::fs::create_dir(root.join("a/b")).unwrap();
         assert_eq!(guard.touched().await.files, [file.clone()].into());
-        guard.watch([file.as_path()], Watched::Changes).unwrap();
+        guard.watch([file.as_path()]).unwrap();
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
     }
@@ -398,11 +407,11 @@ mod tests {
         let (_folder, root, mut guard) = world();
         let file = root.join("a/.env");
         std::fs::create_dir(root.join("a")).unwrap();
-        guard.watch([file.as_path()], Watched::Changes).unwrap();
+        guard.watch([file.as_path()]).unwrap();
         std::fs::rename(root.join("a"), root.join("b")).unwrap();
         std::fs::create_dir(root.join("a")).unwrap();
         assert!(guard.touched().await.moved);
-        guard.watch([file.as_path()], Watched::Changes).unwrap();
+        guard.watch([file.as_path()]).unwrap();
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
     }
@@ -412,7 +421,7 @@ mod tests {
         use std::io::Write as _;
         let (_folder, root, mut guard) = world();
         let file = root.join(".env");
-        guard.watch([file.as_path()], Watched::Writing).unwrap();
+        guard.watch([file.as_path()]).unwrap();
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
         let mut open = std::fs::OpenOptions::new().write(true).truncate(true).open(&file).unwrap();
@@ -427,23 +436,49 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn readers_of_a_watched_folder_wake_nobody() {
+        use std::io::Write as _;
+        let (_folder, root, mut guard) = world();
+        let (file, other) = (root.join(".env"), root.join("other"));
+        put(&file, "1");
+        put(&other, "1");
+        guard.watch([file.as_path()]).unwrap();
+        for _ in 0..5_000 {
+            std::fs::read(&file).unwrap();
+            std::fs::read(&other).unwrap();
+        }
+        std::fs::write(&other, "a foreign file").unwrap();
+        // This event is taken after all others, and wakes nobody either.
+        let mut open = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+        open.write_all(b"2").unwrap();
+        while !guard.is_open(&file) {
+            tokio::task::yield_now().await;
+        }
+        let shared = Arc::clone(&guard.shared);
+        let woken = tokio::time::timeout(std::time::Duration::ZERO, shared.bell.notified()).await;
+        assert!(woken.is_err(), "{:?}", shared.lock().touched);
+        drop(open);
+        assert_eq!(guard.touched().await.files, [file].into());
+    }
+
+    #[tokio::test]
     async fn without_watches_files_are_polled() {
         let (_folder, root, mut guard) = world();
-        let broken = |_, _| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
+        let broken = |_| Err(notify::Error::new(ErrorKind::MaxFilesWatch));
         guard.make = Some(broken);
         guard.poll = Poll::new(std::time::Duration::from_millis(1));
         let file = root.join(".env");
         put(&file, "1");
-        guard.watch([file.as_path()], Watched::Changes).unwrap_err();
+        guard.watch([file.as_path()]).unwrap_err();
         put(&file, "2");
         let touched = guard.touched().await;
         assert_eq!((touched.files, touched.moved), ([file.clone()].into(), true));
-        guard.watch([file.as_path()], Watched::Changes).unwrap_err();
+        guard.watch([file.as_path()]).unwrap_err();
         std::fs::remove_file(&file).unwrap();
         assert_eq!(guard.touched().await.files, [file.clone()].into());
         // The limit is raised: events again.
         guard.make = Some(watcher);
-        guard.watch([file.as_path()], Watched::Changes).unwrap();
+        guard.watch([file.as_path()]).unwrap();
         put(&file, "3");
         assert_eq!(guard.touched().await.files, [file].into());
     }

@@ -1,14 +1,14 @@
-//! Keeps every target right: `plan` decides, `apply` writes, `hooks` tells the programs, `guard` watches, and this loop
-//! carries the news between them. Fetching and verifying is the engine's.
+//! Keeps every target right: `plan` decides, `apply` writes, `hooks` tells the programs, `guard`
+//! watches, and this loop carries the news between them. Fetching and verifying is the engine's.
 
 mod adopt;
 mod apply;
 mod contact;
 mod guard;
 mod hooks;
-mod keep;
 mod master;
 mod order;
+mod persist;
 mod plan;
 mod record;
 mod report;
@@ -34,9 +34,9 @@ use apply::{Fault, Outcome, Task};
 use contact::Contact;
 use guard::{Guard, Touched};
 use hooks::{Finished, Hooks};
-use keep::Keeper;
 use master::{Ended, Masters};
 use order::Order;
+use persist::Persisting;
 use slot::{Slot, State};
 
 pub use plan::{Action, Hold, Versions};
@@ -62,8 +62,9 @@ pub struct Source {
     pub config: watch::Sender<Arc<Config>>,
 }
 
-/// Keeps the targets of `source` right until `shutdown` is true; `state` is the agent's private folder. Tells `settled`
-/// when the first pass over the targets is done, and answers whoever asks whether this loop still turns.
+/// Keeps the targets of `source` right until `shutdown` is true; `state` is the agent's private
+/// folder. Tells `settled` when the first pass over the targets is done, and answers whoever asks
+/// whether this loop still turns.
 pub async fn run(
     source: Source,
     state: &Path,
@@ -100,8 +101,8 @@ pub async fn run(
     daemon.end().await;
 }
 
-/// Makes the targets of `config` right once, runs their hooks, and returns when nothing more can be done now. Tells
-/// whether all of them are right and no hook has failed.
+/// Makes the targets of `config` right once, runs their hooks, and returns when nothing more can be
+/// done now. Tells whether all of them are right and no hook has failed.
 pub async fn once(config: Config, file: &Path, state: &Path, engine: Engine) -> bool {
     let source = Source { file: file.to_owned(), config: watch::Sender::new(Arc::new(config)) };
     let mut daemon = Daemon::new(source, state, engine, Guard::off());
@@ -133,7 +134,7 @@ enum Event {
     /// Files may have been changed.
     Touched(Touched),
     /// The record is written, or cannot be.
-    Kept(bool),
+    Persisted(bool),
     /// A wait is over.
     Due,
 }
@@ -174,7 +175,7 @@ struct Daemon {
     /// By when the record is to be written, if it is behind.
     save_by: Option<Instant>,
     saver: JoinSet<bool>,
-    keeper: Keeper,
+    persisting: Persisting,
     /// How old what this machine knows is; `None` before the start.
     contact: Option<Contact>,
     /// When targets are to be judged by it again.
@@ -206,7 +207,7 @@ impl Daemon {
             report_by: None,
             save_by: None,
             saver: JoinSet::new(),
-            keeper: Keeper::default(),
+            persisting: Persisting::default(),
             contact: None,
             weigh_by: None,
             started: Instant::now(),
@@ -228,7 +229,7 @@ impl Daemon {
         {
             self.report();
         }
-        self.keep(now);
+        self.persist(now);
     }
 
     /// Waits for the next event.
@@ -242,7 +243,7 @@ impl Daemon {
             .min();
         tokio::select! {
             Some(Ok(done)) = self.jobs.join_next() => Event::Done(done),
-            Some(saved) = self.saver.join_next() => keep::ended(saved),
+            Some(saved) = self.saver.join_next() => persist::ended(saved),
             Some(_) = self.retainer.join_next() => Event::Due,
             finished = self.hooks.finished(Instant::now) => Event::Hook(finished),
             ended = self.masters.ended() => Event::Master(ended),
@@ -273,7 +274,7 @@ impl Daemon {
                 self.changed();
             }
             Event::Touched(touched) => self.touched(&touched),
-            Event::Kept(saved) => self.kept(saved),
+            Event::Persisted(saved) => self.persisted(saved),
             Event::Due => self.due(),
         }
     }
@@ -326,8 +327,8 @@ impl Daemon {
         self.queue.push_back(path.to_owned());
     }
 
-    /// Starts the tasks of queued targets, but for those that come after one which is not done yet, and those whose last
-    /// good versions are not written down yet.
+    /// Starts the tasks of queued targets, but for those that come after one which is not done yet,
+    /// and those whose last good versions are not written down yet.
     fn start_queued(&mut self) {
         let mut behind = VecDeque::new();
         while self.jobs.len() < MOST_JOBS {
@@ -335,7 +336,7 @@ impl Daemon {
             let is_active = |path: &Path| self.slots.get(path).is_some_and(Slot::is_active);
             let slot = self.slots.get(&path);
             let is_kept =
-                self.keeper.failed || slot.is_none_or(|slot| slot.unsaved_good().is_none());
+                self.persisting.failed || slot.is_none_or(|slot| slot.unsaved_good().is_none());
             if !is_kept || self.order.any_before(&path, is_active) {
                 behind.push_back(path);
             } else {
@@ -483,6 +484,6 @@ impl Daemon {
         };
         let _ = tokio::time::timeout(LAST_JOBS, writes).await;
         self.report();
-        self.keep_last().await;
+        self.persist_last().await;
     }
 }

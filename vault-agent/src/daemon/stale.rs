@@ -1,4 +1,5 @@
-//! Applies `max_stale`: judges targets by the age of what this machine knows. The age is counted in `contact`.
+//! Applies `max_stale`: judges targets by the age of what this machine knows. The age is counted in
+//! `contact`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,7 +25,8 @@ impl Daemon {
         self.contact = Some(Contact::new(boot, kept, synced, &self.now()));
     }
 
-    /// Judges all targets that may not be without the server for ever, and plans those of which the judgement is new.
+    /// Judges all targets that may not be without the server for ever, and plans those of which the
+    /// judgement is new.
     pub(super) fn weigh(&mut self) {
         self.weigh_by = None;
         let now = self.now();
@@ -59,7 +61,7 @@ impl Daemon {
     }
 
     /// Returns what the next process should know of the last contact, if any target cares.
-    pub(super) fn contact_kept(&self) -> Option<LastContact> {
+    pub(super) fn contact_persisted(&self) -> Option<LastContact> {
         let cares = self.slots.values().any(|slot| slot.target.max_stale.is_some());
         self.contact.as_ref().filter(|_| cares).map(|contact| contact.kept(&self.now()))
     }

@@ -131,9 +131,12 @@ pub async fn wait(out: &Out, expected: Option<Variables>, term: &Term) -> Result
     };
     let folder = out.file.parent().unwrap_or(Path::new("/"));
     let (changed, mut changes) = mpsc::unbounded_channel();
-    let mut watcher = notify::recommended_watcher(move |_| {
-        // Nobody listens any more once the file is right.
-        let _ = changed.send(());
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // To look at the file is an event as well.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            // Nobody listens any more once the file is right.
+            let _ = changed.send(());
+        }
     })
     .context("watching for files")?;
     watcher

@@ -1,5 +1,5 @@
-//! Notices that a file system was mounted or unmounted: then a folder of the same name is another one, and no event of
-//! the old one tells.
+//! Notices that a file system was mounted or unmounted: then a folder of the same name is another
+//! one, and no event of the old one tells.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -38,8 +38,8 @@ impl Mounts {
         Self { table: table.ok(), looking: None }
     }
 
-    /// Waits until a file system was mounted, unmounted or mounted otherwise, and returns which of `folders` are others
-    /// now. May be dropped and called again.
+    /// Waits until a file system was mounted, unmounted or mounted otherwise, and returns which of
+    /// `folders` are others now. May be dropped and called again.
     pub(super) async fn changed(
         &mut self,
         folders: &HashMap<PathBuf, Identity>,

@@ -1,5 +1,5 @@
-//! Looks at files once in a while: where the system has no more watches, and on network file systems, where changes
-//! made by other hosts raise no event.
+//! Looks at files once in a while: where the system has no more watches, and on network file
+//! systems, where changes made by other hosts raise no event.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -12,8 +12,8 @@ use tokio::time::Instant;
 /// The time between two looks.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
 
-/// File systems whose files other hosts, or programs behind the kernel's back, may change (statfs(2)): NFS, CIFS, SMB2,
-/// SMB, FUSE, 9p, Ceph, AFS, Coda, OCFS2, Lustre, GFS2.
+/// File systems whose files other hosts, or programs behind the kernel's back, may change
+/// (statfs(2)): NFS, CIFS, SMB2, SMB, FUSE, 9p, Ceph, AFS, Coda, OCFS2, Lustre, GFS2.
 const REMOTE: [u32; 12] = [
     0x6969,
     0xFF53_4D42,
@@ -36,7 +36,8 @@ type Mark = Option<(u64, u64, u64, i64, i64)>;
 #[derive(Clone, Copy, Default)]
 struct Seen {
     mark: Mark,
-    /// Whether it was new then: a change made right after it, within one tick of the clock, leaves the mark as it is.
+    /// Whether it was new then: a change made right after it, within one tick of the clock, leaves
+    /// the mark as it is.
     fresh: bool,
 }
 
@@ -66,8 +67,8 @@ impl Poll {
             (!self.files.is_empty()).then(|| self.next.unwrap_or(Instant::now() + self.every));
     }
 
-    /// Waits for the next look at all files, and returns those that have changed, for ever if there are none to look
-    /// at. May be dropped and called again.
+    /// Waits for the next look at all files, and returns those that have changed, for ever if there
+    /// are none to look at. May be dropped and called again.
     pub(super) async fn changed(&mut self) -> BTreeSet<PathBuf> {
         if self.looking.is_none() {
             match self.next {

@@ -139,11 +139,6 @@ impl Masters {
         }
     }
 
-    /// Tells whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.masters.is_empty()
-    }
-
     /// Returns the files to watch.
     pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
         self.masters

@@ -1,5 +1,6 @@
-//! What outlives the process: the record of all targets, and the ciphertext of versions that some of them may go back to.
-//! A verdict on a version is acted upon only when it is on disk, so that no restart gives it another chance.
+//! What outlives the process: the record of all targets, and the ciphertext of versions that some
+//! of them may go back to. A verdict on a version is acted upon only when it is on disk, so that no
+//! restart gives it another chance.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ const LAST_FETCH: Duration = Duration::from_secs(5);
 
 /// What the record on its way to the disk says.
 #[derive(Default)]
-pub(super) struct Keeper {
+pub(super) struct Persisting {
     /// Verdicts on their way.
     verdicts: Vec<(PathBuf, Bad)>,
     /// Versions on their way that were found good.
@@ -34,24 +35,25 @@ pub(super) struct Keeper {
 
 impl Daemon {
     /// Writes the record, and retains versions, if that is due.
-    pub(super) fn keep(&mut self, now: Instant) {
+    pub(super) fn persist(&mut self, now: Instant) {
         if self.save_by.is_some_and(|by| by <= now) && self.saver.is_empty() {
             self.save_by = None;
             let verdicts = self.slots.iter().filter_map(|(path, slot)| {
                 let bad = slot.unsaved()?;
                 Some((path.clone(), bad.clone()))
             });
-            self.keeper.verdicts = verdicts.collect();
+            self.persisting.verdicts = verdicts.collect();
             let good = self.slots.iter().filter_map(|(path, slot)| {
                 let good = slot.unsaved_good()?;
                 Some((path.clone(), good.clone()))
             });
-            self.keeper.good = good.collect();
-            let (state, record, contact) = (self.state.clone(), self.record(), self.contact_kept());
+            self.persisting.good = good.collect();
+            let (state, record, contact) =
+                (self.state.clone(), self.record(), self.contact_persisted());
             self.saver.spawn_blocking(move || save(&state, record, contact));
         }
-        if self.keeper.due && self.retainer.is_empty() {
-            self.keeper.due = false;
+        if self.persisting.due && self.retainer.is_empty() {
+            self.persisting.due = false;
             let (engine, wanted) = (self.engine.clone(), self.retained());
             self.retainer.spawn(async move {
                 match engine.retain(wanted).await {
@@ -64,16 +66,16 @@ impl Daemon {
     }
 
     /// Takes the end of the writing of the record.
-    pub(super) fn kept(&mut self, saved: bool) {
-        self.keeper.failed = !saved;
-        let Keeper { verdicts, good, .. } = &mut self.keeper;
+    pub(super) fn persisted(&mut self, saved: bool) {
+        self.persisting.failed = !saved;
+        let Persisting { verdicts, good, .. } = &mut self.persisting;
         let (verdicts, good) = (std::mem::take(verdicts), std::mem::take(good));
         if !saved {
             let again = Instant::now() + SAVE_AGAIN;
             self.save_by = Some(self.save_by.map_or(again, |by| by.max(again)));
             return;
         }
-        self.keeper.due = self.slots.values().any(|slot| slot.target.rollback_on_failure);
+        self.persisting.due = self.slots.values().any(|slot| slot.target.rollback_on_failure);
         for (path, good) in good {
             if let Some(slot) = self.slots.get_mut(&path) {
                 slot.saved_good(&good);
@@ -88,7 +90,7 @@ impl Daemon {
 
     /// Tells whether a verdict is to be written down, and can be.
     pub(super) fn is_deciding(&self) -> bool {
-        !self.keeper.failed && self.slots.values().any(|slot| slot.unsaved().is_some())
+        !self.persisting.failed && self.slots.values().any(|slot| slot.unsaved().is_some())
     }
 
     /// Returns what the next process should know.
@@ -104,9 +106,9 @@ impl Daemon {
     }
 
     /// Leaves record and retained versions up to date, at the end.
-    pub(super) async fn keep_last(&mut self) {
+    pub(super) async fn persist_last(&mut self) {
         while self.saver.join_next().await.is_some() {}
-        save(&self.state, self.record(), self.contact_kept());
+        save(&self.state, self.record(), self.contact_persisted());
         if self.slots.values().any(|slot| slot.target.rollback_on_failure) {
             let kept = tokio::time::timeout(LAST_FETCH, self.engine.retain(self.retained())).await;
             if !matches!(kept, Ok(Ok(true))) {
@@ -118,7 +120,7 @@ impl Daemon {
 
 /// Returns the event that the end of the writing is.
 pub(super) fn ended(saved: Result<bool, tokio::task::JoinError>) -> Event {
-    Event::Kept(saved.unwrap_or(false))
+    Event::Persisted(saved.unwrap_or(false))
 }
 
 fn save(state: &std::path::Path, record: Vec<Remembered>, contact: Option<LastContact>) -> bool {
