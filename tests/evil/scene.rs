@@ -9,7 +9,7 @@ use shared::keys::{SignKey, Signature};
 use shared::signed::{Envelope, Purpose};
 use tests::{Host, World, bins, watch};
 
-use crate::server::{Evil, Told};
+use crate::server::Told;
 
 /// The secret of the target.
 pub const SECRET: &str = "secret/jjeco/a";
