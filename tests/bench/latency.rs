@@ -57,7 +57,8 @@ pub fn put_to_file() -> Vec<Row> {
             quantile(&ours, 99),
             Duration::from_millis(30),
         ),
-        // Five such waits lie one after the other in each change: what this says of the disk, the figures above say too.
+        // Five such waits lie one after the other in each change: what this says of the disk, the
+        // figures above say too.
         Row::shown("  4 KiB synced between them, p50", format!("{:.2?}", quantile(&disk, 50))),
     ];
     match confd() {

@@ -1,10 +1,11 @@
-//! A machine that knows the server by two addresses, say in the house and through the VPN, goes on by the other one when
-//! the first dies, and needs no restart for it.
+//! A machine that knows the server by two addresses, say in the house and through the VPN, goes on
+//! by the other one when the first dies, and needs no restart for it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use tests::{Host, Port, World, bins, watch};
 
@@ -25,6 +26,7 @@ struct Way {
     server: String,
     state: Arc<AtomicU8>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
+    listening: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Way {
@@ -34,6 +36,7 @@ impl Way {
             server: server.to_owned(),
             state: Arc::default(),
             streams: Arc::default(),
+            listening: Mutex::default(),
         };
         way.listen();
         way
@@ -44,7 +47,7 @@ impl Way {
         let listener = TcpListener::bind(self.port.address()).unwrap();
         let (server, state) = (self.server.clone(), Arc::clone(&self.state));
         let streams = Arc::clone(&self.streams);
-        std::thread::spawn(move || {
+        let listening = std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 if state.load(Ordering::SeqCst) == GONE {
                     return;
@@ -58,6 +61,7 @@ impl Way {
                 streams.lock().unwrap().extend([near, far]);
             }
         });
+        *self.listening.lock().unwrap() = Some(listening);
     }
 
     fn set(&self, state: u8) {
@@ -68,7 +72,7 @@ impl Way {
             }
             // Wakes the listener, which sees that it is over.
             let _ = TcpStream::connect(self.port.address());
-            watch::poll("the way is closed", || TcpStream::connect(self.port.address()).err());
+            self.listening.lock().unwrap().take().unwrap().join().unwrap();
         } else if before == GONE {
             self.listen();
         }

@@ -1,5 +1,5 @@
-//! `kill -9` of the agent while it writes its targets, at a hundred different moments: each file is whole, and the next
-//! start leaves no trace of it.
+//! `kill -9` of the agent while it writes its targets, at a hundred different moments: each file is
+//! whole, and the next start leaves no trace of it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};

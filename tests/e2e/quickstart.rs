@@ -1,6 +1,6 @@
 //! Replays the book's quickstart: every command of its transcript, on hosts of their own, with the
-//! output it promises. `…` alone on a line stands for any lines, at a line's end for the rest of it.
-//! There is no systemd on these hosts: what a unit would start is started as the unit says.
+//! output it promises. `…` alone on a line stands for any lines, at a line's end for the rest of
+//! it. There is no systemd on these hosts: what a unit would start is started as the unit says.
 
 use std::collections::HashMap;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

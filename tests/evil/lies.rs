@@ -1,5 +1,5 @@
-//! The lies, one test each. What the engine makes of every other lie is told to it in process, beside
-//! its code; here one of them goes all the way to the files and to what people see.
+//! The lies, one test each. What the engine makes of every other lie is told to it in process,
+//! beside its code; here one of them goes all the way to the files and to what people see.
 
 use tests::watch;
 

@@ -1,4 +1,5 @@
-//! What every lie is told into: a machine with one target that is right, and a log that has gone on without it.
+//! What every lie is told into: a machine with one target that is right, and a log that has gone on
+//! without it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -49,7 +50,8 @@ impl Scene {
         copy(&world.data(), &past);
         world.start();
         let seen = entries(&host.state().join("agent.db")).len() - 1;
-        // The same machine at another time: what it writes is true, and the machine has not seen it.
+        // The same machine at another time: what it writes is true, and the machine has not seen
+        // it.
         let twin = twin(&world, &host, "twin");
         let _ = twin.vault(&["kv", "put", SECRET, "K=two"]).ok();
         let _ = twin.vault(&["kv", "put", SECRET, "K=three"]).ok();
@@ -61,7 +63,8 @@ impl Scene {
         Self { world, host, address, key, truth, seen, past }
     }
 
-    /// Lets the machine's twin live through another two entries, and returns what the server holds then.
+    /// Lets the machine's twin live through another two entries, and returns what the server holds
+    /// then.
     pub fn other_history(&mut self) -> Told {
         std::fs::remove_dir_all(self.world.data()).unwrap();
         copy(&self.past, &self.world.data());

@@ -1,4 +1,5 @@
-//! A server that says what it is told to, over real TLS and HTTP/2. What it is told lives in `lies`.
+//! A server that says what it is told to, over real TLS and HTTP/2. What it is told lives in
+//! `lies`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -1,6 +1,6 @@
 //! The world that end-to-end tests run in: a server and machines as real processes, each with a
-//! state folder of its own, on a port of its own, all gone when dropped. No assertion about a feature
-//! lives here.
+//! state folder of its own, on a port of its own, all gone when dropped. No assertion about a
+//! feature lives here.
 
 /// Ports that belong to a test.
 mod port;

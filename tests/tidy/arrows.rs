@@ -1,5 +1,5 @@
-//! Which layer of a crate may use which, which files may know the TLS library, and that no files use
-//! each other in a circle.
+//! Which layer of a crate may use which, which files may know the TLS library, and that no files
+//! use each other in a circle.
 
 use crate::crates::CRATES;
 use crate::modules::{Arrow, Crate, circles};

@@ -1,6 +1,6 @@
-//! Rules of the house that no compiler checks: sizes, heads, names, widths, arrows, and a reference that is
-//! complete. Each rule is a plain function over paths and texts, so that a test can feed it a bad
-//! sample and see it fail.
+//! Rules of the house that no compiler checks: sizes, heads, names, widths, arrows, and a reference
+//! that is complete. Each rule is a plain function over paths and texts, so that a test can feed it
+//! a bad sample and see it fail.
 
 mod arrows;
 mod book;

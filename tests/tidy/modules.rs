@@ -1,6 +1,6 @@
 //! The modules of a crate, and which file uses which: every path in the code is followed, through
-//! groups, `super::`, re-exports and names that an import brought, to the file that defines its end.
-//! No rule lives here.
+//! groups, `super::`, re-exports and names that an import brought, to the file that defines its
+//! end. No rule lives here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -148,8 +148,8 @@ impl Crate {
         this
     }
 
-    /// Returns the module that defines the end of `path`, as the module `at` understands it; nothing
-    /// if that is in another crate.
+    /// Returns the module that defines the end of `path`, as the module `at` understands it;
+    /// nothing if that is in another crate.
     fn follow(&self, at: usize, path: &[String], seen: &mut Vec<(usize, String)>) -> Option<usize> {
         let (first, rest) = path.split_first()?;
         match first.as_str() {

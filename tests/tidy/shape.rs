@@ -8,7 +8,8 @@ use crate::{check, pass};
 const LINES: usize = 500;
 /// Names that say nothing about what lives there.
 const EMPTY_NAMES: [&str; 4] = ["utils", "helpers", "common", "manager"];
-/// Stubs, muted tests and silenced lints, and what to do instead. Split, or this file would fail itself.
+/// Stubs, muted tests and silenced lints, and what to do instead. Split, or this file would fail
+/// itself.
 const WORDS: [(&str, &str); 5] = [
     (concat!("to", "do!("), "write it"),
     (concat!("unimple", "mented!("), "write it"),

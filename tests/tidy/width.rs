@@ -8,8 +8,8 @@ const COLUMNS: usize = 100;
 /// Pages beside the book.
 const PAGES: [&str; 4] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
 
-/// Returns the lines of a text that are too wide and could be wrapped: no code block, table, heading
-/// or address, and no single word.
+/// Returns the lines of a text that are too wide and could be wrapped: no code block, table,
+/// heading or address, and no single word.
 fn too_wide<'a>(path: &str, lines: impl Iterator<Item = (usize, &'a str, &'a str)>) -> Vec<String> {
     let mut faults = Vec::new();
     let mut block = false;

@@ -1,5 +1,5 @@
-//! Lies of a server that holds the pinned key, one test each: an alarm of its own code says so, what
-//! was read before stays, and the truth is taken afterwards.
+//! Lies of a server that holds the pinned key, one test each: an alarm of its own code says so,
+//! what was read before stays, and the truth is taken afterwards.
 
 use bytes::Bytes;
 use shared::hash::Hash;
