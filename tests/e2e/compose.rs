@@ -1,5 +1,5 @@
-//! `vault-agent compose`: what Docker Compose runs as a provider, read as Compose reads it: one
-//! JSON value after the other until the first `error`.
+//! `vault compose`: what Docker Compose runs as a provider, read as Compose reads it: one JSON
+//! value after the other until the first `error`.
 
 use serde_json::Value;
 use tests::{Host, Ran, World, bins};
@@ -115,4 +115,13 @@ fn every_option_is_told_beforehand() {
     ];
     assert_eq!(names, all);
     assert!(parameters.iter().all(|known| known["required"] == false && known["type"].is_string()));
+}
+
+#[test]
+fn the_agents_old_verb_still_answers_and_names_the_new_one() {
+    let world = World::new(bins!());
+    let host = world.owner("rtx1080");
+    let old = host.agent_command(&["compose", "metadata"]);
+    assert_eq!((old.code, old.out), (0, host.vault(&["compose", "metadata"]).ok()));
+    assert_eq!(old.err, "`vault-agent compose` is deprecated: use `vault compose`\n");
 }

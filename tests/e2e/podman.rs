@@ -1,10 +1,10 @@
-//! `vault-agent podman`: what Podman's secret driver `shell` runs, with the id of a secret in the
+//! `vault podman`: what Podman's secret driver `shell` runs, with the id of a secret in the
 //! environment.
 
 use tests::{Host, Ran, World, bins, run};
 
 fn podman(host: &Host, args: &[&str], id: &str, input: &str) -> Ran {
-    run(host.command(host.bins.agent).arg("podman").args(args).env("SECRET_ID", id), input)
+    run(host.command(host.bins.vault).arg("podman").args(args).env("SECRET_ID", id), input)
 }
 
 #[test]

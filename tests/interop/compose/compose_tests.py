@@ -1,4 +1,4 @@
-"""Docker Compose itself, against an engine that remembers containers, with `vault-agent` as the provider of a service."""
+"""Docker Compose itself, against an engine that remembers containers, with `vault` as the provider of a service."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class Project:
         self.engine = Engine(socket)
         self.docker = f"{self.folder.name}/docker"
         app = {"image": "app:1", "environment": environment or {}, "depends_on": ["secrets"]}
-        provider = {"provider": {"type": "vault-agent", "options": options}}
+        provider = {"provider": {"type": "vault", "options": options}}
         with open(f"{self.folder.name}/compose.yaml", "w") as out:
             # JSON is YAML; Compose interpolates what it reads, so `$` stands doubled.
             text = json.dumps({"name": "demo", "services": {"app": app, "secrets": provider}})
@@ -102,7 +102,7 @@ def no_value_is_printed_or_kept_by_compose():
     for folder, _, files in os.walk(project.folder.name):
         for name in (name for name in files if not name.endswith(".sock")):
             assert "pässword" not in open(f"{folder}/{name}").read(), name
-    metadata = json.load(open(f"{project.docker}/compose/providers/vault-agent.json"))
+    metadata = json.load(open(f"{project.docker}/compose/providers/vault.json"))
     want(sorted(metadata), ["description", "down", "stop", "up"])
 
 
