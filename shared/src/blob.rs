@@ -229,7 +229,7 @@ impl Blob {
 pub fn open(identity: &Identity, expected: &Expected<'_>, blob: &Blob) -> Result<Opened> {
     let fault = |code: Code| expected.fault(code);
     expected.check(blob)?;
-    let reader = Reader::new(identity.as_age(), expected);
+    let reader = Reader::new(identity.as_age(), expected.readers, expected.position);
     let payload = decrypt(&reader, &blob.bytes).ok_or_else(|| fault(reader.refusal()))?;
     let opened = read_payload(expected.place, &payload).map_err(fault)?;
     if commit(&opened.nonce, opened.content.expose()) != expected.commit {
