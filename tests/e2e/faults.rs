@@ -241,7 +241,7 @@ fn with_a_full_state_folder_a_write_is_refused_and_what_was_acknowledged_stays()
         host.target(&[SECRET]);
         watch::until(&host.env_file(), |text| text.ends_with("A=old\n"));
         disk.fill();
-        let last = put_until_refused(&host, "the disk of the agent's state folder is full");
+        let last = put_until_refused(&host, "the disk of this host's database is full");
         let last = format!("A={}\n", last.as_deref().unwrap_or("old"));
         alarm(&host, "E_STATE", "agent.db", true);
         assert!(host.env().ends_with(&last), "{}", host.env());

@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser, Subcommand};
 use host::hint::{Exit, Failure};
 use host::man;
+use host::process::harden;
 use host::term::Term;
 use machine::paths::Paths;
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
 
 use crate::{install, join, run, status, targets};
 
@@ -118,14 +118,6 @@ pub fn main() -> ExitCode {
     let place = Place { state: cli.state, config: cli.config };
     let ran = harden().and_then(|()| dispatch(cli.command, &place, &term));
     ran.unwrap_or_else(|error| term.fail(&error)).into()
-}
-
-/// Leaves no core dump with keys in it, lets no other process look in.
-fn harden() -> Result<()> {
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(Resource::Core, none).context("cannot switch core dumps off")?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .context("cannot make the process undumpable")
 }
 
 fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use host::logging;
+use host::shutdown::{Shutdown, ShutdownArgs};
 use host::systemd::notify;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -34,9 +34,8 @@ const REACH: Duration = Duration::from_secs(20);
 /// Arguments of `vault-agent run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// End when standard input ends, so that no agent outlives the program that started it
-    #[arg(long, hide = true)]
-    pub(super) exit_with_stdin: bool,
+    #[command(flatten)]
+    shutdown: ShutdownArgs,
 }
 
 /// Runs until a signal.
@@ -46,19 +45,20 @@ pub struct Args {
 pub fn run(args: &Args, paths: &Paths) -> Result<()> {
     let config = Config::load_or_default(&paths.config)?;
     logging::start(config.log);
-    // What takes long runs on other threads; a second one here would cost memory and wake-ups, and gain nothing.
+    // What takes long runs on other threads; a second one here would cost memory and wake-ups, and
+    // gain nothing.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(16)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let ran = runtime.block_on(serve_until_told(args, paths, config));
+    let ran = runtime.block_on(serve_all(args, paths, config));
     runtime.shutdown_timeout(Duration::from_secs(1));
     ran
 }
 
-async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<()> {
-    let told = Told::new(args.exit_with_stdin)?;
+async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
+    let end = Shutdown::listen(args.shutdown)?;
     let engine = Engine::open(paths)?;
     let pinned = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
     let listeners = Listeners::bind(engine.clone(), paths, &config.api).await?;
@@ -101,7 +101,7 @@ async fn serve_until_told(args: &Args, paths: &Paths, config: Config) -> Result<
     notify::ready(listen);
     let watchdog = tokio::spawn(stay_alive(engine, ask));
     let ended = tokio::select! {
-        () = told.wait() => Ok(()),
+        () = end.wait() => Ok(()),
         ended = &mut sync => ended.context("the sync task failed")?,
     };
     notify::stopping();
@@ -151,41 +151,6 @@ fn follow_addresses(
     receiver
 }
 
-/// Everything that ends the program.
-struct Told {
-    term: tokio::signal::unix::Signal,
-    int: tokio::signal::unix::Signal,
-    hup: tokio::signal::unix::Signal,
-    with_stdin: bool,
-}
-
-impl Told {
-    fn new(with_stdin: bool) -> Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
-            int: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
-            hup: signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?,
-            with_stdin,
-        })
-    }
-
-    async fn wait(mut self) {
-        let (gone, parent) = oneshot::channel();
-        if self.with_stdin {
-            std::thread::spawn(move || {
-                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-                let _ = gone.send(());
-            });
-        }
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-            _ = self.hup.recv() => {}
-            Ok(()) = parent => {}
-        }
-    }
-}
-
 /// Tells the watchdog, if there is one, that the loop over the targets and the engine still answer.
 async fn stay_alive(engine: Engine, ask: mpsc::Sender<oneshot::Sender<()>>) {
     let Some(every) = notify::watchdog() else { return };
@@ -196,7 +161,8 @@ async fn stay_alive(engine: Engine, ask: mpsc::Sender<oneshot::Sender<()>>) {
     .await;
 }
 
-/// Asks a loop again and again, and calls `alive` after each answer. Waits for one as long as it takes.
+/// Asks a loop again and again, and calls `alive` after each answer. Waits for one as long as it
+/// takes.
 async fn while_answered(every: Duration, ask: mpsc::Sender<oneshot::Sender<()>>, alive: impl Fn()) {
     let mut tick = tokio::time::interval(every);
     loop {

@@ -1,23 +1,24 @@
 //! The command line: arguments, dispatch, exit. What a subcommand does lives elsewhere.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use rustix::process::{DumpableBehavior, Resource, Rlimit};
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-
+use host::hint::hinted;
+use host::process::harden;
+use host::shutdown::{Shutdown, ShutdownArgs};
+use host::systemd::Whose;
 use host::term::Term;
 use host::{logging, man};
+use rustix::process::{Resource, Rlimit};
+use tokio::net::TcpListener;
 
 use crate::config::{Config, EXAMPLE, Places};
 use crate::init::{Wanted, init};
-use crate::install::{Options, Whose, install};
-use host::hint::hinted;
+use crate::install::{Options, install};
 
 /// Keep a vault's log and ciphertext; the keys stay with the machines
 #[derive(Parser)]
@@ -71,9 +72,8 @@ struct RunArgs {
     /// Address to listen on, instead of the configuration's; port 0 lets the system choose
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
-    /// End when standard input ends, so that no server outlives the program that started it
-    #[arg(long, hide = true)]
-    exit_with_stdin: bool,
+    #[command(flatten)]
+    shutdown: ShutdownArgs,
 }
 
 #[derive(Args)]
@@ -103,46 +103,38 @@ enum ConfigCommand {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match harden().and_then(|()| dispatch(cli.command)) {
+    let term = Term::std();
+    match set_up().and_then(|()| dispatch(cli.command, &term)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            Term::std().fail(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => term.fail(&error).into(),
     }
 }
 
-/// Leaves no core dump with keys in it, lets no other process look in, makes private files only;
-/// and takes the descriptors that as many connections as configured may need.
-fn harden() -> Result<()> {
+/// Keeps the keys to this process and its files, and takes the descriptors that as many connections
+/// as configured may need.
+fn set_up() -> Result<()> {
+    harden()?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let files = rustix::process::getrlimit(Resource::Nofile);
     let most = Rlimit { current: files.maximum, maximum: files.maximum };
-    rustix::process::setrlimit(Resource::Nofile, most).context("cannot raise open files")?;
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    rustix::process::setrlimit(Resource::Core, none).context("cannot switch core dumps off")?;
-    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-        .context("cannot make the process undumpable")?;
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    Ok(())
+    rustix::process::setrlimit(Resource::Nofile, most).context("cannot raise open files")
 }
 
-fn dispatch(command: Command) -> Result<()> {
+fn dispatch(command: Command, term: &Term) -> Result<()> {
     match command {
-        Command::Init(args) => run_init(args),
+        Command::Init(args) => run_init(args, term),
         Command::Run(args) => serve(&args),
         Command::Install(args) => {
             let places = args.at.places_of(args.options.whose())?;
-            print(&install(&args.options, &places, args.at.arguments(&places)?)?)
+            install(&args.options, &places, args.at.arguments(&places)?, term)
         }
         Command::Config(ConfigCommand::Check(at)) => {
             let file = at.places()?.config;
             at.read()?;
-            print(&format!("`{}` is sound\n", file.display()))
+            Ok(term.line(format!("`{}` is sound", file.display()))?)
         }
-        Command::Config(ConfigCommand::Example) => print(EXAMPLE),
-        Command::Man(args) => {
-            Term::std().print(man::page(Cli::command(), &args.command)?).map_err(Into::into)
-        }
+        Command::Config(ConfigCommand::Example) => Ok(term.print(EXAMPLE)?),
+        Command::Man(args) => Ok(term.print(man::page(Cli::command(), &args.command)?)?),
     }
 }
 
@@ -174,15 +166,15 @@ impl At {
     }
 }
 
-fn run_init(args: InitArgs) -> Result<()> {
+fn run_init(args: InitArgs, term: &Term) -> Result<()> {
     let places = args.at.places()?;
     let wanted = Wanted { places, listen: args.listen, addresses: args.address };
     let (config, line) = init(&wanted)?;
-    eprintln!("made a server in `{}`", config.data.display());
-    eprintln!("configuration: `{}`", wanted.places.config.display());
-    eprintln!("start it with `vault-server run`, then paste this line once:\n");
-    eprint!("vault init ");
-    print(&format!("{line}\n"))
+    term.say(format!("made a server in `{}`", config.data.display()));
+    term.say(format!("configuration: `{}`", wanted.places.config.display()));
+    term.say("start it with `vault-server run`, then paste this line once:\n");
+    term.show("vault init ");
+    Ok(term.line(line)?)
 }
 
 fn serve(args: &RunArgs) -> Result<()> {
@@ -200,34 +192,11 @@ fn serve(args: &RunArgs) -> Result<()> {
         .context("cannot start the runtime")?;
     let served = runtime.block_on(async {
         let listener = bind(config.listen).await?;
-        let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        let mut hup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-        let shutdown = async move {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = int.recv() => {}
-                _ = hup.recv() => {}
-                () = parent_gone(args.exit_with_stdin) => {}
-            }
-        };
+        let shutdown = Shutdown::listen(args.shutdown)?.wait();
         crate::run(config, listener, shutdown).await
     });
     runtime.shutdown_background();
     served
-}
-
-/// Waits until standard input ends, if that is to end the program; else for ever.
-async fn parent_gone(watched: bool) {
-    if !watched {
-        return std::future::pending().await;
-    }
-    let (gone, told) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        let _ = gone.send(());
-    });
-    let _ = told.await;
 }
 
 /// Listens on an address.
@@ -252,14 +221,6 @@ pub async fn bind(addr: SocketAddr) -> Result<TcpListener> {
             _ => anyhow::Error::msg(message),
         }
     })
-}
-
-/// Writes to standard output; a reader that has left is no failure.
-fn print(text: &str) -> Result<()> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(why) if why.kind() != ErrorKind::BrokenPipe => Err(why).context("cannot write"),
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The configuration file, and the only reader of the environment.
+//! The configuration file, and the places that the environment names.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
+use host::account;
 use host::config_fault::ConfigFault;
 use host::hint::hinted;
 use host::logging::Log;
@@ -204,8 +205,8 @@ impl Places {
                 (config, data)
             }
             None => (
-                home("XDG_CONFIG_HOME", ".config")?.join("vault-server").join(FILE),
-                home("XDG_STATE_HOME", ".local/state")?.join("vault-server"),
+                home("XDG_CONFIG_HOME", ".config")?.join(FILE),
+                home("XDG_STATE_HOME", ".local/state")?,
             ),
         };
         let config = config.map_or(Ok(usual_config), absolute)?;
@@ -241,19 +242,9 @@ pub fn credentials() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
-/// Returns the folder that a variable names, else the one below the user's home.
-///
-/// # Errors
-/// If neither is known.
-pub fn home(variable: &str, below: &str) -> Result<PathBuf> {
-    if let Some(dir) = std::env::var_os(variable).filter(|dir| Path::new(dir).is_absolute()) {
-        return Ok(dir.into());
-    }
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-    match home {
-        Some(home) => Ok(home.join(below)),
-        None => Err(hinted("the home directory is unknown", "name one with --data")),
-    }
+fn home(variable: &str, below: &str) -> Result<PathBuf> {
+    let folder = account::folder(variable, below).map(|folder| folder.join("vault-server"));
+    folder.ok_or_else(|| hinted("the home directory is unknown", "name one with --data"))
 }
 
 #[cfg(test)]

@@ -1,26 +1,27 @@
 //! The data directory: making it, refusing one that others can read, the server key, the lock
 //! that keeps a second server out.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use host::files;
+use host::hint::hinted;
+use host::systemd::Credential;
 use shared::keys::SignKey;
 use zeroize::Zeroizing;
 
 use crate::store::schema;
-use host::hint::hinted;
 
 const KEY: &str = "server.key";
 const LOCK: &str = "server.lock";
 
 /// The server key, sealed, for systemd to open.
-pub const SEALED: &str = "server.key.sealed";
+const SEALED: &str = "server.key.sealed";
 
 /// Its name as a credential of systemd.
-pub const CREDENTIAL: &str = "vault-server.key";
+const CREDENTIAL: &str = "vault-server.key";
 
 /// A data directory that only its owner can read, locked for this program.
 pub struct DataDir {
@@ -34,11 +35,11 @@ impl DataDir {
     /// # Errors
     /// If it is missing, readable by others, or in use by another server.
     pub fn open(path: &Path) -> Result<Self> {
-        check_private(path, "data directory")?;
-        let key = if path.join(KEY).exists() { KEY } else { SEALED };
-        let key = if path.join(key).exists() { key } else { KEY };
-        for file in [key, schema::FILE] {
-            check_private(&path.join(file), "file")?;
+        check_private(path)?;
+        let key = credential(path);
+        let sealed = key.is_sealed() && !key.is_open();
+        for file in [if sealed { key.sealed } else { key.open }, path.join(schema::FILE)] {
+            check_private(&file)?;
         }
         Self::lock(path)
     }
@@ -49,12 +50,7 @@ impl DataDir {
     /// As [`DataDir::open`], and if there is a key or a database in it.
     pub fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .with_context(|| format!("cannot make data directory `{shown}`"))?;
-        check_private(path, "data directory")?;
+        files::create_dir_private(path)?;
         for file in [KEY, SEALED, schema::FILE] {
             if path.join(file).symlink_metadata().is_ok() {
                 let why = format!("`{shown}` already holds a server (`{file}`)");
@@ -97,7 +93,7 @@ impl DataDir {
     /// # Errors
     /// If it exists or cannot be made.
     pub fn create_database(&self) -> Result<()> {
-        create_private(&self.database(), b"")
+        Ok(files::write_private(&self.database(), b"")?)
     }
 
     /// Makes the server key.
@@ -107,7 +103,7 @@ impl DataDir {
     pub fn create_key(&self) -> Result<SignKey> {
         let key = SignKey::generate();
         let text = Zeroizing::new(format!("{}\n", *key.to_text()));
-        create_private(&self.path.join(KEY), text.as_bytes())?;
+        files::write_private(&self.path.join(KEY), text.as_bytes())?;
         Ok(key)
     }
 
@@ -128,10 +124,8 @@ impl DataDir {
                 "`systemctl start vault-server`",
             ));
         }
-        let mut text = Zeroizing::new(String::with_capacity(256));
-        File::open(&file)
-            .and_then(|opened| opened.take(256).read_to_string(&mut text))
-            .with_context(|| format!("cannot read server key `{shown}`"))?;
+        let (_, text) =
+            files::settings(&file).with_context(|| format!("cannot read server key `{shown}`"))?;
         SignKey::from_text(&text).with_context(|| format!("server key `{shown}`"))
     }
 
@@ -141,98 +135,27 @@ impl DataDir {
             let _ = std::fs::remove_file(self.path.join(file));
         }
     }
+}
 
-    /// Makes new files and their names outlive a power cut.
-    ///
-    /// # Errors
-    /// If the system cannot.
-    pub fn sync(&self) -> Result<()> {
-        sync_dir(&self.path)
+/// Returns the server key in `data` as systemd is to have it.
+#[must_use]
+pub fn credential(data: &Path) -> Credential {
+    Credential { name: CREDENTIAL.to_owned(), open: data.join(KEY), sealed: data.join(SEALED) }
+}
+
+/// Refuses what is missing, another user's, or open to others.
+fn check_private(path: &Path) -> Result<()> {
+    if path.try_exists().is_ok_and(|found| !found) {
+        let hint = "put it back from a backup; for a new server run `vault-server init`, or name \
+                    another directory with --data";
+        return Err(hinted(format!("`{}` does not exist", path.display()), hint));
     }
-}
-
-/// Returns the server key's file in `data`, if the key lies open there.
-///
-/// # Errors
-/// If it cannot be read.
-pub fn open_key(data: &Path) -> Result<Option<Zeroizing<Vec<u8>>>> {
-    let file = data.join(KEY);
-    match std::fs::read(&file) {
-        Ok(bytes) => Ok(Some(Zeroizing::new(bytes))),
-        Err(why) if why.kind() == ErrorKind::NotFound => Ok(None),
-        Err(why) => Err(why).with_context(|| format!("cannot read `{}`", file.display())),
-    }
-}
-
-/// Overwrites and removes the server key's file in `data`; tells whether the key lay open there.
-///
-/// # Errors
-/// If it cannot be.
-pub fn wipe_key(data: &Path) -> Result<bool> {
-    let Some(bytes) = open_key(data)? else { return Ok(false) };
-    let file = data.join(KEY);
-    let wipe = || {
-        let mut opened = OpenOptions::new().write(true).open(&file)?;
-        opened.write_all(&vec![0; bytes.len()])?;
-        opened.sync_all()?;
-        std::fs::remove_file(&file)
-    };
-    wipe().with_context(|| format!("cannot wipe `{}`", file.display()))?;
-    sync_dir(data)?;
-    Ok(true)
-}
-
-/// Writes a new file of mode 0600 and waits until it is on disk.
-///
-/// # Errors
-/// If it exists or cannot be written.
-pub fn create_private(file: &Path, content: &[u8]) -> Result<()> {
-    let write = || {
-        let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-        opened.write_all(content)?;
-        opened.sync_all()
-    };
-    write().with_context(|| format!("cannot write `{}`", file.display()))
-}
-
-/// Waits until the names in a directory are on disk.
-///
-/// # Errors
-/// If the system cannot.
-pub fn sync_dir(dir: &Path) -> Result<()> {
-    let sync = || File::open(dir)?.sync_all();
-    sync().with_context(|| format!("cannot sync directory `{}`", dir.display()))
-}
-
-/// Refuses what is missing, another user's, or readable by others.
-fn check_private(path: &Path, noun: &str) -> Result<()> {
-    let shown = path.display();
-    let meta = match path.symlink_metadata() {
-        Ok(meta) => meta,
-        Err(why) if why.kind() == ErrorKind::NotFound => {
-            let hint = "put it back from a backup; for a new server run `vault-server init`, or name another \
-                        directory with --data";
-            return Err(hinted(format!("{noun} `{shown}` does not exist"), hint));
-        }
-        Err(why) => return Err(why).with_context(|| format!("cannot look at `{shown}`")),
-    };
-    let us = rustix::process::geteuid().as_raw();
-    if meta.uid() != us {
-        let why = format!("{noun} `{shown}` belongs to user {}, not to user {us}", meta.uid());
-        return Err(hinted(why, format!("run as its owner, or `chown {us} {shown}`")));
-    }
-    let mode = meta.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        let right = if meta.is_dir() { "700" } else { "600" };
-        let why = format!("{noun} `{shown}` is open to others (mode {mode:03o})");
-        return Err(hinted(why, format!("run `chmod {right} {shown}`")));
-    }
-    Ok(())
+    Ok(files::check_private(path)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 
     use super::*;
 
@@ -280,9 +203,8 @@ mod tests {
         std::fs::create_dir(&given).unwrap();
         let key = DataDir::open(&path).unwrap().read_key(Some(&given)).unwrap().verify_key();
         std::fs::copy(path.join(KEY), given.join(CREDENTIAL)).unwrap();
-        create_private(&path.join(SEALED), b"sealed").unwrap();
-        assert!(wipe_key(&path).unwrap() && !wipe_key(&path).unwrap());
-        assert!(open_key(&path).unwrap().is_none());
+        files::write_private(&path.join(SEALED), b"sealed").unwrap();
+        std::fs::remove_file(path.join(KEY)).unwrap();
         let dir = DataDir::open(&path).unwrap();
         assert_eq!(dir.read_key(Some(&given)).unwrap().verify_key(), key);
         assert!(dir.read_key(None).unwrap_err().to_string().contains("is sealed: only the server"));

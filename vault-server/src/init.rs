@@ -9,8 +9,9 @@ use shared::keys::{VerifyKey, random};
 use shared::token::{Line as _, SetupLine};
 
 use crate::config::{Config, EXAMPLE, Places, is_host_port};
-use crate::datadir::{DataDir, create_private, sync_dir};
+use crate::datadir::DataDir;
 use crate::store::{claim, schema};
+use host::files;
 use host::hint::hinted;
 
 /// What a new server is asked to be.
@@ -58,7 +59,6 @@ fn fill(dir: &DataDir) -> Result<(VerifyKey, Hash)> {
     let conn = schema::open(&dir.database())?;
     claim::set(&conn, &code).context("cannot store the claim code")?;
     conn.close().map_err(|(_, why)| why).context("cannot close the database")?;
-    dir.sync()?;
     Ok((key.verify_key(), code))
 }
 
@@ -94,8 +94,7 @@ fn write_configuration(file: &Path, config: &Config) -> Result<()> {
         .replace("listen = \"0.0.0.0:8443\"", &format!("listen = \"{}\"", config.listen))
         .replace("data = \"/var/lib/vault-server\"", &format!("data = {data:?}"))
         .replace("addresses = []", &format!("addresses = [{}]", quoted.join(", ")));
-    create_private(file, text.as_bytes())?;
-    sync_dir(parent)
+    Ok(files::write_private(file, text.as_bytes())?)
 }
 
 /// Returns the address that agents most likely reach: the one listened on, or, when that is every
@@ -158,7 +157,7 @@ mod tests {
         std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .unwrap();
         let text = format!("listen = \"127.0.0.1:7\"\ndata = {data:?}\n");
-        create_private(&wanted.places.config, text.as_bytes()).unwrap();
+        files::write_private(&wanted.places.config, text.as_bytes()).unwrap();
         let (config, _) =
             init(&Wanted { listen: None, addresses: vec![], ..wanted.clone() }).unwrap();
         assert_eq!(config.listen.port(), 7);

@@ -30,7 +30,7 @@ use tokio::sync::watch as channel;
 use config::Config;
 use datadir::DataDir;
 use metrics::Metrics;
-use store::{Desk, Reader, Store, claim, schema, snapshot};
+use store::{Reader, Store, Transaction, claim, schema, snapshot};
 use vault::{Vault, directory};
 
 /// Entries that one start may fold without writing a snapshot for the next.
@@ -136,6 +136,6 @@ fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
     }
     let metrics = Arc::new(Metrics::default());
     let unsaved = if folded > FOLDED { 0 } else { folded };
-    let store = Store::start(Desk::new(conn, state, audit), unsaved, Arc::clone(&metrics))?;
+    let store = Store::start(Transaction::new(conn, state, audit), unsaved, Arc::clone(&metrics))?;
     Ok(Vault::new(store, Reader::new(file.to_owned()), machines, key, metrics))
 }

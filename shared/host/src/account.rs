@@ -1,4 +1,5 @@
-//! Users and groups of this host by name: reads the two files, then asks `getent` for directories beyond them.
+//! Users and groups of this host by name: reads the two files, then asks `getent` for directories
+//! beyond them. And where the folders of this user are.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -35,6 +36,14 @@ pub fn group(name: &str) -> Option<u32> {
 #[must_use]
 pub fn home(uid: u32) -> Option<PathBuf> {
     user(&uid.to_string()).map(|user| user.home)
+}
+
+/// Returns the folder that a variable of the environment names, else the one below this user's
+/// home; `None` where neither is known.
+#[must_use]
+pub fn folder(variable: &str, below: &str) -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    set(variable).or_else(|| Some(set("HOME")?.join(below)))
 }
 
 /// Shows a file as its owner calls it: `~/…` below the home folder of `owner`, or of this

@@ -1,7 +1,8 @@
-//! The only writer of files: whole or not at all, private from the first byte, never through a link.
+//! The only writer of files: whole or not at all, private from the first byte, never through a
+//! link.
 //!
-//! [`replace`] survives `kill -9` and power cuts: a reader sees the old content or the new, nothing else.
-//! What goes into a file, and who wants it there, does not live here.
+//! [`replace`] survives `kill -9` and power cuts: a reader sees the old content or the new, nothing
+//! else. What goes into a file, and who wants it there, does not live here.
 
 mod folder;
 pub mod git;
@@ -63,7 +64,8 @@ impl Access {
     }
 }
 
-/// Recognizes a file that still is as it was written, by its content: no clock is fine enough to tell two writes apart.
+/// Recognizes a file that still is as it was written, by its content: no clock is fine enough to
+/// tell two writes apart.
 ///
 /// The hash is salted, so that it gives away nothing of a short secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,8 +144,10 @@ pub enum FileError {
     Busy(PathBuf),
     #[error("`{}` exists already", .0.display())]
     Exists(PathBuf),
-    #[error("`{}` may be read by others (mode {mode:04o}, owner {uid})", path.display())]
-    Exposed { path: PathBuf, mode: u32, uid: u32 },
+    #[error("`{}` is open to others (mode {mode:03o})", path.display())]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("`{}` belongs to user {uid}, not to user {us}", path.display())]
+    Foreign { path: PathBuf, uid: u32, us: u32 },
     #[error("cannot {doing} `{}`", path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
 }
@@ -185,12 +189,9 @@ impl FileError {
             Self::TooLarge { .. } => "name a file that holds settings only".to_owned(),
             Self::Busy(_) => "stop the other process, or try again".to_owned(),
             Self::Exists(_) => "choose another name, or move the old file away".to_owned(),
-            Self::Exposed { path, .. } => {
-                format!(
-                    "run `chown {} {path} && chmod go-rwx {path}`",
-                    rustix::process::geteuid().as_raw(),
-                    path = path.display()
-                )
+            Self::Exposed { path, .. } => format!("run `chmod go-rwx {}`", path.display()),
+            Self::Foreign { path, us, .. } => {
+                format!("run as its owner, or `chown {us} {}`", path.display())
             }
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => "run as a user who may write there".to_owned(),
@@ -208,19 +209,21 @@ impl FileError {
 
 /// Makes `path` hold exactly `content` with `access`, atomically and durably.
 ///
-/// The folder is opened without following a link at any component; the new file is complete, owned and synced under
-/// a temporary name beside the old one before it takes the name. A file that is right already is not touched.
+/// The folder is opened without following a link at any component; the new file is complete, owned
+/// and synced under a temporary name beside the old one before it takes the name. A file that is
+/// right already is not touched.
 ///
 /// A name that is one of several (hard links) is replaced alone: the others keep the old content.
 ///
 /// # Errors
-/// Refuses links, special files, and folders that everybody may change; after any error the old file is as it was.
+/// Refuses links, special files, and folders that everybody may change; after any error the old
+/// file is as it was.
 pub fn replace(path: &Path, content: &[u8], access: Access) -> Result<Replaced, FileError> {
     replace_when(path, content, access, || Ok(()))
 }
 
-/// As [`replace`], calling `ready` when all that is left is the new file's taking the name; an error of it leaves the old
-/// file.
+/// As [`replace`], calling `ready` when all that is left is the new file's taking the name; an
+/// error of it leaves the old file.
 ///
 /// # Errors
 /// As [`replace`], and those of `ready`.
@@ -237,6 +240,15 @@ pub fn replace_when<E: From<FileError>>(
     }
     write_in(&place, content, access, ready)?;
     Ok(Replaced::Written)
+}
+
+/// As [`replace`], for a path that is our own choice or the caller's at a terminal: links in it are
+/// followed, but for its last name.
+///
+/// # Errors
+/// After any error the old file is as it was.
+pub fn replace_trusted(path: &Path, content: &[u8], access: Access) -> Result<(), FileError> {
+    write_in(&Place::open_trusted(path)?, content, access, || Ok::<_, FileError>(()))
 }
 
 /// Compares `path` with what it should be, touching nothing.
@@ -269,7 +281,8 @@ pub fn remove(path: &Path) -> Result<bool, FileError> {
     Ok(true)
 }
 
-/// Removes what a killed writer of `path` left beside it; does nothing while a living one is at work.
+/// Removes what a killed writer of `path` left beside it; does nothing while a living one is at
+/// work.
 ///
 /// # Errors
 /// Fails when the folder cannot be opened.
@@ -301,16 +314,15 @@ pub fn create_dir_private(path: &Path) -> Result<(), FileError> {
 /// Refuses a file or folder that anybody but this process's user may read or write.
 ///
 /// # Errors
-/// [`FileError::Exposed`], or when it cannot be looked at.
+/// [`FileError::Exposed`], [`FileError::Foreign`], or when it cannot be looked at.
 pub fn check_private(path: &Path) -> Result<(), FileError> {
     let found = path.metadata().map_err(FileError::io("look at", path))?;
-    let us = rustix::process::geteuid().as_raw();
-    if found.uid() != us || found.mode() & 0o077 != 0 {
-        return Err(FileError::Exposed {
-            path: path.to_owned(),
-            mode: found.mode() & MODE_BITS,
-            uid: found.uid(),
-        });
+    let (us, path) = (rustix::process::geteuid().as_raw(), path.to_owned());
+    if found.uid() != us {
+        return Err(FileError::Foreign { path, uid: found.uid(), us });
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(FileError::Exposed { path, mode: found.mode() & MODE_BITS });
     }
     Ok(())
 }
@@ -412,8 +424,9 @@ fn write_in<E: From<FileError>>(
     Ok(sync_folder(place)?)
 }
 
-/// Makes a synced file under the temporary name, whole and with its final owner and mode before anybody sees it. Where the
-/// file system can, it has no name before `ready` has been called: killed while waiting, it leaves nothing.
+/// Makes a synced file under the temporary name, whole and with its final owner and mode before
+/// anybody sees it. Where the file system can, it has no name before `ready` has been called:
+/// killed while waiting, it leaves nothing.
 fn fill<'a, E: From<FileError>>(
     place: &'a Place,
     content: &[u8],

@@ -4,7 +4,12 @@
 /// The only reader of time.
 pub mod clock;
 
-/// Users and groups of this host by name.
+/// This process, and what others see of it.
+pub mod process;
+/// What ends a program that serves.
+pub mod shutdown;
+
+/// Users and groups of this host, and this user's folders.
 pub mod account;
 
 /// The only writer of files.
@@ -28,5 +33,9 @@ pub mod logging;
 /// TLS 1.3 with raw Ed25519 keys on both sides.
 pub mod raw_keys;
 
-/// systemd: units, its manager, credentials, readiness.
+/// A database whose writers share commits.
+#[cfg(feature = "store")]
+pub mod store;
+
+/// systemd: units, installing them, credentials, readiness.
 pub mod systemd;

@@ -1,6 +1,7 @@
 //! The standard streams of a command, and the frame around failures.
 //!
-//! stdout is data, stderr is talk. Everything goes through [`Term`], so tests see what a person sees.
+//! stdout is data, stderr is talk. Everything goes through [`Term`], so tests see what a person
+//! sees.
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal as _, Read, Write};
@@ -91,7 +92,8 @@ impl Term {
         Ok(bytes)
     }
 
-    /// Reads one line of stdin without its end, `None` at the end of input; never a byte of the next line.
+    /// Reads one line of stdin without its end, `None` at the end of input; never a byte of the
+    /// next line.
     ///
     /// # Errors
     /// Whatever the stream says, and text that is not UTF-8.
@@ -113,7 +115,8 @@ impl Term {
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "standard input is not UTF-8"))
     }
 
-    /// Reports a failure, chain and hint, and tells what to end with; a reader that went away is success.
+    /// Reports a failure, chain and hint, and tells what to end with; a reader that went away is
+    /// success.
     pub fn fail(&self, error: &anyhow::Error) -> Exit {
         let closed = |cause: &(dyn std::error::Error + 'static)| {
             let error = cause.downcast_ref::<io::Error>();

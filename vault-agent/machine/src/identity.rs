@@ -1,12 +1,13 @@
-//! The machine's keys and pins on disk: `identity/{age.key,sign.key}` (0600 in 0700), or sealed beside that and handed over
-//! by systemd; and `pins.json`. What they are used for lives elsewhere.
+//! The machine's keys and pins on disk: `identity/{age.key,sign.key}` (0600 in 0700), or sealed
+//! beside that and handed over by systemd; and `pins.json`. What they are used for lives elsewhere.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use host::files::{self, Access};
+use host::hint::hinted;
 use serde::{Deserialize, Serialize};
 use shared::keys::{Identity, SignKey, VerifyKey, reveal};
 use shared::name::Name;
@@ -15,7 +16,6 @@ use shared::token::{MachineLine, PinLine};
 use zeroize::Zeroizing;
 
 use crate::paths::Paths;
-use host::files;
 
 const AGE: Key = Key("age.key");
 const SIGN: Key = Key("sign.key");
@@ -66,20 +66,24 @@ impl Key {
         let file = self.file(paths);
         match files::settings(&file) {
             Ok((_, text)) => {
-                check_private(&file)?;
+                files::check_private(&file)?;
                 Ok((file, text))
             }
             Err(fault) if fault.kind() == ErrorKind::NotFound && self.sealed(paths).exists() => {
-                bail!(
-                    "the keys in `{}` are sealed: only the agent that systemd starts gets them\n\
-                     hint: `systemctl start vault-agent`",
-                    paths.identity().display()
-                )
+                let place = paths.identity();
+                let shown = place.display();
+                Err(hinted(
+                    format!(
+                        "the keys in `{shown}` are sealed: only the agent that systemd starts \
+                         gets them"
+                    ),
+                    "`systemctl start vault-agent`",
+                ))
             }
-            Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(
-                "no key at `{}`\nhint: run `vault-agent init`, or `vault init` on the first machine",
-                file.display()
-            ),
+            Err(fault) if fault.kind() == ErrorKind::NotFound => Err(hinted(
+                format!("no key at `{}`", file.display()),
+                "run `vault-agent init`, or `vault init` on the first machine",
+            )),
             Err(fault) => Err(fault).context(format!("reading `{}`", file.display())),
         }
     }
@@ -100,14 +104,11 @@ impl MachineKeys {
     /// # Errors
     /// If there are keys already, or they cannot be written.
     pub fn create(paths: &Paths) -> Result<Self> {
-        private_dir(&paths.state)?;
-        let dir = paths.identity();
-        private_dir(&dir)?;
+        files::create_dir_private(&paths.state)?;
+        files::create_dir_private(&paths.identity())?;
         let keys = Self { age: Identity::generate(), sign: SignKey::generate() };
         write_new(&AGE.file(paths), reveal(&keys.age.to_text()))?;
         write_new(&SIGN.file(paths), &keys.sign.to_text())?;
-        sync_dir(&dir)?;
-        sync_dir(&paths.state)?;
         Ok(keys)
     }
 
@@ -116,9 +117,8 @@ impl MachineKeys {
     /// # Errors
     /// If there are none, they are malformed, or others can read them.
     pub fn load(paths: &Paths) -> Result<Self> {
-        let dir = paths.identity();
-        check_private(&paths.state)?;
-        check_private(&dir)?;
+        files::check_private(&paths.state)?;
+        files::check_private(&paths.identity())?;
         let damaged = |file: &Path| format!("`{}` is damaged", file.display());
         let (file, text) = AGE.read(paths)?;
         let age = Identity::from_text(&text).with_context(|| damaged(&file))?;
@@ -186,27 +186,14 @@ impl Pins {
         if let Some(old) = Self::load(paths)?
             && (old.vault != self.vault || old.name != self.name)
         {
-            bail!(
-                "this machine is `{}` of vault {} already\nhint: use another `--state DIR`, or \
-                 move `{}` away",
-                old.name,
-                old.vault.short(),
-                paths.state.display()
-            );
+            let text =
+                format!("this machine is `{}` of vault {} already", old.name, old.vault.short());
+            let state = paths.state.display();
+            return Err(hinted(text, format!("use another `--state DIR`, or move `{state}` away")));
         }
-        private_dir(&paths.state)?;
-        let path = paths.pins();
-        let fresh = path.with_extension("json.new");
-        let text = serde_json::to_string_pretty(self).context("writing the pins as JSON")?;
-        match fs::remove_file(&fresh) {
-            Err(fault) if fault.kind() != ErrorKind::NotFound => {
-                return Err(fault).context(format!("removing `{}`", fresh.display()));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        write_new(&fresh, &text)?;
-        fs::rename(&fresh, &path).with_context(|| format!("replacing `{}`", path.display()))?;
-        sync_dir(&paths.state)
+        files::create_dir_private(&paths.state)?;
+        let text = serde_json::to_string_pretty(self).context("writing the pins as JSON")? + "\n";
+        Ok(files::replace_trusted(&paths.pins(), text.as_bytes(), Access::PRIVATE)?)
     }
 }
 
@@ -216,52 +203,15 @@ impl From<PinLine> for Pins {
     }
 }
 
-/// Makes a directory that nobody else can enter, or checks that it is one.
-///
-/// # Errors
-/// If it cannot be made, or others can read it.
-pub fn private_dir(dir: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.with_context(|| format!("making `{}`", dir.display()))?;
-    check_private(dir)
-}
-
-/// Refuses a directory or file that others can read.
-///
-/// # Errors
-/// If they can, or it cannot be looked at.
-pub fn check_private(path: &Path) -> Result<()> {
-    let found = fs::metadata(path).with_context(|| format!("looking at `{}`", path.display()))?;
-    if found.mode() & 0o077 != 0 {
-        bail!(
-            "`{}` can be read by others (mode {:04o})\nhint: chmod {} {}",
-            path.display(),
-            found.mode() & 0o7777,
-            if found.is_dir() { "0700" } else { "0600" },
-            path.display()
-        );
-    }
-    Ok(())
-}
-
-/// Writes a file that must not exist, readable by its owner only, and syncs it.
-fn write_new(path: &Path, text: &str) -> Result<()> {
-    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let mut file = opened.with_context(|| format!("making `{}`", path.display()))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("writing `{}`", path.display()))
-}
-
-fn sync_dir(dir: &Path) -> Result<()> {
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.with_context(|| format!("syncing `{}`", dir.display()))
+/// Writes a new text file that only this user can read.
+fn write_new(file: &Path, text: &str) -> Result<()> {
+    let line = Zeroizing::new([text, "\n"].concat());
+    Ok(files::write_private(file, line.as_bytes())?)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use shared::hash::Hash;
 
@@ -321,7 +271,7 @@ mod tests {
         MachineKeys::create(&paths).unwrap();
         fs::set_permissions(&paths.state, fs::Permissions::from_mode(0o755)).unwrap();
         let fault = MachineKeys::load(&paths).unwrap_err().to_string();
-        assert!(fault.contains("can be read by others (mode 0755)"), "{fault}");
+        assert!(fault.contains("is open to others (mode 755)"), "{fault}");
     }
 
     #[test]

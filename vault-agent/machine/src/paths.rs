@@ -4,7 +4,8 @@
 use std::env;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use host::hint::hinted;
 
 /// The agent's places on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,9 +89,9 @@ impl Paths {
             return Ok(Self { given, ..Self::of_host(config) });
         }
         let below_home = |given: Option<PathBuf>, default: &str| {
-            given
-                .or_else(|| around.home.as_ref().map(|home| home.join(default)))
-                .context("neither `HOME` nor the XDG variables are set\nhint: pass `--state DIR`")
+            given.or_else(|| around.home.as_ref().map(|home| home.join(default))).ok_or_else(|| {
+                hinted("neither `HOME` nor the XDG variables are set", "pass `--state DIR`")
+            })
         };
         let state = below_home(around.state_home.clone(), ".local/state")?.join("vault-agent");
         let config = match config {
@@ -195,6 +196,6 @@ mod tests {
     #[test]
     fn a_user_without_home_is_told_what_to_pass() {
         let fault = Paths::decide(None, None, Surroundings::default()).unwrap_err();
-        assert!(fault.to_string().contains("--state DIR"));
+        assert_eq!(host::hint::hint(&fault).as_deref(), Some("pass `--state DIR`"));
     }
 }

@@ -60,7 +60,7 @@ impl Inner {
             // A task of its own: who asked may go away, those who joined in are still to be answered.
             tokio::spawn(Arc::clone(self).commit_accesses());
         }
-        answered.await.map_err(|_| Failure::closed())?
+        answered.await.map_err(|_| Failure::Closed)?
     }
 
     /// Has the waiting accesses written once every request that is there has been looked at: they share a commit.
@@ -104,8 +104,9 @@ impl Inner {
                 }))
             }
             Err(fault) => {
-                answer(&runtime, answers, Err(fault.into()));
-                Outcome::Undo
+                let fault = Failure::from(fault);
+                answer(&runtime, answers, Err(fault.clone()));
+                Outcome::Undo(fault)
             }
         }
     }

@@ -226,7 +226,7 @@ impl Inner {
             let cleared =
                 self.store.try_submit(Box::new(|conn| match facts::unset(conn, facts::FORK) {
                     Ok(()) => Outcome::Keep(Box::new(|_| {})),
-                    Err(_) => Outcome::Undo,
+                    Err(fault) => Outcome::Undo(fault.into()),
                 }));
             if let Err(fault) = cleared {
                 tracing::error!(%fault, "the fork stays written down");

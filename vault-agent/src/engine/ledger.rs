@@ -123,8 +123,9 @@ pub(super) async fn ingest(
                 own.go_back(before);
                 *own.commit() = earlier;
                 commit.end(false);
-                let _ = answer.send(Err(fault.into()));
-                Outcome::Undo
+                let fault = Failure::from(fault);
+                let _ = answer.send(Err(fault.clone()));
+                Outcome::Undo(fault)
             }
         }
     };

@@ -273,7 +273,7 @@ async fn deliver(inner: &Arc<Inner>, mut deliveries: Vec<Delivery>) -> Result<()
         return Ok(());
     }
     let receipt = ingest(inner, deliveries).await?;
-    let lost = |_| Ended::Local(Failure::closed());
+    let lost = |_| Ended::Local(Failure::Closed);
     let News { arrived, missing, advanced, refused } = receipt.applied.await.map_err(lost)??;
     let opening = inner.open_all(arrived);
     inner.before_commit(&opening);
@@ -377,7 +377,7 @@ impl Inner {
             let _ = self.store.try_submit(Box::new(move |conn| {
                 match facts::set(conn, facts::SYNCED_AT, &now) {
                     Ok(()) => state::Outcome::Keep(Box::new(|_| {})),
-                    Err(_) => state::Outcome::Undo,
+                    Err(fault) => state::Outcome::Undo(fault.into()),
                 }
             }));
         }
@@ -421,7 +421,7 @@ impl Inner {
             let noted = self.store.try_submit(Box::new(move |conn| {
                 match facts::set(conn, facts::FORK, &proof) {
                     Ok(()) => state::Outcome::Keep(Box::new(|_| {})),
-                    Err(_) => state::Outcome::Undo,
+                    Err(fault) => state::Outcome::Undo(fault.into()),
                 }
             }));
             if let Err(fault) = noted {

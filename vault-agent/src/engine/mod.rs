@@ -96,7 +96,6 @@ impl Engine {
         addresses: watch::Receiver<Vec<String>>,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<()> {
-        self.0.store.make_room();
         self.0.start_writer();
         self.0.spawn(read::watch_ages(Arc::clone(&self.0)));
         self.0.spawn(report::watch(Arc::clone(&self.0)));

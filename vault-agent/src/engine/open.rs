@@ -24,7 +24,8 @@ use super::send::Pending;
 use super::{Inner, write};
 use crate::state::{self, Store, facts};
 use host::clock;
-use machine::identity::{MachineKeys, Pins, check_private};
+use host::files::check_private;
+use machine::identity::{MachineKeys, Pins};
 use machine::paths::Paths;
 
 /// What the database held.

@@ -255,7 +255,7 @@ impl Inner {
         self.forget_pending();
         let _ = self.store.try_submit(Box::new(move |conn| match pending::settle(conn, hash) {
             Ok(()) => Outcome::Keep(Box::new(|_| {})),
-            Err(_) => Outcome::Undo,
+            Err(fault) => Outcome::Undo(fault.into()),
         }));
     }
 

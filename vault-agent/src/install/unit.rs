@@ -1,11 +1,10 @@
-//! The text of `vault-agent.service`, derived from what the configuration has the agent do: pure. Where it is written does not
-//! live here.
+//! The text of `vault-agent.service`, derived from what the configuration has the agent do: pure.
+//! Where it is written does not live here.
 
 use std::path::{Path, PathBuf};
 
-pub use host::systemd::Whose;
-use host::systemd::{argument, percent, word};
-
+use anyhow::Result;
+use host::systemd::{Credential, Whose, argument, check_names, percent, word};
 use machine::config::{Config, GitPolicy, HookAction, Target};
 
 /// What the unit is made from.
@@ -21,8 +20,8 @@ pub struct Facts {
     pub config: Option<PathBuf>,
     /// Variables that tell a user's places, and their values.
     pub variables: Vec<(&'static str, String)>,
-    /// Credentials that systemd is to open, and the files that hold them.
-    pub sealed: Vec<(String, PathBuf)>,
+    /// Keys that systemd is to open.
+    pub sealed: Vec<Credential>,
     /// Folders that the agent writes in, beside its own.
     pub writable: Vec<PathBuf>,
     /// Mount points right below `/` that somebody else mounts and unmounts.
@@ -33,12 +32,14 @@ pub struct Facts {
     pub signals: bool,
     /// Whether hooks run programs, about which nothing is known.
     pub commands: bool,
-    /// Whether the kernel is asked whose a connection is: those on the loopback interface come without a name.
+    /// Whether the kernel is asked whose a connection is: those on the loopback interface come
+    /// without a name.
     pub tcp: bool,
 }
 
 impl Facts {
-    /// Makes facts of a configuration; `work_tree` tells the root of the git work tree that a path is in.
+    /// Makes facts of a configuration; `work_tree` tells the root of the git work tree that a path
+    /// is in.
     pub fn new(
         whose: Whose,
         program: PathBuf,
@@ -75,8 +76,8 @@ impl Facts {
 
     fn target(&mut self, target: &Target, work_tree: impl Fn(&Path) -> Option<PathBuf>) {
         match target.require_mount.as_deref().filter(|point| target.path.starts_with(point)) {
-            // A folder that is named is a mount of its own for the agent, and no sign of what is mounted there. The folder
-            // above it is none, and what is mounted below comes and goes.
+            // A folder that is named is a mount of its own for the agent, and no sign of what is
+            // mounted there. The folder above it is none, and what is mounted below comes and goes.
             Some(point) => match point.parent().filter(|above| above.parent().is_some()) {
                 Some(above) => self.write_in(Some(above)),
                 None => self.mounts.push(point.to_owned()),
@@ -106,12 +107,13 @@ impl Facts {
         self.writable.extend(folder.map(Path::to_owned));
     }
 
-    /// Returns the first path that no unit can name.
-    #[must_use]
-    pub fn unnamable(&self) -> Option<&PathBuf> {
+    /// Refuses a path that no unit can name.
+    ///
+    /// # Errors
+    /// If there is one.
+    pub fn check_names(&self) -> Result<()> {
         let given = [&self.state, &self.config].into_iter().flatten();
-        let mut all = given.chain(&self.writable).chain(&self.mounts).chain(&self.read);
-        all.find(|path| path.to_str().is_none_or(|text| text.contains(char::is_control)))
+        check_names(given.chain(&self.writable).chain(&self.mounts).chain(&self.read))
     }
 
     /// Returns the unit.
@@ -163,8 +165,8 @@ impl Facts {
                       StateDirectory=vault-agent\nStateDirectoryMode=0700\n\
                       RuntimeDirectory=vault-agent\nRuntimeDirectoryPreserve=restart\n";
         }
-        for (name, file) in &self.sealed {
-            let file = percent(&file.to_string_lossy());
+        for Credential { name, sealed, .. } in &self.sealed {
+            let file = percent(&sealed.to_string_lossy());
             *unit += &["LoadCredentialEncrypted=", name, ":", &file, "\n"].concat();
         }
         if self.mounts.is_empty() {
@@ -345,8 +347,8 @@ mod tests {
         let start = "ExecStart=/usr/local/bin/vault-agent run --state \"/srv/my $$state%%\"\n";
         assert!(unit.contains(start), "{unit}");
         assert!(unit.contains("Environment=\"XDG_CONFIG_HOME=/c d\"\n"), "{unit}");
-        assert_eq!(facts.unnamable(), None);
+        facts.check_names().unwrap();
         facts.state = Some("/srv/a\nExecStart=/bin/evil".into());
-        assert!(facts.unnamable().is_some());
+        assert!(facts.check_names().is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! The agent's SQLite database. One thread owns the connection; jobs that queued up while it was
-//! busy share one commit, and each is answered after it. What the rows mean is the engine's.
+//! The agent's SQLite database: one file per table. How jobs share a commit is `host::store`'s,
+//! what the rows mean the engine's.
 
 mod schema;
 
@@ -18,76 +18,21 @@ pub mod pending;
 /// Ciphertext of versions that targets may go back to.
 pub mod retained;
 
-use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::time::Duration;
 
-use anyhow::Context as _;
+use host::store::{self, Database};
+pub use host::store::{Outcome, StoreFailure as Failure};
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 
-/// Jobs that may wait.
-const QUEUE: usize = 1024;
-/// Jobs that share a commit.
-const BATCH: usize = 256;
-const STACK: usize = 1 << 20;
-
-/// Why the database refused.
-#[derive(Clone)]
-pub struct Failure(Arc<str>);
-
-impl Failure {
-    fn new(what: impl fmt::Display) -> Self {
-        Self(what.to_string().into())
-    }
-
-    pub(crate) fn closed() -> Self {
-        Self::new("the database is closed")
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "agent database: {}", self.0)
-    }
-}
-
-impl fmt::Debug for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(fault: rusqlite::Error) -> Self {
-        if fault.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
-            return Self::new("the disk of the agent's state folder is full; nothing was written");
-        }
-        Self::new(fault)
-    }
-}
-
-/// What is left to do once the commit has succeeded or failed.
-pub type Finish = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 /// Work on the connection, inside the shared transaction. A job that fails must leave nothing
 /// behind: it says so by [`Outcome::Undo`].
 pub type Job = Box<dyn FnOnce(&Connection) -> Outcome + Send>;
 
-/// How a job ended.
-pub enum Outcome {
-    /// Its changes are to be committed.
-    Keep(Finish),
-    /// Its changes are to be undone; it has answered already.
-    Undo,
-}
-
 /// The database; dropping it waits until everything queued is on disk.
 pub struct Store {
-    jobs: Option<mpsc::Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    writer: store::Store<Writer>,
     /// Why the last commit failed, until one succeeds that has written something.
     trouble: watch::Receiver<Option<Failure>>,
 }
@@ -103,14 +48,9 @@ impl Store {
     ) -> anyhow::Result<(Self, T)> {
         let conn = schema::open(path)?;
         let found = first(&conn)?;
-        let (jobs, queue) = mpsc::channel(QUEUE);
         let (troubled, trouble) = watch::channel(None);
-        let thread = std::thread::Builder::new()
-            .name("state".into())
-            .stack_size(STACK)
-            .spawn(move || serve(&conn, queue, &troubled))
-            .context("starting the database thread")?;
-        Ok((Self { jobs: Some(jobs), thread: Some(thread), trouble }, found))
+        let writer = store::Store::start(Writer { conn, changes: 0, trouble: troubled })?;
+        Ok((Self { writer, trouble }, found))
     }
 
     /// Tells why nothing can be written, as long as that is so.
@@ -124,8 +64,7 @@ impl Store {
     /// # Errors
     /// If the database is closed.
     pub async fn submit(&self, job: Job) -> Result<(), Failure> {
-        let Some(jobs) = &self.jobs else { return Err(Failure::closed()) };
-        jobs.send(job).await.map_err(|_| Failure::closed())
+        self.writer.submit(Box::new(|writer| job(&writer.conn))).await
     }
 
     /// Queues a job from a place that cannot wait; a full queue refuses it.
@@ -133,21 +72,7 @@ impl Store {
     /// # Errors
     /// If the database is closed or its queue is full.
     pub fn try_submit(&self, job: Job) -> Result<(), Failure> {
-        let Some(jobs) = &self.jobs else { return Err(Failure::closed()) };
-        jobs.try_send(job).map_err(Failure::new)
-    }
-
-    /// Lays out the write-ahead log, for a process that is going to write more than once; not waited for.
-    pub fn make_room(&self) {
-        let asked = self.try_submit(Box::new(|conn| {
-            if let Err(fault) = schema::make_room(conn) {
-                tracing::debug!(%fault, "no room laid out for the write-ahead log");
-            }
-            Outcome::Undo
-        }));
-        if let Err(fault) = asked {
-            tracing::debug!(%fault, "no room laid out for the write-ahead log");
-        }
+        self.writer.try_submit(Box::new(|writer| job(&writer.conn)))
     }
 
     /// Runs `work` and returns its result once it is on disk.
@@ -158,18 +83,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Failure> {
-        let (answer, answered) = oneshot::channel();
-        self.submit(Box::new(move |conn| match work(conn) {
-            Ok(value) => Outcome::Keep(Box::new(move |committed| {
-                let _ = answer.send(committed.map(|()| value));
-            })),
-            Err(fault) => {
-                let _ = answer.send(Err(fault.into()));
-                Outcome::Undo
-            }
-        }))
-        .await?;
-        answered.await.map_err(|_| Failure::closed())?
+        self.writer.write(|writer| work(&writer.conn)).await
     }
 
     /// Runs `look`, which changes nothing, and answers without waiting for a commit.
@@ -180,92 +94,48 @@ impl Store {
         &self,
         look: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, Failure> {
-        let (answer, answered) = oneshot::channel();
-        self.submit(Box::new(move |conn| {
-            let _ = answer.send(look(conn).map_err(Failure::from));
-            Outcome::Keep(Box::new(|_| {}))
-        }))
-        .await?;
-        answered.await.map_err(|_| Failure::closed())?
+        self.writer.read(|writer| look(&writer.conn)).await
     }
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
-        }
-    }
+/// The connection, and whether it can be written.
+struct Writer {
+    conn: Connection,
+    /// Rows changed before the open transaction.
+    changes: u64,
+    trouble: watch::Sender<Option<Failure>>,
 }
 
-fn serve(
-    conn: &Connection,
-    mut queue: mpsc::Receiver<Job>,
-    trouble: &watch::Sender<Option<Failure>>,
-) {
-    let mut batch = Vec::new();
-    while let Some(first) = queue.blocking_recv() {
-        batch.push(first);
-        while batch.len() < BATCH
-            && let Ok(job) = queue.try_recv()
-        {
-            batch.push(job);
-        }
-        run(conn, &mut batch, trouble);
-    }
-    let _ = conn.execute_batch("PRAGMA optimize");
-}
+impl Database for Writer {
+    /// Jobs take memory back themselves.
+    type Mark = ();
 
-/// Runs a batch in one transaction. If the commit fails, the jobs learn it last first, so that
-/// each can take back in memory what it did.
-fn run(conn: &Connection, batch: &mut Vec<Job>, trouble: &watch::Sender<Option<Failure>>) {
-    let before = conn.total_changes();
-    let mut finishes: Vec<Finish> = Vec::with_capacity(batch.len());
-    let begun = execute(conn, "BEGIN");
-    for job in batch.drain(..) {
-        finishes.extend(run_one(conn, job));
+    fn conn(&self) -> &Connection {
+        &self.conn
     }
-    let committed = begun.and_then(|()| execute(conn, "COMMIT")).map_err(Failure::from);
-    match committed {
-        Ok(()) => {
-            if conn.total_changes() != before {
-                trouble.send_if_modified(|trouble| trouble.take().is_some());
-            }
-            finishes.into_iter().for_each(|finish| finish(Ok(())));
-        }
-        Err(fault) => {
-            tracing::error!(%fault, "commit failed");
-            let _ = conn.execute_batch("ROLLBACK");
-            let path = conn.path().unwrap_or_default();
-            trouble.send_replace(Some(Failure::new(format!("`{path}`: {}", fault.0))));
-            finishes.into_iter().rev().for_each(|finish| finish(Err(fault.clone())));
+
+    fn mark(&self) {}
+
+    fn back_to(&mut self, (): ()) {}
+
+    fn begin(&mut self) {
+        self.changes = self.conn.total_changes();
+    }
+
+    fn committed(&mut self, _jobs: usize, _took: Duration) {
+        if self.conn.total_changes() != self.changes {
+            self.trouble.send_if_modified(|trouble| trouble.take().is_some());
         }
     }
-}
 
-/// Executes a statement that comes again and again: parsed once.
-fn execute(conn: &Connection, statement: &str) -> rusqlite::Result<()> {
-    conn.prepare_cached(statement)?.execute([]).map(drop)
-}
+    fn failed(&mut self, why: &Failure) {
+        let path = self.conn.path().unwrap_or_default();
+        self.trouble.send_replace(Some(Failure::Failed(format!("`{path}`: {why}").into())));
+    }
 
-fn run_one(conn: &Connection, job: Job) -> Option<Finish> {
-    let guarded = execute(conn, "SAVEPOINT job").is_ok();
-    match job(conn) {
-        Outcome::Keep(finish) => {
-            if guarded && let Err(fault) = execute(conn, "RELEASE job") {
-                finish(Err(fault.into()));
-                return None;
-            }
-            Some(finish)
-        }
-        Outcome::Undo => {
-            if guarded {
-                let _ = conn.execute_batch("ROLLBACK TO job; RELEASE job");
-            }
-            None
+    fn close(&mut self) {
+        if let Err(why) = self.conn.execute_batch("PRAGMA optimize") {
+            tracing::debug!(%why, "statistics of the database not renewed");
         }
     }
 }

@@ -5,7 +5,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use host::files;
+use host::hint::hinted;
+use host::store::migrate;
 use rusqlite::{Connection, ErrorCode};
 
 /// One script per version of the schema; appended to, never edited.
@@ -15,7 +18,9 @@ const MIGRATIONS: &[&str] =
 /// How long to wait for another process that has the database open.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// Of the pages 128 KiB are kept in memory.
 const SETTINGS: &str = "
+    PRAGMA cache_size = -128;
     PRAGMA locking_mode = EXCLUSIVE;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
@@ -26,19 +31,8 @@ const SETTINGS: &str = "
     PRAGMA temp_store = FILE;
 ";
 
-/// What is kept in memory of the database: 128 KiB of pages.
-const CACHE: &str = "PRAGMA cache_size = -128";
-
-/// Writes a little over 1000 pages, the length at which SQLite begins the write-ahead log anew. The cache is small meanwhile:
-/// pages go to the disk at once, and no memory is left behind.
-const ROOM: &str = "
-    PRAGMA cache_size = -32;
-    CREATE TABLE room (bytes);
-    INSERT INTO room VALUES (zeroblob(4080000));
-";
-
-/// Lets `statements` delete without overwriting on disk. Only ciphertext is worth that: records of the audit log, which come
-/// and go with each read, would be written twice.
+/// Lets `statements` delete without overwriting on disk. Only ciphertext is worth that: records of
+/// the audit log, which come and go with each read, would be written twice.
 pub(super) fn unwiped<T>(
     conn: &Connection,
     statements: impl FnOnce() -> rusqlite::Result<T>,
@@ -50,24 +44,6 @@ pub(super) fn unwiped<T>(
     done
 }
 
-/// Bytes that have to be free for [`make_room`]: nobody is to miss what it takes.
-const PLENTY: u64 = 64 << 20;
-
-/// Fills the write-ahead log with what is to be rolled back. It has its room on disk from then on, and a commit writes over
-/// it, where one that makes the file grow has to wait for the file system's own log too. Does nothing on a disk that is
-/// almost full.
-///
-/// # Errors
-/// If the database fails; that there is no room costs time alone.
-pub(super) fn make_room(conn: &Connection) -> rusqlite::Result<()> {
-    let disk = conn.path().and_then(|path| rustix::fs::statvfs(path).ok());
-    if disk.is_none_or(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < PLENTY) {
-        return Ok(());
-    }
-    let made = conn.execute_batch(ROOM);
-    conn.execute_batch(CACHE).and(made)
-}
-
 /// Opens the database, made if there is none, and brings it to the newest schema.
 ///
 /// # Errors
@@ -76,42 +52,25 @@ pub(super) fn open(path: &Path) -> Result<Connection> {
     // SQLite would make it readable by others; its side files take over this file's mode.
     let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     made.with_context(|| format!("making `{}`", path.display()))?;
-    machine::identity::check_private(path)?;
-    let opening = || format!("opening `{}`", path.display());
-    let mut conn = Connection::open(path).with_context(opening)?;
-    conn.busy_timeout(BUSY).with_context(opening)?;
+    files::check_private(path)?;
+    let mut conn =
+        Connection::open(path).with_context(|| format!("opening `{}`", path.display()))?;
     match configure(&mut conn, path) {
-        Err(fault) if is_busy(&fault) => bail!(
-            "`{}` is in use by another process\nhint: the agent is running: talk to its socket, \
-             or stop it first",
-            path.display()
-        ),
-        configured => configured.with_context(opening)?,
+        Err(fault) if is_busy(&fault) => Err(hinted(
+            format!("`{}` is in use by another process", path.display()),
+            "the agent is running: talk to its socket, or stop it first",
+        )),
+        configured => configured.map(|()| conn),
     }
-    Ok(conn)
 }
 
 fn configure(conn: &mut Connection, path: &Path) -> Result<()> {
-    conn.execute_batch(SETTINGS)?;
-    let transaction = conn.transaction()?;
-    let version: usize = transaction
-        .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))?
-        .try_into()?;
-    if version > MIGRATIONS.len() {
-        bail!(
-            "`{}` has schema {version}, newer than this program's {}\nhint: install the newer \
-             vault-agent again",
-            path.display(),
-            MIGRATIONS.len()
-        );
-    }
-    for script in &MIGRATIONS[version..] {
-        transaction.execute_batch(script)?;
-    }
-    transaction.pragma_update(None, "user_version", u32::try_from(MIGRATIONS.len())?)?;
-    transaction.commit()?;
-    conn.execute_batch("CREATE TEMP TABLE staged (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL)")?;
-    Ok(conn.execute_batch(CACHE)?)
+    let opening = || format!("opening `{}`", path.display());
+    conn.busy_timeout(BUSY).with_context(opening)?;
+    conn.execute_batch(SETTINGS).with_context(opening)?;
+    migrate(conn, path, MIGRATIONS, "vault-agent")?;
+    conn.execute_batch("CREATE TEMP TABLE staged (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL)")
+        .with_context(opening)
 }
 
 fn is_busy(fault: &anyhow::Error) -> bool {
@@ -131,7 +90,7 @@ mod tests {
         conn.pragma_update(None, "user_version", 999).unwrap();
         drop(conn);
         let fault = format!("{:#}", open(&path).unwrap_err());
-        assert!(fault.contains("has schema 999, newer than this program's 2"), "{fault}");
+        assert!(fault.contains("has version 999, newer than this program's 2"), "{fault}");
     }
 
     #[test]
@@ -141,7 +100,7 @@ mod tests {
         let path = dir.path().join("agent.db");
         drop(open(&path).unwrap());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(open(&path).unwrap_err().to_string().contains("can be read by others"));
+        assert!(open(&path).unwrap_err().to_string().contains("is open to others"));
     }
 
     #[test]
@@ -153,30 +112,6 @@ mod tests {
             conn.query_row(&query, [], |row| row.get(0)).unwrap()
         };
         assert_eq!((pragma("journal_mode"), pragma("synchronous")), ("wal".into(), "2".into()));
-    }
-
-    #[test]
-    fn the_write_ahead_log_has_its_room_and_does_not_grow() {
-        let dir = tempfile::tempdir().unwrap();
-        let conn = open(&dir.path().join("agent.db")).unwrap();
-        // As the database thread does: beside the jobs of others, in one transaction.
-        let others = "CREATE TABLE others (bytes); INSERT INTO others VALUES (zeroblob(90000))";
-        conn.execute_batch(&format!("BEGIN; {others}; SAVEPOINT job")).unwrap();
-        make_room(&conn).unwrap();
-        conn.execute_batch("ROLLBACK TO job; RELEASE job; INSERT INTO others VALUES (1); COMMIT")
-            .unwrap();
-        let size = || dir.path().join("agent.db-wal").metadata().unwrap().len();
-        let laid_out = size();
-        assert!(laid_out > 1000 * 4096, "{laid_out}");
-        conn.execute_batch("CREATE TABLE filled (bytes)").unwrap();
-        for _ in 0..300 {
-            conn.execute("INSERT INTO filled VALUES (zeroblob(30000))", []).unwrap();
-        }
-        assert_eq!(size(), laid_out);
-        assert!(conn.prepare("SELECT * FROM room").is_err());
-        let look = |query| conn.query_row(query, [], |row| row.get::<_, String>(0)).unwrap();
-        assert_eq!(look("SELECT CAST(sum(length(bytes)) AS TEXT) FROM others"), "90001");
-        assert_eq!(look("PRAGMA integrity_check"), "ok");
     }
 
     #[test]

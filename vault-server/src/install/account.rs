@@ -4,8 +4,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use host::hint::hinted;
+use host::term::Term;
 
 use super::unit::USER;
 
@@ -13,8 +14,8 @@ use super::unit::USER;
 ///
 /// # Errors
 /// If they cannot be made.
-pub fn account(home: &Path) -> Result<(u32, u32)> {
-    if let Some(found) = find()? {
+pub fn account(home: &Path, term: &Term) -> Result<(u32, u32)> {
+    if let Some(found) = find() {
         return Ok(found);
     }
     let line = format!("u {USER} - \"Vault server\" {}", home.display());
@@ -38,9 +39,9 @@ pub fn account(home: &Path) -> Result<(u32, u32)> {
     let mut why = String::from("there is neither `systemd-sysusers` nor `useradd`");
     for (program, arguments) in ways {
         match Command::new(program).args(arguments).stdin(Stdio::null()).output() {
-            Ok(output) if output.status.success() => match find()? {
+            Ok(output) if output.status.success() => match find() {
                 Some(found) => {
-                    eprintln!("made user `{USER}`");
+                    term.say(format!("made user `{USER}`"));
                     return Ok(found);
                 }
                 None => why = format!("`{program}` has made none"),
@@ -54,13 +55,8 @@ pub fn account(home: &Path) -> Result<(u32, u32)> {
     Err(hinted(format!("cannot make user `{USER}`: {why}"), way))
 }
 
-/// Looks for the user in `/etc/passwd`, where system users are.
-fn find() -> Result<Option<(u32, u32)>> {
-    let text = std::fs::read_to_string("/etc/passwd").context("cannot read `/etc/passwd`")?;
-    let line = text.lines().find_map(|line| line.strip_prefix(USER)?.strip_prefix(':'));
-    let mut numbers = line.into_iter().flat_map(|rest| rest.split(':')).skip(1);
-    let mut next = || numbers.next()?.parse().ok();
-    Ok(next().zip(next()))
+fn find() -> Option<(u32, u32)> {
+    host::account::user(USER).map(|user| (user.uid, user.gid))
 }
 
 fn failed(line: &str, output: &Output) -> String {

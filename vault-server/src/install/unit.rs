@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-pub use host::systemd::Whose;
-use host::systemd::{argument, percent, word};
+use host::systemd::{Credential, Whose, argument, percent, word};
 
 /// The user that the host's server runs as, and its group.
 pub const USER: &str = "vault-server";
@@ -26,19 +25,11 @@ pub struct Facts {
     pub config: PathBuf,
     /// The port to listen on.
     pub port: u16,
-    /// The credential that systemd is to open, and the file that holds it.
-    pub sealed: Option<(&'static str, PathBuf)>,
+    /// The key that systemd is to open.
+    pub sealed: Option<Credential>,
 }
 
 impl Facts {
-    /// Returns the first path that no unit can name.
-    #[must_use]
-    pub fn unnamable(&self) -> Option<&PathBuf> {
-        let all = [&self.program, &self.data, &self.config];
-        all.into_iter()
-            .find(|path| path.to_str().is_none_or(|text| text.contains(char::is_control)))
-    }
-
     /// Returns the unit.
     #[must_use]
     pub fn unit(&self) -> String {
@@ -80,9 +71,9 @@ impl Facts {
         } else {
             *unit += &format!("ReadWritePaths={}\n", word(&self.data.to_string_lossy()));
         }
-        if let Some((name, file)) = &self.sealed {
-            *unit +=
-                &format!("LoadCredentialEncrypted={name}:{}\n", percent(&file.to_string_lossy()));
+        if let Some(Credential { name, sealed, .. }) = &self.sealed {
+            let file = percent(&sealed.to_string_lossy());
+            *unit += &format!("LoadCredentialEncrypted={name}:{file}\n");
         }
         let homes = ["/home", "/root", "/run/user"];
         let touches = |path: &PathBuf| homes.iter().any(|home| path.starts_with(home));
@@ -145,8 +136,8 @@ mod tests {
             &["StateDirectory"],
         );
         check(
-            Facts { sealed: Some(("vault-server.key", "/d/%k".into())), ..facts() },
-            &["LoadCredentialEncrypted=vault-server.key:/d/%%k"],
+            Facts { sealed: Some(crate::datadir::credential("/d%".as_ref())), ..facts() },
+            &["LoadCredentialEncrypted=vault-server.key:/d%%/server.key.sealed"],
             &[],
         );
         check(

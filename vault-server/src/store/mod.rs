@@ -9,8 +9,6 @@ pub mod audit;
 pub mod blob;
 /// The one-time claim code.
 pub mod claim;
-/// What a queued piece of work operates on.
-pub mod desk;
 /// Genesis and entries.
 pub mod log;
 /// Connections beside the writer.
@@ -21,11 +19,15 @@ pub mod report;
 pub mod schema;
 /// The folded state, to start from.
 pub mod snapshot;
+/// What a queued piece of work operates on.
+pub mod transaction;
 /// The thread that owns the write connection.
 pub mod writer;
 
-pub use desk::Desk;
+use host::store::StoreFailure;
+
 pub use reader::Reader;
+pub use transaction::Transaction;
 pub use writer::Store;
 
 /// Why nothing was written; the details are in the log.
@@ -42,11 +44,12 @@ pub enum Unavailable {
     Stopping,
 }
 
-impl From<&rusqlite::Error> for Unavailable {
-    fn from(error: &rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::Full,
-            Some(_) | None => Self::Failed,
+impl From<StoreFailure> for Unavailable {
+    fn from(why: StoreFailure) -> Self {
+        match why {
+            StoreFailure::Full => Self::Full,
+            StoreFailure::Failed(_) => Self::Failed,
+            StoreFailure::Closed => Self::Stopping,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use host::store::StoreFailure;
 use rusqlite::Connection;
 
 use super::{Unavailable, schema};
@@ -46,7 +47,7 @@ impl Reader {
         let answer: rusqlite::Result<T> = asked.await.map_err(|_| Unavailable::Stopping)?;
         answer.map_err(|error| {
             tracing::error!(%error, "nothing read");
-            Unavailable::from(&error)
+            StoreFailure::from(error).into()
         })
     }
 

@@ -1,28 +1,14 @@
-//! Opening the database: pragmas, migrations, refusal of a newer one. Migrations are appended,
-//! never edited; `user_version` counts those that ran.
+//! Opening the database: pragmas and migrations, which are appended, never edited.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use rusqlite::{Connection, OpenFlags};
-
 use host::hint::hinted;
+use host::store::migrate;
+use rusqlite::{Connection, OpenFlags};
 
 /// File name inside the data directory.
 pub const FILE: &str = "vault.db";
-
-/// What is kept in memory of the database: 1 MiB of pages.
-const CACHE: &str = "PRAGMA cache_size = -1024";
-
-/// How much of the write-ahead log is laid out at the start: some 1000 pages, as much as is written between two quiet moments.
-/// The cache is small meanwhile: pages go to the disk at once, and no memory is left behind.
-const ROOM: &str = "
-    PRAGMA cache_size = -32;
-    BEGIN;
-    CREATE TABLE room (bytes);
-    INSERT INTO room VALUES (zeroblob(4080000));
-    ROLLBACK;
-";
 
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
 
@@ -35,8 +21,7 @@ pub fn open(file: &Path) -> Result<Connection> {
     let mut conn = Connection::open_with_flags(file, flags)
         .with_context(|| format!("cannot open database `{}`", file.display()))?;
     prepare(&conn).map_err(|why| unusable(file, &why))?;
-    migrate(&mut conn, file)?;
-    make_room(&conn, file).map_err(|why| unusable(file, &why))?;
+    migrate(&mut conn, file, MIGRATIONS, "vault-server")?;
     Ok(conn)
 }
 
@@ -68,12 +53,13 @@ pub fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// With `synchronous = NORMAL` a power cut could take acknowledged entries back, which to every
-/// client looks like a rollback attack.
+/// client looks like a rollback attack. Of the pages 1 MiB is kept in memory.
 fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
     conn.set_prepared_statement_cache_capacity(64);
     conn.execute_batch(
-        "PRAGMA journal_mode = WAL;
+        "PRAGMA cache_size = -1024;
+         PRAGMA journal_mode = WAL;
          PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = ON;
          PRAGMA secure_delete = ON;
@@ -82,50 +68,6 @@ fn prepare(conn: &Connection) -> rusqlite::Result<()> {
          PRAGMA wal_autocheckpoint = 4000;
          PRAGMA journal_size_limit = 33554432;",
     )
-}
-
-/// Bytes that have to be free for [`make_room`]: nobody is to miss what it takes.
-const PLENTY: u64 = 64 << 20;
-
-/// Has the write-ahead log take its room on disk: a commit then writes over it, where one that makes the file grow has to
-/// wait for the file system's own log too. That there is no room costs time alone.
-fn make_room(conn: &Connection, file: &Path) -> rusqlite::Result<()> {
-    let disk = rustix::fs::statvfs(file).ok();
-    if disk.is_some_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= PLENTY)
-        && let Err(error) = conn.execute_batch(ROOM)
-    {
-        tracing::debug!(%error, "no room laid out for the write-ahead log");
-        let _ = conn.execute_batch("ROLLBACK");
-    }
-    conn.execute_batch(CACHE)
-}
-
-fn migrate(conn: &mut Connection, file: &Path) -> Result<()> {
-    let shown = file.display();
-    let found: usize = conn
-        .pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
-        .with_context(|| format!("cannot read database `{shown}`"))?
-        .try_into()
-        .context("version of the database")?;
-    if found > MIGRATIONS.len() {
-        let why = format!(
-            "database `{shown}` has version {found}, newer than this program's {}",
-            MIGRATIONS.len()
-        );
-        return Err(hinted(why, "install the vault-server that wrote it, or a newer one"));
-    }
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(found) {
-        let version = index + 1;
-        let run = |conn: &mut Connection| -> rusqlite::Result<()> {
-            let tx = conn.transaction()?;
-            tx.execute_batch(migration)?;
-            tx.pragma_update(None, "user_version", u32::try_from(version).unwrap_or(u32::MAX))?;
-            tx.commit()
-        };
-        run(conn)
-            .with_context(|| format!("cannot bring database `{shown}` to version {version}"))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -154,21 +96,6 @@ mod tests {
     }
 
     #[test]
-    fn the_write_ahead_log_has_its_room_and_does_not_grow() {
-        let (dir, file) = empty();
-        let conn = open(&file).unwrap();
-        let size = || dir.path().join(format!("{FILE}-wal")).metadata().unwrap().len();
-        let laid_out = size();
-        assert!(laid_out > 950 * 4096, "{laid_out}");
-        conn.execute_batch("CREATE TABLE filled (bytes)").unwrap();
-        for _ in 0..100 {
-            conn.execute("INSERT INTO filled VALUES (zeroblob(30000))", []).unwrap();
-        }
-        assert_eq!(size(), laid_out);
-        assert!(conn.prepare("SELECT * FROM room").is_err());
-    }
-
-    #[test]
     fn a_newer_database_is_refused_and_left_alone() {
         let (_dir, file) = empty();
         open(&file).unwrap().pragma_update(None, "user_version", 999).unwrap();
@@ -180,12 +107,5 @@ mod tests {
         let conn = Connection::open(&file).unwrap();
         let found: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         assert_eq!(found, 999);
-    }
-
-    #[test]
-    fn migrations_run_once() {
-        let (_dir, file) = empty();
-        drop(open(&file).unwrap());
-        drop(open(&file).unwrap());
     }
 }

@@ -5,7 +5,7 @@ use shared::audit::{Fact, Op};
 use shared::error::Code;
 use shared::wire::v1::audit::{AccessReply, AccessRequest};
 
-use crate::store::{Desk, access};
+use crate::store::{Transaction, access};
 
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
 
@@ -23,33 +23,33 @@ impl Vault {
         request: AccessRequest,
     ) -> Result<AccessReply, Refusal> {
         let caller = caller.clone();
-        self.call(move |desk| record(desk, &caller, request)).await
+        self.call(move |tx| record(tx, &caller, request)).await
     }
 }
 
-fn record(desk: &mut Desk, caller: &Caller, request: AccessRequest) -> Outcome<AccessReply> {
-    if let Err(refusal) = admitted(desk, caller) {
+fn record(tx: &mut Transaction, caller: &Caller, request: AccessRequest) -> Outcome<AccessReply> {
+    if let Err(refusal) = admitted(tx, caller) {
         return Ok(Err(refusal));
     }
     let AccessRequest { first, reads } = request;
     if reads.len() > READS || first > u64::MAX / 2 {
         let why = Code::Limits.because(format!("{} local reads from {first}", reads.len()));
-        return refuse(desk, caller.fact(Op::Access), why);
+        return refuse(tx, caller.fact(Op::Access), why);
     }
-    let next = access::next(desk.conn(), &caller.name)?;
+    let next = access::next(tx.conn(), &caller.name)?;
     let known = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
     let after = first + reads.len() as u64;
     let facts: Option<Vec<Fact>> =
         reads.into_iter().skip(known).map(|fact| told(caller, fact)).collect();
     let Some(facts) = facts else {
         let why = Code::Parse.because("an access that is not a local one");
-        return refuse(desk, caller.fact(Op::Access), why);
+        return refuse(tx, caller.fact(Op::Access), why);
     };
     for fact in facts {
-        desk.record(fact)?;
+        tx.record(fact)?;
     }
     if after > next {
-        access::set_next(desk.conn(), &caller.name, after)?;
+        access::set_next(tx.conn(), &caller.name, after)?;
     }
     Ok(Ok(AccessReply { next: next.max(after) }))
 }

@@ -17,7 +17,7 @@ use shared::wire::v1::blob::Inline;
 use shared::wire::v1::error::Conflict;
 use shared::wire::v1::log::{AppendRequest, Appended, Frame};
 
-use crate::store::{Desk, access, blob, log, report};
+use crate::store::{Transaction, access, blob, log, report};
 use crate::watch::{Due, Line};
 
 use super::{Caller, Outcome, Outlets, Refusal, Vault, admitted, directory, refuse, signer};
@@ -42,7 +42,7 @@ impl Vault {
     pub async fn append(&self, caller: &Caller, request: AppendRequest) -> Result<Append, Refusal> {
         let (outlets, caller) = (self.0.outlets.clone(), caller.clone());
         let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
-        let done = self.call(move |desk| append(desk, &outlets, &caller, &request)).await;
+        let done = self.call(move |tx| append(tx, &outlets, &caller, &request)).await;
         if let Ok(Append::Done(done)) = &done {
             tracing::info!(seq = done.seq, %by, %machine, "entry appended");
         }
@@ -51,36 +51,36 @@ impl Vault {
 }
 
 fn append(
-    desk: &mut Desk,
+    tx: &mut Transaction,
     outlets: &Outlets,
     caller: &Caller,
     request: &AppendRequest,
 ) -> Outcome<Append> {
-    if let Err(refusal) = admitted(desk, caller) {
+    if let Err(refusal) = admitted(tx, caller) {
         return Ok(Err(refusal));
     }
     let envelope = &request.envelope;
     if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
         let why = Code::Actor.because(format!("entry of `{}` from `{}`", envelope.by, caller.name));
-        return refuse(desk, refused_fact(caller, envelope, None), why);
+        return refuse(tx, refused_fact(caller, envelope, None), why);
     }
-    let (entry, dropped) = match desk.apply(envelope) {
+    let (entry, dropped) = match tx.apply(envelope) {
         None => return Ok(Err(Refusal::Stranger)),
-        Some(Err(why)) => return not_applied(desk, caller, envelope, why),
+        Some(Err(why)) => return not_applied(tx, caller, envelope, why),
         Some(Ok(applied)) => applied,
     };
     let gathered = match names_are_normal(&entry) {
         Err(refused) => Err(refused),
-        Ok(()) => gather(desk, &entry, &dropped, &request.blobs)?,
+        Ok(()) => gather(tx, &entry, &dropped, &request.blobs)?,
     };
     match gathered {
         Err(why) => {
-            desk.take_back();
-            refuse(desk, refused_fact(caller, envelope, why.op), why.error)
+            tx.take_back();
+            refuse(tx, refused_fact(caller, envelope, why.op), why.error)
         }
         Ok(brought) => {
-            let done = keep(desk, caller, envelope, &entry, &brought, &dropped)?;
-            publish(desk, outlets, envelope, &entry, &brought, Some(caller))?;
+            let done = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
+            publish(tx, outlets, envelope, &entry, &brought, Some(caller))?;
             Ok(Ok(Append::Done(done)))
         }
     }
@@ -104,32 +104,32 @@ fn names_are_normal(entry: &Entry) -> Result<(), Refused> {
 
 /// Tells the very same bytes sent again, a lost race, and a refusal apart.
 fn not_applied(
-    desk: &mut Desk,
+    tx: &mut Transaction,
     caller: &Caller,
     envelope: &Envelope,
     why: Refused,
 ) -> Outcome<Append> {
-    if let Some(done) = stored(desk, envelope)? {
+    if let Some(done) = stored(tx, envelope)? {
         let who = other_signer(caller, envelope);
         let known = Fact { who, seq: Some(done.seq), ..caller.fact(audit::Op::Append) };
-        desk.record(known)?;
+        tx.record(known)?;
         return Ok(Ok(Append::Done(done)));
     }
     let fact = refused_fact(caller, envelope, why.op);
-    match (why.error.code, desk.state()) {
+    match (why.error.code, tx.state()) {
         (Code::Seq | Code::Prev, Some(state)) => {
             let conflict = Conflict { seq: state.seq(), head: state.head() };
-            desk.record(Fact { result: audit::Outcome::Conflict, ..fact })?;
+            tx.record(Fact { result: audit::Outcome::Conflict, ..fact })?;
             Ok(Ok(Append::Conflict(conflict)))
         }
-        _ => refuse(desk, fact, why.error),
+        _ => refuse(tx, fact, why.error),
     }
 }
 
 /// Returns where the very same bytes stand in the log, if they do.
-pub(super) fn stored(desk: &Desk, envelope: &Envelope) -> rusqlite::Result<Option<Appended>> {
+pub(super) fn stored(tx: &Transaction, envelope: &Envelope) -> rusqlite::Result<Option<Appended>> {
     let Ok(claimed) = serde_json::from_slice::<Entry>(&envelope.body) else { return Ok(None) };
-    let known = if claimed.seq > 0 { log::at(desk.conn(), claimed.seq)? } else { None };
+    let known = if claimed.seq > 0 { log::at(tx.conn(), claimed.seq)? } else { None };
     let known = known.filter(|known| known.envelope == *envelope);
     Ok(known.map(|known| Appended { seq: known.seq, head: known.hash }))
 }
@@ -180,7 +180,7 @@ pub(super) struct Brought<'a> {
 
 /// Finds the bytes of every blob that the entry brings and does not drop itself.
 fn gather<'a>(
-    desk: &Desk,
+    tx: &Transaction,
     entry: &'a Entry,
     dropped: &[Hash],
     blobs: &'a [Inline],
@@ -204,7 +204,7 @@ fn gather<'a>(
             Some(bytes) if bytes.0.len() > limits::BLOB => return fault(Code::Limits),
             Some(bytes) if !looks_like_age(&bytes.0) => return fault(Code::BlobOpen),
             Some(bytes) => bytes.0.len() as u64,
-            None => match blob::look(desk.conn(), &put.blob)? {
+            None => match blob::look(tx.conn(), &put.blob)? {
                 Some(known) if known.place.is_none() => known.size,
                 Some(_) | None => return fault(Code::BlobAbsent),
             },
@@ -223,20 +223,20 @@ fn gather<'a>(
 
 /// Writes the entry, its blobs and its audit records.
 pub(super) fn keep(
-    desk: &mut Desk,
+    tx: &mut Transaction,
     caller: &Caller,
     envelope: &Envelope,
     entry: &Entry,
     brought: &[Brought<'_>],
     dropped: &[Hash],
 ) -> rusqlite::Result<Appended> {
-    let done = insert_entry(desk, envelope, entry)?;
-    let conn = desk.conn();
+    let done = insert_entry(tx, envelope, entry)?;
+    let conn = tx.conn();
     for Brought { put, inline } in brought {
         match inline {
             Some(bytes) => {
                 let machine = caller.name.as_str();
-                blob::insert(conn, entry.seq, put, machine, desk.now(), &bytes.0)?;
+                blob::insert(conn, entry.seq, put, machine, tx.now(), &bytes.0)?;
             }
             None => blob::place(conn, entry.seq, put)?,
         }
@@ -250,31 +250,31 @@ pub(super) fn keep(
             access::forget(conn, name)?;
         }
     }
-    record_ops(desk, caller, envelope, entry)?;
+    record_ops(tx, caller, envelope, entry)?;
     Ok(done)
 }
 
 /// Writes an entry that was just applied.
 pub(super) fn insert_entry(
-    desk: &Desk,
+    tx: &Transaction,
     envelope: &Envelope,
     entry: &Entry,
 ) -> rusqlite::Result<Appended> {
-    let head = desk.state().map_or(Hash::ZERO, shared::log::State::head);
-    log::insert(desk.conn(), entry.seq, &head, envelope)?;
+    let head = tx.state().map_or(Hash::ZERO, shared::log::State::head);
+    log::insert(tx.conn(), entry.seq, &head, envelope)?;
     Ok(Appended { seq: entry.seq, head })
 }
 
 /// Writes one audit record for every operation of an entry.
 pub(super) fn record_ops(
-    desk: &mut Desk,
+    tx: &mut Transaction,
     caller: &Caller,
     envelope: &Envelope,
     entry: &Entry,
 ) -> rusqlite::Result<()> {
     for op in &entry.ops {
         let who = other_signer(caller, envelope);
-        desk.record(Fact { who, seq: Some(entry.seq), ..done(caller, op) })?;
+        tx.record(Fact { who, seq: Some(entry.seq), ..done(caller, op) })?;
     }
     Ok(())
 }
@@ -283,7 +283,7 @@ pub(super) fn record_ops(
 /// recorded in this very transaction; and to connections, when machines came or went. The machine
 /// that wrote the blobs has them.
 pub(super) fn publish(
-    desk: &mut Desk,
+    tx: &mut Transaction,
     outlets: &Outlets,
     envelope: &Envelope,
     entry: &Entry,
@@ -295,10 +295,10 @@ pub(super) fn publish(
     for due in outlets.hub.due() {
         let own = writer.is_some_and(|writer| writer.key == due.key);
         let others: &[Brought<'_>] = if own { &[] } else { brought };
-        let Some(readable) = readable(desk, &due, others) else { continue };
+        let Some(readable) = readable(tx, &due, others) else { continue };
         for at in &readable {
             let Brought { put, .. } = &brought[*at];
-            desk.record(Fact {
+            tx.record(Fact {
                 machine: Some(due.name.clone()),
                 addr: Some(due.addr.clone()),
                 path: Some(put.path.clone()),
@@ -307,22 +307,22 @@ pub(super) fn publish(
                 ..Fact::new(audit::Op::Deliver)
             })?;
         }
-        deliveries.push((due, lines.with(desk, readable)?));
+        deliveries.push((due, lines.with(tx, readable)?));
     }
     let seq = entry.seq;
-    desk.after_commit(move || {
+    tx.after_commit(move || {
         for (due, bytes) in deliveries {
             due.send(Line { seq, bytes });
         }
     });
-    announce_machines(desk, outlets, entry);
+    announce_machines(tx, outlets, entry);
     Ok(())
 }
 
 /// Returns which of the blobs a follower may read and gets inline; `None` if it is no machine any
 /// more.
-fn readable(desk: &Desk, due: &Due, brought: &[Brought<'_>]) -> Option<Vec<usize>> {
-    let machine = desk.state()?.machine(&due.name)?;
+fn readable(tx: &Transaction, due: &Due, brought: &[Brought<'_>]) -> Option<Vec<usize>> {
+    let machine = tx.state()?.machine(&due.name)?;
     if *machine.sign.as_bytes() != due.key {
         return None;
     }
@@ -345,7 +345,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn with(&mut self, desk: &Desk, blobs: Vec<usize>) -> rusqlite::Result<Bytes> {
+    fn with(&mut self, tx: &Transaction, blobs: Vec<usize>) -> rusqlite::Result<Bytes> {
         if let Some(line) = self.made.get(&blobs) {
             return Ok(line.clone());
         }
@@ -354,7 +354,7 @@ impl Lines<'_> {
             let Brought { put, inline: sent } = &self.brought[*at];
             match sent {
                 Some(bytes) => inline.push((*bytes).clone()),
-                None => inline.extend(blob::bytes(desk.conn(), &put.blob)?.map(Inline)),
+                None => inline.extend(blob::bytes(tx.conn(), &put.blob)?.map(Inline)),
             }
         }
         let frame = Frame::Entry { envelope: self.envelope.clone(), blobs: inline };
@@ -365,14 +365,14 @@ impl Lines<'_> {
 }
 
 /// Lets new machines in and ends the streams of removed ones, once the entry is on disk.
-fn announce_machines(desk: &mut Desk, outlets: &Outlets, entry: &Entry) {
+fn announce_machines(tx: &mut Transaction, outlets: &Outlets, entry: &Entry) {
     let touched = |op: &Op| matches!(op, Op::MachineAdd(_) | Op::MachineRemove { .. });
     if !entry.ops.iter().any(touched) {
         return;
     }
-    let machines = directory(desk.state());
+    let machines = directory(tx.state());
     let outlets = outlets.clone();
-    desk.after_commit(move || {
+    tx.after_commit(move || {
         outlets.hub.keep(|name, key| machines.get(key) == Some(name));
         outlets.directory.send_replace(machines);
     });

@@ -38,7 +38,7 @@ impl Vault {
         if limit == 0 || limit > most {
             let why = Code::Limits.because(format!("limit of {limit} audit records"));
             let row = caller.fact(Op::AuditRead);
-            return self.call(move |desk| refuse(desk, row, why)).await;
+            return self.call(move |tx| refuse(tx, row, why)).await;
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let own = self.enter_audit(caller, Op::AuditRead).await?.n;
@@ -69,15 +69,15 @@ impl Vault {
     /// Returns a page to a caller whose grant still stands: it may have waited for the page.
     async fn unless_revoked(&self, caller: &Caller, page: AuditPage) -> Result<AuditPage, Refusal> {
         let caller = caller.clone();
-        self.call(move |desk| {
-            let granted = match admitted(desk, &caller) {
+        self.call(move |tx| {
+            let granted = match admitted(tx, &caller) {
                 Ok((_, machine)) => may_review(machine),
                 Err(refusal) => return Ok(Err(refusal)),
             };
             if granted {
                 Ok(Ok(page))
             } else {
-                deny(desk, caller.fact(Op::AuditRead), &caller, GRANT)
+                deny(tx, caller.fact(Op::AuditRead), &caller, GRANT)
             }
         })
         .await
@@ -96,16 +96,16 @@ impl Vault {
     /// Records the reading itself and returns the chain's head, this record included.
     async fn enter_audit(&self, caller: &Caller, op: Op) -> Result<AuditHead, Refusal> {
         let caller = caller.clone();
-        self.call(move |desk| {
-            let granted = match admitted(desk, &caller) {
+        self.call(move |tx| {
+            let granted = match admitted(tx, &caller) {
                 Ok((_, machine)) => may_review(machine),
                 Err(refusal) => return Ok(Err(refusal)),
             };
             if op == Op::AuditRead && !granted {
-                return deny(desk, caller.fact(op), &caller, GRANT);
+                return deny(tx, caller.fact(op), &caller, GRANT);
             }
-            desk.record(caller.fact(op))?;
-            Ok(Ok(desk.audit()))
+            tx.record(caller.fact(op))?;
+            Ok(Ok(tx.audit()))
         })
         .await
     }

@@ -6,7 +6,7 @@ use shared::error::Code;
 use shared::hash::Hash;
 use shared::limits;
 
-use crate::store::{Desk, blob};
+use crate::store::{Transaction, blob};
 
 use super::{Caller, Outcome, Refusal, Vault, admitted, deny, heal, refuse};
 
@@ -26,13 +26,13 @@ impl Vault {
     ) -> Result<(), Refusal> {
         let checked = check(id, bytes.as_ref());
         let caller = caller.clone();
-        self.call(move |desk| {
-            if let Err(refusal) = admitted(desk, &caller) {
+        self.call(move |tx| {
+            if let Err(refusal) = admitted(tx, &caller) {
                 return Ok(Err(refusal));
             }
             match checked {
-                Ok(()) => park(desk, &caller, id, bytes.as_ref()),
-                Err(why) => refuse(desk, caller.fact(Op::BlobPut), why),
+                Ok(()) => park(tx, &caller, id, bytes.as_ref()),
+                Err(why) => refuse(tx, caller.fact(Op::BlobPut), why),
             }
         })
         .await
@@ -44,15 +44,15 @@ impl Vault {
     /// [`Refusal::Denied`] without a grant, [`Refusal::Absent`] without a blob.
     pub async fn read_blob(&self, caller: &Caller, id: Hash) -> Result<Vec<u8>, Refusal> {
         let caller = caller.clone();
-        self.call(move |desk| read(desk, &caller, id)).await
+        self.call(move |tx| read(tx, &caller, id)).await
     }
 
     /// Drops blobs that nobody referenced in time.
     pub(super) async fn drop_parked(&self) -> Result<(), Refusal> {
-        self.call(|desk| {
-            let now = desk.now().as_micros();
+        self.call(|tx| {
+            let now = tx.now().as_micros();
             let then = shared::time::Time::from_micros(now.saturating_sub(PARKED_FOR));
-            let dropped = blob::drop_parked(desk.conn(), then)?;
+            let dropped = blob::drop_parked(tx.conn(), then)?;
             if dropped > 0 {
                 tracing::info!(dropped, "unreferenced blobs dropped");
             }
@@ -76,46 +76,46 @@ fn check(id: Hash, bytes: &[u8]) -> shared::error::Result<()> {
     Ok(())
 }
 
-fn park(desk: &mut Desk, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcome<()> {
+fn park(tx: &mut Transaction, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcome<()> {
     let (fact, machine) = (caller.fact(Op::BlobPut), caller.name.as_str());
-    if blob::look(desk.conn(), &id)?.is_none() {
-        if let Some(put) = heal::lost(desk, &id, bytes.len() as u64) {
-            let seq = desk.state().map_or(0, shared::log::State::seq);
-            blob::insert(desk.conn(), seq, &put, machine, desk.now(), bytes)?;
-            desk.record(Fact { path: Some(put.path), ver: Some(put.ver), ..fact })?;
+    if blob::look(tx.conn(), &id)?.is_none() {
+        if let Some(put) = heal::lost(tx, &id, bytes.len() as u64) {
+            let seq = tx.state().map_or(0, shared::log::State::seq);
+            blob::insert(tx.conn(), seq, &put, machine, tx.now(), bytes)?;
+            tx.record(Fact { path: Some(put.path), ver: Some(put.ver), ..fact })?;
             return Ok(Ok(()));
         }
-        let parked = blob::parked(desk.conn(), machine)? + bytes.len() as u64;
+        let parked = blob::parked(tx.conn(), machine)? + bytes.len() as u64;
         if parked > limits::PARKED_BLOBS as u64 {
             let why = format!("{parked} bytes of blobs that no entry references, 32 MiB at most");
-            return refuse(desk, fact, Code::Limits.because(why));
+            return refuse(tx, fact, Code::Limits.because(why));
         }
-        blob::park(desk.conn(), &id, machine, desk.now(), bytes)?;
+        blob::park(tx.conn(), &id, machine, tx.now(), bytes)?;
     }
-    desk.record(fact)?;
+    tx.record(fact)?;
     Ok(Ok(()))
 }
 
-fn read(desk: &mut Desk, caller: &Caller, id: Hash) -> Outcome<Vec<u8>> {
+fn read(tx: &mut Transaction, caller: &Caller, id: Hash) -> Outcome<Vec<u8>> {
     let mut fact = caller.fact(Op::Read);
-    let granted = match admitted(desk, caller) {
+    let granted = match admitted(tx, caller) {
         Ok((_, machine)) => machine.read.clone(),
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let known = blob::look(desk.conn(), &id)?;
+    let known = blob::look(tx.conn(), &id)?;
     let Some(place) = known.and_then(|known| known.place) else {
         fact.result = audit::Outcome::Refused(Code::BlobAbsent);
-        desk.record(fact)?;
+        tx.record(fact)?;
         return Ok(Err(Refusal::Absent(id)));
     };
     fact.path = Some(place.path.clone());
     fact.ver = Some(place.ver);
     if !granted.cover(&place.path) {
-        return deny(desk, fact, caller, place.path.as_str());
+        return deny(tx, fact, caller, place.path.as_str());
     }
-    let Some(bytes) = blob::bytes(desk.conn(), &id)? else {
+    let Some(bytes) = blob::bytes(tx.conn(), &id)? else {
         return Ok(Err(Refusal::Absent(id)));
     };
-    desk.record(fact)?;
+    tx.record(fact)?;
     Ok(Ok(bytes))
 }

@@ -8,7 +8,7 @@ use shared::audit::Op;
 use shared::hash::Hash;
 use shared::wire::v1::log::Frame;
 
-use crate::store::{Desk, Unavailable, log};
+use crate::store::{Transaction, Unavailable, log};
 use crate::watch::{Live, Place};
 
 use super::{Caller, Outcome, Outlets, Refusal, Vault, admitted};
@@ -56,12 +56,12 @@ impl Vault {
     /// [`Refusal::Stranger`], [`Refusal::Unavailable`].
     pub async fn read_log(&self, caller: &Caller) -> Result<Head, Refusal> {
         let caller = caller.clone();
-        self.call(move |desk| {
-            let head = match admitted(desk, &caller) {
+        self.call(move |tx| {
+            let head = match admitted(tx, &caller) {
                 Ok((state, _)) => Head { seq: state.seq(), hash: state.head() },
                 Err(refusal) => return Ok(Err(refusal)),
             };
-            desk.record(caller.fact(Op::Log))?;
+            tx.record(caller.fact(Op::Log))?;
             Ok(Ok(head))
         })
         .await
@@ -73,7 +73,7 @@ impl Vault {
     /// [`Refusal::Stranger`], [`Refusal::Unavailable`].
     pub async fn follow(&self, caller: &Caller, after: u64) -> Result<Following, Refusal> {
         let (outlets, caller) = (self.0.outlets.clone(), caller.clone());
-        self.call(move |desk| follow(desk, &outlets, &caller, after)).await
+        self.call(move |tx| follow(tx, &outlets, &caller, after)).await
     }
 
     /// Asks for later entries, having read those up to `after`.
@@ -82,8 +82,8 @@ impl Vault {
     /// [`Refusal::Stranger`] also when told to go, [`Refusal::Unavailable`].
     pub async fn join(&self, caller: &Caller, id: u64, after: u64) -> Result<Join, Refusal> {
         let (hub, caller) = (self.0.outlets.hub.clone(), caller.clone());
-        self.call(move |desk| {
-            let head = match admitted(desk, &caller) {
+        self.call(move |tx| {
+            let head = match admitted(tx, &caller) {
                 Ok((state, _)) => Head { seq: state.seq(), hash: state.head() },
                 Err(refusal) => return Ok(Err(refusal)),
             };
@@ -120,12 +120,17 @@ impl Vault {
     }
 }
 
-fn follow(desk: &mut Desk, outlets: &Outlets, caller: &Caller, after: u64) -> Outcome<Following> {
-    let head = match admitted(desk, caller) {
+fn follow(
+    tx: &mut Transaction,
+    outlets: &Outlets,
+    caller: &Caller,
+    after: u64,
+) -> Outcome<Following> {
+    let head = match admitted(tx, caller) {
         Ok((state, _)) => Head { seq: state.seq(), hash: state.head() },
         Err(refusal) => return Ok(Err(refusal)),
     };
-    desk.record(caller.fact(Op::Follow))?;
+    tx.record(caller.fact(Op::Follow))?;
     let place = outlets.hub.enter(caller.name.clone(), caller.key, caller.addr.clone());
     let live = if after == head.seq { outlets.hub.go_live(place.id()) } else { None };
     Ok(Ok(Following { head, place, live }))

@@ -11,7 +11,7 @@ use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::wire::v1::heal::{HealReply, HealRequest};
 
-use crate::store::{Desk, blob};
+use crate::store::{Transaction, blob};
 
 use super::append::{Brought, keep, publish, put_of, refused_fact, stored};
 use super::{Caller, Outcome, Outlets, Refusal, Vault, admitted, refuse};
@@ -26,70 +26,70 @@ impl Vault {
     /// [`Refusal::Rule`] for the first entry that `apply` refuses; those before it count.
     pub async fn heal(&self, caller: &Caller, request: HealRequest) -> Result<HealReply, Refusal> {
         let (outlets, caller) = (self.0.outlets.clone(), caller.clone());
-        self.call(move |desk| heal(desk, &outlets, &caller, &request)).await
+        self.call(move |tx| heal(tx, &outlets, &caller, &request)).await
     }
 }
 
 fn heal(
-    desk: &mut Desk,
+    tx: &mut Transaction,
     outlets: &Outlets,
     caller: &Caller,
     request: &HealRequest,
 ) -> Outcome<HealReply> {
-    if let Err(refusal) = admitted(desk, caller) {
+    if let Err(refusal) = admitted(tx, caller) {
         return Ok(Err(refusal));
     }
     for envelope in &request.entries {
-        if let Err(refusal) = take_back(desk, outlets, caller, envelope)? {
+        if let Err(refusal) = take_back(tx, outlets, caller, envelope)? {
             return Ok(Err(refusal));
         }
     }
-    desk.record(caller.fact(audit::Op::Heal))?;
-    let wanted = missing(desk)?;
-    let Some(state) = desk.state() else { return Ok(Err(Refusal::Stranger)) };
+    tx.record(caller.fact(audit::Op::Heal))?;
+    let wanted = missing(tx)?;
+    let Some(state) = tx.state() else { return Ok(Err(Refusal::Stranger)) };
     let (seq, head) = (state.seq(), state.head());
     let reply = HealReply { seq, head, wanted: wanted.keys().copied().collect() };
-    desk.want(wanted);
+    tx.want(wanted);
     Ok(Ok(reply))
 }
 
 /// Appends one entry without its blobs, unless it is in the log already.
 fn take_back(
-    desk: &mut Desk,
+    tx: &mut Transaction,
     outlets: &Outlets,
     caller: &Caller,
     envelope: &Envelope,
 ) -> Outcome<()> {
-    let (entry, dropped) = match desk.apply(envelope) {
+    let (entry, dropped) = match tx.apply(envelope) {
         None => return Ok(Err(Refusal::Stranger)),
         Some(Ok(applied)) => applied,
         Some(Err(why)) => {
-            return match stored(desk, envelope)? {
+            return match stored(tx, envelope)? {
                 Some(_) => Ok(Ok(())),
                 None => {
                     let fact = refused_fact(caller, envelope, why.op);
-                    refuse(desk, fact, why.error)
+                    refuse(tx, fact, why.error)
                 }
             };
         }
     };
-    let brought = parked(desk, &entry, &dropped)?;
-    let done = keep(desk, caller, envelope, &entry, &brought, &dropped)?;
-    publish(desk, outlets, envelope, &entry, &brought, None)?;
+    let brought = parked(tx, &entry, &dropped)?;
+    let done = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
+    publish(tx, outlets, envelope, &entry, &brought, None)?;
     tracing::info!(seq = done.seq, machine = %caller.name, "lost entry given back");
     Ok(Ok(()))
 }
 
 /// Finds those of an entry's blobs that were uploaded before it.
 fn parked<'e>(
-    desk: &Desk,
+    tx: &Transaction,
     entry: &'e Entry,
     dropped: &[Hash],
 ) -> rusqlite::Result<Vec<Brought<'e>>> {
     let dropped: HashSet<&Hash> = dropped.iter().collect();
     let mut parked = Vec::new();
     for put in entry.ops.iter().filter_map(put_of).filter(|put| !dropped.contains(&put.blob)) {
-        let known = blob::look(desk.conn(), &put.blob)?;
+        let known = blob::look(tx.conn(), &put.blob)?;
         if known.is_some_and(|known| known.place.is_none() && known.size == put.size) {
             parked.push(Brought { put, inline: None });
         }
@@ -98,12 +98,12 @@ fn parked<'e>(
 }
 
 /// Lists the blobs of kept versions that are not here.
-fn missing(desk: &Desk) -> rusqlite::Result<HashMap<Hash, (SecretPath, u64)>> {
+fn missing(tx: &Transaction) -> rusqlite::Result<HashMap<Hash, (SecretPath, u64)>> {
     let mut missing = HashMap::new();
-    let secrets = desk.state().into_iter().flat_map(shared::log::State::secrets);
+    let secrets = tx.state().into_iter().flat_map(shared::log::State::secrets);
     for (path, secret) in secrets {
         for (ver, version) in secret.versions().filter(|(_, version)| !version.destroyed) {
-            if blob::look(desk.conn(), &version.blob)?.is_none() {
+            if blob::look(tx.conn(), &version.blob)?.is_none() {
                 missing.insert(version.blob, (path.clone(), ver));
                 if missing.len() == WANTED {
                     return Ok(missing);
@@ -115,9 +115,9 @@ fn missing(desk: &Desk) -> rusqlite::Result<HashMap<Hash, (SecretPath, u64)>> {
 }
 
 /// Returns the version that a blob was lost for, if it is still kept and the blob is its own.
-pub(super) fn lost(desk: &Desk, id: &Hash, size: u64) -> Option<Put> {
-    let (path, ver) = desk.wanted(id)?;
-    let version = desk.state()?.secret(path)?.version(*ver)?;
+pub(super) fn lost(tx: &Transaction, id: &Hash, size: u64) -> Option<Put> {
+    let (path, ver) = tx.wanted(id)?;
+    let version = tx.state()?.secret(path)?.version(*ver)?;
     let own = version.blob == *id && version.size == size && !version.destroyed;
     own.then(|| Put {
         path: path.clone(),

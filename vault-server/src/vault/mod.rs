@@ -37,7 +37,7 @@ use shared::text::Text;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::store::{Desk, Reader, Store, Unavailable};
+use crate::store::{Reader, Store, Transaction, Unavailable};
 use crate::watch::Hub;
 
 use tally::Strangers;
@@ -199,13 +199,13 @@ impl Vault {
         why: AuditOutcome,
     ) -> Result<(), Refusal> {
         let fact = Fact { result: why, ..caller.fact(Op::Request) };
-        self.call(move |desk| Ok(Ok(desk.record(fact)?))).await
+        self.call(move |tx| Ok(Ok(tx.record(fact)?))).await
     }
 
     async fn call<T, F>(&self, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Desk) -> Outcome<T> + Send + 'static,
+        F: FnOnce(&mut Transaction) -> Outcome<T> + Send + 'static,
     {
         self.0.store.call(work).await?
     }
@@ -219,8 +219,8 @@ pub fn directory(state: Option<&State>) -> Directory {
 }
 
 /// Returns the state and the caller's machine, if the caller is active in it.
-fn admitted<'d>(desk: &'d Desk, caller: &Caller) -> Result<(&'d State, &'d Machine), Refusal> {
-    let state = desk.state().ok_or(Refusal::Stranger)?;
+fn admitted<'d>(tx: &'d Transaction, caller: &Caller) -> Result<(&'d State, &'d Machine), Refusal> {
+    let state = tx.state().ok_or(Refusal::Stranger)?;
     let machine = state.machine(&caller.name).ok_or(Refusal::Stranger)?;
     if *machine.sign.as_bytes() != caller.key {
         return Err(Refusal::Stranger);
@@ -241,20 +241,20 @@ fn signer(by: &Actor) -> Who {
 }
 
 /// Records that a rule refused, and returns the refusal.
-fn refuse<T>(desk: &mut Desk, mut fact: Fact, why: Error) -> Outcome<T> {
+fn refuse<T>(tx: &mut Transaction, mut fact: Fact, why: Error) -> Outcome<T> {
     let Fact { machine, op, path, .. } = &fact;
     let (machine, path) =
         (machine.as_ref().map(Name::as_str), path.as_ref().map(SecretPath::as_str));
     tracing::warn!(machine, %op, path, %why, "refused");
     fact.result = AuditOutcome::Refused(why.code);
-    desk.record(fact)?;
+    tx.record(fact)?;
     Ok(Err(Refusal::Rule(why)))
 }
 
 /// Records that the caller may not read something, and returns the refusal.
-fn deny<T>(desk: &mut Desk, mut fact: Fact, caller: &Caller, path: &str) -> Outcome<T> {
+fn deny<T>(tx: &mut Transaction, mut fact: Fact, caller: &Caller, path: &str) -> Outcome<T> {
     tracing::warn!(machine = %caller.name, op = %fact.op, path, "denied");
     fact.result = AuditOutcome::Refused(Code::Denied);
-    desk.record(fact)?;
+    tx.record(fact)?;
     Ok(Err(Refusal::Denied(format!("`{}` may not read `{path}`", caller.name))))
 }

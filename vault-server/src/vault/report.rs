@@ -6,7 +6,7 @@ use shared::name::Actor;
 use shared::report::Report;
 use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
 
-use crate::store::{Desk, report};
+use crate::store::{Transaction, report};
 use crate::watch::Hub;
 
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
@@ -23,19 +23,19 @@ impl Vault {
         request: ReportRequest,
     ) -> Result<ReportReply, Refusal> {
         let (hub, caller) = (self.0.outlets.hub.clone(), caller.clone());
-        self.call(move |desk| {
-            if let Err(refusal) = keep(desk, &caller, &request)? {
+        self.call(move |tx| {
+            if let Err(refusal) = keep(tx, &caller, &request)? {
                 return Ok(Err(refusal));
             }
-            Ok(Ok(reply(desk, &hub)?))
+            Ok(Ok(reply(tx, &hub)?))
         })
         .await
     }
 }
 
-fn keep(desk: &mut Desk, caller: &Caller, request: &ReportRequest) -> Outcome<()> {
+fn keep(tx: &mut Transaction, caller: &Caller, request: &ReportRequest) -> Outcome<()> {
     let envelope = &request.report;
-    let opened = match admitted(desk, caller) {
+    let opened = match admitted(tx, caller) {
         Err(refusal) => return Ok(Err(refusal)),
         Ok(_) if envelope.by != Actor::Machine(caller.name.clone()) => {
             let why = format!("report of `{}` from `{}`", envelope.by, caller.name);
@@ -46,28 +46,28 @@ fn keep(desk: &mut Desk, caller: &Caller, request: &ReportRequest) -> Outcome<()
     let fact = caller.fact(Op::Report);
     let n = match opened {
         Ok(report) => report.n,
-        Err(why) => return refuse(desk, fact, why),
+        Err(why) => return refuse(tx, fact, why),
     };
-    match report::latest(desk.conn(), &caller.name)? {
+    match report::latest(tx.conn(), &caller.name)? {
         Some((last, body)) if last == n && body == envelope.body => {
-            desk.record(fact)?;
+            tx.record(fact)?;
             return Ok(Ok(()));
         }
         Some((last, _)) if n <= last => {
             let why = Code::Seq.because(format!("report {n}, but the last one was {last}"));
-            return refuse(desk, fact, why);
+            return refuse(tx, fact, why);
         }
         Some(_) | None => {}
     }
-    report::keep(desk.conn(), &caller.name, n, desk.now(), envelope)?;
-    desk.record(fact)?;
+    report::keep(tx.conn(), &caller.name, n, tx.now(), envelope)?;
+    tx.record(fact)?;
     Ok(Ok(()))
 }
 
-fn reply(desk: &Desk, hub: &Hub) -> rusqlite::Result<ReportReply> {
-    let reports = report::all(desk.conn())?
+fn reply(tx: &Transaction, hub: &Hub) -> rusqlite::Result<ReportReply> {
+    let reports = report::all(tx.conn())?
         .into_iter()
         .map(|(name, report, at)| Received { report, at, online: hub.follows(&name) })
         .collect();
-    Ok(ReportReply { reports, audit: desk.audit() })
+    Ok(ReportReply { reports, audit: tx.audit() })
 }

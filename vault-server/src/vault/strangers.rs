@@ -23,9 +23,9 @@ impl Vault {
         }
         // A failure is in the log; the counters in the metrics still hold these requests.
         let _ = self
-            .call(move |desk| {
+            .call(move |tx| {
                 for (addr, Seen { count, key }) in seen {
-                    desk.record(Fact {
+                    tx.record(Fact {
                         key: key.map(|key| Text::lossy(&Hash::from_bytes(key).to_string())),
                         addr: (!addr.is_empty()).then_some(addr),
                         count: Some(count).filter(|count| *count > 1),

@@ -1,4 +1,5 @@
-//! Opens the folder of a file, so that everything after works on that folder and not on a path that may change.
+//! Opens the folder of a file, so that everything after works on that folder and not on a path that
+//! may change.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -44,7 +45,8 @@ impl Place {
         Ok(Self { path: path.to_owned(), folder, name: name.to_owned() })
     }
 
-    /// Opens the folder of a path that is our own choice or the caller's at a terminal, links and all.
+    /// Opens the folder of a path that is our own choice or the caller's at a terminal, links and
+    /// all.
     pub(super) fn open_trusted(path: &Path) -> Result<Self, FileError> {
         let (parent, name) = split(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -74,12 +76,14 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), FileError> {
     Ok((if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, name))
 }
 
-/// Tells whether anybody on this host could exchange what is in a folder: writable by all, and not sticky as `/tmp` is.
+/// Tells whether anybody on this host could exchange what is in a folder: writable by all, and not
+/// sticky as `/tmp` is.
 fn is_everybodys(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|found| found.is_dir() && found.mode() & 0o1002 == 0o0002)
 }
 
-/// Tells whether a home is out of sight because of `ProtectHome=yes`, which leaves a folder that nobody may look into.
+/// Tells whether a home is out of sight because of `ProtectHome=yes`, which leaves a folder that
+/// nobody may look into.
 pub(super) fn is_hidden(folder: &Path) -> bool {
     let empty = |home: &&str| {
         folder.starts_with(home)

@@ -38,7 +38,8 @@ fn is_root(folder: &OwnedFd, point: &Path) -> Result<bool, FileError> {
     {
         return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
     }
-    // Kernels before 5.8: another device than the folder above, which leaves out bind mounts of the same.
+    // Kernels before 5.8: another device than the folder above, which leaves out bind mounts of the
+    // same.
     let look = |file: OwnedFd| File::from(file).metadata().map_err(FileError::io("look at", point));
     let open = |at: &OwnedFd, name| {
         rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())

@@ -1,4 +1,5 @@
-//! Reading small files of settings that somebody else may have put there: never waits, never reads on for ever.
+//! Reading small files of settings that somebody else may have put there: never waits, never reads
+//! on for ever.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
@@ -14,8 +15,8 @@ const MOST: u64 = 4 << 20;
 /// Reads a regular file whole, following links, and returns it with what the very file opened is.
 ///
 /// # Errors
-/// If it cannot be read, is no regular file (a pipe would keep the caller waiting), is larger than 4 MiB, or is no
-/// UTF-8.
+/// If it cannot be read, is no regular file (a pipe would keep the caller waiting), is larger than
+/// 4 MiB, or is no UTF-8.
 pub fn settings(path: &Path) -> io::Result<(Metadata, Zeroizing<String>)> {
     let file = open(path)?;
     let found = file.metadata()?;

@@ -1,4 +1,5 @@
-//! Reads a file that people edit, and changes it without ever losing an edit made at the same moment.
+//! Reads a file that people edit, and changes it without ever losing an edit made at the same
+//! moment.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -54,7 +55,8 @@ impl Old {
     }
 }
 
-/// Reads the regular file at `path`, no link at any component, of `most` bytes at most; `None` if there is none.
+/// Reads the regular file at `path`, no link at any component, of `most` bytes at most; `None` if
+/// there is none.
 ///
 /// # Errors
 /// Refuses links, special files, larger files, and folders that everybody may change.
@@ -78,10 +80,11 @@ pub fn read(path: &Path, most: u64) -> Result<Option<Read>, FileError> {
     Ok(Some(Read { content, access: Access::of(&found) }))
 }
 
-/// Puts `content` in the place of a file that held `before` when it was read, unless it holds something else by now.
+/// Puts `content` in the place of a file that held `before` when it was read, unless it holds
+/// something else by now.
 ///
-/// The two files are exchanged in one step, and only then is the old one looked at: an edit that came in between is
-/// seen, and put back.
+/// The two files are exchanged in one step, and only then is the old one looked at: an edit that
+/// came in between is seen, and put back.
 ///
 /// # Errors
 /// As [`super::replace`]; the file is as it was.
@@ -99,7 +102,8 @@ pub fn exchange(
     }
     let mut temp = fill(&place, content, access, || Ok::<_, FileError>(()))?;
     if !temp.exchange()? {
-        // File systems that cannot exchange: the moment between the look above and the rename remains.
+        // File systems that cannot exchange: the moment between the look above and the rename
+        // remains.
         drop(temp);
         write_in(&place, content, access, || Ok(()))?;
         return Ok(Exchanged::Done(Old(old)));

@@ -1,4 +1,5 @@
-//! The temporary file beside a target: locked while its writer lives, so that what a killed one left is told apart.
+//! The temporary file beside a target: locked while its writer lives, so that what a killed one
+//! left is told apart.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata};
@@ -15,8 +16,8 @@ use super::folder::Place;
 /// How often a name is tried that a killed writer had taken.
 const TRIES: usize = 8;
 
-/// A new file, without a name until it is whole where the file system can do that; removed when dropped before its
-/// rename.
+/// A new file, without a name until it is whole where the file system can do that; removed when
+/// dropped before its rename.
 pub(super) struct Temp<'a> {
     /// The open file.
     pub(super) file: File,
@@ -44,7 +45,8 @@ impl<'a> Temp<'a> {
         Ok(link_path(&temp.file).exists().then_some(temp))
     }
 
-    /// Creates a file under the temporary name, 0600 and exclusive; clears away what a killed writer left.
+    /// Creates a file under the temporary name, 0600 and exclusive; clears away what a killed
+    /// writer left.
     pub(super) fn named(place: &'a Place) -> Result<Self, FileError> {
         let name = temp_name(&place.name);
         let flags =
@@ -59,7 +61,8 @@ impl<'a> Temp<'a> {
                     }
                     Err(errno) => return Err(FileError::errno("write beside", &place.path)(errno)),
                 };
-            // Another process may have taken the new file for a dead one before the lock: then the name is gone.
+            // Another process may have taken the new file for a dead one before the lock: then the
+            // name is gone.
             if lock(&file) && is_at(place, &name, &file)? {
                 return Ok(Self { file, place, name, named: true });
             }
@@ -67,7 +70,8 @@ impl<'a> Temp<'a> {
         Err(FileError::Busy(place.path.clone()))
     }
 
-    /// Gives a whole file the temporary name, from which it can be renamed; tells whether the system allows it.
+    /// Gives a whole file the temporary name, from which it can be renamed; tells whether the
+    /// system allows it.
     pub(super) fn show(&mut self) -> Result<bool, FileError> {
         let from = link_path(&self.file);
         for _ in 0..TRIES {
@@ -104,8 +108,8 @@ impl<'a> Temp<'a> {
         Ok(())
     }
 
-    /// Exchanges it with the file at the final name, which then stands under the temporary one; tells whether the
-    /// file system can.
+    /// Exchanges it with the file at the final name, which then stands under the temporary one;
+    /// tells whether the file system can.
     pub(super) fn exchange(&self) -> Result<bool, FileError> {
         let Place { folder, name, path } = self.place;
         match rustix::fs::renameat_with(folder, &self.name, folder, name, RenameFlags::EXCHANGE) {
@@ -174,7 +178,8 @@ fn clear(place: &Place, name: &OsStr) -> Result<(), FileError> {
     }
 }
 
-/// Takes the lock; file systems without locks count as locked, as there is no second writer to fear but ourselves.
+/// Takes the lock; file systems without locks count as locked, as there is no second writer to fear
+/// but ourselves.
 fn lock(file: &File) -> bool {
     !matches!(
         rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive),

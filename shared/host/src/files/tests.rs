@@ -254,6 +254,12 @@ fn private_files_are_never_overwritten() {
     assert_eq!(std::fs::read(&key).unwrap(), b"one");
     assert_eq!(key.metadata().unwrap().mode() & MODE_BITS, 0o600);
     assert_eq!(names(&state), ["age.key"]);
+    let link = folder.join("link");
+    std::os::unix::fs::symlink(&state, &link).unwrap();
+    replace_trusted(&link.join("age.key"), b"two", Access::PRIVATE).unwrap();
+    assert_eq!(std::fs::read(&key).unwrap(), b"two");
+    wipe(&key).unwrap();
+    assert!(names(&state).is_empty());
 }
 
 #[test]

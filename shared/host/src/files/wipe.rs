@@ -1,7 +1,7 @@
-//! Removes files that held plaintext: each is overwritten first. Meant for folders in memory; on a disk that moves blocks
-//! about, overwriting reaches the newest ones only.
+//! Removes files that held plaintext: each is overwritten first. On a disk that moves blocks about,
+//! overwriting reaches the newest ones only.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -26,13 +26,14 @@ pub fn wipe_folder(path: &Path) -> io::Result<()> {
     wrong.map_or(Ok(()), Err)
 }
 
-/// Overwrites a file, then removes it.
+/// Overwrites a file, then removes it durably.
 ///
 /// # Errors
 /// Whatever the system says.
 pub fn wipe(file: &Path) -> io::Result<()> {
     overwrite(file)?;
-    std::fs::remove_file(file)
+    std::fs::remove_file(file)?;
+    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn overwrite(file: &Path) -> io::Result<()> {
@@ -58,7 +59,7 @@ mod tests {
         let folder = dir.path().join("edit");
         std::fs::create_dir(&folder).unwrap();
         let file = folder.join("secret");
-        io::Write::write_all(&mut std::fs::File::create(&file).unwrap(), &[7; 5000]).unwrap();
+        io::Write::write_all(&mut File::create(&file).unwrap(), &[7; 5000]).unwrap();
         // A second name for the same bytes shows what became of them.
         std::fs::hard_link(&file, dir.path().join("witness")).unwrap();
         wipe_folder(&folder).unwrap();

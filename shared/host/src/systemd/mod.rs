@@ -1,10 +1,14 @@
-//! systemd: the text of units, its manager, sealed credentials, and telling it how a program stands.
-//! What stands in a program's unit lives with that program.
+//! systemd: the text of units, installing them, sealed credentials, and telling it how a program
+//! stands. What is in a program's unit lives with that program.
 
+mod credential;
+mod install;
 /// Telling the service manager: ready, alive, stopping.
 pub mod notify;
 mod systemctl;
 mod unit;
 
-pub use systemctl::{call, creds, is, line, runs, text};
-pub use unit::{Found, Whose, argument, compare, lets_write, marked, percent, word};
+pub use credential::Credential;
+pub use install::{HOST_UNITS, InstallFlags, Program, install};
+pub use systemctl::{runs, text};
+pub use unit::{Whose, argument, check_names, lets_write, percent, word};

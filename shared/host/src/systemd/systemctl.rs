@@ -1,4 +1,5 @@
-//! Asking systemd: `systemctl` and `systemd-creds`, as programs. What is asked, and why, does not live here.
+//! Asking systemd: `systemctl` and `systemd-creds`, as programs. What is asked, and why, does not
+//! live here.
 
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -7,21 +8,22 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context as _, Result, bail};
 use zeroize::Zeroizing;
 
-use crate::hint::Failure;
+use crate::hint::{Failure, hinted};
 
 use super::unit::Whose;
 
 /// Tells whether that service manager runs here.
-pub fn runs(whose: Whose, runtime: Option<&Path>) -> bool {
+pub fn runs(whose: Whose) -> bool {
     match whose {
         // sd_booted(3)
         Whose::Host => Path::new("/run/systemd/system").is_dir(),
-        Whose::User => runtime.is_some_and(|runtime| runtime.join("systemd/private").exists()),
+        Whose::User => std::env::var_os("XDG_RUNTIME_DIR")
+            .is_some_and(|runtime| Path::new(&runtime).join("systemd/private").exists()),
     }
 }
 
 /// Returns `systemctl` and arguments as a person would type them.
-pub fn line(whose: Whose, arguments: &[&str]) -> String {
+pub(super) fn line(whose: Whose, arguments: &[&str]) -> String {
     let user = if whose == Whose::User { " --user" } else { "" };
     ["systemctl", user, " ", &arguments.join(" ")].concat()
 }
@@ -30,7 +32,7 @@ pub fn line(whose: Whose, arguments: &[&str]) -> String {
 ///
 /// # Errors
 /// What it says.
-pub fn call(whose: Whose, arguments: &[&str]) -> Result<()> {
+pub(super) fn call(whose: Whose, arguments: &[&str]) -> Result<()> {
     output(whose, arguments).map(drop)
 }
 
@@ -51,7 +53,7 @@ fn output(whose: Whose, arguments: &[&str]) -> Result<Output> {
 }
 
 /// Asks `systemctl` a question that its exit code answers.
-pub fn is(whose: Whose, arguments: &[&str]) -> bool {
+pub(super) fn is(whose: Whose, arguments: &[&str]) -> bool {
     systemctl(whose, arguments).output().is_ok_and(|output| output.status.success())
 }
 
@@ -68,15 +70,14 @@ fn systemctl(whose: Whose, arguments: &[&str]) -> Command {
 ///
 /// # Errors
 /// If it is not there, or refuses.
-pub fn creds(verb: &str, name: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+pub(super) fn creds(verb: &str, name: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let mut command = Command::new("systemd-creds");
     command.args([verb, &["--name=", name].concat(), "-", "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|why| match why.kind() {
-        ErrorKind::NotFound => anyhow::Error::from(
-            Failure::local("keys cannot be sealed: there is no `systemd-creds`").hint(
-                "it comes with systemd 250 and later; without it the keys stay in their files",
-            ),
+        ErrorKind::NotFound => hinted(
+            "keys cannot be sealed: there is no `systemd-creds`",
+            "it comes with systemd 250 and later; without it the keys stay in their files",
         ),
         _ => anyhow::Error::from(why).context("cannot run `systemd-creds`"),
     })?;

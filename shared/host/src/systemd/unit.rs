@@ -1,9 +1,12 @@
-//! Text of units that `install` writes for systemd: words in it, and whether a person has edited one since. What stands in a
-//! unit, and the file system, are not here.
+//! Text of units that `install` writes for systemd: words in it, and whether a person has edited
+//! one since. What is in a unit, and the file system, are not here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use shared::hash::Hash;
+
+use crate::hint::hinted;
 
 /// Whose service manager runs the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +19,7 @@ pub enum Whose {
 
 /// What is where a unit is to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(super) enum Found {
     /// Nothing.
     Absent,
     /// The very unit.
@@ -28,8 +31,7 @@ pub enum Found {
 }
 
 /// Puts the first line before the text of a unit, by which an edit is noticed.
-#[must_use]
-pub fn marked(program: &str, text: &str) -> String {
+pub(super) fn marked(program: &str, text: &str) -> String {
     let mark = Hash::of(&[text.as_bytes()]);
     format!(
         "# Written by `{program} install`. Add to it by `systemctl edit`, not here. ({mark})\n{text}"
@@ -37,8 +39,7 @@ pub fn marked(program: &str, text: &str) -> String {
 }
 
 /// Compares what is there with a marked unit.
-#[must_use]
-pub fn compare(there: Option<&str>, marked: &str) -> Found {
+pub(super) fn compare(there: Option<&str>, marked: &str) -> Found {
     let Some(there) = there else { return Found::Absent };
     if there == marked {
         return Found::Same;
@@ -52,8 +53,23 @@ pub fn compare(there: Option<&str>, marked: &str) -> Found {
     }
 }
 
-/// Writes a path, or another text, so that systemd takes it for one word of a list, and for nothing else. Control characters
-/// cannot be written.
+/// Refuses the first path that no unit can name.
+///
+/// # Errors
+/// If there is one.
+pub fn check_names<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
+    let odd = |path: &&PathBuf| path.to_str().is_none_or(|text| text.contains(char::is_control));
+    match paths.into_iter().find(odd) {
+        None => Ok(()),
+        Some(odd) => Err(hinted(
+            format!("no unit can name `{}`", odd.display().to_string().escape_debug()),
+            "give it a name without control characters, in UTF-8",
+        )),
+    }
+}
+
+/// Writes a path, or another text, so that systemd takes it for one word of a list, and for nothing
+/// else. Control characters cannot be written.
 #[must_use]
 pub fn word(text: &str) -> String {
     let escaped = percent(text).replace('\\', "\\\\").replace('"', "\\\"");
@@ -73,8 +89,8 @@ pub fn percent(text: &str) -> String {
     text.replace('%', "%%")
 }
 
-/// Tells whether a unit or a drop-in lets a folder, or one that it is in, be written, in a line of one path as [`word`] writes
-/// it or of several that need no quotes.
+/// Tells whether a unit or a drop-in lets a folder, or one that it is in, be written, in a line of
+/// one path as [`word`] writes it or of several that need no quotes.
 #[must_use]
 pub fn lets_write(unit: &str, folder: &Path) -> bool {
     let bare = |path: &str| path.trim_start_matches(['-', '+']).to_owned();

@@ -215,7 +215,7 @@ mod tests {
         assert!(fault.starts_with("another `vault dev` is using"), "{fault}");
         drop(first);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(Folder::open(&path).unwrap_err().to_string().contains("may be read by others"));
+        assert!(Folder::open(&path).unwrap_err().to_string().contains("is open to others"));
     }
 
     #[test]

@@ -22,9 +22,9 @@ enum Step {
 /// Something to do once the transaction is on disk.
 type AfterCommit = Box<dyn FnOnce() + Send>;
 
-/// The writer's desk.
-pub struct Desk {
-    pub(super) conn: Connection,
+/// The open transaction, and what memory keeps of those before it.
+pub struct Transaction {
+    conn: Connection,
     state: Option<State>,
     audit: AuditHead,
     now: Time,
@@ -33,7 +33,7 @@ pub struct Desk {
     wanted: HashMap<Hash, (SecretPath, u64)>,
 }
 
-/// A point that a desk can be taken back to.
+/// A point that a transaction can be taken back to.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     undo: usize,
@@ -41,8 +41,8 @@ pub(super) struct Mark {
     audit: AuditHead,
 }
 
-impl Desk {
-    /// Sets a desk up with what the database holds.
+impl Transaction {
+    /// Begins with what the database holds.
     #[must_use]
     pub fn new(conn: Connection, state: Option<State>, audit: AuditHead) -> Self {
         let now = Time::from_micros(0);
@@ -92,7 +92,7 @@ impl Desk {
         }))
     }
 
-    /// Takes the last [`Desk::apply`] or [`Desk::found`] back.
+    /// Takes the last [`Transaction::apply`] or [`Transaction::found`] back.
     pub fn take_back(&mut self) {
         match self.undo.pop() {
             Some(Step::Founded) => self.state = None,
