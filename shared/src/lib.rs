@@ -9,6 +9,8 @@ pub mod error;
 /// Sizes past which a reader stops.
 pub mod limits;
 
+/// Durations as Go writes them.
+pub mod duration;
 /// Access prefixes.
 pub mod grant;
 /// SHA-256 values.

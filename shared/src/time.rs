@@ -1,11 +1,14 @@
 //! Points in time, as signed records carry them. Reading a clock does not live here.
 
 use std::fmt;
+use std::str::FromStr;
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
-const SECONDS_PER_DAY: u64 = 86_400;
 
 /// Microseconds since the Unix epoch, UTC; in JSON a plain integer below 2^53 until the year 2255.
 #[derive(
@@ -46,57 +49,41 @@ impl Time {
     }
 }
 
-/// Shows RFC 3339 in UTC with Go's `RFC3339Nano` trimming: no trailing zeros in the fraction.
+/// Shows RFC 3339 in UTC with Go's `RFC3339Nano` trimming: no trailing zeros in the fraction. What
+/// lies past the calendar, at the end of the year 9999, is shown as its last moment.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.as_secs();
-        let (year, month, day) = civil(seconds / SECONDS_PER_DAY);
-        let mut text = *b"0000-00-00T00:00:00.000000Z";
-        let begin = if year > 9999 {
-            write!(f, "{year}")?;
-            4
-        } else {
-            digits(&mut text[..4], year);
-            0
-        };
-        digits(&mut text[5..7], month);
-        digits(&mut text[8..10], day);
-        digits(&mut text[11..13], seconds / 3600 % 24);
-        digits(&mut text[14..16], seconds / 60 % 60);
-        digits(&mut text[17..19], seconds % 60);
-        let fraction = self.0 % MICROS_PER_SECOND;
-        digits(&mut text[20..26], fraction);
-        let mut end = if fraction == 0 { 19 } else { 26 };
-        while text[end - 1] == b'0' && end > 20 {
-            end -= 1;
-        }
-        text[end] = b'Z';
-        f.write_str(str::from_utf8(&text[begin..=end]).map_err(|_| fmt::Error)?)
+        let micros = i64::try_from(self.0).unwrap_or(i64::MAX);
+        Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX).fmt(f)
     }
 }
 
-/// Writes a number with as many digits as there is room for.
-fn digits(room: &mut [u8], mut number: u64) {
-    for place in room.iter_mut().rev() {
-        *place = b"0123456789"[usize::try_from(number % 10).unwrap_or_default()];
-        number /= 10;
+/// Reads RFC 3339, or a day, whose first moment in UTC is meant; finer parts are cut off.
+///
+/// # Errors
+/// Other texts, and moments before 1970.
+impl FromStr for Time {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let day = || TimeZone::UTC.to_timestamp(text.parse::<Date>().ok()?.at(0, 0, 0, 0)).ok();
+        let moment = text.parse::<Timestamp>().ok().or_else(day);
+        let micros = moment.and_then(|moment| u64::try_from(moment.as_microsecond()).ok());
+        micros.map(Self).ok_or(TimeError)
     }
 }
 
-/// Turns days since 1970-01-01 into (year, month, day), after Howard Hinnant's `civil_from_days`.
-const fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-    (year, month, day)
+/// Text that names no point in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeError;
+
+impl fmt::Display for TimeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected a day such as 2026-11-01, or RFC 3339")
+    }
 }
+
+impl std::error::Error for TimeError {}
 
 #[cfg(test)]
 mod tests {
@@ -111,10 +98,25 @@ mod tests {
             (1_798_761_599_999_999, "2026-12-31T23:59:59.999999Z"),
             (4_107_542_400_000_000, "2100-03-01T00:00:00Z"),
             (4_107_542_410_120_000, "2100-03-01T00:00:10.12Z"),
-            (253_402_300_800_000_000, "10000-01-01T00:00:00Z"),
-            (u64::MAX, "586524-01-19T08:01:49.551615Z"),
+            (u64::MAX, "9999-12-30T22:00:00.999999999Z"),
         ] {
             assert_eq!(Time::from_micros(micros).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn times_and_days_are_read() {
+        for (text, micros) in [
+            ("1970-01-01", Some(0)),
+            ("2000-02-29", Some(951_782_400_000_000)),
+            ("2000-02-29T00:00:00.5Z", Some(951_782_400_500_000)),
+            ("2000-02-29T01:00:00.123456789+01:00", Some(951_782_400_123_456)),
+            ("1969-12-31", None),
+            ("2000-02-30", None),
+            ("24h", None),
+            ("", None),
+        ] {
+            assert_eq!(text.parse().ok(), micros.map(Time::from_micros), "{text}");
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Rewrites the command line before clap sees it.
 //!
-//! HashiCorp's CLI uses Go's `flag` package: long flags take one dash (`-format=json`, `-cas 0`). clap reads `-format` as
-//! the short flags `-f -o -r …`. People, scripts and runbooks for Vault are full of the one-dash form, so it is made
-//! two-dash here. That is safe because this program has no bundled short flags, and it touches nothing that can be data:
+//! HashiCorp's CLI uses Go's `flag` package: long flags take one dash (`-format=json`, `-cas 0`).
+//! clap reads `-format` as the short flags `-f -o -r …`. People, scripts and runbooks for Vault are
+//! full of the one-dash form, so it is made two-dash here. That is safe because this program has no
+//! bundled short flags, and it touches nothing that can be data:
 //!
-//! * only `-` + a letter + a letter or dash starts a long flag: `-`, `-1`, `-n`, `-n20`, `-/x` and `k=-` stay as they are;
+//! * only `-` + a letter + a letter or dash starts a long flag: `-`, `-1`, `-n`, `-n20`, `-/x` and
+//!   `k=-` stay as they are;
 //! * from `--` on, everything stays.
 
 use std::ffi::OsString;

@@ -1,12 +1,16 @@
-//! The one HTTP client of the CLI: over the agent's socket, http, https, or in this process. What is asked lives elsewhere.
+//! The one HTTP client of the CLI: over the agent's socket, http, https, or in this process. What
+//! is asked lives elsewhere.
 //!
-//! One connection, kept for further requests; one request at a time; everything on the calling thread.
+//! One connection, kept for further requests; one request at a time; everything on the calling
+//! thread.
 
+mod answer;
+mod endpoint;
 mod error;
 mod net;
 mod oneshot;
+mod options;
 mod persist;
-mod place;
 mod show;
 pub mod tls;
 
@@ -18,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -26,89 +31,14 @@ use machine::local::OFFLINE;
 
 use net::{Net, Outgoing};
 
+pub use answer::Answer;
+pub use endpoint::{Address, Endpoint};
 pub use error::{Error, Refusal};
-pub use place::{Address, Place};
-pub use show::Show;
-
-/// Vault's own limit on bodies.
-const MOST_BYTES: usize = 32 << 20;
-
-/// What goes with every request.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// `X-Vault-Token`.
-    pub token: Option<String>,
-    /// `X-Vault-Namespace`.
-    pub namespace: Option<String>,
-    /// Further headers.
-    pub headers: Vec<(String, String)>,
-    /// For connecting and answering together.
-    pub timeout: Duration,
-    /// For `https://`.
-    pub tls: tls::Options,
-    /// How often to try again what failed on the other side.
-    pub retries: u32,
-    /// Whether one redirect is followed.
-    pub redirects: bool,
-    /// Where no agent listens, do not ask the server before answering from the cache.
-    pub offline: bool,
-    /// Show requests instead of making them.
-    pub show: Option<Show>,
-}
-
-/// An answer of any status.
-#[derive(Debug)]
-pub struct Answer {
-    /// Method and URL.
-    pub call: String,
-    /// HTTP status.
-    pub status: u16,
-    /// The whole body.
-    pub body: Bytes,
-    /// How old the content is, in seconds, when it came from a cache that cannot be refreshed.
-    pub cache_age: Option<u64>,
-    /// Where a redirect leads.
-    location: Option<String>,
-}
-
-impl Answer {
-    /// Takes statuses from 300 on as errors: a redirect has done nothing yet.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] with the texts of the body.
-    pub fn success(self) -> Result<Self, Error> {
-        if self.status < 300 { Ok(self) } else { Err(Error::Refused(self.refusal())) }
-    }
-
-    /// Reads the body as the error that it is.
-    #[must_use]
-    pub fn refusal(&self) -> Refusal {
-        #[derive(serde::Deserialize)]
-        struct Errors {
-            #[serde(default)]
-            errors: Vec<String>,
-        }
-        let errors = serde_json::from_slice::<Errors>(&self.body)
-            .map(|body| body.errors)
-            .map_err(|_| String::from_utf8_lossy(&self.body).into_owned());
-        Refusal { call: self.call.clone(), status: self.status, errors }
-    }
-
-    /// Reads the body.
-    ///
-    /// # Errors
-    /// [`Error::Answer`] if it is not JSON of that shape; the text names places, never values.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|why| Error::Answer {
-            call: self.call.clone(),
-            why: format!("not the expected JSON (line {}, column {})", why.line(), why.column()),
-        })
-    }
-}
+pub use options::{Options, Show};
 
 /// A client for one API.
 pub struct Client {
-    place: Place,
+    place: Endpoint,
     options: Options,
     headers: HeaderMap,
     net: Net,
@@ -119,7 +49,7 @@ impl Client {
     ///
     /// # Errors
     /// Headers that HTTP does not allow.
-    pub fn new(place: Place, options: Options) -> Result<Self, Error> {
+    pub fn new(place: Endpoint, options: Options) -> Result<Self, Error> {
         let net = Net::new(place.clone(), &options)?;
         let headers = headers(&place, &options)?;
         Ok(Self { place, options, headers, net })
@@ -128,10 +58,11 @@ impl Client {
     /// Tells whether this machine's own agent answers, which needs no look at its mounts first.
     #[must_use]
     pub fn is_own_agent(&self) -> bool {
-        matches!(self.place, Place::Agent { .. })
+        matches!(self.place, Endpoint::Agent { .. })
     }
 
-    /// Tells whether the agent that answers was started for this process alone; known after the first request.
+    /// Tells whether the agent that answers was started for this process alone; known after the
+    /// first request.
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.net.is_alone()
@@ -175,7 +106,8 @@ impl Client {
         self.send(Method::PUT, path, &[], Some(body.to_string().into()))
     }
 
-    /// Makes one request to `/v1/` + `path` (not yet percent-encoded); returns the answer whatever its status.
+    /// Makes one request to `/v1/` + `path` (not yet percent-encoded); returns the answer whatever
+    /// its status.
     ///
     /// # Errors
     /// [`Error::Absent`], [`Error::Transport`], [`Error::Shown`].
@@ -194,7 +126,8 @@ impl Client {
         }
     }
 
-    /// As [`Client::send`], for questions that a command asks beside what it is for: they are never shown.
+    /// As [`Client::send`], for questions that a command asks beside what it is for: they are never
+    /// shown.
     ///
     /// # Errors
     /// [`Error::Absent`], [`Error::Transport`].
@@ -219,20 +152,21 @@ impl Client {
         self.net.exchange(Outgoing { method, target, headers, body, call })
     }
 
-    /// What URLs in messages start with; behind a socket it is `localhost`, as in HashiCorp's client.
+    /// What URLs in messages start with; behind a socket it is `localhost`, as in HashiCorp's
+    /// client.
     #[must_use]
     pub fn base(&self) -> &str {
         match &self.place {
-            Place::Agent { .. } | Place::Unix(_) => "http://localhost",
-            Place::Tcp(address) => &address.base,
+            Endpoint::Agent { .. } | Endpoint::Unix(_) => "http://localhost",
+            Endpoint::Tcp(address) => &address.base,
         }
     }
 
     /// The folder of an address such as `https://proxy/vault`.
     fn folder(&self) -> &str {
         match &self.place {
-            Place::Agent { .. } | Place::Unix(_) => "",
-            Place::Tcp(address) => {
+            Endpoint::Agent { .. } | Endpoint::Unix(_) => "",
+            Endpoint::Tcp(address) => {
                 let host = address.base.find("://").map_or("", |at| &address.base[at + 3..]);
                 host.find('/').map_or("", |at| &host[at..])
             }
@@ -240,10 +174,10 @@ impl Client {
     }
 }
 
-fn headers(place: &Place, options: &Options) -> Result<HeaderMap, Error> {
+fn headers(place: &Endpoint, options: &Options) -> Result<HeaderMap, Error> {
     let host = match place {
-        Place::Agent { .. } | Place::Unix(_) => "localhost",
-        Place::Tcp(address) => {
+        Endpoint::Agent { .. } | Endpoint::Unix(_) => "localhost",
+        Endpoint::Tcp(address) => {
             let rest = address.base.find("://").map_or("", |at| &address.base[at + 3..]);
             rest.split('/').next().unwrap_or_default()
         }
@@ -276,28 +210,25 @@ fn headers(place: &Place, options: &Options) -> Result<HeaderMap, Error> {
     Ok(all)
 }
 
+/// Go's choice of characters that stand as they are in a query, and in a path: URLs in messages are
+/// its own.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PATH: &AsciiSet = &QUERY
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
+
 fn target(path: &str, query: &[(&str, String)]) -> String {
-    let mut target = String::from("/v1/");
-    encode(&mut target, path, b"-_.~$&+,/:;=@");
+    let mut target = format!("/v1/{}", utf8_percent_encode(path, PATH));
     for (n, (name, value)) in query.iter().enumerate() {
         target.push(if n == 0 { '?' } else { '&' });
-        target.push_str(name);
-        target.push('=');
-        encode(&mut target, value, b"-_.~");
+        target.push_str(&format!("{name}={}", utf8_percent_encode(value, QUERY)));
     }
     target
-}
-
-/// Percent-encodes all but letters, digits and `plain`: with Go's choice for paths, URLs in messages are its own.
-fn encode(out: &mut String, text: &str, plain: &[u8]) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || plain.contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            for nibble in [byte >> 4, byte & 15] {
-                out.extend(char::from_digit(u32::from(nibble), 16).map(|c| c.to_ascii_uppercase()));
-            }
-        }
-    }
 }

@@ -1,8 +1,9 @@
-//! `vault compose`: a provider of Docker Compose, which puts secrets into the environment of the services that depend
-//! on it. What Compose runs, and how it reads standard output, is in its `docs/extension.md`.
+//! `vault compose`: a provider of Docker Compose, which puts secrets into the environment of the
+//! services that depend on it. What Compose runs, and how it reads standard output, is in its
+//! `docs/extension.md`.
 //!
-//! Compose passes the options in any order, and drops those that `metadata` does not tell. A line of type `error` ends
-//! the provider, so nothing is printed before every value is proven.
+//! Compose passes the options in any order, and drops those that `metadata` does not tell. A line
+//! of type `error` ends the provider, so nothing is printed before every value is proven.
 
 use std::ffi::OsString;
 
@@ -17,7 +18,7 @@ use crate::print::exit;
 use crate::vault::export;
 use host::hint::{Exit, Failure};
 use host::term::Term;
-use machine::render::{self, Environment, Fault, Nested, Rules};
+use machine::render::{self, Environment, Nested, RefusedField, Rules};
 
 /// What Compose runs this by, and what starts every one of its calls.
 pub const VERB: &str = "compose";
@@ -178,7 +179,7 @@ impl Up {
     }
 }
 
-fn refused(faults: &[Fault]) -> Failure {
+fn refused(faults: &[RefusedField]) -> Failure {
     let shown: Vec<_> = faults.iter().map(ToString::to_string).collect();
     let text = format!("the secrets cannot be an environment: {}", shown.join("; "));
     Failure::local(text).hint(faults.first().map_or("", |fault| fault.hint()))
@@ -197,8 +198,8 @@ fn push(lines: &mut Vec<u8>, kind: &str, message: &str) {
     lines.push(b'\n');
 }
 
-/// Returns how many bytes the lines have at most, so that no copy of a value is left behind by growing: JSON writes a
-/// byte as six at most.
+/// Returns how many bytes the lines have at most, so that no copy of a value is left behind by
+/// growing: JSON writes a byte as six at most.
 fn room(variables: &[(String, Zeroizing<String>)]) -> usize {
     let longest =
         |(name, value): &(String, Zeroizing<String>)| 7 * name.len() + 6 * value.len() + 64;
@@ -242,8 +243,8 @@ impl Metadata {
     }
 }
 
-/// Describes an option under every name that it goes by: what is not described does not arrive. None is required, since
-/// Compose would insist on each of these names.
+/// Describes an option under every name that it goes by: what is not described does not arrive.
+/// None is required, since Compose would insist on each of these names.
 fn parameters(arg: &clap::Arg) -> Vec<Parameter> {
     let Some(long) = arg.get_long() else { return Vec::new() };
     let kind = if arg.get_id() == "upper" { "boolean" } else { "string" };

@@ -1,85 +1,87 @@
-//! What every command knows: the flags before or behind any verb, the environment, the terminal, the clock.
+//! What every command knows: the flags before or behind any verb, the environment, the terminal,
+//! the clock.
 //!
-//! The only reader of the environment in the CLI. Flags win over variables, and nothing is looked up until it is asked for.
+//! The only reader of the environment in the CLI. Flags win over variables, and nothing is looked
+//! up until it is asked for.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared::duration;
 use shared::time::Time;
 
 use crate::client::tls;
-use crate::client::{self, Client, Place};
-use crate::duration;
+use crate::client::{self, Client, Endpoint};
 use crate::print::{self, Format};
 use host::hint::Failure;
 use host::term::Term;
 use machine::paths::Paths;
 
-/// Flags of every command, with HashiCorp's names.
+/// Flags of every command, with HashiCorp's names; help shows them by `vault help flags` alone.
 #[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Global options")]
 pub struct Flags {
-    /// Talk to this API: https://, http:// or unix:// [env: VAULT_ADDR; default: this machine's agent]
-    #[arg(long, global = true, value_name = "URL")]
+    /// Talk to this API: https://, http:// or unix:// [env: VAULT_ADDR; default: this machine's
+    /// agent]
+    #[arg(long, global = true, hide = true, value_name = "URL")]
     pub address: Option<String>,
     /// Talk to this agent instead [env: VAULT_AGENT_ADDR]
-    #[arg(long, global = true, value_name = "URL", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "URL")]
     pub agent_address: Option<String>,
     /// Print as table, json, yaml, pretty or raw; kv get also as env [env: VAULT_FORMAT]
-    #[arg(long, global = true, value_name = "FORMAT")]
+    #[arg(long, global = true, hide = true, value_name = "FORMAT")]
     pub format: Option<String>,
     /// Use the agent with this state directory [env: VAULT_STATE_DIR]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, hide = true, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// Read the agent's configuration from here
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Ask nothing; fail where an answer would be needed
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = boolean, hide_short_help = true)]
+    #[arg(long, global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", value_parser = boolean)]
     pub non_interactive: Option<bool>,
     /// Trust the certificates in this PEM file [env: VAULT_CACERT]
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
     /// Trust the certificates in this directory [env: VAULT_CAPATH]
-    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "DIR")]
     pub ca_path: Option<PathBuf>,
     /// Show this certificate to the server [env: VAULT_CLIENT_CERT]
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
     /// Key of that certificate [env: VAULT_CLIENT_KEY]
-    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
     /// Expect this name in the server's certificate [env: VAULT_TLS_SERVER_NAME]
-    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "NAME")]
     pub tls_server_name: Option<String>,
     /// Accept any certificate: for tests only [env: VAULT_SKIP_VERIFY]
-    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          value_name = "BOOL", value_parser = boolean, hide_short_help = true)]
+    #[arg(long, global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", value_parser = boolean)]
     pub tls_skip_verify: Option<bool>,
     /// Send this namespace [env: VAULT_NAMESPACE]
-    #[arg(long, global = true, value_name = "NAME", visible_alias = "ns", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "NAME", visible_alias = "ns")]
     pub namespace: Option<String>,
     /// Send a header, NAME=VALUE; repeatable
-    #[arg(long = "header", global = true, value_name = "NAME=VALUE", hide_short_help = true)]
+    #[arg(long = "header", global = true, hide = true, value_name = "NAME=VALUE")]
     pub headers: Vec<String>,
     /// Ask for the answer to be wrapped in a token that lives this long [env: VAULT_WRAP_TTL]
-    #[arg(long, global = true, value_name = "DURATION", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "DURATION")]
     pub wrap_ttl: Option<String>,
     /// Send this second factor; repeatable [env: VAULT_MFA]
-    #[arg(long, global = true, value_name = "VALUE", hide_short_help = true)]
+    #[arg(long, global = true, hide = true, value_name = "VALUE")]
     pub mfa: Vec<String>,
     /// Override soft-mandatory policies of the server
-    #[arg(long, global = true, hide_short_help = true)]
+    #[arg(long, global = true, hide = true)]
     pub policy_override: bool,
     /// Follow no redirect [env: VAULT_DISABLE_REDIRECTS]
-    #[arg(long, global = true, hide_short_help = true)]
+    #[arg(long, global = true, hide = true)]
     pub disable_redirects: bool,
     /// Print a line for curl instead of making the request
-    #[arg(long, global = true, hide_short_help = true)]
+    #[arg(long, global = true, hide = true)]
     pub output_curl_string: bool,
     /// Print the policy that the request needs instead of making it
-    #[arg(long, global = true, hide_short_help = true)]
+    #[arg(long, global = true, hide = true)]
     pub output_policy: bool,
 }
 
@@ -138,7 +140,8 @@ impl Global {
         }
     }
 
-    /// Returns how to print what a change is answered with; refused before anything is changed, not after.
+    /// Returns how to print what a change is answered with; refused before anything is changed, not
+    /// after.
     ///
     /// # Errors
     /// As [`Global::format`]; formats that no answer has.
@@ -201,15 +204,16 @@ impl Global {
         Client::new(place, options)
     }
 
-    /// As [`Global::client`], where `VAULT_TOKEN` is for somebody else: this machine's agent is not shown it.
+    /// As [`Global::client`], where `VAULT_TOKEN` is for somebody else: this machine's agent is not
+    /// shown it.
     ///
     /// # Errors
     /// As [`Global::client`].
     pub fn tokenless_client(&self) -> Result<Client, client::Error> {
         let place = self.place()?;
         let token = match place {
-            Place::Agent { .. } => None,
-            Place::Unix(_) | Place::Tcp(_) => self.token(&place),
+            Endpoint::Agent { .. } => None,
+            Endpoint::Unix(_) | Endpoint::Tcp(_) => self.token(&place),
         };
         let options = self.options(token, false)?;
         Client::new(place, options)
@@ -221,10 +225,10 @@ impl Global {
         let place = self.place().ok()?;
         let token = self.token(&place);
         let place = match place {
-            Place::Agent { sockets, .. } => {
+            Endpoint::Agent { sockets, .. } => {
                 let answers =
                     |socket: &PathBuf| std::os::unix::net::UnixStream::connect(socket).is_ok();
-                Place::Unix(sockets.into_iter().find(answers)?)
+                Endpoint::Unix(sockets.into_iter().find(answers)?)
             }
             named => named,
         };
@@ -299,15 +303,15 @@ impl Global {
     }
 
     /// A flag beats a variable; then an address beats a state directory.
-    fn place(&self) -> Result<Place, client::Error> {
+    fn place(&self) -> Result<Endpoint, client::Error> {
         let flags = &self.flags;
         if let Some(url) = flags.agent_address.as_ref().or(flags.address.as_ref()) {
-            return Place::parse(url);
+            return Endpoint::parse(url);
         }
         if flags.state.is_none()
             && let Some(url) = self.env("VAULT_AGENT_ADDR").or_else(|| self.env("VAULT_ADDR"))
         {
-            return Place::parse(&url);
+            return Endpoint::parse(&url);
         }
         let paths = self.paths().map_err(|why| client::Error::Setup(format!("{why:#}")))?;
         // A user without an agent of his own asks the machine's.
@@ -317,14 +321,15 @@ impl Global {
         if !chosen && paths.socket != machine {
             sockets.push(machine);
         }
-        Ok(Place::Agent { sockets, paths })
+        Ok(Endpoint::Agent { sockets, paths })
     }
 
-    /// `~/.vault-token` belongs to the server that one logged in to, so only a named address gets it.
-    fn token(&self, place: &Place) -> Option<String> {
+    /// `~/.vault-token` belongs to the server that one logged in to, so only a named address gets
+    /// it.
+    fn token(&self, place: &Endpoint) -> Option<String> {
         match place {
-            Place::Agent { .. } => self.env_token(),
-            Place::Unix(_) | Place::Tcp(_) => self.saved_token(),
+            Endpoint::Agent { .. } => self.env_token(),
+            Endpoint::Unix(_) | Endpoint::Tcp(_) => self.saved_token(),
         }
     }
 
@@ -345,10 +350,7 @@ impl Global {
     fn timeout(&self) -> Result<Duration, client::Error> {
         const DEFAULT: Duration = Duration::from_secs(60);
         let Some(text) = self.env("VAULT_CLIENT_TIMEOUT") else { return Ok(DEFAULT) };
-        let micros = match text.parse::<u32>() {
-            Ok(seconds) => Some(i64::from(seconds) * 1_000_000),
-            Err(_) => duration::parse(&text),
-        };
+        let micros = duration::parse_or_seconds(&text);
         let positive = micros.and_then(|n| u64::try_from(n).ok()).filter(|&n| n > 0);
         positive.map(Duration::from_micros).ok_or_else(|| {
             client::Error::Setup(format!(
@@ -375,7 +377,6 @@ impl Global {
                 .tls_server_name
                 .clone()
                 .or_else(|| self.env("VAULT_TLS_SERVER_NAME")),
-            system_bundle: self.env("SSL_CERT_FILE").map(PathBuf::from),
             skip_verify,
         })
     }

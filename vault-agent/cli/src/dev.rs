@@ -8,6 +8,7 @@ mod folder;
 mod imports;
 mod outs;
 mod pairs;
+mod plan;
 mod ready;
 mod screen;
 mod settings;
@@ -22,9 +23,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::child::{Child, Program};
 use self::folder::{Environment, Folder, read_line};
-use self::pairs::Pair;
+use self::plan::Plan;
 use self::ready::{Ready, check_length};
-use self::settings::{Out, Settings};
+use self::settings::Settings;
 use crate::context::{Flags, Global};
 use crate::sibling;
 use host::files;
@@ -43,24 +44,14 @@ pub struct Args {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8200")]
     listen: SocketAddr,
 
-    /// Import a .env or JSON file whenever it has changed; PATH is secret/dev by default; repeatable
+    /// Import a .env or JSON file whenever it has changed; PATH is secret/dev by default;
+    /// repeatable
     #[arg(long = "import", value_name = "FILE[=PATH]")]
     imports: Vec<String>,
 
     /// Keep a .env file right; PATH is secret/dev by default; repeatable
     #[arg(long = "out", value_name = "FILE[=PATH]")]
     outs: Vec<String>,
-}
-
-/// What this run is to do.
-struct Plan {
-    folder: Folder,
-    paths: Paths,
-    listen: SocketAddr,
-    imports: Vec<Pair>,
-    outs: Vec<Out>,
-    server: PathBuf,
-    agent: PathBuf,
 }
 
 /// The daemons that run.

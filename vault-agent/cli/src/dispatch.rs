@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory as _, Parser, Subcommand as _};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand as _};
 use host::hint::Exit;
 use host::term::Term;
 use shared::time::Time;
@@ -12,7 +12,7 @@ use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, status};
 use crate::owner::{access, heal, init, machine, recovery};
 use crate::print::exit::report;
-use crate::shell::{complete, completions, man};
+use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
 use crate::{argv, compose, dev, kv, podman, run as running, scan};
 
@@ -61,10 +61,11 @@ Setting up
   dev                        try everything out on this machine: --import FILE --out .env
   completions SHELL          for bash, zsh, fish, elvish and powershell
   man [--out DIR]            manual pages
+  help [COMMAND|flags]       how to call a command; the flags that all of them take
 
 A PATH is MOUNT/NAME, e.g. secret/app/db. Flags take one dash or two, before or behind it.
 Without VAULT_ADDR this machine's agent answers; with it, any server with Vault's KV v2 API.
-`vault COMMAND -h` tells more.";
+`vault COMMAND -h` tells more; `vault help flags` lists what every command takes.";
 
 /// The arguments of `vault`.
 #[derive(Debug, Parser)]
@@ -133,6 +134,8 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page, or write all of them
     Man(man::Args),
+    /// Print how to call a command, or the flags that all of them take
+    Help(help::Args),
     /// Print the version, as -V does
     #[command(hide = true)]
     Version,
@@ -150,13 +153,13 @@ pub fn run(
         && verb == complete::VERB
     {
         let global = Global::new(Flags::default(), term, env, clock);
-        return complete::run(&global, words, Cli::command());
+        return complete::run(&global, words, described());
     }
     let verb = args.iter().find(|word| !word.as_encoded_bytes().starts_with(b"-"));
     let is_scan = verb.is_some_and(|verb| verb == "scan");
     let is_compose = verb.is_some_and(|verb| verb == compose::VERB);
     let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
-    let cli: Cli = match parse_as(args.collect()) {
+    let cli = match parsed(args.collect()) {
         Ok(cli) => cli,
         Err(error) if is_scan => return scan::no_find(usage(&term, &error)),
         Err(error) if is_compose && error.use_stderr() => return compose::usage(&term, &error),
@@ -166,13 +169,21 @@ pub fn run(
     dispatch(&global, cli.command).unwrap_or_else(|error| report(&global.term, &error))
 }
 
-fn parse_as<T: Parser>(args: Vec<OsString>) -> Result<T, clap::Error> {
-    let mut command = T::command();
-    if cfg!(test) {
-        // Snapshots of help must not depend on the terminal that tests run in.
-        command = command.term_width(100);
-    }
-    T::from_arg_matches(&command.try_get_matches_from(args)?)
+fn parsed(args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    Cli::from_arg_matches(&described().try_get_matches_from(args)?)
+}
+
+/// Describes the command line; the help of each command ends with where those flags are told that
+/// all of them take.
+fn described() -> clap::Command {
+    let command = Cli::command().mut_subcommands(with_flags_named);
+    // Snapshots of help must not depend on the terminal that tests run in.
+    if cfg!(test) { command.term_width(100) } else { command }
+}
+
+fn with_flags_named(command: clap::Command) -> clap::Command {
+    let after = command.get_after_help().map(|text| format!("{text}\n\n")).unwrap_or_default();
+    command.after_help(after + help::FLAGS).mut_subcommands(with_flags_named)
 }
 
 fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
@@ -203,8 +214,9 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Dev(args) => dev::run(&args, global),
         Command::Compose(args) => compose::run(&args, global),
         Command::Podman(args) => podman::run(&args, global),
-        Command::Completions(args) => completions::run(global, &args, &mut Cli::command()),
-        Command::Man(args) => man::run(global, &args, Cli::command()),
+        Command::Completions(args) => completions::run(global, &args, &mut described()),
+        Command::Man(args) => man::run(global, &args, described()),
+        Command::Help(args) => help::run(global, &args, described()),
         Command::Version => {
             global.term.print(Cli::command().render_version())?;
             Ok(Exit::OK)

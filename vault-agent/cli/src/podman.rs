@@ -1,5 +1,6 @@
-//! `vault-agent podman`: the four commands of Podman's secret driver `shell`. Podman makes up an id for each secret and passes it in
-//! `SECRET_ID`; the value goes over standard input and output, byte for byte.
+//! `vault-agent podman`: the four commands of Podman's secret driver `shell`. Podman makes up an id
+//! for each secret and passes it in `SECRET_ID`; the value goes over standard input and output,
+//! byte for byte.
 
 use hyper::Method;
 use serde_json::{Map, Value, json};

@@ -1,4 +1,5 @@
-//! `vault run`: a program with secrets in its environment and in no file. What runs and restarts it is in `child`.
+//! `vault run`: a program with secrets in its environment and in no file. What runs and restarts it
+//! is in `child`.
 
 mod child;
 mod environment;
@@ -9,9 +10,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::context::Global;
-use crate::duration;
 use crate::kv::{Freshness, Typed, say_age};
 use host::hint::{Exit, Failure};
+use shared::duration;
 
 use environment::Wanted;
 

@@ -1,5 +1,5 @@
-//! `vault scan`: finds values of the vault where they do not belong, in files and in git. Ends with 0 if there is none, 1 if
-//! there is one, 2 if it could not look everywhere.
+//! `vault scan`: finds values of the vault where they do not belong, in files and in git. Ends with
+//! 0 if there is none, 1 if there is one, 2 if it could not look everywhere.
 
 mod finds;
 mod forms;

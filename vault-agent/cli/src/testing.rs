@@ -1,4 +1,5 @@
-//! A server with set answers on a socket of its own, and the streams of a pretended process. Tests only.
+//! A server with set answers on a socket of its own, and the streams of a pretended process. Tests
+//! only.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -86,7 +87,8 @@ impl World {
         }
     }
 
-    /// Starts the state directory's own agent: `(method and target, status, body)`; all else is 404.
+    /// Starts the state directory's own agent: `(method and target, status, body)`; all else is
+    /// 404.
     pub(crate) fn agent(answers: &[(&str, u16, &str)]) -> Self {
         let mut world = Self::new("");
         let socket = world.dir.path().join("agent.sock");

@@ -1,5 +1,6 @@
-//! How bytes that are no text stand among the values of a secret: `{"$base64": "…"}`, so that any client of the API reads
-//! and writes them as JSON. What is stored and what is written to files does not live here.
+//! How bytes that are no text stand among the values of a secret: `{"$base64": "…"}`, so that any
+//! client of the API reads and writes them as JSON. What is stored and what is written to files
+//! does not live here.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

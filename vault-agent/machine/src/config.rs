@@ -1,7 +1,10 @@
-//! `agent.toml`, typed: unknown keys, wrong values and double targets are refused with file, line and key.
+//! `agent.toml`, typed: unknown keys, wrong values and double targets are refused with file, line
+//! and key.
 //!
-//! Only what the file says lives here; who acts on it does not. The text of the file is edited by `target add`.
+//! Only what the file says lives here; who acts on it does not. The text of the file is edited by
+//! `target add`.
 
+mod absolute;
 mod credential;
 mod hook;
 mod order;
@@ -10,7 +13,7 @@ mod target;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host::config_fault::{ConfigFault, place_of};
@@ -18,6 +21,8 @@ use host::logging::Log;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
+
+use self::absolute::some_absolute;
 
 pub use crate::render::Format;
 pub use credential::{Credential, Credentials};
@@ -117,7 +122,8 @@ struct Written {
 }
 
 impl Config {
-    /// Reads and checks a file that nobody but its owner, who is root or this process's user, may write.
+    /// Reads and checks a file that nobody but its owner, who is root or this process's user, may
+    /// write.
     ///
     /// # Errors
     /// Names line and key of the first thing that is wrong.
@@ -184,26 +190,6 @@ impl Config {
         let Written { server, api, log, .. } = written;
         Ok(Self { server, targets, sources, credentials, api, log })
     }
-}
-
-fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    checked_path(&PathBuf::deserialize(deserializer)?)
-}
-
-fn checked_path<E: serde::de::Error>(path: &Path) -> Result<PathBuf, E> {
-    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
-    if !path.is_absolute() || !path.components().all(plain) || path.file_name().is_none() {
-        return Err(E::custom(format!(
-            "path `{}` is not absolute, or has `..` in it",
-            path.display()
-        )));
-    }
-    // Slashes doubled or at the end would make two names of one file.
-    Ok(path.components().collect())
-}
-
-fn some_absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
-    absolute(deserializer).map(Some)
 }
 
 fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

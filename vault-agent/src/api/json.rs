@@ -7,9 +7,9 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+use shared::duration;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::duration;
 use super::error::Fault;
 
 /// Keys that `serde_json` keeps for itself: an object with one would turn into a bare number.
@@ -150,8 +150,8 @@ impl Fields {
         let Some(value) = self.get(name) else { return Ok(None) };
         let micros = match value {
             Value::Null => Some(0),
-            Value::Number(number) => duration::parse(&number.to_string()),
-            Value::String(text) => duration::parse(text),
+            Value::Number(number) => duration::parse_or_seconds(&number.to_string()),
+            Value::String(text) => duration::parse_or_seconds(text),
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         };
         micros.map(Some).ok_or_else(|| Fault::field(name, "a duration such as `90m`, or seconds"))

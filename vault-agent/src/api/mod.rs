@@ -5,7 +5,6 @@ mod agent;
 mod auth;
 mod caller;
 mod credentials;
-mod duration;
 mod envelope;
 mod error;
 mod json;

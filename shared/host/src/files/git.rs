@@ -69,7 +69,8 @@ struct Tree {
     path: String,
 }
 
-/// What decides about a target: when none of these files has changed, the answer has not changed either.
+/// What decides about a target: when none of these files has changed, the answer has not changed
+/// either.
 type Evidence = Vec<Option<(u64, u64, i64, i64)>>;
 
 /// Asks git about targets, and remembers the answer until an ignore file or the index changes.
@@ -79,7 +80,8 @@ pub struct GitGate {
 }
 
 impl GitGate {
-    /// Lets a target pass that is outside any work tree, or ignored; with [`GitPolicy::Ignore`] makes it ignored.
+    /// Lets a target pass that is outside any work tree, or ignored; with [`GitPolicy::Ignore`]
+    /// makes it ignored.
     ///
     /// # Errors
     /// Refuses a target that git tracks or would pick up.
@@ -168,7 +170,8 @@ impl Tree {
         }
     }
 
-    /// Runs git as the owner of the repository, whose settings then have only his own power; returns its exit code.
+    /// Runs git as the owner of the repository, whose settings then have only his own power;
+    /// returns its exit code.
     fn ask(&self, arguments: &[&str]) -> Option<i32> {
         let mut git = Command::new("git");
         git.args(["-c", "core.fsmonitor=false"]).args(arguments).current_dir(&self.root);

@@ -1,4 +1,5 @@
-//! The way to any API: a socket, http, https, or this machine's agent started for one process. hyper on one thread.
+//! The way to any API: a socket, http, https, or this machine's agent started for one process.
+//! hyper on one thread.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,8 +15,11 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::oneshot::{self, Answering};
 use super::tls;
-use super::{Answer, Error, MOST_BYTES, Options, Place};
+use super::{Answer, Endpoint, Error, Options};
 use machine::local::{BODY, CACHE_AGE};
+
+/// Vault's own limit on bodies.
+const MOST_BYTES: usize = 32 << 20;
 
 /// A request, ready to go.
 pub(super) struct Outgoing {
@@ -31,7 +35,7 @@ pub(super) struct Outgoing {
 /// A connection to any place, made when it is needed: one request at a time, on the calling thread,
 /// the connection kept for the next.
 pub(super) struct Net {
-    place: Place,
+    place: Endpoint,
     tls: tls::Options,
     timeout: Duration,
     offline: bool,
@@ -48,7 +52,7 @@ impl Net {
     ///
     /// # Errors
     /// A system that has no file descriptor left.
-    pub(super) fn new(place: Place, options: &Options) -> Result<Self, Error> {
+    pub(super) fn new(place: Endpoint, options: &Options) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -97,8 +101,9 @@ impl Net {
         *request.uri_mut() = outgoing.target.parse().map_err(|why| lost(&why))?;
         *request.headers_mut() = outgoing.headers;
         *request.method_mut() = outgoing.method;
-        // A kept connection may have been closed meanwhile: a request that comes back unsent goes over a new one, and so
-        // does a read that met the end of the connection, or its reset, on its way.
+        // A kept connection may have been closed meanwhile: a request that comes back unsent goes
+        // over a new one, and so does a read that met the end of the connection, or its reset, on
+        // its way.
         let mut fresh = false;
         loop {
             let taken = self.link.borrow_mut().take();
@@ -132,7 +137,7 @@ impl Net {
         let lost =
             |why: io::Error| Error::Transport { call: call.to_owned(), why: why.to_string() };
         match &self.place {
-            Place::Agent { sockets, paths } => {
+            Endpoint::Agent { sockets, paths } => {
                 for socket in sockets {
                     match UnixStream::connect(socket).await {
                         Ok(stream) => return shake(stream).await.map_err(lost),
@@ -153,13 +158,13 @@ impl Net {
                 let stream = UnixStream::from_std(stream).map_err(lost)?;
                 shake(stream).await.map_err(lost)
             }
-            Place::Unix(socket) => {
+            Endpoint::Unix(socket) => {
                 let stream = UnixStream::connect(socket).await.map_err(|why| {
                     lost(io::Error::new(why.kind(), format!("`{}`: {why}", socket.display())))
                 })?;
                 shake(stream).await.map_err(lost)
             }
-            Place::Tcp(address) => {
+            Endpoint::Tcp(address) => {
                 let tcp = TcpStream::connect((address.host.as_str(), address.port))
                     .await
                     .map_err(lost)?;

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use super::Error;
+use super::error::Error;
 use crate::sibling;
 use machine::paths::Paths;
 

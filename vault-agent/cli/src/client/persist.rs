@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::Method;
 use hyper::body::Bytes;
 
-use super::{Answer, Client, Error, Place};
+use super::{Answer, Client, Endpoint, Error};
 
 /// Pauses between tries grow from one to the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -49,8 +49,8 @@ impl Client {
             return self.once(method, location, body);
         }
         let at = location.find("/v1/").ok_or_else(|| lost("a redirect out of the API"))?;
-        let place = Place::parse(&location[..at])?;
-        let secure = |place: &Place| matches!(place, Place::Tcp(address) if address.secure);
+        let place = Endpoint::parse(&location[..at])?;
+        let secure = |place: &Endpoint| matches!(place, Endpoint::Tcp(address) if address.secure);
         if secure(&self.place) && !secure(&place) {
             return Err(lost("a redirect from https to http"));
         }

@@ -1,19 +1,10 @@
-//! A request as text instead of on the wire: a line for curl, or the policy that Vault would want for it. No values of
-//! the token: it is fetched where the line is run.
+//! A request as text instead of on the wire: a line for curl, or the policy that Vault would want
+//! for it. No values of the token: it is fetched where the line is run.
 
 use hyper::Method;
 use hyper::body::Bytes;
 
-use super::{Client, Place};
-
-/// What a request is shown as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Show {
-    /// A line for a shell, to be run with curl.
-    Curl,
-    /// A rule in Vault's policy language.
-    Policy,
-}
+use super::{Client, Endpoint, Show};
 
 impl Client {
     /// Shows a request; `target` starts with `/v1/` and may have a query.
@@ -72,9 +63,9 @@ impl Client {
     /// The socket that curl has to be told; of the agent's the one that is there.
     fn socket(&self) -> Option<String> {
         let socket = match &self.place {
-            Place::Tcp(_) => return None,
-            Place::Unix(socket) => socket,
-            Place::Agent { sockets, .. } => {
+            Endpoint::Tcp(_) => return None,
+            Endpoint::Unix(socket) => socket,
+            Endpoint::Agent { sockets, .. } => {
                 sockets.iter().find(|socket| socket.exists()).or(sockets.first())?
             }
         };

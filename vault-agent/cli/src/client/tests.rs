@@ -26,21 +26,24 @@ fn options() -> Options {
 fn addresses_are_read() {
     let check = |url: &str, secure, host: &str, port, base: &str| {
         let expected = Address { secure, host: host.to_owned(), port, base: base.to_owned() };
-        assert_eq!(Place::parse(url).unwrap(), Place::Tcp(expected), "{url}");
+        assert_eq!(Endpoint::parse(url).unwrap(), Endpoint::Tcp(expected), "{url}");
     };
     check("https://vault.lan:8200", true, "vault.lan", 8200, "https://vault.lan:8200");
     check("http://127.0.0.1:8200/", false, "127.0.0.1", 8200, "http://127.0.0.1:8200");
     check("https://vault.lan/proxy/", true, "vault.lan", 443, "https://vault.lan/proxy");
     check("http://[::1]", false, "::1", 80, "http://[::1]");
-    assert_eq!(Place::parse("unix:///run/a.sock").unwrap(), Place::Unix("/run/a.sock".into()));
+    assert_eq!(
+        Endpoint::parse("unix:///run/a.sock").unwrap(),
+        Endpoint::Unix("/run/a.sock".into())
+    );
     for bad in ["", "unix://", "127.0.0.1:8200", "ftp://x", "http://", "https://a b"] {
-        assert!(matches!(Place::parse(bad), Err(Error::Setup(_))), "{bad}");
+        assert!(matches!(Endpoint::parse(bad), Err(Error::Setup(_))), "{bad}");
     }
 }
 
 #[test]
 fn folders_of_an_address_go_into_the_request() {
-    let client = Client::new(Place::parse("https://host:1/a/b").unwrap(), options()).unwrap();
+    let client = Client::new(Endpoint::parse("https://host:1/a/b").unwrap(), options()).unwrap();
     assert_eq!((client.folder(), client.base()), ("/a/b", "https://host:1/a/b"));
     assert_eq!(client.headers["host"], "host:1");
 }
@@ -58,7 +61,7 @@ fn serve(answers: &'static [&'static str]) -> (TempDir, Client) {
 
 fn serve_for(answers: &'static [&'static str], options: Options) -> (TempDir, Client) {
     let (dir, path) = listen(answers);
-    (dir, Client::new(Place::Unix(path), options).unwrap())
+    (dir, Client::new(Endpoint::Unix(path), options).unwrap())
 }
 
 fn listen(answers: &'static [&'static str]) -> (TempDir, PathBuf) {
@@ -150,7 +153,7 @@ fn silence_ends_at_the_time_limit() {
     let path = dir.path().join("s");
     let _listener = UnixListener::bind(&path).unwrap();
     let options = Options { timeout: Duration::from_millis(20), ..options() };
-    let client = Client::new(Place::Unix(path), options).unwrap();
+    let client = Client::new(Endpoint::Unix(path), options).unwrap();
     let error = client.get::<Value>("x", &[]).unwrap_err();
     assert_eq!(error.to_string(), "GET http://localhost/v1/x: no answer within 0.02 s");
 }
@@ -170,6 +173,6 @@ fn who_hangs_up_on_a_large_body_finds_it_too_much() {
 #[test]
 fn headers_that_http_forbids_are_refused() {
     let options = Options { token: Some("a\nb".to_owned()), ..options() };
-    let error = Client::new(Place::Unix("/x".into()), options).err().unwrap();
+    let error = Client::new(Endpoint::Unix("/x".into()), options).err().unwrap();
     assert_eq!(error.to_string(), "the value of header `x-vault-token` is not allowed in HTTP");
 }

@@ -1,5 +1,5 @@
-//! TLS to a Vault that is not ours: certificates from files, for `https://` addresses only. The vault's own protocol
-//! uses raw public keys and lives in `remote`.
+//! TLS to a Vault that is not ours: certificates from files, for `https://` addresses only. The
+//! vault's own protocol uses raw public keys and lives in `remote`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Where systems keep the certificates they trust.
-const BUNDLES: &[&str] = &[
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// Files and names; nothing is read before a connection is made.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -35,8 +27,6 @@ pub struct Options {
     pub client_key: Option<PathBuf>,
     /// Name to expect instead of the address's host.
     pub server_name: Option<String>,
-    /// The system's certificates, if somewhere unusual.
-    pub system_bundle: Option<PathBuf>,
     /// Accept everybody.
     pub skip_verify: bool,
 }
@@ -89,14 +79,12 @@ fn roots(options: &Options) -> io::Result<RootCertStore> {
             }
         }
     }
-    if files.is_empty() {
-        let known = BUNDLES.iter().map(PathBuf::from);
-        let system = options.system_bundle.clone().into_iter().chain(known);
-        files.extend(system.into_iter().find(|path| path.is_file()));
-    }
     let mut roots = RootCertStore::empty();
+    // One odd certificate among a system's hundreds is no reason to trust none.
+    if files.is_empty() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    }
     for file in &files {
-        // One odd certificate among a system's hundreds is no reason to trust none.
         roots.add_parsable_certificates(certificates(file)?);
     }
     if roots.is_empty() {

@@ -1,5 +1,5 @@
-//! The imports of `vault dev`: each file whenever it has changed since it was imported, so that what
-//! was changed in the vault meanwhile is not set back by starting again.
+//! The imports of `vault dev`: each file whenever it has changed since it was imported, so that
+//! what was changed in the vault meanwhile is not set back by starting again.
 
 use std::collections::BTreeMap;
 use std::path::Path;

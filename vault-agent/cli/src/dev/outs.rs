@@ -1,5 +1,5 @@
-//! The files that `vault dev` keeps right: what is done before the agent is told of one, and waiting
-//! until it is right.
+//! The files that `vault dev` keeps right: what is done before the agent is told of one, and
+//! waiting until it is right.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use shared::path::SecretPath;
 
 use super::settings::Out;
-use crate::owner::init::absolute;
+use crate::owner::absolute::absolute;
 use host::hint::Failure;
 use host::hint::parsed;
 

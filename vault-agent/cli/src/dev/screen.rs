@@ -7,7 +7,8 @@ use anyhow::Result;
 use shared::path::SecretPath;
 
 use super::folder::quoted;
-use super::{Plan, pairs};
+use super::pairs;
+use super::plan::Plan;
 use crate::context::Global;
 use crate::sibling;
 use machine::render;

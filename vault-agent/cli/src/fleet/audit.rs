@@ -40,7 +40,7 @@ pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
     }
 }
 
-/// What others wrote must not steer the terminal.
+/// Writes control characters as escapes: what others wrote must not steer the terminal.
 fn visible(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })

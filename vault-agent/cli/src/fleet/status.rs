@@ -1,5 +1,5 @@
-//! `vault status`: which machine holds which version of what. Ends with 2 while an awake machine lags or fails, or an alarm
-//! stands.
+//! `vault status`: which machine holds which version of what. Ends with 2 while an awake machine
+//! lags or fails, or an alarm stands.
 
 mod seal;
 
@@ -9,9 +9,9 @@ use shared::time::Time;
 
 use crate::client::{Client, Error};
 use crate::context::Global;
-use crate::duration;
 use crate::print::{self, Format, table};
 use crate::vault::rotation;
+use host::clock;
 use host::hint::{Exit, Failure};
 use machine::local::{self, Alarm, Rotation, Status, TargetRow};
 
@@ -29,7 +29,8 @@ pub struct Args {
     field: Option<String>,
 }
 
-/// Tells whether the API at a named address is one of our agents, for a caller who may see the fleet.
+/// Tells whether the API at a named address is one of our agents, for a caller who may see the
+/// fleet.
 fn knows_a_fleet(client: &Client) -> bool {
     !client.only_shows() && client.ask(local::STATUS, &[]).is_ok_and(|answer| answer.status == 200)
 }
@@ -52,8 +53,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         global.term.line(print::data(format, &document(&status, global.now()))?)?;
     }
     let wrong = status.targets.iter().any(|row| row.awake && is_wrong(row));
-    // Alarms with a word for a code are for a person to read; those with an `E_…` code stop updates.
-    // Peers that are all asleep are no fault.
+    // Alarms with a word for a code are for a person to read; those with an `E_…` code stop
+    // updates. Peers that are all asleep are no fault.
     let harmless = Code::Stale.as_str();
     let alarms = status.alarms.iter().map(|alarm| alarm.code.as_str());
     let alarms = alarms.filter(|code| *code != harmless).any(|code| code.starts_with("E_"));
@@ -83,7 +84,7 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     }
     say_rotations(global, status, now);
     if !status.online {
-        let age = status.synced_at.map(|at| duration::age(now.seconds_since(at)));
+        let age = status.synced_at.map(|at| clock::age(now.seconds_since(at)));
         let age = age.map_or_else(|| "never synced".to_owned(), |age| format!("as of {age} ago"));
         let server = status.server.as_deref().unwrap_or("none configured");
         global.term.say(format!("not connected to the server ({server}); {age}"));
@@ -126,7 +127,8 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Warns of secrets that are to be changed soon, or should have been: for people, no fault of the fleet.
+/// Warns of secrets that are to be changed soon, or should have been: for people, no fault of the
+/// fleet.
 fn say_rotations(global: &Global, status: &Status, now: Time) {
     let due = rotation::due(status.rotations.clone(), now, rotation::SOON);
     for entry in due.iter().take(MOST_ROTATIONS) {
@@ -152,7 +154,7 @@ fn say_rotations(global: &Global, status: &Status, now: Time) {
 fn cells(row: &TargetRow, now: Time) -> Vec<String> {
     let seen = match (row.awake, row.seen_at) {
         (true, _) => "now".to_owned(),
-        (false, Some(at)) => format!("{} ago (asleep)", duration::age(now.seconds_since(at))),
+        (false, Some(at)) => format!("{} ago (asleep)", clock::age(now.seconds_since(at))),
         (false, None) => "never".to_owned(),
     };
     vec![
@@ -172,8 +174,7 @@ fn version(n: u64) -> String {
 
 fn alarm_line(alarm: &Alarm, now: Time) -> String {
     let Alarm { code, text, since } = alarm;
-    let mut line =
-        format!("alarm {code}: {text} (for {})", duration::age(now.seconds_since(*since)));
+    let mut line = format!("alarm {code}: {text} (for {})", clock::age(now.seconds_since(*since)));
     if let Some(code) = Code::from_text(code) {
         line.push_str(&format!("\nhint: {}", code.hint()));
     }

@@ -1,5 +1,6 @@
-//! Reads the content of a secret from text: `.env`, JSON or YAML; what SOPS has encrypted is recognised and refused. Where the
-//! text comes from, and where it goes, lives elsewhere. Errors name lines and keys, never values.
+//! Reads the content of a secret from text: `.env`, JSON or YAML; what SOPS has encrypted is
+//! recognised and refused. Where the text comes from, and where it goes, lives elsewhere. Errors
+//! name lines and keys, never values.
 
 use std::path::Path;
 

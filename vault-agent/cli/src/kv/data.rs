@@ -1,9 +1,11 @@
-//! The data arguments of `put` and `patch`: HashiCorp's forms, plus a bare key that asks for its value.
+//! The data arguments of `put` and `patch`: HashiCorp's forms, plus a bare key that asks for its
+//! value.
 //!
-//! `k=v` · `k=@file` · `k=-` (stdin) · `k=\@text` (an `@` that is meant) · `@file.json` · `-` (JSON on stdin) · `k` (asked for
-//! with echo off, or a line of stdin) · the same key again makes a list. The final line end of a file or of stdin that is one
-//! line is left out, since it is the usual reason for a key that does not work; a notice says so. Anything longer is kept byte
-//! for byte, and what is no text as base64 under a mark (`binary`).
+//! `k=v` · `k=@file` · `k=-` (stdin) · `k=\@text` (an `@` that is meant) · `@file.json` · `-` (JSON
+//! on stdin) · `k` (asked for with echo off, or a line of stdin) · the same key again makes a list.
+//! The final line end of a file or of stdin that is one line is left out, since it is the usual
+//! reason for a key that does not work; a notice says so. Anything longer is kept byte for byte,
+//! and what is no text as base64 under a mark (`binary`).
 
 use std::io;
 use std::path::Path;
@@ -157,7 +159,8 @@ impl Builder<'_> {
     }
 }
 
-/// Tells whether a text is within a secret's size when its line ends and quotes are escaped; bytes take less room.
+/// Tells whether a text is within a secret's size when its line ends and quotes are escaped; bytes
+/// take less room.
 pub(crate) fn fits(text: &str) -> bool {
     let escapes = text.bytes().filter(|b| *b < 0x20 || matches!(b, b'"' | b'\\')).count();
     let longest = if text.bytes().all(|b| b >= 0x20 || b"\n\r\t".contains(&b)) { 1 } else { 5 };

@@ -1,5 +1,6 @@
-//! `vault kv edit`: a secret in an editor. The text lies in memory-backed storage, for this user alone; it is wiped when
-//! it has been written, and kept when anything went wrong, so that no edit is lost.
+//! `vault kv edit`: a secret in an editor. The text lies in memory-backed storage, for this user
+//! alone; it is wiped when it has been written, and kept when anything went wrong, so that no edit
+//! is lost.
 
 mod draft;
 
@@ -263,7 +264,8 @@ impl Edit<'_> {
     }
 }
 
-/// Returns `theirs` with the keys that `new` changes of `old`; `None` if both changed a key, not alike.
+/// Returns `theirs` with the keys that `new` changes of `old`; `None` if both changed a key, not
+/// alike.
 fn merged(
     old: &Map<String, Value>,
     new: &Map<String, Value>,

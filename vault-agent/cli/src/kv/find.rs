@@ -1,4 +1,5 @@
-//! `vault kv find`: secrets by name, and with `-keys` the keys in them. Values are neither asked for nor shown.
+//! `vault kv find`: secrets by name, and with `-keys` the keys in them. Values are neither asked
+//! for nor shown.
 
 use serde_json::{Value, json};
 
@@ -114,7 +115,8 @@ fn look(
     Ok(())
 }
 
-/// Tells whether a name holds the text, or fits the pattern if the text is one; case does not count.
+/// Tells whether a name holds the text, or fits the pattern if the text is one; case does not
+/// count.
 fn fits(text: &str, name: &str) -> bool {
     let (text, name) = (text.to_lowercase(), name.to_lowercase());
     if text.contains(['*', '?']) {
@@ -125,7 +127,8 @@ fn fits(text: &str, name: &str) -> bool {
     }
 }
 
-/// Matches a whole name, going back to the last `*` where it does not go on: linear memory, no recursion.
+/// Matches a whole name, going back to the last `*` where it does not go on: linear memory, no
+/// recursion.
 fn glob(pattern: &[char], name: &[char]) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -2,8 +2,9 @@
 
 use crate::client::{self, Answer, Client};
 use crate::context::Global;
-use crate::duration;
+use host::clock;
 use host::hint::Failure;
+use shared::duration;
 
 /// How old an answer may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -39,7 +40,7 @@ impl Freshness {
         if i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000) <= most {
             return Ok(());
         }
-        let age = duration::age(seconds);
+        let age = clock::age(seconds);
         Err(Failure::remote(format!("the cache is {age} old, more than -max-age allows"))
             .hint("the server cannot be reached: `vault status` tells more"))
     }

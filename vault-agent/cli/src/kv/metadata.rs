@@ -8,9 +8,9 @@ use super::secret::{Secret, context, no_value, print_field, refused, say_age, wr
 use crate::client::Client;
 use crate::context::Global;
 use crate::context::boolean;
-use crate::duration;
 use crate::print::{Format, table};
 use host::hint::{Exit, Failure};
+use shared::duration;
 
 /// Read and change what is kept about a secret
 #[derive(Debug, clap::Subcommand)]

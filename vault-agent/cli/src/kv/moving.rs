@@ -1,5 +1,5 @@
-//! `vault kv cp` and `vault kv mv`: a secret, or all in a folder, to another place. Nothing is removed before the copy was
-//! read back.
+//! `vault kv cp` and `vault kv mv`: a secret, or all in a folder, to another place. Nothing is
+//! removed before the copy was read back.
 
 use hyper::Method;
 use serde_json::json;

@@ -1,4 +1,5 @@
-//! `vault kv patch`: changes some keys. By HTTP PATCH, or by reading and writing with CAS where that is not to be had.
+//! `vault kv patch`: changes some keys. By HTTP PATCH, or by reading and writing with CAS where
+//! that is not to be had.
 
 use std::collections::BTreeMap;
 

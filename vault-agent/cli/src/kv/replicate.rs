@@ -1,8 +1,9 @@
-//! Takes a secret over to another place with all its versions: for `kv mv`, `kv cp` and `import` from a Vault. Done again,
-//! it goes on where it stopped, and changes nothing where all is there.
+//! Takes a secret over to another place with all its versions: for `kv mv`, `kv cp` and `import`
+//! from a Vault. Done again, it goes on where it stopped, and changes nothing where all is there.
 //!
-//! Versions keep their order. What is deleted or destroyed cannot be read: an empty version stands for it, deleted or
-//! destroyed as well. Numbers start anew behind those that the place has used before.
+//! Versions keep their order. What is deleted or destroyed cannot be read: an empty version stands
+//! for it, deleted or destroyed as well. Numbers start anew behind those that the place has used
+//! before.
 
 use hyper::Method;
 use serde_json::{Map, Value, json};
@@ -122,7 +123,8 @@ fn limit_of(kept: &Kept) -> Option<u64> {
     kept.data.get("max_versions").and_then(Value::as_u64)
 }
 
-/// Returns the number behind which the versions start: what the place has used before it was forgotten.
+/// Returns the number behind which the versions start: what the place has used before it was
+/// forgotten.
 fn base(target: &Kept) -> u64 {
     let pruned = target.data.get("oldest_version").and_then(Value::as_u64).unwrap_or(0) > 1;
     match target.versions.first() {
@@ -131,7 +133,8 @@ fn base(target: &Kept) -> u64 {
     }
 }
 
-/// Takes one version over, as number `n` if the place has it, else behind the newest; returns the newest then.
+/// Takes one version over, as number `n` if the place has it, else behind the newest; returns the
+/// newest then.
 fn take(
     from: End<'_>,
     to: End<'_>,

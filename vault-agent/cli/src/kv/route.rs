@@ -1,8 +1,9 @@
 //! From what the user typed to an API path. Making the real request does not live here.
 //!
-//! `-mount=secret app/db` names the mount; in `secret/app/db` the first segment is the mount, at version 2. That holds for
-//! this machine's agent, so it is never asked. Elsewhere mounts may have several segments or version 1: a write asks
-//! `sys/internal/ui/mounts` first (a wrong guess could write to a wrong place), a read asks only after a 403 or 404.
+//! `-mount=secret app/db` names the mount; in `secret/app/db` the first segment is the mount, at
+//! version 2. That holds for this machine's agent, so it is never asked. Elsewhere mounts may have
+//! several segments or version 1: a write asks `sys/internal/ui/mounts` first (a wrong guess could
+//! write to a wrong place), a read asks only after a 403 or 404.
 
 use serde_json::Value;
 use shared::path::{SecretPath, demand_nfc};
@@ -29,7 +30,8 @@ pub struct Route {
 }
 
 impl Route {
-    /// Returns the API path of a kind: `data`, `metadata`, `delete`, …; version 1 has one path only.
+    /// Returns the API path of a kind: `data`, `metadata`, `delete`, …; version 1 has one path
+    /// only.
     #[must_use]
     pub fn api(&self, kind: &str) -> String {
         let kind = if self.versioned { kind } else { "" };

@@ -9,8 +9,8 @@ use super::route::Route;
 use super::suggest;
 use crate::client::{Answer, Client, Error};
 use crate::context::Global;
-use crate::duration;
 use crate::print::{self, Format, go, table};
+use host::clock;
 use host::hint::{Exit, Failure};
 use machine::binary;
 
@@ -119,7 +119,8 @@ impl Secret {
     }
 }
 
-/// Breaks a warning into lines as HashiCorp's CLI does: 78 characters, two of them in front; an empty line follows.
+/// Breaks a warning into lines as HashiCorp's CLI does: 78 characters, two of them in front; an
+/// empty line follows.
 fn wrapped(warning: &str) -> String {
     const WIDTH: usize = 76;
     let mut text = String::new();
@@ -237,7 +238,7 @@ pub fn print_field(global: &Global, value: Option<&Value>, name: &str) -> anyhow
 /// Says when the content is not known to be the newest.
 pub fn say_age(global: &Global, answer: &Answer) {
     if let Some(seconds) = answer.cache_age {
-        let age = duration::age(seconds);
+        let age = clock::age(seconds);
         global.term.say(format!("answered from the cache, {age} old: not connected to the server"));
     }
 }

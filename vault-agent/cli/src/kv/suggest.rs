@@ -1,4 +1,5 @@
-//! What the user may have meant, where nothing is: names that look alike, asked for only after a miss.
+//! What the user may have meant, where nothing is: names that look alike, asked for only after a
+//! miss.
 
 use serde_json::Value;
 
@@ -23,8 +24,8 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Op
     near.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name)
 }
 
-/// Returns the path that looks most like a place where nothing is: from the nearest folder that is there, the names that
-/// look alike are followed as far as there are any.
+/// Returns the path that looks most like a place where nothing is: from the nearest folder that is
+/// there, the names that look alike are followed as far as there are any.
 #[must_use]
 pub fn path(client: &Client, route: &Route) -> Option<String> {
     let (mut folder, mut wanted) = (route.clone(), Vec::new());

@@ -1,4 +1,5 @@
-//! All secrets below a folder, by listing each folder in it. What is done with them lives elsewhere.
+//! All secrets below a folder, by listing each folder in it. What is done with them lives
+//! elsewhere.
 
 use hyper::Method;
 use serde_json::{Value, json};
@@ -31,7 +32,8 @@ pub fn names(answer: Answer) -> Result<Option<Vec<String>>, Error> {
     Ok(keys.map(|keys| keys.iter().filter_map(Value::as_str).map(str::to_owned).collect()))
 }
 
-/// Returns the names of all secrets below a folder, seen from it and sorted; `first` is what the folder itself holds.
+/// Returns the names of all secrets below a folder, seen from it and sorted; `first` is what the
+/// folder itself holds.
 ///
 /// # Errors
 /// No answer, or an error of the API.
@@ -73,8 +75,8 @@ pub fn mounts(client: &Client) -> Result<Vec<String>, Error> {
     Ok(versioned.map(|(path, _)| path.trim_end_matches('/').to_owned()).collect())
 }
 
-/// Returns the secrets that the caller may read; it is asked first, so that no refusal is put on record.
-/// What is closed is told in `closed`.
+/// Returns the secrets that the caller may read; it is asked first, so that no refusal is put on
+/// record. What is closed is told in `closed`.
 ///
 /// # Errors
 /// No answer, or an error of the API.
@@ -112,7 +114,8 @@ pub fn readable(client: &Client, closed: &mut Vec<String>) -> anyhow::Result<Vec
     Ok(open)
 }
 
-/// Returns where the caller's secrets are, and whether that is a folder: what his token is for, or else every mount.
+/// Returns where the caller's secrets are, and whether that is a folder: what his token is for, or
+/// else every mount.
 fn roots(client: &Client) -> Result<Vec<(Route, bool)>, Error> {
     let place = |mount: Option<String>, path: &str| Typed { mount, path: path.to_owned() }.guess();
     let answer = client.ask("auth/token/lookup-self", &[])?;

@@ -2,9 +2,9 @@
 
 mod set_up;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use shared::token::{Line as _, SetupLine};
 
 use crate::context::Global;
@@ -42,7 +42,8 @@ pub struct Args {
     #[arg(long)]
     kit_confirmed: bool,
 
-    /// Read the passphrase of the admin key from the first line of a file [env: VAULT_PASSPHRASE_FILE]
+    /// Read the passphrase of the admin key from the first line of a file [env:
+    /// VAULT_PASSPHRASE_FILE]
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
@@ -88,26 +89,12 @@ pub fn run(args: Args, global: &Global) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-/// Returns an absolute path without links in its folder, as `files` wants it.
-///
-/// # Errors
-/// If the folder does not exist.
-pub fn absolute(file: &Path) -> Result<PathBuf> {
-    let whole = std::path::absolute(file)
-        .with_context(|| format!("finding out where `{}` is", file.display()))?;
-    let (Some(folder), Some(name)) = (whole.parent(), whole.file_name()) else {
-        bail!("`{}` names no file", file.display());
-    };
-    let folder = folder
-        .canonicalize()
-        .with_context(|| format!("folder `{}` of `{}`", folder.display(), file.display()))?;
-    Ok(folder.join(name))
-}
-
 #[cfg(test)]
 mod tests {
     use shared::hash::Hash;
     use shared::keys::SignKey;
+
+    use std::path::Path;
 
     use super::*;
     use crate::testing::World;

@@ -12,8 +12,8 @@ use crate::context::Global;
 use crate::owner::owning::{Lists, Owner, Signing, active};
 use crate::owner::ssh::Ssh;
 use crate::print::{self, Format, table};
-use host::hint::parsed;
-use host::hint::{Exit, Failure};
+use host::clock;
+use host::hint::{Exit, Failure, parsed};
 use machine::local::{MACHINES, MachineRow, Machines};
 
 /// List, add and remove the machines of the vault
@@ -29,7 +29,8 @@ enum Verb {
     List,
     /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
     Add(Box<Add>),
-    /// Remove a machine, re-encrypt what it could read, and list that for changing it at its issuers
+    /// Remove a machine, re-encrypt what it could read, and list that for changing it at its
+    /// issuers
     Remove(remove::Args),
 }
 
@@ -102,14 +103,8 @@ fn shown(machines: &[MachineRow], global: &Global) -> String {
     table::plain(&["MACHINE", "STATE", "READS", "WRITES", "AGENT", "SEEN"], &rows)
 }
 
-/// Says how long ago something was, in its largest unit.
 fn ago(seconds: u64) -> String {
-    match seconds {
-        0..60 => "now".to_owned(),
-        60..3600 => format!("{} min ago", seconds / 60),
-        3600..86_400 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} d ago", seconds / 86_400),
-    }
+    if seconds < 60 { "now".to_owned() } else { format!("{} ago", clock::age(seconds)) }
 }
 
 fn add(args: &Add, global: &Global) -> Result<Exit> {

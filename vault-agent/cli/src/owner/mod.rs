@@ -1,5 +1,6 @@
 //! What only an owner may do: founding, machines, grants, the recovery kit.
 
+pub(crate) mod absolute;
 pub(crate) mod access;
 pub(crate) mod heal;
 pub(crate) mod init;

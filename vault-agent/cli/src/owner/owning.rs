@@ -32,7 +32,8 @@ pub struct Signing {
     #[arg(long, value_name = "NAME")]
     pub admin: Option<String>,
 
-    /// Read the passphrase of the admin key from the first line of a file [env: VAULT_PASSPHRASE_FILE]
+    /// Read the passphrase of the admin key from the first line of a file [env:
+    /// VAULT_PASSPHRASE_FILE]
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
 

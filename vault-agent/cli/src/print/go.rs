@@ -1,98 +1,36 @@
-//! JSON as Go's `json.MarshalIndent` prints it, and values as `%v` does, byte for byte. Scripts compare these.
+//! JSON as Go's `json.MarshalIndent` prints it, and values as `%v` does, byte for byte. Scripts
+//! compare these.
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-/// Prints JSON with two spaces of indent, keys in the map's order, `<`, `>` and `&` escaped.
+/// Prints JSON with two spaces of indent, keys sorted, and what Go escapes beside what JSON
+/// demands.
 #[must_use]
 pub fn json(value: &Value) -> String {
     let mut out = String::new();
-    write_json(&mut out, value, 0);
-    out
-}
-
-/// Prints a JSON object whose fields keep the given order, as Go prints a struct; values are JSON already.
-#[must_use]
-pub fn json_texts(fields: &[(&str, String)]) -> String {
-    let mut out = String::from("{");
-    for (n, (name, text)) in fields.iter().enumerate() {
-        out.push_str(if n > 0 { ",\n  " } else { "\n  " });
-        write_string(&mut out, name);
-        out.push_str(": ");
-        for (n, line) in text.split('\n').enumerate() {
-            if n > 0 {
-                out.push_str("\n  ");
-            }
-            out.push_str(line);
-        }
-    }
-    out.push_str("\n}");
-    out
-}
-
-fn write_json(out: &mut String, value: &Value, depth: usize) {
-    match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(true) => out.push_str("true"),
-        Value::Bool(false) => out.push_str("false"),
-        Value::Number(number) => out.push_str(&number.to_string()),
-        Value::String(text) => write_string(out, text),
-        Value::Array(items) if items.is_empty() => out.push_str("[]"),
-        Value::Array(items) => {
-            out.push('[');
-            for (n, item) in items.iter().enumerate() {
-                separate(out, n, depth + 1);
-                write_json(out, item, depth + 1);
-            }
-            separate(out, 0, depth);
-            out.push(']');
-        }
-        Value::Object(fields) if fields.is_empty() => out.push_str("{}"),
-        Value::Object(fields) => {
-            out.push('{');
-            for (n, (name, value)) in sorted(fields).into_iter().enumerate() {
-                separate(out, n, depth + 1);
-                write_string(out, name);
-                out.push_str(": ");
-                write_json(out, value, depth + 1);
-            }
-            separate(out, 0, depth);
-            out.push('}');
-        }
-    }
-}
-
-fn separate(out: &mut String, n: usize, depth: usize) {
-    if n > 0 {
-        out.push(',');
-    }
-    out.push('\n');
-    for _ in 0..depth {
-        out.push_str("  ");
-    }
-}
-
-/// Go's string encoder with HTML escaping on, which is its default.
-fn write_string(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
+    for c in format!("{value:#}").chars() {
         match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                // Writing to a String cannot fail.
+            // They stand inside strings only. Writing to a String cannot fail.
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
                 let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
-            _ => out.push(c),
+            c => out.push(c),
         }
     }
-    out.push('"');
+    out
+}
+
+/// Prints a JSON object whose fields keep the given order, as Go prints a struct; values are JSON
+/// already.
+#[must_use]
+pub fn json_texts(fields: &[(&str, String)]) -> String {
+    let line = |(name, text): &(&str, String)| {
+        format!("  {}: {}", json(&(*name).into()), text.replace('\n', "\n  "))
+    };
+    let lines: Vec<_> = fields.iter().map(line).collect();
+    format!("{{\n{}\n}}", lines.join(",\n"))
 }
 
 /// Returns fields in the order of their names' bytes, whatever order the map keeps.
@@ -125,28 +63,12 @@ pub fn value(value: &Value) -> String {
     }
 }
 
-/// Prints seconds as HashiCorp prints durations: `1h`, `1h30m`, `0s`.
-#[must_use]
-pub fn duration(seconds: i64) -> String {
-    let (sign, seconds) = (if seconds < 0 { "-" } else { "" }, seconds.unsigned_abs());
-    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let shown = match (hours, minutes, rest) {
-        (0, 0, s) => format!("{s}s"),
-        (0, m, 0) => format!("{m}m"),
-        (0, m, s) => format!("{m}m{s}s"),
-        (h, 0, 0) => format!("{h}h"),
-        (h, 0, s) => format!("{h}h{s}s"),
-        (h, m, 0) => format!("{h}h{m}m"),
-        (h, m, s) => format!("{h}h{m}m{s}s"),
-    };
-    format!("{sign}{shown}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Expected texts come from Go 1.24's `json.MarshalIndent(v, "", "  ")` and `fmt.Sprintf("%v", v)`.
+    /// Expected texts come from Go 1.24's `json.MarshalIndent(v, "", "  ")` and `fmt.Sprintf("%v",
+    /// v)`.
     #[test]
     fn json_is_gos() {
         for (input, expected) in [
@@ -178,22 +100,6 @@ mod tests {
             ("{}", "map[]"),
         ] {
             assert_eq!(value(&serde_json::from_str(input).unwrap()), expected);
-        }
-    }
-
-    #[test]
-    fn durations_are_short() {
-        for (seconds, expected) in [
-            (0, "0s"),
-            (59, "59s"),
-            (60, "1m"),
-            (3600, "1h"),
-            (3661, "1h1m1s"),
-            (5400, "1h30m"),
-            (3601, "1h1s"),
-            (-60, "-1m"),
-        ] {
-            assert_eq!(duration(seconds), expected);
         }
     }
 }

@@ -1,13 +1,14 @@
-//! How far long work has got: one line on a terminal, written over and taken away at the end; nothing elsewhere.
+//! How far long work has got: one line on a terminal, written over and taken away at the end;
+//! nothing elsewhere.
 
-use crate::context::Global;
+use host::term::Term;
 
 /// Width of the bar in characters.
 const WIDTH: usize = 24;
 
 /// A line on the terminal.
 pub struct Progress<'a> {
-    global: &'a Global,
+    term: &'a Term,
     all: usize,
     done: usize,
 }
@@ -15,23 +16,23 @@ pub struct Progress<'a> {
 impl<'a> Progress<'a> {
     /// Starts with nothing done.
     #[must_use]
-    pub fn start(global: &'a Global, all: usize) -> Self {
-        Self { global, all, done: 0 }
+    pub fn start(term: &'a Term, all: usize) -> Self {
+        Self { term, all, done: 0 }
     }
 
     /// Begins the next piece.
     pub fn step(&mut self, name: &str) {
-        if self.global.term.err_is_tty {
+        if self.term.err_is_tty {
             let line = line(self.done, self.all, name);
-            self.global.term.show(format!("\r\x1b[K{line}"));
+            self.term.show(format!("\r\x1b[K{line}"));
         }
         self.done += 1;
     }
 
     /// Takes the line away.
     pub fn end(self) {
-        if self.global.term.err_is_tty {
-            self.global.term.show("\r\x1b[K");
+        if self.term.err_is_tty {
+            self.term.show("\r\x1b[K");
         }
     }
 }

@@ -1,9 +1,11 @@
-//! Tables as HashiCorp's CLI pads them: columns joined by four spaces, the last one unpadded, `n/a` for nothing.
+//! Tables as HashiCorp's CLI pads them: columns joined by four spaces, the last one unpadded, `n/a`
+//! for nothing.
 //!
 //! Widths count characters, titles count bytes, both as the Go code does.
 
 pub use host::table::{Growing, columns, plain};
 use serde_json::{Map, Value};
+use shared::duration;
 
 use super::go;
 
@@ -47,7 +49,7 @@ pub fn cell(name: &str, value: &Value) -> String {
             name.strip_suffix(word).is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
         });
     match value.as_i64() {
-        Some(seconds) if is_duration => go::duration(seconds),
+        Some(seconds) if is_duration => duration::short(seconds),
         Some(_) | None => go::value(value),
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{PipeReader, Read as _, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc as threads;
 use std::time::Duration;
 
@@ -97,7 +98,8 @@ impl Program<'_> {
         }
     }
 
-    /// Ends the program for a new start; returns its status if a signal says that there is to be none.
+    /// Ends the program for a new start; returns its status if a signal says that there is to be
+    /// none.
     async fn stop(
         &self,
         child: &mut Child,
@@ -215,12 +217,12 @@ impl Output {
     }
 
     fn of(command: &mut Command, environment: &Environment) -> anyhow::Result<Self> {
-        let values = Values::of(environment);
+        let values = Values::of(environment)?;
         let (done, ended) = threads::channel();
         let (out, out_end) = std::io::pipe()?;
         let (err, err_end) = std::io::pipe()?;
         command.stdout(Stdio::from(out_end)).stderr(Stdio::from(err_end));
-        pump(out, std::io::stdout(), Redactor::new(values.clone()), done.clone())?;
+        pump(out, std::io::stdout(), Redactor::new(Arc::clone(&values)), done.clone())?;
         pump(err, std::io::stderr(), Redactor::new(values), done)?;
         Ok(Self(Some(ended)))
     }

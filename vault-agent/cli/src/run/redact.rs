@@ -1,5 +1,8 @@
 //! Takes values out of a stream of output, also where they are cut in two by a buffer's end.
 
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, Input, MatchKind};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
@@ -11,13 +14,18 @@ const SHORTEST: usize = 4;
 /// What stands in place of a value.
 const STARS: &[u8] = b"***";
 
-/// What must not be shown, longest first.
-#[derive(Clone, Default)]
-pub(super) struct Values(Vec<Zeroizing<Vec<u8>>>);
+/// What must not be shown.
+pub(super) struct Values {
+    all: Vec<Zeroizing<Vec<u8>>>,
+    search: AhoCorasick,
+}
 
 impl Values {
     /// Takes the values as they are, line by line, as JSON writes them, and as base64.
-    pub(super) fn of(environment: &Environment) -> Self {
+    ///
+    /// # Errors
+    /// More values than can be looked for at once.
+    pub(super) fn of(environment: &Environment) -> anyhow::Result<Arc<Self>> {
         let mut all: Vec<Zeroizing<Vec<u8>>> = Vec::new();
         for value in environment.variables.values() {
             let quoted = serde_json::Value::from(value.as_str()).to_string();
@@ -31,21 +39,36 @@ impl Values {
             let lines = value.lines().map(str::trim).filter(|line| line.len() >= SHORTEST);
             all.extend(lines.map(|line| Zeroizing::new(line.as_bytes().to_vec())));
         }
-        all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        all.sort_unstable_by(|a, b| a.as_slice().cmp(b));
         all.dedup();
-        Self(all)
+        let search = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(all.iter().map(|value| value.as_slice()))?;
+        Ok(Arc::new(Self { all, search }))
+    }
+
+    /// Returns where the text ends in what may be the start of a longer value.
+    fn open_end(&self, text: &[u8], from: usize) -> Option<usize> {
+        let longest = self.search.max_pattern_len();
+        let first = from.max((text.len() + 1).saturating_sub(longest));
+        let goes_on = |rest: &[u8]| {
+            // Values are sorted: those that begin with the rest stand where it would.
+            let at = self.all.partition_point(|value| value.as_slice() <= rest);
+            self.all.get(at).is_some_and(|value| value.starts_with(rest))
+        };
+        (first..text.len()).find(|&at| goes_on(&text[at..]))
     }
 }
 
 /// A stream on its way.
 pub(super) struct Redactor {
-    values: Values,
+    values: Arc<Values>,
     /// The end of what came, as long as it may be the start of a value.
     held: Zeroizing<Vec<u8>>,
 }
 
 impl Redactor {
-    pub(super) fn new(values: Values) -> Self {
+    pub(super) fn new(values: Arc<Values>) -> Self {
         Self { values, held: Zeroizing::default() }
     }
 
@@ -63,25 +86,20 @@ impl Redactor {
     fn release(&mut self, is_all: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.held.len());
         let mut at = 0;
-        while at < self.held.len() {
-            let rest = &self.held[at..];
-            let values = &self.values.0;
-            if !is_all && values.iter().any(|v| v.len() > rest.len() && v.starts_with(rest)) {
-                break;
-            }
-            match values.iter().find(|value| rest.starts_with(value)) {
-                Some(value) => {
-                    out.extend_from_slice(STARS);
-                    at += value.len();
-                }
-                None => {
-                    out.push(rest[0]);
-                    at += 1;
-                }
-            }
+        loop {
+            let text = self.held.as_slice();
+            let open = if is_all { None } else { self.values.open_end(text, at) };
+            let until = open.unwrap_or(text.len());
+            let found = self.values.search.find(Input::new(text).range(at..));
+            let Some(found) = found.filter(|found| found.start() < until) else {
+                out.extend_from_slice(&text[at..until]);
+                self.held.drain(..until);
+                return out;
+            };
+            out.extend_from_slice(&text[at..found.start()]);
+            out.extend_from_slice(STARS);
+            at = found.end();
         }
-        self.held.drain(..at);
-        out
     }
 }
 
@@ -95,7 +113,7 @@ mod tests {
             .enumerate()
             .map(|(n, value)| (format!("K{n}"), Zeroizing::new((*value).to_owned())));
         let environment = Environment { variables: variables.collect(), warnings: Vec::new() };
-        let mut redactor = Redactor::new(Values::of(&environment));
+        let mut redactor = Redactor::new(Values::of(&environment).unwrap());
         let mut out = Vec::new();
         for part in parts {
             out.extend(redactor.feed(part.as_bytes()));
@@ -122,7 +140,7 @@ mod tests {
     fn what_cannot_become_a_value_is_shown_at_once() {
         let variables = [("K".to_owned(), Zeroizing::new("hunter2".to_owned()))].into();
         let environment = Environment { variables, warnings: Vec::new() };
-        let mut redactor = Redactor::new(Values::of(&environment));
+        let mut redactor = Redactor::new(Values::of(&environment).unwrap());
         assert_eq!(redactor.feed(b"name? h"), b"name? ");
         assert_eq!(redactor.feed(b"ello"), b"hello");
     }

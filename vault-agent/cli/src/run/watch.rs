@@ -1,4 +1,5 @@
-//! Hears of changes of secrets, on a thread of its own: from this machine's agent at once, from another Vault by asking.
+//! Hears of changes of secrets, on a thread of its own: from this machine's agent at once, from
+//! another Vault by asking.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! What a scan has come by: looks into one object after the other, prints what it finds, and says at the end what it
-//! has and has not searched. Values are never shown, not even in the name of a file.
+//! What a scan has come by: looks into one object after the other, prints what it finds, and says
+//! at the end what it has and has not searched. Values are never shown, not even in the name of a
+//! file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -165,7 +166,8 @@ impl<'a> Finds<'a> {
             note(hit.line, hit.holder, hit.form, hit.at);
         })?;
         self.objects += 1;
-        // A line of a value says nothing where the value is found whole, and nothing new the second time.
+        // A line of a value says nothing where the value is found whole, and nothing new the second
+        // time.
         let mut told: BTreeSet<usize> = found
             .iter()
             .filter(|(_, (form, _))| *form != Form::Line)
@@ -233,7 +235,8 @@ impl<'a> Finds<'a> {
         is_in
     }
 
-    /// Tells whether a file is there to hold values: this machine's agent writes it, and git does not take it up.
+    /// Tells whether a file is there to hold values: this machine's agent writes it, and git does
+    /// not take it up.
     fn is_expected(&self, path: &Path) -> bool {
         let Ok(real) = path.canonicalize() else { return false };
         let owner = real.metadata().ok().and_then(|found| account::user(&found.uid().to_string()));

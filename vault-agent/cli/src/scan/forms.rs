@@ -1,6 +1,8 @@
-//! The forms in which a value turns up elsewhere: as it is, escaped, percent-encoded, as base64 at any offset, as hex. Pure.
+//! The forms in which a value turns up elsewhere: as it is, escaped, percent-encoded, as base64 at
+//! any offset, as hex. Pure.
 
 use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use zeroize::Zeroizing;
 
 /// Of longer values only the beginning is looked for.
@@ -9,6 +11,14 @@ pub const LONGEST: usize = 1024;
 /// Shorter lines of a value of several lines, and shorter encodings, turn up by chance.
 const SHORTEST_LINE: usize = 20;
 const SHORTEST_ENCODING: usize = 8;
+
+/// What writers of URLs escape: all but RFC 3986's unreserved characters, as `encodeURIComponent`,
+/// as HTML's forms, and as in a path.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const COMPONENT: &AsciiSet =
+    &UNRESERVED.remove(b'!').remove(b'*').remove(b'\'').remove(b'(').remove(b')');
+const FORM: &AsciiSet = &UNRESERVED.add(b'~').remove(b'*');
+const PATH: &AsciiSet = &UNRESERVED.remove(b'/').remove(b':').remove(b'@');
 
 /// How a value is written where it was found; the plainer, the smaller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,9 +79,9 @@ pub fn of(value: &[u8]) -> Vec<(Form, Bytes)> {
             add(Form::Line, Zeroizing::new(line.as_bytes().to_vec()));
         }
     }
-    for plain in [&b"-._~"[..], b"-_.!~*'()", b"*-._", b"-._~/:@"] {
+    for escaped in [UNRESERVED, COMPONENT, FORM, PATH] {
         for (upper, plus) in [(true, false), (false, false), (true, true), (false, true)] {
-            add(Form::Percent, percent(value, plain, upper, plus));
+            add(Form::Percent, percent(value, escaped, upper, plus));
         }
     }
     for shift in 0..3 {
@@ -95,7 +105,8 @@ fn text(value: &[u8]) -> Option<&str> {
     }
 }
 
-/// Returns the lines of a value of several that can be looked for each by itself, as where a key is indented.
+/// Returns the lines of a value of several that can be looked for each by itself, as where a key is
+/// indented.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let several = text.trim_end().contains('\n');
     text.lines()
@@ -152,16 +163,13 @@ fn swapped(text: &str, before: impl Fn(char) -> Option<&'static str>) -> Bytes {
     out
 }
 
-fn percent(value: &[u8], plain: &[u8], upper: bool, plus: bool) -> Bytes {
+fn percent(value: &[u8], escaped: &'static AsciiSet, upper: bool, plus: bool) -> Bytes {
     let mut out = Zeroizing::new(Vec::with_capacity(value.len() * 3));
-    let digits = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
-    for byte in value {
-        match byte {
-            b' ' if plus => out.push(b'+'),
-            byte if byte.is_ascii_alphanumeric() || plain.contains(byte) => out.push(*byte),
-            byte => {
-                out.extend([b'%', digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
-            }
+    for piece in percent_encode(value, escaped) {
+        match piece.as_bytes() {
+            b"%20" if plus => out.push(b'+'),
+            escape if escape.starts_with(b"%") && !upper => out.extend(escape.to_ascii_lowercase()),
+            piece => out.extend(piece),
         }
     }
     out
@@ -172,7 +180,8 @@ fn hex(value: &[u8], digits: &[u8; 16]) -> Bytes {
     Zeroizing::new(value.iter().flat_map(pair).collect())
 }
 
-/// Returns the characters that the value alone decides where `shift` bytes stand before it in a group of three.
+/// Returns the characters that the value alone decides where `shift` bytes stand before it in a
+/// group of three.
 fn base64(engine: &impl base64::Engine, value: &[u8], shift: usize) -> Bytes {
     let padded = Zeroizing::new([&[0; 3][..shift], value].concat());
     let text = Zeroizing::new(engine.encode(&padded[..]));

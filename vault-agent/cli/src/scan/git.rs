@@ -1,4 +1,5 @@
-//! What git keeps, for a scan: every object that its refs reach, each once, and what is staged. Asks `git` itself, streaming.
+//! What git keeps, for a scan: every object that its refs reach, each once, and what is staged.
+//! Asks `git` itself, streaming.
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write as _};
@@ -91,7 +92,8 @@ impl Repository {
         Err(if hint.is_empty() { failure } else { failure.hint(hint.trim()) }.into())
     }
 
-    /// Hands over every blob, commit and tag that a ref reaches, each once, with the oldest commit that has it.
+    /// Hands over every blob, commit and tag that a ref reaches, each once, with the oldest commit
+    /// that has it.
     pub fn history(
         &self,
         mut visit: impl FnMut(Object<'_>, &mut dyn Read) -> anyhow::Result<()>,
@@ -142,7 +144,8 @@ impl Repository {
             return Err(io::Error::other("no pipe").into());
         };
         std::thread::scope(|scope| {
-            // git does not answer all before it has read all, nor read all before it has answered some.
+            // git does not answer all before it has read all, nor read all before it has answered
+            // some.
             let asking = scope.spawn(|| {
                 for (n, (name, _)) in changes.iter().enumerate() {
                     writeln!(names, "{name} {n}")?;

@@ -1,4 +1,5 @@
-//! Which values are worth looking for: a port or a host name of the vault stands in every other file. Pure.
+//! Which values are worth looking for: a port or a host name of the vault stands in every other
+//! file. Pure.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +54,8 @@ fn is_guessable(value: &[u8]) -> bool {
         && !rest.split(|byte| JOINTS.contains(byte)).any(is_random)
 }
 
-/// Leaves out scheme and host of a URL without a password: what is secret in `https://hooks.example/T0/x7…` is the rest.
+/// Leaves out scheme and host of a URL without a password: what is secret in
+/// `https://hooks.example/T0/x7…` is the rest.
 fn behind_host(value: &[u8]) -> &[u8] {
     let Some(at) = value.windows(3).position(|three| three == b"://") else { return value };
     let authority = &value[at + 3..];

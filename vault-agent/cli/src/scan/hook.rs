@@ -1,4 +1,5 @@
-//! `vault scan --install-hook`: a pre-commit hook that refuses commits with values of the vault in them.
+//! `vault scan --install-hook`: a pre-commit hook that refuses commits with values of the vault in
+//! them.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

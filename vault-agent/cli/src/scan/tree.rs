@@ -1,4 +1,5 @@
-//! Walks files and folders for a scan: nothing is followed or waited for, and what is passed by is told.
+//! Walks files and folders for a scan: nothing is followed or waited for, and what is passed by is
+//! told.
 
 use std::fs::{File, FileType, OpenOptions};
 use std::io::{self, Read as _};
@@ -54,7 +55,8 @@ pub enum Step<'a> {
     Unreadable(&'a io::Error),
 }
 
-/// Walks `root`, which somebody named: a link or a pipe there is a mistake to be told, not to be passed by.
+/// Walks `root`, which somebody named: a link or a pipe there is a mistake to be told, not to be
+/// passed by.
 ///
 /// # Errors
 /// What is named and cannot be looked into; whatever `visit` meets.
@@ -104,7 +106,8 @@ enum Next {
     Skipped(Skipped),
 }
 
-/// Opens one path; the kernel's file systems begin where the device is another than that of the folder around it.
+/// Opens one path; the kernel's file systems begin where the device is another than that of the
+/// folder around it.
 fn step(path: &Path, device: u64) -> io::Result<Next> {
     let found = path.symlink_metadata()?;
     if found.is_symlink() {
@@ -160,7 +163,8 @@ fn is_object_store(path: &Path) -> bool {
         && path.with_file_name("refs").is_dir()
 }
 
-/// Reads a file to the end that it had when it was opened: one that is written to while it is read has an end too.
+/// Reads a file to the end that it had when it was opened: one that is written to while it is read
+/// has an end too.
 pub fn reader(file: File, size: u64) -> impl io::Read {
     file.take(size)
 }

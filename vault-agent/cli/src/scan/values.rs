@@ -1,4 +1,5 @@
-//! What is looked for: every value that the caller may read, taken from the local API and wiped in the end.
+//! What is looked for: every value that the caller may read, taken from the local API and wiped in
+//! the end.
 
 use hyper::Method;
 use serde_json::{Map, Value};

@@ -1,5 +1,6 @@
-//! What could stand where the cursor is: commands, flags, and from the local API the names of secrets, keys and machines.
-//! Shells ask `vault __complete`; their scripts are in `scripts`. Nothing is said, nothing fails, nothing waits.
+//! What could stand where the cursor is: commands, flags, and from the local API the names of
+//! secrets, keys and machines. Shells ask `vault __complete`; their scripts are in `scripts`.
+//! Nothing is said, nothing fails, nothing waits.
 
 mod ask;
 mod scripts;
@@ -31,7 +32,8 @@ struct Line<'a> {
     foreign: bool,
 }
 
-/// Answers a shell: `vault __complete SHELL WORD…`, the last word being the one at the cursor; or with bash the whole line.
+/// Answers a shell: `vault __complete SHELL WORD…`, the last word being the one at the cursor; or
+/// with bash the whole line.
 pub(crate) fn run(global: &Global, args: &[OsString], mut cli: Command) -> Exit {
     let words: Vec<String> = args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
     let Some((shell, rest)) = words.split_first() else { return Exit::OK };
@@ -51,7 +53,8 @@ pub(crate) fn run(global: &Global, args: &[OsString], mut cli: Command) -> Exit 
     Exit::OK
 }
 
-/// Splits a line as a shell does, as far as that matters here; the first word, the program, is left out.
+/// Splits a line as a shell does, as far as that matters here; the first word, the program, is left
+/// out.
 fn split(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;
@@ -168,7 +171,8 @@ fn takes_value(flag: &Arg) -> bool {
 /// The flags, with as many dashes as were typed.
 fn flags(command: &Command, current: &str) -> Vec<(String, Option<String>)> {
     let dashes = if current.starts_with("--") { "--" } else { "-" };
-    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    // Help leaves out the flags of every command; here they follow a command's own.
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set() || arg.is_global_set());
     shown
         .filter_map(|arg| {
             let name = arg.get_long()?;

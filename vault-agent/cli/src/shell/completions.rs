@@ -1,4 +1,5 @@
-//! `vault completions`: scripts for shells. Those of bash, zsh and fish ask `vault` itself what could follow.
+//! `vault completions`: scripts for shells. Those of bash, zsh and fish ask `vault` itself what
+//! could follow.
 
 use clap_complete::Shell;
 

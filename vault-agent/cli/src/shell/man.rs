@@ -22,7 +22,10 @@ pub struct Args {
     command: Vec<String>,
 }
 
-pub(crate) fn run(global: &Global, args: &Args, vault: Command) -> anyhow::Result<Exit> {
+pub(crate) fn run(global: &Global, args: &Args, mut vault: Command) -> anyhow::Result<Exit> {
+    // The flags of every command stand in the page of `vault`, and there alone.
+    vault.build();
+    let vault = vault.mut_args(|arg| arg.hide(false));
     match &args.out {
         None => global.term.print(man::page(vault, &args.command)?)?,
         Some(folder) => {
@@ -47,6 +50,11 @@ mod tests {
             let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
             assert!(page.contains(".TH ") && page.contains(".SH NAME"), "{name}");
         }
+        let with_flags = |name: &str| {
+            let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
+            page.contains("namespace")
+        };
+        assert!(with_flags("vault") && !with_flags("vault-kv-get"));
         let run = world.run_args(&["man", "kv", "get"]);
         assert!(run.out.contains("Print a secret, or one field of it"));
         let run = world.run_args(&["man", "kv", "gett"]);

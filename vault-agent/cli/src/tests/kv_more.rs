@@ -121,7 +121,8 @@ fn an_edit_that_changes_nothing_writes_nothing() {
     assert_eq!(world.seen(), ["GET /v1/secret/data/app/db"]);
 }
 
-/// Runs an edit that goes wrong; returns what was said, with the kept file's text in place of its name.
+/// Runs an edit that goes wrong; returns what was said, with the kept file's text in place of its
+/// name.
 fn kept(world: &World, line: &str) -> String {
     let run = world.run(line);
     assert_eq!(run.out, "");

@@ -1,4 +1,5 @@
-//! Transcripts of whole command lines against a server with set answers: what a person or a script sees.
+//! Transcripts of whole command lines against a server with set answers: what a person or a script
+//! sees.
 
 mod fleet;
 mod kv_more;

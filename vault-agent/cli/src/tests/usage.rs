@@ -33,7 +33,11 @@ fn help_teaches() {
             "-h",
             "kv",
             "kv get -h",
+            "help kv get",
+            "help kv gett",
+            "help flags",
             "kv put -help",
+            "machine --help",
             "import -h",
             "audit log -h",
             "scan -h",
@@ -124,7 +128,8 @@ fn foreign() -> World {
     .foreign()
 }
 
-/// The first request goes where the path says; only a foreign server that has nothing there is asked about its mounts.
+/// The first request goes where the path says; only a foreign server that has nothing there is
+/// asked about its mounts.
 #[test]
 fn mounts_of_other_servers_are_found() {
     let world = foreign();

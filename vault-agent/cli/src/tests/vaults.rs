@@ -1,4 +1,5 @@
-//! What any Vault has: `read`, `write`, `list`, `delete`, `secrets`, `token`, `status` of another one, requests shown.
+//! What any Vault has: `read`, `write`, `list`, `delete`, `secrets`, `token`, `status` of another
+//! one, requests shown.
 
 use super::{APP, World, envelope, transcript};
 

@@ -1,12 +1,14 @@
-//! `vault rotate-due`: secrets that are to be changed at their issuers, the most urgent first. Ends with 2 if one is overdue.
+//! `vault rotate-due`: secrets that are to be changed at their issuers, the most urgent first. Ends
+//! with 2 if one is overdue.
 
 use serde_json::Value;
+use shared::duration;
 use shared::time::Time;
 
 use crate::context::Global;
-use crate::duration;
 use crate::print::{self, Format, table};
 use crate::vault::rotation::{self, Due, Entry};
+use host::clock;
 use host::hint::{Exit, Failure};
 
 /// List secrets that are to be changed at their issuers
@@ -68,7 +70,7 @@ fn print(global: &Global, due: &[Entry], now: Time) -> std::io::Result<()> {
             vec![
                 entry.fact.path.to_string(),
                 entry.when(now),
-                entry.age(now).map_or_else(|| "-".to_owned(), duration::age),
+                entry.age(now).map_or_else(|| "-".to_owned(), clock::age),
                 text(&entry.fact.issuer),
                 text(&entry.fact.owner),
             ]

@@ -1,16 +1,17 @@
-//! When secrets are to be changed at their issuers, by what their custom metadata says: `rotate_after`, `issuer`, `owner`.
-//! What is printed of it lives in `rotate_due` and `status`.
+//! When secrets are to be changed at their issuers, by what their custom metadata says:
+//! `rotate_after`, `issuer`, `owner`. What is printed of it lives in `rotate_due` and `status`.
 
 use hyper::Method;
 use serde_json::{Value, json};
+use shared::duration;
 use shared::path::SecretPath;
 use shared::time::Time;
 
 use crate::client::Client;
 use crate::context::Global;
-use crate::duration;
 use crate::kv::history::versions;
 use crate::kv::{Secret, context, walk};
+use host::clock;
 use machine::local::{self, Rotation, Status};
 
 /// How long before the day a warning begins, in microseconds: 14 days.
@@ -50,9 +51,9 @@ impl Entry {
         let day = at.to_string();
         let day = day.split('T').next().unwrap_or_default();
         if at <= now {
-            format!("{day} ({} ago)", duration::age(now.seconds_since(at)))
+            format!("{day} ({} ago)", clock::age(now.seconds_since(at)))
         } else {
-            format!("{day} (in {})", duration::age(at.seconds_since(now)))
+            format!("{day} (in {})", clock::age(at.seconds_since(now)))
         }
     }
 
@@ -83,7 +84,8 @@ impl Entry {
     }
 }
 
-/// Returns what is malformed, overdue, or due `within` microseconds, in this order: by time, then by name.
+/// Returns what is malformed, overdue, or due `within` microseconds, in this order: by time, then
+/// by name.
 pub fn due(facts: Vec<Rotation>, now: Time, within: u64) -> Vec<Entry> {
     let until = now.plus(within);
     let judged = facts.into_iter().filter_map(|fact| {
@@ -118,12 +120,11 @@ fn read(text: &str) -> Option<After> {
     if let Some(micros) = duration::parse(text) {
         return u64::try_from(micros).ok().filter(|micros| *micros > 0).map(After::Age);
     }
-    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
-    let moment = text.parse::<jiff::Timestamp>().ok().or_else(|| Some(day()?.timestamp()))?;
-    u64::try_from(moment.as_microsecond()).ok().map(|micros| After::Day(Time::from_micros(micros)))
+    text.parse().ok().map(After::Day)
 }
 
-/// Returns what the vault says about rotation: from this machine's agent in one answer, else secret by secret.
+/// Returns what the vault says about rotation: from this machine's agent in one answer, else secret
+/// by secret.
 ///
 /// # Errors
 /// No answer, or an error of the API.
@@ -146,14 +147,12 @@ pub fn facts(global: &Global, client: &Client) -> anyhow::Result<Vec<Rotation>> 
             |name: &str| Some(data.get("custom_metadata")?.get(name)?.as_str()?.to_owned());
         let Some(rotate_after) = custom("rotate_after") else { continue };
         let newest = versions(&data).pop().filter(|v| !v.destroyed && !v.is_deleted(&now));
-        let created = newest.and_then(|v| v.created.parse::<jiff::Timestamp>().ok());
-        let created = created.and_then(|at| u64::try_from(at.as_microsecond()).ok());
         facts.push(Rotation {
             path: route.logical().parse::<SecretPath>()?,
             rotate_after,
             issuer: custom("issuer"),
             owner: custom("owner"),
-            created: created.map(Time::from_micros),
+            created: newest.and_then(|version| version.created.parse().ok()),
         });
     }
     for why in closed {

@@ -2,10 +2,10 @@
 
 use hyper::Method;
 use serde_json::{Map, Value, json};
+use shared::duration;
 
 use crate::client::Answer;
 use crate::context::Global;
-use crate::duration;
 use crate::kv::{Secret, context};
 use crate::print::{self, Format, go, table};
 use host::hint::Exit;
@@ -227,7 +227,8 @@ fn enable(global: &Global, args: &EnableArgs) -> anyhow::Result<Exit> {
     let engine = args.engine.trim();
     let mount = args.path.as_deref().unwrap_or(engine);
     let mount = format!("{}/", mount.trim().trim_end_matches('/'));
-    // This machine's agent has versions on every mount; elsewhere `kv` is what the server makes of it.
+    // This machine's agent has versions on every mount; elsewhere `kv` is what the server makes of
+    // it.
     let version = args.version.or((client.is_own_agent() && engine == "kv").then_some(2));
     let mut body = json!({
         "type": engine, "description": args.description.clone().unwrap_or_default(),

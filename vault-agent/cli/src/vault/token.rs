@@ -1,4 +1,5 @@
-//! `vault token`: tokens for programs that should see less than this machine does, with HashiCorp's words.
+//! `vault token`: tokens for programs that should see less than this machine does, with HashiCorp's
+//! words.
 
 use hyper::Method;
 use serde_json::{Map, Value, json};

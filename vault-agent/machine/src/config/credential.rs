@@ -1,4 +1,5 @@
-//! `[credentials]` and `[[credential]]` of `agent.toml`: which unit of systemd gets what. Answering systemd does not live here.
+//! `[credentials]` and `[[credential]]` of `agent.toml`: which unit of systemd gets what. Answering
+//! systemd does not live here.
 
 use std::path::PathBuf;
 
@@ -7,7 +8,8 @@ use serde::{Deserialize, Deserializer};
 use shared::path::SecretPath;
 use toml::Spanned;
 
-use super::{hook, some_absolute, source};
+use super::absolute::some_absolute;
+use super::{hook, source};
 
 /// The socket that `LoadCredential=` names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

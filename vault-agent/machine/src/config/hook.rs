@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use shared::duration;
 
 /// How long a hook may run unless it says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -110,7 +111,7 @@ struct Table {
 /// A command: a list of arguments, or a line for `sh -c`.
 struct Command(Vec<String>);
 
-/// A time span: seconds, or a number with `ms`, `s`, `m` or `h`.
+/// A time span: seconds, or a duration as Go writes it.
 struct Span(Duration);
 
 impl<'de> Deserialize<'de> for Hook {
@@ -275,16 +276,8 @@ pub(super) fn checked_unit<E: Error>(unit: String) -> Result<String, E> {
 }
 
 fn span(text: &str) -> Option<Duration> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().ok()?;
-    match &text[digits.len()..] {
-        "ms" => Some(Duration::from_millis(number)),
-        "" | "s" => Some(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs),
-        "d" => number.checked_mul(24 * 3600).map(Duration::from_secs),
-        "h" => number.checked_mul(3600).map(Duration::from_secs),
-        _ => None,
-    }
+    let micros = duration::parse_or_seconds(text)?;
+    u64::try_from(micros).ok().map(Duration::from_micros)
 }
 
 impl fmt::Display for Hook {

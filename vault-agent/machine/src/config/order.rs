@@ -1,13 +1,14 @@
-//! `after`: every name is a target, and no target comes after itself. Keeping the order is the daemon's.
+//! `after`: every name is a target, and no target comes after itself. Keeping the order is the
+//! daemon's.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Target;
+use super::target::Target;
 
 /// A target whose `after` cannot be kept: its place in the list, and why.
-pub(super) type Fault = (usize, String);
+pub(super) type Misplaced = (usize, String);
 
 /// How far the walk has come with a target.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ enum Mark {
 }
 
 /// Refuses names that are no target, and circles.
-pub(super) fn check(targets: &[Arc<Target>]) -> Result<(), Fault> {
+pub(super) fn check(targets: &[Arc<Target>]) -> Result<(), Misplaced> {
     let places: HashMap<&Path, usize> =
         targets.iter().enumerate().map(|(n, target)| (target.path.as_path(), n)).collect();
     let mut after: Vec<Vec<usize>> = Vec::with_capacity(targets.len());
@@ -41,8 +42,8 @@ pub(super) fn check(targets: &[Arc<Target>]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Walks from `start` without recursion, as a configuration may be as deep as it is long; returns the first circle, its
-/// first target at both ends.
+/// Walks from `start` without recursion, as a configuration may be as deep as it is long; returns
+/// the first circle, its first target at both ends.
 fn circle_from(start: usize, after: &[Vec<usize>], marks: &mut [Mark]) -> Option<Vec<usize>> {
     // The way from the start, and how many of each target's names have been followed.
     let mut way: Vec<(usize, usize)> = Vec::new();

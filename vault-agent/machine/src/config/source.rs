@@ -1,4 +1,5 @@
-//! One `[[source]]` of `agent.toml`: a file that people edit, and the secret it is the master copy of.
+//! One `[[source]]` of `agent.toml`: a file that people edit, and the secret it is the master copy
+//! of.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use serde::{Deserialize, Deserializer};
 use shared::path::SecretPath;
 use toml::Spanned;
 
-use super::{Target, absolute};
+use super::absolute::absolute;
+use super::target::Target;
 
 /// A master file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -1,4 +1,5 @@
-//! One `[[target]]` of `agent.toml`: its keys, their defaults, and what each may say. Hooks have a file of their own.
+//! One `[[target]]` of `agent.toml`: its keys, their defaults, and what each may say. Hooks have a
+//! file of their own.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,9 +10,12 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use shared::path::SecretPath;
 
+use super::absolute::{absolute, checked_path, some_absolute};
+use super::hook::Hook;
 use super::hook::long_span;
-use super::{Format, GitPolicy, Hook, absolute, checked_path, some_absolute};
+use crate::render::Format;
 use crate::render::{Header, Layout, Multiline, Nested, Rules};
+use host::files::git::GitPolicy;
 
 /// One file, and what it is to hold.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -38,7 +42,8 @@ pub struct Target {
     pub mode: u32,
     /// What to run when the file has changed.
     pub on_change: Option<Hook>,
-    /// Targets that come first: they are written before this one, and their hooks run before its hook.
+    /// Targets that come first: they are written before this one, and their hooks run before its
+    /// hook.
     #[serde(default, deserialize_with = "paths")]
     pub after: Vec<PathBuf>,
     /// How long the server may be out of reach before `on_stale` applies; `None` for ever.

@@ -1,6 +1,8 @@
-//! `layout = "block"`: the vault's lines between two markers of a file that is otherwise its owner's.
+//! `layout = "block"`: the vault's lines between two markers of a file that is otherwise its
+//! owner's.
 //!
-//! What the file must hold is a function of what it holds now: everything outside the markers stays, byte for byte.
+//! What the file must hold is a function of what it holds now: everything outside the markers
+//! stays, byte for byte.
 
 use shared::plaintext::Plaintext;
 

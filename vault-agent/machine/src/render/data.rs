@@ -1,13 +1,12 @@
 //! Dialects of structured data: `json`, `yaml`, `toml`. One way to write a string serves all three.
 //!
-//! Strings stand in double quotes with the escapes that JSON, YAML 1.1 and 1.2, and TOML share; whatever one of the
-//! three does not take as it is, is written `\uXXXX`.
+//! Strings stand in double quotes with the escapes that JSON, YAML 1.1 and 1.2, and TOML share;
+//! whatever one of the three does not take as it is, is written `\uXXXX`.
 
 use serde_json::Value as Json;
 
-use super::Why;
 use super::fields::{Field, Value, utf8};
-use super::refusal::refuse;
+use super::refusal::{Why, refuse};
 use super::text::Text;
 use crate::binary;
 
@@ -163,7 +162,8 @@ fn parsed(json: &str) -> Json {
     serde_json::from_str(json).expect("structures are kept as JSON")
 }
 
-/// Returns a number, or a truth value, so that YAML 1.1 takes it for one too: it wants a point and a sign where there is an exponent.
+/// Returns a number, or a truth value, so that YAML 1.1 takes it for one too: it wants a point and
+/// a sign where there is an exponent.
 fn number(json: &str) -> String {
     let exponent = json.split_once(['e', 'E']).filter(|_| !json.starts_with(['t', 'f']));
     let Some((digits, exponent)) = exponent else { return json.to_owned() };
@@ -189,7 +189,8 @@ pub(super) fn string(text: &str, out: &mut Text) {
     out.push("\"");
 }
 
-/// Tells whether all three dialects take a character as it is. Those that do not are all below U+10000.
+/// Tells whether all three dialects take a character as it is. Those that do not are all below
+/// U+10000.
 fn stands(c: char) -> bool {
     !matches!(u32::from(c), 0..0x20 | 0x7F..0xA0 | 0x2028 | 0x2029 | 0xFEFF | 0xFDD0..=0xFDEF | 0xFFFE | 0xFFFF)
 }

@@ -1,10 +1,11 @@
-//! `.env` by the portable rule (design: *Delivery*, "The portable rule"): no escapes, ever, so that shells, systemd,
-//! Compose and the libraries of all languages read the same; what none of the forms carries is refused.
+//! `.env` by the portable rule (design: *Delivery*, "The portable rule"): no escapes, ever, so that
+//! shells, systemd, Compose and the libraries of all languages read the same; what none of the
+//! forms carries is refused.
 
 use super::lines::{LONG_LINE, is_bare, refused_by_systemd};
-use super::refusal::refuse;
+use super::refusal::{Why, refuse};
+use super::rules::Multiline;
 use super::text::Text;
-use super::{Multiline, Why};
 
 /// Before what dotenvx takes for a value that it is to decrypt.
 const ENCRYPTED: &str = "encrypted:";
@@ -120,8 +121,8 @@ fn single_quoted(value: &str) -> Result<(), Why> {
     Ok(())
 }
 
-/// Tells whether phpdotenv takes the line for the start of a value of several lines: it sees `="` and no second
-/// `"` that is not escaped.
+/// Tells whether phpdotenv takes the line for the start of a value of several lines: it sees `="`
+/// and no second `"` that is not escaped.
 fn starts_php_lines(value: &str) -> bool {
     let bytes = value.as_bytes();
     let quotes = bytes

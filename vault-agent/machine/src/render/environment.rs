@@ -1,10 +1,14 @@
-//! Secrets as environment variables that no file carries: named as in a file, and valued as they are.
+//! Secrets as environment variables that no file carries: named as in a file, and valued as they
+//! are.
 
 use shared::path::SecretPath;
 use zeroize::Zeroizing;
 
 use super::fields::{Field, Value, utf8};
-use super::{Fault, Names, Rules, Why, lines, names, naming};
+use super::format::Names;
+use super::refusal::{RefusedField, Why};
+use super::rules::Rules;
+use super::{lines, names, naming};
 
 /// An environment.
 #[derive(Debug)]
@@ -15,22 +19,24 @@ pub struct Environment {
     pub warnings: Vec<String>,
 }
 
-/// Makes environment variables of `secrets`; where two hold the same name, the later one wins and a warning says so.
+/// Makes environment variables of `secrets`; where two hold the same name, the later one wins and a
+/// warning says so.
 ///
 /// # Errors
-/// Names every variable that no environment takes or `rules` refuse, and what they name and no secret has.
+/// Names every variable that no environment takes or `rules` refuse, and what they name and no
+/// secret has.
 pub fn environment(
     secrets: &[(SecretPath, Vec<Field>)],
     rules: &Rules<'_>,
-) -> Result<Environment, Vec<Fault>> {
+) -> Result<Environment, Vec<RefusedField>> {
     let (mut warnings, mut faults) = (Vec::new(), Vec::new());
     let (fields, absent) = naming::choose(secrets, rules, &mut warnings, &mut faults);
-    faults.extend(absent.into_iter().map(|name| Fault { name, why: Why::Absent }));
+    faults.extend(absent.into_iter().map(|name| RefusedField { name, why: Why::Absent }));
     let mut variables = Vec::with_capacity(fields.len());
     for Field { name, value } in &fields {
         match variable(name, value, rules) {
             Ok(value) => variables.push((name.clone(), value)),
-            Err(why) => faults.push(Fault { name: name.clone(), why }),
+            Err(why) => faults.push(RefusedField { name: name.clone(), why }),
         }
     }
     if faults.is_empty() { Ok(Environment { variables, warnings }) } else { Err(faults) }

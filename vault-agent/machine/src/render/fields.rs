@@ -1,4 +1,5 @@
-//! The fields of a kv secret: its JSON object, read in order without plain copies that outlive the call.
+//! The fields of a kv secret: its JSON object, read in order without plain copies that outlive the
+//! call.
 
 use std::fmt;
 
@@ -78,7 +79,8 @@ pub fn file(bytes: &[u8]) -> Vec<Field> {
     vec![Field { name: binary::FILE.to_owned(), value: Value::Bytes(Plaintext::from(bytes)) }]
 }
 
-/// Returns what is in an object by name, or in a list by number; nothing if it is neither, or empty.
+/// Returns what is in an object by name, or in a list by number; nothing if it is neither, or
+/// empty.
 pub(super) fn members(json: &Plaintext) -> Vec<Field> {
     if let Ok(fields) = fields(json.expose()) {
         return fields;
@@ -151,7 +153,8 @@ impl<'de> Visitor<'de> for Any {
         keep(serde_json::Value::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))?)
     }
 
-    /// Objects, and numbers too: with `arbitrary_precision` they arrive as a map that keeps every digit.
+    /// Objects, and numbers too: with `arbitrary_precision` they arrive as a map that keeps every
+    /// digit.
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
         keep(serde_json::Value::deserialize(MapAccessDeserializer::new(map))?)
     }

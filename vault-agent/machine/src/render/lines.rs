@@ -1,8 +1,7 @@
-//! Dialects of one `NAME=VALUE` per variable: `compose`, `docker`, `systemd`, `sh`. How each carries a value, and what it
-//! cannot carry. The portable `dotenv` has a file of its own.
+//! Dialects of one `NAME=VALUE` per variable: `compose`, `docker`, `systemd`, `sh`. How each
+//! carries a value, and what it cannot carry. The portable `dotenv` has a file of its own.
 
-use super::Why;
-use super::refusal::refuse;
+use super::refusal::{Why, refuse};
 use super::text::Text;
 
 /// Lines from this length on break `docker --env-file` and go-envparse.
@@ -25,7 +24,8 @@ pub(super) fn variable(name: &str, value: &str) -> Result<(), Why> {
     Ok(())
 }
 
-/// Writes `NAME="VALUE"` for Compose, which undoes escapes in double quotes, and only there all of them.
+/// Writes `NAME="VALUE"` for Compose, which undoes escapes in double quotes, and only there all of
+/// them.
 pub(super) fn compose(name: &str, value: &str, out: &mut Text) -> Result<(), Why> {
     variable(name, value)?;
     if is_bare(value) {
@@ -64,7 +64,8 @@ pub(super) fn docker(name: &str, value: &str, out: &mut Text) -> Result<(), Why>
     plain(name, value, out)
 }
 
-/// Writes `NAME="VALUE"` for `EnvironmentFile=` of systemd, which takes a backslash before four characters for an escape.
+/// Writes `NAME="VALUE"` for `EnvironmentFile=` of systemd, which takes a backslash before four
+/// characters for an escape.
 pub(super) fn systemd(name: &str, value: &str, out: &mut Text) -> Result<(), Why> {
     variable(name, value)?;
     if let Some(holds) = refused_by_systemd(value) {
@@ -85,7 +86,8 @@ pub(super) fn systemd(name: &str, value: &str, out: &mut Text) -> Result<(), Why
     Ok(())
 }
 
-/// Tells what in a value makes systemd ignore the variable or the file: code points that Unicode keeps for nobody.
+/// Tells what in a value makes systemd ignore the variable or the file: code points that Unicode
+/// keeps for nobody.
 pub(super) fn refused_by_systemd(value: &str) -> Option<&'static str> {
     let nobodys = |c: char| {
         let c = u32::from(c);
@@ -94,7 +96,8 @@ pub(super) fn refused_by_systemd(value: &str) -> Option<&'static str> {
     value.contains(nobodys).then_some("a Unicode noncharacter")
 }
 
-/// Writes `export NAME='VALUE'` for POSIX shells; a `'` leaves the quotes, stands escaped, and enters them again.
+/// Writes `export NAME='VALUE'` for POSIX shells; a `'` leaves the quotes, stands escaped, and
+/// enters them again.
 pub(super) fn sh(name: &str, value: &str, out: &mut Text) -> Result<(), Why> {
     variable(name, value)?;
     out.push("export ");

@@ -1,6 +1,8 @@
 //! Which names may become environment variables.
 
-use super::{Names, Why, is_name};
+use super::format::Names;
+use super::parse::is_name;
+use super::refusal::Why;
 
 /// Names that shells keep for themselves: read-only, or with a meaning that an assignment loses.
 const SHELL_OWN: &[&str] = &[

@@ -1,24 +1,26 @@
-//! From the keys of secrets to the names in a file: flattened, chosen, renamed, each once. Whether a dialect takes a
-//! name is not decided here.
+//! From the keys of secrets to the names in a file: flattened, chosen, renamed, each once. Whether
+//! a dialect takes a name is not decided here.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use shared::path::SecretPath;
 
 use super::fields::{Field, Value, members};
-use super::{Fault, Nested, Rules, Why};
+use super::refusal::{RefusedField, Why};
+use super::rules::{Nested, Rules};
 
 /// Stands between the names of nested values.
 const JOINT: &str = "__";
 
-/// Takes the allowed fields of all secrets under their names in the file, each at the place where it first stands.
-/// Where two secrets have the same name, the later one wins and a warning says so; within one secret it is a fault. What
-/// `rules` name and no secret has comes back beside the fields.
+/// Takes the allowed fields of all secrets under their names in the file, each at the place where
+/// it first stands. Where two secrets have the same name, the later one wins and a warning says so;
+/// within one secret it is a fault. What `rules` name and no secret has comes back beside the
+/// fields.
 pub(super) fn choose(
     secrets: &[(SecretPath, Vec<Field>)],
     rules: &Rules<'_>,
     warnings: &mut Vec<String>,
-    faults: &mut Vec<Fault>,
+    faults: &mut Vec<RefusedField>,
 ) -> (Vec<Field>, Vec<String>) {
     let mut place: HashMap<String, (usize, &SecretPath)> = HashMap::new();
     let mut seen = HashSet::new();
@@ -35,7 +37,7 @@ pub(super) fn choose(
                 continue;
             }
             if let Some(other) = here.insert(name.clone(), key.clone()) {
-                faults.push(Fault { name, why: Why::Collision { keys: [other, key] } });
+                faults.push(RefusedField { name, why: Why::Collision { keys: [other, key] } });
                 continue;
             }
             match place.get_mut(&name) {
@@ -77,7 +79,8 @@ fn flattened(fields: &[Field], nested: Nested) -> Vec<Keyed> {
     flat
 }
 
-/// Takes a value apart into text; what is null or empty stays as it is, so that it is not lost unseen.
+/// Takes a value apart into text; what is null or empty stays as it is, so that it is not lost
+/// unseen.
 fn flatten(top: &str, key: String, value: Value, flat: &mut Vec<Keyed>) {
     let inner = match &value {
         Value::Structure(json) => members(json),
@@ -93,7 +96,8 @@ fn flatten(top: &str, key: String, value: Value, flat: &mut Vec<Keyed>) {
 }
 
 impl Rules<'_> {
-    /// Returns the name in the file: as `rename` says, else with prefix and in upper case if asked for.
+    /// Returns the name in the file: as `rename` says, else with prefix and in upper case if asked
+    /// for.
     fn name(&self, key: &str) -> String {
         if let Some((_, name)) = self.rename.iter().find(|(from, _)| from == key) {
             return name.clone();

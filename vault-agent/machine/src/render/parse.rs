@@ -1,6 +1,8 @@
-//! Reads `.env` files of any common dialect; where dialects disagree about a line, the line is refused.
+//! Reads `.env` files of any common dialect; where dialects disagree about a line, the line is
+//! refused.
 //!
-//! Errors name the line and the reason, never a name or a value: a broken line may be the middle of a secret.
+//! Errors name the line and the reason, never a name or a value: a broken line may be the middle of
+//! a secret.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,7 +21,8 @@ pub struct Variable {
     pub name: String,
     /// The value after quotes and escapes are undone: UTF-8 without NUL.
     pub value: Plaintext,
-    /// The bytes of the file that hold it all, from the start of its first line to the end of its last.
+    /// The bytes of the file that hold it all, from the start of its first line to the end of its
+    /// last.
     pub entry: Range<usize>,
     /// The bytes of the file that hold the value as it is written, quotes and all.
     pub written: Range<usize>,
@@ -120,9 +123,9 @@ impl ParseError {
 
 /// Reads a whole file; nothing is returned unless every line is understood.
 ///
-/// Understood: blank lines, `#` and `;` comments, `export `, spaces around `=`, bare values with a trailing
-/// ` # comment`, `'…'`, `"…"` (with escapes) and `` `…` `` over several lines, shell concatenation such as
-/// `'it'\''s'`, LF and CRLF line ends, a byte order mark.
+/// Understood: blank lines, `#` and `;` comments, `export `, spaces around `=`, bare values with a
+/// trailing ` # comment`, `'…'`, `"…"` (with escapes) and `` `…` `` over several lines, shell
+/// concatenation such as `'it'\''s'`, LF and CRLF line ends, a byte order mark.
 ///
 /// # Errors
 /// Names the first line that is broken, or that readers disagree about.
@@ -187,7 +190,8 @@ impl<'a> Cursor<'a> {
         self.whole - self.rest.len()
     }
 
-    /// Reads one line, or several if a quoted value spans them; `None` for blank lines and comments.
+    /// Reads one line, or several if a quoted value spans them; `None` for blank lines and
+    /// comments.
     fn entry(&mut self) -> Result<Option<Entry<'a>>, Reason> {
         let line = self.rest.split('\n').next().unwrap_or_default();
         let bare = line.trim_start_matches([' ', '\t']);
@@ -249,7 +253,8 @@ impl<'a> Cursor<'a> {
         Ok((Plaintext::from(value.as_bytes()), start + value.len()))
     }
 
-    /// Reads a value that starts with a quote, with what a shell would glue to it; returns its end as well.
+    /// Reads a value that starts with a quote, with what a shell would glue to it; returns its end
+    /// as well.
     fn quoted(&mut self) -> Result<(Plaintext, usize), Reason> {
         let mut value = Text::default();
         if let Some(rest) = self.rest.strip_prefix('`') {

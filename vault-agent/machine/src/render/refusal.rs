@@ -1,9 +1,9 @@
-//! What is refused, and what a person is told about it: the variable, what it holds, who would misread it, the way out.
-//! No value is ever part of it.
+//! What is refused, and what a person is told about it: the variable, what it holds, who would
+//! misread it, the way out. No value is ever part of it.
 
 use std::fmt;
 
-use super::Format;
+use super::format::Format;
 
 /// Secrets that cannot be written in a format, each variable with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,12 +11,12 @@ pub struct Refused {
     /// The format that cannot hold them.
     pub format: Format,
     /// Never empty.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<RefusedField>,
 }
 
 /// Why one variable is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct RefusedField {
     /// The variable; empty if it is about all of them.
     pub name: String,
     /// Why.
@@ -58,7 +58,7 @@ pub enum Why {
     },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RefusedField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name.escape_debug();
         match &self.why {
@@ -88,7 +88,7 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Fault {
+impl RefusedField {
     /// Returns the way out, as one sentence without a full stop.
     #[must_use]
     pub fn hint(&self) -> &'static str {

@@ -1,6 +1,8 @@
-//! `template`: a file of any shape, by a template in the language of Jinja that sees nothing but the secrets.
+//! `template`: a file of any shape, by a template in the language of Jinja that sees nothing but
+//! the secrets.
 //!
-//! What is missing is an error, never text. Nothing is escaped. Errors show the template, never a value.
+//! What is missing is an error, never text. Nothing is escaped. Errors show the template, never a
+//! value.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +13,8 @@ use serde_json::Value as Json;
 use shared::path::SecretPath;
 use zeroize::Zeroizing;
 
-use super::Why;
 use super::fields::{Field, Value, utf8};
+use super::refusal::Why;
 use super::text::Text;
 
 /// Steps after which a template is stopped; each may make 64 bytes.

@@ -226,7 +226,7 @@ fn lists_are_for_json_only() {
         "N=1.50\nT=true\n"
     );
     let error = render(Format::Sh, &fields, &Rules::default()).unwrap_err();
-    assert_eq!(error.faults, [Fault { name: "L".to_owned(), why: Why::NotText }]);
+    assert_eq!(error.faults, [RefusedField { name: "L".to_owned(), why: Why::NotText }]);
 }
 
 /// Values with a bias to what readers stumble over.

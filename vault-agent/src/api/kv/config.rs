@@ -6,10 +6,10 @@ use shared::path::Mount;
 
 use crate::engine::{Change, MountMerge};
 
-use super::super::duration::Shown;
 use super::super::envelope::{self, Answer, Source};
 use super::super::error::Fault;
 use super::super::request::Call;
+use shared::duration::Shown;
 
 /// Answers the mount's settings.
 pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> Answer {

@@ -10,7 +10,6 @@ use shared::log::Secret;
 
 use crate::engine::{Change, CustomChange, MetaMerge, WriteError};
 
-use super::super::duration::Shown;
 use super::super::envelope::{self, Answer, Source};
 use super::super::error::Fault;
 use super::super::json::Fields;
@@ -19,6 +18,7 @@ use super::{
     changed, looked_at, made, newest, record, require_look, require_write, with_age, write_custom,
     write_time,
 };
+use shared::duration::Shown;
 
 /// Answers settings and versions.
 pub(in super::super) async fn read(

@@ -1,5 +1,10 @@
 //! Takes secret values out of what a hook prints.
 
+use std::fmt;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use shared::path::SecretPath;
@@ -13,13 +18,24 @@ const SHORTEST: usize = 4;
 /// What stands in place of a value.
 const STARS: &str = "***";
 
-/// The values that must not be shown, longest first.
-#[derive(Clone, Debug, Default)]
-pub(in crate::daemon) struct Mask(Vec<Plaintext>);
+/// The values that must not be shown.
+#[derive(Clone, Default)]
+pub(in crate::daemon) struct Mask {
+    values: Vec<Plaintext>,
+    /// Looks for all of them at once; made when there is something to mask.
+    search: OnceLock<AhoCorasick>,
+}
+
+impl fmt::Debug for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Mask").field(&self.values).finish()
+    }
+}
 
 impl Mask {
-    /// Takes the values of `secrets`, each line of one with several for itself, as output is masked line by line; also as
-    /// the dialects of a target escape them, and those inside lists and objects.
+    /// Takes the values of `secrets`, each line of one with several for itself, as output is masked
+    /// line by line; also as the dialects of a target escape them, and those inside lists and
+    /// objects.
     pub(in crate::daemon) fn of(secrets: &[(SecretPath, Vec<Field>)]) -> Self {
         let mut mask = Self::default();
         for field in secrets.iter().flat_map(|(_, fields)| fields) {
@@ -31,7 +47,6 @@ impl Mask {
                 Value::Bytes(bytes) => mask.take(bytes),
             }
         }
-        mask.sort();
         mask
     }
 
@@ -50,13 +65,13 @@ impl Mask {
     fn take(&mut self, value: &Plaintext) {
         if value.len() >= SHORTEST {
             let base64 = BASE64_STANDARD.encode(value.expose());
-            self.0.push(Plaintext::from(base64.trim_end_matches('=').as_bytes()));
+            self.values.push(Plaintext::from(base64.trim_end_matches('=').as_bytes()));
         }
         for line in value.expose().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
             if line.len() < SHORTEST {
                 continue;
             }
-            self.0.push(Plaintext::from(line));
+            self.values.push(Plaintext::from(line));
             let Ok(text) = std::str::from_utf8(line) else { continue };
             let json = serde_json::to_string(text).unwrap_or_default();
             let forms = [
@@ -67,36 +82,36 @@ impl Mask {
                 text.replace('\'', "'\"'\"'"),
             ];
             let forms = forms.into_iter().map(|form| Plaintext::new(form.into_bytes()));
-            self.0.extend(forms.filter(|form| form.len() > line.len()));
+            self.values.extend(forms.filter(|form| form.len() > line.len()));
         }
     }
 
     /// Adds the values of another mask.
     pub(super) fn add(&mut self, other: Self) {
-        self.0.extend(other.0);
-        self.sort();
+        self.values.extend(other.values);
+        self.search = OnceLock::new();
     }
 
-    fn sort(&mut self) {
-        // A value inside another must not split it before the longer one is found.
-        self.0.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.expose().cmp(b.expose())));
-        self.0.dedup();
-    }
-
-    /// Returns one line of output without the values, as text fit for a log.
+    /// Returns one line of output without the values, as text fit for a log. Where values overlap,
+    /// all that any of them covers is left out.
     pub(super) fn apply(&self, line: &[u8]) -> String {
-        let mut line = line.to_vec();
-        for value in &self.0 {
-            let value = value.expose();
-            let mut from = 0;
-            while let Some(at) =
-                line[from..].windows(value.len()).position(|window| window == value)
-            {
-                line.splice(from + at..from + at + value.len(), STARS.bytes());
-                from += at + STARS.len();
+        let search = self.search.get_or_init(|| {
+            AhoCorasick::new(self.values.iter().map(Plaintext::expose))
+                .expect("secrets are too small to have more states than an index counts")
+        });
+        let mut covered: Vec<Range<usize>> =
+            search.find_overlapping_iter(line).map(|found| found.range()).collect();
+        covered.sort_unstable_by_key(|range| range.start);
+        let (mut shown, mut at) = (Vec::with_capacity(line.len()), 0);
+        for range in covered {
+            if range.start >= at {
+                shown.extend_from_slice(&line[at..range.start]);
+                shown.extend_from_slice(STARS.as_bytes());
             }
+            at = at.max(range.end);
         }
-        String::from_utf8_lossy(&line)
+        shown.extend_from_slice(&line[at..]);
+        String::from_utf8_lossy(&shown)
             .chars()
             .map(|c| if c.is_control() && c != '\t' { ' ' } else { c })
             .collect()
@@ -130,6 +145,7 @@ mod tests {
         check(r#"{"A":"hunter2"}"#, "x=hunter2hunter2;hunter", "x=******;hunter");
         check(r#"{"A":"hunter2","B":"hunter2-long"}"#, "hunter2-long hunter2", "*** ***");
         check(r#"{"A":"line one\nline two","N":12345}"#, "> line two 12345", "> *** ***");
+        check(r#"{"A":"hunter2","B":"ter2-long"}"#, "hunter2-long hunter2", "*** ***");
         check(r#"{"A":"yes","B":""}"#, "yes", "yes");
         check("{}", "a\u{1b}[31mb\r", "a [31mb ");
     }

@@ -1,5 +1,5 @@
-//! Who asked: the machine that a record names, or whose the key is that it names instead. Which records there are lives
-//! in `query`.
+//! Who asked: the machine that a record names, or whose the key is that it names instead. Which
+//! records there are lives in `query`.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -21,8 +21,8 @@ impl<'a> Askers<'a> {
         Self { client, names: OnceCell::new() }
     }
 
-    /// Returns who asked, `-` if that is not known: a machine's name, `NAME (removed)`, or the start of a key that never
-    /// was a machine's.
+    /// Returns who asked, `-` if that is not known: a machine's name, `NAME (removed)`, or the
+    /// start of a key that never was a machine's.
     pub fn name(&self, record: &Record) -> Result<String, Error> {
         Ok(match (&record.fact.machine, &record.fact.key) {
             (Some(machine), _) => machine.to_string(),

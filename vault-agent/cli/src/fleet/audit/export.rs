@@ -1,5 +1,5 @@
-//! `vault audit export`: records for other programs, streamed. JSON holds them byte for byte, so that they can be
-//! hashed; CSV (RFC 4180) has one column for each field.
+//! `vault audit export`: records for other programs, streamed. JSON holds them byte for byte, so
+//! that they can be hashed; CSV (RFC 4180) has one column for each field.
 
 use shared::audit::Record;
 

@@ -1,11 +1,11 @@
-//! Which audit records are asked for: the filters that `log`, `tail`, `summary` and `export` share, and the pages that
-//! answer them. How records are shown lives with each command.
+//! Which audit records are asked for: the filters that `log`, `tail`, `summary` and `export` share,
+//! and the pages that answer them. How records are shown lives with each command.
 
 use shared::audit::{Op, Record};
+use shared::duration;
 use shared::time::Time;
 
 use crate::client::{Client, Error};
-use crate::duration;
 use host::hint::Failure;
 use machine::local::{self, AuditPage, AuditQuery};
 
@@ -118,15 +118,10 @@ pub fn since(text: &str, now: Time) -> Result<Time, Failure> {
     if let Some(micros) = duration::parse(text).and_then(|n| u64::try_from(n).ok()) {
         return Ok(Time::from_micros(now.as_micros().saturating_sub(micros)));
     }
-    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
-    let moment = text.parse::<jiff::Timestamp>().ok().or_else(|| Some(day()?.timestamp()));
-    moment
-        .and_then(|moment| u64::try_from(moment.as_microsecond()).ok())
-        .map(Time::from_micros)
-        .ok_or_else(|| {
-            Failure::local(format!("--since `{text}` is neither a duration nor a time"))
-                .hint("use 24h, 7d, 2026-11-01 or 2026-11-01T08:00:00Z")
-        })
+    text.parse().map_err(|_| {
+        Failure::local(format!("--since `{text}` is neither a duration nor a time"))
+            .hint("use 24h, 7d, 2026-11-01 or 2026-11-01T08:00:00Z")
+    })
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use host::hint::Exit;
 /// Count accesses by machine, process and secret, and mark those that are new
 #[derive(Debug, clap::Args)]
 pub struct SummaryArgs {
-    /// Count from here on, and mark what was never seen before it: 24h, 7d, 2026-11-01 or an RFC 3339 time
+    /// Count from here on, and mark what was never seen before it: 24h, 7d, 2026-11-01 or an RFC
+    /// 3339 time
     #[arg(long, value_name = "TIME", default_value = "7d")]
     since: String,
     #[command(flatten)]

@@ -1,6 +1,8 @@
-//! The whole envelope: its fields by name, as JSON and YAML, and as the table of HashiCorp's generic commands.
+//! The whole envelope: its fields by name, as JSON and YAML, and as the table of HashiCorp's
+//! generic commands.
 
 use serde_json::{Map, Value};
+use shared::duration;
 
 use super::{Secret, print_field};
 use crate::context::Global;
@@ -27,7 +29,8 @@ const WRAP: [&str; 6] =
     ["token", "accessor", "ttl", "creation_time", "creation_path", "wrapped_accessor"];
 
 impl Secret {
-    /// Looks a field up as HashiCorp's `-field` does: the envelope's own, `data`, else the content's.
+    /// Looks a field up as HashiCorp's `-field` does: the envelope's own, `data`, else the
+    /// content's.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<Value> {
         let data = self.data.as_ref();
@@ -127,7 +130,7 @@ impl Secret {
         let mut rows = Vec::new();
         let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
         if self.lease_duration > 0 {
-            let duration = go::duration(self.lease_duration);
+            let duration = duration::short(self.lease_duration);
             if self.lease_id.is_empty() {
                 row("refresh_interval", duration);
             } else {
@@ -144,7 +147,7 @@ impl Secret {
             row("wrapping_token:", text("token"));
             row("wrapping_accessor:", text("accessor"));
             let ttl = wrap.get("ttl").and_then(Value::as_i64).unwrap_or(0);
-            row("wrapping_token_ttl:", go::duration(ttl));
+            row("wrapping_token_ttl:", duration::short(ttl));
             row("wrapping_token_creation_time:", text("creation_time"));
             row("wrapping_token_creation_path:", text("creation_path"));
             if !text("wrapped_accessor").is_empty() {
@@ -163,7 +166,7 @@ fn auth_rows(auth: &Map<String, Value>, row: &mut impl FnMut(&str, String)) {
     row("token", text("client_token"));
     row("token_accessor", text("accessor"));
     let seconds = auth.get("lease_duration").and_then(Value::as_i64).unwrap_or(0);
-    row("token_duration", if seconds == 0 { "∞".to_owned() } else { go::duration(seconds) });
+    row("token_duration", if seconds == 0 { "∞".to_owned() } else { duration::short(seconds) });
     row("token_renewable", text("renewable"));
     for name in ["token_policies", "identity_policies", "policies"] {
         let items = auth.get(name).and_then(Value::as_array).into_iter().flatten();
@@ -177,7 +180,8 @@ fn auth_rows(auth: &Map<String, Value>, row: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// Prints an object with its fields in the order of a Go struct, absent ones as zero values; further fields follow.
+/// Prints an object with its fields in the order of a Go struct, absent ones as zero values;
+/// further fields follow.
 fn ordered(value: &Value, names: &[&str]) -> String {
     let Some(fields) = value.as_object() else { return go::json(value) };
     let known =

@@ -9,8 +9,8 @@ use shared::signed::VaultId;
 use shared::token::SetupLine;
 use shared::wire::v1::blob::Inline;
 
-use super::absolute;
 use crate::context::Global;
+use crate::owner::absolute::absolute;
 use crate::owner::signing::admin::{self, AdminKey, Work};
 use crate::owner::signing::founding::{Plan, Unfinished, found};
 use crate::owner::signing::kit::{About, Kit};

@@ -1,4 +1,5 @@
-//! Asks the local API for names, within the time that a keystroke may take. Where nobody answers there are no names.
+//! Asks the local API for names, within the time that a keystroke may take. Where nobody answers
+//! there are no names.
 
 use std::time::Duration;
 

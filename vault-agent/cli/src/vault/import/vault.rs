@@ -1,8 +1,8 @@
-//! Import from a running Vault or OpenBao: walks a KV mount and takes every secret over with all its versions. Done again,
-//! it goes on where it stopped; what differs is named and left alone.
+//! Import from a running Vault or OpenBao: walks a KV mount and takes every secret over with all
+//! its versions. Done again, it goes on where it stopped; what differs is named and left alone.
 
-use super::Args;
-use crate::client::{Client, Place};
+use super::args::Args;
+use crate::client::{Client, Endpoint};
 use crate::context::Global;
 use crate::kv::replicate::{self, Done, End};
 use crate::kv::{Route, Typed, context, walk};
@@ -86,7 +86,7 @@ pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Re
     }
     let pairs = pairs(&source, &from, &to)?;
     require_mount(&target, &to)?;
-    let mut progress = Progress::start(global, pairs.len());
+    let mut progress = Progress::start(&global.term, pairs.len());
     let mut outcomes = Vec::with_capacity(pairs.len());
     for (from, to) in &pairs {
         progress.step(&to.logical());
@@ -109,7 +109,7 @@ fn source(global: &Global, args: &Args, address: &Address) -> anyhow::Result<Cli
         }
         None => global.saved_token(),
     };
-    Ok(Client::new(Place::parse(&address.base)?, global.options(token, false)?)?)
+    Ok(Client::new(Endpoint::parse(&address.base)?, global.options(token, false)?)?)
 }
 
 /// Returns each secret's place there and here.

@@ -54,7 +54,8 @@ fn rewrap(path: &str) -> Op {
     Op::Rewrap(Put { path, ver: 1, blob: hash, size: 1, commit: hash, readers: hash })
 }
 
-/// Builds what was asked for, plus `adds`, one entry for each; `answers` says what becomes of each submission.
+/// Builds what was asked for, plus `adds`, one entry for each; `answers` says what becomes of each
+/// submission.
 struct Scripted {
     adds: Vec<Vec<Op>>,
     replace: Option<Op>,

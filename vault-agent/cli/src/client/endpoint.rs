@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use hyper::Uri;
 
-use super::Error;
+use super::error::Error;
 use machine::paths::Paths;
 
 /// Where the API is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// This machine's agent: the first of these sockets that answers, else this process over `paths`.
+pub enum Endpoint {
+    /// This machine's agent: the first of these sockets that answers, else this process over
+    /// `paths`.
     Agent {
         /// Sockets to try in turn.
         sockets: Vec<PathBuf>,
@@ -36,7 +37,7 @@ pub struct Address {
     pub base: String,
 }
 
-impl Place {
+impl Endpoint {
     /// Reads an address.
     ///
     /// # Errors

@@ -1,19 +1,16 @@
 //! Durations as Go reads and prints them (package `time`, and Vault's `ParseDurationSecond`): the
-//! one place that knows the format.
+//! one place that knows the format. Ages for people do not live here.
 
 use std::fmt;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400;
 
-/// Parses `90m`, `1h30m`, `2d` or plain seconds into microseconds; finer parts are cut off.
-pub(super) fn parse(text: &str) -> Option<i64> {
-    if text.is_empty() {
-        return Some(0);
-    }
-    if let Ok(seconds) = text.parse::<i64>() {
-        return seconds.checked_mul(MICROS_PER_SECOND);
-    }
+/// Parses `90m`, `1h30m`, `1.5s` or `7d` into microseconds; finer parts are cut off.
+///
+/// Days are whole and stand alone, as in Vault.
+#[must_use]
+pub fn parse(text: &str) -> Option<i64> {
     if let Some(days) = text.strip_suffix('d') {
         return days.parse::<i64>().ok()?.checked_mul(DAY)?.checked_mul(MICROS_PER_SECOND);
     }
@@ -22,9 +19,23 @@ pub(super) fn parse(text: &str) -> Option<i64> {
         b'+' => (false, &text[1..]),
         _ => (false, text),
     };
-    let nanos = parse_parts(rest)?;
+    let nanos = match rest {
+        "0" => 0,
+        "" => return None,
+        parts => parse_parts(parts)?,
+    };
     let micros = i64::try_from(nanos / 1_000).ok()?;
     Some(if negative { -micros } else { micros })
+}
+
+/// Parses as [`parse`] does; a bare number counts seconds, and nothing at all is 0.
+#[must_use]
+pub fn parse_or_seconds(text: &str) -> Option<i64> {
+    match text.parse::<i64>() {
+        Ok(seconds) => seconds.checked_mul(MICROS_PER_SECOND),
+        Err(_) if text.is_empty() => Some(0),
+        Err(_) => parse(text),
+    }
 }
 
 /// Adds up `1h30m0.5s` in nanoseconds, at most what Go's `Duration` holds.
@@ -75,8 +86,20 @@ fn unit(name: &str) -> Option<u64> {
     })
 }
 
-/// Shows microseconds as Go's `Duration.String` does; a negative setting, which means never, as `-1s`.
-pub(super) struct Shown(pub i64);
+/// Prints seconds as HashiCorp's tables do: `1h`, `1h30m`, `0s`.
+#[must_use]
+pub fn short(seconds: i64) -> String {
+    let (sign, seconds) = (if seconds < 0 { "-" } else { "" }, seconds.unsigned_abs());
+    let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    let shown: String =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if shown.is_empty() { "0s".to_owned() } else { sign.to_owned() + &shown }
+}
+
+/// Shows microseconds as Go's `Duration.String` does; a negative setting, which means never, as
+/// `-1s`.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown(pub i64);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,16 +143,15 @@ mod tests {
 
     fn check(text: &str, micros: i64, shown: &str) {
         assert_eq!(parse(text), Some(micros), "{text}");
+        assert_eq!(parse_or_seconds(text), Some(micros), "{text}");
         assert_eq!(Shown(micros).to_string(), shown, "{text}");
     }
 
     #[test]
     fn durations_read_and_print_as_in_go() {
-        check("", 0, "0s");
         check("0", 0, "0s");
         check("0s", 0, "0s");
         check("90m", 5_400_000_000, "1h30m0s");
-        check("3600", 3_600_000_000, "1h0m0s");
         check("+5s", 5_000_000, "5s");
         check("1h15m30.918s", 4_530_918_000, "1h15m30.918s");
         check("2d", 172_800_000_000, "48h0m0s");
@@ -143,22 +165,50 @@ mod tests {
     }
 
     #[test]
+    fn bare_numbers_are_seconds_only_where_asked_for() {
+        for (text, micros) in [("", 0), ("3600", 3_600_000_000), ("-5", -5_000_000)] {
+            assert_eq!((parse(text), parse_or_seconds(text)), (None, Some(micros)), "{text}");
+        }
+    }
+
+    #[test]
     fn others_are_refused() {
         for bad in [
             "x",
+            "-",
             "1x",
             "h",
             "1.5",
+            "1.2.3s",
             ".",
             "s",
+            ".s",
             "1 h",
             "--1s",
             "9223372036854775807h",
+            "99999999999999999999h",
+            "99999999999999d",
             "1ss",
             "d",
             "1.5d",
         ] {
-            assert_eq!(parse(bad), None, "{bad}");
+            assert_eq!((parse(bad), parse_or_seconds(bad)), (None, None), "{bad}");
+        }
+    }
+
+    #[test]
+    fn short_forms_leave_zeros_out() {
+        for (seconds, expected) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (3600, "1h"),
+            (3661, "1h1m1s"),
+            (5400, "1h30m"),
+            (3601, "1h1s"),
+            (-60, "-1m"),
+        ] {
+            assert_eq!(short(seconds), expected);
         }
     }
 }

@@ -1,0 +1,56 @@
+//! An answer as it came, and what it is read as.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::error::{Error, Refusal};
+
+/// An answer of any status.
+#[derive(Debug)]
+pub struct Answer {
+    /// Method and URL.
+    pub call: String,
+    /// HTTP status.
+    pub status: u16,
+    /// The whole body.
+    pub body: Bytes,
+    /// How old the content is, in seconds, when it came from a cache that cannot be refreshed.
+    pub cache_age: Option<u64>,
+    /// Where a redirect leads.
+    pub(super) location: Option<String>,
+}
+
+impl Answer {
+    /// Takes statuses from 300 on as errors: a redirect has done nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the texts of the body.
+    pub fn success(self) -> Result<Self, Error> {
+        if self.status < 300 { Ok(self) } else { Err(Error::Refused(self.refusal())) }
+    }
+
+    /// Reads the body as the error that it is.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        #[derive(serde::Deserialize)]
+        struct Errors {
+            #[serde(default)]
+            errors: Vec<String>,
+        }
+        let errors = serde_json::from_slice::<Errors>(&self.body)
+            .map(|body| body.errors)
+            .map_err(|_| String::from_utf8_lossy(&self.body).into_owned());
+        Refusal { call: self.call.clone(), status: self.status, errors }
+    }
+
+    /// Reads the body.
+    ///
+    /// # Errors
+    /// [`Error::Answer`] if it is not JSON of that shape; the text names places, never values.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|why| Error::Answer {
+            call: self.call.clone(),
+            why: format!("not the expected JSON (line {}, column {})", why.line(), why.column()),
+        })
+    }
+}
