@@ -34,6 +34,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "host",
         &[
             "clock",
+            "process",
+            "shutdown",
             "account",
             "files",
             "config_fault",
@@ -43,6 +45,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "term",
             "logging",
             "raw_keys",
+            "store",
             "systemd",
         ],
     ),
@@ -57,8 +60,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "vault-cli",
         &[
-            "sibling", "client", "duration", "print", "context", "kv", "vault", "owner", "fleet",
-            "shell", "scan", "run", "compose", "podman", "dev", "argv", "dispatch",
+            "sibling", "client", "context", "print", "compose", "dev", "fleet", "kv", "owner",
+            "podman", "run", "scan", "shell", "vault", "argv", "dispatch",
         ],
     ),
     (
@@ -68,6 +71,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "engine",
             "daemon",
             "api",
+            "place",
             "join",
             "run",
             "status",
