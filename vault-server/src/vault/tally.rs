@@ -1,5 +1,5 @@
-//! Requests by keys that belong to no active machine, counted by address. What becomes of the counts
-//! lives in `strangers`.
+//! Requests by keys that belong to no active machine, counted by address. What becomes of the
+//! counts lives in `strangers`.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
