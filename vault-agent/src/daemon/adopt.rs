@@ -176,7 +176,9 @@ mod tests {
             let targets = ["a/.env", "b/.env"].map(|name| {
                 format!("[[target]]\npath = \"{path}/{name}\"\nsecrets = [\"secret/a\"]\n")
             });
-            let config = Arc::new(Config::parse(&targets.concat(), &file).unwrap());
+            let access = host::files::Access::PRIVATE;
+            host::files::replace(&file, targets.concat().as_bytes(), access).unwrap();
+            let config = Arc::new(Config::load(&file).unwrap());
             let source = crate::daemon::Source { file, config: watch::Sender::new(config) };
             let guard = Guard::made_by(make);
             let mut daemon = Daemon::new(source, folder.path(), lone.engine(), guard);

@@ -55,7 +55,7 @@ pub(super) enum Outcome {
 
 /// Why a task failed; the file is as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct TargetFault {
     /// For the fleet view.
     pub(super) state: TargetState,
     /// What the matter is, for people: short, without any secret.
@@ -75,7 +75,7 @@ pub(super) async fn run(
     task: Task,
     print: Option<Print>,
     notes: &mut Vec<String>,
-) -> Result<Outcome, Fault> {
+) -> Result<Outcome, TargetFault> {
     // The versions may be on their way to the disk still: nothing is promised before they are there.
     let commit = engine.commit();
     match task {
@@ -98,7 +98,7 @@ pub(super) async fn run(
                 let wanted = wanted(target, rendered.content, around(target)?.as_ref())?;
                 let access = access(target)?;
                 let found = files::compare(&target.path, wanted.expose(), access);
-                let found = found.map_err(|error| Fault::file(&error))?;
+                let found = found.map_err(|error| TargetFault::file(&error))?;
                 Ok((found, Print::of(wanted.expose(), access)))
             });
             Ok(match found.await? {
@@ -116,7 +116,7 @@ pub(super) async fn run(
                     Some(print) => print.is_of(&target.path),
                     None => files::exists(&target.path).map(|exists| !exists),
                 };
-                same.map_err(|error| Fault::file(&error))
+                same.map_err(|error| TargetFault::file(&error))
             });
             Ok(Outcome::Seen { same: seen.await? })
         }
@@ -126,18 +126,18 @@ pub(super) async fn run(
 /// Runs `act` where it may wait for the disk.
 async fn blocking<T: Send + 'static>(
     target: &Arc<Target>,
-    act: impl FnOnce(&Target) -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Fault> {
+    act: impl FnOnce(&Target) -> Result<T, TargetFault> + Send + 'static,
+) -> Result<T, TargetFault> {
     let target = Arc::clone(target);
     let act = move || {
         let held = target.require_mount.as_deref().map(files::mount::hold).transpose();
-        let _held = held.map_err(|error| Fault::file(&error))?;
+        let _held = held.map_err(|error| TargetFault::file(&error))?;
         act(&target)
     };
     let done = tokio::task::spawn_blocking(act).await;
     done.unwrap_or_else(|_| {
         let (state, text) = (TargetState::Failed, "interrupted".to_owned());
-        Err(Fault { state, text, hint: String::new(), passing: true })
+        Err(TargetFault { state, text, hint: String::new(), passing: true })
     })
 }
 
@@ -146,16 +146,16 @@ async fn content(
     engine: &Engine,
     target: &Arc<Target>,
     versions: &Versions,
-) -> Result<(Rendered, Mask), Fault> {
+) -> Result<(Rendered, Mask), TargetFault> {
     let mut secrets: Vec<(SecretPath, Vec<Field>)> = Vec::with_capacity(versions.len());
     let mut named = Vec::with_capacity(versions.len());
     for (path, ver) in target.secrets.iter().zip(versions) {
         let Some(ver) = ver else { continue };
         let content =
-            engine.earlier(path, *ver).await.map_err(|error| Fault::read(path, &error))?;
+            engine.earlier(path, *ver).await.map_err(|error| TargetFault::read(path, &error))?;
         let fields = match content.kind {
             Kind::Kv => render::fields(content.expose())
-                .map_err(|error| Fault::shape(path, &error.to_string()))?,
+                .map_err(|error| TargetFault::shape(path, &error.to_string()))?,
             Kind::Raw => render::file(content.expose()),
         };
         named.push((path.clone(), *ver));
@@ -171,22 +171,23 @@ async fn content(
         None => target.template.clone().unwrap_or_default(),
     };
     let rules = target.rules(header.as_ref(), &template);
-    let rendered = render::render(target.format, &secrets, &rules).map_err(|refused| Fault {
-        state: TargetState::Refused,
-        text: refused.to_string(),
-        hint: refused.faults.first().map(|fault| fault.hint().to_owned()).unwrap_or_default(),
-        passing: false,
-    })?;
+    let rendered =
+        render::render(target.format, &secrets, &rules).map_err(|refused| TargetFault {
+            state: TargetState::Refused,
+            text: refused.to_string(),
+            hint: refused.faults.first().map(|fault| fault.hint().to_owned()).unwrap_or_default(),
+            passing: false,
+        })?;
     let mask = if target.on_change.is_some() { Mask::of(&secrets) } else { Mask::default() };
     Ok((rendered, mask))
 }
 
 /// Returns the text of the target's template, empty if it has none.
-fn template(target: &Target) -> Result<String, Fault> {
+fn template(target: &Target) -> Result<String, TargetFault> {
     let Some(file) = &target.template_file else {
         return Ok(target.template.clone().unwrap_or_default());
     };
-    files::settings(file).map(|(_, text)| (*text).clone()).map_err(|error| Fault {
+    files::settings(file).map(|(_, text)| (*text).clone()).map_err(|error| TargetFault {
         state: TargetState::Failed,
         text: format!("cannot read template `{}`: {error}", file.display()),
         hint: "make the file, or change `template_file` of this target".to_owned(),
@@ -199,20 +200,21 @@ fn wanted(
     target: &Target,
     rendered: Plaintext,
     old: Option<&files::Read>,
-) -> Result<Plaintext, Fault> {
+) -> Result<Plaintext, TargetFault> {
     match target.layout {
         Layout::File => Ok(rendered),
-        Layout::Block => {
-            block::put(old.map_or(&[], |old| old.content.expose()), &rendered).map_err(Fault::block)
-        }
+        Layout::Block => block::put(old.map_or(&[], |old| old.content.expose()), &rendered)
+            .map_err(TargetFault::block),
     }
 }
 
 /// Returns the file around a block.
-fn around(target: &Target) -> Result<Option<files::Read>, Fault> {
+fn around(target: &Target) -> Result<Option<files::Read>, TargetFault> {
     match target.layout {
         Layout::File => Ok(None),
-        Layout::Block => files::read(&target.path, LARGEST).map_err(|error| Fault::file(&error)),
+        Layout::Block => {
+            files::read(&target.path, LARGEST).map_err(|error| TargetFault::file(&error))
+        }
     }
 }
 
@@ -222,8 +224,8 @@ fn write(
     target: &Target,
     rendered: Rendered,
     commit: &Commit,
-) -> Result<(Replaced, Print), Fault> {
-    gate.pass(&target.path, target.git).map_err(|error| Fault {
+) -> Result<(Replaced, Print), TargetFault> {
+    gate.pass(&target.path, target.git).map_err(|error| TargetFault {
         state: TargetState::Refused,
         text: chain(&error),
         hint: error.hint(),
@@ -246,9 +248,9 @@ fn put(
     wanted: &Plaintext,
     old: Option<&files::Read>,
     commit: &Commit,
-) -> Result<(Replaced, Print), Fault> {
+) -> Result<(Replaced, Print), TargetFault> {
     let access = access(target)?;
-    let fault = |error: FileError| Fault::file(&error);
+    let fault = |error: FileError| TargetFault::file(&error);
     let (path, content) = (&target.path, wanted.expose());
     let print = Print::of(content, access);
     let Some(old) = old else {
@@ -260,7 +262,7 @@ fn put(
     }
     match files::exchange(path, old.content.expose(), content, access) {
         Ok(Exchanged::Done(_)) => Ok((Replaced::Written, print)),
-        Ok(Exchanged::Moved) => Err(Fault {
+        Ok(Exchanged::Moved) => Err(TargetFault {
             state: TargetState::Waiting,
             text: "the file is being edited".to_owned(),
             hint: "it is tried again in a moment".to_owned(),
@@ -271,24 +273,24 @@ fn put(
 }
 
 /// Removes the file, or its block; tells whether it was there.
-fn remove(target: &Target, commit: &Commit) -> Result<bool, Fault> {
+fn remove(target: &Target, commit: &Commit) -> Result<bool, TargetFault> {
     kept(commit)?;
     if let Some(old) = around(target)? {
         let rest = block::take(old.content.expose());
-        if let Some(rest) = rest.map_err(Fault::block)? {
+        if let Some(rest) = rest.map_err(TargetFault::block)? {
             return Ok(put(target, &rest, Some(&old), commit)?.0 == Replaced::Written);
         }
     }
-    files::remove(&target.path).map_err(|error| Fault::file(&error))
+    files::remove(&target.path).map_err(|error| TargetFault::file(&error))
 }
 
 /// Waits until what the vault says is on this host's disk: a file must not be ahead of what the agent knows after a power
 /// cut.
-fn kept(commit: &Commit) -> Result<(), Fault> {
+fn kept(commit: &Commit) -> Result<(), TargetFault> {
     if commit.wait() {
         return Ok(());
     }
-    Err(Fault {
+    Err(TargetFault {
         state: TargetState::Failed,
         text: "the agent's database cannot be written".to_owned(),
         hint: "look at the agent's disk; the file is as it was".to_owned(),
@@ -297,8 +299,8 @@ fn kept(commit: &Commit) -> Result<(), Fault> {
 }
 
 /// Looks owner and group up.
-fn access(target: &Target) -> Result<Access, Fault> {
-    let unknown = |kind: &str, name: &str| Fault {
+fn access(target: &Target) -> Result<Access, TargetFault> {
+    let unknown = |kind: &str, name: &str| TargetFault {
         state: TargetState::Failed,
         text: format!("{kind} `{name}` is not known on this host"),
         hint: format!(
@@ -325,13 +327,13 @@ pub(super) fn sweep(path: &Path) {
     }
 }
 
-impl From<FileError> for Fault {
+impl From<FileError> for TargetFault {
     fn from(error: FileError) -> Self {
         Self::file(&error)
     }
 }
 
-impl Fault {
+impl TargetFault {
     fn read(path: &SecretPath, error: &ReadError) -> Self {
         let (state, text, hint) = match error {
             ReadError::Denied => {

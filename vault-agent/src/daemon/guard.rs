@@ -7,7 +7,6 @@ mod poll;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,11 +15,8 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
-use mounts::Mounts;
+use mounts::{Identity, Mounts, identity};
 use poll::Poll;
-
-/// The file system of a folder and its number there; `None` if it is not there.
-type Identity = Option<(u64, u64)>;
 
 /// Makes a watcher that leaves what it sees on the board.
 pub(super) type Make = fn(Arc<Shared>) -> Result<RecommendedWatcher, notify::Error>;
@@ -338,11 +334,6 @@ fn is_change(kind: EventKind) -> bool {
     }
 }
 
-/// Tells a folder from another one that takes its place.
-fn identity(folder: &Path) -> Identity {
-    folder.metadata().ok().map(|found| (found.dev(), found.ino()))
-}
-
 /// Returns the nearest folder above `file` that exists, and the name in it that leads to the file.
 fn nearest(file: &Path) -> Option<(PathBuf, PathBuf)> {
     let mut name = file;
@@ -447,7 +438,9 @@ mod tests {
             std::fs::read(&file).unwrap();
             std::fs::read(&other).unwrap();
         }
-        std::fs::write(&other, "a foreign file").unwrap();
+        let mut foreign = std::fs::OpenOptions::new().append(true).open(&other).unwrap();
+        foreign.write_all(b"2").unwrap();
+        drop(foreign);
         // This event is taken after all others, and wakes nobody either.
         let mut open = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
         open.write_all(b"2").unwrap();

@@ -30,7 +30,7 @@ use host::clock;
 use host::files::git::GitGate;
 use machine::config::{Config, Target};
 
-use apply::{Fault, Outcome, Task};
+use apply::{Outcome, TargetFault, Task};
 use contact::Contact;
 use guard::{Guard, Touched};
 use hooks::{Finished, Hooks};
@@ -144,7 +144,7 @@ struct Done {
     id: u64,
     target: Arc<Target>,
     task: Task,
-    result: Result<Outcome, Fault>,
+    result: Result<Outcome, TargetFault>,
     /// What the owner should know of the file, unless it was only looked at.
     notes: Vec<String>,
 }

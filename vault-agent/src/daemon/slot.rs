@@ -10,7 +10,7 @@ use shared::report::TargetState;
 use shared::time::Time;
 use tokio::time::Instant;
 
-use super::apply::{Fault, Outcome, Task};
+use super::apply::{Outcome, TargetFault, Task};
 use super::contact::Reach;
 use super::hooks::{HookKey, Key, Mask};
 use super::plan::{Action, Hold, Known, Versions};
@@ -46,7 +46,7 @@ pub(super) enum State {
     /// The file stays as it is.
     Held(Hold),
     /// The last task failed.
-    Failed(Fault),
+    Failed(TargetFault),
     /// Somebody else has changed the file, and it is left so.
     Drifted,
     /// Another program keeps changing the file, and it is put back once in a while only.
@@ -276,7 +276,7 @@ impl Slot {
     pub(super) fn done(
         &mut self,
         task: Task,
-        result: Result<Outcome, Fault>,
+        result: Result<Outcome, TargetFault>,
         now: Instant,
         time: Time,
     ) -> Next {
@@ -400,7 +400,7 @@ impl Slot {
         }
     }
 
-    fn failed(&mut self, fault: Fault, now: Instant) {
+    fn failed(&mut self, fault: TargetFault, now: Instant) {
         let news = !matches!(&self.state, State::Failed(before) if *before == fault);
         if news {
             tracing::error!(file = %self.path().display(), hint = fault.hint, "{}", fault.show());

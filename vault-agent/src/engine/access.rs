@@ -2,7 +2,7 @@
 //! the audit log in batches and dropped when the server has them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,8 +14,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::Inner;
-use crate::state::{self, Failure, Job, Outcome, facts};
+use super::debounced::Debounced;
+use super::link::Link;
+use crate::state::{self, Failure, Job, Outcome, Store, facts};
 use host::clock;
 use machine::remote::Client;
 
@@ -30,16 +31,21 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Rows after which the table is checked against its bound.
 const CHECK: usize = 5000;
 
-type Answer = oneshot::Sender<Result<(), Failure>>;
+type Recorded = oneshot::Sender<Result<(), Failure>>;
+
+/// Local accesses on their way to the audit log.
+pub(super) struct Accesses {
+    waiting: Mutex<Waiting>,
+    shipping: Debounced,
+    store: Arc<Store>,
+    link: Arc<Link>,
+}
 
 /// Accesses that wait for the next commit.
 #[derive(Default)]
-pub(super) struct Queue(Mutex<Waiting>);
-
-#[derive(Default)]
 struct Waiting {
     rows: HashMap<Fact, (Time, u64)>,
-    answers: Vec<Answer>,
+    answers: Vec<Recorded>,
     /// Whether a commit is on its way that will take them along.
     queued: bool,
     /// Whether the last commit took many along.
@@ -47,40 +53,56 @@ struct Waiting {
     since_check: usize,
 }
 
-impl Inner {
-    pub(super) async fn record(self: &Arc<Self>, access: Fact) -> Result<(), Failure> {
+impl Accesses {
+    /// Starts with none.
+    pub(super) fn new(store: Arc<Store>, link: Arc<Link>) -> Self {
+        Self { waiting: Mutex::default(), shipping: Debounced::default(), store, link }
+    }
+
+    /// Notes accesses; they are on disk when this returns.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub(super) async fn record(self: &Arc<Self>, accesses: Vec<Fact>) -> Result<(), Failure> {
+        if accesses.is_empty() {
+            return Ok(());
+        }
         let (answer, answered) = oneshot::channel();
         let (queue_now, busy) = {
-            let mut waiting = self.accesses.lock();
-            waiting.rows.entry(access).or_insert_with(|| (clock::now(), 0)).1 += 1;
+            let mut waiting = self.lock();
+            for access in accesses {
+                waiting.rows.entry(access).or_insert_with(|| (clock::now(), 0)).1 += 1;
+            }
             waiting.answers.push(answer);
             (!std::mem::replace(&mut waiting.queued, true), waiting.busy)
         };
-        if queue_now && (busy || self.store.try_submit(self.accesses_job()).is_err()) {
-            // A task of its own: who asked may go away, those who joined in are still to be answered.
-            tokio::spawn(Arc::clone(self).commit_accesses());
+        if queue_now && (busy || self.store.try_submit(self.job()).is_err()) {
+            // A task of its own: who asked may go away, those who joined in are still to be
+            // answered.
+            tokio::spawn(Arc::clone(self).commit());
         }
         answered.await.map_err(|_| Failure::Closed)?
     }
 
-    /// Has the waiting accesses written once every request that is there has been looked at: they share a commit.
-    async fn commit_accesses(self: Arc<Self>) {
+    /// Has the waiting accesses written once every request that is there has been looked at: they
+    /// share a commit.
+    async fn commit(self: Arc<Self>) {
         tokio::task::yield_now().await;
-        if let Err(fault) = self.store.submit(self.accesses_job()).await {
-            let mut waiting = self.accesses.lock();
+        if let Err(fault) = self.store.submit(self.job()).await {
+            let mut waiting = self.lock();
             waiting.queued = false;
             send(&mut waiting.answers, &Err(fault));
         }
     }
 
-    fn accesses_job(self: &Arc<Self>) -> Job {
+    fn job(self: &Arc<Self>) -> Job {
         let (own, runtime) = (Arc::clone(self), Handle::current());
-        Box::new(move |conn| own.write_accesses(conn, runtime))
+        Box::new(move |conn| own.write(conn, runtime))
     }
 
-    fn write_accesses(self: Arc<Self>, conn: &Connection, runtime: Handle) -> Outcome {
+    fn write(self: Arc<Self>, conn: &Connection, runtime: Handle) -> Outcome {
         let (rows, answers, check) = {
-            let mut waiting = self.accesses.lock();
+            let mut waiting = self.lock();
             waiting.queued = false;
             waiting.busy = waiting.answers.len() >= MANY;
             waiting.since_check += waiting.rows.len();
@@ -110,10 +132,24 @@ impl Inner {
             }
         }
     }
+    /// Has what waits shipped soon.
+    pub(super) fn ship_soon(&self) {
+        self.shipping.soon();
+    }
+
+    /// Has what waits shipped now; tells whether it was in time.
+    pub(super) async fn ship_now(&self, patience: Duration) -> bool {
+        self.shipping.now(patience).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Answers from the thread of the database: a task does it for many, as each that is woken from there takes a system call.
-fn answer(runtime: &Handle, mut answers: Vec<Answer>, committed: Result<(), Failure>) {
+/// Answers from the thread of the database: a task does it for many, as each that is woken from
+/// there takes a system call.
+fn answer(runtime: &Handle, mut answers: Vec<Recorded>, committed: Result<(), Failure>) {
     if answers.len() > 1 {
         runtime.spawn(async move { send(&mut answers, &committed) });
     } else {
@@ -121,15 +157,9 @@ fn answer(runtime: &Handle, mut answers: Vec<Answer>, committed: Result<(), Fail
     }
 }
 
-fn send(answers: &mut Vec<Answer>, committed: &Result<(), Failure>) {
+fn send(answers: &mut Vec<Recorded>, committed: &Result<(), Failure>) {
     for answer in answers.drain(..) {
         let _ = answer.send(committed.clone());
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,14 +168,14 @@ fn counted((access, (first, count)): (Fact, (Time, u64))) -> Fact {
 }
 
 /// Ships what waits whenever something does, until the connection ends.
-pub(super) async fn run(inner: Arc<Inner>, client: Client) {
+pub(super) async fn run(accesses: Arc<Accesses>, client: Client) {
     loop {
-        let ticket = inner.shipping.next(AFTER, IDLE).await;
-        if !inner.link.borrow().caught_up {
+        let ticket = accesses.shipping.next(AFTER, IDLE).await;
+        if !accesses.link.is_caught_up() {
             continue;
         }
-        match ship(&inner, &client).await {
-            Ok(()) => inner.shipping.done(ticket),
+        match ship(&accesses.store, &client).await {
+            Ok(()) => accesses.shipping.done(ticket),
             Err(fault) => {
                 tracing::warn!(%fault, "local accesses not shipped");
                 sleep(AFTER).await;
@@ -155,11 +185,11 @@ pub(super) async fn run(inner: Arc<Inner>, client: Client) {
 }
 
 /// Ships everything that waits now.
-async fn ship(inner: &Arc<Inner>, client: &Client) -> Result<()> {
+async fn ship(store: &Store, client: &Client) -> Result<()> {
     let mut offset: u64 =
-        inner.store.read(|conn| facts::get(conn, facts::ACCESS_OFFSET)).await?.unwrap_or_default();
+        store.read(|conn| facts::get(conn, facts::ACCESS_OFFSET)).await?.unwrap_or_default();
     loop {
-        let (first, reads) = inner.store.read(|conn| state::access::oldest(conn, BATCH)).await?;
+        let (first, reads) = store.read(|conn| state::access::oldest(conn, BATCH)).await?;
         if reads.is_empty() {
             return Ok(());
         }
@@ -171,14 +201,14 @@ async fn ship(inner: &Arc<Inner>, client: &Client) -> Result<()> {
         }
         if next >= request.first && next <= after_last + offset {
             let taken = next - offset;
-            inner.store.write(move |conn| state::access::shipped(conn, taken)).await?;
+            store.write(move |conn| state::access::shipped(conn, taken)).await?;
             if taken <= first {
                 anyhow::bail!("the server takes no local accesses");
             }
         } else if next > after_last + offset {
             // The server knows more than this database ever sent: it was made anew.
             offset = next - first;
-            inner.store.write(move |conn| facts::set(conn, facts::ACCESS_OFFSET, &offset)).await?;
+            store.write(move |conn| facts::set(conn, facts::ACCESS_OFFSET, &offset)).await?;
         } else {
             anyhow::bail!("the server wants local access {next}, which is gone");
         }

@@ -2,7 +2,6 @@
 //! anchored in a verified report.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -11,9 +10,10 @@ use shared::hash::Hash;
 use shared::name::Name;
 use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesQuery};
 
-use super::Inner;
+use super::access::Accesses;
+use super::link::Link;
 use super::types::{AuditFault, VerifyResult};
-use crate::state;
+use crate::state::{self, Store};
 use machine::remote::{Client, RemoteError};
 
 /// How long to wait for local accesses to be shipped first.
@@ -49,37 +49,39 @@ impl Walk {
     }
 }
 
-impl Inner {
-    pub(super) async fn audit(self: &Arc<Self>, query: AuditQuery) -> Result<AuditPage> {
-        let client =
-            self.client().map_err(|reason| anyhow!("the server cannot be asked: {reason}"))?;
-        // What was read here a moment ago belongs into the answer.
-        self.shipping.now(PATIENCE).await;
-        Ok(client.audit(&query).await?)
-    }
+/// Asks the server for records.
+pub(super) async fn page(link: &Link, accesses: &Accesses, query: AuditQuery) -> Result<AuditPage> {
+    let client = asked(link)?;
+    // What was read here a moment ago belongs into the answer.
+    accesses.ship_now(PATIENCE).await;
+    Ok(client.audit(&query).await?)
+}
 
-    pub(super) async fn audit_verify(self: &Arc<Self>) -> Result<VerifyResult> {
-        let client =
-            self.client().map_err(|reason| anyhow!("the server cannot be asked: {reason}"))?;
-        let anchors = self.store.read(state::peers::anchors).await?;
-        let mut walk = Walk {
-            head: AuditHead::EMPTY,
-            anchors: anchors.into_iter().map(|(head, name)| (head.n, (head.hash, name))).collect(),
-            compared: 0,
-            agreed: 0,
-        };
-        let (fault, read_records, end) = match records(&client, &mut walk).await {
-            Ok((fault, end)) => (fault, true, end),
-            Err(fault) if is_denied(&fault) => {
-                let (fault, end) = leaves(&client, &mut walk).await?;
-                (fault, false, end)
-            }
-            Err(fault) => return Err(fault.into()),
-        };
-        let fault = fault.or_else(|| unmet(&walk, end));
-        let records = if fault.is_some() { walk.agreed } else { walk.head.n };
-        Ok(VerifyResult { records, head: walk.head, read_records, anchors: walk.compared, fault })
-    }
+/// Recomputes the chain and compares it with every anchored head.
+pub(super) async fn verify(link: &Link, store: &Store) -> Result<VerifyResult> {
+    let client = asked(link)?;
+    let anchors = store.read(state::peers::anchors).await?;
+    let mut walk = Walk {
+        head: AuditHead::EMPTY,
+        anchors: anchors.into_iter().map(|(head, name)| (head.n, (head.hash, name))).collect(),
+        compared: 0,
+        agreed: 0,
+    };
+    let (fault, read_records, end) = match records(&client, &mut walk).await {
+        Ok((fault, end)) => (fault, true, end),
+        Err(fault) if is_denied(&fault) => {
+            let (fault, end) = leaves(&client, &mut walk).await?;
+            (fault, false, end)
+        }
+        Err(fault) => return Err(fault.into()),
+    };
+    let fault = fault.or_else(|| unmet(&walk, end));
+    let records = if fault.is_some() { walk.agreed } else { walk.head.n };
+    Ok(VerifyResult { records, head: walk.head, read_records, anchors: walk.compared, fault })
+}
+
+fn asked(link: &Link) -> Result<Client> {
+    link.client().map_err(|reason| anyhow!("the server cannot be asked: {reason}"))
 }
 
 fn is_denied(fault: &RemoteError) -> bool {

@@ -7,12 +7,10 @@ use serde::de::IgnoredAny;
 use shared::blob::{self, Blob, Expected, Kind, Opened, Place};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::log::{Deletion, Version};
-use shared::name::Name;
+use shared::log::Version;
 use shared::path::SecretPath;
 use shared::signed::VaultId;
 
-use super::ledger::{Ledger, may_read};
 use super::types::Content;
 use crate::state::retained::Retained;
 use machine::identity::MachineKeys;
@@ -34,26 +32,16 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// Returns what is due for a version.
-    pub(super) fn at(ledger: &Ledger, path: &SecretPath, ver: u64, version: &Version) -> Self {
-        let newest = ledger.state.secret(path).is_some_and(|secret| secret.last == ver);
-        Self {
-            path: path.clone(),
-            ver,
-            blob: version.blob,
-            newest,
-            vault: ledger.state.vault(),
-            size: version.size,
-            commit: version.commit,
-            readers: ledger.readers.get(&version.readers).copied(),
-        }
-    }
-
-    /// Returns what is due for a path's newest version if this machine is to keep its ciphertext.
-    pub(super) fn newest(ledger: &Ledger, own: &Name, path: &SecretPath) -> Option<Self> {
-        let (ver, version) = ledger.state.secret(path)?.current()?;
-        let wanted = !version.destroyed && may_read(&ledger.state, own, path);
-        wanted.then(|| Self::at(ledger, path, ver, version))
+    /// Returns what is due for a version; `readers` is their number and this machine's place.
+    pub(super) fn new(
+        vault: VaultId,
+        (path, ver): (&SecretPath, u64),
+        version: &Version,
+        newest: bool,
+        readers: Option<(usize, usize)>,
+    ) -> Self {
+        let Version { blob, size, commit, .. } = *version;
+        Self { path: path.clone(), ver, blob, newest, vault, size, commit, readers }
     }
 
     /// Returns what is due for a version whose ciphertext was retained.
@@ -129,11 +117,6 @@ fn stanzas(bytes: &[u8]) -> usize {
         .take_while(|line| !line.starts_with(b"---"))
         .filter(|line| line.starts_with(b"-> X25519 "))
         .count()
-}
-
-/// Tells whether a version is neither destroyed nor marked deleted; its age does not count.
-pub(super) fn is_kept(version: &Version) -> bool {
-    !version.destroyed && !matches!(version.deletion, Deletion::Since(_))
 }
 
 #[cfg(test)]

@@ -2,13 +2,12 @@
 //! refused, so that a bad one is not decrypted again for every reader.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shared::error::Error;
 use shared::hash::Hash;
 
-use super::Inner;
 use super::types::Content;
 
 const BYTES: usize = 1 << 20;
@@ -17,17 +16,53 @@ const REFUSED: usize = 1024;
 /// What nobody has asked for in such a time is wiped.
 const UNUSED: Duration = Duration::from_secs(60);
 
-/// Wipes what is not used any more.
-pub(super) async fn tend(inner: Arc<Inner>) {
+/// The contents in memory.
+#[derive(Default)]
+pub(super) struct Cache(Mutex<Contents>);
+
+impl Cache {
+    /// Returns a blob's content, or why it was refused.
+    pub(super) fn get(&self, blob: &Hash) -> Option<Result<Content, Error>> {
+        self.lock().get(blob)
+    }
+
+    /// Keeps a blob's content; what was used longest ago goes.
+    pub(super) fn put(&self, blob: Hash, content: Content) {
+        self.lock().put(blob, content);
+    }
+
+    /// Notes that a blob, whose hash is right, does not open.
+    pub(super) fn refuse(&self, blob: Hash, error: Error) {
+        self.lock().refuse(blob, error);
+    }
+
+    /// Drops what is known of these blobs.
+    pub(super) fn remove(&self, blobs: &[Hash]) {
+        let mut contents = self.lock();
+        blobs.iter().for_each(|blob| contents.remove(blob));
+    }
+
+    /// Tells whether a blob's content is here.
+    pub(super) fn has(&self, blob: &Hash) -> bool {
+        self.lock().has(blob)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wipes what is not used any more, for ever.
+pub(super) async fn tend(cache: Arc<Cache>) {
     loop {
         tokio::time::sleep(UNUSED).await;
-        inner.cache().wipe_unused();
+        cache.lock().wipe_unused();
     }
 }
 
 /// Contents and refusals by blob.
 #[derive(Default)]
-pub(super) struct Cache {
+struct Contents {
     contents: HashMap<Hash, Slot>,
     refused: HashMap<Hash, Error>,
     bytes: usize,
@@ -41,9 +76,9 @@ struct Slot {
     used: u64,
 }
 
-impl Cache {
+impl Contents {
     /// Returns a blob's content, or why it was refused.
-    pub(super) fn get(&mut self, blob: &Hash) -> Option<Result<Content, Error>> {
+    fn get(&mut self, blob: &Hash) -> Option<Result<Content, Error>> {
         if let Some(slot) = self.contents.get_mut(blob) {
             self.clock += 1;
             slot.used = self.clock;
@@ -53,7 +88,7 @@ impl Cache {
     }
 
     /// Keeps a blob's content; what was used longest ago goes.
-    pub(super) fn put(&mut self, blob: Hash, content: Content) {
+    fn put(&mut self, blob: Hash, content: Content) {
         self.remove(&blob);
         self.clock += 1;
         self.bytes += content.bytes.len();
@@ -80,14 +115,14 @@ impl Cache {
     }
 
     /// Notes that a blob, whose hash is right, does not open.
-    pub(super) fn refuse(&mut self, blob: Hash, error: Error) {
+    fn refuse(&mut self, blob: Hash, error: Error) {
         if self.refused.len() < REFUSED {
             self.refused.insert(blob, error);
         }
     }
 
     /// Drops what is known of a blob.
-    pub(super) fn remove(&mut self, blob: &Hash) {
+    fn remove(&mut self, blob: &Hash) {
         self.refused.remove(blob);
         if let Some(slot) = self.contents.remove(blob) {
             self.bytes -= slot.content.bytes.len();
@@ -95,7 +130,7 @@ impl Cache {
     }
 
     /// Tells whether a blob's content is here.
-    pub(super) fn has(&self, blob: &Hash) -> bool {
+    fn has(&self, blob: &Hash) -> bool {
         self.contents.contains_key(blob)
     }
 }
@@ -113,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_was_used_longest_ago_goes_first() {
-        let mut cache = Cache::default();
+        let mut cache = Contents::default();
         let blobs: Vec<Hash> = (0..5u8).map(|n| Hash::of(&[&[n]])).collect();
         for blob in &blobs[..4] {
             cache.put(*blob, content(BYTES / 4));
@@ -127,7 +162,7 @@ mod tests {
 
     #[test]
     fn what_nobody_asks_for_is_wiped() {
-        let mut cache = Cache::default();
+        let mut cache = Contents::default();
         let blobs: Vec<Hash> = (0..3u8).map(|n| Hash::of(&[&[n]])).collect();
         for blob in &blobs {
             cache.put(*blob, content(10));
@@ -144,7 +179,7 @@ mod tests {
 
     #[test]
     fn one_content_over_the_bound_is_still_served() {
-        let mut cache = Cache::default();
+        let mut cache = Contents::default();
         cache.put(Hash::ZERO, content(BYTES + 1));
         assert!(cache.has(&Hash::ZERO));
         cache.put(Hash::of(&[]), content(1));

@@ -2,6 +2,46 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+/// The commit of the newest records, for everybody who asks.
+pub(super) struct Commits(Mutex<Commit>);
+
+impl Commits {
+    /// Starts with everything on disk.
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Commit::ended(true)))
+    }
+
+    /// Returns the newest.
+    pub(super) fn newest(&self) -> Commit {
+        self.lock().clone()
+    }
+
+    /// Begins the next one: whoever sees what it commits finds this commit, not an older one.
+    pub(super) fn begin(&self) -> Begun {
+        let commit = Commit::default();
+        let earlier = std::mem::replace(&mut *self.lock(), commit.clone());
+        Begun { commit, earlier }
+    }
+
+    /// Tells everybody how a commit has ended; of one that failed, memory has gone back already.
+    pub(super) fn end(&self, Begun { commit, earlier }: Begun, kept: bool) {
+        if !kept {
+            *self.lock() = earlier;
+        }
+        commit.end(kept);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Commit> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A commit that is under way, and the one before it.
+pub(super) struct Begun {
+    commit: Commit,
+    earlier: Commit,
+}
+
 /// The commit of the newest records that were applied; clones tell of the same one.
 #[derive(Clone, Debug, Default)]
 pub struct Commit(Arc<Shared>);
@@ -22,13 +62,13 @@ impl Commit {
     }
 
     /// Tells everybody who waits how it has ended.
-    pub(super) fn end(&self, kept: bool) {
+    fn end(&self, kept: bool) {
         *self.lock() = Some(kept);
         self.0.bell.notify_all();
     }
 
-    /// Waits on this thread until it has ended; tells whether everything that was applied before is on disk. If not,
-    /// memory has gone back.
+    /// Waits on this thread until it has ended; tells whether everything that was applied before is
+    /// on disk. If not, memory has gone back.
     #[must_use]
     pub fn wait(&self) -> bool {
         let ended = self.0.bell.wait_while(self.lock(), |ended| ended.is_none());

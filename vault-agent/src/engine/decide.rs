@@ -15,7 +15,7 @@ use shared::plaintext::Plaintext;
 
 use machine::binary;
 
-use super::blob::is_kept;
+use super::rights::is_kept;
 use super::types::{
     Change, Content, CustomChange, MetaMerge, MountMerge, PutContent, ReadError, WriteError,
 };
@@ -36,6 +36,8 @@ pub(super) struct DraftPut {
     pub(super) ver: u64,
     pub(super) kind: Kind,
     pub(super) content: Arc<Plaintext>,
+    /// Whether it was merged into the version before.
+    pub(super) merged: bool,
 }
 
 /// Newest contents that merges start from, as far as they were asked for.
@@ -63,12 +65,13 @@ pub(super) fn decide<'a>(
     callers: impl Iterator<Item = &'a [Change]>,
     bases: &Bases,
 ) -> Vec<Result<Vec<Draft>, Not>> {
-    let mut desk = Desk { state, own, bases, views: HashMap::new(), mounts: HashMap::new() };
-    callers.map(|changes| desk.caller(changes)).collect()
+    let mut drafting =
+        Drafting { state, own, bases, views: HashMap::new(), mounts: HashMap::new() };
+    callers.map(|changes| drafting.caller(changes)).collect()
 }
 
 /// The state with the drafts so far.
-struct Desk<'a> {
+struct Drafting<'a> {
     state: &'a State,
     own: &'a Name,
     bases: &'a Bases,
@@ -94,7 +97,7 @@ struct Current {
     drafted: Option<(Kind, Arc<Plaintext>)>,
 }
 
-impl Desk<'_> {
+impl Drafting<'_> {
     fn caller(&mut self, changes: &[Change]) -> Result<Vec<Draft>, Not> {
         let (views, mounts) = (self.views.clone(), self.mounts.clone());
         let drafted: Result<Vec<Option<Draft>>, Not> =
@@ -204,7 +207,8 @@ impl Desk<'_> {
         view.known = true;
         let drafted = Some((kind, Arc::clone(&content)));
         view.current = Some(Current { ver: view.last, kept: true, drafted });
-        Ok(Some(Draft::Put(DraftPut { path: path.clone(), ver: view.last, kind, content })))
+        let (path, ver) = (path.clone(), view.last);
+        Ok(Some(Draft::Put(DraftPut { path, ver, kind, content, merged: is_merge })))
     }
 
     /// Returns those of `versions` that exist, drafts included.

@@ -1,4 +1,5 @@
-//! What a machine could read: everything that the log says was encrypted to it. Re-encryption does not undo that.
+//! What a machine could read: everything that the log says was encrypted to it. Re-encryption does
+//! not undo that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,15 +10,14 @@ use shared::name::Name;
 use shared::path::SecretPath;
 use shared::signed::parse_strict;
 
-use super::Inner;
-use crate::state;
+use crate::state::{self, Store};
 
 /// Versions by path.
 pub type Exposure = BTreeMap<SecretPath, BTreeSet<u64>>;
 
 /// Walks the log from its beginning; its entries were verified when they came.
-pub(super) async fn of(inner: &Inner, name: Name) -> Result<Exposure> {
-    let walked = inner.store.read(move |conn| {
+pub(super) async fn of(store: &Store, name: Name) -> Result<Exposure> {
+    let walked = store.read(move |conn| {
         let mut walk = Walk { name, read: None, seen: Exposure::new() };
         let replayed = state::log::replay(conn, 0, |_, envelope| {
             walk.step(parse_strict(&envelope.body)?);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::Inner;
 use super::blob::Due;
+use super::read::Reader;
+use super::ticks::Ticks;
 use super::types::ReadError;
 use machine::remote::Client;
 
@@ -18,44 +19,44 @@ const AT_ONCE: usize = 8;
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Gets what is missing whenever something may be, until the connection ends.
-pub(super) async fn run(inner: Arc<Inner>, client: Client) {
+pub(super) async fn run(reader: Arc<Reader>, ticks: Ticks, client: Client) {
     loop {
-        inner.fetch_due.notified().await;
-        while !round(&inner, &client).await {
+        reader.fetch_due.notified().await;
+        while !round(&reader, &ticks, &client).await {
             tokio::select! {
                 () = sleep(AGAIN) => {}
-                () = inner.fetch_due.notified() => {}
+                () = reader.fetch_due.notified() => {}
             }
         }
     }
 }
 
 /// Gets everything missing once; tells whether nothing is missing any more.
-async fn round(inner: &Arc<Inner>, client: &Client) -> bool {
-    if !inner.link.borrow().caught_up {
+async fn round(reader: &Arc<Reader>, ticks: &Ticks, client: &Client) -> bool {
+    if !reader.link.is_caught_up() {
         return true;
     }
-    let mut waiting = inner.missing().into_iter();
+    let mut waiting = reader.ledger.read().missing(&reader.own.name).into_iter();
     let mut running = JoinSet::new();
     let mut complete = true;
     loop {
         while running.len() < AT_ONCE
             && let Some(due) = waiting.next()
         {
-            running.spawn(one(Arc::clone(inner), client.clone(), due));
+            running.spawn(one(Arc::clone(reader), client.clone(), due));
         }
         let Some(done) = running.join_next().await else { break };
         complete &= done.unwrap_or(false);
-        inner.tick();
+        ticks.tick();
     }
     complete
 }
 
 /// Gets, keeps and opens one blob. One that does not open will not open later either.
-async fn one(inner: Arc<Inner>, client: Client, due: Due) -> bool {
-    match inner.fetch(&client, &due).await {
+async fn one(reader: Arc<Reader>, client: Client, due: Due) -> bool {
+    match reader.fetch(&client, &due).await {
         Ok(blob) => {
-            let _ = inner.open_blob(due, blob).await;
+            let _ = reader.open_blob(due, blob).await;
             true
         }
         Err(ReadError::Denied) => true,

@@ -29,6 +29,11 @@ pub(super) struct Fleet {
     ahead: BTreeMap<Name, (u64, Time)>,
     /// The audit chain as last seen.
     pub(super) audit: AuditHead,
+    /// Number of this machine's last report.
+    pub(super) last: u64,
+    /// What is reported of this machine's targets; `None` until somebody has looked at them: what
+    /// was reported last then stands.
+    pub(super) looked_at: Option<Vec<TargetReport>>,
 }
 
 struct Known {
@@ -52,8 +57,9 @@ pub(super) struct PeerHead {
 
 impl Fleet {
     /// Takes stored reports up; those of removed machines and of old keys are passed over.
-    pub(super) fn load(stored: Vec<Stored>, state: &State, audit: AuditHead) -> Self {
-        let mut fleet = Self { peers: BTreeMap::new(), ahead: BTreeMap::new(), audit };
+    pub(super) fn load(stored: Vec<Stored>, state: &State, audit: AuditHead, last: u64) -> Self {
+        let (peers, ahead) = (BTreeMap::new(), BTreeMap::new());
+        let mut fleet = Self { peers, ahead, audit, last, looked_at: None };
         for Stored { envelope, at } in stored {
             fleet.take(state, Received { report: envelope, at, online: false });
         }
@@ -256,7 +262,7 @@ mod tests {
     }
 
     fn empty(state: &State) -> Fleet {
-        Fleet::load(Vec::new(), state, AuditHead::EMPTY)
+        Fleet::load(Vec::new(), state, AuditHead::EMPTY, 0)
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! it checks every signature as well.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use rusqlite::Connection;
@@ -14,9 +13,9 @@ use shared::signed::Envelope;
 use shared::wire::v1::heal::{HealReply, HealRequest};
 use shared::wire::v1::log::{Frame, LogQuery};
 
-use super::Inner;
-use super::link::reach;
-use crate::state;
+use super::connect::Connector;
+use super::ledger::Ledger;
+use crate::state::{self, Store};
 use machine::remote::Client;
 
 /// Bytes of entries in one request, before base64; one entry may go over it.
@@ -34,14 +33,15 @@ pub struct Healed {
 }
 
 /// Gives the server back what it lacks and this machine has.
-pub(super) async fn heal(inner: &Arc<Inner>) -> Result<Healed> {
+pub(super) async fn heal(connector: &Connector, store: &Store) -> Result<Healed> {
     // The stream has ended where the server was found behind: a connection of its own.
-    let known = inner.link.borrow().address.clone();
-    let client = match reach(inner, known.as_slice()).await {
+    let (link, ledger) = (&connector.link, &connector.ledger);
+    let known = link.now().address;
+    let client = match connector.reach(known.as_slice()).await {
         Some(client) => client,
-        None => reach(inner, &[]).await.with_context(|| inner.reason())?,
+        None => connector.reach(&[]).await.with_context(|| link.now().reason())?,
     };
-    let entries = push_entries(inner, &client).await?;
+    let entries = push_entries(ledger, store, &client).await?;
     let (mut blobs, mut tried) = (0, HashSet::new());
     let absent = loop {
         let HealReply { wanted, .. } = client.heal(&HealRequest::default()).await?;
@@ -50,26 +50,26 @@ pub(super) async fn heal(inner: &Arc<Inner>) -> Result<Healed> {
             break wanted;
         }
         for id in fresh {
-            let bytes = inner.store.read(move |conn| state::blobs::by_hash(conn, id)).await?;
+            let bytes = store.read(move |conn| state::blobs::by_hash(conn, id)).await?;
             // A damaged copy is not worth sending: the server would refuse it.
             let Some(bytes) = bytes.filter(|bytes| Hash::of(&[bytes]) == id) else { continue };
             client.put_blob(id, bytes).await.context("giving a blob back")?;
             blobs += 1;
         }
     };
-    Ok(Healed { entries, blobs, absent: inner.places(&absent) })
+    Ok(Healed { entries, blobs, absent: places(ledger, &absent) })
 }
 
 /// Sends the entries after the server's head; returns how many.
-async fn push_entries(inner: &Arc<Inner>, client: &Client) -> Result<u64> {
-    let own = inner.ledger().seq();
+async fn push_entries(ledger: &Ledger, store: &Store, client: &Client) -> Result<u64> {
+    let own = ledger.read().seq();
     let mut frames = client.log(LogQuery { after: own, follow: false }).await?;
     let head = frames.next().await?.into_iter().find_map(|frame| match frame {
         Frame::Head { seq, hash } => Some((seq, hash)),
         Frame::Genesis(_) | Frame::Entry { .. } | Frame::Beat => None,
     });
     let (seq, hash) = head.context("the server does not say where its log ends")?;
-    let known = inner.store.read(move |conn| state::log::hash_at(conn, seq)).await?;
+    let known = store.read(move |conn| state::log::hash_at(conn, seq)).await?;
     if let Some(known) = known
         && known != hash
     {
@@ -78,7 +78,7 @@ async fn push_entries(inner: &Arc<Inner>, client: &Client) -> Result<u64> {
     }
     let mut last = seq;
     while last < own {
-        let entries = inner.store.read(move |conn| batch(conn, last, own)).await?;
+        let entries = store.read(move |conn| batch(conn, last, own)).await?;
         let count = entries.len() as u64;
         if count == 0 {
             return Err(Code::Missing.because(format!("entry {}", last + 1)).into());
@@ -103,16 +103,14 @@ fn batch(conn: &Connection, last: u64, own: u64) -> rusqlite::Result<Vec<Envelop
     Ok(entries)
 }
 
-impl Inner {
-    /// Returns the versions that blobs belong to.
-    fn places(&self, blobs: &[Hash]) -> Vec<(SecretPath, u64)> {
-        let wanted: HashSet<&Hash> = blobs.iter().collect();
-        let ledger = self.ledger();
-        let secrets = ledger.state.secrets().iter();
-        let versions = secrets.flat_map(|(path, secret)| {
-            secret.versions().map(move |(ver, version)| (path, ver, &version.blob))
-        });
-        let wanted = versions.filter(|(_, _, blob)| wanted.contains(blob));
-        wanted.map(|(path, ver, _)| (path.clone(), ver)).collect()
-    }
+/// Returns the versions that blobs belong to.
+fn places(ledger: &Ledger, blobs: &[Hash]) -> Vec<(SecretPath, u64)> {
+    let wanted: HashSet<&Hash> = blobs.iter().collect();
+    let folded = ledger.read();
+    let secrets = folded.state.secrets().iter();
+    let versions = secrets.flat_map(|(path, secret)| {
+        secret.versions().map(move |(ver, version)| (path, ver, &version.blob))
+    });
+    let wanted = versions.filter(|(_, _, blob)| wanted.contains(blob));
+    wanted.map(|(path, ver, _)| (path.clone(), ver)).collect()
 }

@@ -2,8 +2,8 @@
 //! stored with the head and the blobs it brought in one transaction; if that fails, memory goes
 //! back (design/trust, *Client*, read 1).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::Connection;
 use shared::blob::{Blob, Sealed};
@@ -12,13 +12,18 @@ use shared::hash::Hash;
 use shared::log::{self, Entry, Op, Refused, State};
 use shared::name::Name;
 use shared::path::SecretPath;
-use shared::signed::{Envelope, Purpose};
-use tokio::sync::oneshot;
+use shared::signed::Envelope;
+use tokio::sync::{oneshot, watch};
 
-use super::Inner;
 use super::blob::Due;
-use super::commit::Commit;
-use crate::state::{self, Failure, Outcome};
+use super::cache::Cache;
+use super::commit::{Commit, Commits};
+use super::folded::{Folded, born, recognise};
+use super::own::Own;
+use super::pending::Pending;
+use super::rights::{may_read, may_retain, place};
+use super::ticks::Ticks;
+use crate::state::{self, Failure, Outcome, Store, retained};
 
 /// A record from the server and where it claims to stand; the genesis stands at 0.
 pub(super) struct Delivery {
@@ -46,33 +51,6 @@ pub(super) struct Receipt {
     pub(super) committed: oneshot::Receiver<Result<(), Failure>>,
 }
 
-/// The state, and what this machine keeps beside it.
-pub(super) struct Ledger {
-    pub(super) state: State,
-    /// Whether the genesis is there; without it the state is an empty stand-in.
-    pub(super) born: bool,
-    /// Ciphertext kept on disk, by path.
-    pub(super) held: HashMap<SecretPath, Hash>,
-    /// Readers' hash to their number and this machine's place among them.
-    pub(super) readers: HashMap<Hash, (usize, usize)>,
-}
-
-impl Ledger {
-    /// Returns where the log stands for a server: 0 also asks for the genesis.
-    pub(super) fn seq(&self) -> u64 {
-        if self.born { self.state.seq() } else { 0 }
-    }
-}
-
-/// Tells whether a record is the newest one known, as one's own is when the stream brings it again.
-pub(super) fn is_head(ledger: &Ledger, record: &Delivery) -> bool {
-    let purpose = Purpose::Entry(ledger.state.vault());
-    ledger.born
-        && record.position == ledger.state.seq()
-        && record.position > 0
-        && record.envelope.hash(purpose) == ledger.state.head()
-}
-
 /// What an entry that was applied brought.
 #[derive(Default)]
 struct Taken {
@@ -92,48 +70,128 @@ struct Before {
     held: Vec<(SecretPath, Option<Hash>)>,
 }
 
-/// Hands records to the database thread, in order with everything else that goes there.
-pub(super) async fn ingest(
-    inner: &Arc<Inner>,
-    deliveries: Vec<Delivery>,
-) -> Result<Receipt, Failure> {
-    let (answer, applied) = oneshot::channel();
-    let (settle, committed) = oneshot::channel();
-    let own = Arc::clone(inner);
-    let job = move |conn: &Connection| {
-        let mut before = Before::default();
-        let commit = Commit::default();
-        // Whoever sees the new state finds this commit, not an older one.
-        let earlier = std::mem::replace(&mut *own.commit(), commit.clone());
-        match own.take(conn, deliveries, &mut before) {
-            Ok(news) => {
-                own.advanced();
-                let _ = answer.send(Ok(news));
-                Outcome::Keep(Box::new(move |result| {
-                    if result.is_err() {
-                        own.go_back(before);
-                        *own.commit() = earlier;
-                        own.tick();
-                    }
-                    commit.end(result.is_ok());
-                    let _ = settle.send(result);
-                }))
-            }
-            Err(fault) => {
-                own.go_back(before);
-                *own.commit() = earlier;
-                commit.end(false);
-                let fault = Failure::from(fault);
-                let _ = answer.send(Err(fault.clone()));
-                Outcome::Undo(fault)
-            }
-        }
-    };
-    inner.store.submit(Box::new(job)).await?;
-    Ok(Receipt { applied, committed })
+/// The verified log and what it folds to. Its lock is taken before any other, for moments only.
+pub(super) struct Ledger {
+    own: Arc<Own>,
+    store: Arc<Store>,
+    cache: Arc<Cache>,
+    pending: Arc<Pending>,
+    ticks: Ticks,
+    folded: RwLock<Folded>,
+    /// Ticks when an entry was applied, before it is on disk.
+    applied: watch::Sender<u64>,
+    commits: Commits,
 }
 
-impl Inner {
+impl Ledger {
+    /// Goes on from what is on disk.
+    pub(super) fn new(
+        own: Arc<Own>,
+        store: Arc<Store>,
+        cache: Arc<Cache>,
+        pending: Arc<Pending>,
+        ticks: Ticks,
+        folded: Folded,
+    ) -> Self {
+        let (folded, applied) = (RwLock::new(folded), watch::Sender::new(0));
+        Self { own, store, cache, pending, ticks, folded, applied, commits: Commits::new() }
+    }
+
+    /// Returns the state to look at.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Folded> {
+        self.folded.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Folded> {
+        self.folded.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tries what no entry has done yet on the state, which `act` leaves as it was.
+    pub(super) fn attempt<T>(&self, act: impl FnOnce(&mut Folded) -> T) -> T {
+        act(&mut self.write())
+    }
+
+    /// Returns a receiver that ticks when an entry was applied, before it is on disk.
+    pub(super) fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Returns the commit of everything applied so far.
+    pub(super) fn commit(&self) -> Commit {
+        self.commits.newest()
+    }
+
+    /// Hands records to the database thread, in order with everything else that goes there.
+    pub(super) async fn ingest(
+        self: &Arc<Self>,
+        deliveries: Vec<Delivery>,
+    ) -> Result<Receipt, Failure> {
+        let (answer, applied) = oneshot::channel();
+        let (settle, committed) = oneshot::channel();
+        let own = Arc::clone(self);
+        let job = move |conn: &Connection| {
+            let mut before = Before::default();
+            let commit = own.commits.begin();
+            match own.take(conn, deliveries, &mut before) {
+                Ok(news) => {
+                    own.applied.send_modify(|tick| *tick += 1);
+                    let _ = answer.send(Ok(news));
+                    Outcome::Keep(Box::new(move |result| {
+                        if result.is_err() {
+                            own.go_back(before);
+                            own.ticks.tick();
+                        }
+                        own.commits.end(commit, result.is_ok());
+                        let _ = settle.send(result);
+                    }))
+                }
+                Err(fault) => {
+                    own.go_back(before);
+                    own.commits.end(commit, false);
+                    let fault = Failure::from(fault);
+                    let _ = answer.send(Err(fault.clone()));
+                    Outcome::Undo(fault)
+                }
+            }
+        };
+        self.store.submit(Box::new(job)).await?;
+        Ok(Receipt { applied, committed })
+    }
+
+    /// Keeps the ciphertext of a version if it is its path's newest now.
+    pub(super) async fn hold(self: &Arc<Self>, due: Due, bytes: Vec<u8>) -> Result<(), Failure> {
+        let own = Arc::clone(self);
+        let held = self.store.write(move |conn| {
+            // The log may have moved on meanwhile.
+            let mut folded = own.write();
+            let wanted = folded.newest(&own.own.name, &due.path);
+            if wanted.is_some_and(|wanted| wanted.blob == due.blob) {
+                state::blobs::keep(conn, &due.path, due.blob, &bytes)?;
+                folded.held.insert(due.path, due.blob);
+            }
+            Ok(())
+        });
+        held.await
+    }
+
+    /// Writes a snapshot of the state unless there is one of this very entry.
+    pub(super) async fn write_snapshot(self: Arc<Self>) {
+        let fresh = {
+            let mut folded = self.write();
+            let seq = folded.seq();
+            folded.born && seq > std::mem::replace(&mut folded.snapshot, seq)
+        };
+        if !fresh {
+            return;
+        }
+        let own = Arc::clone(&self);
+        let written =
+            self.store.write(move |conn| state::log::set_snapshot(conn, &own.read().state));
+        if let Err(fault) = written.await {
+            tracing::warn!(%fault, "the snapshot is not written: the next start takes longer");
+        }
+    }
+
     fn take(
         &self,
         conn: &Connection,
@@ -148,7 +206,7 @@ impl Inner {
                 Ok(None) => {}
                 Ok(Some(Taken { ops, own })) => {
                     news.advanced = true;
-                    touched.note(&self.name, &ops);
+                    touched.note(&self.own.name, &ops);
                     let own = own.into_iter().map(|(_, sealed)| sealed.bytes.clone());
                     let brought = inline.into_iter().chain(own).map(Blob::new);
                     blobs.extend(brought.map(|blob| (blob.id(), blob)));
@@ -160,9 +218,9 @@ impl Inner {
             }
         }
         if news.advanced {
-            let ledger = self.ledger();
-            state::log::set_head(conn, ledger.state.seq(), ledger.state.head())?;
-            drop(ledger);
+            let folded = self.read();
+            state::log::set_head(conn, folded.state.seq(), folded.state.head())?;
+            drop(folded);
             self.tend_blobs(conn, &touched, blobs, &mut news, before)?;
         }
         Ok(news)
@@ -176,24 +234,24 @@ impl Inner {
         envelope: &Envelope,
         before: &mut Before,
     ) -> rusqlite::Result<Result<Option<Taken>, Error>> {
-        let mut ledger = self.ledger_mut();
-        if ledger.born && position <= ledger.state.seq() {
+        let mut folded = self.write();
+        if folded.born && position <= folded.state.seq() {
             let known = state::log::hash_at(conn, position)?;
-            return Ok(recognise(&ledger.state, position, known, envelope).map(|()| None));
+            return Ok(recognise(&folded.state, position, known, envelope).map(|()| None));
         }
-        if !ledger.born {
-            return match born(self.pins.vault, position, envelope) {
+        if !folded.born {
+            return match born(self.own.pins.vault, position, envelope) {
                 Err(error) => Ok(Err(error)),
                 Ok(state) => {
                     state::log::insert(conn, 0, envelope, state.head())?;
-                    let unborn = std::mem::replace(&mut ledger.state, state);
-                    ledger.born = true;
+                    let unborn = std::mem::replace(&mut folded.state, state);
+                    folded.born = true;
                     before.unborn = Some(Box::new(unborn));
                     Ok(Ok(Some(Taken::default())))
                 }
             };
         }
-        let applied = match log::apply(&mut ledger.state, envelope) {
+        let applied = match log::apply(&mut folded.state, envelope) {
             Ok(applied) => applied,
             // Signed by a member, numbered as due, and built on another past than ours.
             Err(Refused { error, .. }) if error.code == Code::Prev => {
@@ -203,14 +261,13 @@ impl Inner {
         };
         let undo = applied.undo;
         before.undo.push(Box::new(move |state| state.revert(undo)));
-        let head = ledger.state.head();
-        self.note_readers(conn, &mut ledger, &applied.entry)?;
-        drop(ledger);
+        let head = folded.state.head();
+        self.note_readers(conn, &mut folded, &applied.entry)?;
+        drop(folded);
         state::log::insert(conn, applied.entry.seq, envelope, head)?;
         state::pending::settle(conn, head)?;
-        let own = self.settled(head);
-        let mut cache = self.cache();
-        applied.dropped.iter().for_each(|blob| cache.remove(blob));
+        let own = self.pending.settled(head);
+        self.cache.remove(&applied.dropped);
         Ok(Ok(Some(Taken { ops: applied.entry.ops, own })))
     }
 
@@ -218,20 +275,20 @@ impl Inner {
     fn note_readers(
         &self,
         conn: &Connection,
-        ledger: &mut Ledger,
+        folded: &mut Folded,
         entry: &Entry,
     ) -> rusqlite::Result<()> {
         for op in &entry.ops {
             let (Op::Put(put) | Op::Rewrap(put)) = op else { continue };
-            if ledger.readers.contains_key(&put.readers)
-                || !may_read(&ledger.state, &self.name, &put.path)
-                || log::readers_hash(&ledger.state, &put.path) != put.readers
+            if folded.readers.contains_key(&put.readers)
+                || !may_read(&folded.state, &self.own.name, &put.path)
+                || log::readers_hash(&folded.state, &put.path) != put.readers
             {
                 continue;
             }
-            let (count, position) = place(&ledger.state, &self.name, &put.path);
+            let (count, position) = place(&folded.state, &self.own.name, &put.path);
             state::blobs::set_readers(conn, put.readers, count as u64, position as u64)?;
-            ledger.readers.insert(put.readers, (count, position));
+            folded.readers.insert(put.readers, (count, position));
         }
         Ok(())
     }
@@ -245,22 +302,22 @@ impl Inner {
         news: &mut News,
         before: &mut Before,
     ) -> rusqlite::Result<()> {
-        let mut ledger = self.ledger_mut();
+        let mut folded = self.write();
         let all: Vec<SecretPath>;
         let paths: Box<dyn Iterator<Item = &SecretPath>> = if touched.all {
-            let held = ledger.held.keys().chain(ledger.state.secrets().keys());
+            let held = folded.held.keys().chain(folded.state.secrets().keys());
             all = held.cloned().collect::<BTreeSet<_>>().into_iter().collect();
             Box::new(all.iter())
         } else {
             Box::new(touched.paths.iter())
         };
         for path in paths {
-            self.tend_retained(conn, &ledger, path)?;
-            let held = ledger.held.get(path).copied();
-            let Some(due) = Due::newest(&ledger, &self.name, path) else {
+            self.tend_retained(conn, &folded.state, path)?;
+            let held = folded.held.get(path).copied();
+            let Some(due) = folded.newest(&self.own.name, path) else {
                 if held.is_some() {
                     state::blobs::drop(conn, path)?;
-                    ledger.held.remove(path);
+                    folded.held.remove(path);
                     before.held.push((path.clone(), held));
                 }
                 continue;
@@ -279,25 +336,40 @@ impl Inner {
             };
             state::blobs::keep(conn, path, due.blob, blob.bytes())?;
             before.held.push((path.clone(), held));
-            ledger.held.insert(path.clone(), due.blob);
+            folded.held.insert(path.clone(), due.blob);
             news.arrived.push((due, blob));
         }
         Ok(())
     }
 
+    /// Drops what must not be retained any more of `path`.
+    fn tend_retained(
+        &self,
+        conn: &Connection,
+        state: &State,
+        path: &SecretPath,
+    ) -> rusqlite::Result<()> {
+        for ver in retained::of(conn, path)? {
+            if !may_retain(state, &self.own.name, path, ver) {
+                retained::drop(conn, path, ver)?;
+            }
+        }
+        Ok(())
+    }
+
     fn go_back(&self, before: Before) {
-        let mut ledger = self.ledger_mut();
+        let mut folded = self.write();
         for undo in before.undo.into_iter().rev() {
-            undo(&mut ledger.state);
+            undo(&mut folded.state);
         }
         if let Some(unborn) = before.unborn {
-            ledger.state = *unborn;
-            ledger.born = false;
+            folded.state = *unborn;
+            folded.born = false;
         }
         for (path, held) in before.held.into_iter().rev() {
             match held {
-                Some(blob) => drop(ledger.held.insert(path, blob)),
-                None => drop(ledger.held.remove(&path)),
+                Some(blob) => drop(folded.held.insert(path, blob)),
+                None => drop(folded.held.remove(&path)),
             }
         }
     }
@@ -322,70 +394,4 @@ impl Touched {
             }
         }
     }
-}
-
-/// Tells whether a record that stands where one is known already is that very one.
-fn recognise(
-    state: &State,
-    position: u64,
-    known: Option<Hash>,
-    envelope: &Envelope,
-) -> Result<(), Error> {
-    if position == 0 {
-        let same = envelope.hash(Purpose::Genesis) == state.vault();
-        return if same { Ok(()) } else { Err(Code::Fork.because("another genesis")) };
-    }
-    let purpose = Purpose::Entry(state.vault());
-    if known == Some(envelope.hash(purpose)) {
-        return Ok(());
-    }
-    // Only a signed entry of that number proves a fork; anything else is a broken stream.
-    let entry: Entry = envelope.parse()?;
-    if entry.seq != position {
-        return Err(Code::Seq.because(format!("entry {} where {position} is due", entry.seq)));
-    }
-    let signed = state.key(&envelope.by).is_some_and(|key| envelope.verify(key, purpose).is_ok());
-    let code = if signed { Code::Fork } else { Code::BadSig };
-    Err(code.because(format!("another entry {position} than the one known")))
-}
-
-/// Makes the first state from the genesis that the vault id pins.
-fn born(vault: Hash, position: u64, envelope: &Envelope) -> Result<State, Error> {
-    if position != 0 {
-        return Err(Code::Seq.because("an entry before the genesis"));
-    }
-    if envelope.hash(Purpose::Genesis) != vault {
-        return Err(Code::BadSig.because("the genesis is not the pinned vault's"));
-    }
-    log::start(envelope)
-}
-
-/// Tells whether the machine may read `path`.
-pub(super) fn may_read(state: &State, name: &Name, path: &SecretPath) -> bool {
-    state.machine(name).is_some_and(|machine| machine.read.cover(path))
-}
-
-/// Returns how many readers a path has today, and the machine's place among them.
-pub(super) fn place(state: &State, name: &Name, path: &SecretPath) -> (usize, usize) {
-    let readers = log::readers(state, path);
-    let own = state.machine(name).map(|machine| format!("{name}#{}", machine.incarnation));
-    let position = own.and_then(|own| readers.iter().position(|reader| *reader == own));
-    (readers.len(), position.unwrap_or(0))
-}
-
-/// The state of a machine that has seen nothing yet: valid, and without anything in it.
-pub(super) fn stand_in() -> Result<State, Error> {
-    let root = shared::keys::SignKey::generate();
-    let genesis = log::Genesis {
-        v: 1,
-        name: "unknown".parse()?,
-        nonce: Hash::ZERO,
-        time: shared::time::Time::default(),
-        root: root.verify_key(),
-        recovery: shared::keys::Identity::generate().recipient(),
-        admins: BTreeMap::new(),
-        server: vec![shared::keys::SignKey::generate().verify_key()],
-        mounts: Vec::new(),
-    };
-    log::start(&Envelope::sign(&root, shared::name::Actor::Root, Purpose::Genesis, &genesis)?)
 }

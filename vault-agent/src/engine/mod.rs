@@ -1,5 +1,19 @@
 //! The end-to-end encrypted client (design/trust, *Client: sync, read, write*): verified sync,
 //! reads from an encrypted cache, batched writes, reports. No terminal, no HTTP server.
+//!
+//! Each part owns its state: one struct, one lock, one file; [`Engine`] holds them. The layers,
+//! from bottom to top; a module uses those before it in this list only:
+//!
+//! 1. plain types and tools: `types`, `ticks`, `own`, `tasks`, `debounced`, `offload`, `commit`
+//! 2. rules, without lock or database: `blob`, `rights`, `folded`, `fleet`, `decide`
+//! 3. what stands alone: `alarms`, `cache`, `pending`
+//! 4. how the connection is, and the verified log: `link`, `ledger`
+//! 5. reading, local accesses, reports, taking records in: `read`, `retain`, `access`, `report`,
+//!    `intake`
+//! 6. writing: `seal`, `send`, `owner`, `writer`
+//! 7. the connection's loops: `connect`, `fetch`, `follow`
+//! 8. what is asked for now and then: `audit`, `exposure`, `heal`, `sample`, `open`
+//! 9. the owners together: `owners`
 
 mod access;
 mod alarms;
@@ -7,26 +21,35 @@ mod audit;
 mod blob;
 mod cache;
 mod commit;
+mod connect;
+mod debounced;
 mod decide;
-mod errand;
 mod exposure;
 mod fetch;
 mod fleet;
+mod folded;
+mod follow;
 mod heal;
-mod inner;
+mod intake;
 mod ledger;
 mod link;
+mod offload;
 mod open;
+mod own;
 mod owner;
+mod owners;
+mod pending;
 mod read;
 mod report;
 mod retain;
+mod rights;
 mod sample;
 mod seal;
 mod send;
+mod tasks;
+mod ticks;
 mod types;
-mod work;
-mod write;
+mod writer;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -36,7 +59,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use shared::audit::Fact;
+use shared::audit::{Fact, Who};
+use shared::error::Code;
 use shared::log::{Op, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
@@ -50,7 +74,7 @@ use tokio::time::timeout;
 
 use machine::paths::Paths;
 
-use inner::Inner;
+use owners::Owners;
 
 pub use commit::Commit;
 pub use exposure::Exposure;
@@ -63,7 +87,7 @@ pub use types::{
 
 /// The engine; clones share it.
 #[derive(Clone)]
-pub struct Engine(Arc<Inner>);
+pub struct Engine(Arc<Owners>);
 
 /// How long a first sync may take.
 const FIRST_SYNC: Duration = Duration::from_secs(10);
@@ -72,7 +96,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Engine({})", self.0.name)
+        write!(f, "Engine({})", self.0.own.name)
     }
 }
 
@@ -83,7 +107,7 @@ impl Engine {
     /// If this machine has not joined a vault, the state directory is readable by others, the
     /// database is newer than the program, or what it holds does not verify.
     pub fn open(paths: &Paths) -> Result<Self> {
-        Ok(Self(open::open(paths)?))
+        Ok(Self(Arc::new(Owners::open(paths)?)))
     }
 
     /// Keeps a connection, follows the log, resends what is pending, reports, ships accesses;
@@ -96,14 +120,15 @@ impl Engine {
         addresses: watch::Receiver<Vec<String>>,
         mut shutdown: watch::Receiver<bool>,
     ) -> Result<()> {
-        self.0.start_writer();
-        self.0.spawn(read::watch_ages(Arc::clone(&self.0)));
-        self.0.spawn(report::watch(Arc::clone(&self.0)));
-        self.0.spawn(inner::watch_database(Arc::clone(&self.0)));
-        self.0.spawn(cache::tend(Arc::clone(&self.0)));
+        let Owners { tasks, ledger, ticks, reports, alarms, cache, .. } = &*self.0;
+        tasks.spawn(writer::run(self.0.writer.clone()));
+        tasks.spawn(read::watch_ages(ledger.clone(), ticks.clone()));
+        tasks.spawn(report::watch(reports.clone()));
+        tasks.spawn(alarms::watch_database(alarms.clone(), self.0.store.trouble()));
+        tasks.spawn(cache::tend(cache.clone()));
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => {}
-            () = link::keep(&self.0, addresses) => {}
+            () = self.0.follower.keep(addresses) => {}
         }
         self.close().await;
         Ok(())
@@ -115,14 +140,14 @@ impl Engine {
     /// # Errors
     /// If no address answers, or what it sends does not verify.
     pub async fn connect_once(&self, addresses: &[String]) -> Result<()> {
-        let Some(client) = link::reach(&self.0, addresses).await else {
-            bail!("{}", self.0.reason());
+        let follower = self.0.follower.clone();
+        let Some(client) = follower.connector.reach(addresses).await else {
+            bail!("{}", self.0.link.now().reason());
         };
-        self.0.start_writer();
+        self.0.tasks.spawn(writer::run(self.0.writer.clone()));
         let mut link = self.0.link.subscribe();
-        let own = Arc::clone(&self.0);
-        self.0.spawn(async move {
-            link::follow(&own, client).await;
+        self.0.tasks.spawn(async move {
+            follower.follow(client).await;
         });
         link.changed().await.context("the engine is closed")?;
         let settled = link.wait_for(|link| link.caught_up || link.client.is_none());
@@ -153,10 +178,10 @@ impl Engine {
     /// # Errors
     /// If there is no connection, or it fails.
     pub async fn settle(&self) -> Result<()> {
-        let client = self.0.client();
+        let client = self.0.link.client();
         client.map_err(|reason| anyhow::anyhow!("the server cannot be reached: {reason}"))?;
         let (reported, shipped) =
-            tokio::join!(self.0.reporting.now(PATIENCE), self.0.shipping.now(PATIENCE),);
+            tokio::join!(self.0.reports.now(PATIENCE), self.0.accesses.ship_now(PATIENCE));
         if !reported || !shipped {
             bail!("the server does not take this machine's report or its local accesses");
         }
@@ -171,22 +196,23 @@ impl Engine {
     /// Exchanges reports now, so that [`Engine::status`] shows the fleet as it is; without a
     /// connection nothing happens.
     pub async fn refresh(&self) {
-        if self.0.client().is_ok() {
-            self.0.reporting.now(Duration::from_secs(2)).await;
+        if self.0.link.client().is_ok() {
+            self.0.reports.now(Duration::from_secs(2)).await;
         }
     }
 
     /// Stops the background tasks and writes the snapshot of the state; what is queued for the
     /// database is on disk when the last clone is dropped.
     pub async fn close(&self) {
-        self.0.stop();
-        self.0.write_snapshot().await;
+        self.0.tasks.stop();
+        self.0.link.down("the agent is stopping");
+        tokio::join!(self.0.link.write_synced(), self.0.ledger.clone().write_snapshot());
     }
 
     /// Returns this machine's name.
     #[must_use]
     pub fn name(&self) -> &Name {
-        &self.0.name
+        &self.0.own.name
     }
 
     /// Returns when this machine became one of the vault.
@@ -198,36 +224,41 @@ impl Engine {
     /// Returns the pinned vault.
     #[must_use]
     pub fn vault(&self) -> VaultId {
-        self.0.pins.vault
+        self.0.own.pins.vault
     }
 
     /// Shows the state to `look`, under a short read lock: `look` must not call the engine.
     pub fn state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.0.ledger().state)
+        look(&self.0.ledger.read().state)
     }
 
     /// Returns a receiver that ticks when the log advanced, a blob arrived, or peers changed.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.subscribe()
+        self.0.ticks.subscribe()
     }
 
     /// Returns what the newest version of `path` is.
     #[must_use]
     pub fn latest(&self, path: &SecretPath) -> Latest {
-        self.0.latest(path)
+        self.0.reader.latest(path)
     }
 
     /// Tells whether this machine may read `path`.
     #[must_use]
     pub fn may_read(&self, path: &SecretPath) -> bool {
-        ledger::may_read(&self.0.ledger().state, &self.0.name, path)
+        rights::may_read(&self.0.ledger.read().state, &self.0.own.name, path)
     }
 
     /// Tells whether this machine may write `path`.
     #[must_use]
     pub fn may_write(&self, path: &SecretPath) -> bool {
-        self.0.ledger().state.machine(&self.0.name).is_some_and(|own| own.write.cover(path))
+        self.0
+            .ledger
+            .read()
+            .state
+            .machine(&self.0.own.name)
+            .is_some_and(|own| own.write.cover(path))
     }
 
     /// Returns the content of a version, the newest if none is named: from memory, from the
@@ -236,7 +267,7 @@ impl Engine {
     /// # Errors
     /// See [`ReadError`].
     pub async fn content(&self, path: &SecretPath, ver: Option<u64>) -> Result<Content, ReadError> {
-        self.0.content(path, ver, read::Reach::Server).await
+        self.0.reader.content(path, ver, read::Reach::Server).await
     }
 
     /// As [`Engine::content`], but never asks the server.
@@ -248,32 +279,33 @@ impl Engine {
         path: &SecretPath,
         ver: Option<u64>,
     ) -> Result<Content, ReadError> {
-        self.0.content(path, ver, read::Reach::Here).await
+        self.0.reader.content(path, ver, read::Reach::Here).await
     }
 
-    /// Returns the content of a version that a target holds, or goes back to: as [`Engine::content`], and from what
-    /// [`Engine::retain`] has kept.
+    /// Returns the content of a version that a target holds, or goes back to: as
+    /// [`Engine::content`], and from what [`Engine::retain`] has kept.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub async fn earlier(&self, path: &SecretPath, ver: u64) -> Result<Content, ReadError> {
-        self.0.earlier(path, ver).await
+        self.0.reader.earlier(path, ver).await
     }
 
-    /// Returns the commit of everything applied so far. Contents are told of before they are on disk; what they are
-    /// written to must not be newer than this machine's memory after a power cut.
+    /// Returns the commit of everything applied so far. Contents are told of before they are on
+    /// disk; what they are written to must not be newer than this machine's memory after a power
+    /// cut.
     #[must_use]
     pub fn commit(&self) -> Commit {
-        self.0.commit().clone()
+        self.0.ledger.commit()
     }
 
-    /// Keeps the ciphertext of exactly these versions beside that of the newest; tells whether it has all of them. What
-    /// is destroyed, forgotten or not granted any more goes all the same.
+    /// Keeps the ciphertext of exactly these versions beside that of the newest; tells whether it
+    /// has all of them. What is destroyed, forgotten or not granted any more goes all the same.
     ///
     /// # Errors
     /// [`ReadError::Local`].
     pub async fn retain(&self, wanted: BTreeSet<(SecretPath, u64)>) -> Result<bool, ReadError> {
-        self.0.retain(wanted).await
+        self.0.reader.retain(wanted).await
     }
 
     /// Writes all of `changes` in one entry, or none of them.
@@ -281,7 +313,16 @@ impl Engine {
     /// # Errors
     /// See [`WriteError`].
     pub async fn write(&self, changes: Vec<Change>) -> Result<Written, WriteError> {
-        self.0.write(changes).await
+        self.0.writer.write(changes, None).await
+    }
+
+    /// As [`Engine::write`], for a process on this machine; that it made the changes is on record
+    /// when this returns.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn write_by(&self, who: Who, changes: Vec<Change>) -> Result<Written, WriteError> {
+        self.0.writer.write(changes, Some(who)).await
     }
 
     /// Notes a local access; it is on disk when this returns, and shipped later.
@@ -289,7 +330,7 @@ impl Engine {
     /// # Errors
     /// If the database fails: the access must then not be answered.
     pub async fn record(&self, access: Fact) -> Result<()> {
-        Ok(self.0.record(access).await?)
+        Ok(self.0.accesses.record(vec![access]).await?)
     }
 
     /// Adds the re-encryptions that an owner's operations make necessary, and builds the entries
@@ -303,7 +344,7 @@ impl Engine {
         ops: Vec<Op>,
         progress: impl Fn(usize, usize) + Send + 'static,
     ) -> Result<Prepared> {
-        owner::prepare(&self.0, by, ops, progress).await
+        owner::prepare(&self.0.acts, by, ops, progress).await
     }
 
     /// Submits one signed entry with the blobs that were staged for it.
@@ -311,7 +352,7 @@ impl Engine {
     /// # Errors
     /// See [`WriteError`]; [`WriteError::Moved`] if it must be prepared again.
     pub async fn submit(&self, envelope: Envelope) -> Result<Appended, WriteError> {
-        self.0.submit(envelope).await
+        self.0.writer.submit(envelope).await
     }
 
     /// Returns how the engine is.
@@ -324,38 +365,36 @@ impl Engine {
     /// beginning of time if it never did.
     #[must_use]
     pub fn away(&self) -> Option<Time> {
-        let away = !self.0.link.borrow().caught_up;
-        away.then(|| self.0.synced_at().unwrap_or_default())
+        self.0.link.look(|link| (!link.caught_up).then(|| link.synced_at.unwrap_or_default()))
     }
 
-    /// Returns how long after the boot this process last knew to be at the server's head, and when it last did by the
-    /// calendar, earlier processes included.
+    /// Returns how long after the boot this process last knew to be at the server's head, and when
+    /// it last did by the calendar, earlier processes included.
     #[must_use]
     pub fn heard(&self) -> (Option<Duration>, Option<Time>) {
-        let micros = self.0.heard.load(std::sync::atomic::Ordering::Relaxed);
-        ((micros > 0).then(|| Duration::from_micros(micros)), self.0.synced_at())
+        self.0.link.look(|link| (link.heard, link.synced_at))
     }
 
     /// Replaces what this machine reports of its targets.
     pub fn set_targets(&self, targets: Vec<TargetReport>) {
-        let changed = self.0.targets.send_if_modified(|known| {
-            let changed = known.as_ref() != Some(&targets);
-            *known = Some(targets);
-            changed
-        });
-        if changed {
-            self.0.reporting.soon();
-        }
+        self.0.reports.set_targets(targets);
     }
 
     /// Raises an alarm; it stands until cleared.
     pub fn alarm(&self, code: &str, detail: impl Into<String>) {
-        self.0.raise(code, "", detail);
+        self.0.alarms.raise(code, "", detail);
     }
 
     /// Clears every alarm of that code; clearing `E_FORK` lets updates and writes go on.
     pub fn clear_alarm(&self, code: &str) {
-        self.0.clear_alarm(code);
+        self.0.alarms.clear(code);
+        if code == Code::AuditRewritten.as_str() {
+            // A person has looked: the chain may only grow again from where it is shown next.
+            self.0.reports.forget_audit();
+        }
+        if code == Code::Fork.as_str() {
+            self.0.link.go_on();
+        }
     }
 
     /// Returns every version that was encrypted to an active machine since it was added, by path.
@@ -363,7 +402,7 @@ impl Engine {
     /// # Errors
     /// If the database fails.
     pub async fn exposure(&self, name: Name) -> Result<Exposure> {
-        exposure::of(&self.0, name).await
+        exposure::of(&self.0.store, name).await
     }
 
     /// Gives the server back the entries that it has lost, and the blobs that this machine keeps.
@@ -371,7 +410,7 @@ impl Engine {
     /// # Errors
     /// If there is no connection, or the server's history is another (`E_FORK`).
     pub async fn heal(&self) -> Result<Healed> {
-        heal::heal(&self.0).await
+        heal::heal(&self.0.follower.connector, &self.0.store).await
     }
 
     /// Returns the vault's public root and recovery keys, and one encrypted secret.
@@ -379,7 +418,7 @@ impl Engine {
     /// # Errors
     /// If the secret's ciphertext is neither here nor to be had from the server.
     pub async fn sample(&self) -> Result<Sample> {
-        sample::take(&self.0).await
+        sample::take(&self.0.reader).await
     }
 
     /// Asks the server for audit records.
@@ -387,7 +426,7 @@ impl Engine {
     /// # Errors
     /// If there is no connection, or this machine has no read grant on `sys/audit`.
     pub async fn audit(&self, query: AuditQuery) -> Result<AuditPage> {
-        self.0.audit(query).await
+        audit::page(&self.0.link, &self.0.accesses, query).await
     }
 
     /// Recomputes the audit chain and compares it with every head anchored in verified reports.
@@ -395,6 +434,6 @@ impl Engine {
     /// # Errors
     /// If there is no connection, or it fails.
     pub async fn audit_verify(&self) -> Result<VerifyResult> {
-        self.0.audit_verify().await
+        audit::verify(&self.0.link, &self.0.store).await
     }
 }

@@ -2,45 +2,33 @@
 //! the entries after it.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, RwLock};
 
 use anyhow::{Context as _, Result, bail};
 use rusqlite::Connection;
 use shared::audit::AuditHead;
-use shared::error::Code;
+use shared::hash::Hash;
 use shared::log::{self, State};
 use shared::time::Time;
-use tokio::sync::{Notify, mpsc, watch};
 
-use super::alarms::Alarms;
-use super::cache::Cache;
-use super::commit::Commit;
-use super::errand::Errand;
 use super::fleet::Fleet;
-use super::ledger::{Ledger, stand_in};
-use super::link::Link;
-use super::send::Pending;
-use super::{Inner, write};
+use super::folded::{Folded, stand_in};
+use super::own::Own;
 use crate::state::{self, Store, facts};
-use host::clock;
 use host::files::check_private;
 use machine::identity::{MachineKeys, Pins};
 use machine::paths::Paths;
 
 /// What the database held.
-struct Found {
-    ledger: Ledger,
-    /// Entry of the stored snapshot.
-    snapshot: u64,
-    fleet: Fleet,
-    synced_at: Option<Time>,
-    fork: Option<String>,
-    pending: Option<Pending>,
-    report_n: u64,
+pub(super) struct Stored {
+    pub(super) folded: Folded,
+    pub(super) fleet: Fleet,
+    pub(super) synced_at: Option<Time>,
+    pub(super) fork: Option<String>,
+    pub(super) pending: Option<Hash>,
 }
 
-pub(super) fn open(paths: &Paths) -> Result<Arc<Inner>> {
+/// Opens identity, pins and database.
+pub(super) fn open(paths: &Paths) -> Result<(Own, Store, Stored)> {
     if !paths.state.exists() {
         bail!(
             "no machine is set up in `{}`\nhint: run `vault-agent init`, or `vault init` on the \
@@ -56,44 +44,11 @@ pub(super) fn open(paths: &Paths) -> Result<Arc<Inner>> {
              admin's machine, then here the `vault-agent join` line that it prints"
         );
     };
-    let (store, found) = Store::open(&paths.database(), |conn| load(conn, &pins))?;
-    let (writes, queue) = mpsc::channel(write::QUEUE);
-    let inner = Inner {
-        name: pins.name.clone(),
-        keys,
-        ledger: RwLock::new(found.ledger),
-        cache: Mutex::new(Cache::default()),
-        alarms: Mutex::new(Alarms::default()),
-        fleet: Mutex::new(found.fleet),
-        targets: watch::Sender::new(None),
-        accesses: super::access::Queue::default(),
-        link: watch::Sender::new(Link::UNTRIED),
-        changes: watch::Sender::new(0),
-        applied: watch::Sender::new(0),
-        commit: Mutex::new(Commit::ended(true)),
-        halted: watch::Sender::new(found.fork.is_some()),
-        synced_at: AtomicU64::new(found.synced_at.unwrap_or_default().as_micros()),
-        heard: AtomicU64::new(0),
-        snapshot: AtomicU64::new(found.snapshot),
-        report_n: AtomicU64::new(found.report_n),
-        pending: Mutex::new(found.pending),
-        writes,
-        queue: Mutex::new(Some(queue)),
-        tasks: Mutex::new(Vec::new()),
-        fetch_due: Notify::new(),
-        nudge: Notify::new(),
-        reporting: Errand::default(),
-        shipping: Errand::default(),
-        store,
-        pins,
-    };
-    if let Some(proof) = found.fork {
-        inner.alarms().raise(Code::Fork.as_str(), "", proof, clock::now());
-    }
-    Ok(Arc::new(inner))
+    let (store, stored) = Store::open(&paths.database(), |conn| load(conn, &pins))?;
+    Ok((Own { name: pins.name.clone(), pins, keys }, store, stored))
 }
 
-fn load(conn: &Connection, pins: &Pins) -> Result<Found> {
+fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
     let damaged = "the agent's database does not verify\nhint: stop the agent, move `agent.db` \
                    away and start it again: it syncs anew";
     let (state, born, snapshot) = verified_state(conn, pins).context(damaged)?;
@@ -103,16 +58,14 @@ fn load(conn: &Connection, pins: &Pins) -> Result<Found> {
         readers.insert(hash, (usize::try_from(count)?, usize::try_from(position)?));
     }
     let audit = facts::get::<AuditHead>(conn, facts::AUDIT)?.unwrap_or(AuditHead::EMPTY);
-    let fleet = Fleet::load(state::peers::list(conn)?, &state, audit);
-    Ok(Found {
-        ledger: Ledger { state, born, held, readers },
-        snapshot,
+    let last = facts::get(conn, facts::REPORT_N)?.unwrap_or(0);
+    let fleet = Fleet::load(state::peers::list(conn)?, &state, audit, last);
+    Ok(Stored {
+        folded: Folded { state, born, held, readers, snapshot },
         fleet,
         synced_at: facts::get(conn, facts::SYNCED_AT)?,
         fork: facts::get(conn, facts::FORK)?,
-        pending: state::pending::load(conn)?
-            .map(|found| Pending { hash: found.hash, blobs: Vec::new() }),
-        report_n: facts::get(conn, facts::REPORT_N)?.unwrap_or(0),
+        pending: state::pending::load(conn)?.map(|pending| pending.hash),
     })
 }
 

@@ -9,20 +9,23 @@ use shared::hash::Hash;
 use shared::keys::{Recipient, Signature};
 use shared::limits;
 use shared::log::{self, Entry, Op, Put, State};
-use shared::name::Actor;
+use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
 use shared::wire::v1::log::Appended;
 
-use super::Inner;
 use super::blob::Due;
-use super::ledger::may_read;
-use super::read::Reach;
-use super::send::{INLINE, Outgoing, Sent, send};
+use super::folded::Folded;
+use super::ledger::Ledger;
+use super::link::Link;
+use super::offload;
+use super::own::Own;
+use super::read::{Reach, Reader};
+use super::rights::may_read;
+use super::send::{INLINE, Outgoing, Sender, Sent};
 use super::types::{Prepared, PreparedEntry, WriteError};
-use super::work;
-use crate::state::blobs;
+use crate::state::{Store, blobs};
 use host::clock;
 
 /// Blobs of one entry together: below what the server parks for a machine.
@@ -48,9 +51,19 @@ struct Ground {
     head: Hash,
 }
 
+/// What owner acts take.
+pub(super) struct Acts {
+    pub(super) own: Arc<Own>,
+    pub(super) store: Arc<Store>,
+    pub(super) link: Arc<Link>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) reader: Arc<Reader>,
+    pub(super) sender: Arc<Sender>,
+}
+
 /// Adds the re-encryptions that `ops` make necessary and builds the entries to sign.
 pub(super) async fn prepare(
-    inner: &Arc<Inner>,
+    acts: &Acts,
     by: Actor,
     ops: Vec<Op>,
     progress: impl Fn(usize, usize) + Send + 'static,
@@ -59,16 +72,16 @@ pub(super) async fn prepare(
         bail!("{} operations in one act, {} at most", ops.len(), limits::OPS);
     }
     let time = clock::now();
-    let (ground, stale, unreadable) = survey(inner, by, time, &ops)?;
-    inner.store.write(blobs::unstage_all).await?;
-    let (rewraps, lost) = rewrap(inner, stale, progress).await?;
+    let (ground, stale, unreadable) = survey(acts, by, time, &ops)?;
+    acts.store.write(blobs::unstage_all).await?;
+    let (rewraps, lost) = rewrap(acts, stale, progress).await?;
     let count = rewraps.len();
     let mut all = ops;
     all.extend(rewraps.into_iter().map(Op::Rewrap));
     if all.is_empty() && unreadable.is_empty() && lost.is_empty() {
         bail!("there is nothing to do");
     }
-    let entries = entries(inner, ground, all)?;
+    let entries = entries(acts, ground, all)?;
     Ok(Prepared { entries, rewraps: count, unreadable: [unreadable, lost].concat() })
 }
 
@@ -76,20 +89,23 @@ type Survey = (Ground, Vec<(Due, Stale)>, Vec<(SecretPath, u64)>);
 
 /// Tries `ops` on the state and lists what they leave stale: what this machine can read, and what
 /// it cannot.
-fn survey(inner: &Inner, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
-    let mut ledger = inner.ledger_mut();
+fn survey(acts: &Acts, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
+    acts.ledger.attempt(|folded| surveyed(folded, &acts.own.name, by, time, ops))
+}
+
+fn surveyed(folded: &mut Folded, own: &Name, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
     let stale = if ops.is_empty() {
-        stale(&ledger.state)
+        stale(&folded.state)
     } else {
-        log::attempt(&mut ledger.state, &by, time, ops, stale).map_err(|refused| refused.error)?
+        log::attempt(&mut folded.state, &by, time, ops, stale).map_err(|refused| refused.error)?
     };
-    let ground = Ground { by, time, seq: ledger.state.seq(), head: ledger.state.head() };
+    let ground = Ground { by, time, seq: folded.state.seq(), head: folded.state.head() };
     let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
     for stale in stale {
-        let secret = ledger.state.secret(&stale.path);
+        let secret = folded.state.secret(&stale.path);
         match secret.and_then(|secret| secret.version(stale.ver)) {
-            Some(version) if may_read(&ledger.state, &inner.name, &stale.path) => {
-                readable.push((Due::at(&ledger, &stale.path, stale.ver, version), stale));
+            Some(version) if may_read(&folded.state, own, &stale.path) => {
+                readable.push((folded.due(&stale.path, stale.ver, version), stale));
             }
             Some(_) => unreadable.push((stale.path, stale.ver)),
             None => {}
@@ -110,7 +126,7 @@ fn stale(state: &State) -> Vec<Stale> {
 
 /// Re-encrypts and stages; returns what was done, and what could not be read.
 async fn rewrap(
-    inner: &Arc<Inner>,
+    acts: &Acts,
     stale: Vec<(Due, Stale)>,
     progress: impl Fn(usize, usize) + Send + 'static,
 ) -> Result<(Vec<Put>, Vec<(SecretPath, u64)>)> {
@@ -121,7 +137,7 @@ async fn rewrap(
     while waiting.peek().is_some() {
         let mut step = Vec::with_capacity(STEP);
         for (due, stale) in waiting.by_ref().take(STEP) {
-            match inner.ciphertext(&due, Reach::Server).await {
+            match acts.reader.ciphertext(&due, Reach::Server).await {
                 Ok(blob) => step.push((due, stale, blob)),
                 Err(fault) => {
                     tracing::warn!(path = %due.path, ver = due.ver, %fault, "not re-encrypted");
@@ -129,7 +145,7 @@ async fn rewrap(
                 }
             }
         }
-        let (puts, failed) = reseal_all(inner, step).await?;
+        let (puts, failed) = reseal_all(acts, step).await?;
         done.extend(puts);
         lost.extend(failed);
         progress(done.len() + lost.len(), total);
@@ -138,11 +154,11 @@ async fn rewrap(
 }
 
 async fn reseal_all(
-    inner: &Arc<Inner>,
+    acts: &Acts,
     step: Vec<(Due, Stale, Blob)>,
 ) -> Result<(Vec<Put>, Vec<(SecretPath, u64)>)> {
-    let own = Arc::clone(inner);
-    let parts = work::shared(step, move |part| {
+    let own = Arc::clone(&acts.own);
+    let parts = offload::shared(step, move |part| {
         part.into_iter().map(|task| reseal(&own, task)).collect::<Vec<_>>()
     });
     let parts = parts.await.context("re-encrypting was interrupted")?;
@@ -156,7 +172,7 @@ async fn reseal_all(
             Err(place) => lost.push(place),
         }
     }
-    let staged = inner.store.write(move |conn| {
+    let staged = acts.store.write(move |conn| {
         sealed.iter().try_for_each(|blob| blobs::stage(conn, blob.id, &blob.bytes))
     });
     staged.await?;
@@ -164,12 +180,12 @@ async fn reseal_all(
 }
 
 fn reseal(
-    inner: &Inner,
+    own: &Own,
     (due, stale, blob): (Due, Stale, Blob),
 ) -> Result<(Put, Sealed), (SecretPath, u64)> {
-    let vault = inner.pins.vault;
+    let vault = own.pins.vault;
     let place = Place { vault: &vault, path: &stale.path, ver: stale.ver };
-    let opened = due.open(&inner.keys, &blob);
+    let opened = due.open(&own.keys, &blob);
     let sealed = opened.and_then(|opened| blob::reseal(place, &opened, &stale.recipients));
     match sealed {
         Ok(sealed) => {
@@ -191,7 +207,7 @@ fn reseal(
 }
 
 /// Lays the operations out in as many entries as the limits ask for, each built on the last.
-fn entries(inner: &Inner, ground: Ground, ops: Vec<Op>) -> Result<Vec<PreparedEntry>> {
+fn entries(acts: &Acts, ground: Ground, ops: Vec<Op>) -> Result<Vec<PreparedEntry>> {
     let Ground { by, time, mut seq, mut head } = ground;
     let mut entries = Vec::new();
     let mut ops = ops.into_iter().peekable();
@@ -209,7 +225,7 @@ fn entries(inner: &Inner, ground: Ground, ops: Vec<Op>) -> Result<Vec<PreparedEn
         let entry = Entry { seq: seq + 1, prev: head, time, by: by.clone(), ops: part };
         let body = serde_json::to_vec(&entry).context("writing an entry as JSON")?;
         let unsigned = Envelope { by: by.clone(), body, sig: Signature::from_bytes([0; 64]) };
-        head = unsigned.hash(Purpose::Entry(inner.pins.vault));
+        head = unsigned.hash(Purpose::Entry(acts.own.pins.vault));
         seq = entry.seq;
         entries.push(PreparedEntry { seq, head, body: unsigned.body, ops: entry.ops });
     }
@@ -217,30 +233,30 @@ fn entries(inner: &Inner, ground: Ground, ops: Vec<Op>) -> Result<Vec<PreparedEn
 }
 
 /// Sends an entry that an owner has signed, with the blobs staged for it. Called by the writer.
-pub(super) async fn append(inner: &Arc<Inner>, envelope: Envelope) -> Result<Appended, WriteError> {
+pub(super) async fn append(acts: &Acts, envelope: Envelope) -> Result<Appended, WriteError> {
     let entry: Entry = envelope.parse().map_err(WriteError::Refused)?;
-    let hash = envelope.hash(Purpose::Entry(inner.pins.vault));
+    let hash = envelope.hash(Purpose::Entry(acts.own.pins.vault));
     {
-        let ledger = inner.ledger();
-        if (entry.seq, entry.prev) != (ledger.state.seq() + 1, ledger.state.head()) {
+        let folded = acts.ledger.read();
+        if (entry.seq, entry.prev) != (folded.state.seq() + 1, folded.state.head()) {
             return Err(WriteError::Moved);
         }
-        let key = ledger.state.key(&envelope.by).ok_or(WriteError::Denied)?;
-        envelope.verify(key, Purpose::Entry(inner.pins.vault)).map_err(WriteError::Refused)?;
+        let key = folded.state.key(&envelope.by).ok_or(WriteError::Denied)?;
+        envelope.verify(key, Purpose::Entry(acts.own.pins.vault)).map_err(WriteError::Refused)?;
     }
     let puts: Vec<&Put> = entry.ops.iter().filter_map(brings_blob).collect();
     let blobs = if puts.iter().map(|put| put.size).sum::<u64>() <= INLINE as u64 {
         let mut blobs = Vec::with_capacity(puts.len());
         for put in puts {
-            let bytes = staged(inner, put).await?;
+            let bytes = staged(acts, put).await?;
             blobs.push((put.blob, Arc::new(Sealed { bytes, id: put.blob, commit: put.commit })));
         }
         blobs
     } else {
-        upload(inner, &puts).await?;
+        upload(acts, &puts).await?;
         Vec::new()
     };
-    match send(inner, Outgoing { seq: entry.seq, hash, envelope, blobs }).await? {
+    match acts.sender.send(Outgoing { seq: entry.seq, hash, envelope, blobs }).await? {
         Sent::Done(appended) => Ok(appended),
         Sent::Conflict { .. } => Err(WriteError::Moved),
         Sent::Refused(error) => Err(WriteError::Refused(error)),
@@ -257,17 +273,17 @@ fn brings_blob(op: &Op) -> Option<&Put> {
 }
 
 /// Returns a staged blob; one that is gone was staged before a restart.
-async fn staged(inner: &Inner, put: &Put) -> Result<Vec<u8>, WriteError> {
+async fn staged(acts: &Acts, put: &Put) -> Result<Vec<u8>, WriteError> {
     let blob = put.blob;
-    let found = inner.store.read(move |conn| blobs::staged(conn, blob)).await;
+    let found = acts.store.read(move |conn| blobs::staged(conn, blob)).await;
     found.map_err(|fault| WriteError::Local(fault.to_string()))?.ok_or(WriteError::Moved)
 }
 
 /// Uploads staged blobs one by one: together they are too large for one request.
-async fn upload(inner: &Inner, puts: &[&Put]) -> Result<(), WriteError> {
+async fn upload(acts: &Acts, puts: &[&Put]) -> Result<(), WriteError> {
     for put in puts {
-        let bytes = staged(inner, put).await?;
-        let client = inner.writing_client();
+        let bytes = staged(acts, put).await?;
+        let client = acts.link.writing_client();
         let client = client.map_err(|reason| WriteError::Offline { reason })?;
         let sent = client.put_blob(put.blob, bytes).await;
         sent.map_err(|fault| WriteError::Offline { reason: fault.to_string() })?;

@@ -6,16 +6,22 @@ use std::time::Duration;
 
 use shared::blob::Blob;
 use shared::error::{Code, Error};
-use shared::log::{Deletion, Secret, State, Version};
-use shared::name::Name;
+use shared::log::{Deletion, Secret, Version};
 use shared::path::SecretPath;
-use shared::time::Time;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
-use super::Inner;
+use super::alarms::Alarms;
 use super::blob::Due;
-use super::ledger::{Ledger, may_read};
+use super::cache::Cache;
+use super::ledger::Ledger;
+use super::link::Link;
+use super::offload;
+use super::own::Own;
+use super::rights::{find, may_read};
+use super::ticks::Ticks;
 use super::types::{Content, Latest, ReadError};
-use crate::state;
+use crate::state::{self, Store};
 use host::clock;
 use machine::remote::{Client, RemoteError};
 
@@ -31,19 +37,31 @@ pub(super) enum Reach {
     Server,
 }
 
-impl Inner {
+/// Reads contents, and notes which are to be fetched.
+pub(super) struct Reader {
+    pub(super) own: Arc<Own>,
+    pub(super) store: Arc<Store>,
+    pub(super) alarms: Arc<Alarms>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) link: Arc<Link>,
+    pub(super) ledger: Arc<Ledger>,
+    /// Says that the blob of a newest version may be missing.
+    pub(super) fetch_due: Notify,
+}
+
+impl Reader {
     pub(super) fn latest(&self, path: &SecretPath) -> Latest {
-        let ledger = self.ledger();
-        if !may_read(&ledger.state, &self.name, path) {
+        let folded = self.ledger.read();
+        if !may_read(&folded.state, &self.own.name, path) {
             return Latest::NotReadable;
         }
-        let current = ledger.state.secret(path).and_then(|secret| secret.current());
+        let current = folded.state.secret(path).and_then(|secret| secret.current());
         let Some((ver, version)) = current else { return Latest::Missing };
         if !version.is_live(clock::now()) {
             return Latest::Deleted { ver };
         }
-        let held = ledger.held.get(path) == Some(&version.blob);
-        Latest::Version { ver, ready: held || self.cache().has(&version.blob) }
+        let held = folded.held.get(path) == Some(&version.blob);
+        Latest::Version { ver, ready: held || self.cache.has(&version.blob) }
     }
 
     pub(super) async fn content(
@@ -53,11 +71,11 @@ impl Inner {
         reach: Reach,
     ) -> Result<Content, ReadError> {
         let due = {
-            let ledger = self.ledger();
-            let (ver, version) = find(&ledger.state, &self.name, path, ver, clock::now())?;
-            match self.cache().get(&version.blob) {
+            let folded = self.ledger.read();
+            let (ver, version) = find(&folded.state, &self.own.name, path, ver, clock::now())?;
+            match self.cache.get(&version.blob) {
                 Some(known) => return known.map_err(ReadError::Blob),
-                None => Due::at(&ledger, path, ver, version),
+                None => folded.due(path, ver, version),
             }
         };
         let blob = self.ciphertext(&due, reach).await?;
@@ -90,7 +108,8 @@ impl Inner {
             let reason = "it is not to be asked".to_owned();
             return Err(ReadError::Offline { ver: due.ver, reason });
         }
-        let client = self.client().map_err(|reason| ReadError::Offline { ver: due.ver, reason })?;
+        let client =
+            self.link.client().map_err(|reason| ReadError::Offline { ver: due.ver, reason })?;
         self.fetch(&client, due).await
     }
 
@@ -109,7 +128,8 @@ impl Inner {
             return Err(ReadError::Blob(error));
         }
         if due.newest {
-            self.keep(due.clone(), blob.bytes().to_vec()).await?;
+            let held = self.ledger.hold(due.clone(), blob.bytes().to_vec()).await;
+            held.map_err(|fault| ReadError::Local(fault.to_string()))?;
         }
         Ok(blob)
     }
@@ -129,21 +149,6 @@ impl Inner {
         ReadError::Blob(error)
     }
 
-    async fn keep(self: &Arc<Self>, due: Due, bytes: Vec<u8>) -> Result<(), ReadError> {
-        let own = Arc::clone(self);
-        let kept = self.store.write(move |conn| {
-            // The log may have moved on meanwhile: only what is newest now is kept.
-            let mut ledger = own.ledger_mut();
-            let wanted = Due::newest(&ledger, &own.name, &due.path);
-            if wanted.is_some_and(|wanted| wanted.blob == due.blob) {
-                state::blobs::keep(conn, &due.path, due.blob, &bytes)?;
-                ledger.held.insert(due.path, due.blob);
-            }
-            Ok(())
-        });
-        kept.await.map_err(|fault| ReadError::Local(fault.to_string()))
-    }
-
     /// Opens a blob off the async threads and keeps its content in memory.
     pub(super) async fn open_blob(
         self: &Arc<Self>,
@@ -155,15 +160,15 @@ impl Inner {
         opened.await.map_err(|_| Code::BlobOpen.because("the program is ending"))?
     }
 
-    pub(super) fn open_now(&self, due: &Due, blob: &Blob) -> Result<Content, Error> {
-        match due.content(&self.keys, blob) {
+    fn open_now(&self, due: &Due, blob: &Blob) -> Result<Content, Error> {
+        match due.content(&self.own.keys, blob) {
             Ok(content) => {
-                self.cache().put(due.blob, content.clone());
+                self.cache.put(due.blob, content.clone());
                 self.clear_blob_alarms(due);
                 Ok(content)
             }
             Err(error) => {
-                self.cache().refuse(due.blob, error.clone());
+                self.cache.refuse(due.blob, error.clone());
                 self.alarm_blob(due, &error);
                 Err(error)
             }
@@ -171,33 +176,39 @@ impl Inner {
     }
 
     fn alarm_blob(&self, due: &Due, error: &Error) {
-        self.raise(error.code.as_str(), due.path.as_str(), error.detail.clone());
+        self.alarms.raise(error.code.as_str(), due.path.as_str(), error.detail.clone());
     }
 
     fn clear_blob_alarms(&self, due: &Due) {
         let path = due.path.as_str();
-        self.alarms().clear_if(|code, subject| subject == path && code.starts_with("E_BLOB_"));
+        self.alarms.clear_if(|code, subject| subject == path && code.starts_with("E_BLOB_"));
     }
 
-    /// Lists the newest versions whose ciphertext this machine should have and has not.
-    pub(super) fn missing(&self) -> Vec<Due> {
-        let ledger: &Ledger = &self.ledger();
-        let Some(machine) = ledger.state.machine(&self.name) else { return Vec::new() };
-        let secrets = ledger.state.secrets().iter();
-        let wanted = secrets.filter(|(path, _)| machine.read.cover(path));
-        wanted
-            .filter_map(|(path, secret)| {
-                let (ver, version) = secret.current()?;
-                let lacking = ledger.held.get(path) != Some(&version.blob);
-                (lacking && super::blob::is_kept(version))
-                    .then(|| Due::at(ledger, path, ver, version))
-            })
-            .collect()
+    /// Opens blobs that came along, starting at once; returns the task that still does if there
+    /// are many.
+    pub(super) fn open_all(self: &Arc<Self>, arrived: Vec<(Due, Blob)>) -> Option<JoinHandle<()>> {
+        let own = Arc::clone(self);
+        // What this machine wrote itself is there already.
+        let arrived: Vec<_> =
+            arrived.into_iter().filter(|(due, _)| !self.cache.has(&due.blob)).collect();
+        let bytes = arrived.iter().map(|(_, blob)| blob.bytes().len()).sum();
+        let small = offload::is_small(arrived.len(), bytes);
+        let open = move || {
+            for (due, blob) in arrived {
+                // A failure has raised its alarm; whoever asks for the content hears it again.
+                let _ = own.open_now(&due, &blob);
+            }
+        };
+        if small {
+            open();
+            return None;
+        }
+        Some(tokio::task::spawn_blocking(open))
     }
 }
 
 /// Ticks when a version has become too old: nothing in the log says so.
-pub(super) async fn watch_ages(inner: Arc<Inner>) {
+pub(super) async fn watch_ages(ledger: Arc<Ledger>, ticks: Ticks) {
     let mut tick = tokio::time::interval(AGES);
     let mut before = clock::now();
     loop {
@@ -208,39 +219,13 @@ pub(super) async fn watch_ages(inner: Arc<Inner>) {
             Deletion::No | Deletion::Since(_) => false,
         };
         let aged = {
-            let ledger = inner.ledger();
+            let folded = ledger.read();
             let current = |secret: &Secret| secret.current().is_some_and(|(_, v)| passed(v));
-            ledger.state.secrets().values().any(current)
+            folded.state.secrets().values().any(current)
         };
         if aged {
-            inner.tick();
+            ticks.tick();
         }
         before = now;
     }
-}
-
-/// Finds a version that may be read now.
-pub(super) fn find<'a>(
-    state: &'a State,
-    own: &Name,
-    path: &SecretPath,
-    ver: Option<u64>,
-    now: Time,
-) -> Result<(u64, &'a Version), ReadError> {
-    if !may_read(state, own, path) {
-        return Err(ReadError::Denied);
-    }
-    let secret = state.secret(path).ok_or(ReadError::Missing)?;
-    let found = match ver {
-        None => secret.current(),
-        Some(ver) => secret.version(ver).map(|version| (ver, version)),
-    };
-    let (ver, version) = found.ok_or(ReadError::Missing)?;
-    if version.destroyed {
-        return Err(ReadError::Destroyed { ver });
-    }
-    if !version.is_live(now) {
-        return Err(ReadError::Deleted { ver });
-    }
-    Ok((ver, version))
 }

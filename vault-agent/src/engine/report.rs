@@ -1,23 +1,28 @@
 //! Exchanging signed reports: this machine's head, audit head and targets against everybody's
 //! latest (design/trust, *Reports*). Coalesced, and never in the way of a change's delivery.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use shared::audit::AuditHead;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::name::Name;
-use shared::report::Report;
+use shared::report::{Report, TargetReport};
 use shared::text::Text;
 use shared::wire::v1::report::{ReportReply, ReportRequest};
 use tokio::time::{Instant, sleep_until};
 
-use super::Inner;
-use super::fleet::{Accepted, PeerHead};
-use super::send::SERVER_FULL;
-use crate::state::{self, facts};
+use super::alarms::Alarms;
+use super::debounced::Debounced;
+use super::fleet::{Accepted, Fleet, PeerHead};
+use super::ledger::Ledger;
+use super::link::Link;
+use super::own::Own;
+use super::ticks::Ticks;
+use super::types::Peer;
+use crate::state::{self, Store, facts};
 use host::clock;
 use machine::remote::{Client, RemoteError};
 
@@ -30,21 +35,33 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Program and version, as reported.
 const AGENT: &str = concat!("vault-agent ", env!("CARGO_PKG_VERSION"));
 
+/// This machine's reports and everybody's.
+pub(super) struct Reports {
+    own: Arc<Own>,
+    store: Arc<Store>,
+    alarms: Arc<Alarms>,
+    link: Arc<Link>,
+    ledger: Arc<Ledger>,
+    ticks: Ticks,
+    fleet: Mutex<Fleet>,
+    reporting: Debounced,
+}
+
 /// Reports whenever it is due, until the connection ends.
-pub(super) async fn run(inner: Arc<Inner>, client: Client) {
+pub(super) async fn run(reports: Arc<Reports>, client: Client) {
     loop {
-        let ticket = inner.reporting.next(AFTER, IDLE).await;
+        let ticket = reports.reporting.next(AFTER, IDLE).await;
         let sent = Instant::now();
-        if inner.link.borrow().caught_up {
-            match exchange(&inner, &client).await {
+        if reports.link.is_caught_up() {
+            match reports.exchange(&client).await {
                 Ok(()) => {
-                    inner.reporting.done(ticket);
-                    inner.clear_alarm(SERVER_FULL);
+                    reports.reporting.done(ticket);
+                    reports.alarms.server_full(false);
                 }
                 Err(fault) => {
                     tracing::warn!(%fault, "report not exchanged");
                     if fault.downcast_ref().is_some_and(RemoteError::is_full) {
-                        inner.server_full();
+                        reports.alarms.server_full(true);
                     }
                 }
             }
@@ -55,45 +72,100 @@ pub(super) async fn run(inner: Arc<Inner>, client: Client) {
 
 /// Judges the silence of the others whatever the server says: one that takes no reports, or hands
 /// none out, must not keep it from being noticed.
-pub(super) async fn watch(inner: Arc<Inner>) {
+pub(super) async fn watch(reports: Arc<Reports>) {
     loop {
         tokio::time::sleep(IDLE).await;
-        inner.judge(&[]);
+        reports.judge(&[]);
     }
 }
 
-/// Posts this machine's report, takes everybody's, and compares.
-async fn exchange(inner: &Arc<Inner>, client: &Client) -> Result<()> {
-    let report = inner.report().await?;
-    let report = report.sign(&inner.keys.sign, inner.pins.vault)?;
-    match client.report(&ReportRequest { report }).await {
-        Ok(reply) => inner.take_reports(reply).await,
-        Err(RemoteError::Refused(error)) if error.code == Code::Seq => {
-            // The database that counted the reports is gone: no count can be past the clock.
-            inner.report_n.fetch_max(clock::now().as_secs(), Ordering::Relaxed);
-            inner.reporting.soon();
-            Err(error.into())
+impl Reports {
+    /// Goes on with the reports that are known.
+    pub(super) fn new(
+        own: Arc<Own>,
+        store: Arc<Store>,
+        alarms: Arc<Alarms>,
+        link: Arc<Link>,
+        ledger: Arc<Ledger>,
+        ticks: Ticks,
+        fleet: Fleet,
+    ) -> Self {
+        let (fleet, reporting) = (Mutex::new(fleet), Debounced::default());
+        Self { own, store, alarms, link, ledger, ticks, fleet, reporting }
+    }
+
+    /// Has this machine's report sent soon.
+    pub(super) fn soon(&self) {
+        self.reporting.soon();
+    }
+
+    /// Has reports exchanged now; tells whether it was in time.
+    pub(super) async fn now(&self, patience: Duration) -> bool {
+        self.reporting.now(patience).await
+    }
+
+    /// Replaces what this machine reports of its targets.
+    pub(super) fn set_targets(&self, targets: Vec<TargetReport>) {
+        let mut fleet = self.fleet();
+        if fleet.looked_at.as_ref() != Some(&targets) {
+            fleet.looked_at = Some(targets);
+            self.soon();
         }
-        Err(fault) => Err(fault.into()),
     }
-}
 
-impl Inner {
+    /// Takes the audit chain as it is shown next: a person has looked at it.
+    pub(super) fn forget_audit(&self) {
+        self.fleet().audit = AuditHead::EMPTY;
+    }
+
+    /// Returns the audit chain as last seen, and every machine that reported, by name.
+    pub(super) fn known(&self) -> (AuditHead, Vec<Peer>) {
+        let fleet = self.fleet();
+        let mut peers = fleet.list();
+        // What this machine last reported may be behind its targets, above all without a server.
+        if let Some(targets) = &fleet.looked_at
+            && let Some(own) = peers.iter_mut().find(|peer| peer.report.machine == self.own.name)
+        {
+            own.report.targets.clone_from(targets);
+        }
+        (fleet.audit, peers)
+    }
+
+    /// Posts this machine's report, takes everybody's, and compares.
+    async fn exchange(self: &Arc<Self>, client: &Client) -> Result<()> {
+        let report = self.report().await?;
+        let report = report.sign(&self.own.keys.sign, self.own.pins.vault)?;
+        match client.report(&ReportRequest { report }).await {
+            Ok(reply) => self.take_reports(reply).await,
+            Err(RemoteError::Refused(error)) if error.code == Code::Seq => {
+                // The database that counted the reports is gone: no count can be past the clock.
+                self.count_from(clock::now().as_secs());
+                self.soon();
+                Err(error.into())
+            }
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
     async fn report(&self) -> Result<Report> {
-        let n = self.report_n.fetch_add(1, Ordering::Relaxed) + 1;
+        let n = {
+            let mut fleet = self.fleet();
+            fleet.last += 1;
+            fleet.last
+        };
         self.store.write(move |conn| facts::set(conn, facts::REPORT_N, &n)).await?;
         let (seq, head) = {
-            let ledger = self.ledger();
-            (ledger.state.seq(), ledger.state.head())
+            let folded = self.ledger.read();
+            (folded.state.seq(), folded.state.head())
         };
-        let (audit, reported) = {
+        let (audit, targets) = {
             let fleet = self.fleet();
-            (fleet.audit, fleet.targets(&self.name))
+            // A one-off command looks at no target, and must not report that there are none.
+            let targets = fleet.looked_at.clone();
+            (fleet.audit, targets.unwrap_or_else(|| fleet.targets(&self.own.name)))
         };
-        // A one-off command looks at no target, and must not report that there are none.
-        let targets = self.targets.borrow().clone().unwrap_or(reported);
         Ok(Report {
-            machine: self.name.clone(),
+            machine: self.own.name.clone(),
             n,
             time: clock::now(),
             seq,
@@ -107,8 +179,8 @@ impl Inner {
 
     async fn take_reports(self: &Arc<Self>, reply: ReportReply) -> Result<()> {
         let (accepted, gone, heads) = self.accept(reply);
-        let own = self.fleet().n(&self.name);
-        self.report_n.fetch_max(own, Ordering::Relaxed);
+        let own = self.fleet().n(&self.own.name);
+        self.count_from(own);
         let own = Arc::clone(self);
         let known = self.store.write(move |conn| {
             facts::set(conn, facts::AUDIT, &own.fleet().audit)?;
@@ -126,21 +198,21 @@ impl Inner {
         });
         let known = known.await.context("storing the reports")?;
         self.judge(&known);
-        self.tick();
+        self.ticks.tick();
         Ok(())
     }
 
     fn accept(&self, reply: ReportReply) -> (Vec<Accepted>, Vec<Name>, Vec<PeerHead>) {
-        let ledger = self.ledger();
+        let folded = self.ledger.read();
         let mut fleet = self.fleet();
         let accepted: Vec<Accepted> = reply
             .reports
             .into_iter()
-            .filter_map(|received| fleet.take(&ledger.state, received))
+            .filter_map(|received| fleet.take(&folded.state, received))
             .collect();
-        let gone = fleet.prune(&ledger.state);
+        let gone = fleet.prune(&folded.state);
         if let Err(error) = fleet.audit_now(reply.audit) {
-            self.raise(error.code.as_str(), "", error.detail);
+            self.alarms.raise(error.code.as_str(), "", error.detail);
         }
         (accepted, gone, fleet.heads())
     }
@@ -151,7 +223,7 @@ impl Inner {
         if known.is_some_and(|known| known.hash != report.audit_head) {
             let why = format!("`{}` has seen another record {}", report.machine, report.audit_n);
             let code = Code::AuditRewritten.as_str();
-            self.raise(code, report.machine.as_str(), why);
+            self.alarms.raise(code, report.machine.as_str(), why);
         }
         Ok(())
     }
@@ -160,21 +232,30 @@ impl Inner {
         let now = clock::now();
         let mut forks = Vec::new();
         let (frozen, stale) = {
-            let ledger = self.ledger();
+            let folded = self.ledger.read();
             let mut fleet = self.fleet();
             for (known, head) in known {
                 forks.extend(fleet.compare(head, *known, now).err());
             }
-            (fleet.frozen(now), fleet.stale(&ledger.state, &self.name, now))
+            (fleet.frozen(now), fleet.stale(&folded.state, &self.own.name, now))
         };
         for error in forks {
-            self.refuse(&error);
+            self.link.refuse(&error);
         }
         for (code, found) in [(Code::Frozen, frozen), (Code::Stale, stale)] {
             match found {
-                Some(detail) => self.raise(code.as_str(), "", detail),
-                None => self.alarms().clear(code.as_str()),
+                Some(detail) => self.alarms.raise(code.as_str(), "", detail),
+                None => self.alarms.clear(code.as_str()),
             }
         }
+    }
+    /// Numbers the next report past `n`.
+    fn count_from(&self, n: u64) {
+        let mut fleet = self.fleet();
+        fleet.last = fleet.last.max(n);
+    }
+
+    fn fleet(&self) -> MutexGuard<'_, Fleet> {
+        self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

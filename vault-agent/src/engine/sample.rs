@@ -11,9 +11,8 @@ use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::signed::VaultId;
 
-use super::Inner;
 use super::blob::Due;
-use super::read::Reach;
+use super::read::{Reach, Reader};
 
 /// What a kit must match, and a blob that it must open.
 #[derive(Clone, Debug)]
@@ -48,18 +47,18 @@ pub struct SampleSecret {
 }
 
 /// Takes the first secret that this machine reads.
-pub(super) async fn take(inner: &Arc<Inner>) -> Result<Sample> {
-    let (mut sample, due) = look(inner)?;
+pub(super) async fn take(reader: &Arc<Reader>) -> Result<Sample> {
+    let (mut sample, due) = look(reader)?;
     if let Some((due, mut secret)) = due {
-        secret.bytes = inner.ciphertext(&due, Reach::Server).await?.into_bytes();
+        secret.bytes = reader.ciphertext(&due, Reach::Server).await?.into_bytes();
         sample.secret = Some(secret);
     }
     Ok(sample)
 }
 
-fn look(inner: &Inner) -> Result<(Sample, Option<(Due, SampleSecret)>)> {
-    let ledger = inner.ledger();
-    let state = &ledger.state;
+fn look(reader: &Reader) -> Result<(Sample, Option<(Due, SampleSecret)>)> {
+    let folded = reader.ledger.read();
+    let state = &folded.state;
     let any = "secret/any".parse::<SecretPath>()?;
     let sample = Sample {
         vault: state.vault(),
@@ -68,9 +67,9 @@ fn look(inner: &Inner) -> Result<(Sample, Option<(Due, SampleSecret)>)> {
         secret: None,
     };
     let found = state.secrets().iter().find_map(|(path, secret)| {
-        let due = Due::newest(&ledger, &inner.name, path)?;
+        let due = folded.newest(&reader.own.name, path)?;
         let (ver, version) = secret.current()?;
-        let (readers, _) = *ledger.readers.get(&version.readers)?;
+        let (readers, _) = *folded.readers.get(&version.readers)?;
         let secret = SampleSecret {
             path: path.clone(),
             ver,

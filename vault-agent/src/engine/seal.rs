@@ -10,11 +10,11 @@ use shared::keys::Recipient;
 use shared::log::{self, Put};
 use shared::signed::VaultId;
 
-use super::Inner;
+use super::cache::Cache;
 use super::decide::{Draft, DraftPut};
+use super::ledger::Ledger;
+use super::offload;
 use super::types::{Content, WriteError};
-use super::work;
-use super::write::Caller;
 
 /// A caller's encrypted drafts, by their place among its drafts.
 #[derive(Default)]
@@ -58,12 +58,12 @@ impl Sealing {
     }
 
     /// Puts what was encrypted into the cache of contents.
-    pub(super) fn remember(&self, inner: &Inner, drafts: &[Draft]) {
+    pub(super) fn remember(&self, cache: &Cache, drafts: &[Draft]) {
         for (at, draft) in drafts.iter().enumerate() {
             if let (Draft::Put(put), Some(done)) = (draft, self.0.get(&at)) {
                 let bytes = Arc::clone(&put.content);
                 let content = Content { ver: put.ver, kind: put.kind, bytes };
-                inner.cache().put(done.sealed.id, content);
+                cache.put(done.sealed.id, content);
             }
         }
     }
@@ -73,43 +73,42 @@ impl Sealing {
     }
 }
 
-/// Encrypts what is not encrypted yet.
+/// Encrypts what is not encrypted yet, of each caller.
 ///
 /// # Errors
 /// If a content or blob is over its limit.
 pub(super) async fn seal_all(
-    inner: &Arc<Inner>,
-    callers: &mut [Caller],
-    drafts: &[Vec<Draft>],
+    ledger: &Ledger,
+    mut callers: Vec<(&mut Sealing, &[Draft])>,
 ) -> Result<(), WriteError> {
-    let tasks = tasks(inner, callers, drafts);
+    let tasks = tasks(ledger, &mut callers);
     let (agreements, bytes) = tasks.iter().fold((0, 0), |(agreements, bytes), task| {
         (agreements + task.recipients.len(), bytes + task.put.content.len())
     });
-    let parts = if work::is_small(agreements, bytes) {
+    let parts = if offload::is_small(agreements, bytes) {
         vec![seal_part(tasks)]
     } else {
-        let parts = work::shared(tasks, seal_part).await;
+        let parts = offload::shared(tasks, seal_part).await;
         parts.ok_or_else(|| WriteError::Offline { reason: "the agent is stopping".into() })?
     };
     for part in parts {
         for (caller, at, done) in part? {
-            callers[caller].sealing.0.insert(at, done);
+            callers[caller].0.0.insert(at, done);
         }
     }
     Ok(())
 }
 
-fn tasks(inner: &Inner, callers: &mut [Caller], drafts: &[Vec<Draft>]) -> Vec<Task> {
-    let ledger = inner.ledger();
-    let state = &ledger.state;
+fn tasks(ledger: &Ledger, callers: &mut [(&mut Sealing, &[Draft])]) -> Vec<Task> {
+    let folded = ledger.read();
+    let state = &folded.state;
     let mut tasks = Vec::new();
-    for (index, (caller, drafts)) in callers.iter_mut().zip(drafts).enumerate() {
-        caller.sealing.0.retain(|at, _| matches!(drafts.get(*at), Some(Draft::Put(_))));
+    for (index, (sealing, drafts)) in callers.iter_mut().enumerate() {
+        sealing.0.retain(|at, _| matches!(drafts.get(*at), Some(Draft::Put(_))));
         for (at, draft) in drafts.iter().enumerate() {
             let Draft::Put(put) = draft else { continue };
             let readers = log::readers_hash(state, &put.path);
-            if caller.sealing.needs(at, put, readers) {
+            if sealing.needs(at, put, readers) {
                 let recipients = log::recipients(state, &put.path);
                 let (vault, put) = (state.vault(), put.clone());
                 tasks.push(Task { caller: index, at, vault, put, readers, recipients });

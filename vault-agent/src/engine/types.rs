@@ -260,7 +260,7 @@ pub enum WriteError {
     /// What is to be merged into cannot be read now.
     #[error("{0}")]
     Unreadable(ReadError),
-    /// The agent's own database failed; nothing was written.
+    /// The agent's own database failed; nothing was written, unless the text says otherwise.
     #[error("{0}")]
     Local(String),
 }

@@ -170,7 +170,7 @@ async fn put(
 ) -> Result<Answer, Fault> {
     let is_patch = matches!(content, PutContent::Merge(_));
     let change = Change::Put { path: path.clone(), kind, content, cas };
-    let written = match call.api.engine.write(vec![change]).await {
+    let written = match call.api.engine.write_by(call.caller.who.clone(), vec![change]).await {
         Ok(written) => written,
         Err(WriteError::Missing) if is_patch => return Err(Fault::NothingToPatch),
         Err(WriteError::Deleted { ver }) => return Err(unpatchable(call, &path, ver)),

@@ -115,7 +115,7 @@ async fn merge(
     if nothing && !is_patch {
         return Ok(envelope::no_content());
     }
-    match call.api.engine.write(vec![Change::MetaMerge(merge)]).await {
+    match call.api.engine.write_by(call.caller.who.clone(), vec![Change::MetaMerge(merge)]).await {
         Ok(_) => Ok(envelope::no_content()),
         Err(WriteError::Missing) if is_patch => Err(Fault::NothingToPatch),
         Err(error) => Err(error.into()),
@@ -130,7 +130,7 @@ pub(in super::super) async fn delete(
 ) -> Result<Answer, Fault> {
     let path = changed(mount, path)?;
     require_write(call, Op::LocalForget, &path).await?;
-    match call.api.engine.write(vec![Change::Forget { path }]).await {
+    match call.api.engine.write_by(call.caller.who.clone(), vec![Change::Forget { path }]).await {
         Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
         Err(error) => Err(error.into()),
     }

@@ -112,7 +112,7 @@ pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<Ans
     engine.write(vec![Change::MountSet(plain(mount.clone()))]).await?;
     for chunk in paths.chunks(limits::OPS) {
         let forget = |path: &SecretPath| Change::Forget { path: path.clone() };
-        engine.write(chunk.iter().map(forget).collect()).await?;
+        engine.write_by(call.caller.who.clone(), chunk.iter().map(forget).collect()).await?;
     }
     engine.write(vec![Change::MountDrop(mount)]).await?;
     Ok(envelope::no_content())

@@ -279,3 +279,29 @@ async fn without_an_agent_the_same_api_answers_in_process() {
     assert!(read.status() == 200 && !read.headers().contains_key("x-vault-cache-age"));
     assert_eq!(ask(&local, "POST", put).await.status(), 200);
 }
+
+#[tokio::test]
+async fn writes_are_written_down_with_their_process_before_they_are_answered() {
+    let w = World::with_grants(&["secret/app/"], &["secret/app/"]).await;
+    for (request, body, line) in [
+        ("POST /v1/secret/data/app/x", r#"{"data":{"a":"b"}}"#, "local_put secret/app/x 1 ok"),
+        ("PUT /v1/secret/data/app/x", r#"{"data":{}}"#, "local_put secret/app/x 2 ok"),
+        (
+            "POST /v1/secret/metadata/app/x",
+            r#"{"max_versions":3}"#,
+            "local_metadata secret/app/x 0 ok",
+        ),
+        ("DELETE /v1/secret/data/app/x", "", "local_delete secret/app/x 2 ok"),
+        (
+            "POST /v1/secret/undelete/app/x",
+            r#"{"versions":[2]}"#,
+            "local_undelete secret/app/x 2 ok",
+        ),
+        ("DELETE /v1/secret/metadata/app/x", "", "local_forget secret/app/x 0 ok"),
+    ] {
+        w.text(request, body).await;
+        let (last, who) = w.last_access().await;
+        assert_eq!(last, line, "{request}");
+        assert!(who.contains(&format!("[{}] uid ", std::process::id())), "{who}");
+    }
+}

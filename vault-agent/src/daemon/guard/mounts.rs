@@ -3,16 +3,18 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
-use super::{Identity, identity};
-
 /// The table of mounts, which the kernel announces every change of (proc(5)).
 const TABLE: &str = "/proc/self/mountinfo";
+
+/// The file system of a folder and its number there; `None` if it is not there.
+pub(super) type Identity = Option<(u64, u64)>;
 
 /// Waits for changes of the table.
 pub(super) struct Mounts {
@@ -65,4 +67,9 @@ impl Mounts {
         self.looking = None;
         others
     }
+}
+
+/// Tells a folder from another one that takes its place.
+pub(super) fn identity(folder: &Path) -> Identity {
+    folder.metadata().ok().map(|found| (found.dev(), found.ino()))
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::audit::Who;
 use shared::blob::Kind;
 use shared::hash::Hash;
 
@@ -50,7 +51,7 @@ impl From<State> for Step {
 }
 
 /// What a file says.
-struct Found {
+struct MasterFile {
     file: Read,
     variables: Vec<Variable>,
     digest: Hash,
@@ -107,7 +108,7 @@ async fn step(engine: &Engine, record: &Arc<Record>, source: &Arc<Source>) -> St
 }
 
 /// Reads and understands the file.
-fn look(source: &Source, salt: &Hash) -> Result<Found, State> {
+fn look(source: &Source, salt: &Hash) -> Result<MasterFile, State> {
     let file = files::read(&source.path, MOST_BYTES).map_err(|error| State::file(&error))?;
     let Some(file) = file else {
         return Err(State::trouble(
@@ -131,7 +132,7 @@ fn look(source: &Source, salt: &Hash) -> Result<Found, State> {
         return Err(State::trouble("holds no variable; nothing was published", hint, false));
     }
     let digest = text::digest(salt, &text::of_file(&variables));
-    Ok(Found { file, variables, digest })
+    Ok(MasterFile { file, variables, digest })
 }
 
 /// Asks for the newest version of the secret.
@@ -173,13 +174,14 @@ async fn publish(
     engine: &Engine,
     record: &Arc<Record>,
     source: &Arc<Source>,
-    (found, held): (&Found, &Held),
+    (found, held): (&MasterFile, &Held),
     cas: u64,
 ) -> Step {
     let content = PutContent::Whole(text::content(&found.variables, &held.fields));
     let path = source.secret.clone();
     let put = Change::Put { path, kind: Kind::Kv, content, cas: Some(cas) };
-    let written = match engine.write(vec![put]).await {
+    let who = Who::lossy(&format!("vault-agent for `{}`", source.path.display()));
+    let written = match engine.write_by(who, vec![put]).await {
         Ok(written) => written,
         Err(WriteError::Cas { .. } | WriteError::Moved) => return Step::Again,
         Err(WriteError::Offline { reason }) => {
@@ -204,7 +206,7 @@ async fn publish(
 async fn write_back(
     record: &Arc<Record>,
     source: &Arc<Source>,
-    found: Found,
+    found: MasterFile,
     held: Held,
     base: Base,
     conflict: bool,

@@ -43,7 +43,7 @@ impl World {
     }
 
     /// Ends a task; tells whether the hook is to run.
-    fn done(&mut self, task: Task, result: Result<Outcome, Fault>) -> bool {
+    fn done(&mut self, task: Task, result: Result<Outcome, TargetFault>) -> bool {
         self.slot.done(task, result, self.now, Time::from_micros(2)).hook.is_some()
     }
 
@@ -152,7 +152,7 @@ fn a_fight_is_not_fought_for_ever() {
 fn failures_are_tried_again_and_forget_what_the_file_holds() {
     let fault = |passing| {
         let (state, text) = (TargetState::Failed, "x".to_owned());
-        Fault { state, text, hint: String::new(), passing }
+        TargetFault { state, text, hint: String::new(), passing }
     };
     let mut world = World::new("", None);
     world.written(1);

@@ -5,6 +5,7 @@ mod lies;
 mod lone;
 mod owner;
 mod reading;
+mod sending;
 mod server;
 mod world;
 mod writing;

@@ -43,6 +43,8 @@ pub(super) enum Fault {
     ForgetsToTell,
     /// Answers 500 without committing.
     FailsBefore,
+    /// Answers that a rule forbids it.
+    Refuses,
 }
 
 /// The server's data; tests look at it and damage it.
@@ -229,6 +231,9 @@ impl Server {
         let fault = data.faults.pop();
         if fault == Some(Fault::FailsBefore) {
             return refuse(500, "unavailable", "on demand");
+        }
+        if fault == Some(Fault::Refuses) {
+            return refuse(422, Code::Limits.as_str(), "on demand");
         }
         let request: AppendRequest = serde_json::from_slice(body).unwrap();
         if let Some(at) = data.entries.iter().position(|known| *known == request.envelope) {

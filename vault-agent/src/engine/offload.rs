@@ -1,5 +1,5 @@
-//! Where computing happens: little of it at once, as handing it to a thread and back would take longer; more of it
-//! on every core, off the async threads.
+//! Where computing happens: little of it at once, as handing it to a thread and back would take
+//! longer; more of it on every core, off the async threads.
 
 use std::num::NonZero;
 use std::sync::{Arc, OnceLock};

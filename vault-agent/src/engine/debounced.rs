@@ -1,4 +1,4 @@
-//! Work that a background task does when it is due: soon, so that later reasons join in, or at
+//! Something that a background task does when it is due: soon, so that later reasons join in, or at
 //! once for somebody who waits for it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,28 +7,28 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
-/// One kind of such work.
-pub(super) struct Errand {
+/// One thing that is done like that.
+pub(super) struct Debounced {
     due: Notify,
     urgent: Notify,
     wanted: AtomicU64,
     done: watch::Sender<u64>,
 }
 
-impl Default for Errand {
+impl Default for Debounced {
     fn default() -> Self {
         let done = watch::Sender::new(0);
         Self { due: Notify::new(), urgent: Notify::new(), wanted: AtomicU64::new(0), done }
     }
 }
 
-impl Errand {
-    /// Says that the work is due soon.
+impl Debounced {
+    /// Says that it is due soon.
     pub(super) fn soon(&self) {
         self.due.notify_one();
     }
 
-    /// Wants the work done at once and waits for it; tells whether it was done in time.
+    /// Wants it done at once and waits for it; tells whether it was done in time.
     pub(super) async fn now(&self, patience: Duration) -> bool {
         let ticket = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
         self.urgent.notify_one();
@@ -37,8 +37,8 @@ impl Errand {
         waited.is_ok_and(|found| found.is_ok())
     }
 
-    /// For the task that does the work: waits until it is due and `delay` has passed, it is wanted
-    /// at once, or `idle` has passed. Returns what to hand to [`Errand::done`].
+    /// For the task that does it: waits until it is due and `delay` has passed, it is wanted
+    /// at once, or `idle` has passed. Returns what to hand to [`Debounced::done`].
     pub(super) async fn next(&self, delay: Duration, idle: Duration) -> u64 {
         tokio::select! {
             () = self.urgent.notified() => {}

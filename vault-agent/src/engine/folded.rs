@@ -1,0 +1,152 @@
+//! The state that the verified log folds to, what this machine keeps beside it, and the checks of
+//! records that are not applied: known ones, and the genesis. No lock, no database.
+
+use std::collections::{BTreeMap, HashMap};
+
+use shared::error::{Code, Error};
+use shared::hash::Hash;
+use shared::log::{self, Entry, State, Version};
+use shared::name::Name;
+use shared::path::SecretPath;
+use shared::signed::{Envelope, Purpose};
+
+use super::blob::Due;
+use super::rights::{is_kept, may_read};
+
+/// Entries after which a new snapshot of the state is written.
+const SNAPSHOT: u64 = 4096;
+/// The same while a long log is being caught up with: each takes time that the sync would need.
+const SNAPSHOT_MIDWAY: u64 = 16_384;
+
+/// The state, and what this machine keeps beside it.
+pub(super) struct Folded {
+    pub(super) state: State,
+    /// Whether the genesis is there; without it the state is an empty stand-in.
+    pub(super) born: bool,
+    /// Ciphertext kept on disk, by path.
+    pub(super) held: HashMap<SecretPath, Hash>,
+    /// Readers' hash to their number and this machine's place among them.
+    pub(super) readers: HashMap<Hash, (usize, usize)>,
+    /// Entry of the last snapshot on disk.
+    pub(super) snapshot: u64,
+}
+
+impl Folded {
+    /// Returns where the log stands for a server: 0 also asks for the genesis.
+    pub(super) fn seq(&self) -> u64 {
+        if self.born { self.state.seq() } else { 0 }
+    }
+
+    /// Tells whether a record is the newest one known, as one's own is when the stream brings it
+    /// again.
+    pub(super) fn is_head(&self, position: u64, envelope: &Envelope) -> bool {
+        let purpose = Purpose::Entry(self.state.vault());
+        self.born
+            && position == self.state.seq()
+            && position > 0
+            && envelope.hash(purpose) == self.state.head()
+    }
+
+    /// Tells whether many entries have come since the last snapshot.
+    pub(super) fn snapshot_is_due(&self, caught_up: bool) -> bool {
+        snapshot_is_due(self.snapshot, self.seq(), caught_up)
+    }
+
+    /// Returns what is due for a version.
+    pub(super) fn due(&self, path: &SecretPath, ver: u64, version: &Version) -> Due {
+        let newest = self.state.secret(path).is_some_and(|secret| secret.last == ver);
+        let readers = self.readers.get(&version.readers).copied();
+        Due::new(self.state.vault(), (path, ver), version, newest, readers)
+    }
+
+    /// Returns what is due for a path's newest version if this machine is to keep its ciphertext.
+    pub(super) fn newest(&self, own: &Name, path: &SecretPath) -> Option<Due> {
+        let (ver, version) = self.state.secret(path)?.current()?;
+        let wanted = !version.destroyed && may_read(&self.state, own, path);
+        wanted.then(|| self.due(path, ver, version))
+    }
+
+    /// Lists the newest versions whose ciphertext this machine should have and has not.
+    pub(super) fn missing(&self, own: &Name) -> Vec<Due> {
+        let Some(machine) = self.state.machine(own) else { return Vec::new() };
+        let secrets = self.state.secrets().iter();
+        let wanted = secrets.filter(|(path, _)| machine.read.cover(path));
+        wanted
+            .filter_map(|(path, secret)| {
+                let (ver, version) = secret.current()?;
+                let lacking = self.held.get(path) != Some(&version.blob);
+                (lacking && is_kept(version)).then(|| self.due(path, ver, version))
+            })
+            .collect()
+    }
+}
+
+fn snapshot_is_due(last: u64, seq: u64, caught_up: bool) -> bool {
+    seq >= last + if caught_up { SNAPSHOT } else { SNAPSHOT_MIDWAY }
+}
+
+/// Tells whether a record that stands where one is known already is that very one.
+pub(super) fn recognise(
+    state: &State,
+    position: u64,
+    known: Option<Hash>,
+    envelope: &Envelope,
+) -> Result<(), Error> {
+    if position == 0 {
+        let same = envelope.hash(Purpose::Genesis) == state.vault();
+        return if same { Ok(()) } else { Err(Code::Fork.because("another genesis")) };
+    }
+    let purpose = Purpose::Entry(state.vault());
+    if known == Some(envelope.hash(purpose)) {
+        return Ok(());
+    }
+    // Only a signed entry of that number proves a fork; anything else is a broken stream.
+    let entry: Entry = envelope.parse()?;
+    if entry.seq != position {
+        return Err(Code::Seq.because(format!("entry {} where {position} is due", entry.seq)));
+    }
+    let signed = state.key(&envelope.by).is_some_and(|key| envelope.verify(key, purpose).is_ok());
+    let code = if signed { Code::Fork } else { Code::BadSig };
+    Err(code.because(format!("another entry {position} than the one known")))
+}
+
+/// Makes the first state from the genesis that the vault id pins.
+pub(super) fn born(vault: Hash, position: u64, envelope: &Envelope) -> Result<State, Error> {
+    if position != 0 {
+        return Err(Code::Seq.because("an entry before the genesis"));
+    }
+    if envelope.hash(Purpose::Genesis) != vault {
+        return Err(Code::BadSig.because("the genesis is not the pinned vault's"));
+    }
+    log::start(envelope)
+}
+
+/// The state of a machine that has seen nothing yet: valid, and without anything in it.
+pub(super) fn stand_in() -> Result<State, Error> {
+    let root = shared::keys::SignKey::generate();
+    let genesis = log::Genesis {
+        v: 1,
+        name: "unknown".parse()?,
+        nonce: Hash::ZERO,
+        time: shared::time::Time::default(),
+        root: root.verify_key(),
+        recovery: shared::keys::Identity::generate().recipient(),
+        admins: BTreeMap::new(),
+        server: vec![shared::keys::SignKey::generate().verify_key()],
+        mounts: Vec::new(),
+    };
+    log::start(&Envelope::sign(&root, shared::name::Actor::Root, Purpose::Genesis, &genesis)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_sync_is_not_all_lost_with_the_process() {
+        assert!(!snapshot_is_due(0, 16_383, false));
+        assert!(snapshot_is_due(0, 16_384, false));
+        assert!(!snapshot_is_due(16_384, 20_480, false));
+        assert!(snapshot_is_due(16_384, 20_480, true));
+    }
+}

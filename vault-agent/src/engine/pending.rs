@@ -1,0 +1,123 @@
+//! The signed entry that waits for an answer: in memory before it is sent, on disk beside that.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use shared::blob::Sealed;
+use shared::hash::Hash;
+use tokio::sync::oneshot;
+
+use crate::state::{Failure, Outcome, Store, pending};
+
+/// Room on the disk below which an entry is saved before it is sent.
+const LITTLE_ROOM: u64 = 16 << 20;
+
+/// What waits, if anything does.
+pub(super) struct Pending {
+    waiting: Mutex<Option<Waiting>>,
+    store: Arc<Store>,
+    /// Where the database is.
+    folder: PathBuf,
+}
+
+struct Waiting {
+    hash: Hash,
+    /// Its blobs; none if it was found at the start.
+    blobs: Vec<(Hash, Arc<Sealed>)>,
+}
+
+/// A request on its way to the disk.
+pub(super) struct Saving(oneshot::Receiver<Result<(), Failure>>);
+
+impl Saving {
+    /// Waits until it is there.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub(super) async fn done(&mut self) -> Result<(), Failure> {
+        (&mut self.0).await.unwrap_or_else(|_| Err(Failure::Closed))
+    }
+}
+
+impl Pending {
+    /// Starts with the entry that was found on disk, if one was.
+    pub(super) fn new(store: Arc<Store>, folder: PathBuf, found: Option<Hash>) -> Self {
+        let waiting = found.map(|hash| Waiting { hash, blobs: Vec::new() });
+        Self { waiting: Mutex::new(waiting), store, folder }
+    }
+
+    /// Returns the hash of the entry that waits.
+    pub(super) fn entry(&self) -> Option<Hash> {
+        self.lock().as_ref().map(|waiting| waiting.hash)
+    }
+
+    /// Notes an entry that is about to be sent, and has its request saved before anything that is
+    /// asked of the database from now on, above all before it is settled or dropped.
+    ///
+    /// # Errors
+    /// If the database is closed.
+    pub(super) async fn save(
+        &self,
+        hash: Hash,
+        request: Bytes,
+        blobs: Vec<(Hash, Arc<Sealed>)>,
+    ) -> Result<Saving, Failure> {
+        let (answer, saved) = oneshot::channel();
+        let job = move |conn: &rusqlite::Connection| match pending::save(conn, hash, &request) {
+            Ok(()) => Outcome::Keep(Box::new(move |committed| {
+                // Who was waiting may have gone away.
+                let _ = answer.send(committed);
+            })),
+            Err(fault) => {
+                let fault = Failure::from(fault);
+                let _ = answer.send(Err(fault.clone()));
+                Outcome::Undo(fault)
+            }
+        };
+        self.store.submit(Box::new(job)).await?;
+        *self.lock() = Some(Waiting { hash, blobs });
+        Ok(Saving(saved))
+    }
+
+    /// Tells whether a request may well not be kept: then a write that is refused for it must not
+    /// have been sent.
+    pub(super) fn is_at_risk(&self) -> bool {
+        let room = rustix::fs::statvfs(&self.folder).map(|disk| disk.f_bavail * disk.f_frsize);
+        self.store.trouble().borrow().is_some() || room.is_ok_and(|room| room < LITTLE_ROOM)
+    }
+
+    /// Reads the request that is kept.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub(super) async fn load(&self) -> Result<Option<pending::Pending>, Failure> {
+        self.store.read(pending::load).await
+    }
+
+    /// Notes that an entry is in the log; returns the blobs that this machine has made for it, as
+    /// the server sends them to all others.
+    pub(super) fn settled(&self, entry: Hash) -> Vec<(Hash, Arc<Sealed>)> {
+        let waiting = self.lock().take_if(|waiting| waiting.hash == entry);
+        waiting.map(|waiting| waiting.blobs).unwrap_or_default()
+    }
+
+    /// Forgets an entry that is known not to be in the log. Not waited for: sent once more after
+    /// a crash, it would only be refused again.
+    pub(super) fn give_up(&self, hash: Hash) {
+        self.forget();
+        let _ = self.store.try_submit(Box::new(move |conn| match pending::settle(conn, hash) {
+            Ok(()) => Outcome::Keep(Box::new(|_| {})),
+            Err(fault) => Outcome::Undo(fault.into()),
+        }));
+    }
+
+    /// Forgets the entry in memory.
+    pub(super) fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

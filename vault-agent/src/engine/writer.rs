@@ -1,0 +1,425 @@
+//! How a write goes its way, from top to bottom: callers are queued, gathered into one batch, their
+//! changes decided, the contents sealed, the entry signed, sent and recorded, the callers answered
+//! (design/trust, *Client*, write). Deciding, sealing and sending live below.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use shared::audit::{self, Fact, Outcome, Who};
+use shared::error::{Code, Error};
+use shared::hash::Hash;
+use shared::limits;
+use shared::log::{self, Entry, Op, Refused};
+use shared::name::Actor;
+use shared::path::SecretPath;
+use shared::signed::{Envelope, Purpose};
+use shared::time::Time;
+use shared::wire::v1::log::Appended;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::access::Accesses;
+use super::cache::Cache;
+use super::decide::{Bases, Draft, Not, decide};
+use super::ledger::Ledger;
+use super::link::Link;
+use super::own::Own;
+use super::owner::{self, Acts};
+use super::read::{Reach, Reader};
+use super::seal::{Sealing, seal_all};
+use super::send::{Outgoing, Sender, Sent};
+use super::types::{Change, PutContent, WriteError, Written};
+use host::clock;
+
+/// Callers that may wait.
+const QUEUE: usize = 256;
+/// Bytes of content that share an entry, so that its blobs travel in one request.
+const BATCH_BYTES: usize = 2 << 20;
+/// How often an entry is rebuilt because the log moved on.
+const REBUILDS: usize = 32;
+/// How long to wait for the entries that a conflict speaks of.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// The writer: its queue, and what a write takes.
+pub(super) struct Writer {
+    parts: Parts,
+    jobs: mpsc::Sender<Job>,
+    /// The other end, until the writer is started.
+    queue: Mutex<Option<mpsc::Receiver<Job>>>,
+}
+
+/// What a write takes.
+pub(super) struct Parts {
+    pub(super) own: Arc<Own>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) link: Arc<Link>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) reader: Arc<Reader>,
+    pub(super) accesses: Arc<Accesses>,
+    pub(super) sender: Arc<Sender>,
+    pub(super) acts: Arc<Acts>,
+}
+
+/// What the writer is asked for.
+enum Job {
+    /// Changes of a local caller.
+    Changes(Caller),
+    /// An entry that an owner has signed.
+    Owner { envelope: Envelope, reply: oneshot::Sender<Result<Appended, WriteError>> },
+}
+
+/// Somebody whose changes are being written.
+struct Caller {
+    /// Process and user, for the audit log.
+    who: Option<Who>,
+    changes: Vec<Change>,
+    reply: oneshot::Sender<Result<Written, WriteError>>,
+    sealing: Sealing,
+}
+
+/// Drafts of all callers on one state.
+struct Build {
+    seq: u64,
+    prev: Hash,
+    time: Time,
+    /// One for each caller.
+    drafts: Vec<Vec<Draft>>,
+}
+
+impl Writer {
+    /// Makes a writer that still has to be started.
+    pub(super) fn new(parts: Parts) -> Self {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        Self { parts, jobs, queue: Mutex::new(Some(queue)) }
+    }
+
+    /// Writes a caller's changes in one entry, or none of them.
+    pub(super) async fn write(
+        &self,
+        changes: Vec<Change>,
+        who: Option<Who>,
+    ) -> Result<Written, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        let caller = Caller { who, changes, reply, sealing: Sealing::default() };
+        self.queue(Job::Changes(caller), answer).await
+    }
+
+    /// Submits an entry that an owner has signed.
+    pub(super) async fn submit(&self, envelope: Envelope) -> Result<Appended, WriteError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue(Job::Owner { envelope, reply }, answer).await
+    }
+
+    async fn queue<T>(
+        &self,
+        job: Job,
+        answer: oneshot::Receiver<Result<T, WriteError>>,
+    ) -> Result<T, WriteError> {
+        let stopping = || WriteError::Offline { reason: "the agent is stopping".into() };
+        let link = &self.parts.link;
+        link.try_now().await;
+        link.writing_client().map_err(|reason| WriteError::Offline { reason })?;
+        self.jobs.send(job).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+/// Serves callers until the engine ends; only the first of these tasks does.
+pub(super) async fn run(writer: Arc<Writer>) {
+    let queue = writer.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut queue) = queue else { return };
+    let parts = &writer.parts;
+    let mut carried = None;
+    loop {
+        if parts.sender.must_resolve() {
+            parts.sender.resolve().await;
+            continue;
+        }
+        let job = match carried.take() {
+            Some(job) => Some(job),
+            None => tokio::select! {
+                job = queue.recv() => job,
+                () = parts.sender.pending_and_online() => continue,
+            },
+        };
+        match job {
+            None => return,
+            Some(Job::Owner { envelope, reply }) => {
+                let _ = reply.send(owner::append(&parts.acts, envelope).await);
+            }
+            Some(Job::Changes(first)) => {
+                let (callers, next) = gather(first, &mut queue);
+                carried = next;
+                write_all(parts, callers).await;
+            }
+        }
+    }
+}
+
+/// Takes along whoever waits already, as far as one entry carries.
+fn gather(first: Caller, queue: &mut mpsc::Receiver<Job>) -> (Vec<Caller>, Option<Job>) {
+    let mut count = first.changes.len();
+    let mut bytes = weight(&first.changes);
+    let mut callers = vec![first];
+    loop {
+        match queue.try_recv() {
+            Ok(Job::Changes(next)) => {
+                count += next.changes.len();
+                bytes += weight(&next.changes);
+                if count > limits::OPS || bytes > BATCH_BYTES {
+                    return (callers, Some(Job::Changes(next)));
+                }
+                callers.push(next);
+            }
+            Ok(owner @ Job::Owner { .. }) => return (callers, Some(owner)),
+            Err(_) => return (callers, None),
+        }
+    }
+}
+
+fn weight(changes: &[Change]) -> usize {
+    let bytes = |change: &Change| match change {
+        Change::Put { content: PutContent::Whole(bytes), .. } => bytes.len(),
+        _ => 1024,
+    };
+    changes.iter().map(bytes).sum()
+}
+
+/// Writes a batch; one that turns out too large, or is refused as a whole, is cut in halves.
+async fn write_all(parts: &Parts, callers: Vec<Caller>) {
+    let mut batches = vec![callers];
+    while let Some(mut callers) = batches.pop() {
+        if let Err(fault) = write_batch(parts, &mut callers).await {
+            if callers.len() > 1 && matches!(fault, WriteError::TooLarge | WriteError::Refused(_)) {
+                let second = callers.split_off(callers.len() / 2);
+                batches.extend([second, callers]);
+            } else {
+                callers.into_iter().for_each(|caller| caller.answer(Err(fault.clone())));
+            }
+        }
+    }
+}
+
+impl Caller {
+    fn answer(self, result: Result<Written, WriteError>) {
+        let _ = self.reply.send(result);
+    }
+}
+
+/// Writes one entry for the callers, building it again whenever the log has moved on. Callers
+/// that were answered are taken off; an error is everybody's who is left.
+async fn write_batch(parts: &Parts, callers: &mut Vec<Caller>) -> Result<(), WriteError> {
+    let mut bases = Bases::new();
+    for _ in 0..REBUILDS {
+        parts.link.writing_client().map_err(|reason| WriteError::Offline { reason })?;
+        callers.retain(|caller| !caller.reply.is_closed());
+        let Some(build) = drafted(parts, callers, &mut bases).await else { continue };
+        if callers.is_empty() {
+            return Ok(());
+        }
+        let sealings = callers.iter_mut().map(|caller| &mut caller.sealing);
+        let sealings = sealings.zip(build.drafts.iter().map(Vec::as_slice)).collect();
+        seal_all(&parts.ledger, sealings).await?;
+        let Some(ops) = checked(parts, callers, &build) else { continue };
+        if ops.is_empty() {
+            answer_all(callers, &build, build.seq - 1);
+            return Ok(());
+        }
+        let outgoing = signed(parts, callers, &build, ops)?;
+        match parts.sender.send(outgoing).await? {
+            Sent::Done(appended) => {
+                record(parts, callers, &build, &Outcome::Ok).await?;
+                answer_all(callers, &build, appended.seq);
+                return Ok(());
+            }
+            Sent::Conflict { seq } => caught_up_to(&parts.ledger, seq).await?,
+            Sent::Refused(error) => return Err(refused(error)),
+            Sent::Full => return Err(WriteError::Full),
+            Sent::Unresolved => {
+                record(parts, callers, &build, &Outcome::Unavailable).await?;
+                return Err(WriteError::Unresolved);
+            }
+        }
+    }
+    Err(WriteError::Offline { reason: "the log moves on faster than entries can be built".into() })
+}
+
+/// Drafts the changes of all callers on today's state; answers those that cannot be. `None` if
+/// it has to be done again, with more contents loaded or fewer callers.
+async fn drafted(parts: &Parts, callers: &mut Vec<Caller>, bases: &mut Bases) -> Option<Build> {
+    let (seq, prev, decided) = {
+        let folded = parts.ledger.read();
+        let changes = callers.iter().map(|caller| caller.changes.as_slice());
+        let decided = decide(&folded.state, &parts.own.name, changes, bases);
+        (folded.state.seq() + 1, folded.state.head(), decided)
+    };
+    let mut drafts = Vec::with_capacity(callers.len());
+    let mut wanted = Vec::new();
+    let mut waiting = std::mem::take(callers).into_iter();
+    for (decision, caller) in decided.into_iter().zip(&mut waiting) {
+        match decision {
+            Ok(drafted) => {
+                drafts.push(drafted);
+                callers.push(caller);
+            }
+            Err(Not::Allowed(fault)) => caller.answer(Err(fault)),
+            Err(Not::Loaded(path)) => {
+                wanted.push(path);
+                callers.push(caller);
+            }
+        }
+    }
+    if wanted.is_empty() {
+        return Some(Build { seq, prev, time: clock::now(), drafts });
+    }
+    for path in wanted {
+        let content = parts.reader.content(&path, None, Reach::Server).await;
+        bases.insert(path, content);
+    }
+    None
+}
+
+/// Turns drafts into operations and tries them on the state; `None` if the state has moved on or
+/// a caller had to be answered.
+fn checked(parts: &Parts, callers: &mut Vec<Caller>, build: &Build) -> Option<Vec<Op>> {
+    let mut ops = Vec::new();
+    let mut owners = Vec::new();
+    for (index, (caller, drafts)) in callers.iter().zip(&build.drafts).enumerate() {
+        for (at, draft) in drafts.iter().enumerate() {
+            ops.push(match draft {
+                Draft::Op(op) => Op::clone(op),
+                Draft::Put(put) => Op::Put(caller.sealing.get(at, put)?),
+            });
+            owners.push(index);
+        }
+    }
+    let by = Actor::Machine(parts.own.name.clone());
+    let tried = parts.ledger.attempt(|folded| {
+        if folded.state.head() != build.prev {
+            return None;
+        }
+        if ops.is_empty() || ops.len() > limits::OPS {
+            return Some(Ok(()));
+        }
+        Some(log::attempt(&mut folded.state, &by, build.time, &ops, |_| ()))
+    })?;
+    match tried {
+        Ok(()) => Some(ops),
+        Err(Refused { op, error }) => {
+            let owner = op.and_then(|at| owners.get(at)).copied().unwrap_or(0);
+            callers.remove(owner).answer(Err(refused(error)));
+            None
+        }
+    }
+}
+
+fn refused(error: Error) -> WriteError {
+    match error.code {
+        Code::Denied | Code::UnknownActor => WriteError::Denied,
+        _ => WriteError::Refused(error),
+    }
+}
+
+/// Builds and signs the entry.
+fn signed(
+    parts: &Parts,
+    callers: &[Caller],
+    build: &Build,
+    ops: Vec<Op>,
+) -> Result<Outgoing, WriteError> {
+    let by = Actor::Machine(parts.own.name.clone());
+    if ops.len() > limits::OPS {
+        return Err(WriteError::TooLarge);
+    }
+    let entry = Entry { seq: build.seq, prev: build.prev, time: build.time, by: by.clone(), ops };
+    let purpose = Purpose::Entry(parts.own.pins.vault);
+    let envelope =
+        Envelope::sign(&parts.own.keys.sign, by, purpose, &entry).map_err(WriteError::Refused)?;
+    if envelope.body.len() > limits::BODY {
+        return Err(WriteError::TooLarge);
+    }
+    let blobs = callers.iter().flat_map(|caller| caller.sealing.blobs()).collect();
+    // What was written here need not be decrypted here.
+    for (caller, drafts) in callers.iter().zip(&build.drafts) {
+        caller.sealing.remember(&parts.cache, drafts);
+    }
+    Ok(Outgoing { seq: build.seq, hash: envelope.hash(purpose), envelope, blobs })
+}
+
+fn answer_all(callers: &mut Vec<Caller>, build: &Build, seq: u64) {
+    for (caller, drafts) in callers.drain(..).zip(&build.drafts) {
+        let versions = drafts.iter().filter_map(|draft| match draft {
+            Draft::Put(put) => Some((put.path.clone(), put.ver)),
+            Draft::Op(_) => None,
+        });
+        let versions = versions.collect();
+        caller.answer(Ok(Written { seq, time: build.time, versions }));
+    }
+}
+
+/// Waits until the stream has brought the entries that a conflict spoke of.
+async fn caught_up_to(ledger: &Ledger, seq: u64) -> Result<(), WriteError> {
+    let mut applied = ledger.applied();
+    let waited = timeout(CATCH_UP, applied.wait_for(|_| ledger.read().seq() >= seq)).await;
+    match waited {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(WriteError::Offline {
+            reason: format!("the server speaks of entry {seq} but does not send it"),
+        }),
+    }
+}
+
+/// Has it on record who wrote what; the answers may go out when this returns.
+async fn record(
+    parts: &Parts,
+    callers: &[Caller],
+    build: &Build,
+    result: &Outcome,
+) -> Result<(), WriteError> {
+    let facts = callers.iter().zip(&build.drafts).flat_map(|(caller, drafts)| {
+        let who = caller.who.as_ref();
+        let written = drafts.iter().filter(move |_| who.is_some()).flat_map(written);
+        written.map(move |(op, path, ver)| Fact {
+            who: who.cloned(),
+            path: Some(path.clone()),
+            ver,
+            result: result.clone(),
+            ..Fact::new(op)
+        })
+    });
+    let recorded = parts.accesses.record(facts.collect()).await;
+    let but = "the change may be in the log, but it cannot be recorded who made it";
+    recorded.map_err(|fault| WriteError::Local(format!("{but}: {fault}")))
+}
+
+/// Returns what a draft does to which version, where it is about a secret.
+fn written(draft: &Draft) -> Vec<(audit::Op, &SecretPath, Option<u64>)> {
+    let op = match draft {
+        Draft::Put(put) => {
+            let op = if put.merged { audit::Op::LocalPatch } else { audit::Op::LocalPut };
+            return vec![(op, &put.path, Some(put.ver))];
+        }
+        Draft::Op(op) => &**op,
+    };
+    let (what, at) = match op {
+        Op::Delete(at) => (audit::Op::LocalDelete, at),
+        Op::Undelete(at) => (audit::Op::LocalUndelete, at),
+        Op::Destroy(at) => (audit::Op::LocalDestroy, at),
+        Op::MetaSet(meta) => return vec![(audit::Op::LocalMetadata, &meta.path, None)],
+        Op::Forget { path } => return vec![(audit::Op::LocalForget, path, None)],
+        // No secret's, and no local caller's: the server records them with their entry.
+        Op::Put(_)
+        | Op::Rewrap(_)
+        | Op::MountSet(_)
+        | Op::MountDrop { .. }
+        | Op::AdminAdd { .. }
+        | Op::AdminRemove { .. }
+        | Op::RootSet { .. }
+        | Op::RecoverySet { .. }
+        | Op::ServerSet { .. }
+        | Op::MachineAdd(_)
+        | Op::MachineRemove { .. }
+        | Op::AccessSet(_) => return Vec::new(),
+    };
+    at.versions.iter().map(|ver| (what.clone(), &at.path, Some(*ver))).collect()
+}
