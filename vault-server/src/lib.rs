@@ -6,13 +6,15 @@ pub mod config;
 
 /// Counters.
 mod metrics;
+
 /// What followers wait for.
 mod watch;
 
-/// The directory of database and key.
-mod datadir;
 /// The database.
 mod store;
+
+/// The directory of database and key.
+mod datadir;
 
 /// The rules.
 mod vault;

@@ -1,5 +1,5 @@
-//! What follows from a hook's verdict for a slot: what is shown, what is kept, how often the hook is
-//! tried again.
+//! What follows from a hook's verdict for a slot: what is shown, what is kept, how often the hook
+//! is tried again.
 
 use shared::path::SecretPath;
 use shared::report::HookResult;
@@ -46,7 +46,8 @@ impl Slot {
         }
     }
 
-    /// Returns how often the hook is to be tried again: with an older version than the newest, never.
+    /// Returns how often the hook is to be tried again: with an older version than the newest,
+    /// never.
     pub(in crate::daemon) fn retries(&self) -> u32 {
         match self.gone_back() {
             Some(_) => 0,
@@ -59,8 +60,8 @@ impl Slot {
         self.verdict.unsaved.as_ref()
     }
 
-    /// Returns versions that the hook has just found good, until that is on disk: nothing newer is to be written before,
-    /// or a kill would leave nothing to go back to.
+    /// Returns versions that the hook has just found good, until that is on disk: nothing newer is
+    /// to be written before, or a kill would leave nothing to go back to.
     pub(in crate::daemon) fn unsaved_good(&self) -> Option<&Versions> {
         let Verdict { good, good_is_new, .. } = &self.verdict;
         good.as_ref().filter(|_| *good_is_new && self.target.rollback_on_failure)
