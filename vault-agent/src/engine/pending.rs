@@ -36,7 +36,7 @@ impl Saving {
     /// # Errors
     /// If the database fails.
     pub(super) async fn done(&mut self) -> Result<(), Failure> {
-        (&mut self.0).await.unwrap_or_else(|_| Err(Failure::Closed))
+        (&mut self.0).await.unwrap_or(Err(Failure::Closed))
     }
 }
 
