@@ -14,8 +14,10 @@ const LAYERS: [(&str, &[&str]); 7] = [
         &[
             "error",
             "limits",
+            "duration",
             "hash",
             "name",
+            "text",
             "path",
             "grant",
             "time",
@@ -60,8 +62,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "vault-cli",
         &[
-            "sibling", "client", "context", "print", "compose", "dev", "fleet", "kv", "owner",
-            "podman", "run", "scan", "shell", "vault", "argv", "dispatch",
+            "sibling", "client", "print", "context", "kv", "vault", "owner", "fleet", "shell",
+            "scan", "run", "compose", "podman", "dev", "argv", "dispatch",
         ],
     ),
     (
