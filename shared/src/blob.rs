@@ -58,8 +58,8 @@ pub struct Sealed {
     pub commit: Hash,
 }
 
-/// An age file and its SHA-256, which is computed once: what was compared with the log on its way in is not hashed again to
-/// be opened.
+/// An age file and its SHA-256, which is computed once: what was compared with the log on its way
+/// in is not hashed again to be opened.
 #[derive(Clone, Debug)]
 pub struct Blob {
     bytes: Vec<u8>,
@@ -106,7 +106,8 @@ struct Header {
 /// Encrypts `content` to `recipients`, in the order of [`crate::log::readers`].
 ///
 /// # Errors
-/// `E_LIMITS` for content over 768 KiB or an age file over 1 MiB; `E_KEY` for an unusable recipient.
+/// `E_LIMITS` for content over 768 KiB or an age file over 1 MiB; `E_KEY` for an unusable
+/// recipient.
 pub fn seal(
     place: Place<'_>,
     kind: Kind,
@@ -229,7 +230,7 @@ impl Blob {
 pub fn open(identity: &Identity, expected: &Expected<'_>, blob: &Blob) -> Result<Opened> {
     let fault = |code: Code| expected.fault(code);
     expected.check(blob)?;
-    let reader = Reader::new(identity.as_age(), expected);
+    let reader = Reader::new(identity.as_age(), expected.readers, expected.position);
     let payload = decrypt(&reader, &blob.bytes).ok_or_else(|| fault(reader.refusal()))?;
     let opened = read_payload(expected.place, &payload).map_err(fault)?;
     if commit(&opened.nonce, opened.content.expose()) != expected.commit {

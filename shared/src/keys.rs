@@ -1,4 +1,5 @@
-//! Encryption and signing keys: making, parsing, refusing weak ones. What is signed lives in `signed`.
+//! Encryption and signing keys: making, parsing, refusing weak ones. What is signed lives in
+//! `signed`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -44,7 +45,8 @@ impl VerifyKey {
         self.0.as_bytes()
     }
 
-    /// Verifies strictly: canonical `s`, no small-order points (RFC 8032, section 5.1.7, and stricter).
+    /// Verifies strictly: canonical `s`, no small-order points (RFC 8032, section 5.1.7, and
+    /// stricter).
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);

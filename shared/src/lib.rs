@@ -6,40 +6,52 @@
 
 /// The `E_…` codes, sorted by whose fault they are.
 pub mod error;
+
 /// Sizes past which a reader stops.
 pub mod limits;
 
 /// Durations as Go writes them.
 pub mod duration;
-/// Access prefixes.
-pub mod grant;
+
 /// SHA-256 values.
 pub mod hash;
+
 /// Names of machines, admins and actors.
 pub mod name;
-/// Secret paths and mounts.
-pub mod path;
+
 /// Bounded, printable text.
 pub mod text;
+
+/// Secret paths and mounts.
+pub mod path;
+
+/// Access prefixes.
+pub mod grant;
+
 /// Points in time, as signed records carry them.
 pub mod time;
 
 /// Encryption and signing keys.
 pub mod keys;
+
 /// Zeroized bytes.
 pub mod plaintext;
+
 /// Pre-authentication encoding, signing, verifying, strict parsing.
 pub mod signed;
 
 /// Sealing and opening one version of a secret.
 pub mod blob;
+
 /// The signed log: genesis, entries, state, and the one `apply`.
 pub mod log;
 
 /// Audit records and their hash chain.
 pub mod audit;
+
 /// Signed reports of machines.
 pub mod report;
+
 /// Setup, machine and pin lines.
 pub mod token;
 

@@ -1,4 +1,5 @@
-//! Sizes past which a reader stops (design/trust, *Text forms and limits*). Only constants live here.
+//! Sizes past which a reader stops (design/trust, *Text forms and limits*). Only constants live
+//! here.
 
 /// Largest signed body in bytes.
 pub const BODY: usize = 1 << 20;

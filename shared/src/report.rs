@@ -1,4 +1,5 @@
-//! Signed reports of machines: the proof against forks and freezes, and the fleet view, in one record.
+//! Signed reports of machines: the proof against forks and freezes, and the fleet view, in one
+//! record.
 
 use std::fmt;
 

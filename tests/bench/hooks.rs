@@ -1,5 +1,5 @@
-//! From a put on one host to the hook on another. The hook copies the file it is about; when the copy is seen the hook has
-//! not only started but ended, so the figures are upper bounds.
+//! From a put on one host to the hook on another. The hook copies the file it is about; when the
+//! copy is seen the hook has not only started but ended, so the figures are upper bounds.
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use notify::{RecursiveMode, Watcher as _};
 pub use tests::api::request;
-use tests::{World, watch};
+use tests::{Port, World, watch};
 
 use crate::table::{Aim, Row};
 
@@ -27,8 +27,7 @@ impl Seen {
         let (sender, events) = mpsc::channel();
         let mut watcher = watch::watcher(move |_| {
             let _ = sender.send(());
-        })
-        .unwrap();
+        });
         watcher.watch(file.parent().unwrap(), RecursiveMode::NonRecursive).unwrap();
         Self { events, file: file.to_owned(), _watcher: watcher }
     }
@@ -58,7 +57,8 @@ pub fn put_to_file() -> Vec<Row> {
             quantile(&ours, 99),
             Duration::from_millis(30),
         ),
-        // Five such waits lie one after the other in each change: what this says of the disk, the figures above say too.
+        // Five such waits lie one after the other in each change: what this says of the disk, the
+        // figures above say too.
         Row::shown("  4 KiB synced between them, p50", format!("{:.2?}", quantile(&disk, 50))),
     ];
     match confd() {
@@ -146,9 +146,9 @@ fn confd() -> Option<Vec<Duration>> {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::File::create(file).unwrap().write_all(text.as_bytes()).unwrap();
     }
-    let (client, peer) = (free_port(), free_port());
-    let client = format!("http://127.0.0.1:{client}");
-    let peer = format!("http://127.0.0.1:{peer}");
+    let ports = (Port::reserve(), Port::reserve());
+    let client = format!("http://{}", ports.0.address());
+    let peer = format!("http://{}", ports.1.address());
     let data = dir.path().join("etcd");
     let _etcd = quiet(Command::new("etcd").arg("--data-dir").arg(data).args([
         "--listen-client-urls",
@@ -187,10 +187,6 @@ fn confd() -> Option<Vec<Duration>> {
             })
             .collect(),
     )
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn base64(text: &str) -> String {

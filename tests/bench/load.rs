@@ -13,8 +13,8 @@ pub struct Load {
     pub p50: Duration,
 }
 
-/// Sends requests over `connections` connections to `address` for `time`; `request` makes the one that connection `n`
-/// sends again and again.
+/// Sends requests over `connections` connections to `address` for `time`; `request` makes the one
+/// that connection `n` sends again and again.
 ///
 /// # Panics
 /// If an answer is not 200.

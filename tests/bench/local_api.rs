@@ -1,4 +1,5 @@
-//! Figures of the local API under load: beside a bare axum handler, and beside HashiCorp's Vault where its program is found.
+//! Figures of the local API under load: beside a bare axum handler, and beside HashiCorp's Vault
+//! where its program is found.
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -13,7 +14,8 @@ use crate::process;
 use crate::table::{Aim, Row};
 
 const CONNECTIONS: usize = 64;
-/// Short rounds in turn: what else the machine does meets both alike, and the best of many is what it can do.
+/// Short rounds in turn: what else the machine does meets both alike, and the best of many is what
+/// it can do.
 const ROUNDS: usize = 12;
 const TIME: Duration = Duration::from_millis(750);
 /// Writes are not compared with anything: two long rounds.
@@ -109,7 +111,8 @@ struct Theirs {
 }
 
 impl Theirs {
-    /// Starts the program that `HASHICORP_VAULT` names, or the one that the interop suite has built; nothing without one.
+    /// Starts the program that `HASHICORP_VAULT` names, or the one that the interop suite has
+    /// built; nothing without one.
     fn start() -> Option<Self> {
         let built =
             PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/interop/hashicorp/vault");

@@ -41,7 +41,8 @@ pub fn peak(command: &Command) -> Option<u64> {
 /// Returns the time that process `pid` has spent on processors, in steps of 10 ms.
 pub fn cpu(pid: u32) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // The name in parentheses may hold anything; user and system time are the 12th and 13th field after it.
+    // The name in parentheses may hold anything; user and system time are the 12th and 13th field
+    // after it.
     let fields = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
     let ticks: u64 = fields.map(|field| field.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 10)

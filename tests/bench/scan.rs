@@ -1,5 +1,5 @@
-//! How fast `vault scan` reads, with the values of 1,000 secrets to look for: a whole process, less the same process over an
-//! empty folder.
+//! How fast `vault scan` reads, with the values of 1,000 secrets to look for: a whole process, less
+//! the same process over an empty folder.
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,5 @@
-//! Start-up of server and agent over a log of 100,000 entries: from the start of the process to `READY=1`.
+//! Start-up of server and agent over a log of 100,000 entries: from the start of the process to
+//! `READY=1`.
 
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,8 @@ fn forget_snapshot(host: &Host) {
     conn.execute("DELETE FROM snapshot", []).unwrap();
 }
 
-/// Writes entries as if the machine had posted them, the blob of every newest version with them; returns the last number.
+/// Writes entries as if the machine had posted them, the blob of every newest version with them;
+/// returns the last number.
 fn lengthen(world: &World, host: &Host) -> u64 {
     let paths = Paths::resolve(Some(host.state()), None).unwrap();
     let key = MachineKeys::load(&paths).unwrap().sign;

@@ -1,5 +1,5 @@
-//! A thousand targets on one machine: how long one change takes to all of them, and what the agent does when nothing
-//! happens.
+//! A thousand targets on one machine: how long one change takes to all of them, and what the agent
+//! does when nothing happens.
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;

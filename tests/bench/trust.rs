@@ -100,7 +100,8 @@ pub fn fold() -> Vec<Row> {
     ]
 }
 
-/// Compares a blob with the log, as is done when it comes in, and opens it: as the last of 3 and of 1,000 readers.
+/// Compares a blob with the log, as is done when it comes in, and opens it: as the last of 3 and of
+/// 1,000 readers.
 pub fn open() -> Vec<Row> {
     let (hash_few, few) = open_as_last_of(3);
     let (hash_many, many) = open_as_last_of(1000);

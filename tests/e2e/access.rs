@@ -1,4 +1,5 @@
-//! Who may read what: the server refuses the blob, and the blob does not open even when handed over.
+//! Who may read what: the server refuses the blob, and the blob does not open even when handed
+//! over.
 
 use machine::identity::{MachineKeys, Pins};
 use machine::paths::Paths;

@@ -1,12 +1,13 @@
-//! A machine that knows the server by two addresses, say in the house and through the VPN, goes on by the other one when
-//! the first dies, and needs no restart for it.
+//! A machine that knows the server by two addresses, say in the house and through the VPN, goes on
+//! by the other one when the first dies, and needs no restart for it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
-use tests::{Host, World, bins, watch};
+use tests::{Host, Port, World, bins, watch};
 
 const SECRET: &str = "secret/app";
 
@@ -21,20 +22,21 @@ const GONE: u8 = 2;
 
 /// One way to the server.
 struct Way {
-    address: String,
+    port: Port,
     server: String,
     state: Arc<AtomicU8>,
     streams: Arc<Mutex<Vec<TcpStream>>>,
+    listening: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Way {
     fn new(server: &str) -> Self {
-        let address = format!("127.0.0.1:{}", tests::free_port());
         let way = Self {
-            address,
+            port: Port::reserve(),
             server: server.to_owned(),
             state: Arc::default(),
             streams: Arc::default(),
+            listening: Mutex::default(),
         };
         way.listen();
         way
@@ -42,10 +44,10 @@ impl Way {
 
     /// Takes connections until the way is gone.
     fn listen(&self) {
-        let listener = TcpListener::bind(&self.address).unwrap();
+        let listener = TcpListener::bind(self.port.address()).unwrap();
         let (server, state) = (self.server.clone(), Arc::clone(&self.state));
         let streams = Arc::clone(&self.streams);
-        std::thread::spawn(move || {
+        let listening = std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 if state.load(Ordering::SeqCst) == GONE {
                     return;
@@ -59,6 +61,7 @@ impl Way {
                 streams.lock().unwrap().extend([near, far]);
             }
         });
+        *self.listening.lock().unwrap() = Some(listening);
     }
 
     fn set(&self, state: u8) {
@@ -68,8 +71,8 @@ impl Way {
                 let _ = stream.shutdown(Shutdown::Both);
             }
             // Wakes the listener, which sees that it is over.
-            let _ = TcpStream::connect(&self.address);
-            watch::poll("the way is closed", || TcpStream::connect(&self.address).err());
+            let _ = TcpStream::connect(self.port.address());
+            self.listening.lock().unwrap().take().unwrap().join().unwrap();
         } else if before == GONE {
             self.listen();
         }
@@ -88,7 +91,7 @@ fn pump(mut from: TcpStream, mut to: TcpStream, state: &AtomicU8) {
 
 /// Waits until the machine says that it is connected by `way`.
 fn connected(host: &Host, way: &Way) {
-    let line = format!("{} (connected)", way.address);
+    let line = format!("{} (connected)", way.port.address());
     watch::poll(&line, || host.agent_command(&["status"]).out.contains(&line).then_some(()));
 }
 
@@ -102,8 +105,8 @@ fn an_agent_goes_on_by_the_other_address() {
     world.enrol(&owner, &laptop, &["*"]);
     let config = format!(
         "server = [\"{}\", \"{}\"]\n\n[[target]]\npath = \"{}\"\nsecrets = [\"{SECRET}\"]\nheader = false\n",
-        house.address,
-        vpn.address,
+        house.port.address(),
+        vpn.port.address(),
         laptop.env_file().display()
     );
     std::fs::File::create(laptop.state().join("agent.toml"))

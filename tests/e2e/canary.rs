@@ -70,7 +70,8 @@ fn refused(canary: &str) -> Vec<String> {
 fn no_value_is_where_it_must_not_be() {
     let mut world = World::new(bins!());
     let mut hosts = homelab(&world);
-    // Everything is logged, and a hook prints the file: its output goes to the log with values masked.
+    // Everything is logged, and a hook prints the file: its output goes to the log with values
+    // masked.
     hosts[0].stop();
     world.server.as_mut().unwrap().stop();
     log_all(&world.data(), "debug");

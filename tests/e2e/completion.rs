@@ -1,4 +1,5 @@
-//! The script for bash, in a real bash: secrets, keys and versions come from the running agent, and nothing where none runs.
+//! The script for bash, in a real bash: secrets, keys and versions come from the running agent, and
+//! nothing where none runs.
 
 use tests::{Host, World, bins, run, watch};
 
@@ -12,7 +13,8 @@ fn complete(host: &Host, line: &str) -> Vec<String> {
     out.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
-/// Waits until the line is completed so: a busy machine may not answer within the time of a keystroke.
+/// Waits until the line is completed so: a busy machine may not answer within the time of a
+/// keystroke.
 fn check(host: &Host, line: &str, expected: &[&str]) {
     watch::poll(line, || (complete(host, line) == expected).then_some(()));
 }

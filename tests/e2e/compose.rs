@@ -1,5 +1,5 @@
-//! `vault compose`: what Docker Compose runs as a provider, read as Compose reads it: one JSON value after the other until
-//! the first `error`.
+//! `vault compose`: what Docker Compose runs as a provider, read as Compose reads it: one JSON
+//! value after the other until the first `error`.
 
 use serde_json::Value;
 use tests::{Host, Ran, World, bins};

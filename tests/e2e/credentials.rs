@@ -1,4 +1,5 @@
-//! `LoadCredential=NAME:SOCKET`: a peer that does what systemd does, from an abstract name that tells unit and credential.
+//! `LoadCredential=NAME:SOCKET`: a peer that does what systemd does, from an abstract name that
+//! tells unit and credential.
 
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -29,7 +30,8 @@ name = "tls.key"
 secret = "secret/nginx"
 "#;
 
-/// Connects as systemd does for a credential of a unit, which says at once that it will write nothing.
+/// Connects as systemd does for a credential of a unit, which says at once that it will write
+/// nothing.
 fn connect(socket: &Path, name: &str) -> UnixStream {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let random = format!("{:x}{:04x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -136,7 +138,8 @@ fn an_agent_that_ends_fails_the_start_of_a_waiting_unit() {
     );
 }
 
-/// The socket that this very test is to ask at as another user, in the process that it starts for that.
+/// The socket that this very test is to ask at as another user, in the process that it starts for
+/// that.
 const AS_STRANGER: &str = "CREDENTIALS_OF_STRANGER";
 
 #[test]

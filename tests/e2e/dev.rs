@@ -1,35 +1,35 @@
 //! `vault dev`: one command, and a real server and agent are there to try out.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use tests::{Bins, MASTER, Ran, bins, free_port, run, watch};
+use tests::{Bins, MASTER, Port, Ran, bins, run, watch};
 
 struct Dev {
     child: Child,
-    port: u16,
+    printed: BufReader<ChildStdout>,
+    port: Port,
 }
 
 impl Dev {
     fn start(bins: Bins, dir: &Path, more: &[&str]) -> Self {
-        let port = free_port();
+        let port = Port::reserve();
         let _ = std::fs::remove_file(dir.join("vault/env"));
-        let child = Command::new(bins.vault)
-            .args(["dev", "--data", "vault", "--listen", &format!("127.0.0.1:{port}")])
+        let mut child = Command::new(bins.vault)
+            .args(["dev", "--data", "vault", "--listen", &port.address().to_string()])
             .args(more)
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut dev = Self { child, port };
-        watch::poll("the env file is there", || {
-            assert!(dev.child.try_wait().unwrap().is_none(), "vault dev has ended");
-            dir.join("vault/env").exists().then_some(())
-        });
-        dev
+        // It prints its screen once all is there.
+        let mut printed = BufReader::new(child.stdout.take().unwrap());
+        assert!(!printed.fill_buf().unwrap().is_empty(), "vault dev has ended");
+        assert!(dir.join("vault/env").exists(), "what the screen names is there");
+        Self { child, printed, port }
     }
 
     fn sourced(&self, bins: Bins, dir: &Path, script: &str) -> Ran {
@@ -43,9 +43,9 @@ impl Dev {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-INT", &pid]).status().unwrap();
         let mut printed = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        self.printed.read_to_string(&mut printed).unwrap();
         assert!(self.child.wait().unwrap().success(), "{printed}");
-        assert!(TcpListener::bind(("127.0.0.1", self.port)).is_ok(), "the port is free again");
+        assert!(TcpListener::bind(self.port.address()).is_ok(), "the port is free again");
         printed
     }
 }

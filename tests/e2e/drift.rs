@@ -1,5 +1,5 @@
-//! Somebody else changes a target: whatever his way of saving, it is put back, once; a program that insists is left
-//! to win for a while, with an alarm.
+//! Somebody else changes a target: whatever his way of saving, it is put back, once; a program that
+//! insists is left to win for a while, with an alarm.
 
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::Write as _;
@@ -101,7 +101,8 @@ fn every_way_to_change_a_target_is_put_back_once() {
     }
 }
 
-/// Edits of equal length, each made in the moment in which the agent's own write is seen, where times are coarse.
+/// Edits of equal length, each made in the moment in which the agent's own write is seen, where
+/// times are coarse.
 #[test]
 fn an_edit_within_the_tick_of_the_agents_own_write_is_put_back() {
     mounts::own(|| {
@@ -135,7 +136,7 @@ fn an_edit_within_the_tick_of_the_agents_own_write_is_put_back() {
         });
         for name in &names {
             watch::until(&home.join(name), |text| text == RIGHT);
-            watch::poll(name, || (restored(&host.agent.as_ref()?.log(), name) == 1).then_some(()));
+            watch::until(&host.log_file(), |log| restored(log, name) == 1);
         }
     });
 }

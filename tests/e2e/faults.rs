@@ -1,5 +1,6 @@
-//! Disks that are full, read-only or gone, folders that vanish or are somebody else's: the old content stays, an alarm
-//! names file and reason, and all heals without a restart once the fault is gone.
+//! Disks that are full, read-only or gone, folders that vanish or are somebody else's: the old
+//! content stays, an alarm names file and reason, and all heals without a restart once the fault is
+//! gone.
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -261,7 +262,8 @@ fn with_a_full_state_folder_a_write_is_refused_and_what_was_acknowledged_stays()
     });
 }
 
-/// Reads a file again and again until told to stop, or for a minute; returns what it has held, one after the other.
+/// Reads a file again and again until told to stop, or for a minute; returns what it has held, one
+/// after the other.
 fn contents_until(file: &Path, over: &AtomicBool) -> Vec<String> {
     let mut seen: Vec<String> = Vec::new();
     let end = Instant::now() + Duration::from_secs(60);

@@ -1,4 +1,5 @@
-//! Hooks: in order, together, once more for what changed meanwhile, again after a failure, and never with a value.
+//! Hooks: in order, together, once more for what changed meanwhile, again after a failure, and
+//! never with a value.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -83,7 +84,8 @@ fn files_are_written_and_hooks_run_in_order() {
         if round != "first-value" {
             patch(&host, round);
         }
-        // All files are there, and a target without a place in the order has its hook run, while the first hook waits.
+        // All files are there, and a target without a place in the order has its hook run, while
+        // the first hook waits.
         watch::until(&home(&host, "c"), |text| text.contains(round));
         open(&free);
         let changed = |name: &str| home(&host, name).metadata().unwrap().modified().unwrap();

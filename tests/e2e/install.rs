@@ -1,5 +1,6 @@
-//! `install` without systemd, and with a `systemctl` that notes what it is asked: the unit is written whole, once, and never over
-//! somebody's edit. What systemd makes of it is shown in `tests/interop/systemd`.
+//! `install` without systemd, and with a `systemctl` that notes what it is asked: the unit is
+//! written whole, once, and never over somebody's edit. What systemd makes of it is shown in
+//! `tests/interop/systemd`.
 
 use std::fs::{self, File};
 use std::io::Write as _;

@@ -1,5 +1,5 @@
-//! `kill -9` of the agent while it writes its targets, at a hundred different moments: each file is whole, and the next
-//! start leaves no trace of it.
+//! `kill -9` of the agent while it writes its targets, at a hundred different moments: each file is
+//! whole, and the next start leaves no trace of it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -79,8 +79,7 @@ fn an_agent_killed_at_any_moment_leaves_whole_files() {
         if event.is_ok_and(|event| !event.kind.is_access()) {
             let _ = sender.send(());
         }
-    })
-    .unwrap();
+    });
     watcher.watch(folder, RecursiveMode::NonRecursive).unwrap();
 
     let mut before = vec![None; TARGETS];

@@ -1,13 +1,13 @@
 //! Secrets that move: taken over from an API with all their versions, copied, and moved.
 
-use tests::{Host, World, bins, free_port};
+use tests::{Host, Port, World, bins};
 
 /// A machine whose agent listens on a loopback port as well.
-fn with_port(world: &World) -> (Host, String) {
+fn with_port(world: &World) -> (Host, Port) {
     let mut host = world.owner("rtx1080");
     host.stop();
-    let address = format!("127.0.0.1:{}", free_port());
-    let config = format!("[api]\nlisten = \"{address}\"\nauth = \"loopback\"\n");
+    let port = Port::reserve();
+    let config = format!("[api]\nlisten = \"{}\"\nauth = \"loopback\"\n", port.address());
     let file = host.state().join("agent.toml");
     let old = std::fs::read_to_string(&file).unwrap_or_default();
     std::io::Write::write_all(
@@ -16,7 +16,7 @@ fn with_port(world: &World) -> (Host, String) {
     )
     .unwrap();
     host.start();
-    (host, address)
+    (host, port)
 }
 
 fn ok(host: &Host, line: &str) -> String {
@@ -38,7 +38,8 @@ fn expected(states: &[(u64, &str)]) -> Vec<(u64, String)> {
 #[test]
 fn an_import_takes_all_versions_and_done_again_changes_nothing() {
     let world = World::new(bins!());
-    let (host, address) = with_port(&world);
+    let (host, port) = with_port(&world);
+    let address = port.address();
     for line in [
         "kv put secret/src/a v=1",
         "kv put secret/src/a v=2",

@@ -1,5 +1,7 @@
 //! Machines that sleep, and a server that is gone.
 
+use std::os::unix::net::UnixStream;
+
 use tests::{World, bins, watch};
 
 use crate::three_hosts::homelab;
@@ -78,16 +80,17 @@ fn many_commands_at_once_take_turns_where_no_agent_runs() {
     let mut rtx = world.owner("rtx1080");
     rtx.stop();
     let names: Vec<String> = (0..8).map(|n| format!("secret/at-once/{n}")).collect();
-    let each = |run: &(dyn Fn(&str) -> tests::Ran + Sync)| {
+    let each = |run: &(dyn Fn(&str) -> tests::Ran + Sync)| -> Vec<String> {
         std::thread::scope(|scope| {
             let running: Vec<_> = names.iter().map(|name| scope.spawn(move || run(name))).collect();
-            for ran in running {
-                let _ = ran.join().unwrap().ok();
-            }
-        });
+            running.into_iter().map(|running| running.join().unwrap().ok()).collect()
+        })
     };
-    each(&|name| rtx.vault(&["kv", "put", name, "KEY=value"]));
-    each(&|name| rtx.vault(&["kv", "get", "-field=KEY", name]));
+    each(&|name| rtx.vault(&["kv", "put", name, &format!("KEY=of {name}")]));
+    let read = each(&|name| rtx.vault(&["kv", "get", "-field=KEY", name]));
+    assert_eq!(read, names.iter().map(|name| format!("of {name}")).collect::<Vec<_>>());
+    let socket = rtx.state().join("agent.sock");
+    assert!(UnixStream::connect(socket).is_err(), "nobody has left an agent behind");
 }
 
 #[test]

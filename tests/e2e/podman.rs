@@ -1,4 +1,5 @@
-//! `vault podman`: what Podman's secret driver `shell` runs, with the id of a secret in the environment.
+//! `vault podman`: what Podman's secret driver `shell` runs, with the id of a secret in the
+//! environment.
 
 use tests::{Host, Ran, World, bins, run};
 

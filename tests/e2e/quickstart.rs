@@ -1,13 +1,13 @@
 //! Replays the book's quickstart: every command of its transcript, on hosts of their own, with the
-//! output it promises. `…` alone on a line stands for any lines, at a line's end for the rest of it.
-//! There is no systemd on these hosts: what a unit would start is started as the unit says.
+//! output it promises. `…` alone on a line stands for any lines, at a line's end for the rest of
+//! it. There is no systemd on these hosts: what a unit would start is started as the unit says.
 
 use std::collections::HashMap;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::{Bins, Daemon, Host, MASTER, PASSPHRASE, Ran, bins, find_line, free_port, run, watch};
+use tests::{Bins, Daemon, Host, MASTER, PASSPHRASE, Port, Ran, bins, find_line, run, watch};
 
 const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/quickstart.md");
 const GERMAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/de/schnellstart.md");
@@ -67,7 +67,7 @@ struct Homelab {
     hosts: HashMap<String, Host>,
     daemons: Vec<Daemon>,
     setup_line: String,
-    address: String,
+    port: Port,
 }
 
 impl Homelab {
@@ -98,10 +98,8 @@ impl Homelab {
             std::fs::copy(MASTER, home.join(".env.master")).unwrap();
             (name.to_owned(), host)
         });
-        let port = free_port();
-        let address = format!("127.0.0.1:{port}");
         let (hosts, setup_line) = (hosts.into(), String::new());
-        Self { dir, hosts, daemons: Vec::new(), setup_line, address }
+        Self { dir, hosts, daemons: Vec::new(), setup_line, port: Port::reserve() }
     }
 
     /// Turns what the book says into what holds here: the line copied, addresses, and the answers
@@ -111,7 +109,7 @@ impl Homelab {
         let data = format!("--data {}", self.dir.path().join("server").display());
         command = command.replace("--address 10.8.0.3:8443 --address 192.168.17.1:8443", "");
         if command.starts_with("vault-server init") {
-            command = format!("{command} {data} --listen {}", self.address);
+            command = format!("{command} {data} --listen {}", self.port.address());
         } else if command.starts_with("vault-server install") {
             command = format!("{command} {data}");
         } else if command.starts_with("vault init ") {

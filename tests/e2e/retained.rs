@@ -1,5 +1,5 @@
-//! What a machine keeps of secrets that are gone or no longer its own: no ciphertext, not even in the unused parts of its
-//! database.
+//! What a machine keeps of secrets that are gone or no longer its own: no ciphertext, not even in
+//! the unused parts of its database.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,8 @@ const STAYS: &str = "secret/a/stays";
 
 const ALL: [&str; 4] = [DESTROYED, FORGOTTEN, WITHDRAWN, STAYS];
 
-/// A target whose hook fails for every value with `bad` at its start: the version before is kept, to go back to.
+/// A target whose hook fails for every value with `bad` at its start: the version before is kept,
+/// to go back to.
 fn table(host: &Host, secret: &str) -> String {
     let path = file(host, secret);
     format!(

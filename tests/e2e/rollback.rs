@@ -1,4 +1,5 @@
-//! `rollback_on_failure`: a version whose hook fails for good is taken back, once and for all, whatever happens meanwhile.
+//! `rollback_on_failure`: a version whose hook fails for good is taken back, once and for all,
+//! whatever happens meanwhile.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -7,7 +8,8 @@ use tests::{Host, World, files_below, watch};
 
 use crate::hooks::{SECRET, all_is_well, configure, gate, home, open, patch, read, target, world};
 
-/// A hook that fails for every value with `bad` at its start, and then counts as tried once. (A head with the vault's number may have it too.)
+/// A hook that fails for every value with `bad` at its start, and then counts as tried once. (A
+/// head with the vault's number may have it too.)
 const CHECK: &str = "rollback_on_failure = true\non_change = { command = \"echo x >>log; ! grep -q =bad a\", retries = 0 }";
 
 /// The same, as soon as it is let through a gate.
@@ -55,7 +57,8 @@ fn a_version_whose_hook_fails_is_taken_back_on_this_host() {
     let log = std::fs::read_to_string(host.log_file()).unwrap();
     assert!(!log.contains("bad-value") && !log.contains("first-value"), "{log}");
 
-    // A restart changes nothing, and neither does the other secret's next version settle it: that is a new try.
+    // A restart changes nothing, and neither does the other secret's next version settle it: that
+    // is a new try.
     host.stop();
     host.start();
     let _ = rolled_back(&host, "v2");
@@ -112,7 +115,8 @@ fn patch_when_back(host: &Host, value: &str) {
     });
 }
 
-/// Kills the agent and starts it again, once its socket is closed: a hook that was just being started still had it.
+/// Kills the agent and starts it again, once its socket is closed: a hook that was just being
+/// started still had it.
 fn kill_and_start(host: &mut Host) {
     host.agent.as_mut().unwrap().kill();
     watch::poll("the socket is closed", || {

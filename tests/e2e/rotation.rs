@@ -1,4 +1,5 @@
-//! Rotation: what custom metadata says is listed when its day comes, told by `vault status`, and never ignored.
+//! Rotation: what custom metadata says is listed when its day comes, told by `vault status`, and
+//! never ignored.
 
 use tests::{Host, World, bins};
 

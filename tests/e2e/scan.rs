@@ -1,4 +1,5 @@
-//! `vault scan`: files, encodings, git's history, what is staged, and a hook that refuses a commit. No value is ever shown.
+//! `vault scan`: files, encodings, git's history, what is staged, and a hook that refuses a commit.
+//! No value is ever shown.
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

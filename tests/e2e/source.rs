@@ -1,5 +1,6 @@
-//! Master files: every way to save one publishes one version, a change made elsewhere is written back, and no edit is
-//! ever lost. Real editors save in `tests/interop/editors`; here are the system calls that they come down to.
+//! Master files: every way to save one publishes one version, a change made elsewhere is written
+//! back, and no edit is ever lost. Real editors save in `tests/interop/files`; here are the
+//! system calls that they come down to.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -57,7 +58,8 @@ impl Desk {
         self.version()
     }
 
-    /// Waits until everything saved so far has been looked at: what is saved later in another master is published.
+    /// Waits until everything saved so far has been looked at: what is saved later in another
+    /// master is published.
     fn looked_at(&self) {
         put(&self.other, "N=looked\n");
         watch::poll("a later save is published", || {
@@ -116,7 +118,8 @@ fn vim_copy(file: &Path, text: &str) {
     std::fs::remove_file(swap).unwrap();
 }
 
-/// vim, backupcopy=no: the old file is renamed away and a new one written, after a probe named 4913.
+/// vim, backupcopy=no: the old file is renamed away and a new one written, after a probe named
+/// 4913.
 fn vim_rename(file: &Path, text: &str) {
     let (probe, backup) = (file.with_file_name("4913"), file.with_file_name(".env~"));
     put(&probe, "");

@@ -69,7 +69,8 @@ fn what_is_purged_stays_gone_while_the_agent_runs() {
     for name in ["whole", "block"] {
         let _ = host.agent_command(&["target", "remove", name, "--purge"]).ok();
     }
-    // A file that goes is put back at once where it is still a target: by then both would be there again.
+    // A file that goes is put back at once where it is still a target: by then both would be there
+    // again.
     let _ = host.vault(&["kv", "put", SECRET, "A=two"]).ok();
     watch::until(&home.join("stays"), |text| text.contains("A=two\n"));
     assert!(!home.join("whole").exists());

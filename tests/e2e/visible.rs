@@ -1,13 +1,14 @@
-//! What others see while a target is rewritten: the whole old file or the whole new one, never wider rights, never
-//! another owner, and no write into a file that has a name.
+//! What others see while a target is rewritten: the whole old file or the whole new one, never
+//! wider rights, never another owner, and no write into a file that has a name.
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecursiveMode, Watcher as _};
@@ -82,14 +83,15 @@ fn every_reader_sees_whole_files_with_the_right_owner_and_mode() {
     put(0);
 
     let (renamed, written) = (AtomicUsize::new(0), Mutex::new(Vec::<String>::new()));
-    let counters = std::sync::Arc::new((renamed, written));
+    let counters = Arc::new((renamed, written));
+    let (sender, events) = mpsc::channel();
     let mut watcher = watch::watcher({
-        let (file, counters) = (file.clone(), std::sync::Arc::clone(&counters));
+        let (file, counters) = (file.clone(), Arc::clone(&counters));
         move |event: Result<notify::Event, _>| {
             note(&event.unwrap(), &file, &counters.0, &counters.1);
+            let _ = sender.send(());
         }
-    })
-    .unwrap();
+    });
     watcher.watch(&folder, RecursiveMode::NonRecursive).unwrap();
     let whole: BTreeSet<String> = (0..=REWRITES).map(content).collect();
     let stop = AtomicBool::new(false);
@@ -100,16 +102,17 @@ fn every_reader_sees_whole_files_with_the_right_owner_and_mode() {
         reader.join().unwrap()
     });
     assert_eq!(faults, Vec::<String>::new());
-    watch::poll("every rename was heard of", || {
-        (counters.0.load(Ordering::Relaxed) >= REWRITES).then_some(())
-    });
+    while counters.0.load(Ordering::Relaxed) < REWRITES {
+        events.recv_timeout(Duration::from_secs(60)).expect("every rename is heard of");
+    }
     assert_eq!(counters.0.load(Ordering::Relaxed), REWRITES, "one rename a version");
     assert_eq!(*counters.1.lock().unwrap(), Vec::<String>::new(), "written under a name");
     let names: Vec<PathBuf> = tests::files_below(&folder);
     assert_eq!(names, [file], "nothing stays behind");
 }
 
-/// Counts renames to the target, and notes what should never happen: a write, or other rights, under any name.
+/// Counts renames to the target, and notes what should never happen: a write, or other rights,
+/// under any name.
 fn note(event: &notify::Event, file: &Path, renamed: &AtomicUsize, written: &Mutex<Vec<String>>) {
     let onto = event.paths.last().is_some_and(|path| path == file);
     // A file that has no name yet goes by its number, `#123`.

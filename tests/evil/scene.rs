@@ -1,4 +1,5 @@
-//! What every lie is told into: a machine with one target that is right, and a log that has gone on without it.
+//! What every lie is told into: a machine with one target that is right, and a log that has gone on
+//! without it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +10,7 @@ use shared::keys::{SignKey, Signature};
 use shared::signed::{Envelope, Purpose};
 use tests::{Host, World, bins, watch};
 
-use crate::server::{Evil, Told};
+use crate::server::Told;
 
 /// The secret of the target.
 pub const SECRET: &str = "secret/jjeco/a";
@@ -49,7 +50,8 @@ impl Scene {
         copy(&world.data(), &past);
         world.start();
         let seen = entries(&host.state().join("agent.db")).len() - 1;
-        // The same machine at another time: what it writes is true, and the machine has not seen it.
+        // The same machine at another time: what it writes is true, and the machine has not seen
+        // it.
         let twin = twin(&world, &host, "twin");
         let _ = twin.vault(&["kv", "put", SECRET, "K=two"]).ok();
         let _ = twin.vault(&["kv", "put", SECRET, "K=three"]).ok();
@@ -61,7 +63,8 @@ impl Scene {
         Self { world, host, address, key, truth, seen, past }
     }
 
-    /// Lets the machine's twin live through another two entries, and returns what the server holds then.
+    /// Lets the machine's twin live through another two entries, and returns what the server holds
+    /// then.
     pub fn other_history(&mut self) -> Told {
         std::fs::remove_dir_all(self.world.data()).unwrap();
         copy(&self.past, &self.world.data());
@@ -71,27 +74,6 @@ impl Scene {
         let _ = twin.vault(&["kv", "put", SECRET, "K=evil"]).ok();
         assert!(self.world.server.take().unwrap().stop());
         harvest(&self.world.data())
-    }
-
-    /// Tells the machine `lie` and expects alarm `code`; then the truth, which it takes.
-    pub fn check(self, lie: Told, code: &str) {
-        let evil = Evil::start(&self.address, &self.key, lie);
-        self.check_against(evil, code);
-    }
-
-    /// As [`Scene::check`], against a server that runs.
-    pub fn check_against(mut self, evil: Evil, code: &str) {
-        let before = std::fs::read(self.host.env_file()).unwrap();
-        self.host.start();
-        self.await_alarm(code);
-        assert_eq!(std::fs::read(self.host.env_file()).unwrap(), before, "the target stays");
-        drop(evil);
-        self.world.start();
-        watch::until(&self.host.env_file(), |text| text.contains("K=three\n"));
-        let shown = format!(" {code}:");
-        watch::poll("the alarm is over", || {
-            (!self.host.agent_command(&["status"]).out.contains(&shown)).then_some(())
-        });
     }
 
     /// Waits until `vault-agent status` and `vault status` show alarm `code`, and fail for it.
@@ -122,14 +104,14 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Reads everything that a stopped server holds.
-pub fn harvest(data: &Path) -> Told {
+fn harvest(data: &Path) -> Told {
     let file = data.join("vault.db");
     let log = entries(&file);
     let conn = Connection::open(file).unwrap();
     let mut query = conn.prepare("SELECT bytes FROM blob").unwrap();
     let blobs = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap().map(Result::unwrap);
     let blobs = blobs.map(|bytes| (Hash::of(&[&bytes]), bytes)).collect();
-    Told { vault: log[0].hash(Purpose::Genesis), log, blobs, noise: Vec::new() }
+    Told { vault: log[0].hash(Purpose::Genesis), log, blobs }
 }
 
 fn entries(database: &Path) -> Vec<Envelope> {

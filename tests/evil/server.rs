@@ -1,4 +1,5 @@
-//! A server that says what it is told to, over real TLS and HTTP/2. What it is told lives in `lies`.
+//! A server that says what it is told to, over real TLS and HTTP/2. What it is told lives in
+//! `lies`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -34,8 +35,6 @@ pub struct Told {
     pub log: Vec<Envelope>,
     /// Age files.
     pub blobs: HashMap<Hash, Vec<u8>>,
-    /// Bytes that follow the entries in the stream.
-    pub noise: Vec<u8>,
 }
 
 impl Told {
@@ -57,11 +56,8 @@ impl Told {
         for envelope in self.log.iter().skip(after + 1) {
             say(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
         }
-        let head = self.head();
-        if self.noise.is_empty() {
-            say(&head);
-        }
-        [lines, self.noise.clone()].concat()
+        say(&self.head());
+        lines
     }
 
     fn answer(&self, request: &Request<Incoming>, body: &Bytes) -> Answer {

@@ -4,9 +4,12 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::{Bins, Daemon, PASSPHRASE};
+use crate::{Bins, Daemon, Ran, run};
+
+/// Passphrase of the admin's key in every world.
+pub const PASSPHRASE: &str = "correct horse battery staple";
 
 /// A machine of the world; its agent is stopped when dropped.
 #[derive(Debug)]
@@ -19,29 +22,6 @@ pub struct Host {
     pub bins: Bins,
     /// The agent, while it runs.
     pub agent: Option<Daemon>,
-}
-
-/// What a command did.
-#[derive(Debug)]
-pub struct Ran {
-    /// Exit code, -1 if killed.
-    pub code: i32,
-    /// Standard output.
-    pub out: String,
-    /// Standard error.
-    pub err: String,
-}
-
-impl Ran {
-    /// Returns standard output of a command that must have succeeded.
-    ///
-    /// # Panics
-    /// If it failed.
-    #[must_use]
-    pub fn ok(self) -> String {
-        assert!(self.code == 0, "exit {}\n{}\n{}", self.code, self.out, self.err);
-        self.out
-    }
 }
 
 impl Host {
@@ -157,24 +137,6 @@ impl Host {
     #[must_use]
     pub fn hook_runs(&self) -> usize {
         std::fs::read_to_string(self.hook_log()).unwrap_or_default().lines().count()
-    }
-}
-
-/// Runs a command to its end, with `input` on its standard input.
-///
-/// # Panics
-/// If it cannot be started.
-pub fn run(command: &mut Command, input: &str) -> Ran {
-    let piped = || Stdio::piped();
-    command.stdin(piped()).stdout(piped()).stderr(piped());
-    let mut child = command.spawn().expect("the program starts");
-    // A command that does not read its input may be gone already.
-    let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
-    let output = child.wait_with_output().expect("a child of ours");
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 

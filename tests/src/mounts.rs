@@ -1,4 +1,5 @@
-//! File systems of a test's own: small, full, read-only or gone, seen by that test and its children alone.
+//! File systems of a test's own: small, full, read-only or gone, seen by that test and its children
+//! alone.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,8 @@ use std::process::Command;
 /// Set in the process that has mounts of its own.
 const INSIDE: &str = "TEST_WITH_OWN_MOUNTS";
 
-/// Runs `body` in a mount namespace of its own, by starting this very test once more in there: as root, or as a user
-/// where the system lets users have namespaces.
+/// Runs `body` in a mount namespace of its own, by starting this very test once more in there: as
+/// root, or as a user where the system lets users have namespaces.
 ///
 /// # Panics
 /// If `body` does, or if file systems cannot be mounted here, with the reason.
@@ -34,8 +35,9 @@ pub fn own<F: FnOnce()>(body: F) {
     );
 }
 
-/// Mounts a file system in memory at a folder, which is made if it is not there, whose times are no finer than a tick of
-/// the kernel's clock: those of others are, since Linux 6.13, as soon as somebody has looked at them.
+/// Mounts a file system in memory at a folder, which is made if it is not there, whose times are no
+/// finer than a tick of the kernel's clock: those of others are, since Linux 6.13, as soon as
+/// somebody has looked at them.
 ///
 /// # Panics
 /// If it cannot be mounted.

@@ -17,8 +17,7 @@ pub fn until(file: &Path, wanted: impl Fn(&str) -> bool) -> String {
     let (sender, events) = mpsc::channel();
     let mut watcher = watcher(move |_| {
         let _ = sender.send(());
-    })
-    .expect("inotify works");
+    });
     let folder = file.parent().expect("a file in a folder");
     watcher.watch(folder, RecursiveMode::NonRecursive).expect("the folder exists");
     let deadline = Instant::now() + PATIENCE;
@@ -54,15 +53,33 @@ pub fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
 
 /// Makes a watcher that hears of changes alone: not of the reads that a test makes to see them.
 ///
-/// # Errors
-/// If the system has no more watches.
-pub fn watcher(
-    mut handler: impl notify::EventHandler,
-) -> notify::Result<notify::RecommendedWatcher> {
+/// # Panics
+/// In one line, if the user's inotify instances are used up.
+#[must_use]
+pub fn watcher(mut handler: impl notify::EventHandler) -> notify::RecommendedWatcher {
     let opened = |kind| matches!(kind, EventKind::Access(AccessKind::Open(_)));
     notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if !event.as_ref().is_ok_and(|event| opened(event.kind)) {
             handler.handle_event(event);
         }
     })
+    .unwrap_or_else(|why| panic!("{}", no_inotify(&why)))
+}
+
+/// Says what a machine lacks that gives a test no inotify instance.
+fn no_inotify(why: &notify::Error) -> String {
+    let instances = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances");
+    let instances = instances.unwrap_or_default();
+    format!(
+        "these tests need inotify, and this user's {} instances are used up ({why}): \
+         `sysctl fs.inotify.max_user_instances=1024` as root allows more",
+        instances.trim()
+    )
+}
+
+#[test]
+fn a_machine_without_inotify_instances_is_told_in_one_line() {
+    let line = no_inotify(&notify::Error::generic("too many open files"));
+    assert!(line.contains("instances are used up (too many open files): `sysctl "), "{line}");
+    assert!(!line.contains('\n'), "{line}");
 }

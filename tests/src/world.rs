@@ -1,17 +1,11 @@
 //! A server and its machines.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
 
-use crate::host::run;
-use crate::{Bins, Daemon, Host, Ran};
-
-/// Passphrase of the admin's key in every world.
-pub const PASSPHRASE: &str = "correct horse battery staple";
+use crate::{Bins, Daemon, Host, Port, Ran, run};
 
 /// The master file of the documentation: what the homelab shares.
 pub const MASTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples/env.master");
@@ -24,6 +18,8 @@ const DATA: &str = "server";
 pub struct World {
     dir: TempDir,
     bins: Bins,
+    /// Kept while the server is down, too.
+    _port: Port,
     address: String,
     setup: String,
     /// The server, while it runs.
@@ -48,9 +44,10 @@ impl World {
     pub fn prepared(bins: Bins, prepare: impl FnOnce(&Path)) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         prepare(&dir.path().join(DATA));
-        let port = free_port();
-        let address = format!("127.0.0.1:{port}");
-        let mut world = Self { dir, bins, address, setup: String::new(), server: None };
+        let port = Port::reserve();
+        let address = port.address().to_string();
+        let mut world =
+            Self { dir, bins, _port: port, address, setup: String::new(), server: None };
         let out = world.server_command(&["init", "--listen", &world.address]).ok();
         world.setup = find_line(&out, "VLTS1-");
         world.start();
@@ -155,25 +152,4 @@ impl World {
 pub fn find_line(text: &str, prefix: &str) -> String {
     let found = text.split_whitespace().find(|word| word.starts_with(prefix));
     found.unwrap_or_else(|| panic!("no {prefix} line in:\n{text}")).to_owned()
-}
-
-/// Returns a port that is free now and that no other test of this process gets; a server keeps it
-/// over restarts. It lies below the range from which systems choose ports of outgoing connections.
-///
-/// # Panics
-/// If no port is free.
-#[must_use]
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    const FIRST: u32 = 20_000;
-    const COUNT: u32 = 12_000;
-    for _ in 0..COUNT {
-        let offset =
-            std::process::id().wrapping_mul(101) % COUNT + NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(FIRST + offset % COUNT).expect("below 65536");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no port is free");
 }

@@ -1,189 +1,265 @@
-//! Who may know whom: between crates by their manifests, between layers by the paths in their code.
+//! Which layer of a crate may use which, which files may know the TLS library, and that no files
+//! use each other in a circle.
 
-use crate::tree::{File, code, files, root};
+use crate::crates::CRATES;
+use crate::modules::{Arrow, Crate, circles};
+use crate::tree::{File, code, files};
 use crate::{check, pass};
 
-/// Crates of this workspace that a crate may depend on.
-const CRATES: [(&str, &[&str]); 4] = [
-    ("shared", &[]),
-    ("vault-server", &["shared"]),
-    ("vault-agent", &["shared"]),
-    ("tests", &["shared", "vault-server", "vault-agent"]),
+/// The layers of every crate, from the bottom to the top: its top modules, each of which uses
+/// those before it only. The crate's root uses all, and nobody uses it.
+const LAYERS: [(&str, &[&str]); 7] = [
+    (
+        "shared",
+        &[
+            "error",
+            "limits",
+            "duration",
+            "hash",
+            "name",
+            "text",
+            "path",
+            "grant",
+            "time",
+            "keys",
+            "plaintext",
+            "signed",
+            "blob",
+            "log",
+            "audit",
+            "report",
+            "token",
+            "wire",
+        ],
+    ),
+    (
+        "host",
+        &[
+            "clock",
+            "process",
+            "shutdown",
+            "account",
+            "files",
+            "config_fault",
+            "hint",
+            "man",
+            "table",
+            "term",
+            "logging",
+            "raw_keys",
+            "store",
+            "systemd",
+        ],
+    ),
+    (
+        "vault-server",
+        &[
+            "config", "metrics", "watch", "store", "datadir", "vault", "http", "init", "install",
+            "serve", "cli",
+        ],
+    ),
+    ("machine", &["paths", "binary", "render", "config", "identity", "joining", "remote", "local"]),
+    (
+        "vault-cli",
+        &[
+            "sibling", "client", "print", "context", "kv", "vault", "owner", "fleet", "shell",
+            "scan", "run", "compose", "podman", "dev", "argv", "dispatch",
+        ],
+    ),
+    (
+        "vault-agent",
+        &[
+            "state",
+            "engine",
+            "daemon",
+            "api",
+            "place",
+            "join",
+            "run",
+            "status",
+            "targets",
+            "install",
+            "arguments",
+        ],
+    ),
+    ("tests", &["port", "api", "watch", "mounts", "program", "daemon", "host", "world"]),
 ];
 
-/// Layers of a crate, and the layers of the same crate that each must not know.
-const LAYERS: [(&str, &str, &[&str]); 13] = [
-    ("vault-server", "vault", &["http", "cli"]),
-    ("vault-server", "store", &["vault", "http", "cli"]),
-    ("vault-server", "tls", &["store", "vault", "http", "cli"]),
-    ("vault-server", "config", &["store", "vault", "http", "cli"]),
-    ("vault-agent", "daemon", &["cli", "owner"]),
-    ("vault-agent", "api", &["cli", "daemon", "owner"]),
-    ("vault-agent", "owner", &["cli", "daemon"]),
-    ("vault-agent", "engine", &["cli", "daemon", "api", "owner", "render"]),
-    ("vault-agent", "remote", &["cli", "daemon", "api", "owner", "render", "engine", "state"]),
-    ("vault-agent", "state", &["cli", "daemon", "api", "owner", "render", "engine", "remote"]),
-    ("vault-agent", "render", &["cli", "daemon", "api", "owner", "engine", "remote", "state"]),
-    ("vault-agent", "files", &["cli", "daemon", "api", "owner", "engine", "remote", "state"]),
-    ("vault-agent", "identity", &["cli", "daemon", "api", "owner", "engine", "remote"]),
-];
+/// The only files of the programs that know the TLS library: all others talk to them.
+const TLS: [&str; 2] = ["shared/host/src/raw_keys", "vault-agent/cli/src/client/tls.rs"];
 
-/// The only files that know the TLS library: everybody else talks to them.
-const TLS_FILES: [&str; 3] =
-    ["vault-server/src/tls.rs", "vault-agent/src/remote/tls.rs", "vault-agent/src/cli/tls.rs"];
+/// Roots of what is compiled beside the crates: circles are sought there, too.
+const ROOTS: [&str; 4] =
+    ["tests/bench/main.rs", "tests/e2e/main.rs", "tests/evil/main.rs", "tests/tidy/main.rs"];
 
-fn wrong_dependencies(name: &str, allowed: &[&str], manifest: &toml::Table) -> Vec<String> {
-    let mut faults = Vec::new();
-    for section in ["dependencies", "build-dependencies", "dev-dependencies"] {
-        let table = manifest.get(section).and_then(toml::Value::as_table);
-        for dependency in table.into_iter().flat_map(toml::Table::keys) {
-            let sibling = CRATES.iter().any(|(sibling, _)| sibling == dependency);
-            if sibling && !allowed.contains(&dependency.as_str()) {
-                faults.push(format!("{name}/Cargo.toml: [{section}] knows `{dependency}`"));
-            }
-        }
-    }
-    faults
-}
-
-/// Returns the crate and the modules of a source file, e.g. `(vault-server, [http, log])`.
-fn place(path: &str) -> Option<(&str, Vec<&str>)> {
-    let (krate, rest) = path.split_once("/src/")?;
-    let modules = rest.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
-    Some((krate, modules))
-}
-
-/// Returns the modules at the crate's root that the code names: after `crate::`, or after as many
-/// `super::` as lead there.
-fn named_roots(code: &str, depth: usize) -> Vec<String> {
-    let mut roots = after(code, "crate::");
-    roots.extend(after(code, &"super::".repeat(depth)));
-    roots
-}
-
-/// Returns the identifiers that follow `prefix`, one or the first of each member of a group.
-fn after(code: &str, prefix: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices(prefix) {
-        let before = code[..at].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
-            continue;
-        }
-        let rest = &code[at + prefix.len()..];
-        match rest.strip_prefix('{') {
-            Some(group) => found.extend(members(group)),
-            None => found.push(identifier(rest)),
-        }
-    }
-    found
-}
-
-/// Returns the first identifier of each member of a `use` group, whose `{` has been read.
-fn members(group: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut depth = 1;
-    let mut member = String::new();
-    for c in group.chars() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 || (depth == 1 && c == ',') {
-            found.push(identifier(member.trim()));
-            member.clear();
-        } else {
-            member.push(c);
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    found
-}
-
-fn identifier(text: &str) -> String {
-    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-}
-
-fn wrong_layers(file: &File) -> Vec<String> {
-    let Some((krate, modules)) = place(&file.path) else { return Vec::new() };
-    let rule = LAYERS.iter().find(|(of, layer, _)| *of == krate && modules.first() == Some(layer));
-    let Some((_, layer, foreign)) = rule else { return Vec::new() };
-    let mut roots = named_roots(&code(&file.text), modules.len());
-    roots.sort_unstable();
-    roots.dedup();
-    roots
-        .iter()
-        .filter(|root| foreign.contains(&root.as_str()))
-        .map(|root| format!("{}: `{layer}` must not know `{root}`", file.path))
+/// Returns the crate's arrows to a layer that is not below.
+fn upwards(name: &str, layers: &[&str], krate: &Crate) -> Vec<String> {
+    let rank = |file: &str| {
+        let top = krate.top(file);
+        top.map_or(Some(layers.len()), |top| layers.iter().position(|layer| *layer == top))
+    };
+    let is_up = |arrow: &Arrow| match (rank(&arrow.from), rank(&arrow.to)) {
+        (Some(from), Some(to)) => from < to,
+        // A module that is not listed is a fault of its own.
+        (None, _) | (_, None) => false,
+    };
+    let wrong = krate.arrows().into_iter().filter(is_up);
+    wrong
+        .map(|Arrow { from, to, name: path }| {
+            let to = krate.top(&to).unwrap_or("the crate's root").to_owned();
+            format!("{name}: {from} uses `{path}`, but `{to}` is above it")
+        })
         .collect()
 }
 
+/// Returns the modules that the list lacks, and those that it names in vain.
+fn unlisted(name: &str, layers: &[&str], krate: &Crate) -> Vec<String> {
+    let tops = krate.tops();
+    let missing = tops.iter().filter(|top| !layers.contains(top));
+    let mut faults: Vec<String> =
+        missing.map(|top| format!("{name}: no layer is given for module `{top}`")).collect();
+    let vain = layers.iter().filter(|layer| !tops.contains(layer));
+    faults.extend(vain.map(|layer| format!("{name}: there is no module `{layer}`")));
+    faults
+}
+
+/// Returns the circles, each on lines of its own.
+fn round(krate: &Crate) -> Vec<String> {
+    let shown = |circle: Vec<Arrow>| {
+        let steps = circle.into_iter().map(|arrow| {
+            let Arrow { from, to, name } = arrow;
+            format!("\n    {from} uses {to} for `{name}`")
+        });
+        format!("files use each other in a circle:{}", steps.collect::<String>())
+    };
+    circles(&krate.arrows()).into_iter().map(shown).collect()
+}
+
 fn stray_tls(file: &File) -> Vec<String> {
-    let programs = file.path.starts_with("vault-") && file.path.contains("/src/");
-    let programs = programs && !file.path.contains("/tests/");
-    let programs = programs && !TLS_FILES.contains(&file.path.as_str());
+    let sources = file.path.contains("/src/") && !file.path.starts_with("tests/");
+    let sources = sources && !file.path.contains("/tests/");
+    let allowed = TLS.iter().any(|known| {
+        file.path
+            .strip_prefix(known)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
+    });
     let code = code(&file.text);
     let names = ["rustls::", "tokio_rustls::", "use rustls", "use tokio_rustls"];
-    match names.iter().find(|name| programs && code.contains(**name)) {
-        Some(name) => vec![format!("{}: `{name}` belongs into a tls.rs", file.path)],
+    match names.iter().find(|name| sources && !allowed && code.contains(**name)) {
+        Some(name) => vec![format!("{}: `{name}` belongs into {}", file.path, TLS.join(" or "))],
         None => Vec::new(),
     }
 }
 
-#[test]
-fn crates_know_only_what_is_below_them() {
-    for (name, allowed) in CRATES {
-        let text = std::fs::read_to_string(root().join(name).join("Cargo.toml")).unwrap();
-        pass(&wrong_dependencies(name, allowed, &text.parse().unwrap()));
-    }
+fn root_of(name: &str) -> String {
+    let rule = CRATES.iter().find(|rule| rule.name == name).expect("a crate of the list");
+    format!("{}/src/lib.rs", rule.folder)
+}
 
-    let sample =
-        "[dependencies]\nserde = \"1\"\nshared = {}\n[dev-dependencies]\nvault-agent = {}\n";
-    check(
-        &wrong_dependencies("vault-server", &["shared"], &sample.parse().unwrap()),
-        &["vault-server/Cargo.toml: [dev-dependencies] knows `vault-agent`"],
-    );
+/// Makes a crate of samples whose root is `a/lib.rs`.
+fn sample(texts: &[(&str, &str)]) -> Crate {
+    let files: Vec<File> = texts.iter().map(|(path, text)| File::sample(path, text)).collect();
+    Crate::read(&files, "a/lib.rs")
 }
 
 #[test]
 fn layers_know_only_what_is_below_them() {
-    pass(&files(".rs").iter().flat_map(wrong_layers).collect::<Vec<_>>());
+    let all = files(".rs");
+    let mut faults = Vec::new();
+    for rule in &CRATES {
+        let listed = LAYERS.iter().find(|(name, _)| *name == rule.name);
+        let (name, layers) = listed.unwrap_or_else(|| panic!("{}: no layers", rule.name));
+        let krate = Crate::read(&all, &root_of(name));
+        faults.extend(unlisted(name, layers, &krate));
+        faults.extend(upwards(name, layers, &krate));
+    }
+    pass(&faults);
+}
 
-    for (path, text, expected) in [
-        ("vault-server/src/store/log.rs", "use crate::http::Answer;", Some("http")),
-        ("vault-server/src/store/log.rs", "use crate::{clock, http::Answer};", Some("http")),
-        ("vault-server/src/store/log.rs", "use super::super::http;", Some("http")),
-        ("vault-server/src/store.rs", "use super::http;", Some("http")),
-        ("vault-server/src/store/mod.rs", "fn f() { crate::http::answer() }", Some("http")),
-        ("vault-server/src/store/log.rs", "// crate::http reads this\nuse super::http;", None),
-        ("vault-server/src/http/log.rs", "use crate::{store, vault};", None),
-        (
-            "vault-agent/src/render/sh.rs",
-            "use crate::{\n    config::Target,\n    state,\n};",
-            Some("state"),
-        ),
-        ("vault-agent/src/engine/read.rs", "use crate::{remote, state};", None),
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let all = files(".rs");
+    let mut roots: Vec<String> = CRATES.iter().map(|rule| root_of(rule.name)).collect();
+    roots.extend(ROOTS.map(str::to_owned));
+    pass(&roots.iter().flat_map(|root| round(&Crate::read(&all, root))).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_arrow_up_is_found() {
+    let low = ("a/low.rs", "pub fn low() {}");
+    for (text, expected) in [
+        ("use crate::high::High;", Some("crate::high::High")),
+        ("use crate::{low::low, high::{self, High}};", Some("crate::high")),
+        ("use super::high;", Some("super::high")),
+        ("use super::super::a::high;", None),
+        ("fn f() { crate::high::high() }", Some("crate::high::high")),
+        ("use crate::high::*;", Some("crate::high")),
+        ("mod inner { use super::super::high::High; }", Some("super::super::high::High")),
+        ("use crate::High as Other;", Some("crate::High")),
+        ("fn f() { crate::start() }", Some("crate::start")),
+        ("// crate::high\n/* use crate::high; */ const A: &str = \"crate::high\";", None),
+        ("#[cfg(test)] use crate::high::High; #[cfg(test)] mod t { use crate::high; }", None),
+        ("pub(in crate::high) struct A; use high::High;", None),
+        ("use crate::low; use std::high;", None),
     ] {
-        let found = wrong_layers(&File::sample(path, text));
-        let layer = place(path).unwrap().1[0];
-        let expected = expected.map(|root| format!("{path}: `{layer}` must not know `{root}`"));
-        assert_eq!(found, Vec::from_iter(expected), "{path}: {text}");
+        let krate = sample(&[
+            ("a/lib.rs", "mod mid; mod low; mod high; pub use high::High; pub fn start() {}"),
+            low,
+            ("a/mid.rs", text),
+            ("a/high.rs", "pub struct High; pub fn high() {}"),
+        ]);
+        let above = if expected == Some("crate::start") { "the crate's root" } else { "high" };
+        let fault = |path: &str| format!("a: a/mid.rs uses `{path}`, but `{above}` is above it");
+        let found = upwards("a", &["low", "mid", "high"], &krate);
+        assert_eq!(found, Vec::from_iter(expected.map(fault)), "{text}");
     }
 }
 
 #[test]
-fn every_ruled_layer_exists() {
-    let all = files(".rs");
-    let missing = LAYERS.iter().filter(|(krate, layer, _)| {
-        !all.iter()
-            .any(|file| place(&file.path).is_some_and(|(of, m)| of == *krate && m[0] == *layer))
-    });
-    pass(
-        &missing
-            .map(|(krate, layer, _)| format!("{krate}: no layer `{layer}`"))
-            .collect::<Vec<_>>(),
+fn a_circle_is_found() {
+    let circle = |steps: &[(&str, &str, &str)]| {
+        let steps =
+            steps.iter().map(|(a, b, name)| format!("\n    a/{a}.rs uses a/{b}.rs for `{name}`"));
+        format!("files use each other in a circle:{}", steps.collect::<String>())
+    };
+    let three = sample(&[
+        ("a/lib.rs", "mod x;"),
+        ("a/x/mod.rs", "mod p; mod q; mod r { pub mod s; }"),
+        ("a/x/p.rs", "use super::{q::{self, Q}, r};"),
+        ("a/x/q.rs", "fn f() { super::r::s::go() }"),
+        ("a/x/r/s.rs", "use crate::x::p; pub fn go() { p::go() }"),
+    ]);
+    let steps = [
+        ("x/p", "x/q", "super::q"),
+        ("x/q", "x/r/s", "super::r::s::go"),
+        ("x/r/s", "x/p", "p::go"),
+    ];
+    check(&round(&three), &[&circle(&steps)]);
+
+    // What the file of a module defines is above what its children define.
+    let parent = sample(&[
+        ("a/lib.rs", "mod x;"),
+        ("a/x.rs", "mod y; pub struct X; fn f() { y::go() }"),
+        ("a/x/y.rs", "use super::X; pub fn go() {}"),
+    ]);
+    check(&round(&parent), &[&circle(&[("x", "x/y", "y::go"), ("x/y", "x", "super::X")])]);
+
+    // What it only hands on is not its own.
+    let face = sample(&[
+        ("a/lib.rs", "mod x;"),
+        ("a/x.rs", "mod y; mod z; pub use z::Z; fn f() { y::go() }"),
+        ("a/x/y.rs", "use super::Z; pub fn go() {}"),
+        ("a/x/z.rs", "pub struct Z;"),
+    ]);
+    check(&round(&face), &[]);
+}
+
+#[test]
+fn a_module_missing_from_the_list_or_named_in_vain_is_found() {
+    let krate = sample(&[("a/lib.rs", "mod x; mod y {} #[cfg(test)] mod z;"), ("a/x.rs", "")]);
+    check(
+        &unlisted("a", &["x", "old"], &krate),
+        &["a: no layer is given for module `y`", "a: there is no module `old`"],
     );
 }
 
@@ -192,6 +268,13 @@ fn tls_stays_in_its_files() {
     pass(&files(".rs").iter().flat_map(stray_tls).collect::<Vec<_>>());
 
     let stray = File::sample("vault-server/src/http/mod.rs", "//! a\nuse rustls::ServerConfig;\n");
-    check(&stray_tls(&stray), &["vault-server/src/http/mod.rs: `rustls::` belongs into a tls.rs"]);
-    assert!(stray_tls(&File::sample(TLS_FILES[0], "use rustls::ServerConfig;")).is_empty());
+    check(
+        &stray_tls(&stray),
+        &["vault-server/src/http/mod.rs: `rustls::` belongs into shared/host/src/raw_keys or \
+           vault-agent/cli/src/client/tls.rs"],
+    );
+    for path in ["shared/host/src/raw_keys.rs", "shared/host/src/raw_keys/accept.rs", TLS[1]] {
+        assert!(stray_tls(&File::sample(path, "use rustls::ServerConfig;")).is_empty(), "{path}");
+    }
+    assert!(!stray_tls(&File::sample("shared/host/src/raw_keys_of.rs", "rustls::a()")).is_empty());
 }

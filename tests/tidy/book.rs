@@ -122,10 +122,25 @@ fn broken_links(page: &File, load: impl Fn(&str) -> Option<String>) -> Vec<Strin
     faults
 }
 
+/// Returns the files and folders that a page names and nobody has: `a/b.rs`, `a/`.
+fn dead_names(page: &File, paths: &[&str]) -> Vec<String> {
+    let spoken = page.text.split('`').skip(1).step_by(2);
+    let names = spoken.filter(|name| name.ends_with(".rs") || name.ends_with('/'));
+    let is_there = |name: &str| {
+        let inside = format!("/{name}");
+        paths
+            .iter()
+            .any(|path| path.starts_with(name) || path.ends_with(&inside) || path.contains(&inside))
+    };
+    let dead = names.filter(|name| !is_there(name));
+    dead.map(|name| format!("{}: there is no `{name}`", page.path)).collect()
+}
+
 /// Returns the programs' sources, without the files that hold tests only.
 fn sources() -> Vec<File> {
     let tests = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
-    let programs = files(".rs").into_iter().filter(|file| file.path.starts_with("vault-"));
+    let own = |path: &str| path.starts_with("vault-") || path.starts_with("shared/host/");
+    let programs = files(".rs").into_iter().filter(|file| own(&file.path));
     programs.filter(|file| !tests(&file.path)).collect()
 }
 
@@ -201,5 +216,21 @@ fn every_link_leads_somewhere() {
     check(
         &broken_links(&page, known),
         &["docs/src/a/b.md: `../c.md` leads nowhere", "docs/src/a/b.md: `#two`: no such heading"],
+    );
+}
+
+#[test]
+fn the_architecture_names_files_that_are_there() {
+    let path = "docs/src/dev/architecture.md";
+    let page = File { path: path.to_owned(), text: read(path) };
+    assert!(page.text.matches(".rs`").count() > 30, "files are named");
+    let all = files(".rs");
+    let paths: Vec<&str> = all.iter().map(|file| file.path.as_str()).collect();
+    pass(&dead_names(&page, &paths));
+
+    let page = File::sample("a.md", "`b/c.rs` `c.rs` `a/b/` `b.rs` `d/` c.rs `x.toml`");
+    check(
+        &dead_names(&page, &["a/b/c.rs"]),
+        &["a.md: there is no `b.rs`", "a.md: there is no `d/`"],
     );
 }

@@ -1,13 +1,17 @@
-//! Rules of the house that no compiler checks: sizes, heads, names, arrows, and a reference that is
-//! complete. Each rule is a plain function over paths and texts, so that a test can feed it a bad
-//! sample and see it fail.
+//! Rules of the house that no compiler checks: sizes, heads, names, widths, arrows, and a reference
+//! that is complete. Each rule is a plain function over paths and texts, so that a test can feed it
+//! a bad sample and see it fail.
 
 mod arrows;
 mod book;
+mod crates;
 mod flags;
 mod keys;
+mod modules;
+mod rust;
 mod shape;
 mod tree;
+mod width;
 
 use std::fmt::Write as _;
 

@@ -11,8 +11,8 @@ use host::hint::{Exit, Failure};
 use host::man;
 use host::process::harden;
 use host::term::Term;
-use machine::paths::Paths;
 
+use crate::place::Place;
 use crate::{install, join, run, status, targets};
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
@@ -84,30 +84,6 @@ struct Moved {
     /// Arguments of the verb
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
-}
-
-/// Where this agent is, as flags and environment tell.
-pub struct Place {
-    /// `--state`.
-    pub state: Option<PathBuf>,
-    /// `--config`.
-    pub config: Option<PathBuf>,
-}
-
-impl Place {
-    /// Returns an environment variable; an empty one counts as absent.
-    #[must_use]
-    pub fn env(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok().filter(|value| !value.is_empty())
-    }
-
-    /// Returns the places of state, configuration and socket.
-    ///
-    /// # Errors
-    /// If neither a flag nor the environment tells where they are.
-    pub fn paths(&self) -> Result<Paths> {
-        Paths::resolve(self.state.clone(), self.config.clone())
-    }
 }
 
 /// Runs the program.

@@ -14,6 +14,8 @@ pub mod api;
 
 /// `vault-agent init` and `join`.
 mod join;
+/// Where this agent is.
+mod place;
 /// The loops of a running agent.
 mod run;
 /// `vault-agent status`.

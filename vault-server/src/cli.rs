@@ -1,24 +1,22 @@
 //! The command line: arguments, dispatch, exit. What a subcommand does lives elsewhere.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use host::hint::hinted;
 use host::process::harden;
 use host::shutdown::{Shutdown, ShutdownArgs};
 use host::systemd::Whose;
 use host::term::Term;
 use host::{logging, man};
 use rustix::process::{Resource, Rlimit};
-use tokio::net::TcpListener;
 
 use crate::config::{Config, EXAMPLE, Places};
 use crate::init::{Wanted, init};
 use crate::install::{Options, install};
+use crate::serve::{bind, run};
 
 /// Keep a vault's log and ciphertext; the keys stay with the machines
 #[derive(Parser)]
@@ -193,34 +191,10 @@ fn serve(args: &RunArgs) -> Result<()> {
     let served = runtime.block_on(async {
         let listener = bind(config.listen).await?;
         let shutdown = Shutdown::listen(args.shutdown)?.wait();
-        crate::run(config, listener, shutdown).await
+        run(config, listener, shutdown).await
     });
     runtime.shutdown_background();
     served
-}
-
-/// Listens on an address.
-///
-/// # Errors
-/// If another program does, or the address is not this machine's.
-pub async fn bind(addr: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(addr).await.map_err(|why| {
-        let message = format!("cannot listen on `{addr}`: {why}");
-        match why.kind() {
-            ErrorKind::AddrInUse => hinted(
-                format!("cannot listen on `{addr}`: another program does"),
-                format!("`ss -ltnp 'sport = {}'` names it; or choose another port", addr.port()),
-            ),
-            ErrorKind::AddrNotAvailable => hinted(
-                format!("cannot listen on `{addr}`: it is no address of this machine"),
-                "`ip addr` lists them; is the VPN up?",
-            ),
-            ErrorKind::PermissionDenied => {
-                hinted(message, "ports below 1024 need CAP_NET_BIND_SERVICE")
-            }
-            _ => anyhow::Error::msg(message),
-        }
-    })
 }
 
 #[cfg(test)]
@@ -242,14 +216,5 @@ mod tests {
         assert!(page(&["run"]).unwrap().contains("Serve until SIGTERM"));
         let fault = page(&["walk"]).unwrap_err();
         assert_eq!(fault.to_string(), "`vault-server` has no command `walk`");
-    }
-
-    #[tokio::test]
-    async fn a_port_in_use_is_named_with_a_way_out() {
-        let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let addr = first.local_addr().unwrap();
-        let fault = bind(addr).await.unwrap_err();
-        assert_eq!(fault.to_string(), format!("cannot listen on `{addr}`: another program does"));
-        assert!(host::hint::hint(&fault).unwrap().contains(&addr.port().to_string()));
     }
 }

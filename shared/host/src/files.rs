@@ -4,6 +4,7 @@
 //! [`replace`] survives `kill -9` and power cuts: a reader sees the old content or the new, nothing
 //! else. What goes into a file, and who wants it there, does not live here.
 
+mod error;
 mod folder;
 pub mod git;
 mod gitignore;
@@ -19,13 +20,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 use shared::hash::Hash;
 use zeroize::Zeroizing;
 
+pub use error::FileError;
 use folder::Place;
 pub use settings::settings;
 pub use swap::{Exchanged, Old, Read, copy_aside, exchange, read};
@@ -118,93 +120,6 @@ pub enum Found {
     Differs,
     /// All is as it should be.
     Same,
-}
-
-/// A file that is refused, or an operation that failed.
-#[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum FileError {
-    #[error("path `{}` is not absolute, or has `.` or `..` in it", .0.display())]
-    Relative(PathBuf),
-    #[error("`{}` is a symbolic link", .0.display())]
-    Symlink(PathBuf),
-    #[error("folder `{}` does not exist", .0.display())]
-    NoFolder(PathBuf),
-    #[error("nothing is mounted at `{}`", .0.display())]
-    NotMounted(PathBuf),
-    #[error("`{}` is not a regular file", .0.display())]
-    NotRegular(PathBuf),
-    #[error("folder `{}` may be changed by everybody", .0.display())]
-    Everybodys(PathBuf),
-    #[error("the file system of `{}` does not keep rights: mode {mode:04o}, owner {uid}", path.display())]
-    Unkept { path: PathBuf, mode: u32, uid: u32 },
-    #[error("`{}` is larger than {most} bytes", path.display())]
-    TooLarge { path: PathBuf, most: u64 },
-    #[error("`{}` is being written by another process", .0.display())]
-    Busy(PathBuf),
-    #[error("`{}` exists already", .0.display())]
-    Exists(PathBuf),
-    #[error("`{}` is open to others (mode {mode:03o})", path.display())]
-    Exposed { path: PathBuf, mode: u32 },
-    #[error("`{}` belongs to user {uid}, not to user {us}", path.display())]
-    Foreign { path: PathBuf, uid: u32, us: u32 },
-    #[error("cannot {doing} `{}`", path.display())]
-    Io { doing: &'static str, path: PathBuf, source: io::Error },
-}
-
-impl FileError {
-    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { doing, path, source }
-    }
-
-    fn errno(doing: &'static str, path: &Path) -> impl FnOnce(Errno) -> Self {
-        let wrap = Self::io(doing, path);
-        move |errno| wrap(errno.into())
-    }
-
-    /// Returns the way out, as one sentence without a full stop.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        match self {
-            Self::Relative(_) => "write the whole path from `/`".to_owned(),
-            Self::Symlink(path) => match path.canonicalize() {
-                Ok(real) => format!("links are never followed: name `{}` instead", real.display()),
-                Err(_) => "links are never followed: name the real path instead".to_owned(),
-            },
-            Self::NoFolder(path) if folder::is_hidden(path) => {
-                "systemd hides it: `vault-agent install` makes the unit fit for it".to_owned()
-            }
-            Self::NoFolder(path) => format!("make it with `mkdir -p {}`", path.display()),
-            Self::NotMounted(path) => {
-                format!("mount it: `mount {}`; nothing is written until then", path.display())
-            }
-            Self::NotRegular(_) => "name a file that may be replaced".to_owned(),
-            Self::Everybodys(path) => {
-                format!("run `chmod o-w {0}` (or `chmod +t {0}`)", path.display())
-            }
-            Self::Unkept { mode, uid, .. } => format!(
-                "choose another place, or accept what the mount gives: mode = \"{mode:04o}\", owner = \"{uid}\""
-            ),
-            Self::TooLarge { .. } => "name a file that holds settings only".to_owned(),
-            Self::Busy(_) => "stop the other process, or try again".to_owned(),
-            Self::Exists(_) => "choose another name, or move the old file away".to_owned(),
-            Self::Exposed { path, .. } => format!("run `chmod go-rwx {}`", path.display()),
-            Self::Foreign { path, us, .. } => {
-                format!("run as its owner, or `chown {us} {}`", path.display())
-            }
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => "run as a user who may write there".to_owned(),
-                io::ErrorKind::StorageFull => {
-                    "free some space; the old file is untouched".to_owned()
-                }
-                io::ErrorKind::ReadOnlyFilesystem => {
-                    "mount it writable; if systemd runs the agent, `vault-agent install` lets it write there; the old file is untouched".to_owned()
-                }
-                _ => "look at the disk and the mount".to_owned(),
-            },
-        }
-    }
 }
 
 /// Makes `path` hold exactly `content` with `access`, atomically and durably.

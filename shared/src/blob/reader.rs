@@ -6,7 +6,6 @@ use std::cell::Cell;
 use age::{DecryptError, x25519};
 use age_core::format::{FileKey, Stanza};
 
-use super::Expected;
 use crate::error::Code;
 
 /// What a recipient's stanza is called; age adds one of a random name ("grease").
@@ -22,8 +21,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(identity: &'a x25519::Identity, expected: &Expected<'_>) -> Self {
-        let Expected { readers, position, .. } = *expected;
+    pub(super) fn new(identity: &'a x25519::Identity, readers: usize, position: usize) -> Self {
         Self { identity, readers, position, miscounted: Cell::new(false) }
     }
 

@@ -11,7 +11,8 @@ use crate::name::{Actor, Name};
 use crate::path::{Mount, SecretPath};
 use crate::time::Time;
 
-/// Body of an entry, signed under `vault-entry/v1 <vault id>`. All operations apply, in order, or none.
+/// Body of an entry, signed under `vault-entry/v1 <vault id>`. All operations apply, in order, or
+/// none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {

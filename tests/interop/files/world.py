@@ -26,10 +26,12 @@ def wait(what, probe):
     raise TimeoutError(f"{what} did not happen in {PATIENCE} s")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def reserve():
+    """A socket on a port that the system has chosen, and gives to nobody else while it is bound."""
+    bound = socket.socket()
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.bind(("127.0.0.1", 0))
+    return bound
 
 
 def listens(address):
@@ -57,7 +59,8 @@ class World:
         }
         self.agent = None
         data = ["--data", str(self.dir / "server")]
-        address = f"127.0.0.1:{free_port()}"
+        self.port = reserve()
+        address = f"127.0.0.1:{self.port.getsockname()[1]}"
         out = self.run("vault-server", "init", *data, "--listen", address)
         self.server = self.start("vault-server", "run", *data)
         wait("the server listens", lambda: listens(address))

@@ -1,8 +1,8 @@
-//! Makes values that readers of `.env` files stumble over, and writes them in every dialect by the agent's own renderer.
-//! Reading them back is not done here: that is for the real readers.
+//! Makes values that readers of `.env` files stumble over, and writes them in every dialect by the
+//! agent's own renderer. Reading them back is not done here: that is for the real readers.
 //!
-//! `reader-cases FOLDER COUNT SEED` writes `FOLDER/DIALECT/NNN`, and `FOLDER/DIALECT.json` with what each file must say. The
-//! same seed makes the same values.
+//! `reader-cases FOLDER COUNT SEED` writes `FOLDER/DIALECT/NNN`, and `FOLDER/DIALECT.json` with
+//! what each file must say. The same seed makes the same values.
 
 #[path = "cases/alphabet.rs"]
 mod alphabet;
@@ -22,7 +22,8 @@ const LONGEST_NAME: &str = "exportFoo999";
 /// Values in one file.
 const PER_FILE: usize = 250;
 
-/// A dialect as it is tested: its name, its format, and whether it is about values of several lines alone.
+/// A dialect as it is tested: its name, its format, and whether it is about values of several lines
+/// alone.
 struct Dialect {
     name: &'static str,
     format: Format,
@@ -86,7 +87,8 @@ fn write(folder: &Path, dialect: &Dialect, values: &[String]) -> Result<(), Box<
     Ok(())
 }
 
-/// One variable: its name, its value, and a whole file with it alone, to find which one a reader gives up at.
+/// One variable: its name, its value, and a whole file with it alone, to find which one a reader
+/// gives up at.
 fn entry(
     dialect: &Dialect,
     rules: &Rules<'_>,

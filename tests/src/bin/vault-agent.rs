@@ -1,4 +1,5 @@
-//! The program `vault-agent` under a name of its own, so that tests always run what they were built with.
+//! The program `vault-agent` under a name of its own, so that tests always run what they were built
+//! with.
 
 fn main() -> std::process::ExitCode {
     vault_agent::main()

@@ -6,34 +6,46 @@ mod sibling;
 
 /// The one HTTP client.
 pub mod client;
-/// Flags and surroundings of every command.
-pub mod context;
+
 /// What commands print.
 pub mod print;
 
-/// A provider service of Docker Compose.
-mod compose;
-/// Everything on one machine, to try it out.
-mod dev;
-/// Machines and the audit log.
-mod fleet;
+/// Flags and surroundings of every command.
+pub mod context;
+
 /// Secrets as HashiCorp's `vault kv`.
 mod kv;
-/// What only an owner may do.
-mod owner;
-/// A secret store of Podman.
-mod podman;
-/// A program with secrets as its environment.
-mod run;
-/// Values of the vault in files and git.
-mod scan;
-/// Help, completion and manual pages.
-mod shell;
+
 /// The API as it is, whole secrets in and out, rotation.
 mod vault;
 
+/// What only an owner may do.
+mod owner;
+
+/// Machines and the audit log.
+mod fleet;
+
+/// Help, completion and manual pages.
+mod shell;
+
+/// Values of the vault in files and git.
+mod scan;
+
+/// A program with secrets as its environment.
+mod run;
+
+/// A provider service of Docker Compose.
+mod compose;
+
+/// A secret store of Podman.
+mod podman;
+
+/// Everything on one machine, to try it out.
+mod dev;
+
 /// Go's one-dash flags.
 mod argv;
+
 /// Which verb goes where.
 mod dispatch;
 

@@ -66,8 +66,8 @@ pub(super) struct TargetFault {
     pub(super) passing: bool,
 }
 
-/// Does `task`; what the owner should know of the file although it is right goes to `notes`. `print` is that of the file
-/// last written, if there is to be one.
+/// Does `task`; what the owner should know of the file although it is right goes to `notes`.
+/// `print` is that of the file last written, if there is to be one.
 pub(super) async fn run(
     engine: &Engine,
     gate: &Arc<GitGate>,
@@ -76,7 +76,8 @@ pub(super) async fn run(
     print: Option<Print>,
     notes: &mut Vec<String>,
 ) -> Result<Outcome, TargetFault> {
-    // The versions may be on their way to the disk still: nothing is promised before they are there.
+    // The versions may be on their way to the disk still: nothing is promised before they are
+    // there.
     let commit = engine.commit();
     match task {
         Task::Write(versions) => {
@@ -284,8 +285,8 @@ fn remove(target: &Target, commit: &Commit) -> Result<bool, TargetFault> {
     files::remove(&target.path).map_err(|error| TargetFault::file(&error))
 }
 
-/// Waits until what the vault says is on this host's disk: a file must not be ahead of what the agent knows after a power
-/// cut.
+/// Waits until what the vault says is on this host's disk: a file must not be ahead of what the
+/// agent knows after a power cut.
 fn kept(commit: &Commit) -> Result<(), TargetFault> {
     if commit.wait() {
         return Ok(());

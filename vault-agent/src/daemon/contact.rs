@@ -1,15 +1,17 @@
-//! How long ago this machine last heard from the server, for targets with `max_stale`. Pure: the clocks are passed in.
+//! How long ago this machine last heard from the server, for targets with `max_stale`. Pure: the
+//! clocks are passed in.
 //!
-//! Within one boot the time since the boot counts, suspended or not, which nobody sets. Over a reboot only the calendar is
-//! left; a calendar that went back makes the age no smaller than it was.
+//! Within one boot the time since the boot counts, suspended or not, which nobody sets. Over a
+//! reboot only the calendar is left; a calendar that went back makes the age no smaller than it
+//! was.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::time::Time;
 
-/// How long the agent itself must have been without the server before anything is removed: after a start or a sleep the
-/// network may need a moment.
+/// How long the agent itself must have been without the server before anything is removed: after a
+/// start or a sleep the network may need a moment.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What the clocks show.
@@ -82,7 +84,8 @@ impl Contact {
             }
             None => synced.map_or((Duration::ZERO, now.time), |at| (by_calendar(at), at)),
         };
-        // The engine notes contacts once a minute, also when the agent is killed before it keeps its own record.
+        // The engine notes contacts once a minute, also when the agent is killed before it keeps
+        // its own record.
         if let Some(at) = synced.filter(|at| *at > known.1) {
             known = (by_calendar(at), at);
         }
@@ -90,7 +93,8 @@ impl Contact {
         Self { boot, age, up: now.up, at, away: Some(now.awake) }
     }
 
-    /// Takes the news that the server is there, or when, in time since the boot, it was last heard by this process.
+    /// Takes the news that the server is there, or when, in time since the boot, it was last heard
+    /// by this process.
     pub(super) fn heard(&mut self, last: Option<Duration>, connected: bool, now: &Now) {
         let last = if connected { Some(now.up) } else { last };
         if let Some(last) = last.filter(|last| *last >= self.up || connected) {

@@ -36,7 +36,7 @@ use guard::{Guard, Touched};
 use hooks::{Finished, Hooks};
 use master::{Ended, Masters};
 use order::Order;
-use persist::Persisting;
+use record::Persisting;
 use slot::{Slot, State};
 
 pub use plan::{Action, Hold, Versions};
@@ -243,7 +243,7 @@ impl Daemon {
             .min();
         tokio::select! {
             Some(Ok(done)) = self.jobs.join_next() => Event::Done(done),
-            Some(saved) = self.saver.join_next() => persist::ended(saved),
+            Some(saved) = self.saver.join_next() => Event::Persisted(saved.unwrap_or(false)),
             Some(_) = self.retainer.join_next() => Event::Due,
             finished = self.hooks.finished(Instant::now) => Event::Hook(finished),
             ended = self.masters.ended() => Event::Master(ended),

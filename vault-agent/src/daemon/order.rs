@@ -1,4 +1,5 @@
-//! Which targets come before which. What that holds up is decided where files are written and hooks are started.
+//! Which targets come before which. What that holds up is decided where files are written and hooks
+//! are started.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};

@@ -3,35 +3,20 @@
 //! restart gives it another chance.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Daemon;
 use super::contact::LastContact;
-use super::plan::Versions;
-use super::record::{self, Bad, Remembered};
+use super::record::{self, Persisting, Remembered};
 use super::slot::Slot;
-use super::{Daemon, Event};
 
 /// The wait before a record that could not be written is tried again.
 const SAVE_AGAIN: Duration = Duration::from_secs(5);
 
 /// How long what may be gone back to may take to be fetched at the end.
 const LAST_FETCH: Duration = Duration::from_secs(5);
-
-/// What the record on its way to the disk says.
-#[derive(Default)]
-pub(super) struct Persisting {
-    /// Verdicts on their way.
-    verdicts: Vec<(PathBuf, Bad)>,
-    /// Versions on their way that were found good.
-    good: Vec<(PathBuf, Versions)>,
-    /// Whether the last record could not be written.
-    pub(super) failed: bool,
-    /// Whether other versions may have to be retained.
-    due: bool,
-}
 
 impl Daemon {
     /// Writes the record, and retains versions, if that is due.
@@ -116,11 +101,6 @@ impl Daemon {
             }
         }
     }
-}
-
-/// Returns the event that the end of the writing is.
-pub(super) fn ended(saved: Result<bool, tokio::task::JoinError>) -> Event {
-    Event::Persisted(saved.unwrap_or(false))
 }
 
 fn save(state: &std::path::Path, record: Vec<Remembered>, contact: Option<LastContact>) -> bool {

@@ -1,4 +1,5 @@
-//! Decides what is to be done with targets: pure, from configuration, what the files hold, and the newest versions.
+//! Decides what is to be done with targets: pure, from configuration, what the files hold, and the
+//! newest versions.
 
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use super::contact::Reach;
 use crate::engine::Latest;
 use machine::config::{OnDelete, OnStale, Target};
 
-/// The version of each secret of a target, in the target's order; `None` for one that is deleted and left out.
+/// The version of each secret of a target, in the target's order; `None` for one that is deleted
+/// and left out.
 pub type Versions = Vec<Option<u64>>;
 
 /// What is to be done with one target.
@@ -92,7 +94,8 @@ fn decide(known: Known<'_>, latest: impl Fn(&SecretPath) -> Latest) -> Action {
     }
     let mut versions = Versions::with_capacity(target.secrets.len());
     for (n, secret) in target.secrets.iter().enumerate() {
-        // A secret that was in the file and is unknown now has been forgotten: deleted with all traces.
+        // A secret that was in the file and is unknown now has been forgotten: deleted with all
+        // traces.
         let forgotten = held.is_some_and(|held| held.get(n).is_some_and(Option::is_some));
         let hold = match latest(secret) {
             Latest::Version { ver, ready: true } => {

@@ -1,7 +1,8 @@
-//! What the agent remembers of its targets over a restart: versions and hook results, never a value.
+//! What the agent remembers of its targets over a restart: versions and hook results, never a
+//! value.
 //!
-//! The truth is in the files: at start each is rendered and compared. The record only tells whether the hook has run
-//! for what a file holds, so losing it costs one more run of each hook.
+//! The truth is in the files: at start each is rendered and compared. The record only tells whether
+//! the hook has run for what a file holds, so losing it costs one more run of each hook.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,19 @@ const NAME: &str = "targets.json";
 /// The version of its format.
 const VERSION: u32 = 1;
 
+/// What the record on its way to the disk says.
+#[derive(Default)]
+pub(super) struct Persisting {
+    /// Verdicts on their way.
+    pub(super) verdicts: Vec<(PathBuf, Bad)>,
+    /// Versions on their way that were found good.
+    pub(super) good: Vec<(PathBuf, Versions)>,
+    /// Whether the last record could not be written.
+    pub(super) failed: bool,
+    /// Whether other versions may have to be retained.
+    pub(super) due: bool,
+}
+
 /// One target as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Remembered {
@@ -34,7 +48,8 @@ pub(super) struct Remembered {
     pub(super) since: Time,
     /// What its hook ended with for them.
     pub(super) hook: HookEnd,
-    /// The versions for which it last ended well, if those are others and the target may go back to them.
+    /// The versions for which it last ended well, if those are others and the target may go back to
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) good: Option<Versions>,
     /// The versions that the target has gone back from.

@@ -81,9 +81,8 @@ fn gathered(
     shown.collect()
 }
 
-/// Makes one row per secret of each target, and one per master file: what is wrong first, then by path. Rows past the
-/// limit of a report are
-/// left out from the end, where all is well.
+/// Makes one row per secret of each target, and one per master file: what is wrong first, then by
+/// path. Rows past the limit of a report are left out from the end, where all is well.
 fn rows<'a>(
     slots: impl IntoIterator<Item = &'a Slot>,
     masters: impl Iterator<Item = TargetReport>,

@@ -1,4 +1,5 @@
-//! One target as it stands: what its file holds, what is wrong, what comes next. Pure: events in, decisions out.
+//! One target as it stands: what its file holds, what is wrong, what comes next. Pure: events in,
+//! decisions out.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -28,7 +29,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long after one's own write the file is looked at: the first news of it is the write itself.
 const ECHO: Duration = Duration::from_millis(50);
 
-/// How often a file is put back within [`DRIFT_WINDOW`] before somebody else is left to win for a while.
+/// How often a file is put back within [`DRIFT_WINDOW`] before somebody else is left to win for a
+/// while.
 const MOST_RESTORES: usize = 5;
 
 /// See [`MOST_RESTORES`].
@@ -65,7 +67,8 @@ pub(super) struct Slot {
     pub(super) since: Time,
     /// What the hook ended with.
     pub(super) hook: HookEnd,
-    /// What the owner should know of a file that is right: keys that one secret overrides in another.
+    /// What the owner should know of a file that is right: keys that one secret overrides in
+    /// another.
     pub(super) notes: Vec<String>,
     /// The task to start next.
     pub(super) next: Option<Task>,
@@ -145,7 +148,8 @@ impl Slot {
         }
     }
 
-    /// The same file after its configuration has changed: to be compared anew, but no news for its hook.
+    /// The same file after its configuration has changed: to be compared anew, but no news for its
+    /// hook.
     pub(super) fn changed(self, target: Arc<Target>) -> Self {
         let remembered = self.remembered();
         let Self { queued, busy, verified, reach, .. } = self;
@@ -201,7 +205,8 @@ impl Slot {
         match action {
             Action::Write(_, versions) => {
                 self.begin(&versions);
-                // Since this version was written somebody may have changed the file, and it is to be left so.
+                // Since this version was written somebody may have changed the file, and it is to
+                // be left so.
                 let only_look =
                     self.target.drift == Drift::Report && self.written.as_ref() == Some(&versions);
                 self.next =
@@ -234,7 +239,8 @@ impl Slot {
         }
     }
 
-    /// Takes the news that the file may have been changed: tells when to look at it, if not at once.
+    /// Takes the news that the file may have been changed: tells when to look at it, if not at
+    /// once.
     pub(super) fn echo(&mut self, now: Instant) -> Option<Instant> {
         let recent = self.wrote.is_some_and(|wrote| now < wrote + ECHO);
         if !recent && self.busy.is_none() {
@@ -244,7 +250,8 @@ impl Slot {
         Some(*self.look_due.get_or_insert(now + ECHO))
     }
 
-    /// Takes that it is time to look at the file, which may have been changed; tells whether to plan again.
+    /// Takes that it is time to look at the file, which may have been changed; tells whether to
+    /// plan again.
     pub(super) fn touched(&mut self) -> bool {
         self.look_due = None;
         // A file under way may have been changed right behind the writer's back.
@@ -255,7 +262,8 @@ impl Slot {
         matches!(self.state, State::Failed(_))
     }
 
-    /// Takes the news that the template may be another: what the file holds is no longer known to be right.
+    /// Takes the news that the template may be another: what the file holds is no longer known to
+    /// be right.
     pub(super) fn template_changed(&mut self) {
         self.stale = self.busy.is_some();
         self.held = None;
@@ -482,6 +490,7 @@ impl State {
 }
 
 mod settings;
+mod standing;
 mod verdict;
 
 #[cfg(test)]

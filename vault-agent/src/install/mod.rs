@@ -15,7 +15,7 @@ use machine::identity::{Key, MachineKeys, Pins};
 use machine::paths::Paths;
 
 use crate::api::token_file;
-use crate::arguments::Place;
+use crate::place::Place;
 use unit::Facts;
 
 /// Arguments of `vault-agent install`.

@@ -1,5 +1,6 @@
-//! `vault-agent target add|list|remove`: edits `agent.toml` and keeps its comments. A running agent takes the change up
-//! by itself; files are written by the daemon only, and removed here if that is asked for.
+//! `vault-agent target add|list|remove`: edits `agent.toml` and keeps its comments. A running agent
+//! takes the change up by itself; files are written by the daemon only, and removed here if that is
+//! asked for.
 
 mod purge;
 
@@ -46,7 +47,8 @@ struct Add {
     /// Run this when the file has changed, in its folder
     #[arg(long, value_name = "COMMAND")]
     on_change: Option<String>,
-    /// How the file is written: dotenv, compose, docker, systemd, sh, json, yaml, toml or raw [default: dotenv]
+    /// How the file is written: dotenv, compose, docker, systemd, sh, json, yaml, toml or raw
+    /// [default: dotenv]
     #[arg(long)]
     format: Option<Format>,
     /// Write these keys only, separated by commas
@@ -61,7 +63,8 @@ struct Add {
     /// Permissions of the file [default: 0600]
     #[arg(long)]
     mode: Option<String>,
-    /// What to do where git would pick the file up: refuse, or ignore to add it to .gitignore [default: refuse]
+    /// What to do where git would pick the file up: refuse, or ignore to add it to .gitignore
+    /// [default: refuse]
     #[arg(long, value_parser = ["refuse", "ignore"])]
     git: Option<String>,
 }
@@ -326,7 +329,8 @@ fn real(file: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Returns whom the folder of `path` belongs to, if this is root's agent and the folder is somebody else's.
+/// Returns whom the folder of `path` belongs to, if this is root's agent and the folder is somebody
+/// else's.
 fn folder_owner(path: &Path) -> Option<String> {
     let owner = path.parent()?.metadata().ok()?.uid();
     let foreign = rustix::process::geteuid().is_root() && owner != 0;

@@ -1,4 +1,5 @@
-//! `target remove --purge`: takes out of a file what the agent has written there, once it is no target any more.
+//! `target remove --purge`: takes out of a file what the agent has written there, once it is no
+//! target any more.
 
 use std::fmt;
 use std::path::Path;

@@ -10,8 +10,8 @@ use shared::wire::v1::audit::{AuditQuery, LeavesQuery};
 use crate::store::Unavailable;
 use crate::vault::Caller;
 
+use super::app::{App, told_to_stop};
 use super::error::{Fault, json};
-use super::{App, told_to_stop};
 
 /// Room for a batch of local reads.
 const BODY: usize = 4 << 20;

@@ -9,7 +9,7 @@ use shared::limits;
 
 use crate::vault::Caller;
 
-use super::App;
+use super::app::App;
 use super::error::Fault;
 
 fn parse(id: &str) -> Result<Hash, Fault> {

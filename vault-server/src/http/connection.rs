@@ -20,7 +20,7 @@ use crate::config::Limits;
 use crate::vault::{Directory, Peer, Vault};
 use host::raw_keys::Acceptor;
 
-use super::told_to_stop;
+use super::app::told_to_stop;
 
 /// How long a key that belongs to no machine may stay connected.
 const STRANGER: Duration = Duration::from_secs(30);

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 
 use crate::vault::Peer;
 
-use super::App;
+use super::app::App;
 use super::error::Fault;
 
 /// Room for two signed bodies in base64.

@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use crate::vault::Caller;
 
-use super::App;
+use super::app::App;
 use super::error::{Fault, json};
 
 /// Takes lost entries: 200 with the head and the blobs that are still wanted.

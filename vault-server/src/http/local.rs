@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::vault::Vault;
 
-use super::told_to_stop;
+use super::app::told_to_stop;
 
 /// Open connections.
 const CONNECTIONS: usize = 16;

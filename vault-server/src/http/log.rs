@@ -19,9 +19,9 @@ use crate::vault::follow::{Following, Head, Join};
 use crate::vault::{Caller, Vault};
 use crate::watch::Live;
 
+use super::app::{App, told_to_stop};
 use super::audit::{Asked, asked};
 use super::error::{Fault, json};
-use super::{App, told_to_stop};
 
 /// Silence on an open stream is broken this often.
 const BEAT: Duration = Duration::from_secs(15);

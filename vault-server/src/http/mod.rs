@@ -1,6 +1,7 @@
 //! Every route on one screen, and what each request passes on its way: a number, a caller, a line
 //! in the log. What a route does lives in the file of its noun.
 
+mod app;
 mod audit;
 mod blob;
 mod body;
@@ -15,8 +16,6 @@ pub mod connection;
 /// Health and metrics for this machine.
 pub mod local;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use axum::Router;
@@ -31,21 +30,12 @@ use tracing::Instrument as _;
 use crate::config::Limits;
 use crate::vault::{Caller, Peer, Vault};
 
-use body::Intake;
+use app::App;
 use error::{Fault, Unrecorded};
-
-/// What the routes share.
-#[derive(Clone)]
-pub struct App {
-    vault: Vault,
-    intake: Intake,
-    shutdown: watch::Receiver<bool>,
-    requests: Arc<AtomicU64>,
-}
 
 /// Makes the router; `shutdown` ends the streams that stay open.
 pub fn router(vault: Vault, limits: &Limits, shutdown: watch::Receiver<bool>) -> Router {
-    let app = App { vault, intake: Intake::new(limits), shutdown, requests: Arc::default() };
+    let app = App::new(vault, limits, shutdown);
     Router::new()
         .route(v1::GENESIS, post(genesis::store))
         .route(v1::LOG, get(log::read).post(log::append))
@@ -61,11 +51,6 @@ pub fn router(vault: Vault, limits: &Limits, shutdown: watch::Receiver<bool>) ->
         .with_state(app)
 }
 
-/// Waits until the program is to end.
-pub async fn told_to_stop(shutdown: &mut watch::Receiver<bool>) {
-    let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
 /// Puts a refusal on record that the rules have not seen, before it is answered.
 async fn on_record(vault: &Vault, caller: &Caller, response: Response) -> Response {
     let Some(Unrecorded(why)) = response.extensions().get().cloned() else { return response };
@@ -77,7 +62,7 @@ async fn on_record(vault: &Vault, caller: &Caller, response: Response) -> Respon
 
 /// Numbers a request, finds its caller, turns strangers away, logs the answer.
 async fn pass(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let (start, id) = (Instant::now(), app.requests.fetch_add(1, Relaxed));
+    let (start, id) = (Instant::now(), app.number());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "-".to_owned());
     let method = request.method().clone();

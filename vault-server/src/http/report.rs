@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use crate::vault::Caller;
 
-use super::App;
+use super::app::App;
 use super::error::{Fault, json};
 
 /// Room for a signed report in base64.

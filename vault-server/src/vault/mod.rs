@@ -19,6 +19,8 @@ pub mod heal;
 pub mod report;
 /// Keys that belong to no machine.
 pub mod strangers;
+/// How often such keys came.
+mod tally;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -38,7 +40,7 @@ use crate::metrics::Metrics;
 use crate::store::{Reader, Store, Transaction, Unavailable};
 use crate::watch::Hub;
 
-use strangers::Strangers;
+use tally::Strangers;
 
 /// Active machines by signing key, as of the last commit.
 pub type Directory = Arc<HashMap<[u8; 32], Name>>;

@@ -82,16 +82,6 @@ fn is_everybodys(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|found| found.is_dir() && found.mode() & 0o1002 == 0o0002)
 }
 
-/// Tells whether a home is out of sight because of `ProtectHome=yes`, which leaves a folder that
-/// nobody may look into.
-pub(super) fn is_hidden(folder: &Path) -> bool {
-    let empty = |home: &&str| {
-        folder.starts_with(home)
-            && Path::new(home).metadata().is_ok_and(|found| found.mode() & 0o777 == 0)
-    };
-    ["/home", "/root", "/run/user"].iter().any(empty)
-}
-
 /// Opens an absolute folder one component at a time, none of them a link.
 fn walk(folder: &Path) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

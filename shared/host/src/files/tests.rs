@@ -1,6 +1,7 @@
 //! What `replace` promises: atomic, private, durable, never through a link.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::*;

@@ -1,4 +1,5 @@
-//! The values: every character in every place, the pieces that readers give a meaning to, and what real secrets look like.
+//! The values: every character in every place, the pieces that readers give a meaning to, and what
+//! real secrets look like.
 
 /// Pieces with a meaning to some reader.
 const PIECES: [&str; 74] = [
@@ -78,7 +79,8 @@ const PIECES: [&str; 74] = [
     "0x1F",
 ];
 
-/// Characters from all over Unicode, spaces, joiners, surrogate pairs in UTF-16, and those that no one has.
+/// Characters from all over Unicode, spaces, joiners, surrogate pairs in UTF-16, and those that no
+/// one has.
 const UNICODE: [char; 36] = [
     'ä',
     'ß',
@@ -160,7 +162,8 @@ pub fn values(count: usize, seed: u64) -> Vec<String> {
     values
 }
 
-/// Every character up to U+02FF alone, inside, at either end; every pair and triple of the special ones; long values.
+/// Every character up to U+02FF alone, inside, at either end; every pair and triple of the special
+/// ones; long values.
 fn systematic() -> Vec<String> {
     let mut values = vec![String::new()];
     for c in (1..0x300).filter_map(char::from_u32).chain(UNICODE) {

@@ -2,7 +2,8 @@
 //! memory. Pure.
 //!
 //! Not by `aho-corasick`: for the 28,000 forms of 3,000 values it reads at most 100 MB a second and
-//! core where this reads 440 of random bytes and 660 of source, and takes most of a second to begin.
+//! core where this reads 440 of random bytes and 660 of source, and takes most of a second to
+//! begin.
 //!
 //! Of each text one window of a few bytes is chosen, the rarest among all. Every `step`-th position
 //! of a stream is looked up in a small filter of these windows' pieces: a window holds a piece at

@@ -1,7 +1,7 @@
 //! When hooks run: at once, one run at a time, bursts taken together, failures again after a while.
 //!
-//! Targets that name the same command in the same folder, the same unit or the same process share one run. Running it
-//! lives in `run`, deciding that a target has changed in the daemon.
+//! Targets that name the same command in the same folder, the same unit or the same process share
+//! one run. Running it lives in `run`, deciding that a target has changed in the daemon.
 
 mod mask;
 mod run;
@@ -26,7 +26,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait before a retry.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// The least time between two runs of one hook, once [`BURST`] have come quickly: a storm of changes is few runs.
+/// The least time between two runs of one hook, once [`BURST`] have come quickly: a storm of
+/// changes is few runs.
 const PACE: Duration = Duration::from_secs(1);
 
 /// How many runs may follow each other without waiting.
@@ -116,7 +117,8 @@ impl Hooks {
         }
     }
 
-    /// Notes that the file at `target` has changed; [`Hooks::start`] runs its hook, and again so often if it fails.
+    /// Notes that the file at `target` has changed; [`Hooks::start`] runs its hook, and again so
+    /// often if it fails.
     pub(super) fn request(&mut self, key: &HookKey, target: &Path, mask: Mask, retries: u32) {
         let slot = self.slots.entry(Arc::clone(key)).or_default();
         slot.retries = if slot.waiting.is_empty() { retries } else { slot.retries.max(retries) };
@@ -170,8 +172,8 @@ impl Hooks {
         }
     }
 
-    /// Returns the targets whose hooks run or are about to, each with its hook. One that waits after a failure holds
-    /// nobody up.
+    /// Returns the targets whose hooks run or are about to, each with its hook. One that waits
+    /// after a failure holds nobody up.
     fn ahead(&self, now: Instant) -> HashMap<PathBuf, HookKey> {
         let mut ahead = HashMap::new();
         for (key, slot) in &self.slots {

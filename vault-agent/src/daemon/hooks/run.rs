@@ -1,4 +1,5 @@
-//! Runs one hook once: a process group of its own, output to the log with values masked, killed when it takes too long.
+//! Runs one hook once: a process group of its own, output to the log with values masked, killed
+//! when it takes too long.
 
 use std::fmt;
 use std::io;
@@ -18,7 +19,8 @@ use machine::config::{Hook, HookAction, HookSignal};
 /// What a process group gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long output is read after the hook has ended: a child left behind may hold the pipe for ever.
+/// How long output is read after the hook has ended: a child left behind may hold the pipe for
+/// ever.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// Longer lines are left out of the log: a value could be cut in two and pass the mask.
@@ -148,7 +150,8 @@ impl Group {
         let Some(pid) = self.0.take() else { return };
         let _ = rustix::process::kill_process_group(pid, Signal::TERM);
         let _ = timeout(GRACE, child.wait()).await;
-        // Its children may have outlived it, or not cared: the group is gone for certain after this.
+        // Its children may have outlived it, or not cared: the group is gone for certain after
+        // this.
         let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         let _ = child.wait().await;
     }

@@ -1,4 +1,5 @@
-//! One run at a time, bursts taken together, failures again: with real processes, and the clock passed in.
+//! One run at a time, bursts taken together, failures again: with real processes, and the clock
+//! passed in.
 
 use super::*;
 use machine::config::Config;

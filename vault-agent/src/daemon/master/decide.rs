@@ -1,5 +1,5 @@
-//! Decides what becomes of a master file: pure, from what it held when it was last in step, what it holds now, and what
-//! the vault holds.
+//! Decides what becomes of a master file: pure, from what it held when it was last in step, what it
+//! holds now, and what the vault holds.
 
 use serde::{Deserialize, Serialize};
 use shared::hash::Hash;
@@ -46,10 +46,11 @@ pub(super) enum Action {
     Conflict(Base),
 }
 
-/// Decides. An edit is either published or kept; what the vault holds is only ever replaced by an edit that was made
-/// on it.
+/// Decides. An edit is either published or kept; what the vault holds is only ever replaced by an
+/// edit that was made on it.
 ///
-/// `file` is what it holds, hashed; a file that says nothing, or cannot be understood, is never decided on.
+/// `file` is what it holds, hashed; a file that says nothing, or cannot be understood, is never
+/// decided on.
 pub(super) fn decide(base: Option<Base>, file: Hash, vault: Vault) -> Action {
     let edited = base.is_none_or(|base| base.digest != file);
     match vault {
@@ -82,7 +83,8 @@ mod tests {
         Hash::of(&[text.as_bytes()])
     }
 
-    /// Contents are letters; the base may be `-` none, the vault's `?` unknown, `-` missing, `x` deleted.
+    /// Contents are letters; the base may be `-` none, the vault's `?` unknown, `-` missing, `x`
+    /// deleted.
     fn check(base: &str, file: &str, vault: &str, expected: &str) {
         let at = |ver, text: &str| Base { ver, digest: hash(text) };
         let known = (base != "-").then(|| at(3, base));

@@ -1,5 +1,5 @@
-//! Brings one master file and its secret in step: looks at both, and does what was decided. When to do that is decided
-//! above.
+//! Brings one master file and its secret in step: looks at both, and does what was decided. When to
+//! do that is decided above.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -202,7 +202,8 @@ async fn publish(
     settled(record, source, Base { ver, digest: found.digest }).await.into()
 }
 
-/// Writes what the vault holds into the file; an edit that this would overwrite is kept in a copy first.
+/// Writes what the vault holds into the file; an edit that this would overwrite is kept in a copy
+/// first.
 async fn write_back(
     record: &Arc<Record>,
     source: &Arc<Source>,

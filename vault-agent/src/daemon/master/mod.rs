@@ -1,10 +1,12 @@
-//! Master files: `[[source]]` tables name files that people edit. A save is published as one version, a change made
-//! elsewhere is written back, and an edit that meets one is kept beside the file. When to look lives here; what to do
-//! is decided in `decide`, what the text becomes in `text`, and `job` acts.
+//! Master files: `[[source]]` tables name files that people edit. A save is published as one
+//! version, a change made elsewhere is written back, and an edit that meets one is kept beside the
+//! file. When to look lives here; what to do is decided in `decide`, what the text becomes in
+//! `text`, and `job` acts.
 
 mod decide;
 mod job;
 mod record;
+mod state;
 mod text;
 
 use std::collections::BTreeMap;
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::report::{HookResult, TargetReport, TargetState};
+use shared::report::{HookResult, TargetReport};
 use shared::text::Text;
 use shared::time::Time;
 use tokio::task::JoinSet;
@@ -20,12 +22,13 @@ use tokio::time::Instant;
 
 use crate::engine::{Engine, Latest};
 use host::account;
-use host::files::FileError;
 use machine::config::Source;
 
 use record::Record;
+use state::State;
 
-/// How long a file must be left alone before a save is taken for complete: editors write more than once.
+/// How long a file must be left alone before a save is taken for complete: editors write more than
+/// once.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// How long a file that is never left alone is waited for.
@@ -36,60 +39,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest such wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// How a master file stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    /// Not looked at since the start.
-    New,
-    /// File and vault hold the same.
-    Right {
-        /// The version.
-        ver: u64,
-    },
-    /// The secret is deleted; the file stays.
-    Deleted,
-    /// The server is needed first; what is in the file is safe there.
-    Waiting(String),
-    /// Something is wrong, with file or secret.
-    Trouble {
-        /// What, in words that follow the file's name.
-        text: String,
-        /// The way out.
-        hint: String,
-        /// Whether trying again may help although neither has changed.
-        passing: bool,
-    },
-}
-
-impl State {
-    fn trouble(text: impl Into<String>, hint: impl Into<String>, passing: bool) -> Self {
-        Self::Trouble { text: text.into(), hint: hint.into(), passing }
-    }
-
-    fn file(error: &FileError) -> Self {
-        Self::trouble(
-            format!("cannot be followed: {}", super::apply::chain(error)),
-            error.hint(),
-            true,
-        )
-    }
-
-    fn interrupted() -> Self {
-        Self::Waiting("the agent is stopping".to_owned())
-    }
-
-    /// Returns the state as the fleet view has it, and what there is to say about it.
-    fn standing(&self) -> (TargetState, &str) {
-        match self {
-            Self::New => (TargetState::Starting, ""),
-            Self::Right { .. } => (TargetState::Ok, ""),
-            Self::Deleted => (TargetState::Kept, "its secret is deleted"),
-            Self::Waiting(why) => (TargetState::Waiting, why),
-            Self::Trouble { text, .. } => (TargetState::Failed, text),
-        }
-    }
-}
 
 /// One master file.
 struct Master {

@@ -1,5 +1,6 @@
-//! What the agent remembers of its master files over a restart: the version each was last in step with, and a salted
-//! hash of what it held. Losing it costs the difference between an edit and a change made elsewhere, never a value.
+//! What the agent remembers of its master files over a restart: the version each was last in step
+//! with, and a salted hash of what it held. Losing it costs the difference between an edit and a
+//! change made elsewhere, never a value.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! When master files are looked at, event by event, without disk or vault.
 
+use shared::report::TargetState;
+
 use super::*;
 
 fn world() -> (Masters, PathBuf, Instant) {

@@ -1,5 +1,5 @@
-//! The text of a master file beside the fields of its secret: what both can hold, and a change of one made in the
-//! other, with everything else left as it is. Pure.
+//! The text of a master file beside the fields of its secret: what both can hold, and a change of
+//! one made in the other, with everything else left as it is. Pure.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,7 +18,8 @@ pub(super) fn of_file(variables: &[Variable]) -> View {
     variables.iter().map(|variable| (variable.name.clone(), variable.value.clone())).collect()
 }
 
-/// Returns what of a secret a file can hold: texts, numbers and truths under the names of variables.
+/// Returns what of a secret a file can hold: texts, numbers and truths under the names of
+/// variables.
 pub(super) fn of_secret(fields: &[Field]) -> View {
     let held = fields.iter().filter(|field| is_held(field));
     held.filter_map(|field| Some((field.name.clone(), field.value.text()?.as_bytes().into())))
@@ -42,8 +43,8 @@ pub(super) fn digest(salt: &Hash, view: &View) -> Hash {
     Hash::of(&parts)
 }
 
-/// Returns the JSON object to publish: the file's variables in their order, numbers and truths that have not changed as
-/// they were, and the fields that no file can hold.
+/// Returns the JSON object to publish: the file's variables in their order, numbers and truths that
+/// have not changed as they were, and the fields that no file can hold.
 pub(super) fn content(variables: &[Variable], current: &[Field]) -> Plaintext {
     let mut out = Text::default();
     out.push("{");
@@ -73,8 +74,9 @@ pub(super) fn content(variables: &[Variable], current: &[Field]) -> Plaintext {
     out.finish()
 }
 
-/// Changes the text of a file to hold `fields`, and nothing else in it: changed values in their places, new names at
-/// the end, removed ones with their lines; `None` if what comes out does not read back.
+/// Changes the text of a file to hold `fields`, and nothing else in it: changed values in their
+/// places, new names at the end, removed ones with their lines; `None` if what comes out does not
+/// read back.
 pub(super) fn merged(file: &[u8], variables: &[Variable], fields: &[Field]) -> Option<Plaintext> {
     let text = std::str::from_utf8(file).ok()?;
     let wanted = of_secret(fields);

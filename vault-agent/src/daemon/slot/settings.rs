@@ -6,11 +6,11 @@ use shared::hash::Hash;
 use machine::config::{Hook, HookAction, HookSignal, Target};
 use machine::render::{Layout, Multiline, Nested};
 
-/// Returns the hash of all settings on which it depends how a hook ends: what the file holds, who may read it, and what
-/// is run. Path and secrets are told apart elsewhere.
+/// Returns the hash of all settings on which it depends how a hook ends: what the file holds, who
+/// may read it, and what is run. Path and secrets are told apart elsewhere.
 ///
-/// The encoding is frozen. A setting that is added later gets a pair of its own at the end, and none at its default, so
-/// that a new release takes the same configuration for the same.
+/// The encoding is frozen. A setting that is added later gets a pair of its own at the end, and
+/// none at its default, so that a new release takes the same configuration for the same.
 pub(super) fn settings(target: &Target) -> Hash {
     let Target {
         path: _,

@@ -12,7 +12,7 @@ use crate::engine::{ReadError, WriteError};
 use super::server::{entry, sealed};
 use super::world::{Machine, World, name, path};
 
-async fn world_with_one_secret() -> (World, Machine) {
+pub(super) async fn world_with_one_secret() -> (World, Machine) {
     let world = World::new().await;
     let vps = world.machine("vps", &["*"], &["*"]).await;
     world.put("secret/a", r#"{"k":"1"}"#);

@@ -91,9 +91,20 @@ impl Data {
         Ok(Appended { seq: self.state.seq(), head: self.state.head() })
     }
 
+    /// Appends without telling the followers.
+    pub(super) fn append_unsaid(&mut self, request: AppendRequest) {
+        let followers = std::mem::take(&mut self.followers);
+        self.append(request, None).unwrap();
+        self.followers = followers;
+    }
+
     /// Sends a frame to all followers, whatever it holds.
     pub(super) fn send(&mut self, frame: &Frame) {
-        let line = line(frame);
+        self.say(&line(frame));
+    }
+
+    /// Sends bytes to all followers, frame or not.
+    pub(super) fn say(&mut self, line: &Bytes) {
         self.followers.retain(|(_, follower)| follower.send(line.clone()).is_ok());
     }
 

@@ -121,6 +121,10 @@ async fn a_callers_changes_are_all_done_or_none() {
     let changes = vec![put("secret/a", "{}", None), put("secret/b", "{}", Some(7))];
     assert_eq!(home.engine.write(changes).await, Err(WriteError::Cas { current: 0 }));
     assert_eq!(home.read("secret/a").await, None);
+    let changes = vec![put("secret/a", "{}", None), put("secret/b", "{}", Some(0))];
+    home.engine.write(changes).await.unwrap();
+    assert_eq!(home.read("secret/a").await.as_deref(), Some("{}"));
+    assert_eq!(home.read("secret/b").await.as_deref(), Some("{}"));
 }
 
 #[tokio::test]

@@ -1,0 +1,165 @@
+//! A running server: from the listener that is open to the end of the last connection.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use host::hint::hinted;
+use host::raw_keys::Acceptor;
+use host::systemd::notify;
+use tokio::net::TcpListener;
+use tokio::sync::watch as channel;
+
+use crate::config::{self, Config};
+use crate::datadir::DataDir;
+use crate::http;
+use crate::metrics::Metrics;
+use crate::store::{self, Reader, Store, Transaction, claim, schema, snapshot};
+use crate::vault::{Vault, directory};
+
+/// Entries that one start may fold without writing a snapshot for the next.
+const FOLDED: usize = 4096;
+
+/// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
+/// commits, and leaves the database ready for a quick start.
+///
+/// # Errors
+/// If the data directory, the key or the database is refused, or the log is damaged.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let dir = DataDir::open(&config.data)?;
+    let local = match config.metrics_listen {
+        Some(addr) => Some(bind(addr).await?),
+        None => None,
+    };
+    let key = dir.read_key(config::credentials().as_deref())?;
+    let acceptor = Acceptor::new(&key, config.limits.handshake())?;
+    let listen = listener.local_addr().context("listener has no address")?;
+    let file = dir.database();
+    let vault = tokio::task::spawn_blocking(move || open(&file, key.verify_key()))
+        .await
+        .context("cannot open the database")??;
+    let (stop, stopped) = channel::channel(false);
+    let server = http::connection::Server {
+        acceptor,
+        router: http::router(vault.clone(), &config.limits, stopped.clone()),
+        vault: vault.clone(),
+        limits: config.limits,
+    };
+    let mut serving = tokio::spawn(http::connection::run(server, listener, stopped.clone()));
+    if let Some(local) = local {
+        tokio::spawn(http::local::run(vault.clone(), local, stopped));
+    }
+    tracing::info!(%listen, "ready");
+    notify::ready(Some(listen));
+    let mut served = None;
+    tokio::select! {
+        () = shutdown => {}
+        ended = &mut serving => served = Some(ended),
+        () = every_minute(&vault) => {}
+        () = stay_alive(&vault) => {}
+    }
+    tracing::info!("stopping");
+    notify::stopping();
+    stop.send_replace(true);
+    let served = match served {
+        Some(ended) => ended,
+        None => serving.await,
+    };
+    vault.close().await;
+    drop(dir);
+    served.context("connections ended badly")
+}
+
+async fn every_minute(vault: &Vault) {
+    let minute = Duration::from_secs(60);
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + minute, minute);
+    loop {
+        tick.tick().await;
+        vault.every_minute().await;
+    }
+}
+
+/// Tells the watchdog, if there is one, that the writer still answers.
+async fn stay_alive(vault: &Vault) {
+    let Some(every) = notify::watchdog() else { return std::future::pending().await };
+    let mut tick = tokio::time::interval(every);
+    loop {
+        tick.tick().await;
+        if vault.ping().await.is_ok() {
+            notify::alive();
+        }
+    }
+}
+
+/// Opens the database, folds what the snapshot does not hold, starts the writer.
+fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
+    let conn = schema::open(file)?;
+    let (state, folded) = snapshot::fold(&conn)
+        .with_context(|| format!("database `{}` cannot be used", file.display()))?;
+    let audit = store::audit::head(&conn).context("cannot read the audit chain")?;
+    let machines = directory(state.as_ref());
+    if let Some(state) = &state {
+        tracing::info!(seq = state.seq(), folded, audit = audit.n, "log loaded");
+    } else if !claim::is_open(&conn).context("cannot read the claim code")? {
+        // As `init` left it, there would be a code: what was in here is lost.
+        let why = format!("database `{}` holds neither a vault nor a setup code", file.display());
+        let way = "put a copy of its files from before back, or make a new server with \
+                   `vault-server init` in another directory";
+        return Err(hinted(why, way));
+    } else {
+        tracing::info!("no vault yet: `vault init` with the setup line founds it");
+    }
+    if folded > FOLDED
+        && let Some(state) = &state
+    {
+        snapshot::save(&conn, state).context("cannot write a snapshot")?;
+    }
+    let metrics = Arc::new(Metrics::default());
+    let unsaved = if folded > FOLDED { 0 } else { folded };
+    let store = Store::start(Transaction::new(conn, state, audit), unsaved, Arc::clone(&metrics))?;
+    Ok(Vault::new(store, Reader::new(file.to_owned()), machines, key, metrics))
+}
+
+/// Listens on an address.
+///
+/// # Errors
+/// If another program does, or the address is not this machine's.
+pub async fn bind(addr: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(addr).await.map_err(|why| {
+        let message = format!("cannot listen on `{addr}`: {why}");
+        match why.kind() {
+            ErrorKind::AddrInUse => hinted(
+                format!("cannot listen on `{addr}`: another program does"),
+                format!("`ss -ltnp 'sport = {}'` names it; or choose another port", addr.port()),
+            ),
+            ErrorKind::AddrNotAvailable => hinted(
+                format!("cannot listen on `{addr}`: it is no address of this machine"),
+                "`ip addr` lists them; is the VPN up?",
+            ),
+            ErrorKind::PermissionDenied => {
+                hinted(message, "ports below 1024 need CAP_NET_BIND_SERVICE")
+            }
+            _ => anyhow::Error::msg(message),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_a_way_out() {
+        let first = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = first.local_addr().unwrap();
+        let fault = bind(addr).await.unwrap_err();
+        assert_eq!(fault.to_string(), format!("cannot listen on `{addr}`: another program does"));
+        assert!(host::hint::hint(&fault).unwrap().contains(&addr.port().to_string()));
+    }
+}
