@@ -27,7 +27,11 @@ impl Dev {
             .unwrap();
         // It prints its screen once all is there.
         let mut printed = BufReader::new(child.stdout.take().unwrap());
-        assert!(!printed.fill_buf().unwrap().is_empty(), "vault dev has ended");
+        let mut line = String::new();
+        while !line.starts_with("A server and an agent run on this machine") {
+            line.clear();
+            assert_ne!(printed.read_line(&mut line).unwrap(), 0, "vault dev has ended");
+        }
         assert!(dir.join("vault/env").exists(), "what the screen names is there");
         Self { child, printed, port }
     }

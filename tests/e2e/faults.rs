@@ -353,7 +353,7 @@ fn with_a_full_data_folder_a_write_is_refused_and_what_was_acknowledged_stays() 
         assert_eq!(history(), "new");
         let _ = host.vault(&["audit", "verify"]).ok();
         let log = host.vault(&["audit", "log", "--op", "put", "--format", "json"]).ok();
-        let puts = log.matches(SECRET).count();
+        let puts = log.matches("\"op\": \"put\"").count();
         let meta = host.vault(&["kv", "metadata", "get", "-format=json", SECRET]).ok();
         let meta: serde_json::Value = serde_json::from_str(&meta).unwrap();
         assert_eq!(meta["data"]["current_version"], puts, "one audit row for each write:\n{log}");
