@@ -56,9 +56,9 @@ pub fn cpu_after(pid: u32, pass: Duration) -> Duration {
     cpu(pid)
 }
 
-/// Returns the resident memory of process `pid` in bytes.
-pub fn resident(pid: u32) -> u64 {
+/// Returns the private memory of process `pid` in bytes: what no file backs.
+pub fn private(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
