@@ -82,63 +82,42 @@ macro_rules! words {
 }
 
 words! {
-    /// What was asked or done.
+    /// What was asked or done: the log's operations, requests to the server, and what agents say of
+    /// local callers.
+    #[expect(missing_docs, reason = "the words say it")]
     Op:
-    /// An admin was added.
     AdminAdd = "admin_add",
-    /// An admin was removed.
     AdminRemove = "admin_remove",
-    /// The root key was replaced.
     RootSet = "root_set",
-    /// The recovery recipient was replaced.
     RecoverySet = "recovery_set",
-    /// The list of server keys was replaced.
     ServerSet = "server_set",
-    /// A mount was made or configured.
     MountSet = "mount_set",
-    /// A mount was dropped.
     MountDrop = "mount_drop",
-    /// A machine was added.
     MachineAdd = "machine_add",
-    /// A machine was removed.
     MachineRemove = "machine_remove",
-    /// A machine's access lists were replaced.
     AccessSet = "access_set",
-    /// A version was written.
     Put = "put",
-    /// A version was re-encrypted.
     Rewrap = "rewrap",
-    /// Versions were marked deleted.
     Delete = "delete",
-    /// The mark was taken off again.
     Undelete = "undelete",
-    /// Versions' blobs were dropped for good.
     Destroy = "destroy",
-    /// A secret's settings were replaced.
     MetaSet = "meta_set",
-    /// A secret was dropped.
     Forget = "forget",
     /// An entry that came again and was known, or one that is not even JSON.
     Append = "append",
-    /// The genesis and entry 1.
     Genesis = "genesis",
     /// A page of the log.
     Log = "log",
     /// The log, to be followed.
     Follow = "follow",
-    /// A blob was asked for.
     Read = "read",
     /// A blob rode along with its entry.
     Deliver = "deliver",
-    /// A blob was uploaded.
     BlobPut = "blob_put",
-    /// A signed report.
     Report = "report",
     /// A batch of local accesses, if it was refused.
     Access = "access",
-    /// Records of the audit log.
     AuditRead = "audit_read",
-    /// Leaves of the audit log.
     AuditLeaves = "audit_leaves",
     /// What a server has lost was given back.
     Heal = "heal",
@@ -146,25 +125,15 @@ words! {
     Request = "request",
     /// Requests by a key that belongs to no active machine.
     Stranger = "stranger",
-    /// An agent answered a read.
     LocalRead = "local_read",
-    /// An agent answered a list of names.
     LocalList = "local_list",
-    /// An agent was asked for metadata, or to change it.
     LocalMetadata = "local_metadata",
-    /// An agent answered the names of a secret's keys.
     LocalSubkeys = "local_subkeys",
-    /// An agent was asked to write a version.
     LocalPut = "local_put",
-    /// An agent was asked to merge into a version.
     LocalPatch = "local_patch",
-    /// An agent was asked to delete versions.
     LocalDelete = "local_delete",
-    /// An agent was asked to take a deletion back.
     LocalUndelete = "local_undelete",
-    /// An agent was asked to destroy versions.
     LocalDestroy = "local_destroy",
-    /// An agent was asked to drop a secret.
     LocalForget = "local_forget",
 }
 
@@ -178,25 +147,7 @@ impl Op {
 
 impl From<&log::Op> for Op {
     fn from(op: &log::Op) -> Self {
-        match op {
-            log::Op::AdminAdd { .. } => Self::AdminAdd,
-            log::Op::AdminRemove { .. } => Self::AdminRemove,
-            log::Op::RootSet { .. } => Self::RootSet,
-            log::Op::RecoverySet { .. } => Self::RecoverySet,
-            log::Op::ServerSet { .. } => Self::ServerSet,
-            log::Op::MountSet(_) => Self::MountSet,
-            log::Op::MountDrop { .. } => Self::MountDrop,
-            log::Op::MachineAdd(_) => Self::MachineAdd,
-            log::Op::MachineRemove { .. } => Self::MachineRemove,
-            log::Op::AccessSet(_) => Self::AccessSet,
-            log::Op::Put(_) => Self::Put,
-            log::Op::Rewrap(_) => Self::Rewrap,
-            log::Op::Delete(_) => Self::Delete,
-            log::Op::Undelete(_) => Self::Undelete,
-            log::Op::Destroy(_) => Self::Destroy,
-            log::Op::MetaSet(_) => Self::MetaSet,
-            log::Op::Forget { .. } => Self::Forget,
-        }
+        Self::from(op.name())
     }
 }
 

@@ -1,58 +1,41 @@
 //! Access prefixes: what one covers. Who holds which lives in the log's state.
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::limits;
-use crate::name::text_serde;
 use crate::path::{SecretPath, check_segments};
+use crate::text::{Checked, Grammar};
 
 /// One prefix: `*`, an exact path, or a path with `/` at its end (the subtree below it).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Grant(Box<str>);
+pub type Grant = Checked<GrantGrammar>;
+
+/// The grammar of [`Grant`].
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GrantGrammar;
 
 impl Grant {
     /// Tells whether the prefix covers `path`.
     #[must_use]
     pub fn covers(&self, path: &SecretPath) -> bool {
-        self.covers_text(path.as_str())
-    }
-
-    fn covers_text(&self, path: &str) -> bool {
-        &*self.0 == "*"
-            || if self.0.ends_with('/') { path.starts_with(&*self.0) } else { path == &*self.0 }
-    }
-
-    /// Returns the prefix as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+        let (prefix, path) = (self.as_str(), path.as_str());
+        prefix == "*" || path == prefix || (prefix.ends_with('/') && path.starts_with(prefix))
     }
 }
 
-impl FromStr for Grant {
-    type Err = Error;
+impl Grammar for GrantGrammar {
+    const KIND: &'static str = "Grant";
 
-    fn from_str(text: &str) -> Result<Self> {
+    fn check(text: &str) -> Result<()> {
         match text.strip_suffix('/') {
-            None if text == "*" => {}
-            Some(subtree) => check_segments(subtree, 1)?,
-            None => check_segments(text, 2)?,
+            None if text == "*" => Ok(()),
+            Some(subtree) => check_segments(subtree, 1),
+            None => check_segments(text, 2),
         }
-        Ok(Self(text.into()))
     }
 }
-
-impl fmt::Display for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-text_serde!(Grant);
 
 /// A list of prefixes, 64 at most; the empty list covers nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +83,8 @@ impl Grants {
     /// Tells whether a prefix of the list covers everything below `mount`.
     #[must_use]
     pub fn cover_mount(&self, mount: &str) -> bool {
-        self.0.iter().any(|grant| &*grant.0 == "*" || grant.0.strip_suffix('/') == Some(mount))
+        let whole = |text: &str| text == "*" || text.strip_suffix('/') == Some(mount);
+        self.0.iter().any(|grant| whole(grant.as_str()))
     }
 
     /// Returns the prefixes.

@@ -54,18 +54,18 @@ impl TryFrom<&[u8]> for Hash {
     }
 }
 
-/// Decodes exactly 64 lower-case hex digits.
-pub(crate) fn hex32(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
+/// Decodes exactly two lower-case hex digits a byte.
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
     let decoded = base16ct::lower::decode(text, &mut bytes).ok()?;
-    (decoded.len() == 32).then_some(bytes)
+    (decoded.len() == N).then_some(bytes)
 }
 
 impl FromStr for Hash {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        hex32(text)
+        unhex(text)
             .map(Self)
             .ok_or_else(|| Code::Parse.because("a hash is not 64 lower-case hex digits"))
     }

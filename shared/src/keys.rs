@@ -12,8 +12,8 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use crate::error::{Code, Error, Result};
-use crate::hash::hex32;
-use crate::name::{clip, text_serde};
+use crate::hash::unhex;
+use crate::text::{clip, text_serde};
 
 const RECIPIENT_HRP: bech32::Hrp = bech32::Hrp::parse_unchecked("age");
 
@@ -58,7 +58,7 @@ impl FromStr for VerifyKey {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bytes = hex32(text)
+        let bytes = unhex(text)
             .ok_or_else(|| Code::Key.because("signing key is not 64 lower-case hex digits"))?;
         Self::from_bytes(&bytes)
     }
@@ -97,7 +97,7 @@ impl SignKey {
     /// # Errors
     /// `E_KEY` for anything but 64 lower-case hex digits.
     pub fn from_text(text: &str) -> Result<Self> {
-        let seed = hex32(text.trim()).ok_or_else(|| {
+        let seed = unhex(text.trim()).ok_or_else(|| {
             Code::Key.because("secret signing key is not 64 lower-case hex digits")
         })?;
         Ok(Self::from_seed(&Zeroizing::new(seed)))
@@ -288,13 +288,8 @@ impl FromStr for Signature {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let mut bytes = [0; 64];
-        match base16ct::lower::decode(text, &mut bytes) {
-            Ok(decoded) if decoded.len() == 64 => Ok(Self(bytes)),
-            Ok(_) | Err(_) => {
-                Err(Code::Parse.because("a signature is not 128 lower-case hex digits"))
-            }
-        }
+        let malformed = || Code::Parse.because("a signature is not 128 lower-case hex digits");
+        unhex(text).map(Self).ok_or_else(malformed)
     }
 }
 

@@ -16,11 +16,11 @@ pub mod duration;
 /// SHA-256 values.
 pub mod hash;
 
+/// Texts that a grammar has accepted.
+pub mod text;
+
 /// Names of machines, admins and actors.
 pub mod name;
-
-/// Bounded, printable text.
-pub mod text;
 
 /// Secret paths and mounts.
 pub mod path;

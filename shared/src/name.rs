@@ -2,29 +2,24 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Code, Error, Result};
 use crate::limits;
+use crate::text::{Checked, Grammar, clip, text_serde};
 
 /// A machine or admin name: `[a-z0-9][a-z0-9-]{0,31}`, not digits only.
+pub type Name = Checked<NameGrammar>;
+
+/// The grammar of [`Name`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(Arc<str>);
+pub struct NameGrammar;
 
-impl Name {
-    /// Returns the name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+impl Grammar for NameGrammar {
+    const KIND: &'static str = "Name";
 
-impl FromStr for Name {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
+    fn check(text: &str) -> Result<()> {
         let refuse = |why: &str| Err(Code::Name.because(format!("name `{}` {why}", clip(text))));
         if text.is_empty() || text.len() > limits::NAME {
             return refuse(&format!("is not 1 to {} characters long", limits::NAME));
@@ -39,14 +34,8 @@ impl FromStr for Name {
         if text.bytes().all(|b| b.is_ascii_digit()) {
             return refuse("consists of digits only");
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
-}
-
-/// Shortens hostile text for a message and makes it printable.
-pub(crate) fn clip(text: &str) -> String {
-    let shown: String = text.escape_debug().take(80).collect();
-    if shown.len() < text.len() { format!("{shown}…") } else { shown }
 }
 
 /// Who signed a record.
@@ -91,37 +80,7 @@ impl fmt::Debug for Actor {
     }
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Name({})", self.0)
-    }
-}
-
-/// Implements serde through `Display` and `FromStr`.
-macro_rules! text_serde {
-    ($($type:ty),*) => {$(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $type {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    )*};
-}
-pub(crate) use text_serde;
-
-text_serde!(Name, Actor);
+text_serde!(Actor);
 
 #[cfg(test)]
 mod tests {

@@ -1,57 +1,38 @@
 //! Secret paths and mounts: the grammar of what may be named.
 
-use std::borrow::Borrow;
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
-
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 use crate::limits;
-use crate::name::{clip, text_serde};
-use crate::text::is_invisible;
+use crate::text::{Checked, Grammar, clip, is_invisible};
 
 /// Mount names that the local API needs for itself.
 const RESERVED: [&str; 3] = ["sys", "auth", "agent"];
 
 /// A secret's full path, mount first: 2 to 32 segments, 1,024 bytes at most, compared byte by byte.
+pub type SecretPath = Checked<PathGrammar>;
+
+/// The grammar of [`SecretPath`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SecretPath(Arc<str>);
+pub struct PathGrammar;
 
 impl SecretPath {
-    /// Returns the whole path.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Returns the first segment.
     #[must_use]
     pub fn mount(&self) -> &str {
-        self.0.split_once('/').map_or(&*self.0, |(mount, _)| mount)
+        self.as_str().split_once('/').map_or(self.as_str(), |(mount, _)| mount)
     }
 
     /// Returns what follows the mount.
     #[must_use]
     pub fn rest(&self) -> &str {
-        self.0.split_once('/').map_or("", |(_, rest)| rest)
+        self.as_str().split_once('/').map_or("", |(_, rest)| rest)
     }
 }
 
-impl FromStr for SecretPath {
-    type Err = Error;
+impl Grammar for PathGrammar {
+    const KIND: &'static str = "SecretPath";
 
-    fn from_str(text: &str) -> Result<Self> {
-        check_segments(text, 2)?;
-        Ok(Self(text.into()))
-    }
-}
-
-/// Ordered maps keyed by paths are searched by text.
-impl Borrow<str> for SecretPath {
-    fn borrow(&self) -> &str {
-        &self.0
+    fn check(text: &str) -> Result<()> {
+        check_segments(text, 2)
     }
 }
 
@@ -109,21 +90,16 @@ fn segment_fault(segment: &str) -> Option<String> {
 }
 
 /// The first segment of paths, e.g. `secret`; never `sys`, `auth` or `agent`.
+pub type Mount = Checked<MountGrammar>;
+
+/// The grammar of [`Mount`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Mount(Arc<str>);
+pub struct MountGrammar;
 
-impl Mount {
-    /// Returns the mount as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+impl Grammar for MountGrammar {
+    const KIND: &'static str = "Mount";
 
-impl FromStr for Mount {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
+    fn check(text: &str) -> Result<()> {
         check_segments(text, 1)?;
         if text.contains('/') {
             return Err(
@@ -133,41 +109,9 @@ impl FromStr for Mount {
         if RESERVED.contains(&text) {
             return Err(Code::Path.because(format!("mount `{text}` is reserved")));
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 }
-
-impl Borrow<str> for Mount {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for SecretPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for SecretPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SecretPath({:?})", self.0)
-    }
-}
-
-impl fmt::Display for Mount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl fmt::Debug for Mount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mount({:?})", self.0)
-    }
-}
-
-text_serde!(SecretPath, Mount);
 
 #[cfg(test)]
 mod tests {

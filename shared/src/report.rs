@@ -89,15 +89,7 @@ impl TargetState {
     /// Tells whether somebody should look at it.
     #[must_use]
     pub const fn is_trouble(self) -> bool {
-        match self {
-            Self::Refused | Self::Failed | Self::Drift | Self::TooOld => true,
-            Self::Starting
-            | Self::Ok
-            | Self::Waiting
-            | Self::Missing
-            | Self::Denied
-            | Self::Kept => false,
-        }
+        matches!(self, Self::Refused | Self::Failed | Self::Drift | Self::TooOld)
     }
 }
 
@@ -140,10 +132,7 @@ impl HookResult {
     /// Tells whether somebody should look at it.
     #[must_use]
     pub const fn is_trouble(self) -> bool {
-        match self {
-            Self::Failed | Self::RollingBack | Self::RolledBack => true,
-            Self::None | Self::Ok | Self::Pending => false,
-        }
+        matches!(self, Self::Failed | Self::RollingBack | Self::RolledBack)
     }
 }
 
@@ -168,7 +157,7 @@ impl Report {
     pub fn sign(&self, key: &crate::keys::SignKey, vault: VaultId) -> Result<Envelope> {
         let by = Actor::Machine(self.machine.clone());
         let envelope = Envelope::sign(key, by, Purpose::Report(vault), self)?;
-        check_size(&envelope)?;
+        envelope.check_size(limits::REPORT, "report")?;
         Ok(envelope)
     }
 
@@ -177,7 +166,7 @@ impl Report {
     /// # Errors
     /// `E_LIMITS`, `E_BADSIG`, `E_PARSE`, `E_ACTOR` if it is not about its own signer.
     pub fn open(envelope: &Envelope, key: &VerifyKey, vault: VaultId) -> Result<Self> {
-        check_size(envelope)?;
+        envelope.check_size(limits::REPORT, "report")?;
         envelope.verify(key, Purpose::Report(vault))?;
         let report: Self = envelope.parse()?;
         if envelope.by != Actor::Machine(report.machine.clone()) {
@@ -187,13 +176,6 @@ impl Report {
         }
         Ok(report)
     }
-}
-
-fn check_size(envelope: &Envelope) -> Result<()> {
-    if envelope.body.len() > limits::REPORT {
-        return Err(Code::Limits.because(format!("report of {} bytes", envelope.body.len())));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

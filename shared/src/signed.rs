@@ -3,10 +3,8 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Result};
 use crate::hash::Hash;
@@ -26,10 +24,6 @@ pub enum Purpose {
     Entry(VaultId),
     /// `vault-report/v1 <vault id>`.
     Report(VaultId),
-    /// `vault-join-pop/v1 <vault id>`.
-    JoinProof(VaultId),
-    /// `vault-recover/v1 <vault id>`.
-    Recover(VaultId),
 }
 
 impl fmt::Display for Purpose {
@@ -38,8 +32,6 @@ impl fmt::Display for Purpose {
             Self::Genesis => f.write_str("vault-genesis/v1"),
             Self::Entry(vault) => write!(f, "vault-entry/v1 {vault}"),
             Self::Report(vault) => write!(f, "vault-report/v1 {vault}"),
-            Self::JoinProof(vault) => write!(f, "vault-join-pop/v1 {vault}"),
-            Self::Recover(vault) => write!(f, "vault-recover/v1 {vault}"),
         }
     }
 }
@@ -54,11 +46,13 @@ pub fn pae(purpose: Purpose, body: &[u8]) -> Vec<u8> {
 }
 
 /// A signed record as stored and served: the body's very bytes, never rebuilt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Envelope {
     /// Who says to have signed; the body repeats it.
     pub by: Actor,
-    /// Strict JSON.
+    /// Strict JSON; base64 in the envelope's own.
+    #[serde(with = "base64_text")]
     pub body: Vec<u8>,
     /// Over the body's pre-authentication encoding.
     pub sig: Signature,
@@ -107,6 +101,18 @@ impl Envelope {
         parse_strict(&self.body)
     }
 
+    /// Refuses a body of more than `most` bytes; `noun` says what the body is.
+    ///
+    /// # Errors
+    /// `E_LIMITS`.
+    pub fn check_size(&self, most: usize, noun: &str) -> Result<()> {
+        let size = self.body.len();
+        if size <= most {
+            return Ok(());
+        }
+        Err(Code::Limits.because(format!("{noun} of {size} bytes")))
+    }
+
     /// Hashes the body's pre-authentication encoding.
     #[must_use]
     pub fn hash(&self, purpose: Purpose) -> Hash {
@@ -131,27 +137,22 @@ pub fn parse_strict<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T> {
     }
 }
 
-/// The JSON form of an envelope.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EnvelopeJson {
-    by: Actor,
-    body: String,
-    sig: Signature,
-}
+/// Bytes as base64, for serde.
+pub(crate) mod base64_text {
+    use std::borrow::Cow;
 
-impl Serialize for Envelope {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        let body = BASE64_STANDARD.encode(&self.body);
-        EnvelopeJson { by: self.by.clone(), body, sig: self.sig }.serialize(serializer)
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
     }
-}
 
-impl<'de> Deserialize<'de> for Envelope {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        let EnvelopeJson { by, body, sig } = EnvelopeJson::deserialize(deserializer)?;
-        let body = BASE64_STANDARD.decode(body).map_err(serde::de::Error::custom)?;
-        Ok(Self { by, body, sig })
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text.as_ref()).map_err(D::Error::custom)
     }
 }
 

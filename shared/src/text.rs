@@ -1,13 +1,87 @@
-//! Text for people inside records: bounded, and nothing in it that cannot be seen.
+//! Texts that a grammar has accepted: one type for names, paths and what people read in records.
+//! What names and paths look like lives with them.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Code, Error, Result};
-use crate::name::clip;
+
+/// What one kind of text must look like.
+pub trait Grammar {
+    /// What the kind is called, e.g. `Name`.
+    const KIND: &'static str;
+
+    /// Refuses what is no text of the kind.
+    ///
+    /// # Errors
+    /// Names the text and what is wrong with it.
+    fn check(text: &str) -> Result<()>;
+}
+
+/// A text that the grammar `G` has accepted; clones share the bytes.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Checked<G>(Arc<str>, PhantomData<G>);
+
+impl<G> Checked<G> {
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<G: Grammar> FromStr for Checked<G> {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        G::check(text)?;
+        Ok(Self(text.into(), PhantomData))
+    }
+}
+
+/// Maps keyed by such texts are searched by plain text.
+impl<G> Borrow<str> for Checked<G> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<G> fmt::Display for Checked<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl<G: Grammar> fmt::Debug for Checked<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({:?})", G::KIND, self.0)
+    }
+}
+
+/// Implements serde through `Display` and `FromStr`.
+macro_rules! text_serde {
+    ($($type:ty $(: $grammar:ident)?),*) => {$(
+        impl$(<$grammar: Grammar>)? Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de $(, $grammar: Grammar)?> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+pub(crate) use text_serde;
+
+text_serde!(Checked<G>: G);
 
 /// What stands in place of a character that cannot be seen.
 const REPLACEMENT: char = '\u{FFFD}';
@@ -16,16 +90,19 @@ const CUT: char = '…';
 
 /// A printable text of at most `MOST` bytes: no control, bidirectional or zero-width character.
 ///
-/// Parsing refuses anything else; [`Text::lossy`] makes it fit. Clones share the bytes.
+/// Parsing refuses anything else; [`Text::lossy`] makes it fit.
+pub type Text<const MOST: usize> = Checked<Printable<MOST>>;
+
+/// The grammar of [`Text`].
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Text<const MOST: usize>(Arc<str>);
+pub struct Printable<const MOST: usize>;
 
 impl<const MOST: usize> Text<MOST> {
     /// Makes a text of whatever there is: replaces what cannot be seen, cuts what is too long.
     #[must_use]
     pub fn lossy(text: &str) -> Self {
         if is_printable(text) && text.len() <= MOST {
-            return Self(text.into());
+            return Self(text.into(), PhantomData);
         }
         let shown = text.chars().map(|c| if is_invisible(c) { REPLACEMENT } else { c });
         let mut shown: String = shown.take(MOST + 1).collect();
@@ -33,13 +110,7 @@ impl<const MOST: usize> Text<MOST> {
             shown.truncate(shown.floor_char_boundary(MOST.saturating_sub(CUT.len_utf8())));
             shown.push(CUT);
         }
-        Self(shown.into())
-    }
-
-    /// Returns the text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+        Self(shown.into(), PhantomData)
     }
 
     /// Tells whether there is none.
@@ -51,14 +122,14 @@ impl<const MOST: usize> Text<MOST> {
 
 impl<const MOST: usize> Default for Text<MOST> {
     fn default() -> Self {
-        Self("".into())
+        Self("".into(), PhantomData)
     }
 }
 
-impl<const MOST: usize> FromStr for Text<MOST> {
-    type Err = Error;
+impl<const MOST: usize> Grammar for Printable<MOST> {
+    const KIND: &'static str = "Text";
 
-    fn from_str(text: &str) -> Result<Self> {
+    fn check(text: &str) -> Result<()> {
         if text.len() > MOST {
             let why = format!("text `{}` of {} bytes, {MOST} at most", clip(text), text.len());
             return Err(Code::Limits.because(why));
@@ -67,32 +138,14 @@ impl<const MOST: usize> FromStr for Text<MOST> {
             let why = "has a control, bidirectional or zero-width character";
             return Err(Code::Parse.because(format!("text `{}` {why}", clip(text))));
         }
-        Ok(Self(text.into()))
+        Ok(())
     }
 }
 
-impl<const MOST: usize> fmt::Display for Text<MOST> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl<const MOST: usize> fmt::Debug for Text<MOST> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Text({:?})", self.0)
-    }
-}
-
-impl<const MOST: usize> Serialize for Text<MOST> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de, const MOST: usize> Deserialize<'de> for Text<MOST> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
+/// Shortens hostile text for a message and makes it printable.
+pub(crate) fn clip(text: &str) -> String {
+    let shown: String = text.escape_debug().take(80).collect();
+    if shown.len() < text.len() { format!("{shown}…") } else { shown }
 }
 
 fn is_printable(text: &str) -> bool {

@@ -63,27 +63,15 @@ impl fmt::Display for Time {
 /// # Errors
 /// Other texts, and moments before 1970.
 impl FromStr for Time {
-    type Err = TimeError;
+    type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<Self, TimeError> {
+    fn from_str(text: &str) -> Result<Self, &'static str> {
         let day = || TimeZone::UTC.to_timestamp(text.parse::<Date>().ok()?.at(0, 0, 0, 0)).ok();
         let moment = text.parse::<Timestamp>().ok().or_else(day);
         let micros = moment.and_then(|moment| u64::try_from(moment.as_microsecond()).ok());
-        micros.map(Self).ok_or(TimeError)
+        micros.map(Self).ok_or("expected a day such as 2026-11-01, or RFC 3339")
     }
 }
-
-/// Text that names no point in time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TimeError;
-
-impl fmt::Display for TimeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected a day such as 2026-11-01, or RFC 3339")
-    }
-}
-
-impl std::error::Error for TimeError {}
 
 #[cfg(test)]
 mod tests {

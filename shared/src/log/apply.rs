@@ -15,7 +15,7 @@ use super::entry::{Entry, Op};
 use super::genesis::Genesis;
 use super::ops::Change;
 use super::state::{MountConfig, State};
-use super::undo::{Step, Undo};
+use super::undo::Undo;
 
 /// What an accepted entry was and did.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl std::error::Error for Refused {}
 /// # Errors
 /// `E_ACTOR` unless signed by `root`, `E_BADSIG`, `E_PARSE`, `E_LIMITS`, `E_KEY`.
 pub fn start(envelope: &Envelope) -> Result<State> {
-    check_size(envelope)?;
+    envelope.check_size(limits::BODY, "body")?;
     if envelope.by != Actor::Root {
         return Err(Code::Actor.because(format!("genesis by `{}`", envelope.by)));
     }
@@ -102,15 +102,15 @@ pub fn start(envelope: &Envelope) -> Result<State> {
 pub fn apply(state: &mut State, envelope: &Envelope) -> std::result::Result<Applied, Refused> {
     let entry = checked(state, envelope)?;
     let (mut undo, dropped) = run(state, &entry.by, entry.time, &entry.ops)?;
-    undo.0.push(Step::Head { seq: state.seq, head: state.head });
-    state.seq = entry.seq;
-    state.head = envelope.hash(Purpose::Entry(state.vault));
+    let before = (state.seq, state.head);
+    undo.push(move |state| (state.seq, state.head) = before);
+    (state.seq, state.head) = (entry.seq, envelope.hash(Purpose::Entry(state.vault)));
     Ok(Applied { entry, dropped, undo })
 }
 
 /// Returns an entry whose signature and place are right.
 fn checked(state: &State, envelope: &Envelope) -> Result<Entry> {
-    check_size(envelope)?;
+    envelope.check_size(limits::BODY, "body")?;
     let purpose = Purpose::Entry(state.vault);
     let key = state
         .key(&envelope.by)
@@ -159,20 +159,12 @@ fn run(
     if ops.is_empty() || ops.len() > limits::OPS {
         return Err(Code::Limits.because(format!("{} operations in one entry", ops.len())).into());
     }
-    let mut change = Change::new(state, by, time);
+    let mut change = Change { state, by, time, undo: Undo::default(), dropped: Vec::new() };
     for (index, op) in ops.iter().enumerate() {
         if let Err(error) = change.run(op) {
-            let (undo, _) = change.finish();
-            state.revert(undo);
+            change.state.revert(change.undo);
             return Err(Refused { op: Some(index), error });
         }
     }
-    Ok(change.finish())
-}
-
-fn check_size(envelope: &Envelope) -> Result<()> {
-    if envelope.body.len() > limits::BODY {
-        return Err(Code::Limits.because(format!("body of {} bytes", envelope.body.len())));
-    }
-    Ok(())
+    Ok((change.undo, change.dropped))
 }

@@ -1,36 +1,32 @@
 //! What each operation requires and does (design/trust, *Records*, the table of operations).
 
+use std::collections::BTreeMap;
+use std::mem::{replace, swap};
+
 use crate::error::{Code, Result};
 use crate::hash::Hash;
-use crate::keys::{Recipient, VerifyKey};
+use crate::keys::VerifyKey;
 use crate::limits;
 use crate::name::{Actor, Name};
 use crate::path::{Mount, SecretPath};
 use crate::time::Time;
 
-use super::entry::{Access, MetaSet, MountSet, NewMachine, Op, Put, Versions};
+use super::entry::{MetaSet, MountSet, NewMachine, Op, Put, Versions};
 use super::readers::readers_hash;
 use super::state::{Deletion, Machine, MountConfig, Secret, State, Version};
-use super::undo::{Step, Undo};
+use super::undo::Undo;
 
 /// Operations in progress: the state with those applied so far, and how to take them back.
 pub(super) struct Change<'a> {
-    state: &'a mut State,
-    by: &'a Actor,
-    time: Time,
-    undo: Undo,
-    dropped: Vec<Hash>,
+    pub(super) state: &'a mut State,
+    pub(super) by: &'a Actor,
+    pub(super) time: Time,
+    pub(super) undo: Undo,
+    /// Blobs that no version refers to any more.
+    pub(super) dropped: Vec<Hash>,
 }
 
-impl<'a> Change<'a> {
-    pub(super) fn new(state: &'a mut State, by: &'a Actor, time: Time) -> Self {
-        Self { state, by, time, undo: Undo::default(), dropped: Vec::new() }
-    }
-
-    pub(super) fn finish(self) -> (Undo, Vec<Hash>) {
-        (self.undo, self.dropped)
-    }
-
+impl Change<'_> {
     /// Runs one operation: right first, then grammar and table checks, then the change.
     pub(super) fn run(&mut self, op: &Op) -> Result<()> {
         if !self.may(op) {
@@ -40,24 +36,62 @@ impl<'a> Change<'a> {
             }));
         }
         match op {
-            Op::AdminAdd { name, key } => self.admin_add(name, key),
-            Op::AdminRemove { name } => self.admin_remove(name),
-            Op::RootSet { key } => self.root_set(key),
-            Op::RecoverySet { recipient } => self.recovery_set(recipient),
-            Op::ServerSet { keys } => self.server_set(keys),
-            Op::MountSet(set) => self.mount_set(set),
-            Op::MountDrop { mount } => self.mount_drop(mount),
-            Op::MachineAdd(new) => self.machine_add(new),
-            Op::MachineRemove { name, reason } => self.machine_remove(name, reason),
-            Op::AccessSet(access) => self.access_set(access),
-            Op::Put(put) => self.put(put),
-            Op::Rewrap(put) => self.rewrap(put),
-            Op::Delete(at) => self.delete(at),
-            Op::Undelete(at) => self.undelete(at),
-            Op::Destroy(at) => self.destroy(at),
-            Op::MetaSet(meta) => self.meta_set(meta),
-            Op::Forget { path } => self.forget(path),
+            Op::AdminAdd { name, key } => self.admin_add(name, key)?,
+            Op::AdminRemove { name } => {
+                if !self.state.admins.contains_key(name) {
+                    return Err(Code::Missing.because(format!("admin `{name}`")));
+                }
+                self.put_row(|state| &mut state.admins, name, None);
+            }
+            Op::RootSet { key } => {
+                self.use_key(key.as_bytes(), "root key")?;
+                self.replace(|state| &mut state.root, key.clone());
+            }
+            Op::RecoverySet { recipient } => {
+                self.use_key(recipient.as_bytes(), "recovery recipient")?;
+                self.replace(|state| &mut state.recovery, recipient.clone());
+                self.replace(|state| &mut state.recovery_number, self.state.recovery_number + 1);
+            }
+            Op::ServerSet { keys } => self.server_set(keys)?,
+            Op::MountSet(MountSet { mount, max_versions, cas_required, delete_after }) => {
+                let config = MountConfig {
+                    max_versions: *max_versions,
+                    cas_required: *cas_required,
+                    delete_after: *delete_after,
+                };
+                self.put_row(|state| &mut state.mounts, mount, Some(config));
+            }
+            Op::MountDrop { mount } => self.mount_drop(mount)?,
+            Op::MachineAdd(new) => self.machine_add(new)?,
+            Op::MachineRemove { name, reason } => {
+                if reason.len() > limits::REASON {
+                    return Err(Code::Limits.because(format!("reason of {} bytes", reason.len())));
+                }
+                self.change_machine(name, |machine| machine.active = false)?;
+            }
+            Op::AccessSet(access) => {
+                access.read.check()?;
+                access.write.check()?;
+                self.change_machine(&access.name, |machine| {
+                    machine.read = access.read.clone();
+                    machine.write = access.write.clone();
+                })?;
+            }
+            Op::Put(put) => self.put(put)?,
+            Op::Rewrap(put) => self.rewrap(put)?,
+            Op::Delete(at) => {
+                let deletion = Deletion::Since(self.time);
+                self.change_each(at, |version| version.deletion = deletion)?;
+            }
+            Op::Undelete(at) => {
+                let deletion = self.due_deletion(&at.path);
+                self.change_each(at, |version| version.deletion = deletion)?;
+            }
+            Op::Destroy(at) => self.change_each(at, |version| version.destroyed = true)?,
+            Op::MetaSet(meta) => self.meta_set(meta)?,
+            Op::Forget { path } => self.forget(path)?,
         }
+        Ok(())
     }
 
     fn may(&self, op: &Op) -> bool {
@@ -82,31 +116,56 @@ impl<'a> Change<'a> {
         }
     }
 
+    /// Replaces a field of the state.
+    fn replace<T: Send + 'static>(&mut self, field: fn(&mut State) -> &mut T, new: T) {
+        let old = replace(field(self.state), new);
+        self.undo.push(move |state| *field(state) = old);
+    }
+
+    /// Puts a row into a table of the state, or takes it out.
+    fn put_row<K: Ord + Clone + Send + 'static, V: Send + 'static>(
+        &mut self,
+        table: fn(&mut State) -> &mut BTreeMap<K, V>,
+        key: &K,
+        row: Option<V>,
+    ) {
+        let old = put_row(table(self.state), key.clone(), row);
+        let key = key.clone();
+        self.undo.push(move |state| drop(put_row(table(state), key, old)));
+    }
+
+    /// Notes how to take a change of one secret back.
+    fn undo_in(&mut self, path: &SecretPath, back: impl FnOnce(&mut Secret) + Send + 'static) {
+        let path = path.clone();
+        self.undo.push(move |state| {
+            if let Some(secret) = state.secrets.get_mut(&path) {
+                back(secret);
+            }
+        });
+    }
+
     fn use_key(&mut self, key: &[u8; 32], what: &str) -> Result<()> {
-        if !self.state.used_keys.insert(*key) {
+        let key = *key;
+        if !self.state.used_keys.insert(key) {
             return Err(Code::Key.because(format!("{what} was used before")));
         }
-        self.undo.0.push(Step::UsedKey(*key));
+        self.undo.push(move |state| _ = state.used_keys.remove(&key));
         Ok(())
     }
 
     fn use_blob(&mut self, put: &Put) -> Result<()> {
+        let Put { path, blob, .. } = put;
         if put.size == 0 || put.size > limits::BLOB as u64 {
-            return Err(
-                Code::Limits.because(format!("blob of {} bytes for `{}`", put.size, put.path))
-            );
+            return Err(Code::Limits.because(format!("blob of {} bytes for `{path}`", put.size)));
         }
-        if put.readers != readers_hash(self.state, &put.path) {
-            return Err(Code::Readers.because(format!("readers of `{}`", put.path)));
+        if put.readers != readers_hash(self.state, path) {
+            return Err(Code::Readers.because(format!("readers of `{path}`")));
         }
-        if !self.state.used_blobs.insert(put.blob) {
-            return Err(Code::BlobReuse.because(format!(
-                "blob {} for `{}`",
-                put.blob.short(),
-                put.path
-            )));
+        let blob = *blob;
+        if !self.state.used_blobs.insert(blob) {
+            return Err(Code::BlobReuse.because(format!("blob {} for `{path}`", blob.short())));
         }
-        self.undo.0.push(Step::UsedBlob(put.blob));
+        self.undo.push(move |state| _ = state.used_blobs.remove(&blob));
         Ok(())
     }
 
@@ -115,31 +174,7 @@ impl<'a> Change<'a> {
             return Err(Code::Exists.because(format!("admin `{name}`")));
         }
         self.use_key(key.as_bytes(), "admin key")?;
-        self.state.admins.insert(name.clone(), key.clone());
-        self.undo.0.push(Step::Admin(name.clone(), None));
-        Ok(())
-    }
-
-    fn admin_remove(&mut self, name: &Name) -> Result<()> {
-        let Some(key) = self.state.admins.remove(name) else {
-            return Err(Code::Missing.because(format!("admin `{name}`")));
-        };
-        self.undo.0.push(Step::Admin(name.clone(), Some(key)));
-        Ok(())
-    }
-
-    fn root_set(&mut self, key: &VerifyKey) -> Result<()> {
-        self.use_key(key.as_bytes(), "root key")?;
-        let old = std::mem::replace(&mut self.state.root, key.clone());
-        self.undo.0.push(Step::Root(old));
-        Ok(())
-    }
-
-    fn recovery_set(&mut self, recipient: &Recipient) -> Result<()> {
-        self.use_key(recipient.as_bytes(), "recovery recipient")?;
-        let old = std::mem::replace(&mut self.state.recovery, recipient.clone());
-        self.state.recovery_number += 1;
-        self.undo.0.push(Step::Recovery(old));
+        self.put_row(|state| &mut state.admins, name, Some(key.clone()));
         Ok(())
     }
 
@@ -156,19 +191,7 @@ impl<'a> Change<'a> {
                 self.use_key(key.as_bytes(), "server key")?;
             }
         }
-        let old = std::mem::replace(&mut self.state.server, keys.to_vec());
-        self.undo.0.push(Step::Server(old));
-        Ok(())
-    }
-
-    fn mount_set(&mut self, set: &MountSet) -> Result<()> {
-        let config = MountConfig {
-            max_versions: set.max_versions,
-            cas_required: set.cas_required,
-            delete_after: set.delete_after,
-        };
-        let old = self.state.mounts.insert(set.mount.clone(), config);
-        self.undo.0.push(Step::Mount(set.mount.clone(), old));
+        self.replace(|state| &mut state.server, keys.to_vec());
         Ok(())
     }
 
@@ -176,10 +199,10 @@ impl<'a> Change<'a> {
         if self.state.secrets_below(&format!("{mount}/")).next().is_some() {
             return Err(Code::Exists.because(format!("a secret below mount `{mount}`")));
         }
-        let Some(old) = self.state.mounts.remove(mount) else {
+        if !self.state.mounts.contains_key(mount) {
             return Err(Code::Missing.because(format!("mount `{mount}`")));
-        };
-        self.undo.0.push(Step::Mount(mount.clone(), Some(old)));
+        }
+        self.put_row(|state| &mut state.mounts, mount, None);
         Ok(())
     }
 
@@ -202,34 +225,16 @@ impl<'a> Change<'a> {
             write: new.write.clone(),
             added: self.time,
         };
-        let old = self.state.machines.insert(new.name.clone(), machine);
-        self.undo.0.push(Step::Machine(new.name.clone(), old.map(Box::new)));
+        self.put_row(|state| &mut state.machines, &new.name, Some(machine));
         Ok(())
     }
 
-    fn machine_remove(&mut self, name: &Name, reason: &str) -> Result<()> {
-        if reason.len() > limits::REASON {
-            return Err(Code::Limits.because(format!("reason of {} bytes", reason.len())));
-        }
-        self.change_machine(name, |machine| machine.active = false)
-    }
-
-    fn access_set(&mut self, access: &Access) -> Result<()> {
-        access.read.check()?;
-        access.write.check()?;
-        self.change_machine(&access.name, |machine| {
-            machine.read = access.read.clone();
-            machine.write = access.write.clone();
-        })
-    }
-
     fn change_machine(&mut self, name: &Name, change: impl FnOnce(&mut Machine)) -> Result<()> {
-        let Some(machine) = self.state.machines.get_mut(name).filter(|machine| machine.active)
-        else {
+        let Some(mut machine) = self.state.machine(name).cloned() else {
             return Err(Code::Missing.because(format!("machine `{name}`")));
         };
-        self.undo.0.push(Step::Machine(name.clone(), Some(Box::new(machine.clone()))));
-        change(machine);
+        change(&mut machine);
+        self.put_row(|state| &mut state.machines, name, Some(machine));
         Ok(())
     }
 
@@ -239,10 +244,9 @@ impl<'a> Change<'a> {
             return Err(Code::Missing.because(format!("mount `{}`", path.mount())));
         }
         if !self.state.secrets.contains_key(path) {
-            let base = self.state.forgotten.remove(path);
-            self.undo.0.extend(base.map(|last| Step::Recalled(path.clone(), last)));
-            self.undo.0.push(Step::Made(path.clone()));
-            self.state.secrets.insert(path.clone(), Secret::new(self.time, base.unwrap_or(0)));
+            let base = self.state.forgotten.get(path).copied().unwrap_or(0);
+            self.put_row(|state| &mut state.forgotten, path, None);
+            self.put_row(|state| &mut state.secrets, path, Some(Secret::new(self.time, base)));
         }
         self.known(path)
     }
@@ -254,36 +258,43 @@ impl<'a> Change<'a> {
             .ok_or_else(|| Code::Missing.because(format!("secret `{path}`")))
     }
 
+    /// Returns whether and when what is written to `path` now is deleted by its age.
+    fn due_deletion(&self, path: &SecretPath) -> Deletion {
+        let after = self.state.delete_after(path);
+        after.map_or(Deletion::No, |micros| Deletion::At(self.time.plus(micros)))
+    }
+
     fn put(&mut self, put: &Put) -> Result<()> {
         if put.ver != self.state.due_version(&put.path) {
             return Err(Code::Version.because(format!("version {} of `{}`", put.ver, put.path)));
         }
         self.use_blob(put)?;
-        let (time, by) = (self.time, self.by.clone());
-        let deletion = match self.state.delete_after(&put.path) {
-            Some(micros) => Deletion::At(time.plus(micros)),
-            None => Deletion::No,
-        };
-        let kept = self.state.versions_kept(&put.path);
-        let secret = self.secret(&put.path)?;
-        let updated = std::mem::replace(&mut secret.updated, time);
-        secret.last = put.ver;
-        secret.versions.push_back(Version {
-            created: time,
-            by,
-            deletion,
+        let version = Version {
+            created: self.time,
+            by: self.by.clone(),
+            deletion: self.due_deletion(&put.path),
             destroyed: false,
             blob: put.blob,
             size: put.size,
             commit: put.commit,
             readers: put.readers,
+        };
+        let kept = self.state.versions_kept(&put.path);
+        let secret = self.secret(&put.path)?;
+        let updated = replace(&mut secret.updated, version.created);
+        secret.last = put.ver;
+        secret.versions.push_back(version);
+        self.undo_in(&put.path, move |secret| {
+            secret.versions.pop_back();
+            secret.last -= 1;
+            secret.updated = updated;
         });
-        self.undo.0.push(Step::Pushed(put.path.clone(), updated));
-        self.prune(&put.path, put.ver.saturating_sub(kept))
+        self.prune(&put.path, put.ver.saturating_sub(kept));
+        Ok(())
     }
 
     /// Drops the versions numbered `upto` and below.
-    fn prune(&mut self, path: &SecretPath, upto: u64) -> Result<()> {
+    fn prune(&mut self, path: &SecretPath, upto: u64) {
         while let Some(secret) = self.state.secrets.get_mut(path)
             && secret.first().is_some_and(|first| first <= upto)
             && let Some(version) = secret.versions.pop_front()
@@ -291,111 +302,87 @@ impl<'a> Change<'a> {
             if !version.destroyed {
                 self.dropped.push(version.blob);
             }
-            self.undo.0.push(Step::Pruned(path.clone(), Box::new(version)));
+            self.undo_in(path, move |secret| secret.versions.push_front(version));
         }
-        Ok(())
     }
 
     fn rewrap(&mut self, put: &Put) -> Result<()> {
-        let version = self.known(&put.path)?.version(put.ver);
+        let Put { path, ver, .. } = put;
+        let version = self.known(path)?.version(*ver);
         let live = version.filter(|v| !v.destroyed && !matches!(v.deletion, Deletion::Since(_)));
-        let Some(old) = live.cloned() else {
-            return Err(
-                Code::Version.because(format!("version {} of `{}` is not live", put.ver, put.path))
-            );
+        let Some(old) = live else {
+            return Err(Code::Version.because(format!("version {ver} of `{path}` is not live")));
         };
         if old.commit != put.commit {
-            return Err(Code::Commit.because(format!("version {} of `{}`", put.ver, put.path)));
+            return Err(Code::Commit.because(format!("version {ver} of `{path}`")));
         }
         self.use_blob(put)?;
-        self.dropped.push(old.blob);
-        self.change_version(&put.path, put.ver, |version| {
+        self.change_version(path, *ver, |version| {
             version.blob = put.blob;
             version.size = put.size;
             version.readers = put.readers;
         })
     }
 
+    /// Changes those of some versions whose blobs are not dropped.
+    fn change_each(&mut self, at: &Versions, change: impl Fn(&mut Version)) -> Result<()> {
+        self.known(&at.path)?;
+        at.versions.iter().try_for_each(|ver| self.change_version(&at.path, *ver, &change))
+    }
+
+    /// Changes a version, unless it is gone or destroyed.
     fn change_version(
         &mut self,
         path: &SecretPath,
         ver: u64,
         change: impl FnOnce(&mut Version),
     ) -> Result<()> {
-        if let Some(version) = self.known(path)?.version_mut(ver) {
-            let old = Box::new(version.clone());
-            change(version);
-            self.undo.0.push(Step::Changed(path.clone(), ver, old));
+        let version = self.known(path)?.version_mut(ver).filter(|version| !version.destroyed);
+        let Some(version) = version else { return Ok(()) };
+        let old = version.clone();
+        change(version);
+        if version.destroyed || version.blob != old.blob {
+            self.dropped.push(old.blob);
         }
-        Ok(())
-    }
-
-    fn delete(&mut self, at: &Versions) -> Result<()> {
-        let time = self.time;
-        self.known(&at.path)?;
-        for ver in &at.versions {
-            self.change_version(&at.path, *ver, |version| {
-                if !version.destroyed {
-                    version.deletion = Deletion::Since(time);
-                }
-            })?;
-        }
-        Ok(())
-    }
-
-    fn undelete(&mut self, at: &Versions) -> Result<()> {
-        self.known(&at.path)?;
-        let deletion = match self.state.delete_after(&at.path) {
-            Some(micros) => Deletion::At(self.time.plus(micros)),
-            None => Deletion::No,
-        };
-        for ver in &at.versions {
-            self.change_version(&at.path, *ver, |version| {
-                if !version.destroyed {
-                    version.deletion = deletion;
-                }
-            })?;
-        }
-        Ok(())
-    }
-
-    fn destroy(&mut self, at: &Versions) -> Result<()> {
-        self.known(&at.path)?;
-        for ver in &at.versions {
-            let mut dropped = None;
-            self.change_version(&at.path, *ver, |version| {
-                dropped = (!version.destroyed).then_some(version.blob);
-                version.destroyed = true;
-            })?;
-            self.dropped.extend(dropped);
-        }
+        self.undo_in(path, move |secret| {
+            if let Some(version) = secret.version_mut(ver) {
+                *version = old;
+            }
+        });
         Ok(())
     }
 
     fn meta_set(&mut self, meta: &MetaSet) -> Result<()> {
         check_custom(meta)?;
-        let time = self.time;
-        let secret = self.secret(&meta.path)?;
-        let old = MetaSet {
-            path: meta.path.clone(),
-            max_versions: std::mem::replace(&mut secret.max_versions, meta.max_versions),
-            cas_required: std::mem::replace(&mut secret.cas_required, meta.cas_required),
-            delete_after: std::mem::replace(&mut secret.delete_after, meta.delete_after),
-            custom: std::mem::replace(&mut secret.custom, meta.custom.clone()),
+        let (mut other, mut updated) = (meta.clone(), self.time);
+        let mut exchange = move |secret: &mut Secret| {
+            swap(&mut secret.max_versions, &mut other.max_versions);
+            swap(&mut secret.cas_required, &mut other.cas_required);
+            swap(&mut secret.delete_after, &mut other.delete_after);
+            swap(&mut secret.custom, &mut other.custom);
+            swap(&mut secret.updated, &mut updated);
         };
-        let updated = std::mem::replace(&mut secret.updated, time);
-        self.undo.0.push(Step::Meta(Box::new(old), updated));
+        exchange(self.secret(&meta.path)?);
+        self.undo_in(&meta.path, exchange);
         Ok(())
     }
 
     fn forget(&mut self, path: &SecretPath) -> Result<()> {
-        let Some(secret) = self.state.secrets.remove(path) else {
-            return Err(Code::Missing.because(format!("secret `{path}`")));
-        };
-        self.dropped.extend(secret.versions.iter().filter(|v| !v.destroyed).map(|v| v.blob));
-        self.state.forgotten.insert(path.clone(), secret.last);
-        self.undo.0.push(Step::Forgot(path.clone(), Box::new(secret)));
+        let secret = self.known(path)?;
+        let last = secret.last;
+        let blobs = secret.versions.iter().filter(|v| !v.destroyed).map(|v| v.blob);
+        let blobs: Vec<Hash> = blobs.collect();
+        self.dropped.extend(blobs);
+        self.put_row(|state| &mut state.secrets, path, None);
+        self.put_row(|state| &mut state.forgotten, path, Some(last));
         Ok(())
+    }
+}
+
+fn put_row<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, row: Option<V>) -> Option<V> {
+    match row {
+        Some(row) => table.insert(key, row),
+        None => table.remove(&key),
     }
 }
 
@@ -407,7 +394,7 @@ impl Secret {
             max_versions: 0,
             cas_required: false,
             delete_after: 0,
-            custom: std::collections::BTreeMap::new(),
+            custom: BTreeMap::new(),
             last: base,
             base,
             // Most secrets have one version: growing from nothing would take room for four.

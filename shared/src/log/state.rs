@@ -175,11 +175,8 @@ impl Secret {
 
     /// Returns the kept versions with their numbers, oldest first.
     pub fn versions(&self) -> impl DoubleEndedIterator<Item = (u64, &Version)> {
-        (self.first().unwrap_or(1)..)
-            .take(self.versions.len())
-            .collect::<Vec<_>>()
-            .into_iter()
-            .zip(&self.versions)
+        let first = self.first().unwrap_or(1);
+        self.versions.iter().enumerate().map(move |(n, version)| (first + n as u64, version))
     }
 }
 

@@ -7,11 +7,7 @@ pub mod audit;
 pub mod blob;
 /// Errors, as every route answers them.
 pub mod error;
-/// The first record.
-pub mod genesis;
-/// What a server has lost.
-pub mod heal;
-/// The log: pages, following, appending.
+/// The log: the first records, pages, following, appending, healing.
 pub mod log;
 /// Signed reports.
 pub mod report;

@@ -193,7 +193,7 @@ fn wire_bodies() {
     let blobs = vec![v1::blob::Inline(b"age-encryption.org/v1\n".to_vec())];
     check_json(
         "wire-genesis.json",
-        &v1::genesis::GenesisRequest {
+        &v1::log::GenesisRequest {
             claim: Hash::of(&[b"claim"]),
             genesis: world.genesis.clone(),
             entry: envelope.clone(),
@@ -203,10 +203,10 @@ fn wire_bodies() {
         "wire-append.json",
         &v1::log::AppendRequest { envelope: envelope.clone(), blobs: blobs.clone() },
     );
-    check_json("wire-heal.json", &v1::heal::HealRequest { entries: vec![envelope.clone()] });
+    check_json("wire-heal.json", &v1::log::HealRequest { entries: vec![envelope.clone()] });
     check_json(
         "wire-healed.json",
-        &v1::heal::HealReply { seq: 1, head: Hash::ZERO, wanted: vec![Hash::ZERO] },
+        &v1::log::HealReply { seq: 1, head: Hash::ZERO, wanted: vec![Hash::ZERO] },
     );
     check_json("wire-appended.json", &v1::log::Appended { seq: 1, head: Hash::ZERO });
     check_json("wire-conflict.json", &v1::error::Conflict { seq: 1, head: Hash::ZERO });

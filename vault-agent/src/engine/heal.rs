@@ -9,8 +9,7 @@ use rusqlite::Connection;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::signed::Envelope;
-use shared::wire::v1::heal::{HealReply, HealRequest};
-use shared::wire::v1::log::{Frame, LogQuery};
+use shared::wire::v1::log::{Frame, HealReply, HealRequest, LogQuery};
 
 use super::connect::Connector;
 use super::ledger::Ledger;

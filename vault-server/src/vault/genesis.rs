@@ -6,7 +6,7 @@ use shared::keys::VerifyKey;
 use shared::log::{Entry, Op, State, start};
 use shared::name::Actor;
 use shared::signed::Envelope;
-use shared::wire::v1::genesis::GenesisRequest;
+use shared::wire::v1::log::GenesisRequest;
 
 use crate::store::{Transaction, claim, log};
 

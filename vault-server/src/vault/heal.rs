@@ -9,7 +9,7 @@ use shared::hash::Hash;
 use shared::log::{Entry, Put};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
-use shared::wire::v1::heal::{HealReply, HealRequest};
+use shared::wire::v1::log::{HealReply, HealRequest};
 
 use crate::store::{Transaction, blob};
 

@@ -6,7 +6,7 @@ use shared::keys::SignKey;
 use shared::log::{Op, Versions};
 use shared::signed::Envelope;
 use shared::wire::v1::HEAL;
-use shared::wire::v1::heal::{HealReply, HealRequest};
+use shared::wire::v1::log::{HealReply, HealRequest};
 
 use crate::client::{Client, parse, refused};
 use crate::restart::{copy, log_of};

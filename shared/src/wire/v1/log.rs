@@ -1,4 +1,5 @@
-//! The log on the wire: lines of `GET`, body and answer of `POST`.
+//! The log on the wire: its first records, lines of `GET`, body and answer of `POST`, and what a
+//! server has lost.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,6 +7,18 @@ use crate::hash::Hash;
 use crate::signed::Envelope;
 
 use super::blob::Inline;
+
+/// Body of `POST /v1/genesis`; answered 201 without a body.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisRequest {
+    /// The one-time claim code of the setup line.
+    pub claim: Hash,
+    /// Signed by root.
+    pub genesis: Envelope,
+    /// Entry 1, which adds the first machine: nobody could append it otherwise.
+    pub entry: Envelope,
+}
 
 /// Query of `GET /v1/log`.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -64,4 +77,26 @@ pub struct Appended {
     pub seq: u64,
     /// Its hash.
     pub head: Hash,
+}
+
+/// Body of `POST /v1/heal`: entries that follow the server's head, whoever signed them. Those it
+/// has already are passed over. Answers: 200 [`HealReply`]; 422 [`super::error::ErrorBody`] with
+/// the code of `apply`; the entries before the refused one are then in the log.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealRequest {
+    /// The entries, in order.
+    pub entries: Vec<Envelope>,
+}
+
+/// Answer 200 to a heal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealReply {
+    /// The log's last entry now.
+    pub seq: u64,
+    /// Its hash.
+    pub head: Hash,
+    /// Blobs of versions still kept that are not here: from now on an upload of one is taken to
+    /// its version.
+    pub wanted: Vec<Hash>,
 }

@@ -20,9 +20,7 @@ use shared::wire::v1::audit::{
     AccessReply, AccessRequest, AuditPage, AuditQuery, LeavesPage, LeavesQuery,
 };
 use shared::wire::v1::error::{Conflict, ErrorBody};
-use shared::wire::v1::genesis::GenesisRequest;
-use shared::wire::v1::heal::{HealReply, HealRequest};
-use shared::wire::v1::log::{Appended, LogQuery};
+use shared::wire::v1::log::{Appended, GenesisRequest, HealReply, HealRequest, LogQuery};
 use shared::wire::v1::report::{ReportReply, ReportRequest};
 use shared::wire::v1::{self as routes};
 use tokio::net::TcpStream;

@@ -17,7 +17,7 @@ use shared::signed::{Envelope, Purpose, VaultId};
 use shared::time::Time;
 use shared::token::{MachineLine, SetupLine};
 use shared::wire::v1::blob::Inline;
-use shared::wire::v1::genesis::GenesisRequest;
+use shared::wire::v1::log::GenesisRequest;
 
 use super::kit::Kit;
 use host::files;

@@ -5,8 +5,7 @@ use shared::error::Code;
 use shared::keys::SignKey;
 use shared::signed::Envelope;
 use shared::token::SetupLine;
-use shared::wire::v1::genesis::GenesisRequest;
-use shared::wire::v1::log::{Frame, LogQuery};
+use shared::wire::v1::log::{Frame, GenesisRequest, LogQuery};
 
 use host::hint::Failure;
 use machine::remote::{Client, ConnectError, RemoteError, connect};
