@@ -37,7 +37,6 @@ macro_rules! words {
 
         impl $name {
             /// Returns the word.
-            #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$word => $text,)*
@@ -139,7 +138,6 @@ words! {
 
 impl Op {
     /// Tells whether a machine tells this of itself, rather than the server having seen it.
-    #[must_use]
     pub fn is_local(&self) -> bool {
         self.as_str().starts_with("local_")
     }
@@ -186,7 +184,6 @@ words! {
 impl Outcome {
     /// Tells whether something was refused: to find nothing is an answer. What a newer program
     /// calls otherwise counts as refused, so that nobody overlooks it.
-    #[must_use]
     pub fn is_refusal(&self) -> bool {
         !matches!(self, Self::Ok | Self::Missing | Self::Deleted)
     }
@@ -235,7 +232,6 @@ pub struct Fact {
 
 impl Fact {
     /// Starts a fact of which nothing else is known, done as asked.
-    #[must_use]
     pub const fn new(op: Op) -> Self {
         Self {
             at: None,
@@ -289,13 +285,11 @@ impl Record {
 }
 
 /// Hashes a record's JSON bytes.
-#[must_use]
 pub fn leaf(record: &[u8]) -> Hash {
     Hash::of(&[LEAF, record])
 }
 
 /// Links a leaf to the chain's value before it; the chain starts at zeros.
-#[must_use]
 pub fn link(before: Hash, leaf: Hash) -> Hash {
     Hash::of(&[NODE, before.as_bytes(), leaf.as_bytes()])
 }

@@ -118,15 +118,11 @@ pub fn seal(
 }
 
 /// Encrypts opened content to other `recipients`, with the same commitment.
-///
-/// # Errors
-/// As [`seal`].
 pub fn reseal(place: Place<'_>, opened: &Opened, recipients: &[Recipient]) -> Result<Sealed> {
     seal_with(place, opened.kind, opened.content.expose(), &opened.nonce, recipients)
 }
 
 /// Computes the commitment to a nonce and a content.
-#[must_use]
 pub fn commit(nonce: &[u8; NONCE], content: &[u8]) -> Hash {
     Hash::of(&[COMMIT, nonce, content])
 }
@@ -198,25 +194,21 @@ fn header(place: Place<'_>, kind: Kind, len: usize) -> Result<Vec<u8>> {
 
 impl Blob {
     /// Hashes an age file.
-    #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         Self { id: Hash::of(&[&bytes]), bytes }
     }
 
     /// Returns its SHA-256.
-    #[must_use]
     pub const fn id(&self) -> Hash {
         self.id
     }
 
     /// Returns the age file.
-    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Returns the age file.
-    #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -288,7 +280,6 @@ fn read_payload(place: Place<'_>, payload: &[u8]) -> std::result::Result<Opened,
 }
 
 /// Tells whether `bytes` start as a binary age v1 file does: all a server can check.
-#[must_use]
 pub fn looks_like_age(bytes: &[u8]) -> bool {
     bytes.starts_with(b"age-encryption.org/v1\n-> ")
 }

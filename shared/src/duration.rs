@@ -9,7 +9,6 @@ const DAY: i64 = 86_400;
 /// Parses `90m`, `1h30m`, `1.5s` or `7d` into microseconds; finer parts are cut off.
 ///
 /// Days are whole and stand alone, as in Vault.
-#[must_use]
 pub fn parse(text: &str) -> Option<i64> {
     if let Some(days) = text.strip_suffix('d') {
         return days.parse::<i64>().ok()?.checked_mul(DAY)?.checked_mul(MICROS_PER_SECOND);
@@ -29,7 +28,6 @@ pub fn parse(text: &str) -> Option<i64> {
 }
 
 /// Parses as [`parse`] does; a bare number counts seconds, and nothing at all is 0.
-#[must_use]
 pub fn parse_or_seconds(text: &str) -> Option<i64> {
     match text.parse::<i64>() {
         Ok(seconds) => seconds.checked_mul(MICROS_PER_SECOND),
@@ -87,7 +85,6 @@ fn unit(name: &str) -> Option<u64> {
 }
 
 /// Prints seconds as HashiCorp's tables do: `1h`, `1h30m`, `0s`.
-#[must_use]
 pub fn short(seconds: i64) -> String {
     let (sign, seconds) = (if seconds < 0 { "-" } else { "" }, seconds.unsigned_abs());
     let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];

@@ -13,13 +13,11 @@ macro_rules! codes {
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// Returns the code as shown and sent, e.g. `E_BADSIG`.
-            #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
 
             /// Returns what the code means, as one sentence without a full stop.
-            #[must_use]
             pub const fn sentence(self) -> &'static str {
                 match self { $(Self::$name => $sentence,)* }
             }
@@ -79,13 +77,11 @@ codes! {
 
 impl Code {
     /// Returns the code with the given text form, if there is one.
-    #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == text)
     }
 
     /// Makes an error of this code; `detail` names the object, in lower case, without a full stop.
-    #[must_use]
     pub fn because(self, detail: impl Into<String>) -> Error {
         Error { code: self, detail: detail.into() }
     }

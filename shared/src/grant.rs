@@ -18,7 +18,6 @@ pub struct GrantGrammar;
 
 impl Grant {
     /// Tells whether the prefix covers `path`.
-    #[must_use]
     pub fn covers(&self, path: &SecretPath) -> bool {
         let (prefix, path) = (self.as_str(), path.as_str());
         prefix == "*" || path == prefix || (prefix.ends_with('/') && path.starts_with(prefix))
@@ -75,20 +74,17 @@ impl Grants {
     }
 
     /// Tells whether a prefix of the list covers `path`.
-    #[must_use]
     pub fn cover(&self, path: &SecretPath) -> bool {
         self.0.iter().any(|grant| grant.covers(path))
     }
 
     /// Tells whether a prefix of the list covers everything below `mount`.
-    #[must_use]
     pub fn cover_mount(&self, mount: &str) -> bool {
         let whole = |text: &str| text == "*" || text.strip_suffix('/') == Some(mount);
         self.0.iter().any(|grant| whole(grant.as_str()))
     }
 
     /// Returns the prefixes.
-    #[must_use]
     pub fn as_slice(&self) -> &[Grant] {
         &self.0
     }

@@ -17,7 +17,6 @@ impl Hash {
     pub const ZERO: Self = Self([0; 32]);
 
     /// Hashes the concatenation of `parts`.
-    #[must_use]
     pub fn of(parts: &[&[u8]]) -> Self {
         let mut hasher = Sha256::new();
         for part in parts {
@@ -27,19 +26,16 @@ impl Hash {
     }
 
     /// Wraps 32 bytes.
-    #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// Returns the 32 bytes.
-    #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
     /// Returns the first eight hex digits, for people.
-    #[must_use]
     pub fn short(&self) -> String {
         self.to_string()[..8].to_owned()
     }

@@ -40,7 +40,6 @@ impl VerifyKey {
     }
 
     /// Returns the 32 bytes.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
@@ -81,13 +80,11 @@ pub struct SignKey(ed25519_dalek::SigningKey);
 
 impl SignKey {
     /// Makes a key from the operating system's randomness.
-    #[must_use]
     pub fn generate() -> Self {
         Self(ed25519_dalek::SigningKey::generate(&mut OsRng))
     }
 
     /// Rebuilds the key from its 32-byte seed.
-    #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self(ed25519_dalek::SigningKey::from_bytes(seed))
     }
@@ -104,19 +101,16 @@ impl SignKey {
     }
 
     /// Returns the seed as 64 hex digits, for key files.
-    #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(base16ct::lower::encode_string(self.seed().as_ref()))
     }
 
     /// Returns the seed.
-    #[must_use]
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_bytes())
     }
 
     /// Returns the public half.
-    #[must_use]
     pub fn verify_key(&self) -> VerifyKey {
         VerifyKey(self.0.verifying_key())
     }
@@ -155,7 +149,6 @@ impl Recipient {
     }
 
     /// Returns the 32 bytes.
-    #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -212,7 +205,6 @@ pub struct Identity(age::x25519::Identity);
 
 impl Identity {
     /// Makes a key from the operating system's randomness.
-    #[must_use]
     pub fn generate() -> Self {
         Self(age::x25519::Identity::generate())
     }
@@ -227,7 +219,6 @@ impl Identity {
     }
 
     /// Returns `AGE-SECRET-KEY-1…`, for key files and the kit.
-    #[must_use]
     pub fn to_text(&self) -> SecretString {
         self.0.to_string()
     }
@@ -236,7 +227,6 @@ impl Identity {
     ///
     /// # Panics
     /// Never: a key made from a clamped scalar is canonical and contributory.
-    #[must_use]
     pub fn recipient(&self) -> Recipient {
         self.0.to_public().to_string().parse().expect("a derived recipient is valid")
     }
@@ -253,13 +243,11 @@ impl fmt::Debug for Identity {
 }
 
 /// Returns the text of a secret for writing it to a key file.
-#[must_use]
 pub fn reveal(secret: &SecretString) -> &str {
     secret.expose_secret()
 }
 
 /// Returns `N` random bytes.
-#[must_use]
 pub fn random<const N: usize>() -> Zeroizing<[u8; N]> {
     let mut bytes = Zeroizing::new([0; N]);
     OsRng.fill_bytes(bytes.as_mut());
@@ -272,13 +260,11 @@ pub struct Signature(pub(crate) [u8; 64]);
 
 impl Signature {
     /// Wraps 64 bytes; they are judged when verified.
-    #[must_use]
     pub const fn from_bytes(bytes: [u8; 64]) -> Self {
         Self(bytes)
     }
 
     /// Returns the 64 bytes.
-    #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 64] {
         &self.0
     }

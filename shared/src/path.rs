@@ -16,13 +16,11 @@ pub struct PathGrammar;
 
 impl SecretPath {
     /// Returns the first segment.
-    #[must_use]
     pub fn mount(&self) -> &str {
         self.as_str().split_once('/').map_or(self.as_str(), |(mount, _)| mount)
     }
 
     /// Returns what follows the mount.
-    #[must_use]
     pub fn rest(&self) -> &str {
         self.as_str().split_once('/').map_or("", |(_, rest)| rest)
     }

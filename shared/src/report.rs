@@ -87,7 +87,6 @@ pub enum TargetState {
 
 impl TargetState {
     /// Tells whether somebody should look at it.
-    #[must_use]
     pub const fn is_trouble(self) -> bool {
         matches!(self, Self::Refused | Self::Failed | Self::Drift | Self::TooOld)
     }
@@ -130,7 +129,6 @@ pub enum HookResult {
 
 impl HookResult {
     /// Tells whether somebody should look at it.
-    #[must_use]
     pub const fn is_trouble(self) -> bool {
         matches!(self, Self::Failed | Self::RollingBack | Self::RolledBack)
     }

@@ -37,7 +37,6 @@ impl fmt::Display for Purpose {
 }
 
 /// Encodes `"DSSEv1" SP len(type) SP type SP len(body) SP body` (DSSE protocol, *PAE*).
-#[must_use]
 pub fn pae(purpose: Purpose, body: &[u8]) -> Vec<u8> {
     let kind = purpose.to_string();
     let mut encoded = format!("DSSEv1 {} {kind} {} ", kind.len(), body.len()).into_bytes();
@@ -75,7 +74,6 @@ impl Envelope {
     }
 
     /// Signs a body that was written before, e.g. one an admin has been shown.
-    #[must_use]
     pub fn sign_body(key: &SignKey, by: Actor, purpose: Purpose, body: Vec<u8>) -> Self {
         let sig = Signature(key.sign(&pae(purpose, &body)));
         Self { by, body, sig }
@@ -114,7 +112,6 @@ impl Envelope {
     }
 
     /// Hashes the body's pre-authentication encoding.
-    #[must_use]
     pub fn hash(&self, purpose: Purpose) -> Hash {
         Hash::of(&[&pae(purpose, &self.body)])
     }

@@ -17,9 +17,6 @@ pub trait Grammar {
     const KIND: &'static str;
 
     /// Refuses what is no text of the kind.
-    ///
-    /// # Errors
-    /// Names the text and what is wrong with it.
     fn check(text: &str) -> Result<()>;
 }
 
@@ -29,7 +26,6 @@ pub struct Checked<G>(Arc<str>, PhantomData<G>);
 
 impl<G> Checked<G> {
     /// Returns the text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -99,7 +95,6 @@ pub struct Printable<const MOST: usize>;
 
 impl<const MOST: usize> Text<MOST> {
     /// Makes a text of whatever there is: replaces what cannot be seen, cuts what is too long.
-    #[must_use]
     pub fn lossy(text: &str) -> Self {
         if is_printable(text) && text.len() <= MOST {
             return Self(text.into(), PhantomData);
@@ -114,7 +109,6 @@ impl<const MOST: usize> Text<MOST> {
     }
 
     /// Tells whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -19,19 +19,16 @@ pub struct Time(u64);
 
 impl Time {
     /// Wraps microseconds since the epoch.
-    #[must_use]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
     /// Returns microseconds since the epoch.
-    #[must_use]
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
     /// Returns whole seconds since the epoch.
-    #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0 / MICROS_PER_SECOND
     }
@@ -43,7 +40,6 @@ impl Time {
     }
 
     /// Returns the whole seconds from `earlier` to this time, 0 if it is not earlier.
-    #[must_use]
     pub const fn seconds_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / MICROS_PER_SECOND
     }

@@ -18,13 +18,11 @@ pub struct User {
 }
 
 /// Returns the user with the given name or number.
-#[must_use]
 pub fn user(name: &str) -> Option<User> {
     find("/etc/passwd", "passwd", name, 2).as_deref().and_then(read_user)
 }
 
 /// Returns the number of the group with the given name or number.
-#[must_use]
 pub fn group(name: &str) -> Option<u32> {
     match find("/etc/group", "group", name, 2) {
         Some(line) => line.split(':').nth(2)?.parse().ok(),
@@ -33,14 +31,12 @@ pub fn group(name: &str) -> Option<u32> {
 }
 
 /// Returns the home folder of a user.
-#[must_use]
 pub fn home(uid: u32) -> Option<PathBuf> {
     user(&uid.to_string()).map(|user| user.home)
 }
 
 /// Returns the folder that a variable of the environment names, else the one below this user's
 /// home; `None` where neither is known.
-#[must_use]
 pub fn folder(variable: &str, below: &str) -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     set(variable).or_else(|| Some(set("HOME")?.join(below)))
@@ -48,7 +44,6 @@ pub fn folder(variable: &str, below: &str) -> Option<PathBuf> {
 
 /// Shows a file as its owner calls it: `~/…` below the home folder of `owner`, or of this
 /// process's user where nobody is named.
-#[must_use]
 pub fn tilde(file: &Path, owner: Option<&str>) -> String {
     let home = match owner {
         Some(owner) => user(owner).map(|user| user.home),

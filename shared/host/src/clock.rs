@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use shared::time::Time;
 
 /// Returns the time since the machine started, also while it was suspended; nobody can set it.
-#[must_use]
 pub fn since_boot() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
@@ -13,14 +12,12 @@ pub fn since_boot() -> Duration {
 }
 
 /// Returns the current time; a clock before 1970 counts as 1970.
-#[must_use]
 pub fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Time::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// Shows an age in its largest unit: `12 s`, `5 min`, `3 h`, `3 d`.
-#[must_use]
 pub fn age(seconds: u64) -> String {
     match seconds {
         0..=59 => format!("{seconds} s"),

@@ -42,7 +42,6 @@ impl std::error::Error for ConfigFault {}
 
 impl ConfigFault {
     /// Refuses a file as a whole.
-    #[must_use]
     pub fn whole(file: &Path, message: impl Into<String>) -> Self {
         Self {
             file: file.to_owned(),
@@ -55,7 +54,6 @@ impl ConfigFault {
     }
 
     /// Refuses a file that cannot be read.
-    #[must_use]
     pub fn unread(file: &Path, why: &io::Error) -> Self {
         Self {
             missing: why.kind() == io::ErrorKind::NotFound,
@@ -64,7 +62,6 @@ impl ConfigFault {
     }
 
     /// Refuses what stands at byte `at` of `text`; without a `key`, names the one on that line.
-    #[must_use]
     pub fn at(
         file: &Path,
         text: &str,
@@ -85,7 +82,6 @@ impl ConfigFault {
     }
 
     /// Refuses what the parser refused.
-    #[must_use]
     pub fn toml(file: &Path, text: &str, why: &toml::de::Error) -> Self {
         Self::at(file, text, why.span().map(|span| span.start), None, why.message())
     }
@@ -104,7 +100,6 @@ impl ConfigFault {
 }
 
 /// Returns where `key` is set in the table that starts at byte `at` of `text`, or `at`.
-#[must_use]
 pub fn place_of(text: &str, at: usize, key: &str) -> usize {
     let mut place = at;
     let table = text.get(at..).unwrap_or_default();
@@ -121,7 +116,6 @@ pub fn place_of(text: &str, at: usize, key: &str) -> usize {
 }
 
 /// Returns where in `text` the line starts that sets `key`.
-#[must_use]
 pub fn line_of(text: &str, key: &str) -> Option<usize> {
     let mut at = 0;
     for line in text.split_inclusive('\n') {

@@ -53,7 +53,6 @@ impl Access {
     pub const PRIVATE: Self = Self { uid: None, gid: None, mode: 0o600 };
 
     /// Returns the access that a file has now, to be kept when it is replaced.
-    #[must_use]
     pub fn of(file: &Metadata) -> Self {
         Self { uid: Some(file.uid()), gid: Some(file.gid()), mode: file.mode() & MODE_BITS }
     }
@@ -80,7 +79,6 @@ pub struct Print {
 
 impl Print {
     /// Returns the print of a file that holds `content` with `access`.
-    #[must_use]
     pub fn of(content: &[u8], access: Access) -> Self {
         let salt = Hash::from_bytes(*shared::keys::random::<32>());
         let hash = Hash::of(&[salt.as_bytes(), content]);
@@ -88,9 +86,6 @@ impl Print {
     }
 
     /// Tells whether it is the print of the file at `path`.
-    ///
-    /// # Errors
-    /// When the file cannot be looked at.
     pub fn is_of(&self, path: &Path) -> Result<bool, FileError> {
         let place = Place::open(path)?;
         let Some(found) = place.find()? else { return Ok(false) };
@@ -167,17 +162,11 @@ pub fn replace_trusted(path: &Path, content: &[u8], access: Access) -> Result<()
 }
 
 /// Compares `path` with what it should be, touching nothing.
-///
-/// # Errors
-/// As [`replace`].
 pub fn compare(path: &Path, content: &[u8], access: Access) -> Result<Found, FileError> {
     compare_in(&Place::open(path)?, content, access)
 }
 
 /// Tells whether there is anything at `path`.
-///
-/// # Errors
-/// As [`replace`].
 pub fn exists(path: &Path) -> Result<bool, FileError> {
     Ok(Place::open(path)?.find()?.is_some())
 }
@@ -198,9 +187,6 @@ pub fn remove(path: &Path) -> Result<bool, FileError> {
 
 /// Removes what a killed writer of `path` left beside it; does nothing while a living one is at
 /// work.
-///
-/// # Errors
-/// Fails when the folder cannot be opened.
 pub fn sweep(path: &Path) -> Result<(), FileError> {
     temp::sweep(&Place::open(path)?)
 }
@@ -247,9 +233,6 @@ pub fn check_private(path: &Path) -> Result<(), FileError> {
 pub struct FolderLock(#[expect(dead_code, reason = "closing it gives the lock up")] OwnedFd);
 
 /// Waits for the lock on the folder of `path`, for a read-change-replace of a file in it.
-///
-/// # Errors
-/// Fails when the folder cannot be opened.
 pub fn lock_folder(path: &Path) -> Result<FolderLock, FileError> {
     let place = Place::open_trusted(path)?;
     rustix::fs::flock(&place.folder, FlockOperation::LockExclusive)

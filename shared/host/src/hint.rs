@@ -23,13 +23,11 @@ impl Exit {
     pub const REMOTE: Self = Self(2);
 
     /// Passes on the code of another program.
-    #[must_use]
     pub const fn code(code: u8) -> Self {
         Self(code)
     }
 
     /// Returns the code as the shell sees it.
-    #[must_use]
     pub const fn as_u8(self) -> u8 {
         self.0
     }
@@ -78,15 +76,11 @@ pub fn hinted(text: impl Into<String>, hint: impl Into<String>) -> anyhow::Error
 }
 
 /// Turns a malformed argument into a failure with its hint.
-///
-/// # Errors
-/// The argument's own.
 pub fn parsed<T>(result: shared::error::Result<T>) -> Result<T, Failure> {
     result.map_err(|fault| Failure::local(fault.to_string()).hint(fault.code.hint()))
 }
 
 /// Returns what a command ends with that failed.
-#[must_use]
 pub fn exit(error: &anyhow::Error) -> Exit {
     if let Some(failure) = find::<Failure>(error) {
         failure.exit

@@ -10,9 +10,6 @@ use crate::files::{self, Access};
 use crate::hint::Failure;
 
 /// Makes the manual page of one command of a program, e.g. `["kv", "get"]`; without words its own.
-///
-/// # Errors
-/// If there is no such command.
 pub fn page(program: Command, words: &[String]) -> Result<Vec<u8>> {
     let program = built(program);
     let mut command = &program;
@@ -26,9 +23,6 @@ pub fn page(program: Command, words: &[String]) -> Result<Vec<u8>> {
 
 /// Writes the pages of a program and of all its commands into a folder, which is made if need be;
 /// returns how many.
-///
-/// # Errors
-/// If the folder or a page cannot be written.
 pub fn write(program: Command, folder: &Path) -> Result<usize> {
     let folder = std::path::absolute(folder)?;
     std::fs::create_dir_all(&folder).with_context(|| format!("`{}`", folder.display()))?;

@@ -4,9 +4,6 @@ use anyhow::{Context as _, Result};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
 /// Leaves no core dump with keys in it, and lets no other process look in.
-///
-/// # Errors
-/// If the system does not let it.
 pub fn harden() -> Result<()> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).context("cannot switch core dumps off")?;

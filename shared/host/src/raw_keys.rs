@@ -45,9 +45,6 @@ pub struct Acceptor {
 
 impl Acceptor {
     /// Makes an acceptor that shows the public half of `key`.
-    ///
-    /// # Errors
-    /// If the cryptography library refuses the key or the parameters.
     pub fn new(key: &SignKey, timeout: Duration) -> Result<Self> {
         let provider = Arc::new(provider());
         let own = certified(key).context("cannot use the server key")?;
@@ -121,7 +118,6 @@ fn config(pins: &[VerifyKey], key: &SignKey) -> Result<ClientConfig, Error> {
 }
 
 /// Tells whether a handshake failed because the server's key is not pinned.
-#[must_use]
 pub fn is_wrong_pin(fault: &io::Error) -> bool {
     let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     matches!(

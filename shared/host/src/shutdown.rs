@@ -20,9 +20,6 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// Takes the signals over.
-    ///
-    /// # Errors
-    /// If the system does not let them be.
     pub fn listen(args: ShutdownArgs) -> Result<Self> {
         let listen = |kind, name| signal(kind).with_context(|| format!("cannot listen for {name}"));
         let signals = [

@@ -105,9 +105,6 @@ pub struct Store<D> {
 
 impl<D: Database> Store<D> {
     /// Starts the thread.
-    ///
-    /// # Errors
-    /// If the system gives none.
     pub fn start(database: D) -> Result<Self> {
         let (queue, messages) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
@@ -118,9 +115,6 @@ impl<D: Database> Store<D> {
     }
 
     /// Queues a job that answers by its own means.
-    ///
-    /// # Errors
-    /// If the database is closed.
     pub async fn submit(&self, job: Job<D>) -> Result<(), StoreFailure> {
         self.send(Message::Job(job)).await
     }
@@ -139,9 +133,6 @@ impl<D: Database> Store<D> {
 
     /// Runs `work` and returns its result once it is on disk. An error takes back only what this
     /// work did.
-    ///
-    /// # Errors
-    /// If `work` or the commit fails.
     pub async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
@@ -162,9 +153,6 @@ impl<D: Database> Store<D> {
     }
 
     /// Runs `look`, which changes nothing, and answers without waiting for a commit.
-    ///
-    /// # Errors
-    /// If `look` fails.
     pub async fn read<T: Send + 'static>(
         &self,
         look: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,

@@ -1,7 +1,6 @@
 //! Columns of text. Widths count characters, as Go's tables do. What a cell says is the command's.
 
 /// Lays rows out under a header in capitals, without dashes.
-#[must_use]
 pub fn plain(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut all = vec![header.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>()];
     all.extend(rows.iter().cloned());
@@ -10,7 +9,6 @@ pub fn plain(header: &[&str], rows: &[Vec<String>]) -> String {
 
 /// Lays rows out in columns joined by `glue`, the last one unpadded; a line end after each row but
 /// the last.
-#[must_use]
 pub fn columns(rows: &[Vec<String>], glue: &str) -> String {
     let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or(0)];
     laid_out(rows, &mut widths, glue)
@@ -24,7 +22,6 @@ pub struct Growing {
 
 impl Growing {
     /// Starts a table; the header comes with the first rows.
-    #[must_use]
     pub fn new(header: &[&str]) -> Self {
         let header: Vec<String> = header.iter().map(|&cell| cell.to_owned()).collect();
         Self { widths: vec![0; header.len()], header: Some(header) }

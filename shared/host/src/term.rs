@@ -23,7 +23,6 @@ pub struct Term {
 
 impl Term {
     /// Takes the process's streams.
-    #[must_use]
     pub fn std() -> Self {
         Self {
             in_is_tty: io::stdin().is_terminal(),
@@ -36,7 +35,6 @@ impl Term {
     }
 
     /// Takes other streams, none of them a terminal.
-    #[must_use]
     pub fn piped(
         input: impl Read + 'static,
         out: impl Write + 'static,
@@ -63,9 +61,6 @@ impl Term {
     }
 
     /// Writes data and a line end to stdout.
-    ///
-    /// # Errors
-    /// As [`Term::print`].
     pub fn line(&self, text: impl AsRef<str>) -> io::Result<()> {
         self.print(format!("{}\n", text.as_ref()))
     }
@@ -83,9 +78,6 @@ impl Term {
     }
 
     /// Reads all of stdin.
-    ///
-    /// # Errors
-    /// Whatever the stream says.
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.input.borrow_mut().read_to_end(&mut bytes)?;

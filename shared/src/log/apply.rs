@@ -133,9 +133,6 @@ fn checked(state: &State, envelope: &Envelope) -> Result<Entry> {
 
 /// Runs `ops` as `by` would, hands the state they lead to to `look`, and takes them back: for
 /// writers, who must know the readers after their own operations.
-///
-/// # Errors
-/// The first operation refused, and why.
 pub fn attempt<T>(
     state: &mut State,
     by: &Actor,

@@ -98,7 +98,6 @@ pub enum Op {
 
 impl Op {
     /// Returns the path the operation is about, if it is about one.
-    #[must_use]
     pub fn path(&self) -> Option<&SecretPath> {
         match self {
             Self::Put(put) | Self::Rewrap(put) => Some(&put.path),
@@ -119,7 +118,6 @@ impl Op {
     }
 
     /// Returns the blob the operation brings, if it brings one.
-    #[must_use]
     pub fn blob(&self) -> Option<Hash> {
         match self {
             Self::Put(put) | Self::Rewrap(put) => Some(put.blob),
@@ -128,7 +126,6 @@ impl Op {
     }
 
     /// Returns the operation's name as it stands in the entry, e.g. `machine_add`.
-    #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::AdminAdd { .. } => "admin_add",

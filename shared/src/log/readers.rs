@@ -10,7 +10,6 @@ use super::state::State;
 
 /// Returns `name#incarnation` of every active machine that may read `path`, sorted, then
 /// `@recovery#n`.
-#[must_use]
 pub fn readers(state: &State, path: &SecretPath) -> Vec<String> {
     let mut list: Vec<String> = reading(state, path)
         .map(|(name, machine)| format!("{name}#{}", machine.incarnation))
@@ -20,7 +19,6 @@ pub fn readers(state: &State, path: &SecretPath) -> Vec<String> {
 }
 
 /// Returns SHA-256 of [`readers`] joined by LF.
-#[must_use]
 pub fn readers_hash(state: &State, path: &SecretPath) -> Hash {
     let mut text = String::new();
     for (name, machine) in reading(state, path) {
@@ -31,7 +29,6 @@ pub fn readers_hash(state: &State, path: &SecretPath) -> Hash {
 }
 
 /// Returns the recipients in the order of [`readers`]; the last is recovery's.
-#[must_use]
 pub fn recipients(state: &State, path: &SecretPath) -> Vec<Recipient> {
     let mut list: Vec<Recipient> =
         reading(state, path).map(|(_, machine)| machine.recipient.clone()).collect();

@@ -124,7 +124,6 @@ pub struct Version {
 
 impl Version {
     /// Tells whether the content may be read at `now`.
-    #[must_use]
     pub fn is_live(&self, now: Time) -> bool {
         !self.destroyed
             && match self.deletion {
@@ -135,7 +134,6 @@ impl Version {
     }
 
     /// Returns the time of deletion that clients are shown, past or to come.
-    #[must_use]
     pub const fn deletion_time(&self) -> Option<Time> {
         match self.deletion {
             Deletion::No => None,
@@ -146,7 +144,6 @@ impl Version {
 
 impl Secret {
     /// Returns version `ver` if it is still kept.
-    #[must_use]
     pub fn version(&self, ver: u64) -> Option<&Version> {
         self.versions.get(self.index(ver)?)
     }
@@ -161,14 +158,12 @@ impl Secret {
     }
 
     /// Returns the number of the oldest version kept, if any is kept.
-    #[must_use]
     pub fn first(&self) -> Option<u64> {
         let kept = u64::try_from(self.versions.len()).ok()?;
         (kept > 0).then(|| self.last + 1 - kept)
     }
 
     /// Returns the newest version, if the secret has one of its own.
-    #[must_use]
     pub fn current(&self) -> Option<(u64, &Version)> {
         Some((self.last, self.versions.back()?))
     }
@@ -182,43 +177,36 @@ impl Secret {
 
 impl State {
     /// Returns the vault id.
-    #[must_use]
     pub const fn vault(&self) -> VaultId {
         self.vault
     }
 
     /// Returns the vault's name.
-    #[must_use]
     pub const fn name(&self) -> &Name {
         &self.name
     }
 
     /// Returns when the vault was made.
-    #[must_use]
     pub const fn created(&self) -> Time {
         self.created
     }
 
     /// Returns the number of the last entry, 0 after the genesis.
-    #[must_use]
     pub const fn seq(&self) -> u64 {
         self.seq
     }
 
     /// Returns the hash of the last entry, or the vault id.
-    #[must_use]
     pub const fn head(&self) -> Hash {
         self.head
     }
 
     /// Returns the server keys that clients pin.
-    #[must_use]
     pub fn server(&self) -> &[VerifyKey] {
         &self.server
     }
 
     /// Returns the key of `actor` if it may act now.
-    #[must_use]
     pub fn key(&self, actor: &Actor) -> Option<&VerifyKey> {
         match actor {
             Actor::Root => Some(&self.root),
@@ -228,43 +216,36 @@ impl State {
     }
 
     /// Returns the admins and their keys.
-    #[must_use]
     pub const fn admins(&self) -> &BTreeMap<Name, VerifyKey> {
         &self.admins
     }
 
     /// Returns the active machine `name`.
-    #[must_use]
     pub fn machine(&self, name: &Name) -> Option<&Machine> {
         self.machines.get(name).filter(|machine| machine.active)
     }
 
     /// Returns the active machine that holds the signing key.
-    #[must_use]
     pub fn machine_by_key(&self, key: &[u8; 32]) -> Option<(&Name, &Machine)> {
         self.machines.iter().find(|(_, machine)| machine.active && machine.sign.as_bytes() == key)
     }
 
     /// Returns every machine that ever was, by name; only the last incarnation of each.
-    #[must_use]
     pub const fn machines(&self) -> &BTreeMap<Name, Machine> {
         &self.machines
     }
 
     /// Returns the mounts and their defaults.
-    #[must_use]
     pub const fn mounts(&self) -> &BTreeMap<Mount, MountConfig> {
         &self.mounts
     }
 
     /// Returns the secret at `path`.
-    #[must_use]
     pub fn secret(&self, path: &SecretPath) -> Option<&Secret> {
         self.secrets.get(path)
     }
 
     /// Returns all secrets in byte order of their paths.
-    #[must_use]
     pub const fn secrets(&self) -> &BTreeMap<SecretPath, Secret> {
         &self.secrets
     }
@@ -281,7 +262,6 @@ impl State {
     }
 
     /// Returns the number that the next version of `path` must bear.
-    #[must_use]
     pub fn due_version(&self, path: &SecretPath) -> u64 {
         let last = match self.secrets.get(path) {
             Some(secret) => secret.last,
@@ -292,7 +272,6 @@ impl State {
 
     /// Returns how many versions of a secret are kept: the larger of its own and its mount's
     /// setting, 10 if neither is set.
-    #[must_use]
     pub fn versions_kept(&self, path: &SecretPath) -> u64 {
         let mount = self.mounts.get(path.mount()).map_or(0, |mount| mount.max_versions);
         let own = self.secrets.get(path).map_or(0, |secret| secret.max_versions);
@@ -304,7 +283,6 @@ impl State {
 
     /// Returns after how many microseconds a version of `path` counts as deleted: the smaller of
     /// the secret's and its mount's setting; a negative one switches it off.
-    #[must_use]
     pub fn delete_after(&self, path: &SecretPath) -> Option<u64> {
         let mount = self.mounts.get(path.mount()).map_or(0, |mount| mount.delete_after);
         let own = self.secrets.get(path).map_or(0, |secret| secret.delete_after);
@@ -319,7 +297,6 @@ impl State {
     }
 
     /// Tells whether a write to `path` must say which version it replaces.
-    #[must_use]
     pub fn cas_required(&self, path: &SecretPath) -> bool {
         self.mounts.get(path.mount()).is_some_and(|mount| mount.cas_required)
             || self.secrets.get(path).is_some_and(|secret| secret.cas_required)

@@ -15,32 +15,27 @@ pub const MARK: &str = "$base64";
 pub const FILE: &str = "file";
 
 /// Returns the bytes that `value` stands for, if it does.
-#[must_use]
 pub fn of(value: &Value) -> Option<Plaintext> {
     let object = value.as_object().filter(|object| object.len() == 1)?;
     BASE64_STANDARD.decode(object.get(MARK)?.as_str()?).ok().map(Plaintext::new)
 }
 
 /// Returns the bytes of a secret that is one file under [`FILE`], if it is.
-#[must_use]
 pub fn only_file(data: &Map<String, Value>) -> Option<Plaintext> {
     if data.len() == 1 { of(data.get(FILE)?) } else { None }
 }
 
 /// Returns bytes as base64.
-#[must_use]
 pub fn base64(bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(BASE64_STANDARD.encode(bytes))
 }
 
 /// Returns the JSON text of a value: base64 needs no escapes.
-#[must_use]
 pub fn json(bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(["{\"", MARK, "\":\"", &base64(bytes), "\"}"].concat())
 }
 
 /// Returns the JSON text of a secret that is one file.
-#[must_use]
 pub fn file_json(bytes: &[u8]) -> Plaintext {
     Plaintext::new(["{\"", FILE, "\":", &json(bytes), "}"].concat().into_bytes())
 }

@@ -51,7 +51,6 @@ pub struct Config {
 
 impl Config {
     /// Names what differs from `before` and is read at the start only.
-    #[must_use]
     pub fn for_next_start(&self, before: &Self) -> Vec<&'static str> {
         let socket = |config: &Self| config.credentials.as_ref().map(|all| all.socket.clone());
         let all = [
@@ -141,9 +140,6 @@ impl Config {
     }
 
     /// Reads a file as [`Config::load`] does; one that does not exist counts as empty.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
     pub fn load_or_default(file: &Path) -> Result<Self, ConfigFault> {
         match Self::load(file) {
             Err(error) if error.missing => Ok(Self::default()),
@@ -152,9 +148,6 @@ impl Config {
     }
 
     /// Checks the text of a configuration; `file` is for messages.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigFault> {
         let fault = |at: Option<usize>, key: Option<&str>, message: &str| {
             ConfigFault::at(file, text, at, key, message)

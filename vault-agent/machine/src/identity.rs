@@ -29,19 +29,16 @@ impl Key {
     pub const ALL: [Self; 2] = [AGE, SIGN];
 
     /// Returns the file that holds it.
-    #[must_use]
     pub fn file(self, paths: &Paths) -> PathBuf {
         paths.identity().join(self.0)
     }
 
     /// Returns the file that holds it sealed, for systemd to open.
-    #[must_use]
     pub fn sealed(self, paths: &Paths) -> PathBuf {
         paths.identity().join(format!("{}.sealed", self.0))
     }
 
     /// Returns its name as a credential of systemd.
-    #[must_use]
     pub fn credential(self) -> String {
         format!("vault-agent.{}", self.0)
     }
@@ -100,9 +97,6 @@ pub struct MachineKeys {
 
 impl MachineKeys {
     /// Makes keys and writes them to disk; keys that are there already are never overwritten.
-    ///
-    /// # Errors
-    /// If there are keys already, or they cannot be written.
     pub fn create(paths: &Paths) -> Result<Self> {
         files::create_dir_private(&paths.state)?;
         files::create_dir_private(&paths.identity())?;
@@ -128,21 +122,16 @@ impl MachineKeys {
     }
 
     /// Reads the keys, or makes them if there are none.
-    ///
-    /// # Errors
-    /// As [`MachineKeys::load`] and [`MachineKeys::create`].
     pub fn load_or_create(paths: &Paths) -> Result<Self> {
         if Self::exist(paths) { Self::load(paths) } else { Self::create(paths) }
     }
 
     /// Tells whether there are keys.
-    #[must_use]
     pub fn exist(paths: &Paths) -> bool {
         SIGN.is_there(paths)
     }
 
     /// Returns the line that tells an admin this machine's public keys.
-    #[must_use]
     pub fn line(&self, name: Name) -> MachineLine {
         MachineLine { name, recipient: self.age.recipient(), sign: self.sign.verify_key() }
     }
@@ -164,9 +153,6 @@ pub struct Pins {
 
 impl Pins {
     /// Reads `pins.json`; `None` before the machine has joined a vault.
-    ///
-    /// # Errors
-    /// If it is malformed or cannot be read.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
         let path = paths.pins();
         let text = match fs::read(&path) {

@@ -10,9 +10,6 @@ use shared::name::Name;
 use crate::paths::Paths;
 
 /// Returns this host's name in the grammar of machine names.
-///
-/// # Errors
-/// If it cannot be bent into it.
 pub fn host_name() -> Result<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = as_name(text.trim());
@@ -36,9 +33,6 @@ fn as_name(host: &str) -> Option<String> {
 }
 
 /// Writes a first configuration unless there is one.
-///
-/// # Errors
-/// If the file or its folder cannot be made.
 pub fn write_config(paths: &Paths, addresses: &[String]) -> Result<()> {
     if paths.config.exists() {
         return Ok(());

@@ -193,26 +193,22 @@ pub struct TargetRow {
 
 impl TargetRow {
     /// Tells whether the file holds another version than the newest.
-    #[must_use]
     pub const fn lags(&self) -> bool {
         self.applied != self.wanted
     }
 
     /// Tells whether its machine has an alarm about it: its hook has failed, or the file cannot be
     /// written, is not what it should be, or is too old.
-    #[must_use]
     pub const fn fails(&self) -> bool {
         self.hook.is_trouble() || self.state.is_trouble()
     }
 
     /// Tells whether the file is as its machine wants it.
-    #[must_use]
     pub fn is_right(&self) -> bool {
         self.state == TargetState::Ok
     }
 
     /// Returns what people should know of it, in one line; nothing if all is well.
-    #[must_use]
     pub fn remark(&self) -> Option<String> {
         let hook = !matches!(self.hook, HookResult::None | HookResult::Ok);
         let file = !self.is_right() || (!hook && !self.detail.is_empty());

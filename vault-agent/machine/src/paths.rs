@@ -42,9 +42,6 @@ impl Paths {
     }
 
     /// As [`Paths::resolve`], with the variables that `env` tells.
-    ///
-    /// # Errors
-    /// As [`Paths::resolve`].
     pub fn resolve_in(
         state: Option<PathBuf>,
         config: Option<PathBuf>,
@@ -64,7 +61,6 @@ impl Paths {
     }
 
     /// Returns the places of the host's agent, which root runs.
-    #[must_use]
     pub fn of_host(config: Option<PathBuf>) -> Self {
         Self {
             state: "/var/lib/vault-agent".into(),
@@ -109,37 +105,31 @@ impl Paths {
     }
 
     /// Returns the directory of the machine's keys.
-    #[must_use]
     pub fn identity(&self) -> PathBuf {
         self.state.join("identity")
     }
 
     /// Returns the file of the pins.
-    #[must_use]
     pub fn pins(&self) -> PathBuf {
         self.state.join("pins.json")
     }
 
     /// Returns the database file.
-    #[must_use]
     pub fn database(&self) -> PathBuf {
         self.state.join("agent.db")
     }
 
     /// Returns the file by which one-off answers take turns.
-    #[must_use]
     pub fn turn(&self) -> PathBuf {
         self.state.join("turn.lock")
     }
 
     /// Returns the socket for credentials of systemd units, beside that of the local API.
-    #[must_use]
     pub fn credentials(&self) -> PathBuf {
         self.socket.with_file_name("credentials.sock")
     }
 
     /// Returns the directory of admin key files.
-    #[must_use]
     pub fn admin(&self) -> PathBuf {
         self.state.join("admin")
     }

@@ -39,9 +39,6 @@ pub struct Old(File);
 
 impl Old {
     /// Returns what was written into it after it had been read with `content`, if anything was.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn edited(&self, content: &[u8]) -> io::Result<Option<Plaintext>> {
         let mut file = &self.0;
         file.rewind()?;

@@ -27,9 +27,6 @@ pub fn wipe_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Overwrites a file, then removes it durably.
-///
-/// # Errors
-/// Whatever the system says.
 pub fn wipe(file: &Path) -> io::Result<()> {
     overwrite(file)?;
     std::fs::remove_file(file)?;

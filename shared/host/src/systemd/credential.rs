@@ -22,13 +22,11 @@ pub struct Credential {
 
 impl Credential {
     /// Tells whether the key lies open on disk.
-    #[must_use]
     pub fn is_open(&self) -> bool {
         self.open.exists()
     }
 
     /// Tells whether the key lies sealed on disk.
-    #[must_use]
     pub fn is_sealed(&self) -> bool {
         self.sealed.exists()
     }
@@ -53,9 +51,6 @@ impl Credential {
     }
 
     /// Overwrites and removes the file in which the key lies open, if there is one.
-    ///
-    /// # Errors
-    /// If it cannot be.
     pub(super) fn wipe(&self) -> Result<()> {
         if !self.is_open() {
             return Ok(());

@@ -41,13 +41,11 @@ pub struct InstallFlags {
 
 impl InstallFlags {
     /// Tells for whom.
-    #[must_use]
     pub fn whose(&self) -> Whose {
         if self.user { Whose::User } else { Whose::Host }
     }
 
     /// Tells whether this host is only where the unit is written.
-    #[must_use]
     pub fn is_offline(&self) -> bool {
         self.print || self.root.is_some()
     }
@@ -59,23 +57,14 @@ pub trait Program {
     const NAME: &'static str;
 
     /// Returns the text of the unit that starts `program`.
-    ///
-    /// # Errors
-    /// If its configuration is wrong.
     fn unit(&self, program: PathBuf) -> Result<String>;
 
     /// Makes on this host what the unit takes for granted.
-    ///
-    /// # Errors
-    /// If it cannot be made.
     fn prepare(&self, _term: &Term) -> Result<()> {
         Ok(())
     }
 
     /// Tells what is missing before the program can run, as an error.
-    ///
-    /// # Errors
-    /// If something is.
     fn is_set_up(&self) -> Result<()>;
 
     /// Lists the keys that systemd can hand to it.

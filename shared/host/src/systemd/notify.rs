@@ -25,7 +25,6 @@ pub fn alive() {
 }
 
 /// Returns how often the watchdog wants to be told, if there is one.
-#[must_use]
 pub fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2)
 }

@@ -29,17 +29,11 @@ pub(super) fn line(whose: Whose, arguments: &[&str]) -> String {
 }
 
 /// Has `systemctl` do something.
-///
-/// # Errors
-/// What it says.
 pub(super) fn call(whose: Whose, arguments: &[&str]) -> Result<()> {
     output(whose, arguments).map(drop)
 }
 
 /// Returns a unit and what people have added to it.
-///
-/// # Errors
-/// If it is not there.
 pub fn text(whose: Whose, unit: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output(whose, &["cat", unit])?.stdout).into_owned())
 }
@@ -67,9 +61,6 @@ fn systemctl(whose: Whose, arguments: &[&str]) -> Command {
 }
 
 /// Sends bytes through `systemd-creds`.
-///
-/// # Errors
-/// If it is not there, or refuses.
 pub(super) fn creds(verb: &str, name: &str, input: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let mut command = Command::new("systemd-creds");
     command.args([verb, &["--name=", name].concat(), "-", "-"]);

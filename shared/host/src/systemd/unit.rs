@@ -54,9 +54,6 @@ pub(super) fn compare(there: Option<&str>, marked: &str) -> Found {
 }
 
 /// Refuses the first path that no unit can name.
-///
-/// # Errors
-/// If there is one.
 pub fn check_names<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<()> {
     let odd = |path: &&PathBuf| path.to_str().is_none_or(|text| text.contains(char::is_control));
     match paths.into_iter().find(odd) {
@@ -70,7 +67,6 @@ pub fn check_names<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(
 
 /// Writes a path, or another text, so that systemd takes it for one word of a list, and for nothing
 /// else. Control characters cannot be written.
-#[must_use]
 pub fn word(text: &str) -> String {
     let escaped = percent(text).replace('\\', "\\\\").replace('"', "\\\"");
     let plain = |c: char| !c.is_whitespace() && !matches!(c, '\\' | '"' | '\'' | ';' | '#');
@@ -78,20 +74,17 @@ pub fn word(text: &str) -> String {
 }
 
 /// As [`word`], for an argument in `ExecStart=`, where `$` names a variable.
-#[must_use]
 pub fn argument(text: &str) -> String {
     word(text).replace('$', "$$")
 }
 
 /// Writes a text so that nothing in it is a specifier, for values that are no lists.
-#[must_use]
 pub fn percent(text: &str) -> String {
     text.replace('%', "%%")
 }
 
 /// Tells whether a unit or a drop-in lets a folder, or one that it is in, be written, in a line of
 /// one path as [`word`] writes it or of several that need no quotes.
-#[must_use]
 pub fn lets_write(unit: &str, folder: &Path) -> bool {
     let bare = |path: &str| path.trim_start_matches(['-', '+']).to_owned();
     folder.ancestors().any(|folder| {

@@ -62,7 +62,6 @@ pub struct AuditQuery {
 
 impl AuditQuery {
     /// Returns the parameters that say something, by name; values are still to be encoded.
-    #[must_use]
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
         let Self { after, limit, newest, since, machine, path, op, denied, quiet, wait } = self;
         let flag = |is_set: &bool| is_set.then(|| true.to_string());

@@ -42,7 +42,6 @@ pub struct Credential {
 
 impl Credentials {
     /// Returns what `unit` gets as `name`.
-    #[must_use]
     pub fn find(&self, unit: &str, name: &str) -> Option<&Credential> {
         self.given.iter().find(|given| given.unit == unit && given.name == name)
     }

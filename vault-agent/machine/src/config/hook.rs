@@ -68,7 +68,6 @@ pub enum UnitAction {
 
 impl UnitAction {
     /// Returns the verb of `systemctl`.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Start => "start",

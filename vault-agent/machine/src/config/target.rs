@@ -99,7 +99,6 @@ pub struct Target {
 
 impl Target {
     /// Returns what is asked for beyond the format.
-    #[must_use]
     pub fn rules<'a>(&'a self, header: Option<&'a Header>, template: &'a str) -> Rules<'a> {
         Rules {
             keys: self.keys.as_deref(),
@@ -250,7 +249,6 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
 }
 
 /// Reads an octal mode, permission bits only.
-#[must_use]
 pub fn parse_mode(text: &str) -> Option<u32> {
     let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
     u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o777)

@@ -47,9 +47,6 @@ pub struct Client {
 }
 
 /// Connects to a server that holds one of `pins`, as the machine that holds `key`.
-///
-/// # Errors
-/// See [`ConnectError`].
 pub async fn connect(
     address: &str,
     pins: &[VerifyKey],
@@ -94,30 +91,22 @@ async fn open(
 
 impl Client {
     /// Returns the address it is connected to.
-    #[must_use]
     pub fn address(&self) -> &str {
         &self.address
     }
 
     /// Tells whether the connection is gone.
-    #[must_use]
     pub fn is_closed(&self) -> bool {
         self.sender.is_closed()
     }
 
     /// `POST /v1/genesis`.
-    ///
-    /// # Errors
-    /// See [`RemoteError`].
     pub async fn genesis(&self, request: &GenesisRequest) -> Result<(), RemoteError> {
         let answer = self.send(Method::POST, routes::GENESIS, json(request)?).await?;
         expect(answer, StatusCode::CREATED).await.map(drop)
     }
 
     /// `GET /v1/log`.
-    ///
-    /// # Errors
-    /// See [`RemoteError`].
     pub async fn log(&self, query: LogQuery) -> Result<Frames, RemoteError> {
         let uri = format!("{}?after={}&follow={}", routes::LOG, query.after, query.follow);
         let answer = self.send(Method::GET, &uri, Bytes::new()).await?;
@@ -138,18 +127,12 @@ impl Client {
     }
 
     /// `POST /v1/heal`.
-    ///
-    /// # Errors
-    /// See [`RemoteError`].
     pub async fn heal(&self, request: &HealRequest) -> Result<HealReply, RemoteError> {
         let answer = self.send(Method::POST, routes::HEAL, json(request)?).await?;
         parse(expect(answer, StatusCode::OK).await?).await
     }
 
     /// `PUT /v1/blob/<sha256>`.
-    ///
-    /// # Errors
-    /// See [`RemoteError`].
     pub async fn put_blob(&self, blob: Hash, bytes: Vec<u8>) -> Result<(), RemoteError> {
         let uri = format!("{}{blob}", routes::BLOB);
         let answer = self.send(Method::PUT, &uri, bytes.into()).await?;
@@ -157,9 +140,6 @@ impl Client {
     }
 
     /// `GET /v1/blob/<sha256>`; the bytes are as the server sent them, unchecked.
-    ///
-    /// # Errors
-    /// See [`RemoteError`].
     pub async fn blob(&self, blob: Hash) -> Result<Vec<u8>, RemoteError> {
         let uri = format!("{}{blob}", routes::BLOB);
         let answer = self.send(Method::GET, &uri, Bytes::new()).await?;
@@ -169,27 +149,18 @@ impl Client {
     }
 
     /// `POST /v1/report`.
-    ///
-    /// # Errors
-    /// See [`RemoteError`].
     pub async fn report(&self, request: &ReportRequest) -> Result<ReportReply, RemoteError> {
         let answer = self.send(Method::POST, routes::REPORT, json(request)?).await?;
         parse(expect(answer, StatusCode::OK).await?).await
     }
 
     /// `POST /v1/access`.
-    ///
-    /// # Errors
-    /// See [`RemoteError`].
     pub async fn access(&self, request: &AccessRequest) -> Result<AccessReply, RemoteError> {
         let answer = self.send(Method::POST, routes::ACCESS, json(request)?).await?;
         parse(expect(answer, StatusCode::OK).await?).await
     }
 
     /// `GET /v1/audit`.
-    ///
-    /// # Errors
-    /// See [`RemoteError`].
     pub async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, RemoteError> {
         let parameters = serde_urlencoded::to_string(query.parameters())
             .map_err(|why| RemoteError::protocol(why.to_string()))?;
@@ -199,9 +170,6 @@ impl Client {
     }
 
     /// `GET /v1/audit/leaves`.
-    ///
-    /// # Errors
-    /// See [`RemoteError`].
     pub async fn leaves(&self, query: LeavesQuery) -> Result<LeavesPage, RemoteError> {
         let uri = format!("{}?after={}", routes::AUDIT_LEAVES, query.after);
         let answer = self.send(Method::GET, &uri, Bytes::new()).await?;

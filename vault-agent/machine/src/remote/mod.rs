@@ -68,7 +68,6 @@ impl RemoteError {
     }
 
     /// Tells whether the same request may be sent again: nobody knows what became of it.
-    #[must_use]
     pub fn is_unresolved(&self) -> bool {
         match self {
             Self::Lost(_) | Self::Protocol(_) => true,
@@ -78,7 +77,6 @@ impl RemoteError {
     }
 
     /// Tells whether the server's disk is full: it has written nothing of this request.
-    #[must_use]
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Status { status: 503, code, .. } if code == "disk_full")
     }

@@ -57,9 +57,6 @@ pub fn put(file: &[u8], body: &Plaintext) -> Result<Plaintext, BrokenBlock> {
 }
 
 /// Returns `file` without its block; `None` if nothing but the block is in it.
-///
-/// # Errors
-/// As [`put`].
 pub fn take(file: &[u8]) -> Result<Option<Plaintext>, BrokenBlock> {
     let Some(found) = find(file)? else { return Ok(Some(Plaintext::from(file))) };
     let mut out = Text::default();
@@ -70,7 +67,6 @@ pub fn take(file: &[u8]) -> Result<Option<Plaintext>, BrokenBlock> {
 }
 
 /// Tells whether a line of `text` would be taken for a marker.
-#[must_use]
 pub fn has_marker(text: &str) -> bool {
     text.split(['\n', '\r']).any(|line| line.starts_with(BEGIN) || line.starts_with(END))
 }

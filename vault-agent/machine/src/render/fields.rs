@@ -34,7 +34,6 @@ pub enum Value {
 
 impl Value {
     /// Returns the text of a string, number or boolean.
-    #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(bytes) | Self::Scalar(bytes) => Some(utf8(bytes)),
@@ -43,7 +42,6 @@ impl Value {
     }
 
     /// Returns what a file of this value alone holds.
-    #[must_use]
     pub fn bytes(&self) -> Option<&[u8]> {
         match self {
             Self::Text(bytes) | Self::Scalar(bytes) | Self::Bytes(bytes) => Some(bytes.expose()),
@@ -74,7 +72,6 @@ pub fn fields(content: &[u8]) -> Result<Vec<Field>, NotFields> {
 }
 
 /// Returns the fields of a secret that is one file.
-#[must_use]
 pub fn file(bytes: &[u8]) -> Vec<Field> {
     vec![Field { name: binary::FILE.to_owned(), value: Value::Bytes(Plaintext::from(bytes)) }]
 }

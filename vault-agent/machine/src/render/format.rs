@@ -59,7 +59,6 @@ impl Format {
     ];
 
     /// Returns the name used in configuration and on the command line.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dotenv => "dotenv",
@@ -76,7 +75,6 @@ impl Format {
     }
 
     /// Tells whether all its readers pass over lines that start with `#`.
-    #[must_use]
     pub const fn has_comments(self) -> bool {
         match self {
             Self::Dotenv

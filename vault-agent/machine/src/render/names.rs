@@ -127,7 +127,6 @@ pub(super) fn judge(name: &str, names: Names, allowed: &[String]) -> Verdict {
 }
 
 /// Tells whether `name` makes other programs run code, so that a target must allow it by name.
-#[must_use]
 pub fn is_denied(name: &str) -> bool {
     DENIED.contains(&name)
         || (DENIED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))

@@ -161,7 +161,6 @@ pub fn parse(file: &[u8]) -> Result<Vec<Variable>, ParseError> {
 }
 
 /// Tells whether `name` is `[A-Za-z_][A-Za-z0-9_]*`.
-#[must_use]
 pub fn is_name(name: &str) -> bool {
     name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
         && !name.is_empty()

@@ -31,7 +31,6 @@ impl Text {
     }
 
     /// Gives the text out.
-    #[must_use]
     pub fn finish(mut self) -> Plaintext {
         Plaintext::new(std::mem::take(&mut self.0))
     }
