@@ -19,12 +19,12 @@ pub struct User {
 
 /// Returns the user with the given name or number.
 pub fn user(name: &str) -> Option<User> {
-    find("/etc/passwd", "passwd", name, 2).as_deref().and_then(read_user)
+    find("/etc/passwd", "passwd", name).as_deref().and_then(read_user)
 }
 
 /// Returns the number of the group with the given name or number.
 pub fn group(name: &str) -> Option<u32> {
-    match find("/etc/group", "group", name, 2) {
+    match find("/etc/group", "group", name) {
         Some(line) => line.split(':').nth(2)?.parse().ok(),
         None => name.parse().ok(),
     }
@@ -65,15 +65,13 @@ fn read_user(line: &str) -> Option<User> {
     Some(User { name, uid, gid, home })
 }
 
-/// Returns the line whose first column, or whose `number` column, is `key`.
-fn find(file: &str, database: &str, key: &str, number: usize) -> Option<String> {
+/// Returns the line whose name or number is `key`.
+fn find(file: &str, database: &str, key: &str) -> Option<String> {
     if key.is_empty() || key.starts_with('-') || key.contains(':') {
         return None;
     }
     let text = std::fs::read_to_string(file).unwrap_or_default();
-    let is_key = |line: &&str| {
-        line.split(':').next() == Some(key) || line.split(':').nth(number) == Some(key)
-    };
+    let is_key = |line: &&str| line.split(':').step_by(2).take(2).any(|column| column == key);
     if let Some(line) = text.lines().find(is_key) {
         return Some(line.to_owned());
     }

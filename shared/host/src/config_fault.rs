@@ -21,8 +21,8 @@ pub struct ConfigFault {
     pub message: String,
     /// Whether there is no such file.
     pub missing: bool,
-    /// The way out.
-    hint: String,
+    /// The way out, as one sentence without a full stop.
+    pub hint: String,
 }
 
 impl fmt::Display for ConfigFault {
@@ -71,14 +71,11 @@ impl ConfigFault {
     ) -> Self {
         let line = at.map(|at| 1 + text.get(..at).unwrap_or(text).matches('\n').count());
         let key = key.map(str::to_owned).or_else(|| key_at(text, line?));
-        let message = shorter(message.lines().next().unwrap_or_default());
-        let hint = line.map_or_else(
-            || "check the file's owner and rights".to_owned(),
-            |line| {
-                format!("mend line {line}; a running agent keeps its old configuration until then")
-            },
-        );
-        Self { file: file.to_owned(), line, key, message, missing: false, hint }
+        let whole = Self::whole(file, shorter(message.lines().next().unwrap_or_default()));
+        let Some(line) = line else { return Self { key, ..whole } };
+        Self { line: Some(line), key, ..whole }.with_hint(format!(
+            "mend line {line}; a running agent keeps its old configuration until then"
+        ))
     }
 
     /// Refuses what the parser refused.
@@ -90,12 +87,6 @@ impl ConfigFault {
     #[must_use]
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: hint.into(), ..self }
-    }
-
-    /// Returns the way out, as one sentence without a full stop.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        self.hint.clone()
     }
 }
 

@@ -17,9 +17,7 @@ mod wipe;
 use std::fs::{DirBuilder, File, Metadata};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{
-    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
-};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FlockOperation, OFlags};
@@ -253,14 +251,10 @@ fn create_in(place: &Place, content: &[u8], access: Access) -> Result<(), FileEr
 }
 
 fn check_replaceable(path: &Path, found: &Metadata) -> Result<(), FileError> {
-    let kind = found.file_type();
-    if kind.is_symlink() {
+    if found.is_symlink() {
         return Err(FileError::Symlink(path.to_owned()));
     }
-    if kind.is_dir() || kind.is_fifo() || kind.is_socket() || !kind.is_file() {
-        return Err(FileError::NotRegular(path.to_owned()));
-    }
-    Ok(())
+    if found.is_file() { Ok(()) } else { Err(FileError::NotRegular(path.to_owned())) }
 }
 
 fn compare_in(place: &Place, content: &[u8], access: Access) -> Result<Found, FileError> {

@@ -12,7 +12,7 @@ use crate::files::FileError;
 
 /// What a command ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit(u8);
+pub struct Exit(pub u8);
 
 impl Exit {
     /// All is well.
@@ -21,16 +21,6 @@ impl Exit {
     pub const LOCAL: Self = Self(1);
     /// The API refused, could not be reached, or has no such thing.
     pub const REMOTE: Self = Self(2);
-
-    /// Passes on the code of another program.
-    pub const fn code(code: u8) -> Self {
-        Self(code)
-    }
-
-    /// Returns the code as the shell sees it.
-    pub const fn as_u8(self) -> u8 {
-        self.0
-    }
 }
 
 impl From<Exit> for ExitCode {
@@ -92,14 +82,13 @@ pub fn exit(error: &anyhow::Error) -> Exit {
 }
 
 /// Returns the way out of a failure, if its cause knows one.
-#[must_use]
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(failure) = find::<Failure>(error) {
         failure.hint.clone()
     } else if let Some(fault) = find::<FileError>(error) {
         Some(fault.hint())
     } else if let Some(fault) = find::<ConfigFault>(error) {
-        Some(fault.hint())
+        Some(fault.hint.clone())
     } else {
         let refused = find::<shared::error::Error>(error)?;
         Some(refused.code.hint().to_owned())

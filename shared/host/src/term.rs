@@ -67,8 +67,7 @@ impl Term {
 
     /// Says something on stderr; that nobody listens is no failure.
     pub fn say(&self, text: impl AsRef<str>) {
-        let mut err = self.err.borrow_mut();
-        let _ = writeln!(err, "{}", text.as_ref()).and_then(|()| err.flush());
+        self.show(format!("{}\n", text.as_ref()));
     }
 
     /// Shows a piece of a line on stderr; that nobody looks is no failure.

@@ -58,7 +58,7 @@ pub struct Args {
 }
 
 /// A value was found.
-const FOUND: Exit = Exit::code(1);
+const FOUND: Exit = Exit(1);
 
 /// Returns what a failure ends with: 1 would say that something was found.
 pub(super) fn no_find(exit: Exit) -> Exit {

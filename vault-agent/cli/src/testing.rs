@@ -163,7 +163,7 @@ impl World {
         let exit: Exit = crate::dispatch::run(args, self.term(), self.environment(), now);
         let dir = self.dir.path().display().to_string();
         let text = |buffer: &Buffer| buffer.text().replace(&dir, "DIR");
-        Run { exit: exit.as_u8(), out: text(&self.out), err: text(&self.err) }
+        Run { exit: exit.0, out: text(&self.out), err: text(&self.err) }
     }
 }
 

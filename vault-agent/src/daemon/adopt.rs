@@ -129,9 +129,9 @@ impl Daemon {
                 return;
             }
             Err(error) => {
-                tracing::error!(hint = error.hint(), "the old configuration stays: {error}");
+                tracing::error!(hint = error.hint, "the old configuration stays: {error}");
                 self.engine.clear_alarm("E_CONFIG");
-                self.engine.alarm("E_CONFIG", format!("{error} (hint: {})", error.hint()));
+                self.engine.alarm("E_CONFIG", format!("{error} (hint: {})", error.hint));
                 return;
             }
         };

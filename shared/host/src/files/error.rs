@@ -50,7 +50,6 @@ impl FileError {
     }
 
     /// Returns the way out, as one sentence without a full stop.
-    #[must_use]
     pub fn hint(&self) -> String {
         match self {
             Self::Relative(_) => "write the whole path from `/`".to_owned(),

@@ -41,7 +41,6 @@ pub enum GitError {
 
 impl GitError {
     /// Returns the way out, as one sentence without a full stop.
-    #[must_use]
     pub fn hint(&self) -> String {
         match self {
             Self::Tracked(path) => format!(
@@ -130,15 +129,15 @@ impl Tree {
         Ok(None)
     }
 
-    /// Returns the ignore files that count, from the weakest to the strongest.
-    fn ignore_files(&self) -> Vec<PathBuf> {
-        let mut files = vec![self.common().join("info/exclude"), self.root.join(".gitignore")];
-        let folders = self
-            .path
+    /// Returns the ignore files that count, from the weakest to the strongest, each with the
+    /// target's path as its lines see it.
+    fn ignore_files(&self) -> Vec<(PathBuf, &str)> {
+        let (root, path) = (&self.root, self.path.as_str());
+        let inner = path
             .match_indices('/')
-            .map(|(at, _)| self.root.join(&self.path[..at]).join(".gitignore"));
-        files.extend(folders);
-        files
+            .map(|(at, _)| (root.join(&path[..at]).join(".gitignore"), &path[at + 1..]));
+        let outer = [self.common().join("info/exclude"), root.join(".gitignore")];
+        outer.into_iter().map(|file| (file, path)).chain(inner).collect()
     }
 
     /// Returns the git folder that all work trees of the repository share.
@@ -149,7 +148,8 @@ impl Tree {
 
     fn evidence(&self) -> Evidence {
         let mark = |found: Metadata| (found.ino(), found.size(), found.mtime(), found.mtime_nsec());
-        let files = self.ignore_files().into_iter().chain([self.git.join("index")]);
+        let files = self.ignore_files().into_iter().map(|(file, _)| file);
+        let files = files.chain([self.git.join("index")]);
         files.map(|file| file.metadata().ok().map(mark)).collect()
     }
 
@@ -191,17 +191,8 @@ impl Tree {
 
     fn reads_as_ignored(&self) -> Result<bool, GitError> {
         let mut ignored = false;
-        for file in self.ignore_files() {
+        for (file, path) in self.ignore_files() {
             let Some(bytes) = read(&file)? else { continue };
-            let folder = file
-                .parent()
-                .filter(|folder| folder.starts_with(&self.root) && !folder.ends_with("info"));
-            let skip =
-                folder.and_then(|folder| folder.strip_prefix(&self.root).ok()).map_or(0, |inner| {
-                    let length = inner.as_os_str().len();
-                    if length == 0 { 0 } else { length + 1 }
-                });
-            let path = self.path.get(skip..).unwrap_or(&self.path);
             ignored = gitignore::verdict(&String::from_utf8_lossy(&bytes), path).unwrap_or(ignored);
         }
         Ok(ignored)

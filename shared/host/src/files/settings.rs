@@ -1,7 +1,7 @@
 //! Reading small files of settings that somebody else may have put there: never waits, never reads
 //! on for ever.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -18,7 +18,8 @@ const MOST: u64 = 4 << 20;
 /// If it cannot be read, is no regular file (a pipe would keep the caller waiting), is larger than
 /// 4 MiB, or is no UTF-8.
 pub fn settings(path: &Path) -> io::Result<(Metadata, Zeroizing<String>)> {
-    let file = open(path)?;
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() {
         return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
@@ -35,14 +36,11 @@ pub fn settings(path: &Path) -> io::Result<(Metadata, Zeroizing<String>)> {
     Ok((found, Zeroizing::new(text.to_owned())))
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+
+    use std::fs::File;
 
     use super::*;
 

@@ -105,7 +105,8 @@ pub fn exchange(
         write_in(&place, content, access, || Ok(()))?;
         return Ok(Exchanged::Done(Old(old)));
     }
-    let swapped = Place { path: path.to_owned(), folder: dup(&place)?, name: temp.name().into() };
+    let folder = place.folder.try_clone().map_err(FileError::io("open the folder of", path))?;
+    let swapped = Place { path: path.to_owned(), folder, name: temp.name().into() };
     let old = open(&swapped)?.ok_or_else(|| FileError::Busy(path.to_owned()))?;
     if !holds(&old, before).map_err(fault())? {
         if let Err(error) = temp.exchange() {
@@ -152,8 +153,4 @@ fn open(place: &Place) -> Result<Option<File>, FileError> {
         Err(Errno::NXIO) => Err(FileError::NotRegular(place.path.clone())),
         Err(errno) => Err(FileError::errno("read", &place.path)(errno)),
     }
-}
-
-fn dup(place: &Place) -> Result<std::os::fd::OwnedFd, FileError> {
-    place.folder.try_clone().map_err(FileError::io("open the folder of", &place.path))
 }

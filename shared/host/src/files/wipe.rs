@@ -2,7 +2,7 @@
 //! overwriting reaches the newest ones only.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -34,15 +34,9 @@ pub fn wipe(file: &Path) -> io::Result<()> {
 }
 
 fn overwrite(file: &Path) -> io::Result<()> {
-    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
     let mut file = OpenOptions::new().write(true).custom_flags(nofollow).open(file)?;
-    let mut left = file.metadata()?.len();
-    let zeros = [0; 4096];
-    while left > 0 {
-        let part = usize::try_from(left).unwrap_or(zeros.len()).min(zeros.len());
-        file.write_all(&zeros[..part])?;
-        left -= part as u64;
-    }
+    io::copy(&mut io::repeat(0).take(file.metadata()?.len()), &mut file)?;
     file.sync_all()
 }
 

@@ -160,7 +160,7 @@ impl Program<'_> {
         let child = command.spawn().map_err(|why| {
             let code = if why.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
             let text = format!("`{}` cannot be started: {why}", name.display());
-            Failure { text, hint: None, exit: Exit::code(code) }
+            Failure { text, hint: None, exit: Exit(code) }
         })?;
         Ok((child, output))
     }
@@ -177,7 +177,7 @@ async fn hear(changes: &mut Option<mpsc::Receiver<Heard>>) -> Option<Heard> {
 /// As a shell tells it: the exit code, or 128 and the signal's number.
 fn code(status: ExitStatus) -> Exit {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
-    Exit::code(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+    Exit(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
 }
 
 /// The signals that are passed on.
