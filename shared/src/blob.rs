@@ -4,6 +4,7 @@
 mod header;
 mod reader;
 
+use std::fmt::Display;
 use std::io::{Read as _, Write as _};
 
 use serde::{Deserialize, Serialize};
@@ -134,28 +135,24 @@ fn seal_with(
     nonce: &[u8; NONCE],
     recipients: &[Recipient],
 ) -> Result<Sealed> {
-    if content.len() > limits::CONTENT {
-        let why =
-            format!("content of {} bytes for `{}`, 768 KiB at most", content.len(), place.path);
+    let (size, path) = (content.len(), place.path);
+    if size > limits::CONTENT {
+        let why = format!("content of {size} bytes for `{path}`, 768 KiB at most");
         return Err(Code::Limits.because(why));
     }
     let payload = payload(place, kind, content, nonce)?;
     let recipients: Vec<age::x25519::Recipient> =
         recipients.iter().map(Recipient::to_age).collect::<Result<_>>()?;
-    let refuse = |why: String| Code::Key.because(format!("encrypting `{}`: {why}", place.path));
+    let refuse = |why: &dyn Display| Code::Key.because(format!("encrypting `{path}`: {why}"));
     let encryptor =
         age::Encryptor::with_recipients(recipients.iter().map(|r| r as &dyn age::Recipient))
-            .map_err(|why| refuse(why.to_string()))?;
+            .map_err(|why| refuse(&why))?;
     let mut bytes = Vec::with_capacity(payload.len() + 160 * recipients.len() + 1024);
-    let mut writer = encryptor.wrap_output(&mut bytes).map_err(|why| refuse(why.to_string()))?;
-    writer.write_all(&payload).map_err(|why| refuse(why.to_string()))?;
-    writer.finish().map_err(|why| refuse(why.to_string()))?;
+    let mut writer = encryptor.wrap_output(&mut bytes).map_err(|why| refuse(&why))?;
+    writer.write_all(&payload).and_then(|()| writer.finish()).map_err(|why| refuse(&why))?;
     if bytes.len() > limits::BLOB {
-        return Err(Code::Limits.because(format!(
-            "blob of {} bytes for `{}`",
-            bytes.len(),
-            place.path
-        )));
+        let why = format!("blob of {} bytes for `{path}`", bytes.len());
+        return Err(Code::Limits.because(why));
     }
     Ok(Sealed { id: Hash::of(&[&bytes]), commit: commit(nonce, content), bytes })
 }

@@ -23,7 +23,6 @@ macro_rules! codes {
             }
 
             /// Returns the way out, as one sentence without a full stop.
-            #[must_use]
             pub const fn hint(self) -> &'static str {
                 match self { $(Self::$name => $hint,)* }
             }

@@ -42,22 +42,15 @@ impl Grammar for GrantGrammar {
 pub struct Grants(Vec<Grant>);
 
 impl Grants {
-    /// Makes a list.
-    ///
-    /// # Errors
-    /// `E_LIMITS` past 64 prefixes.
-    pub fn new(grants: Vec<Grant>) -> Result<Self> {
-        let grants = Self(grants);
-        grants.check()?;
-        Ok(grants)
-    }
-
     /// Parses each of `texts`.
     ///
     /// # Errors
     /// `E_PATH` for a malformed prefix, `E_LIMITS` past 64.
     pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Self> {
-        Self::new(texts.iter().map(|text| text.as_ref().parse()).collect::<Result<_>>()?)
+        let grants = texts.iter().map(|text| text.as_ref().parse()).collect::<Result<_>>();
+        let grants = Self(grants?);
+        grants.check()?;
+        Ok(grants)
     }
 
     /// Checks the list's length, which parsing from JSON does not.
@@ -65,12 +58,11 @@ impl Grants {
     /// # Errors
     /// `E_LIMITS` past 64 prefixes.
     pub fn check(&self) -> Result<()> {
-        if self.0.len() > limits::GRANTS {
-            return Err(
-                Code::Limits.because(format!("{} prefixes in one access list", self.0.len()))
-            );
+        let count = self.0.len();
+        if count <= limits::GRANTS {
+            return Ok(());
         }
-        Ok(())
+        Err(Code::Limits.because(format!("{count} prefixes in one access list")))
     }
 
     /// Tells whether a prefix of the list covers `path`.

@@ -25,38 +25,29 @@ pub struct AccessReply {
 }
 
 /// Query of `GET /v1/audit`: all conditions must hold; text conditions compare whole values.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct AuditQuery {
     /// Only records after this one.
-    #[serde(default)]
     pub after: u64,
     /// Most records to return, 1 to 10,000; 1,000 if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
     /// The newest that match instead of the oldest.
-    #[serde(default)]
     pub newest: bool,
     /// Not before this time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Time>,
     /// Machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine: Option<String>,
     /// Path; `*` stands for any text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Operation, by itself and with `local_` before it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub op: Option<Op>,
     /// Only refusals.
-    #[serde(default)]
     pub denied: bool,
     /// Leave out reports that were taken: each machine's sign of life, once a minute.
-    #[serde(default)]
     pub quiet: bool,
     /// Answer when there is a record that matches, or after some seconds without; what this
     /// request itself puts on record does not count.
-    #[serde(default)]
     pub wait: bool,
 }
 
@@ -93,10 +84,10 @@ pub struct AuditPage {
 }
 
 /// Query of `GET /v1/audit/leaves`.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct LeavesQuery {
     /// Only leaves after this one.
-    #[serde(default)]
     pub after: u64,
 }
 

@@ -21,13 +21,12 @@ pub struct GenesisRequest {
 }
 
 /// Query of `GET /v1/log`.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct LogQuery {
     /// Last entry the client has; 0 also brings the genesis first.
-    #[serde(default)]
     pub after: u64,
     /// Whether the answer stays open and brings every later entry at once.
-    #[serde(default)]
     pub follow: bool,
 }
 
