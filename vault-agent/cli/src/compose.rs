@@ -182,7 +182,7 @@ impl Up {
 fn refused(faults: &[RefusedField]) -> Failure {
     let shown: Vec<_> = faults.iter().map(ToString::to_string).collect();
     let text = format!("the secrets cannot be an environment: {}", shown.join("; "));
-    Failure::local(text).hint(faults.first().map_or("", |fault| fault.hint()))
+    Failure::local(text).hint(faults.first().map_or("", |fault| fault.why.hint))
 }
 
 /// One line that Compose reads.

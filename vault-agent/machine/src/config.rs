@@ -149,8 +149,8 @@ impl Config {
 
     /// Checks the text of a configuration; `file` is for messages.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigFault> {
-        let fault = |at: Option<usize>, key: Option<&str>, message: &str| {
-            ConfigFault::at(file, text, at, key, message)
+        let clash = |(at, key, message): source::Clash| {
+            ConfigFault::at(file, text, Some(place_of(text, at, key)), Some(key), &message)
         };
         let written: Written =
             toml::from_str(text).map_err(|error| ConfigFault::toml(file, text, &error))?;
@@ -162,21 +162,13 @@ impl Config {
             let target = target.into_inner();
             if !seen.insert(target.path.clone()) {
                 let message = format!("`{}` is a target already", target.path.display());
-                return Err(fault(Some(place_of(text, at, "path")), Some("path"), &message));
+                return Err(clash((at, "path", message)));
             }
-            if let Err((key, message)) = target.check() {
-                return Err(fault(Some(place_of(text, at, key)), Some(key), &message));
-            }
+            target.check().map_err(|(key, message)| clash((at, key, message)))?;
             targets.push(Arc::new(target));
             places.push(at);
         }
-        order::check(&targets).map_err(|(n, message)| {
-            let at = places.get(n).map(|at| place_of(text, *at, "after"));
-            fault(at, Some("after"), &message)
-        })?;
-        let clash = |(at, key, message): source::Clash| {
-            fault(Some(place_of(text, at, key)), Some(key), &message)
-        };
+        order::check(&targets).map_err(|(n, message)| clash((places[n], "after", message)))?;
         let sources = source::checked(written.source, &targets).map_err(clash)?;
         let credentials = Credentials::gathered(written.credentials, written.credential);
         let credentials = credentials.map_err(clash)?;

@@ -176,7 +176,7 @@ async fn content(
         render::render(target.format, &secrets, &rules).map_err(|refused| TargetFault {
             state: TargetState::Refused,
             text: refused.to_string(),
-            hint: refused.faults.first().map(|fault| fault.hint().to_owned()).unwrap_or_default(),
+            hint: refused.faults.first().map(|fault| fault.why.hint.to_owned()).unwrap_or_default(),
             passing: false,
         })?;
     let mask = if target.on_change.is_some() { Mask::of(&secrets) } else { Mask::default() };

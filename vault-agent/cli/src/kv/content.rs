@@ -80,7 +80,7 @@ pub fn read(dialect: Dialect, bytes: &[u8]) -> Result<Map<String, Value>, Fault>
 
 fn env(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
     let variables =
-        render::parse(bytes).map_err(|error| Fault::new(error.to_string(), error.hint()))?;
+        render::parse(bytes).map_err(|error| Fault::new(error.to_string(), error.why.hint))?;
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     Ok(variables.into_iter().map(|v| (v.name, text(v.value.expose()).into())).collect())
 }

@@ -163,7 +163,7 @@ fn environment(global: &Global, found: &[(Route, Secret)]) -> anyhow::Result<()>
     }
     let rules = render::Rules::default();
     let rendered = render::render(render::Format::Dotenv, &secrets, &rules).map_err(|refused| {
-        let hint = refused.faults.first().map_or("", |fault| fault.hint());
+        let hint = refused.faults.first().map_or("", |fault| fault.why.hint);
         Failure::local(format!("the secrets {refused}")).hint(hint)
     })?;
     for warning in rendered.warnings {

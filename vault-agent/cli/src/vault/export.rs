@@ -101,7 +101,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         ..Rules::default()
     };
     let rendered = render::render(format, &secrets, &rules).map_err(|refused| {
-        let hint = refused.faults.first().map_or("", |fault| fault.hint());
+        let hint = refused.faults.first().map_or("", |fault| fault.why.hint);
         Failure::local(format!("the secrets {refused}")).hint(hint)
     })?;
     for warning in rendered.warnings {

@@ -6,7 +6,7 @@
 use serde_json::Value as Json;
 
 use super::fields::{Field, Value, utf8};
-use super::refusal::{Why, refuse};
+use super::refusal::{BYTES, Why, refuse};
 use super::text::Text;
 use crate::binary;
 
@@ -58,7 +58,7 @@ pub(super) fn toml(name: &str, value: &Value, out: &mut Text) -> Result<(), Why>
     let mut json = match value {
         Value::Text(_) => Json::Null,
         Value::Scalar(json) | Value::Structure(json) => parsed(utf8(json)),
-        Value::Bytes(_) => return Err(Why::Bytes),
+        Value::Bytes(_) => return Err(BYTES),
     };
     if !matches!(value, Value::Text(_)) {
         fits_toml(&json)?;

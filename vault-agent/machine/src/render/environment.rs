@@ -4,7 +4,7 @@
 use shared::path::SecretPath;
 use zeroize::Zeroizing;
 
-use super::fields::{Field, Value, utf8};
+use super::fields::{Field, Value};
 use super::format::Names;
 use super::refusal::{RefusedField, Why};
 use super::rules::Rules;
@@ -31,27 +31,21 @@ pub fn environment(
 ) -> Result<Environment, Vec<RefusedField>> {
     let (mut warnings, mut faults) = (Vec::new(), Vec::new());
     let (fields, absent) = naming::choose(secrets, rules, &mut warnings, &mut faults);
-    faults.extend(absent.into_iter().map(|name| RefusedField { name, why: Why::Absent }));
+    let gone = Why::new("is in none of the secrets", "name keys as `vault kv get` shows them");
+    faults.extend(absent.iter().map(|name| gone.clone().of(name)));
     let mut variables = Vec::with_capacity(fields.len());
     for Field { name, value } in &fields {
         match variable(name, value, rules) {
             Ok(value) => variables.push((name.clone(), value)),
-            Err(why) => faults.push(RefusedField { name: name.clone(), why }),
+            Err(why) => faults.push(why.of(name)),
         }
     }
     if faults.is_empty() { Ok(Environment { variables, warnings }) } else { Err(faults) }
 }
 
 fn variable(name: &str, value: &Value, rules: &Rules<'_>) -> Result<Zeroizing<String>, Why> {
-    if let names::Verdict::Refused(why) = names::judge(name, Names::Environment, rules.allow_names)
-    {
-        return Err(why);
-    }
-    let text = match value {
-        Value::Text(text) | Value::Scalar(text) => utf8(text),
-        Value::Structure(_) => return Err(Why::NotText),
-        Value::Bytes(_) => return Err(Why::Bytes),
-    };
+    names::judge(name, Names::Environment, rules.allow_names)?;
+    let text = value.plain()?;
     lines::variable(name, text)?;
     Ok(Zeroizing::new(text.to_owned()))
 }

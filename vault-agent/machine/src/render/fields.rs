@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use shared::plaintext::Plaintext;
 use zeroize::Zeroize;
 
+use super::refusal::{BYTES, NOT_TEXT, Why};
 use crate::binary;
 
 /// One name and value of a secret.
@@ -35,9 +36,15 @@ pub enum Value {
 impl Value {
     /// Returns the text of a string, number or boolean.
     pub fn text(&self) -> Option<&str> {
+        self.plain().ok()
+    }
+
+    /// Returns the text as formats of plain values write it.
+    pub(super) fn plain(&self) -> Result<&str, Why> {
         match self {
-            Self::Text(bytes) | Self::Scalar(bytes) => Some(utf8(bytes)),
-            Self::Structure(_) | Self::Bytes(_) => None,
+            Self::Text(bytes) | Self::Scalar(bytes) => Ok(utf8(bytes)),
+            Self::Structure(_) => Err(NOT_TEXT),
+            Self::Bytes(_) => Err(BYTES),
         }
     }
 
@@ -128,18 +135,6 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
         Ok(Value::Scalar(Plaintext::from(if truth { &b"true"[..] } else { b"false" })))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::Scalar(Plaintext::new(number.to_string().into_bytes())))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::Scalar(Plaintext::new(number.to_string().into_bytes())))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(Value::Scalar(Plaintext::new(number.to_string().into_bytes())))
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {

@@ -76,16 +76,7 @@ impl Format {
 
     /// Tells whether all its readers pass over lines that start with `#`.
     pub const fn has_comments(self) -> bool {
-        match self {
-            Self::Dotenv
-            | Self::Compose
-            | Self::Docker
-            | Self::Systemd
-            | Self::Sh
-            | Self::Yaml
-            | Self::Toml => true,
-            Self::Json | Self::Raw | Self::Template => false,
-        }
+        !matches!(self, Self::Json | Self::Raw | Self::Template)
     }
 
     pub(super) const fn names(self) -> Names {

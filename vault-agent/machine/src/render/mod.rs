@@ -16,7 +16,6 @@ mod lines;
 mod names;
 mod naming;
 mod parse;
-mod raw;
 mod refusal;
 mod rules;
 mod template;
@@ -30,7 +29,7 @@ pub use fields::{Field, NotFields, Value, fields, file};
 pub use format::Format;
 pub use header::Header;
 pub use names::is_denied;
-pub use parse::{ParseError, Reason, Variable, is_name, parse};
+pub use parse::{ParseError, Variable, is_name, parse};
 pub use refusal::{Refused, RefusedField, Why};
 pub use rules::{Layout, Multiline, Nested, Rules};
 pub use text::Text;
@@ -80,14 +79,12 @@ fn judge(
 ) {
     for Field { name, value } in fields {
         match names::judge(name, format.names(), rules.allow_names) {
-            names::Verdict::Fine => {}
-            names::Verdict::Odd(why) => warnings.push(format!("`{name}` {why}")),
-            names::Verdict::Refused(why) => faults.push(RefusedField { name: name.clone(), why }),
+            Ok(odd) => warnings.extend(odd.map(|why| format!("`{name}` {why}"))),
+            Err(why) => faults.push(why.of(name)),
         }
         if rules.layout == Layout::Block && value.text().is_some_and(block::has_marker) {
             let hint = "change the value, or give the target a file of its own";
-            let why = refusal::refuse("a marker of the block", "this agent", hint);
-            faults.push(RefusedField { name: name.clone(), why });
+            faults.push(refusal::refuse("a marker of the block", "this agent", hint).of(name));
         }
     }
 }
@@ -100,48 +97,47 @@ fn write(
     out: &mut Text,
     faults: &mut Vec<RefusedField>,
 ) {
-    type Line = fn(&str, &str, &mut Text) -> Result<(), Why>;
-    let line: Line = match format {
-        Format::Dotenv => match rules.multiline {
-            Multiline::Refuse => {
-                |name, value, out| dotenv::write(name, value, Multiline::Refuse, out)
-            }
-            Multiline::Allow => {
-                |name, value, out| dotenv::write(name, value, Multiline::Allow, out)
-            }
-        },
-        Format::Compose => lines::compose,
-        Format::Docker => lines::docker,
-        Format::Systemd => lines::systemd,
-        Format::Sh => lines::sh,
+    let dotenv =
+        |name: &str, value: &str, out: &mut Text| dotenv::write(name, value, rules.multiline, out);
+    let line: &dyn Fn(&str, &str, &mut Text) -> Result<(), Why> = match format {
+        Format::Dotenv => &dotenv,
+        Format::Compose => &lines::compose,
+        Format::Docker => &lines::docker,
+        Format::Systemd => &lines::systemd,
+        Format::Sh => &lines::sh,
         Format::Json => return data::json(fields, out),
         Format::Yaml => return data::yaml(fields, out),
         Format::Toml => {
-            for Field { name, value } in fields {
-                if let Err(why) = data::toml(name, value, out) {
-                    faults.push(RefusedField { name: name.clone(), why });
-                }
-            }
-            return;
+            return each(fields, faults, |name, value| data::toml(name, value, out));
         }
-        Format::Raw => return raw::write(fields, out, faults),
+        Format::Raw => return faults.extend(raw(fields, out).err()),
         Format::Template => {
-            if let Err(why) = template::write(rules.template, fields, secrets, out) {
-                faults.push(RefusedField { name: String::new(), why });
-            }
-            return;
+            let written = template::write(rules.template, fields, secrets, out);
+            return faults.extend(written.err().map(Why::of_all));
         }
     };
-    for Field { name, value } in fields {
-        let written = match value {
-            Value::Text(text) | Value::Scalar(text) => line(name, fields::utf8(text), out),
-            Value::Structure(_) => Err(Why::NotText),
-            Value::Bytes(_) => Err(Why::Bytes),
-        };
-        if let Err(why) = written {
-            faults.push(RefusedField { name: name.clone(), why });
-        }
-    }
+    each(fields, faults, |name, value| line(name, value.plain()?, out));
+}
+
+/// Writes each field, and notes those that are refused.
+fn each(
+    fields: &[Field],
+    faults: &mut Vec<RefusedField>,
+    mut write: impl FnMut(&str, &Value) -> Result<(), Why>,
+) {
+    let refused =
+        |field: &Field| write(&field.name, &field.value).err().map(|why| why.of(&field.name));
+    faults.extend(fields.iter().filter_map(refused));
+}
+
+/// Writes the only field, byte for byte: certificates, keys, keystores.
+fn raw(fields: &[Field], out: &mut Text) -> Result<(), RefusedField> {
+    let [Field { name, value }] = fields else {
+        let text = format!("the file is one value, and there are {}", fields.len()).into();
+        return Err(Why { text, hint: "name one key in `keys`" }.of_all());
+    };
+    out.push_bytes(value.bytes().ok_or_else(|| refusal::NOT_TEXT.of(name))?);
+    Ok(())
 }
 
 #[cfg(test)]

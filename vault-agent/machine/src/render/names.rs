@@ -99,30 +99,35 @@ const HARMLESS: &[&str] = &[
     "GIT_COMMITTER_EMAIL",
 ];
 
-/// What is to be done with a name.
-pub(super) enum Verdict {
-    /// Write it.
-    Fine,
-    /// Write it and say this.
-    Odd(&'static str),
-    /// Do not write it.
-    Refused(Why),
-}
+const RENAME: &str =
+    "give it another name with `rename`, leave it out with `keys`, or use format = \"json\"";
+const NO_NAME: Why =
+    Why::new("is not a variable name (letters, digits and `_`, not starting with a digit)", RENAME);
+const SHELLS: Why = Why::new("belongs to the shells, which do not let it be set", RENAME);
+const DANGEROUS: Why = Why::new(
+    "changes what other programs run",
+    "list it in `allow_names` of this target if you mean it",
+);
 
-/// Judges `name`; `allowed` lists dangerous names that the owner of the target wants.
-pub(super) fn judge(name: &str, names: Names, allowed: &[String]) -> Verdict {
+/// Judges `name`, and returns what is odd about it; `allowed` lists dangerous names that the owner
+/// of the target wants.
+pub(super) fn judge(
+    name: &str,
+    names: Names,
+    allowed: &[String],
+) -> Result<Option<&'static str>, Why> {
     if names == Names::Keys {
-        Verdict::Fine
+        Ok(None)
     } else if !is_name(name) {
-        Verdict::Refused(Why::Name)
+        Err(NO_NAME)
     } else if names == Names::Shell && SHELL_OWN.contains(&name) {
-        Verdict::Refused(Why::ShellOwn)
+        Err(SHELLS)
     } else if is_denied(name) && !allowed.iter().any(|allow| allow == name) {
-        Verdict::Refused(Why::Denied)
+        Err(DANGEROUS)
     } else if names == Names::Shell && ZSH_OWN.contains(&name) {
-        Verdict::Odd("has a meaning of its own in zsh")
+        Ok(Some("has a meaning of its own in zsh"))
     } else {
-        Verdict::Fine
+        Ok(None)
     }
 }
 
@@ -148,43 +153,28 @@ mod tests {
             "NODE_OPTIONS",
             "_JAVA_OPTIONS",
         ] {
-            assert!(
-                matches!(judge(name, Names::Shell, &[]), Verdict::Refused(Why::Denied)),
-                "{name}"
-            );
-            assert!(
-                matches!(judge(name, Names::Shell, &[name.to_owned()]), Verdict::Fine),
-                "{name}"
-            );
+            assert!(judge(name, Names::Shell, &[]) == Err(DANGEROUS), "{name}");
+            assert!(judge(name, Names::Shell, &[name.to_owned()]) == Ok(None), "{name}");
         }
         for name in
             ["OPENAI_API_KEY", "GIT_TOKEN", "PATH_PREFIX", "LDAP_URL", "DATABASE_URL", "a", "_x"]
         {
-            assert!(matches!(judge(name, Names::Shell, &[]), Verdict::Fine), "{name}");
+            assert!(judge(name, Names::Shell, &[]) == Ok(None), "{name}");
         }
     }
 
     #[test]
     fn an_allow_does_not_help_what_shells_own() {
         for name in SHELL_OWN {
-            assert!(
-                matches!(
-                    judge(name, Names::Shell, &[(*name).to_owned()]),
-                    Verdict::Refused(Why::ShellOwn)
-                ),
-                "{name}"
-            );
+            assert!(judge(name, Names::Shell, &[(*name).to_owned()]) == Err(SHELLS), "{name}");
         }
-        assert!(matches!(judge("path", Names::Shell, &[]), Verdict::Odd(_)));
-        assert!(matches!(judge("path", Names::Environment, &[]), Verdict::Fine));
-        assert!(matches!(judge("UID", Names::Environment, &[]), Verdict::Fine));
-        assert!(matches!(judge("PATH", Names::Environment, &[]), Verdict::Refused(Why::Denied)));
-        assert!(matches!(judge("a.b", Names::Keys, &[]), Verdict::Fine));
+        assert!(matches!(judge("path", Names::Shell, &[]), Ok(Some(_))));
+        assert!(judge("path", Names::Environment, &[]) == Ok(None));
+        assert!(judge("UID", Names::Environment, &[]) == Ok(None));
+        assert!(judge("PATH", Names::Environment, &[]) == Err(DANGEROUS));
+        assert!(judge("a.b", Names::Keys, &[]) == Ok(None));
         for name in ["", "a.b", "a-b", "1a", "ä", "a b", "a\n"] {
-            assert!(
-                matches!(judge(name, Names::Shell, &[]), Verdict::Refused(Why::Name)),
-                "{name:?}"
-            );
+            assert!(judge(name, Names::Shell, &[]) == Err(NO_NAME), "{name:?}");
         }
     }
 }

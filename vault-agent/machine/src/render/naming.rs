@@ -37,7 +37,10 @@ pub(super) fn choose(
                 continue;
             }
             if let Some(other) = here.insert(name.clone(), key.clone()) {
-                faults.push(RefusedField { name, why: Why::Collision { keys: [other, key] } });
+                let both = [other.escape_debug(), key.escape_debug()];
+                let text = format!("would be both `{}` and `{}`", both[0], both[1]).into();
+                let hint = "give one of them another name with `rename`";
+                faults.push(Why { text, hint }.of(&name));
                 continue;
             }
             match place.get_mut(&name) {

@@ -5,11 +5,11 @@
 //! a secret.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::ops::Range;
 
 use shared::plaintext::Plaintext;
 
+use super::refusal::Why;
 use super::text::Text;
 
 /// One variable of a `.env` file, in the file's order.
@@ -29,96 +29,50 @@ pub struct Variable {
 }
 
 /// A line that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {}", why.text)]
 pub struct ParseError {
     /// The line the trouble starts on, counted from 1.
     pub line: usize,
     /// What is wrong with it.
-    pub reason: Reason,
+    pub why: Why,
 }
 
-/// Why a line is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// The file is not UTF-8.
-    NotUtf8,
-    /// A NUL, which no environment can hold.
-    Nul,
-    /// Neither empty, nor a comment, nor `NAME=VALUE`.
-    NoEquals,
-    /// What stands before `=` is no variable name.
-    BadName,
-    /// The name was set before, on the given line.
-    Duplicate(usize),
-    /// The quote that opens the value never closes.
-    Unterminated(char),
-    /// More text follows the closing quote.
-    AfterQuote,
-    /// `${…}` or `$(…)` outside single quotes: some readers would expand it.
-    Expansion,
-    /// `$'…'`, which only shells read.
-    DollarQuote,
-    /// A backslash escape in double quotes that readers undo differently.
-    Escape,
-    /// An unquoted value that starts with `#`: a comment for some.
-    LeadingHash,
-    /// An unquoted value that ends in a backslash: a continued line for some.
-    TrailingBackslash,
-    /// A carriage return inside a line.
-    CarriageReturn,
+const APART: &str = "put a value of several lines in quotes, and comments on lines of their own";
+const QUOTE: &str = "write the value out and put it in single quotes";
+
+const NOT_UTF8: Why = Why::new("not UTF-8", "convert the file with `iconv -t UTF-8`");
+const NUL: Why = Why::new("a NUL byte", "remove the byte: an environment variable cannot hold it");
+const NO_EQUALS: Why = Why::new("neither a comment nor `NAME=VALUE`", APART);
+const BAD_NAME: Why = Why::new(
+    "what stands before `=` is not a variable name (letters, digits and `_`, not starting with a digit)",
+    "rename the variable",
+);
+const AFTER_QUOTE: Why = Why::new("text follows the closing quote", APART);
+const EXPANSION: Why =
+    Why::new("`${…}` or `$(…)` outside single quotes, which some readers expand", QUOTE);
+const DOLLAR_QUOTE: Why = Why::new("`$'…'`, which only shells read", QUOTE);
+const ESCAPE: Why = Why::new(
+    "a backslash escape that readers undo differently (all agree on \\n \\r \\t \\\\ \\\" \\$ and \\`)",
+    QUOTE,
+);
+const LEADING_HASH: Why =
+    Why::new("an unquoted value that starts with `#`, a comment for some readers", QUOTE);
+const TRAILING_BACKSLASH: Why = Why::new(
+    "an unquoted value that ends in a backslash, a continued line for some readers",
+    QUOTE,
+);
+const CARRIAGE_RETURN: Why =
+    Why::new("a carriage return inside the line", "convert the line ends with `dos2unix`");
+
+fn duplicate(first: usize) -> Why {
+    let text = format!("the same name is already set on line {first}").into();
+    Why { text, hint: "remove one of the two: readers disagree on which of them counts" }
 }
 
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.reason)
-    }
-}
-
-impl std::error::Error for ParseError {}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotUtf8 => f.write_str("not UTF-8"),
-            Self::Nul => f.write_str("a NUL byte"),
-            Self::NoEquals => f.write_str("neither a comment nor `NAME=VALUE`"),
-            Self::BadName => f.write_str("what stands before `=` is not a variable name (letters, digits and `_`, not starting with a digit)"),
-            Self::Duplicate(first) => write!(f, "the same name is already set on line {first}"),
-            Self::Unterminated(quote) => write!(f, "the opening {quote} has no closing {quote}"),
-            Self::AfterQuote => f.write_str("text follows the closing quote"),
-            Self::Expansion => f.write_str("`${…}` or `$(…)` outside single quotes, which some readers expand"),
-            Self::DollarQuote => f.write_str("`$'…'`, which only shells read"),
-            Self::Escape => f.write_str("a backslash escape that readers undo differently (all agree on \\n \\r \\t \\\\ \\\" \\$ and \\`)"),
-            Self::LeadingHash => f.write_str("an unquoted value that starts with `#`, a comment for some readers"),
-            Self::TrailingBackslash => f.write_str("an unquoted value that ends in a backslash, a continued line for some readers"),
-            Self::CarriageReturn => f.write_str("a carriage return inside the line"),
-        }
-    }
-}
-
-impl ParseError {
-    /// Returns the way out, as one sentence without a full stop.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self.reason {
-            Reason::NotUtf8 => "convert the file with `iconv -t UTF-8`",
-            Reason::Nul => "remove the byte: an environment variable cannot hold it",
-            Reason::NoEquals | Reason::AfterQuote => {
-                "put a value of several lines in quotes, and comments on lines of their own"
-            }
-            Reason::BadName => "rename the variable",
-            Reason::Duplicate(_) => {
-                "remove one of the two: readers disagree on which of them counts"
-            }
-            Reason::Unterminated(_) => "close the quote on the line where the value ends",
-            Reason::Expansion
-            | Reason::DollarQuote
-            | Reason::Escape
-            | Reason::LeadingHash
-            | Reason::TrailingBackslash => "write the value out and put it in single quotes",
-            Reason::CarriageReturn => "convert the line ends with `dos2unix`",
-        }
-    }
+fn unterminated(quote: char) -> Why {
+    let text = format!("the opening {quote} has no closing {quote}").into();
+    Why { text, hint: "close the quote on the line where the value ends" }
 }
 
 /// Reads a whole file; nothing is returned unless every line is understood.
@@ -132,27 +86,20 @@ impl ParseError {
 pub fn parse(file: &[u8]) -> Result<Vec<Variable>, ParseError> {
     let whole = file.len();
     let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
-    let text = match std::str::from_utf8(file) {
-        Ok(text) => text,
-        Err(error) => {
-            return Err(ParseError {
-                line: lines_in(&file[..error.valid_up_to()]),
-                reason: Reason::NotUtf8,
-            });
-        }
-    };
+    let fault = |at: usize, why| ParseError { line: lines_in(&file[..at]), why };
+    let text = std::str::from_utf8(file).map_err(|error| fault(error.valid_up_to(), NOT_UTF8))?;
     if let Some(at) = text.find('\0') {
-        return Err(ParseError { line: lines_in(&file[..at]), reason: Reason::Nul });
+        return Err(fault(at, NUL));
     }
     let mut seen = HashMap::new();
     let mut variables = Vec::new();
     let mut cursor = Cursor { rest: text, line: 1, whole };
     while !cursor.rest.is_empty() {
         let (line, start) = (cursor.line, cursor.at());
-        let read = cursor.entry().map_err(|reason| ParseError { line, reason })?;
+        let read = cursor.entry().map_err(|why| ParseError { line, why })?;
         let Some((name, value, written)) = read else { continue };
         if let Some(first) = seen.insert(name, line) {
-            return Err(ParseError { line, reason: Reason::Duplicate(first) });
+            return Err(ParseError { line, why: duplicate(first) });
         }
         let entry = start..cursor.at();
         variables.push(Variable { line, name: name.to_owned(), value, entry, written });
@@ -191,21 +138,21 @@ impl<'a> Cursor<'a> {
 
     /// Reads one line, or several if a quoted value spans them; `None` for blank lines and
     /// comments.
-    fn entry(&mut self) -> Result<Option<Entry<'a>>, Reason> {
+    fn entry(&mut self) -> Result<Option<Entry<'a>>, Why> {
         let line = self.rest.split('\n').next().unwrap_or_default();
         let bare = line.trim_start_matches([' ', '\t']);
         if bare.trim_end().is_empty() || bare.starts_with(['#', ';']) {
             self.take_line();
             return Ok(None);
         }
-        let (head, _) = bare.split_once('=').ok_or(Reason::NoEquals)?;
+        let (head, _) = bare.split_once('=').ok_or(NO_EQUALS)?;
         let name = head.trim_end_matches([' ', '\t']);
         let name = match name.strip_prefix("export") {
             Some(after) if after.starts_with([' ', '\t']) => after.trim_start_matches([' ', '\t']),
             _ => name,
         };
         if !is_name(name) {
-            return Err(Reason::BadName);
+            return Err(BAD_NAME);
         }
         let value = &self.rest[line.len() - bare.len() + head.len() + 1..];
         let equals = self.whole - value.len();
@@ -214,7 +161,7 @@ impl<'a> Cursor<'a> {
         let start = self.at();
         let (value, end) = match self.rest.chars().next() {
             Some('\'' | '"' | '`') => self.quoted()?,
-            Some('#') if !spaced => return Err(Reason::LeadingHash),
+            Some('#') if !spaced => return Err(LEADING_HASH),
             Some('#') => {
                 self.take_line();
                 (Plaintext::from(&b""[..]), start)
@@ -234,27 +181,27 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads an unquoted value; returns its end as well.
-    fn bare(&mut self) -> Result<(Plaintext, usize), Reason> {
+    fn bare(&mut self) -> Result<(Plaintext, usize), Why> {
         let start = self.at();
         let value = cut_comment(self.take_line()).trim_end_matches([' ', '\t']);
         if value.contains('\r') {
-            return Err(Reason::CarriageReturn);
+            return Err(CARRIAGE_RETURN);
         }
         if value.starts_with("$'") {
-            return Err(Reason::DollarQuote);
+            return Err(DOLLAR_QUOTE);
         }
         if value.contains("${") || value.contains("$(") {
-            return Err(Reason::Expansion);
+            return Err(EXPANSION);
         }
         if value.ends_with('\\') {
-            return Err(Reason::TrailingBackslash);
+            return Err(TRAILING_BACKSLASH);
         }
         Ok((Plaintext::from(value.as_bytes()), start + value.len()))
     }
 
     /// Reads a value that starts with a quote, with what a shell would glue to it; returns its end
     /// as well.
-    fn quoted(&mut self) -> Result<(Plaintext, usize), Reason> {
+    fn quoted(&mut self) -> Result<(Plaintext, usize), Why> {
         let mut value = Text::default();
         if let Some(rest) = self.rest.strip_prefix('`') {
             self.rest = rest;
@@ -268,11 +215,11 @@ impl<'a> Cursor<'a> {
         if blank.is_empty() || (blank.starts_with('#') && blank.len() < tail.len()) {
             return Ok((value.finish(), end));
         }
-        Err(Reason::AfterQuote)
+        Err(AFTER_QUOTE)
     }
 
     /// Reads quoted pieces and escaped quotes that stand side by side, as in `'it'\''s'`.
-    fn shell_word(&mut self, value: &mut Text) -> Result<(), Reason> {
+    fn shell_word(&mut self, value: &mut Text) -> Result<(), Why> {
         loop {
             let mut chars = self.rest.chars();
             match chars.next() {
@@ -297,19 +244,19 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads up to the closing `quote`, undoing nothing.
-    fn literal(&mut self, quote: char, value: &mut Text) -> Result<(), Reason> {
-        let (inner, rest) = self.rest.split_once(quote).ok_or(Reason::Unterminated(quote))?;
+    fn literal(&mut self, quote: char, value: &mut Text) -> Result<(), Why> {
+        let (inner, rest) = self.rest.split_once(quote).ok_or_else(|| unterminated(quote))?;
         self.rest = rest;
         self.push_lines(inner, value)
     }
 
     /// Reads up to the closing `"`, undoing escapes.
-    fn double_quoted(&mut self, value: &mut Text) -> Result<(), Reason> {
+    fn double_quoted(&mut self, value: &mut Text) -> Result<(), Why> {
         loop {
-            let stop = self.rest.find(['"', '\\']).ok_or(Reason::Unterminated('"'))?;
+            let stop = self.rest.find(['"', '\\']).ok_or_else(|| unterminated('"'))?;
             let (inner, rest) = self.rest.split_at(stop);
             if inner.contains("${") || inner.contains("$(") {
-                return Err(Reason::Expansion);
+                return Err(EXPANSION);
             }
             self.push_lines(inner, value)?;
             let mut after = rest.chars();
@@ -317,7 +264,7 @@ impl<'a> Cursor<'a> {
                 self.rest = after.as_str();
                 return Ok(());
             }
-            match after.next().ok_or(Reason::Unterminated('"'))? {
+            match after.next().ok_or_else(|| unterminated('"'))? {
                 'n' => value.push("\n"),
                 'r' => value.push("\r"),
                 't' => value.push("\t"),
@@ -336,7 +283,7 @@ impl<'a> Cursor<'a> {
                 | 'N'
                 | 'E'
                 | '0'..='9' => {
-                    return Err(Reason::Escape);
+                    return Err(ESCAPE);
                 }
                 c => {
                     value.push("\\");
@@ -348,14 +295,14 @@ impl<'a> Cursor<'a> {
     }
 
     /// Appends quoted text, with CRLF as LF, and counts its lines.
-    fn push_lines(&mut self, inner: &str, value: &mut Text) -> Result<(), Reason> {
+    fn push_lines(&mut self, inner: &str, value: &mut Text) -> Result<(), Why> {
         for line in inner.split_inclusive('\n') {
             let (line, end) = match line.strip_suffix('\n') {
                 Some(line) => (line.strip_suffix('\r').unwrap_or(line), "\n"),
                 None => (line, ""),
             };
             if line.contains('\r') {
-                return Err(Reason::CarriageReturn);
+                return Err(CARRIAGE_RETURN);
             }
             self.line += end.len();
             value.push(line);
@@ -386,8 +333,8 @@ mod tests {
         assert_eq!(read, expected, "{file:?}");
     }
 
-    fn refused(file: &str, line: usize, reason: Reason) {
-        assert_eq!(parse(file.as_bytes()).unwrap_err(), ParseError { line, reason }, "{file:?}");
+    fn refused(file: &str, line: usize, why: Why) {
+        assert_eq!(parse(file.as_bytes()).unwrap_err(), ParseError { line, why }, "{file:?}");
     }
 
     #[test]
@@ -450,38 +397,35 @@ mod tests {
 
     #[test]
     fn broken_and_ambiguous_lines_are_refused() {
-        refused("A=1\nsk-abc\n", 2, Reason::NoEquals);
-        refused("A=1\n+Wjc==\n", 2, Reason::BadName);
-        refused("a-b=1", 1, Reason::BadName);
-        refused("1a=1", 1, Reason::BadName);
-        refused("=1", 1, Reason::BadName);
-        refused("A B=1", 1, Reason::BadName);
-        refused("A=1\nB=2\nA=3", 3, Reason::Duplicate(1));
-        refused("A=1\nB='x\ny", 2, Reason::Unterminated('\''));
-        refused("A=\"x\\\"", 1, Reason::Unterminated('"'));
-        refused("A=\"x\\", 1, Reason::Unterminated('"'));
-        refused("A='x'y", 1, Reason::AfterQuote);
-        refused("A='x'# c", 1, Reason::AfterQuote);
-        refused("A='x'\\y", 1, Reason::AfterQuote);
-        refused("A=${B}x", 1, Reason::Expansion);
-        refused("A=\"$(id)\"", 1, Reason::Expansion);
-        refused("A=$'x'", 1, Reason::DollarQuote);
-        refused(r#"A="\x41""#, 1, Reason::Escape);
-        refused("A=#x", 1, Reason::LeadingHash);
-        refused("A=x\\", 1, Reason::TrailingBackslash);
-        refused("A=x\ry", 1, Reason::CarriageReturn);
-        refused("A=\"x\ry\"", 1, Reason::CarriageReturn);
-        refused("A=1\nB=\0", 2, Reason::Nul);
-        assert_eq!(
-            parse(b"A=1\nB=\xFF").unwrap_err(),
-            ParseError { line: 2, reason: Reason::NotUtf8 }
-        );
+        refused("A=1\nsk-abc\n", 2, NO_EQUALS);
+        refused("A=1\n+Wjc==\n", 2, BAD_NAME);
+        refused("a-b=1", 1, BAD_NAME);
+        refused("1a=1", 1, BAD_NAME);
+        refused("=1", 1, BAD_NAME);
+        refused("A B=1", 1, BAD_NAME);
+        refused("A=1\nB=2\nA=3", 3, duplicate(1));
+        refused("A=1\nB='x\ny", 2, unterminated('\''));
+        refused("A=\"x\\\"", 1, unterminated('"'));
+        refused("A=\"x\\", 1, unterminated('"'));
+        refused("A='x'y", 1, AFTER_QUOTE);
+        refused("A='x'# c", 1, AFTER_QUOTE);
+        refused("A='x'\\y", 1, AFTER_QUOTE);
+        refused("A=${B}x", 1, EXPANSION);
+        refused("A=\"$(id)\"", 1, EXPANSION);
+        refused("A=$'x'", 1, DOLLAR_QUOTE);
+        refused(r#"A="\x41""#, 1, ESCAPE);
+        refused("A=#x", 1, LEADING_HASH);
+        refused("A=x\\", 1, TRAILING_BACKSLASH);
+        refused("A=x\ry", 1, CARRIAGE_RETURN);
+        refused("A=\"x\ry\"", 1, CARRIAGE_RETURN);
+        refused("A=1\nB=\0", 2, NUL);
+        assert_eq!(parse(b"A=1\nB=\xFF"), Err(ParseError { line: 2, why: NOT_UTF8 }));
     }
 
     #[test]
     fn no_error_shows_a_value() {
         let error = parse(b"A=1\nhunter2-name hunter2=x").unwrap_err();
-        assert!(!format!("{error} {error:?} {}", error.hint()).contains("hunter2"));
+        assert!(!format!("{error} {error:?} {}", error.why.hint).contains("hunter2"));
     }
 
     proptest::proptest! {

@@ -1,6 +1,7 @@
 //! What is refused, and what a person is told about it: the variable, what it holds, who would
 //! misread it, the way out. No value is ever part of it.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::format::Format;
@@ -17,112 +18,67 @@ pub struct Refused {
 /// Why one variable is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedField {
-    /// The variable; empty if it is about all of them.
-    pub name: String,
+    /// The variable; `None` if it is about all of them.
+    pub name: Option<String>,
     /// Why.
     pub why: Why,
 }
 
-/// The reasons for which a variable is refused.
+/// What is wrong with a variable or a line, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// The name is not `[A-Za-z_][A-Za-z0-9_]*`.
-    Name,
-    /// Shells keep the name for themselves.
-    ShellOwn,
-    /// The name makes other programs run code.
-    Denied,
-    /// No secret has it.
-    Absent,
-    /// The value is null, a list or an object.
-    NotText,
-    /// The value is bytes, not text.
-    Bytes,
-    /// Two keys of one secret end up as this name.
-    Collision {
-        /// The two keys.
-        keys: [String; 2],
-    },
-    /// The file holds one value, and there are so many.
-    NotOne(usize),
-    /// The template does not render.
-    Template(String),
-    /// The value holds something that the named readers do not read back.
-    Value {
-        /// The characters, as shown to a person.
-        holds: &'static str,
-        /// The readers that would break.
-        readers: &'static str,
-        /// The way out.
-        hint: &'static str,
-    },
+pub struct Why {
+    /// What is wrong; follows the variable's name where there is one.
+    pub text: Cow<'static, str>,
+    /// The way out, as one sentence without a full stop.
+    pub hint: &'static str,
+}
+
+/// The value is null, a list or an object.
+pub(super) const NOT_TEXT: Why = Why::new(
+    "is null, a list or an object, not text",
+    "set `nested = \"flatten\"`, leave it out with `keys`, or use format = \"json\"",
+);
+
+/// The value is bytes, not text.
+pub(super) const BYTES: Why = Why::new(
+    "is a binary file, not text",
+    "leave it out with `keys`, and write it with format = \"raw\"",
+);
+
+impl Why {
+    pub(super) const fn new(text: &'static str, hint: &'static str) -> Self {
+        Self { text: Cow::Borrowed(text), hint }
+    }
+
+    pub(super) fn of(self, name: &str) -> RefusedField {
+        RefusedField { name: Some(name.to_owned()), why: self }
+    }
+
+    pub(super) const fn of_all(self) -> RefusedField {
+        RefusedField { name: None, why: self }
+    }
+}
+
+/// Makes the refusal of a value: the characters that it holds, as shown to a person, the readers
+/// that would break, and the way out.
+pub(super) fn refuse(holds: &str, readers: &str, hint: &'static str) -> Why {
+    Why { text: format!("holds {holds}, which {readers} would misread").into(), hint }
 }
 
 impl fmt::Display for RefusedField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name.escape_debug();
-        match &self.why {
-            Why::Name => write!(
-                f,
-                "`{name}` is not a variable name (letters, digits and `_`, not starting with a digit)"
-            ),
-            Why::ShellOwn => {
-                write!(f, "`{name}` belongs to the shells, which do not let it be set")
-            }
-            Why::Denied => write!(f, "`{name}` changes what other programs run"),
-            Why::Absent => write!(f, "`{name}` is in none of the secrets"),
-            Why::NotText => write!(f, "`{name}` is null, a list or an object, not text"),
-            Why::Bytes => write!(f, "`{name}` is a binary file, not text"),
-            Why::Collision { keys: [one, two] } => write!(
-                f,
-                "`{name}` would be both `{}` and `{}`",
-                one.escape_debug(),
-                two.escape_debug()
-            ),
-            Why::NotOne(count) => write!(f, "the file is one value, and there are {count}"),
-            Why::Template(why) => f.write_str(why),
-            Why::Value { holds, readers, .. } => {
-                write!(f, "`{name}` holds {holds}, which {readers} would misread")
-            }
-        }
-    }
-}
-
-impl RefusedField {
-    /// Returns the way out, as one sentence without a full stop.
-    #[must_use]
-    pub fn hint(&self) -> &'static str {
-        match self.why {
-            Why::Name | Why::ShellOwn => {
-                "give it another name with `rename`, leave it out with `keys`, or use format = \"json\""
-            }
-            Why::Denied => "list it in `allow_names` of this target if you mean it",
-            Why::Absent => "name keys as `vault kv get` shows them",
-            Why::NotText => {
-                "set `nested = \"flatten\"`, leave it out with `keys`, or use format = \"json\""
-            }
-            Why::Bytes => "leave it out with `keys`, and write it with format = \"raw\"",
-            Why::Collision { .. } => "give one of them another name with `rename`",
-            Why::NotOne(_) => "name one key in `keys`",
-            Why::Template(_) => "mend the template, or add the key to the secret",
-            Why::Value { hint, .. } => hint,
+        match &self.name {
+            Some(name) => write!(f, "`{}` {}", name.escape_debug(), self.why.text),
+            None => f.write_str(&self.why.text),
         }
     }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot be written as {}: ", self.format)?;
-        for (n, fault) in self.faults.iter().enumerate() {
-            write!(f, "{}{fault}", if n > 0 { "; " } else { "" })?;
-        }
-        Ok(())
+        let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+        write!(f, "cannot be written as {}: {}", self.format, faults.join("; "))
     }
 }
 
 impl std::error::Error for Refused {}
-
-/// Makes the refusal of a value.
-pub(super) const fn refuse(holds: &'static str, readers: &'static str, hint: &'static str) -> Why {
-    Why::Value { holds, readers, hint }
-}

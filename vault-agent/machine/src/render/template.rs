@@ -35,7 +35,11 @@ pub(super) fn write(
 ) -> Result<(), Why> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder().keep_trailing_newline(true).build();
-    environment.set_syntax(syntax.map_err(|error| Why::Template(error.to_string()))?);
+    let refuse = |text: String| {
+        let hint = "mend the template, or add the key to the secret";
+        Why { text: text.into(), hint }
+    };
+    environment.set_syntax(syntax.map_err(|error| refuse(error.to_string()))?);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_formatter(|out, _, value| print(out, value));
@@ -44,7 +48,7 @@ pub(super) fn write(
     let rendered = environment
         .template_from_str(template)
         .and_then(|template| template.render(context(fields, secrets)))
-        .map_err(|error| Why::Template(told(&error, template)))?;
+        .map_err(|error| refuse(told(&error, template)))?;
     out.push(&Zeroizing::new(rendered));
     Ok(())
 }
@@ -153,8 +157,7 @@ mod tests {
         let mut out = Text::default();
         match write(template, &secrets[0].1, &secrets, &mut out) {
             Ok(()) => Ok(String::from_utf8(out.finish().expose().to_vec()).unwrap()),
-            Err(Why::Template(why)) => Err(why),
-            Err(other) => panic!("{other:?}"),
+            Err(why) => Err(why.text.into_owned()),
         }
     }
 

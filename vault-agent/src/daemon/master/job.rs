@@ -125,7 +125,7 @@ fn look(source: &Source, salt: &Hash) -> Result<MasterFile, State> {
         ));
     }
     let variables = render::parse(file.content.expose()).map_err(|error| {
-        State::trouble(format!("{error}; nothing was published"), error.hint(), false)
+        State::trouble(format!("{error}; nothing was published"), error.why.hint, false)
     })?;
     if variables.is_empty() {
         let hint = "save it with its variables; `vault kv delete` deletes a secret";
