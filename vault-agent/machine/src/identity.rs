@@ -1,7 +1,6 @@
 //! The machine's keys and pins on disk: `identity/{age.key,sign.key}` (0600 in 0700), or sealed
 //! beside that and handed over by systemd; and `pins.json`. What they are used for lives elsewhere.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -43,46 +42,43 @@ impl Key {
         format!("vault-agent.{}", self.0)
     }
 
+    /// Returns the file in which systemd hands it over, where systemd does.
+    fn given(self, paths: &Paths) -> Option<PathBuf> {
+        Some(paths.given.as_ref()?.join(self.credential()))
+    }
+
     fn is_there(self, paths: &Paths) -> bool {
-        let given = paths.given.as_ref().map(|given| given.join(self.credential()));
-        given.is_some_and(|given| given.exists())
+        self.given(paths).is_some_and(|given| given.exists())
             || self.file(paths).exists()
             || self.sealed(paths).exists()
     }
 
     /// Reads it from systemd, or else from its file.
     fn read(self, paths: &Paths) -> Result<(PathBuf, Zeroizing<String>)> {
-        if let Some(given) = &paths.given {
-            let given = given.join(self.credential());
-            match files::settings(&given) {
-                Ok((_, text)) => return Ok((given, text)),
-                Err(fault) if fault.kind() == ErrorKind::NotFound => {}
-                Err(fault) => return Err(fault).context(format!("reading `{}`", given.display())),
-            }
+        if let Some(given) = self.given(paths)
+            && let Some(text) = read(&given)?
+        {
+            return Ok((given, text));
         }
         let file = self.file(paths);
-        match files::settings(&file) {
-            Ok((_, text)) => {
-                files::check_private(&file)?;
-                Ok((file, text))
-            }
-            Err(fault) if fault.kind() == ErrorKind::NotFound && self.sealed(paths).exists() => {
-                let place = paths.identity();
-                let shown = place.display();
-                Err(hinted(
-                    format!(
-                        "the keys in `{shown}` are sealed: only the agent that systemd starts \
-                         gets them"
-                    ),
-                    "`systemctl start vault-agent`",
-                ))
-            }
-            Err(fault) if fault.kind() == ErrorKind::NotFound => Err(hinted(
-                format!("no key at `{}`", file.display()),
-                "run `vault-agent init`, or `vault init` on the first machine",
-            )),
-            Err(fault) => Err(fault).context(format!("reading `{}`", file.display())),
+        if let Some(text) = read(&file)? {
+            files::check_private(&file)?;
+            return Ok((file, text));
         }
+        if self.sealed(paths).exists() {
+            let place = paths.identity();
+            let shown = place.display();
+            return Err(hinted(
+                format!(
+                    "the keys in `{shown}` are sealed: only the agent that systemd starts gets them"
+                ),
+                "`systemctl start vault-agent`",
+            ));
+        }
+        Err(hinted(
+            format!("no key at `{}`", file.display()),
+            "run `vault-agent init`, or `vault init` on the first machine",
+        ))
     }
 }
 
@@ -155,12 +151,8 @@ impl Pins {
     /// Reads `pins.json`; `None` before the machine has joined a vault.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
         let path = paths.pins();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(fault) => return Err(fault).context(format!("reading `{}`", path.display())),
-        };
-        let pins = serde_json::from_slice(&text);
+        let Some(text) = read(&path)? else { return Ok(None) };
+        let pins = serde_json::from_str(&text);
         Ok(Some(pins.with_context(|| format!("`{}` is damaged", path.display()))?))
     }
 
@@ -189,6 +181,15 @@ impl From<PinLine> for Pins {
     }
 }
 
+/// Reads a text file that need not be there.
+fn read(file: &Path) -> Result<Option<Zeroizing<String>>> {
+    match files::settings(file) {
+        Ok((_, text)) => Ok(Some(text)),
+        Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(None),
+        Err(fault) => Err(fault).with_context(|| format!("reading `{}`", file.display())),
+    }
+}
+
 /// Writes a new text file that only this user can read.
 fn write_new(file: &Path, text: &str) -> Result<()> {
     let line = Zeroizing::new([text, "\n"].concat());
@@ -200,6 +201,8 @@ mod tests {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use shared::hash::Hash;
+
+    use std::fs;
 
     use super::*;
 

@@ -20,17 +20,6 @@ pub struct Paths {
     pub given: Option<PathBuf>,
 }
 
-/// What [`Paths::decide`] looks at.
-#[derive(Clone, Debug, Default)]
-struct Surroundings {
-    root: bool,
-    home: Option<PathBuf>,
-    state_home: Option<PathBuf>,
-    config_home: Option<PathBuf>,
-    runtime_dir: Option<PathBuf>,
-    given: Option<PathBuf>,
-}
-
 impl Paths {
     /// Resolves the places from the flags `--state` and `--config`, then from `VAULT_STATE_DIR`,
     /// then from who runs the program.
@@ -47,17 +36,7 @@ impl Paths {
         config: Option<PathBuf>,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
-        let set = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let state = state.or_else(|| set("VAULT_STATE_DIR"));
-        let around = Surroundings {
-            root: rustix::process::geteuid().is_root(),
-            home: set("HOME"),
-            state_home: set("XDG_STATE_HOME"),
-            config_home: set("XDG_CONFIG_HOME"),
-            runtime_dir: set("XDG_RUNTIME_DIR"),
-            given: set("CREDENTIALS_DIRECTORY"),
-        };
-        Self::decide(state, config, around)
+        Self::decide(rustix::process::geteuid().is_root(), state, config, env)
     }
 
     /// Returns the places of the host's agent, which root runs.
@@ -71,33 +50,34 @@ impl Paths {
     }
 
     fn decide(
+        root: bool,
         state: Option<PathBuf>,
         config: Option<PathBuf>,
-        around: Surroundings,
+        env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
-        let given = around.given;
-        if let Some(state) = state {
+        let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let given = set("CREDENTIALS_DIRECTORY");
+        if let Some(state) = state.or_else(|| set("VAULT_STATE_DIR")) {
             let config = config.unwrap_or_else(|| state.join("agent.toml"));
             let socket = state.join("agent.sock");
             return Ok(Self { state, config, socket, given });
         }
-        if around.root {
+        if root {
             return Ok(Self { given, ..Self::of_host(config) });
         }
-        let below_home = |given: Option<PathBuf>, default: &str| {
-            given.or_else(|| around.home.as_ref().map(|home| home.join(default))).ok_or_else(|| {
+        let folder = |variable: &str, below: &str| {
+            let folder = set(variable).or_else(|| Some(set("HOME")?.join(below)));
+            folder.ok_or_else(|| {
                 hinted("neither `HOME` nor the XDG variables are set", "pass `--state DIR`")
             })
         };
-        let state = below_home(around.state_home.clone(), ".local/state")?.join("vault-agent");
+        let state = folder("XDG_STATE_HOME", ".local/state")?.join("vault-agent");
         let config = match config {
             Some(config) => config,
-            None => {
-                below_home(around.config_home.clone(), ".config")?.join("vault-agent/agent.toml")
-            }
+            None => folder("XDG_CONFIG_HOME", ".config")?.join("vault-agent/agent.toml"),
         };
         // Without a runtime directory the socket lives beside the state: never in `/tmp`.
-        let socket = match around.runtime_dir {
+        let socket = match set("XDG_RUNTIME_DIR") {
             Some(runtime) => runtime.join("vault-agent/agent.sock"),
             None => state.join("agent.sock"),
         };
@@ -139,53 +119,49 @@ impl Paths {
 mod tests {
     use super::*;
 
-    fn check(state: Option<&str>, config: Option<&str>, around: Surroundings, expected: [&str; 3]) {
-        let found = Paths::decide(state.map(Into::into), config.map(Into::into), around).unwrap();
-        let [state, config, socket] = expected.map(PathBuf::from);
-        assert_eq!(found, Paths { state, config, socket, given: None });
+    fn decide(root: bool, flags: [Option<&str>; 2], variables: &[(&str, &str)]) -> Result<Paths> {
+        let [state, config] = flags.map(|flag| flag.map(PathBuf::from));
+        let env = |name: &str| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        Paths::decide(root, state, config, env)
     }
 
     #[test]
     fn places_follow_flags_then_who_runs() {
-        let root = Surroundings { root: true, ..Surroundings::default() };
-        let user = Surroundings { home: Some("/home/j".into()), ..Surroundings::default() };
-        let xdg = Surroundings {
-            home: Some("/home/j".into()),
-            state_home: Some("/s".into()),
-            config_home: Some("/c".into()),
-            runtime_dir: Some("/run/user/1".into()),
-            root: false,
-            given: None,
+        let check = |root, flags, variables: &[_], expected: [&str; 3]| {
+            let [state, config, socket] = expected.map(PathBuf::from);
+            let expected = Paths { state, config, socket, given: None };
+            assert_eq!(decide(root, flags, variables).unwrap(), expected);
         };
-        check(Some("/d"), None, root.clone(), ["/d", "/d/agent.toml", "/d/agent.sock"]);
-        check(Some("/d"), Some("/x.toml"), user.clone(), ["/d", "/x.toml", "/d/agent.sock"]);
-        check(
-            None,
-            None,
-            root,
-            ["/var/lib/vault-agent", "/etc/vault-agent/agent.toml", "/run/vault-agent/agent.sock"],
-        );
-        check(
-            None,
-            None,
-            user,
-            [
-                "/home/j/.local/state/vault-agent",
-                "/home/j/.config/vault-agent/agent.toml",
-                "/home/j/.local/state/vault-agent/agent.sock",
-            ],
-        );
-        check(
-            None,
-            None,
-            xdg,
-            ["/s/vault-agent", "/c/vault-agent/agent.toml", "/run/user/1/vault-agent/agent.sock"],
-        );
+        let user = [("HOME", "/home/j")];
+        let xdg = [
+            user[0],
+            ("XDG_STATE_HOME", "/s"),
+            ("XDG_CONFIG_HOME", "/c"),
+            ("XDG_RUNTIME_DIR", "/run/user/1"),
+        ];
+        let told = ["/d", "/d/agent.toml", "/d/agent.sock"];
+        check(true, [Some("/d"), None], &[], told);
+        check(true, [None, None], &[("VAULT_STATE_DIR", "/d")], told);
+        check(false, [Some("/d"), Some("/x.toml")], &user, ["/d", "/x.toml", "/d/agent.sock"]);
+        let host =
+            ["/var/lib/vault-agent", "/etc/vault-agent/agent.toml", "/run/vault-agent/agent.sock"];
+        check(true, [None, None], &[], host);
+        let below_home = [
+            "/home/j/.local/state/vault-agent",
+            "/home/j/.config/vault-agent/agent.toml",
+            "/home/j/.local/state/vault-agent/agent.sock",
+        ];
+        check(false, [None, None], &user, below_home);
+        let named =
+            ["/s/vault-agent", "/c/vault-agent/agent.toml", "/run/user/1/vault-agent/agent.sock"];
+        check(false, [None, None], &xdg, named);
     }
 
     #[test]
     fn a_user_without_home_is_told_what_to_pass() {
-        let fault = Paths::decide(None, None, Surroundings::default()).unwrap_err();
+        let fault = decide(false, [None, None], &[]).unwrap_err();
         assert_eq!(host::hint::hint(&fault).as_deref(), Some("pass `--state DIR`"));
     }
 }

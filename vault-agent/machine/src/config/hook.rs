@@ -139,39 +139,17 @@ impl<'de> Visitor<'de> for HookVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Hook, A::Error> {
         let table = Table::deserialize(MapAccessDeserializer::new(map))?;
-        let action = match table {
-            Table {
-                command: Some(Command(command)),
-                systemd: None,
-                action: None,
-                signal: None,
-                pid_file: None,
-                ..
-            } => HookAction::Command(command),
-            Table {
-                command: None,
-                systemd: Some(unit),
-                action,
-                signal: None,
-                pid_file: None,
-                ..
-            } => HookAction::Systemd {
+        let Table { command, systemd, action, signal, pid_file, timeout, retries } = table;
+        let action = match (command, systemd, action, signal, pid_file) {
+            (Some(Command(command)), None, None, None, None) => HookAction::Command(command),
+            (None, Some(unit), action, None, None) => HookAction::Systemd {
                 unit: checked_unit(unit)?,
                 action: action.unwrap_or_default(),
             },
-            Table {
-                command: None,
-                systemd: None,
-                action: None,
-                signal: Some(signal),
-                pid_file: Some(pid_file),
-                ..
-            } => {
+            (None, None, None, Some(signal), Some(pid_file)) => {
                 if !pid_file.is_absolute() {
-                    return Err(A::Error::custom(format!(
-                        "pid_file `{}` is not absolute",
-                        pid_file.display()
-                    )));
+                    let shown = pid_file.display();
+                    return Err(A::Error::custom(format!("pid_file `{shown}` is not absolute")));
                 }
                 HookAction::Signal { signal, pid_file }
             }
@@ -181,8 +159,8 @@ impl<'de> Visitor<'de> for HookVisitor {
                 ));
             }
         };
-        let timeout = table.timeout.map_or(TIMEOUT, |span| span.0);
-        Ok(Hook { action, timeout, retries: table.retries.unwrap_or(RETRIES) })
+        let timeout = timeout.map_or(TIMEOUT, |span| span.0);
+        Ok(Hook { action, timeout, retries: retries.unwrap_or(RETRIES) })
     }
 }
 

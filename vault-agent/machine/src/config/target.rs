@@ -117,45 +117,34 @@ impl Target {
     /// Refuses keys that do not go together: the key, and why.
     pub(super) fn check(&self) -> Result<(), (&'static str, String)> {
         let format = self.format;
+        let refuse = |key, why: &str| Err((key, why.to_owned()));
+        let no_template = format!("format `{format}` has no template");
         match (format, &self.template, &self.template_file) {
             (Format::Template, None, None) => {
-                return Err((
-                    "format",
-                    "a template is needed: `template` or `template_file`".to_owned(),
-                ));
+                return refuse("format", "a template is needed: `template` or `template_file`");
             }
             (_, Some(_), Some(_)) => {
-                return Err((
-                    "template",
-                    "the template is given twice, here and by `template_file`".to_owned(),
-                ));
+                let why = "the template is given twice, here and by `template_file`";
+                return refuse("template", why);
             }
             (Format::Template, _, _) | (_, None, None) => {}
-            (_, Some(_), None) => {
-                return Err(("template", format!("format `{format}` has no template")));
-            }
-            (_, None, Some(_)) => {
-                return Err(("template_file", format!("format `{format}` has no template")));
-            }
+            (_, Some(_), None) => return Err(("template", no_template)),
+            (_, None, Some(_)) => return Err(("template_file", no_template)),
         }
         if let Some(point) = self.require_mount.as_ref().filter(|at| !self.path.starts_with(at)) {
-            return Err((
-                "require_mount",
-                format!("`{}` is not in `{}`", self.path.display(), point.display()),
-            ));
+            let why = format!("`{}` is not in `{}`", self.path.display(), point.display());
+            return Err(("require_mount", why));
         }
         if self.on_stale.is_some() && self.max_stale.is_none() {
-            return Err(("on_stale", "without `max_stale` it never applies".to_owned()));
+            return refuse("on_stale", "without `max_stale` it never applies");
         }
         if self.rollback_on_failure && self.on_change.is_none() {
             let why = "without `on_change` nothing tells whether a version is good";
-            return Err(("rollback_on_failure", why.to_owned()));
+            return refuse("rollback_on_failure", why);
         }
         if self.layout == Layout::Block && !format.has_comments() {
-            return Err((
-                "layout",
-                format!("format `{format}` has no comments to mark a block with"),
-            ));
+            let why = format!("format `{format}` has no comments to mark a block with");
+            return Err(("layout", why));
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use shared::limits;
 use shared::wire::v1::audit::{
     AccessReply, AccessRequest, AuditPage, AuditQuery, LeavesPage, LeavesQuery,
 };
-use shared::wire::v1::error::{Conflict, ErrorBody};
+use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::log::{Appended, GenesisRequest, HealReply, HealRequest, LogQuery};
 use shared::wire::v1::report::{ReportReply, ReportRequest};
 use shared::wire::v1::{self as routes};
@@ -109,8 +109,7 @@ impl Client {
     /// `GET /v1/log`.
     pub async fn log(&self, query: LogQuery) -> Result<Frames, RemoteError> {
         let uri = format!("{}?after={}&follow={}", routes::LOG, query.after, query.follow);
-        let answer = self.send(Method::GET, &uri, Bytes::new()).await?;
-        Ok(Frames::new(expect(answer, StatusCode::OK).await?))
+        Ok(Frames::new(self.ask(Method::GET, &uri, Bytes::new()).await?))
     }
 
     /// `POST /v1/log` with a request that was written before, so that it can be sent again.
@@ -120,16 +119,14 @@ impl Client {
     pub async fn append(&self, request: Bytes) -> Result<Appended, RemoteError> {
         let answer = self.send(Method::POST, routes::LOG, request).await?;
         if answer.status() == StatusCode::CONFLICT {
-            let conflict: Conflict = parse(answer.into_body()).await?;
-            return Err(RemoteError::Conflict(conflict));
+            return Err(RemoteError::Conflict(parse(answer.into_body()).await?));
         }
         parse(expect(answer, StatusCode::CREATED).await?).await
     }
 
     /// `POST /v1/heal`.
     pub async fn heal(&self, request: &HealRequest) -> Result<HealReply, RemoteError> {
-        let answer = self.send(Method::POST, routes::HEAL, json(request)?).await?;
-        parse(expect(answer, StatusCode::OK).await?).await
+        parse(self.ask(Method::POST, routes::HEAL, json(request)?).await?).await
     }
 
     /// `PUT /v1/blob/<sha256>`.
@@ -142,22 +139,19 @@ impl Client {
     /// `GET /v1/blob/<sha256>`; the bytes are as the server sent them, unchecked.
     pub async fn blob(&self, blob: Hash) -> Result<Vec<u8>, RemoteError> {
         let uri = format!("{}{blob}", routes::BLOB);
-        let answer = self.send(Method::GET, &uri, Bytes::new()).await?;
-        let body = expect(answer, StatusCode::OK).await?;
+        let body = self.ask(Method::GET, &uri, Bytes::new()).await?;
         // One byte more than allowed is let through: the check of the size names the fault.
         Ok(read(body, limits::BLOB + 1).await?.to_vec())
     }
 
     /// `POST /v1/report`.
     pub async fn report(&self, request: &ReportRequest) -> Result<ReportReply, RemoteError> {
-        let answer = self.send(Method::POST, routes::REPORT, json(request)?).await?;
-        parse(expect(answer, StatusCode::OK).await?).await
+        parse(self.ask(Method::POST, routes::REPORT, json(request)?).await?).await
     }
 
     /// `POST /v1/access`.
     pub async fn access(&self, request: &AccessRequest) -> Result<AccessReply, RemoteError> {
-        let answer = self.send(Method::POST, routes::ACCESS, json(request)?).await?;
-        parse(expect(answer, StatusCode::OK).await?).await
+        parse(self.ask(Method::POST, routes::ACCESS, json(request)?).await?).await
     }
 
     /// `GET /v1/audit`.
@@ -165,15 +159,18 @@ impl Client {
         let parameters = serde_urlencoded::to_string(query.parameters())
             .map_err(|why| RemoteError::protocol(why.to_string()))?;
         let uri = format!("{}?{parameters}", routes::AUDIT);
-        let answer = self.send(Method::GET, &uri, Bytes::new()).await?;
-        parse(expect(answer, StatusCode::OK).await?).await
+        parse(self.ask(Method::GET, &uri, Bytes::new()).await?).await
     }
 
     /// `GET /v1/audit/leaves`.
     pub async fn leaves(&self, query: LeavesQuery) -> Result<LeavesPage, RemoteError> {
         let uri = format!("{}?after={}", routes::AUDIT_LEAVES, query.after);
-        let answer = self.send(Method::GET, &uri, Bytes::new()).await?;
-        parse(expect(answer, StatusCode::OK).await?).await
+        parse(self.ask(Method::GET, &uri, Bytes::new()).await?).await
+    }
+
+    /// Sends a request and returns the body of a plain success.
+    async fn ask(&self, method: Method, uri: &str, body: Bytes) -> Result<Incoming, RemoteError> {
+        expect(self.send(method, uri, body).await?, StatusCode::OK).await
     }
 
     async fn send(
