@@ -26,9 +26,6 @@ pub(super) struct Address {
 
 impl Address {
     /// Reads an address; `None` for what is none. Without a choice it is TLS, but on this machine.
-    ///
-    /// # Errors
-    /// An address without host or mount.
     pub(super) fn parse(text: &str, http: bool, https: bool) -> Result<Option<Self>, Failure> {
         let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };
         let wrong = |why: &str| {
@@ -72,7 +69,7 @@ pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Re
     let source = source(global, args, address)?;
     let target = global.tokenless_client()?;
     let from = Typed { mount: None, path: address.path.clone() };
-    let from = from.asked(&source).map_err(|error| context(error, "looking at", &address.path))?;
+    let from = from.ask(&source).map_err(|error| context(error, "looking at", &address.path))?;
     let to = match &args.file {
         Some(path) => path.to_str().unwrap_or_default().to_owned(),
         None => args.mount.as_ref().map_or_else(|| from.logical(), |_| String::new()),
@@ -114,16 +111,14 @@ fn source(global: &Global, args: &Args, address: &Address) -> anyhow::Result<Cli
 
 /// Returns each secret's place there and here.
 fn pairs(source: &Client, from: &Route, to: &Route) -> anyhow::Result<Vec<(Route, Route)>> {
-    let path = from.api("metadata");
-    let names = walk::all(source, from).map_err(|error| context(error, "listing", &path))?;
+    let names = walk::all(source, from)?;
     let mut pairs: Vec<_> = names.iter().map(|name| (from.below(name), to.below(name))).collect();
     // A secret may have the name of the folder.
-    let alone =
-        from.parent().is_some() && replicate::is_there(End { client: source, route: from })?;
-    if alone {
+    if from.parent().is_some() && (End { client: source, route: from }).is_there()? {
         pairs.insert(0, (from.clone(), to.clone()));
     }
     if pairs.is_empty() {
+        let path = from.api("metadata");
         return Err(Failure::remote(format!("there is no secret below {path}")).into());
     }
     Ok(pairs)
