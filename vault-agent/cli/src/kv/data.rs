@@ -28,11 +28,8 @@ pub(crate) fn parse(
         builder.add(arg).map_err(|why| {
             // Of a pair only what names the source is shown: the rest may be the secret.
             let shown = match arg.split_once('=') {
-                Some((key, value)) if value == "-" || value.starts_with('@') => {
-                    format!("{key}={value}")
-                }
-                Some((key, _)) => key.to_owned(),
-                None => arg.clone(),
+                Some((key, value)) if value != "-" && !value.starts_with('@') => key,
+                Some(_) | None => arg,
             };
             Failure::local(format!(
                 "Failed to parse K=V data: invalid key/value pair {shown:?}: {why}"

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::read::{self, Kind};
+use super::read::{self, Found, Kind};
 use super::route::{Route, Typed};
 use super::secret::{Secret, no_field, no_value, print_field};
 use super::{Freshness, content};
@@ -36,22 +36,25 @@ pub struct Args {
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = args.freshness.client(global)?;
-    let place = |path: &String| Typed { mount: args.mount.clone(), path: path.clone() };
-    match args.paths.iter().map(place).collect::<Vec<_>>().as_slice() {
-        [place] if format != Format::Env => one(global, &client, args, place, format),
-        places => several(global, &client, args, places, format),
+    let read = |path: &String| {
+        let place = Typed { mount: args.mount.clone(), path: path.clone() };
+        let kind = Kind::Version(args.version);
+        read::typed(&client, &place, kind, |answer| args.freshness.look(global, answer))
+    };
+    match args.paths.as_slice() {
+        [path] if format != Format::Env => one(global, &client, args, read(path)?, format),
+        paths => several(global, &client, args, paths.iter().map(read), format),
     }
 }
 
-/// Reads one secret and prints it.
+/// Prints one secret.
 fn one(
     global: &Global,
     client: &Client,
     args: &Args,
-    place: &Typed,
+    (route, secret): Found,
     format: Format,
 ) -> anyhow::Result<Exit> {
-    let (route, secret) = read(global, client, args, place)?;
     let path = route.api("data");
     let Some(secret) = secret else {
         let failure = no_value(client, &route, &path);
@@ -75,28 +78,17 @@ fn one(
     Ok(Exit::OK)
 }
 
-/// Reads one secret, if it is there; says how old the answer is, and refuses one that is too old.
-fn read(
-    global: &Global,
-    client: &Client,
-    args: &Args,
-    place: &Typed,
-) -> anyhow::Result<(Route, Option<Secret>)> {
-    let kind = Kind::Version(args.version);
-    read::typed(client, place, kind, |answer| args.freshness.look(global, answer))
-}
-
 /// Reads several secrets, prints all or none.
 fn several(
     global: &Global,
     client: &Client,
     args: &Args,
-    places: &[Typed],
+    answers: impl Iterator<Item = anyhow::Result<Found>>,
     format: Format,
 ) -> anyhow::Result<Exit> {
-    let mut found = Vec::with_capacity(places.len());
-    for place in places {
-        let (route, secret) = read(global, client, args, place)?;
+    let mut found = Vec::new();
+    for answer in answers {
+        let (route, secret) = answer?;
         let path = route.api("data");
         let secret = secret.filter(|secret| secret.data.is_some());
         let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
@@ -124,14 +116,10 @@ fn several(
             global.term.print(texts.join("\n"))?;
         }
         Format::Json | Format::Yaml | Format::Pretty | Format::Raw => {
-            let all: Map<_, _> = found
-                .iter()
-                .map(|(route, secret)| {
-                    let fields = secret.content(route).cloned().unwrap_or_default();
-                    (route.logical(), fields.into())
-                })
-                .collect();
-            global.term.line(print::data(format, &Value::Object(all))?)?;
+            let all = found.iter().map(|(route, secret)| {
+                (route.logical(), secret.content(route).cloned().unwrap_or_default())
+            });
+            global.term.line(print::data(format, &all.collect())?)?;
         }
     }
     Ok(Exit::OK)

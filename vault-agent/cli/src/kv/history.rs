@@ -9,12 +9,6 @@ use crate::context::Global;
 use crate::print::{self, Format, table};
 use host::hint::Exit;
 
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    place: Typed,
-}
-
 /// One version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Version {
@@ -56,10 +50,10 @@ pub fn versions(metadata: &Map<String, Value>) -> Vec<Version> {
     all
 }
 
-pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, place: &Typed) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = global.client()?;
-    let (route, secret) = read::shown(global, &client, &args.place, Kind::Metadata)?;
+    let (route, secret) = read::shown(global, &client, place, Kind::Metadata)?;
     let Some(data) = secret.and_then(|secret| secret.data) else {
         return Err(no_value(&client, &route, &route.api("metadata")).into());
     };

@@ -24,7 +24,7 @@ pub enum Command {
     /// Set what is given; single custom entries are kept
     Patch(PatchArgs),
     /// Remove all versions and everything about them for good
-    Delete(DeleteArgs),
+    Delete(Typed),
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,12 +72,6 @@ pub struct PatchArgs {
     remove_custom_metadata: Vec<String>,
 }
 
-#[derive(Debug, clap::Args)]
-pub struct DeleteArgs {
-    #[command(flatten)]
-    place: Typed,
-}
-
 fn checked_duration(text: &str) -> Result<String, String> {
     let known = duration::parse(text).map(|_| text.to_owned());
     known.ok_or_else(|| "expected a duration such as 90m or 24h".to_owned())
@@ -88,7 +82,7 @@ pub(super) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
         Command::Get(args) => get(global, args),
         Command::Put(args) => put(global, args),
         Command::Patch(args) => patch(global, args),
-        Command::Delete(args) => delete(global, args),
+        Command::Delete(typed) => delete(global, typed),
     }
 }
 
@@ -158,9 +152,9 @@ fn patch(global: &Global, args: &PatchArgs) -> anyhow::Result<Exit> {
     write::written(global, &path, answer, None)
 }
 
-fn delete(global: &Global, args: &DeleteArgs) -> anyhow::Result<Exit> {
+fn delete(global: &Global, typed: &Typed) -> anyhow::Result<Exit> {
     let client = global.client()?;
-    let path = place(&client, &args.place, "deleting")?;
+    let path = place(&client, typed, "deleting")?;
     Secret::answered(client.send(Method::DELETE, &path, &[], None), "deleting", &path)?;
     global.term.line(format!("Success! Data deleted (if it existed) at: {path}"))?;
     Ok(Exit::OK)

@@ -57,7 +57,7 @@ pub enum Command {
     /// Find secrets, or keys in them, by name
     Find(find::Args),
     /// Print the versions of a secret
-    History(history::Args),
+    History(Typed),
     /// Show what changed between two versions; values are masked
     Diff(diff::Args),
     /// Change a secret in an editor
@@ -82,7 +82,7 @@ pub fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
         Command::Rollback(args) => rollback::run(global, args),
         Command::Metadata(command) => metadata::run(global, command),
         Command::Find(args) => find::run(global, args),
-        Command::History(args) => history::run(global, args),
+        Command::History(place) => history::run(global, place),
         Command::Diff(args) => diff::run(global, args),
         Command::Edit(args) => edit::run(global, args),
         Command::Cp(args) => moving::cp(global, args),

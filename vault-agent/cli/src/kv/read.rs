@@ -19,6 +19,9 @@ pub enum Kind {
     Names,
 }
 
+/// A place, and what was read there.
+pub type Found = (Route, Option<Secret>);
+
 impl Kind {
     pub fn path(self, route: &Route) -> String {
         route.api(if matches!(self, Self::Version(_)) { "data" } else { "metadata" })
@@ -50,7 +53,7 @@ pub fn typed(
     place: &Typed,
     kind: Kind,
     look: impl FnOnce(&Answer) -> Result<(), Failure>,
-) -> anyhow::Result<(Route, Option<Secret>)> {
+) -> anyhow::Result<Found> {
     let (route, answer) = fetch(client, place, kind)?;
     if kind == Kind::Metadata {
         route.supports("Metadata")?;
@@ -61,12 +64,7 @@ pub fn typed(
 }
 
 /// As [`typed`], and says when the content is not known to be the newest.
-pub fn shown(
-    global: &Global,
-    client: &Client,
-    place: &Typed,
-    kind: Kind,
-) -> anyhow::Result<(Route, Option<Secret>)> {
+pub fn shown(global: &Global, client: &Client, place: &Typed, kind: Kind) -> anyhow::Result<Found> {
     typed(client, place, kind, |answer| {
         say_age(global, answer);
         Ok(())
@@ -74,11 +72,7 @@ pub fn shown(
 }
 
 /// Reads a version that a change builds on.
-pub fn before(
-    client: &Client,
-    place: &Typed,
-    version: u64,
-) -> anyhow::Result<(Route, Option<Secret>)> {
+pub fn before(client: &Client, place: &Typed, version: u64) -> anyhow::Result<Found> {
     let (route, answer) = fetch(client, place, Kind::Version(version))?;
     let secret = Secret::found(Ok(answer), "doing pre-read at", &route.api("data"))?;
     Ok((route, secret))

@@ -87,9 +87,8 @@ pub fn all(from: End<'_>, to: End<'_>) -> anyhow::Result<Done> {
         let path = from.route.logical();
         return Err(Failure::remote(format!("No value found at {path}")).into());
     };
-    let target = to.kept()?;
-    let mut done = Done { settings: settings(&source, target.as_ref(), to)?, ..Done::default() };
-    let target = target.unwrap_or_default();
+    let target = to.kept()?.unwrap_or_default();
+    let mut done = Done { settings: settings(&source, &target, to)?, ..Done::default() };
     let base = base(&target);
     let mut newest = target.versions.last().map_or(0, |newest| newest.n);
     let (limit, mut room) = (limit_of(&source), limit_of(&target).unwrap_or(0));
@@ -186,9 +185,8 @@ fn take(
 }
 
 /// Sets what differs, but for the number of versions kept; tells whether anything did.
-fn settings(source: &Kept, target: Option<&Kept>, to: End<'_>) -> anyhow::Result<bool> {
-    let empty = Map::new();
-    let there = target.map_or(&empty, |kept| &kept.data);
+fn settings(source: &Kept, target: &Kept, to: End<'_>) -> anyhow::Result<bool> {
+    let there = &target.data;
     let mut body = Map::new();
     if let Some(custom) = source.data.get("custom_metadata").filter(|custom| custom.is_object())
         && there.get("custom_metadata") != Some(custom)

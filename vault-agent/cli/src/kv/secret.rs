@@ -16,25 +16,17 @@ use machine::binary;
 
 /// An answer's envelope; absent parts count as Go's zero values.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Secret {
-    #[serde(default)]
     request_id: String,
-    #[serde(default)]
     lease_id: String,
-    #[serde(default)]
     lease_duration: i64,
-    #[serde(default)]
     renewable: bool,
     /// The content: shapes differ by endpoint.
-    #[serde(default)]
     pub data: Option<Map<String, Value>>,
-    #[serde(default)]
     warnings: Option<Vec<String>>,
-    #[serde(default)]
     auth: Option<Value>,
-    #[serde(default)]
     wrap_info: Option<Value>,
-    #[serde(default)]
     mount_type: Option<String>,
 }
 

@@ -58,11 +58,8 @@ impl Address {
     }
 }
 
-/// What became of one secret.
-struct Outcome {
-    path: String,
-    result: Result<Done, String>,
-}
+/// A secret, and what became of it.
+type Outcome = (String, Result<Done, String>);
 
 pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Result<Exit> {
     let format = global.format()?;
@@ -91,7 +88,7 @@ pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Re
         let ends = (End { client: &source, route: from }, End { client: &target, route: to });
         let result = path.parse::<shared::path::SecretPath>().map_err(anyhow::Error::from);
         let result = result.and_then(|_| replicate::all(ends.0, ends.1));
-        outcomes.push(Outcome { path, result: result.map_err(|why| format!("{why:#}")) });
+        outcomes.push((path, result.map_err(|why| format!("{why:#}"))));
     }
     progress.end();
     report(global, format, &outcomes)
@@ -137,41 +134,33 @@ fn require_mount(target: &Client, to: &Route) -> anyhow::Result<()> {
 }
 
 fn report(global: &Global, format: Format, outcomes: &[Outcome]) -> anyhow::Result<Exit> {
-    let failed = outcomes.iter().filter(|outcome| outcome.result.is_err()).count();
+    let done: Vec<&Done> = outcomes.iter().filter_map(|(_, result)| result.as_ref().ok()).collect();
+    let failed = outcomes.len() - done.len();
     if format == Format::Table {
-        let mut sum = Done::default();
-        for done in outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok()) {
-            sum.written += done.written;
-            sum.same += done.same;
-            sum.empty += done.empty;
-        }
-        let good = outcomes.len() - failed;
+        let sum = |of: fn(&Done) -> u64| done.iter().map(|done| of(done)).sum::<u64>();
+        let (same, empty) = (sum(|done| done.same), sum(|done| done.empty));
         let of = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let mut line = format!(
-            "{}: {} written, {} there already",
-            of(good as u64, "secret"),
-            of(sum.written, "version"),
-            sum.same
+            "{}: {} written, {same} there already",
+            of(done.len() as u64, "secret"),
+            of(sum(|done| done.written), "version")
         );
-        if sum.empty > 0 {
-            line.push_str(&format!(
-                "; {} of them deleted or destroyed, without content",
-                sum.empty
-            ));
+        if empty > 0 {
+            line.push_str(&format!("; {empty} of them deleted or destroyed, without content"));
         }
         global.term.line(line)?;
-        for outcome in outcomes {
-            if let Err(why) = &outcome.result {
-                global.term.say(format!("{}: {why}", outcome.path));
+        for (path, result) in outcomes {
+            if let Err(why) = result {
+                global.term.say(format!("{path}: {why}"));
             }
         }
     } else {
-        let rows = outcomes.iter().map(|outcome| match &outcome.result {
+        let rows = outcomes.iter().map(|(path, result)| match result {
             Ok(done) => json!({
-                "path": outcome.path, "written": done.written, "unchanged": done.same,
+                "path": path, "written": done.written, "unchanged": done.same,
                 "without_content": done.empty, "settings": done.settings,
             }),
-            Err(why) => json!({ "path": outcome.path, "error": why }),
+            Err(why) => json!({ "path": path, "error": why }),
         });
         global.term.line(print::data(format, &rows.collect::<Value>())?)?;
     }
