@@ -164,7 +164,7 @@ impl Up {
         let mut secrets = Vec::with_capacity(self.secrets.len());
         for path in &self.secrets {
             let place = Typed { mount: None, path: path.clone() };
-            secrets.push(export::read(global, &client, &place)?);
+            secrets.push(export::fields(global, &client, &place)?);
         }
         let rules = Rules {
             keys: (!self.keys.is_empty()).then_some(self.keys.as_slice()),

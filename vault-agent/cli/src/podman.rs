@@ -3,13 +3,13 @@
 //! byte for byte.
 
 use hyper::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shared::path::SecretPath;
 use zeroize::Zeroizing;
 
-use crate::client::{Answer, Client};
+use crate::client::Client;
 use crate::context::Global;
-use crate::kv::{Route, Typed, context, data, walk};
+use crate::kv::{Route, Secret, Typed, context, data, walk, write};
 use crate::vault::export;
 use host::hint::{Exit, Failure};
 use machine::binary;
@@ -67,9 +67,8 @@ struct Store<'a> {
 impl Store<'_> {
     fn list(&self) -> anyhow::Result<Exit> {
         let folder = Typed { mount: None, path: self.prefix.to_owned() }.for_read(&self.client)?;
-        let path = folder.api("metadata");
-        let names = walk::list(&self.client, &folder).and_then(walk::names);
-        let names = names.map_err(|error| context(error, "listing", &path))?;
+        let names = walk::names(&self.client, &folder);
+        let names = names.map_err(|error| context(error, "listing", &folder.api("metadata")))?;
         for id in names.unwrap_or_default().iter().filter(|name| !name.ends_with('/')) {
             self.global.term.line(id)?;
         }
@@ -77,7 +76,7 @@ impl Store<'_> {
     }
 
     fn lookup(&self) -> anyhow::Result<Exit> {
-        let secret = export::read(self.global, &self.client, &self.place()?)?;
+        let secret = export::fields(self.global, &self.client, &self.place()?)?;
         let value = render::render(Format::Raw, &[secret], &Rules::default());
         let value = value.map_err(|refused| Failure::local(format!("the secret {refused}")))?;
         self.global.term.print(value.content.expose())?;
@@ -87,11 +86,9 @@ impl Store<'_> {
     fn store(&self) -> anyhow::Result<Exit> {
         let route = self.route()?;
         let bytes = Zeroizing::new(self.global.term.read_all()?);
-        let path = route.api("data");
         let (key, value) = kept(&bytes);
-        let body = json!({ "data": Map::from_iter([(key, value)]), "options": { "cas": 0 } });
-        let answer = self.client.put(&path, &body).and_then(Answer::success);
-        answer.map_err(|error| context(error, "writing data to", &path))?;
+        let body = json!({ "data": { (key): value }, "options": { "cas": 0 } });
+        write::put(&self.client, &route.api("data"), &body)?;
         Ok(Exit::OK)
     }
 
@@ -102,8 +99,7 @@ impl Store<'_> {
         if send(Method::GET)?.status == 404 {
             return Err(Failure::remote(format!("No value found at {path}")).into());
         }
-        let answer = send(Method::DELETE).and_then(Answer::success);
-        answer.map_err(|error| context(error, "deleting", &path))?;
+        Secret::answered(send(Method::DELETE), "deleting", &path)?;
         Ok(Exit::OK)
     }
 
@@ -127,12 +123,9 @@ impl Store<'_> {
 }
 
 /// Returns how a value is kept: as text where that is what it is, else as a file.
-fn kept(bytes: &[u8]) -> (String, Value) {
+fn kept(bytes: &[u8]) -> (&'static str, Value) {
     match std::str::from_utf8(bytes).ok().filter(|text| data::fits(text)) {
-        Some(text) => (KEY.to_owned(), text.into()),
-        None => {
-            let marked = (binary::MARK.to_owned(), binary::base64(bytes).as_str().into());
-            (binary::FILE.to_owned(), Value::Object(Map::from_iter([marked])))
-        }
+        Some(text) => (KEY, text.into()),
+        None => (binary::FILE, json!({ (binary::MARK): *binary::base64(bytes) })),
     }
 }

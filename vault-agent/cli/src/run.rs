@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use crate::context::Global;
-use crate::kv::{Freshness, Typed, say_age};
+use crate::kv::{Freshness, Typed};
 use host::hint::{Exit, Failure};
 use shared::duration;
 
@@ -68,11 +68,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     }
     let wanted = Wanted { places, keys: args.keys.clone(), allowed: args.allow_name.clone() };
     let client = args.freshness.client(global)?;
-    let environment = wanted.read(&client, |answer| {
-        args.freshness.check(answer)?;
-        say_age(global, answer);
-        Ok(())
-    })?;
+    let environment = wanted.read(&client, |answer| args.freshness.look(global, answer))?;
     for warning in &environment.warnings {
         global.term.say(format!("warning: {warning}"));
     }

@@ -1,13 +1,19 @@
-//! Reads the content of a secret from text: `.env`, JSON or YAML; what SOPS has encrypted is
-//! recognised and refused. Where the text comes from, and where it goes, lives elsewhere. Errors
-//! name lines and keys, never values.
+//! The content of a secret as text: read from `.env`, JSON or YAML, and rendered for programs. What
+//! SOPS has encrypted is recognised and refused. Where the text comes from, and where it goes,
+//! lives elsewhere. Errors name lines and keys, never values.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 use serde_yaml_ng::Value as Yaml;
+use shared::path::SecretPath;
+use shared::plaintext::Plaintext;
+use zeroize::Zeroizing;
 
-use machine::render;
+use super::Route;
+use crate::context::Global;
+use host::hint::Failure;
+use machine::render::{self, Field, Format, Rules};
 
 /// What a text is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -20,23 +26,7 @@ pub enum Dialect {
     Yaml,
 }
 
-/// Why a text is refused, and the way out.
-#[derive(Debug)]
-pub struct Fault {
-    /// Lower case, no full stop.
-    pub why: String,
-    /// One sentence.
-    pub hint: String,
-}
-
-impl Fault {
-    fn new(why: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { why: why.into(), hint: hint.into() }
-    }
-}
-
 /// Tells what a text is written in, by the file's name, else by its first line.
-#[must_use]
 pub fn dialect(file: &Path, bytes: &[u8]) -> Dialect {
     match file.extension().and_then(|ext| ext.to_str()) {
         Some("json") => return Dialect::Json,
@@ -60,58 +50,51 @@ pub fn dialect(file: &Path, bytes: &[u8]) -> Dialect {
 }
 
 /// Reads a text.
-///
-/// # Errors
-/// Names the line, or the key.
-pub fn read(dialect: Dialect, bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+pub fn read(dialect: Dialect, bytes: &[u8]) -> Result<Map<String, Value>, Failure> {
     let fields = match dialect {
         Dialect::Env => env(bytes)?,
         Dialect::Json => json(bytes)?,
         Dialect::Yaml => yaml(bytes)?,
     };
     if is_encrypted(&fields) {
-        return Err(Fault::new(
-            "SOPS has encrypted this",
-            "decrypt it on the way in: `sops -d FILE | vault import PATH -`",
-        ));
+        return Err(Failure::local("SOPS has encrypted this")
+            .hint("decrypt it on the way in: `sops -d FILE | vault import PATH -`"));
     }
     Ok(fields)
 }
 
-fn env(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+fn env(bytes: &[u8]) -> Result<Map<String, Value>, Failure> {
     let variables =
-        render::parse(bytes).map_err(|error| Fault::new(error.to_string(), error.why.hint))?;
+        render::parse(bytes).map_err(|error| Failure::local(error.to_string()).hint(error.why.hint))?;
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     Ok(variables.into_iter().map(|v| (v.name, text(v.value.expose()).into())).collect())
 }
 
-fn json(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+fn json(bytes: &[u8]) -> Result<Map<String, Value>, Failure> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     serde_json::from_slice(bytes).map_err(|why| {
-        let why = format!("line {}: not a JSON object", why.line());
-        Fault::new(why, "check it with `python3 -m json.tool`")
+        Failure::local(format!("line {}: not a JSON object", why.line()))
+            .hint("check it with `python3 -m json.tool`")
     })
 }
 
-fn yaml(bytes: &[u8]) -> Result<Map<String, Value>, Fault> {
+fn yaml(bytes: &[u8]) -> Result<Map<String, Value>, Failure> {
     let document: Yaml = serde_yaml_ng::from_slice(bytes).map_err(|why| {
         let line = why.location().map_or(1, |place| place.line());
-        Fault::new(
-            format!("line {line}: not YAML"),
-            "give one document, indented with spaces, long numbers in quotes",
-        )
+        Failure::local(format!("line {line}: not YAML"))
+            .hint("give one document, indented with spaces, long numbers in quotes")
     })?;
     let text = String::from_utf8_lossy(bytes);
     match yaml_value(&document, "", &text)? {
         Value::Object(fields) => Ok(fields),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            Err(Fault::new("line 1: not a YAML map", "give `key: value` lines"))
+            Err(Failure::local("line 1: not a YAML map").hint("give `key: value` lines"))
         }
     }
 }
 
-fn yaml_value(value: &Yaml, key: &str, text: &str) -> Result<Value, Fault> {
-    let fault = |why: &str, hint: &str| Err(Fault::new(format!("`{key}` {why}"), hint));
+fn yaml_value(value: &Yaml, key: &str, text: &str) -> Result<Value, Failure> {
+    let fault = |why: &str, hint: &str| Err(Failure::local(format!("`{key}` {why}")).hint(hint));
     Ok(match value {
         Yaml::Null => Value::Null,
         Yaml::Bool(flag) => (*flag).into(),
@@ -153,6 +136,32 @@ fn yaml_value(value: &Yaml, key: &str, text: &str) -> Result<Value, Fault> {
     })
 }
 
+/// Returns a secret as what is rendered.
+pub fn fields(
+    route: &Route,
+    content: &Map<String, Value>,
+) -> anyhow::Result<(SecretPath, Vec<Field>)> {
+    let content = Zeroizing::new(serde_json::to_vec(content)?);
+    Ok((route.logical().parse()?, render::fields(&content)?))
+}
+
+/// Renders secrets, and says what their owner should know.
+pub fn rendered(
+    global: &Global,
+    format: Format,
+    secrets: &[(SecretPath, Vec<Field>)],
+    rules: &Rules<'_>,
+) -> Result<Plaintext, Failure> {
+    let rendered = render::render(format, secrets, rules).map_err(|refused| {
+        let hint = refused.faults.first().map_or("", |fault| fault.hint());
+        Failure::local(format!("the secrets {refused}")).hint(hint)
+    })?;
+    for warning in rendered.warnings {
+        global.term.say(format!("warning: {warning}"));
+    }
+    Ok(rendered.content)
+}
+
 /// Tells whether SOPS wrote this: its own block, or values in its brackets.
 fn is_encrypted(fields: &Map<String, Value>) -> bool {
     let block = fields.get("sops").and_then(Value::as_object);
@@ -176,7 +185,7 @@ mod tests {
     fn check(dialect: Dialect, text: &str, expected: &str) {
         let got = match read(dialect, text.as_bytes()) {
             Ok(fields) => Value::Object(fields).to_string(),
-            Err(fault) => fault.why,
+            Err(fault) => fault.text,
         };
         assert_eq!(got, expected, "{text:?}");
     }

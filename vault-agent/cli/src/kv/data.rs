@@ -8,9 +8,8 @@
 //! and what is no text as base64 under a mark (`binary`).
 
 use std::io;
-use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use shared::limits;
 use zeroize::Zeroizing;
 
@@ -29,11 +28,8 @@ pub(crate) fn parse(
         builder.add(arg).map_err(|why| {
             // Of a pair only what names the source is shown: the rest may be the secret.
             let shown = match arg.split_once('=') {
-                Some((key, value)) if value == "-" || value.starts_with('@') => {
-                    format!("{key}={value}")
-                }
-                Some((key, _)) => key.to_owned(),
-                None => arg.clone(),
+                Some((key, value)) if value != "-" && !value.starts_with('@') => key,
+                Some(_) | None => arg,
             };
             Failure::local(format!(
                 "Failed to parse K=V data: invalid key/value pair {shown:?}: {why}"
@@ -41,6 +37,20 @@ pub(crate) fn parse(
         })?;
     }
     Ok(builder.fields)
+}
+
+/// Reads KEY=VALUE, the value as it stands.
+pub(crate) fn pair(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.to_owned(), value.into()))
+}
+
+/// Leaves out what was not given: nothing, and empty lists.
+pub(crate) fn given(mut body: Value) -> Value {
+    if let Value::Object(fields) = &mut body {
+        fields.retain(|_, value| !value.is_null() && *value != json!([]));
+    }
+    body
 }
 
 struct Builder<'a> {
@@ -52,26 +62,21 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn add(&mut self, arg: &str) -> Result<(), String> {
-        match arg.split_once('=') {
-            None if arg.is_empty() => Ok(()),
-            None if arg == "-" => {
+        match (arg.split_once('='), arg.strip_prefix('@')) {
+            (Some((key, value)), _) => {
+                let value = self.value(key, value)?;
+                self.set(key, value);
+                Ok(())
+            }
+            (None, Some(file)) => self.merge(&read(file)?),
+            (None, None) if arg.is_empty() => Ok(()),
+            (None, None) if arg == "-" => {
                 let text = self.stdin()?;
                 self.merge(&text)
             }
-            None => match arg.strip_prefix('@') {
-                Some(file) => {
-                    let text = read(file)?;
-                    self.merge(&text)
-                }
-                None => {
-                    let value = self.ask(arg)?;
-                    self.set(arg, value.into());
-                    Ok(())
-                }
-            },
-            Some((key, value)) => {
-                let value = self.value(key, value)?;
-                self.set(key, value);
+            (None, None) => {
+                let value = self.ask(arg)?;
+                self.set(arg, value.into());
                 Ok(())
             }
         }
@@ -97,23 +102,17 @@ impl Builder<'_> {
             .ok()
             .filter(|text| fits(text) || text.len() > limits::CONTENT)
         else {
-            let marked = (binary::MARK.to_owned(), binary::base64(bytes).as_str().into());
-            return Value::Object(Map::from_iter([marked]));
+            return json!({ (binary::MARK): *binary::base64(bytes) });
         };
         if self.keep_newline {
             return text.into();
         }
         let line = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
-        match line.filter(|line| !line.contains('\n')) {
-            Some(line) => {
-                let notice = format!(
-                    "`{key}`: the final line end of {source} was left out; -keep-newline keeps it"
-                );
-                self.global.term.say(notice);
-                line.into()
-            }
-            None => text.into(),
-        }
+        let Some(line) = line.filter(|line| !line.contains('\n')) else { return text.into() };
+        self.global.term.say(format!(
+            "`{key}`: the final line end of {source} was left out; -keep-newline keeps it"
+        ));
+        line.into()
     }
 
     fn stdin(&mut self) -> Result<Zeroizing<Vec<u8>>, String> {
@@ -168,7 +167,7 @@ pub(crate) fn fits(text: &str) -> bool {
 }
 
 fn read(file: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    std::fs::read(Path::new(file)).map(Zeroizing::new).map_err(|why| {
+    std::fs::read(file).map(Zeroizing::new).map_err(|why| {
         let why = match why.kind() {
             io::ErrorKind::NotFound => "no such file or directory".to_owned(),
             io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

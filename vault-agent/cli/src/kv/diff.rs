@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::get::fetch;
-use super::route::{Route, Typed};
-use super::secret::{Secret, context, no_value, say_age};
+use super::read::{self, Kind};
+use super::route::Typed;
+use super::secret::no_value;
 use crate::client::Client;
 use crate::context::Global;
 use crate::print::{self, Format, go};
@@ -13,7 +13,6 @@ use host::hint::{Exit, Failure};
 /// What stands for a value.
 const MASKED: &str = "********";
 
-/// Show what changed between two versions; values are masked
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  vault kv diff secret/app                            the newest against the one before\n  vault kv diff -version=3 secret/app                 version 3 against the newest\n  vault kv diff -version=3 -version=5 secret/app"
@@ -30,8 +29,8 @@ pub struct Args {
 }
 
 /// What happened to one key.
-struct Change<'a> {
-    key: &'a str,
+pub(super) struct Change<'a> {
+    pub(super) key: &'a str,
     before: Option<&'a Value>,
     after: Option<&'a Value>,
 }
@@ -67,10 +66,8 @@ fn version(
     place: &Typed,
     n: u64,
 ) -> anyhow::Result<(u64, Map<String, Value>)> {
-    let (route, answer) = fetch(client, place, n)?;
+    let (route, secret) = read::shown(global, client, place, Kind::Version(n))?;
     let path = route.api("data");
-    say_age(global, &answer);
-    let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
     let Some(secret) = secret else {
         return Err(if n == 0 {
             no_value(client, &route, &path)
@@ -81,29 +78,30 @@ fn version(
         .into());
     };
     let found = secret.version().unwrap_or(n);
-    match secret.part("data") {
-        Some(data) => Ok((found, data.clone())),
-        None => {
-            Err(Failure::remote(format!("version {found} of {path} was deleted or destroyed"))
-                .into())
-        }
-    }
+    let data = secret.part("data").cloned().ok_or_else(|| {
+        Failure::remote(format!("version {found} of {path} was deleted or destroyed"))
+    })?;
+    Ok((found, data))
 }
 
 /// The newest version before `n` that can be read.
 fn before(client: &Client, place: &Typed, n: u64) -> anyhow::Result<u64> {
     for earlier in (1..n).rev() {
-        let (_, answer) = fetch(client, place, earlier)?;
-        let Some(secret) = Secret::of_read(answer)? else { break };
+        let (_, secret) = read::typed(client, place, Kind::Version(earlier), |_| Ok(()))?;
+        let Some(secret) = secret else { break };
         if secret.part("data").is_some() {
             return Ok(earlier);
         }
     }
-    let path = Route::logical(&place.guess());
+    let path = place.guess().logical();
     Err(Failure::remote(format!("{path} has no readable version before {n}")).into())
 }
 
-fn changes<'a>(old: &'a Map<String, Value>, new: &'a Map<String, Value>) -> Vec<Change<'a>> {
+/// Returns what is not the same, by key.
+pub(super) fn changes<'a>(
+    old: &'a Map<String, Value>,
+    new: &'a Map<String, Value>,
+) -> Vec<Change<'a>> {
     let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
     keys.sort_unstable();
     keys.dedup();

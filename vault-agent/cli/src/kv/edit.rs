@@ -6,22 +6,23 @@ mod draft;
 
 use std::path::PathBuf;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-use super::get::current;
+use super::content::{self, Dialect};
+use super::diff::changes;
+use super::read;
 use super::route::{Route, Typed};
-use super::secret::{Secret, context, refused, written};
-use crate::client::{Answer, Client};
+use super::secret::Secret;
+use super::write::{self, Put};
+use crate::client::Client;
 use crate::context::Global;
-use crate::kv::content::{self, Dialect};
 use crate::print::{Format, yaml};
 use host::hint::{Exit, Failure};
 use machine::render;
 
 use draft::Draft;
 
-/// Change a secret in an editor
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The editor is $VISUAL or $EDITOR, else vi. The text is JSON; -format=yaml and -format=env change that.\nIf the editor fails, the text is kept and its file named. If somebody else wrote meanwhile, you are asked what to do."
@@ -50,32 +51,21 @@ struct Edit<'a> {
 enum Done {
     Unchanged,
     /// The API's answer to the write.
-    Written(Answer),
-}
-
-/// What to do after something went wrong.
-enum Next {
-    Edit,
-    /// Write this: what both have changed.
-    Merge(Map<String, Value>),
-    Overwrite,
-    Keep,
+    Written(Box<Option<Secret>>),
 }
 
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
-    let dialect = match global.format()? {
-        Format::Table | Format::Json => Dialect::Json,
-        Format::Yaml => Dialect::Yaml,
-        Format::Env => Dialect::Env,
+    let (dialect, extension) = match global.format()? {
+        Format::Table | Format::Json => (Dialect::Json, "json"),
+        Format::Yaml => (Dialect::Yaml, "yaml"),
+        Format::Env => (Dialect::Env, "env"),
         Format::Pretty | Format::Raw => {
             return Err(Failure::local("a secret is edited as json, yaml or env").into());
         }
     };
     let client = global.client()?;
-    let (route, secret) = current(&client, &args.place)?;
-    if !route.is_versioned() {
-        return Err(Failure::remote("K/V engine mount must be version 2 for edit support").into());
-    }
+    let (route, secret) = read::before(&client, &args.place, 0)?;
+    route.requires_versions("edit support")?;
     let (old, version) = held(secret.as_ref());
     let mut edit = Edit { global, client, route, dialect, old, version };
     let start = match &args.from {
@@ -84,11 +74,6 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
                 .map_err(|why| Failure::local(format!("`{}`: {why}", file.display())))?,
         ),
         None => edit.text()?,
-    };
-    let extension = match dialect {
-        Dialect::Env => "env",
-        Dialect::Json => "json",
-        Dialect::Yaml => "yaml",
     };
     let mut draft = Draft::new(global, extension, &start)?;
     match edit.rounds(&mut draft) {
@@ -102,16 +87,15 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
                     global.term.say("nothing was changed");
                     Ok(Exit::OK)
                 }
-                Done::Written(answer) => written(global, &edit.route.api("data"), answer, None),
+                Done::Written(answer) => {
+                    write::written(global, &edit.route.api("data"), *answer, None)
+                }
             }
         }
         Err(error) if draft.is_worth_keeping() => {
-            let file = draft.keep();
+            let (file, path) = (draft.file.display(), edit.route.logical());
             global.term.say(format!(
-                "your text is kept in `{}`\nhint: `vault kv edit -from {} {}` goes on with it",
-                file.display(),
-                file.display(),
-                edit.route.logical()
+                "your text is kept in `{file}`\nhint: `vault kv edit -from {file} {path}` goes on with it"
             ));
             Err(error)
         }
@@ -137,9 +121,7 @@ impl Edit<'_> {
             Dialect::Yaml if self.old.is_empty() => String::new(),
             Dialect::Yaml => yaml::yaml(&value),
             Dialect::Env => {
-                let bytes = Zeroizing::new(serde_json::to_vec(&self.old)?);
-                let path = self.route.logical().parse().map_err(anyhow::Error::from)?;
-                let secrets = [(path, render::fields(&bytes)?)];
+                let secrets = [content::fields(&self.route, &self.old)?];
                 let rules = render::Rules {
                     multiline: render::Multiline::Allow,
                     ..render::Rules::default()
@@ -161,14 +143,12 @@ impl Edit<'_> {
                 Ok(Some(done)) => return Ok(done),
                 // Somebody else wrote: the text now goes on top of that.
                 Ok(None) => {}
+                Err(error) if !self.global.can_ask() => return Err(error),
                 Err(error) => {
-                    if !self.global.can_ask() {
-                        return Err(error);
-                    }
                     self.global.term.say(format!("{error:#}"));
-                    match self.ask("[e]dit again, or [q]uit and keep the text?", &["e", "q"])? {
-                        "e" => {}
-                        _ => return Err(error),
+                    let question = "[e]dit again, or [q]uit and keep the text?";
+                    if self.ask(question, &["e", "q"])? == "q" {
+                        return Err(error);
                     }
                 }
             }
@@ -178,45 +158,28 @@ impl Edit<'_> {
     fn round(&mut self, draft: &mut Draft) -> anyhow::Result<Option<Done>> {
         draft.edit(self.global)?;
         let text = draft.read()?;
-        let mut new = content::read(self.dialect, &text)
-            .map_err(|fault| Failure::local(fault.why).hint(fault.hint))?;
+        let mut new = content::read(self.dialect, &text)?;
         if new == self.old {
             return Ok(Some(Done::Unchanged));
         }
         loop {
-            let path = self.route.api("data");
-            let body = json!({ "data": new, "options": { "cas": self.version } });
-            let answer = self.client.put(&path, &body);
-            let answer = answer.map_err(|error| context(error, "writing data to", &path))?;
-            let conflict = answer.status == 400
-                && answer.refusal().errors.is_ok_and(|all| {
-                    all.iter().any(|text| text.contains("did not match the current version"))
-                });
-            if !conflict {
-                let answer = refused(answer, "writing data to", &path)?;
-                return Ok(Some(Done::Written(answer)));
-            }
-            match self.conflict(&new)? {
-                Next::Edit => return Ok(None),
-                Next::Merge(both) => new = both,
-                Next::Overwrite => {}
-                Next::Keep => {
-                    return Err(Failure::remote("nothing was written").into());
-                }
+            match write::put_after(&self.client, &self.route.api("data"), &new, self.version)? {
+                Put::Written(answer) => return Ok(Some(Done::Written(answer))),
+                Put::Conflict => match self.conflict(new)? {
+                    Some(next) => new = next,
+                    None => return Ok(None),
+                },
             }
         }
     }
 
-    /// Reads what somebody else wrote, says which keys it changed, and asks what to do.
-    fn conflict(&mut self, new: &Map<String, Value>) -> anyhow::Result<Next> {
+    /// Reads what somebody else wrote, says which keys it changed, and asks what to do: returns
+    /// what to write on top of that, `None` to let the user edit again.
+    fn conflict(&mut self, new: Map<String, Value>) -> anyhow::Result<Option<Map<String, Value>>> {
         let typed = Typed { mount: None, path: self.route.logical() };
-        let (_, secret) = current(&self.client, &typed)?;
+        let (_, secret) = read::before(&self.client, &typed, 0)?;
         let (theirs, version) = held(secret.as_ref());
-        let mut keys: Vec<&String> = self.old.keys().chain(theirs.keys()).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.retain(|key| self.old.get(*key) != theirs.get(*key));
-        let keys: Vec<_> = keys.into_iter().map(String::as_str).collect();
+        let keys: Vec<_> = changes(&self.old, &theirs).iter().map(|change| change.key).collect();
         let text = format!(
             "`{}` was changed meanwhile: version {} after {}, keys: {}",
             self.route.logical(),
@@ -224,7 +187,7 @@ impl Edit<'_> {
             self.version,
             keys.join(", ")
         );
-        let both = merged(&self.old, new, &theirs);
+        let both = merged(&self.old, &new, &theirs);
         (self.old, self.version) = (theirs, version);
         if !self.global.can_ask() {
             return Err(Failure::remote(text).into());
@@ -241,12 +204,12 @@ impl Edit<'_> {
                 self.ask(rest, &["e", "o", "q"])?
             }
         };
-        Ok(match (answer, both) {
-            ("m", Some(both)) => Next::Merge(both),
-            ("e", _) => Next::Edit,
-            ("o", _) => Next::Overwrite,
-            _ => Next::Keep,
-        })
+        match answer {
+            "m" => Ok(both),
+            "e" => Ok(None),
+            "o" => Ok(Some(new)),
+            _ => Err(Failure::remote("nothing was written").into()),
+        }
     }
 
     fn ask(

@@ -1,13 +1,12 @@
 //! `vault kv enable-versioning`: makes a KV mount keep versions. Our own mounts always do.
 
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::secret::context;
+use super::Secret;
 use crate::context::Global;
 use host::hint::Exit;
 
-/// Keep versions on a mount that keeps none yet
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Mount, e.g. kv
@@ -16,13 +15,16 @@ pub struct Args {
 }
 
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
-    let mount = format!("{}/", args.mount.trim().trim_matches('/'));
+    tune(global, &args.mount, &json!({ "options": { "version": "2" } }))
+}
+
+/// Changes settings of a mount.
+pub(crate) fn tune(global: &Global, mount: &str, body: &Value) -> anyhow::Result<Exit> {
+    let mount = format!("{}/", mount.trim().trim_matches('/'));
     let client = global.client()?;
-    let body = json!({ "options": { "version": "2" } });
-    let body = Some(body.to_string().into());
-    let answer = client.send(Method::POST, &format!("sys/mounts/{mount}tune"), &[], body);
-    let answer = answer.and_then(crate::client::Answer::success);
-    answer.map_err(|error| context(error, "tuning secrets engine", &mount))?;
+    let path = format!("sys/mounts/{mount}tune");
+    let answer = client.send(Method::POST, &path, &[], Some(body.to_string().into()));
+    Secret::answered(answer, "tuning secrets engine", &mount)?;
     global.term.line(format!("Success! Tuned the secrets engine at: {mount}"))?;
     Ok(Exit::OK)
 }

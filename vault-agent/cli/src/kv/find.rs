@@ -1,17 +1,17 @@
 //! `vault kv find`: secrets by name, and with `-keys` the keys in them. Values are neither asked
 //! for nor shown.
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::route::{Route, Typed};
-use super::secret::{Secret, context};
+use super::secret::Secret;
 use super::walk;
 use crate::client::Client;
 use crate::context::Global;
 use crate::print::{self, Format};
 use host::hint::{Exit, Failure};
 
-/// Find secrets, or keys in them, by name
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  vault kv find smtp\n  vault kv find 'app/*/db' secret\n  vault kv find -keys OPENAI_API_KEY"
@@ -32,8 +32,10 @@ pub struct Args {
 }
 
 /// A find: a secret, or a key in it.
+#[derive(Serialize)]
 struct Found {
     path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
 }
 
@@ -42,10 +44,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let client = global.client()?;
     let mut found = Vec::new();
     for folder in folders(&client, args)? {
-        let path = folder.api("metadata");
-        let names =
-            walk::all(&client, &folder).map_err(|error| context(error, "listing", &path))?;
-        for name in names {
+        for name in walk::all(&client, &folder)? {
             look(&client, args, &folder.below(&name), &mut found)?;
         }
     }
@@ -56,21 +55,12 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         });
         global.term.print(lines.collect::<String>())?;
     } else {
-        let rows = found.iter().map(|found| match &found.key {
-            Some(key) => json!({ "path": found.path, "key": key }),
-            None => json!({ "path": found.path }),
-        });
-        global.term.line(print::data(format, &rows.collect())?)?;
+        global.term.line(print::data(format, &json!(found))?)?;
     }
     if found.is_empty() {
-        let text = format!("nothing is called `{}`", args.text);
-        let failure = Failure::remote(text);
-        return Err(if args.keys {
-            failure
-        } else {
-            failure.hint("-keys looks at the names of keys as well")
-        }
-        .into());
+        let failure = Failure::remote(format!("nothing is called `{}`", args.text));
+        let hint = (!args.keys).then(|| "-keys looks at the names of keys as well".to_owned());
+        return Err(Failure { hint, ..failure }.into());
     }
     Ok(Exit::OK)
 }
@@ -104,14 +94,11 @@ fn look(
     if answer.status == 403 {
         return Ok(());
     }
-    let answer = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
+    let answer = Secret::found(Ok(answer), "reading", &path)?;
     let keys = answer.as_ref().and_then(|secret| secret.part("subkeys"));
-    let names = keys.into_iter().flat_map(serde_json::Map::<String, Value>::keys);
-    found.extend(
-        names
-            .filter(|name| fits(&args.text, name))
-            .map(|name| Found { path: path.clone(), key: Some(name.clone()) }),
-    );
+    let names = keys.into_iter().flat_map(Map::<String, Value>::keys);
+    let names = names.filter(|name| fits(&args.text, name));
+    found.extend(names.map(|name| Found { path: path.clone(), key: Some(name.clone()) }));
     Ok(())
 }
 
@@ -119,36 +106,26 @@ fn look(
 /// count.
 fn fits(text: &str, name: &str) -> bool {
     let (text, name) = (text.to_lowercase(), name.to_lowercase());
-    if text.contains(['*', '?']) {
-        let (text, name): (Vec<char>, Vec<char>) = (text.chars().collect(), name.chars().collect());
-        glob(&text, &name)
-    } else {
-        name.contains(&text)
-    }
+    if text.contains(['*', '?']) { glob(&text, &name) } else { name.contains(&text) }
 }
 
-/// Matches a whole name, going back to the last `*` where it does not go on: linear memory, no
-/// recursion.
-fn glob(pattern: &[char], name: &[char]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p + 1, n));
-                p += 1;
-            }
-            Some(c) if *c == '?' || *c == name[n] => (p, n) = (p + 1, n + 1),
-            Some(_) | None => match star {
-                Some((after, from)) => {
-                    star = Some((after, from + 1));
-                    (p, n) = (after, from + 1);
-                }
-                None => return false,
-            },
+/// Matches a whole name, a character at a time: linear memory, no recursion.
+fn glob(pattern: &str, name: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let stars = pattern.iter().take_while(|&&c| c == '*').count();
+    // Whether the first so many characters of the pattern fit what was read of the name.
+    let mut fit: Vec<bool> = (0..=pattern.len()).map(|n| n <= stars).collect();
+    for c in name.chars() {
+        let mut next = vec![false];
+        for (n, &want) in pattern.iter().enumerate() {
+            next.push(match want {
+                '*' => next[n] || fit[n + 1],
+                _ => fit[n] && (want == '?' || want == c),
+            });
         }
+        fit = next;
     }
-    pattern[p..].iter().all(|c| *c == '*')
+    fit[pattern.len()]
 }
 
 #[cfg(test)]

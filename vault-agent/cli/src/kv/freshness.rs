@@ -1,5 +1,6 @@
 //! How old an answer may be: flags of the commands that read secrets.
 
+use super::secret::say_age;
 use crate::client::{self, Answer, Client};
 use crate::context::Global;
 use host::clock;
@@ -24,24 +25,21 @@ fn micros(text: &str) -> Result<i64, String> {
 
 impl Freshness {
     /// Makes the client that the flags ask for.
-    ///
-    /// # Errors
-    /// As [`Global::client`].
     pub fn client(&self, global: &Global) -> Result<Client, client::Error> {
         if self.offline { global.offline_client() } else { global.client() }
     }
 
-    /// Refuses an answer that is too old.
-    ///
-    /// # Errors
-    /// Says how old it is.
-    pub fn check(&self, answer: &Answer) -> Result<(), Failure> {
-        let (Some(most), Some(seconds)) = (self.max_age, answer.cache_age) else { return Ok(()) };
-        if i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000) <= most {
-            return Ok(());
+    /// Refuses an answer that is too old, and says of one that is not known to be the newest.
+    pub fn look(&self, global: &Global, answer: &Answer) -> Result<(), Failure> {
+        if let (Some(most), Some(seconds)) = (self.max_age, answer.cache_age)
+            && i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000) > most
+        {
+            let age = clock::age(seconds);
+            let text = format!("the cache is {age} old, more than -max-age allows");
+            return Err(Failure::remote(text)
+                .hint("the server cannot be reached: `vault status` tells more"));
         }
-        let age = clock::age(seconds);
-        Err(Failure::remote(format!("the cache is {age} old, more than -max-age allows"))
-            .hint("the server cannot be reached: `vault status` tells more"))
+        say_age(global, answer);
+        Ok(())
     }
 }

@@ -1,22 +1,17 @@
 //! `vault kv get`: one request, whatever is printed.
 
-use std::sync::LazyLock;
-
-use hyper::Method;
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
 
-use super::Freshness;
+use super::read::{self, Found, Kind};
 use super::route::{Route, Typed};
-use super::secret::{Secret, context, no_field, no_value, print_field, say_age};
-use crate::client::{Answer, Client, Error};
+use super::secret::{Secret, no_field, no_value, print_field};
+use super::{Freshness, content};
+use crate::client::Client;
 use crate::context::Global;
 use crate::print::{self, Format, table};
 use host::hint::{Exit, Failure};
-use machine::binary;
-use machine::render;
+use machine::{binary, render};
 
-/// Print a secret, or one field of it
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "-format=env prints KEY=VALUE lines; of several secrets the later ones win.\n\nExamples:\n  vault kv get -field=password secret/app\n  vault kv get -format=env secret/app secret/smtp"
@@ -38,31 +33,28 @@ pub struct Args {
     freshness: Freshness,
 }
 
-impl Args {
-    fn places(&self) -> impl Iterator<Item = Typed> {
-        let place = |path: &String| Typed { mount: self.mount.clone(), path: path.clone() };
-        self.paths.iter().map(place)
-    }
-}
-
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = args.freshness.client(global)?;
-    match args.places().collect::<Vec<_>>().as_slice() {
-        [place] if format != Format::Env => one(global, &client, args, place, format),
-        places => several(global, &client, args, places, format),
+    let read = |path: &String| {
+        let place = Typed { mount: args.mount.clone(), path: path.clone() };
+        let kind = Kind::Version(args.version);
+        read::typed(&client, &place, kind, |answer| args.freshness.look(global, answer))
+    };
+    match args.paths.as_slice() {
+        [path] if format != Format::Env => one(global, &client, args, read(path)?, format),
+        paths => several(global, &client, args, paths.iter().map(read), format),
     }
 }
 
-/// Reads one secret and prints it.
+/// Prints one secret.
 fn one(
     global: &Global,
     client: &Client,
     args: &Args,
-    place: &Typed,
+    (route, secret): Found,
     format: Format,
 ) -> anyhow::Result<Exit> {
-    let (route, secret) = read(global, client, &args.freshness, place, args.version)?;
     let path = route.api("data");
     let Some(secret) = secret else {
         let failure = no_value(client, &route, &path);
@@ -76,33 +68,14 @@ fn one(
         secret.say_warnings(global);
         return Err(no_value(client, &route, &path).into());
     }
-    let gone = gone(&route, &secret);
     if format == Format::Table {
         secret.say_warnings(global);
         global.term.print(text(&route, &secret))?;
     } else {
         global.term.line(secret.text(format)?)?;
     }
-    match gone {
-        Some(failure) => Err(failure.into()),
-        None => Ok(Exit::OK),
-    }
-}
-
-/// Reads one secret, if it is there; says how old the answer is, and refuses one that is too old.
-fn read(
-    global: &Global,
-    client: &Client,
-    freshness: &Freshness,
-    place: &Typed,
-    version: u64,
-) -> anyhow::Result<(Route, Option<Secret>)> {
-    let (route, answer) = fetch(client, place, version)?;
-    freshness.check(&answer)?;
-    say_age(global, &answer);
-    let path = route.api("data");
-    let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
-    Ok((route, secret))
+    require_content(&route, &secret)?;
+    Ok(Exit::OK)
 }
 
 /// Reads several secrets, prints all or none.
@@ -110,82 +83,46 @@ fn several(
     global: &Global,
     client: &Client,
     args: &Args,
-    places: &[Typed],
+    answers: impl Iterator<Item = anyhow::Result<Found>>,
     format: Format,
 ) -> anyhow::Result<Exit> {
-    let mut found = Vec::with_capacity(places.len());
-    for place in places {
-        let (route, secret) = read(global, client, &args.freshness, place, args.version)?;
+    let mut found = Vec::new();
+    for answer in answers {
+        let (route, secret) = answer?;
         let path = route.api("data");
         let secret = secret.filter(|secret| secret.data.is_some());
         let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
-        if let Some(failure) = gone(&route, &secret) {
-            return Err(failure.into());
-        }
+        require_content(&route, &secret)?;
         found.push((route, secret));
     }
     if let Some(name) = &args.field {
-        let content = |(route, secret): &(Route, Secret)| content(route, secret).get(name).cloned();
         // The last one that has it, as in an environment.
-        let value = found.iter().rev().find_map(content);
-        return print_field(global, value.as_ref(), name);
+        let value = found.iter().rev().find_map(|(route, secret)| secret.content(route)?.get(name));
+        return print_field(global, value, name);
     }
     match format {
-        Format::Env => environment(global, &found)?,
+        Format::Env => {
+            // Lines that every reader of `.env` files reads the same.
+            let fields = found.iter().map(|(route, secret)| {
+                content::fields(route, secret.content(route).unwrap_or(&Map::new()))
+            });
+            let secrets: Vec<_> = fields.collect::<anyhow::Result<_>>()?;
+            let rules = render::Rules::default();
+            let text = content::rendered(global, render::Format::Dotenv, &secrets, &rules)?;
+            global.term.print(text.expose())?;
+        }
         Format::Table => {
             let texts: Vec<_> = found.iter().map(|(route, secret)| text(route, secret)).collect();
             global.term.print(texts.join("\n"))?;
         }
         Format::Json | Format::Yaml | Format::Pretty | Format::Raw => {
-            let all: Map<_, _> = found
-                .iter()
-                .map(|(route, secret)| (route.logical(), content(route, secret).clone().into()))
-                .collect();
-            global.term.line(print::data(format, &Value::Object(all))?)?;
+            let all = found.iter().map(|(route, secret)| {
+                (route.logical(), secret.content(route).cloned().unwrap_or_default())
+            });
+            global.term.line(print::data(format, &all.collect())?)?;
         }
     }
     Ok(Exit::OK)
-}
-
-fn content<'a>(route: &Route, secret: &'a Secret) -> &'a Map<String, Value> {
-    static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
-    let data = if route.is_versioned() { secret.part("data") } else { secret.data.as_ref() };
-    data.unwrap_or(&NONE)
-}
-
-/// Prints secrets as lines that every reader of `.env` files reads the same.
-fn environment(global: &Global, found: &[(Route, Secret)]) -> anyhow::Result<()> {
-    let mut secrets = Vec::with_capacity(found.len());
-    for (route, secret) in found {
-        let bytes = Zeroizing::new(serde_json::to_vec(content(route, secret))?);
-        let path = route.logical().parse().map_err(anyhow::Error::from)?;
-        secrets.push((path, render::fields(&bytes)?));
-    }
-    let rules = render::Rules::default();
-    let rendered = render::render(render::Format::Dotenv, &secrets, &rules).map_err(|refused| {
-        let hint = refused.faults.first().map_or("", |fault| fault.why.hint);
-        Failure::local(format!("the secrets {refused}")).hint(hint)
-    })?;
-    for warning in rendered.warnings {
-        global.term.say(format!("warning: {warning}"));
-    }
-    global.term.print(rendered.content.expose())?;
-    Ok(())
-}
-
-/// Reads a version; 0 is the newest.
-pub(crate) fn fetch(
-    client: &Client,
-    place: &Typed,
-    version: u64,
-) -> anyhow::Result<(Route, Answer)> {
-    let read = |route: &Route| -> Result<Answer, Error> {
-        let query = [("version", version.to_string())];
-        let query = if version > 0 && route.is_versioned() { &query[..] } else { &[] };
-        client.send(Method::GET, &route.api("data"), query, None)
-    };
-    let path = place.guess().api("data");
-    place.read(client, read).map_err(|error| context(error, "reading", &path))
 }
 
 fn field(global: &Global, route: &Route, secret: &Secret, name: &str) -> anyhow::Result<Exit> {
@@ -205,22 +142,20 @@ fn field(global: &Global, route: &Route, secret: &Secret, name: &str) -> anyhow:
 }
 
 /// A version without content is a failure: a script must not go on with nothing.
-fn gone(route: &Route, secret: &Secret) -> Option<Failure> {
-    if !route.is_versioned() || secret.part("data").is_some() {
-        return None;
+fn require_content(route: &Route, secret: &Secret) -> Result<(), Failure> {
+    let Some(metadata) = secret.part("metadata") else { return Ok(()) };
+    if secret.content(route).is_some() {
+        return Ok(());
     }
-    let metadata = secret.part("metadata")?;
     let version = secret.version().unwrap_or(0);
-    let destroyed = metadata.get("destroyed").and_then(Value::as_bool).unwrap_or(false);
     let path = route.api("data");
-    Some(if destroyed {
-        Failure::remote(format!("version {version} of {path} was destroyed"))
-    } else {
-        Failure::remote(format!("version {version} of {path} was deleted")).hint(format!(
-            "`vault kv undelete -versions={version} {}` brings it back",
-            route.logical()
-        ))
-    })
+    if metadata.get("destroyed") == Some(&true.into()) {
+        return Err(Failure::remote(format!("version {version} of {path} was destroyed")));
+    }
+    Err(Failure::remote(format!("version {version} of {path} was deleted")).hint(format!(
+        "`vault kv undelete -versions={version} {}` brings it back",
+        route.logical()
+    )))
 }
 
 fn text(route: &Route, secret: &Secret) -> String {
@@ -242,13 +177,4 @@ fn block(title: &str, fields: &Map<String, Value>) -> String {
     let fields = &fields.iter().map(|(key, value)| (key.clone(), shown(value))).collect();
     let rows = table::map(fields).map(|rows| rows + "\n").unwrap_or_default();
     format!("{}\n{rows}", table::map_title(title, fields))
-}
-
-/// Reads the newest version's content and number for commands that build on it.
-pub(crate) fn current(client: &Client, place: &Typed) -> anyhow::Result<(Route, Option<Secret>)> {
-    let (route, answer) = fetch(client, place, 0)?;
-    let path = route.api("data");
-    let secret =
-        Secret::of_read(answer).map_err(|error| context(error, "doing pre-read at", &path))?;
-    Ok((route, secret))
 }

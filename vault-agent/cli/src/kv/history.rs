@@ -1,31 +1,21 @@
 //! `vault kv history`: the versions of a secret, the newest first, and what became of each.
 
-use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::route::{Route, Typed};
-use super::secret::{Secret, context, no_value, say_age};
+use super::read::{self, Kind};
+use super::route::Typed;
+use super::secret::no_value;
 use crate::context::Global;
 use crate::print::{self, Format, table};
-use host::hint::{Exit, Failure};
-
-/// Print the versions of a secret
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    place: Typed,
-}
+use host::hint::Exit;
 
 /// One version.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Version {
-    /// Its number.
     pub n: u64,
-    /// When it was written.
     pub created: String,
     /// When it was or will be deleted; empty for never.
     pub deletion: String,
-    /// Whether its content is gone for good.
     pub destroyed: bool,
     /// Who wrote it, where the server tells.
     pub by: Option<String>,
@@ -33,7 +23,6 @@ pub struct Version {
 
 impl Version {
     /// Tells whether the content is out of sight now; `now` is RFC 3339 in UTC.
-    #[must_use]
     pub fn is_deleted(&self, now: &str) -> bool {
         // Texts of the same form compare as the times do, to the second.
         let second = |text: &str| text.get(..19).unwrap_or(text).to_owned();
@@ -42,12 +31,10 @@ impl Version {
 }
 
 /// Reads the versions out of a metadata answer, oldest first.
-#[must_use]
 pub fn versions(metadata: &Map<String, Value>) -> Vec<Version> {
-    let Some(all) = metadata.get("versions").and_then(Value::as_object) else { return Vec::new() };
     let text = |fields: &Value, name: &str| fields[name].as_str().unwrap_or_default().to_owned();
+    let all = metadata.get("versions").and_then(Value::as_object).into_iter().flatten();
     let mut all: Vec<Version> = all
-        .iter()
         .filter_map(|(n, fields)| {
             let by = fields["created_by"]["actor"].as_str().or(fields["created_by"].as_str());
             Some(Version {
@@ -63,21 +50,12 @@ pub fn versions(metadata: &Map<String, Value>) -> Vec<Version> {
     all
 }
 
-pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+pub fn run(global: &Global, place: &Typed) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = global.client()?;
-    let read = |route: &Route| client.send(Method::GET, &route.api("metadata"), &[], None);
-    let guess = args.place.guess().api("metadata");
-    let (route, answer) =
-        args.place.read(&client, read).map_err(|error| context(error, "reading", &guess))?;
-    if !route.is_versioned() {
-        return Err(Failure::local("Metadata not supported on KV Version 1").into());
-    }
-    let path = route.api("metadata");
-    say_age(global, &answer);
-    let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
+    let (route, secret) = read::shown(global, &client, place, Kind::Metadata)?;
     let Some(data) = secret.and_then(|secret| secret.data) else {
-        return Err(no_value(&client, &route, &path).into());
+        return Err(no_value(&client, &route, &route.api("metadata")).into());
     };
     let current = data.get("current_version").and_then(Value::as_u64).unwrap_or(0);
     let now = global.now().to_string();
@@ -102,15 +80,13 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let by = all.iter().any(|version| version.by.is_some());
     let mut header = vec!["VERSION", "CREATED", "STATE"];
     header.extend(by.then_some("BY"));
-    let rows: Vec<Vec<String>> = all
-        .iter()
-        .map(|version| {
-            let mut row = vec![version.n.to_string(), version.created.clone()];
-            row.push(state(version).to_owned());
-            row.extend(by.then(|| version.by.clone().unwrap_or_default()));
-            row
-        })
-        .collect();
+    let rows = all.iter().map(|version| {
+        let state = state(version).to_owned();
+        let mut row = vec![version.n.to_string(), version.created.clone(), state];
+        row.extend(by.then(|| version.by.clone().unwrap_or_default()));
+        row
+    });
+    let rows: Vec<_> = rows.collect();
     let text = table::plain(&header, &rows);
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     global.term.line(lines.join("\n"))?;

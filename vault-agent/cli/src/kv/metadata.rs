@@ -3,11 +3,13 @@
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
-use super::route::{Route, Typed};
-use super::secret::{Secret, context, no_value, print_field, refused, say_age, written};
+use super::data::{given, pair};
+use super::read::{self, Kind};
+use super::route::Typed;
+use super::secret::{Secret, no_value, print_field};
+use super::write;
 use crate::client::Client;
-use crate::context::Global;
-use crate::context::boolean;
+use crate::context::{Global, boolean};
 use crate::print::{Format, table};
 use host::hint::{Exit, Failure};
 use shared::duration;
@@ -22,10 +24,9 @@ pub enum Command {
     /// Set what is given; single custom entries are kept
     Patch(PatchArgs),
     /// Remove all versions and everything about them for good
-    Delete(DeleteArgs),
+    Delete(Typed),
 }
 
-/// Print settings and versions
 #[derive(Debug, clap::Args)]
 pub struct GetArgs {
     #[command(flatten)]
@@ -49,10 +50,9 @@ struct Settings {
     delete_version_after: Option<String>,
     /// Custom entry; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
-    custom_metadata: Vec<(String, String)>,
+    custom_metadata: Vec<(String, Value)>,
 }
 
-/// Set what is given; custom metadata is replaced whole
 #[derive(Debug, clap::Args)]
 pub struct PutArgs {
     #[command(flatten)]
@@ -61,7 +61,6 @@ pub struct PutArgs {
     settings: Settings,
 }
 
-/// Set what is given; single custom entries are kept
 #[derive(Debug, clap::Args)]
 pub struct PatchArgs {
     #[command(flatten)]
@@ -73,21 +72,9 @@ pub struct PatchArgs {
     remove_custom_metadata: Vec<String>,
 }
 
-/// Remove all versions and everything about them for good
-#[derive(Debug, clap::Args)]
-pub struct DeleteArgs {
-    #[command(flatten)]
-    place: Typed,
-}
-
 fn checked_duration(text: &str) -> Result<String, String> {
     let known = duration::parse(text).map(|_| text.to_owned());
     known.ok_or_else(|| "expected a duration such as 90m or 24h".to_owned())
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }
 
 pub(super) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
@@ -95,25 +82,16 @@ pub(super) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
         Command::Get(args) => get(global, args),
         Command::Put(args) => put(global, args),
         Command::Patch(args) => patch(global, args),
-        Command::Delete(args) => delete(global, args),
+        Command::Delete(typed) => delete(global, typed),
     }
 }
 
 fn get(global: &Global, args: &GetArgs) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = global.client()?;
-    let read = |route: &Route| client.send(Method::GET, &route.api("metadata"), &[], None);
-    let guess = args.place.guess().api("metadata");
-    let (route, answer) =
-        args.place.read(&client, read).map_err(|error| context(error, "reading", &guess))?;
-    check(&route)?;
+    let (route, secret) = read::shown(global, &client, &args.place, Kind::Metadata)?;
     let path = route.api("metadata");
-    say_age(global, &answer);
-    let Some(mut secret) =
-        Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?
-    else {
-        return Err(no_value(&client, &route, &path).into());
-    };
+    let Some(secret) = secret else { return Err(no_value(&client, &route, &path).into()) };
     if let Some(name) = &args.field {
         return print_field(global, secret.field(name).as_ref(), name);
     }
@@ -122,8 +100,7 @@ fn get(global: &Global, args: &GetArgs) -> anyhow::Result<Exit> {
         return Ok(Exit::OK);
     }
     secret.say_warnings(global);
-    let data = secret.data.take().unwrap_or_default();
-    let Some(text) = text(&path, data) else {
+    let Some(text) = text(&path, secret.data.unwrap_or_default()) else {
         return Err(no_value(&client, &route, &path).into());
     };
     global.term.print(text)?;
@@ -154,69 +131,44 @@ fn put(global: &Global, args: &PutArgs) -> anyhow::Result<Exit> {
     global.format_of_answer()?;
     let client = global.client()?;
     let path = place(&client, &args.place, "writing data to")?;
-    let mut body = settings(&args.settings);
-    if !args.settings.custom_metadata.is_empty() {
-        let custom: Map<_, _> = custom(&args.settings);
-        body.insert("custom_metadata".to_owned(), custom.into());
-    }
-    let answer = client.put(&path, &Value::Object(body));
-    let answer = answer.map_err(|error| context(error, "writing data to", &path))?;
-    written(global, &path, answer, None)
+    let custom: Map<_, _> = args.settings.custom_metadata.iter().cloned().collect();
+    let custom = (!custom.is_empty()).then_some(&custom);
+    let answer = write::put(&client, &path, &body(&args.settings, custom))?;
+    write::written(global, &path, answer, None)
 }
 
 fn patch(global: &Global, args: &PatchArgs) -> anyhow::Result<Exit> {
     global.format_of_answer()?;
     let client = global.client()?;
     let path = place(&client, &args.place, "writing data to")?;
-    let mut body = settings(&args.settings);
-    let mut custom = custom(&args.settings);
-    custom.extend(args.remove_custom_metadata.iter().map(|key| (key.clone(), Value::Null)));
-    body.insert("custom_metadata".to_owned(), custom.into());
-    let answer = client.send(Method::PATCH, &path, &[], Some(json!(body).to_string().into()));
-    let answer = answer.map_err(|error| context(error, "writing data to", &path))?;
-    if answer.status == 404 {
+    let removed = args.remove_custom_metadata.iter().map(|key| (key.clone(), Value::Null));
+    let custom: Map<_, _> = args.settings.custom_metadata.iter().cloned().chain(removed).collect();
+    let body = body(&args.settings, Some(&custom)).to_string();
+    let answer = client.send(Method::PATCH, &path, &[], Some(body.into()));
+    if answer.as_ref().is_ok_and(|answer| answer.status == 404) {
         return Err(Failure::remote(format!("No value found at {path}")).into());
     }
-    written(global, &path, answer, None)
+    let answer = Secret::answered(answer, "writing data to", &path)?;
+    write::written(global, &path, answer, None)
 }
 
-fn delete(global: &Global, args: &DeleteArgs) -> anyhow::Result<Exit> {
+fn delete(global: &Global, typed: &Typed) -> anyhow::Result<Exit> {
     let client = global.client()?;
-    let path = place(&client, &args.place, "deleting")?;
-    let answer = client.send(Method::DELETE, &path, &[], None);
-    refused(answer.map_err(|error| context(error, "deleting", &path))?, "deleting", &path)?;
+    let path = place(&client, typed, "deleting")?;
+    Secret::answered(client.send(Method::DELETE, &path, &[], None), "deleting", &path)?;
     global.term.line(format!("Success! Data deleted (if it existed) at: {path}"))?;
     Ok(Exit::OK)
 }
 
 fn place(client: &Client, place: &Typed, doing: &str) -> anyhow::Result<String> {
-    let guess = place.guess().api("metadata");
-    let route = place.for_write(client).map_err(|error| context(error, doing, &guess))?;
-    check(&route)?;
+    let route = write::place(client, place, doing, "metadata")?;
+    route.supports("Metadata")?;
     Ok(route.api("metadata"))
 }
 
-fn check(route: &Route) -> Result<(), Failure> {
-    if route.is_versioned() {
-        Ok(())
-    } else {
-        Err(Failure::local("Metadata not supported on KV Version 1"))
-    }
-}
-
-fn settings(settings: &Settings) -> Map<String, Value> {
-    let mut body = Map::new();
-    body.extend(settings.max_versions.map(|n| ("max_versions".to_owned(), n.into())));
-    body.extend(settings.cas_required.map(|flag| ("cas_required".to_owned(), flag.into())));
-    let after = settings.delete_version_after.clone();
-    body.extend(after.map(|text| ("delete_version_after".to_owned(), text.into())));
-    body
-}
-
-fn custom(settings: &Settings) -> Map<String, Value> {
-    settings
-        .custom_metadata
-        .iter()
-        .map(|(key, value)| (key.clone(), value.clone().into()))
-        .collect()
+fn body(settings: &Settings, custom: Option<&Map<String, Value>>) -> Value {
+    given(json!({
+        "max_versions": settings.max_versions, "cas_required": settings.cas_required,
+        "delete_version_after": settings.delete_version_after, "custom_metadata": custom,
+    }))
 }

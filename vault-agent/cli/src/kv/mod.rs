@@ -3,35 +3,34 @@
 pub(super) mod content;
 pub(super) mod data;
 mod delete;
-mod destroy;
 mod diff;
 mod edit;
-mod enable_versioning;
+pub(super) mod enable_versioning;
 mod find;
 mod freshness;
 mod get;
 pub(super) mod history;
-mod list;
+pub(super) mod list;
 mod metadata;
 mod moving;
 mod patch;
 mod put;
+pub(super) mod read;
 pub(super) mod replicate;
 mod rollback;
 mod route;
 mod secret;
 mod suggest;
-mod undelete;
 pub(super) mod walk;
+pub(super) mod write;
 
 use crate::context::Global;
 use host::hint::Exit;
 
 pub use freshness::Freshness;
-pub(super) use get::{current, fetch};
 pub use route::{Route, Typed};
 pub use secret::Secret;
-pub(super) use secret::{context, no_value, print_field, say_age};
+pub(super) use secret::{context, print_field, say_age};
 
 /// Read and write secrets
 #[derive(Debug, clap::Subcommand)]
@@ -45,11 +44,11 @@ pub enum Command {
     /// List names below a path
     List(list::Args),
     /// Delete the newest version, or some versions; they can be undeleted
-    Delete(delete::Args),
+    Delete(delete::DeleteArgs),
     /// Bring deleted versions back
-    Undelete(undelete::Args),
+    Undelete(delete::VersionsArgs),
     /// Remove versions for good
-    Destroy(destroy::Args),
+    Destroy(delete::VersionsArgs),
     /// Write an old version again as the newest
     Rollback(rollback::Args),
     /// Read and change what is kept about a secret
@@ -58,7 +57,7 @@ pub enum Command {
     /// Find secrets, or keys in them, by name
     Find(find::Args),
     /// Print the versions of a secret
-    History(history::Args),
+    History(Typed),
     /// Show what changed between two versions; values are masked
     Diff(diff::Args),
     /// Change a secret in an editor
@@ -71,23 +70,19 @@ pub enum Command {
     EnableVersioning(enable_versioning::Args),
 }
 
-/// Runs one command.
-///
-/// # Errors
-/// Whatever the command meets.
 pub fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Get(args) => get::run(global, args),
         Command::Put(args) => put::run(global, args),
         Command::Patch(args) => patch::run(global, args),
         Command::List(args) => list::run(global, args),
-        Command::Delete(args) => delete::run(global, args),
-        Command::Undelete(args) => undelete::run(global, args),
-        Command::Destroy(args) => destroy::run(global, args),
+        Command::Delete(args) => delete::delete(global, args),
+        Command::Undelete(args) => delete::each(global, args, "Undelete"),
+        Command::Destroy(args) => delete::each(global, args, "Destroy"),
         Command::Rollback(args) => rollback::run(global, args),
         Command::Metadata(command) => metadata::run(global, command),
         Command::Find(args) => find::run(global, args),
-        Command::History(args) => history::run(global, args),
+        Command::History(place) => history::run(global, place),
         Command::Diff(args) => diff::run(global, args),
         Command::Edit(args) => edit::run(global, args),
         Command::Cp(args) => moving::cp(global, args),

@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::replicate::{self, End};
 use super::route::{Route, Typed};
-use super::secret::{context, no_value, refused};
+use super::secret::{Secret, no_value};
 use super::walk;
+use super::write::{self, Put};
 use crate::client::Client;
 use crate::context::Global;
 use host::hint::{Exit, Failure};
 
-/// Copy a secret, or a folder of them
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A FROM that ends in / is a folder: all in it are copied.\n\nExamples:\n  vault kv cp secret/app secret/app-test\n  vault kv cp -all-versions secret/old/ secret/new/"
@@ -28,7 +28,6 @@ pub struct CpArgs {
     force: bool,
 }
 
-/// Move a secret with all its versions, or a folder of them
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A FROM that ends in / is a folder: all in it are moved.\n\nExamples:\n  vault kv mv secret/app secret/apps/web\n  vault kv mv secret/old/ secret/new/"
@@ -64,36 +63,28 @@ impl Ends {
         if !to.is_versioned() {
             return Err(Failure::remote("TO is on a mount that keeps no versions").into());
         }
-        let into_folder = self.to.ends_with('/');
         let pairs = if self.from.ends_with('/') {
-            let path = from.api("metadata");
-            let names =
-                walk::all(client, &from).map_err(|error| context(error, "listing", &path))?;
+            let names = walk::all(client, &from)?;
             if names.is_empty() {
-                return Err(no_value(client, &from, &path).into());
+                return Err(no_value(client, &from, &from.api("metadata")).into());
             }
             names.iter().map(|name| (from.below(name), to.below(name))).collect()
         } else {
             let own = from.parent().map_or("", |(_, own)| own);
-            let to = if into_folder { to.below(own) } else { to };
+            let to = if self.to.ends_with('/') { to.below(own) } else { to };
             vec![(from, to)]
         };
         for (from, to) in &pairs {
-            typed_check(client, to)?;
+            // A name that our own grammar does not have is refused before anything is written.
+            if client.is_own_agent() {
+                to.logical().parse::<shared::path::SecretPath>()?;
+            }
             if from == to {
                 return Err(Failure::local(format!("`{}` is both ends", from.logical())).into());
             }
         }
         Ok(pairs)
     }
-}
-
-/// Refuses a name that our own grammar does not have, before anything is written.
-fn typed_check(client: &Client, to: &Route) -> anyhow::Result<()> {
-    if client.is_own_agent() {
-        to.logical().parse::<shared::path::SecretPath>()?;
-    }
-    Ok(())
 }
 
 pub(super) fn cp(global: &Global, args: &CpArgs) -> anyhow::Result<Exit> {
@@ -113,20 +104,22 @@ pub(super) fn cp(global: &Global, args: &CpArgs) -> anyhow::Result<Exit> {
 }
 
 fn copy_newest(from: End<'_>, to: End<'_>, force: bool) -> anyhow::Result<()> {
-    let path = from.route.api("data");
-    let Some(content) = replicate::content(from, 0)? else {
-        return Err(no_value(from.client, from.route, &path).into());
+    let Some(content) = from.content(0)? else {
+        return Err(no_value(from.client, from.route, &from.route.api("data")).into());
     };
     let path = to.route.api("data");
-    let options = if force { json!({}) } else { json!({ "cas": 0 }) };
-    let answer = to.client.put(&path, &json!({ "data": content, "options": options }));
-    let answer = answer.map_err(|error| context(error, "writing data to", &path))?;
-    if answer.status == 400 && !force && replicate::kept(to)?.is_some() {
-        let text = format!("`{}` is there already; nothing was copied to it", to.route.logical());
-        return Err(Failure::remote(text).hint("-force makes a new version of it").into());
+    if force {
+        write::put(to.client, &path, &json!({ "data": content, "options": {} }))?;
+        return Ok(());
     }
-    refused(answer, "writing data to", &path)?;
-    Ok(())
+    match write::put_after(to.client, &path, &content, 0)? {
+        Put::Written(_) => Ok(()),
+        Put::Conflict => {
+            let text =
+                format!("`{}` is there already; nothing was copied to it", to.route.logical());
+            Err(Failure::remote(text).hint("-force makes a new version of it").into())
+        }
+    }
 }
 
 pub(super) fn mv(global: &Global, args: &MvArgs) -> anyhow::Result<Exit> {
@@ -143,14 +136,12 @@ pub(super) fn mv(global: &Global, args: &MvArgs) -> anyhow::Result<Exit> {
         let (from, to) = (End { client: &client, route: from }, End { client: &client, route: to });
         replicate::all(from, to)?;
         // Read back, as the other one goes for good.
-        if replicate::content(from, 0)? != replicate::content(to, 0)? {
+        if from.content(0)? != to.content(0)? {
             let text = format!("`{}` did not arrive whole; both are kept", to.route.logical());
             return Err(Failure::remote(text).hint("run the move again").into());
         }
         let path = from.route.api("metadata");
-        let kind = if from.route.is_versioned() { path } else { from.route.api("data") };
-        let answer = client.send(Method::DELETE, &kind, &[], None);
-        refused(answer.map_err(|error| context(error, "deleting", &kind))?, "deleting", &kind)?;
+        Secret::answered(client.send(Method::DELETE, &path, &[], None), "deleting", &path)?;
         done(global, "Moved", from.route, to.route)?;
     }
     Ok(Exit::OK)
@@ -158,13 +149,9 @@ pub(super) fn mv(global: &Global, args: &MvArgs) -> anyhow::Result<Exit> {
 
 /// A deleted version can be brought back; after a move it could not.
 fn refuse_deleted(from: End<'_>, now: &str) -> anyhow::Result<()> {
-    let Some(kept) = replicate::kept(from)? else { return Ok(()) };
-    let deleted: Vec<String> = kept
-        .versions
-        .iter()
-        .filter(|version| !version.destroyed && version.is_deleted(now))
-        .map(|version| version.n.to_string())
-        .collect();
+    let Some(kept) = from.kept()? else { return Ok(()) };
+    let deleted = kept.versions.iter().filter(|v| !v.destroyed && v.is_deleted(now));
+    let deleted: Vec<String> = deleted.map(|version| version.n.to_string()).collect();
     if deleted.is_empty() {
         return Ok(());
     }

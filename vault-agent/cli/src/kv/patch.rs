@@ -1,20 +1,17 @@
 //! `vault kv patch`: changes some keys. By HTTP PATCH, or by reading and writing with CAS where
 //! that is not to be had.
 
-use std::collections::BTreeMap;
-
 use hyper::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::get::current;
-use super::route::{Route, Typed};
-use super::secret::{context, written};
-use super::{data, put};
-use crate::client::{Answer, Client};
+use super::read::{Kind, existing, missing};
+use super::route::{Route, Typed, has_data};
+use super::secret::{Secret, context};
+use super::{data, put, write};
+use crate::client::Answer;
 use crate::context::Global;
 use host::hint::{Exit, Failure};
 
-/// Change some keys of a secret and keep the others
 #[derive(Debug, clap::Args)]
 #[command(after_help = put::EXAMPLES)]
 pub struct Args {
@@ -48,81 +45,51 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let client = global.client()?;
     let mut change = data::parse(global, &args.data, args.keep_newline)?;
     change.extend(args.remove_data.iter().map(|key| (key.clone(), Value::Null)));
-    let guess = args.place.guess().api("data");
-    let route =
-        args.place.for_write(&client).map_err(|error| context(error, "writing data to", &guess))?;
-    if !route.is_versioned() {
-        return Err(Failure::remote("K/V engine mount must be version 2 for patch support").into());
-    }
+    let route = write::place(&client, &args.place, "writing data to", "data")?;
+    route.requires_versions("patch support")?;
     let path = route.api("data");
+    let words = |error| context(error, "writing data to", &path);
+    let merge = || {
+        let options = if args.cas > 0 { json!({ "cas": args.cas }) } else { json!({}) };
+        let body = json!({ "data": change, "options": options }).to_string();
+        client.send(Method::PATCH, &path, &[], Some(body.into())).map_err(words)
+    };
+    let read_then_write = || {
+        let newest = Kind::Version(0).ask(&client, &route);
+        let newest = Secret::found(newest, "doing pre-read at", &path)?;
+        let (newest, version) = existing(newest.as_ref(), &path, "patch")?;
+        let old = newest.part("data").ok_or_else(|| missing("data", &path, "patch"))?;
+        let cas = u64::try_from(args.cas).ok().filter(|&cas| cas > 0).unwrap_or(version);
+        let mut merged = old.clone();
+        merged.extend(change.clone());
+        merged.retain(|key, _| change.get(key).is_none_or(|value| !value.is_null()));
+        let body = json!({ "data": merged, "options": { "cas": cas } });
+        client.put(&path, &body).map_err(words)
+    };
     let answer = match args.method.as_deref() {
-        Some("patch") => merge(&client, &path, &change, args.cas)?,
-        Some("rw") => read_then_write(&client, args, &change)?,
+        Some("patch") => merge()?,
+        Some("rw") => read_then_write()?,
         Some(other) => {
             let text = format!("Unsupported method provided to -method flag: {other}");
             return Err(Failure::remote(text).hint("use patch or rw").into());
         }
         None => {
-            let answer = merge(&client, &path, &change, args.cas)?;
+            let answer = merge()?;
             let barred = answer.status == 405 || (answer.status == 403 && !client.is_own_agent());
-            if barred { read_then_write(&client, args, &change)? } else { answer }
+            if barred { read_then_write()? } else { answer }
         }
     };
     if answer.status == 404 {
         return Err(nothing_to_patch(&route, &answer).into());
     }
-    written(global, &path, answer, args.field.as_deref())
-}
-
-fn merge(
-    client: &Client,
-    path: &str,
-    change: &Map<String, Value>,
-    cas: i64,
-) -> anyhow::Result<Answer> {
-    let options = if cas > 0 { json!({ "cas": cas }) } else { json!({}) };
-    let body = json!({ "data": change, "options": options }).to_string();
-    let answer = client.send(Method::PATCH, path, &[], Some(body.into()));
-    answer.map_err(|error| context(error, "writing data to", path))
-}
-
-fn read_then_write(
-    client: &Client,
-    args: &Args,
-    change: &Map<String, Value>,
-) -> anyhow::Result<Answer> {
-    let (route, secret) = current(client, &args.place)?;
-    let path = route.api("data");
-    let Some(secret) = secret else {
-        return Err(Failure::remote(format!("No value found at {path}")).into());
-    };
-    let Some(version) = secret.version() else {
-        let text = format!("No metadata found at {path}; patch only works on existing data");
-        return Err(Failure::remote(text).into());
-    };
-    let Some(old) = secret.part("data") else {
-        let text = format!("No data found at {path}; patch only works on existing data");
-        return Err(Failure::remote(text).into());
-    };
-    let cas = u64::try_from(args.cas).ok().filter(|&cas| cas > 0).unwrap_or(version);
-    let mut merged: BTreeMap<_, _> = old.iter().collect();
-    for (key, value) in change {
-        if value.is_null() {
-            merged.remove(key);
-        } else {
-            merged.insert(key, value);
-        }
-    }
-    let body = json!({ "data": merged, "options": { "cas": cas } });
-    client.put(&path, &body).map_err(|error| context(error, "writing data to", &path))
+    let answer = Secret::answered(Ok(answer), "writing data to", &path)?;
+    write::written(global, &path, answer, args.field.as_deref())
 }
 
 fn nothing_to_patch(route: &Route, answer: &Answer) -> Failure {
     let path = route.api("data");
-    let deleted = answer.json::<Value>().is_ok_and(|body| body["data"].is_object());
-    if deleted {
-        Failure::remote(format!("No data found at {path}; patch only works on existing data"))
-            .hint("`vault kv undelete` brings a deleted version back")
+    if has_data(answer) {
+        missing("data", &path, "patch").hint("`vault kv undelete` brings a deleted version back")
     } else {
         Failure::remote(format!("No value found at {path}"))
             .hint(format!("`vault kv put {} …` makes a new secret", route.logical()))

@@ -3,13 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::route::{Route, Typed};
-use super::secret::{context, written};
-use super::{Secret, data};
+use super::{Secret, data, write};
 use crate::client::Client;
 use crate::context::Global;
 use host::hint::{Exit, Failure};
 
-/// Write a secret whole, replacing what is there
 #[derive(Debug, clap::Args)]
 #[command(after_help = super::put::EXAMPLES)]
 pub struct Args {
@@ -44,9 +42,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     global.format_of_answer()?;
     let client = global.client()?;
     let content = data::parse(global, &args.data, args.keep_newline)?;
-    let guess = args.place.guess().api("data");
-    let route =
-        args.place.for_write(&client).map_err(|error| context(error, "writing data to", &guess))?;
+    let route = write::place(&client, &args.place, "writing data to", "data")?;
     let path = route.api("data");
     if global.term.err_is_tty && route.is_versioned() {
         warn_of_lost_keys(global, &client, &route, &content);
@@ -57,9 +53,8 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     } else {
         Value::Object(content)
     };
-    let answer =
-        client.put(&path, &body).map_err(|error| context(error, "writing data to", &path))?;
-    written(global, &path, answer, args.field.as_deref())
+    let answer = write::put(&client, &path, &body)?;
+    write::written(global, &path, answer, args.field.as_deref())
 }
 
 /// Asks for names only; a server that does not tell them is no reason to stop.

@@ -5,21 +5,19 @@
 //! for it, deleted or destroyed as well. Numbers start anew behind those that the place has used
 //! before.
 
-use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::history::{Version, versions};
+use super::read::{self, Kind};
 use super::route::Route;
-use super::secret::{Secret, context};
+use super::write;
 use crate::client::Client;
 use host::hint::Failure;
 
 /// A secret's place at one API.
 #[derive(Clone, Copy)]
 pub struct End<'a> {
-    /// The API.
     pub client: &'a Client,
-    /// The place there.
     pub route: &'a Route,
 }
 
@@ -45,55 +43,52 @@ pub struct Kept {
     pub versions: Vec<Version>,
 }
 
-/// Reads what is kept about a secret; `None` if there is none.
-///
-/// # Errors
-/// No answer, or an error of the API.
-pub fn kept(end: End<'_>) -> anyhow::Result<Option<Kept>> {
-    let path = end.route.api("metadata");
-    let answer = end.client.send(Method::GET, &path, &[], None);
-    let secret =
-        answer.and_then(Secret::of_read).map_err(|error| context(error, "reading", &path))?;
-    let data = secret.and_then(|secret| secret.data);
-    Ok(data.map(|data| Kept { versions: versions(&data), data }))
-}
+impl End<'_> {
+    /// Reads what is kept about the secret; `None` if there is none.
+    pub fn kept(self) -> anyhow::Result<Option<Kept>> {
+        let secret = read::known(self.client, self.route, Kind::Metadata)?;
+        let data = secret.and_then(|secret| secret.data);
+        Ok(data.map(|data| Kept { versions: versions(&data), data }))
+    }
 
-/// Tells whether there is a secret.
-///
-/// # Errors
-/// As [`kept`].
-pub fn is_there(end: End<'_>) -> anyhow::Result<bool> {
-    if end.route.is_versioned() { Ok(kept(end)?.is_some()) } else { Ok(content(end, 0)?.is_some()) }
-}
+    /// Tells whether there is a secret.
+    pub fn is_there(self) -> anyhow::Result<bool> {
+        Ok(if self.route.is_versioned() {
+            self.kept()?.is_some()
+        } else {
+            self.content(0)?.is_some()
+        })
+    }
 
-/// Reads a version's content, `None` where it is deleted, destroyed or not there; 0 is the newest.
-///
-/// # Errors
-/// No answer, or an error of the API.
-pub fn content(end: End<'_>, n: u64) -> anyhow::Result<Option<Map<String, Value>>> {
-    let path = end.route.api("data");
-    let query = [("version", n.to_string())];
-    let query = if end.route.is_versioned() && n > 0 { &query[..] } else { &[] };
-    let answer = end.client.send(Method::GET, &path, query, None);
-    let secret =
-        answer.and_then(Secret::of_read).map_err(|error| context(error, "reading", &path))?;
-    let Some(secret) = secret else { return Ok(None) };
-    Ok(if end.route.is_versioned() { secret.part("data").cloned() } else { secret.data })
+    /// Reads a version's content, `None` where it is deleted, destroyed or not there; 0 is the
+    /// newest.
+    pub fn content(self, n: u64) -> anyhow::Result<Option<Map<String, Value>>> {
+        let secret = read::known(self.client, self.route, Kind::Version(n))?;
+        Ok(secret.and_then(|secret| secret.content(self.route).cloned()))
+    }
+
+    /// Writes to the API path of a kind; returns the version that the answer names.
+    fn put(self, kind: &str, body: &Value) -> anyhow::Result<Option<u64>> {
+        let secret = write::put(self.client, &self.route.api(kind), body)?;
+        Ok(secret.and_then(|secret| secret.data?.get("version")?.as_u64()))
+    }
 }
 
 /// Takes all versions over, and what is kept about the secret.
-///
-/// # Errors
-/// If there is no such secret, if the other place holds something else, or the API's errors.
 pub fn all(from: End<'_>, to: End<'_>) -> anyhow::Result<Done> {
-    let source = if from.route.is_versioned() { kept(from)? } else { single(from)? };
+    let source = if from.route.is_versioned() {
+        from.kept()?
+    } else {
+        // The only version of a secret on a mount that keeps none.
+        let only = Kept { versions: vec![Version::default()], data: Map::new() };
+        from.content(0)?.map(|_| only)
+    };
     let Some(source) = source else {
         let path = from.route.logical();
         return Err(Failure::remote(format!("No value found at {path}")).into());
     };
-    let target = kept(to)?;
-    let mut done = Done { settings: settings(&source, target.as_ref(), to)?, ..Done::default() };
-    let target = target.unwrap_or_default();
+    let target = to.kept()?.unwrap_or_default();
+    let mut done = Done { settings: settings(&source, &target, to)?, ..Done::default() };
     let base = base(&target);
     let mut newest = target.versions.last().map_or(0, |newest| newest.n);
     let (limit, mut room) = (limit_of(&source), limit_of(&target).unwrap_or(0));
@@ -143,15 +138,19 @@ fn take(
     target: &Kept,
     done: &mut Done,
 ) -> anyhow::Result<u64> {
-    let content = if version.destroyed { None } else { content(from, version.n)? };
+    let content = if version.destroyed { None } else { from.content(version.n)? };
     let there = target.versions.iter().find(|there| there.n == n);
     let before = target.versions.last().map_or(0, |newest| newest.n);
     let n = match there {
         Some(there) => {
             if let (Some(content), false) = (&content, there.destroyed) {
-                let held = self::content(to, n)?;
+                let held = to.content(n)?;
                 if held.is_some_and(|held| held != *content) {
-                    return Err(other(to, n).into());
+                    let path = to.route.logical();
+                    let text = format!("`{path}` already holds something else as version {n}");
+                    return Err(Failure::remote(text)
+                        .hint("name another place for it, or move that one away with `vault kv mv`")
+                        .into());
                 }
             }
             done.same += 1;
@@ -164,7 +163,10 @@ fn take(
         }
         None => {
             done.written += 1;
-            write(to, content.as_ref(), newest)?
+            // An empty version stands for what cannot be read.
+            let data = content.clone().unwrap_or_default();
+            let body = json!({ "data": data, "options": { "cas": newest } });
+            to.put("data", &body)?.unwrap_or(newest + 1)
         }
     };
     let newest = newest.max(n);
@@ -178,49 +180,13 @@ fn take(
         return Ok(newest);
     }
     let kind = if version.destroyed { "destroy" } else { "delete" };
-    let path = to.route.api(kind);
-    let answer = to.client.put(&path, &json!({ "versions": [n] }));
-    answer
-        .and_then(crate::client::Answer::success)
-        .map_err(|error| context(error, "writing data to", &path))?;
+    to.put(kind, &json!({ "versions": [n] }))?;
     Ok(newest)
 }
 
-fn other(to: End<'_>, n: u64) -> Failure {
-    let path = to.route.logical();
-    Failure::remote(format!("`{path}` already holds something else as version {n}"))
-        .hint("name another place for it, or move that one away with `vault kv mv`")
-}
-
-/// Writes a version behind version `cas`, or the first one; returns its number.
-fn write(to: End<'_>, content: Option<&Map<String, Value>>, cas: u64) -> anyhow::Result<u64> {
-    let path = to.route.api("data");
-    let empty = Map::new();
-    let body = json!({ "data": content.unwrap_or(&empty), "options": { "cas": cas } });
-    let answer = to.client.put(&path, &body);
-    let answer = answer.and_then(crate::client::Answer::success);
-    let answer = answer.map_err(|error| context(error, "writing data to", &path))?;
-    let data = Secret::of(&answer)?.and_then(|secret| secret.data).unwrap_or_default();
-    Ok(data.get("version").and_then(Value::as_u64).unwrap_or(cas + 1))
-}
-
-/// A secret of a mount without versions, as its only one.
-fn single(from: End<'_>) -> anyhow::Result<Option<Kept>> {
-    let version = |_| Version {
-        n: 0,
-        created: String::new(),
-        deletion: String::new(),
-        destroyed: false,
-        by: None,
-    };
-    let found = content(from, 0)?;
-    Ok(found.map(version).map(|version| Kept { versions: vec![version], data: Map::new() }))
-}
-
 /// Sets what differs, but for the number of versions kept; tells whether anything did.
-fn settings(source: &Kept, target: Option<&Kept>, to: End<'_>) -> anyhow::Result<bool> {
-    let empty = Map::new();
-    let there = target.map_or(&empty, |kept| &kept.data);
+fn settings(source: &Kept, target: &Kept, to: End<'_>) -> anyhow::Result<bool> {
+    let there = &target.data;
     let mut body = Map::new();
     if let Some(custom) = source.data.get("custom_metadata").filter(|custom| custom.is_object())
         && there.get("custom_metadata") != Some(custom)
@@ -236,18 +202,10 @@ fn settings(source: &Kept, target: Option<&Kept>, to: End<'_>) -> anyhow::Result
     if body.is_empty() {
         return Ok(false);
     }
-    put(to, body)?;
+    to.put("metadata", &body.into())?;
     Ok(true)
 }
 
 fn set_limit(to: End<'_>, limit: u64) -> anyhow::Result<()> {
-    put(to, Map::from_iter([("max_versions".to_owned(), limit.into())]))
-}
-
-fn put(to: End<'_>, settings: Map<String, Value>) -> anyhow::Result<()> {
-    let path = to.route.api("metadata");
-    let answer = to.client.put(&path, &Value::Object(settings));
-    let answer = answer.and_then(crate::client::Answer::success);
-    answer.map_err(|error| context(error, "writing data to", &path))?;
-    Ok(())
+    to.put("metadata", &json!({ "max_versions": limit })).map(|_| ())
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use shared::path::{SecretPath, demand_nfc};
 
 use crate::client::{Answer, Client, Error};
+use host::hint::Failure;
 
 /// What the user typed.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -32,7 +33,6 @@ pub struct Route {
 impl Route {
     /// Returns the API path of a kind: `data`, `metadata`, `delete`, …; version 1 has one path
     /// only.
-    #[must_use]
     pub fn api(&self, kind: &str) -> String {
         let kind = if self.versioned { kind } else { "" };
         let parts = [self.mount.as_str(), kind, self.name.as_str()];
@@ -40,20 +40,17 @@ impl Route {
     }
 
     /// Returns mount and name as the user would type them.
-    #[must_use]
     pub fn logical(&self) -> String {
         [self.mount.as_str(), self.name.as_str()].join("/").trim_matches('/').to_owned()
     }
 
     /// Returns the place of a name below this one.
-    #[must_use]
     pub fn below(&self, name: &str) -> Self {
         let name = [self.name.trim_end_matches('/'), name].join("/");
         Self { name: name.trim_matches('/').to_owned(), ..self.clone() }
     }
 
     /// Returns the folder that this place is in, and its own name in there.
-    #[must_use]
     pub fn parent(&self) -> Option<(Self, &str)> {
         if self.name.is_empty() {
             return None;
@@ -63,15 +60,29 @@ impl Route {
     }
 
     /// Tells whether the mount keeps versions.
-    #[must_use]
     pub const fn is_versioned(&self) -> bool {
         self.versioned
+    }
+
+    /// Refuses what needs versions on a mount that keeps none.
+    pub fn supports(&self, what: &str) -> Result<(), Failure> {
+        if self.versioned {
+            return Ok(());
+        }
+        Err(Failure::local(format!("{what} not supported on KV Version 1")))
+    }
+
+    /// As [`Route::supports`], in the words of the commands that read before they write.
+    pub fn requires_versions(&self, what: &str) -> Result<(), Failure> {
+        if self.versioned {
+            return Ok(());
+        }
+        Err(Failure::remote(format!("K/V engine mount must be version 2 for {what}")))
     }
 }
 
 impl Typed {
     /// Takes the first segment for the mount.
-    #[must_use]
     pub fn guess(&self) -> Route {
         let path = clean(&self.path);
         let (mount, name) = match &self.mount {
@@ -96,61 +107,47 @@ impl Typed {
     }
 
     /// Finds the place before a write.
-    ///
-    /// # Errors
-    /// Whatever the question about the mount meets.
     pub fn for_write(&self, client: &Client) -> Result<Route, Error> {
         if client.is_own_agent() { self.checked() } else { self.ask(client) }
     }
 
     /// Finds the place before reads that build on each other, such as a walk.
-    ///
-    /// # Errors
-    /// Whatever the question about the mount meets.
     pub fn for_read(&self, client: &Client) -> Result<Route, Error> {
         if client.is_own_agent() { Ok(self.guess()) } else { self.ask(client) }
     }
 
     /// Reads at the guessed place; if nothing is there, asks for the right place and reads again.
-    ///
-    /// # Errors
-    /// No answer. Answers of any status are returned with the place they are about.
+    /// Answers of any status are returned with the place they are about.
     pub fn read(
         &self,
         client: &Client,
         read: impl Fn(&Route) -> Result<Answer, Error>,
     ) -> Result<(Route, Answer), Error> {
-        // A mount alone is a place too: its names can be listed.
-        let is_mount = self.guess().name.is_empty();
-        let checked = client.is_own_agent() && !is_mount;
-        let guess = if checked { self.checked()? } else { self.guess() };
-        let guess = if client.only_shows() && !client.is_own_agent() {
-            self.ask(client).unwrap_or(guess)
-        } else {
-            guess
-        };
-        let answer = read(&guess)?;
-        if client.is_own_agent() || !matches!(answer.status, 403 | 404) || has_data(&answer) {
-            return Ok((guess, answer));
+        let mut route = self.guess();
+        if client.is_own_agent() {
+            // A mount alone is a place too: its names can be listed.
+            let route = if route.name.is_empty() { route } else { self.checked()? };
+            let answer = read(&route)?;
+            return Ok((route, answer));
+        }
+        if client.only_shows() {
+            route = self.ask(client).unwrap_or(route);
+        }
+        let answer = read(&route)?;
+        if !matches!(answer.status, 403 | 404) || has_data(&answer) {
+            return Ok((route, answer));
         }
         match self.ask(client) {
-            Ok(route) if route != guess => {
-                let answer = read(&route)?;
-                Ok((route, answer))
+            Ok(known) if known != route => {
+                let answer = read(&known)?;
+                Ok((known, answer))
             }
-            Ok(_) | Err(_) => Ok((guess, answer)),
+            Ok(_) | Err(_) => Ok((route, answer)),
         }
     }
 
     /// Finds the place at an API that is not this machine's agent.
-    ///
-    /// # Errors
-    /// Whatever the question about the mount meets.
-    pub fn asked(&self, client: &Client) -> Result<Route, Error> {
-        self.ask(client)
-    }
-
-    fn ask(&self, client: &Client) -> Result<Route, Error> {
+    pub fn ask(&self, client: &Client) -> Result<Route, Error> {
         let path = clean(&self.path);
         let asked = self.mount.as_deref().map_or_else(|| path.clone(), clean);
         let answer = client.ask(&format!("sys/internal/ui/mounts/{asked}"), &[])?;
@@ -170,7 +167,8 @@ impl Typed {
     }
 }
 
-fn has_data(answer: &Answer) -> bool {
+/// Tells whether there is content although the status may be an error, as of a deleted version.
+pub fn has_data(answer: &Answer) -> bool {
     answer.json::<Value>().is_ok_and(|body| body["data"].is_object())
 }
 

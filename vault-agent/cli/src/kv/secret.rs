@@ -9,48 +9,34 @@ use super::route::Route;
 use super::suggest;
 use crate::client::{Answer, Client, Error};
 use crate::context::Global;
-use crate::print::{self, Format, go, table};
+use crate::print::{self, Format, go};
 use host::clock;
 use host::hint::{Exit, Failure};
 use machine::binary;
 
 /// An answer's envelope; absent parts count as Go's zero values.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Secret {
-    #[serde(default)]
     request_id: String,
-    #[serde(default)]
     lease_id: String,
-    #[serde(default)]
     lease_duration: i64,
-    #[serde(default)]
     renewable: bool,
     /// The content: shapes differ by endpoint.
-    #[serde(default)]
     pub data: Option<Map<String, Value>>,
-    #[serde(default)]
     warnings: Option<Vec<String>>,
-    #[serde(default)]
     auth: Option<Value>,
-    #[serde(default)]
     wrap_info: Option<Value>,
-    #[serde(default)]
     mount_type: Option<String>,
 }
 
 impl Secret {
     /// Reads an answer; `None` for an empty body.
-    ///
-    /// # Errors
-    /// What is no envelope.
     pub fn of(answer: &Answer) -> Result<Option<Self>, Error> {
         if answer.body.is_empty() { Ok(None) } else { answer.json().map(Some) }
     }
 
     /// Reads the answer to a read: 404 with content is an answer too, as of a deleted version.
-    ///
-    /// # Errors
-    /// Other statuses from 400 on.
     pub fn of_read(answer: Answer) -> Result<Option<Self>, Error> {
         if answer.status != 404 {
             return Self::of(&answer.success()?);
@@ -62,14 +48,42 @@ impl Secret {
         }))
     }
 
+    /// As [`Secret::of_read`], with HashiCorp's words before an error.
+    pub fn found(
+        answer: Result<Answer, Error>,
+        doing: &str,
+        path: &str,
+    ) -> anyhow::Result<Option<Self>> {
+        answer.and_then(Self::of_read).map_err(|error| context(error, doing, path))
+    }
+
+    /// Takes the answer to a change, with HashiCorp's words before an error; `None` if it is empty.
+    pub fn answered(
+        answer: Result<Answer, Error>,
+        doing: &str,
+        path: &str,
+    ) -> anyhow::Result<Option<Self>> {
+        let secret = answer.and_then(Answer::success).and_then(|answer| Self::of(&answer));
+        secret.map_err(|error| context(error, doing, path))
+    }
+
     /// Returns an object inside the content.
-    #[must_use]
     pub fn part(&self, name: &str) -> Option<&Map<String, Value>> {
         self.data.as_ref()?.get(name)?.as_object()
     }
 
+    /// Returns the secret's own fields: a mount that keeps versions has them one level down.
+    pub fn content(&self, route: &Route) -> Option<&Map<String, Value>> {
+        if route.is_versioned() { self.part("data") } else { self.data.as_ref() }
+    }
+
+    /// Returns the names of a list.
+    pub fn names(&self) -> Option<Vec<String>> {
+        let keys = self.data.as_ref()?.get("keys")?.as_array()?;
+        Some(keys.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
     /// Returns the version that the content is.
-    #[must_use]
     pub fn version(&self) -> Option<u64> {
         self.part("metadata")?.get("version")?.as_u64()
     }
@@ -83,39 +97,6 @@ impl Secret {
         for warning in warnings {
             global.term.say(wrapped(warning));
         }
-    }
-
-    /// Prints the answer to a write of a version: its path and metadata.
-    ///
-    /// # Errors
-    /// A field that is not there, a format that cannot hold it, a stream that fails.
-    pub fn print_written(
-        &self,
-        global: &Global,
-        path: &str,
-        field: Option<&str>,
-    ) -> anyhow::Result<Exit> {
-        if let Some(name) = field {
-            return print_field(global, self.field(name).as_ref(), name);
-        }
-        match global.format()? {
-            // `env` says how a secret is shown, and the answer to a write is none.
-            Format::Table | Format::Env => {}
-            format @ (Format::Json | Format::Yaml | Format::Pretty | Format::Raw) => {
-                global.term.line(self.text(format)?)?;
-                return Ok(Exit::OK);
-            }
-        }
-        self.say_warnings(global);
-        let empty = Map::new();
-        let metadata = self.data.as_ref().unwrap_or(&empty);
-        global.term.print(format!(
-            "{}{}\n{}\n",
-            table::path("Secret Path", path),
-            table::map_title("Metadata", metadata),
-            table::map(metadata).unwrap_or_default()
-        ))?;
-        Ok(Exit::OK)
     }
 }
 
@@ -136,44 +117,15 @@ fn wrapped(warning: &str) -> String {
     format!("{text}  {line}\n")
 }
 
-/// Prints the answer to a write: what it says, or that it succeeded.
-///
-/// # Errors
-/// `Error writing data to …` with the API's error; a missing field.
-pub fn written(
-    global: &Global,
-    path: &str,
-    answer: Answer,
-    field: Option<&str>,
-) -> anyhow::Result<Exit> {
-    match Secret::of(&refused(answer, "writing data to", path)?)? {
-        Some(secret) => secret.print_written(global, path, field),
-        None => {
-            if matches!(global.format()?, Format::Table | Format::Env) {
-                global.term.line(format!("Success! Data written to: {path}"))?;
-            }
-            Ok(Exit::OK)
-        }
-    }
-}
-
-/// Puts HashiCorp's words before an error of the API.
-///
-/// # Errors
-/// The API's error.
-pub fn refused(answer: Answer, doing: &str, path: &str) -> anyhow::Result<Answer> {
-    answer.success().map_err(|error| context(error, doing, path))
-}
-
 /// Puts HashiCorp's words before an error of the API; errors of this side stay as they are.
-#[must_use]
 pub fn context(error: Error, doing: &str, path: &str) -> anyhow::Error {
     match error {
         Error::Refused(_)
         | Error::Transport { .. }
         | Error::TooMuch { .. }
         | Error::Answer { .. } => {
-            anyhow::Error::from(error).context(format!("Error {doing} {path}"))
+            let words = format!("Error {doing} {path}");
+            anyhow::Error::from(error).context(words.trim_end().to_owned())
         }
         Error::Setup(_) | Error::Absent { .. } | Error::Barred { .. } | Error::Shown(_) => {
             error.into()
@@ -182,7 +134,6 @@ pub fn context(error: Error, doing: &str, path: &str) -> anyhow::Error {
 }
 
 /// Nothing is there; what looks alike is named.
-#[must_use]
 pub fn no_value(client: &Client, route: &Route, path: &str) -> Failure {
     let failure = Failure::remote(format!("No value found at {path}"));
     match route.logical().split_once('/') {
@@ -201,7 +152,6 @@ pub fn no_value(client: &Client, route: &Route, path: &str) -> Failure {
 }
 
 /// No field has that name; one that looks alike is named.
-#[must_use]
 pub fn no_field(name: &str, there: &Map<String, Value>) -> Failure {
     let failure = Failure::local(format!("Field {name:?} not present in secret"));
     match suggest::nearest(name, there.keys().map(String::as_str)) {
@@ -211,9 +161,6 @@ pub fn no_field(name: &str, there: &Map<String, Value>) -> Failure {
 }
 
 /// Prints one value: bare, with a line end only for a person; or encoded.
-///
-/// # Errors
-/// `Field "x" not present in secret`.
 pub fn print_field(global: &Global, value: Option<&Value>, name: &str) -> anyhow::Result<Exit> {
     let Some(value) = value.filter(|value| !value.is_null()) else {
         return Err(no_field(name, &Map::new()).into());

@@ -10,7 +10,6 @@ use crate::client::Client;
 const ALIKE: f64 = 0.8;
 
 /// Returns the name that looks most like `wanted`.
-#[must_use]
 pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['_', '.', ' '], "-");
     let wanted = plain(wanted);
@@ -26,7 +25,6 @@ pub fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Op
 
 /// Returns the path that looks most like a place where nothing is: from the nearest folder that is
 /// there, the names that look alike are followed as far as there are any.
-#[must_use]
 pub fn path(client: &Client, route: &Route) -> Option<String> {
     let (mut folder, mut wanted) = (route.clone(), Vec::new());
     let mut inside = loop {

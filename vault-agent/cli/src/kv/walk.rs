@@ -1,45 +1,29 @@
 //! All secrets below a folder, by listing each folder in it. What is done with them lives
 //! elsewhere.
 
-use hyper::Method;
 use serde_json::{Value, json};
 
+use super::read::Kind;
 use super::route::{Route, Typed};
 use super::secret::{Secret, context};
-use crate::client::{Answer, Client, Error};
+use crate::client::{Client, Error};
 
 /// Folders deeper than this are taken for a loop.
 const DEEPEST: usize = 64;
 /// Paths asked about in one request.
 const AT_ONCE: usize = 500;
 
-/// Asks for the names in a folder.
-///
-/// # Errors
-/// No answer.
-pub fn list(client: &Client, folder: &Route) -> Result<Answer, Error> {
-    let list = [("list", "true".to_owned())];
-    client.send(Method::GET, &folder.api("metadata"), &list, None)
-}
-
-/// Reads the names out of an answer; `None` if there is no folder.
-///
-/// # Errors
-/// Other statuses from 400 on.
-pub fn names(answer: Answer) -> Result<Option<Vec<String>>, Error> {
-    let data = Secret::of_read(answer)?.and_then(|secret| secret.data);
-    let keys = data.as_ref().and_then(|data| data.get("keys")).and_then(Value::as_array);
-    Ok(keys.map(|keys| keys.iter().filter_map(Value::as_str).map(str::to_owned).collect()))
+/// Returns the names in a folder; `None` if there is none.
+pub fn names(client: &Client, folder: &Route) -> Result<Option<Vec<String>>, Error> {
+    let secret = Kind::Names.ask(client, folder).and_then(Secret::of_read)?;
+    Ok(secret.as_ref().and_then(Secret::names))
 }
 
 /// Returns the names of all secrets below a folder, seen from it and sorted; `first` is what the
 /// folder itself holds.
-///
-/// # Errors
-/// No answer, or an error of the API.
 pub fn deep(client: &Client, folder: &Route, first: Vec<String>) -> Result<Vec<String>, Error> {
     let mut found = Vec::new();
-    let mut open: Vec<String> = first;
+    let mut open = first;
     while let Some(name) = open.pop() {
         let Some(inner) = name.strip_suffix('/') else {
             found.push(name);
@@ -48,7 +32,7 @@ pub fn deep(client: &Client, folder: &Route, first: Vec<String>) -> Result<Vec<S
         if inner.split('/').count() > DEEPEST {
             return Err(Error::Setup(format!("`{name}` is too deep")));
         }
-        let inside = names(list(client, &folder.below(inner))?)?.unwrap_or_default();
+        let inside = names(client, &folder.below(inner))?.unwrap_or_default();
         open.extend(inside.into_iter().filter(|n| !n.is_empty()).map(|n| format!("{inner}/{n}")));
     }
     found.sort_unstable();
@@ -56,18 +40,16 @@ pub fn deep(client: &Client, folder: &Route, first: Vec<String>) -> Result<Vec<S
 }
 
 /// Returns the names of all secrets below a folder.
-///
-/// # Errors
-/// As [`deep`].
-pub fn all(client: &Client, folder: &Route) -> Result<Vec<String>, Error> {
-    let first = names(list(client, folder)?)?.unwrap_or_default();
-    deep(client, folder, first)
+pub fn all(client: &Client, folder: &Route) -> anyhow::Result<Vec<String>> {
+    let path = folder.api("metadata");
+    below(client, folder).map_err(|error| context(error, "listing", &path))
+}
+
+fn below(client: &Client, folder: &Route) -> Result<Vec<String>, Error> {
+    deep(client, folder, names(client, folder)?.unwrap_or_default())
 }
 
 /// Returns the mounts that keep versions, without their final slash.
-///
-/// # Errors
-/// No answer, or an error of the API.
 pub fn mounts(client: &Client) -> Result<Vec<String>, Error> {
     let body: Value = client.ask("sys/internal/ui/mounts", &[])?.success()?.json()?;
     let secret = body["data"]["secret"].as_object().cloned().unwrap_or_default();
@@ -77,9 +59,6 @@ pub fn mounts(client: &Client) -> Result<Vec<String>, Error> {
 
 /// Returns the secrets that the caller may read; it is asked first, so that no refusal is put on
 /// record. What is closed is told in `closed`.
-///
-/// # Errors
-/// No answer, or an error of the API.
 pub fn readable(client: &Client, closed: &mut Vec<String>) -> anyhow::Result<Vec<Route>> {
     let mut found = Vec::new();
     for (root, is_folder) in roots(client)? {
@@ -87,7 +66,7 @@ pub fn readable(client: &Client, closed: &mut Vec<String>) -> anyhow::Result<Vec
             found.push(root);
             continue;
         }
-        match all(client, &root) {
+        match below(client, &root) {
             Ok(names) => found.extend(names.iter().map(|name| root.below(name))),
             Err(Error::Refused(refusal)) if refusal.status == 403 => {
                 closed.push(format!("`{}/` may not be listed", root.logical()));

@@ -6,7 +6,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::client::{Answer, Client};
-use crate::kv::{Secret, Typed, context, fetch, no_value};
+use crate::kv::{Typed, read};
 use host::hint::Failure;
 use machine::render;
 
@@ -37,19 +37,7 @@ impl Wanted {
         let mut all = Environment { variables: BTreeMap::new(), warnings: Vec::new() };
         let mut owners: BTreeMap<String, String> = BTreeMap::new();
         for place in &self.places {
-            let (route, answer) = fetch(client, place, 0)?;
-            look(&answer)?;
-            let path = route.api("data");
-            let secret =
-                Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
-            let Some(secret) = secret else {
-                return Err(no_value(client, &route, &path).into());
-            };
-            let data =
-                if route.is_versioned() { secret.part("data") } else { secret.data.as_ref() };
-            let Some(data) = data else {
-                return Err(Failure::remote(format!("No data found at {path}")).into());
-            };
+            let (route, data) = read::content(client, place, &look)?;
             let keys =
                 data.iter().filter(|(key, _)| self.keys.is_empty() || self.keys.contains(key));
             for (key, value) in keys {

@@ -1,7 +1,6 @@
 //! What is looked for: every value that the caller may read, taken from the local API and wiped in
 //! the end.
 
-use hyper::Method;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -9,8 +8,10 @@ use super::forms::Bytes;
 use super::guessable::{self, Why};
 use crate::client::Client;
 use crate::context::Global;
-use crate::kv::history::{Version, versions};
-use crate::kv::{Route, Secret, context, say_age, walk};
+use crate::kv::history::Version;
+use crate::kv::read::Kind;
+use crate::kv::replicate::End;
+use crate::kv::{Route, Secret, say_age, walk};
 use host::hint::Failure;
 use machine::binary;
 
@@ -85,22 +86,16 @@ impl Reader<'_> {
 
     /// Returns the versions below the newest whose content is there, newest first.
     fn older(&self, route: &Route) -> anyhow::Result<Vec<u64>> {
-        let path = route.api("metadata");
-        let answer = self.client.send(Method::GET, &path, &[], None)?;
-        let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
-        let Some(data) = secret.and_then(|secret| secret.data) else { return Ok(Vec::new()) };
+        let Some(kept) = End { client: self.client, route }.kept()? else { return Ok(Vec::new()) };
         let now = self.global.now().to_string();
-        let newest = data.get("current_version").and_then(Value::as_u64).unwrap_or(0);
+        let newest = kept.data.get("current_version").and_then(Value::as_u64).unwrap_or(0);
         let live = |v: &Version| v.n != newest && !v.destroyed && !v.is_deleted(&now);
-        Ok(versions(&data).iter().rev().filter(|v| live(v)).map(|v| v.n).collect())
+        Ok(kept.versions.iter().rev().filter(|v| live(v)).map(|v| v.n).collect())
     }
 
     /// Takes one version's values; tells whether its content is there.
     fn version(&mut self, route: &Route, version: u64) -> anyhow::Result<bool> {
-        let path = route.api("data");
-        let query = [("version", version.to_string())];
-        let query = if version > 0 { &query[..] } else { &[] };
-        let answer = self.client.send(Method::GET, &path, query, None)?;
+        let answer = Kind::Version(version).ask(self.client, route)?;
         if answer.status == 403 {
             self.values.closed.push(format!("`{}` may not be read", route.logical()));
             return Ok(false);
@@ -108,7 +103,7 @@ impl Reader<'_> {
         if !std::mem::replace(&mut self.has_told_age, true) {
             say_age(self.global, &answer);
         }
-        let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
+        let secret = Secret::found(Ok(answer), "reading", &route.api("data"))?;
         let Some(secret) = secret else { return Ok(false) };
         let version = secret.version().unwrap_or(0);
         let data = secret.data.and_then(|mut data| data.remove("data"));

@@ -3,16 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use shared::path::SecretPath;
-use zeroize::Zeroizing;
 
 use crate::client::Client;
 use crate::context::Global;
-use crate::kv::{Secret, Typed, context, fetch, no_value, say_age};
+use crate::kv::{Typed, content, read, say_age};
 use host::files::{self, Access};
 use host::hint::{Exit, Failure};
-use machine::render::{self, Field, Format, Multiline, Nested, Rules};
+use machine::render::{Field, Format, Multiline, Nested, Rules};
 
-/// Print secrets as .env, JSON, YAML, shell lines and more
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "-format is dotenv (default), compose, docker, systemd, sh, json, yaml, toml, raw or template.\n\nExamples:\n  vault export secret/app > .env\n  vault export --format sh secret/app secret/vps    later paths win\n  vault export --format raw --key ca secret/tls     one value, byte for byte\n  vault export --out .env secret/app                written at once, for you alone (0600)"
@@ -54,13 +52,11 @@ pub struct Args {
     template: Option<PathBuf>,
 }
 
-/// Reads KEY=NAME.
 pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let (key, name) = text.split_once('=').ok_or("expected KEY=NAME")?;
     Ok((key.to_owned(), name.to_owned()))
 }
 
-/// Reads what happens to lists and objects.
 pub(crate) fn nested(text: &str) -> Result<Nested, String> {
     match text {
         "refuse" => Ok(Nested::Refuse),
@@ -86,7 +82,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let mut secrets = Vec::with_capacity(args.paths.len());
     for path in &args.paths {
         let place = Typed { mount: args.mount.clone(), path: path.clone() };
-        secrets.push(read(global, &client, &place)?);
+        secrets.push(fields(global, &client, &place)?);
     }
     let template = template(format, args.template.as_deref())?;
     let rules = Rules {
@@ -100,18 +96,12 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         template: &template,
         ..Rules::default()
     };
-    let rendered = render::render(format, &secrets, &rules).map_err(|refused| {
-        let hint = refused.faults.first().map_or("", |fault| fault.why.hint);
-        Failure::local(format!("the secrets {refused}")).hint(hint)
-    })?;
-    for warning in rendered.warnings {
-        global.term.say(format!("warning: {warning}"));
-    }
+    let text = content::rendered(global, format, &secrets, &rules)?;
     match &args.out {
-        None => global.term.print(rendered.content.expose())?,
+        None => global.term.print(text.expose())?,
         Some(file) => {
             let file = std::path::absolute(file)?;
-            files::replace(&file, rendered.content.expose(), Access::PRIVATE)
+            files::replace(&file, text.expose(), Access::PRIVATE)
                 .map_err(|why| Failure::local(why.to_string()).hint(why.hint()))?;
             global.term.say(format!("wrote `{}`", file.display()));
         }
@@ -132,21 +122,14 @@ fn template(format: Format, file: Option<&Path>) -> Result<String, Failure> {
 }
 
 /// Reads a secret's newest version as fields.
-pub(crate) fn read(
+pub(crate) fn fields(
     global: &Global,
     client: &Client,
     place: &Typed,
 ) -> anyhow::Result<(SecretPath, Vec<Field>)> {
-    let (route, answer) = fetch(client, place, 0)?;
-    let path = route.api("data");
-    say_age(global, &answer);
-    let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
-    let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
-    let data = if route.is_versioned() { secret.part("data") } else { secret.data.as_ref() };
-    let Some(data) = data else {
-        return Err(Failure::remote(format!("No data found at {path}")).into());
-    };
-    let content = Zeroizing::new(serde_json::to_vec(data)?);
-    let name = route.logical().parse().map_err(anyhow::Error::from)?;
-    Ok((name, render::fields(&content)?))
+    let (route, data) = read::content(client, place, |answer| {
+        say_age(global, answer);
+        Ok(())
+    })?;
+    content::fields(&route, &data)
 }

@@ -11,28 +11,17 @@ use zeroize::Zeroizing;
 
 use crate::context::Global;
 use crate::kv::content::{self, Dialect};
-use crate::kv::{Secret, Typed, context, current};
+use crate::kv::write::{self, Put};
+use crate::kv::{Secret, Typed, read};
 use crate::print::{self, Format};
 use host::hint::{Exit, Failure};
 
 pub use args::Args;
 
 /// Takes a file into a secret, as `vault import PATH FILE` does.
-///
-/// # Errors
-/// As the command.
 pub(crate) fn file(global: &Global, path: &str, file: &Path) -> anyhow::Result<Exit> {
-    let args = Args {
-        mount: None,
-        path: path.to_owned(),
-        file: Some(file.to_owned()),
-        replace: false,
-        dialect: None,
-        token_file: None,
-        http: false,
-        https: false,
-    };
-    run(global, &args)
+    let (path, file) = (path.to_owned(), Some(file.to_owned()));
+    run(global, &Args { path, file, ..Args::default() })
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
@@ -40,39 +29,27 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         return vault::run(global, args, &address);
     }
     let format = global.format()?;
-    let Some(file) = &args.file else {
-        return Err(Failure::local("no file is named")
-            .hint("give FILE, or - for standard input")
-            .into());
-    };
-    let new = read(global, file, args.dialect).map_err(|fault| turned(args, file, fault))?;
+    let file = args.file.as_ref().ok_or_else(|| {
+        Failure::local("no file is named").hint("give FILE, or - for standard input")
+    })?;
+    let new = parsed(global, file, args.dialect).map_err(|fault| turned(args, file, fault))?;
     let client = global.client()?;
     let place = Typed { mount: args.mount.clone(), path: args.path.clone() };
-    let (route, secret) = current(&client, &place)?;
-    if !route.is_versioned() {
-        return Err(Failure::remote("K/V engine mount must be version 2 for import").into());
-    }
+    let (route, secret) = read::before(&client, &place, 0)?;
+    route.requires_versions("import")?;
     let version = secret.as_ref().and_then(Secret::version).unwrap_or(0);
     let empty = Map::new();
     let old = secret.as_ref().and_then(|secret| secret.part("data")).unwrap_or(&empty);
     let (content, counts) = merge(old, &new, args.replace);
     let mut written = version;
     if counts.writes() || secret.is_none() {
-        let path = route.api("data");
-        let body = json!({ "data": content, "options": { "cas": version } });
-        let answer =
-            client.put(&path, &body).map_err(|error| context(error, "writing data to", &path))?;
-        let outrun = answer.status == 400
-            && answer.refusal().errors.is_ok_and(|all| {
-                all.iter().any(|e| e.contains("did not match the current version"))
-            });
-        if outrun {
+        let put = write::put_after(&client, &route.api("data"), &content, version)?;
+        let Put::Written(answer) = put else {
             let text = format!("`{}` was changed meanwhile; nothing was imported", route.logical());
             return Err(Failure::remote(text).hint("run the import again").into());
-        }
-        let answer = answer.success().map_err(|error| context(error, "writing data to", &path))?;
-        let data = Secret::of(&answer)?.and_then(|secret| secret.data);
-        written = data.and_then(|data| data.get("version")?.as_u64()).unwrap_or(version + 1);
+        };
+        let n = answer.and_then(|secret| secret.data?.get("version")?.as_u64());
+        written = n.unwrap_or(version + 1);
     }
     report(global, format, &route.logical(), written, counts)?;
     Ok(Exit::OK)
@@ -86,7 +63,7 @@ fn turned(args: &Args, file: &Path, fault: Failure) -> Failure {
     fault.hint(format!("the secret comes first: `vault import {} {}`", file.display(), args.path))
 }
 
-fn read(
+fn parsed(
     global: &Global,
     file: &Path,
     dialect: Option<Dialect>,
@@ -100,7 +77,8 @@ fn read(
         bytes.map(Zeroizing::new).map_err(|why| Failure::local(format!("{name}: {why}")))?;
     let dialect = dialect.unwrap_or_else(|| content::dialect(file, &bytes));
     let fields = content::read(dialect, &bytes).map_err(|fault| {
-        Failure::local(format!("{name}: {}; nothing was imported", fault.why)).hint(fault.hint)
+        let text = format!("{name}: {}; nothing was imported", fault.text);
+        Failure { text, ..fault }
     })?;
     if fields.is_empty() {
         return Err(Failure::local(format!("{name} holds no variable; nothing was imported")));

@@ -11,13 +11,10 @@ pub enum Command {
 }
 
 pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
-    match command {
-        Command::Token => {
-            let Some(token) = global.saved_token() else {
-                return Err(Failure::local("there is no token").hint("set VAULT_TOKEN").into());
-            };
-            global.term.line(token)?;
-            Ok(Exit::OK)
-        }
-    }
+    let Command::Token = command;
+    let Some(token) = global.saved_token() else {
+        return Err(Failure::local("there is no token").hint("set VAULT_TOKEN").into());
+    };
+    global.term.line(token)?;
+    Ok(Exit::OK)
 }

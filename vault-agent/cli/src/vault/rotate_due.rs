@@ -7,11 +7,10 @@ use shared::time::Time;
 
 use crate::context::Global;
 use crate::print::{self, Format, table};
-use crate::vault::rotation::{self, Due, Entry};
+use crate::vault::rotation::{self, Entry};
 use host::clock;
 use host::hint::{Exit, Failure};
 
-/// List secrets that are to be changed at their issuers
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "When a secret is due stands in its custom metadata: rotate_after is a date, or a duration since\nthe newest version was written. Exits 2 if one is overdue or its rotate_after cannot be read.\n\nExamples:\n  vault kv metadata patch -custom-metadata=rotate_after=90d secret/app\n  vault kv metadata patch -custom-metadata=rotate_after=2027-01-31 \\\n    -custom-metadata=issuer=letsencrypt.org -custom-metadata=owner=jonas secret/tls\n  vault rotate-due                          overdue, or due in 14 days\n  vault rotate-due --within 90d secret/app  in 90 days, and of this folder only"
@@ -58,24 +57,22 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     for fault in due.iter().filter_map(Entry::fault) {
         global.term.say(fault);
     }
-    let stop = due.iter().any(|entry| entry.due == Due::Malformed || entry.is_overdue(now));
+    let stop = due.iter().any(|entry| entry.due.is_none_or(|at| at <= now));
     Ok(if stop { Exit::REMOTE } else { Exit::OK })
 }
 
 fn print(global: &Global, due: &[Entry], now: Time) -> std::io::Result<()> {
     let text = |text: &Option<String>| text.as_deref().unwrap_or("-").escape_debug().to_string();
-    let cells: Vec<Vec<String>> = due
-        .iter()
-        .map(|entry| {
-            vec![
-                entry.fact.path.to_string(),
-                entry.when(now),
-                entry.age(now).map_or_else(|| "-".to_owned(), clock::age),
-                text(&entry.fact.issuer),
-                text(&entry.fact.owner),
-            ]
-        })
-        .collect();
+    let row = |entry: &Entry| {
+        vec![
+            entry.fact.path.to_string(),
+            entry.when(now),
+            entry.age(now).map_or_else(|| "-".to_owned(), clock::age),
+            text(&entry.fact.issuer),
+            text(&entry.fact.owner),
+        ]
+    };
+    let cells: Vec<_> = due.iter().map(row).collect();
     global.term.line(table::plain(&["SECRET", "DUE", "AGE", "ISSUER", "OWNER"], &cells))
 }
 

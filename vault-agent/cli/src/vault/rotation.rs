@@ -1,7 +1,6 @@
 //! When secrets are to be changed at their issuers, by what their custom metadata says:
 //! `rotate_after`, `issuer`, `owner`. What is printed of it lives in `rotate_due` and `status`.
 
-use hyper::Method;
 use serde_json::{Value, json};
 use shared::duration;
 use shared::path::SecretPath;
@@ -9,33 +8,26 @@ use shared::time::Time;
 
 use crate::client::Client;
 use crate::context::Global;
-use crate::kv::history::versions;
-use crate::kv::{Secret, context, walk};
+use crate::kv::replicate::End;
+use crate::kv::walk;
 use host::clock;
 use machine::local::{self, Rotation, Status};
 
 /// How long before the day a warning begins, in microseconds: 14 days.
 pub const SOON: u64 = 14 * 86_400 * 1_000_000;
 
-/// When a secret is to be changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Due {
-    At(Time),
-    /// `rotate_after` is neither a duration nor a date.
-    Malformed,
-}
-
 /// A secret that is to be changed at some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub fact: Rotation,
-    pub due: Due,
+    /// `None` if `rotate_after` is neither a duration nor a date.
+    pub due: Option<Time>,
 }
 
 impl Entry {
     /// Tells whether the day has come.
     pub fn is_overdue(&self, now: Time) -> bool {
-        matches!(self.due, Due::At(at) if at <= now)
+        self.due.is_some_and(|at| at <= now)
     }
 
     /// Returns how old the newest version is, in seconds.
@@ -45,7 +37,7 @@ impl Entry {
 
     /// Says when, to people.
     pub fn when(&self, now: Time) -> String {
-        let Due::At(at) = self.due else {
+        let Some(at) = self.due else {
             return format!("malformed: {:?}", self.fact.rotate_after);
         };
         let day = at.to_string();
@@ -60,7 +52,7 @@ impl Entry {
     /// Says what is wrong with `rotate_after`, and the way out.
     pub fn fault(&self) -> Option<String> {
         let Rotation { path, rotate_after, .. } = &self.fact;
-        (self.due == Due::Malformed).then(|| {
+        self.due.is_none().then(|| {
             format!(
                 "`{path}`: rotate_after {rotate_after:?} is neither a duration such as 90d nor a date such as 2027-01-31\n\
                  hint: `vault kv metadata patch -custom-metadata=rotate_after=90d {path}`"
@@ -70,10 +62,11 @@ impl Entry {
 
     /// Returns what scripts read.
     pub fn document(&self, now: Time) -> Value {
-        let (due, state) = match &self.due {
-            Due::At(at) if *at <= now => (Some(at.to_string()), "overdue"),
-            Due::At(at) => (Some(at.to_string()), "due"),
-            Due::Malformed => (None, "malformed"),
+        let due = self.due.map(|at| at.to_string());
+        let state = match self.due {
+            Some(at) if at <= now => "overdue",
+            Some(_) => "due",
+            None => "malformed",
         };
         let Rotation { path, rotate_after, issuer, owner, created } = &self.fact;
         json!({
@@ -88,46 +81,31 @@ impl Entry {
 /// by name.
 pub fn due(facts: Vec<Rotation>, now: Time, within: u64) -> Vec<Entry> {
     let until = now.plus(within);
-    let judged = facts.into_iter().filter_map(|fact| {
-        let due = match (read(&fact.rotate_after), fact.created) {
-            (None, _) => Due::Malformed,
-            // Nothing is there to be changed.
-            (Some(_), None) => return None,
-            (Some(After::Age(micros)), Some(created)) => Due::At(created.plus(micros)),
-            (Some(After::Day(at)), Some(_)) => Due::At(at),
-        };
-        Some(Entry { fact, due })
+    let judged = facts.into_iter().map(|fact| {
+        let due = read(&fact.rotate_after, fact.created.unwrap_or(now));
+        Entry { fact, due }
     });
-    let mut all: Vec<Entry> =
-        judged.filter(|entry| !matches!(entry.due, Due::At(at) if at > until)).collect();
-    let key = |entry: &Entry| match entry.due {
-        Due::Malformed => None,
-        Due::At(at) => Some(at),
-    };
-    all.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.fact.path.cmp(&b.fact.path)));
+    // Where no version is, nothing is there to be changed.
+    let near =
+        |entry: &Entry| entry.due.is_none_or(|at| entry.fact.created.is_some() && at <= until);
+    let mut all: Vec<Entry> = judged.filter(near).collect();
+    all.sort_by(|a, b| (a.due, &a.fact.path).cmp(&(b.due, &b.fact.path)));
     all
 }
 
-enum After {
-    /// So long after the version was written, in microseconds.
-    Age(u64),
-    /// On this day.
-    Day(Time),
-}
-
-fn read(text: &str) -> Option<After> {
+/// Reads a day, or how long after `created` it is.
+fn read(text: &str, created: Time) -> Option<Time> {
     let text = text.trim();
-    if let Some(micros) = duration::parse(text) {
-        return u64::try_from(micros).ok().filter(|micros| *micros > 0).map(After::Age);
+    match duration::parse(text) {
+        Some(micros) => {
+            u64::try_from(micros).ok().filter(|micros| *micros > 0).map(|age| created.plus(age))
+        }
+        None => text.parse().ok(),
     }
-    text.parse().ok().map(After::Day)
 }
 
 /// Returns what the vault says about rotation: from this machine's agent in one answer, else secret
 /// by secret.
-///
-/// # Errors
-/// No answer, or an error of the API.
 pub fn facts(global: &Global, client: &Client) -> anyhow::Result<Vec<Rotation>> {
     if !client.only_shows() {
         let answer = client.ask(local::STATUS, &[])?;
@@ -139,14 +117,11 @@ pub fn facts(global: &Global, client: &Client) -> anyhow::Result<Vec<Rotation>> 
     let mut facts = Vec::new();
     let now = global.now().to_string();
     for route in walk::readable(client, &mut closed)? {
-        let path = route.api("metadata");
-        let answer = client.send(Method::GET, &path, &[], None)?;
-        let secret = Secret::of_read(answer).map_err(|error| context(error, "reading", &path))?;
-        let Some(data) = secret.and_then(|secret| secret.data) else { continue };
+        let Some(kept) = End { client, route: &route }.kept()? else { continue };
         let custom =
-            |name: &str| Some(data.get("custom_metadata")?.get(name)?.as_str()?.to_owned());
+            |name: &str| Some(kept.data.get("custom_metadata")?.get(name)?.as_str()?.to_owned());
         let Some(rotate_after) = custom("rotate_after") else { continue };
-        let newest = versions(&data).pop().filter(|v| !v.destroyed && !v.is_deleted(&now));
+        let newest = kept.versions.last().filter(|v| !v.destroyed && !v.is_deleted(&now));
         facts.push(Rotation {
             path: route.logical().parse::<SecretPath>()?,
             rotate_after,

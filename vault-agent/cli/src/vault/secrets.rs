@@ -2,11 +2,11 @@
 
 use hyper::Method;
 use serde_json::{Map, Value, json};
-use shared::duration;
 
-use crate::client::Answer;
 use crate::context::Global;
-use crate::kv::{Secret, context};
+use crate::kv::Secret;
+use crate::kv::data::{given, pair};
+use crate::kv::enable_versioning as mount;
 use crate::print::{self, Format, go, table};
 use host::hint::Exit;
 
@@ -23,7 +23,6 @@ pub enum Command {
     Disable(DisableArgs),
 }
 
-/// List mounts
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
     /// Print everything that is known about each
@@ -31,7 +30,6 @@ pub struct ListArgs {
     detailed: bool,
 }
 
-/// Make a mount
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  vault secrets enable -path=team kv-v2")]
 pub struct EnableArgs {
@@ -41,35 +39,19 @@ pub struct EnableArgs {
     /// Where; without it the engine's name
     #[arg(long, value_name = "MOUNT")]
     path: Option<String>,
-    /// What it is for
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// Version of the engine
-    #[arg(long, value_name = "N")]
-    version: Option<u32>,
-    /// Setting of the engine, KEY=VALUE; repeatable
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
-    options: Vec<(String, String)>,
+    #[command(flatten)]
+    settings: Settings,
 }
 
-/// Change settings of a mount
 #[derive(Debug, clap::Args)]
 pub struct TuneArgs {
     /// Mount
     #[arg(value_name = "MOUNT")]
     path: String,
-    /// What it is for
-    #[arg(long, value_name = "TEXT")]
-    description: Option<String>,
-    /// Version of the engine
-    #[arg(long, value_name = "N")]
-    version: Option<u32>,
-    /// Setting of the engine, KEY=VALUE; repeatable
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
-    options: Vec<(String, String)>,
+    #[command(flatten)]
+    settings: Settings,
 }
 
-/// Remove a mount with everything in it
 #[derive(Debug, clap::Args)]
 pub struct DisableArgs {
     /// Mount
@@ -77,9 +59,27 @@ pub struct DisableArgs {
     path: String,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
+/// What is set.
+#[derive(Debug, clap::Args)]
+struct Settings {
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Version of the engine
+    #[arg(long, value_name = "N")]
+    version: Option<u32>,
+    /// Setting of the engine, KEY=VALUE; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    options: Vec<(String, Value)>,
+}
+
+impl Settings {
+    /// The settings of the engine, with its version among them.
+    fn options(&self, version: Option<u32>) -> Option<Map<String, Value>> {
+        let version = version.map(|n| ("version".to_owned(), n.to_string().into()));
+        let all: Map<_, _> = self.options.iter().cloned().chain(version).collect();
+        (!all.is_empty()).then_some(all)
+    }
 }
 
 pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
@@ -94,9 +94,9 @@ pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
 fn list(global: &Global, args: &ListArgs) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = global.client()?;
-    let answer = client.send(Method::GET, "sys/mounts", &[], None).and_then(Answer::success);
-    let answer = answer.map_err(|error| context(error, "listing secrets", "engines"))?;
-    let mounts = Secret::of(&answer)?.and_then(|secret| secret.data).unwrap_or_default();
+    let answer = client.send(Method::GET, "sys/mounts", &[], None);
+    let answer = Secret::answered(answer, "listing secrets", "engines")?;
+    let mounts = answer.and_then(|secret| secret.data).unwrap_or_default();
     if format != Format::Table {
         let mounts: Vec<_> = go::sorted(&mounts)
             .into_iter()
@@ -110,47 +110,33 @@ fn list(global: &Global, args: &ListArgs) -> anyhow::Result<Exit> {
         global.term.line(text)?;
         return Ok(Exit::OK);
     }
-    let mounts = go::sorted(&mounts);
-    let rows =
-        mounts.iter().map(
-            |(path, mount)| {
-                if args.detailed { detailed(path, mount) } else { simple(path, mount) }
-            },
-        );
-    let header: &[&str] =
-        if args.detailed { &DETAILS } else { &["Path", "Type", "Accessor", "Description"] };
-    global.term.line(table::table(header, &rows.collect::<Vec<_>>()))?;
+    let columns = if args.detailed { detailed } else { simple };
+    let (header, _): (Vec<_>, Vec<_>) = columns("", &Value::Null).into_iter().unzip();
+    let row = |(path, mount): (&String, &Value)| {
+        columns(path, mount).into_iter().map(|(_, cell)| cell).collect()
+    };
+    let rows: Vec<Vec<String>> = go::sorted(&mounts).into_iter().map(row).collect();
+    global.term.line(table::table(&header, &rows))?;
     Ok(Exit::OK)
 }
-
-const DETAILS: [&str; 16] = [
-    "Path",
-    "Plugin",
-    "Accessor",
-    "Default TTL",
-    "Max TTL",
-    "Force No Cache",
-    "Replication",
-    "Seal Wrap",
-    "External Entropy Access",
-    "Options",
-    "Description",
-    "UUID",
-    "Version",
-    "Running Version",
-    "Running SHA256",
-    "Deprecation Status",
-];
 
 fn text(mount: &Value, name: &str) -> String {
     mount[name].as_str().unwrap_or_default().to_owned()
 }
 
-fn simple(path: &str, mount: &Value) -> Vec<String> {
-    vec![path.to_owned(), text(mount, "type"), text(mount, "accessor"), text(mount, "description")]
+/// Columns with their titles.
+type Columns = Vec<(&'static str, String)>;
+
+fn simple(path: &str, mount: &Value) -> Columns {
+    vec![
+        ("Path", path.to_owned()),
+        ("Type", text(mount, "type")),
+        ("Accessor", text(mount, "accessor")),
+        ("Description", text(mount, "description")),
+    ]
 }
 
-fn detailed(path: &str, mount: &Value) -> Vec<String> {
+fn detailed(path: &str, mount: &Value) -> Columns {
     let config = &mount["config"];
     let kind = text(mount, "type");
     let ttl = |name: &str| match config[name].as_i64().unwrap_or(0) {
@@ -165,22 +151,22 @@ fn detailed(path: &str, mount: &Value) -> Vec<String> {
         other => other.clone(),
     };
     vec![
-        path.to_owned(),
-        kind.clone(),
-        text(mount, "accessor"),
-        ttl("default_lease_ttl"),
-        ttl("max_lease_ttl"),
-        flag(&config["force_no_cache"]),
-        replication.to_owned(),
-        flag(&mount["seal_wrap"]),
-        flag(&mount["external_entropy_access"]),
-        go::value(&options),
-        text(mount, "description"),
-        text(mount, "uuid"),
-        text(mount, "plugin_version"),
-        text(mount, "running_plugin_version"),
-        text(mount, "running_sha256"),
-        text(mount, "deprecation_status"),
+        ("Path", path.to_owned()),
+        ("Plugin", kind.clone()),
+        ("Accessor", text(mount, "accessor")),
+        ("Default TTL", ttl("default_lease_ttl")),
+        ("Max TTL", ttl("max_lease_ttl")),
+        ("Force No Cache", flag(&config["force_no_cache"])),
+        ("Replication", replication.to_owned()),
+        ("Seal Wrap", flag(&mount["seal_wrap"])),
+        ("External Entropy Access", flag(&mount["external_entropy_access"])),
+        ("Options", go::value(&options)),
+        ("Description", text(mount, "description")),
+        ("UUID", text(mount, "uuid")),
+        ("Version", text(mount, "plugin_version")),
+        ("Running Version", text(mount, "running_plugin_version")),
+        ("Running SHA256", text(mount, "running_sha256")),
+        ("Deprecation Status", text(mount, "deprecation_status")),
     ]
 }
 
@@ -214,79 +200,41 @@ fn document(mount: &Value) -> String {
     ])
 }
 
-/// The settings of an engine, with its version among them.
-fn options(options: &[(String, String)], version: Option<u32>) -> Option<Value> {
-    let mut all: Map<String, Value> =
-        options.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
-    all.extend(version.map(|n| ("version".to_owned(), n.to_string().into())));
-    (!all.is_empty()).then(|| all.into())
-}
-
 fn enable(global: &Global, args: &EnableArgs) -> anyhow::Result<Exit> {
     let client = global.client()?;
     let engine = args.engine.trim();
-    let mount = args.path.as_deref().unwrap_or(engine);
-    let mount = format!("{}/", mount.trim().trim_end_matches('/'));
+    let mount = args.path.as_deref().unwrap_or(engine).trim().trim_end_matches('/');
     // This machine's agent has versions on every mount; elsewhere `kv` is what the server makes of
     // it.
-    let version = args.version.or((client.is_own_agent() && engine == "kv").then_some(2));
-    let mut body = json!({
-        "type": engine, "description": args.description.clone().unwrap_or_default(),
-        "config": {}, "local": false, "seal_wrap": false,
-    });
-    if let Some(options) = options(&args.options, version) {
-        body["options"] = options;
-    }
+    let version = (client.is_own_agent() && engine == "kv").then_some(2);
+    let version = args.settings.version.or(version);
+    let body = given(json!({
+        "type": engine, "description": args.settings.description.as_deref().unwrap_or_default(),
+        "config": {}, "local": false, "seal_wrap": false, "options": args.settings.options(version),
+    }));
     let path = format!("sys/mounts/{mount}");
-    let body = Some(body.to_string().into());
-    let answer = client.send(Method::POST, path.trim_end_matches('/'), &[], body);
-    answer.and_then(Answer::success).map_err(|error| says(error, "Error enabling"))?;
-    global.term.line(format!("Success! Enabled the {engine} secrets engine at: {mount}"))?;
+    let answer = client.send(Method::POST, &path, &[], Some(body.to_string().into()));
+    Secret::answered(answer, "enabling", "")?;
+    global.term.line(format!("Success! Enabled the {engine} secrets engine at: {mount}/"))?;
     Ok(Exit::OK)
 }
 
 fn tune(global: &Global, args: &TuneArgs) -> anyhow::Result<Exit> {
-    let client = global.client()?;
-    let mount = format!("{}/", args.path.trim().trim_matches('/'));
-    let mut body = Map::new();
-    body.extend(args.description.clone().map(|text| ("description".to_owned(), text.into())));
-    body.extend(options(&args.options, args.version).map(|all| ("options".to_owned(), all)));
-    let body = Some(Value::Object(body).to_string().into());
-    let answer = client.send(Method::POST, &format!("sys/mounts/{mount}tune"), &[], body);
-    let answer = answer.and_then(Answer::success);
-    answer.map_err(|error| says(error, &format!("Error tuning secrets engine {mount}")))?;
-    global.term.line(format!("Success! Tuned the secrets engine at: {mount}"))?;
-    Ok(Exit::OK)
+    let Settings { description, version, .. } = &args.settings;
+    let options = args.settings.options(*version);
+    mount::tune(
+        global,
+        &args.path,
+        &given(json!({ "description": description, "options": options })),
+    )
 }
 
 fn disable(global: &Global, args: &DisableArgs) -> anyhow::Result<Exit> {
     let client = global.client()?;
-    let mount = format!("{}/", args.path.trim().trim_matches('/'));
-    let path = format!("sys/mounts/{}", mount.trim_end_matches('/'));
-    let answer = client.send(Method::DELETE, &path, &[], None).and_then(Answer::success);
-    let doing = format!("Error disabling secrets engine at {mount}");
-    answer.map_err(|error| says(error, &doing))?;
-    global
-        .term
-        .line(format!("Success! Disabled the secrets engine (if it existed) at: {mount}"))?;
+    let mount = args.path.trim().trim_matches('/');
+    let answer = client.send(Method::DELETE, &format!("sys/mounts/{mount}"), &[], None);
+    Secret::answered(answer, "disabling secrets engine at", &format!("{mount}/"))?;
+    let done = format!("Success! Disabled the secrets engine (if it existed) at: {mount}/");
+    global.term.line(done)?;
     Ok(Exit::OK)
-}
-
-/// Puts HashiCorp's words before an error of the API.
-pub(crate) fn says(error: crate::client::Error, words: &str) -> anyhow::Error {
-    match error.status() {
-        Some(_) => anyhow::Error::from(error).context(words.to_owned()),
-        None => error.into(),
-    }
-}
-
-/// Seconds of a Go duration, as the API takes them.
-pub(crate) fn ttl(text: &str) -> Result<String, String> {
-    let seconds = text.parse::<u32>().is_ok();
-    let known = seconds || duration::parse(text).is_some_and(|micros| micros >= 0);
-    if known {
-        Ok(text.to_owned())
-    } else {
-        Err("expected a duration such as 1h or 30m".to_owned())
-    }
 }

@@ -3,12 +3,13 @@
 
 use hyper::Method;
 use serde_json::{Map, Value, json};
+use shared::duration;
 
-use crate::client::Answer;
 use crate::context::Global;
 use crate::kv::Secret;
+use crate::kv::data::given;
 use crate::print::{self, Format, table};
-use crate::vault::secrets::{says, ttl};
+use crate::vault::generic::changed;
 use host::hint::{Exit, Failure};
 
 /// Make, look up and revoke tokens for programs
@@ -26,7 +27,6 @@ pub enum Command {
     Revoke(RevokeArgs),
 }
 
-/// Make a token that may read, or write, some paths
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  vault token create -path secret/app/ -ttl 24h\n  vault token create -path secret/app/ -capability read -capability write -field=token"
@@ -64,7 +64,6 @@ pub struct CreateArgs {
     field: Option<String>,
 }
 
-/// Show what a token may do; without one, the caller's own
 #[derive(Debug, clap::Args)]
 pub struct LookupArgs {
     /// Token, or accessor
@@ -78,7 +77,6 @@ pub struct LookupArgs {
     field: Option<String>,
 }
 
-/// Renew the own token, or another one
 #[derive(Debug, clap::Args)]
 pub struct RenewArgs {
     /// Token
@@ -92,7 +90,6 @@ pub struct RenewArgs {
     field: Option<String>,
 }
 
-/// End a token
 #[derive(Debug, clap::Args)]
 pub struct RevokeArgs {
     /// Token, or accessor
@@ -104,6 +101,13 @@ pub struct RevokeArgs {
     /// End the caller's own token
     #[arg(long = "self", id = "own")]
     own: bool,
+}
+
+/// Seconds of a Go duration, as the API takes them.
+fn ttl(text: &str) -> Result<String, String> {
+    let seconds = text.parse::<u32>().is_ok();
+    let known = seconds || duration::parse(text).is_some_and(|micros| micros >= 0);
+    known.then(|| text.to_owned()).ok_or_else(|| "expected a duration such as 1h or 30m".to_owned())
 }
 
 pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
@@ -123,32 +127,15 @@ fn create(global: &Global, args: &CreateArgs) -> anyhow::Result<Exit> {
         let hint = "give -path: a secret, a folder with / at its end, or *";
         return Err(Failure::local("a token needs a path").hint(hint).into());
     }
-    let mut body = Map::new();
-    let list = |name: &str, items: &[String]| {
-        (!items.is_empty()).then(|| (name.to_owned(), Value::from(items)))
-    };
-    body.extend(list("path", &args.path));
-    body.extend(list("capabilities", &args.capability));
-    body.extend(list("policies", &args.policy));
-    let texts = [
-        ("ttl", &args.ttl),
-        ("display_name", &args.display_name),
-        ("period", &args.period),
-        ("type", &args.kind),
-    ];
-    for (name, text) in texts {
-        body.extend(text.clone().map(|text| (name.to_owned(), text.into())));
-    }
-    body.extend(args.use_limit.map(|n| ("num_uses".to_owned(), n.into())));
-    if args.orphan {
-        body.insert("no_parent".to_owned(), true.into());
-    }
-    let body = Value::Object(body).to_string();
-    let answer = client.send(Method::POST, "auth/token/create", &[], Some(body.into()));
-    let answer = answer.and_then(Answer::success);
-    let answer = answer.map_err(|error| says(error, "Error creating token"))?;
-    let Some(secret) = Secret::of(&answer)? else { return Ok(Exit::OK) };
-    secret.print(global, args.field.as_deref())
+    let body = given(json!({
+        "path": args.path, "capabilities": args.capability, "policies": args.policy,
+        "ttl": args.ttl, "display_name": args.display_name, "period": args.period,
+        "type": args.kind, "num_uses": args.use_limit, "no_parent": args.orphan.then_some(true),
+    }));
+    let body = Some(body.to_string().into());
+    let answer = client.send(Method::POST, "auth/token/create", &[], body);
+    let answer = Secret::answered(answer, "creating", "token")?;
+    changed(global, answer, args.field.as_deref(), None)
 }
 
 fn list(global: &Global) -> anyhow::Result<Exit> {
@@ -156,15 +143,11 @@ fn list(global: &Global) -> anyhow::Result<Exit> {
     let client = global.client()?;
     let query = [("list", "true".to_owned())];
     let answer = client.send(Method::GET, "auth/token/accessors", &query, None);
-    let secret = answer.and_then(Secret::of_read);
-    let secret = secret.map_err(|error| says(error, "Error listing tokens"))?;
-    let data = secret.and_then(|secret| secret.data).unwrap_or_default();
-    let keys = data.get("keys").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut tokens = Vec::with_capacity(keys.len());
-    for accessor in &keys {
-        let body = json!({ "accessor": accessor }).to_string();
-        let answer =
-            client.send(Method::POST, "auth/token/lookup-accessor", &[], Some(body.into()));
+    let accessors = Secret::found(answer, "listing", "tokens")?.and_then(|secret| secret.names());
+    let mut tokens = Vec::new();
+    for accessor in accessors.unwrap_or_default() {
+        let body = Some(json!({ "accessor": accessor }).to_string().into());
+        let answer = client.send(Method::POST, "auth/token/lookup-accessor", &[], body);
         // One that ended meanwhile is none.
         let Ok(answer) = answer?.success() else { continue };
         tokens.extend(Secret::of(&answer)?.and_then(|secret| secret.data));
@@ -218,23 +201,17 @@ fn lookup(global: &Global, args: &LookupArgs) -> anyhow::Result<Exit> {
             client.send(Method::POST, path, &[], Some(body.to_string().into()))
         }
     };
-    let answer = answer.and_then(Answer::success);
-    let answer = answer.map_err(|error| says(error, "Error looking up token"))?;
-    let Some(secret) = Secret::of(&answer)? else { return Ok(Exit::OK) };
-    secret.print(global, args.field.as_deref())
+    let answer = Secret::answered(answer, "looking up", "token")?;
+    changed(global, answer, args.field.as_deref(), None)
 }
 
 fn renew(global: &Global, args: &RenewArgs) -> anyhow::Result<Exit> {
     global.format_of_answer()?;
     let client = global.client()?;
-    let mut body = Map::new();
-    body.extend(args.increment.clone().map(|text| ("increment".to_owned(), text.into())));
-    body.extend(args.token.clone().map(|token| ("token".to_owned(), token.into())));
+    let body = given(json!({ "increment": args.increment, "token": args.token }));
     let path = if args.token.is_some() { "auth/token/renew" } else { "auth/token/renew-self" };
-    let answer = client.put(path, &body.into()).and_then(Answer::success);
-    let answer = answer.map_err(|error| says(error, "Error renewing token"))?;
-    let Some(secret) = Secret::of(&answer)? else { return Ok(Exit::OK) };
-    secret.print(global, args.field.as_deref())
+    let answer = Secret::answered(client.put(path, &body), "renewing", "token")?;
+    changed(global, answer, args.field.as_deref(), None)
 }
 
 fn revoke(global: &Global, args: &RevokeArgs) -> anyhow::Result<Exit> {
@@ -245,8 +222,7 @@ fn revoke(global: &Global, args: &RevokeArgs) -> anyhow::Result<Exit> {
         (false, true) => ("auth/token/revoke-accessor", json!({ "accessor": token })),
         (false, false) => ("auth/token/revoke", json!({ "token": token })),
     };
-    let answer = client.put(path, &body).and_then(Answer::success);
-    answer.map_err(|error| says(error, "Error revoking token"))?;
+    Secret::answered(client.put(path, &body), "revoking", "token")?;
     global.term.line("Success! Revoked token (if it existed)")?;
     Ok(Exit::OK)
 }

@@ -16,7 +16,7 @@ const PREFIX: &str = "vault-edit-";
 /// A text in a folder of its own, so that what the editor leaves beside it goes with it.
 pub(super) struct Draft {
     folder: PathBuf,
-    file: PathBuf,
+    pub(super) file: PathBuf,
     start: Zeroizing<Vec<u8>>,
 }
 
@@ -75,11 +75,6 @@ impl Draft {
     /// Tells whether the user has typed anything that would be lost.
     pub(super) fn is_worth_keeping(&self) -> bool {
         self.read().is_ok_and(|text| *text != *self.start)
-    }
-
-    /// Leaves the file where it is.
-    pub(super) fn keep(&self) -> &Path {
-        &self.file
     }
 
     /// Overwrites and removes the text.

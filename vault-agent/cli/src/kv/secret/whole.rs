@@ -1,7 +1,7 @@
 //! The whole envelope: its fields by name, as JSON and YAML, and as the table of HashiCorp's
 //! generic commands.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use shared::duration;
 
 use super::{Secret, print_field};
@@ -31,7 +31,6 @@ const WRAP: [&str; 6] =
 impl Secret {
     /// Looks a field up as HashiCorp's `-field` does: the envelope's own, `data`, else the
     /// content's.
-    #[must_use]
     pub fn field(&self, name: &str) -> Option<Value> {
         let data = self.data.as_ref();
         let content = || data?.get(name).cloned();
@@ -71,44 +70,31 @@ impl Secret {
     }
 
     /// Prints the whole envelope, fields in Go's order.
-    ///
-    /// # Errors
-    /// Formats that cannot hold it.
     pub fn text(&self, format: Format) -> Result<String, Failure> {
-        let data = self.data.clone().map_or(Value::Null, Value::Object);
-        let warnings = self.warnings.clone().map_or(Value::Null, Value::from);
         let mut fields = vec![
-            ("request_id", Value::from(self.request_id.clone())),
-            ("lease_id", self.lease_id.clone().into()),
-            ("lease_duration", self.lease_duration.into()),
-            ("renewable", self.renewable.into()),
-            ("data", data),
-            ("warnings", warnings),
+            ("request_id", json!(self.request_id)),
+            ("lease_id", json!(self.lease_id)),
+            ("lease_duration", json!(self.lease_duration)),
+            ("renewable", json!(self.renewable)),
+            ("data", json!(self.data)),
+            ("warnings", json!(self.warnings)),
         ];
-        let part = |part: &Option<Value>| part.clone().filter(|part| !part.is_null());
-        fields.extend(part(&self.auth).map(|auth| ("auth", auth)));
-        fields.extend(part(&self.wrap_info).map(|info| ("wrap_info", info)));
+        fields.extend(self.auth.clone().map(|auth| ("auth", auth)));
+        fields.extend(self.wrap_info.clone().map(|info| ("wrap_info", info)));
         let kind = self.mount_type.clone().filter(|kind| !kind.is_empty());
         fields.extend(kind.map(|kind| ("mount_type", kind.into())));
-        if format == Format::Json {
-            let shown = fields.iter().map(|(name, value)| {
-                let text = match *name {
-                    "auth" => ordered(value, &AUTH),
-                    "wrap_info" => ordered(value, &WRAP),
-                    _ => go::json(value),
-                };
-                (*name, text)
-            });
-            return Ok(go::json_texts(&shown.collect::<Vec<_>>()));
+        if format != Format::Json {
+            return print::data(format, &fields.into_iter().collect());
         }
-        let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        print::data(format, &Value::Object(fields))
+        let texts = fields.iter().map(|(name, value)| match *name {
+            "auth" => (*name, ordered(value, &AUTH)),
+            "wrap_info" => (*name, ordered(value, &WRAP)),
+            _ => (*name, go::json(value)),
+        });
+        Ok(go::json_texts(&texts.collect::<Vec<_>>()))
     }
 
     /// Prints what there is, or one field of it.
-    ///
-    /// # Errors
-    /// A field that is not there, a format that cannot hold it, a stream that fails.
     pub fn print(&self, global: &Global, field: Option<&str>) -> anyhow::Result<Exit> {
         if let Some(name) = field {
             return print_field(global, self.field(name).as_ref(), name);

@@ -26,9 +26,6 @@ pub(super) struct Address {
 
 impl Address {
     /// Reads an address; `None` for what is none. Without a choice it is TLS, but on this machine.
-    ///
-    /// # Errors
-    /// An address without host or mount.
     pub(super) fn parse(text: &str, http: bool, https: bool) -> Result<Option<Self>, Failure> {
         let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };
         let wrong = |why: &str| {
@@ -61,18 +58,15 @@ impl Address {
     }
 }
 
-/// What became of one secret.
-struct Outcome {
-    path: String,
-    result: Result<Done, String>,
-}
+/// A secret, and what became of it.
+type Outcome = (String, Result<Done, String>);
 
 pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let source = source(global, args, address)?;
     let target = global.tokenless_client()?;
     let from = Typed { mount: None, path: address.path.clone() };
-    let from = from.asked(&source).map_err(|error| context(error, "looking at", &address.path))?;
+    let from = from.ask(&source).map_err(|error| context(error, "looking at", &address.path))?;
     let to = match &args.file {
         Some(path) => path.to_str().unwrap_or_default().to_owned(),
         None => args.mount.as_ref().map_or_else(|| from.logical(), |_| String::new()),
@@ -94,7 +88,7 @@ pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Re
         let ends = (End { client: &source, route: from }, End { client: &target, route: to });
         let result = path.parse::<shared::path::SecretPath>().map_err(anyhow::Error::from);
         let result = result.and_then(|_| replicate::all(ends.0, ends.1));
-        outcomes.push(Outcome { path, result: result.map_err(|why| format!("{why:#}")) });
+        outcomes.push((path, result.map_err(|why| format!("{why:#}"))));
     }
     progress.end();
     report(global, format, &outcomes)
@@ -114,16 +108,14 @@ fn source(global: &Global, args: &Args, address: &Address) -> anyhow::Result<Cli
 
 /// Returns each secret's place there and here.
 fn pairs(source: &Client, from: &Route, to: &Route) -> anyhow::Result<Vec<(Route, Route)>> {
-    let path = from.api("metadata");
-    let names = walk::all(source, from).map_err(|error| context(error, "listing", &path))?;
+    let names = walk::all(source, from)?;
     let mut pairs: Vec<_> = names.iter().map(|name| (from.below(name), to.below(name))).collect();
     // A secret may have the name of the folder.
-    let alone =
-        from.parent().is_some() && replicate::is_there(End { client: source, route: from })?;
-    if alone {
+    if from.parent().is_some() && (End { client: source, route: from }).is_there()? {
         pairs.insert(0, (from.clone(), to.clone()));
     }
     if pairs.is_empty() {
+        let path = from.api("metadata");
         return Err(Failure::remote(format!("there is no secret below {path}")).into());
     }
     Ok(pairs)
@@ -142,41 +134,33 @@ fn require_mount(target: &Client, to: &Route) -> anyhow::Result<()> {
 }
 
 fn report(global: &Global, format: Format, outcomes: &[Outcome]) -> anyhow::Result<Exit> {
-    let failed = outcomes.iter().filter(|outcome| outcome.result.is_err()).count();
+    let done: Vec<&Done> = outcomes.iter().filter_map(|(_, result)| result.as_ref().ok()).collect();
+    let failed = outcomes.len() - done.len();
     if format == Format::Table {
-        let mut sum = Done::default();
-        for done in outcomes.iter().filter_map(|outcome| outcome.result.as_ref().ok()) {
-            sum.written += done.written;
-            sum.same += done.same;
-            sum.empty += done.empty;
-        }
-        let good = outcomes.len() - failed;
+        let sum = |of: fn(&Done) -> u64| done.iter().map(|done| of(done)).sum::<u64>();
+        let (same, empty) = (sum(|done| done.same), sum(|done| done.empty));
         let of = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let mut line = format!(
-            "{}: {} written, {} there already",
-            of(good as u64, "secret"),
-            of(sum.written, "version"),
-            sum.same
+            "{}: {} written, {same} there already",
+            of(done.len() as u64, "secret"),
+            of(sum(|done| done.written), "version")
         );
-        if sum.empty > 0 {
-            line.push_str(&format!(
-                "; {} of them deleted or destroyed, without content",
-                sum.empty
-            ));
+        if empty > 0 {
+            line.push_str(&format!("; {empty} of them deleted or destroyed, without content"));
         }
         global.term.line(line)?;
-        for outcome in outcomes {
-            if let Err(why) = &outcome.result {
-                global.term.say(format!("{}: {why}", outcome.path));
+        for (path, result) in outcomes {
+            if let Err(why) = result {
+                global.term.say(format!("{path}: {why}"));
             }
         }
     } else {
-        let rows = outcomes.iter().map(|outcome| match &outcome.result {
+        let rows = outcomes.iter().map(|(path, result)| match result {
             Ok(done) => json!({
-                "path": outcome.path, "written": done.written, "unchanged": done.same,
+                "path": path, "written": done.written, "unchanged": done.same,
                 "without_content": done.empty, "settings": done.settings,
             }),
-            Err(why) => json!({ "path": outcome.path, "error": why }),
+            Err(why) => json!({ "path": path, "error": why }),
         });
         global.term.line(print::data(format, &rows.collect::<Value>())?)?;
     }
