@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use host::files::{self, Access};
 use host::hint::hinted;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::keys::{Identity, SignKey, VerifyKey, reveal};
 use shared::name::Name;
@@ -168,14 +169,17 @@ impl Pins {
     /// # Errors
     /// If it is malformed or cannot be read.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
-        let path = paths.pins();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(fault) => return Err(fault).context(format!("reading `{}`", path.display())),
-        };
-        let pins = serde_json::from_slice(&text);
-        Ok(Some(pins.with_context(|| format!("`{}` is damaged", path.display()))?))
+        load_json(&paths.pins())
+    }
+
+    /// Refuses to go on where this machine belongs to a vault, with the way out.
+    ///
+    /// # Errors
+    /// If it does, or the pins cannot be read.
+    pub fn refuse_any(paths: &Paths, hint: impl Into<String>) -> Result<()> {
+        let Some(Self { name, vault, .. }) = Self::load(paths)? else { return Ok(()) };
+        let vault = vault.short();
+        Err(hinted(format!("this host is `{name}` of vault {vault} already"), hint))
     }
 
     /// Writes `pins.json`; pins of another vault are never overwritten.
@@ -201,6 +205,20 @@ impl From<PinLine> for Pins {
     fn from(line: PinLine) -> Self {
         Self { vault: line.vault, server: line.server, name: line.name, addresses: line.addresses }
     }
+}
+
+/// Reads a JSON file of this program; `None` if there is none.
+///
+/// # Errors
+/// If it is malformed or cannot be read.
+pub fn load_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(fault) => return Err(fault).context(format!("reading `{}`", path.display())),
+    };
+    let value = serde_json::from_slice(&text);
+    Ok(Some(value.with_context(|| format!("`{}` is damaged", path.display()))?))
 }
 
 /// Writes a new text file that only this user can read.
