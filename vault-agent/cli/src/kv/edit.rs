@@ -107,12 +107,11 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         }
         Err(error) if draft.is_worth_keeping() => {
             let file = draft.keep();
-            global.term.say(format!(
-                "your text is kept in `{}`\nhint: `vault kv edit -from {} {}` goes on with it",
-                file.display(),
-                file.display(),
-                edit.route.logical()
-            ));
+            let (file, secret) = (file.display(), edit.route.logical());
+            global.term.say_hinted(
+                format!("your text is kept in `{file}`"),
+                format!("`vault kv edit -from {file} {secret}` goes on with it"),
+            );
             Err(error)
         }
         Err(error) => {
