@@ -13,15 +13,12 @@ use host::hint::{Exit, Failure};
 use machine::local::{self, VerifyResult};
 
 /// Review and verify the audit log
+// What each is for stands at its arguments.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Print records, the oldest first
     Log(log::LogArgs),
-    /// Print the newest records, and with -f new ones as they come
     Tail(log::TailArgs),
-    /// Count accesses by machine, process and secret, and mark those that are new
     Summary(summary::SummaryArgs),
-    /// Print all records for other programs
     Export(export::ExportArgs),
     /// Check every record against the chain and the machines' signed heads
     Verify,

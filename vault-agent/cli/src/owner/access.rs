@@ -13,7 +13,7 @@ use crate::print::table;
 use host::hint::{Exit, parsed};
 use machine::local::{MACHINES, MachineRow, Machines};
 
-/// Show and set what machines may read and write
+/// Set and show what machines may read and write
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// Show what machines may read and write

@@ -19,7 +19,7 @@ use host::hint::{Exit, Failure, hinted, parsed};
 use machine::config::Config;
 use machine::local::{MACHINES, MachineRow, Machines};
 
-/// List, add and remove the machines of the vault
+/// List, add and remove machines
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the machines
