@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser, Subcommand};
-use host::hint::{Exit, Failure};
+use host::hint::{Exit, hinted};
 use host::man;
 use host::process::harden;
 use host::term::Term;
@@ -24,23 +24,17 @@ use crate::{install, join, run, status, targets};
     disable_help_subcommand = true
 )]
 struct Cli {
-    /// State directory [env: VAULT_STATE_DIR]
-    #[arg(long, global = true, value_name = "DIR")]
-    state: Option<PathBuf>,
-    /// Configuration file
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
     #[command(subcommand)]
     command: Command,
 }
 
+// What each is for stands at its arguments, where it has any.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make this machine's keys and print its line for `vault machine add`
     Init(join::InitArgs),
-    /// Join the vault with the line that `vault machine add` printed
     Join(join::JoinArgs),
-    /// Follow the vault until SIGTERM, SIGINT or SIGHUP
     Run(run::Args),
     /// Sync, make every target right, run the hooks, and end
     Once,
@@ -53,11 +47,9 @@ enum Command {
     },
     /// Print how this machine stands; fails while a target lags or an alarm stands
     Status,
-    /// Add, list and remove the files that are kept right
-    Target(targets::Args),
-    /// Have systemd run the agent, in a unit fit for what it is to do
+    #[command(subcommand)]
+    Target(targets::Command),
     Install(install::Args),
-    /// Print the manual page, or write all of them
     Man(ManArgs),
     /// Deprecated: `vault compose`
     #[command(hide = true)]
@@ -67,7 +59,7 @@ enum Command {
     Podman(Moved),
 }
 
-/// Arguments of `vault-agent man`.
+/// Print the manual page, or write all of them
 #[derive(Debug, clap::Args)]
 struct ManArgs {
     /// Write every page into this folder
@@ -89,10 +81,9 @@ struct Moved {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let Cli { place, command } = Cli::parse();
     let term = Term::std();
-    let place = Place { state: cli.state, config: cli.config };
-    let ran = harden().and_then(|()| dispatch(cli.command, &place, &term));
+    let ran = harden().and_then(|()| dispatch(command, &place, &term));
     ran.unwrap_or_else(|error| term.fail(&error)).into()
 }
 
@@ -104,14 +95,8 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
         Command::Once => run::once(&place.paths()?, term),
         Command::Answer { offline } => run::answer(&place.paths()?, offline).map(|()| Exit::OK),
         Command::Status => status::run(&place.paths()?, term),
-        Command::Target(args) => {
-            let (mut out, mut talk) = (Vec::new(), Vec::new());
-            let ran = targets::run(&args, &place.paths()?.config, &mut out, &mut talk);
-            term.print(out)?;
-            if !talk.is_empty() {
-                term.say(String::from_utf8_lossy(&talk).trim_end());
-            }
-            ran?;
+        Command::Target(command) => {
+            targets::run(&command, &place.paths()?.config, term)?;
             install::remind(place, term)?;
             Ok(Exit::OK)
         }
@@ -147,9 +132,8 @@ fn moved(verb: &str, words: Vec<OsString>, place: &Place, term: &Term) -> Result
         }
     }
     let why = vault_runs.args(words).exec();
-    Err(Failure::local(format!("cannot start `{}`: {why}", vault.display()))
-        .hint("install `vault` beside `vault-agent`")
-        .into())
+    let text = format!("cannot start `{}`: {why}", vault.display());
+    Err(hinted(text, "install `vault` beside `vault-agent`"))
 }
 
 #[cfg(test)]

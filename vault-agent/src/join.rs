@@ -6,13 +6,13 @@ use shared::name::Name;
 use shared::token::{Line as _, PinLine};
 
 use crate::engine::Engine;
-use host::hint::{Exit, Failure, parsed};
+use host::hint::{Exit, Failure, hinted, parsed};
 use host::term::Term;
 use machine::identity::{MachineKeys, Pins};
 use machine::joining::{host_name, write_config};
 use machine::paths::Paths;
 
-/// Arguments of `vault-agent init`.
+/// Make this machine's keys and print its line for `vault machine add`
 #[derive(Debug, clap::Args)]
 pub struct InitArgs {
     /// Name of this machine in the vault [default: the host's name]
@@ -20,7 +20,7 @@ pub struct InitArgs {
     name: Option<String>,
 }
 
-/// Arguments of `vault-agent join`.
+/// Join the vault with the line that `vault machine add` printed
 #[derive(Debug, clap::Args)]
 pub struct JoinArgs {
     /// The line that starts with VLTP1-, or `-` for standard input
@@ -28,9 +28,6 @@ pub struct JoinArgs {
 }
 
 /// Makes the keys unless they are there, and prints the machine line.
-///
-/// # Errors
-/// If the name breaks the grammar, or this host belongs to a vault already.
 pub fn init(args: InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     let name: Name = parsed(args.name.map_or_else(host_name, Ok)?.parse())?;
     refuse_second(paths)?;
@@ -42,10 +39,6 @@ pub fn init(args: InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
 }
 
 /// Takes the pins over, and has a first look at the server.
-///
-/// # Errors
-/// If the line is malformed or for another machine, there are no keys, or this host belongs to
-/// another vault.
 pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     let line = match args.line.as_str() {
         "-" => term.read_line()?.unwrap_or_default(),
@@ -53,17 +46,14 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     };
     let pin = parsed(PinLine::from_line(&line))?;
     if !MachineKeys::exist(paths) {
-        bail!(
-            Failure::local("this host has no keys yet")
-                .hint("run `vault-agent init` first, then `vault machine add` with its line")
-        );
+        bail!(hinted(
+            "this host has no keys yet",
+            "run `vault-agent init` first, then `vault machine add` with its line"
+        ));
     }
     let pins = Pins::from(pin);
-    match Pins::load(paths)? {
-        Some(old) if old.vault != pins.vault || old.name != pins.name => {
-            return refuse_second(paths);
-        }
-        Some(_) | None => {}
+    if Pins::load(paths)?.is_some_and(|old| old.vault != pins.vault || old.name != pins.name) {
+        refuse_second(paths)?;
     }
     write_config(paths, &pins.addresses)?;
     pins.store(paths)?;
@@ -94,17 +84,10 @@ fn look(paths: &Paths, pins: &Pins, term: &Term) -> Result<()> {
     Ok(())
 }
 
-fn refuse_second(paths: &Paths) -> Result<Exit> {
-    let Some(pins) = Pins::load(paths)? else { return Ok(Exit::OK) };
-    bail!(
-        Failure::local(format!(
-            "this host is `{}` of vault {} already",
-            pins.name,
-            pins.vault.short()
-        ))
-        .hint(format!(
-            "a second vault on one host needs `--state DIR`; to join anew after a removal, move `{}` away",
-            paths.state.display()
-        ))
-    )
+fn refuse_second(paths: &Paths) -> Result<()> {
+    let state = paths.state.display();
+    let hint = format!(
+        "a second vault on one host needs `--state DIR`; to join anew after a removal, move `{state}` away"
+    );
+    Pins::refuse_any(paths, hint)
 }

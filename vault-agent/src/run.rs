@@ -9,7 +9,6 @@ use host::logging;
 use host::shutdown::{Shutdown, ShutdownArgs};
 use host::systemd::notify;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
 use crate::api::{Credentials, Listeners, answer_on, serve};
 use crate::daemon::{self, Source};
@@ -17,7 +16,6 @@ use crate::engine::Engine;
 use host::hint::Exit;
 use host::term::Term;
 use machine::config::Config;
-use machine::identity::Pins;
 use machine::paths::Paths;
 
 /// How long being ready may wait for the first pass over the targets: a folder on a network that
@@ -31,7 +29,7 @@ const FIRST_TRY: Duration = Duration::from_secs(1);
 /// How long `once` waits for a server.
 const REACH: Duration = Duration::from_secs(20);
 
-/// Arguments of `vault-agent run`.
+/// Follow the vault until SIGTERM, SIGINT or SIGHUP
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -39,9 +37,6 @@ pub struct Args {
 }
 
 /// Runs until a signal.
-///
-/// # Errors
-/// If the configuration, the state directory or a listener is refused, or the database fails.
 pub fn run(args: &Args, paths: &Paths) -> Result<()> {
     let config = Config::load_or_default(&paths.config)?;
     logging::start(config.log);
@@ -60,7 +55,6 @@ pub fn run(args: &Args, paths: &Paths) -> Result<()> {
 async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let end = Shutdown::listen(args.shutdown)?;
     let engine = Engine::open(paths)?;
-    let pinned = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
     let listeners = Listeners::bind(engine.clone(), paths, &config.api).await?;
     let listen = listeners.address();
     let socket = config.credentials.as_ref().map(|all| all.socket.clone());
@@ -73,7 +67,7 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
             Credentials::bind(&socket, source.config.subscribe(), engine.clone())
         })
         .transpose()?;
-    let addresses = follow_addresses(source.config.subscribe(), pinned);
+    let addresses = follow_addresses(source.config.subscribe());
     let (settled, first_pass) = oneshot::channel();
     let (ask, asked) = mpsc::channel(1);
 
@@ -107,38 +101,20 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     notify::stopping();
     watchdog.abort();
     stop.send_replace(true);
-    finish(sync, [targets, credentials], api).await;
-    ended
-}
-
-/// Waits for every loop to end; one that has failed has said so itself.
-async fn finish(
-    sync: JoinHandle<Result<()>>,
-    others: [JoinHandle<()>; 2],
-    api: JoinHandle<Result<()>>,
-) {
+    // Every loop ends; one that has failed has said so itself.
     if !sync.is_finished() {
         let _ = sync.await;
     }
-    for other in others {
-        let _ = other.await;
-    }
-    let _ = api.await;
+    let _ = tokio::join!(targets, credentials, api);
+    ended
 }
 
-/// Turns configurations into server addresses; without any the pinned ones hold.
-fn follow_addresses(
-    mut configs: watch::Receiver<Arc<Config>>,
-    pinned: Vec<String>,
-) -> watch::Receiver<Vec<String>> {
-    let chosen = move |config: &Config| match config.server.as_slice() {
-        [] => pinned.clone(),
-        configured => configured.to_vec(),
-    };
-    let (sender, receiver) = watch::channel(chosen(&configs.borrow_and_update()));
+/// Turns configurations into server addresses.
+fn follow_addresses(mut configs: watch::Receiver<Arc<Config>>) -> watch::Receiver<Vec<String>> {
+    let (sender, receiver) = watch::channel(configs.borrow_and_update().server.clone());
     tokio::spawn(async move {
         while configs.changed().await.is_ok() {
-            let now = chosen(&configs.borrow_and_update());
+            let now = configs.borrow_and_update().server.clone();
             sender.send_if_modified(|addresses| {
                 let changed = *addresses != now;
                 *addresses = now;
@@ -176,9 +152,6 @@ async fn while_answered(every: Duration, ask: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 /// Answers one program on standard input, which is a socket, until it hangs up.
-///
-/// # Errors
-/// If standard input is no socket, or the state directory is refused.
 pub fn answer(paths: &Paths, offline: bool) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -190,20 +163,13 @@ pub fn answer(paths: &Paths, offline: bool) -> Result<()> {
 }
 
 /// Syncs, makes every target right, runs the hooks, reports, and ends.
-///
-/// # Errors
-/// If the configuration or the state directory is refused.
 pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
     let config = Config::load_or_default(&paths.config)?;
     logging::start(config.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let engine = Engine::open(paths)?;
-        let mut addresses = config.server.clone();
-        if addresses.is_empty() {
-            addresses = Pins::load(paths)?.map(|pins| pins.addresses).unwrap_or_default();
-        }
-        let reached = tokio::time::timeout(REACH, engine.connect_once(&addresses)).await;
+        let reached = tokio::time::timeout(REACH, engine.connect_once(&config.server)).await;
         let online = matches!(reached, Ok(Ok(())));
         if !online {
             term.say("the server cannot be reached: the files are made right from the cache");

@@ -41,9 +41,6 @@ async fn ask(socket: &Path) -> Result<Status> {
 }
 
 /// Prints the machine, its connection, its alarms and its targets.
-///
-/// # Errors
-/// If no agent answers.
 pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status = runtime.block_on(async {
@@ -65,21 +62,16 @@ pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
     }
     let own: Vec<_> = status.targets.iter().filter(|row| row.machine == status.machine).collect();
     if !own.is_empty() {
-        let cells: Vec<_> = own
-            .iter()
-            .map(|row| {
-                let version = |ver: u64| if ver == 0 { "-".to_owned() } else { format!("v{ver}") };
-                let (wanted, applied) = (version(row.wanted), version(row.applied));
-                let (hook, state) = (row.hook.to_string(), row.state.to_string());
-                let (target, secret) = (row.target.clone(), row.secret.to_string());
-                vec![target, secret, wanted, applied, hook, state, row.detail.clone()]
-            })
-            .collect();
+        let version = |ver: u64| if ver == 0 { "-".to_owned() } else { format!("v{ver}") };
+        let cells = own.iter().map(|row| {
+            let (wanted, applied) = (version(row.wanted), version(row.applied));
+            let (hook, state) = (row.hook.to_string(), row.state.to_string());
+            let (target, secret) = (row.target.clone(), row.secret.to_string());
+            vec![target, secret, wanted, applied, hook, state, row.detail.clone()]
+        });
+        let header = ["TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "STATE", "DETAIL"];
         term.line("")?;
-        term.line(table::plain(
-            &["TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "STATE", "DETAIL"],
-            &cells,
-        ))?;
+        term.line(table::plain(&header, &cells.collect::<Vec<_>>()))?;
     }
     let lags = own.iter().any(|row| row.lags());
     Ok(if lags || !status.alarms.is_empty() { Exit::REMOTE } else { Exit::OK })

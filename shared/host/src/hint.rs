@@ -5,6 +5,7 @@
 //! other side refused, has no such thing, or is in a state that a script should stop at.
 
 use std::error::Error as StdError;
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use crate::config_fault::ConfigFault;
@@ -58,6 +59,11 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
+}
+
+/// Puts the way out on a line of its own below what went wrong, as people see both.
+pub fn with_hint(text: impl Display, hint: impl Display) -> String {
+    format!("{text}\nhint: {hint}")
 }
 
 /// Makes an error of this side that names its way out, neither with a full stop.

@@ -4,6 +4,7 @@
 //! sees.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Read, Write};
 
 use crate::hint::{self, Exit, Failure};
@@ -70,6 +71,11 @@ impl Term {
         self.show(format!("{}\n", text.as_ref()));
     }
 
+    /// Says something on stderr, and the way out below it.
+    pub fn say_hinted(&self, text: impl Display, hint: impl Display) {
+        self.say(hint::with_hint(text, hint));
+    }
+
     /// Shows a piece of a line on stderr; that nobody looks is no failure.
     pub fn show(&self, text: impl AsRef<str>) {
         let mut err = self.err.borrow_mut();
@@ -116,9 +122,9 @@ impl Term {
         if error.downcast_ref::<Failure>().is_none() && error.chain().any(closed) {
             return Exit::OK;
         }
-        self.say(format!("{error:#}"));
-        if let Some(hint) = hint::hint(error) {
-            self.say(format!("hint: {hint}"));
+        match hint::hint(error) {
+            Some(hint) => self.say_hinted(format_args!("{error:#}"), hint),
+            None => self.say(format!("{error:#}")),
         }
         hint::exit(error)
     }

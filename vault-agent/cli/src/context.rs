@@ -7,13 +7,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Serialize;
 use shared::duration;
 use shared::time::Time;
 
 use crate::client::tls;
 use crate::client::{self, Client, Endpoint};
 use crate::print::{self, Format};
-use host::hint::Failure;
+use host::hint::{Exit, Failure};
 use host::term::Term;
 use machine::paths::Paths;
 
@@ -152,6 +153,24 @@ impl Global {
             }
             format => Ok(format),
         }
+    }
+
+    /// Prints a table for people, data for programs.
+    ///
+    /// # Errors
+    /// A format that no data has, or a stream that is closed.
+    pub fn show(
+        &self,
+        format: Format,
+        table: impl FnOnce() -> String,
+        data: &impl Serialize,
+    ) -> anyhow::Result<Exit> {
+        let text = match format {
+            Format::Table => table(),
+            other => print::data(other, &serde_json::to_value(data)?)?,
+        };
+        self.term.line(text)?;
+        Ok(Exit::OK)
     }
 
     /// Tells whether a person can be asked.

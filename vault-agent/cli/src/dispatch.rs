@@ -112,16 +112,19 @@ enum Command {
     #[command(subcommand, arg_required_else_help = true, hide = true)]
     Print(print::Command),
     /// List, add and remove machines
-    Machine(machine::Args),
+    #[command(subcommand, arg_required_else_help = true)]
+    Machine(machine::Command),
     /// Set and show what machines may read and write
-    Access(access::Args),
+    #[command(subcommand, arg_required_else_help = true)]
+    Access(access::Command),
     /// Review and verify the audit log
     #[command(subcommand, arg_required_else_help = true)]
     Audit(audit::Command),
     /// Give the server back what it has lost and this machine has
     Heal(heal::Args),
     /// Prove that the recovery kit works
-    Recovery(recovery::Args),
+    #[command(subcommand, arg_required_else_help = true)]
+    Recovery(recovery::Command),
     /// Set this machine up with a server's setup line
     Init(init::Args),
     /// Try everything out on this machine
@@ -205,10 +208,10 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Secrets(command) => secrets::run(global, &command),
         Command::Token(command) => token::run(global, &command),
         Command::Print(command) => print::run(global, &command),
-        Command::Machine(args) => machine::run(args, global),
-        Command::Access(args) => access::run(args, global),
+        Command::Machine(command) => machine::run(global, &command),
+        Command::Access(command) => access::run(global, &command),
         Command::Audit(command) => audit::run(global, &command),
-        Command::Recovery(args) => recovery::run(global, &args),
+        Command::Recovery(command) => recovery::run(global, &command),
         Command::Heal(args) => heal::run(global, args),
         Command::Init(args) => init::run(args, global),
         Command::Dev(args) => dev::run(&args, global),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use host::files::{self, Access};
 use host::hint::hinted;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::keys::{Identity, SignKey, VerifyKey, reveal};
 use shared::name::Name;
@@ -150,10 +151,17 @@ pub struct Pins {
 impl Pins {
     /// Reads `pins.json`; `None` before the machine has joined a vault.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
-        let path = paths.pins();
-        let Some(text) = read(&path)? else { return Ok(None) };
-        let pins = serde_json::from_str(&text);
-        Ok(Some(pins.with_context(|| format!("`{}` is damaged", path.display()))?))
+        load_json(&paths.pins())
+    }
+
+    /// Refuses to go on where this machine belongs to a vault, with the way out.
+    ///
+    /// # Errors
+    /// If it does, or the pins cannot be read.
+    pub fn refuse_any(paths: &Paths, hint: impl Into<String>) -> Result<()> {
+        let Some(Self { name, vault, .. }) = Self::load(paths)? else { return Ok(()) };
+        let vault = vault.short();
+        Err(hinted(format!("this host is `{name}` of vault {vault} already"), hint))
     }
 
     /// Writes `pins.json`; pins of another vault are never overwritten.
@@ -188,6 +196,16 @@ fn read(file: &Path) -> Result<Option<Zeroizing<String>>> {
         Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(None),
         Err(fault) => Err(fault).with_context(|| format!("reading `{}`", file.display())),
     }
+}
+
+/// Reads a JSON file of this program; `None` if there is none.
+///
+/// # Errors
+/// If it is malformed or cannot be read.
+pub fn load_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    let value = serde_json::from_str(&text);
+    Ok(Some(value.with_context(|| format!("`{}` is damaged", path.display()))?))
 }
 
 /// Writes a new text file that only this user can read.

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use host::account;
 use host::files::{self, Access};
+use host::hint::hinted;
 use machine::config::{self, Allow, Auth};
 
 use super::error::ApiFault;
@@ -246,16 +247,16 @@ fn token(path: &Path) -> Result<Hash> {
     use std::os::unix::fs::PermissionsExt as _;
     match fs::read_to_string(path) {
         Ok(text) if text.trim().is_empty() => {
-            bail!("token file `{}` is empty\nhint: remove it: a new one is made", path.display())
+            let text = format!("token file `{}` is empty", path.display());
+            bail!(hinted(text, "remove it: a new one is made"))
         }
         Ok(text) => {
             let mode = path.metadata()?.permissions().mode();
             if mode & 0o007 != 0 {
-                bail!(
-                    "token file `{}` may be read by everybody (mode {:04o})\nhint: chmod o= it",
-                    path.display(),
-                    mode & 0o7777
-                );
+                let (path, mode) = (path.display(), mode & 0o7777);
+                let text =
+                    format!("token file `{path}` may be read by everybody (mode {mode:04o})");
+                bail!(hinted(text, "chmod o= it"));
             }
             Ok(Hash::of(&[text.trim().as_bytes()]))
         }

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::engine::Engine;
+use host::hint::hinted;
 use machine::config;
 use machine::paths::Paths;
 
@@ -71,14 +72,17 @@ impl Listeners {
         let tcp = match options.listen {
             None => None,
             Some(address) if !address.ip().is_loopback() => {
-                bail!("`{address}` is not a loopback address\nhint: use 127.0.0.1 or [::1]")
+                let text = format!("`{address}` is not a loopback address");
+                return Err(hinted(text, "use 127.0.0.1 or [::1]"));
             }
             Some(address) => Some(TcpListener::bind(address).await.map_err(|why| {
-                let hint = match why.kind() {
-                    ErrorKind::AddrInUse => "\nhint: set another port at `listen` in `agent.toml`",
-                    _ => "",
-                };
-                anyhow::anyhow!("cannot listen on `{address}`: {why}{hint}")
+                let text = format!("cannot listen on `{address}`: {why}");
+                match why.kind() {
+                    ErrorKind::AddrInUse => {
+                        hinted(text, "set another port at `listen` in `agent.toml`")
+                    }
+                    _ => anyhow::Error::msg(text),
+                }
             })?),
         };
         Ok(Self { unix, tcp, api })
@@ -102,7 +106,7 @@ pub(super) fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
     match fs::symlink_metadata(socket) {
         Ok(found) if !found.file_type().is_socket() => bail!("it is there and is no socket"),
         Ok(_) if is_served(socket)? => {
-            bail!("another agent listens there\nhint: stop it, or use `--state DIR`")
+            return Err(hinted("another agent listens there", "stop it, or use `--state DIR`"));
         }
         Ok(_) => match fs::remove_file(socket) {
             Err(why) if why.kind() != ErrorKind::NotFound => return Err(why.into()),

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::engine::Engine;
+use host::hint::hinted;
 use machine::config::{self, Config};
 use machine::paths::Paths;
 
@@ -76,12 +77,14 @@ impl Turn {
         })?;
         match locked.recv_timeout(patience) {
             Ok(file) => Ok(Self(file.with_context(|| format!("locking `{shown}`"))?)),
-            Err(_) => bail!(
-                "other `vault` commands keep `{}` busy for more than {} s\nhint: with an agent \
-                 running they need not wait for each other: start `vault-agent run`",
-                paths.state.display(),
-                patience.as_secs()
-            ),
+            Err(_) => bail!(hinted(
+                format!(
+                    "other `vault` commands keep `{}` busy for more than {} s",
+                    paths.state.display(),
+                    patience.as_secs()
+                ),
+                "with an agent running they need not wait for each other: start `vault-agent run`"
+            )),
         }
     }
 }

@@ -15,6 +15,7 @@ use super::folded::{Folded, stand_in};
 use super::own::Own;
 use crate::state::{self, Store, facts};
 use host::files::check_private;
+use host::hint::{Failure, hinted};
 use machine::identity::{MachineKeys, Pins};
 use machine::paths::Paths;
 
@@ -30,27 +31,27 @@ pub(super) struct Stored {
 /// Opens identity, pins and database.
 pub(super) fn open(paths: &Paths) -> Result<(Own, Store, Stored)> {
     if !paths.state.exists() {
-        bail!(
-            "no machine is set up in `{}`\nhint: run `vault-agent init`, or `vault init` on the \
-             first machine",
-            paths.state.display()
-        );
+        bail!(hinted(
+            format!("no machine is set up in `{}`", paths.state.display()),
+            "run `vault-agent init`, or `vault init` on the first machine"
+        ));
     }
     check_private(&paths.state)?;
     let keys = MachineKeys::load(paths)?;
     let Some(pins) = Pins::load(paths)? else {
-        bail!(
-            "this machine has not joined a vault\nhint: run `vault machine add` for it on an \
-             admin's machine, then here the `vault-agent join` line that it prints"
-        );
+        bail!(hinted(
+            "this machine has not joined a vault",
+            "run `vault machine add` for it on an admin's machine, then here the `vault-agent \
+             join` line that it prints"
+        ));
     };
     let (store, stored) = Store::open(&paths.database(), |conn| load(conn, &pins))?;
     Ok((Own { name: pins.name.clone(), pins, keys }, store, stored))
 }
 
 fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
-    let damaged = "the agent's database does not verify\nhint: stop the agent, move `agent.db` \
-                   away and start it again: it syncs anew";
+    let damaged = Failure::local("the agent's database does not verify")
+        .hint("stop the agent, move `agent.db` away and start it again: it syncs anew");
     let (state, born, snapshot) = verified_state(conn, pins).context(damaged)?;
     let held = state::blobs::list(conn)?.into_iter().collect::<HashMap<_, _>>();
     let mut readers = HashMap::new();

@@ -7,7 +7,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use host::hint::{Exit, Failure};
+use host::hint::Exit;
 use host::systemd::{self, Credential, HOST_UNITS, InstallFlags, Program, Whose, lets_write};
 use host::term::Term;
 use machine::config::{Auth, Config};
@@ -18,7 +18,7 @@ use crate::api::token_file;
 use crate::place::Place;
 use unit::Facts;
 
-/// Arguments of `vault-agent install`.
+/// Have systemd run the agent, in a unit fit for what it is to do
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -29,10 +29,7 @@ pub struct Args {
     seal_keys: bool,
 }
 
-/// Writes the unit, and has systemd start it.
-///
-/// # Errors
-/// If somebody has edited the unit, or systemd refuses; never with half a unit.
+/// Writes the unit, never half of it, and has systemd start it.
 pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
     let agent = Agent::new(args.flags.whose(), place)?;
     systemd::install(&agent, &args.flags, args.seal_keys, term)?;
@@ -92,12 +89,10 @@ impl Program for Agent<'_> {
 
     fn is_set_up(&self) -> Result<()> {
         if !MachineKeys::exist(&self.paths) {
-            bail!(Failure::local(
-                "this machine has no keys: run `vault-agent init` and `vault-agent join`"
-            ));
+            bail!("this machine has no keys: run `vault-agent init` and `vault-agent join`");
         }
         if Pins::load(&self.paths)?.is_none() {
-            bail!(Failure::local("this machine has not joined a vault: run `vault-agent join`"));
+            bail!("this machine has not joined a vault: run `vault-agent join`");
         }
         Ok(())
     }
@@ -119,9 +114,6 @@ fn is_chosen(place: &Place) -> bool {
 
 /// Names the folders that the installed unit keeps the agent from writing in, if one is installed
 /// for this very agent.
-///
-/// # Errors
-/// If the configuration is wrong.
 pub fn remind(place: &Place, term: &Term) -> Result<()> {
     // A user's manager takes nothing from the agent that the user has.
     let root = rustix::process::geteuid().is_root();

@@ -8,11 +8,9 @@ use host::systemd::{Credential, Whose, argument, check_names, percent, word};
 use machine::config::{Config, GitPolicy, HookAction, Target};
 
 /// What the unit is made from.
-#[derive(Clone, Debug)]
 pub struct Facts {
     /// Whose manager runs it.
     pub whose: Whose,
-    /// The program.
     pub program: PathBuf,
     /// The state folder, if it is not at its usual place.
     pub state: Option<PathBuf>,
@@ -104,16 +102,11 @@ impl Facts {
     }
 
     /// Refuses a path that no unit can name.
-    ///
-    /// # Errors
-    /// If there is one.
     pub fn check_names(&self) -> Result<()> {
         let given = [&self.state, &self.config].into_iter().flatten();
         check_names(given.chain(&self.writable).chain(&self.mounts).chain(&self.read))
     }
 
-    /// Returns the unit.
-    #[must_use]
     pub fn unit(&self) -> String {
         // A fault that lasts, such as a full disk, is no reason to give up: no limit of starts.
         let mut unit = String::from(
@@ -125,30 +118,28 @@ impl Facts {
         }
         unit += "\n[Service]\nType=notify\n";
         let program = word(&self.program.to_string_lossy());
-        unit += &["ExecStart=", &program, " ", &self.arguments(), "\n"].concat();
+        unit += &format!("ExecStart={program} {}\n", self.arguments());
         unit += "Restart=on-failure\nRestartSec=1\nWatchdogSec=60\nTimeoutStopSec=30\n";
         for (name, value) in &self.variables {
-            unit += &["Environment=", &word(&[name, "=", value].concat()), "\n"].concat();
+            unit += &format!("Environment={}\n", word(&format!("{name}={value}")));
         }
-        match self.whose {
-            Whose::Host => self.host(&mut unit),
-            Whose::User => {}
-        }
-        self.kernel(&mut unit);
         let target = match self.whose {
-            Whose::Host => "multi-user.target",
+            Whose::Host => {
+                self.host(&mut unit);
+                "multi-user.target"
+            }
             Whose::User => "default.target",
         };
-        unit + &["\n[Install]\nWantedBy=", target, "\n"].concat()
+        self.kernel(&mut unit);
+        unit + &format!("\n[Install]\nWantedBy={target}\n")
     }
 
     /// Returns what follows the program's name.
-    #[must_use]
     pub fn arguments(&self) -> String {
         let mut words = String::from("run");
         for (flag, path) in [("--state", &self.state), ("--config", &self.config)] {
             if let Some(path) = path {
-                words += &[" ", flag, " ", &argument(&path.to_string_lossy())].concat();
+                words += &format!(" {flag} {}", argument(&path.to_string_lossy()));
             }
         }
         words
@@ -163,7 +154,7 @@ impl Facts {
         }
         for Credential { name, sealed, .. } in &self.sealed {
             let file = percent(&sealed.to_string_lossy());
-            *unit += &["LoadCredentialEncrypted=", name, ":", &file, "\n"].concat();
+            *unit += &format!("LoadCredentialEncrypted={name}:{file}\n");
         }
         if self.mounts.is_empty() {
             *unit += "\n# All else is read-only, but for the folders of targets and sources.\nProtectSystem=strict\n";
@@ -172,8 +163,7 @@ impl Facts {
         }
         for folder in self.folders() {
             // One that is missing does not keep the agent from starting.
-            let folder = word(&["-", &folder.to_string_lossy()].concat());
-            *unit += &["ReadWritePaths=", &folder, "\n"].concat();
+            *unit += &format!("ReadWritePaths={}\n", word(&format!("-{}", folder.display())));
         }
         let home = self.commands || self.touches(&["/home", "/root", "/run/user"]);
         *unit += if home { "ProtectHome=read-only\n" } else { "ProtectHome=yes\n" };
@@ -184,17 +174,14 @@ impl Facts {
                   ProtectHostname=yes\nProtectKernelLogs=yes\nProtectKernelModules=yes\n\
                   ProtectKernelTunables=yes\n\n\
                   # To write files of other users, give them away and set their mode";
-        *unit +=
-            if self.signals || self.commands { "; to signal their processes.\n" } else { ".\n" };
-        *unit += "CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER";
-        if self.signals || self.commands {
-            *unit += " CAP_KILL";
-        }
-        if self.commands {
+        let (why, more) = match (self.commands, self.signals) {
             // `runuser -u jonas …`
-            *unit += " CAP_SETGID CAP_SETUID";
-        }
-        *unit += "\n";
+            (true, _) => ("; to signal their processes", " CAP_KILL CAP_SETGID CAP_SETUID"),
+            (false, true) => ("; to signal their processes", " CAP_KILL"),
+            (false, false) => ("", ""),
+        };
+        *unit +=
+            &format!("{why}.\nCapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER{more}\n");
     }
 
     /// What the kernel does not do for the agent, nor for its hooks: any manager can have it so.

@@ -4,7 +4,6 @@
 
 mod purge;
 
-use std::io::Write;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,28 +16,35 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 use host::account;
 use host::files::git::{GitGate, GitPolicy};
 use host::files::{self, Access, FileError};
+use host::hint::hinted;
+use host::table;
+use host::term::Term;
 use machine::config::{Config, Format, Target, parse_mode};
 use machine::render::Layout;
 
-/// Arguments of `vault-agent target`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
+/// Add, list and remove the files that are kept right
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Command {
     /// Keep a file right from now on
     Add(Box<Add>),
     /// List the files that are kept right
-    List(List),
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Stop keeping a file right; the file stays unless told otherwise
-    Remove(Remove),
+    Remove {
+        /// The file
+        file: PathBuf,
+        /// Remove the file too, or the vault's block from it
+        #[arg(long)]
+        purge: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
-struct Add {
+pub struct Add {
     /// The file
     file: PathBuf,
     /// The secrets in it; later ones win
@@ -69,50 +75,31 @@ struct Add {
     git: Option<String>,
 }
 
-#[derive(Debug, clap::Args)]
-struct List {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, clap::Args)]
-struct Remove {
-    /// The file
-    file: PathBuf,
-    /// Remove the file too, or the vault's block from it
-    #[arg(long)]
-    purge: bool,
-}
-
-/// Runs the verb on the configuration `file`; data goes to `out`, talk to `talk`.
-///
-/// # Errors
-/// Refuses what would leave the configuration wrong; it is then as it was.
-pub fn run(args: &Args, file: &Path, out: &mut impl Write, talk: &mut impl Write) -> Result<()> {
-    match &args.verb {
-        Verb::Add(args) => add(args, file, talk),
-        Verb::List(args) => list(args, file, out),
-        Verb::Remove(args) => remove(args, file, talk),
+/// Runs the verb on the configuration `file`; refuses what would leave it wrong: it is then as it
+/// was.
+pub fn run(command: &Command, file: &Path, term: &Term) -> Result<()> {
+    match command {
+        Command::Add(args) => add(args, file, term),
+        Command::List { json } => list(*json, file, term),
+        Command::Remove { file: target, purge } => remove(target, *purge, file, term),
     }
 }
 
-fn add(args: &Add, file: &Path, talk: &mut impl Write) -> Result<()> {
+fn add(args: &Add, file: &Path, term: &Term) -> Result<()> {
     let path = real(&args.file)?;
-    let mode = args.mode.as_deref().map(|mode| {
+    if let Some(mode) = &args.mode {
         parse_mode(mode)
-            .with_context(|| format!("mode `{mode}` is not an octal number such as 0600"))
-    });
-    mode.transpose()?;
+            .with_context(|| format!("mode `{mode}` is not an octal number such as 0600"))?;
+    }
+    let unknown = |what: &str, name: &str, hint: &str| {
+        hinted(format!("{what} `{name}` is not known on this host"), hint)
+    };
     if let Some(name) = &args.owner {
-        account::user(name).with_context(|| {
-            format!("user `{name}` is not known on this host\nhint: `getent passwd` lists who is")
-        })?;
+        account::user(name).ok_or_else(|| unknown("user", name, "`getent passwd` lists who is"))?;
     }
     if let Some(name) = &args.group {
-        account::group(name).with_context(|| {
-            format!("group `{name}` is not known on this host\nhint: `getent group` lists those that are")
-        })?;
+        account::group(name)
+            .ok_or_else(|| unknown("group", name, "`getent group` lists those that are"))?;
     }
     let owner = args.owner.clone().or_else(|| folder_owner(&path));
     edit(file, |document| {
@@ -122,71 +109,58 @@ fn add(args: &Add, file: &Path, talk: &mut impl Write) -> Result<()> {
             .as_array_of_tables_mut()
             .context("`target` is not written as [[target]] tables")?;
         if targets.iter().any(|table| names(table, &path)) {
-            bail!(
-                "`{}` is a target already\nhint: remove it first with `vault-agent target remove`",
-                path.display()
-            );
+            bail!(hinted(
+                format!("`{}` is a target already", path.display()),
+                "remove it first with `vault-agent target remove`"
+            ));
         }
-        targets.push(table(args, &path, owner.as_deref())?);
+        targets.push(written(args, &path, owner.as_deref())?);
         Ok(())
     })?;
-    writeln!(talk, "added: `{}` holds {}", path.display(), paths(&args.secrets))?;
+    term.say(format!("added: `{}` holds {}", path.display(), paths(&args.secrets)));
     if let (Some(owner), None) = (&owner, &args.owner) {
-        writeln!(
-            talk,
+        term.say(format!(
             "its owner will be `{owner}`, to whom the folder belongs; `--owner root` keeps it to root"
-        )?;
+        ));
     }
     if args.git.as_deref() != Some("ignore")
         && let Err(why) = GitGate::default().pass(&path, GitPolicy::Refuse)
     {
-        writeln!(talk, "warning: {why}: it will not be written\nhint: {}", why.hint())?;
+        term.say_hinted(format!("warning: {why}: it will not be written"), why.hint());
     }
     Ok(())
 }
 
-fn list(args: &List, file: &Path, out: &mut impl Write) -> Result<()> {
+fn list(json: bool, file: &Path, term: &Term) -> Result<()> {
     let config = Config::load_or_default(file)?;
-    if args.json {
-        let rows: Vec<Row<'_>> = config.targets.iter().map(|target| Row::of(target)).collect();
-        writeln!(out, "{}", serde_json::to_string_pretty(&rows)?)?;
-        return Ok(());
+    let rows = config.targets.iter().map(|target| Row {
+        path: &target.path,
+        secrets: &target.secrets,
+        format: target.format.as_str(),
+        on_change: target.on_change.as_ref().map(ToString::to_string),
+    });
+    if json {
+        let rows = serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?;
+        return Ok(term.line(rows)?);
     }
-    let mut rows = vec![[
-        "TARGET".to_owned(),
-        "SECRETS".to_owned(),
-        "FORMAT".to_owned(),
-        "ON CHANGE".to_owned(),
-    ]];
-    for target in &config.targets {
-        let hook = target.on_change.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-        rows.push([
-            target.path.display().to_string(),
-            paths(&target.secrets),
-            target.format.to_string(),
-            hook,
-        ]);
-    }
-    let widths: Vec<usize> =
-        (0..3).map(|n| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or(0)).collect();
-    for [target, secrets, format, hook] in &rows {
-        writeln!(
-            out,
-            "{target:0$}   {secrets:1$}   {format:2$}   {hook}",
-            widths[0], widths[1], widths[2]
-        )?;
-    }
-    Ok(())
+    let header = ["TARGET", "SECRETS", "FORMAT", "ON CHANGE"].map(str::to_owned).to_vec();
+    let cells = rows.map(|Row { path, secrets, format, on_change }| {
+        let hook = on_change.unwrap_or_else(|| "-".to_owned());
+        vec![path.display().to_string(), paths(secrets), format.to_owned(), hook]
+    });
+    let rows: Vec<_> = std::iter::once(header).chain(cells).collect();
+    Ok(term.line(table::columns(&rows, "   "))?)
 }
 
-fn remove(args: &Remove, file: &Path, talk: &mut impl Write) -> Result<()> {
+fn remove(target: &Path, purge: bool, file: &Path, term: &Term) -> Result<()> {
     // The file and its folder may be gone, so the name counts as it was written too.
-    let given = std::path::absolute(&args.file)?;
-    let path = real(&args.file).unwrap_or_else(|_| given.clone());
+    let given = std::path::absolute(target)?;
+    let path = real(target).unwrap_or_else(|_| given.clone());
     let config = Config::load_or_default(file)?;
     let is_meant = |target: &&Arc<Target>| target.path == path || target.path == given;
     let Some(target) = config.targets.iter().find(is_meant) else {
-        bail!("`{}` is no target\nhint: `vault-agent target list` shows them", path.display())
+        let text = format!("`{}` is no target", path.display());
+        bail!(hinted(text, "`vault-agent target list` shows them"))
     };
     edit(file, |document| {
         if let Some(targets) = document.get_mut("target").and_then(Item::as_array_of_tables_mut) {
@@ -195,21 +169,18 @@ fn remove(args: &Remove, file: &Path, talk: &mut impl Write) -> Result<()> {
         Ok(())
     })?;
     let shown = target.path.display();
-    let left = match (args.purge, target.layout) {
+    let left = match (purge, target.layout) {
         // A running agent has heard of its new configuration before it hears of this.
-        (true, _) => {
-            let purged = purge::purge(target);
-            purged
-                .with_context(|| format!("`{shown}` is no target any more, but stays"))?
-                .to_string()
-        }
+        (true, _) => purge::purge(target)
+            .with_context(|| format!("`{shown}` is no target any more, but stays"))?
+            .to_owned(),
         (false, _) if !files::exists(&target.path).unwrap_or(true) => "there is no file".to_owned(),
         (false, Layout::File) => format!("the file stays, values and all: `rm {shown}` removes it"),
         (false, Layout::Block) => "the file stays, and its block too: delete the lines from \
              `# BEGIN vault-agent` to `# END vault-agent` if nothing reads them"
             .to_owned(),
     };
-    writeln!(talk, "removed: `{shown}` is no target any more; {left}")?;
+    term.say(format!("removed: `{shown}` is no target any more; {left}"));
     Ok(())
 }
 
@@ -220,17 +191,6 @@ struct Row<'a> {
     secrets: &'a [SecretPath],
     format: &'a str,
     on_change: Option<String>,
-}
-
-impl<'a> Row<'a> {
-    fn of(target: &'a Target) -> Self {
-        Self {
-            path: &target.path,
-            secrets: &target.secrets,
-            format: target.format.as_str(),
-            on_change: target.on_change.as_ref().map(ToString::to_string),
-        }
-    }
 }
 
 /// Changes the text of the configuration, if the result is a right one.
@@ -267,7 +227,7 @@ fn edit(file: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Res
 }
 
 /// Makes the `[[target]]` table.
-fn table(args: &Add, path: &Path, owner: Option<&str>) -> Result<Table> {
+fn written(args: &Add, path: &Path, owner: Option<&str>) -> Result<Table> {
     let mut table = Table::new();
     table["path"] = value(path.to_str().context("the path is not UTF-8")?);
     table["secrets"] = value(args.secrets.iter().map(SecretPath::as_str).collect::<Array>());
@@ -311,20 +271,13 @@ fn real(file: &Path) -> Result<PathBuf> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("`{}` is not a file", file.display());
     };
-    let folder = match folder.canonicalize() {
-        Ok(folder) => folder,
-        Err(_) => {
-            let error = FileError::NoFolder(folder.to_owned());
-            bail!("{error}\nhint: {}", error.hint());
-        }
-    };
+    let folder = folder.canonicalize().map_err(|_| FileError::NoFolder(folder.to_owned()))?;
     let path = folder.join(name);
     if path.is_dir() {
-        bail!(
-            "`{}` is a folder\nhint: name the file in it, e.g. `{}`",
-            path.display(),
-            path.join(".env").display()
-        );
+        bail!(hinted(
+            format!("`{}` is a folder", path.display()),
+            format!("name the file in it, e.g. `{}`", path.join(".env").display())
+        ));
     }
     Ok(path)
 }

@@ -1,13 +1,31 @@
 //! Each verb on a configuration of its own.
 
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::rc::Rc;
+
 use clap::Parser as _;
 
 use super::*;
 
 #[derive(clap::Parser)]
 struct Cli {
-    #[command(flatten)]
-    args: Args,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What a verb prints, on both streams.
+#[derive(Clone, Default)]
+struct Printed(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct World {
@@ -36,11 +54,13 @@ impl World {
             Ok(cli) => cli,
             Err(error) => return error.to_string(),
         };
-        let (mut out, mut talk) = (Vec::new(), Vec::new());
-        let shown = match run(&cli.args, &self.config, &mut out, &mut talk) {
-            Ok(()) => String::from_utf8([out, talk].concat()).unwrap(),
-            Err(error) => format!("error: {error:#}\n"),
-        };
+        let printed = Printed::default();
+        let term = Term::piped(io::empty(), printed.clone(), printed.clone());
+        if let Err(error) = run(&cli.command, &self.config, &term) {
+            term.show("error: ");
+            term.fail(&error);
+        }
+        let shown = String::from_utf8(printed.0.take()).unwrap();
         shown.replace(root, "ROOT")
     }
 

@@ -8,9 +8,9 @@ use shared::token::{Line as _, SetupLine};
 
 use super::folder::{Folder, read_line};
 use crate::context::Global;
-use crate::owner::init::{Keeping, Wish, set_up};
+use crate::owner::init::{Keeping, set_up};
 use crate::owner::signing::admin::Work;
-use crate::owner::signing::founding::Unfinished;
+use crate::owner::signing::founding::{Unfinished, Wish};
 use crate::owner::signing::passphrase::Source;
 use host::files;
 use host::hint::Failure;

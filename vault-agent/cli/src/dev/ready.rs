@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use host::hint::hinted;
 use tokio::net::UnixDatagram;
 
 /// Longest path of a unix socket, without the final zero (unix(7)).
@@ -85,10 +86,8 @@ impl Drop for Ready {
 pub fn check_length(path: &Path) -> Result<()> {
     let length = path.as_os_str().len();
     if length > LONGEST {
-        anyhow::bail!(
-            "`{}` has {length} bytes, sockets take {LONGEST}\nhint: choose a shorter `--data DIR`",
-            path.display()
-        );
+        let text = format!("`{}` has {length} bytes, sockets take {LONGEST}", path.display());
+        return Err(hinted(text, "choose a shorter `--data DIR`"));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow};
+use host::hint::hinted;
 use shared::path::SecretPath;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
@@ -98,7 +99,7 @@ fn text_of(path: &Path) -> Result<String> {
 }
 
 fn wrong(key: &str, expected: &str) -> anyhow::Error {
-    anyhow!("`{key}` in agent.toml is not {expected}\nhint: mend it, or remove the file")
+    hinted(format!("`{key}` in agent.toml is not {expected}"), "mend it, or remove the file")
 }
 
 #[cfg(test)]

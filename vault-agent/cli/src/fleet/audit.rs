@@ -1,34 +1,28 @@
 //! `vault audit`: who read and wrote what, and the proof that the records are whole.
 
-mod asker;
 mod export;
 mod log;
 mod query;
 mod summary;
 
+use anyhow::bail;
+
 use crate::context::Global;
-use crate::print::{self, Format};
+use crate::print::Format;
 use host::hint::{Exit, Failure};
 use machine::local::{self, VerifyResult};
 
 /// Review and verify the audit log
+// What each is for stands at its arguments.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
-    /// Print records, the oldest first
     Log(log::LogArgs),
-    /// Print the newest records, and with -f new ones as they come
     Tail(log::TailArgs),
-    /// Count accesses by machine, process and secret, and mark those that are new
     Summary(summary::SummaryArgs),
-    /// Print all records for other programs
     Export(export::ExportArgs),
     /// Check every record against the chain and the machines' signed heads
-    Verify(VerifyArgs),
+    Verify,
 }
-
-/// Check every record against the chain and the machines' signed heads
-#[derive(Debug, clap::Args)]
-pub struct VerifyArgs {}
 
 pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
     match command {
@@ -36,7 +30,7 @@ pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
         Command::Tail(args) => log::tail(global, args),
         Command::Summary(args) => summary::run(global, args),
         Command::Export(args) => export::run(global, args),
-        Command::Verify(_) => verify(global),
+        Command::Verify => verify(global),
     }
 }
 
@@ -50,21 +44,17 @@ fn visible(text: &str) -> String {
 fn verify(global: &Global) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let result: VerifyResult = global.client()?.get(local::AUDIT_VERIFY, &[])?;
-    if format != Format::Table {
-        let value = serde_json::to_value(&result)?;
-        global.term.line(print::data(format, &value)?)?;
+    let VerifyResult { checked, head, anchors, bad } = &result;
+    let whole = || {
+        let hash = head.hash;
+        format!("{checked} audit records are whole; {anchors} signed heads agree; head {hash}")
+    };
+    if format != Format::Table || bad.is_none() {
+        global.show(format, whole, &result)?;
     }
-    let VerifyResult { checked, head, anchors, bad } = result;
-    if let Some(bad) = bad {
-        return Err(Failure::remote(format!("audit record {}: {}", bad.n, visible(&bad.reason)))
+    let Some(bad) = bad else { return Ok(Exit::OK) };
+    bail!(
+        Failure::remote(format!("audit record {}: {}", bad.n, visible(&bad.reason)))
             .hint(format!("the first {checked} records are whole; treat the server as taken over"))
-            .into());
-    }
-    if format == Format::Table {
-        global.term.line(format!(
-            "{checked} audit records are whole; {anchors} signed heads agree; head {}",
-            head.hash
-        ))?;
-    }
-    Ok(Exit::OK)
+    )
 }

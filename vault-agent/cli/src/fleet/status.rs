@@ -3,6 +3,7 @@
 
 mod seal;
 
+use anyhow::bail;
 use serde_json::{Value, json};
 use shared::error::Code;
 use shared::time::Time;
@@ -12,13 +13,13 @@ use crate::context::Global;
 use crate::print::{self, Format, table};
 use crate::vault::rotation;
 use host::clock;
-use host::hint::{Exit, Failure};
+use host::hint::{Exit, Failure, hinted};
 use machine::local::{self, Alarm, Rotation, Status, TargetRow};
 
 /// More warnings about rotation would hide the fleet.
 const MOST_ROTATIONS: usize = 5;
 
-/// Print who holds which version; of another Vault, whether it is sealed
+/// Print who holds which version
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exits 2 while an awake machine lags, its hook or its file fails, or an alarm stands.\nWhere VAULT_ADDR names another Vault, its seal status is printed as HashiCorp's does:\n0 unsealed, 1 no answer, 2 sealed."
@@ -42,9 +43,10 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         return seal::run(global, &client, format, args.field.as_deref());
     }
     if args.field.is_some() {
-        return Err(Failure::local("-field is for the status of another Vault")
-            .hint("-format=json prints the fleet for scripts")
-            .into());
+        bail!(hinted(
+            "-field is for the status of another Vault",
+            "-format=json prints the fleet for scripts"
+        ));
     }
     let status = fetch(&client)?;
     if format == Format::Table {
@@ -80,7 +82,7 @@ fn fetch(client: &Client) -> anyhow::Result<Status> {
 fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     let now = global.now();
     for alarm in &status.alarms {
-        global.term.say(alarm_line(alarm, now));
+        say_alarm(global, alarm, now);
     }
     say_rotations(global, status, now);
     if !status.online {
@@ -90,8 +92,9 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
         global.term.say(format!("not connected to the server ({server}); {age}"));
     }
     if status.targets.is_empty() {
-        global.term.say(
-            "no machine has a target yet\nhint: `vault-agent target add FILE SECRET` makes one",
+        global.term.say_hinted(
+            "no machine has a target yet",
+            "`vault-agent target add FILE SECRET` makes one",
         );
         return Ok(());
     }
@@ -100,20 +103,16 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     let header = ["MACHINE", "TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "SEEN"];
     let cells: Vec<_> = rows.iter().map(|row| cells(row, now)).collect();
     let text = table::plain(&header, &cells);
-    if global.colour() {
-        let mut lines = text.lines();
-        global.term.line(lines.next().unwrap_or_default())?;
-        for (line, row) in lines.zip(&rows) {
-            let colour = if row.awake { "31" } else { "33" };
-            let shown = if is_wrong(row) {
-                format!("\x1b[{colour}m{line}\x1b[0m")
-            } else {
-                line.to_owned()
-            };
-            global.term.line(shown)?;
-        }
-    } else {
-        global.term.line(text)?;
+    let colour = global.colour();
+    let of_lines = std::iter::once(None).chain(rows.iter().map(Some));
+    for (line, row) in text.lines().zip(of_lines) {
+        global.term.line(match row {
+            Some(row) if colour && is_wrong(row) => {
+                let red_or_yellow = if row.awake { "31" } else { "33" };
+                format!("\x1b[{red_or_yellow}m{line}\x1b[0m")
+            }
+            Some(_) | None => line.to_owned(),
+        })?;
     }
     let mut said = std::collections::HashSet::new();
     for row in rows {
@@ -172,13 +171,12 @@ fn version(n: u64) -> String {
     if n == 0 { "-".to_owned() } else { format!("v{n}") }
 }
 
-fn alarm_line(alarm: &Alarm, now: Time) -> String {
-    let Alarm { code, text, since } = alarm;
-    let mut line = format!("alarm {code}: {text} (for {})", clock::age(now.seconds_since(*since)));
-    if let Some(code) = Code::from_text(code) {
-        line.push_str(&format!("\nhint: {}", code.hint()));
+fn say_alarm(global: &Global, Alarm { code, text, since }: &Alarm, now: Time) {
+    let line = format!("alarm {code}: {text} (for {})", clock::age(now.seconds_since(*since)));
+    match Code::from_text(code) {
+        Some(code) => global.term.say_hinted(line, code.hint()),
+        None => global.term.say(line),
     }
-    line
 }
 
 /// The answer with times as people and scripts read them.

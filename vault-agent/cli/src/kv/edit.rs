@@ -93,10 +93,11 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
             }
         }
         Err(error) if draft.is_worth_keeping() => {
-            let (file, path) = (draft.file.display(), edit.route.logical());
-            global.term.say(format!(
-                "your text is kept in `{file}`\nhint: `vault kv edit -from {file} {path}` goes on with it"
-            ));
+            let (file, secret) = (draft.file.display(), edit.route.logical());
+            global.term.say_hinted(
+                format!("your text is kept in `{file}`"),
+                format!("`vault kv edit -from {file} {secret}` goes on with it"),
+            );
             Err(error)
         }
         Err(error) => {

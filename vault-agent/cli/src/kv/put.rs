@@ -71,10 +71,9 @@ fn warn_of_lost_keys(
     let lost: Vec<_> =
         keys.keys().filter(|key| !content.contains_key(*key)).map(String::as_str).collect();
     if !lost.is_empty() {
-        global.term.say(format!(
-            "warning: `{}` will no longer have: {}\nhint: `vault kv patch` changes some keys and keeps the others",
-            route.logical(),
-            lost.join(", ")
-        ));
+        global.term.say_hinted(
+            format!("warning: `{}` will no longer have: {}", route.logical(), lost.join(", ")),
+            "`vault kv patch` changes some keys and keeps the others",
+        );
     }
 }

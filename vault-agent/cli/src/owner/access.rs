@@ -1,27 +1,21 @@
 //! `vault access`: what machines may read and write.
 
 use anyhow::Result;
+use serde_json::json;
 use shared::grant::Grants;
 use shared::log::{Access, Op};
-use shared::name::Name;
 
 use crate::context::Global;
-use crate::owner::owning::{Lists, Owner, Signing, active, no_machine};
+use crate::owner::owning::{Lists, Signing, active};
+use crate::owner::signing::act::Owner;
 use crate::owner::signing::words;
-use crate::print::{self, Format, table};
-use host::hint::Exit;
-use host::hint::parsed;
+use crate::print::table;
+use host::hint::{Exit, parsed};
 use machine::local::{MACHINES, MachineRow, Machines};
 
-/// Show and set what machines may read and write
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
+/// Set and show what machines may read and write
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Command {
     /// Show what machines may read and write
     Show {
         /// This machine only
@@ -39,80 +33,57 @@ enum Verb {
     },
 }
 
-/// Runs `vault access`.
-///
-/// # Errors
-/// If there is no such machine, a prefix breaks the grammar, or the act is not signed.
-pub fn run(args: Args, global: &Global) -> Result<Exit> {
-    match args.verb {
-        Verb::Show { machine } => show(machine.as_deref(), global),
-        Verb::Set { machine, lists, signing } => set(&machine, &lists, &signing, global),
+pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
+    match command {
+        Command::Show { machine } => show(machine.as_deref(), global),
+        Command::Set { machine, lists, signing } => set(machine, lists, signing, global),
     }
 }
 
 fn show(machine: Option<&str>, global: &Global) -> Result<Exit> {
     let all: Machines = global.client()?.get(MACHINES, &[])?;
     let rows: Vec<&MachineRow> = match machine {
-        Some(name) => {
-            let name = parsed(name.parse())?;
-            vec![active(&all, &name).ok_or_else(|| no_machine(&all, &name))?]
-        }
+        Some(name) => vec![active(&all, &parsed(name.parse())?)?],
         None => all.machines.iter().filter(|row| row.active).collect(),
     };
-    match global.format()? {
-        Format::Table => global.term.line(shown(&rows))?,
-        other => {
-            let rows: Vec<_> = rows
-                .iter()
-                .map(|row| {
-                    serde_json::json!({"machine": row.name, "read": row.read, "write": row.write})
-                })
-                .collect();
-            global.term.line(print::data(other, &rows.into())?)?;
-        }
-    }
-    Ok(Exit::OK)
+    let data =
+        |row: &&MachineRow| json!({"machine": row.name, "read": row.read, "write": row.write});
+    let data = rows.iter().map(data).collect::<Vec<_>>();
+    global.show(global.format()?, || shown(&rows), &data)
 }
 
 fn shown(rows: &[&MachineRow]) -> String {
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| vec![row.name.to_string(), row.read.to_string(), row.write.to_string()])
-        .collect();
-    table::plain(&["MACHINE", "READS", "WRITES"], &rows)
+    let cells =
+        |row: &&MachineRow| vec![row.name.to_string(), row.read.to_string(), row.write.to_string()];
+    table::plain(&["MACHINE", "READS", "WRITES"], &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
 fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Result<Exit> {
-    let name: Name = parsed(machine.parse())?;
+    let name = parsed(machine.parse())?;
     let (read, write) = lists.parsed()?;
     let owner = Owner::at(global, signing)?;
     let all = owner.machines()?;
-    let row = active(&all, &name).ok_or_else(|| no_machine(&all, &name))?;
-    for line in comparison(row, &read, &write) {
-        global.term.say(line);
-    }
+    let row = active(&all, &name)?;
+    global.term.say(comparison(row, &read, &write));
     if row.read == read && row.write == write {
         global.term.say("nothing changes");
         return Ok(Exit::OK);
     }
     let narrowed = !row.read.as_slice().iter().all(|grant| read.as_slice().contains(grant));
-    let op = Op::AccessSet(Access { name: name.clone(), read, write });
-    match owner.sign(vec![op.clone()], vec![op])? {
-        Some(done) => {
-            global.term.say(format!("done: entry {}", done.seq));
-            if narrowed {
-                global.term.say(format!(
-                    "`{name}` may keep what it has read before: rotate those secrets at their issuers"
-                ));
-            }
-            Ok(Exit::OK)
-        }
-        None => Ok(Exit::LOCAL),
+    let ops = [Op::AccessSet(Access { name, read, write })];
+    let Some(done) = owner.sign(&ops, &ops)? else { return Ok(Exit::LOCAL) };
+    global.term.say(format!("done: entry {}", done.seq));
+    if narrowed {
+        global.term.say(format!(
+            "`{}` may keep what it has read before: rotate those secrets at their issuers",
+            row.name
+        ));
     }
+    Ok(Exit::OK)
 }
 
 /// Shows both lists before and after.
-fn comparison(row: &MachineRow, read: &Grants, write: &Grants) -> Vec<String> {
+fn comparison(row: &MachineRow, read: &Grants, write: &Grants) -> String {
     let line = |what: &str, before: &Grants, after: &Grants| {
         let (before, after) = (words::grants(before), words::grants(after));
         if before == after {
@@ -121,7 +92,7 @@ fn comparison(row: &MachineRow, read: &Grants, write: &Grants) -> Vec<String> {
             format!("{what}  {after}   instead of   {before}")
         }
     };
-    vec![line("reads ", &row.read, read), line("writes", &row.write, write)]
+    format!("{}\n{}", line("reads ", &row.read, read), line("writes", &row.write, write))
 }
 
 #[cfg(test)]
@@ -159,8 +130,7 @@ mod tests {
 
     #[test]
     fn before_and_after_are_shown() {
-        let lines =
-            comparison(&row("vps", &["secret/jjeco/"]), &grants(&["*"]), &grants(&[])).join("\n");
+        let lines = comparison(&row("vps", &["secret/jjeco/"]), &grants(&["*"]), &grants(&[]));
         insta::assert_snapshot!(lines, @r"
         reads   everything (*)   instead of   secret/jjeco/
         writes  nothing (as before)

@@ -14,7 +14,6 @@ pub struct Args {
     clear: Option<String>,
 }
 
-/// Runs `vault heal`.
 pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     let request = HealRequest { clear: args.clear };
     let healed: Healed = global.client()?.post(HEAL, &request)?;
@@ -23,24 +22,23 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         return Ok(Exit::OK);
     }
     let Healed { entries, blobs, absent } = healed;
-    let of = |n: u64, one: &str, many: &str| format!("{n} {}", if n == 1 { one } else { many });
-    global.term.say(match (entries, blobs) {
-        (0, 0) => "the server lacks nothing that this machine has".to_owned(),
-        _ => format!(
-            "given back: {}, {}",
-            of(entries, "entry", "entries"),
-            of(blobs, "secret", "secrets")
-        ),
-    });
+    if (entries, blobs) == (0, 0) {
+        global.term.say("the server lacks nothing that this machine has");
+    } else {
+        let entry = if entries == 1 { "entry" } else { "entries" };
+        let secret = if blobs == 1 { "secret" } else { "secrets" };
+        global.term.say(format!("given back: {entries} {entry}, {blobs} {secret}"));
+    }
     if absent.is_empty() {
         return Ok(Exit::OK);
     }
     for place in &absent {
         global.term.line(format!("{} v{}", place.path, place.ver))?;
     }
-    global.term.say(
-        "the server still lacks the versions above\nhint: run `vault heal` on a machine that reads them; \
-         each keeps the newest version of what it reads",
+    global.term.say_hinted(
+        "the server still lacks the versions above",
+        "run `vault heal` on a machine that reads them; each keeps the newest version of what it \
+         reads",
     );
     Ok(Exit::REMOTE)
 }

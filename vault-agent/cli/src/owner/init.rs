@@ -8,14 +8,15 @@ use anyhow::Result;
 use shared::token::{Line as _, SetupLine};
 
 use crate::context::Global;
-use crate::owner::owning::{passphrase, paths};
+use crate::owner::owning::passphrase;
 use crate::owner::signing::admin::{self, Work};
+use crate::owner::signing::founding::Wish;
 use host::hint::{Exit, parsed};
 use machine::joining::host_name;
 
-pub use set_up::{Keeping, Wish, set_up};
+pub use set_up::{Keeping, set_up};
 
-/// Make a vault on a fresh server, with this host as its first machine
+/// Set this machine up with a server's setup line
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Line that `vault-server init` printed, or `-` to read it from standard input
@@ -48,12 +49,8 @@ pub struct Args {
     passphrase_file: Option<PathBuf>,
 }
 
-/// Runs `vault init`.
-///
-/// # Errors
-/// Before anything is made if the line or a name is malformed, this host belongs to a vault, or
-/// the server does not answer; later if the server refuses. Running it again is safe.
-pub fn run(args: Args, global: &Global) -> Result<Exit> {
+/// Runs `vault init`; running it again after a failure is safe.
+pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     let term = &global.term;
     let line = match args.setup.as_str() {
         "-" => term.read_line()?.unwrap_or_default(),
@@ -72,7 +69,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit> {
         kit: args.kit,
         kit_confirmed: args.kit_confirmed,
     };
-    let (name, paths, kit) = (wish.vault_name.clone(), paths(global)?, keeping.kit.clone());
+    let (name, paths, kit) = (wish.vault_name.clone(), global.paths()?, keeping.kit.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let made = runtime.block_on(set_up(wish, &keeping, &paths, global))?;
     term.line(format!("vault    {name} {}", made.vault))?;

@@ -2,29 +2,26 @@
 
 mod remove;
 
+use std::net::IpAddr;
+
 use anyhow::{Result, bail};
 use shared::grant::Grants;
 use shared::log::{Access, NewMachine, Op};
-use shared::name::Name;
 use shared::token::{Line as _, MachineLine, PinLine};
 
 use crate::context::Global;
-use crate::owner::owning::{Lists, Owner, Signing, active};
+use crate::owner::owning::{Lists, Signing, active};
+use crate::owner::signing::act::Owner;
 use crate::owner::ssh::Ssh;
-use crate::print::{self, Format, table};
+use crate::print::table;
 use host::clock;
-use host::hint::{Exit, Failure, parsed};
+use host::hint::{Exit, Failure, hinted, parsed};
+use machine::config::Config;
 use machine::local::{MACHINES, MachineRow, Machines};
 
-/// List, add and remove the machines of the vault
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
+/// List, add and remove machines
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Command {
     /// List the machines
     List,
     /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
@@ -35,7 +32,7 @@ enum Verb {
 }
 
 #[derive(Debug, clap::Args)]
-struct Add {
+pub struct Add {
     /// Line that `vault-agent init` printed; with --ssh, the new machine's name
     #[arg(value_name = "VLTM1-…|NAME")]
     machine: String,
@@ -59,47 +56,32 @@ struct Add {
     signing: Signing,
 }
 
-/// Runs `vault machine`.
-///
-/// # Errors
-/// If the line is malformed, the name is taken, a prefix breaks the grammar, ssh fails, or the
-/// act is not signed.
-pub fn run(args: Args, global: &Global) -> Result<Exit> {
-    match args.verb {
-        Verb::List => list(global),
-        Verb::Add(add) => self::add(&add, global),
-        Verb::Remove(args) => remove::run(&args, global),
+pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
+    match command {
+        Command::List => list(global),
+        Command::Add(args) => add(args, global),
+        Command::Remove(args) => remove::run(args, global),
     }
 }
 
 fn list(global: &Global) -> Result<Exit> {
     let all: Machines = global.client()?.get(MACHINES, &[])?;
-    match global.format()? {
-        Format::Table => global.term.line(shown(&all.machines, global))?,
-        other => {
-            let rows = serde_json::to_value(&all.machines)?;
-            global.term.line(print::data(other, &rows)?)?;
-        }
-    }
-    Ok(Exit::OK)
+    global.show(global.format()?, || shown(&all.machines, global), &all.machines)
 }
 
 fn shown(machines: &[MachineRow], global: &Global) -> String {
-    let mut rows = Vec::with_capacity(machines.len());
-    for row in machines {
-        let seen = match row.seen_at {
-            Some(at) => ago(global.now().seconds_since(at)),
-            None => "never".to_owned(),
-        };
-        rows.push(vec![
+    let cells = |row: &MachineRow| {
+        let seen = row.seen_at.map(|at| ago(global.now().seconds_since(at)));
+        vec![
             row.name.to_string(),
             if row.active { "active" } else { "removed" }.to_owned(),
             row.read.to_string(),
             row.write.to_string(),
             row.agent.clone().unwrap_or_else(|| "-".to_owned()),
-            seen,
-        ]);
-    }
+            seen.unwrap_or_else(|| "never".to_owned()),
+        ]
+    };
+    let rows = machines.iter().map(cells).collect::<Vec<_>>();
     table::plain(&["MACHINE", "STATE", "READS", "WRITES", "AGENT", "SEEN"], &rows)
 }
 
@@ -109,11 +91,11 @@ fn ago(seconds: u64) -> String {
 
 fn add(args: &Add, global: &Global) -> Result<Exit> {
     let (read, write) = args.lists.parsed()?;
-    if args.lists.are_empty() {
-        bail!(
-            Failure::local("nothing says what the machine may read or write")
-                .hint("pass `--read PREFIX`, for instance `--read secret/jjeco/` or `--read '*'`")
-        );
+    if args.lists.read.iter().chain(&args.lists.write).all(String::is_empty) {
+        bail!(hinted(
+            "nothing says what the machine may read or write",
+            "pass `--read PREFIX`, for instance `--read secret/jjeco/` or `--read '*'`"
+        ));
     }
     let owner = Owner::at(global, &args.signing)?;
     let ssh = args.ssh.as_deref().map(|host| Ssh::new(host, &args.remote_agent)).transpose()?;
@@ -121,20 +103,26 @@ fn add(args: &Add, global: &Global) -> Result<Exit> {
         Some(ssh) => ssh.init(&parsed(args.machine.parse())?)?,
         None => parsed(MachineLine::from_line(&args.machine))?,
     };
-    let all = owner.machines()?;
-    match active(&all, &line.name) {
-        Some(row) if row.sign == line.sign => {
-            global.term.say(format!("machine `{}` is in the vault already", line.name));
+    let (all, name) = (owner.machines()?, line.name.clone());
+    match active(&all, &name) {
+        Ok(row) if row.sign == line.sign => {
+            global.term.say(format!("machine `{name}` is in the vault already"));
         }
-        Some(_) => bail!(taken(&line.name)),
-        None => {
-            if !enrol(&owner, &line, read, write, global)? {
-                return Ok(Exit::LOCAL);
-            }
+        Ok(_) => bail!(
+            Failure::remote(format!("E_EXISTS: machine `{name}` is in the vault with other keys"))
+                .hint(
+                    "choose another name with `vault-agent init --name NAME` there, or remove the \
+                     old one first with `vault machine remove NAME`"
+                )
+        ),
+        Err(_) => {
+            let (add, again) = enrolment(line, read, write);
+            let Some(done) = owner.sign(&[add], &[again])? else { return Ok(Exit::LOCAL) };
+            global.term.say(format!("machine `{name}` is added: entry {}", done.seq));
         }
     }
     let addresses = addresses(&args.server, &owner, global)?;
-    let pin = PinLine { addresses, server: all.server, vault: owner.pins.vault, name: line.name };
+    let pin = PinLine { addresses, server: all.server, vault: owner.pins.vault, name };
     let pin_line = parsed(pin.to_line())?;
     match ssh {
         Some(ssh) => {
@@ -149,35 +137,12 @@ fn add(args: &Add, global: &Global) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn taken(name: &Name) -> Failure {
-    Failure::remote(format!("E_EXISTS: machine `{name}` is in the vault with other keys")).hint(
-        "choose another name with `vault-agent init --name NAME` there, or remove the old \
-         one first with `vault machine remove NAME`",
-    )
-}
-
-/// Signs and submits the machine with its re-encryptions; false if the person says no.
-fn enrol(
-    owner: &Owner<'_>,
-    line: &MachineLine,
-    read: Grants,
-    write: Grants,
-    global: &Global,
-) -> Result<bool> {
-    let again =
-        Op::AccessSet(Access { name: line.name.clone(), read: read.clone(), write: write.clone() });
-    let add = Op::MachineAdd(NewMachine {
-        name: line.name.clone(),
-        recipient: line.recipient.clone(),
-        sign: line.sign.clone(),
-        read,
-        write,
-    });
-    let done = owner.sign(vec![add], vec![again])?;
-    if let Some(done) = done {
-        global.term.say(format!("machine `{}` is added: entry {}", line.name, done.seq));
-    }
-    Ok(done.is_some())
+/// Returns what adds the machine, and what re-encrypts to it once it is in.
+fn enrolment(line: MachineLine, read: Grants, write: Grants) -> (Op, Op) {
+    let MachineLine { name, recipient, sign } = line;
+    let access = Access { name: name.clone(), read: read.clone(), write: write.clone() };
+    let machine = NewMachine { name, recipient, sign, read, write };
+    (Op::MachineAdd(machine), Op::AccessSet(access))
 }
 
 /// Returns where the new machine finds the server: as said, else as this machine is configured,
@@ -186,7 +151,7 @@ fn addresses(said: &[String], owner: &Owner<'_>, global: &Global) -> Result<Vec<
     if !said.is_empty() {
         return Ok(said.to_vec());
     }
-    let config = machine::config::Config::load_or_default(&super::owning::paths(global)?.config)?;
+    let config = Config::load_or_default(&global.paths()?.config)?;
     let known = if config.server.is_empty() { owner.pins.addresses.clone() } else { config.server };
     Ok(reachable(known))
 }
@@ -196,8 +161,7 @@ fn reachable(known: Vec<String>) -> Vec<String> {
     let local = |address: &String| {
         let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost"
-            || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     };
     let (here, elsewhere): (Vec<_>, Vec<_>) = known.into_iter().partition(local);
     if elsewhere.is_empty() { here } else { elsewhere }

@@ -5,8 +5,7 @@ pub(crate) mod access;
 pub(crate) mod heal;
 pub(crate) mod init;
 pub(crate) mod machine;
-pub(crate) mod owning;
+mod owning;
 pub(crate) mod recovery;
-/// Preparing, showing, checking and signing; the keys that sign.
-pub mod signing;
+pub(crate) mod signing;
 mod ssh;

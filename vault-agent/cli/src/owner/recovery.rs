@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use shared::blob::{Blob, Expected, Place};
+use shared::blob::{self, Blob, Expected, Place};
 use zeroize::Zeroizing;
 
 use crate::context::Global;
@@ -18,14 +18,8 @@ use machine::local::{SAMPLE, Sample, SampleSecret};
 const PAGE: u64 = 64 << 10;
 
 /// Prove that the recovery kit works
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
 #[derive(Debug, clap::Subcommand)]
-enum Verb {
+pub enum Command {
     /// Open one secret with the kit, and compare its keys with the vault's
     Test {
         /// The kit, or both of its secret lines; `-` reads standard input
@@ -34,20 +28,19 @@ enum Verb {
     },
 }
 
-/// Runs `vault recovery`.
-pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
-    let Verb::Test { kit } = &args.verb;
+pub(crate) fn run(global: &Global, Command::Test { kit }: &Command) -> Result<Exit> {
     let kit = Kit::from_page(&page(kit, global)?)?;
     let Sample { vault, root, recovery, secret } = global.client()?.get(SAMPLE, &[])?;
-    let other = |what: &str| {
-        Failure::remote(format!("the kit's {what} key is not that of the vault {}", vault.short()))
-            .hint("it belongs to another vault, or was replaced: look for the newest kit")
-    };
-    if kit.root_key() != root {
-        bail!(other("root"));
-    }
-    if kit.recovery() != recovery {
-        bail!(other("recovery"));
+    let keys = [
+        ("root", kit.root.verify_key() == root),
+        ("recovery", kit.recovery.recipient() == recovery),
+    ];
+    if let Some((other, _)) = keys.iter().find(|(_, same)| !same) {
+        let vault = vault.short();
+        bail!(
+            Failure::remote(format!("the kit's {other} key is not that of the vault {vault}"))
+                .hint("it belongs to another vault, or was replaced: look for the newest kit")
+        );
     }
     global.term.say("both keys of the kit are those of the vault");
     let Some(SampleSecret { path, ver, blob, size, commit, readers, bytes }) = secret else {
@@ -59,7 +52,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let position = readers.saturating_sub(1);
     let place = Place { vault: &vault, path: &path, ver };
     let expected = Expected { place, blob, size, commit, readers, position };
-    kit.opens(&expected, &Blob::new(bytes.0)).map_err(|why| {
+    blob::open(&kit.recovery, &expected, &Blob::new(bytes.0)).map_err(|why| {
         Failure::remote(format!("the kit does not open version {ver} of `{path}`: {why}"))
             .hint("re-encrypt it with `vault access set` on an admin's machine")
     })?;

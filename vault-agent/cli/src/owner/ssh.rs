@@ -1,16 +1,16 @@
 //! The other end of `vault machine add --ssh`: two commands over the user's own ssh. No secret
 //! travels: public keys come back, pins go out.
 
+use std::io::ErrorKind;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use shared::name::Name;
 use shared::token::{Line as _, MachineLine};
 
-use host::hint::Failure;
+use host::hint::{hinted, parsed};
 
 /// A host that the user can log in to.
-#[derive(Debug)]
 pub struct Ssh<'a> {
     program: &'a str,
     host: &'a str,
@@ -18,51 +18,39 @@ pub struct Ssh<'a> {
 }
 
 impl<'a> Ssh<'a> {
-    /// Takes a host as ssh does, and the agent's command there.
-    ///
-    /// # Errors
-    /// For a host that ssh would take for an option.
-    pub fn new(host: &'a str, agent: &'a str) -> Result<Self, Failure> {
+    /// Takes a host as ssh does, and the agent's command there; refuses a host that ssh would take
+    /// for an option.
+    pub fn new(host: &'a str, agent: &'a str) -> Result<Self> {
         if host.is_empty() || host.starts_with('-') {
-            return Err(Failure::local(format!("`{host}` is no host"))
-                .hint("name it as for ssh: HOST, USER@HOST or a name in ~/.ssh/config"));
+            bail!(hinted(
+                format!("`{host}` is no host"),
+                "name it as for ssh: HOST, USER@HOST or a name in ~/.ssh/config"
+            ));
         }
         Ok(Self { program: "ssh", host, agent })
     }
 
     /// Has the host make its keys, or show those it has, and returns its machine line.
-    ///
-    /// # Errors
-    /// If ssh or the command fails, or prints something else.
     pub fn init(&self, name: &Name) -> Result<MachineLine> {
         let printed = self.run(&format!("{} init --name {name}", self.agent))?;
         let line = printed.lines().map(str::trim).find(|l| l.starts_with(MachineLine::PREFIX));
         let Some(line) = line else {
-            bail!(
-                Failure::local(format!(
-                    "`vault-agent init` on `{}` printed no machine line",
-                    self.host
-                ))
-                .hint("compare `vault-agent --version` there with this machine's")
-            );
+            bail!(hinted(
+                format!("`vault-agent init` on `{}` printed no machine line", self.host),
+                "compare `vault-agent --version` there with this machine's"
+            ));
         };
-        let line = host::hint::parsed(MachineLine::from_line(line))?;
+        let line = parsed(MachineLine::from_line(line))?;
         if line.name != *name {
-            bail!(
-                Failure::local(format!("`{}` calls itself `{}` already", self.host, line.name))
-                    .hint(format!(
-                        "add it by that name: `vault machine add {} --ssh …`",
-                        line.name
-                    ))
-            );
+            bail!(hinted(
+                format!("`{}` calls itself `{}` already", self.host, line.name),
+                format!("add it by that name: `vault machine add {} --ssh …`", line.name)
+            ));
         }
         Ok(line)
     }
 
     /// Has the host pin the vault.
-    ///
-    /// # Errors
-    /// If ssh or the command fails.
     pub fn join(&self, pin_line: &str) -> Result<()> {
         self.run(&format!("{} join {pin_line}", self.agent)).map(drop)
     }
@@ -73,10 +61,10 @@ impl<'a> Ssh<'a> {
         ssh.args(["--", self.host, command]).stdin(Stdio::inherit()).stderr(Stdio::inherit());
         let output = match ssh.output() {
             Ok(output) => output,
-            Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => bail!(
-                Failure::local("there is no `ssh` on this machine")
-                    .hint("run `vault-agent init` there yourself and pass the line it prints")
-            ),
+            Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(hinted(
+                "there is no `ssh` on this machine",
+                "run `vault-agent init` there yourself and pass the line it prints"
+            )),
             Err(fault) => return Err(fault).context("running ssh"),
         };
         if !output.status.success() {
@@ -87,13 +75,8 @@ impl<'a> Ssh<'a> {
                 Some(255) => "this is ssh's own failure: try `ssh` to that host by itself",
                 Some(_) | None => "nothing is lost: mend it and run the same command again",
             };
-            bail!(
-                Failure::local(format!(
-                    "`{} {verb}` on `{}` failed ({})",
-                    self.agent, self.host, output.status
-                ))
-                .hint(hint)
-            );
+            let (agent, host, status) = (self.agent, self.host, output.status);
+            bail!(hinted(format!("`{agent} {verb}` on `{host}` failed ({status})"), hint));
         }
         String::from_utf8(output.stdout).context("reading what the host printed")
     }

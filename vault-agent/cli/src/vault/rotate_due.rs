@@ -45,12 +45,13 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     if format != Format::Table {
         let rows: Value = due.iter().map(|entry| entry.document(now)).collect();
         global.term.line(print::data(format, &rows)?)?;
+    } else if none {
+        global.term.say_hinted(
+            "no secret says when it is to be changed",
+            "`vault kv metadata patch -custom-metadata=rotate_after=90d PATH`",
+        );
     } else if due.is_empty() {
-        global.term.say(if none {
-            "no secret says when it is to be changed\nhint: `vault kv metadata patch -custom-metadata=rotate_after=90d PATH`"
-        } else {
-            "nothing is due"
-        });
+        global.term.say("nothing is due");
     } else {
         print(global, &due, now)?;
     }

@@ -157,7 +157,7 @@ fn list(global: &Global) -> anyhow::Result<Exit> {
         return Ok(Exit::OK);
     }
     if tokens.is_empty() {
-        global.term.say("no token\nhint: `vault token create -path PREFIX` makes one");
+        global.term.say_hinted("no token", "`vault token create -path PREFIX` makes one");
         return Ok(Exit::OK);
     }
     let rows: Vec<_> = tokens.iter().map(row).collect();

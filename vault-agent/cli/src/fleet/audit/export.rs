@@ -1,11 +1,12 @@
 //! `vault audit export`: records for other programs, streamed. JSON holds them byte for byte, so
 //! that they can be hashed; CSV (RFC 4180) has one column for each field.
 
+use anyhow::bail;
 use shared::audit::Record;
 
 use super::query::{self, Filter};
 use crate::context::Global;
-use host::hint::{Exit, Failure};
+use host::hint::{Exit, hinted};
 
 const COLUMNS: &str = "n,time,at,machine,key,who,addr,op,path,ver,seq,count,result,nonce\n";
 
@@ -49,11 +50,7 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> anyhow::Result<Exit> {
                 Ok(global.term.print(text)?)
             })?;
         }
-        other => {
-            return Err(Failure::local(format!("Invalid output format: {other}"))
-                .hint("use json or csv")
-                .into());
-        }
+        other => bail!(hinted(format!("Invalid output format: {other}"), "use json or csv")),
     }
     Ok(Exit::OK)
 }

@@ -6,8 +6,7 @@ use serde_json::Value;
 use shared::audit::Record;
 use shared::time::Time;
 
-use super::asker::Askers;
-use super::query::{self, Shown};
+use super::query::{self, Askers, Shown};
 use crate::client::Error;
 use crate::context::Global;
 use crate::print::{self, Format, table};
@@ -52,14 +51,16 @@ pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
     let count = args.count.or(args.since.is_none().then_some(LOG));
     let client = global.client()?;
     let records = query::fetch(&client, args.shown.query(since), count)?;
-    if format == Format::Table {
-        print(global, &records, &Askers::new(&client))?;
-    } else {
-        let values: Result<Vec<Value>, _> =
-            records.iter().map(|text| serde_json::from_str(text)).collect();
+    if format != Format::Table {
+        let values = records.iter().map(|text| serde_json::from_str(text));
+        let values = values.collect::<Result<Vec<Value>, _>>();
         let values = values
             .map_err(|_| Failure::remote("the server sent an audit record that is not JSON"))?;
         global.term.line(print::data(format, &values.into())?)?;
+    } else if records.is_empty() {
+        global.term.say("no record matches");
+    } else {
+        global.term.line(table::plain(&HEADER, &rows(&records, &Askers::new(&client))?))?;
     }
     Ok(Exit::OK)
 }
@@ -74,16 +75,11 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
     };
     let client = global.client()?;
     let mut show = |records: &[String]| -> anyhow::Result<()> {
-        let Some(lines) = &mut lines else {
-            for text in records {
-                global.term.line(text)?;
-            }
-            return Ok(());
+        let text = match &mut lines {
+            Some(lines) => lines.rows(rows(records, &Askers::new(&client))?),
+            None => (!records.is_empty()).then(|| records.join("\n")),
         };
-        match lines.rows(rows(records, &Askers::new(&client))?) {
-            Some(text) => Ok(global.term.line(text)?),
-            None => Ok(()),
-        }
+        Ok(text.map_or(Ok(()), |text| global.term.line(text))?)
     };
     let mut query = args.shown.query(None);
     (query.newest, query.limit) = (true, Some(args.count.max(1)));
@@ -124,22 +120,12 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
     }
 }
 
-fn print(global: &Global, records: &[String], askers: &Askers<'_>) -> anyhow::Result<()> {
-    if records.is_empty() {
-        global.term.say("no record matches");
-        return Ok(());
-    }
-    global.term.line(table::plain(&HEADER, &rows(records, askers)?))?;
-    Ok(())
-}
-
 fn rows(records: &[String], askers: &Askers<'_>) -> anyhow::Result<Vec<Vec<String>>> {
-    let mut rows = Vec::with_capacity(records.len());
-    for text in records {
+    let row = |text: &String| {
         let record = query::parse(text)?;
-        rows.push(cells(&record, askers.name(&record)?));
-    }
-    Ok(rows)
+        Ok(cells(&record, askers.name(&record)?))
+    };
+    records.iter().map(row).collect()
 }
 
 fn cells(Record { time, fact, .. }: &Record, asker: String) -> Vec<String> {

@@ -1,5 +1,9 @@
-//! Which audit records are asked for: the filters that `log`, `tail`, `summary` and `export` share,
-//! and the pages that answer them. How records are shown lives with each command.
+//! Which audit records are asked for, and by whom they are: the filters that `log`, `tail`,
+//! `summary` and `export` share, and the pages that answer them. How records are shown lives with
+//! each command.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 
 use shared::audit::{Op, Record};
 use shared::duration;
@@ -7,7 +11,7 @@ use shared::time::Time;
 
 use crate::client::{Client, Error};
 use host::hint::Failure;
-use machine::local::{self, AuditPage, AuditQuery};
+use machine::local::{self, AuditPage, AuditQuery, MACHINES, MachineRow, Machines};
 
 /// Records in a page, and the most that a server returns as its newest.
 const PAGE: u64 = 1_000;
@@ -105,6 +109,44 @@ pub fn fetch(
         Ok(())
     })?;
     Ok(records)
+}
+
+/// Names who asked: the machine that a record names, or whose the key is that it names instead.
+pub struct Askers<'a> {
+    client: &'a Client,
+    /// By key; asked for when the first record names one.
+    machines: OnceCell<BTreeMap<String, String>>,
+}
+
+impl<'a> Askers<'a> {
+    pub fn new(client: &'a Client) -> Self {
+        Self { client, machines: OnceCell::new() }
+    }
+
+    /// Returns who asked, `-` if that is not known: a machine's name, `NAME (removed)`, or the
+    /// start of a key that never was a machine's.
+    pub fn name(&self, record: &Record) -> Result<String, Error> {
+        Ok(match (&record.fact.machine, &record.fact.key) {
+            (Some(machine), _) => machine.to_string(),
+            (None, Some(key)) => match self.machines()?.get(key.as_str()) {
+                Some(name) => name.clone(),
+                None => format!("key {}", key.as_str().chars().take(8).collect::<String>()),
+            },
+            (None, None) => "-".to_owned(),
+        })
+    }
+
+    fn machines(&self) -> Result<&BTreeMap<String, String>, Error> {
+        if let Some(known) = self.machines.get() {
+            return Ok(known);
+        }
+        let all: Machines = self.client.get(MACHINES, &[])?;
+        let named = |row: MachineRow| {
+            let removed = if row.active { "" } else { " (removed)" };
+            (row.sign.to_string(), format!("{}{removed}", row.name))
+        };
+        Ok(self.machines.get_or_init(|| all.machines.into_iter().map(named).collect()))
+    }
 }
 
 /// Reads a record.

@@ -6,10 +6,9 @@ use serde_json::{Value, json};
 use shared::audit::{Op, Record};
 use shared::time::Time;
 
-use super::asker::Askers;
-use super::query::{self, Filter};
+use super::query::{self, Askers, Filter};
 use crate::context::Global;
-use crate::print::{self, Format, table};
+use crate::print::{Format, table};
 use host::hint::Exit;
 
 /// Count accesses by machine, process and secret, and mark those that are new
@@ -23,13 +22,8 @@ pub struct SummaryArgs {
     filter: Filter,
 }
 
-/// What is counted together.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    asker: String,
-    who: String,
-    path: String,
-}
+/// What is counted together: machine, process, secret.
+type Key = [String; 3];
 
 #[derive(Default)]
 struct Counts {
@@ -51,25 +45,20 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> anyhow::Result<Exit> {
     query::walk(&client, args.filter.query(None), |records| {
         for text in records {
             let record = query::parse(&text)?;
-            all.entry(key(&record, askers.name(&record)?)).or_default().add(&record, since);
+            all.entry(key(askers.name(&record)?, &record)).or_default().add(&record, since);
         }
         Ok(())
     })?;
     all.retain(|_, counts| counts.last >= since);
-    if format == Format::Table {
-        let rows: Vec<_> = all.iter().map(|(key, counts)| cells(key, counts, since)).collect();
-        if rows.is_empty() {
-            global.term.say("no record matches");
-            return Ok(Exit::OK);
-        }
-        let header =
-            ["MACHINE", "WHO", "PATH", "READS", "WRITES", "OTHER", "DENIED", "LAST", "NEW"];
-        global.term.line(table::plain(&header, &rows))?;
-    } else {
-        let rows: Vec<Value> = all.iter().map(|(key, counts)| value(key, counts, since)).collect();
-        global.term.line(print::data(format, &rows.into())?)?;
+    if format == Format::Table && all.is_empty() {
+        global.term.say("no record matches");
+        return Ok(Exit::OK);
     }
-    Ok(Exit::OK)
+    let header = ["MACHINE", "WHO", "PATH", "READS", "WRITES", "OTHER", "DENIED", "LAST", "NEW"];
+    let cells = |(key, counts)| cells(key, counts, since);
+    let table = || table::plain(&header, &all.iter().map(cells).collect::<Vec<_>>());
+    let values = all.iter().map(|(key, counts)| value(key, counts, since));
+    global.show(format, table, &values.collect::<Vec<_>>())
 }
 
 impl Counts {
@@ -95,13 +84,11 @@ impl Counts {
     }
 }
 
-fn key(record: &Record, asker: String) -> Key {
+fn key(asker: String, record: &Record) -> Key {
     let dash = || "-".to_owned();
-    Key {
-        asker,
-        who: record.fact.who.as_ref().map_or_else(dash, |who| without_pid(who.as_str())),
-        path: record.fact.path.as_ref().map_or_else(dash, ToString::to_string),
-    }
+    let who = record.fact.who.as_ref().map_or_else(dash, |who| without_pid(who.as_str()));
+    let path = record.fact.path.as_ref().map_or_else(dash, ToString::to_string);
+    [asker, who, path]
 }
 
 /// Takes the number out of `python3[812] uid 1000`: the same program counts as the same.
@@ -116,25 +103,19 @@ fn without_pid(who: &str) -> String {
 }
 
 fn cells(key: &Key, counts: &Counts, since: Time) -> Vec<String> {
-    let last = Time::from_micros(counts.last.as_secs().saturating_mul(1_000_000));
-    vec![
-        key.asker.clone(),
-        key.who.clone(),
-        key.path.clone(),
-        counts.reads.to_string(),
-        counts.writes.to_string(),
-        counts.other.to_string(),
-        counts.denied.to_string(),
-        last.to_string(),
-        if counts.is_new(since) { "new" } else { "-" }.to_owned(),
-    ]
+    let Counts { reads, writes, other, denied, last, .. } = counts;
+    let mut cells = key.to_vec();
+    cells.extend([reads, writes, other, denied].map(ToString::to_string));
+    cells.push(Time::from_micros(last.as_secs().saturating_mul(1_000_000)).to_string());
+    cells.push(if counts.is_new(since) { "new" } else { "-" }.to_owned());
+    cells
 }
 
-fn value(key: &Key, counts: &Counts, since: Time) -> Value {
+fn value([machine, who, path]: &Key, counts: &Counts, since: Time) -> Value {
     json!({
-        "machine": key.asker,
-        "who": key.who,
-        "path": key.path,
+        "machine": machine,
+        "who": who,
+        "path": path,
         "reads": counts.reads,
         "writes": counts.writes,
         "other": counts.other,

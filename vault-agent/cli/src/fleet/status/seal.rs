@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::client::Client;
+use crate::client::{Client, Error};
 use crate::context::Global;
 use crate::kv::print_field;
 use crate::print::{self, Format, go, table};
@@ -18,14 +18,10 @@ pub(super) fn run(
     format: Format,
     field: Option<&str>,
 ) -> anyhow::Result<Exit> {
-    let wrong = |error: crate::client::Error| {
+    let wrong = |error: Error| {
+        let (text, hint) = (format!("Error checking seal status: {error}"), error.hint());
         // 2 means sealed.
-        let text = format!("Error checking seal status: {error}");
-        let failure = Failure::local(text);
-        match error.hint() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Failure { text, hint, exit: Exit::LOCAL }
     };
     if client.only_shows() {
         client.get::<Value>("sys/seal-status", &[])?;
@@ -67,63 +63,48 @@ fn leader(client: &Client) -> anyhow::Result<Map<String, Value>> {
     leader.map_err(|error| wrong(error.to_string()).into())
 }
 
+/// Lists names and values, each with whether it is shown.
 fn rows(status: &Map<String, Value>, leader: &Map<String, Value>) -> Vec<Vec<String>> {
     let text = |name: &str| status.get(name).map(go::value).unwrap_or_default();
     let of = |name: &str| leader.get(name).map(go::value).unwrap_or_default();
+    let has = |name: &str| !text(name).is_empty();
     let is =
         |of: &Map<String, Value>, name: &str| of.get(name).and_then(Value::as_bool) == Some(true);
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    let mut row = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
-    row("Seal Type", text("type"));
-    let prefix = if is(status, "recovery_seal") { "Recovery " } else { "" };
-    if is(status, "recovery_seal") {
-        row("Recovery Seal Type", text("recovery_seal_type"));
-    }
-    row("Initialized", is(status, "initialized").to_string());
-    row("Sealed", is(status, "sealed").to_string());
-    row(&format!("Total {prefix}Shares"), text("n"));
-    row("Threshold", text("t"));
-    if is(status, "sealed") {
-        row("Unseal Progress", format!("{}/{}", text("progress"), text("t")));
-        row("Unseal Nonce", text("nonce"));
-    }
-    if is(status, "migration") {
-        row("Seal Migration in Progress", "true".to_owned());
-    }
-    for (title, name) in [
-        ("Version", "version"),
-        ("Build Date", "build_date"),
-        ("Commit Date", "commit_date"),
-        ("Storage Type", "storage_type"),
-    ] {
-        if !text(name).is_empty() {
-            row(title, text(name));
-        }
-    }
-    if !text("cluster_name").is_empty() && !text("cluster_id").is_empty() {
-        row("Cluster Name", text("cluster_name"));
-        row("Cluster ID", text("cluster_id"));
-    }
-    row("HA Enabled", is(leader, "ha_enabled").to_string());
-    if is(leader, "ha_enabled") && !is(status, "sealed") {
-        row("HA Cluster", of("leader_cluster_address"));
-        row("HA Mode", if is(leader, "is_self") { "active" } else { "standby" }.to_owned());
-        if is(leader, "is_self") && !of("active_time").starts_with("0001") {
-            row("Active Since", of("active_time"));
-        }
-        if !is(leader, "is_self") && !of("leader_address").is_empty() {
-            row("Active Node Address", of("leader_address"));
-        }
-    }
-    for (title, name) in [
-        ("Raft Committed Index", "raft_committed_index"),
-        ("Raft Applied Index", "raft_applied_index"),
-    ] {
-        if leader.get(name).and_then(Value::as_u64).unwrap_or(0) > 0 {
-            row(title, of(name));
-        }
-    }
-    rows
+    let counts = |name: &str| leader.get(name).and_then(Value::as_u64).unwrap_or(0) > 0;
+    let (sealed, recovery) = (is(status, "sealed"), is(status, "recovery_seal"));
+    let (enabled, own) = (is(leader, "ha_enabled"), is(leader, "is_self"));
+    let (ha, cluster) = (enabled && !sealed, has("cluster_name") && has("cluster_id"));
+    let shares = if recovery { "Total Recovery Shares" } else { "Total Shares" };
+    let progress = format!("{}/{}", text("progress"), text("t"));
+    let mode = if own { "active" } else { "standby" }.to_owned();
+    let since = ha && own && !of("active_time").starts_with("0001");
+    let standby = ha && !own && !of("leader_address").is_empty();
+    let all = [
+        (true, "Seal Type", text("type")),
+        (recovery, "Recovery Seal Type", text("recovery_seal_type")),
+        (true, "Initialized", is(status, "initialized").to_string()),
+        (true, "Sealed", sealed.to_string()),
+        (true, shares, text("n")),
+        (true, "Threshold", text("t")),
+        (sealed, "Unseal Progress", progress),
+        (sealed, "Unseal Nonce", text("nonce")),
+        (is(status, "migration"), "Seal Migration in Progress", "true".to_owned()),
+        (has("version"), "Version", text("version")),
+        (has("build_date"), "Build Date", text("build_date")),
+        (has("commit_date"), "Commit Date", text("commit_date")),
+        (has("storage_type"), "Storage Type", text("storage_type")),
+        (cluster, "Cluster Name", text("cluster_name")),
+        (cluster, "Cluster ID", text("cluster_id")),
+        (true, "HA Enabled", enabled.to_string()),
+        (ha, "HA Cluster", of("leader_cluster_address")),
+        (ha, "HA Mode", mode),
+        (since, "Active Since", of("active_time")),
+        (standby, "Active Node Address", of("leader_address")),
+        (counts("raft_committed_index"), "Raft Committed Index", of("raft_committed_index")),
+        (counts("raft_applied_index"), "Raft Applied Index", of("raft_applied_index")),
+    ];
+    let shown = all.into_iter().filter(|(shown, ..)| *shown);
+    shown.map(|(_, name, value)| vec![name.to_owned(), value]).collect()
 }
 
 fn document(status: &Map<String, Value>, leader: &Map<String, Value>) -> String {

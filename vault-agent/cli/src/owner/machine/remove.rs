@@ -5,10 +5,10 @@ use shared::log::Op;
 use shared::name::Name;
 
 use crate::context::Global;
-use crate::owner::owning::{Owner, Signing, active, no_machine};
-use crate::print::{self, Format, table};
-use host::hint::parsed;
-use host::hint::{Exit, Failure};
+use crate::owner::owning::{Signing, active};
+use crate::owner::signing::act::Owner;
+use crate::print::{Format, table};
+use host::hint::{Exit, hinted, parsed};
 use machine::local::{EXPOSURE, Exposed, Exposure};
 
 #[derive(Debug, clap::Args)]
@@ -29,34 +29,26 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let format = global.format()?;
     let owner = Owner::at(global, &args.signing)?;
     if owner.pins.name == name {
-        bail!(
-            Failure::local(format!("`{name}` is this machine"))
-                .hint("remove it from another machine that has an admin key")
-        );
+        bail!(hinted(
+            format!("`{name}` is this machine"),
+            "remove it from another machine that has an admin key"
+        ));
     }
-    let all = owner.machines()?;
-    if active(&all, &name).is_none() {
-        bail!(no_machine(&all, &name));
-    }
+    active(&owner.machines()?, &name)?;
     let remove = Op::MachineRemove { name: name.clone(), reason: args.reason.clone() };
-    let Some(done) = owner.sign(vec![remove], Vec::new())? else { return Ok(Exit::LOCAL) };
+    let Some(done) = owner.sign(&[remove], &[])? else { return Ok(Exit::LOCAL) };
     global.term.say(format!("machine `{name}` is removed: entry {}", done.seq));
-    let exposure: Exposure =
-        global.client()?.get(EXPOSURE, &[("machine", name.as_str().to_owned())])?;
-    if exposure.secrets.is_empty() {
+    let query = [("machine", name.to_string())];
+    let Exposure { secrets } = global.client()?.get(EXPOSURE, &query)?;
+    if secrets.is_empty() {
         global.term.say("nothing was ever encrypted to it");
+        if format == Format::Table {
+            return Ok(Exit::OK);
+        }
     } else {
         global.term.say("it may keep what was encrypted to it: change these at their issuers");
     }
-    match format {
-        Format::Table if exposure.secrets.is_empty() => {}
-        Format::Table => global.term.line(shown(&exposure.secrets))?,
-        other => {
-            let rows = serde_json::to_value(&exposure.secrets)?;
-            global.term.line(print::data(other, &rows)?)?;
-        }
-    }
-    Ok(Exit::OK)
+    global.show(format, || shown(&secrets), &secrets)
 }
 
 fn shown(secrets: &[Exposed]) -> String {

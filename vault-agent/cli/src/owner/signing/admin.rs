@@ -2,19 +2,18 @@
 //! process of the command line only, and signs for the one vault it was made for.
 
 use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use age::secrecy::SecretString;
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use shared::keys::SignKey;
-#[cfg(test)]
-use shared::keys::VerifyKey;
 use shared::name::{Actor, Name};
 use shared::signed::{Envelope, Purpose, VaultId};
 use zeroize::Zeroizing;
 
 use super::passphrase::Source;
+use host::hint::hinted;
 use machine::paths::Paths;
 
 /// First line of the plaintext.
@@ -36,42 +35,20 @@ pub enum Work {
 /// An admin's key, for one vault.
 #[derive(Debug)]
 pub struct AdminKey {
-    /// Who.
     pub name: Name,
     /// The vault that the key belongs to; part of everything it signs.
     pub vault: VaultId,
-    key: SignKey,
+    pub key: SignKey,
 }
 
 impl AdminKey {
-    /// Makes a key for a vault.
-    #[must_use]
-    pub const fn new(name: Name, vault: VaultId, key: SignKey) -> Self {
-        Self { name, vault, key }
-    }
-
-    /// Returns how records name the admin.
-    #[must_use]
-    pub fn actor(&self) -> Actor {
-        Actor::Admin(self.name.clone())
-    }
-
-    /// Returns the public half.
-    #[cfg(test)]
-    pub fn verify_key(&self) -> VerifyKey {
-        self.key.verify_key()
-    }
-
     /// Signs the body of an entry of this vault; show it to the admin first.
-    #[must_use]
     pub fn sign_entry(&self, body: Vec<u8>) -> Envelope {
-        Envelope::sign_body(&self.key, self.actor(), Purpose::Entry(self.vault), body)
+        let by = Actor::Admin(self.name.clone());
+        Envelope::sign_body(&self.key, by, Purpose::Entry(self.vault), body)
     }
 
     /// Encrypts the key with a passphrase: the content of an admin file.
-    ///
-    /// # Errors
-    /// If age fails.
     pub fn seal(&self, passphrase: &SecretString, work: Work) -> Result<Vec<u8>> {
         let mut recipient = age::scrypt::Recipient::new(passphrase.clone());
         if work == Work::Little {
@@ -91,21 +68,10 @@ impl AdminKey {
         ] {
             text.push_str(part);
         }
-        let encryptor = age::Encryptor::with_recipients(std::iter::once(&recipient as _))
-            .context("encrypting the admin key")?;
-        let mut sealed = Vec::new();
-        let mut writer = encryptor.wrap_output(&mut sealed).context("encrypting the admin key")?;
-        writer
-            .write_all(text.as_bytes())
-            .and_then(|()| writer.finish())
-            .context("encrypting the admin key")?;
-        Ok(sealed)
+        age::encrypt(&recipient, text.as_bytes()).context("encrypting the admin key")
     }
 
     /// Opens the content of an admin file.
-    ///
-    /// # Errors
-    /// [`OpenError`].
     pub fn open(sealed: &[u8], passphrase: &SecretString) -> Result<Self, OpenError> {
         let decryptor = age::Decryptor::new_buffered(sealed).map_err(|_| OpenError::NotAge)?;
         if !decryptor.is_scrypt() {
@@ -146,7 +112,6 @@ pub enum OpenError {
 
 impl OpenError {
     /// Returns the way out, as one sentence without a full stop.
-    #[must_use]
     pub const fn hint(self) -> &'static str {
         match self {
             Self::Passphrase => "type it again: nothing else opens the admin key",
@@ -169,16 +134,14 @@ fn parse(text: &str) -> Option<AdminKey> {
 }
 
 /// An admin file that has been chosen but not opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct AdminFile {
     /// Who, by the file's name.
     pub name: Name,
-    /// Where.
-    pub path: PathBuf,
+    path: PathBuf,
 }
 
 /// Returns where the admin file of `name` is.
-#[must_use]
 pub fn place(paths: &Paths, name: &Name) -> PathBuf {
     paths.admin().join(format!("{name}.age"))
 }
@@ -189,31 +152,28 @@ impl AdminFile {
     /// # Errors
     /// If there is none, or nobody said which of several.
     pub fn find(paths: &Paths, wanted: Option<&Name>) -> Result<Self> {
-        let mut all = list(&paths.admin())?;
         let folder = paths.admin();
+        let mut all = list(&folder)?;
+        let shown = folder.display();
         if let Some(name) = wanted {
-            let found = all.into_iter().find(|file| file.name == *name);
-            return found.ok_or_else(|| {
-                anyhow!(
-                    "no admin key `{name}` in `{}`\nhint: owner acts are for the machine that \
-                     holds the admin key",
-                    folder.display()
+            return all.into_iter().find(|file| file.name == *name).ok_or_else(|| {
+                hinted(
+                    format!("no admin key `{name}` in `{shown}`"),
+                    "owner acts are for the machine that holds the admin key",
                 )
             });
         }
-        match (all.pop(), all.len()) {
-            (Some(file), 0) => Ok(file),
-            (None, _) => bail!(
-                "no admin key in `{}`\nhint: run this on the machine where `vault init` was run, \
-                 or name its state with `--state DIR`",
-                folder.display()
-            ),
-            (Some(last), _) => {
-                let names = all.iter().chain([&last]).map(|file| file.name.as_str());
-                let names = names.collect::<Vec<_>>().join(", ");
-                bail!("several admin keys: {names}\nhint: say which with `--admin NAME`")
-            }
+        if all.len() > 1 {
+            let names = all.iter().map(|file| file.name.as_str()).collect::<Vec<_>>().join(", ");
+            bail!(hinted(format!("several admin keys: {names}"), "say which with `--admin NAME`"));
         }
+        all.pop().ok_or_else(|| {
+            hinted(
+                format!("no admin key in `{shown}`"),
+                "run this on the machine where `vault init` was run, or name its state with \
+                 `--state DIR`",
+            )
+        })
     }
 
     /// Asks for the passphrase and opens the file; a slip on the terminal may be made good.
@@ -224,7 +184,7 @@ impl AdminFile {
         let shown = self.path.display();
         let length = fs::metadata(&self.path).with_context(|| format!("reading `{shown}`"))?.len();
         if length > MOST {
-            bail!("`{shown}` has {length} bytes\nhint: {}", OpenError::NotAge.hint());
+            bail!(hinted(format!("`{shown}` has {length} bytes"), OpenError::NotAge.hint()));
         }
         let sealed = fs::read(&self.path).with_context(|| format!("reading `{shown}`"))?;
         let mut missed = 0;
@@ -234,19 +194,19 @@ impl AdminFile {
             match AdminKey::open(&sealed, &passphrase) {
                 Ok(key) => break key,
                 Err(OpenError::Passphrase) if missed < source.tries() => {}
-                Err(fault) => bail!("`{shown}` {fault}\nhint: {}", fault.hint()),
+                Err(fault) => bail!(hinted(format!("`{shown}` {fault}"), fault.hint())),
             }
         };
         if key.name != self.name {
-            bail!("`{shown}` holds the key of `{}`\nhint: files bear their admin's name", key.name);
+            let text = format!("`{shown}` holds the key of `{}`", key.name);
+            bail!(hinted(text, "files bear their admin's name"));
         }
         if key.vault != vault {
-            bail!(
-                "`{shown}` is for vault {}, this machine belongs to {}\nhint: use the admin key \
-                 that was made with this vault",
-                key.vault.short(),
-                vault.short()
-            );
+            let (of, here) = (key.vault.short(), vault.short());
+            bail!(hinted(
+                format!("`{shown}` is for vault {of}, this machine belongs to {here}"),
+                "use the admin key that was made with this vault"
+            ));
         }
         Ok(key)
     }
@@ -277,13 +237,15 @@ mod tests {
 
     use super::*;
     use host::files;
+    use host::hint::with_hint;
 
     fn pass(text: &str) -> SecretString {
         SecretString::from(text.to_owned())
     }
 
     fn key(name: &str) -> AdminKey {
-        AdminKey::new(name.parse().unwrap(), Hash::of(&[b"vault"]), SignKey::generate())
+        let (name, vault) = (name.parse().unwrap(), Hash::of(&[b"vault"]));
+        AdminKey { name, vault, key: SignKey::generate() }
     }
 
     fn paths(dir: &tempfile::TempDir) -> Paths {
@@ -308,7 +270,7 @@ mod tests {
         let sealed = made.seal(&pass("open sesame"), Work::Little).unwrap();
         let opened = AdminKey::open(&sealed, &pass("open sesame")).unwrap();
         assert_eq!((&opened.name, opened.vault), (&made.name, made.vault));
-        assert_eq!(opened.verify_key(), made.verify_key());
+        assert_eq!(opened.key.verify_key(), made.key.verify_key());
         let wrong = AdminKey::open(&sealed, &pass("open sesame!")).unwrap_err();
         assert_eq!(wrong, OpenError::Passphrase);
         assert!(!format!("{made:?}").contains(&*made.key.to_text()));
@@ -332,7 +294,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(&dir);
         let fault = |wanted: Option<&Name>| {
-            let fault = AdminFile::find(&paths, wanted).unwrap_err().to_string();
+            let fault = AdminFile::find(&paths, wanted).unwrap_err();
+            let fault = with_hint(&fault, host::hint::hint(&fault).unwrap());
             fault.replace(&dir.path().display().to_string(), "DIR")
         };
         insta::assert_snapshot!(fault(None), @r"
@@ -357,7 +320,8 @@ mod tests {
         let made = key("jonas");
         store(&paths, &made, "jonas");
         let file = AdminFile::find(&paths, None).unwrap();
-        assert_eq!(file.unlock(&source, made.vault).unwrap().verify_key(), made.verify_key());
+        let opened = file.unlock(&source, made.vault).unwrap();
+        assert_eq!(opened.key.verify_key(), made.key.verify_key());
         let fault = file.unlock(&source, Hash::of(&[b"other"])).unwrap_err();
         assert!(fault.to_string().contains("this machine belongs to"), "{fault}");
         store(&paths, &made, "renamed");

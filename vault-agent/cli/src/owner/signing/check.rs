@@ -3,6 +3,7 @@
 //! more than its own rights, so nothing of a body is taken on faith.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 
 use shared::hash::Hash;
 use shared::limits;
@@ -11,83 +12,17 @@ use shared::name::Actor;
 use shared::signed::{Purpose, VaultId, pae, parse_strict};
 use shared::time::Time;
 
+use host::hint::Failure;
+
 /// How far a body's time may be from this process's clock: preparing a thousand re-encryptions
 /// takes a while, misdating a record must not be possible.
 const CLOCK_MICROS: u64 = 3_600_000_000;
 
-/// What the admin asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// The vault, from the admin key file.
-    pub vault: VaultId,
-    /// The signer.
-    pub by: &'a Actor,
-    /// The operations, in order.
-    pub ops: &'a [Op],
-    /// The current time.
-    pub now: Time,
-}
-
-/// Why a prepared body is not signed.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unasked {
-    #[error("the agent returned no entry to sign")]
-    Nothing,
-    #[error("entry {0} is not a well-formed entry: {1}")]
-    Malformed(usize, String),
-    #[error("entry {0} is to be signed by `{1}`")]
-    Signer(usize, Actor),
-    #[error("the entry lacks the operation asked for: {0}")]
-    Lacks(&'static str),
-    #[error("the entry has an operation that nobody asked for: {0}")]
-    Extra(&'static str),
-    #[error("`{0}` version {1} is to be re-encrypted twice")]
-    Twice(String, u64),
-    #[error("entry {0} does not follow the one before it")]
-    Chain(usize),
-    #[error("entry {0} is dated {1}")]
-    Time(usize, Time),
-    #[error("entry {0} has {1} operations")]
-    Limits(usize, usize),
-}
-
-impl Unasked {
-    /// Returns the way out, as one sentence without a full stop.
-    #[must_use]
-    pub const fn hint(&self) -> &'static str {
-        match self {
-            Self::Time(..) => "nothing was signed; set the clock of this machine",
-            Self::Nothing
-            | Self::Malformed(..)
-            | Self::Signer(..)
-            | Self::Lacks(_)
-            | Self::Extra(_)
-            | Self::Twice(..)
-            | Self::Chain(_)
-            | Self::Limits(..) => {
-                "nothing was signed; this agent does not do what it is told: check its program file"
-            }
-        }
-    }
-}
-
-/// A body that says what was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A body that says what was asked for, and its very bytes.
+#[derive(Debug)]
 pub struct Checked {
-    /// What it says.
     pub entry: Entry,
-    /// The very bytes.
     pub body: Vec<u8>,
-}
-
-impl Checked {
-    /// Returns the re-encryptions.
-    pub fn rewraps(&self) -> impl Iterator<Item = &shared::log::Put> {
-        self.entry.ops.iter().filter_map(|op| match op {
-            Op::Rewrap(put) => Some(put),
-            _ => None,
-        })
-    }
 }
 
 /// Checks the bodies of one act: the operations asked for, in order, at the start of the first;
@@ -95,58 +30,79 @@ impl Checked {
 ///
 /// # Errors
 /// The first thing that nobody asked for.
-pub fn check(asked: &Asked<'_>, bodies: Vec<Vec<u8>>) -> Result<Vec<Checked>, Unasked> {
-    let mut due = asked.ops.iter();
+pub fn check(
+    vault: VaultId,
+    by: &Actor,
+    ops: &[Op],
+    now: Time,
+    bodies: Vec<Vec<u8>>,
+) -> Result<Vec<Checked>, Failure> {
+    let mut due = ops.iter();
     let mut rewrapped = HashSet::new();
     let mut last: Option<(u64, Hash)> = None;
     let mut checked = Vec::with_capacity(bodies.len());
     for (index, body) in bodies.into_iter().enumerate() {
         let at = index + 1;
-        let entry = parse(asked, at, &body)?;
+        let entry = parse(by, now, at, &body)?;
         if last.is_some_and(|(seq, head)| entry.seq != seq + 1 || entry.prev != head) {
-            return Err(Unasked::Chain(at));
+            return Err(unasked(format!("entry {at} does not follow the one before it")));
         }
         let wanted = due.len().min(entry.ops.len());
         for op in &entry.ops[..wanted] {
             match due.next() {
                 Some(wanted) if wanted == op => {}
-                Some(wanted) => return Err(Unasked::Lacks(wanted.name())),
-                None => return Err(Unasked::Extra(op.name())),
+                Some(wanted) => return Err(lacks(wanted)),
+                None => return Err(extra(op)),
             }
         }
         for op in &entry.ops[wanted..] {
-            let Op::Rewrap(put) = op else { return Err(Unasked::Extra(op.name())) };
+            let Op::Rewrap(put) = op else { return Err(extra(op)) };
             if !rewrapped.insert((put.path.clone(), put.ver)) {
-                return Err(Unasked::Twice(put.path.to_string(), put.ver));
+                let (path, ver) = (&put.path, put.ver);
+                return Err(unasked(format!("`{path}` version {ver} is to be re-encrypted twice")));
             }
         }
-        let head = Hash::of(&[&pae(Purpose::Entry(asked.vault), &body)]);
+        let head = Hash::of(&[&pae(Purpose::Entry(vault), &body)]);
         last = Some((entry.seq, head));
         checked.push(Checked { entry, body });
     }
     match due.next() {
-        Some(op) => Err(Unasked::Lacks(op.name())),
-        None if checked.is_empty() => Err(Unasked::Nothing),
+        Some(op) => Err(lacks(op)),
+        None if checked.is_empty() => Err(unasked("the agent returned no entry to sign")),
         None => Ok(checked),
     }
 }
 
-fn parse(asked: &Asked<'_>, at: usize, body: &[u8]) -> Result<Entry, Unasked> {
+fn parse(by: &Actor, now: Time, at: usize, body: &[u8]) -> Result<Entry, Failure> {
+    let malformed = |why| unasked(format!("entry {at} is not a well-formed entry: {why}"));
     if body.len() > limits::BODY {
-        return Err(Unasked::Malformed(at, format!("{} bytes", body.len())));
+        return Err(malformed(format!("{} bytes", body.len())));
     }
-    let entry: Entry =
-        parse_strict(body).map_err(|fault| Unasked::Malformed(at, fault.to_string()))?;
-    if entry.by != *asked.by {
-        return Err(Unasked::Signer(at, entry.by));
+    let entry: Entry = parse_strict(body).map_err(|fault| malformed(fault.to_string()))?;
+    if entry.by != *by {
+        return Err(unasked(format!("entry {at} is to be signed by `{}`", entry.by)));
     }
     if entry.ops.is_empty() || entry.ops.len() > limits::OPS {
-        return Err(Unasked::Limits(at, entry.ops.len()));
+        return Err(unasked(format!("entry {at} has {} operations", entry.ops.len())));
     }
-    if entry.time.as_micros().abs_diff(asked.now.as_micros()) > CLOCK_MICROS {
-        return Err(Unasked::Time(at, entry.time));
+    if entry.time.as_micros().abs_diff(now.as_micros()) > CLOCK_MICROS {
+        return Err(unasked(format!("entry {at} is dated {}", entry.time))
+            .hint("nothing was signed; set the clock of this machine"));
     }
     Ok(entry)
+}
+
+fn lacks(op: &Op) -> Failure {
+    unasked(format!("the entry lacks the operation asked for: {}", op.name()))
+}
+
+fn extra(op: &Op) -> Failure {
+    unasked(format!("the entry has an operation that nobody asked for: {}", op.name()))
+}
+
+fn unasked(why: impl Display) -> Failure {
+    Failure::local(format!("the agent did not prepare what was asked for: {why}"))
+        .hint("nothing was signed; this agent does not do what it is told: check its program file")
 }
 
 #[cfg(test)]
@@ -181,12 +137,14 @@ mod tests {
         Hash::of(&[b"vault"])
     }
 
-    fn run(ops: &[Op], bodies: Vec<Vec<u8>>) -> Result<Vec<Checked>, Unasked> {
-        let by = "admin:jonas".parse().unwrap();
-        check(&Asked { vault: vault(), by: &by, ops, now: NOW }, bodies)
+    /// Checks bodies; a refusal is told without what all of them begin with.
+    fn run(ops: &[Op], bodies: Vec<Vec<u8>>) -> Result<Vec<Checked>, String> {
+        let checked = check(vault(), &"admin:jonas".parse().unwrap(), ops, NOW, bodies);
+        let start = "the agent did not prepare what was asked for: ";
+        checked.map_err(|fault| fault.text.strip_prefix(start).unwrap().to_owned())
     }
 
-    fn one(asked: &[Op], returned: &[Op]) -> Result<Vec<Checked>, Unasked> {
+    fn one(asked: &[Op], returned: &[Op]) -> Result<Vec<Checked>, String> {
         run(asked, vec![body(&entry(5, Hash::ZERO, returned))])
     }
 
@@ -195,8 +153,7 @@ mod tests {
         let asked = [access("secret/a/")];
         assert!(one(&asked, &asked).is_ok());
         let with = [access("secret/a/"), rewrap("secret/a/x", 3), rewrap("secret/a/y", 1)];
-        let checked = one(&asked, &with).unwrap();
-        assert_eq!(checked[0].rewraps().count(), 2);
+        assert_eq!(one(&asked, &with).unwrap()[0].entry.ops, with);
     }
 
     #[test]
@@ -205,23 +162,27 @@ mod tests {
         let more = Op::MachineRemove { name: "x".parse().unwrap(), reason: String::new() };
         let forget = Op::Forget { path: "secret/a/x".parse().unwrap() };
         let again = rewrap("secret/a/x", 3);
+        let (lacks, extra) = (
+            "the entry lacks the operation asked for: access_set",
+            "the entry has an operation that nobody asked for: ",
+        );
         for (returned, expected) in [
-            (vec![access("*")], Unasked::Lacks("access_set")),
-            (vec![rewrap("secret/a/x", 3)], Unasked::Lacks("access_set")),
-            (vec![rewrap("secret/a/x", 3), access("secret/a/")], Unasked::Lacks("access_set")),
-            (vec![access("secret/a/"), more], Unasked::Extra("machine_remove")),
-            (vec![access("secret/a/"), access("*")], Unasked::Extra("access_set")),
-            (vec![access("secret/a/"), forget], Unasked::Extra("forget")),
+            (vec![access("*")], lacks.to_owned()),
+            (vec![rewrap("secret/a/x", 3)], lacks.to_owned()),
+            (vec![rewrap("secret/a/x", 3), access("secret/a/")], lacks.to_owned()),
+            (vec![access("secret/a/"), more], format!("{extra}machine_remove")),
+            (vec![access("secret/a/"), access("*")], format!("{extra}access_set")),
+            (vec![access("secret/a/"), forget], format!("{extra}forget")),
             (
                 vec![access("secret/a/"), again.clone(), again],
-                Unasked::Twice("secret/a/x".into(), 3),
+                "`secret/a/x` version 3 is to be re-encrypted twice".to_owned(),
             ),
-            (vec![], Unasked::Limits(1, 0)),
+            (vec![], "entry 1 has 0 operations".to_owned()),
         ] {
             assert_eq!(one(&asked, &returned).unwrap_err(), expected);
         }
-        assert_eq!(run(&asked, vec![]).unwrap_err(), Unasked::Lacks("access_set"));
-        assert_eq!(run(&[], vec![]).unwrap_err(), Unasked::Nothing);
+        assert_eq!(run(&asked, vec![]).unwrap_err(), lacks);
+        assert_eq!(run(&[], vec![]).unwrap_err(), "the agent returned no entry to sign");
     }
 
     #[test]
@@ -229,15 +190,18 @@ mod tests {
         let asked = [access("*")];
         let mut other = entry(1, vault(), &asked);
         other.by = Actor::Root;
-        assert_eq!(run(&asked, vec![body(&other)]).unwrap_err(), Unasked::Signer(1, Actor::Root));
+        let signed = run(&asked, vec![body(&other)]).unwrap_err();
+        assert_eq!(signed, "entry 1 is to be signed by `root`");
         for time in [NOW.plus(CLOCK_MICROS + 1), Time::default()] {
             let mut other = entry(1, vault(), &asked);
             other.time = time;
-            assert_eq!(run(&asked, vec![body(&other)]).unwrap_err(), Unasked::Time(1, time));
+            let dated = run(&asked, vec![body(&other)]).unwrap_err();
+            assert_eq!(dated, format!("entry 1 is dated {time}"));
         }
         let mut spaced = body(&entry(1, vault(), &asked));
         spaced.push(b' ');
-        assert!(matches!(run(&asked, vec![spaced]).unwrap_err(), Unasked::Malformed(1, _)));
+        let malformed = run(&asked, vec![spaced]).unwrap_err();
+        assert!(malformed.starts_with("entry 1 is not a well-formed entry: "), "{malformed}");
     }
 
     #[test]
@@ -248,10 +212,14 @@ mod tests {
         let second = |seq, prev, op| body(&entry(seq, prev, &[op]));
         let good = second(6, head, rewrap("secret/a/x", 1));
         assert_eq!(run(&asked, vec![first.clone(), good]).unwrap().len(), 2);
+        let chain = "entry 2 does not follow the one before it";
         for (bad, expected) in [
-            (second(7, head, rewrap("secret/a/x", 1)), Unasked::Chain(2)),
-            (second(6, Hash::ZERO, rewrap("secret/a/x", 1)), Unasked::Chain(2)),
-            (second(6, head, access("*")), Unasked::Extra("access_set")),
+            (second(7, head, rewrap("secret/a/x", 1)), chain),
+            (second(6, Hash::ZERO, rewrap("secret/a/x", 1)), chain),
+            (
+                second(6, head, access("*")),
+                "the entry has an operation that nobody asked for: access_set",
+            ),
         ] {
             assert_eq!(run(&asked, vec![first.clone(), bad]).unwrap_err(), expected);
         }

@@ -1,16 +1,16 @@
 //! The recovery kit: the root secret and the recovery key as one page for paper, and proving that
 //! it was kept by typing a part of it back. Using the kit does not live here.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use bech32::{Bech32, Hrp};
-use shared::blob::{self, Blob, Expected};
-use shared::keys::{Identity, Recipient, SignKey, VerifyKey, reveal};
+use shared::keys::{Identity, SignKey, reveal};
 use shared::name::Name;
 use shared::signed::VaultId;
 use shared::time::Time;
 use zeroize::Zeroizing;
 
-use host::hint::Failure;
+use host::hint::hinted;
+use host::term::Term;
 
 const ROOT_HRP: Hrp = Hrp::parse_unchecked("vault-root-secret-");
 const ROOT_PREFIX: &str = "VAULT-ROOT-SECRET-1";
@@ -23,68 +23,38 @@ const TYPED: usize = 6;
 pub struct Kit {
     /// Changes everything.
     pub root: SignKey,
-    recovery: Identity,
-}
-
-/// What the page says about the vault.
-#[derive(Clone, Copy, Debug)]
-pub struct About<'a> {
-    /// Its id.
-    pub vault: VaultId,
-    /// Its name.
-    pub name: &'a Name,
-    /// When it was made.
-    pub made: Time,
+    /// Every secret is encrypted to it as well.
+    pub recovery: Identity,
 }
 
 impl Kit {
-    /// Makes both secrets.
-    #[must_use]
     pub fn generate() -> Self {
         Self { root: SignKey::generate(), recovery: Identity::generate() }
     }
 
-    /// Returns the root's public key.
-    #[must_use]
-    pub fn root_key(&self) -> VerifyKey {
-        self.root.verify_key()
-    }
-
-    /// Returns the recipient that every secret is encrypted to as well.
-    #[must_use]
-    pub fn recovery(&self) -> Recipient {
-        self.recovery.recipient()
-    }
-
     /// Returns `VAULT-ROOT-SECRET-1…`: the root seed in Bech32, so that typing errors are noticed.
-    ///
-    /// # Panics
-    /// Never: 32 bytes fit a Bech32 string.
-    #[must_use]
-    pub fn root_line(&self) -> Zeroizing<String> {
+    fn root_line(&self) -> Zeroizing<String> {
         let seed = self.root.seed();
         let line = bech32::encode_upper::<Bech32>(ROOT_HRP, seed.as_ref());
         Zeroizing::new(line.expect("32 bytes fit a Bech32 string"))
     }
 
     /// Returns `AGE-SECRET-KEY-1…`, which stock age reads.
-    #[must_use]
-    pub fn recovery_line(&self) -> Zeroizing<String> {
+    fn recovery_line(&self) -> Zeroizing<String> {
         Zeroizing::new(reveal(&self.recovery.to_text()).to_owned())
     }
 
     /// Returns the page. All but the recovery key are comments, so that the page as a file is what
     /// `age -d -i` wants.
-    #[must_use]
-    pub fn page(&self, about: About<'_>) -> Zeroizing<String> {
-        let id = about.vault.to_string();
+    pub fn page(&self, vault: VaultId, name: &Name, made: Time) -> Zeroizing<String> {
+        let id = vault.to_string();
         let (id_head, id_tail) = id.split_at(32);
-        let made = about.made.to_string();
+        let made = made.to_string();
         let day = made.split('T').next().unwrap_or_default();
         let mut page = Zeroizing::new(String::with_capacity(4096));
         for part in [
             "# RECOVERY KIT of the vault `",
-            about.name.as_str(),
+            name.as_str(),
             "`\n#\n# vault id   ",
             id_head,
             "\n#            ",
@@ -103,18 +73,7 @@ impl Kit {
         page
     }
 
-    /// Opens a blob with the recovery key as age itself does; what is in it is wiped at once.
-    ///
-    /// # Errors
-    /// `E_BLOB_…`.
-    pub fn opens(&self, expected: &Expected<'_>, blob: &Blob) -> shared::error::Result<()> {
-        blob::open(&self.recovery, expected, blob).map(drop)
-    }
-
     /// Reads a page, typed in or scanned: both lines wherever they stand, everything else ignored.
-    ///
-    /// # Errors
-    /// If a line is absent, or mistyped.
     pub fn from_page(page: &str) -> Result<Self> {
         let line = |prefix: &str| {
             let starts = |line: &&str| {
@@ -122,7 +81,8 @@ impl Kit {
             };
             let lines = page.lines().map(|line| line.trim_start_matches(['#', ' ']).trim_end());
             lines.rev().find(starts).ok_or_else(|| {
-                anyhow!("the kit has no line `{prefix}…`\nhint: type both secret lines of the page")
+                let text = format!("the kit has no line `{prefix}…`");
+                hinted(text, "type both secret lines of the page")
             })
         };
         let root = parse_root(line(ROOT_PREFIX)?)?;
@@ -131,20 +91,18 @@ impl Kit {
         Ok(Self { root, recovery })
     }
 
-    /// Asks for the last characters of both lines until they are right; `ask` shows a question and
-    /// returns the answer, `None` at the end of the input.
+    /// Asks for the last characters of both lines until they are right.
     ///
     /// # Errors
     /// After three wrong attempts at one line, or at the end of the input.
-    pub fn confirm(&self, mut ask: impl FnMut(&str) -> Result<Option<String>>) -> Result<()> {
+    pub fn confirm(&self, term: &Term) -> Result<()> {
         for (prefix, line) in
             [(ROOT_PREFIX, self.root_line()), (RECOVERY_PREFIX, self.recovery_line())]
         {
-            let expected = &line[line.len() - TYPED..];
-            if !typed_back(prefix, expected, &mut ask)? {
-                bail!(Failure::local("the kit was not confirmed").hint(
-                    "nothing was set up; start again, and have the page on paper before you \
-                         type"
+            if !typed_back(prefix, &line[line.len() - TYPED..], term)? {
+                bail!(hinted(
+                    "the kit was not confirmed",
+                    "nothing was set up; start again, and have the page on paper before you type"
                 ));
             }
         }
@@ -152,16 +110,10 @@ impl Kit {
     }
 }
 
-fn typed_back(
-    prefix: &str,
-    expected: &str,
-    ask: &mut impl FnMut(&str) -> Result<Option<String>>,
-) -> Result<bool> {
-    let question = format!("Type the last {TYPED} characters of the line {prefix}…");
+fn typed_back(prefix: &str, expected: &str, term: &Term) -> Result<bool> {
     for again in ["", "That is not it. ", "That is not it either. "] {
-        let Some(typed) = ask(&format!("{again}{question}"))?.map(Zeroizing::new) else {
-            return Ok(false);
-        };
+        term.say(format!("{again}Type the last {TYPED} characters of the line {prefix}…"));
+        let Some(typed) = term.read_line()?.map(Zeroizing::new) else { return Ok(false) };
         if typed.trim().eq_ignore_ascii_case(expected) {
             return Ok(true);
         }
@@ -179,7 +131,7 @@ fn parse_root(line: &str) -> Result<SignKey> {
 }
 
 fn mistyped(prefix: &str) -> anyhow::Error {
-    anyhow!("the line `{prefix}…` was cut or mistyped\nhint: compare it with the page")
+    hinted(format!("the line `{prefix}…` was cut or mistyped"), "compare it with the page")
 }
 
 const ADVICE: &str = "
@@ -212,6 +164,8 @@ const BREAK_GLASS: &str = "
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Cursor, sink};
+
     use shared::hash::Hash;
 
     use super::*;
@@ -219,7 +173,7 @@ mod tests {
     fn page(kit: &Kit) -> Zeroizing<String> {
         let name = "homelab".parse().unwrap();
         let made = Time::from_micros(1_798_761_599_999_999);
-        kit.page(About { vault: Hash::of(&[b"abc"]), name: &name, made })
+        kit.page(Hash::of(&[b"abc"]), &name, made)
     }
 
     fn known() -> Kit {
@@ -246,7 +200,8 @@ mod tests {
         let kit = Kit::generate();
         let file = age::IdentityFile::from_buffer(page(&kit).as_bytes()).unwrap();
         let identities = file.into_identities().unwrap();
-        let recipient: age::x25519::Recipient = kit.recovery().to_string().parse().unwrap();
+        let recipient: age::x25519::Recipient =
+            kit.recovery.recipient().to_string().parse().unwrap();
         let sealed = age::encrypt(&recipient, b"content").unwrap();
         assert_eq!(identities.len(), 1);
         let decryptor = age::Decryptor::new_buffered(sealed.as_slice()).unwrap();
@@ -262,7 +217,8 @@ mod tests {
         let both = format!("{}\n  {}  \n", kit.root_line().to_lowercase(), *kit.recovery_line());
         for text in [page(&kit).as_str(), &both] {
             let read = Kit::from_page(text).unwrap();
-            assert_eq!((read.root_key(), read.recovery()), (kit.root_key(), kit.recovery()));
+            assert_eq!(read.root.verify_key(), kit.root.verify_key());
+            assert_eq!(read.recovery.recipient(), kit.recovery.recipient());
         }
     }
 
@@ -284,10 +240,8 @@ mod tests {
         let kit = known();
         let (root, recovery) = (kit.root_line(), kit.recovery_line());
         let (root, recovery) = (&root[root.len() - 6..], &recovery[recovery.len() - 6..]);
-        let confirm = |text: String| {
-            let mut lines = text.lines().map(str::to_owned);
-            kit.confirm(|_| Ok(lines.next())).is_ok()
-        };
+        let confirm =
+            |text: String| kit.confirm(&Term::piped(Cursor::new(text), sink(), sink())).is_ok();
         assert!(confirm(format!("{root}\n{}\n", recovery.to_lowercase())));
         assert!(confirm(format!("nope\n {root} \n{recovery}\n")));
         assert!(!confirm(format!("{recovery}\n{root}\n")));

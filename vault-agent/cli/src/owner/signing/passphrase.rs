@@ -1,6 +1,6 @@
 //! Where the passphrase of an admin key comes from: a private file, or a terminal without echo.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use age::secrecy::{ExposeSecret as _, SecretString};
 use anyhow::{Context as _, Result, bail};
@@ -8,6 +8,7 @@ use shared::name::Name;
 use zeroize::Zeroizing;
 
 use host::files;
+use host::hint::{hint, hinted, with_hint};
 
 /// Fewest characters of a new passphrase: the admin file may be stolen and guessed at.
 const LEAST: usize = 10;
@@ -24,14 +25,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Takes the file of the flag or the environment, else the terminal.
-    #[must_use]
-    pub fn new(file: Option<PathBuf>) -> Self {
-        file.map_or(Self::Terminal, Self::File)
-    }
-
     /// Returns how often a passphrase may be asked for: what a file holds does not get better.
-    #[must_use]
     pub const fn tries(&self) -> u32 {
         match self {
             Self::File(_) => 1,
@@ -40,9 +34,6 @@ impl Source {
     }
 
     /// Returns the passphrase of a key that exists; `missed` says that the last one was wrong.
-    ///
-    /// # Errors
-    /// If the file cannot be read or others may read it, or there is no terminal.
     pub fn existing(&self, admin: &Name, missed: bool) -> Result<SecretString> {
         let not_it = if missed { "That is not it. " } else { "" };
         match self {
@@ -52,9 +43,6 @@ impl Source {
     }
 
     /// Returns the passphrase for a new key; a terminal is asked twice, and again after a slip.
-    ///
-    /// # Errors
-    /// As [`Source::existing`], and if the passphrase is too short or was not repeated.
     pub fn fresh(&self, admin: &Name) -> Result<SecretString> {
         let (mut left, mut slip) = (self.tries(), String::new());
         loop {
@@ -62,69 +50,63 @@ impl Source {
                 Self::File(path) => read(path)?,
                 Self::Terminal => ask(&format!("{slip}New passphrase for admin `{admin}`: "))?,
             };
-            match check(&passphrase).and_then(|()| self.repeat(&passphrase)) {
+            let fault = match self.check(&passphrase) {
                 Ok(()) => return Ok(passphrase),
-                Err(fault) if left > 1 => slip = format!("{fault}\n"),
-                Err(fault) => return Err(fault),
-            }
+                Err(fault) if left == 1 => return Err(fault),
+                Err(fault) => fault,
+            };
+            slip = with_hint(&fault, hint(&fault).unwrap_or_default()) + "\n";
             left -= 1;
         }
     }
 
-    /// Has a terminal's passphrase typed once more.
-    fn repeat(&self, passphrase: &SecretString) -> Result<()> {
+    /// Refuses a short passphrase, and has a terminal's typed once more.
+    fn check(&self, passphrase: &SecretString) -> Result<()> {
+        let length = passphrase.expose_secret().chars().count();
+        if length < LEAST {
+            bail!(hinted(
+                format!("the passphrase has {length} characters, {LEAST} are needed"),
+                "take four or more random words; it protects a file that grants access to \
+                 everything"
+            ));
+        }
         if *self == Self::Terminal
             && ask("The same once more: ")?.expose_secret() != passphrase.expose_secret()
         {
-            bail!("the two passphrases differ\nhint: nothing was made; type the same one twice");
+            bail!(hinted(
+                "the two passphrases differ",
+                "nothing was made; type the same one twice"
+            ));
         }
         Ok(())
     }
 }
 
-fn check(passphrase: &SecretString) -> Result<()> {
-    let length = passphrase.expose_secret().chars().count();
-    if length < LEAST {
-        bail!(
-            "the passphrase has {length} characters, {LEAST} are needed\nhint: take four or more \
-             random words; it protects a file that grants access to everything"
-        );
-    }
-    Ok(())
-}
-
-fn read(path: &PathBuf) -> Result<SecretString> {
+fn read(path: &Path) -> Result<SecretString> {
     let shown = path.display();
-    let length = std::fs::metadata(path)
-        .with_context(|| format!("reading the passphrase file `{shown}`"))?
-        .len();
+    let reading = || format!("reading the passphrase file `{shown}`");
+    let length = std::fs::metadata(path).with_context(reading)?.len();
     if length > MOST {
-        bail!(
-            "passphrase file `{shown}` has {length} bytes\nhint: one line is read, name its file"
-        );
+        let text = format!("passphrase file `{shown}` has {length} bytes");
+        bail!(hinted(text, "one line is read, name its file"));
     }
-    if let Err(fault) = files::check_private(path) {
-        bail!("{fault}\nhint: {}", fault.hint());
-    }
-    let text = Zeroizing::new(
-        std::fs::read_to_string(path)
-            .with_context(|| format!("reading the passphrase file `{shown}`"))?,
-    );
+    files::check_private(path)?;
+    let text = Zeroizing::new(std::fs::read_to_string(path).with_context(reading)?);
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
-        bail!("passphrase file `{shown}` is empty\nhint: its first line is the passphrase");
+        let text = format!("passphrase file `{shown}` is empty");
+        bail!(hinted(text, "its first line is the passphrase"));
     }
     Ok(SecretString::from(line.to_owned()))
 }
 
 fn ask(prompt: &str) -> Result<SecretString> {
-    match rpassword::prompt_password(prompt) {
-        Ok(line) => Ok(SecretString::from(line)),
-        Err(fault) => bail!(
-            "cannot ask for the passphrase: {fault}\nhint: without a terminal pass \
-             `--passphrase-file FILE` or set VAULT_PASSPHRASE_FILE"
-        ),
-    }
+    rpassword::prompt_password(prompt).map(SecretString::from).map_err(|fault| {
+        hinted(
+            format!("cannot ask for the passphrase: {fault}"),
+            "without a terminal pass `--passphrase-file FILE` or set VAULT_PASSPHRASE_FILE",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -156,7 +138,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let admin: Name = "jonas".parse().unwrap();
         let fault = |source: &Source| source.fresh(&admin).unwrap_err().to_string();
-        assert!(fault(&file(&dir, "correct horse battery\n", 0o640)).contains("chmod"));
+        assert!(fault(&file(&dir, "correct horse battery\n", 0o640)).contains("is open to others"));
         assert!(fault(&file(&dir, "\n", 0o600)).contains("is empty"));
         assert!(fault(&file(&dir, "tiny\n", 0o600)).contains("has 4 characters, 10 are needed"));
         let none = Source::File(dir.path().join("none"));

@@ -10,10 +10,8 @@ use shared::wire::v1::log::{Frame, GenesisRequest, LogQuery};
 use host::hint::Failure;
 use machine::remote::{Client, ConnectError, RemoteError, connect};
 
-/// Connects to the first address of the setup line that answers with the line's key.
-///
-/// # Errors
-/// If none does; the last address says why.
+/// Connects to the first address of the setup line that answers with the line's key; if none does,
+/// the last one says why.
 pub async fn reach(setup: &SetupLine, key: &SignKey) -> Result<Client> {
     let mut last = None;
     for address in &setup.addresses {
@@ -51,9 +49,6 @@ pub enum PostError {
 
 /// Posts genesis and entry 1. If the claim was used, but by these very records, that is success:
 /// an earlier answer was lost.
-///
-/// # Errors
-/// If the server refuses them, or does not answer.
 pub async fn post(client: &Client, request: &GenesisRequest) -> Result<(), PostError> {
     let Err(fault) = client.genesis(request).await else { return Ok(()) };
     if fault.is_unresolved() {
@@ -67,23 +62,21 @@ pub async fn post(client: &Client, request: &GenesisRequest) -> Result<(), PostE
 }
 
 fn refused(fault: &RemoteError) -> Failure {
-    let failure = Failure::remote(format!("the vault was not made: {fault}"));
-    match fault {
-        RemoteError::Refused(error) if error.code == Code::Claim => failure.hint(
+    let hint = match fault {
+        RemoteError::Refused(error) if error.code == Code::Claim => {
             "a setup line works once: this server holds a vault already, or was set up anew with \
-             `vault-server init`, which printed a fresh line",
-        ),
-        RemoteError::Refused(error) => failure.hint(error.code.hint()),
+             `vault-server init`, which printed a fresh line"
+        }
+        RemoteError::Refused(error) => error.code.hint(),
         other if other.is_unresolved() => {
-            failure.hint("run the same `vault init` again: it goes on where this one stopped")
+            "run the same `vault init` again: it goes on where this one stopped"
         }
         RemoteError::Conflict(_)
         | RemoteError::Status { .. }
         | RemoteError::Lost(_)
-        | RemoteError::Protocol(_) => {
-            failure.hint("compare the versions of `vault` and `vault-server`")
-        }
-    }
+        | RemoteError::Protocol(_) => "compare the versions of `vault` and `vault-server`",
+    };
+    Failure::remote(format!("the vault was not made: {fault}")).hint(hint)
 }
 
 /// Tells whether the server's log begins with `genesis`. A server that does not let this machine
@@ -113,7 +106,7 @@ mod tests {
     use super::*;
 
     fn shown(failure: Failure) -> String {
-        format!("{}\nhint: {}", failure.text, failure.hint.unwrap())
+        host::hint::with_hint(failure.text, failure.hint.unwrap())
     }
 
     #[test]

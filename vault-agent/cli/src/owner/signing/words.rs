@@ -1,7 +1,7 @@
 //! Operations in plain words: what an admin is about to sign, one line for each thing.
 
 use shared::grant::Grants;
-use shared::log::Op;
+use shared::log::{Op, Put};
 
 use super::check::Checked;
 
@@ -9,19 +9,22 @@ use super::check::Checked;
 const NAMED: usize = 5;
 
 /// Says what the bodies of one act will do.
-#[must_use]
 pub fn act(checked: &[Checked]) -> Vec<String> {
-    let ops = || checked.iter().flat_map(|one| &one.entry.ops);
-    let mut lines: Vec<String> = ops().flat_map(operation).collect();
-    let paths: Vec<_> = checked.iter().flat_map(Checked::rewraps).map(|put| &put.path).collect();
-    match paths.len() {
-        0 => lines.push("re-encrypt nothing".to_owned()),
-        1 => lines.push(format!("re-encrypt `{}` to its new readers", paths[0])),
+    let (mut lines, mut paths) = (Vec::new(), Vec::new());
+    for op in checked.iter().flat_map(|one| &one.entry.ops) {
+        match op {
+            Op::Rewrap(Put { path, .. }) => paths.push(path),
+            other => lines.extend(operation(other)),
+        }
+    }
+    match paths.as_slice() {
+        [] => lines.push("re-encrypt nothing".to_owned()),
+        [path] => lines.push(format!("re-encrypt `{path}` to its new readers")),
         many => {
-            lines.push(format!("re-encrypt {many} versions to their new readers:"));
-            lines.extend(paths.iter().take(NAMED).map(|path| format!("  {path}")));
-            if many > NAMED {
-                lines.push(format!("  and {} more", many - NAMED));
+            lines.push(format!("re-encrypt {} versions to their new readers:", many.len()));
+            lines.extend(many.iter().take(NAMED).map(|path| format!("  {path}")));
+            if many.len() > NAMED {
+                lines.push(format!("  and {} more", many.len() - NAMED));
             }
         }
     }
@@ -69,7 +72,6 @@ fn operation(op: &Op) -> Vec<String> {
 }
 
 /// Says what an access list covers.
-#[must_use]
 pub fn grants(grants: &Grants) -> String {
     match grants.as_slice() {
         [] => "nothing".to_owned(),

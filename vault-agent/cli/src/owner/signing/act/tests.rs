@@ -1,46 +1,37 @@
 //! Acts against an agent that does as it is told, one that does not, and a log that moves on.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 
 use shared::grant::Grants;
 use shared::hash::Hash;
-use shared::keys::SignKey;
+use shared::keys::{SignKey, VerifyKey};
 use shared::log::{Access, Entry, Put};
-use shared::name::Actor;
-use shared::signed::{Envelope, Purpose};
+use shared::signed::{Envelope, Purpose, VaultId};
 use shared::wire::v1::blob::Inline;
 
 use super::*;
-use crate::owner::signing::admin::{AdminKey, Work, place};
+use crate::owner::signing::admin::{Work, place};
+use crate::testing::{World, now};
 use host::files;
 use machine::paths::Paths;
-
-const NOW: Time = Time::from_micros(1_700_000_000_000_000);
-
-struct World {
-    _dir: tempfile::TempDir,
-    file: AdminFile,
-    source: Source,
-    key: shared::keys::VerifyKey,
-}
 
 fn vault() -> VaultId {
     Hash::of(&[b"vault"])
 }
 
-fn world() -> World {
-    let dir = tempfile::tempdir().unwrap();
-    let paths = Paths::resolve(Some(dir.path().join("state")), None).unwrap();
-    let key = AdminKey::new("jonas".parse().unwrap(), vault(), SignKey::generate());
+/// An admin's file and its passphrase in a world, and the key that verifies.
+fn admin(world: &World) -> (AdminFile, Source, VerifyKey) {
+    let paths = Paths::resolve(Some(world.path().join("state")), None).unwrap();
+    let name = "jonas".parse().unwrap();
+    let key = AdminKey { name, vault: vault(), key: SignKey::generate() };
     let passphrase = age::secrecy::SecretString::from("open sesame".to_owned());
     let sealed = key.seal(&passphrase, Work::Little).unwrap();
     files::create_dir_private(&paths.admin()).unwrap();
     files::write_private(&place(&paths, &key.name), &sealed).unwrap();
-    let pass = dir.path().join("pass");
+    let pass = world.path().join("pass");
     files::write_private(&pass, b"open sesame\n").unwrap();
     let file = AdminFile::find(&paths, None).unwrap();
-    World { file, source: Source::File(pass), key: key.verify_key(), _dir: dir }
+    (file, Source::File(pass), key.key.verify_key())
 }
 
 fn access(read: &str) -> Op {
@@ -76,7 +67,7 @@ fn scripted(adds: Vec<Vec<Op>>, answers: &[bool]) -> Scripted {
     }
 }
 
-impl Agent for Scripted {
+impl Agent for &Scripted {
     fn prepare(&self, request: &PrepareRequest) -> Result<Prepared> {
         self.prepared.borrow_mut().push(request.ops.clone());
         let mut ops = match &self.replace {
@@ -88,7 +79,7 @@ impl Agent for Scripted {
         for (n, add) in self.adds.iter().enumerate() {
             ops.extend(add.clone());
             let seq = self.seq.get() + 1 + n as u64;
-            let entry = Entry { seq, prev, time: NOW, by: request.actor.clone(), ops };
+            let entry = Entry { seq, prev, time: now(), by: request.actor.clone(), ops };
             let envelope = Envelope {
                 by: request.actor.clone(),
                 body: serde_json::to_vec(&entry).unwrap(),
@@ -101,45 +92,53 @@ impl Agent for Scripted {
         Ok(Prepared { bodies, unreadable: Vec::new() })
     }
 
-    fn submit(&self, request: &SubmitRequest) -> Result<Sent> {
+    fn submit(&self, request: &SubmitRequest) -> Result<Option<Submitted>> {
         self.submitted.borrow_mut().push(request.envelope.clone());
         if self.answers.borrow_mut().remove(0) {
             self.seq.set(self.seq.get() + 1);
-            return Ok(Sent::Done(Submitted { seq: self.seq.get(), head: Hash::ZERO }));
+            return Ok(Some(Submitted { seq: self.seq.get(), head: Hash::ZERO }));
         }
-        Ok(Sent::Moved)
+        Ok(None)
     }
 }
 
-fn run(agent: &Scripted, world: &World, yes: bool) -> Result<Option<Submitted>> {
-    let act = Act {
-        vault: vault(),
-        admin: &world.file,
-        passphrase: &world.source,
-        ops: vec![access("secret/a/")],
-        again: vec![access("secret/again/")],
-        yes,
-    };
-    carry_out(&act, agent, &Term::piped(io::empty(), io::sink(), io::sink()), || NOW)
+/// Signs as the world's admin, at a terminal or not; returns who signed as well.
+fn sign(
+    agent: &Scripted,
+    world: &World,
+    yes: bool,
+    at_terminal: bool,
+) -> (Result<Option<Submitted>>, VerifyKey) {
+    let mut global = world.global();
+    global.term.in_is_tty = at_terminal;
+    let (admin, passphrase, key) = admin(world);
+    let name = "rtx1080".parse().unwrap();
+    let pins = Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new() };
+    let owner = Owner { global: &global, pins, admin, passphrase, yes, agent };
+    (owner.sign(&[access("secret/a/")], &[access("secret/again/")]), key)
+}
+
+fn run(agent: &Scripted, yes: bool) -> Result<Option<Submitted>> {
+    sign(agent, &World::new(""), yes, false).0
 }
 
 #[test]
 fn an_act_is_signed_by_the_admin_for_this_vault() {
-    let (world, agent) = (world(), scripted(vec![vec![rewrap("secret/a/x")]], &[true]));
-    assert_eq!(run(&agent, &world, true).unwrap().unwrap().seq, 8);
+    let agent = scripted(vec![vec![rewrap("secret/a/x")]], &[true]);
+    let (done, key) = sign(&agent, &World::new(""), true, false);
+    assert_eq!(done.unwrap().unwrap().seq, 8);
     let envelope = &agent.submitted.borrow()[0];
-    envelope.verify(&world.key, Purpose::Entry(vault())).unwrap();
+    envelope.verify(&key, Purpose::Entry(vault())).unwrap();
     assert_eq!(envelope.by, Actor::Admin("jonas".parse().unwrap()));
 }
 
 #[test]
 fn what_nobody_asked_for_is_never_signed() {
-    let world = world();
     let mut widened = scripted(vec![vec![]], &[]);
     widened.replace = Some(access("*"));
     let added = scripted(vec![vec![access("*")]], &[]);
     for agent in [widened, added] {
-        let fault = run(&agent, &world, true).unwrap_err().to_string();
+        let fault = run(&agent, true).unwrap_err().to_string();
         assert!(fault.starts_with("the agent did not prepare what was asked for"), "{fault}");
         assert!(agent.submitted.borrow().is_empty());
     }
@@ -147,38 +146,17 @@ fn what_nobody_asked_for_is_never_signed() {
 
 #[test]
 fn without_a_terminal_somebody_must_have_said_yes() {
-    let (world, agent) = (world(), scripted(vec![vec![]], &[]));
-    let fault = run(&agent, &world, false).unwrap_err();
+    let agent = scripted(vec![vec![]], &[]);
+    let fault = run(&agent, false).unwrap_err();
     assert_eq!(fault.to_string(), "there is no terminal to agree at");
     assert!(agent.submitted.borrow().is_empty());
 }
 
 #[test]
 fn a_person_is_shown_the_act_and_may_say_no() {
-    let (world, agent) = (world(), scripted(vec![vec![rewrap("secret/a/x")]], &[]));
-    let shown = std::rc::Rc::new(RefCell::new(Vec::new()));
-    struct Shared(std::rc::Rc<RefCell<Vec<u8>>>);
-    impl io::Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.borrow_mut().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut term = Term::piped(&b"n\n"[..], io::sink(), Shared(shown.clone()));
-    term.in_is_tty = true;
-    let act = Act {
-        vault: vault(),
-        admin: &world.file,
-        passphrase: &world.source,
-        ops: vec![access("secret/a/")],
-        again: vec![access("secret/a/")],
-        yes: false,
-    };
-    assert_eq!(carry_out(&act, &agent, &term, || NOW).unwrap(), None);
-    insta::assert_snapshot!(String::from_utf8(shown.borrow().clone()).unwrap(), @r"
+    let (world, agent) = (World::new("n\n"), scripted(vec![vec![rewrap("secret/a/x")]], &[]));
+    assert_eq!(sign(&agent, &world, false, true).0.unwrap(), None);
+    insta::assert_snapshot!(world.err(), @r"
     `jonas` signs for vault e6f0a1fb:
       set the access of the machine `vps`
         it reads   secret/a/
@@ -192,18 +170,18 @@ fn a_person_is_shown_the_act_and_may_say_no() {
 
 #[test]
 fn when_the_log_moves_on_the_act_is_prepared_and_signed_again() {
-    let (world, agent) = (world(), scripted(vec![vec![]], &[false, false, true]));
-    assert_eq!(run(&agent, &world, true).unwrap().unwrap().seq, 8);
+    let agent = scripted(vec![vec![]], &[false, false, true]);
+    assert_eq!(run(&agent, true).unwrap().unwrap().seq, 8);
     assert_eq!(agent.prepared.borrow().len(), 3);
     let endless = scripted(vec![vec![]], &[false; 8]);
-    assert!(run(&endless, &world, true).unwrap_err().to_string().contains("moves on faster"));
+    assert!(run(&endless, true).unwrap_err().to_string().contains("moves on faster"));
 }
 
 #[test]
 fn once_the_first_entry_is_in_only_re_encryptions_are_repeated() {
     let adds = vec![vec![rewrap("secret/a/x")], vec![rewrap("secret/a/y")]];
-    let (world, agent) = (world(), scripted(adds, &[true, false, true, true]));
-    assert_eq!(run(&agent, &world, true).unwrap().unwrap().seq, 8);
+    let agent = scripted(adds, &[true, false, true, true]);
+    assert_eq!(run(&agent, true).unwrap().unwrap().seq, 8);
     let prepared = agent.prepared.borrow();
     assert_eq!(*prepared, [vec![access("secret/a/")], vec![access("secret/again/")]]);
 }
