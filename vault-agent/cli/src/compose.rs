@@ -12,7 +12,8 @@ use clap::Args as _;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::context::{Global, boolean};
+use crate::argv::boolean;
+use crate::context::Global;
 use crate::kv::Typed;
 use crate::print::exit;
 use crate::vault::export;
@@ -23,7 +24,7 @@ use machine::render::{self, Environment, Nested, RefusedField, Rules};
 /// What Compose runs this by, and what starts every one of its calls.
 pub const VERB: &str = "compose";
 
-/// Arguments of `vault compose`.
+/// Be a provider service of Docker Compose
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "In compose.yaml:\n  services:\n    secrets:\n      provider:\n        type: vault\n        options:\n          secret: [secret/app, secret/smtp]\n    app:\n      depends_on: [secrets]"

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::route::{Route, Typed};
 use super::secret::{Secret, context, no_value, print_field, refused, say_age, written};
+use crate::argv::boolean;
 use crate::client::Client;
 use crate::context::Global;
-use crate::context::boolean;
 use crate::print::{Format, table};
 use host::hint::{Exit, Failure};
 use shared::duration;

@@ -169,15 +169,10 @@ pub fn refused(answer: Answer, doing: &str, path: &str) -> anyhow::Result<Answer
 #[must_use]
 pub fn context(error: Error, doing: &str, path: &str) -> anyhow::Error {
     match error {
-        Error::Refused(_)
-        | Error::Transport { .. }
-        | Error::TooMuch { .. }
-        | Error::Answer { .. } => {
+        Error::Refused(_) | Error::Transport { .. } | Error::Answer(_) => {
             anyhow::Error::from(error).context(format!("Error {doing} {path}"))
         }
-        Error::Setup(_) | Error::Absent { .. } | Error::Barred { .. } | Error::Shown(_) => {
-            error.into()
-        }
+        Error::Setup(_) | Error::Absent(_) | Error::Shown(_) => error.into(),
     }
 }
 
