@@ -1,19 +1,19 @@
 //! A daemon as a child: started with its log in a file, watched until it is ready, stopped and
 //! waited for. It ends by itself when this process is gone: its standard input is a pipe from here.
 
-use std::ffi::OsString;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child as Process, ChildStdin, Command};
 
-use super::ready::{Notice, Ready};
+use super::ready::Ready;
 use host::hint::Failure;
 
 /// How long a daemon may take to finish what it is at.
@@ -38,78 +38,53 @@ pub struct Child {
     ready: Ready,
 }
 
-/// What to start.
-#[derive(Debug)]
-pub struct Program<'a> {
-    /// What people call it.
-    pub name: &'static str,
-    /// The file.
-    pub file: &'a Path,
-    /// Its arguments.
-    pub arguments: Vec<OsString>,
-    /// Where its output goes.
-    pub log: PathBuf,
-}
-
 impl Child {
-    /// Starts a daemon, in a process group of its own so that Ctrl-C reaches only this process.
-    ///
-    /// # Errors
-    /// If it cannot be started.
-    pub fn start(program: Program<'_>, ready: Ready) -> Result<Self> {
-        let mut log = File::options();
-        let log = log
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&program.log)
-            .with_context(|| format!("making `{}`", program.log.display()))?;
-        let second = log.try_clone().context("opening the log twice")?;
-        let mut command = Command::new(program.file);
-        command
-            .args(&program.arguments)
-            .env("NOTIFY_SOCKET", ready.path())
+    /// Starts a daemon, in a process group of its own so that Ctrl-C reaches only this process; its
+    /// log and the socket on which it says that it is ready are in `folder`.
+    pub fn start(name: &'static str, mut command: Command, folder: &Path) -> Result<Self> {
+        let ready = Ready::bind(&folder.join(format!("{name}.ready")))?;
+        let log = folder.join(format!("{name}.log"));
+        let mut options = File::options();
+        let file = options.create(true).truncate(true).write(true).mode(0o600).open(&log);
+        let file = file.with_context(|| format!("making `{}`", log.display()))?;
+        let second = file.try_clone().context("opening the log twice")?;
+        let process = command
+            .arg("--exit-with-stdin")
+            .env("NOTIFY_SOCKET", &ready.path)
             .env_remove("VAULT_STATE_DIR")
             .env_remove("VAULT_TOKEN")
             .env_remove("VAULT_PASSPHRASE_FILE")
             .stdin(Stdio::piped())
-            .stdout(Stdio::from(log))
-            .stderr(Stdio::from(second))
+            .stdout(file)
+            .stderr(second)
             .process_group(0)
-            .kill_on_drop(true);
-        let mut process = match command.spawn() {
-            Ok(process) => process,
-            Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(
-                Failure::local(format!("there is no program `{}`", program.file.display())).hint(
-                    "build all of them with `cargo build --workspace`, or install them together"
-                )
-            ),
-            Err(fault) => {
-                return Err(fault).context(format!("starting `{}`", program.file.display()));
-            }
-        };
+            .kill_on_drop(true)
+            .spawn();
+        let program = command.as_std().get_program().display();
+        let mut process = process.with_context(|| format!("starting `{program}`"))?;
         let alive = process.stdin.take();
-        Ok(Self { name: program.name, process, alive, log: program.log, ready })
+        Ok(Self { name, process, alive, log, ready })
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it says that it is ready; returns where it listens.
     ///
     /// # Errors
     /// If it ends before, or takes a minute; with the last lines of its log.
-    pub async fn ready(&mut self) -> Result<Notice> {
+    pub async fn ready(&mut self) -> Result<String> {
         let waited = tokio::time::timeout(STARTING, async {
             tokio::select! {
                 biased;
-                notice = self.ready.wait() => notice.map(Ok),
+                listen = self.ready.wait() => listen.map(Ok),
                 ended = self.process.wait() => Ok(Err(ended.context("waiting for a child")?)),
             }
         });
-        match waited.await {
-            Ok(Ok(Ok(notice))) => Ok(notice),
-            Ok(Ok(Err(status))) => bail!(self.failure(&format!("ended at once ({status})"))),
-            Ok(Err(fault)) => Err(fault),
-            Err(_) => bail!(self.failure("did not become ready within a minute")),
+        let Ok(waited) = waited.await else {
+            bail!(self.failure("did not become ready within a minute"))
+        };
+        match waited? {
+            Ok(Some(address)) => Ok(address),
+            Ok(None) => bail!(self.failure("is ready but does not say where it listens")),
+            Err(status) => bail!(self.failure(&format!("ended at once ({status})"))),
         }
     }
 
@@ -131,33 +106,22 @@ impl Child {
             // It may have ended in between, which is as well.
             let _ = kill_process(pid, Signal::TERM);
         }
-        match tokio::time::timeout(STOPPING, self.process.wait()).await {
-            Ok(status) => {
-                let status = status.context("waiting for a child")?;
-                if !fine(status) {
-                    bail!(self.failure(&format!("failed while stopping ({status})")));
-                }
-                Ok(())
-            }
-            Err(_) => {
-                self.process.kill().await.context("killing a child")?;
-                bail!(self.failure("did not stop and was killed"))
-            }
+        let Ok(status) = tokio::time::timeout(STOPPING, self.process.wait()).await else {
+            self.process.kill().await.context("killing a child")?;
+            bail!(self.failure("did not stop and was killed"))
+        };
+        let status = status.context("waiting for a child")?;
+        if !status.success() && status.signal() != Some(Signal::TERM.as_raw()) {
+            bail!(self.failure(&format!("failed while stopping ({status})")));
         }
+        Ok(())
     }
 
-    pub(super) fn failure(&self, what: &str) -> Failure {
-        let lines = last_lines(&self.log);
-        let text =
-            format!("{} {what}{}{lines}", self.name, if lines.is_empty() { "" } else { ":\n" });
+    fn failure(&self, what: &str) -> Failure {
+        let (name, lines) = (self.name, last_lines(&self.log));
+        let text = format!("the {name} {what}{}{lines}", if lines.is_empty() { "" } else { ":\n" });
         Failure::local(text).hint(format!("its whole log is in `{}`", self.log.display()))
     }
-}
-
-/// Tells whether a daemon that was asked to stop ended as it should.
-fn fine(status: ExitStatus) -> bool {
-    use std::os::unix::process::ExitStatusExt as _;
-    status.success() || status.signal() == Some(Signal::TERM.as_raw())
 }
 
 /// Returns the last lines of a log, indented.
@@ -182,13 +146,9 @@ mod tests {
     use super::*;
 
     fn start(dir: &Path, script: &str) -> Child {
-        let program = Program {
-            name: "the server",
-            file: Path::new("/bin/sh"),
-            arguments: vec!["-c".into(), script.into()],
-            log: dir.join("log"),
-        };
-        Child::start(program, Ready::bind(dir, "n").unwrap()).unwrap()
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        Child::start("server", command, dir).unwrap()
     }
 
     #[tokio::test]

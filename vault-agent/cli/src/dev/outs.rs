@@ -8,17 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use notify::{RecursiveMode, Watcher as _};
 use serde_json::Value;
-use shared::path::SecretPath;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::folder::Folder;
 use super::settings::{Out, known};
-use crate::client::Client;
 use crate::context::Global;
 use host::files::git::{GitError, GitGate, GitPolicy};
 use host::files::{self, FileError};
-use host::hint::Failure;
+use host::hint::hinted;
 use host::term::Term;
 use machine::local::{STATUS, Status, TargetRow};
 use machine::render;
@@ -33,8 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn prepare(outs: &[Out], config: &str, folder: &Folder, term: &Term) -> Result<Vec<Out>> {
     outs.iter()
         .map(|out| {
-            let found = files::compare(&out.file, &[], files::Access::PRIVATE)
-                .map_err(|fault| refused(&fault))?;
+            let found = files::compare(&out.file, &[], files::Access::PRIVATE)?;
             if found != files::Found::Absent && !known(config, &out.file)? {
                 let kept = put_aside(&out.file, folder)?;
                 term.say(format!(
@@ -52,23 +49,19 @@ pub fn prepare(outs: &[Out], config: &str, folder: &Folder, term: &Term) -> Resu
         .collect()
 }
 
-fn refused(fault: &FileError) -> Failure {
-    Failure::local(fault.to_string()).hint(fault.hint())
-}
-
 /// Tells whether git would pick the file up, so that the agent has to have it ignored.
 fn must_ignore(file: &Path) -> Result<bool> {
     match GitGate::default().pass(file, GitPolicy::Refuse) {
         Ok(()) => Ok(false),
         Err(GitError::NotIgnored(_)) => Ok(true),
-        Err(fault) => bail!(Failure::local(fault.to_string()).hint(fault.hint())),
+        Err(fault) => Err(hinted(fault.to_string(), fault.hint())),
     }
 }
 
 /// Copies a file into the folder under a name that is free.
 fn put_aside(file: &Path, folder: &Folder) -> Result<PathBuf> {
     let place = folder.at("before");
-    files::create_dir_private(&place).map_err(|fault| refused(&fault))?;
+    files::create_dir_private(&place)?;
     let content = std::fs::read(file)
         .map(Zeroizing::new)
         .with_context(|| format!("reading `{}`", file.display()))?;
@@ -78,7 +71,7 @@ fn put_aside(file: &Path, folder: &Folder) -> Result<PathBuf> {
         match files::write_private(&path, &content) {
             Ok(()) => return Ok(path),
             Err(FileError::Exists(_)) => {}
-            Err(fault) => bail!(refused(&fault)),
+            Err(fault) => return Err(fault.into()),
         }
     }
     bail!("no free name for `{name}` in `{}`", place.display())
@@ -88,14 +81,17 @@ fn put_aside(file: &Path, folder: &Folder) -> Result<PathBuf> {
 pub type Variables = BTreeMap<String, Zeroizing<String>>;
 
 /// Returns what a file has to say; `None` while a secret of it does not exist.
-///
-/// # Errors
-/// If the agent does not answer.
 pub fn expected(out: &Out, inner: &Global) -> Result<Option<Variables>> {
     let client = inner.client()?;
     let mut all = Variables::new();
     for secret in &out.secrets {
-        let Some(fields) = content(&client, secret)? else { return Ok(None) };
+        let route = format!("{}/data/{}", secret.mount(), secret.rest());
+        let answer = client.send(hyper::Method::GET, &route, &[], None)?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        let mut answer: Value = answer.success()?.json()?;
+        let Value::Object(fields) = answer["data"]["data"].take() else { return Ok(None) };
         for (name, value) in fields {
             let text = match value {
                 Value::String(text) => text,
@@ -107,23 +103,7 @@ pub fn expected(out: &Out, inner: &Global) -> Result<Option<Variables>> {
     Ok(Some(all))
 }
 
-fn content(client: &Client, secret: &SecretPath) -> Result<Option<serde_json::Map<String, Value>>> {
-    let route = format!("{}/data/{}", secret.mount(), secret.rest());
-    let answer = client.send(hyper::Method::GET, &route, &[], None)?;
-    if answer.status == 404 {
-        return Ok(None);
-    }
-    let mut answer: Value = answer.success()?.json()?;
-    match answer["data"]["data"].take() {
-        Value::Object(fields) => Ok(Some(fields)),
-        _ => Ok(None),
-    }
-}
-
 /// Waits until the file says what it has to; false if that takes too long.
-///
-/// # Errors
-/// If its folder cannot be watched.
 pub async fn wait(out: &Out, expected: Option<Variables>, term: &Term) -> Result<bool> {
     let Some(expected) = expected else {
         term.say(format!("`{}` waits for its secret to be written", out.file.display()));
@@ -165,9 +145,6 @@ fn says(file: &Path, expected: &Variables) -> bool {
 }
 
 /// Says why a file is not right, in the agent's words.
-///
-/// # Errors
-/// If the agent does not answer.
 pub fn report(out: &Out, inner: &Global) -> Result<()> {
     let status: Status = inner.client()?.get(STATUS, &[])?;
     let shown = out.file.display().to_string();

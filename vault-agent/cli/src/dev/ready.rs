@@ -12,63 +12,32 @@ const LONGEST: usize = 107;
 #[derive(Debug)]
 pub struct Ready {
     socket: UnixDatagram,
-    path: PathBuf,
-}
-
-/// What a child said.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Notice {
-    /// Whether it is ready.
-    pub ready: bool,
-    /// Where it listens, if it said so.
-    pub listen: Option<String>,
-}
-
-impl Notice {
-    /// Adds the lines of one datagram (sd_notify(3)); unknown ones are passed over.
-    pub fn read(&mut self, datagram: &str) {
-        for line in datagram.lines() {
-            match line.split_once('=') {
-                Some(("READY", "1")) => self.ready = true,
-                Some(("X_LISTEN", address)) => self.listen = Some(address.to_owned()),
-                Some(_) | None => {}
-            }
-        }
-    }
+    /// What goes into `NOTIFY_SOCKET`.
+    pub path: PathBuf,
 }
 
 impl Ready {
-    /// Makes the socket `name` in a private folder.
-    ///
-    /// # Errors
-    /// If the path is too long for a socket, or cannot be bound.
-    pub fn bind(folder: &Path, name: &str) -> Result<Self> {
-        let path = folder.join(name);
-        check_length(&path)?;
-        let _ = std::fs::remove_file(&path);
-        let socket = UnixDatagram::bind(&path)
+    /// Makes the socket, in a private folder.
+    pub fn bind(path: &Path) -> Result<Self> {
+        check_length(path)?;
+        let _ = std::fs::remove_file(path);
+        let socket = UnixDatagram::bind(path)
             .with_context(|| format!("making the socket `{}`", path.display()))?;
-        Ok(Self { socket, path })
+        Ok(Self { socket, path: path.to_owned() })
     }
 
-    /// Returns what goes into `NOTIFY_SOCKET`.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Waits for readiness; returns all that was said until then.
-    ///
-    /// # Errors
-    /// If the socket fails.
-    pub async fn wait(&self) -> Result<Notice> {
-        let mut notice = Notice::default();
-        let mut buffer = [0; 4096];
-        while !notice.ready {
+    /// Waits for readiness; returns where the child listens, if it said so (sd_notify(3)).
+    pub async fn wait(&self) -> Result<Option<String>> {
+        let (mut listen, mut buffer) = (None, [0; 4096]);
+        loop {
             let length = self.socket.recv(&mut buffer).await.context("waiting for readiness")?;
-            notice.read(&String::from_utf8_lossy(&buffer[..length]));
+            let datagram = String::from_utf8_lossy(&buffer[..length]);
+            let address = datagram.lines().find_map(|line| line.strip_prefix("X_LISTEN="));
+            listen = address.map(str::to_owned).or(listen);
+            if datagram.lines().any(|line| line == "READY=1") {
+                return Ok(listen);
+            }
         }
-        Ok(notice)
     }
 }
 
@@ -79,9 +48,6 @@ impl Drop for Ready {
 }
 
 /// Refuses a socket path that the kernel would not take.
-///
-/// # Errors
-/// If it is too long.
 pub fn check_length(path: &Path) -> Result<()> {
     let length = path.as_os_str().len();
     if length > LONGEST {
@@ -97,23 +63,15 @@ pub fn check_length(path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn datagrams_add_up() {
-        let mut notice = Notice::default();
-        notice.read("STATUS=loading\nX_LISTEN=127.0.0.1:1\n");
-        assert!(!notice.ready);
-        notice.read("READY=1\nMAINPID=5");
-        assert_eq!(notice, Notice { ready: true, listen: Some("127.0.0.1:1".into()) });
-    }
-
     #[tokio::test]
-    async fn readiness_is_waited_for() {
+    async fn datagrams_add_up_until_readiness() {
         let dir = tempfile::tempdir().unwrap();
-        let ready = Ready::bind(dir.path(), "n").unwrap();
+        let ready = Ready::bind(&dir.path().join("n")).unwrap();
         let sender = UnixDatagram::unbound().unwrap();
-        sender.send_to(b"X_LISTEN=[::1]:5", ready.path()).await.unwrap();
-        sender.send_to(b"READY=1", ready.path()).await.unwrap();
-        assert_eq!(ready.wait().await.unwrap().listen.as_deref(), Some("[::1]:5"));
+        for datagram in ["STATUS=loading\nX_LISTEN=[::1]:5\n", "READY=1\nMAINPID=5"] {
+            sender.send_to(datagram.as_bytes(), &ready.path).await.unwrap();
+        }
+        assert_eq!(ready.wait().await.unwrap().as_deref(), Some("[::1]:5"));
     }
 
     #[test]
