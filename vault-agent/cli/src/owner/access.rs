@@ -13,7 +13,7 @@ use host::hint::Exit;
 use host::hint::parsed;
 use machine::local::{MACHINES, MachineRow, Machines};
 
-/// Show and set what machines may read and write
+/// Set and show what machines may read and write
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
