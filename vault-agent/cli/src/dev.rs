@@ -33,7 +33,6 @@ use host::term::Term;
 use machine::identity::Pins;
 use machine::paths::Paths;
 
-/// Try everything out on this machine
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Keep everything in this folder

@@ -77,39 +77,64 @@ pub(crate) struct Cli {
     command: Command,
 }
 
-// What each is for stands at its arguments.
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Read and write secrets
     #[command(subcommand, arg_required_else_help = true)]
     Kv(kv::Command),
+    /// Run a program with secrets as its environment
     Run(running::Args),
+    /// Take in a .env, JSON or YAML file, or secrets of another Vault
     Import(import::Args),
+    /// Print secrets as .env, JSON or shell lines
     Export(export::Args),
+    /// Find values of the vault in files and in git
     Scan(scan::Args),
+    /// Print who holds which version
     Status(status::Args),
+    /// List secrets that are to be changed at their issuers
     RotateDue(rotate_due::Args),
+    /// Read any path of the API
     Read(generic::ReadArgs),
+    /// Write to any path of the API
     Write(generic::WriteArgs),
+    /// List any path of the API
     List(generic::ListArgs),
+    /// Delete at any path of the API
     Delete(generic::DeleteArgs),
+    /// List, make and tune mounts
     #[command(subcommand, arg_required_else_help = true)]
     Secrets(secrets::Command),
+    /// Make, look up and revoke tokens for programs
     #[command(subcommand, arg_required_else_help = true)]
     Token(token::Command),
+    /// Print what requests carry
     #[command(subcommand, arg_required_else_help = true, hide = true)]
     Print(print::Command),
+    /// List, add and remove machines
     Machine(machine::Args),
+    /// Set and show what machines may read and write
     Access(access::Args),
+    /// Review and verify the audit log
     #[command(subcommand, arg_required_else_help = true)]
     Audit(audit::Command),
+    /// Give the server back what it has lost and this machine has
     Heal(heal::Args),
+    /// Prove that the recovery kit works
     Recovery(recovery::Args),
+    /// Set this machine up with a server's setup line
     Init(init::Args),
+    /// Try everything out on this machine
     Dev(dev::Args),
+    /// Be a provider service of Docker Compose
     Compose(compose::Args),
+    /// Be a secret store of Podman
     Podman(podman::Args),
+    /// Print a completion script
     Completions(completions::Args),
+    /// Print the manual page, or write all of them
     Man(man::Args),
+    /// Print how to call a command, or the flags that all of them take
     Help(help::Args),
     /// Print the version, as -V does
     #[command(hide = true)]
@@ -205,17 +230,13 @@ fn usage(term: &Term, error: &clap::Error) -> Exit {
         Exit::OK
     } else {
         term.say(text.trim_end());
-        if let Some(hint) = unknown_verb(error).and_then(hint) {
+        if let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(verb))) =
+            (error.kind(), error.get(ContextKind::InvalidSubcommand))
+            && let Some(hint) = hint(verb)
+        {
             term.say(format!("hint: {hint}"));
         }
         Exit::LOCAL
-    }
-}
-
-fn unknown_verb(error: &clap::Error) -> Option<&str> {
-    match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(verb))) => Some(verb),
-        _ => None,
     }
 }
 

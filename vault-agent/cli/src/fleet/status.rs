@@ -18,7 +18,7 @@ use machine::local::{self, Alarm, Rotation, Status, TargetRow};
 /// More warnings about rotation would hide the fleet.
 const MOST_ROTATIONS: usize = 5;
 
-/// Print who holds which version
+/// Print who holds which version; of another Vault, whether it is sealed
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exits 2 while an awake machine lags, its hook or its file fails, or an alarm stands.\nWhere VAULT_ADDR names another Vault, its seal status is printed as HashiCorp's does:\n0 unsealed, 1 no answer, 2 sealed."

@@ -13,7 +13,7 @@ use host::hint::Exit;
 use host::hint::parsed;
 use machine::local::{MACHINES, MachineRow, Machines};
 
-/// Set and show what machines may read and write
+/// Show and set what machines may read and write
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -15,7 +15,7 @@ use machine::joining::host_name;
 
 pub use set_up::{Keeping, Wish, set_up};
 
-/// Set this machine up with a server's setup line
+/// Make a vault on a fresh server, with this host as its first machine
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Line that `vault-server init` printed, or `-` to read it from standard input

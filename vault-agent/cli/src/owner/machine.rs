@@ -16,7 +16,7 @@ use host::clock;
 use host::hint::{Exit, Failure, parsed};
 use machine::local::{MACHINES, MachineRow, Machines};
 
-/// List, add and remove machines
+/// List, add and remove the machines of the vault
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::forms::{self, Form};
-use super::git::Repository;
-use super::search::{Buffer, Patterns};
+use super::forms::{self, Bytes, Form};
+use super::git::{Object, Repository};
+use super::search::Patterns;
 use super::tree::Skipped;
 use super::values::Values;
 use crate::client::Client;
@@ -22,14 +22,6 @@ use machine::local::{self, Status};
 
 /// More finds in one file tell nobody more.
 const MOST: usize = 1_000;
-
-/// Where something is.
-#[derive(Clone, Copy)]
-pub struct Place<'a> {
-    pub commit: Option<&'a str>,
-    /// `None` for the text of a commit.
-    pub path: Option<&'a str>,
-}
 
 /// A value in a place.
 struct Find {
@@ -49,8 +41,9 @@ pub struct Finds<'a> {
     is_verbose: bool,
     values: Values,
     patterns: Patterns,
-    buffer: Buffer,
-    name: Buffer,
+    /// What contents and names are read into.
+    buffer: Bytes,
+    name: Bytes,
     /// Files that this machine's agent writes, as it names them.
     targets: BTreeSet<String>,
     found: Vec<Value>,
@@ -91,8 +84,8 @@ impl<'a> Finds<'a> {
             is_verbose,
             values,
             patterns,
-            buffer: Buffer::default(),
-            name: Buffer::default(),
+            buffer: Bytes::default(),
+            name: Bytes::default(),
             targets,
             found: Vec::new(),
             finds: 0,
@@ -115,9 +108,9 @@ impl<'a> Finds<'a> {
     }
 
     /// Searches what git keeps.
-    pub fn object(&mut self, place: Place<'_>, content: impl Read) -> anyhow::Result<()> {
-        let found = self.search(place.path, content)?;
-        self.print(place, found)
+    pub fn object(&mut self, object: Object<'_>, content: impl Read) -> anyhow::Result<()> {
+        let found = self.search(object.path, content)?;
+        self.print(object, found)
     }
 
     /// Searches a file.
@@ -129,7 +122,7 @@ impl<'a> Finds<'a> {
                 self.expected.push(name);
                 Ok(())
             }
-            Ok(found) => self.print(Place { commit: None, path: Some(&text) }, found),
+            Ok(found) => self.print(Object { commit: None, path: Some(&text) }, found),
             Err(why) => {
                 self.unreadable(path, &why);
                 Ok(())
@@ -179,7 +172,7 @@ impl<'a> Finds<'a> {
         Ok(finds.map(|((line, holder), (form, at))| Find { line, at, holder, form }).collect())
     }
 
-    fn print(&mut self, place: Place<'_>, found: Vec<Find>) -> anyhow::Result<()> {
+    fn print(&mut self, place: Object<'_>, found: Vec<Find>) -> anyhow::Result<()> {
         if found.len() == MOST {
             let name = self.shown(place.path.unwrap_or("a message"));
             self.global.term.say(format!("`{name}`: only the first {MOST} finds are shown"));

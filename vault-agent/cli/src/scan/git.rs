@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use anyhow::Context as _;
 use host::hint::Failure;
 
 /// What `cat-file` says before each object; the rest is what came behind its name.
@@ -15,6 +16,7 @@ const HEADER: &str = "--batch=%(objectname) %(objecttype) %(objectsize) %(rest)"
 const LONGEST_HEADER: u64 = 64 << 10;
 
 /// An object with content to search.
+#[derive(Clone, Copy)]
 pub struct Object<'a> {
     /// The commit that brought it, or the commit or tag that it is; `None` in the index.
     pub commit: Option<&'a str>,
@@ -29,9 +31,6 @@ pub struct Repository {
 
 impl Repository {
     /// Finds the repository around `folder`.
-    ///
-    /// # Errors
-    /// If git is missing, or finds none.
     pub fn around(folder: &Path) -> anyhow::Result<Self> {
         let repository = Self { folder: folder.to_owned() };
         repository.ask(&["rev-parse", "--git-dir"])?;
@@ -101,9 +100,7 @@ impl Repository {
         let list = ["rev-list", "--objects", "--all", "--in-commit-order", "--reverse"];
         let mut list =
             self.git(&list).stdout(Stdio::piped()).spawn().map_err(|why| absent(&why))?;
-        let Some(names) = list.stdout.take() else {
-            return Err(io::Error::other("no pipe").into());
-        };
+        let names = list.stdout.take().context("no pipe")?;
         let mut batch = self.git(&["cat-file", "--buffer", HEADER]);
         let mut batch = batch.stdin(names).stdout(Stdio::piped()).spawn()?;
         let mut commit = String::new();
@@ -140,9 +137,7 @@ impl Repository {
         let mut batch = self.git(&["cat-file", "--buffer", HEADER]);
         let batch = batch.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut batch = batch.spawn()?;
-        let Some(mut names) = batch.stdin.take() else {
-            return Err(io::Error::other("no pipe").into());
-        };
+        let mut names = batch.stdin.take().context("no pipe")?;
         std::thread::scope(|scope| {
             // git does not answer all before it has read all, nor read all before it has answered
             // some.
@@ -188,7 +183,7 @@ fn contents(
     batch: &mut Child,
     mut visit: impl FnMut(&str, &str, &str, &mut dyn Read) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let Some(out) = batch.stdout.take() else { return Err(io::Error::other("no pipe").into()) };
+    let out = batch.stdout.take().context("no pipe")?;
     let mut out = BufReader::with_capacity(64 << 10, out);
     let mut header = Vec::new();
     loop {

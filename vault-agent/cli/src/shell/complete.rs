@@ -155,8 +155,7 @@ fn find<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
     let name = word.trim_start_matches('-');
     let mut all = command.get_arguments();
     all.find(|arg| {
-        let mut chars = name.chars();
-        let short = chars.next().filter(|_| chars.next().is_none());
+        let short: Option<char> = name.parse().ok();
         arg.get_long() == Some(name)
             || (short.is_some() && arg.get_short() == short)
             || arg.get_visible_aliases().is_some_and(|aliases| aliases.contains(&name))

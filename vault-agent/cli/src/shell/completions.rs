@@ -7,7 +7,6 @@ use crate::context::Global;
 use crate::shell::complete;
 use host::hint::Exit;
 
-/// Print a completion script
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "bash, zsh and fish complete secrets, keys and machines too, while the agent runs.\n\nExamples:\n  vault completions bash > ~/.local/share/bash-completion/completions/vault\n  vault completions zsh > ~/.zfunc/_vault\n  vault completions fish > ~/.config/fish/completions/vault.fish"

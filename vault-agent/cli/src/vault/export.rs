@@ -12,7 +12,7 @@ use host::files::{self, Access};
 use host::hint::{Exit, Failure};
 use machine::render::{self, Field, Format, Multiline, Nested, Rules};
 
-/// Print secrets as .env, JSON or shell lines
+/// Print secrets as .env, JSON, YAML, shell lines and more
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "-format is dotenv (default), compose, docker, systemd, sh, json, yaml, toml, raw or template.\n\nExamples:\n  vault export secret/app > .env\n  vault export --format sh secret/app secret/vps    later paths win\n  vault export --format raw --key ca secret/tls     one value, byte for byte\n  vault export --out .env secret/app                written at once, for you alone (0600)"
