@@ -1,9 +1,8 @@
 //! What could stand where the cursor is: commands, flags, and from the local API the names of
-//! secrets, keys and machines. Shells ask `vault __complete`; their scripts are in `scripts`.
+//! secrets, keys and machines. Shells ask `vault __complete`; their scripts are in `completions`.
 //! Nothing is said, nothing fails, nothing waits.
 
 mod ask;
-mod scripts;
 
 use std::ffi::OsString;
 
@@ -13,8 +12,6 @@ use crate::context::Global;
 use host::hint::Exit;
 
 use ask::Ask;
-
-pub(crate) use scripts::script;
 
 /// The hidden verb.
 pub(crate) const VERB: &str = "__complete";
