@@ -23,14 +23,8 @@ use machine::local::{self, Status};
 /// More finds in one file tell nobody more.
 const MOST: usize = 1_000;
 
-/// A value in a place.
-struct Find {
-    /// 0 is the name itself.
-    line: u64,
-    at: u64,
-    holder: usize,
-    form: Form,
-}
+/// Values in one place: by line, of which 0 is the name itself, and holder; with form and position.
+type Found = BTreeMap<(u64, usize), (Form, u64)>;
 
 /// A scan at work.
 pub struct Finds<'a> {
@@ -143,8 +137,8 @@ impl<'a> Finds<'a> {
         self.skipped.push((name, why));
     }
 
-    fn search(&mut self, name: Option<&str>, content: impl Read) -> io::Result<Vec<Find>> {
-        let mut found: BTreeMap<(u64, usize), (Form, u64)> = BTreeMap::new();
+    fn search(&mut self, name: Option<&str>, content: impl Read) -> io::Result<Found> {
+        let mut found = Found::new();
         let mut note = |line: u64, holder: usize, form: Form, at: u64| {
             if found.len() < MOST || found.contains_key(&(line, holder)) {
                 let best = found.entry((line, holder)).or_insert((form, at));
@@ -166,22 +160,20 @@ impl<'a> Finds<'a> {
             .filter(|(_, (form, _))| *form != Form::Line)
             .map(|((_, holder), _)| *holder)
             .collect();
-        let finds = found
-            .into_iter()
-            .filter(|((_, holder), (form, _))| *form != Form::Line || told.insert(*holder));
-        Ok(finds.map(|((line, holder), (form, at))| Find { line, at, holder, form }).collect())
+        found.retain(|(_, holder), (form, _)| *form != Form::Line || told.insert(*holder));
+        Ok(found)
     }
 
-    fn print(&mut self, place: Object<'_>, found: Vec<Find>) -> anyhow::Result<()> {
+    fn print(&mut self, place: Object<'_>, found: Found) -> anyhow::Result<()> {
         if found.len() == MOST {
             let name = self.shown(place.path.unwrap_or("a message"));
             self.global.term.say(format!("`{name}`: only the first {MOST} finds are shown"));
         }
-        for find in found {
+        for ((line, holder), (form, at)) in found {
             self.finds += 1;
             let path = place.path.map(|path| self.shown(path));
-            let (holder, _) = &self.values.held[find.holder];
-            let (line, version, form) = (find.line, holder.version, find.form.text());
+            let (holder, _) = &self.values.held[holder];
+            let (version, form) = (holder.version, form.text());
             if self.format == Format::Table {
                 let place = match (place.commit.map(|commit| &commit[..commit.len().min(12)]), path)
                 {
@@ -195,7 +187,7 @@ impl<'a> Finds<'a> {
                     .line(format!("{place}:{line}: {secret} {key} (v{version}, {form})"))?;
             } else {
                 self.found.push(json!({
-                    "file": path, "line": line, "byte": find.at, "commit": place.commit,
+                    "file": path, "line": line, "byte": at, "commit": place.commit,
                     "secret": holder.secret, "key": holder.key, "version": version, "form": form,
                 }));
             }

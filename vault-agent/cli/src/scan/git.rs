@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::Context as _;
 use host::hint::Failure;
@@ -116,8 +116,8 @@ impl Repository {
             }
             _ => Ok(()),
         });
-        ended("cat-file", end(&mut batch, read.is_ok())?, read)?;
-        ended("rev-list", end(&mut list, true)?, Ok(()))
+        ended(&mut batch, "cat-file", read)?;
+        ended(&mut list, "rev-list", Ok(()))
     }
 
     /// Hands over what the next commit would change, as it is staged.
@@ -153,7 +153,7 @@ impl Repository {
                 let path = change.map(|(_, path)| path.as_str());
                 visit(Object { commit: None, path }, content)
             });
-            ended("cat-file", end(&mut batch, read.is_ok())?, read)?;
+            ended(&mut batch, "cat-file", read)?;
             match asking.join() {
                 Ok(asked) => Ok(asked?),
                 Err(_) => Err(io::Error::other("asking git ended early").into()),
@@ -213,14 +213,11 @@ fn contents(
 }
 
 /// Waits for git's end; one that nobody reads from any more is ended.
-fn end(git: &mut Child, is_whole: bool) -> io::Result<ExitStatus> {
-    if !is_whole {
+fn ended(git: &mut Child, command: &str, read: anyhow::Result<()>) -> anyhow::Result<()> {
+    if read.is_err() {
         git.kill()?;
     }
-    git.wait()
-}
-
-fn ended(command: &str, status: ExitStatus, read: anyhow::Result<()>) -> anyhow::Result<()> {
+    let status = git.wait()?;
     read?;
     if status.success() {
         return Ok(());
