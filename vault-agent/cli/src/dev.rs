@@ -8,7 +8,6 @@ mod folder;
 mod imports;
 mod outs;
 mod pairs;
-mod ready;
 mod screen;
 mod settings;
 
@@ -20,10 +19,9 @@ use tokio::process::Command;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::child::Child;
+use self::child::{Child, check_length};
 use self::folder::{AGENT, ENV, Folder, SERVER, TOKEN, read, read_line};
 use self::pairs::Pair;
-use self::ready::check_length;
 use self::settings::Out;
 use crate::context::{Flags, Global};
 use crate::sibling;

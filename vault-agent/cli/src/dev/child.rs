@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::UnixDatagram;
 use tokio::process::{Child as Process, ChildStdin, Command};
 
-use super::ready::Ready;
 use host::hint::Failure;
 
 /// How long a daemon may take to finish what it is at.
@@ -24,6 +24,9 @@ const STARTING: Duration = Duration::from_secs(60);
 const LAST_LINES: usize = 12;
 /// Bytes at the end of a log in which they are looked for.
 const LAST_BYTES: u64 = 16 << 10;
+
+/// Longest path of a unix socket, without the final zero (unix(7)).
+const LONGEST: usize = 107;
 
 /// A daemon.
 #[derive(Debug)]
@@ -141,6 +144,56 @@ fn last_lines(log: &Path) -> String {
     shown.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
+/// A socket on which one child says that it is ready, in the manner of systemd's `NOTIFY_SOCKET`.
+#[derive(Debug)]
+struct Ready {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Ready {
+    /// Makes the socket, in a private folder.
+    fn bind(path: &Path) -> Result<Self> {
+        check_length(path)?;
+        let _ = std::fs::remove_file(path);
+        let socket = UnixDatagram::bind(path)
+            .with_context(|| format!("making the socket `{}`", path.display()))?;
+        Ok(Self { socket, path: path.to_owned() })
+    }
+
+    /// Waits for readiness; returns where the child listens, if it said so (sd_notify(3)).
+    async fn wait(&self) -> Result<Option<String>> {
+        let (mut listen, mut buffer) = (None, [0; 4096]);
+        loop {
+            let length = self.socket.recv(&mut buffer).await.context("waiting for readiness")?;
+            let datagram = String::from_utf8_lossy(&buffer[..length]);
+            let address = datagram.lines().find_map(|line| line.strip_prefix("X_LISTEN="));
+            listen = address.map(str::to_owned).or(listen);
+            if datagram.lines().any(|line| line == "READY=1") {
+                return Ok(listen);
+            }
+        }
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Refuses a socket path that the kernel would not take.
+pub fn check_length(path: &Path) -> Result<()> {
+    let length = path.as_os_str().len();
+    if length > LONGEST {
+        bail!(
+            "`{}` has {length} bytes, sockets take {LONGEST}\nhint: choose a shorter `--data DIR`",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,5 +244,22 @@ mod tests {
         let shown = last_lines(&log);
         assert!(shown.starts_with("  line 38\n") && shown.ends_with("  line 49"));
         assert_eq!(last_lines(&dir.path().join("none")), "");
+    }
+
+    #[tokio::test]
+    async fn datagrams_add_up_until_readiness() {
+        let dir = tempfile::tempdir().unwrap();
+        let ready = Ready::bind(&dir.path().join("n")).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        for datagram in ["STATUS=loading\nX_LISTEN=[::1]:5\n", "READY=1\nMAINPID=5"] {
+            sender.send_to(datagram.as_bytes(), &ready.path).await.unwrap();
+        }
+        assert_eq!(ready.wait().await.unwrap().as_deref(), Some("[::1]:5"));
+    }
+
+    #[test]
+    fn long_socket_paths_are_refused_before_the_kernel_does() {
+        let long = PathBuf::from(format!("/{}", "x".repeat(107)));
+        assert!(check_length(&long).unwrap_err().to_string().contains("shorter `--data DIR`"));
     }
 }

@@ -19,7 +19,7 @@ use host::files::{self, FileError};
 use host::hint::hinted;
 use host::term::Term;
 use machine::local::{STATUS, Status, TargetRow};
-use machine::render;
+use machine::render::{self, Variable};
 
 /// How long a file may take to become right.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,12 +66,11 @@ fn put_aside(file: &Path, folder: &Folder) -> Result<PathBuf> {
         .map(Zeroizing::new)
         .with_context(|| format!("reading `{}`", file.display()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    for n in 1_u32.. {
-        let path = place.join(if n == 1 { name.clone() } else { format!("{name}.{n}") });
+    let names = (1_u32..).map(|n| if n == 1 { name.clone() } else { format!("{name}.{n}") });
+    for path in names.map(|name| place.join(name)) {
         match files::write_private(&path, &content) {
-            Ok(()) => return Ok(path),
             Err(FileError::Exists(_)) => {}
-            Err(fault) => return Err(fault.into()),
+            written => return Ok(written.map(|()| path)?),
         }
     }
     bail!("no free name for `{name}` in `{}`", place.display())
@@ -136,12 +135,11 @@ pub async fn wait(out: &Out, expected: Option<Variables>, term: &Term) -> Result
 fn says(file: &Path, expected: &Variables) -> bool {
     let Ok(content) = std::fs::read(file).map(Zeroizing::new) else { return false };
     let Ok(variables) = render::parse(&content) else { return false };
-    variables.len() == expected.len()
-        && variables.iter().all(|variable| {
-            expected
-                .get(&variable.name)
-                .is_some_and(|value| value.as_bytes() == variable.value.expose())
-        })
+    let is_right = |variable: &Variable| {
+        let value = expected.get(&variable.name).map(|value| value.as_bytes());
+        value == Some(variable.value.expose())
+    };
+    variables.len() == expected.len() && variables.iter().all(is_right)
 }
 
 /// Says why a file is not right, in the agent's words.

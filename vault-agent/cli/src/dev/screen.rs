@@ -32,35 +32,29 @@ pub fn show(
     let written = outs.first().and_then(|out| out.secrets.first());
     let named = first.map(|pair| &pair.path).or(written);
     let secret = named.map_or(pairs::DEFAULT, SecretPath::as_str);
+    let route = secret.replacen('/', "/metadata/", 1);
+    let answer = inner.client()?.send(hyper::Method::GET, &route, &[], None)?;
+    // What is there would be replaced by a whole write.
+    let exists = answer.status != 404;
+    if exists {
+        answer.success()?;
+    }
+    let first_name = |pair: &Pair| {
+        let content = zeroize::Zeroizing::new(std::fs::read(&pair.file).ok()?);
+        render::parse(&content).ok()?.into_iter().next().map(|variable| variable.name)
+    };
     let facts = Facts {
         listen,
         folder: &short(&folder.path),
         env: &short(&folder.at(ENV)),
         program: &short(&program),
-        exists: exists(inner, secret)?,
+        exists,
         secret,
-        key: first.and_then(|pair| first_name(&pair.file)),
+        key: first.and_then(first_name),
         outs: outs.iter().map(|out| short(&out.file)).collect(),
     };
     global.term.print(text(&facts))?;
     Ok(())
-}
-
-/// Tells whether there is something that a whole write would replace.
-fn exists(inner: &Global, secret: &str) -> Result<bool> {
-    let route = secret.replacen('/', "/metadata/", 1);
-    let answer = inner.client()?.send(hyper::Method::GET, &route, &[], None)?;
-    if answer.status == 404 {
-        return Ok(false);
-    }
-    answer.success()?;
-    Ok(true)
-}
-
-/// Returns the first name in a file, for an example of a change.
-fn first_name(file: &Path) -> Option<String> {
-    let content = zeroize::Zeroizing::new(std::fs::read(file).ok()?);
-    render::parse(&content).ok()?.into_iter().next().map(|variable| variable.name)
 }
 
 struct Facts<'a> {
