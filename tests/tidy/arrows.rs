@@ -62,8 +62,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "vault-cli",
         &[
-            "sibling", "client", "print", "context", "kv", "vault", "owner", "fleet", "shell",
-            "scan", "run", "compose", "podman", "dev", "argv", "dispatch",
+            "argv", "sibling", "client", "print", "context", "kv", "vault", "owner", "fleet",
+            "shell", "scan", "run", "compose", "podman", "dev", "dispatch",
         ],
     ),
     (

@@ -1,4 +1,4 @@
-//! Rewrites the command line before clap sees it.
+//! Flags as Go's: the command line is rewritten before clap sees it, and truth values are read.
 //!
 //! HashiCorp's CLI uses Go's `flag` package: long flags take one dash (`-format=json`, `-cas 0`).
 //! clap reads `-format` as the short flags `-f -o -r …`. People, scripts and runbooks for Vault are
@@ -30,6 +30,15 @@ pub fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
         *only = "--version".into();
     }
     out
+}
+
+/// Reads a truth value as Go's `ParseBool` does.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
 }
 
 fn is_long_flag(arg: &str) -> bool {

@@ -9,7 +9,6 @@ mod endpoint;
 mod error;
 mod net;
 mod oneshot;
-mod options;
 mod persist;
 mod show;
 pub mod tls;
@@ -17,11 +16,14 @@ pub mod tls;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::Full;
 use hyper::Method;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::client::conn::http1::SendRequest;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,43 +31,77 @@ use serde_json::Value;
 
 use machine::local::OFFLINE;
 
-use net::{Net, Outgoing};
-
 pub use answer::Answer;
-pub use endpoint::{Address, Endpoint};
-pub use error::{Error, Refusal};
-pub use options::{Options, Show};
+pub use endpoint::Endpoint;
+pub use error::Error;
+
+/// What goes with every request.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `X-Vault-Token`.
+    pub token: Option<String>,
+    /// `X-Vault-Namespace`.
+    pub namespace: Option<String>,
+    /// Further headers.
+    pub headers: Vec<(String, String)>,
+    /// For connecting and answering together.
+    pub timeout: Duration,
+    /// For `https://`.
+    pub tls: tls::Options,
+    /// How often to try again what failed on the other side.
+    pub retries: u32,
+    /// Whether one redirect is followed.
+    pub redirects: bool,
+    /// Where no agent listens, do not ask the server before answering from the cache.
+    pub offline: bool,
+    /// Show requests instead of making them.
+    pub show: Option<Show>,
+}
+
+/// What a request is shown as.
+#[derive(Clone, Copy, Debug)]
+pub enum Show {
+    /// A line for a shell, to be run with curl.
+    Curl,
+    /// A rule in Vault's policy language.
+    Policy,
+}
 
 /// A client for one API.
 pub struct Client {
     place: Endpoint,
     options: Options,
     headers: HeaderMap,
-    net: Net,
+    runtime: tokio::runtime::Runtime,
+    link: RefCell<Option<Link>>,
+    /// Dropped last, when the connection to it is gone.
+    answering: RefCell<Option<oneshot::Answering>>,
 }
+
+type Link = SendRequest<Full<Bytes>>;
 
 impl Client {
     /// Makes a client; nothing is connected before the first request.
     ///
     /// # Errors
-    /// Headers that HTTP does not allow.
+    /// Headers that HTTP does not allow; a system that has no file descriptor left.
     pub fn new(place: Endpoint, options: Options) -> Result<Self, Error> {
-        let net = Net::new(place.clone(), &options)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|why| Error::Setup(why.to_string()))?;
         let headers = headers(&place, &options)?;
-        Ok(Self { place, options, headers, net })
+        let (link, answering) = Default::default();
+        Ok(Self { place, options, headers, runtime, link, answering })
     }
 
     /// Tells whether this machine's own agent answers, which needs no look at its mounts first.
-    #[must_use]
     pub fn is_own_agent(&self) -> bool {
         matches!(self.place, Endpoint::Agent { .. })
     }
 
     /// Tells whether the agent that answers was started for this process alone; known after the
     /// first request.
-    #[must_use]
     pub fn is_alone(&self) -> bool {
-        self.net.is_alone()
+        self.answering.borrow().is_some()
     }
 
     /// Does nothing for a while.
@@ -78,9 +114,6 @@ impl Client {
     }
 
     /// Asks for JSON.
-    ///
-    /// # Errors
-    /// No answer, an error, or another shape.
     pub fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -90,27 +123,18 @@ impl Client {
     }
 
     /// Sends JSON and asks for JSON.
-    ///
-    /// # Errors
-    /// No answer, an error, or another shape.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
         let body = serde_json::to_vec(body).map_err(|why| Error::Setup(why.to_string()))?;
         self.send(Method::POST, path, &[], Some(body.into()))?.success()?.json()
     }
 
     /// Writes a value as HashiCorp's client does, and returns whatever the answer is.
-    ///
-    /// # Errors
-    /// No answer.
     pub fn put(&self, path: &str, body: &Value) -> Result<Answer, Error> {
         self.send(Method::PUT, path, &[], Some(body.to_string().into()))
     }
 
     /// Makes one request to `/v1/` + `path` (not yet percent-encoded); returns the answer whatever
     /// its status.
-    ///
-    /// # Errors
-    /// [`Error::Absent`], [`Error::Transport`], [`Error::Shown`].
     pub fn send(
         &self,
         method: Method,
@@ -128,60 +152,23 @@ impl Client {
 
     /// As [`Client::send`], for questions that a command asks beside what it is for: they are never
     /// shown.
-    ///
-    /// # Errors
-    /// [`Error::Absent`], [`Error::Transport`].
     pub fn ask(&self, path: &str, query: &[(&str, String)]) -> Result<Answer, Error> {
         self.persist(Method::GET, &target(path, query), Bytes::new())
     }
 
     /// Tells whether requests are only shown.
-    #[must_use]
     pub const fn only_shows(&self) -> bool {
         self.options.show.is_some()
     }
 
-    fn once(&self, method: Method, target: &str, body: Bytes) -> Result<Answer, Error> {
-        let call = format!("{method} {}{target}", self.base());
-        let mut headers = self.headers.clone();
-        if method == Method::PATCH {
-            let merge = HeaderValue::from_static("application/merge-patch+json");
-            headers.insert(CONTENT_TYPE, merge);
-        }
-        let target = format!("{}{target}", self.folder());
-        self.net.exchange(Outgoing { method, target, headers, body, call })
-    }
-
     /// What URLs in messages start with; behind a socket it is `localhost`, as in HashiCorp's
     /// client.
-    #[must_use]
     pub fn base(&self) -> &str {
-        match &self.place {
-            Endpoint::Agent { .. } | Endpoint::Unix(_) => "http://localhost",
-            Endpoint::Tcp(address) => &address.base,
-        }
-    }
-
-    /// The folder of an address such as `https://proxy/vault`.
-    fn folder(&self) -> &str {
-        match &self.place {
-            Endpoint::Agent { .. } | Endpoint::Unix(_) => "",
-            Endpoint::Tcp(address) => {
-                let host = address.base.find("://").map_or("", |at| &address.base[at + 3..]);
-                host.find('/').map_or("", |at| &host[at..])
-            }
-        }
+        self.place.address().map_or("http://localhost", |address| &address.base)
     }
 }
 
 fn headers(place: &Endpoint, options: &Options) -> Result<HeaderMap, Error> {
-    let host = match place {
-        Endpoint::Agent { .. } | Endpoint::Unix(_) => "localhost",
-        Endpoint::Tcp(address) => {
-            let rest = address.base.find("://").map_or("", |at| &address.base[at + 3..]);
-            rest.split('/').next().unwrap_or_default()
-        }
-    };
     let mut all = HeaderMap::new();
     let mut add = |name: &str, value: &str| {
         let name = HeaderName::from_bytes(name.as_bytes())
@@ -193,7 +180,7 @@ fn headers(place: &Endpoint, options: &Options) -> Result<HeaderMap, Error> {
         all.append(name, value);
         Ok(())
     };
-    add("host", host)?;
+    add("host", place.address().map_or("localhost", |address| address.parts().0))?;
     add("x-vault-request", "true")?;
     if let Some(token) = &options.token {
         add("x-vault-token", token)?;

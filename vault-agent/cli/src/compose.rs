@@ -12,18 +12,18 @@ use clap::Args as _;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use crate::context::{Global, boolean};
+use crate::argv::boolean;
+use crate::context::Global;
 use crate::kv::Typed;
 use crate::print::exit;
 use crate::vault::export;
-use host::hint::{Exit, Failure};
+use host::hint::{Exit, Failure, hinted};
 use host::term::Term;
-use machine::render::{self, Environment, Nested, RefusedField, Rules};
+use machine::render::{self, Environment, Nested, Rules};
 
 /// What Compose runs this by, and what starts every one of its calls.
 pub const VERB: &str = "compose";
 
-/// Arguments of `vault compose`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "In compose.yaml:\n  services:\n    secrets:\n      provider:\n        type: vault\n        options:\n          secret: [secret/app, secret/smtp]\n    app:\n      depends_on: [secrets]"
@@ -99,9 +99,6 @@ struct Unused {
 }
 
 /// Runs what Compose asks for; a failure is a line of type `error`, and the last.
-///
-/// # Errors
-/// If standard output cannot be written.
 pub fn run(args: &Args, global: &Global) -> Result<Exit> {
     match &args.command {
         Command::Up(up) => match up.lines(global, args.project_name.as_deref()) {
@@ -156,9 +153,10 @@ impl Up {
 
     fn environment(&self, global: &Global) -> Result<Environment> {
         if self.secrets.is_empty() {
-            return Err(Failure::local("the provider names no secret")
-                .hint("give it one in compose.yaml: `options: {secret: secret/app}`")
-                .into());
+            return Err(hinted(
+                "the provider names no secret",
+                "give it one in compose.yaml: `options: {secret: secret/app}`",
+            ));
         }
         let client = global.client()?;
         let mut secrets = Vec::with_capacity(self.secrets.len());
@@ -175,14 +173,12 @@ impl Up {
             allow_names: &self.allow_name,
             ..Rules::default()
         };
-        render::environment(&secrets, &rules).map_err(|faults| refused(&faults).into())
+        render::environment(&secrets, &rules).map_err(|faults| {
+            let shown: Vec<_> = faults.iter().map(ToString::to_string).collect();
+            let text = format!("the secrets cannot be an environment: {}", shown.join("; "));
+            hinted(text, faults.first().map_or("", |fault| fault.why.hint))
+        })
     }
-}
-
-fn refused(faults: &[RefusedField]) -> Failure {
-    let shown: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    let text = format!("the secrets cannot be an environment: {}", shown.join("; "));
-    Failure::local(text).hint(faults.first().map_or("", |fault| fault.why.hint))
 }
 
 /// One line that Compose reads.

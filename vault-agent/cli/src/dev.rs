@@ -8,32 +8,29 @@ mod folder;
 mod imports;
 mod outs;
 mod pairs;
-mod plan;
-mod ready;
 mod screen;
 mod settings;
 
-use std::ffi::OsString;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use tokio::process::Command;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::child::{Child, Program};
-use self::folder::{Environment, Folder, read_line};
-use self::plan::Plan;
-use self::ready::{Ready, check_length};
-use self::settings::Settings;
+use self::child::{Child, check_length};
+use self::folder::{AGENT, ENV, Folder, SERVER, TOKEN, read, read_line};
+use self::pairs::Pair;
+use self::settings::Out;
 use crate::context::{Flags, Global};
 use crate::sibling;
 use host::files;
-use host::hint::{Exit, Failure};
+use host::hint::{Exit, hinted};
 use host::term::Term;
+use machine::identity::Pins;
 use machine::paths::Paths;
 
-/// Try everything out on this machine: a server and an agent until Ctrl-C
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Keep everything in this folder
@@ -54,11 +51,15 @@ pub struct Args {
     outs: Vec<String>,
 }
 
-/// The daemons that run.
-#[derive(Default)]
-struct Daemons {
-    server: Option<Child>,
-    agent: Option<Child>,
+/// What this run is to do.
+struct Plan {
+    folder: Folder,
+    paths: Paths,
+    listen: SocketAddr,
+    imports: Vec<Pair>,
+    outs: Vec<Out>,
+    server: PathBuf,
+    agent: PathBuf,
 }
 
 /// SIGINT and SIGTERM.
@@ -76,14 +77,18 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit> {
     let plan = plan(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut stop = runtime.block_on(async { Stop::new() })?;
-    let mut daemons = Daemons::default();
+    let mut daemons = Vec::new();
     let outcome = match start(&plan, &mut daemons, &mut stop, &runtime, global) {
-        Ok(true) => runtime.block_on(daemons.until(&mut stop)),
+        Ok(true) => runtime.block_on(until(&mut stop, &mut daemons)),
         Ok(false) => Ok(()),
         Err(fault) => Err(fault),
     };
     global.term.say("stopping");
-    let stopped = runtime.block_on(daemons.stop());
+    let mut stopped = Ok(());
+    // The agent first: what it still has to say is heard.
+    while let Some(daemon) = daemons.pop() {
+        stopped = stopped.and(runtime.block_on(daemon.stop()));
+    }
     outcome.and(stopped)?;
     Ok(Exit::OK)
 }
@@ -93,7 +98,7 @@ fn plan(args: &Args) -> Result<Plan> {
     check_listen(args.listen)?;
     let (server, agent) = (sibling::find("server")?, sibling::find("agent")?);
     let folder = Folder::open(&args.data)?;
-    let paths = Paths::resolve(Some(folder.agent()), None)?;
+    let paths = Paths::resolve(Some(folder.at(AGENT)), None)?;
     check_length(&paths.socket)?;
     Ok(Plan { folder, paths, listen: args.listen, imports, outs, server, agent })
 }
@@ -101,50 +106,57 @@ fn plan(args: &Args) -> Result<Plan> {
 /// Refuses an address that others can reach, or that another program has.
 fn check_listen(listen: SocketAddr) -> Result<()> {
     if !listen.ip().is_loopback() {
-        bail!(
-            Failure::local(format!("`{listen}` can be reached from other machines"))
-                .hint("listen on a loopback address, such as 127.0.0.1:8200")
-        );
+        return Err(hinted(
+            format!("`{listen}` can be reached from other machines"),
+            "listen on a loopback address, such as 127.0.0.1:8200",
+        ));
     }
-    let Err(fault) = TcpListener::bind(listen) else { return Ok(()) };
-    if fault.kind() == std::io::ErrorKind::AddrInUse {
-        bail!(Failure::local(format!("`{listen}` is in use by another program")).hint(format!(
-            "`ss -ltnp 'sport = {}'` names it; or choose another with `--listen 127.0.0.1:0`",
-            listen.port()
-        )));
+    match TcpListener::bind(listen) {
+        Ok(_) => Ok(()),
+        Err(fault) if fault.kind() == std::io::ErrorKind::AddrInUse => Err(hinted(
+            format!("`{listen}` is in use by another program"),
+            format!(
+                "`ss -ltnp 'sport = {}'` names it; or choose another with `--listen 127.0.0.1:0`",
+                listen.port()
+            ),
+        )),
+        Err(fault) => Err(fault).context(format!("listening on `{listen}`")),
     }
-    Err(fault).context(format!("listening on `{listen}`"))
 }
 
 /// Starts everything; false if it was interrupted.
 fn start(
     plan: &Plan,
-    daemons: &mut Daemons,
+    daemons: &mut Vec<Child>,
     stop: &mut Stop,
     runtime: &Runtime,
     global: &Global,
 ) -> Result<bool> {
     let Plan { folder, paths, .. } = plan;
     // It is there when this run is ready, not before.
-    files::remove(&folder.env())?;
-    let joined = first::is_joined(paths)?;
+    files::remove(&folder.at(ENV))?;
+    let joined = Pins::load(paths)?.is_some();
     if !joined {
         first::make_server(&plan.server, folder)?;
     }
-    let Some(server) = runtime.block_on(start_server(plan, daemons, stop))? else {
-        return Ok(false);
-    };
+    let mut server = Command::new(&plan.server);
+    server.args(["run", "--listen", "127.0.0.1:0", "--data"]).arg(folder.at(SERVER));
+    let server = runtime.block_on(launch("server", server, folder, daemons, stop))?;
+    let Some(server) = server else { return Ok(false) };
     if !joined {
         global.term.say("first start: making a vault for trying out");
         runtime.block_on(first::make_vault(&server, folder, paths, global))?;
     }
     configure(plan, &server, &global.term)?;
-    let Some(listen) = runtime.block_on(start_agent(plan, daemons, stop))? else {
-        return Ok(false);
-    };
-    let inner = inside(folder);
+    let mut agent = Command::new(&plan.agent);
+    agent.args(["run", "--state"]).arg(folder.at(AGENT));
+    let listen = runtime.block_on(launch("agent", agent, folder, daemons, stop))?;
+    let Some(listen) = listen else { return Ok(false) };
+    // What commands know that talk to this run's agent, whatever the environment says.
+    let flags = Flags { state: Some(folder.at(AGENT)), ..Flags::default() };
+    let inner = Global::new(flags, Term::std(), Box::new(|_| None), host::clock::now);
     for pair in &plan.imports {
-        imports::import(pair, folder)?;
+        imports::import(pair, folder, &inner)?;
     }
     for out in &plan.outs {
         let expected = outs::expected(out, &inner)?;
@@ -154,90 +166,47 @@ fn start(
             None => return Ok(false),
         }
     }
-    let token = read_line(&folder.token())?.unwrap_or_default();
-    Environment { listen: &listen, token: &token, folder }.write()?;
-    screen::show(plan, &listen, global, &inner)?;
+    folder.write_env(&listen, &read_line(&folder.at(TOKEN))?.unwrap_or_default())?;
+    screen::show(folder, &plan.imports, &plan.outs, &listen, global, &inner)?;
     Ok(true)
 }
 
-/// Starts the server and returns its address, `None` if interrupted.
-async fn start_server(
-    plan: &Plan,
-    daemons: &mut Daemons,
+/// Starts a daemon and returns the address where it listens, `None` if interrupted.
+async fn launch(
+    name: &'static str,
+    program: Command,
+    folder: &Folder,
+    daemons: &mut Vec<Child>,
     stop: &mut Stop,
 ) -> Result<Option<String>> {
-    let program = Program {
-        name: "the server",
-        file: &plan.server,
-        arguments: vec![
-            "run".into(),
-            "--data".into(),
-            plan.folder.server().into(),
-            "--listen".into(),
-            "127.0.0.1:0".into(),
-            "--exit-with-stdin".into(),
-        ],
-        log: plan.folder.at("server.log"),
-    };
-    let ready = Ready::bind(&plan.folder.path, "server.ready")?;
-    let child = daemons.server.insert(Child::start(program, ready)?);
-    listening(child, stop).await
+    let mut child = Child::start(name, program, &folder.path)?;
+    let listen = stop.or(child.ready()).await;
+    daemons.push(child);
+    listen
 }
 
-/// Starts the agent and returns the address of its API, `None` if interrupted.
-async fn start_agent(
-    plan: &Plan,
-    daemons: &mut Daemons,
-    stop: &mut Stop,
-) -> Result<Option<String>> {
-    let program = Program {
-        name: "the agent",
-        file: &plan.agent,
-        arguments: vec![
-            OsString::from("run"),
-            "--state".into(),
-            plan.folder.agent().into(),
-            "--exit-with-stdin".into(),
-        ],
-        log: plan.folder.at("agent.log"),
-    };
-    let ready = Ready::bind(&plan.folder.path, "agent.ready")?;
-    let child = daemons.agent.insert(Child::start(program, ready)?);
-    listening(child, stop).await
-}
-
-async fn listening(child: &mut Child, stop: &mut Stop) -> Result<Option<String>> {
-    let Some(notice) = stop.or(child.ready()).await? else { return Ok(None) };
-    match notice.listen {
-        Some(address) => Ok(Some(address)),
-        None => bail!(child.failure("is ready but does not say where it listens")),
+/// Waits for the signal to stop.
+///
+/// # Errors
+/// If a daemon ends before.
+async fn until(stop: &mut Stop, daemons: &mut [Child]) -> Result<()> {
+    let [server, agent] = daemons else { return Ok(()) };
+    tokio::select! {
+        () = stop.wait() => Ok(()),
+        failure = server.ended() => Err(failure.into()),
+        failure = agent.ended() => Err(failure.into()),
     }
 }
 
 /// Brings `agent.toml` up to date.
 fn configure(plan: &Plan, server: &str, term: &Term) -> Result<()> {
     let file = &plan.paths.config;
-    let old = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(fault) if fault.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(fault) => return Err(fault).context(format!("reading `{}`", file.display())),
-    };
+    let old = read(file)?.unwrap_or_default();
     let outs = outs::prepare(&plan.outs, &old, &plan.folder, term)?;
-    let settings = Settings {
-        server,
-        listen: &plan.listen.to_string(),
-        token_file: &plan.folder.token(),
-        outs: &outs,
-    };
-    let new = settings::edit(&old, &settings)?;
+    let listen = plan.listen.to_string();
+    let new = settings::edit(&old, server, &listen, &plan.folder.at(TOKEN), &outs)?;
     files::replace(file, new.as_bytes(), files::Access::PRIVATE)?;
     Ok(())
-}
-
-/// Returns what commands know that talk to this run's agent, whatever the environment says.
-fn inside(folder: &Folder) -> Global {
-    let flags = Flags { state: Some(folder.agent()), ..Flags::default() };
-    Global::new(flags, Term::std(), Box::new(|_| None), host::clock::now)
 }
 
 impl Stop {
@@ -263,36 +232,6 @@ impl Stop {
             () = self.wait() => Ok(None),
             done = work => done.map(Some),
         }
-    }
-}
-
-impl Daemons {
-    /// Waits for the signal to stop.
-    ///
-    /// # Errors
-    /// If a daemon ends before.
-    async fn until(&mut self, stop: &mut Stop) -> Result<()> {
-        let (Some(server), Some(agent)) = (&mut self.server, &mut self.agent) else {
-            return Ok(());
-        };
-        tokio::select! {
-            () = stop.wait() => Ok(()),
-            failure = server.ended() => Err(failure.into()),
-            failure = agent.ended() => Err(failure.into()),
-        }
-    }
-
-    /// Stops the agent, then the server: what the agent still has to say is heard.
-    async fn stop(self) -> Result<()> {
-        let agent = match self.agent {
-            Some(agent) => agent.stop().await,
-            None => Ok(()),
-        };
-        let server = match self.server {
-            Some(server) => server.stop().await,
-            None => Ok(()),
-        };
-        agent.and(server)
     }
 }
 

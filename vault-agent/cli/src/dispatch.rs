@@ -162,7 +162,8 @@ pub fn run(
     let is_scan = verb.is_some_and(|verb| verb == "scan");
     let is_compose = verb.is_some_and(|verb| verb == compose::VERB);
     let args = std::iter::once(OsString::from("vault")).chain(argv::normalise(args));
-    let cli = match parsed(args.collect()) {
+    let matches = described().try_get_matches_from(args);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) if is_scan => return scan::no_find(usage(&term, &error)),
         Err(error) if is_compose && error.use_stderr() => return compose::usage(&term, &error),
@@ -170,10 +171,6 @@ pub fn run(
     };
     let global = Global::new(cli.flags, term, env, clock);
     dispatch(&global, cli.command).unwrap_or_else(|error| report(&global.term, &error))
-}
-
-fn parsed(args: Vec<OsString>) -> Result<Cli, clap::Error> {
-    Cli::from_arg_matches(&described().try_get_matches_from(args)?)
 }
 
 /// Describes the command line; the help of each command ends with where those flags are told that
@@ -236,17 +233,13 @@ fn usage(term: &Term, error: &clap::Error) -> Exit {
         Exit::OK
     } else {
         term.say(text.trim_end());
-        if let Some(hint) = unknown_verb(error).and_then(hint) {
+        if let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(verb))) =
+            (error.kind(), error.get(ContextKind::InvalidSubcommand))
+            && let Some(hint) = hint(verb)
+        {
             term.say(format!("hint: {hint}"));
         }
         Exit::LOCAL
-    }
-}
-
-fn unknown_verb(error: &clap::Error) -> Option<&str> {
-    match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(verb))) => Some(verb),
-        _ => None,
     }
 }
 

@@ -1,52 +1,27 @@
 //! The `vault` command line, in the order of its layers: what every command uses, then the
 //! commands, then the dispatch that knows them all.
 
-/// The programs of one installation.
+mod argv;
 mod sibling;
 
-/// The one HTTP client.
-pub mod client;
+mod client;
+mod print;
 
-/// What commands print.
-pub mod print;
+mod context;
 
-/// Flags and surroundings of every command.
-pub mod context;
-
-/// Secrets as HashiCorp's `vault kv`.
 mod kv;
-
-/// The API as it is, whole secrets in and out, rotation.
 mod vault;
 
-/// What only an owner may do.
-mod owner;
-
-/// Machines and the audit log.
+mod compose;
 mod fleet;
-
-/// Help, completion and manual pages.
+mod owner;
+mod podman;
+mod run;
+mod scan;
 mod shell;
 
-/// Values of the vault in files and git.
-mod scan;
-
-/// A program with secrets as its environment.
-mod run;
-
-/// A provider service of Docker Compose.
-mod compose;
-
-/// A secret store of Podman.
-mod podman;
-
-/// Everything on one machine, to try it out.
 mod dev;
 
-/// Go's one-dash flags.
-mod argv;
-
-/// Which verb goes where.
 mod dispatch;
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use machine::render::{self, Format, Rules};
 /// The key under which text is kept.
 const KEY: &str = "value";
 
-/// Be a secret store of Podman
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Podman calls these with the id of a secret in SECRET_ID:\n  podman secret create --driver shell \\\n    --driver-opts list='vault-agent podman list',lookup='vault-agent podman lookup' \\\n    --driver-opts store='vault-agent podman store',delete='vault-agent podman delete' NAME FILE"
@@ -44,9 +43,6 @@ enum Command {
 }
 
 /// Runs what Podman asks for.
-///
-/// # Errors
-/// If there is no such secret, or one already, or the local API refuses.
 pub fn run(args: &Args, global: &Global) -> anyhow::Result<Exit> {
     let store = Store { global, client: global.client()?, prefix: &args.prefix };
     match args.command {

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use crate::context::Global;
 use crate::kv::{Freshness, Typed};
-use host::hint::{Exit, Failure};
+use host::hint::{Exit, hinted};
 use shared::duration;
+use tokio::sync::mpsc;
 
 use environment::Wanted;
 
-/// Run a program with secrets as its environment
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Signals and the exit code are passed on; a program that a signal ended exits with 128 and its number.\n\nExamples:\n  vault run secret/app -- ./server --port 8080\n  vault run -w secret/app secret/smtp -- ./server        start it anew when a secret changes\n  vault run --redact secret/app -- ./deploy.sh           values do not appear in its output"
@@ -62,9 +62,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let place = |path: &String| Typed { mount: args.mount.clone(), path: path.clone() };
     let places: Vec<Typed> = args.paths.iter().chain(&args.named).map(place).collect();
     if places.is_empty() {
-        return Err(Failure::local("no secret is named")
-            .hint("vault run secret/app -- COMMAND")
-            .into());
+        return Err(hinted("no secret is named", "vault run secret/app -- COMMAND"));
     }
     let wanted = Wanted { places, keys: args.keys.clone(), allowed: args.allow_name.clone() };
     let client = args.freshness.client(global)?;
@@ -74,15 +72,16 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     }
     let changes = if args.watch {
         if client.is_alone() {
-            return Err(Failure::local("-w needs a running agent, which hears of changes")
-                .hint("start `vault-agent run`, or leave -w out")
-                .into());
+            return Err(hinted(
+                "-w needs a running agent, which hears of changes",
+                "start `vault-agent run`, or leave -w out",
+            ));
         }
-        Some(watch::start(client, wanted, environment.clone())?)
+        watch::start(client, wanted, environment.clone())?
     } else {
         // An agent that was started for this command alone ends here.
         drop(client);
-        None
+        mpsc::channel(1).1
     };
     let program = child::Program {
         command: &args.command,

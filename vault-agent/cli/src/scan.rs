@@ -17,12 +17,11 @@ use crate::context::Global;
 use crate::print::Format;
 use host::hint::{Exit, Failure};
 
-use finds::{Finds, Place};
+use finds::Finds;
 use git::Repository;
 use tree::Step;
 use values::Choice;
 
-/// Find values of the vault in files and in git
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Looks for every value that this machine may read: plain, escaped, percent-encoded, base64, hex.\nValues are never shown. Exits with 0: none found, 1: found, 2: not all could be searched.\n\nExamples:\n  vault scan                     this folder and all in it, ignored files too\n  vault scan --git               all that a branch or tag of this repository ever held\n  vault scan --install-hook      refuse commits with values in them, from now on\n  vault scan --min-length 5 a b  short and guessable values too, in a and b"
@@ -37,15 +36,8 @@ pub struct Args {
     /// Search what the next commit of a repository would change
     #[arg(long)]
     staged: bool,
-    /// Look for values of older versions too
-    #[arg(long)]
-    all_versions: bool,
-    /// Look for all values from N bytes on, easy to guess or not [default: 8, if not easy to guess]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(4..=1024))]
-    min_length: Option<u16>,
-    /// Do not look for values of this key; repeatable
-    #[arg(long = "not-key", value_name = "KEY")]
-    not_keys: Vec<String>,
+    #[command(flatten)]
+    choice: Choice,
     /// Name all that is not looked for and all that is passed by
     #[arg(short, long)]
     verbose: bool,
@@ -83,12 +75,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         paths.iter().try_for_each(|folder| Repository::around(folder).map(drop))?;
     }
     let client = global.client()?;
-    let choice = Choice {
-        all_versions: args.all_versions,
-        min_length: args.min_length.map(usize::from),
-        not_keys: &args.not_keys,
-    };
-    let values = values::read(global, &client, &choice)?;
+    let values = values::read(global, &client, &args.choice)?;
     let targets = finds::targets(&client);
     drop(client);
     let what = if args.git { "object" } else { "file" };
@@ -116,19 +103,15 @@ fn search(global: &Global, args: &Args, path: &Path, finds: &mut Finds<'_>) -> a
                 .term
                 .say("this is a shallow clone: its older history is not here to be searched");
         }
-        repository.history(|object, content| {
-            finds.object(Place { commit: object.commit, path: object.path }, content)
-        })
+        repository.history(|object, content| finds.object(object, content))
     } else if args.staged {
-        Repository::around(path)?.staged(|object, content| {
-            finds.object(Place { commit: None, path: object.path }, content)
-        })
+        Repository::around(path)?.staged(|object, content| finds.object(object, content))
     } else {
         tree::walk(path, |path, step| {
             match step {
-                Step::File(file, size) => finds.file(path, tree::reader(file, size))?,
-                Step::Skipped(why) => finds.skipped(path, why),
-                Step::Unreadable(why) => finds.unreadable(path, why),
+                Ok(Step::File(file)) => finds.file(path, file)?,
+                Ok(Step::Skipped(why)) => finds.skipped(path, why),
+                Err(why) => finds.unreadable(path, &why),
             }
             Ok(())
         })
@@ -137,10 +120,11 @@ fn search(global: &Global, args: &Args, path: &Path, finds: &mut Finds<'_>) -> a
 
 /// Returns the flags that the hook is to scan with.
 fn hook_flags(args: &Args) -> Vec<String> {
+    let Choice { all_versions, min_length, not_keys } = &args.choice;
     let mut flags = Vec::new();
-    flags.extend(args.all_versions.then(|| "--all-versions".to_owned()));
-    flags.extend(args.min_length.map(|n| format!("--min-length={n}")));
-    flags.extend(args.not_keys.iter().map(|key| format!("--not-key={key}")));
+    flags.extend(all_versions.then(|| "--all-versions".to_owned()));
+    flags.extend(min_length.map(|n| format!("--min-length={n}")));
+    flags.extend(not_keys.iter().map(|key| format!("--not-key={key}")));
     flags.extend(args.verbose.then(|| "--verbose".to_owned()));
     flags
 }

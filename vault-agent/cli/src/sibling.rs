@@ -2,22 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
-use host::hint::Failure;
+use host::hint::hinted;
 
 /// Returns the file of `vault`: this program's own.
-///
-/// # Errors
-/// If the system does not tell where this program lies.
 pub fn vault() -> Result<PathBuf> {
     std::env::current_exe().context("finding this program's own file")
 }
 
 /// Returns the file of a sibling: the name of `vault`, a dash, and `daemon`.
-///
-/// # Errors
-/// If there is none.
 pub fn find(daemon: &str) -> Result<PathBuf> {
     let vault = vault()?;
     let name = vault.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -25,8 +19,8 @@ pub fn find(daemon: &str) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    bail!(
-        Failure::local(format!("there is no program `{}`", path.display()))
-            .hint("build all of them with `cargo build`, or install them together")
-    )
+    Err(hinted(
+        format!("there is no program `{}`", path.display()),
+        "build all of them with `cargo build`, or install them together",
+    ))
 }

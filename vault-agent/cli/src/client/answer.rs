@@ -22,15 +22,11 @@ pub struct Answer {
 
 impl Answer {
     /// Takes statuses from 300 on as errors: a redirect has done nothing yet.
-    ///
-    /// # Errors
-    /// [`Error::Refused`] with the texts of the body.
     pub fn success(self) -> Result<Self, Error> {
         if self.status < 300 { Ok(self) } else { Err(Error::Refused(self.refusal())) }
     }
 
     /// Reads the body as the error that it is.
-    #[must_use]
     pub fn refusal(&self) -> Refusal {
         #[derive(serde::Deserialize)]
         struct Errors {
@@ -43,14 +39,12 @@ impl Answer {
         Refusal { call: self.call.clone(), status: self.status, errors }
     }
 
-    /// Reads the body.
-    ///
-    /// # Errors
-    /// [`Error::Answer`] if it is not JSON of that shape; the text names places, never values.
+    /// Reads the body; an error names places in it, never values.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|why| Error::Answer {
-            call: self.call.clone(),
-            why: format!("not the expected JSON (line {}, column {})", why.line(), why.column()),
+        serde_json::from_slice(&self.body).map_err(|why| {
+            let (line, column) = (why.line(), why.column());
+            let why = format!("not the expected JSON (line {line}, column {column})");
+            Error::unexpected(&self.call, &why)
         })
     }
 }

@@ -38,18 +38,13 @@ pub struct Address {
 }
 
 impl Endpoint {
-    /// Reads an address.
-    ///
-    /// # Errors
-    /// Anything but `unix:///path`, `http://host[:port]` and `https://host[:port]`.
+    /// Reads `unix:///path`, `http://host[:port]` or `https://host[:port]`.
     pub fn parse(url: &str) -> Result<Self, Error> {
         let wrong = |why: &str| Error::Setup(format!("address `{url}`: {why}"));
-        if let Some(path) = url.strip_prefix("unix://") {
-            return if path.is_empty() {
-                Err(wrong("no path"))
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
+        match url.strip_prefix("unix://") {
+            Some("") => return Err(wrong("no path")),
+            Some(path) => return Ok(Self::Unix(path.into())),
+            None => {}
         }
         let uri: Uri =
             url.parse().map_err(|why: hyper::http::uri::InvalidUri| wrong(&why.to_string()))?;
@@ -64,5 +59,21 @@ impl Endpoint {
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self::Tcp(Address { secure, host, port, base: url.trim_end_matches('/').to_owned() }))
+    }
+
+    /// Returns the host, if it is one.
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Tcp(address) => Some(address),
+            Self::Agent { .. } | Self::Unix(_) => None,
+        }
+    }
+}
+
+impl Address {
+    /// Splits what follows the scheme: host with port, and the folder of `https://proxy/vault`.
+    pub fn parts(&self) -> (&str, &str) {
+        let rest = self.base.split_once("://").map_or("", |(_, rest)| rest);
+        rest.split_at(rest.find('/').unwrap_or(rest.len()))
     }
 }

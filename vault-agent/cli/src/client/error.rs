@@ -1,7 +1,8 @@
 //! Why there is no answer, told as HashiCorp's client tells it.
 
-use std::path::PathBuf;
+use std::path::Path;
 
+use host::hint::Failure;
 use shared::limits;
 
 /// Why there is no answer, or none that can be used.
@@ -10,85 +11,56 @@ pub enum Error {
     /// Address, flags or variables make no sense.
     #[error("{0}")]
     Setup(String),
-    /// No address was given and this machine has no agent to talk to.
-    #[error("no agent is listening at `{}`, and none can answer here: {why}", socket.display())]
-    Absent {
-        /// Where one was looked for first.
-        socket: PathBuf,
-        /// Why the request was not answered in this process.
-        why: String,
-    },
-    /// This machine's agent does not let the user in.
-    #[error("the agent's socket `{}` is closed to this user", socket.display())]
-    Barred {
-        /// The socket.
-        socket: PathBuf,
-    },
+    /// No address was given, and no agent of this machine answers this user.
+    #[error("{0}")]
+    Absent(Failure),
     /// The API answered with an error.
     #[error("{0}")]
     Refused(Refusal),
-    /// Nothing came back.
+    /// Nothing came back: method and URL, and what happened.
     #[error("{call}: {why}")]
-    Transport {
-        /// Method and URL.
-        call: String,
-        /// What happened.
-        why: String,
-    },
-    /// The other side hung up on a request of this size.
-    #[error("{call}: it hung up while {bytes} bytes were sent: more than it takes")]
-    TooMuch {
-        /// Method and URL.
-        call: String,
-        /// Bytes of the body.
-        bytes: usize,
-    },
+    Transport { call: String, why: String },
+    /// The other side took not all, or something came back that is not what the API answers.
+    #[error("{0}")]
+    Answer(Failure),
     /// The request was not made but shown, as asked for.
     #[error("the request was shown, not made")]
     Shown(String),
-    /// Something came back that is not what the API answers.
-    #[error("{call}: unexpected answer: {why}")]
-    Answer {
-        /// Method and URL.
-        call: String,
-        /// What is wrong with it.
-        why: String,
-    },
 }
 
 impl Error {
-    /// Returns the way out.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Setup(_) | Self::Refused(_) | Self::Shown(_) => None,
-            Self::Absent { .. } => Some(
-                "start `vault-agent run`, name another API with VAULT_ADDR, or set this machine up with `vault init`".to_owned(),
-            ),
-            Self::Barred { .. } => {
-                Some("run this as root, or be named in `allow` of the agent's configuration".to_owned())
-            }
-            Self::Transport { .. } => Some("check VAULT_ADDR and that the program behind it runs".to_owned()),
-            Self::TooMuch { .. } => Some(format!(
-                "a secret takes {} KiB: keep the file elsewhere and its key here",
-                limits::CONTENT >> 10
-            )),
-            Self::Answer { .. } => Some("check that VAULT_ADDR names a vault agent or a Vault".to_owned()),
-        }
+    /// This machine's agent does not let the user in.
+    pub(super) fn barred(socket: &Path) -> Self {
+        let text = format!("the agent's socket `{}` is closed to this user", socket.display());
+        let hint = "run this as root, or be named in `allow` of the agent's configuration";
+        Self::Absent(Failure::remote(text).hint(hint))
     }
 
-    /// Returns the status of a refusal.
-    #[must_use]
-    pub fn status(&self) -> Option<u16> {
+    /// The other side hung up on a body of this size.
+    pub(super) fn too_much(call: &str, bytes: usize) -> Self {
+        let text = format!("{call}: it hung up while {bytes} bytes were sent: more than it takes");
+        Self::Answer(Failure::remote(text).hint(format!(
+            "a secret takes {} KiB: keep the file elsewhere and its key here",
+            limits::CONTENT >> 10
+        )))
+    }
+
+    /// Something came back that is not what the API answers.
+    pub(super) fn unexpected(call: &str, why: &str) -> Self {
+        Self::Answer(
+            Failure::remote(format!("{call}: unexpected answer: {why}"))
+                .hint("check that VAULT_ADDR names a vault agent or a Vault"),
+        )
+    }
+
+    /// Returns the way out.
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Refused(refusal) => Some(refusal.status),
-            Self::Setup(_)
-            | Self::Shown(_)
-            | Self::Absent { .. }
-            | Self::Barred { .. }
-            | Self::Transport { .. }
-            | Self::TooMuch { .. }
-            | Self::Answer { .. } => None,
+            Self::Absent(failure) | Self::Answer(failure) => failure.hint.clone(),
+            Self::Transport { .. } => {
+                Some("check VAULT_ADDR and that the program behind it runs".to_owned())
+            }
+            Self::Setup(_) | Self::Refused(_) | Self::Shown(_) => None,
         }
     }
 }

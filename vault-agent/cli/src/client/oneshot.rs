@@ -2,11 +2,12 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use super::error::Error;
 use crate::sibling;
+use host::hint::Failure;
 use machine::paths::Paths;
 
 /// An agent that answers this process only; it ends when the connection does.
@@ -25,8 +26,13 @@ pub(super) fn start(
     paths: &Paths,
     offline: bool,
 ) -> Result<(StdStream, Answering), Error> {
-    let absent =
-        |why: String| Error::Absent { socket: sockets.first().cloned().unwrap_or_default(), why };
+    let absent = |why: String| {
+        let socket = sockets.first().map_or(Path::new(""), PathBuf::as_path).display();
+        let text = format!("no agent is listening at `{socket}`, and none can answer here: {why}");
+        Error::Absent(Failure::remote(text).hint(
+            "start `vault-agent run`, name another API with VAULT_ADDR, or set this machine up with `vault init`",
+        ))
+    };
     if !paths.pins().exists() {
         let state = paths.state.display();
         return Err(absent(format!("no machine is set up in `{state}`")));
@@ -35,10 +41,7 @@ pub(super) fn start(
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
         let child = Command::new(sibling::find("agent")?)
-            .arg("--state")
-            .arg(&paths.state)
-            .arg("--config")
-            .arg(&paths.config)
+            .args([Path::new("--state"), &paths.state, Path::new("--config"), &paths.config])
             .arg("answer")
             .args(offline.then_some("--offline"))
             .stdin(OwnedFd::from(theirs))

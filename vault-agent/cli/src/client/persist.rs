@@ -27,30 +27,25 @@ impl Client {
                 Err(error) => matches!(error, Error::Transport { .. }),
             };
             if !again || tried >= self.options.retries {
-                return match result {
-                    Ok(answer) => self.redirected(method, body, answer),
-                    Err(error) => Err(error),
-                };
+                return self.redirected(method, body, result?);
             }
-            let pause = (FIRST_PAUSE * 2_u32.saturating_pow(tried)).min(LONGEST_PAUSE);
-            self.pause(pause);
+            self.pause((FIRST_PAUSE * 2_u32.saturating_pow(tried)).min(LONGEST_PAUSE));
             tried += 1;
         }
     }
 
     /// Follows one redirect: a standby names the active node this way.
     fn redirected(&self, method: Method, body: Bytes, answer: Answer) -> Result<Answer, Error> {
-        let Some(location) = answer.location.as_deref() else { return Ok(answer) };
-        if !self.options.redirects {
+        let Some(location) = answer.location.as_deref().filter(|_| self.options.redirects) else {
             return Ok(answer);
-        }
-        let lost = |why: &str| Error::Answer { call: answer.call.clone(), why: why.to_owned() };
+        };
+        let lost = |why| Error::unexpected(&answer.call, why);
         if location.starts_with('/') {
             return self.once(method, location, body);
         }
         let at = location.find("/v1/").ok_or_else(|| lost("a redirect out of the API"))?;
         let place = Endpoint::parse(&location[..at])?;
-        let secure = |place: &Endpoint| matches!(place, Endpoint::Tcp(address) if address.secure);
+        let secure = |place: &Endpoint| place.address().is_some_and(|address| address.secure);
         if secure(&self.place) && !secure(&place) {
             return Err(lost("a redirect from https to http"));
         }

@@ -18,7 +18,7 @@ impl Client {
     fn curl(&self, method: &Method, target: &str, body: &Bytes) -> String {
         let mut line = String::from("curl ");
         let tls = &self.options.tls;
-        if tls.skip_verify {
+        if tls.tls_skip_verify.unwrap_or(false) {
             line.push_str("--insecure ");
         }
         if let Some(socket) = self.socket() {
@@ -93,13 +93,6 @@ fn single(text: &str) -> String {
 
 /// Quotes for a shell in double quotes.
 fn double(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        if matches!(c, '"' | '\\' | '$' | '`') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
-    out
+    let escaped = |c: char| [matches!(c, '"' | '\\' | '$' | '`').then_some('\\'), Some(c)];
+    format!("\"{}\"", text.chars().flat_map(escaped).flatten().collect::<String>())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use super::endpoint::Address;
 use super::*;
 
 fn options() -> Options {
@@ -44,7 +45,8 @@ fn addresses_are_read() {
 #[test]
 fn folders_of_an_address_go_into_the_request() {
     let client = Client::new(Endpoint::parse("https://host:1/a/b").unwrap(), options()).unwrap();
-    assert_eq!((client.folder(), client.base()), ("/a/b", "https://host:1/a/b"));
+    assert_eq!(client.place.address().unwrap().parts(), ("host:1", "/a/b"));
+    assert_eq!(client.base(), "https://host:1/a/b");
     assert_eq!(client.headers["host"], "host:1");
 }
 

@@ -14,33 +14,39 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Files and names; nothing is read before a connection is made.
-#[derive(Clone, Debug, Default)]
+use crate::argv::boolean;
+
+/// Flags of every command about TLS; nothing is read before a connection is made.
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct Options {
-    /// Trust these instead of the system's.
+    /// Trust the certificates in this PEM file [env: VAULT_CACERT]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
-    /// Trust all in this directory instead of the system's.
+    /// Trust the certificates in this directory [env: VAULT_CAPATH]
+    #[arg(long, global = true, hide = true, value_name = "DIR")]
     pub ca_path: Option<PathBuf>,
-    /// Shown to the server.
+    /// Show this certificate to the server [env: VAULT_CLIENT_CERT]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
-    /// Its key.
+    /// Key of that certificate [env: VAULT_CLIENT_KEY]
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
-    /// Name to expect instead of the address's host.
-    pub server_name: Option<String>,
-    /// Accept everybody.
-    pub skip_verify: bool,
+    /// Expect this name in the server's certificate [env: VAULT_TLS_SERVER_NAME]
+    #[arg(long, global = true, hide = true, value_name = "NAME")]
+    pub tls_server_name: Option<String>,
+    /// Accept any certificate: for tests only [env: VAULT_SKIP_VERIFY]
+    #[arg(long, global = true, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          value_name = "BOOL", value_parser = boolean)]
+    pub tls_skip_verify: Option<bool>,
 }
 
 /// Shakes hands over an open connection.
-///
-/// # Errors
-/// Unreadable files, and whatever the handshake finds.
 pub async fn connect(
     options: &Options,
     host: &str,
     tcp: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let name = options.server_name.as_deref().unwrap_or(host);
+    let name = options.tls_server_name.as_deref().unwrap_or(host);
     let name = ServerName::try_from(name.to_owned())
         .map_err(|_| bad(format!("`{name}` is neither a host name nor an address")))?;
     TlsConnector::from(Arc::new(config(options)?)).connect(name, tcp).await
@@ -51,7 +57,7 @@ fn config(options: &Options) -> io::Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?;
-    let builder = if options.skip_verify {
+    let builder = if options.tls_skip_verify.unwrap_or(false) {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
     } else {
         builder.with_root_certificates(roots(options)?)
@@ -69,8 +75,7 @@ fn config(options: &Options) -> io::Result<ClientConfig> {
 }
 
 fn roots(options: &Options) -> io::Result<RootCertStore> {
-    let mut files = Vec::new();
-    files.extend(options.ca_cert.clone());
+    let mut files = Vec::from_iter(options.ca_cert.clone());
     if let Some(dir) = &options.ca_path {
         for entry in std::fs::read_dir(dir).map_err(|why| broken(dir, why))? {
             let path = entry?.path();
@@ -191,8 +196,9 @@ mod tests {
     async fn only_trusted_certificates_of_the_right_name_pass() {
         let trusting = Options { ca_cert: Some(testdata("ca.pem")), ..Options::default() };
         let by_folder = Options { ca_path: Some(testdata("")), ..Options::default() };
-        let renamed = Options { server_name: Some("vault.test".to_owned()), ..trusting.clone() };
-        let careless = Options { skip_verify: true, ..Options::default() };
+        let renamed =
+            Options { tls_server_name: Some("vault.test".to_owned()), ..trusting.clone() };
+        let careless = Options { tls_skip_verify: Some(true), ..Options::default() };
         let hello = Ok("hello".to_owned());
         assert_eq!(greet(trusting.clone(), "127.0.0.1").await, hello);
         assert_eq!(greet(trusting.clone(), "vault.test").await, hello);
@@ -211,8 +217,11 @@ mod tests {
         let absent = Options { ca_cert: Some("/nope.pem".into()), ..Options::default() };
         let said = config(&absent).err().map(|why| why.to_string());
         assert_eq!(said.unwrap(), "`/nope.pem`: No such file or directory (os error 2)");
-        let half =
-            Options { skip_verify: true, client_cert: Some("/x".into()), ..Options::default() };
+        let half = Options {
+            tls_skip_verify: Some(true),
+            client_cert: Some("/x".into()),
+            ..Options::default()
+        };
         let said = config(&half).err().map(|why| why.to_string());
         assert_eq!(said.unwrap(), "a client certificate and its key must be given together");
     }

@@ -1,19 +1,19 @@
 //! A daemon as a child: started with its log in a file, watched until it is ready, stopped and
 //! waited for. It ends by itself when this process is gone: its standard input is a pipe from here.
 
-use std::ffi::OsString;
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::UnixDatagram;
 use tokio::process::{Child as Process, ChildStdin, Command};
 
-use super::ready::{Notice, Ready};
 use host::hint::Failure;
 
 /// How long a daemon may take to finish what it is at.
@@ -24,6 +24,9 @@ const STARTING: Duration = Duration::from_secs(60);
 const LAST_LINES: usize = 12;
 /// Bytes at the end of a log in which they are looked for.
 const LAST_BYTES: u64 = 16 << 10;
+
+/// Longest path of a unix socket, without the final zero (unix(7)).
+const LONGEST: usize = 107;
 
 /// A daemon.
 #[derive(Debug)]
@@ -38,78 +41,53 @@ pub struct Child {
     ready: Ready,
 }
 
-/// What to start.
-#[derive(Debug)]
-pub struct Program<'a> {
-    /// What people call it.
-    pub name: &'static str,
-    /// The file.
-    pub file: &'a Path,
-    /// Its arguments.
-    pub arguments: Vec<OsString>,
-    /// Where its output goes.
-    pub log: PathBuf,
-}
-
 impl Child {
-    /// Starts a daemon, in a process group of its own so that Ctrl-C reaches only this process.
-    ///
-    /// # Errors
-    /// If it cannot be started.
-    pub fn start(program: Program<'_>, ready: Ready) -> Result<Self> {
-        let mut log = File::options();
-        let log = log
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&program.log)
-            .with_context(|| format!("making `{}`", program.log.display()))?;
-        let second = log.try_clone().context("opening the log twice")?;
-        let mut command = Command::new(program.file);
-        command
-            .args(&program.arguments)
-            .env("NOTIFY_SOCKET", ready.path())
+    /// Starts a daemon, in a process group of its own so that Ctrl-C reaches only this process; its
+    /// log and the socket on which it says that it is ready are in `folder`.
+    pub fn start(name: &'static str, mut command: Command, folder: &Path) -> Result<Self> {
+        let ready = Ready::bind(&folder.join(format!("{name}.ready")))?;
+        let log = folder.join(format!("{name}.log"));
+        let mut options = File::options();
+        let file = options.create(true).truncate(true).write(true).mode(0o600).open(&log);
+        let file = file.with_context(|| format!("making `{}`", log.display()))?;
+        let second = file.try_clone().context("opening the log twice")?;
+        let process = command
+            .arg("--exit-with-stdin")
+            .env("NOTIFY_SOCKET", &ready.path)
             .env_remove("VAULT_STATE_DIR")
             .env_remove("VAULT_TOKEN")
             .env_remove("VAULT_PASSPHRASE_FILE")
             .stdin(Stdio::piped())
-            .stdout(Stdio::from(log))
-            .stderr(Stdio::from(second))
+            .stdout(file)
+            .stderr(second)
             .process_group(0)
-            .kill_on_drop(true);
-        let mut process = match command.spawn() {
-            Ok(process) => process,
-            Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(
-                Failure::local(format!("there is no program `{}`", program.file.display())).hint(
-                    "build all of them with `cargo build --workspace`, or install them together"
-                )
-            ),
-            Err(fault) => {
-                return Err(fault).context(format!("starting `{}`", program.file.display()));
-            }
-        };
+            .kill_on_drop(true)
+            .spawn();
+        let program = command.as_std().get_program().display();
+        let mut process = process.with_context(|| format!("starting `{program}`"))?;
         let alive = process.stdin.take();
-        Ok(Self { name: program.name, process, alive, log: program.log, ready })
+        Ok(Self { name, process, alive, log, ready })
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it says that it is ready; returns where it listens.
     ///
     /// # Errors
     /// If it ends before, or takes a minute; with the last lines of its log.
-    pub async fn ready(&mut self) -> Result<Notice> {
+    pub async fn ready(&mut self) -> Result<String> {
         let waited = tokio::time::timeout(STARTING, async {
             tokio::select! {
                 biased;
-                notice = self.ready.wait() => notice.map(Ok),
+                listen = self.ready.wait() => listen.map(Ok),
                 ended = self.process.wait() => Ok(Err(ended.context("waiting for a child")?)),
             }
         });
-        match waited.await {
-            Ok(Ok(Ok(notice))) => Ok(notice),
-            Ok(Ok(Err(status))) => bail!(self.failure(&format!("ended at once ({status})"))),
-            Ok(Err(fault)) => Err(fault),
-            Err(_) => bail!(self.failure("did not become ready within a minute")),
+        let Ok(waited) = waited.await else {
+            bail!(self.failure("did not become ready within a minute"))
+        };
+        match waited? {
+            Ok(Some(address)) => Ok(address),
+            Ok(None) => bail!(self.failure("is ready but does not say where it listens")),
+            Err(status) => bail!(self.failure(&format!("ended at once ({status})"))),
         }
     }
 
@@ -131,33 +109,22 @@ impl Child {
             // It may have ended in between, which is as well.
             let _ = kill_process(pid, Signal::TERM);
         }
-        match tokio::time::timeout(STOPPING, self.process.wait()).await {
-            Ok(status) => {
-                let status = status.context("waiting for a child")?;
-                if !fine(status) {
-                    bail!(self.failure(&format!("failed while stopping ({status})")));
-                }
-                Ok(())
-            }
-            Err(_) => {
-                self.process.kill().await.context("killing a child")?;
-                bail!(self.failure("did not stop and was killed"))
-            }
+        let Ok(status) = tokio::time::timeout(STOPPING, self.process.wait()).await else {
+            self.process.kill().await.context("killing a child")?;
+            bail!(self.failure("did not stop and was killed"))
+        };
+        let status = status.context("waiting for a child")?;
+        if !status.success() && status.signal() != Some(Signal::TERM.as_raw()) {
+            bail!(self.failure(&format!("failed while stopping ({status})")));
         }
+        Ok(())
     }
 
-    pub(super) fn failure(&self, what: &str) -> Failure {
-        let lines = last_lines(&self.log);
-        let text =
-            format!("{} {what}{}{lines}", self.name, if lines.is_empty() { "" } else { ":\n" });
+    fn failure(&self, what: &str) -> Failure {
+        let (name, lines) = (self.name, last_lines(&self.log));
+        let text = format!("the {name} {what}{}{lines}", if lines.is_empty() { "" } else { ":\n" });
         Failure::local(text).hint(format!("its whole log is in `{}`", self.log.display()))
     }
-}
-
-/// Tells whether a daemon that was asked to stop ended as it should.
-fn fine(status: ExitStatus) -> bool {
-    use std::os::unix::process::ExitStatusExt as _;
-    status.success() || status.signal() == Some(Signal::TERM.as_raw())
 }
 
 /// Returns the last lines of a log, indented.
@@ -177,18 +144,62 @@ fn last_lines(log: &Path) -> String {
     shown.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
 }
 
+/// A socket on which one child says that it is ready, in the manner of systemd's `NOTIFY_SOCKET`.
+#[derive(Debug)]
+struct Ready {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Ready {
+    /// Makes the socket, in a private folder.
+    fn bind(path: &Path) -> Result<Self> {
+        check_length(path)?;
+        let _ = std::fs::remove_file(path);
+        let socket = UnixDatagram::bind(path)
+            .with_context(|| format!("making the socket `{}`", path.display()))?;
+        Ok(Self { socket, path: path.to_owned() })
+    }
+
+    /// Waits for readiness; returns where the child listens, if it said so (sd_notify(3)).
+    async fn wait(&self) -> Result<Option<String>> {
+        let (mut listen, mut buffer) = (None, [0; 4096]);
+        loop {
+            let length = self.socket.recv(&mut buffer).await.context("waiting for readiness")?;
+            let datagram = String::from_utf8_lossy(&buffer[..length]);
+            let address = datagram.lines().find_map(|line| line.strip_prefix("X_LISTEN="));
+            listen = address.map(str::to_owned).or(listen);
+            if datagram.lines().any(|line| line == "READY=1") {
+                return Ok(listen);
+            }
+        }
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Refuses a socket path that the kernel would not take.
+pub fn check_length(path: &Path) -> Result<()> {
+    let length = path.as_os_str().len();
+    if length > LONGEST {
+        let text = format!("`{}` has {length} bytes, sockets take {LONGEST}", path.display());
+        return Err(hinted(text, "choose a shorter `--data DIR`"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn start(dir: &Path, script: &str) -> Child {
-        let program = Program {
-            name: "the server",
-            file: Path::new("/bin/sh"),
-            arguments: vec!["-c".into(), script.into()],
-            log: dir.join("log"),
-        };
-        Child::start(program, Ready::bind(dir, "n").unwrap()).unwrap()
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        Child::start("server", command, dir).unwrap()
     }
 
     #[tokio::test]
@@ -231,5 +242,22 @@ mod tests {
         let shown = last_lines(&log);
         assert!(shown.starts_with("  line 38\n") && shown.ends_with("  line 49"));
         assert_eq!(last_lines(&dir.path().join("none")), "");
+    }
+
+    #[tokio::test]
+    async fn datagrams_add_up_until_readiness() {
+        let dir = tempfile::tempdir().unwrap();
+        let ready = Ready::bind(&dir.path().join("n")).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        for datagram in ["STATUS=loading\nX_LISTEN=[::1]:5\n", "READY=1\nMAINPID=5"] {
+            sender.send_to(datagram.as_bytes(), &ready.path).await.unwrap();
+        }
+        assert_eq!(ready.wait().await.unwrap().as_deref(), Some("[::1]:5"));
+    }
+
+    #[test]
+    fn long_socket_paths_are_refused_before_the_kernel_does() {
+        let long = PathBuf::from(format!("/{}", "x".repeat(107)));
+        assert!(check_length(&long).unwrap_err().to_string().contains("shorter `--data DIR`"));
     }
 }

@@ -6,37 +6,24 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use shared::token::{Line as _, SetupLine};
 
-use super::folder::{Folder, read_line};
+use super::folder::{Folder, PASSPHRASE, SERVER, SETUP_LINE, read_line};
 use crate::context::Global;
 use crate::owner::init::{Keeping, set_up};
 use crate::owner::signing::admin::Work;
 use crate::owner::signing::founding::{Unfinished, Wish};
 use crate::owner::signing::passphrase::Source;
 use host::files;
-use host::hint::Failure;
-use host::hint::parsed;
-use machine::identity::Pins;
+use host::hint::{hinted, parsed};
 use machine::joining::host_name;
 use machine::paths::Paths;
 
-/// Tells whether there is a vault from an earlier run.
-///
-/// # Errors
-/// If its pins are damaged.
-pub fn is_joined(paths: &Paths) -> Result<bool> {
-    Ok(Pins::load(paths)?.is_some())
-}
-
 /// Makes the server's data and keeps its setup line. Data without a setup line are of a start that
 /// was interrupted before any vault could be made with them: they are made again.
-///
-/// # Errors
-/// If `vault-server init` fails.
 pub fn make_server(program: &Path, folder: &Folder) -> Result<()> {
-    if read_line(&folder.setup_line())?.is_some() {
+    if read_line(&folder.at(SETUP_LINE))?.is_some() {
         return Ok(());
     }
-    let data = folder.server();
+    let data = folder.at(SERVER);
     if data.exists() {
         std::fs::remove_dir_all(&data).with_context(|| format!("removing `{}`", data.display()))?;
     }
@@ -46,29 +33,24 @@ pub fn make_server(program: &Path, folder: &Folder) -> Result<()> {
     let output = init.output().with_context(|| format!("starting `{}`", program.display()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        bail!(Failure::local(format!("`vault-server init` failed: {}", said.trim())));
+        bail!("`vault-server init` failed: {}", said.trim());
     }
     let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     parsed(SetupLine::from_line(&line))?;
-    files::replace(&folder.setup_line(), format!("{line}\n").as_bytes(), files::Access::PRIVATE)?;
+    files::replace(&folder.at(SETUP_LINE), format!("{line}\n").as_bytes(), files::Access::PRIVATE)?;
     Ok(())
 }
 
 /// Makes the vault on the server that runs at `address`, or goes on with an interrupted making.
-///
-/// # Errors
-/// As `vault init`.
 pub async fn make_vault(
     address: &str,
     folder: &Folder,
     paths: &Paths,
     global: &Global,
 ) -> Result<()> {
-    let Some(line) = read_line(&folder.setup_line())? else {
-        bail!(
-            Failure::local(format!("`{}` has no setup line", folder.path.display()))
-                .hint("remove the folder and start again")
-        );
+    let Some(line) = read_line(&folder.at(SETUP_LINE))? else {
+        let text = format!("`{}` has no setup line", folder.path.display());
+        return Err(hinted(text, "remove the folder and start again"));
     };
     let mut setup = parsed(SetupLine::from_line(&line))?;
     setup.addresses = vec![address.to_owned()];
@@ -85,12 +67,12 @@ pub async fn make_vault(
         admin: parsed("admin".parse())?,
     };
     let keeping = Keeping {
-        passphrase: Source::File(folder.passphrase()),
+        passphrase: Source::File(folder.at(PASSPHRASE)),
         work: Work::Little,
         kit: Some(kit),
         kit_confirmed: true,
     };
     set_up(wish, &keeping, paths, global).await?;
-    files::remove(&folder.setup_line())?;
+    files::remove(&folder.at(SETUP_LINE))?;
     Ok(())
 }

@@ -5,14 +5,27 @@ use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use shared::hash::Hash;
 use shared::keys::random;
 
 use host::files;
-use host::hint::Failure;
+use host::hint::hinted;
+
+/// The server's data.
+pub const SERVER: &str = "server";
+/// The agent's state.
+pub const AGENT: &str = "agent";
+/// The token of the agent's TCP listener.
+pub const TOKEN: &str = "agent/token";
+/// The passphrase of the admin key.
+pub const PASSPHRASE: &str = "admin.passphrase";
+/// What shells source.
+pub const ENV: &str = "env";
+/// The setup line, from the server's making until the vault's.
+pub const SETUP_LINE: &str = "setup-line";
 
 /// The folder; absolute, without links.
 #[derive(Debug)]
@@ -29,19 +42,15 @@ impl Folder {
     /// # Errors
     /// If it cannot be made, others may read it, or another run is using it.
     pub fn open(path: &Path) -> Result<Self> {
-        let whole = std::path::absolute(path)
-            .with_context(|| format!("finding out where `{}` is", path.display()))?;
-        if let Err(fault) = files::create_dir_private(&whole) {
-            bail!(Failure::local(fault.to_string()).hint(fault.hint()));
-        }
-        let whole = whole
-            .canonicalize()
-            .with_context(|| format!("finding out where `{}` is", path.display()))?;
+        let unknown = || format!("finding out where `{}` is", path.display());
+        let whole = std::path::absolute(path).with_context(unknown)?;
+        files::create_dir_private(&whole)?;
+        let whole = whole.canonicalize().with_context(unknown)?;
         if whole.to_str().is_none() {
-            bail!(
-                Failure::local(format!("the name of `{}` is not UTF-8", whole.display()))
-                    .hint("choose another `--data DIR`")
-            );
+            return Err(hinted(
+                format!("the name of `{}` is not UTF-8", whole.display()),
+                "choose another `--data DIR`",
+            ));
         }
         let lock = lock(&whole)?;
         let ignore = whole.join(".gitignore");
@@ -50,121 +59,56 @@ impl Folder {
     }
 
     /// Returns where something in it is.
-    #[must_use]
     pub fn at(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// The server's data.
-    #[must_use]
-    pub fn server(&self) -> PathBuf {
-        self.at("server")
-    }
-
-    /// The agent's state.
-    #[must_use]
-    pub fn agent(&self) -> PathBuf {
-        self.at("agent")
-    }
-
-    /// The token of the agent's TCP listener.
-    #[must_use]
-    pub fn token(&self) -> PathBuf {
-        self.at("agent/token")
-    }
-
-    /// The passphrase of the admin key.
-    #[must_use]
-    pub fn passphrase(&self) -> PathBuf {
-        self.at("admin.passphrase")
-    }
-
-    /// What shells source.
-    #[must_use]
-    pub fn env(&self) -> PathBuf {
-        self.at("env")
-    }
-
-    /// The setup line, from the server's making until the vault's.
-    #[must_use]
-    pub fn setup_line(&self) -> PathBuf {
-        self.at("setup-line")
-    }
-
     /// Makes a passphrase that nobody can guess, unless there is one.
-    ///
-    /// # Errors
-    /// If it cannot be written.
     pub fn make_passphrase(&self) -> Result<()> {
         let passphrase = format!("{}\n", Hash::from_bytes(*random()));
-        match files::write_private(&self.passphrase(), passphrase.as_bytes()) {
+        match files::write_private(&self.at(PASSPHRASE), passphrase.as_bytes()) {
             Ok(()) | Err(files::FileError::Exists(_)) => Ok(()),
             Err(fault) => Err(fault.into()),
         }
     }
-}
 
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join("lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("opening `{}`", path.display()))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => bail!(
-            Failure::local(format!("another `vault dev` is using `{}`", folder.display()))
-                .hint("stop it, or choose another `--data DIR` and `--listen`")
-        ),
-        Err(errno) => Err(errno).context(format!("locking `{}`", path.display())),
-    }
-}
-
-/// The environment of the shells that try things out.
-#[derive(Debug)]
-pub struct Environment<'a> {
-    /// The agent's TCP address.
-    pub listen: &'a str,
-    /// Its token.
-    pub token: &'a str,
-    /// The folder.
-    pub folder: &'a Folder,
-}
-
-impl Environment<'_> {
-    /// Returns the text of the file `env`, for any POSIX shell.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let shown = |path: PathBuf| quoted(&path.display().to_string());
-        format!(
+    /// Writes the file `env`, for any POSIX shell: how to reach the agent at `listen`.
+    pub fn write_env(&self, listen: &str, token: &str) -> Result<()> {
+        let env = self.at(ENV);
+        let shown = |name| quoted(&self.at(name).display().to_string());
+        let text = format!(
             "# Made by `vault dev`; use it with `. {}`.\n\
              export VAULT_ADDR={}\n\
              export VAULT_TOKEN={}\n\
              export VAULT_STATE_DIR={}\n\
              export VAULT_PASSPHRASE_FILE={}\n",
-            self.folder.env().display(),
-            quoted(&format!("http://{}", self.listen)),
-            quoted(self.token),
-            shown(self.folder.agent()),
-            shown(self.folder.passphrase()),
-        )
-    }
-
-    /// Writes it, readable by its owner only.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn write(&self) -> Result<()> {
-        files::replace(&self.folder.env(), self.text().as_bytes(), files::Access::PRIVATE)?;
+            env.display(),
+            quoted(&format!("http://{listen}")),
+            quoted(token),
+            shown(AGENT),
+            shown(PASSPHRASE),
+        );
+        files::replace(&env, text.as_bytes(), files::Access::PRIVATE)?;
         Ok(())
     }
 }
 
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = file.with_context(|| format!("opening `{}`", path.display()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(hinted(
+            format!("another `vault dev` is using `{}`", folder.display()),
+            "stop it, or choose another `--data DIR` and `--listen`",
+        )),
+        Err(errno) => Err(errno).context(format!("locking `{}`", path.display())),
+    }
+}
+
 /// Quotes for a POSIX shell; plain words stay as they are.
-#[must_use]
 pub fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -174,16 +118,18 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// Reads a small text file and takes the line end off; `None` if there is none.
-///
-/// # Errors
-/// If it is there but cannot be read.
-pub fn read_line(path: &Path) -> Result<Option<String>> {
+/// Reads a text file, if it is there.
+pub fn read(path: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Ok(text) => Ok(Some(text)),
         Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(None),
         Err(fault) => Err(fault).context(format!("reading `{}`", path.display())),
     }
+}
+
+/// As [`read`], without the line end.
+pub fn read_line(path: &Path) -> Result<Option<String>> {
+    Ok(read(path)?.map(|text| text.trim_end().to_owned()))
 }
 
 #[cfg(test)]
@@ -199,7 +145,7 @@ mod tests {
         let folder = Folder::open(&path).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o700);
         folder.make_passphrase().unwrap();
-        let read = || std::fs::read_to_string(folder.passphrase()).unwrap();
+        let read = || std::fs::read_to_string(folder.at(PASSPHRASE)).unwrap();
         let first = read();
         folder.make_passphrase().unwrap();
         assert_eq!((first.len(), read()), (65, first));
@@ -222,17 +168,16 @@ mod tests {
     fn the_environment_is_read_back_by_a_shell() {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(&dir.path().join("it's here")).unwrap();
-        let env = Environment { listen: "127.0.0.1:8200", token: "t'o$k", folder: &folder };
-        env.write().unwrap();
+        folder.write_env("127.0.0.1:8200", "t'o$k").unwrap();
         let script = format!(
             ". {}; printf '%s\\n' \"$VAULT_ADDR\" \"$VAULT_TOKEN\" \"$VAULT_STATE_DIR\" \"$VAULT_PASSPHRASE_FILE\"",
-            quoted(&folder.env().display().to_string())
+            quoted(&folder.at(ENV).display().to_string())
         );
         let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         let expected = format!(
             "http://127.0.0.1:8200\nt'o$k\n{}\n{}\n",
-            folder.agent().display(),
-            folder.passphrase().display()
+            folder.at(AGENT).display(),
+            folder.at(PASSPHRASE).display()
         );
         assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
     }

@@ -8,20 +8,18 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use notify::{RecursiveMode, Watcher as _};
 use serde_json::Value;
-use shared::path::SecretPath;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use super::folder::Folder;
 use super::settings::{Out, known};
-use crate::client::Client;
 use crate::context::Global;
 use host::files::git::{GitError, GitGate, GitPolicy};
 use host::files::{self, FileError};
-use host::hint::Failure;
+use host::hint::hinted;
 use host::term::Term;
 use machine::local::{STATUS, Status, TargetRow};
-use machine::render;
+use machine::render::{self, Variable};
 
 /// How long a file may take to become right.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,8 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn prepare(outs: &[Out], config: &str, folder: &Folder, term: &Term) -> Result<Vec<Out>> {
     outs.iter()
         .map(|out| {
-            let found = files::compare(&out.file, &[], files::Access::PRIVATE)
-                .map_err(|fault| refused(&fault))?;
+            let found = files::compare(&out.file, &[], files::Access::PRIVATE)?;
             if found != files::Found::Absent && !known(config, &out.file)? {
                 let kept = put_aside(&out.file, folder)?;
                 term.say(format!(
@@ -52,33 +49,28 @@ pub fn prepare(outs: &[Out], config: &str, folder: &Folder, term: &Term) -> Resu
         .collect()
 }
 
-fn refused(fault: &FileError) -> Failure {
-    Failure::local(fault.to_string()).hint(fault.hint())
-}
-
 /// Tells whether git would pick the file up, so that the agent has to have it ignored.
 fn must_ignore(file: &Path) -> Result<bool> {
     match GitGate::default().pass(file, GitPolicy::Refuse) {
         Ok(()) => Ok(false),
         Err(GitError::NotIgnored(_)) => Ok(true),
-        Err(fault) => bail!(Failure::local(fault.to_string()).hint(fault.hint())),
+        Err(fault) => Err(hinted(fault.to_string(), fault.hint())),
     }
 }
 
 /// Copies a file into the folder under a name that is free.
 fn put_aside(file: &Path, folder: &Folder) -> Result<PathBuf> {
     let place = folder.at("before");
-    files::create_dir_private(&place).map_err(|fault| refused(&fault))?;
+    files::create_dir_private(&place)?;
     let content = std::fs::read(file)
         .map(Zeroizing::new)
         .with_context(|| format!("reading `{}`", file.display()))?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    for n in 1_u32.. {
-        let path = place.join(if n == 1 { name.clone() } else { format!("{name}.{n}") });
+    let names = (1_u32..).map(|n| if n == 1 { name.clone() } else { format!("{name}.{n}") });
+    for path in names.map(|name| place.join(name)) {
         match files::write_private(&path, &content) {
-            Ok(()) => return Ok(path),
             Err(FileError::Exists(_)) => {}
-            Err(fault) => bail!(refused(&fault)),
+            written => return Ok(written.map(|()| path)?),
         }
     }
     bail!("no free name for `{name}` in `{}`", place.display())
@@ -88,14 +80,17 @@ fn put_aside(file: &Path, folder: &Folder) -> Result<PathBuf> {
 pub type Variables = BTreeMap<String, Zeroizing<String>>;
 
 /// Returns what a file has to say; `None` while a secret of it does not exist.
-///
-/// # Errors
-/// If the agent does not answer.
 pub fn expected(out: &Out, inner: &Global) -> Result<Option<Variables>> {
     let client = inner.client()?;
     let mut all = Variables::new();
     for secret in &out.secrets {
-        let Some(fields) = content(&client, secret)? else { return Ok(None) };
+        let route = format!("{}/data/{}", secret.mount(), secret.rest());
+        let answer = client.send(hyper::Method::GET, &route, &[], None)?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        let mut answer: Value = answer.success()?.json()?;
+        let Value::Object(fields) = answer["data"]["data"].take() else { return Ok(None) };
         for (name, value) in fields {
             let text = match value {
                 Value::String(text) => text,
@@ -107,23 +102,7 @@ pub fn expected(out: &Out, inner: &Global) -> Result<Option<Variables>> {
     Ok(Some(all))
 }
 
-fn content(client: &Client, secret: &SecretPath) -> Result<Option<serde_json::Map<String, Value>>> {
-    let route = format!("{}/data/{}", secret.mount(), secret.rest());
-    let answer = client.send(hyper::Method::GET, &route, &[], None)?;
-    if answer.status == 404 {
-        return Ok(None);
-    }
-    let mut answer: Value = answer.success()?.json()?;
-    match answer["data"]["data"].take() {
-        Value::Object(fields) => Ok(Some(fields)),
-        _ => Ok(None),
-    }
-}
-
 /// Waits until the file says what it has to; false if that takes too long.
-///
-/// # Errors
-/// If its folder cannot be watched.
 pub async fn wait(out: &Out, expected: Option<Variables>, term: &Term) -> Result<bool> {
     let Some(expected) = expected else {
         term.say(format!("`{}` waits for its secret to be written", out.file.display()));
@@ -156,18 +135,14 @@ pub async fn wait(out: &Out, expected: Option<Variables>, term: &Term) -> Result
 fn says(file: &Path, expected: &Variables) -> bool {
     let Ok(content) = std::fs::read(file).map(Zeroizing::new) else { return false };
     let Ok(variables) = render::parse(&content) else { return false };
-    variables.len() == expected.len()
-        && variables.iter().all(|variable| {
-            expected
-                .get(&variable.name)
-                .is_some_and(|value| value.as_bytes() == variable.value.expose())
-        })
+    let is_right = |variable: &Variable| {
+        let value = expected.get(&variable.name).map(|value| value.as_bytes());
+        value == Some(variable.value.expose())
+    };
+    variables.len() == expected.len() && variables.iter().all(is_right)
 }
 
 /// Says why a file is not right, in the agent's words.
-///
-/// # Errors
-/// If the agent does not answer.
 pub fn report(out: &Out, inner: &Global) -> Result<()> {
     let status: Status = inner.client()?.get(STATUS, &[])?;
     let shown = out.file.display().to_string();

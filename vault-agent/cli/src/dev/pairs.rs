@@ -1,14 +1,13 @@
 //! `FILE[=PATH]` on the command line of `vault dev`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use shared::path::SecretPath;
 
 use super::settings::Out;
 use crate::owner::absolute::absolute;
-use host::hint::Failure;
-use host::hint::parsed;
+use host::hint::{Failure, hinted, parsed};
 
 /// The secret where none is named.
 pub const DEFAULT: &str = "secret/dev";
@@ -24,9 +23,6 @@ pub struct Pair {
 
 impl Pair {
     /// Reads `FILE` or `FILE=PATH`; the last `=` counts.
-    ///
-    /// # Errors
-    /// If the path breaks the grammar, or the file is not named.
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let (file, path) = text.rsplit_once('=').unwrap_or((text, DEFAULT));
         if file.is_empty() {
@@ -38,37 +34,34 @@ impl Pair {
 }
 
 /// Checks imports: no two files may fight over one secret.
-///
-/// # Errors
-/// Names the secret.
 pub fn imports(texts: &[String]) -> Result<Vec<Pair>> {
     let pairs = texts.iter().map(|text| Pair::parse(text)).collect::<Result<Vec<_>, _>>()?;
     for (n, pair) in pairs.iter().enumerate() {
         if pairs[..n].iter().any(|other| other.path == pair.path) {
-            bail!(
-                Failure::local(format!("two files are to be imported to `{}`", pair.path))
-                    .hint("give each its own: `--import FILE=secret/NAME`")
-            );
+            return Err(hinted(
+                format!("two files are to be imported to `{}`", pair.path),
+                "give each its own: `--import FILE=secret/NAME`",
+            ));
         }
         if !pair.file.is_file() {
-            bail!(
-                Failure::local(format!("there is no file `{}`", pair.file.display()))
-                    .hint("name a .env file after `--import`")
-            );
+            return Err(hinted(
+                format!("there is no file `{}`", pair.file.display()),
+                "name a .env file after `--import`",
+            ));
         }
     }
     Ok(pairs)
 }
 
 /// Groups outs by file; several secrets may go into one.
-///
-/// # Errors
-/// If a folder does not exist, or a path breaks the grammar.
 pub fn outs(texts: &[String]) -> Result<Vec<Out>> {
     let mut outs: Vec<Out> = Vec::new();
     for text in texts {
         let pair = Pair::parse(text)?;
-        let file = located(&pair.file)?;
+        let file = absolute(&pair.file).map_err(|fault| {
+            let text = format!("`{}` cannot be written: {fault:#}", pair.file.display());
+            hinted(text, "name a file in a folder that exists")
+        })?;
         match outs.iter_mut().find(|out| out.file == file) {
             Some(out) if out.secrets.contains(&pair.path) => {}
             Some(out) => out.secrets.push(pair.path),
@@ -76,16 +69,6 @@ pub fn outs(texts: &[String]) -> Result<Vec<Out>> {
         }
     }
     Ok(outs)
-}
-
-fn located(file: &Path) -> Result<PathBuf> {
-    match absolute(file) {
-        Ok(whole) => Ok(whole),
-        Err(fault) => bail!(
-            Failure::local(format!("`{}` cannot be written: {fault:#}", file.display()))
-                .hint("name a file in a folder that exists")
-        ),
-    }
 }
 
 #[cfg(test)]
@@ -104,7 +87,7 @@ mod tests {
             ("a=b=secret/x", "a=b", "secret/x"),
         ] {
             let pair = Pair::parse(text).unwrap();
-            assert_eq!((pair.file.as_path(), pair.path.as_str()), (Path::new(file), path));
+            assert_eq!((pair.file.to_str().unwrap(), pair.path.as_str()), (file, path));
         }
     }
 

@@ -6,57 +6,55 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use shared::path::SecretPath;
 
-use super::folder::quoted;
-use super::pairs;
-use super::plan::Plan;
+use super::folder::{ENV, Folder, quoted};
+use super::pairs::{self, Pair};
+use super::settings::Out;
 use crate::context::Global;
 use crate::sibling;
 use machine::render;
 
 /// Prints it.
-///
-/// # Errors
-/// If stdout fails.
-pub fn show(plan: &Plan, listen: &str, global: &Global, inner: &Global) -> Result<()> {
+pub fn show(
+    folder: &Folder,
+    imports: &[Pair],
+    outs: &[Out],
+    listen: &str,
+    global: &Global,
+    inner: &Global,
+) -> Result<()> {
     let here = std::env::current_dir().ok().and_then(|dir| dir.canonicalize().ok());
     let short = |path: &Path| {
         let within = here.as_ref().and_then(|here| path.strip_prefix(here).ok());
         within.filter(|path| !path.as_os_str().is_empty()).unwrap_or(path).to_owned()
     };
     let program = sibling::vault().unwrap_or_else(|_| PathBuf::from("vault"));
-    let first = plan.imports.first();
-    let written = plan.outs.first().and_then(|out| out.secrets.first());
+    let first = imports.first();
+    let written = outs.first().and_then(|out| out.secrets.first());
     let named = first.map(|pair| &pair.path).or(written);
     let secret = named.map_or(pairs::DEFAULT, SecretPath::as_str);
+    let route = secret.replacen('/', "/metadata/", 1);
+    let answer = inner.client()?.send(hyper::Method::GET, &route, &[], None)?;
+    // What is there would be replaced by a whole write.
+    let exists = answer.status != 404;
+    if exists {
+        answer.success()?;
+    }
+    let first_name = |pair: &Pair| {
+        let content = zeroize::Zeroizing::new(std::fs::read(&pair.file).ok()?);
+        render::parse(&content).ok()?.into_iter().next().map(|variable| variable.name)
+    };
     let facts = Facts {
         listen,
-        folder: &short(&plan.folder.path),
-        env: &short(&plan.folder.env()),
+        folder: &short(&folder.path),
+        env: &short(&folder.at(ENV)),
         program: &short(&program),
-        exists: exists(inner, secret)?,
+        exists,
         secret,
-        key: first.and_then(|pair| first_name(&pair.file)),
-        outs: plan.outs.iter().map(|out| short(&out.file)).collect(),
+        key: first.and_then(first_name),
+        outs: outs.iter().map(|out| short(&out.file)).collect(),
     };
     global.term.print(text(&facts))?;
     Ok(())
-}
-
-/// Tells whether there is something that a whole write would replace.
-fn exists(inner: &Global, secret: &str) -> Result<bool> {
-    let route = secret.replacen('/', "/metadata/", 1);
-    let answer = inner.client()?.send(hyper::Method::GET, &route, &[], None)?;
-    if answer.status == 404 {
-        return Ok(false);
-    }
-    answer.success()?;
-    Ok(true)
-}
-
-/// Returns the first name in a file, for an example of a change.
-fn first_name(file: &Path) -> Option<String> {
-    let content = zeroize::Zeroizing::new(std::fs::read(file).ok()?);
-    render::parse(&content).ok()?.into_iter().next().map(|variable| variable.name)
 }
 
 struct Facts<'a> {

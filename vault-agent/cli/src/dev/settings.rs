@@ -8,19 +8,6 @@ use host::hint::hinted;
 use shared::path::SecretPath;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
-/// What the configuration must say.
-#[derive(Debug)]
-pub struct Settings<'a> {
-    /// The server's address of this run.
-    pub server: &'a str,
-    /// Where the local API listens on TCP.
-    pub listen: &'a str,
-    /// Where its token is.
-    pub token_file: &'a Path,
-    /// The files to keep right.
-    pub outs: &'a [Out],
-}
-
 /// A file to keep right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Out {
@@ -33,59 +20,58 @@ pub struct Out {
 }
 
 /// Tells which of the files a configuration knows already.
-///
-/// # Errors
-/// If the text is no TOML.
 pub fn known(text: &str, file: &Path) -> Result<bool> {
     let document: DocumentMut = text.parse().context("reading agent.toml")?;
     let targets = document.get("target").and_then(Item::as_array_of_tables);
     Ok(targets.is_some_and(|targets| targets.iter().any(|target| is_for(target, file))))
 }
 
-/// Returns the configuration with the settings in it; everything else as it was.
+/// Returns the configuration of an agent that uses `server`, and whose API listens at `listen` with
+/// the token in `token_file`; everything else stays as it was.
 ///
 /// # Errors
 /// If the text is no TOML, or has something else in the place of a setting.
-pub fn edit(text: &str, settings: &Settings<'_>) -> Result<String> {
+pub fn edit(
+    text: &str,
+    server: &str,
+    listen: &str,
+    token_file: &Path,
+    outs: &[Out],
+) -> Result<String> {
     let mut document: DocumentMut = text.parse().context("reading agent.toml")?;
-    let mut server = toml_edit::Value::from(Array::from_iter([settings.server]));
+    let mut servers = toml_edit::Value::from(Array::from_iter([server]));
     if let Some(old) = document.get("server").and_then(Item::as_value) {
-        *server.decor_mut() = old.decor().clone();
+        *servers.decor_mut() = old.decor().clone();
     }
-    document["server"] = Item::Value(server);
+    document["server"] = Item::Value(servers);
     let api = document.entry("api").or_insert_with(toml_edit::table);
     let api = api.as_table_like_mut().ok_or_else(|| wrong("api", "a table"))?;
-    api.insert("listen", value(settings.listen));
-    api.insert("token_file", value(text_of(settings.token_file)?));
-    if settings.outs.is_empty() {
+    api.insert("listen", value(listen));
+    api.insert("token_file", value(text_of(token_file)?));
+    if outs.is_empty() {
         return Ok(document.to_string());
     }
     let targets =
         document.entry("target").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
     let targets =
         targets.as_array_of_tables_mut().ok_or_else(|| wrong("target", "a list of [[target]]"))?;
-    for out in settings.outs {
+    for out in outs {
         set_target(targets, out)?;
     }
     Ok(document.to_string())
 }
 
 fn set_target(targets: &mut ArrayOfTables, out: &Out) -> Result<()> {
-    let secrets = || value(Array::from_iter(out.secrets.iter().map(SecretPath::as_str)));
-    if let Some(target) = targets.iter_mut().find(|target| is_for(target, &out.file)) {
-        target.insert("secrets", secrets());
+    if !targets.iter().any(|target| is_for(target, &out.file)) {
+        targets.push(Table::from_iter([("path", value(text_of(&out.file)?))]));
+    }
+    for target in targets.iter_mut().filter(|target| is_for(target, &out.file)).take(1) {
+        let secrets = out.secrets.iter().map(SecretPath::as_str);
+        target.insert("secrets", value(Array::from_iter(secrets)));
         if out.git_ignore {
             target.insert("git", value("ignore"));
         }
-        return Ok(());
     }
-    let mut target = Table::new();
-    target.insert("path", value(text_of(&out.file)?));
-    target.insert("secrets", secrets());
-    if out.git_ignore {
-        target.insert("git", value("ignore"));
-    }
-    targets.push(target);
     Ok(())
 }
 
@@ -113,13 +99,8 @@ mod tests {
     }
 
     fn edited(text: &str, outs: &[Out]) -> String {
-        let settings = Settings {
-            server: "127.0.0.1:41",
-            listen: "127.0.0.1:8200",
-            token_file: Path::new("/d/agent/token"),
-            outs,
-        };
-        let text = edit(text, &settings).unwrap();
+        let token = Path::new("/d/agent/token");
+        let text = edit(text, "127.0.0.1:41", "127.0.0.1:8200", token, outs).unwrap();
         Config::parse(&text, Path::new("/agent.toml")).unwrap();
         text
     }
@@ -181,9 +162,8 @@ mod tests {
     fn other_things_in_a_settings_place_are_refused() {
         for text in ["api = 5\n", "target = 5\n"] {
             let outs = [out("/w/.env", &["secret/dev"], false)];
-            let settings =
-                Settings { server: "a:1", listen: "b:1", token_file: Path::new("/t"), outs: &outs };
-            assert!(edit(text, &settings).unwrap_err().to_string().contains("hint: mend it"));
+            let fault = edit(text, "a:1", "b:1", Path::new("/t"), &outs).unwrap_err();
+            assert!(fault.to_string().contains("hint: mend it"));
         }
     }
 }

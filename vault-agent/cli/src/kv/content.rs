@@ -153,7 +153,7 @@ pub fn rendered(
     rules: &Rules<'_>,
 ) -> Result<Plaintext, Failure> {
     let rendered = render::render(format, secrets, rules).map_err(|refused| {
-        let hint = refused.faults.first().map_or("", |fault| fault.hint());
+        let hint = refused.faults.first().map_or("", |fault| fault.why.hint);
         Failure::local(format!("the secrets {refused}")).hint(hint)
     })?;
     for warning in rendered.warnings {

@@ -26,7 +26,7 @@ fn micros(text: &str) -> Result<i64, String> {
 impl Freshness {
     /// Makes the client that the flags ask for.
     pub fn client(&self, global: &Global) -> Result<Client, client::Error> {
-        if self.offline { global.offline_client() } else { global.client() }
+        global.client_with(|_, options| options.offline = self.offline)
     }
 
     /// Refuses an answer that is too old, and says of one that is not known to be the newest.

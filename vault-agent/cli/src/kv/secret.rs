@@ -120,16 +120,11 @@ fn wrapped(warning: &str) -> String {
 /// Puts HashiCorp's words before an error of the API; errors of this side stay as they are.
 pub fn context(error: Error, doing: &str, path: &str) -> anyhow::Error {
     match error {
-        Error::Refused(_)
-        | Error::Transport { .. }
-        | Error::TooMuch { .. }
-        | Error::Answer { .. } => {
+        Error::Refused(_) | Error::Transport { .. } | Error::Answer(_) => {
             let words = format!("Error {doing} {path}");
             anyhow::Error::from(error).context(words.trim_end().to_owned())
         }
-        Error::Setup(_) | Error::Absent { .. } | Error::Barred { .. } | Error::Shown(_) => {
-            error.into()
-        }
+        Error::Setup(_) | Error::Absent(_) | Error::Shown(_) => error.into(),
     }
 }
 

@@ -6,25 +6,18 @@ use host::term::Term;
 use crate::client::Error;
 
 /// Returns what a command ends with that failed.
-#[must_use]
 pub fn of(error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<Error>() {
         Some(Error::Setup(_)) => Exit::LOCAL,
         Some(Error::Shown(_)) => Exit::OK,
-        Some(
-            Error::Absent { .. }
-            | Error::Barred { .. }
-            | Error::Refused(_)
-            | Error::Transport { .. }
-            | Error::TooMuch { .. }
-            | Error::Answer { .. },
-        ) => Exit::REMOTE,
+        Some(Error::Absent(_) | Error::Refused(_) | Error::Transport { .. } | Error::Answer(_)) => {
+            Exit::REMOTE
+        }
         None => hint::exit(error),
     }
 }
 
 /// Returns the way out of a failure, if its cause knows one.
-#[must_use]
 pub fn hint(error: &anyhow::Error) -> Option<String> {
     match error.downcast_ref::<Error>() {
         Some(known) => known.hint(),

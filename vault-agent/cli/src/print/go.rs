@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 /// Prints JSON with two spaces of indent, keys sorted, and what Go escapes beside what JSON
 /// demands.
-#[must_use]
 pub fn json(value: &Value) -> String {
     let mut out = String::new();
     for c in format!("{value:#}").chars() {
@@ -24,7 +23,6 @@ pub fn json(value: &Value) -> String {
 
 /// Prints a JSON object whose fields keep the given order, as Go prints a struct; values are JSON
 /// already.
-#[must_use]
 pub fn json_texts(fields: &[(&str, String)]) -> String {
     let line = |(name, text): &(&str, String)| {
         format!("  {}: {}", json(&(*name).into()), text.replace('\n', "\n  "))
@@ -34,7 +32,6 @@ pub fn json_texts(fields: &[(&str, String)]) -> String {
 }
 
 /// Returns fields in the order of their names' bytes, whatever order the map keeps.
-#[must_use]
 pub fn sorted(fields: &Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut fields: Vec<_> = fields.iter().collect();
     fields.sort_unstable_by_key(|(name, _)| *name);
@@ -42,7 +39,6 @@ pub fn sorted(fields: &Map<String, Value>) -> Vec<(&String, &Value)> {
 }
 
 /// Prints a value as `fmt.Sprintf("%v", …)` prints what Go's JSON decoder made of it.
-#[must_use]
 pub fn value(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),

@@ -1,15 +1,10 @@
 //! What commands print: data in every format that HashiCorp's CLI knows. No command's own layout
 //! lives here.
 
-/// Exit codes of errors.
 pub mod exit;
-/// Values and JSON as Go prints them.
 pub mod go;
-/// How far long work has got.
 pub mod progress;
-/// Tables with HashiCorp's padding.
 pub mod table;
-/// YAML as Go's `sigs.k8s.io/yaml` prints it.
 pub mod yaml;
 
 use std::str::FromStr;
@@ -18,10 +13,9 @@ use host::hint::Failure;
 use serde_json::Value;
 
 /// How data is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// For people.
-    #[default]
     Table,
     /// Two spaces of indent, keys sorted.
     Json,
@@ -52,10 +46,8 @@ impl FromStr for Format {
     }
 }
 
-/// Renders data in a format that is not a table.
-///
-/// # Errors
-/// The formats that HashiCorp's `kv` commands refuse, in its words.
+/// Renders data in a format that is not a table; refuses those that HashiCorp's `kv` commands
+/// refuse, in its words.
 pub fn data(format: Format, value: &Value) -> Result<String, Failure> {
     match format {
         Format::Json | Format::Table => Ok(go::json(value)),

@@ -15,7 +15,6 @@ pub struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     /// Starts with nothing done.
-    #[must_use]
     pub fn start(term: &'a Term, all: usize) -> Self {
         Self { term, all, done: 0 }
     }

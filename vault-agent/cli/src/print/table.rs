@@ -12,7 +12,6 @@ use super::go;
 const GLUE: &str = "    ";
 
 /// Lays rows out under a header with its dashes; a line end after each but the last.
-#[must_use]
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut all: Vec<Vec<String>> = Vec::with_capacity(rows.len() + 2);
     all.push(header.iter().map(|&cell| cell.to_owned()).collect());
@@ -29,7 +28,6 @@ fn shown(cell: &str) -> String {
 }
 
 /// Lays a map out as `Key` and `Value`, sorted; nothing for an empty map.
-#[must_use]
 pub fn map(fields: &Map<String, Value>) -> Option<String> {
     if fields.is_empty() {
         return None;
@@ -40,7 +38,6 @@ pub fn map(fields: &Map<String, Value>) -> Option<String> {
 }
 
 /// Shows a value; whole numbers as durations where the name says so.
-#[must_use]
 pub fn cell(name: &str, value: &Value) -> String {
     const NAMES: [&str; 3] = ["period", "ttl", "duration"];
     let is_duration = name == "lease_max"
@@ -55,7 +52,6 @@ pub fn cell(name: &str, value: &Value) -> String {
 }
 
 /// Puts equal signs around a title so that it spans `width`.
-#[must_use]
 pub fn title(text: &str, width: usize) -> String {
     let signs = match width.saturating_sub(text.len() + 2) {
         0 => 4,
@@ -66,14 +62,12 @@ pub fn title(text: &str, width: usize) -> String {
 }
 
 /// Titles a map: as wide as its longest key, the glue and `Value`.
-#[must_use]
 pub fn map_title(text: &str, fields: &Map<String, Value>) -> String {
     let longest = fields.keys().map(String::len).max().unwrap_or(0);
     title(text, longest + GLUE.len() + "Value".len())
 }
 
 /// Titles a path and prints it: three lines, the last one empty.
-#[must_use]
 pub fn path(text: &str, path: &str) -> String {
     format!("{}\n{path}\n\n", title(text, path.len()))
 }

@@ -7,7 +7,6 @@ use serde_saphyr::LitStr;
 use super::go;
 
 /// Prints a value, with a final line end.
-#[must_use]
 pub fn yaml(value: &Value) -> String {
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
     serde_saphyr::to_string_with_options(&Node(value), options)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::{PipeReader, Read as _, Write};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::mpsc as threads;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Program<'_> {
     pub(super) fn run(
         &self,
         environment: Environment,
-        changes: Option<mpsc::Receiver<Heard>>,
+        changes: mpsc::Receiver<Heard>,
         say: impl Fn(String),
     ) -> anyhow::Result<Exit> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -52,7 +52,7 @@ impl Program<'_> {
     async fn supervise(
         &self,
         mut environment: Environment,
-        mut changes: Option<mpsc::Receiver<Heard>>,
+        mut changes: mpsc::Receiver<Heard>,
         say: impl Fn(String),
     ) -> anyhow::Result<Exit> {
         let mut signals = Signals::new()?;
@@ -60,13 +60,13 @@ impl Program<'_> {
             let (mut child, output) = self.start(&environment)?;
             match self.wait(&mut child, &mut signals, &mut changes, &say).await? {
                 Ended::Itself(status) => {
-                    output.finish();
+                    finish(output);
                     return Ok(code(status));
                 }
                 Ended::Changed(new) => {
                     say("a secret has changed: starting anew".to_owned());
                     let stopped = self.stop(&mut child, &mut signals).await?;
-                    output.finish();
+                    finish(output);
                     if let Some(status) = stopped {
                         return Ok(code(status));
                     }
@@ -80,19 +80,17 @@ impl Program<'_> {
         &self,
         child: &mut Child,
         signals: &mut Signals,
-        changes: &mut Option<mpsc::Receiver<Heard>>,
+        changes: &mut mpsc::Receiver<Heard>,
         say: &impl Fn(String),
     ) -> anyhow::Result<Ended> {
         loop {
             tokio::select! {
                 status = child.wait() => return Ok(Ended::Itself(status?)),
                 signal = signals.next() => self.pass_on(child, signal),
-                heard = hear(changes) => match heard {
-                    Some(Heard::Changed(new)) => return Ok(Ended::Changed(new)),
-                    Some(Heard::Trouble(why)) => {
-                        say(format!("{why}\nthe program keeps what it has"));
-                    }
-                    None => *changes = None,
+                // Nothing is heard where nothing is watched.
+                Some(heard) = changes.recv() => match heard {
+                    Heard::Changed(new) => return Ok(Ended::Changed(new)),
+                    Heard::Trouble(why) => say(format!("{why}\nthe program keeps what it has")),
                 },
             }
         }
@@ -145,7 +143,11 @@ impl Program<'_> {
         };
     }
 
-    fn start(&self, environment: &Environment) -> anyhow::Result<(Child, Output)> {
+    /// Starts it, and with it the threads that redact what it prints.
+    fn start(
+        &self,
+        environment: &Environment,
+    ) -> anyhow::Result<(Child, Option<threads::Receiver<()>>)> {
         let (name, arguments) = self.command.split_first().context("no program is named")?;
         let mut command = Command::new(name);
         command.args(arguments);
@@ -155,22 +157,13 @@ impl Program<'_> {
         if !self.shares_terminal {
             command.process_group(0);
         }
-        let output =
-            if self.redact { Output::of(&mut command, environment)? } else { Output::none() };
+        let output = self.redact.then(|| redacted(&mut command, environment)).transpose()?;
         let child = command.spawn().map_err(|why| {
             let code = if why.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
             let text = format!("`{}` cannot be started: {why}", name.display());
             Failure { text, hint: None, exit: Exit(code) }
         })?;
         Ok((child, output))
-    }
-}
-
-/// Waits for ever where nothing is watched.
-async fn hear(changes: &mut Option<mpsc::Receiver<Heard>>) -> Option<Heard> {
-    match changes {
-        Some(changes) => changes.recv().await,
-        None => std::future::pending().await,
     }
 }
 
@@ -208,34 +201,26 @@ impl Signals {
     }
 }
 
-/// The threads that redact what the program prints.
-struct Output(Option<threads::Receiver<()>>);
+/// Starts the threads that redact what the program prints; each tells when it ends.
+fn redacted(
+    command: &mut Command,
+    environment: &Environment,
+) -> anyhow::Result<threads::Receiver<()>> {
+    let values = Values::of(environment)?;
+    let (done, ended) = threads::channel();
+    let (out, out_end) = std::io::pipe()?;
+    let (err, err_end) = std::io::pipe()?;
+    command.stdout(out_end).stderr(err_end);
+    pump(out, std::io::stdout(), Redactor::new(Arc::clone(&values)), done.clone())?;
+    pump(err, std::io::stderr(), Redactor::new(values), done)?;
+    Ok(ended)
+}
 
-impl Output {
-    fn none() -> Self {
-        Self(None)
-    }
-
-    fn of(command: &mut Command, environment: &Environment) -> anyhow::Result<Self> {
-        let values = Values::of(environment)?;
-        let (done, ended) = threads::channel();
-        let (out, out_end) = std::io::pipe()?;
-        let (err, err_end) = std::io::pipe()?;
-        command.stdout(Stdio::from(out_end)).stderr(Stdio::from(err_end));
-        pump(out, std::io::stdout(), Redactor::new(Arc::clone(&values)), done.clone())?;
-        pump(err, std::io::stderr(), Redactor::new(values), done)?;
-        Ok(Self(Some(ended)))
-    }
-
-    /// Waits until all is shown, but not for ever for what others still hold open.
-    fn finish(self) {
-        if let Some(ended) = self.0 {
-            for _ in 0..2 {
-                if ended.recv_timeout(LAST_WORDS).is_err() {
-                    return;
-                }
-            }
-        }
+/// Waits until all is shown, but not for ever for what others still hold open.
+fn finish(output: Option<threads::Receiver<()>>) {
+    if let Some(output) = output {
+        // One word from each stream.
+        let _ = (0..2).try_for_each(|_| output.recv_timeout(LAST_WORDS));
     }
 }
 

@@ -44,25 +44,26 @@ fn listen(client: &Client, wanted: &Wanted, mut known: Environment, tell: &mpsc:
         if !has_changed(client, &mut seq) {
             continue;
         }
-        match wanted.read(client, |_| Ok(())) {
+        let heard = match wanted.read(client, |_| Ok(())) {
             Ok(new) => {
                 trouble = None;
-                if new.variables != known.variables {
-                    known = new.clone();
-                    if tell.blocking_send(Heard::Changed(new)).is_err() {
-                        return;
-                    }
+                if new.variables == known.variables {
+                    continue;
                 }
+                known = new.clone();
+                Heard::Changed(new)
             }
             Err(why) => {
-                let text = format!("{why:#}");
-                if trouble.as_ref() != Some(&text) {
-                    trouble = Some(text.clone());
-                    if tell.blocking_send(Heard::Trouble(text)).is_err() {
-                        return;
-                    }
+                let why = format!("{why:#}");
+                if trouble.as_ref() == Some(&why) {
+                    continue;
                 }
+                trouble = Some(why.clone());
+                Heard::Trouble(why)
             }
+        };
+        if tell.blocking_send(heard).is_err() {
+            return;
         }
     }
 }

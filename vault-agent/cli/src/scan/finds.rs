@@ -9,9 +9,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::forms::{self, Form};
-use super::git::Repository;
-use super::search::{Buffer, Patterns};
+use super::forms::{self, Bytes, Form};
+use super::git::{Object, Repository};
+use super::search::Patterns;
 use super::tree::Skipped;
 use super::values::Values;
 use crate::client::Client;
@@ -23,22 +23,8 @@ use machine::local::{self, Status};
 /// More finds in one file tell nobody more.
 const MOST: usize = 1_000;
 
-/// Where something is.
-#[derive(Clone, Copy)]
-pub struct Place<'a> {
-    pub commit: Option<&'a str>,
-    /// `None` for the text of a commit.
-    pub path: Option<&'a str>,
-}
-
-/// A value in a place.
-struct Find {
-    /// 0 is the name itself.
-    line: u64,
-    at: u64,
-    holder: usize,
-    form: Form,
-}
+/// Values in one place: by line, of which 0 is the name itself, and holder; with form and position.
+type Found = BTreeMap<(u64, usize), (Form, u64)>;
 
 /// A scan at work.
 pub struct Finds<'a> {
@@ -49,8 +35,9 @@ pub struct Finds<'a> {
     is_verbose: bool,
     values: Values,
     patterns: Patterns,
-    buffer: Buffer,
-    name: Buffer,
+    /// What contents and names are read into.
+    buffer: Bytes,
+    name: Bytes,
     /// Files that this machine's agent writes, as it names them.
     targets: BTreeSet<String>,
     found: Vec<Value>,
@@ -91,8 +78,8 @@ impl<'a> Finds<'a> {
             is_verbose,
             values,
             patterns,
-            buffer: Buffer::default(),
-            name: Buffer::default(),
+            buffer: Bytes::default(),
+            name: Bytes::default(),
             targets,
             found: Vec::new(),
             finds: 0,
@@ -115,9 +102,9 @@ impl<'a> Finds<'a> {
     }
 
     /// Searches what git keeps.
-    pub fn object(&mut self, place: Place<'_>, content: impl Read) -> anyhow::Result<()> {
-        let found = self.search(place.path, content)?;
-        self.print(place, found)
+    pub fn object(&mut self, object: Object<'_>, content: impl Read) -> anyhow::Result<()> {
+        let found = self.search(object.path, content)?;
+        self.print(object, found)
     }
 
     /// Searches a file.
@@ -129,7 +116,7 @@ impl<'a> Finds<'a> {
                 self.expected.push(name);
                 Ok(())
             }
-            Ok(found) => self.print(Place { commit: None, path: Some(&text) }, found),
+            Ok(found) => self.print(Object { commit: None, path: Some(&text) }, found),
             Err(why) => {
                 self.unreadable(path, &why);
                 Ok(())
@@ -150,8 +137,8 @@ impl<'a> Finds<'a> {
         self.skipped.push((name, why));
     }
 
-    fn search(&mut self, name: Option<&str>, content: impl Read) -> io::Result<Vec<Find>> {
-        let mut found: BTreeMap<(u64, usize), (Form, u64)> = BTreeMap::new();
+    fn search(&mut self, name: Option<&str>, content: impl Read) -> io::Result<Found> {
+        let mut found = Found::new();
         let mut note = |line: u64, holder: usize, form: Form, at: u64| {
             if found.len() < MOST || found.contains_key(&(line, holder)) {
                 let best = found.entry((line, holder)).or_insert((form, at));
@@ -173,22 +160,20 @@ impl<'a> Finds<'a> {
             .filter(|(_, (form, _))| *form != Form::Line)
             .map(|((_, holder), _)| *holder)
             .collect();
-        let finds = found
-            .into_iter()
-            .filter(|((_, holder), (form, _))| *form != Form::Line || told.insert(*holder));
-        Ok(finds.map(|((line, holder), (form, at))| Find { line, at, holder, form }).collect())
+        found.retain(|(_, holder), (form, _)| *form != Form::Line || told.insert(*holder));
+        Ok(found)
     }
 
-    fn print(&mut self, place: Place<'_>, found: Vec<Find>) -> anyhow::Result<()> {
+    fn print(&mut self, place: Object<'_>, found: Found) -> anyhow::Result<()> {
         if found.len() == MOST {
             let name = self.shown(place.path.unwrap_or("a message"));
             self.global.term.say(format!("`{name}`: only the first {MOST} finds are shown"));
         }
-        for find in found {
+        for ((line, holder), (form, at)) in found {
             self.finds += 1;
             let path = place.path.map(|path| self.shown(path));
-            let (holder, _) = &self.values.held[find.holder];
-            let (line, version, form) = (find.line, holder.version, find.form.text());
+            let (holder, _) = &self.values.held[holder];
+            let (version, form) = (holder.version, form.text());
             if self.format == Format::Table {
                 let place = match (place.commit.map(|commit| &commit[..commit.len().min(12)]), path)
                 {
@@ -202,7 +187,7 @@ impl<'a> Finds<'a> {
                     .line(format!("{place}:{line}: {secret} {key} (v{version}, {form})"))?;
             } else {
                 self.found.push(json!({
-                    "file": path, "line": line, "byte": find.at, "commit": place.commit,
+                    "file": path, "line": line, "byte": at, "commit": place.commit,
                     "secret": holder.secret, "key": holder.key, "version": version, "form": form,
                 }));
             }

@@ -128,23 +128,18 @@ enum Json {
 }
 
 fn json(text: &str, style: Json) -> Bytes {
-    let mut out = Zeroizing::new(Vec::with_capacity(text.len() * 2));
-    let code = |out: &mut Vec<u8>, unit: u16| out.extend(format!("\\u{unit:04x}").bytes());
-    for c in text.chars() {
+    let mut plain = Zeroizing::new(Vec::with_capacity(text.len() * 2));
+    serde_json::to_writer(&mut *plain, text).expect("text is JSON, and memory takes it");
+    let plain = str::from_utf8(&plain[1..plain.len() - 1]).expect("JSON is text");
+    let mut out = Zeroizing::new(Vec::with_capacity(plain.len() * 2));
+    for c in plain.chars() {
         match c {
-            '"' => out.extend(b"\\\""),
-            '\\' => out.extend(b"\\\\"),
-            '\n' => out.extend(b"\\n"),
-            '\r' => out.extend(b"\\r"),
-            '\t' => out.extend(b"\\t"),
             '/' if style == Json::Slash => out.extend(b"\\/"),
-            '<' | '>' | '&' if style == Json::Html => code(&mut out, c as u16),
-            '\u{8}' => out.extend(b"\\b"),
-            '\u{c}' => out.extend(b"\\f"),
-            '\0'..'\u{20}' => code(&mut out, c as u16),
-            c if !c.is_ascii() && matches!(style, Json::Ascii | Json::Slash) => {
+            c if style == Json::Html && "<>&".contains(c)
+                || !c.is_ascii() && matches!(style, Json::Ascii | Json::Slash) =>
+            {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    code(&mut out, *unit);
+                    out.extend(format!("\\u{unit:04x}").bytes());
                 }
             }
             c => out.extend(c.encode_utf8(&mut [0; 4]).bytes()),

@@ -5,8 +5,9 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use anyhow::Context as _;
 use host::hint::Failure;
 
 /// What `cat-file` says before each object; the rest is what came behind its name.
@@ -15,6 +16,7 @@ const HEADER: &str = "--batch=%(objectname) %(objecttype) %(objectsize) %(rest)"
 const LONGEST_HEADER: u64 = 64 << 10;
 
 /// An object with content to search.
+#[derive(Clone, Copy)]
 pub struct Object<'a> {
     /// The commit that brought it, or the commit or tag that it is; `None` in the index.
     pub commit: Option<&'a str>,
@@ -29,9 +31,6 @@ pub struct Repository {
 
 impl Repository {
     /// Finds the repository around `folder`.
-    ///
-    /// # Errors
-    /// If git is missing, or finds none.
     pub fn around(folder: &Path) -> anyhow::Result<Self> {
         let repository = Self { folder: folder.to_owned() };
         repository.ask(&["rev-parse", "--git-dir"])?;
@@ -101,9 +100,7 @@ impl Repository {
         let list = ["rev-list", "--objects", "--all", "--in-commit-order", "--reverse"];
         let mut list =
             self.git(&list).stdout(Stdio::piped()).spawn().map_err(|why| absent(&why))?;
-        let Some(names) = list.stdout.take() else {
-            return Err(io::Error::other("no pipe").into());
-        };
+        let names = list.stdout.take().context("no pipe")?;
         let mut batch = self.git(&["cat-file", "--buffer", HEADER]);
         let mut batch = batch.stdin(names).stdout(Stdio::piped()).spawn()?;
         let mut commit = String::new();
@@ -119,8 +116,8 @@ impl Repository {
             }
             _ => Ok(()),
         });
-        ended("cat-file", end(&mut batch, read.is_ok())?, read)?;
-        ended("rev-list", end(&mut list, true)?, Ok(()))
+        ended(&mut batch, "cat-file", read)?;
+        ended(&mut list, "rev-list", Ok(()))
     }
 
     /// Hands over what the next commit would change, as it is staged.
@@ -140,9 +137,7 @@ impl Repository {
         let mut batch = self.git(&["cat-file", "--buffer", HEADER]);
         let batch = batch.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut batch = batch.spawn()?;
-        let Some(mut names) = batch.stdin.take() else {
-            return Err(io::Error::other("no pipe").into());
-        };
+        let mut names = batch.stdin.take().context("no pipe")?;
         std::thread::scope(|scope| {
             // git does not answer all before it has read all, nor read all before it has answered
             // some.
@@ -158,7 +153,7 @@ impl Repository {
                 let path = change.map(|(_, path)| path.as_str());
                 visit(Object { commit: None, path }, content)
             });
-            ended("cat-file", end(&mut batch, read.is_ok())?, read)?;
+            ended(&mut batch, "cat-file", read)?;
             match asking.join() {
                 Ok(asked) => Ok(asked?),
                 Err(_) => Err(io::Error::other("asking git ended early").into()),
@@ -188,7 +183,7 @@ fn contents(
     batch: &mut Child,
     mut visit: impl FnMut(&str, &str, &str, &mut dyn Read) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let Some(out) = batch.stdout.take() else { return Err(io::Error::other("no pipe").into()) };
+    let out = batch.stdout.take().context("no pipe")?;
     let mut out = BufReader::with_capacity(64 << 10, out);
     let mut header = Vec::new();
     loop {
@@ -218,14 +213,11 @@ fn contents(
 }
 
 /// Waits for git's end; one that nobody reads from any more is ended.
-fn end(git: &mut Child, is_whole: bool) -> io::Result<ExitStatus> {
-    if !is_whole {
+fn ended(git: &mut Child, command: &str, read: anyhow::Result<()>) -> anyhow::Result<()> {
+    if read.is_err() {
         git.kill()?;
     }
-    git.wait()
-}
-
-fn ended(command: &str, status: ExitStatus, read: anyhow::Result<()>) -> anyhow::Result<()> {
+    let status = git.wait()?;
     read?;
     if status.success() {
         return Ok(());

@@ -47,13 +47,9 @@ pub fn install(
         }
     }
     let about = hooks.metadata()?;
-    let ours = Access { uid: None, gid: None, mode: 0o755 };
     let is_root = rustix::process::geteuid().is_root();
-    let access = if is_root {
-        Access { uid: Some(about.uid()), gid: Some(about.gid()), ..ours }
-    } else {
-        ours
-    };
+    let (uid, gid) = (is_root.then(|| about.uid()), is_root.then(|| about.gid()));
+    let access = Access { uid, gid, mode: 0o755 };
     files::replace(&hook, wanted.as_bytes(), access)?;
     global.term.say(format!(
         "installed `{}`: commits that carry a value of the vault are refused\nyour own checks go into `{}`, which runs first",

@@ -70,10 +70,6 @@ pub struct Hit {
     pub form: Form,
 }
 
-/// What a stream is read into, again and again; wiped in the end.
-#[derive(Default)]
-pub struct Buffer(Zeroizing<Vec<u8>>);
-
 fn piece_at(bytes: &[u8], at: usize, len: usize) -> u64 {
     let mut word = [0; 8];
     word[..len].copy_from_slice(&bytes[at..at + len]);
@@ -110,11 +106,6 @@ impl Patterns {
         };
         patterns.index();
         patterns
-    }
-
-    /// Tells whether there is nothing to look for.
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
     }
 
     fn hash(&self, piece: u64) -> usize {
@@ -158,18 +149,14 @@ impl Patterns {
         (self.pieces, self.buckets) = (pieces, buckets);
     }
 
-    /// Reads a stream to its end and hands over what is found, by position; returns how many bytes
-    /// there were.
-    ///
-    /// # Errors
-    /// Whatever the stream says.
+    /// Reads a stream to its end, through a space that is used again and again, and hands over what
+    /// is found, by position; returns how many bytes there were.
     pub fn search(
         &self,
         mut input: impl Read,
-        buffer: &mut Buffer,
+        space: &mut Bytes,
         mut take: impl FnMut(Hit),
     ) -> io::Result<u64> {
-        let space = &mut buffer.0;
         if space.len() < CHUNK + self.longest + SLACK {
             space.resize(CHUNK + self.longest + SLACK, 0);
         }
@@ -204,7 +191,9 @@ impl Patterns {
     /// Finds the patterns in the first `len` bytes of `space` that end behind `from`.
     fn look(&self, space: &[u8], len: usize, from: usize, found: &mut Vec<(usize, usize)>) {
         let mask = u64::MAX >> (64 - 8 * self.piece);
-        let Some(last) = len.checked_sub(self.piece).filter(|_| !self.is_empty()) else { return };
+        let Some(last) = len.checked_sub(self.piece).filter(|_| !self.all.is_empty()) else {
+            return;
+        };
         let mut at = 0;
         while at <= last
             && let Some((_, rest)) = space.split_at_checked(at)
@@ -275,7 +264,7 @@ mod tests {
     fn found(patterns: &Patterns, input: impl Read) -> Vec<(u64, u64, usize)> {
         let mut hits = Vec::new();
         patterns
-            .search(input, &mut Buffer::default(), |hit| hits.push((hit.at, hit.line, hit.holder)))
+            .search(input, &mut Bytes::default(), |hit| hits.push((hit.at, hit.line, hit.holder)))
             .unwrap();
         hits
     }

@@ -48,11 +48,11 @@ impl Skipped {
 }
 
 /// What a walk comes by.
-pub enum Step<'a> {
-    /// A regular file, open, and its size then.
-    File(File, u64),
+pub enum Step {
+    /// A regular file, open, up to the end that it had then: one that is written to while it is
+    /// read has an end too.
+    File(io::Take<File>),
     Skipped(Skipped),
-    Unreadable(&'a io::Error),
 }
 
 /// Walks `root`, which somebody named: a link or a pipe there is a mistake to be told, not to be
@@ -62,7 +62,7 @@ pub enum Step<'a> {
 /// What is named and cannot be looked into; whatever `visit` meets.
 pub fn walk(
     root: &Path,
-    mut visit: impl FnMut(&Path, Step<'_>) -> anyhow::Result<()>,
+    mut visit: impl FnMut(&Path, io::Result<Step>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let shown = root.display();
     let found =
@@ -87,55 +87,46 @@ pub fn walk(
     // Depth first in the order of names; a folder is listed only when its turn has come.
     let mut open: Vec<(PathBuf, u64)> = vec![(root.to_owned(), found.dev())];
     while let Some((path, device)) = open.pop() {
-        match step(&path, device) {
-            Ok(Next::Folder(mut inside, device)) => {
-                inside.sort_unstable_by(|a, b| b.cmp(a));
-                open.extend(inside.into_iter().map(|path| (path, device)));
-            }
-            Ok(Next::File(file, size)) => visit(&path, Step::File(file, size))?,
-            Ok(Next::Skipped(why)) => visit(&path, Step::Skipped(why))?,
-            Err(why) => visit(&path, Step::Unreadable(&why))?,
+        if let Some(found) = step(&path, device, &mut open).transpose() {
+            visit(&path, found)?;
         }
     }
     Ok(())
 }
 
-enum Next {
-    Folder(Vec<PathBuf>, u64),
-    File(File, u64),
-    Skipped(Skipped),
-}
-
-/// Opens one path; the kernel's file systems begin where the device is another than that of the
-/// folder around it.
-fn step(path: &Path, device: u64) -> io::Result<Next> {
+/// Opens one path, or puts what is in a folder on the list; the kernel's file systems begin where
+/// the device is another than that of the folder around it.
+fn step(path: &Path, device: u64, open: &mut Vec<(PathBuf, u64)>) -> io::Result<Option<Step>> {
     let found = path.symlink_metadata()?;
     if found.is_symlink() {
-        return Ok(Next::Skipped(Skipped::Link));
+        return Ok(Some(Step::Skipped(Skipped::Link)));
     }
     if let Some(kind) = special(found.file_type()) {
-        return Ok(Next::Skipped(Skipped::Special(kind)));
+        return Ok(Some(Step::Skipped(Skipped::Special(kind))));
     }
     // The name may have become a link or a pipe by now.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
     if found.is_dir() {
         if device != found.dev() && is_kernels(path)? {
-            return Ok(Next::Skipped(Skipped::Kernel));
+            return Ok(Some(Step::Skipped(Skipped::Kernel)));
         }
         if is_object_store(path) {
-            return Ok(Next::Skipped(Skipped::Objects));
+            return Ok(Some(Step::Skipped(Skipped::Objects)));
         }
         let inside: io::Result<Vec<PathBuf>> =
             path.read_dir()?.map(|entry| Ok(entry?.path())).collect();
-        return Ok(Next::Folder(inside?, found.dev()));
+        let mut inside = inside?;
+        inside.sort_unstable_by(|a, b| b.cmp(a));
+        open.extend(inside.into_iter().map(|path| (path, found.dev())));
+        return Ok(None);
     }
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let opened = file.metadata()?;
-    match special(opened.file_type()) {
-        Some(kind) => Ok(Next::Skipped(Skipped::Special(kind))),
-        None => Ok(Next::File(file, opened.len())),
-    }
+    Ok(Some(match special(opened.file_type()) {
+        Some(kind) => Step::Skipped(Skipped::Special(kind)),
+        None => Step::File(file.take(opened.len())),
+    }))
 }
 
 /// Returns what to call something that is neither file nor folder nor link.
@@ -163,12 +154,6 @@ fn is_object_store(path: &Path) -> bool {
         && path.with_file_name("refs").is_dir()
 }
 
-/// Reads a file to the end that it had when it was opened: one that is written to while it is read
-/// has an end too.
-pub fn reader(file: File, size: u64) -> impl io::Read {
-    file.take(size)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,9 +163,9 @@ mod tests {
         walk(root, |path, step| {
             let name = path.strip_prefix(root).unwrap().display();
             seen.push(match step {
-                Step::File(_, size) => format!("{name} {size}"),
-                Step::Skipped(why) => format!("{name} {}", why.text()),
-                Step::Unreadable(why) => format!("{name} {why}"),
+                Ok(Step::File(file)) => format!("{name} {}", file.limit()),
+                Ok(Step::Skipped(why)) => format!("{name} {}", why.text()),
+                Err(why) => format!("{name} {why}"),
             });
             Ok(())
         })

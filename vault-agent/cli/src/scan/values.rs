@@ -36,21 +36,27 @@ pub struct Values {
 }
 
 /// Which values count.
-pub struct Choice<'a> {
+#[derive(Debug, clap::Args)]
+pub struct Choice {
+    /// Look for values of older versions too
+    #[arg(long)]
     pub all_versions: bool,
-    pub min_length: Option<usize>,
-    pub not_keys: &'a [String],
+    /// Look for all values from N bytes on, easy to guess or not [default: 8, if not easy to guess]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(4..=1024))]
+    pub min_length: Option<u16>,
+    /// Do not look for values of this key; repeatable
+    #[arg(long = "not-key", value_name = "KEY")]
+    pub not_keys: Vec<String>,
 }
 
 /// Reads all values; each version read is one record in the audit log.
-pub fn read(global: &Global, client: &Client, choice: &Choice<'_>) -> anyhow::Result<Values> {
-    let mut values = Values::default();
-    let values_of = &mut values;
-    let mut reader =
-        Reader { global, client, choice, values: values_of, has_told_age: false, first: 0 };
+pub fn read(global: &Global, client: &Client, choice: &Choice) -> anyhow::Result<Values> {
+    let values = Values::default();
+    let mut reader = Reader { global, client, choice, values, has_told_age: false, first: 0 };
     for route in walk::readable(client, &mut reader.values.closed)? {
         reader.secret(&route)?;
     }
+    let values = reader.values;
     if values.secrets == 0 && !values.closed.is_empty() {
         let what = format!("none of the vault's secrets may be read here: {}", values.closed[0]);
         return Err(Failure::remote(what)
@@ -65,8 +71,8 @@ pub fn read(global: &Global, client: &Client, choice: &Choice<'_>) -> anyhow::Re
 struct Reader<'a> {
     global: &'a Global,
     client: &'a Client,
-    choice: &'a Choice<'a>,
-    values: &'a mut Values,
+    choice: &'a Choice,
+    values: Values,
     has_told_age: bool,
     /// Where the values of the secret at hand begin.
     first: usize,
@@ -141,7 +147,7 @@ impl Reader<'_> {
         };
         let bytes = Zeroizing::new(bytes);
         let holder = Holder { secret: route.logical(), key, version };
-        match guessable::judge(&bytes, self.choice.min_length) {
+        match guessable::judge(&bytes, self.choice.min_length.map(usize::from)) {
             None => {
                 // What a value was before and is again is the newest version's.
                 let mut held = self.values.held[self.first..].iter();

@@ -1,9 +1,8 @@
 //! What could stand where the cursor is: commands, flags, and from the local API the names of
-//! secrets, keys and machines. Shells ask `vault __complete`; their scripts are in `scripts`.
+//! secrets, keys and machines. Shells ask `vault __complete`; their scripts are in `completions`.
 //! Nothing is said, nothing fails, nothing waits.
 
 mod ask;
-mod scripts;
 
 use std::ffi::OsString;
 
@@ -13,8 +12,6 @@ use crate::context::Global;
 use host::hint::Exit;
 
 use ask::Ask;
-
-pub(crate) use scripts::script;
 
 /// The hidden verb.
 pub(crate) const VERB: &str = "__complete";
@@ -155,8 +152,7 @@ fn find<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
     let name = word.trim_start_matches('-');
     let mut all = command.get_arguments();
     all.find(|arg| {
-        let mut chars = name.chars();
-        let short = chars.next().filter(|_| chars.next().is_none());
+        let short: Option<char> = name.parse().ok();
         arg.get_long() == Some(name)
             || (short.is_some() && arg.get_short() == short)
             || arg.get_visible_aliases().is_some_and(|aliases| aliases.contains(&name))

@@ -9,7 +9,6 @@ use crate::context::{Flags, Global};
 pub(crate) const FLAGS: &str =
     "Flags of every command, such as -format, and those for other Vaults: `vault help flags`";
 
-/// Print how to call a command, or the flags that all of them take
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  vault help kv get\n  vault help flags")]
 pub struct Args {

@@ -8,7 +8,6 @@ use host::man;
 
 use crate::context::Global;
 
-/// Print the manual page, or write all of them
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  vault man kv get | man -l -\n  vault man --out ~/.local/share/man/man1       all pages"

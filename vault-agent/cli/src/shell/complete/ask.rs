@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::client::Client;
 use crate::context::Global;
-use crate::kv::Typed;
+use crate::kv::{Route, Typed};
 use machine::local;
 
 /// How long a shell is kept waiting at most; tests on a busy machine look at answers, not at time.
@@ -25,12 +24,20 @@ impl<'a> Ask<'a> {
         Self { global, mount }
     }
 
-    fn client(&self) -> Option<Client> {
-        self.global.hasty_client(PATIENCE)
+    fn json(&self, path: &str, query: &[(&str, String)]) -> Option<Value> {
+        let client = self.global.hasty_client(PATIENCE)?;
+        client.ask(path, query).ok()?.success().ok()?.json().ok()
     }
 
-    fn json(&self, path: &str, query: &[(&str, String)]) -> Option<Value> {
-        self.client()?.ask(path, query).ok()?.success().ok()?.json().ok()
+    /// Returns an object in the data of an answer.
+    fn object(&self, path: &str, query: &[(&str, String)], name: &str) -> Map<String, Value> {
+        let mut answer = self.json(path, query).unwrap_or_default();
+        let object = answer.pointer_mut(&format!("/data/{name}")).map(Value::take);
+        if let Some(Value::Object(fields)) = object { fields } else { Map::new() }
+    }
+
+    fn route(&self, path: &str) -> Route {
+        Typed { mount: self.mount.clone(), path: path.to_owned() }.guess()
     }
 
     /// Returns the paths that go on from `current`: mounts, then folders and secrets.
@@ -40,54 +47,37 @@ impl<'a> Ask<'a> {
         else {
             return self.mounts().into_iter().map(|mount| mount + "/").collect();
         };
-        let typed = Typed { mount: self.mount.clone(), path: folder.to_owned() };
         let list = [("list", "true".to_owned())];
-        let answer = self.json(&typed.guess().api("metadata"), &list);
-        texts(answer.as_ref().map(|answer| &answer["data"]["keys"]))
-            .into_iter()
-            .map(|name| format!("{folder}{name}"))
-            .collect()
+        let answer = self.json(&self.route(folder).api("metadata"), &list).unwrap_or_default();
+        let names = answer["data"]["keys"].as_array().into_iter().flatten();
+        names.filter_map(Value::as_str).map(|name| format!("{folder}{name}")).collect()
     }
 
     /// Returns the names of the keys of a secret; values are not asked for.
     pub(super) fn keys(&self, secret: &str) -> Vec<String> {
-        let typed = Typed { mount: self.mount.clone(), path: secret.to_owned() };
         let depth = [("depth", "1".to_owned())];
-        let answer = self.json(&typed.guess().api("subkeys"), &depth);
-        let keys = answer.as_ref().and_then(|answer| answer["data"]["subkeys"].as_object());
-        keys.map(|keys| keys.keys().cloned().collect()).unwrap_or_default()
+        let keys = self.object(&self.route(secret).api("subkeys"), &depth, "subkeys");
+        keys.into_iter().map(|(key, _)| key).collect()
     }
 
     /// Returns the numbers of the versions of a secret, the newest first.
     pub(super) fn versions(&self, secret: &str) -> Vec<String> {
-        let typed = Typed { mount: self.mount.clone(), path: secret.to_owned() };
-        let answer = self.json(&typed.guess().api("metadata"), &[]);
-        let versions = answer.as_ref().and_then(|answer| answer["data"]["versions"].as_object());
-        let mut numbers: Vec<u64> = versions
-            .into_iter()
-            .flat_map(|all| all.keys())
-            .filter_map(|n| n.parse().ok())
-            .collect();
+        let versions = self.object(&self.route(secret).api("metadata"), &[], "versions");
+        let mut numbers: Vec<u64> = versions.keys().filter_map(|n| n.parse().ok()).collect();
         numbers.sort_unstable_by(|a, b| b.cmp(a));
-        numbers.into_iter().map(|n| n.to_string()).collect()
+        numbers.iter().map(u64::to_string).collect()
     }
 
     pub(super) fn mounts(&self) -> Vec<String> {
-        let answer = self.json("sys/internal/ui/mounts", &[]);
-        let mounts = answer.as_ref().and_then(|answer| answer["data"]["secret"].as_object());
-        let kv = mounts.into_iter().flatten().filter(|(_, mount)| mount["type"] == "kv");
+        let mounts = self.object("sys/internal/ui/mounts", &[], "secret");
+        let kv = mounts.iter().filter(|(_, mount)| mount["type"] == "kv");
         kv.map(|(path, _)| path.trim_end_matches('/').to_owned()).collect()
     }
 
     pub(super) fn machines(&self) -> Vec<String> {
-        let answer = self.json(local::MACHINES, &[]);
-        let machines = answer.as_ref().and_then(|answer| answer["machines"].as_array());
-        let names = machines.into_iter().flatten().filter(|machine| machine["active"] == true);
+        let answer = self.json(local::MACHINES, &[]).unwrap_or_default();
+        let machines = answer["machines"].as_array().into_iter().flatten();
+        let names = machines.filter(|machine| machine["active"] == true);
         names.filter_map(|machine| machine["name"].as_str()).map(str::to_owned).collect()
     }
-}
-
-fn texts(list: Option<&Value>) -> Vec<String> {
-    let list = list.and_then(Value::as_array).into_iter().flatten();
-    list.filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -64,7 +64,12 @@ type Outcome = (String, Result<Done, String>);
 pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let source = source(global, args, address)?;
-    let target = global.tokenless_client()?;
+    // VAULT_TOKEN is for the source: this machine's agent is not shown it.
+    let target = global.client_with(|place, options| {
+        if matches!(place, Endpoint::Agent { .. }) {
+            options.token = None;
+        }
+    })?;
     let from = Typed { mount: None, path: address.path.clone() };
     let from = from.ask(&source).map_err(|error| context(error, "looking at", &address.path))?;
     let to = match &args.file {
@@ -103,7 +108,7 @@ fn source(global: &Global, args: &Args, address: &Address) -> anyhow::Result<Cli
         }
         None => global.saved_token(),
     };
-    Ok(Client::new(Endpoint::parse(&address.base)?, global.options(token, false)?)?)
+    Ok(Client::new(Endpoint::parse(&address.base)?, global.options(token)?)?)
 }
 
 /// Returns each secret's place there and here.
