@@ -169,30 +169,21 @@ impl Client {
 }
 
 fn headers(place: &Endpoint, options: &Options) -> Result<HeaderMap, Error> {
+    let host = place.address().map_or("localhost", |address| address.parts().0);
+    let token = options.token.iter().map(|token| ("x-vault-token", token.as_str()));
+    let namespace = options.namespace.iter().map(|name| ("x-vault-namespace", name.as_str()));
+    let offline = options.offline.then_some((OFFLINE, "true"));
+    let more = options.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let fixed = [("host", host), ("x-vault-request", "true")].into_iter();
     let mut all = HeaderMap::new();
-    let mut add = |name: &str, value: &str| {
-        let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| Error::Setup(format!("header name `{name}` is not allowed in HTTP")))?;
-        let wrong =
-            |_| Error::Setup(format!("the value of header `{name}` is not allowed in HTTP"));
-        let mut value = HeaderValue::from_str(value).map_err(wrong)?;
+    for (name, value) in fixed.chain(token).chain(namespace).chain(offline).chain(more) {
+        let wrong = |what: &str| Error::Setup(format!("{what} is not allowed in HTTP"));
+        let parsed = HeaderName::from_bytes(name.as_bytes())
+            .map_err(|_| wrong(&format!("header name `{name}`")))?;
+        let mut value = HeaderValue::from_str(value)
+            .map_err(|_| wrong(&format!("the value of header `{parsed}`")))?;
         value.set_sensitive(true);
-        all.append(name, value);
-        Ok(())
-    };
-    add("host", place.address().map_or("localhost", |address| address.parts().0))?;
-    add("x-vault-request", "true")?;
-    if let Some(token) = &options.token {
-        add("x-vault-token", token)?;
-    }
-    if let Some(namespace) = &options.namespace {
-        add("x-vault-namespace", namespace)?;
-    }
-    if options.offline {
-        add(OFFLINE, "true")?;
-    }
-    for (name, value) in &options.headers {
-        add(name, value)?;
+        all.append(parsed, value);
     }
     Ok(all)
 }

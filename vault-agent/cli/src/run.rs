@@ -87,7 +87,8 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         command: &args.command,
         redact: args.redact,
         grace: args.grace,
-        shares_terminal: global.term.in_is_tty,
+        term: &global.term,
     };
-    program.run(environment, changes, |text| global.term.say(text))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(program.run(environment, changes))
 }

@@ -10,7 +10,6 @@ mod search;
 mod tree;
 mod values;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::context::Global;
@@ -82,16 +81,15 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let mut finds = Finds::new(global, format, what, args.verbose, values, targets);
     let searched = paths.iter().try_for_each(|path| search(global, args, path, &mut finds));
     match searched.and_then(|()| finds.end()) {
-        Ok(()) if finds.any() => Ok(FOUND),
-        Ok(()) if finds.is_partial() => Ok(Exit::REMOTE),
-        Ok(()) => Ok(Exit::OK),
-        // Somebody has read enough: there is a find.
-        Err(why) if finds.any() && is_closed_pipe(&why) => Ok(FOUND),
-        Err(why) if finds.any() => {
+        Err(why) if finds.number == 0 => Err(why),
+        // Nothing is said of a reader that has read enough; there is a find all the same.
+        Err(why) => {
             global.term.fail(&why);
             Ok(FOUND)
         }
-        Err(why) => Err(why),
+        Ok(()) if finds.number > 0 => Ok(FOUND),
+        Ok(()) if finds.unreadable > 0 => Ok(Exit::REMOTE),
+        Ok(()) => Ok(Exit::OK),
     }
 }
 
@@ -127,9 +125,4 @@ fn hook_flags(args: &Args) -> Vec<String> {
     flags.extend(not_keys.iter().map(|key| format!("--not-key={key}")));
     flags.extend(args.verbose.then(|| "--verbose".to_owned()));
     flags
-}
-
-fn is_closed_pipe(why: &anyhow::Error) -> bool {
-    let closed = |why: &io::Error| why.kind() == io::ErrorKind::BrokenPipe;
-    why.downcast_ref().is_some_and(closed)
 }

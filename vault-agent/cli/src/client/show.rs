@@ -16,48 +16,39 @@ impl Client {
     }
 
     fn curl(&self, method: &Method, target: &str, body: &Bytes) -> String {
-        let mut line = String::from("curl ");
+        let mut words = vec!["curl".to_owned()];
         let tls = &self.options.tls;
-        if tls.tls_skip_verify.unwrap_or(false) {
-            line.push_str("--insecure ");
-        }
-        if let Some(socket) = self.socket() {
-            line.push_str(&format!("--unix-socket {} ", single(&socket)));
-        }
-        if method != Method::GET {
-            line.push_str(&format!("-X {method} "));
-        }
-        let files = [
+        words.extend(tls.tls_skip_verify.unwrap_or(false).then(|| "--insecure".to_owned()));
+        words.extend(self.socket().map(|socket| format!("--unix-socket {}", single(&socket))));
+        words.extend((method != Method::GET).then(|| format!("-X {method}")));
+        for (flag, file) in [
             ("cacert", &tls.ca_cert),
             ("capath", &tls.ca_path),
             ("cert", &tls.client_cert),
             ("key", &tls.client_key),
-        ];
-        for (flag, file) in files {
-            if let Some(file) = file {
-                line.push_str(&format!("--{flag} {} ", single(&file.display().to_string())));
-            }
+        ] {
+            let file = file.as_ref().map(|file| single(&file.display().to_string()));
+            words.extend(file.map(|file| format!("--{flag} {file}")));
         }
-        line.push_str("-H \"X-Vault-Request: true\" ");
+        words.push("-H \"X-Vault-Request: true\"".to_owned());
         if self.options.token.is_some() {
-            line.push_str("-H \"X-Vault-Token: $(vault print token)\" ");
+            words.push("-H \"X-Vault-Token: $(vault print token)\"".to_owned());
         }
-        if let Some(namespace) = &self.options.namespace {
-            line.push_str(&format!("-H {} ", double(&format!("X-Vault-Namespace: {namespace}"))));
-        }
-        for (name, value) in &self.options.headers {
-            line.push_str(&format!("-H {} ", double(&format!("{name}: {value}"))));
+        let namespace = self.options.namespace.iter().map(|name| ("X-Vault-Namespace", name));
+        let more = self.options.headers.iter().map(|(name, value)| (name.as_str(), value));
+        for (name, value) in namespace.chain(more) {
+            words.push(format!("-H {}", double(&format!("{name}: {value}"))));
         }
         if method == Method::PATCH {
-            line.push_str("-H \"Content-Type: application/merge-patch+json\" ");
+            words.push("-H \"Content-Type: application/merge-patch+json\"".to_owned());
         }
         if !body.is_empty() {
-            line.push_str(&format!("-d {} ", single(&String::from_utf8_lossy(body))));
+            words.push(format!("-d {}", single(&String::from_utf8_lossy(body))));
         }
         let url = format!("{}{target}", self.base());
         let plain = |c: char| c.is_ascii_alphanumeric() || "/:._~%@+,=-".contains(c);
-        line.push_str(&if url.chars().all(plain) { url } else { double(&url) });
-        line
+        words.push(if url.chars().all(plain) { url } else { double(&url) });
+        words.join(" ")
     }
 
     /// The socket that curl has to be told; of the agent's the one that is there.

@@ -18,6 +18,7 @@ use super::environment::Environment;
 use super::redact::{Redactor, Values};
 use super::watch::Heard;
 use host::hint::{Exit, Failure};
+use host::term::Term;
 
 /// How long output may still come from what the program has left behind.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -27,97 +28,74 @@ pub(super) struct Program<'a> {
     pub(super) command: &'a [OsString],
     pub(super) redact: bool,
     pub(super) grace: Duration,
-    /// Whether a terminal sends its signals to the program as well.
-    pub(super) shares_terminal: bool,
-}
-
-/// Why the program is not waited for any longer.
-enum Ended {
-    Itself(ExitStatus),
-    Changed(Environment),
+    /// If a person types there, the terminal sends its signals to the program as well.
+    pub(super) term: &'a Term,
 }
 
 impl Program<'_> {
     /// Runs it until it ends by itself.
-    pub(super) fn run(
-        &self,
-        environment: Environment,
-        changes: mpsc::Receiver<Heard>,
-        say: impl Fn(String),
-    ) -> anyhow::Result<Exit> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.supervise(environment, changes, say))
-    }
-
-    async fn supervise(
+    pub(super) async fn run(
         &self,
         mut environment: Environment,
         mut changes: mpsc::Receiver<Heard>,
-        say: impl Fn(String),
     ) -> anyhow::Result<Exit> {
         let mut signals = Signals::new()?;
         loop {
             let (mut child, output) = self.start(&environment)?;
-            match self.wait(&mut child, &mut signals, &mut changes, &say).await? {
-                Ended::Itself(status) => {
-                    finish(output);
-                    return Ok(code(status));
-                }
-                Ended::Changed(new) => {
-                    say("a secret has changed: starting anew".to_owned());
-                    let stopped = self.stop(&mut child, &mut signals).await?;
-                    finish(output);
-                    if let Some(status) = stopped {
-                        return Ok(code(status));
-                    }
-                    environment = new;
-                }
+            let changed = self.changed(&mut child, &mut signals, &mut changes).await?;
+            let is_last = if changed.is_some() {
+                self.term.say("a secret has changed: starting anew");
+                self.stop(&mut child, &mut signals).await?
+            } else {
+                true
+            };
+            finish(output);
+            match changed {
+                Some(new) if !is_last => environment = new,
+                Some(_) | None => return Ok(code(child.wait().await?)),
             }
         }
     }
 
-    async fn wait(
+    /// Waits until a secret changes; `None` if the program ends before.
+    async fn changed(
         &self,
         child: &mut Child,
         signals: &mut Signals,
         changes: &mut mpsc::Receiver<Heard>,
-        say: &impl Fn(String),
-    ) -> anyhow::Result<Ended> {
+    ) -> anyhow::Result<Option<Environment>> {
         loop {
             tokio::select! {
-                status = child.wait() => return Ok(Ended::Itself(status?)),
+                status = child.wait() => return Ok(status.map(|_| None)?),
                 signal = signals.next() => self.pass_on(child, signal),
                 // Nothing is heard where nothing is watched.
                 Some(heard) = changes.recv() => match heard {
-                    Heard::Changed(new) => return Ok(Ended::Changed(new)),
-                    Heard::Trouble(why) => say(format!("{why}\nthe program keeps what it has")),
+                    Heard::Changed(new) => return Ok(Some(new)),
+                    Heard::Trouble(why) => {
+                        self.term.say(format!("{why}\nthe program keeps what it has"));
+                    }
                 },
             }
         }
     }
 
-    /// Ends the program for a new start; returns its status if a signal says that there is to be
-    /// none.
-    async fn stop(
-        &self,
-        child: &mut Child,
-        signals: &mut Signals,
-    ) -> anyhow::Result<Option<ExitStatus>> {
+    /// Ends the program for a new start; tells whether a signal says that there is to be none.
+    async fn stop(&self, child: &mut Child, signals: &mut Signals) -> anyhow::Result<bool> {
         self.send(child, Signal::TERM);
         let mut is_last = false;
         let deadline = tokio::time::sleep(self.grace);
         tokio::pin!(deadline);
         loop {
             tokio::select! {
-                status = child.wait() => return Ok(is_last.then_some(status?)),
+                status = child.wait() => return Ok(status.map(|_| is_last)?),
                 signal = signals.next() => {
                     is_last |= matches!(signal, Signal::TERM | Signal::INT | Signal::HUP | Signal::QUIT);
                     self.pass_on(child, signal);
                 }
                 () = &mut deadline => {
                     self.send(child, Signal::KILL);
-                    let status = child.wait().await?;
-                    return Ok(is_last.then_some(status));
+                    child.wait().await?;
+                    return Ok(is_last);
                 }
             }
         }
@@ -125,7 +103,7 @@ impl Program<'_> {
 
     fn pass_on(&self, child: &Child, signal: Signal) {
         // What is typed at a terminal has reached the program already.
-        if !(self.shares_terminal && matches!(signal, Signal::INT | Signal::QUIT)) {
+        if !(self.term.in_is_tty && matches!(signal, Signal::INT | Signal::QUIT)) {
             self.send(child, signal);
         }
     }
@@ -136,7 +114,7 @@ impl Program<'_> {
             return;
         };
         // One that has just ended needs no signal.
-        let _ = if self.shares_terminal {
+        let _ = if self.term.in_is_tty {
             rustix::process::kill_process(pid, signal)
         } else {
             rustix::process::kill_process_group(pid, signal)
@@ -154,7 +132,7 @@ impl Program<'_> {
         for (name, value) in &environment.variables {
             command.env(name, value.as_str());
         }
-        if !self.shares_terminal {
+        if !self.term.in_is_tty {
             command.process_group(0);
         }
         let output = self.redact.then(|| redacted(&mut command, environment)).transpose()?;

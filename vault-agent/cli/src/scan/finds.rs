@@ -41,11 +41,13 @@ pub struct Finds<'a> {
     /// Files that this machine's agent writes, as it names them.
     targets: BTreeSet<String>,
     found: Vec<Value>,
-    finds: u64,
+    /// How many values were found.
+    pub number: u64,
     objects: u64,
     bytes: u64,
     skipped: Vec<(String, Skipped)>,
-    unreadable: u64,
+    /// How much that should have been searched could not be.
+    pub unreadable: u64,
     expected: Vec<String>,
 }
 
@@ -82,23 +84,13 @@ impl<'a> Finds<'a> {
             name: Bytes::default(),
             targets,
             found: Vec::new(),
-            finds: 0,
+            number: 0,
             objects: 0,
             bytes: 0,
             skipped: Vec::new(),
             unreadable: 0,
             expected: Vec::new(),
         }
-    }
-
-    /// Tells whether anything was found.
-    pub const fn any(&self) -> bool {
-        self.finds > 0
-    }
-
-    /// Tells whether something that should have been searched could not be.
-    pub const fn is_partial(&self) -> bool {
-        self.unreadable > 0
     }
 
     /// Searches what git keeps.
@@ -170,7 +162,7 @@ impl<'a> Finds<'a> {
             self.global.term.say(format!("`{name}`: only the first {MOST} finds are shown"));
         }
         for ((line, holder), (form, at)) in found {
-            self.finds += 1;
+            self.number += 1;
             let path = place.path.map(|path| self.shown(path));
             let (holder, _) = &self.values.held[holder];
             let (version, form) = (holder.version, form.text());
@@ -241,7 +233,7 @@ impl<'a> Finds<'a> {
         }
         let term = &self.global.term;
         let Values { held, secrets, left_out, closed } = &self.values;
-        let result = match self.finds {
+        let result = match self.number {
             0 => "nothing found".to_owned(),
             n => format!("{n} found"),
         };

@@ -25,8 +25,6 @@ struct Line<'a> {
     /// The flag whose value is being typed.
     flag: Option<&'a Arg>,
     mount: Option<String>,
-    /// Behind `--`: somebody else's words.
-    foreign: bool,
 }
 
 /// Answers a shell: `vault __complete SHELL WORD…`, the last word being the one at the cursor; or
@@ -76,11 +74,8 @@ fn candidates(
     before: &[String],
     current: &str,
 ) -> Vec<(String, Option<String>)> {
-    let line = read(cli, before);
-    if line.foreign {
-        return Vec::new();
-    }
-    let ask = Ask::new(global, line.mount.clone());
+    let Some(line) = read(cli, before) else { return Vec::new() };
+    let ask = Ask { global, mount: line.mount.clone() };
     let bare = |words: Vec<String>| words.into_iter().map(|word| (word, None)).collect();
     if let Some(flag) = line.flag {
         return bare(values(&ask, &line, flag, current));
@@ -98,23 +93,15 @@ fn candidates(
         let about = |command: &Command| command.get_about().map(ToString::to_string);
         return commands.map(|c| (c.get_name().to_owned(), about(c))).collect();
     }
-    let mut places = line.command.get_positionals();
-    let n = line.positionals.len();
-    let last = line.command.get_positionals().filter(|arg| !arg.is_last_set()).last();
-    let place = places.nth(n).filter(|arg| !arg.is_last_set()).or(last);
+    let places = line.command.get_positionals().filter(|arg| !arg.is_last_set());
+    let place = places.take(line.positionals.len() + 1).last();
     bare(place.map(|place| values(&ask, &line, place, current)).unwrap_or_default())
 }
 
-/// Goes through the words before the cursor.
-fn read<'a>(cli: &'a Command, before: &'a [String]) -> Line<'a> {
-    let mut line = Line {
-        command: cli,
-        path: Vec::new(),
-        positionals: Vec::new(),
-        flag: None,
-        mount: None,
-        foreign: false,
-    };
+/// Goes through the words before the cursor; `None` behind `--`, where words are somebody else's.
+fn read<'a>(cli: &'a Command, before: &'a [String]) -> Option<Line<'a>> {
+    let (path, positionals) = (Vec::new(), Vec::new());
+    let mut line = Line { command: cli, path, positionals, flag: None, mount: None };
     for word in before {
         if let Some(flag) = line.flag.take() {
             if flag.get_id() == "mount" {
@@ -123,8 +110,7 @@ fn read<'a>(cli: &'a Command, before: &'a [String]) -> Line<'a> {
             continue;
         }
         if word == "--" {
-            line.foreign = true;
-            return line;
+            return None;
         }
         if word.starts_with('-') && word.len() > 1 {
             let (name, value) =
@@ -145,7 +131,7 @@ fn read<'a>(cli: &'a Command, before: &'a [String]) -> Line<'a> {
             None => line.positionals.push(word),
         }
     }
-    line
+    Some(line)
 }
 
 fn find<'a>(command: &'a Command, word: &str) -> Option<&'a Arg> {
@@ -185,7 +171,8 @@ fn values(ask: &Ask<'_>, line: &Line<'_>, arg: &Arg, current: &str) -> Vec<Strin
     if !possible.is_empty() {
         return possible.iter().map(|value| value.get_name().to_owned()).collect();
     }
-    let secret = || line.positionals.first().copied();
+    let secret = line.positionals.first();
+    let keys = || secret.map(|secret| ask.keys(secret)).unwrap_or_default();
     let called = arg.get_value_names().and_then(|names| names.first()).map_or("", |name| name);
     match (called, arg.get_id().as_str()) {
         ("PATH" | "FROM" | "TO" | "SECRET", _) if line.path.first() != Some(&"list") => {
@@ -194,15 +181,12 @@ fn values(ask: &Ask<'_>, line: &Line<'_>, arg: &Arg, current: &str) -> Vec<Strin
             if generic { Vec::new() } else { ask.paths(current) }
         }
         ("PREFIX", _) => list(current, |part| ask.paths(part)),
-        ("KEY", _) => secret().map(|secret| ask.keys(secret)).unwrap_or_default(),
-        ("DATA", _) => {
-            let keys = secret().map(|secret| ask.keys(secret)).unwrap_or_default();
-            keys.into_iter().map(|key| format!("{key}=")).collect()
-        }
+        ("KEY", _) => keys(),
+        ("DATA", _) => keys().into_iter().map(|key| key + "=").collect(),
         ("MOUNT", _) => ask.mounts(),
         ("MACHINE", _) | ("NAME", "machine" | "name") => ask.machines(),
         ("N" | "N,…", "version" | "versions") => {
-            let versions = secret().map(|secret| ask.versions(secret)).unwrap_or_default();
+            let versions = secret.map(|secret| ask.versions(secret)).unwrap_or_default();
             list(current, |_| versions.clone())
         }
         ("FORMAT", _) => ["table", "json", "yaml", "env", "raw"].map(str::to_owned).to_vec(),

@@ -15,15 +15,11 @@ const PATIENCE: Duration =
 
 /// Names for completion.
 pub(super) struct Ask<'a> {
-    global: &'a Global,
-    mount: Option<String>,
+    pub(super) global: &'a Global,
+    pub(super) mount: Option<String>,
 }
 
-impl<'a> Ask<'a> {
-    pub(super) fn new(global: &'a Global, mount: Option<String>) -> Self {
-        Self { global, mount }
-    }
-
+impl Ask<'_> {
     fn json(&self, path: &str, query: &[(&str, String)]) -> Option<Value> {
         let client = self.global.hasty_client(PATIENCE)?;
         client.ask(path, query).ok()?.success().ok()?.json().ok()
