@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixDatagram;
 use tokio::process::{Child as Process, ChildStdin, Command};
 
-use host::hint::Failure;
+use host::hint::{Failure, hinted};
 
 /// How long a daemon may take to finish what it is at.
 const STOPPING: Duration = Duration::from_secs(10);

@@ -69,10 +69,12 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
         kit: args.kit,
         kit_confirmed: args.kit_confirmed,
     };
-    let (name, paths, kit) = (wish.vault_name.clone(), global.paths()?, keeping.kit.clone());
+    let (paths, kit) = (global.paths()?, keeping.kit.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let made = runtime.block_on(set_up(wish, &keeping, &paths, global))?;
-    term.line(format!("vault    {name} {}", made.vault))?;
+    // One that goes on with an earlier attempt has the name of that time.
+    let state = shared::log::start(&made.request.genesis)?;
+    term.line(format!("vault    {} {}", state.name(), made.vault))?;
     term.line(format!("machine  {}", made.host))?;
     let file = admin::place(&paths, &made.admin);
     term.line(format!("admin    {} ({})", made.admin, file.display()))?;

@@ -32,7 +32,7 @@ impl<'a> Ssh<'a> {
 
     /// Has the host make its keys, or show those it has, and returns its machine line.
     pub fn init(&self, name: &Name) -> Result<MachineLine> {
-        let printed = self.run(&format!("{} init --name {name}", self.agent))?;
+        let printed = self.run("init", &format!("--name {name}"))?;
         let line = printed.lines().map(str::trim).find(|l| l.starts_with(MachineLine::PREFIX));
         let Some(line) = line else {
             bail!(hinted(
@@ -52,13 +52,15 @@ impl<'a> Ssh<'a> {
 
     /// Has the host pin the vault.
     pub fn join(&self, pin_line: &str) -> Result<()> {
-        self.run(&format!("{} join {pin_line}", self.agent)).map(drop)
+        self.run("join", pin_line).map(drop)
     }
 
-    /// Runs a command there; what it says on stderr, and ssh's own questions, reach the user.
-    fn run(&self, command: &str) -> Result<String> {
-        let mut ssh = Command::new(self.program);
-        ssh.args(["--", self.host, command]).stdin(Stdio::inherit()).stderr(Stdio::inherit());
+    /// Runs a verb there; what it says on stderr, and ssh's own questions, reach the user.
+    fn run(&self, verb: &str, rest: &str) -> Result<String> {
+        let Self { program, host, agent } = self;
+        let mut ssh = Command::new(program);
+        ssh.args(["--", host, &format!("{agent} {verb} {rest}")]);
+        ssh.stdin(Stdio::inherit()).stderr(Stdio::inherit());
         let output = match ssh.output() {
             Ok(output) => output,
             Err(fault) if fault.kind() == ErrorKind::NotFound => bail!(hinted(
@@ -68,15 +70,14 @@ impl<'a> Ssh<'a> {
             Err(fault) => return Err(fault).context("running ssh"),
         };
         if !output.status.success() {
-            let verb = command.split(' ').nth(1).unwrap_or_default();
             let hint = match output.status.code() {
                 // What a shell says of a program that it does not find.
                 Some(127) => "install it there, or say where it is with `--remote-agent`",
                 Some(255) => "this is ssh's own failure: try `ssh` to that host by itself",
                 Some(_) | None => "nothing is lost: mend it and run the same command again",
             };
-            let (agent, host, status) = (self.agent, self.host, output.status);
-            bail!(hinted(format!("`{agent} {verb}` on `{host}` failed ({status})"), hint));
+            let text = format!("`{agent} {verb}` on `{host}` failed ({})", output.status);
+            bail!(hinted(text, hint));
         }
         String::from_utf8(output.stdout).context("reading what the host printed")
     }
@@ -132,6 +133,15 @@ mod tests {
         ] {
             assert_eq!(init(&script).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_command_of_several_words_is_named_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = fake(&dir, "exit 3");
+        let ssh = Ssh { program: &program, host: "vps", agent: "sudo vault-agent" };
+        let fault = ssh.init(&"vps".parse().unwrap()).unwrap_err().to_string();
+        assert_eq!(fault, "`sudo vault-agent init` on `vps` failed (exit status: 3)");
     }
 
     #[test]
