@@ -63,10 +63,7 @@ struct Plan {
 }
 
 /// SIGINT and SIGTERM.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
+struct Stop([Signal; 2]);
 
 /// Runs `vault dev`.
 ///
@@ -212,16 +209,14 @@ fn configure(plan: &Plan, server: &str, term: &Term) -> Result<()> {
 impl Stop {
     fn new() -> Result<Self> {
         let listen = |kind| signal(kind).context("listening for signals");
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
+        Ok(Self([listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?]))
     }
 
     async fn wait(&mut self) {
+        let [interrupt, terminate] = &mut self.0;
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
     }
 

@@ -2,7 +2,7 @@
 //! them.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -31,14 +31,14 @@ pub fn install(
     let hooks = hooks.canonicalize()?;
     let hook = hooks.join("pre-commit");
     let wanted = script(&sibling::vault()?, flags);
-    match present(&hook)? {
-        Present::Ours(text) if text == wanted => {
+    match ours(&hook)? {
+        Some(text) if text == wanted => {
             global.term.say(format!("`{}` is installed already", hook.display()));
             return Ok(());
         }
-        Present::Nothing | Present::Ours(_) => {}
-        Present::Foreign if is_forced => keep(global, &hook)?,
-        Present::Foreign => {
+        Some(_) => {}
+        None if is_forced => keep(global, &hook)?,
+        None => {
             return Err(Failure::remote(format!("`{}` is another hook", hook.display()))
                 .hint(format!(
                     "add the line `vault scan --staged || exit 1` to it, or use --force: the old one then becomes `{LOCAL}` and runs first"
@@ -64,29 +64,25 @@ pub fn install(
     Ok(())
 }
 
-enum Present {
-    Nothing,
-    Ours(String),
-    Foreign,
-}
-
-fn present(hook: &Path) -> anyhow::Result<Present> {
+/// Returns the text of a hook of ours, empty where there is none; `None` if it is somebody else's.
+fn ours(hook: &Path) -> anyhow::Result<Option<String>> {
+    let about = || format!("`{}`", hook.display());
     match hook.symlink_metadata() {
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(Present::Nothing),
-        Err(why) => Err(why).with_context(|| format!("`{}`", hook.display())),
-        Ok(found) if !found.is_file() || found.len() > LARGEST => Ok(Present::Foreign),
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(Some(String::new())),
+        Err(why) => Err(why).with_context(about),
+        Ok(found) if !found.is_file() || found.len() > LARGEST => Ok(None),
         Ok(_) => {
-            let bytes = std::fs::read(hook).with_context(|| format!("`{}`", hook.display()))?;
+            let bytes = std::fs::read(hook).with_context(about)?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let is_ours = text.lines().nth(1).is_some_and(|line| line.starts_with(MARK));
-            Ok(if is_ours { Present::Ours(text) } else { Present::Foreign })
+            Ok(is_ours.then_some(text))
         }
     }
 }
 
 /// Moves a foreign hook to where ours finds it.
 fn keep(global: &Global, hook: &Path) -> anyhow::Result<()> {
-    let local: PathBuf = hook.with_file_name(LOCAL);
+    let local = hook.with_file_name(LOCAL);
     if local.symlink_metadata().is_ok() {
         let text =
             format!("`{}` is there already: the old hook has nowhere to go", local.display());
