@@ -2,10 +2,11 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use anyhow::Result;
 use host::hint::hinted;
+use host::systemd::failed;
 use host::term::Term;
 
 use super::unit::USER;
@@ -20,21 +21,10 @@ pub fn account(home: &Path, term: &Term) -> Result<(u32, u32)> {
     }
     let line = format!("u {USER} - \"Vault server\" {}", home.display());
     let home = home.display().to_string();
-    let ways: [(&str, &[&str]); 2] = [
-        ("systemd-sysusers", &["--inline", &line]),
-        (
-            "useradd",
-            &[
-                "--system",
-                "--user-group",
-                "--no-create-home",
-                "--home-dir",
-                &home,
-                "--shell",
-                "/usr/sbin/nologin",
-                USER,
-            ],
-        ),
+    let useradd = "--system --user-group --no-create-home --shell /usr/sbin/nologin --home-dir";
+    let ways = [
+        ("systemd-sysusers", vec!["--inline", &line]),
+        ("useradd", useradd.split(' ').chain([home.as_str(), USER]).collect()),
     ];
     let mut why = String::from("there is neither `systemd-sysusers` nor `useradd`");
     for (program, arguments) in ways {
@@ -46,7 +36,7 @@ pub fn account(home: &Path, term: &Term) -> Result<(u32, u32)> {
                 }
                 None => why = format!("`{program}` has made none"),
             },
-            Ok(output) => why = failed(program, &output),
+            Ok(output) => why = failed(program, &output).to_string(),
             Err(fault) if fault.kind() == ErrorKind::NotFound => {}
             Err(fault) => why = format!("cannot run `{program}`: {fault}"),
         }
@@ -57,11 +47,4 @@ pub fn account(home: &Path, term: &Term) -> Result<(u32, u32)> {
 
 fn find() -> Option<(u32, u32)> {
     host::account::user(USER).map(|user| (user.uid, user.gid))
-}
-
-fn failed(line: &str, output: &Output) -> String {
-    match String::from_utf8_lossy(&output.stderr).trim() {
-        "" => format!("`{line}` failed ({})", output.status),
-        said => format!("`{line}` failed: {said}"),
-    }
 }
