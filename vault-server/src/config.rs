@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -74,32 +73,6 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// Returns the time for a TLS handshake.
-    #[must_use]
-    pub const fn handshake(&self) -> Duration {
-        Duration::from_secs(self.handshake_seconds)
-    }
-
-    /// Returns the time for a request's body.
-    #[must_use]
-    pub const fn request(&self) -> Duration {
-        Duration::from_secs(self.request_seconds)
-    }
-
-    /// Returns the time between pings.
-    #[must_use]
-    pub const fn ping(&self) -> Duration {
-        Duration::from_secs(self.ping_seconds)
-    }
-
-    /// Returns the time for open requests at the end.
-    #[must_use]
-    pub const fn shutdown(&self) -> Duration {
-        Duration::from_secs(self.shutdown_seconds)
-    }
-}
-
 /// A commented configuration with every key at its default.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
@@ -167,7 +140,6 @@ const MISSING_HINT: &str = "run `vault-server init` first, or name the file with
 const EXAMPLE_HINT: &str = "`vault-server config example` prints every key with its meaning";
 
 /// Tells whether `text` is a host name or address, a colon and a port.
-#[must_use]
 pub fn is_host_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
@@ -214,7 +186,6 @@ impl Places {
     }
 
     /// Returns those of a server that serves a whole host.
-    #[must_use]
     pub fn of_host() -> Self {
         Self {
             config: "/etc/vault-server/server.toml".into(),
@@ -237,7 +208,6 @@ impl Places {
 }
 
 /// Returns the directory of the credentials that systemd gave to this program.
-#[must_use]
 pub fn credentials() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }

@@ -83,7 +83,6 @@ impl DataDir {
     }
 
     /// Returns where the database is.
-    #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join(schema::FILE)
     }
@@ -138,7 +137,6 @@ impl DataDir {
 }
 
 /// Returns the server key in `data` as systemd is to have it.
-#[must_use]
 pub fn credential(data: &Path) -> Credential {
     Credential { name: CREDENTIAL.to_owned(), open: data.join(KEY), sealed: data.join(SEALED) }
 }

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::vault::Vault;
 
 use super::app::told_to_stop;
+use super::error::unavailable;
 
 /// Open connections.
 const CONNECTIONS: usize = 16;
@@ -59,7 +60,7 @@ async fn answer(
         (_, "/metrics") => (StatusCode::OK, vault.metrics().render()),
         (_, "/healthz") => match tokio::time::timeout(PATIENCE, vault.ping()).await {
             Ok(Ok(())) => (StatusCode::OK, "ok\n".to_owned()),
-            Ok(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+            Ok(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", unavailable(&why).1)),
             Err(_) => {
                 let why = "the database does not answer\n".to_owned();
                 (StatusCode::SERVICE_UNAVAILABLE, why)
