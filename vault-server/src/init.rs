@@ -126,7 +126,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (places, wanted) = wanted(root.path());
         let (config, line) = init(&places, &wanted).unwrap();
-        assert_eq!(Config::read(&places.config).unwrap(), config);
+        assert_eq!(places.read().unwrap(), config);
         let setup = SetupLine::from_line(&line).unwrap();
         assert_eq!(setup.addresses, wanted.addresses);
         let key = DataDir::open(&config.data).unwrap().read_key(None).unwrap();

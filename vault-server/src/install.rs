@@ -1,15 +1,17 @@
-//! `vault-server install`: what the server's unit is made from, and the server's user. The text of the unit
-//! has a file of its own; how a unit is written and started is `host::systemd`'s.
+//! `vault-server install`: what the server's unit is made from, and the server's user. The text of
+//! the unit has a file of its own; how a unit is written and started is `host::systemd`'s.
 
-mod account;
 mod unit;
 
 use std::fs::Permissions;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use host::systemd::{self, Credential, InstallFlags, Program, Whose};
+use host::hint::hinted;
+use host::systemd::{self, Credential, InstallFlags, Program, Whose, failed};
 use host::term::Term;
 
 use crate::config::Places;
@@ -48,7 +50,7 @@ pub fn install(
     let (data, port) = match places.read() {
         Ok(config) => (config.data, config.listen.port()),
         Err(_) if options.flags.is_offline() && !config.exists() => (places.data.clone(), 8443),
-        Err(why) => return Err(why),
+        Err(why) => return Err(why.into()),
     };
     let server = Server { whose: options.whose(), arguments, data, config, port };
     systemd::install(&server, &options.flags, options.seal_key, term)
@@ -85,7 +87,7 @@ impl Program for Server {
 
 /// Gives data and configuration, made by root, to the server's user, whom it makes if need be.
 fn hand_over(config: &Path, data: &Path, term: &Term) -> Result<()> {
-    let (uid, gid) = account::account(data, term)?;
+    let (uid, gid) = account(data, term)?;
     // Another name of a file elsewhere is none of ours.
     let give = |path: &Path| {
         let found = path.symlink_metadata()?;
@@ -117,4 +119,40 @@ fn hand_over(config: &Path, data: &Path, term: &Term) -> Result<()> {
         Some(folder) => share(folder, 0o010).with_context(|| cannot(folder)),
         None => Ok(()),
     }
+}
+
+/// Returns user and group of the host's server by number; the system's own programs make both if
+/// they are not there.
+fn account(home: &Path, term: &Term) -> Result<(u32, u32)> {
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    let line = format!("u {USER} - \"Vault server\" {}", home.display());
+    let home = home.display().to_string();
+    let useradd = "--system --user-group --no-create-home --shell /usr/sbin/nologin --home-dir";
+    let ways = [
+        ("systemd-sysusers", vec!["--inline", &line]),
+        ("useradd", useradd.split(' ').chain([home.as_str(), USER]).collect()),
+    ];
+    let mut why = String::from("there is neither `systemd-sysusers` nor `useradd`");
+    for (program, arguments) in ways {
+        match Command::new(program).args(arguments).stdin(Stdio::null()).output() {
+            Ok(output) if output.status.success() => match find() {
+                Some(found) => {
+                    term.say(format!("made user `{USER}`"));
+                    return Ok(found);
+                }
+                None => why = format!("`{program}` has made none"),
+            },
+            Ok(output) => why = failed(program, &output).to_string(),
+            Err(fault) if fault.kind() == ErrorKind::NotFound => {}
+            Err(fault) => why = format!("cannot run `{program}`: {fault}"),
+        }
+    }
+    let way = format!("make a system user `{USER}`, and try again");
+    Err(hinted(format!("cannot make user `{USER}`: {why}"), way))
+}
+
+fn find() -> Option<(u32, u32)> {
+    host::account::user(USER).map(|user| (user.uid, user.gid))
 }

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
@@ -137,26 +138,27 @@ impl Server {
         let peer = Peer { key, addr };
         let stranger = self.vault.caller(&peer).is_none();
         let Ok(_place) = self.places.try_acquire() else { return turned_away() };
-        let _strangers = match stranger.then(|| self.strangers.try_acquire()).transpose() {
-            Ok(place) => place,
-            Err(_) => return turned_away(),
-        };
+        let stranger_place = stranger.then(|| self.strangers.try_acquire()).transpose();
+        let Ok(_stranger_place) = stranger_place else { return turned_away() };
         metrics.connections.add(1);
-        self.exchange(TokioIo::new(stream), peer, stranger).await;
+        self.exchange(stream, peer, stranger).await;
         metrics.connections.sub(1);
     }
 
     /// Serves the requests of one connection until it ends: by itself, at the program's end, when
     /// its machine is removed, or when a stranger's time is over.
-    async fn exchange<S>(&self, stream: TokioIo<S>, peer: Peer, stranger: bool)
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
-    {
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        peer: Peer,
+        stranger: bool,
+    ) {
         let router = self.router.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
             router.clone().oneshot(request.map(Body::new))
         });
+        let stream = TokioIo::new(stream);
         let mut connection = std::pin::pin!(self.builder().serve_connection(stream, service));
         let (mut shutdown, mut machines) = (self.shutdown.clone(), self.vault.directory());
         let ended = tokio::select! {
@@ -171,10 +173,8 @@ impl Server {
                 // Streams end by themselves; a request in progress still gets its answer.
                 connection.as_mut().graceful_shutdown();
                 let time = Duration::from_secs(self.limits.request_seconds);
-                match tokio::time::timeout(time, connection).await {
-                    Ok(ended) => ended,
-                    Err(_) => return,
-                }
+                let Ok(ended) = tokio::time::timeout(time, connection).await else { return };
+                ended
             }
         };
         if let Err(why) = ended {

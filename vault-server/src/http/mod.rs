@@ -11,7 +11,7 @@ mod routes;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -60,32 +60,34 @@ async fn on_record(vault: &Vault, caller: &Caller, response: Response) -> Respon
 }
 
 /// Numbers a request, finds its caller, turns strangers away, logs the answer.
-async fn pass(State(app): State<App>, mut request: Request, next: Next) -> Response {
+async fn pass(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let (start, id) = (Instant::now(), app.number());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "-".to_owned());
     let method = request.method().clone();
-    let peer = request.extensions().get::<Peer>().copied();
-    let caller = peer.and_then(|peer| app.vault.caller(&peer));
+    let caller = app.vault.caller(&peer);
     let machine = caller.as_ref().map_or("-", |caller| caller.name.as_str());
     let span = tracing::info_span!("request", id, %method, route, machine);
-    let mut response = match (caller, peer) {
-        (Some(caller), _) => {
+    let mut response = match caller {
+        Some(caller) => {
             request.extensions_mut().insert(caller.clone());
             let response = next.run(request).instrument(span.clone()).await;
             on_record(&app.vault, &caller, response).await
         }
-        (None, Some(peer)) if route == v1::GENESIS => {
+        None if route == v1::GENESIS => {
             let response = next.run(request).instrument(span.clone()).await;
             if response.extensions().get::<Unrecorded>().is_some() {
                 app.vault.count_stranger(&peer);
             }
             response
         }
-        (None, peer) => {
-            if let Some(peer) = peer {
-                app.vault.count_stranger(&peer);
-            }
+        None => {
+            app.vault.count_stranger(&peer);
             Fault::from(Refusal::Stranger).into_response()
         }
     };

@@ -1,6 +1,6 @@
-//! The one writer: the open transaction, with the folded state and the audit chain that memory keeps
-//! beside it, all three taken back together if the commit fails; and what may wait until nobody else
-//! does. How concurrent writers share a commit is `host::store`'s. No rule lives here.
+//! The one writer: the open transaction, with the folded state and the audit chain that memory
+//! keeps beside it, all three taken back together if the commit fails; and what may wait until
+//! nobody else does. How concurrent writers share a commit is `host::store`'s. No rule lives here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -173,7 +173,7 @@ struct Writer {
 }
 
 impl Database for Writer {
-    /// Whether there is a vault, entries to undo, acts for after the commit, the audit chain's head.
+    /// Whether there is a vault, entries to undo, acts for after the commit, the audit's head.
     type Mark = (bool, usize, usize, AuditHead);
 
     fn conn(&self) -> &Connection {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, hash_map};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shared::audit::{self, Fact, Who};
+use shared::audit::{self, Fact};
 use shared::blob::looks_like_age;
 use shared::error::Code;
 use shared::hash::Hash;
@@ -37,9 +37,6 @@ pub enum Append {
 
 impl Vault {
     /// Appends an entry.
-    ///
-    /// # Errors
-    /// [`Refusal`] by a rule, or for want of a right or of the database.
     pub async fn append(&self, caller: Caller, request: AppendRequest) -> Result<Append, Refusal> {
         let hub = self.0.hub.clone();
         let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
@@ -105,8 +102,7 @@ fn not_applied(
     why: Refused,
 ) -> Outcome<Append> {
     if let Some(done) = stored(tx, envelope)? {
-        let who = other_signer(caller, envelope);
-        tx.record(Fact { who, seq: Some(done.seq), ..caller.fact(audit::Op::Append) })?;
+        tx.record(Fact { seq: Some(done.seq), ..fact(caller, envelope, None) })?;
         return Ok(Append::Done(done));
     }
     let fact = refused_fact(caller, envelope, why.op);
@@ -132,22 +128,19 @@ pub(super) fn stored(tx: &Transaction, envelope: &Envelope) -> rusqlite::Result<
 pub(super) fn refused_fact(caller: &Caller, envelope: &Envelope, op: Option<usize>) -> Fact {
     let entry = serde_json::from_slice::<Entry>(&envelope.body).ok();
     let about = entry.as_ref().and_then(|entry| entry.ops.get(op.unwrap_or(0)));
-    let who = other_signer(caller, envelope);
-    match about {
-        Some(op) => Fact { who, ..done(caller, op) },
-        None => Fact { who, ..caller.fact(audit::Op::Append) },
-    }
+    fact(caller, envelope, about)
 }
 
-/// Tells that an operation of the log was done.
-fn done(caller: &Caller, op: &Op) -> Fact {
-    Fact { path: op.path().cloned(), ver: version(op), ..caller.fact(op.into()) }
-}
-
-/// Returns who signed, unless it was the calling machine itself.
-fn other_signer(caller: &Caller, envelope: &Envelope) -> Option<Who> {
+/// Starts the record of an entry, or of one of its operations; names who signed, unless it was the
+/// calling machine itself.
+fn fact(caller: &Caller, envelope: &Envelope, op: Option<&Op>) -> Fact {
     let own = matches!(&envelope.by, Actor::Machine(name) if *name == caller.name);
-    (!own).then(|| signer(&envelope.by))
+    Fact {
+        who: (!own).then(|| signer(&envelope.by)),
+        path: op.and_then(Op::path).cloned(),
+        ver: op.and_then(version),
+        ..caller.fact(op.map_or(audit::Op::Append, Into::into))
+    }
 }
 
 pub(super) fn put_of(op: &Op) -> Option<&Put> {
@@ -215,7 +208,7 @@ fn gather<'a>(
     Ok(Ok(brought))
 }
 
-/// Writes an entry that was just applied, its blobs, and an audit record for each of its operations.
+/// Writes an entry that was just applied, its blobs, and an audit record for each operation.
 pub(super) fn keep(
     tx: &mut Transaction,
     caller: &Caller,
@@ -241,13 +234,10 @@ pub(super) fn keep(
     }
     for op in ops {
         if let Op::MachineRemove { name, .. } = op {
-            report::forget(conn, name)?;
-            access::forget(conn, name)?;
+            report::forget(tx.conn(), name)?;
+            access::forget(tx.conn(), name)?;
         }
-    }
-    for op in ops {
-        let who = other_signer(caller, envelope);
-        tx.record(Fact { who, seq: Some(*seq), ..done(caller, op) })?;
+        tx.record(Fact { seq: Some(*seq), ..fact(caller, envelope, Some(op)) })?;
     }
     Ok(Appended { seq: *seq, head })
 }
