@@ -2,7 +2,7 @@
 //! limit, and a limit on how many large ones are in memory at once. No route lives here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -32,7 +32,7 @@ pub struct App {
     /// Ends the streams that stay open.
     pub shutdown: watch::Receiver<bool>,
     /// Counts the requests.
-    requests: Arc<AtomicU64>,
+    pub requests: Arc<AtomicU64>,
     body_bytes: usize,
     body_time: Duration,
     large: Arc<Semaphore>,
@@ -60,11 +60,6 @@ impl App {
             body_time: Duration::from_secs(limits.request_seconds),
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
         }
-    }
-
-    /// Returns the number of the next request.
-    pub fn number(&self) -> u64 {
-        self.requests.fetch_add(1, Relaxed)
     }
 
     /// Takes a body of at most `most` bytes in.

@@ -8,6 +8,7 @@ pub mod local;
 mod log;
 mod routes;
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use axum::Router;
@@ -66,7 +67,7 @@ async fn pass(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let (start, id) = (Instant::now(), app.number());
+    let (start, id) = (Instant::now(), app.requests.fetch_add(1, Relaxed));
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "-".to_owned());
     let method = request.method().clone();

@@ -35,7 +35,7 @@ impl Vault {
         self.call(move |tx| enter(tx, &caller, Op::Log)).await
     }
 
-    /// Lets a machine that has the entries up to `after` follow the log; dropping the place ends it.
+    /// Lets a machine that has the entries up to `after` follow the log, till the place is dropped.
     pub async fn follow(&self, caller: Caller, after: u64) -> Result<(Head, Place, Join), Refusal> {
         let hub = self.0.hub.clone();
         self.call(move |tx| {
