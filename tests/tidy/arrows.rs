@@ -54,8 +54,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "vault-server",
         &[
-            "config", "metrics", "watch", "store", "datadir", "vault", "http", "init", "install",
-            "serve", "cli",
+            "config", "metrics", "store", "datadir", "vault", "http", "init", "install", "serve",
+            "cli",
         ],
     ),
     ("machine", &["paths", "binary", "render", "config", "identity", "joining", "remote", "local"]),

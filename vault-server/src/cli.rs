@@ -29,16 +29,38 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Make a server and print its setup line for `vault init`
-    Init(InitArgs),
+    Init {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        wanted: Wanted,
+    },
     /// Serve until SIGTERM, SIGINT or SIGHUP
-    Run(RunArgs),
+    Run {
+        #[command(flatten)]
+        at: At,
+        /// Address to listen on, instead of the configuration's; port 0 lets the system choose
+        #[arg(long, value_name = "IP:PORT")]
+        listen: Option<SocketAddr>,
+        #[command(flatten)]
+        shutdown: ShutdownArgs,
+    },
     /// Have systemd run the server, as a user of its own
-    Install(InstallArgs),
+    Install {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print the manual page
-    Man(ManArgs),
+    Man {
+        /// Command whose page is printed, e.g. run
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+    },
 }
 
 #[derive(Args)]
@@ -49,44 +71,6 @@ struct At {
     /// Configuration file
     #[arg(long, value_name = "FILE", env = "VAULT_SERVER_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
-}
-
-#[derive(Args)]
-struct InitArgs {
-    #[command(flatten)]
-    at: At,
-    /// Address to listen on
-    #[arg(long, value_name = "IP:PORT")]
-    listen: Option<SocketAddr>,
-    /// Address under which agents reach this server, in the order to try; may be repeated
-    #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
-    address: Vec<String>,
-}
-
-#[derive(Args)]
-struct RunArgs {
-    #[command(flatten)]
-    at: At,
-    /// Address to listen on, instead of the configuration's; port 0 lets the system choose
-    #[arg(long, value_name = "IP:PORT")]
-    listen: Option<SocketAddr>,
-    #[command(flatten)]
-    shutdown: ShutdownArgs,
-}
-
-#[derive(Args)]
-struct InstallArgs {
-    #[command(flatten)]
-    at: At,
-    #[command(flatten)]
-    options: Options,
-}
-
-#[derive(Args)]
-struct ManArgs {
-    /// Command whose page is printed, e.g. run
-    #[arg(value_name = "COMMAND")]
-    command: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -120,19 +104,23 @@ fn set_up() -> Result<()> {
 
 fn dispatch(command: Command, term: &Term) -> Result<()> {
     match command {
-        Command::Init(args) => run_init(args, term),
-        Command::Run(args) => serve(&args),
-        Command::Install(args) => {
-            let places = args.at.places_of(args.options.whose())?;
-            install(&args.options, &places, args.at.arguments(&places)?, term)
+        Command::Init { at, wanted } => run_init(&at.places()?, &wanted, term),
+        Command::Run { at, listen, shutdown } => {
+            let mut config = at.places()?.read()?;
+            config.listen = listen.unwrap_or(config.listen);
+            serve(config, shutdown)
+        }
+        Command::Install { at, options } => {
+            let places = at.places_of(options.whose())?;
+            install(&options, &places, at.arguments(&places)?, term)
         }
         Command::Config(ConfigCommand::Check(at)) => {
-            let file = at.places()?.config;
-            at.read()?;
-            Ok(term.line(format!("`{}` is sound", file.display()))?)
+            let places = at.places()?;
+            places.read()?;
+            Ok(term.line(format!("`{}` is sound", places.config.display()))?)
         }
         Command::Config(ConfigCommand::Example) => Ok(term.print(EXAMPLE)?),
-        Command::Man(args) => Ok(term.print(man::page(Cli::command(), &args.command)?)?),
+        Command::Man { command } => Ok(term.print(man::page(Cli::command(), &command)?)?),
     }
 }
 
@@ -149,10 +137,6 @@ impl At {
         }
     }
 
-    fn read(&self) -> Result<Config> {
-        self.places()?.read()
-    }
-
     /// Returns what a server that is to have the same places is started with, whoever starts it.
     fn arguments(&self, places: &Places) -> Result<Vec<String>> {
         let mut arguments = vec!["--config".to_owned(), places.config.display().to_string()];
@@ -164,22 +148,16 @@ impl At {
     }
 }
 
-fn run_init(args: InitArgs, term: &Term) -> Result<()> {
-    let places = args.at.places()?;
-    let wanted = Wanted { places, listen: args.listen, addresses: args.address };
-    let (config, line) = init(&wanted)?;
+fn run_init(places: &Places, wanted: &Wanted, term: &Term) -> Result<()> {
+    let (config, line) = init(places, wanted)?;
     term.say(format!("made a server in `{}`", config.data.display()));
-    term.say(format!("configuration: `{}`", wanted.places.config.display()));
+    term.say(format!("configuration: `{}`", places.config.display()));
     term.say("start it with `vault-server run`, then paste this line once:\n");
     term.show("vault init ");
     Ok(term.line(line)?)
 }
 
-fn serve(args: &RunArgs) -> Result<()> {
-    let mut config = args.at.read()?;
-    if let Some(listen) = args.listen {
-        config.listen = listen;
-    }
+fn serve(config: Config, shutdown: ShutdownArgs) -> Result<()> {
     logging::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -190,7 +168,7 @@ fn serve(args: &RunArgs) -> Result<()> {
         .context("cannot start the runtime")?;
     let served = runtime.block_on(async {
         let listener = bind(config.listen).await?;
-        let shutdown = Shutdown::listen(args.shutdown)?.wait();
+        let shutdown = Shutdown::listen(shutdown)?.wait();
         run(config, listener, shutdown).await
     });
     runtime.shutdown_background();

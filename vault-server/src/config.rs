@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -74,55 +73,14 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    /// Returns the time for a TLS handshake.
-    #[must_use]
-    pub const fn handshake(&self) -> Duration {
-        Duration::from_secs(self.handshake_seconds)
-    }
-
-    /// Returns the time for a request's body.
-    #[must_use]
-    pub const fn request(&self) -> Duration {
-        Duration::from_secs(self.request_seconds)
-    }
-
-    /// Returns the time between pings.
-    #[must_use]
-    pub const fn ping(&self) -> Duration {
-        Duration::from_secs(self.ping_seconds)
-    }
-
-    /// Returns the time for open requests at the end.
-    #[must_use]
-    pub const fn shutdown(&self) -> Duration {
-        Duration::from_secs(self.shutdown_seconds)
-    }
-}
-
 /// A commented configuration with every key at its default.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
 impl Config {
-    /// Reads a configuration file.
-    ///
-    /// # Errors
-    /// If it cannot be read, or a key in it is unknown, malformed or out of range.
-    pub fn read(file: &Path) -> Result<Self, ConfigFault> {
-        let text = std::fs::read_to_string(file).map_err(|why| {
-            let fault = ConfigFault::unread(file, &why);
-            match fault.missing {
-                true => fault.with_hint(MISSING_HINT),
-                false => fault,
-            }
-        })?;
-        Self::parse(file, &text)
-    }
-
     /// Parses a configuration; `file` is only named in errors.
     ///
     /// # Errors
-    /// As [`Config::read`].
+    /// If a key in it is unknown, malformed or out of range.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigFault> {
         let config: Self = toml::from_str(text)
             .map_err(|why| ConfigFault::toml(file, text, &why).with_hint(EXAMPLE_HINT))?;
@@ -167,7 +125,6 @@ const MISSING_HINT: &str = "run `vault-server init` first, or name the file with
 const EXAMPLE_HINT: &str = "`vault-server config example` prints every key with its meaning";
 
 /// Tells whether `text` is a host name or address, a colon and a port.
-#[must_use]
 pub fn is_host_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
@@ -198,23 +155,25 @@ impl Places {
     /// If the current directory or the user's home is unknown.
     pub fn find(config: Option<&Path>, data: Option<&Path>) -> Result<Self> {
         let absolute = |path: &Path| std::path::absolute(path).context("no current directory");
-        let (usual_config, usual_data) = match data {
-            Some(data) => (absolute(data)?.join(FILE), absolute(data)?),
-            None if rustix::process::geteuid().is_root() => {
-                let Self { config, data, .. } = Self::of_host();
-                (config, data)
+        let mut places = match data {
+            Some(data) => {
+                let data = absolute(data)?;
+                Self { config: data.join(FILE), data, given: true }
             }
-            None => (
-                home("XDG_CONFIG_HOME", ".config")?.join(FILE),
-                home("XDG_STATE_HOME", ".local/state")?,
-            ),
+            None if rustix::process::geteuid().is_root() => Self::of_host(),
+            None => Self {
+                config: home("XDG_CONFIG_HOME", ".config")?.join(FILE),
+                data: home("XDG_STATE_HOME", ".local/state")?,
+                given: false,
+            },
         };
-        let config = config.map_or(Ok(usual_config), absolute)?;
-        Ok(Self { config, data: usual_data, given: data.is_some() })
+        if let Some(config) = config {
+            places.config = absolute(config)?;
+        }
+        Ok(places)
     }
 
     /// Returns those of a server that serves a whole host.
-    #[must_use]
     pub fn of_host() -> Self {
         Self {
             config: "/etc/vault-server/server.toml".into(),
@@ -226,9 +185,14 @@ impl Places {
     /// Reads the configuration; a data directory given by hand goes before its own.
     ///
     /// # Errors
-    /// As [`Config::read`].
-    pub fn read(&self) -> Result<Config> {
-        let mut config = Config::read(&self.config)?;
+    /// As [`Config::parse`], and if the file cannot be read.
+    pub fn read(&self) -> Result<Config, ConfigFault> {
+        let file = &self.config;
+        let text = std::fs::read_to_string(file).map_err(|why| {
+            let fault = ConfigFault::unread(file, &why);
+            if fault.missing { fault.with_hint(MISSING_HINT) } else { fault }
+        })?;
+        let mut config = Config::parse(file, &text)?;
         if self.given {
             config.data.clone_from(&self.data);
         }
@@ -237,7 +201,6 @@ impl Places {
 }
 
 /// Returns the directory of the credentials that systemd gave to this program.
-#[must_use]
 pub fn credentials() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }

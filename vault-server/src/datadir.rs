@@ -51,6 +51,8 @@ impl DataDir {
     pub fn create(path: &Path) -> Result<Self> {
         let shown = path.display();
         files::create_dir_private(path)?;
+        // Locked before the look: nobody makes a server in between.
+        let locked = Self::lock(path);
         for file in [KEY, SEALED, schema::FILE] {
             if path.join(file).symlink_metadata().is_ok() {
                 let why = format!("`{shown}` already holds a server (`{file}`)");
@@ -58,7 +60,7 @@ impl DataDir {
                 return Err(hinted(why, hint));
             }
         }
-        Self::lock(path)
+        locked
     }
 
     fn lock(path: &Path) -> Result<Self> {
@@ -83,7 +85,6 @@ impl DataDir {
     }
 
     /// Returns where the database is.
-    #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join(schema::FILE)
     }
@@ -138,7 +139,6 @@ impl DataDir {
 }
 
 /// Returns the server key in `data` as systemd is to have it.
-#[must_use]
 pub fn credential(data: &Path) -> Credential {
     Credential { name: CREDENTIAL.to_owned(), open: data.join(KEY), sealed: data.join(SEALED) }
 }

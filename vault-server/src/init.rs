@@ -15,13 +15,13 @@ use host::files;
 use host::hint::hinted;
 
 /// What a new server is asked to be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Wanted {
-    /// Where configuration and data go.
-    pub places: Places,
-    /// Where agents connect; by default every address of this machine, port 8443.
+    /// Address to listen on
+    #[arg(long, value_name = "IP:PORT")]
     pub listen: Option<SocketAddr>,
-    /// `host:port` under which agents reach the server, in the order to try.
+    /// Address under which agents reach this server, in the order to try; may be repeated
+    #[arg(long = "address", value_name = "HOST:PORT", num_args = 1..)]
     pub addresses: Vec<String>,
 }
 
@@ -29,15 +29,15 @@ pub struct Wanted {
 ///
 /// # Errors
 /// If there is one in the data directory, or something cannot be written.
-pub fn init(wanted: &Wanted) -> Result<(Config, String)> {
+pub fn init(places: &Places, wanted: &Wanted) -> Result<(Config, String)> {
     if let Some(bad) = wanted.addresses.iter().find(|address| !is_host_port(address)) {
         let hint = "write it as host:port, e.g. 10.8.0.3:8443";
         return Err(hinted(format!("address `{bad}` is not host:port"), hint));
     }
-    let config = configuration(wanted)?;
+    let config = configuration(places, wanted)?;
     let dir = DataDir::create(&config.data)?;
     let made = fill(&dir).and_then(|made| {
-        write_configuration(&wanted.places.config, &config)?;
+        write_configuration(&places.config, &config)?;
         Ok(made)
     });
     // What is half made would stand in the way of the next attempt.
@@ -63,14 +63,12 @@ fn fill(dir: &DataDir) -> Result<(VerifyKey, Hash)> {
 }
 
 /// Takes an existing configuration, if there is one; what was asked for goes before it.
-fn configuration(wanted: &Wanted) -> Result<Config> {
-    let Places { config: file, data, .. } = &wanted.places;
-    let mut config = if file.exists() {
-        wanted.places.read()?
+fn configuration(places: &Places, wanted: &Wanted) -> Result<Config> {
+    let mut config = if places.config.exists() {
+        places.read()?
     } else {
-        let mut config = Config::parse(Path::new("the built-in configuration"), EXAMPLE)?;
-        config.data.clone_from(data);
-        config
+        let example = Config::parse(Path::new("the built-in configuration"), EXAMPLE)?;
+        Config { data: places.data.clone(), ..example }
     };
     if let Some(listen) = wanted.listen {
         config.listen = listen;
@@ -116,21 +114,19 @@ fn guess(listen: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
-    fn wanted(root: &Path) -> Wanted {
-        let data = root.join("data");
-        Wanted {
-            places: Places::find(None, Some(&data)).unwrap(),
-            listen: Some("127.0.0.1:0".parse().unwrap()),
-            addresses: vec!["10.8.0.3:8443".to_owned(), "[::1]:8443".to_owned()],
-        }
+    fn wanted(root: &Path) -> (Places, Wanted) {
+        let listen = Some("127.0.0.1:0".parse().unwrap());
+        let addresses = vec!["10.8.0.3:8443".to_owned(), "[::1]:8443".to_owned()];
+        let places = Places::find(None, Some(&root.join("data"))).unwrap();
+        (places, Wanted { listen, addresses })
     }
 
     #[test]
     fn the_written_configuration_reads_back() {
         let root = tempfile::tempdir().unwrap();
-        let wanted = wanted(root.path());
-        let (config, line) = init(&wanted).unwrap();
-        assert_eq!(Config::read(&wanted.places.config).unwrap(), config);
+        let (places, wanted) = wanted(root.path());
+        let (config, line) = init(&places, &wanted).unwrap();
+        assert_eq!(places.read().unwrap(), config);
         let setup = SetupLine::from_line(&line).unwrap();
         assert_eq!(setup.addresses, wanted.addresses);
         let key = DataDir::open(&config.data).unwrap().read_key(None).unwrap();
@@ -140,27 +136,27 @@ mod tests {
     #[test]
     fn a_second_init_changes_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let wanted = wanted(root.path());
-        init(&wanted).unwrap();
-        let key = || std::fs::read(wanted.places.data.join("server.key")).unwrap();
+        let (places, wanted) = wanted(root.path());
+        init(&places, &wanted).unwrap();
+        let key = || std::fs::read(places.data.join("server.key")).unwrap();
         let before = key();
-        assert!(init(&wanted).unwrap_err().to_string().contains("already holds a server"));
+        assert!(init(&places, &wanted).unwrap_err().to_string().contains("already holds a server"));
         assert_eq!(key(), before);
     }
 
     #[test]
     fn an_existing_configuration_is_kept() {
         let root = tempfile::tempdir().unwrap();
-        let wanted = wanted(root.path());
-        let data = wanted.places.data.clone();
+        let (places, _) = wanted(root.path());
+        let data = places.data.clone();
         std::fs::create_dir_all(&data).unwrap();
         std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o700))
             .unwrap();
         let text = format!("listen = \"127.0.0.1:7\"\ndata = {data:?}\n");
-        files::write_private(&wanted.places.config, text.as_bytes()).unwrap();
-        let (config, _) =
-            init(&Wanted { listen: None, addresses: vec![], ..wanted.clone() }).unwrap();
+        files::write_private(&places.config, text.as_bytes()).unwrap();
+        let wanted = Wanted { listen: None, addresses: vec![] };
+        let (config, _) = init(&places, &wanted).unwrap();
         assert_eq!(config.listen.port(), 7);
-        assert_eq!(std::fs::read_to_string(&wanted.places.config).unwrap(), text);
+        assert_eq!(std::fs::read_to_string(&places.config).unwrap(), text);
     }
 }

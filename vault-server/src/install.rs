@@ -1,20 +1,22 @@
-//! `vault-server install`: facts for the server's unit, and the server's user. The text of the unit
-//! has a file of its own; how a unit is written and started is `host::systemd`'s.
+//! `vault-server install`: what the server's unit is made from, and the server's user. The text of
+//! the unit has a file of its own; how a unit is written and started is `host::systemd`'s.
 
-mod account;
 mod unit;
 
 use std::fs::Permissions;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
-use host::systemd::{self, Credential, InstallFlags, Program, Whose};
+use host::hint::hinted;
+use host::systemd::{self, Credential, InstallFlags, Program, Whose, failed};
 use host::term::Term;
 
-use crate::config::{Config, Places};
+use crate::config::Places;
 use crate::datadir;
-use unit::{Facts, USER};
+use unit::{Server, USER};
 
 /// What is to be done.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,7 +30,6 @@ pub struct Options {
 
 impl Options {
     /// Tells for whom.
-    #[must_use]
     pub fn whose(&self) -> Whose {
         self.flags.whose()
     }
@@ -45,45 +46,28 @@ pub fn install(
     arguments: Vec<String>,
     term: &Term,
 ) -> Result<()> {
-    let config = match places.read() {
-        Ok(config) => Some(config),
-        Err(_) if options.flags.is_offline() && !places.config.exists() => None,
-        Err(why) => return Err(why),
+    let config = places.config.clone();
+    let (data, port) = match places.read() {
+        Ok(config) => (config.data, config.listen.port()),
+        Err(_) if options.flags.is_offline() && !config.exists() => (places.data.clone(), 8443),
+        Err(why) => return Err(why.into()),
     };
-    let data = config.as_ref().map_or(&places.data, |config| &config.data).clone();
-    let server = Server { whose: options.whose(), places, arguments, config, data };
+    let server = Server { whose: options.whose(), arguments, data, config, port };
     systemd::install(&server, &options.flags, options.seal_key, term)
 }
 
-/// The server that is installed.
-struct Server<'a> {
-    whose: Whose,
-    places: &'a Places,
-    arguments: Vec<String>,
-    config: Option<Config>,
-    data: PathBuf,
-}
-
-impl Program for Server<'_> {
+impl Program for Server {
     const NAME: &'static str = "vault-server";
 
     fn unit(&self, program: PathBuf) -> Result<String> {
-        let facts = Facts {
-            whose: self.whose,
-            program,
-            arguments: self.arguments.clone(),
-            sealed: Some(datadir::credential(&self.data)).filter(Credential::is_sealed),
-            data: self.data.clone(),
-            config: self.places.config.clone(),
-            port: self.config.as_ref().map_or(8443, |config| config.listen.port()),
-        };
-        systemd::check_names([&facts.program, &facts.data, &facts.config])?;
-        Ok(facts.unit())
+        systemd::check_names([&program, &self.data, &self.config])?;
+        let key = Some(datadir::credential(&self.data)).filter(Credential::is_sealed);
+        Ok(self.text(&program, key.as_ref()))
     }
 
     fn prepare(&self, term: &Term) -> Result<()> {
         match self.whose {
-            Whose::Host => hand_over(self.places, &self.data, term),
+            Whose::Host => hand_over(&self.config, &self.data, term),
             Whose::User => Ok(()),
         }
     }
@@ -102,8 +86,8 @@ impl Program for Server<'_> {
 }
 
 /// Gives data and configuration, made by root, to the server's user, whom it makes if need be.
-fn hand_over(places: &Places, data: &Path, term: &Term) -> Result<()> {
-    let (uid, gid) = account::account(data, term)?;
+fn hand_over(config: &Path, data: &Path, term: &Term) -> Result<()> {
+    let (uid, gid) = account(data, term)?;
     // Another name of a file elsewhere is none of ours.
     let give = |path: &Path| {
         let found = path.symlink_metadata()?;
@@ -116,7 +100,7 @@ fn hand_over(places: &Places, data: &Path, term: &Term) -> Result<()> {
         let path = entry.with_context(|| cannot(data))?.path();
         give(&path).with_context(|| cannot(&path))?;
     }
-    if places.config.starts_with(data) {
+    if config.starts_with(data) {
         return Ok(());
     }
     // Read by the server, written by root.
@@ -130,9 +114,45 @@ fn hand_over(places: &Places, data: &Path, term: &Term) -> Result<()> {
         chown(path, None, Some(gid))?;
         std::fs::set_permissions(path, Permissions::from_mode(found.mode() & 0o7707 | bits))
     };
-    share(&places.config, 0o040).with_context(|| cannot(&places.config))?;
-    match places.config.parent() {
+    share(config, 0o040).with_context(|| cannot(config))?;
+    match config.parent() {
         Some(folder) => share(folder, 0o010).with_context(|| cannot(folder)),
         None => Ok(()),
     }
+}
+
+/// Returns user and group of the host's server by number; the system's own programs make both if
+/// they are not there.
+fn account(home: &Path, term: &Term) -> Result<(u32, u32)> {
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    let line = format!("u {USER} - \"Vault server\" {}", home.display());
+    let home = home.display().to_string();
+    let useradd = "--system --user-group --no-create-home --shell /usr/sbin/nologin --home-dir";
+    let ways = [
+        ("systemd-sysusers", vec!["--inline", &line]),
+        ("useradd", useradd.split(' ').chain([home.as_str(), USER]).collect()),
+    ];
+    let mut why = String::from("there is neither `systemd-sysusers` nor `useradd`");
+    for (program, arguments) in ways {
+        match Command::new(program).args(arguments).stdin(Stdio::null()).output() {
+            Ok(output) if output.status.success() => match find() {
+                Some(found) => {
+                    term.say(format!("made user `{USER}`"));
+                    return Ok(found);
+                }
+                None => why = format!("`{program}` has made none"),
+            },
+            Ok(output) => why = failed(program, &output).to_string(),
+            Err(fault) if fault.kind() == ErrorKind::NotFound => {}
+            Err(fault) => why = format!("cannot run `{program}`: {fault}"),
+        }
+    }
+    let way = format!("make a system user `{USER}`, and try again");
+    Err(hinted(format!("cannot make user `{USER}`: {why}"), way))
+}
+
+fn find() -> Option<(u32, u32)> {
+    host::account::user(USER).map(|user| (user.uid, user.gid))
 }

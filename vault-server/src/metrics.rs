@@ -11,89 +11,66 @@ const BOUNDS: [u64; 10] =
 /// Classes of answers, by their first digit, from 2 to 5.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
-/// What is counted.
+/// A number that threads share.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What is counted; what each counter means stands in its help text below.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    requests: [AtomicU64; CLASSES.len()],
-    strangers: AtomicU64,
-    connections: AtomicU64,
-    refused_connections: AtomicU64,
-    followers: AtomicU64,
-    seq: AtomicU64,
-    audit: AtomicU64,
-    failures: AtomicU64,
-    commits: AtomicU64,
-    commit_works: AtomicU64,
-    commit_micros: AtomicU64,
-    commit_buckets: [AtomicU64; BOUNDS.len()],
+    requests: [Counter; CLASSES.len()],
+    pub strangers: Counter,
+    pub connections: Counter,
+    pub refused_connections: Counter,
+    pub followers: Counter,
+    pub seq: Counter,
+    pub audit: Counter,
+    pub failures: Counter,
+    pub commits: Counter,
+    pub commit_works: Counter,
+    commit_micros: Counter,
+    commit_buckets: [Counter; BOUNDS.len()],
 }
 
 impl Metrics {
     /// Counts an answer by its status.
     pub fn answered(&self, status: u16) {
-        let class = usize::from(status / 100).saturating_sub(2);
-        if let Some(counter) = self.requests.get(class) {
-            counter.fetch_add(1, Relaxed);
+        let class = usize::from(status / 100).checked_sub(2);
+        if let Some(counter) = class.and_then(|class| self.requests.get(class)) {
+            counter.add(1);
         }
-    }
-
-    /// Counts a request by a key that belongs to no active machine.
-    pub fn stranger(&self) {
-        self.strangers.fetch_add(1, Relaxed);
-    }
-
-    /// Notes a connection that was opened.
-    pub fn connected(&self) {
-        self.connections.fetch_add(1, Relaxed);
-    }
-
-    /// Notes a connection that was closed.
-    pub fn disconnected(&self) {
-        self.connections.fetch_sub(1, Relaxed);
-    }
-
-    /// Counts a connection that was turned away.
-    pub fn turned_away(&self) {
-        self.refused_connections.fetch_add(1, Relaxed);
-    }
-
-    /// Notes how many streams follow the log.
-    pub fn following(&self, followers: usize) {
-        self.followers.store(u64::try_from(followers).unwrap_or(u64::MAX), Relaxed);
-    }
-
-    /// Notes how far the log and the audit chain are.
-    pub fn reached(&self, seq: u64, audit: u64) {
-        self.seq.store(seq, Relaxed);
-        self.audit.store(audit, Relaxed);
-    }
-
-    /// Counts a failure of the database.
-    pub fn failed(&self) {
-        self.failures.fetch_add(1, Relaxed);
     }
 
     /// Counts a commit of `works` pieces of work.
     pub fn committed(&self, works: usize, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.commits.fetch_add(1, Relaxed);
-        self.commit_works.fetch_add(u64::try_from(works).unwrap_or(u64::MAX), Relaxed);
-        self.commit_micros.fetch_add(micros, Relaxed);
-        let bucket = BOUNDS.iter().position(|bound| micros <= *bound);
-        if let Some(counter) = bucket.and_then(|at| self.commit_buckets.get(at)) {
-            counter.fetch_add(1, Relaxed);
+        self.commits.add(1);
+        self.commit_works.add(works as u64);
+        self.commit_micros.add(micros);
+        if let Some(bucket) = BOUNDS.iter().position(|bound| micros <= *bound) {
+            self.commit_buckets[bucket].add(1);
         }
     }
 
-    /// Returns how many commits there were, and how many pieces of work they carried.
-    #[must_use]
-    #[cfg(test)]
-    pub fn commits(&self) -> (u64, u64) {
-        (self.commits.load(Relaxed), self.commit_works.load(Relaxed))
-    }
-
     /// Writes all in Prometheus' text format, version 0.0.4.
-    #[must_use]
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(4096);
         let out = &mut text;
@@ -102,10 +79,10 @@ impl Metrics {
         let _ = writeln!(out, "vault_server_build_info{{version=\"{version}\"}} 1");
         head(out, "requests_total", "counter", "Answers by class of status.");
         for (class, counter) in CLASSES.iter().zip(&self.requests) {
-            let count = counter.load(Relaxed);
+            let count = counter.get();
             let _ = writeln!(out, "vault_server_requests_total{{class=\"{class}\"}} {count}");
         }
-        let plain: [(&str, &str, &str, &AtomicU64); 8] = [
+        let plain: [(&str, &str, &str, &Counter); 8] = [
             ("strangers_total", "counter", "Requests by unknown keys.", &self.strangers),
             ("connections", "gauge", "Open connections.", &self.connections),
             (
@@ -127,7 +104,7 @@ impl Metrics {
         ];
         for (name, kind, help, value) in plain {
             head(out, name, kind, help);
-            let _ = writeln!(out, "vault_server_{name} {}", value.load(Relaxed));
+            let _ = writeln!(out, "vault_server_{name} {}", value.get());
         }
         self.render_commits(out);
         text
@@ -138,12 +115,12 @@ impl Metrics {
         head(out, "commit_seconds", "histogram", "Time of a commit, the work in it included.");
         let mut below = 0;
         for (bound, counter) in BOUNDS.iter().zip(&self.commit_buckets) {
-            below += counter.load(Relaxed);
+            below += counter.get();
             let _ = writeln!(out, "{name}_bucket{{le=\"{}\"}} {below}", seconds(*bound));
         }
-        let count = self.commits.load(Relaxed);
+        let count = self.commits.get();
         let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {count}");
-        let _ = writeln!(out, "{name}_sum {}", seconds(self.commit_micros.load(Relaxed)));
+        let _ = writeln!(out, "{name}_sum {}", seconds(self.commit_micros.get()));
         let _ = writeln!(out, "{name}_count {count}");
     }
 }
@@ -165,7 +142,8 @@ mod tests {
         let metrics = Metrics::default();
         metrics.answered(201);
         metrics.answered(403);
-        metrics.reached(7, 9);
+        metrics.seq.set(7);
+        metrics.audit.set(9);
         metrics.committed(3, Duration::from_micros(400));
         metrics.committed(1, Duration::from_secs(9));
         let text = metrics.render();

@@ -19,9 +19,6 @@ use crate::metrics::Metrics;
 use crate::store::{self, Reader, Store, Transaction, claim, schema, snapshot};
 use crate::vault::{Vault, directory};
 
-/// Entries that one start may fold without writing a snapshot for the next.
-const FOLDED: usize = 4096;
-
 /// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
 /// commits, and leaves the database ready for a quick start.
 ///
@@ -38,20 +35,17 @@ pub async fn run(
         None => None,
     };
     let key = dir.read_key(config::credentials().as_deref())?;
-    let acceptor = Acceptor::new(&key, config.limits.handshake())?;
+    let handshake = Duration::from_secs(config.limits.handshake_seconds);
+    let acceptor = Acceptor::new(&key, handshake)?;
     let listen = listener.local_addr().context("listener has no address")?;
     let file = dir.database();
     let vault = tokio::task::spawn_blocking(move || open(&file, key.verify_key()))
         .await
         .context("cannot open the database")??;
     let (stop, stopped) = channel::channel(false);
-    let server = http::connection::Server {
-        acceptor,
-        router: http::router(vault.clone(), &config.limits, stopped.clone()),
-        vault: vault.clone(),
-        limits: config.limits,
-    };
-    let mut serving = tokio::spawn(http::connection::run(server, listener, stopped.clone()));
+    let (connected, limits) = (vault.clone(), config.limits);
+    let mut serving =
+        tokio::spawn(http::connection::run(connected, acceptor, limits, listener, stopped.clone()));
     if let Some(local) = local {
         tokio::spawn(http::local::run(vault.clone(), local, stopped));
     }
@@ -115,14 +109,8 @@ fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
     } else {
         tracing::info!("no vault yet: `vault init` with the setup line founds it");
     }
-    if folded > FOLDED
-        && let Some(state) = &state
-    {
-        snapshot::save(&conn, state).context("cannot write a snapshot")?;
-    }
     let metrics = Arc::new(Metrics::default());
-    let unsaved = if folded > FOLDED { 0 } else { folded };
-    let store = Store::start(Transaction::new(conn, state, audit), unsaved, Arc::clone(&metrics))?;
+    let store = Store::start(Transaction::new(conn, state, audit), folded, Arc::clone(&metrics))?;
     Ok(Vault::new(store, Reader::new(file.to_owned()), machines, key, metrics))
 }
 

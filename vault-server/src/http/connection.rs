@@ -2,6 +2,7 @@
 //! does lives in the routes.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
@@ -28,20 +30,15 @@ const STRANGER: Duration = Duration::from_secs(30);
 const NO_SOCKET: Duration = Duration::from_millis(100);
 
 /// What every connection needs.
-pub struct Server {
-    /// The TLS side.
-    pub acceptor: Acceptor,
-    /// The routes.
-    pub router: Router,
-    /// Who is a machine.
-    pub vault: Vault,
-    /// What one client may take.
-    pub limits: Limits,
-}
-
-/// Places for connections whose peer has shown its key.
-struct Places {
-    all: Semaphore,
+struct Server {
+    acceptor: Acceptor,
+    router: Router,
+    vault: Vault,
+    limits: Limits,
+    shutdown: watch::Receiver<bool>,
+    /// Places for connections whose peer has shown its key.
+    places: Semaphore,
+    /// Places for those of them whose key belongs to no machine.
     strangers: Semaphore,
 }
 
@@ -66,26 +63,32 @@ impl Lobby {
 }
 
 /// Serves connections until `shutdown`, then gives open requests their time.
-pub async fn run(server: Server, listener: TcpListener, mut shutdown: watch::Receiver<bool>) {
-    let server = Arc::new(server);
-    let most = server.limits.connections;
-    let places =
-        Arc::new(Places { all: Semaphore::new(most), strangers: Semaphore::new(most / 4) });
+pub async fn run(
+    vault: Vault,
+    acceptor: Acceptor,
+    limits: Limits,
+    listener: TcpListener,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let most = limits.connections;
+    let server = Arc::new(Server {
+        acceptor,
+        router: super::router(vault.clone(), &limits, shutdown.clone()),
+        vault,
+        limits,
+        shutdown: shutdown.clone(),
+        places: Semaphore::new(most),
+        strangers: Semaphore::new(most / 4),
+    });
     let mut lobby = Lobby { most: most / 2, waiting: VecDeque::new() };
     let mut open = JoinSet::new();
-    let stop = shutdown.clone();
     loop {
         tokio::select! {
             () = told_to_stop(&mut shutdown) => break,
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((socket, addr)) => {
-                    let guest = Guest {
-                        server: Arc::clone(&server),
-                        places: Arc::clone(&places),
-                        shutdown: stop.clone(),
-                    };
-                    open.spawn(guest.serve(socket, addr, lobby.enter()));
+                    open.spawn(Arc::clone(&server).serve(socket, addr, lobby.enter()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "no connection accepted");
@@ -95,10 +98,9 @@ pub async fn run(server: Server, listener: TcpListener, mut shutdown: watch::Rec
         }
     }
     drop(listener);
-    let ended = tokio::time::timeout(server.limits.shutdown(), async {
-        while open.join_next().await.is_some() {}
-    });
-    if ended.await.is_err() {
+    let time = Duration::from_secs(server.limits.shutdown_seconds);
+    let ended = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(time, ended).await.is_err() {
         tracing::warn!(connections = open.len(), "connections cut off");
         open.shutdown().await;
     }
@@ -109,60 +111,56 @@ async fn removed(machines: &mut watch::Receiver<Directory>, peer: &Peer) {
     let _ = machines.wait_for(|machines| !machines.contains_key(&peer.key)).await;
 }
 
-/// One connection.
-struct Guest {
-    server: Arc<Server>,
-    places: Arc<Places>,
-    shutdown: watch::Receiver<bool>,
-}
-
-impl Guest {
+impl Server {
+    /// Serves one connection.
     async fn serve(
-        self,
+        self: Arc<Self>,
         socket: TcpStream,
-        addr: std::net::SocketAddr,
+        addr: SocketAddr,
         told_to_go: oneshot::Receiver<()>,
     ) {
-        let metrics = self.server.vault.metrics();
+        let metrics = self.vault.metrics();
+        let turned_away = || metrics.refused_connections.add(1);
         // Answers are small and awaited: none may wait for an acknowledgement of the last.
         let _ = socket.set_nodelay(true);
         let accepted = tokio::select! {
-            accepted = self.server.acceptor.accept(socket) => accepted,
+            accepted = self.acceptor.accept(socket) => accepted,
             _ = told_to_go => Err(anyhow::anyhow!("others wanted to come in")),
         };
         let (stream, key) = match accepted {
             Ok(accepted) => accepted,
             Err(why) => {
-                metrics.turned_away();
+                turned_away();
                 tracing::debug!(%addr, why = format!("{why:#}"), "no handshake");
                 return;
             }
         };
         let peer = Peer { key, addr };
-        let stranger = self.server.vault.caller(&peer).is_none();
-        let Ok(_place) = self.places.all.try_acquire() else { return metrics.turned_away() };
-        let _strangers = match stranger.then(|| self.places.strangers.try_acquire()).transpose() {
-            Ok(place) => place,
-            Err(_) => return metrics.turned_away(),
-        };
-        metrics.connected();
-        self.exchange(TokioIo::new(stream), peer, stranger).await;
-        metrics.disconnected();
+        let stranger = self.vault.caller(&peer).is_none();
+        let Ok(_place) = self.places.try_acquire() else { return turned_away() };
+        let stranger_place = stranger.then(|| self.strangers.try_acquire()).transpose();
+        let Ok(_stranger_place) = stranger_place else { return turned_away() };
+        metrics.connections.add(1);
+        self.exchange(stream, peer, stranger).await;
+        metrics.connections.sub(1);
     }
 
     /// Serves the requests of one connection until it ends: by itself, at the program's end, when
     /// its machine is removed, or when a stranger's time is over.
-    async fn exchange<S>(&self, stream: TokioIo<S>, peer: Peer, stranger: bool)
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
-    {
-        let router = self.server.router.clone();
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        peer: Peer,
+        stranger: bool,
+    ) {
+        let router = self.router.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
             router.clone().oneshot(request.map(Body::new))
         });
+        let stream = TokioIo::new(stream);
         let mut connection = std::pin::pin!(self.builder().serve_connection(stream, service));
-        let (mut shutdown, mut machines) = (self.shutdown.clone(), self.server.vault.directory());
+        let (mut shutdown, mut machines) = (self.shutdown.clone(), self.vault.directory());
         let ended = tokio::select! {
             ended = connection.as_mut() => Some(ended),
             () = told_to_stop(&mut shutdown) => None,
@@ -174,11 +172,9 @@ impl Guest {
             None => {
                 // Streams end by themselves; a request in progress still gets its answer.
                 connection.as_mut().graceful_shutdown();
-                let time = self.server.limits.request();
-                match tokio::time::timeout(time, connection).await {
-                    Ok(ended) => ended,
-                    Err(_) => return,
-                }
+                let time = Duration::from_secs(self.limits.request_seconds);
+                let Ok(ended) = tokio::time::timeout(time, connection).await else { return };
+                ended
             }
         };
         if let Err(why) = ended {
@@ -189,21 +185,21 @@ impl Guest {
     /// Waits until a stranger has stayed too long without becoming a machine.
     async fn overstayed(&self, peer: Peer) {
         tokio::time::sleep(STRANGER).await;
-        if self.server.vault.caller(&peer).is_some() {
+        if self.vault.caller(&peer).is_some() {
             std::future::pending::<()>().await;
         }
     }
 
     fn builder(&self) -> http2::Builder<TokioExecutor> {
-        let limits = &self.server.limits;
+        let (limits, ping) = (&self.limits, Duration::from_secs(self.limits.ping_seconds));
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(limits.header_bytes)
             .max_send_buf_size(256 << 10)
-            .keep_alive_interval(limits.ping())
-            .keep_alive_timeout(limits.ping());
+            .keep_alive_interval(ping)
+            .keep_alive_timeout(ping);
         builder
     }
 }

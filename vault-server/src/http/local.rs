@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::vault::Vault;
 
 use super::app::told_to_stop;
+use super::error::unavailable;
 
 /// Open connections.
 const CONNECTIONS: usize = 16;
@@ -48,10 +49,7 @@ pub async fn run(vault: Vault, listener: TcpListener, mut shutdown: watch::Recei
     }
 }
 
-async fn answer(
-    vault: Vault,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(vault: Vault, request: Request<Incoming>) -> Result<Response, Infallible> {
     let (status, text) = match (request.method(), request.uri().path()) {
         (method, "/metrics" | "/healthz") if !matches!(*method, Method::GET | Method::HEAD) => {
             (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned())
@@ -59,7 +57,7 @@ async fn answer(
         (_, "/metrics") => (StatusCode::OK, vault.metrics().render()),
         (_, "/healthz") => match tokio::time::timeout(PATIENCE, vault.ping()).await {
             Ok(Ok(())) => (StatusCode::OK, "ok\n".to_owned()),
-            Ok(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+            Ok(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", unavailable(&why).1)),
             Err(_) => {
                 let why = "the database does not answer\n".to_owned();
                 (StatusCode::SERVICE_UNAVAILABLE, why)
@@ -67,9 +65,5 @@ async fn answer(
         },
         _ => (StatusCode::NOT_FOUND, "no such route\n".to_owned()),
     };
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let kind = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4");
-    response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
-    Ok(response)
+    Ok((status, [(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

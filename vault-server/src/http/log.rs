@@ -1,26 +1,21 @@
 //! `GET` and `POST /v1/log`: pages, streams that stay open, new entries.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use http_body_util::combinators::BoxBody;
+use futures_util::stream::poll_fn;
 use shared::limits;
-use shared::wire::v1::log::{Frame, LogQuery};
+use shared::wire::v1::log::{AppendRequest, Frame, LogQuery};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};
 
-use crate::vault::append::Append;
-use crate::vault::follow::{Following, Head, Join};
-use crate::vault::{Caller, Vault};
-use crate::watch::Live;
+use crate::vault::{Append, Caller, Head, Join, Live, Place, Vault, line};
 
-use super::app::{App, told_to_stop};
-use super::audit::{Asked, asked};
+use super::app::{App, Asked, Json, told_to_stop};
 use super::error::{Fault, json};
 
 /// Silence on an open stream is broken this often.
@@ -32,11 +27,9 @@ const CHUNK: usize = 256 << 10;
 pub async fn append(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
+    Json(request, _place): Json<AppendRequest, { usize::MAX }>,
 ) -> Result<Response, Fault> {
-    let (request, _place) = app.intake.json(&headers, body, usize::MAX).await?;
-    Ok(match app.vault.append(&caller, request).await? {
+    Ok(match app.vault.append(caller, request).await? {
         Append::Done(done) => json(StatusCode::CREATED, &done),
         Append::Conflict(conflict) => json(StatusCode::CONFLICT, &conflict),
     })
@@ -46,42 +39,27 @@ pub async fn append(
 pub async fn read(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    query: Asked<LogQuery>,
+    Asked(LogQuery { after, follow }): Asked<LogQuery>,
 ) -> Result<Response, Fault> {
-    let LogQuery { after, follow } = asked(query)?;
-    let (lines, receiver) = mpsc::channel(4);
-    let sender = Sender { vault: app.vault.clone(), caller, lines, after };
+    let App { vault, mut shutdown, .. } = app;
+    let (lines, mut receiver) = mpsc::channel(4);
+    let sender = Sender { vault, caller, lines, after };
+    let caller = sender.caller.clone();
     if follow {
-        let following = app.vault.follow(&sender.caller, after).await?;
-        let mut shutdown = app.shutdown.clone();
+        let (head, place, join) = sender.vault.follow(caller, after).await?;
         tokio::spawn(async move {
             tokio::select! {
                 () = told_to_stop(&mut shutdown) => {}
-                () = sender.follow(following) => {}
+                () = sender.follow(head, place, join) => {}
             }
         });
     } else {
-        let head = app.vault.read_log(&sender.caller).await?;
+        let head = sender.vault.read_log(caller).await?;
         tokio::spawn(sender.page(head));
     }
     let kind = HeaderValue::from_static("application/x-ndjson");
-    let body = Body::new(BoxBody::new(Lines(receiver)));
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, kind)], body).into_response())
-}
-
-/// A response body of lines that arrive one by one; it ends when their sender goes.
-struct Lines(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Lines {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-        self.0.poll_recv(cx).map(|line| line.map(|bytes| Ok(hyper::body::Frame::data(bytes))))
-    }
+    let lines = poll_fn(move |cx| receiver.poll_recv(cx).map(|line| line.map(Ok::<_, Infallible>)));
+    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response())
 }
 
 /// The client left, or the stream must end.
@@ -103,33 +81,26 @@ impl Sender {
         }
     }
 
-    async fn follow(mut self, following: Following) {
-        let Following { head, mut place, live } = following;
-        let (lines, id) = (self.lines.clone(), place.id());
+    async fn follow(mut self, head: Head, mut place: Place, join: Join) {
+        let (lines, id) = (self.lines.clone(), place.id);
         tokio::select! {
             () = place.told_to_go() => {}
             () = lines.closed() => {}
-            _ = self.follow_on(head, id, live) => {}
+            _ = self.follow_on(head, id, join) => {}
         }
     }
 
-    async fn follow_on(&mut self, mut head: Head, id: u64, live: Option<Live>) -> Result<(), Gone> {
+    async fn follow_on(&mut self, head: Head, id: u64, mut join: Join) -> Result<(), Gone> {
         self.head(head).await?;
-        let mut live = live;
         loop {
-            if let Some(live) = live.take() {
-                self.forward(live).await?;
-            } else if self.after > head.seq {
+            match join {
+                Join::Live(live) => self.forward(live).await?,
                 // The client has entries that this server has lost: the head line tells it so.
-                return Err(Gone);
-            } else {
-                self.catch_up(head, usize::MAX).await?;
+                Join::Behind(head) if self.after > head.seq => return Err(Gone),
+                Join::Behind(head) => self.catch_up(head, usize::MAX).await?,
             }
-            match self.vault.join(&self.caller, id, self.after).await {
-                Ok(Join::Live(joined)) => live = Some(joined),
-                Ok(Join::Behind(grown)) => head = grown,
-                Err(_) => return Err(Gone),
-            }
+            let joined = self.vault.join(self.caller.clone(), id, self.after).await;
+            join = joined.map_err(|_| Gone)?;
         }
     }
 
@@ -143,10 +114,10 @@ impl Sender {
                 return Ok(());
             }
             let page = self.vault.page(next, head.seq, CHUNK.min(most - sent)).await;
-            let page = page.map_err(|_| Gone)?;
-            let last = page.last.ok_or(Gone)?;
-            sent += page.bytes.len();
-            self.send(page.bytes).await?;
+            let (lines, last) = page.map_err(|_| Gone)?;
+            let last = last.ok_or(Gone)?;
+            sent += lines.len();
+            self.send(lines).await?;
             self.after = last;
             next = last.saturating_add(1);
         }
@@ -174,9 +145,7 @@ impl Sender {
     }
 
     async fn frame(&self, frame: &Frame) -> Result<(), Gone> {
-        let mut line = serde_json::to_vec(frame).map_err(|_| Gone)?;
-        line.push(b'\n');
-        self.send(line.into()).await
+        self.send(line(frame).map_err(|_| Gone)?).await
     }
 
     async fn send(&self, line: Bytes) -> Result<(), Gone> {

@@ -1,34 +1,29 @@
 //! Every route on one screen, and what each request passes on its way: a number, a caller, a line
-//! in the log. What a route does lives in the file of its noun.
+//! in the log.
 
 mod app;
-mod audit;
-mod blob;
-mod body;
-mod error;
-mod genesis;
-mod heal;
-mod log;
-mod report;
-
-/// Connections of agents.
 pub mod connection;
-/// Health and metrics for this machine.
+mod error;
 pub mod local;
+mod log;
+mod routes;
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Extension, MatchedPath, Request, State};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use shared::audit::Outcome;
 use shared::wire::v1;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use crate::config::Limits;
-use crate::vault::{Caller, Peer, Vault};
+use crate::vault::{Caller, Peer, Refusal, Vault};
 
 use app::App;
 use error::{Fault, Unrecorded};
@@ -37,16 +32,21 @@ use error::{Fault, Unrecorded};
 pub fn router(vault: Vault, limits: &Limits, shutdown: watch::Receiver<bool>) -> Router {
     let app = App::new(vault, limits, shutdown);
     Router::new()
-        .route(v1::GENESIS, post(genesis::store))
+        .route(v1::GENESIS, post(routes::genesis))
         .route(v1::LOG, get(log::read).post(log::append))
-        .route(&format!("{}{{id}}", v1::BLOB), get(blob::read).put(blob::park))
-        .route(v1::HEAL, post(heal::give_back))
-        .route(v1::REPORT, post(report::exchange))
-        .route(v1::ACCESS, post(audit::access))
-        .route(v1::AUDIT, get(audit::records))
-        .route(v1::AUDIT_LEAVES, get(audit::leaves))
-        .fallback(|| async { Fault::NoRoute })
-        .method_not_allowed_fallback(|| async { Fault::NoMethod })
+        .route(&format!("{}{{id}}", v1::BLOB), get(routes::blob).put(routes::park))
+        .route(v1::HEAL, post(routes::heal))
+        .route(v1::REPORT, post(routes::report))
+        .route(v1::ACCESS, post(routes::access))
+        .route(v1::AUDIT, get(routes::audit))
+        .route(v1::AUDIT_LEAVES, get(routes::leaves))
+        .fallback(|| async {
+            Fault::unseen(StatusCode::NOT_FOUND, Outcome::NotFound, "no such route")
+        })
+        .method_not_allowed_fallback(|| async {
+            let why = "the route does not know this method";
+            Fault::unseen(StatusCode::METHOD_NOT_ALLOWED, Outcome::MethodNotAllowed, why)
+        })
         .layer(from_fn_with_state(app.clone(), pass))
         .with_state(app)
 }
@@ -56,38 +56,40 @@ async fn on_record(vault: &Vault, caller: &Caller, response: Response) -> Respon
     let Some(Unrecorded(why)) = response.extensions().get().cloned() else { return response };
     match vault.record_malformed(caller, why).await {
         Ok(()) => response,
-        Err(why) => Fault::from(why).into_response(),
+        Err(why) => Fault::from(Refusal::from(why)).into_response(),
     }
 }
 
 /// Numbers a request, finds its caller, turns strangers away, logs the answer.
-async fn pass(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let (start, id) = (Instant::now(), app.number());
+async fn pass(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let (start, id) = (Instant::now(), app.requests.fetch_add(1, Relaxed));
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "-".to_owned());
     let method = request.method().clone();
-    let peer = request.extensions().get::<Peer>().copied();
-    let caller = peer.and_then(|peer| app.vault.caller(&peer));
+    let caller = app.vault.caller(&peer);
     let machine = caller.as_ref().map_or("-", |caller| caller.name.as_str());
     let span = tracing::info_span!("request", id, %method, route, machine);
-    let mut response = match (caller, peer) {
-        (Some(caller), _) => {
+    let mut response = match caller {
+        Some(caller) => {
             request.extensions_mut().insert(caller.clone());
             let response = next.run(request).instrument(span.clone()).await;
             on_record(&app.vault, &caller, response).await
         }
-        (None, Some(peer)) if route == v1::GENESIS => {
+        None if route == v1::GENESIS => {
             let response = next.run(request).instrument(span.clone()).await;
             if response.extensions().get::<Unrecorded>().is_some() {
                 app.vault.count_stranger(&peer);
             }
             response
         }
-        (None, peer) => {
-            if let Some(peer) = peer {
-                app.vault.count_stranger(&peer);
-            }
-            Fault::Stranger.into_response()
+        None => {
+            app.vault.count_stranger(&peer);
+            Fault::from(Refusal::Stranger).into_response()
         }
     };
     let status = response.status().as_u16();

@@ -10,13 +10,11 @@ pub const USER: &str = "vault-server";
 /// Where the host's server keeps everything, unless told otherwise.
 const USUAL: &str = "/var/lib/vault-server";
 
-/// What the unit is made from.
+/// The server that is installed.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct Server {
     /// Whose manager runs it.
     pub whose: Whose,
-    /// The program.
-    pub program: PathBuf,
     /// What follows `run`: flags and paths.
     pub arguments: Vec<String>,
     /// The data directory.
@@ -25,27 +23,23 @@ pub struct Facts {
     pub config: PathBuf,
     /// The port to listen on.
     pub port: u16,
-    /// The key that systemd is to open.
-    pub sealed: Option<Credential>,
 }
 
-impl Facts {
-    /// Returns the unit.
-    #[must_use]
-    pub fn unit(&self) -> String {
+impl Server {
+    /// Returns the unit that starts `program`, for which systemd opens the `sealed` key.
+    pub fn text(&self, program: &Path, sealed: Option<&Credential>) -> String {
         let mut unit =
             String::from("[Unit]\nDescription=Vault server: keeps the log and the ciphertext\n");
         unit +=
             "After=network-online.target\nWants=network-online.target\nStartLimitIntervalSec=0\n";
         unit += "\n[Service]\nType=notify\n";
-        let arguments: Vec<String> = self.arguments.iter().map(|text| argument(text)).collect();
-        unit += &format!("ExecStart={} run", word(&self.program.to_string_lossy()));
-        for argument in arguments {
-            unit += &format!(" {argument}");
+        unit += &format!("ExecStart={} run", word(&program.to_string_lossy()));
+        for text in &self.arguments {
+            unit += &format!(" {}", argument(text));
         }
         unit += "\nRestart=on-failure\nRestartSec=1\nWatchdogSec=60\nTimeoutStopSec=30\n";
         if self.whose == Whose::Host {
-            self.host(&mut unit);
+            self.host(&mut unit, program, sealed);
         }
         unit += "\nNoNewPrivileges=yes\nLimitCORE=0\nUMask=0077\nLockPersonality=yes\nMemoryDenyWriteExecute=yes\n";
         unit += "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\nRestrictNamespaces=yes\nRestrictRealtime=yes\n";
@@ -62,7 +56,7 @@ impl Facts {
     }
 
     /// What only the host's manager can do.
-    fn host(&self, unit: &mut String) {
+    fn host(&self, unit: &mut String, program: &Path, sealed: Option<&Credential>) {
         *unit += &format!(
             "LimitNOFILE=65536\n\n# A user and a folder of its own; all else is read-only or out of sight.\nUser={USER}\n"
         );
@@ -71,13 +65,13 @@ impl Facts {
         } else {
             *unit += &format!("ReadWritePaths={}\n", word(&self.data.to_string_lossy()));
         }
-        if let Some(Credential { name, sealed, .. }) = &self.sealed {
+        if let Some(Credential { name, sealed, .. }) = sealed {
             let file = percent(&sealed.to_string_lossy());
             *unit += &format!("LoadCredentialEncrypted={name}:{file}\n");
         }
         let homes = ["/home", "/root", "/run/user"];
-        let touches = |path: &PathBuf| homes.iter().any(|home| path.starts_with(home));
-        let home = [&self.data, &self.config, &self.program].into_iter().any(touches);
+        let touches = |path: &Path| homes.iter().any(|home| path.starts_with(home));
+        let home = [&self.data, &self.config, program].into_iter().any(touches);
         *unit += if home { "ProtectHome=read-only\n" } else { "ProtectHome=yes\n" };
         *unit += "ProtectSystem=strict\nPrivateTmp=yes\nPrivateDevices=yes\nPrivateIPC=yes\nProtectProc=invisible\n";
         *unit +=
@@ -95,29 +89,30 @@ impl Facts {
 mod tests {
     use super::*;
 
-    fn facts() -> Facts {
-        Facts {
+    const PROGRAM: &str = "/usr/local/bin/vault-server";
+
+    fn server() -> Server {
+        Server {
             whose: Whose::Host,
-            program: "/usr/local/bin/vault-server".into(),
             arguments: vec!["--config".to_owned(), "/etc/vault-server/server.toml".to_owned()],
             data: USUAL.into(),
             config: "/etc/vault-server/server.toml".into(),
             port: 8443,
-            sealed: None,
         }
     }
 
     #[test]
     fn the_guide_shows_the_very_unit() {
         let guide = include_str!("../../../docs/src/guide/systemd.md");
-        let unit = facts().unit();
+        let unit = server().text(PROGRAM.as_ref(), None);
         assert!(guide.contains(&format!("```ini\n{unit}```\n")), "{unit}");
     }
 
     #[test]
     fn a_unit_allows_what_the_server_needs() {
-        let check = |facts: Facts, lines: &[&str], others: &[&str]| {
-            let unit = facts.unit();
+        let sealed = crate::datadir::credential("/d%".as_ref());
+        let check = |server: Server, lines: &[&str], others: &[&str]| {
+            let unit = server.text(PROGRAM.as_ref(), Some(&sealed));
             for line in lines {
                 assert!(unit.lines().any(|there| there == *line), "no {line} in {unit}");
             }
@@ -126,22 +121,18 @@ mod tests {
             }
         };
         check(
-            Facts { port: 443, ..facts() },
+            Server { port: 443, ..server() },
             &["AmbientCapabilities=CAP_NET_BIND_SERVICE"],
             &["PrivateUsers"],
         );
         check(
-            Facts { data: "/home/j/a b".into(), ..facts() },
+            Server { data: "/home/j/a b".into(), ..server() },
             &["ReadWritePaths=\"/home/j/a b\"", "ProtectHome=read-only"],
             &["StateDirectory"],
         );
+        check(server(), &["LoadCredentialEncrypted=vault-server.key:/d%%/server.key.sealed"], &[]);
         check(
-            Facts { sealed: Some(crate::datadir::credential("/d%".as_ref())), ..facts() },
-            &["LoadCredentialEncrypted=vault-server.key:/d%%/server.key.sealed"],
-            &[],
-        );
-        check(
-            Facts { whose: Whose::User, ..facts() },
+            Server { whose: Whose::User, ..server() },
             &["WantedBy=default.target"],
             &["User=", "ProtectSystem"],
         );

@@ -6,9 +6,6 @@ use shared::name::Name;
 use super::{int, nat};
 
 /// Returns the number of the next local read due from `machine`, 0 before its first.
-///
-/// # Errors
-/// As SQLite says.
 pub fn next(conn: &Connection, machine: &Name) -> rusqlite::Result<u64> {
     let found = conn
         .prepare_cached("SELECT next FROM access WHERE machine = ?1")?
@@ -18,9 +15,6 @@ pub fn next(conn: &Connection, machine: &Name) -> rusqlite::Result<u64> {
 }
 
 /// Notes the number of the next local read due.
-///
-/// # Errors
-/// As SQLite says.
 pub fn set_next(conn: &Connection, machine: &Name, next: u64) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "INSERT INTO access (machine, next) VALUES (?1, ?2)
@@ -31,9 +25,6 @@ pub fn set_next(conn: &Connection, machine: &Name, next: u64) -> rusqlite::Resul
 }
 
 /// Drops the counter of a removed machine.
-///
-/// # Errors
-/// As SQLite says.
 pub fn forget(conn: &Connection, machine: &Name) -> rusqlite::Result<()> {
     conn.prepare_cached("DELETE FROM access WHERE machine = ?1")?.execute([machine.as_str()])?;
     Ok(())

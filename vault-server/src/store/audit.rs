@@ -5,17 +5,15 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::audit::{AuditHead, Fact, Op, Record, leaf};
 use shared::hash::Hash;
 use shared::keys::random;
+use shared::limits;
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::time::Time;
 use shared::wire::v1::audit::AuditQuery;
 
-use super::{hash, int, nat};
+use super::{damaged, hash, int, nat, unwritable};
 
 /// Returns the chain's head.
-///
-/// # Errors
-/// As SQLite says.
 pub fn head(conn: &Connection) -> rusqlite::Result<AuditHead> {
     let last = conn
         .query_row("SELECT n, chain FROM audit ORDER BY n DESC LIMIT 1", [], |row| {
@@ -26,9 +24,6 @@ pub fn head(conn: &Connection) -> rusqlite::Result<AuditHead> {
 }
 
 /// Appends a record and returns the head after it.
-///
-/// # Errors
-/// As SQLite says.
 pub fn insert(
     conn: &Connection,
     head: AuditHead,
@@ -37,8 +32,7 @@ pub fn insert(
 ) -> rusqlite::Result<AuditHead> {
     let nonce = Hash::from_bytes(*random::<32>());
     let record = Record { n: head.n + 1, nonce, time: now, fact };
-    let bytes = serde_json::to_vec(&record)
-        .map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
+    let bytes = serde_json::to_vec(&record).map_err(unwritable)?;
     let after = head.then(leaf(&bytes));
     conn.prepare_cached(
         "INSERT INTO audit (n, chain, time, machine, path, op, denied, record)
@@ -58,9 +52,6 @@ pub fn insert(
 }
 
 /// Returns the leaves `after + 1 ..= upto`, at most `limit`.
-///
-/// # Errors
-/// As SQLite says.
 pub fn leaves(conn: &Connection, after: u64, upto: u64, limit: u64) -> rusqlite::Result<Vec<Hash>> {
     conn.prepare_cached("SELECT record FROM audit WHERE n > ?1 AND n <= ?2 ORDER BY n LIMIT ?3")?
         .query_map([int(after), int(upto), int(limit)], |row| {
@@ -69,53 +60,33 @@ pub fn leaves(conn: &Connection, after: u64, upto: u64, limit: u64) -> rusqlite:
         .collect()
 }
 
-/// Which part of the chain is searched.
-#[derive(Clone, Copy, Debug)]
-pub struct Span {
-    /// Its last record.
-    pub upto: u64,
-    /// A record to leave out.
-    pub without: Option<u64>,
-}
-
 /// Finds the records that match; a condition whose value is NULL holds for all. Whoever asks for
 /// reads means those that an agent answered from its cache as well.
-macro_rules! find {
-    ($order:literal) => {
-        concat!(
-            "SELECT record FROM audit WHERE n > ?1 AND n <= ?2
-             AND (?3 IS NULL OR n <> ?3)
-             AND (?4 IS NULL OR time >= ?4)
-             AND (?5 IS NULL OR machine = ?5)
-             AND (?6 IS NULL OR op IN (?6, 'local_' || ?6))
-             AND (?7 IS NULL OR path GLOB ?7)
-             AND (denied OR NOT ?8)
-             AND (denied OR NOT ?9 OR op <> 'report')
-             ORDER BY ",
-            $order
-        )
-    };
-}
-const OLDEST: &str = find!("n");
-const NEWEST: &str = find!("n DESC");
+const FIND: &str = "SELECT record FROM audit WHERE n > ?1 AND n <= ?2
+     AND (?3 IS NULL OR n <> ?3)
+     AND (?4 IS NULL OR time >= ?4)
+     AND (?5 IS NULL OR machine = ?5)
+     AND (?6 IS NULL OR op IN (?6, 'local_' || ?6))
+     AND (?7 IS NULL OR path GLOB ?7)
+     AND (denied OR NOT ?8)
+     AND (denied OR NOT ?9 OR op <> 'report')
+     ORDER BY n";
 
-/// Returns the records of `span` that match, oldest first, and whether there are more of them; at
-/// most `limit`, and no more than fill `room` bytes.
-///
-/// # Errors
-/// As SQLite says.
+/// Returns the records up to `upto`, but for `without`, that match, oldest first, and whether there
+/// are more of them; at most `limit`, and no more than fill a page.
 pub fn find(
     conn: &Connection,
     query: &AuditQuery,
-    span: Span,
+    upto: u64,
+    without: Option<u64>,
     limit: usize,
-    room: usize,
 ) -> rusqlite::Result<(Vec<String>, bool)> {
-    let mut statement = conn.prepare_cached(if query.newest { NEWEST } else { OLDEST })?;
+    let order = if query.newest { "DESC" } else { "ASC" };
+    let mut statement = conn.prepare_cached(&format!("{FIND} {order}"))?;
     let mut rows = statement.query(params![
         int(query.after),
-        int(span.upto),
-        span.without.map(int),
+        int(upto),
+        without.map(int),
         query.since.map(|time| int(time.as_micros())),
         query.machine,
         query.op.as_ref().map(Op::as_str),
@@ -127,15 +98,12 @@ pub fn find(
     while let Some(row) = rows.next()? {
         let record: Vec<u8> = row.get(0)?;
         used += record.len();
-        if records.len() == limit || (used > room && !records.is_empty()) {
+        if records.len() == limit || (used > limits::LOG_PAGE && !records.is_empty()) {
             more = true;
             break;
         }
         // The records are this program's own JSON.
-        records.push(String::from_utf8(record).map_err(|why| {
-            let kind = rusqlite::types::Type::Blob;
-            rusqlite::Error::FromSqlConversionFailure(0, kind, Box::new(why))
-        })?);
+        records.push(String::from_utf8(record).map_err(damaged(0))?);
     }
     if query.newest {
         records.reverse();

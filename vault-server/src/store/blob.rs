@@ -3,83 +3,46 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;
 use shared::log::Put;
+use shared::name::Name;
 use shared::path::SecretPath;
 use shared::time::Time;
 
 use super::{damaged, int, nat};
 
-/// Where a referenced blob belongs.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The secret.
-    pub path: SecretPath,
-    /// The version.
-    pub ver: u64,
-}
-
 /// What is known of a stored blob.
-#[derive(Debug)]
 pub struct Known {
-    /// Its place; `None` while parked.
-    pub place: Option<Place>,
+    /// The version that it is of; `None` while parked.
+    pub place: Option<(SecretPath, u64)>,
     /// Bytes of the age file.
     pub size: u64,
 }
 
 /// Looks a blob up without its bytes.
-///
-/// # Errors
-/// As SQLite says.
 pub fn look(conn: &Connection, id: &Hash) -> rusqlite::Result<Option<Known>> {
     conn.prepare_cached("SELECT path, ver, length(bytes) FROM blob WHERE hash = ?1")?
         .query_row([id.as_bytes()], |row| {
             let path: Option<String> = row.get(0)?;
-            let path = path.map(|path| path.parse().map_err(damaged)).transpose()?;
-            let ver: Option<i64> = row.get(1)?;
-            let place = path.zip(ver).map(|(path, ver)| Place { path, ver: nat(ver) });
-            Ok(Known { place, size: nat(row.get(2)?) })
+            let path = path.map(|path| path.parse().map_err(damaged(0))).transpose()?;
+            let ver = row.get::<_, Option<i64>>(1)?.map(nat);
+            Ok(Known { place: path.zip(ver), size: nat(row.get(2)?) })
         })
         .optional()
 }
 
 /// Returns a blob's bytes.
-///
-/// # Errors
-/// As SQLite says.
 pub fn bytes(conn: &Connection, id: &Hash) -> rusqlite::Result<Option<Vec<u8>>> {
     conn.prepare_cached("SELECT bytes FROM blob WHERE hash = ?1")?
         .query_row([id.as_bytes()], |row| row.get(0))
         .optional()
 }
 
-/// Parks a blob for `machine`.
-///
-/// # Errors
-/// As SQLite says.
-pub fn park(
-    conn: &Connection,
-    id: &Hash,
-    machine: &str,
-    now: Time,
-    bytes: &[u8],
-) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO blob (hash, machine, parked_at, bytes) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (hash) DO NOTHING",
-    )?
-    .execute(params![id.as_bytes(), machine, int(now.as_micros()), bytes])?;
-    Ok(())
-}
-
-/// Stores a blob that came with the entry `seq`, or came back when the log stood there.
-///
-/// # Errors
-/// As SQLite says.
+/// Stores a blob from `machine`, parked unless it has a place: a version, and the entry that brings
+/// it or, if it comes back, the last one.
 pub fn insert(
     conn: &Connection,
-    seq: u64,
-    put: &Put,
-    machine: &str,
+    id: &Hash,
+    place: Option<(u64, &Put)>,
+    machine: &Name,
     now: Time,
     bytes: &[u8],
 ) -> rusqlite::Result<()> {
@@ -89,11 +52,11 @@ pub fn insert(
          ON CONFLICT (hash) DO UPDATE SET seq = ?2, path = ?3, ver = ?4 WHERE seq IS NULL",
     )?
     .execute(params![
-        put.blob.as_bytes(),
-        int(seq),
-        put.path.as_str(),
-        int(put.ver),
-        machine,
+        id.as_bytes(),
+        place.map(|(seq, _)| int(seq)),
+        place.map(|(_, put)| put.path.as_str()),
+        place.map(|(_, put)| int(put.ver)),
+        machine.as_str(),
         int(now.as_micros()),
         bytes
     ])?;
@@ -101,9 +64,6 @@ pub fn insert(
 }
 
 /// Gives a parked blob its place.
-///
-/// # Errors
-/// As SQLite says.
 pub fn place(conn: &Connection, seq: u64, put: &Put) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "UPDATE blob SET seq = ?2, path = ?3, ver = ?4 WHERE hash = ?1 AND seq IS NULL",
@@ -113,29 +73,20 @@ pub fn place(conn: &Connection, seq: u64, put: &Put) -> rusqlite::Result<()> {
 }
 
 /// Drops a blob for good.
-///
-/// # Errors
-/// As SQLite says.
 pub fn delete(conn: &Connection, id: &Hash) -> rusqlite::Result<()> {
     conn.prepare_cached("DELETE FROM blob WHERE hash = ?1")?.execute([id.as_bytes()])?;
     Ok(())
 }
 
 /// Returns how many bytes `machine` has parked.
-///
-/// # Errors
-/// As SQLite says.
-pub fn parked(conn: &Connection, machine: &str) -> rusqlite::Result<u64> {
+pub fn parked(conn: &Connection, machine: &Name) -> rusqlite::Result<u64> {
     conn.prepare_cached(
         "SELECT coalesce(sum(length(bytes)), 0) FROM blob WHERE seq IS NULL AND machine = ?1",
     )?
-    .query_row([machine], |row| row.get(0).map(nat))
+    .query_row([machine.as_str()], |row| row.get(0).map(nat))
 }
 
 /// Drops blobs parked before `then`; returns how many.
-///
-/// # Errors
-/// As SQLite says.
 pub fn drop_parked(conn: &Connection, then: Time) -> rusqlite::Result<usize> {
     conn.prepare_cached("DELETE FROM blob WHERE seq IS NULL AND parked_at < ?1")?
         .execute([int(then.as_micros())])
@@ -152,13 +103,13 @@ mod tests {
         let file = dir.path().join(schema::FILE);
         std::fs::File::create_new(&file).unwrap();
         let conn = schema::open(&file).unwrap();
-        let at = Time::from_micros;
+        let (at, vps) = (Time::from_micros, "vps".parse().unwrap());
         let ids = [b"old", b"new", b"put"].map(|bytes| (Hash::of(&[bytes]), bytes));
         for ((id, bytes), time) in ids.iter().zip([1, 2, 1]) {
-            park(&conn, id, "vps", at(time), *bytes).unwrap();
+            insert(&conn, id, None, &vps, at(time), *bytes).unwrap();
         }
-        assert_eq!(parked(&conn, "vps").unwrap(), 9);
-        assert_eq!(parked(&conn, "another").unwrap(), 0);
+        assert_eq!(parked(&conn, &vps).unwrap(), 9);
+        assert_eq!(parked(&conn, &"another".parse().unwrap()).unwrap(), 0);
         conn.execute("INSERT INTO log VALUES (1, x'00', 'root', x'00', x'00')", []).unwrap();
         let put = Put {
             path: "secret/a".parse().unwrap(),
@@ -169,7 +120,7 @@ mod tests {
             readers: Hash::ZERO,
         };
         place(&conn, 1, &put).unwrap();
-        assert_eq!(parked(&conn, "vps").unwrap(), 6, "what is referenced counts no more");
+        assert_eq!(parked(&conn, &vps).unwrap(), 6, "what is referenced counts no more");
         assert_eq!(drop_parked(&conn, at(1)).unwrap(), 0);
         assert_eq!(drop_parked(&conn, at(2)).unwrap(), 1);
         let left = ids.map(|(id, _)| look(&conn, &id).unwrap().is_some());

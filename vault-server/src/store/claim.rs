@@ -5,9 +5,6 @@ use shared::hash::Hash;
 use subtle::ConstantTimeEq as _;
 
 /// Stores the claim code of a new server.
-///
-/// # Errors
-/// As SQLite says.
 pub fn set(conn: &Connection, claim: &Hash) -> rusqlite::Result<()> {
     let kept = Hash::of(&[claim.as_bytes()]);
     conn.execute("INSERT INTO claim (id, hash) VALUES (1, ?1)", [kept.as_bytes()])?;
@@ -15,9 +12,6 @@ pub fn set(conn: &Connection, claim: &Hash) -> rusqlite::Result<()> {
 }
 
 /// Tells whether `claim` is the unused code, in constant time.
-///
-/// # Errors
-/// As SQLite says.
 pub fn matches(conn: &Connection, claim: &Hash) -> rusqlite::Result<bool> {
     let kept: Option<[u8; 32]> =
         conn.query_row("SELECT hash FROM claim", [], |row| row.get(0)).optional()?;
@@ -26,17 +20,11 @@ pub fn matches(conn: &Connection, claim: &Hash) -> rusqlite::Result<bool> {
 }
 
 /// Tells whether there is an unused code.
-///
-/// # Errors
-/// As SQLite says.
 pub fn is_open(conn: &Connection) -> rusqlite::Result<bool> {
     conn.query_row("SELECT EXISTS (SELECT 1 FROM claim)", [], |row| row.get(0))
 }
 
 /// Uses the code up.
-///
-/// # Errors
-/// As SQLite says.
 pub fn use_up(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute("DELETE FROM claim", [])?;
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use host::store::StoreFailure;
 use rusqlite::Connection;
 
-use super::{Unavailable, schema};
+use super::schema;
 
 /// Connections kept open while nobody uses them.
 const KEPT: usize = 2;
@@ -20,34 +20,31 @@ pub struct Reader {
 
 impl Reader {
     /// Makes a reader of the database.
-    #[must_use]
     pub fn new(file: PathBuf) -> Self {
         Self { file: Arc::new(file), kept: Arc::default() }
     }
 
     /// Runs `ask` on a connection, on a thread that may block.
-    ///
-    /// # Errors
-    /// [`Unavailable`] as SQLite says.
-    pub async fn ask<T, F>(&self, ask: F) -> Result<T, Unavailable>
+    pub async fn ask<T, F>(&self, ask: F) -> Result<T, StoreFailure>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let reader = self.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            let conn = match reader.take() {
-                Some(conn) => conn,
-                None => schema::open_reader(&reader.file)?,
-            };
+            let kept = reader.kept.lock().ok().and_then(|mut kept| kept.pop());
+            let conn = kept.map_or_else(|| schema::open_reader(&reader.file), Ok)?;
             let answer = ask(&conn)?;
-            reader.keep(conn);
-            Ok(answer)
+            if let Ok(mut kept) = reader.kept.lock()
+                && kept.len() < KEPT
+            {
+                kept.push(conn);
+            }
+            Ok::<_, rusqlite::Error>(answer)
         });
-        let answer: rusqlite::Result<T> = asked.await.map_err(|_| Unavailable::Stopping)?;
-        answer.map_err(|error| {
+        asked.await.map_err(|_| StoreFailure::Closed)?.map_err(|error| {
             tracing::error!(%error, "nothing read");
-            StoreFailure::from(error).into()
+            error.into()
         })
     }
 
@@ -55,18 +52,6 @@ impl Reader {
     pub fn close(&self) {
         if let Ok(mut kept) = self.kept.lock() {
             kept.clear();
-        }
-    }
-
-    fn take(&self) -> Option<Connection> {
-        self.kept.lock().ok()?.pop()
-    }
-
-    fn keep(&self, conn: Connection) {
-        if let Ok(mut kept) = self.kept.lock()
-            && kept.len() < KEPT
-        {
-            kept.push(conn);
         }
     }
 }

@@ -9,9 +9,6 @@ use shared::time::Time;
 use super::{damaged, int, nat};
 
 /// Returns the number and the body of a machine's latest report.
-///
-/// # Errors
-/// As SQLite says.
 pub fn latest(conn: &Connection, machine: &Name) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
     conn.prepare_cached("SELECT n, body FROM report WHERE machine = ?1")?
         .query_row([machine.as_str()], |row| Ok((nat(row.get(0)?), row.get(1)?)))
@@ -19,9 +16,6 @@ pub fn latest(conn: &Connection, machine: &Name) -> rusqlite::Result<Option<(u64
 }
 
 /// Keeps a report instead of the machine's last one.
-///
-/// # Errors
-/// As SQLite says.
 pub fn keep(
     conn: &Connection,
     machine: &Name,
@@ -44,14 +38,11 @@ pub fn keep(
 }
 
 /// Returns every machine's latest report and when it came in, by name.
-///
-/// # Errors
-/// As SQLite says.
 pub fn all(conn: &Connection) -> rusqlite::Result<Vec<(Name, Envelope, Time)>> {
     conn.prepare_cached("SELECT machine, at, body, sig FROM report ORDER BY machine")?
         .query_map([], |row| {
             let name: String = row.get(0)?;
-            let name: Name = name.parse().map_err(damaged)?;
+            let name: Name = name.parse().map_err(damaged(0))?;
             let envelope = Envelope {
                 by: Actor::Machine(name.clone()),
                 body: row.get(2)?,
@@ -63,9 +54,6 @@ pub fn all(conn: &Connection) -> rusqlite::Result<Vec<(Name, Envelope, Time)>> {
 }
 
 /// Drops the report of a removed machine.
-///
-/// # Errors
-/// As SQLite says.
 pub fn forget(conn: &Connection, machine: &Name) -> rusqlite::Result<()> {
     conn.prepare_cached("DELETE FROM report WHERE machine = ?1")?.execute([machine.as_str()])?;
     Ok(())

@@ -41,9 +41,6 @@ fn unusable(file: &Path, why: &rusqlite::Error) -> anyhow::Error {
 }
 
 /// Opens the database for reading beside the writer.
-///
-/// # Errors
-/// If it cannot be opened.
 pub fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(file, flags)?;

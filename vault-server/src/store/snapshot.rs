@@ -1,14 +1,13 @@
 //! Table `snapshot`: the folded state after some entry, and starting from it. A snapshot is this
 //! program's own and never sent; one that does not match the log is passed over.
 
-use std::ops::ControlFlow;
-
 use anyhow::{Context as _, Result, anyhow};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;
 use shared::log::{State, apply, start};
 
-use super::{hash, int, log, nat};
+use super::log::{self, Stored};
+use super::{hash, int, nat, unwritable};
 
 /// Changes whenever the layout of [`State`] does: no other snapshot is read.
 const FORMAT: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
@@ -17,16 +16,13 @@ const FORMAT: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
 const PIECE: usize = 64 << 10;
 
 /// Writes the snapshot of `state`, in a transaction of its own.
-///
-/// # Errors
-/// As SQLite says.
 pub fn save(conn: &Connection, state: &State) -> rusqlite::Result<()> {
     let tx = conn.unchecked_transaction()?;
     tx.execute("DELETE FROM snapshot_piece", [])?;
     let mut pieces = Pieces::new(&tx);
     let written = postcard::to_io(state, &mut pieces).map(|_| ());
     let digest = pieces.finish()?;
-    written.map_err(|why| rusqlite::Error::ToSqlConversionFailure(Box::new(why)))?;
+    written.map_err(unwritable)?;
     tx.execute(
         "INSERT OR REPLACE INTO snapshot (id, format, seq, head, digest)
          VALUES (1, ?1, ?2, ?3, ?4)",
@@ -134,19 +130,17 @@ pub fn fold(conn: &Connection) -> Result<(Option<State>, usize)> {
     let mut state = load(conn).context("cannot read the snapshot")?;
     let from = state.as_ref().map_or(0, |state| state.seq() + 1);
     let mut folded = 0;
-    log::walk(conn, from, u64::MAX, |stored| {
-        let broken = || format!("entry {} of the log is damaged", stored.seq);
+    for stored in log::range(conn)?.query_map([int(from), i64::MAX], log::read)? {
+        let Stored { seq, hash, envelope } = stored?;
+        let broken = || format!("entry {seq} of the log is damaged");
         match &mut state {
-            None => state = Some(start(&stored.envelope).with_context(broken)?),
-            Some(state) => {
-                apply(state, &stored.envelope).with_context(broken)?;
-            }
+            None => state = Some(start(&envelope).with_context(broken)?),
+            Some(state) => drop(apply(state, &envelope).with_context(broken)?),
         }
-        if state.as_ref().map(State::head) != Some(stored.hash) {
+        if state.as_ref().map(State::head) != Some(hash) {
             return Err(anyhow!("its hash differs").context(broken()));
         }
         folded += 1;
-        Ok(ControlFlow::Continue(()))
-    })?;
+    }
     Ok((state, folded))
 }

@@ -19,50 +19,36 @@ impl Vault {
     /// [`Refusal::Rule`] past 1000 reads, or for anything but local accesses.
     pub async fn access(
         &self,
-        caller: &Caller,
+        caller: Caller,
         request: AccessRequest,
     ) -> Result<AccessReply, Refusal> {
-        let caller = caller.clone();
         self.call(move |tx| record(tx, &caller, request)).await
     }
 }
 
 fn record(tx: &mut Transaction, caller: &Caller, request: AccessRequest) -> Outcome<AccessReply> {
-    if let Err(refusal) = admitted(tx, caller) {
-        return Ok(Err(refusal));
-    }
-    let AccessRequest { first, reads } = request;
+    admitted(tx, caller)?;
+    let AccessRequest { first, mut reads } = request;
     if reads.len() > READS || first > u64::MAX / 2 {
         let why = Code::Limits.because(format!("{} local reads from {first}", reads.len()));
         return refuse(tx, caller.fact(Op::Access), why);
     }
     let next = access::next(tx.conn(), &caller.name)?;
-    let known = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
     let after = first + reads.len() as u64;
-    let facts: Option<Vec<Fact>> =
-        reads.into_iter().skip(known).map(|fact| told(caller, fact)).collect();
-    let Some(facts) = facts else {
+    let known = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
+    reads.drain(..known.min(reads.len()));
+    if !reads.iter().all(|fact| fact.op.is_local()) {
         let why = Code::Parse.because("an access that is not a local one");
         return refuse(tx, caller.fact(Op::Access), why);
-    };
-    for fact in facts {
-        tx.record(fact)?;
+    }
+    for fact in reads {
+        // What the server itself knows, it takes from no machine.
+        let Fact { machine, addr, .. } = caller.fact(Op::Access);
+        let count = fact.count.filter(|count| *count > 1);
+        tx.record(Fact { machine, addr, key: None, seq: None, count, ..fact })?;
     }
     if after > next {
         access::set_next(tx.conn(), &caller.name, after)?;
     }
-    Ok(Ok(AccessReply { next: next.max(after) }))
-}
-
-/// Adds what the server itself knows of a local access; `None` for what no machine tells of itself.
-fn told(caller: &Caller, fact: Fact) -> Option<Fact> {
-    let Caller { name, addr, .. } = caller;
-    fact.op.is_local().then(|| Fact {
-        machine: Some(name.clone()),
-        addr: Some(addr.clone()),
-        key: None,
-        seq: None,
-        count: fact.count.filter(|count| *count > 1),
-        ..fact
-    })
+    Ok(AccessReply { next: next.max(after) })
 }

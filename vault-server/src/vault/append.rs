@@ -1,15 +1,16 @@
 //! New entries: one transaction applies, stores blobs and entry, records, and hands the entry to
 //! everybody who follows (design/trust, *Server*, `POST /v1/log`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use shared::audit::{self, Fact, Who};
+use shared::audit::{self, Fact};
 use shared::blob::looks_like_age;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::limits;
-use shared::log::{Entry, MetaSet, MountSet, Op, Put, Refused};
+use shared::log::{Entry, MetaSet, MountSet, Op, Put, Refused, State};
 use shared::name::Actor;
 use shared::path::demand_nfc;
 use shared::signed::Envelope;
@@ -18,12 +19,12 @@ use shared::wire::v1::error::Conflict;
 use shared::wire::v1::log::{AppendRequest, Appended, Frame};
 
 use crate::store::{Transaction, access, blob, log, report};
-use crate::watch::{Due, Line};
 
-use super::{Caller, Outcome, Outlets, Refusal, Vault, admitted, directory, refuse, signer};
+use super::hub::{Hub, Line, directory};
+use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
-const INLINE: usize = 4 << 20;
+const INLINE: u64 = 4 << 20;
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -36,13 +37,10 @@ pub enum Append {
 
 impl Vault {
     /// Appends an entry.
-    ///
-    /// # Errors
-    /// [`Refusal`] by a rule, or for want of a right or of the database.
-    pub async fn append(&self, caller: &Caller, request: AppendRequest) -> Result<Append, Refusal> {
-        let (outlets, caller) = (self.0.outlets.clone(), caller.clone());
+    pub async fn append(&self, caller: Caller, request: AppendRequest) -> Result<Append, Refusal> {
+        let hub = self.0.hub.clone();
         let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
-        let done = self.call(move |tx| append(tx, &outlets, &caller, &request)).await;
+        let done = self.call(move |tx| append(tx, &hub, &caller, &request)).await;
         if let Ok(Append::Done(done)) = &done {
             tracing::info!(seq = done.seq, %by, %machine, "entry appended");
         }
@@ -52,52 +50,46 @@ impl Vault {
 
 fn append(
     tx: &mut Transaction,
-    outlets: &Outlets,
+    hub: &Arc<Hub>,
     caller: &Caller,
     request: &AppendRequest,
 ) -> Outcome<Append> {
-    if let Err(refusal) = admitted(tx, caller) {
-        return Ok(Err(refusal));
-    }
+    admitted(tx, caller)?;
     let envelope = &request.envelope;
     if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
         let why = Code::Actor.because(format!("entry of `{}` from `{}`", envelope.by, caller.name));
         return refuse(tx, refused_fact(caller, envelope, None), why);
     }
-    let (entry, dropped) = match tx.apply(envelope) {
-        None => return Ok(Err(Refusal::Stranger)),
-        Some(Err(why)) => return not_applied(tx, caller, envelope, why),
-        Some(Ok(applied)) => applied,
+    let (entry, dropped) = match tx.apply(envelope).ok_or(Refusal::Stranger)? {
+        Ok(applied) => applied,
+        Err(why) => return not_applied(tx, caller, envelope, why),
     };
     let gathered = match names_are_normal(&entry) {
-        Err(refused) => Err(refused),
         Ok(()) => gather(tx, &entry, &dropped, &request.blobs)?,
+        Err(refused) => Err(refused),
     };
-    match gathered {
+    let brought = match gathered {
+        Ok(brought) => brought,
         Err(why) => {
             tx.take_back();
-            refuse(tx, refused_fact(caller, envelope, why.op), why.error)
+            return refuse(tx, refused_fact(caller, envelope, why.op), why.error);
         }
-        Ok(brought) => {
-            let done = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
-            publish(tx, outlets, envelope, &entry, &brought, Some(caller))?;
-            Ok(Ok(Append::Done(done)))
-        }
-    }
+    };
+    let done = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
+    publish(tx, hub, envelope, &entry, &brought, Some(caller))?;
+    Ok(Append::Done(done))
 }
 
 /// Demands Unicode's normal form of the names that an entry writes to: the server's own policy, no
 /// rule of the log.
 fn names_are_normal(entry: &Entry) -> Result<(), Refused> {
     for (index, op) in entry.ops.iter().enumerate() {
-        let normal = match op {
-            Op::Put(Put { path, .. }) | Op::MetaSet(MetaSet { path, .. }) => {
-                demand_nfc(path.as_str())
-            }
-            Op::MountSet(MountSet { mount, .. }) => demand_nfc(mount.as_str()),
-            _ => Ok(()),
+        let name = match op {
+            Op::Put(Put { path, .. }) | Op::MetaSet(MetaSet { path, .. }) => path.as_str(),
+            Op::MountSet(MountSet { mount, .. }) => mount.as_str(),
+            _ => continue,
         };
-        normal.map_err(|error| Refused { op: Some(index), error })?;
+        demand_nfc(name).map_err(|error| Refused { op: Some(index), error })?;
     }
     Ok(())
 }
@@ -110,17 +102,15 @@ fn not_applied(
     why: Refused,
 ) -> Outcome<Append> {
     if let Some(done) = stored(tx, envelope)? {
-        let who = other_signer(caller, envelope);
-        let known = Fact { who, seq: Some(done.seq), ..caller.fact(audit::Op::Append) };
-        tx.record(known)?;
-        return Ok(Ok(Append::Done(done)));
+        tx.record(Fact { seq: Some(done.seq), ..fact(caller, envelope, None) })?;
+        return Ok(Append::Done(done));
     }
     let fact = refused_fact(caller, envelope, why.op);
     match (why.error.code, tx.state()) {
         (Code::Seq | Code::Prev, Some(state)) => {
             let conflict = Conflict { seq: state.seq(), head: state.head() };
             tx.record(Fact { result: audit::Outcome::Conflict, ..fact })?;
-            Ok(Ok(Append::Conflict(conflict)))
+            Ok(Append::Conflict(conflict))
         }
         _ => refuse(tx, fact, why.error),
     }
@@ -138,22 +128,19 @@ pub(super) fn stored(tx: &Transaction, envelope: &Envelope) -> rusqlite::Result<
 pub(super) fn refused_fact(caller: &Caller, envelope: &Envelope, op: Option<usize>) -> Fact {
     let entry = serde_json::from_slice::<Entry>(&envelope.body).ok();
     let about = entry.as_ref().and_then(|entry| entry.ops.get(op.unwrap_or(0)));
-    let who = other_signer(caller, envelope);
-    match about {
-        Some(op) => Fact { who, ..done(caller, op) },
-        None => Fact { who, ..caller.fact(audit::Op::Append) },
-    }
+    fact(caller, envelope, about)
 }
 
-/// Tells that an operation of the log was done.
-fn done(caller: &Caller, op: &Op) -> Fact {
-    Fact { path: op.path().cloned(), ver: version(op), ..caller.fact(op.into()) }
-}
-
-/// Returns who signed, unless it was the calling machine itself.
-fn other_signer(caller: &Caller, envelope: &Envelope) -> Option<Who> {
+/// Starts the record of an entry, or of one of its operations; names who signed, unless it was the
+/// calling machine itself.
+fn fact(caller: &Caller, envelope: &Envelope, op: Option<&Op>) -> Fact {
     let own = matches!(&envelope.by, Actor::Machine(name) if *name == caller.name);
-    (!own).then(|| signer(&envelope.by))
+    Fact {
+        who: (!own).then(|| signer(&envelope.by)),
+        path: op.and_then(Op::path).cloned(),
+        ver: op.and_then(version),
+        ..caller.fact(op.map_or(audit::Op::Append, Into::into))
+    }
 }
 
 pub(super) fn put_of(op: &Op) -> Option<&Put> {
@@ -221,7 +208,7 @@ fn gather<'a>(
     Ok(Ok(brought))
 }
 
-/// Writes the entry, its blobs and its audit records.
+/// Writes an entry that was just applied, its blobs, and an audit record for each operation.
 pub(super) fn keep(
     tx: &mut Transaction,
     caller: &Caller,
@@ -230,53 +217,29 @@ pub(super) fn keep(
     brought: &[Brought<'_>],
     dropped: &[Hash],
 ) -> rusqlite::Result<Appended> {
-    let done = insert_entry(tx, envelope, entry)?;
-    let conn = tx.conn();
+    let Entry { seq, ops, .. } = entry;
+    let (conn, now) = (tx.conn(), tx.now());
+    let head = tx.state().map_or(Hash::ZERO, State::head);
+    log::insert(conn, *seq, &head, envelope)?;
     for Brought { put, inline } in brought {
         match inline {
-            Some(bytes) => {
-                let machine = caller.name.as_str();
-                blob::insert(conn, entry.seq, put, machine, tx.now(), &bytes.0)?;
+            Some(Inline(bytes)) => {
+                blob::insert(conn, &put.blob, Some((*seq, put)), &caller.name, now, bytes)?;
             }
-            None => blob::place(conn, entry.seq, put)?,
+            None => blob::place(conn, *seq, put)?,
         }
     }
     for id in dropped {
         blob::delete(conn, id)?;
     }
-    for op in &entry.ops {
+    for op in ops {
         if let Op::MachineRemove { name, .. } = op {
-            report::forget(conn, name)?;
-            access::forget(conn, name)?;
+            report::forget(tx.conn(), name)?;
+            access::forget(tx.conn(), name)?;
         }
+        tx.record(Fact { seq: Some(*seq), ..fact(caller, envelope, Some(op)) })?;
     }
-    record_ops(tx, caller, envelope, entry)?;
-    Ok(done)
-}
-
-/// Writes an entry that was just applied.
-pub(super) fn insert_entry(
-    tx: &Transaction,
-    envelope: &Envelope,
-    entry: &Entry,
-) -> rusqlite::Result<Appended> {
-    let head = tx.state().map_or(Hash::ZERO, shared::log::State::head);
-    log::insert(tx.conn(), entry.seq, &head, envelope)?;
-    Ok(Appended { seq: entry.seq, head })
-}
-
-/// Writes one audit record for every operation of an entry.
-pub(super) fn record_ops(
-    tx: &mut Transaction,
-    caller: &Caller,
-    envelope: &Envelope,
-    entry: &Entry,
-) -> rusqlite::Result<()> {
-    for op in &entry.ops {
-        let who = other_signer(caller, envelope);
-        tx.record(Fact { who, seq: Some(entry.seq), ..done(caller, op) })?;
-    }
-    Ok(())
+    Ok(Appended { seq: *seq, head })
 }
 
 /// Makes the entry known once it is on disk: to followers, with the blobs each may read, which are
@@ -284,96 +247,76 @@ pub(super) fn record_ops(
 /// that wrote the blobs has them.
 pub(super) fn publish(
     tx: &mut Transaction,
-    outlets: &Outlets,
+    hub: &Arc<Hub>,
     envelope: &Envelope,
     entry: &Entry,
     brought: &[Brought<'_>],
     writer: Option<&Caller>,
 ) -> rusqlite::Result<()> {
-    let mut lines = Lines { envelope, brought, made: HashMap::new() };
-    let mut deliveries = Vec::new();
-    for due in outlets.hub.due() {
-        let own = writer.is_some_and(|writer| writer.key == due.key);
-        let others: &[Brought<'_>] = if own { &[] } else { brought };
-        let Some(readable) = readable(tx, &due, others) else { continue };
-        for at in &readable {
-            let Brought { put, .. } = &brought[*at];
-            tx.record(Fact {
-                machine: Some(due.name.clone()),
-                addr: Some(due.addr.clone()),
-                path: Some(put.path.clone()),
-                ver: Some(put.ver),
-                seq: Some(entry.seq),
-                ..Fact::new(audit::Op::Deliver)
-            })?;
-        }
-        deliveries.push((due, lines.with(tx, readable)?));
-    }
     let seq = entry.seq;
+    // Lines by the blobs they carry: alike followers share the bytes.
+    let mut lines: HashMap<Vec<Hash>, Bytes> = HashMap::new();
+    let mut deliveries = Vec::new();
+    for due in hub.due() {
+        let own = writer.is_some_and(|writer| writer.key == due.caller.key);
+        let others: &[Brought<'_>] = if own { &[] } else { brought };
+        let Some(readable) = readable(tx, &due.caller, others) else { continue };
+        for Brought { put, .. } in &readable {
+            let (path, ver) = (Some(put.path.clone()), Some(put.ver));
+            let fact = due.caller.fact(audit::Op::Deliver);
+            tx.record(Fact { path, ver, seq: Some(seq), ..fact })?;
+        }
+        let key = readable.iter().map(|brought| brought.put.blob).collect();
+        let bytes = match lines.entry(key) {
+            hash_map::Entry::Occupied(line) => line.get().clone(),
+            hash_map::Entry::Vacant(line) => {
+                line.insert(carrying(tx, envelope, &readable)?).clone()
+            }
+        };
+        deliveries.push((due, bytes));
+    }
     tx.after_commit(move || {
         for (due, bytes) in deliveries {
             due.send(Line { seq, bytes });
         }
     });
-    announce_machines(tx, outlets, entry);
+    let touched = |op: &Op| matches!(op, Op::MachineAdd(_) | Op::MachineRemove { .. });
+    if entry.ops.iter().any(touched) {
+        let (hub, machines) = (Arc::clone(hub), directory(tx.state()));
+        tx.after_commit(move || hub.admit(machines));
+    }
     Ok(())
 }
 
-/// Returns which of the blobs a follower may read and gets inline; `None` if it is no machine any
-/// more.
-fn readable(tx: &Transaction, due: &Due, brought: &[Brought<'_>]) -> Option<Vec<usize>> {
-    let machine = tx.state()?.machine(&due.name)?;
-    if *machine.sign.as_bytes() != due.key {
-        return None;
-    }
-    let mut room = INLINE as u64;
-    let mut readable = Vec::new();
-    for (at, Brought { put, .. }) in brought.iter().enumerate() {
-        if machine.read.cover(&put.path) && put.size <= room {
-            room -= put.size;
-            readable.push(at);
-        }
-    }
-    Some(readable)
-}
-
-/// Lines of one entry by the blobs they carry: alike followers share the bytes.
-struct Lines<'a> {
-    envelope: &'a Envelope,
-    brought: &'a [Brought<'a>],
-    made: HashMap<Vec<usize>, Bytes>,
-}
-
-impl Lines<'_> {
-    fn with(&mut self, tx: &Transaction, blobs: Vec<usize>) -> rusqlite::Result<Bytes> {
-        if let Some(line) = self.made.get(&blobs) {
-            return Ok(line.clone());
-        }
-        let mut inline = Vec::with_capacity(blobs.len());
-        for at in &blobs {
-            let Brought { put, inline: sent } = &self.brought[*at];
-            match sent {
-                Some(bytes) => inline.push((*bytes).clone()),
-                None => inline.extend(blob::bytes(tx.conn(), &put.blob)?.map(Inline)),
-            }
-        }
-        let frame = Frame::Entry { envelope: self.envelope.clone(), blobs: inline };
-        let line = super::follow::line(&frame)?;
-        self.made.insert(blobs, line.clone());
-        Ok(line)
-    }
-}
-
-/// Lets new machines in and ends the streams of removed ones, once the entry is on disk.
-fn announce_machines(tx: &mut Transaction, outlets: &Outlets, entry: &Entry) {
-    let touched = |op: &Op| matches!(op, Op::MachineAdd(_) | Op::MachineRemove { .. });
-    if !entry.ops.iter().any(touched) {
-        return;
-    }
-    let machines = directory(tx.state());
-    let outlets = outlets.clone();
-    tx.after_commit(move || {
-        outlets.hub.keep(|name, key| machines.get(key) == Some(name));
-        outlets.directory.send_replace(machines);
+/// Returns those of the blobs that a follower may read and gets inline; `None` if it is no machine
+/// any more.
+fn readable<'b>(
+    tx: &Transaction,
+    follower: &Caller,
+    brought: &'b [Brought<'b>],
+) -> Option<Vec<&'b Brought<'b>>> {
+    let (_, machine) = admitted(tx, follower).ok()?;
+    let mut room = INLINE;
+    let fitting = brought.iter().filter(|Brought { put, .. }| {
+        let fits = machine.read.cover(&put.path) && put.size <= room;
+        room -= if fits { put.size } else { 0 };
+        fits
     });
+    Some(fitting.collect())
+}
+
+/// Writes the line of an entry that carries these blobs.
+fn carrying(
+    tx: &Transaction,
+    envelope: &Envelope,
+    blobs: &[&Brought<'_>],
+) -> rusqlite::Result<Bytes> {
+    let mut inline = Vec::with_capacity(blobs.len());
+    for Brought { put, inline: sent } in blobs {
+        match sent {
+            Some(bytes) => inline.push((*bytes).clone()),
+            None => inline.extend(blob::bytes(tx.conn(), &put.blob)?.map(Inline)),
+        }
+    }
+    super::follow::line(&Frame::Entry { envelope: envelope.clone(), blobs: inline })
 }

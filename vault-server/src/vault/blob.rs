@@ -5,6 +5,8 @@ use shared::blob::looks_like_age;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::limits;
+use shared::log::State;
+use shared::time::Time;
 
 use crate::store::{Transaction, blob};
 
@@ -20,16 +22,13 @@ impl Vault {
     /// [`Refusal::Rule`] for its hash, size or header, or with 32 MiB parked already.
     pub async fn put_blob(
         &self,
-        caller: &Caller,
+        caller: Caller,
         id: Hash,
         bytes: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<(), Refusal> {
         let checked = check(id, bytes.as_ref());
-        let caller = caller.clone();
         self.call(move |tx| {
-            if let Err(refusal) = admitted(tx, &caller) {
-                return Ok(Err(refusal));
-            }
+            admitted(tx, &caller)?;
             match checked {
                 Ok(()) => park(tx, &caller, id, bytes.as_ref()),
                 Err(why) => refuse(tx, caller.fact(Op::BlobPut), why),
@@ -42,8 +41,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Refusal::Denied`] without a grant, [`Refusal::Absent`] without a blob.
-    pub async fn read_blob(&self, caller: &Caller, id: Hash) -> Result<Vec<u8>, Refusal> {
-        let caller = caller.clone();
+    pub async fn read_blob(&self, caller: Caller, id: Hash) -> Result<Vec<u8>, Refusal> {
         self.call(move |tx| read(tx, &caller, id)).await
     }
 
@@ -51,12 +49,12 @@ impl Vault {
     pub(super) async fn drop_parked(&self) -> Result<(), Refusal> {
         self.call(|tx| {
             let now = tx.now().as_micros();
-            let then = shared::time::Time::from_micros(now.saturating_sub(PARKED_FOR));
+            let then = Time::from_micros(now.saturating_sub(PARKED_FOR));
             let dropped = blob::drop_parked(tx.conn(), then)?;
             if dropped > 0 {
                 tracing::info!(dropped, "unreferenced blobs dropped");
             }
-            Ok(Ok(()))
+            Ok(())
         })
         .await
     }
@@ -77,45 +75,37 @@ fn check(id: Hash, bytes: &[u8]) -> shared::error::Result<()> {
 }
 
 fn park(tx: &mut Transaction, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcome<()> {
-    let (fact, machine) = (caller.fact(Op::BlobPut), caller.name.as_str());
-    if blob::look(tx.conn(), &id)?.is_none() {
-        if let Some(put) = heal::lost(tx, &id, bytes.len() as u64) {
-            let seq = tx.state().map_or(0, shared::log::State::seq);
-            blob::insert(tx.conn(), seq, &put, machine, tx.now(), bytes)?;
-            tx.record(Fact { path: Some(put.path), ver: Some(put.ver), ..fact })?;
-            return Ok(Ok(()));
-        }
-        let parked = blob::parked(tx.conn(), machine)? + bytes.len() as u64;
-        if parked > limits::PARKED_BLOBS as u64 {
-            let why = format!("{parked} bytes of blobs that no entry references, 32 MiB at most");
-            return refuse(tx, fact, Code::Limits.because(why));
-        }
-        blob::park(tx.conn(), &id, machine, tx.now(), bytes)?;
+    let (fact, machine, now) = (caller.fact(Op::BlobPut), &caller.name, tx.now());
+    if blob::look(tx.conn(), &id)?.is_some() {
+        return Ok(tx.record(fact)?);
     }
-    tx.record(fact)?;
-    Ok(Ok(()))
+    if let Some(put) = heal::lost(tx, &id, bytes.len() as u64) {
+        let seq = tx.state().map_or(0, State::seq);
+        blob::insert(tx.conn(), &id, Some((seq, &put)), machine, now, bytes)?;
+        return Ok(tx.record(Fact { path: Some(put.path), ver: Some(put.ver), ..fact })?);
+    }
+    let parked = blob::parked(tx.conn(), machine)? + bytes.len() as u64;
+    if parked > limits::PARKED_BLOBS as u64 {
+        let why = format!("{parked} bytes of blobs that no entry references, 32 MiB at most");
+        return refuse(tx, fact, Code::Limits.because(why));
+    }
+    blob::insert(tx.conn(), &id, None, machine, now, bytes)?;
+    Ok(tx.record(fact)?)
 }
 
 fn read(tx: &mut Transaction, caller: &Caller, id: Hash) -> Outcome<Vec<u8>> {
-    let mut fact = caller.fact(Op::Read);
-    let granted = match admitted(tx, caller) {
-        Ok((_, machine)) => machine.read.clone(),
-        Err(refusal) => return Ok(Err(refusal)),
+    let fact = caller.fact(Op::Read);
+    let (_, machine) = admitted(tx, caller)?;
+    let Some((path, ver)) = blob::look(tx.conn(), &id)?.and_then(|known| known.place) else {
+        tx.record(Fact { result: audit::Outcome::Refused(Code::BlobAbsent), ..fact })?;
+        return Err(Refusal::Absent(id).into());
     };
-    let known = blob::look(tx.conn(), &id)?;
-    let Some(place) = known.and_then(|known| known.place) else {
-        fact.result = audit::Outcome::Refused(Code::BlobAbsent);
-        tx.record(fact)?;
-        return Ok(Err(Refusal::Absent(id)));
-    };
-    fact.path = Some(place.path.clone());
-    fact.ver = Some(place.ver);
-    if !granted.cover(&place.path) {
-        return deny(tx, fact, caller, place.path.as_str());
+    let granted = machine.read.cover(&path);
+    let fact = Fact { path: Some(path.clone()), ver: Some(ver), ..fact };
+    if !granted {
+        return deny(tx, fact, caller, path.as_str());
     }
-    let Some(bytes) = blob::bytes(tx.conn(), &id)? else {
-        return Ok(Err(Refusal::Absent(id)));
-    };
+    let bytes = blob::bytes(tx.conn(), &id)?.ok_or(Refusal::Absent(id))?;
     tx.record(fact)?;
-    Ok(Ok(bytes))
+    Ok(bytes)
 }

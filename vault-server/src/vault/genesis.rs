@@ -1,17 +1,21 @@
 //! The first record, and with it the first machine: by whoever holds the one-time claim code.
 
+use std::sync::Arc;
+
 use shared::audit::{self, Fact};
 use shared::error::{Code, Error};
 use shared::keys::VerifyKey;
-use shared::log::{Entry, Op, State, start};
+use shared::log::{Applied, Entry, Op, State, apply, start};
 use shared::name::Actor;
 use shared::signed::Envelope;
 use shared::wire::v1::log::GenesisRequest;
 
 use crate::store::{Transaction, claim, log};
 
-use super::append::{insert_entry, record_ops};
-use super::{Caller, Outcome, Outlets, Peer, Refusal, Vault, directory, signer};
+use super::append::{keep, publish};
+use super::caller::Peer;
+use super::hub::Hub;
+use super::{Caller, Outcome, Refusal, Vault, signer};
 
 impl Vault {
     /// Stores the genesis and entry 1; the very same request again is a success too.
@@ -19,8 +23,8 @@ impl Vault {
     /// # Errors
     /// [`Refusal::Claim`] for a wrong or used code, [`Refusal::Rule`] for the records.
     pub async fn genesis(&self, peer: &Peer, request: GenesisRequest) -> Result<(), Refusal> {
-        let (outlets, own, caller) = (self.0.outlets.clone(), self.0.key.clone(), *peer);
-        let done = self.call(move |tx| genesis(tx, &outlets, &own, &caller, &request)).await;
+        let (hub, own, caller) = (self.0.hub.clone(), self.0.key.clone(), *peer);
+        let done = self.call(move |tx| genesis(tx, &hub, &own, &caller, &request)).await;
         if matches!(done, Err(Refusal::Claim | Refusal::Rule(_))) {
             self.count_stranger(peer);
         }
@@ -30,78 +34,58 @@ impl Vault {
 
 fn genesis(
     tx: &mut Transaction,
-    outlets: &Outlets,
+    hub: &Arc<Hub>,
     own: &VerifyKey,
     peer: &Peer,
     request: &GenesisRequest,
 ) -> Outcome<()> {
-    if tx.state().is_some() {
+    if let Some(state) = tx.state() {
         let same = is_stored(tx, 0, &request.genesis)? && is_stored(tx, 1, &request.entry)?;
-        let known = tx.state().and_then(|state| state.machine_by_key(&peer.key));
-        let (true, Some((name, _))) = (same, known) else { return Ok(Err(Refusal::Claim)) };
-        let caller = Caller { name: name.clone(), key: peer.key, addr: peer.ip() };
-        tx.record(caller.fact(audit::Op::Genesis))?;
-        return Ok(Ok(()));
+        let caller = machine(state, peer).filter(|_| same).ok_or(Refusal::Claim)?;
+        return Ok(tx.record(caller.fact(audit::Op::Genesis))?);
     }
     if !claim::matches(tx.conn(), &request.claim)? {
-        return Ok(Err(Refusal::Claim));
+        return Err(Refusal::Claim.into());
     }
-    let (state, entry, caller) = match fold(tx, own, peer, request) {
-        Ok(folded) => folded,
-        Err(why) => return Ok(Err(Refusal::Rule(why))),
-    };
-    log::insert(tx.conn(), 0, &state, &request.genesis)?;
-    insert_entry(tx, &request.entry, &entry)?;
+    let (state, entry, caller) = fold(own, peer, request).map_err(Refusal::Rule)?;
+    let vault = state.vault();
+    tx.found(state);
+    log::insert(tx.conn(), 0, &vault, &request.genesis)?;
     claim::use_up(tx.conn())?;
     let fact = Fact { who: Some(signer(&Actor::Root)), ..caller.fact(audit::Op::Genesis) };
     tx.record(fact)?;
-    record_ops(tx, &caller, &request.entry, &entry)?;
-    tracing::info!(vault = %state, machine = %caller.name, "vault founded");
-    let (machines, directory_of) = (directory(tx.state()), outlets.directory.clone());
-    tx.after_commit(move || {
-        directory_of.send_replace(machines);
-    });
-    Ok(Ok(()))
+    keep(tx, &caller, &request.entry, &entry, &[], &[])?;
+    publish(tx, hub, &request.entry, &entry, &[], None)?;
+    tracing::info!(%vault, machine = %caller.name, "vault founded");
+    Ok(())
 }
 
 fn is_stored(tx: &Transaction, seq: u64, envelope: &Envelope) -> rusqlite::Result<bool> {
     Ok(log::at(tx.conn(), seq)?.is_some_and(|stored| stored.envelope == *envelope))
 }
 
-/// Folds both records; on an error all is as before. Returns the vault id, entry 1 and the
-/// machine it adds for the caller.
+/// Returns the active machine that holds the peer's key.
+fn machine(state: &State, peer: &Peer) -> Option<Caller> {
+    state.machine_by_key(&peer.key).map(|(name, _)| peer.named(name))
+}
+
+/// Folds both records; returns the state after them, entry 1, and the machine that it adds for the
+/// peer.
 fn fold(
-    tx: &mut Transaction,
     own: &VerifyKey,
     peer: &Peer,
     request: &GenesisRequest,
-) -> Result<(shared::signed::VaultId, Entry, Caller), Error> {
-    let state = start(&request.genesis)?;
+) -> Result<(State, Entry, Caller), Error> {
+    let mut state = start(&request.genesis)?;
     if !state.server().contains(own) {
         return Err(Code::Key.because("the genesis does not pin this server's key"));
     }
-    let vault = state.vault();
-    tx.found(state);
-    let checked = match tx.apply(&request.entry) {
-        Some(Ok((entry, _))) => check_first(tx, peer, &entry)
-            .map(|caller| (vault, entry, caller))
-            .inspect_err(|_| tx.take_back()),
-        Some(Err(why)) => Err(why.error),
-        None => Err(Code::Missing.because("the vault")),
-    };
-    if checked.is_err() {
-        tx.take_back();
-    }
-    checked
-}
-
-fn check_first(tx: &Transaction, peer: &Peer, entry: &Entry) -> Result<Caller, Error> {
+    let Applied { entry, .. } = apply(&mut state, &request.entry)?;
     if let Some(id) = entry.ops.iter().find_map(Op::blob) {
         let why = format!("blob {}: entry 1 cannot bring one", id.short());
         return Err(Code::BlobAbsent.because(why));
     }
-    let found = tx.state().and_then(|state: &State| state.machine_by_key(&peer.key));
-    let (name, _) = found
+    let caller = machine(&state, peer)
         .ok_or_else(|| Code::Missing.because("entry 1 does not add the machine that sends it"))?;
-    Ok(Caller { name: name.clone(), key: peer.key, addr: peer.ip() })
+    Ok((state, entry, caller))
 }

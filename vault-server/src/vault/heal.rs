@@ -3,10 +3,11 @@
 //! decide, not the messenger.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use shared::audit;
 use shared::hash::Hash;
-use shared::log::{Entry, Put};
+use shared::log::{Entry, Put, State};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::wire::v1::log::{HealReply, HealRequest};
@@ -14,7 +15,8 @@ use shared::wire::v1::log::{HealReply, HealRequest};
 use crate::store::{Transaction, blob};
 
 use super::append::{Brought, keep, publish, put_of, refused_fact, stored};
-use super::{Caller, Outcome, Outlets, Refusal, Vault, admitted, refuse};
+use super::hub::Hub;
+use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
 
 /// Blobs asked for at once; whoever has given them back asks again.
 const WANTED: usize = 10_000;
@@ -24,60 +26,42 @@ impl Vault {
     ///
     /// # Errors
     /// [`Refusal::Rule`] for the first entry that `apply` refuses; those before it count.
-    pub async fn heal(&self, caller: &Caller, request: HealRequest) -> Result<HealReply, Refusal> {
-        let (outlets, caller) = (self.0.outlets.clone(), caller.clone());
-        self.call(move |tx| heal(tx, &outlets, &caller, &request)).await
+    pub async fn heal(&self, caller: Caller, request: HealRequest) -> Result<HealReply, Refusal> {
+        let hub = self.0.hub.clone();
+        self.call(move |tx| {
+            admitted(tx, &caller)?;
+            for envelope in &request.entries {
+                take_back(tx, &hub, &caller, envelope)?;
+            }
+            tx.record(caller.fact(audit::Op::Heal))?;
+            let wanted = missing(tx)?;
+            let state = tx.state().ok_or(Refusal::Stranger)?;
+            let (seq, head) = (state.seq(), state.head());
+            let reply = HealReply { seq, head, wanted: wanted.keys().copied().collect() };
+            tx.want(wanted);
+            Ok(reply)
+        })
+        .await
     }
-}
-
-fn heal(
-    tx: &mut Transaction,
-    outlets: &Outlets,
-    caller: &Caller,
-    request: &HealRequest,
-) -> Outcome<HealReply> {
-    if let Err(refusal) = admitted(tx, caller) {
-        return Ok(Err(refusal));
-    }
-    for envelope in &request.entries {
-        if let Err(refusal) = take_back(tx, outlets, caller, envelope)? {
-            return Ok(Err(refusal));
-        }
-    }
-    tx.record(caller.fact(audit::Op::Heal))?;
-    let wanted = missing(tx)?;
-    let Some(state) = tx.state() else { return Ok(Err(Refusal::Stranger)) };
-    let (seq, head) = (state.seq(), state.head());
-    let reply = HealReply { seq, head, wanted: wanted.keys().copied().collect() };
-    tx.want(wanted);
-    Ok(Ok(reply))
 }
 
 /// Appends one entry without its blobs, unless it is in the log already.
 fn take_back(
     tx: &mut Transaction,
-    outlets: &Outlets,
+    hub: &Arc<Hub>,
     caller: &Caller,
     envelope: &Envelope,
 ) -> Outcome<()> {
-    let (entry, dropped) = match tx.apply(envelope) {
-        None => return Ok(Err(Refusal::Stranger)),
-        Some(Ok(applied)) => applied,
-        Some(Err(why)) => {
-            return match stored(tx, envelope)? {
-                Some(_) => Ok(Ok(())),
-                None => {
-                    let fact = refused_fact(caller, envelope, why.op);
-                    refuse(tx, fact, why.error)
-                }
-            };
-        }
+    let (entry, dropped) = match tx.apply(envelope).ok_or(Refusal::Stranger)? {
+        Ok(applied) => applied,
+        Err(_) if stored(tx, envelope)?.is_some() => return Ok(()),
+        Err(why) => return refuse(tx, refused_fact(caller, envelope, why.op), why.error),
     };
     let brought = parked(tx, &entry, &dropped)?;
-    let done = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
-    publish(tx, outlets, envelope, &entry, &brought, None)?;
-    tracing::info!(seq = done.seq, machine = %caller.name, "lost entry given back");
-    Ok(Ok(()))
+    keep(tx, caller, envelope, &entry, &brought, &dropped)?;
+    publish(tx, hub, envelope, &entry, &brought, None)?;
+    tracing::info!(seq = entry.seq, machine = %caller.name, "lost entry given back");
+    Ok(())
 }
 
 /// Finds those of an entry's blobs that were uploaded before it.
@@ -100,7 +84,7 @@ fn parked<'e>(
 /// Lists the blobs of kept versions that are not here.
 fn missing(tx: &Transaction) -> rusqlite::Result<HashMap<Hash, (SecretPath, u64)>> {
     let mut missing = HashMap::new();
-    let secrets = tx.state().into_iter().flat_map(shared::log::State::secrets);
+    let secrets = tx.state().into_iter().flat_map(State::secrets);
     for (path, secret) in secrets {
         for (ver, version) in secret.versions().filter(|(_, version)| !version.destroyed) {
             if blob::look(tx.conn(), &version.blob)?.is_none() {

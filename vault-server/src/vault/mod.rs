@@ -1,31 +1,21 @@
 //! The rules of the server as functions over a transaction: who may do what, what is written, what
 //! is recorded, what the answer is. No HTTP, no SQL text, no TLS.
 
-/// Local reads of machines.
-pub mod access;
-/// New entries.
-pub mod append;
-/// Reading the audit.
-pub mod audit;
-/// Age files.
-pub mod blob;
-/// Reading and following the log.
-pub mod follow;
-/// The first record.
-pub mod genesis;
-/// What this server has lost.
-pub mod heal;
-/// Signed reports.
-pub mod report;
-/// Keys that belong to no machine.
-pub mod strangers;
-/// How often such keys came.
-mod tally;
+mod access;
+mod append;
+mod audit;
+mod blob;
+mod caller;
+mod follow;
+mod genesis;
+mod heal;
+mod hub;
+mod report;
+mod strangers;
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use host::store::StoreFailure;
 use shared::audit::{Fact, Op, Outcome as AuditOutcome, Who};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
@@ -33,45 +23,18 @@ use shared::keys::VerifyKey;
 use shared::log::{Machine, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
-use shared::text::Text;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
-use crate::store::{Reader, Store, Transaction, Unavailable};
-use crate::watch::Hub;
+use crate::store::{Reader, Store, Transaction};
 
-use tally::Strangers;
+use hub::Hub;
+use strangers::Strangers;
 
-/// Active machines by signing key, as of the last commit.
-pub type Directory = Arc<HashMap<[u8; 32], Name>>;
-
-/// Who is at the other end of a connection, as TLS proved it.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// Its Ed25519 key.
-    pub key: [u8; 32],
-    /// Its address.
-    pub addr: SocketAddr,
-}
-
-impl Peer {
-    /// Returns the address without the port, an IPv4 one in its own form.
-    fn ip(&self) -> Text<64> {
-        Text::lossy(&self.addr.ip().to_canonical().to_string())
-    }
-}
-
-/// An active machine that makes a request. Whether it still is one is asked again inside the
-/// transaction.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// Its name.
-    pub name: Name,
-    /// Its key.
-    pub key: [u8; 32],
-    /// Its address, without the port.
-    pub addr: Text<64>,
-}
+pub use append::Append;
+pub use caller::{Caller, Peer};
+pub use follow::{Head, Join, line};
+pub use hub::{Directory, Live, Place, directory};
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -86,24 +49,38 @@ pub enum Refusal {
     Rule(Error),
     /// The blob is not here.
     Absent(Hash),
-    /// Nothing was written.
-    Unavailable(Unavailable),
+    /// The database failed, and nothing was written; the details are in the log.
+    Unavailable(StoreFailure),
 }
 
-impl From<Unavailable> for Refusal {
-    fn from(why: Unavailable) -> Self {
+impl From<StoreFailure> for Refusal {
+    fn from(why: StoreFailure) -> Self {
         Self::Unavailable(why)
     }
 }
 
-impl From<Error> for Refusal {
-    fn from(why: Error) -> Self {
-        Self::Rule(why)
+/// Why a piece of work ends early.
+enum Stop {
+    /// The request is refused; what was written before, records among it, stays.
+    Refused(Refusal),
+    /// SQLite failed: what was written is taken back.
+    Failed(rusqlite::Error),
+}
+
+impl From<Refusal> for Stop {
+    fn from(why: Refusal) -> Self {
+        Self::Refused(why)
     }
 }
 
-/// What a piece of work yields: SQLite's refusal takes back its writes, ours does not.
-type Outcome<T> = rusqlite::Result<Result<T, Refusal>>;
+impl From<rusqlite::Error> for Stop {
+    fn from(why: rusqlite::Error) -> Self {
+        Self::Failed(why)
+    }
+}
+
+/// What a piece of work yields.
+type Outcome<T> = Result<T, Stop>;
 
 /// The server's rules and what they act on; clones share it.
 #[derive(Clone)]
@@ -112,23 +89,15 @@ pub struct Vault(Arc<Inner>);
 struct Inner {
     store: Store,
     reader: Reader,
-    outlets: Outlets,
+    hub: Arc<Hub>,
     strangers: Strangers,
     /// This server's own TLS key.
     key: VerifyKey,
     metrics: Arc<Metrics>,
 }
 
-/// Where commits are made known.
-#[derive(Clone)]
-struct Outlets {
-    hub: Arc<Hub>,
-    directory: watch::Sender<Directory>,
-}
-
 impl Vault {
     /// Puts the rules over an opened store.
-    #[must_use]
     pub fn new(
         store: Store,
         reader: Reader,
@@ -136,42 +105,28 @@ impl Vault {
         key: VerifyKey,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let hub = Hub::new(Arc::clone(&metrics));
-        let outlets = Outlets { hub, directory: watch::Sender::new(machines) };
-        Self(Arc::new(Inner {
-            store,
-            reader,
-            outlets,
-            strangers: Strangers::default(),
-            key,
-            metrics,
-        }))
+        let hub = Hub::new(machines, Arc::clone(&metrics));
+        let strangers = Strangers::default();
+        Self(Arc::new(Inner { store, reader, hub, strangers, key, metrics }))
     }
 
     /// Returns the caller behind a connection, if its key belongs to an active machine.
-    #[must_use]
     pub fn caller(&self, peer: &Peer) -> Option<Caller> {
-        let name = self.0.outlets.directory.borrow().get(&peer.key)?.clone();
-        Some(Caller { name, key: peer.key, addr: peer.ip() })
+        self.0.hub.directory().borrow().get(&peer.key).map(|name| peer.named(name))
     }
 
     /// Returns the active machines, and later ones.
-    #[must_use]
     pub fn directory(&self) -> watch::Receiver<Directory> {
-        self.0.outlets.directory.subscribe()
+        self.0.hub.directory()
     }
 
     /// Returns the counters.
-    #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
 
     /// Waits until the writer has answered: it lives.
-    ///
-    /// # Errors
-    /// [`Unavailable`].
-    pub async fn ping(&self) -> Result<(), Unavailable> {
+    pub async fn ping(&self) -> Result<(), StoreFailure> {
         self.0.store.call(|_| Ok(())).await
     }
 
@@ -189,17 +144,30 @@ impl Vault {
         self.0.store.close().await;
     }
 
+    /// Counts a request by a key that belongs to no active machine.
+    pub fn count_stranger(&self, peer: &Peer) {
+        self.0.metrics.strangers.add(1);
+        self.0.strangers.count(peer);
+    }
+
+    async fn record_strangers(&self) {
+        let facts = self.0.strangers.take();
+        if facts.is_empty() {
+            return;
+        }
+        // A failure is in the log; the counters in the metrics still hold these requests.
+        let record = |tx: &mut Transaction| facts.into_iter().try_for_each(|fact| tx.record(fact));
+        let _ = self.0.store.call(record).await;
+    }
+
     /// Records a request of a machine that was refused before any rule was asked.
-    ///
-    /// # Errors
-    /// [`Refusal::Unavailable`].
     pub async fn record_malformed(
         &self,
         caller: &Caller,
         why: AuditOutcome,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StoreFailure> {
         let fact = Fact { result: why, ..caller.fact(Op::Request) };
-        self.call(move |tx| Ok(Ok(tx.record(fact)?))).await
+        self.0.store.call(move |tx| tx.record(fact)).await
     }
 
     async fn call<T, F>(&self, work: F) -> Result<T, Refusal>
@@ -207,15 +175,13 @@ impl Vault {
         T: Send + 'static,
         F: FnOnce(&mut Transaction) -> Outcome<T> + Send + 'static,
     {
-        self.0.store.call(work).await?
+        let done = self.0.store.call(move |tx| match work(tx) {
+            Ok(done) => Ok(Ok(done)),
+            Err(Stop::Refused(why)) => Ok(Err(why)),
+            Err(Stop::Failed(why)) => Err(why),
+        });
+        done.await?
     }
-}
-
-/// Returns the active machines of a state by signing key.
-#[must_use]
-pub fn directory(state: Option<&State>) -> Directory {
-    let active = state.into_iter().flat_map(State::machines).filter(|(_, machine)| machine.active);
-    Arc::new(active.map(|(name, machine)| (*machine.sign.as_bytes(), name.clone())).collect())
 }
 
 /// Returns the state and the caller's machine, if the caller is active in it.
@@ -226,13 +192,6 @@ fn admitted<'d>(tx: &'d Transaction, caller: &Caller) -> Result<(&'d State, &'d 
         return Err(Refusal::Stranger);
     }
     Ok((state, machine))
-}
-
-impl Caller {
-    /// Starts the audit record of something this caller did.
-    fn fact(&self, op: Op) -> Fact {
-        Fact { machine: Some(self.name.clone()), addr: Some(self.addr.clone()), ..Fact::new(op) }
-    }
 }
 
 /// Names the signer of an entry as audit records do.
@@ -248,7 +207,7 @@ fn refuse<T>(tx: &mut Transaction, mut fact: Fact, why: Error) -> Outcome<T> {
     tracing::warn!(machine, %op, path, %why, "refused");
     fact.result = AuditOutcome::Refused(why.code);
     tx.record(fact)?;
-    Ok(Err(Refusal::Rule(why)))
+    Err(Refusal::Rule(why).into())
 }
 
 /// Records that the caller may not read something, and returns the refusal.
@@ -256,5 +215,5 @@ fn deny<T>(tx: &mut Transaction, mut fact: Fact, caller: &Caller, path: &str) ->
     tracing::warn!(machine = %caller.name, op = %fact.op, path, "denied");
     fact.result = AuditOutcome::Refused(Code::Denied);
     tx.record(fact)?;
-    Ok(Err(Refusal::Denied(format!("`{}` may not read `{path}`", caller.name))))
+    Err(Refusal::Denied(format!("`{}` may not read `{path}`", caller.name)).into())
 }

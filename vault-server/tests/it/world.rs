@@ -104,7 +104,7 @@ pub fn make(root: &Path) -> (Config, SetupLine) {
     let data: PathBuf = root.join("data");
     let places = Places::find(None, Some(&data)).unwrap();
     let listen = Some("127.0.0.1:0".parse().unwrap());
-    let (config, line) = init(&Wanted { places, listen, addresses: vec![] }).unwrap();
+    let (config, line) = init(&places, &Wanted { listen, addresses: vec![] }).unwrap();
     (config, SetupLine::from_line(&line).unwrap())
 }
 

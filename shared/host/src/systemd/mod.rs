@@ -10,5 +10,5 @@ mod unit;
 
 pub use credential::Credential;
 pub use install::{HOST_UNITS, InstallFlags, Program, install};
-pub use systemctl::{runs, text};
+pub use systemctl::{failed, runs, text};
 pub use unit::{Whose, argument, check_names, lets_write, percent, word};

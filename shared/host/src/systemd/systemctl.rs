@@ -89,7 +89,8 @@ pub(super) fn creds(verb: &str, name: &str, input: &[u8]) -> Result<Zeroizing<Ve
     Ok(bytes)
 }
 
-fn failed(line: &str, output: &Output) -> Failure {
+/// Says what a program that failed has said.
+pub fn failed(line: &str, output: &Output) -> Failure {
     let said = String::from_utf8_lossy(&output.stderr);
     let said = said.trim();
     Failure::local(match said {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use host::store::StoreFailure;
 use rusqlite::Connection;
 use shared::audit::{AuditHead, Fact, Op};
 
 use crate::metrics::Metrics;
-use crate::store::{Store, Transaction, Unavailable, audit, schema};
+use crate::store::{Store, Transaction, audit, schema};
 
 struct Fixture {
     dir: tempfile::TempDir,
@@ -34,7 +35,7 @@ impl Fixture {
         schema::open(&self.dir.path().join(schema::FILE)).unwrap()
     }
 
-    async fn record(&self, op: &'static str) -> Result<AuditHead, Unavailable> {
+    async fn record(&self, op: &'static str) -> Result<AuditHead, StoreFailure> {
         self.store
             .call(move |tx| {
                 tx.record(row(op))?;
@@ -60,7 +61,7 @@ async fn commits_are_counted_with_their_pieces() {
     let fixture = Fixture::new();
     let (one, two) = tokio::join!(fixture.record("one"), fixture.record("two"));
     assert!(one.is_ok() && two.is_ok());
-    let (commits, works) = fixture.metrics.commits();
+    let (commits, works) = (fixture.metrics.commits.get(), fixture.metrics.commit_works.get());
     assert!((1..=2).contains(&commits) && works == 2, "{works} pieces in {commits} commits");
     assert_eq!(audit::head(&fixture.reopen()).unwrap().n, 2);
 }
@@ -77,7 +78,7 @@ async fn a_failing_piece_takes_back_only_its_own() {
             Err(rusqlite::Error::QueryReturnedNoRows)
         })
         .await;
-    assert_eq!(failed, Err(Unavailable::Failed));
+    assert!(matches!(failed, Err(StoreFailure::Failed(_))));
     let after = fixture.record("three").await.unwrap();
     assert_eq!(after.n, before.n + 1);
     let conn = fixture.reopen();
@@ -98,8 +99,8 @@ async fn a_full_disk_refuses_and_loses_nothing() {
             Err(why) => break why,
         }
     };
-    assert_eq!(full, Unavailable::Full);
-    assert_eq!(fixture.record("still full").await, Err(Unavailable::Full));
+    assert_eq!(full, StoreFailure::Full);
+    assert_eq!(fixture.record("still full").await, Err(StoreFailure::Full));
     fixture.limit_pages(100_000).await;
     let after = fixture.record("space again").await.unwrap();
     assert_eq!(after.n, acknowledged.n + 1);
@@ -113,6 +114,6 @@ async fn what_was_queued_before_the_end_is_written() {
     let (first, second, ()) =
         tokio::join!(fixture.record("one"), fixture.record("two"), fixture.store.close());
     assert!(first.is_ok() && second.is_ok());
-    assert_eq!(fixture.record("late").await, Err(Unavailable::Stopping));
+    assert_eq!(fixture.record("late").await, Err(StoreFailure::Closed));
     assert_eq!(audit::head(&fixture.reopen()).unwrap().n, 2);
 }

@@ -1,15 +1,17 @@
-//! Who follows the log, and handing committed entries to them. Who may follow and which blobs go
-//! along is decided in `vault`; nothing here waits or touches the database.
+//! Making commits known: handing entries to those who follow the log, and active machines to the
+//! connections. Who may follow and which blobs go along is decided elsewhere; nothing here waits or
+//! touches the database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use shared::log::State;
 use shared::name::Name;
-use shared::text::Text;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use super::caller::Caller;
 use crate::metrics::Metrics;
 
 /// Entries that may wait for one follower.
@@ -17,9 +19,19 @@ const WAITING: usize = 256;
 /// Bytes that may wait for one follower; a slower one reads the log again from where it is.
 const WAITING_BYTES: usize = 8 << 20;
 
-/// All followers.
+/// Active machines by signing key, as of the last commit.
+pub type Directory = Arc<HashMap<[u8; 32], Name>>;
+
+/// Returns the active machines of a state.
+pub fn directory(state: Option<&State>) -> Directory {
+    let active = state.into_iter().flat_map(State::machines).filter(|(_, machine)| machine.active);
+    Arc::new(active.map(|(name, machine)| (*machine.sign.as_bytes(), name.clone())).collect())
+}
+
+/// All followers, and the active machines.
 pub struct Hub {
     followers: Mutex<Followers>,
+    machines: watch::Sender<Directory>,
     metrics: Arc<Metrics>,
 }
 
@@ -30,9 +42,7 @@ struct Followers {
 }
 
 struct Follower {
-    name: Name,
-    key: [u8; 32],
-    addr: Text<64>,
+    caller: Caller,
     /// Open once the follower has caught up.
     live: Option<Sender>,
     /// Dropped to end the stream.
@@ -72,7 +82,8 @@ impl Live {
 /// A follower's place in the hub; dropping it leaves.
 pub struct Place {
     hub: Arc<Hub>,
-    id: u64,
+    /// The follower's number.
+    pub id: u64,
     stay: oneshot::Receiver<()>,
 }
 
@@ -81,28 +92,18 @@ impl Place {
     pub async fn told_to_go(&mut self) {
         let _ = (&mut self.stay).await;
     }
-
-    /// Returns the follower's number.
-    #[must_use]
-    pub const fn id(&self) -> u64 {
-        self.id
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.hub.leave(self.id);
+        self.hub.change(|followers| followers.by_id.remove(&self.id));
     }
 }
 
 /// A follower that is due an entry, with room kept for it.
 pub struct Due {
     /// Its machine.
-    pub name: Name,
-    /// The machine's key.
-    pub key: [u8; 32],
-    /// Its address.
-    pub addr: Text<64>,
+    pub caller: Caller,
     permit: mpsc::OwnedPermit<Line>,
     waiting: Arc<AtomicUsize>,
 }
@@ -117,9 +118,9 @@ impl Due {
 
 impl Hub {
     /// Makes a hub without followers.
-    #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { followers: Mutex::default(), metrics })
+    pub fn new(machines: Directory, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (followers, machines) = (Mutex::default(), watch::Sender::new(machines));
+        Arc::new(Self { followers, machines, metrics })
     }
 
     fn lock(&self) -> MutexGuard<'_, Followers> {
@@ -127,20 +128,27 @@ impl Hub {
         self.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Changes who follows.
+    fn change<T>(&self, change: impl FnOnce(&mut Followers) -> T) -> T {
+        let mut followers = self.lock();
+        let changed = change(&mut followers);
+        self.metrics.followers.set(followers.by_id.len() as u64);
+        changed
+    }
+
     /// Takes a follower in that has yet to catch up.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, name: Name, key: [u8; 32], addr: Text<64>) -> Place {
-        let (stay, told) = oneshot::channel();
-        let mut followers = self.lock();
-        followers.next += 1;
-        let id = followers.next;
-        followers.by_id.insert(id, Follower { name, key, addr, live: None, _stay: stay });
-        self.metrics.following(followers.by_id.len());
-        Place { hub: Arc::clone(self), id, stay: told }
+    pub fn enter(self: &Arc<Self>, caller: Caller) -> Place {
+        let (_stay, stay) = oneshot::channel();
+        let id = self.change(|followers| {
+            followers.next += 1;
+            followers.by_id.insert(followers.next, Follower { caller, live: None, _stay });
+            followers.next
+        });
+        Place { hub: Arc::clone(self), id, stay }
     }
 
     /// Hands every later entry to the follower.
-    #[must_use]
     pub fn go_live(&self, id: u64) -> Option<Live> {
         let (sender, lines) = mpsc::channel(WAITING);
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -152,54 +160,53 @@ impl Hub {
 
     /// Returns the followers that are due an entry now; one without room left falls behind and
     /// will catch up by reading.
-    #[must_use]
     pub fn due(&self) -> Vec<Due> {
         let mut due = Vec::new();
-        for follower in self.lock().by_id.values_mut() {
-            let Some(Sender { lines, waiting }) = follower.live.take() else { continue };
-            if waiting.load(Relaxed) > WAITING_BYTES {
-                continue;
-            }
-            if let Ok(permit) = lines.clone().try_reserve_owned() {
-                due.push(Due {
-                    name: follower.name.clone(),
-                    key: follower.key,
-                    addr: follower.addr.clone(),
-                    permit,
-                    waiting: Arc::clone(&waiting),
-                });
-                follower.live = Some(Sender { lines, waiting });
+        for Follower { caller, live, .. } in self.lock().by_id.values_mut() {
+            let Some(Sender { lines, waiting }) = live.clone() else { continue };
+            match lines.try_reserve_owned() {
+                Ok(permit) if waiting.load(Relaxed) <= WAITING_BYTES => {
+                    due.push(Due { caller: caller.clone(), permit, waiting });
+                }
+                Ok(_) | Err(_) => *live = None,
             }
         }
         due
     }
 
-    /// Ends the streams of every key that `stays` does not hold for.
-    pub fn keep(&self, stays: impl Fn(&Name, &[u8; 32]) -> bool) {
-        let mut followers = self.lock();
-        followers.by_id.retain(|_, follower| stays(&follower.name, &follower.key));
-        self.metrics.following(followers.by_id.len());
+    /// Makes the active machines known, and ends the streams of all others.
+    pub fn admit(&self, machines: Directory) {
+        self.change(|followers| {
+            followers.by_id.retain(|_, Follower { caller, .. }| {
+                machines.get(&caller.key) == Some(&caller.name)
+            });
+        });
+        self.machines.send_replace(machines);
+    }
+
+    /// Returns the active machines, and later ones.
+    pub fn directory(&self) -> watch::Receiver<Directory> {
+        self.machines.subscribe()
     }
 
     /// Tells whether a stream of the machine is open.
-    #[must_use]
     pub fn follows(&self, name: &Name) -> bool {
-        self.lock().by_id.values().any(|follower| follower.name == *name)
-    }
-
-    fn leave(&self, id: u64) {
-        let mut followers = self.lock();
-        followers.by_id.remove(&id);
-        self.metrics.following(followers.by_id.len());
+        self.lock().by_id.values().any(|follower| follower.caller.name == *name)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use shared::text::Text;
+
     use super::*;
 
     fn hub() -> Arc<Hub> {
-        Hub::new(Arc::default())
+        Hub::new(Directory::default(), Arc::default())
+    }
+
+    fn caller(name: &str) -> Caller {
+        Caller { name: name.parse().unwrap(), key: [name.as_bytes()[0]; 32], addr: Text::default() }
     }
 
     fn line(seq: u64, len: usize) -> Line {
@@ -209,9 +216,9 @@ mod tests {
     #[tokio::test]
     async fn only_live_followers_are_due() {
         let hub = hub();
-        let place = hub.enter("a".parse().unwrap(), [1; 32], Text::default());
+        let place = hub.enter(caller("a"));
         assert!(hub.due().is_empty());
-        let mut live = hub.go_live(place.id()).unwrap();
+        let mut live = hub.go_live(place.id).unwrap();
         hub.due().remove(0).send(line(7, 3));
         assert_eq!(live.next().await.unwrap().seq, 7);
         drop(place);
@@ -222,8 +229,8 @@ mod tests {
     #[tokio::test]
     async fn a_slow_follower_falls_behind_instead_of_filling_memory() {
         let hub = hub();
-        let place = hub.enter("a".parse().unwrap(), [1; 32], Text::default());
-        let mut live = hub.go_live(place.id()).unwrap();
+        let place = hub.enter(caller("a"));
+        let mut live = hub.go_live(place.id).unwrap();
         for seq in 1..=9 {
             hub.due().remove(0).send(line(seq, 1 << 20));
         }
@@ -232,15 +239,15 @@ mod tests {
             assert_eq!(live.next().await.unwrap().seq, seq);
         }
         assert!(live.next().await.is_none());
-        assert!(hub.go_live(place.id()).is_some(), "and may catch up");
+        assert!(hub.go_live(place.id).is_some(), "and may catch up");
     }
 
     #[tokio::test]
     async fn a_removed_machine_is_told_to_go() {
         let hub = hub();
-        let mut gone = hub.enter("a".parse().unwrap(), [1; 32], Text::default());
-        let _stays = hub.enter("b".parse().unwrap(), [2; 32], Text::default());
-        hub.keep(|name, _| name.as_str() == "b");
+        let mut gone = hub.enter(caller("a"));
+        let _stays = hub.enter(caller("b"));
+        hub.admit(Arc::new([(caller("b").key, caller("b").name)].into()));
         gone.told_to_go().await;
         assert!(!hub.follows(&"a".parse().unwrap()) && hub.follows(&"b".parse().unwrap()));
     }

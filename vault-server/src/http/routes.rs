@@ -1,0 +1,109 @@
+//! What every route does, but for the log's: parses the request, asks the vault, writes the answer.
+
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use host::store::StoreFailure;
+use shared::hash::Hash;
+use shared::limits;
+use shared::wire::v1::audit::{AccessRequest, AuditQuery, LeavesQuery};
+use shared::wire::v1::genesis::GenesisRequest;
+use shared::wire::v1::heal::HealRequest;
+use shared::wire::v1::report::ReportRequest;
+
+use crate::vault::{Caller, Peer, Refusal};
+
+use super::app::{App, Asked, Json, told_to_stop};
+use super::error::{Fault, json};
+
+/// Room for two signed bodies in base64, or a batch of local reads.
+const BATCH: usize = 4 << 20;
+/// Room for a signed report in base64.
+const REPORT: usize = 512 << 10;
+
+/// Stores the first record and the first entry: 201 without a body.
+pub async fn genesis(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Json(request, _place): Json<GenesisRequest, BATCH>,
+) -> Result<StatusCode, Fault> {
+    app.vault.genesis(&peer, request).await?;
+    Ok(StatusCode::CREATED)
+}
+
+/// Takes lost entries: 200 with the head and the blobs that are still wanted.
+pub async fn heal(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Json(request, _place): Json<HealRequest, { usize::MAX }>,
+) -> Result<Response, Fault> {
+    Ok(json(StatusCode::OK, &app.vault.heal(caller, request).await?))
+}
+
+/// Keeps the caller's report: 200 with everybody's.
+pub async fn report(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Json(request, _place): Json<ReportRequest, REPORT>,
+) -> Result<Response, Fault> {
+    Ok(json(StatusCode::OK, &app.vault.report(caller, request).await?))
+}
+
+/// Records local reads: 200 with the number of the next one due.
+pub async fn access(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Json(request, _place): Json<AccessRequest, BATCH>,
+) -> Result<Response, Fault> {
+    Ok(json(StatusCode::OK, &app.vault.access(caller, request).await?))
+}
+
+/// Returns audit records: 200 with a page; one that waits for records does not hold up the end of
+/// the program.
+pub async fn audit(
+    State(mut app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Asked(query): Asked<AuditQuery>,
+) -> Result<Response, Fault> {
+    tokio::select! {
+        page = app.vault.audit(caller, query) => Ok(json(StatusCode::OK, &page?)),
+        () = told_to_stop(&mut app.shutdown) => Err(Refusal::from(StoreFailure::Closed).into()),
+    }
+}
+
+/// Returns audit leaves: 200 with a page.
+pub async fn leaves(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Asked(query): Asked<LeavesQuery>,
+) -> Result<Response, Fault> {
+    Ok(json(StatusCode::OK, &app.vault.leaves(caller, query).await?))
+}
+
+/// Parks a blob: 201 without a body, also for one that is here already.
+pub async fn park(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Fault> {
+    let id = blob_id(&id)?;
+    let taken = app.take(request, limits::BLOB).await?;
+    app.vault.put_blob(caller, id, taken).await?;
+    Ok(StatusCode::CREATED)
+}
+
+/// Delivers a blob: 200 with its bytes, an age file as it is.
+pub async fn blob(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Response, Fault> {
+    let bytes = app.vault.read_blob(caller, blob_id(&id)?).await?;
+    let kind = HeaderValue::from_static("application/octet-stream");
+    Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response())
+}
+
+fn blob_id(id: &str) -> Result<Hash, Fault> {
+    id.parse().map_err(|why: shared::error::Error| Fault::malformed(why.detail))
+}

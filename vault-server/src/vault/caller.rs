@@ -1,0 +1,47 @@
+//! Who makes a request. Whether they are let in is decided in the other files.
+
+use std::net::SocketAddr;
+
+use shared::audit::{Fact, Op};
+use shared::name::Name;
+use shared::text::Text;
+
+/// Who is at the other end of a connection, as TLS proved it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its Ed25519 key.
+    pub key: [u8; 32],
+    /// Its address.
+    pub addr: SocketAddr,
+}
+
+impl Peer {
+    /// Returns the address without the port, an IPv4 one in its own form.
+    pub fn ip(&self) -> Text<64> {
+        Text::lossy(&self.addr.ip().to_canonical().to_string())
+    }
+
+    /// Returns the peer as the machine that holds its key.
+    pub fn named(&self, name: &Name) -> Caller {
+        Caller { name: name.clone(), key: self.key, addr: self.ip() }
+    }
+}
+
+/// An active machine that makes a request. Whether it still is one is asked again inside the
+/// transaction.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// Its name.
+    pub name: Name,
+    /// Its key.
+    pub key: [u8; 32],
+    /// Its address, without the port.
+    pub addr: Text<64>,
+}
+
+impl Caller {
+    /// Starts the audit record of something this caller did.
+    pub fn fact(&self, op: Op) -> Fact {
+        Fact { machine: Some(self.name.clone()), addr: Some(self.addr.clone()), ..Fact::new(op) }
+    }
+}
