@@ -146,24 +146,19 @@ impl Guard {
     /// Waits until files may have changed.
     pub(super) async fn touched(&mut self) -> Touched {
         loop {
-            tokio::select! {
-                () = self.shared.bell.notified() => {}
+            let touched = tokio::select! {
+                () = self.shared.bell.notified() => std::mem::take(&mut self.shared.lock().touched),
                 files = self.poll.changed() => {
                     // Whatever kept the folders from being watched may be over.
-                    let touched = Touched { files, moved: self.troubled, ..Touched::default() };
-                    if touched != Touched::default() {
-                        return touched;
-                    }
-                    continue;
+                    Touched { files, moved: self.troubled, ..Touched::default() }
                 }
                 others = self.mounts.changed(&self.folders) => {
                     let board = self.shared.lock();
                     let files = others.iter().filter_map(|folder| board.folders.get(folder));
                     let files = files.flatten().cloned().collect();
-                    return Touched { files, moved: !others.is_empty(), mounted: true, all: false };
+                    Touched { files, moved: !others.is_empty(), mounted: true, all: false }
                 }
-            }
-            let touched = std::mem::take(&mut self.shared.lock().touched);
+            };
             if touched != Touched::default() {
                 return touched;
             }
