@@ -1,91 +1,82 @@
 //! Takes up a configuration: at the start, and while running when `agent.toml` has changed.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::guard::Touched;
+use super::guard::{Guard, Touched};
+use super::hooks::Hooks;
+use super::master::Masters;
 use super::order::Order;
-use super::record::{self, Remembered};
+use super::record::{Record, Remembered};
 use super::slot::Slot;
-use super::{Daemon, apply};
-use machine::config::{Config, Target};
+use super::{Daemon, Source, apply, stale};
+use crate::engine::Engine;
+use machine::config::Config;
 
 impl Daemon {
     /// Takes up the configuration and what the last process remembered.
-    pub(super) fn begin(&mut self) {
-        let (remembered, contact) = record::load(&self.state);
-        self.begin_contact(contact);
-        let config = Arc::clone(&self.source.config.borrow());
+    pub(super) fn begin(source: Source, state: &Path, engine: Engine, guard: Guard) -> Self {
+        let record = Record::load(state);
+        let config = Arc::clone(&source.config.borrow());
+        let mut daemon = Self {
+            own_files: Default::default(),
+            source,
+            state: state.to_owned(),
+            contact: stale::take_up(record.contact, &engine),
+            engine,
+            guard,
+            gate: Arc::default(),
+            hooks: Hooks::default(),
+            order: Order::default(),
+            masters: Masters::new(state),
+            slots: HashMap::new(),
+            queue: VecDeque::new(),
+            jobs: JoinSet::new(),
+            report_by: None,
+            save_by: None,
+            saver: JoinSet::new(),
+            save_failed: false,
+            retain_due: false,
+            retainer: JoinSet::new(),
+            weigh_by: None,
+            alarms: BTreeMap::new(),
+        };
         let targets = config.targets.iter().map(|target| target.path.clone());
         let sources = config.sources.iter().map(|source| source.path.clone());
         let files: Vec<PathBuf> = targets.chain(sources).collect();
         tokio::task::spawn_blocking(move || files.iter().for_each(|file| apply::sweep(file)));
-        self.adopt(&config, remembered);
+        let remembered = record.targets.into_iter().map(|target| (target.path.clone(), target));
+        daemon.adopt(&config, remembered.collect());
         // What was saved between the first reading and the watching would never be heard of.
-        self.reload();
+        daemon.reload();
+        daemon
     }
 
     /// Makes the slots those of `config`; targets that have not changed are left alone.
     fn adopt(&mut self, config: &Config, mut remembered: HashMap<PathBuf, Remembered>) {
         let mut before = std::mem::take(&mut self.slots);
-        let mut news = Vec::new();
         for target in &config.targets {
-            let path = target.path.clone();
-            let slot = match before.remove(&path) {
+            let slot = match before.remove(&target.path) {
                 Some(slot) if slot.target == *target => slot,
-                changed => {
-                    news.push(path.clone());
-                    match changed {
-                        Some(slot) => self.exchange(slot, target),
-                        None => Slot::new(Arc::clone(target), remembered.remove(&path)),
-                    }
-                }
+                Some(slot) => slot.changed(Arc::clone(target)),
+                None => Slot::new(Arc::clone(target), remembered.remove(&target.path)),
             };
-            self.slots.insert(path, slot);
+            self.slots.insert(target.path.clone(), slot);
         }
-        for slot in before.values() {
-            self.release(slot);
-            tracing::info!(file = %slot.target.path.display(), "no target any more; the file stays");
+        for path in before.keys() {
+            tracing::info!(file = %path.display(), "no target any more; the file stays");
         }
         self.order = Order::of(&config.targets);
         let keys = self.slots.values().filter_map(|slot| slot.key.as_ref()).collect();
         self.hooks.forget_others(&keys);
-        self.secrets.clear();
-        for target in &config.targets {
-            for secret in &target.secrets {
-                let latest = || (self.engine.latest(secret), Vec::new());
-                self.secrets
-                    .entry(secret.clone())
-                    .or_insert_with(latest)
-                    .1
-                    .push(target.path.clone());
-            }
-        }
         self.masters.set(&config.sources, Instant::now());
         self.watch();
-        self.weigh();
-        self.plan(&news);
+        self.refresh();
         self.changed();
-    }
-
-    /// Gives a slot its new configuration.
-    fn exchange(&mut self, slot: Slot, target: &Arc<Target>) -> Slot {
-        self.release(&slot);
-        let slot = slot.changed(Arc::clone(target));
-        if let Some(key) = slot.key.as_ref().filter(|_| slot.is_active()) {
-            self.hooks.hold(key);
-        }
-        slot
-    }
-
-    /// Lets the hook of an active slot run without waiting for it.
-    fn release(&mut self, slot: &Slot) {
-        if let Some(key) = slot.key.as_ref().filter(|_| slot.is_active()) {
-            self.hooks.release(key);
-        }
     }
 
     /// Watches the targets, their templates, and the configuration, at its link and where that
@@ -109,15 +100,13 @@ impl Daemon {
 
     /// Renders targets anew whose template may have changed.
     pub(super) fn follow_templates(&mut self, touched: &Touched) {
-        let mut stale = Vec::new();
-        for (path, slot) in &mut self.slots {
-            let template = slot.target.template_file.as_ref();
-            if template.is_some_and(|file| touched.all || touched.files.contains(file)) {
+        let is_new = |file: &PathBuf| touched.all || touched.files.contains(file);
+        for slot in self.slots.values_mut() {
+            if slot.target.template_file.as_ref().is_some_and(is_new) {
                 slot.template_changed();
-                stale.push(path.clone());
             }
         }
-        self.plan(&stale);
+        self.plan_those(|slot| slot.target.template_file.as_ref().is_some_and(is_new));
     }
 
     /// Takes up a changed `agent.toml`; one that is not understood changes nothing and alarms.
@@ -179,10 +168,9 @@ mod tests {
             let access = host::files::Access::PRIVATE;
             host::files::replace(&file, targets.concat().as_bytes(), access).unwrap();
             let config = Arc::new(Config::load(&file).unwrap());
-            let source = crate::daemon::Source { file, config: watch::Sender::new(config) };
+            let source = Source { file, config: watch::Sender::new(config) };
             let guard = Guard::made_by(make);
-            let mut daemon = Daemon::new(source, folder.path(), lone.engine(), guard);
-            daemon.begin();
+            let mut daemon = Daemon::begin(source, folder.path(), lone.engine(), guard);
             daemon.watch();
             let expected = format!(
                 "some files are looked at every few seconds only: this host's inotify {what} are \

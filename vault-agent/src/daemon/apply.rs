@@ -36,21 +36,27 @@ pub(super) enum Task {
     Look,
 }
 
-/// What became of a task.
+/// What became of a task; the values are to be masked in the output of its hook.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// The file was written; values to be masked in the output of its hook.
-    Written(Print, Mask),
+    /// The file was written or removed.
+    Changed(Held, Mask),
     /// The file was right already.
-    Unchanged(Print, Mask),
-    /// The file was removed.
-    Removed,
-    /// There was no file to remove.
-    Gone,
-    /// The file is not as it should be, and was left so.
-    Differs,
+    Unchanged(Held, Mask),
+    /// The file does not hold these versions, and was left so.
+    Differs(Versions),
     /// Whether the file is the one last written.
     Seen { same: bool },
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) versions: Versions,
+    /// What the file is recognized by; `None` if there is to be none.
+    pub(super) print: Option<Print>,
+    /// What the owner should know of it although it is right.
+    pub(super) notes: Vec<String>,
 }
 
 /// Why a task failed; the file is as it was.
@@ -66,15 +72,13 @@ pub(super) struct TargetFault {
     pub(super) passing: bool,
 }
 
-/// Does `task`; what the owner should know of the file although it is right goes to `notes`.
-/// `print` is that of the file last written, if there is to be one.
+/// Does `task`; `print` is that of the file last written, if there is to be one.
 pub(super) async fn run(
     engine: &Engine,
     gate: &Arc<GitGate>,
     target: &Arc<Target>,
     task: Task,
     print: Option<Print>,
-    notes: &mut Vec<String>,
 ) -> Result<Outcome, TargetFault> {
     // The versions may be on their way to the disk still: nothing is promised before they are
     // there.
@@ -82,42 +86,42 @@ pub(super) async fn run(
     match task {
         Task::Write(versions) => {
             let (rendered, mask) = content(engine, target, &versions).await?;
-            notes.clone_from(&rendered.warnings);
-            let gate = Arc::clone(gate);
+            let (gate, notes) = (Arc::clone(gate), rendered.warnings.clone());
             let write = move |target: &Target| write(&gate, target, rendered, &commit);
-            let written = blocking(target, write).await?;
-            Ok(match written {
-                (Replaced::Written, print) => Outcome::Written(print, mask),
-                (Replaced::Unchanged, print) => Outcome::Unchanged(print, mask),
+            let (replaced, print) = blocking(target, write).await?;
+            let held = Held { versions, print: Some(print), notes };
+            Ok(match replaced {
+                Replaced::Written => Outcome::Changed(held, mask),
+                Replaced::Unchanged => Outcome::Unchanged(held, mask),
             })
         }
         Task::Compare(versions) => {
-            let (rendered, mask) = content(engine, target, &versions).await?;
-            notes.clone_from(&rendered.warnings);
+            let (Rendered { content, warnings: notes, .. }, mask) =
+                content(engine, target, &versions).await?;
             let found = blocking(target, move |target| {
                 kept(&commit)?;
-                let wanted = wanted(target, rendered.content, around(target)?.as_ref())?;
+                let wanted = wanted(target, content, around(target)?.as_ref())?;
                 let access = access(target)?;
-                let found = files::compare(&target.path, wanted.expose(), access);
-                let found = found.map_err(|error| TargetFault::file(&error))?;
+                let found = files::compare(&target.path, wanted.expose(), access)?;
                 Ok((found, Print::of(wanted.expose(), access)))
             });
             Ok(match found.await? {
-                (Found::Same, print) => Outcome::Unchanged(print, mask),
-                (Found::Absent | Found::Differs, _) => Outcome::Differs,
+                (Found::Same, print) => {
+                    Outcome::Unchanged(Held { versions, print: Some(print), notes }, mask)
+                }
+                (Found::Absent | Found::Differs, _) => Outcome::Differs(versions),
             })
         }
-        Task::Remove(_) => {
+        Task::Remove(versions) => {
             let removed = blocking(target, move |target| remove(target, &commit)).await?;
-            Ok(if removed { Outcome::Removed } else { Outcome::Gone })
+            let held = Held { versions, print: None, notes: Vec::new() };
+            let outcome = if removed { Outcome::Changed } else { Outcome::Unchanged };
+            Ok(outcome(held, Mask::default()))
         }
         Task::Look => {
-            let seen = blocking(target, move |target| {
-                let same = match print {
-                    Some(print) => print.is_of(&target.path),
-                    None => files::exists(&target.path).map(|exists| !exists),
-                };
-                same.map_err(|error| TargetFault::file(&error))
+            let seen = blocking(target, move |target| match print {
+                Some(print) => Ok(print.is_of(&target.path)?),
+                None => Ok(!files::exists(&target.path)?),
             });
             Ok(Outcome::Seen { same: seen.await? })
         }
@@ -131,15 +135,11 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, TargetFault> {
     let target = Arc::clone(target);
     let act = move || {
-        let held = target.require_mount.as_deref().map(files::mount::hold).transpose();
-        let _held = held.map_err(|error| TargetFault::file(&error))?;
+        let _held = target.require_mount.as_deref().map(files::mount::hold).transpose()?;
         act(&target)
     };
     let done = tokio::task::spawn_blocking(act).await;
-    done.unwrap_or_else(|_| {
-        let (state, text) = (TargetState::Failed, "interrupted".to_owned());
-        Err(TargetFault { state, text, hint: String::new(), passing: true })
-    })
+    done.unwrap_or_else(|_| Err(TargetFault::new(TargetState::Failed, "interrupted", "")))
 }
 
 /// Fetches the secrets and renders the file, or its block.
@@ -155,8 +155,10 @@ async fn content(
         let content =
             engine.earlier(path, *ver).await.map_err(|error| TargetFault::read(path, &error))?;
         let fields = match content.kind {
-            Kind::Kv => render::fields(content.expose())
-                .map_err(|error| TargetFault::shape(path, &error.to_string()))?,
+            Kind::Kv => render::fields(content.expose()).map_err(|error| {
+                let hint = "write it with `vault kv put` or `vault import`";
+                TargetFault::new(TargetState::Refused, format!("`{path}`: {error}"), hint).lasting()
+            })?,
             Kind::Raw => render::file(content.expose()),
         };
         named.push((path.clone(), *ver));
@@ -167,32 +169,25 @@ async fn content(
         secrets: named,
         restores: target.drift == Drift::Restore,
     });
-    let template = match &target.template_file {
-        Some(_) => blocking(target, template).await?,
+    let template = match target.template_file.clone() {
+        Some(file) => blocking(target, move |_| template(&file)).await?,
         None => target.template.clone().unwrap_or_default(),
     };
     let rules = target.rules(header.as_ref(), &template);
-    let rendered =
-        render::render(target.format, &secrets, &rules).map_err(|refused| TargetFault {
-            state: TargetState::Refused,
-            text: refused.to_string(),
-            hint: refused.faults.first().map(|fault| fault.why.hint.to_owned()).unwrap_or_default(),
-            passing: false,
-        })?;
+    let rendered = render::render(target.format, &secrets, &rules).map_err(|refused| {
+        let hint = refused.faults.first().map_or("", |fault| fault.why.hint);
+        TargetFault::new(TargetState::Refused, refused.to_string(), hint).lasting()
+    })?;
     let mask = if target.on_change.is_some() { Mask::of(&secrets) } else { Mask::default() };
     Ok((rendered, mask))
 }
 
-/// Returns the text of the target's template, empty if it has none.
-fn template(target: &Target) -> Result<String, TargetFault> {
-    let Some(file) = &target.template_file else {
-        return Ok(target.template.clone().unwrap_or_default());
-    };
-    files::settings(file).map(|(_, text)| (*text).clone()).map_err(|error| TargetFault {
-        state: TargetState::Failed,
-        text: format!("cannot read template `{}`: {error}", file.display()),
-        hint: "make the file, or change `template_file` of this target".to_owned(),
-        passing: true,
+/// Reads a template.
+fn template(file: &Path) -> Result<String, TargetFault> {
+    files::settings(file).map(|(_, text)| (*text).clone()).map_err(|error| {
+        let text = format!("cannot read template `{}`: {error}", file.display());
+        let hint = "make the file, or change `template_file` of this target";
+        TargetFault::new(TargetState::Failed, text, hint)
     })
 }
 
@@ -204,18 +199,15 @@ fn wanted(
 ) -> Result<Plaintext, TargetFault> {
     match target.layout {
         Layout::File => Ok(rendered),
-        Layout::Block => block::put(old.map_or(&[], |old| old.content.expose()), &rendered)
-            .map_err(TargetFault::block),
+        Layout::Block => Ok(block::put(old.map_or(&[], |old| old.content.expose()), &rendered)?),
     }
 }
 
 /// Returns the file around a block.
-fn around(target: &Target) -> Result<Option<files::Read>, TargetFault> {
+fn around(target: &Target) -> Result<Option<files::Read>, FileError> {
     match target.layout {
         Layout::File => Ok(None),
-        Layout::Block => {
-            files::read(&target.path, LARGEST).map_err(|error| TargetFault::file(&error))
-        }
+        Layout::Block => files::read(&target.path, LARGEST),
     }
 }
 
@@ -226,11 +218,9 @@ fn write(
     rendered: Rendered,
     commit: &Commit,
 ) -> Result<(Replaced, Print), TargetFault> {
-    gate.pass(&target.path, target.git).map_err(|error| TargetFault {
-        state: TargetState::Refused,
-        text: chain(&error),
-        hint: error.hint(),
-        passing: true,
+    gate.pass(&target.path, target.git).map_err(|error| {
+        let hint = error.hint();
+        TargetFault::new(TargetState::Refused, in_one_line(error), hint)
     })?;
     let old = around(target)?;
     let wanted = wanted(target, rendered.content, old.as_ref())?;
@@ -251,38 +241,33 @@ fn put(
     commit: &Commit,
 ) -> Result<(Replaced, Print), TargetFault> {
     let access = access(target)?;
-    let fault = |error: FileError| TargetFault::file(&error);
     let (path, content) = (&target.path, wanted.expose());
     let print = Print::of(content, access);
     let Some(old) = old else {
         return Ok((files::replace_when(path, content, access, || kept(commit))?, print));
     };
     kept(commit)?;
-    if files::compare(path, content, access).map_err(fault)? == Found::Same {
+    if files::compare(path, content, access)? == Found::Same {
         return Ok((Replaced::Unchanged, print));
     }
-    match files::exchange(path, old.content.expose(), content, access) {
-        Ok(Exchanged::Done(_)) => Ok((Replaced::Written, print)),
-        Ok(Exchanged::Moved) => Err(TargetFault {
-            state: TargetState::Waiting,
-            text: "the file is being edited".to_owned(),
-            hint: "it is tried again in a moment".to_owned(),
-            passing: true,
-        }),
-        Err(error) => Err(fault(error)),
+    match files::exchange(path, old.content.expose(), content, access)? {
+        Exchanged::Done(_) => Ok((Replaced::Written, print)),
+        Exchanged::Moved => {
+            let (text, hint) = ("the file is being edited", "it is tried again in a moment");
+            Err(TargetFault::new(TargetState::Waiting, text, hint))
+        }
     }
 }
 
 /// Removes the file, or its block; tells whether it was there.
 fn remove(target: &Target, commit: &Commit) -> Result<bool, TargetFault> {
     kept(commit)?;
-    if let Some(old) = around(target)? {
-        let rest = block::take(old.content.expose());
-        if let Some(rest) = rest.map_err(TargetFault::block)? {
-            return Ok(put(target, &rest, Some(&old), commit)?.0 == Replaced::Written);
-        }
+    if let Some(old) = around(target)?
+        && let Some(rest) = block::take(old.content.expose())?
+    {
+        return Ok(put(target, &rest, Some(&old), commit)?.0 == Replaced::Written);
     }
-    files::remove(&target.path).map_err(|error| TargetFault::file(&error))
+    Ok(files::remove(&target.path)?)
 }
 
 /// Waits until what the vault says is on this host's disk: a file must not be ahead of what the
@@ -291,107 +276,80 @@ fn kept(commit: &Commit) -> Result<(), TargetFault> {
     if commit.wait() {
         return Ok(());
     }
-    Err(TargetFault {
-        state: TargetState::Failed,
-        text: "the agent's database cannot be written".to_owned(),
-        hint: "look at the agent's disk; the file is as it was".to_owned(),
-        passing: true,
-    })
+    let hint = "look at the agent's disk; the file is as it was";
+    Err(TargetFault::new(TargetState::Failed, "the agent's database cannot be written", hint))
 }
 
 /// Looks owner and group up.
 fn access(target: &Target) -> Result<Access, TargetFault> {
-    let unknown = |kind: &str, name: &str| TargetFault {
-        state: TargetState::Failed,
-        text: format!("{kind} `{name}` is not known on this host"),
-        hint: format!(
-            "make the {kind}, or change `{}` of this target",
-            if kind == "user" { "owner" } else { kind }
-        ),
-        passing: true,
+    let unknown = |kind: &str, key: &str, name: &str| {
+        let text = format!("{kind} `{name}` is not known on this host");
+        let hint = format!("make the {kind}, or change `{key}` of this target");
+        TargetFault::new(TargetState::Failed, text, hint)
     };
-    let owner = match &target.owner {
-        Some(name) => Some(account::user(name).ok_or_else(|| unknown("user", name))?),
-        None => None,
-    };
-    let gid = match &target.group {
-        Some(name) => Some(account::group(name).ok_or_else(|| unknown("group", name))?),
-        None => owner.as_ref().map(|owner| owner.gid),
-    };
-    Ok(Access { uid: owner.map(|owner| owner.uid), gid, mode: target.mode })
+    let user = |name: &String| account::user(name).ok_or_else(|| unknown("user", "owner", name));
+    let group = |name: &String| account::group(name).ok_or_else(|| unknown("group", "group", name));
+    let owner = target.owner.as_ref().map(user).transpose()?;
+    let gid = target.group.as_ref().map(group).transpose()?;
+    let own_gid = owner.as_ref().map(|owner| owner.gid);
+    Ok(Access { uid: owner.map(|owner| owner.uid), gid: gid.or(own_gid), mode: target.mode })
 }
 
 /// Clears away what a killed agent left beside a target.
 pub(super) fn sweep(path: &Path) {
     if let Err(error) = files::sweep(path) {
-        tracing::debug!(file = %path.display(), "{}", chain(&error));
+        tracing::debug!(file = %path.display(), "{}", in_one_line(error));
     }
 }
 
 impl From<FileError> for TargetFault {
     fn from(error: FileError) -> Self {
-        Self::file(&error)
+        let hint = error.hint();
+        Self::new(TargetState::Failed, in_one_line(error), hint)
+    }
+}
+
+impl From<block::BrokenBlock> for TargetFault {
+    fn from(error: block::BrokenBlock) -> Self {
+        let hint = "mend the markers, or remove them: the block is then written at the end";
+        Self::new(TargetState::Refused, error.to_string(), hint)
     }
 }
 
 impl TargetFault {
+    /// A fault that may pass.
+    fn new(state: TargetState, text: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { state, text: text.into(), hint: hint.into(), passing: true }
+    }
+
+    /// The same, to stay until something changes in the vault.
+    fn lasting(self) -> Self {
+        Self { passing: false, ..self }
+    }
+
     fn read(path: &SecretPath, error: &ReadError) -> Self {
+        use TargetState::{Denied, Failed, Waiting};
+        let because = format!("`{path}`: {error}");
         let (state, text, hint) = match error {
             ReadError::Denied => {
-                (TargetState::Denied, format!("`{path}`"), "ask an admin for `vault access set`")
+                (Denied, format!("`{path}`"), "ask an admin for `vault access set`")
             }
-            ReadError::Offline { .. } => (
-                TargetState::Waiting,
-                format!("`{path}` is not in the cache"),
-                "the server will be asked again",
-            ),
+            ReadError::Offline { .. } => {
+                (Waiting, format!("`{path}` is not in the cache"), "the server will be asked again")
+            }
             ReadError::Missing | ReadError::Deleted { .. } | ReadError::Destroyed { .. } => {
-                (TargetState::Waiting, format!("`{path}`: {error}"), "the next version settles it")
+                (Waiting, because, "the next version settles it")
             }
-            ReadError::Blob(error) => {
-                (TargetState::Failed, format!("`{path}`: {error}"), error.code.hint())
-            }
-            ReadError::Local(_) => {
-                (TargetState::Failed, format!("`{path}`: {error}"), "look at the agent's disk")
-            }
+            ReadError::Blob(error) => (Failed, because, error.code.hint()),
+            ReadError::Local(_) => (Failed, because, "look at the agent's disk"),
         };
-        Self { state, text, hint: hint.to_owned(), passing: true }
-    }
-
-    /// Returns state and text in one line.
-    pub(super) fn show(&self) -> String {
-        format!("{}: {}", self.state, self.text)
-    }
-
-    fn shape(path: &SecretPath, why: &str) -> Self {
-        let hint = "write it with `vault kv put` or `vault import`".to_owned();
-        Self { state: TargetState::Refused, text: format!("`{path}`: {why}"), hint, passing: false }
-    }
-
-    fn block(error: block::BrokenBlock) -> Self {
-        Self {
-            state: TargetState::Refused,
-            text: error.to_string(),
-            hint: "mend the markers, or remove them: the block is then written at the end"
-                .to_owned(),
-            passing: true,
-        }
-    }
-
-    fn file(error: &FileError) -> Self {
-        Self { state: TargetState::Failed, text: chain(error), hint: error.hint(), passing: true }
+        Self::new(state, text, hint)
     }
 }
 
 /// Returns an error with its sources on one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
+pub(super) fn in_one_line(error: impl Into<anyhow::Error>) -> String {
+    format!("{:#}", error.into())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! reboot only the calendar is left; a calendar that went back makes the age no smaller than it
 //! was.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use shared::time::Time;
@@ -15,14 +15,13 @@ use shared::time::Time;
 const GRACE: Duration = Duration::from_secs(30);
 
 /// What the clocks show.
-#[derive(Clone, Debug)]
 pub(super) struct Now {
     /// The calendar.
     pub(super) time: Time,
     /// The time since the boot, suspended or not.
     pub(super) up: Duration,
-    /// The time since some point that stands still while the machine is suspended.
-    pub(super) awake: Duration,
+    /// A time that stands still while the machine is suspended.
+    pub(super) awake: Instant,
 }
 
 /// The last contact, as it is kept over restarts.
@@ -47,14 +46,13 @@ pub(super) struct Contact {
     up: Duration,
     at: Time,
     /// Since when the agent has been without the server, awake; `None` while it is connected.
-    away: Option<Duration>,
+    away: Option<Instant>,
 }
 
 /// Whether a target may hold what it does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
     /// The server was heard within the target's `max_stale`.
-    #[default]
     Fresh,
     /// It was not, but the agent has not tried for long enough.
     Doubt,
@@ -72,8 +70,12 @@ impl Contact {
     ) -> Self {
         let by_calendar =
             |at: Time| Duration::from_micros(now.time.as_micros().saturating_sub(at.as_micros()));
-        let mut known = match kept {
-            Some(kept) => {
+        // The engine notes contacts once a minute, also when the agent is killed before it keeps
+        // its own record.
+        let newer = synced.filter(|at| kept.as_ref().is_none_or(|kept| *at > kept.at));
+        let (age, at) = match (newer, kept) {
+            (Some(at), _) => (by_calendar(at), at),
+            (None, Some(kept)) => {
                 let before = Duration::from_micros(kept.age);
                 let age = if kept.boot == boot {
                     before + now.up.saturating_sub(Duration::from_micros(kept.up))
@@ -82,14 +84,8 @@ impl Contact {
                 };
                 (age, kept.at)
             }
-            None => synced.map_or((Duration::ZERO, now.time), |at| (by_calendar(at), at)),
+            (None, None) => (Duration::ZERO, now.time),
         };
-        // The engine notes contacts once a minute, also when the agent is killed before it keeps
-        // its own record.
-        if let Some(at) = synced.filter(|at| *at > known.1) {
-            known = (by_calendar(at), at);
-        }
-        let (age, at) = known;
         Self { boot, age, up: now.up, at, away: Some(now.awake) }
     }
 
@@ -97,18 +93,13 @@ impl Contact {
     /// by this process.
     pub(super) fn heard(&mut self, last: Option<Duration>, connected: bool, now: &Now) {
         let last = if connected { Some(now.up) } else { last };
-        if let Some(last) = last.filter(|last| *last >= self.up || connected) {
+        if let Some(last) = last.filter(|last| *last >= self.up) {
             self.age = Duration::ZERO;
             self.up = last;
-            let ago = now.up.saturating_sub(last).as_micros();
-            let ago = u64::try_from(ago).unwrap_or(u64::MAX);
+            let ago = micros(now.up.saturating_sub(last));
             self.at = Time::from_micros(now.time.as_micros().saturating_sub(ago));
         }
-        if connected {
-            self.away = None;
-        } else if self.away.is_none() {
-            self.away = Some(now.awake);
-        }
+        self.away = if connected { None } else { self.away.or(Some(now.awake)) };
     }
 
     /// Returns the age of what this machine knows.
@@ -116,33 +107,23 @@ impl Contact {
         if self.away.is_none() { Duration::ZERO } else { self.age + now.up.saturating_sub(self.up) }
     }
 
-    /// Judges a target that may be so old.
-    pub(super) fn judge(&self, most: Duration, now: &Now) -> Reach {
-        let Some(away) = self.away else { return Reach::Fresh };
-        if self.age(now) <= most {
-            Reach::Fresh
-        } else if now.awake.saturating_sub(away) < most.min(GRACE) {
-            Reach::Doubt
+    /// Judges a target that may be so old; tells how long that stays unless the server is heard,
+    /// `None` if for ever.
+    pub(super) fn judge(&self, most: Duration, now: &Now) -> (Reach, Option<Duration>) {
+        let Some(away) = self.away else { return (Reach::Fresh, None) };
+        let (age, grace) = (self.age(now), most.min(GRACE));
+        let away = now.awake.saturating_duration_since(away);
+        if age <= most {
+            (Reach::Fresh, Some(most - age))
+        } else if away < grace {
+            (Reach::Doubt, Some(grace - away))
         } else {
-            Reach::Lost
-        }
-    }
-
-    /// Returns how long the judgement stays, unless the server is heard; `None` if for ever.
-    pub(super) fn stays(&self, most: Duration, now: &Now) -> Option<Duration> {
-        match self.judge(most, now) {
-            Reach::Fresh => self.away.map(|_| most.saturating_sub(self.age(now))),
-            Reach::Doubt => {
-                let away = now.awake.saturating_sub(self.away.unwrap_or(now.awake));
-                Some(most.min(GRACE).saturating_sub(away))
-            }
-            Reach::Lost => None,
+            (Reach::Lost, None)
         }
     }
 
     /// Returns what the next process should know.
     pub(super) fn kept(&self, now: &Now) -> LastContact {
-        let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         LastContact {
             boot: self.boot.clone(),
             up: micros(now.up),
@@ -152,9 +133,17 @@ impl Contact {
     }
 }
 
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
     const HOUR: u64 = 3600;
     const DAY: Duration = Duration::from_secs(24 * HOUR);
@@ -164,7 +153,7 @@ mod tests {
         Now {
             time: Time::from_micros(time * 1_000_000),
             up: Duration::from_secs(up),
-            awake: Duration::from_secs(awake),
+            awake: *START + Duration::from_secs(awake),
         }
     }
 
@@ -178,15 +167,15 @@ mod tests {
     fn age_counts_from_the_last_contact_and_a_day_is_a_day() {
         let start = now(1_000_000, 100, 100);
         let mut contact = connected(&start);
-        assert_eq!(contact.judge(DAY, &now(9_000_000, 90_000_000, 200)), Reach::Fresh);
+        assert_eq!(contact.judge(DAY, &now(9_000_000, 90_000_000, 200)).0, Reach::Fresh);
         contact.heard(Some(Duration::from_secs(150)), false, &now(1_000_060, 160, 160));
         let at = |up: u64| now(1_000_000 + up, up, up);
         assert_eq!(contact.age(&at(160)), Duration::from_secs(10));
-        assert_eq!(contact.judge(DAY, &at(150 + 24 * HOUR)), Reach::Fresh);
-        assert_eq!(contact.stays(DAY, &at(160)), Some(DAY - Duration::from_secs(10)));
-        assert_eq!(contact.judge(DAY, &at(151 + 24 * HOUR)), Reach::Lost);
+        assert_eq!(contact.judge(DAY, &at(150 + 24 * HOUR)).0, Reach::Fresh);
+        assert_eq!(contact.judge(DAY, &at(160)).1, Some(DAY - Duration::from_secs(10)));
+        assert_eq!(contact.judge(DAY, &at(151 + 24 * HOUR)).0, Reach::Lost);
         contact.heard(None, true, &at(200 + 24 * HOUR));
-        assert_eq!(contact.judge(DAY, &at(200 + 24 * HOUR)), Reach::Fresh);
+        assert_eq!(contact.judge(DAY, &at(200 + 24 * HOUR)).0, Reach::Fresh);
     }
 
     #[test]
@@ -194,10 +183,10 @@ mod tests {
         let mut contact = connected(&now(0, 0, 0));
         let woken = now(3 * 24 * HOUR, 3 * 24 * HOUR, 60);
         contact.heard(Some(Duration::from_secs(50)), false, &woken);
-        assert_eq!(contact.judge(DAY, &woken), Reach::Doubt);
-        assert_eq!(contact.stays(DAY, &woken), Some(GRACE));
+        assert_eq!(contact.judge(DAY, &woken).0, Reach::Doubt);
+        assert_eq!(contact.judge(DAY, &woken).1, Some(GRACE));
         let later = now(3 * 24 * HOUR + 30, 3 * 24 * HOUR + 30, 90);
-        assert_eq!(contact.judge(DAY, &later), Reach::Lost);
+        assert_eq!(contact.judge(DAY, &later).0, Reach::Lost);
     }
 
     #[test]
@@ -233,11 +222,11 @@ mod tests {
         let start = now(90_000_000, 10, 10);
         let synced = Some(Time::from_micros(1));
         let contact = Contact::new("boot-1".to_owned(), None, synced, &start);
-        assert_eq!(contact.judge(DAY, &start), Reach::Doubt);
-        assert_eq!(contact.judge(DAY, &now(90_000_030, 40, 40)), Reach::Lost);
+        assert_eq!(contact.judge(DAY, &start).0, Reach::Doubt);
+        assert_eq!(contact.judge(DAY, &now(90_000_030, 40, 40)).0, Reach::Lost);
         // A short limit is waited for just as long as it is.
         let second = Duration::from_secs(1);
-        assert_eq!(contact.judge(second, &now(90_000_001, 11, 11)), Reach::Lost);
+        assert_eq!(contact.judge(second, &now(90_000_001, 11, 11)).0, Reach::Lost);
         // Who has never heard of a server counts from the start.
         let fresh = Contact::new("boot-1".to_owned(), None, None, &start);
         assert_eq!(fresh.age(&start), Duration::ZERO);

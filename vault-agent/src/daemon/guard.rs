@@ -6,7 +6,6 @@ mod mounts;
 mod poll;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +16,9 @@ use tokio::sync::Notify;
 
 use mounts::{Identity, Mounts, identity};
 use poll::Poll;
+
+/// A program that has written into a file has closed it.
+const CLOSED: AccessKind = AccessKind::Close(AccessMode::Write);
 
 /// Makes a watcher that leaves what it sees on the board.
 pub(super) type Make = fn(Arc<Shared>) -> Result<RecommendedWatcher, notify::Error>;
@@ -35,26 +37,7 @@ pub(super) struct Guard {
     troubled: bool,
 }
 
-/// Why folders are not watched, in one line that says what to do.
-#[derive(Debug)]
-pub(super) struct NotWatched(notify::Error);
-
-impl fmt::Display for NotWatched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let used_up = |f: &mut fmt::Formatter<'_>, what: &str| {
-            let setting = format!("fs.inotify.max_user_{what}");
-            write!(f, "this host's inotify {what} are used up; `sysctl {setting}` shows the limit")
-        };
-        match &self.0.kind {
-            ErrorKind::MaxFilesWatch => used_up(f, "watches"),
-            ErrorKind::Io(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
-                used_up(f, "instances")
-            }
-            _ => self.0.fmt(f),
-        }
-    }
-}
-
+/// The board, and a bell that rings when there is news on it.
 #[derive(Default)]
 pub(super) struct Shared {
     board: Mutex<Board>,
@@ -69,16 +52,11 @@ struct Board {
     names: HashMap<PathBuf, Vec<PathBuf>>,
     /// The same files by watched folder.
     folders: HashMap<PathBuf, Vec<PathBuf>>,
-    /// Files that may have changed.
-    touched: BTreeSet<PathBuf>,
+    touched: Touched,
     /// Watched files that a program has written into and not closed yet.
     open: HashSet<PathBuf>,
-    /// Whether events were lost.
-    all: bool,
     /// Watched folders that were moved or removed.
     lost: HashSet<PathBuf>,
-    /// Whether a folder came or went, so that the watches must be taken anew.
-    moved: bool,
 }
 
 /// What may have changed.
@@ -114,7 +92,7 @@ impl Guard {
             shared: Arc::default(),
             folders: HashMap::new(),
             poll: Poll::new(poll::EVERY),
-            mounts: Mounts::off(),
+            mounts: Mounts::default(),
             troubled: false,
         }
     }
@@ -124,11 +102,11 @@ impl Guard {
     /// polled.
     ///
     /// # Errors
-    /// Why the first folder cannot be watched; the others are.
+    /// Why the first folder cannot be watched, for people; the others are.
     pub(super) fn watch<'a>(
         &mut self,
         files: impl IntoIterator<Item = &'a Path>,
-    ) -> Result<(), NotWatched> {
+    ) -> Result<(), String> {
         let Some(make) = self.make else { return Ok(()) };
         let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         let mut folders: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
@@ -144,61 +122,20 @@ impl Guard {
             board.folders.clone_from(&folders);
             (std::mem::take(&mut board.lost), folders)
         };
+        let mut result = Ok(());
         if self.watcher.is_none() {
-            match make(Arc::clone(&self.shared)) {
-                Ok(watcher) => self.watcher = Some(watcher),
-                Err(error) => {
-                    self.troubled = true;
-                    self.poll.set(files.into_values().flatten());
-                    return Err(NotWatched(error));
-                }
-            }
+            result = make(Arc::clone(&self.shared)).map(|watcher| self.watcher = Some(watcher));
         }
-        let (unwatched, result) = self.renew(files.keys(), &lost);
+        let mut unwatched: HashSet<PathBuf> = files.keys().cloned().collect();
+        if let Some(watcher) = &mut self.watcher {
+            (unwatched, result) = renew(watcher, &mut self.folders, unwatched, &lost);
+        }
         self.troubled = result.is_err();
         let polled = files
             .into_iter()
             .filter(|(folder, _)| unwatched.contains(folder) || poll::is_remote(folder));
         self.poll.set(polled.flat_map(|(_, files)| files));
-        result.map_err(NotWatched)
-    }
-
-    /// Watches exactly these folders; returns those that cannot be watched, and why the first
-    /// cannot.
-    fn renew<'a>(
-        &mut self,
-        wanted: impl Iterator<Item = &'a PathBuf>,
-        lost: &HashSet<PathBuf>,
-    ) -> (HashSet<PathBuf>, Result<(), notify::Error>) {
-        let (mut unwatched, mut result) = (HashSet::new(), Ok(()));
-        let Some(watcher) = &mut self.watcher else { return (unwatched, result) };
-        let wanted: HashMap<PathBuf, _> =
-            wanted.map(|path| (path.clone(), identity(path))).collect();
-        self.folders.retain(|folder, known| {
-            // A watch that went with its folder, or would follow it to its new place, is taken
-            // anew.
-            let stays = !lost.contains(folder) && wanted.get(folder) == Some(known);
-            if !stays {
-                // It may be gone with its folder.
-                let _ = watcher.unwatch(folder);
-            }
-            stays
-        });
-        for (folder, identity) in wanted {
-            if self.folders.contains_key(&folder) {
-                continue;
-            }
-            match watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    self.folders.insert(folder, identity);
-                }
-                Err(error) => {
-                    unwatched.insert(folder);
-                    result = result.and(Err(error));
-                }
-            }
-        }
-        (unwatched, result)
+        result.map_err(|error| why(&error))
     }
 
     /// Tells whether a program has written into `file` and has not closed it yet.
@@ -209,35 +146,72 @@ impl Guard {
     /// Waits until files may have changed.
     pub(super) async fn touched(&mut self) -> Touched {
         loop {
-            tokio::select! {
-                () = self.shared.bell.notified() => {}
+            let touched = tokio::select! {
+                () = self.shared.bell.notified() => std::mem::take(&mut self.shared.lock().touched),
                 files = self.poll.changed() => {
                     // Whatever kept the folders from being watched may be over.
-                    let touched = Touched { files, moved: self.troubled, ..Touched::default() };
-                    if touched != Touched::default() {
-                        return touched;
-                    }
-                    continue;
+                    Touched { files, moved: self.troubled, ..Touched::default() }
                 }
                 others = self.mounts.changed(&self.folders) => {
                     let board = self.shared.lock();
                     let files = others.iter().filter_map(|folder| board.folders.get(folder));
                     let files = files.flatten().cloned().collect();
-                    return Touched { files, moved: !others.is_empty(), mounted: true, all: false };
+                    Touched { files, moved: !others.is_empty(), mounted: true, all: false }
                 }
-            }
-            let mut board = self.shared.lock();
-            let touched = Touched {
-                files: std::mem::take(&mut board.touched),
-                all: std::mem::take(&mut board.all),
-                moved: std::mem::take(&mut board.moved),
-                mounted: false,
             };
             if touched != Touched::default() {
                 return touched;
             }
         }
     }
+}
+
+/// Watches exactly the folders in `wanted`, of which `watched` are; returns those that cannot be,
+/// and why the first cannot.
+fn renew(
+    watcher: &mut RecommendedWatcher,
+    watched: &mut HashMap<PathBuf, Identity>,
+    wanted: HashSet<PathBuf>,
+    lost: &HashSet<PathBuf>,
+) -> (HashSet<PathBuf>, Result<(), notify::Error>) {
+    let (mut unwatched, mut result) = (HashSet::new(), Ok(()));
+    let wanted: HashMap<PathBuf, Identity> =
+        wanted.into_iter().map(|path| (path.clone(), identity(&path))).collect();
+    watched.retain(|folder, known| {
+        // A watch that went with its folder, or would follow it to its new place, is taken anew.
+        let stays = !lost.contains(folder) && wanted.get(folder) == Some(known);
+        if !stays {
+            // It may be gone with its folder.
+            let _ = watcher.unwatch(folder);
+        }
+        stays
+    });
+    for (folder, identity) in wanted {
+        if watched.contains_key(&folder) {
+            continue;
+        }
+        match watcher.watch(&folder, RecursiveMode::NonRecursive) {
+            Ok(()) => drop(watched.insert(folder, identity)),
+            Err(error) => {
+                unwatched.insert(folder);
+                result = result.and(Err(error));
+            }
+        }
+    }
+    (unwatched, result)
+}
+
+/// Returns why folders are not watched, in one line that says what to do.
+fn why(error: &notify::Error) -> String {
+    let what = match &error.kind {
+        ErrorKind::MaxFilesWatch => "watches",
+        ErrorKind::Io(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            "instances"
+        }
+        _ => return error.to_string(),
+    };
+    let setting = format!("fs.inotify.max_user_{what}");
+    format!("this host's inotify {what} are used up; `sysctl {setting}` shows the limit")
 }
 
 /// Makes a watcher that leaves what it sees in `shared`.
@@ -253,25 +227,20 @@ impl Shared {
     /// Notes what an event is about; runs on the watcher's thread. Of the files of a watched
     /// folder, most events are nobody's news: the daemon does not wake for them.
     fn take(&self, event: Result<Event, notify::Error>) {
-        if event.as_ref().is_ok_and(|event| is_look(event.kind)) {
-            return;
-        }
-        let mut board = self.lock();
-        let mut news = false;
-        match event {
+        let news = match event {
+            // Programs that only look come with every reader of a watched folder.
+            Ok(Event { kind: EventKind::Access(kind), .. }) if kind != CLOSED => return,
             Ok(event) if !event.need_rescan() => {
-                for path in &event.paths {
-                    board.note_open(path, event.kind);
-                    news |= is_change(event.kind) && board.touch(path, event.kind);
-                }
+                let mut board = self.lock();
+                // All are noted, whichever is news.
+                event.paths.iter().filter(|path| board.note(path, event.kind)).count() > 0
             }
             // Events were lost.
             Ok(_) | Err(_) => {
-                board.all = true;
-                news = true;
+                self.lock().touched.all = true;
+                true
             }
-        }
-        drop(board);
+        };
         if news {
             self.bell.notify_one();
         }
@@ -279,58 +248,41 @@ impl Shared {
 }
 
 impl Board {
-    /// Notes whether a watched file is being written.
-    fn note_open(&mut self, path: &Path, kind: EventKind) {
-        if !self.names.contains_key(path) {
-            return;
+    /// Notes the files that an event at `path` is about; tells whether any of them may be another
+    /// now: a writer has closed it, or its name or rights have changed. A write alone does not
+    /// count: half a file is nobody's news.
+    fn note(&mut self, path: &Path, kind: EventKind) -> bool {
+        let Self { names, folders, touched, open, lost } = self;
+        let files = names.get(path);
+        let went = match kind {
+            EventKind::Modify(ModifyKind::Data(_)) => {
+                open.extend(files.map(|_| path.to_owned()));
+                return false;
+            }
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => true,
+            EventKind::Access(_)
+            | EventKind::Create(_)
+            | EventKind::Modify(ModifyKind::Metadata(_)) => false,
+            EventKind::Modify(_) | EventKind::Any | EventKind::Other => return false,
+        };
+        if went || matches!(kind, EventKind::Access(_)) {
+            open.remove(path);
         }
-        match kind {
-            EventKind::Modify(ModifyKind::Data(_)) => drop(self.open.insert(path.to_owned())),
-            EventKind::Access(AccessKind::Close(AccessMode::Write))
-            | EventKind::Modify(ModifyKind::Name(_))
-            | EventKind::Remove(_) => drop(self.open.remove(path)),
-            EventKind::Access(_) | EventKind::Create(_) | EventKind::Modify(_) => {}
-            EventKind::Any | EventKind::Other => {}
+        if let Some(files) = files {
+            touched.moved |= files.iter().any(|file| file != path);
+            touched.files.extend(files.iter().cloned());
         }
-    }
-
-    /// Notes the files that `path` is about; tells whether there are any.
-    fn touch(&mut self, path: &Path, kind: EventKind) -> bool {
-        let Self { names, folders, touched, lost, moved, .. } = self;
-        let mut known = false;
-        if let Some(files) = names.get(path) {
-            known = true;
-            *moved |= files.iter().any(|file| file != path);
-            touched.extend(files.iter().cloned());
-        }
-        let went = matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
         // Another owner or mode of a folder may be what its files were waiting for.
-        let opened = matches!(kind, EventKind::Modify(ModifyKind::Metadata(_)));
-        if let Some(files) = folders.get(path).filter(|_| went || opened) {
-            known = true;
-            touched.extend(files.iter().cloned());
+        let opened = matches!(kind, EventKind::Modify(_));
+        let inside = folders.get(path).filter(|_| went || opened);
+        if let Some(files) = inside {
+            touched.files.extend(files.iter().cloned());
             if went {
-                *moved = true;
+                touched.moved = true;
                 lost.insert(path.to_owned());
             }
         }
-        known
-    }
-}
-
-/// Tells events of programs that only look: they come with every reader of a watched folder.
-fn is_look(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
-}
-
-/// Tells events after which a file may be another: a writer has closed it, or its name or rights
-/// have changed. A write alone does not count: half a file is nobody's news.
-fn is_change(kind: EventKind) -> bool {
-    match kind {
-        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        EventKind::Modify(kind) => matches!(kind, ModifyKind::Name(_) | ModifyKind::Metadata(_)),
-        EventKind::Create(_) | EventKind::Remove(_) => true,
-        EventKind::Any | EventKind::Other => false,
+        files.is_some() || inside.is_some()
     }
 }
 

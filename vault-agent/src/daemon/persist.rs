@@ -3,13 +3,14 @@
 //! restart gives it another chance.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
+use shared::path::SecretPath;
 use tokio::time::Instant;
 
 use super::Daemon;
-use super::contact::LastContact;
-use super::record::{self, Persisting, Remembered};
+use super::record::{Record, Remembered};
 use super::slot::Slot;
 
 /// The wait before a record that could not be written is tried again.
@@ -23,22 +24,11 @@ impl Daemon {
     pub(super) fn persist(&mut self, now: Instant) {
         if self.save_by.is_some_and(|by| by <= now) && self.saver.is_empty() {
             self.save_by = None;
-            let verdicts = self.slots.iter().filter_map(|(path, slot)| {
-                let bad = slot.unsaved()?;
-                Some((path.clone(), bad.clone()))
-            });
-            self.persisting.verdicts = verdicts.collect();
-            let good = self.slots.iter().filter_map(|(path, slot)| {
-                let good = slot.unsaved_good()?;
-                Some((path.clone(), good.clone()))
-            });
-            self.persisting.good = good.collect();
-            let (state, record, contact) =
-                (self.state.clone(), self.record(), self.contact_persisted());
-            self.saver.spawn_blocking(move || save(&state, record, contact));
+            let (state, record) = (self.state.clone(), self.record());
+            self.saver.spawn_blocking(move || save(&state, record));
         }
-        if self.persisting.due && self.retainer.is_empty() {
-            self.persisting.due = false;
+        if self.retain_due && self.retainer.is_empty() {
+            self.retain_due = false;
             let (engine, wanted) = (self.engine.clone(), self.retained());
             self.retainer.spawn(async move {
                 match engine.retain(wanted).await {
@@ -51,50 +41,48 @@ impl Daemon {
     }
 
     /// Takes the end of the writing of the record.
-    pub(super) fn persisted(&mut self, saved: bool) {
-        self.persisting.failed = !saved;
-        let Persisting { verdicts, good, .. } = &mut self.persisting;
-        let (verdicts, good) = (std::mem::take(verdicts), std::mem::take(good));
-        if !saved {
-            let again = Instant::now() + SAVE_AGAIN;
-            self.save_by = Some(self.save_by.map_or(again, |by| by.max(again)));
+    pub(super) fn persisted(&mut self, saved: Option<Record>) {
+        self.save_failed = saved.is_none();
+        let Some(record) = saved else {
+            self.save_by = self.save_by.max(Some(Instant::now() + SAVE_AGAIN));
             return;
-        }
-        self.persisting.due = self.slots.values().any(|slot| slot.target.rollback_on_failure);
-        for (path, good) in good {
-            if let Some(slot) = self.slots.get_mut(&path) {
-                slot.saved_good(&good);
-            }
-        }
-        for (path, bad) in verdicts {
-            if self.slots.get_mut(&path).is_some_and(|slot| slot.saved(&bad)) {
-                self.plan(std::slice::from_ref(&path));
+        };
+        self.retain_due = self.goes_back();
+        for remembered in record.targets {
+            let slot = self.slots.get_mut(&remembered.path);
+            if slot.is_some_and(|slot| slot.saved(&remembered)) {
+                self.plan(&remembered.path);
             }
         }
     }
 
     /// Tells whether a verdict is to be written down, and can be.
     pub(super) fn is_deciding(&self) -> bool {
-        !self.persisting.failed && self.slots.values().any(|slot| slot.unsaved().is_some())
+        !self.save_failed && self.slots.values().any(Slot::has_unsaved_bad)
+    }
+
+    /// Tells whether any target may go back to versions before.
+    fn goes_back(&self) -> bool {
+        self.slots.values().any(|slot| slot.target.rollback_on_failure)
     }
 
     /// Returns what the next process should know.
-    fn record(&self) -> Vec<Remembered> {
-        let mut record: Vec<Remembered> =
+    fn record(&self) -> Record {
+        let mut targets: Vec<Remembered> =
             self.slots.values().filter_map(Slot::remembered).collect();
-        record.sort_by(|a, b| a.path.cmp(&b.path));
-        record
+        targets.sort_by(|a, b| a.path.cmp(&b.path));
+        Record::new(targets, self.contact_persisted())
     }
 
-    fn retained(&self) -> BTreeSet<(shared::path::SecretPath, u64)> {
+    fn retained(&self) -> BTreeSet<(SecretPath, u64)> {
         self.slots.values().flat_map(Slot::retained).collect()
     }
 
     /// Leaves record and retained versions up to date, at the end.
     pub(super) async fn persist_last(&mut self) {
         while self.saver.join_next().await.is_some() {}
-        save(&self.state, self.record(), self.contact_persisted());
-        if self.slots.values().any(|slot| slot.target.rollback_on_failure) {
+        save(&self.state, self.record());
+        if self.goes_back() {
             let kept = tokio::time::timeout(LAST_FETCH, self.engine.retain(self.retained())).await;
             if !matches!(kept, Ok(Ok(true))) {
                 tracing::debug!("a version to go back to is not here");
@@ -103,10 +91,13 @@ impl Daemon {
     }
 }
 
-fn save(state: &std::path::Path, record: Vec<Remembered>, contact: Option<LastContact>) -> bool {
-    let saved = record::save(state, record, contact);
-    if let Err(error) = &saved {
-        tracing::error!("what the hooks have done cannot be kept: {error:#}");
+/// Writes the record, and returns it if that has worked.
+fn save(state: &Path, record: Record) -> Option<Record> {
+    match record.save(state) {
+        Ok(()) => Some(record),
+        Err(error) => {
+            tracing::error!("what the hooks have done cannot be kept: {error:#}");
+            None
+        }
     }
-    saved.is_ok()
 }

@@ -1,9 +1,7 @@
-//! Decides what is to be done with targets: pure, from configuration, what the files hold, and the
+//! Decides what is to be done with a target: pure, from configuration, what its file holds, and the
 //! newest versions.
 
-use std::sync::Arc;
-
-use shared::path::SecretPath;
+use shared::report::TargetState;
 
 use super::contact::Reach;
 use crate::engine::Latest;
@@ -11,134 +9,88 @@ use machine::config::{OnDelete, OnStale, Target};
 
 /// The version of each secret of a target, in the target's order; `None` for one that is deleted
 /// and left out.
-pub type Versions = Vec<Option<u64>>;
+pub(super) type Versions = Vec<Option<u64>>;
 
-/// What is to be done with one target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+/// What is to be done with a target.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Action {
     /// Its file must hold these versions.
-    Write(Arc<Target>, Versions),
+    Write(Versions),
     /// All its secrets are deleted, and its file shall go with them.
-    Remove(Arc<Target>, Versions),
-    /// Its file stays as it is, for this reason.
-    Hold(Arc<Target>, Hold),
+    Remove(Versions),
+    /// Its file stays as it is: how it stands, and why.
+    Hold(TargetState, String),
     /// Its file holds the newest versions.
-    Settled(Arc<Target>),
+    Settled,
 }
 
-impl Action {
-    /// Returns the target.
-    #[must_use]
-    pub fn target(&self) -> &Arc<Target> {
-        match self {
-            Self::Write(target, _)
-            | Self::Remove(target, _)
-            | Self::Hold(target, _)
-            | Self::Settled(target) => target,
-        }
-    }
-}
+/// Why a file is too old.
+pub(super) const SILENT: &str = "the server has not been heard for longer than `max_stale`";
 
-/// Why a file stays as it is although it does not hold the newest version of this secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// There is no such secret.
-    Missing(SecretPath),
-    /// This machine may not read it.
-    Denied(SecretPath),
-    /// It is deleted, and the file is to be kept.
-    Deleted(SecretPath),
-    /// Its content has not arrived yet.
-    Waiting(SecretPath),
-    /// None of them: the server has not been heard for longer than the target may be without it.
-    Silent,
-}
-
-/// What is known of one target.
-#[derive(Clone, Copy, Debug)]
-pub struct Known<'a> {
-    /// What the configuration says.
-    pub target: &'a Arc<Target>,
+/// What is known of a target.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub(super) target: &'a Target,
+    /// How each of its secrets stands in the vault.
+    pub(super) latest: &'a [Latest],
     /// The versions its file is known to hold.
-    pub held: Option<&'a Versions>,
+    pub(super) held: Option<&'a Versions>,
     /// Versions that its hook has failed for, and those it holds instead.
-    pub instead: Option<(&'a Versions, &'a Versions)>,
+    pub(super) instead: Option<(&'a Versions, &'a Versions)>,
     /// Whether the server has been away for too long.
-    pub reach: Reach,
+    pub(super) reach: Reach,
 }
 
-/// Plans `targets`.
-pub fn plan<'a>(
-    targets: impl IntoIterator<Item = Known<'a>>,
-    latest: impl Fn(&SecretPath) -> Latest,
-) -> Vec<Action> {
-    targets.into_iter().map(|known| decide(known, &latest)).collect()
-}
-
-fn decide(known: Known<'_>, latest: impl Fn(&SecretPath) -> Latest) -> Action {
-    let Known { target, held, instead, reach } = known;
-    match (target.on_stale, reach) {
-        (Some(OnStale::Remove), Reach::Doubt) => {
-            return Action::Hold(Arc::clone(target), Hold::Silent);
-        }
-        (Some(OnStale::Remove), Reach::Lost) => {
-            let gone = vec![None; target.secrets.len()];
-            return if held == Some(&gone) {
-                Action::Hold(Arc::clone(target), Hold::Silent)
-            } else {
-                Action::Remove(Arc::clone(target), gone)
-            };
-        }
-        (Some(OnStale::Remove), Reach::Fresh)
-        | (Some(OnStale::Keep | OnStale::Alarm) | None, _) => {}
+/// Decides.
+pub(super) fn decide(known: Known<'_>) -> Action {
+    let Known { target, latest, held, instead, reach } = known;
+    if target.on_stale == Some(OnStale::Remove) && reach != Reach::Fresh {
+        let gone = vec![None; target.secrets.len()];
+        return if reach == Reach::Doubt || held == Some(&gone) {
+            Action::Hold(TargetState::TooOld, SILENT.to_owned())
+        } else {
+            Action::Remove(gone)
+        };
     }
+    let removes = target.on_delete == OnDelete::Remove;
     let mut versions = Versions::with_capacity(target.secrets.len());
-    for (n, secret) in target.secrets.iter().enumerate() {
-        // A secret that was in the file and is unknown now has been forgotten: deleted with all
-        // traces.
-        let forgotten = held.is_some_and(|held| held.get(n).is_some_and(Option::is_some));
-        let hold = match latest(secret) {
+    for (secret, latest) in target.secrets.iter().zip(latest) {
+        let (state, why) = match *latest {
             Latest::Version { ver, ready: true } => {
                 versions.push(Some(ver));
                 continue;
             }
-            Latest::Deleted { .. } if target.on_delete == OnDelete::Remove => {
-                versions.push(None);
-                continue;
-            }
-            Latest::Missing
-                if target.on_delete == OnDelete::Remove && (forgotten || left_out(held, n)) =>
+            // One that is unknown since the file was made has been forgotten: deleted with all
+            // traces.
+            Latest::Deleted { .. } | Latest::Missing
+                if removes && (held.is_some() || *latest != Latest::Missing) =>
             {
                 versions.push(None);
                 continue;
             }
-            Latest::Version { ready: false, .. } => Hold::Waiting,
-            Latest::Deleted { .. } => Hold::Deleted,
-            Latest::Missing => Hold::Missing,
-            Latest::NotReadable => Hold::Denied,
+            Latest::Version { .. } => (TargetState::Waiting, format!("`{secret}` has not arrived")),
+            Latest::Deleted { .. } => (TargetState::Kept, format!("`{secret}` is deleted")),
+            Latest::Missing => (TargetState::Missing, format!("no secret `{secret}`")),
+            Latest::NotReadable => (TargetState::Denied, format!("`{secret}`")),
         };
-        return Action::Hold(Arc::clone(target), hold(secret.clone()));
+        return Action::Hold(state, why);
     }
     if let Some((_, good)) = instead.filter(|(bad, _)| **bad == versions) {
         versions.clone_from(good);
     }
     if held == Some(&versions) {
-        Action::Settled(Arc::clone(target))
+        Action::Settled
     } else if versions.iter().all(Option::is_none) {
-        Action::Remove(Arc::clone(target), versions)
+        Action::Remove(versions)
     } else {
-        Action::Write(Arc::clone(target), versions)
+        Action::Write(versions)
     }
-}
-
-/// Tells whether the file is known to hold nothing of secret `n` because that was deleted.
-fn left_out(held: Option<&Versions>, n: usize) -> bool {
-    held.is_some_and(|held| held.get(n) == Some(&None))
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::*;
     use machine::config::Config;
@@ -150,20 +102,15 @@ mod tests {
     }
 
     fn check(more: &str, held: Option<&Versions>, latest: [Latest; 2], expected: &str) {
-        let target = target(more);
-        let latest = |path: &SecretPath| latest[usize::from(path.as_str() == "secret/b")];
-        let actions =
-            plan([Known { target: &target, held, instead: None, reach: Reach::Fresh }], latest);
-        let shown: Vec<String> = actions
-            .iter()
-            .map(|action| match action {
-                Action::Write(_, versions) => format!("write {versions:?}"),
-                Action::Remove(_, versions) => format!("remove {versions:?}"),
-                Action::Hold(_, hold) => format!("hold {hold:?}"),
-                Action::Settled(_) => "settled".to_owned(),
-            })
-            .collect();
-        assert_eq!(shown, [expected]);
+        let (target, reach) = (target(more), Reach::Fresh);
+        let known = Known { target: &target, latest: &latest, held, instead: None, reach };
+        let shown = match decide(known) {
+            Action::Write(versions) => format!("write {versions:?}"),
+            Action::Remove(versions) => format!("remove {versions:?}"),
+            Action::Hold(state, why) => format!("hold {state}: {why}"),
+            Action::Settled => "settled".to_owned(),
+        };
+        assert_eq!(shown, expected);
     }
 
     const fn version(ver: u64) -> Latest {
@@ -187,14 +134,9 @@ mod tests {
         let held = vec![Some(1), Some(1)];
         let held = || Some(&held);
         let coming = Latest::Version { ver: 2, ready: false };
-        check("", held(), [version(2), coming], "hold Waiting(SecretPath(\"secret/b\"))");
-        check(
-            "",
-            held(),
-            [Latest::NotReadable, version(2)],
-            "hold Denied(SecretPath(\"secret/a\"))",
-        );
-        check("", None, [version(1), Latest::Missing], "hold Missing(SecretPath(\"secret/b\"))");
+        check("", held(), [version(2), coming], "hold waiting: `secret/b` has not arrived");
+        check("", held(), [Latest::NotReadable, version(2)], "hold denied: `secret/a`");
+        check("", None, [version(1), Latest::Missing], "hold missing: no secret `secret/b`");
     }
 
     #[test]
@@ -203,36 +145,28 @@ mod tests {
         let held = vec![Some(1), Some(1)];
         let held = || Some(&held);
         let remove = "on_delete = \"remove\"";
-        check("", held(), [gone, version(2)], "hold Deleted(SecretPath(\"secret/a\"))");
-        check("", held(), [Latest::Missing, version(2)], "hold Missing(SecretPath(\"secret/a\"))");
+        check("", held(), [gone, version(2)], "hold kept: `secret/a` is deleted");
+        check("", held(), [Latest::Missing, version(2)], "hold missing: no secret `secret/a`");
         check(remove, held(), [gone, version(2)], "write [None, Some(2)]");
         check(remove, held(), [gone, gone], "remove [None, None]");
         check(remove, held(), [gone, Latest::Missing], "remove [None, None]");
         check(remove, Some(&vec![None, None]), [gone, Latest::Missing], "settled");
-        check(
-            remove,
-            None,
-            [version(1), Latest::Missing],
-            "hold Missing(SecretPath(\"secret/b\"))",
-        );
+        check(remove, None, [version(1), Latest::Missing], "hold missing: no secret `secret/b`");
     }
 
     #[test]
     fn bad_versions_are_left_for_good_ones_until_there_are_newer_ones() {
         let (good, bad) = (vec![Some(1), Some(1)], vec![Some(2), Some(1)]);
+        let target = target("");
         let decided = |held: &Versions, second: u64| {
-            let (target, instead) = (target(""), Some((&bad, &good)));
-            let latest =
-                |path: &SecretPath| version(if path.as_str() == "secret/b" { second } else { 2 });
-            decide(
-                Known { target: &target, held: Some(held), instead, reach: Reach::Fresh },
-                latest,
-            )
+            let (latest, instead) = ([version(2), version(second)], Some((&bad, &good)));
+            let (held, reach) = (Some(held), Reach::Fresh);
+            decide(Known { target: &target, latest: &latest, held, instead, reach })
         };
-        assert!(matches!(decided(&bad, 1), Action::Write(_, versions) if versions == good));
-        assert!(matches!(decided(&good, 1), Action::Settled(_)));
+        assert_eq!(decided(&bad, 1), Action::Write(good.clone()));
+        assert_eq!(decided(&good, 1), Action::Settled);
         let newer = vec![Some(2), Some(2)];
-        assert!(matches!(decided(&good, 2), Action::Write(_, versions) if versions == newer));
+        assert_eq!(decided(&good, 2), Action::Write(newer));
     }
 
     #[test]
@@ -240,34 +174,19 @@ mod tests {
         let (held, gone) = (vec![Some(1), Some(1)], vec![None, None]);
         let decided = |more: &str, held: &Versions, reach: Reach| {
             let target = target(&format!("max_stale = \"24h\"\n{more}"));
-            decide(Known { target: &target, held: Some(held), instead: None, reach }, |_| {
-                version(1)
-            })
+            let (latest, held) = ([version(1); 2], Some(held));
+            decide(Known { target: &target, latest: &latest, held, instead: None, reach })
         };
         let remove = "on_stale = \"remove\"";
-        let silent = |action: &Action| matches!(action, Action::Hold(_, Hold::Silent));
-        assert!(matches!(decided(remove, &held, Reach::Fresh), Action::Settled(_)));
-        assert!(silent(&decided(remove, &held, Reach::Doubt)));
-        assert!(
-            matches!(decided(remove, &held, Reach::Lost), Action::Remove(_, versions) if versions == gone)
-        );
-        assert!(silent(&decided(remove, &gone, Reach::Lost)));
-        assert!(silent(&decided(remove, &gone, Reach::Doubt)));
-        assert!(
-            matches!(decided(remove, &gone, Reach::Fresh), Action::Write(_, versions) if versions == held)
-        );
+        let silent = Action::Hold(TargetState::TooOld, SILENT.to_owned());
+        assert_eq!(decided(remove, &held, Reach::Fresh), Action::Settled);
+        assert_eq!(decided(remove, &held, Reach::Doubt), silent);
+        assert_eq!(decided(remove, &held, Reach::Lost), Action::Remove(gone.clone()));
+        assert_eq!(decided(remove, &gone, Reach::Lost), silent);
+        assert_eq!(decided(remove, &gone, Reach::Doubt), silent);
+        assert_eq!(decided(remove, &gone, Reach::Fresh), Action::Write(held.clone()));
         for keeps in ["", "on_stale = \"alarm\"", "on_stale = \"keep\""] {
-            assert!(matches!(decided(keeps, &held, Reach::Lost), Action::Settled(_)), "{keeps}");
+            assert_eq!(decided(keeps, &held, Reach::Lost), Action::Settled, "{keeps}");
         }
-    }
-
-    #[test]
-    fn a_thousand_targets_are_planned_at_once() {
-        let target = target("");
-        let held = vec![Some(1), Some(1)];
-        let known =
-            Known { target: &target, held: Some(&held), instead: None, reach: Reach::Fresh };
-        let actions = plan((0..1_000).map(|_| known), |_| version(1));
-        assert!(actions.iter().all(|action| matches!(action, Action::Settled(_))));
     }
 }

@@ -4,10 +4,10 @@
 //! The truth is in the files: at start each is rendered and compared. The record only tells whether
 //! the hook has run for what a file holds, so losing it costs one more run of each hook.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::hash::Hash;
 use shared::path::SecretPath;
@@ -15,7 +15,6 @@ use shared::time::Time;
 
 use super::contact::LastContact;
 use super::plan::Versions;
-
 use host::files::{self, Access};
 
 /// The file's name in the state folder.
@@ -23,19 +22,6 @@ const NAME: &str = "targets.json";
 
 /// The version of its format.
 const VERSION: u32 = 1;
-
-/// What the record on its way to the disk says.
-#[derive(Default)]
-pub(super) struct Persisting {
-    /// Verdicts on their way.
-    pub(super) verdicts: Vec<(PathBuf, Bad)>,
-    /// Versions on their way that were found good.
-    pub(super) good: Vec<(PathBuf, Versions)>,
-    /// Whether the last record could not be written.
-    pub(super) failed: bool,
-    /// Whether other versions may have to be retained.
-    pub(super) due: bool,
-}
 
 /// One target as it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +34,7 @@ pub(super) struct Remembered {
     pub(super) since: Time,
     /// What its hook ended with for them.
     pub(super) hook: HookEnd,
-    /// The versions for which it last ended well, if those are others and the target may go back to
-    /// them.
+    /// The versions for which it last ended well, if that does not follow from the rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) good: Option<Versions>,
     /// The versions that the target has gone back from.
@@ -57,47 +42,28 @@ pub(super) struct Remembered {
     pub(super) bad: Option<Bad>,
 }
 
+impl Remembered {
+    /// Returns the version of each secret in the file.
+    pub(super) fn versions(&self) -> Versions {
+        self.secrets.iter().map(|(_, ver)| *ver).collect()
+    }
+}
+
 /// What a hook has ended with; a word in the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
 pub(super) enum HookEnd {
     /// There is no hook, or it has not run.
+    #[serde(rename = "-")]
     None,
     /// It has not ended.
+    #[serde(rename = "pending")]
     Pending,
     /// It has ended well.
+    #[serde(rename = "ok")]
     Ok,
     /// It has failed, with this.
+    #[serde(untagged)]
     Failed(String),
-}
-
-impl HookEnd {
-    /// Returns the word, or what it has failed with.
-    pub(super) fn as_str(&self) -> &str {
-        match self {
-            Self::None => "-",
-            Self::Pending => "pending",
-            Self::Ok => "ok",
-            Self::Failed(why) => why,
-        }
-    }
-}
-
-impl From<String> for HookEnd {
-    fn from(text: String) -> Self {
-        match text.as_str() {
-            "-" => Self::None,
-            "pending" => Self::Pending,
-            "ok" => Self::Ok,
-            _ => Self::Failed(text),
-        }
-    }
-}
-
-impl From<HookEnd> for String {
-    fn from(end: HookEnd) -> Self {
-        end.as_str().to_owned()
-    }
 }
 
 /// Versions for which a hook has failed for good; they are not written again.
@@ -111,43 +77,58 @@ pub(super) struct Bad {
     pub(super) settings: Hash,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Record {
+/// All of them, and the last contact with the server.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Record {
     v: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    contact: Option<LastContact>,
-    targets: Vec<Remembered>,
+    pub(super) contact: Option<LastContact>,
+    pub(super) targets: Vec<Remembered>,
 }
 
-/// Reads the record; one that is missing or unreadable counts as empty.
-pub(super) fn load(state: &Path) -> (HashMap<PathBuf, Remembered>, Option<LastContact>) {
-    let path = state.join(NAME);
-    let Ok(bytes) = std::fs::read(&path) else { return Default::default() };
-    match serde_json::from_slice::<Record>(&bytes) {
-        Ok(record) if record.v == VERSION => {
-            let targets = record.targets.into_iter().map(|target| (target.path.clone(), target));
-            (targets.collect(), record.contact)
-        }
-        _ => {
-            tracing::warn!("`{}` is not understood: every hook runs once more", path.display());
-            Default::default()
-        }
+impl Record {
+    pub(super) fn new(targets: Vec<Remembered>, contact: Option<LastContact>) -> Self {
+        Self { v: VERSION, contact, targets }
+    }
+
+    /// Reads the record; one that is missing or unreadable counts as empty.
+    pub(super) fn load(state: &Path) -> Self {
+        let ours = |record: &Self| record.v == VERSION;
+        read(&state.join(NAME), ours, "every hook runs once more").unwrap_or_default()
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// When the state folder cannot be written; the old record stays.
+    pub(super) fn save(&self, state: &Path) -> anyhow::Result<()> {
+        write(state, NAME, self)
     }
 }
 
-/// Writes the record.
+/// Reads a record that is `ours`; of any other the log says what `follows`.
+pub(super) fn read<T: DeserializeOwned>(
+    path: &Path,
+    ours: impl Fn(&T) -> bool,
+    follows: &str,
+) -> Option<T> {
+    let bytes = std::fs::read(path).ok()?;
+    let record = serde_json::from_slice(&bytes).ok().filter(ours);
+    if record.is_none() {
+        tracing::warn!("`{}` is not understood: {follows}", path.display());
+    }
+    record
+}
+
+/// Writes a record into the state folder, whole or not at all.
 ///
 /// # Errors
-/// When the state folder cannot be written; the old record stays.
-pub(super) fn save(
-    state: &Path,
-    targets: Vec<Remembered>,
-    contact: Option<LastContact>,
-) -> anyhow::Result<()> {
-    let bytes = serde_json::to_vec(&Record { v: VERSION, contact, targets })?;
+/// When the folder cannot be written.
+pub(super) fn write(state: &Path, name: &str, record: &impl Serialize) -> anyhow::Result<()> {
+    let bytes = serde_json::to_vec(record)?;
     let state =
         state.canonicalize().with_context(|| format!("cannot find `{}`", state.display()))?;
-    files::replace(&state.join(NAME), &bytes, Access::PRIVATE)?;
+    files::replace(&state.join(name), &bytes, Access::PRIVATE)?;
     Ok(())
 }
 
@@ -158,7 +139,7 @@ mod tests {
     #[test]
     fn the_record_reads_back() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(load(folder.path()).0.is_empty());
+        assert!(Record::load(folder.path()).targets.is_empty());
         let target = Remembered {
             path: "/a/.env".into(),
             secrets: vec![
@@ -170,21 +151,34 @@ mod tests {
             good: None,
             bad: None,
         };
-        save(folder.path(), vec![target.clone()], None).unwrap();
+        Record::new(vec![target.clone()], None).save(folder.path()).unwrap();
         let text = std::fs::read_to_string(folder.path().join(NAME)).unwrap();
         assert_eq!(
             text,
             r#"{"v":1,"targets":[{"path":"/a/.env","secrets":[["secret/a",3],["secret/b",null]],"since":5,"hook":"ok"}]}"#
         );
-        assert_eq!(load(folder.path()).0, HashMap::from([("/a/.env".into(), target.clone())]));
+        assert_eq!(Record::load(folder.path()).targets, std::slice::from_ref(&target));
         let bad = Bad {
             versions: vec![Some(4), None],
             why: "exit 1".to_owned(),
             settings: Hash::of(&[b"x"]),
         };
         let target = Remembered { good: Some(vec![Some(3), None]), bad: Some(bad), ..target };
-        save(folder.path(), vec![target.clone()], None).unwrap();
-        assert_eq!(load(folder.path()).0, HashMap::from([("/a/.env".into(), target)]));
+        Record::new(vec![target.clone()], None).save(folder.path()).unwrap();
+        assert_eq!(Record::load(folder.path()).targets, [target]);
+    }
+
+    #[test]
+    fn an_end_of_a_hook_is_a_word() {
+        for (end, word) in [
+            (HookEnd::None, "-"),
+            (HookEnd::Pending, "pending"),
+            (HookEnd::Ok, "ok"),
+            (HookEnd::Failed("exit 1".to_owned()), "exit 1"),
+        ] {
+            assert_eq!(serde_json::to_value(&end).unwrap(), word);
+            assert_eq!(serde_json::from_value::<HookEnd>(word.into()).unwrap(), end);
+        }
     }
 
     #[test]
@@ -197,7 +191,7 @@ mod tests {
                 Access::PRIVATE,
             )
             .unwrap();
-            assert!(load(folder.path()).0.is_empty(), "{text}");
+            assert!(Record::load(folder.path()).targets.is_empty(), "{text}");
         }
     }
 }

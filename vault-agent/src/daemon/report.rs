@@ -7,6 +7,8 @@ use shared::text::Text;
 
 use super::Daemon;
 use super::contact::Reach;
+use super::plan::SILENT;
+use super::record::HookEnd;
 use super::slot::{Slot, State};
 use machine::config::OnStale;
 
@@ -37,16 +39,73 @@ impl Daemon {
     }
 }
 
-/// Returns the alarms of one target: about its file, and about its hook.
+impl Slot {
+    /// Returns how it stands, and what its owner should know, as the fleet view has it.
+    pub(super) fn standing(&self) -> (TargetState, String) {
+        let (state, detail) = match &self.state {
+            State::New => (TargetState::Starting, ""),
+            State::Right => match &self.notes[..] {
+                [] => (TargetState::Ok, ""),
+                [note] => (TargetState::Ok, &**note),
+                [note, more @ ..] => {
+                    return (TargetState::Ok, format!("{note}; and {} more", more.len()));
+                }
+            },
+            State::Held(state, why) => (*state, &**why),
+            State::Failed(fault) => (fault.state, &*fault.text),
+            State::Drifted => (TargetState::Drift, "changed by somebody else"),
+            State::Contested => (TargetState::Drift, "another program keeps changing it"),
+        };
+        (state, detail.to_owned())
+    }
+
+    /// Returns how it stands in one line.
+    pub(super) fn show(&self) -> String {
+        match self.standing() {
+            (state, detail) if detail.is_empty() => state.to_string(),
+            (state, detail) => format!("{state}: {detail}"),
+        }
+    }
+
+    /// Returns what became of the hook, and what it failed with, as the fleet view has it.
+    pub(super) fn hook_result(&self) -> (HookResult, String) {
+        let (result, failure) = match &self.hook {
+            HookEnd::None => (HookResult::None, ""),
+            HookEnd::Pending => (HookResult::Pending, ""),
+            HookEnd::Ok => (HookResult::Ok, ""),
+            HookEnd::Failed(why) => (HookResult::Failed, &**why),
+        };
+        match self.gone_back() {
+            None => (result, failure.to_owned()),
+            Some(bad) if result == HookResult::Pending => {
+                (HookResult::RollingBack, bad.why.clone())
+            }
+            Some(bad) if failure.is_empty() => (HookResult::RolledBack, bad.why.clone()),
+            Some(bad) => (HookResult::RolledBack, format!("{}, then {failure}", bad.why)),
+        }
+    }
+
+    /// Returns what became of the hook in one line.
+    pub(super) fn show_hook(&self) -> String {
+        match self.hook_result() {
+            (result, why) if why.is_empty() => result.to_string(),
+            (HookResult::Failed, why) => why,
+            (result, why) => format!("{result}: {why}"),
+        }
+    }
+}
+
+/// Returns the alarms of one target: about its file, about its hook, and about its age.
 fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
     let path = slot.target.path.display();
-    let file = slot.state.alarm().map(|code| {
-        let hint = match &slot.state {
-            State::Failed(fault) if !fault.hint.is_empty() => format!(" (hint: {})", fault.hint),
-            _ => String::new(),
-        };
-        (code, format!("`{path}` {}{hint}", slot.state.show()))
-    });
+    let file = match &slot.state {
+        State::Failed(fault) if fault.hint.is_empty() => Some(("E_TARGET", String::new())),
+        State::Failed(fault) => Some(("E_TARGET", format!(" (hint: {})", fault.hint))),
+        State::Drifted | State::Contested => Some(("E_DRIFT", String::new())),
+        State::Held(TargetState::TooOld, _) => Some(("E_MAX_STALE", String::new())),
+        State::New | State::Right | State::Held(..) => None,
+    };
+    let file = file.map(|(code, hint)| (code, format!("`{path}` {}{hint}", slot.show())));
     let hook = slot.hook_has_failed().then(|| {
         let why = slot.show_hook();
         let text = format!(
@@ -54,15 +113,10 @@ fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
         );
         ("E_HOOK", text)
     });
-    let alarms = slot.target.max_stale.is_some()
+    let is_stale = slot.target.max_stale.is_some()
         && slot.reach == Reach::Lost
         && slot.target.on_stale.unwrap_or_default() == OnStale::Alarm;
-    let stale = alarms.then(|| {
-        let text = format!(
-            "`{path}` is kept, though the server has not been heard for longer than `max_stale`"
-        );
-        ("E_MAX_STALE", text)
-    });
+    let stale = is_stale.then(|| ("E_MAX_STALE", format!("`{path}` is kept, though {SILENT}")));
     file.into_iter().chain(hook).chain(stale)
 }
 
@@ -84,31 +138,24 @@ fn gathered(
 /// Makes one row per secret of each target, and one per master file: what is wrong first, then by
 /// path. Rows past the limit of a report are left out from the end, where all is well.
 fn rows<'a>(
-    slots: impl IntoIterator<Item = &'a Slot>,
+    slots: impl Iterator<Item = &'a Slot>,
     masters: impl Iterator<Item = TargetReport>,
 ) -> Vec<TargetReport> {
-    let mut rows: Vec<TargetReport> = slots.into_iter().flat_map(of).chain(masters).collect();
-    let fine = |row: &TargetReport| {
-        row.state == TargetState::Ok
+    let mut rows: Vec<TargetReport> = slots.flat_map(of).chain(masters).collect();
+    rows.sort_by_cached_key(|row| {
+        let is_fine = row.state == TargetState::Ok
             && matches!(row.hook, HookResult::Ok | HookResult::None)
-            && row.detail.is_empty()
-    };
-    rows.sort_by(|a, b| (fine(a), &a.name).cmp(&(fine(b), &b.name)));
+            && row.detail.is_empty();
+        (is_fine, row.name.clone())
+    });
     let mut bytes = 0;
-    let size = |TargetReport { name, path, detail, .. }: &TargetReport| {
-        ROW_BYTES + name.as_str().len() + path.as_str().len() + detail.as_str().len()
-    };
-    let fit = rows.iter().take_while(|row| {
-        bytes += size(row);
+    let fit = rows.iter().take_while(|TargetReport { name, path, detail, .. }| {
+        bytes += ROW_BYTES + name.as_str().len() + path.as_str().len() + detail.as_str().len();
         bytes <= MOST_BYTES
     });
-    let fit = fit.count();
-    if fit < rows.len() {
-        tracing::warn!(
-            "{} of {} target rows do not fit into the report",
-            rows.len() - fit,
-            rows.len()
-        );
+    let (fit, all) = (fit.count(), rows.len());
+    if fit < all {
+        tracing::warn!("{} of {all} target rows do not fit into the report", all - fit);
         rows.truncate(fit);
     }
     rows
@@ -140,7 +187,6 @@ mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use super::super::record::HookEnd;
     use super::*;
     use machine::config::Config;
 
@@ -157,7 +203,7 @@ mod tests {
 
     #[test]
     fn each_secret_has_a_row() {
-        let rows = rows(&slots(1), std::iter::empty());
+        let rows = rows(slots(1).iter(), std::iter::empty());
         let shown: Vec<_> = rows
             .iter()
             .map(|row| (row.name.as_str(), row.path.as_str(), row.ver, row.state, row.hook))
@@ -179,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_report_never_grows_past_its_limit() {
-        let rows = rows(&slots(2_000), std::iter::empty());
+        let rows = rows(slots(2_000).iter(), std::iter::empty());
         assert!(rows.len() > 1_000);
         assert!(serde_json::to_vec(&rows).unwrap().len() < 250 * 1024);
     }

@@ -6,24 +6,24 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::path::SecretPath;
 use shared::report::TargetState;
 use shared::time::Time;
 use tokio::time::Instant;
 
-use super::apply::{Outcome, TargetFault, Task};
+use super::apply::{Held, Outcome, TargetFault, Task};
+use super::backoff::backoff;
 use super::contact::Reach;
 use super::hooks::{HookKey, Key, Mask};
-use super::plan::{Action, Hold, Known, Versions};
-use super::record::{HookEnd, Remembered};
+use super::plan::{self, Action, Known, Versions};
+use super::record::{Bad, HookEnd, Remembered};
+use crate::engine::Latest;
 use host::account;
 use host::files::Print;
 use machine::config::{Drift, Target};
 use verdict::Verdict;
 
-/// The wait before a failed write is tried again; it doubles each time.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-
-/// The longest such wait.
+/// The longest wait before a failed write is tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How long after one's own write the file is looked at: the first news of it is the write itself.
@@ -43,8 +43,8 @@ pub(super) enum State {
     New,
     /// The file is right.
     Right,
-    /// The file stays as it is.
-    Held(Hold),
+    /// The file stays as it is, for this reason.
+    Held(TargetState, String),
     /// The last task failed.
     Failed(TargetFault),
     /// Somebody else has changed the file, and it is left so.
@@ -55,14 +55,14 @@ pub(super) enum State {
 
 /// One target.
 pub(super) struct Slot {
-    /// What the configuration says.
     pub(super) target: Arc<Target>,
     /// The file as its owner calls it.
     pub(super) name: String,
     /// What its hook is run as.
     pub(super) key: Option<HookKey>,
-    /// How it stands.
     pub(super) state: State,
+    /// How its secrets stood in the vault when it was last planned.
+    pub(super) latest: Vec<Latest>,
     /// Since when the file has had its versions.
     pub(super) since: Time,
     /// What the hook ended with.
@@ -74,8 +74,8 @@ pub(super) struct Slot {
     pub(super) next: Option<Task>,
     /// Whether it waits in the queue.
     pub(super) queued: bool,
-    /// The number of the task under way.
-    pub(super) busy: Option<u64>,
+    /// The task under way.
+    pub(super) busy: Option<tokio::task::Id>,
     /// When to plan again after a failure.
     pub(super) due: Option<Instant>,
     /// When to look at the file.
@@ -98,35 +98,29 @@ pub(super) struct Slot {
     restores: VecDeque<Instant>,
     /// Whether the server has been away for longer than the target may be without it.
     pub(super) reach: Reach,
-    /// What the hook has said of versions; see there.
+    /// What the hook has said of versions.
     verdict: Verdict,
-}
-
-/// What the end of a task calls for.
-#[derive(Debug, Default)]
-pub(super) struct Next {
-    /// Run the hook, with these values masked.
-    pub(super) hook: Option<Mask>,
-    /// Plan the target again: something else may have become due meanwhile.
-    pub(super) plan: bool,
 }
 
 impl Slot {
     /// A target that is new to this process; `remembered` is what an earlier one knew.
     pub(super) fn new(target: Arc<Target>, remembered: Option<Remembered>) -> Self {
-        let same = |remembered: &Remembered| {
+        let remembered = remembered.filter(|remembered| {
             remembered.secrets.iter().map(|(path, _)| path).eq(&target.secrets)
-        };
-        let remembered = remembered.filter(same);
-        let key = Key::of(&target);
+        });
         let verdict = Verdict::new(&target, remembered.as_ref());
+        let (written, since, hook) = match remembered {
+            Some(known) => (Some(known.versions()), known.since, known.hook),
+            None => (None, Time::default(), HookEnd::None),
+        };
         Self {
             name: account::tilde(&target.path, target.owner.as_deref()),
-            key,
+            key: Key::of(&target),
             target,
             state: State::New,
-            since: remembered.as_ref().map(|remembered| remembered.since).unwrap_or_default(),
-            hook: remembered.as_ref().map_or(HookEnd::None, |remembered| remembered.hook.clone()),
+            latest: Vec::new(),
+            since,
+            hook,
             notes: Vec::new(),
             next: None,
             queued: false,
@@ -135,8 +129,7 @@ impl Slot {
             look_due: None,
             wrote: None,
             held: None,
-            written: remembered
-                .map(|remembered| remembered.secrets.into_iter().map(|(_, ver)| ver).collect()),
+            written,
             print: None,
             stale: false,
             failures: 0,
@@ -162,10 +155,15 @@ impl Slot {
     }
 
     /// Returns all that a plan is made from.
-    pub(super) fn known(&self) -> Known<'_> {
+    fn known(&self) -> Known<'_> {
         let Verdict { good, bad, .. } = &self.verdict;
-        let instead = bad.as_ref().map(|bad| &bad.versions).zip(good.as_ref());
-        Known { target: &self.target, held: self.held.as_ref(), instead, reach: self.reach }
+        Known {
+            target: &self.target,
+            latest: &self.latest,
+            held: self.held.as_ref(),
+            instead: bad.as_ref().map(|bad| &bad.versions).zip(good.as_ref()),
+            reach: self.reach,
+        }
     }
 
     /// Returns the version of each secret in the file, as far as anybody knows.
@@ -175,35 +173,27 @@ impl Slot {
             .map(move |n| known.and_then(|known| known.get(n).copied().flatten()))
     }
 
-    /// Returns how it stands, and what its owner should know, as the fleet view has it.
-    pub(super) fn standing(&self) -> (TargetState, String) {
-        let (state, detail) = self.state.standing();
-        let detail = match (&self.state, &self.notes[..]) {
-            (State::Right, [note]) => note.clone(),
-            (State::Right, [note, more @ ..]) => format!("{note}; and {} more", more.len()),
-            _ => detail,
-        };
-        (state, detail)
-    }
-
     /// Returns what the next process should know.
     pub(super) fn remembered(&self) -> Option<Remembered> {
         let written = self.written.as_ref()?;
+        // What has gone well for what the file holds follows from that.
+        let is_told = |good: &Versions| good == written && self.hook == HookEnd::Ok;
         Some(Remembered {
             path: self.target.path.clone(),
             secrets: self.target.secrets.iter().cloned().zip(written.iter().copied()).collect(),
             since: self.since,
             hook: self.hook.clone(),
-            good: self.verdict.good.clone().filter(|good| good != written),
+            good: self.verdict.good.clone().filter(|good| !is_told(good)),
             bad: self.verdict.unsaved.as_ref().or(self.verdict.bad.as_ref()).cloned(),
         })
     }
 
-    /// Takes what was planned.
-    pub(super) fn plan(&mut self, action: Action) {
+    /// Plans the target by the newest versions of its secrets.
+    pub(super) fn plan(&mut self, latest: impl Fn(&SecretPath) -> Latest) {
         self.due = None;
-        match action {
-            Action::Write(_, versions) => {
+        self.latest = self.target.secrets.iter().map(latest).collect();
+        match plan::decide(self.known()) {
+            Action::Write(versions) => {
                 self.begin(&versions);
                 // Since this version was written somebody may have changed the file, and it is to
                 // be left so.
@@ -212,15 +202,15 @@ impl Slot {
                 self.next =
                     Some(if only_look { Task::Compare(versions) } else { Task::Write(versions) });
             }
-            Action::Remove(_, versions) => {
+            Action::Remove(versions) => {
                 self.begin(&versions);
                 self.next = Some(Task::Remove(versions));
             }
-            Action::Hold(_, hold) => {
+            Action::Hold(state, why) => {
                 self.next = None;
-                self.state = State::Held(hold);
+                self.state = State::Held(state, why);
             }
-            Action::Settled(_) => {
+            Action::Settled => {
                 if matches!(self.next, Some(Task::Write(_) | Task::Remove(_))) {
                     self.next = None;
                 }
@@ -239,15 +229,15 @@ impl Slot {
         }
     }
 
-    /// Takes the news that the file may have been changed: tells when to look at it, if not at
-    /// once.
-    pub(super) fn echo(&mut self, now: Instant) -> Option<Instant> {
+    /// Takes the news that the file may have been changed; tells whether to look at it at once.
+    pub(super) fn echo(&mut self, now: Instant) -> bool {
         let recent = self.wrote.is_some_and(|wrote| now < wrote + ECHO);
-        if !recent && self.busy.is_none() {
-            return None;
+        let waits = recent || self.busy.is_some();
+        if waits {
+            // A look that is due already sees what has come until then.
+            self.look_due.get_or_insert(now + ECHO);
         }
-        // A look that is due already sees what has come until then.
-        Some(*self.look_due.get_or_insert(now + ECHO))
+        !waits
     }
 
     /// Takes that it is time to look at the file, which may have been changed; tells whether to
@@ -272,77 +262,66 @@ impl Slot {
         }
     }
 
-    /// Takes the end of a task.
+    /// Takes the end of a task; if the hook is to run, returns what to mask in its output.
     pub(super) fn done(
         &mut self,
-        task: Task,
         result: Result<Outcome, TargetFault>,
         now: Instant,
         time: Time,
-    ) -> Next {
-        let outcome = match result {
-            Ok(outcome) => outcome,
+    ) -> Option<Mask> {
+        let (held, mask) = match result {
             Err(fault) => {
                 self.failed(fault, now);
-                return Next::default();
+                return None;
             }
-        };
-        match (task, outcome) {
-            (Task::Write(versions) | Task::Compare(versions), Outcome::Written(print, mask)) => {
-                self.log_written(&versions, now);
-                self.wrote = Some(now);
-                self.is_right(versions, Some(print), time);
-                Next { hook: self.key.is_some().then_some(mask), plan: true }
+            Ok(Outcome::Seen { same }) => {
+                self.looked(same, now);
+                return None;
             }
-            (Task::Write(versions) | Task::Compare(versions), Outcome::Unchanged(print, mask)) => {
-                let ended = self.hook == HookEnd::Ok
-                    || (self.hook != HookEnd::Pending && self.verdict.has_gone_back_to(&versions));
-                let hook_ran = self.written.as_ref() == Some(&versions) && ended;
-                let needed = !self.verified && !hook_ran && self.key.is_some();
-                self.is_right(versions, Some(print), time);
-                if !needed && self.hook == HookEnd::Ok {
-                    self.verdict.is_good(self.written.as_ref());
-                }
-                Next { hook: needed.then_some(mask), plan: true }
-            }
-            (Task::Remove(versions), Outcome::Removed) => {
-                let why = match self.reach {
-                    Reach::Lost => "the server has not been heard for longer than `max_stale`",
-                    Reach::Fresh | Reach::Doubt => "its secrets are deleted",
-                };
-                tracing::warn!(file = %self.path().display(), "removed: {why}");
-                self.is_right(versions, None, time);
-                Next { hook: self.key.is_some().then(Mask::default), plan: true }
-            }
-            (Task::Remove(versions), _) => {
-                self.is_right(versions, None, time);
-                Next { hook: None, plan: true }
-            }
-            (Task::Write(versions) | Task::Compare(versions), _) => {
+            Ok(Outcome::Differs(versions)) => {
                 tracing::warn!(file = %self.path().display(), "changed or removed by somebody else, and left so");
                 self.held = Some(versions);
                 self.state = State::Drifted;
                 self.verified = true;
-                Next { hook: None, plan: true }
+                return None;
             }
-            (Task::Look, Outcome::Seen { same }) => {
-                self.looked(same, now);
-                Next::default()
+            Ok(Outcome::Changed(held, mask)) => {
+                self.log_changed(&held, now);
+                self.wrote = Some(now);
+                (held, Some(mask))
             }
-            (Task::Look, _) => Next::default(),
+            Ok(Outcome::Unchanged(held, mask)) => {
+                let ended = self.hook == HookEnd::Ok
+                    || (self.hook != HookEnd::Pending
+                        && self.verdict.has_gone_back_to(&held.versions));
+                let has_run = self.written.as_ref() == Some(&held.versions) && ended;
+                let is_new = !self.verified && held.print.is_some();
+                (held, (is_new && !has_run).then_some(mask))
+            }
+        };
+        self.is_right(held, time);
+        let mask = mask.filter(|_| self.key.is_some());
+        if self.key.is_none() {
+            self.hook = HookEnd::None;
+        } else if mask.is_some() {
+            self.hook = HookEnd::Pending;
+        } else if self.hook == HookEnd::Ok {
+            self.verdict.is_good(self.written.as_ref());
         }
+        mask
     }
 
-    /// Takes the end of a hook's run.
-    pub(super) fn hook_ended(&mut self, result: &str, again: bool) {
-        let end = HookEnd::from(result.to_owned());
-        self.hook = if again && end == HookEnd::Ok { HookEnd::Pending } else { end };
-        if again {
-            return;
-        }
+    /// Takes the end of a hook's run, and whether it will run again.
+    pub(super) fn hook_ended(&mut self, result: &Result<(), String>, again: bool) {
+        self.hook = match result {
+            Ok(()) if again => HookEnd::Pending,
+            Ok(()) => HookEnd::Ok,
+            Err(why) => HookEnd::Failed(why.clone()),
+        };
         match result {
-            "ok" => self.verdict.is_good(self.written.as_ref()),
-            why => self.verdict.is_bad(&self.target, self.written.as_ref(), why),
+            _ if again => {}
+            Ok(()) => self.verdict.is_good(self.written.as_ref()),
+            Err(why) => self.verdict.is_bad(&self.target, self.written.as_ref(), why),
         }
     }
 
@@ -356,34 +335,81 @@ impl Slot {
         self.state == State::Right && !self.hook_has_failed() && self.hook != HookEnd::Pending
     }
 
-    /// Notes that the hook is going to run.
-    pub(super) fn hook_requested(&mut self) {
-        self.hook = HookEnd::Pending;
+    /// Tells whether there is news that is to be written down at once.
+    pub(super) fn is_deciding(&self) -> bool {
+        self.has_unsaved_bad() || self.has_unsaved_good() || self.gone_back().is_some()
+    }
+
+    /// Returns the versions that the file has been taken back from.
+    pub(super) fn gone_back(&self) -> Option<&Bad> {
+        let written = self.written.as_ref()?;
+        self.verdict.bad.as_ref().filter(|_| self.verdict.has_gone_back_to(written))
+    }
+
+    /// Returns how often the hook is to be tried again: with an older version than the newest,
+    /// never.
+    pub(super) fn retries(&self) -> u32 {
+        match (self.gone_back(), &self.target.on_change) {
+            (None, Some(hook)) => hook.retries,
+            (Some(_), _) | (_, None) => 0,
+        }
+    }
+
+    /// Tells whether versions are to be gone back from, once that is on disk.
+    pub(super) fn has_unsaved_bad(&self) -> bool {
+        self.verdict.unsaved.is_some()
+    }
+
+    /// Tells whether the hook has just found versions good that are to be gone back to: until that
+    /// is on disk nothing newer is to be written, or a kill would leave nothing to go back to.
+    pub(super) fn has_unsaved_good(&self) -> bool {
+        // Of a file that is to be rendered anew nothing is remembered.
+        self.verdict.good_is_new && self.target.rollback_on_failure && self.written.is_some()
+    }
+
+    /// Takes the news that `remembered` is on disk; tells whether to plan again.
+    pub(super) fn saved(&mut self, remembered: &Remembered) -> bool {
+        let Verdict { good, bad, .. } = Verdict::new(&self.target, Some(remembered));
+        self.verdict.good_is_new &= self.verdict.good != good;
+        let due = bad.is_some() && self.verdict.unsaved == bad;
+        if due {
+            self.verdict.bad = self.verdict.unsaved.take();
+        }
+        due
+    }
+
+    /// Returns the versions whose ciphertext is to be kept, as the file may go back to them.
+    pub(super) fn retained(&self) -> impl Iterator<Item = (SecretPath, u64)> + '_ {
+        let good = self.verdict.good.iter().filter(|_| self.target.rollback_on_failure).flatten();
+        let named = self.target.secrets.iter().zip(good);
+        named.filter_map(|(path, ver)| Some((path.clone(), (*ver)?)))
     }
 
     fn path(&self) -> &Path {
         &self.target.path
     }
 
-    fn is_right(&mut self, versions: Versions, print: Option<Print>, time: Time) {
+    fn is_right(&mut self, Held { versions, print, notes }: Held, time: Time) {
         if self.written.as_ref() != Some(&versions) {
             self.since = time;
-        }
-        if self.key.is_none() {
-            self.hook = HookEnd::None;
         }
         // A template that has changed meanwhile is rendered once more.
         self.held = (!std::mem::take(&mut self.stale)).then(|| versions.clone());
         self.written = Some(versions);
         self.print = print;
+        self.notes = notes;
         self.state = State::Right;
         self.failures = 0;
         self.verified = true;
     }
 
-    fn log_written(&mut self, versions: &Versions, now: Instant) {
+    fn log_changed(&mut self, Held { versions, print, .. }: &Held, now: Instant) {
         let path = self.path().display();
-        if self.held.as_ref() == Some(versions) {
+        if print.is_none() {
+            let why =
+                if self.reach == Reach::Lost { plan::SILENT } else { "its secrets are deleted" };
+            tracing::warn!(file = %path, "removed: {why}");
+        } else if self.held.as_ref() == Some(versions) {
             tracing::warn!(file = %path, "changed or removed by somebody else, and put back");
             self.restores.push_back(now);
         } else {
@@ -401,15 +427,13 @@ impl Slot {
     }
 
     fn failed(&mut self, fault: TargetFault, now: Instant) {
-        let news = !matches!(&self.state, State::Failed(before) if *before == fault);
-        if news {
-            tracing::error!(file = %self.path().display(), hint = fault.hint, "{}", fault.show());
+        if !matches!(&self.state, State::Failed(before) if *before == fault) {
+            let TargetFault { state, text, hint, .. } = &fault;
+            tracing::error!(file = %self.path().display(), hint, "{state}: {text}");
         }
         self.held = None;
         if fault.passing {
-            let wait =
-                FIRST_WAIT.saturating_mul(2_u32.saturating_pow(self.failures)).min(LONGEST_WAIT);
-            self.due = Some(now + wait);
+            self.due = Some(now + backoff(self.failures, LONGEST_WAIT));
             self.failures += 1;
         }
         self.state = State::Failed(fault);
@@ -445,52 +469,7 @@ impl Slot {
     }
 }
 
-impl State {
-    /// Returns the code of the alarm that people should see while it lasts.
-    pub(super) fn alarm(&self) -> Option<&'static str> {
-        match self {
-            Self::Failed(_) => Some("E_TARGET"),
-            Self::Drifted | Self::Contested => Some("E_DRIFT"),
-            Self::Held(Hold::Silent) => Some("E_MAX_STALE"),
-            Self::New | Self::Right | Self::Held(_) => None,
-        }
-    }
-
-    /// Returns the state as the fleet view has it, and what there is to say about it.
-    fn standing(&self) -> (TargetState, String) {
-        let said = |state, text: &str| (state, text.to_owned());
-        match self {
-            Self::New => said(TargetState::Starting, ""),
-            Self::Right => said(TargetState::Ok, ""),
-            Self::Held(Hold::Missing(path)) => {
-                (TargetState::Missing, format!("no secret `{path}`"))
-            }
-            Self::Held(Hold::Denied(path)) => (TargetState::Denied, format!("`{path}`")),
-            Self::Held(Hold::Deleted(path)) => (TargetState::Kept, format!("`{path}` is deleted")),
-            Self::Held(Hold::Waiting(path)) => {
-                (TargetState::Waiting, format!("`{path}` has not arrived"))
-            }
-            Self::Held(Hold::Silent) => said(
-                TargetState::TooOld,
-                "the server has not been heard for longer than `max_stale`",
-            ),
-            Self::Failed(fault) => (fault.state, fault.text.clone()),
-            Self::Drifted => said(TargetState::Drift, "changed by somebody else"),
-            Self::Contested => said(TargetState::Drift, "another program keeps changing it"),
-        }
-    }
-
-    /// Returns the state in one line.
-    pub(super) fn show(&self) -> String {
-        match self.standing() {
-            (state, detail) if detail.is_empty() => state.to_string(),
-            (state, detail) => format!("{state}: {detail}"),
-        }
-    }
-}
-
 mod settings;
-mod standing;
 mod verdict;
 
 #[cfg(test)]

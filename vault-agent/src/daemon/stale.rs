@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use super::Daemon;
 use super::contact::{Contact, LastContact, Now, Reach};
+use super::plan::SILENT;
+use crate::engine::Engine;
 use host::clock;
 use machine::config::OnStale;
 
@@ -17,45 +19,42 @@ const LOOK: Duration = Duration::from_secs(60);
 /// Where the kernel tells one boot from the next.
 const BOOT: &str = "/proc/sys/kernel/random/boot_id";
 
-impl Daemon {
-    /// Takes up what an earlier process knew of the last contact.
-    pub(super) fn begin_contact(&mut self, kept: Option<LastContact>) {
-        let boot = std::fs::read_to_string(BOOT).unwrap_or_default().trim().to_owned();
-        let (_, synced) = self.engine.heard();
-        self.contact = Some(Contact::new(boot, kept, synced, &self.now()));
-    }
+/// Takes up what an earlier process knew of the last contact.
+pub(super) fn take_up(kept: Option<LastContact>, engine: &Engine) -> Contact {
+    let boot = std::fs::read_to_string(BOOT).unwrap_or_default().trim().to_owned();
+    Contact::new(boot, kept, engine.heard().1, &now())
+}
 
+impl Daemon {
     /// Judges all targets that may not be without the server for ever, and plans those of which the
     /// judgement is new.
     pub(super) fn weigh(&mut self) {
-        self.weigh_by = None;
-        let now = self.now();
-        let Some(contact) = &mut self.contact else { return };
-        contact.heard(self.engine.heard().0, self.engine.away().is_none(), &now);
+        let now = now();
+        self.contact.heard(self.engine.heard().0, self.engine.away().is_none(), &now);
         let mut news: Vec<PathBuf> = Vec::new();
         let mut stays: Option<Duration> = None;
         for (path, slot) in &mut self.slots {
             let Some(most) = slot.target.max_stale else { continue };
-            let reach = contact.judge(most, &now);
+            let (reach, until) = self.contact.judge(most, &now);
             if reach != slot.reach {
                 slot.reach = reach;
                 news.push(path.clone());
                 if reach == Reach::Lost && slot.target.on_stale == Some(OnStale::Keep) {
-                    tracing::warn!(file = %path.display(), "kept, though the server has not been heard for longer than `max_stale`");
+                    tracing::warn!(file = %path.display(), "kept, though {SILENT}");
                 }
             }
             if self.engine.away().is_some() {
-                let next = contact.stays(most, &now).unwrap_or(LOOK).min(LOOK);
+                let next = until.unwrap_or(LOOK).min(LOOK);
                 stays = Some(stays.map_or(next, |stays| stays.min(next)));
             }
         }
-        if let Some(stays) = stays {
-            // A moment past the limit: to the microsecond it is not over yet.
-            self.weigh_by = Some(Instant::now() + stays + Duration::from_millis(1));
+        // A moment past the limit: to the microsecond it is not over yet.
+        self.weigh_by = stays.map(|stays| Instant::now() + stays + Duration::from_millis(1));
+        if stays.is_some() {
             self.save_by.get_or_insert(Instant::now() + LOOK);
         }
-        if !news.is_empty() {
-            self.plan(&news);
+        for path in news {
+            self.plan(&path);
             self.changed();
         }
     }
@@ -63,11 +62,10 @@ impl Daemon {
     /// Returns what the next process should know of the last contact, if any target cares.
     pub(super) fn contact_persisted(&self) -> Option<LastContact> {
         let cares = self.slots.values().any(|slot| slot.target.max_stale.is_some());
-        self.contact.as_ref().filter(|_| cares).map(|contact| contact.kept(&self.now()))
+        cares.then(|| self.contact.kept(&now()))
     }
+}
 
-    fn now(&self) -> Now {
-        let (time, up) = (clock::now(), clock::since_boot());
-        Now { time, up, awake: self.started.elapsed() }
-    }
+fn now() -> Now {
+    Now { time: clock::now(), up: clock::since_boot(), awake: std::time::Instant::now() }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use shared::duration;
 
 /// How long a hook may run unless it says otherwise.
@@ -81,7 +81,7 @@ impl UnitAction {
 }
 
 /// The signals that a hook may send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "signal(7) says what they mean")]
 pub enum HookSignal {

@@ -16,18 +16,14 @@ const TABLE: &str = "/proc/self/mountinfo";
 /// The file system of a folder and its number there; `None` if it is not there.
 pub(super) type Identity = Option<(u64, u64)>;
 
-/// Waits for changes of the table.
+/// Waits for changes of the table, by default for nothing.
+#[derive(Default)]
 pub(super) struct Mounts {
     table: Option<AsyncFd<File>>,
     looking: Option<JoinHandle<BTreeSet<PathBuf>>>,
 }
 
 impl Mounts {
-    /// Waits for nothing.
-    pub(super) fn off() -> Self {
-        Self { table: None, looking: None }
-    }
-
     /// Waits for changes from now on; without `/proc` for nothing.
     pub(super) fn new() -> Self {
         #[expect(

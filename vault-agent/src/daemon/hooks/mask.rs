@@ -76,8 +76,8 @@ impl Mask {
             let json = serde_json::to_string(text).unwrap_or_default();
             let forms = [
                 json.get(1..json.len().max(2) - 1).unwrap_or_default().to_owned(),
-                escaped(text, "\\\"$", "\\"),
-                escaped(text, "\\\"$`", "\\"),
+                escaped(text, "\\\"$"),
+                escaped(text, "\\\"$`"),
                 text.replace('\'', "'\\''"),
                 text.replace('\'', "'\"'\"'"),
             ];
@@ -118,15 +118,12 @@ impl Mask {
     }
 }
 
-/// Returns `text` with `escape` in front of each of `special`.
-fn escaped(text: &str, special: &str, escape: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if special.contains(c) {
-            out.push_str(escape);
-        }
-        out.push(c);
-    }
+/// Returns `text` with a backslash in front of each of `special`.
+fn escaped(text: &str, special: &str) -> String {
+    let escape = |c: char| special.contains(c).then_some('\\').into_iter().chain([c]);
+    // It never grows: that would leave a copy of a secret behind.
+    let mut out = String::with_capacity(2 * text.len());
+    out.extend(text.chars().flat_map(escape));
     out
 }
 

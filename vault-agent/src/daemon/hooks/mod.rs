@@ -14,14 +14,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::backoff::backoff;
 use super::order::Order;
 use machine::config::{Hook, HookAction, Target};
 
 pub(super) use mask::Mask;
-use run::HookFault;
-
-/// The wait before the first retry; it doubles each time.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest wait before a retry.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -54,11 +51,6 @@ impl Key {
         };
         Some(Arc::new(Self { hook, folder }))
     }
-
-    /// Returns how often a failure is tried again.
-    pub(super) fn retries(&self) -> u32 {
-        self.hook.retries
-    }
 }
 
 /// Everything known about one key while there is something to do.
@@ -85,38 +77,22 @@ struct Slot {
 pub(super) struct Finished {
     /// The targets, each with whether the hook will run for it again.
     pub(super) targets: BTreeMap<PathBuf, bool>,
-    /// `ok`, or what failed.
-    pub(super) result: String,
+    /// What failed, if anything.
+    pub(super) result: Result<(), String>,
 }
 
 /// All hooks of this agent.
 #[derive(Default)]
 pub(super) struct Hooks {
     slots: HashMap<HookKey, Slot>,
-    /// Targets per key that are still being written: one run shall do for all of them.
-    held: HashMap<HookKey, usize>,
     /// For hooks that have run lately, when the time for those runs is used up at one a [`PACE`].
     pace: HashMap<HookKey, Instant>,
     /// When [`Hooks::start`] has something to do again.
-    wake: Option<Instant>,
-    runs: JoinSet<(HookKey, Result<(), HookFault>)>,
+    pub(super) wake: Option<Instant>,
+    pub(super) runs: JoinSet<(HookKey, Result<(), String>)>,
 }
 
 impl Hooks {
-    /// Keeps the hook from starting while one of its targets is being written.
-    pub(super) fn hold(&mut self, key: &HookKey) {
-        *self.held.entry(Arc::clone(key)).or_default() += 1;
-    }
-
-    /// Takes one [`Hooks::hold`] back.
-    pub(super) fn release(&mut self, key: &HookKey) {
-        let Some(count) = self.held.get_mut(key) else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.held.remove(key);
-        }
-    }
-
     /// Notes that the file at `target` has changed; [`Hooks::start`] runs its hook, and again so
     /// often if it fails.
     pub(super) fn request(&mut self, key: &HookKey, target: &Path, mask: Mask, retries: u32) {
@@ -130,8 +106,14 @@ impl Hooks {
         slot.due = None;
     }
 
-    /// Starts what is due at `now`, not running, not held, and not behind another hook in `order`.
-    pub(super) fn start(&mut self, now: Instant, order: &Order) {
+    /// Starts what is due at `now`, not running, not held while its targets are being written, and
+    /// not behind another hook in `order`.
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
+        order: &Order,
+        is_held: impl Fn(&HookKey) -> bool,
+    ) {
         self.wake = None;
         self.pace.retain(|_, used_up| *used_up > now);
         let ahead = if order.is_empty() { HashMap::new() } else { self.ahead(now) };
@@ -139,7 +121,7 @@ impl Hooks {
             order.any_before(path, |before| ahead.get(before).is_some_and(|other| other != key))
         };
         for (key, slot) in &mut self.slots {
-            if slot.waiting.is_empty() || !slot.running.is_empty() || self.held.contains_key(key) {
+            if slot.waiting.is_empty() || !slot.running.is_empty() || is_held(key) {
                 continue;
             }
             let free = PACE * (BURST - 1);
@@ -185,11 +167,6 @@ impl Hooks {
         ahead
     }
 
-    /// Returns when [`Hooks::start`] has something to do again.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.wake
-    }
-
     /// Forgets what is known of hooks that no target has any more.
     pub(super) fn forget_others(&mut self, keys: &HashSet<&HookKey>) {
         self.slots.retain(|key, slot| {
@@ -204,60 +181,43 @@ impl Hooks {
             .all(|slot| slot.running.is_empty() && (slot.waiting.is_empty() || slot.due.is_some()))
     }
 
-    /// Waits for the end of a run; never returns while nothing runs.
-    pub(super) async fn finished(&mut self, now: impl FnOnce() -> Instant) -> Finished {
-        loop {
-            match self.runs.join_next().await {
-                Some(Ok((key, result))) => return self.settle(&key, result, now()),
-                // Runs are neither aborted nor do they panic while this is alive.
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
+    /// Takes the end of a run.
+    pub(super) fn settle(
+        &mut self,
+        key: &HookKey,
+        result: Result<(), String>,
+        now: Instant,
+    ) -> Finished {
+        let slot = self.slots.entry(Arc::clone(key)).or_default();
+        let ran = std::mem::take(&mut slot.running);
+        let mut again = false;
+        match &result {
+            Ok(()) => tracing::info!(hook = %key.hook, "hook done"),
+            Err(fault) => {
+                again = slot.news || slot.failures < slot.retries;
+                tracing::warn!(hook = %key.hook, again, "hook failed: {fault}");
             }
         }
-    }
-
-    fn settle(&mut self, key: &HookKey, result: Result<(), HookFault>, now: Instant) -> Finished {
-        let Some(slot) = self.slots.get_mut(key) else {
-            return Finished { targets: BTreeMap::new(), result: String::new() };
-        };
-        let targets = std::mem::take(&mut slot.running);
-        let (again, result) = match result {
-            Ok(()) => {
-                tracing::info!(hook = %key.hook, "hook done");
-                slot.failures = 0;
-                (false, "ok".to_owned())
+        if !again {
+            slot.failures = 0;
+        } else {
+            slot.waiting.extend(ran.iter().cloned());
+            if !slot.news {
+                slot.due = Some(now + backoff(slot.failures, LONGEST_WAIT));
+                slot.failures += 1;
             }
-            Err(fault) => {
-                let again = slot.news || slot.failures < slot.retries;
-                if !again {
-                    slot.failures = 0;
-                } else {
-                    slot.waiting.extend(targets.iter().cloned());
-                    if !slot.news {
-                        slot.due = Some(now + wait(slot.failures));
-                        slot.failures += 1;
-                    }
-                }
-                tracing::warn!(hook = %key.hook, again, "hook failed: {fault}");
-                (again, fault.to_string())
-            }
-        };
+        }
         let again = |path: PathBuf| {
-            let again = again || slot.waiting.contains(&path);
+            let again = slot.waiting.contains(&path);
             (path, again)
         };
-        let targets = targets.into_iter().map(again).collect();
+        let targets = ran.into_iter().map(again).collect();
         // What a failed hook must not print stays unprinted when the file before it is put back.
-        if slot.waiting.is_empty() && result == "ok" {
+        if slot.waiting.is_empty() && result.is_ok() {
             self.slots.remove(key);
         }
         Finished { targets, result }
     }
-}
-
-/// Returns how long to wait after the given number of earlier retries.
-fn wait(retries: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(2_u32.saturating_pow(retries)).min(LONGEST_WAIT)
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! Runs one hook once: a process group of its own, output to the log with values masked, killed
 //! when it takes too long.
 
-use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -42,44 +42,18 @@ const OWN_VARIABLES: &[&str] = &[
     "CREDENTIALS_DIRECTORY",
 ];
 
-/// Why a hook failed.
-#[derive(Debug)]
-pub(in crate::daemon) enum HookFault {
-    /// This program could not be started.
-    Start(String, io::Error),
-    /// It ended with this code.
-    Exit(i32),
-    /// A signal ended it.
-    Killed(i32),
-    /// It took longer than this.
-    Timeout(Duration),
-    /// The process to be signalled was not found, or is not to be signalled.
-    Pid(String),
-}
-
-impl fmt::Display for HookFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Start(program, error) => write!(f, "cannot start `{program}`: {error}"),
-            Self::Exit(code) => write!(f, "exit {code}"),
-            Self::Killed(signal) => write!(f, "killed by signal {signal}"),
-            Self::Timeout(limit) => write!(f, "timeout after {limit:?}"),
-            Self::Pid(why) => f.write_str(why),
-        }
-    }
-}
-
 /// Runs `hook` in `folder` and waits for its end.
-pub(super) async fn run(hook: &Hook, folder: &Path, mask: &Mask) -> Result<(), HookFault> {
+///
+/// # Errors
+/// What failed, for people.
+pub(super) async fn run(hook: &Hook, folder: &Path, mask: &Mask) -> Result<(), String> {
     match &hook.action {
         HookAction::Command(command) => process(command, hook.timeout, folder, mask).await,
         HookAction::Systemd { unit, action } => {
-            let mut command = vec!["systemctl".to_owned(), "--no-ask-password".to_owned()];
-            if !rustix::process::geteuid().is_root() {
-                command.push("--user".to_owned());
-            }
-            command.extend([action.as_str().to_owned(), "--".to_owned(), unit.clone()]);
-            process(&command, hook.timeout, folder, mask).await
+            let scope = (!rustix::process::geteuid().is_root()).then_some("--user");
+            let words = ["systemctl", "--no-ask-password"].into_iter().chain(scope);
+            let words = words.chain([action.as_str(), "--", unit]).map(str::to_owned);
+            process(&words.collect::<Vec<_>>(), hook.timeout, folder, mask).await
         }
         HookAction::Signal { signal, pid_file } => send(*signal, pid_file),
     }
@@ -90,11 +64,9 @@ async fn process(
     limit: Duration,
     folder: &Path,
     mask: &Mask,
-) -> Result<(), HookFault> {
-    let [program, arguments @ ..] = command else {
-        return Err(HookFault::Start(String::new(), io::ErrorKind::InvalidInput.into()));
-    };
-    let fault = |error| HookFault::Start(program.clone(), error);
+) -> Result<(), String> {
+    let [program, arguments @ ..] = command else { return Err("no command".to_owned()) };
+    let fault = |error| format!("cannot start `{program}`: {error}");
     let mut process = Command::new(program);
     process.args(arguments).current_dir(folder).process_group(0);
     process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -102,7 +74,7 @@ async fn process(
         process.env_remove(name);
     }
     let mut child = process.spawn().map_err(fault)?;
-    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
     let output = (child.stdout.take(), child.stderr.take());
     let mut reading = Box::pin(async {
         tokio::join!(show(program, output.0, mask), show(program, output.1, mask));
@@ -118,21 +90,18 @@ async fn process(
     });
     let Ok(ended) = ended.await else {
         group.stop(&mut child).await;
-        return Err(HookFault::Timeout(limit));
+        return Err(format!("timeout after {limit:?}"));
     };
-    group.let_go();
+    // Its first process has ended: the number may be another's from now on.
+    group.0 = None;
     if !read {
         let _ = timeout(LAST_WORDS, reading).await;
     }
-    judge(ended.map_err(fault)?)
-}
-
-fn judge(ended: ExitStatus) -> Result<(), HookFault> {
-    use std::os::unix::process::ExitStatusExt as _;
+    let ended = ended.map_err(fault)?;
     match (ended.code(), ended.signal()) {
         (Some(0), _) => Ok(()),
-        (Some(code), _) => Err(HookFault::Exit(code)),
-        (None, signal) => Err(HookFault::Killed(signal.unwrap_or_default())),
+        (Some(code), _) => Err(format!("exit {code}")),
+        (None, signal) => Err(format!("killed by signal {}", signal.unwrap_or_default())),
     }
 }
 
@@ -140,11 +109,6 @@ fn judge(ended: ExitStatus) -> Result<(), HookFault> {
 struct Group(Option<Pid>);
 
 impl Group {
-    /// Leaves the group alone from now on: its first process has ended.
-    fn let_go(mut self) {
-        self.0 = None;
-    }
-
     /// Ends the group, the hard way if need be, and waits for its first process.
     async fn stop(mut self, child: &mut Child) {
         let Some(pid) = self.0.take() else { return };
@@ -194,49 +158,38 @@ enum Line {
 }
 
 /// Reads one line, keeping no more than the longest; `None` at the end.
-async fn next_line(pipe: &mut (impl tokio::io::AsyncBufRead + Unpin)) -> io::Result<Option<Line>> {
-    let mut line = Vec::new();
-    let mut too_long = false;
-    loop {
-        let available = pipe.fill_buf().await?;
-        if available.is_empty() {
-            let ended = line.is_empty() && !too_long;
-            return Ok((!ended).then_some(if too_long {
-                Line::TooLong
-            } else {
-                Line::Whole(line)
-            }));
-        }
-        let end = available.iter().position(|b| *b == b'\n');
-        let piece = &available[..end.unwrap_or(available.len())];
-        too_long |= line.len() + piece.len() > LONGEST_LINE;
-        if !too_long {
-            line.extend_from_slice(piece);
-        }
-        let taken = piece.len() + usize::from(end.is_some());
-        pipe.consume(taken);
-        if end.is_some() {
+async fn next_line(pipe: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Line>> {
+    let (mut line, mut too_long) = (Vec::new(), false);
+    // With its end and one byte more than allowed.
+    let most = LONGEST_LINE as u64 + 1;
+    while (&mut *pipe).take(most).read_until(b'\n', &mut line).await? > 0 {
+        if line.pop_if(|end| *end == b'\n').is_some() {
             return Ok(Some(if too_long { Line::TooLong } else { Line::Whole(line) }));
         }
+        if line.len() > LONGEST_LINE {
+            too_long = true;
+            line.clear();
+        }
     }
+    Ok(match (too_long, line.is_empty()) {
+        (true, _) => Some(Line::TooLong),
+        (false, false) => Some(Line::Whole(line)),
+        (false, true) => None,
+    })
 }
 
 /// Signals the process whose number `pid_file` holds.
-fn send(signal: HookSignal, pid_file: &Path) -> Result<(), HookFault> {
-    let shown = pid_file.display();
-    let fault = |why: &str| HookFault::Pid(format!("pid file `{shown}` {why}"));
+fn send(signal: HookSignal, pid_file: &Path) -> Result<(), String> {
+    let fault = |why: &str| format!("pid file `{}` {why}", pid_file.display());
     let (found, text) = host::files::settings(pid_file)
         .map_err(|error| fault(&format!("cannot be read: {error}")))?;
     let number: i32 = text.trim().parse().map_err(|_| fault("holds no process number"))?;
     let pid = Some(number).filter(|number| *number > 1).and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| fault("holds no process number"))?;
-    let owner = |path: &Path| path.metadata().map(|found| found.uid()).ok();
-    let process = owner(Path::new(&format!("/proc/{number}")))
-        .ok_or_else(|| fault("names a process that does not run"))?;
+    let process = Path::new(&format!("/proc/{number}")).metadata().map(|found| found.uid());
+    let process = process.map_err(|_| fault("names a process that does not run"))?;
     // Whoever may write the file must not be able to aim at other users' processes.
-    let file = Some(found.uid());
-    if file != Some(0) && file != Some(process) && file != Some(rustix::process::geteuid().as_raw())
-    {
+    if ![0, process, rustix::process::geteuid().as_raw()].contains(&found.uid()) {
         return Err(fault("belongs to another user than its process"));
     }
     let signal = match signal {
@@ -249,7 +202,7 @@ fn send(signal: HookSignal, pid_file: &Path) -> Result<(), HookFault> {
         HookSignal::Quit => Signal::QUIT,
     };
     rustix::process::kill_process(pid, signal)
-        .map_err(|errno| HookFault::Pid(format!("cannot signal process {number}: {errno}")))
+        .map_err(|errno| format!("cannot signal process {number}: {errno}"))
 }
 
 #[cfg(test)]
@@ -265,7 +218,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         match run(&shell(line, limit), folder.path(), &Mask::default()).await {
             Ok(()) => "ok".to_owned(),
-            Err(fault) => fault.to_string(),
+            Err(fault) => fault,
         }
     }
 
@@ -289,10 +242,8 @@ mod tests {
         // The grandchild holds the fifo open for writing until it dies.
         let hook = shell("(trap '' TERM; exec sleep 60 >fifo) & wait", Duration::from_millis(300));
         let reader = tokio::task::spawn_blocking(move || std::fs::read(fifo));
-        assert!(matches!(
-            run(&hook, folder.path(), &Mask::default()).await,
-            Err(HookFault::Timeout(_))
-        ));
+        let fault = run(&hook, folder.path(), &Mask::default()).await.unwrap_err();
+        assert_eq!(fault, "timeout after 300ms");
         reader.await.unwrap().unwrap();
     }
 
@@ -342,7 +293,6 @@ mod tests {
             timeout: LONG,
             retries: 0,
         };
-        let fault = |text: String| matches!(text, text if text.starts_with("pid file"));
         for bad in ["", "x", "0", "1", "-5", "999999999"] {
             host::files::replace(
                 &pid_file.parent().unwrap().canonicalize().unwrap().join("pid"),
@@ -350,10 +300,8 @@ mod tests {
                 host::files::Access::PRIVATE,
             )
             .unwrap();
-            assert!(
-                fault(run(&hook, folder.path(), &Mask::default()).await.unwrap_err().to_string()),
-                "{bad:?}"
-            );
+            let fault = run(&hook, folder.path(), &Mask::default()).await.unwrap_err();
+            assert!(fault.starts_with("pid file"), "{bad:?}: {fault}");
         }
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let path = folder.path().canonicalize().unwrap().join("pid");
@@ -364,6 +312,6 @@ mod tests {
         )
         .unwrap();
         run(&hook, folder.path(), &Mask::default()).await.unwrap();
-        assert!(matches!(judge(child.wait().await.unwrap()), Err(HookFault::Killed(15))));
+        assert_eq!(child.wait().await.unwrap().signal(), Some(15));
     }
 }

@@ -2,6 +2,7 @@
 //! passed in.
 
 use super::*;
+use crate::daemon::backoff;
 use machine::config::Config;
 
 struct World {
@@ -9,6 +10,8 @@ struct World {
     hooks: Hooks,
     now: Instant,
     order: Order,
+    /// Hooks with targets that are still being written.
+    held: Vec<HookKey>,
 }
 
 impl World {
@@ -18,6 +21,7 @@ impl World {
             hooks: Hooks::default(),
             now: Instant::now(),
             order: Order::default(),
+            held: Vec::new(),
         }
     }
 
@@ -35,14 +39,14 @@ impl World {
     }
 
     fn start(&mut self) {
-        self.hooks.start(self.now, &self.order);
+        self.hooks.start(self.now, &self.order, |key| self.held.contains(key));
     }
 
     async fn finished(&mut self) -> (usize, String, bool) {
-        let now = self.now;
-        let finished = self.hooks.finished(|| now).await;
-        let again = finished.targets.values().any(|again| *again);
-        (finished.targets.len(), finished.result, again)
+        let (key, result) = self.hooks.runs.join_next().await.unwrap().unwrap();
+        let Finished { targets, result } = self.hooks.settle(&key, result, self.now);
+        let again = targets.values().any(|again| *again);
+        (targets.len(), result.err().unwrap_or_else(|| "ok".to_owned()), again)
     }
 
     fn runs(&self) -> usize {
@@ -88,17 +92,13 @@ async fn a_shared_hook_waits_for_all_its_targets() {
         world.target("b", "echo >>out"),
         world.target("c", "true"),
     );
-    let (shared, other) = (Key::of(&a).unwrap(), Key::of(&c).unwrap());
-    world.hooks.hold(&shared);
-    world.hooks.hold(&shared);
-    world.hooks.hold(&other);
+    world.held = vec![Key::of(&b).unwrap(), Key::of(&c).unwrap()];
     world.changed(&a);
-    world.hooks.release(&shared);
     world.start();
     assert!(!world.hooks.idle());
     assert_eq!(world.runs(), 0);
     world.changed(&b);
-    world.hooks.release(&shared);
+    world.held.remove(0);
     world.start();
     assert_eq!(world.finished().await, (2, "ok".to_owned(), false));
     assert_eq!(world.runs(), 1);
@@ -169,7 +169,7 @@ async fn a_failure_holds_up_nobody_behind_it() {
     assert_eq!(world.finished().await, (1, "exit 7".to_owned(), true));
     world.start();
     assert_eq!(world.finished().await, (1, "ok".to_owned(), false));
-    assert_eq!(world.hooks.next_due(), Some(world.now + FIRST_WAIT));
+    assert_eq!(world.hooks.wake, Some(world.now + backoff::FIRST));
 }
 
 #[tokio::test]
@@ -180,12 +180,12 @@ async fn a_storm_is_a_few_runs() {
     for _ in 0..500 {
         world.changed(&target);
         world.start();
-        if !world.hooks.idle() && world.hooks.next_due().is_none() {
+        if !world.hooks.idle() && world.hooks.wake.is_none() {
             world.finished().await;
         }
         world.now += Duration::from_millis(10);
     }
-    world.now = world.hooks.next_due().unwrap();
+    world.now = world.hooks.wake.unwrap();
     world.start();
     assert_eq!(world.finished().await, (1, "ok".to_owned(), false));
     assert!(world.hooks.idle());
@@ -201,11 +201,11 @@ async fn a_failure_is_tried_again_after_a_while() {
     assert_eq!(world.finished().await, (1, "exit 7".to_owned(), true));
     world.start();
     assert!(world.hooks.idle());
-    assert_eq!(world.hooks.next_due(), Some(world.now + FIRST_WAIT));
-    world.now += FIRST_WAIT;
+    assert_eq!(world.hooks.wake, Some(world.now + backoff::FIRST));
+    world.now += backoff::FIRST;
     world.start();
     assert_eq!(world.finished().await, (1, "exit 7".to_owned(), false));
-    assert_eq!(world.hooks.next_due(), None);
+    assert_eq!(world.hooks.wake, None);
     assert_eq!(world.runs(), 2);
 }
 
@@ -220,11 +220,4 @@ async fn news_is_a_new_chance_at_once() {
     world.start();
     assert_eq!(world.finished().await, (1, "exit 7".to_owned(), true));
     assert_eq!(world.runs(), 2);
-}
-
-#[test]
-fn waits_grow_to_a_minute() {
-    let waits: Vec<u64> = (0..8).map(|n| wait(n).as_secs()).collect();
-    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
-    assert_eq!(wait(u32::MAX), LONGEST_WAIT);
 }

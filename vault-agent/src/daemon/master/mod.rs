@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::report::{HookResult, TargetReport};
+use shared::report::{HookResult, TargetReport, TargetState};
 use shared::text::Text;
 use shared::time::Time;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::backoff::backoff;
 use crate::engine::{Engine, Latest};
 use host::account;
 use machine::config::Source;
@@ -34,10 +35,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// How long a file that is never left alone is waited for.
 const LONGEST_SETTLE: Duration = Duration::from_secs(10);
 
-/// The wait before a failure is tried again; it doubles each time.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-
-/// The longest such wait.
+/// The longest wait before a failure is tried again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// One master file.
@@ -60,15 +58,19 @@ struct Master {
     busy: bool,
 }
 
-/// The end of a look at one file.
-#[derive(Debug)]
-pub(super) struct Ended(PathBuf, job::Done);
+/// The end of a look at the file at `path`.
+pub(super) struct Ended {
+    path: PathBuf,
+    state: State,
+    conflicts: Vec<PathBuf>,
+}
 
 /// All master files of this agent.
 pub(super) struct Masters {
     record: Arc<Record>,
     masters: BTreeMap<PathBuf, Master>,
-    jobs: JoinSet<Ended>,
+    /// Looks under way.
+    pub(super) jobs: JoinSet<Ended>,
 }
 
 impl Masters {
@@ -135,28 +137,20 @@ impl Masters {
             let (engine, record) = (engine.clone(), Arc::clone(&self.record));
             let source = Arc::clone(&master.source);
             self.jobs.spawn(async move {
-                let done = job::run(&engine, &record, &source).await;
-                Ended(source.path.clone(), done)
+                let (state, conflicts) = job::run(&engine, &record, &source).await;
+                Ended { path: source.path.clone(), state, conflicts }
             });
         }
     }
 
-    /// Waits for the end of a look, for ever if there is none.
-    pub(super) async fn ended(&mut self) -> Ended {
-        loop {
-            match self.jobs.join_next().await {
-                Some(Ok(ended)) => return ended,
-                Some(Err(_)) => {}
-                None => std::future::pending().await,
-            }
-        }
-    }
-
     /// Takes the end of a look; tells whether other files are to be watched now.
-    pub(super) fn take(&mut self, Ended(path, done): Ended, now: Instant, time: Time) -> bool {
+    pub(super) fn take(&mut self, ended: Ended, now: Instant, time: Time) -> bool {
+        let Ended { path, state, conflicts } = ended;
         let Some(master) = self.masters.get_mut(&path) else { return false };
         master.busy = false;
-        master.end(done, now, time)
+        master.end(state, now, time);
+        let before = std::mem::replace(&mut master.conflicts, conflicts);
+        master.conflicts != before
     }
 
     /// Returns when the next file is due.
@@ -181,7 +175,13 @@ impl Masters {
     /// Returns the rows of the fleet view.
     pub(super) fn rows(&self) -> impl Iterator<Item = TargetReport> {
         self.masters.values().map(|master| {
-            let (state, detail) = master.state.standing();
+            let (state, detail) = match &master.state {
+                State::New => (TargetState::Starting, ""),
+                State::Right { .. } => (TargetState::Ok, ""),
+                State::Deleted => (TargetState::Kept, "its secret is deleted"),
+                State::Waiting(why) => (TargetState::Waiting, &**why),
+                State::Trouble { text, .. } => (TargetState::Failed, &**text),
+            };
             TargetReport {
                 name: Text::lossy(&format!("{} (source)", master.name)),
                 path: master.source.secret.clone(),
@@ -232,8 +232,7 @@ impl Master {
         }
     }
 
-    fn end(&mut self, done: job::Done, now: Instant, time: Time) -> bool {
-        let job::Done { state, conflicts } = done;
+    fn end(&mut self, state: State, now: Instant, time: Time) {
         if let State::Right { ver } = state
             && (ver != self.ver || self.state == State::New)
         {
@@ -244,17 +243,13 @@ impl Master {
                 tracing::error!(file = %self.source.path.display(), hint, "{text}");
             }
             if *passing && self.due.is_none() {
-                let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(self.failures));
-                self.due = Some(now + wait.min(LONGEST_WAIT));
+                self.due = Some(now + backoff(self.failures, LONGEST_WAIT));
                 self.failures += 1;
             }
         } else {
             self.failures = 0;
         }
         self.state = state;
-        let other = self.conflicts != conflicts;
-        self.conflicts = conflicts;
-        other
     }
 }
 

@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use shared::hash::Hash;
 use shared::path::SecretPath;
 
 use super::decide::Base;
-use host::files::{self, Access};
+use crate::daemon::record;
 use machine::config::Source;
 
 /// The file's name in the state folder.
@@ -25,7 +24,8 @@ const VERSION: u32 = 1;
 #[derive(Debug)]
 pub(super) struct Record {
     state: PathBuf,
-    salt: Hash,
+    /// The salt of all hashes.
+    pub(super) salt: Hash,
     known: Mutex<BTreeMap<PathBuf, Known>>,
 }
 
@@ -45,23 +45,13 @@ struct Written {
 impl Record {
     /// Reads the record; one that is missing or unreadable counts as empty.
     pub(super) fn load(state: &Path) -> Self {
-        let path = state.join(NAME);
-        let read = std::fs::read(&path).ok();
-        let written = read.as_deref().map(serde_json::from_slice::<Written>);
-        let (salt, known) = match written {
-            Some(Ok(written)) if written.v == VERSION => (written.salt, written.sources),
-            Some(_) => {
-                tracing::warn!("`{}` is not understood: no edit is taken for one", path.display());
-                (fresh_salt(), BTreeMap::new())
-            }
-            None => (fresh_salt(), BTreeMap::new()),
+        let ours = |written: &Written| written.v == VERSION;
+        let read = record::read(&state.join(NAME), ours, "no edit is taken for one");
+        let (salt, known) = match read {
+            Some(written) => (written.salt, written.sources),
+            None => (Hash::from_bytes(*shared::keys::random::<32>()), BTreeMap::new()),
         };
         Self { state: state.to_owned(), salt, known: Mutex::new(known) }
-    }
-
-    /// Returns the salt of all hashes.
-    pub(super) fn salt(&self) -> &Hash {
-        &self.salt
     }
 
     /// Returns what a file was last in step with.
@@ -81,23 +71,18 @@ impl Record {
         if all.get(&source.path) == Some(&known) {
             return Ok(());
         }
-        all.insert(source.path.clone(), known);
-        let written = Written { v: VERSION, salt: self.salt, sources: all.clone() };
-        let bytes = serde_json::to_vec(&written)?;
-        let state = self.state.canonicalize();
-        let state = state.with_context(|| format!("cannot find `{}`", self.state.display()))?;
-        files::replace(&state.join(NAME), &bytes, Access::PRIVATE)?;
+        let mut written = Written { v: VERSION, salt: self.salt, sources: all.clone() };
+        written.sources.insert(source.path.clone(), known);
+        record::write(&self.state, NAME, &written)?;
+        *all = written.sources;
         Ok(())
     }
-}
-
-fn fresh_salt() -> Hash {
-    Hash::from_bytes(*shared::keys::random::<32>())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use host::files::{self, Access};
 
     #[test]
     fn the_record_reads_back() {
@@ -113,7 +98,7 @@ mod tests {
         record.set(&a, base).unwrap();
         record.set(&source("/b", "secret/b"), base).unwrap();
         let again = Record::load(folder.path());
-        assert_eq!((again.salt(), again.base(&a)), (record.salt(), Some(base)));
+        assert_eq!((again.salt, again.base(&a)), (record.salt, Some(base)));
         assert_eq!(again.base(&other), None, "another secret was never in step with this file");
         files::replace(
             &folder.path().canonicalize().unwrap().join(NAME),

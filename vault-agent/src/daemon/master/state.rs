@@ -1,7 +1,6 @@
-//! How a master file stands, as its job has found it and the fleet view shows it.
+//! How a master file stands, as its job has found it.
 
 use host::files::FileError;
-use shared::report::TargetState;
 
 use crate::daemon::apply;
 
@@ -34,23 +33,11 @@ impl State {
     pub(super) fn trouble(text: impl Into<String>, hint: impl Into<String>, passing: bool) -> Self {
         Self::Trouble { text: text.into(), hint: hint.into(), passing }
     }
+}
 
-    pub(super) fn file(error: &FileError) -> Self {
-        Self::trouble(format!("cannot be followed: {}", apply::chain(error)), error.hint(), true)
-    }
-
-    pub(super) fn interrupted() -> Self {
-        Self::Waiting("the agent is stopping".to_owned())
-    }
-
-    /// Returns the state as the fleet view has it, and what there is to say about it.
-    pub(super) fn standing(&self) -> (TargetState, &str) {
-        match self {
-            Self::New => (TargetState::Starting, ""),
-            Self::Right { .. } => (TargetState::Ok, ""),
-            Self::Deleted => (TargetState::Kept, "its secret is deleted"),
-            Self::Waiting(why) => (TargetState::Waiting, why),
-            Self::Trouble { text, .. } => (TargetState::Failed, text),
-        }
+impl From<FileError> for State {
+    fn from(error: FileError) -> Self {
+        let hint = error.hint();
+        Self::trouble(format!("cannot be followed: {}", apply::in_one_line(error)), hint, true)
     }
 }

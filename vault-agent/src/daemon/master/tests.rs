@@ -1,7 +1,5 @@
 //! When master files are looked at, event by event, without disk or vault.
 
-use shared::report::TargetState;
-
 use super::*;
 
 fn world() -> (Masters, PathBuf, Instant) {
@@ -13,8 +11,8 @@ fn world() -> (Masters, PathBuf, Instant) {
     (masters, "/a/.env".into(), now)
 }
 
-fn done(state: State) -> job::Done {
-    job::Done { state, conflicts: Vec::new() }
+fn ended(path: &Path, state: State) -> Ended {
+    Ended { path: path.to_owned(), state, conflicts: Vec::new() }
 }
 
 #[test]
@@ -41,7 +39,7 @@ fn trouble_is_shown_and_what_may_pass_is_tried_again() {
     let (mut masters, path, now) = world();
     let end = |masters: &mut Masters, state| {
         masters.masters.get_mut(&path).unwrap().due = None;
-        masters.take(Ended(path.clone(), done(state)), now, Time::from_micros(5));
+        masters.take(ended(&path, state), now, Time::from_micros(5));
     };
     end(&mut masters, State::trouble("line 3: x", "mend it", false));
     assert_eq!(masters.next_due(), None);
@@ -62,13 +60,13 @@ fn trouble_is_shown_and_what_may_pass_is_tried_again() {
 fn a_kept_edit_alarms_until_it_is_gone() {
     let (mut masters, path, now) = world();
     let copy = PathBuf::from("/a/.env.conflict-1");
-    let kept = job::Done { state: State::Right { ver: 2 }, conflicts: vec![copy.clone()] };
-    assert!(masters.take(Ended(path.clone(), kept), now, Time::default()), "to be watched");
+    let kept = Ended { conflicts: vec![copy.clone()], ..ended(&path, State::Right { ver: 2 }) };
+    assert!(masters.take(kept, now, Time::default()), "to be watched");
     assert_eq!(masters.files().collect::<Vec<_>>(), [path.as_path(), copy.as_path()]);
     assert!(masters.alarms().next().unwrap().1.contains(".env.conflict-1"));
     masters.masters.get_mut(&path).unwrap().due = None;
     masters.touched(Some(&copy), now);
     assert_eq!(masters.next_due(), Some(now));
-    assert!(masters.take(Ended(path, done(State::Right { ver: 2 })), now, Time::default()));
+    assert!(masters.take(ended(&path, State::Right { ver: 2 }), now, Time::default()));
     assert!(masters.alarms().next().is_none());
 }

@@ -127,18 +127,11 @@ fn quoted(value: &str, before: Option<char>, out: &mut Text) {
     let bare = value.bytes().all(plain) && !value.starts_with('=');
     let single = !value.contains(['\'', '\r']);
     match before {
-        Some('\'') if single => literal('\'', value, out),
         Some('"') => escaped(value, out),
-        _ if bare => out.push(value),
-        _ if single => literal('\'', value, out),
+        _ if bare && before != Some('\'') => out.push(value),
+        _ if single => ["'", value, "'"].into_iter().for_each(|piece| out.push(piece)),
         _ => escaped(value, out),
     }
-}
-
-fn literal(quote: char, value: &str, out: &mut Text) {
-    out.push_char(quote);
-    out.push(value);
-    out.push_char(quote);
 }
 
 /// Writes a value in double quotes, with the escapes that all readers of them agree on.

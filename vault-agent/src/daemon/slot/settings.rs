@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use shared::hash::Hash;
 
-use machine::config::{Hook, HookAction, HookSignal, Target};
+use machine::config::{Hook, HookAction, Target};
 use machine::render::{Layout, Multiline, Nested};
 
 /// Returns the hash of all settings on which it depends how a hook ends: what the file holds, who
@@ -66,21 +66,9 @@ fn hook(Hook { action, timeout, retries }: &Hook) -> Value {
     let run = match action {
         HookAction::Command(command) => json!(["command", command]),
         HookAction::Systemd { unit, action } => json!(["systemd", unit, action.as_str()]),
-        HookAction::Signal { signal, pid_file } => json!(["signal", name(*signal), pid_file]),
+        HookAction::Signal { signal, pid_file } => json!(["signal", signal, pid_file]),
     };
     json!([run, timeout.as_millis().to_string(), retries])
-}
-
-const fn name(signal: HookSignal) -> &'static str {
-    match signal {
-        HookSignal::Hup => "HUP",
-        HookSignal::Usr1 => "USR1",
-        HookSignal::Usr2 => "USR2",
-        HookSignal::Winch => "WINCH",
-        HookSignal::Term => "TERM",
-        HookSignal::Int => "INT",
-        HookSignal::Quit => "QUIT",
-    }
 }
 
 #[cfg(test)]

@@ -12,9 +12,14 @@ fn target(more: &str) -> Arc<Target> {
 
 const HOOK: &str = "on_change = \"true\"";
 
-/// The print of whatever was written: what is in a file is not looked at here.
-fn print() -> Print {
-    Print::of(b"", Access::PRIVATE)
+/// A file as it was written: what is in it is not looked at here.
+fn held(ver: u64) -> Held {
+    let print = Some(Print::of(b"", Access::PRIVATE));
+    Held { versions: vec![Some(ver)], print, notes: Vec::new() }
+}
+
+fn changed(ver: u64) -> Result<Outcome, TargetFault> {
+    Ok(Outcome::Changed(held(ver), Mask::default()))
 }
 
 struct World {
@@ -29,45 +34,61 @@ impl World {
             path: target.path.clone(),
             secrets: vec![("secret/a".parse().unwrap(), Some(ver))],
             since: Time::from_micros(1),
-            hook: hook.to_owned().into(),
+            hook: serde_json::from_value(hook.into()).unwrap(),
             good: None,
             bad: None,
         });
         Self { slot: Slot::new(target, remembered), now: Instant::now() }
     }
 
-    /// Plans a version, and returns the task.
-    fn planned(&mut self, ver: u64) -> Option<Task> {
-        self.slot.plan(Action::Write(Arc::clone(&self.slot.target), vec![Some(ver)]));
+    /// Plans the target with such a newest version, and returns the task.
+    fn plan(&mut self, latest: Latest) -> Option<Task> {
+        self.slot.plan(|_| latest);
         self.slot.next.take()
     }
 
+    fn planned(&mut self, ver: u64) -> Option<Task> {
+        self.plan(Latest::Version { ver, ready: true })
+    }
+
     /// Ends a task; tells whether the hook is to run.
-    fn done(&mut self, task: Task, result: Result<Outcome, TargetFault>) -> bool {
-        self.slot.done(task, result, self.now, Time::from_micros(2)).hook.is_some()
+    fn done(&mut self, result: Result<Outcome, TargetFault>) -> bool {
+        self.slot.done(result, self.now, Time::from_micros(2)).is_some()
     }
 
     fn written(&mut self, ver: u64) -> bool {
-        let task = self.planned(ver).unwrap();
-        self.done(task, Ok(Outcome::Written(print(), Mask::default())))
+        assert!(self.planned(ver).is_some());
+        self.done(changed(ver))
+    }
+
+    /// As [`World::written`], in place of a newer version that is bad.
+    fn rolled_back(&mut self, bad: u64, good: u64) -> bool {
+        assert_eq!(self.planned(bad), Some(Task::Write(vec![Some(good)])));
+        self.done(changed(good))
+    }
+
+    /// Puts on disk what is remembered; tells whether to plan again.
+    fn save(&mut self) -> bool {
+        let remembered = self.slot.remembered().unwrap();
+        self.slot.saved(&remembered)
     }
 
     fn unchanged(&mut self, ver: u64) -> bool {
-        let task = self.planned(ver).unwrap();
-        self.done(task, Ok(Outcome::Unchanged(print(), Mask::default())))
+        assert!(self.planned(ver).is_some());
+        self.done(Ok(Outcome::Unchanged(held(ver), Mask::default())))
     }
 
     /// Has the file looked at, and returns the task that follows.
     fn look(&mut self, same: bool) -> Option<Task> {
         self.slot.touched();
         assert_eq!(self.slot.next.take(), Some(Task::Look));
-        self.done(Task::Look, Ok(Outcome::Seen { same }));
+        self.done(Ok(Outcome::Seen { same }));
         self.slot.next.take()
     }
 
-    fn shown(&self) -> (Vec<Option<u64>>, u64, String, &str) {
+    fn shown(&self) -> (Vec<Option<u64>>, u64, String, String) {
         let slot = &self.slot;
-        (slot.versions().collect(), slot.since.as_micros(), slot.state.show(), slot.hook.as_str())
+        (slot.versions().collect(), slot.since.as_micros(), slot.show(), slot.show_hook())
     }
 }
 
@@ -93,17 +114,16 @@ fn the_hook_runs_for_what_is_new_to_it() {
 #[test]
 fn the_record_follows_the_file() {
     let mut world = World::new(HOOK, Some((1, "ok")));
-    assert_eq!(world.shown(), (vec![Some(1)], 1, "starting".to_owned(), "ok"));
+    assert_eq!(world.shown(), (vec![Some(1)], 1, "starting".to_owned(), "ok".to_owned()));
     world.unchanged(1);
-    assert_eq!(world.shown(), (vec![Some(1)], 1, "ok".to_owned(), "ok"));
+    assert_eq!(world.shown(), (vec![Some(1)], 1, "ok".to_owned(), "ok".to_owned()));
     world.written(2);
-    world.slot.hook_requested();
-    assert_eq!(world.shown(), (vec![Some(2)], 2, "ok".to_owned(), "pending"));
-    world.slot.hook_ended("exit 3", true);
-    assert_eq!(world.slot.remembered().unwrap().hook.as_str(), "exit 3");
-    world.slot.hook_ended("ok", true);
+    assert_eq!(world.shown(), (vec![Some(2)], 2, "ok".to_owned(), "pending".to_owned()));
+    world.slot.hook_ended(&Err("exit 3".to_owned()), true);
+    assert_eq!(world.slot.remembered().unwrap().hook, HookEnd::Failed("exit 3".to_owned()));
+    world.slot.hook_ended(&Ok(()), true);
     assert_eq!(world.slot.hook, HookEnd::Pending);
-    world.slot.hook_ended("ok", false);
+    world.slot.hook_ended(&Ok(()), false);
     assert_eq!(world.slot.remembered().unwrap().hook, HookEnd::Ok);
 }
 
@@ -121,9 +141,9 @@ fn a_changed_file_is_reported_only_if_so_wanted() {
     let mut world = World::new("drift = \"report\"", Some((1, "-")));
     // Already before the start: the version is the same, so whatever differs was done by hand.
     assert_eq!(world.planned(1), Some(Task::Compare(vec![Some(1)])));
-    world.done(Task::Compare(vec![Some(1)]), Ok(Outcome::Differs));
+    world.done(Ok(Outcome::Differs(vec![Some(1)])));
     assert_eq!(world.shown().2, "drift: changed by somebody else");
-    world.slot.plan(Action::Settled(Arc::clone(&world.slot.target)));
+    assert_eq!(world.planned(1), None);
     assert_eq!(world.shown().2, "drift: changed by somebody else");
     // The next version is written.
     assert!(!world.written(2));
@@ -136,15 +156,15 @@ fn a_fight_is_not_fought_for_ever() {
     let mut world = World::new("", None);
     world.written(1);
     for _ in 0..MOST_RESTORES {
-        let task = world.look(false).unwrap();
-        world.done(task, Ok(Outcome::Written(print(), Mask::default())));
+        assert!(world.look(false).is_some());
+        world.done(changed(1));
     }
     assert_eq!(world.look(false), None);
     assert_eq!(world.slot.due, Some(world.now + DRIFT_WINDOW));
-    assert_eq!(world.slot.state.alarm(), Some("E_DRIFT"));
+    assert_eq!(world.slot.state, State::Contested);
     assert_eq!(world.planned(1), Some(Task::Write(vec![Some(1)])));
     world.now += DRIFT_WINDOW * 2;
-    world.done(Task::Write(vec![Some(1)]), Ok(Outcome::Written(print(), Mask::default())));
+    world.done(changed(1));
     assert!(world.look(false).is_some());
 }
 
@@ -157,19 +177,19 @@ fn failures_are_tried_again_and_forget_what_the_file_holds() {
     let mut world = World::new("", None);
     world.written(1);
     for seconds in [1, 2, 4, 8, 16, 30, 30] {
-        let task = world.planned(2).unwrap();
-        world.done(task, Err(fault(true)));
+        assert!(world.planned(2).is_some());
+        world.done(Err(fault(true)));
         assert_eq!(world.slot.due, Some(world.now + Duration::from_secs(seconds)));
     }
     assert_eq!(world.slot.known().held, None);
-    assert_eq!(world.shown(), (vec![Some(1)], 2, "failed: x".to_owned(), "-"));
+    assert_eq!(world.shown(), (vec![Some(1)], 2, "failed: x".to_owned(), "-".to_owned()));
     assert!(world.slot.touched());
-    let task = world.planned(3).unwrap();
+    assert!(world.planned(3).is_some());
     assert_eq!(world.slot.due, None);
-    world.done(task, Err(fault(true)));
+    world.done(Err(fault(true)));
     assert_eq!(world.slot.due, Some(world.now + Duration::from_secs(1)));
-    let task = world.planned(3).unwrap();
-    world.done(task, Err(fault(false)));
+    assert!(world.planned(3).is_some());
+    world.done(Err(fault(false)));
     assert_eq!(world.slot.due, None);
 }
 
@@ -177,11 +197,12 @@ fn failures_are_tried_again_and_forget_what_the_file_holds() {
 fn a_held_file_keeps_its_version() {
     let mut world = World::new("", None);
     world.written(1);
-    let hold = Hold::Deleted("secret/a".parse().unwrap());
-    world.slot.plan(Action::Hold(Arc::clone(&world.slot.target), hold));
-    assert_eq!(world.slot.next, None);
-    assert_eq!(world.shown(), (vec![Some(1)], 2, "kept: `secret/a` is deleted".to_owned(), "-"));
-    world.slot.plan(Action::Settled(Arc::clone(&world.slot.target)));
+    assert_eq!(world.plan(Latest::Deleted { ver: 1 }), None);
+    assert_eq!(
+        world.shown(),
+        (vec![Some(1)], 2, "kept: `secret/a` is deleted".to_owned(), "-".to_owned())
+    );
+    assert_eq!(world.planned(1), None);
     assert_eq!(world.shown().2, "ok");
 }
 
@@ -189,22 +210,22 @@ fn a_held_file_keeps_its_version() {
 fn new_settings_are_no_news_for_the_hook() {
     let mut world = World::new(HOOK, None);
     world.written(1);
-    world.slot.hook_ended("ok", false);
+    world.slot.hook_ended(&Ok(()), false);
     let slot = std::mem::replace(&mut world.slot, Slot::new(target(""), None));
     world.slot = slot.changed(target("mode = \"0640\"\non_change = \"true\""));
     assert_eq!(world.slot.known().held, None);
     assert!(!world.unchanged(1));
-    assert_eq!(world.shown(), (vec![Some(1)], 2, "ok".to_owned(), "ok"));
+    assert_eq!(world.shown(), (vec![Some(1)], 2, "ok".to_owned(), "ok".to_owned()));
 }
 
 /// A target that goes back on failure, whose version 1 the hook has found good.
 fn careful() -> World {
     let mut world = World::new(CAREFUL, None);
     assert!(world.written(1));
-    world.slot.hook_ended("ok", false);
-    assert_eq!(world.slot.unsaved_good(), Some(&vec![Some(1)]));
-    world.slot.saved_good(&vec![Some(1)]);
-    assert_eq!(world.slot.unsaved_good(), None);
+    world.slot.hook_ended(&Ok(()), false);
+    assert!(world.slot.has_unsaved_good());
+    world.save();
+    assert!(!world.slot.has_unsaved_good());
     world
 }
 
@@ -213,9 +234,8 @@ const CAREFUL: &str = "on_change = \"true\"\nrollback_on_failure = true";
 /// Has version 2 written and its hook fail for good, and returns the verdict.
 fn fail(world: &mut World) -> Bad {
     assert!(world.written(2));
-    world.slot.hook_requested();
-    world.slot.hook_ended("exit 1", false);
-    world.slot.unsaved().unwrap().clone()
+    world.slot.hook_ended(&Err("exit 1".to_owned()), false);
+    world.slot.verdict.unsaved.clone().unwrap()
 }
 
 #[test]
@@ -224,29 +244,28 @@ fn a_verdict_counts_once_it_is_on_disk() {
     let bad = fail(&mut world);
     assert_eq!(world.slot.known().instead, None);
     assert_eq!(world.slot.remembered().unwrap().bad, Some(bad.clone()));
-    assert!(world.slot.saved(&bad) && !world.slot.saved(&bad));
+    assert!(world.save() && !world.save());
     assert_eq!(world.slot.known().instead, Some((&vec![Some(2)], &vec![Some(1)])));
     // The old content is put back, and the hook runs once.
-    assert!(world.written(1));
-    world.slot.hook_requested();
+    assert!(world.rolled_back(2, 1));
     assert_eq!(
         (world.slot.show_hook().as_str(), world.slot.retries()),
         ("rolling back: exit 1", 0)
     );
-    world.slot.hook_ended("ok", false);
+    world.slot.hook_ended(&Ok(()), false);
     assert_eq!(world.slot.show_hook(), "rolled back: exit 1");
-    assert!(world.slot.hook_has_failed() && world.slot.unsaved().is_none());
+    assert!(world.slot.hook_has_failed() && world.slot.verdict.unsaved.is_none());
     // A newer version is a new try, and a success ends it.
     assert!(world.written(3));
     assert_eq!(world.slot.retries(), 5);
-    world.slot.hook_ended("ok", false);
+    world.slot.hook_ended(&Ok(()), false);
     assert_eq!((world.slot.show_hook().as_str(), world.slot.known().instead), ("ok", None));
 }
 
 #[test]
 fn a_restart_goes_on_where_the_last_process_was_killed() {
     let mut world = careful();
-    let bad = fail(&mut world);
+    fail(&mut world);
     let restarted = |remembered: &Remembered, more: &str| {
         let slot = Slot::new(target(more), Some(remembered.clone()));
         World { slot, now: Instant::now() }
@@ -257,10 +276,10 @@ fn a_restart_goes_on_where_the_last_process_was_killed() {
     assert_eq!(next.slot.known().instead, Some((&vec![Some(2)], &vec![Some(1)])));
     assert!(next.unchanged(1), "put back, but the hook has not run for it");
     // Put back, and the hook has not ended; has ended well; has ended badly.
-    assert!(world.slot.saved(&bad) && world.written(1));
-    world.slot.hook_requested();
-    for (result, runs) in [(None, true), (Some("ok"), false), (Some("exit 2"), false)] {
-        if let Some(result) = result {
+    assert!(world.save() && world.rolled_back(2, 1));
+    let badly = Err("exit 2".to_owned());
+    for (result, runs) in [(None, true), (Some(Ok(())), false), (Some(badly), false)] {
+        if let Some(result) = &result {
             world.slot.hook_ended(result, false);
         }
         let mut next = restarted(&world.slot.remembered().unwrap(), CAREFUL);
@@ -275,44 +294,61 @@ fn a_restart_goes_on_where_the_last_process_was_killed() {
 }
 
 #[test]
-fn there_is_not_always_something_to_go_back_to() {
-    let mut first = World::new(CAREFUL, None);
-    first.written(1);
-    first.slot.hook_ended("exit 1", false);
-    assert_eq!(first.slot.unsaved(), None, "no version was ever good");
-    let mut plain = World::new(HOOK, Some((1, "ok")));
-    plain.written(2);
-    plain.slot.hook_ended("exit 1", false);
-    assert_eq!(plain.slot.unsaved(), None, "nobody has asked for it");
-    let mut retried = careful();
-    retried.written(2);
-    retried.slot.hook_ended("exit 1", true);
-    assert_eq!(retried.slot.unsaved(), None, "a retry is left");
-    let mut deleted = careful();
-    let task = Task::Remove(vec![None]);
-    deleted.done(task, Ok(Outcome::Removed));
-    deleted.slot.hook_ended("exit 1", false);
-    assert_eq!(deleted.slot.unsaved(), None, "what is deleted stays so");
-    let mut careful = careful();
-    let bad = fail(&mut careful);
-    assert!(careful.written(3));
-    careful.slot.hook_ended("ok", false);
-    assert!(!careful.slot.saved(&bad), "a newer version was good meanwhile");
+fn a_good_version_is_known_to_the_next_process_while_its_hook_runs_once_more() {
+    let mut world = careful();
+    assert_eq!(world.look(false), Some(Task::Write(vec![Some(1)])));
+    world.done(changed(1));
+    assert_eq!(world.slot.hook, HookEnd::Pending);
+    let remembered = world.slot.remembered();
+    let mut next = World { slot: Slot::new(target(CAREFUL), remembered), now: Instant::now() };
+    fail(&mut next);
+    assert!(next.save());
+    assert_eq!(next.slot.known().instead, Some((&vec![Some(2)], &vec![Some(1)])));
 }
 
 #[test]
-fn the_echo_of_ones_own_write_is_looked_at_a_moment_later_and_once() {
+fn there_is_not_always_something_to_go_back_to() {
+    let mut first = World::new(CAREFUL, None);
+    first.written(1);
+    first.slot.hook_ended(&Err("exit 1".to_owned()), false);
+    assert_eq!(first.slot.verdict.unsaved, None, "no version was ever good");
+    let mut plain = World::new(HOOK, Some((1, "ok")));
+    plain.written(2);
+    plain.slot.hook_ended(&Err("exit 1".to_owned()), false);
+    assert_eq!(plain.slot.verdict.unsaved, None, "nobody has asked for it");
+    let mut retried = careful();
+    retried.written(2);
+    retried.slot.hook_ended(&Err("exit 1".to_owned()), true);
+    assert_eq!(retried.slot.verdict.unsaved, None, "a retry is left");
+    let mut deleted = careful();
+    let gone = Held { versions: vec![None], print: None, notes: Vec::new() };
+    deleted.done(Ok(Outcome::Changed(gone, Mask::default())));
+    deleted.slot.hook_ended(&Err("exit 1".to_owned()), false);
+    assert_eq!(deleted.slot.verdict.unsaved, None, "what is deleted stays so");
+    let mut careful = careful();
+    fail(&mut careful);
+    let failed = careful.slot.remembered().unwrap();
+    assert!(careful.written(3));
+    careful.slot.hook_ended(&Ok(()), false);
+    assert!(!careful.slot.saved(&failed), "a newer version was good meanwhile");
+    assert!(careful.slot.has_unsaved_good(), "and is not on disk");
+}
+
+#[tokio::test]
+async fn the_echo_of_ones_own_write_is_looked_at_a_moment_later_and_once() {
     let mut world = World::new("", None);
-    assert_eq!(world.slot.echo(world.now), None, "nothing was written yet");
+    assert!(world.slot.echo(world.now), "nothing was written yet");
     assert!(!world.written(1));
-    let due = world.slot.echo(world.now).unwrap();
+    assert!(!world.slot.echo(world.now));
+    let due = world.slot.look_due.unwrap();
     assert!(due > world.now);
     world.now += ECHO / 2;
-    assert_eq!(world.slot.echo(world.now), Some(due), "one look sees both");
+    assert!(!world.slot.echo(world.now));
+    assert_eq!(world.slot.look_due, Some(due), "one look sees both");
     world.now = due;
     assert!(!world.slot.touched());
     assert_eq!(world.slot.next.take(), Some(Task::Look));
-    assert_eq!(world.slot.echo(world.now), None, "news of somebody else is looked at at once");
-    world.slot.busy = Some(1);
-    assert!(world.slot.echo(world.now).is_some(), "a write is under way");
+    assert!(world.slot.echo(world.now), "news of somebody else is looked at at once");
+    world.slot.busy = Some(tokio::spawn(async {}).id());
+    assert!(!world.slot.echo(world.now), "a write is under way");
 }

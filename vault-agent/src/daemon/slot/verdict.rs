@@ -11,7 +11,7 @@ use machine::config::Target;
 pub(super) struct Verdict {
     /// The versions for which it last ended well.
     pub(super) good: Option<Versions>,
-    /// Whether that is not on disk yet: until it is, nothing newer is written.
+    /// Whether that is not on disk yet.
     pub(super) good_is_new: bool,
     /// The newest versions for which it has failed for good, once that is on disk: they are not
     /// written any more.
@@ -26,12 +26,9 @@ impl Verdict {
         let Some(remembered) = remembered.filter(|_| target.rollback_on_failure) else {
             return Self::default();
         };
-        let written = || remembered.secrets.iter().map(|(_, ver)| *ver).collect();
-        let well = remembered.hook == HookEnd::Ok;
-        let good = remembered.good.clone().or_else(|| well.then(written));
-        // Its own file has been gone back to: `good` was not written down, being what the file
-        // holds.
-        let good = good.or_else(|| remembered.bad.is_some().then(written));
+        // Older records do not name it for a file that has been gone back to.
+        let is_good = remembered.hook == HookEnd::Ok || remembered.bad.is_some();
+        let good = remembered.good.clone().or_else(|| is_good.then(|| remembered.versions()));
         let bad = remembered.bad.clone().filter(|bad| bad.settings == settings(target));
         Self { good, bad, ..Self::default() }
     }
