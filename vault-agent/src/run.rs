@@ -102,7 +102,7 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let watchdog = tokio::spawn(stay_alive(engine, ask));
     let ended = tokio::select! {
         () = end.wait() => Ok(()),
-        ended = &mut sync => ended.context("the sync task failed")?,
+        ended = &mut sync => ended.context("the sync task failed"),
     };
     notify::stopping();
     watchdog.abort();
@@ -112,11 +112,7 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
 }
 
 /// Waits for every loop to end; one that has failed has said so itself.
-async fn finish(
-    sync: JoinHandle<Result<()>>,
-    others: [JoinHandle<()>; 2],
-    api: JoinHandle<Result<()>>,
-) {
+async fn finish(sync: JoinHandle<()>, others: [JoinHandle<()>; 2], api: JoinHandle<Result<()>>) {
     if !sync.is_finished() {
         let _ = sync.await;
     }

@@ -39,8 +39,6 @@ use order::Order;
 use record::Persisting;
 use slot::{Slot, State};
 
-pub use plan::{Action, Hold, Versions};
-
 /// Targets written at once: one that hangs does not hold up the others.
 const MOST_JOBS: usize = 8;
 

@@ -51,9 +51,7 @@ impl Due {
         ver: u64,
         kept: &Retained,
     ) -> Self {
-        let readers =
-            (usize::try_from(kept.readers.0).ok()).zip(usize::try_from(kept.readers.1).ok());
-        let (blob, commit) = (kept.hash, kept.promise);
+        let (blob, commit, readers) = (kept.hash, kept.promise, Some(kept.readers));
         let (path, size) = (path.clone(), kept.bytes.len() as u64);
         Self { path, ver, blob, newest: false, vault, size, commit, readers }
     }
@@ -61,8 +59,7 @@ impl Due {
     /// Returns what opening the blob needs once the log has dropped the version.
     pub(super) fn retained(&self, blob: Blob) -> Retained {
         let bytes = blob.into_bytes();
-        let (count, position) = self.readers.unwrap_or_else(|| (stanzas(&bytes), 0));
-        let readers = (count as u64, position as u64);
+        let readers = self.readers.unwrap_or_else(|| (stanzas(&bytes), 0));
         Retained { hash: self.blob, promise: self.commit, readers, bytes }
     }
 
@@ -105,7 +102,7 @@ impl Due {
 
 /// Tells whether content is a JSON object: the local API copies it into its answers as it is, so
 /// whoever wrote it must not be able to end the object and go on.
-fn is_object(content: &[u8]) -> bool {
+pub(super) fn is_object(content: &[u8]) -> bool {
     let text = std::str::from_utf8(content).unwrap_or_default();
     serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text).is_ok()
 }

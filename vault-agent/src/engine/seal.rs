@@ -67,10 +67,6 @@ impl Sealing {
             }
         }
     }
-
-    fn needs(&self, at: usize, put: &DraftPut, readers: Hash) -> bool {
-        self.0.get(&at).is_none_or(|done| done.ver != put.ver || done.readers != readers)
-    }
 }
 
 /// Encrypts what is not encrypted yet, of each caller.
@@ -108,7 +104,8 @@ fn tasks(ledger: &Ledger, callers: &mut [(&mut Sealing, &[Draft])]) -> Vec<Task>
         for (at, draft) in drafts.iter().enumerate() {
             let Draft::Put(put) = draft else { continue };
             let readers = log::readers_hash(state, &put.path);
-            if sealing.needs(at, put, readers) {
+            let done = sealing.0.get(&at);
+            if done.is_none_or(|done| done.ver != put.ver || done.readers != readers) {
                 let recipients = log::recipients(state, &put.path);
                 let (vault, put) = (state.vault(), put.clone());
                 tasks.push(Task { caller: index, at, vault, put, readers, recipients });
