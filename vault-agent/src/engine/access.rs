@@ -60,9 +60,6 @@ impl Accesses {
     }
 
     /// Notes accesses; they are on disk when this returns.
-    ///
-    /// # Errors
-    /// If the database fails.
     pub(super) async fn record(self: &Arc<Self>, accesses: Vec<Fact>) -> Result<(), Failure> {
         if accesses.is_empty() {
             return Ok(());

@@ -49,7 +49,6 @@ impl Alarms {
         self.ticks.send_replace(());
     }
 
-    /// Clears every alarm of that code.
     pub(super) fn clear(&self, code: &str) {
         self.clear_if(|of, _| of == code);
     }

@@ -77,7 +77,6 @@ impl Cache {
         blobs.iter().for_each(|blob| all.remove(blob));
     }
 
-    /// Tells whether a blob's content is here.
     pub(super) fn has(&self, blob: &Hash) -> bool {
         self.lock().contents.contains_key(blob)
     }

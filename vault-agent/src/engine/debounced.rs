@@ -17,7 +17,6 @@ pub(super) struct Debounced {
 }
 
 impl Debounced {
-    /// Says that it is due soon.
     pub(super) fn soon(&self) {
         self.due.notify_one();
     }

@@ -98,10 +98,7 @@ impl Fleet {
         self.peers.iter().map(head).collect()
     }
 
-    /// Compares one peer's head with the hash known for that entry.
-    ///
-    /// # Errors
-    /// `E_FORK`.
+    /// Compares one peer's head with the hash known for that entry; fails with `E_FORK`.
     pub(super) fn compare(
         &mut self,
         PeerHead { name, seq, hash }: &PeerHead,
@@ -145,10 +142,7 @@ impl Fleet {
         (now.seconds_since(last) >= STALE).then(|| format!("no machine has reported since {last}"))
     }
 
-    /// Takes the chain's new head up; it may only have grown.
-    ///
-    /// # Errors
-    /// `E_AUDIT_REWRITTEN`.
+    /// Takes the chain's new head up; `E_AUDIT_REWRITTEN` unless it has only grown.
     pub(super) fn audit_now(&mut self, now: AuditHead) -> Result<(), Error> {
         let before = self.audit;
         if now.n < before.n {
@@ -162,12 +156,10 @@ impl Fleet {
         Ok(())
     }
 
-    /// Returns every machine that reported, by name.
     pub(super) fn list(&self) -> Vec<Peer> {
         self.peers.values().cloned().collect()
     }
 
-    /// Returns a machine's newest report.
     pub(super) fn report_of(&self, name: &Name) -> Option<&Report> {
         self.peers.get(name).map(|peer| &peer.report)
     }

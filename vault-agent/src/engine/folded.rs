@@ -48,7 +48,9 @@ impl Folded {
     pub(super) fn due(&self, path: &SecretPath, ver: u64, version: &Version) -> Due {
         let newest = self.state.secret(path).is_some_and(|secret| secret.last == ver);
         let readers = self.readers.get(&version.readers).copied();
-        Due::new(self.state.vault(), (path, ver), version, newest, readers)
+        let (path, vault) = (path.clone(), self.state.vault());
+        let Version { blob, size, commit, .. } = *version;
+        Due { path, ver, blob, newest, vault, size, commit, readers }
     }
 
     /// Returns what is due for a path's newest version if this machine is to keep its ciphertext.

@@ -34,9 +34,6 @@ pub(super) async fn take(parts: &Arc<Parts>, mut records: Vec<Delivery>) -> Resu
 
 /// Takes in an entry of this machine's own that the server has acknowledged; the stream brings it
 /// again and it is recognised. Returns when it is applied: the server has it on disk already.
-///
-/// # Errors
-/// If the database fails.
 pub(super) async fn take_own(parts: &Arc<Parts>, record: Delivery) -> Result<(), Failure> {
     let receipt = parts.ledger.ingest(vec![record]).await?;
     let news = receipt.applied.await.map_err(|_| Failure::Closed)??;

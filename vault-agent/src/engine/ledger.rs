@@ -50,13 +50,8 @@ pub(super) struct Receipt {
     pub(super) committed: oneshot::Receiver<Result<(), Failure>>,
 }
 
-/// What an entry that was applied brought.
-#[derive(Default)]
-struct Taken {
-    ops: Vec<Op>,
-    /// Blobs that this machine made itself.
-    own: Vec<(Hash, Arc<Sealed>)>,
-}
+/// What an entry that was applied brought: its operations, and blobs that this machine made itself.
+type Taken = (Vec<Op>, Vec<Arc<Sealed>>);
 
 /// How to take a batch back.
 struct Before {
@@ -212,10 +207,10 @@ impl Ledger {
         for Delivery { position, envelope, blobs: inline } in deliveries {
             match self.take_one(conn, position, &envelope, before)? {
                 Ok(None) => {}
-                Ok(Some(Taken { ops, own })) => {
+                Ok(Some((ops, own))) => {
                     news.advanced = true;
                     touched.note(&self.own.name, &ops);
-                    let own = own.into_iter().map(|(_, sealed)| sealed.bytes.clone());
+                    let own = own.into_iter().map(|sealed| sealed.bytes.clone());
                     let brought = inline.into_iter().chain(own).map(Blob::new);
                     blobs.extend(brought.map(|blob| (blob.id(), blob)));
                 }
@@ -275,7 +270,7 @@ impl Ledger {
         state::pending::settle(conn, head)?;
         let own = self.pending.settled(head);
         self.cache.remove(&applied.dropped);
-        Ok(Ok(Some(Taken { ops: applied.entry.ops, own })))
+        Ok(Ok(Some((applied.entry.ops, own))))
     }
 
     /// Notes how many readers each new blob was made for: the log itself keeps their hash only.

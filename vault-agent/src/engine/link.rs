@@ -138,10 +138,7 @@ impl Link {
         }
     }
 
-    /// Returns the connection if entries may be built.
-    ///
-    /// # Errors
-    /// [`WriteError::Offline`].
+    /// Returns the connection if entries may be built; [`WriteError::Offline`] if not.
     pub(super) fn writing_client(&self) -> Result<Client, WriteError> {
         let client = self.client().map_err(|reason| WriteError::Offline { reason })?;
         let state = self.state.borrow();

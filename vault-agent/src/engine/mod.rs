@@ -210,7 +210,6 @@ impl Engine {
         tokio::join!(self.parts.link.write_synced(), snapshot);
     }
 
-    /// Returns this machine's name.
     pub fn name(&self) -> &Name {
         &self.parts.own.name
     }
@@ -220,7 +219,6 @@ impl Engine {
         self.state(|state| state.machine(self.name()).map_or(state.created(), |own| own.added))
     }
 
-    /// Returns the pinned vault.
     pub fn vault(&self) -> VaultId {
         self.parts.own.pins.vault
     }
@@ -235,17 +233,14 @@ impl Engine {
         self.parts.ticks.subscribe()
     }
 
-    /// Returns what the newest version of `path` is.
     pub fn latest(&self, path: &SecretPath) -> Latest {
         read::latest(&self.parts, path)
     }
 
-    /// Tells whether this machine may read `path`.
     pub fn may_read(&self, path: &SecretPath) -> bool {
         self.state(|state| rights::may_read(state, self.name(), path))
     }
 
-    /// Tells whether this machine may write `path`.
     pub fn may_write(&self, path: &SecretPath) -> bool {
         self.state(|state| state.machine(self.name()).is_some_and(|own| own.write.cover(path)))
     }

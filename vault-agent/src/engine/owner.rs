@@ -211,7 +211,7 @@ pub(super) async fn append(parts: &Arc<Parts>, envelope: Envelope) -> Result<App
         let staged = parts.store.read(move |conn| blobs::staged(conn, id)).await?;
         let bytes = staged.ok_or(WriteError::Moved)?;
         if inside {
-            blobs.push((id, Arc::new(Sealed { bytes, id, commit: put.commit })));
+            blobs.push(Arc::new(Sealed { bytes, id, commit: put.commit }));
         } else {
             // One by one: together they are too large for one request.
             send::upload(parts, id, bytes).await?;

@@ -25,7 +25,7 @@ pub(super) struct Pending {
 struct Waiting {
     hash: Hash,
     /// Its blobs; none if it was found at the start.
-    blobs: Vec<(Hash, Arc<Sealed>)>,
+    blobs: Vec<Arc<Sealed>>,
 }
 
 impl Pending {
@@ -48,14 +48,11 @@ impl Pending {
     /// Notes an entry that is about to be sent, and has its request saved before anything that is
     /// asked of the database from now on, above all before it is settled or dropped. Returns what
     /// tells when it is there.
-    ///
-    /// # Errors
-    /// If the database is closed.
     pub(super) async fn save(
         &self,
         hash: Hash,
         request: Bytes,
-        blobs: Vec<(Hash, Arc<Sealed>)>,
+        blobs: Vec<Arc<Sealed>>,
     ) -> Result<oneshot::Receiver<Result<(), Failure>>, Failure> {
         let saved = self.store.begin(move |conn| pending::save(conn, hash, &request)).await?;
         *self.lock() = Some(Waiting { hash, blobs });
@@ -71,7 +68,7 @@ impl Pending {
 
     /// Notes that an entry is in the log; returns the blobs that this machine has made for it, as
     /// the server sends them to all others.
-    pub(super) fn settled(&self, entry: Hash) -> Vec<(Hash, Arc<Sealed>)> {
+    pub(super) fn settled(&self, entry: Hash) -> Vec<Arc<Sealed>> {
         let waiting = self.lock().take_if(|waiting| waiting.hash == entry);
         waiting.map(|waiting| waiting.blobs).unwrap_or_default()
     }

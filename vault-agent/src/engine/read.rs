@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::blob::Due;
 use super::offload;
 use super::parts::Parts;
-use super::rights::{find, may_read};
+use super::rights::find;
 use super::types::{Content, Latest, ReadError};
 use crate::state;
 use host::clock;
@@ -33,16 +33,22 @@ pub(super) enum Reach {
 
 pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
     let folded = parts.ledger.read();
-    if !may_read(&folded.state, &parts.own.name, path) {
-        return Latest::NotReadable;
+    match find(&folded.state, &parts.own.name, path, None, clock::now()) {
+        Ok((ver, version)) => {
+            let held = folded.held.get(path) == Some(&version.blob);
+            Latest::Version { ver, ready: held || parts.cache.has(&version.blob) }
+        }
+        Err(ReadError::Deleted { ver } | ReadError::Destroyed { ver }) => Latest::Deleted { ver },
+        Err(ReadError::Denied) => Latest::NotReadable,
+        Err(_) => Latest::Missing,
     }
-    let current = folded.state.secret(path).and_then(|secret| secret.current());
-    let Some((ver, version)) = current else { return Latest::Missing };
-    if !version.is_live(clock::now()) {
-        return Latest::Deleted { ver };
-    }
-    let held = folded.held.get(path) == Some(&version.blob);
-    Latest::Version { ver, ready: held || parts.cache.has(&version.blob) }
+}
+
+/// Returns what is due for a version that may be read now, the newest if none is named.
+pub(super) fn due(parts: &Parts, path: &SecretPath, ver: Option<u64>) -> Result<Due, ReadError> {
+    let folded = parts.ledger.read();
+    let (ver, version) = find(&folded.state, &parts.own.name, path, ver, clock::now())?;
+    Ok(folded.due(path, ver, version))
 }
 
 pub(super) async fn content(
@@ -51,11 +57,7 @@ pub(super) async fn content(
     ver: Option<u64>,
     reach: Reach,
 ) -> Result<Content, ReadError> {
-    let due = {
-        let folded = parts.ledger.read();
-        let (ver, version) = find(&folded.state, &parts.own.name, path, ver, clock::now())?;
-        folded.due(path, ver, version)
-    };
+    let due = due(parts, path, ver)?;
     if let Some(known) = parts.cache.get(&due.blob) {
         return known.map_err(ReadError::Blob);
     }

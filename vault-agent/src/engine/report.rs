@@ -8,10 +8,9 @@ use anyhow::{Context as _, Result};
 use shared::audit::AuditHead;
 use shared::error::Code;
 use shared::hash::Hash;
-use shared::name::Name;
 use shared::report::{Report, TargetReport};
 use shared::text::Text;
-use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
+use shared::wire::v1::report::{ReportReply, ReportRequest};
 use tokio::time::{Instant, sleep_until};
 
 use super::alarms::Alarms;
@@ -114,7 +113,8 @@ impl Reports {
             Ok(reply) => self.take_reports(reply).await,
             Err(RemoteError::Refused(error)) if error.code == Code::Seq => {
                 // The database that counted the reports is gone: no count can be past the clock.
-                self.count_from(clock::now().as_secs());
+                let mut fleet = self.fleet();
+                fleet.last = fleet.last.max(clock::now().as_secs());
                 self.reporting.soon();
                 Err(error.into())
             }
@@ -150,9 +150,22 @@ impl Reports {
     }
 
     async fn take_reports(self: &Arc<Self>, reply: ReportReply) -> Result<()> {
-        let (accepted, gone, heads) = self.accept(reply);
-        let own = self.fleet().report_of(&self.own.name).map_or(0, |report| report.n);
-        self.count_from(own);
+        let (accepted, gone, heads) = {
+            let folded = self.ledger.read();
+            let mut fleet = self.fleet();
+            let accepted: Vec<_> = reply
+                .reports
+                .into_iter()
+                .filter_map(|received| fleet.take(&folded.state, received))
+                .collect();
+            let gone = fleet.prune(&folded.state);
+            let n = fleet.report_of(&self.own.name).map_or(0, |report| report.n);
+            fleet.last = fleet.last.max(n);
+            if let Err(error) = fleet.audit_now(reply.audit) {
+                self.alarms.raise(error.code.as_str(), "", error.detail);
+            }
+            (accepted, gone, fleet.heads())
+        };
         let own = Arc::clone(self);
         let known = self.store.write(move |conn| {
             facts::set(conn, facts::AUDIT, &own.fleet().audit)?;
@@ -172,19 +185,6 @@ impl Reports {
         self.judge(&known);
         self.ticks.send_replace(());
         Ok(())
-    }
-
-    fn accept(&self, reply: ReportReply) -> (Vec<(Report, Received)>, Vec<Name>, Vec<PeerHead>) {
-        let folded = self.ledger.read();
-        let mut fleet = self.fleet();
-        let accepted = reply.reports.into_iter();
-        let accepted =
-            accepted.filter_map(|received| fleet.take(&folded.state, received)).collect();
-        let gone = fleet.prune(&folded.state);
-        if let Err(error) = fleet.audit_now(reply.audit) {
-            self.alarms.raise(error.code.as_str(), "", error.detail);
-        }
-        (accepted, gone, fleet.heads())
     }
 
     /// Compares an anchored audit head with the one known at that place.
@@ -218,12 +218,6 @@ impl Reports {
                 None => self.alarms.clear(code.as_str()),
             }
         }
-    }
-
-    /// Numbers the next report past `n`.
-    fn count_from(&self, n: u64) {
-        let mut fleet = self.fleet();
-        fleet.last = fleet.last.max(n);
     }
 
     fn fleet(&self) -> MutexGuard<'_, Fleet> {

@@ -11,10 +11,9 @@ use shared::path::SecretPath;
 use super::blob::Due;
 use super::parts::Parts;
 use super::read::{self, Reach};
-use super::rights::{find, may_retain};
+use super::rights::may_retain;
 use super::types::{Content, ReadError};
 use crate::state::retained;
-use host::clock;
 
 /// Keeps the ciphertext of exactly these versions; tells whether it has all of them.
 pub(super) async fn retain(
@@ -37,11 +36,7 @@ pub(super) async fn retain(
 }
 
 async fn retain_one(parts: &Arc<Parts>, path: &SecretPath, ver: u64) -> Result<(), ReadError> {
-    let due = {
-        let folded = parts.ledger.read();
-        let (ver, version) = find(&folded.state, &parts.own.name, path, Some(ver), clock::now())?;
-        folded.due(path, ver, version)
-    };
+    let due = read::due(parts, path, Some(ver))?;
     let blob = read::ciphertext(parts, &due, Reach::Server).await?;
     let (own, path) = (Arc::clone(parts), path.clone());
     let kept = due.retained(blob);
@@ -72,7 +67,16 @@ pub(super) async fn earlier(
     let place = path.clone();
     let kept = parts.store.read(move |conn| retained::read(conn, &place, ver)).await?;
     let Some(kept) = kept else { return Err(fault) };
-    let due = Due::of_retained(parts.own.pins.vault, path, ver, &kept);
+    let due = Due {
+        path: path.clone(),
+        ver,
+        blob: kept.hash,
+        newest: false,
+        vault: parts.own.pins.vault,
+        size: kept.bytes.len() as u64,
+        commit: kept.promise,
+        readers: Some(kept.readers),
+    };
     if let Some(known) = parts.cache.get(&due.blob) {
         return known.map_err(ReadError::Blob);
     }

@@ -53,8 +53,8 @@ impl Sealing {
     }
 
     /// Returns the blobs.
-    pub(super) fn blobs(&self) -> impl Iterator<Item = (Hash, Arc<Sealed>)> {
-        self.0.values().map(|done| (done.sealed.id, Arc::clone(&done.sealed)))
+    pub(super) fn blobs(&self) -> impl Iterator<Item = Arc<Sealed>> {
+        self.0.values().map(|done| Arc::clone(&done.sealed))
     }
 
     /// Puts what was encrypted into the cache of contents.
@@ -69,10 +69,7 @@ impl Sealing {
     }
 }
 
-/// Encrypts what is not encrypted yet, of each caller.
-///
-/// # Errors
-/// If a content or blob is over its limit.
+/// Encrypts what is not encrypted yet, of each caller, unless something is over its limit.
 pub(super) async fn seal_all(
     ledger: &Ledger,
     mut callers: Vec<(&mut Sealing, &[Draft])>,

@@ -36,7 +36,7 @@ pub(super) const INLINE: usize = 4 << 20;
 pub(super) struct Outgoing {
     pub(super) seq: u64,
     pub(super) envelope: Envelope,
-    pub(super) blobs: Vec<(Hash, Arc<Sealed>)>,
+    pub(super) blobs: Vec<Arc<Sealed>>,
 }
 
 /// What became of it, if the server has answered and no rule forbids it.
@@ -106,13 +106,13 @@ pub(super) async fn send(parts: &Arc<Parts>, outgoing: Outgoing) -> Result<Sent,
 /// Uploads blobs that are too large to travel inside, and makes the request's body, which is kept
 /// as it is, to be sent again.
 async fn body(parts: &Parts, outgoing: &Outgoing) -> Result<Bytes, WriteError> {
-    let size = outgoing.blobs.iter().map(|(_, blob)| blob.bytes.len()).sum::<usize>();
+    let size = outgoing.blobs.iter().map(|sealed| sealed.bytes.len()).sum::<usize>();
     let mut blobs = Vec::new();
     if size <= INLINE {
-        blobs.extend(outgoing.blobs.iter().map(|(_, sealed)| Inline(sealed.bytes.clone())));
+        blobs.extend(outgoing.blobs.iter().map(|sealed| Inline(sealed.bytes.clone())));
     } else {
-        for (blob, sealed) in &outgoing.blobs {
-            upload(parts, *blob, sealed.bytes.clone()).await?;
+        for sealed in &outgoing.blobs {
+            upload(parts, sealed.id, sealed.bytes.clone()).await?;
         }
     }
     let request = AppendRequest { envelope: outgoing.envelope.clone(), blobs };

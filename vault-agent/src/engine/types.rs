@@ -23,7 +23,6 @@ pub(super) type Ticks = watch::Sender<()>;
 pub struct Commit(Arc<OnceLock<bool>>);
 
 impl Commit {
-    /// Returns a commit that has ended.
     pub(crate) fn ended(kept: bool) -> Self {
         Self(Arc::new(kept.into()))
     }

@@ -309,7 +309,6 @@ fn refused(error: Error) -> WriteError {
     }
 }
 
-/// Builds and signs the entry.
 fn signed(
     parts: &Parts,
     callers: &[Caller],

@@ -40,10 +40,7 @@ pub fn open<T>(
     Ok((store, trouble, found))
 }
 
-/// Has `work` done without waiting for it.
-///
-/// # Errors
-/// If the database is closed or its queue is full.
+/// Has `work` done without waiting for it; a full queue refuses it.
 pub fn note(
     store: &Store,
     work: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
