@@ -1,5 +1,6 @@
-//! Following the log: back-off with jitter, and what a stream's frames do. An entry that does not
-//! verify ends the stream and changes nothing.
+//! Reaching the server: addresses in order, the pinned key. And following its log: back-off with
+//! jitter, and what a stream's frames do. An entry that does not verify ends the stream and changes
+//! nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,73 @@ use tokio::time::sleep;
 use super::ledger::Delivery;
 use super::link::{Ended, SYNC};
 use super::parts::Parts;
-use super::{access, connect, fetch, intake, report};
-use machine::remote::Client;
+use super::{access, fetch, intake, report};
+use machine::remote::{Client, ConnectError, connect};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The same for a machine that the vault does not know, most likely for ever: each of its tries is
 /// in the audit log.
 const LONGEST_STRANGER_WAIT: Duration = Duration::from_mins(10);
+/// How long an address is waited for before the next is tried as well.
+const HEAD_START: Duration = Duration::from_millis(300);
+
+/// Tries the addresses in order, those of the pins if there are none. Each gets a head start
+/// on the next, so that a network that swallows packets costs a moment and not a timeout; the
+/// first that answers is taken.
+pub(super) async fn reach(parts: &Parts, addresses: &[String]) -> Option<Client> {
+    let addresses = if addresses.is_empty() { &parts.own.pins.addresses } else { addresses };
+    let pins = {
+        let folded = parts.ledger.read();
+        if folded.born { folded.state.server().to_vec() } else { parts.own.pins.server.clone() }
+    };
+    let mut waiting = addresses.iter();
+    let mut tries = JoinSet::new();
+    let begin = |tries: &mut JoinSet<_>, address: &String| {
+        let (own, pins, address) = (Arc::clone(&parts.own), pins.clone(), address.clone());
+        tries.spawn(async move { connect(&address, &pins, &own.keys.sign).await });
+    };
+    loop {
+        if tries.is_empty() {
+            let Some(address) = waiting.next() else { break };
+            begin(&mut tries, address);
+        }
+        let tried = tokio::select! {
+            Some(tried) = tries.join_next() => tried,
+            () = sleep(HEAD_START), if waiting.len() > 0 => {
+                if let Some(address) = waiting.next() {
+                    begin(&mut tries, address);
+                }
+                continue;
+            }
+        };
+        match tried {
+            Ok(Ok(client)) => {
+                parts.alarms.clear(Code::ServerPin.as_str());
+                return Some(client);
+            }
+            Ok(Err(fault)) => not_reached(parts, &fault),
+            // A task that was stopped: the engine ends.
+            Err(_) => {}
+        }
+    }
+    match addresses.last() {
+        None => parts.link.down("no server address is configured"),
+        Some(_) => parts.link.none_answered(),
+    }
+    None
+}
+
+/// Notes why an address did not answer.
+fn not_reached(parts: &Parts, fault: &ConnectError) {
+    tracing::debug!(%fault, "not connected");
+    let (ConnectError::WrongPin { address } | ConnectError::Unreachable { address, .. }) = fault;
+    if let ConnectError::WrongPin { .. } = fault {
+        let detail = format!("server at `{address}`");
+        parts.alarms.raise(Code::ServerPin.as_str(), address, detail);
+    }
+    parts.link.missed(address, fault.to_string());
+}
 
 /// How a try to follow the log went.
 #[derive(Clone, Copy)]
@@ -54,7 +114,7 @@ pub(super) async fn keep(parts: &Arc<Parts>, mut addresses: watch::Receiver<Vec<
         let listed = addresses.borrow_and_update().clone();
         link.until_halted(false).await;
         let once = async {
-            match connect::reach(parts, &listed).await {
+            match reach(parts, &listed).await {
                 Some(client) => follow(parts, client).await,
                 None => Tried::Short,
             }

@@ -12,7 +12,7 @@ use shared::signed::Envelope;
 use shared::wire::v1::heal::{HealReply, HealRequest};
 use shared::wire::v1::log::{Frame, LogQuery};
 
-use super::connect;
+use super::follow;
 use super::parts::Parts;
 use crate::state;
 use machine::local::{Healed, Unreadable};
@@ -25,9 +25,9 @@ const BATCH: usize = 1 << 20;
 pub(super) async fn heal(parts: &Parts) -> Result<Healed> {
     // The stream has ended where the server was found behind: a connection of its own.
     let known = parts.link.now().address;
-    let client = match connect::reach(parts, known.as_slice()).await {
+    let client = match follow::reach(parts, known.as_slice()).await {
         Some(client) => client,
-        None => connect::reach(parts, &[]).await.with_context(|| parts.link.now().reason())?,
+        None => follow::reach(parts, &[]).await.with_context(|| parts.link.now().reason())?,
     };
     let entries = push_entries(parts, &client).await?;
     let (mut blobs, mut tried) = (0, HashSet::new());

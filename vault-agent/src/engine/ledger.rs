@@ -18,10 +18,9 @@ use tokio::sync::{oneshot, watch};
 use super::blob::Due;
 use super::cache::Cache;
 use super::folded::{Folded, born, recognise};
-use super::own::Own;
 use super::pending::Pending;
 use super::rights::{may_read, may_retain, place};
-use super::types::{Commit, Ticks};
+use super::types::{Commit, Own, Ticks};
 use crate::state::{self, Database, Failure, Outcome, Store, retained};
 
 /// A record from the server and where it claims to stand; the genesis stands at 0.

@@ -4,14 +4,14 @@
 //! Each part owns its state: one struct, one lock, one file; [`Parts`] holds them. The layers,
 //! from bottom to top; a module uses those before it in this list only:
 //!
-//! 1. plain types and tools: `types`, `own`, `tasks`, `debounced`, `offload`
+//! 1. plain types and tools: `types`, `tasks`, `debounced`, `offload`
 //! 2. rules, without lock or database: `blob`, `rights`, `folded`, `fleet`, `decide`
 //! 3. what stands alone: `alarms`, `cache`, `pending`
 //! 4. how the connection is, and the verified log: `link`, `ledger`
 //! 5. local accesses and reports, and all owners together: `access`, `report`, `parts`
-//! 6. reading and taking records in: `read`, `retain`, `intake`
+//! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
-//! 8. the connection's loops: `connect`, `fetch`, `follow`
+//! 8. the connection's loops: `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `heal`, `sample`
 
 mod access;
@@ -19,7 +19,6 @@ mod alarms;
 mod audit;
 mod blob;
 mod cache;
-mod connect;
 mod debounced;
 mod decide;
 mod exposure;
@@ -32,13 +31,11 @@ mod intake;
 mod ledger;
 mod link;
 mod offload;
-mod own;
 mod owner;
 mod parts;
 mod pending;
 mod read;
 mod report;
-mod retain;
 mod rights;
 mod sample;
 mod seal;
@@ -139,7 +136,7 @@ impl Engine {
     /// If no address answers, or what it sends does not verify.
     pub async fn connect_once(&self, addresses: &[String]) -> Result<()> {
         let parts = self.parts.clone();
-        let Some(client) = connect::reach(&parts, addresses).await else {
+        let Some(client) = follow::reach(&parts, addresses).await else {
             bail!("{}", parts.link.now().reason());
         };
         self.start_writer();
@@ -264,7 +261,7 @@ impl Engine {
     /// Returns the content of a version that a target holds, or goes back to: as
     /// [`Engine::content`], and from what [`Engine::retain`] has kept.
     pub async fn earlier(&self, path: &SecretPath, ver: u64) -> Result<Content, ReadError> {
-        retain::earlier(&self.parts, path, ver).await
+        read::earlier(&self.parts, path, ver).await
     }
 
     /// Returns the commit of everything applied so far. Contents are told of before they are on
@@ -277,7 +274,7 @@ impl Engine {
     /// Keeps the ciphertext of exactly these versions beside that of the newest; tells whether it
     /// has all of them. What is destroyed, forgotten or not granted any more goes all the same.
     pub async fn retain(&self, wanted: BTreeSet<(SecretPath, u64)>) -> Result<bool, ReadError> {
-        retain::retain(&self.parts, wanted).await
+        read::retain(&self.parts, wanted).await
     }
 
     /// Writes all of `changes` in one entry, or none of them, for a process on this machine; that

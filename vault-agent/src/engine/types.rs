@@ -1,4 +1,4 @@
-//! What goes in and out of the engine: plain types, no behaviour beyond showing themselves.
+//! What goes in and out of the engine, and what all of it knows: plain types.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use shared::blob::Kind;
 use shared::error::Error;
 use shared::keys::VerifyKey;
+use shared::name::Name;
 use shared::path::{Mount, SecretPath};
 use shared::plaintext::Plaintext;
 use shared::report::Report;
@@ -14,6 +15,15 @@ use shared::time::Time;
 use tokio::sync::watch;
 
 use crate::state::Failure;
+use machine::identity::{MachineKeys, Pins};
+
+/// This machine as a member of its vault: who it is, which vault and server it believes. Nothing
+/// here changes while the engine runs.
+pub(super) struct Own {
+    pub(super) name: Name,
+    pub(super) pins: Pins,
+    pub(super) keys: MachineKeys,
+}
 
 /// Tells all who wait that something changed.
 pub(super) type Ticks = watch::Sender<()>;
