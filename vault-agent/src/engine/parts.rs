@@ -25,6 +25,7 @@ use super::tasks::Tasks;
 use super::types::{Commit, Own, Ticks};
 use crate::state::{self, Store, Trouble, facts};
 use host::files::check_private;
+use host::hint::{Failure, hinted};
 use machine::identity::{MachineKeys, Pins};
 use machine::paths::Paths;
 
@@ -110,26 +111,26 @@ impl Parts {
 /// Reads who this machine is.
 fn identity(paths: &Paths) -> Result<Own> {
     if !paths.state.exists() {
-        bail!(
-            "no machine is set up in `{}`\nhint: run `vault-agent init`, or `vault init` on the \
-             first machine",
-            paths.state.display()
-        );
+        bail!(hinted(
+            format!("no machine is set up in `{}`", paths.state.display()),
+            "run `vault-agent init`, or `vault init` on the first machine"
+        ));
     }
     check_private(&paths.state)?;
     let keys = MachineKeys::load(paths)?;
     let Some(pins) = Pins::load(paths)? else {
-        bail!(
-            "this machine has not joined a vault\nhint: run `vault machine add` for it on an \
-             admin's machine, then here the `vault-agent join` line that it prints"
-        );
+        bail!(hinted(
+            "this machine has not joined a vault",
+            "run `vault machine add` for it on an admin's machine, then here the `vault-agent \
+             join` line that it prints"
+        ));
     };
     Ok(Own { name: pins.name.clone(), pins, keys })
 }
 
 fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
-    let damaged = "the agent's database does not verify\nhint: stop the agent, move `agent.db` \
-                   away and start it again: it syncs anew";
+    let damaged = Failure::local("the agent's database does not verify")
+        .hint("stop the agent, move `agent.db` away and start it again: it syncs anew");
     let (state, born, snapshot) = verified_state(conn, pins).context(damaged)?;
     let held = state::blobs::list(conn)?;
     let readers = state::blobs::readers(conn)?;
