@@ -1,12 +1,12 @@
 //! The agent, in the order of its layers; no code lives here.
 
-pub mod state;
+mod state;
 
-pub mod engine;
+mod engine;
 
-pub mod daemon;
+mod daemon;
 
-pub mod api;
+mod api;
 
 mod join;
 mod place;

@@ -96,7 +96,7 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let watchdog = tokio::spawn(stay_alive(engine, ask));
     let ended = tokio::select! {
         () = end.wait() => Ok(()),
-        ended = &mut sync => ended.context("the sync task failed")?,
+        ended = &mut sync => ended.context("the sync task failed"),
     };
     notify::stopping();
     watchdog.abort();

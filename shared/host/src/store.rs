@@ -137,6 +137,17 @@ impl<D: Database> Store<D> {
         &self,
         work: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreFailure> {
+        self.begin(work).await?.await.unwrap_or(Err(StoreFailure::Closed))
+    }
+
+    /// As [`Store::write`], but returns as soon as `work` is queued.
+    ///
+    /// # Errors
+    /// If the database is closed.
+    pub async fn begin<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, StoreFailure>>, StoreFailure> {
         let (answer, answered) = oneshot::channel();
         let job = move |database: &mut D| match work(database) {
             Ok(value) => Outcome::Keep(Box::new(move |committed| {
@@ -149,7 +160,7 @@ impl<D: Database> Store<D> {
             }
         };
         self.submit(Box::new(job)).await?;
-        answered.await.unwrap_or(Err(StoreFailure::Closed))
+        Ok(answered)
     }
 
     /// Runs `look`, which changes nothing, and answers without waiting for a commit.

@@ -6,25 +6,20 @@ use std::time::Duration;
 
 use anyhow::Error;
 use shared::error::Code;
-use shared::log::{Secret, State};
+use shared::log::State;
 use shared::name::Name;
 use shared::path::SecretPath;
-use shared::report::TargetReport;
 
-use crate::engine::{self, Peer, WriteError};
-use host::clock;
+use crate::engine::{Peer, WriteError};
 
 use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::request::Call;
 use machine::local::{
-    AuditQuery, Exposed, Exposure, Head, HealRequest, Healed, MachineRow, Machines, PrepareRequest,
-    Rotation, Status, SubmitRequest, TargetRow,
+    AuditQuery, Head, HealRequest, Healed, MachineRow, Machines, PrepareRequest, SubmitRequest,
 };
 
-/// A machine whose report is this fresh counts as awake.
-const AWAKE_SECONDS: u64 = 60;
 /// What a machine must be able to read to see audit records.
 const AUDIT_PATH: &str = "sys/audit";
 
@@ -35,7 +30,7 @@ const HELD: Duration = Duration::from_secs(4);
 pub(super) async fn wait(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let after = call.query.number("after")?.unwrap_or(0);
     let mut changes = call.api.engine.changes();
-    let seq = || call.api.engine.status().seq;
+    let seq = || call.api.engine.state(State::seq);
     let news = async {
         while seq() <= after {
             changes.changed().await.ok()?;
@@ -47,80 +42,15 @@ pub(super) async fn wait(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     Ok(envelope::plain(&Head { seq: seq() }))
 }
 
-/// Answers the fleet, as the server knows it now if it is there: one row for each secret of each
-/// target of each machine that is still active.
+/// Answers the fleet, as the server knows it now if it is there.
 pub(super) async fn status(api: &Api) -> ApiAnswer {
     api.engine.refresh().await;
-    let engine::Status {
-        machine, vault, online, server, synced_at, seq, head, alarms, peers, ..
-    } = api.engine.status();
-    let now = clock::now();
-    let targets = api.engine.state(|state| {
-        let active = peers.iter().filter(|peer| state.machine(&peer.report.machine).is_some());
-        active
-            .flat_map(|peer| {
-                let awake = peer.online
-                    || peer.report.machine == machine
-                    || now.seconds_since(peer.at) < AWAKE_SECONDS;
-                peer.report.targets.iter().map(move |target| row(state, peer, target, awake))
-            })
-            .collect()
-    });
-    envelope::plain(&Status {
-        machine,
-        vault,
-        seq,
-        head,
-        online,
-        server,
-        synced_at,
-        alarms,
-        targets,
-        rotations: rotations(api),
-    })
-}
-
-/// Returns what the secrets that this machine reads say about their rotation.
-fn rotations(api: &Api) -> Vec<Rotation> {
-    let mut all: Vec<Rotation> = api.engine.state(|state| {
-        let said = |(path, secret): (&SecretPath, &Secret)| {
-            let custom = |name: &str| secret.custom.get(name).cloned();
-            let newest = secret.current().filter(|(_, version)| version.is_live(clock::now()));
-            Some(Rotation {
-                path: path.clone(),
-                rotate_after: custom("rotate_after")?,
-                issuer: custom("issuer"),
-                owner: custom("owner"),
-                created: newest.map(|(_, version)| version.created),
-            })
-        };
-        state.secrets().iter().filter_map(said).collect()
-    });
-    all.retain(|rotation| api.engine.may_read(&rotation.path));
-    all
-}
-
-fn row(state: &State, peer: &Peer, target: &TargetReport, awake: bool) -> TargetRow {
-    let newest = state.secret(&target.path).and_then(|secret| secret.current());
-    // A deleted version is wanted nowhere: the file keeps what it has.
-    let wanted = newest.filter(|(_, version)| version.is_live(clock::now())).map(|(ver, _)| ver);
-    TargetRow {
-        machine: peer.report.machine.clone(),
-        target: target.name.to_string(),
-        secret: target.path.clone(),
-        wanted: wanted.unwrap_or(target.ver),
-        applied: target.ver,
-        hook: target.hook,
-        seen_at: Some(peer.at),
-        awake,
-        state: target.state,
-        detail: target.detail.to_string(),
-    }
+    envelope::plain(&api.engine.status())
 }
 
 /// Answers every machine that ever was in the vault, and the server's keys.
 pub(super) fn machines(api: &Api) -> ApiAnswer {
-    let peers = api.engine.status().peers;
+    let peers = api.engine.peers();
     let reports: BTreeMap<&Name, &Peer> =
         peers.iter().map(|peer| (&peer.report.machine, peer)).collect();
     let machines = api.engine.state(|state| {
@@ -148,14 +78,7 @@ pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let name = call.query.get("machine").unwrap_or_default().parse::<Name>()?;
     let found = call.api.engine.exposure(name).await;
     let found = found.map_err(|why| ApiFault::Refused(format!("{why:#}")))?;
-    let newest =
-        |path: &SecretPath| call.api.engine.state(|state| Some(state.secret(path)?.current()?.0));
-    let secrets = found.into_iter().map(|(path, versions)| Exposed {
-        current: newest(&path).is_some_and(|newest| versions.contains(&newest)),
-        versions: versions.into_iter().collect(),
-        path,
-    });
-    Ok(envelope::plain(&Exposure { secrets: secrets.collect() }))
+    Ok(envelope::plain(&found))
 }
 
 /// Answers audit records from the server; the query is that of the wire.
@@ -186,7 +109,7 @@ fn require_audit(call: &Call<'_>) -> Result<(), ApiFault> {
 /// Builds the entries of an owner's act; the blobs stay here until they are submitted.
 pub(super) async fn prepare(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let request: PrepareRequest = call.typed().await?;
-    let prepared = call.api.engine.prepare(request.actor, request.ops, |_, _| {}).await;
+    let prepared = call.api.engine.prepare(request.actor, request.ops).await;
     let prepared = prepared.map_err(|why| match why.downcast::<shared::error::Error>() {
         Ok(error) => error.into(),
         Err(why) => ApiFault::Refused(format!("{why:#}")),

@@ -286,7 +286,7 @@ impl From<ReadError> for ApiFault {
                 Self::Offline(format!("{reason}; version {ver} is not in the cache"))
             }
             ReadError::Blob(error) => Self::Broken(format!("{error}\nhint: {}", error.code.hint())),
-            ReadError::Local(why) => Self::Broken(why),
+            ReadError::Local(why) => Self::Broken(why.to_string()),
         }
     }
 }

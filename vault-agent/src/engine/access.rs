@@ -16,8 +16,9 @@ use tokio::time::sleep;
 
 use super::debounced::Debounced;
 use super::link::Link;
-use crate::state::{self, Failure, Job, Outcome, Store, facts};
+use crate::state::{self, Database, Failure, Outcome, Store, facts};
 use host::clock;
+use host::store::Job;
 use machine::remote::Client;
 
 /// Accesses sent at once.
@@ -36,7 +37,7 @@ type Recorded = oneshot::Sender<Result<(), Failure>>;
 /// Local accesses on their way to the audit log.
 pub(super) struct Accesses {
     waiting: Mutex<Waiting>,
-    shipping: Debounced,
+    pub(super) shipping: Debounced,
     store: Arc<Store>,
     link: Arc<Link>,
 }
@@ -54,15 +55,11 @@ struct Waiting {
 }
 
 impl Accesses {
-    /// Starts with none.
     pub(super) fn new(store: Arc<Store>, link: Arc<Link>) -> Self {
         Self { waiting: Mutex::default(), shipping: Debounced::default(), store, link }
     }
 
     /// Notes accesses; they are on disk when this returns.
-    ///
-    /// # Errors
-    /// If the database fails.
     pub(super) async fn record(self: &Arc<Self>, accesses: Vec<Fact>) -> Result<(), Failure> {
         if accesses.is_empty() {
             return Ok(());
@@ -91,11 +88,11 @@ impl Accesses {
         if let Err(fault) = self.store.submit(self.job()).await {
             let mut waiting = self.lock();
             waiting.queued = false;
-            send(&mut waiting.answers, &Err(fault));
+            send(std::mem::take(&mut waiting.answers), &Err(fault));
         }
     }
 
-    fn job(self: &Arc<Self>) -> Job {
+    fn job(self: &Arc<Self>) -> Job<Database> {
         let (own, runtime) = (Arc::clone(self), Handle::current());
         Box::new(move |conn| own.write(conn, runtime))
     }
@@ -132,15 +129,6 @@ impl Accesses {
             }
         }
     }
-    /// Has what waits shipped soon.
-    pub(super) fn ship_soon(&self) {
-        self.shipping.soon();
-    }
-
-    /// Has what waits shipped now; tells whether it was in time.
-    pub(super) async fn ship_now(&self, patience: Duration) -> bool {
-        self.shipping.now(patience).await
-    }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -149,16 +137,16 @@ impl Accesses {
 
 /// Answers from the thread of the database: a task does it for many, as each that is woken from
 /// there takes a system call.
-fn answer(runtime: &Handle, mut answers: Vec<Recorded>, committed: Result<(), Failure>) {
+fn answer(runtime: &Handle, answers: Vec<Recorded>, committed: Result<(), Failure>) {
     if answers.len() > 1 {
-        runtime.spawn(async move { send(&mut answers, &committed) });
+        runtime.spawn(async move { send(answers, &committed) });
     } else {
-        send(&mut answers, &committed);
+        send(answers, &committed);
     }
 }
 
-fn send(answers: &mut Vec<Recorded>, committed: &Result<(), Failure>) {
-    for answer in answers.drain(..) {
+fn send(answers: Vec<Recorded>, committed: &Result<(), Failure>) {
+    for answer in answers {
         let _ = answer.send(committed.clone());
     }
 }

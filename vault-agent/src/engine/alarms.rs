@@ -1,14 +1,12 @@
-//! Lasting troubles, by code and object. Who is told lives with the callers of `status`.
+//! Lasting troubles, by code and subject.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::error::Code;
-use shared::time::Time;
-use tokio::sync::watch;
 
-use super::ticks::Ticks;
-use crate::state::Failure;
+use super::types::Ticks;
+use crate::state::Trouble;
 use host::clock;
 use machine::local::Alarm;
 
@@ -22,37 +20,55 @@ const SERVER_FULL: &str = "E_SERVER_FULL";
 
 /// The alarms that stand.
 pub(super) struct Alarms {
-    standing: Mutex<Standing>,
+    standing: Mutex<BTreeMap<(String, String), Alarm>>,
     ticks: Ticks,
 }
 
 impl Alarms {
-    /// Starts without any.
     pub(super) fn new(ticks: Ticks) -> Self {
         Self { standing: Mutex::default(), ticks }
     }
 
     /// Raises an alarm about `subject`, or renews its text.
     pub(super) fn raise(&self, code: &str, subject: &str, detail: impl Into<String>) {
-        let new = self.lock().raise(code, subject, detail.into(), clock::now());
-        if new {
-            self.ticks.tick();
+        let detail = detail.into();
+        let text = told(code, &detail);
+        let key = (code.to_owned(), subject.to_owned());
+        {
+            let mut standing = self.lock();
+            if let Some(alarm) = standing.get_mut(&key) {
+                alarm.text = text;
+                return;
+            }
+            if standing.keys().filter(|(of, _)| of == code).count() >= OF_ONE_CODE {
+                return;
+            }
+            tracing::warn!(code, detail, "alarm");
+            standing.insert(key, Alarm { code: code.to_owned(), text, since: clock::now() });
         }
+        self.ticks.send_replace(());
     }
 
-    /// Clears every alarm of that code.
     pub(super) fn clear(&self, code: &str) {
-        self.lock().clear_if(|of, _| of == code);
+        self.clear_if(|of, _| of == code);
     }
 
-    /// Clears every alarm of which `is` says so.
+    /// Clears every alarm of which `is` says so, given code and subject.
     pub(super) fn clear_if(&self, is: impl Fn(&str, &str) -> bool) {
-        self.lock().clear_if(is);
+        self.lock().retain(|(code, subject), alarm| {
+            let gone = is(code, subject);
+            if gone {
+                tracing::info!(code, detail = alarm.text, "alarm is over");
+            }
+            !gone
+        });
     }
 
     /// Returns the alarms, oldest first.
     pub(super) fn list(&self) -> Vec<Alarm> {
-        self.lock().list()
+        let mut list: Vec<Alarm> = self.lock().values().cloned().collect();
+        list.sort_by_key(|alarm| alarm.since);
+        list
     }
 
     /// Notes whether the server has no room; the next report that it takes ends the alarm.
@@ -65,16 +81,13 @@ impl Alarms {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Standing> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, String), Alarm>> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Raises an alarm while the database cannot be written.
-pub(super) async fn watch_database(
-    alarms: Arc<Alarms>,
-    mut trouble: watch::Receiver<Option<Failure>>,
-) {
+pub(super) async fn watch_database(alarms: Arc<Alarms>, mut trouble: Trouble) {
     while trouble.changed().await.is_ok() {
         let fault = trouble.borrow_and_update().clone();
         match fault {
@@ -84,51 +97,11 @@ pub(super) async fn watch_database(
     }
 }
 
-/// By code and subject.
-#[derive(Debug, Default)]
-struct Standing(BTreeMap<(String, String), Alarm>);
-
-impl Standing {
-    /// Raises an alarm about `subject`, or renews its text; tells whether it is new.
-    fn raise(&mut self, code: &str, subject: &str, detail: String, now: Time) -> bool {
-        let key = (code.to_owned(), subject.to_owned());
-        if let Some(alarm) = self.0.get_mut(&key) {
-            alarm.text = told(code, detail);
-            return false;
-        }
-        if self.0.keys().filter(|(of, _)| of == code).count() >= OF_ONE_CODE {
-            return false;
-        }
-        tracing::warn!(code, detail, "alarm");
-        let text = told(code, detail);
-        self.0.insert(key, Alarm { code: code.to_owned(), text, since: now });
-        true
-    }
-
-    /// Clears every alarm of which `is` says so.
-    fn clear_if(&mut self, is: impl Fn(&str, &str) -> bool) {
-        self.0.retain(|(code, subject), alarm| {
-            let gone = is(code, subject);
-            if gone {
-                tracing::info!(code, detail = alarm.text, "alarm is over");
-            }
-            !gone
-        });
-    }
-
-    /// Returns the alarms, oldest first.
-    fn list(&self) -> Vec<Alarm> {
-        let mut list: Vec<Alarm> = self.0.values().cloned().collect();
-        list.sort_by_key(|alarm| alarm.since);
-        list
-    }
-}
-
 /// Puts the sentence that explains a code before what is the matter.
-fn told(code: &str, detail: String) -> String {
+fn told(code: &str, detail: &str) -> String {
     match Code::from_text(code) {
         Some(known) => format!("{}: {detail}", known.sentence()),
-        None => detail,
+        None => detail.to_owned(),
     }
 }
 
@@ -138,20 +111,21 @@ mod tests {
 
     #[test]
     fn an_alarm_stands_until_cleared_and_keeps_its_start() {
-        let mut alarms = Standing::default();
-        alarms.raise("E_A", "x", "one".into(), Time::from_micros(1));
-        alarms.raise("E_A", "x", "two".into(), Time::from_micros(2));
-        alarms.raise("E_A", "y", "other".into(), Time::from_micros(3));
-        let shown: Vec<_> =
-            alarms.list().iter().map(|a| (a.text.clone(), a.since.as_micros())).collect();
-        assert_eq!(shown, [("two".to_owned(), 1), ("other".to_owned(), 3)]);
-        alarms.raise(Code::Fork.as_str(), "", "entry 7".into(), Time::from_micros(4));
+        let alarms = Alarms::new(Ticks::default());
+        alarms.raise("E_A", "x", "one");
+        let [first] = &alarms.list()[..] else { panic!("one alarm") };
+        alarms.raise("E_A", "x", "two");
+        alarms.raise("E_A", "y", "other");
+        let shown: Vec<_> = alarms.list().into_iter().map(|a| (a.text, a.since)).collect();
+        assert_eq!(shown[0], ("two".to_owned(), first.since));
+        assert_eq!(shown[1].0, "other");
+        alarms.raise(Code::Fork.as_str(), "", "entry 7");
         let fork = alarms.list().pop().unwrap();
         assert_eq!(fork.text, format!("{}: entry 7", Code::Fork.sentence()));
-        alarms.clear_if(|of, _| of == Code::Fork.as_str());
+        alarms.clear(Code::Fork.as_str());
         alarms.clear_if(|_, subject| subject == "x");
         assert_eq!(alarms.list().len(), 1);
-        alarms.clear_if(|of, _| of == "E_A");
+        alarms.clear("E_A");
         assert!(alarms.list().is_empty());
     }
 }

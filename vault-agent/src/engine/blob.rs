@@ -7,7 +7,6 @@ use serde::de::IgnoredAny;
 use shared::blob::{self, Blob, Expected, Kind, Opened, Place};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::log::Version;
 use shared::path::SecretPath;
 use shared::signed::VaultId;
 
@@ -23,62 +22,29 @@ pub(super) struct Due {
     pub(super) blob: Hash,
     /// Whether it is the path's newest version, whose ciphertext is kept.
     pub(super) newest: bool,
-    vault: VaultId,
-    size: u64,
-    commit: Hash,
+    pub(super) vault: VaultId,
+    pub(super) size: u64,
+    pub(super) commit: Hash,
     /// Number of readers and this machine's place; unknown only for a version whose readers
     /// changed within the entry that brought it.
-    readers: Option<(usize, usize)>,
+    pub(super) readers: Option<(usize, usize)>,
 }
 
 impl Due {
-    /// Returns what is due for a version; `readers` is their number and this machine's place.
-    pub(super) fn new(
-        vault: VaultId,
-        (path, ver): (&SecretPath, u64),
-        version: &Version,
-        newest: bool,
-        readers: Option<(usize, usize)>,
-    ) -> Self {
-        let Version { blob, size, commit, .. } = *version;
-        Self { path: path.clone(), ver, blob, newest, vault, size, commit, readers }
-    }
-
-    /// Returns what is due for a version whose ciphertext was retained.
-    pub(super) fn of_retained(
-        vault: VaultId,
-        path: &SecretPath,
-        ver: u64,
-        kept: &Retained,
-    ) -> Self {
-        let readers =
-            (usize::try_from(kept.readers.0).ok()).zip(usize::try_from(kept.readers.1).ok());
-        let (blob, commit) = (kept.hash, kept.promise);
-        let (path, size) = (path.clone(), kept.bytes.len() as u64);
-        Self { path, ver, blob, newest: false, vault, size, commit, readers }
-    }
-
     /// Returns what opening the blob needs once the log has dropped the version.
     pub(super) fn retained(&self, blob: Blob) -> Retained {
         let bytes = blob.into_bytes();
-        let (count, position) = self.readers.unwrap_or_else(|| (stanzas(&bytes), 0));
-        let readers = (count as u64, position as u64);
+        let readers = self.readers.unwrap_or_else(|| (stanzas(&bytes), 0));
         Retained { hash: self.blob, promise: self.commit, readers, bytes }
     }
 
     /// Checks and opens the blob.
-    ///
-    /// # Errors
-    /// `E_BLOB_…`.
     pub(super) fn open(&self, keys: &MachineKeys, blob: &Blob) -> Result<Opened, Error> {
         let readers = self.readers.unwrap_or_else(|| (stanzas(blob.bytes()), 0));
         blob::open(&keys.age, &self.expected(readers), blob)
     }
 
     /// Checks and opens the blob and returns its content for sharing.
-    ///
-    /// # Errors
-    /// `E_BLOB_…`.
     pub(super) fn content(&self, keys: &MachineKeys, blob: &Blob) -> Result<Content, Error> {
         let Opened { kind, content, .. } = self.open(keys, blob)?;
         if kind == Kind::Kv && !is_object(content.expose()) {
@@ -88,10 +54,7 @@ impl Due {
         Ok(Content { ver: self.ver, kind, bytes: Arc::new(content) })
     }
 
-    /// Tells whether the bytes are the blob, before they are kept.
-    ///
-    /// # Errors
-    /// `E_BLOB_SIZE`, `E_BLOB_HASH`.
+    /// Checks size and hash, before the bytes are kept.
     pub(super) fn check(&self, blob: &Blob) -> Result<(), Error> {
         self.expected(self.readers.unwrap_or_default()).check(blob)
     }
@@ -105,7 +68,7 @@ impl Due {
 
 /// Tells whether content is a JSON object: the local API copies it into its answers as it is, so
 /// whoever wrote it must not be able to end the object and go on.
-fn is_object(content: &[u8]) -> bool {
+pub(super) fn is_object(content: &[u8]) -> bool {
     let text = std::str::from_utf8(content).unwrap_or_default();
     serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text).is_ok()
 }

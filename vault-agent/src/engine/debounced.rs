@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 /// One thing that is done like that.
+#[derive(Default)]
 pub(super) struct Debounced {
     due: Notify,
     urgent: Notify,
@@ -15,15 +16,7 @@ pub(super) struct Debounced {
     done: watch::Sender<u64>,
 }
 
-impl Default for Debounced {
-    fn default() -> Self {
-        let done = watch::Sender::new(0);
-        Self { due: Notify::new(), urgent: Notify::new(), wanted: AtomicU64::new(0), done }
-    }
-}
-
 impl Debounced {
-    /// Says that it is due soon.
     pub(super) fn soon(&self) {
         self.due.notify_one();
     }

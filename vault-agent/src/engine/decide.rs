@@ -15,9 +15,10 @@ use shared::plaintext::Plaintext;
 
 use machine::binary;
 
+use super::blob::is_object;
 use super::rights::is_kept;
 use super::types::{
-    Change, Content, CustomChange, MetaMerge, MountMerge, PutContent, ReadError, WriteError,
+    Change, Content, CustomChange, MetaMerge, PutContent, ReadError, Settings, WriteError,
 };
 
 /// One operation to be, in the order of the entry.
@@ -126,7 +127,6 @@ impl Drafting<'_> {
             Change::Destroy { path, versions } => {
                 Ok(self.mark(path, self.there(path, versions), Op::Destroy))
             }
-            Change::MetaSet(meta) => Ok(Some(self.meta_set(meta.clone()))),
             Change::MetaMerge(merge) => self.meta_merge(merge),
             Change::Forget { path } => {
                 let view = self.view(path);
@@ -137,12 +137,11 @@ impl Drafting<'_> {
                 view.settings = unset(path);
                 Ok(Some(Draft::Op(Box::new(Op::Forget { path: path.clone() }))))
             }
-            Change::MountSet(set) => Ok(Some(self.mount_set(set.clone()))),
             Change::MountDrop(mount) => {
                 self.mounts.remove(mount);
                 Ok(Some(Draft::Op(Box::new(Op::MountDrop { mount: mount.clone() }))))
             }
-            Change::MountMerge(merge) => Ok(Some(self.mount_merge(merge))),
+            Change::Mount(mount, settings) => Ok(Some(self.mount(mount, settings))),
         }
     }
 
@@ -153,12 +152,9 @@ impl Drafting<'_> {
             | Change::Delete { path, .. }
             | Change::Undelete { path, .. }
             | Change::Destroy { path, .. }
-            | Change::MetaSet(MetaSet { path, .. })
             | Change::MetaMerge(MetaMerge { path, .. })
             | Change::Forget { path } => machine.write.cover(path),
-            Change::MountSet(MountSet { mount, .. })
-            | Change::MountDrop(mount)
-            | Change::MountMerge(MountMerge { mount, .. }) => {
+            Change::MountDrop(mount) | Change::Mount(mount, _) => {
                 machine.write.cover_mount(mount.as_str())
             }
         };
@@ -178,8 +174,7 @@ impl Drafting<'_> {
         cas: Option<u64>,
     ) -> Result<Option<Draft>, Not> {
         let bases = self.bases;
-        let mount = self.state.mounts().get(path.mount()).copied().unwrap_or_default();
-        let mount = self.mounts.get(path.mount()).copied().unwrap_or(mount);
+        let mount = self.config(path.mount());
         let view = self.view(path);
         let current = view.current.as_ref().map_or(0, |current| current.ver);
         let is_merge = matches!(content, PutContent::Merge(_));
@@ -239,25 +234,13 @@ impl Drafting<'_> {
         if versions.is_empty() {
             return None;
         }
+        let current = self.view(path).current.as_mut();
+        let marked = current.filter(|current| versions.contains(&current.ver));
         let op = op(Versions { path: path.clone(), versions });
-        let (kept, marked) = match &op {
-            Op::Undelete(at) => (true, &at.versions),
-            Op::Delete(at) | Op::Destroy(at) => (false, &at.versions),
-            _ => return Some(Draft::Op(Box::new(op))),
-        };
-        if let Some(current) = &mut self.view(path).current
-            && marked.contains(&current.ver)
-        {
-            current.kept = kept;
+        if let Some(current) = marked {
+            current.kept = matches!(op, Op::Undelete(_));
         }
         Some(Draft::Op(Box::new(op)))
-    }
-
-    fn meta_set(&mut self, meta: MetaSet) -> Draft {
-        let view = self.view(&meta.path);
-        view.known = true;
-        view.settings = meta.clone();
-        Draft::Op(Box::new(Op::MetaSet(meta)))
     }
 
     fn meta_merge(&mut self, merge: &MetaMerge) -> Result<Option<Draft>, Not> {
@@ -265,37 +248,34 @@ impl Drafting<'_> {
         if merge.must_exist && !view.known {
             return Err(WriteError::Missing.into());
         }
-        let mut meta = view.settings.clone();
-        meta.max_versions = merge.max_versions.unwrap_or(meta.max_versions);
-        meta.cas_required = merge.cas_required.unwrap_or(meta.cas_required);
-        meta.delete_after = merge.delete_after.unwrap_or(meta.delete_after);
+        view.known = true;
+        let (meta, settings) = (&mut view.settings, merge.settings);
+        meta.max_versions = settings.max_versions.unwrap_or(meta.max_versions);
+        meta.cas_required = settings.cas_required.unwrap_or(meta.cas_required);
+        meta.delete_after = settings.delete_after.unwrap_or(meta.delete_after);
         match &merge.custom {
             CustomChange::Keep => {}
             CustomChange::Replace(custom) => meta.custom.clone_from(custom),
             CustomChange::Merge(changes) => merge_custom(&mut meta.custom, changes),
         }
-        Ok(Some(self.meta_set(meta)))
+        Ok(Some(Draft::Op(Box::new(Op::MetaSet(meta.clone())))))
     }
 
-    fn mount_set(&mut self, set: MountSet) -> Draft {
-        let config = MountConfig {
-            max_versions: set.max_versions,
-            cas_required: set.cas_required,
-            delete_after: set.delete_after,
-        };
-        self.mounts.insert(set.mount.clone(), config);
+    fn mount(&mut self, mount: &Mount, settings: &Settings) -> Draft {
+        let mut config = self.config(mount.as_str());
+        config.max_versions = settings.max_versions.unwrap_or(config.max_versions);
+        config.cas_required = settings.cas_required.unwrap_or(config.cas_required);
+        config.delete_after = settings.delete_after.unwrap_or(config.delete_after);
+        self.mounts.insert(mount.clone(), config);
+        let MountConfig { max_versions, cas_required, delete_after } = config;
+        let mount = mount.clone();
+        let set = MountSet { mount, max_versions, cas_required, delete_after };
         Draft::Op(Box::new(Op::MountSet(set)))
     }
 
-    fn mount_merge(&mut self, merge: &MountMerge) -> Draft {
-        let stored = self.state.mounts().get(&merge.mount).copied().unwrap_or_default();
-        let now = self.mounts.get(&merge.mount).copied().unwrap_or(stored);
-        self.mount_set(MountSet {
-            mount: merge.mount.clone(),
-            max_versions: merge.max_versions.unwrap_or(now.max_versions),
-            cas_required: merge.cas_required.unwrap_or(now.cas_required),
-            delete_after: merge.delete_after.unwrap_or(now.delete_after),
-        })
+    fn config(&self, mount: &str) -> MountConfig {
+        let drafted = self.mounts.get(mount).or_else(|| self.state.mounts().get(mount));
+        drafted.copied().unwrap_or_default()
     }
 }
 
@@ -342,9 +322,7 @@ fn merge_custom(custom: &mut BTreeMap<String, String>, changes: &BTreeMap<String
 
 /// Checks what is to be written whole.
 fn whole(path: &SecretPath, kind: Kind, bytes: &Plaintext) -> Result<Arc<Plaintext>, WriteError> {
-    let is_object =
-        || serde_json::from_slice::<HashMap<String, serde::de::IgnoredAny>>(bytes.expose()).is_ok();
-    if kind == Kind::Kv && !is_object() {
+    if kind == Kind::Kv && !is_object(bytes.expose()) {
         return Err(WriteError::Refused(not_an_object(path)));
     }
     Ok(Arc::new(bytes.clone()))

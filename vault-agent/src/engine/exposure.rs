@@ -10,29 +10,35 @@ use shared::name::Name;
 use shared::path::SecretPath;
 use shared::signed::parse_strict;
 
-use crate::state::{self, Store};
-
-/// Versions by path.
-pub type Exposure = BTreeMap<SecretPath, BTreeSet<u64>>;
+use super::parts::Parts;
+use crate::state;
+use machine::local::{Exposed, Exposure};
 
 /// Walks the log from its beginning; its entries were verified when they came.
-pub(super) async fn of(store: &Store, name: Name) -> Result<Exposure> {
-    let walked = store.read(move |conn| {
-        let mut walk = Walk { name, read: None, seen: Exposure::new() };
+pub(super) async fn of(parts: &Parts, name: Name) -> Result<Exposure> {
+    let walked = parts.store.read(move |conn| {
+        let mut walk = Walk { name, read: None, seen: BTreeMap::new() };
         let replayed = state::log::replay(conn, 0, |_, envelope| {
             walk.step(parse_strict(&envelope.body)?);
             Ok(())
         });
         Ok(replayed.map(|()| walk.seen))
     });
-    walked.await?
+    let seen = walked.await??;
+    let folded = parts.ledger.read();
+    let exposed = |(path, versions): (SecretPath, BTreeSet<u64>)| {
+        let newest = folded.state.secret(&path).and_then(|secret| secret.current());
+        let current = newest.is_some_and(|(ver, _)| versions.contains(&ver));
+        Exposed { path, versions: versions.into_iter().collect(), current }
+    };
+    Ok(Exposure { secrets: seen.into_iter().map(exposed).collect() })
 }
 
 struct Walk {
     name: Name,
     /// What it reads, while it is active.
     read: Option<Grants>,
-    seen: Exposure,
+    seen: BTreeMap<SecretPath, BTreeSet<u64>>,
 }
 
 impl Walk {
@@ -41,7 +47,7 @@ impl Walk {
             match op {
                 Op::MachineAdd(new) if new.name == self.name => {
                     // Another machine that had the name before had other keys.
-                    (self.read, self.seen) = (Some(new.read), Exposure::new());
+                    (self.read, self.seen) = (Some(new.read), BTreeMap::new());
                 }
                 Op::AccessSet(access) if access.name == self.name => self.read = Some(access.read),
                 Op::MachineRemove { name, .. } if name == self.name => self.read = None,
@@ -90,7 +96,7 @@ mod tests {
     }
 
     fn seen(ops: Vec<Op>) -> String {
-        let mut walk = Walk { name: "vps".parse().unwrap(), read: None, seen: Exposure::new() };
+        let mut walk = Walk { name: "vps".parse().unwrap(), read: None, seen: BTreeMap::new() };
         let (prev, time) = (Hash::ZERO, Time::default());
         walk.step(Entry { seq: 1, prev, time, by: "admin:me".parse().unwrap(), ops });
         let shown = walk.seen.iter().map(|(path, versions)| format!("{path} {versions:?}"));

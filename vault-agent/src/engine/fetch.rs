@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::blob::Due;
-use super::read::Reader;
-use super::ticks::Ticks;
+use super::parts::Parts;
+use super::read;
 use super::types::ReadError;
 use machine::remote::Client;
 
@@ -19,44 +19,44 @@ const AT_ONCE: usize = 8;
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// Gets what is missing whenever something may be, until the connection ends.
-pub(super) async fn run(reader: Arc<Reader>, ticks: Ticks, client: Client) {
+pub(super) async fn run(parts: Arc<Parts>, client: Client) {
     loop {
-        reader.fetch_due.notified().await;
-        while !round(&reader, &ticks, &client).await {
+        parts.fetch_due.notified().await;
+        while !round(&parts, &client).await {
             tokio::select! {
                 () = sleep(AGAIN) => {}
-                () = reader.fetch_due.notified() => {}
+                () = parts.fetch_due.notified() => {}
             }
         }
     }
 }
 
 /// Gets everything missing once; tells whether nothing is missing any more.
-async fn round(reader: &Arc<Reader>, ticks: &Ticks, client: &Client) -> bool {
-    if !reader.link.is_caught_up() {
+async fn round(parts: &Arc<Parts>, client: &Client) -> bool {
+    if !parts.link.is_caught_up() {
         return true;
     }
-    let mut waiting = reader.ledger.read().missing(&reader.own.name).into_iter();
+    let mut waiting = parts.ledger.read().missing(&parts.own.name).into_iter();
     let mut running = JoinSet::new();
     let mut complete = true;
     loop {
         while running.len() < AT_ONCE
             && let Some(due) = waiting.next()
         {
-            running.spawn(one(Arc::clone(reader), client.clone(), due));
+            running.spawn(one(Arc::clone(parts), client.clone(), due));
         }
         let Some(done) = running.join_next().await else { break };
         complete &= done.unwrap_or(false);
-        ticks.tick();
+        parts.ticks.send_replace(());
     }
     complete
 }
 
 /// Gets, keeps and opens one blob. One that does not open will not open later either.
-async fn one(reader: Arc<Reader>, client: Client, due: Due) -> bool {
-    match reader.fetch(&client, &due).await {
+async fn one(parts: Arc<Parts>, client: Client, due: Due) -> bool {
+    match read::fetch(&parts, &client, &due).await {
         Ok(blob) => {
-            let _ = reader.open_blob(due, blob).await;
+            let _ = read::open(&parts, due, blob).await;
             true
         }
         Err(ReadError::Denied) => true,

@@ -6,16 +6,13 @@ use std::collections::BTreeMap;
 use shared::audit::AuditHead;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::keys::VerifyKey;
 use shared::log::State;
 use shared::name::Name;
 use shared::report::{Report, TargetReport};
-use shared::signed::Envelope;
 use shared::time::Time;
 use shared::wire::v1::report::Received;
 
 use super::types::Peer;
-use crate::state::peers::Stored;
 
 /// How long the server may lack an entry that a peer has seen.
 const FROZEN: u64 = 600;
@@ -24,7 +21,7 @@ const STALE: u64 = 24 * 3600;
 
 /// Reports, and what is being watched because of them.
 pub(super) struct Fleet {
-    peers: BTreeMap<Name, Known>,
+    peers: BTreeMap<Name, Peer>,
     /// Entries that a peer has seen and this machine has not, and since when.
     ahead: BTreeMap<Name, (u64, Time)>,
     /// The audit chain as last seen.
@@ -36,18 +33,6 @@ pub(super) struct Fleet {
     pub(super) looked_at: Option<Vec<TargetReport>>,
 }
 
-struct Known {
-    peer: Peer,
-    key: VerifyKey,
-}
-
-/// A report that was accepted, to be stored.
-pub(super) struct Accepted {
-    pub(super) report: Report,
-    pub(super) envelope: Envelope,
-    pub(super) at: Time,
-}
-
 /// Where a machine says that its log ends.
 pub(super) struct PeerHead {
     pub(super) name: Name,
@@ -57,20 +42,20 @@ pub(super) struct PeerHead {
 
 impl Fleet {
     /// Takes stored reports up; those of removed machines and of old keys are passed over.
-    pub(super) fn load(stored: Vec<Stored>, state: &State, audit: AuditHead, last: u64) -> Self {
+    pub(super) fn load(stored: Vec<Received>, state: &State, audit: AuditHead, last: u64) -> Self {
         let (peers, ahead) = (BTreeMap::new(), BTreeMap::new());
         let mut fleet = Self { peers, ahead, audit, last, looked_at: None };
-        for Stored { envelope, at } in stored {
-            fleet.take(state, Received { report: envelope, at, online: false });
+        for received in stored {
+            fleet.take(state, received);
         }
         fleet
     }
 
-    /// Verifies one report and returns it if it is newer than the one known.
-    pub(super) fn take(&mut self, state: &State, received: Received) -> Option<Accepted> {
-        let Received { report: envelope, at, online } = received;
+    /// Verifies one report and returns it, to be stored, if it is newer than the one known.
+    pub(super) fn take(&mut self, state: &State, received: Received) -> Option<(Report, Received)> {
+        let Received { report: envelope, at, online } = &received;
         let key = state.key(&envelope.by)?;
-        let report = match Report::open(&envelope, key, state.vault()) {
+        let report = match Report::open(envelope, key, state.vault()) {
             Ok(report) => report,
             Err(error) => {
                 tracing::warn!(by = %envelope.by, %error, "report refused");
@@ -79,17 +64,17 @@ impl Fleet {
         };
         let known = self.peers.get_mut(&report.machine).filter(|known| known.key == *key);
         if let Some(known) = known
-            && report.n <= known.peer.report.n
+            && report.n <= known.report.n
         {
             // An older one is a replay; the same one brings news of its machine's connection.
-            if report.n == known.peer.report.n {
-                known.peer.online = online;
+            if report.n == known.report.n {
+                known.online = *online;
             }
             return None;
         }
-        let peer = Peer { report: report.clone(), at, online };
-        self.peers.insert(report.machine.clone(), Known { peer, key: key.clone() });
-        Some(Accepted { report, envelope, at })
+        let peer = Peer { report: report.clone(), key: key.clone(), at: *at, online: *online };
+        self.peers.insert(report.machine.clone(), peer);
+        Some((report, received))
     }
 
     /// Forgets machines that are no longer active and returns their names.
@@ -105,20 +90,15 @@ impl Fleet {
 
     /// Returns the entries whose hash is to be compared with the peers'.
     pub(super) fn heads(&self) -> Vec<PeerHead> {
-        let heads = self.peers.values().map(|known| &known.peer.report);
-        heads
-            .map(|report| PeerHead {
-                name: report.machine.clone(),
-                seq: report.seq,
-                hash: report.head,
-            })
-            .collect()
+        let head = |(name, peer): (&Name, &Peer)| PeerHead {
+            name: name.clone(),
+            seq: peer.report.seq,
+            hash: peer.report.head,
+        };
+        self.peers.iter().map(head).collect()
     }
 
-    /// Compares one peer's head with the hash known for that entry.
-    ///
-    /// # Errors
-    /// `E_FORK`.
+    /// Compares one peer's head with the hash known for that entry; fails with `E_FORK`.
     pub(super) fn compare(
         &mut self,
         PeerHead { name, seq, hash }: &PeerHead,
@@ -127,11 +107,8 @@ impl Fleet {
     ) -> Result<(), Error> {
         match known {
             Some(known) if known != *hash => {
-                let why = format!(
-                    "`{name}` has entry {seq} as {}, this machine as {}",
-                    hash.short(),
-                    known.short()
-                );
+                let (there, here) = (hash.short(), known.short());
+                let why = format!("`{name}` has entry {seq} as {there}, this machine as {here}");
                 Err(Code::Fork.because(why))
             }
             Some(_) => {
@@ -158,17 +135,14 @@ impl Fleet {
         let others = state.machines().iter().filter(|(name, m)| m.active && *name != own);
         let last = others
             .map(|(name, machine)| {
-                let report = self.peers.get(name).map(|known| known.peer.report.time);
+                let report = self.report_of(name).map(|report| report.time);
                 report.unwrap_or(machine.added)
             })
             .max()?;
         (now.seconds_since(last) >= STALE).then(|| format!("no machine has reported since {last}"))
     }
 
-    /// Takes the chain's new head up; it may only have grown.
-    ///
-    /// # Errors
-    /// `E_AUDIT_REWRITTEN`.
+    /// Takes the chain's new head up; `E_AUDIT_REWRITTEN` unless it has only grown.
     pub(super) fn audit_now(&mut self, now: AuditHead) -> Result<(), Error> {
         let before = self.audit;
         if now.n < before.n {
@@ -182,19 +156,12 @@ impl Fleet {
         Ok(())
     }
 
-    /// Returns every machine that reported, by name.
     pub(super) fn list(&self) -> Vec<Peer> {
-        self.peers.values().map(|known| known.peer.clone()).collect()
+        self.peers.values().cloned().collect()
     }
 
-    /// Returns the targets of a machine's newest report.
-    pub(super) fn targets(&self, name: &Name) -> Vec<TargetReport> {
-        self.peers.get(name).map(|known| known.peer.report.targets.clone()).unwrap_or_default()
-    }
-
-    /// Returns the number of a machine's newest report.
-    pub(super) fn n(&self, name: &Name) -> u64 {
-        self.peers.get(name).map_or(0, |known| known.peer.report.n)
+    pub(super) fn report_of(&self, name: &Name) -> Option<&Report> {
+        self.peers.get(name).map(|peer| &peer.report)
     }
 }
 
@@ -204,6 +171,7 @@ mod tests {
     use shared::keys::{Identity, SignKey};
     use shared::log::{Entry, NewMachine, Op, apply};
     use shared::name::Actor;
+    use shared::signed::Envelope;
     use shared::signed::Purpose;
     use shared::text::Text;
 
@@ -273,7 +241,7 @@ mod tests {
         assert!(fleet.take(&state, received(&state, &sign, 2, now)).is_some());
         assert!(fleet.take(&state, received(&state, &sign, 1, now)).is_none());
         assert!(fleet.take(&state, received(&state, &SignKey::generate(), 3, now)).is_none());
-        assert_eq!(fleet.n(&name("vps")), 2);
+        assert_eq!(fleet.report_of(&name("vps")).unwrap().n, 2);
     }
 
     #[test]

@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use shared::error::{Code, Error};
 use shared::hash::Hash;
+use shared::keys::{Identity, SignKey};
 use shared::log::{self, Entry, State, Version};
-use shared::name::Name;
+use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
+use shared::time::Time;
 
 use super::blob::Due;
 use super::rights::{is_kept, may_read};
+use super::types::Commit;
 
 /// Entries after which a new snapshot of the state is written.
 const SNAPSHOT: u64 = 4096;
@@ -29,34 +32,25 @@ pub(super) struct Folded {
     pub(super) readers: HashMap<Hash, (usize, usize)>,
     /// Entry of the last snapshot on disk.
     pub(super) snapshot: u64,
+    /// The commit of the newest of it.
+    pub(super) commit: Commit,
 }
 
 impl Folded {
-    /// Returns where the log stands for a server: 0 also asks for the genesis.
-    pub(super) fn seq(&self) -> u64 {
-        if self.born { self.state.seq() } else { 0 }
-    }
-
     /// Tells whether a record is the newest one known, as one's own is when the stream brings it
     /// again.
     pub(super) fn is_head(&self, position: u64, envelope: &Envelope) -> bool {
         let purpose = Purpose::Entry(self.state.vault());
-        self.born
-            && position == self.state.seq()
-            && position > 0
-            && envelope.hash(purpose) == self.state.head()
-    }
-
-    /// Tells whether many entries have come since the last snapshot.
-    pub(super) fn snapshot_is_due(&self, caught_up: bool) -> bool {
-        snapshot_is_due(self.snapshot, self.seq(), caught_up)
+        position > 0 && position == self.state.seq() && envelope.hash(purpose) == self.state.head()
     }
 
     /// Returns what is due for a version.
     pub(super) fn due(&self, path: &SecretPath, ver: u64, version: &Version) -> Due {
         let newest = self.state.secret(path).is_some_and(|secret| secret.last == ver);
         let readers = self.readers.get(&version.readers).copied();
-        Due::new(self.state.vault(), (path, ver), version, newest, readers)
+        let (path, vault) = (path.clone(), self.state.vault());
+        let Version { blob, size, commit, .. } = *version;
+        Due { path, ver, blob, newest, vault, size, commit, readers }
     }
 
     /// Returns what is due for a path's newest version if this machine is to keep its ciphertext.
@@ -81,7 +75,8 @@ impl Folded {
     }
 }
 
-fn snapshot_is_due(last: u64, seq: u64, caught_up: bool) -> bool {
+/// Tells whether many entries have come since the last snapshot.
+pub(super) fn snapshot_is_due(last: u64, seq: u64, caught_up: bool) -> bool {
     seq >= last + if caught_up { SNAPSHOT } else { SNAPSHOT_MIDWAY }
 }
 
@@ -123,19 +118,19 @@ pub(super) fn born(vault: Hash, position: u64, envelope: &Envelope) -> Result<St
 
 /// The state of a machine that has seen nothing yet: valid, and without anything in it.
 pub(super) fn stand_in() -> Result<State, Error> {
-    let root = shared::keys::SignKey::generate();
+    let root = SignKey::generate();
     let genesis = log::Genesis {
         v: 1,
         name: "unknown".parse()?,
         nonce: Hash::ZERO,
-        time: shared::time::Time::default(),
+        time: Time::default(),
         root: root.verify_key(),
-        recovery: shared::keys::Identity::generate().recipient(),
+        recovery: Identity::generate().recipient(),
         admins: BTreeMap::new(),
-        server: vec![shared::keys::SignKey::generate().verify_key()],
+        server: vec![SignKey::generate().verify_key()],
         mounts: Vec::new(),
     };
-    log::start(&Envelope::sign(&root, shared::name::Actor::Root, Purpose::Genesis, &genesis)?)
+    log::start(&Envelope::sign(&root, Actor::Root, Purpose::Genesis, &genesis)?)
 }
 
 #[cfg(test)]

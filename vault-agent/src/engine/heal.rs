@@ -11,9 +11,9 @@ use shared::hash::Hash;
 use shared::signed::Envelope;
 use shared::wire::v1::log::{Frame, HealReply, HealRequest, LogQuery};
 
-use super::connect::Connector;
-use super::ledger::Ledger;
-use crate::state::{self, Store};
+use super::follow;
+use super::parts::Parts;
+use crate::state;
 use machine::local::{Healed, Unreadable};
 use machine::remote::Client;
 
@@ -21,15 +21,14 @@ use machine::remote::Client;
 const BATCH: usize = 1 << 20;
 
 /// Gives the server back what it lacks and this machine has.
-pub(super) async fn heal(connector: &Connector, store: &Store) -> Result<Healed> {
+pub(super) async fn heal(parts: &Parts) -> Result<Healed> {
     // The stream has ended where the server was found behind: a connection of its own.
-    let (link, ledger) = (&connector.link, &connector.ledger);
-    let known = link.now().address;
-    let client = match connector.reach(known.as_slice()).await {
+    let known = parts.link.now().address;
+    let client = match follow::reach(parts, known.as_slice()).await {
         Some(client) => client,
-        None => connector.reach(&[]).await.with_context(|| link.now().reason())?,
+        None => follow::reach(parts, &[]).await.with_context(|| parts.link.now().reason())?,
     };
-    let entries = push_entries(ledger, store, &client).await?;
+    let entries = push_entries(parts, &client).await?;
     let (mut blobs, mut tried) = (0, HashSet::new());
     let absent = loop {
         let HealReply { wanted, .. } = client.heal(&HealRequest::default()).await?;
@@ -38,35 +37,29 @@ pub(super) async fn heal(connector: &Connector, store: &Store) -> Result<Healed>
             break wanted;
         }
         for id in fresh {
-            let bytes = store.read(move |conn| state::blobs::by_hash(conn, id)).await?;
+            let bytes = parts.store.read(move |conn| state::blobs::by_hash(conn, id)).await?;
             // A damaged copy is not worth sending: the server would refuse it.
             let Some(bytes) = bytes.filter(|bytes| Hash::of(&[bytes]) == id) else { continue };
             client.put_blob(id, bytes).await.context("giving a blob back")?;
             blobs += 1;
         }
     };
-    Ok(Healed { entries, blobs, absent: places(ledger, &absent) })
+    Ok(Healed { entries, blobs, absent: places(parts, &absent) })
 }
 
 /// Sends the entries after the server's head; returns how many.
-async fn push_entries(ledger: &Ledger, store: &Store, client: &Client) -> Result<u64> {
-    let own = ledger.read().seq();
+async fn push_entries(parts: &Parts, client: &Client) -> Result<u64> {
+    let own = parts.ledger.read().state.seq();
     let mut frames = client.log(LogQuery { after: own, follow: false }).await?;
     let head = frames.next().await?.into_iter().find_map(|frame| match frame {
         Frame::Head { seq, hash } => Some((seq, hash)),
         Frame::Genesis(_) | Frame::Entry { .. } | Frame::Beat => None,
     });
     let (seq, hash) = head.context("the server does not say where its log ends")?;
-    let known = store.read(move |conn| state::log::hash_at(conn, seq)).await?;
-    if let Some(known) = known
-        && known != hash
-    {
-        let why = format!("entry {seq} is {} here and {} there", known.short(), hash.short());
-        return Err(Code::Fork.because(why).into());
-    }
+    parts.ledger.is_known(seq, hash).await??;
     let mut last = seq;
     while last < own {
-        let entries = store.read(move |conn| batch(conn, last, own)).await?;
+        let entries = parts.store.read(move |conn| batch(conn, last, own)).await?;
         let count = entries.len() as u64;
         if count == 0 {
             return Err(Code::Missing.because(format!("entry {}", last + 1)).into());
@@ -92,9 +85,9 @@ fn batch(conn: &Connection, last: u64, own: u64) -> rusqlite::Result<Vec<Envelop
 }
 
 /// Returns the versions that blobs belong to.
-fn places(ledger: &Ledger, blobs: &[Hash]) -> Vec<Unreadable> {
+fn places(parts: &Parts, blobs: &[Hash]) -> Vec<Unreadable> {
     let wanted: HashSet<&Hash> = blobs.iter().collect();
-    let folded = ledger.read();
+    let folded = parts.ledger.read();
     let secrets = folded.state.secrets().iter();
     let versions = secrets.flat_map(|(path, secret)| {
         secret.versions().map(move |(ver, version)| (path, ver, &version.blob))

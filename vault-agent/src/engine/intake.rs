@@ -3,109 +3,95 @@
 
 use std::sync::Arc;
 
+use shared::blob::Blob;
 use tokio::task::JoinHandle;
 
-use super::ledger::{Delivery, Ledger, News};
-use super::link::{Ended, Link};
-use super::read::Reader;
-use super::report::Reports;
-use super::tasks::Tasks;
-use super::ticks::Ticks;
+use super::blob::Due;
+use super::folded::snapshot_is_due;
+use super::ledger::{Delivery, News};
+use super::link::Ended;
+use super::parts::Parts;
+use super::read;
 use crate::state::Failure;
 
-/// What it takes to take records in.
-pub(super) struct Intake {
-    pub(super) link: Arc<Link>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) reader: Arc<Reader>,
-    pub(super) reports: Arc<Reports>,
-    pub(super) tasks: Arc<Tasks>,
-    pub(super) ticks: Ticks,
+/// Takes in what the stream brought; returns when it is on disk and open.
+///
+/// # Errors
+/// For the first record that does not verify, after all before it, or if the database fails.
+pub(super) async fn take(parts: &Arc<Parts>, mut records: Vec<Delivery>) -> Result<(), Ended> {
+    records.retain(|record| !parts.ledger.read().is_head(record.position, &record.envelope));
+    if records.is_empty() {
+        return Ok(());
+    }
+    let receipt = parts.ledger.ingest(records).await?;
+    let lost = |_| Ended::Local(Failure::Closed);
+    let News { arrived, missing, advanced, refused } = receipt.applied.await.map_err(lost)??;
+    let opening = open(parts, arrived);
+    receipt.committed.await.map_err(lost)??;
+    after(parts, opening, advanced, missing).await;
+    refused.map_or(Ok(()), |error| Err(Ended::Refused(error)))
 }
 
-impl Intake {
-    /// Takes in what the stream brought; returns when it is on disk and open.
-    ///
-    /// # Errors
-    /// For the first record that does not verify, after all before it, or if the database fails.
-    pub(super) async fn take(self: &Arc<Self>, mut records: Vec<Delivery>) -> Result<(), Ended> {
-        records.retain(|record| !self.ledger.read().is_head(record.position, &record.envelope));
-        if records.is_empty() {
-            return Ok(());
-        }
-        let receipt = self.ledger.ingest(records).await?;
-        let lost = |_| Ended::Local(Failure::Closed);
-        let News { arrived, missing, advanced, refused } =
-            receipt.applied.await.map_err(lost)??;
-        let opening = self.open(arrived);
-        receipt.committed.await.map_err(lost)??;
-        self.after(opening, advanced, missing).await;
-        refused.map_or(Ok(()), |error| Err(Ended::Refused(error)))
+/// Takes in an entry of this machine's own that the server has acknowledged; the stream brings it
+/// again and it is recognised. Returns when it is applied: the server has it on disk already.
+pub(super) async fn take_own(parts: &Arc<Parts>, record: Delivery) -> Result<(), Failure> {
+    let receipt = parts.ledger.ingest(vec![record]).await?;
+    let news = receipt.applied.await.map_err(|_| Failure::Closed)??;
+    if let Some(error) = &news.refused {
+        parts.link.refuse(error);
+        parts.link.down(&error.to_string());
     }
-
-    /// Takes in an entry of this machine's own that the server has acknowledged; the stream brings
-    /// it again and it is recognised. Returns when it is applied: the server has it on disk
-    /// already.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub(super) async fn take_own(self: &Arc<Self>, record: Delivery) -> Result<(), Failure> {
-        let receipt = self.ledger.ingest(vec![record]).await?;
-        let news = receipt.applied.await.map_err(|_| Failure::Closed)??;
-        if let Some(error) = &news.refused {
-            self.link.refuse(error);
-            self.link.down(&error.to_string());
+    let opening = open(parts, news.arrived);
+    let own = Arc::clone(parts);
+    parts.tasks.spawn(async move {
+        if let Ok(Ok(())) = receipt.committed.await {
+            after(&own, opening, news.advanced, news.missing).await;
         }
-        let own = Arc::clone(self);
-        let opening = self.open(news.arrived);
-        self.tasks.spawn(async move {
-            if let Ok(Ok(())) = receipt.committed.await {
-                own.after(opening, news.advanced, news.missing).await;
-            }
-        });
-        Ok(())
+    });
+    Ok(())
+}
+
+/// Opens blobs while the commit is under way. Those outside are told at once of what is open:
+/// what takes time can begin, what must not be undone waits for the commit.
+fn open(parts: &Arc<Parts>, arrived: Vec<(Due, Blob)>) -> Option<JoinHandle<()>> {
+    let opening = read::open_all(parts, arrived);
+    if opening.is_none() {
+        parts.ticks.send_replace(());
     }
+    opening
+}
 
-    /// Opens blobs while the commit is under way. Those outside are told at once of what is open:
-    /// what takes time can begin, what must not be undone waits for [`Ledger::commit`].
-    fn open(&self, arrived: Vec<(super::blob::Due, shared::blob::Blob)>) -> Option<JoinHandle<()>> {
-        let opening = self.reader.open_all(arrived);
-        if opening.is_none() {
-            self.ticks.tick();
-        }
-        opening
+/// Tells everybody who waits for new entries, once they are on disk and open.
+async fn after(parts: &Arc<Parts>, opening: Option<JoinHandle<()>>, advanced: bool, missing: bool) {
+    if let Some(opening) = opening {
+        // A failure has raised its alarm.
+        let _ = opening.await;
     }
-
-    /// Tells everybody who waits for new entries, once they are on disk and open.
-    async fn after(&self, opening: Option<JoinHandle<()>>, advanced: bool, missing: bool) {
-        if let Some(opening) = opening {
-            // A failure has raised its alarm.
-            let _ = opening.await;
-        }
-        if advanced {
-            self.link.still_synced();
-            self.ticks.tick();
-            self.reports.soon();
-            self.snapshot_if_due();
-        }
-        if missing {
-            self.reader.fetch_due.notify_one();
-        }
+    if advanced {
+        parts.link.still_synced();
+        tell(parts);
     }
-
-    /// Notes that the stream has reached the server's head.
-    pub(super) fn caught_up(&self) {
-        self.link.caught_up();
-        self.ticks.tick();
-        self.reader.fetch_due.notify_one();
-        self.reports.soon();
-        self.snapshot_if_due();
+    if missing {
+        parts.fetch_due.notify_one();
     }
+}
 
-    /// Writes a snapshot if many entries have come since the last.
-    fn snapshot_if_due(&self) {
-        if self.ledger.read().snapshot_is_due(self.link.is_caught_up()) {
-            self.tasks.spawn(Arc::clone(&self.ledger).write_snapshot());
-        }
+/// Notes that the stream has reached the server's head.
+pub(super) fn caught_up(parts: &Arc<Parts>) {
+    parts.link.caught_up();
+    tell(parts);
+    parts.fetch_due.notify_one();
+}
+
+/// Tells of a new head, and writes a snapshot if many entries have come since the last.
+fn tell(parts: &Arc<Parts>) {
+    parts.ticks.send_replace(());
+    parts.reports.reporting.soon();
+    let (last, seq) = {
+        let folded = parts.ledger.read();
+        (folded.snapshot, folded.state.seq())
+    };
+    if snapshot_is_due(last, seq, parts.link.is_caught_up()) {
+        parts.tasks.spawn(Arc::clone(&parts.ledger).write_snapshot());
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use shared::blob::{Blob, Sealed};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::log::{self, Entry, Op, Refused, State};
+use shared::log::{self, Entry, Op, Refused, State, Undo};
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::signed::Envelope;
@@ -17,13 +17,11 @@ use tokio::sync::{oneshot, watch};
 
 use super::blob::Due;
 use super::cache::Cache;
-use super::commit::{Commit, Commits};
 use super::folded::{Folded, born, recognise};
-use super::own::Own;
 use super::pending::Pending;
 use super::rights::{may_read, may_retain, place};
-use super::ticks::Ticks;
-use crate::state::{self, Failure, Outcome, Store, retained};
+use super::types::{Commit, Own, Ticks};
+use crate::state::{self, Database, Failure, Outcome, Store, retained};
 
 /// A record from the server and where it claims to stand; the genesis stands at 0.
 pub(super) struct Delivery {
@@ -51,20 +49,12 @@ pub(super) struct Receipt {
     pub(super) committed: oneshot::Receiver<Result<(), Failure>>,
 }
 
-/// What an entry that was applied brought.
-#[derive(Default)]
-struct Taken {
-    ops: Vec<Op>,
-    /// Blobs that this machine made itself.
-    own: Vec<(Hash, Arc<Sealed>)>,
-}
-
-/// Takes one entry back.
-type Undo = Box<dyn FnOnce(&mut State) + Send>;
+/// What an entry that was applied brought: its operations, and blobs that this machine made itself.
+type Taken = (Vec<Op>, Vec<Arc<Sealed>>);
 
 /// How to take a batch back.
-#[derive(Default)]
 struct Before {
+    commit: Commit,
     undo: Vec<Undo>,
     unborn: Option<Box<State>>,
     held: Vec<(SecretPath, Option<Hash>)>,
@@ -79,12 +69,10 @@ pub(super) struct Ledger {
     ticks: Ticks,
     folded: RwLock<Folded>,
     /// Ticks when an entry was applied, before it is on disk.
-    applied: watch::Sender<u64>,
-    commits: Commits,
+    applied: Ticks,
 }
 
 impl Ledger {
-    /// Goes on from what is on disk.
     pub(super) fn new(
         own: Arc<Own>,
         store: Arc<Store>,
@@ -93,8 +81,8 @@ impl Ledger {
         ticks: Ticks,
         folded: Folded,
     ) -> Self {
-        let (folded, applied) = (RwLock::new(folded), watch::Sender::new(0));
-        Self { own, store, cache, pending, ticks, folded, applied, commits: Commits::new() }
+        let (folded, applied) = (RwLock::new(folded), Ticks::default());
+        Self { own, store, cache, pending, ticks, folded, applied }
     }
 
     /// Returns the state to look at.
@@ -112,13 +100,8 @@ impl Ledger {
     }
 
     /// Returns a receiver that ticks when an entry was applied, before it is on disk.
-    pub(super) fn applied(&self) -> watch::Receiver<u64> {
+    pub(super) fn applied(&self) -> watch::Receiver<()> {
         self.applied.subscribe()
-    }
-
-    /// Returns the commit of everything applied so far.
-    pub(super) fn commit(&self) -> Commit {
-        self.commits.newest()
     }
 
     /// Hands records to the database thread, in order with everything else that goes there.
@@ -129,25 +112,25 @@ impl Ledger {
         let (answer, applied) = oneshot::channel();
         let (settle, committed) = oneshot::channel();
         let own = Arc::clone(self);
-        let job = move |conn: &Connection| {
-            let mut before = Before::default();
-            let commit = own.commits.begin();
+        let job = move |conn: &mut Database| {
+            let commit = Commit::default();
+            let mut before = own.begin(&commit);
             match own.take(conn, deliveries, &mut before) {
                 Ok(news) => {
-                    own.applied.send_modify(|tick| *tick += 1);
+                    own.applied.send_replace(());
                     let _ = answer.send(Ok(news));
                     Outcome::Keep(Box::new(move |result| {
                         if result.is_err() {
                             own.go_back(before);
-                            own.ticks.tick();
+                            own.ticks.send_replace(());
                         }
-                        own.commits.end(commit, result.is_ok());
+                        commit.end(result.is_ok());
                         let _ = settle.send(result);
                     }))
                 }
                 Err(fault) => {
                     own.go_back(before);
-                    own.commits.end(commit, false);
+                    commit.end(false);
                     let fault = Failure::from(fault);
                     let _ = answer.send(Err(fault.clone()));
                     Outcome::Undo(fault)
@@ -174,11 +157,30 @@ impl Ledger {
         held.await
     }
 
+    /// Tells whether the entry `seq`, whose hash is `hash` elsewhere, is known here.
+    ///
+    /// # Errors
+    /// `E_FORK` if it is another here; or if the database fails.
+    pub(super) async fn is_known(
+        &self,
+        seq: u64,
+        hash: Hash,
+    ) -> Result<Result<bool, Error>, Failure> {
+        let known = self.store.read(move |conn| state::log::hash_at(conn, seq)).await?;
+        Ok(match known {
+            Some(known) if known != hash => {
+                let (here, there) = (known.short(), hash.short());
+                Err(Code::Fork.because(format!("entry {seq} is {here} here and {there} there")))
+            }
+            known => Ok(known.is_some()),
+        })
+    }
+
     /// Writes a snapshot of the state unless there is one of this very entry.
     pub(super) async fn write_snapshot(self: Arc<Self>) {
         let fresh = {
             let mut folded = self.write();
-            let seq = folded.seq();
+            let seq = folded.state.seq();
             folded.born && seq > std::mem::replace(&mut folded.snapshot, seq)
         };
         if !fresh {
@@ -204,10 +206,10 @@ impl Ledger {
         for Delivery { position, envelope, blobs: inline } in deliveries {
             match self.take_one(conn, position, &envelope, before)? {
                 Ok(None) => {}
-                Ok(Some(Taken { ops, own })) => {
+                Ok(Some((ops, own))) => {
                     news.advanced = true;
                     touched.note(&self.own.name, &ops);
-                    let own = own.into_iter().map(|(_, sealed)| sealed.bytes.clone());
+                    let own = own.into_iter().map(|sealed| sealed.bytes.clone());
                     let brought = inline.into_iter().chain(own).map(Blob::new);
                     blobs.extend(brought.map(|blob| (blob.id(), blob)));
                 }
@@ -221,7 +223,7 @@ impl Ledger {
             let folded = self.read();
             state::log::set_head(conn, folded.state.seq(), folded.state.head())?;
             drop(folded);
-            self.tend_blobs(conn, &touched, blobs, &mut news, before)?;
+            self.tend_blobs(conn, touched, blobs, &mut news, before)?;
         }
         Ok(news)
     }
@@ -259,8 +261,7 @@ impl Ledger {
             }
             Err(Refused { error, .. }) => return Ok(Err(error)),
         };
-        let undo = applied.undo;
-        before.undo.push(Box::new(move |state| state.revert(undo)));
+        before.undo.push(applied.undo);
         let head = folded.state.head();
         self.note_readers(conn, &mut folded, &applied.entry)?;
         drop(folded);
@@ -268,7 +269,7 @@ impl Ledger {
         state::pending::settle(conn, head)?;
         let own = self.pending.settled(head);
         self.cache.remove(&applied.dropped);
-        Ok(Ok(Some(Taken { ops: applied.entry.ops, own })))
+        Ok(Ok(Some((applied.entry.ops, own))))
     }
 
     /// Notes how many readers each new blob was made for: the log itself keeps their hash only.
@@ -287,7 +288,7 @@ impl Ledger {
                 continue;
             }
             let (count, position) = place(&folded.state, &self.own.name, &put.path);
-            state::blobs::set_readers(conn, put.readers, count as u64, position as u64)?;
+            state::blobs::set_readers(conn, put.readers, count, position)?;
             folded.readers.insert(put.readers, (count, position));
         }
         Ok(())
@@ -297,21 +298,18 @@ impl Ledger {
     fn tend_blobs(
         &self,
         conn: &Connection,
-        touched: &Touched,
+        touched: Touched,
         mut blobs: HashMap<Hash, Blob>,
         news: &mut News,
         before: &mut Before,
     ) -> rusqlite::Result<()> {
         let mut folded = self.write();
-        let all: Vec<SecretPath>;
-        let paths: Box<dyn Iterator<Item = &SecretPath>> = if touched.all {
-            let held = folded.held.keys().chain(folded.state.secrets().keys());
-            all = held.cloned().collect::<BTreeSet<_>>().into_iter().collect();
-            Box::new(all.iter())
+        let paths: BTreeSet<SecretPath> = if touched.all {
+            folded.held.keys().chain(folded.state.secrets().keys()).cloned().collect()
         } else {
-            Box::new(touched.paths.iter())
+            touched.paths
         };
-        for path in paths {
+        for path in &paths {
             self.tend_retained(conn, &folded.state, path)?;
             let held = folded.held.get(path).copied();
             let Some(due) = folded.newest(&self.own.name, path) else {
@@ -357,10 +355,17 @@ impl Ledger {
         Ok(())
     }
 
+    /// Begins a batch: whoever sees what `commit` is about finds this commit, not an older one.
+    fn begin(&self, commit: &Commit) -> Before {
+        let commit = std::mem::replace(&mut self.write().commit, commit.clone());
+        Before { commit, undo: Vec::new(), unborn: None, held: Vec::new() }
+    }
+
     fn go_back(&self, before: Before) {
         let mut folded = self.write();
+        folded.commit = before.commit;
         for undo in before.undo.into_iter().rev() {
-            undo(&mut folded.state);
+            folded.state.revert(undo);
         }
         if let Some(unborn) = before.unborn {
             folded.state = *unborn;

@@ -10,11 +10,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::alarms::Alarms;
-use super::ticks::Ticks;
-use crate::state::{Failure, Outcome, Store, facts};
+use super::types::{Ticks, WriteError};
+use crate::state::{self, Failure, Store, facts};
 use host::clock;
 use machine::remote::{Client, RemoteError};
 
+/// The subject of an alarm that has stopped the sync.
+pub(super) const SYNC: &str = "sync";
 /// How often at most the time of the last sync is written down while nothing else is.
 const NOTE_SYNCED: u64 = 60;
 /// How long the first connection since the start, while it is being made, may keep a write waiting.
@@ -79,6 +81,12 @@ impl From<RemoteError> for Ended {
     }
 }
 
+impl From<Error> for Ended {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
 impl From<Failure> for Ended {
     fn from(fault: Failure) -> Self {
         Self::Local(fault)
@@ -96,13 +104,12 @@ impl Link {
     ) -> Self {
         let halted = fork.is_some();
         if let Some(proof) = fork {
-            alarms.raise(Code::Fork.as_str(), "", proof);
+            alarms.raise(Code::Fork.as_str(), SYNC, proof);
         }
         let state = watch::Sender::new(LinkState { synced_at, halted, ..LinkState::default() });
         Self { state, nudge: Notify::new(), alarms, store, ticks }
     }
 
-    /// Returns how the connection is now.
     pub(super) fn now(&self) -> LinkState {
         self.state.borrow().clone()
     }
@@ -117,7 +124,6 @@ impl Link {
         self.look(|link| link.caught_up)
     }
 
-    /// Returns a receiver of how the connection is.
     pub(super) fn subscribe(&self) -> watch::Receiver<LinkState> {
         self.state.subscribe()
     }
@@ -132,17 +138,18 @@ impl Link {
         }
     }
 
-    /// Returns the connection if entries may be built, or why not.
-    pub(super) fn writing_client(&self) -> Result<Client, String> {
-        let client = self.client()?;
+    /// Returns the connection if entries may be built; [`WriteError::Offline`] if not.
+    pub(super) fn writing_client(&self) -> Result<Client, WriteError> {
+        let client = self.client().map_err(|reason| WriteError::Offline { reason })?;
         let state = self.state.borrow();
-        if state.halted {
-            return Err("writes are stopped: the server has shown two histories".into());
-        }
-        if !state.caught_up {
-            return Err("still catching up with the log".into());
-        }
-        Ok(client)
+        let reason = if state.halted {
+            "writes are stopped: the server has shown two histories"
+        } else if !state.caught_up {
+            "still catching up with the log"
+        } else {
+            return Ok(client);
+        };
+        Err(WriteError::Offline { reason: reason.to_owned() })
     }
 
     /// Has a connection made now, not at the end of a pause, and waits until it has caught up or
@@ -209,7 +216,7 @@ impl Link {
             link.tries += 1;
             link.trouble = Some(why.into());
         });
-        self.ticks.tick();
+        self.ticks.send_replace(());
     }
 
     /// Notes that an address was tried and why it is none.
@@ -240,7 +247,7 @@ impl Link {
         let minute = |time: Time| time.as_secs() / NOTE_SYNCED;
         if before.is_some_and(|before| minute(now) != minute(before)) {
             // The next one comes in a minute.
-            let _ = self.note(move |conn| facts::set(conn, facts::SYNCED_AT, &now));
+            let _ = state::note(&self.store, move |conn| facts::set(conn, facts::SYNCED_AT, &now));
         }
     }
 
@@ -256,11 +263,13 @@ impl Link {
     /// Raises the alarm of a record that does not verify; a fork stops updates and writes until
     /// a person has looked at it.
     pub(super) fn refuse(&self, error: &Error) {
-        self.alarms.raise(error.code.as_str(), "", error.detail.clone());
+        self.alarms.raise(error.code.as_str(), SYNC, error.detail.clone());
         if error.code == Code::Fork {
             self.state.send_modify(|link| link.halted = true);
             let proof = error.detail.clone();
-            if let Err(fault) = self.note(move |conn| facts::set(conn, facts::FORK, &proof)) {
+            if let Err(fault) =
+                state::note(&self.store, move |conn| facts::set(conn, facts::FORK, &proof))
+            {
                 tracing::error!(%fault, "the fork is not written down");
             }
         }
@@ -269,20 +278,10 @@ impl Link {
     /// Lets updates and writes go on after a fork.
     pub(super) fn go_on(&self) {
         let was = self.state.send_if_modified(|link| std::mem::take(&mut link.halted));
-        if was && let Err(fault) = self.note(|conn| facts::unset(conn, facts::FORK)) {
+        if was && let Err(fault) = state::note(&self.store, |conn| facts::unset(conn, facts::FORK))
+        {
             tracing::error!(%fault, "the fork stays written down");
         }
-    }
-
-    /// Has a fact written down, without waiting for it.
-    fn note(
-        &self,
-        note: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<()> + Send + 'static,
-    ) -> Result<(), Failure> {
-        self.store.try_submit(Box::new(move |conn| match note(conn) {
-            Ok(()) => Outcome::Keep(Box::new(|_| {})),
-            Err(fault) => Outcome::Undo(fault.into()),
-        }))
     }
 }
 

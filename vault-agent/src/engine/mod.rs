@@ -1,27 +1,24 @@
 //! The end-to-end encrypted client (design/trust, *Client: sync, read, write*): verified sync,
 //! reads from an encrypted cache, batched writes, reports. No terminal, no HTTP server.
 //!
-//! Each part owns its state: one struct, one lock, one file; [`Engine`] holds them. The layers,
+//! Each part owns its state: one struct, one lock, one file; [`Parts`] holds them. The layers,
 //! from bottom to top; a module uses those before it in this list only:
 //!
-//! 1. plain types and tools: `types`, `ticks`, `own`, `tasks`, `debounced`, `offload`, `commit`
+//! 1. plain types and tools: `types`, `tasks`, `debounced`, `offload`
 //! 2. rules, without lock or database: `blob`, `rights`, `folded`, `fleet`, `decide`
 //! 3. what stands alone: `alarms`, `cache`, `pending`
 //! 4. how the connection is, and the verified log: `link`, `ledger`
-//! 5. reading, local accesses, reports, taking records in: `read`, `retain`, `access`, `report`,
-//!    `intake`
-//! 6. writing: `seal`, `send`, `owner`, `writer`
-//! 7. the connection's loops: `connect`, `fetch`, `follow`
-//! 8. what is asked for now and then: `audit`, `exposure`, `heal`, `sample`, `open`
-//! 9. the owners together: `owners`
+//! 5. local accesses and reports, and all owners together: `access`, `report`, `parts`
+//! 6. reading and taking records in: `read`, `intake`
+//! 7. writing: `seal`, `send`, `owner`, `writer`
+//! 8. the connection's loops: `fetch`, `follow`
+//! 9. what is asked for now and then: `status`, `audit`, `exposure`, `heal`, `sample`
 
 mod access;
 mod alarms;
 mod audit;
 mod blob;
 mod cache;
-mod commit;
-mod connect;
 mod debounced;
 mod decide;
 mod exposure;
@@ -34,20 +31,17 @@ mod intake;
 mod ledger;
 mod link;
 mod offload;
-mod open;
-mod own;
 mod owner;
-mod owners;
+mod parts;
 mod pending;
 mod read;
 mod report;
-mod retain;
 mod rights;
 mod sample;
 mod seal;
 mod send;
+mod status;
 mod tasks;
-mod ticks;
 mod types;
 mod writer;
 
@@ -72,21 +66,23 @@ use shared::wire::v1::log::Appended;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{Healed, Prepared, Sample, VerifyResult};
+use machine::local::{Exposure, Healed, Prepared, Sample, Status, VerifyResult};
 use machine::paths::Paths;
 
-use owners::Owners;
+use parts::Parts;
+use writer::Writer;
 
-pub use commit::Commit;
-pub use exposure::Exposure;
 pub use types::{
-    Change, Content, CustomChange, Latest, MetaMerge, MountMerge, Peer, PutContent, ReadError,
-    Status, WriteError, Written,
+    Change, Commit, Content, CustomChange, Latest, MetaMerge, Peer, PutContent, ReadError,
+    Settings, WriteError, Written,
 };
 
 /// The engine; clones share it.
 #[derive(Clone)]
-pub struct Engine(Arc<Owners>);
+pub struct Engine {
+    parts: Arc<Parts>,
+    writer: Arc<Writer>,
+}
 
 /// How long a first sync may take.
 const FIRST_SYNC: Duration = Duration::from_secs(10);
@@ -95,7 +91,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Engine({})", self.0.own.name)
+        write!(f, "Engine({})", self.name())
     }
 }
 
@@ -106,31 +102,31 @@ impl Engine {
     /// If this machine has not joined a vault, the state directory is readable by others, the
     /// database is newer than the program, or what it holds does not verify.
     pub fn open(paths: &Paths) -> Result<Self> {
-        Ok(Self(Arc::new(Owners::open(paths)?)))
+        Ok(Self { parts: Arc::new(Parts::open(paths)?), writer: Arc::new(Writer::new()) })
     }
 
     /// Keeps a connection, follows the log, resends what is pending, reports, ships accesses;
     /// returns on shutdown.
-    ///
-    /// # Errors
-    /// Only if the agent's own database fails for good.
     pub async fn run(
         &self,
         addresses: watch::Receiver<Vec<String>>,
         mut shutdown: watch::Receiver<bool>,
-    ) -> Result<()> {
-        let Owners { tasks, ledger, ticks, reports, alarms, cache, .. } = &*self.0;
-        tasks.spawn(writer::run(self.0.writer.clone()));
-        tasks.spawn(read::watch_ages(ledger.clone(), ticks.clone()));
+    ) {
+        let Parts { tasks, trouble, reports, alarms, cache, .. } = &*self.parts;
+        self.start_writer();
+        tasks.spawn(read::watch_ages(self.parts.clone()));
         tasks.spawn(report::watch(reports.clone()));
-        tasks.spawn(alarms::watch_database(alarms.clone(), self.0.store.trouble()));
+        tasks.spawn(alarms::watch_database(alarms.clone(), trouble.clone()));
         tasks.spawn(cache::tend(cache.clone()));
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => {}
-            () = self.0.follower.keep(addresses) => {}
+            () = follow::keep(&self.parts, addresses) => {}
         }
         self.close().await;
-        Ok(())
+    }
+
+    fn start_writer(&self) {
+        self.parts.tasks.spawn(writer::run(self.parts.clone(), self.writer.clone()));
     }
 
     /// Connects and syncs to the head; the engine stays usable for writes. For `once` and for
@@ -139,14 +135,14 @@ impl Engine {
     /// # Errors
     /// If no address answers, or what it sends does not verify.
     pub async fn connect_once(&self, addresses: &[String]) -> Result<()> {
-        let follower = self.0.follower.clone();
-        let Some(client) = follower.connector.reach(addresses).await else {
-            bail!("{}", self.0.link.now().reason());
+        let parts = self.parts.clone();
+        let Some(client) = follow::reach(&parts, addresses).await else {
+            bail!("{}", parts.link.now().reason());
         };
-        self.0.tasks.spawn(writer::run(self.0.writer.clone()));
-        let mut link = self.0.link.subscribe();
-        self.0.tasks.spawn(async move {
-            follower.follow(client).await;
+        self.start_writer();
+        let mut link = parts.link.subscribe();
+        self.parts.tasks.spawn(async move {
+            follow::follow(&parts, client).await;
         });
         link.changed().await.context("the engine is closed")?;
         let settled = link.wait_for(|link| link.caught_up || link.client.is_none());
@@ -177,10 +173,12 @@ impl Engine {
     /// # Errors
     /// If there is no connection, or it fails.
     pub async fn settle(&self) -> Result<()> {
-        let client = self.0.link.client();
+        let client = self.parts.link.client();
         client.map_err(|reason| anyhow::anyhow!("the server cannot be reached: {reason}"))?;
-        let (reported, shipped) =
-            tokio::join!(self.0.reports.now(PATIENCE), self.0.accesses.ship_now(PATIENCE));
+        let (reported, shipped) = tokio::join!(
+            self.parts.reports.reporting.now(PATIENCE),
+            self.parts.accesses.shipping.now(PATIENCE)
+        );
         if !reported || !shipped {
             bail!("the server does not take this machine's report or its local accesses");
         }
@@ -189,139 +187,100 @@ impl Engine {
 
     /// Waits until the first attempt to reach the server has ended, well or badly.
     pub async fn tried(&self) {
-        let _ = self.0.link.subscribe().wait_for(|link| link.tries > 0).await;
+        let _ = self.parts.link.subscribe().wait_for(|link| link.tries > 0).await;
     }
 
     /// Exchanges reports now, so that [`Engine::status`] shows the fleet as it is; without a
     /// connection nothing happens.
     pub async fn refresh(&self) {
-        if self.0.link.client().is_ok() {
-            self.0.reports.now(Duration::from_secs(2)).await;
+        if self.parts.link.client().is_ok() {
+            self.parts.reports.reporting.now(Duration::from_secs(2)).await;
         }
     }
 
     /// Stops the background tasks and writes the snapshot of the state; what is queued for the
     /// database is on disk when the last clone is dropped.
     pub async fn close(&self) {
-        self.0.tasks.stop();
-        self.0.link.down("the agent is stopping");
-        tokio::join!(self.0.link.write_synced(), self.0.ledger.clone().write_snapshot());
+        self.parts.tasks.stop();
+        self.parts.link.down("the agent is stopping");
+        let snapshot = self.parts.ledger.clone().write_snapshot();
+        tokio::join!(self.parts.link.write_synced(), snapshot);
     }
 
-    /// Returns this machine's name.
-    #[must_use]
     pub fn name(&self) -> &Name {
-        &self.0.own.name
+        &self.parts.own.name
     }
 
     /// Returns when this machine became one of the vault.
-    #[must_use]
     pub fn since(&self) -> Time {
         self.state(|state| state.machine(self.name()).map_or(state.created(), |own| own.added))
     }
 
-    /// Returns the pinned vault.
-    #[must_use]
     pub fn vault(&self) -> VaultId {
-        self.0.own.pins.vault
+        self.parts.own.pins.vault
     }
 
     /// Shows the state to `look`, under a short read lock: `look` must not call the engine.
     pub fn state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
-        look(&self.0.ledger.read().state)
+        look(&self.parts.ledger.read().state)
     }
 
     /// Returns a receiver that ticks when the log advanced, a blob arrived, or peers changed.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.0.ticks.subscribe()
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.parts.ticks.subscribe()
     }
 
-    /// Returns what the newest version of `path` is.
-    #[must_use]
     pub fn latest(&self, path: &SecretPath) -> Latest {
-        self.0.reader.latest(path)
+        read::latest(&self.parts, path)
     }
 
-    /// Tells whether this machine may read `path`.
-    #[must_use]
     pub fn may_read(&self, path: &SecretPath) -> bool {
-        rights::may_read(&self.0.ledger.read().state, &self.0.own.name, path)
+        self.state(|state| rights::may_read(state, self.name(), path))
     }
 
-    /// Tells whether this machine may write `path`.
-    #[must_use]
     pub fn may_write(&self, path: &SecretPath) -> bool {
-        self.0
-            .ledger
-            .read()
-            .state
-            .machine(&self.0.own.name)
-            .is_some_and(|own| own.write.cover(path))
+        self.state(|state| state.machine(self.name()).is_some_and(|own| own.write.cover(path)))
     }
 
     /// Returns the content of a version, the newest if none is named: from memory, from the
     /// encrypted cache, or from the server.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
     pub async fn content(&self, path: &SecretPath, ver: Option<u64>) -> Result<Content, ReadError> {
-        self.0.reader.content(path, ver, read::Reach::Server).await
+        read::content(&self.parts, path, ver, read::Reach::Server).await
     }
 
-    /// As [`Engine::content`], but never asks the server.
-    ///
-    /// # Errors
-    /// [`ReadError::Offline`] where that would have been needed.
+    /// As [`Engine::content`], but never asks the server: [`ReadError::Offline`] where that would
+    /// have been needed.
     pub async fn content_here(
         &self,
         path: &SecretPath,
         ver: Option<u64>,
     ) -> Result<Content, ReadError> {
-        self.0.reader.content(path, ver, read::Reach::Here).await
+        read::content(&self.parts, path, ver, read::Reach::Here).await
     }
 
     /// Returns the content of a version that a target holds, or goes back to: as
     /// [`Engine::content`], and from what [`Engine::retain`] has kept.
-    ///
-    /// # Errors
-    /// See [`ReadError`].
     pub async fn earlier(&self, path: &SecretPath, ver: u64) -> Result<Content, ReadError> {
-        self.0.reader.earlier(path, ver).await
+        read::earlier(&self.parts, path, ver).await
     }
 
     /// Returns the commit of everything applied so far. Contents are told of before they are on
     /// disk; what they are written to must not be newer than this machine's memory after a power
     /// cut.
-    #[must_use]
     pub fn commit(&self) -> Commit {
-        self.0.ledger.commit()
+        self.parts.ledger.read().commit.clone()
     }
 
     /// Keeps the ciphertext of exactly these versions beside that of the newest; tells whether it
     /// has all of them. What is destroyed, forgotten or not granted any more goes all the same.
-    ///
-    /// # Errors
-    /// [`ReadError::Local`].
     pub async fn retain(&self, wanted: BTreeSet<(SecretPath, u64)>) -> Result<bool, ReadError> {
-        self.0.reader.retain(wanted).await
+        read::retain(&self.parts, wanted).await
     }
 
-    /// Writes all of `changes` in one entry, or none of them.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
-    pub async fn write(&self, changes: Vec<Change>) -> Result<Written, WriteError> {
-        self.0.writer.write(changes, None).await
-    }
-
-    /// As [`Engine::write`], for a process on this machine; that it made the changes is on record
-    /// when this returns.
-    ///
-    /// # Errors
-    /// See [`WriteError`].
-    pub async fn write_by(&self, who: Who, changes: Vec<Change>) -> Result<Written, WriteError> {
-        self.0.writer.write(changes, Some(who)).await
+    /// Writes all of `changes` in one entry, or none of them, for a process on this machine; that
+    /// it made the changes is on record when this returns.
+    pub async fn write(&self, who: Who, changes: Vec<Change>) -> Result<Written, WriteError> {
+        self.writer.write(&self.parts, changes, who).await
     }
 
     /// Notes a local access; it is on disk when this returns, and shipped later.
@@ -329,79 +288,71 @@ impl Engine {
     /// # Errors
     /// If the database fails: the access must then not be answered.
     pub async fn record(&self, access: Fact) -> Result<()> {
-        Ok(self.0.accesses.record(vec![access]).await?)
+        Ok(self.parts.accesses.record(vec![access]).await?)
     }
 
     /// Adds the re-encryptions that an owner's operations make necessary, and builds the entries
-    /// to sign. `progress` is told how many of how many are done.
+    /// to sign.
     ///
     /// # Errors
     /// If a rule forbids the operations, or a blob cannot be encrypted.
-    pub async fn prepare(
-        &self,
-        by: Actor,
-        ops: Vec<Op>,
-        progress: impl Fn(usize, usize) + Send + 'static,
-    ) -> Result<Prepared> {
-        owner::prepare(&self.0.acts, by, ops, progress).await
+    pub async fn prepare(&self, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
+        owner::prepare(&self.parts, by, ops).await
     }
 
-    /// Submits one signed entry with the blobs that were staged for it.
-    ///
-    /// # Errors
-    /// See [`WriteError`]; [`WriteError::Moved`] if it must be prepared again.
+    /// Submits one signed entry with the blobs that were staged for it;
+    /// [`WriteError::Moved`] if it must be prepared again.
     pub async fn submit(&self, envelope: Envelope) -> Result<Appended, WriteError> {
-        self.0.writer.submit(envelope).await
+        self.writer.submit(&self.parts, envelope).await
     }
 
-    /// Returns how the engine is.
-    #[must_use]
+    /// Returns how this machine and the fleet stand.
     pub fn status(&self) -> Status {
-        self.0.status()
+        status::of(&self.parts)
+    }
+
+    /// Returns every machine that reported, this one included, by name.
+    pub fn peers(&self) -> Vec<Peer> {
+        self.parts.reports.peers()
     }
 
     /// Returns, while the server is away, when this machine last knew to be at its head: the
     /// beginning of time if it never did.
-    #[must_use]
     pub fn away(&self) -> Option<Time> {
-        self.0.link.look(|link| (!link.caught_up).then(|| link.synced_at.unwrap_or_default()))
+        self.parts.link.look(|link| (!link.caught_up).then(|| link.synced_at.unwrap_or_default()))
     }
 
     /// Returns how long after the boot this process last knew to be at the server's head, and when
     /// it last did by the calendar, earlier processes included.
-    #[must_use]
     pub fn heard(&self) -> (Option<Duration>, Option<Time>) {
-        self.0.link.look(|link| (link.heard, link.synced_at))
+        self.parts.link.look(|link| (link.heard, link.synced_at))
     }
 
     /// Replaces what this machine reports of its targets.
     pub fn set_targets(&self, targets: Vec<TargetReport>) {
-        self.0.reports.set_targets(targets);
+        self.parts.reports.set_targets(targets);
     }
 
     /// Raises an alarm; it stands until cleared.
     pub fn alarm(&self, code: &str, detail: impl Into<String>) {
-        self.0.alarms.raise(code, "", detail);
+        self.parts.alarms.raise(code, "", detail);
     }
 
     /// Clears every alarm of that code; clearing `E_FORK` lets updates and writes go on.
     pub fn clear_alarm(&self, code: &str) {
-        self.0.alarms.clear(code);
+        self.parts.alarms.clear(code);
         if code == Code::AuditRewritten.as_str() {
             // A person has looked: the chain may only grow again from where it is shown next.
-            self.0.reports.forget_audit();
+            self.parts.reports.forget_audit();
         }
         if code == Code::Fork.as_str() {
-            self.0.link.go_on();
+            self.parts.link.go_on();
         }
     }
 
     /// Returns every version that was encrypted to an active machine since it was added, by path.
-    ///
-    /// # Errors
-    /// If the database fails.
     pub async fn exposure(&self, name: Name) -> Result<Exposure> {
-        exposure::of(&self.0.store, name).await
+        exposure::of(&self.parts, name).await
     }
 
     /// Gives the server back the entries that it has lost, and the blobs that this machine keeps.
@@ -409,7 +360,7 @@ impl Engine {
     /// # Errors
     /// If there is no connection, or the server's history is another (`E_FORK`).
     pub async fn heal(&self) -> Result<Healed> {
-        heal::heal(&self.0.follower.connector, &self.0.store).await
+        heal::heal(&self.parts).await
     }
 
     /// Returns the vault's public root and recovery keys, and one encrypted secret.
@@ -417,7 +368,7 @@ impl Engine {
     /// # Errors
     /// If the secret's ciphertext is neither here nor to be had from the server.
     pub async fn sample(&self) -> Result<Sample> {
-        sample::take(&self.0.reader).await
+        sample::take(&self.parts).await
     }
 
     /// Asks the server for audit records.
@@ -425,14 +376,11 @@ impl Engine {
     /// # Errors
     /// If there is no connection, or this machine has no read grant on `sys/audit`.
     pub async fn audit(&self, query: AuditQuery) -> Result<AuditPage> {
-        audit::page(&self.0.link, &self.0.accesses, query).await
+        audit::page(&self.parts, query).await
     }
 
     /// Recomputes the audit chain and compares it with every head anchored in verified reports.
-    ///
-    /// # Errors
-    /// If there is no connection, or it fails.
     pub async fn audit_verify(&self) -> Result<VerifyResult> {
-        audit::verify(&self.0.link, &self.0.store).await
+        audit::verify(&self.parts).await
     }
 }

@@ -2,7 +2,7 @@
 //! longer; more of it on every core, off the async threads.
 
 use std::num::NonZero;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 /// Agreements of keys (X25519, some 100 us each) that the other tasks of a thread may wait for.
 const FEW: usize = 8;
@@ -23,8 +23,8 @@ where
     T: Send + 'static,
     R: Send + 'static,
 {
-    let (act, share) = (Arc::new(act), tasks.len().div_ceil(cores()).max(1));
-    let mut running = Vec::with_capacity(cores());
+    let (act, share) = (Arc::new(act), tasks.len().div_ceil(*CORES).max(1));
+    let mut running = Vec::with_capacity(*CORES);
     let mut tasks = tasks.into_iter().peekable();
     while tasks.peek().is_some() {
         let (part, act) = (tasks.by_ref().take(share).collect(), Arc::clone(&act));
@@ -38,10 +38,8 @@ where
 }
 
 /// Asked once: the answer lies in several files of the system.
-fn cores() -> usize {
-    static CORES: OnceLock<usize> = OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get))
-}
+static CORES: LazyLock<usize> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, NonZero::get));
 
 #[cfg(test)]
 mod tests {
@@ -51,7 +49,7 @@ mod tests {
     async fn every_task_is_done_once() {
         for count in [0, 1, 2, 7, 100] {
             let done = shared((0..count).collect(), |part: Vec<usize>| part).await.unwrap();
-            assert!(done.len() <= cores());
+            assert!(done.len() <= *CORES);
             assert_eq!(done.concat(), (0..count).collect::<Vec<_>>());
         }
     }

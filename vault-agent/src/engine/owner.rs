@@ -17,15 +17,13 @@ use shared::wire::v1::log::Appended;
 
 use super::blob::Due;
 use super::folded::Folded;
-use super::ledger::Ledger;
-use super::link::Link;
 use super::offload;
-use super::own::Own;
-use super::read::{Reach, Reader};
+use super::parts::Parts;
+use super::read::{self, Reach};
 use super::rights::may_read;
-use super::send::{INLINE, Outgoing, Sender, Sent};
-use super::types::WriteError;
-use crate::state::{Store, blobs};
+use super::send::{self, INLINE, Outgoing, Sent};
+use super::types::{Own, WriteError};
+use crate::state::blobs;
 use host::clock;
 use machine::local::{Inline, Prepared, Unreadable};
 
@@ -33,7 +31,7 @@ use machine::local::{Inline, Prepared, Unreadable};
 const ENTRY_BLOBS: u64 = 24 << 20;
 /// What an entry's other fields take of its body, at most.
 const FRAME: usize = 512;
-/// Versions that are re-encrypted between two reports of progress.
+/// Versions that are in memory for re-encrypting at once.
 const STEP: usize = 16;
 
 /// A live version whose readers change.
@@ -52,50 +50,27 @@ struct Ground {
     head: Hash,
 }
 
-/// What owner acts take.
-pub(super) struct Acts {
-    pub(super) own: Arc<Own>,
-    pub(super) store: Arc<Store>,
-    pub(super) link: Arc<Link>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) reader: Arc<Reader>,
-    pub(super) sender: Arc<Sender>,
-}
-
 /// Adds the re-encryptions that `ops` make necessary and builds the entries to sign.
-pub(super) async fn prepare(
-    acts: &Acts,
-    by: Actor,
-    ops: Vec<Op>,
-    progress: impl Fn(usize, usize) + Send + 'static,
-) -> Result<Prepared> {
+pub(super) async fn prepare(parts: &Parts, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
     if ops.len() > limits::OPS {
         bail!("{} operations in one act, {} at most", ops.len(), limits::OPS);
     }
-    let time = clock::now();
-    let (ground, stale, unreadable) = survey(acts, by, time, &ops)?;
-    acts.store.write(blobs::unstage_all).await?;
-    let (rewraps, lost) = rewrap(acts, stale, progress).await?;
+    let (ground, stale, mut unreadable) =
+        parts.ledger.attempt(|folded| survey(folded, &parts.own.name, by, clock::now(), &ops))?;
+    parts.store.write(|conn| blobs::unstage_all(conn)).await?;
     let mut all = ops;
-    all.extend(rewraps.into_iter().map(Op::Rewrap));
-    if all.is_empty() && unreadable.is_empty() && lost.is_empty() {
+    all.extend(rewrap(parts, stale, &mut unreadable).await?.into_iter().map(Op::Rewrap));
+    if all.is_empty() && unreadable.is_empty() {
         bail!("there is nothing to do");
     }
-    let entries = entries(acts, ground, all)?;
-    let unreadable = unreadable.into_iter().chain(lost);
-    let unreadable = unreadable.map(|(path, ver)| Unreadable { path, ver }).collect();
-    Ok(Prepared { bodies: entries, unreadable })
+    Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable })
 }
 
-type Survey = (Ground, Vec<(Due, Stale)>, Vec<(SecretPath, u64)>);
+type Survey = (Ground, Vec<(Due, Stale)>, Vec<Unreadable>);
 
 /// Tries `ops` on the state and lists what they leave stale: what this machine can read, and what
 /// it cannot.
-fn survey(acts: &Acts, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
-    acts.ledger.attempt(|folded| surveyed(folded, &acts.own.name, by, time, ops))
-}
-
-fn surveyed(folded: &mut Folded, own: &Name, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
+fn survey(folded: &mut Folded, own: &Name, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
     let stale = if ops.is_empty() {
         stale(&folded.state)
     } else {
@@ -109,7 +84,7 @@ fn surveyed(folded: &mut Folded, own: &Name, by: Actor, time: Time, ops: &[Op]) 
             Some(version) if may_read(&folded.state, own, &stale.path) => {
                 readable.push((folded.due(&stale.path, stale.ver, version), stale));
             }
-            Some(_) => unreadable.push((stale.path, stale.ver)),
+            Some(_) => unreadable.push(Unreadable { path: stale.path, ver: stale.ver }),
             None => {}
         }
     }
@@ -126,90 +101,66 @@ fn stale(state: &State) -> Vec<Stale> {
     stale.collect()
 }
 
-/// Re-encrypts and stages; returns what was done, and what could not be read.
+/// Re-encrypts and stages, some versions at a time; adds what could not be read to `lost`.
 async fn rewrap(
-    acts: &Acts,
+    parts: &Parts,
     stale: Vec<(Due, Stale)>,
-    progress: impl Fn(usize, usize) + Send + 'static,
-) -> Result<(Vec<Put>, Vec<(SecretPath, u64)>)> {
-    let total = stale.len();
-    let (mut done, mut lost) = (Vec::with_capacity(total), Vec::new());
+    lost: &mut Vec<Unreadable>,
+) -> Result<Vec<Put>> {
+    let mut puts = Vec::with_capacity(stale.len());
     let mut waiting = stale.into_iter().peekable();
-    progress(0, total);
     while waiting.peek().is_some() {
         let mut step = Vec::with_capacity(STEP);
         for (due, stale) in waiting.by_ref().take(STEP) {
-            match acts.reader.ciphertext(&due, Reach::Server).await {
+            match read::ciphertext(parts, &due, Reach::Server).await {
                 Ok(blob) => step.push((due, stale, blob)),
                 Err(fault) => {
                     tracing::warn!(path = %due.path, ver = due.ver, %fault, "not re-encrypted");
-                    lost.push((due.path, due.ver));
+                    lost.push(Unreadable { path: due.path, ver: due.ver });
                 }
             }
         }
-        let (puts, failed) = reseal_all(acts, step).await?;
-        done.extend(puts);
-        lost.extend(failed);
-        progress(done.len() + lost.len(), total);
-    }
-    Ok((done, lost))
-}
-
-async fn reseal_all(
-    acts: &Acts,
-    step: Vec<(Due, Stale, Blob)>,
-) -> Result<(Vec<Put>, Vec<(SecretPath, u64)>)> {
-    let own = Arc::clone(&acts.own);
-    let parts = offload::shared(step, move |part| {
-        part.into_iter().map(|task| reseal(&own, task)).collect::<Vec<_>>()
-    });
-    let parts = parts.await.context("re-encrypting was interrupted")?;
-    let (mut puts, mut sealed, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-    for result in parts.into_iter().flatten() {
-        match result {
-            Ok((put, blob)) => {
-                puts.push(put);
-                sealed.push(blob);
+        let own = Arc::clone(&parts.own);
+        let resealed = offload::shared(step, move |part| {
+            part.into_iter().map(|task| reseal(&own, task)).collect::<Vec<_>>()
+        });
+        let resealed = resealed.await.context("re-encrypting was interrupted")?;
+        let mut blobs = Vec::with_capacity(STEP);
+        for result in resealed.into_iter().flatten() {
+            match result {
+                Ok((put, blob)) => {
+                    puts.push(put);
+                    blobs.push(blob);
+                }
+                Err(unreadable) => lost.push(unreadable),
             }
-            Err(place) => lost.push(place),
         }
+        let staged = parts.store.write(move |conn| {
+            blobs.iter().try_for_each(|blob| blobs::stage(conn, blob.id, &blob.bytes))
+        });
+        staged.await?;
     }
-    let staged = acts.store.write(move |conn| {
-        sealed.iter().try_for_each(|blob| blobs::stage(conn, blob.id, &blob.bytes))
-    });
-    staged.await?;
-    Ok((puts, lost))
+    Ok(puts)
 }
 
-fn reseal(
-    own: &Own,
-    (due, stale, blob): (Due, Stale, Blob),
-) -> Result<(Put, Sealed), (SecretPath, u64)> {
-    let vault = own.pins.vault;
-    let place = Place { vault: &vault, path: &stale.path, ver: stale.ver };
+fn reseal(own: &Own, (due, stale, blob): (Due, Stale, Blob)) -> Result<(Put, Sealed), Unreadable> {
+    let Stale { path, ver, readers, recipients } = stale;
+    let place = Place { vault: &own.pins.vault, path: &path, ver };
     let opened = due.open(&own.keys, &blob);
-    let sealed = opened.and_then(|opened| blob::reseal(place, &opened, &stale.recipients));
-    match sealed {
+    match opened.and_then(|opened| blob::reseal(place, &opened, &recipients)) {
         Ok(sealed) => {
-            let put = Put {
-                path: stale.path,
-                ver: stale.ver,
-                blob: sealed.id,
-                size: sealed.bytes.len() as u64,
-                commit: sealed.commit,
-                readers: stale.readers,
-            };
-            Ok((put, sealed))
+            let (size, commit) = (sealed.bytes.len() as u64, sealed.commit);
+            Ok((Put { path, ver, blob: sealed.id, size, commit, readers }, sealed))
         }
         Err(error) => {
             tracing::warn!(%error, "not re-encrypted");
-            Err((stale.path, stale.ver))
+            Err(Unreadable { path, ver })
         }
     }
 }
 
 /// Lays the operations out in as many entries as the limits ask for, each built on the last.
-fn entries(acts: &Acts, ground: Ground, ops: Vec<Op>) -> Result<Vec<Inline>> {
+fn entries(parts: &Parts, ground: Ground, ops: Vec<Op>) -> Result<Vec<Inline>> {
     let Ground { by, time, mut seq, mut head } = ground;
     let mut entries = Vec::new();
     let mut ops = ops.into_iter().peekable();
@@ -227,7 +178,7 @@ fn entries(acts: &Acts, ground: Ground, ops: Vec<Op>) -> Result<Vec<Inline>> {
         let entry = Entry { seq: seq + 1, prev: head, time, by: by.clone(), ops: part };
         let body = serde_json::to_vec(&entry).context("writing an entry as JSON")?;
         let unsigned = Envelope { by: by.clone(), body, sig: Signature::from_bytes([0; 64]) };
-        head = unsigned.hash(Purpose::Entry(acts.own.pins.vault));
+        head = unsigned.hash(Purpose::Entry(parts.own.pins.vault));
         seq = entry.seq;
         entries.push(Inline(unsigned.body));
     }
@@ -235,60 +186,38 @@ fn entries(acts: &Acts, ground: Ground, ops: Vec<Op>) -> Result<Vec<Inline>> {
 }
 
 /// Sends an entry that an owner has signed, with the blobs staged for it. Called by the writer.
-pub(super) async fn append(acts: &Acts, envelope: Envelope) -> Result<Appended, WriteError> {
+pub(super) async fn append(parts: &Arc<Parts>, envelope: Envelope) -> Result<Appended, WriteError> {
     let entry: Entry = envelope.parse().map_err(WriteError::Refused)?;
-    let hash = envelope.hash(Purpose::Entry(acts.own.pins.vault));
     {
-        let folded = acts.ledger.read();
+        let folded = parts.ledger.read();
         if (entry.seq, entry.prev) != (folded.state.seq() + 1, folded.state.head()) {
             return Err(WriteError::Moved);
         }
         let key = folded.state.key(&envelope.by).ok_or(WriteError::Denied)?;
-        envelope.verify(key, Purpose::Entry(acts.own.pins.vault)).map_err(WriteError::Refused)?;
+        let purpose = Purpose::Entry(parts.own.pins.vault);
+        envelope.verify(key, purpose).map_err(WriteError::Refused)?;
     }
-    let puts: Vec<&Put> = entry.ops.iter().filter_map(brings_blob).collect();
-    let blobs = if puts.iter().map(|put| put.size).sum::<u64>() <= INLINE as u64 {
-        let mut blobs = Vec::with_capacity(puts.len());
-        for put in puts {
-            let bytes = staged(acts, put).await?;
-            blobs.push((put.blob, Arc::new(Sealed { bytes, id: put.blob, commit: put.commit })));
-        }
-        blobs
-    } else {
-        upload(acts, &puts).await?;
-        Vec::new()
-    };
-    match acts.sender.send(Outgoing { seq: entry.seq, hash, envelope, blobs }).await? {
-        Sent::Done(appended) => Ok(appended),
-        Sent::Conflict { .. } => Err(WriteError::Moved),
-        Sent::Refused(error) => Err(WriteError::Refused(error)),
-        Sent::Full => Err(WriteError::Full),
-        Sent::Unresolved => Err(WriteError::Unresolved),
-    }
-}
-
-fn brings_blob(op: &Op) -> Option<&Put> {
-    match op {
+    let puts = entry.ops.iter().filter_map(|op| match op {
         Op::Put(put) | Op::Rewrap(put) => Some(put),
         _ => None,
-    }
-}
-
-/// Returns a staged blob; one that is gone was staged before a restart.
-async fn staged(acts: &Acts, put: &Put) -> Result<Vec<u8>, WriteError> {
-    let blob = put.blob;
-    let found = acts.store.read(move |conn| blobs::staged(conn, blob)).await;
-    found.map_err(|fault| WriteError::Local(fault.to_string()))?.ok_or(WriteError::Moved)
-}
-
-/// Uploads staged blobs one by one: together they are too large for one request.
-async fn upload(acts: &Acts, puts: &[&Put]) -> Result<(), WriteError> {
+    });
+    let puts: Vec<&Put> = puts.collect();
+    let inside = puts.iter().map(|put| put.size).sum::<u64>() <= INLINE as u64;
+    let mut blobs = Vec::new();
     for put in puts {
-        let bytes = staged(acts, put).await?;
-        let client = acts.link.writing_client();
-        let client = client.map_err(|reason| WriteError::Offline { reason })?;
-        let sent = client.put_blob(put.blob, bytes).await;
-        sent.map_err(|fault| WriteError::Offline { reason: fault.to_string() })?;
+        let id = put.blob;
+        // One that is gone was staged before a restart.
+        let staged = parts.store.read(move |conn| blobs::staged(conn, id)).await?;
+        let bytes = staged.ok_or(WriteError::Moved)?;
+        if inside {
+            blobs.push(Arc::new(Sealed { bytes, id, commit: put.commit }));
+        } else {
+            // One by one: together they are too large for one request.
+            send::upload(parts, id, bytes).await?;
+        }
     }
-    Ok(())
+    match send::send(parts, Outgoing { seq: entry.seq, envelope, blobs }).await? {
+        Sent::Done(appended) => Ok(appended),
+        Sent::Conflict { .. } => Err(WriteError::Moved),
+    }
 }

@@ -8,7 +8,7 @@ use shared::blob::Sealed;
 use shared::hash::Hash;
 use tokio::sync::oneshot;
 
-use crate::state::{Failure, Outcome, Store, pending};
+use crate::state::{self, Failure, Store, Trouble, pending};
 
 /// Room on the disk below which an entry is saved before it is sent.
 const LITTLE_ROOM: u64 = 16 << 20;
@@ -17,6 +17,7 @@ const LITTLE_ROOM: u64 = 16 << 20;
 pub(super) struct Pending {
     waiting: Mutex<Option<Waiting>>,
     store: Arc<Store>,
+    trouble: Trouble,
     /// Where the database is.
     folder: PathBuf,
 }
@@ -24,27 +25,19 @@ pub(super) struct Pending {
 struct Waiting {
     hash: Hash,
     /// Its blobs; none if it was found at the start.
-    blobs: Vec<(Hash, Arc<Sealed>)>,
-}
-
-/// A request on its way to the disk.
-pub(super) struct Saving(oneshot::Receiver<Result<(), Failure>>);
-
-impl Saving {
-    /// Waits until it is there.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub(super) async fn done(&mut self) -> Result<(), Failure> {
-        (&mut self.0).await.unwrap_or(Err(Failure::Closed))
-    }
+    blobs: Vec<Arc<Sealed>>,
 }
 
 impl Pending {
     /// Starts with the entry that was found on disk, if one was.
-    pub(super) fn new(store: Arc<Store>, folder: PathBuf, found: Option<Hash>) -> Self {
+    pub(super) fn new(
+        store: Arc<Store>,
+        trouble: Trouble,
+        folder: PathBuf,
+        found: Option<Hash>,
+    ) -> Self {
         let waiting = found.map(|hash| Waiting { hash, blobs: Vec::new() });
-        Self { waiting: Mutex::new(waiting), store, folder }
+        Self { waiting: Mutex::new(waiting), store, trouble, folder }
     }
 
     /// Returns the hash of the entry that waits.
@@ -53,51 +46,29 @@ impl Pending {
     }
 
     /// Notes an entry that is about to be sent, and has its request saved before anything that is
-    /// asked of the database from now on, above all before it is settled or dropped.
-    ///
-    /// # Errors
-    /// If the database is closed.
+    /// asked of the database from now on, above all before it is settled or dropped. Returns what
+    /// tells when it is there.
     pub(super) async fn save(
         &self,
         hash: Hash,
         request: Bytes,
-        blobs: Vec<(Hash, Arc<Sealed>)>,
-    ) -> Result<Saving, Failure> {
-        let (answer, saved) = oneshot::channel();
-        let job = move |conn: &rusqlite::Connection| match pending::save(conn, hash, &request) {
-            Ok(()) => Outcome::Keep(Box::new(move |committed| {
-                // Who was waiting may have gone away.
-                let _ = answer.send(committed);
-            })),
-            Err(fault) => {
-                let fault = Failure::from(fault);
-                let _ = answer.send(Err(fault.clone()));
-                Outcome::Undo(fault)
-            }
-        };
-        self.store.submit(Box::new(job)).await?;
+        blobs: Vec<Arc<Sealed>>,
+    ) -> Result<oneshot::Receiver<Result<(), Failure>>, Failure> {
+        let saved = self.store.begin(move |conn| pending::save(conn, hash, &request)).await?;
         *self.lock() = Some(Waiting { hash, blobs });
-        Ok(Saving(saved))
+        Ok(saved)
     }
 
     /// Tells whether a request may well not be kept: then a write that is refused for it must not
     /// have been sent.
     pub(super) fn is_at_risk(&self) -> bool {
         let room = rustix::fs::statvfs(&self.folder).map(|disk| disk.f_bavail * disk.f_frsize);
-        self.store.trouble().borrow().is_some() || room.is_ok_and(|room| room < LITTLE_ROOM)
-    }
-
-    /// Reads the request that is kept.
-    ///
-    /// # Errors
-    /// If the database fails.
-    pub(super) async fn load(&self) -> Result<Option<pending::Pending>, Failure> {
-        self.store.read(pending::load).await
+        self.trouble.borrow().is_some() || room.is_ok_and(|room| room < LITTLE_ROOM)
     }
 
     /// Notes that an entry is in the log; returns the blobs that this machine has made for it, as
     /// the server sends them to all others.
-    pub(super) fn settled(&self, entry: Hash) -> Vec<(Hash, Arc<Sealed>)> {
+    pub(super) fn settled(&self, entry: Hash) -> Vec<Arc<Sealed>> {
         let waiting = self.lock().take_if(|waiting| waiting.hash == entry);
         waiting.map(|waiting| waiting.blobs).unwrap_or_default()
     }
@@ -106,10 +77,7 @@ impl Pending {
     /// a crash, it would only be refused again.
     pub(super) fn give_up(&self, hash: Hash) {
         self.forget();
-        let _ = self.store.try_submit(Box::new(move |conn| match pending::settle(conn, hash) {
-            Ok(()) => Outcome::Keep(Box::new(|_| {})),
-            Err(fault) => Outcome::Undo(fault.into()),
-        }));
+        let _ = state::note(&self.store, move |conn| pending::settle(conn, hash));
     }
 
     /// Forgets the entry in memory.

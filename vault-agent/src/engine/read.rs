@@ -1,6 +1,9 @@
 //! Reading: from memory, from the ciphertext on disk, from the server, in this order. A blob that
-//! does not open leaves everything as it was and raises an alarm.
+//! does not open leaves everything as it was and raises an alarm. And keeping the ciphertext of
+//! versions that a target may go back to: past newer ones, past the number of versions that the log
+//! keeps, and with the server away; the ledger drops what is destroyed, forgotten or not granted.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,20 +11,14 @@ use shared::blob::Blob;
 use shared::error::{Code, Error};
 use shared::log::{Deletion, Secret, Version};
 use shared::path::SecretPath;
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::alarms::Alarms;
 use super::blob::Due;
-use super::cache::Cache;
-use super::ledger::Ledger;
-use super::link::Link;
 use super::offload;
-use super::own::Own;
-use super::rights::{find, may_read};
-use super::ticks::Ticks;
+use super::parts::Parts;
+use super::rights::{find, may_retain};
 use super::types::{Content, Latest, ReadError};
-use crate::state::{self, Store};
+use crate::state;
 use host::clock;
 use machine::remote::{Client, RemoteError};
 
@@ -37,178 +34,215 @@ pub(super) enum Reach {
     Server,
 }
 
-/// Reads contents, and notes which are to be fetched.
-pub(super) struct Reader {
-    pub(super) own: Arc<Own>,
-    pub(super) store: Arc<Store>,
-    pub(super) alarms: Arc<Alarms>,
-    pub(super) cache: Arc<Cache>,
-    pub(super) link: Arc<Link>,
-    pub(super) ledger: Arc<Ledger>,
-    /// Says that the blob of a newest version may be missing.
-    pub(super) fetch_due: Notify,
+pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
+    let folded = parts.ledger.read();
+    match find(&folded.state, &parts.own.name, path, None, clock::now()) {
+        Ok((ver, version)) => {
+            let held = folded.held.get(path) == Some(&version.blob);
+            Latest::Version { ver, ready: held || parts.cache.has(&version.blob) }
+        }
+        Err(ReadError::Deleted { ver } | ReadError::Destroyed { ver }) => Latest::Deleted { ver },
+        Err(ReadError::Denied) => Latest::NotReadable,
+        Err(_) => Latest::Missing,
+    }
 }
 
-impl Reader {
-    pub(super) fn latest(&self, path: &SecretPath) -> Latest {
-        let folded = self.ledger.read();
-        if !may_read(&folded.state, &self.own.name, path) {
-            return Latest::NotReadable;
-        }
-        let current = folded.state.secret(path).and_then(|secret| secret.current());
-        let Some((ver, version)) = current else { return Latest::Missing };
-        if !version.is_live(clock::now()) {
-            return Latest::Deleted { ver };
-        }
-        let held = folded.held.get(path) == Some(&version.blob);
-        Latest::Version { ver, ready: held || self.cache.has(&version.blob) }
-    }
+/// Returns what is due for a version that may be read now, the newest if none is named.
+fn due(parts: &Parts, path: &SecretPath, ver: Option<u64>) -> Result<Due, ReadError> {
+    let folded = parts.ledger.read();
+    let (ver, version) = find(&folded.state, &parts.own.name, path, ver, clock::now())?;
+    Ok(folded.due(path, ver, version))
+}
 
-    pub(super) async fn content(
-        self: &Arc<Self>,
-        path: &SecretPath,
-        ver: Option<u64>,
-        reach: Reach,
-    ) -> Result<Content, ReadError> {
-        let due = {
-            let folded = self.ledger.read();
-            let (ver, version) = find(&folded.state, &self.own.name, path, ver, clock::now())?;
-            match self.cache.get(&version.blob) {
-                Some(known) => return known.map_err(ReadError::Blob),
-                None => folded.due(path, ver, version),
-            }
-        };
-        let blob = self.ciphertext(&due, reach).await?;
-        self.open_blob(due, blob).await.map_err(ReadError::Blob)
+pub(super) async fn content(
+    parts: &Arc<Parts>,
+    path: &SecretPath,
+    ver: Option<u64>,
+    reach: Reach,
+) -> Result<Content, ReadError> {
+    let due = due(parts, path, ver)?;
+    if let Some(known) = parts.cache.get(&due.blob) {
+        return known.map_err(ReadError::Blob);
     }
+    let blob = ciphertext(parts, &due, reach).await?;
+    open(parts, due, blob).await.map_err(ReadError::Blob)
+}
 
-    /// Returns the blob's bytes, whose size and hash are right.
-    pub(super) async fn ciphertext(
-        self: &Arc<Self>,
-        due: &Due,
-        reach: Reach,
-    ) -> Result<Blob, ReadError> {
-        let local = |fault: state::Failure| ReadError::Local(fault.to_string());
-        let (path, ver, blob) = (due.path.clone(), due.ver, due.blob);
-        let kept = self.store.read(move |conn| {
-            if let Some(newest) = state::blobs::read(conn, &path, blob)? {
-                return Ok(Some(newest));
-            }
-            let earlier = state::retained::read(conn, &path, ver)?;
-            Ok(earlier.filter(|kept| kept.hash == blob).map(|kept| kept.bytes))
+/// Returns the blob's bytes, whose size and hash are right.
+pub(super) async fn ciphertext(parts: &Parts, due: &Due, reach: Reach) -> Result<Blob, ReadError> {
+    let (path, ver, blob) = (due.path.clone(), due.ver, due.blob);
+    let kept = parts.store.read(move |conn| {
+        if let Some(newest) = state::blobs::read(conn, &path, blob)? {
+            return Ok(Some(newest));
+        }
+        let earlier = state::retained::read(conn, &path, ver)?;
+        Ok(earlier.filter(|kept| kept.hash == blob).map(|kept| kept.bytes))
+    });
+    if let Some(kept) = kept.await?.map(Blob::new) {
+        match due.check(&kept) {
+            Ok(()) => return Ok(kept),
+            Err(error) => tracing::warn!(%error, "the cached blob is damaged, asking anew"),
+        }
+    }
+    let client = match reach {
+        Reach::Here => Err("it is not to be asked".to_owned()),
+        Reach::Server => parts.link.client(),
+    };
+    let client = client.map_err(|reason| ReadError::Offline { ver, reason })?;
+    fetch(parts, &client, due).await
+}
+
+/// Gets a blob from the server, checks its hash, and keeps it if it is its path's newest.
+pub(super) async fn fetch(parts: &Parts, client: &Client, due: &Due) -> Result<Blob, ReadError> {
+    let blob = match client.blob(due.blob).await {
+        Ok(bytes) => Blob::new(bytes),
+        Err(fault) => return Err(not_fetched(parts, due, fault)),
+    };
+    if let Err(error) = due.check(&blob) {
+        return Err(refused(parts, due, error));
+    }
+    if due.newest {
+        parts.ledger.hold(due.clone(), blob.bytes().to_vec()).await?;
+    }
+    Ok(blob)
+}
+
+fn not_fetched(parts: &Parts, due: &Due, fault: RemoteError) -> ReadError {
+    match fault {
+        RemoteError::Refused(error) if error.code == Code::BlobAbsent => {
+            let detail = format!("version {} of `{}`", due.ver, due.path);
+            refused(parts, due, Code::BlobAbsent.because(detail))
+        }
+        RemoteError::Refused(error) if error.code == Code::Denied => ReadError::Denied,
+        RemoteError::Status { status: 403, .. } => ReadError::Denied,
+        other => ReadError::Offline { ver: due.ver, reason: other.to_string() },
+    }
+}
+
+fn refused(parts: &Parts, due: &Due, error: Error) -> ReadError {
+    alarm(parts, due, &error);
+    ReadError::Blob(error)
+}
+
+/// Raises an alarm about a blob; its path is the subject, of which all are over once one opens.
+fn alarm(parts: &Parts, due: &Due, error: &Error) {
+    parts.alarms.raise(error.code.as_str(), due.path.as_str(), error.detail.clone());
+}
+
+/// Opens a blob off the async threads and keeps its content in memory.
+pub(super) async fn open(parts: &Arc<Parts>, due: Due, blob: Blob) -> Result<Content, Error> {
+    let parts = Arc::clone(parts);
+    let opened = spawn_blocking(move || open_now(&parts, &due, &blob));
+    opened.await.map_err(|_| Code::BlobOpen.because("the program is ending"))?
+}
+
+fn open_now(parts: &Parts, due: &Due, blob: &Blob) -> Result<Content, Error> {
+    let opened = due.content(&parts.own.keys, blob);
+    match &opened {
+        Ok(content) => {
+            parts.cache.put(due.blob, content.clone());
+            parts.alarms.clear_if(|_, subject| subject == due.path.as_str());
+        }
+        Err(error) => {
+            parts.cache.refuse(due.blob, error.clone());
+            alarm(parts, due, error);
+        }
+    }
+    opened
+}
+
+/// Opens blobs that came along, starting at once; returns the task that still does if there are
+/// many.
+pub(super) fn open_all(parts: &Arc<Parts>, arrived: Vec<(Due, Blob)>) -> Option<JoinHandle<()>> {
+    // What this machine wrote itself is there already.
+    let arrived: Vec<_> =
+        arrived.into_iter().filter(|(due, _)| !parts.cache.has(&due.blob)).collect();
+    let bytes = arrived.iter().map(|(_, blob)| blob.bytes().len()).sum();
+    let small = offload::is_small(arrived.len(), bytes);
+    let parts = Arc::clone(parts);
+    let open = move || {
+        for (due, blob) in arrived {
+            // A failure has raised its alarm; whoever asks for the content hears it again.
+            let _ = open_now(&parts, &due, &blob);
+        }
+    };
+    if small {
+        open();
+        return None;
+    }
+    Some(spawn_blocking(open))
+}
+
+/// Keeps the ciphertext of exactly these versions; tells whether it has all of them.
+pub(super) async fn retain(
+    parts: &Arc<Parts>,
+    wanted: BTreeSet<(SecretPath, u64)>,
+) -> Result<bool, ReadError> {
+    let kept = parts.store.read(|conn| state::retained::list(conn)).await?;
+    let mut complete = true;
+    for (path, ver) in wanted.difference(&kept) {
+        complete &= retain_one(parts, path, *ver).await.is_ok();
+    }
+    let gone: Vec<_> = kept.difference(&wanted).cloned().collect();
+    if !gone.is_empty() {
+        let dropped = parts.store.write(move |conn| {
+            gone.iter().try_for_each(|(path, ver)| state::retained::drop(conn, path, *ver))
         });
-        let kept = kept.await;
-        if let Some(kept) = kept.map_err(local)?.map(Blob::new) {
-            match due.check(&kept) {
-                Ok(()) => return Ok(kept),
-                Err(error) => tracing::warn!(%error, "the cached blob is damaged, asking anew"),
-            }
+        dropped.await?;
+    }
+    Ok(complete)
+}
+
+async fn retain_one(parts: &Arc<Parts>, path: &SecretPath, ver: u64) -> Result<(), ReadError> {
+    let due = due(parts, path, Some(ver))?;
+    let blob = ciphertext(parts, &due, Reach::Server).await?;
+    let (own, path) = (Arc::clone(parts), path.clone());
+    let kept = due.retained(blob);
+    let keep = parts.store.write(move |conn| {
+        // The log may have moved on meanwhile.
+        if may_retain(&own.ledger.read().state, &own.own.name, &path, ver) {
+            state::retained::keep(conn, &path, ver, &kept)?;
         }
-        if reach == Reach::Here {
-            let reason = "it is not to be asked".to_owned();
-            return Err(ReadError::Offline { ver: due.ver, reason });
-        }
-        let client =
-            self.link.client().map_err(|reason| ReadError::Offline { ver: due.ver, reason })?;
-        self.fetch(&client, due).await
-    }
+        Ok(())
+    });
+    Ok(keep.await?)
+}
 
-    /// Gets a blob from the server, checks its hash, and keeps it if it is its path's newest.
-    pub(super) async fn fetch(
-        self: &Arc<Self>,
-        client: &Client,
-        due: &Due,
-    ) -> Result<Blob, ReadError> {
-        let blob = match client.blob(due.blob).await {
-            Ok(bytes) => Blob::new(bytes),
-            Err(fault) => return Err(self.not_fetched(due, fault)),
-        };
-        if let Err(error) = due.check(&blob) {
-            self.alarm_blob(due, &error);
-            return Err(ReadError::Blob(error));
-        }
-        if due.newest {
-            let held = self.ledger.hold(due.clone(), blob.bytes().to_vec()).await;
-            held.map_err(|fault| ReadError::Local(fault.to_string()))?;
-        }
-        Ok(blob)
+/// Returns the content of a version; one that the log has dropped for its age, or that the
+/// server cannot be asked for, if its ciphertext was retained.
+pub(super) async fn earlier(
+    parts: &Arc<Parts>,
+    path: &SecretPath,
+    ver: u64,
+) -> Result<Content, ReadError> {
+    let fault = match content(parts, path, Some(ver), Reach::Server).await {
+        Err(fault @ (ReadError::Missing | ReadError::Offline { .. })) => fault,
+        settled => return settled,
+    };
+    if !may_retain(&parts.ledger.read().state, &parts.own.name, path, ver) {
+        return Err(fault);
     }
-
-    fn not_fetched(&self, due: &Due, fault: RemoteError) -> ReadError {
-        match fault {
-            RemoteError::Refused(error) if error.code == Code::BlobAbsent => self.absent(due),
-            RemoteError::Refused(error) if error.code == Code::Denied => ReadError::Denied,
-            RemoteError::Status { status: 403, .. } => ReadError::Denied,
-            other => ReadError::Offline { ver: due.ver, reason: other.to_string() },
-        }
+    let place = path.clone();
+    let kept = parts.store.read(move |conn| state::retained::read(conn, &place, ver)).await?;
+    let Some(kept) = kept else { return Err(fault) };
+    let due = Due {
+        path: path.clone(),
+        ver,
+        blob: kept.hash,
+        newest: false,
+        vault: parts.own.pins.vault,
+        size: kept.bytes.len() as u64,
+        commit: kept.promise,
+        readers: Some(kept.readers),
+    };
+    if let Some(known) = parts.cache.get(&due.blob) {
+        return known.map_err(ReadError::Blob);
     }
-
-    fn absent(&self, due: &Due) -> ReadError {
-        let error = Code::BlobAbsent.because(format!("version {} of `{}`", due.ver, due.path));
-        self.alarm_blob(due, &error);
-        ReadError::Blob(error)
-    }
-
-    /// Opens a blob off the async threads and keeps its content in memory.
-    pub(super) async fn open_blob(
-        self: &Arc<Self>,
-        due: Due,
-        blob: Blob,
-    ) -> Result<Content, Error> {
-        let own = Arc::clone(self);
-        let opened = tokio::task::spawn_blocking(move || own.open_now(&due, &blob));
-        opened.await.map_err(|_| Code::BlobOpen.because("the program is ending"))?
-    }
-
-    fn open_now(&self, due: &Due, blob: &Blob) -> Result<Content, Error> {
-        match due.content(&self.own.keys, blob) {
-            Ok(content) => {
-                self.cache.put(due.blob, content.clone());
-                self.clear_blob_alarms(due);
-                Ok(content)
-            }
-            Err(error) => {
-                self.cache.refuse(due.blob, error.clone());
-                self.alarm_blob(due, &error);
-                Err(error)
-            }
-        }
-    }
-
-    fn alarm_blob(&self, due: &Due, error: &Error) {
-        self.alarms.raise(error.code.as_str(), due.path.as_str(), error.detail.clone());
-    }
-
-    fn clear_blob_alarms(&self, due: &Due) {
-        let path = due.path.as_str();
-        self.alarms.clear_if(|code, subject| subject == path && code.starts_with("E_BLOB_"));
-    }
-
-    /// Opens blobs that came along, starting at once; returns the task that still does if there
-    /// are many.
-    pub(super) fn open_all(self: &Arc<Self>, arrived: Vec<(Due, Blob)>) -> Option<JoinHandle<()>> {
-        let own = Arc::clone(self);
-        // What this machine wrote itself is there already.
-        let arrived: Vec<_> =
-            arrived.into_iter().filter(|(due, _)| !self.cache.has(&due.blob)).collect();
-        let bytes = arrived.iter().map(|(_, blob)| blob.bytes().len()).sum();
-        let small = offload::is_small(arrived.len(), bytes);
-        let open = move || {
-            for (due, blob) in arrived {
-                // A failure has raised its alarm; whoever asks for the content hears it again.
-                let _ = own.open_now(&due, &blob);
-            }
-        };
-        if small {
-            open();
-            return None;
-        }
-        Some(tokio::task::spawn_blocking(open))
-    }
+    open(parts, due, Blob::new(kept.bytes)).await.map_err(ReadError::Blob)
 }
 
 /// Ticks when a version has become too old: nothing in the log says so.
-pub(super) async fn watch_ages(ledger: Arc<Ledger>, ticks: Ticks) {
+pub(super) async fn watch_ages(parts: Arc<Parts>) {
     let mut tick = tokio::time::interval(AGES);
     let mut before = clock::now();
     loop {
@@ -218,13 +252,9 @@ pub(super) async fn watch_ages(ledger: Arc<Ledger>, ticks: Ticks) {
             Deletion::At(time) => before < time && time <= now,
             Deletion::No | Deletion::Since(_) => false,
         };
-        let aged = {
-            let folded = ledger.read();
-            let current = |secret: &Secret| secret.current().is_some_and(|(_, v)| passed(v));
-            folded.state.secrets().values().any(current)
-        };
-        if aged {
-            ticks.tick();
+        let current = |secret: &Secret| secret.current().is_some_and(|(_, v)| passed(v));
+        if parts.ledger.read().state.secrets().values().any(current) {
+            parts.ticks.send_replace(());
         }
         before = now;
     }

@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result};
 use shared::audit::AuditHead;
 use shared::error::Code;
 use shared::hash::Hash;
-use shared::name::Name;
 use shared::report::{Report, TargetReport};
 use shared::text::Text;
 use shared::wire::v1::report::{ReportReply, ReportRequest};
@@ -16,12 +15,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::alarms::Alarms;
 use super::debounced::Debounced;
-use super::fleet::{Accepted, Fleet, PeerHead};
+use super::fleet::{Fleet, PeerHead};
 use super::ledger::Ledger;
 use super::link::Link;
-use super::own::Own;
-use super::ticks::Ticks;
-use super::types::Peer;
+use super::types::{Own, Peer, Ticks};
 use crate::state::{self, Store, facts};
 use host::clock;
 use machine::remote::{Client, RemoteError};
@@ -37,14 +34,14 @@ const AGENT: &str = concat!("vault-agent ", env!("CARGO_PKG_VERSION"));
 
 /// This machine's reports and everybody's.
 pub(super) struct Reports {
-    own: Arc<Own>,
-    store: Arc<Store>,
-    alarms: Arc<Alarms>,
-    link: Arc<Link>,
-    ledger: Arc<Ledger>,
-    ticks: Ticks,
-    fleet: Mutex<Fleet>,
-    reporting: Debounced,
+    pub(super) own: Arc<Own>,
+    pub(super) store: Arc<Store>,
+    pub(super) alarms: Arc<Alarms>,
+    pub(super) link: Arc<Link>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) ticks: Ticks,
+    pub(super) fleet: Mutex<Fleet>,
+    pub(super) reporting: Debounced,
 }
 
 /// Reports whenever it is due, until the connection ends.
@@ -80,36 +77,12 @@ pub(super) async fn watch(reports: Arc<Reports>) {
 }
 
 impl Reports {
-    /// Goes on with the reports that are known.
-    pub(super) fn new(
-        own: Arc<Own>,
-        store: Arc<Store>,
-        alarms: Arc<Alarms>,
-        link: Arc<Link>,
-        ledger: Arc<Ledger>,
-        ticks: Ticks,
-        fleet: Fleet,
-    ) -> Self {
-        let (fleet, reporting) = (Mutex::new(fleet), Debounced::default());
-        Self { own, store, alarms, link, ledger, ticks, fleet, reporting }
-    }
-
-    /// Has this machine's report sent soon.
-    pub(super) fn soon(&self) {
-        self.reporting.soon();
-    }
-
-    /// Has reports exchanged now; tells whether it was in time.
-    pub(super) async fn now(&self, patience: Duration) -> bool {
-        self.reporting.now(patience).await
-    }
-
     /// Replaces what this machine reports of its targets.
     pub(super) fn set_targets(&self, targets: Vec<TargetReport>) {
         let mut fleet = self.fleet();
         if fleet.looked_at.as_ref() != Some(&targets) {
             fleet.looked_at = Some(targets);
-            self.soon();
+            self.reporting.soon();
         }
     }
 
@@ -118,8 +91,8 @@ impl Reports {
         self.fleet().audit = AuditHead::EMPTY;
     }
 
-    /// Returns the audit chain as last seen, and every machine that reported, by name.
-    pub(super) fn known(&self) -> (AuditHead, Vec<Peer>) {
+    /// Returns every machine that reported, this one included, by name.
+    pub(super) fn peers(&self) -> Vec<Peer> {
         let fleet = self.fleet();
         let mut peers = fleet.list();
         // What this machine last reported may be behind its targets, above all without a server.
@@ -128,7 +101,7 @@ impl Reports {
         {
             own.report.targets.clone_from(targets);
         }
-        (fleet.audit, peers)
+        peers
     }
 
     /// Posts this machine's report, takes everybody's, and compares.
@@ -139,8 +112,9 @@ impl Reports {
             Ok(reply) => self.take_reports(reply).await,
             Err(RemoteError::Refused(error)) if error.code == Code::Seq => {
                 // The database that counted the reports is gone: no count can be past the clock.
-                self.count_from(clock::now().as_secs());
-                self.soon();
+                let mut fleet = self.fleet();
+                fleet.last = fleet.last.max(clock::now().as_secs());
+                self.reporting.soon();
                 Err(error.into())
             }
             Err(fault) => Err(fault.into()),
@@ -148,21 +122,18 @@ impl Reports {
     }
 
     async fn report(&self) -> Result<Report> {
-        let n = {
+        let (n, audit, targets) = {
             let mut fleet = self.fleet();
             fleet.last += 1;
-            fleet.last
+            // A one-off command looks at no target, and must not report that there are none.
+            let last = || Some(fleet.report_of(&self.own.name)?.targets.clone());
+            let targets = fleet.looked_at.clone().or_else(last).unwrap_or_default();
+            (fleet.last, fleet.audit, targets)
         };
         self.store.write(move |conn| facts::set(conn, facts::REPORT_N, &n)).await?;
         let (seq, head) = {
             let folded = self.ledger.read();
             (folded.state.seq(), folded.state.head())
-        };
-        let (audit, targets) = {
-            let fleet = self.fleet();
-            // A one-off command looks at no target, and must not report that there are none.
-            let targets = fleet.looked_at.clone();
-            (fleet.audit, targets.unwrap_or_else(|| fleet.targets(&self.own.name)))
         };
         Ok(Report {
             machine: self.own.name.clone(),
@@ -178,18 +149,31 @@ impl Reports {
     }
 
     async fn take_reports(self: &Arc<Self>, reply: ReportReply) -> Result<()> {
-        let (accepted, gone, heads) = self.accept(reply);
-        let own = self.fleet().n(&self.own.name);
-        self.count_from(own);
+        let (accepted, gone, heads) = {
+            let folded = self.ledger.read();
+            let mut fleet = self.fleet();
+            let accepted: Vec<_> = reply
+                .reports
+                .into_iter()
+                .filter_map(|received| fleet.take(&folded.state, received))
+                .collect();
+            let gone = fleet.prune(&folded.state);
+            let n = fleet.report_of(&self.own.name).map_or(0, |report| report.n);
+            fleet.last = fleet.last.max(n);
+            if let Err(error) = fleet.audit_now(reply.audit) {
+                self.alarms.raise(error.code.as_str(), "", error.detail);
+            }
+            (accepted, gone, fleet.heads())
+        };
         let own = Arc::clone(self);
         let known = self.store.write(move |conn| {
             facts::set(conn, facts::AUDIT, &own.fleet().audit)?;
             for name in &gone {
                 state::peers::forget(conn, name)?;
             }
-            for Accepted { report, envelope, at } in &accepted {
+            for (report, received) in &accepted {
                 own.compare_anchor(conn, report)?;
-                state::peers::keep(conn, report, envelope, *at)?;
+                state::peers::keep(conn, report, received)?;
             }
             heads
                 .into_iter()
@@ -198,23 +182,8 @@ impl Reports {
         });
         let known = known.await.context("storing the reports")?;
         self.judge(&known);
-        self.ticks.tick();
+        self.ticks.send_replace(());
         Ok(())
-    }
-
-    fn accept(&self, reply: ReportReply) -> (Vec<Accepted>, Vec<Name>, Vec<PeerHead>) {
-        let folded = self.ledger.read();
-        let mut fleet = self.fleet();
-        let accepted: Vec<Accepted> = reply
-            .reports
-            .into_iter()
-            .filter_map(|received| fleet.take(&folded.state, received))
-            .collect();
-        let gone = fleet.prune(&folded.state);
-        if let Err(error) = fleet.audit_now(reply.audit) {
-            self.alarms.raise(error.code.as_str(), "", error.detail);
-        }
-        (accepted, gone, fleet.heads())
     }
 
     /// Compares an anchored audit head with the one known at that place.
@@ -248,11 +217,6 @@ impl Reports {
                 None => self.alarms.clear(code.as_str()),
             }
         }
-    }
-    /// Numbers the next report past `n`.
-    fn count_from(&self, n: u64) {
-        let mut fleet = self.fleet();
-        fleet.last = fleet.last.max(n);
     }
 
     fn fleet(&self) -> MutexGuard<'_, Fleet> {

@@ -1,29 +1,28 @@
 //! One secret's ciphertext with what the log says of it, for proving that a recovery kit works.
 //! No key comes here.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result};
 use shared::log;
 use shared::name::Actor;
 use shared::path::SecretPath;
 
 use super::blob::Due;
-use super::read::{Reach, Reader};
+use super::parts::Parts;
+use super::read::{self, Reach};
 use machine::local::{Inline, Sample, SampleSecret};
 
 /// Takes the first secret that this machine reads.
-pub(super) async fn take(reader: &Arc<Reader>) -> Result<Sample> {
-    let (mut sample, due) = look(reader)?;
+pub(super) async fn take(parts: &Parts) -> Result<Sample> {
+    let (mut sample, due) = look(parts)?;
     if let Some((due, mut secret)) = due {
-        secret.bytes = Inline(reader.ciphertext(&due, Reach::Server).await?.into_bytes());
+        secret.bytes = Inline(read::ciphertext(parts, &due, Reach::Server).await?.into_bytes());
         sample.secret = Some(secret);
     }
     Ok(sample)
 }
 
-fn look(reader: &Reader) -> Result<(Sample, Option<(Due, SampleSecret)>)> {
-    let folded = reader.ledger.read();
+fn look(parts: &Parts) -> Result<(Sample, Option<(Due, SampleSecret)>)> {
+    let folded = parts.ledger.read();
     let state = &folded.state;
     let any = "secret/any".parse::<SecretPath>()?;
     let sample = Sample {
@@ -33,7 +32,7 @@ fn look(reader: &Reader) -> Result<(Sample, Option<(Due, SampleSecret)>)> {
         secret: None,
     };
     let found = state.secrets().iter().find_map(|(path, secret)| {
-        let due = folded.newest(&reader.own.name, path)?;
+        let due = folded.newest(&parts.own.name, path)?;
         let (ver, version) = secret.current()?;
         let (readers, _) = *folded.readers.get(&version.readers)?;
         let secret = SampleSecret {

@@ -53,8 +53,8 @@ impl Sealing {
     }
 
     /// Returns the blobs.
-    pub(super) fn blobs(&self) -> impl Iterator<Item = (Hash, Arc<Sealed>)> {
-        self.0.values().map(|done| (done.sealed.id, Arc::clone(&done.sealed)))
+    pub(super) fn blobs(&self) -> impl Iterator<Item = Arc<Sealed>> {
+        self.0.values().map(|done| Arc::clone(&done.sealed))
     }
 
     /// Puts what was encrypted into the cache of contents.
@@ -67,16 +67,9 @@ impl Sealing {
             }
         }
     }
-
-    fn needs(&self, at: usize, put: &DraftPut, readers: Hash) -> bool {
-        self.0.get(&at).is_none_or(|done| done.ver != put.ver || done.readers != readers)
-    }
 }
 
-/// Encrypts what is not encrypted yet, of each caller.
-///
-/// # Errors
-/// If a content or blob is over its limit.
+/// Encrypts what is not encrypted yet, of each caller, unless something is over its limit.
 pub(super) async fn seal_all(
     ledger: &Ledger,
     mut callers: Vec<(&mut Sealing, &[Draft])>,
@@ -108,7 +101,8 @@ fn tasks(ledger: &Ledger, callers: &mut [(&mut Sealing, &[Draft])]) -> Vec<Task>
         for (at, draft) in drafts.iter().enumerate() {
             let Draft::Put(put) = draft else { continue };
             let readers = log::readers_hash(state, &put.path);
-            if sealing.needs(at, put, readers) {
+            let done = sealing.0.get(&at);
+            if done.is_none_or(|done| done.ver != put.ver || done.readers != readers) {
                 let recipients = log::recipients(state, &put.path);
                 let (vault, put) = (state.vault(), put.clone());
                 tasks.push(Task { caller: index, at, vault, put, readers, recipients });

@@ -17,7 +17,6 @@ impl Tasks {
         tasks.push(handle.abort_handle());
     }
 
-    /// Ends them all.
     pub(super) fn stop(&self) {
         for task in self.lock().drain(..) {
             task.abort();

@@ -1,22 +1,53 @@
-//! What goes in and out of the engine: plain types, no behaviour beyond showing themselves.
+//! What goes in and out of the engine, and what all of it knows: plain types.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use shared::audit::AuditHead;
 use shared::blob::Kind;
 use shared::error::Error;
-use shared::hash::Hash;
-use shared::log::{MetaSet, MountSet};
+use shared::keys::VerifyKey;
 use shared::name::Name;
 use shared::path::{Mount, SecretPath};
 use shared::plaintext::Plaintext;
 use shared::report::Report;
-use shared::signed::VaultId;
 use shared::time::Time;
+use tokio::sync::watch;
 
-use machine::local::Alarm;
+use crate::state::Failure;
+use machine::identity::{MachineKeys, Pins};
+
+/// This machine as a member of its vault: who it is, which vault and server it believes. Nothing
+/// here changes while the engine runs.
+pub(super) struct Own {
+    pub(super) name: Name,
+    pub(super) pins: Pins,
+    pub(super) keys: MachineKeys,
+}
+
+/// Tells all who wait that something changed.
+pub(super) type Ticks = watch::Sender<()>;
+
+/// The commit of the newest records that were applied; clones tell of the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Commit(Arc<OnceLock<bool>>);
+
+impl Commit {
+    pub(crate) fn ended(kept: bool) -> Self {
+        Self(Arc::new(kept.into()))
+    }
+
+    /// Tells everybody who waits how it has ended.
+    pub(super) fn end(&self, kept: bool) {
+        let _ = self.0.set(kept);
+    }
+
+    /// Waits on this thread until it has ended; tells whether everything that was applied before is
+    /// on disk. If not, memory has gone back.
+    pub fn wait(&self) -> bool {
+        *self.0.wait()
+    }
+}
 
 /// The newest version of a path, as this machine sees it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,34 +55,23 @@ pub enum Latest {
     /// No such secret, or one without versions.
     Missing,
     /// The newest version is deleted or destroyed.
-    Deleted {
-        /// Its number.
-        ver: u64,
-    },
+    Deleted { ver: u64 },
     /// This machine has no read grant for it.
     NotReadable,
-    /// A live version.
-    Version {
-        /// Its number.
-        ver: u64,
-        /// Whether its content is at hand without asking the server.
-        ready: bool,
-    },
+    /// A live version; `ready` if its content is at hand without asking the server.
+    Version { ver: u64, ready: bool },
 }
 
 /// Decrypted content of one version; cloning shares it, dropping the last clone wipes it.
 #[derive(Clone)]
 pub struct Content {
-    /// The version.
     pub ver: u64,
-    /// What the bytes are.
     pub kind: Kind,
     pub(crate) bytes: Arc<Plaintext>,
 }
 
 impl Content {
     /// Returns the content: a JSON object's text for [`Kind::Kv`].
-    #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.bytes.expose()
     }
@@ -66,38 +86,21 @@ impl fmt::Debug for Content {
 /// Why a version cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// No such secret or version, or one no longer kept.
     #[error("no such secret or version")]
     Missing,
-    /// The version is deleted.
     #[error("version {ver} is deleted")]
-    Deleted {
-        /// The version.
-        ver: u64,
-    },
-    /// The version is destroyed.
+    Deleted { ver: u64 },
     #[error("version {ver} is destroyed")]
-    Destroyed {
-        /// The version.
-        ver: u64,
-    },
-    /// This machine has no read grant for the path.
+    Destroyed { ver: u64 },
     #[error("this machine has no read grant for it")]
     Denied,
-    /// The version is not in the cache and the server cannot be asked.
     #[error("version {ver} is not in the cache and the server cannot be asked: {reason}")]
-    Offline {
-        /// The version.
-        ver: u64,
-        /// Why the server cannot be asked.
-        reason: String,
-    },
+    Offline { ver: u64, reason: String },
     /// The blob was refused.
     #[error("{0}")]
     Blob(Error),
-    /// The agent's own database failed.
     #[error("{0}")]
-    Local(String),
+    Local(#[from] Failure),
 }
 
 /// What a put writes.
@@ -109,98 +112,63 @@ pub enum PutContent {
     Merge(serde_json::Value),
 }
 
-/// One change that a local caller wants.
+/// One change that a local caller wants. Versions that are not there are passed over.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Writes a new version.
     Put {
-        /// The secret.
         path: SecretPath,
         /// What the content is; a merge is always [`Kind::Kv`].
         kind: Kind,
-        /// The content.
         content: PutContent,
         /// The version it must replace; 0 for none.
         cas: Option<u64>,
     },
-    /// Marks versions deleted, the newest if none is named; what is not there is passed over.
-    Delete {
-        /// The secret.
-        path: SecretPath,
-        /// The versions.
-        versions: Option<Vec<u64>>,
-    },
-    /// Takes the mark off; what is not there is passed over.
-    Undelete {
-        /// The secret.
-        path: SecretPath,
-        /// The versions.
-        versions: Vec<u64>,
-    },
-    /// Drops the blobs for good; what is not there is passed over.
-    Destroy {
-        /// The secret.
-        path: SecretPath,
-        /// The versions.
-        versions: Vec<u64>,
-    },
-    /// Replaces settings and custom metadata.
-    MetaSet(MetaSet),
+    /// Marks versions deleted, the newest if none is named.
+    Delete { path: SecretPath, versions: Option<Vec<u64>> },
+    /// Takes the mark off.
+    Undelete { path: SecretPath, versions: Vec<u64> },
+    /// Drops the blobs for good.
+    Destroy { path: SecretPath, versions: Vec<u64> },
     /// Changes some settings and custom metadata.
     MetaMerge(MetaMerge),
     /// Drops the secret with all versions; nothing if it is not there.
-    Forget {
-        /// The secret.
-        path: SecretPath,
-    },
-    /// Makes or configures a mount.
-    MountSet(MountSet),
+    Forget { path: SecretPath },
+    /// Makes a mount, or changes some of its settings.
+    Mount(Mount, Settings),
     /// Drops a mount that is empty.
     MountDrop(Mount),
-    /// Changes some settings of a mount.
-    MountMerge(MountMerge),
 }
 
-/// Settings of a secret to change; absent ones stay.
-#[derive(Clone, Debug)]
-pub struct MetaMerge {
-    /// The secret.
-    pub path: SecretPath,
-    /// Whether the secret must exist already; otherwise it is made.
-    pub must_exist: bool,
+/// Settings of a secret or a mount to change; absent ones stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
     /// Versions kept.
     pub max_versions: Option<u64>,
     /// Whether every write must say which version it replaces.
     pub cas_required: Option<bool>,
     /// Microseconds after which a version counts as deleted; 0 unset, -1 never.
     pub delete_after: Option<i64>,
-    /// Custom metadata.
+}
+
+/// What changes of a secret beside its versions.
+#[derive(Clone, Debug)]
+pub struct MetaMerge {
+    pub path: SecretPath,
+    /// Whether the secret must exist already; otherwise it is made.
+    pub must_exist: bool,
+    pub settings: Settings,
     pub custom: CustomChange,
 }
 
 /// What happens to custom metadata.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub enum CustomChange {
-    /// It stays.
-    #[default]
     Keep,
     /// All of it is replaced.
     Replace(BTreeMap<String, String>),
     /// Keys are set, or taken away where `None`.
     Merge(BTreeMap<String, Option<String>>),
-}
-
-/// Settings of a mount to change; absent ones stay.
-#[derive(Clone, Debug)]
-pub struct MountMerge {
-    /// The mount.
-    pub mount: Mount,
-    /// Versions kept.
-    pub max_versions: Option<u64>,
-    /// Whether every write must say which version it replaces.
-    pub cas_required: Option<bool>,
-    /// Microseconds after which a version counts as deleted; 0 unset, -1 never.
-    pub delete_after: Option<i64>,
 }
 
 /// What a write did.
@@ -219,14 +187,9 @@ pub struct Written {
 pub enum WriteError {
     /// The newest version is another than the caller said.
     #[error("the current version is {current}")]
-    Cas {
-        /// The newest version.
-        current: u64,
-    },
-    /// This secret wants to be told which version is replaced.
+    Cas { current: u64 },
     #[error("the version to replace must be named")]
     CasRequired,
-    /// This machine has no write grant for it.
     #[error("this machine has no write grant for it")]
     Denied,
     /// There is nothing to merge into, or no such mount.
@@ -234,29 +197,21 @@ pub enum WriteError {
     Missing,
     /// What is to be merged into is deleted or destroyed.
     #[error("version {ver} is deleted")]
-    Deleted {
-        /// The version.
-        ver: u64,
-    },
-    /// The server cannot be reached; nothing was written.
+    Deleted { ver: u64 },
+    /// Nothing was written.
     #[error("the server cannot be reached: {reason}")]
-    Offline {
-        /// Why.
-        reason: String,
-    },
-    /// The server's disk is full; nothing was written.
+    Offline { reason: String },
+    /// Nothing was written.
     #[error("the server's disk is full")]
     Full,
-    /// The entry was sent and no answer came: it is kept and sent again until one comes.
     #[error("the entry was sent but no answer came; it is kept and will be sent again")]
     Unresolved,
     /// A rule of the log forbids it.
     #[error("{0}")]
     Refused(Error),
-    /// The content or the change is over its limit.
     #[error("the content is too large")]
     TooLarge,
-    /// The log moved on since the entry was prepared: prepare and sign again.
+    /// The entry must be prepared and signed again.
     #[error("the log moved on since this was prepared")]
     Moved,
     /// What is to be merged into cannot be read now.
@@ -267,46 +222,20 @@ pub enum WriteError {
     Local(String),
 }
 
+impl From<Failure> for WriteError {
+    fn from(fault: Failure) -> Self {
+        Self::Local(fault.to_string())
+    }
+}
+
 /// Another machine, by its latest verified report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its report.
     pub report: Report,
+    /// What it is signed with.
+    pub(super) key: VerifyKey,
     /// When the server got it.
     pub at: Time,
     /// Whether it followed the log when the server was last asked.
     pub online: bool,
-}
-
-/// How the engine is.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// This machine.
-    pub machine: Name,
-    /// The pinned vault.
-    pub vault: VaultId,
-    /// The vault's name; empty before the first sync.
-    pub vault_name: String,
-    /// Whether a connection stands and has caught up.
-    pub online: bool,
-    /// Address of that connection, or of the last one tried.
-    pub server: Option<String>,
-    /// Why there is no connection.
-    pub trouble: Option<String>,
-    /// When this machine last knew to be at the server's head.
-    pub synced_at: Option<Time>,
-    /// Last entry.
-    pub seq: u64,
-    /// Its hash.
-    pub head: Hash,
-    /// The audit chain as last seen.
-    pub audit: AuditHead,
-    /// Current versions that are encrypted to other readers than today's.
-    pub stale: usize,
-    /// Whether a signed entry waits for an answer.
-    pub pending: bool,
-    /// Troubles, by code.
-    pub alarms: Vec<Alarm>,
-    /// Every machine that reported, this one included, by name.
-    pub peers: Vec<Peer>,
 }

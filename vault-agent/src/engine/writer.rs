@@ -18,16 +18,12 @@ use shared::wire::v1::log::Appended;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::access::Accesses;
-use super::cache::Cache;
 use super::decide::{Bases, Draft, Not, decide};
-use super::ledger::Ledger;
-use super::link::Link;
-use super::own::Own;
-use super::owner::{self, Acts};
-use super::read::{Reach, Reader};
+use super::owner;
+use super::parts::Parts;
+use super::read::{self, Reach};
 use super::seal::{Sealing, seal_all};
-use super::send::{Outgoing, Sender, Sent};
+use super::send::{self, Outgoing, Sent};
 use super::types::{Change, PutContent, WriteError, Written};
 use host::clock;
 
@@ -40,24 +36,11 @@ const REBUILDS: usize = 32;
 /// How long to wait for the entries that a conflict speaks of.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
-/// The writer: its queue, and what a write takes.
+/// The queue of the writer.
 pub(super) struct Writer {
-    parts: Parts,
     jobs: mpsc::Sender<Job>,
     /// The other end, until the writer is started.
     queue: Mutex<Option<mpsc::Receiver<Job>>>,
-}
-
-/// What a write takes.
-pub(super) struct Parts {
-    pub(super) own: Arc<Own>,
-    pub(super) cache: Arc<Cache>,
-    pub(super) link: Arc<Link>,
-    pub(super) ledger: Arc<Ledger>,
-    pub(super) reader: Arc<Reader>,
-    pub(super) accesses: Arc<Accesses>,
-    pub(super) sender: Arc<Sender>,
-    pub(super) acts: Arc<Acts>,
 }
 
 /// What the writer is asked for.
@@ -71,7 +54,7 @@ enum Job {
 /// Somebody whose changes are being written.
 struct Caller {
     /// Process and user, for the audit log.
-    who: Option<Who>,
+    who: Who,
     changes: Vec<Change>,
     reply: oneshot::Sender<Result<Written, WriteError>>,
     sealing: Sealing,
@@ -88,69 +71,71 @@ struct Build {
 
 impl Writer {
     /// Makes a writer that still has to be started.
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new() -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        Self { parts, jobs, queue: Mutex::new(Some(queue)) }
+        Self { jobs, queue: Mutex::new(Some(queue)) }
     }
 
     /// Writes a caller's changes in one entry, or none of them.
     pub(super) async fn write(
         &self,
+        parts: &Parts,
         changes: Vec<Change>,
-        who: Option<Who>,
+        who: Who,
     ) -> Result<Written, WriteError> {
-        let (reply, answer) = oneshot::channel();
-        let caller = Caller { who, changes, reply, sealing: Sealing::default() };
-        self.queue(Job::Changes(caller), answer).await
+        let job = |reply| Job::Changes(Caller { who, changes, reply, sealing: Sealing::default() });
+        self.queue(parts, job).await
     }
 
     /// Submits an entry that an owner has signed.
-    pub(super) async fn submit(&self, envelope: Envelope) -> Result<Appended, WriteError> {
-        let (reply, answer) = oneshot::channel();
-        self.queue(Job::Owner { envelope, reply }, answer).await
+    pub(super) async fn submit(
+        &self,
+        parts: &Parts,
+        envelope: Envelope,
+    ) -> Result<Appended, WriteError> {
+        self.queue(parts, |reply| Job::Owner { envelope, reply }).await
     }
 
     async fn queue<T>(
         &self,
-        job: Job,
-        answer: oneshot::Receiver<Result<T, WriteError>>,
+        parts: &Parts,
+        job: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Job,
     ) -> Result<T, WriteError> {
         let stopping = || WriteError::Offline { reason: "the agent is stopping".into() };
-        let link = &self.parts.link;
-        link.try_now().await;
-        link.writing_client().map_err(|reason| WriteError::Offline { reason })?;
-        self.jobs.send(job).await.map_err(|_| stopping())?;
+        parts.link.try_now().await;
+        parts.link.writing_client()?;
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(job(reply)).await.map_err(|_| stopping())?;
         answer.await.map_err(|_| stopping())?
     }
 }
 
 /// Serves callers until the engine ends; only the first of these tasks does.
-pub(super) async fn run(writer: Arc<Writer>) {
+pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
     let queue = writer.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(mut queue) = queue else { return };
-    let parts = &writer.parts;
     let mut carried = None;
     loop {
-        if parts.sender.must_resolve() {
-            parts.sender.resolve().await;
+        if send::must_resolve(&parts) {
+            send::resolve(&parts).await;
             continue;
         }
         let job = match carried.take() {
             Some(job) => Some(job),
             None => tokio::select! {
                 job = queue.recv() => job,
-                () = parts.sender.pending_and_online() => continue,
+                () = send::pending_and_online(&parts) => continue,
             },
         };
         match job {
             None => return,
             Some(Job::Owner { envelope, reply }) => {
-                let _ = reply.send(owner::append(&parts.acts, envelope).await);
+                let _ = reply.send(owner::append(&parts, envelope).await);
             }
             Some(Job::Changes(first)) => {
                 let (callers, next) = gather(first, &mut queue);
                 carried = next;
-                write_all(parts, callers).await;
+                write_all(&parts, callers).await;
             }
         }
     }
@@ -186,7 +171,7 @@ fn weight(changes: &[Change]) -> usize {
 }
 
 /// Writes a batch; one that turns out too large, or is refused as a whole, is cut in halves.
-async fn write_all(parts: &Parts, callers: Vec<Caller>) {
+async fn write_all(parts: &Arc<Parts>, callers: Vec<Caller>) {
     let mut batches = vec![callers];
     while let Some(mut callers) = batches.pop() {
         if let Err(fault) = write_batch(parts, &mut callers).await {
@@ -208,10 +193,10 @@ impl Caller {
 
 /// Writes one entry for the callers, building it again whenever the log has moved on. Callers
 /// that were answered are taken off; an error is everybody's who is left.
-async fn write_batch(parts: &Parts, callers: &mut Vec<Caller>) -> Result<(), WriteError> {
+async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<(), WriteError> {
     let mut bases = Bases::new();
     for _ in 0..REBUILDS {
-        parts.link.writing_client().map_err(|reason| WriteError::Offline { reason })?;
+        parts.link.writing_client()?;
         callers.retain(|caller| !caller.reply.is_closed());
         let Some(build) = drafted(parts, callers, &mut bases).await else { continue };
         if callers.is_empty() {
@@ -226,19 +211,19 @@ async fn write_batch(parts: &Parts, callers: &mut Vec<Caller>) -> Result<(), Wri
             return Ok(());
         }
         let outgoing = signed(parts, callers, &build, ops)?;
-        match parts.sender.send(outgoing).await? {
-            Sent::Done(appended) => {
+        match send::send(parts, outgoing).await {
+            Ok(Sent::Done(appended)) => {
                 record(parts, callers, &build, &Outcome::Ok).await?;
                 answer_all(callers, &build, appended.seq);
                 return Ok(());
             }
-            Sent::Conflict { seq } => caught_up_to(&parts.ledger, seq).await?,
-            Sent::Refused(error) => return Err(refused(error)),
-            Sent::Full => return Err(WriteError::Full),
-            Sent::Unresolved => {
+            Ok(Sent::Conflict { seq }) => caught_up_to(parts, seq).await?,
+            Err(WriteError::Refused(error)) => return Err(refused(error)),
+            Err(WriteError::Unresolved) => {
                 record(parts, callers, &build, &Outcome::Unavailable).await?;
                 return Err(WriteError::Unresolved);
             }
+            Err(fault) => return Err(fault),
         }
     }
     Err(WriteError::Offline { reason: "the log moves on faster than entries can be built".into() })
@@ -246,7 +231,11 @@ async fn write_batch(parts: &Parts, callers: &mut Vec<Caller>) -> Result<(), Wri
 
 /// Drafts the changes of all callers on today's state; answers those that cannot be. `None` if
 /// it has to be done again, with more contents loaded or fewer callers.
-async fn drafted(parts: &Parts, callers: &mut Vec<Caller>, bases: &mut Bases) -> Option<Build> {
+async fn drafted(
+    parts: &Arc<Parts>,
+    callers: &mut Vec<Caller>,
+    bases: &mut Bases,
+) -> Option<Build> {
     let (seq, prev, decided) = {
         let folded = parts.ledger.read();
         let changes = callers.iter().map(|caller| caller.changes.as_slice());
@@ -273,7 +262,7 @@ async fn drafted(parts: &Parts, callers: &mut Vec<Caller>, bases: &mut Bases) ->
         return Some(Build { seq, prev, time: clock::now(), drafts });
     }
     for path in wanted {
-        let content = parts.reader.content(&path, None, Reach::Server).await;
+        let content = read::content(parts, &path, None, Reach::Server).await;
         bases.insert(path, content);
     }
     None
@@ -320,7 +309,6 @@ fn refused(error: Error) -> WriteError {
     }
 }
 
-/// Builds and signs the entry.
 fn signed(
     parts: &Parts,
     callers: &[Caller],
@@ -343,7 +331,7 @@ fn signed(
     for (caller, drafts) in callers.iter().zip(&build.drafts) {
         caller.sealing.remember(&parts.cache, drafts);
     }
-    Ok(Outgoing { seq: build.seq, hash: envelope.hash(purpose), envelope, blobs })
+    Ok(Outgoing { seq: build.seq, envelope, blobs })
 }
 
 fn answer_all(callers: &mut Vec<Caller>, build: &Build, seq: u64) {
@@ -358,9 +346,10 @@ fn answer_all(callers: &mut Vec<Caller>, build: &Build, seq: u64) {
 }
 
 /// Waits until the stream has brought the entries that a conflict spoke of.
-async fn caught_up_to(ledger: &Ledger, seq: u64) -> Result<(), WriteError> {
-    let mut applied = ledger.applied();
-    let waited = timeout(CATCH_UP, applied.wait_for(|_| ledger.read().seq() >= seq)).await;
+async fn caught_up_to(parts: &Parts, seq: u64) -> Result<(), WriteError> {
+    let mut applied = parts.ledger.applied();
+    let there = applied.wait_for(|()| parts.ledger.read().state.seq() >= seq);
+    let waited = timeout(CATCH_UP, there).await;
     match waited {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(WriteError::Offline {
@@ -377,10 +366,8 @@ async fn record(
     result: &Outcome,
 ) -> Result<(), WriteError> {
     let facts = callers.iter().zip(&build.drafts).flat_map(|(caller, drafts)| {
-        let who = caller.who.as_ref();
-        let written = drafts.iter().filter(move |_| who.is_some()).flat_map(written);
-        written.map(move |(op, path, ver)| Fact {
-            who: who.cloned(),
+        drafts.iter().flat_map(written).map(|(op, path, ver)| Fact {
+            who: Some(caller.who.clone()),
             path: Some(path.clone()),
             ver,
             result: result.clone(),

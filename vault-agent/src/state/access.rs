@@ -5,17 +5,13 @@ use shared::audit::{Fact, Op, Outcome, Who};
 use shared::path::SecretPath;
 use shared::time::Time;
 
-use super::log::{damaged, number, unsigned};
+use super::log::{damaged, number, run, unsigned};
 use super::schema::unwiped;
 
 /// Rows past which alike ones are merged, and past which the oldest are given up.
 const MERGE: u64 = 50_000;
 const GIVE_UP: u64 = 200_000;
 
-/// Notes accesses.
-///
-/// # Errors
-/// If the database fails.
 pub fn insert(conn: &Connection, accesses: &[Fact]) -> Result<()> {
     let mut query = conn.prepare_cached(
         "INSERT INTO access (time, who, op, path, ver, count, result) \
@@ -36,25 +32,21 @@ pub fn insert(conn: &Connection, accesses: &[Fact]) -> Result<()> {
 }
 
 /// Reads the oldest `most` accesses and the number of the first.
-///
-/// # Errors
-/// If the database fails.
 pub fn oldest(conn: &Connection, most: u64) -> Result<(u64, Vec<Fact>)> {
     let mut query = conn.prepare_cached(
         "SELECT n, time, who, op, path, ver, count, result FROM access ORDER BY n LIMIT ?1",
     )?;
     let mut rows = query.query([number(most)?])?;
-    let (mut first, mut due, mut accesses) = (0, None, Vec::new());
+    let (mut first, mut accesses) = (0, Vec::new());
     while let Some(row) = rows.next()? {
         let n = unsigned(row, 0)?;
-        // A batch is numbered by its first: it ends where a number is missing.
-        if due.is_some_and(|due| due != n) {
-            break;
-        }
-        if due.is_none() {
+        if accesses.is_empty() {
             first = n;
         }
-        due = Some(n + 1);
+        // A batch is numbered by its first: it ends where a number is missing.
+        if n != first + accesses.len() as u64 {
+            break;
+        }
         accesses.push(Fact {
             at: Some(Time::from_micros(unsigned(row, 1)?)),
             who: Some(Who::lossy(row.get_ref(2)?.as_str()?)),
@@ -69,29 +61,17 @@ pub fn oldest(conn: &Connection, most: u64) -> Result<(u64, Vec<Fact>)> {
 }
 
 /// Drops the accesses numbered below `next`: the server has them.
-///
-/// # Errors
-/// If the database fails.
 pub fn shipped(conn: &Connection, next: u64) -> Result<()> {
-    let mut query = conn.prepare_cached("DELETE FROM access WHERE n < ?1")?;
     let next = number(next)?;
-    unwiped(conn, || query.execute([next]))?;
-    Ok(())
+    unwiped(conn, || run(conn, "DELETE FROM access WHERE n < ?1", [next]))
 }
 
-/// Counts what waits.
-///
-/// # Errors
-/// If the database fails.
 pub fn count(conn: &Connection) -> Result<u64> {
     conn.prepare_cached("SELECT count(*) FROM access")?.query_row([], |row| unsigned(row, 0))
 }
 
 /// Bounds what waits while the server is away: merges alike accesses, then gives up the oldest.
 /// Returns how many accesses were given up.
-///
-/// # Errors
-/// If the database fails.
 pub fn bound(conn: &Connection) -> Result<u64> {
     if count(conn)? <= MERGE {
         return Ok(0);

@@ -1,10 +1,10 @@
 //! Single values by name, as postcard.
 
-use rusqlite::{Connection, OptionalExtension as _, Result};
+use rusqlite::{Connection, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::log::damaged;
+use super::log::{damaged, one, run};
 
 /// When the head was last known to be the server's: `Time`.
 pub const SYNCED_AT: &str = "synced_at";
@@ -22,28 +22,16 @@ pub const ACCESS_OFFSET: &str = "access_offset";
 /// # Errors
 /// If it is there but not of this type.
 pub fn get<T: DeserializeOwned>(conn: &Connection, name: &str) -> Result<Option<T>> {
-    let mut query = conn.prepare_cached("SELECT value FROM fact WHERE name = ?1")?;
-    let value: Option<Vec<u8>> = query.query_row([name], |row| row.get(0)).optional()?;
+    let select = "SELECT value FROM fact WHERE name = ?1";
+    let value: Option<Vec<u8>> = one(conn, select, [name], |row| row.get(0))?;
     value.map(|bytes| postcard::from_bytes(&bytes).map_err(damaged)).transpose()
 }
 
-/// Writes a value.
-///
-/// # Errors
-/// If the database fails.
 pub fn set<T: Serialize>(conn: &Connection, name: &str, value: &T) -> Result<()> {
     let bytes = postcard::to_stdvec(value).map_err(damaged)?;
-    let mut query =
-        conn.prepare_cached("INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)")?;
-    query.execute((name, bytes))?;
-    Ok(())
+    run(conn, "INSERT OR REPLACE INTO fact (name, value) VALUES (?1, ?2)", (name, bytes))
 }
 
-/// Removes a value.
-///
-/// # Errors
-/// If the database fails.
 pub fn unset(conn: &Connection, name: &str) -> Result<()> {
-    conn.prepare_cached("DELETE FROM fact WHERE name = ?1")?.execute([name])?;
-    Ok(())
+    run(conn, "DELETE FROM fact WHERE name = ?1", [name])
 }

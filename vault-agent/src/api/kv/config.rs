@@ -3,7 +3,7 @@
 use serde_json::json;
 use shared::path::Mount;
 
-use crate::engine::{Change, MountMerge};
+use crate::engine::{Change, Settings};
 
 use super::super::envelope::{self, ApiAnswer, Source};
 use super::super::error::ApiFault;
@@ -33,17 +33,17 @@ pub(in super::super) async fn write(
         return Err(ApiFault::Denied);
     }
     let fields = call.fields().await?;
-    let merge = MountMerge {
-        mount: mount.parse::<Mount>()?,
+    let settings = Settings {
         max_versions: fields.count("max_versions")?,
         cas_required: fields.flag("cas_required")?,
         delete_after: fields.duration("delete_version_after")?,
     };
-    let nothing = merge.max_versions.is_none()
-        && merge.cas_required.is_none()
-        && merge.delete_after.is_none();
-    if !nothing {
-        call.api.engine.write(vec![Change::MountMerge(merge)]).await?;
+    let mount = mount.parse::<Mount>()?;
+    if settings != Settings::default() {
+        call.api
+            .engine
+            .write(call.caller.who.clone(), vec![Change::Mount(mount, settings)])
+            .await?;
     }
     Ok(envelope::no_content())
 }

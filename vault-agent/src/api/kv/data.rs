@@ -173,7 +173,7 @@ async fn put(
 ) -> Result<ApiAnswer, ApiFault> {
     let is_patch = matches!(content, PutContent::Merge(_));
     let change = Change::Put { path: path.clone(), kind, content, cas };
-    let written = match call.api.engine.write_by(call.caller.who.clone(), vec![change]).await {
+    let written = match call.api.engine.write(call.caller.who.clone(), vec![change]).await {
         Ok(written) => written,
         Err(WriteError::Missing) if is_patch => return Err(ApiFault::NothingToPatch),
         Err(WriteError::Deleted { ver }) => return unpatchable(call, &path, ver),

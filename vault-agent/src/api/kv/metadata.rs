@@ -8,7 +8,7 @@ use shared::audit::{Op, Outcome};
 use shared::limits;
 use shared::log::{Secret, Version};
 
-use crate::engine::{Change, CustomChange, MetaMerge, WriteError};
+use crate::engine::{Change, CustomChange, MetaMerge, Settings, WriteError};
 
 use super::super::envelope::{self, ApiAnswer, Source};
 use super::super::error::ApiFault;
@@ -115,22 +115,18 @@ async fn merge(
     let mut fields = call.fields().await?;
     let max_versions =
         if is_patch { fields.natural("max_versions")? } else { fields.count("max_versions")? };
-    let merge = MetaMerge {
-        path,
-        must_exist: is_patch,
+    let settings = Settings {
         max_versions,
         cas_required: fields.flag("cas_required")?,
         delete_after: fields.delay("delete_version_after")?,
-        custom: custom(&mut fields, is_patch)?,
     };
-    let nothing = merge.max_versions.is_none()
-        && merge.cas_required.is_none()
-        && merge.delete_after.is_none()
-        && matches!(merge.custom, CustomChange::Keep);
+    let custom = custom(&mut fields, is_patch)?;
+    let nothing = settings == Settings::default() && matches!(custom, CustomChange::Keep);
     if nothing && !is_patch {
         return Ok(envelope::no_content());
     }
-    match call.api.engine.write_by(call.caller.who.clone(), vec![Change::MetaMerge(merge)]).await {
+    let merge = Change::MetaMerge(MetaMerge { path, must_exist: is_patch, settings, custom });
+    match call.api.engine.write(call.caller.who.clone(), vec![merge]).await {
         Ok(_) => Ok(envelope::no_content()),
         Err(WriteError::Missing) if is_patch => Err(ApiFault::NothingToPatch),
         Err(error) => Err(error.into()),
@@ -145,7 +141,7 @@ pub(in super::super) async fn delete(
 ) -> Result<ApiAnswer, ApiFault> {
     let path = changed(mount, path)?;
     require_write(call, Op::LocalForget, &path).await?;
-    match call.api.engine.write_by(call.caller.who.clone(), vec![Change::Forget { path }]).await {
+    match call.api.engine.write(call.caller.who.clone(), vec![Change::Forget { path }]).await {
         Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
         Err(error) => Err(error.into()),
     }

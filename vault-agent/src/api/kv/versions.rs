@@ -76,7 +76,7 @@ async fn named(
 
 /// Writes the change; what is not there is passed over.
 async fn apply(call: &Call<'_>, change: Change) -> Result<ApiAnswer, ApiFault> {
-    match call.api.engine.write_by(call.caller.who.clone(), vec![change]).await {
+    match call.api.engine.write(call.caller.who.clone(), vec![change]).await {
         Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
         Err(error) => Err(error.into()),
     }

@@ -3,10 +3,9 @@
 use serde_json::{Map, Value, json};
 use shared::hash::Hash;
 use shared::limits;
-use shared::log::MountSet;
 use shared::path::{Mount, SecretPath, demand_nfc};
 
-use crate::engine::Change;
+use crate::engine::{Change, Settings};
 
 use super::super::context::Api;
 use super::super::envelope::{self, ApiAnswer, Source};
@@ -96,7 +95,8 @@ pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<Ap
     if call.api.engine.state(|state| state.mounts().contains_key(name)) {
         return Err(ApiFault::Refused(format!("path is already in use at {name}/")));
     }
-    call.api.engine.write(vec![Change::MountSet(plain(mount))]).await?;
+    let make = Change::Mount(mount, Settings::default());
+    call.api.engine.write(call.caller.who.clone(), vec![make]).await?;
     Ok(envelope::no_content())
 }
 
@@ -113,18 +113,14 @@ pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<Api
     });
     let Some(paths) = paths else { return Ok(envelope::no_content()) };
     // First, for it needs the right to the whole mount: a refusal has dropped nothing.
-    engine.write(vec![Change::MountSet(plain(mount.clone()))]).await?;
+    let who = || call.caller.who.clone();
+    engine.write(who(), vec![Change::Mount(mount.clone(), Settings::default())]).await?;
     for chunk in paths.chunks(limits::OPS) {
         let forget = |path: &SecretPath| Change::Forget { path: path.clone() };
-        engine.write_by(call.caller.who.clone(), chunk.iter().map(forget).collect()).await?;
+        engine.write(who(), chunk.iter().map(forget).collect()).await?;
     }
-    engine.write(vec![Change::MountDrop(mount)]).await?;
+    engine.write(who(), vec![Change::MountDrop(mount)]).await?;
     Ok(envelope::no_content())
-}
-
-/// A mount with no settings of its own.
-fn plain(mount: Mount) -> MountSet {
-    MountSet { mount, max_versions: 0, cas_required: false, delete_after: 0 }
 }
 
 fn require_all(call: &Call<'_>) -> Result<(), ApiFault> {

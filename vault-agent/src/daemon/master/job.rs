@@ -159,7 +159,7 @@ async fn publish(
     let path = source.secret.clone();
     let put = Change::Put { path, kind: Kind::Kv, content, cas: Some(cas) };
     let who = Who::lossy(&format!("vault-agent for `{}`", source.path.display()));
-    let written = match engine.write_by(who, vec![put]).await {
+    let written = match engine.write(who, vec![put]).await {
         Ok(written) => written,
         Err(WriteError::Cas { .. } | WriteError::Moved) => return Ok(None),
         Err(WriteError::Offline { reason }) => {

@@ -290,7 +290,7 @@ async fn silence_is_noticed_without_the_servers_help() {
         data.deaf = true;
     }
     vps.until(|status| status.seq == 2).await;
-    vps.engine.0.reports.judge(&[]);
+    vps.engine.parts.reports.judge(&[]);
     vps.until_alarm("E_STALE").await;
     assert!(vps.engine.status().online, "the log is followed all the same");
 }

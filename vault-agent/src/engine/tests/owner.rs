@@ -8,7 +8,7 @@ use shared::signed::{Envelope, Purpose, parse_strict};
 use crate::engine::WriteError;
 use machine::local::{Prepared, Unreadable};
 
-use super::world::{Machine, World, name, path};
+use super::world::{Machine, World, name, path, who};
 
 fn grant(machine: &str, read: &[&str]) -> Op {
     Op::AccessSet(Access {
@@ -23,7 +23,7 @@ fn admin() -> Actor {
 }
 
 async fn prepare(machine: &Machine, ops: Vec<Op>) -> Prepared {
-    machine.engine.prepare(admin(), ops, |_, _| {}).await.unwrap()
+    machine.engine.prepare(admin(), ops).await.unwrap()
 }
 
 /// Counts the re-encryptions among the operations.
@@ -53,7 +53,7 @@ async fn a_grant_re_encrypts_what_the_machine_may_now_read() {
     }
     vps.until_content("secret/a", r#"{"k":"1"}"#).await;
     assert_eq!(vps.read("secret/b").await, None);
-    assert_eq!(home.engine.status().stale, 0);
+    assert_eq!(home.engine.state(|state| state.stale().count()), 0);
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn an_act_on_an_old_head_must_be_prepared_again() {
 async fn an_act_that_no_rule_allows_is_refused_before_it_is_signed() {
     let world = World::new().await;
     let home = world.machine("home", &["*"], &["*"]).await;
-    let refused = home.engine.prepare(admin(), vec![grant("nobody", &[])], |_, _| {}).await;
+    let refused = home.engine.prepare(admin(), vec![grant("nobody", &[])]).await;
     assert!(refused.unwrap_err().to_string().contains("E_MISSING"));
 }
 
@@ -95,9 +95,9 @@ async fn a_large_act_is_split_and_each_part_builds_on_the_last() {
     let home = world.machine("home", &["*"], &["*"]).await;
     let vps = world.machine("vps", &[], &[]).await;
     let many = (0..600).map(|n| super::world::put(&format!("secret/x/{n}"), "{}", None));
-    home.engine.write(many.collect()).await.unwrap();
+    home.engine.write(who(), many.collect()).await.unwrap();
     let many = (600..1200).map(|n| super::world::put(&format!("secret/x/{n}"), "{}", None));
-    home.engine.write(many.collect()).await.unwrap();
+    home.engine.write(who(), many.collect()).await.unwrap();
     let prepared = prepare(&home, vec![grant("vps", &["secret/x/"])]).await;
     assert_eq!((prepared.bodies.len(), rewraps(&prepared)), (2, 1200));
     for envelope in sign(&world, &home, &prepared) {

@@ -125,7 +125,7 @@ async fn reports_show_the_fleet() {
     vps.until_content("secret/a", "{}").await;
     vps.engine.refresh().await;
     home.engine.refresh().await;
-    let peers = home.engine.status().peers;
+    let peers = home.engine.peers();
     let names: Vec<_> = peers.iter().map(|peer| peer.report.machine.clone()).collect();
     assert_eq!(names, [name("home"), name("vps")]);
     assert!(peers.iter().all(|peer| peer.report.seq == 3), "{peers:?}");
@@ -156,7 +156,7 @@ async fn an_engine_that_looked_at_no_target_reports_the_last_ones() {
     once.engine.refresh().await;
     let home = world.machine("home", &["*"], &[]).await;
     let seen = |machine: &Machine| {
-        let peers = machine.engine.status().peers;
+        let peers = machine.engine.peers();
         let vps = peers.into_iter().find(|peer| peer.report.machine == name("vps"));
         vps.map(|peer| (peer.report.n, peer.report.targets))
     };

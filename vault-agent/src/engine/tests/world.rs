@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use shared::audit::Who;
 use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::keys::{Identity, SignKey};
@@ -16,8 +17,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::server::{Server, entry, sealed};
-use crate::engine::{Change, Engine, PutContent, Status, WriteError, Written};
+use crate::engine::{Change, Engine, PutContent, WriteError, Written};
 use machine::identity::{MachineKeys, Pins};
+use machine::local::Status;
 use machine::paths::Paths;
 
 pub(super) struct World {
@@ -43,6 +45,11 @@ pub(super) fn path(text: &str) -> SecretPath {
 
 pub(super) fn name(text: &str) -> Name {
     text.parse().unwrap()
+}
+
+/// Returns the process that writes where a test names none.
+pub(super) fn who() -> Who {
+    Who::lossy("test[1] uid 0")
 }
 
 impl World {
@@ -123,7 +130,7 @@ impl World {
         let (addresses, listed) = watch::channel(vec![self.server.address.clone()]);
         let (stop, stopped) = watch::channel(false);
         let own = engine.clone();
-        let running = tokio::spawn(async move { own.run(listed, stopped).await.unwrap() });
+        let running = tokio::spawn(async move { own.run(listed, stopped).await });
         Machine { engine, paths, addresses, stop, running }
     }
 }
@@ -174,7 +181,7 @@ impl Machine {
         content: &str,
         cas: Option<u64>,
     ) -> Result<Written, WriteError> {
-        self.engine.write(vec![put(at, content, cas)]).await
+        self.engine.write(who(), vec![put(at, content, cas)]).await
     }
 
     pub(super) fn move_server(&self, address: &str) {

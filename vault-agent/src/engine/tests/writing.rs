@@ -7,7 +7,7 @@ use shared::error::Code;
 use crate::engine::{Change, Engine, Latest, PutContent, WriteError};
 
 use super::server::Fault;
-use super::world::{World, path, put};
+use super::world::{World, path, put, who};
 
 #[tokio::test]
 async fn a_write_is_acknowledged_readable_and_delivered() {
@@ -18,7 +18,7 @@ async fn a_write_is_acknowledged_readable_and_delivered() {
     assert_eq!(written.versions, [(path("secret/a"), 1)]);
     assert_eq!(home.read("secret/a").await.as_deref(), Some(r#"{"k":"1"}"#));
     vps.until_content("secret/a", r#"{"k":"1"}"#).await;
-    assert!(!home.engine.status().pending);
+    assert!(home.engine.parts.pending.entry().is_none());
     assert!(home.engine.status().alarms.is_empty());
 }
 
@@ -79,9 +79,9 @@ async fn a_merge_starts_from_the_newest_version() {
     };
     let patches = [json!({"c": 3}), json!({"b": null}), json!({"d": {"e": null}})];
     let (one, two, three) = tokio::join!(
-        home.engine.write(vec![merge(patches[0].clone())]),
-        home.engine.write(vec![merge(patches[1].clone())]),
-        home.engine.write(vec![merge(patches[2].clone())]),
+        home.engine.write(who(), vec![merge(patches[0].clone())]),
+        home.engine.write(who(), vec![merge(patches[1].clone())]),
+        home.engine.write(who(), vec![merge(patches[2].clone())]),
     );
     assert!(one.is_ok() && two.is_ok() && three.is_ok());
     assert_eq!(home.read("secret/a").await.as_deref(), Some(r#"{"a":1.50,"c":3,"d":{}}"#));
@@ -91,7 +91,7 @@ async fn a_merge_starts_from_the_newest_version() {
         content: PutContent::Merge(json!({})),
         cas: None,
     };
-    assert_eq!(home.engine.write(vec![missing]).await, Err(WriteError::Missing));
+    assert_eq!(home.engine.write(who(), vec![missing]).await, Err(WriteError::Missing));
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn one_callers_fault_is_nobody_elses() {
         home.put("elsewhere/a", "{}", None),
         home.put("other/a", "{}", None),
         home.put("secret/b", "[]", None),
-        home.engine.write(vec![put("secret/c", &"x".repeat(800 << 10), None)]),
+        home.engine.write(who(), vec![put("secret/c", &"x".repeat(800 << 10), None)]),
         home.put("secret/d", "{}", None),
     );
     good.unwrap();
@@ -119,10 +119,10 @@ async fn a_callers_changes_are_all_done_or_none() {
     let world = World::new().await;
     let home = world.machine("home", &["*"], &["*"]).await;
     let changes = vec![put("secret/a", "{}", None), put("secret/b", "{}", Some(7))];
-    assert_eq!(home.engine.write(changes).await, Err(WriteError::Cas { current: 0 }));
+    assert_eq!(home.engine.write(who(), changes).await, Err(WriteError::Cas { current: 0 }));
     assert_eq!(home.read("secret/a").await, None);
     let changes = vec![put("secret/a", "{}", None), put("secret/b", "{}", Some(0))];
-    home.engine.write(changes).await.unwrap();
+    home.engine.write(who(), changes).await.unwrap();
     assert_eq!(home.read("secret/a").await.as_deref(), Some("{}"));
     assert_eq!(home.read("secret/b").await.as_deref(), Some("{}"));
 }
@@ -137,14 +137,14 @@ async fn what_is_not_there_is_passed_over() {
         Change::Destroy { path: path("secret/none"), versions: vec![1] },
         Change::Forget { path: path("secret/none") },
     ];
-    assert_eq!(home.engine.write(nothing).await.unwrap().seq, before);
+    assert_eq!(home.engine.write(who(), nothing).await.unwrap().seq, before);
     home.put("secret/a", "{}", None).await.unwrap();
     let delete = Change::Delete { path: path("secret/a"), versions: None };
-    home.engine.write(vec![delete.clone()]).await.unwrap();
+    home.engine.write(who(), vec![delete.clone()]).await.unwrap();
     let seq = home.engine.status().seq;
-    assert_eq!(home.engine.write(vec![delete]).await.unwrap().seq, seq);
+    assert_eq!(home.engine.write(who(), vec![delete]).await.unwrap().seq, seq);
     let undelete = Change::Undelete { path: path("secret/a"), versions: vec![1, 9] };
-    home.engine.write(vec![undelete]).await.unwrap();
+    home.engine.write(who(), vec![undelete]).await.unwrap();
     assert_eq!(home.read("secret/a").await.as_deref(), Some("{}"));
 }
 
@@ -153,7 +153,7 @@ async fn without_a_server_a_write_is_refused_at_once() {
     let world = World::new().await;
     world.join("home", &["*"], &["*"]);
     let home = Engine::open(&world.paths("home")).unwrap();
-    let refused = home.write(vec![put("secret/a", "{}", None)]).await.unwrap_err();
+    let refused = home.write(who(), vec![put("secret/a", "{}", None)]).await.unwrap_err();
     assert!(matches!(refused, WriteError::Offline { .. }), "{refused:?}");
 }
 
@@ -180,7 +180,7 @@ async fn a_pending_entry_found_at_the_start_is_sent_again() {
         let writing = home.put("secret/a", r#"{"k":"1"}"#, None);
         let gone = tokio::time::timeout(std::time::Duration::from_millis(300), writing).await;
         assert!(gone.is_err(), "no answer yet");
-        assert!(home.engine.status().pending);
+        assert!(home.engine.parts.pending.entry().is_some());
         home.stop().await;
 
         world.server.data().faults.clear();
@@ -189,7 +189,7 @@ async fn a_pending_entry_found_at_the_start_is_sent_again() {
         }
         let posts = world.server.data().posts.clone();
         let home = world.start("home");
-        home.until(|status| status.online && !status.pending).await;
+        home.until(|status| status.online && home.engine.parts.pending.entry().is_none()).await;
         assert_eq!(world.server.data().posts.last(), posts.first());
         let expected = (!late).then(|| r#"{"k":"1"}"#.to_owned());
         assert_eq!(home.read("secret/a").await, expected);
@@ -204,9 +204,9 @@ async fn many_writers_share_entries() {
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..100 {
         let engine = home.engine.clone();
-        tasks.spawn(
-            async move { engine.write(vec![put(&format!("secret/{n}"), "{}", None)]).await },
-        );
+        tasks.spawn(async move {
+            engine.write(who(), vec![put(&format!("secret/{n}"), "{}", None)]).await
+        });
     }
     while let Some(written) = tasks.join_next().await {
         written.unwrap().unwrap();

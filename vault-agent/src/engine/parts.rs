@@ -1,0 +1,175 @@
+//! All that the engine works with: who this machine is, its database, the owners of its state; and
+//! how they start without a server, from one's own snapshot and the entries after it.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use rusqlite::Connection;
+use shared::audit::AuditHead;
+use shared::hash::Hash;
+use shared::log::{self, State};
+use shared::time::Time;
+use tokio::sync::Notify;
+
+use super::access::Accesses;
+use super::alarms::Alarms;
+use super::cache::Cache;
+use super::debounced::Debounced;
+use super::fleet::Fleet;
+use super::folded::{Folded, stand_in};
+use super::ledger::Ledger;
+use super::link::Link;
+use super::pending::Pending;
+use super::report::Reports;
+use super::tasks::Tasks;
+use super::types::{Commit, Own, Ticks};
+use crate::state::{self, Store, Trouble, facts};
+use host::files::check_private;
+use host::hint::{Failure, hinted};
+use machine::identity::{MachineKeys, Pins};
+use machine::paths::Paths;
+
+/// What the engine works with; each owner has its own lock.
+pub(super) struct Parts {
+    pub(super) own: Arc<Own>,
+    pub(super) store: Arc<Store>,
+    pub(super) trouble: Trouble,
+    pub(super) alarms: Arc<Alarms>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) pending: Arc<Pending>,
+    pub(super) link: Arc<Link>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) reports: Arc<Reports>,
+    pub(super) accesses: Arc<Accesses>,
+    pub(super) tasks: Tasks,
+    /// Ticks when the log advanced, a blob arrived, or peers or alarms changed.
+    pub(super) ticks: Ticks,
+    /// Says that the blob of a newest version may be missing.
+    pub(super) fetch_due: Notify,
+}
+
+/// What the database held.
+struct Stored {
+    folded: Folded,
+    fleet: Fleet,
+    synced_at: Option<Time>,
+    fork: Option<String>,
+    pending: Option<Hash>,
+}
+
+impl Parts {
+    /// Opens identity, pins and database, and rebuilds the verified state.
+    pub(super) fn open(paths: &Paths) -> Result<Self> {
+        let own = Arc::new(identity(paths)?);
+        let opened = state::open(&paths.database(), |conn| load(conn, &own.pins))?;
+        let (store, trouble, Stored { folded, fleet, synced_at, fork, pending }) = opened;
+        let (store, ticks) = (Arc::new(store), Ticks::default());
+        let alarms = Arc::new(Alarms::new(ticks.clone()));
+        let cache = Arc::<Cache>::default();
+        let folder = paths.state.clone();
+        let pending = Arc::new(Pending::new(store.clone(), trouble.clone(), folder, pending));
+        let link = Link::new(alarms.clone(), store.clone(), ticks.clone(), synced_at, fork);
+        let link = Arc::new(link);
+        let ledger = Arc::new(Ledger::new(
+            own.clone(),
+            store.clone(),
+            cache.clone(),
+            pending.clone(),
+            ticks.clone(),
+            folded,
+        ));
+        let reports = Arc::new(Reports {
+            own: own.clone(),
+            store: store.clone(),
+            alarms: alarms.clone(),
+            link: link.clone(),
+            ledger: ledger.clone(),
+            ticks: ticks.clone(),
+            fleet: fleet.into(),
+            reporting: Debounced::default(),
+        });
+        let accesses = Arc::new(Accesses::new(store.clone(), link.clone()));
+        let (tasks, fetch_due) = (Tasks::default(), Notify::new());
+        Ok(Self {
+            own,
+            store,
+            trouble,
+            alarms,
+            cache,
+            pending,
+            link,
+            ledger,
+            reports,
+            accesses,
+            tasks,
+            ticks,
+            fetch_due,
+        })
+    }
+}
+
+/// Reads who this machine is.
+fn identity(paths: &Paths) -> Result<Own> {
+    if !paths.state.exists() {
+        bail!(hinted(
+            format!("no machine is set up in `{}`", paths.state.display()),
+            "run `vault-agent init`, or `vault init` on the first machine"
+        ));
+    }
+    check_private(&paths.state)?;
+    let keys = MachineKeys::load(paths)?;
+    let Some(pins) = Pins::load(paths)? else {
+        bail!(hinted(
+            "this machine has not joined a vault",
+            "run `vault machine add` for it on an admin's machine, then here the `vault-agent \
+             join` line that it prints"
+        ));
+    };
+    Ok(Own { name: pins.name.clone(), pins, keys })
+}
+
+fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
+    let damaged = Failure::local("the agent's database does not verify")
+        .hint("stop the agent, move `agent.db` away and start it again: it syncs anew");
+    let (state, born, snapshot) = verified_state(conn, pins).context(damaged)?;
+    let held = state::blobs::list(conn)?;
+    let readers = state::blobs::readers(conn)?;
+    let audit = facts::get::<AuditHead>(conn, facts::AUDIT)?.unwrap_or(AuditHead::EMPTY);
+    let last = facts::get(conn, facts::REPORT_N)?.unwrap_or(0);
+    let fleet = Fleet::load(state::peers::list(conn)?, &state, audit, last);
+    Ok(Stored {
+        folded: Folded { state, born, held, readers, snapshot, commit: Commit::ended(true) },
+        fleet,
+        synced_at: facts::get(conn, facts::SYNCED_AT)?,
+        fork: facts::get(conn, facts::FORK)?,
+        pending: state::pending::load(conn)?.map(|pending| pending.hash),
+    })
+}
+
+/// Folds the stored log to its stored head; returns the state, whether it has a genesis, and
+/// where the snapshot stood.
+fn verified_state(conn: &Connection, pins: &Pins) -> Result<(State, bool, u64)> {
+    let Some((seq, head)) = state::log::head(conn)? else {
+        return Ok((stand_in()?, false, 0));
+    };
+    let snapshot = state::log::snapshot(conn)?.filter(|state| state.vault() == pins.vault);
+    let mut state = match snapshot {
+        Some(state) => state,
+        None => {
+            let genesis = state::log::entry(conn, 0)?.context("the genesis is missing")?;
+            log::start(&genesis)?
+        }
+    };
+    if state.vault() != pins.vault {
+        bail!("the log is that of vault {}, not of {}", state.vault().short(), pins.vault.short());
+    }
+    let snapshot = state.seq();
+    state::log::replay(conn, snapshot, |at, envelope| {
+        log::apply(&mut state, envelope).with_context(|| format!("entry {at}"))?;
+        Ok(())
+    })?;
+    if (state.seq(), state.head()) != (seq, head) {
+        bail!("the log ends at entry {}, its head says {seq}", state.seq());
+    }
+    Ok((state, true, snapshot))
+}
