@@ -18,7 +18,7 @@ pub(super) struct Fields(Map<String, Value>);
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        wipe_map(std::mem::take(&mut self.0));
+        wipe(Value::Object(std::mem::take(&mut self.0)));
     }
 }
 
@@ -136,16 +136,15 @@ impl Fields {
     }
 
     fn micros(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let micros = match value {
-            Value::Null => Some(0),
-            Value::Number(number) => duration::parse_or_seconds(&number.to_string()),
-            Value::String(text) => duration::parse_or_seconds(text),
-            Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        let micros = match self.get(name) {
+            None => return Ok(None),
+            Some(Value::Null) => Some(0),
+            Some(Value::Number(number)) => duration::parse_or_seconds(&number.to_string()),
+            Some(Value::String(text)) => duration::parse_or_seconds(text),
+            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => None,
         };
-        micros
-            .map(Some)
-            .ok_or_else(|| ApiFault::field(name, "a duration such as `90m`, or seconds"))
+        let fault = || ApiFault::field(name, "a duration such as `90m`, or seconds");
+        micros.map(Some).ok_or_else(fault)
     }
 
     /// Returns version numbers: `[1,2]`, `["1","2"]`, `"1,2"` or `1`.
@@ -329,15 +328,13 @@ pub(super) fn wipe(value: Value) {
     match value {
         Value::String(mut text) => text.zeroize(),
         Value::Array(items) => items.into_iter().for_each(wipe),
-        Value::Object(map) => wipe_map(map),
+        Value::Object(map) => {
+            for (mut key, value) in map {
+                key.zeroize();
+                wipe(value);
+            }
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-fn wipe_map(map: Map<String, Value>) {
-    for (mut key, value) in map {
-        key.zeroize();
-        wipe(value);
     }
 }
 
