@@ -29,6 +29,10 @@ impl Api {
         let gate = Gate::open(options, &token_file, Tokens::open(&paths.state)?)?;
         Ok(Self { engine, gate, large_bodies: Semaphore::new(LARGE_BODIES) })
     }
+
+    pub(super) fn has_mount(&self, name: &str) -> bool {
+        self.engine.state(|state| state.mounts().contains_key(name))
+    }
 }
 
 /// Returns where the token of TCP callers is kept: beside the configuration unless it says

@@ -35,6 +35,8 @@ const FORMAT: u32 = 1;
 pub(super) enum Right {
     /// Read it, its metadata, and the names beside it.
     Read,
+    /// See its metadata, which whoever writes it needs as well.
+    Look,
     /// Change it in any way.
     Write,
 }
@@ -53,7 +55,9 @@ impl Scope {
     pub(super) fn covers(&self, path: &SecretPath, right: Right) -> bool {
         match self {
             Self::All => true,
-            Self::Limited(token) => token.has(right) && token.paths.cover(path),
+            Self::Limited(token) => {
+                (token.write || right != Right::Write) && token.paths.cover(path)
+            }
         }
     }
 
@@ -96,13 +100,6 @@ pub(super) struct Issued {
 }
 
 impl Issued {
-    fn has(&self, right: Right) -> bool {
-        match right {
-            Right::Read => true,
-            Right::Write => self.write,
-        }
-    }
-
     fn is_live(&self, now: Time) -> bool {
         self.expires.is_none_or(|expires| now < expires)
     }
@@ -161,16 +158,8 @@ impl Tokens {
         Ok(Self { file, live: RwLock::new(live), changing: Mutex::new(()) })
     }
 
-    /// Returns what a token allows, if it is one of these and has not ended.
-    pub(super) fn scope(&self, token: &str) -> Option<Scope> {
-        self.find(token).map(Scope::Limited)
-    }
-
     /// Returns a live token by itself.
     pub(super) fn find(&self, token: &str) -> Option<Arc<Issued>> {
-        if !is_issued(token) {
-            return None;
-        }
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let issued = live.get(&Hash::of(&[token.as_bytes()]))?;
         issued.is_live(clock::now()).then(|| issued.clone())
@@ -211,16 +200,16 @@ impl Tokens {
         Ok((token, issued))
     }
 
-    /// Revokes the tokens that `chosen` picks and returns how many there were.
+    /// Revokes the token with an accessor and tells whether there was one.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(super) fn revoke(&self, chosen: impl Fn(&Issued) -> bool) -> Result<usize> {
-        let mut revoked = 0;
+    pub(super) fn revoke(&self, accessor: &str) -> Result<bool> {
+        let mut revoked = false;
         self.change(|list| {
             let before = list.len();
-            list.retain(|token| !chosen(token));
-            revoked = before - list.len();
+            list.retain(|token| token.accessor != accessor);
+            revoked = list.len() < before;
             Ok(())
         })?;
         Ok(revoked)
@@ -271,15 +260,15 @@ mod tests {
         assert!(!text.contains(token.as_str()) && text.contains(&issued.accessor));
 
         let again = Tokens::open(folder.path()).unwrap();
-        let scope = again.scope(&token).unwrap();
+        let scope = Scope::Limited(again.find(&token).unwrap());
         let inside: SecretPath = "secret/app/x".parse().unwrap();
         let outside: SecretPath = "secret/apple".parse().unwrap();
         assert!(scope.covers(&inside, Right::Read) && !scope.covers(&inside, Right::Write));
         assert!(!scope.covers(&outside, Right::Read) && !scope.is_all());
         assert!(scope.covers_folder("secret/app/") && !scope.covers_folder("secret/"));
-        assert_eq!(again.revoke(|token| token.accessor == issued.accessor).unwrap(), 1);
-        assert!(again.scope(&token).is_none() && again.list().is_empty());
-        assert!(again.scope("vltp.x").is_none() && again.scope("root").is_none());
+        assert!(again.revoke(&issued.accessor).unwrap());
+        assert!(again.find(&token).is_none() && again.list().is_empty());
+        assert!(again.find("vltp.x").is_none() && again.find("root").is_none());
     }
 
     #[test]
@@ -289,8 +278,9 @@ mod tests {
         let (ended, _) = tokens.create(Wanted { ttl: Some(0), ..wanted("*", true) }).unwrap();
         let (live, _) =
             tokens.create(Wanted { ttl: Some(60_000_000), ..wanted("*", true) }).unwrap();
-        assert!(tokens.scope(&ended).is_none());
-        assert!(tokens.scope(&live).unwrap().covers(&"a/b".parse().unwrap(), Right::Write));
+        assert!(tokens.find(&ended).is_none());
+        let scope = Scope::Limited(tokens.find(&live).unwrap());
+        assert!(scope.covers(&"a/b".parse().unwrap(), Right::Write));
         assert_eq!(tokens.list().len(), 1);
     }
 }

@@ -1,7 +1,6 @@
 //! `config`: the defaults of a mount.
 
 use serde_json::json;
-use shared::path::Mount;
 
 use crate::engine::{Change, MountMerge};
 
@@ -11,9 +10,9 @@ use super::super::request::Call;
 use shared::duration::Shown;
 
 /// Answers the mount's settings.
-pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> ApiAnswer {
-    let config =
-        call.api.engine.state(|state| state.mounts().get(mount).copied()).unwrap_or_default();
+pub(in super::super) fn read(call: &Call<'_>) -> ApiAnswer {
+    let config = call.api.engine.state(|state| state.mounts().get(call.mount).copied());
+    let config = config.unwrap_or_default();
     envelope::data(
         Source::Kv,
         json!({
@@ -25,24 +24,17 @@ pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> ApiAnswer {
 }
 
 /// Changes the settings that are given.
-pub(in super::super) async fn write(
-    call: &mut Call<'_>,
-    mount: &str,
-) -> Result<ApiAnswer, ApiFault> {
-    if !call.caller.scope.is_all() {
-        return Err(ApiFault::Denied);
-    }
+pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    call.require_all()?;
     let fields = call.fields().await?;
     let merge = MountMerge {
-        mount: mount.parse::<Mount>()?,
+        mount: call.mount.parse()?,
         max_versions: fields.count("max_versions")?,
         cas_required: fields.flag("cas_required")?,
         delete_after: fields.duration("delete_version_after")?,
     };
-    let nothing = merge.max_versions.is_none()
-        && merge.cas_required.is_none()
-        && merge.delete_after.is_none();
-    if !nothing {
+    if merge.max_versions.is_some() || merge.cas_required.is_some() || merge.delete_after.is_some()
+    {
         call.api.engine.write(vec![Change::MountMerge(merge)]).await?;
     }
     Ok(envelope::no_content())

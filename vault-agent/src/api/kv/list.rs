@@ -15,14 +15,10 @@ use super::super::request::Call;
 use super::{record, with_age};
 
 /// Answers the names in a folder, sorted by byte; folders end in `/`.
-pub(in super::super) async fn read(
-    call: &Call<'_>,
-    mount: &str,
-    folder: &str,
-) -> Result<ApiAnswer, ApiFault> {
-    let folder = match folder.trim_end_matches('/') {
-        "" => format!("{mount}/"),
-        folder => format!("{mount}/{folder}/"),
+pub(in super::super) async fn read(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let folder = match call.name().trim_end_matches('/') {
+        "" => format!("{}/", call.mount),
+        folder => format!("{}/{folder}/", call.mount),
     };
     // What the folder holds, in the notation of the audit log; other folders cannot hold any.
     let all: SecretPath = format!("{folder}*").parse().map_err(|_| ApiFault::Missing)?;

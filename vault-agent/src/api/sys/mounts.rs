@@ -1,6 +1,6 @@
 //! Mounts: lists, the preflight that every `vault kv` command makes, and making one.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shared::hash::Hash;
 use shared::limits;
 use shared::log::MountSet;
@@ -20,10 +20,10 @@ pub(in super::super) fn all(api: &Api) -> ApiAnswer {
 
 /// Answers `sys/mounts/NAME`.
 pub(in super::super) fn one(api: &Api, mount: &str) -> Result<ApiAnswer, ApiFault> {
-    match describe(api, mount) {
-        Some(description) => Ok(envelope::doubled(&description)),
-        None => Err(ApiFault::Refused(format!("No secret engine mount at {mount}/"))),
+    if !api.has_mount(mount) {
+        return Err(ApiFault::Refused(format!("No secret engine mount at {mount}/")));
     }
+    Ok(envelope::doubled(&describe(api, mount)))
 }
 
 /// Answers `sys/internal/ui/mounts` to who shows no token: as in Vault, that there is nothing to
@@ -35,28 +35,28 @@ pub(in super::super) fn none_visible() -> ApiAnswer {
 /// Answers `sys/internal/ui/mounts`: what a web page may show.
 pub(in super::super) fn visible(api: &Api) -> ApiAnswer {
     let auth = json!({"token/": {"type": "token", "description": "", "options": null}});
-    let secret: Map<String, Value> = described(api);
-    envelope::data(Source::System, json!({"auth": auth, "secret": secret}))
+    envelope::data(Source::System, json!({"auth": auth, "secret": described(api)}))
 }
 
 /// Answers the preflight for a path: the mount it lies below. Clients take a 404 for KV version 1.
 pub(in super::super) fn preflight(api: &Api, path: &str) -> Result<ApiAnswer, ApiFault> {
     let mount = path.split('/').next().unwrap_or_default();
-    let Some(mut description) = describe(api, mount) else {
+    if !api.has_mount(mount) {
         return Err(ApiFault::Preflight(format!("{path}/")));
-    };
-    description.insert("path".to_owned(), Value::from(format!("{mount}/")));
+    }
+    let mut description = describe(api, mount);
+    description["path"] = Value::from(format!("{mount}/"));
     Ok(envelope::data(Source::System, description))
 }
 
 /// Answers `sys/mounts/NAME/tune`.
 pub(in super::super) fn tuning(api: &Api, mount: &str) -> Result<ApiAnswer, ApiFault> {
-    if describe(api, mount).is_none() {
+    if !api.has_mount(mount) {
         return Err(ApiFault::Refused(format!("cannot fetch sysview for path \"{mount}/\"")));
     }
     let mut tuning = lease_times();
-    tuning.insert("description".to_owned(), Value::from(""));
-    tuning.insert("options".to_owned(), json!({"version": "2"}));
+    tuning["description"] = Value::from("");
+    tuning["options"] = json!({"version": "2"});
     Ok(envelope::doubled(&tuning))
 }
 
@@ -65,9 +65,9 @@ pub(in super::super) async fn tune(
     call: &mut Call<'_>,
     mount: &str,
 ) -> Result<ApiAnswer, ApiFault> {
-    require_all(call)?;
+    call.require_all()?;
     let fields = call.fields().await?;
-    if describe(call.api, mount).is_none() {
+    if !call.api.has_mount(mount) {
         let text = format!("tune of path \"{mount}/\" failed: no mount entry found");
         return Err(ApiFault::Refused(text));
     }
@@ -77,7 +77,7 @@ pub(in super::super) async fn tune(
 
 /// Makes a mount: `vault secrets enable -path=NAME kv-v2`.
 pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<ApiAnswer, ApiFault> {
-    require_all(call)?;
+    call.require_all()?;
     let fields = call.fields().await?;
     let mount: Mount = name.parse::<Mount>()?;
     demand_nfc(name)?;
@@ -93,7 +93,7 @@ pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<Ap
         }
     }
     require_version_2(fields.get("options"))?;
-    if call.api.engine.state(|state| state.mounts().contains_key(name)) {
+    if call.api.has_mount(name) {
         return Err(ApiFault::Refused(format!("path is already in use at {name}/")));
     }
     call.api.engine.write(vec![Change::MountSet(plain(mount))]).await?;
@@ -103,7 +103,7 @@ pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<Ap
 /// Drops a mount with all its secrets: `vault secrets disable NAME`. The version counters stay in
 /// the log; a mount that is not there is passed over, as in Vault.
 pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<ApiAnswer, ApiFault> {
-    require_all(call)?;
+    call.require_all()?;
     let Ok(mount) = name.parse::<Mount>() else { return Ok(envelope::no_content()) };
     let engine = &call.api.engine;
     let paths: Option<Vec<SecretPath>> = engine.state(|state| {
@@ -127,10 +127,6 @@ fn plain(mount: Mount) -> MountSet {
     MountSet { mount, max_versions: 0, cas_required: false, delete_after: 0 }
 }
 
-fn require_all(call: &Call<'_>) -> Result<(), ApiFault> {
-    if call.caller.scope.is_all() { Ok(()) } else { Err(ApiFault::Denied) }
-}
-
 fn require_version_2(options: Option<&Value>) -> Result<(), ApiFault> {
     let version = options.and_then(|options| options.get("version"));
     let is_2 = match version {
@@ -146,21 +142,14 @@ fn require_version_2(options: Option<&Value>) -> Result<(), ApiFault> {
 }
 
 /// Returns all mounts as `sys/mounts` shows them.
-fn described(api: &Api) -> Map<String, Value> {
+fn described(api: &Api) -> Value {
     let names: Vec<Mount> = api.engine.state(|state| state.mounts().keys().cloned().collect());
-    names
-        .iter()
-        .filter_map(|name| Some((format!("{name}/"), Value::Object(describe(api, name.as_str())?))))
-        .collect()
+    names.iter().map(|name| (format!("{name}/"), describe(api, name.as_str()))).collect()
 }
 
-/// Describes a mount, if there is one of that name.
-fn describe(api: &Api, name: &str) -> Option<Map<String, Value>> {
-    if !api.engine.state(|state| state.mounts().contains_key(name)) {
-        return None;
-    }
+fn describe(api: &Api, name: &str) -> Value {
     let id = Hash::of(&[api.engine.vault().as_bytes(), name.as_bytes()]);
-    let description = json!({
+    json!({
         "accessor": format!("kv_{}", &id.to_string()[56..]),
         "config": lease_times(),
         "deprecation_status": "supported",
@@ -174,17 +163,9 @@ fn describe(api: &Api, name: &str) -> Option<Map<String, Value>> {
         "seal_wrap": false,
         "type": "kv",
         "uuid": super::uuid(&id),
-    });
-    match description {
-        Value::Object(description) => Some(description),
-        _ => None,
-    }
+    })
 }
 
-fn lease_times() -> Map<String, Value> {
-    Map::from_iter([
-        ("default_lease_ttl".to_owned(), Value::from(0)),
-        ("force_no_cache".to_owned(), Value::from(false)),
-        ("max_lease_ttl".to_owned(), Value::from(0)),
-    ])
+fn lease_times() -> Value {
+    json!({"default_lease_ttl": 0, "force_no_cache": false, "max_lease_ttl": 0})
 }
