@@ -124,12 +124,8 @@ fn wanted(fields: &Fields) -> Result<Wanted, ApiFault> {
             }
         }
     }
-    let ttl = match fields.duration("ttl")? {
-        None | Some(0) => None,
-        Some(ttl) => {
-            Some(u64::try_from(ttl).map_err(|_| ApiFault::field("ttl", "a time to come"))?)
-        }
-    };
+    let ttl = fields.duration("ttl")?.filter(|ttl| *ttl != 0).map(u64::try_from).transpose();
+    let ttl = ttl.map_err(|_| ApiFault::field("ttl", "expected a time to come"))?;
     let name: String = fields.text("display_name")?.unwrap_or("token").chars().take(80).collect();
     Ok(Wanted { name, paths: Grants::parse(&paths)?, write, ttl: ttl.map(|ttl| ttl.max(MICROS)) })
 }

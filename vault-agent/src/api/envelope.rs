@@ -1,15 +1,14 @@
 //! The JSON around every answer. Content that is JSON already is copied as it is, and no copy of an
 //! answer stays behind in memory. Which status means what lives in `error`.
 
-use std::io::{self, Write};
-
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
-use zeroize::Zeroizing;
+
+use machine::render::Text;
 
 /// An answer of any route.
 pub(super) type ApiAnswer = Response<Body>;
@@ -28,9 +27,6 @@ pub(super) enum Source {
     #[serde(rename = "")]
     Nobody,
 }
-
-/// Bytes of an answer besides its content.
-const AROUND: usize = 512;
 
 /// What Vault puts around `data` and `auth`.
 #[derive(Serialize)]
@@ -126,14 +122,14 @@ pub(super) fn empty(status: StatusCode) -> ApiAnswer {
 
 /// Answers with a line of JSON.
 fn line(status: StatusCode, value: &impl Serialize) -> ApiAnswer {
-    let mut out = WipedWriter(Zeroizing::new(Vec::with_capacity(AROUND)));
+    let mut out = Text::default();
     serde_json::to_writer(&mut out, value).expect("every map has texts or numbers as keys");
-    out.0.push(b'\n');
-    bare(status, out.0)
+    out.push("\n");
+    bare(status, out)
 }
 
 /// Answers with the very bytes, which are wiped once they are sent.
-pub(super) fn bare(status: StatusCode, body: Zeroizing<Vec<u8>>) -> ApiAnswer {
+pub(super) fn bare(status: StatusCode, body: Text) -> ApiAnswer {
     let mut answer = Response::new(Body::from(Bytes::from_owner(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -141,27 +137,6 @@ pub(super) fn bare(status: StatusCode, body: Zeroizing<Vec<u8>>) -> ApiAnswer {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
-}
-
-/// Memory to write into that leaves nothing behind where it grows.
-struct WipedWriter(Zeroizing<Vec<u8>>);
-
-impl Write for WipedWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // One byte more, for the end of the line.
-        let needed = self.0.len() + bytes.len() + 1;
-        if needed > self.0.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(2 * needed));
-            larger.extend_from_slice(&self.0);
-            self.0 = larger;
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -211,16 +186,6 @@ mod tests {
         assert_eq!(text(errors(status, "a\"b", None)).await, "{\"errors\":[\"a\\\"b\"]}\n");
         let both = text(errors(status, "a", Some("b"))).await;
         assert_eq!(both, "{\"errors\":[\"a\"],\"warnings\":[\"b\"]}\n");
-    }
-
-    #[test]
-    fn a_writer_grows_and_keeps_all() {
-        let mut out = WipedWriter(Zeroizing::new(Vec::with_capacity(4)));
-        for part in ["ab", "cdefgh", "", "i"] {
-            out.write_all(part.as_bytes()).unwrap();
-        }
-        assert_eq!(out.0.as_slice(), b"abcdefghi");
-        assert!(out.0.capacity() > 9);
     }
 
     #[test]

@@ -4,9 +4,9 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use shared::error::{Code, Error};
 use shared::limits;
-use zeroize::Zeroizing;
 
 use crate::engine::{ReadError, WriteError};
+use machine::render::Text;
 
 use super::envelope::{self, ApiAnswer};
 
@@ -128,23 +128,9 @@ pub(super) enum ApiFault {
 }
 
 impl ApiFault {
-    /// A field that is not what it should be.
-    pub(super) fn field(name: &str, expected: &str) -> Self {
-        Self::Field(format!("error converting input for field {name:?}: expected {expected}"))
-    }
-
-    /// A field that is no map, but of this type in Go's words.
-    pub(super) fn no_map(name: &str, got: &str) -> Self {
-        Self::Field(format!(
-            "error converting input for field {name:?}: '' expected a map, got '{got}'"
-        ))
-    }
-
-    /// A duration below 0, in seconds.
-    pub(super) fn negative(name: &str, seconds: i64) -> Self {
-        Self::Field(format!(
-            "error converting input for field {name:?}: cannot provide negative value '{seconds}'"
-        ))
+    /// A field that is not what it should be, and how.
+    pub(super) fn field(name: &str, why: &str) -> Self {
+        Self::Field(format!("error converting input for field {name:?}: {why}"))
     }
 
     /// Takes off the words that Vault leaves out where it has looked whether the secret exists.
@@ -203,7 +189,7 @@ impl ApiFault {
     pub(super) fn answer(self) -> ApiAnswer {
         let (status, text) = (self.status(), self.to_string());
         match self {
-            Self::NothingToPatch => envelope::bare(status, Zeroizing::default()),
+            Self::NothingToPatch => envelope::bare(status, Text::default()),
             Self::Moved(target) => {
                 let mut answer = envelope::empty(status);
                 if let Ok(target) = HeaderValue::from_str(&target) {

@@ -16,7 +16,7 @@ use super::caller::Caller;
 use super::context::Api;
 use super::error::ApiFault;
 use super::json::{self, Fields};
-use super::tokens::Right;
+use super::tokens::{Right, Scope};
 use machine::local::BODY;
 
 /// Bodies above this wait for one of a few places.
@@ -87,7 +87,7 @@ impl<'a> Call<'a> {
 
     /// Refuses callers who may not do what is about no single secret.
     pub(super) fn require_all(&self) -> Result<(), ApiFault> {
-        if self.caller.scope.is_all() { Ok(()) } else { Err(ApiFault::Denied) }
+        if matches!(self.caller.scope, Scope::All) { Ok(()) } else { Err(ApiFault::Denied) }
     }
 
     /// Tells whether both the caller and this machine have a right on `path`.
@@ -166,7 +166,9 @@ impl Query<'_> {
     /// Returns a whole number as it is.
     pub(super) fn integer(self, name: &str) -> Result<Option<i64>, ApiFault> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        json::integer_text(&text).map(Some).ok_or_else(|| ApiFault::field(name, "a whole number"))
+        json::integer_text(&text)
+            .map(Some)
+            .ok_or_else(|| ApiFault::field(name, "expected a whole number"))
     }
 
     /// Returns a yes or no; absent and empty count as no.
