@@ -80,9 +80,6 @@ pub(super) struct Gate {
 
 impl Gate {
     /// Resolves names, and reads or makes the token file if TCP is to be listened on.
-    ///
-    /// # Errors
-    /// If a name is unknown, or the token file cannot be made or is open to all.
     pub(super) fn open(options: &config::Api, token_file: &Path, tokens: Tokens) -> Result<Self> {
         let us = rustix::process::geteuid().as_raw();
         let mut gate = Self {
@@ -238,8 +235,11 @@ fn token(path: &Path) -> Result<Hash> {
             Ok(Hash::of(&[text.trim().as_bytes()]))
         }
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
-            let token = Zeroizing::new(format!("vlt.{}", *tokens::random()?));
-            let access = Access { uid: None, gid: own_group(), mode: 0o640 };
+            let token = Zeroizing::new(format!("vlt.{}", *tokens::random()));
+            // Only root can hand a file to a group it is not in.
+            let is_root = rustix::process::geteuid().is_root();
+            let gid = if is_root { account::group(GROUP) } else { None };
+            let access = Access { uid: None, gid, mode: 0o640 };
             files::replace(path, format!("{}\n", *token).as_bytes(), access)?;
             Ok(Hash::of(&[token.as_bytes()]))
         }
@@ -247,11 +247,6 @@ fn token(path: &Path) -> Result<Hash> {
             Err(why).with_context(|| format!("cannot read token file `{}`", path.display()))
         }
     }
-}
-
-/// Returns the group of the token file: only root can hand a file to a group it is not in.
-fn own_group() -> Option<u32> {
-    if rustix::process::geteuid().is_root() { account::group(GROUP) } else { None }
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use rand_core::{OsRng, RngCore as _};
 use serde::{Deserialize, Serialize};
 use shared::grant::{Grant, Grants};
 use shared::hash::Hash;
+use shared::keys;
 use shared::path::SecretPath;
 use shared::time::Time;
 use zeroize::Zeroizing;
@@ -72,11 +72,6 @@ impl Scope {
             }
         }
     }
-
-    /// Tells whether the caller may do what is about no single secret.
-    pub(super) const fn is_all(&self) -> bool {
-        matches!(self, Self::All)
-    }
 }
 
 /// A token that was made here; the token itself is known to its holder only.
@@ -93,9 +88,7 @@ pub(super) struct Issued {
     pub(super) paths: Grants,
     /// Whether it may change secrets as well.
     pub(super) write: bool,
-    /// When it was made.
     pub(super) created: Time,
-    /// When it ends.
     pub(super) expires: Option<Time>,
 }
 
@@ -108,11 +101,8 @@ impl Issued {
 /// A token to be made.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// Free text.
     pub(super) name: String,
-    /// Where it holds.
     pub(super) paths: Grants,
-    /// Whether it may change secrets as well.
     pub(super) write: bool,
     /// Microseconds until it ends.
     pub(super) ttl: Option<u64>,
@@ -136,9 +126,6 @@ struct Stored {
 
 impl Tokens {
     /// Reads the tokens of the state directory.
-    ///
-    /// # Errors
-    /// If the file cannot be read or is of another format.
     pub(super) fn open(state: &Path) -> Result<Self> {
         let file = state.join(FILE);
         let stored = match fs::read(&file) {
@@ -175,15 +162,12 @@ impl Tokens {
     }
 
     /// Makes a token; it is on disk when this returns.
-    ///
-    /// # Errors
-    /// If there are too many, or the file cannot be written.
     pub(super) fn create(&self, wanted: Wanted) -> Result<(Zeroizing<String>, Arc<Issued>)> {
-        let token = Zeroizing::new(format!("{PREFIX}{}", *random()?));
+        let token = Zeroizing::new(format!("{PREFIX}{}", *random()));
         let now = clock::now();
         let issued = Arc::new(Issued {
             hash: Hash::of(&[token.as_bytes()]),
-            accessor: random()?.chars().take(24).collect(),
+            accessor: random().chars().take(24).collect(),
             name: wanted.name,
             paths: wanted.paths,
             write: wanted.write,
@@ -201,9 +185,6 @@ impl Tokens {
     }
 
     /// Revokes the token with an accessor and tells whether there was one.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
     pub(super) fn revoke(&self, accessor: &str) -> Result<bool> {
         let mut revoked = false;
         self.change(|list| {
@@ -234,13 +215,8 @@ pub(super) fn is_issued(token: &str) -> bool {
 }
 
 /// Returns 256 random bits as text.
-///
-/// # Errors
-/// If the system has no randomness.
-pub(super) fn random() -> Result<Zeroizing<String>> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    OsRng.try_fill_bytes(bytes.as_mut_slice()).context("the system has no randomness")?;
-    Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+pub(super) fn random() -> Zeroizing<String> {
+    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(keys::random::<32>()))
 }
 
 #[cfg(test)]
@@ -264,7 +240,7 @@ mod tests {
         let inside: SecretPath = "secret/app/x".parse().unwrap();
         let outside: SecretPath = "secret/apple".parse().unwrap();
         assert!(scope.covers(&inside, Right::Read) && !scope.covers(&inside, Right::Write));
-        assert!(!scope.covers(&outside, Right::Read) && !scope.is_all());
+        assert!(!scope.covers(&outside, Right::Read));
         assert!(scope.covers_folder("secret/app/") && !scope.covers_folder("secret/"));
         assert!(again.revoke(&issued.accessor).unwrap());
         assert!(again.find(&token).is_none() && again.list().is_empty());
