@@ -91,18 +91,16 @@ struct Request {
 impl Request {
     fn of(stream: &UnixStream, address: &SocketAddr) -> Self {
         let wanted = address.as_abstract_name().and_then(asked);
-        let (who, manager) = match stream.peer_cred() {
-            Ok(peer) => {
-                let us = rustix::process::geteuid().as_raw();
-                let uid = peer.uid();
-                (process::describe(peer.pid(), uid), uid == 0 || uid == us)
-            }
-            Err(_) => (Who::lossy("unknown"), false),
+        let peer = stream.peer_cred().ok();
+        let us = rustix::process::geteuid().as_raw();
+        let manager = peer.is_some_and(|peer| peer.uid() == 0 || peer.uid() == us);
+        let mut who = match peer {
+            Some(peer) => process::describe(peer.pid(), peer.uid()),
+            None => Who::lossy("unknown"),
         };
-        let who = match &wanted {
-            Some((unit, name)) => Who::lossy(&format!("{who} for {unit} {name}")),
-            None => who,
-        };
+        if let Some((unit, name)) = &wanted {
+            who = Who::lossy(&format!("{who} for {unit} {name}"));
+        }
         Self { who, manager, wanted }
     }
 

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use axum::body::Body;
 use axum::http::Request;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -258,12 +259,9 @@ pub(super) async fn one<S>(
         let (api, peer) = (api.clone(), peer.clone());
         async move {
             let (parts, body) = request.into_parts();
-            if body.is_end_stream() {
-                let request = Request::from_parts(parts, axum::body::Body::empty());
-                return Ok(answer(&api, &peer, request).await);
-            }
             let unread = Unread::new(&parts, body);
-            let answer = answer(&api, &peer, Request::from_parts(parts, unread.body())).await;
+            let request = Request::from_parts(parts, Body::new(unread.clone()));
+            let answer = answer(&api, &peer, request).await;
             Ok::<_, Infallible>(unread.drain(answer).await)
         }
     });

@@ -34,12 +34,11 @@ async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<ApiA
     if let Some(answer) = without_token(api, verb, query, &path)? {
         return Ok(answer);
     }
+    let for_pages = verb == Verb::Read && path.trim_end_matches('/') == "sys/internal/ui/mounts";
     let caller = match api.gate.admit(peer, &parts.headers).await {
         Ok(caller) => caller,
         // A web page asks before anybody has logged in: it learns that it has to.
-        Err(_)
-            if is_list_for_pages(verb, &path) && caller::given_token(&parts.headers).is_none() =>
-        {
+        Err(_) if for_pages && caller::given_token(&parts.headers).is_none() => {
             return Ok(sys::mounts::none_visible());
         }
         Err(fault) => {
@@ -57,10 +56,6 @@ async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<ApiA
         "agent" => agent_route(&mut call, below).await,
         _ => kv_route(&mut call, &path).await,
     }
-}
-
-fn is_list_for_pages(verb: Verb, path: &str) -> bool {
-    verb == Verb::Read && path.trim_end_matches('/') == "sys/internal/ui/mounts"
 }
 
 /// Routes that answer anybody.
