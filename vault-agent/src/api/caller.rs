@@ -50,11 +50,6 @@ impl Peer {
     pub(super) const fn loopback(ends: Ends) -> Self {
         Self::Loopback(ends, OnceCell::const_new())
     }
-
-    /// Tells whether a user on the socket is none of those who may use it.
-    pub(super) fn is_stranger(&self) -> bool {
-        matches!(self, Self::Stranger(_))
-    }
 }
 
 /// A caller that was let in.

@@ -37,7 +37,6 @@ impl Api {
 
 /// Returns where the token of TCP callers is kept: beside the configuration unless it says
 /// otherwise.
-#[must_use]
 pub fn token_file(paths: &Paths, options: &config::Api) -> PathBuf {
     options.token_file.clone().unwrap_or_else(|| paths.config.with_file_name("token"))
 }

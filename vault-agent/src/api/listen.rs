@@ -87,7 +87,6 @@ impl Listeners {
     }
 
     /// Returns the TCP address, if there is one.
-    #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
     }
@@ -141,9 +140,6 @@ fn is_served(socket: &Path) -> Result<bool> {
 }
 
 /// Serves until `shutdown` turns true, then lets open requests finish for a while.
-///
-/// # Errors
-/// None so far; the signature is that of every loop.
 pub async fn serve(listeners: Listeners, shutdown: watch::Receiver<bool>) -> Result<()> {
     let Listeners { unix, tcp, api } = listeners;
     let on_unix = accept_unix(unix, api.clone(), shutdown.clone());
@@ -164,10 +160,9 @@ async fn accept_unix(listener: UnixListener, api: Arc<Api>, shutdown: watch::Rec
     };
     let answer = |(peer, stream): (UCred, _), place| {
         let peer = api.gate.peer(peer.pid(), peer.uid(), peer.gid());
-        let place = if peer.is_stranger() {
-            strangers.clone().try_acquire_owned().ok()
-        } else {
-            Some(place)
+        let place = match peer {
+            Peer::Stranger(_) => strangers.clone().try_acquire_owned().ok(),
+            Peer::Allowed(_) | Peer::Loopback(..) => Some(place),
         };
         let (api, shutdown) = (api.clone(), shutdown.clone());
         async move {
