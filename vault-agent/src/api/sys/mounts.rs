@@ -129,13 +129,7 @@ fn plain(mount: Mount) -> MountSet {
 
 fn require_version_2(options: Option<&Value>) -> Result<(), ApiFault> {
     let version = options.and_then(|options| options.get("version"));
-    let is_2 = match version {
-        None | Some(Value::Null) => true,
-        Some(Value::String(text)) => text == "2",
-        Some(Value::Number(number)) => number.as_u64() == Some(2),
-        Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => false,
-    };
-    if is_2 {
+    if version.is_none_or(|version| version.is_null() || *version == "2" || *version == 2) {
         return Ok(());
     }
     Err(ApiFault::Refused("only version 2 of the KV secrets engine is here".to_owned()))
