@@ -8,7 +8,6 @@ use anyhow::Error;
 use shared::error::Code;
 use shared::log::State;
 use shared::name::Name;
-use shared::path::SecretPath;
 
 use crate::engine::{Peer, WriteError};
 
@@ -83,7 +82,12 @@ pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 
 /// Answers audit records from the server; the query is that of the wire.
 pub(super) async fn audit(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    require_audit(call)?;
+    if !call.api.engine.may_read(&AUDIT_PATH.parse()?) {
+        return Err(ApiFault::Forbidden(format!(
+            "this machine has no read grant on `{AUDIT_PATH}`\nhint: an admin gives it with `vault access set {} --read …,{AUDIT_PATH}`",
+            call.api.engine.name()
+        )));
+    }
     let query: AuditQuery = serde_urlencoded::from_str(call.query.0.unwrap_or_default())
         .map_err(|why| ApiFault::Refused(format!("the audit query is malformed: {why}")))?;
     let page = call.api.engine.audit(query).await.map_err(remote)?;
@@ -93,17 +97,6 @@ pub(super) async fn audit(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 /// Answers what a check of the whole audit chain finds.
 pub(super) async fn audit_verify(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     Ok(envelope::plain(&call.api.engine.audit_verify().await.map_err(remote)?))
-}
-
-fn require_audit(call: &Call<'_>) -> Result<(), ApiFault> {
-    let path = AUDIT_PATH.parse::<SecretPath>()?;
-    if call.api.engine.may_read(&path) {
-        return Ok(());
-    }
-    Err(ApiFault::Forbidden(format!(
-        "this machine has no read grant on `{AUDIT_PATH}`\nhint: an admin gives it with `vault access set {} --read …,{AUDIT_PATH}`",
-        call.api.engine.name()
-    )))
 }
 
 /// Builds the entries of an owner's act; the blobs stay here until they are submitted.

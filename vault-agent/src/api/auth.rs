@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use shared::grant::{Grant, Grants};
-use zeroize::Zeroizing;
+use shared::time::Time;
 
 use host::clock;
 
@@ -18,106 +18,91 @@ const MICROS: u64 = 1_000_000;
 
 /// Answers who the caller is. Any caller that was let in is told: clients ask before anything else.
 pub(super) fn lookup_self(call: &Call<'_>) -> ApiAnswer {
-    let token = given_token(call.headers).unwrap_or_default();
-    match &call.caller.scope {
-        Scope::Limited(issued) => envelope::data(Source::Token, describe(issued, token)),
+    describe(call, &call.caller.scope, given_token(call.headers).unwrap_or_default())
+}
+
+/// Describes a token as Vault does, or this machine, for callers without one of their own; its
+/// holder is shown the token itself.
+fn describe(call: &Call<'_>, scope: &Scope, token: &str) -> ApiAnswer {
+    let (name, created, expires, meta) = match scope {
         Scope::All => {
-            let since = call.api.engine.since();
-            let own = json!({
-                "accessor": "",
-                "creation_time": since.as_secs(),
-                "creation_ttl": 0,
-                "display_name": format!("machine-{}", call.api.engine.name()),
-                "entity_id": "",
-                "expire_time": null,
-                "explicit_max_ttl": 0,
-                "id": token,
-                "issue_time": since.to_string(),
-                "meta": null,
-                "num_uses": 0,
-                "orphan": true,
-                "path": "auth/token/create",
-                "policies": ["machine"],
-                "renewable": false,
-                "ttl": 0,
-                "type": "service",
-            });
-            envelope::data(Source::Token, own)
+            let engine = &call.api.engine;
+            (format!("machine-{}", engine.name()), engine.since(), None, Value::Null)
+        }
+        Scope::Limited(issued) => {
+            let Issued { name, created, expires, paths, write, .. } = &**issued;
+            let paths = paths.as_slice().iter().map(Grant::as_str).collect::<Vec<_>>().join(",");
+            // Text by name: clients take nothing else here.
+            let capabilities = if *write { "read,write" } else { "read" };
+            let meta = json!({ "paths": paths, "capabilities": capabilities });
+            (name.clone(), *created, *expires, meta)
+        }
+    };
+    let (accessor, policy, left) = standing(scope, clock::now());
+    let whole = standing(scope, created).2;
+    let described = json!({
+        "accessor": accessor,
+        "creation_time": created.as_secs(),
+        "creation_ttl": whole,
+        "display_name": name,
+        "entity_id": "",
+        "expire_time": expires.map(|time| time.to_string()),
+        "explicit_max_ttl": whole,
+        "id": token,
+        "issue_time": created.to_string(),
+        "meta": meta,
+        "num_uses": 0,
+        "orphan": true,
+        "path": "auth/token/create",
+        "policies": [policy],
+        "renewable": false,
+        "ttl": left,
+        "type": "service",
+    });
+    envelope::data(Source::Token, described)
+}
+
+/// Returns accessor, policy, and the seconds that are left at a time; 0 where there is no end.
+fn standing(scope: &Scope, at: Time) -> (&str, &'static str, u64) {
+    match scope {
+        Scope::All => ("", "machine", 0),
+        Scope::Limited(token) => {
+            (&token.accessor, "token", token.expires.map_or(0, |expires| expires.seconds_since(at)))
         }
     }
-}
-
-/// Describes a token as Vault does; its holder is shown the token itself.
-fn describe(issued: &Issued, token: &str) -> serde_json::Map<String, Value> {
-    let left = issued.expires.map_or(0, |expires| expires.seconds_since(clock::now()));
-    let whole = issued.expires.map_or(0, |expires| expires.seconds_since(issued.created));
-    let paths = issued.paths.as_slice().iter().map(Grant::as_str).collect::<Vec<_>>().join(",");
-    let fields = [
-        ("accessor", Value::from(issued.accessor.as_str())),
-        ("creation_time", Value::from(issued.created.as_secs())),
-        ("creation_ttl", Value::from(whole)),
-        ("display_name", Value::from(issued.name.as_str())),
-        ("entity_id", Value::from("")),
-        ("expire_time", issued.expires.map_or(Value::Null, |time| Value::from(time.to_string()))),
-        ("explicit_max_ttl", Value::from(whole)),
-        ("id", Value::from(token)),
-        ("issue_time", Value::from(issued.created.to_string())),
-        // Text by name: clients take nothing else here.
-        ("meta", json!({ "paths": paths, "capabilities": capabilities(issued).join(",") })),
-        ("num_uses", Value::from(0)),
-        ("orphan", Value::from(true)),
-        ("path", Value::from("auth/token/create")),
-        ("policies", json!(["token"])),
-        ("renewable", Value::from(false)),
-        ("ttl", Value::from(left)),
-        ("type", Value::from("service")),
-    ];
-    fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-fn capabilities(issued: &Issued) -> &'static [&'static str] {
-    if issued.write { &["read", "write"] } else { &["read"] }
 }
 
 /// Answers that the token lives on and is not to be renewed.
 pub(super) fn renew_self(call: &Call<'_>) -> ApiAnswer {
     let token = given_token(call.headers).unwrap_or_default();
-    let (accessor, policy, left) = match &call.caller.scope {
-        Scope::All => ("", "machine", 0),
-        Scope::Limited(issued) => (
-            issued.accessor.as_str(),
-            "token",
-            issued.expires.map_or(0, |expires| expires.seconds_since(clock::now())),
-        ),
-    };
-    envelope::auth(grant(token, accessor, policy, left))
+    granted(token, &call.caller.scope, clock::now())
 }
 
-fn grant(token: &str, accessor: &str, policy: &str, seconds: u64) -> Value {
-    json!({
+fn granted(token: &str, scope: &Scope, at: Time) -> ApiAnswer {
+    let (accessor, policy, left) = standing(scope, at);
+    envelope::auth(json!({
         "client_token": token,
         "accessor": accessor,
         "policies": [policy],
         "token_policies": [policy],
         "metadata": null,
-        "lease_duration": seconds,
+        "lease_duration": left,
         "renewable": false,
         "entity_id": "",
         "token_type": "service",
         "orphan": true,
         "mfa_requirement": null,
         "num_uses": 0,
-    })
+    }))
 }
 
 /// Makes a token for the `path`s given, to `read` unless `capabilities` say `write`, for `ttl`.
 pub(super) async fn create(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    require_all(call)?;
-    let fields = call.fields().await?;
-    let wanted = wanted(&fields)?;
+    call.require_all()?;
+    let wanted = wanted(&call.fields().await?)?;
     let (token, issued) = call.api.gate.tokens.create(wanted).map_err(refused)?;
-    let left = issued.expires.map_or(0, |expires| expires.seconds_since(issued.created));
-    Ok(envelope::auth(grant(&token, &issued.accessor, "token", left)))
+    let created = issued.created;
+    Ok(granted(&token, &Scope::Limited(issued), created))
 }
 
 fn wanted(fields: &Fields) -> Result<Wanted, ApiFault> {
@@ -139,19 +124,15 @@ fn wanted(fields: &Fields) -> Result<Wanted, ApiFault> {
             }
         }
     }
-    let ttl = match fields.duration("ttl")? {
-        None | Some(0) => None,
-        Some(ttl) => {
-            Some(u64::try_from(ttl).map_err(|_| ApiFault::field("ttl", "a time to come"))?)
-        }
-    };
+    let ttl = fields.duration("ttl")?.filter(|ttl| *ttl != 0).map(u64::try_from).transpose();
+    let ttl = ttl.map_err(|_| ApiFault::field("ttl", "expected a time to come"))?;
     let name: String = fields.text("display_name")?.unwrap_or("token").chars().take(80).collect();
     Ok(Wanted { name, paths: Grants::parse(&paths)?, write, ttl: ttl.map(|ttl| ttl.max(MICROS)) })
 }
 
 /// Answers the accessors of all tokens.
 pub(super) fn accessors(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    require_all(call)?;
+    call.require_all()?;
     let list = call.api.gate.tokens.list();
     if list.is_empty() {
         return Err(ApiFault::Missing);
@@ -162,75 +143,62 @@ pub(super) fn accessors(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 
 /// Answers what is known of a token; without one, of the caller's own.
 pub(super) async fn lookup(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    require_all(call)?;
+    call.require_all()?;
     let fields = call.fields().await?;
-    let own = given_token(call.headers).unwrap_or_default();
     let token = fields.text("token")?.unwrap_or_default();
-    if token.is_empty() || token == own {
+    if token.is_empty() || Some(token) == given_token(call.headers) {
         return Ok(lookup_self(call));
     }
-    let token = Zeroizing::new(token.to_owned());
-    let issued = call.api.gate.tokens.find(&token).ok_or(ApiFault::BadToken)?;
-    Ok(envelope::data(Source::Token, describe(&issued, &token)))
+    let issued = call.api.gate.tokens.find(token);
+    let issued = issued.ok_or_else(|| ApiFault::Forbidden("bad token".to_owned()))?;
+    Ok(describe(call, &Scope::Limited(issued), token))
 }
 
 /// Answers what is known of the token with an accessor; not the token.
 pub(super) async fn lookup_accessor(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    require_all(call)?;
+    call.require_all()?;
     let fields = call.fields().await?;
     let accessor = accessor(&fields)?;
     let list = call.api.gate.tokens.list();
-    let issued = list.iter().find(|issued| *issued.accessor == *accessor);
+    let issued = list.into_iter().find(|issued| issued.accessor == accessor);
     let issued = issued.ok_or_else(|| ApiFault::several(&["invalid accessor".to_owned()]))?;
-    Ok(envelope::data(Source::Token, describe(issued, "")))
+    Ok(describe(call, &Scope::Limited(issued), ""))
 }
 
 /// Revokes the caller's own token, if it is one made here.
 pub(super) fn revoke_self(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     if let Scope::Limited(own) = &call.caller.scope {
-        let accessor = own.accessor.clone();
-        call.api.gate.tokens.revoke(|issued| issued.accessor == accessor).map_err(refused)?;
+        call.api.gate.tokens.revoke(&own.accessor).map_err(refused)?;
     }
     Ok(envelope::no_content())
 }
 
 /// Revokes a token; nothing if it is unknown.
 pub(super) async fn revoke(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    require_all(call)?;
+    call.require_all()?;
     let fields = call.fields().await?;
-    let token = text(&fields, "token")?;
+    let token = fields.text("token")?.filter(|token| !token.is_empty());
     let token = token.ok_or_else(|| ApiFault::Refused("missing token ID".to_owned()))?;
-    if let Some(known) = call.api.gate.tokens.find(&token) {
-        call.api.gate.tokens.revoke(|issued| issued.accessor == known.accessor).map_err(refused)?;
+    if let Some(known) = call.api.gate.tokens.find(token) {
+        call.api.gate.tokens.revoke(&known.accessor).map_err(refused)?;
     }
     Ok(envelope::no_content())
 }
 
 /// Revokes the token with an accessor.
 pub(super) async fn revoke_accessor(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    require_all(call)?;
+    call.require_all()?;
     let fields = call.fields().await?;
-    let accessor = accessor(&fields)?;
-    let revoked = call.api.gate.tokens.revoke(|issued| *issued.accessor == *accessor);
-    if revoked.map_err(refused)? == 0 {
+    if !call.api.gate.tokens.revoke(accessor(&fields)?).map_err(refused)? {
         let text = "No token found with this accessor";
         return Ok(envelope::warning(StatusCode::OK, Source::Token, text));
     }
     Ok(envelope::no_content())
 }
 
-fn require_all(call: &Call<'_>) -> Result<(), ApiFault> {
-    if call.caller.scope.is_all() { Ok(()) } else { Err(ApiFault::Denied) }
-}
-
-fn text(fields: &Fields, name: &'static str) -> Result<Option<Zeroizing<String>>, ApiFault> {
-    let text = fields.text(name)?.filter(|text| !text.is_empty());
-    Ok(text.map(|text| Zeroizing::new(text.to_owned())))
-}
-
-fn accessor(fields: &Fields) -> Result<Zeroizing<String>, ApiFault> {
-    let missing = || ApiFault::several(&["missing accessor".to_owned()]);
-    text(fields, "accessor")?.ok_or_else(missing)
+fn accessor(fields: &Fields) -> Result<&str, ApiFault> {
+    let accessor = fields.text("accessor")?.filter(|accessor| !accessor.is_empty());
+    accessor.ok_or_else(|| ApiFault::several(&["missing accessor".to_owned()]))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]

@@ -29,54 +29,27 @@ const SLOW: Duration = Duration::from_millis(250);
 /// The group that may read the token file, where it exists.
 const GROUP: &str = "vault";
 
-/// The other end of a connection.
+/// The other end of a connection, and what the connection alone proves.
 #[derive(Clone, Debug)]
-pub(super) struct Peer {
-    naming: Naming,
-    trust: Trust,
-}
-
-/// How the audit log names a peer.
-#[derive(Clone, Debug)]
-enum Naming {
-    /// Told with the connection.
-    Known(Who),
-    /// Looked for when it is first needed, once.
-    Sought(Ends, OnceCell<Who>),
-}
-
-/// What a connection alone proves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trust {
+pub(super) enum Peer {
     /// A user that may use the socket, or this very process.
-    Allowed,
+    Allowed(Who),
     /// Another user on the socket.
-    Stranger,
-    /// Somebody on the loopback interface.
-    Loopback,
+    Stranger(Who),
+    /// Somebody on the loopback interface, who is looked for when their name is first needed.
+    Loopback(Ends, OnceCell<Who>),
 }
 
 impl Peer {
     /// This process calling itself.
     pub(super) fn inside() -> Self {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
-        let uid = rustix::process::getuid().as_raw();
-        Self::known(Some(pid), uid, Trust::Allowed)
+        Self::Allowed(process::describe(Some(pid), rustix::process::getuid().as_raw()))
     }
 
     /// A caller on the loopback interface.
     pub(super) const fn loopback(ends: Ends) -> Self {
-        let naming = Naming::Sought(ends, OnceCell::const_new());
-        Self { naming, trust: Trust::Loopback }
-    }
-
-    fn known(pid: Option<i32>, uid: u32, trust: Trust) -> Self {
-        Self { naming: Naming::Known(process::describe(pid, uid)), trust }
-    }
-
-    /// Tells whether a user on the socket is none of those who may use it.
-    pub(super) fn is_stranger(&self) -> bool {
-        self.trust == Trust::Stranger
+        Self::Loopback(ends, OnceCell::const_new())
     }
 }
 
@@ -103,9 +76,6 @@ pub(super) struct Gate {
 
 impl Gate {
     /// Resolves names, and reads or makes the token file if TCP is to be listened on.
-    ///
-    /// # Errors
-    /// If a name is unknown, or the token file cannot be made or is open to all.
     pub(super) fn open(options: &config::Api, token_file: &Path, tokens: Tokens) -> Result<Self> {
         let us = rustix::process::geteuid().as_raw();
         let mut gate = Self {
@@ -153,15 +123,15 @@ impl Gate {
                 && pid.is_some_and(|pid| {
                     process::groups(pid, uid).iter().any(|group| self.groups.contains(group))
                 }));
-        let trust = if allowed { Trust::Allowed } else { Trust::Stranger };
-        Peer::known(pid, uid, trust)
+        let who = process::describe(pid, uid);
+        if allowed { Peer::Allowed(who) } else { Peer::Stranger(who) }
     }
 
     /// Returns process and user at the other end of a connection, for the audit log.
     pub(super) async fn who(&self, peer: &Peer) -> Who {
-        match &peer.naming {
-            Naming::Known(who) => who.clone(),
-            Naming::Sought(ends, who) => who.get_or_init(|| self.look_for(*ends)).await.clone(),
+        match peer {
+            Peer::Allowed(who) | Peer::Stranger(who) => who.clone(),
+            Peer::Loopback(ends, who) => who.get_or_init(|| self.look_for(*ends)).await.clone(),
         }
     }
 
@@ -177,15 +147,15 @@ impl Gate {
     pub(super) async fn admit(&self, peer: &Peer, headers: &HeaderMap) -> Result<Caller, ApiFault> {
         let given = given_token(headers);
         let issued = given.is_some_and(tokens::is_issued);
-        if issued && let Some(scope) = given.and_then(|given| self.tokens.scope(given)) {
-            return Ok(Caller { who: self.who(peer).await, scope });
+        if let Some(token) = given.and_then(|given| self.tokens.find(given)) {
+            return Ok(Caller { who: self.who(peer).await, scope: Scope::Limited(token) });
         }
-        let open = match (peer.trust, &self.token) {
+        let open = match (peer, &self.token) {
             // Whoever shows a token that has ended does not mean to do without one.
             _ if issued => false,
-            (Trust::Allowed, _) | (Trust::Loopback, None) => true,
-            (Trust::Stranger, _) => false,
-            (Trust::Loopback, Some(token)) => given.is_some_and(|given| {
+            (Peer::Allowed(_), _) | (Peer::Loopback(..), None) => true,
+            (Peer::Stranger(_), _) => false,
+            (Peer::Loopback(..), Some(token)) => given.is_some_and(|given| {
                 Hash::of(&[given.as_bytes()]).as_bytes().ct_eq(token.as_bytes()).into()
             }),
         };
@@ -210,16 +180,16 @@ pub(super) fn refuse_web_pages(
     headers: &HeaderMap,
 ) -> Result<(), ApiFault> {
     if headers.contains_key(header::ORIGIN) {
-        return Err(ApiFault::FromWebPage("requests with an `Origin` header are refused"));
+        return Err(ApiFault::Forbidden("requests with an `Origin` header are refused".into()));
     }
-    if peer.trust != Trust::Loopback {
+    if !matches!(peer, Peer::Loopback(..)) {
         return Ok(());
     }
     let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
     if named.chain(uri.authority().map(hyper::http::uri::Authority::as_str)).all(is_loopback) {
         return Ok(());
     }
-    Err(ApiFault::FromWebPage("requests for a host that is not loopback are refused"))
+    Err(ApiFault::Forbidden("requests for a host that is not loopback are refused".into()))
 }
 
 /// Returns the token of a request: `X-Vault-Token`, or `Authorization: Bearer`.
@@ -261,8 +231,11 @@ fn token(path: &Path) -> Result<Hash> {
             Ok(Hash::of(&[text.trim().as_bytes()]))
         }
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
-            let token = Zeroizing::new(format!("vlt.{}", *tokens::random()?));
-            let access = Access { uid: None, gid: own_group(), mode: 0o640 };
+            let token = Zeroizing::new(format!("vlt.{}", *tokens::random()));
+            // Only root can hand a file to a group it is not in.
+            let is_root = rustix::process::geteuid().is_root();
+            let gid = if is_root { account::group(GROUP) } else { None };
+            let access = Access { uid: None, gid, mode: 0o640 };
             files::replace(path, format!("{}\n", *token).as_bytes(), access)?;
             Ok(Hash::of(&[token.as_bytes()]))
         }
@@ -270,11 +243,6 @@ fn token(path: &Path) -> Result<Hash> {
             Err(why).with_context(|| format!("cannot read token file `{}`", path.display()))
         }
     }
-}
-
-/// Returns the group of the token file: only root can hand a file to a group it is not in.
-fn own_group() -> Option<u32> {
-    if rustix::process::geteuid().is_root() { account::group(GROUP) } else { None }
 }
 
 #[cfg(test)]

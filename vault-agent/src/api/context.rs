@@ -29,11 +29,14 @@ impl Api {
         let gate = Gate::open(options, &token_file, Tokens::open(&paths.state)?)?;
         Ok(Self { engine, gate, large_bodies: Semaphore::new(LARGE_BODIES) })
     }
+
+    pub(super) fn has_mount(&self, name: &str) -> bool {
+        self.engine.state(|state| state.mounts().contains_key(name))
+    }
 }
 
 /// Returns where the token of TCP callers is kept: beside the configuration unless it says
 /// otherwise.
-#[must_use]
 pub fn token_file(paths: &Paths, options: &config::Api) -> PathBuf {
     options.token_file.clone().unwrap_or_else(|| paths.config.with_file_name("token"))
 }

@@ -14,8 +14,7 @@ use shared::plaintext::Plaintext;
 use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::engine::{Engine, Latest};
@@ -23,7 +22,7 @@ use machine::binary;
 use machine::config::{Config, Credential};
 use machine::render;
 
-use super::listen::{bind_unix, pause, stopped};
+use super::listen::{accept_each, bind_unix, stopped};
 use super::process;
 
 /// Units that wait at a time; others wait in the system's queue.
@@ -60,41 +59,23 @@ impl Credentials {
     }
 
     /// Serves until `shutdown` turns true.
-    pub async fn serve(self, mut shutdown: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let mut open = JoinSet::new();
-        loop {
-            while open.try_join_next().is_some() {}
-            let accepted = tokio::select! {
-                () = stopped(&mut shutdown) => break,
-                accepted = accept(&self.listener, &places) => accepted,
-            };
-            match accepted {
-                Ok((stream, address, place)) => {
-                    let request = Request::of(&stream, &address);
-                    let (configs, engine) = (self.configs.clone(), self.engine.clone());
-                    let shutdown = shutdown.clone();
-                    open.spawn(async move {
-                        let _place = place;
-                        request.answer(stream, configs, &engine, shutdown).await;
-                    });
-                }
-                Err(why) => pause(&why).await,
+    pub async fn serve(self, shutdown: watch::Receiver<bool>) {
+        let Self { listener, configs, engine } = self;
+        let accept = || async {
+            let (stream, _) = listener.accept().await?;
+            // What `accept` itself tells leaves abstract names out.
+            Ok((Request::of(&stream, &stream.peer_addr()?), stream))
+        };
+        let answer = |(request, stream): (Request, _), place| {
+            let (configs, engine, shutdown) = (configs.clone(), engine.clone(), shutdown.clone());
+            async move {
+                let _place = place;
+                request.answer(stream, configs, &engine, shutdown).await;
             }
-        }
+        };
+        let mut open = accept_each(CONNECTIONS, shutdown.clone(), accept, answer).await;
         while open.join_next().await.is_some() {}
     }
-}
-
-async fn accept(
-    listener: &UnixListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(UnixStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    // What `accept` itself tells leaves abstract names out.
-    let address = stream.peer_addr()?;
-    Ok((stream, address, place))
 }
 
 /// Who asks for what.
@@ -110,18 +91,16 @@ struct Request {
 impl Request {
     fn of(stream: &UnixStream, address: &SocketAddr) -> Self {
         let wanted = address.as_abstract_name().and_then(asked);
-        let (who, manager) = match stream.peer_cred() {
-            Ok(peer) => {
-                let us = rustix::process::geteuid().as_raw();
-                let uid = peer.uid();
-                (process::describe(peer.pid(), uid), uid == 0 || uid == us)
-            }
-            Err(_) => (Who::lossy("unknown"), false),
+        let peer = stream.peer_cred().ok();
+        let us = rustix::process::geteuid().as_raw();
+        let manager = peer.is_some_and(|peer| peer.uid() == 0 || peer.uid() == us);
+        let mut who = match peer {
+            Some(peer) => process::describe(peer.pid(), peer.uid()),
+            None => Who::lossy("unknown"),
         };
-        let who = match &wanted {
-            Some((unit, name)) => Who::lossy(&format!("{who} for {unit} {name}")),
-            None => who,
-        };
+        if let Some((unit, name)) = &wanted {
+            who = Who::lossy(&format!("{who} for {unit} {name}"));
+        }
         Self { who, manager, wanted }
     }
 

@@ -1,15 +1,14 @@
 //! The JSON around every answer. Content that is JSON already is copied as it is, and no copy of an
 //! answer stays behind in memory. Which status means what lives in `error`.
 
-use std::io::{self, Write};
-
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use uuid::Uuid;
-use zeroize::Zeroizing;
+
+use machine::render::Text;
 
 /// An answer of any route.
 pub(super) type ApiAnswer = Response<Body>;
@@ -29,27 +28,24 @@ pub(super) enum Source {
     Nobody,
 }
 
-/// Bytes of an answer besides its content.
-const AROUND: usize = 512;
-
 /// What Vault puts around `data` and `auth`.
 #[derive(Serialize)]
-struct Envelope<'a, D, A> {
+struct Envelope<'a, D> {
     request_id: Uuid,
     lease_id: &'static str,
     renewable: bool,
     lease_duration: u64,
     #[serde(flatten)]
-    beside: Option<&'a Map<String, Value>>,
+    beside: Option<&'a Value>,
     data: Option<D>,
     wrap_info: (),
     warnings: Option<[&'a str; 1]>,
-    auth: Option<A>,
+    auth: Option<Value>,
     mount_type: Source,
 }
 
-impl<D: Serialize, A: Serialize> Envelope<'_, D, A> {
-    fn new(source: Source, data: Option<D>, auth: Option<A>) -> Self {
+impl<D: Serialize> Envelope<'_, D> {
+    fn new(source: Source, data: Option<D>) -> Self {
         Self {
             request_id: Uuid::new_v4(),
             lease_id: "",
@@ -59,7 +55,7 @@ impl<D: Serialize, A: Serialize> Envelope<'_, D, A> {
             data,
             wrap_info: (),
             warnings: None,
-            auth,
+            auth: None,
             mount_type: source,
         }
     }
@@ -67,34 +63,29 @@ impl<D: Serialize, A: Serialize> Envelope<'_, D, A> {
 
 /// Answers 200 with `data`.
 pub(super) fn data(source: Source, data: impl Serialize) -> ApiAnswer {
-    data_with(StatusCode::OK, source, 0, data)
+    line(StatusCode::OK, &Envelope::new(source, Some(data)))
 }
 
-/// As [`data`], with a status, and room for `content` bytes.
-pub(super) fn data_with(
-    status: StatusCode,
-    source: Source,
-    content: usize,
-    data: impl Serialize,
-) -> ApiAnswer {
-    line(status, content, &Envelope::<_, ()>::new(source, Some(data), None))
+/// Answers 404 with `data`: what Vault tells of a version without content.
+pub(super) fn gone(data: impl Serialize) -> ApiAnswer {
+    line(StatusCode::NOT_FOUND, &Envelope::new(Source::Nobody, Some(data)))
 }
 
 /// Answers 200 with `data`, whose members stand once more beside it, as Vault's `sys/` does.
-pub(super) fn doubled(data: &Map<String, Value>) -> ApiAnswer {
-    let envelope = Envelope::<_, ()>::new(Source::System, Some(data), None);
-    line(StatusCode::OK, 0, &Envelope { beside: Some(data), ..envelope })
+pub(super) fn doubled(data: &Value) -> ApiAnswer {
+    let envelope = Envelope::new(Source::System, Some(data));
+    line(StatusCode::OK, &Envelope { beside: Some(data), ..envelope })
 }
 
 /// Answers 200 with `auth` instead of data.
-pub(super) fn auth(auth: impl Serialize) -> ApiAnswer {
-    line(StatusCode::OK, 0, &Envelope::<(), _>::new(Source::Token, None, Some(auth)))
+pub(super) fn auth(auth: Value) -> ApiAnswer {
+    line(StatusCode::OK, &Envelope { auth: Some(auth), ..Envelope::<()>::new(Source::Token, None) })
 }
 
 /// Answers with a warning and no data.
 pub(super) fn warning(status: StatusCode, source: Source, text: &str) -> ApiAnswer {
-    let envelope = Envelope::<(), ()>::new(source, None, None);
-    line(status, 0, &Envelope { warnings: Some([text]), ..envelope })
+    let envelope = Envelope::<()>::new(source, None);
+    line(status, &Envelope { warnings: Some([text]), ..envelope })
 }
 
 /// What stands instead of the envelope where something is wrong.
@@ -105,19 +96,15 @@ struct Errors<'a> {
     warnings: Option<[&'a str; 1]>,
 }
 
-/// Answers `{"errors":[…]}`; without a text the list is empty.
-pub(super) fn errors(status: StatusCode, text: Option<&str>) -> ApiAnswer {
-    line(status, 0, &Errors { errors: text.as_slice(), warnings: None })
-}
-
-/// Answers `{"errors":[text],"warnings":[more]}`.
-pub(super) fn error_with_warning(status: StatusCode, text: &str, more: &str) -> ApiAnswer {
-    line(status, 0, &Errors { errors: &[text], warnings: Some([more]) })
+/// Answers `{"errors":[text]}`, and a warning if there is one; without a text the list is empty.
+pub(super) fn errors(status: StatusCode, text: &str, warning: Option<&str>) -> ApiAnswer {
+    let errors = if text.is_empty() { &[][..] } else { &[text] };
+    line(status, &Errors { errors, warnings: warning.map(|warning| [warning]) })
 }
 
 /// Answers with a body that has no envelope.
 pub(super) fn plain(value: &impl Serialize) -> ApiAnswer {
-    line(StatusCode::OK, 0, value)
+    line(StatusCode::OK, value)
 }
 
 /// Answers 204.
@@ -134,15 +121,15 @@ pub(super) fn empty(status: StatusCode) -> ApiAnswer {
 }
 
 /// Answers with a line of JSON.
-fn line(status: StatusCode, content: usize, value: &impl Serialize) -> ApiAnswer {
-    let mut out = WipedWriter(Zeroizing::new(Vec::with_capacity(content + AROUND)));
+fn line(status: StatusCode, value: &impl Serialize) -> ApiAnswer {
+    let mut out = Text::default();
     serde_json::to_writer(&mut out, value).expect("every map has texts or numbers as keys");
-    out.0.push(b'\n');
-    bare(status, out.0)
+    out.push("\n");
+    bare(status, out)
 }
 
 /// Answers with the very bytes, which are wiped once they are sent.
-pub(super) fn bare(status: StatusCode, body: Zeroizing<Vec<u8>>) -> ApiAnswer {
+pub(super) fn bare(status: StatusCode, body: Text) -> ApiAnswer {
     let mut answer = Response::new(Body::from(Bytes::from_owner(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
@@ -150,27 +137,6 @@ pub(super) fn bare(status: StatusCode, body: Zeroizing<Vec<u8>>) -> ApiAnswer {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
-}
-
-/// Memory to write into that leaves nothing behind where it grows.
-struct WipedWriter(Zeroizing<Vec<u8>>);
-
-impl Write for WipedWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // One byte more, for the end of the line.
-        let needed = self.0.len() + bytes.len() + 1;
-        if needed > self.0.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(2 * needed));
-            larger.extend_from_slice(&self.0);
-            self.0 = larger;
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -190,7 +156,7 @@ mod tests {
         let around = |members: &str| {
             format!(r#","lease_id":"","renewable":false,"lease_duration":0,{members}}}{}"#, "\n")
         };
-        let map = Map::from_iter([("a".to_owned(), json!(1)), ("b".to_owned(), json!({}))]);
+        let map = json!({"a": 1, "b": {}});
         let raw: &RawValue = serde_json::from_str(r#" {"z": 1.50, "a":null} "#).unwrap();
         for (answer, members) in [
             (
@@ -216,25 +182,15 @@ mod tests {
             assert_eq!(rest.strip_prefix('"').unwrap(), around(members));
         }
         let status = StatusCode::NOT_FOUND;
-        assert_eq!(text(errors(status, None)).await, "{\"errors\":[]}\n");
-        assert_eq!(text(errors(status, Some("a\"b"))).await, "{\"errors\":[\"a\\\"b\"]}\n");
-        let both = text(error_with_warning(status, "a", "b")).await;
+        assert_eq!(text(errors(status, "", None)).await, "{\"errors\":[]}\n");
+        assert_eq!(text(errors(status, "a\"b", None)).await, "{\"errors\":[\"a\\\"b\"]}\n");
+        let both = text(errors(status, "a", Some("b"))).await;
         assert_eq!(both, "{\"errors\":[\"a\"],\"warnings\":[\"b\"]}\n");
     }
 
     #[test]
-    fn a_writer_grows_and_keeps_all() {
-        let mut out = WipedWriter(Zeroizing::new(Vec::with_capacity(4)));
-        for part in ["ab", "cdefgh", "", "i"] {
-            out.write_all(part.as_bytes()).unwrap();
-        }
-        assert_eq!(out.0.as_slice(), b"abcdefghi");
-        assert!(out.0.capacity() > 9);
-    }
-
-    #[test]
     fn content_type_is_exact() {
-        let answer = errors(StatusCode::NOT_FOUND, None);
+        let answer = errors(StatusCode::NOT_FOUND, "", None);
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/json");
         assert_eq!(no_content().headers().get(header::CONTENT_TYPE), None);
     }

@@ -1,120 +1,136 @@
 //! The one map from what went wrong to a status and to Vault's exact words. Deciding that something
 //! is wrong does not live here.
 
-use std::borrow::Cow;
-
 use axum::http::{HeaderValue, StatusCode, header};
-use shared::error::Code;
+use shared::error::{Code, Error};
 use shared::limits;
-use zeroize::Zeroizing;
 
 use crate::engine::{ReadError, WriteError};
+use machine::render::Text;
 
 use super::envelope::{self, ApiAnswer};
 
-/// Why a request is not answered as asked.
-#[derive(Debug)]
+/// Why a request is not answered as asked. What it prints is the one text of `errors`, which is
+/// empty where that prints nothing.
+#[derive(Debug, thiserror::Error)]
 pub(super) enum ApiFault {
     /// Nothing is there.
+    #[error("")]
     Missing,
     /// Nothing is there to be patched: Vault answers without a body.
+    #[error("")]
     NothingToPatch,
     /// The caller, or this machine, has no right to it.
+    #[error("permission denied")]
     Denied,
-    /// A token asked about is none.
-    BadToken,
-    /// As [`ApiFault::Denied`], where it helps to say what is missing.
+    /// As [`ApiFault::Denied`], where it helps to say more.
+    #[error("{0}")]
     Forbidden(String),
-    /// A request that only a web page would make.
-    FromWebPage(&'static str),
+    /// A token was shown that lets nobody in.
+    #[error("2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")]
+    InvalidToken,
     /// No mount of that name: the preflight must not tell which there are.
+    #[error(
+        "preflight capability check returned 403, please ensure client's policies grant access to \
+         path {0:?}"
+    )]
     Preflight(String),
     /// A path below no mount.
+    #[error("no handler for route {0:?}. route entry not found.")]
     NoRoute(String),
     /// No such path below a known one.
+    #[error("1 error occurred:\n\t* unsupported path\n\n")]
     UnsupportedPath,
     /// The path does not know this method.
+    #[error("1 error occurred:\n\t* unsupported operation\n\n")]
     UnsupportedOperation,
     /// No path knows this method.
+    #[error("")]
     UnknownMethod,
-    /// A token was shown that lets nobody in.
-    InvalidToken,
     /// The path is not clean: look there instead.
+    #[error("")]
     Moved(String),
-    /// The path's percent-encoding is broken.
+    #[error("the path's percent-encoding is broken")]
     BadPath,
     /// A query parameter is not what it should be; Vault says nothing then.
+    #[error("")]
     BadQuery,
-    /// The body is not JSON.
+    /// The body is not JSON, and why.
+    #[error("error parsing JSON")]
     BadJson(String),
     /// The body is JSON of this type instead of an object, in Go's words.
+    #[error(
+        "error parsing JSON: failed to parse JSON input: json: cannot unmarshal {0} into Go value \
+         of type map[string]interface {{}}"
+    )]
     NotAnObject(&'static str),
     /// A field is not what it should be.
+    #[error("Field validation failed: {0}")]
     Field(String),
     /// The request says something that cannot be done.
+    #[error("{0}")]
     Refused(String),
-    /// A put without data.
+    #[error("no data provided")]
     NoData,
-    /// No versions were named.
-    NoVersions(&'static str),
-    /// A put to a folder.
+    #[error("cannot write to a path ending in '/'")]
     Folder,
-    /// The check-and-set number is not a number.
+    #[error("error parsing check-and-set parameter")]
     CasMalformed,
-    /// The check-and-set number is not the current version.
+    #[error("check-and-set parameter did not match the current version")]
     CasMismatch,
-    /// A check-and-set number is required.
+    #[error("check-and-set parameter required for this call")]
     CasRequired,
     /// A patch without a content type.
+    #[error("mime: no media type")]
     NoMediaType,
-    /// A patch of the wrong content type.
+    #[error("PATCH requires Content-Type of application/merge-patch+json, provided {0}")]
     NotMergePatch(String),
-    /// The body is over the limit.
+    #[error("http: request body too large")]
     TooLarge,
     /// The content is: how many bytes, if they were counted here.
+    #[error(
+        "content {}is too large, {} KiB at most\nhint: keep the file elsewhere and its key here",
+        .0.map(|bytes| format!("of {bytes} bytes ")).unwrap_or_default(),
+        limits::CONTENT >> 10
+    )]
     ContentTooLarge(Option<usize>),
-    /// The body did not arrive in time.
+    #[error("the request's body did not arrive in time")]
     TooSlow,
-    /// The log moved on since an owner's act was prepared.
+    #[error("the log moved on since this was prepared\nhint: run the command again")]
     LogMoved,
     /// What was asked of the server failed there or on the way.
+    #[error("{0}")]
     Remote(String),
     /// A version that this machine does not hold, whose reader wants no other asked.
+    #[error(
+        "version {0} is not in this machine's cache\nhint: without -offline the server is asked \
+         for it"
+    )]
     NotCached(u64),
-    /// The server is away.
+    #[error(
+        "the server cannot be reached: {0}\nhint: values that were read before are still answered; \
+         try again when `vault status` shows the server"
+    )]
     Offline(String),
-    /// The server's disk is full.
+    #[error(
+        "the server's disk is full: nothing was written\nhint: make room on the server, then write \
+         again"
+    )]
     ServerFull,
-    /// A write was sent and no answer came.
+    #[error(
+        "the write was sent, but its answer did not come: it is kept and sent again\nhint: read \
+         the secret before writing again"
+    )]
     Unresolved,
     /// What is asked is here, but broken.
+    #[error("{0}")]
     Broken(String),
 }
 
-/// What Vault says of a body that is no JSON object.
-const PARSING: &str = "error parsing JSON";
-/// What it adds where the JSON is of another type, before and behind that.
-const UNMARSHAL: &str = ": failed to parse JSON input: json: cannot unmarshal";
-const INTO_MAP: &str = "into Go value of type map[string]interface {}";
-
 impl ApiFault {
-    /// A field that is not what it should be.
-    pub(super) fn field(name: &str, expected: &str) -> Self {
-        Self::Field(format!("error converting input for field {name:?}: expected {expected}"))
-    }
-
-    /// A field that is no map, but of this type in Go's words.
-    pub(super) fn no_map(name: &str, got: &str) -> Self {
-        Self::Field(format!(
-            "error converting input for field {name:?}: '' expected a map, got '{got}'"
-        ))
-    }
-
-    /// A duration below 0, in seconds.
-    pub(super) fn negative(name: &str, seconds: i64) -> Self {
-        Self::Field(format!(
-            "error converting input for field {name:?}: cannot provide negative value '{seconds}'"
-        ))
+    /// A field that is not what it should be, and how.
+    pub(super) fn field(name: &str, why: &str) -> Self {
+        Self::Field(format!("error converting input for field {name:?}: {why}"))
     }
 
     /// Takes off the words that Vault leaves out where it has looked whether the secret exists.
@@ -139,12 +155,9 @@ impl ApiFault {
             Self::Missing | Self::NothingToPatch | Self::NoRoute(_) | Self::UnsupportedPath => {
                 StatusCode::NOT_FOUND
             }
-            Self::Denied
-            | Self::InvalidToken
-            | Self::BadToken
-            | Self::Forbidden(_)
-            | Self::FromWebPage(_)
-            | Self::Preflight(_) => StatusCode::FORBIDDEN,
+            Self::Denied | Self::InvalidToken | Self::Forbidden(_) | Self::Preflight(_) => {
+                StatusCode::FORBIDDEN
+            }
             Self::UnsupportedOperation | Self::UnknownMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Moved(_) => StatusCode::TEMPORARY_REDIRECT,
             Self::BadPath
@@ -155,7 +168,6 @@ impl ApiFault {
             | Self::Field(_)
             | Self::Refused(_)
             | Self::NoData
-            | Self::NoVersions(_)
             | Self::Folder
             | Self::CasMalformed
             | Self::CasMismatch
@@ -173,80 +185,11 @@ impl ApiFault {
         }
     }
 
-    /// Returns the one text of `errors`, if there is one.
-    fn text(&self) -> Option<Cow<'_, str>> {
-        Some(match self {
-            Self::Missing
-            | Self::NothingToPatch
-            | Self::BadQuery
-            | Self::UnknownMethod
-            | Self::Moved(_) => return None,
-            Self::Denied => "permission denied".into(),
-            Self::InvalidToken => {
-                "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n".into()
-            }
-            Self::BadToken => "bad token".into(),
-            Self::FromWebPage(why) => (*why).into(),
-            Self::Preflight(path) => format!(
-                "preflight capability check returned 403, please ensure client's policies grant access to path {path:?}"
-            )
-            .into(),
-            Self::NoRoute(path) => {
-                format!("no handler for route {path:?}. route entry not found.").into()
-            }
-            Self::UnsupportedPath => "1 error occurred:\n\t* unsupported path\n\n".into(),
-            Self::UnsupportedOperation => "1 error occurred:\n\t* unsupported operation\n\n".into(),
-            Self::BadPath => "the path's percent-encoding is broken".into(),
-            Self::BadJson(_) => PARSING.into(),
-            Self::NotAnObject(kind) => format!("{PARSING}{UNMARSHAL} {kind} {INTO_MAP}").into(),
-            Self::Field(text) => format!("Field validation failed: {text}").into(),
-            Self::Forbidden(text)
-            | Self::Refused(text)
-            | Self::Remote(text)
-            | Self::Broken(text) => text.into(),
-            Self::LogMoved => {
-                "the log moved on since this was prepared\nhint: run the command again".into()
-            }
-            Self::NoData => "no data provided".into(),
-            Self::NoVersions(text) => (*text).into(),
-            Self::Folder => "cannot write to a path ending in '/'".into(),
-            Self::CasMalformed => "error parsing check-and-set parameter".into(),
-            Self::CasMismatch => {
-                "check-and-set parameter did not match the current version".into()
-            }
-            Self::CasRequired => "check-and-set parameter required for this call".into(),
-            Self::NoMediaType => "mime: no media type".into(),
-            Self::NotMergePatch(given) => format!(
-                "PATCH requires Content-Type of application/merge-patch+json, provided {given}"
-            )
-            .into(),
-            Self::TooLarge => "http: request body too large".into(),
-            Self::ContentTooLarge(bytes) => content_too_large(*bytes).into(),
-            Self::TooSlow => "the request's body did not arrive in time".into(),
-            Self::NotCached(ver) => format!(
-                "version {ver} is not in this machine's cache\nhint: without -offline the server is asked for it"
-            )
-            .into(),
-            Self::Offline(reason) => format!(
-                "the server cannot be reached: {reason}\nhint: values that were read before are still answered; try again when `vault status` shows the server"
-            )
-            .into(),
-            Self::ServerFull => {
-                "the server's disk is full: nothing was written\nhint: make room on the server, then write again"
-                    .into()
-            }
-            Self::Unresolved => {
-                "the write was sent, but its answer did not come: it is kept and sent again\nhint: read the secret before writing again"
-                    .into()
-            }
-        })
-    }
-
     /// Makes the answer.
     pub(super) fn answer(self) -> ApiAnswer {
-        let status = self.status();
+        let (status, text) = (self.status(), self.to_string());
         match self {
-            Self::NothingToPatch => envelope::bare(status, Zeroizing::default()),
+            Self::NothingToPatch => envelope::bare(status, Text::default()),
             Self::Moved(target) => {
                 let mut answer = envelope::empty(status);
                 if let Ok(target) = HeaderValue::from_str(&target) {
@@ -255,24 +198,16 @@ impl ApiFault {
                 answer
             }
             Self::NotCached(_) | Self::Offline(_) | Self::ServerFull => {
-                let mut answer = envelope::errors(status, self.text().as_deref());
+                let mut answer = envelope::errors(status, &text, None);
                 // Go's clients try twice more whatever is said: without this they sleep before it.
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
                 answer
             }
             // Vault's words, to the letter; where the fault is stands beside them.
-            Self::BadJson(why) => envelope::error_with_warning(status, PARSING, &why),
-            other => envelope::errors(status, other.text().as_deref()),
+            Self::BadJson(why) => envelope::errors(status, &text, Some(&why)),
+            _ => envelope::errors(status, &text, None),
         }
     }
-}
-
-fn content_too_large(bytes: Option<usize>) -> String {
-    let bytes = bytes.map(|bytes| format!("of {bytes} bytes ")).unwrap_or_default();
-    format!(
-        "content {bytes}is too large, {} KiB at most\nhint: keep the file elsewhere and its key here",
-        limits::CONTENT >> 10
-    )
 }
 
 impl From<ReadError> for ApiFault {
@@ -285,7 +220,7 @@ impl From<ReadError> for ApiFault {
             ReadError::Offline { ver, reason } => {
                 Self::Offline(format!("{reason}; version {ver} is not in the cache"))
             }
-            ReadError::Blob(error) => Self::Broken(format!("{error}\nhint: {}", error.code.hint())),
+            ReadError::Blob(error) => Self::Broken(with_hint(&error)),
             ReadError::Local(why) => Self::Broken(why.to_string()),
         }
     }
@@ -302,9 +237,7 @@ impl From<WriteError> for ApiFault {
             WriteError::Full => Self::ServerFull,
             WriteError::Unresolved => Self::Unresolved,
             WriteError::Refused(error) if error.code == Code::Denied => Self::Denied,
-            WriteError::Refused(error) => {
-                Self::Refused(format!("{error}\nhint: {}", error.code.hint()))
-            }
+            WriteError::Refused(error) => error.into(),
             WriteError::TooLarge => Self::ContentTooLarge(None),
             WriteError::Moved => Self::LogMoved,
             WriteError::Unreadable(error) => error.into(),
@@ -313,10 +246,14 @@ impl From<WriteError> for ApiFault {
     }
 }
 
-impl From<shared::error::Error> for ApiFault {
-    fn from(error: shared::error::Error) -> Self {
-        Self::Refused(format!("{error}\nhint: {}", error.code.hint()))
+impl From<Error> for ApiFault {
+    fn from(error: Error) -> Self {
+        Self::Refused(with_hint(&error))
     }
+}
+
+fn with_hint(error: &Error) -> String {
+    format!("{error}\nhint: {}", error.code.hint())
 }
 
 #[cfg(test)]
@@ -324,77 +261,60 @@ mod tests {
     use super::*;
 
     #[expect(clippy::needless_pass_by_value, reason = "cases read better")]
-    fn check(fault: ApiFault, status: u16, text: Option<&str>) {
-        assert_eq!((fault.status().as_u16(), fault.text().as_deref()), (status, text));
+    fn check(fault: ApiFault, status: u16, text: &str) {
+        assert_eq!((fault.status().as_u16(), fault.to_string().as_str()), (status, text));
     }
 
     #[test]
     fn faults_have_vaults_status_and_words() {
-        check(ApiFault::Missing, 404, None);
-        check(ApiFault::NothingToPatch, 404, None);
-        check(ApiFault::Denied, 403, Some("permission denied"));
+        check(ApiFault::Missing, 404, "");
+        check(ApiFault::NothingToPatch, 404, "");
+        check(ApiFault::Denied, 403, "permission denied");
         check(
             ApiFault::UnsupportedOperation,
             405,
-            Some("1 error occurred:\n\t* unsupported operation\n\n"),
+            "1 error occurred:\n\t* unsupported operation\n\n",
         );
-        check(ApiFault::NoData, 400, Some("no data provided"));
-        check(
-            ApiFault::NoVersions("No version number provided"),
-            400,
-            Some("No version number provided"),
-        );
-        check(ApiFault::Folder, 400, Some("cannot write to a path ending in '/'"));
-        check(ApiFault::CasMalformed, 400, Some("error parsing check-and-set parameter"));
+        check(ApiFault::NoData, 400, "no data provided");
+        check(ApiFault::Folder, 400, "cannot write to a path ending in '/'");
+        check(ApiFault::CasMalformed, 400, "error parsing check-and-set parameter");
         check(
             WriteError::Cas { current: 3 }.into(),
             400,
-            Some("check-and-set parameter did not match the current version"),
+            "check-and-set parameter did not match the current version",
         );
         check(
             WriteError::CasRequired.into(),
             400,
-            Some("check-and-set parameter required for this call"),
+            "check-and-set parameter required for this call",
         );
-        check(WriteError::Denied.into(), 403, Some("permission denied"));
-        check(
-            WriteError::Refused(Code::Denied.because("x")).into(),
-            403,
-            Some("permission denied"),
-        );
-        check(ApiFault::TooLarge, 413, Some("http: request body too large"));
+        check(WriteError::Denied.into(), 403, "permission denied");
+        check(WriteError::Refused(Code::Denied.because("x")).into(), 403, "permission denied");
+        check(ApiFault::TooLarge, 413, "http: request body too large");
         check(
             ApiFault::ContentTooLarge(Some(786_433)),
             413,
-            Some(
-                "content of 786433 bytes is too large, 768 KiB at most\nhint: keep the file elsewhere and its key here",
-            ),
+            "content of 786433 bytes is too large, 768 KiB at most\nhint: keep the file elsewhere and its key here",
         );
         check(
             ApiFault::NotMergePatch("text/plain".to_owned()),
             415,
-            Some(
-                "PATCH requires Content-Type of application/merge-patch+json, provided text/plain",
-            ),
+            "PATCH requires Content-Type of application/merge-patch+json, provided text/plain",
         );
         check(
             ApiFault::NoRoute("x/y".to_owned()),
             404,
-            Some("no handler for route \"x/y\". route entry not found."),
+            "no handler for route \"x/y\". route entry not found.",
         );
         check(
             ApiFault::several(&["a".to_owned(), "b".to_owned()]),
             400,
-            Some("2 errors occurred:\n\t* a\n\t* b\n\n"),
+            "2 errors occurred:\n\t* a\n\t* b\n\n",
         );
         let offline =
             ApiFault::from(WriteError::Offline { reason: "connection refused".to_owned() });
         assert_eq!(offline.status(), 503);
-        assert!(
-            offline
-                .text()
-                .unwrap()
-                .starts_with("the server cannot be reached: connection refused\nhint: ")
-        );
+        let text = offline.to_string();
+        assert!(text.starts_with("the server cannot be reached: connection refused\nhint: "));
     }
 }

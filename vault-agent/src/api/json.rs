@@ -18,7 +18,7 @@ pub(super) struct Fields(Map<String, Value>);
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        wipe_map(std::mem::take(&mut self.0));
+        wipe(Value::Object(std::mem::take(&mut self.0)));
     }
 }
 
@@ -52,14 +52,9 @@ impl Fields {
         self.0.get(name)
     }
 
-    /// Takes a member out.
-    pub(super) fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name)
-    }
-
     /// Takes a map out; an empty list counts as an empty one, as in Go's weak decoding.
     pub(super) fn take_map(&mut self, name: &str) -> Result<Option<Map<String, Value>>, ApiFault> {
-        match self.take(name) {
+        match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Object(map)) => Ok(Some(map)),
             Some(Value::Array(items)) if items.is_empty() => Ok(Some(Map::new())),
@@ -70,101 +65,103 @@ impl Fields {
                     _ => "string",
                 };
                 wipe(other);
-                Err(ApiFault::no_map(name, got))
+                Err(ApiFault::field(name, &format!("'' expected a map, got '{got}'")))
             }
         }
     }
 
     /// Returns a text member.
-    pub(super) fn text(&self, name: &'static str) -> Result<Option<&str>, ApiFault> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>, ApiFault> {
         match self.get(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(ApiFault::field(name, "a text")),
+            Some(_) => Err(ApiFault::field(name, "expected a text")),
         }
     }
 
+    /// Reads a member, if it is there.
+    fn read<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(&Value) -> Option<T>,
+    ) -> Result<Option<T>, ApiFault> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        read(value).map(Some).ok_or_else(|| ApiFault::field(name, expected))
+    }
+
     /// Returns a list of texts, or a text taken apart at its commas.
-    pub(super) fn texts(&self, name: &'static str) -> Result<Vec<String>, ApiFault> {
-        let fault = || ApiFault::field(name, "a list of texts");
-        match self.get(name) {
-            None | Some(Value::Null) => Ok(Vec::new()),
-            Some(Value::String(text)) => Ok(split(text).map(str::to_owned).collect()),
-            Some(Value::Array(items)) => items
-                .iter()
-                .map(|item| item.as_str().map(str::to_owned).ok_or_else(fault))
-                .collect(),
-            Some(_) => Err(fault()),
-        }
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<String>, ApiFault> {
+        let owned = |item: &Value| item.as_str().map(str::to_owned);
+        let texts = self.read(name, "expected a list of texts", |value| match value {
+            Value::Null => Some(Vec::new()),
+            Value::String(text) => Some(split(text).map(str::to_owned).collect()),
+            Value::Array(items) => items.iter().map(owned).collect(),
+            Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+        })?;
+        Ok(texts.unwrap_or_default())
     }
 
     /// Returns a member that counts something: a number or its text; null counts as 0. Below 0 it
     /// counts down from 2³², as in Vault: -1 is as good as no limit.
-    pub(super) fn count(&self, name: &'static str) -> Result<Option<u64>, ApiFault> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let number = integer(value).ok_or_else(|| ApiFault::field(name, "a whole number"))?;
-        let count = if number < 0 { number.saturating_add(1 << 32) } else { number };
-        let count = u32::try_from(count).map_err(|_| ApiFault::field(name, "a smaller number"))?;
-        Ok(Some(u64::from(count)))
+    pub(super) fn count(&self, name: &str) -> Result<Option<u64>, ApiFault> {
+        let number = self.read(name, "expected a whole number", integer)?;
+        let count = number.map(|number| {
+            let count = if number < 0 { number.saturating_add(1 << 32) } else { number };
+            u32::try_from(count).map(u64::from)
+        });
+        count.transpose().map_err(|_| ApiFault::field(name, "expected a smaller number"))
     }
 
     /// As [`Fields::count`], but nothing below 0: in a patch Vault knows no such thing.
-    pub(super) fn natural(&self, name: &'static str) -> Result<Option<u64>, ApiFault> {
+    pub(super) fn natural(&self, name: &str) -> Result<Option<u64>, ApiFault> {
         if self.get(name).and_then(integer).is_some_and(|number| number < 0) {
-            return Err(ApiFault::field(name, "a whole number, not negative"));
+            return Err(ApiFault::field(name, "expected a whole number, not negative"));
         }
         self.count(name)
     }
 
     /// Returns a yes or no: also `"true"`, `1`; null counts as no.
-    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, ApiFault> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        boolean(value).map(Some).ok_or_else(|| ApiFault::field(name, "true or false"))
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, ApiFault> {
+        self.read(name, "expected true or false", boolean)
     }
 
     /// Returns a duration in microseconds; negative ones become -1, null 0.
-    pub(super) fn duration(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
+    pub(super) fn duration(&self, name: &str) -> Result<Option<i64>, ApiFault> {
         Ok(self.micros(name)?.map(|micros| micros.max(-1)))
     }
 
     /// Returns a duration in microseconds that must not be negative; null counts as 0.
-    pub(super) fn delay(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
-        match self.micros(name)? {
-            Some(micros) if micros < 0 => Err(ApiFault::negative(name, micros / 1_000_000)),
-            other => Ok(other),
+    pub(super) fn delay(&self, name: &str) -> Result<Option<i64>, ApiFault> {
+        let micros = self.micros(name)?;
+        if let Some(negative) = micros.filter(|micros| *micros < 0) {
+            let why = format!("cannot provide negative value '{}'", negative / 1_000_000);
+            return Err(ApiFault::field(name, &why));
         }
+        Ok(micros)
     }
 
-    fn micros(&self, name: &'static str) -> Result<Option<i64>, ApiFault> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let micros = match value {
+    fn micros(&self, name: &str) -> Result<Option<i64>, ApiFault> {
+        self.read(name, "expected a duration such as `90m`, or seconds", |value| match value {
             Value::Null => Some(0),
             Value::Number(number) => duration::parse_or_seconds(&number.to_string()),
             Value::String(text) => duration::parse_or_seconds(text),
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
-        };
-        micros
-            .map(Some)
-            .ok_or_else(|| ApiFault::field(name, "a duration such as `90m`, or seconds"))
+        })
     }
 
     /// Returns version numbers: `[1,2]`, `["1","2"]`, `"1,2"` or `1`.
     pub(super) fn versions(&self) -> Result<Vec<u64>, ApiFault> {
-        let number = |value: &Value| {
-            let number =
-                integer(value).ok_or_else(|| ApiFault::field("versions", "whole numbers"))?;
-            // A version below 1 does not exist, and what does not exist is passed over.
-            Ok(u64::try_from(number).unwrap_or(0))
-        };
-        match self.get("versions") {
-            None | Some(Value::Null) => Ok(Vec::new()),
-            Some(Value::Object(map)) if map.is_empty() => Ok(Vec::new()),
-            Some(Value::Array(items)) => items.iter().map(number).collect(),
-            Some(Value::String(text)) => {
-                split(text).map(|part| number(&Value::from(part))).collect()
-            }
-            Some(other) => Ok(vec![number(other)?]),
-        }
+        // A version below 1 does not exist, and what does not exist is passed over.
+        let number = |value: &Value| Some(u64::try_from(integer(value)?).unwrap_or(0));
+        let versions = self.read("versions", "expected whole numbers", |value| match value {
+            Value::Null => Some(Vec::new()),
+            Value::Object(map) if map.is_empty() => Some(Vec::new()),
+            Value::Array(items) => items.iter().map(number).collect(),
+            Value::String(text) => split(text).map(|part| number(&Value::from(part))).collect(),
+            other => Some(vec![number(other)?]),
+        })?;
+        Ok(versions.unwrap_or_default())
     }
 }
 
@@ -329,15 +326,13 @@ pub(super) fn wipe(value: Value) {
     match value {
         Value::String(mut text) => text.zeroize(),
         Value::Array(items) => items.into_iter().for_each(wipe),
-        Value::Object(map) => wipe_map(map),
+        Value::Object(map) => {
+            for (mut key, value) in map {
+                key.zeroize();
+                wipe(value);
+            }
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-fn wipe_map(map: Map<String, Value>) {
-    for (mut key, value) in map {
-        key.zeroize();
-        wipe(value);
     }
 }
 
@@ -438,7 +433,7 @@ mod tests {
         let text =
             r#"{"big":12345678901234567890123,"e":1E400,"i":-7,"one":1.0,"u":7,"z":[-0,-0.0]}"#;
         let mut fields = Fields::parse(format!(r#"{{"data":{text}}}"#).as_bytes()).unwrap();
-        let data = fields.take("data").unwrap();
+        let data = Value::Object(fields.take_map("data").unwrap().unwrap());
         assert_eq!(data, serde_json::from_str::<Value>(text).unwrap());
         assert_eq!(data.to_string(), text.replace("1E400", "1e+400"));
     }

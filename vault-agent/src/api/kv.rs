@@ -5,18 +5,18 @@ pub(super) mod config;
 pub(super) mod data;
 pub(super) mod list;
 pub(super) mod metadata;
-pub(super) mod subkeys;
 pub(super) mod versions;
 
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
-use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 use shared::audit::{Fact, Op, Outcome};
-use shared::log::{Secret, Version};
+use shared::log::Secret;
 use shared::path::{SecretPath, demand_nfc};
 use shared::time::Time;
 
+use crate::engine::{Change, WriteError};
 use host::clock;
 
 use super::caller::Peer;
@@ -28,53 +28,40 @@ use super::tokens::Right;
 use machine::local;
 
 /// Returns the path of a request that only looks: what breaks the grammar is not there.
-fn looked_at(mount: &str, path: &str) -> Result<SecretPath, ApiFault> {
-    format!("{mount}/{path}").parse().map_err(|_| ApiFault::Missing)
+fn looked_at(mount: &str, name: &str) -> Result<SecretPath, ApiFault> {
+    format!("{mount}/{name}").parse().map_err(|_| ApiFault::Missing)
 }
 
-/// Returns the path of a request that changes, or says what is wrong with it.
-fn changed(mount: &str, path: &str) -> Result<SecretPath, ApiFault> {
-    if path.is_empty() || path.ends_with('/') {
+/// Returns the path of a request that its caller may make to change a secret.
+async fn changed(call: &Call<'_>, op: Op) -> Result<SecretPath, ApiFault> {
+    let name = call.name();
+    if name.is_empty() || name.ends_with('/') {
         return Err(ApiFault::Folder);
     }
-    Ok(format!("{mount}/{path}").parse::<SecretPath>()?)
-}
-
-/// As [`changed`], for a request that may make a secret: its name is to be in Unicode's form NFC.
-fn made(mount: &str, path: &str) -> Result<SecretPath, ApiFault> {
-    let path = changed(mount, path)?;
-    demand_nfc(path.as_str())?;
+    let path: SecretPath = format!("{}/{name}", call.mount).parse()?;
+    // The name of a secret that this may make is to be in Unicode's form NFC.
+    if matches!(op, Op::LocalPut | Op::LocalPatch | Op::LocalMetadata) {
+        demand_nfc(path.as_str())?;
+    }
+    require(call, op, &path, Right::Write).await?;
     Ok(path)
 }
 
-/// Lets the caller read `path`, or records that they may not.
-async fn require_read(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), ApiFault> {
-    if call.caller.scope.covers(path, Right::Read) && call.api.engine.may_read(path) {
+/// Lets the caller go on if they have a right on `path`, or records that they have not.
+async fn require(call: &Call<'_>, op: Op, path: &SecretPath, right: Right) -> Result<(), ApiFault> {
+    if call.may(path, right) {
         return Ok(());
     }
     record(call, op, path, None, Outcome::Denied).await?;
     Err(ApiFault::Denied)
 }
 
-/// Lets the caller see the metadata of `path`, which whoever writes it needs as well.
-async fn require_look(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), ApiFault> {
-    let engine = &call.api.engine;
-    if call.caller.scope.covers(path, Right::Read)
-        && (engine.may_read(path) || engine.may_write(path))
-    {
-        return Ok(());
+/// Writes a change; what is not there is passed over.
+async fn apply(call: &Call<'_>, change: Change) -> Result<ApiAnswer, ApiFault> {
+    match call.api.engine.write(call.caller.who.clone(), vec![change]).await {
+        Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
+        Err(error) => Err(error.into()),
     }
-    record(call, op, path, None, Outcome::Denied).await?;
-    Err(ApiFault::Denied)
-}
-
-/// Lets the caller change `path`, or records that he may not.
-async fn require_write(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<(), ApiFault> {
-    if call.caller.scope.covers(path, Right::Write) && call.api.engine.may_write(path) {
-        return Ok(());
-    }
-    record(call, op, path, None, Outcome::Denied).await?;
-    Err(ApiFault::Denied)
 }
 
 /// Notes an access; it is on disk when this returns, so the answer may go out.
@@ -103,11 +90,13 @@ pub(super) async fn record_stranger(api: &Api, peer: &Peer, path: &str) -> Resul
     api.engine.record(access).await.map_err(|why| ApiFault::Broken(format!("{why:#}")))
 }
 
-/// One version, as the log shows it now.
+/// A version, as the log shows it now.
 struct Seen {
+    ver: u64,
     /// Whether its content may be read.
     live: bool,
-    metadata: Metadata,
+    /// What clients are told of it beside its content.
+    metadata: Value,
 }
 
 /// Looks a version up, the newest if none is named.
@@ -119,55 +108,25 @@ fn look(call: &Call<'_>, path: &SecretPath, ver: Option<u64>) -> Option<Seen> {
             Some(ver) => (ver, secret.version(ver)?),
             None => secret.current()?,
         };
-        let metadata = Metadata::of(ver, version, secret);
-        Some(Seen { live: version.is_live(now), metadata })
+        let metadata = json!({
+            "created_time": version.created.to_string(),
+            "custom_metadata": custom(secret),
+            "deletion_time": or_empty(version.deletion_time()),
+            "destroyed": version.destroyed,
+            "version": ver,
+        });
+        Some(Seen { ver, live: version.is_live(now), metadata })
     })
 }
 
-/// What clients are told of a version beside its content.
-#[derive(Serialize)]
-struct Metadata {
-    created_time: GoTime,
-    custom_metadata: Custom,
-    deletion_time: GoTime,
-    destroyed: bool,
-    version: u64,
+/// Shows a time; an absent one as `""`, never as null.
+fn or_empty(time: Option<Time>) -> String {
+    time.map(|time| time.to_string()).unwrap_or_default()
 }
 
-impl Metadata {
-    fn of(ver: u64, version: &Version, secret: &Secret) -> Self {
-        Self {
-            created_time: GoTime(Some(version.created)),
-            custom_metadata: custom(secret),
-            deletion_time: GoTime(version.deletion_time()),
-            destroyed: version.destroyed,
-            version: ver,
-        }
-    }
-}
-
-/// A time as text; an absent one as `""`, never as null.
-struct GoTime(Option<Time>);
-
-impl Serialize for GoTime {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
-            Some(time) => serializer.collect_str(time),
-            None => serializer.serialize_str(""),
-        }
-    }
-}
-
-/// Custom metadata; null where there is none.
-type Custom = Option<BTreeMap<String, String>>;
-
-fn custom(secret: &Secret) -> Custom {
-    Some(secret.custom.clone()).filter(|custom| !custom.is_empty())
-}
-
-/// Returns the number of the newest version of a secret's own, 0 if it has none.
-fn newest(secret: &Secret) -> u64 {
-    secret.current().map_or(0, |(ver, _)| ver)
+/// Returns the custom metadata; `None` where there is none.
+fn custom(secret: &Secret) -> Option<&BTreeMap<String, String>> {
+    Some(&secret.custom).filter(|custom| !custom.is_empty())
 }
 
 /// Says how old an answer may be while the server is away.
@@ -182,40 +141,27 @@ fn with_age(call: &Call<'_>, mut answer: ApiAnswer) -> ApiAnswer {
 
 /// Answers what lies at the edges of KV v2's paths, `below` a mount: unknown kinds, and paths that
 /// end where no secret can be; `None` for what its route answers.
-pub(super) fn edge(below: &str, verb: Verb) -> Option<Result<ApiAnswer, ApiFault>> {
-    let (kind, path) = match below.split_once('/') {
-        Some((kind, path)) => (kind, Some(path)),
+pub(super) fn edge(below: &str, verb: Verb) -> Result<Option<ApiAnswer>, ApiFault> {
+    let (kind, name) = match below.split_once('/') {
+        Some((kind, name)) => (kind, Some(name)),
         None => (below, None),
     };
-    let folder = path.is_some_and(|path| path.is_empty() || path.ends_with('/'));
-    match (kind, verb) {
-        ("metadata", Verb::List) => None,
-        ("data" | "config", Verb::List) => Some(Ok(invalid_path(verb))),
-        ("data" | "metadata" | "delete" | "undelete" | "destroy", Verb::Write | Verb::Patch)
-            if folder =>
-        {
-            Some(Err(ApiFault::Folder))
+    let folder = name.is_some_and(|name| name.is_empty() || name.ends_with('/'));
+    let versioned = matches!(kind, "data" | "metadata" | "delete" | "undelete" | "destroy");
+    Ok(match verb {
+        Verb::List if kind == "metadata" => None,
+        Verb::List if matches!(kind, "data" | "config") => Some(invalid_path(verb)),
+        Verb::Write | Verb::Patch if versioned && folder => return Err(ApiFault::Folder),
+        _ if versioned && name.is_none() => {
+            let text = "Non-listing operations on the root of a K/V v2 mount are not supported.";
+            Some(envelope::warning(StatusCode::NOT_FOUND, Source::Nobody, text))
         }
-        ("data" | "metadata" | "delete" | "undelete" | "destroy", _) if path.is_none() => {
-            Some(Ok(root()))
-        }
-        ("data", Verb::Read | Verb::Delete) if folder => Some(Ok(invalid_path(verb))),
-        ("metadata" | "subkeys", Verb::Read) if path == Some("") => Some(Err(ApiFault::Missing)),
-        ("metadata", Verb::Delete) if path == Some("") => Some(Ok(envelope::no_content())),
-        ("config", _) if path.is_none() => None,
-        ("data" | "metadata" | "subkeys" | "delete" | "undelete" | "destroy", _)
-            if path.is_some() =>
-        {
-            None
-        }
-        _ => Some(Ok(invalid_path(verb))),
-    }
-}
-
-/// Answers a request to the root of a mount that does not list.
-fn root() -> ApiAnswer {
-    let text = "Non-listing operations on the root of a K/V v2 mount are not supported.";
-    envelope::warning(StatusCode::NOT_FOUND, Source::Nobody, text)
+        Verb::Read | Verb::Delete if kind == "data" && folder => Some(invalid_path(verb)),
+        Verb::Delete if kind == "metadata" && name == Some("") => Some(envelope::no_content()),
+        _ if versioned || kind == "subkeys" && name.is_some() => None,
+        _ if kind == "config" && name.is_none() => None,
+        _ => Some(invalid_path(verb)),
+    })
 }
 
 /// Answers a request to a path that KV v2 does not have: mostly a client of version 1.

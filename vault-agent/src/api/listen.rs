@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::io::{ErrorKind, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -11,13 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use axum::body::Body;
 use axum::http::Request;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::unix::UCred;
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -89,7 +91,6 @@ impl Listeners {
     }
 
     /// Returns the TCP address, if there is one.
-    #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
     }
@@ -143,9 +144,6 @@ fn is_served(socket: &Path) -> Result<bool> {
 }
 
 /// Serves until `shutdown` turns true, then lets open requests finish for a while.
-///
-/// # Errors
-/// None so far; the signature is that of every loop.
 pub async fn serve(listeners: Listeners, shutdown: watch::Receiver<bool>) -> Result<()> {
     let Listeners { unix, tcp, api } = listeners;
     let on_unix = accept_unix(unix, api.clone(), shutdown.clone());
@@ -159,102 +157,91 @@ pub async fn serve(listeners: Listeners, shutdown: watch::Receiver<bool>) -> Res
 }
 
 async fn accept_unix(listener: UnixListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
-    let mut open = Connections::new(api, shutdown);
-    while let Some(place) = open.place().await {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopped(&mut open.shutdown) => break,
+    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    let accept = || async {
+        let (stream, _) = listener.accept().await?;
+        Ok((stream.peer_cred()?, stream))
+    };
+    let answer = |(peer, stream): (UCred, _), place| {
+        let peer = api.gate.peer(peer.pid(), peer.uid(), peer.gid());
+        let place = match peer {
+            Peer::Stranger(_) => strangers.clone().try_acquire_owned().ok(),
+            Peer::Allowed(_) | Peer::Loopback(..) => Some(place),
         };
-        match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream))) {
-            Ok((peer, stream)) => {
-                let peer = open.api.gate.peer(peer.pid(), peer.uid(), peer.gid());
-                let place = if peer.is_stranger() {
-                    open.strangers.clone().try_acquire_owned().ok()
-                } else {
-                    Some(place)
-                };
-                // Without a place the connection is closed.
-                if let Some(place) = place {
-                    open.start(stream, peer, place);
-                }
+        let (api, shutdown) = (api.clone(), shutdown.clone());
+        async move {
+            // Without a place the connection is closed.
+            if let Some(_place) = place {
+                one(stream, api, peer, shutdown).await;
             }
-            Err(why) => pause(&why).await,
         }
-    }
-    open.finish().await;
+    };
+    finish(accept_each(CONNECTIONS, shutdown.clone(), accept, answer).await).await;
 }
 
 async fn accept_tcp(listener: TcpListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
-    let mut open = Connections::new(api, shutdown);
-    while let Some(place) = open.place().await {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stopped(&mut open.shutdown) => break,
-        };
-        match accepted.and_then(|(stream, peer)| Ok((peer, stream.local_addr()?, stream))) {
-            Ok((peer, local, stream)) => {
-                // Answers are small: waiting to fill a segment only costs time.
-                let _ = stream.set_nodelay(true);
-                open.start(stream, Peer::loopback((peer, local)), place);
-            }
-            Err(why) => pause(&why).await,
+    let accept = || async {
+        let (stream, peer) = listener.accept().await?;
+        Ok((Peer::loopback((peer, stream.local_addr()?)), stream))
+    };
+    let answer = |(peer, stream): (_, TcpStream), place| {
+        // Answers are small: waiting to fill a segment only costs time.
+        let _ = stream.set_nodelay(true);
+        let (api, shutdown) = (api.clone(), shutdown.clone());
+        async move {
+            let _place = place;
+            one(stream, api, peer, shutdown).await;
         }
-    }
-    open.finish().await;
+    };
+    finish(accept_each(CONNECTIONS, shutdown.clone(), accept, answer).await).await;
 }
 
-/// Leaves off for a moment: out of file descriptors, accepting would fail again at once.
-pub(super) async fn pause(why: &std::io::Error) {
-    tracing::warn!("cannot accept a connection: {why}");
-    tokio::time::sleep(PAUSE).await;
+/// Waits for connections to finish, but not for long.
+async fn finish(mut open: JoinSet<()>) {
+    let all = async { while open.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GRACE, all).await;
+}
+
+/// Takes connections until `shutdown` turns true, `most` at a time, and returns those that are
+/// still open then. Each keeps its place until it ends.
+pub(super) async fn accept_each<C, A, F>(
+    most: usize,
+    mut shutdown: watch::Receiver<bool>,
+    accept: impl Fn() -> A,
+    answer: impl Fn(C, OwnedSemaphorePermit) -> F,
+) -> JoinSet<()>
+where
+    A: Future<Output = io::Result<C>>,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(most));
+    let mut open = JoinSet::new();
+    loop {
+        while open.try_join_next().is_some() {}
+        let accepted = async {
+            let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((accept().await?, place))
+        };
+        let accepted = tokio::select! {
+            accepted = accepted => accepted,
+            () = stopped(&mut shutdown) => return open,
+        };
+        match accepted {
+            Ok((connection, place)) => {
+                open.spawn(answer(connection, place));
+            }
+            Err(why) => {
+                // Out of file descriptors, accepting would fail again at once.
+                tracing::warn!("cannot accept a connection: {why}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
 }
 
 pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // A sender that is gone means shutdown as well.
     let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
-/// The open connections of one listener.
-struct Connections {
-    api: Arc<Api>,
-    shutdown: watch::Receiver<bool>,
-    places: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
-    tasks: JoinSet<()>,
-}
-
-impl Connections {
-    fn new(api: Arc<Api>, shutdown: watch::Receiver<bool>) -> Self {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        let strangers = Arc::new(Semaphore::new(STRANGERS));
-        Self { api, shutdown, places, strangers, tasks: JoinSet::new() }
-    }
-
-    /// Waits until another connection may be taken; `None` on shutdown.
-    async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
-        while self.tasks.try_join_next().is_some() {}
-        tokio::select! {
-            place = self.places.clone().acquire_owned() => place.ok(),
-            () = stopped(&mut self.shutdown) => None,
-        }
-    }
-
-    fn start<S>(&mut self, stream: S, peer: Peer, place: OwnedSemaphorePermit)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (api, shutdown) = (self.api.clone(), self.shutdown.clone());
-        self.tasks.spawn(async move {
-            let _place = place;
-            one(stream, api, peer, shutdown).await;
-        });
-    }
-
-    /// Waits for the connections to finish, but not for long.
-    async fn finish(mut self) {
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(GRACE, all).await;
-    }
 }
 
 /// Answers the requests of one connection until it ends, or `shutdown` turns true.
@@ -271,12 +258,9 @@ pub(super) async fn one<S>(
         let (api, peer) = (api.clone(), peer.clone());
         async move {
             let (parts, body) = request.into_parts();
-            if body.is_end_stream() {
-                let request = Request::from_parts(parts, axum::body::Body::empty());
-                return Ok(answer(&api, &peer, request).await);
-            }
             let unread = Unread::new(&parts, body);
-            let answer = answer(&api, &peer, Request::from_parts(parts, unread.body())).await;
+            let request = Request::from_parts(parts, Body::new(unread.clone()));
+            let answer = answer(&api, &peer, request).await;
             Ok::<_, Infallible>(unread.drain(answer).await)
         }
     });

@@ -51,13 +51,6 @@ impl Owners {
     }
 }
 
-/// A row of the kernel's tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Socket {
-    uid: u32,
-    inode: u64,
-}
-
 /// Looks for the owners of connections, in their order.
 fn look(connections: &[Ends]) -> Vec<Option<Owner>> {
     let mut sockets = HashMap::new();
@@ -66,20 +59,20 @@ fn look(connections: &[Ends]) -> Vec<Option<Owner>> {
         sockets.extend(rows(&fs::read_to_string(table).unwrap_or_default()));
     }
     let socket = |(peer, local): &Ends| sockets.get(&(canonical(*peer), canonical(*local)));
-    let found: Vec<Option<Socket>> = connections.iter().map(|ends| socket(ends).copied()).collect();
-    let pids = holders(found.iter().flatten().map(|socket| socket.inode).collect());
-    let owner = |Socket { uid, inode }| Owner { uid, pid: pids.get(&inode).copied() };
+    let found: Vec<_> = connections.iter().map(|ends| socket(ends).copied()).collect();
+    let pids = holders(found.iter().flatten().map(|(_, inode)| *inode).collect());
+    let owner = |(uid, inode)| Owner { uid, pid: pids.get(&inode).copied() };
     found.into_iter().map(|socket| socket.map(owner)).collect()
 }
 
-/// Reads a table of sockets, by their own and the other address; those that nobody holds any more
-/// have no inode and are left out.
-fn rows(table: &str) -> impl Iterator<Item = (Ends, Socket)> {
+/// Reads user and inode of each socket of a table, by their own and the other address; those that
+/// nobody holds any more have no inode and are left out.
+fn rows(table: &str) -> impl Iterator<Item = (Ends, (u32, u64))> {
     table.lines().skip(1).filter_map(|line| {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let [_, own, other, _, _, _, _, uid, _, inode, ..] = columns[..] else { return None };
-        let socket = Socket { uid: uid.parse().ok()?, inode: inode.parse().ok()? };
-        (socket.inode != 0).then_some(((address(own)?, address(other)?), socket))
+        let inode = inode.parse().ok().filter(|inode| *inode != 0)?;
+        Some(((address(own)?, address(other)?), (uid.parse().ok()?, inode)))
     })
 }
 
@@ -206,7 +199,7 @@ mod tests {
         let found: Vec<_> = rows(table).collect();
         let ends = ("127.0.0.1:54321".parse().unwrap(), "127.0.0.1:8200".parse().unwrap());
         assert_eq!(found.len(), 2);
-        assert_eq!(found[1], (ends, Socket { uid: 1000, inode: 18 }));
+        assert_eq!(found[1], (ends, (1000, 18)));
         for (text, expected) in [
             ("00000000000000000000000001000000:2008", Some("[::1]:8200")),
             ("0000000000000000FFFF00000100007F:2008", Some("127.0.0.1:8200")),

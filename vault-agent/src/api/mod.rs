@@ -10,7 +10,7 @@
 //! 7. `caller`
 //! 8. `json`, `tokens`
 //! 9. `error`, `unread`
-//! 10. `envelope`, `duration`, `loopback`, `process`
+//! 10. `envelope`, `loopback`, `process`
 
 mod agent;
 mod auth;

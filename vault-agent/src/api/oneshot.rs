@@ -7,8 +7,6 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -34,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// If the turn does not come, or the identity, the configuration or the database cannot be read.
 pub async fn answer_on(stream: UnixStream, paths: &Paths, offline: bool) -> Result<()> {
-    let _turn = Turn::wait(paths, PATIENCE)?;
+    let _turn = wait_for_turn(paths, PATIENCE)?;
     let engine = Engine::open(paths)?;
     let addresses = Config::load_or_default(&paths.config)?.server;
     if !offline {
@@ -55,42 +53,30 @@ pub async fn answer_on(stream: UnixStream, paths: &Paths, offline: bool) -> Resu
     Ok(())
 }
 
-/// The turn; it ends when this is dropped, or with the process.
-#[derive(Debug)]
-struct Turn(#[expect(dead_code, reason = "held for its lock")] File);
-
-impl Turn {
-    /// Stands in line for `patience` at most; the system wakes whoever is next.
-    ///
-    /// # Errors
-    /// If the lock file cannot be made, or the line does not move.
-    fn wait(paths: &Paths, patience: Duration) -> Result<Self> {
-        let path = paths.turn();
-        let shown = path.display();
-        let mut options = OpenOptions::new();
-        options.create(true).append(true).mode(0o600);
-        let file = options.open(&path).with_context(|| format!("opening `{shown}`"))?;
-        let (sender, locked) = mpsc::channel();
-        // Nothing bounds the call itself: where it never returns, the thread ends with the process.
-        std::thread::Builder::new().name("turn".into()).spawn(move || {
-            let _ = sender.send(lock(&file).map(|()| file));
-        })?;
-        match locked.recv_timeout(patience) {
-            Ok(file) => Ok(Self(file.with_context(|| format!("locking `{shown}`"))?)),
-            Err(_) => bail!(hinted(
-                format!(
-                    "other `vault` commands keep `{}` busy for more than {} s",
-                    paths.state.display(),
-                    patience.as_secs()
-                ),
-                "with an agent running they need not wait for each other: start `vault-agent run`"
-            )),
-        }
+/// Stands in line for `patience` at most; the system wakes whoever is next. The turn ends when the
+/// file is closed, or with the process.
+fn wait_for_turn(paths: &Paths, patience: Duration) -> Result<File> {
+    let path = paths.turn();
+    let shown = path.display();
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    let file = options.open(&path).with_context(|| format!("opening `{shown}`"))?;
+    let (sender, locked) = mpsc::channel();
+    // Nothing bounds the call itself: where it never returns, the thread ends with the process.
+    std::thread::Builder::new().name("turn".into()).spawn(move || {
+        let _ = sender.send(file.lock().map(|()| file));
+    })?;
+    match locked.recv_timeout(patience) {
+        Ok(file) => file.with_context(|| format!("locking `{shown}`")),
+        Err(_) => bail!(hinted(
+            format!(
+                "other `vault` commands keep `{}` busy for more than {} s",
+                paths.state.display(),
+                patience.as_secs()
+            ),
+            "with an agent running they need not wait for each other: start `vault-agent run`"
+        )),
     }
-}
-
-fn lock(file: &File) -> Result<(), Errno> {
-    rustix::io::retry_on_intr(|| rustix::fs::flock(file, FlockOperation::LockExclusive))
 }
 
 #[cfg(test)]
@@ -105,10 +91,10 @@ mod tests {
     fn who_waits_is_next_and_nobody_waits_for_ever() {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(dir.path());
-        let first = Turn::wait(&paths, PATIENCE).unwrap();
-        let refused = Turn::wait(&paths, Duration::from_millis(1)).unwrap_err().to_string();
+        let first = wait_for_turn(&paths, PATIENCE).unwrap();
+        let refused = wait_for_turn(&paths, Duration::from_millis(1)).unwrap_err().to_string();
         assert!(refused.contains("other `vault` commands keep"), "{refused}");
-        let waiting = std::thread::spawn(move || Turn::wait(&paths, PATIENCE).map(drop));
+        let waiting = std::thread::spawn(move || wait_for_turn(&paths, PATIENCE).map(drop));
         drop(first);
         waiting.join().unwrap().unwrap();
     }

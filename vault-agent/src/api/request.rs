@@ -10,11 +10,13 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::de::DeserializeOwned;
+use shared::path::SecretPath;
 
 use super::caller::Caller;
 use super::context::Api;
 use super::error::ApiFault;
 use super::json::{self, Fields};
+use super::tokens::{Right, Scope};
 use machine::local::BODY;
 
 /// Bodies above this wait for one of a few places.
@@ -52,11 +54,8 @@ pub(super) enum Verb {
     List,
     /// `POST` or `PUT`.
     Write,
-    /// `PATCH`.
     Patch,
-    /// `DELETE`.
     Delete,
-    /// `HEAD`.
     Head,
 }
 
@@ -65,13 +64,43 @@ pub(super) struct Call<'a> {
     pub(super) api: &'a Api,
     pub(super) caller: &'a Caller,
     pub(super) verb: Verb,
+    /// The first segment of the path.
+    pub(super) mount: &'a str,
+    /// What follows it, and a slash.
+    pub(super) below: &'a str,
     pub(super) query: Query<'a>,
     pub(super) headers: &'a HeaderMap,
     /// Never locked: the lock only lets calls be shared between threads.
     pub(super) body: Mutex<Body>,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// Returns what follows the mount and the kind of a KV path: the name of a secret or folder.
+    pub(super) fn name(&self) -> &'a str {
+        self.below.split_once('/').map_or("", |(_, name)| name)
+    }
+
+    /// Returns the call if this is what is to be done.
+    pub(super) fn only(&mut self, verb: Verb) -> Result<&mut Self, ApiFault> {
+        if self.verb == verb { Ok(self) } else { Err(ApiFault::UnsupportedOperation) }
+    }
+
+    /// Refuses callers who may not do what is about no single secret.
+    pub(super) fn require_all(&self) -> Result<(), ApiFault> {
+        if matches!(self.caller.scope, Scope::All) { Ok(()) } else { Err(ApiFault::Denied) }
+    }
+
+    /// Tells whether both the caller and this machine have a right on `path`.
+    pub(super) fn may(&self, path: &SecretPath, right: Right) -> bool {
+        let engine = &self.api.engine;
+        self.caller.scope.covers(path, right)
+            && match right {
+                Right::Read => engine.may_read(path),
+                Right::Look => engine.may_read(path) || engine.may_write(path),
+                Right::Write => engine.may_write(path),
+            }
+    }
+
     /// Reads the body's members. Its content type does not matter: clients send all sorts.
     pub(super) async fn fields(&mut self) -> Result<Fields, ApiFault> {
         Fields::parse(&self.bytes().await?)
@@ -84,8 +113,7 @@ impl Call<'_> {
     }
 
     async fn bytes(&mut self) -> Result<Bytes, ApiFault> {
-        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let body = std::mem::take(body);
+        let body = std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner));
         let length = self.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if length.is_some_and(|length| length > BODY as u64) {
@@ -120,13 +148,12 @@ impl Call<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Query<'a>(pub(super) Option<&'a str>);
 
-impl<'a> Query<'a> {
+impl Query<'_> {
     /// Returns the first value of `name`.
-    pub(super) fn get(self, name: &str) -> Option<Cow<'a, str>> {
-        let pairs = self.0?.split('&');
-        let (_, value) = pairs
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-            .find(|(key, _)| form_decode(key).is_some_and(|key| key == name))?;
+    pub(super) fn get(self, name: &str) -> Option<String> {
+        let mut pairs = self.0?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let is_it = |key: &str| form_decode(key).is_some_and(|key| key == name);
+        let (_, value) = pairs.find(|(key, _)| is_it(key))?;
         form_decode(value)
     }
 
@@ -139,7 +166,9 @@ impl<'a> Query<'a> {
     /// Returns a whole number as it is.
     pub(super) fn integer(self, name: &str) -> Result<Option<i64>, ApiFault> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        json::integer_text(&text).map(Some).ok_or_else(|| ApiFault::field(name, "a whole number"))
+        json::integer_text(&text)
+            .map(Some)
+            .ok_or_else(|| ApiFault::field(name, "expected a whole number"))
     }
 
     /// Returns a yes or no; absent and empty count as no.
@@ -167,34 +196,17 @@ pub(super) fn verb(method: &Method, query: Query<'_>) -> Result<Verb, ApiFault> 
 }
 
 /// Returns the path below `/v1/`, percent-decoded once; `%2F` is a slash, `+` a plus.
-pub(super) fn path(uri: &Uri) -> Result<Cow<'_, str>, ApiFault> {
+pub(super) fn path(uri: &Uri) -> Result<String, ApiFault> {
     let path = percent_decode(uri.path()).ok_or(ApiFault::BadPath)?;
     if path == "/v1" {
         return Err(ApiFault::Moved("/v1/".to_owned()));
     }
-    if !is_clean(&path) {
+    let clean = clean(&path);
+    if path != clean {
         let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        return Err(ApiFault::Moved(format!(
-            "{}{query}",
-            utf8_percent_encode(&clean(&path), IN_PATH)
-        )));
+        return Err(ApiFault::Moved(format!("{}{query}", utf8_percent_encode(&clean, IN_PATH))));
     }
-    let below = match path {
-        Cow::Borrowed(path) => path.strip_prefix("/v1/").map(Cow::Borrowed),
-        Cow::Owned(path) => path.strip_prefix("/v1/").map(|path| Cow::Owned(path.to_owned())),
-    };
-    below.ok_or(ApiFault::Missing)
-}
-
-fn is_clean(path: &str) -> bool {
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        if matches!(segment, "." | "..") || (segment.is_empty() && !last) {
-            return false;
-        }
-    }
-    path.starts_with('/')
+    path.strip_prefix("/v1/").map(str::to_owned).ok_or(ApiFault::Missing)
 }
 
 /// Drops empty and `.` segments and resolves `..`, as Go's `path.Clean`; a final slash stays.
@@ -213,11 +225,8 @@ fn clean(path: &str) -> String {
     format!("/{}{slash}", kept.join("/"))
 }
 
-fn form_decode(text: &str) -> Option<Cow<'_, str>> {
-    if text.contains('+') {
-        return percent_decode(&text.replace('+', " ")).map(|text| Cow::Owned(text.into_owned()));
-    }
-    percent_decode(text)
+fn form_decode(text: &str) -> Option<String> {
+    percent_decode(&text.replace('+', " ")).map(Cow::into_owned)
 }
 
 /// Decodes `%XX` once; `None` for a broken sequence or what is no UTF-8 then.
@@ -238,7 +247,7 @@ mod tests {
 
     fn below(uri: &str) -> Result<String, String> {
         match path(&uri.parse().unwrap()) {
-            Ok(path) => Ok(path.into_owned()),
+            Ok(path) => Ok(path),
             Err(ApiFault::Moved(target)) => Err(target),
             Err(other) => Err(format!("{other:?}")),
         }

@@ -4,7 +4,7 @@
 pub(super) mod mounts;
 
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shared::hash::Hash;
 use shared::path::SecretPath;
 use uuid::Uuid;
@@ -107,38 +107,31 @@ pub(super) async fn capabilities(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFa
     if paths.is_empty() {
         return Err(ApiFault::Refused("paths must be supplied".to_owned()));
     }
-    let mut answer = Map::new();
-    for path in &paths {
-        answer.insert(path.clone(), Value::from(allowed(call, path.trim_start_matches('/'))));
-    }
+    let words = |path: &String| (path.clone(), allowed(call, path.trim_start_matches('/')));
+    let mut answer: Value = paths.iter().map(words).collect();
     // With one path alone, as older clients expect it.
-    if let [path] = paths.as_slice()
-        && let Some(only) = answer.get(path).cloned()
-    {
-        answer.insert("capabilities".to_owned(), only);
+    if let [path] = paths.as_slice() {
+        answer["capabilities"] = answer[path].clone();
     }
     Ok(envelope::doubled(&answer))
 }
 
 /// Returns Vault's words for what the caller may do with an API path.
 fn allowed(call: &Call<'_>, path: &str) -> Vec<&'static str> {
-    let known = |mount: &str| call.api.engine.state(|state| state.mounts().contains_key(mount));
-    let Some((mount, below)) = path.split_once('/').filter(|(mount, _)| known(mount)) else {
+    let known = |(mount, _): &(&str, &str)| call.api.has_mount(mount);
+    let Some((mount, below)) = path.split_once('/').filter(known) else {
         let open = path.starts_with("sys/internal/ui/mounts")
             || path.starts_with("auth/token/") && path.ends_with("-self");
         return if open { vec!["read"] } else { vec!["deny"] };
     };
     let (kind, rest) = below.split_once('/').unwrap_or((below, ""));
-    let scope = &call.caller.scope;
+    let full = format!("{mount}/{rest}");
     let mut words = Vec::new();
-    let folder = rest.is_empty() || rest.ends_with('/');
-    if kind == "metadata" && folder && scope.covers_folder(&format!("{mount}/{rest}")) {
+    if kind == "metadata" && full.ends_with('/') && call.caller.scope.covers_folder(&full) {
         words.push("list");
     }
-    if let Ok(path) = format!("{mount}/{rest}").parse::<SecretPath>() {
-        let engine = &call.api.engine;
-        let write = engine.may_write(&path) && scope.covers(&path, Right::Write);
-        let read = engine.may_read(&path) && scope.covers(&path, Right::Read);
+    if let Ok(path) = full.parse::<SecretPath>() {
+        let (write, read) = (call.may(&path, Right::Write), call.may(&path, Right::Read));
         words.extend_from_slice(match kind {
             "data" if write => &["create", "delete", "patch", "update"],
             "metadata" if write => &["create", "delete", "list", "patch", "update"],

@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use rand_core::{OsRng, RngCore as _};
 use serde::{Deserialize, Serialize};
 use shared::grant::{Grant, Grants};
 use shared::hash::Hash;
+use shared::keys;
 use shared::path::SecretPath;
 use shared::time::Time;
 use zeroize::Zeroizing;
@@ -35,6 +35,8 @@ const FORMAT: u32 = 1;
 pub(super) enum Right {
     /// Read it, its metadata, and the names beside it.
     Read,
+    /// See its metadata, which whoever writes it needs as well.
+    Look,
     /// Change it in any way.
     Write,
 }
@@ -53,7 +55,9 @@ impl Scope {
     pub(super) fn covers(&self, path: &SecretPath, right: Right) -> bool {
         match self {
             Self::All => true,
-            Self::Limited(token) => token.has(right) && token.paths.cover(path),
+            Self::Limited(token) => {
+                (token.write || right != Right::Write) && token.paths.cover(path)
+            }
         }
     }
 
@@ -67,11 +71,6 @@ impl Scope {
                 })
             }
         }
-    }
-
-    /// Tells whether the caller may do what is about no single secret.
-    pub(super) const fn is_all(&self) -> bool {
-        matches!(self, Self::All)
     }
 }
 
@@ -89,20 +88,11 @@ pub(super) struct Issued {
     pub(super) paths: Grants,
     /// Whether it may change secrets as well.
     pub(super) write: bool,
-    /// When it was made.
     pub(super) created: Time,
-    /// When it ends.
     pub(super) expires: Option<Time>,
 }
 
 impl Issued {
-    fn has(&self, right: Right) -> bool {
-        match right {
-            Right::Read => true,
-            Right::Write => self.write,
-        }
-    }
-
     fn is_live(&self, now: Time) -> bool {
         self.expires.is_none_or(|expires| now < expires)
     }
@@ -111,11 +101,8 @@ impl Issued {
 /// A token to be made.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    /// Free text.
     pub(super) name: String,
-    /// Where it holds.
     pub(super) paths: Grants,
-    /// Whether it may change secrets as well.
     pub(super) write: bool,
     /// Microseconds until it ends.
     pub(super) ttl: Option<u64>,
@@ -139,9 +126,6 @@ struct Stored {
 
 impl Tokens {
     /// Reads the tokens of the state directory.
-    ///
-    /// # Errors
-    /// If the file cannot be read or is of another format.
     pub(super) fn open(state: &Path) -> Result<Self> {
         let file = state.join(FILE);
         let stored = match fs::read(&file) {
@@ -161,16 +145,8 @@ impl Tokens {
         Ok(Self { file, live: RwLock::new(live), changing: Mutex::new(()) })
     }
 
-    /// Returns what a token allows, if it is one of these and has not ended.
-    pub(super) fn scope(&self, token: &str) -> Option<Scope> {
-        self.find(token).map(Scope::Limited)
-    }
-
     /// Returns a live token by itself.
     pub(super) fn find(&self, token: &str) -> Option<Arc<Issued>> {
-        if !is_issued(token) {
-            return None;
-        }
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let issued = live.get(&Hash::of(&[token.as_bytes()]))?;
         issued.is_live(clock::now()).then(|| issued.clone())
@@ -186,15 +162,12 @@ impl Tokens {
     }
 
     /// Makes a token; it is on disk when this returns.
-    ///
-    /// # Errors
-    /// If there are too many, or the file cannot be written.
     pub(super) fn create(&self, wanted: Wanted) -> Result<(Zeroizing<String>, Arc<Issued>)> {
-        let token = Zeroizing::new(format!("{PREFIX}{}", *random()?));
+        let token = Zeroizing::new(format!("{PREFIX}{}", *random()));
         let now = clock::now();
         let issued = Arc::new(Issued {
             hash: Hash::of(&[token.as_bytes()]),
-            accessor: random()?.chars().take(24).collect(),
+            accessor: random().chars().take(24).collect(),
             name: wanted.name,
             paths: wanted.paths,
             write: wanted.write,
@@ -211,16 +184,13 @@ impl Tokens {
         Ok((token, issued))
     }
 
-    /// Revokes the tokens that `chosen` picks and returns how many there were.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub(super) fn revoke(&self, chosen: impl Fn(&Issued) -> bool) -> Result<usize> {
-        let mut revoked = 0;
+    /// Revokes the token with an accessor and tells whether there was one.
+    pub(super) fn revoke(&self, accessor: &str) -> Result<bool> {
+        let mut revoked = false;
         self.change(|list| {
             let before = list.len();
-            list.retain(|token| !chosen(token));
-            revoked = before - list.len();
+            list.retain(|token| token.accessor != accessor);
+            revoked = list.len() < before;
             Ok(())
         })?;
         Ok(revoked)
@@ -245,13 +215,8 @@ pub(super) fn is_issued(token: &str) -> bool {
 }
 
 /// Returns 256 random bits as text.
-///
-/// # Errors
-/// If the system has no randomness.
-pub(super) fn random() -> Result<Zeroizing<String>> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    OsRng.try_fill_bytes(bytes.as_mut_slice()).context("the system has no randomness")?;
-    Ok(Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
+pub(super) fn random() -> Zeroizing<String> {
+    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(keys::random::<32>()))
 }
 
 #[cfg(test)]
@@ -271,15 +236,15 @@ mod tests {
         assert!(!text.contains(token.as_str()) && text.contains(&issued.accessor));
 
         let again = Tokens::open(folder.path()).unwrap();
-        let scope = again.scope(&token).unwrap();
+        let scope = Scope::Limited(again.find(&token).unwrap());
         let inside: SecretPath = "secret/app/x".parse().unwrap();
         let outside: SecretPath = "secret/apple".parse().unwrap();
         assert!(scope.covers(&inside, Right::Read) && !scope.covers(&inside, Right::Write));
-        assert!(!scope.covers(&outside, Right::Read) && !scope.is_all());
+        assert!(!scope.covers(&outside, Right::Read));
         assert!(scope.covers_folder("secret/app/") && !scope.covers_folder("secret/"));
-        assert_eq!(again.revoke(|token| token.accessor == issued.accessor).unwrap(), 1);
-        assert!(again.scope(&token).is_none() && again.list().is_empty());
-        assert!(again.scope("vltp.x").is_none() && again.scope("root").is_none());
+        assert!(again.revoke(&issued.accessor).unwrap());
+        assert!(again.find(&token).is_none() && again.list().is_empty());
+        assert!(again.find("vltp.x").is_none() && again.find("root").is_none());
     }
 
     #[test]
@@ -289,8 +254,9 @@ mod tests {
         let (ended, _) = tokens.create(Wanted { ttl: Some(0), ..wanted("*", true) }).unwrap();
         let (live, _) =
             tokens.create(Wanted { ttl: Some(60_000_000), ..wanted("*", true) }).unwrap();
-        assert!(tokens.scope(&ended).is_none());
-        assert!(tokens.scope(&live).unwrap().covers(&"a/b".parse().unwrap(), Right::Write));
+        assert!(tokens.find(&ended).is_none());
+        let scope = Scope::Limited(tokens.find(&live).unwrap());
+        assert!(scope.covers(&"a/b".parse().unwrap(), Right::Write));
         assert_eq!(tokens.list().len(), 1);
     }
 }

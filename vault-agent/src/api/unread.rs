@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::http::{HeaderValue, header, request::Parts};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::envelope::ApiAnswer;
 
@@ -19,7 +18,7 @@ const MOST: usize = 256 << 10;
 /// How long to wait for them.
 const TIME: Duration = Duration::from_secs(2);
 
-/// A body that the connection keeps hold of while a route reads it.
+/// A body that the connection keeps hold of while a route reads a clone of it.
 #[derive(Clone, Debug)]
 pub(super) struct Unread {
     state: Arc<Mutex<State>>,
@@ -38,11 +37,6 @@ impl Unread {
         let has_ended = body.is_end_stream();
         let is_held_back = parts.headers.contains_key(header::EXPECT);
         Self { state: Arc::new(Mutex::new(State { body, has_ended })), is_held_back }
-    }
-
-    /// Returns the body for a route.
-    pub(super) fn body(&self) -> Body {
-        Body::new(self.clone())
     }
 
     /// Reads what the route has left, then hands on its answer. Too much of it is not waited for,
@@ -79,7 +73,7 @@ impl Unread {
     }
 }
 
-impl HttpBody for Unread {
+impl Body for Unread {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -7,8 +7,7 @@ use host::store::StoreFailure;
 use shared::hash::Hash;
 use shared::limits;
 use shared::wire::v1::audit::{AccessRequest, AuditQuery, LeavesQuery};
-use shared::wire::v1::genesis::GenesisRequest;
-use shared::wire::v1::heal::HealRequest;
+use shared::wire::v1::log::{GenesisRequest, HealRequest};
 use shared::wire::v1::report::ReportRequest;
 
 use crate::vault::{Caller, Peer, Refusal};

@@ -64,8 +64,8 @@ pub fn read(dialect: Dialect, bytes: &[u8]) -> Result<Map<String, Value>, Failur
 }
 
 fn env(bytes: &[u8]) -> Result<Map<String, Value>, Failure> {
-    let variables =
-        render::parse(bytes).map_err(|error| Failure::local(error.to_string()).hint(error.why.hint))?;
+    let variables = render::parse(bytes)
+        .map_err(|error| Failure::local(error.to_string()).hint(error.why.hint))?;
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     Ok(variables.into_iter().map(|v| (v.name, text(v.value.expose()).into())).collect())
 }

@@ -1,5 +1,7 @@
 //! A buffer for secret text that leaves nothing behind when it grows.
 
+use std::io::{self, Write};
+
 use shared::plaintext::Plaintext;
 use zeroize::Zeroize;
 
@@ -33,6 +35,23 @@ impl Text {
     /// Gives the text out.
     pub fn finish(mut self) -> Plaintext {
         Plaintext::new(std::mem::take(&mut self.0))
+    }
+}
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push_bytes(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -1,7 +1,6 @@
 //! `config`: the defaults of a mount.
 
 use serde_json::json;
-use shared::path::Mount;
 
 use crate::engine::{Change, Settings};
 
@@ -11,9 +10,9 @@ use super::super::request::Call;
 use shared::duration::Shown;
 
 /// Answers the mount's settings.
-pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> ApiAnswer {
-    let config =
-        call.api.engine.state(|state| state.mounts().get(mount).copied()).unwrap_or_default();
+pub(in super::super) fn read(call: &Call<'_>) -> ApiAnswer {
+    let config = call.api.engine.state(|state| state.mounts().get(call.mount).copied());
+    let config = config.unwrap_or_default();
     envelope::data(
         Source::Kv,
         json!({
@@ -25,25 +24,17 @@ pub(in super::super) fn read(call: &Call<'_>, mount: &str) -> ApiAnswer {
 }
 
 /// Changes the settings that are given.
-pub(in super::super) async fn write(
-    call: &mut Call<'_>,
-    mount: &str,
-) -> Result<ApiAnswer, ApiFault> {
-    if !call.caller.scope.is_all() {
-        return Err(ApiFault::Denied);
-    }
+pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    call.require_all()?;
     let fields = call.fields().await?;
     let settings = Settings {
         max_versions: fields.count("max_versions")?,
         cas_required: fields.flag("cas_required")?,
         delete_after: fields.duration("delete_version_after")?,
     };
-    let mount = mount.parse::<Mount>()?;
     if settings != Settings::default() {
-        call.api
-            .engine
-            .write(call.caller.who.clone(), vec![Change::Mount(mount, settings)])
-            .await?;
+        let change = Change::Mount(call.mount.parse()?, settings);
+        call.api.engine.write(call.caller.who.clone(), vec![change]).await?;
     }
     Ok(envelope::no_content())
 }

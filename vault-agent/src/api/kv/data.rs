@@ -1,9 +1,11 @@
-//! `data/`: reading, writing and patching a version.
+//! `data/`, and `subkeys/`, its keys alone: reading, writing and patching a version.
 
-use axum::http::{HeaderName, StatusCode};
-use serde::Serialize;
-use serde_json::Value;
+use std::sync::Arc;
+
+use axum::http::HeaderName;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
 use shared::audit::{Op, Outcome};
 use shared::blob::Kind;
 use shared::limits;
@@ -11,76 +13,72 @@ use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 use shared::time::Time;
 
-use crate::engine::{Change, Content, PutContent, ReadError, WriteError};
+use crate::engine::{Change, PutContent, ReadError, WriteError};
 use machine::binary;
 
 use super::super::envelope::{self, ApiAnswer, Source};
 use super::super::error::ApiFault;
 use super::super::json::{self, Fields};
 use super::super::request::Call;
-use super::{
-    GoTime, Metadata, Seen, custom, look, looked_at, made, record, require_read, require_write,
-    with_age,
-};
+use super::super::tokens::Right;
+use super::{Seen, changed, custom, look, looked_at, or_empty, record, require, with_age};
 use machine::local;
 
-#[derive(Serialize)]
-struct Shown<'a> {
-    /// Null where it is deleted or destroyed.
-    data: Option<&'a RawValue>,
-    metadata: &'a Metadata,
-}
-
-/// A version that was asked for.
-pub(super) enum Opened {
-    Live(Metadata, Content),
-    /// Deleted or destroyed: answered 404 with the metadata, which clients take for a success
-    /// without content.
-    Gone(Metadata),
-}
-
 /// Answers a version's content and metadata.
-pub(in super::super) async fn read(
-    call: &Call<'_>,
-    mount: &str,
-    path: &str,
-) -> Result<ApiAnswer, ApiFault> {
-    let path = looked_at(mount, path)?;
-    let (metadata, content) = match open(call, Op::LocalRead, &path).await? {
-        Opened::Live(metadata, content) => (metadata, content),
-        Opened::Gone(metadata) => {
-            let gone = Shown { data: None, metadata: &metadata };
-            let answer = envelope::data_with(StatusCode::NOT_FOUND, Source::Nobody, 0, gone);
-            return Ok(with_age(call, answer));
-        }
-    };
-    let file;
-    let text = match content.kind {
-        Kind::Kv => content.expose(),
-        // A secret that is one file shows as an object with that file as its only member.
-        Kind::Raw => {
-            file = binary::file_json(content.expose());
-            file.expose()
-        }
-    };
-    let data = serde_json::from_slice(text)
-        .map_err(|_| ApiFault::Broken(format!("the content of `{path}` is not JSON")))?;
-    let shown = Shown { data: Some(data), metadata: &metadata };
-    Ok(with_age(call, envelope::data_with(StatusCode::OK, Source::Kv, text.len(), shown)))
+pub(in super::super) async fn read(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        data: Option<&'a RawValue>,
+        metadata: Value,
+    }
+    let path = looked_at(call.mount, call.name())?;
+    let (metadata, content) = open(call, Op::LocalRead, &path).await?;
+    let data = content.as_deref().map(|content| parse(&path, content)).transpose()?;
+    Ok(shown(call, data.is_some(), Shown { data, metadata }))
 }
 
-/// Finds and opens the version that the request names, and records that it was read.
-pub(super) async fn open(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<Opened, ApiFault> {
-    require_read(call, op.clone(), path).await?;
+/// Answers the structure of a version, down to `depth` levels; 0 is all of them.
+pub(in super::super) async fn subkeys(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let path = looked_at(call.mount, call.name())?;
+    let depth = match call.query.integer("depth")?.map(u64::try_from) {
+        None | Some(Ok(0)) => u64::MAX,
+        Some(depth) => depth.unwrap_or(1),
+    };
+    let (metadata, content) = open(call, Op::LocalSubkeys, &path).await?;
+    let mut keys = content.as_deref().map(|content| parse(&path, content)).transpose()?;
+    if let Some(keys) = &mut keys {
+        strip(keys, depth);
+    }
+    let live = keys.is_some();
+    Ok(shown(call, live, json!({ "metadata": metadata, "subkeys": keys })))
+}
+
+fn parse<'a, T: Deserialize<'a>>(path: &SecretPath, content: &'a Plaintext) -> Result<T, ApiFault> {
+    serde_json::from_slice(content.expose())
+        .map_err(|_| ApiFault::Broken(format!("the content of `{path}` is not JSON")))
+}
+
+/// Answers what was found; without content 404, which clients take for a success nevertheless.
+fn shown(call: &Call<'_>, live: bool, found: impl Serialize) -> ApiAnswer {
+    with_age(call, if live { envelope::data(Source::Kv, found) } else { envelope::gone(found) })
+}
+
+/// Finds and opens the version that the request names, and records that it was read. Returns its
+/// metadata, and its content as JSON unless it is deleted or destroyed.
+async fn open(
+    call: &Call<'_>,
+    op: Op,
+    path: &SecretPath,
+) -> Result<(Value, Option<Arc<Plaintext>>), ApiFault> {
+    require(call, op.clone(), path, Right::Read).await?;
     let ver = call.query.number("version")?;
-    let Some(seen) = look(call, path, ver) else {
+    let Some(Seen { ver, live, metadata }) = look(call, path, ver) else {
         record(call, op, path, ver, Outcome::Missing).await?;
         return Err(ApiFault::Missing);
     };
-    let ver = seen.metadata.version;
-    if !seen.live {
+    if !live {
         record(call, op, path, Some(ver), Outcome::Deleted).await?;
-        return Ok(Opened::Gone(seen.metadata));
+        return Ok((metadata, None));
     }
     let engine = &call.api.engine;
     let offline = call.headers.contains_key(HeaderName::from_static(local::OFFLINE));
@@ -89,33 +87,28 @@ pub(super) async fn open(call: &Call<'_>, op: Op, path: &SecretPath) -> Result<O
     } else {
         engine.content(path, Some(ver)).await
     };
-    match content {
-        Ok(content) => {
-            record(call, op, path, Some(ver), Outcome::Ok).await?;
-            Ok(Opened::Live(seen.metadata, content))
-        }
+    let (outcome, found) = match content {
+        Ok(content) => (Outcome::Ok, Ok(Some(content))),
         Err(ReadError::Deleted { .. } | ReadError::Destroyed { .. }) => {
-            record(call, op, path, Some(ver), Outcome::Deleted).await?;
-            Ok(Opened::Gone(seen.metadata))
+            (Outcome::Deleted, Ok(None))
         }
-        Err(error) => {
-            record(call, op, path, Some(ver), Outcome::Unavailable).await?;
-            Err(match error {
-                ReadError::Offline { ver, .. } if offline => ApiFault::NotCached(ver),
-                error => error.into(),
-            })
+        Err(ReadError::Offline { ver, .. }) if offline => {
+            (Outcome::Unavailable, Err(ApiFault::NotCached(ver)))
         }
-    }
+        Err(error) => (Outcome::Unavailable, Err(error.into())),
+    };
+    record(call, op, path, Some(ver), outcome).await?;
+    let json = found?.map(|content| match content.kind {
+        Kind::Kv => content.bytes,
+        // A secret that is one file shows as an object with that file as its only member.
+        Kind::Raw => Arc::new(binary::file_json(content.expose())),
+    });
+    Ok((metadata, json))
 }
 
 /// Writes a new version.
-pub(in super::super) async fn write(
-    call: &mut Call<'_>,
-    mount: &str,
-    path: &str,
-) -> Result<ApiAnswer, ApiFault> {
-    let path = made(mount, path)?;
-    require_write(call, Op::LocalPut, &path).await?;
+pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let path = changed(call, Op::LocalPut).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {
         return Err(ApiFault::NoData);
@@ -138,14 +131,9 @@ pub(in super::super) async fn write(
 }
 
 /// Writes a new version: the newest with a merge patch on it.
-pub(in super::super) async fn patch(
-    call: &mut Call<'_>,
-    mount: &str,
-    path: &str,
-) -> Result<ApiAnswer, ApiFault> {
+pub(in super::super) async fn patch(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     call.require_merge_patch()?;
-    let path = made(mount, path)?;
-    require_write(call, Op::LocalPatch, &path).await?;
+    let path = changed(call, Op::LocalPatch).await?;
     let mut fields = call.fields().await?;
     if fields.get("data").is_none() {
         return Err(ApiFault::NoData);
@@ -176,7 +164,10 @@ async fn put(
     let written = match call.api.engine.write(call.caller.who.clone(), vec![change]).await {
         Ok(written) => written,
         Err(WriteError::Missing) if is_patch => return Err(ApiFault::NothingToPatch),
-        Err(WriteError::Deleted { ver }) => return unpatchable(call, &path, ver),
+        Err(WriteError::Deleted { ver }) => {
+            let seen = look(call, &path, Some(ver)).ok_or(ApiFault::Missing)?;
+            return Ok(envelope::gone(seen.metadata));
+        }
         Err(error) => return Err(error.into()),
     };
     let ver = written.versions.first().map_or(0, |(_, ver)| *ver);
@@ -188,18 +179,48 @@ async fn put(
 }
 
 /// Returns the metadata of a version that others' writes, even in its own entry, have pruned since.
-fn as_written(call: &Call<'_>, path: &SecretPath, ver: u64, time: Time) -> Metadata {
-    call.api.engine.state(|state| Metadata {
-        created_time: GoTime(Some(time)),
-        custom_metadata: state.secret(path).and_then(custom),
-        deletion_time: GoTime(state.delete_after(path).map(|micros| time.plus(micros))),
-        destroyed: false,
-        version: ver,
+fn as_written(call: &Call<'_>, path: &SecretPath, ver: u64, time: Time) -> Value {
+    call.api.engine.state(|state| {
+        json!({
+            "created_time": time.to_string(),
+            "custom_metadata": state.secret(path).and_then(custom),
+            "deletion_time": or_empty(state.delete_after(path).map(|micros| time.plus(micros))),
+            "destroyed": false,
+            "version": ver,
+        })
     })
 }
 
-/// Answers a patch of a deleted version: 404 with its metadata.
-fn unpatchable(call: &Call<'_>, path: &SecretPath, ver: u64) -> Result<ApiAnswer, ApiFault> {
-    let Seen { metadata, .. } = look(call, path, Some(ver)).ok_or(ApiFault::Missing)?;
-    Ok(envelope::data_with(StatusCode::NOT_FOUND, Source::Nobody, 0, metadata))
+/// Turns every value into null, but maps that are not empty and not too deep.
+fn strip(keys: &mut Map<String, Value>, depth: u64) {
+    for (_, value) in keys.iter_mut() {
+        if let Value::Object(below) = value
+            && depth > 1
+            && !below.is_empty()
+        {
+            strip(below, depth - 1);
+        } else {
+            json::wipe(value.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_go_and_keys_stay() {
+        let text = r#"{"a":1,"b":{"c":{"d":"x"},"e":[1],"f":{}}}"#;
+        for (depth, expected) in [
+            (1, r#"{"a":null,"b":null}"#),
+            (2, r#"{"a":null,"b":{"c":null,"e":null,"f":null}}"#),
+            (3, r#"{"a":null,"b":{"c":{"d":null},"e":null,"f":null}}"#),
+            (u64::MAX, r#"{"a":null,"b":{"c":{"d":null},"e":null,"f":null}}"#),
+        ] {
+            let mut keys = serde_json::from_str(text).unwrap();
+            strip(&mut keys, depth);
+            assert_eq!(Value::Object(keys).to_string(), expected, "{depth}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::audit::{Op, Outcome};
 use shared::limits;
 use shared::log::{Secret, Version};
@@ -13,20 +13,15 @@ use crate::engine::{Change, CustomChange, MetaMerge, Settings, WriteError};
 use super::super::envelope::{self, ApiAnswer, Source};
 use super::super::error::ApiFault;
 use super::super::json::Fields;
-use super::super::request::Call;
-use super::{
-    Custom, GoTime, changed, looked_at, made, newest, record, require_look, require_write, with_age,
-};
+use super::super::request::{Call, Verb};
+use super::super::tokens::Right;
+use super::{apply, changed, custom, looked_at, or_empty, record, require, with_age};
 use shared::duration::Shown;
 
 /// Answers settings and versions.
-pub(in super::super) async fn read(
-    call: &Call<'_>,
-    mount: &str,
-    path: &str,
-) -> Result<ApiAnswer, ApiFault> {
-    let path = looked_at(mount, path.trim_end_matches('/'))?;
-    require_look(call, Op::LocalMetadata, &path).await?;
+pub(in super::super) async fn read(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let path = looked_at(call.mount, call.name().trim_end_matches('/'))?;
+    require(call, Op::LocalMetadata, &path, Right::Look).await?;
     let found = call.api.engine.state(|state| state.secret(&path).map(Described::of));
     let outcome = if found.is_some() { Outcome::Ok } else { Outcome::Missing };
     record(call, Op::LocalMetadata, &path, None, outcome).await?;
@@ -37,81 +32,47 @@ pub(in super::super) async fn read(
 /// What clients know as the metadata of a secret.
 #[derive(Serialize)]
 struct Described {
-    cas_required: bool,
-    created_time: GoTime,
-    current_version: u64,
-    custom_metadata: Custom,
-    delete_version_after: String,
-    max_versions: u64,
-    oldest_version: u64,
-    updated_time: GoTime,
-    versions: BTreeMap<u64, DescribedVersion>,
-}
-
-/// One version among them.
-#[derive(Serialize)]
-struct DescribedVersion {
-    created_time: GoTime,
-    deletion_time: GoTime,
-    destroyed: bool,
+    #[serde(flatten)]
+    settings: Value,
+    /// By number: as texts, 10 would come before 2.
+    versions: BTreeMap<u64, Value>,
 }
 
 impl Described {
     fn of(secret: &Secret) -> Self {
+        let current = secret.current().map_or(0, |(ver, _)| ver);
+        // 0 until the first one was pruned.
+        let oldest = secret.first().filter(|first| *first > secret.base + 1).unwrap_or(0);
+        let settings = json!({
+            "cas_required": secret.cas_required,
+            "created_time": secret.created.to_string(),
+            "current_version": current,
+            "custom_metadata": custom(secret),
+            "delete_version_after": Shown(secret.delete_after).to_string(),
+            "max_versions": secret.max_versions,
+            "oldest_version": oldest,
+            "updated_time": secret.updated.to_string(),
+        });
         let version = |(ver, version): (u64, &Version)| {
-            let described = DescribedVersion {
-                created_time: GoTime(Some(version.created)),
-                deletion_time: GoTime(version.deletion_time()),
-                destroyed: version.destroyed,
-            };
+            let described = json!({
+                "created_time": version.created.to_string(),
+                "deletion_time": or_empty(version.deletion_time()),
+                "destroyed": version.destroyed,
+            });
             (ver, described)
         };
-        Self {
-            cas_required: secret.cas_required,
-            created_time: GoTime(Some(secret.created)),
-            current_version: newest(secret),
-            custom_metadata: super::custom(secret),
-            delete_version_after: Shown(secret.delete_after).to_string(),
-            max_versions: secret.max_versions,
-            oldest_version: oldest(secret),
-            updated_time: GoTime(Some(secret.updated)),
-            versions: secret.versions().map(version).collect(),
-        }
+        Self { settings, versions: secret.versions().map(version).collect() }
     }
 }
 
-/// Returns the oldest version kept, 0 until the first one was pruned.
-fn oldest(secret: &Secret) -> u64 {
-    secret.first().filter(|first| *first > secret.base + 1).unwrap_or(0)
-}
-
-/// Changes the settings that are given; makes a secret without versions if there is none.
-pub(in super::super) async fn write(
-    call: &mut Call<'_>,
-    mount: &str,
-    path: &str,
-) -> Result<ApiAnswer, ApiFault> {
-    merge(call, mount, path, false).await
-}
-
-/// Changes the settings that are given, custom metadata key by key; null takes away.
-pub(in super::super) async fn patch(
-    call: &mut Call<'_>,
-    mount: &str,
-    path: &str,
-) -> Result<ApiAnswer, ApiFault> {
-    call.require_merge_patch()?;
-    merge(call, mount, path, true).await
-}
-
-async fn merge(
-    call: &mut Call<'_>,
-    mount: &str,
-    path: &str,
-    is_patch: bool,
-) -> Result<ApiAnswer, ApiFault> {
-    let path = made(mount, path)?;
-    require_write(call, Op::LocalMetadata, &path).await?;
+/// Changes the settings that are given, and makes a secret without versions if there is none. A
+/// patch needs one, and changes custom metadata key by key; null takes away.
+pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let is_patch = call.verb == Verb::Patch;
+    if is_patch {
+        call.require_merge_patch()?;
+    }
+    let path = changed(call, Op::LocalMetadata).await?;
     let mut fields = call.fields().await?;
     let max_versions =
         if is_patch { fields.natural("max_versions")? } else { fields.count("max_versions")? };
@@ -120,7 +81,7 @@ async fn merge(
         cas_required: fields.flag("cas_required")?,
         delete_after: fields.delay("delete_version_after")?,
     };
-    let custom = custom(&mut fields, is_patch)?;
+    let custom = custom_change(&mut fields, is_patch)?;
     let nothing = settings == Settings::default() && matches!(custom, CustomChange::Keep);
     if nothing && !is_patch {
         return Ok(envelope::no_content());
@@ -134,21 +95,13 @@ async fn merge(
 }
 
 /// Drops the secret with all its versions; nothing if there is none.
-pub(in super::super) async fn delete(
-    call: &Call<'_>,
-    mount: &str,
-    path: &str,
-) -> Result<ApiAnswer, ApiFault> {
-    let path = changed(mount, path)?;
-    require_write(call, Op::LocalForget, &path).await?;
-    match call.api.engine.write(call.caller.who.clone(), vec![Change::Forget { path }]).await {
-        Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
-        Err(error) => Err(error.into()),
-    }
+pub(in super::super) async fn delete(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let path = changed(call, Op::LocalForget).await?;
+    apply(call, Change::Forget { path }).await
 }
 
 /// Reads custom metadata: texts; numbers and booleans become texts, in a patch null takes away.
-fn custom(fields: &mut Fields, is_patch: bool) -> Result<CustomChange, ApiFault> {
+fn custom_change(fields: &mut Fields, is_patch: bool) -> Result<CustomChange, ApiFault> {
     if fields.get("custom_metadata").is_none() {
         return Ok(CustomChange::Keep);
     }
@@ -195,15 +148,14 @@ const PREFIX: &str = "custom_metadata validation failed";
 /// Checks Vault's limits, in Vault's words; the log checks them again.
 fn check(texts: &BTreeMap<String, Option<String>>) -> Result<(), ApiFault> {
     let set: Vec<_> = texts.iter().filter_map(|(key, text)| Some((key, text.as_ref()?))).collect();
-    let mut faults = Vec::new();
     if set.len() > limits::CUSTOM_KEYS {
-        faults.push(format!(
+        return Err(ApiFault::several(&[format!(
             "{PREFIX}: payload must contain at most {} keys, provided {}",
             limits::CUSTOM_KEYS,
             set.len()
-        ));
-        return Err(ApiFault::several(&faults));
+        )]));
     }
+    let mut faults = Vec::new();
     for (key, text) in set {
         let (key_len, len) = (key.len(), text.len());
         if key_len == 0 || key_len > limits::CUSTOM_KEY {
