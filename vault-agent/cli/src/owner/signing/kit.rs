@@ -4,7 +4,7 @@
 use anyhow::{Result, anyhow, bail};
 use bech32::{Bech32, Hrp};
 use shared::blob::{self, Blob, Expected};
-use shared::keys::{Identity, Recipient, SignKey, VerifyKey, reveal};
+use shared::keys::{Identity, Recipient, SignKey, VerifyKey};
 use shared::name::Name;
 use shared::signed::VaultId;
 use shared::time::Time;
@@ -70,7 +70,7 @@ impl Kit {
     /// Returns `AGE-SECRET-KEY-1…`, which stock age reads.
     #[must_use]
     pub fn recovery_line(&self) -> Zeroizing<String> {
-        Zeroizing::new(reveal(&self.recovery.to_text()).to_owned())
+        self.recovery.to_text()
     }
 
     /// Returns the page. All but the recovery key are comments, so that the page as a file is what
