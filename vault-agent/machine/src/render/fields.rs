@@ -153,8 +153,8 @@ impl<'de> Visitor<'de> for Any {
         keep(serde_json::Value::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))?)
     }
 
-    /// Objects, and numbers of other kinds too: with `arbitrary_precision` they arrive as a map that keeps every
-    /// digit.
+    /// Objects, and numbers that no integer holds too: with `arbitrary_precision` they arrive as a
+    /// map that keeps every digit.
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
         keep(serde_json::Value::deserialize(MapAccessDeserializer::new(map))?)
     }
