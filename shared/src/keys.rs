@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use age::secrecy::{ExposeSecret, SecretString};
+use age::secrecy::ExposeSecret as _;
 use ed25519_dalek::Signer as _;
 use rand_core::{OsRng, RngCore};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -219,8 +219,8 @@ impl Identity {
     }
 
     /// Returns `AGE-SECRET-KEY-1…`, for key files and the kit.
-    pub fn to_text(&self) -> SecretString {
-        self.0.to_string()
+    pub fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.0.to_string().expose_secret().to_owned())
     }
 
     /// Returns the public half.
@@ -240,11 +240,6 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Identity(..)")
     }
-}
-
-/// Returns the text of a secret for writing it to a key file.
-pub fn reveal(secret: &SecretString) -> &str {
-    secret.expose_secret()
 }
 
 /// Returns `N` random bytes.
@@ -308,7 +303,7 @@ mod tests {
         let sign = SignKey::generate();
         assert_eq!(SignKey::from_text(&sign.to_text()).unwrap().verify_key(), sign.verify_key());
         let identity = Identity::generate();
-        let again = Identity::from_text(reveal(&identity.to_text())).unwrap();
+        let again = Identity::from_text(&identity.to_text()).unwrap();
         assert_eq!(again.recipient(), identity.recipient());
         let text = identity.recipient().to_string();
         assert_eq!(text.parse::<Recipient>().unwrap().to_string(), text);

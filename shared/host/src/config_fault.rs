@@ -92,31 +92,28 @@ impl ConfigFault {
 
 /// Returns where `key` is set in the table that starts at byte `at` of `text`, or `at`.
 pub fn place_of(text: &str, at: usize, key: &str) -> usize {
-    let mut place = at;
-    let table = text.get(at..).unwrap_or_default();
-    for (n, line) in table.split_inclusive('\n').enumerate() {
-        if n > 0 && line.starts_with('[') {
-            break;
-        }
-        if line.split('=').next().is_some_and(|name| name.trim() == key) {
-            return place;
-        }
-        place += line.len();
-    }
-    at
+    let table = lines_at(text.get(at..).unwrap_or_default())
+        .take_while(|(place, line)| *place == 0 || !line.starts_with('['));
+    let mut own = table.filter(|(_, line)| sets(line, key));
+    own.next().map_or(at, |(place, _)| at + place)
 }
 
 /// Returns where in `text` the line starts that sets `key`.
 pub fn line_of(text: &str, key: &str) -> Option<usize> {
-    let mut at = 0;
-    for line in text.split_inclusive('\n') {
-        let rest = line.trim_start().strip_prefix(key);
-        if rest.is_some_and(|rest| rest.trim_start().starts_with('=')) {
-            return Some(at);
-        }
-        at += line.len();
-    }
-    None
+    lines_at(text).find(|(_, line)| sets(line, key)).map(|(place, _)| place)
+}
+
+/// Returns the lines of a text, each with the byte that it starts at.
+fn lines_at(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut next = 0;
+    text.split_inclusive('\n').map(move |line| {
+        next += line.len();
+        (next - line.len(), line)
+    })
+}
+
+fn sets(line: &str, key: &str) -> bool {
+    line.split_once('=').is_some_and(|(name, _)| name.trim() == key)
 }
 
 /// Names one word instead of all that are known, where one looks like the word that is not.

@@ -29,9 +29,7 @@ impl Term {
             in_is_tty: io::stdin().is_terminal(),
             out_is_tty: io::stdout().is_terminal(),
             err_is_tty: io::stderr().is_terminal(),
-            input: RefCell::new(Box::new(io::stdin())),
-            out: RefCell::new(Box::new(io::stdout())),
-            err: RefCell::new(Box::new(io::stderr())),
+            ..Self::piped(io::stdin(), io::stdout(), io::stderr())
         }
     }
 

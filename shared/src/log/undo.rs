@@ -5,9 +5,11 @@ use std::fmt;
 
 use super::state::State;
 
+type Back = Box<dyn FnOnce(&mut State) + Send>;
+
 /// The inverse of everything one entry changed, in the order of the changes.
 #[derive(Default)]
-pub struct Undo(Vec<Box<dyn FnOnce(&mut State) + Send>>);
+pub struct Undo(Vec<Back>);
 
 impl Undo {
     pub(super) fn push(&mut self, back: impl FnOnce(&mut State) + Send + 'static) {

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use shared::blob::{Blob, Expected, Kind, Place, Sealed, commit, open, reseal, seal};
 use shared::error::Code;
 use shared::hash::Hash;
-use shared::keys::{Identity, Recipient, reveal};
+use shared::keys::{Identity, Recipient};
 use shared::path::SecretPath;
 use shared::signed::VaultId;
 
@@ -78,7 +78,7 @@ fn every_reader_opens_and_stock_age_too() {
         assert_eq!((opened.content.expose(), opened.kind), (&content[..], Kind::Kv));
         // A writer who ordered the stanzas otherwise costs time, not access.
         open(reader, &bench.expected(&sealed, 0), &Blob::new(sealed.bytes.clone())).unwrap();
-        let stock: age::x25519::Identity = reveal(&reader.to_text()).parse().unwrap();
+        let stock: age::x25519::Identity = reader.to_text().parse().unwrap();
         let decryptor = age::Decryptor::new_buffered(&sealed.bytes[..]).unwrap();
         let mut payload = Vec::new();
         let identity: &dyn age::Identity = &stock;

@@ -9,7 +9,7 @@ use host::files::{self, Access};
 use host::hint::hinted;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::keys::{Identity, SignKey, VerifyKey, reveal};
+use shared::keys::{Identity, SignKey, VerifyKey};
 use shared::name::Name;
 use shared::signed::VaultId;
 use shared::token::{MachineLine, PinLine};
@@ -98,7 +98,7 @@ impl MachineKeys {
         files::create_dir_private(&paths.state)?;
         files::create_dir_private(&paths.identity())?;
         let keys = Self { age: Identity::generate(), sign: SignKey::generate() };
-        write_new(&AGE.file(paths), reveal(&keys.age.to_text()))?;
+        write_new(&AGE.file(paths), &keys.age.to_text())?;
         write_new(&SIGN.file(paths), &keys.sign.to_text())?;
         Ok(keys)
     }

@@ -24,12 +24,9 @@ pub fn host_name() -> Result<String> {
 /// allowed.
 fn as_name(host: &str) -> Option<String> {
     let first = host.split('.').next()?.to_lowercase();
-    let bent: String = first
-        .chars()
-        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
-        .collect();
-    let bent = bent.trim_matches(|c: char| !c.is_ascii_lowercase() && !c.is_ascii_digit());
-    bent.parse::<Name>().ok().map(|name| name.to_string())
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let bent: String = first.chars().map(|c| if plain(c) { c } else { '-' }).collect();
+    bent.trim_matches('-').parse::<Name>().ok().map(|name| name.to_string())
 }
 
 /// Writes a first configuration unless there is one.

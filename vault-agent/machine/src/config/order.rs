@@ -30,7 +30,8 @@ pub(super) fn check(targets: &[Arc<Target>]) -> Result<(), Misplaced> {
 
 /// Returns the first circle, its first target at both ends.
 fn circle(after: &[Vec<usize>]) -> Option<Vec<usize>> {
-    // Takes its turn who comes after nobody that is left: what stays waits for a circle.
+    // Takes out, round by round, the targets that wait for none of the others: the rest is held up
+    // by a circle.
     let mut left: BTreeSet<usize> = (0..after.len()).collect();
     loop {
         let before = left.len();

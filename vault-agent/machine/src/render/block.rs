@@ -4,6 +4,8 @@
 //! What the file must hold is a function of what it holds now: everything outside the markers
 //! stays, byte for byte.
 
+use std::ops::Range;
+
 use shared::plaintext::Plaintext;
 
 use super::text::Text;
@@ -24,12 +26,6 @@ pub struct BrokenBlock {
     pub what: &'static str,
 }
 
-/// Where the block is, both markers included.
-struct Found {
-    start: usize,
-    end: usize,
-}
-
 /// Returns `file` with `body` as its block: in the place of the old one, else at the end.
 ///
 /// # Errors
@@ -45,13 +41,11 @@ pub fn put(file: &[u8], body: &Plaintext) -> Result<Plaintext, BrokenBlock> {
     if !before.is_empty() && !before.ends_with(b"\n") {
         out.push("\n");
     }
-    for piece in [BEGIN, "\n"] {
-        out.push(piece);
-    }
+    out.push(BEGIN);
+    out.push("\n");
     out.push_bytes(body.expose());
-    for piece in [END, "\n"] {
-        out.push(piece);
-    }
+    out.push(END);
+    out.push("\n");
     out.push_bytes(after);
     Ok(out.finish())
 }
@@ -71,32 +65,29 @@ pub fn has_marker(text: &str) -> bool {
     text.split(['\n', '\r']).any(|line| line.starts_with(BEGIN) || line.starts_with(END))
 }
 
-fn find(file: &[u8]) -> Result<Option<Found>, BrokenBlock> {
+/// Returns where the block is, both markers included.
+fn find(file: &[u8]) -> Result<Option<Range<usize>>, BrokenBlock> {
     let broken = |line: usize, what| Err(BrokenBlock { line, what });
     let mut start: Option<(usize, usize)> = None;
-    let mut found: Option<Found> = None;
+    let mut found: Option<Range<usize>> = None;
     let mut at = 0;
     for (number, line) in file.split_inclusive(|b| *b == b'\n').enumerate() {
         let number = number + 1;
         let marker = line.trim_ascii_end();
         if marker == BEGIN.as_bytes() {
-            match (&start, &found) {
-                (Some(_), _) => {
-                    return broken(
-                        number,
-                        "a second `# BEGIN vault-agent` before `# END vault-agent`",
-                    );
-                }
-                (None, Some(_)) => {
-                    return broken(number, "a second block of `# BEGIN vault-agent`");
-                }
-                (None, None) => start = Some((at, number)),
+            if start.is_some() {
+                let what = "a second `# BEGIN vault-agent` before `# END vault-agent`";
+                return broken(number, what);
             }
+            if found.is_some() {
+                return broken(number, "a second block of `# BEGIN vault-agent`");
+            }
+            start = Some((at, number));
         } else if marker == END.as_bytes() {
             let Some((start, _)) = start.take() else {
                 return broken(number, "`# END vault-agent` without `# BEGIN vault-agent`");
             };
-            found = Some(Found { start, end: at + line.len() });
+            found = Some(start..at + line.len());
         } else if marker.starts_with(BEGIN.as_bytes()) || marker.starts_with(END.as_bytes()) {
             return broken(number, "a marker with more on its line");
         }

@@ -55,19 +55,18 @@ pub(super) fn yaml(fields: &[Field], out: &mut Text) {
 
 /// Writes `key = value` lines; what is nested stands in inline tables.
 pub(super) fn toml(name: &str, value: &Value, out: &mut Text) -> Result<(), Why> {
-    let mut json = match value {
-        Value::Text(_) => Json::Null,
-        Value::Scalar(json) | Value::Structure(json) => parsed(utf8(json)),
-        Value::Bytes(_) => return Err(BYTES),
-    };
-    if !matches!(value, Value::Text(_)) {
-        fits_toml(&json)?;
-    }
-    key(name, out);
-    out.push(" = ");
     match value {
-        Value::Text(text) => string(utf8(text), out),
-        Value::Scalar(_) | Value::Structure(_) | Value::Bytes(_) => inline(&mut json, out),
+        Value::Text(text) => {
+            key(name, out);
+            string(utf8(text), out);
+        }
+        Value::Scalar(json) | Value::Structure(json) => {
+            let mut json = parsed(utf8(json));
+            fits_toml(&json)?;
+            key(name, out);
+            inline(&mut json, out);
+        }
+        Value::Bytes(_) => return Err(BYTES),
     }
     out.push("\n");
     Ok(())
@@ -92,7 +91,7 @@ fn fits_toml(json: &Json) -> Result<(), Why> {
     }
 }
 
-/// Writes a key of TOML, bare where it may be.
+/// Writes a key of TOML, bare where it may be, and what stands before its value.
 fn key(name: &str, out: &mut Text) {
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if !name.is_empty() && name.bytes().all(bare) {
@@ -100,6 +99,7 @@ fn key(name: &str, out: &mut Text) {
     } else {
         string(name, out);
     }
+    out.push(" = ");
 }
 
 /// Writes a value of TOML on one line.
@@ -110,7 +110,6 @@ fn inline(json: &mut Json, out: &mut Text) {
             for (n, (name, value)) in members.iter_mut().enumerate() {
                 out.push(if n > 0 { ", " } else { "{ " });
                 key(name, out);
-                out.push(" = ");
                 inline(value, out);
             }
             out.push(" }");

@@ -137,6 +137,14 @@ impl<'de> Visitor<'de> for Any {
         Ok(Value::Scalar(Plaintext::from(if truth { &b"true"[..] } else { b"false" })))
     }
 
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Scalar(Plaintext::new(number.to_string().into_bytes())))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Scalar(Plaintext::new(number.to_string().into_bytes())))
+    }
+
     fn visit_unit<E>(self) -> Result<Value, E> {
         Ok(Value::Structure(Plaintext::from(&b"null"[..])))
     }
@@ -145,8 +153,8 @@ impl<'de> Visitor<'de> for Any {
         keep(serde_json::Value::deserialize(serde::de::value::SeqAccessDeserializer::new(seq))?)
     }
 
-    /// Objects, and numbers too: with `arbitrary_precision` they arrive as a map that keeps every
-    /// digit.
+    /// Objects, and numbers that no integer holds too: with `arbitrary_precision` they arrive as a
+    /// map that keeps every digit.
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
         keep(serde_json::Value::deserialize(MapAccessDeserializer::new(map))?)
     }

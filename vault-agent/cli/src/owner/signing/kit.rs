@@ -3,7 +3,7 @@
 
 use anyhow::{Result, bail};
 use bech32::{Bech32, Hrp};
-use shared::keys::{Identity, SignKey, reveal};
+use shared::keys::{Identity, SignKey};
 use shared::name::Name;
 use shared::signed::VaultId;
 use shared::time::Time;
@@ -41,7 +41,7 @@ impl Kit {
 
     /// Returns `AGE-SECRET-KEY-1…`, which stock age reads.
     fn recovery_line(&self) -> Zeroizing<String> {
-        Zeroizing::new(reveal(&self.recovery.to_text()).to_owned())
+        self.recovery.to_text()
     }
 
     /// Returns the page. All but the recovery key are comments, so that the page as a file is what
