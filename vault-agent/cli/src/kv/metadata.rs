@@ -116,14 +116,10 @@ fn text(path: &str, mut data: Map<String, Value>) -> Option<String> {
         .filter_map(|(n, fields)| Some((n.parse::<u64>().ok()?, fields.as_object()?)))
         .collect();
     versions.sort_unstable_by_key(|(n, _)| *n);
-    let block = |title: &str, fields| {
-        let rows = table::map(fields).unwrap_or_default();
-        format!("{}\n{rows}\n", table::map_title(title, fields))
-    };
-    let mut text = table::path("Metadata Path", path) + &block("Metadata", &data);
+    let mut text = table::path("Metadata Path", path) + &write::block("Metadata", &data);
     for (n, fields) in versions {
         text.push('\n');
-        text.push_str(&block(&format!("Version {n}"), fields));
+        text.push_str(&write::block(&format!("Version {n}"), fields));
     }
     Some(text)
 }

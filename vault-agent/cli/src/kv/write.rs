@@ -64,17 +64,18 @@ pub fn written(
         }
         (Some(secret), None) if is_table => {
             secret.say_warnings(global);
-            let metadata = secret.data.unwrap_or_default();
-            global.term.print(format!(
-                "{}{}\n{}\n",
-                table::path("Secret Path", path),
-                table::map_title("Metadata", &metadata),
-                table::map(&metadata).unwrap_or_default()
-            ))?;
+            let metadata = block("Metadata", &secret.data.unwrap_or_default());
+            global.term.print(table::path("Secret Path", path) + &metadata)?;
         }
         (Some(secret), None) => global.term.line(secret.text(format)?)?,
         (None, _) if is_table => global.term.line(format!("Success! Data written to: {path}"))?,
         (None, _) => {}
     }
     Ok(Exit::OK)
+}
+
+/// A titled table of fields, as below the path of a secret.
+pub fn block(title: &str, fields: &Map<String, Value>) -> String {
+    let rows = table::map(fields).unwrap_or_default();
+    format!("{}\n{rows}\n", table::map_title(title, fields))
 }
