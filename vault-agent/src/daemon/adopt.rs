@@ -145,8 +145,10 @@ impl Daemon {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::guard::{Guard, Make};
+    use crate::daemon::apply::Task;
+    use crate::daemon::guard::Make;
     use crate::engine::tests::Lone;
+    use crate::engine::{Change, PutContent};
 
     #[tokio::test]
     async fn a_host_that_is_out_of_watches_is_told_so_once() {
@@ -181,5 +183,33 @@ mod tests {
             daemon.watch();
             assert_eq!(shown(), []);
         }
+    }
+
+    #[tokio::test]
+    async fn news_that_comes_before_another_configuration_is_not_missed() {
+        use tokio::sync::watch;
+        let lone = Lone::new("vps", &["*"], &["*"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let [a, file] = ["a", "agent.toml"].map(|name| folder.path().join(name));
+        let configure = |targets: &[&str]| {
+            let target = |name: &&str| {
+                let path = folder.path().join(name);
+                format!("[[target]]\npath = {path:?}\nsecrets = [\"secret/{name}\"]\n")
+            };
+            let text = targets.iter().map(target).collect::<String>();
+            host::files::replace(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
+            Arc::new(Config::load(&file).unwrap())
+        };
+        let config = watch::Sender::new(configure(&["a"]));
+        let source = Source { file: file.clone(), config };
+        let mut daemon = Daemon::begin(source, folder.path(), lone.engine(), Guard::off());
+        assert_eq!(daemon.slots[&a].next, None);
+        let content = PutContent::Whole(br#"{"A":"1"}"#[..].into());
+        let (path, kind) = ("secret/a".parse().unwrap(), shared::blob::Kind::Kv);
+        lone.engine().write(vec![Change::Put { path, kind, content, cas: None }]).await.unwrap();
+        configure(&["a", "b"]);
+        daemon.reload();
+        daemon.refresh();
+        assert_eq!(daemon.slots[&a].next, Some(Task::Write(vec![Some(1)])));
     }
 }

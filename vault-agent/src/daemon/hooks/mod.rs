@@ -121,7 +121,7 @@ impl Hooks {
             order.any_before(path, |before| ahead.get(before).is_some_and(|other| other != key))
         };
         for (key, slot) in &mut self.slots {
-            if slot.waiting.is_empty() || !slot.running.is_empty() || is_held(key) {
+            if slot.waiting.is_empty() || !slot.running.is_empty() {
                 continue;
             }
             let free = PACE * (BURST - 1);
@@ -129,6 +129,10 @@ impl Hooks {
             let paced = paced.map(|used_up| *used_up - free);
             if let Some(due) = slot.due.max(paced).filter(|due| *due > now) {
                 self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
+                continue;
+            }
+            // Asked last: it looks through all targets.
+            if is_held(key) {
                 continue;
             }
             let (behind, ready): (BTreeSet<_>, BTreeSet<_>) = std::mem::take(&mut slot.waiting)

@@ -29,8 +29,8 @@ const TRIES: usize = 8;
 /// How long a file that was exchanged is watched for a program that had it open.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How the file stands, or `None` if something has changed meanwhile and is to be looked at anew; an
-/// error is how it stands too.
+/// How the file stands, an error too; `None` if something has changed meanwhile, and both are to be
+/// looked at anew.
 type Step = Result<Option<State>, State>;
 
 /// What a file says.
