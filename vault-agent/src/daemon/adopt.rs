@@ -206,7 +206,8 @@ mod tests {
         assert_eq!(daemon.slots[&a].next, None);
         let content = PutContent::Whole(br#"{"A":"1"}"#[..].into());
         let (path, kind) = ("secret/a".parse().unwrap(), shared::blob::Kind::Kv);
-        lone.engine().write(vec![Change::Put { path, kind, content, cas: None }]).await.unwrap();
+        let put = Change::Put { path, kind, content, cas: None };
+        lone.engine().write("a test".parse().unwrap(), vec![put]).await.unwrap();
         configure(&["a", "b"]);
         daemon.reload();
         daemon.refresh();
