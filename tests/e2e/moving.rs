@@ -98,3 +98,23 @@ fn a_move_takes_the_history_along() {
     assert_eq!(ok(&host, "kv get -field=v secret/a"), "2");
     assert_eq!(history(&host, "secret/a").len(), 2);
 }
+
+#[test]
+fn a_move_onto_deleted_versions_loses_nothing() {
+    let world = World::new(bins!());
+    let host = world.owner("rtx1080");
+    for line in ["kv put secret/a v=keep", "kv put secret/a v=2"] {
+        ok(&host, line);
+    }
+    for mark in ["delete", "destroy"] {
+        let to = format!("secret/{mark}");
+        for line in [format!("kv put {to} v=x"), format!("kv put {to} v=2")] {
+            ok(&host, &line);
+        }
+        ok(&host, &format!("kv {mark} -versions=1 {to}"));
+        let run = host.vault(&["kv", "mv", "secret/a", &to]);
+        assert_eq!(run.code, 2, "{}", run.err);
+        assert!(run.err.contains("version 1 of"), "{}", run.err);
+        assert_eq!(ok(&host, "kv get -field=v -version=1 secret/a"), "keep");
+    }
+}

@@ -258,6 +258,7 @@ mod tests {
     #[test]
     fn long_socket_paths_are_refused_before_the_kernel_does() {
         let long = PathBuf::from(format!("/{}", "x".repeat(107)));
-        assert!(check_length(&long).unwrap_err().to_string().contains("shorter `--data DIR`"));
+        let hint = host::hint::hint(&check_length(&long).unwrap_err()).unwrap();
+        assert!(hint.contains("shorter `--data DIR`"), "{hint}");
     }
 }

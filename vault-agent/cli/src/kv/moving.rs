@@ -134,7 +134,12 @@ pub(super) fn mv(global: &Global, args: &MvArgs) -> anyhow::Result<Exit> {
     }
     for (from, to) in &pairs {
         let (from, to) = (End { client: &client, route: from }, End { client: &client, route: to });
-        replicate::all(from, to)?;
+        let moved = replicate::all(from, to)?;
+        if let Some(n) = moved.barred {
+            let path = to.route.logical();
+            let text = format!("version {n} of `{path}` is deleted or destroyed; both are kept");
+            return Err(Failure::remote(text).hint("name a place that nothing stands at").into());
+        }
         // Read back, as the other one goes for good.
         if from.content(0)? != to.content(0)? {
             let text = format!("`{}` did not arrive whole; both are kept", to.route.logical());

@@ -30,6 +30,8 @@ pub struct Done {
     pub same: u64,
     /// Versions whose content could not be read, because they are deleted or destroyed.
     pub empty: u64,
+    /// A version whose content can be read, but whose place there is deleted or destroyed.
+    pub barred: Option<u64>,
     /// Whether settings or custom metadata were set.
     pub settings: bool,
 }
@@ -123,7 +125,7 @@ fn limit_of(kept: &Kept) -> Option<u64> {
 fn base(target: &Kept) -> u64 {
     let pruned = target.data.get("oldest_version").and_then(Value::as_u64).unwrap_or(0) > 1;
     match target.versions.first() {
-        Some(first) if !pruned => first.n - 1,
+        Some(first) if !pruned => first.n.saturating_sub(1),
         Some(_) | None => 0,
     }
 }
@@ -143,8 +145,11 @@ fn take(
     let before = target.versions.last().map_or(0, |newest| newest.n);
     let n = match there {
         Some(there) => {
-            if let (Some(content), false) = (&content, there.destroyed) {
-                let held = to.content(n)?;
+            if let Some(content) = &content {
+                let held = if there.destroyed { None } else { to.content(n)? };
+                if held.is_none() {
+                    done.barred = done.barred.or(Some(n));
+                }
                 if held.is_some_and(|held| held != *content) {
                     let path = to.route.logical();
                     let text = format!("`{path}` already holds something else as version {n}");
