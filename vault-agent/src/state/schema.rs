@@ -16,12 +16,13 @@ const MIGRATIONS: &[&str] =
     &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// How long to wait for another process that has the database open.
-const BUSY: Duration = Duration::from_secs(5);
+const BUSY: Duration = if cfg!(test) { Duration::ZERO } else { Duration::from_secs(5) };
 
-/// Of the pages 128 KiB are kept in memory.
+/// The lock mode comes first: any look at the file before it would share the write-ahead log with
+/// others. Of the pages 128 KiB are kept in memory.
 const SETTINGS: &str = "
-    PRAGMA cache_size = -128;
     PRAGMA locking_mode = EXCLUSIVE;
+    PRAGMA cache_size = -128;
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON;
@@ -69,6 +70,8 @@ fn configure(conn: &mut Connection, path: &Path) -> Result<()> {
     conn.busy_timeout(BUSY).with_context(opening)?;
     conn.execute_batch(SETTINGS).with_context(opening)?;
     migrate(conn, path, MIGRATIONS, "vault-agent")?;
+    // Takes the lock now: of two that only read at first, neither could write later.
+    conn.execute_batch("BEGIN IMMEDIATE; COMMIT").with_context(opening)?;
     conn.execute_batch("CREATE TEMP TABLE staged (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL)")
         .with_context(opening)
 }
@@ -91,6 +94,16 @@ mod tests {
         drop(conn);
         let fault = format!("{:#}", open(&path).unwrap_err());
         assert!(fault.contains("has version 999, newer than this program's 2"), "{fault}");
+    }
+
+    #[test]
+    fn a_database_is_open_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.db");
+        drop(open(&path).unwrap());
+        let _first = open(&path).unwrap();
+        assert!(open(&path).unwrap_err().to_string().contains("is in use by another process"));
+        assert!(!path.with_extension("db-shm").exists());
     }
 
     #[test]
