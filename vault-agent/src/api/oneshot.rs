@@ -2,6 +2,7 @@
 //! database.
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -64,7 +65,13 @@ fn wait_for_turn(paths: &Paths, patience: Duration) -> Result<File> {
     let (sender, locked) = mpsc::channel();
     // Nothing bounds the call itself: where it never returns, the thread ends with the process.
     std::thread::Builder::new().name("turn".into()).spawn(move || {
-        let _ = sender.send(file.lock().map(|()| file));
+        let locked = loop {
+            match file.lock() {
+                Err(fault) if fault.kind() == ErrorKind::Interrupted => {}
+                locked => break locked,
+            }
+        };
+        let _ = sender.send(locked.map(|()| file));
     })?;
     match locked.recv_timeout(patience) {
         Ok(file) => file.with_context(|| format!("locking `{shown}`")),
