@@ -117,4 +117,14 @@ fn a_move_onto_deleted_versions_loses_nothing() {
         assert!(run.err.contains("version 1 of"), "{}", run.err);
         assert_eq!(ok(&host, "kv get -field=v -version=1 secret/a"), "keep");
     }
+    // One that has dropped the version by its own limit.
+    ok(&host, "kv metadata put -max-versions 2 secret/pruned");
+    for v in ["9", "8", "7", "2"] {
+        ok(&host, &format!("kv put secret/pruned v={v}"));
+    }
+    for verb in [&["mv"][..], &["cp", "-all-versions"]] {
+        let run = host.vault(&[&["kv"], verb, &["secret/a", "secret/pruned"]].concat());
+        assert_eq!(run.code, 2, "{}", run.err);
+    }
+    assert_eq!(ok(&host, "kv get -field=v -version=1 secret/a"), "keep");
 }

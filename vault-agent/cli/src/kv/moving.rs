@@ -94,13 +94,21 @@ pub(super) fn cp(global: &Global, args: &CpArgs) -> anyhow::Result<Exit> {
     for (from, to) in &pairs {
         let (from, to) = (End { client: &client, route: from }, End { client: &client, route: to });
         if args.all_versions {
-            replicate::all(from, to)?;
+            whole(from, to)?;
         } else {
             copy_newest(from, to, args.force)?;
         }
         done(global, "Copied", from.route, to.route)?;
     }
     Ok(Exit::OK)
+}
+
+/// Takes all versions over; fails where the place has dropped one that can be read here.
+fn whole(from: End<'_>, to: End<'_>) -> anyhow::Result<()> {
+    let Some(n) = replicate::all(from, to)?.barred else { return Ok(()) };
+    let path = to.route.logical();
+    let text = format!("version {n} of `{path}` was deleted, destroyed or dropped; both are kept");
+    Err(Failure::remote(text).hint("name a place that nothing stands at").into())
 }
 
 fn copy_newest(from: End<'_>, to: End<'_>, force: bool) -> anyhow::Result<()> {
@@ -134,12 +142,7 @@ pub(super) fn mv(global: &Global, args: &MvArgs) -> anyhow::Result<Exit> {
     }
     for (from, to) in &pairs {
         let (from, to) = (End { client: &client, route: from }, End { client: &client, route: to });
-        let moved = replicate::all(from, to)?;
-        if let Some(n) = moved.barred {
-            let path = to.route.logical();
-            let text = format!("version {n} of `{path}` is deleted or destroyed; both are kept");
-            return Err(Failure::remote(text).hint("name a place that nothing stands at").into());
-        }
+        whole(from, to)?;
         // Read back, as the other one goes for good.
         if from.content(0)? != to.content(0)? {
             let text = format!("`{}` did not arrive whole; both are kept", to.route.logical());

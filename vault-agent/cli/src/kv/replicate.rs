@@ -30,7 +30,7 @@ pub struct Done {
     pub same: u64,
     /// Versions whose content could not be read, because they are deleted or destroyed.
     pub empty: u64,
-    /// A version whose content can be read, but whose place there is deleted or destroyed.
+    /// A version whose content can be read, but whose place there was deleted, destroyed or pruned.
     pub barred: Option<u64>,
     /// Whether settings or custom metadata were set.
     pub settings: bool,
@@ -163,6 +163,9 @@ fn take(
         }
         // Pruned since, and so taken over once.
         None if n <= before => {
+            if content.is_some() {
+                done.barred = done.barred.or(Some(n));
+            }
             done.same += 1;
             return Ok(newest);
         }

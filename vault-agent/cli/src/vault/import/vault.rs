@@ -93,6 +93,10 @@ pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Re
         let ends = (End { client: &source, route: from }, End { client: &target, route: to });
         let result = path.parse::<shared::path::SecretPath>().map_err(anyhow::Error::from);
         let result = result.and_then(|_| replicate::all(ends.0, ends.1));
+        if let Ok(Done { barred: Some(n), .. }) = result {
+            let why = "was deleted, destroyed or dropped here, and stays so";
+            global.term.say(format!("warning: version {n} of `{path}` {why}"));
+        }
         outcomes.push((path, result.map_err(|why| format!("{why:#}"))));
     }
     progress.end();
