@@ -74,6 +74,12 @@ impl Counts {
             Op::Put | Op::Delete | Op::Undelete | Op::Destroy | Op::MetaSet | Op::Forget => {
                 &mut self.writes
             }
+            Op::LocalPut
+            | Op::LocalPatch
+            | Op::LocalDelete
+            | Op::LocalUndelete
+            | Op::LocalDestroy
+            | Op::LocalForget => &mut self.writes,
             _ => &mut self.other,
         };
         *kind = kind.saturating_add(record.fact.count.unwrap_or(1));
