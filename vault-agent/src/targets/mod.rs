@@ -149,7 +149,7 @@ fn list(json: bool, file: &Path, term: &Term) -> Result<()> {
         vec![path.display().to_string(), paths(secrets), format.to_owned(), hook]
     });
     let rows: Vec<_> = std::iter::once(header).chain(cells).collect();
-    Ok(term.line(table::columns(&rows, "   "))?)
+    Ok(term.line(table::columns(&rows, "  "))?)
 }
 
 fn remove(target: &Path, purge: bool, file: &Path, term: &Term) -> Result<()> {

@@ -173,7 +173,7 @@ fn links_are_resolved_once_and_for_all() {
         world.run(&["remove", "ROOT/link/.env"]),
         "removed: `ROOT/real/.env` is no target any more; there is no file\n"
     );
-    assert_eq!(world.run(&["list"]), "TARGET   SECRETS   FORMAT   ON CHANGE\n");
+    assert_eq!(world.run(&["list"]), "TARGET  SECRETS  FORMAT  ON CHANGE\n");
 }
 
 #[test]

@@ -267,7 +267,7 @@ impl Unit<'_> {
             return Ok(());
         }
         if let Err(why) = program.is_set_up() {
-            term.say(format!("not started: {why:#}; then `{begin}`"));
+            term.say(format!("not started: {why:#}; once that is mended: `{begin}`"));
             return Ok(());
         }
         systemctl::call(whose, &["restart", &service]).map_err(|why| {

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use anyhow::{Result, bail};
 use shared::grant::Grants;
 use shared::log::{Access, NewMachine, Op};
+use shared::name::Name;
 use shared::token::{Line as _, MachineLine, PinLine};
 
 use crate::context::Global;
@@ -101,6 +102,10 @@ fn add(args: &Add, global: &Global) -> Result<Exit> {
     let ssh = args.ssh.as_deref().map(|host| Ssh::new(host, &args.remote_agent)).transpose()?;
     let line = match &ssh {
         Some(ssh) => ssh.init(&parsed(args.machine.parse())?)?,
+        None if args.machine.parse::<Name>().is_ok() => bail!(hinted(
+            format!("`{}` is a name, and no machine line", args.machine),
+            "add `--ssh HOST`, or pass the line that `vault-agent init` prints on that host"
+        )),
         None => parsed(MachineLine::from_line(&args.machine))?,
     };
     let (all, name) = (owner.machines()?, line.name.clone());

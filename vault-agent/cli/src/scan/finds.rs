@@ -261,7 +261,7 @@ impl<'a> Finds<'a> {
             kinds.insert("target of this machine's agent", self.expected.len() as u64);
         }
         if !kinds.is_empty() {
-            let kinds: Vec<_> = kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+            let kinds: Vec<_> = kinds.iter().map(|(kind, n)| format!("{kind} ({n})")).collect();
             term.say(format!("passed by: {} (-v names them)", kinds.join(", ")));
         }
         if self.unreadable > 0 {
