@@ -48,6 +48,8 @@ codes! {
     Commit = "E_COMMIT", "a re-encryption changed the content commitment", "re-encrypt the very content of that version";
     BlobReuse = "E_BLOB_REUSE", "the blob was used before", "encrypt anew: every version has its own blob";
     Exists = "E_EXISTS", "the name is taken", "choose another name, or remove the old one first";
+    Moved = "E_MOVED", "somebody has changed it since it was looked at", "look again, then repeat the command if it is still wanted";
+    Upgrade = "E_UPGRADE", "a newer program wrote this", "install the newer version here; files stay as they are, and reads are answered from the cache";
     Missing = "E_MISSING", "the named thing does not exist", "check the spelling with `vault kv list` or `vault machine list`";
 
     // The blob's fault: what a reader refuses to open.

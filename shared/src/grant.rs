@@ -1,6 +1,7 @@
 //! Access prefixes: what one covers. Who holds which lives in the log's state.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,10 +37,10 @@ impl Grammar for GrantGrammar {
     }
 }
 
-/// A list of prefixes, 64 at most; the empty list covers nothing.
+/// A list of prefixes, 64 at most; the empty list covers nothing. Clones share it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Grants(Vec<Grant>);
+pub struct Grants(Arc<[Grant]>);
 
 impl Grants {
     /// Parses each of `texts`.

@@ -40,6 +40,9 @@ pub mod plaintext;
 /// Pre-authentication encoding, signing, verifying, strict parsing.
 pub mod signed;
 
+/// What a machine says of itself.
+pub mod claim;
+
 /// Sealing and opening one version of a secret.
 pub mod blob;
 

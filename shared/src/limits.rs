@@ -33,6 +33,14 @@ pub const CUSTOM_KEY: usize = 128;
 pub const CUSTOM_VALUE: usize = 512;
 /// Longest free-text reason in bytes.
 pub const REASON: usize = 512;
+/// Most versions that one operation may name, and that a setting may keep.
+pub const VERSIONS: u64 = 1000;
+/// Most addresses of a server.
+pub const ADDRESSES: usize = 8;
+/// Longest address of a server in bytes.
+pub const ADDRESS: usize = 255;
+/// The newest format of the state that this program knows.
+pub const FORMAT: u32 = 1;
 /// Versions kept where neither mount nor secret says otherwise.
 pub const DEFAULT_MAX_VERSIONS: u64 = 10;
 /// Bytes of unreferenced blobs a machine may park on the server.

@@ -6,12 +6,18 @@ mod entry;
 mod genesis;
 mod ops;
 mod readers;
+mod roster;
 mod state;
 mod undo;
+mod was;
 
 pub use apply::{Applied, Refused, apply, attempt, start};
-pub use entry::{Access, DELETE_NEVER, Entry, MetaSet, MountSet, NewMachine, Op, Put, Versions};
+pub use entry::{
+    Access, Address, DELETE_NEVER, Entry, MetaSet, MountSet, NewMachine, Op, Put, Rekey, Resume,
+    Versions,
+};
 pub use genesis::Genesis;
 pub use readers::{readers, readers_hash, recipients};
-pub use state::{Deletion, Machine, MountConfig, Secret, State, Version};
+pub use roster::{Machine, Number};
+pub use state::{Deletion, MountConfig, Resumed, Secret, State, Version};
 pub use undo::Undo;

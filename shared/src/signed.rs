@@ -22,6 +22,8 @@ pub enum Purpose {
     Genesis,
     /// `vault-entry/v1 <vault id>`.
     Entry(VaultId),
+    /// `vault-machine/v1`: made before the machine knows its vault.
+    Machine,
     /// `vault-report/v1 <vault id>`.
     Report(VaultId),
 }
@@ -31,6 +33,7 @@ impl fmt::Display for Purpose {
         match self {
             Self::Genesis => f.write_str("vault-genesis/v1"),
             Self::Entry(vault) => write!(f, "vault-entry/v1 {vault}"),
+            Self::Machine => f.write_str("vault-machine/v1"),
             Self::Report(vault) => write!(f, "vault-report/v1 {vault}"),
         }
     }
@@ -75,7 +78,7 @@ impl Envelope {
 
     /// Signs a body that was written before, e.g. one an admin has been shown.
     pub fn sign_body(key: &SignKey, by: Actor, purpose: Purpose, body: Vec<u8>) -> Self {
-        let sig = Signature(key.sign(&pae(purpose, &body)));
+        let sig = sign_detached(key, purpose, &body);
         Self { by, body, sig }
     }
 
@@ -84,7 +87,7 @@ impl Envelope {
     /// # Errors
     /// `E_BADSIG`.
     pub fn verify(&self, key: &VerifyKey, purpose: Purpose) -> Result<()> {
-        if key.verifies(&pae(purpose, &self.body), self.sig.as_bytes()) {
+        if verifies(key, purpose, &self.body, &self.sig) {
             Ok(())
         } else {
             Err(Code::BadSig.because(format!("signature of `{}`", self.by)))
@@ -115,6 +118,17 @@ impl Envelope {
     pub fn hash(&self, purpose: Purpose) -> Hash {
         Hash::of(&[&pae(purpose, &self.body)])
     }
+}
+
+/// Signs bytes that travel apart from their signature.
+#[must_use]
+pub(crate) fn sign_detached(key: &SignKey, purpose: Purpose, body: &[u8]) -> Signature {
+    Signature(key.sign(&pae(purpose, body)))
+}
+
+/// Verifies what [`sign_detached`] made.
+pub(crate) fn verifies(key: &VerifyKey, purpose: Purpose, body: &[u8], sig: &Signature) -> bool {
+    key.verifies(&pae(purpose, body), sig.as_bytes())
 }
 
 /// Parses JSON that must be byte for byte what serde writes for the value: no white space, no

@@ -6,9 +6,10 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::claim::Claim;
 use crate::error::{Code, Error, Result};
 use crate::hash::Hash;
-use crate::keys::{Recipient, VerifyKey};
+use crate::keys::{Recipient, SignKey, Signature, VerifyKey};
 use crate::limits;
 use crate::name::Name;
 use crate::signed::{VaultId, parse_strict};
@@ -29,7 +30,7 @@ pub trait Line: Serialize + DeserializeOwned {
     fn to_line(&self) -> Result<String> {
         let mut bytes =
             serde_json::to_vec(self).map_err(|why| Code::Token.because(why.to_string()))?;
-        let check = check(Self::PREFIX, &bytes);
+        let check = checksum(Self::PREFIX, &bytes);
         bytes.extend_from_slice(&check);
         let line = format!("{}{}", Self::PREFIX, BASE64_URL_SAFE_NO_PAD.encode(bytes));
         if line.len() > limits::TOKEN {
@@ -41,7 +42,8 @@ pub trait Line: Serialize + DeserializeOwned {
     /// Reads the line; white space around it is ignored.
     ///
     /// # Errors
-    /// `E_TOKEN` for another kind of line, a cut or mistyped one, or one with malformed fields.
+    /// `E_TOKEN` for another kind of line, a cut or mistyped one, or one with malformed fields;
+    /// `E_BADSIG` if a machine's proof does not fit its keys.
     fn from_line(line: &str) -> Result<Self> {
         let line = line.trim();
         let refuse = |why: &str| Code::Token.because(format!("{} {why}", Self::NOUN));
@@ -58,14 +60,25 @@ pub trait Line: Serialize + DeserializeOwned {
             .checked_sub(CHECK)
             .and_then(|at| bytes.split_at_checked(at))
             .ok_or_else(|| refuse("was cut"))?;
-        if check(Self::PREFIX, json) != *found {
+        if checksum(Self::PREFIX, json) != *found {
             return Err(refuse("was cut or mistyped"));
         }
-        parse_strict(json).map_err(|why| refuse(&format!("holds a bad field: {}", why.detail)))
+        let parsed: Self = parse_strict(json)
+            .map_err(|why| refuse(&format!("holds a bad field: {}", why.detail)))?;
+        parsed.check()?;
+        Ok(parsed)
+    }
+
+    /// Checks what the fields say together.
+    ///
+    /// # Errors
+    /// The rule broken.
+    fn check(&self) -> Result<()> {
+        Ok(())
     }
 }
 
-fn check(prefix: &str, json: &[u8]) -> [u8; CHECK] {
+fn checksum(prefix: &str, json: &[u8]) -> [u8; CHECK] {
     let hash = Hash::of(&[prefix.as_bytes(), json]);
     let [a, b, c, d, ..] = *hash.as_bytes();
     [a, b, c, d]
@@ -111,11 +124,30 @@ pub struct MachineLine {
     pub recipient: Recipient,
     /// Its signing and TLS key.
     pub sign: VerifyKey,
+    /// [`Claim`] of the three, proved by the machine itself.
+    pub proof: Signature,
+}
+
+impl MachineLine {
+    /// Makes the line of the machine that holds the keys.
+    ///
+    /// # Errors
+    /// `E_PARSE` if the claim cannot be written as JSON.
+    pub fn new(name: Name, recipient: Recipient, key: &SignKey) -> Result<Self> {
+        let sign = key.verify_key();
+        let proof = Claim { name: &name, recipient: &recipient, sign: &sign }.prove(key)?;
+        Ok(Self { name, recipient, sign, proof })
+    }
 }
 
 impl Line for MachineLine {
     const PREFIX: &'static str = "VLTM1-";
     const NOUN: &'static str = "machine line";
+
+    fn check(&self) -> Result<()> {
+        let Self { name, recipient, sign, proof } = self;
+        Claim { name, recipient, sign }.verify(proof)
+    }
 }
 
 /// `VLTP1-…`, printed by `vault machine add`: what the new machine pins.
@@ -140,14 +172,11 @@ impl Line for PinLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{Identity, SignKey};
+    use crate::keys::Identity;
 
     fn machine() -> MachineLine {
-        MachineLine {
-            name: "vps".parse().unwrap(),
-            recipient: Identity::generate().recipient(),
-            sign: SignKey::generate().verify_key(),
-        }
+        let recipient = Identity::generate().recipient();
+        MachineLine::new("vps".parse().unwrap(), recipient, &SignKey::generate()).unwrap()
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::time::Time;
 use super::entry::{Entry, Op};
 use super::genesis::Genesis;
 use super::ops::Change;
-use super::state::{MountConfig, State};
+use super::roster::Roster;
+use super::state::{MountConfig, Resumed, State};
 use super::undo::Undo;
 
 /// What an accepted entry was and did.
@@ -86,7 +87,10 @@ pub fn start(envelope: &Envelope) -> Result<State> {
         admins: genesis.admins,
         server: genesis.server,
         mounts: genesis.mounts.into_iter().map(|mount| (mount, MountConfig::default())).collect(),
-        machines: BTreeMap::new(),
+        addresses: Vec::new(),
+        format: limits::FORMAT,
+        resumed: Vec::new(),
+        machines: Roster::default(),
         secrets: BTreeMap::new(),
         forgotten: BTreeMap::new(),
         used_keys,
@@ -98,13 +102,19 @@ pub fn start(envelope: &Envelope) -> Result<State> {
 ///
 /// # Errors
 /// The first rule broken, in this order: `E_LIMITS`, `E_UNKNOWN_ACTOR`, `E_BADSIG`, `E_PARSE`,
-/// `E_ACTOR`, `E_SEQ`, `E_PREV`, then per operation `E_DENIED` and the table's checks.
+/// `E_ACTOR`, `E_SEQ`, `E_PREV`, then per operation `E_DENIED`, `E_UPGRADE` and the
+/// table's checks.
 pub fn apply(state: &mut State, envelope: &Envelope) -> std::result::Result<Applied, Refused> {
     let entry = checked(state, envelope)?;
     let (mut undo, dropped) = run(state, &entry.by, entry.time, &entry.ops)?;
     let before = (state.seq, state.head);
     undo.push(move |state| (state.seq, state.head) = before);
     (state.seq, state.head) = (entry.seq, envelope.hash(Purpose::Entry(state.vault)));
+    if let Some(Op::Resume(from)) = entry.ops.first() {
+        let (by, time) = (entry.by.clone(), entry.time);
+        state.resumed.push(Resumed { from: *from, by, time, epoch: state.head });
+        undo.push(|state| _ = state.resumed.pop());
+    }
     Ok(Applied { entry, dropped, undo })
 }
 
@@ -158,7 +168,7 @@ fn run(
     }
     let mut change = Change { state, by, time, undo: Undo::default(), dropped: Vec::new() };
     for (index, op) in ops.iter().enumerate() {
-        if let Err(error) = change.run(op) {
+        if let Err(error) = change.run(index, op) {
             change.state.revert(change.undo);
             return Err(Refused { op: Some(index), error });
         }

@@ -6,10 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::grant::Grants;
 use crate::hash::Hash;
-use crate::keys::{Recipient, VerifyKey};
+use crate::keys::{Recipient, Signature, VerifyKey};
+use crate::limits;
 use crate::name::{Actor, Name};
 use crate::path::{Mount, SecretPath};
+use crate::text::Text;
 use crate::time::Time;
+
+use super::roster::Number;
 
 /// Body of an entry, signed under `vault-entry/v1 <vault id>`. All operations apply, in order, or
 /// none.
@@ -58,6 +62,15 @@ pub enum Op {
     ServerSet {
         /// One or two keys.
         keys: Vec<VerifyKey>,
+        /// [`State::was_server`](super::State::was_server).
+        was: Hash,
+    },
+    /// Replaces the addresses where agents look for the server; by an admin or root.
+    AddressesSet {
+        /// One to eight, `host:port`, in the order to try.
+        addresses: Vec<Address>,
+        /// [`State::was_addresses`](super::State::was_addresses).
+        was: Hash,
     },
     /// Makes or configures a mount.
     MountSet(MountSet),
@@ -68,12 +81,30 @@ pub enum Op {
     },
     /// Adds a machine; by an admin or root.
     MachineAdd(NewMachine),
+    /// Gives a machine another name; by an admin or root.
+    MachineRename {
+        /// Active machine.
+        number: Number,
+        /// Name without an active machine.
+        to: Name,
+    },
+    /// Gives a machine new keys and, with them, a new number; by an admin or root.
+    MachineRekey(Rekey),
+    /// Says whether a machine's silence is normal; by an admin or root.
+    MachineSet {
+        /// Active machine.
+        number: Number,
+        /// Whether it sleeps at times.
+        sleeps: bool,
+        /// [`State::was_machine`](super::State::was_machine).
+        was: Hash,
+    },
     /// Removes a machine; by an admin or root.
     MachineRemove {
         /// Active machine.
-        name: Name,
+        number: Number,
         /// For people, 512 bytes at most.
-        reason: String,
+        reason: Text<{ limits::REASON }>,
     },
     /// Replaces both access lists of a machine; by an admin or root.
     AccessSet(Access),
@@ -94,6 +125,13 @@ pub enum Op {
         /// Known path.
         path: SecretPath,
     },
+    /// Goes on from where a restored server stands; by an admin or root, first in its entry.
+    Resume(Resume),
+    /// Raises the format of the state; by an admin or root.
+    FormatSet {
+        /// The present format plus 1.
+        format: u32,
+    },
 }
 
 impl Op {
@@ -111,9 +149,15 @@ impl Op {
             | Self::ServerSet { .. }
             | Self::MountSet(_)
             | Self::MountDrop { .. }
+            | Self::AddressesSet { .. }
             | Self::MachineAdd(_)
+            | Self::MachineRename { .. }
+            | Self::MachineRekey(_)
+            | Self::MachineSet { .. }
             | Self::MachineRemove { .. }
-            | Self::AccessSet(_) => None,
+            | Self::AccessSet(_)
+            | Self::Resume(_)
+            | Self::FormatSet { .. } => None,
         }
     }
 
@@ -133,9 +177,13 @@ impl Op {
             Self::RootSet { .. } => "root_set",
             Self::RecoverySet { .. } => "recovery_set",
             Self::ServerSet { .. } => "server_set",
+            Self::AddressesSet { .. } => "addresses_set",
             Self::MountSet(_) => "mount_set",
             Self::MountDrop { .. } => "mount_drop",
             Self::MachineAdd(_) => "machine_add",
+            Self::MachineRename { .. } => "machine_rename",
+            Self::MachineRekey(_) => "machine_rekey",
+            Self::MachineSet { .. } => "machine_set",
             Self::MachineRemove { .. } => "machine_remove",
             Self::AccessSet(_) => "access_set",
             Self::Put(_) => "put",
@@ -145,9 +193,14 @@ impl Op {
             Self::Destroy(_) => "destroy",
             Self::MetaSet(_) => "meta_set",
             Self::Forget { .. } => "forget",
+            Self::Resume(_) => "resume",
+            Self::FormatSet { .. } => "format_set",
         }
     }
 }
+
+/// Where a server listens: `host:port`.
+pub type Address = Text<{ limits::ADDRESS }>;
 
 /// Value of `delete_after` that switches deletion by age off.
 pub const DELETE_NEVER: i64 = -1;
@@ -158,12 +211,15 @@ pub const DELETE_NEVER: i64 = -1;
 pub struct MountSet {
     /// The mount.
     pub mount: Mount,
-    /// Versions kept per secret at least; 0 leaves it to the secret, 10 if that is 0 too.
+    /// Versions kept per secret at least, 1,000 at most; 0 leaves it to the secret, 10 if that is 0
+    /// too.
     pub max_versions: u64,
     /// Whether every write must say which version it replaces.
     pub cas_required: bool,
     /// Microseconds after which a version counts as deleted; 0 unset, -1 never.
     pub delete_after: i64,
+    /// [`State::was_mount`](super::State::was_mount).
+    pub was: Hash,
 }
 
 /// A machine to add.
@@ -172,10 +228,14 @@ pub struct MountSet {
 pub struct NewMachine {
     /// Name without an active machine.
     pub name: Name,
+    /// [`State::due_machine`](super::State::due_machine).
+    pub number: Number,
     /// Encryption key never used before.
     pub recipient: Recipient,
     /// Signing and TLS key never used before.
     pub sign: VerifyKey,
+    /// [`Claim`](crate::claim::Claim) of name and keys, proved by the machine itself.
+    pub proof: Signature,
     /// What it may read.
     pub read: Grants,
     /// What it may write.
@@ -187,11 +247,43 @@ pub struct NewMachine {
 #[serde(deny_unknown_fields)]
 pub struct Access {
     /// Active machine.
-    pub name: Name,
+    pub number: Number,
+    /// [`State::was_access`](super::State::was_access).
+    pub was: Hash,
     /// What it may read.
     pub read: Grants,
     /// What it may write.
     pub write: Grants,
+}
+
+/// New keys of a machine; its name and access lists stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rekey {
+    /// Active machine.
+    pub number: Number,
+    /// [`State::due_machine`](super::State::due_machine).
+    pub new_number: Number,
+    /// Encryption key never used before.
+    pub recipient: Recipient,
+    /// Signing and TLS key never used before.
+    pub sign: VerifyKey,
+    /// [`Claim`](crate::claim::Claim) of name and keys, proved by the machine itself.
+    pub proof: Signature,
+}
+
+/// Where a vault goes on after a restore: what its server had, and its audit chain had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resume {
+    /// Last entry before the restore.
+    pub seq: u64,
+    /// Its hash.
+    pub head: Hash,
+    /// Last audit record before the restore.
+    pub audit_n: u64,
+    /// Audit chain value after it.
+    pub audit_head: Hash,
 }
 
 /// One encrypted version.
@@ -212,13 +304,13 @@ pub struct Put {
     pub readers: Hash,
 }
 
-/// Some versions of a secret; numbers that do not exist are passed over.
+/// Some versions of a secret, 1,000 at most; numbers that do not exist are passed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Versions {
     /// The secret.
     pub path: SecretPath,
-    /// Version numbers.
+    /// Version numbers, strictly increasing.
     pub versions: Vec<u64>,
 }
 
@@ -228,7 +320,7 @@ pub struct Versions {
 pub struct MetaSet {
     /// The secret.
     pub path: SecretPath,
-    /// Versions kept at least; 0 leaves it to the mount.
+    /// Versions kept at least, 1,000 at most; 0 leaves it to the mount.
     pub max_versions: u64,
     /// Whether every write must say which version it replaces.
     pub cas_required: bool,

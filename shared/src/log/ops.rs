@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::mem::{replace, swap};
 
+use crate::claim::Claim;
 use crate::error::{Code, Result};
 use crate::hash::Hash;
-use crate::keys::VerifyKey;
+use crate::keys::{Signature, VerifyKey};
 use crate::limits;
 use crate::name::{Actor, Name};
 use crate::path::{Mount, SecretPath};
 use crate::time::Time;
 
-use super::entry::{MetaSet, MountSet, NewMachine, Op, Put, Versions};
+use super::entry::{Access, MetaSet, MountSet, NewMachine, Op, Put, Rekey, Resume, Versions};
 use super::readers::readers_hash;
-use super::state::{Deletion, Machine, MountConfig, Secret, State, Version};
+use super::roster::{Machine, Number};
+use super::state::{Deletion, MountConfig, Secret, State, Version};
 use super::undo::Undo;
 
 /// Operations in progress: the state with those applied so far, and how to take them back.
@@ -28,7 +30,7 @@ pub(super) struct Change<'a> {
 
 impl Change<'_> {
     /// Runs one operation: right first, then grammar and table checks, then the change.
-    pub(super) fn run(&mut self, op: &Op) -> Result<()> {
+    pub(super) fn run(&mut self, index: usize, op: &Op) -> Result<()> {
         if !self.may(op) {
             return Err(Code::Denied.because(match op.path() {
                 Some(path) => format!("`{}` may not {} `{path}`", self.by, op.name()),
@@ -52,44 +54,49 @@ impl Change<'_> {
                 self.replace(|state| &mut state.recovery, recipient.clone());
                 self.replace(|state| &mut state.recovery_number, self.state.recovery_number + 1);
             }
-            Op::ServerSet { keys } => self.server_set(keys)?,
-            Op::MountSet(MountSet { mount, max_versions, cas_required, delete_after }) => {
-                let config = MountConfig {
-                    max_versions: *max_versions,
-                    cas_required: *cas_required,
-                    delete_after: *delete_after,
-                };
-                self.put_row(|state| &mut state.mounts, mount, Some(config));
+            Op::ServerSet { keys, was } => self.server_set(keys, *was)?,
+            Op::AddressesSet { addresses, was } => {
+                unmoved(*was, self.state.was_addresses(), || "the server's addresses".to_owned())?;
+                if addresses.is_empty() || addresses.len() > limits::ADDRESSES {
+                    return Err(Code::Limits.because(format!("{} addresses", addresses.len())));
+                }
+                self.replace(|state| &mut state.addresses, addresses.clone());
             }
+            Op::MountSet(set) => self.mount_set(set)?,
             Op::MountDrop { mount } => self.mount_drop(mount)?,
             Op::MachineAdd(new) => self.machine_add(new)?,
-            Op::MachineRemove { name, reason } => {
-                if reason.len() > limits::REASON {
-                    return Err(Code::Limits.because(format!("reason of {} bytes", reason.len())));
-                }
-                self.change_machine(name, |machine| machine.active = false)?;
+            Op::MachineRename { number, to } => {
+                let machine = self.machine(*number)?;
+                self.demand_free(to)?;
+                self.set_machine(*number, Machine { name: to.clone(), ..machine });
             }
-            Op::AccessSet(access) => {
-                access.read.check()?;
-                access.write.check()?;
-                self.change_machine(&access.name, |machine| {
-                    machine.read = access.read.clone();
-                    machine.write = access.write.clone();
-                })?;
+            Op::MachineRekey(rekey) => self.machine_rekey(rekey)?,
+            Op::MachineSet { number, sleeps, was } => {
+                let machine = self.machine(*number)?;
+                let is = self.state.was_machine(*number);
+                unmoved(*was, is, || format!("machine `{}`", machine.name))?;
+                self.set_machine(*number, Machine { sleeps: *sleeps, ..machine });
             }
+            Op::MachineRemove { number, .. } => {
+                let machine = self.machine(*number)?;
+                self.set_machine(*number, Machine { active: false, ..machine });
+            }
+            Op::AccessSet(access) => self.access_set(access)?,
             Op::Put(put) => self.put(put)?,
             Op::Rewrap(put) => self.rewrap(put)?,
             Op::Delete(at) => {
                 let deletion = Deletion::Since(self.time);
-                self.change_each(at, |version| version.deletion = deletion)?;
+                self.change_each(at, |version| &mut version.deletion, deletion)?;
             }
             Op::Undelete(at) => {
                 let deletion = self.due_deletion(&at.path);
-                self.change_each(at, |version| version.deletion = deletion)?;
+                self.change_each(at, |version| &mut version.deletion, deletion)?;
             }
-            Op::Destroy(at) => self.change_each(at, |version| version.destroyed = true)?,
+            Op::Destroy(at) => self.destroy(at)?,
             Op::MetaSet(meta) => self.meta_set(meta)?,
             Op::Forget { path } => self.forget(path)?,
+            Op::Resume(resume) => self.check_resume(index, resume)?,
+            Op::FormatSet { format } => self.format_set(*format)?,
         }
         Ok(())
     }
@@ -105,7 +112,7 @@ impl Change<'_> {
                     | Op::RecoverySet { .. }
             ),
             Actor::Machine(name) => {
-                let Some(machine) = self.state.machine(name) else { return false };
+                let Some((_, machine)) = self.state.machine(name) else { return false };
                 match op {
                     Op::MountSet(MountSet { mount, .. }) | Op::MountDrop { mount } => {
                         machine.write.cover_mount(mount.as_str())
@@ -178,7 +185,8 @@ impl Change<'_> {
         Ok(())
     }
 
-    fn server_set(&mut self, keys: &[VerifyKey]) -> Result<()> {
+    fn server_set(&mut self, keys: &[VerifyKey], was: Hash) -> Result<()> {
+        unmoved(was, self.state.was_server(), || "the server keys".to_owned())?;
         if keys.is_empty() || keys.len() > 2 {
             return Err(Code::Limits.because(format!("{} server keys", keys.len())));
         }
@@ -195,6 +203,19 @@ impl Change<'_> {
         Ok(())
     }
 
+    fn mount_set(&mut self, set: &MountSet) -> Result<()> {
+        let MountSet { mount, max_versions, cas_required, delete_after, was } = set;
+        unmoved(*was, self.state.was_mount(mount), || format!("mount `{mount}`"))?;
+        check_kept(*max_versions)?;
+        let config = MountConfig {
+            max_versions: *max_versions,
+            cas_required: *cas_required,
+            delete_after: *delete_after,
+        };
+        self.put_row(|state| &mut state.mounts, mount, Some(config));
+        Ok(())
+    }
+
     fn mount_drop(&mut self, mount: &Mount) -> Result<()> {
         if self.state.secrets_below(&format!("{mount}/")).next().is_some() {
             return Err(Code::Exists.because(format!("a secret below mount `{mount}`")));
@@ -207,35 +228,74 @@ impl Change<'_> {
     }
 
     fn machine_add(&mut self, new: &NewMachine) -> Result<()> {
-        let before = self.state.machines.get(&new.name);
-        if before.is_some_and(|machine| machine.active) {
-            return Err(Code::Exists.because(format!("machine `{}`", new.name)));
-        }
-        let incarnation = before.map_or(0, |machine| machine.incarnation) + 1;
-        new.read.check()?;
-        new.write.check()?;
-        self.use_key(new.recipient.as_bytes(), "machine recipient")?;
-        self.use_key(new.sign.as_bytes(), "machine signing key")?;
+        let NewMachine { name, recipient, sign, read, write, .. } = new;
+        self.demand_free(name)?;
+        read.check()?;
+        write.check()?;
+        self.admit(new.number, Claim { name, recipient, sign }, &new.proof)?;
         let machine = Machine {
-            incarnation,
+            name: name.clone(),
             active: true,
-            recipient: new.recipient.clone(),
-            sign: new.sign.clone(),
-            read: new.read.clone(),
-            write: new.write.clone(),
+            recipient: recipient.clone(),
+            sign: sign.clone(),
+            read: read.clone(),
+            write: write.clone(),
+            sleeps: false,
             added: self.time,
         };
-        self.put_row(|state| &mut state.machines, &new.name, Some(machine));
+        self.set_machine(new.number, machine);
         Ok(())
     }
 
-    fn change_machine(&mut self, name: &Name, change: impl FnOnce(&mut Machine)) -> Result<()> {
-        let Some(mut machine) = self.state.machine(name).cloned() else {
-            return Err(Code::Missing.because(format!("machine `{name}`")));
-        };
-        change(&mut machine);
-        self.put_row(|state| &mut state.machines, name, Some(machine));
+    fn machine_rekey(&mut self, rekey: &Rekey) -> Result<()> {
+        let machine = self.machine(rekey.number)?;
+        let Rekey { recipient, sign, .. } = rekey;
+        self.admit(rekey.new_number, Claim { name: &machine.name, recipient, sign }, &rekey.proof)?;
+        let (recipient, sign, added) = (recipient.clone(), sign.clone(), self.time);
+        self.set_machine(rekey.number, Machine { active: false, ..machine.clone() });
+        self.set_machine(rekey.new_number, Machine { recipient, sign, added, ..machine });
         Ok(())
+    }
+
+    fn access_set(&mut self, access: &Access) -> Result<()> {
+        let Access { number, was, read, write } = access;
+        let machine = self.machine(*number)?;
+        let is = self.state.was_access(*number);
+        unmoved(*was, is, || format!("access of machine `{}`", machine.name))?;
+        read.check()?;
+        write.check()?;
+        let (read, write) = (read.clone(), write.clone());
+        self.set_machine(*number, Machine { read, write, ..machine });
+        Ok(())
+    }
+
+    fn demand_free(&self, name: &Name) -> Result<()> {
+        match self.state.machine(name) {
+            Some(_) => Err(Code::Exists.because(format!("machine `{name}`"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks number, proof and keys of a machine that comes, and marks the keys as used.
+    fn admit(&mut self, number: Number, claim: Claim<'_>, proof: &Signature) -> Result<()> {
+        let due = self.state.due_machine();
+        if number != due {
+            let why = format!("machine `{}` as number {number}; {due} is due", claim.name);
+            return Err(Code::Moved.because(why));
+        }
+        claim.verify(proof)?;
+        self.use_key(claim.recipient.as_bytes(), "machine recipient")?;
+        self.use_key(claim.sign.as_bytes(), "machine signing key")
+    }
+
+    fn machine(&self, number: Number) -> Result<Machine> {
+        let machine = self.state.machine_numbered(number).cloned();
+        machine.ok_or_else(|| Code::Missing.because(format!("machine number {number}")))
+    }
+
+    fn set_machine(&mut self, number: Number, machine: Machine) {
+        let old = self.state.machines.set(number, Some(machine));
+        self.undo.push(move |state| _ = state.machines.set(number, old));
     }
 
     /// Returns the secret at `path`, made if new, and notes how to take that back.
@@ -316,33 +376,13 @@ impl Change<'_> {
         if old.commit != put.commit {
             return Err(Code::Commit.because(format!("version {ver} of `{path}`")));
         }
+        let (ver, old) = (*ver, old.clone());
         self.use_blob(put)?;
-        self.change_version(path, *ver, |version| {
+        self.dropped.push(old.blob);
+        if let Some(version) = self.known(path)?.version_mut(ver) {
             version.blob = put.blob;
             version.size = put.size;
             version.readers = put.readers;
-        })
-    }
-
-    /// Changes those of some versions whose blobs are not dropped.
-    fn change_each(&mut self, at: &Versions, change: impl Fn(&mut Version)) -> Result<()> {
-        self.known(&at.path)?;
-        at.versions.iter().try_for_each(|ver| self.change_version(&at.path, *ver, &change))
-    }
-
-    /// Changes a version, unless it is gone or destroyed.
-    fn change_version(
-        &mut self,
-        path: &SecretPath,
-        ver: u64,
-        change: impl FnOnce(&mut Version),
-    ) -> Result<()> {
-        let version = self.known(path)?.version_mut(ver).filter(|version| !version.destroyed);
-        let Some(version) = version else { return Ok(()) };
-        let old = version.clone();
-        change(version);
-        if version.destroyed || version.blob != old.blob {
-            self.dropped.push(old.blob);
         }
         self.undo_in(path, move |secret| {
             if let Some(version) = secret.version_mut(ver) {
@@ -352,7 +392,49 @@ impl Change<'_> {
         Ok(())
     }
 
+    /// Sets a field of those of some versions whose blobs are not dropped; returns which they are.
+    fn change_each<T: Copy + Send + 'static>(
+        &mut self,
+        at: &Versions,
+        field: fn(&mut Version) -> &mut T,
+        new: T,
+    ) -> Result<Vec<Hash>> {
+        let Versions { path, versions } = at;
+        if versions.len() as u64 > limits::VERSIONS {
+            let why = format!("{} versions of `{path}` at once", versions.len());
+            return Err(Code::Limits.because(why));
+        }
+        if !versions.is_sorted_by(|one, next| one < next) {
+            let why = format!("versions of `{path}` that do not increase strictly");
+            return Err(Code::Limits.because(why));
+        }
+        let secret = self.known(path)?;
+        let (mut old, mut blobs) = (Vec::new(), Vec::new());
+        for ver in versions {
+            if let Some(version) = secret.version_mut(*ver).filter(|version| !version.destroyed) {
+                old.push((*ver, replace(field(version), new)));
+                blobs.push(version.blob);
+            }
+        }
+        old.shrink_to_fit();
+        self.undo_in(path, move |secret| {
+            for (ver, old) in old {
+                if let Some(version) = secret.version_mut(ver) {
+                    *field(version) = old;
+                }
+            }
+        });
+        Ok(blobs)
+    }
+
+    fn destroy(&mut self, at: &Versions) -> Result<()> {
+        let blobs = self.change_each(at, |version| &mut version.destroyed, true)?;
+        self.dropped.extend(blobs);
+        Ok(())
+    }
+
     fn meta_set(&mut self, meta: &MetaSet) -> Result<()> {
+        check_kept(meta.max_versions)?;
         check_custom(meta)?;
         let (mut other, mut updated) = (meta.clone(), self.time);
         let mut exchange = move |secret: &mut Secret| {
@@ -377,6 +459,47 @@ impl Change<'_> {
         self.put_row(|state| &mut state.forgotten, path, Some(last));
         Ok(())
     }
+
+    /// Checks a resumption; the entry's own hash, the new epoch, is known once all has run.
+    fn check_resume(&self, index: usize, resume: &Resume) -> Result<()> {
+        if index > 0 {
+            return Err(Code::Limits.because("`resume` is not the first operation of its entry"));
+        }
+        if resume.seq != self.state.seq {
+            let why = format!("resume from {} after {}", resume.seq, self.state.seq);
+            return Err(Code::Seq.because(why));
+        }
+        if resume.head != self.state.head {
+            return Err(Code::Prev.because(format!("resume from another head at {}", resume.seq)));
+        }
+        Ok(())
+    }
+
+    fn format_set(&mut self, format: u32) -> Result<()> {
+        let now = self.state.format;
+        if format != now + 1 {
+            return Err(Code::Version.because(format!("format {format} after {now}")));
+        }
+        if format > limits::FORMAT {
+            let why = format!("format {format}, this program knows {}", limits::FORMAT);
+            return Err(Code::Upgrade.because(why));
+        }
+        self.replace(|state| &mut state.format, format);
+        Ok(())
+    }
+}
+
+/// Refuses an act that was made for another state than today's.
+fn unmoved(was: Hash, is: Hash, what: impl FnOnce() -> String) -> Result<()> {
+    if was == is { Ok(()) } else { Err(Code::Moved.because(what())) }
+}
+
+fn check_kept(max_versions: u64) -> Result<()> {
+    if max_versions > limits::VERSIONS {
+        let why = format!("{max_versions} versions kept, {} at most", limits::VERSIONS);
+        return Err(Code::Limits.because(why));
+    }
+    Ok(())
 }
 
 fn put_row<K: Ord, V>(table: &mut BTreeMap<K, V>, key: K, row: Option<V>) -> Option<V> {

@@ -8,12 +8,10 @@ use crate::path::SecretPath;
 
 use super::state::State;
 
-/// Returns `name#incarnation` of every active machine that may read `path`, sorted, then
-/// `@recovery#n`.
+/// Returns the numbers of the active machines that may read `path`, ascending, then `@recovery#n`.
 pub fn readers(state: &State, path: &SecretPath) -> Vec<String> {
-    let mut list: Vec<String> = reading(state, path)
-        .map(|(name, machine)| format!("{name}#{}", machine.incarnation))
-        .collect();
+    let mut list: Vec<String> =
+        state.machines.reading(path).map(|(number, _)| number.to_string()).collect();
     list.push(format!("@recovery#{}", state.recovery_number));
     list
 }
@@ -21,8 +19,8 @@ pub fn readers(state: &State, path: &SecretPath) -> Vec<String> {
 /// Returns SHA-256 of [`readers`] joined by LF.
 pub fn readers_hash(state: &State, path: &SecretPath) -> Hash {
     let mut text = String::new();
-    for (name, machine) in reading(state, path) {
-        let _ = writeln!(text, "{name}#{}", machine.incarnation);
+    for (number, _) in state.machines.reading(path) {
+        let _ = writeln!(text, "{number}");
     }
     let _ = write!(text, "@recovery#{}", state.recovery_number);
     Hash::of(&[text.as_bytes()])
@@ -30,17 +28,8 @@ pub fn readers_hash(state: &State, path: &SecretPath) -> Hash {
 
 /// Returns the recipients in the order of [`readers`]; the last is recovery's.
 pub fn recipients(state: &State, path: &SecretPath) -> Vec<Recipient> {
-    let mut list: Vec<Recipient> =
-        reading(state, path).map(|(_, machine)| machine.recipient.clone()).collect();
-    list.push(state.recovery.clone());
-    list
-}
-
-fn reading<'a>(
-    state: &'a State,
-    path: &'a SecretPath,
-) -> impl Iterator<Item = (&'a crate::name::Name, &'a super::state::Machine)> {
-    state.machines.iter().filter(move |(_, machine)| machine.active && machine.read.cover(path))
+    let machines = state.machines.reading(path).map(|(_, machine)| machine.recipient.clone());
+    machines.chain([state.recovery.clone()]).collect()
 }
 
 impl State {

@@ -5,7 +5,6 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use crate::grant::Grants;
 use crate::hash::Hash;
 use crate::keys::{Recipient, VerifyKey};
 use crate::limits;
@@ -14,7 +13,8 @@ use crate::path::{Mount, SecretPath};
 use crate::signed::VaultId;
 use crate::time::Time;
 
-use super::entry::DELETE_NEVER;
+use super::entry::{Address, DELETE_NEVER, Resume};
+use super::roster::{Machine, Number, Roster};
 
 /// The state after some entry. Serialized only as a snapshot of one's own, never sent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,8 +29,11 @@ pub struct State {
     pub(super) recovery_number: u64,
     pub(super) admins: BTreeMap<Name, VerifyKey>,
     pub(super) server: Vec<VerifyKey>,
+    pub(super) addresses: Vec<Address>,
+    pub(super) format: u32,
+    pub(super) resumed: Vec<Resumed>,
     pub(super) mounts: BTreeMap<Mount, MountConfig>,
-    pub(super) machines: BTreeMap<Name, Machine>,
+    pub(super) machines: Roster,
     pub(super) secrets: BTreeMap<SecretPath, Secret>,
     /// Version counters of forgotten secrets.
     pub(super) forgotten: BTreeMap<SecretPath, u64>,
@@ -49,23 +52,17 @@ pub struct MountConfig {
     pub delete_after: i64,
 }
 
-/// A machine, active or removed.
+/// Where a restored server went on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// How many machines have borne this name.
-    pub incarnation: u64,
-    /// Whether it may do anything.
-    pub active: bool,
-    /// Its encryption key.
-    pub recipient: Recipient,
-    /// Its signing and TLS key.
-    pub sign: VerifyKey,
-    /// What it may read.
-    pub read: Grants,
-    /// What it may write.
-    pub write: Grants,
-    /// When this incarnation was added.
-    pub added: Time,
+pub struct Resumed {
+    /// What it went on from.
+    pub from: Resume,
+    /// Who resumed it.
+    pub by: Actor,
+    /// When, by the signer's clock.
+    pub time: Time,
+    /// Hash of that entry: the epoch since then.
+    pub epoch: Hash,
 }
 
 /// A secret: its settings and the versions still kept, without gaps.
@@ -206,12 +203,32 @@ impl State {
         &self.server
     }
 
+    /// Returns where agents look for the server; empty until an owner says so in the log.
+    pub fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Returns where restored servers went on, oldest first.
+    pub fn resumed(&self) -> &[Resumed] {
+        &self.resumed
+    }
+
+    /// Returns the present epoch: the hash of the last entry that resumed, or the vault id.
+    pub fn epoch(&self) -> Hash {
+        self.resumed.last().map_or(self.vault, |resumed| resumed.epoch)
+    }
+
+    /// Returns the format of the state.
+    pub const fn format(&self) -> u32 {
+        self.format
+    }
+
     /// Returns the key of `actor` if it may act now.
     pub fn key(&self, actor: &Actor) -> Option<&VerifyKey> {
         match actor {
             Actor::Root => Some(&self.root),
             Actor::Admin(name) => self.admins.get(name),
-            Actor::Machine(name) => self.machine(name).map(|machine| &machine.sign),
+            Actor::Machine(name) => self.machine(name).map(|(_, machine)| &machine.sign),
         }
     }
 
@@ -220,19 +237,29 @@ impl State {
         &self.admins
     }
 
-    /// Returns the active machine `name`.
-    pub fn machine(&self, name: &Name) -> Option<&Machine> {
-        self.machines.get(name).filter(|machine| machine.active)
+    /// Returns the active machine `name` and its number.
+    pub fn machine(&self, name: &Name) -> Option<(Number, &Machine)> {
+        self.machines.named(name)
+    }
+
+    /// Returns the active machine that bears `number`.
+    pub fn machine_numbered(&self, number: Number) -> Option<&Machine> {
+        self.machines.active(number)
     }
 
     /// Returns the active machine that holds the signing key.
-    pub fn machine_by_key(&self, key: &[u8; 32]) -> Option<(&Name, &Machine)> {
-        self.machines.iter().find(|(_, machine)| machine.active && machine.sign.as_bytes() == key)
+    pub fn machine_by_key(&self, key: &[u8; 32]) -> Option<(Number, &Machine)> {
+        self.machines.signing(key)
     }
 
-    /// Returns every machine that ever was, by name; only the last incarnation of each.
-    pub const fn machines(&self) -> &BTreeMap<Name, Machine> {
-        &self.machines
+    /// Returns every machine that ever was, by number.
+    pub const fn machines(&self) -> &BTreeMap<Number, Machine> {
+        self.machines.all()
+    }
+
+    /// Returns the number that the next machine must bear.
+    pub fn due_machine(&self) -> Number {
+        self.machines.due()
     }
 
     /// Returns the mounts and their defaults.

@@ -6,7 +6,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use shared::log::{Op, State, apply, start};
 use shared::signed::Envelope;
 
-use crate::world::{World, meta, mount, path, versions};
+use crate::world::{World, meta, path, versions};
 
 /// Tampered logs to refuse, over all histories.
 const CASES: usize = 100_000;
@@ -24,8 +24,8 @@ fn operation(world: &mut World, dice: &[u8]) -> Vec<Op> {
     match kind % 12 {
         0..=3 => vec![world.put(at, due)],
         4 => vec![world.rewrap(at, last)],
-        5 => vec![Op::Delete(versions(at, &[last, old]))],
-        6 => vec![Op::Undelete(versions(at, &[last, old]))],
+        5 => vec![Op::Delete(versions(at, &[old, last + 1]))],
+        6 => vec![Op::Undelete(versions(at, &[old, last + 1]))],
         7 => vec![Op::Destroy(versions(at, &[old]))],
         8 => vec![meta(at, u64::from(extra % 4), &[("owner", "jonas")]), world.put(at, due)],
         9 => vec![Op::Forget { path: path(at) }],
@@ -35,14 +35,15 @@ fn operation(world: &mut World, dice: &[u8]) -> Vec<Op> {
         _ => {
             let n = 130 + u8::try_from(world.log.len() % 60).unwrap() * 2;
             let name = format!("m{n}");
-            vec![mount("other"), world.machine_add(&name, n, &["secret/"], &[])]
+            vec![world.mount("other"), world.machine_add(&name, n, &["secret/"], &[])]
         }
     }
 }
 
 fn history(dice: &[Vec<u8>]) -> (World, Vec<State>) {
     let mut world = World::with_machines();
-    world.push("admin:jonas", vec![mount("other")]).unwrap();
+    let other = world.mount("other");
+    world.push("admin:jonas", vec![other]).unwrap();
     let mut states = vec![world.state.clone()];
     for roll in dice {
         let ops = operation(&mut world, roll);

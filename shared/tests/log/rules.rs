@@ -7,7 +7,7 @@ use shared::log::{Deletion, Op, Put, apply, attempt, readers, start};
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
 
-use crate::world::{World, key, meta, mount, mount_drop, path, public, recipient, versions};
+use crate::world::{World, key, meta, mount_drop, path, public, recipient, versions};
 
 /// Checks that `by` doing `ops` is refused with `code` and leaves the state as it was.
 fn refused(world: &mut World, by: &str, ops: Vec<Op>, code: Code) {
@@ -70,8 +70,14 @@ fn rights_are_root_admin_machine() {
         refused(&mut world, "machine:rtx1080", vec![op], Code::Denied);
     }
     let admin_only = [
-        Op::ServerSet { keys: vec![public(53)] },
-        Op::MachineRemove { name: "vps".parse().unwrap(), reason: String::new() },
+        world.server_set(&[53]),
+        world.addresses_set(&["10.8.0.3:8443"]),
+        world.machine_remove("vps"),
+        world.machine_rename("vps", "cloud"),
+        world.machine_rekey("vps", 56),
+        world.machine_set("vps", true),
+        world.resume(),
+        Op::FormatSet { format: 2 },
         world.access_set("vps", &["*"], &["*"]),
         world.machine_add("evil", 54, &["*"], &["*"]),
     ];
@@ -86,7 +92,7 @@ fn rights_are_root_admin_machine() {
         Op::Destroy(versions("secret/jjeco/a", &[1])),
         meta("secret/jjeco/a", 0, &[]),
         Op::Forget { path: path("secret/jjeco/a") },
-        mount("secret"),
+        world.mount("secret"),
         mount_drop("secret"),
     ];
     for op in on_paths {
@@ -97,12 +103,13 @@ fn rights_are_root_admin_machine() {
 #[test]
 fn a_removed_or_replaced_signer_is_powerless_at_once() {
     let mut world = World::with_machines();
-    let gone = Op::MachineRemove { name: "rtx1080".parse().unwrap(), reason: "sold".to_owned() };
+    let gone = world.machine_remove("rtx1080");
     world.push("admin:jonas", vec![gone]).unwrap();
     let op = world.put("secret/a", 1);
     refused(&mut world, "machine:rtx1080", vec![op], Code::UnknownActor);
     world.push("root", vec![Op::RootSet { key: public(60) }]).unwrap();
-    refused(&mut world, "root", vec![mount("x")], Code::BadSig);
+    let op = world.mount("x");
+    refused(&mut world, "root", vec![op], Code::BadSig);
 }
 
 #[test]
@@ -123,10 +130,14 @@ fn keys_are_used_once() {
     }
     let twin = world.machine_add("twin", 10, &[], &[]);
     refused(&mut world, "admin:jonas", vec![twin], Code::Key);
-    world.push("admin:jonas", vec![Op::ServerSet { keys: vec![public(4), public(61)] }]).unwrap();
-    world.push("admin:jonas", vec![Op::ServerSet { keys: vec![public(61)] }]).unwrap();
-    refused(&mut world, "admin:jonas", vec![Op::ServerSet { keys: vec![public(4)] }], Code::Key);
-    refused(&mut world, "admin:jonas", vec![Op::ServerSet { keys: vec![] }], Code::Limits);
+    for keys in [&[4, 61][..], &[61]] {
+        let op = world.server_set(keys);
+        world.push("admin:jonas", vec![op]).unwrap();
+    }
+    for (keys, code) in [(&[4][..], Code::Key), (&[61, 61], Code::Key), (&[], Code::Limits)] {
+        let op = world.server_set(keys);
+        refused(&mut world, "admin:jonas", vec![op], code);
+    }
 }
 
 #[test]
@@ -138,20 +149,177 @@ fn names_are_free_or_known() {
     refused(&mut world, "root", vec![jonas], Code::Exists);
     let nobody = || "nobody".parse().unwrap();
     refused(&mut world, "root", vec![Op::AdminRemove { name: nobody() }], Code::Missing);
-    let gone = Op::MachineRemove { name: nobody(), reason: String::new() };
-    refused(&mut world, "root", vec![gone], Code::Missing);
-    let access = world.access_set("nobody", &[], &[]);
-    refused(&mut world, "root", vec![access], Code::Missing);
+    let unknown = [
+        world.machine_remove("nobody"),
+        world.machine_rename("nobody", "cloud"),
+        world.machine_rekey("nobody", 72),
+        world.machine_set("nobody", true),
+        world.access_set("nobody", &[], &[]),
+    ];
+    for op in unknown {
+        refused(&mut world, "root", vec![op], Code::Missing);
+    }
+    let taken = world.machine_rename("vps", "rtx1080");
+    refused(&mut world, "root", vec![taken], Code::Exists);
 }
 
 #[test]
-fn a_name_comes_back_as_another_incarnation() {
+fn a_number_is_never_used_again() {
     let mut world = World::with_machines();
-    let gone = Op::MachineRemove { name: "vps".parse().unwrap(), reason: "moved".to_owned() };
+    let at = path("secret/a");
+    let gone = world.machine_remove("vps");
     world.push("admin:jonas", vec![gone]).unwrap();
     let back = world.machine_add("vps", 80, &["*"], &[]);
     world.push("admin:jonas", vec![back]).unwrap();
-    assert_eq!(readers(&world.state, &path("secret/a")), ["rtx1080#1", "vps#2", "@recovery#1"]);
+    assert_eq!(readers(&world.state, &at), ["1", "3", "@recovery#1"]);
+    for wrong in [2, 3, 5] {
+        let Op::MachineAdd(mut late) = world.machine_add("late", 84, &[], &[]) else {
+            unreachable!()
+        };
+        late.number = wrong;
+        refused(&mut world, "admin:jonas", vec![Op::MachineAdd(late)], Code::Moved);
+    }
+}
+
+#[test]
+fn a_renamed_machine_keeps_everything_but_its_name() {
+    let mut world = World::with_machines();
+    let at = path("secret/a");
+    let put = world.put("secret/a", 1);
+    world.push("machine:rtx1080", vec![put]).unwrap();
+    let rename = world.machine_rename("rtx1080", "tower");
+    world.push("admin:jonas", vec![rename]).unwrap();
+    assert_eq!(world.state.stale().count(), 0);
+    assert_eq!(readers(&world.state, &at), ["1", "@recovery#1"]);
+    let put = world.put("secret/a", 2);
+    refused(&mut world, "machine:rtx1080", vec![put], Code::UnknownActor);
+    let free = world.machine_add("rtx1080", 90, &[], &[]);
+    world.push("admin:jonas", vec![free]).unwrap();
+}
+
+#[test]
+fn new_keys_end_the_old_ones_at_once() {
+    let mut world = World::with_machines();
+    let put = world.put("secret/a", 1);
+    world.push("machine:rtx1080", vec![put]).unwrap();
+    let old = world.put("secret/a", 2);
+    let old = world.sign(&world.entry(vec![old], "machine:rtx1080"));
+    let rekey = world.machine_rekey("rtx1080", 90);
+    world.push("admin:jonas", vec![rekey.clone()]).unwrap();
+    assert_eq!(world.state.stale().count(), 1);
+    assert_eq!(world.apply(old).unwrap_err().code, Code::BadSig);
+    let (number, machine) = world.state.machine(&"rtx1080".parse().unwrap()).unwrap();
+    assert_eq!((number, machine.write.cover_mount("secret")), (3, true));
+    assert!(world.state.machine_numbered(1).is_none() && world.state.machines().contains_key(&1));
+    refused(&mut world, "admin:jonas", vec![rekey], Code::Missing);
+    world.hold("rtx1080", 90);
+    let put = world.put("secret/a", 2);
+    world.push("machine:rtx1080", vec![put]).unwrap();
+}
+
+#[test]
+fn keys_are_exchanged_by_nobody_on_the_way() {
+    let mut world = World::with_machines();
+    let Op::MachineAdd(good) = world.machine_add("late", 84, &[], &[]) else { unreachable!() };
+    let swaps: [fn(&mut shared::log::NewMachine); 3] = [
+        |new| new.name = "other".parse().unwrap(),
+        |new| new.recipient = recipient(86),
+        |new| new.sign = public(86),
+    ];
+    for swap in swaps {
+        let mut new = good.clone();
+        swap(&mut new);
+        refused(&mut world, "admin:jonas", vec![Op::MachineAdd(new)], Code::BadSig);
+    }
+    let Op::MachineRekey(mut rekey) = world.machine_rekey("vps", 88) else { unreachable!() };
+    rekey.recipient = recipient(86);
+    refused(&mut world, "admin:jonas", vec![Op::MachineRekey(rekey)], Code::BadSig);
+}
+
+#[test]
+fn an_act_made_for_another_state_is_refused() {
+    let mut world = World::with_machines();
+    let early = [
+        world.server_set(&[4, 70]),
+        world.addresses_set(&["10.8.0.3:8443"]),
+        world.mount("team"),
+        world.mount("secret"),
+        world.access_set("vps", &["*"], &[]),
+        world.machine_set("vps", true),
+    ];
+    let Op::MountSet(mut meanwhile) = world.mount("secret") else { unreachable!() };
+    meanwhile.cas_required = true;
+    let theirs = vec![
+        world.server_set(&[4, 71]),
+        world.addresses_set(&["192.168.17.1:8443"]),
+        world.mount("team"),
+        Op::MountSet(meanwhile),
+        world.access_set("vps", &[], &[]),
+        world.machine_set("vps", true),
+    ];
+    world.push("root", theirs).unwrap();
+    for op in early {
+        refused(&mut world, "admin:jonas", vec![op], Code::Moved);
+    }
+}
+
+#[test]
+fn addresses_are_one_to_eight() {
+    let mut world = World::with_machines();
+    let nine: Vec<String> = (0..9).map(|n| format!("10.0.0.{n}:8443")).collect();
+    let nine: Vec<&str> = nine.iter().map(String::as_str).collect();
+    for bad in [&[][..], &nine] {
+        let op = world.addresses_set(bad);
+        refused(&mut world, "admin:jonas", vec![op], Code::Limits);
+    }
+    let op = world.addresses_set(&nine[..8]);
+    world.push("admin:jonas", vec![op]).unwrap();
+    assert_eq!(world.state.addresses().len(), 8);
+}
+
+#[test]
+fn a_resumption_comes_first_and_from_the_head() {
+    let mut world = World::with_machines();
+    assert_eq!(world.state.epoch(), world.state.vault());
+    let Op::Resume(good) = world.resume() else { unreachable!() };
+    let second = vec![world.mount("team"), Op::Resume(good)];
+    refused(&mut world, "admin:jonas", second, Code::Limits);
+    let early = Op::Resume(shared::log::Resume { seq: good.seq - 1, ..good });
+    refused(&mut world, "admin:jonas", vec![early], Code::Seq);
+    let other = Op::Resume(shared::log::Resume { head: Hash::ZERO, ..good });
+    refused(&mut world, "admin:jonas", vec![other], Code::Prev);
+    let gone = world.machine_remove("vps");
+    world.push("admin:jonas", vec![Op::Resume(good), gone]).unwrap();
+    assert_eq!(world.state.epoch(), world.state.head());
+    let [resumed] = world.state.resumed() else { panic!("one resumption") };
+    assert_eq!((resumed.from, resumed.by.to_string().as_str()), (good, "admin:jonas"));
+}
+
+#[test]
+fn a_format_that_this_program_does_not_know_stops_its_log() {
+    let mut world = World::with_machines();
+    for (format, code) in [(0, Code::Version), (1, Code::Version), (2, Code::Upgrade)] {
+        refused(&mut world, "admin:jonas", vec![Op::FormatSet { format }], code);
+    }
+}
+
+#[test]
+fn versions_are_named_in_order_and_in_bounds() {
+    let mut world = World::with_machines();
+    let by = "machine:rtx1080";
+    let put = world.put("secret/a", 1);
+    world.push(by, vec![put]).unwrap();
+    let many: Vec<u64> = (1..=1001).collect();
+    for bad in [&[1, 1][..], &[2, 1], &many] {
+        for op in [Op::Delete, Op::Undelete, Op::Destroy] {
+            refused(&mut world, by, vec![op(versions("secret/a", bad))], Code::Limits);
+        }
+    }
+    world.push(by, vec![Op::Delete(versions("secret/a", &many[..1000]))]).unwrap();
+    refused(&mut world, by, vec![meta("secret/a", 1001, &[])], Code::Limits);
+    let Op::MountSet(mut set) = world.mount("secret") else { unreachable!() };
+    set.max_versions = 1001;
+    refused(&mut world, by, vec![Op::MountSet(set)], Code::Limits);
 }
 
 #[test]
@@ -313,7 +481,8 @@ fn a_mount_is_dropped_once_it_is_empty() {
     let put = world.put("secret/a", 2);
     refused(&mut world, by, vec![put], Code::Missing);
     let put = world.put("secret/a", 2);
-    world.push(by, vec![mount("secret"), put]).unwrap();
+    let again = world.mount("secret");
+    world.push(by, vec![again, put]).unwrap();
 }
 
 #[test]
@@ -328,7 +497,7 @@ fn a_failing_operation_takes_the_whole_entry_back() {
     let put = world.put("secret/new", 1);
     let over = world.put("secret/old", 11);
     let ops = vec![
-        mount("other"),
+        world.mount("other"),
         mount_drop("other"),
         meta("secret/old", 3, &[("a", "b")]),
         put,
@@ -341,7 +510,8 @@ fn a_failing_operation_takes_the_whole_entry_back() {
     ];
     refused(&mut world, by, ops, Code::Missing);
     refused(&mut world, by, vec![], Code::Limits);
-    refused(&mut world, by, vec![mount("m"); 1001], Code::Limits);
+    let mounts = vec![world.mount("m"); 1001];
+    refused(&mut world, by, mounts, Code::Limits);
 }
 
 #[test]
@@ -353,7 +523,7 @@ fn an_attempt_shows_the_state_after_and_leaves_the_one_before() {
     let seen = attempt(&mut world.state, &by, Time::default(), &ops, |state| {
         readers(state, &path("secret/a"))
     });
-    assert_eq!(seen.unwrap(), ["rtx1080#1", "vps#1", "@recovery#1"]);
+    assert_eq!(seen.unwrap(), ["1", "2", "@recovery#1"]);
     assert!(world.state == before);
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use shared::claim::Claim;
 use shared::error::Result;
 use shared::grant::Grants;
 use shared::hash::Hash;
-use shared::keys::{Recipient, SignKey, VerifyKey};
+use shared::keys::{Recipient, SignKey, Signature, VerifyKey};
 use shared::log::{
-    Access, Applied, Entry, Genesis, MetaSet, MountSet, NewMachine, Op, Put, State, Versions,
+    Access, Applied, Entry, Genesis, MetaSet, MountSet, NewMachine, Number, Op, Put, Rekey, Resume,
+    State, Versions,
 };
 use shared::name::Actor;
 use shared::path::SecretPath;
@@ -76,31 +78,98 @@ impl World {
     /// With machines rtx1080 (reads and writes all) and vps (reads `secret/jjeco/`).
     pub fn with_machines() -> Self {
         let mut world = Self::new();
-        let ops = vec![
-            world.machine_add("rtx1080", 10, &["*"], &["*"]),
-            world.machine_add("vps", 12, &["secret/jjeco/"], &[]),
-        ];
-        world.push("admin:jonas", ops).unwrap();
+        let rtx1080 = world.machine_add("rtx1080", 10, &["*"], &["*"]);
+        world.push("admin:jonas", vec![rtx1080]).unwrap();
+        let vps = world.machine_add("vps", 12, &["secret/jjeco/"], &[]);
+        world.push("admin:jonas", vec![vps]).unwrap();
         world
     }
 
     /// Adds a machine with signing key `n` and encryption key `n + 1`.
     pub fn machine_add(&mut self, name: &str, n: u8, read: &[&str], write: &[&str]) -> Op {
-        self.keys.insert(format!("machine:{name}"), key(n));
+        self.hold(name, n);
         Op::MachineAdd(NewMachine {
             name: name.parse().unwrap(),
+            number: self.state.due_machine(),
             recipient: recipient(n + 1),
             sign: public(n),
+            proof: proof(name, n),
             read: grants(read),
             write: grants(write),
         })
     }
 
+    /// Gives machine `name` signing key `n` and encryption key `n + 1`.
+    pub fn machine_rekey(&self, name: &str, n: u8) -> Op {
+        Op::MachineRekey(Rekey {
+            number: self.number(name),
+            new_number: self.state.due_machine(),
+            recipient: recipient(n + 1),
+            sign: public(n),
+            proof: proof(name, n),
+        })
+    }
+
+    /// From now on `name` signs with key `n`.
+    pub fn hold(&mut self, name: &str, n: u8) {
+        self.keys.insert(format!("machine:{name}"), key(n));
+    }
+
+    /// The number of the active machine `name`; 99 without one.
+    pub fn number(&self, name: &str) -> Number {
+        self.state.machine(&name.parse().unwrap()).map_or(99, |(number, _)| number)
+    }
+
+    pub fn machine_remove(&self, name: &str) -> Op {
+        Op::MachineRemove { number: self.number(name), reason: "sold".parse().unwrap() }
+    }
+
+    pub fn machine_rename(&self, name: &str, to: &str) -> Op {
+        Op::MachineRename { number: self.number(name), to: to.parse().unwrap() }
+    }
+
+    pub fn machine_set(&self, name: &str, sleeps: bool) -> Op {
+        let number = self.number(name);
+        Op::MachineSet { number, sleeps, was: self.state.was_machine(number) }
+    }
+
     pub fn access_set(&self, name: &str, read: &[&str], write: &[&str]) -> Op {
+        let number = self.number(name);
         Op::AccessSet(Access {
-            name: name.parse().unwrap(),
+            number,
+            was: self.state.was_access(number),
             read: grants(read),
             write: grants(write),
+        })
+    }
+
+    pub fn server_set(&self, keys: &[u8]) -> Op {
+        let keys = keys.iter().copied().map(public).collect();
+        Op::ServerSet { keys, was: self.state.was_server() }
+    }
+
+    pub fn addresses_set(&self, addresses: &[&str]) -> Op {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        Op::AddressesSet { addresses, was: self.state.was_addresses() }
+    }
+
+    pub fn mount(&self, name: &str) -> Op {
+        let mount = name.parse().unwrap();
+        Op::MountSet(MountSet {
+            was: self.state.was_mount(&mount),
+            mount,
+            max_versions: 0,
+            cas_required: false,
+            delete_after: 0,
+        })
+    }
+
+    pub fn resume(&self) -> Op {
+        Op::Resume(Resume {
+            seq: self.state.seq(),
+            head: self.state.head(),
+            audit_n: 7,
+            audit_head: Hash::of(&[b"audit"]),
         })
     }
 
@@ -151,13 +220,9 @@ impl World {
     }
 }
 
-pub fn mount(name: &str) -> Op {
-    Op::MountSet(MountSet {
-        mount: name.parse().unwrap(),
-        max_versions: 0,
-        cas_required: false,
-        delete_after: 0,
-    })
+fn proof(name: &str, n: u8) -> Signature {
+    let (name, recipient, sign) = (name.parse().unwrap(), recipient(n + 1), public(n));
+    Claim { name: &name, recipient: &recipient, sign: &sign }.prove(&key(n)).unwrap()
 }
 
 pub fn mount_drop(name: &str) -> Op {
