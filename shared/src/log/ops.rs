@@ -409,7 +409,7 @@ impl Change<'_> {
             return Err(Code::Limits.because(why));
         }
         let secret = self.known(path)?;
-        let (mut old, mut blobs) = (Vec::new(), Vec::new());
+        let (mut old, mut blobs) = (Vec::with_capacity(versions.len()), Vec::new());
         for ver in versions {
             if let Some(version) = secret.version_mut(*ver).filter(|version| !version.destroyed) {
                 old.push((*ver, replace(field(version), new)));

@@ -91,13 +91,15 @@ impl Roster {
     pub(super) fn reading(&self, path: &SecretPath) -> impl Iterator<Item = (Number, &Machine)> {
         let path = path.as_str();
         let subtrees = path.match_indices('/').filter_map(|(at, _)| path.get(..=at));
-        let numbers: BTreeSet<Number> = ["*", path]
+        let mut numbers: Vec<Number> = ["*", path]
             .into_iter()
             .chain(subtrees)
             .filter_map(|grant| self.by_read.get(grant))
             .flatten()
             .copied()
             .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
         numbers.into_iter().filter_map(|number| self.found(Some(&number)))
     }
 

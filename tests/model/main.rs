@@ -1,0 +1,33 @@
+//! `apply` against an independent model of its rules, over random histories; and what the worst
+//! entries cost (design/trust, *apply*).
+
+mod model;
+mod play;
+mod worst;
+
+use play::Play;
+
+/// How many histories, and how many entries each has.
+const HISTORIES: u64 = 100_000;
+const ENTRIES: usize = 3;
+
+#[test]
+fn apply_does_what_the_model_says() {
+    let first = std::env::var("MATRIX_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    println!("MATRIX_SEED={first}: histories from this seed on");
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                for seed in
+                    (first..first + HISTORIES).skip(thread as usize).step_by(threads as usize)
+                {
+                    let mut play = Play::new(seed);
+                    for _ in 0..ENTRIES {
+                        play.step();
+                    }
+                }
+            });
+        }
+    });
+}
