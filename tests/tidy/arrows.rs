@@ -24,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "keys",
             "plaintext",
             "signed",
+            "claim",
             "blob",
             "log",
             "audit",
