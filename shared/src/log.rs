@@ -9,7 +9,7 @@ mod readers;
 mod roster;
 mod state;
 mod undo;
-mod was;
+pub mod was;
 
 pub use apply::{Applied, Refused, apply, attempt, start};
 pub use entry::{

@@ -12,6 +12,7 @@ use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
+use shared::token::MachineLine;
 
 use crate::table::Row;
 
@@ -31,10 +32,15 @@ pub fn long_log(entries: u64, secrets: u64) -> (Envelope, Vec<Envelope>) {
     };
     let genesis = Envelope::sign(&root, Actor::Root, Purpose::Genesis, &genesis).unwrap();
     let mut state = log::start(&genesis).unwrap();
+    let recipient = Identity::generate().recipient();
+    let MachineLine { name: called, recipient, sign: key, proof } =
+        MachineLine::new(name("bench"), recipient, &machine).unwrap();
     let add = Op::MachineAdd(NewMachine {
-        name: name("bench"),
-        recipient: Identity::generate().recipient(),
-        sign: machine.verify_key(),
+        name: called,
+        number: 1,
+        recipient,
+        sign: key,
+        proof,
         read: Grants::parse(&["*"]).unwrap(),
         write: Grants::parse(&["*"]).unwrap(),
     });

@@ -31,7 +31,7 @@ pub struct JoinArgs {
 pub fn init(args: InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     let name: Name = parsed(args.name.map_or_else(host_name, Ok)?.parse())?;
     refuse_second(paths)?;
-    let line = MachineKeys::load_or_create(paths)?.line(name);
+    let line = MachineKeys::load_or_create(paths)?.line(name)?;
     term.say("on a machine with an admin key:\n");
     term.say(format!("  vault machine add {} --read PREFIX\n", "VLTM1-…"));
     term.line(line.to_line()?)?;
@@ -71,13 +71,12 @@ fn look(paths: &Paths, pins: &Pins, term: &Term) -> Result<()> {
         term.say(format!("the server cannot be reached yet: {why:#}"));
         return Ok(());
     }
-    let readable = engine.state(|state| {
-        let machine = state.machine(&pins.name)?;
-        Some(state.secrets().keys().filter(|path| machine.read.cover(path)).count())
+    let readable = engine.own(|state, machine| {
+        state.secrets().keys().filter(|path| machine.read.cover(path)).count()
     });
     let Some(readable) = readable else {
         let code = Code::JoinSubstituted;
-        let text = format!("{code}: the log does not know machine `{}`", pins.name);
+        let text = format!("{code}: the log does not know the keys of machine `{}`", pins.name);
         bail!(Failure::remote(text).hint(code.hint()));
     };
     term.say(format!("the server answers; secrets readable here: {readable}"));

@@ -11,7 +11,7 @@ use crate::path::Mount;
 
 use super::entry::Address;
 use super::roster::Number;
-use super::state::State;
+use super::state::{MountConfig, State};
 
 #[derive(Serialize)]
 struct Server<'a> {
@@ -49,44 +49,69 @@ fn hash(fields: &impl Serialize) -> Hash {
     Hash::of(&[&json])
 }
 
+/// Returns `was` of a `server_set` that replaces `keys`.
+#[must_use]
+pub fn server(keys: &[VerifyKey]) -> Hash {
+    hash(&Server { keys })
+}
+
+/// Returns `was` of an `addresses_set` that replaces `addresses`; before the first one the list is
+/// empty.
+#[must_use]
+pub fn addresses(addresses: &[Address]) -> Hash {
+    hash(&Addresses { addresses })
+}
+
+/// Returns `was` of a `mount_set` that replaces the mount's settings; zeros for a new mount.
+#[must_use]
+pub fn mount(mount: &Mount, config: Option<&MountConfig>) -> Hash {
+    let Some(MountConfig { max_versions, cas_required, delete_after }) = config.copied() else {
+        return Hash::ZERO;
+    };
+    hash(&MountFields { mount, max_versions, cas_required, delete_after })
+}
+
+/// Returns `was` of an `access_set` that replaces both lists of the machine.
+#[must_use]
+pub fn access(number: Number, read: &Grants, write: &Grants) -> Hash {
+    hash(&Lists { number, read, write })
+}
+
+/// Returns `was` of a `machine_set` that replaces the machine's setting.
+#[must_use]
+pub fn machine(number: Number, sleeps: bool) -> Hash {
+    hash(&Settings { number, sleeps })
+}
+
 impl State {
-    /// Returns `was` of a `server_set`.
+    /// Returns [`server`] of what holds now.
     #[must_use]
     pub fn was_server(&self) -> Hash {
-        hash(&Server { keys: self.server() })
+        server(self.server())
     }
 
-    /// Returns `was` of an `addresses_set`; before the first one the list is empty.
+    /// Returns [`addresses`] of what holds now.
     #[must_use]
     pub fn was_addresses(&self) -> Hash {
-        hash(&Addresses { addresses: self.addresses() })
+        addresses(self.addresses())
     }
 
-    /// Returns `was` of a `mount_set`: zeros for a new mount.
+    /// Returns [`mount`] of what holds now.
     #[must_use]
-    pub fn was_mount(&self, mount: &Mount) -> Hash {
-        self.mounts().get(mount).map_or(Hash::ZERO, |config| {
-            hash(&MountFields {
-                mount,
-                max_versions: config.max_versions,
-                cas_required: config.cas_required,
-                delete_after: config.delete_after,
-            })
-        })
+    pub fn was_mount(&self, name: &Mount) -> Hash {
+        mount(name, self.mounts().get(name))
     }
 
-    /// Returns `was` of an `access_set`: zeros without an active machine.
+    /// Returns [`access`] of what holds now; zeros without an active machine.
     #[must_use]
     pub fn was_access(&self, number: Number) -> Hash {
-        self.machine_numbered(number).map_or(Hash::ZERO, |machine| {
-            hash(&Lists { number, read: &machine.read, write: &machine.write })
-        })
+        let found = self.machine_numbered(number);
+        found.map_or(Hash::ZERO, |found| access(number, &found.read, &found.write))
     }
 
-    /// Returns `was` of a `machine_set`: zeros without an active machine.
+    /// Returns [`machine`] of what holds now; zeros without an active machine.
     #[must_use]
     pub fn was_machine(&self, number: Number) -> Hash {
-        self.machine_numbered(number)
-            .map_or(Hash::ZERO, |machine| hash(&Settings { number, sleeps: machine.sleeps }))
+        self.machine_numbered(number).map_or(Hash::ZERO, |found| machine(number, found.sleeps))
     }
 }

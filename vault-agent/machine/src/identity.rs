@@ -128,9 +128,13 @@ impl MachineKeys {
         SIGN.is_there(paths)
     }
 
-    /// Returns the line that tells an admin this machine's public keys.
-    pub fn line(&self, name: Name) -> MachineLine {
-        MachineLine { name, recipient: self.age.recipient(), sign: self.sign.verify_key() }
+    /// Returns the line that tells an admin this machine's public keys, and proves that they are
+    /// one machine's.
+    ///
+    /// # Errors
+    /// `E_PARSE` if the claim cannot be written as JSON.
+    pub fn line(&self, name: Name) -> shared::error::Result<MachineLine> {
+        MachineLine::new(name, self.age.recipient(), &self.sign)
     }
 }
 
@@ -240,7 +244,7 @@ mod tests {
         let made = MachineKeys::create(&paths).unwrap();
         let read = MachineKeys::load(&paths).unwrap();
         let name: Name = "vps".parse().unwrap();
-        assert_eq!(made.line(name.clone()), read.line(name));
+        assert_eq!(made.line(name.clone()).unwrap(), read.line(name).unwrap());
         assert!(MachineKeys::create(&paths).is_err());
         let mode = fs::metadata(SIGN.file(&paths)).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
@@ -251,19 +255,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut paths = paths(&dir);
         let name = || "vps".parse::<Name>().unwrap();
-        let line = MachineKeys::create(&paths).unwrap().line(name());
+        let line = MachineKeys::create(&paths).unwrap().line(name()).unwrap();
         let given = dir.path().join("given");
         fs::create_dir(&given).unwrap();
         paths.given = Some(given.clone());
         // Another unit's credentials are no reason to look away from the disk.
-        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()), line);
+        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()).unwrap(), line);
         for key in Key::ALL {
             fs::rename(key.file(&paths), given.join(key.credential())).unwrap();
             write_new(&key.sealed(&paths), "sealed").unwrap();
         }
-        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()), line);
+        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()).unwrap(), line);
         write_new(&SIGN.file(&paths), "another").unwrap();
-        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()), line);
+        assert_eq!(MachineKeys::load(&paths).unwrap().line(name()).unwrap(), line);
         fs::remove_file(SIGN.file(&paths)).unwrap();
         paths.given = None;
         assert!(MachineKeys::exist(&paths));

@@ -8,7 +8,7 @@ use shared::audit::AuditHead;
 use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::keys::{Recipient, VerifyKey};
-use shared::log::Op;
+use shared::log::{Number, Op};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::report::{HookResult, TargetState};
@@ -23,7 +23,7 @@ pub use shared::wire::v1::log::Appended as Submitted;
 pub const STATUS: &str = "agent/status";
 /// `GET`: [`Machines`].
 pub const MACHINES: &str = "agent/machines";
-/// `GET` with `machine=NAME` as query: [`Exposure`].
+/// `GET` with `machine=NAME` or `machine=NUMBER` as query: [`Exposure`].
 pub const EXPOSURE: &str = "agent/exposure";
 /// `GET` with an [`AuditQuery`] as query: [`AuditPage`].
 pub const AUDIT: &str = "agent/audit";
@@ -225,8 +225,12 @@ impl TargetRow {
 /// Every machine that ever was in the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machines {
-    /// By name.
+    /// By name, those of one name by number.
     pub machines: Vec<MachineRow>,
+    /// The number that the next machine bears.
+    pub next: Number,
+    /// This machine's number, while it is active.
+    pub own: Option<Number>,
     /// TLS keys that a new machine has to pin.
     pub server: Vec<VerifyKey>,
 }
@@ -234,12 +238,14 @@ pub struct Machines {
 /// One machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRow {
-    /// The name.
+    /// The name; a removed one's last.
     pub name: Name,
-    /// False once it is removed.
+    /// The number, which no other machine ever bears.
+    pub number: Number,
+    /// False once it is removed, or goes on with other keys under another number.
     pub active: bool,
-    /// How often the name was added.
-    pub incarnation: u64,
+    /// Whether its silence is normal.
+    pub sleeps: bool,
     /// Its signing key.
     pub sign: VerifyKey,
     /// What it reads.

@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Error;
-use shared::error::Code;
-use shared::log::State;
+use shared::error::{Code, Error};
+use shared::log::{Machine, Number, State};
 use shared::name::Name;
 
 use crate::engine::{Peer, WriteError};
@@ -52,13 +51,15 @@ pub(super) fn machines(api: &Api) -> ApiAnswer {
     let peers = api.engine.peers();
     let reports: BTreeMap<&Name, &Peer> =
         peers.iter().map(|peer| (&peer.report.machine, peer)).collect();
+    let own = api.engine.number();
     let machines = api.engine.state(|state| {
-        let row = |(name, machine): (&Name, &shared::log::Machine)| {
-            let peer = reports.get(name).filter(|_| machine.active);
+        let row = |(number, machine): (&Number, &Machine)| {
+            let peer = reports.get(&machine.name).filter(|_| machine.active);
             MachineRow {
-                name: name.clone(),
+                name: machine.name.clone(),
+                number: *number,
                 active: machine.active,
-                incarnation: machine.incarnation,
+                sleeps: machine.sleeps,
                 sign: machine.sign.clone(),
                 read: machine.read.clone(),
                 write: machine.write.clone(),
@@ -66,18 +67,37 @@ pub(super) fn machines(api: &Api) -> ApiAnswer {
                 agent: peer.map(|peer| peer.report.agent.to_string()),
             }
         };
-        let machines = state.machines().iter().map(row).collect();
-        Machines { machines, server: state.server().to_vec() }
+        let mut machines: Vec<_> = state.machines().iter().map(row).collect();
+        // Those of one name stay by number.
+        machines.sort_by(|a, b| a.name.cmp(&b.name));
+        let (next, server) = (state.due_machine(), state.server().to_vec());
+        Machines { machines, next, own, server }
     });
     envelope::plain(&machines)
 }
 
-/// Answers what a machine could read.
+/// Answers what a machine could read: the one that bears the name, or bore it last; a number is no
+/// name.
 pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    let name = call.query.get("machine").unwrap_or_default().parse::<Name>()?;
-    let found = call.api.engine.exposure(name).await;
+    let asked = call.query.get("machine").unwrap_or_default();
+    let number = match asked.parse() {
+        Ok(number) => number,
+        Err(_) => numbered(call.api, &asked.parse()?)?,
+    };
+    let found = call.api.engine.exposure(number).await;
     let found = found.map_err(|why| ApiFault::Refused(format!("{why:#}")))?;
     Ok(envelope::plain(&found))
+}
+
+fn numbered(api: &Api, name: &Name) -> Result<Number, Error> {
+    let found = api.engine.state(|state| {
+        let last = || state.machines().iter().rev().find(|(_, machine)| machine.name == *name);
+        state
+            .machine(name)
+            .or_else(|| last().map(|(number, machine)| (*number, machine)))
+            .map(|(number, _)| number)
+    });
+    found.ok_or_else(|| Code::Missing.because(format!("machine `{name}`")))
 }
 
 /// Answers audit records from the server; the query is that of the wire.
@@ -103,7 +123,7 @@ pub(super) async fn audit_verify(call: &Call<'_>) -> Result<ApiAnswer, ApiFault>
 pub(super) async fn prepare(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let request: PrepareRequest = call.typed().await?;
     let prepared = call.api.engine.prepare(request.actor, request.ops).await;
-    let prepared = prepared.map_err(|why| match why.downcast::<shared::error::Error>() {
+    let prepared = prepared.map_err(|why| match why.downcast::<Error>() {
         Ok(error) => error.into(),
         Err(why) => ApiFault::Refused(format!("{why:#}")),
     })?;
@@ -151,6 +171,6 @@ pub(super) async fn sample(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]
-fn remote(why: Error) -> ApiFault {
+fn remote(why: anyhow::Error) -> ApiFault {
     ApiFault::Remote(format!("{why:#}"))
 }

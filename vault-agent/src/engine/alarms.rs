@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shared::error::Code;
+use shared::error::{Code, Error};
 
 use super::types::Ticks;
 use crate::state::Trouble;
@@ -69,6 +69,15 @@ impl Alarms {
         let mut list: Vec<Alarm> = self.lock().values().cloned().collect();
         list.sort_by_key(|alarm| alarm.since);
         list
+    }
+
+    /// Notes whether the vault knows this machine's signing key beside a foreign encryption key.
+    pub(super) fn substituted(&self, why: Option<Error>) {
+        let code = Code::JoinSubstituted.as_str();
+        match why {
+            Some(error) => self.raise(code, "", error.detail),
+            None => self.clear(code),
+        }
     }
 
     /// Notes whether the server has no room; the next report that it takes ends the alarm.

@@ -8,8 +8,7 @@ use serde_json::Value;
 use shared::blob::Kind;
 use shared::error::{Code, Error};
 use shared::limits;
-use shared::log::{MetaSet, MountConfig, MountSet, Op, State, Versions};
-use shared::name::Name;
+use shared::log::{MetaSet, MountConfig, MountSet, Op, State, Versions, was};
 use shared::path::{Mount, SecretPath};
 use shared::plaintext::Plaintext;
 
@@ -18,7 +17,7 @@ use machine::binary;
 use super::blob::is_object;
 use super::rights::is_kept;
 use super::types::{
-    Change, Content, CustomChange, MetaMerge, PutContent, ReadError, Settings, WriteError,
+    Change, Content, CustomChange, MetaMerge, Own, PutContent, ReadError, Settings, WriteError,
 };
 
 /// One operation to be, in the order of the entry.
@@ -62,7 +61,7 @@ impl From<WriteError> for Not {
 /// Decides the changes of each caller, in order; what an earlier one does counts for the later.
 pub(super) fn decide<'a>(
     state: &State,
-    own: &Name,
+    own: &Own,
     callers: impl Iterator<Item = &'a [Change]>,
     bases: &Bases,
 ) -> Vec<Result<Vec<Draft>, Not>> {
@@ -74,10 +73,11 @@ pub(super) fn decide<'a>(
 /// The state with the drafts so far.
 struct Drafting<'a> {
     state: &'a State,
-    own: &'a Name,
+    own: &'a Own,
     bases: &'a Bases,
     views: HashMap<SecretPath, View>,
-    mounts: HashMap<Mount, MountConfig>,
+    /// What became of mounts; `None` for a dropped one.
+    mounts: HashMap<Mount, Option<MountConfig>>,
 }
 
 /// A secret with the drafts so far.
@@ -138,7 +138,7 @@ impl Drafting<'_> {
                 Ok(Some(Draft::Op(Box::new(Op::Forget { path: path.clone() }))))
             }
             Change::MountDrop(mount) => {
-                self.mounts.remove(mount);
+                self.mounts.insert(mount.clone(), None);
                 Ok(Some(Draft::Op(Box::new(Op::MountDrop { mount: mount.clone() }))))
             }
             Change::Mount(mount, settings) => Ok(Some(self.mount(mount, settings))),
@@ -146,7 +146,7 @@ impl Drafting<'_> {
     }
 
     fn check_right(&self, change: &Change) -> Result<(), WriteError> {
-        let machine = self.state.machine(self.own).ok_or(WriteError::Denied)?;
+        let (_, machine) = self.own.find(self.state).ok_or(WriteError::Denied)?;
         let may = match change {
             Change::Put { path, .. }
             | Change::Delete { path, .. }
@@ -174,7 +174,7 @@ impl Drafting<'_> {
         cas: Option<u64>,
     ) -> Result<Option<Draft>, Not> {
         let bases = self.bases;
-        let mount = self.config(path.mount());
+        let mount = self.mount_now(path.mount()).unwrap_or_default();
         let view = self.view(path);
         let current = view.current.as_ref().map_or(0, |current| current.ver);
         let is_merge = matches!(content, PutContent::Merge(_));
@@ -262,20 +262,23 @@ impl Drafting<'_> {
     }
 
     fn mount(&mut self, mount: &Mount, settings: &Settings) -> Draft {
-        let mut config = self.config(mount.as_str());
+        let before = self.mount_now(mount.as_str());
+        let mut config = before.unwrap_or_default();
         config.max_versions = settings.max_versions.unwrap_or(config.max_versions);
         config.cas_required = settings.cas_required.unwrap_or(config.cas_required);
         config.delete_after = settings.delete_after.unwrap_or(config.delete_after);
-        self.mounts.insert(mount.clone(), config);
+        self.mounts.insert(mount.clone(), Some(config));
         let MountConfig { max_versions, cas_required, delete_after } = config;
+        let was = was::mount(mount, before.as_ref());
         let mount = mount.clone();
-        let set = MountSet { mount, max_versions, cas_required, delete_after };
+        let set = MountSet { mount, max_versions, cas_required, delete_after, was };
         Draft::Op(Box::new(Op::MountSet(set)))
     }
 
-    fn config(&self, mount: &str) -> MountConfig {
-        let drafted = self.mounts.get(mount).or_else(|| self.state.mounts().get(mount));
-        drafted.copied().unwrap_or_default()
+    /// Returns a mount as the drafts so far leave it.
+    fn mount_now(&self, mount: &str) -> Option<MountConfig> {
+        let stored = || self.state.mounts().get(mount).copied();
+        self.mounts.get(mount).copied().unwrap_or_else(stored)
     }
 }
 

@@ -36,7 +36,7 @@ async fn round(parts: &Arc<Parts>, client: &Client) -> bool {
     if !parts.link.is_caught_up() {
         return true;
     }
-    let mut waiting = parts.ledger.read().missing(&parts.own.name).into_iter();
+    let mut waiting = parts.ledger.read().missing(&parts.own).into_iter();
     let mut running = JoinSet::new();
     let mut complete = true;
     loop {

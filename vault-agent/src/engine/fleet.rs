@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use shared::audit::AuditHead;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::log::State;
-use shared::name::Name;
+use shared::log::{Number, State};
+use shared::name::{Actor, Name};
 use shared::report::{Report, TargetReport};
 use shared::time::Time;
 use shared::wire::v1::report::Received;
@@ -21,9 +21,9 @@ const STALE: u64 = 24 * 3600;
 
 /// Reports, and what is being watched because of them.
 pub(super) struct Fleet {
-    peers: BTreeMap<Name, Peer>,
+    peers: BTreeMap<Number, Peer>,
     /// Entries that a peer has seen and this machine has not, and since when.
-    ahead: BTreeMap<Name, (u64, Time)>,
+    ahead: BTreeMap<Number, (u64, Time)>,
     /// The audit chain as last seen.
     pub(super) audit: AuditHead,
     /// Number of this machine's last report.
@@ -35,6 +35,7 @@ pub(super) struct Fleet {
 
 /// Where a machine says that its log ends.
 pub(super) struct PeerHead {
+    pub(super) number: Number,
     pub(super) name: Name,
     pub(super) seq: u64,
     pub(super) hash: Hash,
@@ -51,19 +52,21 @@ impl Fleet {
         fleet
     }
 
-    /// Verifies one report and returns it, to be stored, if it is newer than the one known.
+    /// Verifies one report and returns it, to be stored, if it is newer than the one known. One that
+    /// was signed before its machine was renamed counts under the present name.
     pub(super) fn take(&mut self, state: &State, received: Received) -> Option<(Report, Received)> {
         let Received { report: envelope, at, online } = &received;
-        let key = state.key(&envelope.by)?;
+        let Actor::Machine(name) = &envelope.by else { return None };
+        let (number, machine) = state.machine(name)?;
+        let key = &machine.sign;
         let report = match Report::open(envelope, key, state.vault()) {
-            Ok(report) => report,
+            Ok(report) => Report { machine: name.clone(), ..report },
             Err(error) => {
                 tracing::warn!(by = %envelope.by, %error, "report refused");
                 return None;
             }
         };
-        let known = self.peers.get_mut(&report.machine).filter(|known| known.key == *key);
-        if let Some(known) = known
+        if let Some(known) = self.peers.get_mut(&number)
             && report.n <= known.report.n
         {
             // An older one is a replay; the same one brings news of its machine's connection.
@@ -72,26 +75,36 @@ impl Fleet {
             }
             return None;
         }
-        let peer = Peer { report: report.clone(), key: key.clone(), at: *at, online: *online };
-        self.peers.insert(report.machine.clone(), peer);
+        let peer = Peer { report: report.clone(), at: *at, online: *online };
+        self.peers.insert(number, peer);
         Some((report, received))
     }
 
-    /// Forgets machines that are no longer active and returns their names.
+    /// Forgets machines that are no longer active, calls the others by their present names, and
+    /// returns the names that fell out of use.
     pub(super) fn prune(&mut self, state: &State) -> Vec<Name> {
-        let gone: Vec<Name> =
-            self.peers.keys().filter(|name| state.machine(name).is_none()).cloned().collect();
-        for name in &gone {
-            self.peers.remove(name);
-            self.ahead.remove(name);
-        }
+        let mut gone = Vec::new();
+        self.peers.retain(|number, Peer { report, .. }| {
+            let machine = state.machine_numbered(*number);
+            match machine {
+                Some(machine) if machine.name == report.machine => {}
+                Some(machine) => {
+                    gone.push(std::mem::replace(&mut report.machine, machine.name.clone()));
+                }
+                None => gone.push(report.machine.clone()),
+            }
+            machine.is_some()
+        });
+        self.ahead.retain(|number, _| state.machine_numbered(*number).is_some());
+        gone.retain(|name| !self.peers.values().any(|peer| peer.report.machine == *name));
         gone
     }
 
     /// Returns the entries whose hash is to be compared with the peers'.
     pub(super) fn heads(&self) -> Vec<PeerHead> {
-        let head = |(name, peer): (&Name, &Peer)| PeerHead {
-            name: name.clone(),
+        let head = |(number, peer): (&Number, &Peer)| PeerHead {
+            number: *number,
+            name: peer.report.machine.clone(),
             seq: peer.report.seq,
             hash: peer.report.head,
         };
@@ -101,7 +114,7 @@ impl Fleet {
     /// Compares one peer's head with the hash known for that entry; fails with `E_FORK`.
     pub(super) fn compare(
         &mut self,
-        PeerHead { name, seq, hash }: &PeerHead,
+        PeerHead { number, name, seq, hash }: &PeerHead,
         known: Option<Hash>,
         now: Time,
     ) -> Result<(), Error> {
@@ -112,12 +125,12 @@ impl Fleet {
                 Err(Code::Fork.because(why))
             }
             Some(_) => {
-                self.ahead.remove(name);
+                self.ahead.remove(number);
                 Ok(())
             }
             None => {
-                let since = self.ahead.get(name).map_or(now, |(_, since)| *since);
-                self.ahead.insert(name.clone(), (*seq, since));
+                let since = self.ahead.get(number).map_or(now, |(_, since)| *since);
+                self.ahead.insert(*number, (*seq, since));
                 Ok(())
             }
         }
@@ -125,17 +138,18 @@ impl Fleet {
 
     /// Returns what a peer has seen and the server has withheld for too long.
     pub(super) fn frozen(&self, now: Time) -> Option<String> {
-        let (name, (seq, since)) =
+        let (number, (seq, since)) =
             self.ahead.iter().find(|(_, (_, since))| now.seconds_since(*since) >= FROZEN)?;
+        let name = &self.peers.get(number)?.report.machine;
         Some(format!("`{name}` has seen entry {seq}, which the server withholds since {since}"))
     }
 
     /// Returns how long no other machine has reported, if that is too long.
-    pub(super) fn stale(&self, state: &State, own: &Name, now: Time) -> Option<String> {
-        let others = state.machines().iter().filter(|(name, m)| m.active && *name != own);
+    pub(super) fn stale(&self, state: &State, own: Option<Number>, now: Time) -> Option<String> {
+        let others = state.machines().iter().filter(|(n, m)| m.active && Some(**n) != own);
         let last = others
-            .map(|(name, machine)| {
-                let report = self.report_of(name).map(|report| report.time);
+            .map(|(number, machine)| {
+                let report = self.report_of(*number).map(|report| report.time);
                 report.unwrap_or(machine.added)
             })
             .max()?;
@@ -156,12 +170,13 @@ impl Fleet {
         Ok(())
     }
 
-    pub(super) fn list(&self) -> Vec<Peer> {
-        self.peers.values().cloned().collect()
+    /// Returns the peers with their numbers, by number.
+    pub(super) const fn peers(&self) -> &BTreeMap<Number, Peer> {
+        &self.peers
     }
 
-    pub(super) fn report_of(&self, name: &Name) -> Option<&Report> {
-        self.peers.get(name).map(|peer| &peer.report)
+    pub(super) fn report_of(&self, number: Number) -> Option<&Report> {
+        self.peers.get(&number).map(|peer| &peer.report)
     }
 }
 
@@ -170,10 +185,10 @@ mod tests {
     use shared::grant::Grants;
     use shared::keys::{Identity, SignKey};
     use shared::log::{Entry, NewMachine, Op, apply};
-    use shared::name::Actor;
     use shared::signed::Envelope;
     use shared::signed::Purpose;
     use shared::text::Text;
+    use shared::token::MachineLine;
 
     use super::*;
 
@@ -199,10 +214,15 @@ mod tests {
         };
         let genesis = Envelope::sign(&root, Actor::Root, Purpose::Genesis, &genesis).unwrap();
         let mut state = shared::log::start(&genesis).unwrap();
+        let recipient = Identity::generate().recipient();
+        let MachineLine { name, recipient, sign: key, proof } =
+            MachineLine::new(name("vps"), recipient, &sign).unwrap();
         let add = Op::MachineAdd(NewMachine {
-            name: name("vps"),
-            recipient: Identity::generate().recipient(),
-            sign: sign.verify_key(),
+            name,
+            number: 1,
+            recipient,
+            sign: key,
+            proof,
             read: Grants::default(),
             write: Grants::default(),
         });
@@ -241,7 +261,7 @@ mod tests {
         assert!(fleet.take(&state, received(&state, &sign, 2, now)).is_some());
         assert!(fleet.take(&state, received(&state, &sign, 1, now)).is_none());
         assert!(fleet.take(&state, received(&state, &SignKey::generate(), 3, now)).is_none());
-        assert_eq!(fleet.report_of(&name("vps")).unwrap().n, 2);
+        assert_eq!(fleet.report_of(1).unwrap().n, 2);
     }
 
     #[test]
@@ -265,11 +285,11 @@ mod tests {
     fn a_day_without_a_peer_is_noticed() {
         let (state, sign) = vault();
         let mut fleet = empty(&state);
-        assert!(fleet.stale(&state, &name("home"), Time::from_micros(DAY)).is_some());
+        assert!(fleet.stale(&state, None, Time::from_micros(DAY)).is_some());
         fleet.take(&state, received(&state, &sign, 1, Time::from_micros(DAY)));
-        assert_eq!(fleet.stale(&state, &name("home"), Time::from_micros(2 * DAY - 1)), None);
-        assert!(fleet.stale(&state, &name("home"), Time::from_micros(2 * DAY)).is_some());
-        assert_eq!(fleet.stale(&state, &name("vps"), Time::from_micros(9 * DAY)), None);
+        assert_eq!(fleet.stale(&state, None, Time::from_micros(2 * DAY - 1)), None);
+        assert!(fleet.stale(&state, None, Time::from_micros(2 * DAY)).is_some());
+        assert_eq!(fleet.stale(&state, Some(1), Time::from_micros(9 * DAY)), None);
     }
 
     #[test]

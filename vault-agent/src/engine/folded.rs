@@ -7,14 +7,14 @@ use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::keys::{Identity, SignKey};
 use shared::log::{self, Entry, State, Version};
-use shared::name::{Actor, Name};
+use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
 
 use super::blob::Due;
 use super::rights::{is_kept, may_read};
-use super::types::Commit;
+use super::types::{Commit, Own};
 
 /// Entries after which a new snapshot of the state is written.
 const SNAPSHOT: u64 = 4096;
@@ -54,15 +54,15 @@ impl Folded {
     }
 
     /// Returns what is due for a path's newest version if this machine is to keep its ciphertext.
-    pub(super) fn newest(&self, own: &Name, path: &SecretPath) -> Option<Due> {
+    pub(super) fn newest(&self, own: &Own, path: &SecretPath) -> Option<Due> {
         let (ver, version) = self.state.secret(path)?.current()?;
         let wanted = !version.destroyed && may_read(&self.state, own, path);
         wanted.then(|| self.due(path, ver, version))
     }
 
     /// Lists the newest versions whose ciphertext this machine should have and has not.
-    pub(super) fn missing(&self, own: &Name) -> Vec<Due> {
-        let Some(machine) = self.state.machine(own) else { return Vec::new() };
+    pub(super) fn missing(&self, own: &Own) -> Vec<Due> {
+        let Some((_, machine)) = own.find(&self.state) else { return Vec::new() };
         let secrets = self.state.secrets().iter();
         let wanted = secrets.filter(|(path, _)| machine.read.cover(path));
         wanted

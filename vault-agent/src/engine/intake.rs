@@ -85,12 +85,13 @@ pub(super) fn caught_up(parts: &Arc<Parts>) {
 
 /// Tells of a new head, and writes a snapshot if many entries have come since the last.
 fn tell(parts: &Arc<Parts>) {
+    let (last, seq, own) = {
+        let folded = parts.ledger.read();
+        (folded.snapshot, folded.state.seq(), parts.own.check(&folded.state))
+    };
+    parts.alarms.substituted(own.err());
     parts.ticks.send_replace(());
     parts.reports.reporting.soon();
-    let (last, seq) = {
-        let folded = parts.ledger.read();
-        (folded.snapshot, folded.state.seq())
-    };
     if snapshot_is_due(last, seq, parts.link.is_caught_up()) {
         parts.tasks.spawn(Arc::clone(&parts.ledger).write_snapshot());
     }

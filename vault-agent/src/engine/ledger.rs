@@ -10,7 +10,6 @@ use shared::blob::{Blob, Sealed};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::log::{self, Entry, Op, Refused, State, Undo};
-use shared::name::Name;
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 use tokio::sync::{oneshot, watch};
@@ -147,7 +146,7 @@ impl Ledger {
         let held = self.store.write(move |conn| {
             // The log may have moved on meanwhile.
             let mut folded = own.write();
-            let wanted = folded.newest(&own.own.name, &due.path);
+            let wanted = folded.newest(&own.own, &due.path);
             if wanted.is_some_and(|wanted| wanted.blob == due.blob) {
                 state::blobs::keep(conn, &due.path, due.blob, &bytes)?;
                 folded.held.insert(due.path, due.blob);
@@ -201,14 +200,18 @@ impl Ledger {
         before: &mut Before,
     ) -> rusqlite::Result<News> {
         let mut news = News::default();
-        let mut touched = Touched::default();
+        let reads = |folded: &Folded| {
+            self.own.find(&folded.state).map(|(number, machine)| (number, machine.read.clone()))
+        };
+        let could = reads(&self.read());
+        let mut touched = BTreeSet::new();
         let mut blobs = HashMap::new();
         for Delivery { position, envelope, blobs: inline } in deliveries {
             match self.take_one(conn, position, &envelope, before)? {
                 Ok(None) => {}
                 Ok(Some((ops, own))) => {
                     news.advanced = true;
-                    touched.note(&self.own.name, &ops);
+                    touched.extend(ops.iter().filter_map(Op::path).cloned());
                     let own = own.into_iter().map(|sealed| sealed.bytes.clone());
                     let brought = inline.into_iter().chain(own).map(Blob::new);
                     blobs.extend(brought.map(|blob| (blob.id(), blob)));
@@ -222,6 +225,11 @@ impl Ledger {
         if news.advanced {
             let folded = self.read();
             state::log::set_head(conn, folded.state.seq(), folded.state.head())?;
+            if reads(&folded) != could {
+                // Its own rights have changed, or its keys' place.
+                let held = folded.held.keys();
+                touched.extend(held.chain(folded.state.secrets().keys()).cloned());
+            }
             drop(folded);
             self.tend_blobs(conn, touched, blobs, &mut news, before)?;
         }
@@ -282,12 +290,12 @@ impl Ledger {
         for op in &entry.ops {
             let (Op::Put(put) | Op::Rewrap(put)) = op else { continue };
             if folded.readers.contains_key(&put.readers)
-                || !may_read(&folded.state, &self.own.name, &put.path)
+                || !may_read(&folded.state, &self.own, &put.path)
                 || log::readers_hash(&folded.state, &put.path) != put.readers
             {
                 continue;
             }
-            let (count, position) = place(&folded.state, &self.own.name, &put.path);
+            let (count, position) = place(&folded.state, &self.own, &put.path);
             state::blobs::set_readers(conn, put.readers, count, position)?;
             folded.readers.insert(put.readers, (count, position));
         }
@@ -298,21 +306,16 @@ impl Ledger {
     fn tend_blobs(
         &self,
         conn: &Connection,
-        touched: Touched,
+        touched: BTreeSet<SecretPath>,
         mut blobs: HashMap<Hash, Blob>,
         news: &mut News,
         before: &mut Before,
     ) -> rusqlite::Result<()> {
         let mut folded = self.write();
-        let paths: BTreeSet<SecretPath> = if touched.all {
-            folded.held.keys().chain(folded.state.secrets().keys()).cloned().collect()
-        } else {
-            touched.paths
-        };
-        for path in &paths {
+        for path in &touched {
             self.tend_retained(conn, &folded.state, path)?;
             let held = folded.held.get(path).copied();
-            let Some(due) = folded.newest(&self.own.name, path) else {
+            let Some(due) = folded.newest(&self.own, path) else {
                 if held.is_some() {
                     state::blobs::drop(conn, path)?;
                     folded.held.remove(path);
@@ -348,7 +351,7 @@ impl Ledger {
         path: &SecretPath,
     ) -> rusqlite::Result<()> {
         for ver in retained::of(conn, path)? {
-            if !may_retain(state, &self.own.name, path, ver) {
+            if !may_retain(state, &self.own, path, ver) {
                 retained::drop(conn, path, ver)?;
             }
         }
@@ -375,27 +378,6 @@ impl Ledger {
             match held {
                 Some(blob) => drop(folded.held.insert(path, blob)),
                 None => drop(folded.held.remove(&path)),
-            }
-        }
-    }
-}
-
-/// What a batch was about.
-#[derive(Default)]
-struct Touched {
-    paths: BTreeSet<SecretPath>,
-    /// This machine's own rights changed.
-    all: bool,
-}
-
-impl Touched {
-    fn note(&mut self, own: &Name, ops: &[Op]) {
-        for op in ops {
-            match op {
-                Op::MachineAdd(machine) => self.all |= machine.name == *own,
-                Op::AccessSet(access) => self.all |= access.name == *own,
-                Op::MachineRemove { name, .. } => self.all |= name == own,
-                other => self.paths.extend(other.path().cloned()),
             }
         }
     }

@@ -55,7 +55,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use shared::audit::{Fact, Who};
 use shared::error::Code;
-use shared::log::{Op, State};
+use shared::log::{Machine, Number, Op, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::report::TargetReport;
@@ -207,13 +207,24 @@ impl Engine {
         tokio::join!(self.parts.link.write_synced(), snapshot);
     }
 
-    pub fn name(&self) -> &Name {
-        &self.parts.own.name
+    /// Returns what this machine is called in the vault now.
+    pub fn name(&self) -> Name {
+        self.state(|state| self.parts.own.name(state).clone())
+    }
+
+    /// Shows this machine's own row of the state to `look`, if it is an active one of the vault.
+    pub fn own<T>(&self, look: impl FnOnce(&State, &Machine) -> T) -> Option<T> {
+        self.state(|state| self.parts.own.find(state).map(|(_, own)| look(state, own)))
+    }
+
+    /// Returns this machine's number, while it is an active one of the vault.
+    pub fn number(&self) -> Option<Number> {
+        self.state(|state| self.parts.own.find(state).map(|(number, _)| number))
     }
 
     /// Returns when this machine became one of the vault.
     pub fn since(&self) -> Time {
-        self.state(|state| state.machine(self.name()).map_or(state.created(), |own| own.added))
+        self.own(|_, own| own.added).unwrap_or_else(|| self.state(State::created))
     }
 
     pub fn vault(&self) -> VaultId {
@@ -235,11 +246,11 @@ impl Engine {
     }
 
     pub fn may_read(&self, path: &SecretPath) -> bool {
-        self.state(|state| rights::may_read(state, self.name(), path))
+        self.state(|state| rights::may_read(state, &self.parts.own, path))
     }
 
     pub fn may_write(&self, path: &SecretPath) -> bool {
-        self.state(|state| state.machine(self.name()).is_some_and(|own| own.write.cover(path)))
+        self.own(|_, own| own.write.cover(path)).unwrap_or(false)
     }
 
     /// Returns the content of a version, the newest if none is named: from memory, from the
@@ -350,9 +361,10 @@ impl Engine {
         }
     }
 
-    /// Returns every version that was encrypted to an active machine since it was added, by path.
-    pub async fn exposure(&self, name: Name) -> Result<Exposure> {
-        exposure::of(&self.parts, name).await
+    /// Returns every version that was ever encrypted to the machine, also under earlier keys, by
+    /// path.
+    pub async fn exposure(&self, number: Number) -> Result<Exposure> {
+        exposure::of(&self.parts, number).await
     }
 
     /// Gives the server back the entries that it has lost, and the blobs that this machine keeps.

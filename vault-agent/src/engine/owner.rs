@@ -9,7 +9,7 @@ use shared::hash::Hash;
 use shared::keys::{Recipient, Signature};
 use shared::limits;
 use shared::log::{self, Entry, Op, Put, State};
-use shared::name::{Actor, Name};
+use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
@@ -50,19 +50,17 @@ struct Ground {
     head: Hash,
 }
 
-/// Adds the re-encryptions that `ops` make necessary and builds the entries to sign.
+/// Adds the re-encryptions that `ops` make necessary and builds the entries to sign: none, without
+/// operations, where no re-encryption is due.
 pub(super) async fn prepare(parts: &Parts, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
     if ops.len() > limits::OPS {
         bail!("{} operations in one act, {} at most", ops.len(), limits::OPS);
     }
     let (ground, stale, mut unreadable) =
-        parts.ledger.attempt(|folded| survey(folded, &parts.own.name, by, clock::now(), &ops))?;
+        parts.ledger.attempt(|folded| survey(folded, &parts.own, by, clock::now(), &ops))?;
     parts.store.write(|conn| blobs::unstage_all(conn)).await?;
     let mut all = ops;
     all.extend(rewrap(parts, stale, &mut unreadable).await?.into_iter().map(Op::Rewrap));
-    if all.is_empty() && unreadable.is_empty() {
-        bail!("there is nothing to do");
-    }
     Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable })
 }
 
@@ -70,7 +68,7 @@ type Survey = (Ground, Vec<(Due, Stale)>, Vec<Unreadable>);
 
 /// Tries `ops` on the state and lists what they leave stale: what this machine can read, and what
 /// it cannot.
-fn survey(folded: &mut Folded, own: &Name, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
+fn survey(folded: &mut Folded, own: &Own, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
     let stale = if ops.is_empty() {
         stale(&folded.state)
     } else {

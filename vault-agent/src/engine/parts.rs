@@ -65,6 +65,7 @@ impl Parts {
         let (store, trouble, Stored { folded, fleet, synced_at, fork, pending }) = opened;
         let (store, ticks) = (Arc::new(store), Ticks::default());
         let alarms = Arc::new(Alarms::new(ticks.clone()));
+        alarms.substituted(own.check(&folded.state).err());
         let cache = Arc::<Cache>::default();
         let folder = paths.state.clone();
         let pending = Arc::new(Pending::new(store.clone(), trouble.clone(), folder, pending));
@@ -125,7 +126,7 @@ fn identity(paths: &Paths) -> Result<Own> {
              join` line that it prints"
         ));
     };
-    Ok(Own { name: pins.name.clone(), pins, keys })
+    Ok(Own::new(pins, keys))
 }
 
 fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {

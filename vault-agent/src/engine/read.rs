@@ -36,7 +36,7 @@ pub(super) enum Reach {
 
 pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
     let folded = parts.ledger.read();
-    match find(&folded.state, &parts.own.name, path, None, clock::now()) {
+    match find(&folded.state, &parts.own, path, None, clock::now()) {
         Ok((ver, version)) => {
             let held = folded.held.get(path) == Some(&version.blob);
             Latest::Version { ver, ready: held || parts.cache.has(&version.blob) }
@@ -50,7 +50,7 @@ pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
 /// Returns what is due for a version that may be read now, the newest if none is named.
 fn due(parts: &Parts, path: &SecretPath, ver: Option<u64>) -> Result<Due, ReadError> {
     let folded = parts.ledger.read();
-    let (ver, version) = find(&folded.state, &parts.own.name, path, ver, clock::now())?;
+    let (ver, version) = find(&folded.state, &parts.own, path, ver, clock::now())?;
     Ok(folded.due(path, ver, version))
 }
 
@@ -200,7 +200,7 @@ async fn retain_one(parts: &Arc<Parts>, path: &SecretPath, ver: u64) -> Result<(
     let kept = due.retained(blob);
     let keep = parts.store.write(move |conn| {
         // The log may have moved on meanwhile.
-        if may_retain(&own.ledger.read().state, &own.own.name, &path, ver) {
+        if may_retain(&own.ledger.read().state, &own.own, &path, ver) {
             state::retained::keep(conn, &path, ver, &kept)?;
         }
         Ok(())
@@ -219,7 +219,7 @@ pub(super) async fn earlier(
         Err(fault @ (ReadError::Missing | ReadError::Offline { .. })) => fault,
         settled => return settled,
     };
-    if !may_retain(&parts.ledger.read().state, &parts.own.name, path, ver) {
+    if !may_retain(&parts.ledger.read().state, &parts.own, path, ver) {
         return Err(fault);
     }
     let place = path.clone();

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use shared::audit::AuditHead;
 use shared::error::Code;
 use shared::hash::Hash;
+use shared::log::Number;
 use shared::report::{Report, TargetReport};
 use shared::text::Text;
 use shared::wire::v1::report::{ReportReply, ReportRequest};
@@ -93,14 +94,20 @@ impl Reports {
 
     /// Returns every machine that reported, this one included, by name.
     pub(super) fn peers(&self) -> Vec<Peer> {
+        let folded = self.ledger.read();
+        let own = self.own.find(&folded.state).map(|(number, _)| number);
         let fleet = self.fleet();
-        let mut peers = fleet.list();
-        // What this machine last reported may be behind its targets, above all without a server.
-        if let Some(targets) = &fleet.looked_at
-            && let Some(own) = peers.iter_mut().find(|peer| peer.report.machine == self.own.name)
-        {
-            own.report.targets.clone_from(targets);
-        }
+        let present = |(number, peer): (&Number, &Peer)| {
+            let mut peer = peer.clone();
+            peer.report.machine.clone_from(&folded.state.machine_numbered(*number)?.name);
+            // What this machine last reported may be behind its targets, above all without a server.
+            if let Some(targets) = fleet.looked_at.as_ref().filter(|_| own == Some(*number)) {
+                peer.report.targets.clone_from(targets);
+            }
+            Some(peer)
+        };
+        let mut peers: Vec<Peer> = fleet.peers().iter().filter_map(present).collect();
+        peers.sort_by(|a, b| a.report.machine.cmp(&b.report.machine));
         peers
     }
 
@@ -123,20 +130,22 @@ impl Reports {
 
     async fn report(&self) -> Result<Report> {
         let (n, audit, targets) = {
+            let own = self.number();
             let mut fleet = self.fleet();
             fleet.last += 1;
             // A one-off command looks at no target, and must not report that there are none.
-            let last = || Some(fleet.report_of(&self.own.name)?.targets.clone());
+            let last = || Some(fleet.report_of(own?)?.targets.clone());
             let targets = fleet.looked_at.clone().or_else(last).unwrap_or_default();
             (fleet.last, fleet.audit, targets)
         };
         self.store.write(move |conn| facts::set(conn, facts::REPORT_N, &n)).await?;
-        let (seq, head) = {
+        let (machine, seq, head) = {
             let folded = self.ledger.read();
-            (folded.state.seq(), folded.state.head())
+            let state = &folded.state;
+            (self.own.name(state).clone(), state.seq(), state.head())
         };
         Ok(Report {
-            machine: self.own.name.clone(),
+            machine,
             n,
             time: clock::now(),
             seq,
@@ -158,7 +167,9 @@ impl Reports {
                 .filter_map(|received| fleet.take(&folded.state, received))
                 .collect();
             let gone = fleet.prune(&folded.state);
-            let n = fleet.report_of(&self.own.name).map_or(0, |report| report.n);
+            let own = self.own.find(&folded.state).map(|(number, _)| number);
+            let own = own.and_then(|number| fleet.report_of(number));
+            let n = own.map_or(0, |report| report.n);
             fleet.last = fleet.last.max(n);
             if let Err(error) = fleet.audit_now(reply.audit) {
                 self.alarms.raise(error.code.as_str(), "", error.detail);
@@ -206,7 +217,8 @@ impl Reports {
             for (known, head) in known {
                 forks.extend(fleet.compare(head, *known, now).err());
             }
-            (fleet.frozen(now), fleet.stale(&folded.state, &self.own.name, now))
+            let own = self.own.find(&folded.state).map(|(number, _)| number);
+            (fleet.frozen(now), fleet.stale(&folded.state, own, now))
         };
         for error in forks {
             self.link.refuse(&error);
@@ -217,6 +229,11 @@ impl Reports {
                 None => self.alarms.clear(code.as_str()),
             }
         }
+    }
+
+    /// Returns this machine's number, while it is active.
+    fn number(&self) -> Option<Number> {
+        self.own.find(&self.ledger.read().state).map(|(number, _)| number)
     }
 
     fn fleet(&self) -> MutexGuard<'_, Fleet> {

@@ -1,30 +1,29 @@
 //! What this machine may read and keep, by the state alone. Pure.
 
 use shared::log::{self, Deletion, State, Version};
-use shared::name::Name;
 use shared::path::SecretPath;
 use shared::time::Time;
 
-use super::types::ReadError;
+use super::types::{Own, ReadError};
 
 /// Tells whether the machine may read `path`.
-pub(super) fn may_read(state: &State, name: &Name, path: &SecretPath) -> bool {
-    state.machine(name).is_some_and(|machine| machine.read.cover(path))
+pub(super) fn may_read(state: &State, own: &Own, path: &SecretPath) -> bool {
+    own.find(state).is_some_and(|(_, machine)| machine.read.cover(path))
 }
 
 /// Tells whether a version's ciphertext may be retained: its secret is there and may be read, and
 /// the version is not destroyed.
-pub(super) fn may_retain(state: &State, name: &Name, path: &SecretPath, ver: u64) -> bool {
-    may_read(state, name, path)
+pub(super) fn may_retain(state: &State, own: &Own, path: &SecretPath, ver: u64) -> bool {
+    may_read(state, own, path)
         && state
             .secret(path)
             .is_some_and(|secret| secret.version(ver).is_none_or(|version| !version.destroyed))
 }
 
 /// Returns how many readers a path has today, and the machine's place among them.
-pub(super) fn place(state: &State, name: &Name, path: &SecretPath) -> (usize, usize) {
+pub(super) fn place(state: &State, own: &Own, path: &SecretPath) -> (usize, usize) {
     let readers = log::readers(state, path);
-    let own = state.machine(name).map(|machine| format!("{name}#{}", machine.incarnation));
+    let own = own.find(state).map(|(number, _)| number.to_string());
     let position = own.and_then(|own| readers.iter().position(|reader| *reader == own));
     (readers.len(), position.unwrap_or(0))
 }
@@ -37,7 +36,7 @@ pub(super) fn is_kept(version: &Version) -> bool {
 /// Finds a version that may be read now.
 pub(super) fn find<'a>(
     state: &'a State,
-    own: &Name,
+    own: &Own,
     path: &SecretPath,
     ver: Option<u64>,
     now: Time,

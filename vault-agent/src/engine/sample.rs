@@ -32,7 +32,7 @@ fn look(parts: &Parts) -> Result<(Sample, Option<(Due, SampleSecret)>)> {
         secret: None,
     };
     let found = state.secrets().iter().find_map(|(path, secret)| {
-        let due = folded.newest(&parts.own.name, path)?;
+        let due = folded.newest(&parts.own, path)?;
         let (ver, version) = secret.current()?;
         let (readers, _) = *folded.readers.get(&version.readers)?;
         let secret = SampleSecret {

@@ -17,17 +17,17 @@ const AWAKE_SECONDS: u64 = 60;
 /// Shows how everything is now: one row for each secret of each target of each active machine.
 pub(super) fn of(parts: &Parts) -> Status {
     let (link, peers, alarms) = (parts.link.now(), parts.reports.peers(), parts.alarms.list());
-    let own = &parts.own.name;
     let now = clock::now();
     let folded = parts.ledger.read();
     let state = &folded.state;
+    let own = parts.own.name(state);
     let active = peers.iter().filter(|peer| state.machine(&peer.report.machine).is_some());
     let targets = active.flat_map(|peer| {
         let fresh = now.seconds_since(peer.at) < AWAKE_SECONDS;
         let awake = peer.online || peer.report.machine == *own || fresh;
         peer.report.targets.iter().map(move |target| row(state, peer, target, awake))
     });
-    let readable = state.secrets().iter().filter(|(path, _)| may_read(state, own, path));
+    let readable = state.secrets().iter().filter(|(path, _)| may_read(state, &parts.own, path));
     Status {
         machine: own.clone(),
         vault: parts.own.pins.vault,

@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use shared::blob::Kind;
-use shared::error::Error;
-use shared::keys::VerifyKey;
-use shared::name::Name;
+use shared::error::{Code, Error};
+use shared::keys::{Recipient, VerifyKey};
+use shared::log::{self, Number, State};
+use shared::name::{Actor, Name};
 use shared::path::{Mount, SecretPath};
 use shared::plaintext::Plaintext;
 use shared::report::Report;
@@ -17,12 +18,56 @@ use tokio::sync::watch;
 use crate::state::Failure;
 use machine::identity::{MachineKeys, Pins};
 
-/// This machine as a member of its vault: who it is, which vault and server it believes. Nothing
-/// here changes while the engine runs.
+/// This machine as a member of its vault: its keys, which vault and server it believes. Nothing
+/// here changes while the engine runs. Who it is in the vault is what the log says of its keys, so
+/// that it goes on under another name.
 pub(super) struct Own {
-    pub(super) name: Name,
     pub(super) pins: Pins,
     pub(super) keys: MachineKeys,
+    sign: VerifyKey,
+    recipient: Recipient,
+}
+
+impl Own {
+    pub(super) fn new(pins: Pins, keys: MachineKeys) -> Self {
+        let (sign, recipient) = (keys.sign.verify_key(), keys.age.recipient());
+        Self { pins, keys, sign, recipient }
+    }
+
+    /// Finds this machine among the active ones: both keys must be its own.
+    pub(super) fn find<'s>(&self, state: &'s State) -> Option<(Number, &'s log::Machine)> {
+        self.signing(state).filter(|(_, machine)| machine.recipient == self.recipient)
+    }
+
+    /// Tells why not to go on if the vault knows the signing key beside another encryption key.
+    ///
+    /// # Errors
+    /// `E_JOIN_SUBSTITUTED`.
+    pub(super) fn check(&self, state: &State) -> Result<(), Error> {
+        match self.signing(state) {
+            Some((_, machine)) if machine.recipient != self.recipient => {
+                let why = format!("machine `{}` has another encryption key there", machine.name);
+                Err(Code::JoinSubstituted.because(why))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn signing<'s>(&self, state: &'s State) -> Option<(Number, &'s log::Machine)> {
+        state.machine_by_key(self.sign.as_bytes())
+    }
+
+    /// Returns what this machine is called now; what it was called last if the vault knows it no
+    /// more, and what it joined as if it never did.
+    pub(super) fn name<'s>(&'s self, state: &'s State) -> &'s Name {
+        let active = self.signing(state).map(|(_, machine)| machine);
+        let last = || state.machines().values().rev().find(|machine| machine.sign == self.sign);
+        active.or_else(last).map_or(&self.pins.name, |machine| &machine.name)
+    }
+
+    pub(super) fn actor(&self, state: &State) -> Actor {
+        Actor::Machine(self.name(state).clone())
+    }
 }
 
 /// Tells all who wait that something changed.
@@ -232,8 +277,6 @@ impl From<Failure> for WriteError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     pub report: Report,
-    /// What it is signed with.
-    pub(super) key: VerifyKey,
     /// When the server got it.
     pub at: Time,
     /// Whether it followed the log when the server was last asked.

@@ -10,7 +10,6 @@ use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::limits;
 use shared::log::{self, Entry, Op, Refused};
-use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
@@ -239,7 +238,7 @@ async fn drafted(
     let (seq, prev, decided) = {
         let folded = parts.ledger.read();
         let changes = callers.iter().map(|caller| caller.changes.as_slice());
-        let decided = decide(&folded.state, &parts.own.name, changes, bases);
+        let decided = decide(&folded.state, &parts.own, changes, bases);
         (folded.state.seq() + 1, folded.state.head(), decided)
     };
     let mut drafts = Vec::with_capacity(callers.len());
@@ -282,8 +281,8 @@ fn checked(parts: &Parts, callers: &mut Vec<Caller>, build: &Build) -> Option<Ve
             owners.push(index);
         }
     }
-    let by = Actor::Machine(parts.own.name.clone());
     let tried = parts.ledger.attempt(|folded| {
+        let by = parts.own.actor(&folded.state);
         if folded.state.head() != build.prev {
             return None;
         }
@@ -315,7 +314,7 @@ fn signed(
     build: &Build,
     ops: Vec<Op>,
 ) -> Result<Outgoing, WriteError> {
-    let by = Actor::Machine(parts.own.name.clone());
+    let by = parts.own.actor(&parts.ledger.read().state);
     if ops.len() > limits::OPS {
         return Err(WriteError::TooLarge);
     }
@@ -404,9 +403,15 @@ fn written(draft: &Draft) -> Vec<(audit::Op, &SecretPath, Option<u64>)> {
         | Op::RootSet { .. }
         | Op::RecoverySet { .. }
         | Op::ServerSet { .. }
+        | Op::AddressesSet { .. }
         | Op::MachineAdd(_)
+        | Op::MachineRename { .. }
+        | Op::MachineRekey(_)
+        | Op::MachineSet { .. }
         | Op::MachineRemove { .. }
-        | Op::AccessSet(_) => return Vec::new(),
+        | Op::AccessSet(_)
+        | Op::Resume(_)
+        | Op::FormatSet { .. } => return Vec::new(),
     };
     at.versions.iter().map(|ver| (what.clone(), &at.path, Some(*ver))).collect()
 }

@@ -2,8 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;
-use shared::log::Put;
-use shared::name::Name;
+use shared::log::{Number, Put};
 use shared::path::SecretPath;
 use shared::time::Time;
 
@@ -42,7 +41,7 @@ pub fn insert(
     conn: &Connection,
     id: &Hash,
     place: Option<(u64, &Put)>,
-    machine: &Name,
+    machine: Number,
     now: Time,
     bytes: &[u8],
 ) -> rusqlite::Result<()> {
@@ -56,7 +55,7 @@ pub fn insert(
         place.map(|(seq, _)| int(seq)),
         place.map(|(_, put)| put.path.as_str()),
         place.map(|(_, put)| int(put.ver)),
-        machine.as_str(),
+        int(machine),
         int(now.as_micros()),
         bytes
     ])?;
@@ -79,11 +78,11 @@ pub fn delete(conn: &Connection, id: &Hash) -> rusqlite::Result<()> {
 }
 
 /// Returns how many bytes `machine` has parked.
-pub fn parked(conn: &Connection, machine: &Name) -> rusqlite::Result<u64> {
+pub fn parked(conn: &Connection, machine: Number) -> rusqlite::Result<u64> {
     conn.prepare_cached(
         "SELECT coalesce(sum(length(bytes)), 0) FROM blob WHERE seq IS NULL AND machine = ?1",
     )?
-    .query_row([machine.as_str()], |row| row.get(0).map(nat))
+    .query_row([int(machine)], |row| row.get(0).map(nat))
 }
 
 /// Drops blobs parked before `then`; returns how many.
@@ -103,13 +102,13 @@ mod tests {
         let file = dir.path().join(schema::FILE);
         std::fs::File::create_new(&file).unwrap();
         let conn = schema::open(&file).unwrap();
-        let (at, vps) = (Time::from_micros, "vps".parse().unwrap());
+        let (at, vps) = (Time::from_micros, 1);
         let ids = [b"old", b"new", b"put"].map(|bytes| (Hash::of(&[bytes]), bytes));
         for ((id, bytes), time) in ids.iter().zip([1, 2, 1]) {
-            insert(&conn, id, None, &vps, at(time), *bytes).unwrap();
+            insert(&conn, id, None, vps, at(time), *bytes).unwrap();
         }
-        assert_eq!(parked(&conn, &vps).unwrap(), 9);
-        assert_eq!(parked(&conn, &"another".parse().unwrap()).unwrap(), 0);
+        assert_eq!(parked(&conn, vps).unwrap(), 9);
+        assert_eq!(parked(&conn, 2).unwrap(), 0);
         conn.execute("INSERT INTO log VALUES (1, x'00', 'root', x'00', x'00')", []).unwrap();
         let put = Put {
             path: "secret/a".parse().unwrap(),
@@ -120,7 +119,7 @@ mod tests {
             readers: Hash::ZERO,
         };
         place(&conn, 1, &put).unwrap();
-        assert_eq!(parked(&conn, &vps).unwrap(), 6, "what is referenced counts no more");
+        assert_eq!(parked(&conn, vps).unwrap(), 6, "what is referenced counts no more");
         assert_eq!(drop_parked(&conn, at(1)).unwrap(), 0);
         assert_eq!(drop_parked(&conn, at(2)).unwrap(), 1);
         let left = ids.map(|(id, _)| look(&conn, &id).unwrap().is_some());

@@ -2,23 +2,35 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::keys::Signature;
-use shared::name::{Actor, Name};
+use shared::log::Number;
 use shared::signed::Envelope;
 use shared::time::Time;
 
-use super::{damaged, int, nat};
+use super::{int, nat};
+
+/// A machine's latest report.
+pub struct Kept {
+    /// Its machine.
+    pub number: Number,
+    /// What it signed.
+    pub body: Vec<u8>,
+    /// The signature.
+    pub sig: Signature,
+    /// When it came in.
+    pub at: Time,
+}
 
 /// Returns the number and the body of a machine's latest report.
-pub fn latest(conn: &Connection, machine: &Name) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
+pub fn latest(conn: &Connection, machine: Number) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
     conn.prepare_cached("SELECT n, body FROM report WHERE machine = ?1")?
-        .query_row([machine.as_str()], |row| Ok((nat(row.get(0)?), row.get(1)?)))
+        .query_row([int(machine)], |row| Ok((nat(row.get(0)?), row.get(1)?)))
         .optional()
 }
 
 /// Keeps a report instead of the machine's last one.
 pub fn keep(
     conn: &Connection,
-    machine: &Name,
+    machine: Number,
     n: u64,
     now: Time,
     report: &Envelope,
@@ -28,7 +40,7 @@ pub fn keep(
          ON CONFLICT (machine) DO UPDATE SET n = ?2, at = ?3, body = ?4, sig = ?5",
     )?
     .execute(params![
-        machine.as_str(),
+        int(machine),
         int(n),
         int(now.as_micros()),
         report.body,
@@ -37,24 +49,22 @@ pub fn keep(
     Ok(())
 }
 
-/// Returns every machine's latest report and when it came in, by name.
-pub fn all(conn: &Connection) -> rusqlite::Result<Vec<(Name, Envelope, Time)>> {
+/// Returns every machine's latest report, by number.
+pub fn all(conn: &Connection) -> rusqlite::Result<Vec<Kept>> {
     conn.prepare_cached("SELECT machine, at, body, sig FROM report ORDER BY machine")?
         .query_map([], |row| {
-            let name: String = row.get(0)?;
-            let name: Name = name.parse().map_err(damaged(0))?;
-            let envelope = Envelope {
-                by: Actor::Machine(name.clone()),
+            Ok(Kept {
+                number: nat(row.get(0)?),
+                at: Time::from_micros(nat(row.get(1)?)),
                 body: row.get(2)?,
                 sig: Signature::from_bytes(row.get(3)?),
-            };
-            Ok((name, envelope, Time::from_micros(nat(row.get(1)?))))
+            })
         })?
         .collect()
 }
 
-/// Drops the report of a removed machine.
-pub fn forget(conn: &Connection, machine: &Name) -> rusqlite::Result<()> {
-    conn.prepare_cached("DELETE FROM report WHERE machine = ?1")?.execute([machine.as_str()])?;
+/// Drops the report of a machine that is removed, or has other keys and another number now.
+pub fn forget(conn: &Connection, machine: Number) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM report WHERE machine = ?1")?.execute([int(machine)])?;
     Ok(())
 }

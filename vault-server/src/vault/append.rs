@@ -10,7 +10,7 @@ use shared::blob::looks_like_age;
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::limits;
-use shared::log::{Entry, MetaSet, MountSet, Op, Put, Refused, State};
+use shared::log::{Entry, MetaSet, MountSet, Op, Put, Refused, Rekey, State};
 use shared::name::Actor;
 use shared::path::demand_nfc;
 use shared::signed::Envelope;
@@ -37,10 +37,14 @@ pub enum Append {
 
 impl Vault {
     /// Appends an entry.
-    pub async fn append(&self, caller: Caller, request: AppendRequest) -> Result<Append, Refusal> {
+    pub async fn append(
+        &self,
+        mut caller: Caller,
+        request: AppendRequest,
+    ) -> Result<Append, Refusal> {
         let hub = self.0.hub.clone();
         let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
-        let done = self.call(move |tx| append(tx, &hub, &caller, &request)).await;
+        let done = self.call(move |tx| append(tx, &hub, &mut caller, &request)).await;
         if let Ok(Append::Done(done)) = &done {
             tracing::info!(seq = done.seq, %by, %machine, "entry appended");
         }
@@ -51,14 +55,16 @@ impl Vault {
 fn append(
     tx: &mut Transaction,
     hub: &Arc<Hub>,
-    caller: &Caller,
+    caller: &mut Caller,
     request: &AppendRequest,
 ) -> Outcome<Append> {
     admitted(tx, caller)?;
+    let caller = &*caller;
     let envelope = &request.envelope;
     if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
         let why = Code::Actor.because(format!("entry of `{}` from `{}`", envelope.by, caller.name));
-        return refuse(tx, refused_fact(caller, envelope, None), why);
+        // Signed before the machine was renamed, it may be in the log already.
+        return not_applied(tx, caller, envelope, why.into());
     }
     let (entry, dropped) = match tx.apply(envelope).ok_or(Refusal::Stranger)? {
         Ok(applied) => applied,
@@ -224,7 +230,7 @@ pub(super) fn keep(
     for Brought { put, inline } in brought {
         match inline {
             Some(Inline(bytes)) => {
-                blob::insert(conn, &put.blob, Some((*seq, put)), &caller.name, now, bytes)?;
+                blob::insert(conn, &put.blob, Some((*seq, put)), caller.number, now, bytes)?;
             }
             None => blob::place(conn, *seq, put)?,
         }
@@ -233,9 +239,9 @@ pub(super) fn keep(
         blob::delete(conn, id)?;
     }
     for op in ops {
-        if let Op::MachineRemove { name, .. } = op {
-            report::forget(tx.conn(), name)?;
-            access::forget(tx.conn(), name)?;
+        if let Op::MachineRemove { number, .. } | Op::MachineRekey(Rekey { number, .. }) = op {
+            report::forget(tx.conn(), *number)?;
+            access::forget(tx.conn(), *number)?;
         }
         tx.record(Fact { seq: Some(*seq), ..fact(caller, envelope, Some(op)) })?;
     }
@@ -257,10 +263,10 @@ pub(super) fn publish(
     // Lines by the blobs they carry: alike followers share the bytes.
     let mut lines: HashMap<Vec<Hash>, Bytes> = HashMap::new();
     let mut deliveries = Vec::new();
-    for due in hub.due() {
+    for mut due in hub.due() {
         let own = writer.is_some_and(|writer| writer.key == due.caller.key);
         let others: &[Brought<'_>] = if own { &[] } else { brought };
-        let Some(readable) = readable(tx, &due.caller, others) else { continue };
+        let Some(readable) = readable(tx, &mut due.caller, others) else { continue };
         for Brought { put, .. } in &readable {
             let (path, ver) = (Some(put.path.clone()), Some(put.ver));
             let fact = due.caller.fact(audit::Op::Deliver);
@@ -280,7 +286,15 @@ pub(super) fn publish(
             due.send(Line { seq, bytes });
         }
     });
-    let touched = |op: &Op| matches!(op, Op::MachineAdd(_) | Op::MachineRemove { .. });
+    let touched = |op: &Op| {
+        matches!(
+            op,
+            Op::MachineAdd(_)
+                | Op::MachineRename { .. }
+                | Op::MachineRekey(_)
+                | Op::MachineRemove { .. }
+        )
+    };
     if entry.ops.iter().any(touched) {
         let (hub, machines) = (Arc::clone(hub), directory(tx.state()));
         tx.after_commit(move || hub.admit(machines));
@@ -292,7 +306,7 @@ pub(super) fn publish(
 /// any more.
 fn readable<'b>(
     tx: &Transaction,
-    follower: &Caller,
+    follower: &mut Caller,
     brought: &'b [Brought<'b>],
 ) -> Option<Vec<&'b Brought<'b>>> {
     let (_, machine) = admitted(tx, follower).ok()?;

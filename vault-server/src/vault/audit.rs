@@ -25,7 +25,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Refusal::Denied`] without a grant, [`Refusal::Rule`] for a limit out of range.
-    pub async fn audit(&self, caller: Caller, query: AuditQuery) -> Result<AuditPage, Refusal> {
+    pub async fn audit(&self, mut caller: Caller, query: AuditQuery) -> Result<AuditPage, Refusal> {
         let (usual, most) = RECORDS;
         let limit = query.limit.unwrap_or(usual);
         if limit == 0 || limit > most {
@@ -33,9 +33,9 @@ impl Vault {
             return self.call(move |tx| refuse(tx, caller.fact(Op::AuditRead), why)).await;
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let reader = caller.clone();
+        let mut reader = caller.clone();
         let enter = move |tx: &mut Transaction| {
-            may_review(tx, &reader)?;
+            may_review(tx, &mut reader)?;
             record(tx, &reader, Op::AuditRead)
         };
         let own = self.call(enter).await?.n;
@@ -53,7 +53,7 @@ impl Vault {
             }
             if !page.records.is_empty() {
                 // The grant may have gone while the caller waited.
-                return self.call(move |tx| may_review(tx, &caller).map(|()| page)).await;
+                return self.call(move |tx| may_review(tx, &mut caller).map(|()| page)).await;
             }
             match timeout_at(patience, grown.changed()).await {
                 Ok(Ok(())) => {}
@@ -63,9 +63,13 @@ impl Vault {
     }
 
     /// Returns leaves of the chain.
-    pub async fn leaves(&self, caller: Caller, query: LeavesQuery) -> Result<LeavesPage, Refusal> {
+    pub async fn leaves(
+        &self,
+        mut caller: Caller,
+        query: LeavesQuery,
+    ) -> Result<LeavesPage, Refusal> {
         let enter = move |tx: &mut Transaction| {
-            admitted(tx, &caller)?;
+            admitted(tx, &mut caller)?;
             record(tx, &caller, Op::AuditLeaves)
         };
         let head = self.call(enter).await?;
@@ -75,7 +79,7 @@ impl Vault {
 }
 
 /// Refuses a caller without the grant.
-fn may_review(tx: &mut Transaction, caller: &Caller) -> Outcome<()> {
+fn may_review(tx: &mut Transaction, caller: &mut Caller) -> Outcome<()> {
     let (_, machine) = admitted(tx, caller)?;
     if GRANT.parse().is_ok_and(|path| machine.read.cover(&path)) {
         return Ok(());

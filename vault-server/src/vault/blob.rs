@@ -22,13 +22,13 @@ impl Vault {
     /// [`Refusal::Rule`] for its hash, size or header, or with 32 MiB parked already.
     pub async fn put_blob(
         &self,
-        caller: Caller,
+        mut caller: Caller,
         id: Hash,
         bytes: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<(), Refusal> {
         let checked = check(id, bytes.as_ref());
         self.call(move |tx| {
-            admitted(tx, &caller)?;
+            admitted(tx, &mut caller)?;
             match checked {
                 Ok(()) => park(tx, &caller, id, bytes.as_ref()),
                 Err(why) => refuse(tx, caller.fact(Op::BlobPut), why),
@@ -42,7 +42,7 @@ impl Vault {
     /// # Errors
     /// [`Refusal::Denied`] without a grant, [`Refusal::Absent`] without a blob.
     pub async fn read_blob(&self, caller: Caller, id: Hash) -> Result<Vec<u8>, Refusal> {
-        self.call(move |tx| read(tx, &caller, id)).await
+        self.call(move |tx| read(tx, caller, id)).await
     }
 
     /// Drops blobs that nobody referenced in time.
@@ -75,7 +75,7 @@ fn check(id: Hash, bytes: &[u8]) -> shared::error::Result<()> {
 }
 
 fn park(tx: &mut Transaction, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcome<()> {
-    let (fact, machine, now) = (caller.fact(Op::BlobPut), &caller.name, tx.now());
+    let (fact, machine, now) = (caller.fact(Op::BlobPut), caller.number, tx.now());
     if blob::look(tx.conn(), &id)?.is_some() {
         return Ok(tx.record(fact)?);
     }
@@ -93,9 +93,9 @@ fn park(tx: &mut Transaction, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcom
     Ok(tx.record(fact)?)
 }
 
-fn read(tx: &mut Transaction, caller: &Caller, id: Hash) -> Outcome<Vec<u8>> {
+fn read(tx: &mut Transaction, mut caller: Caller, id: Hash) -> Outcome<Vec<u8>> {
+    let (_, machine) = admitted(tx, &mut caller)?;
     let fact = caller.fact(Op::Read);
-    let (_, machine) = admitted(tx, caller)?;
     let Some((path, ver)) = blob::look(tx.conn(), &id)?.and_then(|known| known.place) else {
         tx.record(Fact { result: audit::Outcome::Refused(Code::BlobAbsent), ..fact })?;
         return Err(Refusal::Absent(id).into());
@@ -103,7 +103,7 @@ fn read(tx: &mut Transaction, caller: &Caller, id: Hash) -> Outcome<Vec<u8>> {
     let granted = machine.read.cover(&path);
     let fact = Fact { path: Some(path.clone()), ver: Some(ver), ..fact };
     if !granted {
-        return deny(tx, fact, caller, path.as_str());
+        return deny(tx, fact, &caller, path.as_str());
     }
     let bytes = blob::bytes(tx.conn(), &id)?.ok_or(Refusal::Absent(id))?;
     tx.record(fact)?;

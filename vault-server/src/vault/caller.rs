@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use shared::audit::{Fact, Op};
+use shared::log::Number;
 use shared::name::Name;
 use shared::text::Text;
 
@@ -22,8 +23,8 @@ impl Peer {
     }
 
     /// Returns the peer as the machine that holds its key.
-    pub fn named(&self, name: &Name) -> Caller {
-        Caller { name: name.clone(), key: self.key, addr: self.ip() }
+    pub fn named(&self, number: Number, name: &Name) -> Caller {
+        Caller { number, name: name.clone(), key: self.key, addr: self.ip() }
     }
 }
 
@@ -31,6 +32,8 @@ impl Peer {
 /// transaction.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// Its number: what is kept for it goes by that, as the name may change.
+    pub number: Number,
     /// Its name.
     pub name: Name,
     /// Its key.

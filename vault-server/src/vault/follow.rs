@@ -31,15 +31,19 @@ pub enum Join {
 
 impl Vault {
     /// Lets a machine read the log up to where it ends now.
-    pub async fn read_log(&self, caller: Caller) -> Result<Head, Refusal> {
-        self.call(move |tx| enter(tx, &caller, Op::Log)).await
+    pub async fn read_log(&self, mut caller: Caller) -> Result<Head, Refusal> {
+        self.call(move |tx| enter(tx, &mut caller, Op::Log)).await
     }
 
     /// Lets a machine that has the entries up to `after` follow the log, till the place is dropped.
-    pub async fn follow(&self, caller: Caller, after: u64) -> Result<(Head, Place, Join), Refusal> {
+    pub async fn follow(
+        &self,
+        mut caller: Caller,
+        after: u64,
+    ) -> Result<(Head, Place, Join), Refusal> {
         let hub = self.0.hub.clone();
         self.call(move |tx| {
-            let head = enter(tx, &caller, Op::Follow)?;
+            let head = enter(tx, &mut caller, Op::Follow)?;
             let place = hub.enter(caller);
             let join = go_live(&hub, place.id, after, head)?;
             Ok((head, place, join))
@@ -51,10 +55,10 @@ impl Vault {
     ///
     /// # Errors
     /// [`Refusal::Stranger`] also when told to go.
-    pub async fn join(&self, caller: Caller, id: u64, after: u64) -> Result<Join, Refusal> {
+    pub async fn join(&self, mut caller: Caller, id: u64, after: u64) -> Result<Join, Refusal> {
         let hub = self.0.hub.clone();
         self.call(move |tx| {
-            let head = head(tx, &caller)?;
+            let head = head(tx, &mut caller)?;
             go_live(&hub, id, after, head)
         })
         .await
@@ -89,13 +93,13 @@ impl Vault {
 }
 
 /// Records that a machine reads the log, and returns where it ends.
-fn enter(tx: &mut Transaction, caller: &Caller, op: Op) -> Outcome<Head> {
+fn enter(tx: &mut Transaction, caller: &mut Caller, op: Op) -> Outcome<Head> {
     let head = head(tx, caller)?;
     tx.record(caller.fact(op))?;
     Ok(head)
 }
 
-fn head(tx: &Transaction, caller: &Caller) -> Outcome<Head> {
+fn head(tx: &Transaction, caller: &mut Caller) -> Outcome<Head> {
     let (state, _) = admitted(tx, caller)?;
     Ok(Head { seq: state.seq(), hash: state.head() })
 }

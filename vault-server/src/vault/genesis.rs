@@ -66,7 +66,7 @@ fn is_stored(tx: &Transaction, seq: u64, envelope: &Envelope) -> rusqlite::Resul
 
 /// Returns the active machine that holds the peer's key.
 fn machine(state: &State, peer: &Peer) -> Option<Caller> {
-    state.machine_by_key(&peer.key).map(|(name, _)| peer.named(name))
+    state.machine_by_key(&peer.key).map(|(number, machine)| peer.named(number, &machine.name))
 }
 
 /// Folds both records; returns the state after them, entry 1, and the machine that it adds for the

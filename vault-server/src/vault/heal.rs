@@ -26,10 +26,14 @@ impl Vault {
     ///
     /// # Errors
     /// [`Refusal::Rule`] for the first entry that `apply` refuses; those before it count.
-    pub async fn heal(&self, caller: Caller, request: HealRequest) -> Result<HealReply, Refusal> {
+    pub async fn heal(
+        &self,
+        mut caller: Caller,
+        request: HealRequest,
+    ) -> Result<HealReply, Refusal> {
         let hub = self.0.hub.clone();
         self.call(move |tx| {
-            admitted(tx, &caller)?;
+            admitted(tx, &mut caller)?;
             for envelope in &request.entries {
                 take_back(tx, &hub, &caller, envelope)?;
             }

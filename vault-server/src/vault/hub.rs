@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use shared::log::State;
+use shared::log::{Number, State};
 use shared::name::Name;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -20,12 +20,14 @@ const WAITING: usize = 256;
 const WAITING_BYTES: usize = 8 << 20;
 
 /// Active machines by signing key, as of the last commit.
-pub type Directory = Arc<HashMap<[u8; 32], Name>>;
+pub type Directory = Arc<HashMap<[u8; 32], (Number, Name)>>;
 
 /// Returns the active machines of a state.
 pub fn directory(state: Option<&State>) -> Directory {
     let active = state.into_iter().flat_map(State::machines).filter(|(_, machine)| machine.active);
-    Arc::new(active.map(|(name, machine)| (*machine.sign.as_bytes(), name.clone())).collect())
+    let by_key =
+        active.map(|(number, machine)| (*machine.sign.as_bytes(), (*number, machine.name.clone())));
+    Arc::new(by_key.collect())
 }
 
 /// All followers, and the active machines.
@@ -174,12 +176,11 @@ impl Hub {
         due
     }
 
-    /// Makes the active machines known, and ends the streams of all others.
+    /// Makes the active machines known, and ends the streams of all others: those of removed
+    /// machines and of keys that were replaced.
     pub fn admit(&self, machines: Directory) {
         self.change(|followers| {
-            followers.by_id.retain(|_, Follower { caller, .. }| {
-                machines.get(&caller.key) == Some(&caller.name)
-            });
+            followers.by_id.retain(|_, Follower { caller, .. }| machines.contains_key(&caller.key));
         });
         self.machines.send_replace(machines);
     }
@@ -190,8 +191,8 @@ impl Hub {
     }
 
     /// Tells whether a stream of the machine is open.
-    pub fn follows(&self, name: &Name) -> bool {
-        self.lock().by_id.values().any(|follower| follower.caller.name == *name)
+    pub fn follows(&self, number: Number) -> bool {
+        self.lock().by_id.values().any(|follower| follower.caller.number == number)
     }
 }
 
@@ -206,7 +207,8 @@ mod tests {
     }
 
     fn caller(name: &str) -> Caller {
-        Caller { name: name.parse().unwrap(), key: [name.as_bytes()[0]; 32], addr: Text::default() }
+        let (name, key) = (name.parse().unwrap(), name.as_bytes()[0]);
+        Caller { number: key.into(), name, key: [key; 32], addr: Text::default() }
     }
 
     fn line(seq: u64, len: usize) -> Line {
@@ -247,8 +249,9 @@ mod tests {
         let hub = hub();
         let mut gone = hub.enter(caller("a"));
         let _stays = hub.enter(caller("b"));
-        hub.admit(Arc::new([(caller("b").key, caller("b").name)].into()));
+        let Caller { number, name, key, .. } = caller("b");
+        hub.admit(Arc::new([(key, (number, name))].into()));
         gone.told_to_go().await;
-        assert!(!hub.follows(&"a".parse().unwrap()) && hub.follows(&"b".parse().unwrap()));
+        assert!(!hub.follows(caller("a").number) && hub.follows(number));
     }
 }

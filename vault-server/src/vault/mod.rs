@@ -112,7 +112,8 @@ impl Vault {
 
     /// Returns the caller behind a connection, if its key belongs to an active machine.
     pub fn caller(&self, peer: &Peer) -> Option<Caller> {
-        self.0.hub.directory().borrow().get(&peer.key).map(|name| peer.named(name))
+        let directory = self.0.hub.directory();
+        directory.borrow().get(&peer.key).map(|(number, name)| peer.named(*number, name))
     }
 
     /// Returns the active machines, and later ones.
@@ -184,12 +185,16 @@ impl Vault {
     }
 }
 
-/// Returns the state and the caller's machine, if the caller is active in it.
-fn admitted<'d>(tx: &'d Transaction, caller: &Caller) -> Result<(&'d State, &'d Machine), Refusal> {
+/// Returns the state and the caller's machine, if its key is that of an active one; calls the caller
+/// by its present name.
+fn admitted<'d>(
+    tx: &'d Transaction,
+    caller: &mut Caller,
+) -> Result<(&'d State, &'d Machine), Refusal> {
     let state = tx.state().ok_or(Refusal::Stranger)?;
-    let machine = state.machine(&caller.name).ok_or(Refusal::Stranger)?;
-    if *machine.sign.as_bytes() != caller.key {
-        return Err(Refusal::Stranger);
+    let (_, machine) = state.machine_by_key(&caller.key).ok_or(Refusal::Stranger)?;
+    if caller.name != machine.name {
+        caller.name.clone_from(&machine.name);
     }
     Ok((state, machine))
 }

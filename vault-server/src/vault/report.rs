@@ -2,8 +2,10 @@
 
 use shared::audit::Op;
 use shared::error::Code;
+use shared::log::Machine;
 use shared::name::Actor;
 use shared::report::Report;
+use shared::signed::Envelope;
 use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
 
 use crate::store::{Transaction, report};
@@ -18,43 +20,47 @@ impl Vault {
     /// last one.
     pub async fn report(
         &self,
-        caller: Caller,
+        mut caller: Caller,
         request: ReportRequest,
     ) -> Result<ReportReply, Refusal> {
         let hub = self.0.hub.clone();
         self.call(move |tx| {
-            keep(tx, &caller, &request)?;
-            let reports = report::all(tx.conn())?
-                .into_iter()
-                .map(|(name, report, at)| Received { report, at, online: hub.follows(&name) })
-                .collect();
+            keep(tx, &mut caller, &request)?;
+            let mut reports = Vec::new();
+            for report::Kept { number, body, sig, at } in report::all(tx.conn())? {
+                let machine = tx.state().and_then(|state| state.machine_numbered(number));
+                let Some(Machine { name, .. }) = machine else { continue };
+                let report = Envelope { by: Actor::Machine(name.clone()), body, sig };
+                reports.push(Received { report, at, online: hub.follows(number) });
+            }
             Ok(ReportReply { reports, audit: tx.audit() })
         })
         .await
     }
 }
 
-fn keep(tx: &mut Transaction, caller: &Caller, request: &ReportRequest) -> Outcome<()> {
+fn keep(tx: &mut Transaction, caller: &mut Caller, request: &ReportRequest) -> Outcome<()> {
     let envelope = &request.report;
     let (state, machine) = admitted(tx, caller)?;
-    let opened = if envelope.by == Actor::Machine(caller.name.clone()) {
-        Report::open(envelope, &machine.sign, state.vault())
-    } else {
-        let why = format!("report of `{}` from `{}`", envelope.by, caller.name);
+    let opened = Report::open(envelope, &machine.sign, state.vault()).and_then(|report| {
+        if report.machine == machine.name {
+            return Ok(report);
+        }
+        let why = format!("report of `{}` from `{}`", report.machine, machine.name);
         Err(Code::Actor.because(why))
-    };
+    });
     let fact = caller.fact(Op::Report);
     let n = match opened {
         Ok(report) => report.n,
         Err(why) => return refuse(tx, fact, why),
     };
-    match report::latest(tx.conn(), &caller.name)? {
+    match report::latest(tx.conn(), caller.number)? {
         Some((last, body)) if last == n && body == envelope.body => {}
         Some((last, _)) if n <= last => {
             let why = Code::Seq.because(format!("report {n}, but the last one was {last}"));
             return refuse(tx, fact, why);
         }
-        Some(_) | None => report::keep(tx.conn(), &caller.name, n, tx.now(), envelope)?,
+        Some(_) | None => report::keep(tx.conn(), caller.number, n, tx.now(), envelope)?,
     }
     Ok(tx.record(fact)?)
 }

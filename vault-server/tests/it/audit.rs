@@ -3,6 +3,7 @@
 use hyper::StatusCode;
 use shared::audit::{AuditHead, Fact, Op, Outcome, Record};
 use shared::report::Report;
+use shared::text::Text;
 use shared::time::Time;
 use shared::wire::v1::audit::{AccessReply, AccessRequest, AuditPage, LeavesPage};
 use shared::wire::v1::report::{ReportReply, ReportRequest};
@@ -220,7 +221,8 @@ async fn reports_are_kept_and_given_to_all() {
     }
     assert_eq!(head, reply.audit);
 
-    let remove = shared::log::Op::MachineRemove { name: vps.name.clone(), reason: String::new() };
+    let remove =
+        shared::log::Op::MachineRemove { number: world.number(&vps), reason: Text::default() };
     let gone = world.by_admin(vec![remove]);
     let again = report(&world.first, 2);
     world.append(&client, gone, vec![]).await;

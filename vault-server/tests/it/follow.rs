@@ -58,8 +58,9 @@ async fn rights_are_those_after_the_entry() {
     let id = world.write(&client, "secret/a", "one").await;
     let at = format!("/v1/blob/{id}");
     assert!(remote.get(&at).await.0.is_success());
-    let access =
-        Access { name: vps.name.clone(), read: Grants::default(), write: Grants::default() };
+    let number = world.number(&vps);
+    let was = world.state.was_access(number);
+    let access = Access { number, was, read: Grants::default(), write: Grants::default() };
     let mut frames = remote.follow(3).await;
     assert_eq!(frames.head().await, 3);
     world.append(&client, world.by_admin(vec![Op::AccessSet(access)]), vec![]).await;
@@ -77,7 +78,7 @@ async fn a_removed_machine_is_out_at_once() {
     let remote = world.client(&vps).await;
     let mut frames = remote.follow(2).await;
     assert_eq!(frames.head().await, 2);
-    let remove = Op::MachineRemove { name: vps.name.clone(), reason: "lost".to_owned() };
+    let remove = Op::MachineRemove { number: world.number(&vps), reason: "lost".parse().unwrap() };
     world.append(&client, world.by_admin(vec![remove]), vec![]).await;
     assert!(frames.next().await.is_none());
     let again = world.client(&vps).await;

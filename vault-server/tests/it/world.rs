@@ -10,12 +10,12 @@ use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::keys::{Identity, SignKey, VerifyKey, random};
 use shared::log::{
-    Entry, Genesis, NewMachine, Op, Put, State, apply, readers_hash, recipients, start,
+    Entry, Genesis, NewMachine, Number, Op, Put, State, apply, readers_hash, recipients, start,
 };
 use shared::name::{Actor, Name};
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
-use shared::token::{Line as _, SetupLine};
+use shared::token::{Line as _, MachineLine, SetupLine};
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::log::{AppendRequest, Appended, GenesisRequest};
 use shared::wire::v1::{GENESIS, LOG};
@@ -71,14 +71,22 @@ impl Machine {
         Self { name: name.parse().unwrap(), sign, identity }
     }
 
-    pub fn add(&self, read: &[&str], write: &[&str]) -> Op {
+    /// Returns what adds the machine under `number`.
+    pub fn add(&self, number: Number, read: &[&str], write: &[&str]) -> Op {
+        let MachineLine { name, recipient, sign, proof } = self.line();
         Op::MachineAdd(NewMachine {
-            name: self.name.clone(),
-            recipient: self.identity.recipient(),
-            sign: self.sign.verify_key(),
+            name,
+            number,
+            recipient,
+            sign,
+            proof,
             read: Grants::parse(read).unwrap(),
             write: Grants::parse(write).unwrap(),
         })
+    }
+
+    pub fn line(&self) -> MachineLine {
+        MachineLine::new(self.name.clone(), self.identity.recipient(), &self.sign).unwrap()
     }
 
     pub fn actor(&self) -> Actor {
@@ -137,7 +145,7 @@ impl World {
         };
         let genesis = Envelope::sign(&root, Actor::Root, Purpose::Genesis, &genesis).unwrap();
         let mut state = start(&genesis).unwrap();
-        let add = first.add(&["*"], &["*"]);
+        let add = first.add(1, &["*"], &["*"]);
         let entry = signed(&state, &admin, &Actor::Admin("me".parse().unwrap()), vec![add]);
         apply(&mut state, &entry).unwrap();
         let genesis = GenesisRequest { claim: setup.claim, genesis, entry };
@@ -196,10 +204,16 @@ impl World {
         id
     }
 
+    /// Returns the number of an active machine.
+    pub fn number(&self, machine: &Machine) -> Number {
+        self.state.machine(&machine.name).unwrap().0
+    }
+
     /// Adds a machine.
     pub async fn add(&mut self, client: &Client, name: &str, read: &[&str]) -> Machine {
         let machine = Machine::new(name);
-        self.append(client, self.by_admin(vec![machine.add(read, &[])]), vec![]).await;
+        let add = machine.add(self.state.due_machine(), read, &[]);
+        self.append(client, self.by_admin(vec![add]), vec![]).await;
         machine
     }
 }

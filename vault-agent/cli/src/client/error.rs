@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use host::hint::Failure;
+use shared::error::Code;
 use shared::limits;
 
 /// Why there is no answer, or none that can be used.
@@ -74,6 +75,14 @@ pub struct Refusal {
     pub status: u16,
     /// The texts of `{"errors":[…]}`, or why that is not there.
     pub errors: Result<Vec<String>, String>,
+}
+
+impl Refusal {
+    /// Tells whether a rule of the log with that code has refused it.
+    pub fn is(&self, code: Code) -> bool {
+        let named = |text: &String| text.split(':').next() == Some(code.as_str());
+        self.errors.as_ref().is_ok_and(|errors| errors.iter().any(named))
+    }
 }
 
 impl std::fmt::Display for Refusal {

@@ -3,11 +3,12 @@
 use anyhow::Result;
 use serde_json::json;
 use shared::grant::Grants;
-use shared::log::{Access, Op};
+use shared::log::{Access, Op, was};
+use shared::name::Name;
 
 use crate::context::Global;
 use crate::owner::owning::{Lists, Signing, active};
-use crate::owner::signing::act::Owner;
+use crate::owner::signing::act::{Owner, Signed};
 use crate::owner::signing::words;
 use crate::print::table;
 use host::hint::{Exit, parsed};
@@ -59,24 +60,29 @@ fn shown(rows: &[&MachineRow]) -> String {
 }
 
 fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Result<Exit> {
-    let name = parsed(machine.parse())?;
+    let name: Name = parsed(machine.parse())?;
     let (read, write) = lists.parsed()?;
     let owner = Owner::at(global, signing)?;
-    let all = owner.machines()?;
-    let row = active(&all, &name)?;
-    global.term.say(comparison(row, &read, &write));
-    if row.read == read && row.write == write {
-        global.term.say("nothing changes");
-        return Ok(Exit::OK);
+    let mut narrowed = false;
+    let signed = owner.sign(|all| {
+        let row = active(all, &name)?;
+        global.term.say(comparison(row, &read, &write));
+        if row.read == read && row.write == write {
+            return Ok(Vec::new());
+        }
+        narrowed = !row.read.as_slice().iter().all(|grant| read.as_slice().contains(grant));
+        let (number, was) = (row.number, was::access(row.number, &row.read, &row.write));
+        let (read, write) = (read.clone(), write.clone());
+        Ok(vec![Op::AccessSet(Access { number, was, read, write })])
+    })?;
+    match signed {
+        Signed::Needless => global.term.say("nothing changes"),
+        Signed::Declined => return Ok(Exit::LOCAL),
+        Signed::Done(done) => global.term.say(format!("done: entry {}", done.seq)),
     }
-    let narrowed = !row.read.as_slice().iter().all(|grant| read.as_slice().contains(grant));
-    let ops = [Op::AccessSet(Access { name, read, write })];
-    let Some(done) = owner.sign(&ops, &ops)? else { return Ok(Exit::LOCAL) };
-    global.term.say(format!("done: entry {}", done.seq));
     if narrowed {
         global.term.say(format!(
-            "`{}` may keep what it has read before: rotate those secrets at their issuers",
-            row.name
+            "`{name}` may keep what it has read before: rotate those secrets at their issuers"
         ));
     }
     Ok(Exit::OK)
@@ -108,8 +114,9 @@ mod tests {
     fn row(name: &str, read: &[&str]) -> MachineRow {
         MachineRow {
             name: name.parse().unwrap(),
+            number: 1,
             active: true,
-            incarnation: 1,
+            sleeps: false,
             sign: SignKey::from_seed(&[1; 32]).verify_key(),
             read: grants(read),
             write: grants(&[]),

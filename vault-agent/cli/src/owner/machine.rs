@@ -6,13 +6,13 @@ use std::net::IpAddr;
 
 use anyhow::{Result, bail};
 use shared::grant::Grants;
-use shared::log::{Access, NewMachine, Op};
+use shared::log::{NewMachine, Number, Op};
 use shared::name::Name;
 use shared::token::{Line as _, MachineLine, PinLine};
 
 use crate::context::Global;
 use crate::owner::owning::{Lists, Signing, active};
-use crate::owner::signing::act::Owner;
+use crate::owner::signing::act::{Owner, Signed};
 use crate::owner::ssh::Ssh;
 use crate::print::table;
 use host::clock;
@@ -108,26 +108,27 @@ fn add(args: &Add, global: &Global) -> Result<Exit> {
         )),
         None => parsed(MachineLine::from_line(&args.machine))?,
     };
-    let (all, name) = (owner.machines()?, line.name.clone());
-    match active(&all, &name) {
-        Ok(row) if row.sign == line.sign => {
-            global.term.say(format!("machine `{name}` is in the vault already"));
+    let (mut name, mut server) = (line.name.clone(), Vec::new());
+    let signed = owner.sign(|all| {
+        server.clone_from(&all.server);
+        if let Some(known) = all.machines.iter().find(|row| row.active && row.sign == line.sign) {
+            name.clone_from(&known.name);
+            return Ok(Vec::new());
         }
-        Ok(_) => bail!(
-            Failure::remote(format!("E_EXISTS: machine `{name}` is in the vault with other keys"))
-                .hint(
-                    "choose another name with `vault-agent init --name NAME` there, or remove the \
-                     old one first with `vault machine remove NAME`"
-                )
-        ),
-        Err(_) => {
-            let (add, again) = enrolment(line, read, write);
-            let Some(done) = owner.sign(&[add], &[again])? else { return Ok(Exit::LOCAL) };
+        if active(all, &name).is_ok() {
+            bail!(taken(&name));
+        }
+        Ok(vec![enrolment(&line, all.next, &read, &write)])
+    })?;
+    match signed {
+        Signed::Needless => global.term.say(format!("machine `{name}` is in the vault already")),
+        Signed::Declined => return Ok(Exit::LOCAL),
+        Signed::Done(done) => {
             global.term.say(format!("machine `{name}` is added: entry {}", done.seq));
         }
     }
     let addresses = addresses(&args.server, &owner, global)?;
-    let pin = PinLine { addresses, server: all.server, vault: owner.pins.vault, name };
+    let pin = PinLine { addresses, server, vault: owner.pins.vault, name };
     let pin_line = parsed(pin.to_line())?;
     match ssh {
         Some(ssh) => {
@@ -142,12 +143,18 @@ fn add(args: &Add, global: &Global) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-/// Returns what adds the machine, and what re-encrypts to it once it is in.
-fn enrolment(line: MachineLine, read: Grants, write: Grants) -> (Op, Op) {
-    let MachineLine { name, recipient, sign } = line;
-    let access = Access { name: name.clone(), read: read.clone(), write: write.clone() };
-    let machine = NewMachine { name, recipient, sign, read, write };
-    (Op::MachineAdd(machine), Op::AccessSet(access))
+fn taken(name: &Name) -> Failure {
+    Failure::remote(format!("E_EXISTS: machine `{name}` is in the vault with other keys")).hint(
+        "choose another name with `vault-agent init --name NAME` there, or remove the old one \
+         first with `vault machine remove NAME`",
+    )
+}
+
+/// Returns what adds the machine under the next number.
+fn enrolment(line: &MachineLine, number: Number, read: &Grants, write: &Grants) -> Op {
+    let MachineLine { name, recipient, sign, proof } = line.clone();
+    let (read, write) = (read.clone(), write.clone());
+    Op::MachineAdd(NewMachine { name, number, recipient, sign, proof, read, write })
 }
 
 /// Returns where the new machine finds the server: as said, else as this machine is configured,
@@ -205,8 +212,9 @@ mod tests {
         let none = Grants::default();
         let row = MachineRow {
             name: "vps".parse().unwrap(),
+            number: 2,
             active: true,
-            incarnation: 1,
+            sleeps: false,
             sign: sign.verify_key(),
             read: Grants::parse(&["secret/jjeco/"]).unwrap(),
             write: none,
@@ -214,13 +222,14 @@ mod tests {
             agent: Some("0.1.0".to_owned()),
         };
         let server = vec![SignKey::from_seed(&[2; 32]).verify_key()];
-        serde_json::to_string(&Machines { machines: vec![row], server }).unwrap()
+        serde_json::to_string(&Machines { machines: vec![row], next: 3, own: Some(1), server })
+            .unwrap()
     }
 
     fn line(sign: &SignKey) -> String {
         let recipient = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg";
         let (name, recipient) = ("vps".parse().unwrap(), recipient.parse().unwrap());
-        MachineLine { name, recipient, sign: sign.verify_key() }.to_line().unwrap()
+        MachineLine::new(name, recipient, sign).unwrap().to_line().unwrap()
     }
 
     #[test]

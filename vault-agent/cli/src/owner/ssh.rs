@@ -103,9 +103,9 @@ mod tests {
     }
 
     fn line(name: &str) -> String {
-        let sign = SignKey::generate().verify_key();
         let recipient = Identity::generate().recipient();
-        MachineLine { name: name.parse().unwrap(), recipient, sign }.to_line().unwrap()
+        let line = MachineLine::new(name.parse().unwrap(), recipient, &SignKey::generate());
+        line.unwrap().to_line().unwrap()
     }
 
     fn init(script: &str) -> Result<MachineLine> {

@@ -170,8 +170,8 @@ fn a_key_that_was_a_machines_is_shown_by_its_name() {
     let machine = |name: &str, active: bool, seed: u8| {
         let sign = SignKey::from_seed(&[seed; 32]).verify_key();
         json!({
-            "name": name, "active": active, "incarnation": 1, "sign": sign, "read": [], "write": [],
-            "seen_at": null, "agent": null,
+            "name": name, "number": seed, "active": active, "sleeps": false, "sign": sign,
+            "read": [], "write": [], "seen_at": null, "agent": null,
         })
     };
     let stranger = |n: u64, seed: u8| {
@@ -179,7 +179,8 @@ fn a_key_that_was_a_machines_is_shown_by_its_name() {
         record(n, &format!(r#""key":"{key}","op":"stranger","count":{n},"result":"forbidden""#))
     };
     let machines = json!({
-        "machines": [machine("thinkpad", false, 1), machine("vps", true, 2)], "server": [],
+        "machines": [machine("thinkpad", false, 1), machine("vps", true, 2)], "next": 3, "own": 2,
+        "server": [],
     });
     let page = json!({
         "records": [stranger(1, 1), stranger(2, 2), stranger(3, 3)], "more": false, "head": { "n": 3, "hash": HASH },

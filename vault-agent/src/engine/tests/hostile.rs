@@ -4,6 +4,7 @@ use shared::blob::{Kind, Place, seal};
 use shared::keys::SignKey;
 use shared::log::{self, Op, Put};
 use shared::name::Actor;
+use shared::token::MachineLine;
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::log::{AppendRequest, Frame};
 
@@ -175,7 +176,7 @@ async fn a_blob_for_other_readers_than_the_log_says_is_refused() {
 async fn a_removed_machine_is_told_so() {
     let world = World::new().await;
     let vps = world.machine("vps", &["*"], &[]).await;
-    world.act(vec![Op::MachineRemove { name: name("vps"), reason: String::new() }]);
+    world.remove("vps");
     world.server.data().hang_up();
     vps.until_alarm("E_UNKNOWN_ACTOR").await;
 }
@@ -206,7 +207,7 @@ async fn a_peer_with_another_head_shows_the_fork() {
     };
     let report = report.sign(&keys.sign, vault).unwrap();
     let received = shared::wire::v1::report::Received { report, at, online: true };
-    world.server.data().reports.insert("vps".into(), received);
+    world.server.data().reports.insert(1, received);
     home.engine.refresh().await;
     home.until_alarm("E_FORK").await;
 }
@@ -234,7 +235,8 @@ async fn monstrous_numbers_hide_no_fork() {
         };
         let report = report.sign(&keys.sign, vault).unwrap();
         let received = shared::wire::v1::report::Received { report, at: far, online: true };
-        world.server.data().reports.insert(machine.into(), received);
+        let number = world.number(machine);
+        world.server.data().reports.insert(number, received);
     };
     let keys = machine::identity::MachineKeys::load(&evil.stop().await).unwrap();
     plant("evil", &keys, u64::MAX, u64::MAX);
@@ -271,11 +273,15 @@ async fn silence_is_noticed_without_the_servers_help() {
     let vps = world.machine("vps", &["*"], &[]).await;
     {
         let mut data = world.server.data();
-        let keys = (shared::keys::Identity::generate(), SignKey::generate());
+        let recipient = shared::keys::Identity::generate().recipient();
+        let MachineLine { name: called, recipient, sign, proof } =
+            MachineLine::new(name("silent"), recipient, &SignKey::generate()).unwrap();
         let silent = log::NewMachine {
-            name: name("silent"),
-            recipient: keys.0.recipient(),
-            sign: keys.1.verify_key(),
+            name: called,
+            number: 2,
+            recipient,
+            sign,
+            proof,
             read: shared::grant::Grants::default(),
             write: shared::grant::Grants::default(),
         };

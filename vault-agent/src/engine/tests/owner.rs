@@ -4,18 +4,18 @@ use shared::grant::Grants;
 use shared::log::{Access, Entry, Op};
 use shared::name::Actor;
 use shared::signed::{Envelope, Purpose, parse_strict};
+use shared::text::Text;
 
 use crate::engine::WriteError;
 use machine::local::{Prepared, Unreadable};
 
 use super::world::{Machine, World, name, path, who};
 
-fn grant(machine: &str, read: &[&str]) -> Op {
-    Op::AccessSet(Access {
-        name: name(machine),
-        read: Grants::parse(read).unwrap(),
-        write: Grants::default(),
-    })
+/// Returns what replaces the lists that `machine` has now.
+fn grant(world: &World, machine: &str, read: &[&str]) -> Op {
+    let (number, read) = (world.number(machine), Grants::parse(read).unwrap());
+    let was = world.server.data().state.was_access(number);
+    Op::AccessSet(Access { number, was, read, write: Grants::default() })
 }
 
 fn admin() -> Actor {
@@ -45,7 +45,7 @@ async fn a_grant_re_encrypts_what_the_machine_may_now_read() {
     let vps = world.machine("vps", &[], &[]).await;
     home.put("secret/a", r#"{"k":"1"}"#, None).await.unwrap();
     home.put("secret/b", r#"{"k":"2"}"#, None).await.unwrap();
-    let prepared = prepare(&home, vec![grant("vps", &["secret/a"])]).await;
+    let prepared = prepare(&home, vec![grant(&world, "vps", &["secret/a"])]).await;
     assert_eq!((prepared.bodies.len(), rewraps(&prepared)), (1, 1));
     assert!(prepared.unreadable.is_empty());
     for envelope in sign(&world, &home, &prepared) {
@@ -64,7 +64,7 @@ async fn what_this_machine_cannot_read_is_named() {
     world.put("secret/other", "{}");
     world.put("secret/mine/a", "{}");
     home.until_content("secret/mine/a", "{}").await;
-    let prepared = prepare(&home, vec![grant("vps", &["*"])]).await;
+    let prepared = prepare(&home, vec![grant(&world, "vps", &["*"])]).await;
     assert_eq!(prepared.unreadable, [Unreadable { path: path("secret/other"), ver: 1 }]);
     assert_eq!(rewraps(&prepared), 1);
 }
@@ -75,7 +75,7 @@ async fn an_act_on_an_old_head_must_be_prepared_again() {
     let home = world.machine("home", &["*"], &["*"]).await;
     let _vps = world.machine("vps", &[], &[]).await;
     home.until_caught_up(&world).await;
-    let prepared = prepare(&home, vec![grant("vps", &["*"])]).await;
+    let prepared = prepare(&home, vec![grant(&world, "vps", &["*"])]).await;
     home.put("secret/a", "{}", None).await.unwrap();
     let old = sign(&world, &home, &prepared).remove(0);
     assert_eq!(home.engine.submit(old).await, Err(WriteError::Moved));
@@ -85,7 +85,8 @@ async fn an_act_on_an_old_head_must_be_prepared_again() {
 async fn an_act_that_no_rule_allows_is_refused_before_it_is_signed() {
     let world = World::new().await;
     let home = world.machine("home", &["*"], &["*"]).await;
-    let refused = home.engine.prepare(admin(), vec![grant("nobody", &[])]).await;
+    let remove = Op::MachineRemove { number: 7, reason: Text::default() };
+    let refused = home.engine.prepare(admin(), vec![remove]).await;
     assert!(refused.unwrap_err().to_string().contains("E_MISSING"));
 }
 
@@ -98,7 +99,7 @@ async fn a_large_act_is_split_and_each_part_builds_on_the_last() {
     home.engine.write(who(), many.collect()).await.unwrap();
     let many = (600..1200).map(|n| super::world::put(&format!("secret/x/{n}"), "{}", None));
     home.engine.write(who(), many.collect()).await.unwrap();
-    let prepared = prepare(&home, vec![grant("vps", &["secret/x/"])]).await;
+    let prepared = prepare(&home, vec![grant(&world, "vps", &["secret/x/"])]).await;
     assert_eq!((prepared.bodies.len(), rewraps(&prepared)), (2, 1200));
     for envelope in sign(&world, &home, &prepared) {
         home.engine.submit(envelope).await.unwrap();
@@ -106,7 +107,7 @@ async fn a_large_act_is_split_and_each_part_builds_on_the_last() {
     vps.until_content("secret/x/1199", "{}").await;
     vps.until_content("secret/x/0", "{}").await;
     // A machine that is taken off again changes every reader list once more.
-    let remove = Op::MachineRemove { name: name("vps"), reason: "lost".into() };
+    let remove = Op::MachineRemove { number: world.number("vps"), reason: Text::default() };
     assert_eq!(rewraps(&prepare(&home, vec![remove]).await), 1200);
 }
 

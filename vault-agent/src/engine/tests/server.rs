@@ -19,8 +19,8 @@ use shared::audit::{AuditHead, Fact};
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::keys::SignKey;
-use shared::log::{self, Op, State};
-use shared::name::{Actor, Name};
+use shared::log::{self, Number, Op, State};
+use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::wire::v1::audit::{AccessReply, AccessRequest};
@@ -52,7 +52,7 @@ pub(super) struct Data {
     pub(super) state: State,
     pub(super) entries: Vec<Envelope>,
     pub(super) blobs: HashMap<Hash, Vec<u8>>,
-    pub(super) reports: HashMap<String, Received>,
+    pub(super) reports: HashMap<Number, Received>,
     pub(super) reads: Vec<Fact>,
     pub(super) audit: AuditHead,
     pub(super) faults: Vec<Fault>,
@@ -64,7 +64,7 @@ pub(super) struct Data {
     pub(super) deaf: bool,
     /// Blobs that were asked for, in order.
     pub(super) fetched: Vec<Hash>,
-    followers: Vec<(Name, mpsc::UnboundedSender<Bytes>)>,
+    followers: Vec<(Number, mpsc::UnboundedSender<Bytes>)>,
 }
 
 impl Data {
@@ -72,7 +72,7 @@ impl Data {
     pub(super) fn append(
         &mut self,
         request: AppendRequest,
-        writer: Option<&Name>,
+        writer: Option<Number>,
     ) -> Result<Appended, shared::error::Error> {
         let AppendRequest { envelope, blobs } = request;
         log::apply(&mut self.state, &envelope)?;
@@ -83,8 +83,8 @@ impl Data {
         let blobs = if self.inline { blobs } else { Vec::new() };
         let own = line(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
         let others = line(&Frame::Entry { envelope, blobs });
-        self.followers.retain(|(name, follower)| {
-            let line = if writer == Some(name) { &own } else { &others };
+        self.followers.retain(|(number, follower)| {
+            let line = if writer == Some(*number) { &own } else { &others };
             follower.send(line.clone()).is_ok()
         });
         Ok(Appended { seq: self.state.seq(), head: self.state.head() })
@@ -180,14 +180,14 @@ impl Server {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let path = parts.uri.path().to_owned();
-        let name = {
+        let number = {
             let data = self.data();
-            data.state.machine_by_key(&key).map(|(name, _)| name.clone())
+            data.state.machine_by_key(&key).map(|(number, _)| number)
         };
-        let Some(name) = name else { return refuse(403, "forbidden", "no machine") };
+        let Some(number) = number else { return refuse(403, "forbidden", "no machine") };
         match (&parts.method, path.as_str()) {
-            (&Method::GET, "/v1/log") => self.follow(name, parts.uri.query().unwrap()),
-            (&Method::POST, "/v1/log") => self.append(&body, &name),
+            (&Method::GET, "/v1/log") => self.follow(number, parts.uri.query().unwrap()),
+            (&Method::POST, "/v1/log") => self.append(&body, number),
             (&Method::POST, "/v1/heal") => self.heal(&body),
             (&Method::POST, "/v1/report") if self.data().deaf => {
                 refuse(500, "unavailable", "on demand")
@@ -197,8 +197,14 @@ impl Server {
                 let mut data = self.data();
                 let at = host::clock::now();
                 let received = Received { report: request.report, at, online: true };
-                data.reports.insert(name.to_string(), received);
-                let reports = data.reports.values().cloned().collect();
+                data.reports.insert(number, received);
+                let named = |(number, received): (&Number, &Received)| {
+                    let machine = data.state.machine_numbered(*number)?;
+                    let mut received = received.clone();
+                    received.report.by = Actor::Machine(machine.name.clone());
+                    Some(received)
+                };
+                let reports = data.reports.iter().filter_map(named).collect();
                 json(200, &ReportReply { reports, audit: data.audit })
             }
             (&Method::POST, "/v1/access") => {
@@ -224,7 +230,7 @@ impl Server {
         }
     }
 
-    fn append(&self, body: &Bytes, writer: &Name) -> Answer {
+    fn append(&self, body: &Bytes, writer: Number) -> Answer {
         let mut data = self.data();
         data.posts.push(body.clone());
         let fault = data.faults.pop();
@@ -271,7 +277,7 @@ impl Server {
         json(200, &HealReply { seq, head, wanted })
     }
 
-    fn follow(&self, name: Name, query: &str) -> Answer {
+    fn follow(&self, number: Number, query: &str) -> Answer {
         let after = query.strip_prefix("after=").unwrap().split('&').next().unwrap();
         let after: usize = after.parse().unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -285,7 +291,7 @@ impl Server {
             send(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
         }
         send(&data.head());
-        data.followers.push((name, sender));
+        data.followers.push((number, sender));
         Response::new(BoxBody::new(Lines(receiver)))
     }
 }

@@ -7,11 +7,13 @@ use shared::audit::Who;
 use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::keys::{Identity, SignKey};
-use shared::log::{Genesis, NewMachine, Op};
+use shared::log::{Genesis, NewMachine, Number, Op};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 use shared::signed::{Envelope, Purpose};
+use shared::text::Text;
+use shared::token::MachineLine;
 use shared::wire::v1::log::AppendRequest;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -80,6 +82,17 @@ impl World {
         data.append(AppendRequest { envelope, blobs: Vec::new() }, None).unwrap();
     }
 
+    /// Returns the number of an active machine.
+    pub(super) fn number(&self, machine: &str) -> Number {
+        self.server.data().state.machine(&name(machine)).unwrap().0
+    }
+
+    /// Removes a machine.
+    pub(super) fn remove(&self, machine: &str) {
+        let number = self.number(machine);
+        self.act(vec![Op::MachineRemove { number, reason: Text::default() }]);
+    }
+
     /// Writes a version by the admin.
     pub(super) fn put(&self, at: &str, content: &str) {
         let mut data = self.server.data();
@@ -93,18 +106,21 @@ impl World {
     pub(super) fn join(&self, machine: &str, read: &[&str], write: &[&str]) -> Paths {
         let paths = self.paths(machine);
         let keys = MachineKeys::create(&paths).unwrap();
-        let line = keys.line(name(machine));
+        let MachineLine { name, recipient, sign, proof } = keys.line(name(machine)).unwrap();
+        let number = self.server.data().state.due_machine();
         self.act(vec![Op::MachineAdd(NewMachine {
-            name: line.name,
-            recipient: line.recipient,
-            sign: line.sign,
+            name: name.clone(),
+            number,
+            recipient,
+            sign,
+            proof,
             read: Grants::parse(read).unwrap(),
             write: Grants::parse(write).unwrap(),
         })]);
         let pins = Pins {
             vault: self.server.data().state.vault(),
             server: vec![self.server_key.verify_key()],
-            name: name(machine),
+            name,
             addresses: vec![self.server.address.clone()],
         };
         pins.store(&paths).unwrap();

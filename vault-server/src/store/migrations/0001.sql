@@ -7,33 +7,34 @@ CREATE TABLE log (
     sig  BLOB NOT NULL
 ) STRICT;
 
--- Age files. `seq` is the entry that brought one; without it the blob is parked by `machine`.
+-- Age files. `seq` is the entry that brought one; without it the blob is parked by `machine`, a
+-- machine's number.
 CREATE TABLE blob (
     hash      BLOB PRIMARY KEY,
     seq       INTEGER REFERENCES log (seq),
     path      TEXT,
     ver       INTEGER,
-    machine   TEXT NOT NULL,
+    machine   INTEGER NOT NULL,
     parked_at INTEGER NOT NULL,
     bytes     BLOB NOT NULL,
     CHECK ((seq IS NULL) = (path IS NULL) AND (seq IS NULL) = (ver IS NULL))
 ) STRICT;
 CREATE INDEX blob_parked ON blob (parked_at) WHERE seq IS NULL;
 
--- Latest signed report of every active machine.
+-- Latest signed report of every active machine, by its number.
 CREATE TABLE report (
-    machine TEXT PRIMARY KEY,
+    machine INTEGER PRIMARY KEY,
     n       INTEGER NOT NULL,
     at      INTEGER NOT NULL,
     body    BLOB NOT NULL,
     sig     BLOB NOT NULL
 ) STRICT;
 
--- Number of the next local read due from every active machine.
+-- Number of the next local read due from every active machine, by its number.
 CREATE TABLE access (
-    machine TEXT PRIMARY KEY,
+    machine INTEGER PRIMARY KEY,
     next    INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- Audit records: the very bytes, the chain's value after each, and copies of what is filtered by.
 CREATE TABLE audit (

@@ -3,10 +3,11 @@
 use anyhow::{Result, bail};
 use shared::log::Op;
 use shared::name::Name;
+use shared::text::Text;
 
 use crate::context::Global;
 use crate::owner::owning::{Signing, active};
-use crate::owner::signing::act::Owner;
+use crate::owner::signing::act::{Owner, Signed};
 use crate::print::{Format, table};
 use host::hint::{Exit, hinted, parsed};
 use machine::local::{EXPOSURE, Exposed, Exposure};
@@ -26,19 +27,23 @@ pub struct Args {
 
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let name: Name = parsed(args.machine.parse())?;
+    let reason: Text<_> = parsed(args.reason.parse())?;
     let format = global.format()?;
     let owner = Owner::at(global, &args.signing)?;
-    if owner.pins.name == name {
-        bail!(hinted(
-            format!("`{name}` is this machine"),
-            "remove it from another machine that has an admin key"
-        ));
-    }
-    active(&owner.machines()?, &name)?;
-    let remove = Op::MachineRemove { name: name.clone(), reason: args.reason.clone() };
-    let Some(done) = owner.sign(&[remove], &[])? else { return Ok(Exit::LOCAL) };
+    let mut number = 0;
+    let signed = owner.sign(|all| {
+        number = active(all, &name)?.number;
+        if all.own == Some(number) {
+            bail!(hinted(
+                format!("`{name}` is this machine"),
+                "remove it from another machine that has an admin key"
+            ));
+        }
+        Ok(vec![Op::MachineRemove { number, reason: reason.clone() }])
+    })?;
+    let Signed::Done(done) = signed else { return Ok(Exit::LOCAL) };
     global.term.say(format!("machine `{name}` is removed: entry {}", done.seq));
-    let query = [("machine", name.to_string())];
+    let query = [("machine", number.to_string())];
     let Exposure { secrets } = global.client()?.get(EXPOSURE, &query)?;
     if secrets.is_empty() {
         global.term.say("nothing was ever encrypted to it");

@@ -1,8 +1,10 @@
 //! The signing of an owner's act: the agent prepares, the bodies are checked here, a person is
 //! shown in plain words what will be signed and says yes, the key is unlocked, each entry is
-//! signed and submitted. When the log has moved on meanwhile, all but the question is repeated.
+//! signed and submitted. When the log has moved on meanwhile, all but the question is repeated; when
+//! somebody has changed the very thing, the person looks at it again and is asked again.
 
 use anyhow::{Result, bail};
+use shared::error::Code;
 use shared::log::Op;
 use shared::name::Actor;
 
@@ -22,21 +24,54 @@ use machine::local::{
 /// Times that an act is prepared anew because others wrote meanwhile.
 const TRIES: usize = 8;
 
+/// Times that a person looks again because somebody has changed what they were shown.
+const LOOKS: usize = 4;
+
 /// Status of a submission that came too late.
 const CONFLICT: u16 = 409;
 
+/// What became of an act.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// It is in the log, as the entry named.
+    Done(Submitted),
+    /// The person said no.
+    Declined,
+    /// There was nothing to change.
+    Needless,
+}
+
+/// What the agent makes of an act.
+pub enum Preparing {
+    /// Entries to sign; none, if no operation was asked for and no re-encryption is due.
+    Ready(Prepared),
+    /// Somebody has changed what the act replaces (`E_MOVED`).
+    Moved,
+}
+
 /// The agent that prepares and submits; nothing it says is believed unchecked.
 pub trait Agent {
+    /// Lists the machines as they are now.
+    fn machines(&self) -> Result<Machines>;
+
     /// Builds the entries to sign.
-    fn prepare(&self, request: &PrepareRequest) -> Result<Prepared>;
+    fn prepare(&self, request: &PrepareRequest) -> Result<Preparing>;
 
     /// Sends one signed entry to the server; `None` if the log moved on, and the entry is void.
     fn submit(&self, request: &SubmitRequest) -> Result<Option<Submitted>>;
 }
 
 impl Agent for Client {
-    fn prepare(&self, request: &PrepareRequest) -> Result<Prepared> {
-        Ok(self.post(PREPARE, request)?)
+    fn machines(&self) -> Result<Machines> {
+        Ok(self.get(MACHINES, &[])?)
+    }
+
+    fn prepare(&self, request: &PrepareRequest) -> Result<Preparing> {
+        match self.post(PREPARE, request) {
+            Ok(prepared) => Ok(Preparing::Ready(prepared)),
+            Err(Error::Refused(refusal)) if refusal.is(Code::Moved) => Ok(Preparing::Moved),
+            Err(fault) => Err(fault.into()),
+        }
     }
 
     fn submit(&self, request: &SubmitRequest) -> Result<Option<Submitted>> {
@@ -78,43 +113,63 @@ impl<'a> Owner<'a> {
             pins,
         })
     }
-
-    pub fn machines(&self) -> Result<Machines> {
-        Ok(self.agent.get(MACHINES, &[])?)
-    }
 }
 
 impl<A: Agent> Owner<'_, A> {
-    /// Carries out `ops`; `None` when the person says no.
-    ///
-    /// `again` is done instead once `ops` are in the log and only re-encryptions are left:
-    /// operations that change nothing any more, but make the same re-encryptions necessary; none,
-    /// where these are all that are due in the vault.
+    /// Carries out the operations that `plan` makes of the machines as they are now, after showing
+    /// a person what they change; none, if there is nothing to change. If somebody changes that
+    /// before it is signed, `plan` is asked, and with it the person, again.
     ///
     /// # Errors
     /// If the agent prepares anything but what was asked for, nobody can be asked, the key does
-    /// not unlock, or the entry is refused.
-    pub fn sign(&self, ops: &[Op], again: &[Op]) -> Result<Option<Submitted>> {
-        let mut due = ops;
-        let mut key: Option<AdminKey> = None;
-        let mut first: Option<Submitted> = None;
+    /// not unlock, or the entry is refused; `E_MOVED` where nobody looks, with `--yes`.
+    pub fn sign(&self, mut plan: impl FnMut(&Machines) -> Result<Vec<Op>>) -> Result<Signed> {
+        let mut key = None;
+        for _ in 0..LOOKS {
+            let machines = self.agent.machines()?;
+            let ops = plan(&machines)?;
+            if ops.is_empty() {
+                return Ok(Signed::Needless);
+            }
+            if let Some(signed) = self.carry_out(ops, &machines, &mut key)? {
+                return Ok(signed);
+            }
+            if self.yes {
+                break;
+            }
+            self.global.term.say("somebody has changed this meanwhile; now it is so:");
+        }
+        bail!(
+            Failure::remote(format!("{}: {}", Code::Moved, Code::Moved.sentence()))
+                .hint(Code::Moved.hint())
+        )
+    }
+
+    /// Has the operations prepared, agreed to, signed and submitted, again where others wrote
+    /// meanwhile; `None` if somebody has changed what they replace.
+    fn carry_out(
+        &self,
+        ops: Vec<Op>,
+        machines: &Machines,
+        key: &mut Option<AdminKey>,
+    ) -> Result<Option<Signed>> {
+        let (mut due, mut agreed, mut first) = (ops, false, None);
         for _ in 0..TRIES {
-            let checked = self.prepare(due, key.is_none())?;
-            let key = match &mut key {
+            let Some(checked) = self.prepare(&due, !agreed)? else { return Ok(None) };
+            if !agreed && !self.agreed(&checked, machines)? {
+                return Ok(Some(Signed::Declined));
+            }
+            agreed = true;
+            let key = match &mut *key {
                 Some(key) => key,
-                none => {
-                    if !self.agreed(&checked)? {
-                        return Ok(None);
-                    }
-                    none.insert(self.admin.unlock(&self.passphrase, self.pins.vault)?)
-                }
+                none => none.insert(self.admin.unlock(&self.passphrase, self.pins.vault)?),
             };
             let (sent, whole) = self.submit(checked, key)?;
             first = first.or(sent);
             match first {
-                Some(done) if whole => return Ok(Some(done)),
+                Some(done) if whole => return Ok(Some(Signed::Done(done))),
                 // What was asked for is in the log; what is left are re-encryptions.
-                Some(_) => due = again,
+                Some(_) => due.clear(),
                 None => {}
             }
         }
@@ -124,12 +179,17 @@ impl<A: Agent> Owner<'_, A> {
         )
     }
 
-    /// Has the agent prepare, and checks that it prepared just that.
-    fn prepare(&self, ops: &[Op], warn: bool) -> Result<Vec<Checked>> {
+    /// Has the agent prepare, and checks that it prepared just that; `None` if somebody has changed
+    /// what the operations replace.
+    fn prepare(&self, ops: &[Op], warn: bool) -> Result<Option<Vec<Checked>>> {
         let by = Actor::Admin(self.admin.name.clone());
         let request = PrepareRequest { ops: ops.to_vec(), actor: by.clone() };
-        let prepared = self.agent.prepare(&request)?;
-        let bodies = prepared.bodies.into_iter().map(|body| body.0).collect();
+        let Preparing::Ready(prepared) = self.agent.prepare(&request)? else { return Ok(None) };
+        let bodies: Vec<_> = prepared.bodies.into_iter().map(|body| body.0).collect();
+        if ops.is_empty() && bodies.is_empty() {
+            // The re-encryptions that were due are there.
+            return Ok(Some(Vec::new()));
+        }
         let checked = check(self.pins.vault, &by, ops, self.global.now(), bodies)?;
         if warn && !prepared.unreadable.is_empty() {
             let term = &self.global.term;
@@ -138,14 +198,14 @@ impl<A: Agent> Owner<'_, A> {
                 term.say(format!("  {} version {}", version.path, version.ver));
             }
         }
-        Ok(checked)
+        Ok(Some(checked))
     }
 
     /// Shows what will be signed and asks.
-    fn agreed(&self, checked: &[Checked]) -> Result<bool> {
+    fn agreed(&self, checked: &[Checked], machines: &Machines) -> Result<bool> {
         let (term, vault) = (&self.global.term, self.pins.vault.short());
         term.say(format!("`{}` signs for vault {vault}:", self.admin.name));
-        for line in words::act(checked) {
+        for line in words::act(checked, machines) {
             term.say(format!("  {line}"));
         }
         if self.yes {

@@ -109,6 +109,7 @@ fn unasked(why: impl Display) -> Failure {
 mod tests {
     use shared::grant::Grants;
     use shared::log::{Access, Put};
+    use shared::text::Text;
 
     use super::*;
 
@@ -116,7 +117,7 @@ mod tests {
 
     fn access(read: &str) -> Op {
         let read = Grants::parse(&[read]).unwrap();
-        Op::AccessSet(Access { name: "vps".parse().unwrap(), read, write: Grants::default() })
+        Op::AccessSet(Access { number: 1, was: Hash::ZERO, read, write: Grants::default() })
     }
 
     fn rewrap(path: &str, ver: u64) -> Op {
@@ -159,7 +160,7 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         let asked = [access("secret/a/")];
-        let more = Op::MachineRemove { name: "x".parse().unwrap(), reason: String::new() };
+        let more = Op::MachineRemove { number: 1, reason: Text::default() };
         let forget = Op::Forget { path: "secret/a/x".parse().unwrap() };
         let again = rewrap("secret/a/x", 3);
         let (lacks, extra) = (

@@ -13,7 +13,7 @@ use shared::log::{Entry, Genesis, NewMachine, Op, apply, start};
 use shared::name::{Actor, Name};
 use shared::signed::{Envelope, Purpose, VaultId};
 use shared::time::Time;
-use shared::token::SetupLine;
+use shared::token::{MachineLine, SetupLine};
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::log::GenesisRequest;
 
@@ -60,6 +60,7 @@ pub fn found(
     let genesis = Envelope::sign(&kit.root, Actor::Root, Purpose::Genesis, &genesis)?;
     let vault = genesis.hash(Purpose::Genesis);
     let everything = Grants::parse(&["*"])?;
+    let MachineLine { name, recipient, sign, proof } = keys.line(wish.host.clone())?;
     let by = Actor::Admin(wish.admin.clone());
     let entry = Entry {
         seq: 1,
@@ -67,9 +68,11 @@ pub fn found(
         time: now,
         by: by.clone(),
         ops: vec![Op::MachineAdd(NewMachine {
-            name: wish.host.clone(),
-            recipient: keys.age.recipient(),
-            sign: keys.sign.verify_key(),
+            name,
+            number: 1,
+            recipient,
+            sign,
+            proof,
             read: everything.clone(),
             write: everything,
         })],
@@ -160,7 +163,8 @@ mod tests {
         let mut state = start(&request.genesis).unwrap();
         apply(&mut state, &request.entry).unwrap();
         assert_eq!((state.vault(), state.seq()), (vault, 1));
-        let host = state.machine(&"rtx1080".parse().unwrap()).unwrap();
+        let (number, host) = state.machine(&"rtx1080".parse().unwrap()).unwrap();
+        assert_eq!(number, 1);
         assert_eq!((host.read.to_string(), host.write.to_string()), ("*".into(), "*".into()));
         assert_eq!(state.key(&Actor::Root), Some(&kit.root.verify_key()));
         assert_eq!(state.server(), std::slice::from_ref(&wish.setup.server));

@@ -1,20 +1,24 @@
 //! Operations in plain words: what an admin is about to sign, one line for each thing.
 
+use std::fmt::Display;
+
 use shared::grant::Grants;
-use shared::log::{Op, Put};
+use shared::keys::{Recipient, VerifyKey};
+use shared::log::{Number, Op, Put};
 
 use super::check::Checked;
+use machine::local::Machines;
 
 /// Most re-encrypted paths that are named one by one.
 const NAMED: usize = 5;
 
-/// Says what the bodies of one act will do.
-pub fn act(checked: &[Checked]) -> Vec<String> {
+/// Says what the bodies of one act will do to `machines`.
+pub fn act(checked: &[Checked], machines: &Machines) -> Vec<String> {
     let (mut lines, mut paths) = (Vec::new(), Vec::new());
     for op in checked.iter().flat_map(|one| &one.entry.ops) {
         match op {
             Op::Rewrap(Put { path, .. }) => paths.push(path),
-            other => lines.extend(operation(other)),
+            other => lines.extend(operation(other, machines)),
         }
     }
     match paths.as_slice() {
@@ -31,34 +35,46 @@ pub fn act(checked: &[Checked]) -> Vec<String> {
     lines
 }
 
-fn operation(op: &Op) -> Vec<String> {
+fn operation(op: &Op, machines: &Machines) -> Vec<String> {
     let one = |line: String| vec![line];
+    let named = |number: Number| named(number, machines);
     match op {
         Op::MachineAdd(new) => vec![
-            format!("add the machine `{}`", new.name),
+            format!("add the machine `{}` (number {})", new.name, new.number),
             format!("  it reads   {}", grants(&new.read)),
             format!("  it writes  {}", grants(&new.write)),
-            format!("  its keys   {} / {:.16}…", new.recipient, new.sign.to_string()),
+            keys(&new.recipient, &new.sign),
         ],
+        Op::MachineRename { number, to } => one(format!("rename the {} to `{to}`", named(*number))),
+        Op::MachineRekey(rekey) => vec![
+            format!("give the {} other keys and number {}", named(rekey.number), rekey.new_number),
+            keys(&rekey.recipient, &rekey.sign),
+        ],
+        Op::MachineSet { number, sleeps: true, .. } => {
+            one(format!("take it as normal that the {} is silent", named(*number)))
+        }
+        Op::MachineSet { number, sleeps: false, .. } => {
+            one(format!("expect the {} to report every day", named(*number)))
+        }
         Op::AccessSet(access) => vec![
-            format!("set the access of the machine `{}`", access.name),
+            format!("set the access of the {}", named(access.number)),
             format!("  it reads   {}", grants(&access.read)),
             format!("  it writes  {}", grants(&access.write)),
         ],
-        Op::MachineRemove { name, reason } if reason.is_empty() => {
-            one(format!("remove the machine `{name}`"))
+        Op::MachineRemove { number, reason } if reason.is_empty() => {
+            one(format!("remove the {}", named(*number)))
         }
-        Op::MachineRemove { name, reason } => {
-            one(format!("remove the machine `{name}`: {}", reason.escape_debug()))
+        Op::MachineRemove { number, reason } => {
+            one(format!("remove the {}: {reason}", named(*number)))
         }
         Op::AdminAdd { name, key } => one(format!("appoint the admin `{name}` with key {key}")),
         Op::AdminRemove { name } => one(format!("remove the admin `{name}`")),
         Op::RootSet { key } => one(format!("replace the root key by {key}")),
         Op::RecoverySet { recipient } => one(format!("replace the recovery key by {recipient}")),
-        Op::ServerSet { keys } => one(format!(
-            "trust these server keys only: {}",
-            keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-        )),
+        Op::ServerSet { keys, .. } => one(format!("trust these server keys only: {}", list(keys))),
+        Op::AddressesSet { addresses, .. } => {
+            one(format!("have agents look for the server at {}", list(addresses)))
+        }
         Op::MountSet(set) => one(format!("configure the mount `{}`", set.mount)),
         Op::MountDrop { mount } => one(format!("drop the mount `{mount}`")),
         Op::Put(put) => one(format!("write version {} of `{}`", put.ver, put.path)),
@@ -68,7 +84,26 @@ fn operation(op: &Op) -> Vec<String> {
         Op::Destroy(at) => one(format!("destroy versions {:?} of `{}`", at.versions, at.path)),
         Op::MetaSet(meta) => one(format!("set the metadata of `{}`", meta.path)),
         Op::Forget { path } => one(format!("forget `{path}` with all its versions")),
+        Op::Resume(resume) => one(format!("go on after entry {}, restored", resume.seq)),
+        Op::FormatSet { format } => one(format!("raise the format of the log to {format}")),
     }
+}
+
+/// Names a machine as people know it.
+fn named(number: Number, machines: &Machines) -> String {
+    let found = machines.machines.iter().find(|row| row.number == number);
+    match found {
+        Some(row) => format!("machine `{}` (number {number})", row.name),
+        None => format!("machine with the number {number}"),
+    }
+}
+
+fn keys(recipient: &Recipient, sign: &VerifyKey) -> String {
+    format!("  its keys   {recipient} / {:.16}…", sign.to_string())
+}
+
+fn list(items: &[impl Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Says what an access list covers.
@@ -76,7 +111,7 @@ pub fn grants(grants: &Grants) -> String {
     match grants.as_slice() {
         [] => "nothing".to_owned(),
         [all] if all.as_str() == "*" => "everything (*)".to_owned(),
-        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        some => list(some),
     }
 }
 
@@ -84,15 +119,34 @@ pub fn grants(grants: &Grants) -> String {
 mod tests {
     use shared::hash::Hash;
     use shared::keys::{Recipient, SignKey};
-    use shared::log::{Entry, NewMachine, Put};
+    use shared::log::{Access, Entry, NewMachine, Put, Rekey, Resume};
+    use shared::text::Text;
     use shared::time::Time;
+    use shared::token::MachineLine;
 
     use super::*;
+    use machine::local::MachineRow;
 
     fn checked(ops: Vec<Op>) -> Checked {
         let (prev, time) = (Hash::ZERO, Time::default());
         let entry = Entry { seq: 1, prev, time, by: "admin:jonas".parse().unwrap(), ops };
         Checked { entry, body: Vec::new() }
+    }
+
+    /// A vault with the machine `rtx1080`, whose number is 1.
+    fn known() -> Machines {
+        let row = MachineRow {
+            name: "rtx1080".parse().unwrap(),
+            number: 1,
+            active: true,
+            sleeps: false,
+            sign: SignKey::from_seed(&[2; 32]).verify_key(),
+            read: Grants::default(),
+            write: Grants::default(),
+            seen_at: None,
+            agent: None,
+        };
+        Machines { machines: vec![row], next: 2, own: Some(1), server: Vec::new() }
     }
 
     fn rewrap(number: usize) -> Op {
@@ -105,16 +159,21 @@ mod tests {
     fn adding_a_machine_is_shown_with_rights_and_keys() {
         let recipient: Recipient =
             "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg".parse().unwrap();
+        let key = SignKey::from_seed(&[1; 32]);
+        let MachineLine { name, recipient, sign, proof } =
+            MachineLine::new("vps".parse().unwrap(), recipient, &key).unwrap();
         let add = Op::MachineAdd(NewMachine {
-            name: "vps".parse().unwrap(),
+            name,
+            number: 2,
             recipient,
-            sign: SignKey::from_seed(&[1; 32]).verify_key(),
+            sign,
+            proof,
             read: Grants::parse(&["secret/jjeco/", "secret/mail"]).unwrap(),
             write: Grants::default(),
         });
-        let shown = act(&[checked(vec![add, rewrap(1), rewrap(2)])]).join("\n");
+        let shown = act(&[checked(vec![add, rewrap(1), rewrap(2)])], &known()).join("\n");
         insta::assert_snapshot!(shown, @r"
-        add the machine `vps`
+        add the machine `vps` (number 2)
           it reads   secret/jjeco/, secret/mail
           it writes  nothing
           its keys   age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg / 8a88e3dd7409f195…
@@ -125,9 +184,33 @@ mod tests {
     }
 
     #[test]
+    fn machines_are_called_by_their_names() {
+        let was = Hash::ZERO;
+        let key = SignKey::from_seed(&[1; 32]);
+        let recipient =
+            "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg".parse().unwrap();
+        let MachineLine { recipient, sign, proof, .. } =
+            MachineLine::new("rtx1080".parse().unwrap(), recipient, &key).unwrap();
+        let (read, write) = (Grants::parse(&["*"]).unwrap(), Grants::default());
+        let ops = vec![
+            Op::AccessSet(Access { number: 1, was, read, write }),
+            Op::MachineSet { number: 1, sleeps: true, was },
+            Op::MachineSet { number: 1, sleeps: false, was },
+            Op::MachineRename { number: 1, to: "desk".parse().unwrap() },
+            Op::MachineRekey(Rekey { number: 1, new_number: 2, recipient, sign, proof }),
+            Op::MachineRemove { number: 1, reason: "sold".parse().unwrap() },
+            Op::MachineRemove { number: 7, reason: Text::default() },
+            Op::AddressesSet { addresses: vec!["nas:8443".parse().unwrap()], was },
+            Op::Resume(Resume { seq: 9, head: was, audit_n: 0, audit_head: was }),
+            Op::FormatSet { format: 2 },
+        ];
+        insta::assert_snapshot!(act(&[checked(ops)], &known()).join("\n"));
+    }
+
+    #[test]
     fn many_rewraps_are_counted_over_all_entries() {
         let first = checked((0..4).map(rewrap).collect());
-        let shown = act(&[first, checked((4..9).map(rewrap).collect())]).join("\n");
+        let shown = act(&[first, checked((4..9).map(rewrap).collect())], &known()).join("\n");
         insta::assert_snapshot!(shown, @r"
         re-encrypt 9 versions to their new readers:
           secret/jjeco/0

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::keys::{SignKey, VerifyKey};
-use shared::log::{Access, Entry, Put};
+use shared::log::{Access, Entry, Number, Put};
 use shared::signed::{Envelope, Purpose, VaultId};
 use shared::wire::v1::blob::Inline;
 
@@ -13,6 +13,7 @@ use super::*;
 use crate::owner::signing::admin::{Work, place};
 use crate::testing::{World, now};
 use host::files;
+use machine::local::MachineRow;
 use machine::paths::Paths;
 
 fn vault() -> VaultId {
@@ -34,9 +35,14 @@ fn admin(world: &World) -> (AdminFile, Source, VerifyKey) {
     (file, Source::File(pass), key.key.verify_key())
 }
 
+/// Returns what replaces the lists of the machine 1, seen the `look`th time.
+fn set(look: Number, read: &str) -> Op {
+    let (was, read) = (Hash::of(&[&look.to_be_bytes()]), Grants::parse(&[read]).unwrap());
+    Op::AccessSet(Access { number: 1, was, read, write: Grants::default() })
+}
+
 fn access(read: &str) -> Op {
-    let read = Grants::parse(&[read]).unwrap();
-    Op::AccessSet(Access { name: "vps".parse().unwrap(), read, write: Grants::default() })
+    set(1, read)
 }
 
 fn rewrap(path: &str) -> Op {
@@ -49,8 +55,14 @@ fn rewrap(path: &str) -> Op {
 /// submission.
 struct Scripted {
     adds: Vec<Vec<Op>>,
+    /// The same, once what was asked for is in the log.
+    left: Vec<Vec<Op>>,
     replace: Option<Op>,
     answers: RefCell<Vec<bool>>,
+    /// How often somebody else changes what was shown.
+    moves: Cell<usize>,
+    /// How often the machines were looked at.
+    looks: Cell<Number>,
     prepared: RefCell<Vec<Vec<Op>>>,
     submitted: RefCell<Vec<Envelope>>,
     seq: Cell<u64>,
@@ -59,8 +71,11 @@ struct Scripted {
 fn scripted(adds: Vec<Vec<Op>>, answers: &[bool]) -> Scripted {
     Scripted {
         adds,
+        left: Vec::new(),
         replace: None,
         answers: RefCell::new(answers.to_vec()),
+        moves: Cell::new(0),
+        looks: Cell::new(0),
         prepared: RefCell::default(),
         submitted: RefCell::default(),
         seq: Cell::new(7),
@@ -68,15 +83,36 @@ fn scripted(adds: Vec<Vec<Op>>, answers: &[bool]) -> Scripted {
 }
 
 impl Agent for &Scripted {
-    fn prepare(&self, request: &PrepareRequest) -> Result<Prepared> {
+    fn machines(&self) -> Result<Machines> {
+        self.looks.set(self.looks.get() + 1);
+        let row = MachineRow {
+            name: "vps".parse().unwrap(),
+            number: 1,
+            active: true,
+            sleeps: false,
+            sign: SignKey::from_seed(&[1; 32]).verify_key(),
+            read: Grants::default(),
+            write: Grants::default(),
+            seen_at: None,
+            agent: None,
+        };
+        Ok(Machines { machines: vec![row], next: 2, own: None, server: Vec::new() })
+    }
+
+    fn prepare(&self, request: &PrepareRequest) -> Result<Preparing> {
         self.prepared.borrow_mut().push(request.ops.clone());
+        if self.moves.get() > 0 {
+            self.moves.set(self.moves.get() - 1);
+            return Ok(Preparing::Moved);
+        }
         let mut ops = match &self.replace {
             Some(op) => vec![op.clone()],
             None => request.ops.clone(),
         };
         let mut prev = Hash::ZERO;
         let mut bodies = Vec::new();
-        for (n, add) in self.adds.iter().enumerate() {
+        let adds = if request.ops.is_empty() { &self.left } else { &self.adds };
+        for (n, add) in adds.iter().enumerate() {
             ops.extend(add.clone());
             let seq = self.seq.get() + 1 + n as u64;
             let entry = Entry { seq, prev, time: now(), by: request.actor.clone(), ops };
@@ -89,7 +125,7 @@ impl Agent for &Scripted {
             bodies.push(Inline(envelope.body));
             ops = Vec::new();
         }
-        Ok(Prepared { bodies, unreadable: Vec::new() })
+        Ok(Preparing::Ready(Prepared { bodies, unreadable: Vec::new() }))
     }
 
     fn submit(&self, request: &SubmitRequest) -> Result<Option<Submitted>> {
@@ -108,17 +144,38 @@ fn sign(
     world: &World,
     yes: bool,
     at_terminal: bool,
-) -> (Result<Option<Submitted>>, VerifyKey) {
+) -> (Result<Signed>, VerifyKey) {
+    signed(agent, agent, world, yes, at_terminal)
+}
+
+/// As [`sign`], through an agent of its own kind.
+fn signed(
+    through: impl Agent,
+    agent: &Scripted,
+    world: &World,
+    yes: bool,
+    at_terminal: bool,
+) -> (Result<Signed>, VerifyKey) {
     let mut global = world.global();
     global.term.in_is_tty = at_terminal;
     let (admin, passphrase, key) = admin(world);
     let name = "rtx1080".parse().unwrap();
     let pins = Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new() };
-    let owner = Owner { global: &global, pins, admin, passphrase, yes, agent };
-    (owner.sign(&[access("secret/a/")], &[access("secret/again/")]), key)
+    let owner = Owner { global: &global, pins, admin, passphrase, yes, agent: through };
+    let plan = |_: &Machines| {
+        global.term.say(format!("look {}", agent.looks.get()));
+        Ok(vec![set(agent.looks.get(), "secret/a/")])
+    };
+    (owner.sign(plan), key)
 }
 
-fn run(agent: &Scripted, yes: bool) -> Result<Option<Submitted>> {
+/// Returns the number of the entry that holds the act.
+fn entry(signed: Result<Signed>) -> u64 {
+    let Signed::Done(done) = signed.unwrap() else { panic!("not done") };
+    done.seq
+}
+
+fn run(agent: &Scripted, yes: bool) -> Result<Signed> {
     sign(agent, &World::new(""), yes, false).0
 }
 
@@ -126,7 +183,7 @@ fn run(agent: &Scripted, yes: bool) -> Result<Option<Submitted>> {
 fn an_act_is_signed_by_the_admin_for_this_vault() {
     let agent = scripted(vec![vec![rewrap("secret/a/x")]], &[true]);
     let (done, key) = sign(&agent, &World::new(""), true, false);
-    assert_eq!(done.unwrap().unwrap().seq, 8);
+    assert_eq!(entry(done), 8);
     let envelope = &agent.submitted.borrow()[0];
     envelope.verify(&key, Purpose::Entry(vault())).unwrap();
     assert_eq!(envelope.by, Actor::Admin("jonas".parse().unwrap()));
@@ -155,10 +212,11 @@ fn without_a_terminal_somebody_must_have_said_yes() {
 #[test]
 fn a_person_is_shown_the_act_and_may_say_no() {
     let (world, agent) = (World::new("n\n"), scripted(vec![vec![rewrap("secret/a/x")]], &[]));
-    assert_eq!(sign(&agent, &world, false, true).0.unwrap(), None);
+    assert_eq!(sign(&agent, &world, false, true).0.unwrap(), Signed::Declined);
     insta::assert_snapshot!(world.err(), @r"
+    look 1
     `jonas` signs for vault e6f0a1fb:
-      set the access of the machine `vps`
+      set the access of the machine `vps` (number 1)
         it reads   secret/a/
         it writes  nothing
       re-encrypt `secret/a/x` to its new readers
@@ -171,8 +229,9 @@ fn a_person_is_shown_the_act_and_may_say_no() {
 #[test]
 fn when_the_log_moves_on_the_act_is_prepared_and_signed_again() {
     let agent = scripted(vec![vec![]], &[false, false, true]);
-    assert_eq!(run(&agent, true).unwrap().unwrap().seq, 8);
-    assert_eq!(agent.prepared.borrow().len(), 3);
+    assert_eq!(entry(run(&agent, true)), 8);
+    let prepared = agent.prepared.borrow();
+    assert_eq!(*prepared, vec![vec![access("secret/a/")]; 3], "the same, on another head");
     let endless = scripted(vec![vec![]], &[false; 8]);
     assert!(run(&endless, true).unwrap_err().to_string().contains("moves on faster"));
 }
@@ -180,8 +239,80 @@ fn when_the_log_moves_on_the_act_is_prepared_and_signed_again() {
 #[test]
 fn once_the_first_entry_is_in_only_re_encryptions_are_repeated() {
     let adds = vec![vec![rewrap("secret/a/x")], vec![rewrap("secret/a/y")]];
-    let agent = scripted(adds, &[true, false, true, true]);
-    assert_eq!(run(&agent, true).unwrap().unwrap().seq, 8);
+    let mut agent = scripted(adds, &[true, false, true]);
+    agent.left = vec![vec![rewrap("secret/a/y")]];
+    assert_eq!(entry(run(&agent, true)), 8);
+    assert_eq!(*agent.prepared.borrow(), [vec![access("secret/a/")], vec![]]);
+    assert_eq!(agent.submitted.borrow().len(), 3);
+}
+
+#[test]
+fn an_act_is_done_when_somebody_else_has_made_its_re_encryptions() {
+    let agent = scripted(vec![vec![], vec![rewrap("secret/a/y")]], &[true, false]);
+    assert_eq!(entry(run(&agent, true)), 8);
+    assert_eq!(*agent.prepared.borrow(), [vec![access("secret/a/")], vec![]]);
+}
+
+#[test]
+fn what_somebody_changed_meanwhile_is_shown_and_asked_again() {
+    let (world, agent) = (World::new("y\n"), scripted(vec![vec![]], &[true]));
+    agent.moves.set(1);
+    assert_eq!(entry(sign(&agent, &world, false, true).0), 8);
+    insta::assert_snapshot!(world.err(), @r"
+    look 1
+    somebody has changed this meanwhile; now it is so:
+    look 2
+    `jonas` signs for vault e6f0a1fb:
+      set the access of the machine `vps` (number 1)
+        it reads   secret/a/
+        it writes  nothing
+      re-encrypt nothing
+    Sign this? [y/N]
+    ");
     let prepared = agent.prepared.borrow();
-    assert_eq!(*prepared, [vec![access("secret/a/")], vec![access("secret/again/")]]);
+    assert_eq!(*prepared, [vec![set(1, "secret/a/")], vec![set(2, "secret/a/")]]);
+}
+
+#[test]
+fn a_yes_to_one_state_is_none_to_the_next() {
+    // Agreed, but the entry comes too late, and then the state is another.
+    struct Late<'a>(&'a Scripted);
+    impl Agent for Late<'_> {
+        fn machines(&self) -> Result<Machines> {
+            self.0.machines()
+        }
+
+        fn prepare(&self, request: &PrepareRequest) -> Result<Preparing> {
+            self.0.prepare(request)
+        }
+
+        fn submit(&self, request: &SubmitRequest) -> Result<Option<Submitted>> {
+            let sent = self.0.submit(request)?;
+            self.0.moves.set(usize::from(sent.is_none()));
+            Ok(sent)
+        }
+    }
+    let (world, agent) = (World::new("y\nn\n"), scripted(vec![vec![]], &[false]));
+    assert_eq!(signed(Late(&agent), &agent, &world, false, true).0.unwrap(), Signed::Declined);
+    assert_eq!((agent.looks.get(), agent.submitted.borrow().len()), (2, 1));
+}
+
+#[test]
+fn nobody_is_asked_for_ever() {
+    let (world, agent) = (World::new(""), scripted(vec![vec![]], &[]));
+    agent.moves.set(usize::MAX);
+    let fault = sign(&agent, &world, false, true).0.unwrap_err();
+    assert_eq!(fault.to_string(), "E_MOVED: somebody has changed it since it was looked at");
+    assert_eq!(agent.looks.get(), 4);
+}
+
+#[test]
+fn with_yes_a_change_by_somebody_else_ends_the_act() {
+    let agent = scripted(vec![vec![]], &[]);
+    agent.moves.set(1);
+    let fault = run(&agent, true).unwrap_err();
+    assert_eq!(fault.to_string(), "E_MOVED: somebody has changed it since it was looked at");
+    let hint = "look again, then repeat the command if it is still wanted";
+    assert_eq!(host::hint::hint(&fault).as_deref(), Some(hint));
+    assert!(agent.submitted.borrow().is_empty());
 }
