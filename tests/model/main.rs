@@ -1,8 +1,9 @@
-//! `apply` against an independent model of its rules, over random histories; and what the worst
-//! entries cost (design/trust, *apply*).
+//! `apply` against an independent model of its rules, over random histories; what the worst entries
+//! cost (design/trust, *apply*); and two admins at once.
 
 mod model;
 mod play;
+mod races;
 mod worst;
 
 use play::Play;

@@ -42,13 +42,12 @@ impl Vault {
 fn keep(tx: &mut Transaction, caller: &mut Caller, request: &ReportRequest) -> Outcome<()> {
     let envelope = &request.report;
     let (state, machine) = admitted(tx, caller)?;
-    let opened = Report::open(envelope, &machine.sign, state.vault()).and_then(|report| {
-        if report.machine == machine.name {
-            return Ok(report);
-        }
-        let why = format!("report of `{}` from `{}`", report.machine, machine.name);
+    let opened = if envelope.by == Actor::Machine(machine.name.clone()) {
+        Report::open(envelope, &machine.sign, state.vault())
+    } else {
+        let why = format!("report of `{}` from `{}`", envelope.by, machine.name);
         Err(Code::Actor.because(why))
-    });
+    };
     let fact = caller.fact(Op::Report);
     let n = match opened {
         Ok(report) => report.n,

@@ -1,14 +1,21 @@
 //! Following the log: live entries, inline blobs, catching up, and when a stream ends.
 
-use shared::audit::Record;
+use shared::audit::Op::LocalRead;
+use shared::audit::{Fact, Record};
 use shared::grant::Grants;
 use shared::hash::Hash;
-use shared::log::{Access, MetaSet, Op};
-use shared::wire::v1::audit::AuditPage;
+use shared::log::{Access, MetaSet, Op, Rekey};
+use shared::report::Report;
+use shared::text::Text;
+use shared::time::Time;
+use shared::token::MachineLine;
+use shared::wire::v1::audit::{AccessReply, AccessRequest, AuditPage};
 use shared::wire::v1::log::Frame;
+use shared::wire::v1::report::{ReportReply, ReportRequest};
+use shared::wire::v1::{ACCESS, REPORT};
 
-use crate::client::refused;
-use crate::world::World;
+use crate::client::{parse, refused};
+use crate::world::{Machine, World, post};
 
 #[tokio::test]
 async fn each_follower_gets_the_entry_and_the_blobs_it_may_read() {
@@ -147,4 +154,100 @@ async fn streams_end_when_the_server_stops() {
     let stopping = tokio::spawn(world.server.stop());
     assert!(frames.next().await.is_none());
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_renamed_machine_goes_on_under_its_new_name() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let mut vps = world.add(&client, "vps", &["*"]).await;
+    let remote = world.client(&vps).await;
+    let local = |first: u64| AccessRequest { first, reads: vec![Fact::new(LocalRead)] };
+    assert_eq!(remote.post(ACCESS, &local(0)).await.0, 200);
+    assert_eq!(remote.post(REPORT, &report(&world, &vps, 7)).await.0, 200);
+    let mut frames = remote.follow(2).await;
+    assert_eq!(frames.head().await, 2);
+
+    let (number, to) = (world.number(&vps), "web".parse().unwrap());
+    world.append(&client, world.by_admin(vec![Op::MachineRename { number, to }]), vec![]).await;
+    // The stream and the connection stay, and what was kept for it is found under the new name.
+    assert_eq!(frames.entry().await.0.seq, 3);
+    let id = world.write(&client, "secret/a", "one").await;
+    assert_eq!(frames.entry().await.1.len(), 1);
+    assert!(remote.get(&format!("/v1/blob/{id}")).await.0.is_success());
+    let next = parse::<AccessReply>(&remote.post(ACCESS, &local(0)).await.1).next;
+    assert_eq!(next, 1, "the read that was shipped before is known");
+    let old = refused(remote.post(REPORT, &report(&world, &vps, 8)).await);
+    assert_eq!(old, (422, "E_ACTOR".to_owned()));
+    vps.name = "web".parse().unwrap();
+    let older = refused(remote.post(REPORT, &report(&world, &vps, 6)).await);
+    assert_eq!(older, (422, "E_SEQ".to_owned()));
+    let (status, body) = remote.post(REPORT, &report(&world, &vps, 8)).await;
+    assert_eq!(status, 200);
+    let all: ReportReply = parse(&body);
+    let by = all.reports.iter().map(|one| (one.report.by.clone(), one.online));
+    assert_eq!(by.collect::<Vec<_>>(), [(vps.actor(), true)]);
+    let page: AuditPage = client.fetch("/v1/audit?machine=web&op=read").await;
+    assert_eq!(page.records.len(), 1);
+}
+
+fn report(world: &World, machine: &Machine, n: u64) -> ReportRequest {
+    let report = Report {
+        machine: machine.name.clone(),
+        n,
+        time: Time::from_micros(n),
+        seq: 0,
+        head: world.state.vault(),
+        audit_n: 0,
+        audit_head: Hash::ZERO,
+        agent: Text::default(),
+        targets: Vec::new(),
+    };
+    ReportRequest { report: report.sign(&machine.sign, world.state.vault()).unwrap() }
+}
+
+#[tokio::test]
+async fn bytes_that_are_in_the_log_are_known_after_a_rename_and_others_by_the_old_name_refused() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = world.add(&client, "vps", &["*"]).await;
+    let number = world.number(&world.first);
+    let (op, bytes) = world.put("secret/a", "one");
+    let sent = world.by_first(vec![op]);
+    world.append(&client, sent.clone(), vec![bytes.clone()]).await;
+    let remote = world.client(&vps).await;
+    let to = "desk".parse().unwrap();
+    world.append(&remote, world.by_admin(vec![Op::MachineRename { number, to }]), vec![]).await;
+    assert_eq!(post(&client, &sent, vec![bytes]).await.0, 201);
+    let (op, bytes) = world.put("secret/a", "two");
+    let late = refused(post(&client, &world.by_first(vec![op]), vec![bytes]).await);
+    assert_eq!(late, (422, "E_ACTOR".to_owned()));
+}
+
+#[tokio::test]
+async fn a_key_that_was_replaced_is_a_stranger_at_once() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = world.add(&client, "vps", &["*"]).await;
+    let remote = world.client(&vps).await;
+    assert_eq!(remote.post(REPORT, &report(&world, &vps, 7)).await.0, 200);
+    let mut frames = remote.follow(2).await;
+    assert_eq!(frames.head().await, 2);
+
+    let fresh = Machine::new("vps");
+    let MachineLine { recipient, sign, proof, .. } = fresh.line();
+    let (number, new_number) = (world.number(&vps), world.state.due_machine());
+    let rekey = Op::MachineRekey(Rekey { number, new_number, recipient, sign, proof });
+    world.append(&client, world.by_admin(vec![rekey]), vec![]).await;
+    assert!(frames.next().await.is_none());
+    let again = world.client(&vps).await;
+    assert_eq!(refused(again.get("/v1/log").await), (403, "forbidden".to_owned()));
+
+    let remote = world.client(&fresh).await;
+    let mut frames = remote.follow(3).await;
+    assert_eq!(frames.head().await, 3);
+    world.write(&client, "secret/a", "one").await;
+    assert_eq!(frames.entry().await.1.len(), 1, "it reads what it read before");
+    let (status, body) = remote.post(REPORT, &report(&world, &fresh, 1)).await;
+    assert_eq!(status, 200, "its count begins anew: {body:?}");
 }

@@ -119,7 +119,7 @@ fn audit() -> World {
         json!({ "records": records, "more": more, "head": { "n": 3, "hash": HASH } }).to_string()
     };
     World::agent(&[
-        ("GET /v1/agent/machines", 200, r#"{"machines":[],"server":[]}"#),
+        ("GET /v1/agent/machines", 200, r#"{"machines":[],"next":1,"own":null,"server":[]}"#),
         ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &page(&records, false)),
         (
             "GET /v1/agent/audit?limit=5&newest=true&since=1795377600000000&machine=vps&path=secret%2Fjjeco%2F%2A&op=read&denied=true",

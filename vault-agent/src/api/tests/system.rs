@@ -138,7 +138,7 @@ async fn the_fleet_is_told() {
     w.are(
         r##"
             GET /v1/agent/status => 200 {"machine":"here","online":true,"alarms":[],"seq":1}
-            GET /v1/agent/machines => 200 {"machines":[{"name":"here","active":true,"incarnation":1,"sign":"*","read":["*"],"write":["*"],"seen_at":"?","agent":"?"}],"server":["*"]}
+            GET /v1/agent/machines => 200 {"machines":[{"name":"here","number":1,"active":true,"sleeps":false,"sign":"*","read":["*"],"write":["*"],"seen_at":"?","agent":"?"}],"next":2,"own":1,"server":["*"]}
         "##,
     )
     .await;

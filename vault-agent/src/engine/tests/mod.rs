@@ -3,6 +3,7 @@
 mod hostile;
 mod lies;
 mod lone;
+mod naming;
 mod owner;
 mod reading;
 mod sending;

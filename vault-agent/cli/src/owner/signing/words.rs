@@ -204,7 +204,22 @@ mod tests {
             Op::Resume(Resume { seq: 9, head: was, audit_n: 0, audit_head: was }),
             Op::FormatSet { format: 2 },
         ];
-        insta::assert_snapshot!(act(&[checked(ops)], &known()).join("\n"));
+        insta::assert_snapshot!(act(&[checked(ops)], &known()).join("\n"), @r"
+        set the access of the machine `rtx1080` (number 1)
+          it reads   everything (*)
+          it writes  nothing
+        take it as normal that the machine `rtx1080` (number 1) is silent
+        expect the machine `rtx1080` (number 1) to report every day
+        rename the machine `rtx1080` (number 1) to `desk`
+        give the machine `rtx1080` (number 1) other keys and number 2
+          its keys   age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg / 8a88e3dd7409f195…
+        remove the machine `rtx1080` (number 1): sold
+        remove the machine with the number 7
+        have agents look for the server at nas:8443
+        go on after entry 9, restored
+        raise the format of the log to 2
+        re-encrypt nothing
+        ");
     }
 
     #[test]
