@@ -4,6 +4,7 @@
 mod apply;
 mod entry;
 mod genesis;
+mod machines;
 mod ops;
 mod readers;
 mod roster;

@@ -1,7 +1,12 @@
 //! `apply` against an independent model of its rules, over random histories; what the worst entries
 //! cost (design/trust, *apply*); and two admins at once.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod die;
+mod hosts;
 mod model;
+mod owners;
 mod play;
 mod races;
 mod worst;
@@ -16,13 +21,11 @@ const ENTRIES: usize = 3;
 fn apply_does_what_the_model_says() {
     let first = std::env::var("MATRIX_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     println!("MATRIX_SEED={first}: histories from this seed on");
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for thread in 0..threads {
             scope.spawn(move || {
-                for seed in
-                    (first..first + HISTORIES).skip(thread as usize).step_by(threads as usize)
-                {
+                for seed in (first..first + HISTORIES).skip(thread).step_by(threads) {
                     let mut play = Play::new(seed);
                     for _ in 0..ENTRIES {
                         play.step();

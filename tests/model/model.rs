@@ -1,13 +1,12 @@
 //! The reference model: what the table of operations in the book's chapter *Trust* says, written a
-//! second time, with lists and copies in place of indices and undo. It shares types with `apply`, and
-//! no rule.
+//! second time, with lists and copies in place of indices and undo. It shares types with `apply`,
+//! and no rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::error::Code;
 use shared::hash::Hash;
-use shared::keys::Signature;
-use shared::log::{Access, MetaSet, MountSet, NewMachine, Op, Put, Rekey, Versions};
+use shared::log::{MetaSet, MountSet, Op, Put, Versions};
 use shared::name::Actor;
 
 /// The bytes of a public key, of either kind.
@@ -72,8 +71,8 @@ pub struct Model {
     pub counters: BTreeMap<String, u64>,
     pub keys: Vec<Key>,
     pub blobs: Vec<Hash>,
-    /// Proofs that do not prove the recipient beside them.
-    pub forged: Vec<([u8; 64], Key)>,
+    /// What each proof proves: a name and a recipient.
+    pub proofs: Vec<([u8; 64], String, Key)>,
 }
 
 fn covers(grant: &str, path: &str) -> bool {
@@ -86,20 +85,20 @@ fn covers(grant: &str, path: &str) -> bool {
     }
 }
 
-fn sha(text: &str) -> Hash {
+pub fn sha(text: &str) -> Hash {
     Hash::of(&[text.as_bytes()])
 }
 
-fn hex(key: &Key) -> String {
+pub fn hex(key: &Key) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn quoted(list: &[String]) -> String {
+pub fn quoted(list: &[String]) -> String {
     let quoted: Vec<String> = list.iter().map(|text| format!("{text:?}")).collect();
     format!("[{}]", quoted.join(","))
 }
 
-fn texts<T: ToString>(list: &[T]) -> Vec<String> {
+pub fn texts<T: ToString>(list: &[T]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
@@ -193,84 +192,23 @@ impl Model {
             return Faults::from([Code::Denied]);
         }
         match op {
-            Op::AdminAdd { name, key } => {
-                let mut faults = self.fresh(&[*key.as_bytes()]);
-                if self.admins.contains_key(name.as_str()) {
-                    faults.insert(Code::Exists);
-                }
-                if faults.is_empty() {
-                    self.keys.push(*key.as_bytes());
-                    self.admins.insert(name.to_string(), *key.as_bytes());
-                }
-                faults
-            }
+            Op::AdminAdd { name, key } => self.admin_add(name, *key.as_bytes()),
             Op::AdminRemove { name } => match self.admins.remove(name.as_str()) {
                 Some(_) => Faults::new(),
                 None => Faults::from([Code::Missing]),
             },
-            Op::RootSet { key } => {
-                let faults = self.fresh(&[*key.as_bytes()]);
-                if faults.is_empty() {
-                    self.keys.push(*key.as_bytes());
-                    self.root = *key.as_bytes();
-                }
-                faults
-            }
-            Op::RecoverySet { recipient } => {
-                let faults = self.fresh(&[*recipient.as_bytes()]);
-                if faults.is_empty() {
-                    self.keys.push(*recipient.as_bytes());
-                    self.recovery = (self.recovery.0 + 1, *recipient.as_bytes());
-                }
-                faults
-            }
+            Op::RootSet { key } => self.root_set(*key.as_bytes()),
+            Op::RecoverySet { recipient } => self.recovery_set(*recipient.as_bytes()),
             Op::ServerSet { keys, was } => {
                 self.server_set(keys.iter().map(|key| *key.as_bytes()).collect(), *was)
             }
-            Op::AddressesSet { addresses, was } => {
-                let mut faults = Faults::new();
-                if *was != sha(&format!("{{\"addresses\":{}}}", quoted(&self.addresses))) {
-                    faults.insert(Code::Moved);
-                }
-                if !(1..=8).contains(&addresses.len()) {
-                    faults.insert(Code::Limits);
-                }
-                if faults.is_empty() {
-                    self.addresses = texts(addresses);
-                }
-                faults
-            }
+            Op::AddressesSet { addresses, was } => self.addresses_set(addresses, *was),
             Op::MountSet(set) => self.mount_set(set),
-            Op::MountDrop { mount } => {
-                let mut faults = Faults::new();
-                if self.secrets.keys().any(|path| path.split('/').next() == Some(mount.as_str())) {
-                    faults.insert(Code::Exists);
-                }
-                if !self.mounts.contains_key(mount.as_str()) {
-                    faults.insert(Code::Missing);
-                }
-                if faults.is_empty() {
-                    self.mounts.remove(mount.as_str());
-                }
-                faults
-            }
+            Op::MountDrop { mount } => self.mount_drop(mount.as_str()),
             Op::MachineAdd(new) => self.machine_add(new),
-            Op::MachineRename { number, to } => {
-                let mut faults = Faults::new();
-                if self.named(to.as_str()).is_some() {
-                    faults.insert(Code::Exists);
-                }
-                self.change(*number, faults, |machine| machine.name = to.to_string())
-            }
+            Op::MachineRename { number, to } => self.machine_rename(*number, to.as_str()),
             Op::MachineRekey(rekey) => self.machine_rekey(rekey),
-            Op::MachineSet { number, sleeps, was } => {
-                let mut faults = Faults::new();
-                let now = self.active(*number).is_some_and(|machine| machine.sleeps);
-                if *was != sha(&format!("{{\"number\":{number},\"sleeps\":{now}}}")) {
-                    faults.insert(Code::Moved);
-                }
-                self.change(*number, faults, |machine| machine.sleeps = *sleeps)
-            }
+            Op::MachineSet { number, sleeps, was } => self.machine_set(*number, *sleeps, *was),
             Op::MachineRemove { number, .. } => {
                 self.change(*number, Faults::new(), |machine| machine.active = false)
             }
@@ -290,30 +228,23 @@ impl Model {
                 Some(_) => Faults::new(),
                 None => Faults::from([Code::Missing]),
             },
-            Op::Resume(resume) => {
-                let mut faults = Faults::new();
-                if index > 0 {
-                    faults.insert(Code::Limits);
-                }
-                if resume.seq != self.seq {
-                    faults.insert(Code::Seq);
-                }
-                if resume.head != self.head {
-                    faults.insert(Code::Prev);
-                }
-                faults
-            }
+            Op::Resume(resume) => self.resume(index, resume),
             Op::FormatSet { format: 2 } => Faults::from([Code::Upgrade]),
             Op::FormatSet { .. } => Faults::from([Code::Version]),
         }
     }
 
-    fn fresh(&self, keys: &[Key]) -> Faults {
+    pub fn fresh(&self, keys: &[Key]) -> Faults {
         let used = |(at, key): (usize, &Key)| self.keys.contains(key) || keys[..at].contains(key);
         if keys.iter().enumerate().any(used) { Faults::from([Code::Key]) } else { Faults::new() }
     }
 
-    fn change(&mut self, number: u64, mut faults: Faults, to: impl FnOnce(&mut Machine)) -> Faults {
+    pub fn change(
+        &mut self,
+        number: u64,
+        mut faults: Faults,
+        to: impl FnOnce(&mut Machine),
+    ) -> Faults {
         if self.active(number).is_none() {
             faults.insert(Code::Missing);
         }
@@ -323,23 +254,16 @@ impl Model {
         faults
     }
 
-    fn server_set(&mut self, keys: Vec<Key>, was: Hash) -> Faults {
-        let added: Vec<Key> =
-            keys.iter().filter(|key| !self.server.contains(*key)).copied().collect();
-        let mut faults = self.fresh(&added);
-        let listed: Vec<String> = self.server.iter().map(|key| hex(key)).collect();
-        if was != sha(&format!("{{\"keys\":{}}}", quoted(&listed))) {
-            faults.insert(Code::Moved);
+    fn mount_drop(&mut self, mount: &str) -> Faults {
+        let mut faults = Faults::new();
+        if self.secrets.keys().any(|path| path.split('/').next() == Some(mount)) {
+            faults.insert(Code::Exists);
         }
-        if !(1..=2).contains(&keys.len()) {
-            faults.insert(Code::Limits);
-        }
-        if keys.len() == 2 && keys[0] == keys[1] {
-            faults.insert(Code::Key);
+        if !self.mounts.contains_key(mount) {
+            faults.insert(Code::Missing);
         }
         if faults.is_empty() {
-            self.keys.extend(added);
-            self.server = keys;
+            self.mounts.remove(mount);
         }
         faults
     }
@@ -367,77 +291,6 @@ impl Model {
             self.mounts.insert(set.mount.to_string(), settings);
         }
         faults
-    }
-
-    /// The rules of a machine that comes or gets new keys.
-    fn comes(&self, number: u64, keys: &[Key; 2], proof: &Signature) -> Faults {
-        let mut faults = self.fresh(keys);
-        if number != self.machines.len() as u64 + 1 {
-            faults.insert(Code::Moved);
-        }
-        if self.forged.contains(&(*proof.as_bytes(), keys[0])) {
-            faults.insert(Code::BadSig);
-        }
-        faults
-    }
-
-    fn machine_add(&mut self, new: &NewMachine) -> Faults {
-        let keys = [*new.recipient.as_bytes(), *new.sign.as_bytes()];
-        let mut faults = self.comes(new.number, &keys, &new.proof);
-        if self.named(new.name.as_str()).is_some() {
-            faults.insert(Code::Exists);
-        }
-        if new.read.as_slice().len() > 64 || new.write.as_slice().len() > 64 {
-            faults.insert(Code::Limits);
-        }
-        if faults.is_empty() {
-            let [recipient, sign] = keys;
-            self.keys.extend(keys);
-            self.machines.push(Machine {
-                name: new.name.to_string(),
-                active: true,
-                recipient,
-                sign,
-                read: texts(new.read.as_slice()),
-                write: texts(new.write.as_slice()),
-                sleeps: false,
-            });
-        }
-        faults
-    }
-
-    fn machine_rekey(&mut self, rekey: &Rekey) -> Faults {
-        let keys = [*rekey.recipient.as_bytes(), *rekey.sign.as_bytes()];
-        let mut faults = self.comes(rekey.new_number, &keys, &rekey.proof);
-        let Some(machine) = self.active(rekey.number).cloned() else {
-            faults.insert(Code::Missing);
-            return faults;
-        };
-        if faults.is_empty() {
-            let [recipient, sign] = keys;
-            self.keys.extend(keys);
-            self.machines[usize::try_from(rekey.number).unwrap() - 1].active = false;
-            self.machines.push(Machine { recipient, sign, ..machine });
-        }
-        faults
-    }
-
-    fn access_set(&mut self, access: &Access) -> Faults {
-        let mut faults = Faults::new();
-        let was = self.active(access.number).map_or(Hash::ZERO, |now| {
-            let (read, write) = (quoted(&now.read), quoted(&now.write));
-            sha(&format!("{{\"number\":{},\"read\":{read},\"write\":{write}}}", access.number))
-        });
-        if access.was != was {
-            faults.insert(Code::Moved);
-        }
-        if access.read.as_slice().len() > 64 || access.write.as_slice().len() > 64 {
-            faults.insert(Code::Limits);
-        }
-        self.change(access.number, faults, |machine| {
-            machine.read = texts(access.read.as_slice());
-            machine.write = texts(access.write.as_slice());
-        })
     }
 
     fn settings(&self, path: &str) -> (Option<&Settings>, Option<&Settings>) {

@@ -1,5 +1,5 @@
-//! Random histories: a die, a small world in which names, keys and paths collide often, and the
-//! comparison of what `apply` and the model make of it.
+//! Random histories: a small world in which names, keys and paths collide often, and the comparison
+//! of what `apply` and the model make of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{LazyLock, Mutex};
@@ -14,8 +14,10 @@ use shared::log::{
 };
 use shared::name::{Actor, Name};
 use shared::signed::{Envelope, Purpose};
+use shared::text::Text;
 use shared::time::Time;
 
+use crate::die::Die;
 use crate::model::{Key, Machine, Model, Secret, Settings, Version};
 
 const NAMES: [&str; 7] = ["rtx1080", "vps", "thinkpad", "tower", "nas", "pi", "desk"];
@@ -36,34 +38,9 @@ static POOL: LazyLock<Vec<(SignKey, VerifyKey, Recipient)>> = LazyLock::new(|| {
 });
 
 /// Proofs by name, recipient and signing key: making one costs more than all else.
-static PROOFS: LazyLock<Mutex<HashMap<(String, usize, usize), Signature>>> =
-    LazyLock::new(Mutex::default);
+static PROOFS: LazyLock<Mutex<Proofs>> = LazyLock::new(Mutex::default);
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-#[derive(Clone)]
-pub struct Die(pub u64);
-
-impl Die {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % n as u64).unwrap()
-    }
-
-    pub fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    pub fn of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.below(list.len())]
-    }
-}
+type Proofs = HashMap<(String, usize, usize), Signature>;
 
 /// What every history begins with: machines, mounts and secrets, so that little is merely missing.
 static OPENING: LazyLock<Play> = LazyLock::new(|| {
@@ -140,7 +117,7 @@ impl Play {
             counters: BTreeMap::new(),
             keys,
             blobs: vec![],
-            forged: vec![],
+            proofs: vec![],
         };
         let signers = BTreeMap::from([("root".to_owned(), 0), ("admin:jonas".to_owned(), 1)]);
         Self { seed: 0, die: Die(7), state, model, signers, fresh: 0 }
@@ -148,6 +125,7 @@ impl Play {
 
     /// Plays one entry of up to four operations on both sides and compares them.
     pub fn step(&mut self) {
+        self.model.proofs.clear();
         let by = self.actor();
         // What each operation sees of the state is what stood before the entry, so later ones are
         // often wrong: that is meant.
@@ -313,9 +291,8 @@ impl Play {
             let (key, public, _) = &POOL[sign];
             Claim { name, recipient: &POOL[proved].2, sign: public }.prove(key).unwrap()
         });
-        if proved != recipient {
-            self.model.forged.push((*proof.as_bytes(), *POOL[recipient].2.as_bytes()));
-        }
+        let proves = (*proof.as_bytes(), name.to_string(), *POOL[proved].2.as_bytes());
+        self.model.proofs.push(proves);
         (POOL[recipient].2.clone(), POOL[sign].1.clone(), proof)
     }
 
@@ -444,7 +421,7 @@ impl Play {
         assert_eq!(admins.collect::<BTreeMap<_, _>>(), model.admins);
         let server: Vec<Key> = state.server().iter().map(|key| *key.as_bytes()).collect();
         assert_eq!(server, model.server);
-        let addresses: Vec<&str> = state.addresses().iter().map(|text| text.as_str()).collect();
+        let addresses: Vec<&str> = state.addresses().iter().map(Text::as_str).collect();
         assert_eq!(addresses, model.addresses);
         let mounts = state.mounts().iter().map(|(mount, config)| {
             let log::MountConfig { max_versions, cas_required, delete_after } = *config;

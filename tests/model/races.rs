@@ -14,7 +14,7 @@ use shared::text::Text;
 use shared::time::Time;
 use shared::token::MachineLine;
 
-use crate::play::Die;
+use crate::die::Die;
 
 const INTERLEAVINGS: u64 = 200;
 const STEPS: usize = 60;

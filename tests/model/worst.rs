@@ -181,13 +181,12 @@ fn the_worst_entries_cost_what_they_weigh() {
     let puts = (0..1000).map(|n| put(&state, path(n), 1, n as u64)).collect();
     bounded("put to a thousand readers", state, puts);
 
-    let state = founded();
     let mounts = (0..1000).map(|n| {
         let mount = format!("m{n}").parse().unwrap();
         let (max_versions, cas_required, delete_after) = (0, false, 0);
         Op::MountSet(MountSet { mount, max_versions, cas_required, delete_after, was: Hash::ZERO })
     });
-    bounded("mount_set", state, mounts.collect());
+    bounded("mount_set", founded(), mounts.collect());
 
     let mut state = founded();
     let custom: BTreeMap<String, String> =

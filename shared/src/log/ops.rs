@@ -1,20 +1,19 @@
-//! What each operation requires and does (design/trust, *Records*, the table of operations).
+//! What each operation requires and does (design/trust, *Records*, the table of operations); those
+//! on machines live in `machines`.
 
 use std::collections::BTreeMap;
 use std::mem::{replace, swap};
 
-use crate::claim::Claim;
 use crate::error::{Code, Result};
 use crate::hash::Hash;
-use crate::keys::{Signature, VerifyKey};
+use crate::keys::VerifyKey;
 use crate::limits;
 use crate::name::{Actor, Name};
 use crate::path::{Mount, SecretPath};
 use crate::time::Time;
 
-use super::entry::{Access, MetaSet, MountSet, NewMachine, Op, Put, Rekey, Resume, Versions};
+use super::entry::{MetaSet, MountSet, Op, Put, Resume, Versions};
 use super::readers::readers_hash;
-use super::roster::{Machine, Number};
 use super::state::{Deletion, MountConfig, Secret, State, Version};
 use super::undo::Undo;
 
@@ -65,22 +64,12 @@ impl Change<'_> {
             Op::MountSet(set) => self.mount_set(set)?,
             Op::MountDrop { mount } => self.mount_drop(mount)?,
             Op::MachineAdd(new) => self.machine_add(new)?,
-            Op::MachineRename { number, to } => {
-                let machine = self.machine(*number)?;
-                self.demand_free(to)?;
-                self.set_machine(*number, Machine { name: to.clone(), ..machine });
-            }
+            Op::MachineRename { number, to } => self.machine_rename(*number, to)?,
             Op::MachineRekey(rekey) => self.machine_rekey(rekey)?,
             Op::MachineSet { number, sleeps, was } => {
-                let machine = self.machine(*number)?;
-                let is = self.state.was_machine(*number);
-                unmoved(*was, is, || format!("machine `{}`", machine.name))?;
-                self.set_machine(*number, Machine { sleeps: *sleeps, ..machine });
+                self.machine_sleeps(*number, *sleeps, *was)?;
             }
-            Op::MachineRemove { number, .. } => {
-                let machine = self.machine(*number)?;
-                self.set_machine(*number, Machine { active: false, ..machine });
-            }
+            Op::MachineRemove { number, .. } => self.machine_remove(*number)?,
             Op::AccessSet(access) => self.access_set(access)?,
             Op::Put(put) => self.put(put)?,
             Op::Rewrap(put) => self.rewrap(put)?,
@@ -151,7 +140,7 @@ impl Change<'_> {
         });
     }
 
-    fn use_key(&mut self, key: &[u8; 32], what: &str) -> Result<()> {
+    pub(super) fn use_key(&mut self, key: &[u8; 32], what: &str) -> Result<()> {
         let key = *key;
         if !self.state.used_keys.insert(key) {
             return Err(Code::Key.because(format!("{what} was used before")));
@@ -225,77 +214,6 @@ impl Change<'_> {
         }
         self.put_row(|state| &mut state.mounts, mount, None);
         Ok(())
-    }
-
-    fn machine_add(&mut self, new: &NewMachine) -> Result<()> {
-        let NewMachine { name, recipient, sign, read, write, .. } = new;
-        self.demand_free(name)?;
-        read.check()?;
-        write.check()?;
-        self.admit(new.number, Claim { name, recipient, sign }, &new.proof)?;
-        let machine = Machine {
-            name: name.clone(),
-            active: true,
-            recipient: recipient.clone(),
-            sign: sign.clone(),
-            read: read.clone(),
-            write: write.clone(),
-            sleeps: false,
-            added: self.time,
-        };
-        self.set_machine(new.number, machine);
-        Ok(())
-    }
-
-    fn machine_rekey(&mut self, rekey: &Rekey) -> Result<()> {
-        let machine = self.machine(rekey.number)?;
-        let Rekey { recipient, sign, .. } = rekey;
-        self.admit(rekey.new_number, Claim { name: &machine.name, recipient, sign }, &rekey.proof)?;
-        let (recipient, sign, added) = (recipient.clone(), sign.clone(), self.time);
-        self.set_machine(rekey.number, Machine { active: false, ..machine.clone() });
-        self.set_machine(rekey.new_number, Machine { recipient, sign, added, ..machine });
-        Ok(())
-    }
-
-    fn access_set(&mut self, access: &Access) -> Result<()> {
-        let Access { number, was, read, write } = access;
-        let machine = self.machine(*number)?;
-        let is = self.state.was_access(*number);
-        unmoved(*was, is, || format!("access of machine `{}`", machine.name))?;
-        read.check()?;
-        write.check()?;
-        let (read, write) = (read.clone(), write.clone());
-        self.set_machine(*number, Machine { read, write, ..machine });
-        Ok(())
-    }
-
-    fn demand_free(&self, name: &Name) -> Result<()> {
-        match self.state.machine(name) {
-            Some(_) => Err(Code::Exists.because(format!("machine `{name}`"))),
-            None => Ok(()),
-        }
-    }
-
-    /// Checks number, proof and keys of a machine that comes, and marks the keys as used.
-    fn admit(&mut self, number: Number, claim: Claim<'_>, proof: &Signature) -> Result<()> {
-        let due = self.state.due_machine();
-        if number != due {
-            let why = format!("machine `{}` as number {number}; {due} is due", claim.name);
-            return Err(Code::Moved.because(why));
-        }
-        claim.verify(proof)?;
-        self.use_key(claim.recipient.as_bytes(), "machine recipient")?;
-        self.use_key(claim.sign.as_bytes(), "machine signing key")
-    }
-
-    fn machine(&self, number: Number) -> Result<Machine> {
-        let machine = self.state.machine_numbered(number).cloned();
-        machine.ok_or_else(|| Code::Missing.because(format!("machine number {number}")))
-    }
-
-    fn set_machine(&mut self, number: Number, machine: Machine) {
-        let old = self.state.machines.set(number, Some(machine));
-        self.undo.push(move |state| _ = state.machines.set(number, old));
     }
 
     /// Returns the secret at `path`, made if new, and notes how to take that back.
@@ -490,7 +408,7 @@ impl Change<'_> {
 }
 
 /// Refuses an act that was made for another state than today's.
-fn unmoved(was: Hash, is: Hash, what: impl FnOnce() -> String) -> Result<()> {
+pub(super) fn unmoved(was: Hash, is: Hash, what: impl FnOnce() -> String) -> Result<()> {
     if was == is { Ok(()) } else { Err(Code::Moved.because(what())) }
 }
 

@@ -1,6 +1,6 @@
-//! What an act replaces, as a hash that the act carries: so that no owner undoes unseen what another
-//! one did (design/trust, *Records*). SHA-256 of the operation's own fields, as the state holds them,
-//! in compact JSON.
+//! What an act replaces, as a hash that the act carries: so that no owner undoes unseen what
+//! another one did (design/trust, *Records*). SHA-256 of the operation's own fields, as the state
+//! holds them, in compact JSON.
 
 use serde::Serialize;
 

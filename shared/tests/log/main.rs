@@ -6,6 +6,7 @@
 mod blobs;
 mod golden;
 mod histories;
+mod machines;
 mod rules;
 mod world;
 mod wycheproof_vectors;

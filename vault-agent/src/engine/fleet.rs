@@ -52,8 +52,8 @@ impl Fleet {
         fleet
     }
 
-    /// Verifies one report and returns it, to be stored, if it is newer than the one known. One that
-    /// was signed before its machine was renamed counts under the present name.
+    /// Verifies one report and returns it, to be stored, if it is newer than the one known. One
+    /// that was signed before its machine was renamed counts under the present name.
     pub(super) fn take(&mut self, state: &State, received: Received) -> Option<(Report, Received)> {
         let Received { report: envelope, at, online } = &received;
         let Actor::Machine(name) = &envelope.by else { return None };

@@ -231,7 +231,7 @@ impl Ledger {
                 touched.extend(held.chain(folded.state.secrets().keys()).cloned());
             }
             drop(folded);
-            self.tend_blobs(conn, touched, blobs, &mut news, before)?;
+            self.tend_blobs(conn, &touched, blobs, &mut news, before)?;
         }
         Ok(news)
     }
@@ -306,13 +306,13 @@ impl Ledger {
     fn tend_blobs(
         &self,
         conn: &Connection,
-        touched: BTreeSet<SecretPath>,
+        touched: &BTreeSet<SecretPath>,
         mut blobs: HashMap<Hash, Blob>,
         news: &mut News,
         before: &mut Before,
     ) -> rusqlite::Result<()> {
         let mut folded = self.write();
-        for path in &touched {
+        for path in touched {
             self.tend_retained(conn, &folded.state, path)?;
             let held = folded.held.get(path).copied();
             let Some(due) = folded.newest(&self.own, path) else {

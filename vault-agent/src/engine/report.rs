@@ -100,7 +100,7 @@ impl Reports {
         let present = |(number, peer): (&Number, &Peer)| {
             let mut peer = peer.clone();
             peer.report.machine.clone_from(&folded.state.machine_numbered(*number)?.name);
-            // What this machine last reported may be behind its targets, above all without a server.
+            // What it last reported may be behind its targets, above all without a server.
             if let Some(targets) = fleet.looked_at.as_ref().filter(|_| own == Some(*number)) {
                 peer.report.targets.clone_from(targets);
             }

@@ -185,8 +185,8 @@ impl Vault {
     }
 }
 
-/// Returns the state and the caller's machine, if its key is that of an active one; calls the caller
-/// by its present name.
+/// Returns the state and the caller's machine, if its key is that of an active one; calls the
+/// caller by its present name.
 fn admitted<'d>(
     tx: &'d Transaction,
     caller: &mut Caller,

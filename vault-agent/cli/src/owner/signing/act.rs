@@ -1,7 +1,7 @@
 //! The signing of an owner's act: the agent prepares, the bodies are checked here, a person is
 //! shown in plain words what will be signed and says yes, the key is unlocked, each entry is
-//! signed and submitted. When the log has moved on meanwhile, all but the question is repeated; when
-//! somebody has changed the very thing, the person looks at it again and is asked again.
+//! signed and submitted. When the log has moved on meanwhile, all but the question is repeated;
+//! when somebody has changed the very thing, the person looks at it again and is asked again.
 
 use anyhow::{Result, bail};
 use shared::error::Code;
