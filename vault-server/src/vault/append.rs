@@ -62,8 +62,11 @@ fn append(
     let caller = &*caller;
     let envelope = &request.envelope;
     if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
-        let why = Code::Actor.because(format!("entry of `{}` from `{}`", envelope.by, caller.name));
-        // Signed before the machine was renamed, it may be in the log already.
+        // Signed before the machine was renamed, it may be in the log already, or merely late.
+        let entry = serde_json::from_slice::<Entry>(&envelope.body);
+        let late = entry.is_ok_and(|entry| tx.state().map(State::head) != Some(entry.prev));
+        let code = if late { Code::Prev } else { Code::Actor };
+        let why = code.because(format!("entry of `{}` from `{}`", envelope.by, caller.name));
         return not_applied(tx, caller, envelope, why.into());
     }
     let (entry, dropped) = match tx.apply(envelope).ok_or(Refusal::Stranger)? {

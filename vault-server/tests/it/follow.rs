@@ -207,7 +207,7 @@ fn report(world: &World, machine: &Machine, n: u64) -> ReportRequest {
 }
 
 #[tokio::test]
-async fn bytes_that_are_in_the_log_are_known_after_a_rename_and_others_by_the_old_name_refused() {
+async fn after_a_rename_known_bytes_are_known_late_ones_late_and_others_refused() {
     let mut world = World::new().await;
     let client = world.client(&world.first).await;
     let vps = world.add(&client, "vps", &["*"]).await;
@@ -216,12 +216,15 @@ async fn bytes_that_are_in_the_log_are_known_after_a_rename_and_others_by_the_ol
     let sent = world.by_first(vec![op]);
     world.append(&client, sent.clone(), vec![bytes.clone()]).await;
     let remote = world.client(&vps).await;
+    let (op, blob) = world.put("secret/b", "late");
+    let late = world.by_first(vec![op]);
     let to = "desk".parse().unwrap();
     world.append(&remote, world.by_admin(vec![Op::MachineRename { number, to }]), vec![]).await;
     assert_eq!(post(&client, &sent, vec![bytes]).await.0, 201);
+    assert_eq!(post(&client, &late, vec![blob]).await.0, 409, "built on the head before");
     let (op, bytes) = world.put("secret/a", "two");
-    let late = refused(post(&client, &world.by_first(vec![op]), vec![bytes]).await);
-    assert_eq!(late, (422, "E_ACTOR".to_owned()));
+    let other = refused(post(&client, &world.by_first(vec![op]), vec![bytes]).await);
+    assert_eq!(other, (422, "E_ACTOR".to_owned()));
 }
 
 #[tokio::test]

@@ -191,9 +191,14 @@ mod tests {
     use machine::identity::Pins;
     use machine::paths::Paths;
 
-    /// A host of a vault with an admin key, and an agent that knows one machine, `vps`.
+    /// A host of a vault with an admin key, and an agent that knows one machine, `vps`, which
+    /// somebody else changes all the time.
     fn host(machines: &str) -> World {
-        let world = World::agent(&[("GET /v1/agent/machines", 200, machines)]);
+        let moved = r#"{"errors":["E_MOVED: access of machine `vps`\nhint: look again"]}"#;
+        let world = World::agent(&[
+            ("GET /v1/agent/machines", 200, machines),
+            ("POST /v1/agent/prepare", 400, moved),
+        ]);
         std::fs::set_permissions(world.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let paths = Paths::resolve(Some(world.path()), None).unwrap();
         let pins = Pins {
@@ -260,6 +265,31 @@ mod tests {
         assert_eq!(pin.addresses, ["10.8.0.3:8443"]);
         assert_eq!(pin.server, [SignKey::from_seed(&[2; 32]).verify_key()]);
         assert_eq!((pin.vault, pin.name.as_str()), (Hash::of(&[b"vault"]), "vps"));
+    }
+
+    #[test]
+    fn what_somebody_else_changed_is_not_signed_unseen() {
+        let world = host(&machines(&SignKey::from_seed(&[3; 32])));
+        insta::assert_snapshot!(world.run("access set vps --read * --yes").shown(), @r"
+        exit 2
+        --- stdout
+        --- stderr
+        reads   everything (*)   instead of   secret/jjeco/
+        writes  nothing (as before)
+        E_MOVED: somebody has changed it since it was looked at
+        hint: look again, then repeat the command if it is still wanted
+        ");
+        world.seen();
+        world.run("access set vps --read *");
+        let prepared = world.seen().iter().filter(|call| call.starts_with("POST")).count();
+        assert_eq!(prepared, 4, "looked at anew each time, and not for ever");
+    }
+
+    #[test]
+    fn a_machine_does_not_remove_itself() {
+        let own = machines(&SignKey::from_seed(&[3; 32])).replace("\"own\":1", "\"own\":2");
+        let run = host(&own).run("machine remove vps --yes");
+        assert!(run.err.starts_with("`vps` is this machine"), "{}", run.err);
     }
 
     #[test]
