@@ -28,12 +28,12 @@ impl Vault {
 
 fn record(tx: &mut Transaction, caller: &Caller, request: AccessRequest) -> Outcome<AccessReply> {
     admitted(tx, caller)?;
-    let AccessRequest { first, mut reads } = request;
+    let AccessRequest { run, first, mut reads } = request;
     if reads.len() > READS || first > u64::MAX / 2 {
         let why = Code::Limits.because(format!("{} local reads from {first}", reads.len()));
         return refuse(tx, caller.fact(Op::Access), why);
     }
-    let next = access::next(tx.conn(), &caller.name)?;
+    let next = access::next(tx.conn(), &caller.name, run)?;
     let after = first + reads.len() as u64;
     let known = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
     reads.drain(..known.min(reads.len()));
@@ -48,7 +48,7 @@ fn record(tx: &mut Transaction, caller: &Caller, request: AccessRequest) -> Outc
         tx.record(Fact { machine, addr, key: None, seq: None, count, ..fact })?;
     }
     if after > next {
-        access::set_next(tx.conn(), &caller.name, after)?;
+        access::set_next(tx.conn(), &caller.name, run, after)?;
     }
     Ok(AccessReply { next: next.max(after) })
 }

@@ -8,7 +8,7 @@ use shared::wire::v1::audit::AuditPage;
 use shared::wire::v1::log::Frame;
 
 use crate::client::refused;
-use crate::world::World;
+use crate::world::{Machine, World};
 
 #[tokio::test]
 async fn each_follower_gets_the_entry_and_the_blobs_it_may_read() {
@@ -82,6 +82,20 @@ async fn a_removed_machine_is_out_at_once() {
     assert!(frames.next().await.is_none());
     let again = world.client(&vps).await;
     assert_eq!(refused(again.get("/v1/log").await), (403, "forbidden".to_owned()));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_a_strangers_ends_with_its_machine() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = Machine::new("vps");
+    let early = world.client(&vps).await;
+    assert_eq!(refused(early.get("/v1/log").await), (403, "forbidden".to_owned()));
+    world.append(&client, world.by_admin(vec![vps.add(&["*"], &[])]), vec![]).await;
+    assert!(early.get("/v1/log").await.0.is_success());
+    let remove = Op::MachineRemove { name: vps.name.clone(), reason: "lost".to_owned() };
+    world.append(&client, world.by_admin(vec![remove]), vec![]).await;
+    early.ended().await;
 }
 
 #[tokio::test]
