@@ -73,7 +73,7 @@ impl Told {
                 full(serde_json::to_vec(&reply).unwrap())
             }
             (&Method::POST, "/v1/access") => {
-                let AccessRequest { first, reads } = serde_json::from_slice(body).unwrap();
+                let AccessRequest { first, reads, .. } = serde_json::from_slice(body).unwrap();
                 let reply = AccessReply { next: first + reads.len() as u64 };
                 full(serde_json::to_vec(&reply).unwrap())
             }

@@ -237,7 +237,10 @@ fn wire_bodies() {
         count: Some(2),
         ..Fact::new(audit::Op::LocalRead)
     };
-    check_json("wire-access.json", &v1::audit::AccessRequest { first: 1, reads: vec![read] });
+    check_json(
+        "wire-access.json",
+        &v1::audit::AccessRequest { run: Hash::of(&[b"run"]), first: 1, reads: vec![read] },
+    );
     check_json(
         "wire-audit.json",
         &v1::audit::AuditPage { records: vec!["{}".to_owned()], more: false, head: audit },

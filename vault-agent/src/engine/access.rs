@@ -8,15 +8,16 @@ use std::time::Duration;
 use anyhow::Result;
 use rusqlite::Connection;
 use shared::audit::Fact;
+use shared::hash::Hash;
+use shared::keys::random;
 use shared::time::Time;
-use shared::wire::v1::audit::AccessRequest;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use super::debounced::Debounced;
 use super::link::Link;
-use crate::state::{self, Database, Failure, Outcome, Store, facts};
+use crate::state::{self, Database, Failure, Outcome, Store};
 use host::clock;
 use host::store::Job;
 use machine::remote::Client;
@@ -36,6 +37,8 @@ type Recorded = oneshot::Sender<Result<(), Failure>>;
 
 /// Local accesses on their way to the audit log.
 pub(super) struct Accesses {
+    /// Tells this run of the agent from all others.
+    run: Hash,
     waiting: Mutex<Waiting>,
     pub(super) shipping: Debounced,
     store: Arc<Store>,
@@ -56,7 +59,8 @@ struct Waiting {
 
 impl Accesses {
     pub(super) fn new(store: Arc<Store>, link: Arc<Link>) -> Self {
-        Self { waiting: Mutex::default(), shipping: Debounced::default(), store, link }
+        let run = Hash::from_bytes(*random());
+        Self { run, waiting: Mutex::default(), shipping: Debounced::default(), store, link }
     }
 
     /// Notes accesses; they are on disk when this returns.
@@ -110,8 +114,8 @@ impl Accesses {
             (std::mem::take(&mut waiting.rows), std::mem::take(&mut waiting.answers), check)
         };
         let accesses: Vec<Fact> = rows.into_iter().map(counted).collect();
-        let written = state::access::insert(conn, &accesses)
-            .and_then(|()| if check { state::access::bound(conn) } else { Ok(0) });
+        let written = state::access::insert(conn, self.run, &accesses)
+            .and_then(|()| if check { state::access::bound(conn, self.run) } else { Ok(0) });
         match written {
             Ok(lost) => {
                 if lost > 0 {
@@ -174,31 +178,14 @@ pub(super) async fn run(accesses: Arc<Accesses>, client: Client) {
 
 /// Ships everything that waits now.
 async fn ship(store: &Store, client: &Client) -> Result<()> {
-    let mut offset: u64 =
-        store.read(|conn| facts::get(conn, facts::ACCESS_OFFSET)).await?.unwrap_or_default();
     loop {
-        let (first, reads) = store.read(|conn| state::access::oldest(conn, BATCH)).await?;
-        if reads.is_empty() {
+        let request = store.read(|conn| state::access::oldest(conn, BATCH)).await?;
+        if request.reads.is_empty() {
             return Ok(());
         }
-        let after_last = first + reads.len() as u64;
-        let request = AccessRequest { first: first + offset, reads };
+        let after = request.first + request.reads.len() as u64;
         let next = client.access(&request).await?.next;
-        if next > u64::MAX / 4 {
-            anyhow::bail!("the server counts {next} local accesses");
-        }
-        if next >= request.first && next <= after_last + offset {
-            let taken = next - offset;
-            store.write(move |conn| state::access::shipped(conn, taken)).await?;
-            if taken <= first {
-                anyhow::bail!("the server takes no local accesses");
-            }
-        } else if next > after_last + offset {
-            // The server knows more than this database ever sent: it was made anew.
-            offset = next - first;
-            store.write(move |conn| facts::set(conn, facts::ACCESS_OFFSET, &offset)).await?;
-        } else {
-            anyhow::bail!("the server wants local access {next}, which is gone");
-        }
+        anyhow::ensure!(next >= after, "the server takes no local accesses: it wants {next}");
+        store.write(move |conn| state::access::shipped(conn, after)).await?;
     }
 }

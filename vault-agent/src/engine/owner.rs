@@ -216,6 +216,6 @@ pub(super) async fn append(parts: &Arc<Parts>, envelope: Envelope) -> Result<App
     }
     match send::send(parts, Outgoing { seq: entry.seq, envelope, blobs }).await? {
         Sent::Done(appended) => Ok(appended),
-        Sent::Conflict { .. } => Err(WriteError::Moved),
+        Sent::Conflict => Err(WriteError::Moved),
     }
 }

@@ -20,7 +20,7 @@ use super::intake;
 use super::ledger::Delivery;
 use super::parts::Parts;
 use super::types::WriteError;
-use crate::state::{Failure, pending};
+use crate::state::{Failure, log, pending};
 use machine::remote::RemoteError;
 
 /// How long a caller waits for an answer from the server.
@@ -43,8 +43,8 @@ pub(super) struct Outgoing {
 pub(super) enum Sent {
     /// It is in the log, there and here.
     Done(Appended),
-    /// The log has moved on to `seq`.
-    Conflict { seq: u64 },
+    /// Another entry stands in the log where this one was to stand: it never will.
+    Conflict,
 }
 
 /// What is known of an entry that is sent.
@@ -81,7 +81,7 @@ pub(super) async fn send(parts: &Arc<Parts>, outgoing: Outgoing) -> Result<Sent,
             intake::take_own(parts, own).await
         }
         Err(WriteError::Unresolved) => Ok(()),
-        Ok(Sent::Conflict { .. }) | Err(_) => {
+        Ok(Sent::Conflict) | Err(_) => {
             parts.pending.give_up(hash);
             Ok(())
         }
@@ -157,11 +157,9 @@ async fn until_answered(
                 tried = Tried::Perhaps;
                 tracing::warn!(seq, "the server acknowledges another entry than was sent");
             }
-            Err(RemoteError::Conflict(conflict)) => {
-                return Ok(Sent::Conflict { seq: conflict.seq });
-            }
+            Err(RemoteError::Conflict(_)) => return conflict(parts, seq, hash, deadline).await,
             Err(RemoteError::Refused(error)) if matches!(error.code, Code::Seq | Code::Prev) => {
-                return Ok(Sent::Conflict { seq });
+                return conflict(parts, seq, hash, deadline).await;
             }
             Err(RemoteError::Refused(error)) => return Err(WriteError::Refused(error)),
             Err(fault @ RemoteError::Status { status, .. }) if !fault.is_unresolved() => {
@@ -184,6 +182,28 @@ async fn until_answered(
         }
         sleep(pause).await;
         pause = (pause * 2).min(SLOWEST);
+    }
+}
+
+/// Waits for the entry that stands where this one was to stand. Only the log proves a conflict: a
+/// server might commit an entry and say that it came too late, to have it written twice.
+async fn conflict(
+    parts: &Parts,
+    seq: u64,
+    hash: Hash,
+    deadline: Instant,
+) -> Result<Sent, WriteError> {
+    let mut applied = parts.ledger.applied();
+    loop {
+        match parts.store.read(move |conn| log::hash_at(conn, seq)).await? {
+            Some(known) if known == hash => return Ok(Sent::Done(Appended { seq, head: hash })),
+            Some(_) => return Ok(Sent::Conflict),
+            None => {}
+        }
+        if !matches!(timeout_at(deadline, applied.changed()).await, Ok(Ok(()))) {
+            tracing::warn!(seq, "the server speaks of another entry but does not send it");
+            return Err(WriteError::Unresolved);
+        }
     }
 }
 
@@ -225,7 +245,7 @@ pub(super) async fn resolve(parts: &Arc<Parts>) {
             }
             parts.pending.forget();
         }
-        Ok(Sent::Conflict { .. }) => {
+        Ok(Sent::Conflict) => {
             tracing::warn!(seq, "a pending entry came too late and is dropped");
             parts.pending.give_up(hash);
         }

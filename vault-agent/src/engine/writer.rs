@@ -3,7 +3,6 @@
 //! (design/trust, *Client*, write). Deciding, sealing and sending live below.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use shared::audit::{self, Fact, Outcome, Who};
 use shared::error::{Code, Error};
@@ -15,7 +14,6 @@ use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
 use shared::wire::v1::log::Appended;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
 use super::decide::{Bases, Draft, Not, decide};
 use super::owner;
@@ -32,8 +30,6 @@ const QUEUE: usize = 256;
 const BATCH_BYTES: usize = 2 << 20;
 /// How often an entry is rebuilt because the log moved on.
 const REBUILDS: usize = 32;
-/// How long to wait for the entries that a conflict speaks of.
-const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// The queue of the writer.
 pub(super) struct Writer {
@@ -216,7 +212,7 @@ async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<()
                 answer_all(callers, &build, appended.seq);
                 return Ok(());
             }
-            Ok(Sent::Conflict { seq }) => caught_up_to(parts, seq).await?,
+            Ok(Sent::Conflict) => {}
             Err(WriteError::Refused(error)) => return Err(refused(error)),
             Err(WriteError::Unresolved) => {
                 record(parts, callers, &build, &Outcome::Unavailable).await?;
@@ -341,19 +337,6 @@ fn answer_all(callers: &mut Vec<Caller>, build: &Build, seq: u64) {
         });
         let versions = versions.collect();
         caller.answer(Ok(Written { seq, time: build.time, versions }));
-    }
-}
-
-/// Waits until the stream has brought the entries that a conflict spoke of.
-async fn caught_up_to(parts: &Parts, seq: u64) -> Result<(), WriteError> {
-    let mut applied = parts.ledger.applied();
-    let there = applied.wait_for(|()| parts.ledger.read().state.seq() >= seq);
-    let waited = timeout(CATCH_UP, there).await;
-    match waited {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(WriteError::Offline {
-            reason: format!("the server speaks of entry {seq} but does not send it"),
-        }),
     }
 }
 

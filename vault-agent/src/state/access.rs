@@ -2,8 +2,10 @@
 
 use rusqlite::{Connection, Result};
 use shared::audit::{Fact, Op, Outcome, Who};
+use shared::hash::Hash;
 use shared::path::SecretPath;
 use shared::time::Time;
+use shared::wire::v1::audit::AccessRequest;
 
 use super::log::{damaged, number, run, unsigned};
 use super::schema::unwiped;
@@ -12,13 +14,15 @@ use super::schema::unwiped;
 const MERGE: u64 = 50_000;
 const GIVE_UP: u64 = 200_000;
 
-pub fn insert(conn: &Connection, accesses: &[Fact]) -> Result<()> {
+/// Keeps accesses of this run of the agent.
+pub fn insert(conn: &Connection, this_run: Hash, accesses: &[Fact]) -> Result<()> {
     let mut query = conn.prepare_cached(
-        "INSERT INTO access (time, who, op, path, ver, count, result) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO access (run, time, who, op, path, ver, count, result) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     for Fact { at, who, op, path, ver, count, result, .. } in accesses {
         query.execute((
+            this_run.as_bytes(),
             number(at.unwrap_or_default().as_micros())?,
             who.as_ref().map_or("", Who::as_str),
             op.as_str(),
@@ -31,23 +35,23 @@ pub fn insert(conn: &Connection, accesses: &[Fact]) -> Result<()> {
     Ok(())
 }
 
-/// Reads the oldest `most` accesses and the number of the first.
-pub fn oldest(conn: &Connection, most: u64) -> Result<(u64, Vec<Fact>)> {
+/// Reads the oldest accesses, `most` at most, all of one run.
+pub fn oldest(conn: &Connection, most: u64) -> Result<AccessRequest> {
     let mut query = conn.prepare_cached(
-        "SELECT n, time, who, op, path, ver, count, result FROM access ORDER BY n LIMIT ?1",
+        "SELECT n, time, who, op, path, ver, count, result, run FROM access ORDER BY n LIMIT ?1",
     )?;
     let mut rows = query.query([number(most)?])?;
-    let (mut first, mut accesses) = (0, Vec::new());
+    let mut batch = AccessRequest { run: Hash::ZERO, first: 0, reads: Vec::new() };
     while let Some(row) = rows.next()? {
-        let n = unsigned(row, 0)?;
-        if accesses.is_empty() {
-            first = n;
+        let (n, run) = (unsigned(row, 0)?, Hash::from_bytes(row.get(8)?));
+        if batch.reads.is_empty() {
+            (batch.first, batch.run) = (n, run);
         }
         // A batch is numbered by its first: it ends where a number is missing.
-        if n != first + accesses.len() as u64 {
+        if n != batch.first + batch.reads.len() as u64 || run != batch.run {
             break;
         }
-        accesses.push(Fact {
+        batch.reads.push(Fact {
             at: Some(Time::from_micros(unsigned(row, 1)?)),
             who: Some(Who::lossy(row.get_ref(2)?.as_str()?)),
             path: Some(row.get_ref(4)?.as_str()?.parse().map_err(damaged)?),
@@ -57,7 +61,7 @@ pub fn oldest(conn: &Connection, most: u64) -> Result<(u64, Vec<Fact>)> {
             ..Fact::new(Op::from(row.get_ref(3)?.as_str()?))
         });
     }
-    Ok((first, accesses))
+    Ok(batch)
 }
 
 /// Drops the accesses numbered below `next`: the server has them.
@@ -72,18 +76,21 @@ pub fn count(conn: &Connection) -> Result<u64> {
 
 /// Bounds what waits while the server is away: merges alike accesses, then gives up the oldest.
 /// Returns how many accesses were given up.
-pub fn bound(conn: &Connection) -> Result<u64> {
+pub fn bound(conn: &Connection, this_run: Hash) -> Result<u64> {
     if count(conn)? <= MERGE {
         return Ok(0);
     }
     conn.execute_batch(
         "CREATE TEMP TABLE merged AS SELECT min(time) AS time, who, op, path, ver, \
              sum(count) AS count, result FROM access GROUP BY who, op, path, ver, result; \
-         DELETE FROM access; \
-         INSERT INTO access (time, who, op, path, ver, count, result) \
-             SELECT time, who, op, path, ver, count, result FROM merged ORDER BY time; \
-         DROP TABLE merged;",
+         DELETE FROM access;",
     )?;
+    conn.execute(
+        "INSERT INTO access (run, time, who, op, path, ver, count, result) \
+             SELECT ?1, time, who, op, path, ver, count, result FROM merged ORDER BY time",
+        [this_run.as_bytes()],
+    )?;
+    conn.execute_batch("DROP TABLE merged;")?;
     let left = count(conn)?;
     let Some(over) = left.checked_sub(GIVE_UP).filter(|over| *over > 0) else { return Ok(0) };
     let lost: i64 = conn.query_row(

@@ -14,8 +14,6 @@ pub const REPORT_N: &str = "report_n";
 pub const AUDIT: &str = "audit";
 /// Proof that the log was forked, as shown in the alarm: `String`.
 pub const FORK: &str = "fork";
-/// What is added to the numbers of local accesses before they are sent: `u64`.
-pub const ACCESS_OFFSET: &str = "access_offset";
 
 /// Reads a value.
 ///

@@ -106,9 +106,13 @@ pub async fn run(
     }
 }
 
-/// Waits until the peer's key belongs to no active machine.
-async fn removed(machines: &mut watch::Receiver<Directory>, peer: &Peer) {
-    let _ = machines.wait_for(|machines| !machines.contains_key(&peer.key)).await;
+/// Waits until the peer has to go: when its machine is removed, or when a stranger has stayed too
+/// long without becoming one.
+async fn has_to_go(mut machines: watch::Receiver<Directory>, peer: &Peer) {
+    let known = machines.wait_for(|machines| machines.contains_key(&peer.key));
+    if tokio::time::timeout(STRANGER, known).await.is_ok() {
+        let _ = machines.wait_for(|machines| !machines.contains_key(&peer.key)).await;
+    }
 }
 
 impl Server {
@@ -141,18 +145,13 @@ impl Server {
         let stranger_place = stranger.then(|| self.strangers.try_acquire()).transpose();
         let Ok(_stranger_place) = stranger_place else { return turned_away() };
         metrics.connections.add(1);
-        self.exchange(stream, peer, stranger).await;
+        self.exchange(stream, peer).await;
         metrics.connections.sub(1);
     }
 
     /// Serves the requests of one connection until it ends: by itself, at the program's end, when
     /// its machine is removed, or when a stranger's time is over.
-    async fn exchange(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
-        peer: Peer,
-        stranger: bool,
-    ) {
+    async fn exchange(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: Peer) {
         let router = self.router.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
@@ -160,12 +159,11 @@ impl Server {
         });
         let stream = TokioIo::new(stream);
         let mut connection = std::pin::pin!(self.builder().serve_connection(stream, service));
-        let (mut shutdown, mut machines) = (self.shutdown.clone(), self.vault.directory());
+        let mut shutdown = self.shutdown.clone();
         let ended = tokio::select! {
             ended = connection.as_mut() => Some(ended),
             () = told_to_stop(&mut shutdown) => None,
-            () = removed(&mut machines, &peer), if !stranger => None,
-            () = self.overstayed(peer), if stranger => None,
+            () = has_to_go(self.vault.directory(), &peer) => None,
         };
         let ended = match ended {
             Some(ended) => ended,
@@ -179,14 +177,6 @@ impl Server {
         };
         if let Err(why) = ended {
             tracing::debug!(addr = %peer.addr, %why, "connection broke");
-        }
-    }
-
-    /// Waits until a stranger has stayed too long without becoming a machine.
-    async fn overstayed(&self, peer: Peer) {
-        tokio::time::sleep(STRANGER).await;
-        if self.vault.caller(&peer).is_some() {
-            std::future::pending::<()>().await;
         }
     }
 

@@ -1,26 +1,25 @@
 //! Table `access`: which local reads each machine has shipped. The reads are audit records.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
+use shared::hash::Hash;
 use shared::log::Number;
 
 use super::{int, nat};
 
-/// Returns the number of the next local read due from `machine`, 0 before its first.
-pub fn next(conn: &Connection, machine: Number) -> rusqlite::Result<u64> {
+/// Returns the number of the next local read due from a run of `machine`'s agent, 0 unless the last
+/// batch was of this run.
+pub fn next(conn: &Connection, machine: Number, run: Hash) -> rusqlite::Result<u64> {
     let found = conn
-        .prepare_cached("SELECT next FROM access WHERE machine = ?1")?
-        .query_row([int(machine)], |row| row.get(0))
+        .prepare_cached("SELECT next FROM access WHERE machine = ?1 AND run = ?2")?
+        .query_row(params![int(machine), run.as_bytes()], |row| row.get(0))
         .optional()?;
     Ok(found.map_or(0, nat))
 }
 
 /// Notes the number of the next local read due.
-pub fn set_next(conn: &Connection, machine: Number, next: u64) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO access (machine, next) VALUES (?1, ?2)
-         ON CONFLICT (machine) DO UPDATE SET next = ?2",
-    )?
-    .execute(params![int(machine), int(next)])?;
+pub fn set_next(conn: &Connection, machine: Number, run: Hash, next: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached("INSERT OR REPLACE INTO access (machine, run, next) VALUES (?1, ?2, ?3)")?
+        .execute(params![int(machine), run.as_bytes(), int(next)])?;
     Ok(())
 }
 

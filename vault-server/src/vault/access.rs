@@ -32,12 +32,12 @@ fn record(
     request: AccessRequest,
 ) -> Outcome<AccessReply> {
     admitted(tx, &mut caller)?;
-    let AccessRequest { first, mut reads } = request;
+    let AccessRequest { run, first, mut reads } = request;
     if reads.len() > READS || first > u64::MAX / 2 {
         let why = Code::Limits.because(format!("{} local reads from {first}", reads.len()));
         return refuse(tx, caller.fact(Op::Access), why);
     }
-    let next = access::next(tx.conn(), caller.number)?;
+    let next = access::next(tx.conn(), caller.number, run)?;
     let after = first + reads.len() as u64;
     let known = usize::try_from(next.saturating_sub(first)).unwrap_or(usize::MAX);
     reads.drain(..known.min(reads.len()));
@@ -52,7 +52,7 @@ fn record(
         tx.record(Fact { machine, addr, key: None, seq: None, count, ..fact })?;
     }
     if after > next {
-        access::set_next(tx.conn(), caller.number, after)?;
+        access::set_next(tx.conn(), caller.number, run, after)?;
     }
     Ok(AccessReply { next: next.max(after) })
 }

@@ -2,6 +2,7 @@
 
 use hyper::StatusCode;
 use shared::audit::{AuditHead, Fact, Op, Outcome, Record};
+use shared::hash::Hash;
 use shared::report::Report;
 use shared::text::Text;
 use shared::time::Time;
@@ -144,32 +145,36 @@ async fn local_reads_are_recorded_once() {
         count: Some(ver),
         ..Fact::new(Op::LocalRead)
     };
-    for (first, reads, next) in [
-        (0, vec![read(1), read(2)], 2),
-        (0, vec![read(1), read(2), read(3)], 3),
-        (1, vec![read(2)], 3),
+    let (run, clone) = (Hash::of(&[b"run"]), Hash::of(&[b"clone"]));
+    for (run, first, reads, next) in [
+        (run, 0, vec![read(1), read(2)], 2),
+        (run, 0, vec![read(1), read(2), read(3)], 3),
+        (run, 1, vec![read(2)], 3),
+        // Another agent with the same key and the same numbers.
+        (clone, 1, vec![read(4)], 2),
     ] {
-        let (status, body) = client.post(ACCESS, &AccessRequest { first, reads }).await;
+        let (status, body) = client.post(ACCESS, &AccessRequest { run, first, reads }).await;
         assert_eq!(status, StatusCode::OK);
         assert_eq!(parse::<AccessReply>(&body).next, next);
     }
     let records = verified(&client).await;
     let local: Vec<_> = records.iter().filter(|record| record.fact.op == Op::LocalRead).collect();
     let seen: Vec<_> = local.iter().map(|record| (record.fact.ver, record.fact.count)).collect();
-    assert_eq!(seen, [(Some(1), None), (Some(2), Some(2)), (Some(3), Some(3))]);
+    let expected = [(Some(1), None), (Some(2), Some(2)), (Some(3), Some(3)), (Some(4), Some(4))];
+    assert_eq!(seen, expected);
     assert_eq!(local[0].fact.at, Some(Time::from_micros(77)));
     assert_eq!(local[0].fact.who, Some("python3[812] uid 1000".parse().unwrap()));
     assert_eq!(
         (&local[0].fact.machine, local[0].fact.seq),
         (&Some(world.first.name.clone()), None)
     );
-    let many = AccessRequest { first: 3, reads: vec![read(1); 1001] };
+    let many = AccessRequest { run, first: 3, reads: vec![read(1); 1001] };
     assert_eq!(refused(client.post(ACCESS, &many).await), (422, "E_LIMITS".to_owned()));
     let forged = Fact { op: Op::Put, ..read(1) };
-    let forged = AccessRequest { first: 3, reads: vec![read(1), forged] };
+    let forged = AccessRequest { run, first: 3, reads: vec![read(1), forged] };
     assert_eq!(refused(client.post(ACCESS, &forged).await), (422, "E_PARSE".to_owned()));
     let newer = Fact { op: Op::from("local_peek"), ..read(1) };
-    let newer = AccessRequest { first: 3, reads: vec![newer] };
+    let newer = AccessRequest { run, first: 3, reads: vec![newer] };
     assert_eq!(client.post(ACCESS, &newer).await.0, StatusCode::OK, "an agent that is newer");
 }
 
@@ -190,7 +195,7 @@ async fn reports_are_kept_and_given_to_all() {
             seq: state.seq(),
             head: state.head(),
             audit_n: 0,
-            audit_head: shared::hash::Hash::ZERO,
+            audit_head: Hash::ZERO,
             agent: "test".parse().unwrap(),
             targets: vec![],
         };
@@ -296,7 +301,8 @@ async fn a_read_that_finds_nothing_is_no_refusal() {
         ..Fact::new(Op::LocalRead)
     };
     let reads = vec![read("missing"), read("denied"), read("ok")];
-    let (status, _) = client.post(ACCESS, &AccessRequest { first: 0, reads }).await;
+    let (status, _) =
+        client.post(ACCESS, &AccessRequest { run: Hash::ZERO, first: 0, reads }).await;
     assert_eq!(status, StatusCode::OK);
     let page: AuditPage = client.fetch("/v1/audit?denied=true").await;
     let found: Vec<String> = page.records.iter().map(|text| shape(&read_back(text))).collect();

@@ -26,6 +26,7 @@ use shared::keys::{SignKey, VerifyKey};
 use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::log::Frame;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
 
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -100,6 +101,7 @@ pub struct Client {
     sender: SendRequest<Full<Bytes>>,
     pub group: NamedGroup,
     pub tickets: u32,
+    open: watch::Receiver<()>,
 }
 
 impl Client {
@@ -115,8 +117,17 @@ impl Client {
         let tickets = session.tls13_tickets_received();
         let (sender, connection) =
             handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        Self { sender, group, tickets }
+        let (ended, open) = watch::channel(());
+        tokio::spawn(async move {
+            let _ = connection.await;
+            drop(ended);
+        });
+        Self { sender, group, tickets, open }
+    }
+
+    /// Waits until the server has ended the connection.
+    pub async fn ended(&self) {
+        let _ = self.open.clone().wait_for(|()| false).await;
     }
 
     pub async fn send(&self, method: Method, path: &str, body: Bytes) -> Response<Incoming> {

@@ -93,6 +93,27 @@ async fn a_removed_machine_is_out_at_once() {
 }
 
 #[tokio::test]
+async fn a_connection_that_was_a_strangers_ends_with_its_machine() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = Machine::new("vps");
+    let early = world.client(&vps).await;
+    assert_eq!(refused(early.get("/v1/log").await), (403, "forbidden".to_owned()));
+    world
+        .append(
+            &client,
+            world.by_admin(vec![vps.add(world.state.due_machine(), &["*"], &[])]),
+            vec![],
+        )
+        .await;
+    assert!(early.get("/v1/log").await.0.is_success());
+    let (number, _) = world.state.machine(&vps.name).unwrap();
+    let remove = Op::MachineRemove { number, reason: "lost".parse().unwrap() };
+    world.append(&client, world.by_admin(vec![remove]), vec![]).await;
+    early.ended().await;
+}
+
+#[tokio::test]
 async fn a_page_ends_at_8_mib_and_the_next_goes_on() {
     let mut world = World::new().await;
     let client = world.client(&world.first).await;
@@ -162,7 +183,8 @@ async fn a_renamed_machine_goes_on_under_its_new_name() {
     let client = world.client(&world.first).await;
     let mut vps = world.add(&client, "vps", &["*"]).await;
     let remote = world.client(&vps).await;
-    let local = |first: u64| AccessRequest { first, reads: vec![Fact::new(LocalRead)] };
+    let run = Hash::of(&[b"run"]);
+    let local = |first: u64| AccessRequest { run, first, reads: vec![Fact::new(LocalRead)] };
     assert_eq!(remote.post(ACCESS, &local(0)).await.0, 200);
     assert_eq!(remote.post(REPORT, &report(&world, &vps, 7)).await.0, 200);
     let mut frames = remote.follow(2).await;

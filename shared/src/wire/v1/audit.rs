@@ -11,7 +11,10 @@ use crate::time::Time;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessRequest {
-    /// Number of the batch's first access; those of an earlier batch are passed over.
+    /// Random, made anew at each start of an agent: what two agents with one key record, as the
+    /// original and the clone of a host, is not taken for the same.
+    pub run: Hash,
+    /// Number of the batch's first access; those of an earlier batch of the run are passed over.
     pub first: u64,
     /// The accesses, 1000 at most. What the server itself knows of the caller it sets itself.
     pub reads: Vec<Fact>,

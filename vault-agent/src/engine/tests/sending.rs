@@ -98,6 +98,18 @@ async fn the_same_bytes_are_sent_again_while_the_first_are_still_being_saved() {
 }
 
 #[tokio::test]
+async fn a_conflict_that_the_log_does_not_show_writes_nothing_twice() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    world.server.data().faults = vec![Fault::Denies];
+    let written = home.put("secret/a", r#"{"k":"1"}"#, None).await.unwrap();
+    assert_eq!(written.versions, [(path("secret/a"), 1)]);
+    let data = world.server.data();
+    assert_eq!(data.posts.len(), 1, "it is not sent again");
+    assert_eq!(data.state.due_version(&path("secret/a")), 2, "written once");
+}
+
+#[tokio::test]
 async fn after_a_crash_before_it_was_saved_an_entry_comes_with_the_log() {
     let world = World::new().await;
     let home = world.machine("home", &["*"], &["*"]).await;
@@ -178,8 +190,8 @@ async fn a_write_is_on_record_with_its_process_before_it_is_answered() {
         (Change::Forget { path: at() }, "local_forget 0"),
     ] {
         home.engine.write(who.clone(), vec![change]).await.unwrap();
-        let (_, rows) =
-            home.engine.parts.store.read(|conn| access::oldest(conn, 10)).await.unwrap();
+        let waiting = home.engine.parts.store.read(|conn| access::oldest(conn, 10));
+        let rows = waiting.await.unwrap().reads;
         let shipped = world.server.data().reads.clone();
         let last = rows.last().or(shipped.last()).unwrap();
         assert_eq!(format!("{} {}", last.op, last.ver.unwrap_or(0)), expected);

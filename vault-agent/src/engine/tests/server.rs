@@ -44,6 +44,8 @@ pub(super) enum Fault {
     FailsBefore,
     /// Answers that a rule forbids it.
     Refuses,
+    /// Commits and answers that another entry was first.
+    Denies,
 }
 
 /// The server's data; tests look at it and damage it.
@@ -208,7 +210,7 @@ impl Server {
                 json(200, &ReportReply { reports, audit: data.audit })
             }
             (&Method::POST, "/v1/access") => {
-                let AccessRequest { first, reads } = serde_json::from_slice(&body).unwrap();
+                let AccessRequest { first, reads, .. } = serde_json::from_slice(&body).unwrap();
                 let next = first + reads.len() as u64;
                 self.data().reads.extend(reads);
                 json(200, &AccessReply { next })
@@ -253,6 +255,9 @@ impl Server {
         match appended {
             Ok(_) if silent || fault == Some(Fault::ForgetsToAnswer) => {
                 refuse(500, "unavailable", "on demand")
+            }
+            Ok(Appended { seq, head }) if fault == Some(Fault::Denies) => {
+                json(409, &Conflict { seq, head })
             }
             Ok(appended) => json(201, &appended),
             Err(error) if matches!(error.code, Code::Seq | Code::Prev) => {

@@ -63,6 +63,7 @@ CREATE TABLE anchor (
 -- Local accesses that the server has not acknowledged; numbers are never used twice.
 CREATE TABLE access (
     n      INTEGER PRIMARY KEY AUTOINCREMENT,
+    run    BLOB NOT NULL,
     time   INTEGER NOT NULL,
     who    TEXT NOT NULL,
     op     TEXT NOT NULL,

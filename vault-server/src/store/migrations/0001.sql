@@ -30,9 +30,10 @@ CREATE TABLE report (
     sig     BLOB NOT NULL
 ) STRICT;
 
--- Number of the next local read due from every active machine, by its number.
+-- Number of the next local read due from the last run of every active machine's agent.
 CREATE TABLE access (
     machine INTEGER PRIMARY KEY,
+    run     BLOB NOT NULL,
     next    INTEGER NOT NULL
 ) STRICT;
 
