@@ -136,7 +136,7 @@ fn mistyped(prefix: &str) -> anyhow::Error {
 
 const ADVICE: &str = "
 #
-# Put this page on paper where your passport is; delete the file, if it is in one.
+# Put this page where your passport is, on paper, and delete any file of it.
 # Anyone who holds it can read every secret. It is of no use for a lost admin
 # key or a forgotten passphrase: keep a copy of the admin key as well.
 #
