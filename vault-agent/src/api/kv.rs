@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use shared::audit::{Fact, Op, Outcome};
+use shared::limits;
 use shared::log::Secret;
 use shared::path::{SecretPath, demand_nfc};
 use shared::time::Time;
@@ -61,6 +62,17 @@ async fn apply(call: &Call<'_>, change: Change) -> Result<ApiAnswer, ApiFault> {
     match call.api.engine.write(call.caller.who.clone(), vec![change]).await {
         Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses a setting that keeps more versions than the log allows; Vault would take it.
+fn kept(versions: Option<u64>) -> Result<Option<u64>, ApiFault> {
+    match versions {
+        Some(over) if over > limits::VERSIONS => Err(ApiFault::Refused(format!(
+            "max_versions is {over}: at most {} are kept",
+            limits::VERSIONS
+        ))),
+        fits => Ok(fits),
     }
 }
 

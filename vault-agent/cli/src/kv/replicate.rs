@@ -6,6 +6,7 @@
 //! before.
 
 use serde_json::{Map, Value, json};
+use shared::limits;
 
 use super::history::{Version, versions};
 use super::read::{self, Kind};
@@ -95,7 +96,7 @@ pub fn all(from: End<'_>, to: End<'_>) -> anyhow::Result<Done> {
     let mut newest = target.versions.last().map_or(0, |newest| newest.n);
     let (limit, mut room) = (limit_of(&source), limit_of(&target).unwrap_or(0));
     // All versions fit, and one more, so that none is dropped before all are there.
-    let wanted = source.versions.len() as u64 + 1;
+    let wanted = limits::VERSIONS.min(source.versions.len() as u64 + 1);
     if base + source.versions.len() as u64 > newest && wanted > room.max(USUAL) {
         set_limit(to, wanted)?;
         room = wanted;
@@ -117,7 +118,9 @@ pub fn all(from: End<'_>, to: End<'_>) -> anyhow::Result<Done> {
 const USUAL: u64 = 10;
 
 fn limit_of(kept: &Kept) -> Option<u64> {
-    kept.data.get("max_versions").and_then(Value::as_u64)
+    let limit = kept.data.get("max_versions").and_then(Value::as_u64);
+    // A Vault may keep more than this vault takes.
+    limit.map(|limit| limit.min(limits::VERSIONS))
 }
 
 /// Returns the number behind which the versions start: what the place has used before it was

@@ -7,6 +7,7 @@ use crate::engine::{Change, Settings};
 use super::super::envelope::{self, ApiAnswer, Source};
 use super::super::error::ApiFault;
 use super::super::request::Call;
+use super::kept;
 use shared::duration::Shown;
 
 /// Answers the mount's settings.
@@ -28,7 +29,7 @@ pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
     call.require_all()?;
     let fields = call.fields().await?;
     let settings = Settings {
-        max_versions: fields.count("max_versions")?,
+        max_versions: kept(fields.count("max_versions")?)?,
         cas_required: fields.flag("cas_required")?,
         delete_after: fields.duration("delete_version_after")?,
     };

@@ -15,7 +15,7 @@ use super::super::error::ApiFault;
 use super::super::json::Fields;
 use super::super::request::{Call, Verb};
 use super::super::tokens::Right;
-use super::{apply, changed, custom, looked_at, or_empty, record, require, with_age};
+use super::{apply, changed, custom, kept, looked_at, or_empty, record, require, with_age};
 use shared::duration::Shown;
 
 /// Answers settings and versions.
@@ -77,7 +77,7 @@ pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
     let max_versions =
         if is_patch { fields.natural("max_versions")? } else { fields.count("max_versions")? };
     let settings = Settings {
-        max_versions,
+        max_versions: kept(max_versions)?,
         cas_required: fields.flag("cas_required")?,
         delete_after: fields.delay("delete_version_after")?,
     };
