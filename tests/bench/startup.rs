@@ -138,7 +138,7 @@ fn put(state: &State, conn: &Connection, path: &SecretPath, ver: u64, stored: Op
     let sealed =
         seal(place, Kind::Kv, br#"{"KEY":"value"}"#, &log::recipients(state, path)).unwrap();
     conn.prepare_cached(
-        "INSERT INTO blob (hash, seq, path, ver, machine, parked_at, bytes) VALUES (?1, ?2, ?3, ?4, 'rtx1080', 0, ?5)",
+        "INSERT INTO blob (hash, seq, path, ver, machine, parked_at, bytes) VALUES (?1, ?2, ?3, ?4, 1, 0, ?5)",
     )
     .unwrap()
     .execute(params![
