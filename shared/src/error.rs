@@ -33,47 +33,111 @@ macro_rules! codes {
 codes! {
     // The writer's fault: an entry or a report that no rule allows.
     Limits = "E_LIMITS", "a size or count is over its limit", "split the change into smaller ones";
-    UnknownActor = "E_UNKNOWN_ACTOR", "the signer is not an active actor of this vault", "add the machine first, or join again after a removal";
-    BadSig = "E_BADSIG", "the signature does not verify", "check that the key belongs to this vault and that nothing between the hosts rewrites bytes";
-    Parse = "E_PARSE", "the record is not in its one canonical form", "write records only with this program's own version";
-    Actor = "E_ACTOR", "the signed actor differs from the envelope's", "somebody relabelled a record: look at the audit log";
+    UnknownActor = "E_UNKNOWN_ACTOR",
+        "the signer is not an active actor of this vault",
+        "add the machine first, or join again after a removal";
+    BadSig = "E_BADSIG",
+        "the signature does not verify",
+        "check that the key belongs to this vault and that nothing between the hosts rewrites \
+         bytes";
+    Parse = "E_PARSE",
+        "the record is not in its one canonical form",
+        "write records only with this program's own version";
+    Actor = "E_ACTOR",
+        "the signed actor differs from the envelope's",
+        "somebody relabelled a record: look at the audit log";
     Seq = "E_SEQ", "the entry's number does not follow the last one", "sync and write again";
     Prev = "E_PREV", "the entry was built on another head", "sync and write again";
     Denied = "E_DENIED", "the actor has no right to this", "ask an admin for `vault access set`";
-    Name = "E_NAME", "the name breaks the grammar", "use 1 to 32 of a to z, 0 to 9 and `-`, not starting with `-`, not digits only";
-    Path = "E_PATH", "the path breaks the grammar", "use mount/name: 2 to 32 segments of 1 to 255 bytes, 1,024 bytes in all, in Unicode's form NFC";
+    Name = "E_NAME",
+        "the name breaks the grammar",
+        "use 1 to 32 of a to z, 0 to 9 and `-`, not starting with `-`, not digits only";
+    Path = "E_PATH",
+        "the path breaks the grammar",
+        "use mount/name: 2 to 32 segments of 1 to 255 bytes, 1,024 bytes in all, in Unicode's \
+         form NFC";
     Key = "E_KEY", "the key is malformed, weak, or was used before", "make a fresh key";
     Version = "E_VERSION", "the version is not the one that is due", "sync and write again";
-    Readers = "E_READERS", "the blob was made for other readers than today's", "sync and write again";
-    Commit = "E_COMMIT", "a re-encryption changed the content commitment", "re-encrypt the very content of that version";
-    BlobReuse = "E_BLOB_REUSE", "the blob was used before", "encrypt anew: every version has its own blob";
+    Readers = "E_READERS",
+        "the blob was made for other readers than today's",
+        "sync and write again";
+    Commit = "E_COMMIT",
+        "a re-encryption changed the content commitment",
+        "re-encrypt the very content of that version";
+    BlobReuse = "E_BLOB_REUSE",
+        "the blob was used before",
+        "encrypt anew: every version has its own blob";
     Exists = "E_EXISTS", "the name is taken", "choose another name, or remove the old one first";
-    Moved = "E_MOVED", "somebody has changed it since it was looked at", "look again, then repeat the command if it is still wanted";
-    Upgrade = "E_UPGRADE", "a newer program wrote this", "install the newer version here; files stay as they are, and reads are answered from the cache";
-    Missing = "E_MISSING", "the named thing does not exist", "check the spelling with `vault kv list` or `vault machine list`";
+    Moved = "E_MOVED",
+        "somebody has changed it since it was looked at",
+        "look again, then repeat the command if it is still wanted";
+    Upgrade = "E_UPGRADE",
+        "a newer program wrote this",
+        "install the newer version here; files stay as they are, and reads are answered from \
+         the cache";
+    Missing = "E_MISSING",
+        "the named thing does not exist",
+        "check the spelling with `vault kv list` or `vault machine list`";
 
     // The blob's fault: what a reader refuses to open.
-    BlobAbsent = "E_BLOB_ABSENT", "the server does not hold the blob", "machines that have it cached still answer; run `vault heal` on one of them";
-    BlobSize = "E_BLOB_SIZE", "the blob's size differs from the log's", "the last good content stays; look at the server's disk";
-    BlobHash = "E_BLOB_HASH", "the blob's hash differs from the log's", "the last good content stays; look at the server's disk";
-    BlobStanzas = "E_BLOB_STANZAS", "the blob is encrypted to another number of recipients than the log says", "the last good content stays; ask who wrote this version";
-    BlobOpen = "E_BLOB_OPEN", "the blob does not open with this machine's key", "the last good content stays; ask an admin to re-encrypt with `vault access set`";
-    BlobContext = "E_BLOB_CONTEXT", "the blob was made for another vault, path or version", "the last good content stays; ask who wrote this version";
-    BlobCommit = "E_BLOB_COMMIT", "the content does not match the commitment in the log", "the last good content stays; ask who wrote this version";
-    BlobPadding = "E_BLOB_PADDING", "the blob's padding is malformed", "the last good content stays; ask who wrote this version";
+    BlobAbsent = "E_BLOB_ABSENT",
+        "the server does not hold the blob",
+        "machines that have it cached still answer; run `vault heal` on one of them";
+    BlobSize = "E_BLOB_SIZE",
+        "the blob's size differs from the log's",
+        "the last good content stays; look at the server's disk";
+    BlobHash = "E_BLOB_HASH",
+        "the blob's hash differs from the log's",
+        "the last good content stays; look at the server's disk";
+    BlobStanzas = "E_BLOB_STANZAS",
+        "the blob is encrypted to another number of recipients than the log says",
+        "the last good content stays; ask who wrote this version";
+    BlobOpen = "E_BLOB_OPEN",
+        "the blob does not open with this machine's key",
+        "the last good content stays; ask an admin to re-encrypt with `vault access set`";
+    BlobContext = "E_BLOB_CONTEXT",
+        "the blob was made for another vault, path or version",
+        "the last good content stays; ask who wrote this version";
+    BlobCommit = "E_BLOB_COMMIT",
+        "the content does not match the commitment in the log",
+        "the last good content stays; ask who wrote this version";
+    BlobPadding = "E_BLOB_PADDING",
+        "the blob's padding is malformed",
+        "the last good content stays; ask who wrote this version";
 
     // The server's fault: found by comparing signed heads.
-    ServerPin = "E_SERVER_PIN", "the server's key is not the pinned one", "check the address; if it is right, put back the `server.key` of the server that this machine joined";
-    ServerBehind = "E_SERVER_BEHIND", "the server has lost entries this machine has seen", "files stay as they are; restore the server from its newest backup, then run `vault heal` on every machine";
-    Fork = "E_FORK", "two machines were shown different histories", "stop the server, compare `vault status` on every machine, restore the true one, then run `vault heal --clear E_FORK`";
-    Frozen = "E_FROZEN", "the server withholds entries that a peer has seen", "check the server; the files stay as they are";
-    Stale = "E_STALE", "no peer has reported for a day", "check that the other machines and the server are up";
-    AuditRewritten = "E_AUDIT_REWRITTEN", "the audit log no longer contains a head it had shown", "unless you restored it from a backup, treat the server as taken over; `vault audit verify` names the first bad record, `vault heal --clear E_AUDIT_REWRITTEN` ends the alarm";
-    JoinSubstituted = "E_JOIN_SUBSTITUTED", "the log does not contain what the join line promised", "ask the admin for a fresh line over another channel";
+    ServerPin = "E_SERVER_PIN",
+        "the server's key is not the pinned one",
+        "check the address; if it is right, put back the `server.key` of the server that this \
+         machine joined";
+    ServerBehind = "E_SERVER_BEHIND",
+        "the server has lost entries this machine has seen",
+        "files stay as they are; restore the server from its newest backup, then run `vault \
+         heal` on every machine";
+    Fork = "E_FORK",
+        "two machines were shown different histories",
+        "stop the server, compare `vault status` on every machine, restore the true one, then \
+         run `vault heal --clear E_FORK`";
+    Frozen = "E_FROZEN",
+        "the server withholds entries that a peer has seen",
+        "check the server; the files stay as they are";
+    Stale = "E_STALE",
+        "no peer has reported for a day",
+        "check that the other machines and the server are up";
+    AuditRewritten = "E_AUDIT_REWRITTEN",
+        "the audit log no longer contains a head it had shown",
+        "unless you restored it from a backup, treat the server as taken over; `vault audit \
+         verify` names the first bad record, `vault heal --clear E_AUDIT_REWRITTEN` ends the \
+         alarm";
+    JoinSubstituted = "E_JOIN_SUBSTITUTED",
+        "the log does not contain what the join line promised",
+        "ask the admin for a fresh line over another channel";
 
     // The line's fault: what was pasted.
     Token = "E_TOKEN", "the line is malformed or was cut", "copy the whole line again";
-    Claim = "E_CLAIM", "the claim code is wrong or was used", "run `vault-server init` again on an empty data directory";
+    Claim = "E_CLAIM",
+        "the claim code is wrong or was used",
+        "run `vault-server init` again on an empty data directory";
 }
 
 impl Code {

@@ -25,9 +25,15 @@ use machine::render::{self, Environment, Nested, Rules};
 pub const VERB: &str = "compose";
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "In compose.yaml:\n  services:\n    secrets:\n      provider:\n        type: vault\n        options:\n          secret: [secret/app, secret/smtp]\n    app:\n      depends_on: [secrets]"
-)]
+#[command(after_help = "In compose.yaml:
+  services:
+    secrets:
+      provider:
+        type: vault
+        options:
+          secret: [secret/app, secret/smtp]
+    app:
+      depends_on: [secrets]")]
 pub struct Args {
     /// Project, as Compose names it
     #[arg(long, value_name = "NAME")]

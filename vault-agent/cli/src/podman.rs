@@ -19,9 +19,10 @@ use machine::render::{self, Format, Rules};
 const KEY: &str = "value";
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Podman calls these with the id of a secret in SECRET_ID:\n  podman secret create --driver shell \\\n    --driver-opts list='vault-agent podman list',lookup='vault-agent podman lookup' \\\n    --driver-opts store='vault-agent podman store',delete='vault-agent podman delete' NAME FILE"
-)]
+#[command(after_help = "Podman calls these with the id of a secret in SECRET_ID:
+  podman secret create --driver shell \\
+    --driver-opts list='vault-agent podman list',lookup='vault-agent podman lookup' \\
+    --driver-opts store='vault-agent podman store',delete='vault-agent podman delete' NAME FILE")]
 pub struct Args {
     /// Folder of Podman's secrets
     #[arg(long, global = true, value_name = "PATH", default_value = "secret/podman")]

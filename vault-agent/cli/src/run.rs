@@ -19,7 +19,12 @@ use environment::Wanted;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Signals and the exit code are passed on; a program that a signal ended exits with 128 and its number.\n\nExamples:\n  vault run secret/app -- ./server --port 8080\n  vault run -w secret/app secret/smtp -- ./server        start it anew when a secret changes\n  vault run --redact secret/app -- ./deploy.sh           values do not appear in its output"
+    after_help = "Signals and the exit code are passed on; a program that a signal ended exits with 128 and its number.
+
+Examples:
+  vault run secret/app -- ./server --port 8080
+  vault run -w secret/app secret/smtp -- ./server        start it anew when a secret changes
+  vault run --redact secret/app -- ./deploy.sh           values do not appear in its output"
 )]
 pub struct Args {
     /// Mount of the KV engine; PATH is then below it

@@ -23,7 +23,14 @@ use values::Choice;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Looks for every value that this machine may read: plain, escaped, percent-encoded, base64, hex.\nValues are never shown. Exits with 0: none found, 1: found, 2: not all could be searched.\n\nExamples:\n  vault scan                     this folder and all in it, ignored files too\n  vault scan --git               all that a branch or tag of this repository ever held\n  vault scan --install-hook      refuse commits with values in them, from now on\n  vault scan --min-length 5 a b  short and guessable values too, in a and b"
+    after_help = "Looks for every value that this machine may read: plain, escaped, percent-encoded, base64, hex.
+Values are never shown. Exits with 0: none found, 1: found, 2: not all could be searched.
+
+Examples:
+  vault scan                     this folder and all in it, ignored files too
+  vault scan --git               all that a branch or tag of this repository ever held
+  vault scan --install-hook      refuse commits with values in them, from now on
+  vault scan --min-length 5 a b  short and guessable values too, in a and b"
 )]
 pub struct Args {
     /// Files and folders, or with --git the folder of a repository [default: this folder]

@@ -186,7 +186,8 @@ fn invalid_path(verb: Verb) -> ApiAnswer {
         Verb::Delete => "delete",
     };
     let text = format!(
-        "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. If using the Vault CLI, use 'vault kv {command}' for this operation."
+        "Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API \
+         endpoints to use. If using the Vault CLI, use 'vault kv {command}' for this operation."
     );
     envelope::warning(StatusCode::NOT_FOUND, Source::Nobody, &text)
 }

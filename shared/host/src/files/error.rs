@@ -84,7 +84,8 @@ impl FileError {
                     "free some space; the old file is untouched".to_owned()
                 }
                 io::ErrorKind::ReadOnlyFilesystem => {
-                    "mount it writable; if systemd runs the agent, `vault-agent install` lets it write there; the old file is untouched".to_owned()
+                    "mount it writable; if systemd runs the agent, `vault-agent install` lets it write \
+                     there; the old file is untouched".to_owned()
                 }
                 _ => "look at the disk and the mount".to_owned(),
             },

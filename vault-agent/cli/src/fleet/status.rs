@@ -22,7 +22,9 @@ const MOST_ROTATIONS: usize = 5;
 /// Print who holds which version
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exits 2 while an awake machine lags, its hook or its file fails, or an alarm stands.\nWhere VAULT_ADDR names another Vault, its seal status is printed as HashiCorp's does:\n0 unsealed, 1 no answer, 2 sealed."
+    after_help = "Exits 2 while an awake machine lags, its hook or its file fails, or an alarm stands.
+Where VAULT_ADDR names another Vault, its seal status is printed as HashiCorp's does:
+0 unsealed, 1 no answer, 2 sealed."
 )]
 pub struct Args {
     /// Print this field only, of another Vault's status

@@ -14,9 +14,10 @@ use host::hint::{Exit, Failure};
 const MASKED: &str = "********";
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  vault kv diff secret/app                            the newest against the one before\n  vault kv diff -version=3 secret/app                 version 3 against the newest\n  vault kv diff -version=3 -version=5 secret/app"
-)]
+#[command(after_help = "Examples:
+  vault kv diff secret/app                            the newest against the one before
+  vault kv diff -version=3 secret/app                 version 3 against the newest
+  vault kv diff -version=3 -version=5 secret/app")]
 pub struct Args {
     #[command(flatten)]
     place: Typed,

@@ -25,7 +25,8 @@ use draft::Draft;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The editor is $VISUAL or $EDITOR, else vi. The text is JSON; -format=yaml and -format=env change that.\nIf the editor fails, the text is kept and its file named. If somebody else wrote meanwhile, you are asked what to do."
+    after_help = "The editor is $VISUAL or $EDITOR, else vi. The text is JSON; -format=yaml and -format=env change that.
+If the editor fails, the text is kept and its file named. If somebody else wrote meanwhile, you are asked what to do."
 )]
 pub struct Args {
     #[command(flatten)]

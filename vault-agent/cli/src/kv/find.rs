@@ -13,9 +13,10 @@ use crate::print::{self, Format};
 use host::hint::{Exit, Failure};
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  vault kv find smtp\n  vault kv find 'app/*/db' secret\n  vault kv find -keys OPENAI_API_KEY"
-)]
+#[command(after_help = "Examples:
+  vault kv find smtp
+  vault kv find 'app/*/db' secret
+  vault kv find -keys OPENAI_API_KEY")]
 pub struct Args {
     /// Part of the name, upper or lower case; with * or ? the whole path must fit
     #[arg(value_name = "TEXT")]

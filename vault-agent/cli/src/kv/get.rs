@@ -13,9 +13,11 @@ use host::hint::{Exit, Failure};
 use machine::{binary, render};
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "-format=env prints KEY=VALUE lines; of several secrets the later ones win.\n\nExamples:\n  vault kv get -field=password secret/app\n  vault kv get -format=env secret/app secret/smtp"
-)]
+#[command(after_help = "-format=env prints KEY=VALUE lines; of several secrets the later ones win.
+
+Examples:
+  vault kv get -field=password secret/app
+  vault kv get -format=env secret/app secret/smtp")]
 pub struct Args {
     /// Mount of the KV engine; PATH is then below it
     #[arg(long, value_name = "MOUNT")]

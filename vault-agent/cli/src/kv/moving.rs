@@ -14,9 +14,11 @@ use crate::context::Global;
 use host::hint::{Exit, Failure};
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "A FROM that ends in / is a folder: all in it are copied.\n\nExamples:\n  vault kv cp secret/app secret/app-test\n  vault kv cp -all-versions secret/old/ secret/new/"
-)]
+#[command(after_help = "A FROM that ends in / is a folder: all in it are copied.
+
+Examples:
+  vault kv cp secret/app secret/app-test
+  vault kv cp -all-versions secret/old/ secret/new/")]
 pub struct CpArgs {
     #[command(flatten)]
     ends: Ends,
@@ -29,9 +31,11 @@ pub struct CpArgs {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "A FROM that ends in / is a folder: all in it are moved.\n\nExamples:\n  vault kv mv secret/app secret/apps/web\n  vault kv mv secret/old/ secret/new/"
-)]
+#[command(after_help = "A FROM that ends in / is a folder: all in it are moved.
+
+Examples:
+  vault kv mv secret/app secret/apps/web
+  vault kv mv secret/old/ secret/new/")]
 pub struct MvArgs {
     #[command(flatten)]
     ends: Ends,

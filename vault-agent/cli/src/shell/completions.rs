@@ -8,7 +8,12 @@ use host::hint::Exit;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "bash, zsh and fish complete secrets, keys and machines too, while the agent runs.\n\nExamples:\n  vault completions bash > ~/.local/share/bash-completion/completions/vault\n  vault completions zsh > ~/.zfunc/_vault\n  vault completions fish > ~/.config/fish/completions/vault.fish"
+    after_help = "bash, zsh and fish complete secrets, keys and machines too, while the agent runs.
+
+Examples:
+  vault completions bash > ~/.local/share/bash-completion/completions/vault
+  vault completions zsh > ~/.zfunc/_vault
+  vault completions fish > ~/.config/fish/completions/vault.fish"
 )]
 pub struct Args {
     /// Shell to complete for

@@ -9,9 +9,9 @@ use host::man;
 use crate::context::Global;
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  vault man kv get | man -l -\n  vault man --out ~/.local/share/man/man1       all pages"
-)]
+#[command(after_help = "Examples:
+  vault man kv get | man -l -
+  vault man --out ~/.local/share/man/man1       all pages")]
 pub struct Args {
     /// Write every page into this folder
     #[arg(long, value_name = "DIR")]

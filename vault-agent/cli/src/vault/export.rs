@@ -13,7 +13,13 @@ use machine::render::{Field, Format, Multiline, Nested, Rules};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "-format is dotenv (default), compose, docker, systemd, sh, json, yaml, toml, raw or template.\n\nExamples:\n  vault export secret/app > .env\n  vault export --format sh secret/app secret/vps    later paths win\n  vault export --format raw --key ca secret/tls     one value, byte for byte\n  vault export --out .env secret/app                written at once, for you alone (0600)"
+    after_help = "-format is dotenv (default), compose, docker, systemd, sh, json, yaml, toml, raw or template.
+
+Examples:
+  vault export secret/app > .env
+  vault export --format sh secret/app secret/vps    later paths win
+  vault export --format raw --key ca secret/tls     one value, byte for byte
+  vault export --out .env secret/app                written at once, for you alone (0600)"
 )]
 pub struct Args {
     /// Mount of the KV engine; PATH is then below it

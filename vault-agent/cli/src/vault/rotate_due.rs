@@ -13,7 +13,15 @@ use host::hint::{Exit, Failure};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "When a secret is due stands in its custom metadata: rotate_after is a date, or a duration since\nthe newest version was written. Exits 2 if one is overdue or its rotate_after cannot be read.\n\nExamples:\n  vault kv metadata patch -custom-metadata=rotate_after=90d secret/app\n  vault kv metadata patch -custom-metadata=rotate_after=2027-01-31 \\\n    -custom-metadata=issuer=letsencrypt.org -custom-metadata=owner=jonas secret/tls\n  vault rotate-due                          overdue, or due in 14 days\n  vault rotate-due --within 90d secret/app  in 90 days, and of this folder only"
+    after_help = "When a secret is due stands in its custom metadata: rotate_after is a date, or a duration since
+the newest version was written. Exits 2 if one is overdue or its rotate_after cannot be read.
+
+Examples:
+  vault kv metadata patch -custom-metadata=rotate_after=90d secret/app
+  vault kv metadata patch -custom-metadata=rotate_after=2027-01-31 \\
+    -custom-metadata=issuer=letsencrypt.org -custom-metadata=owner=jonas secret/tls
+  vault rotate-due                          overdue, or due in 14 days
+  vault rotate-due --within 90d secret/app  in 90 days, and of this folder only"
 )]
 pub struct Args {
     /// Secret or folder, e.g. secret/app; all without it

@@ -28,9 +28,9 @@ pub enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  vault token create -path secret/app/ -ttl 24h\n  vault token create -path secret/app/ -capability read -capability write -field=token"
-)]
+#[command(after_help = "Examples:
+  vault token create -path secret/app/ -ttl 24h
+  vault token create -path secret/app/ -capability read -capability write -field=token")]
 pub struct CreateArgs {
     /// Secret, folder with / at its end, or *; repeatable
     #[arg(long, value_name = "PREFIX", value_delimiter = ',')]

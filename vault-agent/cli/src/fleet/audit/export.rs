@@ -13,7 +13,10 @@ const COLUMNS: &str = "n,time,at,machine,key,who,addr,op,path,ver,seq,count,resu
 /// Print all records for other programs
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "-format is json (default): one array, a record a line, each as the chain hashes it; or csv.\n\nExample:\n  vault audit export --format csv --since 2026-11-01 > audit.csv"
+    after_help = "-format is json (default): one array, a record a line, each as the chain hashes it; or csv.
+
+Example:
+  vault audit export --format csv --since 2026-11-01 > audit.csv"
 )]
 pub struct ExportArgs {
     /// Not before: 24h, 7d, 2026-11-01 or an RFC 3339 time

@@ -6,7 +6,15 @@ use crate::kv::content::Dialect;
 
 #[derive(Debug, Default, clap::Args)]
 #[command(
-    after_help = "A .env, JSON or YAML file becomes one version of one secret, or nothing is written. From a Vault or OpenBao come\nall versions of all secrets below the address; done again, it goes on where it stopped. The token for it is that of\n--token-file, VAULT_TOKEN or ~/.vault-token.\n\nExamples:\n  vault import secret/jjeco/api-keys .env.master\n  sops -d x.yaml | vault import secret/app -\n  vault import vault://vault.lan/kv/team secret/team\n  vault import vault+http://10.0.0.5:8200/secret"
+    after_help = "A .env, JSON or YAML file becomes one version of one secret, or nothing is written. From a Vault or OpenBao come
+all versions of all secrets below the address; done again, it goes on where it stopped. The token for it is that of
+--token-file, VAULT_TOKEN or ~/.vault-token.
+
+Examples:
+  vault import secret/jjeco/api-keys .env.master
+  sops -d x.yaml | vault import secret/app -
+  vault import vault://vault.lan/kv/team secret/team
+  vault import vault+http://10.0.0.5:8200/secret"
 )]
 pub struct Args {
     /// Mount of the KV engine; PATH is then below it
