@@ -79,6 +79,10 @@ codes! {
         "the named thing does not exist",
         "check the spelling with `vault kv list` or `vault machine list`";
 
+    Report = "E_REPORT",
+        "the report names a head or an audit head that the server has not given out",
+        "restart the agent; if it stays, look at that machine: another program may use its key";
+
     // The blob's fault: what a reader refuses to open.
     BlobAbsent = "E_BLOB_ABSENT",
         "the server does not hold the blob",

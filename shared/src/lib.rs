@@ -43,6 +43,9 @@ pub mod signed;
 /// What a machine says of itself.
 pub mod claim;
 
+/// Where the log ends, signed by the server.
+pub mod head;
+
 /// Sealing and opening one version of a secret.
 pub mod blob;
 

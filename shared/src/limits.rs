@@ -13,8 +13,10 @@ pub const CONTENT: usize = 768 << 10;
 pub const LOG_PAGE: usize = 8 << 20;
 /// Largest setup, machine or pin line in bytes.
 pub const TOKEN: usize = 1 << 10;
-/// Largest signed report in bytes.
+/// Largest text of a machine's targets in bytes.
 pub const REPORT: usize = 256 << 10;
+/// Largest signed seen-record in bytes.
+pub const SEEN: usize = 2 << 10;
 /// Longest machine or admin name in bytes.
 pub const NAME: usize = 32;
 /// Longest secret path in bytes.

@@ -1,41 +1,56 @@
-//! Signed reports of machines: the proof against forks and freezes, and the fleet view, in one
-//! record.
+//! Reports of machines: the seen-record, small and signed, which makes forks, freezes and silence
+//! known to the others; and the targets behind it, for who asks how the fleet stands.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::audit::AuditHead;
+use crate::error::{Code, Result};
 use crate::hash::Hash;
-use crate::keys::VerifyKey;
+use crate::head::SignedHead;
+use crate::keys::{SignKey, Signature, VerifyKey};
 use crate::limits;
+use crate::log::Number;
 use crate::name::{Actor, Name};
 use crate::path::SecretPath;
-use crate::signed::{Envelope, Purpose, VaultId};
+use crate::signed::{Envelope, Purpose, VaultId, parse_strict};
 use crate::text::Text;
 use crate::time::Time;
 
-/// Body of a report, signed by its machine under `vault-report/v1 <vault id>`.
+/// What a machine has seen, signed by it under `vault-seen/v1 <vault id>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Report {
-    /// Who reports.
-    pub machine: Name,
-    /// Grows by one with each report of this machine.
+pub struct Seen {
+    /// Who reports, by number.
+    pub machine: Number,
+    /// Grows by one with each record of this machine.
     pub n: u64,
     /// The machine's clock.
     pub time: Time,
-    /// Last entry it has applied.
+    /// Epoch of its newest signed head.
+    pub epoch: Hash,
+    /// That head's position: the last entry it has applied.
     pub seq: u64,
     /// Hash of that entry.
     pub head: Hash,
+    /// The server's signature of that head.
+    pub server_sig: Signature,
     /// Number of audit records it has seen committed to.
     pub audit_n: u64,
     /// Audit chain value after that record.
     pub audit_head: Hash,
+    /// SHA-256 of the JSON text of its [`Targets`].
+    pub targets: Hash,
+}
+
+/// What a machine's target files hold: the preimage of [`Seen::targets`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Targets {
     /// Program and version, e.g. `vault-agent 0.1.0`.
     pub agent: Text<64>,
-    /// What its targets hold.
+    /// A row for each secret of each target.
     pub targets: Vec<TargetReport>,
 }
 
@@ -147,39 +162,97 @@ impl fmt::Display for HookResult {
     }
 }
 
-impl Report {
-    /// Signs the report.
+impl Seen {
+    /// Signs the record; `by` is what the machine is called now.
+    ///
+    /// # Errors
+    /// `E_PARSE` if it cannot be written as JSON.
+    pub fn sign(&self, by: Name, key: &SignKey, vault: VaultId) -> Result<Envelope> {
+        Envelope::sign(key, Actor::Machine(by), Purpose::Seen(vault), self)
+    }
+
+    /// Verifies and parses the record of the machine that holds `key`. The number inside says whose
+    /// it is: the envelope's name is what the machine was called when it signed.
+    ///
+    /// # Errors
+    /// `E_LIMITS`, `E_BADSIG`, `E_PARSE`, `E_ACTOR`.
+    pub fn open(
+        envelope: &Envelope,
+        machine: Number,
+        key: &VerifyKey,
+        vault: VaultId,
+    ) -> Result<Self> {
+        envelope.check_size(limits::SEEN, "seen-record")?;
+        envelope.verify(key, Purpose::Seen(vault))?;
+        let seen: Self = envelope.parse()?;
+        if seen.machine != machine {
+            let why = format!("seen-record of machine {} by machine {machine}", seen.machine);
+            return Err(Code::Actor.because(why));
+        }
+        Ok(seen)
+    }
+
+    /// Returns the number of the machine that a record says to be of, unverified: whose key to
+    /// verify it with.
+    ///
+    /// # Errors
+    /// `E_LIMITS`, `E_PARSE`.
+    pub fn claimed(envelope: &Envelope) -> Result<Number> {
+        envelope.check_size(limits::SEEN, "seen-record")?;
+        envelope.parse::<Self>().map(|seen| seen.machine)
+    }
+
+    /// Returns the head that the server signed for this machine; its signature is not verified.
+    pub const fn signed_head(&self) -> SignedHead {
+        SignedHead { epoch: self.epoch, seq: self.seq, head: self.head, sig: self.server_sig }
+    }
+
+    /// Returns the audit head that the record anchors.
+    pub const fn audit(&self) -> AuditHead {
+        AuditHead { n: self.audit_n, hash: self.audit_head }
+    }
+}
+
+impl Targets {
+    /// Writes the JSON text, and the hash that a seen-record names.
     ///
     /// # Errors
     /// `E_LIMITS` over 256 KiB.
-    pub fn sign(&self, key: &crate::keys::SignKey, vault: VaultId) -> Result<Envelope> {
-        let by = Actor::Machine(self.machine.clone());
-        let envelope = Envelope::sign(key, by, Purpose::Report(vault), self)?;
-        envelope.check_size(limits::REPORT, "report")?;
-        Ok(envelope)
+    pub fn write(&self) -> Result<(String, Hash)> {
+        let text =
+            serde_json::to_string(self).map_err(|why| Code::Parse.because(why.to_string()))?;
+        check_size(&text)?;
+        let hash = Hash::of(&[text.as_bytes()]);
+        Ok((text, hash))
     }
 
-    /// Verifies and parses a machine's report. The key says whose it is: the name inside is what
-    /// the machine was called when it signed.
+    /// Checks and parses the text behind `hash`.
     ///
     /// # Errors
-    /// `E_LIMITS`, `E_BADSIG`, `E_PARSE`.
-    pub fn open(envelope: &Envelope, key: &VerifyKey, vault: VaultId) -> Result<Self> {
-        envelope.check_size(limits::REPORT, "report")?;
-        envelope.verify(key, Purpose::Report(vault))?;
-        envelope.parse()
+    /// `E_LIMITS`, `E_PARSE`, `E_REPORT` for a text of another hash.
+    pub fn open(text: &str, hash: Hash) -> Result<Self> {
+        check_size(text)?;
+        if Hash::of(&[text.as_bytes()]) != hash {
+            return Err(Code::Report.because("targets other than the seen-record names"));
+        }
+        parse_strict(text.as_bytes())
     }
+}
+
+fn check_size(text: &str) -> Result<()> {
+    if text.len() <= limits::REPORT {
+        return Ok(());
+    }
+    Err(Code::Limits.because(format!("targets of {} bytes", text.len())))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Code;
-    use crate::keys::SignKey;
+    use crate::head::Head;
 
     #[test]
     fn a_report_that_could_steer_a_terminal_is_refused() {
-        let (key, vault) = (SignKey::generate(), Hash::ZERO);
         let target = TargetReport {
             name: "~/app/.env".parse().unwrap(),
             path: "secret/a".parse().unwrap(),
@@ -189,25 +262,11 @@ mod tests {
             hook: HookResult::RolledBack,
             detail: "exit 1".parse().unwrap(),
         };
-        let report = Report {
-            machine: "vps".parse().unwrap(),
-            n: 1,
-            time: Time::default(),
-            seq: 0,
-            head: Hash::ZERO,
-            audit_n: 0,
-            audit_head: Hash::ZERO,
-            agent: "vault-agent 0.1.0".parse().unwrap(),
-            targets: vec![target],
-        };
-        let by = Actor::Machine(report.machine.clone());
-        let body = serde_json::to_string(&report).unwrap();
-        let opened = |body: String| {
-            let purpose = Purpose::Report(vault);
-            let signed = Envelope::sign_body(&key, by.clone(), purpose, body.into_bytes());
-            Report::open(&signed, &key.verify_key(), vault)
-        };
-        assert_eq!(opened(body.clone()).unwrap(), report);
+        let agent = "vault-agent 0.1.0".parse().unwrap();
+        let targets = Targets { agent, targets: vec![target] };
+        let (text, hash) = targets.write().unwrap();
+        assert_eq!(Targets::open(&text, hash).unwrap(), targets);
+        assert_eq!(Targets::open(&text, Hash::ZERO).unwrap_err().code, Code::Report);
         for (good, bad) in [
             ("exit 1", "exit\\u001b[2J".to_owned()),
             ("exit 1", "\u{202E}exit".to_owned()),
@@ -218,8 +277,38 @@ mod tests {
             ("too_old", "fine".to_owned()),
             ("rolled_back", "ok: trust me".to_owned()),
         ] {
-            let fault = opened(body.replace(good, &bad)).unwrap_err();
-            assert_eq!(fault.code, Code::Parse, "{bad:?}");
+            let text = text.replace(good, &bad);
+            let hash = Hash::of(&[text.as_bytes()]);
+            assert_eq!(Targets::open(&text, hash).unwrap_err().code, Code::Parse, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_record_is_of_the_machine_that_signed_it() {
+        let (key, vault) = (SignKey::generate(), Hash::ZERO);
+        let head = Head { epoch: vault, seq: 3, head: Hash::of(&[b"h"]) };
+        let head = head.sign(&SignKey::generate(), vault).unwrap();
+        let seen = Seen {
+            machine: 7,
+            n: 1,
+            time: Time::default(),
+            epoch: head.epoch,
+            seq: head.seq,
+            head: head.head,
+            server_sig: head.sig,
+            audit_n: 0,
+            audit_head: Hash::ZERO,
+            targets: Hash::ZERO,
+        };
+        let signed = seen.sign("vps".parse().unwrap(), &key, vault).unwrap();
+        let (own, other) = (key.verify_key(), SignKey::generate().verify_key());
+        assert_eq!(Seen::claimed(&signed).unwrap(), 7);
+        assert_eq!(Seen::open(&signed, 7, &own, vault).unwrap(), seen);
+        assert_eq!(seen.signed_head(), head);
+        let refused =
+            |machine, key, vault| Seen::open(&signed, machine, key, vault).unwrap_err().code;
+        assert_eq!(refused(8, &own, vault), Code::Actor);
+        assert_eq!(refused(7, &other, vault), Code::BadSig);
+        assert_eq!(refused(7, &own, Hash::of(&[b"other"])), Code::BadSig);
     }
 }

@@ -24,8 +24,10 @@ pub enum Purpose {
     Entry(VaultId),
     /// `vault-machine/v1`: made before the machine knows its vault.
     Machine,
-    /// `vault-report/v1 <vault id>`.
-    Report(VaultId),
+    /// `vault-head/v1 <vault id>`.
+    Head(VaultId),
+    /// `vault-seen/v1 <vault id>`.
+    Seen(VaultId),
 }
 
 impl fmt::Display for Purpose {
@@ -34,7 +36,8 @@ impl fmt::Display for Purpose {
             Self::Genesis => f.write_str("vault-genesis/v1"),
             Self::Entry(vault) => write!(f, "vault-entry/v1 {vault}"),
             Self::Machine => f.write_str("vault-machine/v1"),
-            Self::Report(vault) => write!(f, "vault-report/v1 {vault}"),
+            Self::Head(vault) => write!(f, "vault-head/v1 {vault}"),
+            Self::Seen(vault) => write!(f, "vault-seen/v1 {vault}"),
         }
     }
 }
@@ -188,7 +191,7 @@ mod tests {
         let (ours, theirs) = (Hash::of(&[b"a"]), Hash::of(&[b"b"]));
         let envelope = Envelope::sign(&key, Actor::Root, Purpose::Entry(ours), &1).unwrap();
         envelope.verify(&key.verify_key(), Purpose::Entry(ours)).unwrap();
-        for wrong in [Purpose::Entry(theirs), Purpose::Report(ours), Purpose::Genesis] {
+        for wrong in [Purpose::Entry(theirs), Purpose::Seen(ours), Purpose::Genesis] {
             let fault = envelope.verify(&key.verify_key(), wrong).unwrap_err();
             assert_eq!(fault.code, Code::BadSig);
         }

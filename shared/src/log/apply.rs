@@ -112,7 +112,7 @@ pub fn apply(state: &mut State, envelope: &Envelope) -> std::result::Result<Appl
     (state.seq, state.head) = (entry.seq, envelope.hash(Purpose::Entry(state.vault)));
     if let Some(Op::Resume(from)) = entry.ops.first() {
         let (by, time) = (entry.by.clone(), entry.time);
-        state.resumed.push(Resumed { from: *from, by, time, epoch: state.head });
+        state.resumed.push(Resumed { seq: state.seq, from: *from, by, time, epoch: state.head });
         undo.push(|state| _ = state.resumed.pop());
     }
     Ok(Applied { entry, dropped, undo })

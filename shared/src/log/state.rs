@@ -6,6 +6,7 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
+use crate::head::Head;
 use crate::keys::{Recipient, VerifyKey};
 use crate::limits;
 use crate::name::{Actor, Name};
@@ -55,6 +56,8 @@ pub struct MountConfig {
 /// Where a restored server went on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resumed {
+    /// The entry that resumed.
+    pub seq: u64,
     /// What it went on from.
     pub from: Resume,
     /// Who resumed it.
@@ -216,6 +219,18 @@ impl State {
     /// Returns the present epoch: the hash of the last entry that resumed, or the vault id.
     pub fn epoch(&self) -> Hash {
         self.resumed.last().map_or(self.vault, |resumed| resumed.epoch)
+    }
+
+    /// Returns the epoch of entry `seq`: the hash of the last entry up to it that resumed, or the
+    /// vault id.
+    pub fn epoch_at(&self, seq: u64) -> Hash {
+        let until = self.resumed.iter().rev().find(|resumed| resumed.seq <= seq);
+        until.map_or(self.vault, |resumed| resumed.epoch)
+    }
+
+    /// Returns where the log ends.
+    pub fn place(&self) -> Head {
+        Head { epoch: self.epoch(), seq: self.seq, head: self.head }
     }
 
     /// Returns the format of the state.

@@ -20,8 +20,10 @@ pub const LOG: &str = "/v1/log";
 pub const HEAL: &str = "/v1/heal";
 /// `PUT` and `GET`, followed by the blob's hash.
 pub const BLOB: &str = "/v1/blob/";
-/// `POST`: stores a report and returns everybody's.
+/// `POST`: stores a report; returns some of the others' if asked to.
 pub const REPORT: &str = "/v1/report";
+/// `GET ?after=NUMBER`: everybody's latest report with its targets.
+pub const TARGETS: &str = "/v1/targets";
 /// `POST`: a batch of local reads for the audit log.
 pub const ACCESS: &str = "/v1/access";
 /// `GET`: audit records, filtered.
@@ -30,4 +32,5 @@ pub const AUDIT: &str = "/v1/audit";
 pub const AUDIT_LEAVES: &str = "/v1/audit/leaves";
 
 /// Every route prefix, for tests that look each up in the reference.
-pub const ROUTES: &[&str] = &[GENESIS, LOG, HEAL, BLOB, REPORT, ACCESS, AUDIT, AUDIT_LEAVES];
+pub const ROUTES: &[&str] =
+    &[GENESIS, LOG, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT, AUDIT_LEAVES];

@@ -7,9 +7,10 @@ use serde::Serialize;
 use shared::audit::{self, AuditHead, Fact, Record, leaf};
 use shared::blob::{Blob, Expected, Kind, Place, open, seal};
 use shared::hash::Hash;
+use shared::head::Head;
 use shared::keys::Identity;
 use shared::log::{Op, apply, start};
-use shared::report::{HookResult, Report, TargetReport, TargetState};
+use shared::report::{HookResult, Seen, TargetReport, TargetState, Targets};
 use shared::signed::Envelope;
 use shared::time::Time;
 use shared::token::{Line as _, MachineLine, PinLine, SetupLine};
@@ -146,20 +147,28 @@ fn reports_audit_and_lines() {
         hook: HookResult::RolledBack,
         detail: "exit 1".parse().unwrap(),
     };
-    let report = Report {
-        machine: "vps".parse().unwrap(),
+    let head = Head { epoch: vault, seq: 9, head: Hash::of(&[b"head"]) };
+    let head = head.sign(&key(4), vault).unwrap();
+    head.verify(&[public(4)], vault).unwrap();
+    check_json("head.json", &head);
+    let targets = Targets { agent: "vault-agent 0.1.0".parse().unwrap(), targets: vec![target] };
+    let (text, hash) = targets.write().unwrap();
+    check("targets.json", text.as_bytes());
+    let seen = Seen {
+        machine: 3,
         n: 4,
         time: Time::from_micros(1_793_491_200_000_002),
-        seq: 9,
-        head: Hash::of(&[b"head"]),
+        epoch: head.epoch,
+        seq: head.seq,
+        head: head.head,
+        server_sig: head.sig,
         audit_n: 2,
         audit_head: Hash::of(&[b"audit"]),
-        agent: "vault-agent 0.1.0".parse().unwrap(),
-        targets: vec![target],
+        targets: hash,
     };
-    let signed = report.sign(&key(12), vault).unwrap();
-    assert_eq!(Report::open(&signed, &public(12), vault).unwrap(), report);
-    check_json("report.json", &signed);
+    let signed = seen.sign("vps".parse().unwrap(), &key(12), vault).unwrap();
+    assert_eq!(Seen::open(&signed, 3, &public(12), vault).unwrap(), seen);
+    check_json("seen.json", &signed);
 
     let record = Record {
         n: 1,
@@ -203,22 +212,30 @@ fn wire_bodies() {
     );
     check_json(
         "wire-append.json",
-        &v1::log::AppendRequest { envelope: envelope.clone(), blobs: blobs.clone() },
+        &v1::log::AppendRequest {
+            envelope: envelope.clone(),
+            blobs: blobs.clone(),
+            code: Some(Hash::of(&[b"code"])),
+        },
     );
-    check_json("wire-heal.json", &v1::log::HealRequest { entries: vec![envelope.clone()] });
+    let vault = world.state.vault();
+    let head = Head { epoch: vault, seq: 1, head: Hash::of(&[b"head"]) };
+    let head = head.sign(&key(4), vault).unwrap();
+    check_json(
+        "wire-heal.json",
+        &v1::log::HealRequest { entries: vec![envelope.clone()], head: Some(head) },
+    );
     check_json(
         "wire-healed.json",
-        &v1::log::HealReply { seq: 1, head: Hash::ZERO, wanted: vec![Hash::ZERO] },
+        &v1::log::HealReply { head, restored: false, wanted: vec![Hash::ZERO] },
     );
-    check_json("wire-appended.json", &v1::log::Appended { seq: 1, head: Hash::ZERO });
-    check_json("wire-conflict.json", &v1::error::Conflict { seq: 1, head: Hash::ZERO });
     let error =
         v1::error::ErrorBody { code: "E_DENIED".to_owned(), detail: "path `secret/a`".to_owned() };
     check_json("wire-error.json", &error);
     check_json(
         "wire-frames.json",
         &vec![
-            v1::log::Frame::Head { seq: 1, hash: Hash::ZERO },
+            v1::log::Frame::Head(head),
             v1::log::Frame::Genesis(world.genesis.clone()),
             v1::log::Frame::Entry { envelope: envelope.clone(), blobs },
             v1::log::Frame::Entry { envelope: envelope.clone(), blobs: vec![] },
@@ -226,9 +243,31 @@ fn wire_bodies() {
         ],
     );
     let audit = AuditHead { n: 2, hash: Hash::ZERO };
-    let received =
-        v1::report::Received { report: envelope, at: Time::from_micros(5), online: true };
-    check_json("wire-report.json", &v1::report::ReportReply { reports: vec![received], audit });
+    let text = r#"{"agent":"vault-agent 0.1.0","targets":[]}"#.to_owned();
+    check_json(
+        "wire-report.json",
+        &v1::report::ReportRequest {
+            seen: envelope.clone(),
+            targets: Some(text.clone()),
+            exchange: Some(2),
+        },
+    );
+    check_json(
+        "wire-reported.json",
+        &v1::report::ReportReply {
+            now: Time::from_micros(5),
+            audit,
+            wants_targets: false,
+            seen: vec![envelope.clone()],
+            next: 3,
+        },
+    );
+    let at = Time::from_micros(5);
+    let standing = v1::report::Standing { seen: envelope, targets: text, at, online: true };
+    check_json(
+        "wire-targets.json",
+        &v1::report::TargetsPage { machines: vec![standing], more: false },
+    );
     let read = Fact {
         at: Some(Time::from_micros(6)),
         who: Some("python3[812] uid 1000".parse().unwrap()),

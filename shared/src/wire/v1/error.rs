@@ -2,22 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::hash::Hash;
+/// Code of the answers 503 to what a restored server does not do before its log is whole again or
+/// an owner has resumed it.
+pub const RESTORED: &str = "restored";
 
 /// What was refused and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
-    /// An `E_…` code, or an HTTP reason in lower case (`forbidden`, `too_large`, …).
+    /// An `E_…` code, or a reason in lower case (`forbidden`, `too_large`, [`RESTORED`], …).
     pub code: String,
     /// Names the object; no secret.
     pub detail: String,
-}
-
-/// Answer 409 to an append that was built on an old head.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conflict {
-    /// The log's last entry.
-    pub seq: u64,
-    /// Its hash.
-    pub head: Hash,
 }

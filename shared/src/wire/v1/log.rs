@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
+use crate::head::SignedHead;
 use crate::signed::Envelope;
 
 use super::blob::Inline;
@@ -20,6 +21,10 @@ pub struct GenesisRequest {
     pub entry: Envelope,
 }
 
+/// Header of every request for [`super::LOG`]: the newest head that the caller holds, as the compact
+/// JSON of a [`SignedHead`]. Left out by a caller that has none yet.
+pub const LAST_HEAD: &str = "vault-head";
+
 /// Query of `GET /v1/log`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -35,13 +40,10 @@ pub struct LogQuery {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Frame {
-    /// The server's head: first of all lines, and again when the client has caught up.
-    Head {
-        /// The log's last entry.
-        seq: u64,
-        /// Its hash.
-        hash: Hash,
-    },
+    /// The server's head: first of all lines; after each entry that is sent as it is committed; and
+    /// at least once a page, for the last entry above it. Entries without one after them are not
+    /// to be used.
+    Head(SignedHead),
     /// The first record of the vault; only after `after=0`.
     Genesis(Envelope),
     /// An entry.
@@ -57,8 +59,10 @@ pub enum Frame {
     Beat,
 }
 
-/// Body of `POST /v1/log`. Answers: 201 [`Appended`]; 409 [`super::error::Conflict`]; 422
-/// [`super::error::ErrorBody`] with the code of `apply`, or `E_BLOB_ABSENT`.
+/// Body of `POST /v1/log`. Answers: 201 with the [`SignedHead`] that the entry made, also for the
+/// very same bytes sent again; 409 with the one it should have been built on; 422
+/// [`super::error::ErrorBody`] with the code of `apply`, or `E_BLOB_ABSENT`; 503 with the code
+/// [`super::error::RESTORED`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppendRequest {
@@ -67,34 +71,33 @@ pub struct AppendRequest {
     /// Blobs that the entry brings, unless uploaded before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<Inline>,
+    /// With an entry that resumes: the one-time code that the server's host shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Hash>,
 }
 
-/// Answer 201 to an append; also to the very same bytes sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Appended {
-    /// Position of the entry.
-    pub seq: u64,
-    /// Its hash.
-    pub head: Hash,
-}
-
-/// Body of `POST /v1/heal`: entries that follow the server's head, whoever signed them. Those it
-/// has already are passed over. Answers: 200 [`HealReply`]; 422 [`super::error::ErrorBody`] with
-/// the code of `apply`; the entries before the refused one are then in the log.
+/// Body of `POST /v1/heal`: an unbroken run of entries that follow the server's head, whoever
+/// signed them, up to a head that the server itself has signed; all are taken or none. Without
+/// entries it only asks which blobs are wanted. Answers: 200 [`HealReply`]; 422
+/// [`super::error::ErrorBody`] with the code of `apply`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealRequest {
-    /// The entries, in order.
+    /// The entries, in order; those that the server has already are passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<Envelope>,
+    /// The head that the last of them makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<SignedHead>,
 }
 
 /// Answer 200 to a heal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HealReply {
-    /// The log's last entry now.
-    pub seq: u64,
-    /// Its hash.
-    pub head: Hash,
+    /// Where the server's log ends now.
+    pub head: SignedHead,
+    /// Whether the server still takes no entry but lost ones.
+    pub restored: bool,
     /// Blobs of versions still kept that are not here: from now on an upload of one is taken to
     /// its version.
     pub wanted: Vec<Hash>,

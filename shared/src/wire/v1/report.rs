@@ -1,33 +1,74 @@
-//! Reports on the wire: each machine posts its own and gets everybody's latest.
+//! Reports on the wire: each machine posts its own, gets some of the others' in turn, and everybody's
+//! when somebody asks for the status.
 
 use serde::{Deserialize, Serialize};
 
 use crate::audit::AuditHead;
+use crate::log::Number;
 use crate::signed::Envelope;
 use crate::time::Time;
 
-/// Body of `POST /v1/report`.
+/// Most seen-records in one answer.
+pub const EXCHANGED: usize = 64;
+
+/// Body of `POST /v1/report`. Answers: 200 [`ReportReply`]; 422 [`super::error::ErrorBody`] with
+/// `E_SEQ` for a record that is not newer than the last one, `E_REPORT` for one whose head or audit
+/// head the server has not given out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReportRequest {
-    /// The caller's own signed report.
-    pub report: Envelope,
+    /// The caller's own [`crate::report::Seen`], signed.
+    pub seen: Envelope,
+    /// The [`crate::report::Targets`] whose hash it names, as their JSON text; left out where the
+    /// server has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<String>,
+    /// Asks for records of others: of witnesses first, then of those numbered above this, in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Number>,
 }
 
-/// Answer 200.
+/// Answer 200 to a report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReportReply {
-    /// The latest report of every active machine, the caller's included.
-    pub reports: Vec<Received>,
-    /// The audit chain now: what the caller's next report anchors.
+    /// The server's clock.
+    pub now: Time,
+    /// The audit chain now: what the caller's next record anchors.
     pub audit: AuditHead,
+    /// Whether the targets that the record names are still to be sent.
+    pub wants_targets: bool,
+    /// Latest signed [`crate::report::Seen`] of others, if asked for: [`EXCHANGED`] at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<Envelope>,
+    /// Where the next exchange goes on.
+    #[serde(default)]
+    pub next: Number,
 }
 
-/// A report and what the server adds to it, unsigned.
+/// Query of `GET /v1/targets`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TargetsQuery {
+    /// Only machines numbered above this.
+    pub after: Number,
+}
+
+/// Answer of `GET /v1/targets`, for any active machine: who reported what last, by number.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TargetsPage {
+    /// Some 4 MiB of machines.
+    pub machines: Vec<Standing>,
+    /// Whether there are machines after the last one.
+    pub more: bool,
+}
+
+/// A machine's latest report, and what the server adds to it, unsigned.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Received {
-    /// Signed by its machine.
-    pub report: Envelope,
+pub struct Standing {
+    /// The record, signed by its machine.
+    pub seen: Envelope,
+    /// The JSON text of its targets; empty while the server has not got it.
+    pub targets: String,
     /// When it came in, by the server's clock.
     pub at: Time,
     /// Whether the machine follows the log now.
