@@ -66,6 +66,15 @@ impl HeadFile {
     }
 }
 
+#[cfg(test)]
+impl HeadFile {
+    /// Returns the file as it is on a disk that has just become full.
+    pub fn full(self) -> Self {
+        let file = OpenOptions::new().write(true).open("/dev/full").expect("a device of Linux");
+        Self { file, ..self }
+    }
+}
+
 /// Reads a slot: its turn and its head, unless it is empty or was torn.
 fn read(file: &File, slot: u64) -> io::Result<Option<(u64, SignedHead)>> {
     let mut bytes = [0; READ];
@@ -122,7 +131,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_said() {
-        let mut full = HeadFile::open(Path::new("/dev/full")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut full = HeadFile::open(&dir.path().join(FILE)).unwrap().full();
         assert_eq!(full.write(head(1)).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(full.held(), None);
     }
