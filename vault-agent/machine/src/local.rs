@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
 use shared::grant::Grants;
 use shared::hash::Hash;
+use shared::head::Head as LogHead;
 use shared::keys::{Recipient, VerifyKey};
 use shared::log::{Number, Op};
 use shared::name::{Actor, Name};
@@ -17,7 +18,6 @@ use shared::time::Time;
 
 pub use shared::wire::v1::audit::{AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
-pub use shared::wire::v1::log::Appended as Submitted;
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";
@@ -37,6 +37,16 @@ pub const SUBMIT: &str = "agent/submit";
 /// `POST` a [`HealRequest`]: [`Healed`].
 pub const HEAL: &str = "agent/heal";
 
+/// `GET`: [`Restored`]; `POST` a [`ResumeRequest`]: [`Submitted`].
+pub const RESUME: &str = "agent/resume";
+
+/// `POST` an [`AcceptRequest`]: [`Accepted`].
+pub const ACCEPT: &str = "agent/accept";
+
+/// `GET`: [`SetAside`], or with `path=PATH` the newest version of that
+/// path that was, its bare content; `DELETE`: 204, all is dropped.
+pub const SET_ASIDE: &str = "agent/set-aside";
+
 /// `GET`: [`Sample`].
 pub const SAMPLE: &str = "agent/sample";
 
@@ -50,7 +60,7 @@ pub const WAIT: &str = "agent/wait";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealRequest {
-    /// The alarm to end instead: `E_FORK`, `E_AUDIT_REWRITTEN`.
+    /// The alarm to end instead: `E_AUDIT_REWRITTEN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clear: Option<String>,
 }
@@ -64,6 +74,84 @@ pub struct Healed {
     pub blobs: u64,
     /// Versions whose blobs the server still lacks.
     pub absent: Vec<Unreadable>,
+    /// Whether the server still waits for an owner to resume it.
+    #[serde(default)]
+    pub restored: bool,
+}
+
+/// Where a restored server stands, and what is lost if an owner resumes it there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// Whether it waits for that.
+    pub restored: bool,
+    /// Where its log ends.
+    pub head: LogHead,
+    /// The last audit head known here that its audit log still leads to.
+    pub audit: AuditHead,
+    /// The admins in its state.
+    pub admins: Vec<Name>,
+    /// The machines that are active in its state, by name.
+    pub machines: Vec<MachineRow>,
+    /// This machine's number there, while it is active.
+    pub own: Option<Number>,
+    /// Entries after its last one in common with this machine's log, as far as this machine or a
+    /// verified report knows.
+    pub lost: u64,
+    /// What they are, as far as this machine holds them: some of the newest.
+    pub entries: Vec<LostEntry>,
+    /// Machines that have reported entries past this machine's last one, and how far they are.
+    pub ahead: Vec<(Name, u64)>,
+}
+
+/// An entry that the vault has gone on without, or would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostEntry {
+    /// Its number.
+    pub seq: u64,
+    /// When it was made, by its signer's clock.
+    pub time: Time,
+    /// Who signed it.
+    pub by: Actor,
+    /// Whether this machine did.
+    pub own: bool,
+    /// Its operations in words, e.g. `put secret/a version 3`; some of them.
+    pub what: Vec<String>,
+}
+
+/// Hands over the signed entry that resumes, with the one-time code of the server's host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// The entry.
+    pub envelope: Envelope,
+    /// The code.
+    pub code: Hash,
+}
+
+/// Ends `E_FORK`: the history that holds this head is the true one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptRequest {
+    /// The head, as an admin has confirmed it.
+    pub head: LogHead,
+}
+
+/// What became of an accepted head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Entries that were set aside for it.
+    pub set_aside: u64,
+    /// Last verified entry now.
+    pub seq: u64,
+}
+
+/// What this machine has set aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// All of the entries.
+    pub count: u64,
+    /// Some of the newest, in the order in which they stood.
+    pub entries: Vec<LostEntry>,
 }
 
 /// What a recovery kit must match, and a secret that it must open.
@@ -326,6 +414,15 @@ pub struct Unreadable {
     pub path: SecretPath,
     /// The version.
     pub ver: u64,
+}
+
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash: the head that it made.
+    pub head: Hash,
 }
 
 /// Hands a signed entry over. Answered [`Submitted`], or 409 when the log moved on: prepare again.

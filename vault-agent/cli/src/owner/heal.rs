@@ -21,7 +21,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         global.term.say(format!("{code} is cleared; it comes back if it is still true"));
         return Ok(Exit::OK);
     }
-    let Healed { entries, blobs, absent } = healed;
+    let Healed { entries, blobs, absent, restored } = healed;
     if (entries, blobs) == (0, 0) {
         global.term.say("the server lacks nothing that this machine has");
     } else {
@@ -29,8 +29,15 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         let secret = if blobs == 1 { "secret" } else { "secrets" };
         global.term.say(format!("given back: {entries} {entry}, {blobs} {secret}"));
     }
+    if restored {
+        global.term.say_hinted(
+            "the server takes no change yet: it was restored, and its log is not whole",
+            "run `vault heal` on the other machines; where what is missing is lost for good, run \
+             `vault resume` on an admin's machine",
+        );
+    }
     if absent.is_empty() {
-        return Ok(Exit::OK);
+        return Ok(if restored { Exit::REMOTE } else { Exit::OK });
     }
     for place in &absent {
         global.term.line(format!("{} v{}", place.path, place.ver))?;
