@@ -120,6 +120,11 @@ words! {
     Deliver = "deliver",
     BlobPut = "blob_put",
     Report = "report",
+    /// Everybody's latest report.
+    Targets = "targets",
+    /// The database was found to be set back: a caller, or the file beside it, held a signed head
+    /// that it lacks.
+    Restored = "restored",
     /// A batch of local accesses, if it was refused.
     Access = "access",
     AuditRead = "audit_read",
@@ -182,6 +187,8 @@ words! {
     TooLarge = "too_large",
     /// The body did not arrive in time.
     Timeout = "timeout",
+    /// A server that was set back does not do it.
+    Restored = "restored",
     |
     /// A rule refused it.
     Refused(Code),

@@ -140,8 +140,9 @@ codes! {
     // The line's fault: what was pasted.
     Token = "E_TOKEN", "the line is malformed or was cut", "copy the whole line again";
     Claim = "E_CLAIM",
-        "the claim code is wrong or was used",
-        "run `vault-server init` again on an empty data directory";
+        "the one-time code is wrong or was used",
+        "for a new vault, run `vault-server init` on an empty data directory; to resume one, \
+         take the code from the file `resume-code` in the server's data directory";
 }
 
 impl Code {

@@ -25,6 +25,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "plaintext",
             "signed",
             "claim",
+            "head",
             "blob",
             "log",
             "audit",

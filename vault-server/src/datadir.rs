@@ -12,10 +12,13 @@ use host::systemd::Credential;
 use shared::keys::SignKey;
 use zeroize::Zeroizing;
 
-use crate::store::schema;
+use crate::store::{headfile, schema};
 
 const KEY: &str = "server.key";
 const LOCK: &str = "server.lock";
+
+/// The one-time code to resume a vault whose database was set back.
+const RESUME_CODE: &str = "resume-code";
 
 /// The server key, sealed, for systemd to open.
 const SEALED: &str = "server.key.sealed";
@@ -41,6 +44,10 @@ impl DataDir {
         for file in [if sealed { key.sealed } else { key.open }, path.join(schema::FILE)] {
             check_private(&file)?;
         }
+        let head = path.join(headfile::FILE);
+        if head.symlink_metadata().is_ok() {
+            check_private(&head)?;
+        }
         Self::lock(path)
     }
 
@@ -53,7 +60,7 @@ impl DataDir {
         files::create_dir_private(path)?;
         // Locked before the look: nobody makes a server in between.
         let locked = Self::lock(path);
-        for file in [KEY, SEALED, schema::FILE] {
+        for file in [KEY, SEALED, schema::FILE, headfile::FILE] {
             if path.join(file).symlink_metadata().is_ok() {
                 let why = format!("`{shown}` already holds a server (`{file}`)");
                 let hint = "start it with `vault-server run`, or choose another --data directory";
@@ -87,6 +94,16 @@ impl DataDir {
     /// Returns where the database is.
     pub fn database(&self) -> PathBuf {
         self.path.join(schema::FILE)
+    }
+
+    /// Returns where the newest signed head is.
+    pub fn head(&self) -> PathBuf {
+        self.path.join(headfile::FILE)
+    }
+
+    /// Returns where the one-time code is shown while the database is set back.
+    pub fn resume_code(&self) -> PathBuf {
+        self.path.join(RESUME_CODE)
     }
 
     /// Makes an empty database file that only its owner can read.

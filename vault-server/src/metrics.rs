@@ -44,6 +44,7 @@ pub struct Metrics {
     pub seq: Counter,
     pub audit: Counter,
     pub failures: Counter,
+    pub restored: Counter,
     pub commits: Counter,
     pub commit_works: Counter,
     commit_micros: Counter,
@@ -82,7 +83,7 @@ impl Metrics {
             let count = counter.get();
             let _ = writeln!(out, "vault_server_requests_total{{class=\"{class}\"}} {count}");
         }
-        let plain: [(&str, &str, &str, &Counter); 8] = [
+        let plain: [(&str, &str, &str, &Counter); 9] = [
             ("strangers_total", "counter", "Requests by unknown keys.", &self.strangers),
             ("connections", "gauge", "Open connections.", &self.connections),
             (
@@ -94,6 +95,12 @@ impl Metrics {
             ("followers", "gauge", "Streams that follow the log.", &self.followers),
             ("log_seq", "gauge", "Last entry of the log.", &self.seq),
             ("audit_records", "gauge", "Records in the audit chain.", &self.audit),
+            (
+                "restored",
+                "gauge",
+                "1 while the database lacks entries that were given out, else 0.",
+                &self.restored,
+            ),
             ("store_failures_total", "counter", "Failures of the database.", &self.failures),
             (
                 "commit_works_total",

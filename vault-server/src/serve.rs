@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use anyhow::{Context as _, Result};
 use host::hint::hinted;
 use host::raw_keys::Acceptor;
 use host::systemd::notify;
+use shared::keys::SignKey;
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
@@ -16,8 +18,9 @@ use crate::config::{self, Config};
 use crate::datadir::DataDir;
 use crate::http;
 use crate::metrics::Metrics;
-use crate::store::{self, Reader, Store, Transaction, claim, schema, snapshot};
-use crate::vault::{Vault, directory};
+use crate::store::headfile::HeadFile;
+use crate::store::{self, Reader, Store, Transaction, claim, report, schema, snapshot};
+use crate::vault::{CodeFile, Opened, Refusal, Reported, Vault, directory};
 
 /// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
 /// commits, and leaves the database ready for a quick start.
@@ -38,10 +41,13 @@ pub async fn run(
     let handshake = Duration::from_secs(config.limits.handshake_seconds);
     let acceptor = Acceptor::new(&key, handshake)?;
     let listen = listener.local_addr().context("listener has no address")?;
-    let file = dir.database();
-    let vault = tokio::task::spawn_blocking(move || open(&file, key.verify_key()))
+    let (file, code) = (dir.database(), CodeFile::new(dir.resume_code()));
+    let heads = HeadFile::open(&dir.head())?;
+    let held = heads.held();
+    let vault = tokio::task::spawn_blocking(move || open(&file, heads, code, Arc::new(key)))
         .await
         .context("cannot open the database")??;
+    vault.judge_file(held).await.map_err(unjudged)?;
     let (stop, stopped) = channel::channel(false);
     let (connected, limits) = (vault.clone(), config.limits);
     let mut serving =
@@ -56,6 +62,7 @@ pub async fn run(
         () = shutdown => {}
         ended = &mut serving => served = Some(ended),
         () = every_minute(&vault) => {}
+        () = save_reports(&vault) => {}
         () = stay_alive(&vault) => {}
     }
     tracing::info!("stopping");
@@ -79,6 +86,20 @@ async fn every_minute(vault: &Vault) {
     }
 }
 
+/// Reports are saved this often: the writer has better things to do than to write each down at once.
+const SAVING: Duration = Duration::from_secs(5);
+
+async fn save_reports(vault: &Vault) {
+    loop {
+        tokio::time::sleep(SAVING).await;
+        vault.save_reports().await;
+    }
+}
+
+fn unjudged(why: Refusal) -> anyhow::Error {
+    anyhow::anyhow!("cannot compare the signed head with the log: {why:?}")
+}
+
 /// Tells the watchdog, if there is one, that the writer still answers.
 async fn stay_alive(vault: &Vault) {
     let Some(every) = notify::watchdog() else { return std::future::pending().await };
@@ -92,7 +113,7 @@ async fn stay_alive(vault: &Vault) {
 }
 
 /// Opens the database, folds what the snapshot does not hold, starts the writer.
-fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
+fn open(file: &Path, heads: HeadFile, code: CodeFile, key: Arc<SignKey>) -> Result<Vault> {
     let conn = schema::open(file)?;
     let (state, folded) = snapshot::fold(&conn)
         .with_context(|| format!("database `{}` cannot be used", file.display()))?;
@@ -109,9 +130,14 @@ fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
     } else {
         tracing::info!("no vault yet: `vault init` with the setup line founds it");
     }
+    let reports = report::all(&conn).context("cannot read the reports")?;
+    let reported = Reported::new(reports, state.as_ref());
     let metrics = Arc::new(Metrics::default());
-    let store = Store::start(Transaction::new(conn, state, audit), folded, Arc::clone(&metrics))?;
-    Ok(Vault::new(store, Reader::new(file.to_owned()), machines, key, metrics))
+    let tx = Transaction::new(conn, state, audit, Arc::clone(&key))
+        .context("cannot read what the database lacks")?;
+    let store = Store::start(tx, heads, folded, Arc::clone(&metrics))?;
+    let reader = Reader::new(file.to_owned());
+    Ok(Vault::new(Opened { store, reader, machines, reported, key, code, metrics }))
 }
 
 /// Listens on an address.

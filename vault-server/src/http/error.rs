@@ -6,7 +6,7 @@ use host::store::StoreFailure;
 use serde::Serialize;
 use shared::audit::Outcome;
 use shared::error::Code;
-use shared::wire::v1::error::ErrorBody;
+use shared::wire::v1::error::{ErrorBody, RESTORED};
 
 use crate::vault::Refusal;
 
@@ -45,6 +45,11 @@ impl From<Refusal> for Fault {
             Refusal::Claim => {
                 let code = Code::Claim;
                 (StatusCode::FORBIDDEN, code.as_str(), code.sentence().to_owned())
+            }
+            Refusal::Restored => {
+                let why = "the server's database was set back: it takes only entries that it lost, \
+                           until they are here or an owner resumes the vault";
+                (StatusCode::SERVICE_UNAVAILABLE, RESTORED, why.to_owned())
             }
             Refusal::Rule(why) => (StatusCode::UNPROCESSABLE_ENTITY, why.code.as_str(), why.detail),
             Refusal::Absent(id) => {

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::poll_fn;
+use shared::head::SignedHead;
 use shared::limits;
-use shared::wire::v1::log::{AppendRequest, Frame, LogQuery};
+use shared::wire::v1;
+use shared::wire::v1::log::{AppendRequest, Frame, LAST_HEAD, LogQuery};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};
 
-use crate::vault::{Append, Caller, Head, Join, Live, Place, Vault, line};
+use crate::vault::{Append, Caller, Join, Live, Peer, Place, Vault, line};
 
 use super::app::{App, Asked, Json, told_to_stop};
 use super::error::{Fault, json};
@@ -23,15 +25,29 @@ const BEAT: Duration = Duration::from_secs(15);
 /// Bytes read from the database at once.
 const CHUNK: usize = 256 << 10;
 
-/// Appends an entry: 201 with its place, 409 with the head it should have been built on.
+/// Judges the newest head that a peer holds and shows with a request for the log: before anything
+/// else, as it may tell that the database was set back.
+pub async fn shown(
+    vault: &Vault,
+    peer: &Peer,
+    route: &str,
+    headers: &HeaderMap,
+) -> Result<(), Fault> {
+    let Some(head) = headers.get(LAST_HEAD).filter(|_| route == v1::LOG) else { return Ok(()) };
+    let head: SignedHead = serde_json::from_slice(head.as_bytes())
+        .map_err(|why| Fault::malformed(format!("the header {LAST_HEAD} is malformed: {why}")))?;
+    Ok(vault.judge_shown(peer, head).await?)
+}
+
+/// Appends an entry: 201 with the head it made, 409 with the one it should have been built on.
 pub async fn append(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Json(request, _place): Json<AppendRequest, { usize::MAX }>,
 ) -> Result<Response, Fault> {
     Ok(match app.vault.append(caller, request).await? {
-        Append::Done(done) => json(StatusCode::CREATED, &done),
-        Append::Conflict(conflict) => json(StatusCode::CONFLICT, &conflict),
+        Append::Done(head) => json(StatusCode::CREATED, &head),
+        Append::Conflict(head) => json(StatusCode::CONFLICT, &head),
     })
 }
 
@@ -75,13 +91,13 @@ struct Sender {
 }
 
 impl Sender {
-    async fn page(mut self, head: Head) {
+    async fn page(mut self, head: SignedHead) {
         if self.head(head).await.is_ok() {
             let _ = self.catch_up(head, limits::LOG_PAGE).await;
         }
     }
 
-    async fn follow(mut self, head: Head, mut place: Place, join: Join) {
+    async fn follow(mut self, head: SignedHead, mut place: Place, join: Join) {
         let (lines, id) = (self.lines.clone(), place.id);
         tokio::select! {
             () = place.told_to_go() => {}
@@ -90,7 +106,7 @@ impl Sender {
         }
     }
 
-    async fn follow_on(&mut self, head: Head, id: u64, mut join: Join) -> Result<(), Gone> {
+    async fn follow_on(&mut self, head: SignedHead, id: u64, mut join: Join) -> Result<(), Gone> {
         self.head(head).await?;
         loop {
             match join {
@@ -104,8 +120,9 @@ impl Sender {
         }
     }
 
-    /// Sends what was committed up to `head`, then `head` itself unless it is `most` bytes away.
-    async fn catch_up(&mut self, head: Head, most: usize) -> Result<(), Gone> {
+    /// Sends what was committed up to `head`, unless it is `most` bytes away; each chunk ends with the
+    /// head of its last entry.
+    async fn catch_up(&mut self, head: SignedHead, most: usize) -> Result<(), Gone> {
         // Entry 0, the genesis, goes to those who have nothing yet.
         let mut next = if self.after == 0 { 0 } else { self.after.saturating_add(1) };
         let mut sent = 0;
@@ -121,7 +138,7 @@ impl Sender {
             self.after = last;
             next = last.saturating_add(1);
         }
-        self.head(head).await
+        Ok(())
     }
 
     /// Sends entries as they are committed; returns when the client has fallen behind.
@@ -140,8 +157,8 @@ impl Sender {
         }
     }
 
-    async fn head(&self, head: Head) -> Result<(), Gone> {
-        self.frame(&Frame::Head { seq: head.seq, hash: head.hash }).await
+    async fn head(&self, head: SignedHead) -> Result<(), Gone> {
+        self.frame(&Frame::Head(head)).await
     }
 
     async fn frame(&self, frame: &Frame) -> Result<(), Gone> {

@@ -37,6 +37,7 @@ pub fn router(vault: Vault, limits: &Limits, shutdown: watch::Receiver<bool>) ->
         .route(&format!("{}{{id}}", v1::BLOB), get(routes::blob).put(routes::park))
         .route(v1::HEAL, post(routes::heal))
         .route(v1::REPORT, post(routes::report))
+        .route(v1::TARGETS, get(routes::targets))
         .route(v1::ACCESS, post(routes::access))
         .route(v1::AUDIT, get(routes::audit))
         .route(v1::AUDIT_LEAVES, get(routes::leaves))
@@ -74,10 +75,14 @@ async fn pass(
     let caller = app.vault.caller(&peer);
     let machine = caller.as_ref().map_or("-", |caller| caller.name.as_str());
     let span = tracing::info_span!("request", id, %method, route, machine);
+    let shown = log::shown(&app.vault, &peer, &route, request.headers()).await;
     let mut response = match caller {
         Some(caller) => {
             request.extensions_mut().insert(caller.clone());
-            let response = next.run(request).instrument(span.clone()).await;
+            let response = match shown {
+                Ok(()) => next.run(request).instrument(span.clone()).await,
+                Err(fault) => fault.into_response(),
+            };
             on_record(&app.vault, &caller, response).await
         }
         None if route == v1::GENESIS => {

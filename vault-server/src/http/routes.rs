@@ -8,7 +8,7 @@ use shared::hash::Hash;
 use shared::limits;
 use shared::wire::v1::audit::{AccessRequest, AuditQuery, LeavesQuery};
 use shared::wire::v1::log::{GenesisRequest, HealRequest};
-use shared::wire::v1::report::ReportRequest;
+use shared::wire::v1::report::{ReportRequest, TargetsQuery};
 
 use crate::vault::{Caller, Peer, Refusal};
 
@@ -17,8 +17,8 @@ use super::error::{Fault, json};
 
 /// Room for two signed bodies in base64, or a batch of local reads.
 const BATCH: usize = 4 << 20;
-/// Room for a signed report in base64.
-const REPORT: usize = 512 << 10;
+/// Room for a signed record in base64, and the text of targets as a JSON string.
+const REPORT: usize = 1 << 20;
 
 /// Stores the first record and the first entry: 201 without a body.
 pub async fn genesis(
@@ -39,13 +39,22 @@ pub async fn heal(
     Ok(json(StatusCode::OK, &app.vault.heal(caller, request).await?))
 }
 
-/// Keeps the caller's report: 200 with everybody's.
+/// Keeps the caller's report: 200, with some of the others' if asked for.
 pub async fn report(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Json(request, _place): Json<ReportRequest, REPORT>,
 ) -> Result<Response, Fault> {
     Ok(json(StatusCode::OK, &app.vault.report(caller, request).await?))
+}
+
+/// Returns who reported what last: 200 with a page.
+pub async fn targets(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Asked(query): Asked<TargetsQuery>,
+) -> Result<Response, Fault> {
+    Ok(json(StatusCode::OK, &app.vault.targets(caller, query).await?))
 }
 
 /// Records local reads: 200 with the number of the next one due.

@@ -51,6 +51,16 @@ pub fn insert(
     Ok(after)
 }
 
+/// Returns the chain's value after record `n`.
+pub fn chain_at(conn: &Connection, n: u64) -> rusqlite::Result<Option<Hash>> {
+    if n == 0 {
+        return Ok(Some(AuditHead::EMPTY.hash));
+    }
+    conn.prepare_cached("SELECT chain FROM audit WHERE n = ?1")?
+        .query_row([int(n)], |row| hash(row, 0))
+        .optional()
+}
+
 /// Returns the leaves `after + 1 ..= upto`, at most `limit`.
 pub fn leaves(conn: &Connection, after: u64, upto: u64, limit: u64) -> rusqlite::Result<Vec<Hash>> {
     conn.prepare_cached("SELECT record FROM audit WHERE n > ?1 AND n <= ?2 ORDER BY n LIMIT ?3")?

@@ -52,6 +52,13 @@ pub fn at(conn: &Connection, seq: u64) -> rusqlite::Result<Option<Stored>> {
         .optional()
 }
 
+/// Returns the hash of one record.
+pub fn hash_at(conn: &Connection, seq: u64) -> rusqlite::Result<Option<Hash>> {
+    conn.prepare_cached("SELECT hash FROM log WHERE seq = ?1")?
+        .query_row([int(seq)], |row| hash(row, 0))
+        .optional()
+}
+
 /// Prepares the records `?1` to `?2`, in order, for [`read`].
 pub fn range(conn: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
     conn.prepare_cached(

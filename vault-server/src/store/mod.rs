@@ -5,15 +5,19 @@ pub mod access;
 pub mod audit;
 pub mod blob;
 pub mod claim;
+mod end;
+pub mod headfile;
 pub mod log;
 mod reader;
 pub mod report;
+pub mod restored;
 pub mod schema;
 pub mod snapshot;
 mod writer;
 
+pub use end::End;
 pub use reader::Reader;
-pub use writer::{Store, Transaction};
+pub use writer::{Store, Transaction, Wanted};
 
 /// Turns a count or number into SQLite's integer; none comes near its end.
 pub fn int(value: u64) -> i64 {

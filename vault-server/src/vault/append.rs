@@ -9,18 +9,20 @@ use shared::audit::{self, Fact};
 use shared::blob::looks_like_age;
 use shared::error::Code;
 use shared::hash::Hash;
+use shared::head::SignedHead;
 use shared::limits;
 use shared::log::{Entry, MetaSet, MountSet, Op, Put, Refused, Rekey, State};
 use shared::name::Actor;
 use shared::path::demand_nfc;
-use shared::signed::Envelope;
+use shared::signed::{Envelope, Purpose};
 use shared::wire::v1::blob::Inline;
-use shared::wire::v1::error::Conflict;
-use shared::wire::v1::log::{AppendRequest, Appended, Frame};
+use shared::wire::v1::log::{AppendRequest, Frame};
 
 use crate::store::{Transaction, access, blob, log, report};
 
+use super::follow::line;
 use super::hub::{Hub, Line, directory};
+use super::restored::{self, CodeFile};
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
@@ -29,10 +31,10 @@ const INLINE: u64 = 4 << 20;
 /// What became of an entry.
 #[derive(Debug)]
 pub enum Append {
-    /// It is in the log.
-    Done(Appended),
-    /// It was built on an old head.
-    Conflict(Conflict),
+    /// It is in the log, and made this head.
+    Done(SignedHead),
+    /// It was built on an old head; this is the newest.
+    Conflict(SignedHead),
 }
 
 impl Vault {
@@ -42,9 +44,9 @@ impl Vault {
         mut caller: Caller,
         request: AppendRequest,
     ) -> Result<Append, Refusal> {
-        let hub = self.0.hub.clone();
+        let (hub, code) = (self.0.hub.clone(), self.0.code.clone());
         let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
-        let done = self.call(move |tx| append(tx, &hub, &mut caller, &request)).await;
+        let done = self.call(move |tx| append(tx, &hub, &code, &mut caller, &request)).await;
         if let Ok(Append::Done(done)) = &done {
             tracing::info!(seq = done.seq, %by, %machine, "entry appended");
         }
@@ -55,12 +57,19 @@ impl Vault {
 fn append(
     tx: &mut Transaction,
     hub: &Arc<Hub>,
+    code: &Arc<CodeFile>,
     caller: &mut Caller,
     request: &AppendRequest,
 ) -> Outcome<Append> {
     admitted(tx, caller)?;
     let caller = &*caller;
     let envelope = &request.envelope;
+    if tx.restored().is_some() {
+        if let Some(done) = known(tx, caller, envelope)? {
+            return Ok(done);
+        }
+        restored::admits(tx, caller, request)?;
+    }
     if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
         // Signed before the machine was renamed, it may be in the log already, or merely late.
         let entry = serde_json::from_slice::<Entry>(&envelope.body);
@@ -73,6 +82,7 @@ fn append(
         Ok(applied) => applied,
         Err(why) => return not_applied(tx, caller, envelope, why),
     };
+    restored::may_resume(tx, caller, request, &entry)?;
     let gathered = match names_are_normal(&entry) {
         Ok(()) => gather(tx, &entry, &dropped, &request.blobs)?,
         Err(refused) => Err(refused),
@@ -84,9 +94,10 @@ fn append(
             return refuse(tx, refused_fact(caller, envelope, why.op), why.error);
         }
     };
-    let done = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
-    publish(tx, hub, envelope, &entry, &brought, Some(caller))?;
-    Ok(Append::Done(done))
+    let head = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
+    restored::resumed(tx, code, &entry)?;
+    publish(tx, hub, envelope, &entry, head, &brought, Some(caller))?;
+    Ok(Append::Done(head))
 }
 
 /// Demands Unicode's normal form of the names that an entry writes to: the server's own policy, no
@@ -110,27 +121,39 @@ fn not_applied(
     envelope: &Envelope,
     why: Refused,
 ) -> Outcome<Append> {
-    if let Some(done) = stored(tx, envelope)? {
-        tx.record(Fact { seq: Some(done.seq), ..fact(caller, envelope, None) })?;
-        return Ok(Append::Done(done));
+    if let Some(done) = known(tx, caller, envelope)? {
+        return Ok(done);
     }
     let fact = refused_fact(caller, envelope, why.op);
-    match (why.error.code, tx.state()) {
-        (Code::Seq | Code::Prev, Some(state)) => {
-            let conflict = Conflict { seq: state.seq(), head: state.head() };
+    match (why.error.code, tx.head()) {
+        (Code::Seq | Code::Prev, Some(head)) => {
             tx.record(Fact { result: audit::Outcome::Conflict, ..fact })?;
-            Ok(Append::Conflict(conflict))
+            Ok(Append::Conflict(head))
         }
         _ => refuse(tx, fact, why.error),
     }
 }
 
-/// Returns where the very same bytes stand in the log, if they do.
-pub(super) fn stored(tx: &Transaction, envelope: &Envelope) -> rusqlite::Result<Option<Appended>> {
+/// Answers the very same bytes sent again as it did before, on record.
+fn known(
+    tx: &mut Transaction,
+    caller: &Caller,
+    envelope: &Envelope,
+) -> rusqlite::Result<Option<Append>> {
+    let Some((seq, hash)) = stored(tx, envelope)? else { return Ok(None) };
+    tx.record(Fact { seq: Some(seq), ..fact(caller, envelope, None) })?;
+    Ok(Some(Append::Done(tx.sign(seq, hash)?)))
+}
+
+/// Returns where the very same bytes stand in the log, and their hash, if they do.
+pub(super) fn stored(
+    tx: &Transaction,
+    envelope: &Envelope,
+) -> rusqlite::Result<Option<(u64, Hash)>> {
     let Ok(claimed) = serde_json::from_slice::<Entry>(&envelope.body) else { return Ok(None) };
     let known = if claimed.seq > 0 { log::at(tx.conn(), claimed.seq)? } else { None };
     let known = known.filter(|known| known.envelope == *envelope);
-    Ok(known.map(|known| Appended { seq: known.seq, head: known.hash }))
+    Ok(known.map(|known| (known.seq, known.hash)))
 }
 
 /// Tells of a refused entry: of the operation that the refusal is about, else the first.
@@ -217,7 +240,8 @@ fn gather<'a>(
     Ok(Ok(brought))
 }
 
-/// Writes an entry that was just applied, its blobs, and an audit record for each operation.
+/// Writes an entry that was applied, its blobs, and an audit record for each operation; returns the
+/// head that it made.
 pub(super) fn keep(
     tx: &mut Transaction,
     caller: &Caller,
@@ -225,11 +249,13 @@ pub(super) fn keep(
     entry: &Entry,
     brought: &[Brought<'_>],
     dropped: &[Hash],
-) -> rusqlite::Result<Appended> {
+) -> rusqlite::Result<SignedHead> {
     let Entry { seq, ops, .. } = entry;
     let (conn, now) = (tx.conn(), tx.now());
-    let head = tx.state().map_or(Hash::ZERO, State::head);
-    log::insert(conn, *seq, &head, envelope)?;
+    let state = tx.state().ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let newest = state.seq() == *seq;
+    let hash = if newest { state.head() } else { envelope.hash(Purpose::Entry(state.vault())) };
+    log::insert(conn, *seq, &hash, envelope)?;
     for Brought { put, inline } in brought {
         match inline {
             Some(Inline(bytes)) => {
@@ -248,17 +274,18 @@ pub(super) fn keep(
         }
         tx.record(Fact { seq: Some(*seq), ..fact(caller, envelope, Some(op)) })?;
     }
-    Ok(Appended { seq: *seq, head })
+    tx.sign_newest(*seq, hash)
 }
 
-/// Makes the entry known once it is on disk: to followers, with the blobs each may read, which are
-/// recorded in this very transaction; and to connections, when machines came or went. The machine
-/// that wrote the blobs has them.
+/// Makes the entry and its head known once they are on disk: to followers, with the blobs each may
+/// read, which are recorded in this very transaction; and to connections, when machines came or went.
+/// The machine that wrote the blobs has them.
 pub(super) fn publish(
     tx: &mut Transaction,
     hub: &Arc<Hub>,
     envelope: &Envelope,
     entry: &Entry,
+    head: SignedHead,
     brought: &[Brought<'_>],
     writer: Option<&Caller>,
 ) -> rusqlite::Result<()> {
@@ -279,7 +306,7 @@ pub(super) fn publish(
         let bytes = match lines.entry(key) {
             hash_map::Entry::Occupied(line) => line.get().clone(),
             hash_map::Entry::Vacant(line) => {
-                line.insert(carrying(tx, envelope, &readable)?).clone()
+                line.insert(carrying(tx, envelope, head, &readable)?).clone()
             }
         };
         deliveries.push((due, bytes));
@@ -322,10 +349,11 @@ fn readable<'b>(
     Some(fitting.collect())
 }
 
-/// Writes the line of an entry that carries these blobs.
+/// Writes the lines of an entry that carries these blobs and of the head that it made.
 fn carrying(
     tx: &Transaction,
     envelope: &Envelope,
+    head: SignedHead,
     blobs: &[&Brought<'_>],
 ) -> rusqlite::Result<Bytes> {
     let mut inline = Vec::with_capacity(blobs.len());
@@ -335,5 +363,6 @@ fn carrying(
             None => inline.extend(blob::bytes(tx.conn(), &put.blob)?.map(Inline)),
         }
     }
-    super::follow::line(&Frame::Entry { envelope: envelope.clone(), blobs: inline })
+    let entry = line(&Frame::Entry { envelope: envelope.clone(), blobs: inline })?;
+    Ok([entry, line(&Frame::Head(head))?].concat().into())
 }

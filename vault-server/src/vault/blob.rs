@@ -10,7 +10,7 @@ use shared::time::Time;
 
 use crate::store::{Transaction, blob};
 
-use super::{Caller, Outcome, Refusal, Vault, admitted, deny, heal, refuse};
+use super::{Caller, Outcome, Refusal, Vault, admitted, deny, heal, refuse, restored};
 
 /// How long an unreferenced blob stays, in microseconds.
 const PARKED_FOR: u64 = 3_600_000_000;
@@ -40,7 +40,8 @@ impl Vault {
     /// Returns a blob once the delivery is recorded on disk.
     ///
     /// # Errors
-    /// [`Refusal::Denied`] without a grant, [`Refusal::Absent`] without a blob.
+    /// [`Refusal::Denied`] without a grant, [`Refusal::Absent`] without a blob,
+    /// [`Refusal::Restored`] while the database is set back.
     pub async fn read_blob(&self, caller: Caller, id: Hash) -> Result<Vec<u8>, Refusal> {
         self.call(move |tx| read(tx, caller, id)).await
     }
@@ -104,6 +105,10 @@ fn read(tx: &mut Transaction, mut caller: Caller, id: Hash) -> Outcome<Vec<u8>> 
     let fact = Fact { path: Some(path.clone()), ver: Some(ver), ..fact };
     if !granted {
         return deny(tx, fact, &caller, path.as_str());
+    }
+    if tx.restored().is_some() {
+        // Its grants may be those of a past that an owner has ended.
+        return restored::turn_away(tx, fact);
     }
     let bytes = blob::bytes(tx.conn(), &id)?.ok_or(Refusal::Absent(id))?;
     tx.record(fact)?;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use shared::audit::{Fact, Op};
+use shared::hash::Hash;
 use shared::log::Number;
 use shared::name::Name;
 use shared::text::Text;
@@ -20,6 +21,12 @@ impl Peer {
     /// Returns the address without the port, an IPv4 one in its own form.
     pub fn ip(&self) -> Text<64> {
         Text::lossy(&self.addr.ip().to_canonical().to_string())
+    }
+
+    /// Starts the audit record of something that the peer did as nobody's machine.
+    pub fn fact(&self, op: Op) -> Fact {
+        let key = Text::lossy(&Hash::from_bytes(self.key).to_string());
+        Fact { key: Some(key), addr: Some(self.ip()), ..Fact::new(op) }
     }
 
     /// Returns the peer as the machine that holds its key.

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use host::store::StoreFailure;
 use shared::audit::Op;
-use shared::hash::Hash;
+use shared::head::SignedHead;
 use shared::wire::v1::log::Frame;
 
 use crate::store::{Transaction, int, log, unwritable};
@@ -12,26 +12,17 @@ use crate::store::{Transaction, int, log, unwritable};
 use super::hub::{Hub, Live, Place};
 use super::{Caller, Outcome, Refusal, Vault, admitted};
 
-/// Where the log ends.
-#[derive(Clone, Copy, Debug)]
-pub struct Head {
-    /// Its last entry.
-    pub seq: u64,
-    /// That entry's hash.
-    pub hash: Hash,
-}
-
 /// What a follower that has read up to some entry finds.
 pub enum Join {
     /// It stands at the head: later entries come by themselves.
     Live(Live),
     /// The log ends elsewhere.
-    Behind(Head),
+    Behind(SignedHead),
 }
 
 impl Vault {
     /// Lets a machine read the log up to where it ends now.
-    pub async fn read_log(&self, mut caller: Caller) -> Result<Head, Refusal> {
+    pub async fn read_log(&self, mut caller: Caller) -> Result<SignedHead, Refusal> {
         self.call(move |tx| enter(tx, &mut caller, Op::Log)).await
     }
 
@@ -40,7 +31,7 @@ impl Vault {
         &self,
         mut caller: Caller,
         after: u64,
-    ) -> Result<(Head, Place, Join), Refusal> {
+    ) -> Result<(SignedHead, Place, Join), Refusal> {
         let hub = self.0.hub.clone();
         self.call(move |tx| {
             let head = enter(tx, &mut caller, Op::Follow)?;
@@ -64,47 +55,53 @@ impl Vault {
         .await
     }
 
-    /// Returns the records `from..=upto` as lines, some `room` bytes of them, and the last one's
-    /// number.
+    /// Returns the records `from..=upto` as lines, some `room` bytes of them with the signed head of
+    /// the last one, and its number.
     pub async fn page(
         &self,
         from: u64,
         upto: u64,
         room: usize,
     ) -> Result<(Bytes, Option<u64>), StoreFailure> {
+        let listed = self.0.store.end().ok_or(StoreFailure::Closed)?.listed;
+        let key = self.0.key.clone();
         let read = self.0.reader.ask(move |conn| {
             let (mut text, mut last) = (Vec::new(), None);
             for stored in log::range(conn)?.query_map([int(from), int(upto)], log::read)? {
-                let log::Stored { seq, envelope, .. } = stored?;
+                let log::Stored { seq, hash, envelope } = stored?;
                 let frame = match seq {
                     0 => Frame::Genesis(envelope),
                     _ => Frame::Entry { envelope, blobs: Vec::new() },
                 };
                 text.extend_from_slice(&line(&frame)?);
-                last = Some(seq);
+                last = Some((seq, hash));
                 if text.len() >= room {
                     break;
                 }
             }
-            Ok((text.into(), last))
+            if let Some((seq, hash)) = last {
+                let head = listed.sign(seq, hash, &key).map_err(unwritable)?;
+                text.extend_from_slice(&line(&Frame::Head(head))?);
+            }
+            Ok((text.into(), last.map(|(seq, _)| seq)))
         });
         read.await
     }
 }
 
 /// Records that a machine reads the log, and returns where it ends.
-fn enter(tx: &mut Transaction, caller: &mut Caller, op: Op) -> Outcome<Head> {
+fn enter(tx: &mut Transaction, caller: &mut Caller, op: Op) -> Outcome<SignedHead> {
     let head = head(tx, caller)?;
     tx.record(caller.fact(op))?;
     Ok(head)
 }
 
-fn head(tx: &Transaction, caller: &mut Caller) -> Outcome<Head> {
-    let (state, _) = admitted(tx, caller)?;
-    Ok(Head { seq: state.seq(), hash: state.head() })
+fn head(tx: &Transaction, caller: &mut Caller) -> Outcome<SignedHead> {
+    admitted(tx, caller)?;
+    Ok(tx.head().ok_or(Refusal::Stranger)?)
 }
 
-fn go_live(hub: &Hub, id: u64, after: u64, head: Head) -> Outcome<Join> {
+fn go_live(hub: &Hub, id: u64, after: u64, head: SignedHead) -> Outcome<Join> {
     if head.seq != after {
         return Ok(Join::Behind(head));
     }

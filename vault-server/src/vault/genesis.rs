@@ -23,7 +23,7 @@ impl Vault {
     /// # Errors
     /// [`Refusal::Claim`] for a wrong or used code, [`Refusal::Rule`] for the records.
     pub async fn genesis(&self, peer: &Peer, request: GenesisRequest) -> Result<(), Refusal> {
-        let (hub, own, caller) = (self.0.hub.clone(), self.0.key.clone(), *peer);
+        let (hub, own, caller) = (self.0.hub.clone(), self.0.key.verify_key(), *peer);
         let done = self.call(move |tx| genesis(tx, &hub, &own, &caller, &request)).await;
         if matches!(done, Err(Refusal::Claim | Refusal::Rule(_))) {
             self.count_stranger(peer);
@@ -54,8 +54,8 @@ fn genesis(
     claim::use_up(tx.conn())?;
     let fact = Fact { who: Some(signer(&Actor::Root)), ..caller.fact(audit::Op::Genesis) };
     tx.record(fact)?;
-    keep(tx, &caller, &request.entry, &entry, &[], &[])?;
-    publish(tx, hub, &request.entry, &entry, &[], None)?;
+    let head = keep(tx, &caller, &request.entry, &entry, &[], &[])?;
+    publish(tx, hub, &request.entry, &entry, head, &[], None)?;
     tracing::info!(%vault, machine = %caller.name, "vault founded");
     Ok(())
 }

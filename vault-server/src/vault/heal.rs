@@ -1,71 +1,144 @@
-//! Getting back what this server has lost, from any machine that has verified it: entries first,
-//! then the blobs of the versions still kept (design/trust, *Life cycle*, heal). The signatures
-//! decide, not the messenger.
+//! Getting back what this server has lost, from any machine that has verified it: entries while the
+//! database is set back, and blobs of the versions still kept at any time (design/trust, *Life
+//! cycle*, heal). The signatures decide, not the messenger.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use shared::audit;
+use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::log::{Entry, Put, State};
-use shared::path::SecretPath;
+use shared::head::SignedHead;
+use shared::keys::VerifyKey;
+use shared::log::{Entry, Put, Refused, State};
 use shared::signed::Envelope;
 use shared::wire::v1::log::{HealReply, HealRequest};
 
-use crate::store::{Transaction, blob};
+use crate::store::{Transaction, Wanted, blob};
 
 use super::append::{Brought, keep, publish, put_of, refused_fact, stored};
 use super::hub::Hub;
+use super::restored;
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
 
 /// Blobs asked for at once; whoever has given them back asks again.
 const WANTED: usize = 10_000;
 
 impl Vault {
-    /// Appends lost entries and returns what is still wanted.
+    /// Appends lost entries, all or none, and returns what is still wanted.
     ///
     /// # Errors
-    /// [`Refusal::Rule`] for the first entry that `apply` refuses; those before it count.
+    /// [`Refusal::Rule`] for entries that are no unbroken run to a head that this server has signed,
+    /// or while the database is not set back.
     pub async fn heal(
         &self,
         mut caller: Caller,
         request: HealRequest,
     ) -> Result<HealReply, Refusal> {
-        let hub = self.0.hub.clone();
+        if request.entries.is_empty()
+            && let Some(end) = self.0.store.end().filter(|end| end.whole && !end.restored)
+        {
+            return Ok(HealReply { head: end.head, restored: false, wanted: Vec::new() });
+        }
+        let (hub, code, own) = (self.0.hub.clone(), self.0.code.clone(), self.0.key.verify_key());
         self.call(move |tx| {
             admitted(tx, &mut caller)?;
-            for envelope in &request.entries {
-                take_back(tx, &hub, &caller, envelope)?;
+            if !request.entries.is_empty() {
+                give_back(tx, &hub, own, &caller, &request)?;
+                restored::healed(tx, &code)?;
             }
-            tx.record(caller.fact(audit::Op::Heal))?;
-            let wanted = missing(tx)?;
-            let state = tx.state().ok_or(Refusal::Stranger)?;
-            let (seq, head) = (state.seq(), state.head());
-            let reply = HealReply { seq, head, wanted: wanted.keys().copied().collect() };
-            tx.want(wanted);
-            Ok(reply)
+            let wanted = wanted(tx)?;
+            let head = tx.head().ok_or(Refusal::Stranger)?;
+            Ok(HealReply { head, restored: tx.restored().is_some(), wanted })
         })
         .await
     }
 }
 
-/// Appends one entry without its blobs, unless it is in the log already.
-fn take_back(
+/// Appends lost entries without their blobs; those that the log has already are passed over.
+fn give_back(
     tx: &mut Transaction,
     hub: &Arc<Hub>,
+    own: VerifyKey,
     caller: &Caller,
-    envelope: &Envelope,
+    request: &HealRequest,
 ) -> Outcome<()> {
-    let (entry, dropped) = match tx.apply(envelope).ok_or(Refusal::Stranger)? {
-        Ok(applied) => applied,
-        Err(_) if stored(tx, envelope)?.is_some() => return Ok(()),
-        Err(why) => return refuse(tx, refused_fact(caller, envelope, why.op), why.error),
+    let mut lost = &request.entries[..];
+    while let [first, rest @ ..] = lost
+        && stored(tx, first)?.is_some()
+    {
+        lost = rest;
+    }
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let run = match run(tx, own, lost, request.head) {
+        Ok(run) => run,
+        Err((at, why)) => {
+            let fact = match at {
+                Some(envelope) => refused_fact(caller, envelope, why.op),
+                None => caller.fact(audit::Op::Heal),
+            };
+            return refuse(tx, fact, why.error);
+        }
     };
-    let brought = parked(tx, &entry, &dropped)?;
-    keep(tx, caller, envelope, &entry, &brought, &dropped)?;
-    publish(tx, hub, envelope, &entry, &brought, None)?;
-    tracing::info!(seq = entry.seq, machine = %caller.name, "lost entry given back");
+    for (envelope, (entry, dropped)) in lost.iter().zip(&run) {
+        let brought = parked(tx, entry, dropped)?;
+        let head = keep(tx, caller, envelope, entry, &brought, dropped)?;
+        // Followers ask for the blobs once the database is whole again.
+        publish(tx, hub, envelope, entry, head, &[], None)?;
+    }
+    tx.want(None);
+    tx.record(caller.fact(audit::Op::Heal))?;
+    let entries = run.len();
+    tracing::info!(entries, machine = %caller.name, "lost entries given back");
     Ok(())
+}
+
+/// Applies a run of entries that ends at a head which this server has signed; returns them with the
+/// blobs they drop. If it is refused, the state is as before.
+#[expect(clippy::type_complexity, reason = "what `apply` returns, for each entry")]
+fn run<'e>(
+    tx: &mut Transaction,
+    own: VerifyKey,
+    lost: &'e [Envelope],
+    head: Option<SignedHead>,
+) -> Result<Vec<(Entry, Vec<Hash>)>, (Option<&'e Envelope>, Refused)> {
+    let whole = |why: Error| (None, Refused::from(why));
+    if tx.restored().is_none() {
+        return Err(whole(
+            Code::Moved.because("the server takes lost entries only while restored"),
+        ));
+    }
+    let Some(head) = head else {
+        return Err(whole(Code::BadSig.because("lost entries without a head of this server")));
+    };
+    // The keys before the run: what it brings vouches for nothing.
+    let Some(state) = tx.state() else { return Ok(Vec::new()) };
+    let keys: Vec<VerifyKey> = std::iter::once(own).chain(state.server().iter().cloned()).collect();
+    head.verify(&keys, state.vault()).map_err(whole)?;
+    let mut run = Vec::with_capacity(lost.len());
+    let mut refused = None;
+    for envelope in lost {
+        match tx.apply(envelope) {
+            Some(Ok(applied)) => run.push(applied),
+            Some(Err(why)) => {
+                refused = Some((Some(envelope), why));
+                break;
+            }
+            None => break,
+        }
+    }
+    let end = tx.state().map(State::place);
+    if refused.is_none() && end != Some(head.place()) {
+        let why = format!("the entries do not end at head {} {}", head.seq, head.head.short());
+        refused = Some(whole(Code::Prev.because(why)));
+    }
+    let Some(refused) = refused else { return Ok(run) };
+    for _ in run {
+        tx.take_back();
+    }
+    Err(refused)
 }
 
 /// Finds those of an entry's blobs that were uploaded before it.
@@ -85,8 +158,27 @@ fn parked<'e>(
     Ok(parked)
 }
 
-/// Lists the blobs of kept versions that are not here.
-fn missing(tx: &Transaction) -> rusqlite::Result<HashMap<Hash, (SecretPath, u64)>> {
+/// Returns the blobs of kept versions that are not here. Once none is missing, none can be until
+/// entries are given back: others bring their blobs.
+fn wanted(tx: &mut Transaction) -> rusqlite::Result<Vec<Hash>> {
+    let mut still = Wanted::new();
+    for (id, (path, ver)) in tx.wanted().into_iter().flatten() {
+        let secret = tx.state().and_then(|state| state.secret(path));
+        let version = secret.and_then(|secret| secret.version(*ver));
+        let kept = version.is_some_and(|version| version.blob == *id && !version.destroyed);
+        if kept && blob::look(tx.conn(), id)?.is_none() {
+            still.insert(*id, (path.clone(), *ver));
+        }
+    }
+    let known = tx.wanted().is_some_and(|wanted| wanted.is_empty() || !still.is_empty());
+    let wanted = if known { still } else { missing(tx)? };
+    let ids = wanted.keys().copied().collect();
+    tx.want(Some(wanted));
+    Ok(ids)
+}
+
+/// Looks for the blobs of kept versions that are not here.
+fn missing(tx: &Transaction) -> rusqlite::Result<Wanted> {
     let mut missing = HashMap::new();
     let secrets = tx.state().into_iter().flat_map(State::secrets);
     for (path, secret) in secrets {
@@ -104,7 +196,7 @@ fn missing(tx: &Transaction) -> rusqlite::Result<HashMap<Hash, (SecretPath, u64)
 
 /// Returns the version that a blob was lost for, if it is still kept and the blob is its own.
 pub(super) fn lost(tx: &Transaction, id: &Hash, size: u64) -> Option<Put> {
-    let (path, ver) = tx.wanted(id)?;
+    let (path, ver) = tx.wanted()?.get(id)?;
     let version = tx.state()?.secret(path)?.version(*ver)?;
     let own = version.blob == *id && version.size == size && !version.destroyed;
     own.then(|| Put {

@@ -2,7 +2,7 @@
 //! connections. Who may follow and which blobs go along is decided elsewhere; nothing here waits or
 //! touches the database.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -190,9 +190,9 @@ impl Hub {
         self.machines.subscribe()
     }
 
-    /// Tells whether a stream of the machine is open.
-    pub fn follows(&self, number: Number) -> bool {
-        self.lock().by_id.values().any(|follower| follower.caller.number == number)
+    /// Returns the machines whose streams are open.
+    pub fn following(&self) -> BTreeSet<Number> {
+        self.lock().by_id.values().map(|follower| follower.caller.number).collect()
     }
 }
 
@@ -252,6 +252,6 @@ mod tests {
         let Caller { number, name, key, .. } = caller("b");
         hub.admit(Arc::new([(key, (number, name))].into()));
         gone.told_to_go().await;
-        assert!(!hub.follows(caller("a").number) && hub.follows(number));
+        assert_eq!(hub.following(), [number].into());
     }
 }

@@ -11,6 +11,8 @@ mod genesis;
 mod heal;
 mod hub;
 mod report;
+mod reported;
+mod restored;
 mod strangers;
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use host::store::StoreFailure;
 use shared::audit::{Fact, Op, Outcome as AuditOutcome, Who};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::keys::VerifyKey;
+use shared::keys::SignKey;
 use shared::log::{Machine, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
@@ -33,8 +35,10 @@ use strangers::Strangers;
 
 pub use append::Append;
 pub use caller::{Caller, Peer};
-pub use follow::{Head, Join, line};
+pub use follow::{Join, line};
 pub use hub::{Directory, Live, Place, directory};
+pub use reported::Reported;
+pub use restored::CodeFile;
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -43,8 +47,10 @@ pub enum Refusal {
     Stranger,
     /// The machine has no right to this.
     Denied(String),
-    /// The claim code is wrong or was used.
+    /// The one-time code is wrong or was used.
     Claim,
+    /// The database was set back: it takes lost entries only, and gives out no blob.
+    Restored,
     /// A rule of the format or of the log.
     Rule(Error),
     /// The blob is not here.
@@ -91,23 +97,38 @@ struct Inner {
     reader: Reader,
     hub: Arc<Hub>,
     strangers: Strangers,
-    /// This server's own TLS key.
-    key: VerifyKey,
+    reported: Reported,
+    /// This server's own key: of its end of TLS, and of the heads that it signs.
+    key: Arc<SignKey>,
+    code: Arc<CodeFile>,
     metrics: Arc<Metrics>,
+}
+
+/// What a vault is opened with.
+pub struct Opened {
+    /// The writer.
+    pub store: Store,
+    /// What reads beside it.
+    pub reader: Reader,
+    /// The active machines.
+    pub machines: Directory,
+    /// What they have reported last.
+    pub reported: Reported,
+    /// This server's own key.
+    pub key: Arc<SignKey>,
+    /// Where the one-time code of a database that was set back is shown.
+    pub code: CodeFile,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Vault {
     /// Puts the rules over an opened store.
-    pub fn new(
-        store: Store,
-        reader: Reader,
-        machines: Directory,
-        key: VerifyKey,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(opened: Opened) -> Self {
+        let Opened { store, reader, machines, reported, key, code, metrics } = opened;
         let hub = Hub::new(machines, Arc::clone(&metrics));
-        let strangers = Strangers::default();
-        Self(Arc::new(Inner { store, reader, hub, strangers, key, metrics }))
+        let (strangers, code) = (Strangers::default(), Arc::new(code));
+        Self(Arc::new(Inner { store, reader, hub, strangers, reported, key, code, metrics }))
     }
 
     /// Returns the caller behind a connection, if its key belongs to an active machine.
@@ -131,16 +152,19 @@ impl Vault {
         self.0.store.call(|_| Ok(())).await
     }
 
-    /// Does what is due once a minute: records strangers, drops blobs parked for more than an hour.
+    /// Does what is due once a minute: records strangers, drops blobs parked for more than an hour,
+    /// looks after the one-time code.
     pub async fn every_minute(&self) {
         self.record_strangers().await;
+        self.look_after_code().await;
         // A failure is in the log; the next minute tries again.
         let _ = self.drop_parked().await;
     }
 
-    /// Records what is still only counted, commits, and closes the database.
+    /// Records what is still only counted or in memory, commits, and closes the database.
     pub async fn close(&self) {
         self.record_strangers().await;
+        self.save_reports().await;
         self.0.reader.close();
         self.0.store.close().await;
     }
@@ -213,6 +237,19 @@ fn refuse<T>(tx: &mut Transaction, mut fact: Fact, why: Error) -> Outcome<T> {
     fact.result = AuditOutcome::Refused(why.code);
     tx.record(fact)?;
     Err(Refusal::Rule(why).into())
+}
+
+/// Records what came of a request that is refused for another reason than a rule.
+fn give_up<T>(
+    tx: &mut Transaction,
+    mut fact: Fact,
+    result: AuditOutcome,
+    why: Refusal,
+) -> Outcome<T> {
+    tracing::warn!(machine = fact.machine.as_ref().map(Name::as_str), op = %fact.op, %result, "refused");
+    fact.result = result;
+    tx.record(fact)?;
+    Err(why.into())
 }
 
 /// Records that the caller may not read something, and returns the refusal.

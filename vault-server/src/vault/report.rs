@@ -1,65 +1,166 @@
-//! Signed reports: each machine's latest is kept and given to all.
+//! Signed reports: each machine posts its own, gets some of the others' in turn, and everybody's when
+//! somebody asks how the fleet stands. Verified beside the writer; only a refusal is on record.
 
-use shared::audit::Op;
-use shared::error::Code;
-use shared::log::Machine;
-use shared::name::Actor;
-use shared::report::Report;
-use shared::signed::Envelope;
-use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
+use host::clock;
+use shared::audit::{AuditHead, Op};
+use shared::error::{Code, Error};
+use shared::head::SignedHead;
+use shared::keys::VerifyKey;
+use shared::log::Number;
+use shared::report::{Seen, Targets};
+use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 
-use crate::store::{Transaction, report};
+use crate::store::{End, audit, log, report};
 
-use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
+use super::reported::{Accepted, Unsaved};
+use super::{Caller, Refusal, Vault, admitted, refuse};
 
 impl Vault {
-    /// Keeps the caller's report and returns everybody's.
+    /// Keeps the caller's report; returns records of others if it asks for some.
     ///
     /// # Errors
-    /// [`Refusal::Rule`] for a report that does not verify, is another's, or is older than the
-    /// last one.
+    /// [`Refusal::Rule`] for a record that does not verify, is another's, names what this server has
+    /// not given out, or is not newer than the last one.
     pub async fn report(
         &self,
         mut caller: Caller,
         request: ReportRequest,
     ) -> Result<ReportReply, Refusal> {
-        let hub = self.0.hub.clone();
-        self.call(move |tx| {
-            keep(tx, &mut caller, &request)?;
-            let mut reports = Vec::new();
-            for report::Kept { number, body, sig, at } in report::all(tx.conn())? {
-                let machine = tx.state().and_then(|state| state.machine_numbered(number));
-                let Some(Machine { name, .. }) = machine else { continue };
-                let report = Envelope { by: Actor::Machine(name.clone()), body, sig };
-                reports.push(Received { report, at, online: hub.follows(number) });
+        let (number, exchange) = (caller.number, request.exchange);
+        match self.accept(&caller, request).await {
+            Ok(reply) => Ok(self.exchange(number, exchange, reply)),
+            Err(Refusal::Rule(why)) => {
+                self.call(move |tx| {
+                    admitted(tx, &mut caller)?;
+                    refuse(tx, caller.fact(Op::Report), why)
+                })
+                .await
             }
-            Ok(ReportReply { reports, audit: tx.audit() })
+            Err(why) => Err(why),
+        }
+    }
+
+    async fn accept(
+        &self,
+        caller: &Caller,
+        request: ReportRequest,
+    ) -> Result<ReportReply, Refusal> {
+        let end = self.0.store.end().ok_or(Refusal::Stranger)?;
+        let ReportRequest { seen: signed, targets, .. } = request;
+        let opened = VerifyKey::from_bytes(&caller.key).and_then(|key| {
+            let seen = Seen::open(&signed, caller.number, &key, end.listed.vault)?;
+            if let Some(text) = &targets {
+                Targets::open(text, seen.targets)?;
+            }
+            Ok(seen)
+        });
+        let seen = opened.map_err(Refusal::Rule)?;
+        self.check(caller.number, &seen, &end).await?;
+        let (now, audit, key) = (clock::now(), *self.0.store.audit().borrow(), caller.key);
+        let accepted = Accepted { key, seen, signed, targets, at: now, audit };
+        let active = || self.active(caller);
+        let kept = self.0.reported.keep(accepted, active).map_err(Refusal::Rule)?;
+        let wants_targets = kept.ok_or(Refusal::Stranger)?;
+        Ok(ReportReply { now, audit, wants_targets, seen: Vec::new(), next: 0 })
+    }
+
+    fn active(&self, caller: &Caller) -> bool {
+        let machines = self.0.hub.directory();
+        machines.borrow().get(&caller.key).is_some_and(|(number, _)| *number == caller.number)
+    }
+
+    fn exchange(&self, own: Number, after: Option<Number>, mut reply: ReportReply) -> ReportReply {
+        if let (Some(after), Some(end)) = (after, self.0.store.end()) {
+            let machines = self.0.hub.directory().borrow().clone();
+            let witnesses = &end.listed.witnesses;
+            (reply.seen, reply.next) = self.0.reported.exchange(own, after, witnesses, &machines);
+        }
+        reply
+    }
+
+    /// Refuses a record whose head is not one that this server has signed and its log holds, or whose
+    /// audit head is not in its chain; the latter is not looked at while the database is set back.
+    async fn check(&self, number: Number, seen: &Seen, end: &End) -> Result<(), Refusal> {
+        let (head, anchored) = (seen.signed_head(), seen.audit());
+        let last = self.0.reported.last(number);
+        let head_known = head == end.head || last.is_some_and(|(last, _)| last == head);
+        if !head_known && !self.has_signed(end, &head) {
+            return Err(unknown("this server has not signed", &head));
+        }
+        let audit_known = end.restored
+            || anchored == AuditHead::EMPTY
+            || last.is_some_and(|(_, told)| told == anchored);
+        if head_known && audit_known {
+            return Ok(());
+        }
+        let asked = self.0.reader.ask(move |conn| {
+            let hash = if head_known { None } else { log::hash_at(conn, head.seq)? };
+            let chain = if audit_known { None } else { audit::chain_at(conn, anchored.n)? };
+            Ok((hash, chain))
+        });
+        let (hash, chain) = asked.await?;
+        let epoch = end.listed.epoch_at(head.seq);
+        if !head_known && (hash != Some(head.head) || epoch != head.epoch) {
+            return Err(unknown("the log does not hold", &head));
+        }
+        if !audit_known && chain != Some(anchored.hash) {
+            let why = format!("audit head {}, which is not in the chain", anchored.n);
+            return Err(Refusal::Rule(Code::Report.because(why)));
+        }
+        Ok(())
+    }
+
+    /// Tells whether a head bears the signature of a listed key or of this server's own.
+    pub(super) fn has_signed(&self, end: &End, head: &SignedHead) -> bool {
+        let own = std::iter::once(self.0.key.verify_key());
+        let keys: Vec<VerifyKey> = end.listed.keys.iter().cloned().chain(own).collect();
+        head.verify(&keys, end.listed.vault).is_ok()
+    }
+
+    /// Returns who reported what last, a page of it.
+    pub async fn targets(
+        &self,
+        mut caller: Caller,
+        query: TargetsQuery,
+    ) -> Result<TargetsPage, Refusal> {
+        self.call(move |tx| {
+            admitted(tx, &mut caller)?;
+            Ok(tx.record(caller.fact(Op::Targets))?)
         })
-        .await
+        .await?;
+        let machines = self.0.hub.directory().borrow().clone();
+        Ok(self.0.reported.page(query.after, &machines, &self.0.hub.following()))
+    }
+
+    /// Saves the reports that came in since the last time.
+    pub async fn save_reports(&self) {
+        let machines = self.0.hub.directory().borrow().clone();
+        let unsaved = self.0.reported.take_unsaved(&machines);
+        if unsaved.is_empty() {
+            return;
+        }
+        let numbers: Vec<Number> = unsaved.iter().map(|one| one.number).collect();
+        let saved = self.call(move |tx| {
+            for Unsaved { number, key, at, signed, targets } in unsaved {
+                let machine = tx.state().and_then(|state| state.machine_numbered(number));
+                if machine.is_none_or(|machine| *machine.sign.as_bytes() != key) {
+                    continue;
+                }
+                report::keep(tx.conn(), number, at, &signed)?;
+                if let Some(text) = targets {
+                    report::keep_targets(tx.conn(), number, &text)?;
+                }
+            }
+            Ok(())
+        });
+        if saved.await.is_err() {
+            // The failure is in the log; the next time tries again.
+            self.0.reported.not_saved(&numbers);
+        }
     }
 }
 
-fn keep(tx: &mut Transaction, caller: &mut Caller, request: &ReportRequest) -> Outcome<()> {
-    let envelope = &request.report;
-    let (state, machine) = admitted(tx, caller)?;
-    let opened = if envelope.by == Actor::Machine(machine.name.clone()) {
-        Report::open(envelope, &machine.sign, state.vault())
-    } else {
-        let why = format!("report of `{}` from `{}`", envelope.by, machine.name);
-        Err(Code::Actor.because(why))
-    };
-    let fact = caller.fact(Op::Report);
-    let n = match opened {
-        Ok(report) => report.n,
-        Err(why) => return refuse(tx, fact, why),
-    };
-    match report::latest(tx.conn(), caller.number)? {
-        Some((last, body)) if last == n && body == envelope.body => {}
-        Some((last, _)) if n <= last => {
-            let why = Code::Seq.because(format!("report {n}, but the last one was {last}"));
-            return refuse(tx, fact, why);
-        }
-        Some(_) | None => report::keep(tx.conn(), caller.number, n, tx.now(), envelope)?,
-    }
-    Ok(tx.record(fact)?)
+fn unknown(why: &str, head: &SignedHead) -> Refusal {
+    let why: Error = Code::Report.because(format!("{why} head {} {}", head.seq, head.head.short()));
+    Refusal::Rule(why)
 }

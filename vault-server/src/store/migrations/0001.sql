@@ -21,13 +21,17 @@ CREATE TABLE blob (
 ) STRICT;
 CREATE INDEX blob_parked ON blob (parked_at) WHERE seq IS NULL;
 
--- Latest signed report of every active machine, by its number.
+-- Latest signed seen-record of every active machine, by its number, and the text of its targets.
 CREATE TABLE report (
     machine INTEGER PRIMARY KEY,
-    n       INTEGER NOT NULL,
     at      INTEGER NOT NULL,
+    by      TEXT NOT NULL,
     body    BLOB NOT NULL,
     sig     BLOB NOT NULL
+) STRICT;
+CREATE TABLE targets (
+    machine INTEGER PRIMARY KEY,
+    text    TEXT NOT NULL
 ) STRICT;
 
 -- Number of the next local read due from the last run of every active machine's agent.
@@ -53,6 +57,15 @@ CREATE TABLE audit (
 CREATE TABLE claim (
     id   INTEGER PRIMARY KEY CHECK (id = 1),
     hash BLOB NOT NULL
+) STRICT;
+
+-- A signed head that a database which was set back lacks, whether a caller showed it or the file
+-- beside the database did, and SHA-256 of the one-time code to go on without it.
+CREATE TABLE restored (
+    id     INTEGER PRIMARY KEY CHECK (id = 1),
+    caller INTEGER NOT NULL,
+    lacks  TEXT NOT NULL,
+    code   BLOB NOT NULL
 ) STRICT;
 
 -- The folded state after entry `seq`, to start from, in pieces that need little memory to write.

@@ -1,0 +1,74 @@
+//! Where the log ends as of the last commit, and what stands in it of those who sign and watch heads:
+//! for all who must not wait for the writer.
+
+use std::sync::Arc;
+
+use shared::error::Result;
+use shared::hash::Hash;
+use shared::head::{Head, SignedHead};
+use shared::keys::{SignKey, VerifyKey};
+use shared::log::{Number, State};
+use shared::signed::VaultId;
+
+/// Where the log ends.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// The newest head: it may be given out.
+    pub head: SignedHead,
+    /// Whether the database was set back.
+    pub restored: bool,
+    /// Whether the blob of every kept version is known to be here.
+    pub whole: bool,
+    /// What the log lists.
+    pub listed: Arc<Listed>,
+}
+
+/// What the log lists of servers, epochs and witnesses.
+#[derive(Debug)]
+pub struct Listed {
+    /// The vault.
+    pub vault: VaultId,
+    /// The server's keys.
+    pub keys: Vec<VerifyKey>,
+    /// Active machines that may write everything.
+    pub witnesses: Vec<Number>,
+    /// Entries that resumed, and the epochs that began with them.
+    epochs: Vec<(u64, Hash)>,
+}
+
+impl Listed {
+    /// Lists what stands in a state.
+    pub fn of(state: &State) -> Self {
+        let active = state.machines().iter().filter(|(_, machine)| machine.active);
+        let everything = active.filter(|(_, machine)| {
+            machine.write.as_slice().iter().any(|grant| grant.as_str() == "*")
+        });
+        Self {
+            vault: state.vault(),
+            keys: state.server().to_vec(),
+            witnesses: everything.map(|(number, _)| *number).collect(),
+            epochs: state.resumed().iter().map(|resumed| (resumed.seq, resumed.epoch)).collect(),
+        }
+    }
+
+    /// Returns the epoch of entry `seq`.
+    pub fn epoch_at(&self, seq: u64) -> Hash {
+        let until = self.epochs.iter().rev().find(|(from, _)| *from <= seq);
+        until.map_or(self.vault, |(_, epoch)| *epoch)
+    }
+
+    /// Tells whether the log knows an epoch that is over.
+    pub fn is_past(&self, epoch: &Hash) -> bool {
+        let began = self.epochs.iter().map(|(_, epoch)| epoch);
+        let known = std::iter::once(&self.vault).chain(began).any(|known| known == epoch);
+        known && *epoch != self.epoch_at(u64::MAX)
+    }
+
+    /// Signs the head that entry `seq` made: a head says the same whenever it is signed.
+    ///
+    /// # Errors
+    /// As [`Head::sign`].
+    pub fn sign(&self, seq: u64, head: Hash, key: &SignKey) -> Result<SignedHead> {
+        Head { epoch: self.epoch_at(seq), seq, head }.sign(key, self.vault)
+    }
+}

@@ -1,0 +1,247 @@
+//! A database that was set back: how that is found out, what it refuses until then, and how it ends
+//! (design/trust, *Life cycle*, restore). What comes back meanwhile is `heal`'s.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use host::files::{self, Access};
+use shared::audit::{self, Fact};
+use shared::error::Code;
+use shared::hash::Hash;
+use shared::head::SignedHead;
+use shared::keys::random;
+use shared::log::{Entry, Op, Resume};
+use shared::wire::v1::log::AppendRequest;
+
+use crate::store::restored::{Cause, Restored};
+use crate::store::{End, Transaction, audit as chain, log};
+
+use super::append::refused_fact;
+use super::{Caller, Outcome, Peer, Refusal, Vault, give_up, refuse};
+
+/// The file with the one-time code, in the data directory.
+pub struct CodeFile(PathBuf);
+
+impl CodeFile {
+    /// Names the file.
+    pub const fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn holds(&self, restored: &Restored) -> bool {
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        text.trim().parse().is_ok_and(|code| restored.opens(&code))
+    }
+
+    fn remove(&self) {
+        match std::fs::remove_file(&self.0) {
+            Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(file = %self.0.display(), %why, "a used code was not removed");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+impl Vault {
+    /// Compares the head in the file beside the database with the log, at start, before anybody is
+    /// answered; and looks after the one-time code.
+    pub async fn judge_file(&self, held: Option<SignedHead>) -> Result<(), Refusal> {
+        let code = self.0.code.clone();
+        self.call(move |tx| {
+            if let Some(head) = held {
+                let fact = Fact::new(audit::Op::Restored);
+                judge(tx, &code, head, Cause::File, fact)?;
+            }
+            Ok(keep_code(tx, &code)?)
+        })
+        .await
+    }
+
+    /// Compares the head that a peer shows with a request for the log. One that this server has
+    /// signed and the log lacks tells that the database was set back, whoever shows it.
+    pub async fn judge_shown(&self, peer: &Peer, head: SignedHead) -> Result<(), Refusal> {
+        let Some(end) = self.0.store.end() else { return Ok(()) };
+        let End { listed, head: newest, .. } = &end;
+        let same = (newest.epoch, newest.seq, newest.head) == (head.epoch, head.seq, head.head);
+        if same || listed.is_past(&head.epoch) || !self.has_signed(&end, &head) {
+            return Ok(());
+        }
+        if head.epoch == newest.epoch && head.seq < newest.seq {
+            let found = self.0.reader.ask(move |conn| log::hash_at(conn, head.seq)).await?;
+            if found == Some(head.head) {
+                return Ok(());
+            }
+        }
+        let fact = match self.caller(peer) {
+            Some(caller) => caller.fact(audit::Op::Restored),
+            None => peer.fact(audit::Op::Restored),
+        };
+        let code = self.0.code.clone();
+        self.call(move |tx| Ok(judge(tx, &code, head, Cause::Caller, fact)?)).await
+    }
+
+    /// Makes the one-time code anew if its file is gone.
+    pub(super) async fn look_after_code(&self) {
+        if self.0.store.end().is_some_and(|end| end.restored) {
+            let code = self.0.code.clone();
+            // A failure is in the log; the next minute tries again.
+            let _ = self.call(move |tx| Ok(keep_code(tx, &code)?)).await;
+        }
+    }
+}
+
+/// Tells whether the log lacks a head of its present epoch, or does not know the head's epoch. Heads
+/// of past epochs were given up with a `resume`.
+fn lacks(tx: &Transaction, head: &SignedHead) -> rusqlite::Result<bool> {
+    let Some(state) = tx.state() else { return Ok(false) };
+    if head.epoch == state.epoch() {
+        return Ok(log::hash_at(tx.conn(), head.seq)? != Some(head.head));
+    }
+    let past = state.resumed().iter().any(|resumed| resumed.epoch == head.epoch);
+    Ok(!past && head.epoch != state.vault())
+}
+
+/// Notes that the database was set back if it lacks a head that this server has signed.
+fn judge(
+    tx: &mut Transaction,
+    file: &CodeFile,
+    head: SignedHead,
+    cause: Cause,
+    fact: Fact,
+) -> rusqlite::Result<()> {
+    if !lacks(tx, &head)? {
+        return Ok(());
+    }
+    let restored = match (tx.restored(), cause) {
+        // What is known to be lacked vouches for this one too.
+        (Some(Restored { cause: Cause::File, lacks, .. }), _)
+            if lacks.epoch == head.epoch && head.seq <= lacks.seq =>
+        {
+            return Ok(());
+        }
+        (Some(Restored { cause: Cause::Caller, .. }), _) | (Some(_), Cause::File) => return Ok(()),
+        (Some(known), Cause::Caller) => Restored { cause, lacks: head, ..*known },
+        (None, _) => Restored { cause, lacks: head, code: Hash::from_bytes(*random::<32>()) },
+    };
+    tx.set_restored(Some(restored))?;
+    tx.record(Fact { seq: Some(head.seq), ..fact })?;
+    keep_code(tx, file)?;
+    tracing::warn!(
+        lacks = head.seq,
+        by_caller = cause == Cause::Caller,
+        code = %file.path().display(),
+        "the database was set back: it takes lost entries only, until they are here or an owner \
+         resumes with the one-time code in the file"
+    );
+    Ok(())
+}
+
+/// Writes a new one-time code, unless its file holds the present one; removes the file of a used one.
+fn keep_code(tx: &mut Transaction, file: &CodeFile) -> rusqlite::Result<()> {
+    let Some(restored) = tx.restored().copied() else {
+        file.remove();
+        return Ok(());
+    };
+    if file.holds(&restored) {
+        return Ok(());
+    }
+    let code = Hash::from_bytes(*random::<32>());
+    let text = format!("{code}\n");
+    if let Err(error) = files::replace_trusted(file.path(), text.as_bytes(), Access::PRIVATE) {
+        tracing::error!(%error, "the one-time code was not written; the next minute tries again");
+        return Ok(());
+    }
+    tx.set_restored(Some(Restored { code: Hash::of(&[code.as_bytes()]), ..restored }))
+}
+
+/// Lets only an entry pass that resumes and brings the one-time code, while the database is set back.
+pub(super) fn admits(
+    tx: &mut Transaction,
+    caller: &Caller,
+    request: &AppendRequest,
+) -> Outcome<()> {
+    let Some(restored) = tx.restored() else { return Ok(()) };
+    let entry = serde_json::from_slice::<Entry>(&request.envelope.body).ok();
+    if entry.as_ref().is_none_or(|entry| resume(entry).is_none()) {
+        let fact = refused_fact(caller, &request.envelope, None);
+        return turn_away(tx, fact);
+    }
+    if request.code.is_some_and(|code| restored.opens(&code)) {
+        return Ok(());
+    }
+    let fact = refused_fact(caller, &request.envelope, None);
+    give_up(tx, fact, audit::Outcome::Refused(Code::Claim), Refusal::Claim)
+}
+
+/// Refuses what a database that was set back does not do, on record.
+pub(super) fn turn_away<T>(tx: &mut Transaction, fact: Fact) -> Outcome<T> {
+    give_up(tx, fact, audit::Outcome::Restored, Refusal::Restored)
+}
+
+/// Returns what an entry resumes from, if it does.
+fn resume(entry: &Entry) -> Option<&Resume> {
+    match entry.ops.first() {
+        Some(Op::Resume(resume)) => Some(resume),
+        _ => None,
+    }
+}
+
+/// Judges an entry that was just applied: one that resumes needs a database that was set back, and
+/// names a place of its audit chain.
+pub(super) fn may_resume(
+    tx: &mut Transaction,
+    caller: &Caller,
+    request: &AppendRequest,
+    entry: &Entry,
+) -> Outcome<()> {
+    let Some(Resume { audit_n, audit_head, .. }) = resume(entry) else { return Ok(()) };
+    if tx.restored().is_none() {
+        tx.take_back();
+        let fact = refused_fact(caller, &request.envelope, None);
+        return give_up(tx, fact, audit::Outcome::Refused(Code::Claim), Refusal::Claim);
+    }
+    if chain::chain_at(tx.conn(), *audit_n)? != Some(*audit_head) {
+        tx.take_back();
+        let fact = refused_fact(caller, &request.envelope, None);
+        let why = format!("audit record {audit_n} with the value that the entry names");
+        return refuse(tx, fact, Code::Missing.because(why));
+    }
+    Ok(())
+}
+
+/// Ends the state with the entry that resumed.
+pub(super) fn resumed(
+    tx: &mut Transaction,
+    file: &Arc<CodeFile>,
+    entry: &Entry,
+) -> rusqlite::Result<()> {
+    if resume(entry).is_none() {
+        return Ok(());
+    }
+    tracing::warn!(seq = entry.seq, by = %entry.by, "the vault was resumed");
+    end(tx, file)
+}
+
+/// Ends the state once the log holds the head that the file beside the database told of.
+pub(super) fn healed(tx: &mut Transaction, file: &Arc<CodeFile>) -> rusqlite::Result<()> {
+    let Some(Restored { cause: Cause::File, lacks: head, .. }) = tx.restored().copied() else {
+        return Ok(());
+    };
+    if lacks(tx, &head)? {
+        return Ok(());
+    }
+    tracing::warn!(seq = head.seq, "all lost entries are back: the vault goes on");
+    end(tx, file)
+}
+
+fn end(tx: &mut Transaction, file: &Arc<CodeFile>) -> rusqlite::Result<()> {
+    tx.set_restored(None)?;
+    let file = Arc::clone(file);
+    tx.after_commit(move || file.remove());
+    Ok(())
+}
