@@ -218,13 +218,34 @@ pub struct Status {
     pub server: Option<String>,
     /// When this machine last knew to be up to date.
     pub synced_at: Option<Time>,
+    /// Whether the server was restored and waits for its lost entries, or for an owner to resume it.
+    #[serde(default)]
+    pub restored: bool,
+    /// Whether there are other machines but none whose silence would be noticed, as all sleep at
+    /// times.
+    #[serde(default)]
+    pub unwatched: bool,
     /// What needs a person, the oldest first.
     pub alarms: Vec<Alarm>,
     /// One row for each secret of each target of each machine.
     pub targets: Vec<TargetRow>,
+    /// Machines whose newest signed record names other targets than the server has handed out.
+    #[serde(default)]
+    pub outdated: Vec<Outdated>,
     /// Secrets that this machine reads and whose custom metadata has `rotate_after`.
     #[serde(default)]
     pub rotations: Vec<Rotation>,
+}
+
+/// A machine whose targets are not known as they are now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outdated {
+    /// The machine.
+    pub machine: Name,
+    /// When the report came in that its rows are of; `None` where there are none.
+    pub of: Option<Time>,
+    /// Whether the machine follows the log now.
+    pub awake: bool,
 }
 
 /// What a secret's custom metadata says about its rotation.
@@ -264,14 +285,20 @@ pub struct TargetRow {
     pub secret: SecretPath,
     /// Newest version in the log.
     pub wanted: u64,
+    /// Whether that was written some seconds ago: nobody is late for it yet.
+    #[serde(default)]
+    pub fresh: bool,
     /// Version in the file, 0 for none.
     pub applied: u64,
     /// What became of the hook's last run.
     pub hook: HookResult,
-    /// When the machine's latest report came in.
+    /// When the machine's report came in, as the server says.
     pub seen_at: Option<Time>,
-    /// Whether the machine follows the log now.
+    /// Whether the machine follows the log now, as the server says.
     pub awake: bool,
+    /// Whether the machine has signed other targets since, which the server has not handed out.
+    #[serde(default)]
+    pub outdated: bool,
     /// How the file stands.
     pub state: TargetState,
     /// What is the matter with file or hook; nothing if all is well.
@@ -280,9 +307,9 @@ pub struct TargetRow {
 }
 
 impl TargetRow {
-    /// Tells whether the file holds another version than the newest.
+    /// Tells whether the file holds another version than the newest, and has had the time for it.
     pub const fn lags(&self) -> bool {
-        self.applied != self.wanted
+        self.applied != self.wanted && !self.fresh
     }
 
     /// Tells whether its machine has an alarm about it: its hook has failed, or the file cannot be
@@ -371,10 +398,24 @@ pub struct VerifyResult {
     pub checked: u64,
     /// The chain after the last good record.
     pub head: AuditHead,
-    /// Heads in machines' reports that the chain was compared with.
+    /// Signed audit heads that the chain was compared with.
     pub anchors: u64,
+    /// Where the server was restored, oldest first.
+    #[serde(default)]
+    pub restored: Vec<ResumedAt>,
     /// The first record that does not fit, if any.
     pub bad: Option<BadRecord>,
+}
+
+/// Where an owner has resumed a server that was restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumedAt {
+    /// The last audit record before the restore.
+    pub n: u64,
+    /// When it was resumed, by the owner's clock.
+    pub time: Time,
+    /// Who resumed it.
+    pub by: Actor,
 }
 
 /// The first record that breaks the audit chain.

@@ -23,7 +23,7 @@ use shared::wire::v1::audit::{
 };
 use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::log::{GenesisRequest, HealReply, HealRequest, LAST_HEAD, LogQuery};
-use shared::wire::v1::report::{ReportReply, ReportRequest};
+use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 use shared::wire::v1::{self as routes};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -160,6 +160,12 @@ impl Client {
     /// `POST /v1/report`.
     pub async fn report(&self, request: &ReportRequest) -> Result<ReportReply, RemoteError> {
         parse(self.ask(Method::POST, routes::REPORT, json(request)?).await?).await
+    }
+
+    /// `GET /v1/targets`.
+    pub async fn targets(&self, query: TargetsQuery) -> Result<TargetsPage, RemoteError> {
+        let uri = format!("{}?after={}", routes::TARGETS, query.after);
+        parse(self.ask(Method::GET, &uri, Bytes::new()).await?).await
     }
 
     /// `POST /v1/access`.
