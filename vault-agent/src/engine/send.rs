@@ -185,6 +185,9 @@ async fn until_answered(
             }
             Err(RemoteError::Conflict(head)) => {
                 intake::shown(parts, &head).await?;
+                if parts.link.look(|link| link.halted) {
+                    return Err(WriteError::Unresolved);
+                }
                 return conflict(parts, seq, hash, deadline).await;
             }
             Err(RemoteError::Refused(error)) if matches!(error.code, Code::Seq | Code::Prev) => {
@@ -272,6 +275,8 @@ async fn conflict(
         match parts.ledger.hash_at(seq).await? {
             Some(known) if known == hash => return Ok(Sent::Done(Submitted { seq, head: hash })),
             Some(_) => return Ok(Sent::Conflict),
+            // The log has gone over to another branch, on which the entry can never stand.
+            None if parts.pending.entry() != Some(hash) => return Ok(Sent::Conflict),
             None => {}
         }
         if !matches!(timeout_at(deadline, applied.changed()).await, Ok(Ok(()))) {

@@ -9,8 +9,8 @@ use machine::local::{HEAL, HealRequest, Healed};
 /// Give the server back what it has lost and this machine has
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// End this alarm instead, once you know which history is true: `E_FORK`, `E_AUDIT_REWRITTEN`
-    #[arg(long, value_name = "CODE", value_parser = ["E_FORK", "E_AUDIT_REWRITTEN"])]
+    /// End this alarm instead, once you know why the audit log has changed: `E_AUDIT_REWRITTEN`
+    #[arg(long, value_name = "CODE", value_parser = ["E_AUDIT_REWRITTEN"])]
     clear: Option<String>,
 }
 
@@ -31,9 +31,8 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     }
     if restored {
         global.term.say_hinted(
-            "the server takes no change yet: it was restored, and its log is not whole",
-            "run `vault heal` on the other machines; where what is missing is lost for good, run \
-             `vault resume` on an admin's machine",
+            "the server was restored from an older copy and takes no change yet",
+            "run `vault heal` on the other machines too, then `vault resume` on an admin's machine",
         );
     }
     if absent.is_empty() {
