@@ -108,7 +108,7 @@ words! {
     Forget = "forget",
     Resume = "resume",
     FormatSet = "format_set",
-    /// An entry that came again and was known, or one that is not even JSON.
+    /// An entry that is not even JSON.
     Append = "append",
     Genesis = "genesis",
     /// A page of the log.
@@ -182,6 +182,8 @@ words! {
     TooLarge = "too_large",
     /// The body did not arrive in time.
     Timeout = "timeout",
+    /// The machine is over its share.
+    Limited = "over_share",
     |
     /// A rule refused it.
     Refused(Code),

@@ -15,9 +15,11 @@ use tokio::sync::watch as channel;
 use crate::config::{self, Config};
 use crate::datadir::DataDir;
 use crate::http;
+use crate::meter::Meter;
 use crate::metrics::Metrics;
+use crate::store::reserve::Reserve;
 use crate::store::{self, Reader, Store, Transaction, claim, schema, snapshot};
-use crate::vault::{Vault, directory};
+use crate::vault::{Disk, Members, Signers, Vault, directory};
 
 /// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
 /// commits, and leaves the database ready for a quick start.
@@ -38,12 +40,12 @@ pub async fn run(
     let handshake = Duration::from_secs(config.limits.handshake_seconds);
     let acceptor = Acceptor::new(&key, handshake)?;
     let listen = listener.local_addr().context("listener has no address")?;
-    let file = dir.database();
-    let vault = tokio::task::spawn_blocking(move || open(&file, key.verify_key()))
+    let (file, meter) = (dir.database(), Meter::new(&config.limits, config.shares));
+    let vault = tokio::task::spawn_blocking(move || open(&file, key.verify_key(), meter))
         .await
         .context("cannot open the database")??;
     let (stop, stopped) = channel::channel(false);
-    let (connected, limits) = (vault.clone(), config.limits);
+    let (connected, limits) = (vault.clone(), (config.limits, config.shares));
     let mut serving =
         tokio::spawn(http::connection::run(connected, acceptor, limits, listener, stopped.clone()));
     if let Some(local) = local {
@@ -92,7 +94,7 @@ async fn stay_alive(vault: &Vault) {
 }
 
 /// Opens the database, folds what the snapshot does not hold, starts the writer.
-fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
+fn open(file: &std::path::Path, key: shared::keys::VerifyKey, meter: Meter) -> Result<Vault> {
     let conn = schema::open(file)?;
     let (state, folded) = snapshot::fold(&conn)
         .with_context(|| format!("database `{}` cannot be used", file.display()))?;
@@ -110,8 +112,11 @@ fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
         tracing::info!("no vault yet: `vault init` with the setup line founds it");
     }
     let metrics = Arc::new(Metrics::default());
+    let members = Members { machines, signers: state.as_ref().map(Signers::of), key };
     let store = Store::start(Transaction::new(conn, state, audit), folded, Arc::clone(&metrics))?;
-    Ok(Vault::new(store, Reader::new(file.to_owned()), machines, key, metrics))
+    let reserve = Reserve::new(file.parent().unwrap_or(file));
+    let disk = Disk { store, reader: Reader::new(file.to_owned()), reserve };
+    Ok(Vault::new(disk, members, meter, metrics))
 }
 
 /// Listens on an address.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::poll_fn;
 use shared::limits;
 use shared::wire::v1::log::{AppendRequest, Frame, LogQuery};
+use shared::wire::v1::shares::Share;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};
 
@@ -17,11 +18,14 @@ use crate::vault::{Append, Caller, Head, Join, Live, Place, Vault, line};
 
 use super::app::{App, Asked, Json, told_to_stop};
 use super::error::{Fault, json};
+use super::open::Follows;
 
 /// Silence on an open stream is broken this often.
 const BEAT: Duration = Duration::from_secs(15);
 /// Bytes read from the database at once.
 const CHUNK: usize = 256 << 10;
+/// The longest line that a page may end with: an entry in base64.
+const LINE: usize = limits::BODY / 2 * 3;
 
 /// Appends an entry: 201 with its place, 409 with the head it should have been built on.
 pub async fn append(
@@ -59,7 +63,11 @@ pub async fn read(
     }
     let kind = HeaderValue::from_static("application/x-ndjson");
     let lines = poll_fn(move |cx| receiver.poll_recv(cx).map(|line| line.map(Ok::<_, Infallible>)));
-    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response())
+    let mut response = ([(header::CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response();
+    if follow {
+        response.extensions_mut().insert(Follows);
+    }
+    Ok(response)
 }
 
 /// The client left, or the stream must end.
@@ -76,8 +84,14 @@ struct Sender {
 
 impl Sender {
     async fn page(mut self, head: Head) {
-        if self.head(head).await.is_ok() {
-            let _ = self.catch_up(head, limits::LOG_PAGE).await;
+        let lines = self.lines.clone();
+        let send = async {
+            self.head(head).await?;
+            self.catch_up(head, limits::LOG_PAGE).await
+        };
+        tokio::select! {
+            () = lines.closed() => {}
+            _ = send => {}
         }
     }
 
@@ -113,11 +127,15 @@ impl Sender {
             if sent >= most {
                 return Ok(());
             }
-            let page = self.vault.page(next, head.seq, CHUNK.min(most - sent)).await;
+            // A client that does not read waits here, and holds no more than its machine may.
+            let (meter, machine) = (self.vault.meter(), self.caller.number);
+            let room = meter.room(machine, CHUNK + LINE).await;
+            let page = self.vault.page(machine, next, head.seq, CHUNK.min(most - sent)).await;
             let (lines, last) = page.map_err(|_| Gone)?;
             let last = last.ok_or(Gone)?;
             sent += lines.len();
-            self.send(lines).await?;
+            meter.take(machine, Share::Bytes, lines.len() as u64);
+            self.send(room.hold(lines)).await?;
             self.after = last;
             next = last.saturating_add(1);
         }

@@ -8,6 +8,7 @@ pub mod claim;
 pub mod log;
 mod reader;
 pub mod report;
+pub mod reserve;
 pub mod schema;
 pub mod snapshot;
 mod writer;

@@ -12,13 +12,15 @@ use host::store::{self, Database, StoreFailure};
 use rusqlite::Connection;
 use shared::audit::{AuditHead, Fact};
 use shared::hash::Hash;
-use shared::log::{Applied, Entry, Refused, State, Undo};
+use shared::log::{Applied, Entry, Number, Refused, State, Undo};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::time::Time;
+use shared::wire::v1::shares::Share;
 use tokio::sync::watch;
 
 use super::{audit, snapshot};
+use crate::meter::Meter;
 use crate::metrics::Metrics;
 
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub struct Transaction {
     undo: Vec<Undo>,
     after: Vec<AfterCommit>,
     wanted: HashMap<Hash, (SecretPath, u64)>,
+    payer: Option<(Arc<Meter>, Number)>,
 }
 
 /// Something to do once the transaction is on disk.
@@ -50,7 +53,7 @@ impl Transaction {
     pub fn new(conn: Connection, state: Option<State>, audit: AuditHead) -> Self {
         let now = Time::from_micros(0);
         let (undo, after, wanted) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { conn, state, audit, now, undo, after, wanted }
+        Self { conn, state, audit, now, undo, after, wanted, payer: None }
     }
 
     /// Returns the folded state, with the entries of the open transaction.
@@ -108,8 +111,33 @@ impl Transaction {
         self.wanted.get(id)
     }
 
-    /// Appends an audit record.
+    /// Says whose share the next records and bytes are taken of; nobody's if `None`.
+    pub fn bill(&mut self, payer: Option<(Arc<Meter>, Number)>) {
+        self.payer = payer;
+    }
+
+    /// Takes an amount of the payer's share.
+    pub fn charge(&self, share: Share, amount: usize) {
+        if let Some((meter, machine)) = &self.payer {
+            meter.take(*machine, share, amount as u64);
+        }
+    }
+
+    /// Gives back what was taken of the payer's share for nothing.
+    pub fn give_back(&self, share: Share, amount: u64) {
+        if let Some((meter, machine)) = &self.payer {
+            meter.give_back(*machine, share, amount);
+        }
+    }
+
+    /// Appends an audit record, or counts the fact if its payer is over its share of them and that
+    /// is enough for a fact of this kind.
     pub fn record(&mut self, fact: Fact) -> rusqlite::Result<()> {
+        if let Some((meter, machine)) = &self.payer
+            && !meter.records(*machine, &fact)
+        {
+            return Ok(());
+        }
         self.audit = audit::insert(&self.conn, self.audit, self.now, fact)?;
         Ok(())
     }

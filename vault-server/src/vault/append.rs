@@ -17,14 +17,16 @@ use shared::signed::Envelope;
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::error::Conflict;
 use shared::wire::v1::log::{AppendRequest, Appended, Frame};
+use shared::wire::v1::shares::Share;
 
 use crate::store::{Transaction, access, blob, log, report};
 
-use super::hub::{Hub, Line, directory};
+use super::hub::{Hub, directory};
+use super::signers::Signers;
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
-const INLINE: u64 = 4 << 20;
+const INLINE: u64 = 2 << 20;
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -35,31 +37,71 @@ pub enum Append {
     Conflict(Conflict),
 }
 
+/// Heads of before on which an owner's entry may have been built to get the next place.
+const HEADS: u64 = 64;
+
 impl Vault {
-    /// Appends an entry.
-    pub async fn append(
-        &self,
-        mut caller: Caller,
-        request: AppendRequest,
-    ) -> Result<Append, Refusal> {
-        let hub = self.0.hub.clone();
+    /// Appends an entry. Its size and signature are checked before it queues, and so is the share
+    /// of the machine that carries it, unless an owner signed it.
+    pub async fn append(&self, caller: Caller, request: AppendRequest) -> Result<Append, Refusal> {
         let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
-        let done = self.call(move |tx| append(tx, &hub, &mut caller, &request)).await;
-        if let Ok(Append::Done(done)) = &done {
+        let number = caller.number;
+        let checked = self.0.hub.signers().map_or(Ok(()), |known| known.check(&request.envelope));
+        let by_owner = !matches!(by, Actor::Machine(_));
+        if checked.is_err() || !by_owner {
+            self.afford(&caller, &[Share::Log, Share::Blobs, Share::Audit])?;
+        }
+        let (hub, meter) = (self.0.hub.clone(), Arc::clone(&self.0.meter));
+        let shared = Arc::new((caller, request, checked));
+        let work = move |tx: &mut Transaction| {
+            let (caller, request, checked) = &*shared;
+            let mut caller = caller.clone();
+            admitted(tx, &mut caller)?;
+            if let Err(why) = checked {
+                return not_applied(tx, &caller, &request.envelope, why.clone().into()).map(Ok);
+            }
+            if let Some(until) = meter.barred(number, by_owner) {
+                return Ok(Err(until));
+            }
+            let done = append(tx, &hub, &caller, request)?;
+            if matches!(done, Append::Conflict(_)) && by_owner && is_recent(tx, &request.envelope)?
+            {
+                meter.keep_place(Hash::of(&[&request.envelope.body]), number);
+            }
+            Ok(Ok(done))
+        };
+        let done = loop {
+            let tried = if by_owner {
+                self.call_for_owner(number, work.clone()).await?
+            } else {
+                self.call(number, work.clone()).await?
+            };
+            match tried {
+                Ok(done) => break done,
+                Err(until) => self.0.meter.passed(until).await,
+            }
+        };
+        if let Append::Done(done) = &done {
             tracing::info!(seq = done.seq, %by, %machine, "entry appended");
         }
-        done
+        Ok(done)
     }
+}
+
+/// Tells whether an entry was built on one of the last heads.
+fn is_recent(tx: &Transaction, envelope: &Envelope) -> rusqlite::Result<bool> {
+    let entry = serde_json::from_slice::<Entry>(&envelope.body);
+    let (Ok(Entry { seq, prev, .. }), Some(state)) = (entry, tx.state()) else { return Ok(false) };
+    let recent = seq > 0 && seq <= state.seq() && seq + HEADS > state.seq();
+    Ok(recent && log::at(tx.conn(), seq - 1)?.is_some_and(|before| before.hash == prev))
 }
 
 fn append(
     tx: &mut Transaction,
     hub: &Arc<Hub>,
-    caller: &mut Caller,
+    caller: &Caller,
     request: &AppendRequest,
 ) -> Outcome<Append> {
-    admitted(tx, caller)?;
-    let caller = &*caller;
     let envelope = &request.envelope;
     if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
         // Signed before the machine was renamed, it may be in the log already, or merely late.
@@ -84,6 +126,16 @@ fn append(
             return refuse(tx, refused_fact(caller, envelope, why.op), why.error);
         }
     };
+    if matches!(envelope.by, Actor::Machine(_)) {
+        tx.charge(Share::Log, envelope.body.len());
+        let inline = brought.iter().filter_map(|brought| brought.inline);
+        tx.charge(Share::Blobs, inline.map(|Inline(bytes)| bytes.len()).sum());
+    } else {
+        // What was parked for it has been charged already.
+        let parked = brought.iter().filter(|brought| brought.inline.is_none());
+        tx.give_back(Share::Blobs, parked.map(|brought| brought.put.size).sum());
+        tx.bill(None);
+    }
     let done = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
     publish(tx, hub, envelope, &entry, &brought, Some(caller))?;
     Ok(Append::Done(done))
@@ -103,7 +155,8 @@ fn names_are_normal(entry: &Entry) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Tells the very same bytes sent again, a lost race, and a refusal apart.
+/// Tells the very same bytes sent again, a lost race, and a refusal apart. The same bytes make no
+/// record, but are taken of the caller's share, whoever signed them.
 fn not_applied(
     tx: &mut Transaction,
     caller: &Caller,
@@ -111,7 +164,7 @@ fn not_applied(
     why: Refused,
 ) -> Outcome<Append> {
     if let Some(done) = stored(tx, envelope)? {
-        tx.record(Fact { seq: Some(done.seq), ..fact(caller, envelope, None) })?;
+        tx.charge(Share::Log, envelope.body.len());
         return Ok(Append::Done(done));
     }
     let fact = refused_fact(caller, envelope, why.op);
@@ -286,7 +339,7 @@ pub(super) fn publish(
     }
     tx.after_commit(move || {
         for (due, bytes) in deliveries {
-            due.send(Line { seq, bytes });
+            due.send(seq, bytes);
         }
     });
     let touched = |op: &Op| {
@@ -296,11 +349,15 @@ pub(super) fn publish(
                 | Op::MachineRename { .. }
                 | Op::MachineRekey(_)
                 | Op::MachineRemove { .. }
+                | Op::AdminAdd { .. }
+                | Op::AdminRemove { .. }
+                | Op::RootSet { .. }
         )
     };
     if entry.ops.iter().any(touched) {
         let (hub, machines) = (Arc::clone(hub), directory(tx.state()));
-        tx.after_commit(move || hub.admit(machines));
+        let signers = tx.state().map(Signers::of);
+        tx.after_commit(move || hub.admit(machines, signers));
     }
     Ok(())
 }

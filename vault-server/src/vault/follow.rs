@@ -5,6 +5,7 @@ use bytes::Bytes;
 use host::store::StoreFailure;
 use shared::audit::Op;
 use shared::hash::Hash;
+use shared::log::Number;
 use shared::wire::v1::log::Frame;
 
 use crate::store::{Transaction, int, log, unwritable};
@@ -31,24 +32,48 @@ pub enum Join {
 
 impl Vault {
     /// Lets a machine read the log up to where it ends now.
-    pub async fn read_log(&self, mut caller: Caller) -> Result<Head, Refusal> {
-        self.call(move |tx| enter(tx, &mut caller, Op::Log)).await
+    pub async fn read_log(&self, caller: Caller) -> Result<Head, Refusal> {
+        self.enter(caller, Op::Log, |_, head| Ok(head)).await
     }
 
     /// Lets a machine that has the entries up to `after` follow the log, till the place is dropped.
-    pub async fn follow(
-        &self,
-        mut caller: Caller,
-        after: u64,
-    ) -> Result<(Head, Place, Join), Refusal> {
+    pub async fn follow(&self, caller: Caller, after: u64) -> Result<(Head, Place, Join), Refusal> {
         let hub = self.0.hub.clone();
-        self.call(move |tx| {
-            let head = enter(tx, &mut caller, Op::Follow)?;
+        let follow = move |caller: Caller, head: Head| {
             let place = hub.enter(caller);
             let join = go_live(&hub, place.id, after, head)?;
             Ok((head, place, join))
-        })
-        .await
+        };
+        self.enter(caller, Op::Follow, follow).await
+    }
+
+    /// Records that a machine reads the log. On a full disk that is counted, and recorded later:
+    /// the owner who is to make room has to see the log.
+    async fn enter<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        op: Op,
+        go_on: impl Fn(Caller, Head) -> Outcome<T> + Clone + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let (number, fact) = (caller.number, caller.fact(op.clone()));
+        let enter = move |recorded: bool| {
+            let (mut caller, op, go_on) = (caller.clone(), op.clone(), go_on.clone());
+            move |tx: &mut Transaction| {
+                let head = head(tx, &mut caller)?;
+                if recorded {
+                    tx.record(caller.fact(op))?;
+                }
+                go_on(caller, head)
+            }
+        };
+        match self.call(number, enter(true)).await {
+            Err(Refusal::Unavailable(StoreFailure::Full)) => {
+                let entered = self.in_turn(number, enter(false)).await?;
+                self.0.meter.fold(number, fact);
+                Ok(entered)
+            }
+            entered => entered,
+        }
     }
 
     /// Asks for later entries, having read those up to `after`.
@@ -57,7 +82,7 @@ impl Vault {
     /// [`Refusal::Stranger`] also when told to go.
     pub async fn join(&self, mut caller: Caller, id: u64, after: u64) -> Result<Join, Refusal> {
         let hub = self.0.hub.clone();
-        self.call(move |tx| {
+        self.in_turn(caller.number, move |tx| {
             let head = head(tx, &mut caller)?;
             go_live(&hub, id, after, head)
         })
@@ -65,14 +90,15 @@ impl Vault {
     }
 
     /// Returns the records `from..=upto` as lines, some `room` bytes of them, and the last one's
-    /// number.
+    /// number, for the machine that reads.
     pub async fn page(
         &self,
+        machine: Number,
         from: u64,
         upto: u64,
         room: usize,
     ) -> Result<(Bytes, Option<u64>), StoreFailure> {
-        let read = self.0.reader.ask(move |conn| {
+        let read = self.ask(machine, move |conn| {
             let (mut text, mut last) = (Vec::new(), None);
             for stored in log::range(conn)?.query_map([int(from), int(upto)], log::read)? {
                 let log::Stored { seq, envelope, .. } = stored?;
@@ -90,13 +116,6 @@ impl Vault {
         });
         read.await
     }
-}
-
-/// Records that a machine reads the log, and returns where it ends.
-fn enter(tx: &mut Transaction, caller: &mut Caller, op: Op) -> Outcome<Head> {
-    let head = head(tx, caller)?;
-    tx.record(caller.fact(op))?;
-    Ok(head)
 }
 
 fn head(tx: &Transaction, caller: &mut Caller) -> Outcome<Head> {

@@ -11,6 +11,7 @@ use shared::log::{Entry, Put, State};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::wire::v1::log::{HealReply, HealRequest};
+use shared::wire::v1::shares::Share;
 
 use crate::store::{Transaction, blob};
 
@@ -32,9 +33,15 @@ impl Vault {
         request: HealRequest,
     ) -> Result<HealReply, Refusal> {
         let hub = self.0.hub.clone();
-        self.call(move |tx| {
+        let meter = Arc::clone(&self.0.meter);
+        self.call(caller.number, move |tx| {
             admitted(tx, &mut caller)?;
-            for envelope in &request.entries {
+            // While the next place is kept for an owner nothing is taken: it will be asked for again.
+            let entries = match meter.barred(caller.number, false) {
+                Some(_) => &[],
+                None => request.entries.as_slice(),
+            };
+            for envelope in entries {
                 take_back(tx, &hub, &caller, envelope)?;
             }
             tx.record(caller.fact(audit::Op::Heal))?;
@@ -63,6 +70,7 @@ fn take_back(
     };
     let brought = parked(tx, &entry, &dropped)?;
     keep(tx, caller, envelope, &entry, &brought, &dropped)?;
+    tx.charge(Share::Log, envelope.body.len());
     publish(tx, hub, envelope, &entry, &brought, None)?;
     tracing::info!(seq = entry.seq, machine = %caller.name, "lost entry given back");
     Ok(())

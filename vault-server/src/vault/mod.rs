@@ -11,6 +11,7 @@ mod genesis;
 mod heal;
 mod hub;
 mod report;
+mod signers;
 mod strangers;
 
 use std::sync::Arc;
@@ -20,12 +21,15 @@ use shared::audit::{Fact, Op, Outcome as AuditOutcome, Who};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::keys::VerifyKey;
-use shared::log::{Machine, State};
+use shared::log::{Machine, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
+use shared::wire::v1::shares::{Share, SharesReply};
 use tokio::sync::watch;
 
+use crate::meter::{Limited, Meter, STRANGERS};
 use crate::metrics::Metrics;
+use crate::store::reserve::Reserve;
 use crate::store::{Reader, Store, Transaction};
 
 use hub::Hub;
@@ -35,6 +39,7 @@ pub use append::Append;
 pub use caller::{Caller, Peer};
 pub use follow::{Head, Join, line};
 pub use hub::{Directory, Live, Place, directory};
+pub use signers::Signers;
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -49,8 +54,16 @@ pub enum Refusal {
     Rule(Error),
     /// The blob is not here.
     Absent(Hash),
+    /// The machine is over its share.
+    Limited(Limited),
     /// The database failed, and nothing was written; the details are in the log.
     Unavailable(StoreFailure),
+}
+
+impl From<Limited> for Refusal {
+    fn from(why: Limited) -> Self {
+        Self::Limited(why)
+    }
 }
 
 impl From<StoreFailure> for Refusal {
@@ -86,9 +99,31 @@ type Outcome<T> = Result<T, Stop>;
 #[derive(Clone)]
 pub struct Vault(Arc<Inner>);
 
+/// What is on disk.
+pub struct Disk {
+    /// The writer.
+    pub store: Store,
+    /// The readers beside it.
+    pub reader: Reader,
+    /// Room for owners.
+    pub reserve: Reserve,
+}
+
+/// Who takes part, as the database holds it.
+pub struct Members {
+    /// The active machines.
+    pub machines: Directory,
+    /// Who may sign, once there is a vault.
+    pub signers: Option<Signers>,
+    /// This server's own key.
+    pub key: VerifyKey,
+}
+
 struct Inner {
     store: Store,
     reader: Reader,
+    reserve: Reserve,
+    meter: Arc<Meter>,
     hub: Arc<Hub>,
     strangers: Strangers,
     /// This server's own TLS key.
@@ -98,16 +133,18 @@ struct Inner {
 
 impl Vault {
     /// Puts the rules over an opened store.
-    pub fn new(
-        store: Store,
-        reader: Reader,
-        machines: Directory,
-        key: VerifyKey,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let hub = Hub::new(machines, Arc::clone(&metrics));
+    pub fn new(disk: Disk, members: Members, meter: Meter, metrics: Arc<Metrics>) -> Self {
+        let Disk { store, reader, reserve } = disk;
+        let Members { machines, signers, key } = members;
+        let meter = Arc::new(meter);
+        let hub = Hub::new(machines, signers, Arc::clone(&meter), Arc::clone(&metrics));
         let strangers = Strangers::default();
-        Self(Arc::new(Inner { store, reader, hub, strangers, key, metrics }))
+        Self(Arc::new(Inner { store, reader, reserve, meter, hub, strangers, key, metrics }))
+    }
+
+    /// Returns the meter of all callers.
+    pub fn meter(&self) -> &Meter {
+        &self.0.meter
     }
 
     /// Returns the caller behind a connection, if its key belongs to an active machine.
@@ -126,21 +163,54 @@ impl Vault {
         &self.0.metrics
     }
 
+    /// Writes the counters as Prometheus reads them.
+    pub fn metrics_text(&self) -> String {
+        self.0.metrics.render(self.0.meter.unread(), &self.0.meter.over())
+    }
+
     /// Waits until the writer has answered: it lives.
     pub async fn ping(&self) -> Result<(), StoreFailure> {
         self.0.store.call(|_| Ok(())).await
     }
 
-    /// Does what is due once a minute: records strangers, drops blobs parked for more than an hour.
+    /// Tells whether machines' writes are refused for want of room on the disk.
+    pub fn is_full(&self) -> bool {
+        !self.0.reserve.is_whole()
+    }
+
+    /// Tells whether there is a vault already.
+    pub fn is_founded(&self) -> bool {
+        self.0.hub.signers().is_some()
+    }
+
+    /// Returns which machines wanted more than their share.
+    pub fn shares(&self) -> SharesReply {
+        SharesReply { over: self.0.meter.over() }
+    }
+
+    /// Refuses a machine that has used one of the shares up.
+    pub fn afford(&self, caller: &Caller, shares: &[Share]) -> Result<(), Refusal> {
+        Ok(self.0.meter.afford(caller.number, shares)?)
+    }
+
+    /// Counts a request that was refused since its machine is over its share; all of a minute
+    /// become one record.
+    pub fn count_limited(&self, caller: &Caller) {
+        let fact = Fact { result: AuditOutcome::Limited, ..caller.fact(Op::Request) };
+        self.0.meter.fold(caller.number, fact);
+    }
+
+    /// Does what is due once a minute: records what was only counted, drops blobs parked for more
+    /// than an hour.
     pub async fn every_minute(&self) {
-        self.record_strangers().await;
+        self.record_counted().await;
         // A failure is in the log; the next minute tries again.
         let _ = self.drop_parked().await;
     }
 
     /// Records what is still only counted, commits, and closes the database.
     pub async fn close(&self) {
-        self.record_strangers().await;
+        self.record_counted().await;
         self.0.reader.close();
         self.0.store.close().await;
     }
@@ -151,8 +221,9 @@ impl Vault {
         self.0.strangers.count(peer);
     }
 
-    async fn record_strangers(&self) {
-        let facts = self.0.strangers.take();
+    async fn record_counted(&self) {
+        let mut facts = self.0.strangers.take();
+        facts.extend(self.0.meter.folded());
         if facts.is_empty() {
             return;
         }
@@ -166,22 +237,76 @@ impl Vault {
         &self,
         caller: &Caller,
         why: AuditOutcome,
-    ) -> Result<(), StoreFailure> {
+    ) -> Result<(), Refusal> {
         let fact = Fact { result: why, ..caller.fact(Op::Request) };
-        self.0.store.call(move |tx| tx.record(fact)).await
+        self.call(caller.number, move |tx| Ok(tx.record(fact)?)).await
     }
 
-    async fn call<T, F>(&self, work: F) -> Result<T, Refusal>
+    /// Runs a piece of work of a machine in its turn. Without room on the disk it is refused: what
+    /// is left is the owner's.
+    async fn call<T, F>(&self, machine: Number, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: FnOnce(&mut Transaction) -> Outcome<T> + Send + 'static,
     {
-        let done = self.0.store.call(move |tx| match work(tx) {
-            Ok(done) => Ok(Ok(done)),
-            Err(Stop::Refused(why)) => Ok(Err(why)),
-            Err(Stop::Failed(why)) => Err(why),
+        if machine != STRANGERS && self.is_full() {
+            return Err(StoreFailure::Full.into());
+        }
+        self.in_turn(machine, work).await
+    }
+
+    /// Runs a piece of work in the turn of `machine`, of whose share its records are taken.
+    async fn in_turn<T, F>(&self, machine: Number, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Transaction) -> Outcome<T> + Send + 'static,
+    {
+        let turn = self.0.meter.writes.enter(machine).await;
+        let payer = (machine != STRANGERS).then(|| (Arc::clone(&self.0.meter), machine));
+        let done = self.0.store.call(move |tx| {
+            // Held while the work is queued, even if nobody waits for it any more.
+            let _turn = turn;
+            tx.bill(payer);
+            let done = work(tx);
+            tx.bill(None);
+            match done {
+                Ok(done) => Ok(Ok(done)),
+                Err(Stop::Refused(why)) => Ok(Err(why)),
+                Err(Stop::Failed(why)) => Err(why),
+            }
         });
         done.await?
+    }
+
+    /// As [`Vault::call`], for an owner: if the disk is full, the reserve is given up.
+    async fn call_for_owner<T, F>(&self, machine: Number, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Transaction) -> Outcome<T> + Clone + Send + 'static,
+    {
+        let done = self.in_turn(machine, work.clone()).await;
+        if !matches!(done, Err(Refusal::Unavailable(StoreFailure::Full))) {
+            return done;
+        }
+        if let Err(why) = self.0.reserve.release() {
+            tracing::error!(%why, "the reserve cannot be given up");
+            return done;
+        }
+        self.in_turn(machine, work).await
+    }
+
+    /// Reads beside the writer in the turn of `machine`.
+    async fn ask<T, F>(&self, machine: Number, ask: F) -> Result<T, StoreFailure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let turn = self.0.meter.reads.enter(machine).await;
+        let asked = self.0.reader.ask(move |conn| {
+            let _turn = turn;
+            ask(conn)
+        });
+        asked.await
     }
 }
 

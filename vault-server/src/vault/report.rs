@@ -24,7 +24,7 @@ impl Vault {
         request: ReportRequest,
     ) -> Result<ReportReply, Refusal> {
         let hub = self.0.hub.clone();
-        self.call(move |tx| {
+        self.call(caller.number, move |tx| {
             keep(tx, &mut caller, &request)?;
             let mut reports = Vec::new();
             for report::Kept { number, body, sig, at } in report::all(tx.conn())? {

@@ -7,6 +7,7 @@ mod client;
 mod edge;
 mod follow;
 mod heal;
+mod meter;
 mod restart;
 mod world;
 mod write;
