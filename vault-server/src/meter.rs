@@ -153,9 +153,11 @@ impl Meter {
     }
 
     /// Tells whether a fact is to be recorded, and takes its bytes; if not, it is counted.
-    pub fn records(&self, machine: Number, fact: &Fact) -> bool {
+    /// `is_tight` has all counted that may be.
+    pub fn records(&self, machine: Number, fact: &Fact, is_tight: bool) -> bool {
         let foldable = Folds::may_hold(fact);
-        let recorded = self.account(machine).records(fact, foldable, Instant::now());
+        let recorded = !(is_tight && foldable)
+            && self.account(machine).records(fact, foldable, Instant::now());
         if !recorded {
             self.fold(machine, fact.clone());
         }

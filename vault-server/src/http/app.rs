@@ -1,5 +1,5 @@
-//! What the routes share, and taking requests in: queries, and bodies with a size limit, a pace, and
-//! a turn for large ones. No route lives here.
+//! What the routes share, and taking requests in: queries, and bodies with a size limit, a pace,
+//! and a turn for large ones. No route lives here.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

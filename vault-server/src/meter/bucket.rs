@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A share of `capacity` per `window`. Taking may go into debt by what one request costs, as that is
-/// known only afterwards; the next one then waits for longer.
+/// A share of `capacity` per `window`. Taking may go into debt by what one request costs, as that
+/// is known only afterwards; the next one then waits for longer.
 #[derive(Debug)]
 pub struct Bucket {
     capacity: u64,

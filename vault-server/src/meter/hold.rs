@@ -1,5 +1,5 @@
-//! The next place for an owner whose entry lost the race for the head: a machine that writes without
-//! pause cannot keep its own removal out. Pure: the time is passed in.
+//! The next place for an owner whose entry lost the race for the head: a machine that writes
+//! without pause cannot keep its own removal out. Pure: the time is passed in.
 
 use std::collections::VecDeque;
 use std::time::Duration;

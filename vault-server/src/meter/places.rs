@@ -1,5 +1,5 @@
-//! Who may stay connected: machines by their number, and everybody whose key is not known yet. Which
-//! connection goes when there are too many is decided here; how it ends is not.
+//! Who may stay connected: machines by their number, and everybody whose key is not known yet.
+//! Which connection goes when there are too many is decided here; how it ends is not.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -14,7 +14,7 @@ pub mod snapshot;
 mod writer;
 
 pub use reader::Reader;
-pub use writer::{Store, Transaction};
+pub use writer::{Payer, Store, Transaction};
 
 /// Turns a count or number into SQLite's integer; none comes near its end.
 pub fn int(value: u64) -> i64 {

@@ -42,7 +42,17 @@ pub struct Transaction {
     undo: Vec<Undo>,
     after: Vec<AfterCommit>,
     wanted: HashMap<Hash, (SecretPath, u64)>,
-    payer: Option<(Arc<Meter>, Number)>,
+    payer: Option<Payer>,
+}
+
+/// Whose share records and bytes are taken of.
+pub struct Payer {
+    /// Who keeps the account.
+    pub meter: Arc<Meter>,
+    /// The machine.
+    pub machine: Number,
+    /// Whether all facts are counted that may be, as there is no room on the disk.
+    pub is_tight: bool,
 }
 
 /// Something to do once the transaction is on disk.
@@ -112,20 +122,20 @@ impl Transaction {
     }
 
     /// Says whose share the next records and bytes are taken of; nobody's if `None`.
-    pub fn bill(&mut self, payer: Option<(Arc<Meter>, Number)>) {
+    pub fn bill(&mut self, payer: Option<Payer>) {
         self.payer = payer;
     }
 
     /// Takes an amount of the payer's share.
     pub fn charge(&self, share: Share, amount: usize) {
-        if let Some((meter, machine)) = &self.payer {
+        if let Some(Payer { meter, machine, .. }) = &self.payer {
             meter.take(*machine, share, amount as u64);
         }
     }
 
     /// Gives back what was taken of the payer's share for nothing.
     pub fn give_back(&self, share: Share, amount: u64) {
-        if let Some((meter, machine)) = &self.payer {
+        if let Some(Payer { meter, machine, .. }) = &self.payer {
             meter.give_back(*machine, share, amount);
         }
     }
@@ -133,8 +143,8 @@ impl Transaction {
     /// Appends an audit record, or counts the fact if its payer is over its share of them and that
     /// is enough for a fact of this kind.
     pub fn record(&mut self, fact: Fact) -> rusqlite::Result<()> {
-        if let Some((meter, machine)) = &self.payer
-            && !meter.records(*machine, &fact)
+        if let Some(Payer { meter, machine, is_tight }) = &self.payer
+            && !meter.records(*machine, &fact, *is_tight)
         {
             return Ok(());
         }

@@ -46,9 +46,10 @@ impl Vault {
     pub async fn append(&self, caller: Caller, request: AppendRequest) -> Result<Append, Refusal> {
         let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
         let number = caller.number;
-        let checked = self.0.hub.signers().map_or(Ok(()), |known| known.check(&request.envelope));
-        let by_owner = !matches!(by, Actor::Machine(_));
-        if checked.is_err() || !by_owner {
+        let signers = self.0.hub.signers();
+        let checked = signers.map_or(Ok(false), |known| known.check(&request.envelope));
+        let by_owner = matches!(checked, Ok(true));
+        if !by_owner {
             self.afford(&caller, &[Share::Log, Share::Blobs, Share::Audit])?;
         }
         let (hub, meter) = (self.0.hub.clone(), Arc::clone(&self.0.meter));

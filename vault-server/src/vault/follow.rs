@@ -55,22 +55,16 @@ impl Vault {
         op: Op,
         go_on: impl Fn(Caller, Head) -> Outcome<T> + Clone + Send + 'static,
     ) -> Result<T, Refusal> {
-        let (number, fact) = (caller.number, caller.fact(op.clone()));
-        let enter = move |recorded: bool| {
-            let (mut caller, op, go_on) = (caller.clone(), op.clone(), go_on.clone());
-            move |tx: &mut Transaction| {
-                let head = head(tx, &mut caller)?;
-                if recorded {
-                    tx.record(caller.fact(op))?;
-                }
-                go_on(caller, head)
-            }
+        let number = caller.number;
+        let enter = move |tx: &mut Transaction| {
+            let mut caller = caller.clone();
+            let head = head(tx, &mut caller)?;
+            tx.record(caller.fact(op.clone()))?;
+            go_on(caller, head)
         };
-        match self.call(number, enter(true)).await {
+        match self.call(number, enter.clone()).await {
             Err(Refusal::Unavailable(StoreFailure::Full)) => {
-                let entered = self.in_turn(number, enter(false)).await?;
-                self.0.meter.fold(number, fact);
-                Ok(entered)
+                self.in_turn(number, true, enter).await
             }
             entered => entered,
         }
@@ -82,7 +76,7 @@ impl Vault {
     /// [`Refusal::Stranger`] also when told to go.
     pub async fn join(&self, mut caller: Caller, id: u64, after: u64) -> Result<Join, Refusal> {
         let hub = self.0.hub.clone();
-        self.in_turn(caller.number, move |tx| {
+        self.in_turn(caller.number, false, move |tx| {
             let head = head(tx, &mut caller)?;
             go_live(&hub, id, after, head)
         })

@@ -36,7 +36,7 @@ impl Vault {
         let meter = Arc::clone(&self.0.meter);
         self.call(caller.number, move |tx| {
             admitted(tx, &mut caller)?;
-            // While the next place is kept for an owner nothing is taken: it will be asked for again.
+            // While the next place is kept for an owner nothing is taken: it comes again.
             let entries = match meter.barred(caller.number, false) {
                 Some(_) => &[],
                 None => request.entries.as_slice(),

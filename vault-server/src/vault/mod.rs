@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use crate::meter::{Limited, Meter, STRANGERS};
 use crate::metrics::Metrics;
 use crate::store::reserve::Reserve;
-use crate::store::{Reader, Store, Transaction};
+use crate::store::{Payer, Reader, Store, Transaction};
 
 use hub::Hub;
 use strangers::Strangers;
@@ -252,17 +252,19 @@ impl Vault {
         if machine != STRANGERS && self.is_full() {
             return Err(StoreFailure::Full.into());
         }
-        self.in_turn(machine, work).await
+        self.in_turn(machine, false, work).await
     }
 
-    /// Runs a piece of work in the turn of `machine`, of whose share its records are taken.
-    async fn in_turn<T, F>(&self, machine: Number, work: F) -> Result<T, Refusal>
+    /// Runs a piece of work in the turn of `machine`, of whose share its records are taken;
+    /// `is_tight` has those counted that may be, as there is no room on the disk.
+    async fn in_turn<T, F>(&self, machine: Number, is_tight: bool, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: FnOnce(&mut Transaction) -> Outcome<T> + Send + 'static,
     {
         let turn = self.0.meter.writes.enter(machine).await;
-        let payer = (machine != STRANGERS).then(|| (Arc::clone(&self.0.meter), machine));
+        let meter = Arc::clone(&self.0.meter);
+        let payer = (machine != STRANGERS).then_some(Payer { meter, machine, is_tight });
         let done = self.0.store.call(move |tx| {
             // Held while the work is queued, even if nobody waits for it any more.
             let _turn = turn;
@@ -284,15 +286,23 @@ impl Vault {
         T: Send + 'static,
         F: Fn(&mut Transaction) -> Outcome<T> + Clone + Send + 'static,
     {
-        let done = self.in_turn(machine, work.clone()).await;
-        if !matches!(done, Err(Refusal::Unavailable(StoreFailure::Full))) {
+        let is_full = |done: &Result<T, Refusal>| {
+            matches!(done, Err(Refusal::Unavailable(StoreFailure::Full)))
+        };
+        let done = self.in_turn(machine, self.is_full(), work.clone()).await;
+        if !is_full(&done) {
+            return done;
+        }
+        // A refusal needs no room: the reserve is for what an owner does.
+        let done = self.in_turn(machine, true, work.clone()).await;
+        if !is_full(&done) {
             return done;
         }
         if let Err(why) = self.0.reserve.release() {
             tracing::error!(%why, "the reserve cannot be given up");
             return done;
         }
-        self.in_turn(machine, work).await
+        self.in_turn(machine, true, work).await
     }
 
     /// Reads beside the writer in the turn of `machine`.

@@ -28,16 +28,15 @@ impl Signers {
         Self { vault: state.vault(), keys: actors.filter_map(known).collect() }
     }
 
-    /// Checks size and signature of an entry. One by an actor who is not known is for the writer:
-    /// it may be in the log already, under a name of before.
+    /// Checks size and signature of an entry; tells whether an owner has signed it. One by an actor
+    /// who is not known is for the writer: it may be in the log already, under a name of before.
     ///
     /// # Errors
     /// `E_LIMITS`, `E_BADSIG`.
-    pub fn check(&self, envelope: &Envelope) -> Result<()> {
+    pub fn check(&self, envelope: &Envelope) -> Result<bool> {
         envelope.check_size(limits::BODY, "body")?;
-        match self.keys.get(&envelope.by) {
-            Some(key) => envelope.verify(key, Purpose::Entry(self.vault)),
-            None => Ok(()),
-        }
+        let Some(key) = self.keys.get(&envelope.by) else { return Ok(false) };
+        envelope.verify(key, Purpose::Entry(self.vault))?;
+        Ok(!matches!(envelope.by, Actor::Machine(_)))
     }
 }

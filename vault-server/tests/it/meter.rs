@@ -6,6 +6,7 @@ use hyper::{Method, StatusCode, header};
 use shared::audit::{Fact, Op as Asked, Outcome, Record};
 use shared::hash::Hash;
 use shared::log::{MetaSet, Op};
+use shared::name::Actor;
 use shared::wire::v1::ACCESS;
 use shared::wire::v1::audit::{AccessReply, AccessRequest, AuditPage};
 use shared::wire::v1::error::ErrorBody;
@@ -276,6 +277,12 @@ async fn over_its_share_of_the_log_a_machine_writes_no_more_and_an_owner_does() 
     let (status, body) = post(&attacker, &entry(&world, 2), vec![]).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert!(parse::<ErrorBody>(&body).detail.ends_with("share of bytes of entries a day"));
+    for name in ["me", "nobody"] {
+        let admin = Actor::Admin(name.parse().unwrap());
+        let forged = signed(&world.state, &bad.sign, &admin, vec![meta(2)]);
+        let (status, _) = post(&attacker, &forged, vec![]).await;
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "it only says that an owner signed it");
+    }
     world.write(&client, "secret/a", "one").await;
     let by_admin = world.by_admin(vec![meta(3)]);
     world.append(&attacker, by_admin.clone(), vec![]).await;
