@@ -67,7 +67,7 @@ impl Default for Limits {
             body_bytes: 8 << 20,
             header_bytes: 16 << 10,
             strangers: 64,
-            streams: 32,
+            streams: 100,
             handshake_seconds: 10,
             request_seconds: 30,
             ping_seconds: 10,

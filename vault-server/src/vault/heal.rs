@@ -27,21 +27,16 @@ impl Vault {
     ///
     /// # Errors
     /// [`Refusal::Rule`] for the first entry that `apply` refuses; those before it count.
-    pub async fn heal(
-        &self,
-        mut caller: Caller,
-        request: HealRequest,
-    ) -> Result<HealReply, Refusal> {
-        let hub = self.0.hub.clone();
-        let meter = Arc::clone(&self.0.meter);
-        self.call(caller.number, move |tx| {
+    pub async fn heal(&self, caller: Caller, request: HealRequest) -> Result<HealReply, Refusal> {
+        let (hub, meter, number) = (self.0.hub.clone(), Arc::clone(&self.0.meter), caller.number);
+        let shared = Arc::new((caller, request));
+        let work = move |tx: &mut Transaction| {
+            let mut caller = shared.0.clone();
             admitted(tx, &mut caller)?;
-            // While the next place is kept for an owner nothing is taken: it comes again.
-            let entries = match meter.barred(caller.number, false) {
-                Some(_) => &[],
-                None => request.entries.as_slice(),
-            };
-            for envelope in entries {
+            if let Some(until) = meter.barred(number, false) {
+                return Ok(Err(until));
+            }
+            for envelope in &shared.1.entries {
                 take_back(tx, &hub, &caller, envelope)?;
             }
             tx.record(caller.fact(audit::Op::Heal))?;
@@ -50,9 +45,14 @@ impl Vault {
             let (seq, head) = (state.seq(), state.head());
             let reply = HealReply { seq, head, wanted: wanted.keys().copied().collect() };
             tx.want(wanted);
-            Ok(reply)
-        })
-        .await
+            Ok(Ok(reply))
+        };
+        loop {
+            match self.call(number, work.clone()).await? {
+                Ok(reply) => return Ok(reply),
+                Err(until) => self.0.meter.passed(until).await,
+            }
+        }
     }
 }
 
