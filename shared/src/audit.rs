@@ -108,7 +108,7 @@ words! {
     Forget = "forget",
     Resume = "resume",
     FormatSet = "format_set",
-    /// An entry that came again and was known, or one that is not even JSON.
+    /// An entry that is not even JSON.
     Append = "append",
     Genesis = "genesis",
     /// A page of the log.
@@ -189,6 +189,8 @@ words! {
     Timeout = "timeout",
     /// A server that was set back does not do it.
     Restored = "restored",
+    /// The machine is over its share.
+    Limited = "over_share",
     |
     /// A rule refused it.
     Refused(Code),

@@ -359,3 +359,34 @@ fn with_a_full_data_folder_a_write_is_refused_and_what_was_acknowledged_stays() 
         assert_eq!(meta["data"]["current_version"], puts, "one audit row for each write:\n{log}");
     });
 }
+
+#[test]
+fn on_a_full_disk_machines_are_refused_and_the_owner_still_removes_one() {
+    mounts::own(|| {
+        let disk = std::cell::OnceCell::new();
+        let world = World::prepared(bins!(), |data| {
+            let _ = disk.set(Disk::new(data, "8m"));
+        });
+        let disk = disk.into_inner().unwrap();
+        let host = world.owner("rtx1080");
+        let _vps = world.machine(&host, "vps", &["secret/vps/"]);
+        let _ = host.vault(&["kv", "put", SECRET, "A=old"]).ok();
+        disk.fill();
+        let full = "the server's disk is full: nothing was written";
+        let _ = put_until_refused(&host, full);
+        let _ = host.vault(&["machine", "remove", "vps", "--reason", "flooder", "--yes"]).ok();
+        let reserve = world.data().join("reserve");
+        assert_eq!(reserve.metadata().unwrap().len(), 0, "it was needed");
+        // What the reserve has left is not for machines.
+        let ran = host.vault(&["kv", "put", SECRET, "A=more"]);
+        assert!(ran.code != 0 && ran.err.contains(full), "{}", ran.err);
+        disk.make_room();
+        watch::poll("writes work again", || {
+            (host.vault(&["kv", "put", SECRET, "A=new"]).code == 0).then_some(())
+        });
+        assert_ne!(reserve.metadata().unwrap().len(), 0, "it is kept again");
+        let log = host.vault(&["audit", "log", "--op", "machine_remove", "--format", "json"]).ok();
+        assert_eq!(log.matches("\"op\": \"machine_remove\"").count(), 1, "{log}");
+        let _ = host.vault(&["audit", "verify"]).ok();
+    });
+}

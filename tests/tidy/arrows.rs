@@ -56,8 +56,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "vault-server",
         &[
-            "config", "metrics", "store", "datadir", "vault", "http", "init", "install", "serve",
-            "cli",
+            "config", "meter", "metrics", "store", "datadir", "vault", "http", "init", "install",
+            "serve", "cli",
         ],
     ),
     ("machine", &["paths", "binary", "render", "config", "identity", "joining", "remote", "local"]),

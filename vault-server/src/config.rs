@@ -28,15 +28,18 @@ pub struct Config {
     /// Where `/healthz` and `/metrics` are served, loopback only.
     #[serde(default)]
     pub metrics_listen: Option<SocketAddr>,
-    /// What one client may take.
+    /// Sizes and times of connections.
     #[serde(default)]
     pub limits: Limits,
+    /// What one machine may take.
+    #[serde(default)]
+    pub shares: Shares,
     /// What is logged and how.
     #[serde(default)]
     pub log: Log,
 }
 
-/// What one client may take.
+/// Sizes and times of connections, whoever is at the other end.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -44,8 +47,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Largest set of request headers in bytes.
     pub header_bytes: u32,
-    /// Open connections.
-    pub connections: usize,
+    /// Places that strangers and unfinished handshakes share.
+    pub strangers: usize,
     /// Open requests of one connection.
     pub streams: u32,
     /// Time for a TLS handshake.
@@ -61,14 +64,55 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            body_bytes: 16 << 20,
+            body_bytes: 8 << 20,
             header_bytes: 16 << 10,
-            connections: 512,
-            streams: 128,
+            strangers: 64,
+            streams: 100,
             handshake_seconds: 10,
             request_seconds: 30,
-            ping_seconds: 20,
+            ping_seconds: 10,
             shutdown_seconds: 5,
+        }
+    }
+}
+
+/// What one machine may take, whoever signed what it carries. The rates allow ten seconds' worth at
+/// once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shares {
+    /// Open connections.
+    pub connections: usize,
+    /// Open requests, the stream that follows the log not among them.
+    pub requests: usize,
+    /// Bytes of answers that it has not read yet.
+    pub answer_bytes: usize,
+    /// Slowest pace of a request's body, in bytes per second.
+    pub body_pace: u64,
+    /// Requests.
+    pub requests_per_second: u64,
+    /// Bytes of requests and answers.
+    pub bytes_per_second: u64,
+    /// Bytes of entries.
+    pub log_bytes_per_day: u64,
+    /// Bytes of blobs.
+    pub blob_bytes_per_day: u64,
+    /// Bytes of audit records.
+    pub audit_bytes_per_day: u64,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self {
+            connections: 4,
+            requests: 16,
+            answer_bytes: 4 << 20,
+            body_pace: 64 << 10,
+            requests_per_second: 4000,
+            bytes_per_second: 32 << 20,
+            log_bytes_per_day: 256 << 20,
+            blob_bytes_per_day: 512 << 20,
+            audit_bytes_per_day: 64 << 20,
         }
     }
 }
@@ -101,16 +145,26 @@ impl Config {
         if let Some(bad) = self.addresses.iter().find(|address| !is_host_port(address)) {
             return Err(("addresses", format!("holds `{bad}`, which is not host:port")));
         }
-        let limits = &self.limits;
+        let Self { limits, shares, .. } = self;
+        let any = (1, 1 << 50);
         let ranges = [
             ("body_bytes", limits.body_bytes as u64, 2 << 20, 256 << 20),
             ("header_bytes", limits.header_bytes.into(), 1 << 10, 1 << 20),
-            ("connections", limits.connections as u64, 4, 65_536),
+            ("strangers", limits.strangers as u64, 4, 4096),
             ("streams", limits.streams.into(), 4, 4096),
             ("handshake_seconds", limits.handshake_seconds, 1, 300),
             ("request_seconds", limits.request_seconds, 1, 3600),
             ("ping_seconds", limits.ping_seconds, 1, 3600),
             ("shutdown_seconds", limits.shutdown_seconds, 0, 300),
+            ("connections", shares.connections as u64, 1, 1024),
+            ("requests", shares.requests as u64, 4, 4096),
+            ("answer_bytes", shares.answer_bytes as u64, 2 << 20, 1 << 30),
+            ("body_pace", shares.body_pace, 1, 1 << 30),
+            ("requests_per_second", shares.requests_per_second, any.0, any.1),
+            ("bytes_per_second", shares.bytes_per_second, any.0, any.1),
+            ("log_bytes_per_day", shares.log_bytes_per_day, any.0, any.1),
+            ("blob_bytes_per_day", shares.blob_bytes_per_day, any.0, any.1),
+            ("audit_bytes_per_day", shares.audit_bytes_per_day, any.0, any.1),
         ];
         for (key, value, least, most) in ranges {
             if value < least || value > most {
@@ -222,6 +276,7 @@ mod tests {
     fn the_example_holds_every_default() {
         let config = Config::parse(Path::new("example"), EXAMPLE).unwrap();
         assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.shares, Shares::default());
         assert_eq!(config.log, Log::default());
         let commented = EXAMPLE.replace("# metrics_listen", "metrics_listen");
         assert!(Config::parse(Path::new("example"), &commented).unwrap().metrics_listen.is_some());
@@ -233,15 +288,19 @@ mod tests {
         for (added, message) in [
             (
                 "colour = 1\n",
-                "`f.toml` line 3, key `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `log`",
+                "`f.toml` line 3, key `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `shares`, `log`",
             ),
             (
                 "[limits]\nstreams = \"many\"\n",
                 "`f.toml` line 4, key `streams`: invalid type: string \"many\", expected u32",
             ),
             (
-                "[limits]\nconnections = 1\n",
-                "`f.toml` line 4, key `connections`: is 1, but must be 4 to 65536",
+                "[limits]\nstrangers = 1\n",
+                "`f.toml` line 4, key `strangers`: is 1, but must be 4 to 4096",
+            ),
+            (
+                "[shares]\nconnections = 0\n",
+                "`f.toml` line 4, key `connections`: is 0, but must be 1 to 1024",
             ),
             (
                 "metrics_listen = \"0.0.0.0:9000\"\n",

@@ -1,6 +1,6 @@
 //! The vault's server: stores what it cannot read and orders what it cannot forge. Its layers,
-//! from the bottom: `config`, `metrics`, `store`, `datadir`, `vault`, `http`, `init`, `install`,
-//! `serve`, `cli`. No code lives here.
+//! from the bottom: `config`, `meter`, `metrics`, `store`, `datadir`, `vault`, `http`, `init`,
+//! `install`, `serve`, `cli`. No code lives here.
 
 pub mod cli;
 pub mod config;
@@ -8,6 +8,7 @@ mod datadir;
 mod http;
 pub mod init;
 mod install;
+mod meter;
 mod metrics;
 mod serve;
 mod store;

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use shared::wire::v1::shares::OverShare;
+
 /// Upper bounds of the commit histogram in microseconds.
 const BOUNDS: [u64; 10] =
     [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 64_000, 256_000, 1_000_000];
@@ -72,7 +74,7 @@ impl Metrics {
     }
 
     /// Writes all in Prometheus' text format, version 0.0.4.
-    pub fn render(&self) -> String {
+    pub fn render(&self, unread: u64, over: &[OverShare]) -> String {
         let mut text = String::with_capacity(4096);
         let out = &mut text;
         let version = env!("CARGO_PKG_VERSION");
@@ -113,6 +115,13 @@ impl Metrics {
             head(out, name, kind, help);
             let _ = writeln!(out, "vault_server_{name} {}", value.get());
         }
+        head(out, "answer_bytes", "gauge", "Bytes of answers that machines have not read yet.");
+        let _ = writeln!(out, "vault_server_answer_bytes {unread}");
+        head(out, "over_share_total", "counter", "Requests refused over a machine's share.");
+        for OverShare { machine, share, count, .. } in over {
+            let labels = format!("machine=\"{machine}\",share=\"{share}\"");
+            let _ = writeln!(out, "vault_server_over_share_total{{{labels}}} {count}");
+        }
         self.render_commits(out);
         text
     }
@@ -142,6 +151,9 @@ fn seconds(micros: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shared::time::Time;
+    use shared::wire::v1::shares::Share;
+
     use super::*;
 
     #[test]
@@ -153,13 +165,16 @@ mod tests {
         metrics.audit.set(9);
         metrics.committed(3, Duration::from_micros(400));
         metrics.committed(1, Duration::from_secs(9));
-        let text = metrics.render();
+        let (machine, share, last) = (3, Share::Audit, Time::from_micros(1));
+        let text = metrics.render(5, &[OverShare { machine, share, count: 812, last }]);
         for line in [
             "vault_server_requests_total{class=\"2xx\"} 1",
             "vault_server_requests_total{class=\"4xx\"} 1",
             "vault_server_log_seq 7",
             "vault_server_audit_records 9",
             "vault_server_commit_works_total 4",
+            "vault_server_answer_bytes 5",
+            "vault_server_over_share_total{machine=\"3\",share=\"audit\"} 812",
             "vault_server_commit_seconds_bucket{le=\"0.000250\"} 0",
             "vault_server_commit_seconds_bucket{le=\"0.000500\"} 1",
             "vault_server_commit_seconds_bucket{le=\"+Inf\"} 2",

@@ -17,10 +17,12 @@ use tokio::sync::watch as channel;
 use crate::config::{self, Config};
 use crate::datadir::DataDir;
 use crate::http;
+use crate::meter::Meter;
 use crate::metrics::Metrics;
 use crate::store::headfile::HeadFile;
+use crate::store::reserve::Reserve;
 use crate::store::{self, Reader, Store, Transaction, claim, report, schema, snapshot};
-use crate::vault::{CodeFile, Opened, Refusal, Reported, Vault, directory};
+use crate::vault::{CodeFile, Disk, Members, Refusal, Reported, Signers, Vault, directory};
 
 /// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
 /// commits, and leaves the database ready for a quick start.
@@ -42,14 +44,16 @@ pub async fn run(
     let acceptor = Acceptor::new(&key, handshake)?;
     let listen = listener.local_addr().context("listener has no address")?;
     let (file, code) = (dir.database(), CodeFile::new(dir.resume_code()));
+    let meter = Meter::new(&config.limits, config.shares);
     let heads = HeadFile::open(&dir.head())?;
     let held = heads.held();
-    let vault = tokio::task::spawn_blocking(move || open(&file, heads, code, Arc::new(key)))
+    let open = move || open(&file, heads, code, Arc::new(key), meter);
+    let vault = tokio::task::spawn_blocking(open)
         .await
         .context("cannot open the database")??;
     vault.judge_file(held).await.map_err(unjudged)?;
     let (stop, stopped) = channel::channel(false);
-    let (connected, limits) = (vault.clone(), config.limits);
+    let (connected, limits) = (vault.clone(), (config.limits, config.shares));
     let mut serving =
         tokio::spawn(http::connection::run(connected, acceptor, limits, listener, stopped.clone()));
     if let Some(local) = local {
@@ -113,7 +117,13 @@ async fn stay_alive(vault: &Vault) {
 }
 
 /// Opens the database, folds what the snapshot does not hold, starts the writer.
-fn open(file: &Path, heads: HeadFile, code: CodeFile, key: Arc<SignKey>) -> Result<Vault> {
+fn open(
+    file: &Path,
+    heads: HeadFile,
+    code: CodeFile,
+    key: Arc<SignKey>,
+    meter: Meter,
+) -> Result<Vault> {
     let conn = schema::open(file)?;
     let (state, folded) = snapshot::fold(&conn)
         .with_context(|| format!("database `{}` cannot be used", file.display()))?;
@@ -133,11 +143,14 @@ fn open(file: &Path, heads: HeadFile, code: CodeFile, key: Arc<SignKey>) -> Resu
     let reports = report::all(&conn).context("cannot read the reports")?;
     let reported = Reported::new(reports, state.as_ref());
     let metrics = Arc::new(Metrics::default());
-    let tx = Transaction::new(conn, state, audit, Arc::clone(&key))
+    let signers = state.as_ref().map(Signers::of);
+    let members = Members { machines, signers, reported, key: Arc::clone(&key), code };
+    let tx = Transaction::new(conn, state, audit, key)
         .context("cannot read what the database lacks")?;
     let store = Store::start(tx, heads, folded, Arc::clone(&metrics))?;
-    let reader = Reader::new(file.to_owned());
-    Ok(Vault::new(Opened { store, reader, machines, reported, key, code, metrics }))
+    let reserve = Reserve::new(file.parent().unwrap_or(file));
+    let disk = Disk { store, reader: Reader::new(file.to_owned()), reserve };
+    Ok(Vault::new(disk, members, meter, metrics))
 }
 
 /// Listens on an address.

@@ -11,6 +11,8 @@ pub mod error;
 pub mod log;
 /// Signed reports.
 pub mod report;
+/// Shares of what the server gives.
+pub mod shares;
 
 /// `POST`: stores the genesis, once.
 pub const GENESIS: &str = "/v1/genesis";
@@ -30,7 +32,9 @@ pub const ACCESS: &str = "/v1/access";
 pub const AUDIT: &str = "/v1/audit";
 /// `GET`: audit leaves and the chain's head.
 pub const AUDIT_LEAVES: &str = "/v1/audit/leaves";
+/// `GET`: which machines wanted more than their share.
+pub const SHARES: &str = "/v1/shares";
 
 /// Every route prefix, for tests that look each up in the reference.
 pub const ROUTES: &[&str] =
-    &[GENESIS, LOG, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT, AUDIT_LEAVES];
+    &[GENESIS, LOG, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT, AUDIT_LEAVES, SHARES];

@@ -1,5 +1,5 @@
-//! What the routes share, and taking requests in: queries, and bodies with a size limit, a time
-//! limit, and a limit on how many large ones are in memory at once. No route lives here.
+//! What the routes share, and taking requests in: queries, and bodies with a size limit, a pace,
+//! and a turn for large ones. No route lives here.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -11,19 +11,24 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use http_body_util::BodyExt as _;
+use hyper::body::Frame;
 use serde::de::DeserializeOwned;
 use shared::audit::Outcome;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use shared::log::Number;
+use shared::wire::v1::shares::Share;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, timeout_at};
 
-use crate::config::Limits;
-use crate::vault::Vault;
+use crate::config::{Limits, Shares};
+use crate::meter::{ANSWER, Room, STRANGERS, Turn};
+use crate::vault::{Caller, Vault};
 
 use super::error::Fault;
 
-/// Bodies over this many bytes wait for one of the places of large ones.
+/// Bodies over this many bytes are taken in turn, one of each machine.
 const LARGE: usize = 64 << 10;
-/// Places of large bodies.
-const LARGE_AT_ONCE: usize = 4;
+/// Before its pace counts a body has this long.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What the routes share; clones are the same.
 #[derive(Clone)]
@@ -35,13 +40,19 @@ pub struct App {
     pub requests: Arc<AtomicU64>,
     body_bytes: usize,
     body_time: Duration,
-    large: Arc<Semaphore>,
+    body_pace: u64,
 }
 
 /// A body, and the place it occupies until it is dropped.
 pub struct Taken {
     bytes: Bytes,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
+}
+
+/// The place of a large body.
+pub struct Place {
+    _turn: Turn,
+    _own: OwnedSemaphorePermit,
 }
 
 impl AsRef<[u8]> for Taken {
@@ -51,15 +62,25 @@ impl AsRef<[u8]> for Taken {
 }
 
 impl App {
-    pub fn new(vault: Vault, limits: &Limits, shutdown: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        vault: Vault,
+        limits: &Limits,
+        shares: &Shares,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
         Self {
             vault,
             shutdown,
             requests: Arc::default(),
             body_bytes: limits.body_bytes,
             body_time: Duration::from_secs(limits.request_seconds),
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            body_pace: shares.body_pace,
         }
+    }
+
+    /// Waits for memory for an answer that is made whole.
+    pub async fn room(&self, caller: &Caller) -> Room {
+        self.vault.meter().room(caller.number, ANSWER).await
     }
 
     /// Takes a body of at most `most` bytes in.
@@ -70,33 +91,49 @@ impl App {
         if announced > most {
             return Err(too_large(most));
         }
-        let taken = self.collect(request.into_body(), announced, most);
-        tokio::time::timeout(self.body_time, taken).await.map_err(|_| {
-            let why = "the body did not arrive in time";
-            Fault::unseen(StatusCode::REQUEST_TIMEOUT, Outcome::Timeout, why)
-        })?
-    }
-
-    async fn collect(&self, mut body: Body, announced: usize, most: usize) -> Result<Taken, Fault> {
-        let mut place = if announced > LARGE { self.place().await } else { None };
+        let machine = request.extensions().get::<Caller>().map_or(STRANGERS, |own| own.number);
+        let mut body = request.into_body();
+        let mut place = if announced > LARGE { Some(self.place(machine).await) } else { None };
         let mut bytes = Vec::with_capacity(if place.is_some() { announced } else { 0 });
-        while let Some(frame) = body.frame().await {
+        let mut start = Instant::now();
+        while let Some(frame) = self.in_time(&mut body, start, bytes.len()).await? {
             let broken = |why| Fault::malformed(format!("the body broke off: {why}"));
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
             if bytes.len() + data.len() > most {
                 return Err(too_large(most));
             }
             if place.is_none() && bytes.len() + data.len() > LARGE {
-                place = self.place().await;
+                let waiting = Instant::now();
+                place = Some(self.place(machine).await);
+                start += waiting.elapsed();
             }
             bytes.extend_from_slice(&data);
         }
+        self.vault.meter().take(machine, Share::Bytes, bytes.len() as u64);
         Ok(Taken { bytes: bytes.into(), place })
     }
 
-    /// Waits for a place; the semaphore is never closed.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.large).acquire_owned().await.ok()
+    /// Waits for the next frame of a body of which `got` bytes have come since `start`, for as long
+    /// as it keeps its pace.
+    async fn in_time(
+        &self,
+        body: &mut Body,
+        start: Instant,
+        got: usize,
+    ) -> Result<Option<Result<Frame<Bytes>, axum::Error>>, Fault> {
+        let paced = GRACE + Duration::from_secs(got as u64 / self.body_pace);
+        let end = start + paced.min(self.body_time);
+        timeout_at(end, body.frame()).await.map_err(|_| {
+            let why = "the body did not arrive in time";
+            Fault::unseen(StatusCode::REQUEST_TIMEOUT, Outcome::Timeout, why)
+        })
+    }
+
+    /// Waits until no other large body of the machine is on its way, then for its turn.
+    async fn place(&self, machine: Number) -> Place {
+        let meter = self.vault.meter();
+        let _own = meter.body(machine).await;
+        Place { _turn: meter.bodies.enter(machine).await, _own }
     }
 }
 
@@ -106,7 +143,7 @@ fn too_large(most: usize) -> Fault {
 }
 
 /// A JSON body of at most `MOST` bytes, and the place it occupies until it is dropped.
-pub struct Json<T, const MOST: usize>(pub T, pub Option<OwnedSemaphorePermit>);
+pub struct Json<T, const MOST: usize>(pub T, pub Option<Place>);
 
 impl<T: DeserializeOwned, const MOST: usize> FromRequest<App> for Json<T, MOST> {
     type Rejection = Fault;

@@ -1,7 +1,6 @@
 //! Connections of agents: accepting, counting, the HTTP/2 limits, and their end. What a request
 //! does lives in the routes.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +13,22 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
-use crate::config::Limits;
-use crate::vault::{Directory, Peer, Vault};
+use crate::config::{Limits, Shares};
+use crate::meter::{Origin, Place};
+use crate::vault::{Peer, Vault};
 use host::raw_keys::Acceptor;
 
 use super::app::told_to_stop;
+use super::open::Requests;
 
 /// How long a key that belongs to no machine may stay connected.
 const STRANGER: Duration = Duration::from_secs(30);
+/// How long open requests get on a connection that has to end.
+const LEAVE: Duration = Duration::from_secs(5);
 /// Pause after the system gave no socket, e.g. for want of file descriptors.
 const NO_SOCKET: Duration = Duration::from_millis(100);
 
@@ -36,51 +39,18 @@ struct Server {
     vault: Vault,
     limits: Limits,
     shutdown: watch::Receiver<bool>,
-    /// Places for connections whose peer has shown its key.
-    places: Semaphore,
-    /// Places for those of them whose key belongs to no machine.
-    strangers: Semaphore,
-}
-
-/// Connections whose peer has not shown its key yet. When there are too many, the oldest goes:
-/// who means it needs milliseconds, and who opens connections and says nothing keeps nobody out.
-struct Lobby {
-    most: usize,
-    waiting: VecDeque<oneshot::Sender<()>>,
-}
-
-impl Lobby {
-    /// Lets one in; the receiver ends when it has to go.
-    fn enter(&mut self) -> oneshot::Receiver<()> {
-        self.waiting.retain(|guest| !guest.is_closed());
-        while self.waiting.len() >= self.most {
-            self.waiting.pop_front();
-        }
-        let (stay, told) = oneshot::channel();
-        self.waiting.push_back(stay);
-        told
-    }
 }
 
 /// Serves connections until `shutdown`, then gives open requests their time.
 pub async fn run(
     vault: Vault,
     acceptor: Acceptor,
-    limits: Limits,
+    (limits, shares): (Limits, Shares),
     listener: TcpListener,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let most = limits.connections;
-    let server = Arc::new(Server {
-        acceptor,
-        router: super::router(vault.clone(), &limits, shutdown.clone()),
-        vault,
-        limits,
-        shutdown: shutdown.clone(),
-        places: Semaphore::new(most),
-        strangers: Semaphore::new(most / 4),
-    });
-    let mut lobby = Lobby { most: most / 2, waiting: VecDeque::new() };
+    let router = super::router(vault.clone(), &limits, &shares, shutdown.clone());
+    let server = Arc::new(Server { acceptor, router, vault, limits, shutdown: shutdown.clone() });
     let mut open = JoinSet::new();
     loop {
         tokio::select! {
@@ -88,7 +58,8 @@ pub async fn run(
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((socket, addr)) => {
-                    open.spawn(Arc::clone(&server).serve(socket, addr, lobby.enter()));
+                    let place = server.vault.meter().places.stranger(addr.ip());
+                    open.spawn(Arc::clone(&server).serve(socket, addr, place));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "no connection accepted");
@@ -106,78 +77,95 @@ pub async fn run(
     }
 }
 
-/// Waits until the peer has to go: when its machine is removed, or when a stranger has stayed too
-/// long without becoming one.
-async fn has_to_go(mut machines: watch::Receiver<Directory>, peer: &Peer) {
-    let known = machines.wait_for(|machines| machines.contains_key(&peer.key));
-    if tokio::time::timeout(STRANGER, known).await.is_ok() {
-        let _ = machines.wait_for(|machines| !machines.contains_key(&peer.key)).await;
-    }
+/// How a connection has to go.
+enum Go {
+    /// After the requests that are open.
+    Soon,
+    /// Another one needs its place.
+    Now,
 }
 
 impl Server {
     /// Serves one connection.
-    async fn serve(
-        self: Arc<Self>,
-        socket: TcpStream,
-        addr: SocketAddr,
-        told_to_go: oneshot::Receiver<()>,
-    ) {
+    async fn serve(self: Arc<Self>, socket: TcpStream, addr: SocketAddr, mut place: Place<Origin>) {
         let metrics = self.vault.metrics();
-        let turned_away = || metrics.refused_connections.add(1);
         // Answers are small and awaited: none may wait for an acknowledgement of the last.
         let _ = socket.set_nodelay(true);
         let accepted = tokio::select! {
             accepted = self.acceptor.accept(socket) => accepted,
-            _ = told_to_go => Err(anyhow::anyhow!("others wanted to come in")),
+            () = place.told_to_go() => Err(anyhow::anyhow!("others wanted to come in")),
         };
         let (stream, key) = match accepted {
             Ok(accepted) => accepted,
             Err(why) => {
-                turned_away();
+                metrics.refused_connections.add(1);
                 tracing::debug!(%addr, why = format!("{why:#}"), "no handshake");
                 return;
             }
         };
-        let peer = Peer { key, addr };
-        let stranger = self.vault.caller(&peer).is_none();
-        let Ok(_place) = self.places.try_acquire() else { return turned_away() };
-        let stranger_place = stranger.then(|| self.strangers.try_acquire()).transpose();
-        let Ok(_stranger_place) = stranger_place else { return turned_away() };
         metrics.connections.add(1);
-        self.exchange(stream, peer).await;
+        self.exchange(stream, Peer { key, addr }, place).await;
         metrics.connections.sub(1);
     }
 
-    /// Serves the requests of one connection until it ends: by itself, at the program's end, when
-    /// its machine is removed, or when a stranger's time is over.
-    async fn exchange(&self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: Peer) {
-        let router = self.router.clone();
+    /// Waits until the connection has to go: when its machine is removed, when a stranger has
+    /// stayed too long without becoming one, or when its place is needed.
+    async fn has_to_go(&self, peer: &Peer, mut place: Place<Origin>, requests: &Requests) -> Go {
+        let mut machines = self.vault.directory();
+        let number = tokio::select! {
+            () = place.told_to_go() => return Go::Now,
+            known = tokio::time::timeout(STRANGER, async {
+                let known = machines.wait_for(|machines| machines.contains_key(&peer.key)).await;
+                known.ok().and_then(|machines| machines.get(&peer.key).map(|(number, _)| *number))
+            }) => match known {
+                Ok(Some(number)) => number,
+                Ok(None) | Err(_) => return Go::Soon,
+            },
+        };
+        let places = &self.vault.meter().places;
+        let mut own = places.member(number, Arc::clone(&requests.0));
+        drop(place);
+        tokio::select! {
+            () = own.told_to_go() => Go::Now,
+            _ = machines.wait_for(|machines| !machines.contains_key(&peer.key)) => Go::Soon,
+        }
+    }
+
+    /// Serves the requests of one connection until it ends, by itself, at the program's end, or
+    /// because it has to go.
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+        peer: Peer,
+        place: Place<Origin>,
+    ) {
+        let (router, requests) = (self.router.clone(), Requests::default());
+        let open = requests.clone();
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(open.clone());
             router.clone().oneshot(request.map(Body::new))
         });
         let stream = TokioIo::new(stream);
         let mut connection = std::pin::pin!(self.builder().serve_connection(stream, service));
         let mut shutdown = self.shutdown.clone();
-        let ended = tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            () = told_to_stop(&mut shutdown) => None,
-            () = has_to_go(self.vault.directory(), &peer) => None,
-        };
-        let ended = match ended {
-            Some(ended) => ended,
-            None => {
-                // Streams end by themselves; a request in progress still gets its answer.
-                connection.as_mut().graceful_shutdown();
-                let time = Duration::from_secs(self.limits.request_seconds);
-                let Ok(ended) = tokio::time::timeout(time, connection).await else { return };
-                ended
+        let time = Duration::from_secs(self.limits.request_seconds);
+        let time = tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(why) = ended {
+                    tracing::debug!(addr = %peer.addr, %why, "connection broke");
+                }
+                return;
             }
+            () = told_to_stop(&mut shutdown) => time,
+            go = self.has_to_go(&peer, place, &requests) => match go {
+                Go::Soon => LEAVE,
+                Go::Now => return,
+            },
         };
-        if let Err(why) = ended {
-            tracing::debug!(addr = %peer.addr, %why, "connection broke");
-        }
+        // Streams end by themselves; a request in progress still gets its answer.
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(time, connection).await;
     }
 
     fn builder(&self) -> http2::Builder<TokioExecutor> {

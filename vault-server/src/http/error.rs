@@ -1,5 +1,6 @@
 //! The one map from refusals to statuses.
 
+use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use host::store::StoreFailure;
@@ -8,6 +9,7 @@ use shared::audit::Outcome;
 use shared::error::Code;
 use shared::wire::v1::error::{ErrorBody, RESTORED};
 
+use crate::meter::{Limited, Room};
 use crate::vault::Refusal;
 
 /// Why a request got no success.
@@ -15,6 +17,8 @@ pub struct Fault {
     status: StatusCode,
     body: ErrorBody,
     unrecorded: Option<Unrecorded>,
+    /// Seconds after which the same request may be let through.
+    again: Option<u64>,
 }
 
 /// Marks an answer that refuses what no rule has seen: it is not on record yet.
@@ -25,7 +29,7 @@ impl Fault {
     /// Refuses what no rule has seen.
     pub fn unseen(status: StatusCode, why: Outcome, detail: impl Into<String>) -> Self {
         let body = ErrorBody { code: why.to_string(), detail: detail.into() };
-        Self { status, body, unrecorded: Some(Unrecorded(why)) }
+        Self { status, body, unrecorded: Some(Unrecorded(why)), again: None }
     }
 
     /// Refuses a body, a query or a path that is malformed.
@@ -36,6 +40,10 @@ impl Fault {
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
+        let again = match &refusal {
+            Refusal::Limited(Limited { wait, .. }) => Some(wait.as_secs() + 1),
+            _ => None,
+        };
         let (status, code, detail) = match refusal {
             Refusal::Stranger => {
                 let why = "this key belongs to no active machine of the vault";
@@ -56,12 +64,17 @@ impl From<Refusal> for Fault {
                 let why = format!("blob {}", id.short());
                 (StatusCode::NOT_FOUND, Code::BlobAbsent.as_str(), why)
             }
+            Refusal::Limited(Limited { share, .. }) => {
+                let why = format!("this machine has used up its share of {}", share.words());
+                (StatusCode::TOO_MANY_REQUESTS, Outcome::Limited.as_str(), why)
+            }
             Refusal::Unavailable(why) => {
                 let (code, why) = unavailable(&why);
                 (StatusCode::SERVICE_UNAVAILABLE, code, why.to_owned())
             }
         };
-        Self { status, body: ErrorBody { code: code.to_owned(), detail }, unrecorded: None }
+        let body = ErrorBody { code: code.to_owned(), detail };
+        Self { status, body, unrecorded: None, again }
     }
 }
 
@@ -77,6 +90,9 @@ pub const fn unavailable(why: &StoreFailure) -> (&'static str, &'static str) {
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let mut response = json(self.status, &self.body);
+        if let Some(seconds) = self.again {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
         if let Some(mark) = self.unrecorded {
             response.extensions_mut().insert(mark);
         }
@@ -84,12 +100,25 @@ impl IntoResponse for Fault {
     }
 }
 
-/// Answers with a JSON body.
+/// Answers with a small JSON body.
 pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    written(status, body, |bytes| bytes)
+}
+
+/// Answers 200 with a JSON body that holds its room until it is sent.
+pub fn held<T: Serialize>(body: &T, room: Room) -> Response {
+    written(StatusCode::OK, body, |bytes| room.hold(bytes))
+}
+
+fn written<T: Serialize>(
+    status: StatusCode,
+    body: &T,
+    wrap: impl FnOnce(Bytes) -> Bytes,
+) -> Response {
     match serde_json::to_vec(body) {
         Ok(bytes) => {
             let kind = HeaderValue::from_static("application/json");
-            (status, [(header::CONTENT_TYPE, kind)], bytes).into_response()
+            (status, [(header::CONTENT_TYPE, kind)], wrap(bytes.into())).into_response()
         }
         Err(error) => {
             tracing::error!(%error, "answer not written");

@@ -54,8 +54,12 @@ async fn answer(vault: Vault, request: Request<Incoming>) -> Result<Response, In
         (method, "/metrics" | "/healthz") if !matches!(*method, Method::GET | Method::HEAD) => {
             (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".to_owned())
         }
-        (_, "/metrics") => (StatusCode::OK, vault.metrics().render()),
+        (_, "/metrics") => (StatusCode::OK, vault.metrics_text()),
         (_, "/healthz") => match tokio::time::timeout(PATIENCE, vault.ping()).await {
+            Ok(Ok(())) if vault.is_full() => {
+                let why = "the disk is full: only owners' entries are taken\n".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, why)
+            }
             Ok(Ok(())) => (StatusCode::OK, "ok\n".to_owned()),
             Ok(Err(why)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", unavailable(&why).1)),
             Err(_) => {

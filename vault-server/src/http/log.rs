@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream::poll_fn;
 use shared::head::SignedHead;
 use shared::limits;
-use shared::wire::v1;
 use shared::wire::v1::log::{AppendRequest, Frame, LAST_HEAD, LogQuery};
+use shared::wire::v1::shares::Share;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, interval_at};
 
@@ -19,21 +19,19 @@ use crate::vault::{Append, Caller, Join, Live, Peer, Place, Vault, line};
 
 use super::app::{App, Asked, Json, told_to_stop};
 use super::error::{Fault, json};
+use super::open::Follows;
 
 /// Silence on an open stream is broken this often.
 const BEAT: Duration = Duration::from_secs(15);
 /// Bytes read from the database at once.
 const CHUNK: usize = 256 << 10;
+/// The longest line that a page may end with: an entry in base64.
+const LINE: usize = limits::BODY / 2 * 3;
 
 /// Judges the newest head that a peer holds and shows with a request for the log: before anything
 /// else, as it may tell that the database was set back.
-pub async fn shown(
-    vault: &Vault,
-    peer: &Peer,
-    route: &str,
-    headers: &HeaderMap,
-) -> Result<(), Fault> {
-    let Some(head) = headers.get(LAST_HEAD).filter(|_| route == v1::LOG) else { return Ok(()) };
+pub async fn shown(vault: &Vault, peer: &Peer, head: Option<HeaderValue>) -> Result<(), Fault> {
+    let Some(head) = head else { return Ok(()) };
     let head: SignedHead = serde_json::from_slice(head.as_bytes())
         .map_err(|why| Fault::malformed(format!("the header {LAST_HEAD} is malformed: {why}")))?;
     Ok(vault.judge_shown(peer, head).await?)
@@ -75,7 +73,11 @@ pub async fn read(
     }
     let kind = HeaderValue::from_static("application/x-ndjson");
     let lines = poll_fn(move |cx| receiver.poll_recv(cx).map(|line| line.map(Ok::<_, Infallible>)));
-    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response())
+    let mut response = ([(header::CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response();
+    if follow {
+        response.extensions_mut().insert(Follows);
+    }
+    Ok(response)
 }
 
 /// The client left, or the stream must end.
@@ -92,8 +94,14 @@ struct Sender {
 
 impl Sender {
     async fn page(mut self, head: SignedHead) {
-        if self.head(head).await.is_ok() {
-            let _ = self.catch_up(head, limits::LOG_PAGE).await;
+        let lines = self.lines.clone();
+        let send = async {
+            self.head(head).await?;
+            self.catch_up(head, limits::LOG_PAGE).await
+        };
+        tokio::select! {
+            () = lines.closed() => {}
+            _ = send => {}
         }
     }
 
@@ -130,11 +138,15 @@ impl Sender {
             if sent >= most {
                 return Ok(());
             }
-            let page = self.vault.page(next, head.seq, CHUNK.min(most - sent)).await;
+            // A client that does not read waits here, and holds no more than its machine may.
+            let (meter, machine) = (self.vault.meter(), self.caller.number);
+            let room = meter.room(machine, CHUNK + LINE).await;
+            let page = self.vault.page(machine, next, head.seq, CHUNK.min(most - sent)).await;
             let (lines, last) = page.map_err(|_| Gone)?;
             let last = last.ok_or(Gone)?;
             sent += lines.len();
-            self.send(lines).await?;
+            meter.take(machine, Share::Bytes, lines.len() as u64);
+            self.send(room.hold(lines)).await?;
             self.after = last;
             next = last.saturating_add(1);
         }

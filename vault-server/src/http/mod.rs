@@ -6,12 +6,14 @@ pub mod connection;
 mod error;
 pub mod local;
 mod log;
+mod open;
 mod routes;
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::HttpBody as _;
 use axum::extract::{Extension, MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
@@ -19,18 +21,26 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use shared::audit::Outcome;
 use shared::wire::v1;
+use shared::wire::v1::log::LAST_HEAD;
+use shared::wire::v1::shares::Share;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use crate::config::Limits;
+use crate::config::{Limits, Shares};
 use crate::vault::{Caller, Peer, Refusal, Vault};
 
 use app::App;
 use error::{Fault, Unrecorded};
+use open::{Open, Requests};
 
 /// Makes the router; `shutdown` ends the streams that stay open.
-pub fn router(vault: Vault, limits: &Limits, shutdown: watch::Receiver<bool>) -> Router {
-    let app = App::new(vault, limits, shutdown);
+pub fn router(
+    vault: Vault,
+    limits: &Limits,
+    shares: &Shares,
+    shutdown: watch::Receiver<bool>,
+) -> Router {
+    let app = App::new(vault, limits, shares, shutdown);
     Router::new()
         .route(v1::GENESIS, post(routes::genesis))
         .route(v1::LOG, get(log::read).post(log::append))
@@ -41,6 +51,7 @@ pub fn router(vault: Vault, limits: &Limits, shutdown: watch::Receiver<bool>) ->
         .route(v1::ACCESS, post(routes::access))
         .route(v1::AUDIT, get(routes::audit))
         .route(v1::AUDIT_LEAVES, get(routes::leaves))
+        .route(v1::SHARES, get(routes::shares))
         .fallback(|| async {
             Fault::unseen(StatusCode::NOT_FOUND, Outcome::NotFound, "no such route")
         })
@@ -57,14 +68,42 @@ async fn on_record(vault: &Vault, caller: &Caller, response: Response) -> Respon
     let Some(Unrecorded(why)) = response.extensions().get().cloned() else { return response };
     match vault.record_malformed(caller, why).await {
         Ok(()) => response,
-        Err(why) => Fault::from(Refusal::from(why)).into_response(),
+        Err(why) => Fault::from(why).into_response(),
     }
+}
+
+/// Lets a machine's request in as long as it keeps to its share, and counts the answer.
+async fn metered(
+    app: &App,
+    caller: &Caller,
+    open: &mut Open,
+    run: impl Future<Output = Response>,
+) -> Response {
+    let meter = app.vault.meter();
+    let admitted = async {
+        meter.admit(caller.number)?;
+        Ok::<_, Refusal>(meter.request(caller.number).await?)
+    };
+    let response = match admitted.await {
+        Ok(place) => {
+            open.at(place);
+            on_record(&app.vault, caller, run.await).await
+        }
+        Err(why) => Fault::from(why).into_response(),
+    };
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        app.vault.count_limited(caller);
+    }
+    let bytes = response.body().size_hint().exact().unwrap_or_default();
+    meter.take(caller.number, Share::Bytes, bytes);
+    response
 }
 
 /// Numbers a request, finds its caller, turns strangers away, logs the answer.
 async fn pass(
     State(app): State<App>,
     Extension(peer): Extension<Peer>,
+    Extension(requests): Extension<Requests>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -75,17 +114,20 @@ async fn pass(
     let caller = app.vault.caller(&peer);
     let machine = caller.as_ref().map_or("-", |caller| caller.name.as_str());
     let span = tracing::info_span!("request", id, %method, route, machine);
-    let shown = log::shown(&app.vault, &peer, &route, request.headers()).await;
+    let mut open = requests.open();
+    let head = request.headers().get(LAST_HEAD).filter(|_| route == v1::LOG).cloned();
     let mut response = match caller {
         Some(caller) => {
             request.extensions_mut().insert(caller.clone());
-            let response = match shown {
-                Ok(()) => next.run(request).instrument(span.clone()).await,
-                Err(fault) => fault.into_response(),
+            let run = async {
+                match log::shown(&app.vault, &peer, head).await {
+                    Ok(()) => next.run(request).instrument(span.clone()).await,
+                    Err(fault) => fault.into_response(),
+                }
             };
-            on_record(&app.vault, &caller, response).await
+            metered(&app, &caller, &mut open, run).await
         }
-        None if route == v1::GENESIS => {
+        None if route == v1::GENESIS && !app.vault.is_founded() => {
             let response = next.run(request).instrument(span.clone()).await;
             if response.extensions().get::<Unrecorded>().is_some() {
                 app.vault.count_stranger(&peer);
@@ -94,7 +136,10 @@ async fn pass(
         }
         None => {
             app.vault.count_stranger(&peer);
-            Fault::from(Refusal::Stranger).into_response()
+            // A machine that a database set back does not know yet may be the one that shows it.
+            let _ = log::shown(&app.vault, &peer, head).await;
+            let why = if route == v1::GENESIS { Refusal::Claim } else { Refusal::Stranger };
+            Fault::from(why).into_response()
         }
     };
     let status = response.status().as_u16();
@@ -102,5 +147,5 @@ async fn pass(
     let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
     span.in_scope(|| tracing::debug!(status, micros, "answered"));
     response.headers_mut().insert("x-request-id", id.into());
-    response
+    open.until_sent(response)
 }

@@ -9,11 +9,12 @@ use shared::limits;
 use shared::wire::v1::audit::{AccessRequest, AuditQuery, LeavesQuery};
 use shared::wire::v1::log::{GenesisRequest, HealRequest};
 use shared::wire::v1::report::{ReportRequest, TargetsQuery};
+use shared::wire::v1::shares::Share;
 
 use crate::vault::{Caller, Peer, Refusal};
 
 use super::app::{App, Asked, Json, told_to_stop};
-use super::error::{Fault, json};
+use super::error::{Fault, held, json};
 
 /// Room for two signed bodies in base64, or a batch of local reads.
 const BATCH: usize = 4 << 20;
@@ -36,7 +37,9 @@ pub async fn heal(
     Extension(caller): Extension<Caller>,
     Json(request, _place): Json<HealRequest, { usize::MAX }>,
 ) -> Result<Response, Fault> {
-    Ok(json(StatusCode::OK, &app.vault.heal(caller, request).await?))
+    app.vault.afford(&caller, &[Share::Log, Share::Blobs, Share::Audit])?;
+    let room = app.room(&caller).await;
+    Ok(held(&app.vault.heal(caller, request).await?, room))
 }
 
 /// Keeps the caller's report: 200, with some of the others' if asked for.
@@ -45,7 +48,8 @@ pub async fn report(
     Extension(caller): Extension<Caller>,
     Json(request, _place): Json<ReportRequest, REPORT>,
 ) -> Result<Response, Fault> {
-    Ok(json(StatusCode::OK, &app.vault.report(caller, request).await?))
+    let room = app.room(&caller).await;
+    Ok(held(&app.vault.report(caller, request).await?, room))
 }
 
 /// Returns who reported what last: 200 with a page.
@@ -74,7 +78,10 @@ pub async fn audit(
     Asked(query): Asked<AuditQuery>,
 ) -> Result<Response, Fault> {
     tokio::select! {
-        page = app.vault.audit(caller, query) => Ok(json(StatusCode::OK, &page?)),
+        found = app.vault.audit(caller, query) => {
+            let (page, room) = found?;
+            Ok(held(&page, room))
+        }
         () = told_to_stop(&mut app.shutdown) => Err(Refusal::from(StoreFailure::Closed).into()),
     }
 }
@@ -85,7 +92,13 @@ pub async fn leaves(
     Extension(caller): Extension<Caller>,
     Asked(query): Asked<LeavesQuery>,
 ) -> Result<Response, Fault> {
-    Ok(json(StatusCode::OK, &app.vault.leaves(caller, query).await?))
+    let (page, room) = app.vault.leaves(caller, query).await?;
+    Ok(held(&page, room))
+}
+
+/// Returns which machines wanted more than their share: 200.
+pub async fn shares(State(app): State<App>) -> Response {
+    json(StatusCode::OK, &app.vault.shares())
 }
 
 /// Parks a blob: 201 without a body, also for one that is here already.
@@ -96,6 +109,7 @@ pub async fn park(
     request: Request,
 ) -> Result<StatusCode, Fault> {
     let id = blob_id(&id)?;
+    app.vault.afford(&caller, &[Share::Blobs, Share::Audit])?;
     let taken = app.take(request, limits::BLOB).await?;
     app.vault.put_blob(caller, id, taken).await?;
     Ok(StatusCode::CREATED)
@@ -107,9 +121,12 @@ pub async fn blob(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Fault> {
-    let bytes = app.vault.read_blob(caller, blob_id(&id)?).await?;
+    let id = blob_id(&id)?;
+    app.vault.afford(&caller, &[Share::Audit])?;
+    let room = app.room(&caller).await;
+    let bytes = app.vault.read_blob(caller, id).await?;
     let kind = HeaderValue::from_static("application/octet-stream");
-    Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response())
+    Ok(([(header::CONTENT_TYPE, kind)], room.hold(bytes.into())).into_response())
 }
 
 fn blob_id(id: &str) -> Result<Hash, Fault> {

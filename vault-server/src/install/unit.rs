@@ -38,6 +38,8 @@ impl Server {
             unit += &format!(" {}", argument(text));
         }
         unit += "\nRestart=on-failure\nRestartSec=1\nWatchdogSec=60\nTimeoutStopSec=30\n";
+        // Far above what the meters let callers hold, and what the log of a homelab takes.
+        unit += "LimitNOFILE=65536\nMemoryHigh=512M\nMemoryMax=768M\n";
         if self.whose == Whose::Host {
             self.host(&mut unit, program, sealed);
         }
@@ -58,7 +60,7 @@ impl Server {
     /// What only the host's manager can do.
     fn host(&self, unit: &mut String, program: &Path, sealed: Option<&Credential>) {
         *unit += &format!(
-            "LimitNOFILE=65536\n\n# A user and a folder of its own; all else is read-only or out of sight.\nUser={USER}\n"
+            "\n# A user and a folder of its own; all else is read-only or out of sight.\nUser={USER}\n"
         );
         if self.data == Path::new(USUAL) {
             *unit += "StateDirectory=vault-server\nStateDirectoryMode=0700\n";
@@ -133,7 +135,7 @@ mod tests {
         check(server(), &["LoadCredentialEncrypted=vault-server.key:/d%%/server.key.sealed"], &[]);
         check(
             Server { whose: Whose::User, ..server() },
-            &["WantedBy=default.target"],
+            &["WantedBy=default.target", "LimitNOFILE=65536", "MemoryMax=768M"],
             &["User=", "ProtectSystem"],
         );
     }

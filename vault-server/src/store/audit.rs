@@ -5,13 +5,15 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::audit::{AuditHead, Fact, Op, Record, leaf};
 use shared::hash::Hash;
 use shared::keys::random;
-use shared::limits;
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::time::Time;
 use shared::wire::v1::audit::AuditQuery;
 
 use super::{damaged, hash, int, nat, unwritable};
+
+/// Bytes of records that fill a page.
+const PAGE: usize = 1 << 20;
 
 /// Returns the chain's head.
 pub fn head(conn: &Connection) -> rusqlite::Result<AuditHead> {
@@ -108,7 +110,7 @@ pub fn find(
     while let Some(row) = rows.next()? {
         let record: Vec<u8> = row.get(0)?;
         used += record.len();
-        if records.len() == limit || (used > limits::LOG_PAGE && !records.is_empty()) {
+        if records.len() == limit || (used > PAGE && !records.is_empty()) {
             more = true;
             break;
         }

@@ -10,6 +10,7 @@ pub mod headfile;
 pub mod log;
 mod reader;
 pub mod report;
+pub mod reserve;
 pub mod restored;
 pub mod schema;
 pub mod snapshot;
@@ -17,7 +18,7 @@ mod writer;
 
 pub use end::End;
 pub use reader::Reader;
-pub use writer::{Store, Transaction, Wanted};
+pub use writer::{Payer, Store, Transaction, Wanted};
 
 /// Turns a count or number into SQLite's integer; none comes near its end.
 pub fn int(value: u64) -> i64 {

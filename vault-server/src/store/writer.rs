@@ -16,16 +16,18 @@ use shared::audit::{AuditHead, Fact};
 use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
 use shared::keys::SignKey;
-use shared::log::{Applied, Entry, Op, Refused, State, Undo};
+use shared::log::{Applied, Entry, Number, Op, Refused, State, Undo};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::time::Time;
+use shared::wire::v1::shares::Share;
 use tokio::sync::watch;
 
 use super::end::{End, Listed};
 use super::headfile::HeadFile;
 use super::restored::{self, Cause, Restored};
 use super::{audit, snapshot, unwritable};
+use crate::meter::Meter;
 use crate::metrics::Metrics;
 
 #[cfg(test)]
@@ -52,6 +54,17 @@ pub struct Transaction {
     restored: Option<Restored>,
     /// What the log lists may have changed since it was last made known.
     relisted: bool,
+    payer: Option<Payer>,
+}
+
+/// Whose share records and bytes are taken of.
+pub struct Payer {
+    /// Who keeps the account.
+    pub meter: Arc<Meter>,
+    /// The machine.
+    pub machine: Number,
+    /// Whether all facts are counted that may be, as there is no room on the disk.
+    pub is_tight: bool,
 }
 
 /// Blobs that are wanted back, and the versions they are of.
@@ -73,10 +86,20 @@ impl Transaction {
     ) -> rusqlite::Result<Self> {
         let restored = restored::load(&conn)?;
         let now = Time::from_micros(0);
-        let (undo, after, wanted) = (Vec::new(), Vec::new(), None);
-        let (head, relisted) = (None, true);
-        let mut tx =
-            Self { conn, state, audit, now, undo, after, wanted, signer, head, restored, relisted };
+        let mut tx = Self {
+            conn,
+            state,
+            audit,
+            now,
+            undo: Vec::new(),
+            after: Vec::new(),
+            wanted: None,
+            signer,
+            head: None,
+            restored,
+            relisted: true,
+            payer: None,
+        };
         if let Some(Head { seq, head, .. }) = tx.state().map(State::place) {
             tx.sign_newest(seq, head)?;
         }
@@ -171,8 +194,33 @@ impl Transaction {
         self.wanted.as_ref()
     }
 
-    /// Appends an audit record.
+    /// Says whose share the next records and bytes are taken of; nobody's if `None`.
+    pub fn bill(&mut self, payer: Option<Payer>) {
+        self.payer = payer;
+    }
+
+    /// Takes an amount of the payer's share.
+    pub fn charge(&self, share: Share, amount: usize) {
+        if let Some(Payer { meter, machine, .. }) = &self.payer {
+            meter.take(*machine, share, amount as u64);
+        }
+    }
+
+    /// Gives back what was taken of the payer's share for nothing.
+    pub fn give_back(&self, share: Share, amount: u64) {
+        if let Some(Payer { meter, machine, .. }) = &self.payer {
+            meter.give_back(*machine, share, amount);
+        }
+    }
+
+    /// Appends an audit record, or counts the fact if its payer is over its share of them and that
+    /// is enough for a fact of this kind.
     pub fn record(&mut self, fact: Fact) -> rusqlite::Result<()> {
+        if let Some(Payer { meter, machine, is_tight }) = &self.payer
+            && !meter.records(*machine, &fact, *is_tight)
+        {
+            return Ok(());
+        }
         self.audit = audit::insert(&self.conn, self.audit, self.now, fact)?;
         Ok(())
     }

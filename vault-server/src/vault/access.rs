@@ -22,7 +22,7 @@ impl Vault {
         caller: Caller,
         request: AccessRequest,
     ) -> Result<AccessReply, Refusal> {
-        self.call(move |tx| record(tx, caller, request)).await
+        self.call(caller.number, move |tx| record(tx, caller, request)).await
     }
 }
 

@@ -17,16 +17,18 @@ use shared::path::demand_nfc;
 use shared::signed::{Envelope, Purpose};
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::log::{AppendRequest, Frame};
+use shared::wire::v1::shares::Share;
 
 use crate::store::{Transaction, access, blob, log, report};
 
 use super::follow::line;
-use super::hub::{Hub, Line, directory};
+use super::hub::{Hub, directory};
 use super::restored::{self, CodeFile};
+use super::signers::Signers;
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
-const INLINE: u64 = 4 << 20;
+const INLINE: u64 = 2 << 20;
 
 /// What became of an entry.
 #[derive(Debug)]
@@ -37,35 +39,77 @@ pub enum Append {
     Conflict(SignedHead),
 }
 
+/// Heads of before on which an owner's entry may have been built to get the next place.
+const HEADS: u64 = 64;
+
 impl Vault {
-    /// Appends an entry.
-    pub async fn append(
-        &self,
-        mut caller: Caller,
-        request: AppendRequest,
-    ) -> Result<Append, Refusal> {
-        let (hub, code) = (self.0.hub.clone(), self.0.code.clone());
+    /// Appends an entry. Its size and signature are checked before it queues, and so is the share
+    /// of the machine that carries it, unless an owner signed it.
+    pub async fn append(&self, caller: Caller, request: AppendRequest) -> Result<Append, Refusal> {
         let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
-        let done = self.call(move |tx| append(tx, &hub, &code, &mut caller, &request)).await;
-        if let Ok(Append::Done(done)) = &done {
+        let number = caller.number;
+        let signers = self.0.hub.signers();
+        let checked = signers.map_or(Ok(false), |known| known.check(&request.envelope));
+        let by_owner = matches!(checked, Ok(true));
+        if !by_owner {
+            self.afford(&caller, &[Share::Log, Share::Blobs, Share::Audit])?;
+        }
+        let (hub, code) = (self.0.hub.clone(), self.0.code.clone());
+        let meter = Arc::clone(&self.0.meter);
+        let shared = Arc::new((caller, request, checked));
+        let work = move |tx: &mut Transaction| {
+            let (caller, request, checked) = &*shared;
+            let mut caller = caller.clone();
+            admitted(tx, &mut caller)?;
+            if let Err(why) = checked {
+                return not_applied(tx, &caller, &request.envelope, why.clone().into()).map(Ok);
+            }
+            if let Some(until) = meter.barred(number, by_owner) {
+                return Ok(Err(until));
+            }
+            let done = append(tx, &hub, &code, &caller, request)?;
+            if matches!(done, Append::Conflict(_)) && by_owner && is_recent(tx, &request.envelope)?
+            {
+                meter.keep_place(Hash::of(&[&request.envelope.body]), number);
+            }
+            Ok(Ok(done))
+        };
+        let done = loop {
+            let tried = if by_owner {
+                self.call_for_owner(number, work.clone()).await?
+            } else {
+                self.call(number, work.clone()).await?
+            };
+            match tried {
+                Ok(done) => break done,
+                Err(until) => self.0.meter.passed(until).await,
+            }
+        };
+        if let Append::Done(done) = &done {
             tracing::info!(seq = done.seq, %by, %machine, "entry appended");
         }
-        done
+        Ok(done)
     }
+}
+
+/// Tells whether an entry was built on one of the last heads.
+fn is_recent(tx: &Transaction, envelope: &Envelope) -> rusqlite::Result<bool> {
+    let entry = serde_json::from_slice::<Entry>(&envelope.body);
+    let (Ok(Entry { seq, prev, .. }), Some(state)) = (entry, tx.state()) else { return Ok(false) };
+    let recent = seq > 0 && seq <= state.seq() && seq + HEADS > state.seq();
+    Ok(recent && log::at(tx.conn(), seq - 1)?.is_some_and(|before| before.hash == prev))
 }
 
 fn append(
     tx: &mut Transaction,
     hub: &Arc<Hub>,
     code: &Arc<CodeFile>,
-    caller: &mut Caller,
+    caller: &Caller,
     request: &AppendRequest,
 ) -> Outcome<Append> {
-    admitted(tx, caller)?;
-    let caller = &*caller;
     let envelope = &request.envelope;
     if tx.restored().is_some() {
-        if let Some(done) = known(tx, caller, envelope)? {
+        if let Some(done) = known(tx, envelope)? {
             return Ok(done);
         }
         restored::admits(tx, caller, request)?;
@@ -94,6 +138,16 @@ fn append(
             return refuse(tx, refused_fact(caller, envelope, why.op), why.error);
         }
     };
+    if matches!(envelope.by, Actor::Machine(_)) {
+        tx.charge(Share::Log, envelope.body.len());
+        let inline = brought.iter().filter_map(|brought| brought.inline);
+        tx.charge(Share::Blobs, inline.map(|Inline(bytes)| bytes.len()).sum());
+    } else {
+        // What was parked for it has been charged already.
+        let parked = brought.iter().filter(|brought| brought.inline.is_none());
+        tx.give_back(Share::Blobs, parked.map(|brought| brought.put.size).sum());
+        tx.bill(None);
+    }
     let head = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
     restored::resumed(tx, code, &entry)?;
     publish(tx, hub, envelope, &entry, head, &brought, Some(caller))?;
@@ -114,14 +168,15 @@ fn names_are_normal(entry: &Entry) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Tells the very same bytes sent again, a lost race, and a refusal apart.
+/// Tells the very same bytes sent again, a lost race, and a refusal apart. The same bytes make no
+/// record, but are taken of the caller's share, whoever signed them.
 fn not_applied(
     tx: &mut Transaction,
     caller: &Caller,
     envelope: &Envelope,
     why: Refused,
 ) -> Outcome<Append> {
-    if let Some(done) = known(tx, caller, envelope)? {
+    if let Some(done) = known(tx, envelope)? {
         return Ok(done);
     }
     let fact = refused_fact(caller, envelope, why.op);
@@ -134,14 +189,10 @@ fn not_applied(
     }
 }
 
-/// Answers the very same bytes sent again as it did before, on record.
-fn known(
-    tx: &mut Transaction,
-    caller: &Caller,
-    envelope: &Envelope,
-) -> rusqlite::Result<Option<Append>> {
+/// Answers the very same bytes sent again as it did before; they are on record already.
+fn known(tx: &Transaction, envelope: &Envelope) -> rusqlite::Result<Option<Append>> {
     let Some((seq, hash)) = stored(tx, envelope)? else { return Ok(None) };
-    tx.record(Fact { seq: Some(seq), ..fact(caller, envelope, None) })?;
+    tx.charge(Share::Log, envelope.body.len());
     Ok(Some(Append::Done(tx.sign(seq, hash)?)))
 }
 
@@ -313,7 +364,7 @@ pub(super) fn publish(
     }
     tx.after_commit(move || {
         for (due, bytes) in deliveries {
-            due.send(Line { seq, bytes });
+            due.send(seq, bytes);
         }
     });
     let touched = |op: &Op| {
@@ -323,11 +374,15 @@ pub(super) fn publish(
                 | Op::MachineRename { .. }
                 | Op::MachineRekey(_)
                 | Op::MachineRemove { .. }
+                | Op::AdminAdd { .. }
+                | Op::AdminRemove { .. }
+                | Op::RootSet { .. }
         )
     };
     if entry.ops.iter().any(touched) {
         let (hub, machines) = (Arc::clone(hub), directory(tx.state()));
-        tx.after_commit(move || hub.admit(machines));
+        let signers = tx.state().map(Signers::of);
+        tx.after_commit(move || hub.admit(machines, signers));
     }
     Ok(())
 }

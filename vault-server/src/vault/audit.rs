@@ -7,6 +7,7 @@ use shared::error::Code;
 use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery};
 use tokio::time::{Instant, timeout_at};
 
+use crate::meter::{ANSWER, Room};
 use crate::store::{Transaction, audit};
 
 use super::{Caller, Outcome, Refusal, Vault, admitted, deny, refuse};
@@ -16,7 +17,7 @@ const GRANT: &str = "sys/audit";
 /// Records in a page unless the query says otherwise, and at most.
 const RECORDS: (u64, u64) = (1_000, 10_000);
 /// Leaves in a page at most.
-const LEAVES: u64 = 100_000;
+const LEAVES: u64 = 15_000;
 /// How long a request may wait for a record to come.
 const WAIT: Duration = Duration::from_secs(15);
 
@@ -25,12 +26,18 @@ impl Vault {
     ///
     /// # Errors
     /// [`Refusal::Denied`] without a grant, [`Refusal::Rule`] for a limit out of range.
-    pub async fn audit(&self, mut caller: Caller, query: AuditQuery) -> Result<AuditPage, Refusal> {
+    pub async fn audit(
+        &self,
+        mut caller: Caller,
+        query: AuditQuery,
+    ) -> Result<(AuditPage, Room), Refusal> {
         let (usual, most) = RECORDS;
         let limit = query.limit.unwrap_or(usual);
         if limit == 0 || limit > most {
             let why = Code::Limits.because(format!("limit of {limit} audit records"));
-            return self.call(move |tx| refuse(tx, caller.fact(Op::AuditRead), why)).await;
+            return self
+                .call(caller.number, move |tx| refuse(tx, caller.fact(Op::AuditRead), why))
+                .await;
         }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut reader = caller.clone();
@@ -38,26 +45,34 @@ impl Vault {
             may_review(tx, &mut reader)?;
             record(tx, &reader, Op::AuditRead)
         };
-        let own = self.call(enter).await?.n;
+        let number = caller.number;
+        let own = self.call(number, enter).await?.n;
         let without = query.wait.then_some(own);
         let (mut grown, patience) = (self.0.store.audit(), Instant::now() + WAIT);
         loop {
             let head = *grown.borrow_and_update();
-            let asked = query.clone();
+            let (asked, room) = (query.clone(), self.0.meter.room(number, ANSWER).await);
             let find =
-                self.0.reader.ask(move |conn| audit::find(conn, &asked, head.n, without, limit));
+                self.ask(number, move |conn| audit::find(conn, &asked, head.n, without, limit));
             let (records, more) = find.await?;
             let page = AuditPage { records, more, head };
             if !query.wait {
-                return Ok(page);
+                return Ok((page, room));
             }
             if !page.records.is_empty() {
                 // The grant may have gone while the caller waited.
-                return self.call(move |tx| may_review(tx, &mut caller).map(|()| page)).await;
+                return self
+                    .call(number, move |tx| may_review(tx, &mut caller))
+                    .await
+                    .map(|()| (page, room));
             }
+            drop(room);
             match timeout_at(patience, grown.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return Ok(page),
+                Ok(Err(_)) | Err(_) => {
+                    let room = self.0.meter.room(number, 0).await;
+                    return Ok((page, room));
+                }
             }
         }
     }
@@ -67,14 +82,16 @@ impl Vault {
         &self,
         mut caller: Caller,
         query: LeavesQuery,
-    ) -> Result<LeavesPage, Refusal> {
+    ) -> Result<(LeavesPage, Room), Refusal> {
+        let number = caller.number;
         let enter = move |tx: &mut Transaction| {
             admitted(tx, &mut caller)?;
             record(tx, &caller, Op::AuditLeaves)
         };
-        let head = self.call(enter).await?;
-        let found = self.0.reader.ask(move |conn| audit::leaves(conn, query.after, head.n, LEAVES));
-        Ok(LeavesPage { leaves: found.await?, head })
+        let head = self.call(number, enter).await?;
+        let room = self.0.meter.room(number, ANSWER).await;
+        let found = self.ask(number, move |conn| audit::leaves(conn, query.after, head.n, LEAVES));
+        Ok((LeavesPage { leaves: found.await?, head }, room))
     }
 }
 

@@ -7,7 +7,9 @@ use shared::hash::Hash;
 use shared::limits;
 use shared::log::State;
 use shared::time::Time;
+use shared::wire::v1::shares::Share;
 
+use crate::meter::STRANGERS;
 use crate::store::{Transaction, blob};
 
 use super::{Caller, Outcome, Refusal, Vault, admitted, deny, heal, refuse, restored};
@@ -27,7 +29,7 @@ impl Vault {
         bytes: impl AsRef<[u8]> + Send + 'static,
     ) -> Result<(), Refusal> {
         let checked = check(id, bytes.as_ref());
-        self.call(move |tx| {
+        self.call(caller.number, move |tx| {
             admitted(tx, &mut caller)?;
             match checked {
                 Ok(()) => park(tx, &caller, id, bytes.as_ref()),
@@ -43,12 +45,12 @@ impl Vault {
     /// [`Refusal::Denied`] without a grant, [`Refusal::Absent`] without a blob,
     /// [`Refusal::Restored`] while the database is set back.
     pub async fn read_blob(&self, caller: Caller, id: Hash) -> Result<Vec<u8>, Refusal> {
-        self.call(move |tx| read(tx, caller, id)).await
+        self.call(caller.number, move |tx| read(tx, caller, id)).await
     }
 
     /// Drops blobs that nobody referenced in time.
     pub(super) async fn drop_parked(&self) -> Result<(), Refusal> {
-        self.call(|tx| {
+        self.call(STRANGERS, |tx| {
             let now = tx.now().as_micros();
             let then = Time::from_micros(now.saturating_sub(PARKED_FOR));
             let dropped = blob::drop_parked(tx.conn(), then)?;
@@ -83,6 +85,7 @@ fn park(tx: &mut Transaction, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcom
     if let Some(put) = heal::lost(tx, &id, bytes.len() as u64) {
         let seq = tx.state().map_or(0, State::seq);
         blob::insert(tx.conn(), &id, Some((seq, &put)), machine, now, bytes)?;
+        tx.charge(Share::Blobs, bytes.len());
         return Ok(tx.record(Fact { path: Some(put.path), ver: Some(put.ver), ..fact })?);
     }
     let parked = blob::parked(tx.conn(), machine)? + bytes.len() as u64;
@@ -91,6 +94,7 @@ fn park(tx: &mut Transaction, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcom
         return refuse(tx, fact, Code::Limits.because(why));
     }
     blob::insert(tx.conn(), &id, None, machine, now, bytes)?;
+    tx.charge(Share::Blobs, bytes.len());
     Ok(tx.record(fact)?)
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use host::store::StoreFailure;
 use shared::audit::Op;
 use shared::head::SignedHead;
+use shared::log::Number;
 use shared::wire::v1::log::Frame;
 
 use crate::store::{Transaction, int, log, unwritable};
@@ -22,24 +23,46 @@ pub enum Join {
 
 impl Vault {
     /// Lets a machine read the log up to where it ends now.
-    pub async fn read_log(&self, mut caller: Caller) -> Result<SignedHead, Refusal> {
-        self.call(move |tx| enter(tx, &mut caller, Op::Log)).await
+    pub async fn read_log(&self, caller: Caller) -> Result<SignedHead, Refusal> {
+        self.enter(caller, Op::Log, |_, head| Ok(head)).await
     }
 
     /// Lets a machine that has the entries up to `after` follow the log, till the place is dropped.
     pub async fn follow(
         &self,
-        mut caller: Caller,
+        caller: Caller,
         after: u64,
     ) -> Result<(SignedHead, Place, Join), Refusal> {
         let hub = self.0.hub.clone();
-        self.call(move |tx| {
-            let head = enter(tx, &mut caller, Op::Follow)?;
+        let follow = move |caller: Caller, head: SignedHead| {
             let place = hub.enter(caller);
             let join = go_live(&hub, place.id, after, head)?;
             Ok((head, place, join))
-        })
-        .await
+        };
+        self.enter(caller, Op::Follow, follow).await
+    }
+
+    /// Records that a machine reads the log. On a full disk that is counted, and recorded later:
+    /// the owner who is to make room has to see the log.
+    async fn enter<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        op: Op,
+        go_on: impl Fn(Caller, SignedHead) -> Outcome<T> + Clone + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let number = caller.number;
+        let enter = move |tx: &mut Transaction| {
+            let mut caller = caller.clone();
+            let head = head(tx, &mut caller)?;
+            tx.record(caller.fact(op.clone()))?;
+            go_on(caller, head)
+        };
+        match self.call(number, enter.clone()).await {
+            Err(Refusal::Unavailable(StoreFailure::Full)) => {
+                self.in_turn(number, true, enter).await
+            }
+            entered => entered,
+        }
     }
 
     /// Asks for later entries, having read those up to `after`.
@@ -48,7 +71,7 @@ impl Vault {
     /// [`Refusal::Stranger`] also when told to go.
     pub async fn join(&self, mut caller: Caller, id: u64, after: u64) -> Result<Join, Refusal> {
         let hub = self.0.hub.clone();
-        self.call(move |tx| {
+        self.in_turn(caller.number, false, move |tx| {
             let head = head(tx, &mut caller)?;
             go_live(&hub, id, after, head)
         })
@@ -56,16 +79,17 @@ impl Vault {
     }
 
     /// Returns the records `from..=upto` as lines, some `room` bytes of them with the signed head of
-    /// the last one, and its number.
+    /// the last one, and its number, for the machine that reads.
     pub async fn page(
         &self,
+        machine: Number,
         from: u64,
         upto: u64,
         room: usize,
     ) -> Result<(Bytes, Option<u64>), StoreFailure> {
         let listed = self.0.store.end().ok_or(StoreFailure::Closed)?.listed;
         let key = self.0.key.clone();
-        let read = self.0.reader.ask(move |conn| {
+        let read = self.ask(machine, move |conn| {
             let (mut text, mut last) = (Vec::new(), None);
             for stored in log::range(conn)?.query_map([int(from), int(upto)], log::read)? {
                 let log::Stored { seq, hash, envelope } = stored?;
@@ -87,13 +111,6 @@ impl Vault {
         });
         read.await
     }
-}
-
-/// Records that a machine reads the log, and returns where it ends.
-fn enter(tx: &mut Transaction, caller: &mut Caller, op: Op) -> Outcome<SignedHead> {
-    let head = head(tx, caller)?;
-    tx.record(caller.fact(op))?;
-    Ok(head)
 }
 
 fn head(tx: &Transaction, caller: &mut Caller) -> Outcome<SignedHead> {

@@ -10,6 +10,7 @@ use shared::name::Actor;
 use shared::signed::Envelope;
 use shared::wire::v1::log::GenesisRequest;
 
+use crate::meter::STRANGERS;
 use crate::store::{Transaction, claim, log};
 
 use super::append::{keep, publish};
@@ -24,7 +25,7 @@ impl Vault {
     /// [`Refusal::Claim`] for a wrong or used code, [`Refusal::Rule`] for the records.
     pub async fn genesis(&self, peer: &Peer, request: GenesisRequest) -> Result<(), Refusal> {
         let (hub, own, caller) = (self.0.hub.clone(), self.0.key.verify_key(), *peer);
-        let done = self.call(move |tx| genesis(tx, &hub, &own, &caller, &request)).await;
+        let done = self.call(STRANGERS, move |tx| genesis(tx, &hub, &own, &caller, &request)).await;
         if matches!(done, Err(Refusal::Claim | Refusal::Rule(_))) {
             self.count_stranger(peer);
         }

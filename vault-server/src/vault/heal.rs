@@ -13,6 +13,7 @@ use shared::keys::VerifyKey;
 use shared::log::{Entry, Put, Refused, State};
 use shared::signed::Envelope;
 use shared::wire::v1::log::{HealReply, HealRequest};
+use shared::wire::v1::shares::Share;
 
 use crate::store::{Transaction, Wanted, blob};
 
@@ -30,28 +31,35 @@ impl Vault {
     /// # Errors
     /// [`Refusal::Rule`] for entries that are no unbroken run to a head that this server has signed,
     /// or while the database is not set back.
-    pub async fn heal(
-        &self,
-        mut caller: Caller,
-        request: HealRequest,
-    ) -> Result<HealReply, Refusal> {
+    pub async fn heal(&self, caller: Caller, request: HealRequest) -> Result<HealReply, Refusal> {
         if request.entries.is_empty()
             && let Some(end) = self.0.store.end().filter(|end| end.whole && !end.restored)
         {
             return Ok(HealReply { head: end.head, restored: false, wanted: Vec::new() });
         }
         let (hub, code, own) = (self.0.hub.clone(), self.0.code.clone(), self.0.key.verify_key());
-        self.call(move |tx| {
+        let (meter, number) = (Arc::clone(&self.0.meter), caller.number);
+        let shared = Arc::new((caller, request));
+        let work = move |tx: &mut Transaction| {
+            let (mut caller, request) = (shared.0.clone(), &shared.1);
             admitted(tx, &mut caller)?;
+            if let Some(until) = meter.barred(number, false) {
+                return Ok(Err(until));
+            }
             if !request.entries.is_empty() {
-                give_back(tx, &hub, own, &caller, &request)?;
+                give_back(tx, &hub, own.clone(), &caller, request)?;
                 restored::healed(tx, &code)?;
             }
             let wanted = wanted(tx)?;
             let head = tx.head().ok_or(Refusal::Stranger)?;
-            Ok(HealReply { head, restored: tx.restored().is_some(), wanted })
-        })
-        .await
+            Ok(Ok(HealReply { head, restored: tx.restored().is_some(), wanted }))
+        };
+        loop {
+            match self.call(number, work.clone()).await? {
+                Ok(reply) => return Ok(reply),
+                Err(until) => self.0.meter.passed(until).await,
+            }
+        }
     }
 }
 
@@ -85,6 +93,7 @@ fn give_back(
     for (envelope, (entry, dropped)) in lost.iter().zip(&run) {
         let brought = parked(tx, entry, dropped)?;
         let head = keep(tx, caller, envelope, entry, &brought, dropped)?;
+        tx.charge(Share::Log, envelope.body.len());
         // Followers ask for the blobs once the database is whole again.
         publish(tx, hub, envelope, entry, head, &[], None)?;
     }

@@ -3,7 +3,6 @@
 //! touches the database.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -12,12 +11,13 @@ use shared::name::Name;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::caller::Caller;
+use super::signers::Signers;
+use crate::meter::Meter;
 use crate::metrics::Metrics;
 
-/// Entries that may wait for one follower.
+/// Entries that may wait for one follower, if its machine has room for them; a slower one reads the
+/// log again from where it is.
 const WAITING: usize = 256;
-/// Bytes that may wait for one follower; a slower one reads the log again from where it is.
-const WAITING_BYTES: usize = 8 << 20;
 
 /// Active machines by signing key, as of the last commit.
 pub type Directory = Arc<HashMap<[u8; 32], (Number, Name)>>;
@@ -30,10 +30,12 @@ pub fn directory(state: Option<&State>) -> Directory {
     Arc::new(by_key.collect())
 }
 
-/// All followers, and the active machines.
+/// All followers, the active machines, and who may sign.
 pub struct Hub {
     followers: Mutex<Followers>,
     machines: watch::Sender<Directory>,
+    signers: Mutex<Option<Arc<Signers>>>,
+    meter: Arc<Meter>,
     metrics: Arc<Metrics>,
 }
 
@@ -46,15 +48,9 @@ struct Followers {
 struct Follower {
     caller: Caller,
     /// Open once the follower has caught up.
-    live: Option<Sender>,
+    live: Option<mpsc::Sender<Line>>,
     /// Dropped to end the stream.
     _stay: oneshot::Sender<()>,
-}
-
-#[derive(Clone)]
-struct Sender {
-    lines: mpsc::Sender<Line>,
-    waiting: Arc<AtomicUsize>,
 }
 
 /// A committed entry, ready to be sent.
@@ -69,15 +65,12 @@ pub struct Line {
 /// The receiving end of a follower that has caught up.
 pub struct Live {
     lines: mpsc::Receiver<Line>,
-    waiting: Arc<AtomicUsize>,
 }
 
 impl Live {
     /// Waits for the next entry; `None` when the follower was too slow and must catch up.
     pub async fn next(&mut self) -> Option<Line> {
-        let line = self.lines.recv().await?;
-        self.waiting.fetch_sub(line.bytes.len(), Relaxed);
-        Some(line)
+        self.lines.recv().await
     }
 }
 
@@ -106,23 +99,34 @@ impl Drop for Place {
 pub struct Due {
     /// Its machine.
     pub caller: Caller,
+    id: u64,
     permit: mpsc::OwnedPermit<Line>,
-    waiting: Arc<AtomicUsize>,
+    hub: Arc<Hub>,
 }
 
 impl Due {
-    /// Sends the entry.
-    pub fn send(self, line: Line) {
-        self.waiting.fetch_add(line.bytes.len(), Relaxed);
-        self.permit.send(line);
+    /// Sends the entry, if its machine has room for it beside what it has not read yet; else the
+    /// follower falls behind.
+    pub fn send(self, seq: u64, bytes: Bytes) {
+        let Self { caller, id, permit, hub } = self;
+        match hub.meter.account(caller.number).room_now(bytes.len()) {
+            Some(room) => drop(permit.send(Line { seq, bytes: room.hold(bytes) })),
+            None => hub.fall_behind(id),
+        }
     }
 }
 
 impl Hub {
     /// Makes a hub without followers.
-    pub fn new(machines: Directory, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(
+        machines: Directory,
+        signers: Option<Signers>,
+        meter: Arc<Meter>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         let (followers, machines) = (Mutex::default(), watch::Sender::new(machines));
-        Arc::new(Self { followers, machines, metrics })
+        let signers = Mutex::new(signers.map(Arc::new));
+        Arc::new(Self { followers, machines, signers, meter, metrics })
     }
 
     fn lock(&self) -> MutexGuard<'_, Followers> {
@@ -138,11 +142,12 @@ impl Hub {
         changed
     }
 
-    /// Takes a follower in that has yet to catch up.
+    /// Takes a follower in that has yet to catch up; the stream that its machine had before ends.
     #[must_use]
     pub fn enter(self: &Arc<Self>, caller: Caller) -> Place {
         let (_stay, stay) = oneshot::channel();
         let id = self.change(|followers| {
+            followers.by_id.retain(|_, before| before.caller.number != caller.number);
             followers.next += 1;
             followers.by_id.insert(followers.next, Follower { caller, live: None, _stay });
             followers.next
@@ -153,36 +158,49 @@ impl Hub {
     /// Hands every later entry to the follower.
     pub fn go_live(&self, id: u64) -> Option<Live> {
         let (sender, lines) = mpsc::channel(WAITING);
-        let waiting = Arc::new(AtomicUsize::new(0));
         let mut followers = self.lock();
-        let follower = followers.by_id.get_mut(&id)?;
-        follower.live = Some(Sender { lines: sender, waiting: Arc::clone(&waiting) });
-        Some(Live { lines, waiting })
+        followers.by_id.get_mut(&id)?.live = Some(sender);
+        Some(Live { lines })
+    }
+
+    /// Hands no later entry to the follower, until it has caught up.
+    fn fall_behind(&self, id: u64) {
+        if let Some(follower) = self.lock().by_id.get_mut(&id) {
+            follower.live = None;
+        }
     }
 
     /// Returns the followers that are due an entry now; one without room left falls behind and
     /// will catch up by reading.
-    pub fn due(&self) -> Vec<Due> {
+    pub fn due(self: &Arc<Self>) -> Vec<Due> {
         let mut due = Vec::new();
-        for Follower { caller, live, .. } in self.lock().by_id.values_mut() {
-            let Some(Sender { lines, waiting }) = live.clone() else { continue };
+        for (id, Follower { caller, live, .. }) in &mut self.lock().by_id {
+            let Some(lines) = live.clone() else { continue };
             match lines.try_reserve_owned() {
-                Ok(permit) if waiting.load(Relaxed) <= WAITING_BYTES => {
-                    due.push(Due { caller: caller.clone(), permit, waiting });
+                Ok(permit) => {
+                    let (caller, hub) = (caller.clone(), Arc::clone(self));
+                    due.push(Due { caller, id: *id, permit, hub });
                 }
-                Ok(_) | Err(_) => *live = None,
+                Err(_) => *live = None,
             }
         }
         due
     }
 
-    /// Makes the active machines known, and ends the streams of all others: those of removed
-    /// machines and of keys that were replaced.
-    pub fn admit(&self, machines: Directory) {
+    /// Makes the active machines and the signers known, and ends the streams of all others: those
+    /// of removed machines and of keys that were replaced.
+    pub fn admit(&self, machines: Directory, signers: Option<Signers>) {
+        *self.signers.lock().unwrap_or_else(PoisonError::into_inner) = signers.map(Arc::new);
+        self.meter.keep(&machines.values().map(|(number, _)| *number).collect());
         self.change(|followers| {
             followers.by_id.retain(|_, Follower { caller, .. }| machines.contains_key(&caller.key));
         });
         self.machines.send_replace(machines);
+    }
+
+    /// Returns who may sign, as of the last commit; nobody before there is a vault.
+    pub fn signers(&self) -> Option<Arc<Signers>> {
+        self.signers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the active machines, and later ones.
@@ -199,11 +217,14 @@ impl Hub {
 #[cfg(test)]
 mod tests {
     use shared::text::Text;
+    use tokio::sync::oneshot::error::TryRecvError;
 
     use super::*;
+    use crate::config::{Limits, Shares};
 
     fn hub() -> Arc<Hub> {
-        Hub::new(Directory::default(), Arc::default())
+        let meter = Meter::new(&Limits::default(), Shares::default());
+        Hub::new(Directory::default(), None, Arc::new(meter), Arc::default())
     }
 
     fn caller(name: &str) -> Caller {
@@ -211,8 +232,8 @@ mod tests {
         Caller { number: key.into(), name, key: [key; 32], addr: Text::default() }
     }
 
-    fn line(seq: u64, len: usize) -> Line {
-        Line { seq, bytes: Bytes::from(vec![b'x'; len]) }
+    fn mib() -> Bytes {
+        Bytes::from(vec![b'x'; 1 << 20])
     }
 
     #[tokio::test]
@@ -221,7 +242,7 @@ mod tests {
         let place = hub.enter(caller("a"));
         assert!(hub.due().is_empty());
         let mut live = hub.go_live(place.id).unwrap();
-        hub.due().remove(0).send(line(7, 3));
+        hub.due().remove(0).send(7, Bytes::from("abc"));
         assert_eq!(live.next().await.unwrap().seq, 7);
         drop(place);
         assert!(hub.due().is_empty());
@@ -233,15 +254,33 @@ mod tests {
         let hub = hub();
         let place = hub.enter(caller("a"));
         let mut live = hub.go_live(place.id).unwrap();
-        for seq in 1..=9 {
-            hub.due().remove(0).send(line(seq, 1 << 20));
+        let mut other = hub.enter(caller("b"));
+        let mut quick = hub.go_live(other.id).unwrap();
+        for seq in 1..=5 {
+            assert_eq!(hub.due().len(), 2);
+            hub.due().into_iter().for_each(|due| due.send(seq, mib()));
+            assert_eq!(quick.next().await.unwrap().seq, seq);
         }
-        assert!(hub.due().is_empty(), "9 MiB wait");
-        for seq in 1..=9 {
+        assert_eq!(hub.due().len(), 1, "4 MiB wait, and a fifth did not fit");
+        for seq in 1..=4 {
             assert_eq!(live.next().await.unwrap().seq, seq);
         }
         assert!(live.next().await.is_none());
         assert!(hub.go_live(place.id).is_some(), "and may catch up");
+        assert!(other.stay.try_recv().is_err_and(|why| why != TryRecvError::Closed));
+    }
+
+    #[tokio::test]
+    async fn of_a_machines_streams_the_newest_stays() {
+        let hub = hub();
+        let (mut first, mut other) = (hub.enter(caller("a")), hub.enter(caller("b")));
+        let mut second = hub.enter(caller("a"));
+        first.told_to_go().await;
+        for stays in [&mut other, &mut second] {
+            assert_eq!(stays.stay.try_recv(), Err(TryRecvError::Empty));
+        }
+        drop(first);
+        assert!(hub.following().contains(&caller("a").number));
     }
 
     #[tokio::test]
@@ -250,7 +289,7 @@ mod tests {
         let mut gone = hub.enter(caller("a"));
         let _stays = hub.enter(caller("b"));
         let Caller { number, name, key, .. } = caller("b");
-        hub.admit(Arc::new([(key, (number, name))].into()));
+        hub.admit(Arc::new([(key, (number, name))].into()), None);
         gone.told_to_go().await;
         assert_eq!(hub.following(), [number].into());
     }

@@ -13,6 +13,7 @@ mod hub;
 mod report;
 mod reported;
 mod restored;
+mod signers;
 mod strangers;
 
 use std::sync::Arc;
@@ -22,13 +23,16 @@ use shared::audit::{Fact, Op, Outcome as AuditOutcome, Who};
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::keys::SignKey;
-use shared::log::{Machine, State};
+use shared::log::{Machine, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
+use shared::wire::v1::shares::{Share, SharesReply};
 use tokio::sync::watch;
 
+use crate::meter::{Limited, Meter, STRANGERS};
 use crate::metrics::Metrics;
-use crate::store::{Reader, Store, Transaction};
+use crate::store::reserve::Reserve;
+use crate::store::{Payer, Reader, Store, Transaction};
 
 use hub::Hub;
 use strangers::Strangers;
@@ -39,6 +43,7 @@ pub use follow::{Join, line};
 pub use hub::{Directory, Live, Place, directory};
 pub use reported::Reported;
 pub use restored::CodeFile;
+pub use signers::Signers;
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -55,8 +60,16 @@ pub enum Refusal {
     Rule(Error),
     /// The blob is not here.
     Absent(Hash),
+    /// The machine is over its share.
+    Limited(Limited),
     /// The database failed, and nothing was written; the details are in the log.
     Unavailable(StoreFailure),
+}
+
+impl From<Limited> for Refusal {
+    fn from(why: Limited) -> Self {
+        Self::Limited(why)
+    }
 }
 
 impl From<StoreFailure> for Refusal {
@@ -92,9 +105,35 @@ type Outcome<T> = Result<T, Stop>;
 #[derive(Clone)]
 pub struct Vault(Arc<Inner>);
 
+/// What is on disk.
+pub struct Disk {
+    /// The writer.
+    pub store: Store,
+    /// The readers beside it.
+    pub reader: Reader,
+    /// Room for owners.
+    pub reserve: Reserve,
+}
+
+/// Who takes part, as the database holds it.
+pub struct Members {
+    /// The active machines.
+    pub machines: Directory,
+    /// Who may sign, once there is a vault.
+    pub signers: Option<Signers>,
+    /// What the machines have reported last.
+    pub reported: Reported,
+    /// This server's own key.
+    pub key: Arc<SignKey>,
+    /// Where the one-time code of a database that was set back is shown.
+    pub code: CodeFile,
+}
+
 struct Inner {
     store: Store,
     reader: Reader,
+    reserve: Reserve,
+    meter: Arc<Meter>,
     hub: Arc<Hub>,
     strangers: Strangers,
     reported: Reported,
@@ -104,31 +143,31 @@ struct Inner {
     metrics: Arc<Metrics>,
 }
 
-/// What a vault is opened with.
-pub struct Opened {
-    /// The writer.
-    pub store: Store,
-    /// What reads beside it.
-    pub reader: Reader,
-    /// The active machines.
-    pub machines: Directory,
-    /// What they have reported last.
-    pub reported: Reported,
-    /// This server's own key.
-    pub key: Arc<SignKey>,
-    /// Where the one-time code of a database that was set back is shown.
-    pub code: CodeFile,
-    /// The counters.
-    pub metrics: Arc<Metrics>,
-}
-
 impl Vault {
     /// Puts the rules over an opened store.
-    pub fn new(opened: Opened) -> Self {
-        let Opened { store, reader, machines, reported, key, code, metrics } = opened;
-        let hub = Hub::new(machines, Arc::clone(&metrics));
-        let (strangers, code) = (Strangers::default(), Arc::new(code));
-        Self(Arc::new(Inner { store, reader, hub, strangers, reported, key, code, metrics }))
+    pub fn new(disk: Disk, members: Members, meter: Meter, metrics: Arc<Metrics>) -> Self {
+        let Disk { store, reader, reserve } = disk;
+        let Members { machines, signers, reported, key, code } = members;
+        let (meter, code) = (Arc::new(meter), Arc::new(code));
+        let hub = Hub::new(machines, signers, Arc::clone(&meter), Arc::clone(&metrics));
+        let strangers = Strangers::default();
+        Self(Arc::new(Inner {
+            store,
+            reader,
+            reserve,
+            meter,
+            hub,
+            strangers,
+            reported,
+            key,
+            code,
+            metrics,
+        }))
+    }
+
+    /// Returns the meter of all callers.
+    pub fn meter(&self) -> &Meter {
+        &self.0.meter
     }
 
     /// Returns the caller behind a connection, if its key belongs to an active machine.
@@ -147,15 +186,47 @@ impl Vault {
         &self.0.metrics
     }
 
+    /// Writes the counters as Prometheus reads them.
+    pub fn metrics_text(&self) -> String {
+        self.0.metrics.render(self.0.meter.unread(), &self.0.meter.over())
+    }
+
     /// Waits until the writer has answered: it lives.
     pub async fn ping(&self) -> Result<(), StoreFailure> {
         self.0.store.call(|_| Ok(())).await
     }
 
-    /// Does what is due once a minute: records strangers, drops blobs parked for more than an hour,
-    /// looks after the one-time code.
+    /// Tells whether machines' writes are refused for want of room on the disk.
+    pub fn is_full(&self) -> bool {
+        !self.0.reserve.is_whole()
+    }
+
+    /// Tells whether there is a vault already.
+    pub fn is_founded(&self) -> bool {
+        self.0.hub.signers().is_some()
+    }
+
+    /// Returns which machines wanted more than their share.
+    pub fn shares(&self) -> SharesReply {
+        SharesReply { over: self.0.meter.over() }
+    }
+
+    /// Refuses a machine that has used one of the shares up.
+    pub fn afford(&self, caller: &Caller, shares: &[Share]) -> Result<(), Refusal> {
+        Ok(self.0.meter.afford(caller.number, shares)?)
+    }
+
+    /// Counts a request that was refused since its machine is over its share; all of a minute
+    /// become one record.
+    pub fn count_limited(&self, caller: &Caller) {
+        let fact = Fact { result: AuditOutcome::Limited, ..caller.fact(Op::Request) };
+        self.0.meter.fold(caller.number, fact);
+    }
+
+    /// Does what is due once a minute: records what was only counted, drops blobs parked for more
+    /// than an hour, looks after the one-time code.
     pub async fn every_minute(&self) {
-        self.record_strangers().await;
+        self.record_counted().await;
         self.look_after_code().await;
         // A failure is in the log; the next minute tries again.
         let _ = self.drop_parked().await;
@@ -163,7 +234,7 @@ impl Vault {
 
     /// Records what is still only counted or in memory, commits, and closes the database.
     pub async fn close(&self) {
-        self.record_strangers().await;
+        self.record_counted().await;
         self.save_reports().await;
         self.0.reader.close();
         self.0.store.close().await;
@@ -175,8 +246,9 @@ impl Vault {
         self.0.strangers.count(peer);
     }
 
-    async fn record_strangers(&self) {
-        let facts = self.0.strangers.take();
+    async fn record_counted(&self) {
+        let mut facts = self.0.strangers.take();
+        facts.extend(self.0.meter.folded());
         if facts.is_empty() {
             return;
         }
@@ -190,22 +262,86 @@ impl Vault {
         &self,
         caller: &Caller,
         why: AuditOutcome,
-    ) -> Result<(), StoreFailure> {
+    ) -> Result<(), Refusal> {
         let fact = Fact { result: why, ..caller.fact(Op::Request) };
-        self.0.store.call(move |tx| tx.record(fact)).await
+        self.call(caller.number, move |tx| Ok(tx.record(fact)?)).await
     }
 
-    async fn call<T, F>(&self, work: F) -> Result<T, Refusal>
+    /// Runs a piece of work of a machine in its turn. Without room on the disk it is refused: what
+    /// is left is the owner's.
+    async fn call<T, F>(&self, machine: Number, work: F) -> Result<T, Refusal>
     where
         T: Send + 'static,
         F: FnOnce(&mut Transaction) -> Outcome<T> + Send + 'static,
     {
-        let done = self.0.store.call(move |tx| match work(tx) {
-            Ok(done) => Ok(Ok(done)),
-            Err(Stop::Refused(why)) => Ok(Err(why)),
-            Err(Stop::Failed(why)) => Err(why),
+        if machine != STRANGERS && self.is_full() {
+            return Err(StoreFailure::Full.into());
+        }
+        self.in_turn(machine, false, work).await
+    }
+
+    /// Runs a piece of work in the turn of `machine`, of whose share its records are taken;
+    /// `is_tight` has those counted that may be, as there is no room on the disk.
+    async fn in_turn<T, F>(&self, machine: Number, is_tight: bool, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Transaction) -> Outcome<T> + Send + 'static,
+    {
+        let turn = self.0.meter.writes.enter(machine).await;
+        let meter = Arc::clone(&self.0.meter);
+        let payer = (machine != STRANGERS).then_some(Payer { meter, machine, is_tight });
+        let done = self.0.store.call(move |tx| {
+            // Held while the work is queued, even if nobody waits for it any more.
+            let _turn = turn;
+            tx.bill(payer);
+            let done = work(tx);
+            tx.bill(None);
+            match done {
+                Ok(done) => Ok(Ok(done)),
+                Err(Stop::Refused(why)) => Ok(Err(why)),
+                Err(Stop::Failed(why)) => Err(why),
+            }
         });
         done.await?
+    }
+
+    /// As [`Vault::call`], for an owner: if the disk is full, the reserve is given up.
+    async fn call_for_owner<T, F>(&self, machine: Number, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Transaction) -> Outcome<T> + Clone + Send + 'static,
+    {
+        let is_full = |done: &Result<T, Refusal>| {
+            matches!(done, Err(Refusal::Unavailable(StoreFailure::Full)))
+        };
+        let done = self.in_turn(machine, self.is_full(), work.clone()).await;
+        if !is_full(&done) {
+            return done;
+        }
+        // A refusal needs no room: the reserve is for what an owner does.
+        let done = self.in_turn(machine, true, work.clone()).await;
+        if !is_full(&done) {
+            return done;
+        }
+        if let Err(why) = self.0.reserve.release() {
+            tracing::error!(%why, "the reserve cannot be given up");
+            return done;
+        }
+        self.in_turn(machine, true, work).await
+    }
+
+    /// Reads beside the writer in the turn of `machine`.
+    async fn ask<T, F>(&self, machine: Number, ask: F) -> Result<T, StoreFailure>
+    where
+        T: Send + 'static,
+        F: FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let turn = self.0.meter.reads.enter(machine).await;
+        let asked = self.0.reader.ask(move |conn| {
+            let _turn = turn;
+            ask(conn)
+        });
+        asked.await
     }
 }
 

@@ -10,6 +10,7 @@ use shared::log::Number;
 use shared::report::{Seen, Targets};
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 
+use crate::meter::STRANGERS;
 use crate::store::{End, audit, log, report};
 
 use super::reported::{Accepted, Unsaved};
@@ -30,7 +31,7 @@ impl Vault {
         match self.accept(&caller, request).await {
             Ok(reply) => Ok(self.exchange(number, exchange, reply)),
             Err(Refusal::Rule(why)) => {
-                self.call(move |tx| {
+                self.call(number, move |tx| {
                     admitted(tx, &mut caller)?;
                     refuse(tx, caller.fact(Op::Report), why)
                 })
@@ -93,7 +94,7 @@ impl Vault {
         if head_known && audit_known {
             return Ok(());
         }
-        let asked = self.0.reader.ask(move |conn| {
+        let asked = self.ask(number, move |conn| {
             let hash = if head_known { None } else { log::hash_at(conn, head.seq)? };
             let chain = if audit_known { None } else { audit::chain_at(conn, anchored.n)? };
             Ok((hash, chain))
@@ -123,7 +124,7 @@ impl Vault {
         mut caller: Caller,
         query: TargetsQuery,
     ) -> Result<TargetsPage, Refusal> {
-        self.call(move |tx| {
+        self.call(caller.number, move |tx| {
             admitted(tx, &mut caller)?;
             Ok(tx.record(caller.fact(Op::Targets))?)
         })
@@ -140,7 +141,7 @@ impl Vault {
             return;
         }
         let numbers: Vec<Number> = unsaved.iter().map(|one| one.number).collect();
-        let saved = self.call(move |tx| {
+        let saved = self.call(STRANGERS, move |tx| {
             for Unsaved { number, key, at, signed, targets } in unsaved {
                 let machine = tx.state().and_then(|state| state.machine_numbered(number));
                 if machine.is_none_or(|machine| *machine.sign.as_bytes() != key) {

@@ -13,6 +13,7 @@ use shared::keys::random;
 use shared::log::{Entry, Op, Resume};
 use shared::wire::v1::log::AppendRequest;
 
+use crate::meter::STRANGERS;
 use crate::store::restored::{Cause, Restored};
 use crate::store::{End, Transaction, audit as chain, log};
 
@@ -52,7 +53,7 @@ impl Vault {
     /// answered; and looks after the one-time code.
     pub async fn judge_file(&self, held: Option<SignedHead>) -> Result<(), Refusal> {
         let code = self.0.code.clone();
-        self.call(move |tx| {
+        self.call(STRANGERS, move |tx| {
             if let Some(head) = held {
                 let fact = Fact::new(audit::Op::Restored);
                 judge(tx, &code, head, Cause::File, fact)?;
@@ -82,7 +83,7 @@ impl Vault {
             None => peer.fact(audit::Op::Restored),
         };
         let code = self.0.code.clone();
-        self.call(move |tx| Ok(judge(tx, &code, head, Cause::Caller, fact)?)).await
+        self.call(STRANGERS, move |tx| Ok(judge(tx, &code, head, Cause::Caller, fact)?)).await
     }
 
     /// Makes the one-time code anew if its file is gone.
@@ -90,7 +91,7 @@ impl Vault {
         if self.0.store.end().is_some_and(|end| end.restored) {
             let code = self.0.code.clone();
             // A failure is in the log; the next minute tries again.
-            let _ = self.call(move |tx| Ok(keep_code(tx, &code)?)).await;
+            let _ = self.call(STRANGERS, move |tx| Ok(keep_code(tx, &code)?)).await;
         }
     }
 }

@@ -1,11 +1,14 @@
 //! A client of a few lines: one TLS connection, one HTTP/2 sender, a reader of frames.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use futures_util::stream;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame as Part, Incoming};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -28,6 +31,7 @@ use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::log::{Frame, LAST_HEAD};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
@@ -99,7 +103,7 @@ pub fn tls(server: &VerifyKey, key: &SignKey) -> ClientConfig {
 
 #[derive(Clone)]
 pub struct Client {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<BoxBody<Bytes, Infallible>>,
     pub group: NamedGroup,
     pub tickets: u32,
     open: watch::Receiver<()>,
@@ -149,8 +153,18 @@ impl Client {
         if let Some(shown) = &self.shown {
             request = request.header(LAST_HEAD, shown);
         }
-        let request = request.body(Full::new(body)).unwrap();
+        let request = request.body(BoxBody::new(Full::new(body))).unwrap();
         self.sender.clone().send_request(request).await.unwrap()
+    }
+
+    /// Announces a body of `size` bytes and sends none; returns when the request is on its way.
+    pub async fn stall(&self, path: &str, size: usize) -> JoinHandle<Response<Incoming>> {
+        let body = BoxBody::new(StreamBody::new(stream::pending::<Result<Part<Bytes>, _>>()));
+        let request = Request::put(format!("https://vault{path}")).header("content-length", size);
+        let (mut sender, request) = (self.sender.clone(), request.body(body).unwrap());
+        sender.ready().await.unwrap();
+        let answer = sender.send_request(request);
+        tokio::spawn(async move { answer.await.unwrap() })
     }
 
     /// Sends and takes the whole answer in.

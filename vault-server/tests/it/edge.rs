@@ -48,7 +48,7 @@ async fn large_bodies_are_refused_before_they_are_read() {
 async fn connections_that_say_nothing_keep_no_machine_out() {
     let mut world = World::new().await;
     world.server.stop().await;
-    world.config.limits.connections = 8;
+    world.config.limits.strangers = 8;
     world.server = Running::start(world.config.clone()).await;
     let mut silent = Vec::new();
     for _ in 0..40 {

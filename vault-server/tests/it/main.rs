@@ -8,6 +8,7 @@ mod edge;
 mod follow;
 mod heads;
 mod heal;
+mod meter;
 mod report;
 mod restart;
 mod restored;

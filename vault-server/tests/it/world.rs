@@ -33,7 +33,7 @@ use crate::client::{Client, parse};
 /// A running server.
 pub struct Running {
     pub addr: SocketAddr,
-    stop: oneshot::Sender<()>,
+    stop: Option<oneshot::Sender<()>>,
     ended: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -46,13 +46,17 @@ impl Running {
             let _ = stopped.await;
         };
         let ended = tokio::spawn(vault_server::run(config, listener, shutdown));
-        Self { addr, stop, ended }
+        Self { addr, stop: Some(stop), ended }
     }
 
     /// Stops as SIGTERM does.
-    pub async fn stop(self) {
-        self.stop.send(()).unwrap();
-        self.ended.await.unwrap().unwrap();
+    pub async fn stop(mut self) {
+        self.end().await;
+    }
+
+    async fn end(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+        (&mut self.ended).await.unwrap().unwrap();
     }
 
     /// Waits for a start that must fail.
@@ -166,6 +170,12 @@ impl World {
         let server_key = setup.server;
         let heads = Vec::new();
         Self { dir, config, server, server_key, admin, first, state, genesis, heads }
+    }
+
+    /// Ends the server and starts it again, with the configuration as it is now.
+    pub async fn restart(&mut self) {
+        self.server.end().await;
+        self.server = Running::start(self.config.clone()).await;
     }
 
     pub async fn client(&self, machine: &Machine) -> Client {

@@ -94,7 +94,7 @@ pub struct LeavesQuery {
     pub after: u64,
 }
 
-/// Answer of `GET /v1/audit/leaves`, for any active machine: up to 100,000 leaves.
+/// Answer of `GET /v1/audit/leaves`, for any active machine: up to 15,000 leaves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LeavesPage {
     /// The leaves after `after`, in order.

@@ -1,0 +1,78 @@
+//! Shares on the wire: which machines wanted more of the server than is theirs.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::Number;
+use crate::time::Time;
+
+/// What a machine has a share of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Share {
+    /// Requests at once.
+    AtOnce,
+    /// Requests a second.
+    Requests,
+    /// Bytes of requests and answers a second.
+    Bytes,
+    /// Bytes of entries a day.
+    Log,
+    /// Bytes of blobs a day.
+    Blobs,
+    /// Bytes of audit records a day.
+    Audit,
+}
+
+impl Share {
+    /// Returns the share as shown and sent, e.g. `at_once`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AtOnce => "at_once",
+            Self::Requests => "requests",
+            Self::Bytes => "bytes",
+            Self::Log => "log",
+            Self::Blobs => "blobs",
+            Self::Audit => "audit",
+        }
+    }
+
+    /// Returns what it is a share of, in words.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::AtOnce => "requests at once",
+            Self::Requests => "requests a second",
+            Self::Bytes => "bytes a second",
+            Self::Log => "bytes of entries a day",
+            Self::Blobs => "bytes of blobs a day",
+            Self::Audit => "bytes of audit records a day",
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A machine that wanted more than its share, since the server's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverShare {
+    /// The machine's number.
+    pub machine: Number,
+    /// The share.
+    pub share: Share,
+    /// Requests that were refused.
+    pub count: u64,
+    /// When the last one was.
+    pub last: Time,
+}
+
+/// Answer of `GET /v1/shares`, for any active machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharesReply {
+    /// By machine, then by share.
+    pub over: Vec<OverShare>,
+}
