@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::store::headfile::HeadFile;
 use crate::store::reserve::Reserve;
 use crate::store::{self, Reader, Store, Transaction, claim, report, schema, snapshot};
-use crate::vault::{CodeFile, Disk, Members, Refusal, Reported, Signers, Vault, directory};
+use crate::vault::{CodeFile, Disk, Members, Reported, Signers, Vault, directory};
 
 /// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
 /// commits, and leaves the database ready for a quick start.
@@ -51,7 +51,7 @@ pub async fn run(
     let vault = tokio::task::spawn_blocking(open)
         .await
         .context("cannot open the database")??;
-    vault.judge_file(held).await.map_err(unjudged)?;
+    vault.judge_file(held).await.context("cannot compare the signed head with the log")?;
     let (stop, stopped) = channel::channel(false);
     let (connected, limits) = (vault.clone(), (config.limits, config.shares));
     let mut serving =
@@ -98,10 +98,6 @@ async fn save_reports(vault: &Vault) {
         tokio::time::sleep(SAVING).await;
         vault.save_reports().await;
     }
-}
-
-fn unjudged(why: Refusal) -> anyhow::Error {
-    anyhow::anyhow!("cannot compare the signed head with the log: {why:?}")
 }
 
 /// Tells the watchdog, if there is one, that the writer still answers.

@@ -136,13 +136,13 @@ impl Vault {
     /// Saves the reports that came in since the last time.
     pub async fn save_reports(&self) {
         let machines = self.0.hub.directory().borrow().clone();
-        let unsaved = self.0.reported.take_unsaved(&machines);
+        let unsaved = self.0.reported.unsaved(&machines);
         if unsaved.is_empty() {
             return;
         }
-        let numbers: Vec<Number> = unsaved.iter().map(|one| one.number).collect();
+        let numbers: Vec<_> = unsaved.iter().map(|one| (one.number, one.revision)).collect();
         let saved = self.call(STRANGERS, move |tx| {
-            for Unsaved { number, key, at, signed, targets } in unsaved {
+            for Unsaved { number, key, at, signed, targets, .. } in unsaved {
                 let machine = tx.state().and_then(|state| state.machine_numbered(number));
                 if machine.is_none_or(|machine| *machine.sign.as_bytes() != key) {
                     continue;
@@ -154,9 +154,9 @@ impl Vault {
             }
             Ok(())
         });
-        if saved.await.is_err() {
-            // The failure is in the log; the next time tries again.
-            self.0.reported.not_saved(&numbers);
+        // A failure is in the log; the next time tries again.
+        if saved.await.is_ok() {
+            self.0.reported.saved(&numbers);
         }
     }
 }

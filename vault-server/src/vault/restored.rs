@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host::files::{self, Access};
+use host::store::StoreFailure;
 use shared::audit::{self, Fact};
 use shared::error::Code;
 use shared::hash::Hash;
@@ -51,16 +52,16 @@ impl CodeFile {
 impl Vault {
     /// Compares the head in the file beside the database with the log, at start, before anybody is
     /// answered; and looks after the one-time code.
-    pub async fn judge_file(&self, held: Option<SignedHead>) -> Result<(), Refusal> {
+    pub async fn judge_file(&self, held: Option<SignedHead>) -> Result<(), StoreFailure> {
         let code = self.0.code.clone();
-        self.call(STRANGERS, move |tx| {
+        let judged = self.0.store.call(move |tx| {
             if let Some(head) = held {
                 let fact = Fact::new(audit::Op::Restored);
                 judge(tx, &code, head, Cause::File, fact)?;
             }
-            Ok(keep_code(tx, &code)?)
-        })
-        .await
+            keep_code(tx, &code)
+        });
+        judged.await
     }
 
     /// Compares the head that a peer shows with a request for the log. One that this server has

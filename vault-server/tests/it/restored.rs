@@ -13,6 +13,7 @@ use shared::wire::v1::{AUDIT_LEAVES, HEAL, LOG, REPORT};
 
 use crate::audit::{shape, verified};
 use crate::client::{Client, parse, refused};
+use crate::edge::loopback;
 use crate::restart::{copy, log_of};
 use crate::world::{Machine, Running, World, post, signed};
 
@@ -382,6 +383,11 @@ async fn the_state_outlives_the_program() {
     assert!(!lost.is_restored().await);
 }
 
+/// Puts another head file in place.
+fn put_back(data: &std::path::Path, content: &[u8]) {
+    host::files::replace(&data.join("head"), content, host::files::Access::PRIVATE).unwrap();
+}
+
 #[tokio::test]
 async fn a_kill_between_a_resume_and_its_head_is_no_setback() {
     let mut lost = lose(Back::Database).await;
@@ -389,7 +395,7 @@ async fn a_kill_between_a_resume_and_its_head_is_no_setback() {
     let before = std::fs::read(lost.world.config.data.join("head")).unwrap();
     let resume = lost.resume(&client, "me").await;
     assert_eq!(resuming(&client, &resume, code).await.0, 201);
-    std::fs::write(lost.world.config.data.join("head"), before).unwrap();
+    put_back(&lost.world.config.data, &before);
     lost.kill().await;
     assert!(!lost.is_restored().await, "the file tells of an epoch that is over");
 }
@@ -400,13 +406,17 @@ async fn a_code_that_was_lost_is_made_anew() {
     let old = lost.code();
     lost.world.server.stop().await;
     std::fs::remove_file(lost.world.config.data.join("resume-code")).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    lost.world.config.metrics_listen = Some(free);
     lost.world.server = Running::start(lost.world.config.clone()).await;
     let client = lost.first().await;
     let code = lost.code();
     assert!(code.is_some() && code != old);
+    assert!(loopback(free, "/metrics").await.contains("\nvault_server_restored 1\n"));
     let resume = lost.resume(&client, "me").await;
     assert_eq!(resuming(&client, &resume, old).await, (403, "E_CLAIM".to_owned()));
     assert_eq!(resuming(&client, &resume, code).await.0, 201);
+    assert!(loopback(free, "/metrics").await.contains("\nvault_server_restored 0\n"));
 }
 
 #[tokio::test]
@@ -418,7 +428,7 @@ async fn a_caller_may_know_more_than_the_file() {
     let earlier = lost.world.heads[KEPT + 2];
     let text = format!("0 {}", serde_json::to_string(&earlier).unwrap());
     let line = format!("{} {text}\n", Hash::of(&[text.as_bytes()]));
-    std::fs::write(data.join("head"), line).unwrap();
+    put_back(&data, line.as_bytes());
     lost.world.server = Running::start(lost.world.config.clone()).await;
     assert!(lost.is_restored().await);
     let client = lost.first().await;

@@ -225,7 +225,7 @@ impl World {
     /// Checks that a head is the newest, signed by the server.
     pub fn is_newest(&self, head: &SignedHead) {
         assert_eq!(head.place(), self.state.place());
-        head.verify(&[self.server_key.clone()], self.state.vault()).unwrap();
+        head.verify(std::slice::from_ref(&self.server_key), self.state.vault()).unwrap();
     }
 
     /// Returns the newest head that the server has signed.
