@@ -121,10 +121,14 @@ impl Audit {
         Self { chain, ..Self::default() }
     }
 
-    /// Returns the head that this machine's next record anchors.
-    pub(super) fn anchored(&self) -> AuditHead {
-        let named = self.chain.map(|chain| chain.named);
-        named.filter(|_| !self.refused).unwrap_or(AuditHead::EMPTY)
+    /// Returns the head that this machine's next record anchors, in the log's present epoch.
+    pub(super) fn anchored(&self, state: &State) -> AuditHead {
+        let known = self.chain.filter(|chain| !self.refused && stands(state, chain.epoch, 0));
+        let present = known.map(|mut chain| {
+            chain.resume(state);
+            chain.named
+        });
+        present.unwrap_or(AuditHead::EMPTY)
     }
 
     /// Takes up the head that the server names now.

@@ -231,13 +231,13 @@ impl Fleet {
         let withheld = self.ahead.iter().find(|(_, ahead)| is_over(ahead.since));
         if let Some((source, Ahead { head, since })) = withheld {
             let minutes = now.saturating_sub(*since).as_secs() / 60;
-            let who = match source {
-                Source::Stream => "the server itself".to_owned(),
-                Source::Peer(number) => called(state, *number),
-            };
             let (seq, hash) = (head.seq, head.head.short());
+            let shown = match source {
+                Source::Stream => String::new(),
+                Source::Peer(number) => format!(", which {} has shown,", called(state, *number)),
+            };
             return Some(format!(
-                "{who} has shown a signed head {seq} {hash}, whose entries it has withheld for \
+                "the server has signed head {seq} {hash}{shown} and withheld its entries for \
                  {minutes} minutes of connection"
             ));
         }

@@ -1,6 +1,6 @@
-//! Reaching the server: addresses in order, the pinned key. And following its log: back-off with
-//! jitter, and what a stream's frames do. Entries are used once the server has signed where they
-//! lead; what does not verify ends the stream and changes nothing.
+//! Following the server's log: back-off with jitter, and what a stream's frames do. Entries are used
+//! once the server has signed where they lead; what does not verify ends the stream and changes
+//! nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use super::fleet::Judged;
 use super::ledger::{Delivery, unsigned};
 use super::link::{Ended, SYNC};
 use super::parts::Parts;
+use super::reach::{jittered, reach};
 use super::{access, fetch, intake, leaves, over, report};
-use machine::remote::{Client, ConnectError, connect};
+use machine::remote::Client;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -27,63 +28,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_STRANGER_WAIT: Duration = Duration::from_mins(10);
 /// Bytes of entries that are held while no signed head covers them.
 const UNSIGNED: usize = 16 << 20;
-/// How long an address is waited for before the next is tried as well.
-const HEAD_START: Duration = Duration::from_millis(300);
-
-/// Tries the addresses in order, those of the pins if there are none. Each gets a head start
-/// on the next, so that a network that swallows packets costs a moment and not a timeout; the
-/// first that answers is taken.
-pub(super) async fn reach(parts: &Parts, addresses: &[String]) -> Option<Client> {
-    let addresses = if addresses.is_empty() { &parts.own.pins.addresses } else { addresses };
-    let pins = parts.ledger.read().server_keys();
-    let mut waiting = addresses.iter();
-    let mut tries = JoinSet::new();
-    let begin = |tries: &mut JoinSet<_>, address: &String| {
-        let (own, pins, address) = (Arc::clone(&parts.own), pins.clone(), address.clone());
-        tries.spawn(async move { connect(&address, &pins, &own.keys.sign).await });
-    };
-    loop {
-        if tries.is_empty() {
-            let Some(address) = waiting.next() else { break };
-            begin(&mut tries, address);
-        }
-        let tried = tokio::select! {
-            Some(tried) = tries.join_next() => tried,
-            () = sleep(HEAD_START), if waiting.len() > 0 => {
-                if let Some(address) = waiting.next() {
-                    begin(&mut tries, address);
-                }
-                continue;
-            }
-        };
-        match tried {
-            Ok(Ok(client)) => {
-                parts.alarms.clear(Code::ServerPin.as_str());
-                return Some(client);
-            }
-            Ok(Err(fault)) => not_reached(parts, &fault),
-            // A task that was stopped: the engine ends.
-            Err(_) => {}
-        }
-    }
-    match addresses.last() {
-        None => parts.link.down("no server address is configured"),
-        Some(_) => parts.link.none_answered(),
-    }
-    None
-}
-
-/// Notes why an address did not answer.
-fn not_reached(parts: &Parts, fault: &ConnectError) {
-    tracing::debug!(%fault, "not connected");
-    let (ConnectError::WrongPin { address } | ConnectError::Unreachable { address, .. }) = fault;
-    if let ConnectError::WrongPin { .. } = fault {
-        let detail = format!("server at `{address}`");
-        parts.alarms.raise(Code::ServerPin.as_str(), address, detail);
-    }
-    parts.link.missed(address, fault.to_string());
-}
-
 /// How a try to follow the log went.
 #[derive(Clone, Copy)]
 pub(super) enum Tried {
@@ -335,12 +279,6 @@ async fn changed(addresses: &mut watch::Receiver<Vec<String>>) {
     if addresses.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-/// Returns half to all of `wait`.
-pub(super) fn jittered(wait: Duration) -> Duration {
-    let [byte] = *shared::keys::random::<1>();
-    wait.mul_f64(0.5 + f64::from(byte) / 512.0)
 }
 
 #[cfg(test)]

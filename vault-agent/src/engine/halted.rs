@@ -11,8 +11,9 @@ use shared::log::Op;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::follow;
 use super::parts::Parts;
-use super::{follow, over};
+use super::reach::beside;
 
 /// How long catching up may take.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -47,7 +48,7 @@ pub(super) async fn connected<T>(
     act: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let _acting = parts.link.act().context("another owner's act is under way")?;
-    let client = over::client(parts).await?;
+    let client = beside(parts).await?;
     let before = parts.link.look(|link| link.tries);
     let mut following = JoinSet::new();
     let own = Arc::clone(parts);

@@ -9,6 +9,7 @@ use shared::head::Head;
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 
+use super::aside::SET_ASIDE;
 use super::blob::Due;
 use super::types::{Branch, Content};
 use super::{Engine, over, resume};
@@ -81,7 +82,7 @@ impl Engine {
     /// If the database fails.
     pub async fn clear_set_aside(&self) -> Result<()> {
         self.parts.ledger.clear_set_aside().await?;
-        self.parts.alarms.clear(over::SET_ASIDE);
+        self.parts.alarms.clear(SET_ASIDE);
         self.parts.ticks.send_replace(());
         Ok(())
     }

@@ -15,8 +15,9 @@ use shared::wire::v1::log::{Frame, HealReply, HealRequest, LogQuery};
 
 use super::fleet::Judged;
 use super::ledger::unsigned;
+use super::intake;
 use super::parts::Parts;
-use super::{follow, intake};
+use super::reach::beside;
 use crate::state;
 use machine::local::{Healed, Unreadable};
 use machine::remote::Client;
@@ -27,11 +28,7 @@ const BATCH: usize = 1 << 20;
 /// Gives the server back what it lacks and this machine has.
 pub(super) async fn heal(parts: &Parts) -> Result<Healed> {
     // The stream has ended where the server was found behind: a connection of its own.
-    let known = parts.link.now().address;
-    let client = match follow::reach(parts, known.as_slice()).await {
-        Some(client) => client,
-        None => follow::reach(parts, &[]).await.with_context(|| parts.link.now().reason())?,
-    };
+    let client = beside(parts).await?;
     let entries = push_entries(parts, &client).await?;
     let (mut blobs, mut tried) = (0, HashSet::new());
     let (absent, restored) = loop {

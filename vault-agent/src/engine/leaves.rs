@@ -25,6 +25,7 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
         let ended = round(&reports, &client, chain).await;
         let broken = match ended {
             Ok(Ok(())) => false,
+            Ok(Err(_)) if reports.link.is_restored() => false,
             Ok(Err(error)) => {
                 reports.alarms.raise(error.code.as_str(), "", error.detail);
                 true
@@ -40,8 +41,11 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
 
 fn due(reports: &Reports) -> Option<Chain> {
     let path = AUDIT_PATH.parse().ok()?;
-    let (readers, is_reader) = reports.readers(&path);
-    reports.audit().due(is_reader, readers, Instant::now())
+    let folded = reports.ledger.read();
+    let is_reader = reports.own.find(&folded.state).is_some_and(|(_, own)| own.read.cover(&path));
+    let machines = folded.state.machines().values();
+    let readers = machines.filter(|machine| machine.active && machine.read.cover(&path));
+    reports.audit().due(is_reader, readers.count() as u64, Instant::now())
 }
 
 /// Follows the chain to the head that was named last. The second result is what is wrong with it.

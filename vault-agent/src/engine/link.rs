@@ -159,7 +159,9 @@ impl Link {
         let client = self.client().map_err(|reason| WriteError::Offline { reason })?;
         let state = self.state.borrow();
         if !state.caught_up {
-            return Err(WriteError::Offline { reason: "still catching up with the log".to_owned() });
+            return Err(WriteError::Offline {
+                reason: "still catching up with the log".to_owned(),
+            });
         }
         Ok(client)
     }
@@ -199,9 +201,9 @@ impl Link {
 
     /// Notes whether it does.
     pub(super) fn restored(&self, restored: bool) {
-        let is_news = self.state.send_if_modified(|link| {
-            std::mem::replace(&mut link.restored, restored) != restored
-        });
+        let is_news = self
+            .state
+            .send_if_modified(|link| std::mem::replace(&mut link.restored, restored) != restored);
         if restored {
             self.alarms.raise(RESTORED, "", WAITS);
         } else if is_news {

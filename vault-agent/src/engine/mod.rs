@@ -5,18 +5,22 @@
 //! from bottom to top; a module uses those before it in this list only:
 //!
 //! 1. plain types and tools: `types`, `tasks`, `debounced`, `connected`, `offload`
-//! 2. rules, without lock or database: `blob`, `rights`, `folded`, `fleet`, `chain`, `posting`,
-//!    `decide`
-//! 3. what stands alone: `alarms`, `cache`, `pending`
+//! 2. rules, without lock or database: `blob`, `rights`, `folded`, `fleet`, `chain`, `anchors`,
+//!    `posting`, `decide`
+//! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
 //! 4. how the connection is, and the verified log: `link`, `ledger`
 //! 5. local accesses and reports, and all owners together: `access`, `report`, `leaves`, `parts`
 //! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
-//! 8. the connection's loops: `fetch`, `follow`
-//! 9. what is asked for now and then: `status`, `audit`, `exposure`, `heal`, `sample`
+//! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
+//!    `pages`, `over`, `fetch`, `follow`
+//! 9. what is asked for now and then: `status`, `audit`, `exposure`, `heal`, `sample`, `halted`,
+//!    `resume`, `halts`
 
 mod access;
 mod alarms;
+mod anchors;
+mod aside;
 mod audit;
 mod blob;
 mod cache;
@@ -38,10 +42,12 @@ mod ledger;
 mod link;
 mod offload;
 mod owner;
+mod pages;
 mod parts;
 mod over;
 mod pending;
 mod posting;
+mod reach;
 mod read;
 mod report;
 mod resume;
@@ -80,6 +86,7 @@ use machine::local::{
 };
 use machine::paths::Paths;
 
+use crate::state;
 use parts::Parts;
 use writer::Writer;
 
@@ -149,7 +156,7 @@ impl Engine {
     pub async fn connect_once(&self, addresses: &[String]) -> Result<()> {
         let parts = self.parts.clone();
         self.start_writer();
-        let Some(client) = follow::reach(&parts, addresses).await else {
+        let Some(client) = reach::reach(&parts, addresses).await else {
             bail!("{}", parts.link.now().reason());
         };
         if self.branch().halted {
@@ -400,6 +407,9 @@ impl Engine {
         if code == Code::AuditRewritten.as_str() {
             // A person has looked: the chain may only grow again from where it is shown next.
             self.parts.reports.forget_audit();
+            if let Err(fault) = state::note(&self.parts.store, state::peers::forget_anchors) {
+                tracing::error!(%fault, "what others have seen of the audit log is not forgotten");
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use super::cache::Cache;
 use super::folded::{Folded, stand_in};
 use super::ledger::Ledger;
 use super::link::Link;
-use super::over;
+use super::aside;
 use super::pending::Pending;
 use super::report::{self, Reports};
 use super::tasks::Tasks;
@@ -68,7 +68,7 @@ impl Parts {
         let (store, ticks) = (Arc::new(store), Ticks::default());
         let alarms = Arc::new(Alarms::new(ticks.clone()));
         alarms.substituted(own.check(&folded.state).err());
-        over::raise(&alarms, &left);
+        aside::raise(&alarms, &left);
         let cache = Arc::<Cache>::default();
         let folder = paths.state.clone();
         let pending = Arc::new(Pending::new(store.clone(), trouble.clone(), folder, pending));
@@ -151,7 +151,7 @@ fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
         Folded { state, born, held, readers, snapshot, signed, pinned, aside, overs, commit };
     Ok(Stored {
         folded,
-        left: set_aside::list(conn, over::ALARMED)?,
+        left: set_aside::list(conn, aside::ALARMED)?,
         reports,
         synced_at,
         fork: facts::get(conn, facts::FORK)?,

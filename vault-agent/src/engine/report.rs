@@ -12,16 +12,17 @@ use shared::error::{Code, Error};
 use shared::head::SignedHead;
 use shared::log::{Number, State};
 use shared::name::Name;
-use shared::path::SecretPath;
 use shared::report::{Seen, TargetReport};
 use shared::signed::Envelope;
 use shared::time::Time;
+use shared::wire::v1::log::HealRequest;
 use shared::wire::v1::report::{EXCHANGED, ReportReply, ReportRequest};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::alarms::Alarms;
-use super::chain::{Audit, Chain, stands};
+use super::anchors;
+use super::chain::{Audit, Chain};
 use super::connected::Connected;
 use super::debounced::Debounced;
 use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken};
@@ -76,6 +77,7 @@ struct Member {
     number: Number,
     name: Name,
     head: SignedHead,
+    audit: AuditHead,
     is_alone: bool,
 }
 
@@ -101,10 +103,10 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
     loop {
         let ticket = reports.reporting.next(delay, reports.idle()).await;
         let sent = Instant::now();
-        delay = AFTER;
         if reports.link.is_caught_up() {
             match reports.post(&client).await {
                 Ok(()) => {
+                    delay = AFTER;
                     reports.reporting.done(ticket);
                     reports.alarms.server_full(false);
                 }
@@ -113,7 +115,7 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
                     if fault.downcast_ref().is_some_and(RemoteError::is_full) {
                         reports.alarms.server_full(true);
                     }
-                    delay = (delay * 10).clamp(APART, LONGEST);
+                    delay = (delay * 4).min(LONGEST);
                     reports.reporting.soon();
                 }
             }
@@ -196,16 +198,6 @@ impl Reports {
         peers
     }
 
-    /// Tells whether there are other machines, but none whose silence would be noticed.
-    pub(super) fn is_unwatched(&self) -> bool {
-        let folded = self.ledger.read();
-        let own = self.own.find(&folded.state).map(|(number, _)| number);
-        let others = folded.state.machines().iter();
-        let others = others.filter(|(number, machine)| machine.active && Some(**number) != own);
-        let now = self.connected.so_far();
-        others.count() > 0 && self.fleet().silence(&folded.state, own, now) == Silence::NotJudged
-    }
-
     /// Notes a signed head past the log's end that the stream has shown.
     pub(super) fn ahead(&self, head: SignedHead) {
         let now = self.connected.so_far();
@@ -230,7 +222,6 @@ impl Reports {
     async fn post(self: &Arc<Self>, client: &Client) -> Result<()> {
         // Without a signed head there is nothing to say yet.
         let Some(member) = self.member() else { return Ok(()) };
-        let audit = self.audit().anchored();
         let due = self.posting().next(member.is_alone, Instant::now())?;
         self.write_before(&due).await?;
         let SignedHead { epoch, seq, head, sig } = member.head;
@@ -242,8 +233,8 @@ impl Reports {
             seq,
             head,
             server_sig: sig,
-            audit_n: audit.n,
-            audit_head: audit.hash,
+            audit_n: member.audit.n,
+            audit_head: member.audit.hash,
             targets: due.hash,
         };
         let request = ReportRequest {
@@ -257,7 +248,7 @@ impl Reports {
                 if self.posting().accepted(&due, &reply) {
                     self.reporting.soon();
                 }
-                self.take(&seen, &due, reply).await
+                self.take(client, &seen, &due, reply).await
             }
             Err(fault) => {
                 if let RemoteError::Refused(error) = &fault {
@@ -298,12 +289,18 @@ impl Reports {
         }
     }
 
-    async fn take(self: &Arc<Self>, own: &Seen, due: &Due, reply: ReportReply) -> Result<()> {
+    async fn take(
+        self: &Arc<Self>,
+        client: &Client,
+        own: &Seen,
+        due: &Due,
+        reply: ReportReply,
+    ) -> Result<()> {
         self.clock_checked(reply.now);
-        let is_restored = self.link.is_restored();
-        if !is_restored {
-            self.name_audit(reply.audit);
+        if !self.link.is_restored() {
+            self.name_audit(client, reply.audit).await?;
         }
+        let is_restored = self.link.is_restored();
         if due.exchange.is_none() {
             return Ok(());
         }
@@ -375,46 +372,36 @@ impl Reports {
     ) -> rusqlite::Result<Vec<(String, String)>> {
         let folded = self.ledger.read();
         let state = &folded.state;
-        let name = |number: Number| state.machine_numbered(number).map(|it| it.name.to_string());
         peers::retain(conn, |number| state.machine_numbered(number).is_some())?;
         for (number, envelope) in newer {
             peers::keep(conn, number, &envelope, at)?;
         }
-        let mut contradicted = Vec::new();
-        for anchor in anchors {
-            let n = anchor.audit.n;
-            for known in peers::anchors(conn, n - 1, n)? {
-                let stands = stands(state, known.epoch, n) && stands(state, anchor.epoch, n);
-                if stands && known.audit.hash != anchor.audit.hash {
-                    let (one, other) = (name(anchor.machine), name(known.machine));
-                    let (one, other) = (one.unwrap_or_default(), other.unwrap_or_default());
-                    let why = format!("`{one}` has seen another record {n} than `{other}`");
-                    contradicted.push((one, why));
-                }
-            }
-            peers::anchor(conn, &anchor)?;
-        }
         if let Some(chain) = self.audit().chain {
             facts::set(conn, facts::AUDIT, &chain)?;
         }
-        Ok(contradicted)
+        anchors::keep(conn, state, &anchors)
     }
 
     /// Takes up what the server's clock says.
     fn clock_checked(&self, now: Time) {
-        tracing::trace!(server = %now, own = %clock::now(), number = ?self.own.pins.name, "clocks");
+        tracing::trace!(server = %now, own = %clock::now(), vault = %self.own.pins.vault, "clocks");
     }
 
-    /// Takes up the audit head that the server names.
-    fn name_audit(&self, now: AuditHead) {
+    /// Takes up the audit head that the server names. Of one that was restored nothing is judged: it
+    /// is asked before it is accused.
+    async fn name_audit(&self, client: &Client, now: AuditHead) -> Result<()> {
         let named = {
             let folded = self.ledger.read();
             self.audit().named(&folded.state, now)
         };
         match named {
             Ok(()) => self.named.notify_one(),
+            Err(_) if client.heal(&HealRequest::default()).await?.restored => {
+                self.link.restored(true);
+            }
             Err(error) => self.alarms.raise(error.code.as_str(), "", error.detail),
         }
+        Ok(())
     }
 
     /// Compares the signed heads that are still open with the log, and raises what follows.
@@ -474,27 +461,19 @@ impl Reports {
 
     /// Returns this machine, while it is an active one that holds a signed head.
     fn member(&self) -> Option<Member> {
-        let head = self.ledger.signed()?;
         let folded = self.ledger.read();
+        let head = folded.signed?;
+        let audit = self.audit().anchored(&folded.state);
         let (number, machine) = self.own.find(&folded.state)?;
         let others = folded.state.machines().iter();
         let is_alone = !others.into_iter().any(|(other, it)| it.active && *other != number);
-        Some(Member { number, name: machine.name.clone(), head, is_alone })
+        Some(Member { number, name: machine.name.clone(), head, audit, is_alone })
     }
 
     /// Returns how long to wait if nothing happens.
     fn idle(&self) -> Duration {
         let is_alone = self.member().is_none_or(|member| member.is_alone);
         self.posting().idle(is_alone, Instant::now())
-    }
-
-    /// Returns how many machines may read `path`, and whether this one does.
-    pub(super) fn readers(&self, path: &SecretPath) -> (u64, bool) {
-        let folded = self.ledger.read();
-        let own = self.own.find(&folded.state).is_some_and(|(_, own)| own.read.cover(path));
-        let machines = folded.state.machines().values();
-        let readers = machines.filter(|machine| machine.active && machine.read.cover(path));
-        (readers.count() as u64, own)
     }
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {

@@ -20,7 +20,9 @@ use tokio::time::{Instant, sleep};
 use super::chain::Chain;
 use super::ledger::rebase::{after, fold};
 use super::over::{self, Right};
+use super::pages;
 use super::parts::Parts;
+use super::reach::beside;
 use super::told::told;
 use crate::state::{self, facts};
 use machine::local::{LostEntry, MachineRow, Restored, Submitted};
@@ -35,16 +37,19 @@ const AGAIN: Duration = Duration::from_millis(300);
 
 /// Shows where the server stands.
 pub(super) async fn look(parts: &Arc<Parts>) -> Result<Restored> {
-    let client = over::client(parts).await?;
+    let client = beside(parts).await?;
     let HealReply { head, restored, .. } = client.heal(&HealRequest::default()).await?;
     let own = parts.ledger.read().state.place();
     let common = over::common(parts, &client, own.seq).await.map_err(over::fault)?;
-    let branch = over::entries(&client, common, head.seq).await.map_err(over::fault)?;
+    let branch = pages::entries(&client, common, head.seq).await.map_err(over::fault)?;
     let folded = parts
         .store
         .read(move |conn| Ok(fold(conn, common).map(|state| (state, after(conn, common)))));
     let (mut state, lost) = folded.await??;
     let lost = lost.context("reading the own log")?;
+    // What the server says of its entries may be less than what it has in common.
+    let same = branch.iter().zip(&lost).take_while(|(there, here)| there.body == here.body).count();
+    let (common, lost) = (common + same as u64, &lost[same..]);
     for envelope in &branch {
         log::apply(&mut state, envelope).map_err(Error::from)?;
     }
@@ -62,7 +67,7 @@ pub(super) async fn look(parts: &Arc<Parts>) -> Result<Restored> {
         machines: machines(&state),
         own: parts.own.find(&state).map(|(number, _)| number),
         lost: known - common,
-        entries: shown(parts, common, &lost),
+        entries: shown(parts, common, lost),
         ahead,
     })
 }
@@ -175,7 +180,7 @@ pub(super) async fn submit(
     }
     let deadline = Instant::now() + PATIENCE;
     while parts.ledger.hash_at(entry.seq).await? != Some(hash) {
-        let client = over::client(parts).await?;
+        let client = beside(parts).await?;
         match over::go(parts, &client, Right::Accepted(head.place())).await.map_err(over::fault) {
             Ok(Some(_)) => break,
             // The stream has brought entries meanwhile.
@@ -208,7 +213,7 @@ async fn send(parts: &Parts, body: Vec<u8>) -> Result<SignedHead> {
     let body = bytes::Bytes::from(body);
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let client = over::client(parts).await?;
+        let client = beside(parts).await?;
         match client.append(body.clone(), None).await {
             Ok(head) => return Ok(head),
             Err(RemoteError::Conflict(_)) => {

@@ -14,7 +14,7 @@ use shared::time::Time;
 use shared::wire::v1::report::{Standing, TargetsPage, TargetsQuery};
 use tokio::time::timeout;
 
-use super::fleet::Taken;
+use super::fleet::{Silence, Taken};
 use super::parts::Parts;
 use super::posting::AGENT;
 use super::rights::may_read;
@@ -42,7 +42,7 @@ struct Reporter<'a> {
 /// Shows how this machine is now, and its own targets alone.
 pub(super) fn of(parts: &Parts) -> Status {
     let (link, alarms) = (parts.link.now(), parts.alarms.list());
-    let (unwatched, targets) = (parts.reports.is_unwatched(), parts.reports.targets());
+    let (unwatched, targets) = (is_unwatched(parts), parts.reports.targets());
     let now = clock::now();
     let folded = parts.ledger.read();
     let state = &folded.state;
@@ -64,6 +64,16 @@ pub(super) fn of(parts: &Parts) -> Status {
         outdated: Vec::new(),
         rotations: readable.filter_map(rotation).collect(),
     }
+}
+
+/// Tells whether there are other machines, but none whose silence would be noticed.
+fn is_unwatched(parts: &Parts) -> bool {
+    let folded = parts.ledger.read();
+    let own = parts.own.find(&folded.state).map(|(number, _)| number);
+    let mut others = folded.state.machines().iter();
+    let (reports, state) = (&parts.reports, &folded.state);
+    others.any(|(number, machine)| machine.active && Some(*number) != own)
+        && reports.fleet().silence(state, own, reports.connected.so_far()) == Silence::NotJudged
 }
 
 /// Shows how this machine and all others are: a row for each secret of each target of each active

@@ -114,6 +114,11 @@ pub fn anchor(conn: &Connection, Anchor { epoch, machine, audit }: &Anchor) -> R
     Ok(())
 }
 
+/// Forgets every anchor.
+pub fn forget_anchors(conn: &Connection) -> Result<()> {
+    run(conn, "DELETE FROM anchor", [])
+}
+
 /// Reads the anchors after record `after` up to record `until`, in order.
 pub fn anchors(conn: &Connection, after: u64, until: u64) -> Result<Vec<Anchor>> {
     let select = "SELECT epoch, machine, n, hash FROM anchor WHERE n > ?1 AND n <= ?2 ORDER BY n";

@@ -59,8 +59,11 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     }
     let wrong = status.targets.iter().any(|row| row.awake && is_wrong(row))
         || status.outdated.iter().any(|machine| machine.awake);
-    // Alarms with a word for a code are for a person to read.
-    let alarms = status.alarms.iter().any(|alarm| alarm.code.starts_with("E_"));
+    // Alarms with a word for a code are for a person to read; those with an `E_…` code stop
+    // updates, or say that somebody lies. A machine that is off is no fault.
+    let harmless = Code::Stale.as_str();
+    let alarms = status.alarms.iter().map(|alarm| alarm.code.as_str());
+    let alarms = alarms.filter(|code| *code != harmless).any(|code| code.starts_with("E_"));
     Ok(if wrong || alarms { Exit::REMOTE } else { Exit::OK })
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     global.term.say_hinted(
         "the server still lacks the versions above",
         "run `vault heal` on a machine that reads them; each keeps the newest version of what it \
-         reads",
+         reads. What no machine has is lost for good: `vault kv destroy` takes it off the list",
     );
     Ok(Exit::REMOTE)
 }

@@ -206,3 +206,112 @@ fn code(global: &Global, Args { code, code_file, .. }: &Args) -> Result<Hash> {
 fn read(file: &Path) -> Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use shared::grant::Grants;
+    use shared::keys::SignKey;
+
+    use super::*;
+    use crate::testing::{World, now};
+    use machine::identity::Pins;
+    use machine::paths::Paths;
+
+    /// A host of a vault with an admin key, and an agent that shows where the server stands.
+    fn host(found: &Restored) -> World {
+        let shown = serde_json::to_string(found).unwrap();
+        let world = World::agent(&[("GET /v1/agent/resume", 200, &shown)]);
+        std::fs::set_permissions(world.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let paths = Paths::resolve(Some(world.path()), None).unwrap();
+        let pins = Pins {
+            vault: Hash::of(&[b"vault"]),
+            server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
+            name: "rtx1080".parse().unwrap(),
+            addresses: vec!["10.8.0.3:8443".to_owned()],
+        };
+        pins.store(&paths).unwrap();
+        host::files::create_dir_private(&paths.admin()).unwrap();
+        world.file("admin/jonas.age", "");
+        world
+    }
+
+    fn row(name: &str, number: Number, read: &str) -> MachineRow {
+        MachineRow {
+            name: name.parse().unwrap(),
+            number,
+            active: true,
+            sleeps: false,
+            sign: SignKey::from_seed(&[3; 32]).verify_key(),
+            read: Grants::parse(&[read]).unwrap(),
+            write: Grants::default(),
+            seen_at: None,
+            agent: None,
+        }
+    }
+
+    fn whole() -> Restored {
+        let head = Head { epoch: Hash::ZERO, seq: 7, head: Hash::of(&[b"7"]) };
+        Restored {
+            restored: true,
+            head,
+            audit: shared::audit::AuditHead::EMPTY,
+            admins: vec!["jonas".parse().unwrap()],
+            machines: vec![row("rtx1080", 1, "*"), row("vps", 2, "secret/jjeco/")],
+            own: Some(1),
+            lost: 0,
+            entries: Vec::new(),
+            ahead: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_would_be_lost_is_listed_and_has_to_be_named() {
+        let lost = |seq, what: &str| LostEntry {
+            seq,
+            time: now(),
+            by: "machine:vps".parse().unwrap(),
+            own: false,
+            what: vec![what.to_owned()],
+        };
+        let entries = vec![lost(8, "put secret/a version 2"), lost(9, "put secret/b version 1")];
+        let ahead = vec![("nas".parse().unwrap(), 12)];
+        let world = host(&Restored { lost: 5, entries, ahead, ..whole() });
+        insta::assert_snapshot!(world.run("resume --yes --lose 2").shown(), @r"
+        exit 2
+        --- stdout
+        --- stderr
+        the server's log ends at entry 7; these would be lost:
+          entry 8, 2026-11-23T20:00:00Z, machine:vps: put secret/a version 2
+          entry 9, 2026-11-23T20:00:00Z, machine:vps: put secret/b version 1
+          what `nas` has seen up to entry 12
+        the server lacks 5 entries that machines have seen
+        hint: run `vault heal` on the machines that have them; to go on without: `--lose 5`
+        ");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_call_is_named_with_the_way_out() {
+        let restored = host(&whole());
+        let shown = [
+            restored.run("resume --yes --lose 3").shown(),
+            restored.run("resume --yes --remove rtx1080").shown(),
+            restored.run("resume --yes --remove nas").shown(),
+            restored.run("resume --yes --remove vps").shown(),
+            restored.run("resume --yes --code 12").shown(),
+            host(&Restored { restored: false, ..whole() }).run("resume --yes").shown(),
+        ];
+        insta::assert_snapshot!(shown.join("\n"), @r"");
+    }
+
+    #[test]
+    fn one_entry_resumes_and_removes() {
+        let world = host(&whole());
+        let found = whole();
+        let entry = entry(&world.global(), &found, "admin:jonas".parse().unwrap(), vec![2]);
+        assert_eq!((entry.seq, entry.prev, entry.time), (8, found.head.head, now()));
+        let names: Vec<&str> = entry.ops.iter().map(Op::name).collect();
+        assert_eq!(names, ["resume", "machine_remove"]);
+    }
+}

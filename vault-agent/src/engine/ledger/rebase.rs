@@ -125,6 +125,13 @@ impl Ledger {
                 return Err(Code::Prev.because("the log has moved on meanwhile").into());
             }
             let lost = after(conn, common)?;
+            // Else the server could have an old resumption of this very log count once more.
+            let bodies =
+                lost.first().zip(branch.first()).map(|(here, there)| (&here.body, &there.body));
+            if bodies.is_some_and(|(here, there)| here == there) {
+                let why = format!("entry {} is in common, too", common + 1);
+                return Err(Code::Prev.because(why).into());
+            }
             decide(&Leaving { state: &folded.state, lost: &lost, branch: &branch })?;
             (
                 folded.held.clone(),
@@ -257,7 +264,12 @@ fn keep_versions(
     readers: &HashMap<Hash, (usize, usize)>,
 ) -> rusqlite::Result<()> {
     for op in &entry.ops {
-        let Op::Put(put) = op else { continue };
+        let (Op::Put(put) | Op::Rewrap(put)) = op else { continue };
+        let base = common.due_version(&put.path) - 1;
+        // What was in common already is there on the branch, too.
+        if put.ver <= base {
+            continue;
+        }
         let bytes = match brought.iter().find(|bytes| Hash::of(&[bytes.as_slice()]) == put.blob) {
             Some(bytes) => Some(bytes.clone()),
             None => match state::blobs::by_hash(conn, put.blob)? {
@@ -272,7 +284,7 @@ fn keep_versions(
             &Version {
                 path: put.path.clone(),
                 ver: put.ver,
-                base: common.due_version(&put.path) - 1,
+                base,
                 hash: put.blob,
                 size: put.size,
                 promise: put.commit,

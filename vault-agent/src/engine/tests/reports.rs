@@ -321,6 +321,23 @@ async fn a_shrunk_audit_log_is_rewritten_until_a_person_has_looked() {
 }
 
 #[tokio::test]
+async fn a_restored_server_is_asked_before_its_audit_log_is_judged() {
+    let world = World::new().await;
+    let vps = world.machine("vps", &["*"], &[]).await;
+    world.server.data().reported.audit(&["2", "3"]);
+    vps.exchange().await;
+    {
+        let mut data = world.server.data();
+        data.reported.leaves.truncate(1);
+        data.restored = true;
+    }
+    vps.exchange().await;
+    vps.exchange().await;
+    assert_eq!(vps.codes(), ["E_SERVER_RESTORED"]);
+    assert!(vps.engine.status().restored);
+}
+
+#[tokio::test]
 async fn an_edited_audit_record_is_noticed_by_itself() {
     let world = World::new().await;
     let home = world.machine("home", &["*"], &[]).await;
