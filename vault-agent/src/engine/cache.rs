@@ -77,6 +77,11 @@ impl Cache {
         blobs.iter().for_each(|blob| all.remove(blob));
     }
 
+    /// Tells whether a blob, whose hash is right, does not open.
+    pub(super) fn is_refused(&self, blob: &Hash) -> bool {
+        self.lock().refused.contains_key(blob)
+    }
+
     pub(super) fn has(&self, blob: &Hash) -> bool {
         self.lock().contents.contains_key(blob)
     }

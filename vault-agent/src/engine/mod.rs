@@ -275,6 +275,12 @@ impl Engine {
         read::earlier(&self.parts, path, ver).await
     }
 
+    /// Returns the newest content of a path whose ciphertext is on this disk, for when the newest
+    /// version cannot be had or does not open.
+    pub async fn last_good(&self, path: &SecretPath) -> Option<Content> {
+        read::last_good(&self.parts, path).await
+    }
+
     /// Returns the commit of everything applied so far. Contents are told of before they are on
     /// disk; what they are written to must not be newer than this machine's memory after a power
     /// cut.
