@@ -12,7 +12,7 @@ use host::systemd::Credential;
 use shared::keys::SignKey;
 use zeroize::Zeroizing;
 
-use crate::store::schema;
+use crate::store::{schema, segment};
 
 const KEY: &str = "server.key";
 const LOCK: &str = "server.lock";
@@ -87,6 +87,11 @@ impl DataDir {
     /// Returns where the database is.
     pub fn database(&self) -> PathBuf {
         self.path.join(schema::FILE)
+    }
+
+    /// Returns where sealed audit records are; the folder is made for the first of them.
+    pub fn archive(&self) -> PathBuf {
+        self.path.join(segment::FOLDER)
     }
 
     /// Makes an empty database file that only its owner can read.

@@ -44,6 +44,8 @@ pub struct Metrics {
     pub seq: Counter,
     pub audit: Counter,
     pub failures: Counter,
+    pub disk_used: Counter,
+    pub disk_free: Counter,
     pub commits: Counter,
     pub commit_works: Counter,
     commit_micros: Counter,
@@ -82,7 +84,7 @@ impl Metrics {
             let count = counter.get();
             let _ = writeln!(out, "vault_server_requests_total{{class=\"{class}\"}} {count}");
         }
-        let plain: [(&str, &str, &str, &Counter); 8] = [
+        let plain: [(&str, &str, &str, &Counter); 10] = [
             ("strangers_total", "counter", "Requests by unknown keys.", &self.strangers),
             ("connections", "gauge", "Open connections.", &self.connections),
             (
@@ -95,6 +97,8 @@ impl Metrics {
             ("log_seq", "gauge", "Last entry of the log.", &self.seq),
             ("audit_records", "gauge", "Records in the audit chain.", &self.audit),
             ("store_failures_total", "counter", "Failures of the database.", &self.failures),
+            ("disk_used_percent", "gauge", "Used part of the data's disk.", &self.disk_used),
+            ("disk_free_bytes", "gauge", "Free bytes on the data's disk.", &self.disk_free),
             (
                 "commit_works_total",
                 "counter",

@@ -17,7 +17,7 @@ use crate::datadir::DataDir;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::store::{self, Reader, Store, Transaction, claim, schema, snapshot};
-use crate::vault::{Vault, directory};
+use crate::vault::{Retention, Vault, directory};
 
 /// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
 /// commits, and leaves the database ready for a quick start.
@@ -39,7 +39,8 @@ pub async fn run(
     let acceptor = Acceptor::new(&key, handshake)?;
     let listen = listener.local_addr().context("listener has no address")?;
     let file = dir.database();
-    let vault = tokio::task::spawn_blocking(move || open(&file, key.verify_key()))
+    let retention = Retention { folder: dir.archive(), audit: config.audit.clone() };
+    let vault = tokio::task::spawn_blocking(move || open(&file, key.verify_key(), retention))
         .await
         .context("cannot open the database")??;
     let (stop, stopped) = channel::channel(false);
@@ -70,9 +71,9 @@ pub async fn run(
     served.context("connections ended badly")
 }
 
+/// Does what is due once a minute, from the start on: a stopped server may have left something.
 async fn every_minute(vault: &Vault) {
-    let minute = Duration::from_secs(60);
-    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + minute, minute);
+    let mut tick = tokio::time::interval(Duration::from_secs(60));
     loop {
         tick.tick().await;
         vault.every_minute().await;
@@ -92,7 +93,11 @@ async fn stay_alive(vault: &Vault) {
 }
 
 /// Opens the database, folds what the snapshot does not hold, starts the writer.
-fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
+fn open(
+    file: &std::path::Path,
+    key: shared::keys::VerifyKey,
+    retention: Retention,
+) -> Result<Vault> {
     let conn = schema::open(file)?;
     let (state, folded) = snapshot::fold(&conn)
         .with_context(|| format!("database `{}` cannot be used", file.display()))?;
@@ -111,7 +116,7 @@ fn open(file: &std::path::Path, key: shared::keys::VerifyKey) -> Result<Vault> {
     }
     let metrics = Arc::new(Metrics::default());
     let store = Store::start(Transaction::new(conn, state, audit), folded, Arc::clone(&metrics))?;
-    Ok(Vault::new(store, Reader::new(file.to_owned()), machines, key, metrics))
+    Ok(Vault::new(store, Reader::new(file.to_owned()), machines, key, metrics, retention))
 }
 
 /// Listens on an address.

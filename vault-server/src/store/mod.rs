@@ -5,10 +5,12 @@ pub mod access;
 pub mod audit;
 pub mod blob;
 pub mod claim;
+mod folded;
 pub mod log;
 mod reader;
 pub mod report;
 pub mod schema;
+pub mod segment;
 pub mod snapshot;
 mod writer;
 

@@ -18,6 +18,7 @@ use shared::signed::Envelope;
 use shared::time::Time;
 use tokio::sync::watch;
 
+use super::folded::{Folded, is_folded};
 use super::{audit, snapshot};
 use crate::metrics::Metrics;
 
@@ -40,6 +41,7 @@ pub struct Transaction {
     undo: Vec<Undo>,
     after: Vec<AfterCommit>,
     wanted: HashMap<Hash, (SecretPath, u64)>,
+    folded: Arc<Folded>,
 }
 
 /// Something to do once the transaction is on disk.
@@ -50,7 +52,7 @@ impl Transaction {
     pub fn new(conn: Connection, state: Option<State>, audit: AuditHead) -> Self {
         let now = Time::from_micros(0);
         let (undo, after, wanted) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { conn, state, audit, now, undo, after, wanted }
+        Self { conn, state, audit, now, undo, after, wanted, folded: Arc::default() }
     }
 
     /// Returns the folded state, with the entries of the open transaction.
@@ -108,8 +110,26 @@ impl Transaction {
         self.wanted.get(id)
     }
 
-    /// Appends an audit record.
+    /// Appends an audit record; a refusal like one that is on record already is only counted.
     pub fn record(&mut self, fact: Fact) -> rusqlite::Result<()> {
+        if !is_folded(&fact) {
+            return self.append(fact);
+        }
+        if self.folded.repeats(&fact) {
+            return Ok(());
+        }
+        self.append(fact.clone())?;
+        let folded = Arc::clone(&self.folded);
+        self.after_commit(move || folded.is_on_record(fact));
+        Ok(())
+    }
+
+    /// Appends the records of what was only counted, and starts to count anew.
+    pub fn record_counted(&mut self) -> rusqlite::Result<()> {
+        self.folded.take().into_iter().try_for_each(|fact| self.append(fact))
+    }
+
+    fn append(&mut self, fact: Fact) -> rusqlite::Result<()> {
         self.audit = audit::insert(&self.conn, self.audit, self.now, fact)?;
         Ok(())
     }
@@ -124,20 +144,27 @@ impl Transaction {
 pub struct Store {
     writer: store::Store<Writer>,
     audit: watch::Receiver<AuditHead>,
+    folded: Arc<Folded>,
 }
 
 impl Store {
     /// Starts the writer's thread; `unsaved` entries came after the last snapshot.
     pub fn start(tx: Transaction, unsaved: usize, metrics: Arc<Metrics>) -> Result<Self> {
         let (shown, audit) = watch::channel(tx.audit());
+        let folded = Arc::clone(&tx.folded);
         let writer = Writer { tx, metrics, audit: shown, unsaved, commits: 0 };
         writer.show();
-        Ok(Self { writer: store::Store::start(writer)?, audit })
+        Ok(Self { writer: store::Store::start(writer)?, audit, folded })
     }
 
     /// Returns the head of the audit chain as of the last commit, and later ones.
     pub fn audit(&self) -> watch::Receiver<AuditHead> {
         self.audit.clone()
+    }
+
+    /// Returns what is counted until its record is due.
+    pub fn folded(&self) -> &Folded {
+        &self.folded
     }
 
     /// Queues `work` and waits until what it wrote is on disk. Its transaction is shared, but an

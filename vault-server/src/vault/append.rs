@@ -21,7 +21,7 @@ use shared::wire::v1::log::{AppendRequest, Appended, Frame};
 use crate::store::{Transaction, access, blob, log, report};
 
 use super::hub::{Hub, Line, directory};
-use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, signer};
+use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, replaced, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
 const INLINE: u64 = 4 << 20;
@@ -231,16 +231,16 @@ pub(super) fn keep(
     let head = tx.state().map_or(Hash::ZERO, State::head);
     log::insert(conn, *seq, &head, envelope)?;
     for Brought { put, inline } in brought {
+        let readers = replaced::readers(tx.state(), put);
+        let place = blob::Place { seq: *seq, put, readers: readers.as_deref() };
         match inline {
             Some(Inline(bytes)) => {
-                blob::insert(conn, &put.blob, Some((*seq, put)), caller.number, now, bytes)?;
+                blob::insert(conn, &put.blob, Some(place), caller.number, now, bytes)?;
             }
-            None => blob::place(conn, *seq, put)?,
+            None => blob::place(conn, place)?,
         }
     }
-    for id in dropped {
-        blob::delete(conn, id)?;
-    }
+    replaced::retire(tx, ops, dropped)?;
     for op in ops {
         if let Op::MachineRemove { number, .. } | Op::MachineRekey(Rekey { number, .. }) = op {
             report::forget(tx.conn(), *number)?;

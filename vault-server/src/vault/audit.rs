@@ -44,10 +44,13 @@ impl Vault {
         loop {
             let head = *grown.borrow_and_update();
             let asked = query.clone();
-            let find =
-                self.0.reader.ask(move |conn| audit::find(conn, &asked, head.n, without, limit));
-            let (records, more) = find.await?;
-            let page = AuditPage { records, more, head };
+            let folder = self.0.retention.folder.clone();
+            let find = self.0.reader.ask(move |conn| {
+                let (records, more) = audit::find(conn, &asked, head.n, without, limit)?;
+                let archived = audit::archived(conn, &folder)?;
+                Ok(AuditPage { records, more, head, archived })
+            });
+            let page = find.await?;
             if !query.wait {
                 return Ok(page);
             }
@@ -73,8 +76,10 @@ impl Vault {
             record(tx, &caller, Op::AuditLeaves)
         };
         let head = self.call(enter).await?;
-        let found = self.0.reader.ask(move |conn| audit::leaves(conn, query.after, head.n, LEAVES));
-        Ok(LeavesPage { leaves: found.await?, head })
+        let folder = self.0.retention.folder.clone();
+        let found =
+            self.0.reader.ask(move |conn| audit::leaves(conn, &folder, query.after, head, LEAVES));
+        Ok(found.await?)
     }
 }
 

@@ -10,8 +10,10 @@ mod follow;
 mod genesis;
 mod heal;
 mod hub;
+mod replaced;
 mod report;
-mod strangers;
+mod retention;
+mod room;
 
 use std::sync::Arc;
 
@@ -23,18 +25,20 @@ use shared::keys::VerifyKey;
 use shared::log::{Machine, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
+use shared::text::Text;
 use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 use crate::store::{Reader, Store, Transaction};
 
 use hub::Hub;
-use strangers::Strangers;
+use room::Gauge;
 
 pub use append::Append;
 pub use caller::{Caller, Peer};
 pub use follow::{Head, Join, line};
 pub use hub::{Directory, Live, Place, directory};
+pub use retention::Retention;
 
 /// Why a request was refused.
 #[derive(Debug)]
@@ -90,7 +94,8 @@ struct Inner {
     store: Store,
     reader: Reader,
     hub: Arc<Hub>,
-    strangers: Strangers,
+    retention: Retention,
+    room: Gauge,
     /// This server's own TLS key.
     key: VerifyKey,
     metrics: Arc<Metrics>,
@@ -104,10 +109,11 @@ impl Vault {
         machines: Directory,
         key: VerifyKey,
         metrics: Arc<Metrics>,
+        retention: Retention,
     ) -> Self {
         let hub = Hub::new(machines, Arc::clone(&metrics));
-        let strangers = Strangers::default();
-        Self(Arc::new(Inner { store, reader, hub, strangers, key, metrics }))
+        let room = Gauge::default();
+        Self(Arc::new(Inner { store, reader, hub, retention, room, key, metrics }))
     }
 
     /// Returns the caller behind a connection, if its key belongs to an active machine.
@@ -131,16 +137,20 @@ impl Vault {
         self.0.store.call(|_| Ok(())).await
     }
 
-    /// Does what is due once a minute: records strangers, drops blobs parked for more than an hour.
+    /// Does what is due once a minute: records what is only counted, drops blobs whose time is over,
+    /// moves old audit records into sealed files, looks how full the disk is. A failure is in the
+    /// log; the next minute tries again.
     pub async fn every_minute(&self) {
-        self.record_strangers().await;
-        // A failure is in the log; the next minute tries again.
+        self.record_counted().await;
         let _ = self.drop_parked().await;
+        self.look_at_room().await;
+        let _ = self.drop_replaced().await;
+        self.seal_audit().await;
     }
 
     /// Records what is still only counted, commits, and closes the database.
     pub async fn close(&self) {
-        self.record_strangers().await;
+        self.record_counted().await;
         self.0.reader.close();
         self.0.store.close().await;
     }
@@ -148,17 +158,18 @@ impl Vault {
     /// Counts a request by a key that belongs to no active machine.
     pub fn count_stranger(&self, peer: &Peer) {
         self.0.metrics.strangers.add(1);
-        self.0.strangers.count(peer);
+        let key = Hash::from_bytes(peer.key).to_string();
+        self.0.store.folded().count_stranger(Fact {
+            key: Some(Text::lossy(&key)),
+            addr: Some(peer.ip()),
+            result: AuditOutcome::Forbidden,
+            ..Fact::new(Op::Stranger)
+        });
     }
 
-    async fn record_strangers(&self) {
-        let facts = self.0.strangers.take();
-        if facts.is_empty() {
-            return;
-        }
+    async fn record_counted(&self) {
         // A failure is in the log; the counters in the metrics still hold these requests.
-        let record = |tx: &mut Transaction| facts.into_iter().try_for_each(|fact| tx.record(fact));
-        let _ = self.0.store.call(record).await;
+        let _ = self.0.store.call(Transaction::record_counted).await;
     }
 
     /// Records a request of a machine that was refused before any rule was asked.
