@@ -229,6 +229,11 @@ fn wire_bodies() {
     let received =
         v1::report::Received { report: envelope, at: Time::from_micros(5), online: true };
     check_json("wire-report.json", &v1::report::ReportReply { reports: vec![received], audit });
+}
+
+#[test]
+fn wire_audit() {
+    let audit = AuditHead { n: 2, hash: Hash::ZERO };
     let read = Fact {
         at: Some(Time::from_micros(6)),
         who: Some("python3[812] uid 1000".parse().unwrap()),

@@ -55,7 +55,16 @@ impl Walk {
             let reason = "the records up to here do not lead to where the server goes on".into();
             return Err(BadRecord { n: self.head.n, reason });
         }
-        self.anchors = self.anchors.split_off(&from.n);
+        let kept = self.anchors.split_off(&from.n);
+        let dropped = std::mem::replace(&mut self.anchors, kept);
+        if let (Some((n, (_, machine))), true) = (dropped.last_key_value(), self.anchors.is_empty())
+        {
+            let reason = format!(
+                "the server has dropped all records up to here, and with them every head that was \
+                 reported, the last by `{machine}` at {n}"
+            );
+            return Err(BadRecord { n: from.n, reason });
+        }
         (self.head, self.agreed) = (from, from.n);
         self.start =
             Some(Unkept { last: from.n, until: until.unwrap_or_default(), hash: from.hash });
@@ -269,7 +278,7 @@ mod tests {
 
     proptest::proptest! {
         /// Wherever segments end and however many were deleted, what is left gets the verdict that
-        /// the whole chain gets; what is judged by the anchors before it goes with them.
+        /// the whole chain gets; what is judged by the anchors before it goes with them; all of them never go.
         #[test]
         fn cuts_do_not_change_the_verdict(
             records in 1_usize..60,
@@ -298,6 +307,10 @@ mod tests {
             let (_, expected) = verdict(&chain, 0, &[], &kept);
             let (left, found) = verdict(&chain, gone, &cuts, &anchors);
             let place = |walked: &Result<(), BadRecord>| walked.as_ref().err().map(|bad| bad.n);
+            if kept.is_empty() && !anchors.is_empty() {
+                proptest::prop_assert_eq!(place(&found), Some(gone as u64));
+                return Ok(());
+            }
             proptest::prop_assert_eq!(place(&found), place(&expected));
             proptest::prop_assert_eq!(left.start.map_or(0, |unkept| unkept.last), gone as u64);
         }

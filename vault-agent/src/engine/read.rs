@@ -40,12 +40,11 @@ pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
     match find(&folded.state, &parts.own, path, None, clock::now()) {
         Ok((ver, version)) => {
             let (blob, held) = (&version.blob, folded.held.get(path));
-            // What does not open is at hand too: whoever asks for it hears why. And so is, while
-            // nobody can be asked, the last one that did.
+            // Where trying has failed, whoever asks hears why, and gets what opened last; so too
+            // while nobody can be asked.
             let ready = held == Some(blob)
                 || parts.cache.has(blob)
-                || parts.cache.is_refused(blob)
-                || (held.is_some() && !parts.link.is_caught_up());
+                || (held.is_some() && (parts.cache.has_failed(blob) || !parts.link.is_caught_up()));
             Latest::Version { ver, ready }
         }
         Err(ReadError::Deleted { ver } | ReadError::Destroyed { ver }) => Latest::Deleted { ver },
@@ -156,6 +155,7 @@ fn not_fetched(parts: &Parts, due: &Due, fault: RemoteError) -> ReadError {
 }
 
 fn refused(parts: &Parts, due: &Due, error: Error) -> ReadError {
+    parts.cache.miss(due.blob);
     alarm(parts, due, &error);
     ReadError::Blob(error)
 }

@@ -74,14 +74,14 @@ impl Folded {
     }
 
     /// Counts a request by the key of no machine.
-    pub fn count_stranger(&self, fact: Fact) {
+    pub fn count_stranger(&self, fact: &Fact) {
         let mut all = self.lock();
         let kinds = all.entry(None).or_default();
-        let kind = Kind { addr: fact.addr.clone(), ..Kind::of(&fact) };
+        let kind = Kind { addr: fact.addr.clone(), ..Kind::of(fact) };
         let full = kinds.len() >= ADDRESSES && !kinds.contains_key(&kind);
         let kind = if full { Kind { addr: None, ..kind } } else { kind };
         let seen = kinds.entry(kind).or_insert_with(|| Seen { fact: fact.clone(), count: 0 });
-        seen.add(&fact);
+        seen.add(fact);
     }
 
     /// Returns the records of what was counted, and starts anew.
@@ -146,9 +146,9 @@ mod tests {
     fn a_flood_from_many_addresses_stays_bounded() {
         let folded = Folded::default();
         for n in 0..1000_u64 {
-            folded.count_stranger(stranger(n / 250, n % 250, "1"));
+            folded.count_stranger(&stranger(n / 250, n % 250, "1"));
         }
-        folded.count_stranger(stranger(0, 0, "2"));
+        folded.count_stranger(&stranger(0, 0, "2"));
         let facts = folded.take();
         assert_eq!(facts.len(), ADDRESSES + 1);
         assert_eq!(facts.iter().map(|fact| fact.count.unwrap_or(1)).sum::<u64>(), 1001);

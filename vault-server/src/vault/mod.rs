@@ -159,7 +159,7 @@ impl Vault {
     pub fn count_stranger(&self, peer: &Peer) {
         self.0.metrics.strangers.add(1);
         let key = Hash::from_bytes(peer.key).to_string();
-        self.0.store.folded().count_stranger(Fact {
+        self.0.store.folded().count_stranger(&Fact {
             key: Some(Text::lossy(&key)),
             addr: Some(peer.ip()),
             result: AuditOutcome::Forbidden,

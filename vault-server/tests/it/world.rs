@@ -100,6 +100,7 @@ pub struct World {
     pub config: Config,
     pub server: Running,
     pub server_key: VerifyKey,
+    pub root: SignKey,
     pub admin: SignKey,
     /// The first machine; reads and writes all.
     pub first: Machine,
@@ -150,7 +151,7 @@ impl World {
         apply(&mut state, &entry).unwrap();
         let genesis = GenesisRequest { claim: setup.claim, genesis, entry };
         let server_key = setup.server;
-        Self { dir, config, server, server_key, admin, first, state, genesis }
+        Self { dir, config, server, server_key, root, admin, first, state, genesis }
     }
 
     pub async fn client(&self, machine: &Machine) -> Client {
