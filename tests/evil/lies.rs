@@ -25,6 +25,33 @@ fn a_withheld_entry_is_an_alarm_and_the_truth_ends_it() {
 }
 
 #[test]
+fn withheld_contents_take_nothing_from_a_host_that_boots() {
+    let mut scene = Scene::new();
+    let mut lie = scene.truth.clone();
+    lie.blobs.clear();
+    let evil = Evil::start(&scene.address, &scene.key, lie);
+    scene.host.start();
+    scene.await_alarm("E_BLOB_ABSENT");
+    let file = scene.host.env_file();
+    let before = std::fs::read(&file).unwrap();
+    assert!(String::from_utf8_lossy(&before).contains("K=one\n"), "the target stays");
+    // As after a boot, where the target was in memory: with the liar there, and with nobody.
+    let boot = |scene: &mut Scene| {
+        scene.host.stop();
+        std::fs::remove_file(&file).unwrap();
+        scene.host.start();
+        watch::until(&file, |text| text.contains("K=one\n"));
+        assert_eq!(std::fs::read(&file).unwrap(), before);
+    };
+    boot(&mut scene);
+    scene.await_alarm("E_BLOB_ABSENT");
+    drop(evil);
+    boot(&mut scene);
+    scene.world.start();
+    watch::until(&file, |text| text.contains("K=three\n"));
+}
+
+#[test]
 fn two_histories_for_two_machines() {
     let mut scene = Scene::new();
     let fork = scene.other_history();

@@ -34,6 +34,9 @@ pub struct Config {
     /// What one machine may take.
     #[serde(default)]
     pub shares: Shares,
+    /// How long audit records are kept.
+    #[serde(default)]
+    pub audit: Audit,
     /// What is logged and how.
     #[serde(default)]
     pub log: Log,
@@ -117,6 +120,37 @@ impl Default for Shares {
     }
 }
 
+/// A day, in microseconds.
+pub const DAY: u64 = 86_400_000_000;
+
+/// How long audit records are kept. No clock ever deletes one: only the archive's size does.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// Age in microseconds at which records go from the database into sealed files; 0 for none.
+    #[serde(deserialize_with = "age")]
+    pub keep: u64,
+    /// Bytes of records in the database; the oldest of more go into sealed files.
+    pub database_bytes: u64,
+    /// Bytes of sealed files; the oldest of more are deleted.
+    pub archive_bytes: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { keep: 400 * DAY, database_bytes: 256 << 20, archive_bytes: 1 << 30 }
+    }
+}
+
+fn age<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let micros = shared::duration::parse(&text).and_then(|micros| u64::try_from(micros).ok());
+    micros.filter(|micros| *micros == 0 || *micros >= DAY).ok_or_else(|| {
+        let why = format!("`{text}` is neither 0 nor a time of a day or more, as in 400d");
+        serde::de::Error::custom(why)
+    })
+}
+
 /// A commented configuration with every key at its default.
 pub const EXAMPLE: &str = include_str!("example.toml");
 
@@ -165,6 +199,8 @@ impl Config {
             ("log_bytes_per_day", shares.log_bytes_per_day, any.0, any.1),
             ("blob_bytes_per_day", shares.blob_bytes_per_day, any.0, any.1),
             ("audit_bytes_per_day", shares.audit_bytes_per_day, any.0, any.1),
+            ("database_bytes", self.audit.database_bytes, 8 << 20, 1 << 40),
+            ("archive_bytes", self.audit.archive_bytes, 0, 1 << 50),
         ];
         for (key, value, least, most) in ranges {
             if value < least || value > most {
@@ -277,6 +313,7 @@ mod tests {
         let config = Config::parse(Path::new("example"), EXAMPLE).unwrap();
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.shares, Shares::default());
+        assert_eq!(config.audit, Audit::default());
         assert_eq!(config.log, Log::default());
         let commented = EXAMPLE.replace("# metrics_listen", "metrics_listen");
         assert!(Config::parse(Path::new("example"), &commented).unwrap().metrics_listen.is_some());
@@ -288,7 +325,7 @@ mod tests {
         for (added, message) in [
             (
                 "colour = 1\n",
-                "`f.toml` line 3, key `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `shares`, `log`",
+                "`f.toml` line 3, key `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `shares`, `audit`, `log`",
             ),
             (
                 "[limits]\nstreams = \"many\"\n",
@@ -309,6 +346,14 @@ mod tests {
             (
                 "addresses = [\"vault\"]\n",
                 "`f.toml` line 3, key `addresses`: holds `vault`, which is not host:port",
+            ),
+            (
+                "[audit]\nkeep = \"90m\"\n",
+                "`f.toml` line 4, key `keep`: `90m` is neither 0 nor a time of a day or more, as in 400d",
+            ),
+            (
+                "[audit]\ndatabase_bytes = 1\n",
+                "`f.toml` line 4, key `database_bytes`: is 1, but must be 8388608 to 1099511627776",
             ),
             (
                 "[log]\nlevel = \"loud\"\n",

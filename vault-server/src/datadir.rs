@@ -12,7 +12,7 @@ use host::systemd::Credential;
 use shared::keys::SignKey;
 use zeroize::Zeroizing;
 
-use crate::store::{headfile, schema};
+use crate::store::{headfile, schema, segment};
 
 const KEY: &str = "server.key";
 const LOCK: &str = "server.lock";
@@ -104,6 +104,11 @@ impl DataDir {
     /// Returns where the one-time code is shown while the database is set back.
     pub fn resume_code(&self) -> PathBuf {
         self.path.join(RESUME_CODE)
+    }
+
+    /// Returns where sealed audit records are; the folder is made for the first of them.
+    pub fn archive(&self) -> PathBuf {
+        self.path.join(segment::FOLDER)
     }
 
     /// Makes an empty database file that only its owner can read.

@@ -47,6 +47,8 @@ pub struct Metrics {
     pub audit: Counter,
     pub failures: Counter,
     pub restored: Counter,
+    pub disk_used: Counter,
+    pub disk_free: Counter,
     pub commits: Counter,
     pub commit_works: Counter,
     commit_micros: Counter,
@@ -85,7 +87,7 @@ impl Metrics {
             let count = counter.get();
             let _ = writeln!(out, "vault_server_requests_total{{class=\"{class}\"}} {count}");
         }
-        let plain: [(&str, &str, &str, &Counter); 9] = [
+        let plain: [(&str, &str, &str, &Counter); 11] = [
             ("strangers_total", "counter", "Requests by unknown keys.", &self.strangers),
             ("connections", "gauge", "Open connections.", &self.connections),
             (
@@ -104,6 +106,8 @@ impl Metrics {
                 &self.restored,
             ),
             ("store_failures_total", "counter", "Failures of the database.", &self.failures),
+            ("disk_used_percent", "gauge", "Used part of the data's disk.", &self.disk_used),
+            ("disk_free_bytes", "gauge", "Free bytes on the data's disk.", &self.disk_free),
             (
                 "commit_works_total",
                 "counter",

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::store::headfile::HeadFile;
 use crate::store::reserve::Reserve;
 use crate::store::{self, Reader, Store, Transaction, claim, report, schema, snapshot};
-use crate::vault::{CodeFile, Disk, Members, Reported, Signers, Vault, directory};
+use crate::vault::{CodeFile, Disk, Members, Reported, Retention, Signers, Vault, directory};
 
 /// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
 /// commits, and leaves the database ready for a quick start.
@@ -45,12 +45,11 @@ pub async fn run(
     let listen = listener.local_addr().context("listener has no address")?;
     let (file, code) = (dir.database(), CodeFile::new(dir.resume_code()));
     let meter = Meter::new(&config.limits, config.shares);
+    let retention = Retention { folder: dir.archive(), audit: config.audit.clone() };
     let heads = HeadFile::open(&dir.head())?;
     let held = heads.held();
-    let open = move || open(&file, heads, code, Arc::new(key), meter);
-    let vault = tokio::task::spawn_blocking(open)
-        .await
-        .context("cannot open the database")??;
+    let open = move || open(&file, heads, code, Arc::new(key), meter, retention);
+    let vault = tokio::task::spawn_blocking(open).await.context("cannot open the database")??;
     vault.judge_file(held).await.context("cannot compare the signed head with the log")?;
     let (stop, stopped) = channel::channel(false);
     let (connected, limits) = (vault.clone(), (config.limits, config.shares));
@@ -81,9 +80,9 @@ pub async fn run(
     served.context("connections ended badly")
 }
 
+/// Does what is due once a minute, from the start on: a stopped server may have left something.
 async fn every_minute(vault: &Vault) {
-    let minute = Duration::from_secs(60);
-    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + minute, minute);
+    let mut tick = tokio::time::interval(Duration::from_secs(60));
     loop {
         tick.tick().await;
         vault.every_minute().await;
@@ -119,6 +118,7 @@ fn open(
     code: CodeFile,
     key: Arc<SignKey>,
     meter: Meter,
+    retention: Retention,
 ) -> Result<Vault> {
     let conn = schema::open(file)?;
     let (state, folded) = snapshot::fold(&conn)
@@ -141,11 +141,11 @@ fn open(
     let metrics = Arc::new(Metrics::default());
     let signers = state.as_ref().map(Signers::of);
     let members = Members { machines, signers, reported, key: Arc::clone(&key), code };
-    let tx = Transaction::new(conn, state, audit, key)
-        .context("cannot read what the database lacks")?;
+    let tx =
+        Transaction::new(conn, state, audit, key).context("cannot read what the database lacks")?;
     let store = Store::start(tx, heads, folded, Arc::clone(&metrics))?;
     let reserve = Reserve::new(file.parent().unwrap_or(file));
-    let disk = Disk { store, reader: Reader::new(file.to_owned()), reserve };
+    let disk = Disk { store, reader: Reader::new(file.to_owned()), reserve, retention };
     Ok(Vault::new(disk, members, meter, metrics))
 }
 

@@ -7,6 +7,8 @@ pub mod audit;
 pub mod blob;
 /// Errors, as every route answers them.
 pub mod error;
+/// How full the server is.
+pub mod health;
 /// The log: the first records, pages, following, appending, healing.
 pub mod log;
 /// Signed reports.

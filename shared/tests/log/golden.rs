@@ -287,10 +287,25 @@ fn wire_audit() {
     );
     check_json(
         "wire-audit.json",
-        &v1::audit::AuditPage { records: vec!["{}".to_owned()], more: false, head: audit },
+        &v1::audit::AuditPage {
+            records: vec!["{}".to_owned()],
+            more: false,
+            head: audit,
+            archived: Some(v1::audit::Archived {
+                last: 9,
+                until: Time::from_micros(7),
+                gone: 4,
+                folder: "/var/lib/vault-server/audit".parse().unwrap(),
+            }),
+        },
     );
     check_json(
         "wire-leaves.json",
-        &v1::audit::LeavesPage { leaves: vec![Hash::ZERO], head: audit },
+        &v1::audit::LeavesPage {
+            from: AuditHead::EMPTY,
+            until: Some(Time::from_micros(7)),
+            leaves: vec![Hash::ZERO],
+            head: audit,
+        },
     );
 }

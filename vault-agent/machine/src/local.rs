@@ -16,7 +16,7 @@ use shared::report::{HookResult, TargetState};
 use shared::signed::Envelope;
 use shared::time::Time;
 
-pub use shared::wire::v1::audit::{AuditPage, AuditQuery};
+pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
 
 /// `GET`: [`Status`].
@@ -405,6 +405,20 @@ pub struct VerifyResult {
     pub restored: Vec<ResumedAt>,
     /// The first record that does not fit, if any.
     pub bad: Option<BadRecord>,
+    /// The records that the server has no longer, if any: they could not be checked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unkept: Option<Unkept>,
+}
+
+/// The records up to one that the server has no longer: past the bound of its archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unkept {
+    /// The last of them.
+    pub last: u64,
+    /// When it was written, as the server says.
+    pub until: Time,
+    /// The chain after it, where the check began.
+    pub hash: Hash,
 }
 
 /// Where an owner has resumed a server that was restored.

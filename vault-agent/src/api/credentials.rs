@@ -17,7 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::engine::{Engine, Latest};
+use crate::engine::{Engine, Latest, ReadError};
 use machine::binary;
 use machine::config::{Config, Credential};
 use machine::render;
@@ -167,7 +167,14 @@ impl Request {
             Latest::Missing => return Err(format!("there is no `{secret}`")),
             Latest::Deleted { .. } => return Err(format!("`{secret}` is deleted")),
         };
-        let content = engine.content(secret, Some(ver)).await.map_err(|why| why.to_string())?;
+        let content = match engine.content(secret, Some(ver)).await {
+            // A unit that starts with the host gets what it had before.
+            Err(why @ (ReadError::Blob(_) | ReadError::Offline { .. })) => {
+                engine.last_good(secret).await.ok_or_else(|| why.to_string())
+            }
+            content => content.map_err(|why| why.to_string()),
+        }?;
+        let ver = content.ver;
         let value = match content.kind {
             Kind::Kv => value(content.expose(), key.as_deref()),
             Kind::Raw if key.as_deref().is_none_or(|key| key == binary::FILE) => {

@@ -10,7 +10,7 @@ use shared::report::TargetState;
 
 use super::hooks::Mask;
 use super::plan::Versions;
-use crate::engine::{Commit, Engine, ReadError};
+use crate::engine::{Commit, Content, Engine, ReadError};
 use host::account;
 use host::files::git::GitGate;
 use host::files::{self, Access, Exchanged, FileError, Found, Print, Replaced};
@@ -85,7 +85,14 @@ pub(super) async fn run(
     let commit = engine.commit();
     match task {
         Task::Write(versions) => {
-            let (rendered, mask) = content(engine, target, &versions).await?;
+            let contents = match fetch(engine, target, &versions).await {
+                Ok(contents) => contents,
+                Err(fault) => {
+                    restore(engine, gate, target, &versions, commit).await;
+                    return Err(fault);
+                }
+            };
+            let (rendered, mask) = render(engine, target, contents).await?;
             let (gate, notes) = (Arc::clone(gate), rendered.warnings.clone());
             let write = move |target: &Target| write(&gate, target, rendered, &commit);
             let (replaced, print) = blocking(target, write).await?;
@@ -96,8 +103,9 @@ pub(super) async fn run(
             })
         }
         Task::Compare(versions) => {
+            let contents = fetch(engine, target, &versions).await?;
             let (Rendered { content, warnings: notes, .. }, mask) =
-                content(engine, target, &versions).await?;
+                render(engine, target, contents).await?;
             let found = blocking(target, move |target| {
                 kept(&commit)?;
                 let wanted = wanted(target, content, around(target)?.as_ref())?;
@@ -142,18 +150,59 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(TargetFault::new(TargetState::Failed, "interrupted", "")))
 }
 
-/// Fetches the secrets and renders the file, or its block.
-async fn content(
+/// Fetches the secrets.
+async fn fetch(
     engine: &Engine,
-    target: &Arc<Target>,
+    target: &Target,
     versions: &Versions,
-) -> Result<(Rendered, Mask), TargetFault> {
-    let mut secrets: Vec<(SecretPath, Vec<Field>)> = Vec::with_capacity(versions.len());
-    let mut named = Vec::with_capacity(versions.len());
+) -> Result<Vec<(SecretPath, Content)>, TargetFault> {
+    let mut contents = Vec::with_capacity(versions.len());
     for (path, ver) in target.secrets.iter().zip(versions) {
         let Some(ver) = ver else { continue };
-        let content =
-            engine.earlier(path, *ver).await.map_err(|error| TargetFault::read(path, &error))?;
+        let content = engine.earlier(path, *ver).await;
+        contents.push((path.clone(), content.map_err(|error| TargetFault::read(path, &error))?));
+    }
+    Ok(contents)
+}
+
+/// Writes a file that is not there, as after a boot where it was in memory, with the last contents
+/// that open, although newer versions do not: what starts with the host finds what it had before.
+async fn restore(
+    engine: &Engine,
+    gate: &Arc<GitGate>,
+    target: &Arc<Target>,
+    versions: &Versions,
+    commit: Commit,
+) {
+    if target.layout != Layout::File || !matches!(files::exists(&target.path), Ok(false)) {
+        return;
+    }
+    let mut contents = Vec::with_capacity(versions.len());
+    for (path, ver) in target.secrets.iter().zip(versions) {
+        if ver.is_some() {
+            let Some(content) = engine.last_good(path).await else { return };
+            contents.push((path.clone(), content));
+        }
+    }
+    let Ok((rendered, _)) = render(engine, target, contents).await else { return };
+    let gate = Arc::clone(gate);
+    let written = blocking(target, move |target| write(&gate, target, rendered, &commit)).await;
+    let file = target.path.display();
+    match written {
+        Ok(_) => tracing::warn!(%file, "written with the last versions that open"),
+        Err(fault) => tracing::warn!(%file, fault.text, "the last versions that open not written"),
+    }
+}
+
+/// Renders the file, or its block.
+async fn render(
+    engine: &Engine,
+    target: &Arc<Target>,
+    contents: Vec<(SecretPath, Content)>,
+) -> Result<(Rendered, Mask), TargetFault> {
+    let mut secrets: Vec<(SecretPath, Vec<Field>)> = Vec::with_capacity(contents.len());
+    let mut named = Vec::with_capacity(contents.len());
+    for (path, content) in contents {
         let fields = match content.kind {
             Kind::Kv => render::fields(content.expose()).map_err(|error| {
                 let hint = "write it with `vault kv put` or `vault import`";
@@ -161,8 +210,8 @@ async fn content(
             })?,
             Kind::Raw => render::file(content.expose()),
         };
-        named.push((path.clone(), *ver));
-        secrets.push((path.clone(), fields));
+        named.push((path.clone(), content.ver));
+        secrets.push((path, fields));
     }
     let header = target.header.then(|| Header {
         vault: engine.vault().to_string().chars().take(VAULT_DIGITS).collect(),

@@ -8,12 +8,13 @@ use anyhow::{Result, anyhow};
 use shared::audit::{AuditHead, leaf};
 use shared::hash::Hash;
 use shared::log::{Resumed, State};
-use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesQuery};
+use shared::time::Time;
+use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery};
 
 use super::chain::{Chain, Claim, claims, stands};
 use super::parts::Parts;
 use crate::state::peers;
-use machine::local::{BadRecord, ResumedAt, VerifyResult};
+use machine::local::{BadRecord, ResumedAt, Unkept, VerifyResult};
 use machine::remote::{Client, RemoteError};
 
 /// How long to wait for local accesses to be shipped first.
@@ -28,6 +29,8 @@ struct Walk {
     compared: u64,
     /// The last record up to which a machine's head agrees.
     agreed: u64,
+    /// Where the records begin that the server still has, if not with the first.
+    start: Option<Unkept>,
 }
 
 impl Walk {
@@ -38,12 +41,42 @@ impl Walk {
         for Claim { head, by } in claims.into_iter().filter(|claim| claim.head.n > 0) {
             anchors.entry(head.n).or_default().push((head.hash, by));
         }
-        Self { head: AuditHead::EMPTY, anchors, compared: 0, agreed: 0 }
+        Self { head: AuditHead::EMPTY, anchors, compared: 0, agreed: 0, start: None }
     }
 
     /// Adds a leaf; fails if an anchor stands there and differs.
     fn step(&mut self, leaf: Hash) -> Result<(), BadRecord> {
         self.head = self.head.then(leaf);
+        self.meet_anchor()
+    }
+
+    /// Goes on at `from`: where the chain stands, or behind records that the server has no longer.
+    /// These cannot be verified any more, but for an anchor at their very end.
+    fn go_on(&mut self, from: AuditHead, until: Option<Time>) -> Result<(), BadRecord> {
+        if from.n == self.head.n && from.hash == self.head.hash {
+            return Ok(());
+        }
+        if from.n <= self.head.n {
+            let reason = "the records up to here do not lead to where the server goes on".into();
+            return Err(BadRecord { n: self.head.n, reason });
+        }
+        let kept = self.anchors.split_off(&from.n);
+        let dropped = std::mem::replace(&mut self.anchors, kept);
+        let last = dropped.last_key_value().and_then(|(n, named)| Some((n, named.first()?)));
+        if let (Some((n, (_, machine))), true) = (last, self.anchors.is_empty()) {
+            let reason = format!(
+                "the server has dropped all records up to here, and with them every head that was \
+                 anchored, the last by {machine} at {n}"
+            );
+            return Err(BadRecord { n: from.n, reason });
+        }
+        (self.head, self.agreed) = (from, from.n);
+        self.start =
+            Some(Unkept { last: from.n, until: until.unwrap_or_default(), hash: from.hash });
+        self.meet_anchor()
+    }
+
+    fn meet_anchor(&mut self) -> Result<(), BadRecord> {
         let Some(anchors) = self.anchors.remove(&self.head.n) else { return Ok(()) };
         self.compared += anchors.len() as u64;
         let differs = anchors.into_iter().find(|(hash, _)| *hash != self.head.hash);
@@ -54,7 +87,7 @@ impl Walk {
         // A chain does not tell which record before a head differs, only that one does.
         let (first, n) = (self.agreed + 1, self.head.n);
         let which =
-            if first == n { "this record".into() } else { format!("a record from {first} on") };
+            if first >= n { "this record".into() } else { format!("a record from {first} on") };
         let reason = format!("{which} has changed since {machine} anchored the chain up to here");
         Err(BadRecord { n, reason })
     }
@@ -84,12 +117,13 @@ pub(super) async fn verify(parts: &Parts) -> Result<VerifyResult> {
     let mut walk = Walk::through(claims);
     // Without the right to read records their leaves must do.
     let walked = match records(&client, &mut walk).await {
-        Err(fault) if is_denied(&fault) => leaves(&client, &mut walk).await?,
+        Err(fault) if is_denied(&fault) => leaves(&client, &mut walk, u64::MAX).await?,
         walked => walked?,
     };
     let bad = walked.and_then(|end| check_end(&walk, end)).err();
     let checked = if bad.is_some() { walk.agreed } else { walk.head.n };
-    Ok(VerifyResult { checked, head: walk.head, anchors: walk.compared, restored, bad })
+    let Walk { head, compared: anchors, start: unkept, .. } = walk;
+    Ok(VerifyResult { checked, head, anchors, restored, bad, unkept })
 }
 
 /// What an owner who resumed has put his name to: the last record before the restore.
@@ -127,11 +161,19 @@ fn is_denied(fault: &RemoteError) -> bool {
 /// The head that the server claims, or the first fault before it.
 type Walked = Result<AuditHead, BadRecord>;
 
-/// Walks the records themselves.
+/// Walks the records themselves, and the leaves of those that the server has archived.
 async fn records(client: &Client, walk: &mut Walk) -> Result<Walked, RemoteError> {
     loop {
         let query = AuditQuery { after: walk.head.n, limit: Some(PAGE), ..AuditQuery::default() };
         let page = client.audit(&query).await?;
+        if let Some(last) = page.archived.map(|archived| archived.last)
+            && last > walk.head.n
+        {
+            match leaves(client, walk, last).await? {
+                Ok(_) => continue,
+                Err(bad) => return Ok(Err(bad)),
+            }
+        }
         for record in &page.records {
             let n = walk.head.n + 1;
             let follows = walk.head.follow(record.as_bytes());
@@ -146,18 +188,31 @@ async fn records(client: &Client, walk: &mut Walk) -> Result<Walked, RemoteError
     }
 }
 
-/// Walks the leaves, which every machine may have.
-async fn leaves(client: &Client, walk: &mut Walk) -> Result<Walked, RemoteError> {
+/// Walks the leaves, which every machine may have, up to `upto` at least, or to the end.
+async fn leaves(client: &Client, walk: &mut Walk, upto: u64) -> Result<Walked, RemoteError> {
     loop {
         let page = client.leaves(LeavesQuery { after: walk.head.n }).await?;
-        if let Err(bad) = page.leaves.iter().try_for_each(|leaf| walk.step(*leaf)) {
+        if let Err(bad) = take_leaves(walk, &page) {
             return Ok(Err(bad));
         }
         // Asking puts a record into the chain: there would always be one more.
-        if page.leaves.is_empty() || walk.head.n >= page.head.n {
+        if walk.head.n >= page.head.n.min(upto) {
             return Ok(Ok(page.head));
         }
     }
+}
+
+/// Walks the leaves of one page, which must bring the chain further unless it has ended.
+fn take_leaves(walk: &mut Walk, page: &LeavesPage) -> Result<(), BadRecord> {
+    let before = walk.head.n;
+    walk.go_on(page.from, page.until)?;
+    page.leaves.iter().try_for_each(|leaf| walk.step(*leaf))?;
+    if walk.head.n == before && before < page.head.n {
+        let n = page.head.n;
+        let reason = format!("the server shows none of the records from here to {n}");
+        return Err(BadRecord { n: before + 1, reason });
+    }
+    Ok(())
 }
 
 /// Checks that the chain reaches every anchor and meets the head that the server claims.
@@ -214,5 +269,115 @@ mod tests {
         assert_eq!(cut.step(leaf(b"1")), Ok(()));
         let fault = check_end(&cut, cut.head).unwrap_err();
         assert_eq!(fault.reason, "the chain ends at record 1, `vps` has anchored 2");
+    }
+
+    /// A chain of so many records: its leaves, and its value after each, from the empty one on.
+    fn chain(records: u64) -> (Vec<Hash>, Vec<AuditHead>) {
+        let leaves: Vec<Hash> = (1..=records).map(|n| leaf(&n.to_be_bytes())).collect();
+        let mut heads = vec![AuditHead::EMPTY];
+        for leaf in &leaves {
+            heads.push(heads[heads.len() - 1].then(*leaf));
+        }
+        (leaves, heads)
+    }
+
+    fn page(
+        (leaves, heads): &(Vec<Hash>, Vec<AuditHead>),
+        from: usize,
+        to: usize,
+        unkept: bool,
+    ) -> LeavesPage {
+        LeavesPage {
+            from: heads[from],
+            until: unkept.then(Time::default),
+            leaves: leaves[from..to].to_vec(),
+            head: heads[heads.len() - 1],
+        }
+    }
+
+    /// Walks a chain of which the first `gone` records are not there any more, in pages that end
+    /// at `cuts`.
+    fn verdict(
+        chain: &(Vec<Hash>, Vec<AuditHead>),
+        gone: usize,
+        cuts: &[usize],
+        anchors: &[(u64, Hash)],
+    ) -> (Walk, Result<(), BadRecord>) {
+        let (mut walk, all) = (walk(anchors), chain.0.len());
+        let mut walked = Ok(());
+        let mut from = gone;
+        for cut in cuts.iter().copied().filter(|cut| *cut > gone).chain([all]) {
+            walked = walked.and_then(|()| take_leaves(&mut walk, &page(chain, from, cut, true)));
+            from = cut;
+        }
+        let end = chain.1[all];
+        let walked = walked.and_then(|()| check_end(&walk, end));
+        (walk, walked)
+    }
+
+    proptest::proptest! {
+        /// Wherever segments end and however many were deleted, what is left gets the verdict that
+        /// the whole chain gets; what is judged by the anchors before it goes with them; all of them never go.
+        #[test]
+        fn cuts_do_not_change_the_verdict(
+            records in 1_usize..60,
+            gone in 0_usize..60,
+            mut cuts in proptest::collection::vec(1_usize..60, 0..6),
+            anchored in proptest::collection::btree_set(1_u64..70, 0..8),
+            forged in proptest::option::of(1_u64..70),
+        ) {
+            let chain = chain(records as u64);
+            let gone = gone % records;
+            cuts.sort_unstable();
+            cuts.dedup();
+            cuts.retain(|cut| *cut < records);
+            let anchor = |n: &u64| {
+                let value = usize::try_from(*n).ok().and_then(|n| chain.1.get(n));
+                let hash = value.map_or(Hash::ZERO, |head| head.hash);
+                (*n, if forged == Some(*n) { Hash::of(&[b"forged"]) } else { hash })
+            };
+            let anchors: Vec<_> = anchored.iter().map(anchor).collect();
+            let (whole, expected) = verdict(&chain, 0, &[], &anchors);
+            let (cut, found) = verdict(&chain, 0, &cuts, &anchors);
+            proptest::prop_assert_eq!(&found, &expected);
+            proptest::prop_assert_eq!((cut.head, cut.compared), (whole.head, whole.compared));
+            let kept: Vec<_> =
+                anchors.iter().copied().filter(|(n, _)| *n >= gone as u64).collect();
+            let (_, expected) = verdict(&chain, 0, &[], &kept);
+            let (left, found) = verdict(&chain, gone, &cuts, &anchors);
+            let place = |walked: &Result<(), BadRecord>| walked.as_ref().err().map(|bad| bad.n);
+            if kept.is_empty() && !anchors.is_empty() {
+                proptest::prop_assert_eq!(place(&found), Some(gone as u64));
+                return Ok(());
+            }
+            proptest::prop_assert_eq!(place(&found), place(&expected));
+            proptest::prop_assert_eq!(left.start.map_or(0, |unkept| unkept.last), gone as u64);
+        }
+    }
+
+    #[test]
+    fn a_segment_that_was_changed_is_found_where_the_next_one_begins() {
+        let chain = chain(9);
+        let mut walk = walk(&[]);
+        let mut damaged = page(&chain, 0, 3, false);
+        damaged.leaves[1] = Hash::ZERO;
+        assert_eq!(take_leaves(&mut walk, &damaged), Ok(()));
+        let bad = take_leaves(&mut walk, &page(&chain, 3, 9, false)).unwrap_err();
+        assert_eq!(bad.n, 3);
+        assert!(bad.reason.starts_with("the records up to here do not lead"), "{}", bad.reason);
+    }
+
+    #[test]
+    fn a_server_that_shows_nothing_more_is_not_believed_to_be_at_its_end() {
+        let chain = chain(9);
+        let mut walk = walk(&[]);
+        assert_eq!(take_leaves(&mut walk, &page(&chain, 0, 3, false)), Ok(()));
+        let bad = take_leaves(&mut walk, &page(&chain, 3, 3, false)).unwrap_err();
+        assert_eq!(
+            (bad.n, bad.reason.as_str()),
+            (4, "the server shows none of the records from here to 9")
+        );
+        let back = page(&chain, 1, 9, false);
+        assert_eq!(take_leaves(&mut walk, &back).unwrap_err().n, 3, "nor one that goes back");
     }
 }

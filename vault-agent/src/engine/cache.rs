@@ -1,7 +1,7 @@
 //! Decrypted content, bounded in bytes, number and time, wiped when it leaves; and which blobs were
 //! refused, so that a bad one is not decrypted again for every reader.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ pub(super) struct Cache(Mutex<Contents>);
 struct Contents {
     contents: HashMap<Hash, Slot>,
     refused: HashMap<Hash, Error>,
+    /// Those that the server was asked for in vain.
+    missed: HashSet<Hash>,
     bytes: usize,
     clock: u64,
     /// The clock when unused contents were last wiped.
@@ -77,6 +79,25 @@ impl Cache {
         blobs.iter().for_each(|blob| all.remove(blob));
     }
 
+    /// Notes that the server does not give a blob that it should have.
+    pub(super) fn miss(&self, blob: Hash) {
+        let missed = &mut self.lock().missed;
+        if missed.len() < REFUSED {
+            missed.insert(blob);
+        }
+    }
+
+    /// Tells whether trying to get at a blob has failed, and not for want of a connection.
+    pub(super) fn has_failed(&self, blob: &Hash) -> bool {
+        let all = self.lock();
+        all.refused.contains_key(blob) || all.missed.contains(blob)
+    }
+
+    /// Tells whether a blob, whose hash is right, does not open.
+    pub(super) fn is_refused(&self, blob: &Hash) -> bool {
+        self.lock().refused.contains_key(blob)
+    }
+
     pub(super) fn has(&self, blob: &Hash) -> bool {
         self.lock().contents.contains_key(blob)
     }
@@ -103,6 +124,7 @@ impl Cache {
 impl Contents {
     fn remove(&mut self, blob: &Hash) {
         self.refused.remove(blob);
+        self.missed.remove(blob);
         if let Some(slot) = self.contents.remove(blob) {
             self.bytes -= slot.content.bytes.len();
         }

@@ -80,6 +80,23 @@ impl Chain {
         Ok(())
     }
 
+    /// Goes on at `from`, before the leaves of a page: where the chain stands, or behind records that
+    /// the server keeps no longer, which cannot be followed any more.
+    ///
+    /// # Errors
+    /// `E_AUDIT_REWRITTEN` anywhere else.
+    pub(super) fn go_on(&mut self, from: AuditHead, unkept: bool) -> Result<()> {
+        if unkept && (self.followed.n + 1..=self.named.n).contains(&from.n) {
+            self.followed = from;
+        }
+        if from == self.followed {
+            return Ok(());
+        }
+        let n = self.followed.n;
+        let why = format!("the records up to {n} do not lead to where the server goes on");
+        Err(Code::AuditRewritten.because(why))
+    }
+
     /// Follows leaves up to the named head, through `claims`, which are in order.
     ///
     /// # Errors

@@ -36,7 +36,8 @@ async fn round(parts: &Arc<Parts>, client: &Client) -> bool {
     if !parts.link.is_caught_up() {
         return true;
     }
-    let mut waiting = parts.ledger.read().missing(&parts.own).into_iter();
+    let missing = parts.ledger.read().missing(&parts.own).into_iter();
+    let mut waiting = missing.filter(|due| !parts.cache.is_refused(&due.blob));
     let mut running = JoinSet::new();
     let mut complete = true;
     loop {
@@ -55,10 +56,10 @@ async fn round(parts: &Arc<Parts>, client: &Client) -> bool {
 /// Gets, keeps and opens one blob. One that does not open will not open later either.
 async fn one(parts: Arc<Parts>, client: Client, due: Due) -> bool {
     match read::fetch(&parts, &client, &due).await {
-        Ok(blob) => {
-            let _ = read::open(&parts, due, blob).await;
-            true
-        }
+        Ok(blob) => !matches!(
+            read::open_and_keep(&parts, due, blob).await,
+            Err(ReadError::Local(_) | ReadError::Offline { .. })
+        ),
         Err(ReadError::Denied) => true,
         Err(fault) => {
             tracing::debug!(path = %due.path, ver = due.ver, %fault, "blob not fetched");

@@ -62,7 +62,8 @@ async fn round(
         // A page is some 100,000 hashes: other tasks of the thread do not wait for them.
         let walked = tokio::task::spawn_blocking(move || {
             let mut walked = chain;
-            let followed = walked.follow(&page.leaves, &claims);
+            let on = walked.go_on(page.from, page.until.is_some());
+            let followed = on.and_then(|()| walked.follow(&page.leaves, &claims));
             (walked, followed)
         });
         let (walked, followed) = walked.await?;

@@ -4,7 +4,7 @@
 
 pub(super) mod rebase;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::Connection;
@@ -191,15 +191,15 @@ impl Ledger {
         Ok(Receipt { applied, committed })
     }
 
-    /// Keeps the ciphertext of a version if it is its path's newest now.
-    pub(super) async fn hold(self: &Arc<Self>, due: Due, bytes: Vec<u8>) -> Result<(), Failure> {
+    /// Keeps the ciphertext of a version, which has opened, if it is its path's newest now.
+    pub(super) async fn hold(self: &Arc<Self>, due: Due, blob: Blob) -> Result<(), Failure> {
         let own = Arc::clone(self);
         let held = self.store.write(move |conn| {
             // The log may have moved on meanwhile.
             let mut folded = own.write();
             let wanted = folded.newest(&own.own, &due.path);
             if wanted.is_some_and(|wanted| wanted.blob == due.blob) {
-                state::blobs::keep(conn, &due.path, due.blob, &bytes)?;
+                state::blobs::keep(conn, &due.path, due.ver, &due.retained(blob))?;
                 folded.held.insert(due.path, due.blob);
             }
             Ok(())
@@ -403,7 +403,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Keeps the ciphertext of what is newest now, and drops what is not to be had any more.
+    /// Keeps the ciphertext of what is newest now, and drops what is not to be had any more. What
+    /// has a predecessor takes its place only if it opens: whoever writes what does not must not
+    /// take from the disk what did.
     fn tend_blobs(
         &self,
         conn: &Connection,
@@ -413,6 +415,7 @@ impl Ledger {
         news: &mut News,
         before: &mut Before,
     ) -> rusqlite::Result<()> {
+        let good = self.open_successors(folded, touched, &blobs);
         for path in touched {
             self.tend_retained(conn, &folded.state, path)?;
             let held = folded.held.get(path).copied();
@@ -427,21 +430,54 @@ impl Ledger {
             if held == Some(due.blob) {
                 continue;
             }
-            let blob = match blobs.remove(&due.blob) {
-                Some(blob) => Some(blob),
+            let (blob, is_good) = match blobs.remove(&due.blob) {
+                Some(blob) => (Some(blob), held.is_none() || good.contains(&due.blob)),
                 // An owner's act that was carried out from here.
-                None => state::blobs::staged(conn, due.blob)?.map(Blob::new),
+                None => (state::blobs::staged(conn, due.blob)?.map(Blob::new), true),
             };
-            let Some(blob) = blob else {
+            if blob.is_none() {
                 news.missing = true;
-                continue;
-            };
-            state::blobs::keep(conn, path, due.blob, blob.bytes())?;
-            before.held.push((path.clone(), held));
-            folded.held.insert(path.clone(), due.blob);
-            news.arrived.push((due, blob));
+            }
+            if let Some(blob) = blob.as_ref().filter(|_| is_good) {
+                state::blobs::keep(conn, path, due.ver, &due.retained(blob.clone()))?;
+                before.held.push((path.clone(), held));
+                folded.held.insert(path.clone(), due.blob);
+            } else if let Some(ver) = state::blobs::version(conn, path)?
+                && !may_retain(&folded.state, &self.own, path, ver)
+            {
+                // The last good one is destroyed: it goes, whatever becomes of the newest.
+                state::blobs::drop(conn, path)?;
+                folded.held.remove(path);
+                before.held.push((path.clone(), held));
+            }
+            news.arrived.extend(blob.map(|blob| (due, blob)));
         }
         Ok(())
+    }
+
+    /// Opens the blobs that are to take the place of another, and keeps their contents in memory;
+    /// returns those that open.
+    fn open_successors(
+        &self,
+        folded: &Folded,
+        touched: &BTreeSet<SecretPath>,
+        blobs: &HashMap<Hash, Blob>,
+    ) -> HashSet<Hash> {
+        let due = |path| {
+            let held = folded.held.get(path)?;
+            let due = folded.newest(&self.own, path).filter(|due| due.blob != *held)?;
+            let blob = blobs.get(&due.blob)?;
+            Some((due, blob))
+        };
+        let successors = touched.iter().filter_map(due);
+        let opens = |(due, blob): &(Due, &Blob)| {
+            if self.cache.has(&due.blob) {
+                return true;
+            }
+            let opened = due.content(&self.own.keys, blob);
+            opened.map(|content| self.cache.put(due.blob, content)).is_ok()
+        };
+        successors.filter(opens).map(|(due, _)| due.blob).collect()
     }
 
     /// Drops what must not be retained any more of `path`.

@@ -41,10 +41,10 @@ mod leaves;
 mod ledger;
 mod link;
 mod offload;
+mod over;
 mod owner;
 mod pages;
 mod parts;
-mod over;
 mod pending;
 mod posting;
 mod reach;
@@ -81,9 +81,7 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{
-    Exposure, Healed, Prepared, Sample, Status, Submitted, VerifyResult,
-};
+use machine::local::{Exposure, Healed, Prepared, Sample, Status, Submitted, VerifyResult};
 use machine::paths::Paths;
 
 use crate::state;
@@ -92,8 +90,8 @@ use writer::Writer;
 
 pub use fleet::Peer;
 pub use types::{
-    Branch, Change, Commit, Content, CustomChange, Latest, MetaMerge, PutContent, ReadError, Settings,
-    WriteError, Written,
+    Branch, Change, Commit, Content, CustomChange, Latest, MetaMerge, PutContent, ReadError,
+    Settings, WriteError, Written,
 };
 
 /// The engine; clones share it.
@@ -296,6 +294,12 @@ impl Engine {
     /// [`Engine::content`], and from what [`Engine::retain`] has kept.
     pub async fn earlier(&self, path: &SecretPath, ver: u64) -> Result<Content, ReadError> {
         read::earlier(&self.parts, path, ver).await
+    }
+
+    /// Returns the newest content of a path whose ciphertext is on this disk, for when the newest
+    /// version cannot be had or does not open.
+    pub async fn last_good(&self, path: &SecretPath) -> Option<Content> {
+        read::last_good(&self.parts, path).await
     }
 
     /// Returns the commit of everything applied so far. Contents are told of before they are on

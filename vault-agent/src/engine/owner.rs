@@ -110,7 +110,7 @@ async fn rewrap(
         let mut step = Vec::with_capacity(STEP);
         for (due, stale) in waiting.by_ref().take(STEP) {
             match read::ciphertext(parts, &due, Reach::Server).await {
-                Ok(blob) => step.push((due, stale, blob)),
+                Ok((blob, _)) => step.push((due, stale, blob)),
                 Err(fault) => {
                     tracing::warn!(path = %due.path, ver = due.ver, %fault, "not re-encrypted");
                     lost.push(Unreadable { path: due.path, ver: due.ver });

@@ -20,6 +20,7 @@ use super::parts::Parts;
 use super::rights::{find, may_retain};
 use super::types::{Content, Latest, ReadError};
 use crate::state;
+use crate::state::retained::Retained;
 use host::clock;
 use machine::remote::{Client, RemoteError};
 
@@ -39,8 +40,13 @@ pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
     let folded = parts.ledger.read();
     match find(&folded.state, &parts.own, path, None, clock::now()) {
         Ok((ver, version)) => {
-            let held = folded.held.get(path) == Some(&version.blob);
-            Latest::Version { ver, ready: held || parts.cache.has(&version.blob) }
+            let (blob, held) = (&version.blob, folded.held.get(path));
+            // Where trying has failed, whoever asks hears why, and gets what opened last; so too
+            // while nobody can be asked.
+            let ready = held == Some(blob)
+                || parts.cache.has(blob)
+                || (held.is_some() && (parts.cache.has_failed(blob) || !parts.link.is_caught_up()));
+            Latest::Version { ver, ready }
         }
         Err(ReadError::Deleted { ver } | ReadError::Destroyed { ver }) => Latest::Deleted { ver },
         Err(ReadError::Denied) => Latest::NotReadable,
@@ -65,12 +71,44 @@ pub(super) async fn content(
     if let Some(known) = parts.cache.get(&due.blob) {
         return known.map_err(ReadError::Blob);
     }
-    let blob = ciphertext(parts, &due, reach).await?;
-    open(parts, due, blob).await.map_err(ReadError::Blob)
+    let (blob, from) = ciphertext(parts, &due, reach).await?;
+    match from {
+        Reach::Here => open(parts, due, blob).await.map_err(ReadError::Blob),
+        Reach::Server => open_and_keep(parts, due, blob).await,
+    }
 }
 
-/// Returns the blob's bytes, whose size and hash are right.
-pub(super) async fn ciphertext(parts: &Parts, due: &Due, reach: Reach) -> Result<Blob, ReadError> {
+/// Opens a blob that the server gave; keeps its ciphertext if it opens and is its path's newest.
+pub(super) async fn open_and_keep(
+    parts: &Arc<Parts>,
+    due: Due,
+    blob: Blob,
+) -> Result<Content, ReadError> {
+    let content = open(parts, due.clone(), blob.clone()).await.map_err(ReadError::Blob)?;
+    if due.newest {
+        parts.ledger.hold(due, blob).await?;
+    }
+    Ok(content)
+}
+
+/// Returns the newest content of a path whose ciphertext is on this disk, although the newest
+/// version cannot be had or does not open.
+pub(super) async fn last_good(parts: &Arc<Parts>, path: &SecretPath) -> Option<Content> {
+    let place = path.clone();
+    let kept = parts.store.read(move |conn| state::blobs::last_good(conn, &place)).await;
+    let (ver, kept) = kept.ok()??;
+    if !may_retain(&parts.ledger.read().state, &parts.own, path, ver) {
+        return None;
+    }
+    open_kept(parts, path, ver, kept).await.ok()
+}
+
+/// Returns the blob's bytes, whose size and hash are right, and where they were found.
+pub(super) async fn ciphertext(
+    parts: &Parts,
+    due: &Due,
+    reach: Reach,
+) -> Result<(Blob, Reach), ReadError> {
     let (path, ver, blob) = (due.path.clone(), due.ver, due.blob);
     let kept = parts.store.read(move |conn| {
         if let Some(newest) = state::blobs::read(conn, &path, blob)? {
@@ -81,7 +119,7 @@ pub(super) async fn ciphertext(parts: &Parts, due: &Due, reach: Reach) -> Result
     });
     if let Some(kept) = kept.await?.map(Blob::new) {
         match due.check(&kept) {
-            Ok(()) => return Ok(kept),
+            Ok(()) => return Ok((kept, Reach::Here)),
             Err(error) => tracing::warn!(%error, "the cached blob is damaged, asking anew"),
         }
     }
@@ -90,10 +128,10 @@ pub(super) async fn ciphertext(parts: &Parts, due: &Due, reach: Reach) -> Result
         Reach::Server => parts.link.client(),
     };
     let client = client.map_err(|reason| ReadError::Offline { ver, reason })?;
-    fetch(parts, &client, due).await
+    Ok((fetch(parts, &client, due).await?, Reach::Server))
 }
 
-/// Gets a blob from the server, checks its hash, and keeps it if it is its path's newest.
+/// Gets a blob from the server and checks its hash.
 pub(super) async fn fetch(parts: &Parts, client: &Client, due: &Due) -> Result<Blob, ReadError> {
     let blob = match client.blob(due.blob).await {
         Ok(bytes) => {
@@ -104,9 +142,6 @@ pub(super) async fn fetch(parts: &Parts, client: &Client, due: &Due) -> Result<B
     };
     if let Err(error) = due.check(&blob) {
         return Err(refused(parts, due, error));
-    }
-    if due.newest {
-        parts.ledger.hold(due.clone(), blob.bytes().to_vec()).await?;
     }
     Ok(blob)
 }
@@ -128,6 +163,7 @@ fn not_fetched(parts: &Parts, due: &Due, fault: RemoteError) -> ReadError {
 }
 
 fn refused(parts: &Parts, due: &Due, error: Error) -> ReadError {
+    parts.cache.miss(due.blob);
     alarm(parts, due, &error);
     ReadError::Blob(error)
 }
@@ -149,7 +185,7 @@ fn open_now(parts: &Parts, due: &Due, blob: &Blob) -> Result<Content, Error> {
     match &opened {
         Ok(content) => {
             parts.cache.put(due.blob, content.clone());
-            parts.alarms.clear_if(|_, subject| subject == due.path.as_str());
+            is_good(parts, due);
         }
         Err(error) => {
             parts.cache.refuse(due.blob, error.clone());
@@ -159,12 +195,20 @@ fn open_now(parts: &Parts, due: &Due, blob: &Blob) -> Result<Content, Error> {
     opened
 }
 
+/// Ends the alarms about a path, one of whose blobs opens.
+fn is_good(parts: &Parts, due: &Due) {
+    parts.alarms.clear_if(|_, subject| subject == due.path.as_str());
+}
+
 /// Opens blobs that came along, starting at once; returns the task that still does if there are
 /// many.
 pub(super) fn open_all(parts: &Arc<Parts>, arrived: Vec<(Due, Blob)>) -> Option<JoinHandle<()>> {
-    // What this machine wrote itself is there already.
-    let arrived: Vec<_> =
-        arrived.into_iter().filter(|(due, _)| !parts.cache.has(&due.blob)).collect();
+    // What this machine wrote itself, or what took the place of another, is open already.
+    let (open, arrived): (Vec<_>, Vec<_>) =
+        arrived.into_iter().partition(|(due, _)| parts.cache.has(&due.blob));
+    for (due, _) in open {
+        is_good(parts, &due);
+    }
     let bytes = arrived.iter().map(|(_, blob)| blob.bytes().len()).sum();
     let small = offload::is_small(arrived.len(), bytes);
     let parts = Arc::clone(parts);
@@ -203,7 +247,7 @@ pub(super) async fn retain(
 
 async fn retain_one(parts: &Arc<Parts>, path: &SecretPath, ver: u64) -> Result<(), ReadError> {
     let due = due(parts, path, Some(ver))?;
-    let blob = ciphertext(parts, &due, Reach::Server).await?;
+    let (blob, _) = ciphertext(parts, &due, Reach::Server).await?;
     let (own, path) = (Arc::clone(parts), path.clone());
     let kept = due.retained(blob);
     let keep = parts.store.write(move |conn| {
@@ -233,6 +277,16 @@ pub(super) async fn earlier(
     let place = path.clone();
     let kept = parts.store.read(move |conn| state::retained::read(conn, &place, ver)).await?;
     let Some(kept) = kept else { return Err(fault) };
+    open_kept(parts, path, ver, kept).await
+}
+
+/// Opens the ciphertext of a version that the log may have dropped.
+async fn open_kept(
+    parts: &Arc<Parts>,
+    path: &SecretPath,
+    ver: u64,
+    kept: Retained,
+) -> Result<Content, ReadError> {
     let due = Due {
         path: path.clone(),
         ver,

@@ -15,7 +15,7 @@ use machine::local::{Inline, Sample, SampleSecret};
 pub(super) async fn take(parts: &Parts) -> Result<Sample> {
     let (mut sample, due) = look(parts)?;
     if let Some((due, mut secret)) = due {
-        secret.bytes = Inline(read::ciphertext(parts, &due, Reach::Server).await?.into_bytes());
+        secret.bytes = Inline(read::ciphertext(parts, &due, Reach::Server).await?.0.into_bytes());
         sample.secret = Some(secret);
     }
     Ok(sample)

@@ -1,4 +1,5 @@
-//! Ciphertext: the newest version of every readable path, and what an owner's act has staged.
+//! Ciphertext: the newest version of every readable path that opens, and what an owner's act has
+//! staged.
 
 use std::collections::HashMap;
 
@@ -7,13 +8,30 @@ use shared::hash::Hash;
 use shared::path::SecretPath;
 
 use super::log::{all, damaged, hash, number, one, run, unsigned};
+use super::retained::Retained;
 
-/// Keeps the ciphertext of a path's newest version in place of the one before.
-pub fn keep(conn: &Connection, path: &SecretPath, blob: Hash, bytes: &[u8]) -> Result<()> {
+/// Keeps the ciphertext of a path's version in place of the one before.
+pub fn keep(conn: &Connection, path: &SecretPath, ver: u64, kept: &Retained) -> Result<()> {
     // In place: the index by path is not touched.
-    let keep = "INSERT INTO blob (path, hash, bytes) VALUES (?1, ?2, ?3) \
-                ON CONFLICT (path) DO UPDATE SET hash = excluded.hash, bytes = excluded.bytes";
-    run(conn, keep, (path.as_str(), blob.as_bytes(), bytes))
+    let keep = "INSERT INTO blob (path, ver, hash, promise, count, position, bytes) \
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                ON CONFLICT (path) DO UPDATE SET ver = excluded.ver, hash = excluded.hash, \
+                promise = excluded.promise, count = excluded.count, \
+                position = excluded.position, bytes = excluded.bytes";
+    let (count, position) = (number(kept.readers.0)?, number(kept.readers.1)?);
+    let (hash, promise) = (kept.hash.as_bytes(), kept.promise.as_bytes());
+    run(conn, keep, (path.as_str(), number(ver)?, hash, promise, count, position, &kept.bytes))
+}
+
+/// Returns the number of the version whose ciphertext is kept.
+pub fn version(conn: &Connection, path: &SecretPath) -> Result<Option<u64>> {
+    one(conn, "SELECT ver FROM blob WHERE path = ?1", [path.as_str()], |row| unsigned(row, 0))
+}
+
+/// Reads the ciphertext kept of a path, whichever version it is of, and that version's number.
+pub fn last_good(conn: &Connection, path: &SecretPath) -> Result<Option<(u64, Retained)>> {
+    let select = "SELECT ver, hash, promise, count, position, bytes FROM blob WHERE path = ?1";
+    one(conn, select, [path.as_str()], |row| Ok((unsigned(row, 0)?, Retained::read(row, 1)?)))
 }
 
 pub fn drop(conn: &Connection, path: &SecretPath) -> Result<()> {

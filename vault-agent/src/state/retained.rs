@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, Result, Row};
 use shared::hash::Hash;
 use shared::path::SecretPath;
 
@@ -19,6 +19,18 @@ pub struct Retained {
     pub bytes: Vec<u8>,
 }
 
+impl Retained {
+    /// Reads `hash, promise, count, position, bytes` from a column on.
+    pub(super) fn read(row: &Row<'_>, column: usize) -> Result<Self> {
+        Ok(Self {
+            hash: hash(row, column)?,
+            promise: hash(row, column + 1)?,
+            readers: (unsigned(row, column + 2)?, unsigned(row, column + 3)?),
+            bytes: row.get(column + 4)?,
+        })
+    }
+}
+
 pub fn keep(conn: &Connection, path: &SecretPath, ver: u64, kept: &Retained) -> Result<()> {
     let insert = "INSERT OR REPLACE INTO retained \
                   (path, ver, hash, promise, count, position, bytes) \
@@ -32,14 +44,7 @@ pub fn keep(conn: &Connection, path: &SecretPath, ver: u64, kept: &Retained) -> 
 pub fn read(conn: &Connection, path: &SecretPath, ver: u64) -> Result<Option<Retained>> {
     let select =
         "SELECT hash, promise, count, position, bytes FROM retained WHERE path = ?1 AND ver = ?2";
-    one(conn, select, (path.as_str(), number(ver)?), |row| {
-        Ok(Retained {
-            hash: hash(row, 0)?,
-            promise: hash(row, 1)?,
-            readers: (unsigned(row, 2)?, unsigned(row, 3)?),
-            bytes: row.get(4)?,
-        })
-    })
+    one(conn, select, (path.as_str(), number(ver)?), |row| Retained::read(row, 0))
 }
 
 /// Lists the versions of one path.

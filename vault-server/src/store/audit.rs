@@ -1,5 +1,7 @@
-//! Table `audit`: the chain of audit records, their very bytes. Who may read them is decided in
-//! `vault`; nothing here is ever changed or deleted.
+//! Table `audit`: the newest records of the audit chain, their very bytes; what came before them is
+//! in `segment`. Who may read them is decided in `vault`; nothing here is ever changed.
+
+use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::audit::{AuditHead, Fact, Op, Record, leaf};
@@ -7,10 +9,11 @@ use shared::hash::Hash;
 use shared::keys::random;
 use shared::name::Name;
 use shared::path::SecretPath;
+use shared::text::Text;
 use shared::time::Time;
-use shared::wire::v1::audit::AuditQuery;
+use shared::wire::v1::audit::{Archived, AuditQuery, LeavesPage};
 
-use super::{damaged, hash, int, nat, unwritable};
+use super::{damaged, hash, int, nat, segment, unwritable};
 
 /// Bytes of records that fill a page.
 const PAGE: usize = 1 << 20;
@@ -22,7 +25,39 @@ pub fn head(conn: &Connection) -> rusqlite::Result<AuditHead> {
             Ok(AuditHead { n: nat(row.get(0)?), hash: hash(row, 1)? })
         })
         .optional()?;
-    Ok(last.unwrap_or(AuditHead::EMPTY))
+    last.map_or_else(|| segment::end(conn), Ok)
+}
+
+/// Returns the chain's value after record `n`, as far as the database knows it: not inside a
+/// segment.
+pub fn head_at(conn: &Connection, n: u64) -> rusqlite::Result<Option<AuditHead>> {
+    if let Some(before) = segment::holding(conn, n.saturating_add(1))?.map(|segment| segment.before)
+        && before.n == n
+    {
+        return Ok(Some(before));
+    }
+    let end = segment::end(conn)?;
+    if n <= end.n {
+        return Ok((n == end.n).then_some(end));
+    }
+    conn.prepare_cached("SELECT chain FROM audit WHERE n = ?1")?
+        .query_row([int(n)], |row| Ok(AuditHead { n, hash: hash(row, 0)? }))
+        .optional()
+}
+
+/// Returns the bytes of the records in the database, and when the oldest was written.
+pub fn extent(conn: &Connection) -> rusqlite::Result<Option<(u64, Time)>> {
+    let end = segment::end(conn)?.n;
+    conn.prepare_cached(
+        "SELECT first.total - length(first.record), first.time,
+                (SELECT total FROM audit ORDER BY n DESC LIMIT 1)
+         FROM audit AS first WHERE n > ?1 ORDER BY n LIMIT 1",
+    )?
+    .query_row([int(end)], |row| {
+        let (before, time, total) = (nat(row.get(0)?), nat(row.get(1)?), nat(row.get(2)?));
+        Ok((total.saturating_sub(before), Time::from_micros(time)))
+    })
+    .optional()
 }
 
 /// Appends a record and returns the head after it.
@@ -37,8 +72,9 @@ pub fn insert(
     let bytes = serde_json::to_vec(&record).map_err(unwritable)?;
     let after = head.then(leaf(&bytes));
     conn.prepare_cached(
-        "INSERT INTO audit (n, chain, time, machine, path, op, denied, record)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT INTO audit (n, chain, time, machine, path, op, denied, record, total)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,
+                 length(?8) + coalesce((SELECT total FROM audit WHERE n = ?1 - 1), 0))",
     )?
     .execute(params![
         int(after.n),
@@ -53,28 +89,72 @@ pub fn insert(
     Ok(after)
 }
 
-/// Returns the chain's value after record `n`.
-pub fn chain_at(conn: &Connection, n: u64) -> rusqlite::Result<Option<Hash>> {
-    if n == 0 {
-        return Ok(Some(AuditHead::EMPTY.hash));
+/// Returns leaves from `after + 1` on, at most `limit` and none after `head`; where those are kept
+/// no longer, the first ones that are.
+pub fn leaves(
+    conn: &Connection,
+    folder: &Path,
+    after: u64,
+    head: AuditHead,
+    limit: u64,
+) -> rusqlite::Result<LeavesPage> {
+    // One view for all: segments come and go meanwhile.
+    let view = conn.unchecked_transaction()?;
+    if let Some(sealed) = segment::holding(&view, after.saturating_add(1))? {
+        return Ok(sealed_leaves(&sealed, folder, after, head));
     }
-    conn.prepare_cached("SELECT chain FROM audit WHERE n = ?1")?
-        .query_row([int(n)], |row| hash(row, 0))
-        .optional()
-}
-
-/// Returns the leaves `after + 1 ..= upto`, at most `limit`.
-pub fn leaves(conn: &Connection, after: u64, upto: u64, limit: u64) -> rusqlite::Result<Vec<Hash>> {
-    conn.prepare_cached("SELECT record FROM audit WHERE n > ?1 AND n <= ?2 ORDER BY n LIMIT ?3")?
-        .query_map([int(after), int(upto), int(limit)], |row| {
+    let from = head_at(&view, after)?.filter(|from| from.n <= head.n);
+    let Some(from) = from else {
+        return Ok(LeavesPage { from: head, until: None, leaves: Vec::new(), head });
+    };
+    let leaves = view
+        .prepare_cached("SELECT record FROM audit WHERE n > ?1 AND n <= ?2 ORDER BY n LIMIT ?3")?
+        .query_map([int(after), int(head.n), int(limit)], |row| {
             row.get_ref(0)?.as_blob().map(leaf).map_err(Into::into)
         })?
-        .collect()
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(LeavesPage { from, until: None, leaves, head })
+}
+
+/// Returns the leaves of one segment's file after `after`; none if the file is not there.
+fn sealed_leaves(
+    sealed: &segment::Segment,
+    folder: &Path,
+    after: u64,
+    head: AuditHead,
+) -> LeavesPage {
+    let records = if sealed.bytes > 0 { sealed.read(folder) } else { None };
+    let Some(records) = records else {
+        return LeavesPage {
+            from: sealed.after,
+            until: Some(sealed.until),
+            leaves: Vec::new(),
+            head,
+        };
+    };
+    let (mut from, mut leaves) = (sealed.before, Vec::new());
+    for leaf in segment::leaves(&records) {
+        if from.n < after {
+            from = from.then(leaf);
+        } else {
+            leaves.push(leaf);
+        }
+    }
+    LeavesPage { from, until: None, leaves, head }
+}
+
+/// Returns what is not in the database any more, if anything is.
+pub fn archived(conn: &Connection, folder: &Path) -> rusqlite::Result<Option<Archived>> {
+    let Some(newest) = segment::newest(conn)? else { return Ok(None) };
+    let folder = Text::lossy(&folder.display().to_string());
+    let (last, gone) = (newest.after.n, segment::gone(conn)?.n);
+    Ok(Some(Archived { last, until: newest.until, gone, folder }))
 }
 
 /// Finds the records that match; a condition whose value is NULL holds for all. Whoever asks for
 /// reads means those that an agent answered from its cache as well.
-const FIND: &str = "SELECT record FROM audit WHERE n > ?1 AND n <= ?2
+const FIND: &str = "SELECT record FROM audit
+     WHERE n > max(?1, coalesce((SELECT max(last) FROM segment), 0)) AND n <= ?2
      AND (?3 IS NULL OR n <> ?3)
      AND (?4 IS NULL OR time >= ?4)
      AND (?5 IS NULL OR machine = ?5)

@@ -1,4 +1,5 @@
-//! Table `blob`: age files, referenced by an entry or parked until one does.
+//! Table `blob`: age files, parked until an entry references them, and kept for a while once no
+//! version does any more. Which of those are kept is decided in `vault`.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;
@@ -6,7 +7,7 @@ use shared::log::{Number, Put};
 use shared::path::SecretPath;
 use shared::time::Time;
 
-use super::{damaged, int, nat};
+use super::{damaged, hash, int, nat};
 
 /// What is known of a stored blob.
 pub struct Known {
@@ -35,40 +36,133 @@ pub fn bytes(conn: &Connection, id: &Hash) -> rusqlite::Result<Option<Vec<u8>>> 
         .optional()
 }
 
-/// Stores a blob from `machine`, parked unless it has a place: a version, and the entry that brings
-/// it or, if it comes back, the last one.
+/// Where a blob belongs.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The entry that brings it or, if it comes back, the last one.
+    pub seq: u64,
+    /// The version that it is of.
+    pub put: &'a Put,
+    /// Those that it is encrypted to, as the log lists them, if that is known.
+    pub readers: Option<&'a str>,
+}
+
+/// Stores a blob from `machine`, parked unless it has a place.
 pub fn insert(
     conn: &Connection,
     id: &Hash,
-    place: Option<(u64, &Put)>,
+    place: Option<Place<'_>>,
     machine: Number,
     now: Time,
     bytes: &[u8],
 ) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "INSERT INTO blob (hash, seq, path, ver, machine, parked_at, bytes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (hash) DO UPDATE SET seq = ?2, path = ?3, ver = ?4 WHERE seq IS NULL",
+        "INSERT INTO blob (hash, seq, path, ver, machine, parked_at, readers, bytes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (hash) DO UPDATE SET seq = ?2, path = ?3, ver = ?4, readers = ?7
+         WHERE seq IS NULL",
     )?
     .execute(params![
         id.as_bytes(),
-        place.map(|(seq, _)| int(seq)),
-        place.map(|(_, put)| put.path.as_str()),
-        place.map(|(_, put)| int(put.ver)),
+        place.map(|place| int(place.seq)),
+        place.map(|place| place.put.path.as_str()),
+        place.map(|place| int(place.put.ver)),
         int(machine),
         int(now.as_micros()),
+        place.and_then(|place| place.readers),
         bytes
     ])?;
     Ok(())
 }
 
 /// Gives a parked blob its place.
-pub fn place(conn: &Connection, seq: u64, put: &Put) -> rusqlite::Result<()> {
+pub fn place(conn: &Connection, Place { seq, put, readers }: Place<'_>) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "UPDATE blob SET seq = ?2, path = ?3, ver = ?4 WHERE hash = ?1 AND seq IS NULL",
+        "UPDATE blob SET seq = ?2, path = ?3, ver = ?4, readers = ?5
+         WHERE hash = ?1 AND seq IS NULL",
     )?
-    .execute(params![put.blob.as_bytes(), int(seq), put.path.as_str(), int(put.ver)])?;
+    .execute(params![
+        put.blob.as_bytes(),
+        int(seq),
+        put.path.as_str(),
+        int(put.ver),
+        readers
+    ])?;
     Ok(())
+}
+
+/// A blob that has a place, and those that it is encrypted to, if that is known.
+pub struct Wrapped {
+    /// The blob.
+    pub id: Hash,
+    /// The secret that it is of.
+    pub path: SecretPath,
+    /// The readers, as the log lists them.
+    pub readers: Option<String>,
+}
+
+fn wrapped(row: &rusqlite::Row<'_>) -> rusqlite::Result<Wrapped> {
+    let path = row.get_ref(1)?.as_str()?.parse().map_err(damaged(1))?;
+    Ok(Wrapped { id: hash(row, 0)?, path, readers: row.get(2)? })
+}
+
+/// Returns a blob that has a place.
+pub fn placed(conn: &Connection, id: &Hash) -> rusqlite::Result<Option<Wrapped>> {
+    conn.prepare_cached("SELECT hash, path, readers FROM blob WHERE hash = ?1 AND seq IS NOT NULL")?
+        .query_row([id.as_bytes()], wrapped)
+        .optional()
+}
+
+/// Lists the replaced blobs.
+pub fn replaced(conn: &Connection) -> rusqlite::Result<Vec<Wrapped>> {
+    conn.prepare_cached("SELECT hash, path, readers FROM blob WHERE replaced_at IS NOT NULL")?
+        .query_map([], wrapped)?
+        .collect()
+}
+
+/// Marks a blob as replaced.
+pub fn replace(conn: &Connection, id: &Hash, now: Time) -> rusqlite::Result<()> {
+    conn.prepare_cached("UPDATE blob SET replaced_at = ?2 WHERE hash = ?1")?
+        .execute(params![id.as_bytes(), int(now.as_micros())])?;
+    Ok(())
+}
+
+/// Drops the replaced blobs of a secret.
+pub fn drop_replaced_of(conn: &Connection, path: &SecretPath) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM blob WHERE replaced_at IS NOT NULL AND path = ?1")?
+        .execute([path.as_str()])?;
+    Ok(())
+}
+
+/// Drops the blobs replaced before `then`; returns how many.
+pub fn drop_replaced(conn: &Connection, then: Time) -> rusqlite::Result<usize> {
+    conn.prepare_cached("DELETE FROM blob WHERE replaced_at < ?1")?.execute([int(then.as_micros())])
+}
+
+/// Drops the oldest replaced blobs of each machine that brought more than `most` bytes of them;
+/// returns how many.
+pub fn drop_surplus_replaced(conn: &Connection, most: u64) -> rusqlite::Result<usize> {
+    conn.prepare_cached(
+        "DELETE FROM blob WHERE hash IN (
+             SELECT hash FROM (
+                 SELECT hash, sum(length(bytes)) OVER (
+                     PARTITION BY machine ORDER BY replaced_at DESC, hash
+                 ) AS kept FROM blob WHERE replaced_at IS NOT NULL
+             ) WHERE kept > ?1)",
+    )?
+    .execute([int(most)])
+}
+
+/// Drops the oldest replaced blobs, `bytes` of them; returns how many.
+pub fn drop_first_replaced(conn: &Connection, bytes: u64) -> rusqlite::Result<usize> {
+    conn.prepare_cached(
+        "DELETE FROM blob WHERE hash IN (
+             SELECT hash FROM (
+                 SELECT hash, sum(length(bytes)) OVER (ORDER BY replaced_at, hash) AS freed
+                 FROM blob WHERE replaced_at IS NOT NULL
+             ) WHERE freed <= ?1)",
+    )?
+    .execute([int(bytes)])
 }
 
 /// Drops a blob for good.
@@ -97,6 +191,42 @@ mod tests {
     use crate::store::schema;
 
     #[test]
+    fn replaced_blobs_go_by_age_by_machine_and_for_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(schema::FILE);
+        std::fs::File::create_new(&file).unwrap();
+        let conn = schema::open(&file).unwrap();
+        conn.execute("INSERT INTO log VALUES (1, x'00', 'root', x'00', x'00')", []).unwrap();
+        let at = Time::from_micros;
+        // Machine 1 brought three of three bytes each, machine 2 one.
+        let all = [(b"one", 1, 10), (b"two", 1, 20), (b"tri", 1, 30), (b"fou", 2, 15)];
+        let ids = all.map(|(bytes, machine, time)| {
+            let id = Hash::of(&[bytes]);
+            let path = "secret/a".parse().unwrap();
+            let (commit, readers) = (Hash::ZERO, Hash::ZERO);
+            let put = Put { path, ver: 1, blob: id, size: 3, commit, readers };
+            let place = Place { seq: 1, put: &put, readers: Some("1") };
+            insert(&conn, &id, Some(place), machine, at(1), bytes).unwrap();
+            replace(&conn, &id, at(time)).unwrap();
+            id
+        });
+        let left = || ids.map(|id| look(&conn, &id).unwrap().is_some());
+        assert_eq!(drop_replaced(&conn, at(10)).unwrap(), 0);
+        assert_eq!(drop_surplus_replaced(&conn, 9).unwrap(), 0);
+        assert_eq!(drop_surplus_replaced(&conn, 6).unwrap(), 1);
+        assert_eq!(left(), [false, true, true, true], "the oldest of the machine with too many");
+        assert_eq!(drop_first_replaced(&conn, 5).unwrap(), 1);
+        assert_eq!(left(), [false, true, true, false], "the oldest of all");
+        assert_eq!(drop_replaced(&conn, at(21)).unwrap(), 1);
+        assert_eq!(left(), [false, false, true, false], "what is too old");
+        assert_eq!(replaced(&conn).unwrap().len(), 1);
+        drop_replaced_of(&conn, &"secret/b".parse().unwrap()).unwrap();
+        assert_eq!(left(), [false, false, true, false]);
+        drop_replaced_of(&conn, &"secret/a".parse().unwrap()).unwrap();
+        assert_eq!(left(), [false; 4]);
+    }
+
+    #[test]
     fn a_blob_that_nobody_referenced_goes_and_a_placed_one_stays() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join(schema::FILE);
@@ -118,7 +248,7 @@ mod tests {
             commit: Hash::ZERO,
             readers: Hash::ZERO,
         };
-        place(&conn, 1, &put).unwrap();
+        place(&conn, Place { seq: 1, put: &put, readers: None }).unwrap();
         assert_eq!(parked(&conn, vps).unwrap(), 6, "what is referenced counts no more");
         assert_eq!(drop_parked(&conn, at(1)).unwrap(), 0);
         assert_eq!(drop_parked(&conn, at(2)).unwrap(), 1);

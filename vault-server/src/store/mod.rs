@@ -6,6 +6,7 @@ pub mod audit;
 pub mod blob;
 pub mod claim;
 mod end;
+mod folded;
 pub mod headfile;
 pub mod log;
 mod reader;
@@ -13,6 +14,7 @@ pub mod report;
 pub mod reserve;
 pub mod restored;
 pub mod schema;
+pub mod segment;
 pub mod snapshot;
 mod writer;
 

@@ -24,6 +24,7 @@ use shared::wire::v1::shares::Share;
 use tokio::sync::watch;
 
 use super::end::{End, Listed};
+use super::folded::{Folded, is_folded};
 use super::headfile::HeadFile;
 use super::restored::{self, Cause, Restored};
 use super::{audit, snapshot, unwritable};
@@ -55,6 +56,7 @@ pub struct Transaction {
     /// What the log lists may have changed since it was last made known.
     relisted: bool,
     payer: Option<Payer>,
+    folded: Arc<Folded>,
 }
 
 /// Whose share records and bytes are taken of.
@@ -99,6 +101,7 @@ impl Transaction {
             restored,
             relisted: true,
             payer: None,
+            folded: Arc::default(),
         };
         if let Some(Head { seq, head, .. }) = tx.state().map(State::place) {
             tx.sign_newest(seq, head)?;
@@ -213,14 +216,34 @@ impl Transaction {
         }
     }
 
-    /// Appends an audit record, or counts the fact if its payer is over its share of them and that
-    /// is enough for a fact of this kind.
+    /// Appends an audit record. Only counted is a refusal like one that is on record already, and a
+    /// fact whose payer is over its share of records, if that is enough for a fact of its kind.
     pub fn record(&mut self, fact: Fact) -> rusqlite::Result<()> {
+        let refused = is_folded(&fact);
+        if refused && self.folded.repeats(&fact) {
+            return Ok(());
+        }
         if let Some(Payer { meter, machine, is_tight }) = &self.payer
             && !meter.records(*machine, &fact, *is_tight)
         {
             return Ok(());
         }
+        if !refused {
+            return self.append(fact);
+        }
+        self.append(fact.clone())?;
+        let folded = Arc::clone(&self.folded);
+        self.after_commit(move || folded.is_on_record(fact));
+        Ok(())
+    }
+
+    /// Appends the records of what was only counted, `others` among them, and starts to count anew.
+    pub fn record_counted(&mut self, others: Vec<Fact>) -> rusqlite::Result<()> {
+        let counted = self.folded.take();
+        counted.into_iter().chain(others).try_for_each(|fact| self.append(fact))
+    }
+
+    fn append(&mut self, fact: Fact) -> rusqlite::Result<()> {
         self.audit = audit::insert(&self.conn, self.audit, self.now, fact)?;
         Ok(())
     }
@@ -250,6 +273,7 @@ pub struct Store {
     audit: watch::Receiver<AuditHead>,
     end: watch::Receiver<Option<End>>,
     withheld: Arc<AtomicBool>,
+    folded: Arc<Folded>,
 }
 
 /// Why nothing is answered while the newest head is not in its file.
@@ -267,6 +291,7 @@ impl Store {
         let (ended, end) = watch::channel(None);
         let withheld = Arc::new(AtomicBool::new(false));
         let (file, held_back) = (heads, Arc::clone(&withheld));
+        let folded = Arc::clone(&tx.folded);
         let mut writer = Writer {
             tx,
             file,
@@ -278,7 +303,7 @@ impl Store {
             commits: 0,
         };
         writer.show();
-        Ok(Self { writer: store::Store::start(writer)?, audit, end, withheld })
+        Ok(Self { writer: store::Store::start(writer)?, audit, end, withheld, folded })
     }
 
     /// Returns the head of the audit chain as of the last commit, and later ones.
@@ -289,6 +314,11 @@ impl Store {
     /// Returns where the log ended with the last commit; `None` without a vault.
     pub fn end(&self) -> Option<End> {
         self.end.borrow().clone()
+    }
+
+    /// Returns what is counted until its record is due.
+    pub fn folded(&self) -> &Folded {
+        &self.folded
     }
 
     /// Queues `work` and waits until what it wrote is on disk. Its transaction is shared, but an

@@ -25,7 +25,7 @@ use super::follow::line;
 use super::hub::{Hub, directory};
 use super::restored::{self, CodeFile};
 use super::signers::Signers;
-use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, signer};
+use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, replaced, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
 const INLINE: u64 = 2 << 20;
@@ -308,16 +308,16 @@ pub(super) fn keep(
     let hash = if newest { state.head() } else { envelope.hash(Purpose::Entry(state.vault())) };
     log::insert(conn, *seq, &hash, envelope)?;
     for Brought { put, inline } in brought {
+        let readers = replaced::readers(tx.state(), put);
+        let place = blob::Place { seq: *seq, put, readers: readers.as_deref() };
         match inline {
             Some(Inline(bytes)) => {
-                blob::insert(conn, &put.blob, Some((*seq, put)), caller.number, now, bytes)?;
+                blob::insert(conn, &put.blob, Some(place), caller.number, now, bytes)?;
             }
-            None => blob::place(conn, *seq, put)?,
+            None => blob::place(conn, place)?,
         }
     }
-    for id in dropped {
-        blob::delete(conn, id)?;
-    }
+    replaced::retire(tx, ops, dropped)?;
     for op in ops {
         if let Op::MachineRemove { number, .. } | Op::MachineRekey(Rekey { number, .. }) = op {
             report::forget(tx.conn(), *number)?;

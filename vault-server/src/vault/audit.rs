@@ -52,10 +52,13 @@ impl Vault {
         loop {
             let head = *grown.borrow_and_update();
             let (asked, room) = (query.clone(), self.0.meter.room(number, ANSWER).await);
-            let find =
-                self.ask(number, move |conn| audit::find(conn, &asked, head.n, without, limit));
-            let (records, more) = find.await?;
-            let page = AuditPage { records, more, head };
+            let folder = self.0.retention.folder.clone();
+            let find = self.ask(number, move |conn| {
+                let (records, more) = audit::find(conn, &asked, head.n, without, limit)?;
+                let archived = audit::archived(conn, &folder)?;
+                Ok(AuditPage { records, more, head, archived })
+            });
+            let page = find.await?;
             if !query.wait {
                 return Ok((page, room));
             }
@@ -90,8 +93,10 @@ impl Vault {
         };
         let head = self.call(number, enter).await?;
         let room = self.0.meter.room(number, ANSWER).await;
-        let found = self.ask(number, move |conn| audit::leaves(conn, query.after, head.n, LEAVES));
-        Ok((LeavesPage { leaves: found.await?, head }, room))
+        let folder = self.0.retention.folder.clone();
+        let found =
+            self.ask(number, move |conn| audit::leaves(conn, &folder, query.after, head, LEAVES));
+        Ok((found.await?, room))
     }
 }
 

@@ -12,7 +12,7 @@ use shared::wire::v1::shares::Share;
 use crate::meter::STRANGERS;
 use crate::store::{Transaction, blob};
 
-use super::{Caller, Outcome, Refusal, Vault, admitted, deny, heal, refuse, restored};
+use super::{Caller, Outcome, Refusal, Vault, admitted, deny, heal, refuse, replaced, restored};
 
 /// How long an unreferenced blob stays, in microseconds.
 const PARKED_FOR: u64 = 3_600_000_000;
@@ -84,7 +84,9 @@ fn park(tx: &mut Transaction, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcom
     }
     if let Some(put) = heal::lost(tx, &id, bytes.len() as u64) {
         let seq = tx.state().map_or(0, State::seq);
-        blob::insert(tx.conn(), &id, Some((seq, &put)), machine, now, bytes)?;
+        let readers = replaced::readers(tx.state(), &put);
+        let place = blob::Place { seq, put: &put, readers: readers.as_deref() };
+        blob::insert(tx.conn(), &id, Some(place), machine, now, bytes)?;
         tx.charge(Share::Blobs, bytes.len());
         return Ok(tx.record(Fact { path: Some(put.path), ver: Some(put.ver), ..fact })?);
     }

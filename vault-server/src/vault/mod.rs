@@ -10,11 +10,13 @@ mod follow;
 mod genesis;
 mod heal;
 mod hub;
+mod replaced;
 mod report;
 mod reported;
 mod restored;
+mod retention;
+mod room;
 mod signers;
-mod strangers;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use shared::keys::SignKey;
 use shared::log::{Machine, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
+use shared::text::Text;
 use shared::wire::v1::shares::{Share, SharesReply};
 use tokio::sync::watch;
 
@@ -35,7 +38,7 @@ use crate::store::reserve::Reserve;
 use crate::store::{Payer, Reader, Store, Transaction};
 
 use hub::Hub;
-use strangers::Strangers;
+use room::Gauge;
 
 pub use append::Append;
 pub use caller::{Caller, Peer};
@@ -43,6 +46,7 @@ pub use follow::{Join, line};
 pub use hub::{Directory, Live, Place, directory};
 pub use reported::Reported;
 pub use restored::CodeFile;
+pub use retention::Retention;
 pub use signers::Signers;
 
 /// Why a request was refused.
@@ -113,6 +117,8 @@ pub struct Disk {
     pub reader: Reader,
     /// Room for owners.
     pub reserve: Reserve,
+    /// Where audit records go, and when.
+    pub retention: Retention,
 }
 
 /// Who takes part, as the database holds it.
@@ -135,8 +141,9 @@ struct Inner {
     reserve: Reserve,
     meter: Arc<Meter>,
     hub: Arc<Hub>,
-    strangers: Strangers,
     reported: Reported,
+    retention: Retention,
+    room: Gauge,
     /// This server's own key: of its end of TLS, and of the heads that it signs.
     key: Arc<SignKey>,
     code: Arc<CodeFile>,
@@ -146,19 +153,20 @@ struct Inner {
 impl Vault {
     /// Puts the rules over an opened store.
     pub fn new(disk: Disk, members: Members, meter: Meter, metrics: Arc<Metrics>) -> Self {
-        let Disk { store, reader, reserve } = disk;
+        let Disk { store, reader, reserve, retention } = disk;
         let Members { machines, signers, reported, key, code } = members;
         let (meter, code) = (Arc::new(meter), Arc::new(code));
         let hub = Hub::new(machines, signers, Arc::clone(&meter), Arc::clone(&metrics));
-        let strangers = Strangers::default();
+        let room = Gauge::default();
         Self(Arc::new(Inner {
             store,
             reader,
             reserve,
             meter,
             hub,
-            strangers,
             reported,
+            retention,
+            room,
             key,
             code,
             metrics,
@@ -223,13 +231,16 @@ impl Vault {
         self.0.meter.fold(caller.number, fact);
     }
 
-    /// Does what is due once a minute: records what was only counted, drops blobs parked for more
-    /// than an hour, looks after the one-time code.
+    /// Does what is due once a minute: records what is only counted, looks after the one-time code,
+    /// drops blobs whose time is over, moves old audit records into sealed files, looks how full the
+    /// disk is. A failure is in the log; the next minute tries again.
     pub async fn every_minute(&self) {
         self.record_counted().await;
         self.look_after_code().await;
-        // A failure is in the log; the next minute tries again.
         let _ = self.drop_parked().await;
+        self.look_at_room().await;
+        let _ = self.drop_replaced().await;
+        self.seal_audit().await;
     }
 
     /// Records what is still only counted or in memory, commits, and closes the database.
@@ -243,18 +254,19 @@ impl Vault {
     /// Counts a request by a key that belongs to no active machine.
     pub fn count_stranger(&self, peer: &Peer) {
         self.0.metrics.strangers.add(1);
-        self.0.strangers.count(peer);
+        let key = Hash::from_bytes(peer.key).to_string();
+        self.0.store.folded().count_stranger(&Fact {
+            key: Some(Text::lossy(&key)),
+            addr: Some(peer.ip()),
+            result: AuditOutcome::Forbidden,
+            ..Fact::new(Op::Stranger)
+        });
     }
 
     async fn record_counted(&self) {
-        let mut facts = self.0.strangers.take();
-        facts.extend(self.0.meter.folded());
-        if facts.is_empty() {
-            return;
-        }
+        let others = self.0.meter.folded();
         // A failure is in the log; the counters in the metrics still hold these requests.
-        let record = |tx: &mut Transaction| facts.into_iter().try_for_each(|fact| tx.record(fact));
-        let _ = self.0.store.call(record).await;
+        let _ = self.0.store.call(|tx| tx.record_counted(others)).await;
     }
 
     /// Records a request of a machine that was refused before any rule was asked.

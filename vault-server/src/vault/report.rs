@@ -94,9 +94,15 @@ impl Vault {
         if head_known && audit_known {
             return Ok(());
         }
+        let (folder, last) = (self.0.retention.folder.clone(), *self.0.store.audit().borrow());
         let asked = self.ask(number, move |conn| {
             let hash = if head_known { None } else { log::hash_at(conn, head.seq)? };
-            let chain = if audit_known { None } else { audit::chain_at(conn, anchored.n)? };
+            // What was sealed meanwhile is known to its file.
+            let chain = if audit_known {
+                None
+            } else {
+                Some(audit::leaves(conn, &folder, anchored.n, last, 1)?.from)
+            };
             Ok((hash, chain))
         });
         let (hash, chain) = asked.await?;
@@ -104,7 +110,7 @@ impl Vault {
         if !head_known && (hash != Some(head.head) || epoch != head.epoch) {
             return Err(unknown("the log does not hold", &head));
         }
-        if !audit_known && chain != Some(anchored.hash) {
+        if !audit_known && chain != Some(anchored) {
             let why = format!("audit head {}, which is not in the chain", anchored.n);
             return Err(Refusal::Rule(Code::Report.because(why)));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use host::files::{self, Access};
 use host::store::StoreFailure;
-use shared::audit::{self, Fact};
+use shared::audit::{self, AuditHead, Fact};
 use shared::error::Code;
 use shared::hash::Hash;
 use shared::head::SignedHead;
@@ -207,7 +207,8 @@ pub(super) fn may_resume(
         let fact = refused_fact(caller, &request.envelope, None);
         return give_up(tx, fact, audit::Outcome::Refused(Code::Claim), Refusal::Claim);
     }
-    if chain::chain_at(tx.conn(), *audit_n)? != Some(*audit_head) {
+    let resumed = AuditHead { n: *audit_n, hash: *audit_head };
+    if chain::head_at(tx.conn(), *audit_n)? != Some(resumed) {
         tx.take_back();
         let fact = refused_fact(caller, &request.envelope, None);
         let why = format!("audit record {audit_n} with the value that the entry names");

@@ -107,6 +107,7 @@ pub struct World {
     pub config: Config,
     pub server: Running,
     pub server_key: VerifyKey,
+    pub root: SignKey,
     pub admin: SignKey,
     /// The first machine; reads and writes all.
     pub first: Machine,
@@ -169,7 +170,7 @@ impl World {
         let genesis = GenesisRequest { claim: setup.claim, genesis, entry };
         let server_key = setup.server;
         let heads = Vec::new();
-        Self { dir, config, server, server_key, admin, first, state, genesis, heads }
+        Self { dir, config, server, server_key, root, admin, first, state, genesis, heads }
     }
 
     /// Ends the server and starts it again, with the configuration as it is now.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{AuditHead, Fact, Op};
 use crate::hash::Hash;
+use crate::text::Text;
 use crate::time::Time;
 
 /// Body of `POST /v1/access`: local accesses since the last batch; answered 200 [`AccessReply`]
@@ -84,6 +85,23 @@ pub struct AuditPage {
     pub more: bool,
     /// The chain now.
     pub head: AuditHead,
+    /// What is not among the records that this finds, if anything is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub archived: Option<Archived>,
+}
+
+/// What has left the server's database: the oldest records go into sealed segment files, and the
+/// oldest of these are deleted. The chain goes through all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Archived {
+    /// Last record in a segment file; what a query finds begins after it.
+    pub last: u64,
+    /// When that record was written.
+    pub until: Time,
+    /// Last record whose segment was deleted; 0 if all are there.
+    pub gone: u64,
+    /// Folder of the segment files, on the server's host.
+    pub folder: Text<256>,
 }
 
 /// Query of `GET /v1/audit/leaves`.
@@ -97,7 +115,12 @@ pub struct LeavesQuery {
 /// Answer of `GET /v1/audit/leaves`, for any active machine: up to 15,000 leaves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LeavesPage {
-    /// The leaves after `after`, in order.
+    /// The chain before the first leaf: at `after`, or where what is kept no longer ends.
+    pub from: AuditHead,
+    /// When the last record before that was written, if what was asked for is kept no longer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<Time>,
+    /// The leaves after it, in order.
     pub leaves: Vec<Hash>,
     /// The chain now.
     pub head: AuditHead,

@@ -10,7 +10,7 @@ use anyhow::bail;
 use crate::context::Global;
 use crate::print::Format;
 use host::hint::{Exit, Failure};
-use machine::local::{self, ResumedAt, VerifyResult};
+use machine::local::{self, ResumedAt, Unkept, VerifyResult};
 
 /// Review and verify the audit log
 // What each is for stands at its arguments.
@@ -44,23 +44,41 @@ fn visible(text: &str) -> String {
 fn verify(global: &Global) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let result: VerifyResult = global.client()?.get(local::AUDIT_VERIFY, &[])?;
-    let VerifyResult { checked, head, anchors, restored, bad } = &result;
+    let VerifyResult { checked, head, anchors, restored, bad, unkept } = &result;
+    let first = unkept.as_ref().map_or(1, |unkept| unkept.last + 1);
+    let count = (*checked + 1).saturating_sub(first);
     let whole = || {
         let hash = head.hash;
+        let from = if first > 1 { format!(" from {first} on") } else { String::new() };
         let restored: String = restored
             .iter()
             .map(|ResumedAt { n, time, by }| format!("; restored at {n} on {time} by {by}"))
             .collect();
-        format!(
-            "{checked} audit records are whole{restored}; {anchors} signed heads agree; head {hash}"
-        )
+        let whole = format!(
+            "{count} audit records{from} are whole{restored}; {anchors} signed heads agree; head {hash}"
+        );
+        match unkept {
+            Some(unkept) => format!("{whole}\n{}", no_longer_kept(unkept)),
+            None => whole,
+        }
     };
     if format != Format::Table || bad.is_none() {
         global.show(format, whole, &result)?;
     }
     let Some(bad) = bad else { return Ok(Exit::OK) };
-    bail!(
-        Failure::remote(format!("audit record {}: {}", bad.n, visible(&bad.reason)))
-            .hint(format!("the first {checked} records are whole; treat the server as taken over"))
-    )
+    bail!(Failure::remote(format!("audit record {}: {}", bad.n, visible(&bad.reason))).hint(
+        match unkept {
+            None =>
+                format!("the first {checked} records are whole; treat the server as taken over"),
+            Some(unkept) => format!(
+                "{count} records before it are whole, and {}; treat the server as taken over",
+                no_longer_kept(unkept)
+            ),
+        }
+    ))
+}
+
+/// Tells which records could not be checked.
+fn no_longer_kept(Unkept { last, until, hash }: &Unkept) -> String {
+    format!("records 1 to {last}, until {until}, are kept no longer; their end hash is {hash}")
 }

@@ -205,6 +205,28 @@ fn audit_log_shows_records() {
 }
 
 #[test]
+fn records_that_are_archived_are_told_of_when_they_were_asked_for() {
+    let archived = |gone: u64| {
+        let archived = json!({
+            "last": 120_000, "until": NOW - 24 * HOUR, "gone": gone,
+            "folder": "/var/lib/vault-server/audit",
+        });
+        let head = json!({ "n": 120_100, "hash": HASH });
+        json!({ "records": [], "more": false, "head": head, "archived": archived }).to_string()
+    };
+    let world = World::agent(&[
+        ("GET /v1/agent/audit?limit=1000&since=1794859200000000&quiet=true", 200, &archived(0)),
+        ("GET /v1/agent/audit?limit=1000&since=1795460400000000&quiet=true", 200, &archived(0)),
+        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &archived(4_000)),
+        ("GET /v1/agent/audit?limit=1000", 200, &archived(120_000)),
+    ]);
+    insta::assert_snapshot!(transcript(
+        &world,
+        &["audit log --since 7d", "audit log --since 1h", "audit log", "audit export"]
+    ));
+}
+
+#[test]
 fn a_key_that_was_a_machines_is_shown_by_its_name() {
     let machine = |name: &str, active: bool, seed: u8| {
         let sign = SignKey::from_seed(&[seed; 32]).verify_key();
@@ -238,7 +260,11 @@ fn audit_verify_names_the_first_bad_record() {
     let good = json!({ "checked": 42, "head": head, "anchors": 3, "bad": null });
     let bad = json!({ "checked": 16, "head": head, "anchors": 3, "bad": { "n": 17, "reason": "the chain does not lead here" } });
     let mut text = String::new();
-    for body in [good, bad] {
+    let unkept = json!({ "last": 9, "until": NOW, "hash": HASH });
+    let (mut later, mut later_bad) = (good.clone(), bad.clone());
+    later["unkept"] = unkept.clone();
+    later_bad["unkept"] = unkept;
+    for body in [good, bad, later, later_bad] {
         let world = World::agent(&[("GET /v1/agent/audit/verify", 200, &body.to_string())]);
         text.push_str(&transcript(&world, &["audit verify", "audit verify -format=json"]));
     }

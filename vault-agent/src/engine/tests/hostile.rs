@@ -6,7 +6,7 @@ use shared::name::Actor;
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::log::AppendRequest;
 
-use crate::engine::{ReadError, WriteError};
+use crate::engine::{Engine, Latest, ReadError, WriteError};
 
 use super::server::{entry, sealed};
 use super::world::{Machine, World, name, path};
@@ -122,6 +122,66 @@ async fn a_blob_made_for_another_place_is_refused() {
     assert!(vps.engine.content(&path("secret/a"), None).await.is_err());
     let first = vps.engine.content(&path("secret/a"), Some(1)).await.unwrap();
     assert_eq!(first.expose(), br#"{"k":"1"}"#);
+}
+
+/// Appends a version of `secret/a` whose blob was made for another place.
+fn append_misplaced(world: &World) {
+    let sealed = {
+        let data = world.server.data();
+        let (vault, other) = (data.state.vault(), path("secret/other"));
+        let place = Place { vault: &vault, path: &other, ver: 2 };
+        seal(place, Kind::Kv, b"{}", &log::recipients(&data.state, &other)).unwrap()
+    };
+    append_blob(world, &sealed.bytes, sealed.commit, sealed.bytes.clone());
+}
+
+#[tokio::test]
+async fn a_blob_that_does_not_open_takes_nothing_from_the_disk() {
+    let at = path("secret/a");
+    for inline in [true, false] {
+        let (world, vps) = world_with_one_secret().await;
+        world.server.data().inline = inline;
+        append_misplaced(&world);
+        vps.until_alarm("E_BLOB_CONTEXT").await;
+        append_misplaced(&world);
+        vps.until_caught_up(&world).await;
+        assert!(matches!(vps.engine.latest(&at), Latest::Version { ver: 3, .. }));
+        let paths = vps.stop().await;
+
+        let alone = Engine::open(&paths).unwrap();
+        assert_eq!(alone.latest(&at), Latest::Version { ver: 3, ready: true }, "to be tried");
+        let newest = alone.content(&at, None).await.unwrap_err();
+        assert!(matches!(newest, ReadError::Offline { ver: 3, .. }), "{newest:?}");
+        let good = alone.last_good(&at).await.unwrap();
+        assert_eq!((good.ver, good.expose()), (1, &br#"{"k":"1"}"#[..]));
+        assert_eq!(alone.content(&at, Some(1)).await.unwrap().ver, 1);
+        drop(alone);
+
+        // What opens takes its place.
+        let vps = world.start("vps");
+        vps.until_alarm("E_BLOB_CONTEXT").await;
+        world.put("secret/a", r#"{"k":"4"}"#);
+        vps.until_content("secret/a", r#"{"k":"4"}"#).await;
+        vps.until(|status| status.alarms.is_empty()).await;
+        let kept = vps.engine.last_good(&at).await.unwrap();
+        assert_eq!((kept.ver, kept.expose()), (4, &br#"{"k":"4"}"#[..]));
+    }
+}
+
+#[tokio::test]
+async fn the_last_good_version_goes_when_it_is_destroyed() {
+    let (world, vps) = world_with_one_secret().await;
+    let at = path("secret/a");
+    append_misplaced(&world);
+    vps.until_alarm("E_BLOB_CONTEXT").await;
+    assert_eq!(vps.engine.last_good(&at).await.unwrap().ver, 1);
+    world.act(vec![Op::Destroy(log::Versions { path: at.clone(), versions: vec![1] })]);
+    vps.until_caught_up(&world).await;
+    assert!(vps.engine.last_good(&at).await.is_none());
+    let paths = vps.stop().await;
+    let conn = rusqlite::Connection::open(paths.database()).unwrap();
+    let left: i64 = conn.query_row("SELECT count(*) FROM blob", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]

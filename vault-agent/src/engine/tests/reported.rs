@@ -127,7 +127,10 @@ impl Reported {
     fn follow(&mut self, query: &str) -> Answer {
         let after: usize = query.strip_prefix("after=").unwrap().parse().unwrap();
         self.followed += 1;
-        let leaves = self.leaves.iter().skip(after).copied().collect();
-        json(200, &LeavesPage { leaves, head: self.head() })
+        let head =
+            |leaves: &[Hash]| leaves.iter().fold(AuditHead::EMPTY, |head, leaf| head.then(*leaf));
+        let (before, leaves) = self.leaves.split_at(after.min(self.leaves.len()));
+        let (from, leaves) = (head(before), leaves.to_vec());
+        json(200, &LeavesPage { from, until: None, leaves, head: self.head() })
     }
 }

@@ -24,11 +24,16 @@ CREATE TABLE snapshot (
     state  BLOB NOT NULL
 ) STRICT;
 
--- Ciphertext of the newest version of every path this machine may read.
+-- Ciphertext of the newest version of every path this machine may read: the newest that opens, with
+-- what opening it needs once the log has dropped the version.
 CREATE TABLE blob (
-    path  TEXT PRIMARY KEY,
-    hash  BLOB NOT NULL,
-    bytes BLOB NOT NULL
+    path     TEXT PRIMARY KEY,
+    ver      INTEGER NOT NULL,
+    hash     BLOB NOT NULL,
+    promise  BLOB NOT NULL,
+    count    INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    bytes    BLOB NOT NULL
 ) STRICT;
 
 -- How many readers a blob has that was made for them, and this machine's place among them.

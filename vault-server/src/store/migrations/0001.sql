@@ -8,18 +8,23 @@ CREATE TABLE log (
 ) STRICT;
 
 -- Age files. `seq` is the entry that brought one; without it the blob is parked by `machine`, a
--- machine's number.
+-- machine's number. `readers` are those that it is encrypted to, as the log lists them, if that is
+-- known. `replaced_at` is set once no version refers to it: it stays for some days.
 CREATE TABLE blob (
-    hash      BLOB PRIMARY KEY,
-    seq       INTEGER REFERENCES log (seq),
-    path      TEXT,
-    ver       INTEGER,
-    machine   INTEGER NOT NULL,
-    parked_at INTEGER NOT NULL,
-    bytes     BLOB NOT NULL,
-    CHECK ((seq IS NULL) = (path IS NULL) AND (seq IS NULL) = (ver IS NULL))
+    hash        BLOB PRIMARY KEY,
+    seq         INTEGER REFERENCES log (seq),
+    path        TEXT,
+    ver         INTEGER,
+    machine     INTEGER NOT NULL,
+    parked_at   INTEGER NOT NULL,
+    readers     TEXT,
+    replaced_at INTEGER,
+    bytes       BLOB NOT NULL,
+    CHECK ((seq IS NULL) = (path IS NULL) AND (seq IS NULL) = (ver IS NULL)),
+    CHECK (seq IS NOT NULL OR (readers IS NULL AND replaced_at IS NULL))
 ) STRICT;
 CREATE INDEX blob_parked ON blob (parked_at) WHERE seq IS NULL;
+CREATE INDEX blob_replaced ON blob (replaced_at) WHERE replaced_at IS NOT NULL;
 
 -- Latest signed seen-record of every active machine, by its number, and the text of its targets.
 CREATE TABLE report (
@@ -42,6 +47,7 @@ CREATE TABLE access (
 ) STRICT;
 
 -- Audit records: the very bytes, the chain's value after each, and copies of what is filtered by.
+-- `total` are the bytes of all records up to this one, of which only differences count.
 CREATE TABLE audit (
     n       INTEGER PRIMARY KEY,
     chain   BLOB NOT NULL,
@@ -50,7 +56,20 @@ CREATE TABLE audit (
     path    TEXT,
     op      TEXT NOT NULL,
     denied  INTEGER NOT NULL,
+    total   INTEGER NOT NULL,
     record  BLOB NOT NULL
+) STRICT;
+
+-- Runs of audit records that have left the database for a file, with the chain's value before and
+-- after each, and the time of the last one. `bytes` is the file's size; one row with 0 stands for
+-- all whose files were deleted. Records up to the last `last` do not count in `audit` any more.
+CREATE TABLE segment (
+    first  INTEGER PRIMARY KEY,
+    last   INTEGER NOT NULL,
+    before BLOB NOT NULL,
+    after  BLOB NOT NULL,
+    until  INTEGER NOT NULL,
+    bytes  INTEGER NOT NULL
 ) STRICT;
 
 -- SHA-256 of the one-time claim code, until it is used.

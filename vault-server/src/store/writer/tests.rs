@@ -141,7 +141,7 @@ async fn a_failing_piece_takes_back_only_its_own() {
     assert_eq!(after.n, before.n + 1);
     let conn = fixture.reopen();
     assert_eq!(audit::head(&conn).unwrap(), after);
-    let leaves = audit::leaves(&conn, 0, u64::MAX, 10).unwrap();
+    let leaves = audit::leaves(&conn, fixture.dir.path(), 0, after, 10).unwrap().leaves;
     assert_eq!(leaves.into_iter().fold(AuditHead::EMPTY, AuditHead::then), after);
 }
 
@@ -162,7 +162,8 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     fixture.limit_pages(100_000).await;
     let after = fixture.record("space again").await.unwrap();
     assert_eq!(after.n, acknowledged.n + 1);
-    let leaves = audit::leaves(&fixture.reopen(), 0, u64::MAX, 1000).unwrap();
+    let conn = fixture.reopen();
+    let leaves = audit::leaves(&conn, fixture.dir.path(), 0, after, 1000).unwrap().leaves;
     assert_eq!(leaves.into_iter().fold(AuditHead::EMPTY, AuditHead::then), after);
 }
 

@@ -29,10 +29,10 @@ pub struct ExportArgs {
 pub(super) fn run(global: &Global, args: &ExportArgs) -> anyhow::Result<Exit> {
     let since = args.since.as_deref().map(|text| query::since(text, global.now())).transpose()?;
     let query = args.filter.query(since);
-    match global.flags.format.as_deref().unwrap_or("json") {
+    let archived = match global.flags.format.as_deref().unwrap_or("json") {
         "json" => {
             let mut before = "[\n";
-            query::walk(&global.client()?, query, |records| {
+            let archived = query::walk(&global.client()?, query, |records| {
                 let mut text = String::new();
                 for record in records {
                     text.push_str(before);
@@ -42,6 +42,7 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> anyhow::Result<Exit> {
                 Ok(global.term.print(text)?)
             })?;
             global.term.print(if before == "[\n" { "[]\n" } else { "\n]\n" })?;
+            archived
         }
         "csv" => {
             global.term.print(COLUMNS)?;
@@ -51,10 +52,11 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> anyhow::Result<Exit> {
                     text.push_str(&row(&query::parse(&record)?));
                 }
                 Ok(global.term.print(text)?)
-            })?;
+            })?
         }
         other => bail!(hinted(format!("Invalid output format: {other}"), "use json or csv")),
-    }
+    };
+    query::tell_archived(global, since, archived.as_ref());
     Ok(Exit::OK)
 }
 

@@ -50,7 +50,10 @@ pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
     let since = args.since.as_deref().map(|text| query::since(text, global.now())).transpose()?;
     let count = args.count.or(args.since.is_none().then_some(LOG));
     let client = global.client()?;
-    let records = query::fetch(&client, args.shown.query(since), count)?;
+    let (records, archived) = query::fetch(&client, args.shown.query(since), count)?;
+    if count.is_none_or(|count| (records.len() as u64) < count) {
+        query::tell_archived(global, since, archived.as_ref());
+    }
     if format != Format::Table {
         let values = records.iter().map(|text| serde_json::from_str(text));
         let values = values.collect::<Result<Vec<Value>, _>>();

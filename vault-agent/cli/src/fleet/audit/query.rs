@@ -10,8 +10,9 @@ use shared::duration;
 use shared::time::Time;
 
 use crate::client::{Client, Error};
+use crate::context::Global;
 use host::hint::Failure;
-use machine::local::{self, AuditPage, AuditQuery, MACHINES, MachineRow, Machines};
+use machine::local::{self, Archived, AuditPage, AuditQuery, MACHINES, MachineRow, Machines};
 
 /// Records in a page, and the most that a server returns as its newest.
 const PAGE: u64 = 1_000;
@@ -71,12 +72,12 @@ pub fn page(client: &Client, query: &AuditQuery) -> Result<AuditPage, Error> {
     client.get(local::AUDIT, &query.parameters())
 }
 
-/// Hands page after page to `take`, the oldest records first.
+/// Hands page after page to `take`, the oldest records first; returns what the server has archived.
 pub fn walk(
     client: &Client,
     mut query: AuditQuery,
     mut take: impl FnMut(Vec<String>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Archived>> {
     query.limit = Some(PAGE);
     loop {
         let page = page(client, &query)?;
@@ -84,31 +85,51 @@ pub fn walk(
         take(page.records)?;
         match last {
             Some(last) if page.more && last.n > query.after => query.after = last.n,
-            Some(_) | None => return Ok(()),
+            Some(_) | None => return Ok(page.archived),
         }
     }
 }
 
-/// Returns the newest `count` records, or all of them.
+/// Returns the newest `count` records, or all of them, and what the server has archived.
 pub fn fetch(
     client: &Client,
     mut query: AuditQuery,
     count: Option<u64>,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<(Vec<String>, Option<Archived>)> {
     if let Some(count) = count.filter(|count| *count <= NEWEST) {
         query.newest = true;
         query.limit = Some(count);
-        return Ok(page(client, &query)?.records);
+        let page = page(client, &query)?;
+        return Ok((page.records, page.archived));
     }
     let most = count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
     let mut records = Vec::new();
-    walk(client, query, |page| {
+    let archived = walk(client, query, |page| {
         records.extend(page);
         let old = records.len().saturating_sub(most);
         records.drain(..old);
         Ok(())
     })?;
-    Ok(records)
+    Ok((records, archived))
+}
+
+/// Says which records are not shown although they were asked for, because the server has archived
+/// them, and where they are.
+pub fn tell_archived(global: &Global, since: Option<Time>, archived: Option<&Archived>) {
+    let Some(Archived { last, until, gone, folder }) = archived else { return };
+    if since.is_some_and(|since| since > *until) {
+        return;
+    }
+    if gone < last {
+        let first = gone + 1;
+        global.term.say(format!(
+            "records {first} to {last}, until {until}, are archived: on the server's host, in \
+             `{folder}`"
+        ));
+    }
+    if *gone > 0 {
+        global.term.say(format!("records 1 to {gone} are kept no longer"));
+    }
 }
 
 /// Names who asked: the machine that a record names, or whose the key is that it names instead.

@@ -42,13 +42,14 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> anyhow::Result<Exit> {
     // Whether an access is new is known only to those who have seen everything before it.
     let client = global.client()?;
     let askers = Askers::new(&client);
-    query::walk(&client, args.filter.query(None), |records| {
+    let archived = query::walk(&client, args.filter.query(None), |records| {
         for text in records {
             let record = query::parse(&text)?;
             all.entry(key(askers.name(&record)?, &record)).or_default().add(&record, since);
         }
         Ok(())
     })?;
+    query::tell_archived(global, None, archived.as_ref());
     all.retain(|_, counts| counts.last >= since);
     if format == Format::Table && all.is_empty() {
         global.term.say("no record matches");

@@ -1,0 +1,252 @@
+//! Table `segment` and the sealed files that it lists: audit records that have left the database.
+//! A file is whole and on disk before its row is, the row before the records go; where the table
+//! ends, the records of the database begin. When what is sealed or deleted is decided in `vault`.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use host::files::{self, Access};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::Serialize;
+use shared::audit::{AuditHead, leaf};
+use shared::hash::Hash;
+use shared::time::Time;
+
+use super::{audit, hash, int, nat};
+
+/// Name of the folder of segment files inside the data directory.
+pub const FOLDER: &str = "audit";
+/// Records deleted from the database in one piece of work: others wait for no more than that.
+const AT_ONCE: u64 = 2_000;
+
+/// A run of records that has left the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The chain before its first record.
+    pub before: AuditHead,
+    /// The chain after its last one.
+    pub after: AuditHead,
+    /// When the last one was written.
+    pub until: Time,
+    /// Bytes of its file; 0 once that is deleted.
+    pub bytes: u64,
+}
+
+/// The first line of a file.
+#[derive(Serialize)]
+struct Header {
+    before: AuditHead,
+    after: AuditHead,
+}
+
+/// A segment that is still to be written.
+pub struct Draft {
+    /// What it will be.
+    pub segment: Segment,
+    /// What its file holds: a header, and the very bytes of the records, one a line.
+    pub content: Vec<u8>,
+}
+
+impl Segment {
+    /// Returns the name of its file. With the chain in it no other segment ever has it: not even
+    /// where an old database was put back, and other records bear the same numbers.
+    pub fn file_name(&self) -> String {
+        let (first, last) = (self.before.n + 1, self.after.n);
+        file_name(first, last, self.after.hash)
+    }
+
+    /// Returns the records of its file, whatever is in there; `None` if the file is not there.
+    pub fn read(&self, folder: &Path) -> Option<Vec<u8>> {
+        let mut content = Vec::new();
+        let file = File::open(folder.join(self.file_name())).ok()?;
+        file.take(self.bytes).read_to_end(&mut content).ok()?;
+        let end = content.iter().position(|byte| *byte == b'\n')?;
+        content.drain(..=end);
+        Some(content)
+    }
+
+    fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            before: AuditHead { n: nat(row.get(0)?) - 1, hash: hash(row, 1)? },
+            after: AuditHead { n: nat(row.get(2)?), hash: hash(row, 3)? },
+            until: Time::from_micros(nat(row.get(4)?)),
+            bytes: nat(row.get(5)?),
+        })
+    }
+}
+
+impl Draft {
+    /// Makes a segment of the oldest records in the database, `most` bytes of them and no more,
+    /// that `are_due` of their times; never of the newest record. `None` if there are none.
+    pub fn of_oldest(
+        conn: &Connection,
+        most: u64,
+        are_due: impl Fn(Time) -> bool,
+    ) -> rusqlite::Result<Option<Self>> {
+        let before = end(conn)?;
+        let mut query = conn.prepare_cached(
+            "SELECT n, chain, time, record FROM audit
+             WHERE n > ?1 AND n < (SELECT max(n) FROM audit) ORDER BY n",
+        )?;
+        let mut rows = query.query([int(before.n)])?;
+        let (mut after, mut until, mut lines) = (before, Time::default(), Vec::new());
+        while let Some(row) = rows.next()? {
+            let time = Time::from_micros(nat(row.get(2)?));
+            let record = row.get_ref(3)?.as_blob()?;
+            let fits = lines.is_empty() || (lines.len() + record.len()) as u64 <= most;
+            if !fits || !are_due(time) {
+                break;
+            }
+            after = AuditHead { n: nat(row.get(0)?), hash: hash(row, 1)? };
+            until = until.max(time);
+            lines.extend_from_slice(record);
+            lines.push(b'\n');
+        }
+        if after == before {
+            return Ok(None);
+        }
+        let header = Header { before, after };
+        let mut content = serde_json::to_vec(&header).map_err(super::unwritable)?;
+        content.push(b'\n');
+        content.append(&mut lines);
+        let bytes = content.len() as u64;
+        Ok(Some(Self { segment: Segment { before, after, until, bytes }, content }))
+    }
+
+    /// Writes the file whole and to the disk; once more if a stopped server had got that far.
+    ///
+    /// # Errors
+    /// If the folder or the file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        files::create_dir_private(folder)?;
+        let file = folder.join(self.segment.file_name());
+        files::replace_trusted(&file, &self.content, Access::PRIVATE)
+            .with_context(|| format!("cannot write `{}`", file.display()))
+    }
+}
+
+/// Removes the files that begin where the table ends and hold what is still in the database: of a
+/// server that was stopped before it could list them. Files that an older copy of the database does
+/// not know of hold other records, and stay.
+///
+/// # Errors
+/// If the folder cannot be read, or a file cannot be removed.
+pub fn sweep(conn: &Connection, folder: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.with_context(|| format!("cannot read `{}`", folder.display()))?,
+    };
+    let first = end(conn)?.n + 1;
+    let due = format!("{first:012}-");
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with(&due)) else { continue };
+        let Some(last) = name[due.len()..].get(..12).and_then(|last| last.parse().ok()) else {
+            continue;
+        };
+        if let Some(after) = audit::head_at(conn, last)?
+            && name == file_name(first, last, after.hash)
+        {
+            std::fs::remove_file(entry.path())
+                .with_context(|| format!("cannot remove `{}`", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn file_name(first: u64, last: u64, after: Hash) -> String {
+    format!("{first:012}-{last:012}-{}.jsonl", &after.to_string()[..16])
+}
+
+const COLUMNS: &str = "first, before, last, after, until, bytes";
+
+/// Returns where the segments end and the records of the database begin.
+pub fn end(conn: &Connection) -> rusqlite::Result<AuditHead> {
+    Ok(newest(conn)?.map_or(AuditHead::EMPTY, |newest| newest.after))
+}
+
+/// Returns the segment that was sealed last.
+pub fn newest(conn: &Connection) -> rusqlite::Result<Option<Segment>> {
+    conn.prepare_cached(&format!("SELECT {COLUMNS} FROM segment ORDER BY first DESC LIMIT 1"))?
+        .query_row([], Segment::from_row)
+        .optional()
+}
+
+/// Returns the segment that holds record `n`, or did.
+pub fn holding(conn: &Connection, n: u64) -> rusqlite::Result<Option<Segment>> {
+    conn.prepare_cached(&format!("SELECT {COLUMNS} FROM segment WHERE ?1 BETWEEN first AND last"))?
+        .query_row([int(n)], Segment::from_row)
+        .optional()
+}
+
+/// Returns where the records end whose segments were deleted.
+pub fn gone(conn: &Connection) -> rusqlite::Result<AuditHead> {
+    let gone = holding(conn, 1)?.filter(|segment| segment.bytes == 0);
+    Ok(gone.map_or(AuditHead::EMPTY, |gone| gone.after))
+}
+
+/// Returns the oldest segment with a file if the files are more than `most` bytes or `count`.
+pub fn surplus(conn: &Connection, most: u64, count: u64) -> rusqlite::Result<Option<Segment>> {
+    let all = "SELECT coalesce(sum(bytes), 0), count(*) FROM segment WHERE bytes > 0";
+    let (bytes, files) =
+        conn.prepare_cached(all)?.query_row([], |row| Ok((nat(row.get(0)?), nat(row.get(1)?))))?;
+    if bytes <= most && files <= count {
+        return Ok(None);
+    }
+    let oldest = format!("SELECT {COLUMNS} FROM segment WHERE bytes > 0 ORDER BY first LIMIT 1");
+    conn.prepare_cached(&oldest)?.query_row([], Segment::from_row).optional()
+}
+
+/// Lists a segment whose file is on disk, unless another one was listed meanwhile.
+pub fn insert(conn: &Connection, segment: &Segment) -> rusqlite::Result<()> {
+    if end(conn)? != segment.before {
+        return Ok(());
+    }
+    conn.prepare_cached(
+        "INSERT INTO segment (first, before, last, after, until, bytes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        int(segment.before.n + 1),
+        segment.before.hash.as_bytes(),
+        int(segment.after.n),
+        segment.after.hash.as_bytes(),
+        int(segment.until.as_micros()),
+        int(segment.bytes)
+    ])?;
+    Ok(())
+}
+
+/// Notes that the file of the oldest segment is deleted: one row stands for all of those.
+pub fn forget(conn: &Connection, segment: &Segment) -> rusqlite::Result<()> {
+    conn.execute("DELETE FROM segment WHERE bytes = 0", [])?;
+    conn.execute(
+        "UPDATE segment SET first = 1, before = ?2, bytes = 0 WHERE first = ?1",
+        params![int(segment.before.n + 1), Hash::ZERO.as_bytes()],
+    )?;
+    Ok(())
+}
+
+/// Deletes records from the database that are in segments, some of them; tells whether there may
+/// be more.
+pub fn trim(conn: &Connection) -> rusqlite::Result<bool> {
+    let oldest: Option<i64> = conn.query_row("SELECT min(n) FROM audit", [], |row| row.get(0))?;
+    let (Some(oldest), end) = (oldest.map(nat), end(conn)?.n) else { return Ok(false) };
+    if oldest > end {
+        return Ok(false);
+    }
+    let upto = end.min(oldest + AT_ONCE - 1);
+    conn.prepare_cached("DELETE FROM audit WHERE n <= ?1")?.execute([int(upto)])?;
+    Ok(upto < end)
+}
+
+/// Returns the leaves of a file's records, in order.
+pub fn leaves(records: &[u8]) -> impl Iterator<Item = Hash> {
+    records.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(leaf)
+}
+
+#[cfg(test)]
+mod tests;
