@@ -116,12 +116,12 @@ codes! {
          machine joined";
     ServerBehind = "E_SERVER_BEHIND",
         "the server has lost entries this machine has seen",
-        "files stay as they are; restore the server from its newest backup, then run `vault \
-         heal` on every machine";
+        "files stay as they are; run `vault heal` on every machine, then `vault resume` if the \
+         server still waits";
     Fork = "E_FORK",
-        "two machines were shown different histories",
-        "stop the server, compare `vault status` on every machine, restore the true one, then \
-         run `vault heal --clear E_FORK`";
+        "the server has signed two different histories",
+        "find out which history is true; then restore the server and run `vault resume`, or run \
+         here the `vault-agent accept` line that an admin has confirmed";
     Frozen = "E_FROZEN",
         "the server withholds entries that a peer has seen",
         "check the server; the files stay as they are";

@@ -1,9 +1,12 @@
 //! Where the log ends, as the server signs it: two of its heads that differ prove a fork, and no
 //! member can forge one (design/trust, *Records*, signed head).
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::hash::Hash;
 use crate::keys::{SignKey, Signature, VerifyKey};
 use crate::signed::{Purpose, VaultId, sign_detached, verifies};
@@ -50,6 +53,33 @@ impl Head {
     }
 }
 
+/// Writes `SEQ:HEAD:EPOCH`, as people pass it on.
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { epoch, seq, head } = self;
+        write!(f, "{seq}:{head}:{epoch}")
+    }
+}
+
+impl FromStr for Head {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = text.split_once(':').and_then(|(seq, hashes)| {
+            let (head, epoch) = hashes.split_once(':')?;
+            Some(Self {
+                epoch: epoch.parse().ok()?,
+                seq: seq.parse().ok()?,
+                head: head.parse().ok()?,
+            })
+        });
+        // One way to write each: no sign, no zeros in front.
+        parsed.filter(|head| head.to_string() == text).ok_or_else(|| {
+            Code::Token.because("a head is written as the alarm shows it, SEQ:HEAD:EPOCH")
+        })
+    }
+}
+
 impl SignedHead {
     /// Returns what is signed.
     pub const fn place(&self) -> Head {
@@ -74,6 +104,25 @@ impl SignedHead {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_reads_back_as_it_is_shown_and_no_other_way() {
+        let (epoch, hash) = (Hash::of(&[b"e"]), Hash::of(&[b"h"]));
+        let head = Head { epoch, seq: 7, head: hash };
+        let text = head.to_string();
+        assert_eq!(text, format!("7:{hash}:{epoch}"));
+        assert_eq!(text.parse::<Head>().unwrap(), head);
+        for bad in [
+            String::new(),
+            format!("7:{hash}"),
+            format!("+7:{hash}:{epoch}"),
+            format!("07:{hash}:{epoch}"),
+            format!("7:{hash}:{epoch}:"),
+            format!("7:{hash}:{}", &epoch.to_string()[1..]),
+        ] {
+            assert_eq!(bad.parse::<Head>().unwrap_err().code, Code::Token, "{bad}");
+        }
+    }
 
     #[test]
     fn a_head_verifies_as_it_was_signed_only() {

@@ -1,6 +1,8 @@
 //! Reviewing what happened, and taking a machine out.
 
-use tests::{World, bins, watch};
+use std::os::unix::net::UnixStream;
+
+use tests::{World, api, bins, watch};
 
 const SECRET: &str = "secret/jjeco/api-keys";
 
@@ -56,8 +58,10 @@ fn signs_of_life_do_not_bury_what_was_done() {
         let records: Vec<serde_json::Value> = serde_json::from_str(&rtx.vault(&args).ok()).unwrap();
         records.iter().map(|record| record["op"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    watch::poll("a report", || (!ops(&["--op", "report"]).is_empty()).then_some(()));
-    assert!(ops(&["--all"]).contains(&"report".to_owned()));
+    // Answered once the server has taken a report.
+    let mut socket = UnixStream::connect(rtx.state().join("agent.sock")).unwrap();
+    api::request(&mut socket, "POST", "/v1/agent/sync", "");
+    assert!(!ops(&["--all"]).contains(&"report".to_owned()));
     let shown = ops(&[]);
     assert!(
         shown.contains(&"put".to_owned()) && !shown.contains(&"report".to_owned()),

@@ -246,14 +246,6 @@ fn a_hook_that_stays_holds_nothing_of_the_agents_open() {
     all_is_well(&host);
 }
 
-/// Returns how many reports of this machine the server has audited.
-fn reports(host: &Host) -> usize {
-    let args = ["audit", "log", "--op", "report", "--machine", "rtx1080", "-n", "10000"];
-    let records = host.vault(&[&args[..], &["--format", "json"]].concat()).ok();
-    let records: serde_json::Value = serde_json::from_str(&records).unwrap();
-    records.as_array().unwrap().len()
-}
-
 #[test]
 fn a_storm_of_changes_is_a_few_runs_and_ends_with_the_last() {
     const CHANGES: usize = 500;
@@ -262,7 +254,6 @@ fn a_storm_of_changes_is_a_few_runs_and_ends_with_the_last() {
     configure(&host, &[target(&host, "a", "on_change = \"cp a seen; echo x >>log\"")]);
     watch::until(&home(&host, "log"), |text| !text.is_empty());
     let mut socket = UnixStream::connect(host.state().join("agent.sock")).unwrap();
-    let before = reports(&host);
     let begun = Instant::now();
     for n in 1..=CHANGES {
         let body = format!("{{\"data\":{{\"KEY\":\"storm-{n}\"}}}}");
@@ -273,14 +264,11 @@ fn a_storm_of_changes_is_a_few_runs_and_ends_with_the_last() {
     all_is_well(&host);
     let runs = read(&host, "log").lines().count();
     assert!(runs <= most, "{runs} runs, {most} at most: three at once, then one a second");
-    // The others learn of it from the server: what was applied last, by a few reports.
+    // The others learn of it from the server: what was applied last.
     let last = format!("v{}", CHANGES + 1);
     watch::poll("wanted and applied is the last version", || {
         let rows = other.vault(&["status"]).out;
         let row = rows.lines().find(|row| row.starts_with("rtx1080"))?;
         (row.matches(&last).count() == 2 && row.contains(" ok ")).then_some(())
     });
-    let sent = reports(&host) - before;
-    let most = 2 + usize::try_from(begun.elapsed().as_millis()).unwrap() / 300;
-    assert!((1..=most).contains(&sent), "{sent} reports, {most} at most: one in 300 ms");
 }

@@ -13,7 +13,7 @@ use host::process::harden;
 use host::term::Term;
 
 use crate::place::Place;
-use crate::{install, join, run, status, targets};
+use crate::{halts, install, join, run, status, targets};
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
 #[derive(Debug, Parser)]
@@ -47,6 +47,8 @@ enum Command {
     },
     /// Print how this machine stands; fails while a target lags or an alarm stands
     Status,
+    Accept(halts::AcceptArgs),
+    SetAside(halts::SetAsideArgs),
     #[command(subcommand)]
     Target(targets::Command),
     Install(install::Args),
@@ -95,6 +97,8 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
         Command::Once => run::once(&place.paths()?, term),
         Command::Answer { offline } => run::answer(&place.paths()?, offline).map(|()| Exit::OK),
         Command::Status => status::run(&place.paths()?, term),
+        Command::Accept(args) => halts::accept(&args, &place.paths()?, term),
+        Command::SetAside(args) => halts::set_aside(&args, &place.paths()?, term),
         Command::Target(command) => {
             targets::run(&command, &place.paths()?.config, term)?;
             install::remind(place, term)?;

@@ -8,6 +8,8 @@ mod daemon;
 
 mod api;
 
+mod ask;
+mod halts;
 mod join;
 mod place;
 mod run;

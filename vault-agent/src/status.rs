@@ -1,54 +1,17 @@
 //! `vault-agent status`: how this machine stands, as its own agent tells.
 
-use std::path::Path;
-use std::time::Duration;
-
-use anyhow::{Context as _, Result, bail};
-use bytes::Bytes;
-use host::hint::{Exit, Failure};
+use anyhow::Result;
+use host::hint::Exit;
 use host::term::Term;
 use host::{clock, table};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::header::HOST;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use machine::local::{BODY, STATUS, Status};
+use machine::local::{STATUS, Status};
 use machine::paths::Paths;
-use tokio::net::UnixStream;
 
-/// How long the agent may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Asks the agent on a socket how it stands.
-async fn ask(socket: &Path) -> Result<Status> {
-    let stream = UnixStream::connect(socket).await.map_err(|why| {
-        Failure::remote(format!("no agent answers at `{}`: {why}", socket.display()))
-            .hint("start `vault-agent run`, or `systemctl start vault-agent`")
-    })?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = Request::get(format!("/v1/{STATUS}")).header(HOST, "localhost");
-    let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
-    let status = answer.status();
-    let body = Limited::new(answer.into_body(), BODY).collect().await;
-    let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
-    if status != StatusCode::OK {
-        let said = String::from_utf8_lossy(&body).into_owned();
-        bail!(Failure::remote(format!("the agent answered {status}: {said}")));
-    }
-    serde_json::from_slice(&body).context("the agent's answer is not the expected JSON")
-}
+use crate::ask::ask;
 
 /// Prints the machine, its connection, its alarms and its targets.
 pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let status = runtime.block_on(async {
-        let asked = tokio::time::timeout(PATIENCE, ask(&paths.socket)).await;
-        asked.unwrap_or_else(|_| {
-            bail!(Failure::remote(format!("the agent does not answer within {PATIENCE:?}")))
-        })
-    })?;
+    let status: Status = ask(paths, STATUS)?;
     let now = clock::now();
     term.line(format!("machine  {}", status.machine))?;
     term.line(format!("vault    {}", status.vault))?;

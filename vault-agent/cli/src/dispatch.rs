@@ -10,7 +10,7 @@ use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, status};
-use crate::owner::{access, heal, init, machine, recovery};
+use crate::owner::{access, heal, init, machine, recovery, resume};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
@@ -50,6 +50,7 @@ Audit
 
 Rescue
   heal                       give a server that lost data back what this machine has
+  resume                     let a restored server go on, with the code that its host shows
   recovery test --kit FILE   prove that the recovery kit opens what it should
 
 Any Vault
@@ -122,6 +123,8 @@ enum Command {
     Audit(audit::Command),
     /// Give the server back what it has lost and this machine has
     Heal(heal::Args),
+    /// Let a restored server go on from where its log ends, without what is lost
+    Resume(resume::Args),
     /// Prove that the recovery kit works
     #[command(subcommand, arg_required_else_help = true)]
     Recovery(recovery::Command),
@@ -210,6 +213,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Audit(command) => audit::run(global, &command),
         Command::Recovery(command) => recovery::run(global, &command),
         Command::Heal(args) => heal::run(global, args),
+        Command::Resume(args) => resume::run(global, &args),
         Command::Init(args) => init::run(args, global),
         Command::Dev(args) => dev::run(&args, global),
         Command::Compose(args) => compose::run(&args, global),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
 use shared::grant::Grants;
 use shared::hash::Hash;
+use shared::head::Head as LogHead;
 use shared::keys::{Recipient, VerifyKey};
 use shared::log::{Number, Op};
 use shared::name::{Actor, Name};
@@ -17,7 +18,6 @@ use shared::time::Time;
 
 pub use shared::wire::v1::audit::{AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
-pub use shared::wire::v1::log::Appended as Submitted;
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";
@@ -37,6 +37,16 @@ pub const SUBMIT: &str = "agent/submit";
 /// `POST` a [`HealRequest`]: [`Healed`].
 pub const HEAL: &str = "agent/heal";
 
+/// `GET`: [`Restored`]; `POST` a [`ResumeRequest`]: [`Submitted`].
+pub const RESUME: &str = "agent/resume";
+
+/// `POST` an [`AcceptRequest`]: [`Accepted`].
+pub const ACCEPT: &str = "agent/accept";
+
+/// `GET`: [`SetAside`], or with `path=PATH` the newest version of that
+/// path that was, its bare content; `DELETE`: 204, all is dropped.
+pub const SET_ASIDE: &str = "agent/set-aside";
+
 /// `GET`: [`Sample`].
 pub const SAMPLE: &str = "agent/sample";
 
@@ -50,7 +60,7 @@ pub const WAIT: &str = "agent/wait";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HealRequest {
-    /// The alarm to end instead: `E_FORK`, `E_AUDIT_REWRITTEN`.
+    /// The alarm to end instead: `E_AUDIT_REWRITTEN`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clear: Option<String>,
 }
@@ -64,6 +74,84 @@ pub struct Healed {
     pub blobs: u64,
     /// Versions whose blobs the server still lacks.
     pub absent: Vec<Unreadable>,
+    /// Whether the server still waits for an owner to resume it.
+    #[serde(default)]
+    pub restored: bool,
+}
+
+/// Where a restored server stands, and what is lost if an owner resumes it there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// Whether it waits for that.
+    pub restored: bool,
+    /// Where its log ends.
+    pub head: LogHead,
+    /// The last audit head known here that its audit log still leads to.
+    pub audit: AuditHead,
+    /// The admins in its state.
+    pub admins: Vec<Name>,
+    /// The machines that are active in its state, by name.
+    pub machines: Vec<MachineRow>,
+    /// This machine's number there, while it is active.
+    pub own: Option<Number>,
+    /// Entries after its last one in common with this machine's log, as far as this machine or a
+    /// verified report knows.
+    pub lost: u64,
+    /// What they are, as far as this machine holds them: some of the newest.
+    pub entries: Vec<LostEntry>,
+    /// Machines that have reported entries past this machine's last one, and how far they are.
+    pub ahead: Vec<(Name, u64)>,
+}
+
+/// An entry that the vault has gone on without, or would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostEntry {
+    /// Its number.
+    pub seq: u64,
+    /// When it was made, by its signer's clock.
+    pub time: Time,
+    /// Who signed it.
+    pub by: Actor,
+    /// Whether this machine did.
+    pub own: bool,
+    /// Its operations in words, e.g. `put secret/a version 3`; some of them.
+    pub what: Vec<String>,
+}
+
+/// Hands over the signed entry that resumes, with the one-time code of the server's host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// The entry.
+    pub envelope: Envelope,
+    /// The code.
+    pub code: Hash,
+}
+
+/// Ends `E_FORK`: the history that holds this head is the true one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptRequest {
+    /// The head, as an admin has confirmed it.
+    pub head: LogHead,
+}
+
+/// What became of an accepted head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Entries that were set aside for it.
+    pub set_aside: u64,
+    /// Last verified entry now.
+    pub seq: u64,
+}
+
+/// What this machine has set aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetAside {
+    /// All of the entries.
+    pub count: u64,
+    /// Some of the newest, in the order in which they stood.
+    pub entries: Vec<LostEntry>,
 }
 
 /// What a recovery kit must match, and a secret that it must open.
@@ -130,13 +218,34 @@ pub struct Status {
     pub server: Option<String>,
     /// When this machine last knew to be up to date.
     pub synced_at: Option<Time>,
+    /// Whether the server was restored and waits for its lost entries, or for an owner to resume it.
+    #[serde(default)]
+    pub restored: bool,
+    /// Whether there are other machines but none whose silence would be noticed, as all sleep at
+    /// times.
+    #[serde(default)]
+    pub unwatched: bool,
     /// What needs a person, the oldest first.
     pub alarms: Vec<Alarm>,
     /// One row for each secret of each target of each machine.
     pub targets: Vec<TargetRow>,
+    /// Machines whose newest signed record names other targets than the server has handed out.
+    #[serde(default)]
+    pub outdated: Vec<Outdated>,
     /// Secrets that this machine reads and whose custom metadata has `rotate_after`.
     #[serde(default)]
     pub rotations: Vec<Rotation>,
+}
+
+/// A machine whose targets are not known as they are now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outdated {
+    /// The machine.
+    pub machine: Name,
+    /// When the report came in that its rows are of; `None` where there are none.
+    pub of: Option<Time>,
+    /// Whether the machine follows the log now.
+    pub awake: bool,
 }
 
 /// What a secret's custom metadata says about its rotation.
@@ -176,14 +285,20 @@ pub struct TargetRow {
     pub secret: SecretPath,
     /// Newest version in the log.
     pub wanted: u64,
+    /// Whether that was written some seconds ago: nobody is late for it yet.
+    #[serde(default)]
+    pub fresh: bool,
     /// Version in the file, 0 for none.
     pub applied: u64,
     /// What became of the hook's last run.
     pub hook: HookResult,
-    /// When the machine's latest report came in.
+    /// When the machine's report came in, as the server says.
     pub seen_at: Option<Time>,
-    /// Whether the machine follows the log now.
+    /// Whether the machine follows the log now, as the server says.
     pub awake: bool,
+    /// Whether the machine has signed other targets since, which the server has not handed out.
+    #[serde(default)]
+    pub outdated: bool,
     /// How the file stands.
     pub state: TargetState,
     /// What is the matter with file or hook; nothing if all is well.
@@ -192,9 +307,9 @@ pub struct TargetRow {
 }
 
 impl TargetRow {
-    /// Tells whether the file holds another version than the newest.
+    /// Tells whether the file holds another version than the newest, and has had the time for it.
     pub const fn lags(&self) -> bool {
-        self.applied != self.wanted
+        self.applied != self.wanted && !self.fresh
     }
 
     /// Tells whether its machine has an alarm about it: its hook has failed, or the file cannot be
@@ -283,10 +398,24 @@ pub struct VerifyResult {
     pub checked: u64,
     /// The chain after the last good record.
     pub head: AuditHead,
-    /// Heads in machines' reports that the chain was compared with.
+    /// Signed audit heads that the chain was compared with.
     pub anchors: u64,
+    /// Where the server was restored, oldest first.
+    #[serde(default)]
+    pub restored: Vec<ResumedAt>,
     /// The first record that does not fit, if any.
     pub bad: Option<BadRecord>,
+}
+
+/// Where an owner has resumed a server that was restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumedAt {
+    /// The last audit record before the restore.
+    pub n: u64,
+    /// When it was resumed, by the owner's clock.
+    pub time: Time,
+    /// Who resumed it.
+    pub by: Actor,
 }
 
 /// The first record that breaks the audit chain.
@@ -326,6 +455,15 @@ pub struct Unreadable {
     pub path: SecretPath,
     /// The version.
     pub ver: u64,
+}
+
+/// Where an entry stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Submitted {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash: the head that it made.
+    pub head: Hash,
 }
 
 /// Hands a signed entry over. Answered [`Submitted`], or 409 when the log moved on: prepare again.

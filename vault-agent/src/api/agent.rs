@@ -41,31 +41,31 @@ pub(super) async fn wait(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 }
 
 /// Answers the fleet, as the server knows it now if it is there.
-pub(super) async fn status(api: &Api) -> ApiAnswer {
-    api.engine.refresh().await;
-    envelope::plain(&api.engine.status())
+pub(super) async fn status(api: &Api) -> Result<ApiAnswer, ApiFault> {
+    let status = api.engine.fleet().await.map_err(|why| ApiFault::Refused(format!("{why:#}")))?;
+    Ok(envelope::plain(&status))
 }
 
 /// Answers every machine that ever was in the vault, and the server's keys.
-pub(super) fn machines(api: &Api) -> ApiAnswer {
-    let peers = api.engine.peers();
-    let reports: BTreeMap<&Name, &Peer> =
-        peers.iter().map(|peer| (&peer.report.machine, peer)).collect();
+pub(super) async fn machines(api: &Api) -> Result<ApiAnswer, ApiFault> {
+    let peers: BTreeMap<Name, Peer> = api.engine.peers().into_iter().collect();
+    let agents = api.engine.agents().await;
+    let mut agents = agents.map_err(|why| ApiFault::Refused(format!("{why:#}")))?;
     let own = api.engine.number();
     let machines = api.engine.state(|state| {
-        let row = |(number, machine): (&Number, &Machine)| {
-            let peer = reports.get(&machine.name).filter(|_| machine.active);
-            MachineRow {
-                name: machine.name.clone(),
-                number: *number,
-                active: machine.active,
-                sleeps: machine.sleeps,
-                sign: machine.sign.clone(),
-                read: machine.read.clone(),
-                write: machine.write.clone(),
-                seen_at: peer.map(|peer| peer.at),
-                agent: peer.map(|peer| peer.report.agent.to_string()),
-            }
+        let row = |(number, machine): (&Number, &Machine)| MachineRow {
+            name: machine.name.clone(),
+            number: *number,
+            active: machine.active,
+            sleeps: machine.sleeps,
+            sign: machine.sign.clone(),
+            read: machine.read.clone(),
+            write: machine.write.clone(),
+            seen_at: match own == Some(*number) {
+                true => Some(host::clock::now()),
+                false => peers.get(&machine.name).filter(|_| machine.active).map(|peer| peer.at),
+            },
+            agent: agents.remove(number).filter(|_| machine.active),
         };
         let mut machines: Vec<_> = state.machines().iter().map(row).collect();
         // Those of one name stay by number.
@@ -73,7 +73,7 @@ pub(super) fn machines(api: &Api) -> ApiAnswer {
         let (next, server) = (state.due_machine(), state.server().to_vec());
         Machines { machines, next, own, server }
     });
-    envelope::plain(&machines)
+    Ok(envelope::plain(&machines))
 }
 
 /// Answers what a machine could read: the one that bears the name, or bore it last; a number is no
@@ -155,7 +155,11 @@ pub(super) async fn sync(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 pub(super) async fn heal(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let HealRequest { clear } = call.typed().await?;
     if let Some(code) = clear {
-        if ![Code::Fork, Code::AuditRewritten].iter().any(|known| known.as_str() == code) {
+        if code == Code::Fork.as_str() {
+            let way = "hint: run on its host the `vault-agent accept` line that the alarm shows";
+            return Err(ApiFault::Refused(format!("`{code}` is not cleared by hand\n{way}")));
+        }
+        if code != Code::AuditRewritten.as_str() {
             return Err(ApiFault::Refused(format!("the alarm `{code}` ends by itself")));
         }
         call.api.engine.clear_alarm(&code);

@@ -113,6 +113,13 @@ pub(super) enum ApiFault {
     )]
     Offline(String),
     #[error(
+        "{}: {}: nothing was written\nhint: {}",
+        Code::Fork,
+        Code::Fork.sentence(),
+        Code::Fork.hint()
+    )]
+    Halted,
+    #[error(
         "the server's disk is full: nothing was written\nhint: make room on the server, then write \
          again"
     )]
@@ -122,6 +129,10 @@ pub(super) enum ApiFault {
          the secret before writing again"
     )]
     Unresolved,
+    #[error(
+        "{0}: the write is kept and sent again\nhint: read the secret before writing again"
+    )]
+    Postponed(String),
     /// What is asked is here, but broken.
     #[error("{0}")]
     Broken(String),
@@ -177,10 +188,10 @@ impl ApiFault {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::LogMoved => StatusCode::CONFLICT,
             Self::Remote(_) => StatusCode::BAD_GATEWAY,
-            Self::NotCached(_) | Self::Offline(_) | Self::ServerFull => {
+            Self::NotCached(_) | Self::Offline(_) | Self::Halted | Self::ServerFull => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Unresolved => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unresolved | Self::Postponed(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -197,7 +208,7 @@ impl ApiFault {
                 }
                 answer
             }
-            Self::NotCached(_) | Self::Offline(_) | Self::ServerFull => {
+            Self::NotCached(_) | Self::Offline(_) | Self::Halted | Self::ServerFull => {
                 let mut answer = envelope::errors(status, &text, None);
                 // Go's clients try twice more whatever is said: without this they sleep before it.
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
@@ -234,8 +245,10 @@ impl From<WriteError> for ApiFault {
             WriteError::Denied => Self::Denied,
             WriteError::Missing | WriteError::Deleted { .. } => Self::Missing,
             WriteError::Offline { reason } => Self::Offline(reason),
+            WriteError::Halted => Self::Halted,
             WriteError::Full => Self::ServerFull,
             WriteError::Unresolved => Self::Unresolved,
+            WriteError::Postponed { reason, .. } => Self::Postponed(reason),
             WriteError::Refused(error) if error.code == Code::Denied => Self::Denied,
             WriteError::Refused(error) => error.into(),
             WriteError::TooLarge => Self::ContentTooLarge(None),

@@ -4,7 +4,7 @@
 //! 1. `oneshot`, `credentials`
 //! 2. `listen`
 //! 3. `route`
-//! 4. `kv`, `sys`, `auth`, `agent`
+//! 4. `kv`, `sys`, `auth`, `agent`, `halts`
 //! 5. `request`
 //! 6. `context`
 //! 7. `caller`
@@ -19,6 +19,7 @@ mod context;
 mod credentials;
 mod envelope;
 mod error;
+mod halts;
 mod json;
 mod kv;
 mod listen;

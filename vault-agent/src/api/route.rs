@@ -9,7 +9,7 @@ use super::context::Api;
 use super::envelope::ApiAnswer;
 use super::error::ApiFault;
 use super::request::{self, Call, Query, Verb};
-use super::{agent, auth, kv, sys};
+use super::{agent, auth, halts, kv, sys};
 
 /// Answers one request.
 pub(super) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> ApiAnswer {
@@ -118,9 +118,9 @@ async fn auth_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFau
 async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFault> {
     call.require_all()?;
     match path {
-        "status" => Ok(agent::status(call.only(Verb::Read)?.api).await),
+        "status" => agent::status(call.only(Verb::Read)?.api).await,
         "wait" => agent::wait(call.only(Verb::Read)?).await,
-        "machines" => Ok(agent::machines(call.only(Verb::Read)?.api)),
+        "machines" => agent::machines(call.only(Verb::Read)?.api).await,
         "exposure" => agent::exposure(call.only(Verb::Read)?).await,
         "audit" => agent::audit(call.only(Verb::Read)?).await,
         "audit/verify" => agent::audit_verify(call.only(Verb::Read)?).await,
@@ -129,6 +129,9 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "sync" => agent::sync(call.only(Verb::Write)?).await,
         "sample" => agent::sample(call.only(Verb::Read)?).await,
         "heal" => agent::heal(call.only(Verb::Write)?).await,
+        "resume" => halts::resume(call).await,
+        "accept" => halts::accept(call.only(Verb::Write)?).await,
+        "set-aside" => halts::set_aside(call).await,
         _ => Err(ApiFault::UnsupportedPath),
     }
 }

@@ -22,6 +22,7 @@ impl Daemon {
     pub(super) fn begin(source: Source, state: &Path, engine: Engine, guard: Guard) -> Self {
         let record = Record::load(state);
         let config = Arc::clone(&source.config.borrow());
+        let branch = engine.branch();
         let mut daemon = Self {
             own_files: Default::default(),
             source,
@@ -43,6 +44,7 @@ impl Daemon {
             retain_due: false,
             retainer: JoinSet::new(),
             weigh_by: None,
+            branch,
             alarms: BTreeMap::new(),
         };
         let targets = config.targets.iter().map(|target| target.path.clone());

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
-use crate::engine::Engine;
+use crate::engine::{Branch, Engine};
 use host::clock;
 use host::files::git::GitGate;
 use machine::config::{Config, Target};
@@ -148,6 +148,8 @@ struct Daemon {
     contact: Contact,
     /// When targets are to be judged by it again.
     weigh_by: Option<Instant>,
+    /// How the engine's log last stood as a whole.
+    branch: Branch,
     /// The alarms that stand for targets, by code.
     alarms: BTreeMap<&'static str, String>,
 }
@@ -220,12 +222,30 @@ impl Daemon {
     /// Plans the targets whose secrets have changed.
     fn refresh(&mut self) {
         self.weigh();
+        self.follow_branch();
         self.masters.changed(&self.engine, Instant::now());
         let engine = self.engine.clone();
         self.plan_those(|slot| {
             let latest = slot.target.secrets.iter().map(|secret| engine.latest(secret));
             !latest.eq(slot.latest.iter().copied())
         });
+    }
+
+    /// Takes up that the vault has gone on without what this machine had, or that a fork stops
+    /// updates, or does no more.
+    fn follow_branch(&mut self) {
+        let branch = self.engine.branch();
+        let before = std::mem::replace(&mut self.branch, branch);
+        if before == branch {
+            return;
+        }
+        if before.overs != branch.overs {
+            for slot in self.slots.values_mut() {
+                slot.set_aside(|secret| self.engine.was_set_aside(secret));
+            }
+            self.masters.touched(None, Instant::now());
+        }
+        self.plan_those(|_| true);
     }
 
     /// Plans the targets that `are` such.
@@ -240,6 +260,9 @@ impl Daemon {
     fn plan(&mut self, path: &Path) {
         let Some(slot) = self.slots.get_mut(path) else { return };
         let before = slot.state.clone();
+        slot.halted = self.branch.halted;
+        slot.aside =
+            slot.target.secrets.iter().map(|secret| self.engine.is_set_aside(secret)).collect();
         slot.plan(|secret| self.engine.latest(secret));
         if slot.state != before {
             self.changed();

@@ -1,6 +1,7 @@
 //! Decides what is to be done with a target: pure, from configuration, what its file holds, and the
 //! newest versions.
 
+use shared::path::SecretPath;
 use shared::report::TargetState;
 
 use super::contact::Reach;
@@ -39,11 +40,47 @@ pub(super) struct Known<'a> {
     pub(super) instead: Option<(&'a Versions, &'a Versions)>,
     /// Whether the server has been away for too long.
     pub(super) reach: Reach,
+    /// Which of its secrets the vault has taken back: its file may hold a version that was set aside,
+    /// and there is nothing newer yet.
+    pub(super) aside: &'a [bool],
+    /// The versions its file held when last written or compared, before the start too.
+    pub(super) written: Option<&'a Versions>,
+    /// Whether a fork has stopped updates.
+    pub(super) halted: bool,
+}
+
+/// Why nothing is updated after a fork.
+const HALTED: &str = "updates are stopped: E_FORK";
+
+impl Known<'_> {
+    /// Returns a secret whose version in the file was set aside, unless another has a newer one.
+    fn kept(&self) -> Option<&SecretPath> {
+        let written = self.written?;
+        let secrets = self.target.secrets.iter().zip(self.aside);
+        let (kept, _) = secrets.clone().find(|(_, aside)| **aside)?;
+        let others = secrets.zip(self.latest.iter().zip(written));
+        let newer = |((_, aside), (latest, held)): ((_, &bool), (&Latest, &Option<u64>))| {
+            let newest = match latest {
+                Latest::Version { ver, .. } => Some(*ver),
+                Latest::Missing | Latest::Deleted { .. } | Latest::NotReadable => None,
+            };
+            !*aside && newest.is_some() && newest != *held
+        };
+        let is_newer = others.into_iter().any(newer);
+        (!is_newer).then_some(kept)
+    }
 }
 
 /// Decides.
 pub(super) fn decide(known: Known<'_>) -> Action {
-    let Known { target, latest, held, instead, reach } = known;
+    if known.halted {
+        return Action::Hold(TargetState::Waiting, HALTED.to_owned());
+    }
+    if let Some(kept) = known.kept() {
+        let why = format!("the vault went on without its version of `{kept}`, which it keeps");
+        return Action::Hold(TargetState::Kept, why);
+    }
+    let Known { target, latest, held, instead, reach, .. } = known;
     if target.on_stale == Some(OnStale::Remove) && reach != Reach::Fresh {
         let gone = vec![None; target.secrets.len()];
         return if reach == Reach::Doubt || held == Some(&gone) {
@@ -101,9 +138,23 @@ mod tests {
         Arc::clone(&Config::parse(&text, Path::new("t")).unwrap().targets[0])
     }
 
+    /// What is known of a target that was never looked at.
+    fn known<'a>(target: &'a Target, latest: &'a [Latest]) -> Known<'a> {
+        Known {
+            target,
+            latest,
+            held: None,
+            instead: None,
+            reach: Reach::Fresh,
+            aside: &[],
+            written: None,
+            halted: false,
+        }
+    }
+
     fn check(more: &str, held: Option<&Versions>, latest: [Latest; 2], expected: &str) {
-        let (target, reach) = (target(more), Reach::Fresh);
-        let known = Known { target: &target, latest: &latest, held, instead: None, reach };
+        let target = target(more);
+        let known = Known { held, ..known(&target, &latest) };
         let shown = match decide(known) {
             Action::Write(versions) => format!("write {versions:?}"),
             Action::Remove(versions) => format!("remove {versions:?}"),
@@ -160,8 +211,7 @@ mod tests {
         let target = target("");
         let decided = |held: &Versions, second: u64| {
             let (latest, instead) = ([version(2), version(second)], Some((&bad, &good)));
-            let (held, reach) = (Some(held), Reach::Fresh);
-            decide(Known { target: &target, latest: &latest, held, instead, reach })
+            decide(Known { held: Some(held), instead, ..known(&target, &latest) })
         };
         assert_eq!(decided(&bad, 1), Action::Write(good.clone()));
         assert_eq!(decided(&good, 1), Action::Settled);
@@ -170,12 +220,42 @@ mod tests {
     }
 
     #[test]
+    fn what_the_vault_went_on_without_stays_in_the_file_until_there_is_something_newer() {
+        let target = target("");
+        let decided = |aside: [bool; 2], written: Option<&Versions>, latest: [Latest; 2]| {
+            decide(Known { aside: &aside, written, ..known(&target, &latest) })
+        };
+        let kept = |secret: &str| {
+            let why =
+                format!("the vault went on without its version of `{secret}`, which it keeps");
+            Action::Hold(TargetState::Kept, why)
+        };
+        let aside = vec![Some(0), Some(7)];
+        let held = Some(&aside);
+        assert_eq!(decided([true, false], held, [version(4), version(7)]), kept("secret/a"));
+        assert_eq!(decided([true, false], held, [Latest::Missing, version(7)]), kept("secret/a"));
+        let write = |a, b| Action::Write(vec![Some(a), Some(b)]);
+        // Something newer: of another secret, or of its own.
+        assert_eq!(decided([true, false], held, [version(4), version(8)]), write(4, 8));
+        assert_eq!(decided([false, false], held, [version(5), version(7)]), write(5, 7));
+        // A file that was never written keeps nothing.
+        assert_eq!(decided([true, false], None, [version(4), version(7)]), write(4, 7));
+    }
+
+    #[test]
+    fn nothing_is_updated_after_a_fork() {
+        let (target, latest) = (target(""), [version(1), version(2)]);
+        let halted = Known { halted: true, ..known(&target, &latest) };
+        assert_eq!(decide(halted), Action::Hold(TargetState::Waiting, HALTED.to_owned()));
+    }
+
+    #[test]
     fn what_is_too_old_is_removed_where_it_is_to_be_and_comes_back() {
         let (held, gone) = (vec![Some(1), Some(1)], vec![None, None]);
         let decided = |more: &str, held: &Versions, reach: Reach| {
             let target = target(&format!("max_stale = \"24h\"\n{more}"));
             let (latest, held) = ([version(1); 2], Some(held));
-            decide(Known { target: &target, latest: &latest, held, instead: None, reach })
+            decide(Known { held, reach, ..known(&target, &latest) })
         };
         let remove = "on_stale = \"remove\"";
         let silent = Action::Hold(TargetState::TooOld, SILENT.to_owned());

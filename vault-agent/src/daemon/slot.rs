@@ -98,6 +98,10 @@ pub(super) struct Slot {
     restores: VecDeque<Instant>,
     /// Whether the server has been away for longer than the target may be without it.
     pub(super) reach: Reach,
+    /// Which of its secrets the vault has taken back to a version before the file's.
+    pub(super) aside: Vec<bool>,
+    /// Whether a fork has stopped updates.
+    pub(super) halted: bool,
     /// What the hook has said of versions.
     verdict: Verdict,
 }
@@ -137,6 +141,8 @@ impl Slot {
             verified: false,
             restores: VecDeque::new(),
             reach: Reach::Fresh,
+            aside: Vec::new(),
+            halted: false,
             verdict,
         }
     }
@@ -163,6 +169,9 @@ impl Slot {
             held: self.held.as_ref(),
             instead: bad.as_ref().map(|bad| &bad.versions).zip(good.as_ref()),
             reach: self.reach,
+            aside: &self.aside,
+            written: self.written.as_ref(),
+            halted: self.halted,
         }
     }
 
@@ -260,6 +269,20 @@ impl Slot {
         if self.target.drift == Drift::Report {
             self.written = None;
         }
+    }
+
+    /// Takes the news that the vault has gone on without some versions: those of the secrets that
+    /// `are` such bear other contents from now on. What the file holds of them counts as version 0.
+    pub(super) fn set_aside(&mut self, are: impl Fn(&SecretPath) -> bool) {
+        let aside: Vec<bool> = self.target.secrets.iter().map(are).collect();
+        if !aside.contains(&true) {
+            return;
+        }
+        for (ver, _) in self.written.iter_mut().flatten().zip(aside).filter(|(_, aside)| *aside) {
+            *ver = ver.and(Some(0));
+        }
+        self.stale = self.busy.is_some();
+        (self.held, self.next, self.verdict) = (None, None, Verdict::default());
     }
 
     /// Takes the end of a task; if the hook is to run, returns what to mask in its output.

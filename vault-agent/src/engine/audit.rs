@@ -1,5 +1,5 @@
-//! Asking for audit records, and verifying the whole chain against every head that was ever
-//! anchored in a verified report.
+//! Asking for audit records, and verifying the whole chain against every head that verified records
+//! have anchored, or an owner has resumed from.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,12 +7,13 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use shared::audit::{AuditHead, leaf};
 use shared::hash::Hash;
-use shared::name::Name;
+use shared::log::{Resumed, State};
 use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesQuery};
 
+use super::chain::{Chain, Claim, claims, stands};
 use super::parts::Parts;
-use crate::state;
-use machine::local::{BadRecord, VerifyResult};
+use crate::state::peers;
+use machine::local::{BadRecord, ResumedAt, VerifyResult};
 use machine::remote::{Client, RemoteError};
 
 /// How long to wait for local accesses to be shipped first.
@@ -23,27 +24,38 @@ const PAGE: u64 = 10_000;
 /// The chain so far, and the anchors still to be met.
 struct Walk {
     head: AuditHead,
-    anchors: BTreeMap<u64, (Hash, Name)>,
+    anchors: BTreeMap<u64, Vec<(Hash, String)>>,
     compared: u64,
     /// The last record up to which a machine's head agrees.
     agreed: u64,
 }
 
 impl Walk {
+    /// Begins a walk that is to meet all of `claims`.
+    fn through(claims: Vec<Claim>) -> Self {
+        let mut anchors = BTreeMap::<u64, Vec<(Hash, String)>>::new();
+        // Nobody has to put his name to an empty chain.
+        for Claim { head, by } in claims.into_iter().filter(|claim| claim.head.n > 0) {
+            anchors.entry(head.n).or_default().push((head.hash, by));
+        }
+        Self { head: AuditHead::EMPTY, anchors, compared: 0, agreed: 0 }
+    }
+
     /// Adds a leaf; fails if an anchor stands there and differs.
     fn step(&mut self, leaf: Hash) -> Result<(), BadRecord> {
         self.head = self.head.then(leaf);
-        let Some((hash, machine)) = self.anchors.remove(&self.head.n) else { return Ok(()) };
-        self.compared += 1;
-        if hash == self.head.hash {
+        let Some(anchors) = self.anchors.remove(&self.head.n) else { return Ok(()) };
+        self.compared += anchors.len() as u64;
+        let differs = anchors.into_iter().find(|(hash, _)| *hash != self.head.hash);
+        let Some((_, machine)) = differs else {
             self.agreed = self.head.n;
             return Ok(());
-        }
+        };
         // A chain does not tell which record before a head differs, only that one does.
         let (first, n) = (self.agreed + 1, self.head.n);
         let which =
             if first == n { "this record".into() } else { format!("a record from {first} on") };
-        let reason = format!("{which} has changed since `{machine}` reported the chain up to here");
+        let reason = format!("{which} has changed since {machine} anchored the chain up to here");
         Err(BadRecord { n, reason })
     }
 }
@@ -59,13 +71,17 @@ pub(super) async fn page(parts: &Parts, query: AuditQuery) -> Result<AuditPage> 
 /// Recomputes the chain and compares it with every anchored head.
 pub(super) async fn verify(parts: &Parts) -> Result<VerifyResult> {
     let client = asked(parts)?;
-    let anchors = parts.store.read(|conn| state::peers::anchors(conn)).await?;
-    let mut walk = Walk {
-        head: AuditHead::EMPTY,
-        anchors: anchors.into_iter().map(|(head, name)| (head.n, (head.hash, name))).collect(),
-        compared: 0,
-        agreed: 0,
+    let anchored = parts.store.read(|conn| peers::anchors(conn, 0, u64::MAX)).await?;
+    let known = parts.reports.audit().chain;
+    let (claims, restored) = {
+        let folded = parts.ledger.read();
+        let state = &folded.state;
+        let owners = state.resumed().iter().map(owner_claim);
+        let own = own_claims(state, known);
+        let claims: Vec<_> = claims(state, anchored).into_iter().chain(owners).chain(own).collect();
+        (claims, state.resumed().iter().map(resumed_at).collect())
     };
+    let mut walk = Walk::through(claims);
     // Without the right to read records their leaves must do.
     let walked = match records(&client, &mut walk).await {
         Err(fault) if is_denied(&fault) => leaves(&client, &mut walk).await?,
@@ -73,7 +89,27 @@ pub(super) async fn verify(parts: &Parts) -> Result<VerifyResult> {
     };
     let bad = walked.and_then(|end| check_end(&walk, end)).err();
     let checked = if bad.is_some() { walk.agreed } else { walk.head.n };
-    Ok(VerifyResult { checked, head: walk.head, anchors: walk.compared, bad })
+    Ok(VerifyResult { checked, head: walk.head, anchors: walk.compared, restored, bad })
+}
+
+/// What an owner who resumed has put his name to: the last record before the restore.
+fn owner_claim(resumed: &Resumed) -> Claim {
+    let head = AuditHead { n: resumed.from.audit_n, hash: resumed.from.audit_head };
+    Claim { head, by: format!("`{}`, who resumed after a restore,", resumed.by) }
+}
+
+/// What this machine itself has been shown.
+fn own_claims(state: &State, known: Option<Chain>) -> impl Iterator<Item = Claim> {
+    let heads = known
+        .into_iter()
+        .flat_map(|chain| [chain.followed, chain.named].map(|head| (chain.epoch, head)));
+    heads
+        .filter(|(epoch, head)| stands(state, *epoch, head.n))
+        .map(|(_, head)| Claim { head, by: "this machine".into() })
+}
+
+fn resumed_at(resumed: &Resumed) -> ResumedAt {
+    ResumedAt { n: resumed.from.audit_n, time: resumed.time, by: resumed.by.clone() }
 }
 
 fn asked(parts: &Parts) -> Result<Client> {
@@ -126,9 +162,10 @@ async fn leaves(client: &Client, walk: &mut Walk) -> Result<Walked, RemoteError>
 
 /// Checks that the chain reaches every anchor and meets the head that the server claims.
 fn check_end(walk: &Walk, end: AuditHead) -> Result<(), BadRecord> {
-    if let Some((n, (_, machine))) = walk.anchors.first_key_value() {
+    let missed = walk.anchors.iter().find_map(|(n, named)| Some((n, named.first()?)));
+    if let Some((n, (_, machine))) = missed {
         let reason =
-            format!("the chain ends at record {}, `{machine}` has reported {n}", walk.head.n);
+            format!("the chain ends at record {}, {machine} has anchored {n}", walk.head.n);
         return Err(BadRecord { n: walk.head.n + 1, reason });
     }
     // The chain may have grown since the last page; it may not differ where it stands.
@@ -144,13 +181,11 @@ mod tests {
     use super::*;
 
     fn walk(anchors: &[(u64, Hash)]) -> Walk {
-        let name: Name = "vps".parse().unwrap();
-        Walk {
-            head: AuditHead::EMPTY,
-            anchors: anchors.iter().map(|(n, hash)| (*n, (*hash, name.clone()))).collect(),
-            compared: 0,
-            agreed: 0,
-        }
+        let claim = |(n, hash): &(u64, Hash)| Claim {
+            head: AuditHead { n: *n, hash: *hash },
+            by: "`vps`".into(),
+        };
+        Walk::through(anchors.iter().map(claim).collect())
     }
 
     #[test]
@@ -165,7 +200,7 @@ mod tests {
         assert_eq!(fault.n, 2);
         assert_eq!(
             fault.reason,
-            "this record has changed since `vps` reported the chain up to here"
+            "this record has changed since `vps` anchored the chain up to here"
         );
         assert_eq!(bad.step(leaf(b"3")), Ok(()));
         let fault = bad.step(leaf(b"4")).unwrap_err();
@@ -178,6 +213,6 @@ mod tests {
         let mut cut = walk(&[(2, Hash::ZERO)]);
         assert_eq!(cut.step(leaf(b"1")), Ok(()));
         let fault = check_end(&cut, cut.head).unwrap_err();
-        assert_eq!(fault.reason, "the chain ends at record 1, `vps` has reported 2");
+        assert_eq!(fault.reason, "the chain ends at record 1, `vps` has anchored 2");
     }
 }

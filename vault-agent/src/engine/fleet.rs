@@ -1,305 +1,305 @@
-//! The other machines by their latest verified reports, and what comparing them shows: forks,
-//! withheld entries, silence, a rewritten audit log. Pure; exchanging reports lives in `report`.
+//! The other machines by their latest verified seen-records, and what comparing these shows:
+//! withheld entries and silence (design/trust, *Reports*). Pure: time is this machine's connected
+//! time, which the caller counts; exchanging records lives in `report`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use shared::audit::AuditHead;
-use shared::error::{Code, Error};
-use shared::hash::Hash;
-use shared::log::{Number, State};
-use shared::name::{Actor, Name};
-use shared::report::{Report, TargetReport};
+use shared::error::{Code, Result};
+use shared::head::SignedHead;
+use shared::log::{Machine, Number, State};
+use shared::name::Name;
+use shared::report::Seen;
+use shared::signed::Envelope;
 use shared::time::Time;
-use shared::wire::v1::report::Received;
 
-use super::types::Peer;
+/// How long the server may withhold what it has signed.
+const FROZEN: Duration = Duration::from_mins(10);
+/// How long a machine that is to be missed may bring nothing new.
+const SILENT: Duration = Duration::from_hours(24);
 
-/// How long the server may lack an entry that a peer has seen.
-const FROZEN: u64 = 600;
-/// How long no peer may report.
-const STALE: u64 = 24 * 3600;
-
-/// Reports, and what is being watched because of them.
-pub(super) struct Fleet {
-    peers: BTreeMap<Number, Peer>,
-    /// Entries that a peer has seen and this machine has not, and since when.
-    ahead: BTreeMap<Number, (u64, Time)>,
-    /// The audit chain as last seen.
-    pub(super) audit: AuditHead,
-    /// Number of this machine's last report.
-    pub(super) last: u64,
-    /// What is reported of this machine's targets; `None` until somebody has looked at them: what
-    /// was reported last then stands.
-    pub(super) looked_at: Option<Vec<TargetReport>>,
+/// Another machine's newest verified record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub seen: Seen,
+    /// When it came here, by this machine's clock.
+    pub at: Time,
 }
 
-/// Where a machine says that its log ends.
-pub(super) struct PeerHead {
-    pub(super) number: Number,
-    pub(super) name: Name,
-    pub(super) seq: u64,
-    pub(super) hash: Hash,
+/// A record that was verified.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) seen: Seen,
+    /// Whether it is newer than the one known.
+    pub(super) newer: bool,
+}
+
+/// What this machine's log says of a head that the server has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judged {
+    /// It is there.
+    Held,
+    /// It is past the log's end, or of an epoch that the log lacks.
+    Ahead,
+    /// It is of a past epoch, after that epoch's end: a resumption left it behind.
+    Left,
+    /// Nobody listed has signed it.
+    Unsigned,
+}
+
+/// Who has shown a signed head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    Stream,
+    Peer(Number),
+}
+
+/// The oldest signed head of a source that the log does not hold, and since when it is known.
+#[derive(Clone, Copy)]
+struct Ahead {
+    head: SignedHead,
+    since: Duration,
+}
+
+/// A record whose head is still to be found in the log.
+#[derive(Clone, Copy)]
+struct Open {
+    /// Whether it breaks its machine's silence: one that was here before a restart does not again.
+    counts: bool,
+    /// Entries of the log when the head was not among them.
+    tried: Option<u64>,
+}
+
+/// Whose silence would be noticed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Nobody's: every other machine sleeps at times, or there is none.
+    NotJudged,
+    /// All are heard.
+    Heard,
+    /// Who is not.
+    Silent(String),
+}
+
+/// Records, and what is being watched because of them.
+#[derive(Default)]
+pub(super) struct Fleet {
+    peers: BTreeMap<Number, Peer>,
+    /// Connected time at which each machine last brought something new, or came to be watched.
+    heard: BTreeMap<Number, Duration>,
+    /// Machines whose newest record is still to be judged.
+    open: BTreeMap<Number, Open>,
+    ahead: BTreeMap<Source, Ahead>,
+    /// Since when the stream's last entries have no signed head after them.
+    unsigned: Option<Duration>,
 }
 
 impl Fleet {
-    /// Takes stored reports up; those of removed machines and of old keys are passed over.
-    pub(super) fn load(stored: Vec<Received>, state: &State, audit: AuditHead, last: u64) -> Self {
-        let (peers, ahead) = (BTreeMap::new(), BTreeMap::new());
-        let mut fleet = Self { peers, ahead, audit, last, looked_at: None };
-        for received in stored {
-            fleet.take(state, received);
+    /// Takes stored records up; those of removed machines and of old keys are passed over.
+    pub(super) fn load(
+        stored: Vec<(Envelope, Time)>,
+        heard: BTreeMap<Number, Duration>,
+        state: &State,
+    ) -> Self {
+        let mut fleet = Self { heard, ..Self::default() };
+        for (envelope, at) in stored {
+            if let Err(error) = fleet.take(state, &envelope, None, at) {
+                tracing::debug!(%error, "a stored record is passed over");
+            }
         }
+        fleet.open.values_mut().for_each(|open| open.counts = false);
         fleet
     }
 
-    /// Verifies one report and returns it, to be stored, if it is newer than the one known. One
-    /// that was signed before its machine was renamed counts under the present name.
-    pub(super) fn take(&mut self, state: &State, received: Received) -> Option<(Report, Received)> {
-        let Received { report: envelope, at, online } = &received;
-        let Actor::Machine(name) = &envelope.by else { return None };
-        let (number, machine) = state.machine(name)?;
-        let key = &machine.sign;
-        let report = match Report::open(envelope, key, state.vault()) {
-            Ok(report) => Report { machine: name.clone(), ..report },
-            Err(error) => {
-                tracing::warn!(by = %envelope.by, %error, "report refused");
-                return None;
-            }
-        };
-        if let Some(known) = self.peers.get_mut(&number)
-            && report.n <= known.report.n
-        {
-            // An older one is a replay; the same one brings news of its machine's connection.
-            if report.n == known.report.n {
-                known.online = *online;
-            }
-            return None;
+    /// Verifies a record with its machine's key and keeps it if it is newer than the one known, and
+    /// not this machine's own.
+    ///
+    /// # Errors
+    /// Why it is passed over: nobody is to blame but who hands it out.
+    pub(super) fn take(
+        &mut self,
+        state: &State,
+        envelope: &Envelope,
+        own: Option<Number>,
+        at: Time,
+    ) -> Result<Taken> {
+        let number = Seen::claimed(envelope)?;
+        let missing = || Code::Missing.because(format!("machine {number}"));
+        let machine = state.machine_numbered(number).ok_or_else(missing)?;
+        let seen = Seen::open(envelope, number, &machine.sign, state.vault())?;
+        let newer = Some(number) != own
+            && self.peers.get(&number).is_none_or(|known| seen.n > known.seen.n);
+        if newer {
+            self.peers.insert(number, Peer { seen: seen.clone(), at });
+            self.open.insert(number, Open { counts: true, tried: None });
         }
-        let peer = Peer { report: report.clone(), at: *at, online: *online };
-        self.peers.insert(number, peer);
-        Some((report, received))
+        Ok(Taken { seen, newer })
     }
 
-    /// Forgets machines that are no longer active, calls the others by their present names, and
-    /// returns the names that fell out of use.
-    pub(super) fn prune(&mut self, state: &State) -> Vec<Name> {
-        let mut gone = Vec::new();
-        self.peers.retain(|number, Peer { report, .. }| {
-            let machine = state.machine_numbered(*number);
-            match machine {
-                Some(machine) if machine.name == report.machine => {}
-                Some(machine) => {
-                    gone.push(std::mem::replace(&mut report.machine, machine.name.clone()));
-                }
-                None => gone.push(report.machine.clone()),
-            }
-            machine.is_some()
+    /// Forgets machines that are no longer active and returns their numbers.
+    pub(super) fn prune(&mut self, state: &State) -> Vec<Number> {
+        let is_active = |number: &Number| state.machine_numbered(*number).is_some();
+        let gone = self.peers.keys().copied().filter(|number| !is_active(number)).collect();
+        self.peers.retain(|number, _| is_active(number));
+        self.heard.retain(|number, _| is_active(number));
+        self.open.retain(|number, _| is_active(number));
+        self.ahead.retain(|source, _| match source {
+            Source::Stream => true,
+            Source::Peer(number) => is_active(number),
         });
-        self.ahead.retain(|number, _| state.machine_numbered(*number).is_some());
-        gone.retain(|name| !self.peers.values().any(|peer| peer.report.machine == *name));
         gone
     }
 
-    /// Returns the entries whose hash is to be compared with the peers'.
-    pub(super) fn heads(&self) -> Vec<PeerHead> {
-        let head = |(number, peer): (&Number, &Peer)| PeerHead {
-            number: *number,
-            name: peer.report.machine.clone(),
-            seq: peer.report.seq,
-            hash: peer.report.head,
-        };
-        self.peers.iter().map(head).collect()
-    }
-
-    /// Compares one peer's head with the hash known for that entry; fails with `E_FORK`.
-    pub(super) fn compare(
-        &mut self,
-        PeerHead { number, name, seq, hash }: &PeerHead,
-        known: Option<Hash>,
-        now: Time,
-    ) -> Result<(), Error> {
-        match known {
-            Some(known) if known != *hash => {
-                let (there, here) = (hash.short(), known.short());
-                let why = format!("`{name}` has entry {seq} as {there}, this machine as {here}");
-                Err(Code::Fork.because(why))
-            }
-            Some(_) => {
-                self.ahead.remove(number);
-                Ok(())
-            }
-            None => {
-                let since = self.ahead.get(number).map_or(now, |(_, since)| *since);
-                self.ahead.insert(*number, (*seq, since));
-                Ok(())
-            }
-        }
-    }
-
-    /// Returns what a peer has seen and the server has withheld for too long.
-    pub(super) fn frozen(&self, now: Time) -> Option<String> {
-        let (number, (seq, since)) =
-            self.ahead.iter().find(|(_, (_, since))| now.seconds_since(*since) >= FROZEN)?;
-        let name = &self.peers.get(number)?.report.machine;
-        Some(format!("`{name}` has seen entry {seq}, which the server withholds since {since}"))
-    }
-
-    /// Returns how long no other machine has reported, if that is too long.
-    pub(super) fn stale(&self, state: &State, own: Option<Number>, now: Time) -> Option<String> {
-        let others = state.machines().iter().filter(|(n, m)| m.active && Some(**n) != own);
-        let last = others
-            .map(|(number, machine)| {
-                let report = self.report_of(*number).map(|report| report.time);
-                report.unwrap_or(machine.added)
-            })
-            .max()?;
-        (now.seconds_since(last) >= STALE).then(|| format!("no machine has reported since {last}"))
-    }
-
-    /// Takes the chain's new head up; `E_AUDIT_REWRITTEN` unless it has only grown.
-    pub(super) fn audit_now(&mut self, now: AuditHead) -> Result<(), Error> {
-        let before = self.audit;
-        if now.n < before.n {
-            let why = format!("it had {} records and has {}", before.n, now.n);
-            return Err(Code::AuditRewritten.because(why));
-        }
-        if now.n == before.n && now.hash != before.hash {
-            return Err(Code::AuditRewritten.because(format!("record {} was another", now.n)));
-        }
-        self.audit = now;
-        Ok(())
-    }
-
-    /// Returns the peers with their numbers, by number.
+    /// Returns the peers by number.
     pub(super) const fn peers(&self) -> &BTreeMap<Number, Peer> {
         &self.peers
     }
 
-    pub(super) fn report_of(&self, number: Number) -> Option<&Report> {
-        self.peers.get(&number).map(|peer| &peer.report)
+    /// Returns when each machine was last heard, to be kept over a restart.
+    pub(super) const fn heard(&self) -> &BTreeMap<Number, Duration> {
+        &self.heard
+    }
+
+    /// Returns the heads to compare with the log, which has `seq` entries now: those of records
+    /// that are not judged yet, and those that the log did not hold.
+    pub(super) fn to_judge(&self, seq: u64) -> Vec<(Source, SignedHead)> {
+        let open = self.open.iter().filter(|(_, open)| open.tried != Some(seq));
+        let open = open.filter_map(|(number, _)| {
+            Some((Source::Peer(*number), self.peers.get(number)?.seen.signed_head()))
+        });
+        let ahead = self.ahead.iter().map(|(source, ahead)| (*source, ahead.head));
+        ahead.chain(open).collect()
+    }
+
+    /// Takes up what the log, which has `seq` entries, says of a head that `source` has shown.
+    pub(super) fn judged(
+        &mut self,
+        (source, head): (Source, SignedHead),
+        judged: Judged,
+        seq: u64,
+        now: Duration,
+    ) {
+        if judged == Judged::Ahead {
+            // The oldest stays: newer ones from the same source do not reset the time.
+            self.ahead.entry(source).or_insert(Ahead { head, since: now });
+        } else if self.ahead.get(&source).is_some_and(|ahead| ahead.head == head) {
+            self.ahead.remove(&source);
+        }
+        let Source::Peer(number) = source else { return };
+        let newest = self.peers.get(&number).map(|peer| peer.seen.signed_head());
+        let Some(open) = self.open.get_mut(&number).filter(|_| newest == Some(head)) else {
+            return;
+        };
+        match judged {
+            // The log may come to hold it, or to list the key.
+            Judged::Ahead | Judged::Unsigned => open.tried = Some(seq),
+            Judged::Held | Judged::Left => {
+                if open.counts && judged == Judged::Held {
+                    self.heard.insert(number, now);
+                }
+                self.open.remove(&number);
+            }
+        }
+    }
+
+    /// Takes up that a head proves a fork, and tells whether that is news: a record that was here
+    /// before a restart has been judged then, and somebody may have decided since.
+    pub(super) fn proven(&mut self, (source, head): (Source, SignedHead)) -> bool {
+        let was_ahead = self.ahead.get(&source).is_some_and(|ahead| ahead.head == head);
+        if was_ahead {
+            self.ahead.remove(&source);
+        }
+        let Source::Peer(number) = source else { return true };
+        let open = self.open.remove(&number);
+        was_ahead || open.is_some_and(|open| open.counts || open.tried.is_some())
+    }
+
+    /// Notes whether the stream's last entries came without a signed head after them.
+    pub(super) fn unsigned(&mut self, unsigned: bool, now: Duration) {
+        self.unsigned = unsigned.then(|| self.unsigned.unwrap_or(now));
+    }
+
+    /// Tells whether entries wait for a signed head.
+    #[cfg(test)]
+    pub(super) const fn has_unsigned(&self) -> bool {
+        self.unsigned.is_some()
+    }
+
+    /// Returns what the server has withheld for too long.
+    pub(super) fn frozen(&self, state: &State, now: Duration) -> Option<String> {
+        let is_over = |since: Duration| now.saturating_sub(since) >= FROZEN;
+        let withheld = self.ahead.iter().find(|(_, ahead)| is_over(ahead.since));
+        if let Some((source, Ahead { head, since })) = withheld {
+            let minutes = now.saturating_sub(*since).as_secs() / 60;
+            let (seq, hash) = (head.seq, head.head.short());
+            let shown = match source {
+                Source::Stream => String::new(),
+                Source::Peer(number) => format!(", which {} has shown,", called(state, *number)),
+            };
+            return Some(format!(
+                "the server has signed head {seq} {hash}{shown} and withheld its entries for \
+                 {minutes} minutes of connection"
+            ));
+        }
+        self.unsigned.filter(|since| is_over(*since)).map(|since| {
+            let minutes = now.saturating_sub(since).as_secs() / 60;
+            format!("entries have come without a signed head for {minutes} minutes of connection")
+        })
+    }
+
+    /// Judges who is silent: each other witness is missed, or, without any, more than half of the
+    /// other machines must be heard. Those that sleep at times are never missed.
+    pub(super) fn silence(&mut self, state: &State, own: Option<Number>, now: Duration) -> Silence {
+        let (mut witnesses, mut others) = (Vec::new(), Vec::new());
+        for (number, machine) in state.machines() {
+            if !machine.active || Some(*number) == own {
+                continue;
+            }
+            if machine.sleeps {
+                // Should it be said to sleep no longer, its time begins then.
+                self.heard.insert(*number, now);
+                continue;
+            }
+            let heard = *self.heard.entry(*number).or_insert(now);
+            let silent = now.saturating_sub(heard) >= SILENT;
+            let list = if is_witness(machine) { &mut witnesses } else { &mut others };
+            list.push((&machine.name, silent));
+        }
+        let is_witnessed = !witnesses.is_empty();
+        let judged = if is_witnessed { witnesses } else { others };
+        let silent: Vec<&Name> =
+            judged.iter().filter(|(_, silent)| *silent).map(|(name, _)| *name).collect();
+        let heard = judged.len() - silent.len();
+        if judged.is_empty() {
+            Silence::NotJudged
+        } else if silent.is_empty() || (!is_witnessed && heard * 2 > judged.len()) {
+            Silence::Heard
+        } else {
+            Silence::Silent(told(&silent))
+        }
+    }
+}
+
+/// Tells whether the machine is one of the owner's own hosts.
+fn is_witness(machine: &Machine) -> bool {
+    machine.write.as_slice().iter().any(|grant| grant.as_str() == "*")
+}
+
+/// Names those who are silent.
+fn told(silent: &[&Name]) -> String {
+    let shown = silent.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+    let more = silent.len() - shown.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("nothing new of {}{more} for 24 hours of connection", shown.join(", "))
+}
+
+/// Returns what a machine is called now.
+fn called(state: &State, number: Number) -> String {
+    match state.machine_numbered(number) {
+        Some(machine) => format!("`{}`", machine.name),
+        None => format!("machine {number}"),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use shared::grant::Grants;
-    use shared::keys::{Identity, SignKey};
-    use shared::log::{Entry, NewMachine, Op, apply};
-    use shared::signed::Envelope;
-    use shared::signed::Purpose;
-    use shared::text::Text;
-    use shared::token::MachineLine;
-
-    use super::*;
-
-    const DAY: u64 = 24 * 3600 * 1_000_000;
-
-    fn name(text: &str) -> Name {
-        text.parse().unwrap()
-    }
-
-    /// A vault with the machine `vps`, added at the beginning of time.
-    fn vault() -> (State, SignKey) {
-        let (root, sign) = (SignKey::generate(), SignKey::generate());
-        let genesis = shared::log::Genesis {
-            v: 1,
-            name: name("home"),
-            nonce: Hash::ZERO,
-            time: Time::default(),
-            root: root.verify_key(),
-            recovery: Identity::generate().recipient(),
-            admins: BTreeMap::new(),
-            server: vec![SignKey::generate().verify_key()],
-            mounts: Vec::new(),
-        };
-        let genesis = Envelope::sign(&root, Actor::Root, Purpose::Genesis, &genesis).unwrap();
-        let mut state = shared::log::start(&genesis).unwrap();
-        let recipient = Identity::generate().recipient();
-        let MachineLine { name, recipient, sign: key, proof } =
-            MachineLine::new(name("vps"), recipient, &sign).unwrap();
-        let add = Op::MachineAdd(NewMachine {
-            name,
-            number: 1,
-            recipient,
-            sign: key,
-            proof,
-            read: Grants::default(),
-            write: Grants::default(),
-        });
-        let (prev, by) = (state.head(), Actor::Root);
-        let entry = Entry { seq: 1, prev, time: Time::default(), by: by.clone(), ops: vec![add] };
-        let entry = Envelope::sign(&root, by, Purpose::Entry(state.vault()), &entry).unwrap();
-        apply(&mut state, &entry).unwrap();
-        (state, sign)
-    }
-
-    fn received(state: &State, sign: &SignKey, n: u64, time: Time) -> Received {
-        let report = Report {
-            machine: name("vps"),
-            n,
-            time,
-            seq: 7,
-            head: Hash::ZERO,
-            audit_n: 0,
-            audit_head: Hash::ZERO,
-            agent: Text::default(),
-            targets: Vec::new(),
-        };
-        let report = report.sign(sign, state.vault()).unwrap();
-        Received { report, at: time, online: true }
-    }
-
-    fn empty(state: &State) -> Fleet {
-        Fleet::load(Vec::new(), state, AuditHead::EMPTY, 0)
-    }
-
-    #[test]
-    fn an_older_report_and_a_strangers_are_passed_over() {
-        let (state, sign) = vault();
-        let mut fleet = empty(&state);
-        let now = Time::from_micros(1);
-        assert!(fleet.take(&state, received(&state, &sign, 2, now)).is_some());
-        assert!(fleet.take(&state, received(&state, &sign, 1, now)).is_none());
-        assert!(fleet.take(&state, received(&state, &SignKey::generate(), 3, now)).is_none());
-        assert_eq!(fleet.report_of(1).unwrap().n, 2);
-    }
-
-    #[test]
-    fn what_a_peer_has_seen_may_be_withheld_for_ten_minutes() {
-        let (state, sign) = vault();
-        let mut fleet = empty(&state);
-        fleet.take(&state, received(&state, &sign, 1, Time::default()));
-        let head = fleet.heads().remove(0);
-        let after = |seconds: u64| Time::from_micros(seconds * 1_000_000);
-        fleet.compare(&head, None, after(0)).unwrap();
-        fleet.compare(&head, None, after(599)).unwrap();
-        assert_eq!(fleet.frozen(after(599)), None);
-        assert!(fleet.frozen(after(600)).unwrap().contains("`vps` has seen entry 7"));
-        fleet.compare(&head, Some(Hash::ZERO), after(601)).unwrap();
-        assert_eq!(fleet.frozen(after(9999)), None);
-        let fork = fleet.compare(&head, Some(Hash::of(&[b"x"])), after(602)).unwrap_err();
-        assert_eq!(fork.code, Code::Fork);
-    }
-
-    #[test]
-    fn a_day_without_a_peer_is_noticed() {
-        let (state, sign) = vault();
-        let mut fleet = empty(&state);
-        assert!(fleet.stale(&state, None, Time::from_micros(DAY)).is_some());
-        fleet.take(&state, received(&state, &sign, 1, Time::from_micros(DAY)));
-        assert_eq!(fleet.stale(&state, None, Time::from_micros(2 * DAY - 1)), None);
-        assert!(fleet.stale(&state, None, Time::from_micros(2 * DAY)).is_some());
-        assert_eq!(fleet.stale(&state, Some(1), Time::from_micros(9 * DAY)), None);
-    }
-
-    #[test]
-    fn the_audit_log_only_grows() {
-        let (state, _) = vault();
-        let mut fleet = empty(&state);
-        let one = AuditHead::EMPTY.then(Hash::ZERO);
-        fleet.audit_now(one.then(Hash::ZERO)).unwrap();
-        for bad in [one, one.then(Hash::of(&[b"x"]))] {
-            assert_eq!(fleet.audit_now(bad).unwrap_err().code, Code::AuditRewritten);
-        }
-    }
-}
+mod tests;

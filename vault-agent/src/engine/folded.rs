@@ -1,18 +1,21 @@
 //! The state that the verified log folds to, what this machine keeps beside it, and the checks of
-//! records that are not applied: known ones, and the genesis. No lock, no database.
+//! what is not applied: heads that the server has signed, known records, the genesis. No lock, no
+//! database.
 
 use std::collections::{BTreeMap, HashMap};
 
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::keys::{Identity, SignKey};
+use shared::head::SignedHead;
+use shared::keys::{Identity, SignKey, VerifyKey};
 use shared::log::{self, Entry, State, Version};
 use shared::name::Actor;
 use shared::path::SecretPath;
-use shared::signed::{Envelope, Purpose};
+use shared::signed::{Envelope, Purpose, VaultId};
 use shared::time::Time;
 
 use super::blob::Due;
+use super::fleet::Judged;
 use super::rights::{is_kept, may_read};
 use super::types::{Commit, Own};
 
@@ -32,6 +35,16 @@ pub(super) struct Folded {
     pub(super) readers: HashMap<Hash, (usize, usize)>,
     /// Entry of the last snapshot on disk.
     pub(super) snapshot: u64,
+    /// Where the log ends, as the server has signed it; `None` before the genesis.
+    pub(super) signed: Option<SignedHead>,
+    /// Server keys that count beside those in the state: the pinned ones, until this machine has
+    /// once caught up. The log begins with keys that may have been replaced long ago.
+    pub(super) pinned: Vec<VerifyKey>,
+    /// Paths of which versions were set aside, each with the last version that the vault knew when
+    /// it went on.
+    pub(super) aside: HashMap<SecretPath, u64>,
+    /// How often this process has left its log for another branch of it, or forgotten what it left.
+    pub(super) overs: u64,
     /// The commit of the newest of it.
     pub(super) commit: Commit,
 }
@@ -42,6 +55,64 @@ impl Folded {
     pub(super) fn is_head(&self, position: u64, envelope: &Envelope) -> bool {
         let purpose = Purpose::Entry(self.state.vault());
         position > 0 && position == self.state.seq() && envelope.hash(purpose) == self.state.head()
+    }
+
+    /// Returns the keys of which the server must hold one.
+    pub(super) fn server_keys(&self) -> Vec<VerifyKey> {
+        let listed = if self.born { self.state.server() } else { &[] };
+        listed.iter().chain(&self.pinned).cloned().collect()
+    }
+
+    /// Checks that the server has signed this very end of the log, before anything of it is used.
+    ///
+    /// # Errors
+    /// `E_PREV` if it has signed another one, `E_BADSIG` if nobody listed has signed it.
+    pub(super) fn vouched(&self, head: &SignedHead) -> Result<(), Error> {
+        let made = self.state.place();
+        if head.place() != made {
+            let why = format!("the server signed head {}, its entries make {made}", head.place());
+            return Err(Code::Prev.because(why));
+        }
+        head.verify(&self.server_keys(), self.state.vault())
+    }
+
+    /// Judges any other head that the server is said to have signed; `known` is the hash of the own
+    /// entry of that number.
+    ///
+    /// # Errors
+    /// `E_FORK`, proven: a listed key has signed another entry at a place that the log holds.
+    pub(super) fn judge(
+        &self,
+        vault: VaultId,
+        head: &SignedHead,
+        known: Option<Hash>,
+    ) -> Result<Judged, Error> {
+        if self.signed == Some(*head) {
+            return Ok(Judged::Held);
+        }
+        if head.verify(&self.server_keys(), vault).is_err() {
+            return Ok(Judged::Unsigned);
+        }
+        let state = &self.state;
+        let is_past = |epoch: Hash| {
+            epoch == vault || state.resumed().iter().any(|resumed| resumed.epoch == epoch)
+        };
+        if !self.born {
+            return Ok(Judged::Ahead);
+        }
+        if head.seq > state.seq() || state.epoch_at(head.seq) != head.epoch {
+            let is_left = head.epoch != state.epoch() && is_past(head.epoch);
+            return Ok(if is_left { Judged::Left } else { Judged::Ahead });
+        }
+        match known {
+            Some(known) if known != head.head => {
+                let (seq, there, here) = (head.seq, head.head.short(), known.short());
+                let why = format!("the server signed entry {seq} as {there}, here it is {here}");
+                Err(Code::Fork.because(format!("{why}; its head: {}", head.place())))
+            }
+            Some(_) => Ok(Judged::Held),
+            None => Ok(Judged::Ahead),
+        }
     }
 
     /// Returns what is due for a version.
@@ -89,19 +160,19 @@ pub(super) fn recognise(
 ) -> Result<(), Error> {
     if position == 0 {
         let same = envelope.hash(Purpose::Genesis) == state.vault();
-        return if same { Ok(()) } else { Err(Code::Fork.because("another genesis")) };
+        return if same { Ok(()) } else { Err(Code::BadSig.because("another genesis")) };
     }
     let purpose = Purpose::Entry(state.vault());
     if known == Some(envelope.hash(purpose)) {
         return Ok(());
     }
-    // Only a signed entry of that number proves a fork; anything else is a broken stream.
+    // Members can sign such an entry: it proves nothing against the server.
     let entry: Entry = envelope.parse()?;
     if entry.seq != position {
         return Err(Code::Seq.because(format!("entry {} where {position} is due", entry.seq)));
     }
     let signed = state.key(&envelope.by).is_some_and(|key| envelope.verify(key, purpose).is_ok());
-    let code = if signed { Code::Fork } else { Code::BadSig };
+    let code = if signed { Code::Prev } else { Code::BadSig };
     Err(code.because(format!("another entry {position} than the one known")))
 }
 

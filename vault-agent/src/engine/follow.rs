@@ -1,88 +1,33 @@
-//! Reaching the server: addresses in order, the pinned key. And following its log: back-off with
-//! jitter, and what a stream's frames do. An entry that does not verify ends the stream and changes
+//! Following the server's log: back-off with jitter, and what a stream's frames do. Entries are used
+//! once the server has signed where they lead; what does not verify ends the stream and changes
 //! nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::error::Code;
-use shared::hash::Hash;
+use shared::error::{Code, Error};
+use shared::head::SignedHead;
+use shared::signed::Envelope;
 use shared::wire::v1::log::{Frame, LogQuery};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::ledger::Delivery;
+use super::fleet::Judged;
+use super::ledger::{Delivery, unsigned};
 use super::link::{Ended, SYNC};
 use super::parts::Parts;
-use super::{access, fetch, intake, report};
-use machine::remote::{Client, ConnectError, connect};
+use super::reach::{jittered, reach};
+use super::{access, fetch, intake, leaves, over, report};
+use machine::remote::Client;
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The same for a machine that the vault does not know, most likely for ever: each of its tries is
 /// in the audit log.
 const LONGEST_STRANGER_WAIT: Duration = Duration::from_mins(10);
-/// How long an address is waited for before the next is tried as well.
-const HEAD_START: Duration = Duration::from_millis(300);
-
-/// Tries the addresses in order, those of the pins if there are none. Each gets a head start
-/// on the next, so that a network that swallows packets costs a moment and not a timeout; the
-/// first that answers is taken.
-pub(super) async fn reach(parts: &Parts, addresses: &[String]) -> Option<Client> {
-    let addresses = if addresses.is_empty() { &parts.own.pins.addresses } else { addresses };
-    let pins = {
-        let folded = parts.ledger.read();
-        if folded.born { folded.state.server().to_vec() } else { parts.own.pins.server.clone() }
-    };
-    let mut waiting = addresses.iter();
-    let mut tries = JoinSet::new();
-    let begin = |tries: &mut JoinSet<_>, address: &String| {
-        let (own, pins, address) = (Arc::clone(&parts.own), pins.clone(), address.clone());
-        tries.spawn(async move { connect(&address, &pins, &own.keys.sign).await });
-    };
-    loop {
-        if tries.is_empty() {
-            let Some(address) = waiting.next() else { break };
-            begin(&mut tries, address);
-        }
-        let tried = tokio::select! {
-            Some(tried) = tries.join_next() => tried,
-            () = sleep(HEAD_START), if waiting.len() > 0 => {
-                if let Some(address) = waiting.next() {
-                    begin(&mut tries, address);
-                }
-                continue;
-            }
-        };
-        match tried {
-            Ok(Ok(client)) => {
-                parts.alarms.clear(Code::ServerPin.as_str());
-                return Some(client);
-            }
-            Ok(Err(fault)) => not_reached(parts, &fault),
-            // A task that was stopped: the engine ends.
-            Err(_) => {}
-        }
-    }
-    match addresses.last() {
-        None => parts.link.down("no server address is configured"),
-        Some(_) => parts.link.none_answered(),
-    }
-    None
-}
-
-/// Notes why an address did not answer.
-fn not_reached(parts: &Parts, fault: &ConnectError) {
-    tracing::debug!(%fault, "not connected");
-    let (ConnectError::WrongPin { address } | ConnectError::Unreachable { address, .. }) = fault;
-    if let ConnectError::WrongPin { .. } = fault {
-        let detail = format!("server at `{address}`");
-        parts.alarms.raise(Code::ServerPin.as_str(), address, detail);
-    }
-    parts.link.missed(address, fault.to_string());
-}
-
+/// Bytes of entries that are held while no signed head covers them.
+const UNSIGNED: usize = 16 << 20;
 /// How a try to follow the log went.
 #[derive(Clone, Copy)]
 pub(super) enum Tried {
@@ -112,7 +57,14 @@ pub(super) async fn keep(parts: &Arc<Parts>, mut addresses: watch::Receiver<Vec<
     link.keep();
     loop {
         let listed = addresses.borrow_and_update().clone();
-        link.until_halted(false).await;
+        if link.look(|link| link.halted) {
+            tokio::select! {
+                () = over::watch(parts, &listed) => {}
+                () = link.until_halted(false) => {}
+                () = changed(&mut addresses) => {}
+            }
+            continue;
+        }
         let once = async {
             match reach(parts, &listed).await {
                 Some(client) => follow(parts, client).await,
@@ -147,76 +99,164 @@ pub(super) async fn follow(parts: &Arc<Parts>, client: Client) -> Tried {
     let mut tasks = JoinSet::new();
     tasks.spawn(fetch::run(Arc::clone(parts), client.clone()));
     tasks.spawn(report::run(Arc::clone(&parts.reports), client.clone()));
+    tasks.spawn(leaves::run(Arc::clone(&parts.reports), client.clone()));
     tasks.spawn(access::run(Arc::clone(&parts.accesses), client.clone()));
     let ended = match frames(parts, &client).await {
         Ok(()) => Ended::Lost("the server ended the stream".into()),
-        Err(ended) => ended,
+        Err(ended) => over::instead(parts, &client, ended).await,
     };
     let tried = match &ended {
         _ if parts.link.is_caught_up() => Tried::CaughtUp,
         Ended::Stranger(_) => Tried::Stranger,
         Ended::Refused(_) | Ended::Lost(_) | Ended::Local(_) => Tried::Short,
     };
-    over(parts, ended);
+    end(parts, ended);
     tried
 }
 
 async fn frames(parts: &Arc<Parts>, client: &Client) -> Result<(), Ended> {
-    let after = parts.ledger.read().state.seq();
-    let mut frames = client.log(LogQuery { after, follow: true }).await?;
+    let (after, last) = {
+        let folded = parts.ledger.read();
+        (folded.state.seq(), folded.signed)
+    };
+    let mut frames = client.log(LogQuery { after, follow: true }, last).await?;
     tracing::info!(address = client.address(), "connected");
-    // Where the stream stands: the n-th entry after `after` has to be number `after + n`.
-    let mut position = after;
+    let mut stream = Stream::after(after);
     loop {
         let batch = frames.next().await?;
         if batch.is_empty() {
             return Ok(());
         }
-        let mut deliveries = Vec::with_capacity(batch.len());
-        let mut heads = Vec::new();
         for frame in batch {
             match frame {
-                Frame::Genesis(envelope) => {
-                    deliveries.push(Delivery { position: 0, envelope, blobs: Vec::new() });
-                }
+                Frame::Genesis(envelope) => stream.hold(0, envelope, Vec::new())?,
                 Frame::Entry { envelope, blobs } => {
-                    position += 1;
                     let blobs = blobs.into_iter().map(|blob| blob.0).collect();
-                    deliveries.push(Delivery { position, envelope, blobs });
+                    stream.hold(stream.position + 1, envelope, blobs)?;
                 }
-                Frame::Head { seq, hash } => heads.push((position, seq, hash)),
-                Frame::Beat => parts.link.still_synced(),
+                Frame::Head(head) => stream.head(head),
+                Frame::Beat if stream.waiting.is_empty() => parts.link.still_synced(),
+                Frame::Beat => {}
             }
         }
-        intake::take(parts, deliveries).await?;
-        for (at, seq, hash) in heads {
-            compare(parts, at, seq, hash).await?;
+        take(parts, &mut stream).await?;
+    }
+}
+
+/// What has come of a stream and is not used yet.
+struct Stream {
+    /// Where the stream stands: the n-th entry after `after` has to be number `after + n`.
+    position: u64,
+    /// As far as it was taken in.
+    taken: u64,
+    /// Records in the order in which they came. Those up to the last one with a signed head can be
+    /// taken in, the others wait for theirs.
+    waiting: Vec<Delivery>,
+    /// How many can be taken in.
+    ready: usize,
+    /// Bytes of the others.
+    bytes: usize,
+    /// Heads of other entries than the one that came before them.
+    heads: Vec<SignedHead>,
+    /// Where the server's log ends, as far as it has said.
+    newest: u64,
+}
+
+impl Stream {
+    fn after(seq: u64) -> Self {
+        let (waiting, heads) = (Vec::new(), Vec::new());
+        Self { position: seq, taken: seq, waiting, ready: 0, bytes: 0, heads, newest: 0 }
+    }
+
+    /// Holds a record until a signed head covers it.
+    ///
+    /// # Errors
+    /// `E_FROZEN` if too much came without one.
+    fn hold(
+        &mut self,
+        position: u64,
+        envelope: Envelope,
+        blobs: Vec<Vec<u8>>,
+    ) -> Result<(), Error> {
+        let bytes = envelope.body.len() + blobs.iter().map(Vec::len).sum::<usize>();
+        // A single one is as large as the server has let it be.
+        if self.bytes > 0 && self.bytes + bytes > UNSIGNED {
+            let last = self.position;
+            let why = format!("no signed head after {} bytes, up to entry {last}", self.bytes);
+            return Err(Code::Frozen.because(why));
+        }
+        self.bytes += bytes;
+        self.position = self.position.max(position);
+        self.waiting.push(Delivery { position, envelope, blobs, head: None });
+        Ok(())
+    }
+
+    fn head(&mut self, head: SignedHead) {
+        self.newest = self.newest.max(head.seq);
+        match self.waiting.last_mut() {
+            Some(last) if last.position == head.seq && last.head.is_none() => {
+                last.head = Some(head);
+                self.ready = self.waiting.len();
+                self.bytes = 0;
+            }
+            Some(_) | None => self.heads.push(head),
         }
     }
 }
 
-/// Compares the server's head with the stream: behind it the server has lost entries, beside it it
-/// shows another history.
-async fn compare(parts: &Arc<Parts>, position: u64, seq: u64, hash: Hash) -> Result<(), Ended> {
-    let known = parts.ledger.is_known(seq, hash).await??;
-    if seq < position {
-        let why = format!("it has {seq} entries, this machine has verified {position}");
-        return Err(Ended::Refused(Code::ServerBehind.because(why)));
+/// Takes in what signed heads cover, and looks at the heads of what has not come.
+async fn take(parts: &Arc<Parts>, stream: &mut Stream) -> Result<(), Ended> {
+    let rest = stream.waiting.split_off(stream.ready);
+    let records = std::mem::replace(&mut stream.waiting, rest);
+    stream.ready = 0;
+    let is_told = !records.is_empty() || !stream.heads.is_empty();
+    if let Some(last) = records.last() {
+        let position = last.position;
+        intake::take(parts, records).await?;
+        stream.taken = position;
     }
-    if seq == position && known {
+    for head in std::mem::take(&mut stream.heads) {
+        look_at(parts, stream.taken, head).await?;
+    }
+    parts.reports.unsigned(!stream.waiting.is_empty());
+    if is_told && stream.waiting.is_empty() && stream.taken >= stream.newest {
         caught_up(parts);
     }
     Ok(())
 }
 
+/// Looks at a head that is not the last entry's: behind what was taken in, the server has lost
+/// entries; of another epoch, it has gone another way; past it, its entries are still to come.
+async fn look_at(parts: &Parts, taken: u64, head: SignedHead) -> Result<(), Ended> {
+    let judged = parts.ledger.judge(&head).await??;
+    match judged {
+        Judged::Unsigned => return Err(unsigned(&head).into()),
+        _ if head.seq < taken => {
+            let why = format!("it has {} entries, this machine has verified {taken}", head.seq);
+            return Err(Code::ServerBehind.because(why).into());
+        }
+        Judged::Held => parts.ledger.renew(head),
+        Judged::Ahead if head.seq > taken => parts.reports.ahead(head),
+        Judged::Ahead | Judged::Left => {
+            let why = format!("the server's log ends at {}, in another epoch", head.place());
+            return Err(Code::Prev.because(why).into());
+        }
+    }
+    Ok(())
+}
+
+/// Notes that the stream has reached the server's head.
 fn caught_up(parts: &Arc<Parts>) {
     let fork = Code::Fork.as_str();
     parts.alarms.clear_if(|code, subject| subject == SYNC && code != fork);
+    if parts.link.is_caught_up() {
+        return;
+    }
     intake::caught_up(parts);
     parts.accesses.shipping.soon();
 }
 
-fn over(parts: &Parts, ended: Ended) {
+fn end(parts: &Parts, ended: Ended) {
     let why = match ended {
         Ended::Lost(why) => {
             tracing::info!(why, "disconnected");
@@ -239,12 +279,6 @@ async fn changed(addresses: &mut watch::Receiver<Vec<String>>) {
     if addresses.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-/// Returns half to all of `wait`.
-fn jittered(wait: Duration) -> Duration {
-    let [byte] = *shared::keys::random::<1>();
-    wait.mul_f64(0.5 + f64::from(byte) / 512.0)
 }
 
 #[cfg(test)]

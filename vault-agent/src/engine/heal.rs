@@ -8,11 +8,16 @@ use anyhow::{Context as _, Result};
 use rusqlite::Connection;
 use shared::error::Code;
 use shared::hash::Hash;
+use shared::head::SignedHead;
+use shared::keys::Signature;
 use shared::signed::Envelope;
 use shared::wire::v1::log::{Frame, HealReply, HealRequest, LogQuery};
 
-use super::follow;
+use super::fleet::Judged;
+use super::ledger::unsigned;
+use super::intake;
 use super::parts::Parts;
+use super::reach::beside;
 use crate::state;
 use machine::local::{Healed, Unreadable};
 use machine::remote::Client;
@@ -23,18 +28,15 @@ const BATCH: usize = 1 << 20;
 /// Gives the server back what it lacks and this machine has.
 pub(super) async fn heal(parts: &Parts) -> Result<Healed> {
     // The stream has ended where the server was found behind: a connection of its own.
-    let known = parts.link.now().address;
-    let client = match follow::reach(parts, known.as_slice()).await {
-        Some(client) => client,
-        None => follow::reach(parts, &[]).await.with_context(|| parts.link.now().reason())?,
-    };
+    let client = beside(parts).await?;
     let entries = push_entries(parts, &client).await?;
     let (mut blobs, mut tried) = (0, HashSet::new());
-    let absent = loop {
-        let HealReply { wanted, .. } = client.heal(&HealRequest::default()).await?;
+    let (absent, restored) = loop {
+        let HealReply { head, restored, wanted } = client.heal(&HealRequest::default()).await?;
+        intake::shown(parts, &head).await?;
         let fresh: Vec<Hash> = wanted.iter().copied().filter(|id| tried.insert(*id)).collect();
         if fresh.is_empty() {
-            break wanted;
+            break (wanted, restored);
         }
         for id in fresh {
             let bytes = parts.store.read(move |conn| state::blobs::by_hash(conn, id)).await?;
@@ -44,44 +46,69 @@ pub(super) async fn heal(parts: &Parts) -> Result<Healed> {
             blobs += 1;
         }
     };
-    Ok(Healed { entries, blobs, absent: places(parts, &absent) })
+    parts.link.restored(restored);
+    Ok(Healed { entries, blobs, absent: places(parts, &absent), restored })
 }
 
-/// Sends the entries after the server's head; returns how many.
+/// Sends the entries after the server's head; returns how many. It takes runs up to a head that it
+/// has signed, each as a whole.
 async fn push_entries(parts: &Parts, client: &Client) -> Result<u64> {
-    let own = parts.ledger.read().state.seq();
-    let mut frames = client.log(LogQuery { after: own, follow: false }).await?;
+    let (own, last) = {
+        let folded = parts.ledger.read();
+        (folded.state.seq(), folded.signed)
+    };
+    let mut frames = client.log(LogQuery { after: own, follow: false }, last).await?;
     let head = frames.next().await?.into_iter().find_map(|frame| match frame {
-        Frame::Head { seq, hash } => Some((seq, hash)),
+        Frame::Head(head) => Some(head),
         Frame::Genesis(_) | Frame::Entry { .. } | Frame::Beat => None,
     });
-    let (seq, hash) = head.context("the server does not say where its log ends")?;
-    parts.ledger.is_known(seq, hash).await??;
-    let mut last = seq;
-    while last < own {
-        let entries = parts.store.read(move |conn| batch(conn, last, own)).await?;
-        let count = entries.len() as u64;
-        if count == 0 {
-            return Err(Code::Missing.because(format!("entry {}", last + 1)).into());
+    let head = head.context("the server does not say where its log ends")?;
+    match parts.ledger.judge(&head).await?? {
+        Judged::Held => {}
+        Judged::Unsigned => return Err(unsigned(&head).into()),
+        Judged::Ahead | Judged::Left if head.seq > own => return Ok(0),
+        Judged::Ahead | Judged::Left => {
+            let why = format!("the server's log ends at {}, in another epoch", head.place());
+            return Err(Code::Prev.because(why).into());
         }
-        client.heal(&HealRequest { entries }).await.context("giving entries back")?;
-        last += count;
     }
-    Ok(last - seq)
+    let mut last = head.seq;
+    while last < own {
+        let Some((entries, head)) = parts.store.read(move |conn| run(conn, last, own)).await?
+        else {
+            return Err(Code::Missing.because(format!("a signed head after entry {last}")).into());
+        };
+        last += entries.len() as u64;
+        let head = {
+            let folded = parts.ledger.read();
+            let (seq, head, sig) = head;
+            SignedHead { epoch: folded.state.epoch_at(seq), seq, head, sig }
+        };
+        let request = HealRequest { entries, head: Some(head) };
+        client.heal(&request).await.context("giving entries back")?;
+    }
+    Ok(last - head.seq)
 }
 
-/// Reads the entries after `last`, some megabyte of them.
-fn batch(conn: &Connection, last: u64, own: u64) -> rusqlite::Result<Vec<Envelope>> {
-    let (mut entries, mut bytes) = (Vec::new(), 0);
+/// A run of entries, and place and signature of the head that the last of them made.
+type Run = (Vec<Envelope>, (u64, Hash, Signature));
+
+/// Reads the entries after `last`, some megabyte of them, up to one whose head the server signed.
+fn run(conn: &Connection, last: u64, own: u64) -> rusqlite::Result<Option<Run>> {
+    let (mut entries, mut bytes, mut head) = (Vec::new(), 0, None);
     for seq in last + 1..=own {
-        let Some(entry) = state::log::entry(conn, seq)? else { break };
+        let Some((entry, hash, sig)) = state::log::signed_entry(conn, seq)? else { break };
         bytes += entry.body.len();
-        if bytes > BATCH && !entries.is_empty() {
+        if bytes > BATCH && head.is_some() {
             break;
         }
         entries.push(entry);
+        head = sig.map(|sig| (entries.len(), (seq, hash, sig))).or(head);
     }
-    Ok(entries)
+    Ok(head.map(|(count, head)| {
+        entries.truncate(count);
+        (entries, head)
+    }))
 }
 
 /// Returns the versions that blobs belong to.

@@ -4,43 +4,58 @@
 use std::sync::Arc;
 
 use shared::blob::Blob;
+use shared::error::Error;
+use shared::head::SignedHead;
 use tokio::task::JoinHandle;
 
 use super::blob::Due;
+use super::fleet::Judged;
 use super::folded::snapshot_is_due;
-use super::ledger::{Delivery, News};
+use super::ledger::{Delivery, unsigned};
 use super::link::Ended;
 use super::parts::Parts;
 use super::read;
 use crate::state::Failure;
 
-/// Takes in what the stream brought; returns when it is on disk and open.
+/// Takes in what the stream brought, up to a signed head; returns when it is on disk and open.
 ///
 /// # Errors
-/// For the first record that does not verify, after all before it, or if the database fails.
+/// For the first record or head that does not verify: nothing of the batch is taken then. Or if the
+/// database fails.
 pub(super) async fn take(parts: &Arc<Parts>, mut records: Vec<Delivery>) -> Result<(), Ended> {
-    records.retain(|record| !parts.ledger.read().is_head(record.position, &record.envelope));
+    records.retain(|record| {
+        let folded = parts.ledger.read();
+        let is_signed = record.head.is_none() || record.head == folded.signed;
+        !(is_signed && folded.is_head(record.position, &record.envelope))
+    });
     if records.is_empty() {
         return Ok(());
     }
     let receipt = parts.ledger.ingest(records).await?;
     let lost = |_| Ended::Local(Failure::Closed);
-    let News { arrived, missing, advanced, refused } = receipt.applied.await.map_err(lost)??;
-    let opening = open(parts, arrived);
+    let news = receipt.applied.await.map_err(lost)???;
+    let opening = open(parts, news.arrived);
     receipt.committed.await.map_err(lost)??;
-    after(parts, opening, advanced, missing).await;
-    refused.map_or(Ok(()), |error| Err(Ended::Refused(error)))
+    after(parts, opening, news.advanced, news.missing).await;
+    Ok(())
 }
 
-/// Takes in an entry of this machine's own that the server has acknowledged; the stream brings it
-/// again and it is recognised. Returns when it is applied: the server has it on disk already.
-pub(super) async fn take_own(parts: &Arc<Parts>, record: Delivery) -> Result<(), Failure> {
+/// Takes in an entry of this machine's own that the server has acknowledged with a signed head; the
+/// stream brings both again and they are recognised. Returns when it is applied: the server has it
+/// on disk already.
+///
+/// # Errors
+/// If the head does not verify, or is not this entry's: the acknowledgement is not to be believed.
+/// Or if the database fails.
+pub(super) async fn take_own(
+    parts: &Arc<Parts>,
+    record: Delivery,
+) -> Result<Result<(), Error>, Failure> {
     let receipt = parts.ledger.ingest(vec![record]).await?;
-    let news = receipt.applied.await.map_err(|_| Failure::Closed)??;
-    if let Some(error) = &news.refused {
-        parts.link.refuse(error);
-        parts.link.down(&error.to_string());
-    }
+    let news = match receipt.applied.await.map_err(|_| Failure::Closed)?? {
+        Ok(news) => news,
+        Err(error) => return Ok(Err(error)),
+    };
     let opening = open(parts, news.arrived);
     let own = Arc::clone(parts);
     parts.tasks.spawn(async move {
@@ -48,6 +63,18 @@ pub(super) async fn take_own(parts: &Arc<Parts>, record: Delivery) -> Result<(),
             after(&own, opening, news.advanced, news.missing).await;
         }
     });
+    Ok(Ok(()))
+}
+
+/// Looks at a head that the server has signed in an answer: it may prove a fork, or show that there
+/// are entries which the stream still owes.
+pub(super) async fn shown(parts: &Parts, head: &SignedHead) -> Result<(), Failure> {
+    match parts.ledger.judge(head).await? {
+        Ok(Judged::Ahead) => parts.reports.ahead(*head),
+        Ok(Judged::Unsigned) => parts.link.refuse(&unsigned(head)),
+        Ok(Judged::Held | Judged::Left) => {}
+        Err(error) => parts.link.refuse(&error),
+    }
     Ok(())
 }
 
@@ -68,6 +95,8 @@ async fn after(parts: &Arc<Parts>, opening: Option<JoinHandle<()>>, advanced: bo
         let _ = opening.await;
     }
     if advanced {
+        // A restored server takes none before it is whole or resumed.
+        parts.link.restored(false);
         parts.link.still_synced();
         tell(parts);
     }
@@ -78,6 +107,7 @@ async fn after(parts: &Arc<Parts>, opening: Option<JoinHandle<()>>, advanced: bo
 
 /// Notes that the stream has reached the server's head.
 pub(super) fn caught_up(parts: &Arc<Parts>) {
+    parts.ledger.unpin();
     parts.link.caught_up();
     tell(parts);
     parts.fetch_due.notify_one();

@@ -1,21 +1,25 @@
 //! The verified log: the only place where entries are applied. Each is applied in memory and
-//! stored with the head and the blobs it brought in one transaction; if that fails, memory goes
-//! back (design/trust, *Client*, read 1).
+//! stored with the head and the blobs it brought in one transaction; if that fails, or if no signed
+//! head of the server covers it, memory goes back (design/trust, *Client*, read 1).
+
+pub(super) mod rebase;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::Connection;
-use shared::blob::{Blob, Sealed};
+use shared::blob::Blob;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
-use shared::log::{self, Entry, Op, Refused, State, Undo};
+use shared::head::SignedHead;
+use shared::log::{self, Entry, Op, State, Undo};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 use tokio::sync::{oneshot, watch};
 
 use super::blob::Due;
 use super::cache::Cache;
+use super::fleet::Judged;
 use super::folded::{Folded, born, recognise};
 use super::pending::Pending;
 use super::rights::{may_read, may_retain, place};
@@ -27,6 +31,9 @@ pub(super) struct Delivery {
     pub(super) position: u64,
     pub(super) envelope: Envelope,
     pub(super) blobs: Vec<Vec<u8>>,
+    /// The head that came right after it, for it. The last record of a batch has one: nothing of
+    /// the batch is used unless the server has signed where it leads.
+    pub(super) head: Option<SignedHead>,
 }
 
 /// What a batch of records did.
@@ -38,25 +45,52 @@ pub(super) struct News {
     pub(super) missing: bool,
     /// Whether any record was new.
     pub(super) advanced: bool,
-    /// The first record refused; those before it count.
-    pub(super) refused: Option<Error>,
 }
 
-/// Answers to a batch: at once when it is applied, and when it is on disk.
+/// Answers to a batch: at once when it is applied, or refused as a whole; and when it is on disk.
 pub(super) struct Receipt {
-    pub(super) applied: oneshot::Receiver<Result<News, Failure>>,
+    pub(super) applied: oneshot::Receiver<Result<Result<News, Error>, Failure>>,
     pub(super) committed: oneshot::Receiver<Result<(), Failure>>,
 }
 
-/// What an entry that was applied brought: its operations, and blobs that this machine made itself.
-type Taken = (Vec<Op>, Vec<Arc<Sealed>>);
+/// Why nothing of a batch is kept.
+enum Stopped {
+    /// A record, or a head, does not verify.
+    Refused(Error),
+    /// The own database.
+    Database(rusqlite::Error),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<rusqlite::Error> for Stopped {
+    fn from(fault: rusqlite::Error) -> Self {
+        Self::Database(fault)
+    }
+}
+
+/// What the entries of a batch brought and touched.
+#[derive(Default)]
+struct Brought {
+    entries: Vec<Hash>,
+    touched: BTreeSet<SecretPath>,
+    blobs: HashMap<Hash, Blob>,
+    dropped: Vec<Hash>,
+}
 
 /// How to take a batch back.
 struct Before {
     commit: Commit,
+    signed: Option<SignedHead>,
     undo: Vec<Undo>,
     unborn: Option<Box<State>>,
     held: Vec<(SecretPath, Option<Hash>)>,
+    /// Readers that were not known before.
+    readers: Vec<Hash>,
 }
 
 /// The verified log and what it folds to. Its lock is taken before any other, for moments only.
@@ -103,7 +137,13 @@ impl Ledger {
         self.applied.subscribe()
     }
 
-    /// Hands records to the database thread, in order with everything else that goes there.
+    /// Returns where the log ends, as the server has signed it.
+    pub(super) fn signed(&self) -> Option<SignedHead> {
+        self.read().signed
+    }
+
+    /// Hands records to the database thread, in order with everything else that goes there. They
+    /// are taken as a whole or not at all; nobody sees a part of them.
     pub(super) async fn ingest(
         self: &Arc<Self>,
         deliveries: Vec<Delivery>,
@@ -113,25 +153,36 @@ impl Ledger {
         let own = Arc::clone(self);
         let job = move |conn: &mut Database| {
             let commit = Commit::default();
-            let mut before = own.begin(&commit);
-            match own.take(conn, deliveries, &mut before) {
+            let mut folded = own.write();
+            let mut before = Before::begin(&mut folded, &commit);
+            match own.take(conn, &mut folded, deliveries, &mut before) {
                 Ok(news) => {
+                    drop(folded);
                     own.applied.send_replace(());
-                    let _ = answer.send(Ok(news));
+                    let _ = answer.send(Ok(Ok(news)));
                     Outcome::Keep(Box::new(move |result| {
                         if result.is_err() {
-                            own.go_back(before);
+                            before.restore(&mut own.write());
                             own.ticks.send_replace(());
                         }
                         commit.end(result.is_ok());
                         let _ = settle.send(result);
                     }))
                 }
-                Err(fault) => {
-                    own.go_back(before);
-                    commit.end(false);
-                    let fault = Failure::from(fault);
-                    let _ = answer.send(Err(fault.clone()));
+                Err(stopped) => {
+                    before.restore(&mut folded);
+                    drop(folded);
+                    let (told, fault) = match stopped {
+                        Stopped::Refused(error) => {
+                            let fault = Failure::Failed(error.to_string().into());
+                            (Ok(Err(error)), fault)
+                        }
+                        Stopped::Database(fault) => {
+                            let fault = Failure::from(fault);
+                            (Err(fault.clone()), fault)
+                        }
+                    };
+                    let _ = answer.send(told);
                     Outcome::Undo(fault)
                 }
             }
@@ -156,23 +207,54 @@ impl Ledger {
         held.await
     }
 
-    /// Tells whether the entry `seq`, whose hash is `hash` elsewhere, is known here.
+    /// Returns the hash of the own entry `seq`.
+    pub(super) async fn hash_at(&self, seq: u64) -> Result<Option<Hash>, Failure> {
+        self.store.read(move |conn| state::log::hash_at(conn, seq)).await
+    }
+
+    /// Judges a head that the server is said to have signed against the own log; wherever it comes
+    /// from.
     ///
     /// # Errors
-    /// `E_FORK` if it is another here; or if the database fails.
-    pub(super) async fn is_known(
-        &self,
-        seq: u64,
-        hash: Hash,
-    ) -> Result<Result<bool, Error>, Failure> {
-        let known = self.store.read(move |conn| state::log::hash_at(conn, seq)).await?;
-        Ok(match known {
-            Some(known) if known != hash => {
-                let (here, there) = (known.short(), hash.short());
-                Err(Code::Fork.because(format!("entry {seq} is {here} here and {there} there")))
+    /// `E_FORK` if it proves one; or if the database fails.
+    pub(super) async fn judge(&self, head: &SignedHead) -> Result<Result<Judged, Error>, Failure> {
+        let vault = self.own.pins.vault;
+        {
+            let folded = self.read();
+            let (seq, here) = (folded.state.seq(), folded.state.head());
+            if head.seq > seq || (head.seq == seq && head.head == here) {
+                let known = (head.seq == seq).then_some(here);
+                return Ok(folded.judge(vault, head, known));
             }
-            known => Ok(known.is_some()),
-        })
+        }
+        let (seq, hash) = (head.seq, head.head);
+        let read = self.store.read(move |conn| {
+            Ok((state::log::hash_at(conn, seq)?, state::set_aside::holds(conn, hash)?))
+        });
+        let (known, is_left) = read.await?;
+        let judged = self.read().judge(vault, head, known);
+        // What was left behind exists: that the server has signed it is no news.
+        Ok(if is_left { judged.or(Ok(Judged::Left)) } else { judged })
+    }
+
+    /// Takes up another signature of where the log ends, that was judged: after a change of the
+    /// server's key, the newest one is what others can verify.
+    pub(super) fn renew(&self, head: SignedHead) {
+        let mut folded = self.write();
+        if folded.signed == Some(head) || folded.state.place() != head.place() {
+            return;
+        }
+        folded.signed = Some(head);
+        drop(folded);
+        // The next connection brings it again.
+        let _ = state::note(&self.store, move |conn| state::log::sign(conn, head.seq, &head.sig));
+    }
+
+    /// Notes that this machine has caught up: the server's keys are now what the log says.
+    pub(super) fn unpin(&self) {
+        if !self.read().pinned.is_empty() {
+            self.write().pinned.clear();
+        }
     }
 
     /// Writes a snapshot of the state unless there is one of this very entry.
@@ -196,88 +278,105 @@ impl Ledger {
     fn take(
         &self,
         conn: &Connection,
+        folded: &mut Folded,
         deliveries: Vec<Delivery>,
         before: &mut Before,
-    ) -> rusqlite::Result<News> {
-        let mut news = News::default();
+    ) -> Result<News, Stopped> {
         let reads = |folded: &Folded| {
             self.own.find(&folded.state).map(|(number, machine)| (number, machine.read.clone()))
         };
-        let could = reads(&self.read());
-        let mut touched = BTreeSet::new();
-        let mut blobs = HashMap::new();
-        for Delivery { position, envelope, blobs: inline } in deliveries {
-            match self.take_one(conn, position, &envelope, before)? {
-                Ok(None) => {}
-                Ok(Some((ops, own))) => {
-                    news.advanced = true;
-                    touched.extend(ops.iter().filter_map(Op::path).cloned());
-                    let own = own.into_iter().map(|sealed| sealed.bytes.clone());
-                    let brought = inline.into_iter().chain(own).map(Blob::new);
-                    blobs.extend(brought.map(|blob| (blob.id(), blob)));
-                }
-                Err(error) => {
-                    news.refused = Some(error);
-                    break;
-                }
-            }
+        let could = reads(folded);
+        let mut brought = Brought::default();
+        for delivery in deliveries {
+            self.take_one(conn, folded, delivery, before, &mut brought)?;
         }
-        if news.advanced {
-            let folded = self.read();
-            state::log::set_head(conn, folded.state.seq(), folded.state.head())?;
-            if reads(&folded) != could {
-                // Its own rights have changed, or its keys' place.
-                let held = folded.held.keys();
-                touched.extend(held.chain(folded.state.secrets().keys()).cloned());
-            }
-            drop(folded);
-            self.tend_blobs(conn, &touched, blobs, &mut news, before)?;
+        if before.undo.is_empty() && before.unborn.is_none() {
+            return Ok(News::default());
         }
+        // What does not end with a signed head is not used.
+        if folded.signed.map(|signed| signed.place()) != Some(folded.state.place()) {
+            let why = format!("entry {} without a signed head", folded.state.seq());
+            return Err(Code::Frozen.because(why).into());
+        }
+        state::log::set_head(conn, folded.state.seq(), folded.state.head())?;
+        let Brought { entries, mut touched, mut blobs, dropped } = brought;
+        if reads(folded) != could {
+            // Its own rights have changed, or its keys' place.
+            let held = folded.held.keys();
+            touched.extend(held.chain(folded.state.secrets().keys()).cloned());
+        }
+        for entry in &entries {
+            state::pending::settle(conn, *entry)?;
+            let own = self.pending.blobs(*entry);
+            blobs.extend(own.iter().map(|sealed| (sealed.id, Blob::new(sealed.bytes.clone()))));
+        }
+        let mut news = News { advanced: true, ..News::default() };
+        self.tend_blobs(conn, folded, &touched, blobs, &mut news, before)?;
+        entries.into_iter().for_each(|entry| self.pending.settled(entry));
+        self.cache.remove(&dropped);
         Ok(news)
     }
 
-    /// Applies and stores one record; returns `None` for a known one.
+    /// Applies and stores one record, unless it is known, and checks the head that came with it.
     fn take_one(
         &self,
         conn: &Connection,
+        folded: &mut Folded,
+        delivery: Delivery,
+        before: &mut Before,
+        brought: &mut Brought,
+    ) -> Result<(), Stopped> {
+        let Delivery { position, envelope, blobs, head } = delivery;
+        if folded.born && position <= folded.state.seq() {
+            return self.take_known(conn, folded, position, &envelope, head);
+        }
+        let server_sig = head.as_ref().map(|head| &head.sig);
+        if folded.born {
+            let applied = log::apply(&mut folded.state, &envelope).map_err(Error::from)?;
+            before.undo.push(applied.undo);
+            self.note_readers(conn, folded, &applied.entry, &mut before.readers)?;
+            let (seq, made) = (folded.state.seq(), folded.state.head());
+            state::log::insert(conn, seq, &envelope, made, server_sig)?;
+            brought.entries.push(made);
+            brought.touched.extend(applied.entry.ops.iter().filter_map(Op::path).cloned());
+            brought.dropped.extend(applied.dropped);
+        } else {
+            let state = born(self.own.pins.vault, position, &envelope)?;
+            state::log::insert(conn, 0, &envelope, state.head(), server_sig)?;
+            let unborn = std::mem::replace(&mut folded.state, state);
+            folded.born = true;
+            before.unborn = Some(Box::new(unborn));
+        }
+        let blobs = blobs.into_iter().map(Blob::new).map(|blob| (blob.id(), blob));
+        brought.blobs.extend(blobs);
+        if let Some(head) = head {
+            folded.vouched(&head)?;
+            folded.signed = Some(head);
+        }
+        Ok(())
+    }
+
+    /// Checks a record that stands where one is known, and its head.
+    fn take_known(
+        &self,
+        conn: &Connection,
+        folded: &Folded,
         position: u64,
         envelope: &Envelope,
-        before: &mut Before,
-    ) -> rusqlite::Result<Result<Option<Taken>, Error>> {
-        let mut folded = self.write();
-        if folded.born && position <= folded.state.seq() {
-            let known = state::log::hash_at(conn, position)?;
-            return Ok(recognise(&folded.state, position, known, envelope).map(|()| None));
-        }
-        if !folded.born {
-            return match born(self.own.pins.vault, position, envelope) {
-                Err(error) => Ok(Err(error)),
-                Ok(state) => {
-                    state::log::insert(conn, 0, envelope, state.head())?;
-                    let unborn = std::mem::replace(&mut folded.state, state);
-                    folded.born = true;
-                    before.unborn = Some(Box::new(unborn));
-                    Ok(Ok(Some(Taken::default())))
+        head: Option<SignedHead>,
+    ) -> Result<(), Stopped> {
+        let known = state::log::hash_at(conn, position)?;
+        if let Some(head) = head {
+            match folded.judge(self.own.pins.vault, &head, known)? {
+                Judged::Held => {}
+                Judged::Unsigned => return Err(unsigned(&head).into()),
+                Judged::Ahead | Judged::Left => {
+                    let why = format!("the server signed head {}, of another epoch", head.place());
+                    return Err(Code::Prev.because(why).into());
                 }
-            };
-        }
-        let applied = match log::apply(&mut folded.state, envelope) {
-            Ok(applied) => applied,
-            // Signed by a member, numbered as due, and built on another past than ours.
-            Err(Refused { error, .. }) if error.code == Code::Prev => {
-                return Ok(Err(Code::Fork.because(error.detail)));
             }
-            Err(Refused { error, .. }) => return Ok(Err(error)),
-        };
-        before.undo.push(applied.undo);
-        let head = folded.state.head();
-        self.note_readers(conn, &mut folded, &applied.entry)?;
-        drop(folded);
-        state::log::insert(conn, applied.entry.seq, envelope, head)?;
-        state::pending::settle(conn, head)?;
-        let own = self.pending.settled(head);
-        self.cache.remove(&applied.dropped);
-        Ok(Ok(Some((applied.entry.ops, own))))
+        }
+        Ok(recognise(&folded.state, position, known, envelope)?)
     }
 
     /// Notes how many readers each new blob was made for: the log itself keeps their hash only.
@@ -286,6 +385,7 @@ impl Ledger {
         conn: &Connection,
         folded: &mut Folded,
         entry: &Entry,
+        new: &mut Vec<Hash>,
     ) -> rusqlite::Result<()> {
         for op in &entry.ops {
             let (Op::Put(put) | Op::Rewrap(put)) = op else { continue };
@@ -298,6 +398,7 @@ impl Ledger {
             let (count, position) = place(&folded.state, &self.own, &put.path);
             state::blobs::set_readers(conn, put.readers, count, position)?;
             folded.readers.insert(put.readers, (count, position));
+            new.push(put.readers);
         }
         Ok(())
     }
@@ -306,12 +407,12 @@ impl Ledger {
     fn tend_blobs(
         &self,
         conn: &Connection,
+        folded: &mut Folded,
         touched: &BTreeSet<SecretPath>,
         mut blobs: HashMap<Hash, Blob>,
         news: &mut News,
         before: &mut Before,
     ) -> rusqlite::Result<()> {
-        let mut folded = self.write();
         for path in touched {
             self.tend_retained(conn, &folded.state, path)?;
             let held = folded.held.get(path).copied();
@@ -357,28 +458,40 @@ impl Ledger {
         }
         Ok(())
     }
+}
 
+impl Before {
     /// Begins a batch: whoever sees what `commit` is about finds this commit, not an older one.
-    fn begin(&self, commit: &Commit) -> Before {
-        let commit = std::mem::replace(&mut self.write().commit, commit.clone());
-        Before { commit, undo: Vec::new(), unborn: None, held: Vec::new() }
+    fn begin(folded: &mut Folded, commit: &Commit) -> Self {
+        let commit = std::mem::replace(&mut folded.commit, commit.clone());
+        let (undo, unborn, held, readers) = Default::default();
+        Self { commit, signed: folded.signed, undo, unborn, held, readers }
     }
 
-    fn go_back(&self, before: Before) {
-        let mut folded = self.write();
-        folded.commit = before.commit;
-        for undo in before.undo.into_iter().rev() {
+    fn restore(self, folded: &mut Folded) {
+        folded.commit = self.commit;
+        folded.signed = self.signed;
+        for undo in self.undo.into_iter().rev() {
             folded.state.revert(undo);
         }
-        if let Some(unborn) = before.unborn {
+        if let Some(unborn) = self.unborn {
             folded.state = *unborn;
             folded.born = false;
         }
-        for (path, held) in before.held.into_iter().rev() {
+        for readers in self.readers {
+            folded.readers.remove(&readers);
+        }
+        for (path, held) in self.held.into_iter().rev() {
             match held {
                 Some(blob) => drop(folded.held.insert(path, blob)),
                 None => drop(folded.held.remove(&path)),
             }
         }
     }
+}
+
+/// Says that nobody listed has signed a head.
+pub(super) fn unsigned(head: &SignedHead) -> Error {
+    let (seq, hash) = (head.seq, head.head.short());
+    Code::BadSig.because(format!("the server's signature of head {seq} {hash}"))
 }

@@ -17,6 +17,14 @@ use machine::remote::{Client, RemoteError};
 
 /// The subject of an alarm that has stopped the sync.
 pub(super) const SYNC: &str = "sync";
+/// The alarm while the server waits for an owner.
+const RESTORED: &str = "E_SERVER_RESTORED";
+/// What it means that the server was restored.
+pub(super) const WAITS: &str = "the server was restored from a copy: it takes no change and hands \
+                                out no content until `vault heal` has given its log back, or an \
+                                owner runs `vault resume`";
+/// Why there is no connection after a fork.
+pub(super) const HALTED: &str = "updates and writes are stopped: E_FORK";
 /// How often at most the time of the last sync is written down while nothing else is.
 const NOTE_SYNCED: u64 = 60;
 /// How long the first connection since the start, while it is being made, may keep a write waiting.
@@ -41,6 +49,10 @@ pub(super) struct LinkState {
     pub(super) kept: bool,
     /// Whether updates and writes have stopped because of a fork.
     pub(super) halted: bool,
+    /// Whether an owner's act is under way all the same.
+    pub(super) acting: bool,
+    /// Whether the server has said that it was restored and waits for an owner.
+    pub(super) restored: bool,
     /// When this machine last knew to be at the server's head.
     pub(super) synced_at: Option<Time>,
     /// The same since the boot, of this process alone.
@@ -138,18 +150,20 @@ impl Link {
         }
     }
 
-    /// Returns the connection if entries may be built; [`WriteError::Offline`] if not.
+    /// Returns the connection if entries may be built; [`WriteError::Halted`] after a fork, unless
+    /// an owner's act is under way, [`WriteError::Offline`] for any other reason.
     pub(super) fn writing_client(&self) -> Result<Client, WriteError> {
+        if self.look(|link| link.halted && !link.acting) {
+            return Err(WriteError::Halted);
+        }
         let client = self.client().map_err(|reason| WriteError::Offline { reason })?;
         let state = self.state.borrow();
-        let reason = if state.halted {
-            "writes are stopped: the server has shown two histories"
-        } else if !state.caught_up {
-            "still catching up with the log"
-        } else {
-            return Ok(client);
-        };
-        Err(WriteError::Offline { reason: reason.to_owned() })
+        if !state.caught_up {
+            return Err(WriteError::Offline {
+                reason: "still catching up with the log".to_owned(),
+            });
+        }
+        Ok(client)
     }
 
     /// Has a connection made now, not at the end of a pause, and waits until it has caught up or
@@ -180,6 +194,28 @@ impl Link {
         let _ = self.subscribe().wait_for(|link| link.halted == halted).await;
     }
 
+    /// Tells whether the server has last said that it was restored and waits for an owner.
+    pub(super) fn is_restored(&self) -> bool {
+        self.look(|link| link.restored)
+    }
+
+    /// Notes whether it does.
+    pub(super) fn restored(&self, restored: bool) {
+        let is_news = self
+            .state
+            .send_if_modified(|link| std::mem::replace(&mut link.restored, restored) != restored);
+        if restored {
+            self.alarms.raise(RESTORED, "", WAITS);
+        } else if is_news {
+            self.alarms.clear(RESTORED);
+        }
+    }
+
+    /// Has a connection made now, not at the end of a pause.
+    pub(super) fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
     /// Waits until somebody wants a connection now.
     pub(super) async fn nudged(&self) {
         self.nudge.notified().await;
@@ -206,6 +242,13 @@ impl Link {
             link.tries += 1;
         });
         self.still_synced();
+    }
+
+    /// Lets an owner's act be carried out although a fork has stopped writes, one at a time, until
+    /// what is returned is dropped.
+    pub(super) fn act(self: &Arc<Self>) -> Option<Acting> {
+        let begun = self.state.send_if_modified(|link| !std::mem::replace(&mut link.acting, true));
+        begun.then(|| Acting(Arc::clone(self)))
     }
 
     /// Notes that there is no connection any more.
@@ -282,6 +325,18 @@ impl Link {
         {
             tracing::error!(%fault, "the fork stays written down");
         }
+        self.alarms.clear(Code::Fork.as_str());
+        self.ticks.send_replace(());
+    }
+}
+
+/// An owner's act during a fork.
+pub(super) struct Acting(Arc<Link>);
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        self.0.state.send_modify(|link| link.acting = false);
+        self.0.down(HALTED);
     }
 }
 

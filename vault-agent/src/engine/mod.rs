@@ -4,21 +4,28 @@
 //! Each part owns its state: one struct, one lock, one file; [`Parts`] holds them. The layers,
 //! from bottom to top; a module uses those before it in this list only:
 //!
-//! 1. plain types and tools: `types`, `tasks`, `debounced`, `offload`
-//! 2. rules, without lock or database: `blob`, `rights`, `folded`, `fleet`, `decide`
-//! 3. what stands alone: `alarms`, `cache`, `pending`
+//! 1. plain types and tools: `types`, `tasks`, `debounced`, `connected`, `offload`
+//! 2. rules, without lock or database: `blob`, `rights`, `folded`, `fleet`, `chain`, `anchors`,
+//!    `posting`, `decide`
+//! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
 //! 4. how the connection is, and the verified log: `link`, `ledger`
-//! 5. local accesses and reports, and all owners together: `access`, `report`, `parts`
+//! 5. local accesses and reports, and all owners together: `access`, `report`, `leaves`, `parts`
 //! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
-//! 8. the connection's loops: `fetch`, `follow`
-//! 9. what is asked for now and then: `status`, `audit`, `exposure`, `heal`, `sample`
+//! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
+//!    `pages`, `over`, `fetch`, `follow`
+//! 9. what is asked for now and then: `status`, `audit`, `exposure`, `heal`, `sample`, `halted`,
+//!    `resume`, `halts`
 
 mod access;
 mod alarms;
+mod anchors;
+mod aside;
 mod audit;
 mod blob;
 mod cache;
+mod chain;
+mod connected;
 mod debounced;
 mod decide;
 mod exposure;
@@ -26,55 +33,67 @@ mod fetch;
 mod fleet;
 mod folded;
 mod follow;
+mod halted;
+mod halts;
 mod heal;
 mod intake;
+mod leaves;
 mod ledger;
 mod link;
 mod offload;
 mod owner;
+mod pages;
 mod parts;
+mod over;
 mod pending;
+mod posting;
+mod reach;
 mod read;
 mod report;
+mod resume;
 mod rights;
 mod sample;
 mod seal;
 mod send;
 mod status;
 mod tasks;
+mod told;
 mod types;
 mod writer;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use shared::audit::{Fact, Who};
 use shared::error::Code;
-use shared::log::{Machine, Number, Op, State};
+use shared::log::{Entry, Machine, Number, Op, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::report::TargetReport;
 use shared::signed::{Envelope, VaultId};
 use shared::time::Time;
 use shared::wire::v1::audit::{AuditPage, AuditQuery};
-use shared::wire::v1::log::Appended;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{Exposure, Healed, Prepared, Sample, Status, VerifyResult};
+use machine::local::{
+    Exposure, Healed, Prepared, Sample, Status, Submitted, VerifyResult,
+};
 use machine::paths::Paths;
 
+use crate::state;
 use parts::Parts;
 use writer::Writer;
 
+pub use fleet::Peer;
 pub use types::{
-    Change, Commit, Content, CustomChange, Latest, MetaMerge, Peer, PutContent, ReadError,
-    Settings, WriteError, Written,
+    Branch, Change, Commit, Content, CustomChange, Latest, MetaMerge, PutContent, ReadError, Settings,
+    WriteError, Written,
 };
 
 /// The engine; clones share it.
@@ -136,10 +155,16 @@ impl Engine {
     /// If no address answers, or what it sends does not verify.
     pub async fn connect_once(&self, addresses: &[String]) -> Result<()> {
         let parts = self.parts.clone();
-        let Some(client) = follow::reach(&parts, addresses).await else {
+        self.start_writer();
+        let Some(client) = reach::reach(&parts, addresses).await else {
             bail!("{}", parts.link.now().reason());
         };
-        self.start_writer();
+        if self.branch().halted {
+            over::go(&parts, &client, over::Right::Resumed).await.map_err(over::fault)?;
+            if self.branch().halted {
+                bail!(WriteError::Halted);
+            }
+        }
         let mut link = parts.link.subscribe();
         self.parts.tasks.spawn(async move {
             follow::follow(&parts, client).await;
@@ -190,12 +215,10 @@ impl Engine {
         let _ = self.parts.link.subscribe().wait_for(|link| link.tries > 0).await;
     }
 
-    /// Exchanges reports now, so that [`Engine::status`] shows the fleet as it is; without a
-    /// connection nothing happens.
+    /// Asks the server how everybody stands; without a connection nothing happens.
+    #[cfg(test)]
     pub async fn refresh(&self) {
-        if self.parts.link.client().is_ok() {
-            self.parts.reports.reporting.now(Duration::from_secs(2)).await;
-        }
+        status::refresh(&self.parts).await;
     }
 
     /// Stops the background tasks and writes the snapshot of the state; what is queued for the
@@ -204,7 +227,7 @@ impl Engine {
         self.parts.tasks.stop();
         self.parts.link.down("the agent is stopping");
         let snapshot = self.parts.ledger.clone().write_snapshot();
-        tokio::join!(self.parts.link.write_synced(), snapshot);
+        tokio::join!(self.parts.link.write_synced(), snapshot, self.parts.reports.flush());
     }
 
     /// Returns what this machine is called in the vault now.
@@ -308,23 +331,52 @@ impl Engine {
     /// # Errors
     /// If a rule forbids the operations, or a blob cannot be encrypted.
     pub async fn prepare(&self, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
-        owner::prepare(&self.parts, by, ops).await
+        if !self.branch().halted {
+            return owner::prepare(&self.parts, by, ops).await;
+        }
+        halted::check(&ops)?;
+        halted::connected(&self.parts, owner::prepare(&self.parts, by, ops)).await
     }
 
     /// Submits one signed entry with the blobs that were staged for it;
     /// [`WriteError::Moved`] if it must be prepared again.
-    pub async fn submit(&self, envelope: Envelope) -> Result<Appended, WriteError> {
-        self.writer.submit(&self.parts, envelope).await
+    pub async fn submit(&self, envelope: Envelope) -> Result<Submitted, WriteError> {
+        if !self.branch().halted {
+            return self.writer.submit(&self.parts, envelope).await;
+        }
+        let entry: Entry = envelope.parse().map_err(WriteError::Refused)?;
+        halted::check(&entry.ops).map_err(|_| WriteError::Halted)?;
+        let act = async { Ok(self.writer.submit(&self.parts, envelope).await) };
+        let acted = halted::connected(&self.parts, act).await;
+        acted.map_err(|why| WriteError::Offline { reason: format!("{why:#}") })?
     }
 
-    /// Returns how this machine and the fleet stand.
+    /// Returns how this machine stands; of the targets its own only.
+    #[cfg(test)]
     pub fn status(&self) -> Status {
         status::of(&self.parts)
     }
 
-    /// Returns every machine that reported, this one included, by name.
-    pub fn peers(&self) -> Vec<Peer> {
+    /// Returns how this machine and all others stand: as the server knows it now, or, if it does not
+    /// say so soon, as it was last fetched.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn fleet(&self) -> Result<Status> {
+        status::fleet(&self.parts).await
+    }
+
+    /// Returns the newest verified record of every other machine, by name.
+    pub fn peers(&self) -> Vec<(Name, Peer)> {
         self.parts.reports.peers()
+    }
+
+    /// Returns which program each machine runs, this one included, as far as that was ever fetched.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn agents(&self) -> Result<BTreeMap<Number, String>> {
+        status::agents(&self.parts).await
     }
 
     /// Returns, while the server is away, when this machine last knew to be at its head: the
@@ -349,15 +401,15 @@ impl Engine {
         self.parts.alarms.raise(code, "", detail);
     }
 
-    /// Clears every alarm of that code; clearing `E_FORK` lets updates and writes go on.
+    /// Clears every alarm of that code; `E_FORK` goes with [`Engine::accept`] only.
     pub fn clear_alarm(&self, code: &str) {
         self.parts.alarms.clear(code);
         if code == Code::AuditRewritten.as_str() {
             // A person has looked: the chain may only grow again from where it is shown next.
             self.parts.reports.forget_audit();
-        }
-        if code == Code::Fork.as_str() {
-            self.parts.link.go_on();
+            if let Err(fault) = state::note(&self.parts.store, state::peers::forget_anchors) {
+                tracing::error!(%fault, "what others have seen of the audit log is not forgotten");
+            }
         }
     }
 

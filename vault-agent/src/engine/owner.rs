@@ -13,7 +13,6 @@ use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
-use shared::wire::v1::log::Appended;
 
 use super::blob::Due;
 use super::folded::Folded;
@@ -25,7 +24,7 @@ use super::send::{self, INLINE, Outgoing, Sent};
 use super::types::{Own, WriteError};
 use crate::state::blobs;
 use host::clock;
-use machine::local::{Inline, Prepared, Unreadable};
+use machine::local::{Inline, Prepared, Submitted, Unreadable};
 
 /// Blobs of one entry together: below what the server parks for a machine.
 const ENTRY_BLOBS: u64 = 24 << 20;
@@ -184,7 +183,10 @@ fn entries(parts: &Parts, ground: Ground, ops: Vec<Op>) -> Result<Vec<Inline>> {
 }
 
 /// Sends an entry that an owner has signed, with the blobs staged for it. Called by the writer.
-pub(super) async fn append(parts: &Arc<Parts>, envelope: Envelope) -> Result<Appended, WriteError> {
+pub(super) async fn append(
+    parts: &Arc<Parts>,
+    envelope: Envelope,
+) -> Result<Submitted, WriteError> {
     let entry: Entry = envelope.parse().map_err(WriteError::Refused)?;
     {
         let folded = parts.ledger.read();
@@ -215,7 +217,7 @@ pub(super) async fn append(parts: &Arc<Parts>, envelope: Envelope) -> Result<App
         }
     }
     match send::send(parts, Outgoing { seq: entry.seq, envelope, blobs }).await? {
-        Sent::Done(appended) => Ok(appended),
+        Sent::Done(submitted) => Ok(submitted),
         Sent::Conflict => Err(WriteError::Moved),
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use rusqlite::Connection;
-use shared::audit::AuditHead;
 use shared::hash::Hash;
+use shared::head::SignedHead;
 use shared::log::{self, State};
 use shared::time::Time;
 use tokio::sync::Notify;
@@ -14,15 +14,15 @@ use tokio::sync::Notify;
 use super::access::Accesses;
 use super::alarms::Alarms;
 use super::cache::Cache;
-use super::debounced::Debounced;
-use super::fleet::Fleet;
 use super::folded::{Folded, stand_in};
 use super::ledger::Ledger;
 use super::link::Link;
+use super::aside;
 use super::pending::Pending;
-use super::report::Reports;
+use super::report::{self, Reports};
 use super::tasks::Tasks;
 use super::types::{Commit, Own, Ticks};
+use crate::state::set_aside::{self, SetAside};
 use crate::state::{self, Store, Trouble, facts};
 use host::files::check_private;
 use host::hint::{Failure, hinted};
@@ -51,7 +51,9 @@ pub(super) struct Parts {
 /// What the database held.
 struct Stored {
     folded: Folded,
-    fleet: Fleet,
+    /// What was set aside: the newest of it.
+    left: Vec<SetAside>,
+    reports: report::Stored,
     synced_at: Option<Time>,
     fork: Option<String>,
     pending: Option<Hash>,
@@ -62,10 +64,11 @@ impl Parts {
     pub(super) fn open(paths: &Paths) -> Result<Self> {
         let own = Arc::new(identity(paths)?);
         let opened = state::open(&paths.database(), |conn| load(conn, &own.pins))?;
-        let (store, trouble, Stored { folded, fleet, synced_at, fork, pending }) = opened;
+        let (store, trouble, Stored { folded, left, reports, synced_at, fork, pending }) = opened;
         let (store, ticks) = (Arc::new(store), Ticks::default());
         let alarms = Arc::new(Alarms::new(ticks.clone()));
         alarms.substituted(own.check(&folded.state).err());
+        aside::raise(&alarms, &left);
         let cache = Arc::<Cache>::default();
         let folder = paths.state.clone();
         let pending = Arc::new(Pending::new(store.clone(), trouble.clone(), folder, pending));
@@ -79,16 +82,15 @@ impl Parts {
             ticks.clone(),
             folded,
         ));
-        let reports = Arc::new(Reports {
-            own: own.clone(),
-            store: store.clone(),
-            alarms: alarms.clone(),
-            link: link.clone(),
-            ledger: ledger.clone(),
-            ticks: ticks.clone(),
-            fleet: fleet.into(),
-            reporting: Debounced::default(),
-        });
+        let reports = Arc::new(Reports::new(
+            own.clone(),
+            store.clone(),
+            alarms.clone(),
+            link.clone(),
+            ledger.clone(),
+            ticks.clone(),
+            reports,
+        ));
         let accesses = Arc::new(Accesses::new(store.clone(), link.clone()));
         let (tasks, fetch_due) = (Tasks::default(), Notify::new());
         Ok(Self {
@@ -135,13 +137,23 @@ fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
     let (state, born, snapshot) = verified_state(conn, pins).context(damaged)?;
     let held = state::blobs::list(conn)?;
     let readers = state::blobs::readers(conn)?;
-    let audit = facts::get::<AuditHead>(conn, facts::AUDIT)?.unwrap_or(AuditHead::EMPTY);
-    let last = facts::get(conn, facts::REPORT_N)?.unwrap_or(0);
-    let fleet = Fleet::load(state::peers::list(conn)?, &state, audit, last);
+    let reports = report::load(conn, &state)?;
+    let synced_at: Option<Time> = facts::get(conn, facts::SYNCED_AT)?;
+    let signed = state::log::newest_signed(conn)?.map(|(seq, head, sig)| SignedHead {
+        epoch: state.epoch_at(seq),
+        seq,
+        head,
+        sig,
+    });
+    let pinned = if synced_at.is_none() { pins.server.clone() } else { Vec::new() };
+    let (commit, aside, overs) = (Commit::ended(true), set_aside::bases(conn)?, 0);
+    let folded =
+        Folded { state, born, held, readers, snapshot, signed, pinned, aside, overs, commit };
     Ok(Stored {
-        folded: Folded { state, born, held, readers, snapshot, commit: Commit::ended(true) },
-        fleet,
-        synced_at: facts::get(conn, facts::SYNCED_AT)?,
+        folded,
+        left: set_aside::list(conn, aside::ALARMED)?,
+        reports,
+        synced_at,
         fork: facts::get(conn, facts::FORK)?,
         pending: state::pending::load(conn)?.map(|pending| pending.hash),
     })

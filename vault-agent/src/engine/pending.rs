@@ -66,11 +66,17 @@ impl Pending {
         self.trouble.borrow().is_some() || room.is_ok_and(|room| room < LITTLE_ROOM)
     }
 
-    /// Notes that an entry is in the log; returns the blobs that this machine has made for it, as
-    /// the server sends them to all others.
-    pub(super) fn settled(&self, entry: Hash) -> Vec<Arc<Sealed>> {
-        let waiting = self.lock().take_if(|waiting| waiting.hash == entry);
-        waiting.map(|waiting| waiting.blobs).unwrap_or_default()
+    /// Returns the blobs that this machine has made for an entry, as the server sends them to all
+    /// others.
+    pub(super) fn blobs(&self, entry: Hash) -> Vec<Arc<Sealed>> {
+        let waiting = self.lock();
+        let waiting = waiting.as_ref().filter(|waiting| waiting.hash == entry);
+        waiting.map(|waiting| waiting.blobs.clone()).unwrap_or_default()
+    }
+
+    /// Notes that an entry is in the log.
+    pub(super) fn settled(&self, entry: Hash) {
+        self.lock().take_if(|waiting| waiting.hash == entry);
     }
 
     /// Forgets an entry that is known not to be in the log. Not waited for: sent once more after

@@ -14,6 +14,7 @@ use shared::path::SecretPath;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::blob::Due;
+use super::link::WAITS;
 use super::offload;
 use super::parts::Parts;
 use super::rights::{find, may_retain};
@@ -95,7 +96,10 @@ pub(super) async fn ciphertext(parts: &Parts, due: &Due, reach: Reach) -> Result
 /// Gets a blob from the server, checks its hash, and keeps it if it is its path's newest.
 pub(super) async fn fetch(parts: &Parts, client: &Client, due: &Due) -> Result<Blob, ReadError> {
     let blob = match client.blob(due.blob).await {
-        Ok(bytes) => Blob::new(bytes),
+        Ok(bytes) => {
+            parts.link.restored(false);
+            Blob::new(bytes)
+        }
         Err(fault) => return Err(not_fetched(parts, due, fault)),
     };
     if let Err(error) = due.check(&blob) {
@@ -115,6 +119,10 @@ fn not_fetched(parts: &Parts, due: &Due, fault: RemoteError) -> ReadError {
         }
         RemoteError::Refused(error) if error.code == Code::Denied => ReadError::Denied,
         RemoteError::Status { status: 403, .. } => ReadError::Denied,
+        other if other.is_restored() => {
+            parts.link.restored(true);
+            ReadError::Offline { ver: due.ver, reason: WAITS.to_owned() }
+        }
         other => ReadError::Offline { ver: due.ver, reason: other.to_string() },
     }
 }

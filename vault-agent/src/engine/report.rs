@@ -1,26 +1,37 @@
-//! Exchanging signed reports: this machine's head, audit head and targets against everybody's
-//! latest (design/trust, *Reports*). Coalesced, and never in the way of a change's delivery.
+//! Reports on their way: this machine's seen-record against some of the others', what both say of
+//! the audit chain, and the alarms that follow (design/trust, *Reports*). Coalesced, and never in the
+//! way of a change's delivery.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rusqlite::Connection;
 use shared::audit::AuditHead;
-use shared::error::Code;
-use shared::hash::Hash;
-use shared::log::Number;
-use shared::report::{Report, TargetReport};
-use shared::text::Text;
-use shared::wire::v1::report::{ReportReply, ReportRequest};
-use tokio::time::{Instant, sleep_until};
+use shared::error::{Code, Error};
+use shared::head::SignedHead;
+use shared::log::{Number, State};
+use shared::name::Name;
+use shared::report::{Seen, TargetReport};
+use shared::signed::Envelope;
+use shared::time::Time;
+use shared::wire::v1::log::HealRequest;
+use shared::wire::v1::report::{EXCHANGED, ReportReply, ReportRequest};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::alarms::Alarms;
+use super::anchors;
+use super::chain::{Audit, Chain};
+use super::connected::Connected;
 use super::debounced::Debounced;
-use super::fleet::{Fleet, PeerHead};
+use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken};
 use super::ledger::Ledger;
 use super::link::Link;
-use super::types::{Own, Peer, Ticks};
-use crate::state::{self, Store, facts};
+use super::posting::{Due, Posting};
+use super::types::{Own, Ticks};
+use crate::state::peers::{self, Anchor};
+use crate::state::{Failure, Store, facts};
 use host::clock;
 use machine::remote::{Client, RemoteError};
 
@@ -28,12 +39,23 @@ use machine::remote::{Client, RemoteError};
 const AFTER: Duration = Duration::from_millis(100);
 /// Least time between two reports.
 const APART: Duration = Duration::from_millis(300);
-/// How often reports are exchanged when nothing happens.
-const IDLE: Duration = Duration::from_secs(60);
-/// Program and version, as reported.
-const AGENT: &str = concat!("vault-agent ", env!("CARGO_PKG_VERSION"));
+/// Longest time until a report is tried again.
+const LONGEST: Duration = Duration::from_mins(1);
+/// How often silence and withheld entries are judged, whatever the server says: one that takes no
+/// reports, or hands none out, must not keep them from being noticed.
+const LOOK: Duration = Duration::from_mins(1);
+/// How often the connected time is written down.
+const NOTE: Duration = Duration::from_mins(10);
 
-/// This machine's reports and everybody's.
+/// What the database held.
+pub(super) struct Stored {
+    fleet: Fleet,
+    posting: Posting,
+    chain: Option<Chain>,
+    connected: Duration,
+}
+
+/// This machine's reports and everybody's. The ledger's lock is taken before any lock of these.
 pub(super) struct Reports {
     pub(super) own: Arc<Own>,
     pub(super) store: Arc<Store>,
@@ -41,26 +63,60 @@ pub(super) struct Reports {
     pub(super) link: Arc<Link>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) ticks: Ticks,
-    pub(super) fleet: Mutex<Fleet>,
+    fleet: Mutex<Fleet>,
+    posting: Mutex<Posting>,
+    audit: Mutex<Audit>,
+    pub(super) connected: Connected,
     pub(super) reporting: Debounced,
+    /// Says that the audit chain may have to be followed.
+    pub(super) named: Notify,
+}
+
+/// This machine, as it reports.
+struct Member {
+    number: Number,
+    name: Name,
+    head: SignedHead,
+    audit: AuditHead,
+    is_alone: bool,
+}
+
+/// Reads what an earlier process has left, and verifies it.
+pub(super) fn load(conn: &Connection, state: &State) -> Result<Stored> {
+    let heard: Option<(u64, Vec<(Number, u64)>)> = facts::get(conn, facts::HEARD)?;
+    let (connected, heard) = heard.unwrap_or_default();
+    let heard = heard.into_iter().map(|(number, at)| (number, Duration::from_secs(at))).collect();
+    let targets = facts::get::<String>(conn, facts::TARGETS)?;
+    let reserved = facts::get(conn, facts::REPORT_N)?.unwrap_or(0);
+    Ok(Stored {
+        fleet: Fleet::load(peers::list(conn)?, heard, state),
+        posting: Posting::new(reserved, targets.as_deref())?,
+        chain: facts::get(conn, facts::AUDIT)?,
+        connected: Duration::from_secs(connected),
+    })
 }
 
 /// Reports whenever it is due, until the connection ends.
 pub(super) async fn run(reports: Arc<Reports>, client: Client) {
+    let _connection = reports.connected.begin();
+    let mut delay = AFTER;
     loop {
-        let ticket = reports.reporting.next(AFTER, IDLE).await;
+        let ticket = reports.reporting.next(delay, reports.idle()).await;
         let sent = Instant::now();
         if reports.link.is_caught_up() {
-            match reports.exchange(&client).await {
+            match reports.post(&client).await {
                 Ok(()) => {
+                    delay = AFTER;
                     reports.reporting.done(ticket);
                     reports.alarms.server_full(false);
                 }
                 Err(fault) => {
-                    tracing::warn!(%fault, "report not exchanged");
+                    tracing::warn!(fault = format!("{fault:#}"), "report not taken");
                     if fault.downcast_ref().is_some_and(RemoteError::is_full) {
                         reports.alarms.server_full(true);
                     }
+                    delay = (delay * 4).min(LONGEST);
+                    reports.reporting.soon();
                 }
             }
         }
@@ -68,175 +124,367 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
     }
 }
 
-/// Judges the silence of the others whatever the server says: one that takes no reports, or hands
-/// none out, must not keep it from being noticed.
+/// Judges the others once in a while, connected or not.
 pub(super) async fn watch(reports: Arc<Reports>) {
+    let mut noted = reports.connected.so_far();
     loop {
-        tokio::time::sleep(IDLE).await;
-        reports.judge(&[]);
+        sleep(LOOK).await;
+        if let Err(fault) = reports.judge().await {
+            tracing::warn!(%fault, "the other machines' records are not judged");
+        }
+        if reports.connected.so_far() >= noted + NOTE {
+            noted = reports.connected.so_far();
+            reports.flush().await;
+        }
     }
 }
 
 impl Reports {
+    pub(super) fn new(
+        own: Arc<Own>,
+        store: Arc<Store>,
+        alarms: Arc<Alarms>,
+        link: Arc<Link>,
+        ledger: Arc<Ledger>,
+        ticks: Ticks,
+        stored: Stored,
+    ) -> Self {
+        let Stored { fleet, posting, chain, connected } = stored;
+        Self {
+            own,
+            store,
+            alarms,
+            link,
+            ledger,
+            ticks,
+            fleet: fleet.into(),
+            posting: posting.into(),
+            audit: Audit::new(chain).into(),
+            connected: Connected::new(connected),
+            reporting: Debounced::default(),
+            named: Notify::new(),
+        }
+    }
+
     /// Replaces what this machine reports of its targets.
     pub(super) fn set_targets(&self, targets: Vec<TargetReport>) {
-        let mut fleet = self.fleet();
-        if fleet.looked_at.as_ref() != Some(&targets) {
-            fleet.looked_at = Some(targets);
-            self.reporting.soon();
+        let set = self.posting().set_targets(targets);
+        match set {
+            Ok(true) => self.reporting.soon(),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the targets are not reported"),
         }
+    }
+
+    /// Returns what this machine reports of its targets.
+    pub(super) fn targets(&self) -> Vec<TargetReport> {
+        self.posting().targets().to_vec()
     }
 
     /// Takes the audit chain as it is shown next: a person has looked at it.
     pub(super) fn forget_audit(&self) {
-        self.fleet().audit = AuditHead::EMPTY;
+        *self.audit() = Audit::default();
     }
 
-    /// Returns every machine that reported, this one included, by name.
-    pub(super) fn peers(&self) -> Vec<Peer> {
+    /// Returns the newest records of the others, by what their machines are called now.
+    pub(super) fn peers(&self) -> Vec<(Name, Peer)> {
         let folded = self.ledger.read();
-        let own = self.own.find(&folded.state).map(|(number, _)| number);
         let fleet = self.fleet();
-        let present = |(number, peer): (&Number, &Peer)| {
-            let mut peer = peer.clone();
-            peer.report.machine.clone_from(&folded.state.machine_numbered(*number)?.name);
-            // What it last reported may be behind its targets, above all without a server.
-            if let Some(targets) = fleet.looked_at.as_ref().filter(|_| own == Some(*number)) {
-                peer.report.targets.clone_from(targets);
-            }
-            Some(peer)
+        let named = |(number, peer): (&Number, &Peer)| {
+            Some((folded.state.machine_numbered(*number)?.name.clone(), peer.clone()))
         };
-        let mut peers: Vec<Peer> = fleet.peers().iter().filter_map(present).collect();
-        peers.sort_by(|a, b| a.report.machine.cmp(&b.report.machine));
+        let mut peers: Vec<_> = fleet.peers().iter().filter_map(named).collect();
+        peers.sort_by(|a, b| a.0.cmp(&b.0));
         peers
     }
 
-    /// Posts this machine's report, takes everybody's, and compares.
-    async fn exchange(self: &Arc<Self>, client: &Client) -> Result<()> {
-        let report = self.report().await?;
-        let report = report.sign(&self.own.keys.sign, self.own.pins.vault)?;
-        match client.report(&ReportRequest { report }).await {
-            Ok(reply) => self.take_reports(reply).await,
-            Err(RemoteError::Refused(error)) if error.code == Code::Seq => {
-                // The database that counted the reports is gone: no count can be past the clock.
-                let mut fleet = self.fleet();
-                fleet.last = fleet.last.max(clock::now().as_secs());
-                self.reporting.soon();
-                Err(error.into())
+    /// Notes a signed head past the log's end that the stream has shown.
+    pub(super) fn ahead(&self, head: SignedHead) {
+        let now = self.connected.so_far();
+        let seq = self.ledger.read().state.seq();
+        self.fleet().judged((Source::Stream, head), Judged::Ahead, seq, now);
+    }
+
+    /// Notes whether entries have come without a signed head after them.
+    pub(super) fn unsigned(&self, unsigned: bool) {
+        let now = self.connected.so_far();
+        self.fleet().unsigned(unsigned, now);
+    }
+
+    /// Reports where the log ends now that it has gone over to another branch, and judges what is
+    /// open anew.
+    pub(super) async fn gone_over(&self) -> Result<(), Failure> {
+        self.reporting.soon();
+        self.judge().await
+    }
+
+    /// Posts this machine's record, and takes some of the others' if they are due.
+    async fn post(self: &Arc<Self>, client: &Client) -> Result<()> {
+        // Without a signed head there is nothing to say yet.
+        let Some(member) = self.member() else { return Ok(()) };
+        let due = self.posting().next(member.is_alone, Instant::now())?;
+        self.write_before(&due).await?;
+        let SignedHead { epoch, seq, head, sig } = member.head;
+        let seen = Seen {
+            machine: member.number,
+            n: due.n,
+            time: clock::now(),
+            epoch,
+            seq,
+            head,
+            server_sig: sig,
+            audit_n: member.audit.n,
+            audit_head: member.audit.hash,
+            targets: due.hash,
+        };
+        let request = ReportRequest {
+            seen: seen.sign(member.name, &self.own.keys.sign, self.own.pins.vault)?,
+            targets: due.text.clone(),
+            exchange: due.exchange,
+        };
+        match client.report(&request).await {
+            Ok(reply) => {
+                self.alarms.clear(Code::Report.as_str());
+                if self.posting().accepted(&due, &reply) {
+                    self.reporting.soon();
+                }
+                self.take(client, &seen, &due, reply).await
             }
-            Err(fault) => Err(fault.into()),
+            Err(fault) => {
+                if let RemoteError::Refused(error) = &fault {
+                    self.refused(error);
+                }
+                Err(fault.into())
+            }
         }
     }
 
-    async fn report(&self) -> Result<Report> {
-        let (n, audit, targets) = {
-            let own = self.number();
-            let mut fleet = self.fleet();
-            fleet.last += 1;
-            // A one-off command looks at no target, and must not report that there are none.
-            let last = || Some(fleet.report_of(own?)?.targets.clone());
-            let targets = fleet.looked_at.clone().or_else(last).unwrap_or_default();
-            (fleet.last, fleet.audit, targets)
-        };
-        self.store.write(move |conn| facts::set(conn, facts::REPORT_N, &n)).await?;
-        let (machine, seq, head) = {
-            let folded = self.ledger.read();
-            let state = &folded.state;
-            (self.own.name(state).clone(), state.seq(), state.head())
-        };
-        Ok(Report {
-            machine,
-            n,
-            time: clock::now(),
-            seq,
-            head,
-            audit_n: audit.n,
-            audit_head: audit.hash,
-            agent: Text::lossy(AGENT),
-            targets,
-        })
+    /// Writes down what must not be forgotten once the record is sent.
+    async fn write_before(&self, due: &Due) -> Result<(), Failure> {
+        let (reserve, store) = (due.reserve, due.store.clone());
+        if reserve.is_none() && store.is_none() {
+            return Ok(());
+        }
+        let written = self.store.write(move |conn| {
+            if let Some(reserve) = reserve {
+                facts::set(conn, facts::REPORT_N, &reserve)?;
+            }
+            store.map_or(Ok(()), |text| facts::set(conn, facts::TARGETS, &text))
+        });
+        written.await?;
+        self.posting().written(due);
+        Ok(())
     }
 
-    async fn take_reports(self: &Arc<Self>, reply: ReportReply) -> Result<()> {
-        let (accepted, gone, heads) = {
-            let folded = self.ledger.read();
-            let mut fleet = self.fleet();
-            let accepted: Vec<_> = reply
-                .reports
-                .into_iter()
-                .filter_map(|received| fleet.take(&folded.state, received))
-                .collect();
-            let gone = fleet.prune(&folded.state);
-            let own = self.own.find(&folded.state).map(|(number, _)| number);
-            let own = own.and_then(|number| fleet.report_of(number));
-            let n = own.map_or(0, |report| report.n);
-            fleet.last = fleet.last.max(n);
-            if let Err(error) = fleet.audit_now(reply.audit) {
-                self.alarms.raise(error.code.as_str(), "", error.detail);
+    /// Finds a way on from a refused record.
+    fn refused(&self, error: &Error) {
+        if error.code == Code::Seq {
+            // The database that counted the records is gone: no count can be past the clock.
+            self.posting().jump(clock::now().as_secs());
+        }
+        // A server that does not know the audit head that it has named takes the next record
+        // without one, and has to name one again.
+        if error.code == Code::Report && !self.audit().refuse() {
+            self.alarms.raise(error.code.as_str(), "", error.detail.clone());
+        }
+    }
+
+    async fn take(
+        self: &Arc<Self>,
+        client: &Client,
+        own: &Seen,
+        due: &Due,
+        reply: ReportReply,
+    ) -> Result<()> {
+        self.clock_checked(reply.now);
+        if !self.link.is_restored() {
+            self.name_audit(client, reply.audit).await?;
+        }
+        let is_restored = self.link.is_restored();
+        if due.exchange.is_none() {
+            return Ok(());
+        }
+        let mut newer = Vec::new();
+        let mut audits = vec![(own.machine, own.epoch, own.audit())];
+        let records = reply.seen.into_iter().take(EXCHANGED).map(|envelope| (envelope, ()));
+        for (Taken { seen, newer: is_newer }, envelope, ()) in self.take_seen(records) {
+            audits.push((seen.machine, seen.epoch, seen.audit()));
+            if is_newer {
+                newer.push((seen.machine, envelope));
             }
-            (accepted, gone, fleet.heads())
-        };
-        let own = Arc::clone(self);
-        let known = self.store.write(move |conn| {
-            facts::set(conn, facts::AUDIT, &own.fleet().audit)?;
-            for name in &gone {
-                state::peers::forget(conn, name)?;
-            }
-            for (report, received) in &accepted {
-                own.compare_anchor(conn, report)?;
-                state::peers::keep(conn, report, received)?;
-            }
-            heads
-                .into_iter()
-                .map(|head| Ok((state::log::hash_at(conn, head.seq)?, head)))
-                .collect::<rusqlite::Result<Vec<_>>>()
+        }
+        // Believed up to the record that the server has confirmed in the same answer; and what was
+        // named in another epoch may be from before a restore.
+        let confirmed = if is_restored { 0 } else { reply.audit.n };
+        let present = self.ledger.read().state.epoch();
+        let anchors = audits.into_iter().filter_map(|(machine, epoch, audit)| {
+            let is_anchor = epoch == present && (1..=confirmed).contains(&audit.n);
+            is_anchor.then_some(Anchor { epoch, machine, audit })
         });
-        let known = known.await.context("storing the reports")?;
-        self.judge(&known);
+        let anchors = anchors.collect();
+        // Before they are stored: what is found in the database is not judged as news.
+        self.judge().await?;
+        let at = clock::now();
+        let reports = Arc::clone(self);
+        let kept = self.store.write(move |conn| reports.keep(conn, newer, anchors, at));
+        for (machine, why) in kept.await.context("storing the records")? {
+            self.alarms.raise(Code::AuditRewritten.as_str(), &machine, why);
+        }
         self.ticks.send_replace(());
         Ok(())
     }
 
-    /// Compares an anchored audit head with the one known at that place.
-    fn compare_anchor(&self, conn: &rusqlite::Connection, report: &Report) -> rusqlite::Result<()> {
-        let known = state::peers::anchored(conn, report.audit_n)?;
-        if known.is_some_and(|known| known.hash != report.audit_head) {
-            let why = format!("`{}` has seen another record {}", report.machine, report.audit_n);
-            let code = Code::AuditRewritten.as_str();
-            self.alarms.raise(code, report.machine.as_str(), why);
+    /// Takes records up that verify, each with what came along; the others are passed over.
+    pub(super) fn take_seen<T>(
+        &self,
+        records: impl IntoIterator<Item = (Envelope, T)>,
+    ) -> Vec<(Taken, Envelope, T)> {
+        let folded = self.ledger.read();
+        let own = self.own.find(&folded.state).map(|(number, _)| number);
+        let (mut all, mut passed_over) = (Vec::new(), None);
+        let (at, mut fleet) = (clock::now(), self.fleet());
+        for (envelope, along) in records {
+            match fleet.take(&folded.state, &envelope, own, at) {
+                Ok(taken) => all.push((taken, envelope, along)),
+                Err(error) => drop(passed_over.get_or_insert(error)),
+            }
+        }
+        fleet.prune(&folded.state);
+        drop(fleet);
+        if let Some(error) = passed_over {
+            tracing::warn!(%error, "records that do not verify are passed over");
+        }
+        // Somebody counts with this machine's key: its own records would be taken for older ones.
+        let of_own = all.iter().filter(|(taken, ..)| Some(taken.seen.machine) == own);
+        if let Some(used) = of_own.map(|(taken, ..)| taken.seen.n).max() {
+            self.posting().jump(used);
+        }
+        all
+    }
+
+    /// Stores what an exchange has brought; returns who contradicts what others have anchored.
+    fn keep(
+        &self,
+        conn: &Connection,
+        newer: Vec<(Number, Envelope)>,
+        anchors: Vec<Anchor>,
+        at: Time,
+    ) -> rusqlite::Result<Vec<(String, String)>> {
+        let folded = self.ledger.read();
+        let state = &folded.state;
+        peers::retain(conn, |number| state.machine_numbered(number).is_some())?;
+        for (number, envelope) in newer {
+            peers::keep(conn, number, &envelope, at)?;
+        }
+        if let Some(chain) = self.audit().chain {
+            facts::set(conn, facts::AUDIT, &chain)?;
+        }
+        anchors::keep(conn, state, &anchors)
+    }
+
+    /// Takes up what the server's clock says.
+    fn clock_checked(&self, now: Time) {
+        tracing::trace!(server = %now, own = %clock::now(), vault = %self.own.pins.vault, "clocks");
+    }
+
+    /// Takes up the audit head that the server names. Of one that was restored nothing is judged: it
+    /// is asked before it is accused.
+    async fn name_audit(&self, client: &Client, now: AuditHead) -> Result<()> {
+        let named = {
+            let folded = self.ledger.read();
+            self.audit().named(&folded.state, now)
+        };
+        match named {
+            Ok(()) => self.named.notify_one(),
+            Err(_) if client.heal(&HealRequest::default()).await?.restored => {
+                self.link.restored(true);
+            }
+            Err(error) => self.alarms.raise(error.code.as_str(), "", error.detail),
         }
         Ok(())
     }
 
-    pub(super) fn judge(self: &Arc<Self>, known: &[(Option<Hash>, PeerHead)]) {
-        let now = clock::now();
-        let mut forks = Vec::new();
-        let (frozen, stale) = {
+    /// Compares the signed heads that are still open with the log, and raises what follows.
+    pub(super) async fn judge(&self) -> Result<(), Failure> {
+        let seq = self.ledger.read().state.seq();
+        let due = self.fleet().to_judge(seq);
+        for (source, head) in due {
+            let judged = match self.ledger.judge(&head).await? {
+                Ok(judged) => judged,
+                Err(error) => {
+                    if self.fleet().proven((source, head)) {
+                        self.link.refuse(&error);
+                    }
+                    continue;
+                }
+            };
+            let now = self.connected.so_far();
+            self.fleet().judged((source, head), judged, seq, now);
+        }
+        let (frozen, silence) = {
             let folded = self.ledger.read();
-            let mut fleet = self.fleet();
-            for (known, head) in known {
-                forks.extend(fleet.compare(head, *known, now).err());
-            }
             let own = self.own.find(&folded.state).map(|(number, _)| number);
-            (fleet.frozen(now), fleet.stale(&folded.state, own, now))
+            let (now, mut fleet) = (self.connected.so_far(), self.fleet());
+            (fleet.frozen(&folded.state, now), fleet.silence(&folded.state, own, now))
         };
-        for error in forks {
-            self.link.refuse(&error);
-        }
-        for (code, found) in [(Code::Frozen, frozen), (Code::Stale, stale)] {
+        let silent = match silence {
+            Silence::Silent(who) => Some(who),
+            Silence::Heard | Silence::NotJudged => None,
+        };
+        for (code, found) in [(Code::Frozen.as_str(), frozen), (Code::Stale.as_str(), silent)] {
             match found {
-                Some(detail) => self.alarms.raise(code.as_str(), "", detail),
-                None => self.alarms.clear(code.as_str()),
+                Some(detail) => self.alarms.raise(code, "", detail),
+                None => self.alarms.clear_if(|of, about| of == code && about.is_empty()),
             }
         }
+        Ok(())
     }
 
-    /// Returns this machine's number, while it is active.
-    fn number(&self) -> Option<Number> {
-        self.own.find(&self.ledger.read().state).map(|(number, _)| number)
+    /// Writes down how long this machine was connected, when it last heard whom, and the number of
+    /// its last record.
+    pub(super) async fn flush(&self) {
+        let seconds = |time: Duration| time.as_secs();
+        let heard: Vec<(Number, u64)> = {
+            let fleet = self.fleet();
+            fleet.heard().iter().map(|(number, at)| (*number, seconds(*at))).collect()
+        };
+        let (connected, used) = (seconds(self.connected.so_far()), self.posting().used());
+        let written = self.store.write(move |conn| {
+            facts::set(conn, facts::REPORT_N, &used)?;
+            facts::set(conn, facts::HEARD, &(connected, heard))
+        });
+        match written.await {
+            Ok(()) => self.posting().flushed(used),
+            Err(fault) => tracing::warn!(%fault, "when the others were heard is not written down"),
+        }
     }
 
-    fn fleet(&self) -> MutexGuard<'_, Fleet> {
+    /// Returns this machine, while it is an active one that holds a signed head.
+    fn member(&self) -> Option<Member> {
+        let folded = self.ledger.read();
+        let head = folded.signed?;
+        let audit = self.audit().anchored(&folded.state);
+        let (number, machine) = self.own.find(&folded.state)?;
+        let others = folded.state.machines().iter();
+        let is_alone = !others.into_iter().any(|(other, it)| it.active && *other != number);
+        Some(Member { number, name: machine.name.clone(), head, audit, is_alone })
+    }
+
+    /// Returns how long to wait if nothing happens.
+    fn idle(&self) -> Duration {
+        let is_alone = self.member().is_none_or(|member| member.is_alone);
+        self.posting().idle(is_alone, Instant::now())
+    }
+
+    pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
         self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn audit(&self) -> MutexGuard<'_, Audit> {
+        self.audit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn posting(&self) -> MutexGuard<'_, Posting> {
+        self.posting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

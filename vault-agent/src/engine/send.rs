@@ -10,17 +10,20 @@ use bytes::Bytes;
 use shared::blob::Sealed;
 use shared::error::Code;
 use shared::hash::Hash;
+use shared::head::SignedHead;
 use shared::log::Entry;
 use shared::signed::{Envelope, Purpose};
 use shared::wire::v1::blob::Inline;
-use shared::wire::v1::log::{AppendRequest, Appended};
+use shared::wire::v1::log::AppendRequest;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::intake;
 use super::ledger::Delivery;
+use super::link::WAITS;
 use super::parts::Parts;
 use super::types::WriteError;
-use crate::state::{Failure, log, pending};
+use crate::state::{Failure, pending};
+use machine::local::Submitted;
 use machine::remote::RemoteError;
 
 /// How long a caller waits for an answer from the server.
@@ -29,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(200);
 /// The longest pause before that; it doubles each time.
 const SLOWEST: Duration = Duration::from_secs(3);
+/// The longest that a server may have it wait.
+const LONGEST: Duration = Duration::from_mins(1);
+/// How soon a restored server is tried again.
+const RESTORED: Duration = Duration::from_secs(5);
 /// Blobs travel inside the request up to this sum.
 pub(super) const INLINE: usize = 4 << 20;
 
@@ -42,7 +49,7 @@ pub(super) struct Outgoing {
 /// What became of it, if the server has answered and no rule forbids it.
 pub(super) enum Sent {
     /// It is in the log, there and here.
-    Done(Appended),
+    Done(Submitted),
     /// Another entry stands in the log where this one was to stand: it never will.
     Conflict,
 }
@@ -54,6 +61,25 @@ enum Tried {
     Never,
     /// It was sent, and nobody knows what became of it.
     Perhaps,
+}
+
+/// An entry on its way.
+struct Sending {
+    seq: u64,
+    hash: Hash,
+    envelope: Envelope,
+    /// Its blobs, unless they are kept with what is pending.
+    blobs: Vec<Vec<u8>>,
+    /// The request's body.
+    body: Bytes,
+}
+
+/// What an answer 201 was worth.
+enum Acknowledged {
+    /// The entry is applied here.
+    Applied,
+    /// No listed key vouches for this very entry.
+    Unproven,
 }
 
 /// Sends an entry, saves it meanwhile, and, when it is in the log, applies it here. Both are done
@@ -74,32 +100,27 @@ pub(super) async fn send(parts: &Arc<Parts>, outgoing: Outgoing) -> Result<Sent,
         parts.pending.forget();
         return Err(fault.into());
     }
-    let sent = until_answered(parts, seq, hash, &body, Tried::Never).await;
-    let applied = match &sent {
-        Ok(Sent::Done(_)) => {
-            let own = Delivery { position: seq, envelope, blobs: Vec::new() };
-            intake::take_own(parts, own).await
-        }
-        Err(WriteError::Unresolved) => Ok(()),
+    let sending = Sending { seq, hash, envelope, blobs: Vec::new(), body };
+    let sent = until_answered(parts, &sending, Tried::Never).await;
+    let is_open = match &sent {
+        Ok(Sent::Done(_)) => false,
+        Err(WriteError::Unresolved | WriteError::Postponed { .. } | WriteError::Local(_)) => true,
         Ok(Sent::Conflict) | Err(_) => {
             parts.pending.give_up(hash);
-            Ok(())
+            false
         }
     };
     let saved = match saving {
         Some(saving) => saving.await.unwrap_or(Err(Failure::Closed)),
         None => Ok(()),
     };
-    let but = |what: String, fault: Failure| Err(WriteError::Local(format!("{what}: {fault}")));
-    match (&sent, applied, saved) {
-        (Ok(Sent::Done(_)), Err(fault), _) => {
-            but(format!("the change is in the log as entry {seq}, but not here yet"), fault)
-        }
-        (Err(WriteError::Unresolved), _, Err(fault)) => {
+    match saved {
+        Err(fault) if is_open && !matches!(sent, Err(WriteError::Local(_))) => {
             parts.pending.forget();
-            but("no answer came, and the change may be in the log".into(), fault)
+            let what = "no answer came, and the change may be in the log";
+            Err(WriteError::Local(format!("{what}: {fault}")))
         }
-        _ => sent,
+        Ok(()) | Err(_) => sent,
     }
 }
 
@@ -115,7 +136,7 @@ async fn body(parts: &Parts, outgoing: &Outgoing) -> Result<Bytes, WriteError> {
             upload(parts, sealed.id, sealed.bytes.clone()).await?;
         }
     }
-    let request = AppendRequest { envelope: outgoing.envelope.clone(), blobs };
+    let request = AppendRequest { envelope: outgoing.envelope.clone(), blobs, code: None };
     let body = serde_json::to_vec(&request);
     body.map(Bytes::from).map_err(|why| WriteError::Local(why.to_string()))
 }
@@ -128,18 +149,20 @@ pub(super) async fn upload(parts: &Parts, blob: Hash, bytes: Vec<u8>) -> Result<
 
 /// Sends the same bytes until they are answered or patience ends. Connections may come and go.
 async fn until_answered(
-    parts: &Parts,
-    seq: u64,
-    hash: Hash,
-    body: &Bytes,
+    parts: &Arc<Parts>,
+    sending: &Sending,
     mut tried: Tried,
 ) -> Result<Sent, WriteError> {
+    let Sending { seq, hash, .. } = *sending;
     let deadline = Instant::now() + PATIENCE;
     let mut pause = AGAIN;
     loop {
-        // A new connection may have brought the entry as part of the log.
+        // A new connection may have brought the entry as part of the log, or another in its place.
         if parts.pending.entry() != Some(hash) {
-            return Ok(Sent::Done(Appended { seq, head: hash }));
+            return Ok(match parts.ledger.hash_at(seq).await? {
+                Some(known) if known == hash => Sent::Done(Submitted { seq, head: hash }),
+                Some(_) | None => Sent::Conflict,
+            });
         }
         let Ok(client) = parts.link.writing_client() else {
             let mut link = parts.link.subscribe();
@@ -149,22 +172,31 @@ async fn until_answered(
             }
             continue;
         };
-        match client.append(body.clone()).await {
-            Ok(appended) if (appended.seq, appended.head) == (seq, hash) => {
-                return Ok(Sent::Done(appended));
+        let mut wait = pause;
+        match client.append(sending.body.clone(), parts.ledger.signed()).await {
+            Ok(head) => {
+                parts.link.restored(false);
+                match acknowledged(parts, sending, head).await? {
+                    Acknowledged::Applied => {
+                        return Ok(Sent::Done(Submitted { seq, head: hash }));
+                    }
+                    Acknowledged::Unproven => tried = Tried::Perhaps,
+                }
             }
-            Ok(_) => {
-                tried = Tried::Perhaps;
-                tracing::warn!(seq, "the server acknowledges another entry than was sent");
+            Err(RemoteError::Conflict(head)) => {
+                intake::shown(parts, &head).await?;
+                if parts.link.look(|link| link.halted) {
+                    return Err(WriteError::Unresolved);
+                }
+                return conflict(parts, seq, hash, deadline).await;
             }
-            Err(RemoteError::Conflict(_)) => return conflict(parts, seq, hash, deadline).await,
             Err(RemoteError::Refused(error)) if matches!(error.code, Code::Seq | Code::Prev) => {
                 return conflict(parts, seq, hash, deadline).await;
             }
             Err(RemoteError::Refused(error)) => return Err(WriteError::Refused(error)),
-            Err(fault @ RemoteError::Status { status, .. }) if !fault.is_unresolved() => {
-                let code = if status == 413 { Code::Limits } else { Code::Denied };
-                return Err(WriteError::Refused(code.because(fault.to_string())));
+            Err(fault) if fault.is_restored() => {
+                parts.link.restored(true);
+                return Err(WriteError::Postponed { reason: WAITS.into(), again: RESTORED });
             }
             Err(fault) if fault.is_full() => {
                 parts.alarms.server_full(true);
@@ -172,16 +204,61 @@ async fn until_answered(
                     return Err(WriteError::Full);
                 }
             }
-            Err(fault) => {
+            Err(fault) if let Some(asked) = fault.is_metered() => {
+                wait = asked.clamp(pause, LONGEST);
+                if Instant::now() + wait >= deadline {
+                    return Err(WriteError::Postponed { reason: fault.to_string(), again: wait });
+                }
+                tracing::warn!(seq, %fault, ?wait, "the server has an entry wait");
+            }
+            Err(fault) if fault.is_unresolved() => {
                 tried = Tried::Perhaps;
                 tracing::warn!(seq, %fault, "no answer to an entry, sending it again");
             }
+            Err(fault) => {
+                let code = match &fault {
+                    RemoteError::Status { status: 413, .. } => Code::Limits,
+                    _ => Code::Denied,
+                };
+                return Err(WriteError::Refused(code.because(fault.to_string())));
+            }
         }
-        if Instant::now() + pause >= deadline {
+        if Instant::now() + wait >= deadline {
             return Err(WriteError::Unresolved);
         }
-        sleep(pause).await;
+        sleep(wait).await;
         pause = (pause * 2).min(SLOWEST);
+    }
+}
+
+/// Takes in an acknowledged entry. The server's word for it is its signature of the head that this
+/// very entry made; anything else is no answer at all.
+async fn acknowledged(
+    parts: &Arc<Parts>,
+    sending: &Sending,
+    head: SignedHead,
+) -> Result<Acknowledged, WriteError> {
+    let Sending { seq, hash, .. } = *sending;
+    if (head.seq, head.head) != (seq, hash) {
+        tracing::warn!(seq, "the server acknowledges another entry than was sent");
+        intake::shown(parts, &head).await?;
+        return Ok(Acknowledged::Unproven);
+    }
+    let (envelope, blobs) = (sending.envelope.clone(), sending.blobs.clone());
+    let own = Delivery { position: seq, envelope, blobs, head: Some(head) };
+    match intake::take_own(parts, own).await {
+        Ok(Ok(())) => Ok(Acknowledged::Applied),
+        Ok(Err(error)) => {
+            tracing::warn!(seq, %error, "the server's acknowledgement does not verify");
+            parts.link.refuse(&error);
+            Ok(Acknowledged::Unproven)
+        }
+        Err(fault) => {
+            let is_proven = head.verify(&parts.ledger.read().server_keys(), parts.own.pins.vault);
+            let is = if is_proven.is_ok() { "is" } else { "may be" };
+            let what = format!("the change {is} in the log as entry {seq}, but not here yet");
+            Err(WriteError::Local(format!("{what}: {fault}")))
+        }
     }
 }
 
@@ -195,9 +272,11 @@ async fn conflict(
 ) -> Result<Sent, WriteError> {
     let mut applied = parts.ledger.applied();
     loop {
-        match parts.store.read(move |conn| log::hash_at(conn, seq)).await? {
-            Some(known) if known == hash => return Ok(Sent::Done(Appended { seq, head: hash })),
+        match parts.ledger.hash_at(seq).await? {
+            Some(known) if known == hash => return Ok(Sent::Done(Submitted { seq, head: hash })),
             Some(_) => return Ok(Sent::Conflict),
+            // The log has gone over to another branch, on which the entry can never stand.
+            None if parts.pending.entry() != Some(hash) => return Ok(Sent::Conflict),
             None => {}
         }
         if !matches!(timeout_at(deadline, applied.changed()).await, Ok(Ok(()))) {
@@ -220,30 +299,30 @@ pub(super) async fn pending_and_online(parts: &Parts) {
     let _ = parts.link.subscribe().wait_for(|link| link.caught_up).await;
 }
 
-/// Sends an entry again whose writer is gone or was told that it is unresolved.
-pub(super) async fn resolve(parts: &Arc<Parts>) {
+/// Sends an entry again whose writer is gone or was told that it is unresolved. Returns why nothing
+/// can be written now and how soon to try again, if the server has said so.
+pub(super) async fn resolve(parts: &Arc<Parts>) -> Option<(String, Duration)> {
     let found = parts.store.read(|conn| pending::load(conn)).await;
     let Ok(Some(pending::Pending { hash, request })) = found else {
-        return parts.pending.forget();
+        parts.pending.forget();
+        return None;
     };
     let parsed = serde_json::from_slice::<AppendRequest>(&request).ok().and_then(|request| {
         let entry = request.envelope.parse::<Entry>().ok()?;
         let purpose = Purpose::Entry(parts.own.pins.vault);
         (request.envelope.hash(purpose) == hash).then_some((entry.seq, request))
     });
-    let Some((seq, AppendRequest { envelope, blobs })) = parsed else {
+    let Some((seq, AppendRequest { envelope, blobs, .. })) = parsed else {
         tracing::warn!("a pending entry is damaged and dropped");
-        return parts.pending.give_up(hash);
+        parts.pending.give_up(hash);
+        return None;
     };
-    match until_answered(parts, seq, hash, &request.into(), Tried::Perhaps).await {
+    let blobs = blobs.into_iter().map(|blob| blob.0).collect();
+    let sending = Sending { seq, hash, envelope, blobs, body: request.into() };
+    match until_answered(parts, &sending, Tried::Perhaps).await {
         Ok(Sent::Done(_)) => {
             tracing::info!(seq, "a pending entry is in the log");
-            let blobs = blobs.into_iter().map(|blob| blob.0).collect();
-            let delivery = Delivery { position: seq, envelope, blobs };
-            if let Err(fault) = intake::take_own(parts, delivery).await {
-                tracing::warn!(%fault, "a pending entry is not applied yet");
-            }
-            parts.pending.forget();
+            parts.pending.settled(hash);
         }
         Ok(Sent::Conflict) => {
             tracing::warn!(seq, "a pending entry came too late and is dropped");
@@ -253,6 +332,8 @@ pub(super) async fn resolve(parts: &Arc<Parts>) {
             tracing::warn!(seq, %error, "a pending entry is refused and dropped");
             parts.pending.give_up(hash);
         }
+        Err(WriteError::Postponed { reason, again }) => return Some((reason, again)),
         Err(_) => sleep(AGAIN).await,
     }
+    None
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use shared::blob::Kind;
 use shared::error::{Code, Error};
@@ -11,7 +12,6 @@ use shared::log::{self, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::{Mount, SecretPath};
 use shared::plaintext::Plaintext;
-use shared::report::Report;
 use shared::time::Time;
 use tokio::sync::watch;
 
@@ -92,6 +92,15 @@ impl Commit {
     pub fn wait(&self) -> bool {
         *self.0.wait()
     }
+}
+
+/// How the log stands as a whole: contents of versions may be others once it has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// How often this process has gone over to another branch of the log, or forgotten what it left.
+    pub overs: u64,
+    /// Whether a fork has stopped updates and writes.
+    pub halted: bool,
 }
 
 /// The newest version of a path, as this machine sees it now.
@@ -246,11 +255,17 @@ pub enum WriteError {
     /// Nothing was written.
     #[error("the server cannot be reached: {reason}")]
     Offline { reason: String },
+    /// Nothing was written: a fork has stopped writes.
+    #[error("{}: {}; writes are stopped", Code::Fork, Code::Fork.sentence())]
+    Halted,
     /// Nothing was written.
     #[error("the server's disk is full")]
     Full,
     #[error("the entry was sent but no answer came; it is kept and will be sent again")]
     Unresolved,
+    /// The server takes no changes now, and says so; the entry is sent again after `again`.
+    #[error("{reason}; the entry is kept and will be sent again")]
+    Postponed { reason: String, again: Duration },
     /// A rule of the log forbids it.
     #[error("{0}")]
     Refused(Error),
@@ -271,14 +286,4 @@ impl From<Failure> for WriteError {
     fn from(fault: Failure) -> Self {
         Self::Local(fault.to_string())
     }
-}
-
-/// Another machine, by its latest verified report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    pub report: Report,
-    /// When the server got it.
-    pub at: Time,
-    /// Whether it followed the log when the server was last asked.
-    pub online: bool,
 }

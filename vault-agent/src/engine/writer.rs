@@ -12,8 +12,8 @@ use shared::log::{self, Entry, Op, Refused};
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
-use shared::wire::v1::log::Appended;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Duration, Instant, timeout_at};
 
 use super::decide::{Bases, Draft, Not, decide};
 use super::owner;
@@ -23,6 +23,7 @@ use super::seal::{Sealing, seal_all};
 use super::send::{self, Outgoing, Sent};
 use super::types::{Change, PutContent, WriteError, Written};
 use host::clock;
+use machine::local::Submitted;
 
 /// Callers that may wait.
 const QUEUE: usize = 256;
@@ -43,7 +44,7 @@ enum Job {
     /// Changes of a local caller.
     Changes(Caller),
     /// An entry that an owner has signed.
-    Owner { envelope: Envelope, reply: oneshot::Sender<Result<Appended, WriteError>> },
+    Owner { envelope: Envelope, reply: oneshot::Sender<Result<Submitted, WriteError>> },
 }
 
 /// Somebody whose changes are being written.
@@ -87,7 +88,7 @@ impl Writer {
         &self,
         parts: &Parts,
         envelope: Envelope,
-    ) -> Result<Appended, WriteError> {
+    ) -> Result<Submitted, WriteError> {
         self.queue(parts, |reply| Job::Owner { envelope, reply }).await
     }
 
@@ -111,8 +112,10 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
     let Some(mut queue) = queue else { return };
     let mut carried = None;
     loop {
-        if send::must_resolve(&parts) {
-            send::resolve(&parts).await;
+        if carried.is_none() && send::must_resolve(&parts) {
+            if let Some((reason, again)) = send::resolve(&parts).await {
+                carried = refuse_changes(&mut queue, &reason, again).await;
+            }
             continue;
         }
         let job = match carried.take() {
@@ -134,6 +137,25 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
             }
         }
     }
+}
+
+/// Refuses the changes of local callers for some time: they would wait behind an entry that the
+/// server does not take now. An owner's act ends it, as it may be what the server waits for.
+async fn refuse_changes(
+    queue: &mut mpsc::Receiver<Job>,
+    reason: &str,
+    time: Duration,
+) -> Option<Job> {
+    let until = Instant::now() + time;
+    while let Ok(Some(job)) = timeout_at(until, queue.recv()).await {
+        match job {
+            Job::Changes(caller) => {
+                caller.answer(Err(WriteError::Offline { reason: reason.to_owned() }));
+            }
+            Job::Owner { .. } => return Some(job),
+        }
+    }
+    None
 }
 
 /// Takes along whoever waits already, as far as one entry carries.
@@ -207,16 +229,16 @@ async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<()
         }
         let outgoing = signed(parts, callers, &build, ops)?;
         match send::send(parts, outgoing).await {
-            Ok(Sent::Done(appended)) => {
+            Ok(Sent::Done(submitted)) => {
                 record(parts, callers, &build, &Outcome::Ok).await?;
-                answer_all(callers, &build, appended.seq);
+                answer_all(callers, &build, submitted.seq);
                 return Ok(());
             }
             Ok(Sent::Conflict) => {}
             Err(WriteError::Refused(error)) => return Err(refused(error)),
-            Err(WriteError::Unresolved) => {
+            Err(fault @ (WriteError::Unresolved | WriteError::Postponed { .. })) => {
                 record(parts, callers, &build, &Outcome::Unavailable).await?;
-                return Err(WriteError::Unresolved);
+                return Err(fault);
             }
             Err(fault) => return Err(fault),
         }

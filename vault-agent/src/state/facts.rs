@@ -8,10 +8,15 @@ use super::log::{damaged, one, run};
 
 /// When the head was last known to be the server's: `Time`.
 pub const SYNCED_AT: &str = "synced_at";
-/// Number of this machine's last report: `u64`.
+/// Number up to which this machine may have used the numbers of its seen-records: `u64`.
 pub const REPORT_N: &str = "report_n";
-/// The audit chain as last seen: `AuditHead`.
+/// The targets that this machine reported last: their JSON text, `String`.
+pub const TARGETS: &str = "targets";
+/// The audit chain as far as this machine has followed it: `engine::chain::Chain`.
 pub const AUDIT: &str = "audit";
+/// Seconds of connection in sum, and at which of them each machine was last heard:
+/// `(u64, Vec<(Number, u64)>)`.
+pub const HEARD: &str = "heard";
 /// Proof that the log was forked, as shown in the alarm: `String`.
 pub const FORK: &str = "fork";
 

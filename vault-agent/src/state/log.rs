@@ -2,7 +2,7 @@
 
 use std::num::TryFromIntError;
 
-use rusqlite::types::Type;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Params, Result, Row};
 use shared::hash::Hash;
 use shared::keys::Signature;
@@ -34,6 +34,11 @@ pub(super) fn hash(row: &Row<'_>, column: usize) -> Result<Hash> {
     Hash::try_from(row.get_ref(column)?.as_blob()?).map_err(damaged)
 }
 
+fn signature(row: &Row<'_>, column: usize) -> Result<Signature> {
+    let bytes = row.get_ref(column)?.as_blob()?.try_into().map_err(damaged)?;
+    Ok(Signature::from_bytes(bytes))
+}
+
 /// Executes a statement that comes again and again: it is parsed once.
 pub(super) fn run(conn: &Connection, statement: &str, row: impl Params) -> Result<()> {
     conn.prepare_cached(statement)?.execute(row).map(drop)
@@ -62,18 +67,54 @@ pub(super) fn all<T, C: FromIterator<T>>(
 pub(super) fn envelope(row: &Row<'_>, column: usize) -> Result<Envelope> {
     let by = row.get_ref(column)?.as_str()?.parse().map_err(damaged)?;
     let body = row.get(column + 1)?;
-    let sig = row.get_ref(column + 2)?.as_blob()?.try_into().map_err(damaged)?;
-    Ok(Envelope { by, body, sig: Signature::from_bytes(sig) })
+    Ok(Envelope { by, body, sig: signature(row, column + 2)? })
 }
 
-/// Stores the entry `seq` (0: the genesis), whose hash is `hash`.
+/// Stores the entry `seq` (0: the genesis), whose hash is `hash`, with the server's signature of the
+/// head that it made, if there is one.
 ///
 /// # Errors
 /// If there is one already, or the database fails.
-pub fn insert(conn: &Connection, seq: u64, envelope: &Envelope, hash: Hash) -> Result<()> {
-    let insert = "INSERT INTO log (seq, by, body, sig, hash) VALUES (?1, ?2, ?3, ?4, ?5)";
+pub fn insert(
+    conn: &Connection,
+    seq: u64,
+    envelope: &Envelope,
+    hash: Hash,
+    server_sig: Option<&Signature>,
+) -> Result<()> {
+    let insert = "INSERT INTO log (seq, by, body, sig, hash, server_sig) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let Envelope { by, body, sig } = envelope;
-    run(conn, insert, (number(seq)?, by.to_string(), body, sig.as_bytes(), hash.as_bytes()))
+    let by = by.to_string();
+    let (hash, server_sig) = (hash.as_bytes(), server_sig.map(Signature::as_bytes));
+    run(conn, insert, (number(seq)?, by, body, sig.as_bytes(), hash, server_sig))
+}
+
+/// Stores another signature of the head that the entry `seq` made, as after a change of the
+/// server's key.
+pub fn sign(conn: &Connection, seq: u64, server_sig: &Signature) -> Result<()> {
+    let update = "UPDATE log SET server_sig = ?2 WHERE seq = ?1";
+    run(conn, update, (number(seq)?, server_sig.as_bytes()))
+}
+
+/// Reads the newest entry whose head the server has signed: its number, its hash, the signature.
+pub fn newest_signed(conn: &Connection) -> Result<Option<(u64, Hash, Signature)>> {
+    let select = "SELECT seq, hash, server_sig FROM log WHERE server_sig IS NOT NULL \
+                  ORDER BY seq DESC LIMIT 1";
+    one(conn, select, [], |row| Ok((unsigned(row, 0)?, hash(row, 1)?, signature(row, 2)?)))
+}
+
+/// Reads the entry `seq`, its hash, and the server's signature of its head, if there is one.
+pub fn signed_entry(
+    conn: &Connection,
+    seq: u64,
+) -> Result<Option<(Envelope, Hash, Option<Signature>)>> {
+    let select = "SELECT by, body, sig, hash, server_sig FROM log WHERE seq = ?1";
+    one(conn, select, [number(seq)?], |row| {
+        let is_signed = row.get_ref(4)? != ValueRef::Null;
+        let server_sig = is_signed.then(|| signature(row, 4)).transpose()?;
+        Ok((envelope(row, 0)?, hash(row, 3)?, server_sig))
+    })
 }
 
 /// Stores where the log stands.
@@ -91,6 +132,11 @@ pub fn hash_at(conn: &Connection, seq: u64) -> Result<Option<Hash>> {
     // A number that others claim and no row can have.
     let Ok(seq) = i64::try_from(seq) else { return Ok(None) };
     one(conn, "SELECT hash FROM log WHERE seq = ?1", [seq], |row| hash(row, 0))
+}
+
+/// Drops the entries after `seq`.
+pub fn cut(conn: &Connection, seq: u64) -> Result<()> {
+    run(conn, "DELETE FROM log WHERE seq > ?1", [number(seq)?])
 }
 
 pub fn entry(conn: &Connection, seq: u64) -> Result<Option<Envelope>> {

@@ -9,6 +9,7 @@ pub mod peers;
 pub mod pending;
 pub mod retained;
 mod schema;
+pub mod set_aside;
 
 use std::ops::Deref;
 use std::path::Path;

@@ -1,76 +1,136 @@
-//! The newest verified report of every machine, and every audit head that reports have anchored.
+//! What other machines have signed: the newest verified seen-record of each, the targets last
+//! fetched behind one of them, and the audit heads that such records have anchored.
+
+use std::collections::BTreeSet;
 
 use rusqlite::{Connection, Result, Row};
 use shared::audit::AuditHead;
-use shared::name::Name;
-use shared::report::Report;
+use shared::hash::Hash;
+use shared::log::Number;
 use shared::signed::Envelope;
 use shared::time::Time;
-use shared::wire::v1::report::Received;
 
-use super::log::{all, damaged, envelope, hash, number, one, run, unsigned};
+use super::log::{all, envelope, hash, number, one, run, unsigned};
 
 /// The largest number that a column holds. What others claim is never an error of the database: it
-/// would keep every other report from being looked at.
+/// would keep every other record from being looked at.
 const LARGEST: u64 = i64::MAX.cast_unsigned();
 
-/// Anchors kept; the oldest half of what is more is thinned out.
-const ANCHORS: u64 = 10_000;
+/// Anchors kept of one machine, so that none pushes out another's; the older half of what is more
+/// is thinned out.
+const ANCHORS: u64 = 64;
 
-/// Stores a machine's newest report and what it anchors.
-pub fn keep(conn: &Connection, report: &Report, received: &Received) -> Result<()> {
-    let insert = "INSERT OR REPLACE INTO peer (machine, n, by, body, sig, at) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let Received { report: Envelope { by, body, sig }, at, .. } = received;
-    let (n, at) = (number(report.n.min(LARGEST))?, number(at.as_micros().min(LARGEST))?);
-    let row = (report.machine.as_str(), n, by.to_string(), body, sig.as_bytes(), at);
-    run(conn, insert, row)?;
-    let audit = AuditHead { n: report.audit_n, hash: report.audit_head };
-    if (1..=LARGEST).contains(&audit.n) { anchor(conn, audit, &report.machine) } else { Ok(()) }
+/// An audit head in a machine's seen-record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Epoch of the record's signed head.
+    pub epoch: Hash,
+    pub machine: Number,
+    pub audit: AuditHead,
 }
 
-/// Reads all reports; whether their machines are online is not known.
-pub fn list(conn: &Connection) -> Result<Vec<Received>> {
+/// Targets as they were last fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTargets {
+    pub machine: Number,
+    /// When the record that names them came in, as the server says.
+    pub at: Time,
+    /// Program and version.
+    pub agent: String,
+    /// The JSON text whose hash the record names.
+    pub text: String,
+}
+
+/// Stores a machine's newest record.
+pub fn keep(conn: &Connection, machine: Number, envelope: &Envelope, at: Time) -> Result<()> {
+    let insert = "INSERT OR REPLACE INTO peer (machine, by, body, sig, at) \
+                  VALUES (?1, ?2, ?3, ?4, ?5)";
+    let Envelope { by, body, sig } = envelope;
+    run(conn, insert, (number(machine)?, by.to_string(), body, sig.as_bytes(), clamped(at)?))
+}
+
+/// Reads all records, and when they came.
+pub fn list(conn: &Connection) -> Result<Vec<(Envelope, Time)>> {
     all(conn, "SELECT by, body, sig, at FROM peer ORDER BY machine", |row| {
-        let at = Time::from_micros(unsigned(row, 3)?);
-        Ok(Received { report: envelope(row, 0)?, at, online: false })
+        Ok((envelope(row, 0)?, Time::from_micros(unsigned(row, 3)?)))
     })
 }
 
-pub fn forget(conn: &Connection, machine: &Name) -> Result<()> {
-    run(conn, "DELETE FROM peer WHERE machine = ?1", [machine.as_str()])
+/// Stores the targets behind a machine's record `n`, unless those of a later one are there.
+pub fn keep_targets(conn: &Connection, n: u64, targets: &StoredTargets) -> Result<()> {
+    let insert = "INSERT INTO targets (machine, n, at, agent, text) VALUES (?1, ?2, ?3, ?4, ?5) \
+                  ON CONFLICT (machine) DO UPDATE \
+                  SET n = excluded.n, at = excluded.at, agent = excluded.agent, \
+                  text = excluded.text WHERE excluded.n > n";
+    let StoredTargets { machine, at, agent, text } = targets;
+    run(conn, insert, (number(*machine)?, number(n.min(LARGEST))?, clamped(*at)?, agent, text))
 }
 
-fn anchor(conn: &Connection, audit: AuditHead, machine: &Name) -> Result<()> {
-    let insert = "INSERT OR IGNORE INTO anchor (n, hash, machine) VALUES (?1, ?2, ?3)";
-    run(conn, insert, (number(audit.n)?, audit.hash.as_bytes(), machine.as_str()))?;
-    let kept = one(conn, "SELECT count(*) FROM anchor", [], |row| unsigned::<u64>(row, 0))?;
-    if kept > Some(ANCHORS) {
+/// Reads everybody's targets, by number.
+pub fn targets(conn: &Connection) -> Result<Vec<StoredTargets>> {
+    all(conn, "SELECT machine, at, agent, text FROM targets ORDER BY machine", |row| {
+        let at = Time::from_micros(unsigned(row, 1)?);
+        Ok(StoredTargets { machine: unsigned(row, 0)?, at, agent: row.get(2)?, text: row.get(3)? })
+    })
+}
+
+/// Reads which program each machine runs.
+pub fn agents(conn: &Connection) -> Result<Vec<(Number, String)>> {
+    all(conn, "SELECT machine, agent FROM targets", |row| Ok((unsigned(row, 0)?, row.get(1)?)))
+}
+
+/// Forgets everything about machines of which `is_active` says no.
+pub fn retain(conn: &Connection, is_active: impl Fn(Number) -> bool) -> Result<()> {
+    let select = "SELECT machine FROM peer UNION SELECT machine FROM targets \
+                  UNION SELECT DISTINCT machine FROM anchor";
+    let known: BTreeSet<Number> = all(conn, select, |row| unsigned(row, 0))?;
+    for gone in known.into_iter().filter(|machine| !is_active(*machine)) {
+        for table in ["peer", "targets", "anchor"] {
+            let delete = format!("DELETE FROM {table} WHERE machine = ?1");
+            conn.execute(&delete, [number(gone)?])?;
+        }
+    }
+    Ok(())
+}
+
+/// Stores an anchor; one that no chain of a database can reach is passed over.
+pub fn anchor(conn: &Connection, Anchor { epoch, machine, audit }: &Anchor) -> Result<()> {
+    if !(1..=LARGEST).contains(&audit.n) {
+        return Ok(());
+    }
+    let insert = "INSERT OR IGNORE INTO anchor (machine, epoch, n, hash) VALUES (?1, ?2, ?3, ?4)";
+    let machine = number(*machine)?;
+    run(conn, insert, (machine, epoch.as_bytes(), number(audit.n)?, audit.hash.as_bytes()))?;
+    let count = "SELECT count(*) FROM anchor WHERE machine = ?1";
+    if one(conn, count, [machine], |row| unsigned::<u64>(row, 0))? > Some(ANCHORS) {
         // Every second one of the older half: what is left still spans the whole chain.
         conn.execute(
-            "DELETE FROM anchor WHERE n IN (SELECT n FROM (SELECT n, row_number() OVER \
-             (ORDER BY n) AS place FROM anchor) WHERE place % 2 = 0 AND place <= ?1)",
-            [number(ANCHORS / 2)?],
+            "DELETE FROM anchor WHERE machine = ?1 AND n IN (SELECT n FROM (SELECT n, \
+             row_number() OVER (ORDER BY n) AS place FROM anchor WHERE machine = ?1) \
+             WHERE place % 2 = 0 AND place <= ?2)",
+            [machine, number(ANCHORS / 2)?],
         )?;
     }
     Ok(())
 }
 
-/// Reads the anchored head at position `n`.
-pub fn anchored(conn: &Connection, n: u64) -> Result<Option<AuditHead>> {
-    if n > LARGEST {
-        return Ok(None);
-    }
-    one(conn, "SELECT n, hash FROM anchor WHERE n = ?1", [number(n)?], head)
+/// Forgets every anchor.
+pub fn forget_anchors(conn: &Connection) -> Result<()> {
+    run(conn, "DELETE FROM anchor", [])
 }
 
-/// Reads every anchored head with the machine that reported it, in order.
-pub fn anchors(conn: &Connection) -> Result<Vec<(AuditHead, Name)>> {
-    all(conn, "SELECT n, hash, machine FROM anchor ORDER BY n", |row| {
-        Ok((head(row)?, row.get_ref(2)?.as_str()?.parse().map_err(damaged)?))
-    })
+/// Reads the anchors after record `after` up to record `until`, in order.
+pub fn anchors(conn: &Connection, after: u64, until: u64) -> Result<Vec<Anchor>> {
+    let select = "SELECT epoch, machine, n, hash FROM anchor WHERE n > ?1 AND n <= ?2 ORDER BY n";
+    let range = (number(after.min(LARGEST))?, number(until.min(LARGEST))?);
+    conn.prepare_cached(select)?.query_map(range, read_anchor)?.collect()
 }
 
-fn head(row: &Row<'_>) -> Result<AuditHead> {
-    Ok(AuditHead { n: unsigned(row, 0)?, hash: hash(row, 1)? })
+fn read_anchor(row: &Row<'_>) -> Result<Anchor> {
+    let audit = AuditHead { n: unsigned(row, 2)?, hash: hash(row, 3)? };
+    Ok(Anchor { epoch: hash(row, 0)?, machine: unsigned(row, 1)?, audit })
+}
+
+fn clamped(time: Time) -> Result<i64> {
+    number(time.as_micros().min(LARGEST))
 }

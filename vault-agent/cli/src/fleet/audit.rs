@@ -10,7 +10,7 @@ use anyhow::bail;
 use crate::context::Global;
 use crate::print::Format;
 use host::hint::{Exit, Failure};
-use machine::local::{self, VerifyResult};
+use machine::local::{self, ResumedAt, VerifyResult};
 
 /// Review and verify the audit log
 // What each is for stands at its arguments.
@@ -44,10 +44,16 @@ fn visible(text: &str) -> String {
 fn verify(global: &Global) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let result: VerifyResult = global.client()?.get(local::AUDIT_VERIFY, &[])?;
-    let VerifyResult { checked, head, anchors, bad } = &result;
+    let VerifyResult { checked, head, anchors, restored, bad } = &result;
     let whole = || {
         let hash = head.hash;
-        format!("{checked} audit records are whole; {anchors} signed heads agree; head {hash}")
+        let restored: String = restored
+            .iter()
+            .map(|ResumedAt { n, time, by }| format!("; restored at {n} on {time} by {by}"))
+            .collect();
+        format!(
+            "{checked} audit records are whole{restored}; {anchors} signed heads agree; head {hash}"
+        )
     };
     if format != Format::Table || bad.is_none() {
         global.show(format, whole, &result)?;

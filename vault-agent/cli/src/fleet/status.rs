@@ -14,7 +14,7 @@ use crate::print::{self, Format, table};
 use crate::vault::rotation;
 use host::clock;
 use host::hint::{Exit, Failure, hinted};
-use machine::local::{self, Alarm, Rotation, Status, TargetRow};
+use machine::local::{self, Alarm, Outdated, Rotation, Status, TargetRow};
 
 /// More warnings about rotation would hide the fleet.
 const MOST_ROTATIONS: usize = 5;
@@ -22,7 +22,8 @@ const MOST_ROTATIONS: usize = 5;
 /// Print who holds which version
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exits 2 while an awake machine lags, its hook or its file fails, or an alarm stands.
+    after_help = "Exits 2 while an awake machine lags, its hook or its file fails, its targets are not
+known, or an alarm stands.
 Where VAULT_ADDR names another Vault, its seal status is printed as HashiCorp's does:
 0 unsealed, 1 no answer, 2 sealed."
 )]
@@ -56,9 +57,10 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     } else {
         global.term.line(print::data(format, &document(&status, global.now()))?)?;
     }
-    let wrong = status.targets.iter().any(|row| row.awake && is_wrong(row));
+    let wrong = status.targets.iter().any(|row| row.awake && is_wrong(row))
+        || status.outdated.iter().any(|machine| machine.awake);
     // Alarms with a word for a code are for a person to read; those with an `E_…` code stop
-    // updates. Peers that are all asleep are no fault.
+    // updates, or say that somebody lies. A machine that is off is no fault.
     let harmless = Code::Stale.as_str();
     let alarms = status.alarms.iter().map(|alarm| alarm.code.as_str());
     let alarms = alarms.filter(|code| *code != harmless).any(|code| code.starts_with("E_"));
@@ -93,6 +95,7 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
         let server = status.server.as_deref().unwrap_or("none configured");
         global.term.say(format!("not connected to the server ({server}); {age}"));
     }
+    say_unknown(global, status, now);
     if status.targets.is_empty() {
         global.term.say_hinted(
             "no machine has a target yet",
@@ -128,6 +131,24 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Says what is not known of the fleet: a table must not look better than what is known.
+fn say_unknown(global: &Global, status: &Status, now: Time) {
+    for Outdated { machine, of, .. } in &status.outdated {
+        let shown = of.map_or_else(
+            || "none are shown".to_owned(),
+            |of| format!("those shown are of {} ago", clock::age(now.seconds_since(of))),
+        );
+        global.term.say(format!(
+            "{machine}: the server does not hand out the targets that it has signed; {shown}"
+        ));
+    }
+    if status.unwatched {
+        global.term.say(
+            "silence is not judged: every other machine is said to sleep, so nobody would be missed",
+        );
+    }
+}
+
 /// Warns of secrets that are to be changed soon, or should have been: for people, no fault of the
 /// fleet.
 fn say_rotations(global: &Global, status: &Status, now: Time) {
@@ -154,6 +175,9 @@ fn say_rotations(global: &Global, status: &Status, now: Time) {
 
 fn cells(row: &TargetRow, now: Time) -> Vec<String> {
     let seen = match (row.awake, row.seen_at) {
+        (true, Some(at)) if row.outdated => {
+            format!("{} ago (outdated)", clock::age(now.seconds_since(at)))
+        }
         (true, _) => "now".to_owned(),
         (false, Some(at)) => format!("{} ago (asleep)", clock::age(now.seconds_since(at))),
         (false, None) => "never".to_owned(),
@@ -188,18 +212,25 @@ fn document(status: &Status, now: Time) -> Value {
         json!({
             "machine": row.machine, "target": row.target, "secret": row.secret,
             "wanted": row.wanted, "applied": row.applied, "hook": row.hook,
-            "seen_at": time(row.seen_at), "awake": row.awake, "state": row.state, "lags": row.lags(),
+            "seen_at": time(row.seen_at), "awake": row.awake, "outdated": row.outdated,
+            "state": row.state, "lags": row.lags(),
             "fails": row.fails(), "detail": row.detail,
         })
     });
     let alarms = status.alarms.iter().map(
         |alarm| json!({ "code": alarm.code, "text": alarm.text, "since": alarm.since.to_string() }),
     );
+    let outdated = status
+        .outdated
+        .iter()
+        .map(|it| json!({ "machine": it.machine, "of": time(it.of), "awake": it.awake }));
     let rotations = rotation::due(status.rotations.clone(), now, rotation::SOON);
     let rotations: Vec<_> = rotations.iter().map(|entry| entry.document(now)).collect();
     json!({
         "machine": status.machine, "vault": status.vault, "seq": status.seq, "head": status.head,
         "online": status.online, "server": status.server, "synced_at": time(status.synced_at),
-        "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(), "rotations": rotations,
+        "restored": status.restored, "unwatched": status.unwatched,
+        "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(),
+        "outdated": outdated.collect::<Vec<_>>(), "rotations": rotations,
     })
 }

@@ -9,8 +9,8 @@ use machine::local::{HEAL, HealRequest, Healed};
 /// Give the server back what it has lost and this machine has
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// End this alarm instead, once you know which history is true: `E_FORK`, `E_AUDIT_REWRITTEN`
-    #[arg(long, value_name = "CODE", value_parser = ["E_FORK", "E_AUDIT_REWRITTEN"])]
+    /// End this alarm instead, once you know why the audit log has changed: `E_AUDIT_REWRITTEN`
+    #[arg(long, value_name = "CODE", value_parser = ["E_AUDIT_REWRITTEN"])]
     clear: Option<String>,
 }
 
@@ -21,7 +21,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         global.term.say(format!("{code} is cleared; it comes back if it is still true"));
         return Ok(Exit::OK);
     }
-    let Healed { entries, blobs, absent } = healed;
+    let Healed { entries, blobs, absent, restored } = healed;
     if (entries, blobs) == (0, 0) {
         global.term.say("the server lacks nothing that this machine has");
     } else {
@@ -29,8 +29,14 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         let secret = if blobs == 1 { "secret" } else { "secrets" };
         global.term.say(format!("given back: {entries} {entry}, {blobs} {secret}"));
     }
+    if restored {
+        global.term.say_hinted(
+            "the server was restored from an older copy and takes no change yet",
+            "run `vault heal` on the other machines too, then `vault resume` on an admin's machine",
+        );
+    }
     if absent.is_empty() {
-        return Ok(Exit::OK);
+        return Ok(if restored { Exit::REMOTE } else { Exit::OK });
     }
     for place in &absent {
         global.term.line(format!("{} v{}", place.path, place.ver))?;
@@ -38,7 +44,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
     global.term.say_hinted(
         "the server still lacks the versions above",
         "run `vault heal` on a machine that reads them; each keeps the newest version of what it \
-         reads",
+         reads. What no machine has is lost for good: `vault kv destroy` takes it off the list",
     );
     Ok(Exit::REMOTE)
 }

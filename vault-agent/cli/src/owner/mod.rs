@@ -7,5 +7,6 @@ pub(crate) mod init;
 pub(crate) mod machine;
 mod owning;
 pub(crate) mod recovery;
+pub(crate) mod resume;
 pub(crate) mod signing;
 mod ssh;

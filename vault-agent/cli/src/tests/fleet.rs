@@ -92,6 +92,45 @@ fn status_shows_alarms_and_a_lost_server() {
 }
 
 #[test]
+fn status_says_what_is_not_known() {
+    let check = |rows: &Value, more: &[(&str, Value)], said: &[&str], code: u8| {
+        let mut body = json!({
+            "machine": "rtx1080", "vault": HASH, "seq": 12, "head": HASH, "online": true,
+            "server": "192.168.17.1:8443", "synced_at": NOW, "alarms": [], "targets": rows,
+        });
+        for (key, value) in more {
+            body[key] = value.clone();
+        }
+        let world = World::agent(&[("GET /v1/agent/status", 200, &body.to_string())]);
+        let shown = transcript(&world, &["status"]);
+        for line in said {
+            assert!(shown.contains(line), "{shown}");
+        }
+        assert!(shown.contains(&format!("\nexit {code}\n")), "{shown}");
+    };
+    let mut late = row("vps", 1, &json!(NOW), true);
+    check(&json!([late]), &[], &[], 2);
+    late["fresh"] = json!(true);
+    check(&json!([late]), &[], &[], 0);
+    late["outdated"] = json!(true);
+    late["seen_at"] = json!(NOW - 2 * HOUR);
+    let outdated = |of: Value, awake: bool| {
+        ("outdated", json!([{ "machine": "vps", "of": of, "awake": awake }]))
+    };
+    let withheld = "vps: the server does not hand out the targets that it has signed; ";
+    let old = format!("{withheld}those shown are of 2 h ago");
+    check(
+        &json!([late]),
+        &[outdated(json!(NOW - 2 * HOUR), true)],
+        &[&old, "2 h ago (outdated)"],
+        2,
+    );
+    let none = format!("{withheld}none are shown");
+    check(&json!([]), &[outdated(Value::Null, false)], &[&none], 0);
+    check(&json!([]), &[("unwatched", json!(true))], &["silence is not judged: every other"], 0);
+}
+
+#[test]
 fn status_of_another_server_is_refused() {
     insta::assert_snapshot!(transcript(&World::agent(&[]), &["status"]));
 }

@@ -8,20 +8,22 @@ use host::raw_keys;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::error::Code;
 use shared::hash::Hash;
+use shared::head::SignedHead;
 use shared::keys::{SignKey, VerifyKey};
 use shared::limits;
 use shared::wire::v1::audit::{
     AccessReply, AccessRequest, AuditPage, AuditQuery, LeavesPage, LeavesQuery,
 };
 use shared::wire::v1::error::ErrorBody;
-use shared::wire::v1::log::{Appended, GenesisRequest, HealReply, HealRequest, LogQuery};
-use shared::wire::v1::report::{ReportReply, ReportRequest};
+use shared::wire::v1::log::{GenesisRequest, HealReply, HealRequest, LAST_HEAD, LogQuery};
+use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 use shared::wire::v1::{self as routes};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -106,18 +108,29 @@ impl Client {
         expect(answer, StatusCode::CREATED).await.map(drop)
     }
 
-    /// `GET /v1/log`.
-    pub async fn log(&self, query: LogQuery) -> Result<Frames, RemoteError> {
+    /// `GET /v1/log`, as a machine whose newest signed head is `last`.
+    pub async fn log(
+        &self,
+        query: LogQuery,
+        last: Option<SignedHead>,
+    ) -> Result<Frames, RemoteError> {
         let uri = format!("{}?after={}&follow={}", routes::LOG, query.after, query.follow);
-        Ok(Frames::new(self.ask(Method::GET, &uri, Bytes::new()).await?))
+        let answer = self.send_after(Method::GET, &uri, Bytes::new(), last).await?;
+        Ok(Frames::new(expect(answer, StatusCode::OK).await?))
     }
 
-    /// `POST /v1/log` with a request that was written before, so that it can be sent again.
+    /// `POST /v1/log` with a request that was written before, so that it can be sent again, by a
+    /// machine whose newest signed head is `last`. Whether the answer vouches for the entry is to be
+    /// verified.
     ///
     /// # Errors
     /// See [`RemoteError`]; [`RemoteError::Conflict`] if the log has moved on.
-    pub async fn append(&self, request: Bytes) -> Result<Appended, RemoteError> {
-        let answer = self.send(Method::POST, routes::LOG, request).await?;
+    pub async fn append(
+        &self,
+        request: Bytes,
+        last: Option<SignedHead>,
+    ) -> Result<SignedHead, RemoteError> {
+        let answer = self.send_after(Method::POST, routes::LOG, request, last).await?;
         if answer.status() == StatusCode::CONFLICT {
             return Err(RemoteError::Conflict(parse(answer.into_body()).await?));
         }
@@ -147,6 +160,12 @@ impl Client {
     /// `POST /v1/report`.
     pub async fn report(&self, request: &ReportRequest) -> Result<ReportReply, RemoteError> {
         parse(self.ask(Method::POST, routes::REPORT, json(request)?).await?).await
+    }
+
+    /// `GET /v1/targets`.
+    pub async fn targets(&self, query: TargetsQuery) -> Result<TargetsPage, RemoteError> {
+        let uri = format!("{}?after={}", routes::TARGETS, query.after);
+        parse(self.ask(Method::GET, &uri, Bytes::new()).await?).await
     }
 
     /// `POST /v1/access`.
@@ -179,12 +198,27 @@ impl Client {
         uri: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, RemoteError> {
-        let request = Request::builder()
+        self.send_after(method, uri, body, None).await
+    }
+
+    async fn send_after(
+        &self,
+        method: Method,
+        uri: &str,
+        body: Bytes,
+        last: Option<SignedHead>,
+    ) -> Result<Response<Incoming>, RemoteError> {
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("https://vault{uri}"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(RemoteError::protocol)?;
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(last) = last {
+            request = request.header(
+                LAST_HEAD,
+                HeaderValue::from_maybe_shared(json(&last)?).map_err(RemoteError::protocol)?,
+            );
+        }
+        let request = request.body(Full::new(body)).map_err(RemoteError::protocol)?;
         let mut sender = self.sender.clone();
         let answered = timeout(ANSWER, async {
             sender.ready().await?;
@@ -208,13 +242,20 @@ async fn expect(answer: Response<Incoming>, status: StatusCode) -> Result<Incomi
 /// Turns an answer that is not a success into why.
 async fn refusal(answer: Response<Incoming>) -> RemoteError {
     let status = answer.status().as_u16();
+    let retry_after = retry_after(answer.headers());
     let body: Result<ErrorBody, RemoteError> = parse(answer.into_body()).await;
     let ErrorBody { code, detail } = body
         .unwrap_or_else(|fault| ErrorBody { code: "no_reason".into(), detail: fault.to_string() });
     match Code::from_text(&code) {
         Some(code) => RemoteError::Refused(code.because(detail)),
-        None => RemoteError::Status { status, code, detail },
+        None => RemoteError::Status { status, code, detail, retry_after },
     }
+}
+
+/// Reads how many seconds the server asks to wait.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 async fn parse<T: DeserializeOwned>(body: Incoming) -> Result<T, RemoteError> {

@@ -8,9 +8,11 @@ pub use client::{Client, connect};
 pub use frames::Frames;
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use shared::error::{Code, Error};
-use shared::wire::v1::error::Conflict;
+use shared::head::SignedHead;
+use shared::wire::v1::error::RESTORED;
 
 /// Why no connection came about.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -34,9 +36,9 @@ pub enum ConnectError {
 /// Why a request was not answered as wanted.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// The entry was built on an old head.
+    /// The entry was built on another head than the server's, which it has signed.
     #[error("the log has moved on to entry {}", .0.seq)]
-    Conflict(Conflict),
+    Conflict(Box<SignedHead>),
     /// A rule forbids it.
     #[error("{0}")]
     Refused(Error),
@@ -49,6 +51,8 @@ pub enum RemoteError {
         code: String,
         /// Names the object.
         detail: String,
+        /// How long the server asks to wait before the next try.
+        retry_after: Option<Duration>,
     },
     /// No answer: the connection broke or took too long. The request may have been done.
     #[error("{0}")]
@@ -73,6 +77,23 @@ impl RemoteError {
             Self::Lost(_) | Self::Protocol(_) => true,
             Self::Status { status, .. } => *status >= 500 || matches!(status, 408 | 429),
             Self::Conflict(_) | Self::Refused(_) => false,
+        }
+    }
+
+    /// Tells whether the server was restored from a copy and waits for an owner.
+    pub fn is_restored(&self) -> bool {
+        matches!(self, Self::Status { status: 503, code, .. } if code == RESTORED)
+    }
+
+    /// Tells whether the caller is over its share, and for how long at least it has to wait.
+    pub fn is_metered(&self) -> Option<Duration> {
+        match self {
+            Self::Status { status: 429, retry_after, .. } => Some(retry_after.unwrap_or_default()),
+            Self::Status { .. }
+            | Self::Conflict(_)
+            | Self::Refused(_)
+            | Self::Lost(_)
+            | Self::Protocol(_) => None,
         }
     }
 

@@ -44,6 +44,22 @@ pub(super) enum Action {
     WriteBack(Base),
     /// Keep a copy of the file, then write the vault's content into it.
     Conflict(Base),
+    /// Leave the file, whose content the vault went on without.
+    Keep(Base),
+}
+
+/// Decides where the vault went on without what file and vault both held last: that is still in the
+/// file, and nothing older is written over it.
+pub(super) fn aside(decided: Action) -> Action {
+    match decided {
+        Action::WriteBack(now) => Action::Keep(now),
+        Action::Conflict(now) => Action::Publish { cas: now.ver },
+        Action::Wait
+        | Action::Settled(_)
+        | Action::Deleted(_)
+        | Action::Publish { .. }
+        | Action::Keep(_) => decided,
+    }
 }
 
 /// Decides. An edit is either published or kept; what the vault holds is only ever replaced by an

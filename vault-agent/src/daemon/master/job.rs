@@ -73,7 +73,17 @@ async fn step(engine: &Engine, record: &Arc<Record>, source: &Arc<Source>) -> St
     if !blocking(source, move |_| Ok(commit.wait())).await? {
         return Ok(None);
     }
-    match decide::decide(record.base(source), found.digest, held.vault) {
+    let decided = decide::decide(record.base(source), found.digest, held.vault);
+    match if engine.is_set_aside(&source.secret) { decide::aside(decided) } else { decided } {
+        Action::Keep(Base { ver, .. }) => {
+            let text = format!(
+                "holds what the vault went on without; `{}` is at version {ver} there",
+                source.secret
+            );
+            let hint = "save it with a change to publish it, or run `vault-agent set-aside --clear` \
+                        to have the vault's";
+            Err(State::trouble(text, hint, false))
+        }
         Action::Wait => Err(State::Waiting("the vault cannot be asked".to_owned())),
         Action::Settled(base) => settled(record, source, base).await,
         Action::Deleted(base) => {
@@ -166,7 +176,11 @@ async fn publish(
             let why = format!("an edit is published when the server is back: {reason}");
             return Err(State::Waiting(why));
         }
-        Err(error @ WriteError::Unresolved) => return Err(State::Waiting(error.to_string())),
+        Err(
+            error @ (WriteError::Unresolved | WriteError::Postponed { .. } | WriteError::Halted),
+        ) => {
+            return Err(State::Waiting(error.to_string()));
+        }
         Err(WriteError::Denied) => return Err(denied("write", source)),
         Err(error) => {
             let text = format!("cannot be published as `{}`: {error}", source.secret);

@@ -7,7 +7,7 @@ use shared::keys::SignKey;
 use shared::name::Actor;
 use shared::signed::{Envelope, Purpose};
 use shared::wire::v1::blob::Inline;
-use shared::wire::v1::log::{AppendRequest, Frame};
+use shared::wire::v1::log::AppendRequest;
 
 use super::hostile::world_with_one_secret;
 use super::server::{Data, Server, entry, sealed};
@@ -33,11 +33,7 @@ fn next(world: &World, data: &Data) -> AppendRequest {
     let (op, blob) = sealed(&data.state, &path("secret/a"), br#"{"k":"2"}"#);
     let by = Actor::Admin(name("jonas"));
     let envelope = entry(&data.state, by, &world.admin, vec![op]);
-    AppendRequest { envelope, blobs: vec![blob] }
-}
-
-fn frame(envelope: Envelope) -> Frame {
-    Frame::Entry { envelope, blobs: Vec::new() }
+    AppendRequest { envelope, blobs: vec![blob], code: None }
 }
 
 #[tokio::test]
@@ -47,7 +43,7 @@ async fn a_withheld_entry_is_a_gap() {
         data.append_unsaid(withheld);
         let after = next(world, data);
         data.append_unsaid(after.clone());
-        data.send(&frame(after.envelope));
+        data.claim(data.state.seq() - 1, after.envelope);
     })
     .await;
 }
@@ -56,7 +52,7 @@ async fn a_withheld_entry_is_a_gap() {
 async fn a_replayed_entry_is_refused() {
     check("E_SEQ", |_, data| {
         let again = data.entries.last().unwrap().clone();
-        data.send(&frame(again));
+        data.claim(data.state.seq() + 1, again);
     })
     .await;
 }
@@ -67,7 +63,7 @@ async fn a_flipped_bit_is_refused() {
         let mut envelope = next(world, data).envelope;
         let middle = envelope.body.len() / 2;
         envelope.body[middle] ^= 1;
-        data.send(&frame(envelope));
+        data.claim(data.state.seq() + 1, envelope);
     })
     .await;
 }
@@ -81,7 +77,7 @@ async fn an_entry_signed_in_another_vault_is_refused() {
         let body = entry(&data.state, by.clone(), &world.admin, Vec::new()).body;
         let purpose = Purpose::Entry(other.server.data().state.vault());
         let envelope = Envelope::sign_body(&world.admin, by, purpose, body);
-        data.send(&frame(envelope));
+        data.claim(data.state.seq() + 1, envelope);
     })
     .await;
 }
@@ -105,11 +101,11 @@ async fn a_cut_blob_is_refused() {
     let whole = {
         let mut data = world.server.data();
         data.inline = false;
-        let AppendRequest { envelope, mut blobs } = next(&world, &data);
+        let AppendRequest { envelope, mut blobs, .. } = next(&world, &data);
         let Inline(whole) = blobs.remove(0);
         let cut = whole[..whole.len() - 1].to_vec();
         data.blobs.insert(Hash::of(&[&whole]), cut);
-        data.append(AppendRequest { envelope, blobs }, None).unwrap();
+        data.append(AppendRequest { envelope, blobs, code: None }, None).unwrap();
         whole
     };
     vps.until_alarm("E_BLOB_SIZE").await;

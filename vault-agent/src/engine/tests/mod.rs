@@ -1,11 +1,15 @@
 //! Tests of the engine through its public door, against a server in the same process.
 
+mod branches;
+mod heads;
 mod hostile;
 mod lies;
 mod lone;
 mod naming;
 mod owner;
 mod reading;
+mod reported;
+mod reports;
 mod sending;
 mod server;
 mod world;

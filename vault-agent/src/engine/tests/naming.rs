@@ -30,7 +30,7 @@ async fn world() -> (World, Machine) {
 #[tokio::test]
 async fn a_renamed_machine_goes_on_reading_and_writing() {
     let (world, vps) = world().await;
-    vps.engine.refresh().await;
+    vps.engine.settle().await.unwrap();
     world.rename("vps", "web");
     vps.until_caught_up(&world).await;
     assert_eq!(vps.engine.name(), name("web"));
@@ -39,9 +39,11 @@ async fn a_renamed_machine_goes_on_reading_and_writing() {
     let by = world.server.data().entries.last().unwrap().by.clone();
     assert_eq!(by, Actor::Machine(name("web")));
     assert_eq!(vps.read("secret/a").await.as_deref(), Some(r#"{"k":"2"}"#));
-    vps.engine.refresh().await;
-    let peers = vps.engine.peers();
-    let names: Vec<_> = peers.iter().map(|peer| peer.report.machine.clone()).collect();
+    vps.engine.settle().await.unwrap();
+    let home = world.machine("home", &["*"], &[]).await;
+    home.engine.refresh().await;
+    let peers = home.engine.peers();
+    let names: Vec<_> = peers.into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, [name("web")]);
     // And after a restart, whose pins still hold the name that it joined under.
     vps.stop().await;

@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, Latest, ReadError};
 
-use super::world::{Machine, World, name, path};
+use super::world::{World, path};
 
 #[tokio::test]
 async fn a_change_reaches_a_following_machine_with_its_content() {
@@ -113,61 +113,6 @@ async fn another_address_is_used_at_once() {
     vps.until(|status| !status.online).await;
     vps.move_server(&world.server.address);
     vps.until(|status| status.online).await;
-}
-
-#[tokio::test]
-async fn reports_show_the_fleet() {
-    let world = World::new().await;
-    let vps = world.machine("vps", &["*"], &[]).await;
-    let home = world.machine("home", &["*"], &[]).await;
-    world.put("secret/a", "{}");
-    home.until_content("secret/a", "{}").await;
-    vps.until_content("secret/a", "{}").await;
-    vps.engine.refresh().await;
-    home.engine.refresh().await;
-    let peers = home.engine.peers();
-    let names: Vec<_> = peers.iter().map(|peer| peer.report.machine.clone()).collect();
-    assert_eq!(names, [name("home"), name("vps")]);
-    assert!(peers.iter().all(|peer| peer.report.seq == 3), "{peers:?}");
-    assert!(home.engine.status().alarms.is_empty());
-}
-
-#[tokio::test]
-async fn an_engine_that_looked_at_no_target_reports_the_last_ones() {
-    let world = World::new().await;
-    let vps = world.machine("vps", &["*"], &[]).await;
-    use shared::report::{HookResult, TargetReport, TargetState};
-    use shared::text::Text;
-    let row = TargetReport {
-        name: "/srv/app/.env".parse().unwrap(),
-        path: path("secret/a"),
-        ver: 3,
-        state: TargetState::Ok,
-        since: host::clock::now(),
-        hook: HookResult::None,
-        detail: Text::default(),
-    };
-    vps.engine.set_targets(vec![row.clone()]);
-    vps.engine.refresh().await;
-    vps.stop().await;
-
-    let once = world.start("vps");
-    once.until(|status| status.online).await;
-    once.engine.refresh().await;
-    let home = world.machine("home", &["*"], &[]).await;
-    let seen = |machine: &Machine| {
-        let peers = machine.engine.peers();
-        let vps = peers.into_iter().find(|peer| peer.report.machine == name("vps"));
-        vps.map(|peer| (peer.report.n, peer.report.targets))
-    };
-    let (first, targets) = seen(&once).unwrap();
-    assert_eq!(targets, [row]);
-    once.engine.set_targets(Vec::new());
-    once.engine.refresh().await;
-    home.engine.refresh().await;
-    let (last, targets) = seen(&home).unwrap();
-    assert!(last > first, "{first} {last}");
-    assert_eq!(targets, [], "a daemon whose last target was removed says so");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! A server in the same process: real TLS and HTTP/2, the shared rules, and faults on demand.
+//! A server in the same process: real TLS and HTTP/2, the shared rules, and faults on demand. What it
+//! does with reports lives in `reported`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,23 +16,28 @@ use hyper::body::{Body, Frame as BodyFrame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use shared::audit::{AuditHead, Fact};
+use shared::audit::Fact;
 use shared::error::Code;
 use shared::hash::Hash;
+use shared::head::{Head, SignedHead};
 use shared::keys::SignKey;
 use shared::log::{self, Number, Op, State};
 use shared::name::Actor;
 use shared::path::SecretPath;
-use shared::signed::Envelope;
+use shared::signed::{Envelope, Purpose};
 use shared::wire::v1::audit::{AccessReply, AccessRequest};
 use shared::wire::v1::blob::Inline;
-use shared::wire::v1::error::{Conflict, ErrorBody};
-use shared::wire::v1::log::{AppendRequest, Appended, Frame, HealReply, HealRequest};
-use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
+use shared::wire::v1::error::{ErrorBody, RESTORED};
+use shared::wire::v1::log::{AppendRequest, Frame, HealReply, HealRequest, LAST_HEAD};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+use super::reported::Reported;
+
+pub(super) type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// Entries after which a page of the log holds a signed head.
+const CHUNK: usize = 50;
 
 /// What the server does with the next append.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,24 +52,64 @@ pub(super) enum Fault {
     Refuses,
     /// Commits and answers that another entry was first.
     Denies,
+    /// The same, with a head that it should not have signed.
+    DeniesWith(Lie),
+    /// Commits, tells no follower, and vouches for something else.
+    Vouches(Lie),
+    /// Asks to wait so many seconds, without committing.
+    Meters(u64),
+}
+
+/// How a signed head differs from the true one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lie {
+    OtherKey,
+    OtherEpoch,
+    NextSeq,
+    OtherHash,
+    /// A head of entry 1 that never was.
+    Fork,
+}
+
+impl Lie {
+    /// Makes the lie about where the log ends.
+    pub(super) fn tell(self, place: Head, key: &SignKey, vault: Hash) -> SignedHead {
+        let other = Hash::of(&[b"another"]);
+        let stranger = SignKey::generate();
+        let (place, key) = match self {
+            Self::OtherKey => (place, &stranger),
+            Self::OtherEpoch => (Head { epoch: other, ..place }, key),
+            Self::NextSeq => (Head { seq: place.seq + 1, ..place }, key),
+            Self::OtherHash => (Head { head: other, ..place }, key),
+            Self::Fork => (Head { seq: 1, head: other, ..place }, key),
+        };
+        place.sign(key, vault).unwrap()
+    }
 }
 
 /// The server's data; tests look at it and damage it.
 pub(super) struct Data {
+    /// What it signs heads with.
+    pub(super) key: SignKey,
     pub(super) genesis: Envelope,
     pub(super) state: State,
     pub(super) entries: Vec<Envelope>,
     pub(super) blobs: HashMap<Hash, Vec<u8>>,
-    pub(super) reports: HashMap<Number, Received>,
+    pub(super) reported: Reported,
     pub(super) reads: Vec<Fact>,
-    pub(super) audit: AuditHead,
     pub(super) faults: Vec<Fault>,
     /// Bodies of all appends, in order.
     pub(super) posts: Vec<Bytes>,
     /// Whether blobs travel along the stream.
     pub(super) inline: bool,
-    /// Whether reports get no answer but 500.
-    pub(super) deaf: bool,
+    /// Whether entries are sent without the head that they made.
+    pub(super) headless: bool,
+    /// Whether streams end before the head of their last entry.
+    pub(super) cut: bool,
+    /// Whether it says that it was restored.
+    pub(super) restored: bool,
+    /// The heads that callers showed with their requests for the log.
+    pub(super) shown: Vec<Option<SignedHead>>,
     /// Blobs that were asked for, in order.
     pub(super) fetched: Vec<Hash>,
     followers: Vec<(Number, mpsc::UnboundedSender<Bytes>)>,
@@ -75,21 +121,24 @@ impl Data {
         &mut self,
         request: AppendRequest,
         writer: Option<Number>,
-    ) -> Result<Appended, shared::error::Error> {
-        let AppendRequest { envelope, blobs } = request;
+    ) -> Result<SignedHead, shared::error::Error> {
+        let AppendRequest { envelope, blobs, .. } = request;
         log::apply(&mut self.state, &envelope)?;
         for blob in &blobs {
             self.blobs.insert(Hash::of(&[&blob.0]), blob.0.clone());
         }
         self.entries.push(envelope.clone());
         let blobs = if self.inline { blobs } else { Vec::new() };
-        let own = line(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
-        let others = line(&Frame::Entry { envelope, blobs });
+        let head = self.signed();
+        let heads = if self.headless { Vec::new() } else { vec![Frame::Head(head)] };
+        let lines = |entry| lines(std::iter::once(&entry).chain(&heads));
+        let own = lines(Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
+        let others = lines(Frame::Entry { envelope, blobs });
         self.followers.retain(|(number, follower)| {
             let line = if writer == Some(*number) { &own } else { &others };
             follower.send(line.clone()).is_ok()
         });
-        Ok(Appended { seq: self.state.seq(), head: self.state.head() })
+        Ok(head)
     }
 
     /// Appends without telling the followers.
@@ -101,7 +150,15 @@ impl Data {
 
     /// Sends a frame to all followers, whatever it holds.
     pub(super) fn send(&mut self, frame: &Frame) {
-        self.say(&line(frame));
+        self.say(&lines([frame]));
+    }
+
+    /// Sends an entry to all followers as number `seq`, whatever it is, and signs that.
+    pub(super) fn claim(&mut self, seq: u64, envelope: Envelope) {
+        let purpose = Purpose::Entry(self.state.vault());
+        let place = Head { epoch: self.state.epoch(), seq, head: envelope.hash(purpose) };
+        let head = Frame::Head(place.sign(&self.key, self.state.vault()).unwrap());
+        self.say(&lines([&Frame::Entry { envelope, blobs: Vec::new() }, &head]));
     }
 
     /// Sends bytes to all followers, frame or not.
@@ -114,15 +171,36 @@ impl Data {
         self.followers.clear();
     }
 
-    fn head(&self) -> Frame {
-        Frame::Head { seq: self.state.seq(), hash: self.state.head() }
+    /// Signs where the log ends.
+    pub(super) fn signed(&self) -> SignedHead {
+        self.sign(self.state.place())
+    }
+
+    /// Signs any head.
+    pub(super) fn sign(&self, place: Head) -> SignedHead {
+        place.sign(&self.key, self.state.vault()).unwrap()
+    }
+
+    /// Signs the head that entry `seq` made.
+    fn head_at(&self, seq: u64) -> SignedHead {
+        let entry = &self.entries[seq as usize - 1];
+        let head = entry.hash(Purpose::Entry(self.state.vault()));
+        self.sign(Head { epoch: self.state.epoch_at(seq), seq, head })
+    }
+
+    /// Lies about where the log ends.
+    pub(super) fn lie(&self, lie: Lie) -> SignedHead {
+        lie.tell(self.state.place(), &self.key, self.state.vault())
     }
 }
 
-fn line(frame: &Frame) -> Bytes {
-    let mut line = serde_json::to_vec(frame).unwrap();
-    line.push(b'\n');
-    line.into()
+fn lines<'a>(frames: impl IntoIterator<Item = &'a Frame>) -> Bytes {
+    let mut lines = Vec::new();
+    for frame in frames {
+        serde_json::to_writer(&mut lines, frame).unwrap();
+        lines.push(b'\n');
+    }
+    lines.into()
 }
 
 /// The server; it ends with the runtime.
@@ -135,17 +213,20 @@ pub(super) struct Server {
 impl Server {
     pub(super) async fn start(key: &SignKey, genesis: Envelope) -> Self {
         let data = Data {
+            key: SignKey::from_seed(&key.seed()),
             state: log::start(&genesis).unwrap(),
             genesis,
             entries: Vec::new(),
             blobs: HashMap::new(),
-            reports: HashMap::new(),
+            reported: Reported::default(),
             reads: Vec::new(),
-            audit: AuditHead::EMPTY.then(Hash::ZERO),
             faults: Vec::new(),
             posts: Vec::new(),
             inline: true,
-            deaf: false,
+            headless: false,
+            cut: false,
+            restored: false,
+            shown: Vec::new(),
             fetched: Vec::new(),
             followers: Vec::new(),
         };
@@ -187,28 +268,19 @@ impl Server {
             data.state.machine_by_key(&key).map(|(number, _)| number)
         };
         let Some(number) = number else { return refuse(403, "forbidden", "no machine") };
+        if path == "/v1/log" {
+            let shown = parts.headers.get(LAST_HEAD);
+            let shown = shown.map(|head| serde_json::from_slice(head.as_bytes()).unwrap());
+            self.data().shown.push(shown);
+        }
         match (&parts.method, path.as_str()) {
             (&Method::GET, "/v1/log") => self.follow(number, parts.uri.query().unwrap()),
             (&Method::POST, "/v1/log") => self.append(&body, number),
             (&Method::POST, "/v1/heal") => self.heal(&body),
-            (&Method::POST, "/v1/report") if self.data().deaf => {
-                refuse(500, "unavailable", "on demand")
-            }
-            (&Method::POST, "/v1/report") => {
-                let request: ReportRequest = serde_json::from_slice(&body).unwrap();
-                let mut data = self.data();
-                let at = host::clock::now();
-                let received = Received { report: request.report, at, online: true };
-                data.reports.insert(number, received);
-                let named = |(number, received): (&Number, &Received)| {
-                    let machine = data.state.machine_numbered(*number)?;
-                    let mut received = received.clone();
-                    received.report.by = Actor::Machine(machine.name.clone());
-                    Some(received)
-                };
-                let reports = data.reports.iter().filter_map(named).collect();
-                json(200, &ReportReply { reports, audit: data.audit })
-            }
+            (&Method::POST, "/v1/report") => self.report(number, &body),
+            (&Method::GET, "/v1/targets") => self.targets(),
+            (&Method::GET, "/v1/audit") => refuse(403, "forbidden", "no grant on `sys/audit`"),
+            (&Method::GET, "/v1/audit/leaves") => self.leaves(parts.uri.query().unwrap()),
             (&Method::POST, "/v1/access") => {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(&body).unwrap();
                 let next = first + reads.len() as u64;
@@ -223,6 +295,9 @@ impl Server {
                 let blob = path.strip_prefix("/v1/blob/").unwrap().parse::<Hash>().unwrap();
                 let mut data = self.data();
                 data.fetched.push(blob);
+                if data.restored {
+                    return refuse(503, RESTORED, "restored");
+                }
                 match data.blobs.get(&blob) {
                     Some(bytes) => raw(200, bytes.clone().into()),
                     None => refuse(404, Code::BlobAbsent.as_str(), "blob"),
@@ -236,67 +311,89 @@ impl Server {
         let mut data = self.data();
         data.posts.push(body.clone());
         let fault = data.faults.pop();
-        if fault == Some(Fault::FailsBefore) {
-            return refuse(500, "unavailable", "on demand");
-        }
-        if fault == Some(Fault::Refuses) {
-            return refuse(422, Code::Limits.as_str(), "on demand");
+        match fault {
+            Some(Fault::FailsBefore) => return refuse(500, "unavailable", "on demand"),
+            Some(Fault::Refuses) => return refuse(422, Code::Limits.as_str(), "on demand"),
+            Some(Fault::Meters(seconds)) => {
+                let mut answer = refuse(429, "over_share", "on demand");
+                answer.headers_mut().insert(hyper::header::RETRY_AFTER, seconds.into());
+                return answer;
+            }
+            _ => {}
         }
         let request: AppendRequest = serde_json::from_slice(body).unwrap();
         if let Some(at) = data.entries.iter().position(|known| *known == request.envelope) {
-            let seq = at as u64 + 1;
-            let purpose = shared::signed::Purpose::Entry(data.state.vault());
-            return json(201, &Appended { seq, head: request.envelope.hash(purpose) });
+            if let Some(Fault::Vouches(lie)) = fault {
+                return json(201, &data.lie(lie));
+            }
+            return json(201, &data.head_at(at as u64 + 1));
         }
-        let silent = fault == Some(Fault::ForgetsToTell);
+        if data.restored {
+            return refuse(503, RESTORED, "restored");
+        }
+        let silent = matches!(fault, Some(Fault::ForgetsToTell | Fault::Vouches(_)));
         let followers = if silent { std::mem::take(&mut data.followers) } else { Vec::new() };
         let appended = data.append(request, Some(writer));
         data.followers.extend(followers);
-        match appended {
-            Ok(_) if silent || fault == Some(Fault::ForgetsToAnswer) => {
+        match (appended, fault) {
+            (Ok(_), Some(Fault::ForgetsToTell | Fault::ForgetsToAnswer)) => {
                 refuse(500, "unavailable", "on demand")
             }
-            Ok(Appended { seq, head }) if fault == Some(Fault::Denies) => {
-                json(409, &Conflict { seq, head })
+            (Ok(head), Some(Fault::Denies)) => json(409, &head),
+            (Ok(_), Some(Fault::DeniesWith(lie))) => json(409, &data.lie(lie)),
+            (Ok(_), Some(Fault::Vouches(lie))) => json(201, &data.lie(lie)),
+            (Ok(head), _) => json(201, &head),
+            (Err(error), _) if matches!(error.code, Code::Seq | Code::Prev) => {
+                json(409, &data.signed())
             }
-            Ok(appended) => json(201, &appended),
-            Err(error) if matches!(error.code, Code::Seq | Code::Prev) => {
-                json(409, &Conflict { seq: data.state.seq(), head: data.state.head() })
-            }
-            Err(error) => refuse(422, error.code.as_str(), &error.detail),
+            (Err(error), _) => refuse(422, error.code.as_str(), &error.detail),
         }
     }
 
     fn heal(&self, body: &Bytes) -> Answer {
-        let HealRequest { entries } = serde_json::from_slice(body).unwrap();
+        let HealRequest { entries, head } = serde_json::from_slice(body).unwrap();
         let mut data = self.data();
+        if let Some(last) = entries.last() {
+            let purpose = Purpose::Entry(data.state.vault());
+            let head = head.expect("a run ends with a signed head");
+            head.verify(&[data.key.verify_key()], data.state.vault()).unwrap();
+            assert_eq!(head.seq, data.state.seq() + entries.len() as u64);
+            assert_eq!(head.head, last.hash(purpose));
+        }
         for envelope in entries {
-            if let Err(error) = data.append(AppendRequest { envelope, blobs: Vec::new() }, None) {
+            let request = AppendRequest { envelope, blobs: Vec::new(), code: None };
+            if let Err(error) = data.append(request, None) {
                 return refuse(422, error.code.as_str(), &error.detail);
             }
         }
         let versions = data.state.secrets().values().flat_map(log::Secret::versions);
         let wanted = versions.map(|(_, version)| version.blob);
         let wanted = wanted.filter(|blob| !data.blobs.contains_key(blob)).collect();
-        let (seq, head) = (data.state.seq(), data.state.head());
-        json(200, &HealReply { seq, head, wanted })
+        json(200, &HealReply { head: data.signed(), restored: data.restored, wanted })
     }
 
     fn follow(&self, number: Number, query: &str) -> Answer {
-        let after = query.strip_prefix("after=").unwrap().split('&').next().unwrap();
+        let mut parameters = query.split('&');
+        let after = parameters.next().unwrap().strip_prefix("after=").unwrap();
         let after: usize = after.parse().unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut data = self.data();
-        let send = |frame: &Frame| sender.send(line(frame)).unwrap();
-        send(&data.head());
+        let send = |frame: Frame| sender.send(lines([&frame])).unwrap();
+        send(Frame::Head(data.signed()));
         if after == 0 {
-            send(&Frame::Genesis(data.genesis.clone()));
+            send(Frame::Genesis(data.genesis.clone()));
         }
-        for envelope in data.entries.iter().skip(after) {
-            send(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
+        let last = data.entries.len();
+        for (at, envelope) in data.entries.iter().enumerate().skip(after) {
+            send(Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
+            let seq = at + 1;
+            if (seq % CHUNK == 0 || (seq == last && !data.cut)) && !data.headless {
+                send(Frame::Head(data.head_at(seq as u64)));
+            }
         }
-        send(&data.head());
-        data.followers.push((number, sender));
+        if parameters.next() == Some("follow=true") && !data.cut {
+            data.followers.push((number, sender));
+        }
         Response::new(BoxBody::new(Lines(receiver)))
     }
 }
@@ -306,7 +403,7 @@ pub(super) fn entry(state: &State, by: Actor, key: &SignKey, ops: Vec<Op>) -> En
     let (seq, prev) = (state.seq() + 1, state.head());
     let time = host::clock::now();
     let entry = log::Entry { seq, prev, time, by: by.clone(), ops };
-    let purpose = shared::signed::Purpose::Entry(state.vault());
+    let purpose = Purpose::Entry(state.vault());
     Envelope::sign(key, by, purpose, &entry).unwrap()
 }
 
@@ -347,10 +444,10 @@ fn raw(status: u16, body: Bytes) -> Answer {
     answer
 }
 
-fn json<T: serde::Serialize>(status: u16, body: &T) -> Answer {
+pub(super) fn json<T: serde::Serialize>(status: u16, body: &T) -> Answer {
     raw(status, serde_json::to_vec(body).unwrap().into())
 }
 
-fn refuse(status: u16, code: &str, detail: &str) -> Answer {
+pub(super) fn refuse(status: u16, code: &str, detail: &str) -> Answer {
     json(status, &ErrorBody { code: code.into(), detail: detail.into() })
 }

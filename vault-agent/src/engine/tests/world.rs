@@ -27,6 +27,7 @@ use machine::paths::Paths;
 pub(super) struct World {
     pub(super) server: Server,
     pub(super) server_key: SignKey,
+    pub(super) root: SignKey,
     pub(super) admin: SignKey,
     pub(super) recovery: Identity,
     dirs: TempDir,
@@ -72,14 +73,15 @@ impl World {
         };
         let genesis = Envelope::sign(&root, Actor::Root, Purpose::Genesis, &genesis).unwrap();
         let server = Server::start(&server_key, genesis).await;
-        Self { server, server_key, admin, recovery, dirs: tempfile::tempdir().unwrap() }
+        let dirs = tempfile::tempdir().unwrap();
+        Self { server, server_key, root, admin, recovery, dirs }
     }
 
     /// Appends operations by the admin.
     pub(super) fn act(&self, ops: Vec<Op>) {
         let mut data = self.server.data();
         let envelope = entry(&data.state, Actor::Admin(name("jonas")), &self.admin, ops);
-        data.append(AppendRequest { envelope, blobs: Vec::new() }, None).unwrap();
+        data.append(AppendRequest { envelope, blobs: Vec::new(), code: None }, None).unwrap();
     }
 
     /// Returns the number of an active machine.
@@ -99,7 +101,7 @@ impl World {
         let (op, blob) = sealed(&data.state, &path(at), content.as_bytes());
         let by = Actor::Admin(name("jonas"));
         let envelope = entry(&data.state, by, &self.admin, vec![op]);
-        data.append(AppendRequest { envelope, blobs: vec![blob] }, None).unwrap();
+        data.append(AppendRequest { envelope, blobs: vec![blob], code: None }, None).unwrap();
     }
 
     /// Makes a machine's state directory and adds it to the vault.

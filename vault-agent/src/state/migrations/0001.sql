@@ -1,10 +1,12 @@
--- The signed log; row 0 is the genesis.
+-- The signed log; row 0 is the genesis. The server's signature of the head that an entry made is there for the last
+-- one of each batch: it vouches for all below.
 CREATE TABLE log (
-    seq  INTEGER PRIMARY KEY,
-    by   TEXT NOT NULL,
-    body BLOB NOT NULL,
-    sig  BLOB NOT NULL,
-    hash BLOB NOT NULL
+    seq        INTEGER PRIMARY KEY,
+    by         TEXT NOT NULL,
+    body       BLOB NOT NULL,
+    sig        BLOB NOT NULL,
+    hash       BLOB NOT NULL,
+    server_sig BLOB
 ) STRICT;
 
 -- Where the log stands; written with every entry.
@@ -43,22 +45,33 @@ CREATE TABLE pending (
     request BLOB NOT NULL
 ) STRICT;
 
--- The newest verified report of every machine.
+-- The newest verified seen-record of every other machine.
 CREATE TABLE peer (
-    machine TEXT PRIMARY KEY,
-    n       INTEGER NOT NULL,
+    machine INTEGER PRIMARY KEY,
     by      TEXT NOT NULL,
     body    BLOB NOT NULL,
     sig     BLOB NOT NULL,
     at      INTEGER NOT NULL
 ) STRICT;
 
--- Audit heads that verified reports have anchored.
-CREATE TABLE anchor (
-    n       INTEGER PRIMARY KEY,
-    hash    BLOB NOT NULL,
-    machine TEXT NOT NULL
+-- Targets as they were last fetched, and the number of the record that names them.
+CREATE TABLE targets (
+    machine INTEGER PRIMARY KEY,
+    n       INTEGER NOT NULL,
+    at      INTEGER NOT NULL,
+    agent   TEXT NOT NULL,
+    text    TEXT NOT NULL
 ) STRICT;
+
+-- Audit heads that verified seen-records have anchored.
+CREATE TABLE anchor (
+    machine INTEGER NOT NULL,
+    epoch   BLOB NOT NULL,
+    n       INTEGER NOT NULL,
+    hash    BLOB NOT NULL,
+    PRIMARY KEY (machine, epoch, n)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX anchor_n ON anchor (n);
 
 -- Local accesses that the server has not acknowledged; numbers are never used twice.
 CREATE TABLE access (

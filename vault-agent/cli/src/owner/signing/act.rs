@@ -3,10 +3,11 @@
 //! signed and submitted. When the log has moved on meanwhile, all but the question is repeated;
 //! when somebody has changed the very thing, the person looks at it again and is asked again.
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use shared::error::Code;
-use shared::log::Op;
+use shared::log::{Entry, Op};
 use shared::name::Actor;
+use shared::signed::Envelope;
 
 use super::admin::{AdminFile, AdminKey};
 use super::check::{Checked, check};
@@ -145,6 +146,36 @@ impl<A: Agent> Owner<'_, A> {
         )
     }
 
+    /// Returns who signs.
+    pub fn by(&self) -> Actor {
+        Actor::Admin(self.admin.name.clone())
+    }
+
+    /// Carries out one entry that was built here: shows it, asks, signs, has it sent, and has what
+    /// it leaves stale re-encrypted by further entries.
+    ///
+    /// # Errors
+    /// If nobody can be asked, the key does not unlock, or the entry is refused.
+    pub fn sign_entry(
+        &self,
+        entry: Entry,
+        machines: &Machines,
+        send: impl FnOnce(Envelope) -> Result<Submitted>,
+    ) -> Result<Signed> {
+        let body = serde_json::to_vec(&entry).context("writing an entry as JSON")?;
+        let checked = [Checked { entry, body }];
+        if !self.agreed(&checked, machines)? {
+            return Ok(Signed::Declined);
+        }
+        let [Checked { body, .. }] = checked;
+        let key = self.admin.unlock(&self.passphrase, self.pins.vault)?;
+        let done = send(key.sign_entry(body))?;
+        let left = Vec::new();
+        let signed = self.complete(left, Some(done), machines, &mut Some(key));
+        let told = || format!("entry {} is in the log; re-encryptions are left", done.seq);
+        Ok(signed.with_context(told)?.unwrap_or(Signed::Done(done)))
+    }
+
     /// Has the operations prepared, agreed to, signed and submitted, again where others wrote
     /// meanwhile; `None` if somebody has changed what they replace.
     fn carry_out(
@@ -153,7 +184,18 @@ impl<A: Agent> Owner<'_, A> {
         machines: &Machines,
         key: &mut Option<AdminKey>,
     ) -> Result<Option<Signed>> {
-        let (mut due, mut agreed, mut first) = (ops, false, None);
+        self.complete(ops, None, machines, key)
+    }
+
+    /// As [`Owner::carry_out`], where `first` may be in the log already, and was agreed to.
+    fn complete(
+        &self,
+        mut due: Vec<Op>,
+        mut first: Option<Submitted>,
+        machines: &Machines,
+        key: &mut Option<AdminKey>,
+    ) -> Result<Option<Signed>> {
+        let mut agreed = first.is_some();
         for _ in 0..TRIES {
             let Some(checked) = self.prepare(&due, !agreed)? else { return Ok(None) };
             if !agreed && !self.agreed(&checked, machines)? {

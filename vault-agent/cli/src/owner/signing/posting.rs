@@ -82,7 +82,7 @@ fn refused(fault: &RemoteError) -> Failure {
 /// Tells whether the server's log begins with `genesis`. A server that does not let this machine
 /// read its log holds another vault, or none: entry 1 would have added the machine.
 async fn stands(client: &Client, genesis: &Envelope) -> Result<bool, RemoteError> {
-    let mut frames = match client.log(LogQuery::default()).await {
+    let mut frames = match client.log(LogQuery::default(), None).await {
         Ok(frames) => frames,
         Err(fault) if fault.is_unresolved() => return Err(fault),
         Err(_) => return Ok(false),
@@ -92,7 +92,7 @@ async fn stands(client: &Client, genesis: &Envelope) -> Result<bool, RemoteError
         for frame in &batch {
             match frame {
                 Frame::Genesis(first) => return Ok(first == genesis),
-                Frame::Head { .. } | Frame::Entry { .. } | Frame::Beat => {}
+                Frame::Head(_) | Frame::Entry { .. } | Frame::Beat => {}
             }
         }
         if batch.is_empty() {

@@ -1,70 +1,10 @@
-//! A server restored from an old backup: machines notice, keep their files, and give it back what
-//! it has lost. And the last resort: the kit opens a blob with no program of ours.
+//! The last resort: the kit opens a blob with no program of ours.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use tests::{World, bins, watch};
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap().flatten() {
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
-}
-
-#[test]
-fn a_server_that_lost_entries_gets_them_back() {
-    let mut world = World::new(bins!());
-    let rtx = world.owner("rtx1080");
-    let put = |text: &str| rtx.vault(&["kv", "put", "secret/jjeco/a", text]);
-    let _ = put("K=one").ok();
-    rtx.target(&["secret/jjeco/a"]);
-    watch::until(&rtx.env_file(), |text| text.contains("one"));
-    world.server.as_mut().unwrap().stop();
-    let backup = world.dir().join("backup");
-    copy(&world.data(), &backup);
-    world.start();
-    watch::poll("the agent is back", || (put("K=two").code == 0).then_some(()));
-    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
-    watch::until(&rtx.env_file(), |text| text.contains("two"));
-
-    world.server.as_mut().unwrap().stop();
-    std::fs::remove_dir_all(world.data()).unwrap();
-    copy(&backup, &world.data());
-    set_private(&world.data());
-    world.start();
-    let behind = watch::poll("the loss is noticed", || {
-        let status = rtx.vault(&["status"]);
-        status.err.contains("E_SERVER_BEHIND").then_some(status.err)
-    });
-    assert!(behind.contains("vault heal"), "{behind}");
-    assert_ne!(put("K=three").code, 0, "changes fail closed");
-    assert!(rtx.env().contains("two"), "the file stays");
-
-    let healed = rtx.vault(&["heal"]);
-    assert_eq!(healed.code, 0, "{}", healed.err);
-    assert!(healed.err.contains("given back: "), "{}", healed.err);
-    watch::poll("writes go on", || (put("K=four").code == 0).then_some(()));
-    watch::until(&rtx.env_file(), |text| text.contains("four"));
-    assert_eq!(
-        watch::poll("the VPS is back", || {
-            let read = vps.vault(&["kv", "get", "-field=K", "secret/jjeco/a"]);
-            (read.out.trim() == "four").then_some(read.code)
-        }),
-        0
-    );
-    // The audit log did lose records, and this says so until a person has looked.
-    let _ = rtx.vault(&["heal", "--clear", "E_AUDIT_REWRITTEN"]).ok();
-    let nothing = rtx.vault(&["heal"]);
-    assert!(nothing.err.contains("lacks nothing"), "{}", nothing.err);
-}
-
-fn set_private(folder: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).unwrap();
-}
+use tests::{World, bins};
 
 #[test]
 fn the_kit_opens_a_blob_without_any_of_our_programs() {

@@ -1,0 +1,97 @@
+//! Asking this machine's own agent, for the verbs of `vault-agent` itself.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use host::hint::Failure;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::HOST;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use machine::local::BODY;
+use machine::paths::Paths;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+/// How long the agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same where it has to ask the server first.
+const LONG: Duration = Duration::from_mins(2);
+
+/// Asks the agent for what a route shows.
+pub fn ask<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<T> {
+    parse(&send(paths, Method::GET, route, Bytes::new(), PATIENCE)?)
+}
+
+/// As [`ask`], for the bare bytes.
+pub fn bytes(paths: &Paths, route: &str) -> Result<Bytes> {
+    send(paths, Method::GET, route, Bytes::new(), PATIENCE)
+}
+
+/// Has the agent do what a route does.
+pub fn post<T: DeserializeOwned>(paths: &Paths, route: &str, body: &impl Serialize) -> Result<T> {
+    let body = serde_json::to_vec(body).context("writing the request")?;
+    parse(&send(paths, Method::POST, route, body.into(), LONG)?)
+}
+
+/// Has the agent drop what a route shows.
+pub fn delete(paths: &Paths, route: &str) -> Result<()> {
+    send(paths, Method::DELETE, route, Bytes::new(), PATIENCE).map(drop)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
+    serde_json::from_slice(body).context("the agent's answer is not the expected JSON")
+}
+
+fn send(
+    paths: &Paths,
+    method: Method,
+    route: &str,
+    body: Bytes,
+    patience: Duration,
+) -> Result<Bytes> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let sent = exchange(&paths.socket, method, route, body);
+        tokio::time::timeout(patience, sent).await.unwrap_or_else(|_| {
+            bail!(Failure::remote(format!("the agent does not answer within {patience:?}")))
+        })
+    })
+}
+
+async fn exchange(socket: &Path, method: Method, route: &str, body: Bytes) -> Result<Bytes> {
+    let stream = UnixStream::connect(socket).await.map_err(|why| {
+        Failure::remote(format!("no agent answers at `{}`: {why}", socket.display()))
+            .hint("start `vault-agent run`, or `systemctl start vault-agent`")
+    })?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::builder().method(method).uri(format!("/v1/{route}"));
+    let request = request.header(HOST, "localhost").body(Full::new(body))?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), BODY).collect().await;
+    let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
+    if status == StatusCode::OK || status == StatusCode::NO_CONTENT {
+        return Ok(body);
+    }
+    bail!(refused(status, &body))
+}
+
+/// Takes text and hint out of an answer that is no success.
+fn refused(status: StatusCode, body: &[u8]) -> Failure {
+    let errors = serde_json::from_slice::<serde_json::Value>(body).ok();
+    let text = errors.as_ref().and_then(|errors| errors.get("errors")?.get(0)?.as_str());
+    let Some(text) = text else {
+        let said = String::from_utf8_lossy(body);
+        return Failure::remote(format!("the agent answered {status}: {}", said.trim()));
+    };
+    match text.split_once("\nhint: ") {
+        Some((text, hint)) => Failure::remote(text).hint(hint),
+        None => Failure::remote(text),
+    }
+}

@@ -1,0 +1,258 @@
+//! What this machine posts, and when: the number of its next record, its targets, whether the server
+//! has their text, and when others' records are due. No network; that is `report`'s.
+
+use std::time::Duration;
+
+use shared::error::Result;
+use shared::hash::Hash;
+use shared::log::Number;
+use shared::report::{TargetReport, Targets};
+use shared::text::Text;
+use shared::wire::v1::report::ReportReply;
+use tokio::time::Instant;
+
+/// How often others' records are exchanged at most.
+const APART: Duration = Duration::from_mins(1);
+/// How much later than that it may be, so that machines do not ask together.
+const JITTER: Duration = Duration::from_secs(30);
+/// How often a record is posted at least.
+const ALIVE: Duration = Duration::from_mins(50);
+/// Numbers that are noted as used at once: a record costs no write to the disk.
+const RESERVED: u64 = 256;
+/// Program and version, as reported.
+pub(super) const AGENT: &str = concat!("vault-agent ", env!("CARGO_PKG_VERSION"));
+
+/// What this machine reports of its targets.
+struct Reported {
+    rows: Vec<TargetReport>,
+    hash: Hash,
+}
+
+/// The numbers, the targets, and the turn of the exchange.
+pub(super) struct Posting {
+    /// Number of the last record.
+    last: u64,
+    /// Number up to which the database says that they may have been used.
+    reserved: u64,
+    reported: Reported,
+    /// Hash of the targets that are in the database.
+    stored: Option<Hash>,
+    /// Hash of the targets that the server has, or has just been sent.
+    delivered: Option<Hash>,
+    /// After which number others' records go on.
+    after: Number,
+    exchange_at: Option<Instant>,
+}
+
+/// What the next request carries.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    pub(super) n: u64,
+    pub(super) hash: Hash,
+    /// The text behind the hash, unless the server has it.
+    pub(super) text: Option<String>,
+    /// The same, where the database has not got it.
+    pub(super) store: Option<String>,
+    /// Number to be noted as used before the record is sent.
+    pub(super) reserve: Option<u64>,
+    pub(super) exchange: Option<Number>,
+}
+
+impl Posting {
+    /// Goes on after the numbers that may have been used, with the targets that were reported last:
+    /// a command that looks at no target must not say that there are none.
+    ///
+    /// # Errors
+    /// `E_PARSE` if the targets cannot be written as JSON.
+    pub(super) fn new(reserved: u64, stored: Option<&str>) -> Result<Self> {
+        let stored = stored.map(|text| (text, Hash::of(&[text.as_bytes()])));
+        let known = stored.and_then(|(text, hash)| Targets::open(text, hash).ok());
+        let rows = known.map(|known| known.targets).unwrap_or_default();
+        let (_, hash) = written(&rows)?;
+        let stored = stored.map(|(_, hash)| hash);
+        Ok(Self {
+            last: reserved,
+            reserved,
+            reported: Reported { rows, hash },
+            stored,
+            // A server that lacks them says so.
+            delivered: stored,
+            after: 0,
+            exchange_at: None,
+        })
+    }
+
+    /// Replaces what is reported of the targets; tells whether it has changed.
+    ///
+    /// # Errors
+    /// `E_LIMITS` if the rows do not fit into a report: the last ones stay.
+    pub(super) fn set_targets(&mut self, rows: Vec<TargetReport>) -> Result<bool> {
+        if self.reported.rows == rows {
+            return Ok(false);
+        }
+        let (_, hash) = written(&rows)?;
+        self.reported = Reported { rows, hash };
+        Ok(true)
+    }
+
+    /// Returns the targets as they are reported.
+    pub(super) fn targets(&self) -> &[TargetReport] {
+        &self.reported.rows
+    }
+
+    /// Makes up the next request.
+    ///
+    /// # Errors
+    /// `E_LIMITS` if the targets do not fit into a report.
+    pub(super) fn next(&mut self, is_alone: bool, now: Instant) -> Result<Due> {
+        let hash = self.reported.hash;
+        let (is_stored, is_delivered) = (self.stored == Some(hash), self.delivered == Some(hash));
+        let wanted = !is_stored || !is_delivered;
+        let text = wanted.then(|| written(&self.reported.rows)).transpose()?.map(|(text, _)| text);
+        self.last = self.last.saturating_add(1);
+        let reserve = (self.last > self.reserved).then(|| self.last.saturating_add(RESERVED - 1));
+        let is_due = self.exchange_at.is_none_or(|at| now >= at);
+        let exchange = (is_due && !is_alone).then_some(self.after);
+        if exchange.is_some() {
+            self.exchange_at = Some(now + APART + jitter());
+        }
+        let store = text.clone().filter(|_| !is_stored);
+        let text = text.filter(|_| !is_delivered);
+        Ok(Due { n: self.last, hash, text, store, reserve, exchange })
+    }
+
+    /// Notes that the database has what the request wanted written before it is sent.
+    pub(super) fn written(&mut self, due: &Due) {
+        self.reserved = due.reserve.unwrap_or(self.reserved);
+        self.stored = Some(due.hash).filter(|_| due.store.is_some()).or(self.stored);
+    }
+
+    /// Takes up what the server says of an accepted record; tells whether it waits for the targets.
+    pub(super) fn accepted(&mut self, due: &Due, reply: &ReportReply) -> bool {
+        self.delivered = Some(due.hash).filter(|_| !reply.wants_targets);
+        if due.exchange.is_some() {
+            self.after = reply.next;
+        }
+        // One that always wants them gets them with each record, and no more records for it.
+        reply.wants_targets && due.text.is_none()
+    }
+
+    /// Goes past a number that is known to be used.
+    pub(super) fn jump(&mut self, used: u64) {
+        self.last = self.last.max(used);
+    }
+
+    /// Returns the number up to which numbers were used.
+    pub(super) const fn used(&self) -> u64 {
+        self.last
+    }
+
+    /// Notes that the database says that numbers up to this one are used.
+    pub(super) const fn flushed(&mut self, used: u64) {
+        self.reserved = used;
+    }
+
+    /// Returns how long to wait if nothing happens.
+    pub(super) fn idle(&self, is_alone: bool, now: Instant) -> Duration {
+        let exchange = self.exchange_at.map(|at| at.saturating_duration_since(now));
+        if is_alone { ALIVE } else { exchange.unwrap_or(Duration::ZERO).min(ALIVE) }
+    }
+
+    /// Has the next request ask for others' records.
+    #[cfg(test)]
+    pub(super) const fn exchange_now(&mut self) {
+        self.exchange_at = None;
+    }
+}
+
+fn written(rows: &[TargetReport]) -> Result<(String, Hash)> {
+    Targets { agent: Text::lossy(AGENT), targets: rows.to_vec() }.write()
+}
+
+fn jitter() -> Duration {
+    let [byte] = *shared::keys::random::<1>();
+    JITTER.mul_f64(f64::from(byte) / 256.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::audit::AuditHead;
+    use shared::report::{HookResult, TargetState};
+    use shared::time::Time;
+
+    use super::*;
+
+    fn row(ver: u64) -> TargetReport {
+        TargetReport {
+            name: "/srv/app/.env".parse().unwrap(),
+            path: "secret/a".parse().unwrap(),
+            ver,
+            state: TargetState::Ok,
+            since: Time::default(),
+            hook: HookResult::None,
+            detail: Text::default(),
+        }
+    }
+
+    fn reply(wants_targets: bool, next: Number) -> ReportReply {
+        let (now, audit) = (Time::default(), AuditHead::EMPTY);
+        ReportReply { now, audit, wants_targets, seen: Vec::new(), next }
+    }
+
+    #[test]
+    fn others_are_asked_for_once_a_minute_and_in_turn() {
+        let mut posting = Posting::new(0, None).unwrap();
+        let now = Instant::now();
+        let first = posting.next(false, now).unwrap();
+        assert_eq!((first.n, first.exchange, first.reserve), (1, Some(0), Some(256)));
+        posting.written(&first);
+        posting.accepted(&first, &reply(false, 64));
+        let second = posting.next(false, now + Duration::from_secs(59)).unwrap();
+        assert_eq!((second.n, second.exchange, second.reserve), (2, None, None));
+        assert!(posting.idle(false, now) >= APART && posting.idle(false, now) <= APART + JITTER);
+        let third = posting.next(false, now + APART + JITTER).unwrap();
+        assert_eq!(third.exchange, Some(64));
+        // Nobody is there to be heard.
+        posting.exchange_now();
+        assert_eq!(posting.next(true, now).unwrap().exchange, None);
+        assert_eq!(posting.idle(true, now), ALIVE);
+    }
+
+    #[test]
+    fn the_text_of_targets_travels_only_where_the_server_lacks_it() {
+        let mut posting = Posting::new(0, None).unwrap();
+        let now = Instant::now();
+        assert!(posting.set_targets(vec![row(1)]).unwrap());
+        let first = posting.next(true, now).unwrap();
+        assert!(first.text.is_some() && first.store == first.text);
+        posting.written(&first);
+        assert!(!posting.accepted(&first, &reply(false, 0)));
+        assert!(!posting.set_targets(vec![row(1)]).unwrap());
+        let same = posting.next(true, now).unwrap();
+        assert_eq!((same.text, same.store, same.hash), (None, None, first.hash));
+        assert!(posting.set_targets(vec![row(2)]).unwrap());
+        let changed = posting.next(true, now).unwrap();
+        assert!(changed.text.is_some() && changed.hash != first.hash);
+        posting.accepted(&changed, &reply(false, 0));
+        // A restarted server has forgotten them: the next record brings them, at once.
+        let bare = posting.next(true, now).unwrap();
+        assert!(posting.accepted(&bare, &reply(true, 0)));
+        let again = posting.next(true, now).unwrap();
+        assert_eq!(again.text, changed.text);
+        assert!(!posting.accepted(&again, &reply(true, 0)), "asking on brings no more records");
+    }
+
+    #[test]
+    fn numbers_go_on_after_a_crash_and_targets_are_remembered() {
+        let mut posting = Posting::new(0, None).unwrap();
+        posting.set_targets(vec![row(7)]).unwrap();
+        let due = posting.next(true, Instant::now()).unwrap();
+        let text = due.store.unwrap();
+        let mut again = Posting::new(due.reserve.unwrap(), Some(&text)).unwrap();
+        let next = again.next(true, Instant::now()).unwrap();
+        assert_eq!((next.n, next.hash, next.store), (257, due.hash, None));
+        assert_eq!(again.targets(), [row(7)]);
+        again.jump(1_000);
+        assert_eq!(again.next(true, Instant::now()).unwrap().n, 1_001);
+    }
+}

@@ -1,0 +1,133 @@
+//! What the server of the tests keeps and says of reports and of the audit chain, true or not.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use shared::audit::AuditHead;
+use shared::error::Code;
+use shared::hash::Hash;
+use shared::log::Number;
+use shared::report::Seen;
+use shared::signed::Envelope;
+use shared::wire::v1::audit::LeavesPage;
+use shared::wire::v1::report::{ReportReply, ReportRequest, Standing, TargetsPage};
+
+use super::server::{Answer, Server, json, refuse};
+
+/// Reports and leaves; tests look at them and damage them.
+pub(super) struct Reported {
+    /// The newest record of each machine.
+    pub(super) records: BTreeMap<Number, Envelope>,
+    /// Records that are handed out before those, whatever they are.
+    pub(super) planted: Vec<Envelope>,
+    /// The texts of targets.
+    pub(super) texts: BTreeMap<Number, String>,
+    /// The audit chain.
+    pub(super) leaves: Vec<Hash>,
+    /// The audit head that is named, if it is not the chain's.
+    pub(super) named: Option<AuditHead>,
+    /// Whether reports get no answer but 500.
+    pub(super) deaf: bool,
+    /// Whether records with an audit head are refused.
+    pub(super) forgetful: bool,
+    /// Accepted reports, in order.
+    pub(super) posts: Vec<(Number, ReportRequest)>,
+    /// How often leaves were asked for.
+    pub(super) followed: u64,
+}
+
+impl Default for Reported {
+    fn default() -> Self {
+        Self {
+            records: BTreeMap::new(),
+            planted: Vec::new(),
+            texts: BTreeMap::new(),
+            leaves: vec![Hash::ZERO],
+            named: None,
+            deaf: false,
+            forgetful: false,
+            posts: Vec::new(),
+            followed: 0,
+        }
+    }
+}
+
+impl Reported {
+    /// Returns the chain's head.
+    pub(super) fn head(&self) -> AuditHead {
+        self.leaves.iter().copied().fold(AuditHead::EMPTY, AuditHead::then)
+    }
+
+    /// Adds records of the audit log.
+    pub(super) fn audit(&mut self, leaves: &[&str]) {
+        self.leaves.extend(leaves.iter().map(|leaf| Hash::of(&[leaf.as_bytes()])));
+    }
+
+    /// Returns what a machine has posted.
+    pub(super) fn posts_of(&self, number: Number) -> Vec<&ReportRequest> {
+        self.posts.iter().filter(|(by, _)| *by == number).map(|(_, post)| post).collect()
+    }
+}
+
+impl Server {
+    pub(super) fn report(&self, number: Number, body: &Bytes) -> Answer {
+        self.data().reported.take(number, body)
+    }
+
+    pub(super) fn targets(&self) -> Answer {
+        self.data().reported.standing()
+    }
+
+    pub(super) fn leaves(&self, query: &str) -> Answer {
+        self.data().reported.follow(query)
+    }
+}
+
+impl Reported {
+    fn take(&mut self, number: Number, body: &Bytes) -> Answer {
+        let request: ReportRequest = serde_json::from_slice(body).unwrap();
+        let seen: Seen = request.seen.parse().unwrap();
+        if self.deaf {
+            return refuse(500, "unavailable", "on demand");
+        }
+        let last = self.records.get(&number).map(|last| last.parse::<Seen>().unwrap().n);
+        if last.is_some_and(|last| seen.n <= last) {
+            return refuse(422, Code::Seq.as_str(), "not newer");
+        }
+        if self.forgetful && seen.audit_n > 0 {
+            return refuse(422, Code::Report.as_str(), "on demand");
+        }
+        if let Some(text) = &request.targets {
+            self.texts.insert(number, text.clone());
+        }
+        let text = self.texts.get(&number);
+        let wants_targets = text.map(|text| Hash::of(&[text.as_bytes()])) != Some(seen.targets);
+        self.records.insert(number, request.seen.clone());
+        let others = self.records.iter().filter(|(of, _)| **of != number);
+        let others = others.map(|(_, record)| record.clone());
+        let all = self.planted.iter().cloned().chain(others);
+        let seen = if request.exchange.is_some() { all.collect() } else { Vec::new() };
+        let audit = self.named.unwrap_or_else(|| self.head());
+        self.posts.push((number, request));
+        let now = host::clock::now();
+        json(200, &ReportReply { now, audit, wants_targets, seen, next: 7 })
+    }
+
+    fn standing(&self) -> Answer {
+        let standing = |(number, seen): (&Number, &Envelope)| Standing {
+            seen: seen.clone(),
+            targets: self.texts.get(number).cloned().unwrap_or_default(),
+            at: host::clock::now(),
+            online: true,
+        };
+        let machines = self.records.iter().map(standing).collect();
+        json(200, &TargetsPage { machines, more: false })
+    }
+
+    fn follow(&mut self, query: &str) -> Answer {
+        let after: usize = query.strip_prefix("after=").unwrap().parse().unwrap();
+        self.followed += 1;
+        let leaves = self.leaves.iter().skip(after).copied().collect();
+        json(200, &LeavesPage { leaves, head: self.head() })
+    }
+}
