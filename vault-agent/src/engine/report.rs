@@ -1,6 +1,6 @@
 //! Reports on their way: this machine's seen-record against some of the others', what both say of
-//! the audit chain, and the alarms that follow (design/trust, *Reports*). Coalesced, and never in the
-//! way of a change's delivery.
+//! the audit chain, and the alarms that follow (design/trust, *Reports*). Coalesced, and never in
+//! the way of a change's delivery.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -387,8 +387,8 @@ impl Reports {
         tracing::trace!(server = %now, own = %clock::now(), vault = %self.own.pins.vault, "clocks");
     }
 
-    /// Takes up the audit head that the server names. Of one that was restored nothing is judged: it
-    /// is asked before it is accused.
+    /// Takes up the audit head that the server names. Of one that was restored nothing is judged:
+    /// it is asked before it is accused.
     async fn name_audit(&self, client: &Client, now: AuditHead) -> Result<()> {
         let named = {
             let folded = self.ledger.read();

@@ -117,7 +117,7 @@ fn status_says_what_is_not_known() {
     let outdated = |of: Value, awake: bool| {
         ("outdated", json!([{ "machine": "vps", "of": of, "awake": awake }]))
     };
-    let withheld = "vps: the server does not hand out the targets that it has signed; ";
+    let withheld = "vps: the server does not hand out its newest signed targets; ";
     let old = format!("{withheld}those shown are of 2 h ago");
     check(
         &json!([late]),
