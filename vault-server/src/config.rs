@@ -110,7 +110,7 @@ impl Default for Shares {
             connections: 4,
             requests: 16,
             answer_bytes: 4 << 20,
-            body_pace: 64 << 10,
+            body_pace: 16 << 10,
             requests_per_second: 4000,
             bytes_per_second: 32 << 20,
             log_bytes_per_day: 256 << 20,

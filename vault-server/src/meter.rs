@@ -36,8 +36,9 @@ pub use turns::Turn;
 /// Who strangers are, where turns are taken: no machine bears it.
 pub const STRANGERS: Number = 0;
 
-/// Pieces of work that may be queued before the writer at once; they share a commit.
-const WRITES: usize = 32;
+/// Pieces of work that may be queued before the writer at once; they share a commit. Few, since
+/// nobody overtakes them.
+const WRITES: usize = 8;
 /// Reads beside the writer at once.
 const READS: usize = 4;
 /// Large bodies in memory at once.

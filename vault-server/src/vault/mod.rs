@@ -376,14 +376,23 @@ fn signer(by: &Actor) -> Who {
     Who::lossy(&by.to_string())
 }
 
+/// Records a refusal; tells whether it is worth a line in the log, too: what is only counted, since
+/// its machine is over its share, would fill that instead.
+fn recorded(tx: &mut Transaction, fact: Fact) -> rusqlite::Result<bool> {
+    let before = tx.audit().n;
+    tx.record(fact)?;
+    Ok(tx.audit().n > before)
+}
+
 /// Records that a rule refused, and returns the refusal.
 fn refuse<T>(tx: &mut Transaction, mut fact: Fact, why: Error) -> Outcome<T> {
-    let Fact { machine, op, path, .. } = &fact;
-    let (machine, path) =
-        (machine.as_ref().map(Name::as_str), path.as_ref().map(SecretPath::as_str));
-    tracing::warn!(machine, %op, path, %why, "refused");
     fact.result = AuditOutcome::Refused(why.code);
-    tx.record(fact)?;
+    if recorded(tx, fact.clone())? {
+        let Fact { machine, op, path, .. } = &fact;
+        let (machine, path) =
+            (machine.as_ref().map(Name::as_str), path.as_ref().map(SecretPath::as_str));
+        tracing::warn!(machine, %op, path, %why, "refused");
+    }
     Err(Refusal::Rule(why).into())
 }
 
@@ -402,8 +411,10 @@ fn give_up<T>(
 
 /// Records that the caller may not read something, and returns the refusal.
 fn deny<T>(tx: &mut Transaction, mut fact: Fact, caller: &Caller, path: &str) -> Outcome<T> {
-    tracing::warn!(machine = %caller.name, op = %fact.op, path, "denied");
+    let op = fact.op.clone();
     fact.result = AuditOutcome::Refused(Code::Denied);
-    tx.record(fact)?;
+    if recorded(tx, fact)? {
+        tracing::warn!(machine = %caller.name, %op, path, "denied");
+    }
     Err(Refusal::Denied(format!("`{}` may not read `{path}`", caller.name)).into())
 }
