@@ -10,6 +10,7 @@ mod follow;
 mod genesis;
 mod heal;
 mod hub;
+mod minute;
 mod replaced;
 mod report;
 mod retention;
@@ -137,9 +138,9 @@ impl Vault {
         self.0.store.call(|_| Ok(())).await
     }
 
-    /// Does what is due once a minute: records what is only counted, drops blobs whose time is over,
-    /// moves old audit records into sealed files, looks how full the disk is. A failure is in the
-    /// log; the next minute tries again.
+    /// Does what is due once a minute: records what is only counted, drops blobs whose time is
+    /// over, moves old audit records into sealed files, looks how full the disk is. A failure is
+    /// in the log; the next minute tries again.
     pub async fn every_minute(&self) {
         self.record_counted().await;
         let _ = self.drop_parked().await;
