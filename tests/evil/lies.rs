@@ -31,7 +31,7 @@ fn withheld_contents_take_nothing_from_a_host_that_boots() {
     lie.blobs.clear();
     let evil = Evil::start(&scene.address, &scene.key, lie);
     scene.host.start();
-    scene.await_alarm("E_BLOB_ABSENT");
+    scene.await_alarm("E_BLOB_SIZE");
     let file = scene.host.env_file();
     let before = std::fs::read(&file).unwrap();
     assert!(String::from_utf8_lossy(&before).contains("K=one\n"), "the target stays");
@@ -44,7 +44,7 @@ fn withheld_contents_take_nothing_from_a_host_that_boots() {
         assert_eq!(std::fs::read(&file).unwrap(), before);
     };
     boot(&mut scene);
-    scene.await_alarm("E_BLOB_ABSENT");
+    scene.await_alarm("E_BLOB_SIZE");
     drop(evil);
     boot(&mut scene);
     scene.world.start();

@@ -317,7 +317,8 @@ mod tests {
 
     proptest::proptest! {
         /// Wherever segments end and however many were deleted, what is left gets the verdict that
-        /// the whole chain gets; what is judged by the anchors before it goes with them; all of them never go.
+        /// the whole chain gets. What the anchors before it judge goes with them; all of them never
+        /// go.
         #[test]
         fn cuts_do_not_change_the_verdict(
             records in 1_usize..60,

@@ -1,6 +1,6 @@
 //! What is counted instead of recorded one by one: refusals like one that is on record already, and
-//! requests by keys of no machine. One record a minute tells how many there were, so that a flood of
-//! them fills no disk.
+//! requests by keys of no machine. One record a minute tells how many there were, so that a flood
+//! of them fills no disk.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

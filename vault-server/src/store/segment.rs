@@ -14,7 +14,7 @@ use shared::audit::{AuditHead, leaf};
 use shared::hash::Hash;
 use shared::time::Time;
 
-use super::{audit, hash, int, nat};
+use super::{hash, int, nat};
 
 /// Name of the folder of segment files inside the data directory.
 pub const FOLDER: &str = "audit";
@@ -147,9 +147,10 @@ pub fn sweep(conn: &Connection, folder: &Path) -> Result<()> {
         let Some(last) = name[due.len()..].get(..12).and_then(|last| last.parse().ok()) else {
             continue;
         };
-        if let Some(after) = audit::head_at(conn, last)?
-            && name == file_name(first, last, after.hash)
-        {
+        let after: Option<Hash> = conn
+            .query_row("SELECT chain FROM audit WHERE n = ?1", [int(last)], |row| hash(row, 0))
+            .optional()?;
+        if after.is_some_and(|after| name == file_name(first, last, after)) {
             std::fs::remove_file(entry.path())
                 .with_context(|| format!("cannot remove `{}`", entry.path().display()))?;
         }

@@ -10,6 +10,7 @@ mod follow;
 mod genesis;
 mod heal;
 mod hub;
+mod minute;
 mod replaced;
 mod report;
 mod reported;

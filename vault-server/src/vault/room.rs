@@ -6,8 +6,6 @@ use std::sync::{Mutex, PoisonError};
 
 use shared::wire::v1::health::Room;
 
-use super::Vault;
-
 /// A disk that was low is not so any more below this: near the mark nothing is said twice.
 const LOW_AGAIN_BELOW: u64 = 78;
 
@@ -17,7 +15,7 @@ pub struct Gauge(Mutex<(Room, bool)>);
 
 impl Gauge {
     /// Takes a look; tells whether the room is low if that has changed.
-    fn take(&self, now: Room) -> Option<bool> {
+    pub(super) fn take(&self, now: Room) -> Option<bool> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let was_low = known.1;
         let low = now.is_low() || (was_low && now.used_percent >= LOW_AGAIN_BELOW);
@@ -25,36 +23,13 @@ impl Gauge {
         (low != was_low).then_some(low)
     }
 
-    fn now(&self) -> Room {
+    pub(super) fn now(&self) -> Room {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-impl Vault {
-    /// Returns the room on the disk of the data directory, as of the last look.
-    pub fn room(&self) -> Room {
-        self.0.room.now()
-    }
-
-    /// Looks how full the disk is.
-    pub(super) async fn look_at_room(&self) {
-        let folder = self.0.retention.folder.clone();
-        let looked = tokio::task::spawn_blocking(move || of_disk(&folder)).await;
-        let Ok(Some(room)) = looked else { return };
-        let metrics = &self.0.metrics;
-        metrics.disk_used.set(room.used_percent);
-        metrics.disk_free.set(room.free_bytes);
-        let Room { used_percent, free_bytes } = room;
-        match self.0.room.take(room) {
-            Some(true) => tracing::warn!(used_percent, free_bytes, "the disk is getting full"),
-            Some(false) => tracing::info!(used_percent, free_bytes, "the disk has room again"),
-            None => {}
-        }
-    }
-}
-
 /// Looks at the disk of a folder, or of the one that it will be made in; counts as `df` does.
-fn of_disk(folder: &Path) -> Option<Room> {
+pub(super) fn of_disk(folder: &Path) -> Option<Room> {
     let found = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok())?;
     let used = found.f_blocks.saturating_sub(found.f_bfree).saturating_mul(found.f_frsize);
     Some(Room::of(used, found.f_bavail.saturating_mul(found.f_frsize)))

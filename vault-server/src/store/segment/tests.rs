@@ -7,7 +7,7 @@ use shared::audit::{Fact, Op, Record};
 use shared::time::Time;
 
 use super::*;
-use crate::store::schema;
+use crate::store::{audit, schema};
 
 struct Fixture {
     dir: tempfile::TempDir,
