@@ -19,6 +19,7 @@ mod formats;
 mod heal;
 mod hooks;
 mod install;
+mod join;
 mod killed;
 mod metadata;
 mod moving;

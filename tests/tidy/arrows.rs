@@ -29,6 +29,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "log",
             "audit",
             "report",
+            "words",
             "token",
             "wire",
         ],
