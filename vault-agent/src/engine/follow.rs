@@ -163,7 +163,7 @@ pub(super) async fn follow(parts: &Arc<Parts>, client: Client) -> Tried {
 
 async fn frames(parts: &Arc<Parts>, client: &Client) -> Result<(), Ended> {
     let after = parts.ledger.read().state.seq();
-    let mut frames = client.log(LogQuery { after, follow: true }).await?;
+    let mut frames = client.log(LogQuery { after, follow: true, run: Some(parts.own.run) }).await?;
     tracing::info!(address = client.address(), "connected");
     // Where the stream stands: the n-th entry after `after` has to be number `after + n`.
     let mut position = after;

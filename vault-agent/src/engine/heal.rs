@@ -50,7 +50,7 @@ pub(super) async fn heal(parts: &Parts) -> Result<Healed> {
 /// Sends the entries after the server's head; returns how many.
 async fn push_entries(parts: &Parts, client: &Client) -> Result<u64> {
     let own = parts.ledger.read().state.seq();
-    let mut frames = client.log(LogQuery { after: own, follow: false }).await?;
+    let mut frames = client.log(LogQuery { after: own, ..LogQuery::default() }).await?;
     let head = frames.next().await?.into_iter().find_map(|frame| match frame {
         Frame::Head { seq, hash } => Some((seq, hash)),
         Frame::Genesis(_) | Frame::Entry { .. } | Frame::Beat => None,

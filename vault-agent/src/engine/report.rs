@@ -8,9 +8,10 @@ use anyhow::{Context as _, Result};
 use shared::audit::AuditHead;
 use shared::error::Code;
 use shared::hash::Hash;
-use shared::log::Number;
+use shared::log::{Number, State};
 use shared::report::{Report, TargetReport};
 use shared::text::Text;
+use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest};
 use tokio::time::{Instant, sleep_until};
 
@@ -75,6 +76,16 @@ pub(super) async fn watch(reports: Arc<Reports>) {
         tokio::time::sleep(IDLE).await;
         reports.judge(&[]);
     }
+}
+
+/// Returns what the server's notices of copied hosts say, by the machine's number; those of
+/// machines that the log does not know are left out.
+fn clones(state: &State, notices: &[CloneNotice]) -> Vec<(Number, String)> {
+    let told = |CloneNotice { machine, addresses: [first, second], .. }: &CloneNotice| {
+        let name = &state.machine_numbered(*machine)?.name;
+        Some((*machine, format!("machine `{name}` at {first} and at {second}")))
+    };
+    notices.iter().filter_map(told).collect()
 }
 
 impl Reports {
@@ -171,6 +182,7 @@ impl Reports {
             let own = own.and_then(|number| fleet.report_of(number));
             let n = own.map_or(0, |report| report.n);
             fleet.last = fleet.last.max(n);
+            self.alarms.clones(&clones(&folded.state, &reply.clones));
             if let Err(error) = fleet.audit_now(reply.audit) {
                 self.alarms.raise(error.code.as_str(), "", error.detail);
             }

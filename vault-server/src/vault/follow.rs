@@ -1,10 +1,15 @@
 //! Reading the log in pages and following it. An entry reaches a follower either from a page or
 //! live, never both: one goes live only at the very head.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
+use host::clock;
 use host::store::StoreFailure;
-use shared::audit::Op;
+use shared::audit::{Fact, Op, Outcome as AuditOutcome};
+use shared::error::Code;
 use shared::hash::Hash;
+use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::log::Frame;
 
 use crate::store::{Transaction, int, log, unwritable};
@@ -35,20 +40,45 @@ impl Vault {
         self.call(move |tx| enter(tx, &mut caller, Op::Log)).await
     }
 
-    /// Lets a machine that has the entries up to `after` follow the log, till the place is dropped.
+    /// Lets a machine that has the entries up to `after` follow the log, till the place is dropped;
+    /// `run` is which of its processes asks.
     pub async fn follow(
         &self,
         mut caller: Caller,
         after: u64,
+        run: Option<Hash>,
     ) -> Result<(Head, Place, Join), Refusal> {
-        let hub = self.0.hub.clone();
+        let vault = self.clone();
         self.call(move |tx| {
+            let hub = &vault.0.hub;
             let head = enter(tx, &mut caller, Op::Follow)?;
+            if let Some(run) = run {
+                vault.watch_for_clones(tx, &caller, run)?;
+            }
             let place = hub.enter(caller);
-            let join = go_live(&hub, place.id, after, head)?;
+            let join = go_live(hub, place.id, after, head)?;
             Ok((head, place, join))
         })
         .await
+    }
+
+    /// Puts on record that two processes use the caller's keys in turn, one record for each of their
+    /// addresses.
+    fn watch_for_clones(&self, tx: &mut Transaction, caller: &Caller, run: Hash) -> Outcome<()> {
+        let (now, time) = (clock::since_boot(), tx.now());
+        let found = {
+            let mut clones = self.0.clones.lock().unwrap_or_else(PoisonError::into_inner);
+            clones.follows(caller.number, run, &caller.addr, now, time)
+        };
+        let Some(CloneNotice { addresses: [first, second], .. }) = found else { return Ok(()) };
+        let machine = &caller.name;
+        tracing::warn!(%machine, %first, %second, "two processes use one machine's keys");
+        self.0.metrics.clones.add(1);
+        for addr in [first, second] {
+            let result = AuditOutcome::Refused(Code::Clone);
+            tx.record(Fact { addr: Some(addr), result, ..caller.fact(Op::Clone) })?;
+        }
+        Ok(())
     }
 
     /// Asks for later entries, having read those up to `after`.

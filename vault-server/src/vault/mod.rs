@@ -6,6 +6,7 @@ mod append;
 mod audit;
 mod blob;
 mod caller;
+mod clone;
 mod follow;
 mod genesis;
 mod heal;
@@ -13,7 +14,7 @@ mod hub;
 mod report;
 mod strangers;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use host::store::StoreFailure;
 use shared::audit::{Fact, Op, Outcome as AuditOutcome, Who};
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use crate::metrics::Metrics;
 use crate::store::{Reader, Store, Transaction};
 
+use clone::Clones;
 use hub::Hub;
 use strangers::Strangers;
 
@@ -91,6 +93,7 @@ struct Inner {
     reader: Reader,
     hub: Arc<Hub>,
     strangers: Strangers,
+    clones: Arc<Mutex<Clones>>,
     /// This server's own TLS key.
     key: VerifyKey,
     metrics: Arc<Metrics>,
@@ -106,8 +109,8 @@ impl Vault {
         metrics: Arc<Metrics>,
     ) -> Self {
         let hub = Hub::new(machines, Arc::clone(&metrics));
-        let strangers = Strangers::default();
-        Self(Arc::new(Inner { store, reader, hub, strangers, key, metrics }))
+        let (strangers, clones) = Default::default();
+        Self(Arc::new(Inner { store, reader, hub, strangers, clones, key, metrics }))
     }
 
     /// Returns the caller behind a connection, if its key belongs to an active machine.

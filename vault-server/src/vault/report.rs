@@ -1,8 +1,11 @@
 //! Signed reports: each machine's latest is kept and given to all.
 
+use std::sync::PoisonError;
+
+use host::clock;
 use shared::audit::Op;
 use shared::error::Code;
-use shared::log::Machine;
+use shared::log::{Machine, State};
 use shared::name::Actor;
 use shared::report::Report;
 use shared::signed::Envelope;
@@ -10,6 +13,7 @@ use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
 
 use crate::store::{Transaction, report};
 
+use super::audit::may_read_audit;
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
 
 impl Vault {
@@ -23,7 +27,7 @@ impl Vault {
         mut caller: Caller,
         request: ReportRequest,
     ) -> Result<ReportReply, Refusal> {
-        let hub = self.0.hub.clone();
+        let (hub, clones) = (self.0.hub.clone(), self.0.clones.clone());
         self.call(move |tx| {
             keep(tx, &mut caller, &request)?;
             let mut reports = Vec::new();
@@ -33,7 +37,14 @@ impl Vault {
                 let report = Envelope { by: Actor::Machine(name.clone()), body, sig };
                 reports.push(Received { report, at, online: hub.follows(number) });
             }
-            Ok(ReportReply { reports, audit: tx.audit() })
+            let mut clones = clones.lock().unwrap_or_else(PoisonError::into_inner);
+            let (reader, now) = (caller.number, clock::since_boot());
+            let told = |state: &State| {
+                let may_audit = state.machine_numbered(reader).is_some_and(may_read_audit);
+                clones.told(state, reader, may_audit, now)
+            };
+            let clones = tx.state().map(told).unwrap_or_default();
+            Ok(ReportReply { reports, audit: tx.audit(), clones })
         })
         .await
     }

@@ -6,6 +6,8 @@ use crate::audit::AuditHead;
 use crate::signed::Envelope;
 use crate::time::Time;
 
+use super::clone::CloneNotice;
+
 /// Body of `POST /v1/report`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,6 +23,9 @@ pub struct ReportReply {
     pub reports: Vec<Received>,
     /// The audit chain now: what the caller's next report anchors.
     pub audit: AuditHead,
+    /// Copied hosts that the caller is told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clones: Vec<CloneNotice>,
 }
 
 /// A report and what the server adds to it, unsigned.

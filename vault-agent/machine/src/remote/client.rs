@@ -108,7 +108,8 @@ impl Client {
 
     /// `GET /v1/log`.
     pub async fn log(&self, query: LogQuery) -> Result<Frames, RemoteError> {
-        let uri = format!("{}?after={}&follow={}", routes::LOG, query.after, query.follow);
+        let query = serde_urlencoded::to_string(query).map_err(RemoteError::protocol)?;
+        let uri = format!("{}?{query}", routes::LOG);
         Ok(Frames::new(self.ask(Method::GET, &uri, Bytes::new()).await?))
     }
 

@@ -25,6 +25,7 @@ use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::wire::v1::audit::{AccessReply, AccessRequest};
 use shared::wire::v1::blob::Inline;
+use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::error::{Conflict, ErrorBody};
 use shared::wire::v1::log::{AppendRequest, Appended, Frame, HealReply, HealRequest};
 use shared::wire::v1::report::{Received, ReportReply, ReportRequest};
@@ -64,6 +65,12 @@ pub(super) struct Data {
     pub(super) inline: bool,
     /// Whether reports get no answer but 500.
     pub(super) deaf: bool,
+    /// Whether a key of no machine may follow the log, too.
+    pub(super) open: bool,
+    /// Copied hosts that it tells of.
+    pub(super) clones: Vec<CloneNotice>,
+    /// What followers have asked for, in order.
+    pub(super) asked: Vec<String>,
     /// Blobs that were asked for, in order.
     pub(super) fetched: Vec<Hash>,
     followers: Vec<(Number, mpsc::UnboundedSender<Bytes>)>,
@@ -146,6 +153,9 @@ impl Server {
             posts: Vec::new(),
             inline: true,
             deaf: false,
+            open: false,
+            clones: Vec::new(),
+            asked: Vec::new(),
             fetched: Vec::new(),
             followers: Vec::new(),
         };
@@ -184,7 +194,8 @@ impl Server {
         let path = parts.uri.path().to_owned();
         let number = {
             let data = self.data();
-            data.state.machine_by_key(&key).map(|(number, _)| number)
+            let number = data.state.machine_by_key(&key).map(|(number, _)| number);
+            number.or(data.open.then_some(Number::MAX))
         };
         let Some(number) = number else { return refuse(403, "forbidden", "no machine") };
         match (&parts.method, path.as_str()) {
@@ -207,7 +218,8 @@ impl Server {
                     Some(received)
                 };
                 let reports = data.reports.iter().filter_map(named).collect();
-                json(200, &ReportReply { reports, audit: data.audit })
+                let (audit, clones) = (data.audit, data.clones.clone());
+                json(200, &ReportReply { reports, audit, clones })
             }
             (&Method::POST, "/v1/access") => {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(&body).unwrap();
@@ -287,6 +299,7 @@ impl Server {
         let after: usize = after.parse().unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut data = self.data();
+        data.asked.push(query.to_owned());
         let send = |frame: &Frame| sender.send(line(frame)).unwrap();
         send(&data.head());
         if after == 0 {
