@@ -62,8 +62,8 @@ impl Vault {
         .await
     }
 
-    /// Puts on record that two processes use the caller's keys in turn, one record for each of their
-    /// addresses.
+    /// Puts on record that two processes use the caller's keys in turn, one record for each
+    /// address.
     fn watch_for_clones(&self, tx: &mut Transaction, caller: &Caller, run: Hash) -> Outcome<()> {
         let (now, time) = (clock::since_boot(), tx.now());
         let found = {
