@@ -184,3 +184,39 @@ fn no_process_shows_the_setup_line() {
     let text = "a setup line is not taken as an argument: every user of this host could read it";
     assert!(ran.code == 1 && ran.err.starts_with(text), "{}", ran.err);
 }
+
+#[test]
+fn a_copied_host_raises_an_alarm_and_is_on_record() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let mut vps = world.machine(&rtx, "vps", &["secret/"]);
+    vps.stop();
+    let mut twin = world.host("twin");
+    let copied = Command::new("cp").arg("-a").args([vps.state(), twin.state()]).status();
+    assert!(copied.unwrap().success());
+    vps.start();
+    twin.start();
+    // Both are right hosts for all they know: each keeps its connection, and makes it anew when its
+    // server moves.
+    let port = world.address().rsplit_once(':').unwrap().1;
+    let mut turn = 0;
+    let shown = watch::poll("the owner is told", || {
+        let host = [&vps, &twin][turn % 2];
+        let server = ["127.0.0.1", "localhost"][turn / 2 % 2];
+        turn += 1;
+        let config = host.state().join("agent.toml");
+        std::fs::write(&config, format!("server = [\"{server}:{port}\"]\n")).unwrap();
+        let ran = rtx.vault(&["status"]);
+        ran.err.contains("alarm E_CLONE").then_some(ran)
+    });
+    assert_eq!(shown.code, 2);
+    assert!(shown.err.contains("machine `vps` at 127.0.0.1 and at 127.0.0.1"), "{}", shown.err);
+    assert!(shown.err.contains("hint: one host is a copy of the other"), "{}", shown.err);
+    let records = rtx.vault(&["audit", "log", "--op", "clone"]).ok();
+    assert_eq!(records.matches("E_CLONE").count(), 2, "{records}");
+    // It is an alarm, and halts nothing.
+    let _ = rtx.vault(&["kv", "put", "secret/a/b", "KEY=one"]).ok();
+    watch::poll("the copy reads on", || {
+        (vps.vault(&["kv", "get", "-field=KEY", "secret/a/b"]).out == "one").then_some(())
+    });
+}
