@@ -14,7 +14,6 @@ use crate::owner::signing::admin::{self, Work};
 use crate::owner::signing::founding::Wish;
 use host::files;
 use host::hint::{Exit, hinted, parsed};
-use host::term::Term;
 use machine::joining::host_name;
 
 pub use set_up::{Keeping, set_up};
@@ -56,7 +55,7 @@ pub struct Args {
 /// Runs `vault init`; running it again after a failure is safe.
 pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     let term = &global.term;
-    let line = setup_line(&args.setup, term)?;
+    let line = setup_line(&args.setup, global)?;
     let host = args.name.map_or_else(host_name, Ok)?;
     let wish = Wish {
         setup: parsed(SetupLine::from_line(&line))?,
@@ -91,7 +90,7 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
 
 /// Takes the setup line from a file, the terminal or standard input: never from the arguments,
 /// which everybody on this host can read, as it holds the claim code.
-fn setup_line(from: &str, term: &Term) -> Result<Zeroizing<String>> {
+fn setup_line(from: &str, global: &Global) -> Result<Zeroizing<String>> {
     if from.starts_with(SetupLine::PREFIX) {
         bail!(hinted(
             "a setup line is not taken as an argument: every user of this host could read it there",
@@ -107,9 +106,12 @@ fn setup_line(from: &str, term: &Term) -> Result<Zeroizing<String>> {
         let text = text.with_context(|| format!("`{from}` is not UTF-8"))?;
         return Ok(Zeroizing::new(text.to_owned()));
     }
-    let typed = match term.in_is_tty {
-        true => rpassword::prompt_password("Setup line, VLTS1-… (not shown): "),
-        false => term.read_line().map(Option::unwrap_or_default),
+    let typed = if global.can_ask() {
+        rpassword::prompt_password("Setup line, VLTS1-… (not shown): ")
+    } else if global.term.in_is_tty {
+        Ok(String::new())
+    } else {
+        global.term.read_line().map(Option::unwrap_or_default)
     };
     let line = Zeroizing::new(typed.context("reading the setup line")?);
     if line.trim().is_empty() {
