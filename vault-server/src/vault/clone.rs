@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use shared::hash::Hash;
-use shared::log::{Number, State};
+use shared::log::Number;
 use shared::text::Text;
 use shared::time::Time;
 use shared::wire::v1::clone::CloneNotice;
@@ -83,16 +83,15 @@ impl Clones {
     /// Returns what `reader` is told now: of itself and, if it `may_audit`, of all machines.
     pub fn told(
         &mut self,
-        state: &State,
         reader: Number,
         may_audit: bool,
+        is_active: impl Fn(Number) -> bool,
         now: Duration,
     ) -> Vec<CloneNotice> {
         self.forget(now);
         let notices = self.0.values().filter_map(|seen| seen.notice.as_ref());
-        let active = |number| state.machine_numbered(number).is_some_and(|found| found.active);
         let is_due = |notice: &&CloneNotice| {
-            (may_audit || notice.machine == reader) && active(notice.machine)
+            (may_audit || notice.machine == reader) && is_active(notice.machine)
         };
         notices.filter(is_due).take(TOLD).cloned().collect()
     }

@@ -40,8 +40,10 @@ impl Vault {
             let mut clones = clones.lock().unwrap_or_else(PoisonError::into_inner);
             let (reader, now) = (caller.number, clock::since_boot());
             let told = |state: &State| {
-                let may_audit = state.machine_numbered(reader).is_some_and(may_read_audit);
-                clones.told(state, reader, may_audit, now)
+                let found = |number| state.machine_numbered(number);
+                let may_audit = found(reader).is_some_and(may_read_audit);
+                let is_active = |number| found(number).is_some_and(|machine| machine.active);
+                clones.told(reader, may_audit, is_active, now)
             };
             let clones = tx.state().map(told).unwrap_or_default();
             Ok(ReportReply { reports, audit: tx.audit(), clones })
