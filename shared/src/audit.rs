@@ -131,6 +131,8 @@ words! {
     AuditLeaves = "audit_leaves",
     /// What a server has lost was given back.
     Heal = "heal",
+    /// Two processes used one machine's keys in turn: one record for each address.
+    Clone = "clone",
     /// A request that no rule has seen.
     Request = "request",
     /// Requests by a key that belongs to no active machine.

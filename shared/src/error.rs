@@ -134,8 +134,14 @@ codes! {
          verify` names the first bad record, `vault heal --clear E_AUDIT_REWRITTEN` ends the \
          alarm";
     JoinSubstituted = "E_JOIN_SUBSTITUTED",
-        "the log does not contain what the join line promised",
-        "ask the admin for a fresh line over another channel";
+        "the vault does not hold this machine's own keys",
+        "on an admin's host remove that machine, then add this one anew and compare the six words";
+
+    // A copied host's fault.
+    Clone = "E_CLONE",
+        "two processes use one machine's keys in turn",
+        "one host is a copy of the other: stop its agent, move its state folder away, and add it \
+         under a name of its own; if it is not yours, remove the machine";
 
     // The line's fault: what was pasted.
     Token = "E_TOKEN", "the line is malformed or was cut", "copy the whole line again";

@@ -58,6 +58,9 @@ pub mod audit;
 /// Signed reports of machines.
 pub mod report;
 
+/// Six words of a line, for comparing by eye.
+pub mod words;
+
 /// Setup, machine and pin lines.
 pub mod token;
 

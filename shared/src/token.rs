@@ -13,6 +13,7 @@ use crate::keys::{Recipient, SignKey, Signature, VerifyKey};
 use crate::limits;
 use crate::name::Name;
 use crate::signed::{VaultId, parse_strict};
+use crate::words::Words;
 
 const CHECK: usize = 4;
 
@@ -138,6 +139,12 @@ impl MachineLine {
         let proof = Claim { name: &name, recipient: &recipient, sign: &sign }.prove(key)?;
         Ok(Self { name, recipient, sign, proof })
     }
+
+    /// Returns the six words that the host of the machine shows, and the admin before signing: a
+    /// line that was exchanged as a whole on the way has others.
+    pub fn words(&self) -> Words {
+        Words::of(&self.to_line().expect("name and keys are far below 1 KiB"))
+    }
 }
 
 impl Line for MachineLine {
@@ -199,6 +206,45 @@ mod tests {
             if flipped != text {
                 assert_eq!(MachineLine::from_line(&flipped).unwrap_err().code, Code::Token, "{at}");
             }
+        }
+    }
+
+    #[test]
+    fn a_key_exchanged_on_the_way_breaks_the_proof() {
+        let (line, other) = (machine(), machine());
+        let nas = "nas".parse().unwrap();
+        for forged in [
+            MachineLine { recipient: other.recipient.clone(), ..line.clone() },
+            MachineLine { sign: other.sign.clone(), ..line.clone() },
+            MachineLine { name: nas, ..line.clone() },
+            MachineLine { proof: other.proof, ..line },
+        ] {
+            // Its checksum is right: somebody made it on purpose.
+            let fault = MachineLine::from_line(&forged.to_line().unwrap()).unwrap_err();
+            assert_eq!((fault.code, &*fault.detail), (Code::BadSig, &*proof_of(&forged.name)));
+        }
+    }
+
+    fn proof_of(name: &Name) -> String {
+        format!("proof of machine `{name}`")
+    }
+
+    #[test]
+    fn a_line_exchanged_as_a_whole_has_other_words() {
+        let (key, recipient) = (SignKey::generate(), Identity::generate().recipient());
+        let name = || "vps".parse().unwrap();
+        let line = MachineLine::new(name(), recipient, &key).unwrap();
+        let pasted = MachineLine::from_line(&format!(" {}\n", line.to_line().unwrap())).unwrap();
+        assert_eq!(pasted.words(), line.words());
+        // All are sound lines: only the words tell.
+        let other = Identity::generate().recipient();
+        for exchanged in [
+            machine(),
+            MachineLine::new(name(), other, &key).unwrap(),
+            MachineLine::new("nas".parse().unwrap(), line.recipient.clone(), &key).unwrap(),
+        ] {
+            let exchanged = MachineLine::from_line(&exchanged.to_line().unwrap()).unwrap();
+            assert_ne!(exchanged.words(), line.words());
         }
     }
 

@@ -83,7 +83,8 @@ fn setup_lines_are_judged_before_anything_is_made() {
     let host = world.host("rtx1080");
     let init = |line: &str| {
         let kit = host.dir.join("kit.txt");
-        host.vault(&["init", line, "--name", "rtx1080", "--kit", text(&kit), "--kit-confirmed"])
+        let args = ["init", "--name", "rtx1080", "--kit", text(&kit), "--kit-confirmed"];
+        host.vault_with(&args, line)
     };
     let cut = &world.setup()[..world.setup().len() - 3];
     insta::assert_snapshot!("setup_line_truncated", said(&world, &init(cut)));

@@ -18,6 +18,7 @@ mod faults;
 mod formats;
 mod hooks;
 mod install;
+mod join;
 mod killed;
 mod kit;
 mod metadata;

@@ -77,6 +77,7 @@ impl Told {
                     wants_targets: false,
                     seen: Vec::new(),
                     next: 0,
+                    clones: Vec::new(),
                 };
                 full(serde_json::to_vec(&reply).unwrap())
             }

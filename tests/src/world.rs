@@ -117,8 +117,9 @@ impl World {
     pub fn owner_on(&self, mut host: Host) -> Host {
         let kit = host.dir.join("kit.txt");
         let kit = kit.to_str().expect("a plain path");
-        let args = ["init", &self.setup, "--name", &host.name, "--admin", "jonas", "--kit", kit];
-        let _ = host.vault(&[&args[..], &["--kit-confirmed"]].concat()).ok();
+        let args = ["init", "--name", &host.name, "--admin", "jonas", "--kit", kit];
+        // On standard input: arguments can be read by everybody.
+        let _ = host.vault_with(&[&args[..], &["--kit-confirmed"]].concat(), &self.setup).ok();
         host.start();
         host
     }

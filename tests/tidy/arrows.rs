@@ -30,6 +30,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "log",
             "audit",
             "report",
+            "words",
             "token",
             "wire",
         ],

@@ -1,11 +1,13 @@
 //! `vault-agent init` and `join`: this machine's keys, and the pins it lives by.
 
 use anyhow::{Result, bail};
-use shared::error::Code;
+use shared::error::{Code, Error};
 use shared::name::Name;
 use shared::token::{Line as _, PinLine};
+use shared::words::LABEL;
 
 use crate::engine::Engine;
+use host::files;
 use host::hint::{Exit, Failure, hinted, parsed};
 use host::term::Term;
 use machine::identity::{MachineKeys, Pins};
@@ -27,18 +29,29 @@ pub struct JoinArgs {
     line: String,
 }
 
-/// Makes the keys unless they are there, and prints the machine line.
+/// Makes the keys unless they are there, and prints the machine line and its six words.
 pub fn init(args: InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     let name: Name = parsed(args.name.map_or_else(host_name, Ok)?.parse())?;
     refuse_second(paths)?;
     let line = MachineKeys::load_or_create(paths)?.line(name)?;
-    term.say("on a machine with an admin key:\n");
-    term.say(format!("  vault machine add {} --read PREFIX\n", "VLTM1-…"));
+    // A program that reads the line, such as `vault machine add --ssh`, needs no advice.
+    let person = term.out_is_tty;
+    if person {
+        term.say("on a machine with an admin key:\n");
+        term.say("  vault machine add VLTM1-… --read PREFIX\n");
+    }
     term.line(line.to_line()?)?;
+    term.line(format!("{LABEL}{}", line.words()))?;
+    if person {
+        term.say(
+            "\ncompare these six words on the admin's machine, which shows them before it signs",
+        );
+    }
     Ok(Exit::OK)
 }
 
-/// Takes the pins over, and has a first look at the server.
+/// Takes the pins over, and has a first look at the server. A line by which this host does not
+/// belong to the vault leaves nothing behind.
 pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     let line = match args.line.as_str() {
         "-" => term.read_line()?.unwrap_or_default(),
@@ -51,36 +64,74 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
             "run `vault-agent init` first, then `vault machine add` with its line"
         ));
     }
-    let pins = Pins::from(pin);
-    if Pins::load(paths)?.is_some_and(|old| old.vault != pins.vault || old.name != pins.name) {
+    let (pins, old) = (Pins::from(pin), Pins::load(paths)?);
+    if old.as_ref().is_some_and(|old| old.vault != pins.vault || old.name != pins.name) {
         refuse_second(paths)?;
     }
-    write_config(paths, &pins.addresses)?;
+    let is_first = old.is_none() && !paths.database().exists();
     pins.store(paths)?;
+    let found = look(paths);
+    if is_first && !matches!(found, Ok(First::Member { .. } | First::Unreached(_))) {
+        leave(paths)?;
+    }
+    let said = match found? {
+        First::Member { readable } => {
+            format!("the server answers; secrets readable here: {readable}")
+        }
+        First::Unreached(why) => format!("the server cannot be reached yet: {why:#}"),
+        First::Substituted(why) => bail!(Failure::remote(why.to_string()).hint(why.code.hint())),
+    };
+    write_config(paths, &pins.addresses)?;
     term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
-    look(paths, &pins, term)?;
+    term.say(said);
     term.say("next: `vault-agent target add FILE SECRET`, then `vault-agent run`");
     Ok(Exit::OK)
 }
 
-/// Tells what the first sync brought.
-fn look(paths: &Paths, pins: &Pins, term: &Term) -> Result<()> {
+/// What the first sync brought.
+enum First {
+    /// The vault knows this machine by both keys.
+    Member {
+        /// How many secrets it may read.
+        readable: usize,
+    },
+    /// Nobody knows yet.
+    Unreached(anyhow::Error),
+    /// The vault does not hold this machine's own keys.
+    Substituted(Error),
+}
+
+fn look(paths: &Paths) -> Result<First> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (engine, reached) = runtime.block_on(Engine::first_sync(paths))?;
+    let substituted = |why: &str| First::Substituted(Code::JoinSubstituted.because(why));
     if let Err(why) = reached {
-        term.say(format!("the server cannot be reached yet: {why:#}"));
-        return Ok(());
+        return Ok(match engine.is_stranger() {
+            true => substituted("the server knows no machine with this host's signing key"),
+            false => First::Unreached(why),
+        });
+    }
+    if let Err(why) = engine.check_own_keys() {
+        return Ok(First::Substituted(why));
     }
     let readable = engine.own(|state, machine| {
         state.secrets().keys().filter(|path| machine.read.cover(path)).count()
     });
-    let Some(readable) = readable else {
-        let code = Code::JoinSubstituted;
-        let text = format!("{code}: the log does not know the keys of machine `{}`", pins.name);
-        bail!(Failure::remote(text).hint(code.hint()));
-    };
-    term.say(format!("the server answers; secrets readable here: {readable}"));
-    Ok(())
+    Ok(readable.map_or_else(
+        || substituted("the machine with this host's keys was removed, or has others now"),
+        |readable| First::Member { readable },
+    ))
+}
+
+/// Takes back what a first attempt to join has written.
+fn leave(paths: &Paths) -> Result<()> {
+    let database = paths.database();
+    for end in ["", "-wal", "-shm"] {
+        let mut file = database.clone().into_os_string();
+        file.push(end);
+        files::remove_trusted(file.as_ref())?;
+    }
+    Pins::remove(paths)
 }
 
 fn refuse_second(paths: &Paths) -> Result<()> {

@@ -152,8 +152,7 @@ fn run_init(places: &Places, wanted: &Wanted, term: &Term) -> Result<()> {
     let (config, line) = init(places, wanted)?;
     term.say(format!("made a server in `{}`", config.data.display()));
     term.say(format!("configuration: `{}`", places.config.display()));
-    term.say("start it with `vault-server run`, then paste this line once:\n");
-    term.show("vault init ");
+    term.say("start it with `vault-server run`; `vault init` then asks for this line, once:\n");
     Ok(term.line(line)?)
 }
 

@@ -136,7 +136,14 @@ impl DataDir {
     /// If it is missing or malformed.
     pub fn read_key(&self, given: Option<&Path>) -> Result<SignKey> {
         let given = given.map(|given| given.join(CREDENTIAL)).filter(|given| given.exists());
-        let file = given.unwrap_or_else(|| self.path.join(KEY));
+        if let Some(given) = given {
+            // Who may read that is systemd's to decide.
+            let shown = given.display();
+            let (_, text) = files::settings(&given)
+                .with_context(|| format!("cannot read server key `{shown}`"))?;
+            return SignKey::from_text(&text).with_context(|| format!("server key `{shown}`"));
+        }
+        let file = self.path.join(KEY);
         let shown = file.display();
         if !file.exists() && self.path.join(SEALED).exists() {
             return Err(hinted(
@@ -147,9 +154,10 @@ impl DataDir {
                 "`systemctl start vault-server`",
             ));
         }
-        let (_, text) =
-            files::settings(&file).with_context(|| format!("cannot read server key `{shown}`"))?;
-        SignKey::from_text(&text).with_context(|| format!("server key `{shown}`"))
+        let reading = || format!("server key `{shown}`");
+        let bytes = files::read_private(&file)?.with_context(|| format!("no {}", reading()))?;
+        let text = std::str::from_utf8(&bytes).with_context(reading)?;
+        SignKey::from_text(text).with_context(reading)
     }
 
     /// Removes a server that was only half made.
@@ -216,6 +224,24 @@ mod tests {
             chmod(&at, closed);
         }
         DataDir::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can give files away; `host::files` shows the rule to everybody.
+            return;
+        }
+        let (_root, path) = fresh();
+        let give = |path: &Path, uid| std::os::unix::fs::chown(path, Some(uid), None).unwrap();
+        for name in ["", KEY, schema::FILE] {
+            let at = path.join(name);
+            give(&at, 54_321);
+            let fault = DataDir::open(&path).err().unwrap().to_string();
+            assert!(fault.ends_with("belongs to user 54321, not to user 0"), "{fault}");
+            give(&at, 0);
+        }
+        DataDir::open(&path).unwrap().read_key(None).unwrap();
     }
 
     #[test]

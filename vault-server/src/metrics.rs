@@ -40,6 +40,7 @@ impl Counter {
 pub struct Metrics {
     requests: [Counter; CLASSES.len()],
     pub strangers: Counter,
+    pub clones: Counter,
     pub connections: Counter,
     pub refused_connections: Counter,
     pub followers: Counter,
@@ -87,8 +88,14 @@ impl Metrics {
             let count = counter.get();
             let _ = writeln!(out, "vault_server_requests_total{{class=\"{class}\"}} {count}");
         }
-        let plain: [(&str, &str, &str, &Counter); 11] = [
+        let plain: [(&str, &str, &str, &Counter); 12] = [
             ("strangers_total", "counter", "Requests by unknown keys.", &self.strangers),
+            (
+                "clones_total",
+                "counter",
+                "Times that two processes used one machine's keys in turn.",
+                &self.clones,
+            ),
             ("connections", "gauge", "Open connections.", &self.connections),
             (
                 "connections_refused_total",

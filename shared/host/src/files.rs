@@ -9,6 +9,7 @@ mod folder;
 pub mod git;
 mod gitignore;
 pub mod mount;
+mod private;
 mod settings;
 mod swap;
 mod temp;
@@ -27,6 +28,7 @@ use zeroize::Zeroizing;
 
 pub use error::FileError;
 use folder::Place;
+pub use private::{check_private, read_private, read_private_named};
 pub use settings::settings;
 pub use swap::{Exchanged, Old, Read, copy_aside, exchange, read};
 use temp::Temp;
@@ -174,13 +176,16 @@ pub fn exists(path: &Path) -> Result<bool, FileError> {
 /// # Errors
 /// Refuses what [`replace`] refuses.
 pub fn remove(path: &Path) -> Result<bool, FileError> {
-    let place = Place::open(path)?;
-    let Some(found) = place.find()? else { return Ok(false) };
-    check_replaceable(path, &found)?;
-    rustix::fs::unlinkat(&place.folder, &place.name, AtFlags::empty())
-        .map_err(FileError::errno("remove", path))?;
-    sync_folder(&place)?;
-    Ok(true)
+    remove_in(&Place::open(path)?)
+}
+
+/// As [`remove`], for a path that is our own choice: links in it are followed, but for its last
+/// name.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_trusted(path: &Path) -> Result<bool, FileError> {
+    remove_in(&Place::open_trusted(path)?)
 }
 
 /// Removes what a killed writer of `path` left beside it; does nothing while a living one is at
@@ -210,22 +215,6 @@ pub fn create_dir_private(path: &Path) -> Result<(), FileError> {
     check_private(path)
 }
 
-/// Refuses a file or folder that anybody but this process's user may read or write.
-///
-/// # Errors
-/// [`FileError::Exposed`], [`FileError::Foreign`], or when it cannot be looked at.
-pub fn check_private(path: &Path) -> Result<(), FileError> {
-    let found = path.metadata().map_err(FileError::io("look at", path))?;
-    let (us, path) = (rustix::process::geteuid().as_raw(), path.to_owned());
-    if found.uid() != us {
-        return Err(FileError::Foreign { path, uid: found.uid(), us });
-    }
-    if found.mode() & 0o077 != 0 {
-        return Err(FileError::Exposed { path, mode: found.mode() & MODE_BITS });
-    }
-    Ok(())
-}
-
 /// Holds off other programs that edit files of one folder through this module, until dropped.
 #[derive(Debug)]
 pub struct FolderLock(#[expect(dead_code, reason = "closing it gives the lock up")] OwnedFd);
@@ -248,6 +237,15 @@ fn create_in(place: &Place, content: &[u8], access: Access) -> Result<(), FileEr
     }
     drop(temp);
     sync_folder(place)
+}
+
+fn remove_in(place: &Place) -> Result<bool, FileError> {
+    let Some(found) = place.find()? else { return Ok(false) };
+    check_replaceable(&place.path, &found)?;
+    rustix::fs::unlinkat(&place.folder, &place.name, AtFlags::empty())
+        .map_err(FileError::errno("remove", &place.path))?;
+    sync_folder(place)?;
+    Ok(true)
 }
 
 fn check_replaceable(path: &Path, found: &Metadata) -> Result<(), FileError> {

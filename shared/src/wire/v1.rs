@@ -5,6 +5,8 @@
 pub mod audit;
 /// Blobs and what is inline.
 pub mod blob;
+/// Copied hosts.
+pub mod clone;
 /// Errors, as every route answers them.
 pub mod error;
 /// How full the server is.

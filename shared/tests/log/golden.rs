@@ -260,6 +260,7 @@ fn wire_bodies() {
             wants_targets: false,
             seen: vec![envelope.clone()],
             next: 3,
+            clones: Vec::new(),
         },
     );
     let at = Time::from_micros(5);

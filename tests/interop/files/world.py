@@ -66,7 +66,7 @@ class World:
         wait("the server listens", lambda: listens(address))
         setup = re.search(r"VLTS1-\S+", out)[0]
         kit = str(self.dir / "kit.txt")
-        self.run("vault", "init", setup, "--name", "desk", "--admin", "jonas", "--kit", kit, "--kit-confirmed")
+        self.run("vault", "init", "--name", "desk", "--admin", "jonas", "--kit", kit, "--kit-confirmed", stdin=setup)
 
     def __enter__(self):
         return self

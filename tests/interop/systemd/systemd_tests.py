@@ -102,7 +102,8 @@ def an_agent_that_has_not_joined_is_not_started():
 
 @check
 def the_agent_runs_and_writes_in_its_sandbox():
-    host.run("vault", "init", host.setup, "--name", "desk", "--admin", "jonas", "--kit", "/root/kit", "--kit-confirmed")
+    words = ["vault", "init", "--name", "desk", "--admin", "jonas", "--kit", "/root/kit", "--kit-confirmed"]
+    host.run(*words, stdin=host.setup)
     host.run("useradd", "--system", "ghost")
     host.run("install", "-d", "-o", "ghost", "/srv/ghost", "/srv/other")
     said = host.said("vault-agent", "target", "add", GHOST, "secret/ghost")
@@ -286,7 +287,7 @@ def a_user_has_an_agent_without_root():
     wait("the manager", lambda: host.try_run("test", "-S", f"{runtime}/systemd/private").returncode == 0)
     words = ["runuser", "-u", "anna", "--", "env", "-i", "PATH=/usr/local/bin:/usr/bin", "HOME=/home/anna"]
     agent = lambda *args: host.run(*words, f"XDG_RUNTIME_DIR={runtime}", "vault-agent", *args)
-    line = agent("init", "--name", "anna").strip()
+    line = agent("init", "--name", "anna").split()[0]
     pin = host.run("vault", "machine", "add", line, "--read", "secret/ghost", "--yes")
     agent("join", re.search(r"VLTP1-\S+", pin)[0])
     agent("target", "add", "/home/anna/.env", "secret/ghost")

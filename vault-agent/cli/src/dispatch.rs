@@ -58,7 +58,7 @@ Any Vault
   secrets list|enable        mounts
 
 Setting up
-  init VLTS1-…               set this machine up with the line that `vault-server init` prints
+  init [FILE]                set this machine up with the line that `vault-server init` prints
   dev                        try everything out on this machine: --import FILE --out .env
   completions SHELL          for bash, zsh, fish, elvish and powershell
   man [--out DIR]            manual pages

@@ -57,13 +57,12 @@ impl Key {
     /// Reads it from systemd, or else from its file.
     fn read(self, paths: &Paths) -> Result<(PathBuf, Zeroizing<String>)> {
         if let Some(given) = self.given(paths)
-            && let Some(text) = read(&given)?
+            && let Some(text) = read_given(&given)?
         {
             return Ok((given, text));
         }
         let file = self.file(paths);
         if let Some(text) = read(&file)? {
-            files::check_private(&file)?;
             return Ok((file, text));
         }
         if self.sealed(paths).exists() {
@@ -154,8 +153,22 @@ pub struct Pins {
 
 impl Pins {
     /// Reads `pins.json`; `None` before the machine has joined a vault.
+    ///
+    /// # Errors
+    /// If it is malformed, or it or its folder is another user's or open to others: it decides whom
+    /// this machine believes.
     pub fn load(paths: &Paths) -> Result<Option<Self>> {
-        load_json(&paths.pins())
+        let pins = load_json(&paths.pins())?;
+        if pins.is_some() {
+            files::check_private(&paths.state)?;
+        }
+        Ok(pins)
+    }
+
+    /// Removes `pins.json`: the machine belongs to no vault after all.
+    pub fn remove(paths: &Paths) -> Result<()> {
+        files::remove_trusted(&paths.pins())?;
+        Ok(())
     }
 
     /// Refuses to go on where this machine belongs to a vault, with the way out.
@@ -193,8 +206,16 @@ impl From<PinLine> for Pins {
     }
 }
 
-/// Reads a text file that need not be there.
+/// Reads a private text file that need not be there.
 fn read(file: &Path) -> Result<Option<Zeroizing<String>>> {
+    let Some(bytes) = files::read_private(file)? else { return Ok(None) };
+    let text = std::str::from_utf8(&bytes);
+    let text = text.with_context(|| format!("`{}` is damaged: no text", file.display()))?;
+    Ok(Some(Zeroizing::new(text.to_owned())))
+}
+
+/// Reads a key that systemd may have handed over: who may read that is systemd's to decide.
+fn read_given(file: &Path) -> Result<Option<Zeroizing<String>>> {
     match files::settings(file) {
         Ok((_, text)) => Ok(Some(text)),
         Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(None),
@@ -205,7 +226,7 @@ fn read(file: &Path) -> Result<Option<Zeroizing<String>>> {
 /// Reads a JSON file of this program; `None` if there is none.
 ///
 /// # Errors
-/// If it is malformed or cannot be read.
+/// If it is malformed, another user's, open to others, or cannot be read.
 pub fn load_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let Some(text) = read(path)? else { return Ok(None) };
     let value = serde_json::from_str(&text);
@@ -283,6 +304,46 @@ mod tests {
         fs::set_permissions(&paths.state, fs::Permissions::from_mode(0o755)).unwrap();
         let fault = MachineKeys::load(&paths).unwrap_err().to_string();
         assert!(fault.contains("is open to others (mode 755)"), "{fault}");
+    }
+
+    #[test]
+    fn what_belongs_to_another_user_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            // Only root can give files away; `host::files` shows the rule to everybody.
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(&dir);
+        MachineKeys::create(&paths).unwrap();
+        pins(Hash::of(&[b"a"])).store(&paths).unwrap();
+        let give = |path: &Path, uid| std::os::unix::fs::chown(path, Some(uid), None).unwrap();
+        for place in [paths.state.clone(), paths.identity(), AGE.file(&paths), SIGN.file(&paths)] {
+            give(&place, 54_321);
+            let fault = MachineKeys::load(&paths).unwrap_err().to_string();
+            let expected = format!("`{}` belongs to user 54321, not to user 0", place.display());
+            assert_eq!(fault, expected);
+            give(&place, 0);
+        }
+        MachineKeys::load(&paths).unwrap();
+        for place in [paths.state.clone(), paths.pins()] {
+            give(&place, 54_321);
+            let fault = Pins::load(&paths).unwrap_err().to_string();
+            assert!(fault.contains("belongs to user 54321"), "{fault}");
+            give(&place, 0);
+        }
+        assert!(Pins::load(&paths).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_key_behind_a_link_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(&dir);
+        MachineKeys::create(&paths).unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        fs::rename(SIGN.file(&paths), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, SIGN.file(&paths)).unwrap();
+        let fault = MachineKeys::load(&paths).unwrap_err().to_string();
+        assert!(fault.ends_with("is a symbolic link"), "{fault}");
     }
 
     #[test]

@@ -9,7 +9,6 @@ use anyhow::Result;
 use rusqlite::Connection;
 use shared::audit::Fact;
 use shared::hash::Hash;
-use shared::keys::random;
 use shared::time::Time;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -58,8 +57,7 @@ struct Waiting {
 }
 
 impl Accesses {
-    pub(super) fn new(store: Arc<Store>, link: Arc<Link>) -> Self {
-        let run = Hash::from_bytes(*random());
+    pub(super) fn new(run: Hash, store: Arc<Store>, link: Arc<Link>) -> Self {
         Self { run, waiting: Mutex::default(), shipping: Debounced::default(), store, link }
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::error::{Code, Error};
+use shared::log::Number;
 
 use super::types::Ticks;
 use crate::state::Trouble;
@@ -80,6 +81,18 @@ impl Alarms {
         }
     }
 
+    /// Notes of which machines two processes use the keys in turn, as the server says now: it may
+    /// be wrong, and nothing but a person acts on it.
+    pub(super) fn clones(&self, found: &[(Number, String)]) {
+        let clone = Code::Clone.as_str();
+        self.clear_if(|code, subject| {
+            code == clone && !found.iter().any(|(machine, _)| machine.to_string() == subject)
+        });
+        for (machine, detail) in found {
+            self.raise(clone, &machine.to_string(), detail.clone());
+        }
+    }
+
     /// Notes whether the server has no room; the next report that it takes ends the alarm.
     pub(super) fn server_full(&self, full: bool) {
         if full {
@@ -117,6 +130,23 @@ fn told(code: &str, detail: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clones_are_alarms_for_as_long_as_the_server_says_so() {
+        let alarms = Alarms::new(Ticks::default());
+        let found = |numbers: &[Number]| {
+            let found: Vec<_> = numbers.iter().map(|n| (*n, format!("machine {n}"))).collect();
+            alarms.clones(&found);
+            let list = alarms.list().into_iter();
+            list.filter(|alarm| alarm.code == "E_CLONE").map(|alarm| alarm.text).collect::<Vec<_>>()
+        };
+        alarms.raise("E_A", "2", "another");
+        let text = |n| format!("{}: machine {n}", Code::Clone.sentence());
+        assert_eq!(found(&[2, 3]), [text(2), text(3)]);
+        assert_eq!(found(&[3]), [text(3)]);
+        assert!(found(&[]).is_empty());
+        assert_eq!(alarms.list().len(), 1, "other alarms stay");
+    }
 
     #[test]
     fn an_alarm_stands_until_cleared_and_keeps_its_start() {

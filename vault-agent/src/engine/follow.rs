@@ -119,7 +119,8 @@ async fn frames(parts: &Arc<Parts>, client: &Client) -> Result<(), Ended> {
         let folded = parts.ledger.read();
         (folded.state.seq(), folded.signed)
     };
-    let mut frames = client.log(LogQuery { after, follow: true }, last).await?;
+    let query = LogQuery { after, follow: true, run: Some(parts.own.run) };
+    let mut frames = client.log(query, last).await?;
     tracing::info!(address = client.address(), "connected");
     let mut stream = Stream::after(after);
     loop {

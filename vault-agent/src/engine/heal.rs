@@ -57,7 +57,7 @@ async fn push_entries(parts: &Parts, client: &Client) -> Result<u64> {
         let folded = parts.ledger.read();
         (folded.state.seq(), folded.signed)
     };
-    let mut frames = client.log(LogQuery { after: own, follow: false }, last).await?;
+    let mut frames = client.log(LogQuery { after: own, ..LogQuery::default() }, last).await?;
     let head = frames.next().await?.into_iter().find_map(|frame| match frame {
         Frame::Head(head) => Some(head),
         Frame::Genesis(_) | Frame::Entry { .. } | Frame::Beat => None,

@@ -115,14 +115,15 @@ pub(super) fn caught_up(parts: &Arc<Parts>) {
 
 /// Tells of a new head, and writes a snapshot if many entries have come since the last.
 fn tell(parts: &Arc<Parts>) {
+    let whole = parts.link.is_caught_up();
     let (last, seq, own) = {
         let folded = parts.ledger.read();
-        (folded.snapshot, folded.state.seq(), parts.own.check(&folded.state))
+        (folded.snapshot, folded.state.seq(), parts.own.check(&folded.state, whole))
     };
     parts.alarms.substituted(own.err());
     parts.ticks.send_replace(());
     parts.reports.reporting.soon();
-    if snapshot_is_due(last, seq, parts.link.is_caught_up()) {
+    if snapshot_is_due(last, seq, whole) {
         parts.tasks.spawn(Arc::clone(&parts.ledger).write_snapshot());
     }
 }

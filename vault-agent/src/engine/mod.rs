@@ -191,6 +191,20 @@ impl Engine {
         Ok((engine, synced))
     }
 
+    /// Tells why the vault that was synced to its head does not take this machine for its own.
+    ///
+    /// # Errors
+    /// `E_JOIN_SUBSTITUTED`.
+    pub fn check_own_keys(&self) -> Result<(), shared::error::Error> {
+        self.state(|state| self.parts.own.check(state, true))
+    }
+
+    /// Tells whether the server knew no machine with this one's key when it was last asked.
+    pub fn is_stranger(&self) -> bool {
+        let stranger = Code::UnknownActor.as_str();
+        self.parts.alarms.list().iter().any(|alarm| alarm.code == stranger)
+    }
+
     /// Posts this machine's report and ships the local accesses recorded so far.
     ///
     /// # Errors

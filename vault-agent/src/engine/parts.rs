@@ -67,7 +67,8 @@ impl Parts {
         let (store, trouble, Stored { folded, left, reports, synced_at, fork, pending }) = opened;
         let (store, ticks) = (Arc::new(store), Ticks::default());
         let alarms = Arc::new(Alarms::new(ticks.clone()));
-        alarms.substituted(own.check(&folded.state).err());
+        // Who was at the head once has seen the entry that added this machine.
+        alarms.substituted(own.check(&folded.state, synced_at.is_some()).err());
         aside::raise(&alarms, &left);
         let cache = Arc::<Cache>::default();
         let folder = paths.state.clone();
@@ -91,7 +92,7 @@ impl Parts {
             ticks.clone(),
             reports,
         ));
-        let accesses = Arc::new(Accesses::new(store.clone(), link.clone()));
+        let accesses = Arc::new(Accesses::new(own.run, store.clone(), link.clone()));
         let (tasks, fetch_due) = (Tasks::default(), Notify::new());
         Ok(Self {
             own,

@@ -15,6 +15,7 @@ use shared::name::Name;
 use shared::report::{Seen, TargetReport};
 use shared::signed::Envelope;
 use shared::time::Time;
+use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::log::HealRequest;
 use shared::wire::v1::report::{EXCHANGED, ReportReply, ReportRequest};
 use tokio::sync::Notify;
@@ -137,6 +138,16 @@ pub(super) async fn watch(reports: Arc<Reports>) {
             reports.flush().await;
         }
     }
+}
+
+/// Returns what the server's notices of copied hosts say, by the machine's number; those of
+/// machines that the log does not know are left out.
+fn clones(state: &State, notices: &[CloneNotice]) -> Vec<(Number, String)> {
+    let told = |CloneNotice { machine, addresses: [first, second], .. }: &CloneNotice| {
+        let name = &state.machine_numbered(*machine)?.name;
+        Some((*machine, format!("machine `{name}` at {first} and at {second}")))
+    };
+    notices.iter().filter_map(told).collect()
 }
 
 impl Reports {
@@ -297,6 +308,8 @@ impl Reports {
         reply: ReportReply,
     ) -> Result<()> {
         self.clock_checked(reply.now);
+        let clones = clones(&self.ledger.read().state, &reply.clones);
+        self.alarms.clones(&clones);
         if !self.link.is_restored() {
             self.name_audit(client, reply.audit).await?;
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use shared::blob::Kind;
 use shared::error::{Code, Error};
-use shared::keys::{Recipient, VerifyKey};
+use shared::hash::Hash;
+use shared::keys::{Recipient, VerifyKey, random};
 use shared::log::{self, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::{Mount, SecretPath};
@@ -24,6 +25,8 @@ use machine::identity::{MachineKeys, Pins};
 pub(super) struct Own {
     pub(super) pins: Pins,
     pub(super) keys: MachineKeys,
+    /// Tells this process from all others that hold the same keys, earlier ones among them.
+    pub(super) run: Hash,
     sign: VerifyKey,
     recipient: Recipient,
 }
@@ -31,7 +34,7 @@ pub(super) struct Own {
 impl Own {
     pub(super) fn new(pins: Pins, keys: MachineKeys) -> Self {
         let (sign, recipient) = (keys.sign.verify_key(), keys.age.recipient());
-        Self { pins, keys, sign, recipient }
+        Self { pins, keys, run: Hash::from_bytes(*random()), sign, recipient }
     }
 
     /// Finds this machine among the active ones: both keys must be its own.
@@ -39,18 +42,23 @@ impl Own {
         self.signing(state).filter(|(_, machine)| machine.recipient == self.recipient)
     }
 
-    /// Tells why not to go on if the vault knows the signing key beside another encryption key.
+    /// Tells why not to go on if the vault knows the signing key beside another encryption key or,
+    /// in a state that is `whole`, has never known it. One that it knew is a removed machine's, or
+    /// one from before a rekey.
     ///
     /// # Errors
     /// `E_JOIN_SUBSTITUTED`.
-    pub(super) fn check(&self, state: &State) -> Result<(), Error> {
-        match self.signing(state) {
+    pub(super) fn check(&self, state: &State, whole: bool) -> Result<(), Error> {
+        let why = match self.signing(state) {
             Some((_, machine)) if machine.recipient != self.recipient => {
-                let why = format!("machine `{}` has another encryption key there", machine.name);
-                Err(Code::JoinSubstituted.because(why))
+                format!("machine `{}` has another encryption key there", machine.name)
             }
-            Some(_) | None => Ok(()),
-        }
+            None if whole && !state.machines().values().any(|known| known.sign == self.sign) => {
+                "no machine there has this host's signing key".to_owned()
+            }
+            Some(_) | None => return Ok(()),
+        };
+        Err(Code::JoinSubstituted.because(why))
     }
 
     fn signing<'s>(&self, state: &'s State) -> Option<(Number, &'s log::Machine)> {

@@ -53,14 +53,14 @@ pub async fn append(
 pub async fn read(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
-    Asked(LogQuery { after, follow }): Asked<LogQuery>,
+    Asked(LogQuery { after, follow, run }): Asked<LogQuery>,
 ) -> Result<Response, Fault> {
     let App { vault, mut shutdown, .. } = app;
     let (lines, mut receiver) = mpsc::channel(4);
     let sender = Sender { vault, caller, lines, after };
     let caller = sender.caller.clone();
     if follow {
-        let (head, place, join) = sender.vault.follow(caller, after).await?;
+        let (head, place, join) = sender.vault.follow(caller, after, run).await?;
         tokio::spawn(async move {
             tokio::select! {
                 () = told_to_stop(&mut shutdown) => {}

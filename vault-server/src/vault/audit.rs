@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::audit::{AuditHead, Op};
 use shared::error::Code;
+use shared::log::Machine;
 use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery};
 use tokio::time::{Instant, timeout_at};
 
@@ -100,10 +101,15 @@ impl Vault {
     }
 }
 
+/// Tells whether a machine has the grant.
+pub(super) fn may_read_audit(machine: &Machine) -> bool {
+    GRANT.parse().is_ok_and(|path| machine.read.cover(&path))
+}
+
 /// Refuses a caller without the grant.
 fn may_review(tx: &mut Transaction, caller: &mut Caller) -> Outcome<()> {
     let (_, machine) = admitted(tx, caller)?;
-    if GRANT.parse().is_ok_and(|path| machine.read.cover(&path)) {
+    if may_read_audit(machine) {
         return Ok(());
     }
     deny(tx, caller.fact(Op::AuditRead), caller, GRANT)

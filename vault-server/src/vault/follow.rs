@@ -1,15 +1,22 @@
 //! Reading the log in pages and following it. An entry reaches a follower either from a page or
 //! live, never both: one goes live only at the very head.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use bytes::Bytes;
+use host::clock;
 use host::store::StoreFailure;
-use shared::audit::Op;
+use shared::audit::{Fact, Op, Outcome as AuditOutcome};
+use shared::error::Code;
+use shared::hash::Hash;
 use shared::head::SignedHead;
 use shared::log::Number;
+use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::log::Frame;
 
 use crate::store::{Transaction, int, log, unwritable};
 
+use super::clone::Clones;
 use super::hub::{Hub, Live, Place};
 use super::{Caller, Outcome, Refusal, Vault, admitted};
 
@@ -24,19 +31,25 @@ pub enum Join {
 impl Vault {
     /// Lets a machine read the log up to where it ends now.
     pub async fn read_log(&self, caller: Caller) -> Result<SignedHead, Refusal> {
-        self.enter(caller, Op::Log, |_, head| Ok(head)).await
+        self.enter(caller, Op::Log, |_, _, head| Ok(head)).await
     }
 
-    /// Lets a machine that has the entries up to `after` follow the log, till the place is dropped.
+    /// Lets a machine that has the entries up to `after` follow the log, till the place is dropped;
+    /// `run` is which of its processes asks.
     pub async fn follow(
         &self,
         caller: Caller,
         after: u64,
+        run: Option<Hash>,
     ) -> Result<(SignedHead, Place, Join), Refusal> {
-        let hub = self.0.hub.clone();
-        let follow = move |caller: Caller, head: SignedHead| {
+        let vault = self.clone();
+        let follow = move |tx: &mut Transaction, caller: Caller, head: SignedHead| {
+            let hub = &vault.0.hub;
+            if let Some(run) = run {
+                vault.watch_for_clones(tx, &caller, run)?;
+            }
             let place = hub.enter(caller);
-            let join = go_live(&hub, place.id, after, head)?;
+            let join = go_live(hub, place.id, after, head)?;
             Ok((head, place, join))
         };
         self.enter(caller, Op::Follow, follow).await
@@ -48,14 +61,14 @@ impl Vault {
         &self,
         caller: Caller,
         op: Op,
-        go_on: impl Fn(Caller, SignedHead) -> Outcome<T> + Clone + Send + 'static,
+        go_on: impl Fn(&mut Transaction, Caller, SignedHead) -> Outcome<T> + Clone + Send + 'static,
     ) -> Result<T, Refusal> {
         let number = caller.number;
         let enter = move |tx: &mut Transaction| {
             let mut caller = caller.clone();
             let head = head(tx, &mut caller)?;
             tx.record(caller.fact(op.clone()))?;
-            go_on(caller, head)
+            go_on(tx, caller, head)
         };
         match self.call(number, enter.clone()).await {
             Err(Refusal::Unavailable(StoreFailure::Full)) => {
@@ -63,6 +76,26 @@ impl Vault {
             }
             entered => entered,
         }
+    }
+
+    pub(super) fn lock_clones(&self) -> MutexGuard<'_, Clones> {
+        self.0.clones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts on record that two processes use the caller's keys in turn, one record for each
+    /// address.
+    fn watch_for_clones(&self, tx: &mut Transaction, caller: &Caller, run: Hash) -> Outcome<()> {
+        let (now, time) = (clock::since_boot(), tx.now());
+        let found = self.lock_clones().follows(caller.number, run, &caller.addr, now, time);
+        let Some(CloneNotice { addresses: [first, second], .. }) = found else { return Ok(()) };
+        let machine = &caller.name;
+        tracing::warn!(%machine, %first, %second, "two processes use one machine's keys");
+        self.0.metrics.clones.add(1);
+        for addr in [first, second] {
+            let result = AuditOutcome::Refused(Code::Clone);
+            tx.record(Fact { addr: Some(addr), result, ..caller.fact(Op::Clone) })?;
+        }
+        Ok(())
     }
 
     /// Asks for later entries, having read those up to `after`.

@@ -6,6 +6,7 @@ mod append;
 mod audit;
 mod blob;
 mod caller;
+mod clone;
 mod follow;
 mod genesis;
 mod heal;
@@ -19,7 +20,7 @@ mod retention;
 mod room;
 mod signers;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use host::store::StoreFailure;
 use shared::audit::{Fact, Op, Outcome as AuditOutcome, Who};
@@ -38,6 +39,7 @@ use crate::metrics::Metrics;
 use crate::store::reserve::Reserve;
 use crate::store::{Payer, Reader, Store, Transaction};
 
+use clone::Clones;
 use hub::Hub;
 use room::Gauge;
 
@@ -145,6 +147,7 @@ struct Inner {
     reported: Reported,
     retention: Retention,
     room: Gauge,
+    clones: Mutex<Clones>,
     /// This server's own key: of its end of TLS, and of the heads that it signs.
     key: Arc<SignKey>,
     code: Arc<CodeFile>,
@@ -168,6 +171,7 @@ impl Vault {
             reported,
             retention,
             room,
+            clones: Mutex::default(),
             key,
             code,
             metrics,

@@ -8,11 +8,13 @@ use shared::head::SignedHead;
 use shared::keys::VerifyKey;
 use shared::log::Number;
 use shared::report::{Seen, Targets};
+use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 
 use crate::meter::STRANGERS;
 use crate::store::{End, audit, log, report};
 
+use super::audit::may_read_audit;
 use super::reported::{Accepted, Unsaved};
 use super::{Caller, Refusal, Vault, admitted, refuse};
 
@@ -29,7 +31,11 @@ impl Vault {
     ) -> Result<ReportReply, Refusal> {
         let (number, exchange) = (caller.number, request.exchange);
         match self.accept(&caller, request).await {
-            Ok(reply) => Ok(self.exchange(number, exchange, reply)),
+            Ok(reply) => {
+                let mut reply = self.exchange(number, exchange, reply);
+                reply.clones = self.clones(number).await?;
+                Ok(reply)
+            }
             Err(Refusal::Rule(why)) => {
                 self.call(number, move |tx| {
                     admitted(tx, &mut caller)?;
@@ -62,7 +68,23 @@ impl Vault {
         let active = || self.active(caller);
         let kept = self.0.reported.keep(accepted, active).map_err(Refusal::Rule)?;
         let wants_targets = kept.ok_or(Refusal::Stranger)?;
-        Ok(ReportReply { now, audit, wants_targets, seen: Vec::new(), next: 0 })
+        Ok(ReportReply { now, audit, wants_targets, seen: Vec::new(), next: 0, clones: Vec::new() })
+    }
+
+    /// Returns which copied hosts a machine is told of.
+    async fn clones(&self, reader: Number) -> Result<Vec<CloneNotice>, Refusal> {
+        if self.lock_clones().is_empty(clock::since_boot()) {
+            return Ok(Vec::new());
+        }
+        let vault = self.clone();
+        self.call(reader, move |tx| {
+            let Some(state) = tx.state() else { return Ok(Vec::new()) };
+            let found = |number| state.machine_numbered(number);
+            let may_audit = found(reader).is_some_and(may_read_audit);
+            let is_active = |number| found(number).is_some_and(|machine| machine.active);
+            Ok(vault.lock_clones().told(reader, may_audit, is_active, clock::since_boot()))
+        })
+        .await
     }
 
     fn active(&self, caller: &Caller) -> bool {

@@ -1,7 +1,7 @@
 //! A client of a few lines: one TLS connection, one HTTP/2 sender, a reader of frames.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,7 +29,7 @@ use shared::head::SignedHead;
 use shared::keys::{SignKey, VerifyKey};
 use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::log::{Frame, LAST_HEAD};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
@@ -113,8 +113,20 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(addr: SocketAddr, server: &VerifyKey, key: &SignKey) -> Self {
+        Self::connect_from([127, 0, 0, 1].into(), addr, server, key).await
+    }
+
+    /// Connects from one of this host's own addresses.
+    pub async fn connect_from(
+        from: IpAddr,
+        addr: SocketAddr,
+        server: &VerifyKey,
+        key: &SignKey,
+    ) -> Self {
         let config = tls(server, key);
-        let socket = TcpStream::connect(addr).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        let socket = socket.connect(addr).await.unwrap();
         socket.set_nodelay(true).unwrap();
         let name = ServerName::try_from("vault").unwrap();
         let connector = TlsConnector::from(Arc::new(config));
@@ -194,7 +206,12 @@ impl Client {
     }
 
     pub async fn follow(&self, after: u64) -> Frames {
-        let path = format!("/v1/log?after={after}&follow=true");
+        self.follow_as(after, "").await
+    }
+
+    /// Follows the log with more in the query.
+    pub async fn follow_as(&self, after: u64, more: &str) -> Frames {
+        let path = format!("/v1/log?after={after}&follow=true{more}");
         let response = self.send(Method::GET, &path, Bytes::new()).await;
         assert_eq!(response.status(), StatusCode::OK);
         Frames { body: response.into_body(), rest: Vec::new() }

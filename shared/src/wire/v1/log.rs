@@ -26,13 +26,17 @@ pub struct GenesisRequest {
 pub const LAST_HEAD: &str = "vault-head";
 
 /// Query of `GET /v1/log`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LogQuery {
     /// Last entry the client has; 0 also brings the genesis first.
     pub after: u64,
     /// Whether the answer stays open and brings every later entry at once.
     pub follow: bool,
+    /// Made anew at random at each start of an agent. Two that come in turn are two processes with
+    /// one machine's keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Hash>,
 }
 
 /// One line of the answer to `GET /v1/log`. Without `follow` it ends at the head, or after the

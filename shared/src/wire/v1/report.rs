@@ -8,6 +8,8 @@ use crate::log::Number;
 use crate::signed::Envelope;
 use crate::time::Time;
 
+use super::clone::CloneNotice;
+
 /// Most seen-records in one answer.
 pub const EXCHANGED: usize = 64;
 
@@ -43,6 +45,9 @@ pub struct ReportReply {
     /// Where the next exchange goes on.
     #[serde(default)]
     pub next: Number,
+    /// Copied hosts that the caller is told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clones: Vec<CloneNotice>,
 }
 
 /// Query of `GET /v1/targets`.

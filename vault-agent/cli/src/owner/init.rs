@@ -4,14 +4,16 @@ mod set_up;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use shared::token::{Line as _, SetupLine};
+use zeroize::Zeroizing;
 
 use crate::context::Global;
 use crate::owner::owning::passphrase;
 use crate::owner::signing::admin::{self, Work};
 use crate::owner::signing::founding::Wish;
-use host::hint::{Exit, parsed};
+use host::files;
+use host::hint::{Exit, hinted, parsed};
 use machine::joining::host_name;
 
 pub use set_up::{Keeping, set_up};
@@ -19,8 +21,9 @@ pub use set_up::{Keeping, set_up};
 /// Set this machine up with a server's setup line
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Line that `vault-server init` printed, or `-` to read it from standard input
-    #[arg(value_name = "VLTS1-…")]
+    /// File with the line that `vault-server init` printed; by default it is asked for, or read
+    /// from standard input
+    #[arg(value_name = "FILE", default_value = "-", hide_default_value = true)]
     setup: String,
 
     /// Name of this machine [default: the host's name]
@@ -52,10 +55,7 @@ pub struct Args {
 /// Runs `vault init`; running it again after a failure is safe.
 pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     let term = &global.term;
-    let line = match args.setup.as_str() {
-        "-" => term.read_line()?.unwrap_or_default(),
-        line => line.to_owned(),
-    };
+    let line = setup_line(&args.setup, global)?;
     let host = args.name.map_or_else(host_name, Ok)?;
     let wish = Wish {
         setup: parsed(SetupLine::from_line(&line))?,
@@ -88,11 +88,47 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
+/// Takes the setup line from a file, the terminal or standard input: never from the arguments,
+/// which everybody on this host can read, as it holds the claim code.
+fn setup_line(from: &str, global: &Global) -> Result<Zeroizing<String>> {
+    if from.starts_with(SetupLine::PREFIX) {
+        bail!(hinted(
+            "a setup line is not taken as an argument: every user of this host could read it there",
+            "run `vault init` without it, and paste it when asked"
+        ));
+    }
+    if from != "-" {
+        let Some(bytes) = files::read_private_named(from.as_ref())? else {
+            let way = "`vault init` without a file asks for the line";
+            bail!(hinted(format!("there is no file `{from}`"), way));
+        };
+        let text = std::str::from_utf8(&bytes);
+        let text = text.with_context(|| format!("`{from}` is not UTF-8"))?;
+        return Ok(Zeroizing::new(text.to_owned()));
+    }
+    let typed = if global.can_ask() {
+        rpassword::prompt_password("Setup line, VLTS1-… (not shown): ")
+    } else if global.term.in_is_tty {
+        Ok(String::new())
+    } else {
+        global.term.read_line().map(Option::unwrap_or_default)
+    };
+    let line = Zeroizing::new(typed.context("reading the setup line")?);
+    if line.trim().is_empty() {
+        bail!(hinted(
+            "there is no setup line",
+            "`vault-server init` prints it: paste it when asked, pipe it in, or name its file"
+        ));
+    }
+    Ok(line)
+}
+
 #[cfg(test)]
 mod tests {
     use shared::hash::Hash;
     use shared::keys::SignKey;
 
+    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
     use super::*;
@@ -100,17 +136,17 @@ mod tests {
     use machine::identity::Pins;
     use machine::paths::Paths;
 
-    fn setup_line() -> String {
+    fn fresh_line() -> String {
         // Nobody listens on port 1.
         let addresses = vec!["127.0.0.1:1".to_owned()];
         let server = SignKey::from_seed(&[1; 32]).verify_key();
         SetupLine { addresses, server, claim: Hash::ZERO }.to_line().unwrap()
     }
 
-    /// Runs `vault init` on a fresh host.
-    fn run(world: &World, line: &str, flags: &str) -> String {
+    /// Runs `vault init` on a fresh host that is given the line on standard input.
+    fn run(world: &World, flags: &str) -> String {
         let state = world.path().join("state");
-        world.run(&format!("init {line} --state {} {flags}", state.display())).shown()
+        world.run(&format!("init --state {} {flags}", state.display())).shown()
     }
 
     fn scripted(world: &World) -> String {
@@ -119,11 +155,14 @@ mod tests {
 
     #[test]
     fn wrong_and_truncated_lines_are_named_with_the_way_out() {
-        let (line, world) = (setup_line(), World::new(""));
+        let line = fresh_line();
         let cut = &line[..line.len() - 9];
-        let shown = ["hello", cut, "VLTM1-abc"].map(|line| run(&world, line, &scripted(&world)));
+        let shown = ["hello", cut, "VLTM1-abc", ""].map(|line| {
+            let world = World::new(line);
+            run(&world, &scripted(&world))
+        });
         insta::assert_snapshot!(shown.join("\n"));
-        insta::assert_snapshot!(run(&world, &line, "--name 4770"), @r"
+        insta::assert_snapshot!(run(&World::new(&line), "--name 4770"), @r"
         exit 1
         --- stdout
         --- stderr
@@ -133,9 +172,32 @@ mod tests {
     }
 
     #[test]
+    fn a_setup_line_comes_from_a_private_file_and_is_no_argument() {
+        let (line, world) = (fresh_line(), World::new(""));
+        let init = |from: &str| {
+            let state = world.path().join("state");
+            let flags = scripted(&world);
+            world.run(&format!("init {from} --state {} {flags}", state.display()))
+        };
+        let run = init(&line);
+        assert!(run.err.starts_with("a setup line is not taken as an argument"), "{}", run.err);
+        assert!(!run.err.contains(&line[6..]), "{}", run.err);
+        let file = world.path().join("setup");
+        let at = file.display().to_string();
+        assert!(init(&at).err.starts_with("there is no file `DIR/setup`"));
+        files::write_private(&file, line.as_bytes()).unwrap();
+        let mode = |mode| std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o640);
+        assert!(init(&at).err.contains("is open to others (mode 640)"));
+        mode(0o600);
+        let run = init(&at);
+        assert!(run.err.starts_with("no server at `127.0.0.1:1`"), "{}", run.err);
+    }
+
+    #[test]
     fn a_server_that_does_not_answer_leaves_nothing_but_keys() {
-        let world = World::new("");
-        insta::assert_snapshot!(run(&world, &setup_line(), &scripted(&world)));
+        let world = World::new(&fresh_line());
+        insta::assert_snapshot!(run(&world, &scripted(&world)));
         let names = |dir: &Path| {
             let entries = std::fs::read_dir(dir).unwrap();
             entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
@@ -146,20 +208,20 @@ mod tests {
 
     #[test]
     fn without_a_terminal_the_kit_needs_a_file_and_no_typing() {
-        let (world, line) = (World::new(""), setup_line());
+        let world = World::new(&fresh_line());
         let kit = world.file("old-kit", "x");
         let shown = [
             "--kit-confirmed".to_owned(),
             format!("--kit {}/kit", world.path().display()),
             format!("--kit-confirmed --kit {kit}"),
         ]
-        .map(|flags| run(&world, &line, &format!("--name host {flags}")));
+        .map(|flags| run(&world, &format!("--name host {flags}")));
         insta::assert_snapshot!(shown.join("\n"));
     }
 
     #[test]
     fn a_host_belongs_to_one_vault() {
-        let world = World::new("");
+        let world = World::new(&fresh_line());
         let pins = Pins {
             vault: Hash::of(&[b"vault"]),
             server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
@@ -168,6 +230,6 @@ mod tests {
         };
         let paths = Paths::resolve(Some(world.path().join("state")), None).unwrap();
         pins.store(&paths).unwrap();
-        insta::assert_snapshot!(run(&world, &setup_line(), &scripted(&world)));
+        insta::assert_snapshot!(run(&world, &scripted(&world)));
     }
 }

@@ -118,6 +118,13 @@ fn add(args: &Add, global: &Global) -> Result<Exit> {
         if active(all, &name).is_ok() {
             bail!(taken(&name));
         }
+        // Over ssh the programs have compared them.
+        if ssh.is_none() {
+            global.term.say(format!(
+                "compare the six words below with those that `vault-agent init` shows on `{name}`; \
+                 if they differ, somebody has changed the line"
+            ));
+        }
         Ok(vec![enrolment(&line, all.next, &read, &write)])
     })?;
     match signed {

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use shared::name::Name;
 use shared::token::{Line as _, MachineLine};
+use shared::words::LABEL;
 
 use host::hint::{hinted, parsed};
 
@@ -30,17 +31,30 @@ impl<'a> Ssh<'a> {
         Ok(Self { program: "ssh", host, agent })
     }
 
-    /// Has the host make its keys, or show those it has, and returns its machine line.
+    /// Has the host make its keys, or show those it has, and returns its machine line, once its six
+    /// words are those that the host shows.
     pub fn init(&self, name: &Name) -> Result<MachineLine> {
         let printed = self.run("init", &format!("--name {name}"))?;
-        let line = printed.lines().map(str::trim).find(|l| l.starts_with(MachineLine::PREFIX));
-        let Some(line) = line else {
+        let mut lines = printed.lines().map(str::trim);
+        let Some(line) = lines.find(|line| line.starts_with(MachineLine::PREFIX)) else {
             bail!(hinted(
                 format!("`vault-agent init` on `{}` printed no machine line", self.host),
                 "compare `vault-agent --version` there with this machine's"
             ));
         };
         let line = parsed(MachineLine::from_line(line))?;
+        let (words, shown) = (line.words().to_string(), lines.find_map(|l| l.strip_prefix(LABEL)));
+        if shown != Some(words.as_str()) {
+            bail!(hinted(
+                format!(
+                    "`{}` shows the words `{}`, but its line has `{words}`",
+                    self.host,
+                    shown.unwrap_or_default()
+                ),
+                "something changes what it prints on the way here: nothing was signed; run \
+                 `vault-agent init` there and compare the words yourself"
+            ));
+        }
         if line.name != *name {
             bail!(hinted(
                 format!("`{}` calls itself `{}` already", self.host, line.name),
@@ -102,10 +116,14 @@ mod tests {
         path.display().to_string()
     }
 
-    fn line(name: &str) -> String {
+    fn line(name: &str) -> MachineLine {
         let recipient = Identity::generate().recipient();
-        let line = MachineLine::new(name.parse().unwrap(), recipient, &SignKey::generate());
-        line.unwrap().to_line().unwrap()
+        MachineLine::new(name.parse().unwrap(), recipient, &SignKey::generate()).unwrap()
+    }
+
+    /// Prints the line and the words of `words`, as `vault-agent init` does.
+    fn prints(line: &MachineLine, words: &MachineLine) -> String {
+        format!("echo '{}'; echo '{LABEL}{}'", line.to_line().unwrap(), words.words())
     }
 
     fn init(script: &str) -> Result<MachineLine> {
@@ -118,8 +136,20 @@ mod tests {
     #[test]
     fn the_machine_line_is_found_among_other_output() {
         let line = line("vps");
-        let found = init(&format!("echo motd; echo '  {line}'; test \"$*\" = 'init --name vps'"));
-        assert_eq!(found.unwrap().to_line().unwrap(), line);
+        let (args, prints) = ("test \"$*\" = 'init --name vps'", prints(&line, &line));
+        let found = init(&format!("echo motd; {prints}; echo bye; {args}"));
+        assert_eq!(found.unwrap(), line);
+    }
+
+    #[test]
+    fn a_line_exchanged_on_the_way_is_refused_by_its_words() {
+        let (real, exchanged) = (line("vps"), line("vps"));
+        let fault = init(&prints(&exchanged, &real)).unwrap_err().to_string();
+        let (real, exchanged) = (real.words(), exchanged.words());
+        assert_eq!(
+            fault,
+            format!("`vps` shows the words `{real}`, but its line has `{exchanged}`")
+        );
     }
 
     #[test]
@@ -128,7 +158,7 @@ mod tests {
         for (script, expected) in [
             ("exit 3".to_owned(), "`vault-agent init` on `vps` failed (exit status: 3)"),
             ("echo hello".to_owned(), "`vault-agent init` on `vps` printed no machine line"),
-            (format!("echo {other}"), "`vps` calls itself `nas` already"),
+            (prints(&other, &other), "`vps` calls itself `nas` already"),
             ("echo VLTM1-abc".to_owned(), "E_TOKEN: machine line was cut"),
         ] {
             assert_eq!(init(&script).unwrap_err().to_string(), expected);

@@ -114,7 +114,8 @@ impl Client {
         query: LogQuery,
         last: Option<SignedHead>,
     ) -> Result<Frames, RemoteError> {
-        let uri = format!("{}?after={}&follow={}", routes::LOG, query.after, query.follow);
+        let query = serde_urlencoded::to_string(query).map_err(RemoteError::protocol)?;
+        let uri = format!("{}?{query}", routes::LOG);
         let answer = self.send_after(Method::GET, &uri, Bytes::new(), last).await?;
         Ok(Frames::new(expect(answer, StatusCode::OK).await?))
     }

@@ -4,9 +4,11 @@
 use shared::keys::{Identity, SignKey};
 use shared::log::{MountConfig, Op, Rekey};
 use shared::name::Actor;
+use shared::text::Text;
 use shared::token::MachineLine;
+use shared::wire::v1::clone::CloneNotice;
 
-use crate::engine::{Change, ReadError, Settings, WriteError};
+use crate::engine::{Change, Engine, ReadError, Settings, WriteError};
 use machine::identity::MachineKeys;
 
 use super::server::Fault;
@@ -123,6 +125,97 @@ async fn a_signing_key_beside_a_foreign_encryption_key_raises_an_alarm() {
     let new = world.start("new");
     new.until_alarm("E_JOIN_SUBSTITUTED").await;
     assert_eq!(new.put("secret/a", "{}", None).await, Err(WriteError::Denied));
+}
+
+/// Makes a machine's keys and pins, though no entry adds it.
+fn pinned(world: &World, at: &str) -> machine::paths::Paths {
+    let paths = world.paths(at);
+    MachineKeys::create(&paths).unwrap();
+    let pins = machine::identity::Pins {
+        vault: world.server.data().state.vault(),
+        server: vec![world.server_key.verify_key()],
+        name: name("vps"),
+        addresses: vec![world.server.address.clone()],
+    };
+    pins.store(&paths).unwrap();
+    paths
+}
+
+#[tokio::test]
+async fn keys_that_the_vault_never_knew_raise_an_alarm_whatever_the_server_says() {
+    let (world, vps) = world().await;
+    // Its line was exchanged for another as a whole, and the server is in the plot.
+    pinned(&world, "nas");
+    world.server.data().open = true;
+    let nas = world.start("nas");
+    nas.until_alarm("E_JOIN_SUBSTITUTED").await;
+    let alarms = nas.engine.status().alarms;
+    assert!(alarms[0].text.ends_with("no machine there has this host's signing key"), "{alarms:?}");
+    assert_eq!(nas.engine.content(&path("secret/a"), None).await.unwrap_err(), ReadError::Denied);
+    assert_eq!(nas.put("secret/a", "{}", None).await, Err(WriteError::Denied));
+    // A machine that was in the vault is no stranger, and one that syncs is not yet one.
+    vps.until_caught_up(&world).await;
+    assert!(vps.engine.status().alarms.is_empty());
+    // The alarm is there before the next sync, and for a one-off command.
+    nas.stop().await;
+    world.server.data().hang_up();
+    let again = Engine::open(&world.paths("nas")).unwrap();
+    assert_eq!(again.status().alarms[0].code, "E_JOIN_SUBSTITUTED");
+    assert!(again.content(&path("secret/a"), None).await.is_err());
+}
+
+#[tokio::test]
+async fn a_first_sync_tells_a_stranger_and_a_machine_of_other_keys_apart_from_a_member() {
+    let (world, _vps) = world().await;
+    pinned(&world, "nas");
+    let (engine, reached) = Engine::first_sync(&world.paths("nas")).await.unwrap();
+    assert!(reached.is_err() && engine.is_stranger());
+    drop(engine);
+    world.server.data().open = true;
+    pinned(&world, "old");
+    let (engine, reached) = Engine::first_sync(&world.paths("old")).await.unwrap();
+    reached.unwrap();
+    assert!(!engine.is_stranger() && engine.check_own_keys().is_err());
+    world.join("new", &["*"], &[]);
+    let (engine, reached) = Engine::first_sync(&world.paths("new")).await.unwrap();
+    reached.unwrap();
+    assert!(!engine.is_stranger() && engine.check_own_keys().is_ok());
+}
+
+#[tokio::test]
+async fn the_server_tells_of_copied_hosts_and_each_start_has_an_id_of_its_own() {
+    let (world, vps) = world().await;
+    let notice = |machine, at| CloneNotice {
+        machine,
+        addresses: ["10.8.0.2", "10.8.0.9"].map(Text::lossy),
+        at: shared::time::Time::from_micros(at),
+    };
+    // One is of a machine that the log does not know: a server may say what it likes.
+    world.server.data().clones = vec![notice(1, 5), notice(77, 6)];
+    vps.engine.refresh().await;
+    let alarms = vps.engine.status().alarms;
+    let [alarm] = &alarms[..] else { panic!("{alarms:?}") };
+    assert_eq!(alarm.code, "E_CLONE");
+    assert!(alarm.text.ends_with(": machine `vps` at 10.8.0.2 and at 10.8.0.9"), "{}", alarm.text);
+    // It halts nothing, and ends with the news.
+    vps.put("secret/a", "{}", None).await.unwrap();
+    world.server.data().clones.clear();
+    vps.engine.refresh().await;
+    assert!(vps.engine.status().alarms.is_empty());
+
+    let runs = || {
+        let asked = world.server.data().asked.clone();
+        let run = |query: &String| query.split_once("run=").unwrap().1.to_owned();
+        asked.iter().map(run).collect::<Vec<_>>()
+    };
+    world.server.data().hang_up();
+    vps.until(|status| !status.online).await;
+    vps.until(|status| status.online).await;
+    vps.stop().await;
+    world.start("vps").until(|status| status.online).await;
+    let runs = runs();
+    assert_eq!(runs[0].len(), 64);
+    assert_eq!((runs.len(), runs[0] == runs[1], runs[1] == runs[2]), (3, true, false), "{runs:?}");
 }
 
 #[tokio::test]

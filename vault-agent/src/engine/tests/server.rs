@@ -110,6 +110,10 @@ pub(super) struct Data {
     pub(super) restored: bool,
     /// The heads that callers showed with their requests for the log.
     pub(super) shown: Vec<Option<SignedHead>>,
+    /// Whether a key of no machine may follow the log, too.
+    pub(super) open: bool,
+    /// What followers have asked for, in order.
+    pub(super) asked: Vec<String>,
     /// Blobs that were asked for, in order.
     pub(super) fetched: Vec<Hash>,
     followers: Vec<(Number, mpsc::UnboundedSender<Bytes>)>,
@@ -227,6 +231,8 @@ impl Server {
             cut: false,
             restored: false,
             shown: Vec::new(),
+            open: false,
+            asked: Vec::new(),
             fetched: Vec::new(),
             followers: Vec::new(),
         };
@@ -265,7 +271,8 @@ impl Server {
         let path = parts.uri.path().to_owned();
         let number = {
             let data = self.data();
-            data.state.machine_by_key(&key).map(|(number, _)| number)
+            let number = data.state.machine_by_key(&key).map(|(number, _)| number);
+            number.or(data.open.then_some(Number::MAX))
         };
         let Some(number) = number else { return refuse(403, "forbidden", "no machine") };
         if path == "/v1/log" {
@@ -378,6 +385,7 @@ impl Server {
         let after: usize = after.parse().unwrap();
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut data = self.data();
+        data.asked.push(query.to_owned());
         let send = |frame: Frame| sender.send(lines([&frame])).unwrap();
         send(Frame::Head(data.signed()));
         if after == 0 {

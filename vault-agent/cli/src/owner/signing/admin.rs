@@ -13,13 +13,14 @@ use shared::signed::{Envelope, Purpose, VaultId};
 use zeroize::Zeroizing;
 
 use super::passphrase::Source;
+use host::files;
 use host::hint::hinted;
 use machine::paths::Paths;
 
 /// First line of the plaintext.
 const FORMAT: &str = "vault-admin/v1";
 /// Largest admin file in bytes.
-const MOST: u64 = 16 << 10;
+const MOST: usize = 16 << 10;
 /// Largest scrypt work factor that is opened: 2^22 takes 4 GiB of memory.
 const MOST_WORK: u8 = 22;
 
@@ -179,14 +180,19 @@ impl AdminFile {
     /// Asks for the passphrase and opens the file; a slip on the terminal may be made good.
     ///
     /// # Errors
-    /// If it cannot be read or opened, or holds the key of another admin or vault.
+    /// If it cannot be read or opened, is another user's or open to others, or holds the key of
+    /// another admin or vault.
     pub fn unlock(&self, source: &Source, vault: VaultId) -> Result<AdminKey> {
         let shown = self.path.display();
-        let length = fs::metadata(&self.path).with_context(|| format!("reading `{shown}`"))?.len();
-        if length > MOST {
-            bail!(hinted(format!("`{shown}` has {length} bytes"), OpenError::NotAge.hint()));
+        if let Some(folder) = self.path.parent() {
+            files::check_private(folder)?;
         }
-        let sealed = fs::read(&self.path).with_context(|| format!("reading `{shown}`"))?;
+        let sealed = files::read_private(&self.path)?;
+        let sealed = sealed.with_context(|| format!("`{shown}` is gone"))?;
+        if sealed.len() > MOST {
+            let text = format!("`{shown}` has {} bytes", sealed.len());
+            bail!(hinted(text, OpenError::NotAge.hint()));
+        }
         let mut missed = 0;
         let key = loop {
             let passphrase = source.existing(&self.name, missed > 0)?;
@@ -236,7 +242,6 @@ mod tests {
     use shared::hash::Hash;
 
     use super::*;
-    use host::files;
     use host::hint::with_hint;
 
     fn pass(text: &str) -> SecretString {

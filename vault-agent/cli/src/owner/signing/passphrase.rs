@@ -4,16 +4,14 @@ use std::path::{Path, PathBuf};
 
 use age::secrecy::{ExposeSecret as _, SecretString};
 use anyhow::{Context as _, Result, bail};
-use shared::name::Name;
-use zeroize::Zeroizing;
-
 use host::files;
 use host::hint::{hint, hinted, with_hint};
+use shared::name::Name;
 
 /// Fewest characters of a new passphrase: the admin file may be stolen and guessed at.
 const LEAST: usize = 10;
 /// Most bytes of a passphrase file.
-const MOST: u64 = 4096;
+const MOST: usize = 4096;
 
 /// Where the passphrase comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,14 +82,16 @@ impl Source {
 
 fn read(path: &Path) -> Result<SecretString> {
     let shown = path.display();
-    let reading = || format!("reading the passphrase file `{shown}`");
-    let length = std::fs::metadata(path).with_context(reading)?.len();
-    if length > MOST {
-        let text = format!("passphrase file `{shown}` has {length} bytes");
+    let Some(bytes) = files::read_private_named(path)? else {
+        let text = format!("passphrase file `{shown}` does not exist");
+        bail!(hinted(text, "its first line is the passphrase"));
+    };
+    if bytes.len() > MOST {
+        let text = format!("passphrase file `{shown}` has {} bytes", bytes.len());
         bail!(hinted(text, "one line is read, name its file"));
     }
-    files::check_private(path)?;
-    let text = Zeroizing::new(std::fs::read_to_string(path).with_context(reading)?);
+    let text = std::str::from_utf8(&bytes);
+    let text = text.with_context(|| format!("passphrase file `{shown}` is not UTF-8"))?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
         let text = format!("passphrase file `{shown}` is empty");
@@ -142,6 +142,6 @@ mod tests {
         assert!(fault(&file(&dir, "\n", 0o600)).contains("is empty"));
         assert!(fault(&file(&dir, "tiny\n", 0o600)).contains("has 4 characters, 10 are needed"));
         let none = Source::File(dir.path().join("none"));
-        assert!(fault(&none).contains("reading the passphrase file"));
+        assert!(fault(&none).contains("does not exist"));
     }
 }

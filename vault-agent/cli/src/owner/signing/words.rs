@@ -3,8 +3,10 @@
 use std::fmt::Display;
 
 use shared::grant::Grants;
-use shared::keys::{Recipient, VerifyKey};
+use shared::keys::{Recipient, Signature, VerifyKey};
 use shared::log::{Number, Op, Put};
+use shared::name::Name;
+use shared::token::MachineLine;
 
 use super::check::Checked;
 use machine::local::Machines;
@@ -44,12 +46,20 @@ fn operation(op: &Op, machines: &Machines) -> Vec<String> {
             format!("  it reads   {}", grants(&new.read)),
             format!("  it writes  {}", grants(&new.write)),
             keys(&new.recipient, &new.sign),
+            six_words(&new.name, &new.recipient, &new.sign, &new.proof),
         ],
         Op::MachineRename { number, to } => one(format!("rename the {} to `{to}`", named(*number))),
-        Op::MachineRekey(rekey) => vec![
-            format!("give the {} other keys and number {}", named(rekey.number), rekey.new_number),
-            keys(&rekey.recipient, &rekey.sign),
-        ],
+        Op::MachineRekey(new) => {
+            let mut lines = vec![
+                format!("give the {} other keys and number {}", named(new.number), new.new_number),
+                keys(&new.recipient, &new.sign),
+            ];
+            // The proof is over the name that the machine has.
+            let row = machines.machines.iter().find(|row| row.number == new.number);
+            lines
+                .extend(row.map(|row| six_words(&row.name, &new.recipient, &new.sign, &new.proof)));
+            lines
+        }
         Op::MachineSet { number, sleeps: true, .. } => {
             one(format!("take it as normal that the {} is silent", named(*number)))
         }
@@ -102,6 +112,13 @@ fn keys(recipient: &Recipient, sign: &VerifyKey) -> String {
     format!("  its keys   {recipient} / {:.16}…", sign.to_string())
 }
 
+/// Shows the six words that the machine's host shows, too.
+fn six_words(name: &Name, recipient: &Recipient, sign: &VerifyKey, proof: &Signature) -> String {
+    let (name, recipient) = (name.clone(), recipient.clone());
+    let line = MachineLine { name, recipient, sign: sign.clone(), proof: *proof };
+    format!("  its words  {}", line.words())
+}
+
 fn list(items: &[impl Display]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -122,7 +139,6 @@ mod tests {
     use shared::log::{Access, Entry, NewMachine, Put, Rekey, Resume};
     use shared::text::Text;
     use shared::time::Time;
-    use shared::token::MachineLine;
 
     use super::*;
     use machine::local::MachineRow;
@@ -177,6 +193,7 @@ mod tests {
           it reads   secret/jjeco/, secret/mail
           it writes  nothing
           its keys   age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg / 8a88e3dd7409f195…
+          its words  lady tenant wolf distance control blame
         re-encrypt 2 versions to their new readers:
           secret/jjeco/1
           secret/jjeco/2
@@ -213,6 +230,7 @@ mod tests {
         rename the machine `rtx1080` (number 1) to `desk`
         give the machine `rtx1080` (number 1) other keys and number 2
           its keys   age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg / 8a88e3dd7409f195…
+          its words  idea yard school review pear ranch
         remove the machine `rtx1080` (number 1): sold
         remove the machine with the number 7
         have agents look for the server at nas:8443
