@@ -7,6 +7,7 @@ use shared::token::{Line as _, PinLine};
 
 use crate::engine::Engine;
 use host::hint::{Exit, Failure, hinted, parsed};
+use host::shown::Shown;
 use host::term::Term;
 use machine::identity::{MachineKeys, Pins};
 use machine::joining::{host_name, write_config};
@@ -32,8 +33,8 @@ pub fn init(args: InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     let name: Name = parsed(args.name.map_or_else(host_name, Ok)?.parse())?;
     refuse_second(paths)?;
     let line = MachineKeys::load_or_create(paths)?.line(name)?;
-    term.say("on a machine with an admin key:\n");
-    term.say(format!("  vault machine add {} --read PREFIX\n", "VLTM1-…"));
+    term.say(Shown::own("on a machine with an admin key:\n"));
+    term.say(Shown::own("  vault machine add VLTM1-… --read PREFIX\n"));
     term.line(line.to_line()?)?;
     Ok(Exit::OK)
 }

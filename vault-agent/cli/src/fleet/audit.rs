@@ -34,27 +34,21 @@ pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
     }
 }
 
-/// Writes control characters as escapes: what others wrote must not steer the terminal.
-fn visible(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
-}
-
 fn verify(global: &Global) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let result: VerifyResult = global.client()?.get(local::AUDIT_VERIFY, &[])?;
     let VerifyResult { checked, head, anchors, bad } = &result;
     let whole = || {
         let hash = head.hash;
-        format!("{checked} audit records are whole; {anchors} signed heads agree; head {hash}")
+        let heads = format!("{anchors} signed heads agree; head {hash}");
+        format!("{checked} audit records are whole; {heads}").into()
     };
     if format != Format::Table || bad.is_none() {
         global.show(format, whole, &result)?;
     }
     let Some(bad) = bad else { return Ok(Exit::OK) };
     bail!(
-        Failure::remote(format!("audit record {}: {}", bad.n, visible(&bad.reason)))
+        Failure::remote(format!("audit record {}: {}", bad.n, bad.reason))
             .hint(format!("the first {checked} records are whole; treat the server as taken over"))
     )
 }
