@@ -69,7 +69,8 @@ impl Told {
                 Response::new(BoxBody::new(Held(Some(lines.into()))))
             }
             (&Method::POST, "/v1/report") => {
-                let reply = ReportReply { reports: Vec::new(), audit: AuditHead::EMPTY };
+                let (now, audit) = (host::clock::now(), AuditHead::EMPTY);
+                let reply = ReportReply { now, reports: Vec::new(), audit };
                 full(serde_json::to_vec(&reply).unwrap())
             }
             (&Method::POST, "/v1/access") => {

@@ -228,7 +228,8 @@ fn wire_bodies() {
     let audit = AuditHead { n: 2, hash: Hash::ZERO };
     let received =
         v1::report::Received { report: envelope, at: Time::from_micros(5), online: true };
-    check_json("wire-report.json", &v1::report::ReportReply { reports: vec![received], audit });
+    let (now, reports) = (Time::from_micros(7), vec![received]);
+    check_json("wire-report.json", &v1::report::ReportReply { now, reports, audit });
     let read = Fact {
         at: Some(Time::from_micros(6)),
         who: Some("python3[812] uid 1000".parse().unwrap()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use rusqlite::Connection;
 use shared::audit::AuditHead;
+use shared::error::Code;
 use shared::hash::Hash;
 use shared::log::{self, State};
 use shared::time::Time;
@@ -22,8 +23,10 @@ use super::link::Link;
 use super::pending::Pending;
 use super::report::Reports;
 use super::tasks::Tasks;
+use super::timing;
 use super::types::{Commit, Own, Ticks};
 use crate::state::{self, Store, Trouble, facts};
+use host::clock;
 use host::files::check_private;
 use host::hint::{Failure, hinted};
 use machine::identity::{MachineKeys, Pins};
@@ -106,6 +109,13 @@ impl Parts {
             ticks,
             fetch_due,
         })
+    }
+}
+
+impl Parts {
+    /// Returns the time by which it is judged what is too old.
+    pub(super) fn time_for_ages(&self) -> Time {
+        timing::for_ages(clock::now(), self.alarms.stands(Code::Clock))
     }
 }
 

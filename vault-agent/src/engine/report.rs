@@ -19,6 +19,7 @@ use super::debounced::Debounced;
 use super::fleet::{Fleet, PeerHead};
 use super::ledger::Ledger;
 use super::link::Link;
+use super::timing;
 use super::types::{Own, Peer, Ticks};
 use crate::state::{self, Store, facts};
 use host::clock;
@@ -115,8 +116,13 @@ impl Reports {
     async fn exchange(self: &Arc<Self>, client: &Client) -> Result<()> {
         let report = self.report().await?;
         let report = report.sign(&self.own.keys.sign, self.own.pins.vault)?;
+        let asked = clock::since_boot();
         match client.report(&ReportRequest { report }).await {
-            Ok(reply) => self.take_reports(reply).await,
+            Ok(reply) => {
+                let took = clock::since_boot().saturating_sub(asked);
+                self.alarms.clock_off(timing::off(clock::now(), took, reply.now));
+                self.take_reports(reply).await
+            }
             Err(RemoteError::Refused(error)) if error.code == Code::Seq => {
                 // The database that counted the reports is gone: no count can be past the clock.
                 let mut fleet = self.fleet();

@@ -33,7 +33,7 @@ impl Vault {
                 let report = Envelope { by: Actor::Machine(name.clone()), body, sig };
                 reports.push(Received { report, at, online: hub.follows(number) });
             }
-            Ok(ReportReply { reports, audit: tx.audit() })
+            Ok(ReportReply { now: tx.now(), reports, audit: tx.audit() })
         })
         .await
     }

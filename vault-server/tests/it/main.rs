@@ -4,6 +4,7 @@
 
 mod audit;
 mod client;
+mod clock;
 mod edge;
 mod follow;
 mod heal;

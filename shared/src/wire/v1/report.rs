@@ -17,6 +17,8 @@ pub struct ReportRequest {
 /// Answer 200.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReportReply {
+    /// The server's clock.
+    pub now: Time,
     /// The latest report of every active machine, the caller's included.
     pub reports: Vec<Received>,
     /// The audit chain now: what the caller's next report anchors.

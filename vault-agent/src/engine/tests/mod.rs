@@ -1,5 +1,6 @@
 //! Tests of the engine through its public door, against a server in the same process.
 
+mod clock;
 mod hostile;
 mod lies;
 mod lone;

@@ -23,6 +23,7 @@ use shared::log::{self, Number, Op, State};
 use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::signed::Envelope;
+use shared::time::Time;
 use shared::wire::v1::audit::{AccessReply, AccessRequest};
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::error::{Conflict, ErrorBody};
@@ -44,6 +45,8 @@ pub(super) enum Fault {
     FailsBefore,
     /// Answers that a rule forbids it.
     Refuses,
+    /// Answers that the time is not the server's.
+    Mistimes,
     /// Commits and answers that another entry was first.
     Denies,
 }
@@ -64,6 +67,8 @@ pub(super) struct Data {
     pub(super) inline: bool,
     /// Whether reports get no answer but 500.
     pub(super) deaf: bool,
+    /// The time that this server tells; what it is if `None`.
+    pub(super) clock: Option<Time>,
     /// Blobs that were asked for, in order.
     pub(super) fetched: Vec<Hash>,
     followers: Vec<(Number, mpsc::UnboundedSender<Bytes>)>,
@@ -90,6 +95,10 @@ impl Data {
             follower.send(line.clone()).is_ok()
         });
         Ok(Appended { seq: self.state.seq(), head: self.state.head() })
+    }
+
+    fn now(&self) -> Time {
+        self.clock.unwrap_or_else(host::clock::now)
     }
 
     /// Appends without telling the followers.
@@ -146,6 +155,7 @@ impl Server {
             posts: Vec::new(),
             inline: true,
             deaf: false,
+            clock: None,
             fetched: Vec::new(),
             followers: Vec::new(),
         };
@@ -207,7 +217,7 @@ impl Server {
                     Some(received)
                 };
                 let reports = data.reports.iter().filter_map(named).collect();
-                json(200, &ReportReply { reports, audit: data.audit })
+                json(200, &ReportReply { now: data.now(), reports, audit: data.audit })
             }
             (&Method::POST, "/v1/access") => {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(&body).unwrap();
@@ -241,6 +251,13 @@ impl Server {
         }
         if fault == Some(Fault::Refuses) {
             return refuse(422, Code::Limits.as_str(), "on demand");
+        }
+        if fault == Some(Fault::Mistimes) {
+            return refuse(
+                422,
+                Code::Clock.as_str(),
+                "`home` wrote at 1, the server's clock says 2",
+            );
         }
         let request: AppendRequest = serde_json::from_slice(body).unwrap();
         if let Some(at) = data.entries.iter().position(|known| *known == request.envelope) {
@@ -303,8 +320,18 @@ impl Server {
 
 /// Signs `ops` as `by` on the server's head.
 pub(super) fn entry(state: &State, by: Actor, key: &SignKey, ops: Vec<Op>) -> Envelope {
+    entry_at(host::clock::now(), state, by, key, ops)
+}
+
+/// As [`entry`], by a clock that may be wrong.
+pub(super) fn entry_at(
+    time: Time,
+    state: &State,
+    by: Actor,
+    key: &SignKey,
+    ops: Vec<Op>,
+) -> Envelope {
     let (seq, prev) = (state.seq() + 1, state.head());
-    let time = host::clock::now();
     let entry = log::Entry { seq, prev, time, by: by.clone(), ops };
     let purpose = shared::signed::Purpose::Entry(state.vault());
     Envelope::sign(key, by, purpose, &entry).unwrap()
