@@ -21,7 +21,7 @@ use shared::wire::v1::log::{AppendRequest, Appended, Frame};
 use crate::store::{Transaction, access, blob, log, report};
 
 use super::hub::{Hub, Line, directory};
-use super::{Caller, Outcome, Refusal, Vault, admitted, clock, refuse, signer};
+use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
 const INLINE: u64 = 4 << 20;
@@ -73,12 +73,12 @@ fn append(
         Ok(applied) => applied,
         Err(why) => return not_applied(tx, caller, envelope, why),
     };
-    let agrees = clock::agrees(&entry, tx.now()).map_err(Refused::from);
-    let gathered = match agrees.and_then(|()| names_are_normal(&entry)) {
+    let gathered = match names_are_normal(&entry) {
         Ok(()) => gather(tx, &entry, &dropped, &request.blobs)?,
         Err(refused) => Err(refused),
     };
-    let brought = match gathered {
+    let timely = super::clock::agrees(&entry, tx.now()).map_err(Refused::from);
+    let brought = match timely.and(gathered) {
         Ok(brought) => brought,
         Err(why) => {
             tx.take_back();
