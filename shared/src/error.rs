@@ -71,6 +71,9 @@ codes! {
     Moved = "E_MOVED",
         "somebody has changed it since it was looked at",
         "look again, then repeat the command if it is still wanted";
+    Clock = "E_CLOCK",
+        "the clocks of this machine and of the server are minutes apart",
+        "mend the clock that is wrong, with `timedatectl set-ntp true` or chrony, then write again";
     Upgrade = "E_UPGRADE",
         "a newer program wrote this",
         "install the newer version here; files stay as they are, and reads are answered from \

@@ -45,5 +45,10 @@ pub const ADDRESS: usize = 255;
 pub const FORMAT: u32 = 1;
 /// Versions kept where neither mount nor secret says otherwise.
 pub const DEFAULT_MAX_VERSIONS: u64 = 10;
+/// Microseconds by which an entry's time may differ from the server's clock, and up to which a
+/// writer takes over the time of the entry before.
+pub const CLOCK: u64 = 5 * 60 * 1_000_000;
+/// Microseconds by which a machine's clock may differ from the server's without an alarm.
+pub const CLOCK_UNNOTICED: u64 = 2 * 60 * 1_000_000;
 /// Bytes of unreferenced blobs a machine may park on the server.
 pub const PARKED_BLOBS: usize = 32 << 20;

@@ -3,6 +3,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::fmt::Write as _;
 use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -79,8 +80,6 @@ pub(crate) use text_serde;
 
 text_serde!(Checked<G>: G);
 
-/// What stands in place of a character that cannot be seen.
-const REPLACEMENT: char = '\u{FFFD}';
 /// What stands in place of an end that was cut off.
 const CUT: char = '…';
 
@@ -94,13 +93,11 @@ pub type Text<const MOST: usize> = Checked<Printable<MOST>>;
 pub struct Printable<const MOST: usize>;
 
 impl<const MOST: usize> Text<MOST> {
-    /// Makes a text of whatever there is: replaces what cannot be seen, cuts what is too long.
+    /// Makes a text of whatever there is: makes [`visible`] what cannot be seen, cuts what is too
+    /// long.
     pub fn lossy(text: &str) -> Self {
-        if is_printable(text) && text.len() <= MOST {
-            return Self(text.into(), PhantomData);
-        }
-        let shown = text.chars().map(|c| if is_invisible(c) { REPLACEMENT } else { c });
-        let mut shown: String = shown.take(MOST + 1).collect();
+        // No character shrinks, and none is longer than four bytes: what is cut here is cut below.
+        let mut shown = visible(&text[..text.floor_char_boundary(MOST + 4)], &[]);
         if shown.len() > MOST {
             shown.truncate(shown.floor_char_boundary(MOST.saturating_sub(CUT.len_utf8())));
             shown.push(CUT);
@@ -146,8 +143,30 @@ fn is_printable(text: &str) -> bool {
     !text.chars().any(is_invisible)
 }
 
+/// Writes what cannot be seen, but for `kept`, as JSON's strings escape it: `\n`, `\u001b`.
+///
+/// What was made visible stays as it is, and JSON whose strings were made visible means the same.
+pub fn visible(text: &str, kept: &[char]) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if !is_invisible(c) || kept.contains(&c) => shown.push(c),
+            '\n' => shown.push_str("\\n"),
+            '\r' => shown.push_str("\\r"),
+            '\t' => shown.push_str("\\t"),
+            c => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    // Writing to a String cannot fail.
+                    let _ = write!(shown, "\\u{unit:04x}");
+                }
+            }
+        }
+    }
+    shown
+}
+
 /// Tells characters that a person cannot see, or that reorder what they see.
-pub(crate) fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}'
@@ -191,8 +210,9 @@ mod tests {
             ("0123456789", "0123456789"),
             ("0123456789a", "0123456…"),
             ("äöüäöü", "äöü…"),
-            ("a\nb", "a\u{FFFD}b"),
-            ("\u{202E}\u{202E}\u{202E}\u{202E}", "\u{FFFD}\u{FFFD}…"),
+            ("a\nb", "a\\nb"),
+            ("a\u{1b}[2Kb", "a\\u001b…"),
+            ("\u{202E}\u{202E}", "\\u202e\\…"),
             ("", ""),
         ] {
             let made = Text::<10>::lossy(text);
@@ -200,6 +220,24 @@ mod tests {
             assert_eq!(made.as_str().parse::<Text<10>>().unwrap(), made);
         }
         let long = "x\u{0}".repeat(100_000);
-        assert_eq!(Text::<10>::lossy(&long).as_str(), "x\u{FFFD}x…");
+        assert_eq!(Text::<10>::lossy(&long).as_str(), "x\\u0000…");
+    }
+
+    #[test]
+    fn nothing_stays_out_of_sight() {
+        for (text, expected) in [
+            ("plain äöü ❤ \\ \"", "plain äöü ❤ \\ \""),
+            ("\u{1b}[2K\r\n\tx", "\\u001b[2K\\r\\n\\tx"),
+            ("\0\u{7f}\u{85}\u{9b}1A", "\\u0000\\u007f\\u0085\\u009b1A"),
+            ("\u{202E}\u{2066}\u{200B}\u{FEFF}", "\\u202e\\u2066\\u200b\\ufeff"),
+            ("\u{E0041}", "\\udb40\\udc41"),
+        ] {
+            assert_eq!(visible(text, &[]), expected);
+            assert_eq!(visible(expected, &[]), expected);
+            let json = serde_json::to_string(text).unwrap();
+            let read: String = serde_json::from_str(&visible(&json, &[])).unwrap();
+            assert_eq!(read, text);
+        }
+        assert_eq!(visible("a\n\tb\r", &['\n', '\t']), "a\n\tb\\r");
     }
 }

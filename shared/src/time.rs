@@ -39,6 +39,11 @@ impl Time {
         Self(self.0.saturating_add(micros))
     }
 
+    /// Returns how far apart the two times are, in microseconds.
+    pub const fn apart(self, other: Self) -> u64 {
+        self.0.abs_diff(other.0)
+    }
+
     /// Returns the whole seconds from `earlier` to this time, 0 if it is not earlier.
     pub const fn seconds_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / MICROS_PER_SECOND

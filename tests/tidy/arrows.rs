@@ -44,6 +44,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "account",
             "files",
             "config_fault",
+            "shown",
             "hint",
             "man",
             "table",

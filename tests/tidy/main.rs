@@ -10,6 +10,7 @@ mod keys;
 mod modules;
 mod rust;
 mod shape;
+mod streams;
 mod tree;
 mod width;
 

@@ -113,7 +113,7 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
 
 fn manual(args: &ManArgs, term: &Term) -> Result<Exit> {
     match &args.out {
-        None => term.print(man::page(Cli::command(), &args.command)?)?,
+        None => term.data(man::page(Cli::command(), &args.command)?)?,
         Some(folder) => {
             let count = man::write(Cli::command(), folder)?;
             term.say(format!("wrote {count} pages to `{}`", folder.display()));

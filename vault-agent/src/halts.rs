@@ -53,7 +53,7 @@ pub(crate) fn set_aside(args: &SetAsideArgs, paths: &Paths, term: &Term) -> Resu
         let path: SecretPath = parsed(path.parse())?;
         let query = serde_urlencoded::to_string([("path", path.as_str())])?;
         let content = ask::bytes(paths, &format!("{SET_ASIDE}?{query}"))?;
-        term.print(&content)?;
+        term.value(&content)?;
         return Ok(Exit::OK);
     }
     let SetAside { count, entries } = ask::ask(paths, SET_ASIDE)?;

@@ -9,6 +9,7 @@ use shared::words::LABEL;
 use crate::engine::Engine;
 use host::files;
 use host::hint::{Exit, Failure, hinted, parsed};
+use host::shown::Shown;
 use host::term::Term;
 use machine::identity::{MachineKeys, Pins};
 use machine::joining::{host_name, write_config};
@@ -37,8 +38,8 @@ pub fn init(args: InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     // A program that reads the line, such as `vault machine add --ssh`, needs no advice.
     let person = term.out_is_tty;
     if person {
-        term.say("on a machine with an admin key:\n");
-        term.say("  vault machine add VLTM1-… --read PREFIX\n");
+        term.say(Shown::own("on a machine with an admin key:\n"));
+        term.say(Shown::own("  vault machine add VLTM1-… --read PREFIX\n"));
     }
     term.line(line.to_line()?)?;
     term.line(format!("{LABEL}{}", line.words()))?;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::api::{Credentials, Listeners, answer_on, serve};
 use crate::daemon::{self, Source};
 use crate::engine::Engine;
-use host::hint::Exit;
+use host::hint::{self, Exit};
 use host::term::Term;
 use machine::config::Config;
 use machine::paths::Paths;
@@ -176,7 +176,7 @@ pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
         }
         let right = daemon::once(config, &paths.config, &paths.state, engine.clone()).await;
         if online && let Err(why) = engine.settle().await {
-            term.say(format!("{why:#}"));
+            term.say(hint::shown(&why));
         }
         engine.close().await;
         Ok(if right { Exit::OK } else { Exit::REMOTE })

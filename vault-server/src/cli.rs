@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use host::process::harden;
+use host::shown::Shown;
 use host::shutdown::{Shutdown, ShutdownArgs};
 use host::systemd::Whose;
 use host::term::Term;
@@ -119,8 +120,8 @@ fn dispatch(command: Command, term: &Term) -> Result<()> {
             places.read()?;
             Ok(term.line(format!("`{}` is sound", places.config.display()))?)
         }
-        Command::Config(ConfigCommand::Example) => Ok(term.print(EXAMPLE)?),
-        Command::Man { command } => Ok(term.print(man::page(Cli::command(), &command)?)?),
+        Command::Config(ConfigCommand::Example) => Ok(term.print(Shown::own(EXAMPLE))?),
+        Command::Man { command } => Ok(term.data(man::page(Cli::command(), &command)?)?),
     }
 }
 
@@ -152,7 +153,8 @@ fn run_init(places: &Places, wanted: &Wanted, term: &Term) -> Result<()> {
     let (config, line) = init(places, wanted)?;
     term.say(format!("made a server in `{}`", config.data.display()));
     term.say(format!("configuration: `{}`", places.config.display()));
-    term.say("start it with `vault-server run`; `vault init` then asks for this line, once:\n");
+    let next = "start it with `vault-server run`; `vault init` then asks for this line, once:\n";
+    term.say(Shown::own(next));
     Ok(term.line(line)?)
 }
 

@@ -5,11 +5,11 @@
 //! other side refused, has no such thing, or is in a state that a script should stop at.
 
 use std::error::Error as StdError;
-use std::fmt::Display;
 use std::process::ExitCode;
 
 use crate::config_fault::ConfigFault;
 use crate::files::FileError;
+use crate::shown::Shown;
 
 /// What a command ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl From<Exit> for ExitCode {
 #[error("{text}")]
 pub struct Failure {
     /// What went wrong; may have several lines where HashiCorp's has.
-    pub text: String,
+    pub text: Shown,
     /// The way out, if there is one to name.
     pub hint: Option<String>,
     /// What to end with.
@@ -44,12 +44,12 @@ pub struct Failure {
 
 impl Failure {
     /// Makes a failure of this side.
-    pub fn local(text: impl Into<String>) -> Self {
+    pub fn local(text: impl Into<Shown>) -> Self {
         Self { text: text.into(), hint: None, exit: Exit::LOCAL }
     }
 
     /// Makes a failure of the other side.
-    pub fn remote(text: impl Into<String>) -> Self {
+    pub fn remote(text: impl Into<Shown>) -> Self {
         Self { text: text.into(), hint: None, exit: Exit::REMOTE }
     }
 
@@ -62,12 +62,33 @@ impl Failure {
 }
 
 /// Puts the way out on a line of its own below what went wrong, as people see both.
-pub fn with_hint(text: impl Display, hint: impl Display) -> String {
-    format!("{text}\nhint: {hint}")
+pub fn with_hint(text: impl Into<Shown>, hint: impl Into<Shown>) -> Shown {
+    text.into() + Shown::own("\nhint: ") + hint.into()
+}
+
+/// Shows a failure: what went wrong in which step of what, on one line where nobody has set more.
+pub fn shown(error: &anyhow::Error) -> Shown {
+    shown_by(error, |_| None)
+}
+
+/// As [`shown`]; `known` shows the causes whose lines a program has set itself.
+pub fn shown_by(
+    error: &anyhow::Error,
+    known: impl Fn(&(dyn StdError + 'static)) -> Option<Shown>,
+) -> Shown {
+    let mut shown = Shown::default();
+    for (n, cause) in error.chain().enumerate() {
+        if n > 0 {
+            shown.push(": ");
+        }
+        let failure = || cause.downcast_ref::<Failure>().map(|failure| failure.text.clone());
+        shown.push(known(cause).or_else(failure).unwrap_or_else(|| Shown::line(cause)));
+    }
+    shown
 }
 
 /// Makes an error of this side that names its way out, neither with a full stop.
-pub fn hinted(text: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+pub fn hinted(text: impl Into<Shown>, hint: impl Into<String>) -> anyhow::Error {
     Failure::local(text).hint(hint).into()
 }
 
@@ -109,6 +130,22 @@ fn find<T: StdError + Send + Sync + 'static>(error: &anyhow::Error) -> Option<&T
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_where_nobody_has_set_more() {
+        let hostile = "a\nhint: rm\u{1b}[2K";
+        let io = || std::io::Error::other(hostile);
+        for (error, expected) in [
+            (anyhow::anyhow!("{hostile}"), "a\\nhint: rm\\u001b[2K"),
+            (anyhow::Error::from(io()).context("b"), "b: a\\nhint: rm\\u001b[2K"),
+            (Failure::local(hostile).into(), "a\\nhint: rm\\u001b[2K"),
+            (Failure::local(Shown::lines(["a", "b"])).into(), "a\nb"),
+            (anyhow::Error::from(Failure::local(Shown::lines(["a", "b"]))).context("c"), "c: a\nb"),
+        ] {
+            assert_eq!(shown(&error), expected);
+        }
+        assert_eq!(with_hint("a\nb", "c\rd"), "a\\nb\nhint: c\\rd");
+    }
 
     #[test]
     fn a_file_that_is_refused_says_the_way_out_below_any_context() {

@@ -18,6 +18,9 @@ pub mod files;
 /// A configuration that is refused: file, line, key.
 pub mod config_fault;
 
+/// Text as people see it.
+pub mod shown;
+
 /// Failures for people: text, way out, exit code.
 pub mod hint;
 /// Manual pages.

@@ -1,10 +1,17 @@
 //! Where log lines go and what they look like. Bodies, tokens and values never get into one.
+//!
+//! One event is one line, whatever its texts hold: [`Lines`] writes out what would steer a terminal
+//! or forge another line.
+
+use std::io::{self, Write};
 
 use serde::Deserialize;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, fmt};
+
+use crate::shown::Shown;
 
 /// What is logged, and how: `[log]` of every program's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -53,7 +60,10 @@ pub fn start(log: Log) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = fmt::layer()
+        .with_writer(|| Lines(io::stderr()))
+        .with_target(false)
+        .with_ansi_sanitization(false);
     let registry = Registry::default();
     // A second start in one process keeps the first one's settings.
     let _ = match log.format {
@@ -69,8 +79,25 @@ pub fn start(log: Log) {
 /// Tells whether standard error is systemd's journal: the variable alone is inherited by everybody.
 fn logs_to_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
-    rustix::fs::fstat(std::io::stderr())
+    rustix::fs::fstat(io::stderr())
         .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// Writes events, each as one line of visible text. The formatter hands each over whole; JSON
+/// means the same afterwards.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = event.strip_suffix(b"\n").unwrap_or(event);
+        let line = Shown::line(String::from_utf8_lossy(text)).ended();
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Lines for systemd's journal: it stamps them itself, and takes the priority off their beginning
@@ -108,7 +135,6 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -117,13 +143,52 @@ mod tests {
     struct Kept(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Kept {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
 
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn an_event_is_one_line_that_steers_nothing() {
+        let hostile = "a\u{1b}[2K\r\n ERROR forged\u{9b}\u{202E}\u{200B}";
+        let events = || {
+            tracing::info!(field = hostile, shown = %hostile, "{hostile}");
+            let _in = tracing::info_span!("span", field = %hostile).entered();
+            tracing::info!("{}", "x".repeat(100_000));
+        };
+        let text = Kept::default();
+        let writer = text.clone();
+        let layer = fmt::layer().with_ansi(false).with_ansi_sanitization(false);
+        let layer = layer.with_writer(move || Lines(writer.clone()));
+        tracing::subscriber::with_default(Registry::default().with(layer), events);
+        let json = Kept::default();
+        let writer = json.clone();
+        let layer = fmt::layer().json().with_writer(move || Lines(writer.clone()));
+        tracing::subscriber::with_default(Registry::default().with(layer), events);
+        for kept in [text, json.clone()] {
+            let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(text.lines().count(), 2, "{text}");
+            assert!(text.contains("u001b[2K"), "{text}");
+            let seen = |c: char| c == '\n' || !shared::text::is_invisible(c);
+            assert!(text.chars().all(seen), "{text}");
+        }
+        let first = json.0.lock().unwrap().clone();
+        let first = first.split(|byte| *byte == b'\n').next().unwrap();
+        #[derive(Deserialize)]
+        struct Line {
+            fields: Fields,
+        }
+        #[derive(Deserialize)]
+        struct Fields {
+            message: String,
+            field: String,
+        }
+        let Line { fields } = serde_json::from_slice(first).unwrap();
+        assert_eq!((fields.message.as_str(), fields.field.as_str()), (hostile, hostile));
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! Columns of text. Widths count characters, as Go's tables do. What a cell says is the command's.
+//! Columns of text. Widths count characters, as Go's tables do. What a cell says is the command's;
+//! that it stays in its cell is decided here.
+
+use crate::shown::Shown;
 
 /// Lays rows out under a header in capitals, without dashes.
-pub fn plain(header: &[&str], rows: &[Vec<String>]) -> String {
+pub fn plain(header: &[&str], rows: &[Vec<String>]) -> Shown {
     let mut all = vec![header.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>()];
     all.extend(rows.iter().cloned());
     columns(&all, "  ")
@@ -9,7 +12,7 @@ pub fn plain(header: &[&str], rows: &[Vec<String>]) -> String {
 
 /// Lays rows out in columns joined by `glue`, the last one unpadded; a line end after each row but
 /// the last.
-pub fn columns(rows: &[Vec<String>], glue: &str) -> String {
+pub fn columns(rows: &[Vec<String>], glue: &str) -> Shown {
     let mut widths = vec![0; rows.iter().map(Vec::len).max().unwrap_or(0)];
     laid_out(rows, &mut widths, glue)
 }
@@ -28,7 +31,7 @@ impl Growing {
     }
 
     /// Lays the next rows out, aligned with each other; `None` for none.
-    pub fn rows(&mut self, next: Vec<Vec<String>>) -> Option<String> {
+    pub fn rows(&mut self, next: Vec<Vec<String>>) -> Option<Shown> {
         if next.is_empty() {
             return None;
         }
@@ -37,14 +40,16 @@ impl Growing {
     }
 }
 
-fn laid_out(rows: &[Vec<String>], widths: &mut [usize], glue: &str) -> String {
-    for row in rows {
+fn laid_out(rows: &[Vec<String>], widths: &mut [usize], glue: &str) -> Shown {
+    let rows: Vec<Vec<Shown>> =
+        rows.iter().map(|row| row.iter().map(Shown::from).collect()).collect();
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.chars().count().max(*width);
         }
     }
     let mut lines = Vec::with_capacity(rows.len());
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (n, cell) in row.iter().enumerate() {
             line.push_str(cell);
@@ -55,7 +60,7 @@ fn laid_out(rows: &[Vec<String>], widths: &mut [usize], glue: &str) -> String {
         }
         lines.push(line);
     }
-    lines.join("\n")
+    Shown::lines(lines)
 }
 
 #[cfg(test)]
@@ -74,5 +79,16 @@ mod tests {
         local_read  b
         ");
         assert_eq!(table.rows(vec![row(["put", "c"])]).unwrap(), "put         c");
+    }
+
+    #[test]
+    fn a_cell_forges_no_row() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let rows = [row(["/a\u{1b}[2K\r\nvps  /b", "ok"]), row(["/c\u{202E}\u{9b}", "ok"])];
+        insta::assert_snapshot!(plain(&["TARGET", "HOOK"], &rows), @r"
+        TARGET                  HOOK
+        /a\u001b[2K\r\nvps  /b  ok
+        /c\u202e\u009b          ok
+        ");
     }
 }

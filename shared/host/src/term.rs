@@ -1,13 +1,16 @@
 //! The standard streams of a command, and the frame around failures.
 //!
 //! stdout is data, stderr is talk. Everything goes through [`Term`], so tests see what a person
-//! sees.
+//! sees; and text for people goes through [`Shown`], so that none of it steers their terminal.
 
 use std::cell::RefCell;
-use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Read, Write};
 
+use shared::text::is_invisible;
+use zeroize::Zeroizing;
+
 use crate::hint::{self, Exit, Failure};
+use crate::shown::Shown;
 
 /// The process's standard streams, or a test's buffers.
 pub struct Term {
@@ -49,35 +52,90 @@ impl Term {
         }
     }
 
-    /// Writes data to stdout as it is.
+    /// Writes data for programs to stdout, byte for byte.
     ///
     /// # Errors
     /// Whatever the stream says; a closed pipe too, which [`Term::fail`] takes for success.
-    pub fn print(&self, text: impl AsRef<[u8]>) -> io::Result<()> {
+    pub fn data(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let mut out = self.out.borrow_mut();
-        out.write_all(text.as_ref())?;
+        out.write_all(bytes.as_ref())?;
         out.flush()
     }
 
-    /// Writes data and a line end to stdout.
-    pub fn line(&self, text: impl AsRef<str>) -> io::Result<()> {
-        self.print(format!("{}\n", text.as_ref()))
+    /// Writes a document that programs parse, and a line end, to stdout: as it is; on a terminal as
+    /// people see it, which for JSON means the same.
+    pub fn document(&self, text: impl AsRef<str>) -> io::Result<()> {
+        if self.out_is_tty {
+            return self.line(Shown::text(text));
+        }
+        self.data(format!("{}\n", text.as_ref()))
+    }
+
+    /// Writes a piece of such a document.
+    pub fn piece(&self, text: impl AsRef<str>) -> io::Result<()> {
+        if self.out_is_tty {
+            return self.print(Shown::text(text));
+        }
+        self.data(text.as_ref())
+    }
+
+    /// Writes a value to stdout, byte for byte, with a line end for people only.
+    ///
+    /// # Errors
+    /// On a terminal, for a value that would steer it or not be seen: whoever copied what is shown
+    /// instead had another value.
+    pub fn value(&self, value: &[u8]) -> anyhow::Result<()> {
+        if self.out_is_tty {
+            let refused = |what: &str| {
+                Failure::local(format!("the value {what}: a terminal would not show it as it is"))
+                    .hint("send it to a file or a program: `… > FILE`, `… | cat -v`")
+            };
+            let text = std::str::from_utf8(value).map_err(|_| refused("is not text"))?;
+            // A carriage return before the end of a line does nothing.
+            if !is_plain(&Zeroizing::new(text.replace("\r\n", "\n"))) {
+                return Err(refused("holds control or invisible characters").into());
+            }
+        }
+        self.data(value)?;
+        if self.out_is_tty && !value.ends_with(b"\n") {
+            self.data("\n")?;
+        }
+        Ok(())
+    }
+
+    /// Writes text for people to stdout.
+    pub fn print(&self, text: impl Into<Shown>) -> io::Result<()> {
+        self.data(text.into().as_bytes())
+    }
+
+    /// Writes text for people and a line end to stdout.
+    pub fn line(&self, text: impl Into<Shown>) -> io::Result<()> {
+        self.print(text.into().ended())
     }
 
     /// Says something on stderr; that nobody listens is no failure.
-    pub fn say(&self, text: impl AsRef<str>) {
-        self.show(format!("{}\n", text.as_ref()));
+    pub fn say(&self, text: impl Into<Shown>) {
+        self.show(text.into().ended());
     }
 
     /// Says something on stderr, and the way out below it.
-    pub fn say_hinted(&self, text: impl Display, hint: impl Display) {
+    pub fn say_hinted(&self, text: impl Into<Shown>, hint: impl Into<Shown>) {
         self.say(hint::with_hint(text, hint));
     }
 
     /// Shows a piece of a line on stderr; that nobody looks is no failure.
-    pub fn show(&self, text: impl AsRef<str>) {
+    pub fn show(&self, text: impl Into<Shown>) {
+        self.tell(&text.into());
+    }
+
+    /// Shows a line on stderr, which must be a terminal, in place of the one that stands there.
+    pub fn show_instead(&self, text: impl Into<Shown>) {
+        self.tell(&format!("\r\x1b[K{}", text.into()));
+    }
+
+    fn tell(&self, text: &str) {
         let mut err = self.err.borrow_mut();
-        let _ = err.write_all(text.as_ref().as_bytes()).and_then(|()| err.flush());
+        let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
     }
 
     /// Reads all of stdin.
@@ -121,11 +179,15 @@ impl Term {
             return Exit::OK;
         }
         match hint::hint(error) {
-            Some(hint) => self.say_hinted(format_args!("{error:#}"), hint),
-            None => self.say(format!("{error:#}")),
+            Some(hint) => self.say_hinted(hint::shown(error), hint),
+            None => self.say(hint::shown(error)),
         }
         hint::exit(error)
     }
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.chars().any(|c| is_invisible(c) && !matches!(c, '\n' | '\t'))
 }
 
 #[cfg(test)]
@@ -143,6 +205,55 @@ mod tests {
             assert_eq!(term.read_line().unwrap().as_deref(), expected);
         }
         assert!(self::term(b"\xff\n").read_line().is_err());
+    }
+
+    #[test]
+    fn a_document_is_data_until_a_person_reads_it() {
+        let json = "{\n  \"a\": \"\u{9b}2J\u{202E}\"\n}";
+        for (tty, expected) in [
+            (false, format!("{json}\n")),
+            (true, "{\n  \"a\": \"\\u009b2J\\u202e\"\n}\n".to_owned()),
+        ] {
+            let (mut reader, writer) = io::pipe().unwrap();
+            let mut term = Term::piped(io::empty(), writer, io::sink());
+            term.out_is_tty = tty;
+            term.document(json).unwrap();
+            drop(term);
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn a_value_is_shown_as_it_is_or_not_at_all() {
+        for (value, shown) in [
+            (&b"plain \xc3\xa9"[..], Some("plain é\n")),
+            (b"one\n\ttwo\r\n", Some("one\n\ttwo\r\n")),
+            (b"", Some("\n")),
+            (b"a\x1b[2J", None),
+            (b"a\rb", None),
+            (b"a\xc2\x9bb", None),
+            ("a\u{202E}b".as_bytes(), None),
+            (b"\xff", None),
+        ] {
+            for tty in [false, true] {
+                let (mut reader, writer) = io::pipe().unwrap();
+                let mut term = Term::piped(io::empty(), writer, io::sink());
+                term.out_is_tty = tty;
+                let answer = term.value(value);
+                drop(term);
+                let mut bytes = Vec::new();
+                reader.read_to_end(&mut bytes).unwrap();
+                if tty {
+                    assert_eq!(answer.is_ok(), shown.is_some(), "{value:?}");
+                    assert_eq!(bytes, shown.unwrap_or_default().as_bytes());
+                } else {
+                    answer.unwrap();
+                    assert_eq!(bytes, value);
+                }
+            }
+        }
     }
 
     struct Closed;

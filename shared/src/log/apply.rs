@@ -81,6 +81,7 @@ pub fn start(envelope: &Envelope) -> Result<State> {
         created: genesis.time,
         seq: 0,
         head: vault,
+        time: genesis.time,
         root: genesis.root,
         recovery: genesis.recovery,
         recovery_number: 1,
@@ -107,9 +108,10 @@ pub fn start(envelope: &Envelope) -> Result<State> {
 pub fn apply(state: &mut State, envelope: &Envelope) -> std::result::Result<Applied, Refused> {
     let entry = checked(state, envelope)?;
     let (mut undo, dropped) = run(state, &entry.by, entry.time, &entry.ops)?;
-    let before = (state.seq, state.head);
-    undo.push(move |state| (state.seq, state.head) = before);
+    let before = (state.seq, state.head, state.time);
+    undo.push(move |state| (state.seq, state.head, state.time) = before);
     (state.seq, state.head) = (entry.seq, envelope.hash(Purpose::Entry(state.vault)));
+    state.time = entry.time;
     if let Some(Op::Resume(from)) = entry.ops.first() {
         let (by, time) = (entry.by.clone(), entry.time);
         state.resumed.push(Resumed { seq: state.seq, from: *from, by, time, epoch: state.head });

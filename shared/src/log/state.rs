@@ -25,6 +25,7 @@ pub struct State {
     pub(super) created: Time,
     pub(super) seq: u64,
     pub(super) head: Hash,
+    pub(super) time: Time,
     pub(super) root: VerifyKey,
     pub(super) recovery: Recipient,
     pub(super) recovery_number: u64,
@@ -199,6 +200,11 @@ impl State {
     /// Returns the hash of the last entry, or the vault id.
     pub const fn head(&self) -> Hash {
         self.head
+    }
+
+    /// Returns when the last entry was written, or the vault made, by the signer's clock.
+    pub const fn time(&self) -> Time {
+        self.time
     }
 
     /// Returns the server keys that clients pin.

@@ -87,7 +87,7 @@ impl Client {
     /// Headers that HTTP does not allow; a system that has no file descriptor left.
     pub fn new(place: Endpoint, options: Options) -> Result<Self, Error> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|why| Error::Setup(why.to_string()))?;
+        let runtime = runtime.map_err(|why| Error::setup(why.to_string()))?;
         let headers = headers(&place, &options)?;
         let (link, answering) = Default::default();
         Ok(Self { place, options, headers, runtime, link, answering })
@@ -124,7 +124,7 @@ impl Client {
 
     /// Sends JSON and asks for JSON.
     pub fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
-        let body = serde_json::to_vec(body).map_err(|why| Error::Setup(why.to_string()))?;
+        let body = serde_json::to_vec(body).map_err(|why| Error::setup(why.to_string()))?;
         self.send(Method::POST, path, &[], Some(body.into()))?.success()?.json()
     }
 
@@ -177,7 +177,7 @@ fn headers(place: &Endpoint, options: &Options) -> Result<HeaderMap, Error> {
     let fixed = [("host", host), ("x-vault-request", "true")].into_iter();
     let mut all = HeaderMap::new();
     for (name, value) in fixed.chain(token).chain(namespace).chain(offline).chain(more) {
-        let wrong = |what: &str| Error::Setup(format!("{what} is not allowed in HTTP"));
+        let wrong = |what: &str| Error::setup(format!("{what} is not allowed in HTTP"));
         let parsed = HeaderName::from_bytes(name.as_bytes())
             .map_err(|_| wrong(&format!("header name `{name}`")))?;
         let mut value = HeaderValue::from_str(value)

@@ -17,7 +17,8 @@ use crate::context::Global;
 use crate::kv::Typed;
 use crate::print::exit;
 use crate::vault::export;
-use host::hint::{Exit, Failure, hinted};
+use host::hint::{Exit, Failure, hinted, with_hint};
+use host::shown::Shown;
 use host::term::Term;
 use machine::render::{self, Environment, Nested, Rules};
 
@@ -108,11 +109,13 @@ struct Unused {
 pub fn run(args: &Args, global: &Global) -> Result<Exit> {
     match &args.command {
         Command::Up(up) => match up.lines(global, args.project_name.as_deref()) {
-            Ok(lines) => global.term.print(&lines)?,
+            Ok(lines) => global.term.data(&lines)?,
             Err(why) => return Ok(fail(&global.term, &why)),
         },
         Command::Down(_) | Command::Stop(_) => {}
-        Command::Metadata => global.term.line(serde_json::to_string_pretty(&Metadata::new())?)?,
+        Command::Metadata => {
+            global.term.document(serde_json::to_string_pretty(&Metadata::new())?)?;
+        }
     }
     Ok(Exit::OK)
 }
@@ -120,11 +123,12 @@ pub fn run(args: &Args, global: &Global) -> Result<Exit> {
 /// Tells Compose of a failure: its first line is shown as the state of the service.
 pub fn fail(term: &Term, why: &anyhow::Error) -> Exit {
     let hint = exit::hint(why).filter(|hint| !hint.is_empty());
-    let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    let text = exit::shown(why);
+    let text = hint.map_or_else(|| text.clone(), |hint| with_hint(&text, hint));
     let mut line = Vec::new();
-    push(&mut line, "error", &format!("{why:#}{hint}"));
+    push(&mut line, "error", &text);
     // Compose that went away has no use for it.
-    let _ = term.print(line);
+    let _ = term.data(line);
     exit::of(why)
 }
 
@@ -144,16 +148,16 @@ impl Up {
         let whose = [project, self.service.as_deref()].map(|name| name.unwrap_or("?"));
         let names: Vec<_> = variables.iter().map(|(name, _)| name.as_str()).collect();
         let told = format!("service `{}` of project `{}`: {}", whose[1], whose[0], names.join(" "));
-        push(&mut lines, "debug", &told);
+        push(&mut lines, "debug", &Shown::from(told));
         for warning in warnings {
-            push(&mut lines, "info", &format!("warning: {warning}"));
+            push(&mut lines, "info", &Shown::from(format!("warning: {warning}")));
         }
         for (name, value) in &variables {
             let pair = Zeroizing::new([name, "=", value.as_str()].concat());
             push(&mut lines, "rawsetenv", &pair);
         }
         let count = format!("{} variables of {}", variables.len(), self.secrets.join(", "));
-        push(&mut lines, "info", &count);
+        push(&mut lines, "info", &Shown::from(count));
         Ok(lines)
     }
 

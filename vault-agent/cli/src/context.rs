@@ -15,6 +15,7 @@ use crate::argv::boolean;
 use crate::client::{self, Client, Endpoint, Error, tls};
 use crate::print::{self, Format};
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 use host::term::Term;
 use machine::paths::Paths;
 
@@ -121,14 +122,13 @@ impl Global {
     pub fn show(
         &self,
         format: Format,
-        table: impl FnOnce() -> String,
+        table: impl FnOnce() -> Shown,
         data: &impl Serialize,
     ) -> anyhow::Result<Exit> {
-        let text = match format {
-            Format::Table => table(),
-            other => print::data(other, &serde_json::to_value(data)?)?,
-        };
-        self.term.line(text)?;
+        match format {
+            Format::Table => self.term.line(table())?,
+            other => self.term.document(print::data(other, &serde_json::to_value(data)?)?)?,
+        }
         Ok(Exit::OK)
     }
 
@@ -205,10 +205,10 @@ impl Global {
         let mut headers = Vec::new();
         for header in &flags.headers {
             let Some((name, value)) = header.split_once('=') else {
-                return Err(Error::Setup(format!("header `{header}` is not NAME=VALUE")));
+                return Err(Error::setup(format!("header `{header}` is not NAME=VALUE")));
             };
             if name.to_ascii_lowercase().starts_with("x-vault-") {
-                return Err(Error::Setup(format!(
+                return Err(Error::setup(format!(
                     "failed to setup Headers[{name}]: Header starting by 'X-Vault-' are for internal usage only"
                 )));
             }
@@ -229,12 +229,12 @@ impl Global {
     fn retries(&self) -> Result<u32, Error> {
         let Some(text) = self.env("VAULT_MAX_RETRIES") else { return Ok(0) };
         text.parse()
-            .map_err(|_| Error::Setup(format!("VAULT_MAX_RETRIES `{text}` is not a number")))
+            .map_err(|_| Error::setup(format!("VAULT_MAX_RETRIES `{text}` is not a number")))
     }
 
     fn is_set(&self, name: &str) -> Result<bool, Error> {
         let Some(text) = self.env(name) else { return Ok(false) };
-        boolean(&text).map_err(|why| Error::Setup(format!("{name} `{text}`: {why}")))
+        boolean(&text).map_err(|why| Error::setup(format!("{name} `{text}`: {why}")))
     }
 
     /// A flag beats a variable; then an address beats a state directory.
@@ -248,7 +248,7 @@ impl Global {
         {
             return Endpoint::parse(&url);
         }
-        let paths = self.paths().map_err(|why| Error::Setup(format!("{why:#}")))?;
+        let paths = self.paths().map_err(|why| Error::setup(format!("{why:#}")))?;
         // A user without an agent of his own asks the machine's.
         let machine = PathBuf::from("/run/vault-agent/agent.sock");
         let chosen = flags.state.is_some() || self.env("VAULT_STATE_DIR").is_some();
@@ -287,7 +287,7 @@ impl Global {
         let micros = duration::parse_or_seconds(&text);
         let positive = micros.and_then(|n| u64::try_from(n).ok()).filter(|&n| n > 0);
         positive.map(Duration::from_micros).ok_or_else(|| {
-            Error::Setup(format!("VAULT_CLIENT_TIMEOUT `{text}` is not a duration such as 60s"))
+            Error::setup(format!("VAULT_CLIENT_TIMEOUT `{text}` is not a duration such as 60s"))
         })
     }
 

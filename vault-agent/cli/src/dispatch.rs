@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand as _};
 use host::hint::Exit;
+use host::shown::Shown;
 use host::term::Term;
 use shared::time::Time;
 
@@ -222,7 +223,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Man(args) => man::run(global, &args, described()),
         Command::Help(args) => help::run(global, &args, described()),
         Command::Version => {
-            global.term.print(Cli::command().render_version())?;
+            global.term.print(Shown::text(Cli::command().render_version()))?;
             Ok(Exit::OK)
         }
     }
@@ -233,10 +234,10 @@ fn usage(term: &Term, error: &clap::Error) -> Exit {
     let text = error.render().to_string();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
         // A reader that went away has read enough.
-        let _ = term.print(text);
+        let _ = term.print(Shown::text(text));
         Exit::OK
     } else {
-        term.say(text.trim_end());
+        term.say(Shown::text(text.trim_end()));
         if let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(verb))) =
             (error.kind(), error.get(ContextKind::InvalidSubcommand))
             && let Some(hint) = hint(verb)

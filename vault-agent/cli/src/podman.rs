@@ -76,7 +76,7 @@ impl Store<'_> {
         let secret = export::fields(self.global, &self.client, &self.place()?)?;
         let value = render::render(Format::Raw, &[secret], &Rules::default());
         let value = value.map_err(|refused| Failure::local(format!("the secret {refused}")))?;
-        self.global.term.print(value.content.expose())?;
+        self.global.term.data(value.content.expose())?;
         Ok(Exit::OK)
     }
 

@@ -113,7 +113,7 @@ struct Seen {
 
 /// Looks a version up, the newest if none is named.
 fn look(call: &Call<'_>, path: &SecretPath, ver: Option<u64>) -> Option<Seen> {
-    let now = clock::now();
+    let now = call.api.engine.time_for_ages();
     call.api.engine.state(|state| {
         let secret = state.secret(path)?;
         let (ver, version) = match ver {
@@ -144,7 +144,11 @@ fn custom(secret: &Secret) -> Option<&BTreeMap<String, String>> {
 /// Says how old an answer may be while the server is away.
 fn with_age(call: &Call<'_>, mut answer: ApiAnswer) -> ApiAnswer {
     if let Some(synced_at) = call.api.engine.away() {
-        let seconds = clock::now().seconds_since(synced_at);
+        // The calendar counts for what an earlier process knew only: it may be set meanwhile.
+        let seconds = match call.api.engine.heard().0 {
+            Some(up) => clock::since_boot().saturating_sub(up).as_secs(),
+            None => clock::now().seconds_since(synced_at),
+        };
         let name = HeaderName::from_static(local::CACHE_AGE);
         answer.headers_mut().insert(name, HeaderValue::from(seconds));
     }

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
@@ -90,11 +91,23 @@ pub(super) struct Issued {
     pub(super) write: bool,
     pub(super) created: Time,
     pub(super) expires: Option<Time>,
+    /// When it ends, counted from the boot: setting the calendar changes nothing while this process
+    /// lives.
+    #[serde(skip)]
+    ends: Option<Duration>,
 }
 
 impl Issued {
-    fn is_live(&self, now: Time) -> bool {
-        self.expires.is_none_or(|expires| now < expires)
+    fn is_live(&self, up: Duration) -> bool {
+        self.ends.is_none_or(|ends| up < ends)
+    }
+
+    /// Counts from now on what the calendar leaves of it, and no more than it had at first.
+    fn counted(self: Arc<Self>, now: Time, up: Duration) -> Arc<Self> {
+        let begin = now.max(self.created).as_micros();
+        let left = |end: Time| end.as_micros().saturating_sub(begin);
+        let ends = self.expires.map(|end| up + Duration::from_micros(left(end)));
+        Arc::new(Self { ends, ..Arc::unwrap_or_clone(self) })
     }
 }
 
@@ -141,7 +154,9 @@ impl Tokens {
         if stored.v != FORMAT {
             bail!("`{}` is of format {}, this program knows {FORMAT}", file.display(), stored.v);
         }
-        let live = stored.tokens.into_iter().map(|token| (token.hash, token)).collect();
+        let (now, up) = (clock::now(), clock::since_boot());
+        let counted = stored.tokens.into_iter().map(|token| token.counted(now, up));
+        let live = counted.map(|token| (token.hash, token)).collect();
         Ok(Self { file, live: RwLock::new(live), changing: Mutex::new(()) })
     }
 
@@ -149,14 +164,14 @@ impl Tokens {
     pub(super) fn find(&self, token: &str) -> Option<Arc<Issued>> {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
         let issued = live.get(&Hash::of(&[token.as_bytes()]))?;
-        issued.is_live(clock::now()).then(|| issued.clone())
+        issued.is_live(clock::since_boot()).then(|| issued.clone())
     }
 
     /// Returns the live tokens, oldest first.
     pub(super) fn list(&self) -> Vec<Arc<Issued>> {
-        let now = clock::now();
+        let up = clock::since_boot();
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
-        let mut list: Vec<_> = live.values().filter(|token| token.is_live(now)).cloned().collect();
+        let mut list: Vec<_> = live.values().filter(|token| token.is_live(up)).cloned().collect();
         list.sort_by(|a, b| (a.created, &a.accessor).cmp(&(b.created, &b.accessor)));
         list
     }
@@ -164,7 +179,7 @@ impl Tokens {
     /// Makes a token; it is on disk when this returns.
     pub(super) fn create(&self, wanted: Wanted) -> Result<(Zeroizing<String>, Arc<Issued>)> {
         let token = Zeroizing::new(format!("{PREFIX}{}", *random()));
-        let now = clock::now();
+        let (now, up) = (clock::now(), clock::since_boot());
         let issued = Arc::new(Issued {
             hash: Hash::of(&[token.as_bytes()]),
             accessor: random().chars().take(24).collect(),
@@ -173,6 +188,7 @@ impl Tokens {
             write: wanted.write,
             created: now,
             expires: wanted.ttl.map(|ttl| now.plus(ttl)),
+            ends: wanted.ttl.map(|ttl| up + Duration::from_micros(ttl)),
         });
         self.change(|list| {
             if list.len() >= MOST {
@@ -258,5 +274,18 @@ mod tests {
         let scope = Scope::Limited(tokens.find(&live).unwrap());
         assert!(scope.covers(&"a/b".parse().unwrap(), Right::Write));
         assert_eq!(tokens.list().len(), 1);
+
+        let token = tokens.list().remove(0);
+        let up = clock::since_boot();
+        // What an earlier process made is counted by the calendar once, and lives no longer for it.
+        for (now, lives) in [
+            (token.created, true),
+            (Time::default(), true),
+            (token.created.plus(59_000_000), true),
+            (token.created.plus(60_000_000), false),
+            (Time::from_micros(u64::MAX), false),
+        ] {
+            assert_eq!(token.clone().counted(now, up).is_live(up), lives, "{now}");
+        }
     }
 }

@@ -65,6 +65,25 @@ impl Alarms {
         });
     }
 
+    /// Tells whether an alarm of that code stands.
+    pub(super) fn stands(&self, code: Code) -> bool {
+        self.lock().keys().any(|(of, _)| of == code.as_str())
+    }
+
+    /// Notes whether this machine's clock is minutes off the server's, and how.
+    pub(super) fn clock_off(&self, found: Option<String>) {
+        let code = Code::Clock.as_str();
+        match found {
+            Some(detail) => self.raise(code, "", detail),
+            // What was not judged by age meanwhile is now.
+            None if self.stands(Code::Clock) => {
+                self.clear(code);
+                self.ticks.send_replace(());
+            }
+            None => {}
+        }
+    }
+
     /// Returns the alarms, oldest first.
     pub(super) fn list(&self) -> Vec<Alarm> {
         let mut list: Vec<Alarm> = self.lock().values().cloned().collect();

@@ -5,8 +5,8 @@
 //! from bottom to top; a module uses those before it in this list only:
 //!
 //! 1. plain types and tools: `types`, `tasks`, `debounced`, `connected`, `offload`
-//! 2. rules, without lock or database: `blob`, `rights`, `folded`, `fleet`, `chain`, `anchors`,
-//!    `posting`, `decide`
+//! 2. rules, without lock or database: `timing`, `blob`, `rights`, `folded`, `fleet`, `chain`,
+//!    `anchors`, `posting`, `decide`
 //! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
 //! 4. how the connection is, and the verified log: `link`, `ledger`
 //! 5. local accesses and reports, and all owners together: `access`, `report`, `leaves`, `parts`
@@ -57,6 +57,7 @@ mod seal;
 mod send;
 mod status;
 mod tasks;
+mod timing;
 mod told;
 mod types;
 mod writer;
@@ -401,6 +402,11 @@ impl Engine {
     /// beginning of time if it never did.
     pub fn away(&self) -> Option<Time> {
         self.parts.link.look(|link| (!link.caught_up).then(|| link.synced_at.unwrap_or_default()))
+    }
+
+    /// Returns the time by which it is judged what is too old.
+    pub fn time_for_ages(&self) -> Time {
+        self.parts.time_for_ages()
     }
 
     /// Returns how long after the boot this process last knew to be at the server's head, and when

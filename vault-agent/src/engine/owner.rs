@@ -21,6 +21,7 @@ use super::parts::Parts;
 use super::read::{self, Reach};
 use super::rights::may_read;
 use super::send::{self, INLINE, Outgoing, Sent};
+use super::timing;
 use super::types::{Own, WriteError};
 use crate::state::blobs;
 use host::clock;
@@ -68,6 +69,7 @@ type Survey = (Ground, Vec<(Due, Stale)>, Vec<Unreadable>);
 /// Tries `ops` on the state and lists what they leave stale: what this machine can read, and what
 /// it cannot.
 fn survey(folded: &mut Folded, own: &Own, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
+    let time = timing::of_entry(time, folded.state.time());
     let stale = if ops.is_empty() {
         stale(&folded.state)
     } else {

@@ -76,7 +76,7 @@ impl<'a> Pages<'a> {
             let (frames, began) = match &mut self.page {
                 Some(page) => page,
                 none => {
-                    let query = LogQuery { after: self.position, follow: false };
+                    let query = LogQuery { after: self.position, ..LogQuery::default() };
                     // Which head this machine holds, its stream has told already.
                     none.insert((self.client.log(query, None).await?, self.position))
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use rusqlite::Connection;
+use shared::error::Code;
 use shared::hash::Hash;
 use shared::head::SignedHead;
 use shared::log::{self, State};
@@ -21,9 +22,11 @@ use super::link::Link;
 use super::pending::Pending;
 use super::report::{self, Reports};
 use super::tasks::Tasks;
+use super::timing;
 use super::types::{Commit, Own, Ticks};
 use crate::state::set_aside::{self, SetAside};
 use crate::state::{self, Store, Trouble, facts};
+use host::clock;
 use host::files::check_private;
 use host::hint::{Failure, hinted};
 use machine::identity::{MachineKeys, Pins};
@@ -109,6 +112,13 @@ impl Parts {
             ticks,
             fetch_due,
         })
+    }
+}
+
+impl Parts {
+    /// Returns the time by which it is judged what is too old.
+    pub(super) fn time_for_ages(&self) -> Time {
+        timing::for_ages(clock::now(), self.alarms.stands(Code::Clock))
     }
 }
 

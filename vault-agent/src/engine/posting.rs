@@ -196,7 +196,7 @@ mod tests {
 
     fn reply(wants_targets: bool, next: Number) -> ReportReply {
         let (now, audit) = (Time::default(), AuditHead::EMPTY);
-        ReportReply { now, audit, wants_targets, seen: Vec::new(), next }
+        ReportReply { now, audit, wants_targets, seen: Vec::new(), next, clones: Vec::new() }
     }
 
     #[test]

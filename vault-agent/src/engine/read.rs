@@ -21,7 +21,6 @@ use super::rights::{find, may_retain};
 use super::types::{Content, Latest, ReadError};
 use crate::state;
 use crate::state::retained::Retained;
-use host::clock;
 use machine::remote::{Client, RemoteError};
 
 /// How often to look for versions that have become too old.
@@ -38,7 +37,7 @@ pub(super) enum Reach {
 
 pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
     let folded = parts.ledger.read();
-    match find(&folded.state, &parts.own, path, None, clock::now()) {
+    match find(&folded.state, &parts.own, path, None, parts.time_for_ages()) {
         Ok((ver, version)) => {
             let (blob, held) = (&version.blob, folded.held.get(path));
             // Where trying has failed, whoever asks hears why, and gets what opened last; so too
@@ -57,7 +56,7 @@ pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
 /// Returns what is due for a version that may be read now, the newest if none is named.
 fn due(parts: &Parts, path: &SecretPath, ver: Option<u64>) -> Result<Due, ReadError> {
     let folded = parts.ledger.read();
-    let (ver, version) = find(&folded.state, &parts.own, path, ver, clock::now())?;
+    let (ver, version) = find(&folded.state, &parts.own, path, ver, parts.time_for_ages())?;
     Ok(folded.due(path, ver, version))
 }
 
@@ -306,10 +305,10 @@ async fn open_kept(
 /// Ticks when a version has become too old: nothing in the log says so.
 pub(super) async fn watch_ages(parts: Arc<Parts>) {
     let mut tick = tokio::time::interval(AGES);
-    let mut before = clock::now();
+    let mut before = parts.time_for_ages();
     loop {
         tick.tick().await;
-        let now = clock::now();
+        let now = parts.time_for_ages();
         let passed = |version: &Version| match version.deletion {
             Deletion::At(time) => before < time && time <= now,
             Deletion::No | Deletion::Since(_) => false,

@@ -30,6 +30,7 @@ use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken};
 use super::ledger::Ledger;
 use super::link::Link;
 use super::posting::{Due, Posting};
+use super::timing;
 use super::types::{Own, Ticks};
 use crate::state::peers::{self, Anchor};
 use crate::state::{Failure, Store, facts};
@@ -253,8 +254,11 @@ impl Reports {
             targets: due.text.clone(),
             exchange: due.exchange,
         };
+        let asked = clock::since_boot();
         match client.report(&request).await {
             Ok(reply) => {
+                let took = clock::since_boot().saturating_sub(asked);
+                self.alarms.clock_off(timing::off(clock::now(), took, reply.now));
                 self.alarms.clear(Code::Report.as_str());
                 if self.posting().accepted(&due, &reply) {
                     self.reporting.soon();
@@ -307,7 +311,6 @@ impl Reports {
         due: &Due,
         reply: ReportReply,
     ) -> Result<()> {
-        self.clock_checked(reply.now);
         let clones = clones(&self.ledger.read().state, &reply.clones);
         self.alarms.clones(&clones);
         if !self.link.is_restored() {
@@ -393,11 +396,6 @@ impl Reports {
             facts::set(conn, facts::AUDIT, &chain)?;
         }
         anchors::keep(conn, state, anchors)
-    }
-
-    /// Takes up what the server's clock says.
-    fn clock_checked(&self, now: Time) {
-        tracing::trace!(server = %now, own = %clock::now(), vault = %self.own.pins.vault, "clocks");
     }
 
     /// Takes up the audit head that the server names. Of one that was restored nothing is judged:

@@ -43,7 +43,7 @@ struct Reporter<'a> {
 pub(super) fn of(parts: &Parts) -> Status {
     let (link, alarms) = (parts.link.now(), parts.alarms.list());
     let (unwatched, targets) = (is_unwatched(parts), parts.reports.targets());
-    let now = clock::now();
+    let (now, ages) = (clock::now(), parts.time_for_ages());
     let folded = parts.ledger.read();
     let state = &folded.state;
     let own = parts.own.name(state);
@@ -60,9 +60,9 @@ pub(super) fn of(parts: &Parts) -> Status {
         restored: parts.link.is_restored(),
         unwatched,
         alarms,
-        targets: targets.iter().map(|target| row(state, &reporter, target, now)).collect(),
+        targets: targets.iter().map(|target| row(state, &reporter, target, (now, ages))).collect(),
         outdated: Vec::new(),
-        rotations: readable.filter_map(rotation).collect(),
+        rotations: readable.filter_map(|secret| rotation(secret, ages)).collect(),
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
     let stored: BTreeMap<Number, StoredTargets> =
         stored.into_iter().map(|targets| (targets.machine, targets)).collect();
     let mut status = of(parts);
-    let now = clock::now();
+    let (now, ages) = (clock::now(), parts.time_for_ages());
     let folded = parts.ledger.read();
     let (state, fleet) = (&folded.state, parts.reports.fleet());
     for (number, peer) in fleet.peers() {
@@ -101,7 +101,9 @@ pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
         let Targets { targets, .. } = Targets::open(&stored.text, hash)?;
         let (name, seen_at) = (&machine.name, Some(stored.at));
         let reporter = Reporter { name, seen_at, awake, outdated };
-        status.targets.extend(targets.iter().map(|target| row(state, &reporter, target, now)));
+        status
+            .targets
+            .extend(targets.iter().map(|target| row(state, &reporter, target, (now, ages))));
     }
     Ok(status)
 }
@@ -192,10 +194,16 @@ fn checked(named: Vec<(Seen, String, Time)>) -> Vec<(u64, StoredTargets)> {
     checked.collect()
 }
 
-fn row(state: &State, reporter: &Reporter<'_>, target: &TargetReport, now: Time) -> TargetRow {
+/// Makes a row as of now, and as of the time by which ages are judged.
+fn row(
+    state: &State,
+    reporter: &Reporter<'_>,
+    target: &TargetReport,
+    (now, ages): (Time, Time),
+) -> TargetRow {
     let newest = state.secret(&target.path).and_then(|secret| secret.current());
     // A deleted version is wanted nowhere: the file keeps what it has.
-    let wanted = newest.filter(|(_, version)| version.is_live(now));
+    let wanted = newest.filter(|(_, version)| version.is_live(ages));
     TargetRow {
         machine: reporter.name.clone(),
         target: target.name.to_string(),
@@ -219,9 +227,9 @@ fn is_fresh(created: Time, now: Time) -> bool {
     now.seconds_since(created) < grace && created.seconds_since(now) < grace
 }
 
-fn rotation((path, secret): (&SecretPath, &Secret)) -> Option<Rotation> {
+fn rotation((path, secret): (&SecretPath, &Secret), ages: Time) -> Option<Rotation> {
     let custom = |name: &str| secret.custom.get(name).cloned();
-    let newest = secret.current().filter(|(_, version)| version.is_live(clock::now()));
+    let newest = secret.current().filter(|(_, version)| version.is_live(ages));
     Some(Rotation {
         path: path.clone(),
         rotate_after: custom("rotate_after")?,

@@ -21,6 +21,7 @@ use super::parts::Parts;
 use super::read::{self, Reach};
 use super::seal::{Sealing, seal_all};
 use super::send::{self, Outgoing, Sent};
+use super::timing;
 use super::types::{Change, PutContent, WriteError, Written};
 use host::clock;
 use machine::local::Submitted;
@@ -200,7 +201,13 @@ async fn write_all(parts: &Arc<Parts>, callers: Vec<Caller>) {
     let mut batches = vec![callers];
     while let Some(mut callers) = batches.pop() {
         if let Err(fault) = write_batch(parts, &mut callers).await {
-            if callers.len() > 1 && matches!(fault, WriteError::TooLarge | WriteError::Refused(_)) {
+            let may_be_one = match &fault {
+                WriteError::TooLarge => true,
+                // The time is that of all.
+                WriteError::Refused(error) => error.code != Code::Clock,
+                _ => false,
+            };
+            if callers.len() > 1 && may_be_one {
                 let second = callers.split_off(callers.len() / 2);
                 batches.extend([second, callers]);
             } else {
@@ -220,10 +227,15 @@ impl Caller {
 /// that were answered are taken off; an error is everybody's who is left.
 async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<(), WriteError> {
     let mut bases = Bases::new();
+    // Whether an entry was refused for its time: it may have waited, or gone by another's clock.
+    let mut untimely = false;
     for _ in 0..REBUILDS {
         parts.link.writing_client()?;
         callers.retain(|caller| !caller.reply.is_closed());
-        let Some(build) = drafted(parts, callers, &mut bases).await else { continue };
+        let Some(mut build) = drafted(parts, callers, &mut bases).await else { continue };
+        if untimely {
+            build.time = clock::now();
+        }
         if callers.is_empty() {
             return Ok(());
         }
@@ -243,6 +255,9 @@ async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<()
                 return Ok(());
             }
             Ok(Sent::Conflict) => {}
+            Err(WriteError::Refused(error)) if error.code == Code::Clock && !untimely => {
+                untimely = true;
+            }
             Err(WriteError::Refused(error)) => return Err(refused(error)),
             Err(fault @ (WriteError::Unresolved | WriteError::Postponed { .. })) => {
                 record(parts, callers, &build, &Outcome::Unavailable).await?;
@@ -261,11 +276,11 @@ async fn drafted(
     callers: &mut Vec<Caller>,
     bases: &mut Bases,
 ) -> Option<Build> {
-    let (seq, prev, decided) = {
+    let (seq, prev, before, decided) = {
         let folded = parts.ledger.read();
         let changes = callers.iter().map(|caller| caller.changes.as_slice());
         let decided = decide(&folded.state, &parts.own, changes, bases);
-        (folded.state.seq() + 1, folded.state.head(), decided)
+        (folded.state.seq() + 1, folded.state.head(), folded.state.time(), decided)
     };
     let mut drafts = Vec::with_capacity(callers.len());
     let mut wanted = Vec::new();
@@ -284,7 +299,8 @@ async fn drafted(
         }
     }
     if wanted.is_empty() {
-        return Some(Build { seq, prev, time: clock::now(), drafts });
+        let time = timing::of_entry(clock::now(), before);
+        return Some(Build { seq, prev, time, drafts });
     }
     for path in wanted {
         let content = read::content(parts, &path, None, Reach::Server).await;

@@ -141,7 +141,7 @@ fn list(json: bool, file: &Path, term: &Term) -> Result<()> {
     });
     if json {
         let rows = serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?;
-        return Ok(term.line(rows)?);
+        return Ok(term.document(rows)?);
     }
     let header = ["TARGET", "SECRETS", "FORMAT", "ON CHANGE"].map(str::to_owned).to_vec();
     let cells = rows.map(|Row { path, secrets, format, on_change }| {

@@ -131,7 +131,8 @@ fn append(
         Ok(()) => gather(tx, &entry, &dropped, &request.blobs)?,
         Err(refused) => Err(refused),
     };
-    let brought = match gathered {
+    let timely = super::clock::agrees(&entry, tx.now()).map_err(Refused::from);
+    let brought = match timely.and(gathered) {
         Ok(brought) => brought,
         Err(why) => {
             tx.take_back();

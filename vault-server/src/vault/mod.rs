@@ -6,6 +6,7 @@ mod append;
 mod audit;
 mod blob;
 mod caller;
+mod clock;
 mod clone;
 mod follow;
 mod genesis;

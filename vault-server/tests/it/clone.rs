@@ -10,7 +10,6 @@ use shared::wire::v1::audit::AuditPage;
 use shared::wire::v1::report::ReportReply;
 
 use crate::client::{Client, parse};
-use crate::follow::report;
 use crate::world::{Machine, World};
 
 #[tokio::test]
@@ -30,7 +29,8 @@ async fn one_machines_keys_in_two_processes_are_told_and_recorded_once() {
     let mut told = async |machine: &Machine| {
         n += 1;
         let client = world.client(machine).await;
-        let (status, body) = client.post(REPORT, &report(&world, machine, n)).await;
+        let (status, body) =
+            client.post(REPORT, &world.report(machine, &world.seen(machine, n))).await;
         assert_eq!(status, 200, "{body:?}");
         parse::<ReportReply>(&body).clones
     };
@@ -63,6 +63,7 @@ async fn one_machines_keys_in_two_processes_are_told_and_recorded_once() {
     let remove = Op::MachineRemove { number, reason: "copied".parse().unwrap() };
     world.append(&client, world.by_admin(vec![remove]), vec![]).await;
     let client = world.client(&world.first).await;
-    let (_, body) = client.post(REPORT, &report(&world, &world.first, 99)).await;
+    let (_, body) =
+        client.post(REPORT, &world.report(&world.first, &world.seen(&world.first, 99))).await;
     assert!(parse::<ReportReply>(&body).clones.is_empty());
 }

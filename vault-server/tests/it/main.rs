@@ -5,6 +5,7 @@
 mod audit;
 mod bounds;
 mod client;
+mod clock;
 mod clone;
 mod edge;
 mod follow;

@@ -272,13 +272,13 @@ impl World {
 
 /// Signs an entry on the state's head.
 pub fn signed(state: &State, key: &SignKey, by: &Actor, ops: Vec<Op>) -> Envelope {
-    let entry = Entry {
-        seq: state.seq() + 1,
-        prev: state.head(),
-        time: Time::from_micros(1_000_000 + state.seq()),
-        by: by.clone(),
-        ops,
-    };
+    signed_at(state, key, by, ops, host::clock::now())
+}
+
+/// Signs an entry on the state's head by a clock that may be wrong.
+pub fn signed_at(state: &State, key: &SignKey, by: &Actor, ops: Vec<Op>, time: Time) -> Envelope {
+    let (seq, prev) = (state.seq() + 1, state.head());
+    let entry = Entry { seq, prev, time, by: by.clone(), ops };
     Envelope::sign(key, by.clone(), Purpose::Entry(state.vault()), &entry).unwrap()
 }
 

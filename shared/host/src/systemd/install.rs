@@ -91,7 +91,7 @@ pub fn install<P: Program>(
     let own = own_file(flags.root.as_deref())?;
     let text = || Ok::<_, anyhow::Error>(marked(name, &program.unit(own.clone())?));
     if flags.print {
-        return Ok(term.print(text()?)?);
+        return Ok(term.data(text()?)?);
     }
     let unit = Unit { name, whose, file: place(name, flags)?, term };
     // A unit in the way is told before anything is changed.

@@ -40,7 +40,7 @@ pub struct Address {
 impl Endpoint {
     /// Reads `unix:///path`, `http://host[:port]` or `https://host[:port]`.
     pub fn parse(url: &str) -> Result<Self, Error> {
-        let wrong = |why: &str| Error::Setup(format!("address `{url}`: {why}"));
+        let wrong = |why: &str| Error::setup(format!("address `{url}`: {why}"));
         match url.strip_prefix("unix://") {
             Some("") => return Err(wrong("no path")),
             Some(path) => return Ok(Self::Unix(path.into())),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use host::hint::Failure;
+use host::shown::Shown;
 use shared::error::Code;
 use shared::limits;
 
@@ -11,7 +12,7 @@ use shared::limits;
 pub enum Error {
     /// Address, flags or variables make no sense.
     #[error("{0}")]
-    Setup(String),
+    Setup(Failure),
     /// No address was given, and no agent of this machine answers this user.
     #[error("{0}")]
     Absent(Failure),
@@ -30,6 +31,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Address, flags or variables make no sense.
+    pub(crate) fn setup(text: impl Into<Shown>) -> Self {
+        Self::Setup(Failure::local(text))
+    }
+
     /// This machine's agent does not let the user in.
     pub(super) fn barred(socket: &Path) -> Self {
         let text = format!("the agent's socket `{}` is closed to this user", socket.display());
@@ -54,14 +60,27 @@ impl Error {
         )
     }
 
+    /// Shows it: as one line, but for what the API answers.
+    pub fn shown(&self) -> Shown {
+        match self {
+            Self::Setup(failure) | Self::Absent(failure) | Self::Answer(failure) => {
+                failure.text.clone()
+            }
+            Self::Refused(refusal) => refusal.shown(),
+            Self::Transport { .. } | Self::Shown(_) => Shown::line(self),
+        }
+    }
+
     /// Returns the way out.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Absent(failure) | Self::Answer(failure) => failure.hint.clone(),
+            Self::Setup(failure) | Self::Absent(failure) | Self::Answer(failure) => {
+                failure.hint.clone()
+            }
             Self::Transport { .. } => {
                 Some("check VAULT_ADDR and that the program behind it runs".to_owned())
             }
-            Self::Setup(_) | Self::Refused(_) | Self::Shown(_) => None,
+            Self::Refused(_) | Self::Shown(_) => None,
         }
     }
 }
@@ -85,17 +104,29 @@ impl Refusal {
     }
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Refusal {
+    /// Shows it with the lines of HashiCorp's client, and those that the API sets in an error.
+    fn shown(&self) -> Shown {
         let Self { call, status, errors } = self;
-        write!(f, "Error making API request.\n\nURL: {call}\nCode: {status}. ")?;
+        let mut shown = Shown::lines([
+            Shown::own("Error making API request.\n"),
+            format!("URL: {call}").into(),
+            format!("Code: {status}. ").into(),
+        ]);
         match errors {
             Ok(errors) => {
-                f.write_str("Errors:\n\n")?;
-                let lines: Vec<_> = errors.iter().map(|error| format!("* {error}")).collect();
-                f.write_str(&lines.join("\n"))
+                shown.push(Shown::own("Errors:\n\n"));
+                let line = |error: &String| Shown::own("* ") + Shown::text(error);
+                shown.push(Shown::lines(errors.iter().map(line)));
             }
-            Err(raw) => write!(f, "Raw Message:\n\n{raw}"),
+            Err(raw) => shown.push(Shown::own("Raw Message:\n\n") + Shown::text(raw)),
         }
+        shown
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown())
     }
 }

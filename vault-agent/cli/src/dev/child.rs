@@ -15,6 +15,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child as Process, ChildStdin, Command};
 
 use host::hint::{Failure, hinted};
+use host::shown::Shown;
 
 /// How long a daemon may take to finish what it is at.
 const STOPPING: Duration = Duration::from_secs(10);
@@ -122,13 +123,15 @@ impl Child {
 
     fn failure(&self, what: &str) -> Failure {
         let (name, lines) = (self.name, last_lines(&self.log));
-        let text = format!("the {name} {what}{}{lines}", if lines.is_empty() { "" } else { ":\n" });
-        Failure::local(text).hint(format!("its whole log is in `{}`", self.log.display()))
+        let end = if lines.is_empty() { "" } else { ":" };
+        let head = format!("the {name} {what}{end}").into();
+        Failure::local(Shown::lines([vec![head], lines].concat()))
+            .hint(format!("its whole log is in `{}`", self.log.display()))
     }
 }
 
 /// Returns the last lines of a log, indented.
-fn last_lines(log: &Path) -> String {
+fn last_lines(log: &Path) -> Vec<Shown> {
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let length = file.metadata()?.len();
@@ -141,7 +144,7 @@ fn last_lines(log: &Path) -> String {
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
     let shown = &lines[lines.len().saturating_sub(LAST_LINES)..];
-    shown.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    shown.iter().map(|line| format!("  {line}").into()).collect()
 }
 
 /// A socket on which one child says that it is ready, in the manner of systemd's `NOTIFY_SOCKET`.
@@ -240,8 +243,8 @@ mod tests {
         let text: String = (0..50).map(|n| format!("line {n}\n")).collect();
         host::files::write_private(&log, text.as_bytes()).unwrap();
         let shown = last_lines(&log);
-        assert!(shown.starts_with("  line 38\n") && shown.ends_with("  line 49"));
-        assert_eq!(last_lines(&dir.path().join("none")), "");
+        assert!(shown[0] == "  line 38" && shown[11] == "  line 49" && shown.len() == 12);
+        assert!(last_lines(&dir.path().join("none")).is_empty());
     }
 
     #[tokio::test]

@@ -1,6 +1,5 @@
 //! What `vault dev` shows once everything runs: on one screen, with this run's own paths.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -11,6 +10,7 @@ use super::pairs::{self, Pair};
 use super::settings::Out;
 use crate::context::Global;
 use crate::sibling;
+use host::shown::Shown;
 use machine::render;
 
 /// Prints it.
@@ -68,7 +68,7 @@ struct Facts<'a> {
     outs: Vec<PathBuf>,
 }
 
-fn text(facts: &Facts<'_>) -> String {
+fn text(facts: &Facts<'_>) -> Shown {
     let word = |path: &Path| {
         let text = quoted(&path.display().to_string());
         // A bare word would be looked up in PATH.
@@ -78,27 +78,32 @@ fn text(facts: &Facts<'_>) -> String {
     let secret = quoted(facts.secret);
     let key = facts.key.as_deref().unwrap_or("MY_KEY");
     let change = if facts.exists { "patch" } else { "put" };
-    let mut text = format!(
-        "\nA server and an agent run on this machine; the local API is http://{}\n\n\
-         In another terminal, in this folder:\n\n\
-         \x20 . {}\n\
-         \x20 {vault} kv {change} {secret} {key}=changed\n",
-        facts.listen,
-        word(facts.env),
-    );
-    for out in &facts.outs {
-        let _ = writeln!(text, "  cat {}", quoted(&out.display().to_string()));
-    }
-    let _ = write!(
-        text,
-        "\x20 {vault} kv get {secret}\n\
-         \x20 {vault} status\n\
-         \x20 {vault} audit log\n\n\
-         Everything is kept in {}, logs too. For trying out only: the admin passphrase and\n\
-         the recovery kit lie there in the clear. Ctrl-C stops both programs.\n",
-        facts.folder.display()
-    );
-    text
+    let mut lines = vec![
+        String::new(),
+        format!(
+            "A server and an agent run on this machine; the local API is http://{}",
+            facts.listen
+        ),
+        String::new(),
+        "In another terminal, in this folder:".to_owned(),
+        String::new(),
+        format!("  . {}", word(facts.env)),
+        format!("  {vault} kv {change} {secret} {key}=changed"),
+    ];
+    let cat = |out: &PathBuf| format!("  cat {}", quoted(&out.display().to_string()));
+    lines.extend(facts.outs.iter().map(cat));
+    lines.extend([
+        format!("  {vault} kv get {secret}"),
+        format!("  {vault} status"),
+        format!("  {vault} audit log"),
+        String::new(),
+        format!(
+            "Everything is kept in {}, logs too. For trying out only: the admin passphrase and",
+            facts.folder.display()
+        ),
+        "the recovery kit lie there in the clear. Ctrl-C stops both programs.".to_owned(),
+    ]);
+    Shown::lines(lines).ended()
 }
 
 #[cfg(test)]
@@ -122,12 +127,12 @@ mod tests {
     fn it_fits_one_screen_and_names_this_runs_paths() {
         let text = text(&facts(true, Some("OPENAI_API_KEY"), &[".env"]));
         assert!(text.lines().count() <= 24);
-        insta::assert_snapshot!(text);
+        insta::assert_snapshot!(&*text);
     }
 
     #[test]
     fn without_import_and_out_it_starts_with_a_first_secret() {
-        insta::assert_snapshot!(text(&facts(false, None, &[])));
+        insta::assert_snapshot!(&*text(&facts(false, None, &[])));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use anyhow::bail;
 use crate::context::Global;
 use crate::print::Format;
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 use machine::local::{self, ResumedAt, Unkept, VerifyResult};
 
 /// Review and verify the audit log
@@ -34,13 +35,6 @@ pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
     }
 }
 
-/// Writes control characters as escapes: what others wrote must not steer the terminal.
-fn visible(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
-}
-
 fn verify(global: &Global) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let result: VerifyResult = global.client()?.get(local::AUDIT_VERIFY, &[])?;
@@ -58,24 +52,21 @@ fn verify(global: &Global) -> anyhow::Result<Exit> {
             "{count} audit records{from} are whole{restored}; {anchors} signed heads agree; head {hash}"
         );
         match unkept {
-            Some(unkept) => format!("{whole}\n{}", no_longer_kept(unkept)),
-            None => whole,
+            Some(unkept) => Shown::text(&format!("{whole}\n{}", no_longer_kept(unkept))),
+            None => whole.into(),
         }
     };
     if format != Format::Table || bad.is_none() {
         global.show(format, whole, &document(&result))?;
     }
     let Some(bad) = bad else { return Ok(Exit::OK) };
-    bail!(Failure::remote(format!("audit record {}: {}", bad.n, visible(&bad.reason))).hint(
-        match unkept {
-            None =>
-                format!("the first {checked} records are whole; treat the server as taken over"),
-            Some(unkept) => format!(
-                "{count} records before it are whole, and {}; treat the server as taken over",
-                no_longer_kept(unkept)
-            ),
-        }
-    ))
+    bail!(Failure::remote(format!("audit record {}: {}", bad.n, bad.reason)).hint(match unkept {
+        None => format!("the first {checked} records are whole; treat the server as taken over"),
+        Some(unkept) => format!(
+            "{count} records before it are whole, and {}; treat the server as taken over",
+            no_longer_kept(unkept)
+        ),
+    }))
 }
 
 /// Tells which records could not be checked.
@@ -85,12 +76,12 @@ fn no_longer_kept(Unkept { last, until, hash }: &Unkept) -> String {
 
 /// The answer with times as people and scripts read them.
 fn document(result: &VerifyResult) -> serde_json::Value {
-    let VerifyResult { checked, head, anchors, restored, bad } = result;
+    let VerifyResult { checked, head, anchors, restored, bad, unkept } = result;
     let restored = restored.iter().map(
         |ResumedAt { n, time, by }| serde_json::json!({ "n": n, "time": time.to_string(), "by": by }),
     );
     serde_json::json!({
         "checked": checked, "head": head, "anchors": anchors,
-        "restored": restored.collect::<Vec<_>>(), "bad": bad,
+        "restored": restored.collect::<Vec<_>>(), "bad": bad, "unkept": unkept,
     })
 }

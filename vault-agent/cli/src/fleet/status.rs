@@ -14,6 +14,7 @@ use crate::print::{self, Format, table};
 use crate::vault::rotation;
 use host::clock;
 use host::hint::{Exit, Failure, hinted};
+use host::shown::Shown;
 use machine::local::{self, Alarm, Outdated, Rotation, Status, TargetRow};
 
 /// More warnings about rotation would hide the fleet.
@@ -55,7 +56,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     if format == Format::Table {
         print(global, &status)?;
     } else {
-        global.term.line(print::data(format, &document(&status, global.now()))?)?;
+        global.term.document(print::data(format, &document(&status, global.now()))?)?;
     }
     let wrong = status.targets.iter().any(|row| row.awake && is_wrong(row))
         || status.outdated.iter().any(|machine| machine.awake);
@@ -113,10 +114,10 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
     for (line, row) in text.lines().zip(of_lines) {
         global.term.line(match row {
             Some(row) if colour && is_wrong(row) => {
-                let red_or_yellow = if row.awake { "31" } else { "33" };
-                format!("\x1b[{red_or_yellow}m{line}\x1b[0m")
+                let red_or_yellow = if row.awake { 31 } else { 33 };
+                Shown::from(line).coloured(red_or_yellow)
             }
-            Some(_) | None => line.to_owned(),
+            Some(_) | None => line.into(),
         })?;
     }
     let mut said = std::collections::HashSet::new();
@@ -156,15 +157,13 @@ fn say_rotations(global: &Global, status: &Status, now: Time) {
     for entry in due.iter().take(MOST_ROTATIONS) {
         global.term.say(entry.fault().unwrap_or_else(|| {
             let who = |what: &str, name: &Option<String>| {
-                name.as_ref()
-                    .map(|name| format!(", {what} {}", name.escape_debug()))
-                    .unwrap_or_default()
+                name.as_ref().map(|name| format!(", {what} {name}")).unwrap_or_default()
             };
             let Rotation { path, issuer, owner, .. } = &entry.fact;
             let state = if entry.is_overdue(now) { "overdue" } else { "due" };
             let (when, issuer, owner) =
                 (entry.when(now), who("issuer", issuer), who("owner", owner));
-            format!("rotation {state}: `{path}` {when}{issuer}{owner}")
+            format!("rotation {state}: `{path}` {when}{issuer}{owner}").into()
         }));
     }
     if due.len() > MOST_ROTATIONS {

@@ -185,7 +185,7 @@ mod tests {
     fn check(dialect: Dialect, text: &str, expected: &str) {
         let got = match read(dialect, text.as_bytes()) {
             Ok(fields) => Value::Object(fields).to_string(),
-            Err(fault) => fault.text,
+            Err(fault) => fault.text.to_string(),
         };
         assert_eq!(got, expected, "{text:?}");
     }

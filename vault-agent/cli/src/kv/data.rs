@@ -187,7 +187,7 @@ mod tests {
         let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
         let got = match parse(&world.global(), &args, false) {
             Ok(fields) => serde_json::to_string(&fields).unwrap(),
-            Err(failure) => failure.text,
+            Err(failure) => failure.text.to_string(),
         };
         assert_eq!((got.as_str(), world.err().as_str()), (expected, said), "{args:?}");
     }

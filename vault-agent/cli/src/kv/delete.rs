@@ -41,7 +41,7 @@ pub fn delete(global: &Global, args: &DeleteArgs) -> anyhow::Result<Exit> {
         return Err(Failure::local("Versions are not kept on KV Version 1").into());
     };
     match Secret::answered(answer, "deleting", &path)? {
-        Some(secret) if format != Format::Table => global.term.line(secret.text(format)?)?,
+        Some(secret) if format != Format::Table => global.term.document(secret.text(format)?)?,
         Some(secret) => secret.say_warnings(global),
         None => {}
     }

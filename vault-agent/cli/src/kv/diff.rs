@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::context::Global;
 use crate::print::{self, Format, go};
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 
 /// What stands for a value.
 const MASKED: &str = "********";
@@ -55,7 +56,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     if format == Format::Table {
         global.term.print(text(&changes, from, to, args.show))?;
     } else {
-        global.term.line(print::data(format, &document(&changes, from, to, args.show))?)?;
+        global.term.document(print::data(format, &document(&changes, from, to, args.show))?)?;
     }
     Ok(Exit::OK)
 }
@@ -110,19 +111,19 @@ pub(super) fn changes<'a>(
     all.filter(|change| change.before != change.after).collect()
 }
 
-fn text(changes: &[Change<'_>], from: u64, to: u64, show: bool) -> String {
-    let mut text = format!("--- version {from}\n+++ version {to}\n");
+fn text(changes: &[Change<'_>], from: u64, to: u64, show: bool) -> Shown {
+    let mut lines = vec![format!("--- version {from}"), format!("+++ version {to}")];
     let shown = |value: &Value| if show { go::value(value) } else { MASKED.to_owned() };
     for change in changes {
-        let lines = [("-", change.before), ("+", change.after)];
-        for (sign, value) in lines.into_iter().filter_map(|(s, v)| v.map(|v| (s, v))) {
-            text.push_str(&format!("{sign} {} = {}\n", change.key, shown(value)));
+        let sides = [("-", change.before), ("+", change.after)];
+        for (sign, value) in sides.into_iter().filter_map(|(s, v)| v.map(|v| (s, v))) {
+            lines.push(format!("{sign} {} = {}", change.key, shown(value)));
         }
     }
     if changes.is_empty() {
-        text.push_str("no difference\n");
+        lines.push("no difference".to_owned());
     }
-    text
+    Shown::lines(lines).ended()
 }
 
 fn document(changes: &[Change<'_>], from: u64, to: u64, show: bool) -> Value {

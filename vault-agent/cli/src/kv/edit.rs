@@ -17,7 +17,7 @@ use super::secret::Secret;
 use super::write::{self, Put};
 use crate::client::Client;
 use crate::context::Global;
-use crate::print::{Format, yaml};
+use crate::print::{Format, exit, yaml};
 use host::hint::{Exit, Failure};
 use machine::render;
 
@@ -147,7 +147,7 @@ impl Edit<'_> {
                 Ok(None) => {}
                 Err(error) if !self.global.can_ask() => return Err(error),
                 Err(error) => {
-                    self.global.term.say(format!("{error:#}"));
+                    self.global.term.say(exit::shown(&error));
                     let question = "[e]dit again, or [q]uit and keep the text?";
                     if self.ask(question, &["e", "q"])? == "q" {
                         return Err(error);

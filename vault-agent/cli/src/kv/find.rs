@@ -1,6 +1,8 @@
 //! `vault kv find`: secrets by name, and with `-keys` the keys in them. Values are neither asked
 //! for nor shown.
 
+use std::ops::Add as _;
+
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -11,6 +13,7 @@ use crate::client::Client;
 use crate::context::Global;
 use crate::print::{self, Format};
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -51,12 +54,12 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     }
     if format == Format::Table {
         let lines = found.iter().map(|found| match &found.key {
-            Some(key) => format!("{}  {key}\n", found.path),
-            None => format!("{}\n", found.path),
+            Some(key) => Shown::from(format!("{}  {key}", found.path)).ended(),
+            None => Shown::from(&found.path).ended(),
         });
-        global.term.print(lines.collect::<String>())?;
+        global.term.print(lines.fold(Shown::default(), Shown::add))?;
     } else {
-        global.term.line(print::data(format, &json!(found))?)?;
+        global.term.document(print::data(format, &json!(found))?)?;
     }
     if found.is_empty() {
         let failure = Failure::remote(format!("nothing is called `{}`", args.text));

@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::context::Global;
 use crate::print::{self, Format, table};
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 use machine::{binary, render};
 
 #[derive(Debug, clap::Args)]
@@ -74,7 +75,7 @@ fn one(
         secret.say_warnings(global);
         global.term.print(text(&route, &secret))?;
     } else {
-        global.term.line(secret.text(format)?)?;
+        global.term.document(secret.text(format)?)?;
     }
     require_content(&route, &secret)?;
     Ok(Exit::OK)
@@ -111,17 +112,17 @@ fn several(
             let secrets: Vec<_> = fields.collect::<anyhow::Result<_>>()?;
             let rules = render::Rules::default();
             let text = content::rendered(global, render::Format::Dotenv, &secrets, &rules)?;
-            global.term.print(text.expose())?;
+            global.term.value(text.expose())?;
         }
         Format::Table => {
             let texts: Vec<_> = found.iter().map(|(route, secret)| text(route, secret)).collect();
-            global.term.print(texts.join("\n"))?;
+            global.term.print(Shown::lines(texts))?;
         }
         Format::Json | Format::Yaml | Format::Pretty | Format::Raw => {
             let all = found.iter().map(|(route, secret)| {
                 (route.logical(), secret.content(route).cloned().unwrap_or_default())
             });
-            global.term.line(print::data(format, &all.collect())?)?;
+            global.term.document(print::data(format, &all.collect())?)?;
         }
     }
     Ok(Exit::OK)
@@ -160,23 +161,23 @@ fn require_content(route: &Route, secret: &Secret) -> Result<(), Failure> {
     )))
 }
 
-fn text(route: &Route, secret: &Secret) -> String {
+fn text(route: &Route, secret: &Secret) -> Shown {
     if !route.is_versioned() {
         return secret.data.as_ref().map(|data| block("Data", data)).unwrap_or_default();
     }
-    let metadata = secret.part("metadata").map(|fields| block("Metadata", fields) + "\n");
+    let metadata = secret.part("metadata").map(|fields| block("Metadata", fields).ended());
     let data = secret.part("data").map(|fields| block("Data", fields));
     let path = table::path("Secret Path", &route.api("data"));
-    format!("{path}{}{}", metadata.unwrap_or_default(), data.unwrap_or_default())
+    path + metadata.unwrap_or_default() + data.unwrap_or_default()
 }
 
 /// A table of fields; of bytes it tells how many there are.
-fn block(title: &str, fields: &Map<String, Value>) -> String {
+fn block(title: &str, fields: &Map<String, Value>) -> Shown {
     let shown = |value: &Value| match binary::of(value) {
         Some(bytes) => format!("<binary, {} bytes>", bytes.len()).into(),
         None => value.clone(),
     };
     let fields = &fields.iter().map(|(key, value)| (key.clone(), shown(value))).collect();
-    let rows = table::map(fields).map(|rows| rows + "\n").unwrap_or_default();
-    format!("{}\n{rows}", table::map_title(title, fields))
+    let rows = table::map(fields).map(Shown::ended).unwrap_or_default();
+    table::map_title(title, fields).ended() + rows
 }

@@ -8,6 +8,7 @@ use super::secret::no_value;
 use crate::context::Global;
 use crate::print::{self, Format, table};
 use host::hint::Exit;
+use host::shown::Shown;
 
 /// One version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,7 +75,7 @@ pub fn run(global: &Global, place: &Typed) -> anyhow::Result<Exit> {
                 "destroyed": version.destroyed, "state": state(version), "created_by": version.by,
             })
         });
-        global.term.line(print::data(format, &rows.collect())?)?;
+        global.term.document(print::data(format, &rows.collect())?)?;
         return Ok(Exit::OK);
     }
     let by = all.iter().any(|version| version.by.is_some());
@@ -88,7 +89,6 @@ pub fn run(global: &Global, place: &Typed) -> anyhow::Result<Exit> {
     });
     let rows: Vec<_> = rows.collect();
     let text = table::plain(&header, &rows);
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    global.term.line(lines.join("\n"))?;
+    global.term.line(Shown::lines(text.lines().map(str::trim_end)))?;
     Ok(Exit::OK)
 }

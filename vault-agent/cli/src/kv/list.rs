@@ -62,12 +62,12 @@ pub(crate) fn print(
             Ok(Exit::OK)
         }
         (Some(names), format) => {
-            global.term.line(print::data(format, &names.into())?)?;
+            global.term.document(print::data(format, &names.into())?)?;
             Ok(Exit::OK)
         }
         (None, Format::Table) => missing(),
         (None, format) => {
-            global.term.line(print::data(format, &json!({}))?)?;
+            global.term.document(print::data(format, &json!({}))?)?;
             Ok(Exit::REMOTE)
         }
     }

@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::context::Global;
 use crate::print::{Format, table};
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 use shared::duration;
 
 /// Read and change what is kept about a secret
@@ -97,7 +98,7 @@ fn get(global: &Global, args: &GetArgs) -> anyhow::Result<Exit> {
         return print_field(global, secret.field(name).as_ref(), name);
     }
     if format != Format::Table {
-        global.term.line(secret.text(format)?)?;
+        global.term.document(secret.text(format)?)?;
         return Ok(Exit::OK);
     }
     secret.say_warnings(global);
@@ -108,7 +109,7 @@ fn get(global: &Global, args: &GetArgs) -> anyhow::Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn text(path: &str, mut data: Map<String, Value>) -> Option<String> {
+fn text(path: &str, mut data: Map<String, Value>) -> Option<Shown> {
     let versions = data.remove("versions")?;
     let mut versions: Vec<_> = versions
         .as_object()?
@@ -116,10 +117,9 @@ fn text(path: &str, mut data: Map<String, Value>) -> Option<String> {
         .filter_map(|(n, fields)| Some((n.parse::<u64>().ok()?, fields.as_object()?)))
         .collect();
     versions.sort_unstable_by_key(|(n, _)| *n);
-    let mut text = table::path("Metadata Path", path) + &write::block("Metadata", &data);
+    let mut text = table::path("Metadata Path", path) + write::block("Metadata", &data);
     for (n, fields) in versions {
-        text.push('\n');
-        text.push_str(&write::block(&format!("Version {n}"), fields));
+        text = text.ended() + write::block(&format!("Version {n}"), fields);
     }
     Some(text)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use shared::path::{SecretPath, demand_nfc};
 
 use crate::client::{Answer, Client, Error};
-use host::hint::{Failure, with_hint};
+use host::hint::Failure;
 
 /// What the user typed.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
@@ -102,7 +102,7 @@ impl Typed {
         let whole = mount.unwrap_or_default() + self.path.trim().trim_start_matches('/');
         match whole.trim_end_matches('/').parse::<SecretPath>().and_then(|_| demand_nfc(&whole)) {
             Ok(()) => Ok(self.guess()),
-            Err(why) => Err(Error::Setup(with_hint(&why, why.code.hint()))),
+            Err(why) => Err(Error::Setup(Failure::local(why.to_string()).hint(why.code.hint()))),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::context::Global;
 use crate::print::{self, Format, go};
 use host::clock;
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 use machine::binary;
 
 /// An answer's envelope; absent parts count as Go's zero values.
@@ -93,7 +94,8 @@ impl Secret {
         let Some(warnings) = self.warnings.as_ref().filter(|warnings| !warnings.is_empty()) else {
             return;
         };
-        global.term.say("WARNING! The following warnings were returned from Vault:\n");
+        global.term.say("WARNING! The following warnings were returned from Vault:");
+        global.term.say("");
         for warning in warnings {
             global.term.say(wrapped(warning));
         }
@@ -102,19 +104,20 @@ impl Secret {
 
 /// Breaks a warning into lines as HashiCorp's CLI does: 78 characters, two of them in front; an
 /// empty line follows.
-fn wrapped(warning: &str) -> String {
+fn wrapped(warning: &str) -> Shown {
     const WIDTH: usize = 76;
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let mut line = String::from("*");
     for word in warning.split_whitespace() {
         if line.chars().count() + 1 + word.chars().count() > WIDTH {
-            text.push_str(&format!("  {line}\n"));
+            lines.push(format!("  {line}"));
             line = word.to_owned();
         } else {
             line.push_str(&format!(" {word}"));
         }
     }
-    format!("{text}  {line}\n")
+    lines.push(format!("  {line}"));
+    Shown::lines(lines).ended()
 }
 
 /// Puts HashiCorp's words before an error of the API; errors of this side stay as they are.
@@ -161,19 +164,21 @@ pub fn print_field(global: &Global, value: Option<&Value>, name: &str) -> anyhow
         return Err(no_field(name, &Map::new()).into());
     };
     let format = global.format()?;
-    if let (Format::Table | Format::Raw | Format::Env, Some(bytes)) = (format, binary::of(value)) {
-        global.term.print(bytes.expose())?;
-        return Ok(Exit::OK);
-    }
     let mut text = match format {
-        Format::Table | Format::Raw | Format::Env => go::value(value),
+        Format::Table | Format::Raw | Format::Env => {
+            match binary::of(value) {
+                Some(bytes) => global.term.value(bytes.expose())?,
+                None => global.term.value(go::value(value).as_bytes())?,
+            }
+            return Ok(Exit::OK);
+        }
         Format::Yaml => print::yaml::yaml(value),
         other @ (Format::Json | Format::Pretty) => print::data(other, value)?,
     };
     if global.term.out_is_tty {
         text.push('\n');
     }
-    global.term.print(text)?;
+    global.term.piece(text)?;
     Ok(Exit::OK)
 }
 

@@ -30,7 +30,7 @@ pub fn deep(client: &Client, folder: &Route, first: Vec<String>) -> Result<Vec<S
             continue;
         };
         if inner.split('/').count() > DEEPEST {
-            return Err(Error::Setup(format!("`{name}` is too deep")));
+            return Err(Error::setup(format!("`{name}` is too deep")));
         }
         let inside = names(client, &folder.below(inner))?.unwrap_or_default();
         open.extend(inside.into_iter().filter(|n| !n.is_empty()).map(|n| format!("{inner}/{n}")));

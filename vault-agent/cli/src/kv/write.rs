@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::context::Global;
 use crate::print::{Format, table};
 use host::hint::Exit;
+use host::shown::Shown;
 
 /// What became of a write that builds on a version.
 pub enum Put {
@@ -65,9 +66,9 @@ pub fn written(
         (Some(secret), None) if is_table => {
             secret.say_warnings(global);
             let metadata = block("Metadata", &secret.data.unwrap_or_default());
-            global.term.print(table::path("Secret Path", path) + &metadata)?;
+            global.term.print(table::path("Secret Path", path) + metadata)?;
         }
-        (Some(secret), None) => global.term.line(secret.text(format)?)?,
+        (Some(secret), None) => global.term.document(secret.text(format)?)?,
         (None, _) if is_table => global.term.line(format!("Success! Data written to: {path}"))?,
         (None, _) => {}
     }
@@ -75,7 +76,7 @@ pub fn written(
 }
 
 /// A titled table of fields, as below the path of a secret.
-pub fn block(title: &str, fields: &Map<String, Value>) -> String {
+pub fn block(title: &str, fields: &Map<String, Value>) -> Shown {
     let rows = table::map(fields).unwrap_or_default();
-    format!("{}\n{rows}\n", table::map_title(title, fields))
+    Shown::lines([table::map_title(title, fields), rows]).ended()
 }

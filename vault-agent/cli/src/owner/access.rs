@@ -12,6 +12,7 @@ use crate::owner::signing::act::{Owner, Signed};
 use crate::owner::signing::words;
 use crate::print::table;
 use host::hint::{Exit, parsed};
+use host::shown::Shown;
 use machine::local::{MACHINES, MachineRow, Machines};
 
 /// Set and show what machines may read and write
@@ -53,7 +54,7 @@ fn show(machine: Option<&str>, global: &Global) -> Result<Exit> {
     global.show(global.format()?, || shown(&rows), &data)
 }
 
-fn shown(rows: &[&MachineRow]) -> String {
+fn shown(rows: &[&MachineRow]) -> Shown {
     let cells =
         |row: &&MachineRow| vec![row.name.to_string(), row.read.to_string(), row.write.to_string()];
     table::plain(&["MACHINE", "READS", "WRITES"], &rows.iter().map(cells).collect::<Vec<_>>())
@@ -89,7 +90,7 @@ fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Resu
 }
 
 /// Shows both lists before and after.
-fn comparison(row: &MachineRow, read: &Grants, write: &Grants) -> String {
+fn comparison(row: &MachineRow, read: &Grants, write: &Grants) -> Shown {
     let line = |what: &str, before: &Grants, after: &Grants| {
         let (before, after) = (words::grants(before), words::grants(after));
         if before == after {
@@ -98,7 +99,7 @@ fn comparison(row: &MachineRow, read: &Grants, write: &Grants) -> String {
             format!("{what}  {after}   instead of   {before}")
         }
     };
-    format!("{}\n{}", line("reads ", &row.read, read), line("writes", &row.write, write))
+    Shown::lines([line("reads ", &row.read, read), line("writes", &row.write, write)])
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::owner::ssh::Ssh;
 use crate::print::table;
 use host::clock;
 use host::hint::{Exit, Failure, hinted, parsed};
+use host::shown::Shown;
 use machine::config::Config;
 use machine::local::{MACHINES, MachineRow, Machines};
 
@@ -70,7 +71,7 @@ fn list(global: &Global) -> Result<Exit> {
     global.show(global.format()?, || shown(&all.machines, global), &all.machines)
 }
 
-fn shown(machines: &[MachineRow], global: &Global) -> String {
+fn shown(machines: &[MachineRow], global: &Global) -> Shown {
     let cells = |row: &MachineRow| {
         let seen = row.seen_at.map(|at| ago(global.now().seconds_since(at)));
         vec![

@@ -1,6 +1,7 @@
 //! Exit codes: the one map from errors of a command to them, and to the way out.
 
 use host::hint::{self, Exit, Failure};
+use host::shown::Shown;
 use host::term::Term;
 
 use crate::client::Error;
@@ -25,15 +26,20 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     }
 }
 
+/// Shows a failure; what the API answers has lines of its own.
+pub fn shown(error: &anyhow::Error) -> Shown {
+    hint::shown_by(error, |cause| Some(cause.downcast_ref::<Error>()?.shown()))
+}
+
 /// Reports a failure, and returns what to end with. A request that was to be shown is data.
 pub fn report(term: &Term, error: &anyhow::Error) -> Exit {
     match error.downcast_ref::<Error>() {
-        Some(Error::Shown(text)) => match term.line(text) {
+        Some(Error::Shown(text)) => match term.document(text) {
             Ok(()) => Exit::OK,
             Err(why) => term.fail(&why.into()),
         },
         Some(_) => {
-            let (text, hint, exit) = (format!("{error:#}"), hint(error), of(error));
+            let (text, hint, exit) = (shown(error), hint(error), of(error));
             term.fail(&Failure { text, hint, exit }.into())
         }
         None => term.fail(error),

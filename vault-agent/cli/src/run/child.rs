@@ -72,7 +72,8 @@ impl Program<'_> {
                 Some(heard) = changes.recv() => match heard {
                     Heard::Changed(new) => return Ok(Some(new)),
                     Heard::Trouble(why) => {
-                        self.term.say(format!("{why}\nthe program keeps what it has"));
+                        self.term.say(why);
+                        self.term.say("the program keeps what it has");
                     }
                 },
             }
@@ -139,7 +140,7 @@ impl Program<'_> {
         let child = command.spawn().map_err(|why| {
             let code = if why.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
             let text = format!("`{}` cannot be started: {why}", name.display());
-            Failure { text, hint: None, exit: Exit(code) }
+            Failure { text: text.into(), hint: None, exit: Exit(code) }
         })?;
         Ok((child, output))
     }

@@ -8,6 +8,8 @@ use tokio::sync::mpsc;
 
 use super::environment::{Environment, Wanted};
 use crate::client::{Client, Error};
+use crate::print::exit;
+use host::shown::Shown;
 use machine::local::{self, Head};
 
 /// How often a Vault that cannot be waited for is asked.
@@ -20,7 +22,7 @@ pub(super) enum Heard {
     /// The secrets are others now.
     Changed(Environment),
     /// The secrets cannot be read; the program keeps what it has.
-    Trouble(String),
+    Trouble(Shown),
 }
 
 /// Starts to listen; what is sent differs from `known`, or from what was sent before.
@@ -54,7 +56,7 @@ fn listen(client: &Client, wanted: &Wanted, mut known: Environment, tell: &mpsc:
                 Heard::Changed(new)
             }
             Err(why) => {
-                let why = format!("{why:#}");
+                let why = exit::shown(&why);
                 if trouble.as_ref() == Some(&why) {
                     continue;
                 }

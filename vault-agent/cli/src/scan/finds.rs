@@ -173,7 +173,7 @@ impl<'a> Finds<'a> {
                     (Some(commit), None) => format!("{commit} (message)"),
                     (None, path) => path.unwrap_or_default(),
                 };
-                let (secret, key) = (holder.secret.escape_debug(), holder.key.escape_debug());
+                let (secret, key) = (&holder.secret, &holder.key);
                 self.global
                     .term
                     .line(format!("{place}:{line}: {secret} {key} (v{version}, {form})"))?;
@@ -187,20 +187,13 @@ impl<'a> Finds<'a> {
         Ok(())
     }
 
-    /// Shows a name without what is looked for, and without what a terminal would act upon.
+    /// Returns a name without what is looked for.
     fn shown(&mut self, name: &str) -> String {
-        let escaped = |text: &str| -> String {
-            let plain =
-                |c: char| if c.is_control() { c.escape_debug().to_string() } else { c.into() };
-            text.chars().map(plain).collect()
-        };
         if !self.holds(name) {
-            return escaped(name);
+            return name.to_owned();
         }
-        let parts: Vec<String> = name
-            .split('/')
-            .map(|part| if self.holds(part) { "***".to_owned() } else { escaped(part) })
-            .collect();
+        let parts: Vec<&str> =
+            name.split('/').map(|part| if self.holds(part) { "***" } else { part }).collect();
         let masked = parts.join("/");
         if masked.contains("***") { masked } else { "***".to_owned() }
     }
@@ -229,7 +222,7 @@ impl<'a> Finds<'a> {
     pub fn end(&mut self) -> anyhow::Result<()> {
         if self.format != Format::Table {
             let document = self.document();
-            self.global.term.line(print::data(self.format, &document)?)?;
+            self.global.term.document(print::data(self.format, &document)?)?;
         }
         let term = &self.global.term;
         let Values { held, secrets, left_out, closed } = &self.values;
@@ -276,7 +269,7 @@ impl<'a> Finds<'a> {
     fn say_all(&self) {
         let term = &self.global.term;
         for (holder, why) in &self.values.left_out {
-            let (secret, key) = (holder.secret.escape_debug(), holder.key.escape_debug());
+            let (secret, key) = (&holder.secret, &holder.key);
             term.say(format!("not looked for: {secret} {key}: {}", why.text()));
         }
         for why in &self.values.closed {

@@ -52,8 +52,11 @@ pub fn install(
     let access = Access { uid, gid, mode: 0o755 };
     files::replace(&hook, wanted.as_bytes(), access)?;
     global.term.say(format!(
-        "installed `{}`: commits that carry a value of the vault are refused\nyour own checks go into `{}`, which runs first",
-        hook.display(),
+        "installed `{}`: commits that carry a value of the vault are refused",
+        hook.display()
+    ));
+    global.term.say(format!(
+        "your own checks go into `{}`, which runs first",
         hooks.join(LOCAL).display()
     ));
     if is_set {

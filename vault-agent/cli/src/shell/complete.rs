@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::context::Global;
 use host::hint::Exit;
+use shared::text::is_invisible;
 
 use ask::Ask;
 
@@ -36,7 +37,8 @@ pub(crate) fn run(global: &Global, args: &[OsString], mut cli: Command) -> Exit 
     cli.build();
     let (current, before) = words.split_last().map_or(("", &[][..]), |(last, all)| (last, all));
     let mut found = candidates(global, &cli, before, current);
-    found.retain(|(word, _)| word.starts_with(current));
+    // A name that cannot be seen whole would be shown, and put on the line, as something else.
+    found.retain(|(word, _)| word.starts_with(current) && !word.chars().any(is_invisible));
     // bash breaks words at these and wants what follows only.
     let cut = if shell == "bash" { current.rfind(['=', ':']).map_or(0, |at| at + 1) } else { 0 };
     let lines = found.iter().map(|(word, about)| match about {
@@ -44,7 +46,7 @@ pub(crate) fn run(global: &Global, args: &[OsString], mut cli: Command) -> Exit 
         Some(_) | None => format!("{}\n", &word[cut..]),
     });
     // A shell that went away needs no answer.
-    let _ = global.term.print(lines.collect::<String>());
+    let _ = global.term.data(lines.collect::<String>());
     Exit::OK
 }
 

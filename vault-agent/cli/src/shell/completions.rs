@@ -26,13 +26,13 @@ pub(crate) fn run(
     command: &mut clap::Command,
 ) -> anyhow::Result<Exit> {
     match args.shell {
-        Shell::Bash => global.term.print(BASH)?,
-        Shell::Zsh => global.term.print(ZSH)?,
-        Shell::Fish => global.term.print(FISH)?,
+        Shell::Bash => global.term.data(BASH)?,
+        Shell::Zsh => global.term.data(ZSH)?,
+        Shell::Fish => global.term.data(FISH)?,
         other => {
             let mut script = Vec::new();
             clap_complete::generate(other, command, "vault", &mut script);
-            global.term.print(script)?;
+            global.term.data(script)?;
         }
     }
     Ok(Exit::OK)

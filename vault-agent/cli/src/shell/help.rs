@@ -2,6 +2,7 @@
 
 use clap::{Args as _, Command};
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 
 use crate::context::{Flags, Global};
 
@@ -19,7 +20,7 @@ pub struct Args {
 
 pub(crate) fn run(global: &Global, args: &Args, mut vault: Command) -> anyhow::Result<Exit> {
     if args.words == ["flags"] {
-        global.term.print(flags().render_help().to_string())?;
+        global.term.print(Shown::text(flags().render_help().to_string()))?;
         return Ok(Exit::OK);
     }
     vault.build();
@@ -29,7 +30,7 @@ pub(crate) fn run(global: &Global, args: &Args, mut vault: Command) -> anyhow::R
         let unknown = || Failure::local(format!("`{name}` has no command `{word}`"));
         command = command.find_subcommand_mut(word).ok_or_else(unknown)?;
     }
-    global.term.print(command.render_help().to_string())?;
+    global.term.print(Shown::text(command.render_help().to_string()))?;
     Ok(Exit::OK)
 }
 

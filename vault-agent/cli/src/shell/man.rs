@@ -26,7 +26,7 @@ pub(crate) fn run(global: &Global, args: &Args, mut vault: Command) -> anyhow::R
     vault.build();
     let vault = vault.mut_args(|arg| arg.hide(false));
     match &args.out {
-        None => global.term.print(man::page(vault, &args.command)?)?,
+        None => global.term.data(man::page(vault, &args.command)?)?,
         Some(folder) => {
             let count = man::write(vault, folder)?;
             global.term.say(format!("wrote {count} pages to `{}`", folder.display()));

@@ -2,6 +2,7 @@
 //! sees.
 
 mod fleet;
+mod hostile;
 mod kv_more;
 mod kv_read;
 mod kv_write;

@@ -104,7 +104,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     };
     let text = content::rendered(global, format, &secrets, &rules)?;
     match &args.out {
-        None => global.term.print(text.expose())?,
+        None => global.term.value(text.expose())?,
         Some(file) => {
             let file = std::path::absolute(file)?;
             files::replace(&file, text.expose(), Access::PRIVATE)

@@ -73,7 +73,7 @@ pub(crate) fn read(global: &Global, args: &ReadArgs) -> anyhow::Result<Exit> {
     if format == Format::Raw {
         let answer = answer.map_err(|error| context(error, "reading", path))?;
         let answer = answer.success().map_err(|error| context(error, "reading:", path))?;
-        global.term.line(String::from_utf8_lossy(&answer.body))?;
+        global.term.document(String::from_utf8_lossy(&answer.body))?;
         return Ok(Exit::OK);
     }
     match Secret::found(answer, "reading", path)? {

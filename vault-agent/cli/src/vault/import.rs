@@ -78,7 +78,7 @@ fn parsed(
     let dialect = dialect.unwrap_or_else(|| content::dialect(file, &bytes));
     let fields = content::read(dialect, &bytes).map_err(|fault| {
         let text = format!("{name}: {}; nothing was imported", fault.text);
-        Failure { text, ..fault }
+        Failure { text: text.into(), ..fault }
     })?;
     if fields.is_empty() {
         return Err(Failure::local(format!("{name} holds no variable; nothing was imported")));
@@ -139,7 +139,7 @@ fn report(
             "path": path, "version": version, "written": counts.writes(), "added": added, "changed": changed,
             "unchanged": unchanged, "kept": kept, "removed": removed,
         });
-        global.term.line(print::data(format, &value)?)?;
+        global.term.document(print::data(format, &value)?)?;
         return Ok(());
     }
     let mut text = format!(

@@ -15,6 +15,6 @@ pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
     let Some(token) = global.saved_token() else {
         return Err(Failure::local("there is no token").hint("set VAULT_TOKEN").into());
     };
-    global.term.line(token)?;
+    global.term.data(format!("{token}\n"))?;
     Ok(Exit::OK)
 }

@@ -52,7 +52,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let due = rotation::due(facts, now, args.within.unwrap_or(rotation::SOON));
     if format != Format::Table {
         let rows: Value = due.iter().map(|entry| entry.document(now)).collect();
-        global.term.line(print::data(format, &rows)?)?;
+        global.term.document(print::data(format, &rows)?)?;
     } else if none {
         global.term.say_hinted(
             "no secret says when it is to be changed",
@@ -71,7 +71,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
 }
 
 fn print(global: &Global, due: &[Entry], now: Time) -> std::io::Result<()> {
-    let text = |text: &Option<String>| text.as_deref().unwrap_or("-").escape_debug().to_string();
+    let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let row = |entry: &Entry| {
         vec![
             entry.fact.path.to_string(),

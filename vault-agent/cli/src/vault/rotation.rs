@@ -11,6 +11,8 @@ use crate::context::Global;
 use crate::kv::replicate::End;
 use crate::kv::walk;
 use host::clock;
+use host::hint::with_hint;
+use host::shown::Shown;
 use machine::local::{self, Rotation, Status};
 
 /// How long before the day a warning begins, in microseconds: 14 days.
@@ -50,12 +52,14 @@ impl Entry {
     }
 
     /// Says what is wrong with `rotate_after`, and the way out.
-    pub fn fault(&self) -> Option<String> {
+    pub fn fault(&self) -> Option<Shown> {
         let Rotation { path, rotate_after, .. } = &self.fact;
         self.due.is_none().then(|| {
-            format!(
-                "`{path}`: rotate_after {rotate_after:?} is neither a duration such as 90d nor a date such as 2027-01-31\n\
-                 hint: `vault kv metadata patch -custom-metadata=rotate_after=90d {path}`"
+            with_hint(
+                format!(
+                    "`{path}`: rotate_after {rotate_after:?} is neither a duration such as 90d nor a date such as 2027-01-31"
+                ),
+                format!("`vault kv metadata patch -custom-metadata=rotate_after=90d {path}`"),
             )
         })
     }

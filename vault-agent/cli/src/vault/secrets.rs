@@ -107,7 +107,7 @@ fn list(global: &Global, args: &ListArgs) -> anyhow::Result<Exit> {
             Format::Json => json,
             other => print::data(other, &serde_json::from_str(&json)?)?,
         };
-        global.term.line(text)?;
+        global.term.document(text)?;
         return Ok(Exit::OK);
     }
     let columns = if args.detailed { detailed } else { simple };

@@ -153,7 +153,7 @@ fn list(global: &Global) -> anyhow::Result<Exit> {
         tokens.extend(Secret::of(&answer)?.and_then(|secret| secret.data));
     }
     if format != Format::Table {
-        global.term.line(print::data(format, &tokens.into())?)?;
+        global.term.document(print::data(format, &tokens.into())?)?;
         return Ok(Exit::OK);
     }
     if tokens.is_empty() {

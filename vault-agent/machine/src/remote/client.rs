@@ -18,6 +18,7 @@ use shared::hash::Hash;
 use shared::head::SignedHead;
 use shared::keys::{SignKey, VerifyKey};
 use shared::limits;
+use shared::text::Text;
 use shared::wire::v1::audit::{
     AccessReply, AccessRequest, AuditPage, AuditQuery, LeavesPage, LeavesQuery,
 };
@@ -40,6 +41,8 @@ const PONG: Duration = Duration::from_secs(4);
 const WINDOW: u32 = 1 << 20;
 /// Largest answer that is no stream: a page of leaves or of audit records.
 const BODY: usize = 32 << 20;
+/// Most bytes of what a server says of a refusal.
+const SAID: usize = 1024;
 
 /// One connection; clones share it.
 #[derive(Clone)]
@@ -247,9 +250,14 @@ async fn refusal(answer: Response<Incoming>) -> RemoteError {
     let body: Result<ErrorBody, RemoteError> = parse(answer.into_body()).await;
     let ErrorBody { code, detail } = body
         .unwrap_or_else(|fault| ErrorBody { code: "no_reason".into(), detail: fault.to_string() });
+    // Nobody vouches for what a server says: it stays one short line wherever it is shown.
+    let shown = |text: &str| Text::<SAID>::lossy(text).to_string();
     match Code::from_text(&code) {
-        Some(code) => RemoteError::Refused(code.because(detail)),
-        None => RemoteError::Status { status, code, detail, retry_after },
+        Some(code) => RemoteError::Refused(code.because(shown(&detail))),
+        None => {
+            let (code, detail) = (shown(&code), shown(&detail));
+            RemoteError::Status { status, code, detail, retry_after }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the engine through its public door, against a server in the same process.
 
 mod branches;
+mod clock;
 mod heads;
 mod hostile;
 mod lies;

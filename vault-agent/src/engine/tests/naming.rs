@@ -191,7 +191,7 @@ async fn the_server_tells_of_copied_hosts_and_each_start_has_an_id_of_its_own() 
         at: shared::time::Time::from_micros(at),
     };
     // One is of a machine that the log does not know: a server may say what it likes.
-    world.server.data().clones = vec![notice(1, 5), notice(77, 6)];
+    world.server.data().reported.clones = vec![notice(1, 5), notice(77, 6)];
     vps.engine.refresh().await;
     let alarms = vps.engine.status().alarms;
     let [alarm] = &alarms[..] else { panic!("{alarms:?}") };
@@ -199,7 +199,7 @@ async fn the_server_tells_of_copied_hosts_and_each_start_has_an_id_of_its_own() 
     assert!(alarm.text.ends_with(": machine `vps` at 10.8.0.2 and at 10.8.0.9"), "{}", alarm.text);
     // It halts nothing, and ends with the news.
     vps.put("secret/a", "{}", None).await.unwrap();
-    world.server.data().clones.clear();
+    world.server.data().reported.clones.clear();
     vps.engine.refresh().await;
     assert!(vps.engine.status().alarms.is_empty());
 

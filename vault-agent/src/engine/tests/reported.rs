@@ -9,7 +9,9 @@ use shared::hash::Hash;
 use shared::log::Number;
 use shared::report::Seen;
 use shared::signed::Envelope;
+use shared::time::Time;
 use shared::wire::v1::audit::LeavesPage;
+use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, Standing, TargetsPage};
 
 use super::server::{Answer, Server, json, refuse};
@@ -32,6 +34,8 @@ pub(super) struct Reported {
     pub(super) forgetful: bool,
     /// Accepted reports, in order.
     pub(super) posts: Vec<(Number, ReportRequest)>,
+    /// Copied hosts that it tells of.
+    pub(super) clones: Vec<CloneNotice>,
     /// How often leaves were asked for.
     pub(super) followed: u64,
 }
@@ -47,6 +51,7 @@ impl Default for Reported {
             deaf: false,
             forgetful: false,
             posts: Vec::new(),
+            clones: Vec::new(),
             followed: 0,
         }
     }
@@ -71,7 +76,9 @@ impl Reported {
 
 impl Server {
     pub(super) fn report(&self, number: Number, body: &Bytes) -> Answer {
-        self.data().reported.take(number, body)
+        let mut data = self.data();
+        let now = data.now();
+        data.reported.take(number, body, now)
     }
 
     pub(super) fn targets(&self) -> Answer {
@@ -84,7 +91,7 @@ impl Server {
 }
 
 impl Reported {
-    fn take(&mut self, number: Number, body: &Bytes) -> Answer {
+    fn take(&mut self, number: Number, body: &Bytes, now: Time) -> Answer {
         let request: ReportRequest = serde_json::from_slice(body).unwrap();
         let seen: Seen = request.seen.parse().unwrap();
         if self.deaf {
@@ -109,8 +116,8 @@ impl Reported {
         let seen = if request.exchange.is_some() { all.collect() } else { Vec::new() };
         let audit = self.named.unwrap_or_else(|| self.head());
         self.posts.push((number, request));
-        let now = host::clock::now();
-        json(200, &ReportReply { now, audit, wants_targets, seen, next: 7 })
+        let clones = self.clones.clone();
+        json(200, &ReportReply { now, audit, wants_targets, seen, next: 7, clones })
     }
 
     fn standing(&self) -> Answer {

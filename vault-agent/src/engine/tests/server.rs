@@ -25,6 +25,7 @@ use shared::log::{self, Number, Op, State};
 use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
+use shared::time::Time;
 use shared::wire::v1::audit::{AccessReply, AccessRequest};
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::error::{ErrorBody, RESTORED};
@@ -50,6 +51,8 @@ pub(super) enum Fault {
     FailsBefore,
     /// Answers that a rule forbids it.
     Refuses,
+    /// Answers that the time is not the server's.
+    Mistimes,
     /// Commits and answers that another entry was first.
     Denies,
     /// The same, with a head that it should not have signed.
@@ -114,6 +117,8 @@ pub(super) struct Data {
     pub(super) open: bool,
     /// What followers have asked for, in order.
     pub(super) asked: Vec<String>,
+    /// The time that this server tells; what it is if `None`.
+    pub(super) clock: Option<Time>,
     /// Blobs that were asked for, in order.
     pub(super) fetched: Vec<Hash>,
     followers: Vec<(Number, mpsc::UnboundedSender<Bytes>)>,
@@ -143,6 +148,10 @@ impl Data {
             follower.send(line.clone()).is_ok()
         });
         Ok(head)
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.clock.unwrap_or_else(host::clock::now)
     }
 
     /// Appends without telling the followers.
@@ -233,6 +242,7 @@ impl Server {
             shown: Vec::new(),
             open: false,
             asked: Vec::new(),
+            clock: None,
             fetched: Vec::new(),
             followers: Vec::new(),
         };
@@ -328,6 +338,13 @@ impl Server {
             }
             _ => {}
         }
+        if fault == Some(Fault::Mistimes) {
+            return refuse(
+                422,
+                Code::Clock.as_str(),
+                "`home` wrote at 1, the server's clock says 2",
+            );
+        }
         let request: AppendRequest = serde_json::from_slice(body).unwrap();
         if let Some(at) = data.entries.iter().position(|known| *known == request.envelope) {
             if let Some(Fault::Vouches(lie)) = fault {
@@ -408,8 +425,18 @@ impl Server {
 
 /// Signs `ops` as `by` on the server's head.
 pub(super) fn entry(state: &State, by: Actor, key: &SignKey, ops: Vec<Op>) -> Envelope {
+    entry_at(host::clock::now(), state, by, key, ops)
+}
+
+/// As [`entry`], by a clock that may be wrong.
+pub(super) fn entry_at(
+    time: Time,
+    state: &State,
+    by: Actor,
+    key: &SignKey,
+    ops: Vec<Op>,
+) -> Envelope {
     let (seq, prev) = (state.seq() + 1, state.head());
-    let time = host::clock::now();
     let entry = log::Entry { seq, prev, time, by: by.clone(), ops };
     let purpose = Purpose::Entry(state.vault());
     Envelope::sign(key, by, purpose, &entry).unwrap()

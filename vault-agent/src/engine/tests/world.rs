@@ -13,12 +13,13 @@ use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 use shared::signed::{Envelope, Purpose};
 use shared::text::Text;
+use shared::time::Time;
 use shared::token::MachineLine;
 use shared::wire::v1::log::AppendRequest;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use super::server::{Server, entry, sealed};
+use super::server::{Server, entry_at, sealed};
 use crate::engine::{Change, Engine, PutContent, WriteError, Written};
 use machine::identity::{MachineKeys, Pins};
 use machine::local::Status;
@@ -79,8 +80,14 @@ impl World {
 
     /// Appends operations by the admin.
     pub(super) fn act(&self, ops: Vec<Op>) {
+        self.act_at(host::clock::now(), ops);
+    }
+
+    /// As [`World::act`], by a clock that may be wrong.
+    pub(super) fn act_at(&self, time: Time, ops: Vec<Op>) {
         let mut data = self.server.data();
-        let envelope = entry(&data.state, Actor::Admin(name("jonas")), &self.admin, ops);
+        let by = Actor::Admin(name("jonas"));
+        let envelope = entry_at(time, &data.state, by, &self.admin, ops);
         data.append(AppendRequest { envelope, blobs: Vec::new(), code: None }, None).unwrap();
     }
 
@@ -97,10 +104,15 @@ impl World {
 
     /// Writes a version by the admin.
     pub(super) fn put(&self, at: &str, content: &str) {
+        self.put_at(host::clock::now(), at, content);
+    }
+
+    /// As [`World::put`], by a clock that may be wrong.
+    pub(super) fn put_at(&self, time: Time, at: &str, content: &str) {
         let mut data = self.server.data();
         let (op, blob) = sealed(&data.state, &path(at), content.as_bytes());
         let by = Actor::Admin(name("jonas"));
-        let envelope = entry(&data.state, by, &self.admin, vec![op]);
+        let envelope = entry_at(time, &data.state, by, &self.admin, vec![op]);
         data.append(AppendRequest { envelope, blobs: vec![blob], code: None }, None).unwrap();
     }
 

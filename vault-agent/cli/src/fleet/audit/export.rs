@@ -39,19 +39,19 @@ pub(super) fn run(global: &Global, args: &ExportArgs) -> anyhow::Result<Exit> {
                     text.push_str(&record);
                     before = ",\n";
                 }
-                Ok(global.term.print(text)?)
+                Ok(global.term.piece(text)?)
             })?;
-            global.term.print(if before == "[\n" { "[]\n" } else { "\n]\n" })?;
+            global.term.piece(if before == "[\n" { "[]\n" } else { "\n]\n" })?;
             archived
         }
         "csv" => {
-            global.term.print(COLUMNS)?;
+            global.term.piece(COLUMNS)?;
             query::walk(&global.client()?, query, |records| {
                 let mut text = String::new();
                 for record in records {
                     text.push_str(&row(&query::parse(&record)?));
                 }
-                Ok(global.term.print(text)?)
+                Ok(global.term.piece(text)?)
             })?
         }
         other => bail!(hinted(format!("Invalid output format: {other}"), "use json or csv")),

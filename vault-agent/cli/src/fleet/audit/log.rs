@@ -59,7 +59,7 @@ pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
         let values = values.collect::<Result<Vec<Value>, _>>();
         let values = values
             .map_err(|_| Failure::remote("the server sent an audit record that is not JSON"))?;
-        global.term.line(print::data(format, &values.into())?)?;
+        global.term.document(print::data(format, &values.into())?)?;
     } else if records.is_empty() {
         global.term.say("no record matches");
     } else {
@@ -78,11 +78,15 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
     };
     let client = global.client()?;
     let mut show = |records: &[String]| -> anyhow::Result<()> {
-        let text = match &mut lines {
-            Some(lines) => lines.rows(rows(records, &Askers::new(&client))?),
-            None => (!records.is_empty()).then(|| records.join("\n")),
-        };
-        Ok(text.map_or(Ok(()), |text| global.term.line(text))?)
+        match &mut lines {
+            Some(lines) => {
+                let rows = lines.rows(rows(records, &Askers::new(&client))?);
+                rows.map_or(Ok(()), |rows| global.term.line(rows))?;
+            }
+            None if records.is_empty() => {}
+            None => global.term.document(records.join("\n"))?,
+        }
+        Ok(())
     };
     let mut query = args.shown.query(None);
     (query.newest, query.limit) = (true, Some(args.count.max(1)));

@@ -7,6 +7,7 @@ use crate::context::Global;
 use crate::kv::print_field;
 use crate::print::{self, Format, go, table};
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 
 /// Fields in the order of Go's struct; those of the second list are left out when they are empty.
 const ALWAYS: [&str; 9] =
@@ -19,7 +20,8 @@ pub(super) fn run(
     field: Option<&str>,
 ) -> anyhow::Result<Exit> {
     let wrong = |error: Error| {
-        let (text, hint) = (format!("Error checking seal status: {error}"), error.hint());
+        let (text, hint) =
+            (Shown::own("Error checking seal status: ") + error.shown(), error.hint());
         // 2 means sealed.
         Failure { text, hint, exit: Exit::LOCAL }
     };
@@ -42,10 +44,10 @@ pub(super) fn run(
         Format::Table => {
             global.term.line(table::table(&["Key", "Value"], &rows(&status, &leader)))?;
         }
-        Format::Json => global.term.line(document(&status, &leader))?,
+        Format::Json => global.term.document(document(&status, &leader))?,
         other => {
             let document = serde_json::from_str(&document(&status, &leader))?;
-            global.term.line(print::data(other, &document)?)?;
+            global.term.document(print::data(other, &document)?)?;
         }
     }
     Ok(exit)

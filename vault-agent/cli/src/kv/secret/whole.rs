@@ -101,7 +101,7 @@ impl Secret {
         }
         let format = global.format()?;
         if format != Format::Table {
-            global.term.line(self.text(format)?)?;
+            global.term.document(self.text(format)?)?;
             return Ok(Exit::OK);
         }
         self.say_warnings(global);

@@ -162,7 +162,7 @@ fn begin(
 /// Shows the kit or writes its file, and has it confirmed.
 fn keep_kit(kit: &Kit, page: &str, keeping: &Keeping, term: &Term) -> Result<()> {
     match &keeping.kit {
-        None => term.print(Zeroizing::new(format!("\n{page}\n")))?,
+        None => term.data(Zeroizing::new(format!("\n{page}\n")))?,
         Some(file) => {
             files::write_private(&absolute(file)?, page.as_bytes())?;
             if !keeping.kit_confirmed {

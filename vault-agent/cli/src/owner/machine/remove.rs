@@ -10,6 +10,7 @@ use crate::owner::owning::{Signing, active};
 use crate::owner::signing::act::{Owner, Signed};
 use crate::print::{Format, table};
 use host::hint::{Exit, hinted, parsed};
+use host::shown::Shown;
 use machine::local::{EXPOSURE, Exposed, Exposure};
 
 #[derive(Debug, clap::Args)]
@@ -56,7 +57,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     global.show(format, || shown(&secrets), &secrets)
 }
 
-fn shown(secrets: &[Exposed]) -> String {
+fn shown(secrets: &[Exposed]) -> Shown {
     let row = |secret: &Exposed| {
         let newest = if secret.current { "in use" } else { "replaced" };
         vec![secret.path.to_string(), ranges(&secret.versions), newest.to_owned()]

@@ -300,7 +300,7 @@ mod tests {
         let paths = paths(&dir);
         let fault = |wanted: Option<&Name>| {
             let fault = AdminFile::find(&paths, wanted).unwrap_err();
-            let fault = with_hint(&fault, host::hint::hint(&fault).unwrap());
+            let fault = with_hint(host::hint::shown(&fault), host::hint::hint(&fault).unwrap());
             fault.replace(&dir.path().display().to_string(), "DIR")
         };
         insta::assert_snapshot!(fault(None), @r"

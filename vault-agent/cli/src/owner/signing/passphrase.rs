@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use age::secrecy::{ExposeSecret as _, SecretString};
 use anyhow::{Context as _, Result, bail};
 use host::files;
-use host::hint::{hint, hinted, with_hint};
+use host::hint::{hint, hinted, shown, with_hint};
+use host::shown::Shown;
 use shared::name::Name;
 
 /// Fewest characters of a new passphrase: the admin file may be stolen and guessed at.
@@ -36,24 +37,26 @@ impl Source {
         let not_it = if missed { "That is not it. " } else { "" };
         match self {
             Self::File(path) => read(path),
-            Self::Terminal => ask(&format!("{not_it}Passphrase of admin `{admin}`: ")),
+            Self::Terminal => ask(format!("{not_it}Passphrase of admin `{admin}`: ")),
         }
     }
 
     /// Returns the passphrase for a new key; a terminal is asked twice, and again after a slip.
     pub fn fresh(&self, admin: &Name) -> Result<SecretString> {
-        let (mut left, mut slip) = (self.tries(), String::new());
+        let (mut left, mut slip) = (self.tries(), Shown::default());
         loop {
             let passphrase = match self {
                 Self::File(path) => read(path)?,
-                Self::Terminal => ask(&format!("{slip}New passphrase for admin `{admin}`: "))?,
+                Self::Terminal => {
+                    ask(slip + format!("New passphrase for admin `{admin}`: ").into())?
+                }
             };
             let fault = match self.check(&passphrase) {
                 Ok(()) => return Ok(passphrase),
                 Err(fault) if left == 1 => return Err(fault),
                 Err(fault) => fault,
             };
-            slip = with_hint(&fault, hint(&fault).unwrap_or_default()) + "\n";
+            slip = with_hint(shown(&fault), hint(&fault).unwrap_or_default()).ended();
             left -= 1;
         }
     }
@@ -100,8 +103,8 @@ fn read(path: &Path) -> Result<SecretString> {
     Ok(SecretString::from(line.to_owned()))
 }
 
-fn ask(prompt: &str) -> Result<SecretString> {
-    rpassword::prompt_password(prompt).map(SecretString::from).map_err(|fault| {
+fn ask(prompt: impl Into<Shown>) -> Result<SecretString> {
+    rpassword::prompt_password(&*prompt.into()).map(SecretString::from).map_err(|fault| {
         hinted(
             format!("cannot ask for the passphrase: {fault}"),
             "without a terminal pass `--passphrase-file FILE` or set VAULT_PASSPHRASE_FILE",

@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn shown(failure: Failure) -> String {
-        host::hint::with_hint(failure.text, failure.hint.unwrap())
+        host::hint::with_hint(failure.text, failure.hint.unwrap()).to_string()
     }
 
     #[test]

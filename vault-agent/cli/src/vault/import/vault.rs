@@ -7,8 +7,9 @@ use crate::context::Global;
 use crate::kv::replicate::{self, Done, End};
 use crate::kv::{Route, Typed, context, walk};
 use crate::print::progress::Progress;
-use crate::print::{self, Format};
+use crate::print::{self, Format, exit};
 use host::hint::{Exit, Failure};
+use host::shown::Shown;
 
 use serde_json::{Value, json};
 
@@ -59,7 +60,7 @@ impl Address {
 }
 
 /// A secret, and what became of it.
-type Outcome = (String, Result<Done, String>);
+type Outcome = (String, Result<Done, Shown>);
 
 pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Result<Exit> {
     let format = global.format()?;
@@ -97,7 +98,7 @@ pub(super) fn run(global: &Global, args: &Args, address: &Address) -> anyhow::Re
             let why = "was deleted, destroyed or dropped here, and stays so";
             global.term.say(format!("warning: version {n} of `{path}` {why}"));
         }
-        outcomes.push((path, result.map_err(|why| format!("{why:#}"))));
+        outcomes.push((path, result.map_err(|why| exit::shown(&why))));
     }
     progress.end();
     report(global, format, &outcomes)
@@ -160,7 +161,7 @@ fn report(global: &Global, format: Format, outcomes: &[Outcome]) -> anyhow::Resu
         global.term.line(line)?;
         for (path, result) in outcomes {
             if let Err(why) = result {
-                global.term.say(format!("{path}: {why}"));
+                global.term.say(Shown::from(format!("{path}: ")) + why.clone());
             }
         }
     } else {
@@ -169,9 +170,9 @@ fn report(global: &Global, format: Format, outcomes: &[Outcome]) -> anyhow::Resu
                 "path": path, "written": done.written, "unchanged": done.same,
                 "without_content": done.empty, "settings": done.settings,
             }),
-            Err(why) => json!({ "path": path, "error": why }),
+            Err(why) => json!({ "path": path, "error": &**why }),
         });
-        global.term.line(print::data(format, &rows.collect::<Value>())?)?;
+        global.term.document(print::data(format, &rows.collect::<Value>())?)?;
     }
     if failed > 0 {
         let text = format!("{failed} of {} secrets were not imported whole", outcomes.len());
