@@ -89,7 +89,8 @@ async fn every_minute(vault: &Vault) {
     }
 }
 
-/// Reports are saved this often: the writer has better things to do than to write each down at once.
+/// Reports are saved this often: the writer has better things to do than to write each down at
+/// once.
 const SAVING: Duration = Duration::from_secs(5);
 
 async fn save_reports(vault: &Vault) {

@@ -18,8 +18,9 @@ const SLOT: u64 = 4096;
 /// Bytes of a slot that are read; a head has some 400.
 const READ: usize = 1024;
 
-/// The open file: two slots, written in turn. It is never synced: a head is written after the commit
-/// of its entry, which is, so that a power cut leaves the file behind the database, never before it.
+/// The open file: two slots, written in turn. It is never synced: a head is written after the
+/// commit of its entry, which is, so that a power cut leaves the file behind the database, never
+/// before it.
 pub struct HeadFile {
     file: File,
     held: Option<SignedHead>,

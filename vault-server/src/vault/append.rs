@@ -21,9 +21,10 @@ use shared::wire::v1::shares::Share;
 
 use crate::store::{Transaction, access, blob, log, report};
 
+use super::code::CodeFile;
 use super::follow::line;
 use super::hub::{Hub, directory};
-use super::restored::{self, CodeFile};
+use super::restored;
 use super::signers::Signers;
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, replaced, signer};
 
@@ -112,7 +113,7 @@ fn append(
         if let Some(done) = known(tx, envelope)? {
             return Ok(done);
         }
-        restored::admits(tx, caller, request)?;
+        restored::admits(tx, request, refused_fact(caller, envelope, None))?;
     }
     if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
         // Signed before the machine was renamed, it may be in the log already, or merely late.
@@ -126,7 +127,7 @@ fn append(
         Ok(applied) => applied,
         Err(why) => return not_applied(tx, caller, envelope, why),
     };
-    restored::may_resume(tx, caller, request, &entry)?;
+    restored::may_resume(tx, &entry, || refused_fact(caller, envelope, None))?;
     let gathered = match names_are_normal(&entry) {
         Ok(()) => gather(tx, &entry, &dropped, &request.blobs)?,
         Err(refused) => Err(refused),
@@ -330,8 +331,8 @@ pub(super) fn keep(
 }
 
 /// Makes the entry and its head known once they are on disk: to followers, with the blobs each may
-/// read, which are recorded in this very transaction; and to connections, when machines came or went.
-/// The machine that wrote the blobs has them.
+/// read, which are recorded in this very transaction; and to connections, when machines came or
+/// went. The machine that wrote the blobs has them.
 pub(super) fn publish(
     tx: &mut Transaction,
     hub: &Arc<Hub>,

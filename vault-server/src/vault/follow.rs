@@ -111,8 +111,8 @@ impl Vault {
         .await
     }
 
-    /// Returns the records `from..=upto` as lines, some `room` bytes of them with the signed head of
-    /// the last one, and its number, for the machine that reads.
+    /// Returns the records `from..=upto` as lines, some `room` bytes of them with the signed head
+    /// of the last one, and its number, for the machine that reads.
     pub async fn page(
         &self,
         machine: Number,

@@ -8,6 +8,7 @@ mod blob;
 mod caller;
 mod clock;
 mod clone;
+mod code;
 mod follow;
 mod genesis;
 mod heal;
@@ -46,10 +47,10 @@ use room::Gauge;
 
 pub use append::Append;
 pub use caller::{Caller, Peer};
+pub use code::CodeFile;
 pub use follow::{Join, line};
 pub use hub::{Directory, Live, Place, directory};
 pub use reported::Reported;
-pub use restored::CodeFile;
 pub use retention::Retention;
 pub use signers::Signers;
 

@@ -1,5 +1,6 @@
-//! Signed reports: each machine posts its own, gets some of the others' in turn, and everybody's when
-//! somebody asks how the fleet stands. Verified beside the writer; only a refusal is on record.
+//! Signed reports: each machine posts its own, gets some of the others' in turn, and everybody's
+//! when somebody asks how the fleet stands. Verified beside the writer; only a refusal is on
+//! record.
 
 use host::clock;
 use shared::audit::{AuditHead, Op};
@@ -22,8 +23,8 @@ impl Vault {
     /// Keeps the caller's report; returns records of others if it asks for some.
     ///
     /// # Errors
-    /// [`Refusal::Rule`] for a record that does not verify, is another's, names what this server has
-    /// not given out, or is not newer than the last one.
+    /// [`Refusal::Rule`] for a record that does not verify, is another's, names what this server
+    /// has not given out, or is not newer than the last one.
     pub async fn report(
         &self,
         mut caller: Caller,
@@ -101,8 +102,9 @@ impl Vault {
         reply
     }
 
-    /// Refuses a record whose head is not one that this server has signed and its log holds, or whose
-    /// audit head is not in its chain; the latter is not looked at while the database is set back.
+    /// Refuses a record whose head is not one that this server has signed and its log holds, or
+    /// whose audit head is not in its chain; the latter is not looked at while the database is set
+    /// back.
     async fn check(&self, number: Number, seen: &Seen, end: &End) -> Result<(), Refusal> {
         let (head, anchored) = (seen.signed_head(), seen.audit());
         let last = self.0.reported.last(number);

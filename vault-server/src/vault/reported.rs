@@ -1,5 +1,5 @@
-//! What machines have reported last, in memory: kept, exchanged in turn, listed for whoever asks, and
-//! saved behind. What a report must hold to be kept is `report`'s.
+//! What machines have reported last, in memory: kept, exchanged in turn, listed for whoever asks,
+//! and saved behind. What a report must hold to be kept is `report`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
