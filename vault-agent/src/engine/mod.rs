@@ -333,6 +333,10 @@ impl Engine {
     /// Writes all of `changes` in one entry, or none of them, for a process on this machine; that
     /// it made the changes is on record when this returns.
     pub async fn write(&self, who: Who, changes: Vec<Change>) -> Result<Written, WriteError> {
+        // An owner's act that is under way meanwhile opens no door for others.
+        if self.branch().halted {
+            return Err(WriteError::Halted);
+        }
         self.writer.write(&self.parts, changes, who).await
     }
 
@@ -376,8 +380,8 @@ impl Engine {
         status::of(&self.parts)
     }
 
-    /// Returns how this machine and all others stand: as the server knows it now, or, if it does not
-    /// say so soon, as it was last fetched.
+    /// Returns how this machine and all others stand: as the server knows it now, or, if it does
+    /// not say so soon, as it was last fetched.
     ///
     /// # Errors
     /// If the database fails.
