@@ -53,7 +53,8 @@ impl Folded {
         let mut all = self.lock();
         let Some(kinds) = all.get_mut(&fact.machine) else { return false };
         let exact = Kind::of(fact);
-        let kind = if kinds.contains_key(&exact) { exact } else { exact.without_path() };
+        let is_exact = kinds.len() < PATHS || kinds.contains_key(&exact);
+        let kind = if is_exact { exact } else { exact.without_path() };
         let Some(seen) = kinds.get_mut(&kind) else { return false };
         seen.add(fact);
         true
@@ -191,6 +192,13 @@ mod tests {
         assert_eq!(counts, [(None, Some(1)), (None, Some(1)), (None, Some(2)), (Some(2), None)]);
         assert!(refuse(&folded, refusal(1, 1, Code::Denied)), "the next minute");
         assert!(folded.take().is_empty(), "it is on record");
+    }
+
+    #[test]
+    fn a_refusal_of_a_path_is_not_folded_with_one_of_none() {
+        let folded = Folded::default();
+        assert!(refuse(&folded, Fact { path: None, ..refusal(1, 1, Code::Denied) }));
+        assert!(refuse(&folded, refusal(1, 1, Code::Denied)));
     }
 
     #[test]
