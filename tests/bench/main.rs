@@ -4,6 +4,7 @@
 
 mod bare;
 mod daemons;
+mod fleet;
 mod hooks;
 mod http;
 mod latency;
@@ -24,6 +25,7 @@ const SECTIONS: &[Section] = &[
     ("hooks", "A change, to the hook of another host", hooks::change_to_hook),
     ("get", "Looking a key up", daemons::kv_get),
     ("api", "Local API", local_api::figures),
+    ("fleet", "A change, to a whole fleet", fleet::figures),
     ("targets", "A thousand targets", targets::figures),
     ("memory", "Idle memory", daemons::memory),
     ("sizes", "Programs", daemons::sizes),
