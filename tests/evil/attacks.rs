@@ -22,14 +22,14 @@ use crate::acts;
 use crate::member::Member;
 
 /// What goes on until it has done all it wants, or the others are done.
-type Running<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+pub type Running<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// An attack, and what comes of it.
 pub struct Attack {
     /// Its name in the book.
     pub name: &'static str,
     /// Does it.
-    run: fn(&Member) -> Running<'_>,
+    pub run: fn(&Member) -> Running<'_>,
     /// What the server says at least once: a code, or a status; nothing if it is merely borne.
     end: Option<&'static str>,
 }
