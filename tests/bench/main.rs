@@ -4,6 +4,7 @@
 
 mod bare;
 mod daemons;
+mod fleet;
 mod hooks;
 mod http;
 mod latency;
@@ -11,10 +12,20 @@ mod load;
 mod local_api;
 mod process;
 mod scan;
+mod siege;
 mod startup;
 mod table;
 mod targets;
 mod trust;
+
+/// The hostile member, as the tests have it.
+#[path = "../evil"]
+mod evil {
+    pub mod attacks;
+    pub mod member;
+    pub mod acts;
+    pub mod server;
+}
 
 /// Name, heading, and what measures it.
 type Section = (&'static str, &'static str, fn() -> Vec<table::Row>);
@@ -24,6 +35,8 @@ const SECTIONS: &[Section] = &[
     ("hooks", "A change, to the hook of another host", hooks::change_to_hook),
     ("get", "Looking a key up", daemons::kv_get),
     ("api", "Local API", local_api::figures),
+    ("fleet", "A change, to a whole fleet", fleet::figures),
+    ("siege", "Others, while a member floods the server", siege::figures),
     ("targets", "A thousand targets", targets::figures),
     ("memory", "Idle memory", daemons::memory),
     ("sizes", "Programs", daemons::sizes),

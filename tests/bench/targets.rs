@@ -61,7 +61,7 @@ pub fn figures() -> Vec<Row> {
 }
 
 /// Waits until every file ends with `text`.
-fn all_hold(files: &[PathBuf], text: &str) {
+pub fn all_hold(files: &[PathBuf], text: &str) {
     let mut others: Vec<&PathBuf> = files.iter().collect();
     watch::poll(text, || {
         others.retain(|file| !std::fs::read_to_string(file).is_ok_and(|held| held.ends_with(text)));
@@ -70,7 +70,7 @@ fn all_hold(files: &[PathBuf], text: &str) {
 }
 
 /// Returns when the last of the files got its name: a rename changes the inode.
-fn last_renamed(files: &[PathBuf]) -> SystemTime {
+pub fn last_renamed(files: &[PathBuf]) -> SystemTime {
     let changed = files.iter().map(|file| {
         let found = file.metadata().unwrap();
         let seconds = Duration::from_secs(found.ctime().unsigned_abs());

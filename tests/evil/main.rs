@@ -1,9 +1,15 @@
-//! The hostile server: it holds the pinned key and everything that was ever stored, and lies. Every
-//! lie is told to a real agent and has to end in an alarm of its own code, with the target as it
-//! was.
+//! The two attackers that the design must bear: a **hostile server**, which holds the pinned key and
+//! everything that was ever stored, and a **hostile member**, an active machine with raw access to
+//! the protocol. Each lie and each attack is tried against sync, `kv get`, `kv put`, `machine add`
+//! and `machine remove`, and no target ever differs by a byte. The book's table of them is checked
+//! against these lists.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod acts;
+mod attacks;
 mod lies;
+mod member;
 mod scene;
 mod server;
+mod table;

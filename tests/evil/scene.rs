@@ -5,97 +5,116 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rusqlite::Connection;
+use shared::audit::leaf;
 use shared::hash::Hash;
 use shared::keys::{SignKey, Signature};
-use shared::signed::{Envelope, Purpose};
-use tests::{Host, World, bins, watch};
+use shared::signed::Envelope;
+use tests::{Host, World, bins, find_line, watch};
 
+use crate::acts::{SECRET, VALUE};
 use crate::server::Told;
-
-/// The secret of the target.
-pub const SECRET: &str = "secret/jjeco/a";
 
 /// The machine, asleep with `K=one`; the truth has two newer versions.
 pub struct Scene {
     /// The world; its server is stopped.
     pub world: World,
-    /// The machine; its agent is stopped.
+    /// The machine, which is the owner's; its agent is stopped.
     pub host: Host,
-    /// Where the server listens.
-    pub address: String,
-    /// The server's key.
-    pub key: SignKey,
     /// What the server holds.
     pub truth: Told,
-    /// The last entry the machine has seen.
-    pub seen: usize,
-    /// The server's data when the machine fell asleep.
-    past: PathBuf,
+    /// What it held when the machine fell asleep.
+    pub past: Told,
+    /// Another history of the same two entries.
+    pub other: Told,
+    /// How often the target's hook has run.
+    pub hooks: usize,
+    /// What adds a machine.
+    pub line: String,
+    /// The machine's folders when it fell asleep.
+    asleep: PathBuf,
 }
+
+/// A machine that may be removed.
+pub const SPARE: &str = "spare";
 
 impl Scene {
     /// Makes it.
     pub fn new() -> Self {
         let mut world = World::new(bins!());
         let mut host = world.owner("rtx1080");
-        let _ = host.vault(&["kv", "put", SECRET, "K=one"]).ok();
+        let _ = host.vault(&["kv", "put", SECRET, &format!("K={VALUE}")]).ok();
+        world.enrol(&host, &world.host(SPARE), &["secret/spare/"]);
+        let fresh = world.host("fresh");
+        let line = fresh.agent_command(&["init", "--name", &fresh.name]).ok();
+        let line = find_line(&line, "VLTM1-");
         host.target(&[SECRET]);
-        watch::until(&host.env_file(), |text| text.contains("K=one\n"));
-        let ready = world.server.as_ref().unwrap().ready.clone();
-        let address = ready.lines().find_map(|line| line.strip_prefix("X_LISTEN="));
-        let address = address.unwrap().to_owned();
+        watch::until(&host.env_file(), |text| text.contains(&format!("K={VALUE}\n")));
         host.stop();
+        let hooks = host.hook_runs();
         assert!(world.server.take().unwrap().stop());
-        let past = world.dir().join("past");
-        copy(&world.data(), &past);
-        world.start();
-        let seen = entries(&host.state().join("agent.db")).len() - 1;
+        let asleep = world.dir().join("asleep");
+        copy(&host.dir, &asleep);
+        let data = world.dir().join("past");
+        copy(&world.data(), &data);
+        let past = harvest(&data);
         // The same machine at another time: what it writes is true, and the machine has not seen
         // it.
-        let twin = twin(&world, &host, "twin");
-        let _ = twin.vault(&["kv", "put", SECRET, "K=two"]).ok();
-        let _ = twin.vault(&["kv", "put", SECRET, "K=three"]).ok();
-        assert!(world.server.take().unwrap().stop());
-        let key = std::fs::read_to_string(world.data().join("server.key")).unwrap();
-        let key = SignKey::from_text(&key).unwrap();
-        let truth = harvest(&world.data());
-        assert!(truth.log.len() >= seen + 3, "two entries more than the machine has seen");
-        Self { world, host, address, key, truth, seen, past }
+        let truth = lived(&mut world, &host, "twin", &data, ["K=two", "K=three"]);
+        let other = lived(&mut world, &host, "other", &data, ["K=other", "K=evil"]);
+        assert_eq!(truth.last(), past.last() + 2, "two entries more than the machine has seen");
+        Self { world, host, truth, past, other, hooks, line, asleep }
     }
 
-    /// Lets the machine's twin live through another two entries, and returns what the server holds
-    /// then.
-    pub fn other_history(&mut self) -> Told {
-        std::fs::remove_dir_all(self.world.data()).unwrap();
-        copy(&self.past, &self.world.data());
-        self.world.start();
-        let twin = twin(&self.world, &self.host, "other");
-        let _ = twin.vault(&["kv", "put", SECRET, "K=other"]).ok();
-        let _ = twin.vault(&["kv", "put", SECRET, "K=evil"]).ok();
-        assert!(self.world.server.take().unwrap().stop());
-        harvest(&self.world.data())
+    /// Puts the machine back to when it fell asleep.
+    pub fn reset(&mut self) {
+        self.host.stop();
+        for folder in ["state", "home"] {
+            let folder = self.host.dir.join(folder);
+            std::fs::remove_dir_all(&folder).unwrap();
+            copy(&self.asleep.join(folder.file_name().unwrap()), &folder);
+        }
+    }
+
+    /// Returns the target's bytes.
+    pub fn target(&self) -> Vec<u8> {
+        std::fs::read(self.host.env_file()).unwrap()
     }
 
     /// Waits until `vault-agent status` and `vault status` show alarm `code`, and fail for it.
-    pub fn await_alarm(&self, code: &str) {
+    pub fn await_alarm(&self, name: &str, code: &str) {
         let shown = format!("alarm    {code}: ");
-        watch::poll(&format!("alarm {code} (log: {})", self.host.log_file().display()), || {
+        let log = self.host.log_file();
+        watch::poll(&format!("{name}: alarm {code} (log: {})", log.display()), || {
             let status = self.host.agent_command(&["status"]);
             (status.out.contains(&shown) && status.code != 0).then_some(())
         });
-        watch::poll("`vault status` shows it, too", || {
-            let status = self.host.vault(&["status"]);
-            let text = [status.out, status.err].concat();
-            (text.contains(code) && status.code != 0).then_some(())
-        });
+        let status = self.host.vault(&["status"]);
+        let text = [status.out, status.err].concat();
+        assert!(text.contains(code) && status.code != 0, "{name}: `vault status` says\n{text}");
+    }
+
+    /// Returns the alarms that stand.
+    pub fn alarms(&self) -> Vec<String> {
+        let status = self.host.agent_command(&["status"]);
+        let alarms = status.out.lines().filter(|line| line.starts_with("alarm "));
+        alarms.map(str::to_owned).collect()
     }
 }
 
-/// Copies a stopped machine.
-fn twin(world: &World, host: &Host, name: &str) -> Host {
+/// Lets a copy of the machine live through two puts at a server that begins with `data`, and returns
+/// what the server holds then.
+fn lived(world: &mut World, host: &Host, name: &str, data: &Path, values: [&str; 2]) -> Told {
+    std::fs::remove_dir_all(world.data()).unwrap();
+    copy(data, &world.data());
+    world.start();
     let twin = world.host(name);
-    copy(&host.state(), &twin.state());
-    twin
+    std::fs::remove_dir_all(&twin.dir).unwrap();
+    copy(&host.dir, &twin.dir);
+    for value in values {
+        let _ = twin.vault(&["kv", "put", SECRET, value]).ok();
+    }
+    assert!(world.server.take().unwrap().stop());
+    harvest(&world.data())
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -105,22 +124,22 @@ fn copy(from: &Path, to: &Path) {
 
 /// Reads everything that a stopped server holds.
 fn harvest(data: &Path) -> Told {
-    let file = data.join("vault.db");
-    let log = entries(&file);
-    let conn = Connection::open(file).unwrap();
-    let mut query = conn.prepare("SELECT bytes FROM blob").unwrap();
-    let blobs = query.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap().map(Result::unwrap);
-    let blobs = blobs.map(|bytes| (Hash::of(&[&bytes]), bytes)).collect();
-    Told { vault: log[0].hash(Purpose::Genesis), log, blobs }
-}
-
-fn entries(database: &Path) -> Vec<Envelope> {
-    let conn = Connection::open(database).unwrap();
+    let conn = Connection::open(data.join("vault.db")).unwrap();
     let mut query = conn.prepare("SELECT by, body, sig FROM log ORDER BY seq").unwrap();
-    let rows = query.query_map([], |row| {
+    let log = query.query_map([], |row| {
         let by: String = row.get(0)?;
         let sig = Signature::from_bytes(row.get(2)?);
         Ok(Envelope { by: by.parse().unwrap(), body: row.get(1)?, sig })
     });
-    rows.unwrap().map(Result::unwrap).collect()
+    let log: Vec<Envelope> = log.unwrap().map(Result::unwrap).collect();
+    let bytes = |sql: &str| -> Vec<Vec<u8>> {
+        let mut query = conn.prepare(sql).unwrap();
+        query.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let key = std::fs::read_to_string(data.join("server.key")).unwrap();
+    let mut told = Told::honest(SignKey::from_text(&key).unwrap(), log);
+    let blobs = bytes("SELECT bytes FROM blob").into_iter();
+    told.blobs = blobs.map(|bytes| (Hash::of(&[&bytes]), bytes)).collect();
+    told.leaves = bytes("SELECT record FROM audit ORDER BY n").iter().map(|r| leaf(r)).collect();
+    told
 }

@@ -1,161 +1,328 @@
-//! A server that says what it is told to, over real TLS and HTTP/2. What it is told lives in
-//! `lies`.
+//! A server that says what it is told to, over real TLS and HTTP/2: honest but for the lie that a
+//! test has told it. The lies live in `lies`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use host::raw_keys::Acceptor;
 use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body, Frame as Part, Incoming};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame as Part, Incoming};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use shared::audit::AuditHead;
 use shared::hash::Hash;
-use shared::head::Head;
+use shared::head::{Head, SignedHead};
 use shared::keys::SignKey;
 use shared::signed::{Envelope, Purpose, VaultId};
-use shared::wire::v1::audit::{AccessReply, AccessRequest};
-use shared::wire::v1::log::Frame;
+use shared::time::Time;
+use shared::wire::v1;
+use shared::wire::v1::audit::{AccessReply, AccessRequest, LeavesPage};
+use shared::wire::v1::blob::Inline;
+use shared::wire::v1::log::{AppendRequest, Frame, HealReply};
 use shared::wire::v1::report::{ReportReply, TargetsPage};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
-type Answer = Response<BoxBody<Bytes, Infallible>>;
+/// Status and body of an answer that is no stream.
+pub type Reply = (u16, Vec<u8>);
 
-/// What a server has: the truth when it was harvested, a lie once a test has changed it.
-#[derive(Clone, Debug)]
+/// A request, as a lie sees it.
+pub struct Asked<'a> {
+    /// Method and path, e.g. `POST /v1/log`.
+    pub what: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// What a server has and says: the truth when it was harvested, a lie once a test has changed it.
+#[derive(Clone)]
 pub struct Told {
     /// The vault.
     pub vault: VaultId,
+    /// What heads are signed with.
+    pub key: Arc<SignKey>,
+    /// What the server shows in the handshake.
+    pub tls: Arc<SignKey>,
     /// The genesis and the entries.
     pub log: Vec<Envelope>,
     /// Age files.
     pub blobs: HashMap<Hash, Vec<u8>>,
+    /// The audit chain's leaves.
+    pub leaves: Vec<Hash>,
+    /// Makes the lines of a stream out of the true ones.
+    pub stream: fn(&Self, Vec<Frame>) -> Vec<Bytes>,
+    /// Changes each head of a stream, or leaves it out.
+    pub twist: fn(&Self, SignedHead) -> Option<SignedHead>,
+    /// Answers instead of the honest server, where it returns something.
+    pub answer: fn(&mut Self, &Asked<'_>) -> Option<Reply>,
+    /// Ends a stream when all is said, instead of holding it open.
+    pub ends: bool,
+}
+
+/// Writes a frame as one line.
+pub fn line(frame: &Frame) -> Bytes {
+    let mut line = serde_json::to_vec(frame).unwrap();
+    line.push(b'\n');
+    line.into()
+}
+
+/// Writes a JSON answer.
+pub fn json<T: serde::Serialize>(status: u16, body: &T) -> Reply {
+    (status, serde_json::to_vec(body).unwrap())
+}
+
+/// Answers with an error.
+pub fn refusal(status: u16, code: &str) -> Reply {
+    let (code, detail) = (code.to_owned(), "the server says so".to_owned());
+    json(status, &v1::error::ErrorBody { code, detail })
 }
 
 impl Told {
-    fn head(&self, key: &SignKey) -> Frame {
-        let seq = self.log.len() as u64 - 1;
-        let purpose = if seq == 0 { Purpose::Genesis } else { Purpose::Entry(self.vault) };
-        let head = self.log[self.log.len() - 1].hash(purpose);
-        Frame::Head(Head { epoch: self.vault, seq, head }.sign(key, self.vault).unwrap())
+    /// Makes an honest server.
+    pub fn honest(key: SignKey, log: Vec<Envelope>) -> Self {
+        let key = Arc::new(key);
+        Self {
+            vault: log[0].hash(Purpose::Genesis),
+            tls: Arc::clone(&key),
+            key,
+            log,
+            blobs: HashMap::new(),
+            leaves: Vec::new(),
+            stream: |_, frames| frames.iter().map(line).collect(),
+            twist: |_, head| Some(head),
+            answer: |_, _| None,
+            ends: false,
+        }
     }
 
-    fn stream(&self, after: usize, key: &SignKey) -> Vec<u8> {
-        let mut lines = Vec::new();
-        let mut say = |frame: &Frame| {
-            serde_json::to_writer(&mut lines, frame).unwrap();
-            lines.push(b'\n');
-        };
+    /// Returns the hash of entry `seq`.
+    pub fn hash(&self, seq: usize) -> Hash {
+        let purpose = if seq == 0 { Purpose::Genesis } else { Purpose::Entry(self.vault) };
+        self.log[seq].hash(purpose)
+    }
+
+    /// Returns the number of the last entry.
+    pub fn last(&self) -> usize {
+        self.log.len() - 1
+    }
+
+    /// Returns the true head of entry `seq`, signed.
+    pub fn head(&self, seq: usize) -> SignedHead {
+        self.sign(Head { epoch: self.vault, seq: seq as u64, head: self.hash(seq) })
+    }
+
+    /// Signs any head, as the holder of the key can.
+    pub fn sign(&self, head: Head) -> SignedHead {
+        head.sign(&self.key, self.vault).unwrap()
+    }
+
+    /// Returns the audit chain's head.
+    pub fn audit(&self) -> AuditHead {
+        self.leaves.iter().fold(AuditHead::EMPTY, |head, leaf| head.then(*leaf))
+    }
+
+    /// Returns the frames of a stream, true but for the heads.
+    fn frames(&self, after: usize) -> Vec<Frame> {
+        let head = (self.twist)(self, self.head(self.last())).map(Frame::Head);
+        let mut frames = Vec::from_iter(head.clone());
         if after == 0 {
-            say(&Frame::Genesis(self.log[0].clone()));
+            frames.push(Frame::Genesis(self.log[0].clone()));
         }
         for envelope in self.log.iter().skip(after + 1) {
-            say(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
+            frames.push(Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
         }
-        say(&self.head(key));
-        lines
+        if after < self.last() {
+            frames.extend(head);
+        }
+        frames
     }
 
-    fn answer(&self, request: &Request<Incoming>, body: &Bytes, key: &SignKey) -> Answer {
-        let query = request.uri().query().unwrap_or_default();
-        match (request.method(), request.uri().path()) {
-            (&Method::GET, "/v1/log") => {
-                let after = query.split('&').find_map(|part| part.strip_prefix("after="));
-                let lines = self.stream(after.unwrap().parse().unwrap(), key);
-                Response::new(BoxBody::new(Held(Some(lines.into()))))
-            }
-            (&Method::POST, "/v1/report") => {
-                let reply = ReportReply {
-                    now: host::clock::now(),
-                    audit: AuditHead::EMPTY,
+    /// Answers what is no stream as an honest server would.
+    fn reply(&mut self, Asked { what, body }: &Asked<'_>) -> Reply {
+        match *what {
+            "POST /v1/log" => self.append(body),
+            "POST /v1/report" => json(
+                200,
+                &ReportReply {
+                    now: now(),
+                    audit: self.audit(),
                     wants_targets: false,
                     seen: Vec::new(),
                     next: 0,
-                    clones: Vec::new(),
-                };
-                full(serde_json::to_vec(&reply).unwrap())
-            }
-            (&Method::GET, "/v1/targets") => {
-                full(serde_json::to_vec(&TargetsPage::default()).unwrap())
-            }
-            (&Method::POST, "/v1/access") => {
+                },
+            ),
+            "GET /v1/targets" => json(200, &TargetsPage::default()),
+            "POST /v1/access" => {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(body).unwrap();
-                let reply = AccessReply { next: first + reads.len() as u64 };
-                full(serde_json::to_vec(&reply).unwrap())
+                json(200, &AccessReply { next: first + reads.len() as u64 })
             }
-            (&Method::GET, path) if path.starts_with("/v1/blob/") => {
-                let hash: Hash = path["/v1/blob/".len()..].parse().unwrap();
-                full(self.blobs.get(&hash).cloned().unwrap_or_default())
+            "GET /v1/audit/leaves" => {
+                json(200, &LeavesPage { leaves: self.leaves.clone(), head: self.audit() })
             }
-            (method, path) => panic!("nobody should ask for {method} {path}"),
+            "POST /v1/heal" => {
+                let head = self.head(self.last());
+                json(200, &HealReply { head, restored: false, wanted: Vec::new() })
+            }
+            _ => self.blob(what, body),
         }
     }
-}
 
-/// A stream that brings what it has and then stays open.
-struct Held(Option<Bytes>);
+    fn blob(&mut self, what: &str, body: &[u8]) -> Reply {
+        if let Some(id) = what.strip_prefix("GET /v1/blob/") {
+            let found = self.blobs.get(&id.parse::<Hash>().unwrap());
+            return found.map_or_else(
+                || refusal(404, "E_BLOB_ABSENT"),
+                |bytes| (200, bytes.clone()),
+            );
+        }
+        if what.starts_with("PUT /v1/blob/") {
+            self.blobs.insert(Hash::of(&[body]), body.to_vec());
+            return (201, Vec::new());
+        }
+        panic!("nobody should ask for {what}")
+    }
 
-impl Body for Held {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Part<Bytes>, Infallible>>> {
-        self.0.take().map_or(Poll::Pending, |lines| Poll::Ready(Some(Ok(Part::data(lines)))))
+    fn append(&mut self, body: &[u8]) -> Reply {
+        let AppendRequest { envelope, blobs, .. } = serde_json::from_slice(body).unwrap();
+        let entry: shared::log::Entry = envelope.parse().unwrap();
+        if let Some(at) = self.log.iter().position(|known| *known == envelope) {
+            return json(201, &self.head(at));
+        }
+        if entry.prev != self.hash(self.last()) {
+            return json(409, &self.head(self.last()));
+        }
+        self.log.push(envelope);
+        self.blobs.extend(blobs.into_iter().map(|Inline(bytes)| (Hash::of(&[&bytes]), bytes)));
+        json(201, &self.head(self.last()))
     }
 }
 
-fn full(bytes: Vec<u8>) -> Answer {
-    Response::new(BoxBody::new(Full::new(bytes.into())))
+/// The true time.
+pub fn now() -> Time {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    Time::from_micros(u64::try_from(since.as_micros()).unwrap())
+}
+
+/// What the tasks of a running server share.
+struct Shared {
+    told: Mutex<Told>,
+    /// Ticks when the log has grown.
+    grown: watch::Sender<usize>,
+    /// What was asked for, by method and path.
+    asked: watch::Sender<HashSet<String>>,
+}
+
+impl Shared {
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The server; dropping it ends its connections and frees its address.
-pub struct Evil(Option<tokio::runtime::Runtime>);
+pub struct Evil {
+    runtime: Option<tokio::runtime::Runtime>,
+    shared: Arc<Shared>,
+}
 
 impl Evil {
-    /// Says `told` at `address`, holding `key`.
-    pub fn start(address: &str, key: &SignKey, told: Told) -> Self {
+    /// Says `told` at `address`.
+    pub fn start(address: &str, told: Told) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
-        let acceptor = Acceptor::new(key, std::time::Duration::from_secs(10)).unwrap();
+        let patience = std::time::Duration::from_secs(10);
+        let acceptor = Acceptor::new(&told.tls, patience).unwrap();
         let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
-        let told = Arc::new((told, SignKey::from_seed(&key.seed())));
+        let (grown, asked) = (watch::Sender::new(told.last()), watch::Sender::default());
+        let shared = Arc::new(Shared { told: Mutex::new(told), grown, asked });
+        let served = Arc::clone(&shared);
         runtime.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve(acceptor.clone(), socket, Arc::clone(&told)));
+                tokio::spawn(serve(acceptor.clone(), socket, Arc::clone(&served)));
             }
         });
-        Self(Some(runtime))
+        Self { runtime: Some(runtime), shared }
+    }
+
+    /// Waits until `what`, e.g. `POST /v1/report`, was asked for.
+    pub fn heard(&self, lie: &str, what: &str) {
+        tests::watch::poll(&format!("{lie}: {what} is asked for"), || {
+            self.shared.asked.borrow().contains(what).then_some(())
+        });
     }
 }
 
 impl Drop for Evil {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_timeout(std::time::Duration::from_secs(10));
         }
     }
 }
 
-async fn serve(acceptor: Acceptor, socket: TcpStream, told: Arc<(Told, SignKey)>) {
+async fn serve(acceptor: Acceptor, socket: TcpStream, shared: Arc<Shared>) {
     let Ok((stream, _key)) = acceptor.accept(socket).await else { return };
     let service = service_fn(move |mut request: Request<Incoming>| {
-        let told = Arc::clone(&told);
+        let shared = Arc::clone(&shared);
         async move {
-            let body = request.body_mut().collect().await.unwrap().to_bytes();
-            let (told, key) = &*told;
-            Ok::<_, Infallible>(told.answer(&request, &body, key))
+            let body = request.body_mut().collect().await;
+            let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            Ok::<_, Infallible>(answer(&shared, &request, &body))
         }
     });
     let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn answer(
+    shared: &Arc<Shared>,
+    request: &Request<Incoming>,
+    body: &Bytes,
+) -> Response<BoxBody<Bytes, Infallible>> {
+    let what = format!("{} {}", request.method(), request.uri().path());
+    let mut told = shared.told();
+    shared.asked.send_modify(|asked| _ = asked.insert(what.clone()));
+    let asked = Asked { what: &what, body };
+    let lie = (told.answer)(&mut told, &asked);
+    if request.method() == Method::GET && request.uri().path() == v1::LOG && lie.is_none() {
+        let query = request.uri().query().unwrap_or_default();
+        let after = query.split('&').find_map(|part| part.strip_prefix("after="));
+        let after = after.unwrap().parse().unwrap();
+        return Response::new(follow(shared, &told, after));
+    }
+    let (status, bytes) = lie.unwrap_or_else(|| told.reply(&asked));
+    shared.grown.send_replace(told.last());
+    let mut response = Response::new(BoxBody::new(Full::new(bytes.into())));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    response
+}
+
+/// Says what there is, then every entry that is appended, until the reader leaves.
+fn follow(shared: &Arc<Shared>, told: &Told, after: usize) -> BoxBody<Bytes, Infallible> {
+    let first = (told.stream)(told, told.frames(after));
+    let first = stream::iter(first);
+    if told.ends {
+        return boxed(first);
+    }
+    let (last, grown) = (told.last(), shared.grown.subscribe());
+    let later = stream::unfold((last, grown, Arc::clone(shared)), async |(sent, mut grown, shared)| {
+        let _ = grown.wait_for(|last| *last > sent).await;
+        let told = shared.told();
+        let lines: Vec<Bytes> = told.frames(sent).iter().map(line).collect();
+        let last = told.last();
+        drop(told);
+        Some((Bytes::from(lines.concat()), (last, grown, shared)))
+    });
+    boxed(first.chain(later))
+}
+
+fn boxed(
+    lines: impl stream::Stream<Item = Bytes> + Send + Sync + 'static,
+) -> BoxBody<Bytes, Infallible> {
+    BoxBody::new(StreamBody::new(lines.map(|line| Ok(Part::data(line)))))
 }

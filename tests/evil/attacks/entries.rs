@@ -1,0 +1,219 @@
+//! Attacks by entries.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::Method;
+use shared::blob::{Kind, Place, seal};
+use shared::hash::Hash;
+use shared::log::{Access, Op, Put, Resume, Versions, readers_hash, recipients};
+use shared::grant::Grants;
+use shared::signed::Envelope;
+use shared::time::Time;
+use shared::wire::v1::blob::Inline;
+use shared::wire::v1::log::{AppendRequest, GenesisRequest, HealRequest};
+use shared::wire::v1::{GENESIS, HEAL, LOG};
+
+use super::{Attack, check};
+use crate::acts;
+use crate::member::{Member, Raw, View};
+use crate::server::now;
+
+async fn append(member: &Member, raw: &Raw, envelope: Envelope, blobs: Vec<Vec<u8>>) {
+    let blobs = blobs.into_iter().map(Inline).collect();
+    member.post(raw, LOG, &AppendRequest { envelope, blobs, code: None }).await;
+}
+
+/// Appends one entry as itself; tries anew while others are quicker.
+async fn act(member: &Member, by: Option<&str>, ops: fn(&Member, &View) -> (Vec<Op>, Vec<Vec<u8>>)) {
+    let raw = member.connect().await;
+    let by = by.map_or_else(|| member.actor(), str::to_owned);
+    for _ in 0..20 {
+        let view = member.view(&raw).await;
+        let (ops, blobs) = ops(member, &view);
+        append(member, &raw, member.entry(&view, &by, ops), blobs).await;
+        if member.said().keys().any(|said| said.starts_with("E_")) {
+            return;
+        }
+    }
+}
+
+/// Encrypts content for a path, to whom it must be readable.
+fn put(view: &View, path: &str) -> (Put, Vec<u8>) {
+    let path = path.parse().unwrap();
+    let (ver, vault) = (view.state.due_version(&path), view.state.vault());
+    let place = Place { vault: &vault, path: &path, ver };
+    let to = recipients(&view.state, &path);
+    let sealed = seal(place, Kind::Kv, br#"{"K":"evil"}"#, &to).unwrap();
+    let readers = readers_hash(&view.state, &path);
+    let size = sealed.bytes.len() as u64;
+    (Put { path, ver, blob: sealed.id, size, commit: sealed.commit, readers }, sealed.bytes)
+}
+
+/// Returns a path that the member may write.
+fn own(member: &Member) -> String {
+    format!("secret/{}/x", member.name)
+}
+
+pub const ATTACKS: &[Attack] = &[
+    Attack::new("an entry writes where it may not", "E_DENIED", |member| {
+        Box::pin(act(member, None, |_, view| {
+            let (put, bytes) = put(view, acts::SECRET);
+            (vec![Op::Put(put)], vec![bytes])
+        }))
+    }),
+    Attack::new("an entry is signed as an admin", "E_BADSIG", |member| {
+        Box::pin(act(member, Some("admin:jonas"), |_, view| {
+            let (put, bytes) = put(view, acts::SECRET);
+            (vec![Op::Put(put)], vec![bytes])
+        }))
+    }),
+    Attack::new("an entry is signed as root", "E_BADSIG", |member| {
+        Box::pin(act(member, Some("root"), |_, view| {
+            (vec![Op::MachineRemove { number: 1, reason: String::new() }], {
+                let _ = view;
+                Vec::new()
+            })
+        }))
+    }),
+    Attack::new("an entry is another machine's", "E_ACTOR", |member| {
+        Box::pin(act(member, Some("machine:rtx1080"), |_, view| {
+            let (put, bytes) = put(view, acts::SECRET);
+            (vec![Op::Put(put)], vec![bytes])
+        }))
+    }),
+    Attack::new("an entry removes the owner's host", "E_DENIED", |member| {
+        Box::pin(act(member, None, |_, _| {
+            (vec![Op::MachineRemove { number: 1, reason: String::new() }], Vec::new())
+        }))
+    }),
+    Attack::new("an entry widens its own rights", "E_DENIED", |member| {
+        Box::pin(act(member, None, |member, view| {
+            let (read, write) = (Grants::parse(&["*"]).unwrap(), Grants::parse(&["*"]).unwrap());
+            let number = member.number(view);
+            (vec![Op::AccessSet(Access { number, was: Hash::ZERO, read, write })], Vec::new())
+        }))
+    }),
+    Attack::new("an entry shuts the recovery key out", "E_READERS", |member| {
+        Box::pin(act(member, None, |member, view| {
+            let (put, bytes) = put(view, &own(member));
+            let readers = Hash::of(&[b"me alone"]);
+            (vec![Op::Put(Put { readers, ..put })], vec![bytes])
+        }))
+    }),
+    Attack::new("an entry names a version without end", "E_LIMITS", |member| {
+        Box::pin(act(member, None, |member, _| {
+            let path = own(member).parse().unwrap();
+            (vec![Op::Delete(Versions { path, versions: vec![1; 400_000] })], Vec::new())
+        }))
+    }),
+    Attack::new("an entry is of another year", "E_CLOCK", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            for _ in 0..20 {
+                let view = member.view(&raw).await;
+                let (put, bytes) = put(&view, &own(member));
+                let year = 365 * 24 * 3600 * 1_000_000;
+                let time = Time::from_micros(now().as_micros() + year);
+                let envelope =
+                    member.entry_at(&view, &member.actor(), vec![Op::Put(put)], time);
+                append(member, &raw, envelope, vec![bytes]).await;
+                if member.said().contains_key("E_CLOCK") {
+                    return;
+                }
+            }
+        })
+    }),
+    Attack::new("an entry resumes a vault that nobody restored", "E_DENIED", |member| {
+        Box::pin(act(member, None, |_, view| {
+            let (seq, head) = (view.state.seq(), view.state.head());
+            let resume = Resume { seq, head, audit_n: 0, audit_head: Hash::ZERO };
+            (vec![Op::Resume(resume)], Vec::new())
+        }))
+    }),
+    Attack::new("an owner's entry is sent again and again", "201", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let view = member.view(&raw).await;
+            let envelope = view.log.iter().rev().find(|one| one.by.to_string() == "admin:jonas");
+            let request = AppendRequest {
+                envelope: envelope.unwrap().clone(),
+                blobs: Vec::new(),
+                code: None,
+            };
+            for _ in 0..3_000 {
+                member.post(&raw, LOG, &request).await;
+            }
+        })
+    }),
+    Attack::new("megabytes that nobody has signed", "E_BADSIG", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let view = member.view(&raw).await;
+            let mut envelope = member.entry(&view, &member.actor(), Vec::new());
+            envelope.body = vec![b' '; 1 << 20];
+            for _ in 0..50 {
+                append(member, &raw, envelope.clone(), Vec::new()).await;
+            }
+        })
+    }),
+    Attack::new("a body that is no JSON", "400", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            for _ in 0..3_000 {
+                member.send(&raw, Method::POST, LOG, Bytes::from_static(b"{\"envelope\":")).await;
+            }
+        })
+    }),
+    Attack::new("another vault is founded", "E_CLAIM", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let view = member.view(&raw).await;
+            let (genesis, entry) = (view.log[0].clone(), view.log[2].clone());
+            let request = GenesisRequest { claim: Hash::ZERO, genesis, entry };
+            for _ in 0..2_000 {
+                member.post(&raw, GENESIS, &request).await;
+            }
+        })
+    }),
+    Attack::new("entries are healed that nobody lost", "422", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let view = member.view(&raw).await;
+            let forged = member.entry(&view, &member.actor(), Vec::new());
+            let request = HealRequest { entries: vec![forged], head: Some(view.head) };
+            for _ in 0..2_000 {
+                member.post(&raw, HEAL, &request).await;
+            }
+        })
+    }),
+    Attack::borne("a head of its own says that the server is old", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let view = member.view(&raw).await;
+            let forged = shared::head::Head { seq: 1 << 40, ..view.head.place() };
+            let forged = forged.sign(&member.sign, view.state.vault()).unwrap();
+            let forged = serde_json::to_string(&forged).unwrap();
+            for _ in 0..100 {
+                let headers = [(shared::wire::v1::log::LAST_HEAD, forged.as_str())];
+                let path = format!("{LOG}?after=0");
+                let answer = raw.call(Method::GET, &path, Bytes::new(), &headers).await;
+                member.note(answer.map_or("cut".to_owned(), |(status, _)| status.to_string()));
+            }
+        })
+    }),
+    Attack::new("heals without end", "429", |member| {
+        Box::pin(async {
+            let raw = Arc::new(member.connect().await);
+            let request = HealRequest::default();
+            while member.goes_on() && !member.said().contains_key("cut") {
+                member.post(&raw, HEAL, &request).await;
+            }
+        })
+    }),
+];
+
+#[test]
+fn an_entry_changes_what_it_may_and_nothing_else() {
+    check(ATTACKS);
+}

@@ -1,0 +1,155 @@
+//! Attacks by quantity.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use shared::audit::{Fact, Op};
+use shared::hash::Hash;
+use shared::wire::v1::audit::AccessRequest;
+use shared::wire::v1::{ACCESS, AUDIT, LOG, TARGETS};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::timeout;
+
+use super::{Attack, check, stalled};
+use crate::member::Member;
+
+/// How long an answer is waited for that may never come.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Holds on to something while the others are at it.
+async fn hold<T>(member: &Member, held: T) {
+    while member.goes_on() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(held);
+}
+
+/// Sends one request again and again.
+async fn again(member: &Member, method: Method, path: &str, body: Bytes) {
+    let raw = member.connect().await;
+    let mut left = 50_000;
+    while member.goes_on() && left > 0 && !member.said().contains_key("cut") {
+        left -= 1;
+        member.send(&raw, method.clone(), path, body.clone()).await;
+    }
+}
+
+pub const ATTACKS: &[Attack] = &[
+    Attack::new("a thousand streams that nobody reads", "429", |member| {
+        Box::pin(async {
+            let (mut held, path) = (Vec::new(), format!("{LOG}?after=0&follow=true"));
+            for _ in 0..8 {
+                let Some(raw) = member.try_connect().await else { continue };
+                for _ in 0..125 {
+                    let open = raw.open(Method::GET, &path, Bytes::new(), &[]);
+                    match timeout(Duration::from_millis(200), open).await {
+                        Ok(Some(answer)) => {
+                            member.note(answer.status().as_u16().to_string());
+                            held.push(answer);
+                        }
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+            }
+            hold(member, held).await;
+        })
+    }),
+    Attack::borne("five hundred connections", |member| {
+        Box::pin(async {
+            let mut held = Vec::new();
+            for _ in 0..512 {
+                let connected = timeout(PATIENCE, member.try_connect()).await;
+                held.extend(connected.ok().flatten());
+            }
+            hold(member, held).await;
+        })
+    }),
+    Attack::borne("five hundred handshakes that do not end", |member| {
+        Box::pin(async {
+            let mut held = Vec::new();
+            for _ in 0..512 {
+                let Some(mut socket) = member.socket().await else { break };
+                // The first bytes of a ClientHello.
+                let _ = socket.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await;
+                held.push(socket);
+            }
+            hold(member, held).await;
+        })
+    }),
+    Attack::new("bodies that stop half-way", "429", |member| {
+        Box::pin(stalled::bodies(member))
+    }),
+    Attack::new("audit leaves without end", "429", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            while member.goes_on() && !member.said().contains_key("cut") {
+                member.leaves(&raw).await;
+            }
+        })
+    }),
+    Attack::new("the audit log, which it may not read", "E_DENIED", |member| {
+        Box::pin(again(member, Method::GET, AUDIT, Bytes::new()))
+    }),
+    Attack::borne("local reads without end", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let run = Hash::of(&[b"run"]);
+            let read = Fact {
+                path: Some("secret/jjeco/a".parse().unwrap()),
+                ver: Some(1),
+                who: Some("evil[1] uid 0".parse().unwrap()),
+                ..Fact::new(Op::LocalRead)
+            };
+            for batch in 0..30 {
+                let reads = vec![read.clone(); 1000];
+                let request = AccessRequest { run, first: batch * 1000, reads };
+                member.post(&raw, ACCESS, &request).await;
+            }
+        })
+    }),
+    Attack::new("everybody's targets without end", "429", |member| {
+        Box::pin(again(member, Method::GET, TARGETS, Bytes::new()))
+    }),
+    Attack::new("routes that are none", "404", |member| {
+        Box::pin(again(member, Method::GET, "/v1/sys/../../etc/passwd", Bytes::new()))
+    }),
+    Attack::new("methods that no route knows", "405", |member| {
+        Box::pin(again(member, Method::DELETE, LOG, Bytes::new()))
+    }),
+    Attack::new("the whole log again and again", "429", |member| {
+        Box::pin(again(member, Method::GET, "/v1/log?after=0", Bytes::new()))
+    }),
+    Attack::borne("headers larger than any may be", |member| {
+        Box::pin(async {
+            let large = "x".repeat(1 << 20);
+            for _ in 0..20 {
+                let Some(raw) = member.try_connect().await else { continue };
+                let headers = [("x-large", large.as_str())];
+                let answer = raw.call(Method::GET, LOG, Bytes::new(), &headers);
+                let answer = timeout(PATIENCE, answer).await.ok().flatten();
+                member.note(answer.map_or("cut".to_owned(), |(status, _)| status.to_string()));
+            }
+        })
+    }),
+    Attack::borne("requests that are taken back at once", |member| {
+        Box::pin(async {
+            let mut left = 20_000;
+            while member.goes_on() && left > 0 {
+                let Some(raw) = member.try_connect().await else { return };
+                for _ in 0..200 {
+                    left -= 1;
+                    let open = raw.open(Method::GET, "/v1/log?after=0", Bytes::new(), &[]);
+                    if let Ok(None) = timeout(Duration::from_micros(50), open).await {
+                        break;
+                    }
+                }
+            }
+        })
+    }),
+];
+
+#[test]
+fn a_flood_keeps_nobody_out() {
+    check(ATTACKS);
+}

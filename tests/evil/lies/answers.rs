@@ -1,0 +1,112 @@
+//! Lies in answers to those who write, and in place of the log.
+
+use shared::hash::Hash;
+use shared::head::{Head, SignedHead};
+use shared::wire::v1::log::AppendRequest;
+
+use super::{Lie, check};
+use crate::acts::End;
+use crate::scene::Scene;
+use crate::server::{Asked, Reply, Told, json, refusal};
+
+/// Answers whoever appends.
+fn appends(scene: &Scene, answer: fn(&mut Told, &Asked<'_>) -> Option<Reply>) -> Told {
+    Told { answer, ..scene.past.clone() }
+}
+
+fn is_append(asked: &Asked<'_>) -> bool {
+    asked.what == "POST /v1/log"
+}
+
+fn is_log(asked: &Asked<'_>) -> bool {
+    asked.what == "GET /v1/log"
+}
+
+/// Returns the head that the entry would make.
+fn made(told: &Told, asked: &Asked<'_>) -> Head {
+    let AppendRequest { envelope, .. } = serde_json::from_slice(asked.body).unwrap();
+    let head = envelope.hash(shared::signed::Purpose::Entry(told.vault));
+    Head { epoch: told.vault, seq: told.log.len() as u64, head }
+}
+
+/// Nobody knows what became of it.
+const OPEN: End = End::Refused("no answer");
+
+const fn unread(name: &'static str, end: End, tell: fn(&Scene) -> Told) -> Lie {
+    Lie::idle(name, "GET /v1/log", end, tell)
+}
+
+pub const LIES: &[Lie] = &[
+    unread("an entry is acknowledged that stands elsewhere", OPEN, |scene| {
+        appends(scene, |told, asked| {
+            is_append(asked).then(|| json(201, &told.head(told.last())))
+        })
+    }),
+    unread("an entry is acknowledged without a signature", OPEN, |scene| {
+        appends(scene, |told, asked| {
+            is_append(asked).then(|| {
+                let head = told.sign(made(told, asked));
+                json(201, &SignedHead { sig: told.log[0].sig.clone(), ..head })
+            })
+        })
+    }),
+    unread("an entry is acknowledged in no words", OPEN, |scene| {
+        appends(scene, |_, asked| is_append(asked).then(|| (201, b"{}".to_vec())))
+    }),
+    unread("an entry always comes too late", OPEN, |scene| {
+        appends(scene, |told, asked| {
+            is_append(asked).then(|| json(409, &told.head(told.last())))
+        })
+    }),
+    unread("a broken server", OPEN, |scene| {
+        appends(scene, |_, asked| is_append(asked).then(|| (500, b"<html>oops".to_vec())))
+    }),
+    unread("a server that is always busy", OPEN, |scene| {
+        appends(scene, |_, asked| is_append(asked).then(|| refusal(429, "busy")))
+    }),
+    unread("a server that says it was restored", End::Refused("restored"), |scene| {
+        appends(scene, |_, asked| is_append(asked).then(|| refusal(503, "restored")))
+    }),
+    unread("an entry is refused by a rule that allows it", End::Refused("E_READERS"), |scene| {
+        appends(scene, |_, asked| is_append(asked).then(|| refusal(422, "E_READERS")))
+    }),
+    unread("an entry is denied", End::Refused("denied"), |scene| {
+        appends(scene, |_, asked| is_append(asked).then(|| refusal(403, "denied")))
+    }),
+    Lie {
+        alarm: Some("E_FORK"),
+        ..unread("an entry is beaten by one of another history", End::Refused("E_FORK"), |scene| {
+            appends(scene, |told, asked| {
+                let head = Head { head: Hash::ZERO, ..told.head(told.last()).place() };
+                is_append(asked).then(|| json(409, &told.sign(head)))
+            })
+        })
+    },
+    Lie {
+        alarm: Some("E_UNKNOWN_ACTOR"),
+        ..unread("the machine is not known any more", End::Refused("E_UNKNOWN_ACTOR"), |scene| {
+            appends(scene, |_, asked| is_log(asked).then(|| refusal(403, "forbidden")))
+        })
+    },
+    unread("the log is moved", End::Refused("301"), |scene| {
+        appends(scene, |_, asked| is_log(asked).then(|| (301, Vec::new())))
+    }),
+    unread("the log ends at once", End::Refused("ended"), |scene| {
+        let mut told = scene.past.clone();
+        (told.ends, told.stream) = (true, |_, _| Vec::new());
+        told
+    }),
+    Lie {
+        heard: None,
+        ..Lie::fatal("the server has another key", "E_SERVER_PIN", |scene| {
+            let mut told = scene.past.clone();
+            told.tls = std::sync::Arc::new(shared::keys::SignKey::generate());
+            told
+        })
+    },
+];
+
+#[test]
+fn an_answer_that_lies_writes_nothing() {
+    check(LIES);
+}
