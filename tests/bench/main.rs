@@ -20,10 +20,11 @@ mod trust;
 
 /// The hostile member, as the tests have it.
 #[path = "../evil"]
+#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
 mod evil {
+    pub mod acts;
     pub mod attacks;
     pub mod member;
-    pub mod acts;
     pub mod server;
 }
 

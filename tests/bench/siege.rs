@@ -50,12 +50,13 @@ pub fn figures() -> Vec<Row> {
         let (before, disk) = (process::private(pid), disk(&world));
         let run = *run;
         let attack = runtime.spawn(async move { run(&member).await });
-        std::thread::sleep(Duration::from_secs(3));
+        let _ = process::cpu_after(pid, Duration::from_secs(3));
         let (flooded_put, flooded_get) = times(&owner);
         let memory = process::private(pid).saturating_sub(before);
         enough.store(true, Relaxed);
         runtime.block_on(attack).unwrap();
-        let ratio = |flooded: Duration, alone: Duration| flooded.as_secs_f64() / alone.as_secs_f64();
+        let ratio =
+            |flooded: Duration, alone: Duration| flooded.as_secs_f64() / alone.as_secs_f64();
         let most = Some(&Aim::AtMost(3.0));
         rows.push(Row::ratio(&format!("{name}: put"), ratio(flooded_put, put), most));
         rows.push(Row::ratio("  read", ratio(flooded_get, get), most));
@@ -79,7 +80,8 @@ fn times(owner: &Host) -> (Duration, Duration) {
         let said = request(&mut socket, "POST", "/v1/secret/data/siege", body);
         puts.push(begun.elapsed());
         let version = said.rsplit_once("\"version\":").unwrap().1;
-        let version: u64 = version.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+        let version: u64 =
+            version.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
         let path = format!("/v1/secret/data/siege?version={}", version - 1);
         let begun = Instant::now();
         request(&mut socket, "GET", &path, "");

@@ -2,6 +2,7 @@
 //! on the way, and that no process ever shows the setup line.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -205,7 +206,8 @@ fn a_copied_host_raises_an_alarm_and_is_on_record() {
         let server = ["127.0.0.1", "localhost"][turn / 2 % 2];
         turn += 1;
         let config = host.state().join("agent.toml");
-        std::fs::write(&config, format!("server = [\"{server}:{port}\"]\n")).unwrap();
+        let mut config = std::fs::File::create(config).unwrap();
+        writeln!(config, "server = [\"{server}:{port}\"]").unwrap();
         let ran = rtx.vault(&["status"]);
         ran.err.contains("alarm E_CLONE").then_some(ran)
     });

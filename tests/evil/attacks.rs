@@ -18,8 +18,8 @@ use shared::keys::SignKey;
 use tests::{Host, World, bins, watch};
 use tokio::runtime::Runtime;
 
-use crate::acts;
-use crate::member::Member;
+use super::{acts, member, server};
+use member::Member;
 
 /// What goes on until it has done all it wants, or the others are done.
 pub type Running<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -35,11 +35,7 @@ pub struct Attack {
 }
 
 impl Attack {
-    const fn new(
-        name: &'static str,
-        end: &'static str,
-        run: fn(&Member) -> Running<'_>,
-    ) -> Self {
+    const fn new(name: &'static str, end: &'static str, run: fn(&Member) -> Running<'_>) -> Self {
         Self { name, run, end: Some(end) }
     }
 

@@ -27,7 +27,7 @@ use shared::wire::v1::log::Frame;
 use shared::wire::v1::{AUDIT_LEAVES, LOG};
 use tokio::net::TcpStream;
 
-use crate::server::now;
+use super::server::now;
 
 /// How often the server said what.
 pub type Said = BTreeMap<String, usize>;

@@ -126,6 +126,12 @@ impl Told {
         self.leaves.iter().fold(AuditHead::EMPTY, |head, leaf| head.then(*leaf))
     }
 
+    /// Returns all leaves of the audit chain.
+    pub fn page(&self) -> LeavesPage {
+        let (leaves, head) = (self.leaves.clone(), self.audit());
+        LeavesPage { from: AuditHead::EMPTY, until: None, leaves, head }
+    }
+
     /// Returns the frames of a stream, true but for the heads.
     fn frames(&self, after: usize) -> Vec<Frame> {
         let head = (self.twist)(self, self.head(self.last())).map(Frame::Head);
@@ -154,6 +160,7 @@ impl Told {
                     wants_targets: false,
                     seen: Vec::new(),
                     next: 0,
+                    clones: Vec::new(),
                 },
             ),
             "GET /v1/targets" => json(200, &TargetsPage::default()),
@@ -161,9 +168,7 @@ impl Told {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(body).unwrap();
                 json(200, &AccessReply { next: first + reads.len() as u64 })
             }
-            "GET /v1/audit/leaves" => {
-                json(200, &LeavesPage { leaves: self.leaves.clone(), head: self.audit() })
-            }
+            "GET /v1/audit/leaves" => json(200, &self.page()),
             "POST /v1/heal" => {
                 let head = self.head(self.last());
                 json(200, &HealReply { head, restored: false, wanted: Vec::new() })
@@ -175,10 +180,8 @@ impl Told {
     fn blob(&mut self, what: &str, body: &[u8]) -> Reply {
         if let Some(id) = what.strip_prefix("GET /v1/blob/") {
             let found = self.blobs.get(&id.parse::<Hash>().unwrap());
-            return found.map_or_else(
-                || refusal(404, "E_BLOB_ABSENT"),
-                |bytes| (200, bytes.clone()),
-            );
+            return found
+                .map_or_else(|| refusal(404, "E_BLOB_ABSENT"), |bytes| (200, bytes.clone()));
         }
         if what.starts_with("PUT /v1/blob/") {
             self.blobs.insert(Hash::of(&[body]), body.to_vec());
@@ -310,14 +313,15 @@ fn follow(shared: &Arc<Shared>, told: &Told, after: usize) -> BoxBody<Bytes, Inf
         return boxed(first);
     }
     let (last, grown) = (told.last(), shared.grown.subscribe());
-    let later = stream::unfold((last, grown, Arc::clone(shared)), async |(sent, mut grown, shared)| {
-        let _ = grown.wait_for(|last| *last > sent).await;
-        let told = shared.told();
-        let lines: Vec<Bytes> = told.frames(sent).iter().map(line).collect();
-        let last = told.last();
-        drop(told);
-        Some((Bytes::from(lines.concat()), (last, grown, shared)))
-    });
+    let later =
+        stream::unfold((last, grown, Arc::clone(shared)), async |(sent, mut grown, shared)| {
+            let _ = grown.wait_for(|last| *last > sent).await;
+            let told = shared.told();
+            let lines: Vec<Bytes> = told.frames(sent).iter().map(line).collect();
+            let last = told.last();
+            drop(told);
+            Some((Bytes::from(lines.concat()), (last, grown, shared)))
+        });
     boxed(first.chain(later))
 }
 

@@ -5,27 +5,30 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::Method;
 use shared::blob::{Kind, Place, seal};
+use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::log::{Access, Op, Put, Resume, Versions, readers_hash, recipients};
-use shared::grant::Grants;
 use shared::signed::Envelope;
 use shared::time::Time;
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::log::{AppendRequest, GenesisRequest, HealRequest};
 use shared::wire::v1::{GENESIS, HEAL, LOG};
 
+use super::acts;
+use super::member::{Member, Raw, View};
+use super::server::now;
 use super::{Attack, check};
-use crate::acts;
-use crate::member::{Member, Raw, View};
-use crate::server::now;
 
 async fn append(member: &Member, raw: &Raw, envelope: Envelope, blobs: Vec<Vec<u8>>) {
     let blobs = blobs.into_iter().map(Inline).collect();
     member.post(raw, LOG, &AppendRequest { envelope, blobs, code: None }).await;
 }
 
+/// Operations, and the blobs that they bring.
+type Made = (Vec<Op>, Vec<Vec<u8>>);
+
 /// Appends one entry as itself; tries anew while others are quicker.
-async fn act(member: &Member, by: Option<&str>, ops: fn(&Member, &View) -> (Vec<Op>, Vec<Vec<u8>>)) {
+async fn act(member: &Member, by: Option<&str>, ops: fn(&Member, &View) -> Made) {
     let raw = member.connect().await;
     let by = by.map_or_else(|| member.actor(), str::to_owned);
     for _ in 0..20 {
@@ -69,11 +72,8 @@ pub const ATTACKS: &[Attack] = &[
         }))
     }),
     Attack::new("an entry is signed as root", "E_BADSIG", |member| {
-        Box::pin(act(member, Some("root"), |_, view| {
-            (vec![Op::MachineRemove { number: 1, reason: String::new() }], {
-                let _ = view;
-                Vec::new()
-            })
+        Box::pin(act(member, Some("root"), |_, _| {
+            (vec![Op::MachineRemove { number: 1, reason: Default::default() }], Vec::new())
         }))
     }),
     Attack::new("an entry is another machine's", "E_ACTOR", |member| {
@@ -84,7 +84,7 @@ pub const ATTACKS: &[Attack] = &[
     }),
     Attack::new("an entry removes the owner's host", "E_DENIED", |member| {
         Box::pin(act(member, None, |_, _| {
-            (vec![Op::MachineRemove { number: 1, reason: String::new() }], Vec::new())
+            (vec![Op::MachineRemove { number: 1, reason: Default::default() }], Vec::new())
         }))
     }),
     Attack::new("an entry widens its own rights", "E_DENIED", |member| {
@@ -115,8 +115,7 @@ pub const ATTACKS: &[Attack] = &[
                 let (put, bytes) = put(&view, &own(member));
                 let year = 365 * 24 * 3600 * 1_000_000;
                 let time = Time::from_micros(now().as_micros() + year);
-                let envelope =
-                    member.entry_at(&view, &member.actor(), vec![Op::Put(put)], time);
+                let envelope = member.entry_at(&view, &member.actor(), vec![Op::Put(put)], time);
                 append(member, &raw, envelope, vec![bytes]).await;
                 if member.said().contains_key("E_CLOCK") {
                     return;

@@ -11,8 +11,8 @@ use shared::wire::v1::{ACCESS, AUDIT, LOG, TARGETS};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
+use super::member::Member;
 use super::{Attack, check, stalled};
-use crate::member::Member;
 
 /// How long an answer is waited for that may never come.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -77,9 +77,7 @@ pub const ATTACKS: &[Attack] = &[
             hold(member, held).await;
         })
     }),
-    Attack::new("bodies that stop half-way", "429", |member| {
-        Box::pin(stalled::bodies(member))
-    }),
+    Attack::new("bodies that stop half-way", "429", |member| Box::pin(stalled::bodies(member))),
     Attack::new("audit leaves without end", "429", |member| {
         Box::pin(async {
             let raw = member.connect().await;

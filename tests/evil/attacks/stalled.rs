@@ -6,11 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame};
 use hyper::Method;
+use hyper::body::{Body, Frame};
 use shared::wire::v1::LOG;
 
-use crate::member::Member;
+use super::member::Member;
 
 /// A body that says it is large, sends a little, and stops.
 pub struct Stalled(Option<Bytes>);

@@ -38,15 +38,13 @@ const fn unread(name: &'static str, end: End, tell: fn(&Scene) -> Told) -> Lie {
 
 pub const LIES: &[Lie] = &[
     unread("an entry is acknowledged that stands elsewhere", OPEN, |scene| {
-        appends(scene, |told, asked| {
-            is_append(asked).then(|| json(201, &told.head(told.last())))
-        })
+        appends(scene, |told, asked| is_append(asked).then(|| json(201, &told.head(told.last()))))
     }),
     unread("an entry is acknowledged without a signature", OPEN, |scene| {
         appends(scene, |told, asked| {
             is_append(asked).then(|| {
                 let head = told.sign(made(told, asked));
-                json(201, &SignedHead { sig: told.log[0].sig.clone(), ..head })
+                json(201, &SignedHead { sig: told.log[0].sig, ..head })
             })
         })
     }),
@@ -54,9 +52,7 @@ pub const LIES: &[Lie] = &[
         appends(scene, |_, asked| is_append(asked).then(|| (201, b"{}".to_vec())))
     }),
     unread("an entry always comes too late", OPEN, |scene| {
-        appends(scene, |told, asked| {
-            is_append(asked).then(|| json(409, &told.head(told.last())))
-        })
+        appends(scene, |told, asked| is_append(asked).then(|| json(409, &told.head(told.last()))))
     }),
     unread("a broken server", OPEN, |scene| {
         appends(scene, |_, asked| is_append(asked).then(|| (500, b"<html>oops".to_vec())))
@@ -91,10 +87,10 @@ pub const LIES: &[Lie] = &[
     unread("the log is moved", End::Refused("301"), |scene| {
         appends(scene, |_, asked| is_log(asked).then(|| (301, Vec::new())))
     }),
-    unread("the log ends at once", End::Refused("ended"), |scene| {
-        let mut told = scene.past.clone();
-        (told.ends, told.stream) = (true, |_, _| Vec::new());
-        told
+    unread("the log ends at once", End::Refused("ended"), |scene| Told {
+        ends: true,
+        stream: |_, _| Vec::new(),
+        ..scene.past.clone()
     }),
     Lie {
         heard: None,

@@ -74,14 +74,24 @@ pub const LIES: &[Lie] = &[
             Some(told.sign(Head { seq: head.seq + 1000, head: Hash::ZERO, ..head.place() }))
         })
     }),
-    Lie::idle("a head is at the end of numbers", "GET /v1/log", End::Refused("catching up"), |scene| {
-        level(scene, |told, head| {
-            Some(told.sign(Head { seq: u64::MAX, head: Hash::ZERO, ..head.place() }))
-        })
-    }),
-    Lie::idle("a head is of an unknown epoch", "GET /v1/log", End::Refused("catching up"), |scene| {
-        level(scene, |told, head| Some(told.sign(Head { epoch: Hash::ZERO, ..head.place() })))
-    }),
+    Lie::idle(
+        "a head is at the end of numbers",
+        "GET /v1/log",
+        End::Refused("catching up"),
+        |scene| {
+            level(scene, |told, head| {
+                Some(told.sign(Head { seq: u64::MAX, head: Hash::ZERO, ..head.place() }))
+            })
+        },
+    ),
+    Lie::idle(
+        "a head is of an unknown epoch",
+        "GET /v1/log",
+        End::Refused("catching up"),
+        |scene| {
+            level(scene, |told, head| Some(told.sign(Head { epoch: Hash::ZERO, ..head.place() })))
+        },
+    ),
 ];
 
 #[test]

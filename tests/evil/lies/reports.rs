@@ -30,15 +30,14 @@ fn honest(told: &Told) -> ReportReply {
         wants_targets: false,
         seen: Vec::new(),
         next: 0,
+        clones: Vec::new(),
     }
 }
 
 /// Returns a seen-record of machine `number`, signed by a key that is not its own.
 fn forged(told: &Told, number: u64, by: &str) -> shared::signed::Envelope {
-    let head = told.sign(shared::head::Head {
-        head: Hash::of(&[b"other"]),
-        ..told.head(told.last()).place()
-    });
+    let head = told
+        .sign(shared::head::Head { head: Hash::of(&[b"other"]), ..told.head(told.last()).place() });
     let seen = Seen {
         machine: number,
         n: 1 << 40,
@@ -126,9 +125,7 @@ pub const LIES: &[Lie] = &[
             told.leaves[0] = Hash::ZERO;
             let head = told.audit();
             match asked.what {
-                "GET /v1/audit/leaves" => {
-                    Some(json(200, &LeavesPage { leaves: told.leaves.clone(), head }))
-                }
+                "GET /v1/audit/leaves" => Some(json(200, &LeavesPage { head, ..told.page() })),
                 _ => None,
             }
         })
@@ -140,9 +137,9 @@ pub const LIES: &[Lie] = &[
             match asked.what {
                 "POST /v1/report" => Some(json(200, &ReportReply { audit: more, ..honest(told) })),
                 "GET /v1/audit/leaves" => {
-                    let mut leaves = told.leaves.clone();
-                    leaves.push(Hash::of(&[b"forged"]));
-                    Some(json(200, &LeavesPage { leaves, head: more }))
+                    let mut page = told.page();
+                    page.leaves.push(Hash::of(&[b"forged"]));
+                    Some(json(200, &LeavesPage { head: more, ..page }))
                 }
                 _ => None,
             }

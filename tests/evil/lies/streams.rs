@@ -70,9 +70,7 @@ pub const LIES: &[Lie] = &[
         })
     }),
     Lie::fatal("an entry bears another signature", "E_BADSIG", |scene| {
-        twisted(scene, |told, frames| {
-            changed(frames, |envelope| envelope.sig = told.log[0].sig.clone())
-        })
+        twisted(scene, |told, frames| changed(frames, |envelope| envelope.sig = told.log[0].sig))
     }),
     Lie::fatal("an entry is relabelled as an admin's", "E_BADSIG", |scene| {
         twisted(scene, |_, frames| {

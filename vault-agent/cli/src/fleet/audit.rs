@@ -52,7 +52,7 @@ fn verify(global: &Global) -> anyhow::Result<Exit> {
             "{count} audit records{from} are whole{restored}; {anchors} signed heads agree; head {hash}"
         );
         match unkept {
-            Some(unkept) => Shown::text(&format!("{whole}\n{}", no_longer_kept(unkept))),
+            Some(unkept) => Shown::text(format!("{whole}\n{}", no_longer_kept(unkept))),
             None => whole.into(),
         }
     };
