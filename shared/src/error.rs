@@ -123,11 +123,11 @@ codes! {
         "find out which history is true; then restore the server and run `vault resume`, or run \
          here the `vault-agent accept` line that an admin has confirmed";
     Frozen = "E_FROZEN",
-        "the server withholds entries that a peer has seen",
+        "the server withholds entries that it has signed",
         "check the server; the files stay as they are";
     Stale = "E_STALE",
-        "no peer has reported for a day",
-        "check that the other machines and the server are up";
+        "a machine that should be there was not heard for a day of connection",
+        "check that it and the server are up";
     AuditRewritten = "E_AUDIT_REWRITTEN",
         "the audit log no longer contains a head it had shown",
         "unless you restored it from a backup, treat the server as taken over; `vault audit \

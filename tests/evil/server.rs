@@ -17,11 +17,12 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use shared::audit::AuditHead;
 use shared::hash::Hash;
+use shared::head::Head;
 use shared::keys::SignKey;
 use shared::signed::{Envelope, Purpose, VaultId};
 use shared::wire::v1::audit::{AccessReply, AccessRequest};
 use shared::wire::v1::log::Frame;
-use shared::wire::v1::report::ReportReply;
+use shared::wire::v1::report::{ReportReply, TargetsPage};
 use tokio::net::{TcpListener, TcpStream};
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
@@ -38,13 +39,14 @@ pub struct Told {
 }
 
 impl Told {
-    fn head(&self) -> Frame {
+    fn head(&self, key: &SignKey) -> Frame {
         let seq = self.log.len() as u64 - 1;
         let purpose = if seq == 0 { Purpose::Genesis } else { Purpose::Entry(self.vault) };
-        Frame::Head { seq, hash: self.log[self.log.len() - 1].hash(purpose) }
+        let head = self.log[self.log.len() - 1].hash(purpose);
+        Frame::Head(Head { epoch: self.vault, seq, head }.sign(key, self.vault).unwrap())
     }
 
-    fn stream(&self, after: usize) -> Vec<u8> {
+    fn stream(&self, after: usize, key: &SignKey) -> Vec<u8> {
         let mut lines = Vec::new();
         let mut say = |frame: &Frame| {
             serde_json::to_writer(&mut lines, frame).unwrap();
@@ -56,21 +58,30 @@ impl Told {
         for envelope in self.log.iter().skip(after + 1) {
             say(&Frame::Entry { envelope: envelope.clone(), blobs: Vec::new() });
         }
-        say(&self.head());
+        say(&self.head(key));
         lines
     }
 
-    fn answer(&self, request: &Request<Incoming>, body: &Bytes) -> Answer {
+    fn answer(&self, request: &Request<Incoming>, body: &Bytes, key: &SignKey) -> Answer {
         let query = request.uri().query().unwrap_or_default();
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/v1/log") => {
                 let after = query.split('&').find_map(|part| part.strip_prefix("after="));
-                let lines = self.stream(after.unwrap().parse().unwrap());
+                let lines = self.stream(after.unwrap().parse().unwrap(), key);
                 Response::new(BoxBody::new(Held(Some(lines.into()))))
             }
             (&Method::POST, "/v1/report") => {
-                let reply = ReportReply { reports: Vec::new(), audit: AuditHead::EMPTY };
+                let reply = ReportReply {
+                    now: host::clock::now(),
+                    audit: AuditHead::EMPTY,
+                    wants_targets: false,
+                    seen: Vec::new(),
+                    next: 0,
+                };
                 full(serde_json::to_vec(&reply).unwrap())
+            }
+            (&Method::GET, "/v1/targets") => {
+                full(serde_json::to_vec(&TargetsPage::default()).unwrap())
             }
             (&Method::POST, "/v1/access") => {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(body).unwrap();
@@ -116,7 +127,7 @@ impl Evil {
         let runtime = runtime.unwrap();
         let acceptor = Acceptor::new(key, std::time::Duration::from_secs(10)).unwrap();
         let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
-        let told = Arc::new(told);
+        let told = Arc::new((told, SignKey::from_seed(&key.seed())));
         runtime.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 tokio::spawn(serve(acceptor.clone(), socket, Arc::clone(&told)));
@@ -134,13 +145,14 @@ impl Drop for Evil {
     }
 }
 
-async fn serve(acceptor: Acceptor, socket: TcpStream, told: Arc<Told>) {
+async fn serve(acceptor: Acceptor, socket: TcpStream, told: Arc<(Told, SignKey)>) {
     let Ok((stream, _key)) = acceptor.accept(socket).await else { return };
     let service = service_fn(move |mut request: Request<Incoming>| {
         let told = Arc::clone(&told);
         async move {
             let body = request.body_mut().collect().await.unwrap().to_bytes();
-            Ok::<_, Infallible>(told.answer(&request, &body))
+            let (told, key) = &*told;
+            Ok::<_, Infallible>(told.answer(&request, &body, key))
         }
     });
     let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());

@@ -218,7 +218,8 @@ pub struct Status {
     pub server: Option<String>,
     /// When this machine last knew to be up to date.
     pub synced_at: Option<Time>,
-    /// Whether the server was restored and waits for its lost entries, or for an owner to resume it.
+    /// Whether the server was restored and waits for its lost entries, or for an owner to resume
+    /// it.
     #[serde(default)]
     pub restored: bool,
     /// Whether there are other machines but none whose silence would be noticed, as all sleep at

@@ -129,9 +129,7 @@ pub(super) enum ApiFault {
          the secret before writing again"
     )]
     Unresolved,
-    #[error(
-        "{0}: the write is kept and sent again\nhint: read the secret before writing again"
-    )]
+    #[error("{0}: the write is kept and sent again\nhint: read the secret before writing again")]
     Postponed(String),
     /// What is asked is here, but broken.
     #[error("{0}")]

@@ -40,8 +40,8 @@ pub(super) struct Known<'a> {
     pub(super) instead: Option<(&'a Versions, &'a Versions)>,
     /// Whether the server has been away for too long.
     pub(super) reach: Reach,
-    /// Which of its secrets the vault has taken back: its file may hold a version that was set aside,
-    /// and there is nothing newer yet.
+    /// Which of its secrets the vault has taken back: its file may hold a version that was set
+    /// aside, and there is nothing newer yet.
     pub(super) aside: &'a [bool],
     /// The versions its file held when last written or compared, before the start too.
     pub(super) written: Option<&'a Versions>,

@@ -229,7 +229,7 @@ mod tests {
         // Texts that JSON makes twice as long.
         let mut long = slots(2_000);
         for slot in &mut long {
-            slot.state = State::Held(TargetState::Waiting, "\"".repeat(200).into());
+            slot.state = State::Held(TargetState::Waiting, "\"".repeat(200));
         }
         let long = self::rows(long.iter(), std::iter::empty());
         for rows in [rows, long] {

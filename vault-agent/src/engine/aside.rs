@@ -1,5 +1,5 @@
-//! Telling people what the vault went on without: the log names all of it, an alarm what this machine
-//! itself wrote.
+//! Telling people what the vault went on without: the log names all of it, an alarm what this
+//! machine itself wrote.
 
 use shared::log::{Entry, Op};
 
@@ -19,7 +19,8 @@ pub(super) fn say(alarms: &Alarms, common: u64, entries: &[SetAside]) {
         let entry = envelope.parse::<Entry>();
         let (what, time) =
             entry.map(|entry| (told(&entry).join(", "), entry.time)).unwrap_or_default();
-        tracing::warn!(seq, own, by = %envelope.by, %time, what, "set aside: the vault went on without it");
+        let by = &envelope.by;
+        tracing::warn!(seq, own, %by, %time, what, "set aside: the vault went on without it");
     }
     tracing::warn!(entries = entries.len(), after = common, "went over to the vault's new branch");
     raise(alarms, entries);

@@ -206,7 +206,99 @@ pub(super) fn stand_in() -> Result<State, Error> {
 
 #[cfg(test)]
 mod tests {
+    use shared::head::Head;
+    use shared::log::{Op, Resume};
+
     use super::*;
+
+    /// A log of three entries, of which the third resumed the vault after the second.
+    fn resumed(server: &SignKey) -> Folded {
+        let root = SignKey::generate();
+        let genesis = log::Genesis {
+            v: 1,
+            name: "home".parse().unwrap(),
+            nonce: Hash::ZERO,
+            time: Time::default(),
+            root: root.verify_key(),
+            recovery: Identity::generate().recipient(),
+            admins: BTreeMap::new(),
+            server: vec![server.verify_key()],
+            mounts: Vec::new(),
+        };
+        let genesis = Envelope::sign(&root, Actor::Root, Purpose::Genesis, &genesis).unwrap();
+        let mut state = log::start(&genesis).unwrap();
+        for seq in 1..=3 {
+            let (by, prev, time) = (Actor::Root, state.head(), Time::default());
+            let from = Resume { seq: seq - 1, head: prev, audit_n: 0, audit_head: Hash::ZERO };
+            let op = match seq {
+                3 => Op::Resume(from),
+                _ => Op::AdminAdd {
+                    name: format!("a{seq}").parse().unwrap(),
+                    key: SignKey::generate().verify_key(),
+                },
+            };
+            let entry = Entry { seq, prev, time, by: by.clone(), ops: vec![op] };
+            let purpose = Purpose::Entry(state.vault());
+            log::apply(&mut state, &Envelope::sign(&root, by, purpose, &entry).unwrap()).unwrap();
+        }
+        let (held, readers, aside, pinned) = Default::default();
+        let (snapshot, overs, commit) = (0, 0, Commit::default());
+        let (born, signed) = (true, None);
+        Folded { state, born, held, readers, snapshot, signed, pinned, commit, aside, overs }
+    }
+
+    #[test]
+    fn only_another_entry_at_a_place_that_the_log_holds_is_a_fork() {
+        let server = SignKey::generate();
+        let folded = resumed(&server);
+        let state = &folded.state;
+        let (vault, epoch, foreign) = (state.vault(), state.epoch(), Hash::of(&[b"foreign"]));
+        let (here, there) = (Hash::of(&[b"here"]), Hash::of(&[b"there"]));
+        let judged = |epoch, seq, head, known| {
+            let head = Head { epoch, seq, head }.sign(&server, vault).unwrap();
+            folded.judge(vault, &head, known).map_err(|error| error.code)
+        };
+        for (epoch, seq, head, known, expected) in [
+            (vault, 2, here, Some(here), Ok(Judged::Held)),
+            (epoch, 3, here, Some(here), Ok(Judged::Held)),
+            (vault, 2, there, Some(here), Err(Code::Fork)),
+            (epoch, 3, there, Some(here), Err(Code::Fork)),
+            (epoch, 4, there, None, Ok(Judged::Ahead)),
+            // Of epochs that this log lacks: it may have to be followed there.
+            (foreign, 2, there, Some(here), Ok(Judged::Ahead)),
+            (foreign, 9, there, None, Ok(Judged::Ahead)),
+            // What the resumption left behind.
+            (vault, 3, there, Some(here), Ok(Judged::Left)),
+            (vault, 9, there, None, Ok(Judged::Left)),
+            // Of the present epoch, before it began: nobody honest signs that.
+            (epoch, 2, there, Some(here), Ok(Judged::Ahead)),
+        ] {
+            assert_eq!(judged(epoch, seq, head, known), expected, "{epoch} {seq}");
+        }
+        let place = Head { epoch: vault, seq: 2, head: there };
+        let stranger = place.sign(&SignKey::generate(), vault).unwrap();
+        assert_eq!(folded.judge(vault, &stranger, Some(here)), Ok(Judged::Unsigned));
+        let elsewhere = place.sign(&server, foreign).unwrap();
+        assert_eq!(folded.judge(vault, &elsewhere, Some(here)), Ok(Judged::Unsigned));
+    }
+
+    #[test]
+    fn the_end_of_the_log_is_vouched_for_by_a_listed_or_a_pinned_key() {
+        let (server, next) = (SignKey::generate(), SignKey::generate());
+        let mut folded = resumed(&server);
+        let (vault, place) = (folded.state.vault(), folded.state.place());
+        let code = |folded: &Folded, place: Head, key: &SignKey| {
+            let head = place.sign(key, vault).unwrap();
+            folded.vouched(&head).map_err(|error| error.code)
+        };
+        assert_eq!(code(&folded, place, &server), Ok(()));
+        assert_eq!(code(&folded, Head { epoch: vault, ..place }, &server), Err(Code::Prev));
+        assert_eq!(code(&folded, Head { seq: 4, ..place }, &server), Err(Code::Prev));
+        assert_eq!(code(&folded, Head { head: vault, ..place }, &server), Err(Code::Prev));
+        assert_eq!(code(&folded, place, &next), Err(Code::BadSig));
+        folded.pinned = vec![next.verify_key()];
+        assert_eq!(code(&folded, place, &next), Ok(()));
+    }
 
     #[test]
     fn a_long_sync_is_not_all_lost_with_the_process() {

@@ -1,6 +1,6 @@
-//! Following the server's log: back-off with jitter, and what a stream's frames do. Entries are used
-//! once the server has signed where they lead; what does not verify ends the stream and changes
-//! nothing.
+//! Following the server's log: back-off with jitter, and what a stream's frames do. Entries are
+//! used once the server has signed where they lead; what does not verify ends the stream and
+//! changes nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Owner acts while a fork has stopped updates and writes: shutting a machine out must not wait for
-//! its end (design/trust, *Client*, reports). This machine is connected for the act's duration only,
-//! on its own branch, and nothing that comes along is delivered.
+//! its end (design/trust, *Client*, reports). This machine is connected for the act's duration
+//! only, on its own branch, and nothing that comes along is delivered.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -14,8 +14,8 @@ use shared::signed::Envelope;
 use shared::wire::v1::log::{Frame, HealReply, HealRequest, LogQuery};
 
 use super::fleet::Judged;
-use super::ledger::unsigned;
 use super::intake;
+use super::ledger::unsigned;
 use super::parts::Parts;
 use super::reach::beside;
 use crate::state;

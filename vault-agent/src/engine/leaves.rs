@@ -1,5 +1,5 @@
-//! Following the audit chain by itself: the leaves since the head last followed must lead to the one
-//! that the server names now, and through every head that machines have anchored on the way.
+//! Following the audit chain by itself: the leaves since the head last followed must lead to the
+//! one that the server names now, and through every head that machines have anchored on the way.
 
 use std::sync::Arc;
 

@@ -41,10 +41,10 @@ mod leaves;
 mod ledger;
 mod link;
 mod offload;
+mod over;
 mod owner;
 mod pages;
 mod parts;
-mod over;
 mod pending;
 mod posting;
 mod reach;
@@ -81,9 +81,7 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{
-    Exposure, Healed, Prepared, Sample, Status, Submitted, VerifyResult,
-};
+use machine::local::{Exposure, Healed, Prepared, Sample, Status, Submitted, VerifyResult};
 use machine::paths::Paths;
 
 use crate::state;
@@ -92,8 +90,8 @@ use writer::Writer;
 
 pub use fleet::Peer;
 pub use types::{
-    Branch, Change, Commit, Content, CustomChange, Latest, MetaMerge, PutContent, ReadError, Settings,
-    WriteError, Written,
+    Branch, Change, Commit, Content, CustomChange, Latest, MetaMerge, PutContent, ReadError,
+    Settings, WriteError, Written,
 };
 
 /// The engine; clones share it.
@@ -314,6 +312,10 @@ impl Engine {
     /// Writes all of `changes` in one entry, or none of them, for a process on this machine; that
     /// it made the changes is on record when this returns.
     pub async fn write(&self, who: Who, changes: Vec<Change>) -> Result<Written, WriteError> {
+        // An owner's act that is under way meanwhile opens no door for others.
+        if self.branch().halted {
+            return Err(WriteError::Halted);
+        }
         self.writer.write(&self.parts, changes, who).await
     }
 
@@ -357,8 +359,8 @@ impl Engine {
         status::of(&self.parts)
     }
 
-    /// Returns how this machine and all others stand: as the server knows it now, or, if it does not
-    /// say so soon, as it was last fetched.
+    /// Returns how this machine and all others stand: as the server knows it now, or, if it does
+    /// not say so soon, as it was last fetched.
     ///
     /// # Errors
     /// If the database fails.

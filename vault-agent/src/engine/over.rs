@@ -1,6 +1,7 @@
 //! Going over: leaving entries that this machine has verified for another branch of the log, where
-//! an owner has resumed the vault, or where somebody on this host has accepted a head (design/trust,
-//! *Life cycle*, restore). Everything else that does not follow on the own log stays a fault.
+//! an owner has resumed the vault, or where somebody on this host has accepted a head
+//! (design/trust, *Life cycle*, restore). Everything else that does not follow on the own log stays
+//! a fault.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,11 +91,18 @@ pub(super) async fn go(
     client: &Client,
     right: Right,
 ) -> Result<Option<Left>, Ended> {
+    let (own, client) = (Arc::clone(parts), client.clone());
+    // Whoever waits may be stopped, as by news of a fork; what is begun is ended all the same.
+    let going = tokio::spawn(async move { go_over(&own, &client, right).await });
+    going.await.unwrap_or_else(|_| Err(Ended::Lost("the agent is stopping".into())))
+}
+
+async fn go_over(parts: &Arc<Parts>, client: &Client, right: Right) -> Result<Option<Left>, Ended> {
     let Some(branch) = branch(parts, client, right).await? else { return Ok(None) };
     let (vault, head) = (parts.own.pins.vault, branch.head.place());
     let decide = move |leaving: &Leaving<'_>| match right {
         Right::Accepted(_) => Ok(()),
-        Right::Resumed => decide(vault, leaving).map_err(|why| halt(why, head)),
+        Right::Resumed => decide(vault, leaving).map_err(|why| halt(&why, head)),
     };
     let left = parts.ledger.rebase(branch, decide).await??;
     say(&parts.alarms, left.common, &left.entries);
@@ -107,15 +115,15 @@ pub(super) async fn go(
 }
 
 /// Says why this machine does not follow, and what somebody on its host may do about it.
-fn halt(why: String, head: Head) -> Error {
+fn halt(why: &str, head: Head) -> Error {
     Code::Fork.because(format!(
         "{why}; if an admin confirms over another channel that the vault went on there, run here: \
          vault-agent accept {head}"
     ))
 }
 
-/// Decides whether an owner's resuming is enough to leave what is to be set aside. Root's is, unless
-/// it was signed before a resumption that is to be left: a server may have kept an old one.
+/// Decides whether an owner's resuming is enough to leave what is to be set aside. Root's is,
+/// unless it was signed before a resumption that is to be left: a server may have kept an old one.
 fn decide(vault: Hash, leaving: &Leaving<'_>) -> Result<(), String> {
     let left = leaving.lost.iter().filter_map(resume).map(|entry| entry.time).max();
     let (mut shown, mut valid) = (None, false);
@@ -139,7 +147,8 @@ fn decide(vault: Hash, leaving: &Leaving<'_>) -> Result<(), String> {
     let Some(first) = acts.clone().next() else { return Ok(()) };
     let what = first.parse::<Entry>().map(|entry| told(&entry).join(", ")).unwrap_or_default();
     Err(format!(
-        "the vault was resumed without {} of its owners' acts that this machine has seen: `{}`: {what}",
+        "the vault was resumed without {} of its owners' acts that this machine has seen: `{}`: \
+         {what}",
         acts.count(),
         first.by
     ))

@@ -13,11 +13,11 @@ use tokio::sync::Notify;
 
 use super::access::Accesses;
 use super::alarms::Alarms;
+use super::aside;
 use super::cache::Cache;
 use super::folded::{Folded, stand_in};
 use super::ledger::Ledger;
 use super::link::Link;
-use super::aside;
 use super::pending::Pending;
 use super::report::{self, Reports};
 use super::tasks::Tasks;

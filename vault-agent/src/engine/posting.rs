@@ -1,5 +1,5 @@
-//! What this machine posts, and when: the number of its next record, its targets, whether the server
-//! has their text, and when others' records are due. No network; that is `report`'s.
+//! What this machine posts, and when: the number of its next record, its targets, whether the
+//! server has their text, and when others' records are due. No network; that is `report`'s.
 
 use std::time::Duration;
 

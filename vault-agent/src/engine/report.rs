@@ -1,6 +1,6 @@
 //! Reports on their way: this machine's seen-record against some of the others', what both say of
-//! the audit chain, and the alarms that follow (design/trust, *Reports*). Coalesced, and never in the
-//! way of a change's delivery.
+//! the audit chain, and the alarms that follow (design/trust, *Reports*). Coalesced, and never in
+//! the way of a change's delivery.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -321,12 +321,12 @@ impl Reports {
             let is_anchor = epoch == present && (1..=confirmed).contains(&audit.n);
             is_anchor.then_some(Anchor { epoch, machine, audit })
         });
-        let anchors = anchors.collect();
+        let anchors: Vec<Anchor> = anchors.collect();
         // Before they are stored: what is found in the database is not judged as news.
         self.judge().await?;
         let at = clock::now();
         let reports = Arc::clone(self);
-        let kept = self.store.write(move |conn| reports.keep(conn, newer, anchors, at));
+        let kept = self.store.write(move |conn| reports.keep(conn, newer, &anchors, at));
         for (machine, why) in kept.await.context("storing the records")? {
             self.alarms.raise(Code::AuditRewritten.as_str(), &machine, why);
         }
@@ -367,7 +367,7 @@ impl Reports {
         &self,
         conn: &Connection,
         newer: Vec<(Number, Envelope)>,
-        anchors: Vec<Anchor>,
+        anchors: &[Anchor],
         at: Time,
     ) -> rusqlite::Result<Vec<(String, String)>> {
         let folded = self.ledger.read();
@@ -379,7 +379,7 @@ impl Reports {
         if let Some(chain) = self.audit().chain {
             facts::set(conn, facts::AUDIT, &chain)?;
         }
-        anchors::keep(conn, state, &anchors)
+        anchors::keep(conn, state, anchors)
     }
 
     /// Takes up what the server's clock says.
@@ -387,8 +387,8 @@ impl Reports {
         tracing::trace!(server = %now, own = %clock::now(), vault = %self.own.pins.vault, "clocks");
     }
 
-    /// Takes up the audit head that the server names. Of one that was restored nothing is judged: it
-    /// is asked before it is accused.
+    /// Takes up the audit head that the server names. Of one that was restored nothing is judged:
+    /// it is asked before it is accused.
     async fn name_audit(&self, client: &Client, now: AuditHead) -> Result<()> {
         let named = {
             let folded = self.ledger.read();

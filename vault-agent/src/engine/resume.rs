@@ -157,8 +157,8 @@ async fn audited(parts: &Parts, client: &Client) -> Result<AuditHead> {
     Ok(agreed)
 }
 
-/// Sends the entry that resumes, and goes over to it: its signer sits at this host and has seen what
-/// goes.
+/// Sends the entry that resumes, and goes over to it: its signer sits at this host and has seen
+/// what goes.
 ///
 /// # Errors
 /// If the server refuses it, does not answer, or this machine does not come to stand on it.

@@ -193,35 +193,7 @@ async fn until_answered(
             Err(RemoteError::Refused(error)) if matches!(error.code, Code::Seq | Code::Prev) => {
                 return conflict(parts, seq, hash, deadline).await;
             }
-            Err(RemoteError::Refused(error)) => return Err(WriteError::Refused(error)),
-            Err(fault) if fault.is_restored() => {
-                parts.link.restored(true);
-                return Err(WriteError::Postponed { reason: WAITS.into(), again: RESTORED });
-            }
-            Err(fault) if fault.is_full() => {
-                parts.alarms.server_full(true);
-                if tried == Tried::Never {
-                    return Err(WriteError::Full);
-                }
-            }
-            Err(fault) if let Some(asked) = fault.is_metered() => {
-                wait = asked.clamp(pause, LONGEST);
-                if Instant::now() + wait >= deadline {
-                    return Err(WriteError::Postponed { reason: fault.to_string(), again: wait });
-                }
-                tracing::warn!(seq, %fault, ?wait, "the server has an entry wait");
-            }
-            Err(fault) if fault.is_unresolved() => {
-                tried = Tried::Perhaps;
-                tracing::warn!(seq, %fault, "no answer to an entry, sending it again");
-            }
-            Err(fault) => {
-                let code = match &fault {
-                    RemoteError::Status { status: 413, .. } => Code::Limits,
-                    _ => Code::Denied,
-                };
-                return Err(WriteError::Refused(code.because(fault.to_string())));
-            }
+            Err(fault) => wait = unanswered(parts, seq, fault, &mut tried, (pause, deadline))?,
         }
         if Instant::now() + wait >= deadline {
             return Err(WriteError::Unresolved);
@@ -229,6 +201,46 @@ async fn until_answered(
         sleep(wait).await;
         pause = (pause * 2).min(SLOWEST);
     }
+}
+
+/// Returns how soon to send the entry again, after an answer that neither takes nor settles it.
+///
+/// # Errors
+/// If a rule forbids the entry, or the server takes none before patience ends.
+fn unanswered(
+    parts: &Parts,
+    seq: u64,
+    fault: RemoteError,
+    tried: &mut Tried,
+    (pause, deadline): (Duration, Instant),
+) -> Result<Duration, WriteError> {
+    if let RemoteError::Refused(error) = fault {
+        return Err(WriteError::Refused(error));
+    }
+    if fault.is_restored() {
+        parts.link.restored(true);
+        return Err(WriteError::Postponed { reason: WAITS.into(), again: RESTORED });
+    }
+    if let Some(asked) = fault.is_metered() {
+        let again = asked.clamp(pause, LONGEST);
+        if Instant::now() + again >= deadline {
+            return Err(WriteError::Postponed { reason: fault.to_string(), again });
+        }
+        tracing::warn!(seq, %fault, ?again, "the server has an entry wait");
+        return Ok(again);
+    }
+    if fault.is_full() {
+        parts.alarms.server_full(true);
+        return if *tried == Tried::Never { Err(WriteError::Full) } else { Ok(pause) };
+    }
+    if fault.is_unresolved() {
+        *tried = Tried::Perhaps;
+        tracing::warn!(seq, %fault, "no answer to an entry, sending it again");
+        return Ok(pause);
+    }
+    let is_large = matches!(fault, RemoteError::Status { status: 413, .. });
+    let code = if is_large { Code::Limits } else { Code::Denied };
+    Err(WriteError::Refused(code.because(fault.to_string())))
 }
 
 /// Takes in an acknowledged entry. The server's word for it is its signature of the head that this

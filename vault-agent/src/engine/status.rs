@@ -116,7 +116,8 @@ pub(super) async fn agents(parts: &Parts) -> Result<BTreeMap<Number, String>> {
     Ok(agents)
 }
 
-/// Asks the server how everybody stands, and keeps what is signed; returns who it says is connected.
+/// Asks the server how everybody stands, and keeps what is signed; returns who it says is
+/// connected.
 pub(super) async fn refresh(parts: &Parts) -> BTreeSet<Number> {
     let mut online = BTreeSet::new();
     let Ok(client) = parts.link.client() else { return online };

@@ -97,7 +97,8 @@ impl Commit {
 /// How the log stands as a whole: contents of versions may be others once it has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Branch {
-    /// How often this process has gone over to another branch of the log, or forgotten what it left.
+    /// How often this process has gone over to another branch of the log, or forgotten what it
+    /// left.
     pub overs: u64,
     /// Whether a fork has stopped updates and writes.
     pub halted: bool,

@@ -114,7 +114,7 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
     loop {
         if carried.is_none() && send::must_resolve(&parts) {
             if let Some((reason, again)) = send::resolve(&parts).await {
-                carried = refuse_changes(&mut queue, &reason, again).await;
+                carried = refuse_changes(&parts, &mut queue, &reason, again).await;
             }
             continue;
         }
@@ -142,17 +142,25 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
 /// Refuses the changes of local callers for some time: they would wait behind an entry that the
 /// server does not take now. An owner's act ends it, as it may be what the server waits for.
 async fn refuse_changes(
+    parts: &Parts,
     queue: &mut mpsc::Receiver<Job>,
     reason: &str,
     time: Duration,
 ) -> Option<Job> {
     let until = Instant::now() + time;
-    while let Ok(Some(job)) = timeout_at(until, queue.recv()).await {
+    let mut applied = parts.ledger.applied();
+    while parts.pending.entry().is_some() {
+        let job = tokio::select! {
+            job = timeout_at(until, queue.recv()) => job,
+            // It may have come with the log.
+            Ok(()) = applied.changed() => continue,
+        };
         match job {
-            Job::Changes(caller) => {
+            Ok(Some(Job::Changes(caller))) => {
                 caller.answer(Err(WriteError::Offline { reason: reason.to_owned() }));
             }
-            Job::Owner { .. } => return Some(job),
+            Ok(Some(owner @ Job::Owner { .. })) => return Some(owner),
+            Ok(None) | Err(_) => break,
         }
     }
     None

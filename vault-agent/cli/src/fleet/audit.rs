@@ -56,11 +56,23 @@ fn verify(global: &Global) -> anyhow::Result<Exit> {
         )
     };
     if format != Format::Table || bad.is_none() {
-        global.show(format, whole, &result)?;
+        global.show(format, whole, &document(&result))?;
     }
     let Some(bad) = bad else { return Ok(Exit::OK) };
     bail!(
         Failure::remote(format!("audit record {}: {}", bad.n, visible(&bad.reason)))
             .hint(format!("the first {checked} records are whole; treat the server as taken over"))
     )
+}
+
+/// The answer with times as people and scripts read them.
+fn document(result: &VerifyResult) -> serde_json::Value {
+    let VerifyResult { checked, head, anchors, restored, bad } = result;
+    let restored = restored.iter().map(
+        |ResumedAt { n, time, by }| serde_json::json!({ "n": n, "time": time.to_string(), "by": by }),
+    );
+    serde_json::json!({
+        "checked": checked, "head": head, "anchors": anchors,
+        "restored": restored.collect::<Vec<_>>(), "bad": bad,
+    })
 }

@@ -139,7 +139,7 @@ fn say_unknown(global: &Global, status: &Status, now: Time) {
             |of| format!("those shown are of {} ago", clock::age(now.seconds_since(of))),
         );
         global.term.say(format!(
-            "{machine}: the server does not hand out the targets that it has signed; {shown}"
+            "{machine}: the server does not hand out its newest signed targets; {shown}"
         ));
     }
     if status.unwatched {

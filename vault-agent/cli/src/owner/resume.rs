@@ -1,5 +1,5 @@
-//! `vault resume`: an owner lets a restored server go on from where it stands, with the one-time code
-//! that its host shows; who may act from there on is confirmed, or removed, in the same entry.
+//! `vault resume`: an owner lets a restored server go on from where it stands, with the one-time
+//! code that its host shows; who may act from there on is confirmed, or removed, in the same entry.
 
 use std::path::{Path, PathBuf};
 
@@ -74,8 +74,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     if found.lost > 0 {
         let head = Head { epoch: done.head, seq: done.seq, head: done.head };
         global.term.say(format!(
-            "a machine that has seen an owner's act among what is lost stops with E_FORK; there, run: \
-             vault-agent accept {head}"
+            "a machine that has seen an owner's act among what is lost stops with E_FORK; there, \
+             run: vault-agent accept {head}"
         ));
     }
     Ok(Exit::OK)
@@ -127,8 +127,8 @@ fn machines(found: &Restored) -> Machines {
     Machines { machines, next: 0, own: found.own, server: Vec::new() }
 }
 
-/// Shows who may act from there on, and returns which machines are removed: those named, and where a
-/// person is asked, those that they do not confirm.
+/// Shows who may act from there on, and returns which machines are removed: those named, and where
+/// a person is asked, those that they do not confirm.
 fn chosen(
     global: &Global,
     found: &Restored,
@@ -302,7 +302,51 @@ mod tests {
             restored.run("resume --yes --code 12").shown(),
             host(&Restored { restored: false, ..whole() }).run("resume --yes").shown(),
         ];
-        insta::assert_snapshot!(shown.join("\n"), @r"");
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        exit 1
+        --- stdout
+        --- stderr
+        `--lose 3`, but nothing is lost
+        hint: run it again without `--lose`
+
+        exit 1
+        --- stdout
+        --- stderr
+        `rtx1080` is this machine
+        hint: resume from another machine
+
+        exit 2
+        --- stdout
+        --- stderr
+        there is no machine `nas`
+        hint: there are: rtx1080, vps
+
+        exit 1
+        --- stdout
+        --- stderr
+        admins as of entry 7: jonas (root alone removes one)
+        machines as of then:
+          rtx1080: reads everything (*); writes nothing, this machine
+          vps: reads secret/jjeco/; writes nothing, is removed
+        the one-time code of the server's host is missing
+        hint: pass `--code-file FILE`, or `--code -` and the code on standard input
+
+        exit 1
+        --- stdout
+        --- stderr
+        admins as of entry 7: jonas (root alone removes one)
+        machines as of then:
+          rtx1080: reads everything (*); writes nothing, this machine
+          vps: reads secret/jjeco/; writes nothing
+        that is no one-time code: 64 digits of 0 to 9 and a to f
+        hint: copy the whole line of the file `resume-code` in the server's data directory
+
+        exit 2
+        --- stdout
+        --- stderr
+        the server was not restored: there is nothing to resume
+        hint: `vault status` shows what is the matter
+        ");
     }
 
     #[test]

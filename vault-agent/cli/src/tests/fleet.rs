@@ -117,7 +117,7 @@ fn status_says_what_is_not_known() {
     let outdated = |of: Value, awake: bool| {
         ("outdated", json!([{ "machine": "vps", "of": of, "awake": awake }]))
     };
-    let withheld = "vps: the server does not hand out the targets that it has signed; ";
+    let withheld = "vps: the server does not hand out its newest signed targets; ";
     let old = format!("{withheld}those shown are of 2 h ago");
     check(
         &json!([late]),
@@ -235,7 +235,9 @@ fn a_key_that_was_a_machines_is_shown_by_its_name() {
 #[test]
 fn audit_verify_names_the_first_bad_record() {
     let head = json!({ "n": 42, "hash": HASH });
-    let good = json!({ "checked": 42, "head": head, "anchors": 3, "bad": null });
+    let restored = json!([{ "n": 17, "time": NOW - HOUR, "by": "admin:jonas" }]);
+    let good =
+        json!({ "checked": 42, "head": head, "anchors": 3, "restored": restored, "bad": null });
     let bad = json!({ "checked": 16, "head": head, "anchors": 3, "bad": { "n": 17, "reason": "the chain does not lead here" } });
     let mut text = String::new();
     for body in [good, bad] {

@@ -159,4 +159,15 @@ mod tests {
         check("a", "b", "x", "publish on 5");
         check("a", "b", "-", "publish on 0");
     }
+
+    #[test]
+    fn what_the_vault_went_on_without_is_not_overwritten() {
+        let (last, older, edit) = (hash("last"), hash("older"), hash("edit"));
+        let (base, vault) = (Some(Base { ver: 5, digest: last }), Vault::Holds(4, older));
+        let now = Base { ver: 4, digest: older };
+        assert_eq!(decide(base, last, vault), Action::WriteBack(now));
+        assert_eq!(aside(decide(base, last, vault)), Action::Keep(now));
+        assert_eq!(aside(decide(base, edit, vault)), Action::Publish { cas: 4 });
+        assert_eq!(aside(decide(base, older, vault)), Action::Settled(now));
+    }
 }

@@ -352,3 +352,37 @@ async fn the_echo_of_ones_own_write_is_looked_at_a_moment_later_and_once() {
     world.slot.busy = Some(tokio::spawn(async {}).id());
     assert!(!world.slot.echo(world.now), "a write is under way");
 }
+
+/// The vault went on from an older copy: what the file holds is in no vault, and the next version
+/// of the same number is another content.
+#[test]
+fn a_version_that_was_set_aside_stays_until_there_is_one_newer() {
+    let mut world = World::new(HOOK, None);
+    assert!(world.written(2));
+    world.slot.hook_ended(&Ok(()), false);
+    world.slot.set_aside(|_| false);
+    assert_eq!(world.planned(2), None, "another secret's loss is none of this file's");
+    world.slot.set_aside(|_| true);
+    world.slot.aside = vec![true];
+    assert_eq!(world.planned(1), None);
+    let (versions, _, state, _) = world.shown();
+    assert_eq!(versions, [Some(0)]);
+    assert!(state.starts_with("kept: "), "{state}");
+    assert_eq!(world.slot.remembered().unwrap().versions(), [Some(0)]);
+    world.slot.aside = vec![false];
+    assert!(world.written(2), "the hook runs for it");
+    assert_eq!(world.shown().0, [Some(2)]);
+}
+
+#[test]
+fn a_write_under_way_while_the_vault_goes_over_is_looked_at_anew() {
+    let mut world = World::new("", None);
+    assert_eq!(world.planned(2), Some(Task::Write(vec![Some(2)])));
+    let mut jobs = tokio::task::JoinSet::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    world.slot.busy = Some(runtime.block_on(async { jobs.spawn(async {}).id() }));
+    world.slot.set_aside(|_| true);
+    world.slot.busy = None;
+    world.done(changed(2));
+    assert_eq!(world.planned(2), Some(Task::Write(vec![Some(2)])));
+}

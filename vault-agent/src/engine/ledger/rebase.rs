@@ -1,5 +1,5 @@
-//! Leaving the own log for another branch of it: what was verified after the last entry in common is
-//! set aside, the state is folded anew up to there and the branch applied to it, all in one
+//! Leaving the own log for another branch of it: what was verified after the last entry in common
+//! is set aside, the state is folded anew up to there and the branch applied to it, all in one
 //! transaction. Whether that may be is decided in `over`; of the branch nothing is believed here
 //! either.
 
@@ -69,8 +69,8 @@ impl Ledger {
     /// Goes over to `branch` if `decide` allows it; all or nothing, on disk when this returns.
     ///
     /// # Errors
-    /// What `decide` says; what is wrong with the branch; `E_PREV` if the own log has moved on since
-    /// the branch was looked for. Or if the database fails.
+    /// What `decide` says; what is wrong with the branch; `E_PREV` if the own log has moved on
+    /// since the branch was looked for. Or if the database fails.
     pub(in crate::engine) async fn rebase(
         self: &Arc<Self>,
         branch: Branch,

@@ -258,8 +258,8 @@ async fn an_old_resumption_by_root_is_not_followed_again() {
     assert_eq!(home.engine.status().head, second.head);
 }
 
-/// A server that says of its entries less than what they have in common shows a resumption that this
-/// very log holds as if it were new.
+/// A server that says of its entries less than what they have in common shows a resumption that
+/// this very log holds as if it were new.
 #[tokio::test]
 async fn a_resumption_that_the_log_holds_takes_nothing_back() {
     let (world, _vps, home) = world().await;

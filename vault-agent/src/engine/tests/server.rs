@@ -183,7 +183,7 @@ impl Data {
 
     /// Signs the head that entry `seq` made.
     fn head_at(&self, seq: u64) -> SignedHead {
-        let entry = &self.entries[seq as usize - 1];
+        let entry = &self.entries[usize::try_from(seq).unwrap() - 1];
         let head = entry.hash(Purpose::Entry(self.state.vault()));
         self.sign(Head { epoch: self.state.epoch_at(seq), seq, head })
     }
