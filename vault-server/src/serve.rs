@@ -20,7 +20,7 @@ use crate::http;
 use crate::metrics::Metrics;
 use crate::store::headfile::HeadFile;
 use crate::store::{self, Reader, Store, Transaction, claim, report, schema, snapshot};
-use crate::vault::{CodeFile, Opened, Refusal, Reported, Vault, directory};
+use crate::vault::{CodeFile, Opened, Reported, Vault, directory};
 
 /// Runs a server on `listener` until `shutdown` ends; then stops accepting, ends the streams,
 /// commits, and leaves the database ready for a quick start.
@@ -47,7 +47,7 @@ pub async fn run(
     let vault = tokio::task::spawn_blocking(move || open(&file, heads, code, Arc::new(key)))
         .await
         .context("cannot open the database")??;
-    vault.judge_file(held).await.map_err(unjudged)?;
+    vault.judge_file(held).await.context("cannot compare the signed head with the log")?;
     let (stop, stopped) = channel::channel(false);
     let (connected, limits) = (vault.clone(), config.limits);
     let mut serving =
@@ -86,7 +86,8 @@ async fn every_minute(vault: &Vault) {
     }
 }
 
-/// Reports are saved this often: the writer has better things to do than to write each down at once.
+/// Reports are saved this often: the writer has better things to do than to write each down at
+/// once.
 const SAVING: Duration = Duration::from_secs(5);
 
 async fn save_reports(vault: &Vault) {
@@ -94,10 +95,6 @@ async fn save_reports(vault: &Vault) {
         tokio::time::sleep(SAVING).await;
         vault.save_reports().await;
     }
-}
-
-fn unjudged(why: Refusal) -> anyhow::Error {
-    anyhow::anyhow!("cannot compare the signed head with the log: {why:?}")
 }
 
 /// Tells the watchdog, if there is one, that the writer still answers.

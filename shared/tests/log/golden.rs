@@ -268,6 +268,11 @@ fn wire_bodies() {
         "wire-targets.json",
         &v1::report::TargetsPage { machines: vec![standing], more: false },
     );
+}
+
+#[test]
+fn wire_audit() {
+    let audit = AuditHead { n: 2, hash: Hash::ZERO };
     let read = Fact {
         at: Some(Time::from_micros(6)),
         who: Some("python3[812] uid 1000".parse().unwrap()),

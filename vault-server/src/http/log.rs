@@ -120,8 +120,8 @@ impl Sender {
         }
     }
 
-    /// Sends what was committed up to `head`, unless it is `most` bytes away; each chunk ends with the
-    /// head of its last entry.
+    /// Sends what was committed up to `head`, unless it is `most` bytes away; each chunk ends with
+    /// the head of its last entry.
     async fn catch_up(&mut self, head: SignedHead, most: usize) -> Result<(), Gone> {
         // Entry 0, the genesis, goes to those who have nothing yet.
         let mut next = if self.after == 0 { 0 } else { self.after.saturating_add(1) };

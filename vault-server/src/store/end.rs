@@ -1,5 +1,5 @@
-//! Where the log ends as of the last commit, and what stands in it of those who sign and watch heads:
-//! for all who must not wait for the writer.
+//! Where the log ends as of the last commit, and what stands in it of those who sign and watch
+//! heads: for all who must not wait for the writer.
 
 use std::sync::Arc;
 

@@ -18,8 +18,9 @@ const SLOT: u64 = 4096;
 /// Bytes of a slot that are read; a head has some 400.
 const READ: usize = 1024;
 
-/// The open file: two slots, written in turn. It is never synced: a head is written after the commit
-/// of its entry, which is, so that a power cut leaves the file behind the database, never before it.
+/// The open file: two slots, written in turn. It is never synced: a head is written after the
+/// commit of its entry, which is, so that a power cut leaves the file behind the database, never
+/// before it.
 pub struct HeadFile {
     file: File,
     held: Option<SignedHead>,
@@ -63,6 +64,15 @@ impl HeadFile {
         self.file.write_all_at(line.as_bytes(), self.turn % 2 * SLOT)?;
         (self.held, self.turn) = (Some(head), self.turn + 1);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl HeadFile {
+    /// Returns the file as it is on a disk that has just become full.
+    pub fn full(self) -> Self {
+        let file = OpenOptions::new().write(true).open("/dev/full").expect("a device of Linux");
+        Self { file, ..self }
     }
 }
 
@@ -122,7 +132,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_is_said() {
-        let mut full = HeadFile::open(Path::new("/dev/full")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut full = HeadFile::open(&dir.path().join(FILE)).unwrap().full();
         assert_eq!(full.write(head(1)).unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(full.held(), None);
     }

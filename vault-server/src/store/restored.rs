@@ -1,5 +1,5 @@
-//! Table `restored`: what a database that was set back lacks, and the hash of the one-time code that
-//! lets the vault go on without it. What it may do until then is decided in `vault`.
+//! Table `restored`: what a database that was set back lacks, and the hash of the one-time code
+//! that lets the vault go on without it. What it may do until then is decided in `vault`.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;

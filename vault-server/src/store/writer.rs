@@ -103,8 +103,8 @@ impl Transaction {
         &self.conn
     }
 
-    /// Returns the newest signed head. It goes out with this transaction's answers, once the entry is
-    /// on disk and the head in its file.
+    /// Returns the newest signed head. It goes out with this transaction's answers, once the entry
+    /// is on disk and the head in its file.
     pub const fn head(&self) -> Option<SignedHead> {
         self.head
     }
@@ -160,8 +160,8 @@ impl Transaction {
         }
     }
 
-    /// Notes which blobs are wanted back, and for which versions; `None` if that is to be found out.
-    /// What became of the versions since is for whoever asks to find out.
+    /// Notes which blobs are wanted back, and for which versions; `None` if that is to be found
+    /// out. What became of the versions since is for whoever asks to find out.
     pub fn want(&mut self, wanted: Option<Wanted>) {
         self.wanted = wanted;
     }
@@ -390,8 +390,8 @@ impl Writer {
         let Some(head) = self.tx.head.filter(|head| self.file.held() != Some(*head)) else {
             return Ok(());
         };
-        // The head in the file is one that this database lacks. It stands for all that is given back
-        // until it is reached, and is needed as long as that takes.
+        // The head in the file is one that this database lacks. It stands for all that is given
+        // back until it is reached, and is needed as long as that takes.
         if self.tx.restored.is_some_and(|restored| restored.cause == Cause::File) {
             return Ok(());
         }

@@ -20,9 +20,10 @@ use shared::wire::v1::log::{AppendRequest, Frame};
 
 use crate::store::{Transaction, access, blob, log, report};
 
+use super::code::CodeFile;
 use super::follow::line;
 use super::hub::{Hub, Line, directory};
-use super::restored::{self, CodeFile};
+use super::restored;
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
@@ -68,7 +69,7 @@ fn append(
         if let Some(done) = known(tx, caller, envelope)? {
             return Ok(done);
         }
-        restored::admits(tx, caller, request)?;
+        restored::admits(tx, request, refused_fact(caller, envelope, None))?;
     }
     if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
         // Signed before the machine was renamed, it may be in the log already, or merely late.
@@ -82,7 +83,7 @@ fn append(
         Ok(applied) => applied,
         Err(why) => return not_applied(tx, caller, envelope, why),
     };
-    restored::may_resume(tx, caller, request, &entry)?;
+    restored::may_resume(tx, &entry, || refused_fact(caller, envelope, None))?;
     let gathered = match names_are_normal(&entry) {
         Ok(()) => gather(tx, &entry, &dropped, &request.blobs)?,
         Err(refused) => Err(refused),
@@ -278,8 +279,8 @@ pub(super) fn keep(
 }
 
 /// Makes the entry and its head known once they are on disk: to followers, with the blobs each may
-/// read, which are recorded in this very transaction; and to connections, when machines came or went.
-/// The machine that wrote the blobs has them.
+/// read, which are recorded in this very transaction; and to connections, when machines came or
+/// went. The machine that wrote the blobs has them.
 pub(super) fn publish(
     tx: &mut Transaction,
     hub: &Arc<Hub>,

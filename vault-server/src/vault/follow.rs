@@ -55,8 +55,8 @@ impl Vault {
         .await
     }
 
-    /// Returns the records `from..=upto` as lines, some `room` bytes of them with the signed head of
-    /// the last one, and its number.
+    /// Returns the records `from..=upto` as lines, some `room` bytes of them with the signed head
+    /// of the last one, and its number.
     pub async fn page(
         &self,
         from: u64,

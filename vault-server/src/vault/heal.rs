@@ -28,8 +28,8 @@ impl Vault {
     /// Appends lost entries, all or none, and returns what is still wanted.
     ///
     /// # Errors
-    /// [`Refusal::Rule`] for entries that are no unbroken run to a head that this server has signed,
-    /// or while the database is not set back.
+    /// [`Refusal::Rule`] for entries that are no unbroken run to a head that this server has
+    /// signed, or while the database is not set back.
     pub async fn heal(
         &self,
         mut caller: Caller,

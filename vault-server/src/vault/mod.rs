@@ -6,6 +6,7 @@ mod append;
 mod audit;
 mod blob;
 mod caller;
+mod code;
 mod follow;
 mod genesis;
 mod heal;
@@ -35,10 +36,10 @@ use strangers::Strangers;
 
 pub use append::Append;
 pub use caller::{Caller, Peer};
+pub use code::CodeFile;
 pub use follow::{Join, line};
 pub use hub::{Directory, Live, Place, directory};
 pub use reported::Reported;
-pub use restored::CodeFile;
 
 /// Why a request was refused.
 #[derive(Debug)]

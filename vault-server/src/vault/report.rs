@@ -1,5 +1,6 @@
-//! Signed reports: each machine posts its own, gets some of the others' in turn, and everybody's when
-//! somebody asks how the fleet stands. Verified beside the writer; only a refusal is on record.
+//! Signed reports: each machine posts its own, gets some of the others' in turn, and everybody's
+//! when somebody asks how the fleet stands. Verified beside the writer; only a refusal is on
+//! record.
 
 use host::clock;
 use shared::audit::{AuditHead, Op};
@@ -19,8 +20,8 @@ impl Vault {
     /// Keeps the caller's report; returns records of others if it asks for some.
     ///
     /// # Errors
-    /// [`Refusal::Rule`] for a record that does not verify, is another's, names what this server has
-    /// not given out, or is not newer than the last one.
+    /// [`Refusal::Rule`] for a record that does not verify, is another's, names what this server
+    /// has not given out, or is not newer than the last one.
     pub async fn report(
         &self,
         mut caller: Caller,
@@ -78,8 +79,9 @@ impl Vault {
         reply
     }
 
-    /// Refuses a record whose head is not one that this server has signed and its log holds, or whose
-    /// audit head is not in its chain; the latter is not looked at while the database is set back.
+    /// Refuses a record whose head is not one that this server has signed and its log holds, or
+    /// whose audit head is not in its chain; the latter is not looked at while the database is set
+    /// back.
     async fn check(&self, number: Number, seen: &Seen, end: &End) -> Result<(), Refusal> {
         let (head, anchored) = (seen.signed_head(), seen.audit());
         let last = self.0.reported.last(number);
@@ -135,13 +137,13 @@ impl Vault {
     /// Saves the reports that came in since the last time.
     pub async fn save_reports(&self) {
         let machines = self.0.hub.directory().borrow().clone();
-        let unsaved = self.0.reported.take_unsaved(&machines);
+        let unsaved = self.0.reported.unsaved(&machines);
         if unsaved.is_empty() {
             return;
         }
-        let numbers: Vec<Number> = unsaved.iter().map(|one| one.number).collect();
+        let numbers: Vec<_> = unsaved.iter().map(|one| (one.number, one.revision)).collect();
         let saved = self.call(move |tx| {
-            for Unsaved { number, key, at, signed, targets } in unsaved {
+            for Unsaved { number, key, at, signed, targets, .. } in unsaved {
                 let machine = tx.state().and_then(|state| state.machine_numbered(number));
                 if machine.is_none_or(|machine| *machine.sign.as_bytes() != key) {
                     continue;
@@ -153,9 +155,9 @@ impl Vault {
             }
             Ok(())
         });
-        if saved.await.is_err() {
-            // The failure is in the log; the next time tries again.
-            self.0.reported.not_saved(&numbers);
+        // A failure is in the log; the next time tries again.
+        if saved.await.is_ok() {
+            self.0.reported.saved(&numbers);
         }
     }
 }

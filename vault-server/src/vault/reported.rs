@@ -1,5 +1,5 @@
-//! What machines have reported last, in memory: kept, exchanged in turn, listed for whoever asks, and
-//! saved behind. What a report must hold to be kept is `report`'s.
+//! What machines have reported last, in memory: kept, exchanged in turn, listed for whoever asks,
+//! and saved behind. What a report must hold to be kept is `report`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -38,6 +38,8 @@ struct Report {
     at: Time,
     /// What the machine was told of the audit chain last.
     audit: AuditHead,
+    /// Grows with each report that is kept.
+    revision: u64,
     unsaved: bool,
     targets_unsaved: bool,
 }
@@ -59,6 +61,7 @@ pub struct Unsaved {
     pub at: Time,
     pub signed: Envelope,
     pub targets: Option<Arc<str>>,
+    pub revision: u64,
 }
 
 impl Reported {
@@ -69,10 +72,21 @@ impl Reported {
             let seen: Seen = signed.parse().ok()?;
             let targets = targets.filter(|text| Hash::of(&[text.as_bytes()]) == seen.targets);
             let targets = targets.map(Arc::from);
-            let (audit, unsaved, targets_unsaved) = (AuditHead::EMPTY, false, false);
+            let (audit, revision) = (AuditHead::EMPTY, 0);
+            let (unsaved, targets_unsaved) = (false, false);
             Some((
                 number,
-                Report { key, seen, signed, targets, at, audit, unsaved, targets_unsaved },
+                Report {
+                    key,
+                    seen,
+                    signed,
+                    targets,
+                    at,
+                    audit,
+                    revision,
+                    unsaved,
+                    targets_unsaved,
+                },
             ))
         };
         Self(Mutex::new(kept.into_iter().filter_map(read).collect()))
@@ -119,8 +133,10 @@ impl Reported {
         let targets = sent.or_else(|| known.and_then(|known| known.targets.clone()));
         let at = if same { before.map_or(at, |before| before.at) } else { at };
         let wants_targets = targets.is_none();
+        let revision = before.map_or(0, |before| before.revision + 1);
         let (number, unsaved) = (seen.machine, true);
-        let report = Report { key, seen, signed, targets, at, audit, unsaved, targets_unsaved };
+        let report =
+            Report { key, seen, signed, targets, at, audit, revision, unsaved, targets_unsaved };
         reports.insert(number, report);
         Ok(Some(wants_targets))
     }
@@ -189,26 +205,25 @@ impl Reported {
     }
 
     /// Returns what is to be saved, and drops the reports of machines that are gone.
-    pub fn take_unsaved(&self, machines: &Directory) -> Vec<Unsaved> {
+    pub fn unsaved(&self, machines: &Directory) -> Vec<Unsaved> {
         let mut reports = self.lock();
         reports.retain(|number, report| is_active(machines, *number, &report.key));
-        let unsaved = reports.iter_mut().filter(|(_, report)| report.unsaved);
-        let take = |(number, report): (&Number, &mut Report)| {
-            report.unsaved = false;
-            let send = std::mem::take(&mut report.targets_unsaved);
-            let targets = report.targets.clone().filter(|_| send);
-            let (key, signed) = (report.key, report.signed.clone());
-            Unsaved { number: *number, key, at: report.at, signed, targets }
+        let unsaved = reports.iter().filter(|(_, report)| report.unsaved);
+        let copy = |(number, report): (&Number, &Report)| {
+            let Report { key, signed, at, revision, .. } = report;
+            let targets = report.targets.clone().filter(|_| report.targets_unsaved);
+            let (signed, revision) = (signed.clone(), *revision);
+            Unsaved { number: *number, key: *key, at: *at, signed, targets, revision }
         };
-        unsaved.map(take).collect()
+        unsaved.map(copy).collect()
     }
 
-    /// Notes that reports were not saved after all.
-    pub fn not_saved(&self, numbers: &[Number]) {
+    /// Notes which reports were saved, by the revision that was.
+    pub fn saved(&self, saved: &[(Number, u64)]) {
         let mut reports = self.lock();
-        for number in numbers {
-            if let Some(report) = reports.get_mut(number) {
-                (report.unsaved, report.targets_unsaved) = (true, report.targets.is_some());
+        for (number, revision) in saved {
+            if let Some(report) = reports.get_mut(number).filter(|it| it.revision == *revision) {
+                (report.unsaved, report.targets_unsaved) = (false, false);
             }
         }
     }
@@ -216,4 +231,132 @@ impl Reported {
 
 fn is_active(machines: &Directory, number: Number, key: &[u8; 32]) -> bool {
     machines.get(key).is_some_and(|(of, _)| *of == number)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::keys::SignKey;
+
+    use super::*;
+
+    /// Machines 1 to `count` that have reported, each with targets of `len` bytes.
+    fn reported(count: u64, len: usize) -> (Reported, Directory) {
+        let (reported, mut machines) = (Reported::default(), std::collections::HashMap::new());
+        for number in 1..=count {
+            let accepted = accepted(number, 1, Some("x".repeat(len)));
+            machines.insert(accepted.key, (number, "m".parse().unwrap()));
+            assert_eq!(reported.keep(accepted, || true), Ok(Some(false)));
+        }
+        (reported, Arc::new(machines))
+    }
+
+    fn accepted(number: Number, n: u64, targets: Option<String>) -> Accepted {
+        let key = SignKey::from_seed(&[1; 32]);
+        let head = shared::head::Head { epoch: Hash::ZERO, seq: 1, head: Hash::ZERO };
+        let server_sig = head.sign(&key, Hash::ZERO).unwrap().sig;
+        let seen = Seen {
+            machine: number,
+            n,
+            time: Time::default(),
+            epoch: Hash::ZERO,
+            seq: 1,
+            head: Hash::ZERO,
+            server_sig,
+            audit_n: 0,
+            audit_head: Hash::ZERO,
+            targets: Hash::ZERO,
+        };
+        let signed = seen.sign("m".parse().unwrap(), &key, Hash::ZERO).unwrap();
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&number.to_be_bytes());
+        Accepted { key, seen, signed, targets, at: Time::default(), audit: AuditHead::EMPTY }
+    }
+
+    fn numbers(seen: &[Envelope]) -> Vec<Number> {
+        seen.iter().map(|one| one.parse::<Seen>().unwrap().machine).collect()
+    }
+
+    #[test]
+    fn witnesses_come_first_and_the_others_in_turn() {
+        let (reported, machines) = reported(200, 1);
+        let ask = |after| {
+            let (seen, next) = reported.exchange(7, after, &[3, 7, 150], &machines);
+            (numbers(&seen), next)
+        };
+        let (mut after, mut others) = (0, Vec::new());
+        for turn in 1.. {
+            let (mut seen, next) = ask(after);
+            assert!(seen.len() <= EXCHANGED);
+            let mut first: Vec<Number> = seen.drain(..2).collect();
+            first.sort_unstable();
+            assert_eq!(first, [3, 150], "the witnesses but itself");
+            others.extend(seen);
+            after = next;
+            if after == 0 {
+                assert_eq!(turn, 4);
+                break;
+            }
+        }
+        let all: Vec<Number> = (1..=200).filter(|number| ![3, 7, 150].contains(number)).collect();
+        assert_eq!(others, all);
+    }
+
+    #[test]
+    fn many_witnesses_take_turns() {
+        let (reported, machines) = reported(100, 1);
+        let witnesses: Vec<Number> = (1..=100).collect();
+        let (first, next) = reported.exchange(1, 0, &witnesses, &machines);
+        let (second, end) = reported.exchange(1, next, &witnesses, &machines);
+        assert_eq!((first.len(), end), (EXCHANGED, 0));
+        let mut all = [numbers(&first), numbers(&second)].concat();
+        all.sort_unstable();
+        assert_eq!(all, (2..=100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn targets_come_in_pages() {
+        let (reported, machines) = reported(40, 200 << 10);
+        let (mut after, mut sizes) = (0, Vec::new());
+        loop {
+            let page = reported.page(after, &machines, &[40].into());
+            let seen: Vec<Envelope> = page.machines.iter().map(|one| one.seen.clone()).collect();
+            after = *numbers(&seen).last().unwrap();
+            sizes.push(seen.len());
+            if !page.more {
+                assert!(page.machines.last().unwrap().online);
+                break;
+            }
+        }
+        assert_eq!((after, sizes), (40, vec![21, 19]));
+    }
+
+    #[test]
+    fn who_is_gone_has_no_report() {
+        let (reported, machines) = reported(3, 1);
+        let mut left = (*machines).clone();
+        left.retain(|_, (number, _)| *number != 2);
+        let left = Arc::new(left);
+        assert_eq!(numbers(&reported.exchange(1, 0, &[2], &left).0), [3]);
+        assert_eq!(reported.page(0, &left, &BTreeSet::new()).machines.len(), 2);
+        assert_eq!(reported.keep(accepted(2, 9, None), || false), Ok(None), "nor gets one");
+        assert_eq!(reported.unsaved(&left).len(), 2);
+        assert!(reported.last(2).is_none());
+    }
+
+    #[test]
+    fn what_came_while_it_was_saved_is_saved_again() {
+        let (reported, machines) = reported(2, 1);
+        let saved = |unsaved: &[Unsaved]| -> Vec<(Number, u64)> {
+            unsaved.iter().map(|one| (one.number, one.revision)).collect()
+        };
+        let first = reported.unsaved(&machines);
+        assert!(first.len() == 2 && first.iter().all(|one| one.targets.is_some()));
+        assert_eq!(reported.keep(accepted(2, 2, None), || true), Ok(Some(false)));
+        reported.saved(&saved(&first));
+        let second = reported.unsaved(&machines);
+        assert_eq!(second.iter().map(|one| one.number).collect::<Vec<_>>(), [2]);
+        reported.saved(&saved(&second));
+        assert!(reported.unsaved(&machines).is_empty());
+        assert_eq!(reported.keep(accepted(2, 1, None), || true).unwrap_err().code, Code::Seq);
+    }
 }

@@ -1,10 +1,9 @@
 //! A database that was set back: how that is found out, what it refuses until then, and how it ends
 //! (design/trust, *Life cycle*, restore). What comes back meanwhile is `heal`'s.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use host::files::{self, Access};
+use host::store::StoreFailure;
 use shared::audit::{self, Fact};
 use shared::error::Code;
 use shared::hash::Hash;
@@ -16,50 +15,22 @@ use shared::wire::v1::log::AppendRequest;
 use crate::store::restored::{Cause, Restored};
 use crate::store::{End, Transaction, audit as chain, log};
 
-use super::append::refused_fact;
-use super::{Caller, Outcome, Peer, Refusal, Vault, give_up, refuse};
-
-/// The file with the one-time code, in the data directory.
-pub struct CodeFile(PathBuf);
-
-impl CodeFile {
-    /// Names the file.
-    pub const fn new(path: PathBuf) -> Self {
-        Self(path)
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-
-    fn holds(&self, restored: &Restored) -> bool {
-        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
-        text.trim().parse().is_ok_and(|code| restored.opens(&code))
-    }
-
-    fn remove(&self) {
-        match std::fs::remove_file(&self.0) {
-            Err(why) if why.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(file = %self.0.display(), %why, "a used code was not removed");
-            }
-            Ok(()) | Err(_) => {}
-        }
-    }
-}
+use super::code::CodeFile;
+use super::{Outcome, Peer, Refusal, Vault, give_up, refuse};
 
 impl Vault {
     /// Compares the head in the file beside the database with the log, at start, before anybody is
     /// answered; and looks after the one-time code.
-    pub async fn judge_file(&self, held: Option<SignedHead>) -> Result<(), Refusal> {
+    pub async fn judge_file(&self, held: Option<SignedHead>) -> Result<(), StoreFailure> {
         let code = self.0.code.clone();
-        self.call(move |tx| {
+        let judged = self.0.store.call(move |tx| {
             if let Some(head) = held {
                 let fact = Fact::new(audit::Op::Restored);
                 judge(tx, &code, head, Cause::File, fact)?;
             }
-            Ok(keep_code(tx, &code)?)
-        })
-        .await
+            keep_code(tx, &code)
+        });
+        judged.await
     }
 
     /// Compares the head that a peer shows with a request for the log. One that this server has
@@ -95,8 +66,8 @@ impl Vault {
     }
 }
 
-/// Tells whether the log lacks a head of its present epoch, or does not know the head's epoch. Heads
-/// of past epochs were given up with a `resume`.
+/// Tells whether the log lacks a head of its present epoch, or does not know the head's epoch.
+/// Heads of past epochs were given up with a `resume`.
 fn lacks(tx: &Transaction, head: &SignedHead) -> rusqlite::Result<bool> {
     let Some(state) = tx.state() else { return Ok(false) };
     if head.epoch == state.epoch() {
@@ -141,7 +112,8 @@ fn judge(
     Ok(())
 }
 
-/// Writes a new one-time code, unless its file holds the present one; removes the file of a used one.
+/// Writes a new one-time code, unless its file holds the present one; removes the file of a used
+/// one.
 fn keep_code(tx: &mut Transaction, file: &CodeFile) -> rusqlite::Result<()> {
     let Some(restored) = tx.restored().copied() else {
         file.remove();
@@ -150,31 +122,27 @@ fn keep_code(tx: &mut Transaction, file: &CodeFile) -> rusqlite::Result<()> {
     if file.holds(&restored) {
         return Ok(());
     }
-    let code = Hash::from_bytes(*random::<32>());
-    let text = format!("{code}\n");
-    if let Err(error) = files::replace_trusted(file.path(), text.as_bytes(), Access::PRIVATE) {
-        tracing::error!(%error, "the one-time code was not written; the next minute tries again");
-        return Ok(());
+    match file.renew() {
+        Ok(code) => tx.set_restored(Some(Restored { code, ..restored })),
+        Err(error) => {
+            let why = "the one-time code was not written; the next minute tries again";
+            tracing::error!(%error, "{why}");
+            Ok(())
+        }
     }
-    tx.set_restored(Some(Restored { code: Hash::of(&[code.as_bytes()]), ..restored }))
 }
 
-/// Lets only an entry pass that resumes and brings the one-time code, while the database is set back.
-pub(super) fn admits(
-    tx: &mut Transaction,
-    caller: &Caller,
-    request: &AppendRequest,
-) -> Outcome<()> {
+/// Lets only an entry pass that resumes and brings the one-time code, while the database is set
+/// back; `fact` is the record of a refusal.
+pub(super) fn admits(tx: &mut Transaction, request: &AppendRequest, fact: Fact) -> Outcome<()> {
     let Some(restored) = tx.restored() else { return Ok(()) };
     let entry = serde_json::from_slice::<Entry>(&request.envelope.body).ok();
     if entry.as_ref().is_none_or(|entry| resume(entry).is_none()) {
-        let fact = refused_fact(caller, &request.envelope, None);
         return turn_away(tx, fact);
     }
     if request.code.is_some_and(|code| restored.opens(&code)) {
         return Ok(());
     }
-    let fact = refused_fact(caller, &request.envelope, None);
     give_up(tx, fact, audit::Outcome::Refused(Code::Claim), Refusal::Claim)
 }
 
@@ -192,24 +160,21 @@ fn resume(entry: &Entry) -> Option<&Resume> {
 }
 
 /// Judges an entry that was just applied: one that resumes needs a database that was set back, and
-/// names a place of its audit chain.
+/// names a place of its audit chain; `fact` is the record of a refusal.
 pub(super) fn may_resume(
     tx: &mut Transaction,
-    caller: &Caller,
-    request: &AppendRequest,
     entry: &Entry,
+    fact: impl FnOnce() -> Fact,
 ) -> Outcome<()> {
     let Some(Resume { audit_n, audit_head, .. }) = resume(entry) else { return Ok(()) };
     if tx.restored().is_none() {
         tx.take_back();
-        let fact = refused_fact(caller, &request.envelope, None);
-        return give_up(tx, fact, audit::Outcome::Refused(Code::Claim), Refusal::Claim);
+        return give_up(tx, fact(), audit::Outcome::Refused(Code::Claim), Refusal::Claim);
     }
     if chain::chain_at(tx.conn(), *audit_n)? != Some(*audit_head) {
         tx.take_back();
-        let fact = refused_fact(caller, &request.envelope, None);
         let why = format!("audit record {audit_n} with the value that the entry names");
-        return refuse(tx, fact, Code::Missing.because(why));
+        return refuse(tx, fact(), Code::Missing.because(why));
     }
     Ok(())
 }

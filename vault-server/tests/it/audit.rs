@@ -3,18 +3,15 @@
 use hyper::StatusCode;
 use shared::audit::{AuditHead, Fact, Op, Outcome, Record};
 use shared::hash::Hash;
-use shared::report::Report;
-use shared::text::Text;
 use shared::time::Time;
+use shared::wire::v1::ACCESS;
 use shared::wire::v1::audit::{AccessReply, AccessRequest, AuditPage, LeavesPage};
-use shared::wire::v1::report::{ReportReply, ReportRequest};
-use shared::wire::v1::{ACCESS, REPORT};
 
 use crate::client::{Client, parse, refused};
 use crate::world::{Machine, World, post};
 
 /// Reads all records and checks them against the chain and its leaves.
-async fn verified(client: &Client) -> Vec<Record> {
+pub async fn verified(client: &Client) -> Vec<Record> {
     let page: AuditPage = client.fetch("/v1/audit?limit=10000").await;
     assert!(!page.more);
     let (mut head, mut records) = (AuditHead::EMPTY, Vec::new());
@@ -34,7 +31,7 @@ async fn verified(client: &Client) -> Vec<Record> {
     records
 }
 
-fn shape(Record { fact, .. }: &Record) -> String {
+pub fn shape(Record { fact, .. }: &Record) -> String {
     let dash = || "-".to_owned();
     format!(
         "{} {} {} {} {}",
@@ -176,63 +173,6 @@ async fn local_reads_are_recorded_once() {
     let newer = Fact { op: Op::from("local_peek"), ..read(1) };
     let newer = AccessRequest { run, first: 3, reads: vec![newer] };
     assert_eq!(client.post(ACCESS, &newer).await.0, StatusCode::OK, "an agent that is newer");
-}
-
-#[tokio::test]
-async fn reports_are_kept_and_given_to_all() {
-    let mut world = World::new().await;
-    let client = world.client(&world.first).await;
-    let vps = world.add(&client, "vps", &[]).await;
-    let remote = world.client(&vps).await;
-    let mut frames = remote.follow(2).await;
-    frames.head().await;
-    let state = &world.state;
-    let report = |machine: &Machine, n| {
-        let report = Report {
-            machine: machine.name.clone(),
-            n,
-            time: Time::from_micros(5),
-            seq: state.seq(),
-            head: state.head(),
-            audit_n: 0,
-            audit_head: Hash::ZERO,
-            agent: "test".parse().unwrap(),
-            targets: vec![],
-        };
-        ReportRequest { report: report.sign(&machine.sign, state.vault()).unwrap() }
-    };
-    for _ in 0..2 {
-        let (status, body) = remote.post(REPORT, &report(&vps, 3)).await;
-        assert_eq!(status, StatusCode::OK);
-        assert_eq!(parse::<ReportReply>(&body).reports.len(), 1);
-    }
-    let code = refused(remote.post(REPORT, &report(&vps, 2)).await);
-    assert_eq!(code, (422, "E_SEQ".to_owned()), "an older report");
-    let code = refused(remote.post(REPORT, &report(&world.first, 9)).await);
-    assert_eq!(code, (422, "E_ACTOR".to_owned()), "another's report");
-
-    let (_, body) = client.post(REPORT, &report(&world.first, 1)).await;
-    let reply: ReportReply = parse(&body);
-    let seen: Vec<_> =
-        reply.reports.iter().map(|got| (got.report.by.to_string(), got.online)).collect();
-    assert_eq!(seen, [("machine:a".to_owned(), false), ("machine:vps".to_owned(), true)]);
-    let records = verified(&client).await;
-    assert!(reply.audit.n < u64::try_from(records.len()).unwrap());
-    let anchored = usize::try_from(reply.audit.n).unwrap();
-    let page: AuditPage = client.fetch("/v1/audit").await;
-    let mut head = AuditHead::EMPTY;
-    for text in &page.records[..anchored] {
-        head = head.follow(text.as_bytes()).unwrap().0;
-    }
-    assert_eq!(head, reply.audit);
-
-    let remove =
-        shared::log::Op::MachineRemove { number: world.number(&vps), reason: Text::default() };
-    let gone = world.by_admin(vec![remove]);
-    let again = report(&world.first, 2);
-    world.append(&client, gone, vec![]).await;
-    let (_, body) = client.post(REPORT, &again).await;
-    assert_eq!(parse::<ReportReply>(&body).reports.len(), 1);
 }
 
 #[tokio::test]

@@ -22,9 +22,10 @@ use rustls::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared::head::SignedHead;
 use shared::keys::{SignKey, VerifyKey};
 use shared::wire::v1::error::ErrorBody;
-use shared::wire::v1::log::Frame;
+use shared::wire::v1::log::{Frame, LAST_HEAD};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -102,6 +103,8 @@ pub struct Client {
     pub group: NamedGroup,
     pub tickets: u32,
     open: watch::Receiver<()>,
+    /// Sent along as the newest head that this client holds.
+    shown: Option<String>,
 }
 
 impl Client {
@@ -122,7 +125,17 @@ impl Client {
             let _ = connection.await;
             drop(ended);
         });
-        Self { sender, group, tickets, open }
+        Self { sender, group, tickets, open, shown: None }
+    }
+
+    /// Returns the client that shows `head` from now on.
+    pub fn showing(&self, head: &SignedHead) -> Self {
+        self.saying(&serde_json::to_string(head).unwrap())
+    }
+
+    /// Returns the client that sends `text` as its newest head.
+    pub fn saying(&self, text: &str) -> Self {
+        Self { shown: Some(text.to_owned()), ..self.clone() }
     }
 
     /// Waits until the server has ended the connection.
@@ -132,7 +145,11 @@ impl Client {
 
     pub async fn send(&self, method: Method, path: &str, body: Bytes) -> Response<Incoming> {
         let uri = format!("https://vault{path}");
-        let request = Request::builder().method(method).uri(uri).body(Full::new(body)).unwrap();
+        let mut request = Request::builder().method(method).uri(uri);
+        if let Some(shown) = &self.shown {
+            request = request.header(LAST_HEAD, shown);
+        }
+        let request = request.body(Full::new(body)).unwrap();
         self.sender.clone().send_request(request).await.unwrap()
     }
 
@@ -208,18 +225,21 @@ impl Frames {
 
     pub async fn head(&mut self) -> u64 {
         match self.next().await {
-            Some(Frame::Head { seq, .. }) => seq,
+            Some(Frame::Head(head)) => head.seq,
             other => panic!("head expected, not {other:?}"),
         }
     }
 
-    /// Waits for an entry; returns its envelope's body and how many blobs came with it.
+    /// Waits for an entry, past heads; returns it and the blobs that came with it.
     pub async fn entry(&mut self) -> (shared::log::Entry, Vec<Vec<u8>>) {
-        match self.next().await {
-            Some(Frame::Entry { envelope, blobs }) => {
-                (parse(&envelope.body), blobs.into_iter().map(|blob| blob.0).collect())
+        loop {
+            match self.next().await {
+                Some(Frame::Entry { envelope, blobs }) => {
+                    return (parse(&envelope.body), blobs.into_iter().map(|it| it.0).collect());
+                }
+                Some(Frame::Head(_)) => {}
+                other => panic!("entry expected, not {other:?}"),
             }
-            other => panic!("entry expected, not {other:?}"),
         }
     }
 }

@@ -16,7 +16,7 @@ pub async fn log_of(client: &Client) -> Vec<shared::signed::Envelope> {
         .into_iter()
         .filter_map(|frame| match frame {
             Frame::Genesis(envelope) | Frame::Entry { envelope, .. } => Some(envelope),
-            Frame::Head { .. } | Frame::Beat => None,
+            Frame::Head(_) | Frame::Beat => None,
         })
         .collect()
 }

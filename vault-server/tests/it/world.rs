@@ -8,16 +8,19 @@ use hyper::StatusCode;
 use shared::blob::{Kind, Place, seal};
 use shared::grant::Grants;
 use shared::hash::Hash;
+use shared::head::SignedHead;
 use shared::keys::{Identity, SignKey, VerifyKey, random};
 use shared::log::{
     Entry, Genesis, NewMachine, Number, Op, Put, State, apply, readers_hash, recipients, start,
 };
 use shared::name::{Actor, Name};
+use shared::report::Seen;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
 use shared::token::{Line as _, MachineLine, SetupLine};
 use shared::wire::v1::blob::Inline;
-use shared::wire::v1::log::{AppendRequest, Appended, GenesisRequest};
+use shared::wire::v1::log::{AppendRequest, GenesisRequest};
+use shared::wire::v1::report::ReportRequest;
 use shared::wire::v1::{GENESIS, LOG};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -105,6 +108,15 @@ pub struct World {
     pub first: Machine,
     pub state: State,
     pub genesis: GenesisRequest,
+    /// The head that each accepted entry made, as the server signed it.
+    pub heads: Vec<SignedHead>,
+}
+
+/// Reads the newest head in the file beside a new server's database.
+fn head_file(data: &Path) -> SignedHead {
+    let text = std::fs::read(data.join("head")).unwrap();
+    let line = text.split(|byte| *byte == b'\n').next().unwrap();
+    parse(line.splitn(3, |byte| *byte == b' ').nth(2).unwrap())
 }
 
 /// Makes a server's files.
@@ -123,7 +135,9 @@ impl World {
         let client = world.client(&world.first).await;
         let (status, body) = client.post(GENESIS, &world.genesis).await;
         assert_eq!(status, StatusCode::CREATED, "{body:?}");
-        world
+        let head = head_file(&world.config.data);
+        world.is_newest(&head);
+        Self { heads: vec![head], ..world }
     }
 
     /// A server whose genesis is made, but not posted.
@@ -150,7 +164,8 @@ impl World {
         apply(&mut state, &entry).unwrap();
         let genesis = GenesisRequest { claim: setup.claim, genesis, entry };
         let server_key = setup.server;
-        Self { dir, config, server, server_key, admin, first, state, genesis }
+        let heads = Vec::new();
+        Self { dir, config, server, server_key, admin, first, state, genesis, heads }
     }
 
     pub async fn client(&self, machine: &Machine) -> Client {
@@ -192,8 +207,34 @@ impl World {
         let (status, body) = post(client, &envelope, blobs).await;
         assert_eq!(status, StatusCode::CREATED, "{body:?}");
         apply(&mut self.state, &envelope).unwrap();
-        let appended: Appended = parse(&body);
-        assert_eq!((appended.seq, appended.head), (self.state.seq(), self.state.head()));
+        let head: SignedHead = parse(&body);
+        self.is_newest(&head);
+        self.heads.push(head);
+    }
+
+    /// Checks that a head is the newest, signed by the server.
+    pub fn is_newest(&self, head: &SignedHead) {
+        assert_eq!(head.place(), self.state.place());
+        head.verify(std::slice::from_ref(&self.server_key), self.state.vault()).unwrap();
+    }
+
+    /// Returns the newest head that the server has signed.
+    pub fn newest(&self) -> SignedHead {
+        *self.heads.last().unwrap()
+    }
+
+    /// Returns a record of what `machine` has seen: the newest head, nothing of the audit.
+    pub fn seen(&self, machine: &Machine, n: u64) -> Seen {
+        let SignedHead { epoch, seq, head, sig: server_sig } = self.newest();
+        let (audit_n, audit_head, targets) = (0, Hash::ZERO, Hash::ZERO);
+        let (machine, time) = (self.number(machine), Time::from_micros(n));
+        Seen { machine, n, time, epoch, seq, head, server_sig, audit_n, audit_head, targets }
+    }
+
+    /// Signs a record as `machine`.
+    pub fn report(&self, machine: &Machine, seen: &Seen) -> ReportRequest {
+        let seen = seen.sign(machine.name.clone(), &machine.sign, self.state.vault()).unwrap();
+        ReportRequest { seen, targets: None, exchange: None }
     }
 
     /// Writes a version as the first machine and returns its blob.
@@ -237,5 +278,5 @@ pub async fn post(
     blobs: Vec<Vec<u8>>,
 ) -> (StatusCode, Bytes) {
     let blobs = blobs.into_iter().map(Inline).collect();
-    client.post(LOG, &AppendRequest { envelope: envelope.clone(), blobs }).await
+    client.post(LOG, &AppendRequest { envelope: envelope.clone(), blobs, code: None }).await
 }

@@ -3,12 +3,12 @@
 use hyper::StatusCode;
 use shared::audit::Record;
 use shared::hash::Hash;
+use shared::head::SignedHead;
 use shared::keys::SignKey;
 use shared::log::{Op, Versions};
 use shared::wire::v1::GENESIS;
 use shared::wire::v1::audit::AuditPage;
-use shared::wire::v1::error::Conflict;
-use shared::wire::v1::log::{Appended, Frame};
+use shared::wire::v1::log::Frame;
 
 use crate::client::{Client, parse, refused};
 use crate::world::{Machine, World, post, signed};
@@ -39,11 +39,11 @@ async fn the_claim_code_founds_one_vault() {
     assert!(matches!(
         &frames[..],
         [
-            Frame::Head { seq: 1, .. },
+            Frame::Head(first),
             Frame::Genesis(_),
             Frame::Entry { .. },
-            Frame::Head { seq: 1, .. }
-        ]
+            Frame::Head(last)
+        ] if first.seq == 1 && first == last
     ));
 }
 
@@ -58,12 +58,15 @@ async fn an_entry_is_taken_once_and_a_lost_race_is_told() {
 
     let (status, body) = post(&client, &envelope, vec![bytes]).await;
     assert_eq!(status, StatusCode::CREATED, "the very same bytes again");
-    assert_eq!(parse::<Appended>(&body).seq, 2);
+    assert_eq!(parse::<SignedHead>(&body), world.newest(), "the very same head");
+    world.write(&client, "secret/c", "three").await;
+    let (status, body) = post(&client, &envelope, vec![]).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert_eq!(parse::<SignedHead>(&body), world.heads[1], "also once it is no more the newest");
 
     let (status, body) = post(&client, &stale, vec![]).await;
     assert_eq!(status, StatusCode::CONFLICT);
-    let head = Conflict { seq: 2, head: world.state.head() };
-    assert_eq!(parse::<Conflict>(&body), head);
+    assert_eq!(parse::<SignedHead>(&body), world.newest());
 }
 
 #[tokio::test]

@@ -21,8 +21,8 @@ pub struct GenesisRequest {
     pub entry: Envelope,
 }
 
-/// Header of every request for [`super::LOG`]: the newest head that the caller holds, as the compact
-/// JSON of a [`SignedHead`]. Left out by a caller that has none yet.
+/// Header of every request for [`super::LOG`]: the newest head that the caller holds, as the
+/// compact JSON of a [`SignedHead`]. Left out by a caller that has none yet.
 pub const LAST_HEAD: &str = "vault-head";
 
 /// Query of `GET /v1/log`.
