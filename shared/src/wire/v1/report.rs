@@ -1,5 +1,5 @@
-//! Reports on the wire: each machine posts its own, gets some of the others' in turn, and everybody's
-//! when somebody asks for the status.
+//! Reports on the wire: each machine posts its own, gets some of the others' in turn, and
+//! everybody's when somebody asks for the status.
 
 use serde::{Deserialize, Serialize};
 

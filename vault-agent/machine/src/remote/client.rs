@@ -124,8 +124,8 @@ impl Client {
     }
 
     /// `POST /v1/log` with a request that was written before, so that it can be sent again, by a
-    /// machine whose newest signed head is `last`. Whether the answer vouches for the entry is to be
-    /// verified.
+    /// machine whose newest signed head is `last`. Whether the answer vouches for the entry is to
+    /// be verified.
     ///
     /// # Errors
     /// See [`RemoteError`]; [`RemoteError::Conflict`] if the log has moved on.

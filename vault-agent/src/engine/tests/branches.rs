@@ -134,12 +134,14 @@ async fn a_longer_branch_is_followed_from_the_last_entry_in_common() {
     // The other branch is longer by the time that the machines see it.
     vps.until_alarm("E_SERVER_BEHIND").await;
     let key = world.server.data().state.place();
-    let mut data = world.server.data();
-    let resume =
-        Op::Resume(Resume { seq: key.seq, head: key.head, audit_n: 0, audit_head: Hash::ZERO });
-    let first = entry(&data.state, admin(), &world.admin, vec![resume]);
-    data.append(AppendRequest { envelope: first, blobs: Vec::new(), code: None }, None).unwrap();
-    drop(data);
+    {
+        let mut data = world.server.data();
+        let resume =
+            Op::Resume(Resume { seq: key.seq, head: key.head, audit_n: 0, audit_head: Hash::ZERO });
+        let first = entry(&data.state, admin(), &world.admin, vec![resume]);
+        data.append(AppendRequest { envelope: first, blobs: Vec::new(), code: None }, None)
+            .unwrap();
+    }
     for n in 0..9 {
         world.put(&format!("secret/kept/{n}"), ONE);
     }
