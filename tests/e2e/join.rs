@@ -2,7 +2,6 @@
 //! on the way, and that no process ever shows the setup line.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -202,12 +201,12 @@ fn a_copied_host_raises_an_alarm_and_is_on_record() {
     let port = world.address().rsplit_once(':').unwrap().1;
     let mut turn = 0;
     let shown = watch::poll("the owner is told", || {
-        let host = [&vps, &twin][turn % 2];
+        let copy = [&vps, &twin][turn % 2];
         let server = ["127.0.0.1", "localhost"][turn / 2 % 2];
         turn += 1;
-        let config = host.state().join("agent.toml");
-        let mut config = std::fs::File::create(config).unwrap();
-        writeln!(config, "server = [\"{server}:{port}\"]").unwrap();
+        let config = copy.state().join("agent.toml");
+        let text = format!("server = [\"{server}:{port}\"]\n");
+        host::files::replace(&config, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
         let ran = rtx.vault(&["status"]);
         ran.err.contains("alarm E_CLONE").then_some(ran)
     });
