@@ -70,8 +70,8 @@ pub(super) fn envelope(row: &Row<'_>, column: usize) -> Result<Envelope> {
     Ok(Envelope { by, body, sig: signature(row, column + 2)? })
 }
 
-/// Stores the entry `seq` (0: the genesis), whose hash is `hash`, with the server's signature of the
-/// head that it made, if there is one.
+/// Stores the entry `seq` (0: the genesis), whose hash is `hash`, with the server's signature of
+/// the head that it made, if there is one.
 ///
 /// # Errors
 /// If there is one already, or the database fails.

@@ -1,5 +1,5 @@
-//! Heads that the server signs: nothing is used that none covers, and each lie about them ends in its
-//! named outcome, with state and contents untouched.
+//! Heads that the server signs: nothing is used that none covers, and each lie about them ends in
+//! its named outcome, with state and contents untouched.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A server in the same process: real TLS and HTTP/2, the shared rules, and faults on demand. What it
-//! does with reports lives in `reported`.
+//! A server in the same process: real TLS and HTTP/2, the shared rules, and faults on demand. What
+//! it does with reports lives in `reported`.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
