@@ -1,5 +1,5 @@
-//! What a hostile member costs the others: changes and reads of the owner, alone and while a machine
-//! without any right floods the server; the server's memory, and its disk.
+//! What a hostile member costs the others: changes and reads of the owner, alone and while a
+//! machine without any right floods the server; the server's memory, and its disk.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;

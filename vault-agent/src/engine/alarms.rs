@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::error::{Code, Error};
-use shared::log::Number;
+use shared::log::{Number, State};
+use shared::wire::v1::clone::CloneNotice;
 
 use super::types::Ticks;
 use crate::state::Trouble;
@@ -23,6 +24,16 @@ const SERVER_FULL: &str = "E_SERVER_FULL";
 pub(super) struct Alarms {
     standing: Mutex<BTreeMap<(String, String), Alarm>>,
     ticks: Ticks,
+}
+
+/// Returns what the server's notices of copied hosts say, by the machine's number; those of
+/// machines that the log does not know are left out.
+pub(super) fn clones_told(state: &State, notices: &[CloneNotice]) -> Vec<(Number, String)> {
+    let told = |CloneNotice { machine, addresses: [first, second], .. }: &CloneNotice| {
+        let name = &state.machine_numbered(*machine)?.name;
+        Some((*machine, format!("machine `{name}` at {first} and at {second}")))
+    };
+    notices.iter().filter_map(told).collect()
 }
 
 impl Alarms {

@@ -15,13 +15,12 @@ use shared::name::Name;
 use shared::report::{Seen, TargetReport};
 use shared::signed::Envelope;
 use shared::time::Time;
-use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::log::HealRequest;
 use shared::wire::v1::report::{EXCHANGED, ReportReply, ReportRequest};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::alarms::Alarms;
+use super::alarms::{Alarms, clones_told};
 use super::anchors;
 use super::chain::{Audit, Chain};
 use super::connected::Connected;
@@ -139,16 +138,6 @@ pub(super) async fn watch(reports: Arc<Reports>) {
             reports.flush().await;
         }
     }
-}
-
-/// Returns what the server's notices of copied hosts say, by the machine's number; those of
-/// machines that the log does not know are left out.
-fn clones(state: &State, notices: &[CloneNotice]) -> Vec<(Number, String)> {
-    let told = |CloneNotice { machine, addresses: [first, second], .. }: &CloneNotice| {
-        let name = &state.machine_numbered(*machine)?.name;
-        Some((*machine, format!("machine `{name}` at {first} and at {second}")))
-    };
-    notices.iter().filter_map(told).collect()
 }
 
 impl Reports {
@@ -311,7 +300,7 @@ impl Reports {
         due: &Due,
         reply: ReportReply,
     ) -> Result<()> {
-        let clones = clones(&self.ledger.read().state, &reply.clones);
+        let clones = clones_told(&self.ledger.read().state, &reply.clones);
         self.alarms.clones(&clones);
         if !self.link.is_restored() {
             self.name_audit(client, reply.audit).await?;

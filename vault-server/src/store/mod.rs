@@ -16,11 +16,13 @@ pub mod restored;
 pub mod schema;
 pub mod segment;
 pub mod snapshot;
+mod transaction;
 mod writer;
 
 pub use end::End;
 pub use reader::Reader;
-pub use writer::{Payer, Store, Transaction, Wanted};
+pub use transaction::{Payer, Transaction, Wanted};
+pub use writer::Store;
 
 /// Turns a count or number into SQLite's integer; none comes near its end.
 pub fn int(value: u64) -> i64 {

@@ -1,6 +1,5 @@
-//! The one writer: the open transaction, with the folded state and the audit chain that memory
-//! keeps beside it, all three taken back together if the commit fails; and what may wait until
-//! nobody else does. How concurrent writers share a commit is `host::store`'s. No rule lives here.
+//! The one writer: it commits the open transaction with what memory keeps beside it, both taken back
+//! together if that fails; and does what may wait until nobody else waits. How concurrent writers share a commit is `host::store`'s. No rule lives here.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,23 +11,17 @@ use anyhow::Result;
 use host::clock;
 use host::store::{self, Database, StoreFailure};
 use rusqlite::Connection;
-use shared::audit::{AuditHead, Fact};
-use shared::hash::Hash;
-use shared::head::{Head, SignedHead};
-use shared::keys::SignKey;
-use shared::log::{Applied, Entry, Number, Op, Refused, State, Undo};
-use shared::path::SecretPath;
-use shared::signed::Envelope;
-use shared::time::Time;
-use shared::wire::v1::shares::Share;
+use shared::audit::AuditHead;
+use shared::head::SignedHead;
+use shared::log::State;
 use tokio::sync::watch;
 
 use super::end::{End, Listed};
-use super::folded::{Folded, is_folded};
+use super::folded::Folded;
 use super::headfile::HeadFile;
-use super::restored::{self, Cause, Restored};
-use super::{audit, snapshot, unwritable};
-use crate::meter::Meter;
+use super::restored::{Cause, Restored};
+use super::transaction::Transaction;
+use super::{snapshot, unwritable};
 use crate::metrics::Metrics;
 
 #[cfg(test)]
@@ -40,232 +33,6 @@ const SNAPSHOT_DUE: usize = 4096;
 const SNAPSHOT_LATEST: usize = 16_384;
 /// After this many commits the write-ahead log is moved into the database, once nobody waits.
 const CHECKPOINT_DUE: usize = 512;
-
-/// What a queued piece of work operates on.
-pub struct Transaction {
-    conn: Connection,
-    state: Option<State>,
-    audit: AuditHead,
-    now: Time,
-    undo: Vec<Undo>,
-    after: Vec<AfterCommit>,
-    wanted: Option<Wanted>,
-    signer: Arc<SignKey>,
-    head: Option<SignedHead>,
-    restored: Option<Restored>,
-    /// What the log lists may have changed since it was last made known.
-    relisted: bool,
-    payer: Option<Payer>,
-    folded: Arc<Folded>,
-}
-
-/// Whose share records and bytes are taken of.
-pub struct Payer {
-    /// Who keeps the account.
-    pub meter: Arc<Meter>,
-    /// The machine.
-    pub machine: Number,
-    /// Whether all facts are counted that may be, as there is no room on the disk.
-    pub is_tight: bool,
-}
-
-/// Blobs that are wanted back, and the versions they are of.
-pub type Wanted = HashMap<Hash, (SecretPath, u64)>;
-
-/// Something to do once the transaction is on disk.
-type AfterCommit = Box<dyn FnOnce() + Send>;
-
-impl Transaction {
-    /// Begins with what the database holds; `signer` is the key that heads are signed with.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    pub fn new(
-        conn: Connection,
-        state: Option<State>,
-        audit: AuditHead,
-        signer: Arc<SignKey>,
-    ) -> rusqlite::Result<Self> {
-        let restored = restored::load(&conn)?;
-        let now = Time::from_micros(0);
-        let mut tx = Self {
-            conn,
-            state,
-            audit,
-            now,
-            undo: Vec::new(),
-            after: Vec::new(),
-            wanted: None,
-            signer,
-            head: None,
-            restored,
-            relisted: true,
-            payer: None,
-            folded: Arc::default(),
-        };
-        if let Some(Head { seq, head, .. }) = tx.state().map(State::place) {
-            tx.sign_newest(seq, head)?;
-        }
-        Ok(tx)
-    }
-
-    /// Returns the folded state, with the entries of the open transaction.
-    pub const fn state(&self) -> Option<&State> {
-        self.state.as_ref()
-    }
-
-    /// Returns the audit chain's head, with the records of the open transaction.
-    pub const fn audit(&self) -> AuditHead {
-        self.audit
-    }
-
-    /// Returns the time at which the transaction was opened.
-    pub const fn now(&self) -> Time {
-        self.now
-    }
-
-    /// Returns the connection, for asking.
-    pub const fn conn(&self) -> &Connection {
-        &self.conn
-    }
-
-    /// Returns the newest signed head. It goes out with this transaction's answers, once the entry
-    /// is on disk and the head in its file.
-    pub const fn head(&self) -> Option<SignedHead> {
-        self.head
-    }
-
-    /// Signs the head that entry `seq`, just stored, has made: it is the newest now.
-    pub fn sign_newest(&mut self, seq: u64, head: Hash) -> rusqlite::Result<SignedHead> {
-        let signed = self.sign(seq, head)?;
-        self.head = Some(signed);
-        Ok(signed)
-    }
-
-    /// Signs the head that entry `seq` of the log made: a head says the same whenever it is signed.
-    pub fn sign(&self, seq: u64, head: Hash) -> rusqlite::Result<SignedHead> {
-        let state = self.state.as_ref().ok_or(rusqlite::Error::QueryReturnedNoRows)?;
-        let head = Head { epoch: state.epoch_at(seq), seq, head };
-        head.sign(&self.signer, state.vault()).map_err(unwritable)
-    }
-
-    /// Returns what the database lacks, if it was set back.
-    pub const fn restored(&self) -> Option<&Restored> {
-        self.restored.as_ref()
-    }
-
-    /// Notes what the database lacks, or that it lacks nothing any more.
-    pub fn set_restored(&mut self, restored: Option<Restored>) -> rusqlite::Result<()> {
-        restored::save(&self.conn, restored.as_ref())?;
-        self.restored = restored;
-        Ok(())
-    }
-
-    /// Takes the state of a new vault.
-    pub fn found(&mut self, state: State) {
-        self.state = Some(state);
-    }
-
-    /// Applies an entry to the state; returns it and the blobs it dropped. `None` without a vault.
-    ///
-    /// # Errors
-    /// As [`shared::log::apply`]; the state is then as before.
-    pub fn apply(&mut self, envelope: &Envelope) -> Option<Result<(Entry, Vec<Hash>), Refused>> {
-        let state = self.state.as_mut()?;
-        Some(shared::log::apply(state, envelope).map(|Applied { entry, dropped, undo }| {
-            self.undo.push(undo);
-            self.relisted |= entry.ops.iter().any(relists);
-            (entry, dropped)
-        }))
-    }
-
-    /// Takes the last [`Transaction::apply`] back.
-    pub fn take_back(&mut self) {
-        if let (Some(undo), Some(state)) = (self.undo.pop(), &mut self.state) {
-            state.revert(undo);
-        }
-    }
-
-    /// Notes which blobs are wanted back, and for which versions; `None` if that is to be found
-    /// out. What became of the versions since is for whoever asks to find out.
-    pub fn want(&mut self, wanted: Option<Wanted>) {
-        self.wanted = wanted;
-    }
-
-    /// Returns which blobs are wanted back, if that is known.
-    pub const fn wanted(&self) -> Option<&Wanted> {
-        self.wanted.as_ref()
-    }
-
-    /// Says whose share the next records and bytes are taken of; nobody's if `None`.
-    pub fn bill(&mut self, payer: Option<Payer>) {
-        self.payer = payer;
-    }
-
-    /// Takes an amount of the payer's share.
-    pub fn charge(&self, share: Share, amount: usize) {
-        if let Some(Payer { meter, machine, .. }) = &self.payer {
-            meter.take(*machine, share, amount as u64);
-        }
-    }
-
-    /// Gives back what was taken of the payer's share for nothing.
-    pub fn give_back(&self, share: Share, amount: u64) {
-        if let Some(Payer { meter, machine, .. }) = &self.payer {
-            meter.give_back(*machine, share, amount);
-        }
-    }
-
-    /// Appends an audit record. Only counted is a refusal like one that is on record already, and a
-    /// fact whose payer is over its share of records, if that is enough for a fact of its kind.
-    pub fn record(&mut self, fact: Fact) -> rusqlite::Result<()> {
-        let refused = is_folded(&fact);
-        if refused && self.folded.repeats(&fact) {
-            return Ok(());
-        }
-        if let Some(Payer { meter, machine, is_tight }) = &self.payer
-            && !meter.records(*machine, &fact, *is_tight)
-        {
-            return Ok(());
-        }
-        if !refused {
-            return self.append(fact);
-        }
-        self.append(fact.clone())?;
-        let folded = Arc::clone(&self.folded);
-        self.after_commit(move || folded.is_on_record(fact));
-        Ok(())
-    }
-
-    /// Appends the records of what was only counted, `others` among them, and starts to count anew.
-    pub fn record_counted(&mut self, others: Vec<Fact>) -> rusqlite::Result<()> {
-        let counted = self.folded.take();
-        counted.into_iter().chain(others).try_for_each(|fact| self.append(fact))
-    }
-
-    fn append(&mut self, fact: Fact) -> rusqlite::Result<()> {
-        self.audit = audit::insert(&self.conn, self.audit, self.now, fact)?;
-        Ok(())
-    }
-
-    /// Does something once the transaction is on disk, before its answers go out.
-    pub fn after_commit(&mut self, act: impl FnOnce() + Send + 'static) {
-        self.after.push(Box::new(act));
-    }
-}
-
-/// Tells whether an operation may change what [`Listed`] says.
-const fn relists(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::MachineAdd(_)
-            | Op::MachineRekey(_)
-            | Op::MachineRemove { .. }
-            | Op::AccessSet(_)
-            | Op::ServerSet { .. }
-            | Op::Resume(_)
-    )
-}
 
 /// A handle on the writer.
 pub struct Store {

@@ -82,6 +82,9 @@ fn document(result: &VerifyResult) -> serde_json::Value {
     );
     serde_json::json!({
         "checked": checked, "head": head, "anchors": anchors,
-        "restored": restored.collect::<Vec<_>>(), "bad": bad, "unkept": unkept,
+        "restored": restored.collect::<Vec<_>>(), "bad": bad,
+        "unkept": unkept.as_ref().map(|Unkept { last, until, hash }| {
+            serde_json::json!({ "last": last, "until": until.to_string(), "hash": hash })
+        }),
     })
 }

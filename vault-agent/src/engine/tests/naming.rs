@@ -192,7 +192,7 @@ async fn the_server_tells_of_copied_hosts_and_each_start_has_an_id_of_its_own() 
     };
     // One is of a machine that the log does not know: a server may say what it likes.
     world.server.data().reported.clones = vec![notice(1, 5), notice(77, 6)];
-    vps.engine.refresh().await;
+    vps.engine.settle().await.unwrap();
     let alarms = vps.engine.status().alarms;
     let [alarm] = &alarms[..] else { panic!("{alarms:?}") };
     assert_eq!(alarm.code, "E_CLONE");
@@ -200,7 +200,7 @@ async fn the_server_tells_of_copied_hosts_and_each_start_has_an_id_of_its_own() 
     // It halts nothing, and ends with the news.
     vps.put("secret/a", "{}", None).await.unwrap();
     world.server.data().reported.clones.clear();
-    vps.engine.refresh().await;
+    vps.engine.settle().await.unwrap();
     assert!(vps.engine.status().alarms.is_empty());
 
     let runs = || {
