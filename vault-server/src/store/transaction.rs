@@ -1,5 +1,6 @@
-//! The open transaction: the connection, with the folded state, the newest signed head and the audit
-//! chain that memory keeps beside it. When it is committed is the writer's. No rule lives here.
+//! The open transaction: the connection, with the folded state, the newest signed head and the
+//! audit chain that memory keeps beside it. When it is committed is the writer's. No rule lives
+//! here.
 
 use std::collections::HashMap;
 use std::sync::Arc;

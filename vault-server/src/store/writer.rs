@@ -1,5 +1,6 @@
-//! The one writer: it commits the open transaction with what memory keeps beside it, both taken back
-//! together if that fails; and does what may wait until nobody else waits. How concurrent writers share a commit is `host::store`'s. No rule lives here.
+//! The one writer: it commits the open transaction with what memory keeps beside it, both taken
+//! back together if that fails; and does what may wait until nobody else waits. How concurrent
+//! writers share a commit is `host::store`'s. No rule lives here.
 
 use std::collections::HashMap;
 use std::io;
