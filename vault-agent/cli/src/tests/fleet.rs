@@ -159,29 +159,29 @@ fn audit() -> World {
     };
     World::agent(&[
         ("GET /v1/agent/machines", 200, r#"{"machines":[],"next":1,"own":null,"server":[]}"#),
-        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &page(&records, false)),
+        ("GET /v1/agent/audit?limit=50&newest=true", 200, &page(&records, false)),
         (
             "GET /v1/agent/audit?limit=5&newest=true&since=1795377600000000&machine=vps&path=secret%2Fjjeco%2F%2A&op=read&denied=true",
             200,
             &page(&records[..1], false),
         ),
         (
-            "GET /v1/agent/audit?limit=1000&since=1795377600000000&quiet=true",
+            "GET /v1/agent/audit?limit=1000&since=1795377600000000",
             200,
             &page(&records[..2], true),
         ),
         (
-            "GET /v1/agent/audit?after=2&limit=1000&since=1795377600000000&quiet=true",
+            "GET /v1/agent/audit?after=2&limit=1000&since=1795377600000000",
             200,
             &page(&records[2..], false),
         ),
         (
-            "GET /v1/agent/audit?limit=1000&since=1795460400000000&quiet=true",
+            "GET /v1/agent/audit?limit=1000&since=1795460400000000",
             200,
             &page(&[], false),
         ),
         (
-            "GET /v1/agent/audit?limit=50&newest=true&machine=x&quiet=true",
+            "GET /v1/agent/audit?limit=50&newest=true&machine=x",
             403,
             r#"{"errors":["permission denied"]}"#,
         ),
@@ -215,9 +215,9 @@ fn records_that_are_archived_are_told_of_when_they_were_asked_for() {
         json!({ "records": [], "more": false, "head": head, "archived": archived }).to_string()
     };
     let world = World::agent(&[
-        ("GET /v1/agent/audit?limit=1000&since=1794859200000000&quiet=true", 200, &archived(0)),
-        ("GET /v1/agent/audit?limit=1000&since=1795460400000000&quiet=true", 200, &archived(0)),
-        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &archived(4_000)),
+        ("GET /v1/agent/audit?limit=1000&since=1794859200000000", 200, &archived(0)),
+        ("GET /v1/agent/audit?limit=1000&since=1795460400000000", 200, &archived(0)),
+        ("GET /v1/agent/audit?limit=50&newest=true", 200, &archived(4_000)),
         ("GET /v1/agent/audit?limit=1000", 200, &archived(120_000)),
     ]);
     insta::assert_snapshot!(transcript(
@@ -247,7 +247,7 @@ fn a_key_that_was_a_machines_is_shown_by_its_name() {
         "records": [stranger(1, 1), stranger(2, 2), stranger(3, 3)], "more": false, "head": { "n": 3, "hash": HASH },
     });
     let world = World::agent(&[
-        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &page.to_string()),
+        ("GET /v1/agent/audit?limit=50&newest=true", 200, &page.to_string()),
         ("GET /v1/agent/audit?limit=1000", 200, &page.to_string()),
         ("GET /v1/agent/machines", 200, &machines.to_string()),
     ]);
