@@ -128,6 +128,16 @@ fn status_says_what_is_not_known() {
     let none = format!("{withheld}none are shown");
     check(&json!([]), &[outdated(Value::Null, false)], &[&none], 0);
     check(&json!([]), &[("unwatched", json!(true))], &["silence is not judged: every other"], 0);
+    let over = |count: u64| {
+        let last = NOW - 180_000_000;
+        ("over", json!([{ "machine": "vps", "share": "audit", "count": count, "last": last }]))
+    };
+    let room = ("room", json!({ "used_percent": 83, "free_bytes": 5_u64 << 30 }));
+    let many = "vps was refused 812 requests over its share of bytes of audit records a day, last \
+                3 min ago";
+    let full = "the server's disk is 83 % full: 5120 MiB are free";
+    check(&json!([]), &[over(812), room], &[many, full], 0);
+    check(&json!([]), &[over(1)], &["vps was refused 1 request over its share"], 0);
 }
 
 #[test]
@@ -165,21 +175,13 @@ fn audit() -> World {
             200,
             &page(&records[..1], false),
         ),
-        (
-            "GET /v1/agent/audit?limit=1000&since=1795377600000000",
-            200,
-            &page(&records[..2], true),
-        ),
+        ("GET /v1/agent/audit?limit=1000&since=1795377600000000", 200, &page(&records[..2], true)),
         (
             "GET /v1/agent/audit?after=2&limit=1000&since=1795377600000000",
             200,
             &page(&records[2..], false),
         ),
-        (
-            "GET /v1/agent/audit?limit=1000&since=1795460400000000",
-            200,
-            &page(&[], false),
-        ),
+        ("GET /v1/agent/audit?limit=1000&since=1795460400000000", 200, &page(&[], false)),
         (
             "GET /v1/agent/audit?limit=50&newest=true&machine=x",
             403,
