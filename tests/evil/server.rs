@@ -25,6 +25,7 @@ use shared::wire::v1::audit::{AccessReply, AccessRequest, LeavesPage};
 use shared::wire::v1::blob::Inline;
 use shared::wire::v1::log::{AppendRequest, Frame, HealReply};
 use shared::wire::v1::report::{ReportReply, TargetsPage};
+use shared::wire::v1::shares::SharesReply;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -164,6 +165,7 @@ impl Told {
                 },
             ),
             "GET /v1/targets" => json(200, &TargetsPage::default()),
+            "GET /v1/shares" => json(200, &SharesReply::default()),
             "POST /v1/access" => {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(body).unwrap();
                 json(200, &AccessReply { next: first + reads.len() as u64 })

@@ -58,6 +58,9 @@ pub enum StoreFailure {
     /// SQLite refused.
     #[error("database: {0}")]
     Failed(Arc<str>),
+    /// A file beside the database, which comes before any answer, cannot be written.
+    #[error("{0}")]
+    Withheld(&'static str),
     /// The thread has ended.
     #[error("the database is closed")]
     Closed,

@@ -18,6 +18,8 @@ use shared::time::Time;
 
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
+pub use shared::wire::v1::health::Room;
+pub use shared::wire::v1::shares::Share;
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";
@@ -233,6 +235,12 @@ pub struct Status {
     /// Machines whose newest signed record names other targets than the server has handed out.
     #[serde(default)]
     pub outdated: Vec<Outdated>,
+    /// Machines that the server has refused something over their share in the last day, as it says.
+    #[serde(default)]
+    pub over: Vec<OverShare>,
+    /// The room on the server's disk, as it says, while it is low.
+    #[serde(default)]
+    pub room: Option<Room>,
     /// Secrets that this machine reads and whose custom metadata has `rotate_after`.
     #[serde(default)]
     pub rotations: Vec<Rotation>,
@@ -247,6 +255,19 @@ pub struct Outdated {
     pub of: Option<Time>,
     /// Whether the machine follows the log now.
     pub awake: bool,
+}
+
+/// A machine that wanted more of the server than its share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverShare {
+    /// The machine.
+    pub machine: Name,
+    /// The share.
+    pub share: Share,
+    /// Requests that were refused since the server's start.
+    pub count: u64,
+    /// When the last one was.
+    pub last: Time,
 }
 
 /// What a secret's custom metadata says about its rotation.

@@ -12,6 +12,7 @@ use shared::path::SecretPath;
 use shared::report::{Seen, TargetReport, Targets};
 use shared::time::Time;
 use shared::wire::v1::report::{Standing, TargetsPage, TargetsQuery};
+use shared::wire::v1::shares::{OverShare as Told, SharesReply};
 use tokio::time::timeout;
 
 use super::fleet::{Silence, Taken};
@@ -20,11 +21,13 @@ use super::posting::AGENT;
 use super::rights::may_read;
 use crate::state::peers::{self, StoredTargets};
 use host::clock;
-use machine::local::{Outdated, Rotation, Status, TargetRow};
+use machine::local::{Outdated, OverShare, Rotation, Status, TargetRow};
 use machine::remote::Client;
 
 /// A machine whose newest record came this recently counts as awake.
 const AWAKE_SECONDS: u64 = 60;
+/// Who was over a share this recently is shown.
+const RECENT_SECONDS: u64 = 86_400;
 /// Nobody is late for a version that was written this recently.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the server may take to say how everybody stands.
@@ -62,6 +65,8 @@ pub(super) fn of(parts: &Parts) -> Status {
         alarms,
         targets: targets.iter().map(|target| row(state, &reporter, target, (now, ages))).collect(),
         outdated: Vec::new(),
+        over: Vec::new(),
+        room: None,
         rotations: readable.filter_map(|secret| rotation(secret, ages)).collect(),
     }
 }
@@ -79,7 +84,7 @@ fn is_unwatched(parts: &Parts) -> bool {
 /// Shows how this machine and all others are: a row for each secret of each target of each active
 /// machine, as the server has them now, or as they were last fetched.
 pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
-    let online = refresh(parts).await;
+    let (online, SharesReply { over, room }) = tokio::join!(refresh(parts), shares(parts));
     let stored = parts.store.read(|conn| peers::targets(conn)).await?;
     let stored: BTreeMap<Number, StoredTargets> =
         stored.into_iter().map(|targets| (targets.machine, targets)).collect();
@@ -87,6 +92,7 @@ pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
     let (now, ages) = (clock::now(), parts.time_for_ages());
     let folded = parts.ledger.read();
     let (state, fleet) = (&folded.state, parts.reports.fleet());
+    (status.over, status.room) = (over_share(state, over, now), room);
     for (number, peer) in fleet.peers() {
         let Some(machine) = state.machine_numbered(*number) else { continue };
         let awake = online.contains(number) || now.seconds_since(peer.at) < AWAKE_SECONDS;
@@ -131,6 +137,30 @@ pub(super) async fn refresh(parts: &Parts) -> BTreeSet<Number> {
         Err(_) => tracing::warn!("the server does not say in time how the others stand"),
     }
     online
+}
+
+/// Asks the server who is over a share, and how full it is: its word, which nothing acts on.
+async fn shares(parts: &Parts) -> SharesReply {
+    let Ok(client) = parts.link.client() else { return SharesReply::default() };
+    match timeout(PATIENCE, client.shares()).await {
+        Ok(Ok(reply)) => return reply,
+        Ok(Err(fault)) => tracing::warn!(%fault, "the server does not say who is over a share"),
+        Err(_) => tracing::warn!("the server does not say in time who is over a share"),
+    }
+    SharesReply::default()
+}
+
+/// Names who was over a share in the last day, each share once; those that the log does not know
+/// are left out.
+fn over_share(state: &State, told: Vec<Told>, now: Time) -> Vec<OverShare> {
+    let named = |Told { machine: number, share, count, last }: Told| {
+        let machine = state.machine_numbered(number).filter(|machine| machine.active)?;
+        let machine = machine.name.clone();
+        let is_recent = now.seconds_since(last) < RECENT_SECONDS;
+        is_recent.then_some(((number, share), OverShare { machine, share, count, last }))
+    };
+    let once: BTreeMap<_, _> = told.into_iter().filter_map(named).collect();
+    once.into_values().collect()
 }
 
 async fn pages(parts: &Parts, client: &Client, online: &mut BTreeSet<Number>) -> Result<()> {

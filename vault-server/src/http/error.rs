@@ -78,11 +78,13 @@ impl From<Refusal> for Fault {
     }
 }
 
-/// Returns code and sentence for a failure of the database; its details are in the log.
+/// Returns code and sentence for a failure of the database, or of the file beside it; its details
+/// are in the log.
 pub const fn unavailable(why: &StoreFailure) -> (&'static str, &'static str) {
     match why {
         StoreFailure::Full => ("disk_full", "the server's disk is full"),
         StoreFailure::Failed(_) => ("unavailable", "the server's database failed"),
+        StoreFailure::Withheld(why) => ("unavailable", *why),
         StoreFailure::Closed => ("stopping", "the server is stopping"),
     }
 }
@@ -124,5 +126,20 @@ fn written<T: Serialize>(
             tracing::error!(%error, "answer not written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_named() {
+        let why = "the file `head` in the server's data directory cannot be written";
+        let withheld = StoreFailure::Withheld(why);
+        assert_eq!(unavailable(&withheld), ("unavailable", why));
+        let fault = Fault::from(Refusal::Unavailable(withheld));
+        assert_eq!(fault.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!((fault.body.code.as_str(), fault.body.detail.as_str()), ("unavailable", why));
     }
 }

@@ -161,7 +161,6 @@ const FIND: &str = "SELECT record FROM audit
      AND (?6 IS NULL OR op IN (?6, 'local_' || ?6))
      AND (?7 IS NULL OR path GLOB ?7)
      AND (denied OR NOT ?8)
-     AND (denied OR NOT ?9 OR op <> 'report')
      ORDER BY n";
 
 /// Returns the records up to `upto`, but for `without`, that match, oldest first, and whether there
@@ -184,7 +183,6 @@ pub fn find(
         query.op.as_ref().map(Op::as_str),
         query.path.as_deref().map(glob),
         query.denied,
-        query.quiet,
     ])?;
     let (mut records, mut used, mut more) = (Vec::new(), 0, false);
     while let Some(row) = rows.next()? {

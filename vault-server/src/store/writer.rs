@@ -21,8 +21,8 @@ use super::end::{End, Listed};
 use super::folded::Folded;
 use super::headfile::HeadFile;
 use super::restored::{Cause, Restored};
+use super::snapshot;
 use super::transaction::Transaction;
-use super::{snapshot, unwritable};
 use crate::metrics::Metrics;
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ pub struct Store {
 }
 
 /// Why nothing is answered while the newest head is not in its file.
-const WITHHELD: &str = "the file `head` in the data directory cannot be written";
+const WITHHELD: &str = "the file `head` in the server's data directory cannot be written";
 
 impl Store {
     /// Starts the writer's thread; `unsaved` entries came after the last snapshot.
@@ -98,19 +98,19 @@ impl Store {
     {
         let written = self.writer.write(move |writer| {
             if writer.is_withheld() {
-                return Err(unwritable(io::Error::other(WITHHELD)));
+                return Ok(None);
             }
-            work(&mut writer.tx).inspect_err(|error| {
+            let done = work(&mut writer.tx).inspect_err(|error| {
                 writer.metrics.failures.add(1);
                 tracing::error!(%error, "nothing written");
-            })
+            });
+            done.map(Some)
         });
-        let done = written.await?;
-        // What was committed meanwhile stays; whoever asks again is told of it.
-        if self.withheld.load(Ordering::Acquire) {
-            return Err(StoreFailure::Failed(WITHHELD.into()));
+        match written.await? {
+            Some(done) if !self.withheld.load(Ordering::Acquire) => Ok(done),
+            // What was committed meanwhile stays; whoever asks again is told of it.
+            Some(_) | None => Err(StoreFailure::Withheld(WITHHELD)),
         }
-        Ok(done)
     }
 
     /// Commits what is queued, writes a snapshot, empties the write-ahead log, ends the thread.

@@ -33,6 +33,7 @@ use shared::log::{Machine, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::text::Text;
+use shared::wire::v1::health::Room;
 use shared::wire::v1::shares::{Share, SharesReply};
 use tokio::sync::watch;
 
@@ -221,9 +222,10 @@ impl Vault {
         self.0.hub.signers().is_some()
     }
 
-    /// Returns which machines wanted more than their share.
+    /// Returns which machines wanted more than their share, and the room on a disk that is getting
+    /// full.
     pub fn shares(&self) -> SharesReply {
-        SharesReply { over: self.0.meter.over() }
+        SharesReply { over: self.0.meter.over(), room: Some(self.room()).filter(Room::is_low) }
     }
 
     /// Refuses a machine that has used one of the shares up.

@@ -16,7 +16,7 @@ use crate::meter::STRANGERS;
 use crate::store::{End, audit, log, report};
 
 use super::audit::may_read_audit;
-use super::reported::{Accepted, Unsaved};
+use super::reported::{Accepted, Unsaved, View};
 use super::{Caller, Refusal, Vault, admitted, refuse};
 
 impl Vault {
@@ -63,9 +63,9 @@ impl Vault {
             Ok(seen)
         });
         let seen = opened.map_err(Refusal::Rule)?;
-        self.check(caller.number, &seen, &end).await?;
+        let proven = self.check(caller.number, &seen, &end).await?;
         let (now, audit, key) = (clock::now(), *self.0.store.audit().borrow(), caller.key);
-        let accepted = Accepted { key, seen, signed, targets, at: now, audit };
+        let accepted = Accepted { key, seen, signed, targets, at: now, audit, proven };
         let active = || self.active(caller);
         let kept = self.0.reported.keep(accepted, active).map_err(Refusal::Rule)?;
         let wants_targets = kept.ok_or(Refusal::Stranger)?;
@@ -96,27 +96,27 @@ impl Vault {
     fn exchange(&self, own: Number, after: Option<Number>, mut reply: ReportReply) -> ReportReply {
         if let (Some(after), Some(end)) = (after, self.0.store.end()) {
             let machines = self.0.hub.directory().borrow().clone();
+            let view = View { machines: &machines, restored: end.restored };
             let witnesses = &end.listed.witnesses;
-            (reply.seen, reply.next) = self.0.reported.exchange(own, after, witnesses, &machines);
+            (reply.seen, reply.next) = self.0.reported.exchange(own, after, witnesses, &view);
         }
         reply
     }
 
     /// Refuses a record whose head is not one that this server has signed and its log holds, or
-    /// whose audit head is not in its chain; the latter is not looked at while the database is set
-    /// back.
-    async fn check(&self, number: Number, seen: &Seen, end: &End) -> Result<(), Refusal> {
+    /// whose audit head is not in its chain. The latter is taken while the database is set back;
+    /// tells whether it is in the chain.
+    async fn check(&self, number: Number, seen: &Seen, end: &End) -> Result<bool, Refusal> {
         let (head, anchored) = (seen.signed_head(), seen.audit());
         let last = self.0.reported.last(number);
         let head_known = head == end.head || last.is_some_and(|(last, _)| last == head);
         if !head_known && !self.has_signed(end, &head) {
             return Err(unknown("this server has not signed", &head));
         }
-        let audit_known = end.restored
-            || anchored == AuditHead::EMPTY
-            || last.is_some_and(|(_, told)| told == anchored);
+        let audit_known =
+            anchored == AuditHead::EMPTY || last.is_some_and(|(_, told)| told == anchored);
         if head_known && audit_known {
-            return Ok(());
+            return Ok(true);
         }
         let (folder, last) = (self.0.retention.folder.clone(), *self.0.store.audit().borrow());
         let asked = self.ask(number, move |conn| {
@@ -134,11 +134,12 @@ impl Vault {
         if !head_known && (hash != Some(head.head) || epoch != head.epoch) {
             return Err(unknown("the log does not hold", &head));
         }
-        if !audit_known && chain != Some(anchored) {
+        let proven = audit_known || chain == Some(anchored);
+        if !proven && !end.restored {
             let why = format!("audit head {}, which is not in the chain", anchored.n);
             return Err(Refusal::Rule(Code::Report.because(why)));
         }
-        Ok(())
+        Ok(proven)
     }
 
     /// Tells whether a head bears the signature of a listed key or of this server's own.
@@ -160,7 +161,9 @@ impl Vault {
         })
         .await?;
         let machines = self.0.hub.directory().borrow().clone();
-        Ok(self.0.reported.page(query.after, &machines, &self.0.hub.following()))
+        let restored = self.0.store.end().is_some_and(|end| end.restored);
+        let view = View { machines: &machines, restored };
+        Ok(self.0.reported.page(query.after, &view, &self.0.hub.following()))
     }
 
     /// Saves the reports that came in since the last time.

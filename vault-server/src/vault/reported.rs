@@ -38,6 +38,8 @@ struct Report {
     at: Time,
     /// What the machine was told of the audit chain last.
     audit: AuditHead,
+    /// Whether its audit head was found in the chain.
+    proven: bool,
     /// Grows with each report that is kept.
     revision: u64,
     unsaved: bool,
@@ -52,6 +54,22 @@ pub struct Accepted {
     pub targets: Option<String>,
     pub at: Time,
     pub audit: AuditHead,
+    pub proven: bool,
+}
+
+/// To whom reports are shown.
+pub struct View<'a> {
+    /// The active machines.
+    pub machines: &'a Directory,
+    /// Whether the database is set back. Nothing is judged then, so that a report may name an audit
+    /// record that it has lost; once it goes on, such a report could only accuse others.
+    pub restored: bool,
+}
+
+impl View<'_> {
+    fn shows(&self, number: Number, report: &Report) -> bool {
+        (report.proven || self.restored) && is_active(self.machines, number, &report.key)
+    }
 }
 
 /// A report that is to be saved.
@@ -73,7 +91,7 @@ impl Reported {
             let targets = targets.filter(|text| Hash::of(&[text.as_bytes()]) == seen.targets);
             let targets = targets.map(Arc::from);
             let (audit, revision) = (AuditHead::EMPTY, 0);
-            let (unsaved, targets_unsaved) = (false, false);
+            let (proven, unsaved, targets_unsaved) = (true, false, false);
             Some((
                 number,
                 Report {
@@ -83,6 +101,7 @@ impl Reported {
                     targets,
                     at,
                     audit,
+                    proven,
                     revision,
                     unsaved,
                     targets_unsaved,
@@ -113,7 +132,7 @@ impl Reported {
         accepted: Accepted,
         active: impl FnOnce() -> bool,
     ) -> Result<Option<bool>, Error> {
-        let Accepted { key, seen, signed, targets, at, audit } = accepted;
+        let Accepted { key, seen, signed, targets, at, audit, proven } = accepted;
         let mut reports = self.lock();
         // Asked under the lock: a report of a machine that goes meanwhile is not kept after it.
         if !active() {
@@ -135,8 +154,18 @@ impl Reported {
         let wants_targets = targets.is_none();
         let revision = before.map_or(0, |before| before.revision + 1);
         let (number, unsaved) = (seen.machine, true);
-        let report =
-            Report { key, seen, signed, targets, at, audit, revision, unsaved, targets_unsaved };
+        let report = Report {
+            key,
+            seen,
+            signed,
+            targets,
+            at,
+            audit,
+            proven,
+            revision,
+            unsaved,
+            targets_unsaved,
+        };
         reports.insert(number, report);
         Ok(Some(wants_targets))
     }
@@ -148,12 +177,11 @@ impl Reported {
         own: Number,
         after: Number,
         witnesses: &[Number],
-        machines: &Directory,
+        view: &View<'_>,
     ) -> (Vec<Envelope>, Number) {
         let reports = self.lock();
-        let active = |(number, report): &(&Number, &Report)| {
-            **number != own && is_active(machines, **number, &report.key)
-        };
+        let shown =
+            |(number, report): &(&Number, &Report)| **number != own && view.shows(**number, report);
         let mut taken = BTreeSet::new();
         let mut seen = Vec::new();
         let later = witnesses.partition_point(|number| *number <= after);
@@ -161,13 +189,13 @@ impl Reported {
             if seen.len() == WITNESSES {
                 break;
             }
-            if let Some(found) = reports.get_key_value(number).filter(active) {
+            if let Some(found) = reports.get_key_value(number).filter(shown) {
                 taken.insert(*number);
                 seen.push(found.1.signed.clone());
             }
         }
         let mut next = 0;
-        for (number, report) in reports.range((Excluded(after), Unbounded)).filter(active) {
+        for (number, report) in reports.range((Excluded(after), Unbounded)).filter(shown) {
             if taken.contains(number) {
                 continue;
             }
@@ -184,12 +212,12 @@ impl Reported {
     pub fn page(
         &self,
         after: Number,
-        machines: &Directory,
+        view: &View<'_>,
         following: &BTreeSet<Number>,
     ) -> TargetsPage {
         let (mut page, mut room) = (TargetsPage::default(), PAGE);
         for (number, report) in self.lock().range((Excluded(after), Unbounded)) {
-            if !is_active(machines, *number, &report.key) {
+            if !view.shows(*number, report) {
                 continue;
             }
             if room == 0 {
@@ -204,11 +232,12 @@ impl Reported {
         page
     }
 
-    /// Returns what is to be saved, and drops the reports of machines that are gone.
+    /// Returns what is to be saved, and drops the reports of machines that are gone. One that names
+    /// an unknown audit head is in memory alone.
     pub fn unsaved(&self, machines: &Directory) -> Vec<Unsaved> {
         let mut reports = self.lock();
         reports.retain(|number, report| is_active(machines, *number, &report.key));
-        let unsaved = reports.iter().filter(|(_, report)| report.unsaved);
+        let unsaved = reports.iter().filter(|(_, report)| report.unsaved && report.proven);
         let copy = |(number, report): (&Number, &Report)| {
             let Report { key, signed, at, revision, .. } = report;
             let targets = report.targets.clone().filter(|_| report.targets_unsaved);
@@ -269,7 +298,12 @@ mod tests {
         let signed = seen.sign("m".parse().unwrap(), &key, Hash::ZERO).unwrap();
         let mut key = [0; 32];
         key[..8].copy_from_slice(&number.to_be_bytes());
-        Accepted { key, seen, signed, targets, at: Time::default(), audit: AuditHead::EMPTY }
+        let (at, audit, proven) = (Time::default(), AuditHead::EMPTY, true);
+        Accepted { key, seen, signed, targets, at, audit, proven }
+    }
+
+    const fn view(machines: &Directory) -> View<'_> {
+        View { machines, restored: false }
     }
 
     fn numbers(seen: &[Envelope]) -> Vec<Number> {
@@ -280,7 +314,7 @@ mod tests {
     fn witnesses_come_first_and_the_others_in_turn() {
         let (reported, machines) = reported(200, 1);
         let ask = |after| {
-            let (seen, next) = reported.exchange(7, after, &[3, 7, 150], &machines);
+            let (seen, next) = reported.exchange(7, after, &[3, 7, 150], &view(&machines));
             (numbers(&seen), next)
         };
         let (mut after, mut others) = (0, Vec::new());
@@ -305,8 +339,8 @@ mod tests {
     fn many_witnesses_take_turns() {
         let (reported, machines) = reported(100, 1);
         let witnesses: Vec<Number> = (1..=100).collect();
-        let (first, next) = reported.exchange(1, 0, &witnesses, &machines);
-        let (second, end) = reported.exchange(1, next, &witnesses, &machines);
+        let (first, next) = reported.exchange(1, 0, &witnesses, &view(&machines));
+        let (second, end) = reported.exchange(1, next, &witnesses, &view(&machines));
         assert_eq!((first.len(), end), (EXCHANGED, 0));
         let mut all = [numbers(&first), numbers(&second)].concat();
         all.sort_unstable();
@@ -318,7 +352,7 @@ mod tests {
         let (reported, machines) = reported(40, 200 << 10);
         let (mut after, mut sizes) = (0, Vec::new());
         loop {
-            let page = reported.page(after, &machines, &[40].into());
+            let page = reported.page(after, &view(&machines), &[40].into());
             let seen: Vec<Envelope> = page.machines.iter().map(|one| one.seen.clone()).collect();
             after = *numbers(&seen).last().unwrap();
             sizes.push(seen.len());
@@ -336,11 +370,29 @@ mod tests {
         let mut left = (*machines).clone();
         left.retain(|_, (number, _)| *number != 2);
         let left = Arc::new(left);
-        assert_eq!(numbers(&reported.exchange(1, 0, &[2], &left).0), [3]);
-        assert_eq!(reported.page(0, &left, &BTreeSet::new()).machines.len(), 2);
+        assert_eq!(numbers(&reported.exchange(1, 0, &[2], &view(&left)).0), [3]);
+        assert_eq!(reported.page(0, &view(&left), &BTreeSet::new()).machines.len(), 2);
         assert_eq!(reported.keep(accepted(2, 9, None), || false), Ok(None), "nor gets one");
         assert_eq!(reported.unsaved(&left).len(), 2);
         assert!(reported.last(2).is_none());
+    }
+
+    #[test]
+    fn what_names_a_lost_audit_record_is_shown_and_kept_only_while_nothing_is_judged() {
+        let (reported, machines) = reported(2, 1);
+        let unproven = Accepted { proven: false, ..accepted(2, 2, None) };
+        assert_eq!(reported.keep(unproven, || true), Ok(Some(false)));
+        let shown = |restored| {
+            let view = View { machines: &machines, restored };
+            let page = reported.page(1, &view, &BTreeSet::new());
+            (numbers(&reported.exchange(1, 0, &[2], &view).0), page.machines.len())
+        };
+        assert_eq!((shown(true), shown(false)), ((vec![2], 1), (vec![], 0)));
+        assert_eq!(reported.unsaved(&machines).len(), 1, "the other one");
+        assert_eq!(reported.keep(accepted(2, 3, None), || true), Ok(Some(false)));
+        assert_eq!(shown(false), (vec![2], 1));
+        let unsaved = reported.unsaved(&machines);
+        assert!(unsaved.iter().all(|one| one.targets.is_some()), "those that it sent before, too");
     }
 
     #[test]

@@ -6,10 +6,12 @@ use shared::hash::Hash;
 use shared::head::SignedHead;
 use shared::keys::SignKey;
 use shared::log::{Op, Resume, apply};
+use shared::report::Seen;
 use shared::signed::Envelope;
 use shared::wire::v1::audit::{AuditPage, LeavesPage};
 use shared::wire::v1::log::{AppendRequest, HealReply, HealRequest};
-use shared::wire::v1::{AUDIT_LEAVES, HEAL, LOG, REPORT};
+use shared::wire::v1::report::TargetsPage;
+use shared::wire::v1::{AUDIT_LEAVES, HEAL, LOG, REPORT, TARGETS};
 
 use crate::audit::{shape, verified};
 use crate::client::{Client, parse, refused};
@@ -437,7 +439,7 @@ async fn a_caller_may_know_more_than_the_file() {
 }
 
 #[tokio::test]
-async fn reports_are_taken_and_their_audit_heads_not_judged() {
+async fn reports_are_taken_and_what_names_a_lost_audit_record_goes_with_the_state() {
     let lost = lose(Back::Database).await;
     let client = lost.world.client(&lost.vps).await;
     let mut world = lost.world;
@@ -457,4 +459,15 @@ async fn reports_are_taken_and_their_audit_heads_not_judged() {
         .map(|text| shared::audit::Record::parse(text.as_bytes()).unwrap().fact.op)
         .collect();
     assert_eq!(facts, [Asked::Report], "the refused one");
+
+    let first = world.client(&world.first).await;
+    let shown = async || first.fetch::<TargetsPage>(TARGETS).await.machines.len();
+    assert_eq!(shown().await, 1);
+    assert!(!heal(&client, &lost.log[1..], world.newest()).await.restored);
+    assert_eq!(shown().await, 0, "it could make others accuse the server");
+    let unknown = Seen { audit_n: 9_999, ..ahead.clone() };
+    let answer = refused(client.post(REPORT, &world.report(&lost.vps, &unknown)).await);
+    assert_eq!(answer, (422, "E_REPORT".to_owned()));
+    let (status, _) = client.post(REPORT, &world.report(&lost.vps, &ahead)).await;
+    assert_eq!((status, shown().await), (StatusCode::OK, 1));
 }

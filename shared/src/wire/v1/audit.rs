@@ -48,8 +48,6 @@ pub struct AuditQuery {
     pub op: Option<Op>,
     /// Only refusals.
     pub denied: bool,
-    /// Leave out reports that were taken: each machine's sign of life, once a minute.
-    pub quiet: bool,
     /// Answer when there is a record that matches, or after some seconds without; what this
     /// request itself puts on record does not count.
     pub wait: bool,
@@ -58,7 +56,7 @@ pub struct AuditQuery {
 impl AuditQuery {
     /// Returns the parameters that say something, by name; values are still to be encoded.
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
-        let Self { after, limit, newest, since, machine, path, op, denied, quiet, wait } = self;
+        let Self { after, limit, newest, since, machine, path, op, denied, wait } = self;
         let flag = |is_set: &bool| is_set.then(|| true.to_string());
         let all = [
             ("after", (*after > 0).then(|| after.to_string())),
@@ -69,7 +67,6 @@ impl AuditQuery {
             ("path", path.clone()),
             ("op", op.as_ref().map(ToString::to_string)),
             ("denied", flag(denied)),
-            ("quiet", flag(quiet)),
             ("wait", flag(wait)),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()

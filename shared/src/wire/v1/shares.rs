@@ -1,4 +1,5 @@
-//! Shares on the wire: which machines wanted more of the server than is theirs.
+//! Shares on the wire: which machines wanted more of the server than is theirs, and whether it is
+//! getting full.
 
 use std::fmt;
 
@@ -6,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::log::Number;
 use crate::time::Time;
+
+use super::health::Room;
 
 /// What a machine has a share of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,8 +74,11 @@ pub struct OverShare {
 }
 
 /// Answer of `GET /v1/shares`, for any active machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharesReply {
     /// By machine, then by share.
     pub over: Vec<OverShare>,
+    /// The room on the server's disk, while it is low.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub room: Option<Room>,
 }

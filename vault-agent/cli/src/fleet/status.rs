@@ -15,7 +15,7 @@ use crate::vault::rotation;
 use host::clock;
 use host::hint::{Exit, Failure, hinted};
 use host::shown::Shown;
-use machine::local::{self, Alarm, Outdated, Rotation, Status, TargetRow};
+use machine::local::{self, Alarm, Outdated, OverShare, Room, Rotation, Status, TargetRow};
 
 /// More warnings about rotation would hide the fleet.
 const MOST_ROTATIONS: usize = 5;
@@ -97,6 +97,7 @@ fn print(global: &Global, status: &Status) -> std::io::Result<()> {
         global.term.say(format!("not connected to the server ({server}); {age}"));
     }
     say_unknown(global, status, now);
+    say_short(global, status, now);
     if status.targets.is_empty() {
         global.term.say_hinted(
             "no machine has a target yet",
@@ -147,6 +148,21 @@ fn say_unknown(global: &Global, status: &Status, now: Time) {
         global.term.say(
             "silence is not judged: every other machine is said to sleep, so nobody would be missed",
         );
+    }
+}
+
+/// Warns of what is running short at the server, as it says: nothing is wrong yet.
+fn say_short(global: &Global, status: &Status, now: Time) {
+    for OverShare { machine, share, count, last } in &status.over {
+        let requests = if *count == 1 { "request" } else { "requests" };
+        let (share, age) = (share.words(), clock::age(now.seconds_since(*last)));
+        global.term.say(format!(
+            "{machine} was refused {count} {requests} over its share of {share}, last {age} ago"
+        ));
+    }
+    if let Some(Room { used_percent, free_bytes }) = status.room {
+        let free = free_bytes >> 20;
+        global.term.say(format!("the server's disk is {used_percent} % full: {free} MiB are free"));
     }
 }
 
@@ -223,6 +239,14 @@ fn document(status: &Status, now: Time) -> Value {
         .outdated
         .iter()
         .map(|it| json!({ "machine": it.machine, "of": time(it.of), "awake": it.awake }));
+    let over: Vec<_> = status
+        .over
+        .iter()
+        .map(|it| {
+            let (share, last) = (it.share, it.last.to_string());
+            json!({ "machine": it.machine, "share": share, "count": it.count, "last": last })
+        })
+        .collect();
     let rotations = rotation::due(status.rotations.clone(), now, rotation::SOON);
     let rotations: Vec<_> = rotations.iter().map(|entry| entry.document(now)).collect();
     json!({
@@ -231,5 +255,6 @@ fn document(status: &Status, now: Time) -> Value {
         "restored": status.restored, "unwatched": status.unwatched,
         "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(),
         "outdated": outdated.collect::<Vec<_>>(), "rotations": rotations,
+        "over": over, "room": status.room,
     })
 }

@@ -128,6 +128,16 @@ fn status_says_what_is_not_known() {
     let none = format!("{withheld}none are shown");
     check(&json!([]), &[outdated(Value::Null, false)], &[&none], 0);
     check(&json!([]), &[("unwatched", json!(true))], &["silence is not judged: every other"], 0);
+    let over = |count: u64| {
+        let last = NOW - 180_000_000;
+        ("over", json!([{ "machine": "vps", "share": "audit", "count": count, "last": last }]))
+    };
+    let room = ("room", json!({ "used_percent": 83, "free_bytes": 5_u64 << 30 }));
+    let many = "vps was refused 812 requests over its share of bytes of audit records a day, last \
+                3 min ago";
+    let full = "the server's disk is 83 % full: 5120 MiB are free";
+    check(&json!([]), &[over(812), room], &[many, full], 0);
+    check(&json!([]), &[over(1)], &["vps was refused 1 request over its share"], 0);
 }
 
 #[test]
@@ -159,29 +169,21 @@ fn audit() -> World {
     };
     World::agent(&[
         ("GET /v1/agent/machines", 200, r#"{"machines":[],"next":1,"own":null,"server":[]}"#),
-        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &page(&records, false)),
+        ("GET /v1/agent/audit?limit=50&newest=true", 200, &page(&records, false)),
         (
             "GET /v1/agent/audit?limit=5&newest=true&since=1795377600000000&machine=vps&path=secret%2Fjjeco%2F%2A&op=read&denied=true",
             200,
             &page(&records[..1], false),
         ),
+        ("GET /v1/agent/audit?limit=1000&since=1795377600000000", 200, &page(&records[..2], true)),
         (
-            "GET /v1/agent/audit?limit=1000&since=1795377600000000&quiet=true",
-            200,
-            &page(&records[..2], true),
-        ),
-        (
-            "GET /v1/agent/audit?after=2&limit=1000&since=1795377600000000&quiet=true",
+            "GET /v1/agent/audit?after=2&limit=1000&since=1795377600000000",
             200,
             &page(&records[2..], false),
         ),
+        ("GET /v1/agent/audit?limit=1000&since=1795460400000000", 200, &page(&[], false)),
         (
-            "GET /v1/agent/audit?limit=1000&since=1795460400000000&quiet=true",
-            200,
-            &page(&[], false),
-        ),
-        (
-            "GET /v1/agent/audit?limit=50&newest=true&machine=x&quiet=true",
+            "GET /v1/agent/audit?limit=50&newest=true&machine=x",
             403,
             r#"{"errors":["permission denied"]}"#,
         ),
@@ -215,9 +217,9 @@ fn records_that_are_archived_are_told_of_when_they_were_asked_for() {
         json!({ "records": [], "more": false, "head": head, "archived": archived }).to_string()
     };
     let world = World::agent(&[
-        ("GET /v1/agent/audit?limit=1000&since=1794859200000000&quiet=true", 200, &archived(0)),
-        ("GET /v1/agent/audit?limit=1000&since=1795460400000000&quiet=true", 200, &archived(0)),
-        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &archived(4_000)),
+        ("GET /v1/agent/audit?limit=1000&since=1794859200000000", 200, &archived(0)),
+        ("GET /v1/agent/audit?limit=1000&since=1795460400000000", 200, &archived(0)),
+        ("GET /v1/agent/audit?limit=50&newest=true", 200, &archived(4_000)),
         ("GET /v1/agent/audit?limit=1000", 200, &archived(120_000)),
     ]);
     insta::assert_snapshot!(transcript(
@@ -247,7 +249,7 @@ fn a_key_that_was_a_machines_is_shown_by_its_name() {
         "records": [stranger(1, 1), stranger(2, 2), stranger(3, 3)], "more": false, "head": { "n": 3, "hash": HASH },
     });
     let world = World::agent(&[
-        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &page.to_string()),
+        ("GET /v1/agent/audit?limit=50&newest=true", 200, &page.to_string()),
         ("GET /v1/agent/audit?limit=1000", 200, &page.to_string()),
         ("GET /v1/agent/machines", 200, &machines.to_string()),
     ]);

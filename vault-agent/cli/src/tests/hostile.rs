@@ -62,8 +62,8 @@ fn world(text: &str) -> World {
     let answer = |data: &Value| envelope(&data.to_string());
     World::agent(&[
         ("GET /v1/agent/status", 200, &status.to_string()),
-        ("GET /v1/agent/audit?limit=50&newest=true&quiet=true", 200, &audit.to_string()),
-        ("GET /v1/agent/audit?limit=10&newest=true&quiet=true", 200, &audit.to_string()),
+        ("GET /v1/agent/audit?limit=50&newest=true", 200, &audit.to_string()),
+        ("GET /v1/agent/audit?limit=10&newest=true", 200, &audit.to_string()),
         ("GET /v1/secret/metadata/a", 200, &answer(&metadata)),
         ("GET /v1/secret/data/a", 200, &answer(&data)),
         ("GET /v1/secret/data/d?version=1", 200, &answer(&old)),

@@ -25,6 +25,7 @@ use shared::wire::v1::audit::{
 use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::log::{GenesisRequest, HealReply, HealRequest, LAST_HEAD, LogQuery};
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
+use shared::wire::v1::shares::SharesReply;
 use shared::wire::v1::{self as routes};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -170,6 +171,11 @@ impl Client {
     pub async fn targets(&self, query: TargetsQuery) -> Result<TargetsPage, RemoteError> {
         let uri = format!("{}?after={}", routes::TARGETS, query.after);
         parse(self.ask(Method::GET, &uri, Bytes::new()).await?).await
+    }
+
+    /// `GET /v1/shares`.
+    pub async fn shares(&self) -> Result<SharesReply, RemoteError> {
+        parse(self.ask(Method::GET, routes::SHARES, Bytes::new()).await?).await
     }
 
     /// `POST /v1/access`.

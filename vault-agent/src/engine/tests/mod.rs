@@ -13,6 +13,7 @@ mod reported;
 mod reports;
 mod sending;
 mod server;
+mod shares;
 mod world;
 mod writing;
 

@@ -13,6 +13,7 @@ use shared::time::Time;
 use shared::wire::v1::audit::LeavesPage;
 use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, Standing, TargetsPage};
+use shared::wire::v1::shares::SharesReply;
 
 use super::server::{Answer, Server, json, refuse};
 
@@ -36,6 +37,8 @@ pub(super) struct Reported {
     pub(super) posts: Vec<(Number, ReportRequest)>,
     /// Copied hosts that it tells of.
     pub(super) clones: Vec<CloneNotice>,
+    /// Who is over a share, and how full it is.
+    pub(super) shares: SharesReply,
     /// How often leaves were asked for.
     pub(super) followed: u64,
 }
@@ -52,6 +55,7 @@ impl Default for Reported {
             forgetful: false,
             posts: Vec::new(),
             clones: Vec::new(),
+            shares: SharesReply::default(),
             followed: 0,
         }
     }

@@ -223,7 +223,8 @@ async fn while_the_head_file_cannot_be_written_nothing_is_answered() {
     let told: Arc<AtomicBool> = Arc::default();
     for seq in [2, 3] {
         let failed = fixture.entry(seq, &told).await;
-        assert!(matches!(failed, Err(StoreFailure::Failed(_))), "{failed:?}");
+        let Err(StoreFailure::Withheld(why)) = failed else { panic!("{failed:?}") };
+        assert!(why.contains("`head`"), "{why}");
         assert!(!told.load(Relaxed));
         assert_eq!(fixture.store.end().unwrap().head.seq, 1);
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use shared::audit::Record;
 use shared::time::Time;
 
-use super::query::{self, Askers, Shown};
+use super::query::{self, Askers, Filter};
 use crate::client::Error;
 use crate::context::Global;
 use crate::print::{self, Format, table};
@@ -25,7 +25,7 @@ pub struct LogArgs {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     #[command(flatten)]
-    shown: Shown,
+    filter: Filter,
     /// The newest N only [default: 50 without --since]
     #[arg(short = 'n', long = "count", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -35,7 +35,7 @@ pub struct LogArgs {
 #[derive(Debug, clap::Args)]
 pub struct TailArgs {
     #[command(flatten)]
-    shown: Shown,
+    filter: Filter,
     /// Start with the newest N
     #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 10,
           value_parser = clap::value_parser!(u64).range(0..=10_000))]
@@ -50,7 +50,7 @@ pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
     let since = args.since.as_deref().map(|text| query::since(text, global.now())).transpose()?;
     let count = args.count.or(args.since.is_none().then_some(LOG));
     let client = global.client()?;
-    let (records, archived) = query::fetch(&client, args.shown.query(since), count)?;
+    let (records, archived) = query::fetch(&client, args.filter.query(since), count)?;
     if count.is_none_or(|count| (records.len() as u64) < count) {
         query::tell_archived(global, since, archived.as_ref());
     }
@@ -88,7 +88,7 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
         }
         Ok(())
     };
-    let mut query = args.shown.query(None);
+    let mut query = args.filter.query(None);
     (query.newest, query.limit) = (true, Some(args.count.max(1)));
     let first = query::page(&client, &query)?;
     if args.count > 0 {

@@ -35,24 +35,6 @@ pub struct Filter {
     denied: bool,
 }
 
-/// Filters for people, who do not look for signs of life.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct Shown {
-    #[command(flatten)]
-    filter: Filter,
-    /// Show each machine's reports too, one a minute; --op report does so as well
-    #[arg(long)]
-    all: bool,
-}
-
-impl Shown {
-    /// As [`Filter::query`], without reports unless they are asked for.
-    pub fn query(&self, since: Option<Time>) -> AuditQuery {
-        let query = self.filter.query(since);
-        AuditQuery { quiet: !self.all && query.op.is_none(), ..query }
-    }
-}
-
 impl Filter {
     /// Returns the query of all records that match, from `since` on.
     pub fn query(&self, since: Option<Time>) -> AuditQuery {
