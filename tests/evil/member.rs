@@ -76,6 +76,11 @@ impl Member {
         !self.enough.load(Relaxed)
     }
 
+    /// Ends what goes on.
+    pub fn stop(&self) {
+        self.enough.store(true, Relaxed);
+    }
+
     /// Opens a socket that says nothing.
     pub async fn socket(&self) -> Option<TcpStream> {
         TcpStream::connect(&self.address).await.ok()

@@ -24,6 +24,9 @@ async fn append(member: &Member, raw: &Raw, envelope: Envelope, blobs: Vec<Vec<u
     member.post(raw, LOG, &AppendRequest { envelope, blobs, code: None }).await;
 }
 
+/// More requests than a machine may send at once.
+const MANY: usize = 1_000;
+
 /// Operations, and the blobs that they bring.
 type Made = (Vec<Op>, Vec<Vec<u8>>);
 
@@ -76,7 +79,7 @@ pub const ATTACKS: &[Attack] = &[
             (vec![Op::MachineRemove { number: 1, reason: Default::default() }], Vec::new())
         }))
     }),
-    Attack::new("an entry is another machine's", "E_ACTOR", |member| {
+    Attack::new("an entry is another machine's", "E_BADSIG", |member| {
         Box::pin(act(member, Some("machine:rtx1080"), |_, view| {
             let (put, bytes) = put(view, acts::SECRET);
             (vec![Op::Put(put)], vec![bytes])
@@ -140,7 +143,7 @@ pub const ATTACKS: &[Attack] = &[
                 blobs: Vec::new(),
                 code: None,
             };
-            for _ in 0..3_000 {
+            for _ in 0..MANY {
                 member.post(&raw, LOG, &request).await;
             }
         })
@@ -159,7 +162,7 @@ pub const ATTACKS: &[Attack] = &[
     Attack::new("a body that is no JSON", "400", |member| {
         Box::pin(async {
             let raw = member.connect().await;
-            for _ in 0..3_000 {
+            for _ in 0..MANY {
                 member.send(&raw, Method::POST, LOG, Bytes::from_static(b"{\"envelope\":")).await;
             }
         })
@@ -170,18 +173,18 @@ pub const ATTACKS: &[Attack] = &[
             let view = member.view(&raw).await;
             let (genesis, entry) = (view.log[0].clone(), view.log[2].clone());
             let request = GenesisRequest { claim: Hash::ZERO, genesis, entry };
-            for _ in 0..2_000 {
+            for _ in 0..MANY {
                 member.post(&raw, GENESIS, &request).await;
             }
         })
     }),
-    Attack::new("entries are healed that nobody lost", "422", |member| {
+    Attack::new("entries are healed that nobody lost", "E_MOVED", |member| {
         Box::pin(async {
             let raw = member.connect().await;
             let view = member.view(&raw).await;
             let forged = member.entry(&view, &member.actor(), Vec::new());
             let request = HealRequest { entries: vec![forged], head: Some(view.head) };
-            for _ in 0..2_000 {
+            for _ in 0..MANY {
                 member.post(&raw, HEAL, &request).await;
             }
         })

@@ -39,17 +39,13 @@ pub const ATTACKS: &[Attack] = &[
     Attack::new("a thousand streams that nobody reads", "429", |member| {
         Box::pin(async {
             let (mut held, path) = (Vec::new(), format!("{LOG}?after=0&follow=true"));
-            for _ in 0..8 {
+            for _ in 0..10 {
                 let Some(raw) = member.try_connect().await else { continue };
-                for _ in 0..125 {
+                for _ in 0..100 {
                     let open = raw.open(Method::GET, &path, Bytes::new(), &[]);
-                    match timeout(Duration::from_millis(200), open).await {
-                        Ok(Some(answer)) => {
-                            member.note(answer.status().as_u16().to_string());
-                            held.push(answer);
-                        }
-                        Ok(None) | Err(_) => break,
-                    }
+                    let Ok(Some(answer)) = timeout(PATIENCE, open).await else { break };
+                    member.note(answer.status().as_u16().to_string());
+                    held.push(answer);
                 }
             }
             hold(member, held).await;
@@ -62,6 +58,7 @@ pub const ATTACKS: &[Attack] = &[
                 let connected = timeout(PATIENCE, member.try_connect()).await;
                 held.extend(connected.ok().flatten());
             }
+            member.note("held");
             hold(member, held).await;
         })
     }),
@@ -74,6 +71,7 @@ pub const ATTACKS: &[Attack] = &[
                 let _ = socket.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).await;
                 held.push(socket);
             }
+            member.note("held");
             hold(member, held).await;
         })
     }),
@@ -100,6 +98,9 @@ pub const ATTACKS: &[Attack] = &[
                 ..Fact::new(Op::LocalRead)
             };
             for batch in 0..30 {
+                if !member.goes_on() {
+                    return;
+                }
                 let reads = vec![read.clone(); 1000];
                 let request = AccessRequest { run, first: batch * 1000, reads };
                 member.post(&raw, ACCESS, &request).await;

@@ -47,7 +47,6 @@ impl Vault {
     /// Appends an entry. Its size and signature are checked before it queues, and so is the share
     /// of the machine that carries it, unless an owner signed it.
     pub async fn append(&self, caller: Caller, request: AppendRequest) -> Result<Append, Refusal> {
-        let (by, machine) = (request.envelope.by.clone(), caller.name.clone());
         let number = caller.number;
         let signers = self.0.hub.signers();
         let checked = signers.map_or(Ok(false), |known| known.check(&request.envelope));
@@ -75,21 +74,17 @@ impl Vault {
             }
             Ok(Ok(done))
         };
-        let done = loop {
+        loop {
             let tried = if by_owner {
                 self.call_for_owner(number, work.clone()).await?
             } else {
                 self.call(number, work.clone()).await?
             };
             match tried {
-                Ok(done) => break done,
+                Ok(done) => return Ok(done),
                 Err(until) => self.0.meter.passed(until).await,
             }
-        };
-        if let Append::Done(done) = &done {
-            tracing::info!(seq = done.seq, %by, %machine, "entry appended");
         }
-        Ok(done)
     }
 }
 
@@ -153,6 +148,9 @@ fn append(
     let head = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
     restored::resumed(tx, code, &entry)?;
     publish(tx, hub, envelope, &entry, head, &brought, Some(caller))?;
+    // Once: whoever sends it again makes no line.
+    let (by, machine) = (envelope.by.clone(), caller.name.clone());
+    tx.after_commit(move || tracing::info!(seq = head.seq, %by, %machine, "entry appended"));
     Ok(Append::Done(head))
 }
 

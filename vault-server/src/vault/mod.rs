@@ -412,9 +412,11 @@ fn give_up<T>(
     result: AuditOutcome,
     why: Refusal,
 ) -> Outcome<T> {
-    tracing::warn!(machine = fact.machine.as_ref().map(Name::as_str), op = %fact.op, %result, "refused");
-    fact.result = result;
-    tx.record(fact)?;
+    fact.result = result.clone();
+    if recorded(tx, fact.clone())? {
+        let machine = fact.machine.as_ref().map(Name::as_str);
+        tracing::warn!(machine, op = %fact.op, %result, "refused");
+    }
     Err(why.into())
 }
 
