@@ -312,7 +312,7 @@ impl Ledger {
         }
         let mut news = News { advanced: true, ..News::default() };
         self.tend_blobs(conn, folded, &touched, blobs, &mut news, before)?;
-        entries.into_iter().for_each(|entry| self.pending.settled(entry));
+        entries.into_iter().for_each(|entry| self.pending.forget(entry));
         self.cache.remove(&dropped);
         Ok(news)
     }

@@ -59,7 +59,7 @@ struct Stored {
     reports: report::Stored,
     synced_at: Option<Time>,
     fork: Option<String>,
-    pending: Option<Hash>,
+    pending: Vec<Hash>,
 }
 
 impl Parts {
@@ -166,7 +166,7 @@ fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
         reports,
         synced_at,
         fork: facts::get(conn, facts::FORK)?,
-        pending: state::pending::load(conn)?.map(|pending| pending.hash),
+        pending: state::pending::list(conn)?,
     })
 }
 

@@ -1,4 +1,6 @@
-//! The signed entry that waits for an answer: in memory before it is sent, on disk beside that.
+//! The signed entries that wait for an answer: in memory before they are sent, on disk beside that.
+//! A machine's own changes wait behind what is kept, an owner's acts do not: so one that is kept
+//! stays beside a newer act, and the newest is sent first.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +14,13 @@ use crate::state::{self, Failure, Store, Trouble, pending};
 
 /// Room on the disk below which an entry is saved before it is sent.
 const LITTLE_ROOM: u64 = 16 << 20;
+/// Entries that may wait.
+const MOST: usize = 8;
 
-/// What waits, if anything does.
+/// What waits.
 pub(super) struct Pending {
-    waiting: Mutex<Option<Waiting>>,
+    /// Oldest first.
+    waiting: Mutex<Vec<Waiting>>,
     store: Arc<Store>,
     trouble: Trouble,
     /// Where the database is.
@@ -29,20 +34,30 @@ struct Waiting {
 }
 
 impl Pending {
-    /// Starts with the entry that was found on disk, if one was.
+    /// Starts with the entries that were found on disk, oldest first.
     pub(super) fn new(
         store: Arc<Store>,
         trouble: Trouble,
         folder: PathBuf,
-        found: Option<Hash>,
+        found: Vec<Hash>,
     ) -> Self {
-        let waiting = found.map(|hash| Waiting { hash, blobs: Vec::new() });
-        Self { waiting: Mutex::new(waiting), store, trouble, folder }
+        let waiting = found.into_iter().map(|hash| Waiting { hash, blobs: Vec::new() });
+        Self { waiting: Mutex::new(waiting.collect()), store, trouble, folder }
     }
 
-    /// Returns the hash of the entry that waits.
-    pub(super) fn entry(&self) -> Option<Hash> {
-        self.lock().as_ref().map(|waiting| waiting.hash)
+    /// Returns the hash of the newest entry that waits.
+    pub(super) fn newest(&self) -> Option<Hash> {
+        self.lock().last().map(|waiting| waiting.hash)
+    }
+
+    /// Tells whether an entry waits.
+    pub(super) fn holds(&self, entry: Hash) -> bool {
+        self.lock().iter().any(|waiting| waiting.hash == entry)
+    }
+
+    /// Tells whether no more can wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.lock().len() >= MOST
     }
 
     /// Notes an entry that is about to be sent, and has its request saved before anything that is
@@ -55,7 +70,10 @@ impl Pending {
         blobs: Vec<Arc<Sealed>>,
     ) -> Result<oneshot::Receiver<Result<(), Failure>>, Failure> {
         let saved = self.store.begin(move |conn| pending::save(conn, hash, &request)).await?;
-        *self.lock() = Some(Waiting { hash, blobs });
+        let mut waiting = self.lock();
+        waiting.retain(|waiting| waiting.hash != hash);
+        waiting.push(Waiting { hash, blobs });
+        drop(waiting);
         Ok(saved)
     }
 
@@ -70,28 +88,23 @@ impl Pending {
     /// others.
     pub(super) fn blobs(&self, entry: Hash) -> Vec<Arc<Sealed>> {
         let waiting = self.lock();
-        let waiting = waiting.as_ref().filter(|waiting| waiting.hash == entry);
+        let waiting = waiting.iter().find(|waiting| waiting.hash == entry);
         waiting.map(|waiting| waiting.blobs.clone()).unwrap_or_default()
-    }
-
-    /// Notes that an entry is in the log.
-    pub(super) fn settled(&self, entry: Hash) {
-        self.lock().take_if(|waiting| waiting.hash == entry);
     }
 
     /// Forgets an entry that is known not to be in the log. Not waited for: sent once more after
     /// a crash, it would only be refused again.
     pub(super) fn give_up(&self, hash: Hash) {
-        self.forget();
+        self.forget(hash);
         let _ = state::note(&self.store, move |conn| pending::settle(conn, hash));
     }
 
-    /// Forgets the entry in memory.
-    pub(super) fn forget(&self) {
-        *self.lock() = None;
+    /// Forgets an entry in memory: it does not wait any more, or not on disk.
+    pub(super) fn forget(&self, entry: Hash) {
+        self.lock().retain(|waiting| waiting.hash != entry);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

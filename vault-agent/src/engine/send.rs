@@ -89,6 +89,9 @@ enum Acknowledged {
 /// If the server refuses it, no answer comes, or the database fails: the text then says whether the
 /// entry may be in the log all the same.
 pub(super) async fn send(parts: &Arc<Parts>, outgoing: Outgoing) -> Result<Sent, WriteError> {
+    if parts.pending.is_full() {
+        return Err(WriteError::Offline { reason: "it owes an answer to too many changes".into() });
+    }
     let body = body(parts, &outgoing).await?;
     let Outgoing { seq, envelope, blobs } = outgoing;
     let hash = envelope.hash(Purpose::Entry(parts.own.pins.vault));
@@ -97,7 +100,7 @@ pub(super) async fn send(parts: &Arc<Parts>, outgoing: Outgoing) -> Result<Sent,
         && let Some(saving) = saving.take()
         && let Err(fault) = saving.await.unwrap_or(Err(Failure::Closed))
     {
-        parts.pending.forget();
+        parts.pending.forget(hash);
         return Err(fault.into());
     }
     let sending = Sending { seq, hash, envelope, blobs: Vec::new(), body };
@@ -116,7 +119,7 @@ pub(super) async fn send(parts: &Arc<Parts>, outgoing: Outgoing) -> Result<Sent,
     };
     match saved {
         Err(fault) if is_open && !matches!(sent, Err(WriteError::Local(_))) => {
-            parts.pending.forget();
+            parts.pending.forget(hash);
             let what = "no answer came, and the change may be in the log";
             Err(WriteError::Local(format!("{what}: {fault}")))
         }
@@ -158,7 +161,7 @@ async fn until_answered(
     let mut pause = AGAIN;
     loop {
         // A new connection may have brought the entry as part of the log, or another in its place.
-        if parts.pending.entry() != Some(hash) {
+        if !parts.pending.holds(hash) {
             return Ok(match parts.ledger.hash_at(seq).await? {
                 Some(known) if known == hash => Sent::Done(Submitted { seq, head: hash }),
                 Some(_) | None => Sent::Conflict,
@@ -288,7 +291,7 @@ async fn conflict(
             Some(known) if known == hash => return Ok(Sent::Done(Submitted { seq, head: hash })),
             Some(_) => return Ok(Sent::Conflict),
             // The log has gone over to another branch, on which the entry can never stand.
-            None if parts.pending.entry() != Some(hash) => return Ok(Sent::Conflict),
+            None if !parts.pending.holds(hash) => return Ok(Sent::Conflict),
             None => {}
         }
         if !matches!(timeout_at(deadline, applied.changed()).await, Ok(Ok(()))) {
@@ -300,23 +303,24 @@ async fn conflict(
 
 /// Tells whether an entry waits for an answer, and somebody can be asked.
 pub(super) fn must_resolve(parts: &Parts) -> bool {
-    parts.pending.entry().is_some() && parts.link.writing_client().is_ok()
+    parts.pending.newest().is_some() && parts.link.writing_client().is_ok()
 }
 
 /// Waits until there is both an entry without an answer and somebody to ask.
 pub(super) async fn pending_and_online(parts: &Parts) {
-    if parts.pending.entry().is_none() {
+    if parts.pending.newest().is_none() {
         return std::future::pending().await;
     }
     let _ = parts.link.subscribe().wait_for(|link| link.caught_up).await;
 }
 
-/// Sends an entry again whose writer is gone or was told that it is unresolved. Returns why nothing
-/// can be written now and how soon to try again, if the server has said so.
+/// Sends the newest entry again whose writer is gone or was told that it is unresolved. Returns why
+/// nothing can be written now and how soon to try again, if the server has said so.
 pub(super) async fn resolve(parts: &Arc<Parts>) -> Option<(String, Duration)> {
-    let found = parts.store.read(|conn| pending::load(conn)).await;
-    let Ok(Some(pending::Pending { hash, request })) = found else {
-        parts.pending.forget();
+    let hash = parts.pending.newest()?;
+    let found = parts.store.read(move |conn| pending::load(conn, hash)).await;
+    let Ok(Some(request)) = found else {
+        parts.pending.forget(hash);
         return None;
     };
     let parsed = serde_json::from_slice::<AppendRequest>(&request).ok().and_then(|request| {
@@ -331,10 +335,16 @@ pub(super) async fn resolve(parts: &Arc<Parts>) -> Option<(String, Duration)> {
     };
     let blobs = blobs.into_iter().map(|blob| blob.0).collect();
     let sending = Sending { seq, hash, envelope, blobs, body: request.into() };
-    match until_answered(parts, &sending, Tried::Perhaps).await {
+    let sent = match parts.ledger.hash_at(seq).await {
+        // An owner's act went first: nobody need be asked about this one.
+        Ok(Some(known)) if known != hash => Ok(Sent::Conflict),
+        Ok(_) => until_answered(parts, &sending, Tried::Perhaps).await,
+        Err(fault) => Err(fault.into()),
+    };
+    match sent {
         Ok(Sent::Done(_)) => {
             tracing::info!(seq, "a pending entry is in the log");
-            parts.pending.settled(hash);
+            parts.pending.forget(hash);
         }
         Ok(Sent::Conflict) => {
             tracing::warn!(seq, "a pending entry came too late and is dropped");

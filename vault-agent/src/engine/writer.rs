@@ -2,6 +2,7 @@
 //! changes decided, the contents sealed, the entry signed, sent and recorded, the callers answered
 //! (design/trust, *Client*, write). Deciding, sealing and sending live below.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::audit::{self, Fact, Outcome, Who};
@@ -35,17 +36,16 @@ const REBUILDS: usize = 32;
 
 /// The queue of the writer.
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
-    /// The other end, until the writer is started.
-    queue: Mutex<Option<mpsc::Receiver<Job>>>,
+    changes: mpsc::Sender<Caller>,
+    acts: mpsc::Sender<Act>,
+    /// The other ends, until the writer is started.
+    queues: Mutex<Option<(mpsc::Receiver<Caller>, mpsc::Receiver<Act>)>>,
 }
 
-/// What the writer is asked for.
-enum Job {
-    /// Changes of a local caller.
-    Changes(Caller),
-    /// An entry that an owner has signed.
-    Owner { envelope: Envelope, reply: oneshot::Sender<Result<Submitted, WriteError>> },
+/// An entry that an owner has signed: it goes first, and waits for nothing that is kept.
+struct Act {
+    envelope: Envelope,
+    reply: oneshot::Sender<Result<Submitted, WriteError>>,
 }
 
 /// Somebody whose changes are being written.
@@ -69,8 +69,8 @@ struct Build {
 impl Writer {
     /// Makes a writer that still has to be started.
     pub(super) fn new() -> Self {
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        Self { jobs, queue: Mutex::new(Some(queue)) }
+        let ((changes, callers), (acts, signed)) = (mpsc::channel(QUEUE), mpsc::channel(QUEUE));
+        Self { changes, acts, queues: Mutex::new(Some((callers, signed))) }
     }
 
     /// Writes a caller's changes in one entry, or none of them.
@@ -80,8 +80,8 @@ impl Writer {
         changes: Vec<Change>,
         who: Who,
     ) -> Result<Written, WriteError> {
-        let job = |reply| Job::Changes(Caller { who, changes, reply, sealing: Sealing::default() });
-        self.queue(parts, job).await
+        let sealing = Sealing::default();
+        queue(parts, &self.changes, |reply| Caller { who, changes, reply, sealing }).await
     }
 
     /// Submits an entry that an owner has signed.
@@ -90,52 +90,64 @@ impl Writer {
         parts: &Parts,
         envelope: Envelope,
     ) -> Result<Submitted, WriteError> {
-        self.queue(parts, |reply| Job::Owner { envelope, reply }).await
+        queue(parts, &self.acts, |reply| Act { envelope, reply }).await
     }
+}
 
-    async fn queue<T>(
-        &self,
-        parts: &Parts,
-        job: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> Job,
-    ) -> Result<T, WriteError> {
-        let stopping = || WriteError::Offline { reason: "the agent is stopping".into() };
-        parts.link.try_now().await;
-        parts.link.writing_client()?;
-        let (reply, answer) = oneshot::channel();
-        self.jobs.send(job(reply)).await.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
-    }
+async fn queue<J, T>(
+    parts: &Parts,
+    jobs: &mpsc::Sender<J>,
+    job: impl FnOnce(oneshot::Sender<Result<T, WriteError>>) -> J,
+) -> Result<T, WriteError> {
+    let stopping = || WriteError::Offline { reason: "the agent is stopping".into() };
+    parts.link.try_now().await;
+    parts.link.writing_client()?;
+    let (reply, answer) = oneshot::channel();
+    jobs.send(job(reply)).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())?
 }
 
 /// Serves callers until the engine ends; only the first of these tasks does.
 pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
-    let queue = writer.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(mut queue) = queue else { return };
+    let queues = writer.queues.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some((mut queue, mut acts)) = queues else { return };
     let mut carried = None;
     loop {
-        if carried.is_none() && send::must_resolve(&parts) {
-            if let Some((reason, again)) = send::resolve(&parts).await {
-                carried = refuse_changes(&parts, &mut queue, &reason, again).await;
+        if send::must_resolve(&parts) {
+            if let Some((reason, again)) = resolve(&parts, &mut acts).await {
+                let offline = || WriteError::Offline { reason: reason.clone() };
+                carried.take().into_iter().for_each(|one: Caller| one.answer(Err(offline())));
+                refuse_changes(&parts, &mut queue, &mut acts, &reason, again).await;
             }
             continue;
         }
-        let job = match carried.take() {
-            Some(job) => Some(job),
-            None => tokio::select! {
-                job = queue.recv() => job,
-                () = send::pending_and_online(&parts) => continue,
+        tokio::select! {
+            biased;
+            act = acts.recv() => match act {
+                Some(act) => act.submit(&parts).await,
+                None => return,
             },
-        };
-        match job {
-            None => return,
-            Some(Job::Owner { envelope, reply }) => {
-                let _ = reply.send(owner::append(&parts, envelope).await);
-            }
-            Some(Job::Changes(first)) => {
-                let (callers, next) = gather(first, &mut queue);
-                carried = next;
-                write_all(&parts, callers).await;
-            }
+            () = send::pending_and_online(&parts) => {}
+            first = next(&mut carried, &mut queue) => match first {
+                Some(first) => {
+                    let callers;
+                    (callers, carried) = gather(first, &mut queue);
+                    write_all(&parts, callers).await;
+                }
+                None => return,
+            },
+        }
+    }
+}
+
+/// Sends again what is kept, and meanwhile what owners sign: a server that does not answer the one
+/// must not have the other wait.
+async fn resolve(parts: &Arc<Parts>, acts: &mut mpsc::Receiver<Act>) -> Option<(String, Duration)> {
+    let mut resolving = pin!(send::resolve(parts));
+    loop {
+        tokio::select! {
+            waits = &mut resolving => return waits,
+            Some(act) = acts.recv() => act.submit(parts).await,
         }
     }
 }
@@ -143,49 +155,52 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
 /// Refuses the changes of local callers for some time: they would wait behind an entry that the
 /// server does not take now. An owner's act ends it, as it may be what the server waits for.
 async fn refuse_changes(
-    parts: &Parts,
-    queue: &mut mpsc::Receiver<Job>,
+    parts: &Arc<Parts>,
+    queue: &mut mpsc::Receiver<Caller>,
+    acts: &mut mpsc::Receiver<Act>,
     reason: &str,
     time: Duration,
-) -> Option<Job> {
+) {
     let until = Instant::now() + time;
     let mut applied = parts.ledger.applied();
-    while parts.pending.entry().is_some() {
-        let job = tokio::select! {
-            job = timeout_at(until, queue.recv()) => job,
+    while parts.pending.newest().is_some() {
+        tokio::select! {
+            biased;
+            Some(act) = acts.recv() => return act.submit(parts).await,
+            caller = timeout_at(until, queue.recv()) => match caller {
+                Ok(Some(caller)) => {
+                    caller.answer(Err(WriteError::Offline { reason: reason.to_owned() }));
+                }
+                Ok(None) | Err(_) => return,
+            },
             // It may have come with the log.
-            Ok(()) = applied.changed() => continue,
-        };
-        match job {
-            Ok(Some(Job::Changes(caller))) => {
-                caller.answer(Err(WriteError::Offline { reason: reason.to_owned() }));
-            }
-            Ok(Some(owner @ Job::Owner { .. })) => return Some(owner),
-            Ok(None) | Err(_) => break,
+            Ok(()) = applied.changed() => {}
         }
     }
-    None
+}
+
+/// Returns who was taken from the queue already, or else who waits there.
+async fn next(carried: &mut Option<Caller>, queue: &mut mpsc::Receiver<Caller>) -> Option<Caller> {
+    match carried.take() {
+        Some(caller) => Some(caller),
+        None => queue.recv().await,
+    }
 }
 
 /// Takes along whoever waits already, as far as one entry carries.
-fn gather(first: Caller, queue: &mut mpsc::Receiver<Job>) -> (Vec<Caller>, Option<Job>) {
+fn gather(first: Caller, queue: &mut mpsc::Receiver<Caller>) -> (Vec<Caller>, Option<Caller>) {
     let mut count = first.changes.len();
     let mut bytes = weight(&first.changes);
     let mut callers = vec![first];
-    loop {
-        match queue.try_recv() {
-            Ok(Job::Changes(next)) => {
-                count += next.changes.len();
-                bytes += weight(&next.changes);
-                if count > limits::OPS || bytes > BATCH_BYTES {
-                    return (callers, Some(Job::Changes(next)));
-                }
-                callers.push(next);
-            }
-            Ok(owner @ Job::Owner { .. }) => return (callers, Some(owner)),
-            Err(_) => return (callers, None),
+    while let Ok(next) = queue.try_recv() {
+        count += next.changes.len();
+        bytes += weight(&next.changes);
+        if count > limits::OPS || bytes > BATCH_BYTES {
+            return (callers, Some(next));
         }
+        callers.push(next);
     }
+    (callers, None)
 }
 
 fn weight(changes: &[Change]) -> usize {
@@ -217,6 +232,12 @@ async fn write_all(parts: &Arc<Parts>, callers: Vec<Caller>) {
     }
 }
 
+impl Act {
+    async fn submit(self, parts: &Arc<Parts>) {
+        let _ = self.reply.send(owner::append(parts, self.envelope).await);
+    }
+}
+
 impl Caller {
     fn answer(self, result: Result<Written, WriteError>) {
         let _ = self.reply.send(result);
@@ -231,6 +252,10 @@ async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<()
     let mut untimely = false;
     for _ in 0..REBUILDS {
         parts.link.writing_client()?;
+        if parts.pending.newest().is_some() {
+            // The other half of a batch, or an owner's act, has been left without an answer.
+            return Err(WriteError::Offline { reason: "it owes an answer to a change".into() });
+        }
         callers.retain(|caller| !caller.reply.is_closed());
         let Some(mut build) = drafted(parts, callers, &mut bases).await else { continue };
         if untimely {

@@ -1,31 +1,27 @@
-//! The signed entry that waits for an answer: its hash, and the very bytes of the request.
+//! The signed entries that wait for an answer: their hashes, and the very bytes of the requests.
 
 use rusqlite::{Connection, Result};
 use shared::hash::Hash;
 
-use super::log::{hash, one, run};
+use super::log::{all, hash, one, run};
 
-/// A request that is sent until it is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
-    pub hash: Hash,
-    /// Body of `POST /v1/log`.
-    pub request: Vec<u8>,
-}
-
-/// Saves the request, in place of any other.
+/// Saves the body of `POST /v1/log`, beside those that wait.
 pub fn save(conn: &Connection, hash: Hash, request: &[u8]) -> Result<()> {
-    let insert = "INSERT OR REPLACE INTO pending (one, hash, request) VALUES (1, ?1, ?2)";
+    let insert = "INSERT OR REPLACE INTO pending (hash, request) VALUES (?1, ?2)";
     run(conn, insert, (hash.as_bytes(), request))
 }
 
-pub fn load(conn: &Connection) -> Result<Option<Pending>> {
-    one(conn, "SELECT hash, request FROM pending", [], |row| {
-        Ok(Pending { hash: hash(row, 0)?, request: row.get(1)? })
-    })
+/// Returns which entries wait, oldest first.
+pub fn list(conn: &Connection) -> Result<Vec<Hash>> {
+    all(conn, "SELECT hash FROM pending ORDER BY n", |row| hash(row, 0))
 }
 
-/// Drops the request if it is that entry's.
-pub fn settle(conn: &Connection, hash: Hash) -> Result<()> {
-    run(conn, "DELETE FROM pending WHERE hash = ?1", [hash.as_bytes()])
+pub fn load(conn: &Connection, entry: Hash) -> Result<Option<Vec<u8>>> {
+    let query = "SELECT request FROM pending WHERE hash = ?1";
+    one(conn, query, [entry.as_bytes()], |row| row.get(0))
+}
+
+/// Drops the request of an entry, if it waits.
+pub fn settle(conn: &Connection, entry: Hash) -> Result<()> {
+    run(conn, "DELETE FROM pending WHERE hash = ?1", [entry.as_bytes()])
 }

@@ -50,7 +50,7 @@ pub(in crate::engine) struct Leaving<'a> {
 pub(in crate::engine) struct Left {
     /// The last entry in common.
     pub(in crate::engine) common: u64,
-    /// The entries that were set aside, and one that was not sent yet.
+    /// The entries that were set aside, and those that were not answered yet.
     pub(in crate::engine) entries: Vec<SetAside>,
 }
 
@@ -79,14 +79,13 @@ impl Ledger {
         let (answer, answered) = oneshot::channel();
         let own = Arc::clone(self);
         let job = move |conn: &mut Database| match own.leave(conn, branch, decide) {
-            Ok((folded, left, sent)) => {
+            Ok((folded, left, void)) => {
                 let commit = folded.commit.clone();
                 let before = std::mem::replace(&mut *own.write(), folded);
                 own.applied.send_replace(());
                 Outcome::Keep(Box::new(move |result| {
                     match &result {
-                        Ok(()) if sent => own.pending.forget(),
-                        Ok(()) => {}
+                        Ok(()) => void.into_iter().for_each(|entry| own.pending.forget(entry)),
                         Err(_) => *own.write() = before,
                     }
                     commit.end(result.is_ok());
@@ -110,14 +109,14 @@ impl Ledger {
         answered.await.unwrap_or(Err(Failure::Closed))
     }
 
-    /// Does all of it but the exchange of the state in memory; tells whether an entry that was not
-    /// answered yet is void now.
+    /// Does all of it but the exchange of the state in memory; tells which entries that were not
+    /// answered yet are void now.
     fn leave(
         &self,
         conn: &Connection,
         branch: Branch,
         decide: impl FnOnce(&Leaving<'_>) -> Result<(), Error>,
-    ) -> Result<(Folded, Left, bool), Stopped> {
+    ) -> Result<(Folded, Left, Vec<Hash>), Stopped> {
         let Branch { own, common, entries: branch, head } = branch;
         let (held, readers, overs, pinned, lost) = {
             let folded = self.read();
@@ -158,17 +157,15 @@ impl Ledger {
             overs,
         };
         self.apply_branch(conn, &mut folded, &branch, head)?;
-        let mut sent = false;
-        if let Some(unsent) = self.void(conn, &folded.state)? {
-            sent = true;
-            lost.push(unsent);
-        }
+        let unsent = void(conn, &folded.state)?;
+        let void = unsent.iter().map(|entry| entry.hash).collect();
+        lost.extend(unsent);
         folded.aside = set_aside::bases(conn)?;
         self.tend_all(conn, &mut folded)?;
         folded.snapshot = folded.state.seq();
         state::log::set_snapshot(conn, &folded.state)?;
         facts::unset(conn, facts::FORK)?;
-        Ok((folded, Left { common, entries: lost }, sent))
+        Ok((folded, Left { common, entries: lost }, void))
     }
 
     /// Keeps what is left behind, and the ciphertext of what it wrote.
@@ -192,27 +189,6 @@ impl Ledger {
             kept.push(entry);
         }
         Ok(kept)
-    }
-
-    /// Drops the entry that waits for an answer if it can never stand in this log.
-    fn void(&self, conn: &Connection, state: &State) -> Result<Option<SetAside>, Stopped> {
-        let Some(pending) = state::pending::load(conn)? else { return Ok(None) };
-        let parsed = serde_json::from_slice::<AppendRequest>(&pending.request).ok();
-        let parsed = parsed.and_then(|request| {
-            let entry = request.envelope.parse::<Entry>().ok()?;
-            Some((request, entry))
-        });
-        let Some((request, entry)) = parsed else { return Ok(None) };
-        if state::log::hash_at(conn, entry.seq.saturating_sub(1))? == Some(entry.prev) {
-            return Ok(None);
-        }
-        let blobs: Vec<Vec<u8>> = request.blobs.into_iter().map(|blob| blob.0).collect();
-        keep_versions(conn, state, &entry, &blobs, &HashMap::new())?;
-        state::pending::settle(conn, pending.hash)?;
-        let (seq, hash, envelope) = (entry.seq, pending.hash, request.envelope);
-        let entry = SetAside { seq, hash, envelope, own: true, at: clock::now() };
-        set_aside::keep(conn, &entry)?;
-        Ok(Some(entry))
     }
 
     /// Applies and stores the entries of the branch, and checks that the server's head is theirs.
@@ -253,6 +229,31 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// Drops the entries that wait for an answer and can never stand in this log.
+fn void(conn: &Connection, state: &State) -> Result<Vec<SetAside>, Stopped> {
+    let mut void = Vec::new();
+    for hash in state::pending::list(conn)? {
+        let request = state::pending::load(conn, hash)?.unwrap_or_default();
+        let parsed = serde_json::from_slice::<AppendRequest>(&request).ok();
+        let parsed = parsed.and_then(|request| {
+            let entry = request.envelope.parse::<Entry>().ok()?;
+            Some((request, entry))
+        });
+        let Some((request, entry)) = parsed else { continue };
+        if state::log::hash_at(conn, entry.seq.saturating_sub(1))? == Some(entry.prev) {
+            continue;
+        }
+        let blobs: Vec<Vec<u8>> = request.blobs.into_iter().map(|blob| blob.0).collect();
+        keep_versions(conn, state, &entry, &blobs, &HashMap::new())?;
+        state::pending::settle(conn, hash)?;
+        let (seq, envelope) = (entry.seq, request.envelope);
+        let entry = SetAside { seq, hash, envelope, own: true, at: clock::now() };
+        set_aside::keep(conn, &entry)?;
+        void.push(entry);
+    }
+    Ok(void)
 }
 
 /// Keeps the versions that an entry wrote, with their ciphertext where it is here.

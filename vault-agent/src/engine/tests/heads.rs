@@ -278,7 +278,7 @@ async fn an_acknowledgement_counts_with_the_head_of_the_very_entry() {
         let gone = tokio::time::timeout(Duration::from_millis(500), writing).await;
         assert!(gone.is_err(), "{lie:?}: believed");
         assert_eq!(home.engine.status().seq, 1, "{lie:?}");
-        assert!(home.engine.parts.pending.entry().is_some(), "{lie:?}");
+        assert!(home.engine.parts.pending.newest().is_some(), "{lie:?}");
         assert_eq!(home.read("secret/a").await, None);
         // The same bytes again, and the truth.
         world.server.data().faults.clear();
@@ -375,7 +375,7 @@ async fn a_server_over_its_share_is_waited_for() {
     let postponed = home.put("secret/a", NEW, None).await.unwrap_err();
     let WriteError::Postponed { again, .. } = postponed else { panic!("{postponed:?}") };
     assert_eq!(again, Duration::from_secs(30));
-    assert!(home.engine.parts.pending.entry().is_some());
+    assert!(home.engine.parts.pending.newest().is_some());
 }
 
 #[tokio::test]

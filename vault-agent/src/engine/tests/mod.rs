@@ -4,6 +4,7 @@ mod branches;
 mod clock;
 mod heads;
 mod hostile;
+mod kept;
 mod lies;
 mod lone;
 mod naming;

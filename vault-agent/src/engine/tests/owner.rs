@@ -12,7 +12,7 @@ use machine::local::{Prepared, Unreadable};
 use super::world::{Machine, World, name, path, who};
 
 /// Returns what replaces the lists that `machine` has now.
-fn grant(world: &World, machine: &str, read: &[&str]) -> Op {
+pub(super) fn grant(world: &World, machine: &str, read: &[&str]) -> Op {
     let (number, read) = (world.number(machine), Grants::parse(read).unwrap());
     let was = world.server.data().state.was_access(number);
     Op::AccessSet(Access { number, was, read, write: Grants::default() })
@@ -22,7 +22,7 @@ fn admin() -> Actor {
     Actor::Admin(name("jonas"))
 }
 
-async fn prepare(machine: &Machine, ops: Vec<Op>) -> Prepared {
+pub(super) async fn prepare(machine: &Machine, ops: Vec<Op>) -> Prepared {
     machine.engine.prepare(admin(), ops).await.unwrap()
 }
 
@@ -32,7 +32,7 @@ fn rewraps(prepared: &Prepared) -> usize {
     entries.flat_map(|entry| entry.ops).filter(|op| matches!(op, Op::Rewrap(_))).count()
 }
 
-fn sign(world: &World, machine: &Machine, prepared: &Prepared) -> Vec<Envelope> {
+pub(super) fn sign(world: &World, machine: &Machine, prepared: &Prepared) -> Vec<Envelope> {
     let purpose = Purpose::Entry(machine.engine.vault());
     let bodies = prepared.bodies.iter().map(|body| body.0.clone());
     bodies.map(|body| Envelope::sign_body(&world.admin, admin(), purpose, body)).collect()

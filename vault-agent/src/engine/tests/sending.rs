@@ -60,9 +60,9 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn pending(engine: &Engine) -> impl Future<Output = Option<crate::state::pending::Pending>> {
+pub(super) fn pending(engine: &Engine) -> impl Future<Output = Vec<shared::hash::Hash>> {
     let store = engine.parts.store.clone();
-    async move { store.read(|conn| crate::state::pending::load(conn)).await.unwrap() }
+    async move { store.read(|conn| crate::state::pending::list(conn)).await.unwrap() }
 }
 
 #[tokio::test]
@@ -78,8 +78,8 @@ async fn an_entry_is_sent_while_it_is_saved_and_answered_after_both() {
     drop(held);
     writing.await.unwrap().unwrap();
     assert_eq!(home.read("secret/a").await.as_deref(), Some(r#"{"k":"1"}"#));
-    assert_eq!(pending(&home.engine).await, None);
-    assert!(home.engine.parts.pending.entry().is_none());
+    assert_eq!(pending(&home.engine).await, []);
+    assert!(home.engine.parts.pending.newest().is_none());
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn the_same_bytes_are_sent_again_while_the_first_are_still_being_saved() {
     let writing = sent(&world, &home, 3).await;
     drop(held);
     writing.await.unwrap().unwrap();
-    assert_eq!(pending(&home.engine).await, None);
+    assert_eq!(pending(&home.engine).await, []);
     let data = world.server.data();
     assert!(data.posts.iter().all(|post| *post == data.posts[0]));
     assert_eq!(data.state.due_version(&path("secret/a")), 2, "written once");
@@ -125,12 +125,12 @@ async fn after_a_crash_before_it_was_saved_an_entry_comes_with_the_log() {
     writing.await.unwrap().unwrap();
     home.stop().await;
 
-    assert_eq!(pending(&Engine::open(&crashed).unwrap()).await, None);
+    assert_eq!(pending(&Engine::open(&crashed).unwrap()).await, []);
     let home = world.start("crashed");
     home.until_content("secret/a", r#"{"k":"1"}"#).await;
     let status = home.engine.status();
     assert!(status.alarms.is_empty(), "{status:?}");
-    assert_eq!(home.engine.parts.pending.entry(), None);
+    assert_eq!(home.engine.parts.pending.newest(), None);
     assert_eq!(world.server.data().posts.len(), 1, "it is not sent again");
     let written = home.put("secret/a", "{}", Some(1)).await.unwrap();
     assert_eq!(written.versions, [(path("secret/a"), 2)]);
@@ -143,13 +143,13 @@ async fn an_entry_refused_while_it_is_saved_is_dropped() {
     world.server.data().faults = vec![Fault::Refuses];
     let held = hold(&home.engine).await;
     let writing = sent(&world, &home, 1).await;
-    while home.engine.parts.pending.entry().is_some() {
+    while home.engine.parts.pending.newest().is_some() {
         yield_now().await;
     }
     drop(held);
     let refused = writing.await.unwrap().unwrap_err();
     assert!(matches!(&refused, WriteError::Refused(error) if error.code == Code::Limits));
-    assert_eq!(pending(&home.engine).await, None);
+    assert_eq!(pending(&home.engine).await, []);
     let posts = world.server.data().posts.len();
     home.stop().await;
     let home = world.start("home");
@@ -171,7 +171,7 @@ async fn a_write_that_the_database_does_not_take_is_not_called_unwritten() {
     assert!(refused.starts_with("the change is in the log as entry 2, but not here"), "{refused}");
     rename("gone", "pending").await.unwrap();
     home.until_content("secret/a", r#"{"k":"1"}"#).await;
-    assert!(home.engine.parts.pending.entry().is_none());
+    assert!(home.engine.parts.pending.newest().is_none());
 }
 
 #[tokio::test]

@@ -111,6 +111,8 @@ pub(super) struct Data {
     pub(super) cut: bool,
     /// Whether it says that it was restored.
     pub(super) restored: bool,
+    /// Whether entries of machines get no answer.
+    pub(super) deaf: bool,
     /// The heads that callers showed with their requests for the log.
     pub(super) shown: Vec<Option<SignedHead>>,
     /// Whether a key of no machine may follow the log, too.
@@ -239,6 +241,7 @@ impl Server {
             headless: false,
             cut: false,
             restored: false,
+            deaf: false,
             shown: Vec::new(),
             open: false,
             asked: Vec::new(),
@@ -355,6 +358,9 @@ impl Server {
         }
         if data.restored {
             return refuse(503, RESTORED, "restored");
+        }
+        if data.deaf && matches!(request.envelope.by, Actor::Machine(_)) {
+            return refuse(500, "unavailable", "on demand");
         }
         let silent = matches!(fault, Some(Fault::ForgetsToTell | Fault::Vouches(_)));
         let followers = if silent { std::mem::take(&mut data.followers) } else { Vec::new() };

@@ -18,7 +18,7 @@ async fn a_write_is_acknowledged_readable_and_delivered() {
     assert_eq!(written.versions, [(path("secret/a"), 1)]);
     assert_eq!(home.read("secret/a").await.as_deref(), Some(r#"{"k":"1"}"#));
     vps.until_content("secret/a", r#"{"k":"1"}"#).await;
-    assert!(home.engine.parts.pending.entry().is_none());
+    assert!(home.engine.parts.pending.newest().is_none());
     assert!(home.engine.status().alarms.is_empty());
 }
 
@@ -180,7 +180,7 @@ async fn a_pending_entry_found_at_the_start_is_sent_again() {
         let writing = home.put("secret/a", r#"{"k":"1"}"#, None);
         let gone = tokio::time::timeout(std::time::Duration::from_millis(300), writing).await;
         assert!(gone.is_err(), "no answer yet");
-        assert!(home.engine.parts.pending.entry().is_some());
+        assert!(home.engine.parts.pending.newest().is_some());
         home.stop().await;
 
         world.server.data().faults.clear();
@@ -189,7 +189,7 @@ async fn a_pending_entry_found_at_the_start_is_sent_again() {
         }
         let posts = world.server.data().posts.clone();
         let home = world.start("home");
-        home.until(|status| status.online && home.engine.parts.pending.entry().is_none()).await;
+        home.until(|status| status.online && home.engine.parts.pending.newest().is_none()).await;
         assert_eq!(world.server.data().posts.last(), posts.first());
         let expected = (!late).then(|| r#"{"k":"1"}"#.to_owned());
         assert_eq!(home.read("secret/a").await, expected);

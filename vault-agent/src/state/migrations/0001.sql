@@ -43,10 +43,10 @@ CREATE TABLE readers (
     position INTEGER NOT NULL
 ) STRICT;
 
--- The signed entry that was sent, or is about to be, and not yet seen in the log.
+-- Signed entries that were sent, or are about to be, and not yet seen in the log; n tells their order.
 CREATE TABLE pending (
-    one     INTEGER PRIMARY KEY CHECK (one = 1),
-    hash    BLOB NOT NULL,
+    n       INTEGER PRIMARY KEY,
+    hash    BLOB NOT NULL UNIQUE,
     request BLOB NOT NULL
 ) STRICT;
 
