@@ -3,6 +3,8 @@
 //! Shapes only. Times are integers (microseconds since the epoch); who shows them turns them into
 //! RFC 3339. Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
 
+mod shares;
+
 use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
 use shared::grant::Grants;
@@ -18,8 +20,7 @@ use shared::time::Time;
 
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
-pub use shared::wire::v1::health::Room;
-pub use shared::wire::v1::shares::Share;
+pub use shares::{OverShare, Room, Share};
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";
@@ -255,19 +256,6 @@ pub struct Outdated {
     pub of: Option<Time>,
     /// Whether the machine follows the log now.
     pub awake: bool,
-}
-
-/// A machine that wanted more of the server than its share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverShare {
-    /// The machine.
-    pub machine: Name,
-    /// The share.
-    pub share: Share,
-    /// Requests that were refused since the server's start.
-    pub count: u64,
-    /// When the last one was.
-    pub last: Time,
 }
 
 /// What a secret's custom metadata says about its rotation.
