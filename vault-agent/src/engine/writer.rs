@@ -148,10 +148,15 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
 /// must not have the other wait.
 async fn resolve(parts: &Arc<Parts>, acts: &mut mpsc::Receiver<Act>) -> Option<(String, Duration)> {
     let mut resolving = pin!(send::resolve(parts));
+    let mut acted = false;
     loop {
         tokio::select! {
-            waits = &mut resolving => return waits,
-            Some(act) = acts.recv() => act.submit(parts).await,
+            // After an act, there may be nothing left to wait for.
+            waits = &mut resolving => return waits.filter(|_| !acted),
+            Some(act) = acts.recv() => {
+                act.submit(parts).await;
+                acted = true;
+            }
         }
     }
 }
