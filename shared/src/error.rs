@@ -130,7 +130,8 @@ codes! {
         "check the server; the files stay as they are";
     Stale = "E_STALE",
         "a machine that should be there was not heard for a day of connection",
-        "check that it and the server are up";
+        "check that it and the server are up; if it sleeps at times, run `vault machine set NAME \
+         --sleeps` on an admin's host";
     AuditRewritten = "E_AUDIT_REWRITTEN",
         "the audit log no longer contains a head it had shown",
         "unless you restored it from a backup, treat the server as taken over; `vault audit \

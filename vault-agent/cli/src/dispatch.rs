@@ -113,7 +113,7 @@ enum Command {
     /// Print what requests carry
     #[command(subcommand, arg_required_else_help = true, hide = true)]
     Print(print::Command),
-    /// List, add and remove machines
+    /// List, add, set and remove machines
     #[command(subcommand, arg_required_else_help = true)]
     Machine(machine::Command),
     /// Set and show what machines may read and write

@@ -23,6 +23,13 @@ pub(super) enum ApiFault {
     /// The caller, or this machine, has no right to it.
     #[error("permission denied")]
     Denied,
+    /// As [`ApiFault::Denied`]: this machine has no rights, as the vault has other keys for it.
+    #[error(
+        "permission denied: {}: {}\nhint: `vault status` shows the alarm and the way out",
+        Code::JoinSubstituted,
+        Code::JoinSubstituted.sentence()
+    )]
+    Substituted,
     /// As [`ApiFault::Denied`], where it helps to say more.
     #[error("{0}")]
     Forbidden(String),
@@ -164,9 +171,11 @@ impl ApiFault {
             Self::Missing | Self::NothingToPatch | Self::NoRoute(_) | Self::UnsupportedPath => {
                 StatusCode::NOT_FOUND
             }
-            Self::Denied | Self::InvalidToken | Self::Forbidden(_) | Self::Preflight(_) => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Denied
+            | Self::Substituted
+            | Self::InvalidToken
+            | Self::Forbidden(_)
+            | Self::Preflight(_) => StatusCode::FORBIDDEN,
             Self::UnsupportedOperation | Self::UnknownMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Moved(_) => StatusCode::TEMPORARY_REDIRECT,
             Self::BadPath

@@ -54,7 +54,9 @@ async fn require(call: &Call<'_>, op: Op, path: &SecretPath, right: Right) -> Re
         return Ok(());
     }
     record(call, op, path, None, Outcome::Denied).await?;
-    Err(ApiFault::Denied)
+    let is_let_in = call.caller.scope.covers(path, right);
+    let is_strange = is_let_in && call.api.engine.is_substituted();
+    Err(if is_strange { ApiFault::Substituted } else { ApiFault::Denied })
 }
 
 /// Writes a change; what is not there is passed over.

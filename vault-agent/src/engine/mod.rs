@@ -200,6 +200,11 @@ impl Engine {
         self.state(|state| self.parts.own.check(state, true))
     }
 
+    /// Tells whether the alarm stands that the vault does not hold this machine's own keys.
+    pub fn is_substituted(&self) -> bool {
+        self.parts.alarms.stands(Code::JoinSubstituted)
+    }
+
     /// Tells whether the server knew no machine with this one's key when it was last asked.
     pub fn is_stranger(&self) -> bool {
         let stranger = Code::UnknownActor.as_str();

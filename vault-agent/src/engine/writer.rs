@@ -2,6 +2,8 @@
 //! changes decided, the contents sealed, the entry signed, sent and recorded, the callers answered
 //! (design/trust, *Client*, write). Deciding, sealing and sending live below.
 
+mod refused;
+
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,6 +57,8 @@ struct Caller {
     changes: Vec<Change>,
     reply: oneshot::Sender<Result<Written, WriteError>>,
     sealing: Sealing,
+    /// Entries with these changes that the server has refused.
+    refused: Vec<refused::Attempt>,
 }
 
 /// Drafts of all callers on one state.
@@ -80,8 +84,8 @@ impl Writer {
         changes: Vec<Change>,
         who: Who,
     ) -> Result<Written, WriteError> {
-        let sealing = Sealing::default();
-        queue(parts, &self.changes, |reply| Caller { who, changes, reply, sealing }).await
+        let (sealing, refused) = (Sealing::default(), Vec::new());
+        queue(parts, &self.changes, |reply| Caller { who, changes, reply, sealing, refused }).await
     }
 
     /// Submits an entry that an owner has signed.
@@ -144,10 +148,15 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
 /// must not have the other wait.
 async fn resolve(parts: &Arc<Parts>, acts: &mut mpsc::Receiver<Act>) -> Option<(String, Duration)> {
     let mut resolving = pin!(send::resolve(parts));
+    let mut acted = false;
     loop {
         tokio::select! {
-            waits = &mut resolving => return waits,
-            Some(act) = acts.recv() => act.submit(parts).await,
+            // After an act, there may be nothing left to wait for.
+            waits = &mut resolving => return waits.filter(|_| !acted),
+            Some(act) = acts.recv() => {
+                act.submit(parts).await;
+                acted = true;
+            }
         }
     }
 }
@@ -232,6 +241,14 @@ async fn write_all(parts: &Arc<Parts>, callers: Vec<Caller>) {
     }
 }
 
+impl Build {
+    /// Returns what the callers, who are those of the drafts, did to secrets.
+    fn facts(&self, callers: &[Caller], result: &Outcome) -> Vec<Fact> {
+        let drafts = callers.iter().zip(&self.drafts);
+        drafts.flat_map(|(caller, drafts)| facts(&caller.who, drafts, result)).collect()
+    }
+}
+
 impl Act {
     async fn submit(self, parts: &Arc<Parts>) {
         let _ = self.reply.send(owner::append(parts, self.envelope).await);
@@ -251,6 +268,9 @@ async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<()
     // Whether an entry was refused for its time: it may have waited, or gone by another's clock.
     let mut untimely = false;
     for _ in 0..REBUILDS {
+        if refused::settle(parts, callers).await? && callers.is_empty() {
+            return Ok(());
+        }
         parts.link.writing_client()?;
         if parts.pending.newest().is_some() {
             // The other half of a batch, or an owner's act, has been left without an answer.
@@ -258,6 +278,9 @@ async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<()
         }
         callers.retain(|caller| !caller.reply.is_closed());
         let Some(mut build) = drafted(parts, callers, &mut bases).await else { continue };
+        if refused::settle(parts, callers).await? {
+            continue;
+        }
         if untimely {
             build.time = clock::now();
         }
@@ -273,19 +296,24 @@ async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<()
             return Ok(());
         }
         let outgoing = signed(parts, callers, &build, ops)?;
+        let hash = outgoing.envelope.hash(Purpose::Entry(parts.own.pins.vault));
         match send::send(parts, outgoing).await {
             Ok(Sent::Done(submitted)) => {
-                record(parts, callers, &build, &Outcome::Ok).await?;
+                record(parts, build.facts(callers, &Outcome::Ok)).await?;
                 answer_all(callers, &build, submitted.seq);
                 return Ok(());
             }
             Ok(Sent::Conflict) => {}
-            Err(WriteError::Refused(error)) if error.code == Code::Clock && !untimely => {
+            Err(WriteError::Refused(error)) => {
+                refused::note(callers, &build, hash);
+                if error.code != Code::Clock || untimely {
+                    refused::settle(parts, callers).await?;
+                    return Err(refused(error));
+                }
                 untimely = true;
             }
-            Err(WriteError::Refused(error)) => return Err(refused(error)),
             Err(fault @ (WriteError::Unresolved | WriteError::Postponed { .. })) => {
-                record(parts, callers, &build, &Outcome::Unavailable).await?;
+                record(parts, build.facts(callers, &Outcome::Unavailable)).await?;
                 return Err(fault);
             }
             Err(fault) => return Err(fault),
@@ -402,38 +430,39 @@ fn signed(
 
 fn answer_all(callers: &mut Vec<Caller>, build: &Build, seq: u64) {
     for (caller, drafts) in callers.drain(..).zip(&build.drafts) {
-        let versions = drafts.iter().filter_map(|draft| match draft {
-            Draft::Put(put) => Some((put.path.clone(), put.ver)),
-            Draft::Op(_) => None,
-        });
-        let versions = versions.collect();
-        caller.answer(Ok(Written { seq, time: build.time, versions }));
+        caller.answer(Ok(written(seq, build.time, drafts)));
     }
 }
 
-/// Has it on record who wrote what; the answers may go out when this returns.
-async fn record(
-    parts: &Parts,
-    callers: &[Caller],
-    build: &Build,
-    result: &Outcome,
-) -> Result<(), WriteError> {
-    let facts = callers.iter().zip(&build.drafts).flat_map(|(caller, drafts)| {
-        drafts.iter().flat_map(written).map(|(op, path, ver)| Fact {
-            who: Some(caller.who.clone()),
-            path: Some(path.clone()),
-            ver,
-            result: result.clone(),
-            ..Fact::new(op)
-        })
+fn written(seq: u64, time: Time, drafts: &[Draft]) -> Written {
+    let versions = drafts.iter().filter_map(|draft| match draft {
+        Draft::Put(put) => Some((put.path.clone(), put.ver)),
+        Draft::Op(_) => None,
     });
-    let recorded = parts.accesses.record(facts.collect()).await;
+    Written { seq, time, versions: versions.collect() }
+}
+
+/// Has it on record who wrote what; the answers may go out when this returns.
+async fn record(parts: &Parts, facts: Vec<Fact>) -> Result<(), WriteError> {
+    let recorded = parts.accesses.record(facts).await;
     let but = "the change may be in the log, but it cannot be recorded who made it";
     recorded.map_err(|fault| WriteError::Local(format!("{but}: {fault}")))
 }
 
+/// Returns what `who` did to secrets by their drafts.
+fn facts(who: &Who, drafts: &[Draft], result: &Outcome) -> Vec<Fact> {
+    let facts = drafts.iter().flat_map(touched).map(|(op, path, ver)| Fact {
+        who: Some(who.clone()),
+        path: Some(path.clone()),
+        ver,
+        result: result.clone(),
+        ..Fact::new(op)
+    });
+    facts.collect()
+}
+
 /// Returns what a draft does to which version, where it is about a secret.
-fn written(draft: &Draft) -> Vec<(audit::Op, &SecretPath, Option<u64>)> {
+fn touched(draft: &Draft) -> Vec<(audit::Op, &SecretPath, Option<u64>)> {
     let op = match draft {
         Draft::Put(put) => {
             let op = if put.merged { audit::Op::LocalPatch } else { audit::Op::LocalPut };

@@ -1,6 +1,7 @@
 //! `vault machine`: which hosts belong to the vault, and adding one.
 
 mod remove;
+mod set;
 
 use std::net::IpAddr;
 
@@ -21,13 +22,15 @@ use host::shown::Shown;
 use machine::config::Config;
 use machine::local::{MACHINES, MachineRow, Machines};
 
-/// List, add and remove machines
+/// List, add, set and remove machines
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the machines
     List,
     /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
     Add(Box<Add>),
+    /// Say whether a machine sleeps at times, so that its silence is normal
+    Set(set::Args),
     /// Remove a machine, re-encrypt what it could read, and list that for changing it at its
     /// issuers
     Remove(remove::Args),
@@ -62,6 +65,7 @@ pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
     match command {
         Command::List => list(global),
         Command::Add(args) => add(args, global),
+        Command::Set(args) => set::run(args, global),
         Command::Remove(args) => remove::run(args, global),
     }
 }
@@ -74,13 +78,14 @@ fn list(global: &Global) -> Result<Exit> {
 fn shown(machines: &[MachineRow], global: &Global) -> Shown {
     let cells = |row: &MachineRow| {
         let seen = row.seen_at.map(|at| ago(global.now().seconds_since(at)));
+        let seen = seen.unwrap_or_else(|| "never".to_owned());
         vec![
             row.name.to_string(),
             if row.active { "active" } else { "removed" }.to_owned(),
             row.read.to_string(),
             row.write.to_string(),
             row.agent.clone().unwrap_or_else(|| "-".to_owned()),
-            seen.unwrap_or_else(|| "never".to_owned()),
+            if row.sleeps { format!("{seen} (sleeps)") } else { seen },
         ]
     };
     let rows = machines.iter().map(cells).collect::<Vec<_>>();
@@ -291,6 +296,27 @@ mod tests {
         world.run("access set vps --read *");
         let prepared = world.seen().iter().filter(|call| call.starts_with("POST")).count();
         assert_eq!(prepared, 4, "looked at anew each time, and not for ever");
+    }
+
+    #[test]
+    fn who_sleeps_is_set_on_what_was_shown() {
+        let awake = machines(&SignKey::from_seed(&[3; 32]));
+        let asleep = awake.replace("\"sleeps\":false", "\"sleeps\":true");
+        for (machines, same, other) in
+            [(&awake, "--sleeps=false", "--sleeps"), (&asleep, "--sleeps", "--sleeps=false")]
+        {
+            let world = host(machines);
+            let run = world.run(&format!("machine set vps {same} --yes"));
+            assert_eq!((run.exit, run.err.as_str()), (0, "nothing changes\n"));
+            world.seen();
+            let run = world.run(&format!("machine set vps {other} --yes"));
+            assert!(run.exit == 2 && run.err.starts_with("E_MOVED: "), "{}", run.err);
+            assert!(world.seen().iter().any(|call| call.starts_with("POST /v1/agent/prepare")));
+        }
+        let world = host(&asleep);
+        assert!(world.run("machine list").out.contains("now (sleeps)"));
+        assert!(world.run("machine set vps --yes").err.contains("--sleeps"));
+        assert_eq!(world.run("machine set nas --sleeps --yes").exit, 2);
     }
 
     #[test]

@@ -173,6 +173,18 @@ async fn tokens_for_programs_reach_as_far_as_they_say() {
 }
 
 #[tokio::test]
+async fn a_machine_with_other_keys_is_told_why_it_may_nothing() {
+    let w = World::with_grants(&[], &[]).await;
+    w.substitute();
+    for request in ["GET /v1/secret/data/app/x", "PUT /v1/secret/data/app/x"] {
+        let (status, text) = w.text(request, r#"{"data":{}}"#).await;
+        assert_eq!(status, 403, "{text}");
+        assert!(text.contains("permission denied: E_JOIN_SUBSTITUTED: the vault does"), "{text}");
+        assert!(text.contains("hint: `vault status`"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_machine_does_what_its_grants_say() {
     let w = World::with_grants(&["secret/app/"], &["secret/app/own"]).await;
     w.are(

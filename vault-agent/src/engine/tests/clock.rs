@@ -7,7 +7,7 @@ use shared::log::{MetaSet, Op};
 use shared::time::Time;
 
 use super::server::Fault;
-use super::world::{World, path};
+use super::world::{World, path, put, who};
 use crate::engine::{Latest, WriteError};
 
 #[tokio::test]
@@ -23,6 +23,44 @@ async fn an_entry_refused_for_its_time_is_made_anew_once() {
         assert_ne!(data.posts[0], data.posts[1], "not the same bytes again");
     }
     home.until_content("secret/a", r#"{"k":"1"}"#).await;
+}
+
+#[tokio::test]
+async fn an_entry_that_is_refused_for_its_time_and_committed_is_not_written_twice() {
+    for told in [true, false] {
+        let world = World::new().await;
+        let home = world.machine("home", &["*"], &["*"]).await;
+        world.server.data().faults = vec![Fault::RefusesKept { code: Code::Clock, told }];
+        let engine = home.engine.clone();
+        let change = put("secret/a", r#"{"k":"1"}"#, None);
+        let writing = tokio::spawn(async move { engine.write(who(), vec![change]).await });
+        if !told {
+            // The log shows it only after it was made anew.
+            while world.server.data().posts.len() < 2 {
+                tokio::task::yield_now().await;
+            }
+            world.server.data().hang_up();
+        }
+        let written = writing.await.unwrap().unwrap();
+        assert_eq!(written.versions, [(path("secret/a"), 1)]);
+        home.until_content("secret/a", r#"{"k":"1"}"#).await;
+        assert_eq!(world.server.data().state.due_version(&path("secret/a")), 2, "written once");
+        assert_eq!(home.put("secret/a", "{}", None).await.unwrap().versions[0].1, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_and_committed_is_not_written_twice_in_halves() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    let lie = Fault::RefusesKept { code: Code::Limits, told: true };
+    world.server.data().faults = vec![lie];
+    let (a, b) = tokio::join!(home.put("secret/a", "{}", None), home.put("secret/b", "{}", None));
+    assert_eq!(a.unwrap().versions, [(path("secret/a"), 1)]);
+    assert_eq!(b.unwrap().versions, [(path("secret/b"), 1)]);
+    let data = world.server.data();
+    let due = |at: &str| data.state.due_version(&path(at));
+    assert_eq!((due("secret/a"), due("secret/b")), (2, 2), "written once");
 }
 
 #[tokio::test]

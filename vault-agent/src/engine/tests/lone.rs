@@ -43,6 +43,12 @@ impl Lone {
         self.machine().move_server("127.0.0.1:1");
     }
 
+    /// Has the alarm stand that the vault has other keys for the machine.
+    pub(crate) fn substitute(&self) {
+        let why = shared::error::Code::JoinSubstituted.because("on demand");
+        self.machine().engine.parts.alarms.substituted(Some(why));
+    }
+
     /// Ends the engine as SIGTERM would; the server stays.
     pub(crate) async fn stop(&mut self) -> Paths {
         self.machine.take().unwrap().stop().await

@@ -53,6 +53,8 @@ pub(super) enum Fault {
     Refuses,
     /// Answers that the time is not the server's.
     Mistimes,
+    /// Commits and refuses all the same; tells the followers where `told`.
+    RefusesKept { code: Code, told: bool },
     /// Commits and answers that another entry was first.
     Denies,
     /// The same, with a head that it should not have signed.
@@ -343,11 +345,8 @@ impl Server {
             _ => {}
         }
         if fault == Some(Fault::Mistimes) {
-            return refuse(
-                422,
-                Code::Clock.as_str(),
-                "`home` wrote at 1, the server's clock says 2",
-            );
+            let said = "`home` wrote at 1, the server's clock says 2";
+            return refuse(422, Code::Clock.as_str(), said);
         }
         let request: AppendRequest = serde_json::from_slice(body).unwrap();
         if let Some(at) = data.entries.iter().position(|known| *known == request.envelope) {
@@ -362,13 +361,19 @@ impl Server {
         if data.deaf && matches!(request.envelope.by, Actor::Machine(_)) {
             return refuse(500, "unavailable", "on demand");
         }
-        let silent = matches!(fault, Some(Fault::ForgetsToTell | Fault::Vouches(_)));
+        let silent = matches!(
+            fault,
+            Some(Fault::ForgetsToTell | Fault::Vouches(_) | Fault::RefusesKept { told: false, .. })
+        );
         let followers = if silent { std::mem::take(&mut data.followers) } else { Vec::new() };
         let appended = data.append(request, Some(writer));
         data.followers.extend(followers);
         match (appended, fault) {
             (Ok(_), Some(Fault::ForgetsToTell | Fault::ForgetsToAnswer)) => {
                 refuse(500, "unavailable", "on demand")
+            }
+            (Ok(_), Some(Fault::RefusesKept { code, .. })) => {
+                refuse(422, code.as_str(), "on demand")
             }
             (Ok(head), Some(Fault::Denies)) => json(409, &head),
             (Ok(_), Some(Fault::DeniesWith(lie))) => json(409, &data.lie(lie)),
