@@ -83,7 +83,10 @@ impl Member {
 
     /// Opens a socket that says nothing.
     pub async fn socket(&self) -> Option<TcpStream> {
-        TcpStream::connect(&self.address).await.ok()
+        let socket = TcpStream::connect(&self.address).await.ok()?;
+        // A flood waits for no acknowledgement.
+        socket.set_nodelay(true).ok()?;
+        Some(socket)
     }
 
     /// Connects, to send bodies of any kind; nothing if it is not let in.
