@@ -55,7 +55,11 @@ impl Pending {
         blobs: Vec<Arc<Sealed>>,
     ) -> Result<oneshot::Receiver<Result<(), Failure>>, Failure> {
         let saved = self.store.begin(move |conn| pending::save(conn, hash, &request)).await?;
-        *self.lock() = Some(Waiting { hash, blobs });
+        let before = self.lock().replace(Waiting { hash, blobs });
+        if let Some(before) = before.filter(|before| before.hash != hash) {
+            let entry = before.hash.short();
+            tracing::warn!(%entry, "a pending entry is dropped: an owner's act takes its place");
+        }
         Ok(saved)
     }
 
