@@ -12,7 +12,7 @@ use shared::signed::Envelope;
 use tests::{Host, World, bins, find_line, watch};
 
 use crate::acts::{SECRET, VALUE};
-use crate::server::Told;
+use crate::server::{Evil, Told};
 
 /// The machine, asleep with `K=one`; the truth has two newer versions.
 pub struct Scene {
@@ -34,6 +34,8 @@ pub struct Scene {
     asleep: PathBuf,
 }
 
+/// A secret that is written once the server tells the truth again.
+const LATER: &str = "secret/jjeco/later";
 /// A machine that may be removed.
 pub const SPARE: &str = "spare";
 
@@ -49,6 +51,12 @@ impl Scene {
         let line = find_line(&line, "VLTM1-");
         host.target(&[SECRET]);
         watch::until(&host.env_file(), |text| text.contains(&format!("K={VALUE}\n")));
+        // A hook that is stopped half-way would run again.
+        watch::poll("all is well before the lie", || {
+            let status = host.agent_command(&["status"]);
+            (status.code == 0 && host.hook_runs() == 1 && !status.out.contains("pending"))
+                .then_some(())
+        });
         host.stop();
         let hooks = host.hook_runs();
         assert!(world.server.take().unwrap().stop());
@@ -91,6 +99,39 @@ impl Scene {
         let status = self.host.vault(&["status"]);
         let text = [status.out, status.err].concat();
         assert!(text.contains(code) && status.code != 0, "{name}: `vault status` says\n{text}");
+    }
+
+    /// Returns the truth that a server would tell after what it was asked for so far.
+    pub fn truth_after(&self, mut told: Told) -> Told {
+        if ![&self.past, &self.truth].iter().any(|known| told.log.starts_with(&known.log)) {
+            told.log.clone_from(&self.past.log);
+        }
+        told.blobs.extend(self.truth.blobs.clone());
+        let Told { log, blobs, .. } = told;
+        Told { log, blobs, ..self.truth.clone() }
+    }
+
+    /// Waits until all is well again, now that the server tells the truth: alarms are over, writes
+    /// are done, and the target is what the log says. An alarm that is `lasting` ends only when
+    /// somebody does what its hint says.
+    pub fn await_truth(&self, name: &str, truth: Told, lasting: Option<&str>) {
+        let newest = if truth.log.starts_with(&self.truth.log) { "K=three\n" } else { "K=one\n" };
+        let head = self.past.head(self.past.last()).place().to_string();
+        let _server = Evil::start(self.world.address(), truth);
+        let put = || self.host.vault(&["kv", "put", LATER, "K=true"]).code == 0;
+        if lasting == Some("E_FORK") {
+            assert!(!put(), "{name}: a fork stays until somebody looks");
+            let _ = self.host.agent_command(&["accept", &head]).ok();
+        }
+        watch::poll(&format!("{name}: the truth is taken"), || put().then_some(()));
+        if let Some(code) = lasting.filter(|code| *code != "E_FORK") {
+            self.await_alarm(name, code);
+            let _ = self.host.vault(&["heal", "--clear", code]).ok();
+        }
+        watch::poll(&format!("{name}: the alarm is over"), || {
+            self.alarms().is_empty().then_some(())
+        });
+        watch::until(&self.host.env_file(), |text| text.contains(newest));
     }
 
     /// Returns the alarms that stand.

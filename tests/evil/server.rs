@@ -31,11 +31,15 @@ use tokio::sync::watch;
 
 /// Status and body of an answer that is no stream.
 pub type Reply = (u16, Vec<u8>);
+/// Status of an answer that begins and never ends.
+pub const NEVER: u16 = 0;
 
 /// A request, as a lie sees it.
 pub struct Asked<'a> {
     /// Method and path, e.g. `POST /v1/log`.
     pub what: &'a str,
+    /// What stands after the path.
+    pub query: &'a str,
     /// The body.
     pub body: &'a [u8],
 }
@@ -63,6 +67,8 @@ pub struct Told {
     pub answer: fn(&mut Self, &Asked<'_>) -> Option<Reply>,
     /// Ends a stream when all is said, instead of holding it open.
     pub ends: bool,
+    /// How often the log was asked for.
+    pub streams: usize,
 }
 
 /// Writes a frame as one line.
@@ -98,6 +104,7 @@ impl Told {
             twist: |_, head| Some(head),
             answer: |_, _| None,
             ends: false,
+            streams: 0,
         }
     }
 
@@ -127,10 +134,11 @@ impl Told {
         self.leaves.iter().fold(AuditHead::EMPTY, |head, leaf| head.then(*leaf))
     }
 
-    /// Returns all leaves of the audit chain.
-    pub fn page(&self) -> LeavesPage {
-        let (leaves, head) = (self.leaves.clone(), self.audit());
-        LeavesPage { from: AuditHead::EMPTY, until: None, leaves, head }
+    /// Returns the leaves of the audit chain after the record that is asked for.
+    pub fn page(&self, asked: &Asked<'_>) -> LeavesPage {
+        let (known, new) = self.leaves.split_at(after(asked.query).min(self.leaves.len()));
+        let from = known.iter().fold(AuditHead::EMPTY, |head, leaf| head.then(*leaf));
+        LeavesPage { from, until: None, leaves: new.to_vec(), head: self.audit() }
     }
 
     /// Returns the frames of a stream, true but for the heads.
@@ -150,8 +158,9 @@ impl Told {
     }
 
     /// Answers what is no stream as an honest server would.
-    fn reply(&mut self, Asked { what, body }: &Asked<'_>) -> Reply {
-        match *what {
+    fn reply(&mut self, asked: &Asked<'_>) -> Reply {
+        let Asked { what, body, .. } = *asked;
+        match what {
             "POST /v1/log" => self.append(body),
             "POST /v1/report" => json(
                 200,
@@ -170,7 +179,7 @@ impl Told {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(body).unwrap();
                 json(200, &AccessReply { next: first + reads.len() as u64 })
             }
-            "GET /v1/audit/leaves" => json(200, &self.page()),
+            "GET /v1/audit/leaves" => json(200, &self.page(asked)),
             "POST /v1/heal" => {
                 let head = self.head(self.last());
                 json(200, &HealReply { head, restored: false, wanted: Vec::new() })
@@ -205,6 +214,12 @@ impl Told {
         self.blobs.extend(blobs.into_iter().map(|Inline(bytes)| (Hash::of(&[&bytes]), bytes)));
         json(201, &self.head(self.last()))
     }
+}
+
+/// Returns after which number more is asked for.
+fn after(query: &str) -> usize {
+    let after = query.split('&').find_map(|part| part.strip_prefix("after="));
+    after.unwrap().parse().unwrap()
 }
 
 /// The true time.
@@ -242,7 +257,10 @@ impl Evil {
         let runtime = runtime.unwrap();
         let patience = std::time::Duration::from_secs(10);
         let acceptor = Acceptor::new(&told.tls, patience).unwrap();
-        let listener = runtime.block_on(TcpListener::bind(address)).unwrap();
+        // The address may still be that of a connection of the server before.
+        let listener = tests::watch::poll(&format!("{address} is free"), || {
+            runtime.block_on(TcpListener::bind(address)).ok()
+        });
         let (grown, asked) = (watch::Sender::new(told.last()), watch::Sender::default());
         let shared = Arc::new(Shared { told: Mutex::new(told), grown, asked });
         let served = Arc::clone(&shared);
@@ -252,6 +270,11 @@ impl Evil {
             }
         });
         Self { runtime: Some(runtime), shared }
+    }
+
+    /// Returns what the server has and says by now.
+    pub fn told(&self) -> Told {
+        self.shared.told().clone()
     }
 
     /// Waits until `what`, e.g. `POST /v1/report`, was asked for.
@@ -290,28 +313,37 @@ fn answer(
     body: &Bytes,
 ) -> Response<BoxBody<Bytes, Infallible>> {
     let what = format!("{} {}", request.method(), request.uri().path());
+    let query = request.uri().query().unwrap_or_default();
     let mut told = shared.told();
     shared.asked.send_modify(|asked| _ = asked.insert(what.clone()));
-    let asked = Asked { what: &what, body };
+    let asked = Asked { what: &what, query, body };
     let lie = (told.answer)(&mut told, &asked);
     if request.method() == Method::GET && request.uri().path() == v1::LOG && lie.is_none() {
-        let query = request.uri().query().unwrap_or_default();
-        let after = query.split('&').find_map(|part| part.strip_prefix("after="));
-        let after = after.unwrap().parse().unwrap();
-        return Response::new(follow(shared, &told, after));
+        told.streams += 1;
+        let is_page = !query.contains("follow=true");
+        return Response::new(follow(shared, &told, after(query), is_page));
     }
     let (status, bytes) = lie.unwrap_or_else(|| told.reply(&asked));
     shared.grown.send_replace(told.last());
+    if status == NEVER {
+        return Response::new(boxed(stream::pending()));
+    }
     let mut response = Response::new(BoxBody::new(Full::new(bytes.into())));
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     response
 }
 
-/// Says what there is, then every entry that is appended, until the reader leaves.
-fn follow(shared: &Arc<Shared>, told: &Told, after: usize) -> BoxBody<Bytes, Infallible> {
+/// Says what there is, then, unless only a page is asked for, every entry that is appended, until
+/// the reader leaves.
+fn follow(
+    shared: &Arc<Shared>,
+    told: &Told,
+    after: usize,
+    is_page: bool,
+) -> BoxBody<Bytes, Infallible> {
     let first = (told.stream)(told, told.frames(after));
     let first = stream::iter(first);
-    if told.ends {
+    if told.ends || is_page {
         return boxed(first);
     }
     let (last, grown) = (told.last(), shared.grown.subscribe());

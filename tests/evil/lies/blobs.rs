@@ -3,7 +3,7 @@
 use shared::hash::Hash;
 use shared::limits;
 
-use super::{Lie, check};
+use super::Lie;
 use crate::acts::End;
 use crate::scene::Scene;
 use crate::server::{Told, refusal};
@@ -26,14 +26,7 @@ fn newest(told: &Told) -> (Hash, Vec<u8>) {
 
 /// A blob that is not what the log says: what was read before stays, the newest is refused.
 const fn refused(name: &'static str, code: &'static str, tell: fn(&Scene) -> Told) -> Lie {
-    Lie {
-        name,
-        tell,
-        heard: Some("GET /v1/log"),
-        alarm: Some(code),
-        get: Some(code),
-        ends: [End::Done; 3],
-    }
+    Lie { get: Some(code), ends: [End::Done; 3], ..Lie::fatal(name, code, tell) }
 }
 
 pub const LIES: &[Lie] = &[
@@ -52,7 +45,10 @@ pub const LIES: &[Lie] = &[
         changed(scene, |told, bytes| {
             let entry: shared::log::Entry = told.log[told.last() - 1].parse().unwrap();
             let older = entry.ops.iter().find_map(shared::log::Op::blob).unwrap();
+            let size = bytes.len();
             bytes.clone_from(&told.blobs[&older]);
+            // Files differ in size by chance.
+            bytes.resize(size, 0);
         })
     }),
     refused("a blob is larger than any may be", "E_BLOB_SIZE", |scene| {
@@ -64,15 +60,13 @@ pub const LIES: &[Lie] = &[
         told.blobs.remove(&id);
         told
     }),
-    refused("a blob is denied", "E_DENIED", |scene| Told {
-        answer: |_, asked| {
-            asked.what.starts_with("GET /v1/blob/").then(|| refusal(403, "E_DENIED"))
-        },
-        ..scene.truth.clone()
-    }),
+    Lie {
+        get: Some("it denies a version"),
+        ..Lie::idle("a blob is denied", "GET /v1/log", End::Done, |scene| Told {
+            answer: |_, asked| {
+                asked.what.starts_with("GET /v1/blob/").then(|| refusal(403, "E_DENIED"))
+            },
+            ..scene.truth.clone()
+        })
+    },
 ];
-
-#[test]
-fn a_blob_that_lies_is_not_opened() {
-    check(LIES);
-}

@@ -1,13 +1,15 @@
 //! Lies in the stream of the log.
 
 use bytes::Bytes;
+use shared::head::Head;
 use shared::keys::SignKey;
 use shared::limits;
 use shared::name::Actor;
 use shared::signed::{Envelope, Purpose};
 use shared::wire::v1::log::Frame;
 
-use super::{Lie, check};
+use super::Lie;
+use crate::acts::End;
 use crate::scene::Scene;
 use crate::server::{Told, line};
 
@@ -18,6 +20,16 @@ fn twisted(scene: &Scene, stream: fn(&Told, Vec<Frame>) -> Vec<Bytes>) -> Told {
 
 fn lines(frames: &[Frame]) -> Vec<Bytes> {
     frames.iter().map(line).collect()
+}
+
+/// Signs the last head for as many entries as there are, as they wait for one that fits them; the
+/// first one goes, as the two would be a fork.
+fn fitted(told: &Told, mut frames: Vec<Frame>, entries: u64) -> Vec<Bytes> {
+    let seq = told.last() as u64 - 2 + entries;
+    let head = told.sign(Head { seq, ..told.head(told.last()).place() });
+    frames.pop();
+    frames.push(Frame::Head(head));
+    lines(&frames[1..])
 }
 
 /// Changes the first entry.
@@ -36,16 +48,22 @@ fn resigned(told: &Told, envelope: &mut Envelope, key: &SignKey, by: Actor) {
 }
 
 pub const LIES: &[Lie] = &[
-    Lie::fatal("an entry is withheld", "E_SEQ", |scene| {
+    Lie::idle("an entry is withheld", "GET /v1/log", End::Refused("catching up"), |scene| {
         twisted(scene, |_, mut frames| {
             frames.remove(1);
             lines(&frames)
         })
     }),
+    Lie::fatal("an entry is withheld, and the head signed to fit", "E_SEQ", |scene| {
+        twisted(scene, |told, mut frames| {
+            frames.remove(1);
+            fitted(told, frames, 1)
+        })
+    }),
     Lie::fatal("an entry comes twice", "E_SEQ", |scene| {
-        twisted(scene, |_, mut frames| {
+        twisted(scene, |told, mut frames| {
             frames.insert(1, frames[1].clone());
-            lines(&frames)
+            fitted(told, frames, 3)
         })
     }),
     Lie::fatal("two entries are swapped", "E_SEQ", |scene| {
@@ -58,7 +76,7 @@ pub const LIES: &[Lie] = &[
         twisted(scene, |told, mut frames| {
             let envelope = told.log[1].clone();
             frames.insert(1, Frame::Entry { envelope, blobs: Vec::new() });
-            lines(&frames)
+            fitted(told, frames, 3)
         })
     }),
     Lie::fatal("a bit of an entry is flipped", "E_BADSIG", |scene| {
@@ -105,18 +123,27 @@ pub const LIES: &[Lie] = &[
             changed(frames, |envelope| envelope.body = vec![b' '; limits::BODY + 1])
         })
     }),
+    Lie {
+        waits: true,
+        ends: [End::Refused("cannot be reached"); 3],
+        ..Lie::fatal("entries without a body, without end", "E_FROZEN", |scene| {
+            twisted(scene, |told, _| {
+                let envelope = Envelope { body: Vec::new(), ..told.log[1].clone() };
+                let entry = line(&Frame::Entry { envelope, blobs: Vec::new() });
+                vec![entry.repeat(70_000).into()]
+            })
+        })
+    },
     Lie::fatal("a line is no frame", "E_PARSE", |scene| {
         twisted(scene, |_, _| vec![Bytes::from_static(b"{\"entry\":{\"envelope\":\n")])
     }),
-    Lie::fatal("a line has no end", "E_LIMITS", |scene| {
-        twisted(scene, |_, _| vec![vec![b'x'; 49 << 20].into()])
-    }),
+    Lie {
+        ends: [End::Refused("cannot be reached"); 3],
+        ..Lie::fatal("a line has no end", "E_LIMITS", |scene| {
+            twisted(scene, |_, _| vec![vec![b'x'; 49 << 20].into()])
+        })
+    },
     Lie::fatal("a line is a web page", "E_PARSE", |scene| {
         twisted(scene, |_, _| vec![Bytes::from_static(b"<html><h1>502</h1></html>\n")])
     }),
 ];
-
-#[test]
-fn a_stream_that_lies_is_an_alarm() {
-    check(LIES);
-}

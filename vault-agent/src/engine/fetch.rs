@@ -60,7 +60,6 @@ async fn one(parts: Arc<Parts>, client: Client, due: Due) -> bool {
             read::open_and_keep(&parts, due, blob).await,
             Err(ReadError::Local(_) | ReadError::Offline { .. })
         ),
-        Err(ReadError::Denied) => true,
         Err(fault) => {
             tracing::debug!(path = %due.path, ver = due.ver, %fault, "blob not fetched");
             false

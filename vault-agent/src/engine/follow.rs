@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::fleet::Judged;
 use super::ledger::{Delivery, unsigned};
 use super::link::{Ended, SYNC};
+use super::pages::weight;
 use super::parts::Parts;
 use super::reach::{jittered, reach};
 use super::{access, fetch, intake, leaves, over, report};
@@ -179,7 +180,7 @@ impl Stream {
         envelope: Envelope,
         blobs: Vec<Vec<u8>>,
     ) -> Result<(), Error> {
-        let bytes = envelope.body.len() + blobs.iter().map(Vec::len).sum::<usize>();
+        let bytes = weight(&envelope) + blobs.iter().map(Vec::len).sum::<usize>();
         // A single one is as large as the server has let it be.
         if self.bytes > 0 && self.bytes + bytes > UNSIGNED {
             let last = self.position;
@@ -298,5 +299,14 @@ mod tests {
         assert_eq!(after(100, Tried::Stranger), LONGEST_STRANGER_WAIT);
         assert_eq!(pause(LONGEST_STRANGER_WAIT, Tried::CaughtUp).0, FIRST_WAIT);
         assert_eq!(pause(LONGEST_STRANGER_WAIT, Tried::Short), (LONGEST_WAIT, LONGEST_WAIT));
+    }
+    #[test]
+    fn records_without_a_body_are_not_held_without_end() {
+        let (sig, body) = (shared::keys::Signature::from_bytes([0; 64]), Vec::new());
+        let envelope = Envelope { by: shared::name::Actor::Root, body, sig };
+        let mut stream = Stream::after(0);
+        let mut hold = |seq| stream.hold(seq, envelope.clone(), Vec::new());
+        let refused = (1..=100_000).find_map(|seq| hold(seq).err()).unwrap();
+        assert_eq!(refused.code, Code::Frozen);
     }
 }

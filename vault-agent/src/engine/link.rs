@@ -41,7 +41,7 @@ pub(super) struct LinkState {
     pub(super) caught_up: bool,
     /// Its address, or the one last tried.
     pub(super) address: Option<String>,
-    /// Why there is none.
+    /// Why there is none, or why it does not catch up.
     pub(super) trouble: Option<String>,
     /// Attempts since the start that have ended, well or badly.
     pub(super) tries: u64,
@@ -159,9 +159,9 @@ impl Link {
         let client = self.client().map_err(|reason| WriteError::Offline { reason })?;
         let state = self.state.borrow();
         if !state.caught_up {
-            return Err(WriteError::Offline {
-                reason: "still catching up with the log".to_owned(),
-            });
+            let reason = state.trouble.clone();
+            let reason = reason.unwrap_or_else(|| "still catching up with the log".to_owned());
+            return Err(WriteError::Offline { reason });
         }
         Ok(client)
     }
@@ -307,8 +307,11 @@ impl Link {
     /// a person has looked at it.
     pub(super) fn refuse(&self, error: &Error) {
         self.alarms.raise(error.code.as_str(), SYNC, error.detail.clone());
+        self.state.send_modify(|link| {
+            link.trouble = Some(error.to_string());
+            link.halted |= error.code == Code::Fork;
+        });
         if error.code == Code::Fork {
-            self.state.send_modify(|link| link.halted = true);
             let proof = error.detail.clone();
             if let Err(fault) =
                 state::note(&self.store, move |conn| facts::set(conn, facts::FORK, &proof))

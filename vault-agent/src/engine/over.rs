@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use super::aside::say;
 use super::ledger::rebase::{Branch, Leaving, Left};
 use super::link::Ended;
-use super::pages::{self, Line, MOST, Pages};
+use super::pages::{self, Line, MOST, Pages, weight};
 use super::parts::Parts;
 use super::reach::{beside, jittered, reach};
 use super::told::told;
@@ -28,6 +28,10 @@ use machine::remote::Client;
 
 /// How often a machine that a fork has stopped looks whether an owner has resumed the vault.
 const WATCH: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+
+/// How long the server may take to show that an owner has resumed the vault before its being on
+/// another branch is an alarm.
+const SHOWN: Duration = Duration::from_secs(5);
 
 /// By what right entries may be left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +54,16 @@ pub(super) async fn instead(parts: &Arc<Parts>, client: &Client, ended: Ended) -
     if !may_be_resumed(error) {
         return ended;
     }
-    match go(parts, client, Right::Resumed).await {
+    let mut going = std::pin::pin!(go(parts, client, Right::Resumed));
+    let gone = tokio::select! {
+        gone = &mut going => gone,
+        // A server that is slow to show its branch must not keep people from hearing of it.
+        () = sleep(SHOWN) => {
+            parts.link.refuse(error);
+            going.await
+        }
+    };
+    match gone {
         Ok(None) => ended,
         Ok(Some(_)) => Ended::Lost("this machine has gone over to the vault's new branch".into()),
         Err(Ended::Refused(halt)) if halt.code == Code::Fork => Ended::Refused(halt),
@@ -179,7 +192,7 @@ async fn branch(parts: &Parts, client: &Client, right: Right) -> Result<Option<B
     while let Some(line) = pages.next().await? {
         match line {
             Line::Entry(envelope) => {
-                bytes += envelope.body.len();
+                bytes += weight(&envelope);
                 if bytes > MOST {
                     return Ok(None);
                 }

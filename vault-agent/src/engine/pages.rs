@@ -16,6 +16,14 @@ use machine::remote::{Client, Frames};
 /// Bytes of entries that are held at once.
 pub(super) const MOST: usize = 32 << 20;
 
+/// What a record costs in memory beside its body: those without any are not for free.
+const RECORD: usize = 256;
+
+/// Returns how many bytes a record holds in memory, about.
+pub(super) const fn weight(envelope: &Envelope) -> usize {
+    envelope.body.len() + RECORD
+}
+
 /// Returns where the server says that its log ends.
 pub(super) async fn end(client: &Client, after: u64) -> Result<(u64, Hash), Ended> {
     let mut pages = Pages::after(client, after);
@@ -105,7 +113,7 @@ pub(super) async fn entries(
         && let Some(line) = pages.next().await?
     {
         let Line::Entry(envelope) = line else { continue };
-        bytes += envelope.body.len();
+        bytes += weight(&envelope);
         if bytes > MOST {
             let why = format!("the server's log differs by more than {} MiB", MOST >> 20);
             return Err(Ended::Refused(Code::Limits.because(why)));

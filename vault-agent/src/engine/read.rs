@@ -151,8 +151,15 @@ fn not_fetched(parts: &Parts, due: &Due, fault: RemoteError) -> ReadError {
             let detail = format!("version {} of `{}`", due.ver, due.path);
             refused(parts, due, Code::BlobAbsent.because(detail))
         }
-        RemoteError::Refused(error) if error.code == Code::Denied => ReadError::Denied,
-        RemoteError::Status { status: 403, .. } => ReadError::Denied,
+        RemoteError::Refused(error) if error.code == Code::BlobSize => {
+            let detail = format!("version {} of `{}`: {}", due.ver, due.path, error.detail);
+            refused(parts, due, Code::BlobSize.because(detail))
+        }
+        // Who may read is the log's to say: its next entry may take the right away.
+        RemoteError::Refused(error) if error.code == Code::Denied => {
+            let reason = "it denies a version that the log lets this machine read".to_owned();
+            ReadError::Offline { ver: due.ver, reason }
+        }
         other if other.is_restored() => {
             parts.link.restored(true);
             ReadError::Offline { ver: due.ver, reason: WAITS.to_owned() }

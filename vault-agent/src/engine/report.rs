@@ -25,7 +25,7 @@ use super::anchors;
 use super::chain::{Audit, Chain};
 use super::connected::Connected;
 use super::debounced::Debounced;
-use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken};
+use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken, clones};
 use super::ledger::Ledger;
 use super::link::Link;
 use super::posting::{Due, Posting};
@@ -440,8 +440,8 @@ impl Reports {
         Ok(())
     }
 
-    /// Writes down how long this machine was connected, when it last heard whom, and the number of
-    /// its last record.
+    /// Writes down how long this machine was connected, when it last heard whom, the number of its
+    /// last record, and how far it knows the audit chain.
     pub(super) async fn flush(&self) {
         let seconds = |time: Duration| time.as_secs();
         let heard: Vec<(Number, u64)> = {
@@ -449,8 +449,12 @@ impl Reports {
             fleet.heard().iter().map(|(number, at)| (*number, seconds(*at))).collect()
         };
         let (connected, used) = (seconds(self.connected.so_far()), self.posting().used());
+        let chain = self.audit().chain;
         let written = self.store.write(move |conn| {
             facts::set(conn, facts::REPORT_N, &used)?;
+            if let Some(chain) = chain {
+                facts::set(conn, facts::AUDIT, &chain)?;
+            }
             facts::set(conn, facts::HEARD, &(connected, heard))
         });
         match written.await {

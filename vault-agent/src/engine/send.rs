@@ -28,6 +28,10 @@ use machine::remote::RemoteError;
 
 /// How long a caller waits for an answer from the server.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long an entry without a writer is sent again before others have their turn.
+const ROUND: Duration = Duration::from_secs(3);
+/// What they are told.
+const UNANSWERED: &str = "it gives no answer to a change that was sent before";
 /// How soon the same bytes are sent again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// The longest pause before that; it doubles each time.
@@ -104,7 +108,7 @@ pub(super) async fn send(parts: &Arc<Parts>, outgoing: Outgoing) -> Result<Sent,
         return Err(fault.into());
     }
     let sending = Sending { seq, hash, envelope, blobs: Vec::new(), body };
-    let sent = until_answered(parts, &sending, Tried::Never).await;
+    let sent = until_answered(parts, &sending, Tried::Never, PATIENCE).await;
     let is_open = match &sent {
         Ok(Sent::Done(_)) => false,
         Err(WriteError::Unresolved | WriteError::Postponed { .. } | WriteError::Local(_)) => true,
@@ -155,9 +159,10 @@ async fn until_answered(
     parts: &Arc<Parts>,
     sending: &Sending,
     mut tried: Tried,
+    patience: Duration,
 ) -> Result<Sent, WriteError> {
     let Sending { seq, hash, .. } = *sending;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     let mut pause = AGAIN;
     loop {
         // A new connection may have brought the entry as part of the log, or another in its place.
@@ -176,7 +181,11 @@ async fn until_answered(
             continue;
         };
         let mut wait = pause;
-        match client.append(sending.body.clone(), parts.ledger.signed()).await {
+        let asked = client.append(sending.body.clone(), parts.ledger.signed());
+        let Ok(answer) = timeout_at(deadline, asked).await else {
+            return Err(WriteError::Unresolved);
+        };
+        match answer {
             Ok(head) => {
                 parts.link.restored(false);
                 match acknowledged(parts, sending, head).await? {
@@ -189,7 +198,8 @@ async fn until_answered(
             Err(RemoteError::Conflict(head)) => {
                 intake::shown(parts, &head).await?;
                 if parts.link.look(|link| link.halted) {
-                    return Err(WriteError::Unresolved);
+                    let reason = format!("{}: {}", Code::Fork, Code::Fork.sentence());
+                    return Err(WriteError::Postponed { reason, again: RESTORED });
                 }
                 return conflict(parts, seq, hash, deadline).await;
             }
@@ -338,7 +348,7 @@ pub(super) async fn resolve(parts: &Arc<Parts>) -> Option<(String, Duration)> {
     let sent = match parts.ledger.hash_at(seq).await {
         // An owner's act went first: nobody need be asked about this one.
         Ok(Some(known)) if known != hash => Ok(Sent::Conflict),
-        Ok(_) => until_answered(parts, &sending, Tried::Perhaps).await,
+        Ok(_) => until_answered(parts, &sending, Tried::Perhaps, ROUND).await,
         Err(fault) => Err(fault.into()),
     };
     match sent {
@@ -355,6 +365,7 @@ pub(super) async fn resolve(parts: &Arc<Parts>) -> Option<(String, Duration)> {
             parts.pending.give_up(hash);
         }
         Err(WriteError::Postponed { reason, again }) => return Some((reason, again)),
+        Err(WriteError::Unresolved) => return Some((UNANSWERED.into(), SLOWEST)),
         Err(_) => sleep(AGAIN).await,
     }
     None

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host::raw_keys;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -158,8 +158,12 @@ impl Client {
     pub async fn blob(&self, blob: Hash) -> Result<Vec<u8>, RemoteError> {
         let uri = format!("{}{blob}", routes::BLOB);
         let body = self.ask(Method::GET, &uri, Bytes::new()).await?;
-        // One byte more than allowed is let through: the check of the size names the fault.
-        Ok(read(body, limits::BLOB + 1).await?.to_vec())
+        match read(body, limits::BLOB).await {
+            Err(RemoteError::Protocol(why)) => {
+                Err(RemoteError::Refused(Code::BlobSize.because(why)))
+            }
+            answer => Ok(answer?.to_vec()),
+        }
     }
 
     /// `POST /v1/report`.
@@ -281,5 +285,9 @@ async fn parse<T: DeserializeOwned>(body: Incoming) -> Result<T, RemoteError> {
 async fn read(body: Incoming, limit: usize) -> Result<Bytes, RemoteError> {
     let read = timeout(ANSWER, Limited::new(body, limit).collect()).await;
     let whole = read.map_err(|_| RemoteError::lost("the answer stops half-way"))?;
-    Ok(whole.map_err(RemoteError::lost)?.to_bytes())
+    let whole = whole.map_err(|fault| match fault.is::<LengthLimitError>() {
+        true => RemoteError::protocol(format!("an answer of more than {limit} bytes")),
+        false => RemoteError::lost(fault),
+    });
+    Ok(whole?.to_bytes())
 }

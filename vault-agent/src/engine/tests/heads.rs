@@ -295,7 +295,8 @@ async fn a_conflict_with_a_forked_head_halts() {
     world.server.data().faults = vec![Fault::DeniesWith(Lie::Fork)];
     world.server.data().headless = true;
     let refused = vps.put("secret/a", NEW, None).await.unwrap_err();
-    assert_eq!(refused, WriteError::Unresolved);
+    assert!(matches!(refused, WriteError::Postponed { .. }), "{refused:?}");
+    assert!(refused.to_string().starts_with("E_FORK: "), "{refused}");
     vps.until_alarm("E_FORK").await;
     check_untouched(&vps, 2).await;
 }
