@@ -13,6 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use host::files::{self, Access};
 use rusqlite::{Connection, OpenFlags};
 use shared::keys::SignKey;
 use tests::{Host, World, bins, watch};
@@ -86,7 +87,7 @@ fn with_small_shares(world: &mut World) {
         let (before, after) = text.split_once(&key).unwrap();
         text = format!("{before}{key}{share} # {after}");
     }
-    std::fs::write(&file, text).unwrap();
+    files::replace_trusted(&file, text.as_bytes(), Access::PRIVATE).unwrap();
     world.start();
 }
 

@@ -412,10 +412,10 @@ fn give_up<T>(
     result: AuditOutcome,
     why: Refusal,
 ) -> Outcome<T> {
-    fact.result = result.clone();
+    fact.result = result;
     if recorded(tx, fact.clone())? {
         let machine = fact.machine.as_ref().map(Name::as_str);
-        tracing::warn!(machine, op = %fact.op, %result, "refused");
+        tracing::warn!(machine, op = %fact.op, result = %fact.result, "refused");
     }
     Err(why.into())
 }
