@@ -20,7 +20,7 @@ mod trust;
 
 /// The hostile member, as the tests have it.
 #[path = "../evil"]
-#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
+#[expect(dead_code, unused_imports, reason = "the tests use the rest")]
 mod evil {
     pub mod acts;
     pub mod attacks;

@@ -51,6 +51,17 @@ pub struct Arrow {
     pub name: String,
 }
 
+/// Finds the file of the module `below` a folder, and the folder of its own modules. A bench may
+/// share the folder of a test, which lies beside its own: `#[path = "../evil"] mod evil { … }`.
+fn place(files: &[File], below: String) -> Option<(&File, String)> {
+    let beside = below.replacen("/bench/", "/", 1);
+    [below, beside].into_iter().find_map(|below| {
+        let places = [format!("{below}.rs"), format!("{below}/mod.rs")];
+        let file = files.iter().find(|file| places.contains(&file.path))?;
+        Some((file, below))
+    })
+}
+
 impl Crate {
     /// Reads the crate whose root is the file `root`, among `files`; modules that are built for
     /// tests only are left out.
@@ -127,8 +138,7 @@ impl Crate {
                     child
                 } else {
                     at += 3;
-                    let places = [format!("{below}.rs"), format!("{below}/mod.rs")];
-                    let Some(file) = files.iter().find(|file| places.contains(&file.path)) else {
+                    let Some((file, below)) = place(files, below) else {
                         panic!("{file}: no file for `mod {name}`")
                     };
                     self.add(files, &file.path, &below, &production(&file.text), Some(this))

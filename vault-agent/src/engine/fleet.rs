@@ -12,7 +12,6 @@ use shared::name::Name;
 use shared::report::Seen;
 use shared::signed::Envelope;
 use shared::time::Time;
-use shared::wire::v1::clone::CloneNotice;
 
 /// How long the server may withhold what it has signed.
 const FROZEN: Duration = Duration::from_mins(10);
@@ -292,16 +291,6 @@ fn told(silent: &[&Name]) -> String {
     let more = silent.len() - shown.len();
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("nothing new of {}{more} for 24 hours of connection", shown.join(", "))
-}
-
-/// Returns what the server's notices of copied hosts say, by the machine's number; those of
-/// machines that the log does not know are left out.
-pub(super) fn clones(state: &State, notices: &[CloneNotice]) -> Vec<(Number, String)> {
-    let told = |CloneNotice { machine, addresses: [first, second], .. }: &CloneNotice| {
-        let name = &state.machine_numbered(*machine)?.name;
-        Some((*machine, format!("machine `{name}` at {first} and at {second}")))
-    };
-    notices.iter().filter_map(told).collect()
 }
 
 /// Returns what a machine is called now.

@@ -25,7 +25,7 @@ use super::anchors;
 use super::chain::{Audit, Chain};
 use super::connected::Connected;
 use super::debounced::Debounced;
-use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken, clones};
+use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken};
 use super::ledger::Ledger;
 use super::link::Link;
 use super::posting::{Due, Posting};
