@@ -80,8 +80,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Goes on at `from`, before the leaves of a page: where the chain stands, or behind records that
-    /// the server keeps no longer, which cannot be followed any more.
+    /// Goes on at `from`, before the leaves of a page: where the chain stands, or behind records
+    /// that the server keeps no longer, which cannot be followed any more.
     ///
     /// # Errors
     /// `E_AUDIT_REWRITTEN` anywhere else.
