@@ -142,8 +142,8 @@ impl Scene {
     }
 }
 
-/// Lets a copy of the machine live through two puts at a server that begins with `data`, and returns
-/// what the server holds then.
+/// Lets a copy of the machine live through two puts at a server that begins with `data`, and
+/// returns what the server holds then.
 fn lived(world: &mut World, host: &Host, name: &str, data: &Path, values: [&str; 2]) -> Told {
     std::fs::remove_dir_all(world.data()).unwrap();
     copy(data, &world.data());
