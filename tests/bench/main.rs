@@ -23,6 +23,7 @@ mod trust;
 #[expect(dead_code, unused_imports, reason = "the tests use the rest")]
 mod evil {
     pub mod acts;
+    pub mod attack;
     pub mod attacks;
     pub mod member;
     pub mod server;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use shared::keys::SignKey;
 use tests::{Host, World, files_below};
 
-use crate::evil::attacks::{self, Attack};
+use crate::evil::attack::Attack;
+use crate::evil::attacks;
 use crate::evil::member::Member;
 use crate::latency::{quantile, request};
 use crate::process;

@@ -16,63 +16,15 @@ use std::sync::Mutex;
 use std::time::Instant;
 use std::{env, thread};
 
-use crate::acts::{self, End};
+use crate::acts;
+use crate::lie::Lie;
 use crate::scene::{SPARE, Scene};
-use crate::server::{Evil, Told};
+use crate::server::Evil;
 
 /// Machines that are told lies at the same time: most of the time they wait.
 const LANES: usize = 4;
 /// Alarms that the truth does not end: a person has to look.
 const LASTING: [&str; 2] = ["E_FORK", "E_AUDIT_REWRITTEN"];
-
-/// A lie, and what comes of it.
-pub struct Lie {
-    /// Its name in the book.
-    pub name: &'static str,
-    /// Makes the server that tells it.
-    tell: fn(&Scene) -> Told,
-    /// What has to be asked for until the lie is heard; nothing if it is no answer.
-    heard: Option<&'static str>,
-    /// Code of the alarm that it ends in; none if it is merely not believed.
-    alarm: Option<&'static str>,
-    /// Whether only acts that write hear it: they are done before the alarm is waited for.
-    late: bool,
-    /// Whether a writer waits long for an answer.
-    waits: bool,
-    /// Why `kv get` gives nothing; none if it gives what it gave before.
-    get: Option<&'static str>,
-    /// How `kv put`, `machine add` and `machine remove` end.
-    ends: [End; 3],
-}
-
-impl Lie {
-    /// Makes a lie that is not believed and raises no alarm; writes end like this.
-    const fn idle(
-        name: &'static str,
-        heard: &'static str,
-        end: End,
-        tell: fn(&Scene) -> Told,
-    ) -> Self {
-        let (heard, ends) = (Some(heard), [end; 3]);
-        Self { name, tell, heard, alarm: None, late: false, waits: false, get: None, ends }
-    }
-
-    /// Makes a lie of the log's stream, which ends in alarm `code`, and keeps writers out.
-    const fn fatal(name: &'static str, code: &'static str, tell: fn(&Scene) -> Told) -> Self {
-        Self { alarm: Some(code), ..Self::idle(name, "GET /v1/log", End::Refused(code), tell) }
-    }
-
-    /// Returns its row of the book's table.
-    pub fn row(&self) -> String {
-        let alarm = self.alarm.map_or_else(|| "—".to_owned(), |code| format!("`{code}`"));
-        let writes = match self.ends {
-            [End::Done, End::Done, End::Done] => "done",
-            [_, _, End::Done] => "refused, but for `machine remove`",
-            _ => "refused",
-        };
-        format!("| {} | {alarm} | {writes} |", self.name)
-    }
-}
 
 /// Every lie.
 pub fn all() -> impl Iterator<Item = &'static Lie> {

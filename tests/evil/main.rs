@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod acts;
+mod attack;
 mod attacks;
+mod lie;
 mod lies;
 mod member;
 mod scene;

@@ -21,7 +21,7 @@ fn the_book_lists_what_is_tried() {
 #[test]
 fn the_book_tells_how_lies_end() {
     let page = std::fs::read_to_string(PAGE).unwrap();
-    let missing = crate::lies::all().map(crate::lies::Lie::row);
+    let missing = crate::lies::all().map(crate::lie::Lie::row);
     let missing: Vec<_> = missing.filter(|row| !page.lines().any(|line| line == row)).collect();
     assert!(missing.is_empty(), "rows that are not in the book:\n{}", missing.join("\n"));
 }

@@ -6,8 +6,8 @@ use shared::hash::Hash;
 use shared::log::Op;
 use shared::wire::v1::BLOB;
 
+use super::attack::{Attack, check};
 use super::member::{Member, Raw};
-use super::{Attack, check};
 
 async fn park(member: &Member, raw: &Raw, id: Hash, bytes: Vec<u8>) {
     member.send(raw, Method::PUT, &format!("{BLOB}{id}"), bytes).await;

@@ -15,9 +15,9 @@ use shared::wire::v1::log::{AppendRequest, GenesisRequest, HealRequest};
 use shared::wire::v1::{GENESIS, HEAL, LOG};
 
 use super::acts;
+use super::attack::{Attack, check};
 use super::member::{Member, Raw, View};
 use super::server::now;
-use super::{Attack, check};
 
 async fn append(member: &Member, raw: &Raw, envelope: Envelope, blobs: Vec<Vec<u8>>) {
     let blobs = blobs.into_iter().map(Inline).collect();

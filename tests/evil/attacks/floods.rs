@@ -11,8 +11,9 @@ use shared::wire::v1::{ACCESS, AUDIT, LOG, TARGETS};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
+use super::attack::{Attack, check};
 use super::member::Member;
-use super::{Attack, check, stalled};
+use super::stalled;
 
 /// How long an answer is waited for that may never come.
 const PATIENCE: Duration = Duration::from_secs(5);

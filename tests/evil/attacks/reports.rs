@@ -5,8 +5,8 @@ use shared::report::{Seen, Targets};
 use shared::wire::v1::REPORT;
 use shared::wire::v1::report::ReportRequest;
 
+use super::attack::{Attack, check};
 use super::member::{Member, Raw, View};
-use super::{Attack, check};
 
 /// Posts a record and perhaps targets.
 async fn report(member: &Member, raw: &Raw, view: &View, seen: Seen, targets: Option<String>) {

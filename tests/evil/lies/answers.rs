@@ -4,8 +4,8 @@ use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
 use shared::wire::v1::log::AppendRequest;
 
-use super::Lie;
 use crate::acts::End;
+use crate::lie::Lie;
 use crate::scene::Scene;
 use crate::server::{Asked, NEVER, Reply, Told, json, refusal};
 

@@ -3,8 +3,8 @@
 use shared::hash::Hash;
 use shared::limits;
 
-use super::Lie;
 use crate::acts::End;
+use crate::lie::Lie;
 use crate::scene::Scene;
 use crate::server::{Told, refusal};
 

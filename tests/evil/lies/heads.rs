@@ -4,8 +4,8 @@ use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
 use shared::keys::SignKey;
 
-use super::Lie;
 use crate::acts::{self, End};
+use crate::lie::Lie;
 use crate::scene::Scene;
 use crate::server::{Asked, Evil, NEVER, Told};
 

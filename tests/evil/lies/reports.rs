@@ -8,8 +8,8 @@ use shared::time::Time;
 use shared::wire::v1::audit::{AccessReply, LeavesPage};
 use shared::wire::v1::report::ReportReply;
 
-use super::Lie;
 use crate::acts::End;
+use crate::lie::Lie;
 use crate::scene::Scene;
 use crate::server::{Asked, Reply, Told, json, now, refusal};
 

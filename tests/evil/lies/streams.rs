@@ -8,8 +8,8 @@ use shared::name::Actor;
 use shared::signed::{Envelope, Purpose};
 use shared::wire::v1::log::Frame;
 
-use super::Lie;
 use crate::acts::End;
+use crate::lie::Lie;
 use crate::scene::Scene;
 use crate::server::{Told, line};
 

@@ -2,21 +2,21 @@
 //! changes decided, the contents sealed, the entry signed, sent and recorded, the callers answered
 //! (design/trust, *Client*, write). Deciding, sealing and sending live below.
 
+mod caller;
 mod refused;
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shared::audit::{self, Fact, Outcome, Who};
+use shared::audit::{Fact, Outcome, Who};
 use shared::error::{Code, Error};
-use shared::hash::Hash;
 use shared::limits;
 use shared::log::{self, Entry, Op, Refused};
-use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
-use shared::time::Time;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, timeout_at};
+
+use caller::{Build, Caller, facts, record, written};
 
 use super::decide::{Bases, Draft, Not, decide};
 use super::owner;
@@ -48,26 +48,6 @@ pub(super) struct Writer {
 struct Act {
     envelope: Envelope,
     reply: oneshot::Sender<Result<Submitted, WriteError>>,
-}
-
-/// Somebody whose changes are being written.
-struct Caller {
-    /// Process and user, for the audit log.
-    who: Who,
-    changes: Vec<Change>,
-    reply: oneshot::Sender<Result<Written, WriteError>>,
-    sealing: Sealing,
-    /// Entries with these changes that the server has refused.
-    refused: Vec<refused::Attempt>,
-}
-
-/// Drafts of all callers on one state.
-struct Build {
-    seq: u64,
-    prev: Hash,
-    time: Time,
-    /// One for each caller.
-    drafts: Vec<Vec<Draft>>,
 }
 
 impl Writer {
@@ -255,12 +235,6 @@ impl Act {
     }
 }
 
-impl Caller {
-    fn answer(self, result: Result<Written, WriteError>) {
-        let _ = self.reply.send(result);
-    }
-}
-
 /// Writes one entry for the callers, building it again whenever the log has moved on. Callers
 /// that were answered are taken off; an error is everybody's who is left.
 async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<(), WriteError> {
@@ -432,69 +406,4 @@ fn answer_all(callers: &mut Vec<Caller>, build: &Build, seq: u64) {
     for (caller, drafts) in callers.drain(..).zip(&build.drafts) {
         caller.answer(Ok(written(seq, build.time, drafts)));
     }
-}
-
-fn written(seq: u64, time: Time, drafts: &[Draft]) -> Written {
-    let versions = drafts.iter().filter_map(|draft| match draft {
-        Draft::Put(put) => Some((put.path.clone(), put.ver)),
-        Draft::Op(_) => None,
-    });
-    Written { seq, time, versions: versions.collect() }
-}
-
-/// Has it on record who wrote what; the answers may go out when this returns.
-async fn record(parts: &Parts, facts: Vec<Fact>) -> Result<(), WriteError> {
-    let recorded = parts.accesses.record(facts).await;
-    let but = "the change may be in the log, but it cannot be recorded who made it";
-    recorded.map_err(|fault| WriteError::Local(format!("{but}: {fault}")))
-}
-
-/// Returns what `who` did to secrets by their drafts.
-fn facts(who: &Who, drafts: &[Draft], result: &Outcome) -> Vec<Fact> {
-    let facts = drafts.iter().flat_map(touched).map(|(op, path, ver)| Fact {
-        who: Some(who.clone()),
-        path: Some(path.clone()),
-        ver,
-        result: result.clone(),
-        ..Fact::new(op)
-    });
-    facts.collect()
-}
-
-/// Returns what a draft does to which version, where it is about a secret.
-fn touched(draft: &Draft) -> Vec<(audit::Op, &SecretPath, Option<u64>)> {
-    let op = match draft {
-        Draft::Put(put) => {
-            let op = if put.merged { audit::Op::LocalPatch } else { audit::Op::LocalPut };
-            return vec![(op, &put.path, Some(put.ver))];
-        }
-        Draft::Op(op) => &**op,
-    };
-    let (what, at) = match op {
-        Op::Delete(at) => (audit::Op::LocalDelete, at),
-        Op::Undelete(at) => (audit::Op::LocalUndelete, at),
-        Op::Destroy(at) => (audit::Op::LocalDestroy, at),
-        Op::MetaSet(meta) => return vec![(audit::Op::LocalMetadata, &meta.path, None)],
-        Op::Forget { path } => return vec![(audit::Op::LocalForget, path, None)],
-        // No secret's, and no local caller's: the server records them with their entry.
-        Op::Put(_)
-        | Op::Rewrap(_)
-        | Op::MountSet(_)
-        | Op::MountDrop { .. }
-        | Op::AdminAdd { .. }
-        | Op::AdminRemove { .. }
-        | Op::RootSet { .. }
-        | Op::RecoverySet { .. }
-        | Op::ServerSet { .. }
-        | Op::AddressesSet { .. }
-        | Op::MachineAdd(_)
-        | Op::MachineRename { .. }
-        | Op::MachineRekey(_)
-        | Op::MachineSet { .. }
-        | Op::MachineRemove { .. }
-        | Op::AccessSet(_)
-        | Op::Resume(_)
-        | Op::FormatSet { .. } => return Vec::new(),
-    };
-    at.versions.iter().map(|ver| (what.clone(), &at.path, Some(*ver))).collect()
 }

@@ -4,20 +4,10 @@
 
 use shared::audit::Outcome;
 use shared::hash::Hash;
-use shared::time::Time;
 
-use super::{Build, Caller, facts, record, written};
-use crate::engine::decide::Draft;
+use super::caller::{Attempt, Build, Caller, facts, record, written};
 use crate::engine::parts::Parts;
 use crate::engine::types::WriteError;
-
-/// A refused entry, as far as it is one caller's.
-pub(super) struct Attempt {
-    seq: u64,
-    hash: Hash,
-    time: Time,
-    drafts: Vec<Draft>,
-}
 
 /// Notes with each caller that an entry with its changes was refused.
 pub(super) fn note(callers: &mut [Caller], build: &Build, hash: Hash) {
