@@ -2,6 +2,7 @@
 //! on the way, and that no process ever shows the setup line.
 
 use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::thread::JoinHandle;
 
 use shared::keys::{Identity, SignKey};
 use shared::token::{Line as _, MachineLine};
-use tests::{Host, World, bins, find_line, watch};
+use tests::{Host, World, api, bins, find_line, watch};
 
 /// Returns what follows the label on a line of `text`.
 fn after<'t>(text: &'t str, label: &str) -> &'t str {
@@ -201,6 +202,7 @@ fn a_copied_host_raises_an_alarm_and_is_on_record() {
     // server moves.
     let port = world.address().rsplit_once(':').unwrap().1;
     let mut turn = 0;
+    let mut socket = UnixStream::connect(rtx.state().join("agent.sock")).unwrap();
     let shown = watch::poll("the owner is told", || {
         let copy = [&vps, &twin][turn % 2];
         let server = ["127.0.0.1", "localhost"][turn / 2 % 2];
@@ -208,6 +210,8 @@ fn a_copied_host_raises_an_alarm_and_is_on_record() {
         let config = copy.state().join("agent.toml");
         let text = format!("server = [\"{server}:{port}\"]\n");
         host::files::replace(&config, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
+        // Reports bring the news; else the next one is a minute away.
+        api::request(&mut socket, "POST", "/v1/agent/sync", "");
         let ran = rtx.vault(&["status"]);
         ran.err.contains("alarm E_CLONE").then_some(ran)
     });
