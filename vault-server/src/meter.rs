@@ -5,7 +5,6 @@
 
 mod account;
 mod bucket;
-mod folds;
 mod hold;
 mod places;
 mod turns;
@@ -25,7 +24,6 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::config::{Limits, Shares};
 
 use account::Account;
-use folds::Folds;
 use hold::Hold;
 use turns::Gate;
 
@@ -63,7 +61,6 @@ pub struct Limited {
 pub struct Meter {
     shares: Shares,
     accounts: Mutex<BTreeMap<Number, Arc<Account>>>,
-    folds: Mutex<Folds>,
     hold: Mutex<Hold>,
     passed: Notify,
     /// Who may be connected.
@@ -87,7 +84,6 @@ impl Meter {
         Self {
             shares,
             accounts: Mutex::default(),
-            folds: Mutex::default(),
             hold: Mutex::default(),
             passed: Notify::new(),
             places: Places::new(limits.strangers, shares.connections),
@@ -153,26 +149,10 @@ impl Meter {
         self.account(machine).give_back(share, amount);
     }
 
-    /// Tells whether a fact is to be recorded, and takes its bytes; if not, it is counted.
-    /// `is_tight` has all counted that may be.
-    pub fn records(&self, machine: Number, fact: &Fact, is_tight: bool) -> bool {
-        let foldable = Folds::may_hold(fact);
-        let recorded = !(is_tight && foldable)
-            && self.account(machine).records(fact, foldable, Instant::now());
-        if !recorded {
-            self.fold(machine, fact.clone());
-        }
-        recorded
-    }
-
-    /// Counts a fact that is recorded once a minute.
-    pub fn fold(&self, machine: Number, fact: Fact) {
-        lock(&self.folds).add(machine, fact);
-    }
-
-    /// Returns the records of what was counted since the last call.
-    pub fn folded(&self) -> Vec<Fact> {
-        lock(&self.folds).take()
+    /// Takes a record's bytes of the audit share; `false` if nothing is left and it is enough to
+    /// count the fact.
+    pub fn records(&self, machine: Number, fact: &Fact, countable: bool) -> bool {
+        self.account(machine).records(fact, countable, Instant::now())
     }
 
     /// Keeps the next place in the log for the machine that carried the owner's entry `id`.

@@ -150,10 +150,10 @@ impl Account {
 
     /// Takes a record's bytes of the audit share; `false` if nothing is left and the fact can be
     /// counted instead.
-    pub fn records(&self, fact: &Fact, foldable: bool, now: Instant) -> bool {
+    pub fn records(&self, fact: &Fact, countable: bool, now: Instant) -> bool {
         let (mut taken, told) = (self.lock(), fact.op.is_local());
         let is_over = |bucket: &Bucket| bucket.wait(now).is_some();
-        if foldable && (is_over(&taken.audit) || told && is_over(&taken.told)) {
+        if countable && (is_over(&taken.audit) || told && is_over(&taken.told)) {
             return false;
         }
         let size = size(fact);

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use shared::audit::{Fact, Op, Outcome};
+use shared::audit::{Fact, Op, Outcome, Who};
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::text::Text;
@@ -30,6 +30,8 @@ struct Kind {
     addr: Option<Text<64>>,
     op: Op,
     path: Option<SecretPath>,
+    /// The process of what an agent tells.
+    who: Option<Who>,
     result: Outcome,
 }
 
@@ -45,6 +47,13 @@ struct Seen {
 /// agent tells of are counted there.
 pub fn is_folded(fact: &Fact) -> bool {
     fact.result.is_refusal() && !fact.op.is_local()
+}
+
+/// Tells whether it is enough to count a fact: a refusal, a request for what every machine may
+/// have, or what a machine tells of itself. What was written or handed out has a record of its own.
+pub fn may_be_counted(fact: &Fact) -> bool {
+    let plain = [Op::Log, Op::Follow, Op::Report, Op::AuditRead, Op::AuditLeaves, Op::Heal];
+    fact.result.is_refusal() || fact.op.is_local() || plain.contains(&fact.op)
 }
 
 impl Folded {
@@ -74,15 +83,17 @@ impl Folded {
         }
     }
 
-    /// Counts a request by the key of no machine.
-    pub fn count_stranger(&self, fact: &Fact) {
+    /// Counts what has no record of its own. Kinds past the bound are counted together.
+    pub fn count(&self, fact: &Fact) {
+        let most = if fact.machine.is_some() { PATHS } else { ADDRESSES };
         let mut all = self.lock();
-        let kinds = all.entry(None).or_default();
-        let kind = Kind { addr: fact.addr.clone(), ..Kind::of(fact) };
-        let full = kinds.len() >= ADDRESSES && !kinds.contains_key(&kind);
-        let kind = if full { Kind { addr: None, ..kind } } else { kind };
-        let seen = kinds.entry(kind).or_insert_with(|| Seen { fact: fact.clone(), count: 0 });
-        seen.add(fact);
+        let kinds = all.entry(fact.machine.clone()).or_default();
+        let exact = Kind::of(fact);
+        let fits = kinds.len() < most || kinds.contains_key(&exact);
+        let kind = if fits { exact } else { exact.any() };
+        let (op, result) = (kind.op.clone(), kind.result.clone());
+        let first = Fact { op, result, at: None, count: None, ..fact.clone() };
+        kinds.entry(kind).or_insert(Seen { fact: first, count: 0 }).add(fact);
     }
 
     /// Returns the records of what was counted, and starts anew.
@@ -102,12 +113,25 @@ impl Folded {
 
 impl Kind {
     fn of(fact: &Fact) -> Self {
-        let Fact { op, path, result, .. } = fact.clone();
-        Self { addr: None, op, path, result }
+        let Fact { op, path, result, addr, who, machine, .. } = fact.clone();
+        let (addr, who) = (addr.filter(|_| machine.is_none()), who.filter(|_| op.is_local()));
+        Self { addr, op, path, who, result }
     }
 
     fn without_path(self) -> Self {
         Self { path: None, ..self }
+    }
+
+    /// What all of a machine, or all strangers, have in common. Words that an agent has made up do
+    /// not count as kinds.
+    fn any(self) -> Self {
+        let Self { op, result, .. } = self;
+        let (op, result) = match (op.is_local(), result.is_refusal()) {
+            (true, true) => (Op::Access, Outcome::Limited),
+            (true, false) => (Op::Access, Outcome::Ok),
+            (false, _) => (op, result),
+        };
+        Self { addr: None, op, path: None, who: None, result }
     }
 }
 
@@ -117,7 +141,7 @@ impl Seen {
         fn agree<T: PartialEq>(all: &mut Option<T>, one: &Option<T>) {
             all.take_if(|all| Some(&*all) != one.as_ref());
         }
-        self.count += 1;
+        self.count = self.count.saturating_add(fact.count.unwrap_or(1));
         agree(&mut self.fact.key, &fact.key);
         agree(&mut self.fact.who, &fact.who);
         agree(&mut self.fact.addr, &fact.addr);
@@ -147,9 +171,9 @@ mod tests {
     fn a_flood_from_many_addresses_stays_bounded() {
         let folded = Folded::default();
         for n in 0..1000_u64 {
-            folded.count_stranger(&stranger(n / 250, n % 250, "1"));
+            folded.count(&stranger(n / 250, n % 250, "1"));
         }
-        folded.count_stranger(&stranger(0, 0, "2"));
+        folded.count(&stranger(0, 0, "2"));
         let facts = folded.take();
         assert_eq!(facts.len(), ADDRESSES + 1);
         assert_eq!(facts.iter().map(|fact| fact.count.unwrap_or(1)).sum::<u64>(), 1001);
@@ -218,5 +242,39 @@ mod tests {
         assert!(!is_folded(&denied));
         assert!(!is_folded(&Fact::new(Op::Put)));
         assert!(is_folded(&Fact { result: Outcome::Conflict, ..Fact::new(Op::Put) }));
+    }
+
+    fn read(path: &str, process: &str) -> Fact {
+        let (path, who) = (Some(path.parse().unwrap()), Some(process.parse().unwrap()));
+        let machine = Some("vps".parse().unwrap());
+        Fact { machine, path, who, ver: Some(1), count: Some(2), ..Fact::new(Op::LocalRead) }
+    }
+
+    #[test]
+    fn local_reads_are_told_apart_by_path_and_process_and_none_is_lost() {
+        let folded = Folded::default();
+        for n in 0..1000 {
+            folded.count(&Fact { ver: Some(n), ..read("secret/a", "python3[1]") });
+            folded.count(&read(&format!("secret/{n}"), "python3[1]"));
+            let result = Outcome::Forbidden;
+            folded.count(&Fact { result, ..read("secret/b", &format!("p{n}")) });
+        }
+        let facts = folded.take();
+        assert_eq!(facts.len(), PATHS + 2);
+        assert_eq!(facts.iter().map(|fact| fact.count.unwrap_or(1)).sum::<u64>(), 6000);
+        let path = read("secret/a", "python3[1]").path;
+        let same = facts.iter().find(|fact| fact.path == path && fact.count == Some(2000));
+        assert_eq!(same.unwrap().ver, None, "they have no version in common");
+        assert!(folded.take().is_empty());
+    }
+
+    #[test]
+    fn what_was_handed_out_or_written_has_its_own_record() {
+        for op in [Op::Read, Op::Deliver, Op::Put, Op::MachineRemove, Op::BlobPut, Op::Genesis] {
+            assert!(!may_be_counted(&Fact::new(op)));
+        }
+        let result = Outcome::Refused(Code::Denied);
+        assert!(may_be_counted(&Fact { result, ..Fact::new(Op::Read) }));
+        assert!(may_be_counted(&Fact::new(Op::from("local_of_tomorrow"))));
     }
 }

@@ -16,7 +16,7 @@ use shared::signed::Envelope;
 use shared::time::Time;
 use shared::wire::v1::shares::Share;
 
-use super::folded::{Folded, is_folded};
+use super::folded::{Folded, is_folded, may_be_counted};
 use super::restored::{self, Restored};
 use super::{audit, unwritable};
 use crate::meter::Meter;
@@ -203,10 +203,12 @@ impl Transaction {
         if refused && self.folded.repeats(&fact) {
             return Ok(());
         }
-        if let Some(Payer { meter, machine, is_tight }) = &self.payer
-            && !meter.records(*machine, &fact, *is_tight)
-        {
-            return Ok(());
+        if let Some(Payer { meter, machine, is_tight }) = &self.payer {
+            let countable = may_be_counted(&fact);
+            if (*is_tight && countable) || !meter.records(*machine, &fact, countable) {
+                self.folded.count(&fact);
+                return Ok(());
+            }
         }
         if !refused {
             return self.append(fact);
@@ -217,10 +219,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Appends the records of what was only counted, `others` among them, and starts to count anew.
-    pub fn record_counted(&mut self, others: Vec<Fact>) -> rusqlite::Result<()> {
-        let counted = self.folded.take();
-        counted.into_iter().chain(others).try_for_each(|fact| self.append(fact))
+    /// Appends the records of what was only counted, and starts to count anew.
+    pub fn record_counted(&mut self) -> rusqlite::Result<()> {
+        self.folded.take().into_iter().try_for_each(|fact| self.append(fact))
     }
 
     fn append(&mut self, fact: Fact) -> rusqlite::Result<()> {

@@ -237,7 +237,7 @@ impl Vault {
     /// become one record.
     pub fn count_limited(&self, caller: &Caller) {
         let fact = Fact { result: AuditOutcome::Limited, ..caller.fact(Op::Request) };
-        self.0.meter.fold(caller.number, fact);
+        self.0.store.folded().count(&fact);
     }
 
     /// Does what is due once a minute: records what is only counted, looks after the one-time code,
@@ -264,7 +264,7 @@ impl Vault {
     pub fn count_stranger(&self, peer: &Peer) {
         self.0.metrics.strangers.add(1);
         let key = Hash::from_bytes(peer.key).to_string();
-        self.0.store.folded().count_stranger(&Fact {
+        self.0.store.folded().count(&Fact {
             key: Some(Text::lossy(&key)),
             addr: Some(peer.ip()),
             result: AuditOutcome::Forbidden,
@@ -273,9 +273,8 @@ impl Vault {
     }
 
     async fn record_counted(&self) {
-        let others = self.0.meter.folded();
         // A failure is in the log; the counters in the metrics still hold these requests.
-        let _ = self.0.store.call(|tx| tx.record_counted(others)).await;
+        let _ = self.0.store.call(Transaction::record_counted).await;
     }
 
     /// Records a request of a machine that was refused before any rule was asked.

@@ -180,8 +180,10 @@ impl Reported {
         view: &View<'_>,
     ) -> (Vec<Envelope>, Number) {
         let reports = self.lock();
-        let shown =
-            |(number, report): &(&Number, &Report)| **number != own && view.shows(**number, report);
+        // Whoever asks may not know yet that nothing is judged: what is not proven goes to nobody.
+        let shown = |(number, report): &(&Number, &Report)| {
+            **number != own && report.proven && view.shows(**number, report)
+        };
         let mut taken = BTreeSet::new();
         let mut seen = Vec::new();
         let later = witnesses.partition_point(|number| *number <= after);
@@ -387,7 +389,7 @@ mod tests {
             let page = reported.page(1, &view, &BTreeSet::new());
             (numbers(&reported.exchange(1, 0, &[2], &view).0), page.machines.len())
         };
-        assert_eq!((shown(true), shown(false)), ((vec![2], 1), (vec![], 0)));
+        assert_eq!((shown(true), shown(false)), ((vec![], 1), (vec![], 0)));
         assert_eq!(reported.unsaved(&machines).len(), 1, "the other one");
         assert_eq!(reported.keep(accepted(2, 3, None), || true), Ok(Some(false)));
         assert_eq!(shown(false), (vec![2], 1));

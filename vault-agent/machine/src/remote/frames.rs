@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::RemoteError;
 
-/// Longest line: an entry and the blobs that came with it.
-const LINE: usize = 48 << 20;
+/// Longest line: an entry of a megabyte and two megabytes of blobs, in base64 twice over.
+const LINE: usize = 8 << 20;
 /// Silence after which the connection counts as dead; the server beats every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 /// What is handed over at once, at most.
@@ -76,7 +76,7 @@ impl Frames {
         if frames.is_empty() {
             self.seen = self.buffer.len();
             if self.seen > LINE {
-                return Err(refused(Code::Limits, "a log line is longer than 48 MiB".into()));
+                return Err(refused(Code::Limits, "a log line is longer than 8 MiB".into()));
             }
         }
         if self.buffer.is_empty() && self.buffer.capacity() > limits::BODY {
