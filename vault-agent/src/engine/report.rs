@@ -37,7 +37,7 @@ use host::clock;
 use machine::remote::{Client, RemoteError};
 
 /// How long after a change its report is sent: its delivery goes first, and later ones join in.
-const AFTER: Duration = Duration::from_millis(100);
+const AFTER: Duration = Duration::from_millis(200);
 /// Least time between two reports.
 const APART: Duration = Duration::from_millis(300);
 /// Longest time until a report is tried again.
