@@ -23,10 +23,23 @@ fn missing_routes(routes: &[&str], reference: &str) -> Vec<String> {
     absent.map(|route| format!("`{route}`: not in reference/http-api.md")).collect()
 }
 
-/// The table must say what the programs say: code, sentence and hint, in one row.
-fn missing_codes(rows: &[String], reference: &str) -> Vec<String> {
-    let absent = rows.iter().filter(|row| !reference.lines().any(|line| line == *row));
-    absent.map(|row| format!("reference/errors.md lacks the row\n    {row}")).collect()
+/// The list must say what the programs say: code, sentence and hint, in one item, however wrapped.
+fn missing_codes(items: &[String], reference: &str) -> Vec<String> {
+    let found = listed(reference);
+    let absent = items.iter().filter(|item| !found.contains(item));
+    absent.map(|item| format!("reference/errors.md lacks the item\n    {item}")).collect()
+}
+
+/// Returns the items of the lists of a page, each on one line.
+fn listed(page: &str) -> Vec<String> {
+    let mut items: Vec<String> = Vec::new();
+    for line in page.lines() {
+        match (line.strip_prefix("  "), items.last_mut()) {
+            (Some(more), Some(item)) => *item += &format!(" {more}"),
+            _ => items.push(line.to_owned()),
+        }
+    }
+    items
 }
 
 /// Returns the codes that a source file spells out beside the shared ones: the agent's own alarms.
@@ -157,22 +170,27 @@ fn every_route_is_in_the_reference() {
 
 #[test]
 fn every_code_is_in_the_reference() {
-    let row = |code: &Code| format!("| `{code}` | {} | {} |", code.sentence(), code.hint());
-    let rows: Vec<String> = Code::ALL.iter().map(row).collect();
+    let item = |code: &Code| {
+        let (sentence, hint) = (code.sentence(), code.hint());
+        format!("* `{code}`: {sentence}. *What to do:* {hint}.")
+    };
+    let items: Vec<String> = Code::ALL.iter().map(item).collect();
     let reference = read("docs/src/reference/errors.md");
-    pass(&missing_codes(&rows, &reference));
+    pass(&missing_codes(&items, &reference));
     let own = sources().into_iter().flat_map(|file| own_codes(&file));
-    let absent = own.filter(|code| !reference.contains(&format!("| `{code}` |")));
+    let absent = own.filter(|code| !reference.contains(&format!("* `{code}`: ")));
     pass(&absent.map(|code| format!("`{code}`: not in reference/errors.md")).collect::<Vec<_>>());
 
     let sample = File::sample("a.rs", r#"f("E_WATCH", "E_BLOB_", "E_x") #[cfg(test)] g("E_A")"#);
     check(&own_codes(&sample), &["E_WATCH"]);
 
-    let row = "| `E_SEQ` | a | b |".to_owned();
+    let item = "* `E_SEQ`: a. *What to do:* b.".to_owned();
     check(
-        &missing_codes(std::slice::from_ref(&row), "| `E_SEQ` | a | c |\n"),
-        &["reference/errors.md lacks the row\n    | `E_SEQ` | a | b |"],
+        &missing_codes(std::slice::from_ref(&item), "* `E_SEQ`: a. *What to do:* c.\n"),
+        &["reference/errors.md lacks the item\n    * `E_SEQ`: a. *What to do:* b."],
     );
+    let wrapped = "* `E_SEQ`: a. *What\n  to do:* b.\n";
+    check(&missing_codes(std::slice::from_ref(&item), wrapped), &[]);
 }
 
 #[test]
