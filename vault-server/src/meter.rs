@@ -17,7 +17,7 @@ use host::clock;
 use shared::audit::Fact;
 use shared::hash::Hash;
 use shared::log::Number;
-use shared::wire::v1::shares::{OverShare, Share};
+use shared::wire::v1::shares::{NearShare, OverShare, Share};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -183,6 +183,18 @@ impl Meter {
         lock(&self.accounts).values().map(|account| account.unread()).sum()
     }
 
+    /// Returns which machines have taken most of a share of a day.
+    pub fn near(&self) -> Vec<NearShare> {
+        let (now, time, accounts) = (Instant::now(), clock::now(), lock(&self.accounts));
+        let all = accounts.iter().flat_map(|(machine, account)| {
+            account.low(now).into_iter().map(|(share, (used_percent, wait))| {
+                let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+                NearShare { machine: *machine, share, used_percent, until: time.plus(micros) }
+            })
+        });
+        all.collect()
+    }
+
     /// Returns which machines wanted more than their share.
     pub fn over(&self) -> Vec<OverShare> {
         let accounts = lock(&self.accounts);
@@ -209,6 +221,33 @@ mod tests {
         assert_eq!(over, [(1, 91), (2, 90)]);
         meter.keep(&[2].into());
         assert_eq!(meter.over().len(), 1, "nothing is kept of a machine that is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_taken_most_of_a_day_is_named_before_anything_is_refused() {
+        let shares = Shares {
+            log_bytes_per_day: 100,
+            audit_bytes_per_day: 100,
+            requests_per_second: 1,
+            ..Shares::default()
+        };
+        let meter = Meter::new(&Limits::default(), shares);
+        for (machine, share, amount) in [
+            (1, Share::Log, 79),
+            (2, Share::Log, 80),
+            (2, Share::Audit, 90),
+            (3, Share::Requests, 10),
+        ] {
+            meter.take(machine, share, amount);
+        }
+        let near: Vec<_> = meter.near().iter().map(|it| (it.machine, it.share)).collect();
+        assert_eq!(near, [(2, Share::Log), (2, Share::Audit)], "rates come back within seconds");
+        let (audit, before) = (meter.near()[1], clock::now());
+        assert_eq!((audit.used_percent, meter.over()), (90, vec![]));
+        let wait = audit.until.seconds_since(before);
+        assert!((8600..=8640).contains(&wait), "a tenth of a day, not {wait} s");
+        tokio::time::advance(Duration::from_secs(8641)).await;
+        assert_eq!(meter.near(), []);
     }
 
     #[tokio::test(start_paused = true)]

@@ -20,7 +20,7 @@ use shared::time::Time;
 
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
-pub use shares::{OverShare, Room, Share};
+pub use shares::{NearShare, OverShare, Room, Share};
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";
@@ -239,6 +239,9 @@ pub struct Status {
     /// Machines that the server has refused something over their share in the last day, as it says.
     #[serde(default)]
     pub over: Vec<OverShare>,
+    /// Machines that have taken most of a share of a day, as the server says.
+    #[serde(default)]
+    pub near: Vec<NearShare>,
     /// The room on the server's disk, as it says, while it is low.
     #[serde(default)]
     pub room: Option<Room>,

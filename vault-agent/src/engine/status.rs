@@ -12,7 +12,7 @@ use shared::path::SecretPath;
 use shared::report::{Seen, TargetReport, Targets};
 use shared::time::Time;
 use shared::wire::v1::report::{Standing, TargetsPage, TargetsQuery};
-use shared::wire::v1::shares::{OverShare as Told, SharesReply};
+use shared::wire::v1::shares::{self as wire, SharesReply};
 use tokio::time::timeout;
 
 use super::fleet::{Silence, Taken};
@@ -21,7 +21,7 @@ use super::posting::AGENT;
 use super::rights::may_read;
 use crate::state::peers::{self, StoredTargets};
 use host::clock;
-use machine::local::{Outdated, OverShare, Rotation, Status, TargetRow};
+use machine::local::{NearShare, Outdated, OverShare, Rotation, Status, TargetRow};
 use machine::remote::Client;
 
 /// A machine whose newest record came this recently counts as awake.
@@ -66,6 +66,7 @@ pub(super) fn of(parts: &Parts) -> Status {
         targets: targets.iter().map(|target| row(state, &reporter, target, (now, ages))).collect(),
         outdated: Vec::new(),
         over: Vec::new(),
+        near: Vec::new(),
         room: None,
         rotations: readable.filter_map(|secret| rotation(secret, ages)).collect(),
     }
@@ -84,7 +85,7 @@ fn is_unwatched(parts: &Parts) -> bool {
 /// Shows how this machine and all others are: a row for each secret of each target of each active
 /// machine, as the server has them now, or as they were last fetched.
 pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
-    let (online, SharesReply { over, room }) = tokio::join!(refresh(parts), shares(parts));
+    let (online, SharesReply { over, near, room }) = tokio::join!(refresh(parts), shares(parts));
     let stored = parts.store.read(|conn| peers::targets(conn)).await?;
     let stored: BTreeMap<Number, StoredTargets> =
         stored.into_iter().map(|targets| (targets.machine, targets)).collect();
@@ -93,6 +94,7 @@ pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
     let folded = parts.ledger.read();
     let (state, fleet) = (&folded.state, parts.reports.fleet());
     (status.over, status.room) = (over_share(state, over, now), room);
+    status.near = near_share(state, near);
     for (number, peer) in fleet.peers() {
         let Some(machine) = state.machine_numbered(*number) else { continue };
         let awake = online.contains(number) || now.seconds_since(peer.at) < AWAKE_SECONDS;
@@ -152,15 +154,30 @@ async fn shares(parts: &Parts) -> SharesReply {
 
 /// Names who was over a share in the last day, each share once; those that the log does not know
 /// are left out.
-fn over_share(state: &State, told: Vec<Told>, now: Time) -> Vec<OverShare> {
-    let named = |Told { machine: number, share, count, last }: Told| {
-        let machine = state.machine_numbered(number).filter(|machine| machine.active)?;
-        let machine = machine.name.clone();
+fn over_share(state: &State, told: Vec<wire::OverShare>, now: Time) -> Vec<OverShare> {
+    let named = |wire::OverShare { machine: number, share, count, last }| {
+        let machine = active_name(state, number)?;
         let is_recent = now.seconds_since(last) < RECENT_SECONDS;
         is_recent.then_some(((number, share), OverShare { machine, share, count, last }))
     };
     let once: BTreeMap<_, _> = told.into_iter().filter_map(named).collect();
     once.into_values().collect()
+}
+
+/// Names who has taken most of a share, each share once; those that the log does not know are left
+/// out.
+fn near_share(state: &State, told: Vec<wire::NearShare>) -> Vec<NearShare> {
+    let named = |wire::NearShare { machine: number, share, used_percent, until }| {
+        let machine = active_name(state, number)?;
+        Some(((number, share), NearShare { machine, share, used_percent, until }))
+    };
+    let once: BTreeMap<_, _> = told.into_iter().filter_map(named).collect();
+    once.into_values().collect()
+}
+
+fn active_name(state: &State, number: Number) -> Option<Name> {
+    let machine = state.machine_numbered(number).filter(|machine| machine.active)?;
+    Some(machine.name.clone())
 }
 
 async fn pages(parts: &Parts, client: &Client, online: &mut BTreeSet<Number>) -> Result<()> {

@@ -164,6 +164,13 @@ impl Account {
         true
     }
 
+    /// Returns of which shares of a day most is taken: how many percent, and for how long.
+    pub fn low(&self, now: Instant) -> Vec<(Share, (u64, Duration))> {
+        let mut taken = self.lock();
+        let of_a_day = [Share::Log, Share::Blobs, Share::Audit].into_iter();
+        of_a_day.filter_map(|share| Some((share, taken.bucket(share)?.low(now)?))).collect()
+    }
+
     /// Returns how often each share was used up when something was asked for, and when last.
     pub fn over(&self) -> BTreeMap<Share, (u64, Time)> {
         self.lock().over.clone()

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use shared::wire::v1::health::LOW;
 use tokio::time::Instant;
 
 /// A share of `capacity` per `window`. Taking may go into debt by what one request costs, as that
@@ -25,6 +26,16 @@ impl Bucket {
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         let missing = self.whole_at?.saturating_duration_since(now);
         (missing >= self.window).then(|| missing - self.window)
+    }
+
+    /// Returns how many percent of it are taken, and when it is less than [`LOW`] again; `None` if
+    /// it is less now.
+    pub fn low(&self, now: Instant) -> Option<(u64, Duration)> {
+        let missing = self.whole_at?.saturating_duration_since(now).as_nanos();
+        let window = self.window.as_nanos();
+        let percent = u64::try_from(missing * 100 / window.max(1)).unwrap_or(u64::MAX);
+        let wait = missing.checked_sub(window * u128::from(LOW) / 100)?;
+        Some((percent, Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))))
     }
 
     /// Takes an amount.
@@ -71,6 +82,21 @@ mod tests {
         assert_eq!(bucket.wait(now + DAY / 2 + Duration::from_nanos(1)), None);
         bucket.take(1000, now + 9 * DAY);
         assert_eq!(bucket.wait(now + 9 * DAY), Some(Duration::ZERO), "it never holds two shares");
+    }
+
+    #[test]
+    fn from_80_percent_on_it_says_so_until_it_has_come_back() {
+        let (mut bucket, now) = (Bucket::new(1000, DAY), Instant::now());
+        bucket.take(799, now);
+        assert_eq!(bucket.low(now), None);
+        bucket.take(1, now);
+        assert_eq!(bucket.low(now), Some((80, Duration::ZERO)));
+        bucket.take(150, now);
+        let below = DAY * 15 / 100;
+        assert_eq!(bucket.low(now), Some((95, below)));
+        assert_eq!(bucket.low(now + below + Duration::from_secs(1)), None);
+        bucket.take(550, now);
+        assert_eq!(bucket.low(now), Some((150, DAY * 7 / 10)), "a debt is more than a share");
     }
 
     #[test]

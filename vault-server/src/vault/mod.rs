@@ -222,10 +222,12 @@ impl Vault {
         self.0.hub.signers().is_some()
     }
 
-    /// Returns which machines wanted more than their share, and the room on a disk that is getting
-    /// full.
+    /// Returns which machines wanted more than their share or have taken most of it, and the room on
+    /// a disk that is getting full.
     pub fn shares(&self) -> SharesReply {
-        SharesReply { over: self.0.meter.over(), room: Some(self.room()).filter(Room::is_low) }
+        let meter = &self.0.meter;
+        let room = Some(self.room()).filter(Room::is_low);
+        SharesReply { over: meter.over(), near: meter.near(), room }
     }
 
     /// Refuses a machine that has used one of the shares up.

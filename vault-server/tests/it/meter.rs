@@ -272,7 +272,15 @@ async fn over_its_share_of_the_log_a_machine_writes_no_more_and_an_owner_does() 
     for n in 0..2 {
         let entry = entry(&world, n);
         world.append(&attacker, entry, vec![]).await;
+        if n == 0 {
+            let shares: SharesReply = client.fetch("/v1/shares").await;
+            assert_eq!(shares.near, [], "half of it is no news");
+        }
     }
+    let shares: SharesReply = client.fetch("/v1/shares").await;
+    let [near] = &shares.near[..] else { panic!("{shares:?}") };
+    assert_eq!((near.machine, near.share, shares.over.len()), (world.number(&bad), Share::Log, 0));
+    assert!(near.used_percent >= 80 && near.until > host::clock::now(), "{near:?}");
     let (status, body) = post(&attacker, &entry(&world, 2), vec![]).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert!(parse::<ErrorBody>(&body).detail.ends_with("share of bytes of entries a day"));

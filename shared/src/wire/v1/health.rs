@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// From here on members are warned.
-const LOW: u64 = 80;
+/// How many percent of something are used from which on people are warned.
+pub const LOW: u64 = 80;
 /// From here on the server drops what it can do without.
 const NEARLY_FULL: u64 = 95;
 

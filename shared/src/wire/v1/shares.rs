@@ -1,5 +1,5 @@
-//! Shares on the wire: which machines wanted more of the server than is theirs, and whether it is
-//! getting full.
+//! Shares on the wire: which machines wanted more of the server than is theirs, which have taken
+//! most of it, and whether the server is getting full.
 
 use std::fmt;
 
@@ -73,11 +73,27 @@ pub struct OverShare {
     pub last: Time,
 }
 
+/// A machine that has taken 80 % or more of what it may take in a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NearShare {
+    /// The machine's number.
+    pub machine: Number,
+    /// The share; one of a day.
+    pub share: Share,
+    /// How much of it is taken, in percent; above 100 while the machine is in debt.
+    pub used_percent: u64,
+    /// When it is less than 80 % again, if nothing more is taken.
+    pub until: Time,
+}
+
 /// Answer of `GET /v1/shares`, for any active machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharesReply {
     /// By machine, then by share.
     pub over: Vec<OverShare>,
+    /// By machine, then by share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<NearShare>,
     /// The room on the server's disk, while it is low.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<Room>,

@@ -15,7 +15,9 @@ use crate::vault::rotation;
 use host::clock;
 use host::hint::{Exit, Failure, hinted};
 use host::shown::Shown;
-use machine::local::{self, Alarm, Outdated, OverShare, Room, Rotation, Status, TargetRow};
+use machine::local::{
+    self, Alarm, NearShare, Outdated, OverShare, Room, Rotation, Status, TargetRow,
+};
 
 /// More warnings about rotation would hide the fleet.
 const MOST_ROTATIONS: usize = 5;
@@ -160,6 +162,13 @@ fn say_short(global: &Global, status: &Status, now: Time) {
             "{machine} was refused {count} {requests} over its share of {share}, last {age} ago"
         ));
     }
+    for NearShare { machine, share, used_percent, until } in &status.near {
+        let (share, wait) = (share.words(), clock::age(until.seconds_since(now)));
+        global.term.say(format!(
+            "{machine} has taken {used_percent} % of its share of {share}; if it takes no more, it is \
+             below 80 % in {wait}"
+        ));
+    }
     if let Some(Room { used_percent, free_bytes }) = status.room {
         let free = free_bytes >> 20;
         global.term.say(format!("the server's disk is {used_percent} % full: {free} MiB are free"));
@@ -247,6 +256,15 @@ fn document(status: &Status, now: Time) -> Value {
             json!({ "machine": it.machine, "share": share, "count": it.count, "last": last })
         })
         .collect();
+    let near: Vec<_> = status
+        .near
+        .iter()
+        .map(|it| {
+            let NearShare { machine, share, used_percent, until } = it;
+            let until = until.to_string();
+            json!({ "machine": machine, "share": share, "used_percent": used_percent, "until": until })
+        })
+        .collect();
     let rotations = rotation::due(status.rotations.clone(), now, rotation::SOON);
     let rotations: Vec<_> = rotations.iter().map(|entry| entry.document(now)).collect();
     json!({
@@ -255,6 +273,6 @@ fn document(status: &Status, now: Time) -> Value {
         "restored": status.restored, "unwatched": status.unwatched,
         "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(),
         "outdated": outdated.collect::<Vec<_>>(), "rotations": rotations,
-        "over": over, "room": status.room,
+        "over": over, "near": near, "room": status.room,
     })
 }

@@ -137,6 +137,12 @@ fn status_says_what_is_not_known() {
                 3 min ago";
     let full = "the server's disk is 83 % full: 5120 MiB are free";
     check(&json!([]), &[over(812), room], &[many, full], 0);
+    let near = json!([{
+        "machine": "vps", "share": "log", "used_percent": 93, "until": NOW + 3 * HOUR
+    }]);
+    let most = "vps has taken 93 % of its share of bytes of entries a day; if it takes no more, it \
+                is below 80 % in 3 h";
+    check(&json!([]), &[("near", near)], &[most], 0);
     check(&json!([]), &[over(1)], &["vps was refused 1 request over its share"], 0);
 }
 
