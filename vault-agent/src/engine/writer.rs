@@ -98,7 +98,9 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
     let mut carried = None;
     loop {
         if send::must_resolve(&parts) {
-            if let Some((reason, again)) = resolve(&parts, &mut acts).await {
+            let (waits, acted) = beside_acts(&parts, &mut acts, send::resolve(&parts)).await;
+            // After an act, there may be nothing left to wait for.
+            if let Some((reason, again)) = waits.filter(|_| !acted) {
                 let offline = || WriteError::Offline { reason: reason.clone() };
                 carried.take().into_iter().for_each(|one: Caller| one.answer(Err(offline())));
                 refuse_changes(&parts, &mut queue, &mut acts, &reason, again).await;
@@ -116,7 +118,7 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
                 Some(first) => {
                     let callers;
                     (callers, carried) = gather(first, &mut queue);
-                    write_all(&parts, callers).await;
+                    beside_acts(&parts, &mut acts, write_all(&parts, callers)).await;
                 }
                 None => return,
             },
@@ -124,15 +126,19 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
     }
 }
 
-/// Sends again what is kept, and meanwhile what owners sign: a server that does not answer the one
-/// must not have the other wait.
-async fn resolve(parts: &Arc<Parts>, acts: &mut mpsc::Receiver<Act>) -> Option<(String, Duration)> {
-    let mut resolving = pin!(send::resolve(parts));
+/// Does a piece of work, and meanwhile submits what owners sign: a server that does not answer the
+/// one must not have the other wait. The work stands still until the act is answered, and then finds
+/// a log that has moved on, or an entry that is kept. Tells whether there was an act.
+async fn beside_acts<T>(
+    parts: &Arc<Parts>,
+    acts: &mut mpsc::Receiver<Act>,
+    work: impl Future<Output = T>,
+) -> (T, bool) {
+    let mut work = pin!(work);
     let mut acted = false;
     loop {
         tokio::select! {
-            // After an act, there may be nothing left to wait for.
-            waits = &mut resolving => return waits.filter(|_| !acted),
+            done = &mut work => return (done, acted),
             Some(act) = acts.recv() => {
                 act.submit(parts).await;
                 acted = true;
@@ -246,10 +252,6 @@ async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<()
             return Ok(());
         }
         parts.link.writing_client()?;
-        if parts.pending.newest().is_some() {
-            // The other half of a batch, or an owner's act, has been left without an answer.
-            return Err(WriteError::Offline { reason: "it owes an answer to a change".into() });
-        }
         callers.retain(|caller| !caller.reply.is_closed());
         let Some(mut build) = drafted(parts, callers, &mut bases).await else { continue };
         if refused::settle(parts, callers).await? {
@@ -268,6 +270,10 @@ async fn write_batch(parts: &Arc<Parts>, callers: &mut Vec<Caller>) -> Result<()
         if ops.is_empty() {
             answer_all(callers, &build, build.seq - 1);
             return Ok(());
+        }
+        if parts.pending.newest().is_some() {
+            // The other half of a batch, or an owner's act, has been left without an answer.
+            return Err(WriteError::Offline { reason: "it owes an answer to a change".into() });
         }
         let outgoing = signed(parts, callers, &build, ops)?;
         let hash = outgoing.envelope.hash(Purpose::Entry(parts.own.pins.vault));

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::owner::{grant, prepare, sign};
 use super::sending::pending;
 use super::server::Fault;
-use super::world::{Machine, World};
+use super::world::{Machine, World, path, put, who};
 use crate::engine::WriteError;
 
 const ONE: &str = r#"{"k":"1"}"#;
@@ -108,6 +108,28 @@ async fn an_act_waits_for_no_entry_that_gets_no_answer() {
     until(|| world.server.data().posts.len() > posts).await;
     let submitted = timeout(Duration::from_secs(5), home.engine.submit(act)).await;
     submitted.expect("it waits").unwrap();
+    until_settled(&home).await;
+}
+
+#[tokio::test]
+async fn an_act_waits_for_no_write_that_gets_no_answer() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    let _vps = world.machine("vps", &[], &[]).await;
+    home.until_caught_up(&world).await;
+    let prepared = prepare(&home, vec![grant(&world, "vps", &["secret/b"])]).await;
+    let act = sign(&world, &home, &prepared).remove(0);
+    world.server.data().deaf = true;
+    let (engine, change) = (home.engine.clone(), put("secret/a", ONE, None));
+    let writing = tokio::spawn(async move { engine.write(who(), vec![change]).await });
+    until(|| world.server.data().posts.len() == 1).await;
+    let submitted = timeout(Duration::from_secs(5), home.engine.submit(act)).await;
+    submitted.expect("it waits").unwrap();
+    assert!(!writing.is_finished(), "the server has not answered it");
+    // It has lost its place to the act, and is made anew behind it, once.
+    world.server.data().deaf = false;
+    assert_eq!(writing.await.unwrap().unwrap().versions, [(path("secret/a"), 1)]);
+    assert_eq!(world.server.data().state.due_version(&path("secret/a")), 2);
     until_settled(&home).await;
 }
 
