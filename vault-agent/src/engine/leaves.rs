@@ -24,17 +24,15 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
         let Some(chain) = due(&reports) else { continue };
         let ended = round(&reports, &client, chain).await;
         let broken = match ended {
-            Ok(Ok(())) => false,
-            Ok(Err(_)) if reports.link.is_restored() => false,
-            Ok(Err(error)) => {
-                reports.alarms.raise(error.code.as_str(), "", error.detail);
-                true
-            }
-            Err(fault) => {
-                tracing::warn!(fault = format!("{fault:#}"), "the audit chain is not followed");
-                false
-            }
+            Ok(Ok(())) => Ok(false),
+            Ok(Err(_)) if reports.link.is_restored() => Ok(false),
+            Ok(Err(error)) => reports.accuse(&client, "", error.detail).await,
+            Err(fault) => Err(fault),
         };
+        let broken = broken.unwrap_or_else(|fault| {
+            tracing::warn!(fault = format!("{fault:#}"), "the audit chain is not followed");
+            false
+        });
         reports.audit().rest(Instant::now(), broken);
     }
 }

@@ -9,7 +9,8 @@
 //!    `anchors`, `posting`, `decide`
 //! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
 //! 4. how the connection is, and the verified log: `link`, `ledger`
-//! 5. local accesses and reports, and all owners together: `access`, `report`, `leaves`, `parts`
+//! 5. local accesses and reports, and all owners together: `access`, `stored`, `report`, `leaves`,
+//!    `parts`
 //! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
@@ -56,6 +57,7 @@ mod sample;
 mod seal;
 mod send;
 mod status;
+mod stored;
 mod tasks;
 mod timing;
 mod told;

@@ -20,7 +20,8 @@ use super::folded::{Folded, stand_in};
 use super::ledger::Ledger;
 use super::link::Link;
 use super::pending::Pending;
-use super::report::{self, Reports};
+use super::report::Reports;
+use super::stored;
 use super::tasks::Tasks;
 use super::timing;
 use super::types::{Commit, Own, Ticks};
@@ -56,7 +57,7 @@ struct Stored {
     folded: Folded,
     /// What was set aside: the newest of it.
     left: Vec<SetAside>,
-    reports: report::Stored,
+    reports: stored::Stored,
     synced_at: Option<Time>,
     fork: Option<String>,
     pending: Vec<Hash>,
@@ -148,7 +149,7 @@ fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
     let (state, born, snapshot) = verified_state(conn, pins).context(damaged)?;
     let held = state::blobs::list(conn)?;
     let readers = state::blobs::readers(conn)?;
-    let reports = report::load(conn, &state)?;
+    let reports = stored::load(conn, &state)?;
     let synced_at: Option<Time> = facts::get(conn, facts::SYNCED_AT)?;
     let signed = state::log::newest_signed(conn)?.map(|(seq, head, sig)| SignedHead {
         epoch: state.epoch_at(seq),

@@ -10,25 +10,26 @@ use rusqlite::Connection;
 use shared::audit::AuditHead;
 use shared::error::{Code, Error};
 use shared::head::SignedHead;
-use shared::log::{Number, State};
+use shared::log::Number;
 use shared::name::Name;
 use shared::report::{Seen, TargetReport};
 use shared::signed::Envelope;
 use shared::time::Time;
-use shared::wire::v1::log::HealRequest;
+use shared::wire::v1::log::{HealReply, HealRequest};
 use shared::wire::v1::report::{EXCHANGED, ReportReply, ReportRequest};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::alarms::{Alarms, clones_told};
 use super::anchors;
-use super::chain::{Audit, Chain};
+use super::chain::Audit;
 use super::connected::Connected;
 use super::debounced::Debounced;
 use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken};
 use super::ledger::Ledger;
 use super::link::Link;
 use super::posting::{Due, Posting};
+use super::stored::{self, Stored};
 use super::timing;
 use super::types::{Own, Ticks};
 use crate::state::peers::{self, Anchor};
@@ -47,14 +48,6 @@ const LONGEST: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_mins(1);
 /// How often the connected time is written down.
 const NOTE: Duration = Duration::from_mins(10);
-
-/// What the database held.
-pub(super) struct Stored {
-    fleet: Fleet,
-    posting: Posting,
-    chain: Option<Chain>,
-    connected: Duration,
-}
 
 /// This machine's reports and everybody's. The ledger's lock is taken before any lock of these.
 pub(super) struct Reports {
@@ -80,21 +73,6 @@ struct Member {
     head: SignedHead,
     audit: AuditHead,
     is_alone: bool,
-}
-
-/// Reads what an earlier process has left, and verifies it.
-pub(super) fn load(conn: &Connection, state: &State) -> Result<Stored> {
-    let heard: Option<(u64, Vec<(Number, u64)>)> = facts::get(conn, facts::HEARD)?;
-    let (connected, heard) = heard.unwrap_or_default();
-    let heard = heard.into_iter().map(|(number, at)| (number, Duration::from_secs(at))).collect();
-    let targets = facts::get::<String>(conn, facts::TARGETS)?;
-    let reserved = facts::get(conn, facts::REPORT_N)?.unwrap_or(0);
-    Ok(Stored {
-        fleet: Fleet::load(peers::list(conn)?, heard, state),
-        posting: Posting::new(reserved, targets.as_deref())?,
-        chain: facts::get(conn, facts::AUDIT)?,
-        connected: Duration::from_secs(connected),
-    })
 }
 
 /// Reports whenever it is due, until the connection ends.
@@ -333,7 +311,7 @@ impl Reports {
         let reports = Arc::clone(self);
         let kept = self.store.write(move |conn| reports.keep(conn, newer, &anchors, at));
         for (machine, why) in kept.await.context("storing the records")? {
-            self.alarms.raise(Code::AuditRewritten.as_str(), &machine, why);
+            self.accuse(client, &machine, why).await?;
         }
         self.ticks.send_replace(());
         Ok(())
@@ -387,8 +365,7 @@ impl Reports {
         anchors::keep(conn, state, anchors)
     }
 
-    /// Takes up the audit head that the server names. Of one that was restored nothing is judged:
-    /// it is asked before it is accused.
+    /// Takes up the audit head that the server names.
     async fn name_audit(&self, client: &Client, now: AuditHead) -> Result<()> {
         let named = {
             let folded = self.ledger.read();
@@ -396,12 +373,36 @@ impl Reports {
         };
         match named {
             Ok(()) => self.named.notify_one(),
-            Err(_) if client.heal(&HealRequest::default()).await?.restored => {
-                self.link.restored(true);
-            }
-            Err(error) => self.alarms.raise(error.code.as_str(), "", error.detail),
+            Err(error) => drop(self.accuse(client, "", error.detail).await?),
         }
         Ok(())
+    }
+
+    /// Says that the audit log was rewritten, unless the server says that it was restored, or has
+    /// signed entries that are not here yet and may resume it: it is asked before it is accused.
+    /// Tells whether it is.
+    ///
+    /// # Errors
+    /// If the connection ends: it may be just then that the server is restored.
+    pub(super) async fn accuse(&self, client: &Client, about: &str, why: String) -> Result<bool> {
+        match client.heal(&HealRequest::default()).await {
+            Ok(HealReply { restored: true, .. }) => {
+                self.link.restored(true);
+                return Ok(false);
+            }
+            Ok(HealReply { head, .. }) => match self.ledger.judge(&head).await? {
+                Ok(Judged::Ahead) => {
+                    self.ahead(head);
+                    return Ok(false);
+                }
+                Ok(Judged::Held | Judged::Left | Judged::Unsigned) => {}
+                Err(error) => self.link.refuse(&error),
+            },
+            Err(fault @ RemoteError::Lost(_)) => return Err(fault.into()),
+            Err(_) => {}
+        }
+        self.alarms.raise(Code::AuditRewritten.as_str(), about, why);
+        Ok(true)
     }
 
     /// Compares the signed heads that are still open with the log, and raises what follows.
@@ -443,20 +444,10 @@ impl Reports {
     /// Writes down how long this machine was connected, when it last heard whom, the number of its
     /// last record, and how far it knows the audit chain.
     pub(super) async fn flush(&self) {
-        let seconds = |time: Duration| time.as_secs();
-        let heard: Vec<(Number, u64)> = {
-            let fleet = self.fleet();
-            fleet.heard().iter().map(|(number, at)| (*number, seconds(*at))).collect()
-        };
-        let (connected, used) = (seconds(self.connected.so_far()), self.posting().used());
-        let chain = self.audit().chain;
-        let written = self.store.write(move |conn| {
-            facts::set(conn, facts::REPORT_N, &used)?;
-            if let Some(chain) = chain {
-                facts::set(conn, facts::AUDIT, &chain)?;
-            }
-            facts::set(conn, facts::HEARD, &(connected, heard))
-        });
+        let (heard, used) = (self.fleet().heard().clone(), self.posting().used());
+        let (chain, connected) = (self.audit().chain, self.connected.so_far());
+        let written =
+            self.store.write(move |conn| stored::save(conn, used, chain, connected, &heard));
         match written.await {
             Ok(()) => self.posting().flushed(used),
             Err(fault) => tracing::warn!(%fault, "when the others were heard is not written down"),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use shared::audit::AuditHead;
 use shared::error::Code;
 use shared::hash::Hash;
+use shared::head::SignedHead;
 use shared::log::Number;
 use shared::report::Seen;
 use shared::signed::Envelope;
@@ -39,6 +40,8 @@ pub(super) struct Reported {
     pub(super) clones: Vec<CloneNotice>,
     /// Who is over a share, and how full it is.
     pub(super) shares: SharesReply,
+    /// The head that it tells who heals it, if it is not the log's.
+    pub(super) healed: Option<SignedHead>,
     /// How often leaves were asked for.
     pub(super) followed: u64,
 }
@@ -56,6 +59,7 @@ impl Default for Reported {
             posts: Vec::new(),
             clones: Vec::new(),
             shares: SharesReply::default(),
+            healed: None,
             followed: 0,
         }
     }

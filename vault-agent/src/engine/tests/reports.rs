@@ -7,7 +7,7 @@ use shared::audit::AuditHead;
 use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
 use shared::keys::{Identity, SignKey};
-use shared::log::{NewMachine, Op, Resume};
+use shared::log::{NewMachine, Op};
 use shared::report::{HookResult, Seen, TargetReport, TargetState};
 use shared::signed::Envelope;
 use shared::text::Text;
@@ -23,7 +23,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 impl Machine {
     /// Posts this machine's record now, and takes the others'.
-    async fn exchange(&self) {
+    pub(super) async fn exchange(&self) {
         let reports = &self.engine.parts.reports;
         reports.posting().exchange_now();
         assert!(reports.reporting.now(Duration::from_secs(10)).await, "no report is taken");
@@ -37,7 +37,7 @@ impl Machine {
     }
 
     /// Has time pass, as if it had been spent connected, and judges the others.
-    async fn pass(&self, time: Duration) {
+    pub(super) async fn pass(&self, time: Duration) {
         let reports = &self.engine.parts.reports;
         reports.connected.pass(time);
         reports.judge().await.unwrap();
@@ -47,26 +47,33 @@ impl Machine {
         MachineKeys::load(&self.paths).unwrap().sign
     }
 
-    fn codes(&self) -> Vec<String> {
+    pub(super) fn codes(&self) -> Vec<String> {
         self.engine.status().alarms.into_iter().map(|alarm| alarm.code).collect()
     }
 }
 
 impl World {
     /// The server's signature of where its log ends.
-    fn head(&self) -> SignedHead {
+    pub(super) fn head(&self) -> SignedHead {
         let data = self.server.data();
         data.state.place().sign(&self.server_key, data.state.vault()).unwrap()
     }
 
     /// Its signature of another place.
-    fn signed(&self, key: &SignKey, seq: u64, head: Hash) -> SignedHead {
+    pub(super) fn signed(&self, key: &SignKey, seq: u64, head: Hash) -> SignedHead {
         let vault = self.server.data().state.vault();
         Head { seq, head, ..self.head().place() }.sign(key, vault).unwrap()
     }
 
     /// Hands out a record of a machine that it has signed itself.
-    fn plant(&self, machine: &str, key: &SignKey, n: u64, head: SignedHead, audit: AuditHead) {
+    pub(super) fn plant(
+        &self,
+        machine: &str,
+        key: &SignKey,
+        n: u64,
+        head: SignedHead,
+        audit: AuditHead,
+    ) {
         let number = self.number(machine);
         let record = self.record(number, key, n, head, audit);
         self.server.data().reported.records.insert(number, record);
@@ -89,7 +96,7 @@ impl World {
     }
 
     /// Adds a machine that never connects; returns its key.
-    fn join_silent(&self, called: &str, write: &[&str]) -> SignKey {
+    pub(super) fn join_silent(&self, called: &str, write: &[&str]) -> SignKey {
         let (sign, number) = (SignKey::generate(), self.server.data().state.due_machine());
         let recipient = Identity::generate().recipient();
         let MachineLine { name, recipient, sign: key, proof } =
@@ -299,131 +306,6 @@ async fn silence_is_not_judged_where_all_others_sleep() {
     assert!(home.engine.status().unwatched);
     home.pass(99 * HOUR).await;
     assert_eq!(home.codes(), [""; 0]);
-}
-
-#[tokio::test]
-async fn a_shrunk_audit_log_is_rewritten_until_a_person_has_looked() {
-    let world = World::new().await;
-    let vps = world.machine("vps", &["*"], &[]).await;
-    world.server.data().reported.audit(&["2", "3"]);
-    vps.exchange().await;
-    world.server.data().reported.leaves.truncate(1);
-    vps.exchange().await;
-    vps.until_alarm("E_AUDIT_REWRITTEN").await;
-    // From there on it may only grow again.
-    vps.engine.clear_alarm("E_AUDIT_REWRITTEN");
-    vps.exchange().await;
-    assert_eq!(vps.codes(), [""; 0]);
-    world.server.data().reported.leaves.clear();
-    vps.exchange().await;
-    vps.until_alarm("E_AUDIT_REWRITTEN").await;
-    assert!(vps.engine.status().online, "an alarm, and nothing else");
-}
-
-#[tokio::test]
-async fn a_restored_server_is_asked_before_its_audit_log_is_judged() {
-    let world = World::new().await;
-    let vps = world.machine("vps", &["*"], &[]).await;
-    world.server.data().reported.audit(&["2", "3"]);
-    vps.exchange().await;
-    {
-        let mut data = world.server.data();
-        data.reported.leaves.truncate(1);
-        data.restored = true;
-    }
-    vps.exchange().await;
-    vps.exchange().await;
-    assert_eq!(vps.codes(), ["E_SERVER_RESTORED"]);
-    assert!(vps.engine.status().restored);
-}
-
-#[tokio::test]
-async fn an_edited_audit_record_is_noticed_by_itself() {
-    let world = World::new().await;
-    let home = world.machine("home", &["*"], &[]).await;
-    home.exchange().await;
-    world.server.data().reported.audit(&["2", "3", "4", "5"]);
-    home.exchange().await;
-    assert_eq!(home.codes(), [""; 0]);
-    {
-        // The chain is computed anew over the edited record, and grows on.
-        let reported = &mut world.server.data().reported;
-        reported.leaves[2] = Hash::of(&[b"edited"]);
-        reported.audit(&["6"]);
-    }
-    // Not for a minute yet.
-    home.engine.parts.reports.audit().rest(tokio::time::Instant::now() - 2 * HOUR, false);
-    home.exchange().await;
-    home.until_alarm("E_AUDIT_REWRITTEN").await;
-}
-
-#[tokio::test]
-async fn one_members_audit_head_breaks_nothing() {
-    let world = World::new().await;
-    let home = world.machine("home", &["*"], &[]).await;
-    let evil = world.join_silent("evil", &[]);
-    home.until_caught_up(&world).await;
-    let lie = AuditHead { n: 500_000, hash: Hash::ZERO };
-    world.plant("evil", &evil, 1, world.head(), lie);
-    home.exchange().await;
-    let verified = home.engine.audit_verify().await.unwrap();
-    assert_eq!(verified.bad, None);
-    assert_eq!(home.codes(), [""; 0]);
-}
-
-#[tokio::test]
-async fn after_a_restore_and_its_resumption_the_audit_log_is_whole() {
-    let world = World::new().await;
-    let home = world.machine("home", &["*"], &[]).await;
-    let vps = world.join_silent("vps", &[]);
-    home.until_caught_up(&world).await;
-    world.server.data().reported.audit(&["2", "3", "4"]);
-    let newest = world.server.data().reported.head();
-    world.plant("vps", &vps, 1, world.head(), newest);
-    home.exchange().await;
-    home.exchange().await;
-    assert_eq!(home.engine.audit_verify().await.unwrap().checked, 4);
-    // The copy ends at record 2; other ones have come since.
-    let audit = {
-        let reported = &mut world.server.data().reported;
-        reported.leaves.truncate(2);
-        let audit = reported.head();
-        reported.audit(&["three", "four", "five"]);
-        audit
-    };
-    let before = home.engine.audit_verify().await.unwrap();
-    assert!(before.bad.is_some(), "nobody has resumed it");
-    let (seq, head) = {
-        let data = world.server.data();
-        (data.state.seq(), data.state.head())
-    };
-    let from = Resume { seq, head, audit_n: audit.n, audit_head: audit.hash };
-    world.act(vec![Op::Resume(from)]);
-    home.until_caught_up(&world).await;
-    home.exchange().await;
-    let verified = home.engine.audit_verify().await.unwrap();
-    assert_eq!((verified.bad, verified.checked), (None, 5));
-    let [resumed] = &verified.restored[..] else { panic!("one restore") };
-    assert_eq!((resumed.n, resumed.by.to_string().as_str()), (2, "admin:jonas"));
-    assert_eq!(home.codes(), [""; 0]);
-}
-
-#[tokio::test]
-async fn a_server_that_forgets_its_audit_head_still_gets_reports_and_is_found_out() {
-    let world = World::new().await;
-    let vps = world.machine("vps", &["*"], &[]).await;
-    world.server.data().reported.audit(&["2", "3"]);
-    vps.exchange().await;
-    {
-        let reported = &mut world.server.data().reported;
-        reported.leaves.truncate(1);
-        reported.forgetful = true;
-    }
-    vps.exchange().await;
-    vps.until_alarm("E_AUDIT_REWRITTEN").await;
-    let data = world.server.data();
-    let last: Seen = data.reported.posts_of(1).last().unwrap().seen.parse().unwrap();
-    assert_eq!(last.audit(), AuditHead::EMPTY);
 }
 
 #[tokio::test]

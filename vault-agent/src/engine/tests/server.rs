@@ -403,9 +403,9 @@ impl Server {
             }
         }
         let versions = data.state.secrets().values().flat_map(log::Secret::versions);
-        let wanted = versions.map(|(_, version)| version.blob);
-        let wanted = wanted.filter(|blob| !data.blobs.contains_key(blob)).collect();
-        json(200, &HealReply { head: data.signed(), restored: data.restored, wanted })
+        let blobs = versions.map(|(_, it)| it.blob).filter(|id| !data.blobs.contains_key(id));
+        let head = data.reported.healed.unwrap_or_else(|| data.signed());
+        json(200, &HealReply { head, restored: data.restored, wanted: blobs.collect() })
     }
 
     fn follow(&self, number: Number, query: &str) -> Answer {
