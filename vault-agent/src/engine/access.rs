@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use shared::audit::Fact;
 use shared::hash::Hash;
 use shared::time::Time;
+use shared::wire::v1::audit::ACCESSES;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -21,8 +22,6 @@ use host::clock;
 use host::store::Job;
 use machine::remote::Client;
 
-/// Accesses sent at once.
-const BATCH: u64 = 1000;
 /// Accesses in one commit from which on the next one waits for those that are being looked at.
 const MANY: usize = 8;
 /// How long after an access it is shipped: later ones join in.
@@ -177,7 +176,7 @@ pub(super) async fn run(accesses: Arc<Accesses>, client: Client) {
 /// Ships everything that waits now.
 async fn ship(store: &Store, client: &Client) -> Result<()> {
     loop {
-        let request = store.read(|conn| state::access::oldest(conn, BATCH)).await?;
+        let request = store.read(|conn| state::access::oldest(conn, ACCESSES as u64)).await?;
         if request.reads.is_empty() {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::audit::{AuditHead, Op};
 use shared::error::Code;
 use shared::log::Machine;
-use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery};
+use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery, RECORDS};
 use tokio::time::{Instant, timeout_at};
 
 use crate::meter::{ANSWER, Room};
@@ -15,8 +15,8 @@ use super::{Caller, Outcome, Refusal, Vault, admitted, deny, refuse};
 
 /// What a machine must be able to read to see audit records.
 const GRANT: &str = "sys/audit";
-/// Records in a page unless the query says otherwise, and at most.
-const RECORDS: (u64, u64) = (1_000, 10_000);
+/// Records in a page unless the query says otherwise.
+const USUAL: u64 = 1_000;
 /// Leaves in a page at most.
 const LEAVES: u64 = 15_000;
 /// How long a request may wait for a record to come.
@@ -32,9 +32,8 @@ impl Vault {
         mut caller: Caller,
         query: AuditQuery,
     ) -> Result<(AuditPage, Room), Refusal> {
-        let (usual, most) = RECORDS;
-        let limit = query.limit.unwrap_or(usual);
-        if limit == 0 || limit > most {
+        let limit = query.limit.unwrap_or(USUAL);
+        if limit == 0 || limit > RECORDS as u64 {
             let why = Code::Limits.because(format!("limit of {limit} audit records"));
             return self
                 .call(caller.number, move |tx| refuse(tx, caller.fact(Op::AuditRead), why))

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
 use crate::head::SignedHead;
+use crate::limits;
 use crate::signed::Envelope;
+use crate::wire::list::at_most;
 
 use super::blob::Inline;
 
@@ -56,7 +58,11 @@ pub enum Frame {
         envelope: Envelope,
         /// The blobs that the entry brought and the caller may read; only for entries committed
         /// while following. Their audit rows are on disk.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(
+            default,
+            skip_serializing_if = "Vec::is_empty",
+            deserialize_with = "at_most::<{ limits::OPS }, _, _>"
+        )]
         blobs: Vec<Inline>,
     },
     /// Nothing happened for a while.
@@ -73,7 +79,11 @@ pub struct AppendRequest {
     /// The entry, signed by the caller, or by an admin or root on the caller's machine.
     pub envelope: Envelope,
     /// Blobs that the entry brings, unless uploaded before.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<{ limits::OPS }, _, _>"
+    )]
     pub blobs: Vec<Inline>,
     /// With an entry that resumes: the one-time code that the server's host shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
