@@ -80,6 +80,9 @@ pub struct Healed {
     /// Whether the server still waits for an owner to resume it.
     #[serde(default)]
     pub restored: bool,
+    /// Whether the audit log lacks what this machine was shown of it: `E_AUDIT_REWRITTEN` stands.
+    #[serde(default)]
+    pub rewritten: bool,
 }
 
 /// Where a restored server stands, and what is lost if an owner resumes it there.

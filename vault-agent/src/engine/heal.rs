@@ -1,5 +1,5 @@
 //! Giving a server back what it has lost: the entries that this machine has verified, and the
-//! blobs that it keeps (design/trust, *Life cycle*, heal). Nothing here is believed of the server;
+//! blobs that it keeps; what nobody can give back is named (design/trust, *Life cycle*, heal). Nothing here is believed of the server;
 //! it checks every signature as well.
 
 use std::collections::HashSet;
@@ -11,6 +11,7 @@ use shared::hash::Hash;
 use shared::head::SignedHead;
 use shared::keys::Signature;
 use shared::signed::Envelope;
+use shared::wire::v1::audit::LeavesQuery;
 use shared::wire::v1::log::{Frame, HealReply, HealRequest, LogQuery};
 
 use super::fleet::Judged;
@@ -47,7 +48,27 @@ pub(super) async fn heal(parts: &Parts) -> Result<Healed> {
         }
     };
     parts.link.restored(restored);
-    Ok(Healed { entries, blobs, absent: places(parts, &absent), restored })
+    if !restored {
+        look_at_audit(parts, &client).await?;
+    }
+    let rewritten = parts.alarms.stands(Code::AuditRewritten);
+    Ok(Healed { entries, blobs, absent: places(parts, &absent), restored, rewritten })
+}
+
+/// Raises the alarm now, not at the next report, if the audit log does not lead to what this machine
+/// was shown of it last: lost records nobody can give back.
+async fn look_at_audit(parts: &Parts, client: &Client) -> Result<()> {
+    let shown = {
+        let folded = parts.ledger.read();
+        parts.reports.audit().anchored(&folded.state)
+    };
+    let page = client.leaves(LeavesQuery { after: shown.n }).await?;
+    // Nothing can be said of records that are kept no longer.
+    if page.until.is_none() && page.from != shown {
+        let why = format!("record {} is lost, or was another", shown.n);
+        parts.alarms.raise(Code::AuditRewritten.as_str(), "", why);
+    }
+    Ok(())
 }
 
 /// Sends the entries after the server's head; returns how many. It takes runs up to a head that it

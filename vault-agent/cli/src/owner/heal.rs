@@ -21,7 +21,7 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
         global.term.say(format!("{code} is cleared; it comes back if it is still true"));
         return Ok(Exit::OK);
     }
-    let Healed { entries, blobs, absent, restored } = healed;
+    let Healed { entries, blobs, absent, restored, rewritten } = healed;
     if (entries, blobs) == (0, 0) {
         global.term.say("the server lacks nothing that this machine has");
     } else {
@@ -35,8 +35,15 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
             "run `vault heal` on the other machines too, then `vault resume` on an admin's machine",
         );
     }
+    if rewritten {
+        global.term.say_hinted(
+            "the audit log has lost records that this machine was shown: E_AUDIT_REWRITTEN",
+            "nobody can give them back. Once you know why, as after a restore, run \
+             `vault heal --clear E_AUDIT_REWRITTEN` on each machine that shows this alarm",
+        );
+    }
     if absent.is_empty() {
-        return Ok(if restored { Exit::REMOTE } else { Exit::OK });
+        return Ok(if restored || rewritten { Exit::REMOTE } else { Exit::OK });
     }
     for place in &absent {
         global.term.line(format!("{} v{}", place.path, place.ver))?;
