@@ -1,7 +1,7 @@
 //! A server that was set back: what comes back by itself, what an owner resumes, who follows, and
 //! what is kept aside.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tests::{Host, World, bins, find_line, watch};
 
@@ -13,7 +13,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Stops the server, copies what it has on disk, and starts it again.
-fn back_up(world: &mut World) -> std::path::PathBuf {
+fn back_up(world: &mut World) -> PathBuf {
     world.server.as_mut().unwrap().stop();
     let backup = world.dir().join("backup");
     copy(&world.data(), &backup);
@@ -38,8 +38,31 @@ fn put_back(world: &mut World, backup: &Path, whole: bool) {
     world.start();
 }
 
+/// Puts all of the copy back, and waits until both sides know that the server was set back.
+fn put_all_back(world: &mut World, backup: &Path, host: &Host) {
+    put_back(world, backup, true);
+    shows(host, "E_SERVER_BEHIND");
+    watch::poll("the server knows that it was set back", || {
+        world.data().join("resume-code").exists().then_some(())
+    });
+}
+
 fn put(host: &Host, path: &str, pair: &str) -> i32 {
     host.vault(&["kv", "put", path, pair]).code
+}
+
+/// An owner, and a machine with a target that has written version 2 of it after the copy was made.
+fn vps_writes_after_the_copy() -> (World, Host, Host, PathBuf) {
+    let mut world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let _ = rtx.vault(&["access", "set", "vps", "--read", "*", "--write", "*", "--yes"]).ok();
+    assert_eq!(put(&rtx, "secret/jjeco/a", "K=one"), 0);
+    vps.target(&["secret/jjeco/a"]);
+    watch::until(&vps.env_file(), |text| text.contains("one"));
+    let backup = back_up(&mut world);
+    put_when_back(&vps, "secret/jjeco/a", "K=two");
+    (world, rtx, vps, backup)
 }
 
 /// Writes until that works: the agents notice within seconds that a server is back.
@@ -173,23 +196,11 @@ fn a_whole_data_directory_put_back_is_resumed_and_everybody_follows() {
 
 #[test]
 fn what_is_lost_has_to_be_named_and_is_kept_aside() {
-    let mut world = World::new(bins!());
-    let rtx = world.owner("rtx1080");
-    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
-    let _ = rtx.vault(&["access", "set", "vps", "--read", "*", "--write", "*", "--yes"]).ok();
-    assert_eq!(put(&rtx, "secret/jjeco/a", "K=one"), 0);
-    vps.target(&["secret/jjeco/a"]);
-    watch::until(&vps.env_file(), |text| text.contains("one"));
-    let backup = back_up(&mut world);
-    put_when_back(&vps, "secret/jjeco/a", "K=two");
+    let (mut world, rtx, vps, backup) = vps_writes_after_the_copy();
     holds(&rtx, "secret/jjeco/a", "two");
     let _ = rtx.vault(&["machine", "remove", "vps", "--yes"]).ok();
 
-    put_back(&mut world, &backup, true);
-    shows(&rtx, "E_SERVER_BEHIND");
-    watch::poll("the server knows that it was set back", || {
-        world.data().join("resume-code").exists().then_some(())
-    });
+    put_all_back(&mut world, &backup, &rtx);
     let args = ["resume", "--code", &code(&world), "--yes"];
     let refused = rtx.vault(&args);
     assert_eq!(refused.code, 2, "{}", refused.err);
@@ -219,23 +230,11 @@ fn what_is_lost_has_to_be_named_and_is_kept_aside() {
 
 #[test]
 fn a_file_keeps_what_the_vault_went_on_without_until_there_is_something_newer() {
-    let mut world = World::new(bins!());
-    let rtx = world.owner("rtx1080");
-    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
-    let _ = rtx.vault(&["access", "set", "vps", "--read", "*", "--write", "*", "--yes"]).ok();
-    assert_eq!(put(&rtx, "secret/jjeco/a", "K=one"), 0);
-    vps.target(&["secret/jjeco/a"]);
-    watch::until(&vps.env_file(), |text| text.contains("one"));
-    let backup = back_up(&mut world);
-    put_when_back(&vps, "secret/jjeco/a", "K=two");
+    let (mut world, rtx, vps, backup) = vps_writes_after_the_copy();
     watch::until(&vps.env_file(), |text| text.contains("two"));
     holds(&rtx, "secret/jjeco/a", "two");
 
-    put_back(&mut world, &backup, true);
-    shows(&rtx, "E_SERVER_BEHIND");
-    watch::poll("the server knows that it was set back", || {
-        world.data().join("resume-code").exists().then_some(())
-    });
+    put_all_back(&mut world, &backup, &rtx);
     let args = ["resume", "--code", &code(&world), "--lose", "1", "--yes"];
     let resumed = rtx.vault(&args);
     assert_eq!(resumed.code, 0, "{}", resumed.err);

@@ -4,7 +4,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -14,6 +16,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Response, Uri};
+use shared::hash::Hash;
+use shared::keys::SignKey;
 use shared::time::Time;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -21,6 +25,8 @@ use tokio::sync::oneshot;
 use crate::context::{Env, Flags, Global};
 use host::hint::Exit;
 use host::term::Term;
+use machine::identity::Pins;
+use machine::paths::Paths;
 
 /// 2026-11-23T20:00:00Z.
 pub(crate) fn now() -> Time {
@@ -93,6 +99,23 @@ impl World {
         let mut world = Self::new("");
         let socket = world.dir.path().join("agent.sock");
         world.server = Some(Server::start(UnixListener::bind(socket).unwrap(), answers));
+        world
+    }
+
+    /// The same, on a host of a vault that holds an admin key.
+    pub(crate) fn admin(answers: &[(&str, u16, &str)]) -> Self {
+        let world = Self::agent(answers);
+        std::fs::set_permissions(world.path(), Permissions::from_mode(0o700)).unwrap();
+        let paths = Paths::resolve(Some(world.path()), None).unwrap();
+        let pins = Pins {
+            vault: Hash::of(&[b"vault"]),
+            server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
+            name: "rtx1080".parse().unwrap(),
+            addresses: vec!["10.8.0.3:8443".to_owned()],
+        };
+        pins.store(&paths).unwrap();
+        host::files::create_dir_private(&paths.admin()).unwrap();
+        world.file("admin/jonas.age", "");
         world
     }
 

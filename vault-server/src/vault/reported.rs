@@ -1,5 +1,5 @@
-//! What machines have reported last, in memory: kept, exchanged in turn, listed for whoever asks,
-//! and saved behind. What a report must hold to be kept is `report`'s.
+//! The newest report of each machine, in memory: kept, exchanged in turn, listed, and saved later.
+//! What a report must hold to be kept is decided in `report`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -82,6 +82,15 @@ pub struct Unsaved {
     pub revision: u64,
 }
 
+impl From<Accepted> for Report {
+    fn from(accepted: Accepted) -> Self {
+        let Accepted { key, seen, signed, targets, at, audit, proven } = accepted;
+        let targets = targets.map(Arc::from);
+        let (revision, unsaved, targets_unsaved) = (0, false, false);
+        Self { key, seen, signed, targets, at, audit, proven, revision, unsaved, targets_unsaved }
+    }
+}
+
 impl Reported {
     /// Starts with the reports of a database.
     pub fn new(kept: Vec<Kept>, state: Option<&State>) -> Self {
@@ -89,24 +98,9 @@ impl Reported {
             let key = *state?.machine_numbered(number)?.sign.as_bytes();
             let seen: Seen = signed.parse().ok()?;
             let targets = targets.filter(|text| Hash::of(&[text.as_bytes()]) == seen.targets);
-            let targets = targets.map(Arc::from);
-            let (audit, revision) = (AuditHead::EMPTY, 0);
-            let (proven, unsaved, targets_unsaved) = (true, false, false);
-            Some((
-                number,
-                Report {
-                    key,
-                    seen,
-                    signed,
-                    targets,
-                    at,
-                    audit,
-                    proven,
-                    revision,
-                    unsaved,
-                    targets_unsaved,
-                },
-            ))
+            let (audit, proven) = (AuditHead::EMPTY, true);
+            let kept = Accepted { key, seen, signed, targets, at, audit, proven };
+            Some((number, kept.into()))
         };
         Self(Mutex::new(kept.into_iter().filter_map(read).collect()))
     }
@@ -132,40 +126,28 @@ impl Reported {
         accepted: Accepted,
         active: impl FnOnce() -> bool,
     ) -> Result<Option<bool>, Error> {
-        let Accepted { key, seen, signed, targets, at, audit, proven } = accepted;
+        let mut report = Report::from(accepted);
+        let number = report.seen.machine;
         let mut reports = self.lock();
         // Asked under the lock: a report of a machine that goes meanwhile is not kept after it.
         if !active() {
             return Ok(None);
         }
-        let before = reports.get(&seen.machine).filter(|report| report.key == key);
-        let same = before.is_some_and(|before| before.signed == signed);
-        if let Some(last) = before.filter(|_| !same).map(|before| before.seen.n)
-            && seen.n <= last
-        {
-            let why = format!("report {}, but the last one was {last}", seen.n);
-            return Err(Code::Seq.because(why));
+        (report.unsaved, report.targets_unsaved) = (true, report.targets.is_some());
+        if let Some(before) = reports.get(&number).filter(|before| before.key == report.key) {
+            if before.signed == report.signed {
+                report.at = before.at;
+            } else if report.seen.n <= before.seen.n {
+                let (n, last) = (report.seen.n, before.seen.n);
+                return Err(Code::Seq.because(format!("report {n}, but the last one was {last}")));
+            }
+            if report.targets.is_none() && before.seen.targets == report.seen.targets {
+                report.targets.clone_from(&before.targets);
+            }
+            report.targets_unsaved |= before.targets_unsaved;
+            report.revision = before.revision + 1;
         }
-        let sent = targets.map(Arc::from);
-        let targets_unsaved = sent.is_some() || before.is_some_and(|one| one.targets_unsaved);
-        let known = before.filter(|before| before.seen.targets == seen.targets);
-        let targets = sent.or_else(|| known.and_then(|known| known.targets.clone()));
-        let at = if same { before.map_or(at, |before| before.at) } else { at };
-        let wants_targets = targets.is_none();
-        let revision = before.map_or(0, |before| before.revision + 1);
-        let (number, unsaved) = (seen.machine, true);
-        let report = Report {
-            key,
-            seen,
-            signed,
-            targets,
-            at,
-            audit,
-            proven,
-            revision,
-            unsaved,
-            targets_unsaved,
-        };
+        let wants_targets = report.targets.is_none();
         reports.insert(number, report);
         Ok(Some(wants_targets))
     }
@@ -180,7 +162,7 @@ impl Reported {
         view: &View<'_>,
     ) -> (Vec<Envelope>, Number) {
         let reports = self.lock();
-        // Whoever asks may not know yet that nothing is judged: what is not proven goes to nobody.
+        // The caller may not know yet that nothing is judged: an unproven report goes to nobody.
         let shown = |(number, report): &(&Number, &Report)| {
             **number != own && report.proven && view.shows(**number, report)
         };

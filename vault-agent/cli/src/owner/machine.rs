@@ -194,36 +194,20 @@ fn reachable(known: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use shared::hash::Hash;
     use shared::keys::SignKey;
 
     use super::*;
     use crate::testing::{World, now};
-    use machine::identity::Pins;
-    use machine::paths::Paths;
 
     /// A host of a vault with an admin key, and an agent that knows one machine, `vps`, which
     /// somebody else changes all the time.
     fn host(machines: &str) -> World {
         let moved = r#"{"errors":["E_MOVED: access of machine `vps`\nhint: look again"]}"#;
-        let world = World::agent(&[
+        World::admin(&[
             ("GET /v1/agent/machines", 200, machines),
             ("POST /v1/agent/prepare", 400, moved),
-        ]);
-        std::fs::set_permissions(world.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        let paths = Paths::resolve(Some(world.path()), None).unwrap();
-        let pins = Pins {
-            vault: Hash::of(&[b"vault"]),
-            server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
-            name: "rtx1080".parse().unwrap(),
-            addresses: vec!["10.8.0.3:8443".to_owned()],
-        };
-        pins.store(&paths).unwrap();
-        host::files::create_dir_private(&paths.admin()).unwrap();
-        world.file("admin/jonas.age", "");
-        world
+        ])
     }
 
     fn machines(sign: &SignKey) -> String {

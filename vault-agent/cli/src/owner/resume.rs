@@ -209,32 +209,16 @@ fn read(file: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use shared::grant::Grants;
     use shared::keys::SignKey;
 
     use super::*;
     use crate::testing::{World, now};
-    use machine::identity::Pins;
-    use machine::paths::Paths;
 
     /// A host of a vault with an admin key, and an agent that shows where the server stands.
     fn host(found: &Restored) -> World {
         let shown = serde_json::to_string(found).unwrap();
-        let world = World::agent(&[("GET /v1/agent/resume", 200, &shown)]);
-        std::fs::set_permissions(world.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-        let paths = Paths::resolve(Some(world.path()), None).unwrap();
-        let pins = Pins {
-            vault: Hash::of(&[b"vault"]),
-            server: vec![SignKey::from_seed(&[1; 32]).verify_key()],
-            name: "rtx1080".parse().unwrap(),
-            addresses: vec!["10.8.0.3:8443".to_owned()],
-        };
-        pins.store(&paths).unwrap();
-        host::files::create_dir_private(&paths.admin()).unwrap();
-        world.file("admin/jonas.age", "");
-        world
+        World::admin(&[("GET /v1/agent/resume", 200, &shown)])
     }
 
     fn row(name: &str, number: Number, read: &str) -> MachineRow {

@@ -15,15 +15,21 @@ use crate::engine::WriteError;
 
 const ONE: &str = r#"{"k":"1"}"#;
 
-/// A vault whose server is full of excuses, the machine `home` that keeps an entry for it, and an
-/// owner's act on the same head.
-async fn world(excuse: impl FnOnce(&World)) -> (World, Machine, Envelope) {
+/// A vault, the machine `home`, and an owner's act.
+async fn ready() -> (World, Machine, Envelope) {
     let world = World::new().await;
     let home = world.machine("home", &["*"], &["*"]).await;
     let _vps = world.machine("vps", &[], &[]).await;
     home.until_caught_up(&world).await;
     let prepared = prepare(&home, vec![grant(&world, "vps", &["secret/b"])]).await;
     let act = sign(&world, &home, &prepared).remove(0);
+    (world, home, act)
+}
+
+/// The same, where `home` keeps an entry for a server that is full of excuses, and the act is on
+/// the same head.
+async fn world(excuse: impl FnOnce(&World)) -> (World, Machine, Envelope) {
+    let (world, home, act) = ready().await;
     excuse(&world);
     let kept = home.put("secret/a", ONE, None).await.unwrap_err();
     assert!(matches!(kept, WriteError::Postponed { .. }), "{kept:?}");
@@ -113,12 +119,7 @@ async fn an_act_waits_for_no_entry_that_gets_no_answer() {
 
 #[tokio::test]
 async fn an_act_waits_for_no_write_that_gets_no_answer() {
-    let world = World::new().await;
-    let home = world.machine("home", &["*"], &["*"]).await;
-    let _vps = world.machine("vps", &[], &[]).await;
-    home.until_caught_up(&world).await;
-    let prepared = prepare(&home, vec![grant(&world, "vps", &["secret/b"])]).await;
-    let act = sign(&world, &home, &prepared).remove(0);
+    let (world, home, act) = ready().await;
     world.server.data().deaf = true;
     let (engine, change) = (home.engine.clone(), put("secret/a", ONE, None));
     let writing = tokio::spawn(async move { engine.write(who(), vec![change]).await });
