@@ -1,5 +1,5 @@
 //! Reports of machines: the seen-record, small and signed, which makes forks, freezes and silence
-//! known to the others; and the targets behind it, for who asks how the fleet stands.
+//! known to the others; and the targets behind it, from which the fleet's status is made.
 
 use std::fmt;
 

@@ -160,7 +160,7 @@ impl Member {
         view.state.machine(&self.name).unwrap().0
     }
 
-    /// Signs an entry on the head, as whoever it says to be.
+    /// Signs an entry on the head, under the name that it claims.
     pub fn entry(&self, view: &View, by: &str, ops: Vec<Op>) -> Envelope {
         self.entry_at(view, by, ops, now())
     }

@@ -9,7 +9,7 @@ use crate::lie::Lie;
 use crate::scene::Scene;
 use crate::server::{Asked, NEVER, Reply, Told, json, refusal};
 
-/// Answers whoever appends.
+/// Answers every request that appends.
 fn appends(scene: &Scene, answer: fn(&mut Told, &Asked<'_>) -> Option<Reply>) -> Told {
     Told { answer, ..scene.past.clone() }
 }

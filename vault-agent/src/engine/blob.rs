@@ -67,7 +67,7 @@ impl Due {
 }
 
 /// Tells whether content is a JSON object: the local API copies it into its answers as it is, so
-/// whoever wrote it must not be able to end the object and go on.
+/// its writer must not be able to end the object and go on.
 pub(super) fn is_object(content: &[u8]) -> bool {
     let text = std::str::from_utf8(content).unwrap_or_default();
     serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text).is_ok()

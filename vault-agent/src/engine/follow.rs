@@ -29,6 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const LONGEST_STRANGER_WAIT: Duration = Duration::from_mins(10);
 /// Bytes of entries that are held while no signed head covers them.
 const UNSIGNED: usize = 16 << 20;
+
 /// How a try to follow the log went.
 #[derive(Clone, Copy)]
 pub(super) enum Tried {
@@ -300,6 +301,7 @@ mod tests {
         assert_eq!(pause(LONGEST_STRANGER_WAIT, Tried::CaughtUp).0, FIRST_WAIT);
         assert_eq!(pause(LONGEST_STRANGER_WAIT, Tried::Short), (LONGEST_WAIT, LONGEST_WAIT));
     }
+
     #[test]
     fn records_without_a_body_are_not_held_without_end() {
         let (sig, body) = (shared::keys::Signature::from_bytes([0; 64]), Vec::new());

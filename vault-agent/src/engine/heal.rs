@@ -1,6 +1,6 @@
 //! Giving a server back what it has lost: the entries that this machine has verified, and the
-//! blobs that it keeps; what nobody can give back is named (design/trust, *Life cycle*, heal). Nothing here is believed of the server;
-//! it checks every signature as well.
+//! blobs that it keeps; what nobody can give back is named (design/trust, *Life cycle*, heal).
+//! Nothing here is believed of the server; it checks every signature as well.
 
 use std::collections::HashSet;
 
@@ -55,8 +55,8 @@ pub(super) async fn heal(parts: &Parts) -> Result<Healed> {
     Ok(Healed { entries, blobs, absent: places(parts, &absent), restored, rewritten })
 }
 
-/// Raises the alarm now, not at the next report, if the audit log does not lead to what this machine
-/// was shown of it last: lost records nobody can give back.
+/// Raises the alarm now, not at the next report, if the audit log does not lead to the head that
+/// this machine was shown last: nobody can give lost records back.
 async fn look_at_audit(parts: &Parts, client: &Client) -> Result<()> {
     let shown = {
         let folded = parts.ledger.read();

@@ -381,7 +381,7 @@ impl Ledger {
 }
 
 impl Before {
-    /// Begins a batch: whoever sees what `commit` is about finds this commit, not an older one.
+    /// Begins a batch: a reader that sees its entries finds its `commit`, not an older one.
     fn begin(folded: &mut Folded, commit: &Commit) -> Self {
         let commit = std::mem::replace(&mut folded.commit, commit.clone());
         let (undo, unborn, held, readers) = Default::default();

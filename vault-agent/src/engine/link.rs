@@ -1,5 +1,5 @@
 //! How the connection to the server is: the client, how far it has come, why there is none, and
-//! whether a fork has stopped it. Making and following a connection lives in `connect`, `follow`.
+//! whether a fork has stopped it. Making a connection lives in `reach`, following in `follow`.
 
 use std::sync::Arc;
 use std::time::Duration;

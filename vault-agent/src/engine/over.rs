@@ -105,7 +105,7 @@ pub(super) async fn go(
     right: Right,
 ) -> Result<Option<Left>, Ended> {
     let (own, client) = (Arc::clone(parts), client.clone());
-    // Whoever waits may be stopped, as by news of a fork; what is begun is ended all the same.
+    // In a task of its own: the caller may be stopped, as by news of a fork, but not half-way.
     let going = tokio::spawn(async move { go_over(&own, &client, right).await });
     going.await.unwrap_or_else(|_| Err(Ended::Lost("the agent is stopping".into())))
 }

@@ -1,5 +1,5 @@
 //! The server's log as it is asked for, page by page, and what it says of single entries. Nothing
-//! here is verified: whoever uses it does that.
+//! here is verified: the callers do that.
 
 use std::collections::VecDeque;
 

@@ -40,8 +40,8 @@ pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
     match find(&folded.state, &parts.own, path, None, parts.time_for_ages()) {
         Ok((ver, version)) => {
             let (blob, held) = (&version.blob, folded.held.get(path));
-            // Where trying has failed, whoever asks hears why, and gets what opened last; so too
-            // while nobody can be asked.
+            // Where opening has failed, the caller hears why, and gets the last content that
+            // opened; so too while there is no server to ask.
             let ready = held == Some(blob)
                 || parts.cache.has(blob)
                 || (held.is_some() && (parts.cache.has_failed(blob) || !parts.link.is_caught_up()));
@@ -220,7 +220,7 @@ pub(super) fn open_all(parts: &Arc<Parts>, arrived: Vec<(Due, Blob)>) -> Option<
     let parts = Arc::clone(parts);
     let open = move || {
         for (due, blob) in arrived {
-            // A failure has raised its alarm; whoever asks for the content hears it again.
+            // A failure has raised its alarm; a later reader of the content hears it again.
             let _ = open_now(&parts, &due, &blob);
         }
     };

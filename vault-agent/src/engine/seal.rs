@@ -1,5 +1,5 @@
-//! Encrypting drafts, each once: a draft that keeps its version and readers
-//! when an entry is rebuilt keeps its blob.
+//! Encrypting drafts, each once: a draft that keeps its version and readers when an entry is
+//! rebuilt keeps its blob.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -127,8 +127,8 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
 }
 
 /// Does a piece of work, and meanwhile submits what owners sign: a server that does not answer the
-/// one must not have the other wait. The work stands still until the act is answered, and then finds
-/// a log that has moved on, or an entry that is kept. Tells whether there was an act.
+/// one must not have the other wait. The work stands still until the act is answered; then it finds
+/// that the log has moved on, or that an entry is kept. Tells whether there was an act.
 async fn beside_acts<T>(
     parts: &Arc<Parts>,
     acts: &mut mpsc::Receiver<Act>,
@@ -182,7 +182,7 @@ async fn next(carried: &mut Option<Caller>, queue: &mut mpsc::Receiver<Caller>) 
     }
 }
 
-/// Takes along whoever waits already, as far as one entry carries.
+/// Takes along the callers that wait already, as far as one entry carries.
 fn gather(first: Caller, queue: &mut mpsc::Receiver<Caller>) -> (Vec<Caller>, Option<Caller>) {
     let mut count = first.changes.len();
     let mut bytes = weight(&first.changes);

@@ -143,7 +143,7 @@ fn sealed_leaves(
     LeavesPage { from, until: None, leaves, head }
 }
 
-/// Returns what is not in the database any more, if anything is.
+/// Returns which records have left the database, if any have.
 pub fn archived(conn: &Connection, folder: &Path) -> rusqlite::Result<Option<Archived>> {
     let Some(newest) = segment::newest(conn)? else { return Ok(None) };
     let folder = Text::lossy(&folder.display().to_string());
@@ -151,8 +151,8 @@ pub fn archived(conn: &Connection, folder: &Path) -> rusqlite::Result<Option<Arc
     Ok(Some(Archived { last, until: newest.until, gone, folder }))
 }
 
-/// Finds the records that match; a condition whose value is NULL holds for all. Whoever asks for
-/// reads means those that an agent answered from its cache as well.
+/// Finds the records that match; a condition whose value is NULL holds for all. A query for
+/// reads finds those that an agent answered from its cache as well.
 const FIND: &str = "SELECT record FROM audit
      WHERE n > max(?1, coalesce((SELECT max(last) FROM segment), 0)) AND n <= ?2
      AND (?3 IS NULL OR n <> ?3)

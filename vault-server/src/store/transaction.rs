@@ -167,7 +167,7 @@ impl Transaction {
     }
 
     /// Notes which blobs are wanted back, and for which versions; `None` if that is to be found
-    /// out. What became of the versions since is for whoever asks to find out.
+    /// out. The versions may have changed since: the caller looks.
     pub fn want(&mut self, wanted: Option<Wanted>) {
         self.wanted = wanted;
     }

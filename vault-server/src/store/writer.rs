@@ -108,7 +108,7 @@ impl Store {
         });
         match written.await? {
             Some(done) if !self.withheld.load(Ordering::Acquire) => Ok(done),
-            // What was committed meanwhile stays; whoever asks again is told of it.
+            // What was committed meanwhile stays; the same request sent again is told of it.
             Some(_) | None => Err(StoreFailure::Withheld(WITHHELD)),
         }
     }

@@ -148,7 +148,7 @@ fn append(
     let head = keep(tx, caller, envelope, &entry, &brought, &dropped)?;
     restored::resumed(tx, code, &entry)?;
     publish(tx, hub, envelope, &entry, head, &brought, Some(caller))?;
-    // Once: whoever sends it again makes no line.
+    // Once: the same entry sent again makes no line.
     let (by, machine) = (envelope.by.clone(), caller.name.clone());
     tx.after_commit(move || tracing::info!(seq = head.seq, %by, %machine, "entry appended"));
     Ok(Append::Done(head))

@@ -1,4 +1,4 @@
-//! The file with the one-time code that resumes a vault, for whoever sits at the server's host.
+//! The file with the one-time code that resumes a vault: only a user of the server's host reads it.
 //! When there is one is decided in `restored`.
 
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! The first record, and with it the first machine: by whoever holds the one-time claim code.
+//! Founding the vault: the first record and the first machine, with the one-time claim code.
 
 use std::sync::Arc;
 

@@ -22,7 +22,7 @@ use super::hub::Hub;
 use super::restored;
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
 
-/// Blobs asked for at once; whoever has given them back asks again.
+/// Blobs asked for at once; a machine that has given them back asks again.
 const WANTED: usize = 10_000;
 
 impl Vault {

@@ -35,7 +35,7 @@ impl Vault {
     }
 
     /// Compares the head that a peer shows with a request for the log. One that this server has
-    /// signed and the log lacks tells that the database was set back, whoever shows it.
+    /// signed and the log lacks proves that the database was set back; anybody may show it.
     pub async fn judge_shown(&self, peer: &Peer, head: SignedHead) -> Result<(), Refusal> {
         let Some(end) = self.0.store.end() else { return Ok(()) };
         let End { listed, head: newest, .. } = &end;

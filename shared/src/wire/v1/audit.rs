@@ -23,7 +23,7 @@ pub struct AccessRequest {
     pub run: Hash,
     /// Number of the batch's first access; those of an earlier batch of the run are passed over.
     pub first: u64,
-    /// The accesses, [`ACCESSES`] at most. What the server itself knows of the caller it sets itself.
+    /// The accesses, [`ACCESSES`] at most. The server itself sets what it knows of the caller.
     #[serde(deserialize_with = "at_most::<ACCESSES, _, _>")]
     pub reads: Vec<Fact>,
 }

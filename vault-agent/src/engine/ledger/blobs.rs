@@ -39,9 +39,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Keeps the ciphertext of what is newest now, and drops what is not to be had any more. What
-    /// has a predecessor takes its place only if it opens: whoever writes what does not must not
-    /// take from the disk what did.
+    /// Keeps the ciphertext of the newest versions, and drops that of versions that may not be read
+    /// any more. It takes the place of a predecessor only if it opens: a writer of ciphertext that
+    /// does not must not take the last good one from the disk.
     pub(super) fn tend_blobs(
         &self,
         conn: &Connection,
