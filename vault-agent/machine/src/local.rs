@@ -3,6 +3,7 @@
 //! Shapes only. Times are integers (microseconds since the epoch); who shows them turns them into
 //! RFC 3339. Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
 
+mod branches;
 mod shares;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use shared::report::{HookResult, TargetState};
 use shared::signed::Envelope;
 use shared::time::Time;
 
+pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
 pub use shares::{NearShare, OverShare, Room, Share};
@@ -109,21 +111,6 @@ pub struct Restored {
     pub ahead: Vec<(Name, u64)>,
 }
 
-/// An entry that the vault has gone on without, or would.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LostEntry {
-    /// Its number.
-    pub seq: u64,
-    /// When it was made, by its signer's clock.
-    pub time: Time,
-    /// Who signed it.
-    pub by: Actor,
-    /// Whether this machine did.
-    pub own: bool,
-    /// Its operations in words, e.g. `put secret/a version 3`; some of them.
-    pub what: Vec<String>,
-}
-
 /// Hands over the signed entry that resumes, with the one-time code of the server's host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -132,32 +119,6 @@ pub struct ResumeRequest {
     pub envelope: Envelope,
     /// The code.
     pub code: Hash,
-}
-
-/// Ends `E_FORK`: the history that holds this head is the true one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AcceptRequest {
-    /// The head, as an admin has confirmed it.
-    pub head: LogHead,
-}
-
-/// What became of an accepted head.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Accepted {
-    /// Entries that were set aside for it.
-    pub set_aside: u64,
-    /// Last verified entry now.
-    pub seq: u64,
-}
-
-/// What this machine has set aside.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetAside {
-    /// All of the entries.
-    pub count: u64,
-    /// Some of the newest, in the order in which they stood.
-    pub entries: Vec<LostEntry>,
 }
 
 /// What a recovery kit must match, and a secret that it must open.

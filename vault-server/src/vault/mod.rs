@@ -222,8 +222,8 @@ impl Vault {
         self.0.hub.signers().is_some()
     }
 
-    /// Returns which machines wanted more than their share or have taken most of it, and the room on
-    /// a disk that is getting full.
+    /// Returns which machines wanted more than their share or have taken most of it, and the room
+    /// on a disk that is getting full.
     pub fn shares(&self) -> SharesReply {
         let meter = &self.0.meter;
         let room = Some(self.room()).filter(Room::is_low);
