@@ -311,7 +311,9 @@ impl Reports {
         let reports = Arc::clone(self);
         let kept = self.store.write(move |conn| reports.keep(conn, newer, &anchors, at));
         for (machine, why) in kept.await.context("storing the records")? {
-            self.accuse(client, &machine, why).await?;
+            if !self.accuse(client, &machine, why).await? {
+                break;
+            }
         }
         self.ticks.send_replace(());
         Ok(())
