@@ -41,6 +41,8 @@ pub(super) struct Reported {
     pub(super) shares: SharesReply,
     /// How often leaves were asked for.
     pub(super) followed: u64,
+    /// Whether each time puts a record into the chain.
+    pub(super) records_follows: bool,
 }
 
 impl Default for Reported {
@@ -57,6 +59,7 @@ impl Default for Reported {
             clones: Vec::new(),
             shares: SharesReply::default(),
             followed: 0,
+            records_follows: false,
         }
     }
 }
@@ -138,6 +141,9 @@ impl Reported {
     fn follow(&mut self, query: &str) -> Answer {
         let after: usize = query.strip_prefix("after=").unwrap().parse().unwrap();
         self.followed += 1;
+        if self.records_follows {
+            self.audit(&["audit_leaves"]);
+        }
         let head =
             |leaves: &[Hash]| leaves.iter().fold(AuditHead::EMPTY, |head, leaf| head.then(*leaf));
         let (before, leaves) = self.leaves.split_at(after.min(self.leaves.len()));
