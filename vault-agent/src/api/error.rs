@@ -335,6 +335,8 @@ mod tests {
             ApiFault::from(WriteError::Offline { reason: "connection refused".to_owned() });
         assert_eq!(offline.status(), 503);
         let text = offline.to_string();
-        assert!(text.starts_with("this needs the server, which does not serve it now: connection refused\nhint: "));
+        assert!(text.starts_with(
+            "this needs the server, which does not serve it now: connection refused\nhint: "
+        ));
     }
 }

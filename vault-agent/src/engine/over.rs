@@ -159,7 +159,10 @@ fn decide(vault: Hash, leaving: &Leaving<'_>) -> Result<(), String> {
     }
     let acts = leaving.lost.iter().filter(|envelope| !matches!(envelope.by, Actor::Machine(_)));
     let Some(first) = acts.clone().next() else { return Ok(()) };
-    let what = first.parse::<Entry>().map(|entry| told(&entry, Some(leaving.state)).join(", ")).unwrap_or_default();
+    let what = first
+        .parse::<Entry>()
+        .map(|entry| told(&entry, Some(leaving.state)).join(", "))
+        .unwrap_or_default();
     Err(format!(
         "the vault was resumed without {} of its owners' acts that this machine has seen, the first \
          by `{}`: {what}",
@@ -274,7 +277,8 @@ pub(super) async fn accept(parts: &Arc<Parts>, head: Head) -> Result<Accepted> {
         let client = beside(parts).await?;
         let left = go(parts, &client, Right::Accepted(head)).await.map_err(fault)?;
         let why = "the server's log does not hold that head";
-        let way = "copy the line whole, from what `vault resume` printed or from the alarm `E_FORK`";
+        let way =
+            "copy the line whole, from what `vault resume` printed or from the alarm `E_FORK`";
         Some(left.ok_or_else(|| Failure::remote(why).hint(way))?)
     };
     know_others(parts).await?;

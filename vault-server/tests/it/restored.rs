@@ -357,7 +357,8 @@ async fn heads_of_an_epoch_that_was_lost_whole_are_given_up_too() {
     copy(&lost.world.config.data, &again);
     lost.world.server = Running::start(lost.world.config.clone()).await;
     let client = lost.first().await;
-    let shown = async |client: &Client, head: &SignedHead| client.showing(head).get("/v1/log").await.0;
+    let shown =
+        async |client: &Client, head: &SignedHead| client.showing(head).get("/v1/log").await.0;
     assert_eq!(shown(&client, &lost.world.newest()).await, StatusCode::OK);
     let entry = lost.resume(&client, "me").await;
     assert_eq!(resuming(&client, &entry, lost.code()).await.0, 201);

@@ -207,8 +207,11 @@ async fn an_owners_own_later_acts_are_not_left_without_a_person() {
     world.remove("vps");
     home.until_caught_up(&world).await;
     set_back(&world, common);
+    home.until_alarm("E_SERVER_BEHIND").await;
     let made = resume(&world, admin(), &world.admin);
     assert_eq!(told(&home).await, made);
+    // Its advice, to heal, would be wrong now.
+    assert!(!home.engine.status().alarms.iter().any(|alarm| alarm.code == "E_SERVER_BEHIND"));
     let alarms = home.engine.status().alarms;
     let text = &alarms.iter().find(|alarm| alarm.code == "E_FORK").unwrap().text;
     assert!(text.contains("without 1 of its owners' acts"), "{text}");
