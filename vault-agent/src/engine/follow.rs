@@ -27,8 +27,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The same for a machine that the vault does not know, most likely for ever: each of its tries is
 /// in the audit log.
 const LONGEST_STRANGER_WAIT: Duration = Duration::from_mins(10);
-/// How many times as long as the pause before it a stream has to last for the next pause to be
-/// short: copies of one host, each of which ends the other's stream, would go on at full speed.
+/// The same where streams are ended soon after they have reached the server's head. Copies of one
+/// host, each of which ends the other's stream, would go on at full speed; a server that was
+/// started twice in a row should not be waited for.
+const LONGEST_TURN: Duration = Duration::from_secs(2);
+/// How many times as long as the pause before it a stream has to last for the next to be short.
 const LASTING: u32 = 4;
 /// Bytes of entries that are held while no signed head covers them.
 const UNSIGNED: usize = 16 << 20;
@@ -48,7 +51,8 @@ pub(super) enum Tried {
 fn pause(wait: Duration, tried: Tried) -> (Duration, Duration) {
     let (wait, longest) = match tried {
         Tried::CaughtUp(lasted) if lasted >= LASTING * wait => (FIRST_WAIT, LONGEST_WAIT),
-        Tried::CaughtUp(_) | Tried::Short => (wait.min(LONGEST_WAIT), LONGEST_WAIT),
+        Tried::CaughtUp(_) => (wait.min(LONGEST_TURN), LONGEST_TURN),
+        Tried::Short => (wait.min(LONGEST_WAIT), LONGEST_WAIT),
         Tried::Stranger => (wait, LONGEST_STRANGER_WAIT),
     };
     (wait, (wait * 2).min(longest))
@@ -315,7 +319,7 @@ mod tests {
             pauses.push(next);
             wait = then;
         }
-        assert_eq!((pauses[0], pauses[19]), (FIRST_WAIT, LONGEST_WAIT));
+        assert_eq!((pauses[0], pauses[19]), (FIRST_WAIT, LONGEST_TURN));
         // One that lasts is over for another reason.
         assert_eq!(pause(LONGEST_WAIT, Tried::CaughtUp(LASTING * LONGEST_WAIT)).0, FIRST_WAIT);
     }

@@ -64,8 +64,9 @@ fn exposed(machine: &str, global: &Global) -> Result<Exit> {
         }
     } else {
         global.term.say(
-            "it may keep what was encrypted to it: change these at their issuers, and write the new \
-             values here; the same command shows what is left",
+            "it may keep what was encrypted to it: change every key of these at its issuer, and \
+             write the new values here; the same command shows the list again, where `replaced` \
+             says only that there is a newer version: it may have unchanged keys",
         );
     }
     global.show(format, || shown(&secrets), &secrets)
