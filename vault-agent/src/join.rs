@@ -1,5 +1,7 @@
 //! `vault-agent init` and `join`: this machine's keys, and the pins it lives by.
 
+use std::os::unix::net::UnixStream;
+
 use anyhow::{Result, bail};
 use shared::error::{Code, Error};
 use shared::name::Name;
@@ -85,7 +87,17 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     write_config(paths, &pins.addresses)?;
     term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
     term.say(said);
-    term.say("next: `vault-agent target add FILE SECRET`, then `vault-agent run`");
+    if UnixStream::connect(&paths.socket).is_ok() {
+        term.say(
+            "an agent runs here, with the keys that were here before: restart it, as with \
+             `systemctl --user restart vault-agent`",
+        );
+    } else {
+        term.say(
+            "next: `vault-agent target add FILE SECRET`, then `vault-agent install --user`, as \
+             root without --user",
+        );
+    }
     Ok(Exit::OK)
 }
 
@@ -138,7 +150,8 @@ fn leave(paths: &Paths) -> Result<()> {
 fn refuse_second(paths: &Paths) -> Result<()> {
     let state = paths.state.display();
     let hint = format!(
-        "a second vault on one host needs `--state DIR`; to join anew after a removal, move `{state}` away"
+        "a second vault on one host needs `--state DIR`; to join anew after a removal, stop the agent, \
+         move `{state}` away, and run this again"
     );
     Pins::refuse_any(paths, hint)
 }

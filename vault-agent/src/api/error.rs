@@ -115,8 +115,8 @@ pub(super) enum ApiFault {
     )]
     NotCached(u64),
     #[error(
-        "the server cannot be reached: {0}\nhint: values that were read before are still answered; \
-         try again when `vault status` shows the server"
+        "this needs the server, which does not serve it now: {0}\nhint: values that were read before \
+         are still answered; `vault status` shows the server and what to do"
     )]
     Offline(String),
     #[error(
@@ -335,6 +335,8 @@ mod tests {
             ApiFault::from(WriteError::Offline { reason: "connection refused".to_owned() });
         assert_eq!(offline.status(), 503);
         let text = offline.to_string();
-        assert!(text.starts_with("the server cannot be reached: connection refused\nhint: "));
+        assert!(text.starts_with(
+            "this needs the server, which does not serve it now: connection refused\nhint: "
+        ));
     }
 }

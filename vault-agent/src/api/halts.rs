@@ -57,7 +57,7 @@ async fn content(api: &Api, call: &Call<'_>, path: SecretPath) -> Result<ApiAnsw
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]
 fn remote(why: anyhow::Error) -> ApiFault {
-    let hint = why.downcast_ref::<shared::error::Error>().map(|error| error.code.hint());
+    let hint = host::hint::hint(&why);
     let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
     ApiFault::Remote(format!("{why:#}{hint}"))
 }

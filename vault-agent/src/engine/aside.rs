@@ -18,7 +18,7 @@ pub(super) fn say(alarms: &Alarms, common: u64, entries: &[SetAside]) {
     for SetAside { seq, own, envelope, .. } in entries {
         let entry = envelope.parse::<Entry>();
         let (what, time) =
-            entry.map(|entry| (told(&entry).join(", "), entry.time)).unwrap_or_default();
+            entry.map(|entry| (told(&entry, None).join(", "), entry.time)).unwrap_or_default();
         let by = &envelope.by;
         tracing::warn!(seq, own, %by, %time, what, "set aside: the vault went on without it");
     }
@@ -41,7 +41,7 @@ pub(super) fn raise(alarms: &Alarms, entries: &[SetAside]) {
         .iter()
         .rev()
         .take(NAMED)
-        .map(|entry| format!("{} ({})", told(entry).join(", "), entry.time))
+        .map(|entry| format!("{} ({})", told(entry, None).join(", "), entry.time))
         .collect();
     let more = own.len().saturating_sub(NAMED);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };

@@ -11,7 +11,7 @@ use shared::signed::Envelope;
 use shared::wire::v1::log::{Frame, LogQuery};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::fleet::Judged;
 use super::ledger::{Delivery, unsigned};
@@ -27,14 +27,20 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The same for a machine that the vault does not know, most likely for ever: each of its tries is
 /// in the audit log.
 const LONGEST_STRANGER_WAIT: Duration = Duration::from_mins(10);
+/// The same where streams are ended soon after they have reached the server's head. Copies of one
+/// host, each of which ends the other's stream, would go on at full speed; a server that was
+/// started twice in a row should not be waited for.
+const LONGEST_TURN: Duration = Duration::from_secs(2);
+/// How many times as long as the pause before it a stream has to last for the next to be short.
+const LASTING: u32 = 4;
 /// Bytes of entries that are held while no signed head covers them.
 const UNSIGNED: usize = 16 << 20;
 
 /// How a try to follow the log went.
 #[derive(Clone, Copy)]
 pub(super) enum Tried {
-    /// The stream reached the server's head before it ended.
-    CaughtUp,
+    /// The stream reached the server's head before it ended, and lasted so long.
+    CaughtUp(Duration),
     /// The server knew no machine with this key.
     Stranger,
     /// Anything else.
@@ -45,7 +51,8 @@ pub(super) enum Tried {
 /// went like this.
 fn pause(wait: Duration, tried: Tried) -> (Duration, Duration) {
     let (wait, longest) = match tried {
-        Tried::CaughtUp => (FIRST_WAIT, LONGEST_WAIT),
+        Tried::CaughtUp(lasted) if lasted >= LASTING * wait => (FIRST_WAIT, LONGEST_WAIT),
+        Tried::CaughtUp(_) => (wait.min(LONGEST_TURN), LONGEST_TURN),
         Tried::Short => (wait.min(LONGEST_WAIT), LONGEST_WAIT),
         Tried::Stranger => (wait, LONGEST_STRANGER_WAIT),
     };
@@ -97,6 +104,7 @@ pub(super) async fn keep(parts: &Arc<Parts>, mut addresses: watch::Receiver<Vec<
 
 /// Follows the log until the connection ends.
 pub(super) async fn follow(parts: &Arc<Parts>, client: Client) -> Tried {
+    let began = Instant::now();
     parts.link.up(client.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(fetch::run(Arc::clone(parts), client.clone()));
@@ -108,7 +116,7 @@ pub(super) async fn follow(parts: &Arc<Parts>, client: Client) -> Tried {
         Err(ended) => over::instead(parts, &client, ended).await,
     };
     let tried = match &ended {
-        _ if parts.link.is_caught_up() => Tried::CaughtUp,
+        _ if parts.link.is_caught_up() => Tried::CaughtUp(began.elapsed()),
         Ended::Stranger(_) => Tried::Stranger,
         Ended::Refused(_) | Ended::Lost(_) | Ended::Local(_) => Tried::Short,
     };
@@ -298,8 +306,23 @@ mod tests {
         assert_eq!(after(1, Tried::Short), 2 * FIRST_WAIT);
         assert_eq!(after(100, Tried::Short), LONGEST_WAIT);
         assert_eq!(after(100, Tried::Stranger), LONGEST_STRANGER_WAIT);
-        assert_eq!(pause(LONGEST_STRANGER_WAIT, Tried::CaughtUp).0, FIRST_WAIT);
+        let caught_up = Tried::CaughtUp(LASTING * LONGEST_STRANGER_WAIT);
+        assert_eq!(pause(LONGEST_STRANGER_WAIT, caught_up).0, FIRST_WAIT);
         assert_eq!(pause(LONGEST_STRANGER_WAIT, Tried::Short), (LONGEST_WAIT, LONGEST_WAIT));
+    }
+
+    #[test]
+    fn a_stream_that_is_ended_at_once_is_begun_anew_ever_more_slowly() {
+        // Each copy of a host ends the other's stream when its own pause is over.
+        let (mut wait, mut pauses) = (FIRST_WAIT, Vec::new());
+        for _ in 0..20 {
+            let (next, then) = pause(wait, Tried::CaughtUp(wait));
+            pauses.push(next);
+            wait = then;
+        }
+        assert_eq!((pauses[0], pauses[19]), (FIRST_WAIT, LONGEST_TURN));
+        // One that lasts is over for another reason.
+        assert_eq!(pause(LONGEST_WAIT, Tried::CaughtUp(LASTING * LONGEST_WAIT)).0, FIRST_WAIT);
     }
 
     #[test]

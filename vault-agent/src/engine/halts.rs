@@ -47,8 +47,9 @@ impl Engine {
             .store
             .read(|conn| Ok((set_aside::count(conn)?, set_aside::list(conn, LISTED)?)));
         let (count, entries) = read.await?;
-        let line =
-            |entry: &set_aside::SetAside| resume::line(&self.parts, entry.seq, &entry.envelope);
+        let line = |entry: &set_aside::SetAside| {
+            resume::line(&self.parts, entry.seq, &entry.envelope, None)
+        };
         Ok(SetAside { count, entries: entries.iter().map(line).collect() })
     }
 

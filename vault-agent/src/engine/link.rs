@@ -306,6 +306,9 @@ impl Link {
     /// Raises the alarm of a record that does not verify; a fork stops updates and writes until
     /// a person has looked at it.
     pub(super) fn refuse(&self, error: &Error) {
+        // The newest reason stands in the place of the one before: their ways out may be contrary.
+        let codes = [Code::Fork.as_str(), error.code.as_str()];
+        self.alarms.clear_if(|code, subject| subject == SYNC && !codes.contains(&code));
         self.alarms.raise(error.code.as_str(), SYNC, error.detail.clone());
         self.state.send_modify(|link| {
             link.trouble = Some(error.to_string());

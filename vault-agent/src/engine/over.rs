@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
+use host::hint::Failure;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::head::Head;
@@ -111,8 +112,8 @@ pub(super) async fn go(
 }
 
 async fn go_over(parts: &Arc<Parts>, client: &Client, right: Right) -> Result<Option<Left>, Ended> {
-    let Some(branch) = branch(parts, client, right).await? else { return Ok(None) };
-    let (vault, head) = (parts.own.pins.vault, branch.head.place());
+    let Some((branch, head)) = branch(parts, client, right).await? else { return Ok(None) };
+    let vault = parts.own.pins.vault;
     let decide = move |leaving: &Leaving<'_>| match right {
         Right::Accepted(_) => Ok(()),
         Right::Resumed => decide(vault, leaving).map_err(|why| halt(&why, head)),
@@ -158,10 +159,13 @@ fn decide(vault: Hash, leaving: &Leaving<'_>) -> Result<(), String> {
     }
     let acts = leaving.lost.iter().filter(|envelope| !matches!(envelope.by, Actor::Machine(_)));
     let Some(first) = acts.clone().next() else { return Ok(()) };
-    let what = first.parse::<Entry>().map(|entry| told(&entry).join(", ")).unwrap_or_default();
+    let what = first
+        .parse::<Entry>()
+        .map(|entry| told(&entry, Some(leaving.state)).join(", "))
+        .unwrap_or_default();
     Err(format!(
-        "the vault was resumed without {} of its owners' acts that this machine has seen: `{}`: \
-         {what}",
+        "the vault was resumed without {} of its owners' acts that this machine has seen, the first \
+         by `{}`: {what}",
         acts.count(),
         first.by
     ))
@@ -182,13 +186,19 @@ fn is_signed(state: &State, vault: Hash, envelope: &Envelope) -> bool {
 }
 
 /// Gets the server's branch after the last entry in common, as far as the entry that gives the
-/// right and the first head after it. `None` if no such entry is there.
-async fn branch(parts: &Parts, client: &Client, right: Right) -> Result<Option<Branch>, Ended> {
+/// right and the first head after it, and the head at that entry: the one that its signer was told.
+/// `None` if no such entry is there.
+async fn branch(
+    parts: &Parts,
+    client: &Client,
+    right: Right,
+) -> Result<Option<(Branch, Head)>, Ended> {
     let own = parts.ledger.read().state.place();
     let common = common(parts, client, own.seq).await?;
     let vault = parts.own.pins.vault;
     let mut pages = Pages::after(client, common);
-    let (mut entries, mut bytes, mut found) = (Vec::new(), 0, false);
+    let mut epoch = parts.ledger.read().state.epoch_at(common);
+    let (mut entries, mut bytes, mut found) = (Vec::new(), 0, None);
     while let Some(line) = pages.next().await? {
         match line {
             Line::Entry(envelope) => {
@@ -196,19 +206,26 @@ async fn branch(parts: &Parts, client: &Client, right: Right) -> Result<Option<B
                 if bytes > MOST {
                     return Ok(None);
                 }
-                found |= match right {
-                    Right::Resumed => resume(&envelope).is_some(),
-                    Right::Accepted(head) => {
-                        let hash = envelope.hash(Purpose::Entry(vault));
-                        pages.position == head.seq && hash == head.head
-                    }
+                let head = envelope.hash(Purpose::Entry(vault));
+                let resumes = resume(&envelope).is_some();
+                if resumes {
+                    epoch = head;
+                }
+                let here = Head { epoch, seq: pages.position, head };
+                let is_right = match right {
+                    Right::Resumed => resumes,
+                    Right::Accepted(accepted) => here == accepted,
                 };
+                if is_right {
+                    found = Some(here);
+                }
                 entries.push(envelope);
             }
-            Line::Head(head) if found && head.seq == pages.position => {
-                return Ok(Some(Branch { own, common, entries, head }));
+            Line::Head(head) => {
+                if let Some(found) = found.filter(|_| head.seq == pages.position) {
+                    return Ok(Some((Branch { own, common, entries, head }, found)));
+                }
             }
-            Line::Head(_) => {}
         }
     }
     Ok(None)
@@ -248,9 +265,8 @@ pub(super) async fn common(parts: &Parts, client: &Client, own: u64) -> Result<u
 /// If nothing is halted, the server cannot be reached, or its history does not hold the head.
 pub(super) async fn accept(parts: &Arc<Parts>, head: Head) -> Result<Accepted> {
     if !parts.link.look(|link| link.halted) {
-        bail!(
-            Code::Missing.because("no `E_FORK` stands on this machine: there is nothing to accept")
-        );
+        let why = "no `E_FORK` stands on this machine: there is nothing to accept";
+        bail!(Failure::remote(why).hint("`vault status` shows the alarms that stand"));
     }
     let holds = parts.ledger.read().state.epoch_at(head.seq) == head.epoch
         && parts.ledger.hash_at(head.seq).await? == Some(head.head);
@@ -260,8 +276,10 @@ pub(super) async fn accept(parts: &Arc<Parts>, head: Head) -> Result<Accepted> {
     } else {
         let client = beside(parts).await?;
         let left = go(parts, &client, Right::Accepted(head)).await.map_err(fault)?;
-        let why = "the server's log does not hold that head: compare it with what the admin has";
-        Some(left.ok_or_else(|| Code::Missing.because(why))?)
+        let why = "the server's log does not hold that head";
+        let way =
+            "copy the line whole, from what `vault resume` printed or from the alarm `E_FORK`";
+        Some(left.ok_or_else(|| Failure::remote(why).hint(way))?)
     };
     know_others(parts).await?;
     tracing::warn!(%head, "the history with this head was accepted by hand");

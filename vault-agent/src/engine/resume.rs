@@ -104,19 +104,25 @@ fn machines(state: &State) -> Vec<MachineRow> {
     rows
 }
 
-/// Tells the newest of some entries, which stand after `common`.
+/// Tells the newest of some entries of the own log, which stand after `common`.
 pub(super) fn shown(parts: &Parts, common: u64, entries: &[Envelope]) -> Vec<LostEntry> {
     let skipped = entries.len().saturating_sub(SHOWN);
     let numbered = (common + 1..).zip(entries).skip(skipped);
-    numbered.map(|(seq, envelope)| line(parts, seq, envelope)).collect()
+    let folded = parts.ledger.read();
+    numbered.map(|(seq, envelope)| line(parts, seq, envelope, Some(&folded.state))).collect()
 }
 
-/// Tells one entry.
-pub(super) fn line(parts: &Parts, seq: u64, envelope: &Envelope) -> LostEntry {
+/// Tells one entry, which `state` holds if it is given.
+pub(super) fn line(
+    parts: &Parts,
+    seq: u64,
+    envelope: &Envelope,
+    state: Option<&State>,
+) -> LostEntry {
     let own = parts.own.keys.sign.verify_key();
     let own = envelope.verify(&own, Purpose::Entry(parts.own.pins.vault)).is_ok();
     let (what, time) = match envelope.parse::<Entry>() {
-        Ok(entry) => (told(&entry), entry.time),
+        Ok(entry) => (told(&entry, state), entry.time),
         // It was verified before it was stored.
         Err(_) => {
             (vec!["an entry that this program does not understand".to_owned()], <_>::default())
@@ -142,6 +148,7 @@ async fn audited(parts: &Parts, client: &Client) -> Result<AuditHead> {
     let mut waiting = known.into_iter().peekable();
     while chain.n < most {
         let page = client.leaves(LeavesQuery { after: chain.n }).await?;
+        let end = page.head.n;
         if page.leaves.is_empty() {
             break;
         }
@@ -152,6 +159,11 @@ async fn audited(parts: &Parts, client: &Client) -> Result<AuditHead> {
                     agreed = chain;
                 }
             }
+        }
+        // Asking puts a record into the chain: there would always be one more, up to a head that
+        // was lost, or that a hostile machine has made up.
+        if chain.n >= end {
+            break;
         }
     }
     Ok(agreed)

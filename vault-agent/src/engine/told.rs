@@ -1,15 +1,16 @@
 //! What an entry does, in words for people: for what a vault went on without, or would.
 
-use shared::log::{Entry, Op};
+use shared::log::{Entry, Number, Op, State};
 
 /// Operations that are named one by one.
 const NAMED: usize = 8;
 
-/// Says what the entry does; re-encryptions are counted.
-pub(super) fn told(entry: &Entry) -> Vec<String> {
+/// Says what the entry does; re-encryptions are counted. Machines have their names where `state`
+/// holds the entry, else their numbers: another branch may have given those to others.
+pub(super) fn told(entry: &Entry, state: Option<&State>) -> Vec<String> {
     let rewraps = entry.ops.iter().filter(|op| matches!(op, Op::Rewrap(_))).count();
     let others: Vec<&Op> = entry.ops.iter().filter(|op| !matches!(op, Op::Rewrap(_))).collect();
-    let mut told: Vec<String> = others.iter().take(NAMED).map(|op| operation(op)).collect();
+    let mut told: Vec<String> = others.iter().take(NAMED).map(|op| operation(op, state)).collect();
     if others.len() > NAMED {
         told.push(format!("{} more", others.len() - NAMED));
     }
@@ -19,8 +20,12 @@ pub(super) fn told(entry: &Entry) -> Vec<String> {
     told
 }
 
-fn operation(op: &Op) -> String {
+fn operation(op: &Op, state: Option<&State>) -> String {
     let name = op.name();
+    let machine = |number: &Number| {
+        let known = state.and_then(|state| state.machines().get(number));
+        known.map_or_else(|| format!("machine {number}"), |machine| format!("`{}`", machine.name))
+    };
     match op {
         Op::Put(put) | Op::Rewrap(put) => format!("{name} {} version {}", put.path, put.ver),
         Op::Delete(at) | Op::Undelete(at) | Op::Destroy(at) => {
@@ -33,12 +38,12 @@ fn operation(op: &Op) -> String {
             format!("{name} {admin}")
         }
         Op::MachineAdd(new) => format!("{name} {}", new.name),
-        Op::MachineRename { number, to } => format!("{name} {number} to {to}"),
-        Op::MachineRekey(rekey) => format!("{name} {}", rekey.number),
+        Op::MachineRename { number, to } => format!("{name} {} to {to}", machine(number)),
+        Op::MachineRekey(rekey) => format!("{name} {}", machine(&rekey.number)),
         Op::MachineSet { number, .. } | Op::MachineRemove { number, .. } => {
-            format!("{name} {number}")
+            format!("{name} {}", machine(number))
         }
-        Op::AccessSet(access) => format!("{name} {}", access.number),
+        Op::AccessSet(access) => format!("{name} {}", machine(&access.number)),
         Op::MountSet(set) => format!("{name} {}", set.mount),
         Op::MountDrop { mount } => format!("{name} {mount}"),
         Op::RootSet { .. }

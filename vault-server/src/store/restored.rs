@@ -1,5 +1,6 @@
 //! Table `restored`: what a database that was set back lacks, and the hash of the one-time code
-//! that lets the vault go on without it. What it may do until then is decided in `vault`.
+//! that lets the vault go on without it; table `given_up`: epochs that it went on without. What it
+//! may do until then is decided in `vault`.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;
@@ -58,4 +59,15 @@ pub fn save(conn: &Connection, restored: Option<&Restored>) -> rusqlite::Result<
         params![*cause == Cause::Caller, lacks, code.as_bytes()],
     )?;
     Ok(())
+}
+
+/// Notes that the vault went on without an epoch which its log does not hold.
+pub fn give_up(conn: &Connection, epoch: Hash) -> rusqlite::Result<()> {
+    conn.execute("INSERT OR IGNORE INTO given_up (epoch) VALUES (?1)", [epoch.as_bytes()])?;
+    Ok(())
+}
+
+/// Tells whether the vault went on without an epoch.
+pub fn is_given_up(conn: &Connection, epoch: Hash) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM given_up WHERE epoch = ?1")?.exists([epoch.as_bytes()])
 }

@@ -9,11 +9,11 @@ use shared::error::Code;
 use shared::hash::Hash;
 use shared::head::SignedHead;
 use shared::keys::random;
-use shared::log::{Entry, Op, Resume};
+use shared::log::{Entry, Op, Resume, State};
 use shared::wire::v1::log::AppendRequest;
 
 use crate::meter::STRANGERS;
-use crate::store::restored::{Cause, Restored};
+use crate::store::restored::{self, Cause, Restored};
 use crate::store::{End, Transaction, audit as chain, log};
 
 use super::code::CodeFile;
@@ -68,14 +68,25 @@ impl Vault {
 }
 
 /// Tells whether the log lacks a head of its present epoch, or does not know the head's epoch.
-/// Heads of past epochs were given up with a `resume`.
+/// Heads of past epochs were given up with a `resume`, and so were those of an epoch that the log
+/// held before it was set back behind it.
 fn lacks(tx: &Transaction, head: &SignedHead) -> rusqlite::Result<bool> {
     let Some(state) = tx.state() else { return Ok(false) };
     if head.epoch == state.epoch() {
         return Ok(log::hash_at(tx.conn(), head.seq)? != Some(head.head));
     }
-    let past = state.resumed().iter().any(|resumed| resumed.epoch == head.epoch);
-    Ok(!past && head.epoch != state.vault())
+    if is_known(tx, &head.epoch) {
+        return Ok(false);
+    }
+    Ok(!restored::is_given_up(tx.conn(), head.epoch)?)
+}
+
+/// Tells whether the log holds the entry that began an epoch.
+fn is_known(tx: &Transaction, epoch: &Hash) -> bool {
+    let known = |state: &State| {
+        *epoch == state.vault() || state.resumed().iter().any(|resumed| resumed.epoch == *epoch)
+    };
+    tx.state().is_some_and(known)
 }
 
 /// Notes that the database was set back if it lacks a head that this server has signed.
@@ -189,6 +200,11 @@ pub(super) fn resumed(
 ) -> rusqlite::Result<()> {
     if resume(entry).is_none() {
         return Ok(());
+    }
+    if let Some(Restored { lacks: SignedHead { epoch, .. }, .. }) = tx.restored().copied()
+        && !is_known(tx, &epoch)
+    {
+        restored::give_up(tx.conn(), epoch)?;
     }
     tracing::warn!(seq = entry.seq, by = %entry.by, "the vault was resumed");
     end(tx, file)

@@ -42,16 +42,20 @@ pub(crate) fn run(global: &Global, args: Args) -> Result<Exit> {
              `vault heal --clear E_AUDIT_REWRITTEN` on each machine that shows this alarm",
         );
     }
-    if absent.is_empty() {
+    let Some(first) = absent.first() else {
         return Ok(if restored || rewritten { Exit::REMOTE } else { Exit::OK });
-    }
+    };
     for place in &absent {
         global.term.line(format!("{} v{}", place.path, place.ver))?;
     }
     global.term.say_hinted(
         "the server still lacks the versions above",
-        "run `vault heal` on a machine that reads them; each keeps the newest version of what it \
-         reads. What no machine has is lost for good: `vault kv destroy` takes it off the list",
+        format!(
+            "run `vault heal` on a machine that reads them; each keeps the newest version of what it \
+             reads. What no machine has is lost for good: `vault kv destroy -versions={} {}` takes it \
+             off the list",
+            first.ver, first.path
+        ),
     );
     Ok(Exit::REMOTE)
 }

@@ -84,7 +84,10 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     } else {
         term.say("clear this terminal once the kit is on paper: it stands in the scrollback");
     }
-    term.say("next: start `vault-agent run`, then `vault import secret/NAME FILE`");
+    term.say(
+        "next: `vault-agent install --user`, as root without --user; then `vault import secret/NAME \
+         FILE`",
+    );
     Ok(Exit::OK)
 }
 

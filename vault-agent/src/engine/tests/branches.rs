@@ -207,17 +207,46 @@ async fn an_owners_own_later_acts_are_not_left_without_a_person() {
     world.remove("vps");
     home.until_caught_up(&world).await;
     set_back(&world, common);
+    home.until_alarm("E_SERVER_BEHIND").await;
     let made = resume(&world, admin(), &world.admin);
     assert_eq!(told(&home).await, made);
+    // Its advice, to heal, would be wrong now.
+    assert!(!home.engine.status().alarms.iter().any(|alarm| alarm.code == "E_SERVER_BEHIND"));
     let alarms = home.engine.status().alarms;
     let text = &alarms.iter().find(|alarm| alarm.code == "E_FORK").unwrap().text;
     assert!(text.contains("without 1 of its owners' acts"), "{text}");
-    assert!(text.contains("machine_remove"), "{text}");
+    assert!(text.contains("machine_remove `vps`"), "{text}");
+    // What the owner is told and what the alarm shows are the same, whatever was written since.
+    world.put("secret/more", ONE);
+    world.server.data().hang_up();
+    assert_eq!(told(&home).await, made);
+    let other = Head { epoch: Hash::of(&[b"other"]), ..made };
+    assert!(home.engine.accept(other).await.unwrap_err().to_string().contains("does not hold"));
     assert!(home.engine.state(|state| state.machine(&name("vps")).is_none()));
     home.engine.accept(made).await.unwrap();
     home.until(|status| status.online && status.alarms.is_empty()).await;
     assert!(home.engine.state(|state| state.machine(&name("vps")).is_some()));
     drop(vps);
+}
+
+/// Each look at the audit chain puts a record into it: following it to a head that the restored
+/// server does not have would never end.
+#[tokio::test]
+async fn looking_at_a_restored_server_does_not_follow_its_own_trace() {
+    let (world, _vps, home) = world().await;
+    let lost: Vec<String> = (0..50).map(|n| format!("lost {n}")).collect();
+    let lost: Vec<&str> = lost.iter().map(String::as_str).collect();
+    world.server.data().reported.audit(&lost);
+    home.engine.settle().await.unwrap();
+    let before = {
+        let mut data = world.server.data();
+        data.reported.leaves.truncate(1);
+        data.reported.records_follows = true;
+        data.reported.followed
+    };
+    home.engine.restored().await.unwrap();
+    let asked = world.server.data().reported.followed - before;
+    assert!(asked < 5, "{asked}");
 }
 
 #[tokio::test]

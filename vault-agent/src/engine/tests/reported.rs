@@ -44,6 +44,8 @@ pub(super) struct Reported {
     pub(super) healed: Option<SignedHead>,
     /// How often leaves were asked for.
     pub(super) followed: u64,
+    /// Whether each time puts a record into the chain.
+    pub(super) records_follows: bool,
 }
 
 impl Default for Reported {
@@ -61,6 +63,7 @@ impl Default for Reported {
             shares: SharesReply::default(),
             healed: None,
             followed: 0,
+            records_follows: false,
         }
     }
 }
@@ -142,6 +145,9 @@ impl Reported {
     fn follow(&mut self, query: &str) -> Answer {
         let after: usize = query.strip_prefix("after=").unwrap().parse().unwrap();
         self.followed += 1;
+        if self.records_follows {
+            self.audit(&["audit_leaves"]);
+        }
         let head =
             |leaves: &[Hash]| leaves.iter().fold(AuditHead::EMPTY, |head, leaf| head.then(*leaf));
         let (before, leaves) = self.leaves.split_at(after.min(self.leaves.len()));

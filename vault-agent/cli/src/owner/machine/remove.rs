@@ -1,4 +1,5 @@
-//! `vault machine remove`: takes a machine out, and says what has to be changed at its issuers.
+//! `vault machine remove`: takes a machine out, and says what has to be changed at its issuers; of
+//! one that is out already, the latter again.
 
 use anyhow::{Result, bail};
 use shared::log::Op;
@@ -11,7 +12,7 @@ use crate::owner::signing::act::{Owner, Signed};
 use crate::print::{Format, table};
 use host::hint::{Exit, hinted, parsed};
 use host::shown::Shown;
-use machine::local::{EXPOSURE, Exposed, Exposure};
+use machine::local::{EXPOSURE, Exposed, Exposure, MACHINES, Machines};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -29,7 +30,11 @@ pub struct Args {
 pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let name: Name = parsed(args.machine.parse())?;
     let reason: Text<_> = parsed(args.reason.parse())?;
-    let format = global.format()?;
+    let all: Machines = global.client()?.get(MACHINES, &[])?;
+    if active(&all, &name).is_err() && all.machines.iter().any(|row| row.name == name) {
+        global.term.say(format!("machine `{name}` is removed already"));
+        return exposed(name.as_str(), global);
+    }
     let owner = Owner::at(global, &args.signing)?;
     let mut number = 0;
     let signed = owner.sign(|all| {
@@ -44,7 +49,13 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     })?;
     let Signed::Done(done) = signed else { return Ok(Exit::LOCAL) };
     global.term.say(format!("machine `{name}` is removed: entry {}", done.seq));
-    let query = [("machine", number.to_string())];
+    exposed(&number.to_string(), global)
+}
+
+/// Prints what was ever encrypted to a machine, by its number, or by the name that it had last.
+fn exposed(machine: &str, global: &Global) -> Result<Exit> {
+    let format = global.format()?;
+    let query = [("machine", machine.to_owned())];
     let Exposure { secrets } = global.client()?.get(EXPOSURE, &query)?;
     if secrets.is_empty() {
         global.term.say("nothing was ever encrypted to it");
@@ -52,7 +63,11 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
             return Ok(Exit::OK);
         }
     } else {
-        global.term.say("it may keep what was encrypted to it: change these at their issuers");
+        global.term.say(
+            "it may keep what was encrypted to it: change every key of these at its issuer, and \
+             write the new values here; the same command shows the list again, where `replaced` \
+             says only that there is a newer version: it may have unchanged keys",
+        );
     }
     global.show(format, || shown(&secrets), &secrets)
 }

@@ -1,0 +1,95 @@
+//! The way out where this machine lacks a right: the command that would give it, for an admin.
+
+use shared::grant::{Grant, Grants};
+use shared::path::SecretPath;
+
+use crate::client::Error;
+use crate::context::Global;
+use machine::local::{MACHINES, Machines};
+
+/// The words of a refusal that says no more, as Vault's.
+const DENIED: &str = "permission denied";
+
+/// Returns the command that would give this machine what its own agent has refused, and where to
+/// run it; `None` if that is not why.
+pub fn way(global: &Global, error: &anyhow::Error) -> Option<String> {
+    let Error::Refused(refusal) = error.downcast_ref::<Error>()? else { return None };
+    let is_plain = refusal.errors.as_ref().is_ok_and(|errors| errors == &[DENIED]);
+    let client = global.client().ok().filter(|client| client.is_own_agent());
+    if refusal.status != 403 || !is_plain || global.env("VAULT_TOKEN").is_some() {
+        return None;
+    }
+    let (method, url) = refusal.call.split_once(' ')?;
+    let path = asked(url)?;
+    let all: Machines = client?.get(MACHINES, &[]).ok()?;
+    let own = all.machines.iter().find(|row| row.active && Some(row.number) == all.own)?;
+    let is_read = matches!(method, "GET" | "LIST");
+    let (kind, held) = if is_read { ("reads", &own.read) } else { ("writes", &own.write) };
+    if held.cover(&path) {
+        return None;
+    }
+    let more = |wanted: bool| wanted.then_some(&path);
+    let read = list("read", &own.read, more(is_read));
+    let write = list("write", &own.write, more(!is_read));
+    Some(format!(
+        "no grant of `{}` {kind} it; an admin gives one, where the admin key is: `vault access set \
+         {}{read}{write}`",
+        own.name, own.name
+    ))
+}
+
+/// Returns the secret that a URL of the API is about.
+fn asked(url: &str) -> Option<SecretPath> {
+    let (_, path) = url.split_once("/v1/")?;
+    let path = path.split('?').next().unwrap_or_default();
+    let (mount, rest) = path.split_once('/')?;
+    let (_, name) = rest.split_once('/')?;
+    format!("{mount}/{name}").parse().ok()
+}
+
+/// Writes the flag of a list, with one path more if it is wanted there; nothing for an empty list.
+fn list(flag: &str, held: &Grants, more: Option<&SecretPath>) -> String {
+    let held = held.as_slice().iter().map(Grant::as_str);
+    let texts: Vec<&str> = held.chain(more.map(SecretPath::as_str)).collect();
+    if texts.is_empty() { String::new() } else { format!(" --{flag} '{}'", texts.join(",")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::World;
+
+    const MACHINES: &str = r#"{"own":2,"next":4,"server":[],"machines":[
+        {"name":"vps","number":1,"active":false,"sleeps":false,"sign":"SIGN","read":["*"],
+         "write":["*"],"seen_at":null,"agent":null},
+        {"name":"vps","number":2,"active":true,"sleeps":false,"sign":"SIGN",
+         "read":["secret/jjeco/"],"write":[],"seen_at":null,"agent":null}]}"#;
+
+    fn told(line: &str) -> String {
+        let denied = r#"{"errors":["permission denied"]}"#;
+        let machines = MACHINES.replace("SIGN", &"20".repeat(32));
+        let world = World::agent(&[
+            ("GET /v1/agent/machines", 200, machines.as_str()),
+            ("GET /v1/secret/data/home/door", 403, denied),
+            ("GET /v1/secret/data/jjeco/a", 403, denied),
+            ("PUT /v1/secret/data/jjeco/a", 403, denied),
+        ]);
+        let run = world.run(line);
+        assert_eq!(run.exit, 2);
+        run.err.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn what_would_give_the_right_is_named_and_takes_no_other_away() {
+        assert_eq!(
+            told("kv get secret/home/door"),
+            "hint: no grant of `vps` reads it; an admin gives one, where the admin key is: `vault \
+             access set vps --read 'secret/jjeco/,secret/home/door'`"
+        );
+        assert_eq!(
+            told("kv put secret/jjeco/a k=v"),
+            "hint: no grant of `vps` writes it; an admin gives one, where the admin key is: `vault \
+             access set vps --read 'secret/jjeco/' --write 'secret/jjeco/a'`"
+        );
+        assert_eq!(told("kv get secret/jjeco/a"), "", "it may read it: something else is wrong");
+    }
+}
