@@ -34,11 +34,13 @@ pub struct Listed {
     pub witnesses: Vec<Number>,
     /// Entries that resumed, and the epochs that began with them.
     epochs: Vec<(u64, Hash)>,
+    /// Epochs that the log does not know since owners have resumed without them.
+    given_up: Vec<Hash>,
 }
 
 impl Listed {
-    /// Lists what stands in a state.
-    pub fn of(state: &State) -> Self {
+    /// Lists what stands in a state, and the epochs that were given up.
+    pub fn of(state: &State, given_up: Vec<Hash>) -> Self {
         let active = state.machines().iter().filter(|(_, machine)| machine.active);
         let everything = active.filter(|(_, machine)| {
             machine.write.as_slice().iter().any(|grant| grant.as_str() == "*")
@@ -48,6 +50,7 @@ impl Listed {
             keys: state.server().to_vec(),
             witnesses: everything.map(|(number, _)| *number).collect(),
             epochs: state.resumed().iter().map(|resumed| (resumed.seq, resumed.epoch)).collect(),
+            given_up,
         }
     }
 
@@ -57,9 +60,9 @@ impl Listed {
         until.map_or(self.vault, |(_, epoch)| *epoch)
     }
 
-    /// Tells whether the log knows an epoch that is over.
+    /// Tells whether an epoch is known to be over.
     pub fn is_past(&self, epoch: &Hash) -> bool {
-        let began = self.epochs.iter().map(|(_, epoch)| epoch);
+        let began = self.epochs.iter().map(|(_, epoch)| epoch).chain(&self.given_up);
         let known = std::iter::once(&self.vault).chain(began).any(|known| known == epoch);
         known && *epoch != self.epoch_at(u64::MAX)
     }

@@ -1,5 +1,6 @@
 //! Table `restored`: what a database that was set back lacks, and the hash of the one-time code
-//! that lets the vault go on without it. What it may do until then is decided in `vault`.
+//! that lets the vault go on without it. What it may do until then is decided in `vault`. Table
+//! `lost_epoch`: epochs that it was shown heads of meanwhile, and those that were given up so.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;
@@ -58,4 +59,38 @@ pub fn save(conn: &Connection, restored: Option<&Restored>) -> rusqlite::Result<
         params![*cause == Cause::Caller, lacks, code.as_bytes()],
     )?;
     Ok(())
+}
+
+/// Epochs that are remembered; the oldest of more go.
+const EPOCHS: u64 = 64;
+
+/// Notes an epoch that the log does not know and a head was shown of.
+pub fn note_epoch(conn: &Connection, epoch: &Hash) -> rusqlite::Result<()> {
+    conn.execute(
+        "INSERT OR IGNORE INTO lost_epoch (epoch, given_up) VALUES (?1, FALSE)",
+        [epoch.as_bytes()],
+    )?;
+    conn.execute(
+        "DELETE FROM lost_epoch WHERE rowid IN
+             (SELECT rowid FROM lost_epoch ORDER BY rowid DESC LIMIT -1 OFFSET ?1)",
+        [super::int(EPOCHS)],
+    )
+    .map(drop)
+}
+
+/// Ends what was noted: given up with a resumption, or else forgotten.
+pub fn settle_epochs(conn: &Connection, give_up: bool) -> rusqlite::Result<()> {
+    let settle = if give_up {
+        "UPDATE lost_epoch SET given_up = TRUE"
+    } else {
+        "DELETE FROM lost_epoch WHERE NOT given_up"
+    };
+    conn.execute(settle, []).map(drop)
+}
+
+/// Returns the epochs that owners have resumed without.
+pub fn given_up(conn: &Connection) -> rusqlite::Result<Vec<Hash>> {
+    conn.prepare_cached("SELECT epoch FROM lost_epoch WHERE given_up")?
+        .query_map([], |row| hash(row, 0))?
+        .collect()
 }

@@ -9,11 +9,11 @@ use shared::error::Code;
 use shared::hash::Hash;
 use shared::head::SignedHead;
 use shared::keys::random;
-use shared::log::{Entry, Op, Resume};
+use shared::log::{Entry, Op, Resume, State};
 use shared::wire::v1::log::AppendRequest;
 
 use crate::meter::STRANGERS;
-use crate::store::restored::{Cause, Restored};
+use crate::store::restored::{self as table, Cause, Restored};
 use crate::store::{End, Transaction, audit as chain, log};
 
 use super::code::CodeFile;
@@ -68,14 +68,18 @@ impl Vault {
 }
 
 /// Tells whether the log lacks a head of its present epoch, or does not know the head's epoch.
-/// Heads of past epochs were given up with a `resume`.
+/// Heads of past epochs were given up with a `resume`, and so were epochs that were lost then.
 fn lacks(tx: &Transaction, head: &SignedHead) -> rusqlite::Result<bool> {
     let Some(state) = tx.state() else { return Ok(false) };
     if head.epoch == state.epoch() {
         return Ok(log::hash_at(tx.conn(), head.seq)? != Some(head.head));
     }
-    let past = state.resumed().iter().any(|resumed| resumed.epoch == head.epoch);
-    Ok(!past && head.epoch != state.vault())
+    Ok(!knows(state, &head.epoch) && !table::given_up(tx.conn())?.contains(&head.epoch))
+}
+
+/// Tells whether an epoch of the log has this name.
+fn knows(state: &State, epoch: &Hash) -> bool {
+    *epoch == state.vault() || state.resumed().iter().any(|resumed| resumed.epoch == *epoch)
 }
 
 /// Notes that the database was set back if it lacks a head that this server has signed.
@@ -89,10 +93,16 @@ fn judge(
     if !lacks(tx, &head)? {
         return Ok(());
     }
+    let present = tx.state().map(State::epoch);
+    if tx.state().is_some_and(|state| !knows(state, &head.epoch)) {
+        table::note_epoch(tx.conn(), &head.epoch)?;
+    }
     let restored = match (tx.restored(), cause) {
-        // What is known to be lacked vouches for this one too.
+        // What is known to be lacked vouches for this one too, and for the end of an epoch before
+        // its own.
         (Some(Restored { cause: Cause::File, lacks, .. }), _)
-            if lacks.epoch == head.epoch && head.seq <= lacks.seq =>
+            if (lacks.epoch == head.epoch && head.seq <= lacks.seq)
+                || (lacks.epoch != head.epoch && present == Some(head.epoch)) =>
         {
             return Ok(());
         }
@@ -191,6 +201,7 @@ pub(super) fn resumed(
         return Ok(());
     }
     tracing::warn!(seq = entry.seq, by = %entry.by, "the vault was resumed");
+    table::settle_epochs(tx.conn(), true)?;
     end(tx, file)
 }
 
@@ -203,6 +214,7 @@ pub(super) fn healed(tx: &mut Transaction, file: &Arc<CodeFile>) -> rusqlite::Re
         return Ok(());
     }
     tracing::warn!(seq = head.seq, "all lost entries are back: the vault goes on");
+    table::settle_epochs(tx.conn(), false)?;
     end(tx, file)
 }
 
