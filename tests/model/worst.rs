@@ -14,6 +14,8 @@ use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
+use shared::wire::v1::audit::AccessRequest;
+use shared::wire::v1::log::{AppendRequest, HealRequest};
 
 /// Bytes held at once for each byte of the entry; parsing and the check of its form take five.
 const BYTES_HELD: u64 = 12;
@@ -199,4 +201,56 @@ fn the_worst_entries_cost_what_they_weigh() {
         push(&mut state, (n..n + 20).map(|n| meta(n, &custom)).collect());
     }
     bounded("meta_set over much", state, (0..500).map(|n| meta(n, &BTreeMap::new())).collect());
+}
+
+/// Parses a request and checks what that held.
+fn parsed<T: serde::de::DeserializeOwned>(what: &str, body: &str) {
+    let size = body.len() as u64;
+    let mut parsed = Ok(None);
+    let used = allocation_counter::measure(|| {
+        parsed = serde_json::from_str::<T>(body).map(Some);
+    });
+    println!("{what}: {size} bytes: {used:?}, {:?}", parsed.as_ref().err());
+    assert!(used.bytes_max <= size + (1 << 20), "{what}: {used:?}");
+}
+
+/// What has not been verified yet costs no more memory than its bytes.
+#[test]
+fn the_worst_requests_cost_what_they_weigh() {
+    let state = founded();
+    let envelope = serde_json::to_string(&signed(&state, Vec::new())).unwrap();
+    let many = |item: &str, bytes: usize| vec![item; bytes / (item.len() + 1)].join(",");
+    let blobs = many("\"\"", 8 << 20);
+    parsed::<AppendRequest>("blobs", &format!(r#"{{"envelope":{envelope},"blobs":[{blobs}]}}"#));
+    let run = Hash::ZERO;
+    let reads = many(r#"{"op":"","result":""}"#, 4 << 20);
+    let reads = format!(r#"{{"run":"{run}","first":0,"reads":[{reads}]}}"#);
+    parsed::<AccessRequest>("reads", &reads);
+    let least = envelope.replace(&envelope[envelope.find("\"body\":\"").unwrap() + 8..envelope.find("\",\"sig\"").unwrap()], "");
+    parsed::<HealRequest>("entries", &format!(r#"{{"entries":[{}]}}"#, many(&least, 8 << 20)));
+}
+
+#[test]
+fn growth() {
+    for short in [true, false] {
+        let mut state = founded();
+        let (mut bytes, mut ops_total) = (0, 0u64);
+        let used = allocation_counter::measure(|| {
+            for n in 0..50 {
+                let ops = (0..1000).map(|m| {
+                    let at: SecretPath = format!("secret/{}", n * 1000 + m).parse().unwrap();
+                    if short {
+                        Op::MetaSet(MetaSet { path: at, max_versions: 0, cas_required: false, delete_after: 0, custom: BTreeMap::new() })
+                    } else {
+                        put(&state, at, 1, n as u64 * 1000 + m as u64)
+                    }
+                }).collect();
+                let envelope = signed(&state, ops);
+                bytes += envelope.body.len();
+                ops_total += 1000;
+                log::apply(&mut state, &envelope).unwrap();
+            }
+        });
+        println!("GROWTH short={short}: {bytes} log bytes, {ops_total} ops, retained {}", used.bytes_current);
+    }
 }

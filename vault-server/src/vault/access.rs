@@ -9,14 +9,11 @@ use crate::store::{Transaction, access};
 
 use super::{Caller, Outcome, Refusal, Vault, admitted, refuse};
 
-/// Most local reads in one batch.
-const READS: usize = 1000;
-
 impl Vault {
     /// Records a batch of local reads, each once.
     ///
     /// # Errors
-    /// [`Refusal::Rule`] past 1000 reads, or for anything but local accesses.
+    /// [`Refusal::Rule`] for a number past all ends, or for anything but local accesses.
     pub async fn access(
         &self,
         caller: Caller,
@@ -33,8 +30,8 @@ fn record(
 ) -> Outcome<AccessReply> {
     admitted(tx, &mut caller)?;
     let AccessRequest { run, first, mut reads } = request;
-    if reads.len() > READS || first > u64::MAX / 2 {
-        let why = Code::Limits.because(format!("{} local reads from {first}", reads.len()));
+    if first > u64::MAX / 2 {
+        let why = Code::Limits.because(format!("local reads from {first}"));
         return refuse(tx, caller.fact(Op::Access), why);
     }
     let next = access::next(tx.conn(), caller.number, run)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::audit::{AuditHead, Op};
 use shared::error::Code;
 use shared::log::Machine;
-use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery};
+use shared::wire::v1::audit::{self as wire, AuditPage, AuditQuery, LeavesPage, LeavesQuery};
 use tokio::time::{Instant, timeout_at};
 
 use crate::meter::{ANSWER, Room};
@@ -16,7 +16,7 @@ use super::{Caller, Outcome, Refusal, Vault, admitted, deny, refuse};
 /// What a machine must be able to read to see audit records.
 const GRANT: &str = "sys/audit";
 /// Records in a page unless the query says otherwise, and at most.
-const RECORDS: (u64, u64) = (1_000, 10_000);
+const RECORDS: (u64, u64) = (1_000, wire::RECORDS as u64);
 /// Leaves in a page at most.
 const LEAVES: u64 = 15_000;
 /// How long a request may wait for a record to come.

@@ -166,7 +166,9 @@ async fn local_reads_are_recorded_once() {
         (&Some(world.first.name.clone()), None)
     );
     let many = AccessRequest { run, first: 3, reads: vec![read(1); 1001] };
-    assert_eq!(refused(client.post(ACCESS, &many).await), (422, "E_LIMITS".to_owned()));
+    assert_eq!(refused(client.post(ACCESS, &many).await), (400, "bad_request".to_owned()));
+    let far = AccessRequest { run, first: u64::MAX, reads: vec![read(1)] };
+    assert_eq!(refused(client.post(ACCESS, &far).await), (422, "E_LIMITS".to_owned()));
     let forged = Fact { op: Op::Put, ..read(1) };
     let forged = AccessRequest { run, first: 3, reads: vec![read(1), forged] };
     assert_eq!(refused(client.post(ACCESS, &forged).await), (422, "E_PARSE".to_owned()));

@@ -5,9 +5,13 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode, header};
 use shared::audit::{Fact, Op as Asked, Outcome, Record};
 use shared::hash::Hash;
+use shared::limits;
 use shared::log::{MetaSet, Op};
 use shared::name::Actor;
-use shared::wire::v1::ACCESS;
+use shared::report::{HookResult, Seen, TargetReport, TargetState, Targets};
+use shared::time::Time;
+use shared::wire::v1::report::{ReportRequest, TargetsPage};
+use shared::wire::v1::{ACCESS, REPORT, TARGETS};
 use shared::wire::v1::audit::{AccessReply, AccessRequest, AuditPage};
 use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::log::Frame;
@@ -359,4 +363,66 @@ async fn a_page_of_the_audit_fits_the_room_and_the_next_goes_on() {
     world.write(&client, "secret/a", "one").await;
     let frames = client.page(2).await;
     assert!(matches!(frames.last(), Some(Frame::Head(head)) if head.seq == 3));
+}
+
+/// Targets of some 250 kB, as a machine may report them.
+fn large_targets() -> String {
+    let row = |n: usize| TargetReport {
+        name: format!("/srv/{n}.env").parse().unwrap(),
+        path: format!("secret/{n}").parse().unwrap(),
+        ver: 1,
+        state: TargetState::Failed,
+        since: Time::default(),
+        hook: HookResult::Failed,
+        detail: "x".repeat(250).parse().unwrap(),
+    };
+    let targets = (0..700).map(row).collect();
+    let text = serde_json::to_string(&Targets { agent: "a".parse().unwrap(), targets }).unwrap();
+    assert!(text.len() > 200_000 && text.len() < limits::REPORT, "{}", text.len());
+    text
+}
+
+#[tokio::test]
+async fn unread_targets_hold_no_more_than_the_machines_room() {
+    let (mut world, client, bad) = world(Shares::default()).await;
+    let text = large_targets();
+    for n in 0..5 {
+        let other = world.add(&client, &format!("m{n}"), &[]).await;
+        let mut seen = world.seen(&other, 1);
+        seen.targets = Hash::of(&[text.as_bytes()]);
+        let report = ReportRequest { targets: Some(text.clone()), ..world.report(&other, &seen) };
+        let (status, body) = world.client(&other).await.post(REPORT, &report).await;
+        assert_eq!(status, StatusCode::OK, "{body:?}");
+    }
+    let attacker = world.client(&bad).await;
+    let (mut all, mut after, mut largest) = (0, 0, 0);
+    loop {
+        let (_, body) = attacker.get(&format!("{TARGETS}?after={after}")).await;
+        let page: TargetsPage = parse(&body);
+        largest = largest.max(body.len());
+        all += page.machines.len();
+        if !page.more {
+            break;
+        }
+        after = Seen::claimed(&page.machines.last().unwrap().seen).unwrap();
+    }
+    assert_eq!(all, 5, "page by page");
+    assert!(largest < 1 << 20, "{largest} bytes fit the room of an answer");
+    let mut unread = Vec::new();
+    for _ in 0..16 {
+        let attacker = attacker.clone();
+        unread.push(tokio::spawn(async move {
+            attacker.send(Method::GET, TARGETS, Bytes::new()).await
+        }));
+    }
+    let mut most = 0;
+    for n in 0..30 {
+        world.write(&client, "secret/a", &n.to_string()).await;
+        most = most.max(metric(&world, "vault_server_answer_bytes").await);
+    }
+    assert!(most > 256 << 10, "they are under way: {most}");
+    assert!(most <= 4 << 20, "{most} bytes are held for a machine that reads nothing");
+    for request in &unread {
+        request.abort();
+    }
 }

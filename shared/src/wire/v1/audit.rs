@@ -6,6 +6,12 @@ use crate::audit::{AuditHead, Fact, Op};
 use crate::hash::Hash;
 use crate::text::Text;
 use crate::time::Time;
+use crate::wire::few::few;
+
+/// Most local accesses in one batch.
+pub const READS: usize = 1000;
+/// Most records in one page.
+pub const RECORDS: usize = 10_000;
 
 /// Body of `POST /v1/access`: local accesses since the last batch; answered 200 [`AccessReply`]
 /// when their audit rows are on disk.
@@ -17,7 +23,8 @@ pub struct AccessRequest {
     pub run: Hash,
     /// Number of the batch's first access; those of an earlier batch of the run are passed over.
     pub first: u64,
-    /// The accesses, 1000 at most. What the server itself knows of the caller it sets itself.
+    /// The accesses, [`READS`] at most. What the server itself knows of the caller it sets itself.
+    #[serde(deserialize_with = "few::<_, _, READS>")]
     pub reads: Vec<Fact>,
 }
 
@@ -77,6 +84,7 @@ impl AuditQuery {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AuditPage {
     /// The records' very JSON texts: hashing them gives the leaves.
+    #[serde(deserialize_with = "few::<_, _, RECORDS>")]
     pub records: Vec<String>,
     /// Whether more match after the last one.
     pub more: bool,

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
 use crate::head::SignedHead;
+use crate::limits;
 use crate::signed::Envelope;
+use crate::wire::few::few;
 
 use super::blob::Inline;
 
@@ -57,6 +59,7 @@ pub enum Frame {
         /// The blobs that the entry brought and the caller may read; only for entries committed
         /// while following. Their audit rows are on disk.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(deserialize_with = "few::<_, _, { limits::OPS }>")]
         blobs: Vec<Inline>,
     },
     /// Nothing happened for a while.
@@ -74,6 +77,7 @@ pub struct AppendRequest {
     pub envelope: Envelope,
     /// Blobs that the entry brings, unless uploaded before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "few::<_, _, { limits::OPS }>")]
     pub blobs: Vec<Inline>,
     /// With an entry that resumes: the one-time code that the server's host shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
