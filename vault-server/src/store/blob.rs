@@ -185,6 +185,18 @@ pub fn drop_parked(conn: &Connection, then: Time) -> rusqlite::Result<usize> {
         .execute([int(then.as_micros())])
 }
 
+/// Has nothing parked or replaced later than `now`: a clock that was ahead for a minute would keep
+/// it, and its machine's room, for years.
+pub fn tame(conn: &Connection, now: Time) -> rusqlite::Result<()> {
+    for statement in [
+        "UPDATE blob SET parked_at = ?1 WHERE seq IS NULL AND parked_at > ?1",
+        "UPDATE blob SET replaced_at = ?1 WHERE replaced_at > ?1",
+    ] {
+        conn.prepare_cached(statement)?.execute([int(now.as_micros())])?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,5 +266,19 @@ mod tests {
         assert_eq!(drop_parked(&conn, at(2)).unwrap(), 1);
         let left = ids.map(|(id, _)| look(&conn, &id).unwrap().is_some());
         assert_eq!(left, [false, true, true]);
+    }
+
+    #[test]
+    fn what_a_clock_ahead_has_parked_goes_an_hour_after_it_is_right() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+        let year = |text: &str| text.parse::<Time>().unwrap();
+        let (now, later) = (year("2026-11-01"), year("2026-11-02"));
+        for (id, at) in [(b"a", year("2037-01-01")), (b"b", now)] {
+            insert(&conn, &Hash::of(&[id]), None, 1, at, b"1234").unwrap();
+        }
+        tame(&conn, now).unwrap();
+        assert_eq!((drop_parked(&conn, now).unwrap(), parked(&conn, 1).unwrap()), (0, 8));
+        assert_eq!((drop_parked(&conn, later).unwrap(), parked(&conn, 1).unwrap()), (2, 0));
     }
 }

@@ -7,8 +7,16 @@ use shared::error::Result;
 use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
 use shared::keys::{SignKey, VerifyKey};
-use shared::log::{Number, State};
+use shared::log::{Machine, Number, State};
 use shared::signed::VaultId;
+
+/// What a machine must be able to read to see audit records.
+pub const AUDIT: &str = "sys/audit";
+
+/// Tells whether a machine may.
+pub fn may_read_audit(machine: &Machine) -> bool {
+    AUDIT.parse().is_ok_and(|path| machine.read.cover(&path))
+}
 
 /// Where the log ends.
 #[derive(Clone, Debug)]
@@ -32,6 +40,8 @@ pub struct Listed {
     pub keys: Vec<VerifyKey>,
     /// Active machines that may write everything.
     pub witnesses: Vec<Number>,
+    /// Active machines that may read audit records.
+    pub auditors: Vec<Number>,
     /// Entries that resumed, and the epochs that began with them.
     epochs: Vec<(u64, Hash)>,
     /// Epochs that the log does not know since owners have resumed without them.
@@ -41,14 +51,17 @@ pub struct Listed {
 impl Listed {
     /// Lists what stands in a state, and the epochs that were given up.
     pub fn of(state: &State, given_up: Vec<Hash>) -> Self {
-        let active = state.machines().iter().filter(|(_, machine)| machine.active);
-        let everything = active.filter(|(_, machine)| {
-            machine.write.as_slice().iter().any(|grant| grant.as_str() == "*")
-        });
+        let those = |holds: fn(&Machine) -> bool| {
+            let active = state.machines().iter().filter(|(_, machine)| machine.active);
+            active.filter(|(_, machine)| holds(machine)).map(|(number, _)| *number).collect()
+        };
         Self {
             vault: state.vault(),
             keys: state.server().to_vec(),
-            witnesses: everything.map(|(number, _)| *number).collect(),
+            witnesses: those(|machine| {
+                machine.write.as_slice().iter().any(|grant| grant.as_str() == "*")
+            }),
+            auditors: those(may_read_audit),
             epochs: state.resumed().iter().map(|resumed| (resumed.seq, resumed.epoch)).collect(),
             given_up,
         }

@@ -51,6 +51,7 @@ impl Vault {
     /// Drops blobs that nobody referenced in time.
     pub(super) async fn drop_parked(&self) -> Result<(), Refusal> {
         self.call(STRANGERS, |tx| {
+            blob::tame(tx.conn(), tx.now())?;
             let now = tx.now().as_micros();
             let then = Time::from_micros(now.saturating_sub(PARKED_FOR));
             let dropped = blob::drop_parked(tx.conn(), then)?;

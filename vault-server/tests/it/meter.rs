@@ -426,3 +426,29 @@ async fn unread_targets_hold_no_more_than_the_machines_room() {
         request.abort();
     }
 }
+
+#[tokio::test]
+async fn what_entries_leave_in_memory_is_of_the_share() {
+    let shares = Shares { log_bytes_per_day: 1 << 20, ..Shares::default() };
+    let (mut world, _, bad) = world(shares).await;
+    let attacker = world.client(&bad).await;
+    // In JSON a key takes nine bytes.
+    let tiny = |n: usize| {
+        let custom = (0..64).map(|key: u8| (key.to_string(), "x".to_owned())).collect();
+        let (path, max_versions, cas_required) = (format!("secret/{n}").parse().unwrap(), 0, false);
+        Op::MetaSet(MetaSet { path, max_versions, cas_required, delete_after: 0, custom })
+    };
+    let mut taken = 0;
+    loop {
+        let ops = (100 * taken..100 * (taken + 1)).map(tiny).collect();
+        let entry = signed(&world.state, &bad.sign, &bad.actor(), ops);
+        let (status, _) = post(&attacker, &entry, vec![]).await;
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+        assert_eq!(status, StatusCode::CREATED);
+        shared::log::apply(&mut world.state, &entry).unwrap();
+        taken += 1;
+    }
+    assert_eq!(taken, 2, "a megabyte of memory is used up by 200 secrets of 64 keys");
+}
