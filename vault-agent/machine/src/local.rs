@@ -470,6 +470,10 @@ pub struct Prepared {
     pub bodies: Vec<Inline>,
     /// Versions whose readers change but which this machine cannot re-encrypt.
     pub unreadable: Vec<Unreadable>,
+    /// Whether re-encryptions follow, to be prepared without operations once these entries are in
+    /// the log.
+    #[serde(default)]
+    pub left: bool,
 }
 
 /// A version that stays as it is because the preparing machine cannot read it.

@@ -51,7 +51,9 @@ struct Ground {
 }
 
 /// Adds the re-encryptions that `ops` make necessary and builds the entries to sign: none, without
-/// operations, where no re-encryption is due.
+/// operations, where no re-encryption is due. Those that do not fit into one request are left for
+/// later: whoever is shut out wins no time by what it has written, nor by writing on meanwhile, and
+/// the server needs to take nothing but the act.
 pub(super) async fn prepare(parts: &Parts, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
     if ops.len() > limits::OPS {
         bail!("{} operations in one act, {} at most", ops.len(), limits::OPS);
@@ -59,9 +61,12 @@ pub(super) async fn prepare(parts: &Parts, by: Actor, ops: Vec<Op>) -> Result<Pr
     let (ground, stale, mut unreadable) =
         parts.ledger.attempt(|folded| survey(folded, &parts.own, by, clock::now(), &ops))?;
     parts.store.write(|conn| blobs::unstage_all(conn)).await?;
+    let size = stale.iter().map(|(due, _)| due.size).sum::<u64>();
+    let left = !ops.is_empty() && size > INLINE as u64;
+    let stale = if left { Vec::new() } else { stale };
     let mut all = ops;
     all.extend(rewrap(parts, stale, &mut unreadable).await?.into_iter().map(Op::Rewrap));
-    Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable })
+    Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable, left })
 }
 
 type Survey = (Ground, Vec<(Due, Stale)>, Vec<Unreadable>);

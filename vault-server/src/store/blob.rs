@@ -179,6 +179,19 @@ pub fn parked(conn: &Connection, machine: Number) -> rusqlite::Result<u64> {
     .query_row([int(machine)], |row| row.get(0).map(nat))
 }
 
+/// Drops the oldest that `machine` has parked, but for the newest `most` bytes.
+pub fn drop_surplus_parked(conn: &Connection, machine: Number, most: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "DELETE FROM blob WHERE hash IN (
+             SELECT hash FROM (
+                 SELECT hash, sum(length(bytes)) OVER (ORDER BY rowid DESC) AS kept
+                 FROM blob WHERE seq IS NULL AND machine = ?1
+             ) WHERE kept > ?2)",
+    )?
+    .execute([int(machine), int(most)])?;
+    Ok(())
+}
+
 /// Drops blobs parked before `then`; returns how many.
 pub fn drop_parked(conn: &Connection, then: Time) -> rusqlite::Result<usize> {
     conn.prepare_cached("DELETE FROM blob WHERE seq IS NULL AND parked_at < ?1")?
@@ -280,5 +293,17 @@ mod tests {
         tame(&conn, now).unwrap();
         assert_eq!((drop_parked(&conn, now).unwrap(), parked(&conn, 1).unwrap()), (0, 8));
         assert_eq!((drop_parked(&conn, later).unwrap(), parked(&conn, 1).unwrap()), (2, 0));
+    }
+
+    #[test]
+    fn of_what_a_machine_parks_the_newest_stays() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+        for (n, machine) in [(1_u8, 1), (2, 2), (3, 1), (4, 1)] {
+            insert(&conn, &Hash::of(&[&[n]]), None, machine, Time::default(), b"1234").unwrap();
+        }
+        drop_surplus_parked(&conn, 1, 9).unwrap();
+        let left = [1_u8, 2, 3, 4].map(|n| look(&conn, &Hash::of(&[&[n]])).unwrap().is_some());
+        assert_eq!(left, [false, true, true, true]);
     }
 }
