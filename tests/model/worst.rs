@@ -262,7 +262,5 @@ fn entries_leave_no_more_in_memory_than_they_weigh() {
     grows("meta_set of one key", |_, n| meta(n, 1));
     grows("meta_set of all keys", |_, n| meta(n, 64));
     grows("put", |state, n| put(state, path(n), 1, n as u64));
-    grows("put of versions", |state, n| {
-        put(state, path(n % 1000), 1 + n as u64 / 1000, n as u64)
-    });
+    grows("put of versions", |state, n| put(state, path(n % 1000), 1 + n as u64 / 1000, n as u64));
 }

@@ -139,7 +139,9 @@ impl Entry {
     /// log, about: its operations weigh more there than in its body.
     pub fn weight(&self) -> usize {
         let weight = |op: &Op| match op {
-            Op::MetaSet(meta) => OP_WEIGHT + KEY_WEIGHT * meta.custom.len(),
+            Op::MetaSet(meta) if !meta.custom.is_empty() => {
+                OP_WEIGHT + MAP_WEIGHT + KEY_WEIGHT * meta.custom.len()
+            }
             _ => OP_WEIGHT,
         };
         self.ops.iter().map(weight).sum()
@@ -148,6 +150,8 @@ impl Entry {
 
 /// Bytes of memory that an operation may take beside its texts.
 const OP_WEIGHT: usize = 448;
+/// Bytes of memory that a map takes as soon as anything is in it.
+const MAP_WEIGHT: usize = 560;
 /// Bytes of memory that a key of custom metadata takes beside its texts.
 const KEY_WEIGHT: usize = 112;
 

@@ -187,8 +187,9 @@ impl<A: Agent> Owner<'_, A> {
         let signed = self.complete(ops, &mut first, machines, key);
         // Whoever reads of a fault must know that the act itself is done.
         signed.map_err(|fault| match first {
-            Some(done) => fault
-                .context(format!("entry {} is in the log; re-encryptions are left", done.seq)),
+            Some(done) => {
+                fault.context(format!("entry {} is in the log; re-encryptions are left", done.seq))
+            }
             None => fault,
         })
     }

@@ -244,7 +244,8 @@ mod tests {
     #[test]
     fn many_rewraps_are_counted_over_all_entries() {
         let first = checked((0..4).map(rewrap).collect());
-        let shown = act(&[first, checked((4..9).map(rewrap).collect())], &known(), false).join("\n");
+        let shown =
+            act(&[first, checked((4..9).map(rewrap).collect())], &known(), false).join("\n");
         insta::assert_snapshot!(shown, @r"
         re-encrypt 9 versions to their new readers:
           secret/jjeco/0

@@ -128,7 +128,11 @@ impl Agent for &Scripted {
             bodies.push(Inline(envelope.body));
             ops = Vec::new();
         }
-        Ok(Preparing::Ready(Prepared { bodies, unreadable: Vec::new(), left: self.leaves.get() && !request.ops.is_empty() }))
+        Ok(Preparing::Ready(Prepared {
+            bodies,
+            unreadable: Vec::new(),
+            left: self.leaves.get() && !request.ops.is_empty(),
+        }))
     }
 
     fn submit(&self, request: &SubmitRequest) -> Result<Option<Submitted>> {
@@ -334,7 +338,8 @@ fn what_is_left_for_later_follows_the_act() {
 
 #[test]
 fn an_act_that_is_done_is_told_even_if_re_encrypting_fails() {
-    let mut agent = scripted(vec![vec![]], &[true, false, false, false, false, false, false, false, false]);
+    let mut agent =
+        scripted(vec![vec![]], &[true, false, false, false, false, false, false, false, false]);
     agent.leaves.set(true);
     agent.left = vec![vec![rewrap("secret/a/x")]];
     let fault = format!("{:#}", run(&agent, true).unwrap_err());
