@@ -470,8 +470,8 @@ pub struct Prepared {
     pub bodies: Vec<Inline>,
     /// Versions whose readers change but which this machine cannot re-encrypt.
     pub unreadable: Vec<Unreadable>,
-    /// Whether re-encryptions follow, to be prepared without operations once these entries are in
-    /// the log.
+    /// Whether more re-encryptions follow, to be prepared without operations once these entries are
+    /// in the log.
     #[serde(default)]
     pub left: bool,
 }

@@ -236,7 +236,7 @@ impl<A: Agent> Owner<'_, A> {
         let bodies: Vec<_> = prepared.bodies.into_iter().map(|body| body.0).collect();
         if ops.is_empty() && bodies.is_empty() {
             // The re-encryptions that were due are there.
-            return Ok(Some((Vec::new(), false)));
+            return Ok(Some((Vec::new(), prepared.left)));
         }
         let checked = check(self.pins.vault, &by, ops, self.global.now(), bodies)?;
         if warn && !prepared.unreadable.is_empty() {
@@ -246,8 +246,7 @@ impl<A: Agent> Owner<'_, A> {
                 term.say(format!("  {} version {}", version.path, version.ver));
             }
         }
-        // Without operations there is nothing that they could follow.
-        Ok(Some((checked, prepared.left && !ops.is_empty())))
+        Ok(Some((checked, prepared.left)))
     }
 
     /// Shows what will be signed and asks.
