@@ -78,7 +78,7 @@ pub async fn lose(back: Back) -> Lost {
 
 impl Lost {
     /// Returns the state that the server was set back to.
-    fn past(&self) -> shared::log::State {
+    pub fn past(&self) -> shared::log::State {
         let mut past = shared::log::start(&self.log[0]).unwrap();
         for envelope in &self.log[1..=KEPT + 1] {
             apply(&mut past, envelope).unwrap();
@@ -86,13 +86,13 @@ impl Lost {
         past
     }
 
-    fn code(&self) -> Option<Hash> {
+    pub fn code(&self) -> Option<Hash> {
         let text = std::fs::read_to_string(self.world.config.data.join("resume-code")).ok()?;
         Some(text.trim().parse().unwrap())
     }
 
     /// Signs an entry that resumes from where the server stands.
-    async fn resume(&self, client: &Client, by: &str) -> Envelope {
+    pub async fn resume(&self, client: &Client, by: &str) -> Envelope {
         let past = self.past();
         let leaves: LeavesPage = client.fetch(AUDIT_LEAVES).await;
         let (seq, head) = (past.seq(), past.head());
@@ -104,12 +104,12 @@ impl Lost {
         }
     }
 
-    async fn first(&self) -> Client {
+    pub async fn first(&self) -> Client {
         self.world.client(&self.world.first).await
     }
 
     /// Tells whether the server takes no entry but lost ones.
-    async fn is_restored(&self) -> bool {
+    pub async fn is_restored(&self) -> bool {
         let client = self.world.client(&self.vps).await;
         let (status, body) = client.post(HEAL, &HealRequest::default()).await;
         assert_eq!(status, StatusCode::OK);
@@ -117,7 +117,7 @@ impl Lost {
     }
 
     /// Stops the server as a kill does, and starts it again.
-    async fn kill(&mut self) {
+    pub async fn kill(&mut self) {
         let to = self.world.dir.path().join(format!("killed-{}", Hash::of(&[b"x"]).short()));
         let to = (0..).map(|n| to.with_extension(n.to_string())).find(|to| !to.exists()).unwrap();
         copy(&self.world.config.data, &to);
@@ -131,13 +131,13 @@ fn by_me() -> shared::name::Actor {
     shared::name::Actor::Admin("me".parse().unwrap())
 }
 
-async fn resuming(client: &Client, envelope: &Envelope, code: Option<Hash>) -> (u16, String) {
+pub async fn resuming(client: &Client, envelope: &Envelope, code: Option<Hash>) -> (u16, String) {
     let request = AppendRequest { envelope: envelope.clone(), blobs: vec![], code };
     let answer = client.post(LOG, &request).await;
     if answer.0 == StatusCode::CREATED { (201, String::new()) } else { refused(answer) }
 }
 
-async fn heal(client: &Client, entries: &[Envelope], head: SignedHead) -> HealReply {
+pub async fn heal(client: &Client, entries: &[Envelope], head: SignedHead) -> HealReply {
     let request = HealRequest { entries: entries.to_vec(), head: Some(head) };
     let (status, body) = client.post(HEAL, &request).await;
     assert_eq!(status, StatusCode::OK, "{body:?}");
@@ -470,73 +470,4 @@ async fn reports_are_taken_and_what_names_a_lost_audit_record_goes_with_the_stat
     assert_eq!(answer, (422, "E_REPORT".to_owned()));
     let (status, _) = client.post(REPORT, &world.report(&lost.vps, &ahead)).await;
     assert_eq!((status, shown().await), (StatusCode::OK, 1));
-}
-
-impl Lost {
-    /// Has an owner resume from where the database was set back to, and writes an entry after.
-    async fn go_on(&mut self) -> Envelope {
-        let client = self.first().await;
-        client.showing(&self.world.newest()).get("/v1/log").await;
-        let (code, resume) = (self.code(), self.resume(&client, "me").await);
-        assert_eq!(resuming(&client, &resume, code).await.0, 201);
-        let mut past = self.past();
-        apply(&mut past, &resume).unwrap();
-        self.world.state = past;
-        self.world.write(&client, "secret/c", "the vault goes on").await;
-        resume
-    }
-
-    /// Puts an older data directory in place of the server's.
-    async fn put_back(&mut self, older: &std::path::Path) {
-        self.world.config.data = self.world.dir.path().join("put back");
-        copy(older, &self.world.config.data);
-        self.world.restart().await;
-        drop(self.first().await);
-    }
-}
-
-#[tokio::test]
-async fn an_epoch_that_was_lost_and_given_up_sets_nothing_back_again() {
-    let mut lost = lose(Back::Everything).await;
-    let older = lost.world.dir.path().join("older");
-    copy(&lost.world.config.data, &older);
-    lost.go_on().await;
-    let first_epoch = lost.world.newest();
-    // The wrong copy: another one is put back, and an owner resumes once more.
-    lost.put_back(&older).await;
-    lost.go_on().await;
-    assert!(!lost.is_restored().await);
-    let second_epoch = lost.world.newest();
-    assert_ne!(first_epoch.epoch, second_epoch.epoch);
-    // Whoever was there, one that is removed by now included, still holds the head.
-    for by in [&lost.vps, &Machine::new("nobody")] {
-        drop(lost.world.client(by).await.showing(&first_epoch).get("/v1/log").await);
-        assert!(!lost.is_restored().await, "{}: it was given up", by.name);
-    }
-    lost.kill().await;
-    let client = lost.first().await;
-    assert_eq!(client.showing(&first_epoch).get("/v1/log").await.0, StatusCode::OK);
-    assert!(!lost.is_restored().await, "nor after a restart");
-    lost.world.write(&client, "secret/c", "again").await;
-}
-
-#[tokio::test]
-async fn what_an_earlier_resumption_gave_up_keeps_nobody_from_healing() {
-    let mut lost = lose(Back::Everything).await;
-    let older = lost.world.dir.path().join("older");
-    copy(&lost.world.config.data, &older);
-    let given_up = lost.world.newest();
-    lost.go_on().await;
-    let log = log_of(&lost.first().await).await;
-    // The database alone is set back to before the resumption.
-    std::fs::copy(lost.world.config.data.join("head"), older.join("head")).unwrap();
-    lost.put_back(&older).await;
-    assert!(lost.is_restored().await, "by the file");
-    let nobody = lost.world.client(&Machine::new("nobody")).await;
-    drop(nobody.showing(&given_up).get("/v1/log").await);
-    let client = lost.first().await;
-    let healed = heal(&client, &log[1..], lost.world.newest()).await;
-    assert_eq!((healed.head, healed.restored), (lost.world.newest(), false));
-    drop(nobody.showing(&given_up).get("/v1/log").await);
-    assert!(!lost.is_restored().await);
 }
