@@ -14,6 +14,8 @@ use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::{Envelope, Purpose};
 use shared::time::Time;
+use shared::wire::v1::audit::AccessRequest;
+use shared::wire::v1::log::{AppendRequest, HealRequest};
 
 /// Bytes held at once for each byte of the entry; parsing and the check of its form take five.
 const BYTES_HELD: u64 = 12;
@@ -199,4 +201,66 @@ fn the_worst_entries_cost_what_they_weigh() {
         push(&mut state, (n..n + 20).map(|n| meta(n, &custom)).collect());
     }
     bounded("meta_set over much", state, (0..500).map(|n| meta(n, &BTreeMap::new())).collect());
+}
+
+/// Parses a request and checks what that held.
+fn parsed<T: serde::de::DeserializeOwned>(what: &str, body: &str) {
+    let size = body.len() as u64;
+    let mut parsed = Ok(None);
+    let used = allocation_counter::measure(|| {
+        parsed = serde_json::from_str::<T>(body).map(Some);
+    });
+    println!("{what}: {size} bytes: {used:?}, {:?}", parsed.as_ref().err());
+    assert!(used.bytes_max <= 2 * size, "{what}: {used:?}");
+}
+
+/// What has not been verified yet costs no more memory than twice its bytes.
+#[test]
+fn the_worst_requests_cost_what_they_weigh() {
+    let state = founded();
+    let envelope = serde_json::to_string(&signed(&state, Vec::new())).unwrap();
+    let many = |item: &str, bytes: usize| vec![item; bytes / (item.len() + 1)].join(",");
+    let blobs = many("\"\"", 8 << 20);
+    parsed::<AppendRequest>("blobs", &format!(r#"{{"envelope":{envelope},"blobs":[{blobs}]}}"#));
+    let run = Hash::ZERO;
+    let reads = many(r#"{"op":"","result":""}"#, 4 << 20);
+    let reads = format!(r#"{{"run":"{run}","first":0,"reads":[{reads}]}}"#);
+    parsed::<AccessRequest>("reads", &reads);
+    let mut least = signed(&state, Vec::new());
+    least.body.clear();
+    let entries = many(&serde_json::to_string(&least).unwrap(), 8 << 20);
+    parsed::<HealRequest>("entries", &format!(r#"{{"entries":[{entries}]}}"#));
+}
+
+/// Applies entries of `ops` and checks that what they leave in memory is no more than they weigh.
+fn grows(what: &str, op: impl Fn(&State, usize) -> Op) {
+    let (mut state, mut weight, mut size) = (founded(), 0, 0);
+    let used = allocation_counter::measure(|| {
+        for entry in 0..20 {
+            let ops = (0..1000).map(|n| op(&state, 1000 * entry + n)).collect();
+            let envelope = signed(&state, ops);
+            size += envelope.body.len();
+            weight += envelope.body.len();
+            weight += log::apply(&mut state, &envelope).unwrap().entry.weight();
+        }
+    });
+    let left = used.bytes_current;
+    println!("{what}: {size} bytes weigh {weight} and leave {left}");
+    assert!(left > 0 && left <= weight as i64, "{what}: {left} bytes are left by {weight}");
+}
+
+/// Whoever may write below one path makes every process that folds the log larger by no more than
+/// its share.
+#[test]
+fn entries_leave_no_more_in_memory_than_they_weigh() {
+    let meta = |n: usize, keys: usize| {
+        let custom = (0..keys).map(|key| (key.to_string(), "x".to_owned())).collect();
+        let (path, max_versions, cas_required) = (path(n), 0, false);
+        Op::MetaSet(MetaSet { path, max_versions, cas_required, delete_after: 0, custom })
+    };
+    grows("meta_set", |_, n| meta(n, 0));
+    grows("meta_set of one key", |_, n| meta(n, 1));
+    grows("meta_set of all keys", |_, n| meta(n, 64));
+    grows("put", |state, n| put(state, path(n), 1, n as u64));
+    grows("put of versions", |state, n| put(state, path(n % 1000), 1 + n as u64 / 1000, n as u64));
 }

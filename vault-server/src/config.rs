@@ -96,7 +96,7 @@ pub struct Shares {
     pub requests_per_second: u64,
     /// Bytes of requests and answers.
     pub bytes_per_second: u64,
-    /// Bytes of entries.
+    /// Bytes of entries, on disk and in the memory of all who fold the log.
     pub log_bytes_per_day: u64,
     /// Bytes of blobs.
     pub blob_bytes_per_day: u64,
@@ -113,7 +113,7 @@ impl Default for Shares {
             body_pace: 16 << 10,
             requests_per_second: 4000,
             bytes_per_second: 32 << 20,
-            log_bytes_per_day: 256 << 20,
+            log_bytes_per_day: 128 << 20,
             blob_bytes_per_day: 512 << 20,
             audit_bytes_per_day: 64 << 20,
         }

@@ -43,7 +43,7 @@ pub const ATTACKS: &[Attack] = &[
             }
         })
     }),
-    Attack::new("blobs that no entry brings", "E_LIMITS", |member| {
+    Attack::borne("blobs that no entry brings", |member| {
         Box::pin(async {
             let raw = member.connect().await;
             for n in 0..40 {

@@ -1,13 +1,14 @@
 //! Attacks by entries.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
 use shared::blob::{Kind, Place, seal};
 use shared::grant::Grants;
 use shared::hash::Hash;
-use shared::log::{Access, Op, Put, Resume, Versions, readers_hash, recipients};
+use shared::log::{Access, MetaSet, Op, Put, Resume, Versions, readers_hash, recipients};
 use shared::signed::Envelope;
 use shared::time::Time;
 use shared::wire::v1::blob::Inline;
@@ -44,13 +45,28 @@ async fn act(member: &Member, by: Option<&str>, ops: fn(&Member, &View) -> Made)
     }
 }
 
+/// Sets the keys of one of its own secrets, of which there may be 64.
+fn key(member: &Member, n: usize) -> Op {
+    let custom = (0..64).map(|key: u8| (key.to_string(), "x".to_owned())).collect();
+    let path = format!("secret/{}/{n}", member.name).parse().unwrap();
+    let (max_versions, cas_required, delete_after) = (0, false, 0);
+    Op::MetaSet(MetaSet { path, max_versions, cas_required, delete_after, custom })
+}
+
+/// Large secrets that a member may have when it is removed.
+const LARGE: usize = 12;
+
 /// Encrypts content for a path, to whom it must be readable.
 fn put(view: &View, path: &str) -> (Put, Vec<u8>) {
+    put_of(view, path, br#"{"K":"evil"}"#)
+}
+
+fn put_of(view: &View, path: &str, content: &[u8]) -> (Put, Vec<u8>) {
     let path = path.parse().unwrap();
     let (ver, vault) = (view.state.due_version(&path), view.state.vault());
     let place = Place { vault: &vault, path: &path, ver };
     let to = recipients(&view.state, &path);
-    let sealed = seal(place, Kind::Kv, br#"{"K":"evil"}"#, &to).unwrap();
+    let sealed = seal(place, Kind::Kv, content, &to).unwrap();
     let readers = readers_hash(&view.state, &path);
     let size = sealed.bytes.len() as u64;
     (Put { path, ver, blob: sealed.id, size, commit: sealed.commit, readers }, sealed.bytes)
@@ -156,6 +172,59 @@ pub const ATTACKS: &[Attack] = &[
             envelope.body = vec![b' '; 1 << 20];
             for _ in 0..50 {
                 append(member, &raw, envelope.clone(), Vec::new()).await;
+            }
+        })
+    }),
+    Attack::new("millions of blobs that are empty", "400", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let view = member.view(&raw).await;
+            let envelope = member.entry(&view, &member.actor(), Vec::new());
+            let request = AppendRequest { envelope, blobs: Vec::new(), code: None };
+            let request = serde_json::to_string(&request).unwrap();
+            let blobs = vec![r#""""#; 700_000].join(",");
+            let body = format!(r#"{},"blobs":[{blobs}]}}"#, request.trim_end_matches('}'));
+            for _ in 0..20 {
+                if !member.goes_on() {
+                    return;
+                }
+                member.send(&raw, Method::POST, LOG, body.clone()).await;
+            }
+        })
+    }),
+    Attack::borne("megabytes to be re-encrypted, while it writes on and on", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            for n in 0..LARGE {
+                let Some(view) = member.try_view(&raw).await else { return };
+                let path = format!("secret/{}/large/{n}", member.name);
+                let content = format!(r#"{{"K":"{}"}}"#, "x".repeat(700 << 10));
+                let (put, bytes) = put_of(&view, &path, content.as_bytes());
+                let envelope = member.entry(&view, &member.actor(), vec![Op::Put(put)]);
+                let request = AppendRequest { envelope, blobs: vec![Inline(bytes)], code: None };
+                let body = serde_json::to_vec(&request).unwrap();
+                let _ = raw.call(Method::POST, LOG, body.into(), &[]).await;
+            }
+            member.note("large");
+            while member.goes_on() {
+                tokio::time::sleep(Duration::from_millis(120)).await;
+                let Some(view) = member.try_view(&raw).await else { continue };
+                let entry = member.entry(&view, &member.actor(), vec![key(member, 0)]);
+                append(member, &raw, entry, Vec::new()).await;
+            }
+        })
+    }),
+    Attack::new("secrets of many keys without end", "429", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            for n in 0..MANY {
+                if !member.goes_on() || member.said().contains_key("429") {
+                    return;
+                }
+                let view = member.view(&raw).await;
+                let ops = (100 * n..100 * (n + 1)).map(|n| key(member, n)).collect();
+                let entry = member.entry(&view, &member.actor(), ops);
+                append(member, &raw, entry, Vec::new()).await;
             }
         })
     }),

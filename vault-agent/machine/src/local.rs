@@ -428,8 +428,7 @@ pub struct PrepareRequest {
     pub actor: Actor,
 }
 
-/// An owner's act on today's head, ready to be signed. The signer checks the bodies and nothing
-/// else of this.
+/// An owner's act on today's head, to be signed. The signer checks the bodies alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prepared {
     /// The entries' very bytes, base64 in JSON, in the order to sign and submit them: one, unless
@@ -437,6 +436,8 @@ pub struct Prepared {
     pub bodies: Vec<Inline>,
     /// Versions whose readers change but which this machine cannot re-encrypt.
     pub unreadable: Vec<Unreadable>,
+    /// Whether more re-encryptions follow, to be prepared without operations.
+    pub left: bool,
 }
 
 /// A version that stays as it is because the preparing machine cannot read it.

@@ -33,6 +33,9 @@ const ENTRY_BLOBS: u64 = 24 << 20;
 const FRAME: usize = 512;
 /// Versions that are in memory for re-encrypting at once.
 const STEP: usize = 16;
+/// Re-encryptions without an act that are prepared at once, about: however many there are, what is
+/// prepared fits into an answer, and each time some are done.
+const ROUND: usize = if cfg!(test) { 100 } else { 4_000 };
 
 /// A live version whose readers change.
 struct Stale {
@@ -51,7 +54,10 @@ struct Ground {
 }
 
 /// Adds the re-encryptions that `ops` make necessary and builds the entries to sign: none, without
-/// operations, where no re-encryption is due.
+/// operations, where no re-encryption is due. Those that do not fit into one request are left for
+/// later: whoever is shut out wins no time by what it has written, nor by writing on meanwhile, and
+/// the server needs to take nothing but the act. Without an act some are prepared, and more are
+/// left.
 pub(super) async fn prepare(parts: &Parts, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
     if ops.len() > limits::OPS {
         bail!("{} operations in one act, {} at most", ops.len(), limits::OPS);
@@ -59,9 +65,18 @@ pub(super) async fn prepare(parts: &Parts, by: Actor, ops: Vec<Op>) -> Result<Pr
     let (ground, stale, mut unreadable) =
         parts.ledger.attempt(|folded| survey(folded, &parts.own, by, clock::now(), &ops))?;
     parts.store.write(|conn| blobs::unstage_all(conn)).await?;
+    let size = stale.iter().map(|(due, _)| due.size).sum::<u64>();
+    let most = if ops.is_empty() {
+        ROUND
+    } else if size > INLINE as u64 {
+        0
+    } else {
+        usize::MAX
+    };
+    let (rewraps, left) = rewrap(parts, stale, most, &mut unreadable).await?;
     let mut all = ops;
-    all.extend(rewrap(parts, stale, &mut unreadable).await?.into_iter().map(Op::Rewrap));
-    Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable })
+    all.extend(rewraps.into_iter().map(Op::Rewrap));
+    Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable, left })
 }
 
 type Survey = (Ground, Vec<(Due, Stale)>, Vec<Unreadable>);
@@ -100,15 +115,21 @@ fn stale(state: &State) -> Vec<Stale> {
     stale.collect()
 }
 
-/// Re-encrypts and stages, some versions at a time; adds what could not be read to `lost`.
+/// Re-encrypts and stages, some versions at a time, until there are `most` or, where that is a
+/// bound, what the server parks; tells whether any are left. Adds what could not be read to `lost`:
+/// that holds up no other.
 async fn rewrap(
     parts: &Parts,
     stale: Vec<(Due, Stale)>,
+    most: usize,
     lost: &mut Vec<Unreadable>,
-) -> Result<Vec<Put>> {
-    let mut puts = Vec::with_capacity(stale.len());
+) -> Result<(Vec<Put>, bool)> {
+    let (mut puts, mut size) = (Vec::new(), 0);
     let mut waiting = stale.into_iter().peekable();
     while waiting.peek().is_some() {
+        if puts.len() >= most || (most < usize::MAX && size >= ENTRY_BLOBS) {
+            return Ok((puts, true));
+        }
         let mut step = Vec::with_capacity(STEP);
         for (due, stale) in waiting.by_ref().take(STEP) {
             match read::ciphertext(parts, &due, Reach::Server).await {
@@ -128,6 +149,7 @@ async fn rewrap(
         for result in resealed.into_iter().flatten() {
             match result {
                 Ok((put, blob)) => {
+                    size += put.size;
                     puts.push(put);
                     blobs.push(blob);
                 }
@@ -139,7 +161,7 @@ async fn rewrap(
         });
         staged.await?;
     }
-    Ok(puts)
+    Ok((puts, false))
 }
 
 fn reseal(own: &Own, (due, stale, blob): (Due, Stale, Blob)) -> Result<(Put, Sealed), Unreadable> {

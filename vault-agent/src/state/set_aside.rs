@@ -104,12 +104,16 @@ pub fn count(conn: &Connection) -> Result<u64> {
     conn.query_row("SELECT count(*) FROM set_aside", [], |row| unsigned(row, 0))
 }
 
-/// Notes that a branch with this entry is known of; the oldest of more than 64 go.
+/// Notes that a branch with this entry is known of; the oldest of more than some go.
 pub fn know(conn: &Connection, entry: Hash) -> Result<()> {
     run(conn, "INSERT OR IGNORE INTO known_branch (hash) VALUES (?1)", [entry.as_bytes()])?;
+    know_no_more(conn)
+}
+
+fn know_no_more(conn: &Connection) -> Result<()> {
     let oldest = "DELETE FROM known_branch WHERE rowid IN \
-                  (SELECT rowid FROM known_branch ORDER BY rowid DESC LIMIT -1 OFFSET 64)";
-    run(conn, oldest, [])
+                  (SELECT rowid FROM known_branch ORDER BY rowid DESC LIMIT -1 OFFSET ?1)";
+    run(conn, oldest, [number(MOST)?])
 }
 
 /// Tells whether the entry was set aside here, or is known otherwise: that it exists is no news.
@@ -147,8 +151,41 @@ pub fn newest(conn: &Connection, path: &SecretPath) -> Result<Option<Version>> {
     })
 }
 
-/// Drops everything: somebody has looked.
+/// Drops everything: somebody has looked. That the entries exist stays known: a machine that still
+/// stands on their branch shows a head of it, which is no news, and no fork, either.
 pub fn clear(conn: &Connection) -> Result<()> {
+    let known = "INSERT OR IGNORE INTO known_branch (hash) SELECT hash FROM set_aside \
+                 ORDER BY rowid";
+    run(conn, known, [])?;
+    know_no_more(conn)?;
     run(conn, "DELETE FROM set_aside", [])?;
     run(conn, "DELETE FROM set_aside_version", [])
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::keys::SignKey;
+    use shared::name::Actor;
+    use shared::signed::Purpose;
+
+    use super::*;
+
+    #[test]
+    fn what_was_cleared_is_no_news_for_ever() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+        conn.execute_batch(include_str!("migrations/0002.sql")).unwrap();
+        let hash = |seq: u64| Hash::of(&[&seq.to_le_bytes()]);
+        let purpose = Purpose::Entry(Hash::ZERO);
+        let envelope = Envelope::sign(&SignKey::generate(), Actor::Root, purpose, &1).unwrap();
+        for seq in 1..=100 {
+            let envelope = envelope.clone();
+            let (hash, at) = (hash(seq), Time::default());
+            keep(&conn, &SetAside { seq, hash, envelope, own: false, at }).unwrap();
+        }
+        clear(&conn).unwrap();
+        assert_eq!(count(&conn).unwrap(), 0);
+        assert!((1..=100).all(|seq| holds(&conn, hash(seq)).unwrap()));
+        assert!(!holds(&conn, hash(101)).unwrap());
+    }
 }

@@ -58,7 +58,8 @@ pub async fn targets(
     Extension(caller): Extension<Caller>,
     Asked(query): Asked<TargetsQuery>,
 ) -> Result<Response, Fault> {
-    Ok(json(StatusCode::OK, &app.vault.targets(caller, query).await?))
+    let room = app.room(&caller).await;
+    Ok(held(&app.vault.targets(caller, query).await?, room))
 }
 
 /// Records local reads: 200 with the number of the next one due.

@@ -179,10 +179,35 @@ pub fn parked(conn: &Connection, machine: Number) -> rusqlite::Result<u64> {
     .query_row([int(machine)], |row| row.get(0).map(nat))
 }
 
+/// Drops the oldest that `machine` has parked, but for the newest `most` bytes.
+pub fn drop_surplus_parked(conn: &Connection, machine: Number, most: u64) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "DELETE FROM blob WHERE hash IN (
+             SELECT hash FROM (
+                 SELECT hash, sum(length(bytes)) OVER (ORDER BY rowid DESC) AS kept
+                 FROM blob WHERE seq IS NULL AND machine = ?1
+             ) WHERE kept > ?2)",
+    )?
+    .execute([int(machine), int(most)])?;
+    Ok(())
+}
+
 /// Drops blobs parked before `then`; returns how many.
 pub fn drop_parked(conn: &Connection, then: Time) -> rusqlite::Result<usize> {
     conn.prepare_cached("DELETE FROM blob WHERE seq IS NULL AND parked_at < ?1")?
         .execute([int(then.as_micros())])
+}
+
+/// Has nothing parked or replaced later than `now`: a clock that was ahead for a minute would keep
+/// it, and its machine's room, for years.
+pub fn tame(conn: &Connection, now: Time) -> rusqlite::Result<()> {
+    for statement in [
+        "UPDATE blob SET parked_at = ?1 WHERE seq IS NULL AND parked_at > ?1",
+        "UPDATE blob SET replaced_at = ?1 WHERE replaced_at > ?1",
+    ] {
+        conn.prepare_cached(statement)?.execute([int(now.as_micros())])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -254,5 +279,31 @@ mod tests {
         assert_eq!(drop_parked(&conn, at(2)).unwrap(), 1);
         let left = ids.map(|(id, _)| look(&conn, &id).unwrap().is_some());
         assert_eq!(left, [false, true, true]);
+    }
+
+    #[test]
+    fn what_a_clock_ahead_has_parked_goes_an_hour_after_it_is_right() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+        let year = |text: &str| text.parse::<Time>().unwrap();
+        let (now, later) = (year("2026-11-01"), year("2026-11-02"));
+        for (id, at) in [(b"a", year("2037-01-01")), (b"b", now)] {
+            insert(&conn, &Hash::of(&[id]), None, 1, at, b"1234").unwrap();
+        }
+        tame(&conn, now).unwrap();
+        assert_eq!((drop_parked(&conn, now).unwrap(), parked(&conn, 1).unwrap()), (0, 8));
+        assert_eq!((drop_parked(&conn, later).unwrap(), parked(&conn, 1).unwrap()), (2, 0));
+    }
+
+    #[test]
+    fn of_what_a_machine_parks_the_newest_stays() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.execute_batch(include_str!("migrations/0001.sql")).unwrap();
+        for (n, machine) in [(1_u8, 1), (2, 2), (3, 1), (4, 1)] {
+            insert(&conn, &Hash::of(&[&[n]]), None, machine, Time::default(), b"1234").unwrap();
+        }
+        drop_surplus_parked(&conn, 1, 9).unwrap();
+        let left = [1_u8, 2, 3, 4].map(|n| look(&conn, &Hash::of(&[&[n]])).unwrap().is_some());
+        assert_eq!(left, [false, true, true, true]);
     }
 }

@@ -7,8 +7,16 @@ use shared::error::Result;
 use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
 use shared::keys::{SignKey, VerifyKey};
-use shared::log::{Number, State};
+use shared::log::{Machine, Number, State};
 use shared::signed::VaultId;
+
+/// What a machine must be able to read to see audit records.
+pub const AUDIT: &str = "sys/audit";
+
+/// Tells whether a machine may.
+pub fn may_read_audit(machine: &Machine) -> bool {
+    AUDIT.parse().is_ok_and(|path| machine.read.cover(&path))
+}
 
 /// Where the log ends.
 #[derive(Clone, Debug)]
@@ -32,22 +40,30 @@ pub struct Listed {
     pub keys: Vec<VerifyKey>,
     /// Active machines that may write everything.
     pub witnesses: Vec<Number>,
+    /// Active machines that may read audit records.
+    pub auditors: Vec<Number>,
     /// Entries that resumed, and the epochs that began with them.
     epochs: Vec<(u64, Hash)>,
+    /// Epochs that the log does not know since owners have resumed without them.
+    given_up: Vec<Hash>,
 }
 
 impl Listed {
-    /// Lists what stands in a state.
-    pub fn of(state: &State) -> Self {
-        let active = state.machines().iter().filter(|(_, machine)| machine.active);
-        let everything = active.filter(|(_, machine)| {
-            machine.write.as_slice().iter().any(|grant| grant.as_str() == "*")
-        });
+    /// Lists what stands in a state, and the epochs that were given up.
+    pub fn of(state: &State, given_up: Vec<Hash>) -> Self {
+        let those = |holds: fn(&Machine) -> bool| {
+            let active = state.machines().iter().filter(|(_, machine)| machine.active);
+            active.filter(|(_, machine)| holds(machine)).map(|(number, _)| *number).collect()
+        };
         Self {
             vault: state.vault(),
             keys: state.server().to_vec(),
-            witnesses: everything.map(|(number, _)| *number).collect(),
+            witnesses: those(|machine| {
+                machine.write.as_slice().iter().any(|grant| grant.as_str() == "*")
+            }),
+            auditors: those(may_read_audit),
             epochs: state.resumed().iter().map(|resumed| (resumed.seq, resumed.epoch)).collect(),
+            given_up,
         }
     }
 
@@ -57,9 +73,9 @@ impl Listed {
         until.map_or(self.vault, |(_, epoch)| *epoch)
     }
 
-    /// Tells whether the log knows an epoch that is over.
+    /// Tells whether an epoch is known to be over.
     pub fn is_past(&self, epoch: &Hash) -> bool {
-        let began = self.epochs.iter().map(|(_, epoch)| epoch);
+        let began = self.epochs.iter().map(|(_, epoch)| epoch).chain(&self.given_up);
         let known = std::iter::once(&self.vault).chain(began).any(|known| known == epoch);
         known && *epoch != self.epoch_at(u64::MAX)
     }

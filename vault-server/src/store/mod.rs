@@ -19,7 +19,7 @@ pub mod snapshot;
 mod transaction;
 mod writer;
 
-pub use end::End;
+pub use end::{AUDIT, End, may_read_audit};
 pub use reader::Reader;
 pub use transaction::{Payer, Transaction, Wanted};
 pub use writer::Store;

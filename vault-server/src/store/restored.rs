@@ -1,6 +1,6 @@
 //! Table `restored`: what a database that was set back lacks, and the hash of the one-time code
-//! that lets the vault go on without it; table `given_up`: epochs that it went on without. What it
-//! may do until then is decided in `vault`.
+//! that lets the vault go on without it. What it may do until then is decided in `vault`. Table
+//! `lost_epoch`: epochs that it was shown heads of meanwhile, and those that were given up so.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 use shared::hash::Hash;
@@ -61,13 +61,36 @@ pub fn save(conn: &Connection, restored: Option<&Restored>) -> rusqlite::Result<
     Ok(())
 }
 
-/// Notes that the vault went on without an epoch which its log does not hold.
-pub fn give_up(conn: &Connection, epoch: Hash) -> rusqlite::Result<()> {
-    conn.execute("INSERT OR IGNORE INTO given_up (epoch) VALUES (?1)", [epoch.as_bytes()])?;
-    Ok(())
+/// Epochs that are remembered; the oldest of more go.
+const EPOCHS: u64 = 64;
+
+/// Notes an epoch that the log does not know and a head was shown of.
+pub fn note_epoch(conn: &Connection, epoch: &Hash) -> rusqlite::Result<()> {
+    conn.execute(
+        "INSERT OR IGNORE INTO lost_epoch (epoch, given_up) VALUES (?1, FALSE)",
+        [epoch.as_bytes()],
+    )?;
+    conn.execute(
+        "DELETE FROM lost_epoch WHERE rowid IN
+             (SELECT rowid FROM lost_epoch ORDER BY rowid DESC LIMIT -1 OFFSET ?1)",
+        [super::int(EPOCHS)],
+    )
+    .map(drop)
 }
 
-/// Tells whether the vault went on without an epoch.
-pub fn is_given_up(conn: &Connection, epoch: Hash) -> rusqlite::Result<bool> {
-    conn.prepare_cached("SELECT 1 FROM given_up WHERE epoch = ?1")?.exists([epoch.as_bytes()])
+/// Ends what was noted: given up with a resumption, or else forgotten.
+pub fn settle_epochs(conn: &Connection, give_up: bool) -> rusqlite::Result<()> {
+    let settle = if give_up {
+        "UPDATE lost_epoch SET given_up = TRUE"
+    } else {
+        "DELETE FROM lost_epoch WHERE NOT given_up"
+    };
+    conn.execute(settle, []).map(drop)
+}
+
+/// Returns the epochs that owners have resumed without.
+pub fn given_up(conn: &Connection) -> rusqlite::Result<Vec<Hash>> {
+    conn.prepare_cached("SELECT epoch FROM lost_epoch WHERE given_up")?
+        .query_map([], |row| hash(row, 0))?
+        .collect()
 }

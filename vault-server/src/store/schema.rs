@@ -10,8 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 /// File name inside the data directory.
 pub const FILE: &str = "vault.db";
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
 
 /// Opens the database for writing and brings it up to date.
 ///

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::end::{End, Listed};
 use super::folded::Folded;
 use super::headfile::HeadFile;
-use super::restored::{Cause, Restored};
+use super::restored::{self, Cause, Restored};
 use super::snapshot;
 use super::transaction::Transaction;
 use crate::metrics::Metrics;
@@ -246,17 +246,24 @@ impl Writer {
 
     /// Makes known how far log and audit are.
     fn show(&mut self) {
-        let Transaction { state, audit, head, restored, wanted, relisted, .. } = &mut self.tx;
+        let Transaction { conn, state, audit, head, restored: set_back, wanted, relisted, .. } =
+            &mut self.tx;
         self.metrics.seq.set(state.as_ref().map_or(0, State::seq));
         self.metrics.audit.set(audit.n);
-        self.metrics.restored.set(u64::from(restored.is_some()));
+        self.metrics.restored.set(u64::from(set_back.is_some()));
         self.audit.send_replace(*audit);
         let (Some(state), Some(head)) = (state, *head) else { return };
         let known = self.end.borrow().as_ref().map(|end| Arc::clone(&end.listed));
-        let listed = known.filter(|_| !*relisted).unwrap_or_else(|| Arc::new(Listed::of(state)));
+        let listed = known.filter(|_| !*relisted).unwrap_or_else(|| {
+            let given_up = restored::given_up(conn).unwrap_or_else(|error| {
+                tracing::error!(%error, "epochs that were given up are not known");
+                Vec::new()
+            });
+            Arc::new(Listed::of(state, given_up))
+        });
         *relisted = false;
         let (restored, whole) =
-            (restored.is_some(), wanted.as_ref().is_some_and(HashMap::is_empty));
+            (set_back.is_some(), wanted.as_ref().is_some_and(HashMap::is_empty));
         self.end.send_replace(Some(End { head, restored, whole, listed }));
     }
 

@@ -136,7 +136,7 @@ fn append(
         }
     };
     if matches!(envelope.by, Actor::Machine(_)) {
-        tx.charge(Share::Log, envelope.body.len());
+        tx.charge(Share::Log, envelope.body.len() + entry.weight());
         let inline = brought.iter().filter_map(|brought| brought.inline);
         tx.charge(Share::Blobs, inline.map(|Inline(bytes)| bytes.len()).sum());
     } else {

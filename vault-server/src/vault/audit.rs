@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use shared::audit::{AuditHead, Op};
 use shared::error::Code;
-use shared::log::Machine;
 use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery, RECORDS};
 use tokio::time::{Instant, timeout_at};
 
 use crate::meter::{ANSWER, Room};
-use crate::store::{Transaction, audit};
+use crate::store::{AUDIT, Transaction, audit, may_read_audit};
 
 use super::{Caller, Outcome, Refusal, Vault, admitted, deny, refuse};
 
-/// What a machine must be able to read to see audit records.
-const GRANT: &str = "sys/audit";
 /// Records in a page unless the query says otherwise.
 const USUAL: u64 = 1_000;
 /// Leaves in a page at most.
@@ -100,18 +97,13 @@ impl Vault {
     }
 }
 
-/// Tells whether a machine has the grant.
-pub(super) fn may_read_audit(machine: &Machine) -> bool {
-    GRANT.parse().is_ok_and(|path| machine.read.cover(&path))
-}
-
 /// Refuses a caller without the grant.
 fn may_review(tx: &mut Transaction, caller: &mut Caller) -> Outcome<()> {
     let (_, machine) = admitted(tx, caller)?;
     if may_read_audit(machine) {
         return Ok(());
     }
-    deny(tx, caller.fact(Op::AuditRead), caller, GRANT)
+    deny(tx, caller.fact(Op::AuditRead), caller, AUDIT)
 }
 
 /// Records the reading itself and returns the chain's head, this record included.

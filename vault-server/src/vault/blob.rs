@@ -21,7 +21,7 @@ impl Vault {
     /// Parks a blob until an entry references it.
     ///
     /// # Errors
-    /// [`Refusal::Rule`] for its hash, size or header, or with 32 MiB parked already.
+    /// [`Refusal::Rule`] for its hash, size or header.
     pub async fn put_blob(
         &self,
         mut caller: Caller,
@@ -51,6 +51,7 @@ impl Vault {
     /// Drops blobs that nobody referenced in time.
     pub(super) async fn drop_parked(&self) -> Result<(), Refusal> {
         self.call(STRANGERS, |tx| {
+            blob::tame(tx.conn(), tx.now())?;
             let now = tx.now().as_micros();
             let then = Time::from_micros(now.saturating_sub(PARKED_FOR));
             let dropped = blob::drop_parked(tx.conn(), then)?;
@@ -90,10 +91,12 @@ fn park(tx: &mut Transaction, caller: &Caller, id: Hash, bytes: &[u8]) -> Outcom
         tx.charge(Share::Blobs, bytes.len());
         return Ok(tx.record(Fact { path: Some(put.path), ver: Some(put.ver), ..fact })?);
     }
+    // The oldest make room: an act that was interrupted, or has to be made anew as others were
+    // quicker, must not stand in its own way for an hour.
     let parked = blob::parked(tx.conn(), machine)? + bytes.len() as u64;
     if parked > limits::PARKED_BLOBS as u64 {
-        let why = format!("{parked} bytes of blobs that no entry references, 32 MiB at most");
-        return refuse(tx, fact, Code::Limits.because(why));
+        let most = limits::PARKED_BLOBS - bytes.len();
+        blob::drop_surplus_parked(tx.conn(), machine, most as u64)?;
     }
     blob::insert(tx.conn(), &id, None, machine, now, bytes)?;
     tx.charge(Share::Blobs, bytes.len());

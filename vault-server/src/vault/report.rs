@@ -2,6 +2,8 @@
 //! when somebody asks how the fleet stands. Verified beside the writer; only a refusal is on
 //! record.
 
+use std::collections::HashSet;
+
 use host::clock;
 use shared::audit::{AuditHead, Op};
 use shared::error::{Code, Error};
@@ -15,7 +17,6 @@ use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQ
 use crate::meter::STRANGERS;
 use crate::store::{End, audit, log, report};
 
-use super::audit::may_read_audit;
 use super::reported::{Accepted, Unsaved, View};
 use super::{Caller, Refusal, Vault, admitted, refuse};
 
@@ -34,7 +35,7 @@ impl Vault {
         match self.accept(&caller, request).await {
             Ok(reply) => {
                 let mut reply = self.exchange(number, exchange, reply);
-                reply.clones = self.clones(number).await?;
+                reply.clones = self.clones(number);
                 Ok(reply)
             }
             Err(Refusal::Rule(why)) => {
@@ -73,19 +74,16 @@ impl Vault {
     }
 
     /// Returns which copied hosts a machine is told of.
-    async fn clones(&self, reader: Number) -> Result<Vec<CloneNotice>, Refusal> {
-        if self.lock_clones().is_empty(clock::since_boot()) {
-            return Ok(Vec::new());
-        }
-        let vault = self.clone();
-        self.call(reader, move |tx| {
-            let Some(state) = tx.state() else { return Ok(Vec::new()) };
-            let found = |number| state.machine_numbered(number);
-            let may_audit = found(reader).is_some_and(may_read_audit);
-            let is_active = |number| found(number).is_some_and(|machine| machine.active);
-            Ok(vault.lock_clones().told(reader, may_audit, is_active, clock::since_boot()))
-        })
-        .await
+    fn clones(&self, reader: Number) -> Vec<CloneNotice> {
+        let (now, mut clones) = (clock::since_boot(), self.lock_clones());
+        let Some(end) = self.0.store.end().filter(|_| !clones.is_empty(now)) else {
+            return Vec::new();
+        };
+        let may_audit = end.listed.auditors.contains(&reader);
+        let machines = self.0.hub.directory();
+        let active: HashSet<Number> =
+            machines.borrow().values().map(|(number, _)| *number).collect();
+        clones.told(reader, may_audit, |number| active.contains(&number), now)
     }
 
     fn active(&self, caller: &Caller) -> bool {

@@ -13,7 +13,7 @@ use shared::log::{Entry, Op, Resume, State};
 use shared::wire::v1::log::AppendRequest;
 
 use crate::meter::STRANGERS;
-use crate::store::restored::{self, Cause, Restored};
+use crate::store::restored::{self as table, Cause, Restored};
 use crate::store::{End, Transaction, audit as chain, log};
 
 use super::code::CodeFile;
@@ -68,25 +68,18 @@ impl Vault {
 }
 
 /// Tells whether the log lacks a head of its present epoch, or does not know the head's epoch.
-/// Heads of past epochs were given up with a `resume`, and so were those of an epoch that the log
-/// held before it was set back behind it.
+/// Heads of past epochs were given up with a `resume`, and so were epochs that were lost then.
 fn lacks(tx: &Transaction, head: &SignedHead) -> rusqlite::Result<bool> {
     let Some(state) = tx.state() else { return Ok(false) };
     if head.epoch == state.epoch() {
         return Ok(log::hash_at(tx.conn(), head.seq)? != Some(head.head));
     }
-    if is_known(tx, &head.epoch) {
-        return Ok(false);
-    }
-    Ok(!restored::is_given_up(tx.conn(), head.epoch)?)
+    Ok(!knows(state, &head.epoch) && !table::given_up(tx.conn())?.contains(&head.epoch))
 }
 
-/// Tells whether the log holds the entry that began an epoch.
-fn is_known(tx: &Transaction, epoch: &Hash) -> bool {
-    let known = |state: &State| {
-        *epoch == state.vault() || state.resumed().iter().any(|resumed| resumed.epoch == *epoch)
-    };
-    tx.state().is_some_and(known)
+/// Tells whether an epoch of the log has this name.
+fn knows(state: &State, epoch: &Hash) -> bool {
+    *epoch == state.vault() || state.resumed().iter().any(|resumed| resumed.epoch == *epoch)
 }
 
 /// Notes that the database was set back if it lacks a head that this server has signed.
@@ -100,10 +93,16 @@ fn judge(
     if !lacks(tx, &head)? {
         return Ok(());
     }
+    let present = tx.state().map(State::epoch);
+    if tx.state().is_some_and(|state| !knows(state, &head.epoch)) {
+        table::note_epoch(tx.conn(), &head.epoch)?;
+    }
     let restored = match (tx.restored(), cause) {
-        // What is known to be lacked vouches for this one too.
+        // What is known to be lacked vouches for this one too, and for the end of an epoch before
+        // its own.
         (Some(Restored { cause: Cause::File, lacks, .. }), _)
-            if lacks.epoch == head.epoch && head.seq <= lacks.seq =>
+            if (lacks.epoch == head.epoch && head.seq <= lacks.seq)
+                || (lacks.epoch != head.epoch && present == Some(head.epoch)) =>
         {
             return Ok(());
         }
@@ -201,12 +200,8 @@ pub(super) fn resumed(
     if resume(entry).is_none() {
         return Ok(());
     }
-    if let Some(Restored { lacks: SignedHead { epoch, .. }, .. }) = tx.restored().copied()
-        && !is_known(tx, &epoch)
-    {
-        restored::give_up(tx.conn(), epoch)?;
-    }
     tracing::warn!(seq = entry.seq, by = %entry.by, "the vault was resumed");
+    table::settle_epochs(tx.conn(), true)?;
     end(tx, file)
 }
 
@@ -219,6 +214,7 @@ pub(super) fn healed(tx: &mut Transaction, file: &Arc<CodeFile>) -> rusqlite::Re
         return Ok(());
     }
     tracing::warn!(seq = head.seq, "all lost entries are back: the vault goes on");
+    table::settle_epochs(tx.conn(), false)?;
     end(tx, file)
 }
 

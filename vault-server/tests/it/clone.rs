@@ -9,7 +9,7 @@ use shared::wire::v1::REPORT;
 use shared::wire::v1::audit::AuditPage;
 use shared::wire::v1::report::ReportReply;
 
-use crate::client::{Client, parse};
+use crate::client::{Client, parse, refused};
 use crate::world::{Machine, World};
 
 #[tokio::test]
@@ -66,4 +66,28 @@ async fn one_machines_keys_in_two_processes_are_told_and_recorded_once() {
     let (_, body) =
         client.post(REPORT, &world.report(&world.first, &world.seen(&world.first, 99))).await;
     assert!(parse::<ReportReply>(&body).clones.is_empty());
+}
+
+#[tokio::test]
+async fn on_a_full_disk_a_copied_host_keeps_nobody_from_reporting() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = world.add(&client, "vps", &[]).await;
+    // No room can be kept: to the server the disk is full.
+    let reserve = world.config.data.join("reserve");
+    std::fs::remove_file(&reserve).unwrap();
+    std::fs::create_dir(&reserve).unwrap();
+    world.restart().await;
+    let client = world.client(&world.first).await;
+    for run in ["a", "b", "a", "b"] {
+        let run = format!("&run={}", Hash::of(&[run.as_bytes()]));
+        world.client(&vps).await.follow_as(2, &run).await.head().await;
+    }
+    let report = world.report(&world.first, &world.seen(&world.first, 1));
+    let (status, body) = client.post(REPORT, &report).await;
+    assert_eq!(status, 200, "{body:?}");
+    assert_eq!(parse::<ReportReply>(&body).clones.len(), 1);
+    let (op, _) = world.put("secret/a", "x");
+    let put = crate::world::post(&client, &world.by_first(vec![op]), vec![]).await;
+    assert_eq!(refused(put).0, 503, "it is full");
 }

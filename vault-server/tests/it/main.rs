@@ -15,5 +15,6 @@ mod meter;
 mod report;
 mod restart;
 mod restored;
+mod resumed;
 mod world;
 mod write;

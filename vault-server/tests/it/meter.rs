@@ -5,13 +5,17 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode, header};
 use shared::audit::{Fact, Op as Asked, Outcome, Record};
 use shared::hash::Hash;
+use shared::limits;
 use shared::log::{MetaSet, Op};
 use shared::name::Actor;
-use shared::wire::v1::ACCESS;
+use shared::report::{HookResult, Seen, TargetReport, TargetState, Targets};
+use shared::time::Time;
 use shared::wire::v1::audit::{AccessReply, AccessRequest, AuditPage};
 use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::log::Frame;
+use shared::wire::v1::report::{ReportRequest, TargetsPage};
 use shared::wire::v1::shares::{Share, SharesReply};
+use shared::wire::v1::{ACCESS, REPORT, TARGETS};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use vault_server::config::Shares;
@@ -367,4 +371,92 @@ async fn a_page_of_the_audit_fits_the_room_and_the_next_goes_on() {
     world.write(&client, "secret/a", "one").await;
     let frames = client.page(2).await;
     assert!(matches!(frames.last(), Some(Frame::Head(head)) if head.seq == 3));
+}
+
+/// Targets of some 250 kB, as a machine may report them.
+fn large_targets() -> String {
+    let row = |n: usize| TargetReport {
+        name: format!("/srv/{n}.env").parse().unwrap(),
+        path: format!("secret/{n}").parse().unwrap(),
+        ver: 1,
+        state: TargetState::Failed,
+        since: Time::default(),
+        hook: HookResult::Failed,
+        detail: "x".repeat(250).parse().unwrap(),
+    };
+    let targets = (0..700).map(row).collect();
+    let text = serde_json::to_string(&Targets { agent: "a".parse().unwrap(), targets }).unwrap();
+    assert!(text.len() > 200_000 && text.len() < limits::REPORT, "{}", text.len());
+    text
+}
+
+#[tokio::test]
+async fn unread_targets_hold_no_more_than_the_machines_room() {
+    let (mut world, client, bad) = world(Shares::default()).await;
+    let text = large_targets();
+    for n in 0..5 {
+        let other = world.add(&client, &format!("m{n}"), &[]).await;
+        let mut seen = world.seen(&other, 1);
+        seen.targets = Hash::of(&[text.as_bytes()]);
+        let report = ReportRequest { targets: Some(text.clone()), ..world.report(&other, &seen) };
+        let (status, body) = world.client(&other).await.post(REPORT, &report).await;
+        assert_eq!(status, StatusCode::OK, "{body:?}");
+    }
+    let attacker = world.client(&bad).await;
+    let (mut all, mut after, mut largest) = (0, 0, 0);
+    loop {
+        let (_, body) = attacker.get(&format!("{TARGETS}?after={after}")).await;
+        let page: TargetsPage = parse(&body);
+        largest = largest.max(body.len());
+        all += page.machines.len();
+        if !page.more {
+            break;
+        }
+        after = Seen::claimed(&page.machines.last().unwrap().seen).unwrap();
+    }
+    assert_eq!(all, 5, "page by page");
+    assert!(largest < 1 << 20, "{largest} bytes fit the room of an answer");
+    let mut unread = Vec::new();
+    for _ in 0..16 {
+        let attacker = attacker.clone();
+        unread.push(tokio::spawn(async move {
+            attacker.send(Method::GET, TARGETS, Bytes::new()).await
+        }));
+    }
+    let mut most = 0;
+    for n in 0..30 {
+        world.write(&client, "secret/a", &n.to_string()).await;
+        most = most.max(metric(&world, "vault_server_answer_bytes").await);
+    }
+    assert!(most > 256 << 10, "they are under way: {most}");
+    assert!(most <= 4 << 20, "{most} bytes are held for a machine that reads nothing");
+    for request in &unread {
+        request.abort();
+    }
+}
+
+#[tokio::test]
+async fn what_entries_leave_in_memory_is_of_the_share() {
+    let shares = Shares { log_bytes_per_day: 1 << 20, ..Shares::default() };
+    let (mut world, _, bad) = world(shares).await;
+    let attacker = world.client(&bad).await;
+    // In JSON a key takes nine bytes.
+    let tiny = |n: usize| {
+        let custom = (0..64).map(|key: u8| (key.to_string(), "x".to_owned())).collect();
+        let (path, max_versions, cas_required) = (format!("secret/{n}").parse().unwrap(), 0, false);
+        Op::MetaSet(MetaSet { path, max_versions, cas_required, delete_after: 0, custom })
+    };
+    let mut taken = 0;
+    loop {
+        let ops = (100 * taken..100 * (taken + 1)).map(tiny).collect();
+        let entry = signed(&world.state, &bad.sign, &bad.actor(), ops);
+        let (status, _) = post(&attacker, &entry, vec![]).await;
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+        assert_eq!(status, StatusCode::CREATED);
+        shared::log::apply(&mut world.state, &entry).unwrap();
+        taken += 1;
+    }
+    assert_eq!(taken, 2, "a megabyte of memory is used up by 200 secrets of 64 keys");
 }

@@ -78,7 +78,7 @@ pub async fn lose(back: Back) -> Lost {
 
 impl Lost {
     /// Returns the state that the server was set back to.
-    fn past(&self) -> shared::log::State {
+    pub fn past(&self) -> shared::log::State {
         let mut past = shared::log::start(&self.log[0]).unwrap();
         for envelope in &self.log[1..=KEPT + 1] {
             apply(&mut past, envelope).unwrap();
@@ -86,13 +86,13 @@ impl Lost {
         past
     }
 
-    fn code(&self) -> Option<Hash> {
+    pub fn code(&self) -> Option<Hash> {
         let text = std::fs::read_to_string(self.world.config.data.join("resume-code")).ok()?;
         Some(text.trim().parse().unwrap())
     }
 
     /// Signs an entry that resumes from where the server stands.
-    async fn resume(&self, client: &Client, by: &str) -> Envelope {
+    pub async fn resume(&self, client: &Client, by: &str) -> Envelope {
         let past = self.past();
         let leaves: LeavesPage = client.fetch(AUDIT_LEAVES).await;
         let (seq, head) = (past.seq(), past.head());
@@ -104,12 +104,12 @@ impl Lost {
         }
     }
 
-    async fn first(&self) -> Client {
+    pub async fn first(&self) -> Client {
         self.world.client(&self.world.first).await
     }
 
     /// Tells whether the server takes no entry but lost ones.
-    async fn is_restored(&self) -> bool {
+    pub async fn is_restored(&self) -> bool {
         let client = self.world.client(&self.vps).await;
         let (status, body) = client.post(HEAL, &HealRequest::default()).await;
         assert_eq!(status, StatusCode::OK);
@@ -117,7 +117,7 @@ impl Lost {
     }
 
     /// Stops the server as a kill does, and starts it again.
-    async fn kill(&mut self) {
+    pub async fn kill(&mut self) {
         let to = self.world.dir.path().join(format!("killed-{}", Hash::of(&[b"x"]).short()));
         let to = (0..).map(|n| to.with_extension(n.to_string())).find(|to| !to.exists()).unwrap();
         copy(&self.world.config.data, &to);
@@ -131,13 +131,13 @@ fn by_me() -> shared::name::Actor {
     shared::name::Actor::Admin("me".parse().unwrap())
 }
 
-async fn resuming(client: &Client, envelope: &Envelope, code: Option<Hash>) -> (u16, String) {
+pub async fn resuming(client: &Client, envelope: &Envelope, code: Option<Hash>) -> (u16, String) {
     let request = AppendRequest { envelope: envelope.clone(), blobs: vec![], code };
     let answer = client.post(LOG, &request).await;
     if answer.0 == StatusCode::CREATED { (201, String::new()) } else { refused(answer) }
 }
 
-async fn heal(client: &Client, entries: &[Envelope], head: SignedHead) -> HealReply {
+pub async fn heal(client: &Client, entries: &[Envelope], head: SignedHead) -> HealReply {
     let request = HealRequest { entries: entries.to_vec(), head: Some(head) };
     let (status, body) = client.post(HEAL, &request).await;
     assert_eq!(status, StatusCode::OK, "{body:?}");

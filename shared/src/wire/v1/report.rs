@@ -61,7 +61,7 @@ pub struct TargetsQuery {
 /// Answer of `GET /v1/targets`, for any active machine: who reported what last, by number.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TargetsPage {
-    /// Some 4 MiB of machines.
+    /// Some 512 KiB of machines.
     pub machines: Vec<Standing>,
     /// Whether there are machines after the last one.
     pub more: bool,

@@ -108,7 +108,46 @@ async fn a_large_act_is_split_and_each_part_builds_on_the_last() {
     vps.until_content("secret/x/0", "{}").await;
     // A machine that is taken off again changes every reader list once more.
     let remove = Op::MachineRemove { number: world.number("vps"), reason: Text::default() };
-    assert_eq!(rewraps(&prepare(&home, vec![remove]).await), 1200);
+    let prepared = prepare(&home, vec![remove]).await;
+    assert_eq!(rewraps(&prepared), 1200);
+    // Where the act alone went in, the others follow some at a time.
+    home.engine.submit(sign(&world, &home, &prepared).remove(0)).await.unwrap();
+    let stale = || home.engine.state(|state| state.stale().count());
+    let mut rounds = 0;
+    while stale() > 0 {
+        let (before, prepared) = (stale(), prepare(&home, Vec::new()).await);
+        for envelope in sign(&world, &home, &prepared) {
+            home.engine.submit(envelope).await.unwrap();
+        }
+        assert!(stale() < before && prepared.left == (stale() > 0));
+        rounds += 1;
+    }
+    assert_eq!(rounds, 2);
+}
+
+/// Whoever is to go has written more than one request carries.
+#[tokio::test]
+async fn an_act_does_not_wait_for_what_has_to_be_re_encrypted() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    let vps = world.machine("vps", &["secret/x/"], &["secret/x/"]).await;
+    let large = format!(r#"{{"k":"{}"}}"#, "x".repeat(700 << 10));
+    for n in 0..7 {
+        vps.put(&format!("secret/x/{n}"), &large, None).await.unwrap();
+    }
+    home.until_caught_up(&world).await;
+    let remove = Op::MachineRemove { number: world.number("vps"), reason: Text::default() };
+    let prepared = prepare(&home, vec![remove]).await;
+    assert_eq!((prepared.bodies.len(), rewraps(&prepared), prepared.left), (1, 0, true));
+    for envelope in sign(&world, &home, &prepared) {
+        home.engine.submit(envelope).await.unwrap();
+    }
+    let prepared = prepare(&home, Vec::new()).await;
+    assert_eq!((rewraps(&prepared), prepared.left), (7, false));
+    for envelope in sign(&world, &home, &prepared) {
+        home.engine.submit(envelope).await.unwrap();
+    }
+    assert_eq!(home.engine.state(|state| state.stale().count()), 0);
 }
 
 #[tokio::test]

@@ -87,6 +87,13 @@ CREATE TABLE restored (
     code   BLOB NOT NULL
 ) STRICT;
 
+-- Epochs that the log does not know and heads were shown of while the database was set back.
+-- `given_up` once an owner has resumed without them: such heads tell nothing new any more.
+CREATE TABLE lost_epoch (
+    epoch    BLOB PRIMARY KEY,
+    given_up INTEGER NOT NULL
+) STRICT;
+
 -- The folded state after entry `seq`, to start from, in pieces that need little memory to write.
 CREATE TABLE snapshot (
     id     INTEGER PRIMARY KEY CHECK (id = 1),

@@ -22,7 +22,7 @@ use machine::local::{
     MACHINES, Machines, PREPARE, PrepareRequest, Prepared, SUBMIT, SubmitRequest, Submitted,
 };
 
-/// Times that an act is prepared anew because others wrote meanwhile.
+/// Times in a row that an act is prepared anew because others wrote meanwhile.
 const TRIES: usize = 8;
 
 /// Times that a person looks again because somebody has changed what they were shown.
@@ -132,7 +132,7 @@ impl<A: Agent> Owner<'_, A> {
             if ops.is_empty() {
                 return Ok(Signed::Needless);
             }
-            if let Some(signed) = self.carry_out(ops, &machines, &mut key)? {
+            if let Some(signed) = self.carry_out(ops, None, &machines, &mut key)? {
                 return Ok(signed);
             }
             if self.yes {
@@ -164,41 +164,47 @@ impl<A: Agent> Owner<'_, A> {
     ) -> Result<Signed> {
         let body = serde_json::to_vec(&entry).context("writing an entry as JSON")?;
         let checked = [Checked { entry, body }];
-        if !self.agreed(&checked, machines)? {
+        if !self.agreed(&checked, machines, false)? {
             return Ok(Signed::Declined);
         }
         let [Checked { body, .. }] = checked;
         let key = self.admin.unlock(&self.passphrase, self.pins.vault)?;
         let done = send(key.sign_entry(body))?;
-        let left = Vec::new();
-        let signed = self.complete(left, Some(done), machines, &mut Some(key));
-        let told = || format!("entry {} is in the log; re-encryptions are left", done.seq);
-        Ok(signed.with_context(told)?.unwrap_or(Signed::Done(done)))
+        let signed = self.carry_out(Vec::new(), Some(done), machines, &mut Some(key))?;
+        Ok(signed.unwrap_or(Signed::Done(done)))
     }
 
     /// Has the operations prepared, agreed to, signed and submitted, again where others wrote
-    /// meanwhile; `None` if somebody has changed what they replace.
+    /// meanwhile; `first` may be in the log already, and was agreed to. `None` if somebody has
+    /// changed what they replace.
     fn carry_out(
         &self,
         ops: Vec<Op>,
-        machines: &Machines,
-        key: &mut Option<AdminKey>,
-    ) -> Result<Option<Signed>> {
-        self.complete(ops, None, machines, key)
-    }
-
-    /// As [`Owner::carry_out`], where `first` may be in the log already, and was agreed to.
-    fn complete(
-        &self,
-        mut due: Vec<Op>,
         mut first: Option<Submitted>,
         machines: &Machines,
         key: &mut Option<AdminKey>,
     ) -> Result<Option<Signed>> {
-        let mut agreed = first.is_some();
-        for _ in 0..TRIES {
-            let Some(checked) = self.prepare(&due, !agreed)? else { return Ok(None) };
-            if !agreed && !self.agreed(&checked, machines)? {
+        let signed = self.complete(ops, &mut first, machines, key);
+        // Whoever reads of a fault must know that the act itself is done.
+        signed.map_err(|fault| match first {
+            Some(done) => {
+                fault.context(format!("entry {} is in the log; re-encryptions are left", done.seq))
+            }
+            None => fault,
+        })
+    }
+
+    fn complete(
+        &self,
+        mut due: Vec<Op>,
+        first: &mut Option<Submitted>,
+        machines: &Machines,
+        key: &mut Option<AdminKey>,
+    ) -> Result<Option<Signed>> {
+        let (mut agreed, mut tries) = (first.is_some(), 0);
+        while tries < TRIES {
+            let Some((checked, left)) = self.prepare(&due, !agreed)? else { return Ok(None) };
+            if !agreed && !self.agreed(&checked, machines, left)? {
                 return Ok(Some(Signed::Declined));
             }
             agreed = true;
@@ -206,10 +212,10 @@ impl<A: Agent> Owner<'_, A> {
                 Some(key) => key,
                 none => none.insert(self.admin.unlock(&self.passphrase, self.pins.vault)?),
             };
-            let (sent, whole) = self.submit(checked, key)?;
-            first = first.or(sent);
-            match first {
-                Some(done) if whole => return Ok(Some(Signed::Done(done))),
+            let (sent, whole) = self.submit(checked, key, first)?;
+            tries = if sent { 0 } else { tries + 1 };
+            match *first {
+                Some(done) if whole && !left => return Ok(Some(Signed::Done(done))),
                 // What was asked for is in the log; what is left are re-encryptions.
                 Some(_) => due.clear(),
                 None => {}
@@ -221,16 +227,16 @@ impl<A: Agent> Owner<'_, A> {
         )
     }
 
-    /// Has the agent prepare, and checks that it prepared just that; `None` if somebody has changed
-    /// what the operations replace.
-    fn prepare(&self, ops: &[Op], warn: bool) -> Result<Option<Vec<Checked>>> {
+    /// Has the agent prepare, and checks that it prepared just that; tells whether re-encryptions
+    /// are left for later. `None` if somebody has changed what the operations replace.
+    fn prepare(&self, ops: &[Op], warn: bool) -> Result<Option<(Vec<Checked>, bool)>> {
         let by = Actor::Admin(self.admin.name.clone());
         let request = PrepareRequest { ops: ops.to_vec(), actor: by.clone() };
         let Preparing::Ready(prepared) = self.agent.prepare(&request)? else { return Ok(None) };
         let bodies: Vec<_> = prepared.bodies.into_iter().map(|body| body.0).collect();
         if ops.is_empty() && bodies.is_empty() {
             // The re-encryptions that were due are there.
-            return Ok(Some(Vec::new()));
+            return Ok(Some((Vec::new(), prepared.left)));
         }
         let checked = check(self.pins.vault, &by, ops, self.global.now(), bodies)?;
         if warn && !prepared.unreadable.is_empty() {
@@ -240,14 +246,14 @@ impl<A: Agent> Owner<'_, A> {
                 term.say(format!("  {} version {}", version.path, version.ver));
             }
         }
-        Ok(Some(checked))
+        Ok(Some((checked, prepared.left)))
     }
 
     /// Shows what will be signed and asks.
-    fn agreed(&self, checked: &[Checked], machines: &Machines) -> Result<bool> {
+    fn agreed(&self, checked: &[Checked], machines: &Machines, left: bool) -> Result<bool> {
         let (term, vault) = (&self.global.term, self.pins.vault.short());
         term.say(format!("`{}` signs for vault {vault}:", self.admin.name));
-        for line in words::act(checked, machines) {
+        for line in words::act(checked, machines, left) {
             term.say(format!("  {line}"));
         }
         if self.yes {
@@ -268,17 +274,24 @@ impl<A: Agent> Owner<'_, A> {
         Ok(yes)
     }
 
-    /// Signs and submits entry by entry; tells what became of the first, and whether all went in.
-    fn submit(&self, checked: Vec<Checked>, key: &AdminKey) -> Result<(Option<Submitted>, bool)> {
-        let mut first = None;
+    /// Signs and submits entry by entry, and notes what became of the very first; tells whether any
+    /// went in, and whether all did.
+    fn submit(
+        &self,
+        checked: Vec<Checked>,
+        key: &AdminKey,
+        first: &mut Option<Submitted>,
+    ) -> Result<(bool, bool)> {
+        let mut any = false;
         for one in checked {
             let envelope = key.sign_entry(one.body);
             let Some(done) = self.agent.submit(&SubmitRequest { envelope })? else {
-                return Ok((first, false));
+                return Ok((any, false));
             };
+            any = true;
             first.get_or_insert(done);
         }
-        Ok((first, true))
+        Ok((any, true))
     }
 }
 

@@ -14,8 +14,8 @@ use machine::local::Machines;
 /// Most re-encrypted paths that are named one by one.
 const NAMED: usize = 5;
 
-/// Says what the bodies of one act will do to `machines`.
-pub fn act(checked: &[Checked], machines: &Machines) -> Vec<String> {
+/// Says what the bodies of one act will do to `machines`; `left` are re-encryptions that follow.
+pub fn act(checked: &[Checked], machines: &Machines, left: bool) -> Vec<String> {
     let (mut lines, mut paths) = (Vec::new(), Vec::new());
     for op in checked.iter().flat_map(|one| &one.entry.ops) {
         match op {
@@ -24,6 +24,7 @@ pub fn act(checked: &[Checked], machines: &Machines) -> Vec<String> {
         }
     }
     match paths.as_slice() {
+        [] if left => lines.push("then re-encrypt what it makes necessary".to_owned()),
         [] => lines.push("re-encrypt nothing".to_owned()),
         [path] => lines.push(format!("re-encrypt `{path}` to its new readers")),
         many => {
@@ -187,7 +188,7 @@ mod tests {
             read: Grants::parse(&["secret/jjeco/", "secret/mail"]).unwrap(),
             write: Grants::default(),
         });
-        let shown = act(&[checked(vec![add, rewrap(1), rewrap(2)])], &known()).join("\n");
+        let shown = act(&[checked(vec![add, rewrap(1), rewrap(2)])], &known(), false).join("\n");
         insta::assert_snapshot!(shown, @r"
         add the machine `vps` (number 2)
           it reads   secret/jjeco/, secret/mail
@@ -221,7 +222,7 @@ mod tests {
             Op::Resume(Resume { seq: 9, head: was, audit_n: 0, audit_head: was }),
             Op::FormatSet { format: 2 },
         ];
-        insta::assert_snapshot!(act(&[checked(ops)], &known()).join("\n"), @r"
+        insta::assert_snapshot!(act(&[checked(ops)], &known(), false).join("\n"), @r"
         set the access of the machine `rtx1080` (number 1)
           it reads   everything (*)
           it writes  nothing
@@ -243,7 +244,8 @@ mod tests {
     #[test]
     fn many_rewraps_are_counted_over_all_entries() {
         let first = checked((0..4).map(rewrap).collect());
-        let shown = act(&[first, checked((4..9).map(rewrap).collect())], &known()).join("\n");
+        let shown =
+            act(&[first, checked((4..9).map(rewrap).collect())], &known(), false).join("\n");
         insta::assert_snapshot!(shown, @r"
         re-encrypt 9 versions to their new readers:
           secret/jjeco/0

@@ -66,6 +66,8 @@ struct Scripted {
     prepared: RefCell<Vec<Vec<Op>>>,
     submitted: RefCell<Vec<Envelope>>,
     seq: Cell<u64>,
+    /// Whether re-encryptions are left for later.
+    leaves: Cell<bool>,
 }
 
 fn scripted(adds: Vec<Vec<Op>>, answers: &[bool]) -> Scripted {
@@ -79,6 +81,7 @@ fn scripted(adds: Vec<Vec<Op>>, answers: &[bool]) -> Scripted {
         prepared: RefCell::default(),
         submitted: RefCell::default(),
         seq: Cell::new(7),
+        leaves: Cell::new(false),
     }
 }
 
@@ -125,7 +128,11 @@ impl Agent for &Scripted {
             bodies.push(Inline(envelope.body));
             ops = Vec::new();
         }
-        Ok(Preparing::Ready(Prepared { bodies, unreadable: Vec::new() }))
+        Ok(Preparing::Ready(Prepared {
+            bodies,
+            unreadable: Vec::new(),
+            left: self.leaves.get() && !request.ops.is_empty(),
+        }))
     }
 
     fn submit(&self, request: &SubmitRequest) -> Result<Option<Submitted>> {
@@ -315,4 +322,26 @@ fn with_yes_a_change_by_somebody_else_ends_the_act() {
     let hint = "look again, then repeat the command if it is still wanted";
     assert_eq!(host::hint::hint(&fault).as_deref(), Some(hint));
     assert!(agent.submitted.borrow().is_empty());
+}
+
+#[test]
+fn what_is_left_for_later_follows_the_act() {
+    let mut agent = scripted(vec![vec![]], &[false, true, true]);
+    agent.leaves.set(true);
+    agent.left = vec![vec![rewrap("secret/a/x")]];
+    let world = World::new("y\n");
+    assert_eq!(entry(sign(&agent, &world, false, true).0), 8);
+    assert!(world.err().contains("then re-encrypt what it makes necessary"), "{}", world.err());
+    let act = || vec![access("secret/a/")];
+    assert_eq!(*agent.prepared.borrow(), [act(), act(), vec![]]);
+}
+
+#[test]
+fn an_act_that_is_done_is_told_even_if_re_encrypting_fails() {
+    let mut agent =
+        scripted(vec![vec![]], &[true, false, false, false, false, false, false, false, false]);
+    agent.leaves.set(true);
+    agent.left = vec![vec![rewrap("secret/a/x")]];
+    let fault = format!("{:#}", run(&agent, true).unwrap_err());
+    assert!(fault.starts_with("entry 8 is in the log; re-encryptions are left: "), "{fault}");
 }
