@@ -38,10 +38,10 @@ pub fn way(global: &Global, error: &anyhow::Error) -> Option<String> {
     ))
 }
 
-/// Returns the secret that a URL of the API is about.
+/// Returns the secret that a URL of the API is about, unless a shell would need it quoted.
 fn asked(url: &str) -> Option<SecretPath> {
     let (_, path) = url.split_once("/v1/")?;
-    let path = path.split('?').next().unwrap_or_default();
+    let path = path.split('?').next().filter(|path| !path.contains(['%', '\'']))?;
     let (mount, rest) = path.split_once('/')?;
     let (_, name) = rest.split_once('/')?;
     format!("{mount}/{name}").parse().ok()
