@@ -24,7 +24,7 @@ pub fn way(global: &Global, error: &anyhow::Error) -> Option<String> {
     let all: Machines = client?.get(MACHINES, &[]).ok()?;
     let own = all.machines.iter().find(|row| row.active && Some(row.number) == all.own)?;
     let is_read = matches!(method, "GET" | "LIST");
-    let (kind, held) = if is_read { ("reads", &own.read) } else { ("writes", &own.write) };
+    let (kind, held) = if is_read { ("read", &own.read) } else { ("write", &own.write) };
     if held.cover(&path) {
         return None;
     }
@@ -32,16 +32,16 @@ pub fn way(global: &Global, error: &anyhow::Error) -> Option<String> {
     let read = list("read", &own.read, more(is_read));
     let write = list("write", &own.write, more(!is_read));
     Some(format!(
-        "no grant of `{}` {kind} it; an admin gives one, where the admin key is: `vault access set \
-         {}{read}{write}`",
+        "`{}` has no grant to {kind} it; an admin gives one, where the admin key is: `vault access \
+         set {}{read}{write}`",
         own.name, own.name
     ))
 }
 
-/// Returns the secret that a URL of the API is about.
+/// Returns the secret that a URL of the API is about, unless a shell would need it quoted.
 fn asked(url: &str) -> Option<SecretPath> {
     let (_, path) = url.split_once("/v1/")?;
-    let path = path.split('?').next().unwrap_or_default();
+    let path = path.split('?').next().filter(|path| !path.contains(['%', '\'']))?;
     let (mount, rest) = path.split_once('/')?;
     let (_, name) = rest.split_once('/')?;
     format!("{mount}/{name}").parse().ok()
@@ -56,19 +56,33 @@ fn list(flag: &str, held: &Grants, more: Option<&SecretPath>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::World;
+    use shared::keys::SignKey;
 
-    const MACHINES: &str = r#"{"own":2,"next":4,"server":[],"machines":[
-        {"name":"vps","number":1,"active":false,"sleeps":false,"sign":"SIGN","read":["*"],
-         "write":["*"],"seen_at":null,"agent":null},
-        {"name":"vps","number":2,"active":true,"sleeps":false,"sign":"SIGN",
-         "read":["secret/jjeco/"],"write":[],"seen_at":null,"agent":null}]}"#;
+    use super::*;
+    use crate::testing::World;
+    use machine::local::MachineRow;
+
+    fn row(number: u64, active: bool, read: &[&str]) -> MachineRow {
+        MachineRow {
+            name: "vps".parse().unwrap(),
+            number,
+            active,
+            sleeps: false,
+            sign: SignKey::from_seed(&[3; 32]).verify_key(),
+            read: Grants::parse(read).unwrap(),
+            write: Grants::default(),
+            seen_at: None,
+            agent: None,
+        }
+    }
 
     fn told(line: &str) -> String {
         let denied = r#"{"errors":["permission denied"]}"#;
-        let machines = MACHINES.replace("SIGN", &"20".repeat(32));
+        let machines = vec![row(1, false, &["*"]), row(2, true, &["secret/jjeco/"])];
+        let all = Machines { machines, next: 3, own: Some(2), server: Vec::new() };
+        let all = serde_json::to_string(&all).unwrap();
         let world = World::agent(&[
-            ("GET /v1/agent/machines", 200, machines.as_str()),
+            ("GET /v1/agent/machines", 200, all.as_str()),
             ("GET /v1/secret/data/home/door", 403, denied),
             ("GET /v1/secret/data/jjeco/a", 403, denied),
             ("PUT /v1/secret/data/jjeco/a", 403, denied),
@@ -82,13 +96,13 @@ mod tests {
     fn what_would_give_the_right_is_named_and_takes_no_other_away() {
         assert_eq!(
             told("kv get secret/home/door"),
-            "hint: no grant of `vps` reads it; an admin gives one, where the admin key is: `vault \
-             access set vps --read 'secret/jjeco/,secret/home/door'`"
+            "hint: `vps` has no grant to read it; an admin gives one, where the admin key is: \
+             `vault access set vps --read 'secret/jjeco/,secret/home/door'`"
         );
         assert_eq!(
             told("kv put secret/jjeco/a k=v"),
-            "hint: no grant of `vps` writes it; an admin gives one, where the admin key is: `vault \
-             access set vps --read 'secret/jjeco/' --write 'secret/jjeco/a'`"
+            "hint: `vps` has no grant to write it; an admin gives one, where the admin key is: \
+             `vault access set vps --read 'secret/jjeco/' --write 'secret/jjeco/a'`"
         );
         assert_eq!(told("kv get secret/jjeco/a"), "", "it may read it: something else is wrong");
     }
