@@ -269,7 +269,7 @@ async fn local_reads_over_the_share_are_counted_and_never_refused() {
 
 #[tokio::test]
 async fn over_its_share_of_the_log_a_machine_writes_no_more_and_an_owner_does() {
-    let shares = Shares { log_bytes_per_day: 50_000, ..Shares::default() };
+    let shares = Shares { log_bytes_per_day: 100_000, ..Shares::default() };
     let (mut world, client, bad) = world(shares).await;
     let attacker = world.client(&bad).await;
     let entry = |world: &World, n| signed(&world.state, &bad.sign, &bad.actor(), vec![meta(n)]);
