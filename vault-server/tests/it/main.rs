@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod clone;
 mod edge;
+mod epochs;
 mod follow;
 mod heads;
 mod heal;

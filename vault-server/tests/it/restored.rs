@@ -348,45 +348,6 @@ async fn an_owner_resumes_once_with_the_code_of_the_host() {
     assert!(found.iter().any(|one| one == "a resume - - E_CLAIM"), "{found:?}");
 }
 
-#[tokio::test]
-async fn heads_of_an_epoch_that_was_lost_whole_are_given_up_too() {
-    let mut lost = lose(Back::Everything).await;
-    // The same copy is put back twice: the second time all that came after the resumption is lost.
-    lost.world.server.stop().await;
-    let again = lost.world.dir.path().join("again");
-    copy(&lost.world.config.data, &again);
-    lost.world.server = Running::start(lost.world.config.clone()).await;
-    let client = lost.first().await;
-    let shown =
-        async |client: &Client, head: &SignedHead| client.showing(head).get("/v1/log").await.0;
-    assert_eq!(shown(&client, &lost.world.newest()).await, StatusCode::OK);
-    let entry = lost.resume(&client, "me").await;
-    assert_eq!(resuming(&client, &entry, lost.code()).await.0, 201);
-    let mut state = lost.past();
-    apply(&mut state, &entry).unwrap();
-    lost.world.state = state;
-    lost.world.write(&client, "secret/a", "soon lost").await;
-    let head = lost.world.newest();
-    drop(client);
-    lost.world.server.stop().await;
-    lost.world.config.data = again;
-    lost.world.server = Running::start(lost.world.config.clone()).await;
-
-    let client = lost.first().await;
-    assert!(!lost.is_restored().await);
-    assert_eq!(shown(&client, &head).await, StatusCode::OK);
-    assert!(lost.is_restored().await);
-    let entry = lost.resume(&client, "me").await;
-    assert_eq!(resuming(&client, &entry, lost.code()).await.0, 201);
-    // A machine that has not gone over yet still shows it.
-    assert_eq!(shown(&client, &head).await, StatusCode::OK);
-    assert!(!lost.is_restored().await);
-    lost.kill().await;
-    let client = lost.first().await;
-    assert_eq!(shown(&client, &head).await, StatusCode::OK);
-    assert!(!lost.is_restored().await);
-}
-
 fn shape_of(text: &str) -> String {
     shape(&shared::audit::Record::parse(text.as_bytes()).unwrap())
 }

@@ -3,7 +3,7 @@
 use shared::grant::{Grant, Grants};
 use shared::path::SecretPath;
 
-use crate::client::Error;
+use crate::client::{Client, Error};
 use crate::context::Global;
 use machine::local::{MACHINES, Machines};
 
@@ -15,7 +15,7 @@ const DENIED: &str = "permission denied";
 pub fn way(global: &Global, error: &anyhow::Error) -> Option<String> {
     let Error::Refused(refusal) = error.downcast_ref::<Error>()? else { return None };
     let is_plain = refusal.errors.as_ref().is_ok_and(|errors| errors == &[DENIED]);
-    let client = global.client().ok().filter(|client| client.is_own_agent());
+    let client = global.client().ok().filter(Client::is_own_agent);
     if refusal.status != 403 || !is_plain || global.env("VAULT_TOKEN").is_some() {
         return None;
     }
