@@ -97,8 +97,8 @@ impl ConfigFault {
     }
 }
 
-/// Returns a line that sets permissions to a bare number as it is meant: TOML has octal numbers, but
-/// not with a bare 0 in front, and others would be read as decimal.
+/// Returns a line that sets permissions to a bare number as it is meant: TOML has octal numbers,
+/// but not with a bare 0 in front, and others would be read as decimal.
 fn quoted(text: &str, line: usize) -> Option<String> {
     let (key, value) = text.lines().nth(line - 1)?.split_once('=')?;
     let (key, number) = (key.trim(), value.split('#').next()?.trim());

@@ -105,7 +105,7 @@ fn granted(token: &str, scope: &Scope, at: Time) -> ApiAnswer {
     }))
 }
 
-/// Makes a token: for the `path`s given, to `read` unless `capabilities` say `write`; without a path
+/// Makes a token: for the `path`s given, to `read` unless `capabilities` say `write`; without both
 /// one that may do what its maker may, as Vault's child tokens. It lives for `ttl`, and no longer
 /// than its maker.
 pub(super) async fn create(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {

@@ -65,8 +65,8 @@ fn refuse_wrapping(headers: &HeaderMap) -> Result<(), ApiFault> {
     match asked {
         None | Some("" | "0" | "0s") => Ok(()),
         Some(_) => Err(ApiFault::Refused(
-            "X-Vault-Wrap-TTL: answers are not wrapped in tokens here\nhint: leave `-wrap-ttl` out; \
-             `vault token create -path PREFIX -ttl 60s` makes a token that ends"
+            "X-Vault-Wrap-TTL: answers are not wrapped in tokens here\nhint: leave `-wrap-ttl` \
+             out; `vault token create -path PREFIX -ttl 60s` makes a token that ends"
                 .to_owned(),
         )),
     }

@@ -234,7 +234,10 @@ impl Tokens {
                 }
                 let of_one = list.iter().filter(|token| token.parent.as_ref() == Some(parent));
                 if of_one.count() >= MOST_OF_ONE {
-                    bail!("this token has made {MOST_OF_ONE} tokens\nhint: revoke some, or wait until they end");
+                    bail!(
+                        "this token has made {MOST_OF_ONE} tokens\nhint: revoke some, or wait \
+                         until they end"
+                    );
                 }
             }
             list.push(issued.clone());
@@ -243,8 +246,8 @@ impl Tokens {
         Ok((token, issued))
     }
 
-    /// Revokes the token with an accessor, and those that it has made and so on; tells whether there
-    /// was one.
+    /// Revokes the token with an accessor, and those that it has made and so on; tells whether
+    /// there was one.
     pub(super) fn revoke(&self, accessor: &str) -> Result<bool> {
         let mut revoked = false;
         self.change(|list| {

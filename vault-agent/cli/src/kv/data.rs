@@ -5,8 +5,8 @@
 //! on stdin) · `k` (asked for with echo off, or a line of stdin) · the same key again makes a list.
 //! An empty value that was read is refused unless it is meant: most often a command before the pipe
 //! has failed. The final line end of a file or of stdin that is one line is left out, since it is
-//! the usual reason for a key that does not work; a notice says so. Anything longer is kept byte for byte,
-//! and what is no text as base64 under a mark (`binary`).
+//! the usual reason for a key that does not work; a notice says so. Anything longer is kept byte
+//! for byte, and what is no text as base64 under a mark (`binary`).
 
 use std::io;
 

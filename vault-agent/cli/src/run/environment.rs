@@ -85,12 +85,16 @@ impl Wanted {
             ))
             .hint(leave_out));
         }
-        if key.len() + 1 + text.len() >= render::LONG_VARIABLE {
-            return Err(Failure::local(format!(
-                "`{name}` takes {} KiB with its value; Linux starts no program with a variable of 128 KiB",
-                (key.len() + 1 + text.len()) >> 10
-            ))
-            .hint(format!("write it to a file with `vault export --key {key} --format raw --out FILE`, and {leave_out}")));
+        let bytes = key.len() + 1 + text.len();
+        if bytes >= render::LONG_VARIABLE {
+            let fault = Failure::local(format!(
+                "`{name}` takes {} KiB with its value, and Linux starts no program with a variable \
+                 of 128 KiB",
+                bytes >> 10
+            ));
+            return Err(fault.hint(format!(
+                "`vault export --key {key} --format raw --out FILE` writes it to a file; {leave_out}"
+            )));
         }
         Ok(text)
     }

@@ -1,5 +1,5 @@
-//! Paths of secrets in `agent.toml`: only such as can be made, or a file would wait for ever for one
-//! that looks like another.
+//! Paths of secrets in `agent.toml`: only such as can be made, or a file would wait for ever for
+//! one that looks like another.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};

@@ -39,8 +39,8 @@ pub struct ParseError {
     pub why: Why,
 }
 
-/// What becomes of a backslash in double quotes before anything but `"`, `\`, `$` and a backtick: of
-/// those it is meant to take the meaning, about all others readers differ.
+/// What becomes of a backslash in double quotes before anything but `"`, `\`, `$` and a backtick:
+/// of those it is meant to take the meaning, about all others readers differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backslashes {
     /// The line is refused.
@@ -90,9 +90,9 @@ const EXPANSION: Why =
     Why::new("`${…}` or `$(…)` outside single quotes, which some readers expand", WRITE_OUT);
 const DOLLAR_QUOTE: Why = Why::new("`$'…'`, which only shells read", WRITE_OUT);
 const ESCAPE: Why = Why::new(
-    "`\\n`, `\\r` or `\\t` in double quotes, which shells and systemd keep as it is, Node undoes if it is \
-     `\\n`, and python-dotenv and Compose undo",
-    "to keep backslashes put the value in single quotes; write a line break as one, inside the quotes",
+    "`\\n`, `\\r` or `\\t` in double quotes, which shells and systemd keep as it is, Node undoes if \
+     it is `\\n`, and python-dotenv and Compose undo",
+    "single quotes keep backslashes; write a line break as one, inside the quotes",
 );
 const OTHER_ESCAPE: Why = Why::new(
     "a backslash in double quotes that shells, systemd and Node keep, and python-dotenv, Ruby or \

@@ -71,8 +71,8 @@ impl Record {
         known.get(&source.path).is_some_and(|known| known.secret == source.secret && known.whole)
     }
 
-    /// Notes what a file is in step with, and whether it ends with the end of a line, on disk before
-    /// it returns.
+    /// Notes what a file is in step with, and whether it ends with the end of a line, on disk
+    /// before it returns.
     ///
     /// # Errors
     /// When the state folder cannot be written.

@@ -136,8 +136,8 @@ fn quoted(value: &str, before: Option<char>, out: &mut Text) {
     }
 }
 
-/// Writes a value that holds a single quote in double quotes, with the escapes that shells undo too;
-/// Node has no form for it at all.
+/// Writes a value that holds a single quote in double quotes, with the escapes that shells undo
+/// too; Node has no form for it at all.
 fn escaped(value: &str, out: &mut Text) {
     out.push("\"");
     for c in value.chars() {
