@@ -11,11 +11,8 @@ use shared::hash::Hash;
 use shared::path::SecretPath;
 
 use super::decide::Base;
-use super::job;
-use super::record::Record;
 use crate::daemon::record;
 use host::files;
-use host::hint::hinted;
 use machine::config::Source;
 
 /// The file's name in the state folder.
@@ -51,72 +48,48 @@ pub(super) fn is(state: &Path, source: &Source, base: Option<Base>, digest: &Has
     })
 }
 
-/// Writes down that what the file of `source` holds now is meant, in place of an earlier word about
-/// it; those about files that are none of `sources` go. Returns how many keys there are.
+/// Writes down what the owner of `source` has confirmed, in place of an earlier word about it; those
+/// about files that are none of `sources` go.
 ///
 /// # Errors
-/// A file that cannot be read or understood, nothing to confirm, a folder that cannot be written.
-pub fn confirm(state: &Path, source: &Source, sources: &[&Path]) -> Result<usize> {
-    let shown = source.path.display();
-    let record = Record::load(state);
-    let found = job::look(source, &record.salt).map_err(|state| state.into_error(source))?;
-    let nothing = |why: &str| {
-        hinted(format!("`{shown}` {why}: nothing is held"), "a save is published by itself")
-    };
-    let base = record.base(source);
-    let base = base.ok_or_else(|| nothing("has not been in step with its secret here"))?;
-    if base.digest == found.digest {
-        return Err(nothing(&format!("holds what `{}` v{} does", source.secret, base.ver)));
-    }
+/// When the folder cannot be written.
+pub(super) fn set(
+    state: &Path,
+    source: &Source,
+    (base, digest): (Base, Hash),
+    sources: &[&Path],
+) -> Result<()> {
     let _lock = files::lock_folder(&state.canonicalize()?.join(NAME))?;
     let mut written = load(state);
     written.v = VERSION;
     written.sources.retain(|path, _| sources.contains(&path.as_path()));
-    let confirmed = Confirmed { secret: source.secret.clone(), base, digest: found.digest };
+    let confirmed = Confirmed { secret: source.secret.clone(), base, digest };
     written.sources.insert(source.path.clone(), confirmed);
-    record::write(state, NAME, &written)?;
-    Ok(found.variables.len())
-}
-
-/// Reads and understands the file of a source that is to be one; returns how many keys it holds.
-///
-/// # Errors
-/// What would keep it from being published.
-pub fn check(source: &Source) -> Result<usize> {
-    let found = job::look(source, &Hash::ZERO).map_err(|state| state.into_error(source))?;
-    Ok(found.variables.len())
+    record::write(state, NAME, &written)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use host::files::Access;
 
     #[test]
     fn a_word_counts_for_one_content_on_one_version() {
         let folder = tempfile::tempdir().unwrap();
-        let state = folder.path().canonicalize().unwrap();
-        let source = Source { path: state.join(".env"), secret: "secret/a".parse().unwrap() };
-        let save = |text: &str| {
-            files::replace(&source.path, text.as_bytes(), Access::PRIVATE).unwrap();
+        let source = |path: &str, secret: &str| Source {
+            path: path.into(),
+            secret: secret.parse().unwrap(),
         };
-        let refused = || confirm(&state, &source, &[&source.path]).unwrap_err().to_string();
-        assert!(refused().contains("is missing"));
-        save("A=1\nB=2\nC=3\n");
-        assert!(refused().contains("has not been in step"));
-        let record = Record::load(&state);
-        let digest = || job::look(&source, &record.salt).map_err(|_| "read").unwrap().digest;
-        let base = Base { ver: 3, digest: digest() };
-        record.set(&source, base, true).unwrap();
-        assert!(refused().contains("holds what `secret/a` v3 does"));
-        save("A=1\n");
-        assert!(!is(&state, &source, Some(base), &digest()));
-        assert_eq!(confirm(&state, &source, &[&source.path]).unwrap(), 1);
-        assert!(is(&state, &source, Some(base), &digest()));
-        assert!(!is(&state, &source, Some(Base { ver: 4, ..base }), &digest()));
-        let other = Source { secret: "secret/b".parse().unwrap(), ..source.clone() };
-        assert!(!is(&state, &other, Some(base), &digest()));
-        save("A=2\n");
-        assert!(!is(&state, &source, Some(base), &digest()));
+        let (a, b) = (source("/a", "secret/a"), source("/b", "secret/b"));
+        let (base, digest) = (Base { ver: 3, digest: Hash::of(&[b"3"]) }, Hash::of(&[b"x"]));
+        let is = |source: &Source, base| is(folder.path(), source, Some(base), &digest);
+        assert!(!is(&a, base));
+        set(folder.path(), &a, (base, digest), &[&a.path, &b.path]).unwrap();
+        assert!(is(&a, base) && !is(&b, base));
+        assert!(!is(&a, Base { ver: 4, ..base }));
+        assert!(!is(&source("/a", "secret/b"), base));
+        assert!(!super::is(folder.path(), &a, Some(base), &Hash::of(&[b"y"])));
+        assert!(!super::is(folder.path(), &a, None, &digest));
+        set(folder.path(), &b, (base, digest), &[&b.path]).unwrap();
+        assert!(is(&b, base) && !is(&a, base), "what is followed no more is forgotten");
     }
 }

@@ -10,6 +10,7 @@ mod record;
 mod shrunk;
 mod state;
 mod text;
+mod verbs;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,9 +28,9 @@ use crate::engine::{Engine, Latest};
 use host::account;
 use machine::config::Source;
 
-pub use confirmed::{check, confirm};
 use record::Record;
 use state::State;
+pub use verbs::{check, confirm};
 
 /// How long a file must be left alone before a save is taken for complete: editors write more than
 /// once.
