@@ -93,7 +93,7 @@ impl Wanted {
                 bytes >> 10
             ));
             return Err(fault.hint(format!(
-                "`vault export --key {key} --format raw --out FILE` writes it to a file; {leave_out}"
+                "have it in a file, `vault export --key {key} --format raw --out FILE`; {leave_out}"
             )));
         }
         Ok(text)

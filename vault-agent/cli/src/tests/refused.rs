@@ -32,6 +32,9 @@ fn a_description_of_a_mount_is_not_lost() {
     {
         assert!(refused(&world, line).contains("a mount has no description here"), "{line}");
     }
+    let other = World::agent(&[("POST /v1/sys/mounts/team", 204, "")]).foreign();
+    assert_eq!(other.run("secrets enable -description=ours -path=team kv").exit, 0);
+    assert!(other.seen()[0].contains(r#""description":"ours""#), "another Vault keeps it");
     let said = refused(&world, "secrets enable -options=a=b -path=team kv");
     assert!(said.contains("no option `a` here"), "{said}");
 }

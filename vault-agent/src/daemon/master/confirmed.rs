@@ -48,8 +48,8 @@ pub(super) fn is(state: &Path, source: &Source, base: Option<Base>, digest: &Has
     })
 }
 
-/// Writes down what the owner of `source` has confirmed, in place of an earlier word about it; those
-/// about files that are none of `sources` go.
+/// Writes down what the owner of `source` has confirmed, in place of an earlier word about it;
+/// those about files that are none of `sources` go.
 ///
 /// # Errors
 /// When the folder cannot be written.
