@@ -70,6 +70,26 @@ fn a_pipe_that_brings_nothing_writes_nothing() {
 }
 
 #[test]
+fn backslashes_are_asked_about() {
+    let world = World::agent(&[]);
+    let file = world.file("windows.env", "P=\"C:\\temp\"\n");
+    let said = refused(&world, &format!("import secret/app {file}"));
+    assert!(
+        said.contains("line 1: ") && said.contains("Node") && said.contains("Compose"),
+        "{said}"
+    );
+    assert!(said.contains("`--backslashes undo` or `--backslashes keep`"), "{said}");
+    for (how, value) in [("undo", r"C:\temp"), ("keep", r"C:\\temp")] {
+        let line = format!("import --backslashes {how} secret/app {file}");
+        let exit = world.run(&line).exit;
+        let seen = world.seen().join("\n");
+        assert!(seen.contains(&format!(r#""P":"{value}""#)), "{how}: {exit} {seen}");
+    }
+    let broken = world.file("broken.env", "P=\"C:\\temp\"\nQ='x\n");
+    assert!(!refused(&world, &format!("import secret/app {broken}")).contains("--backslashes"));
+}
+
+#[test]
 fn a_value_that_no_program_can_be_given_is_named() {
     let value = "x".repeat(128 << 10);
     let answer = format!(

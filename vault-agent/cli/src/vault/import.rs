@@ -15,6 +15,7 @@ use crate::kv::write::{self, Put};
 use crate::kv::{Secret, Typed, read};
 use crate::print::{self, Format};
 use host::hint::{Exit, Failure};
+use machine::render::Backslashes;
 
 pub use args::Args;
 
@@ -75,7 +76,13 @@ fn parsed(global: &Global, file: &Path, args: &Args) -> Result<Map<String, Value
     let backslashes = args.backslashes.unwrap_or_default();
     let fields = content::read(dialect, &bytes, backslashes).map_err(|fault| {
         let text = format!("{name}: {}; nothing was imported", fault.text);
-        Failure { text: text.into(), ..fault }
+        let fault = Failure { text: text.into(), ..fault };
+        // Only where that is all that stands in the way.
+        if content::read(dialect, &bytes, Backslashes::Keep).is_err() {
+            return fault;
+        }
+        let hint = fault.hint.clone().unwrap_or_default();
+        fault.hint(format!("{hint}; or choose: `--backslashes undo` or `--backslashes keep`"))
     })?;
     if fields.is_empty() {
         return Err(Failure::local(format!("{name} holds no variable; nothing was imported")));
