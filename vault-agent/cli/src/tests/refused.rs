@@ -78,7 +78,7 @@ fn backslashes_are_asked_about() {
         said.contains("line 1: ") && said.contains("Node") && said.contains("Compose"),
         "{said}"
     );
-    assert!(said.contains("`--backslashes undo` or `--backslashes keep`"), "{said}");
+    assert!(said.contains("`vault import --backslashes undo`, or `keep`"), "{said}");
     for (how, value) in [("undo", r"C:\temp"), ("keep", r"C:\\temp")] {
         let line = format!("import --backslashes {how} secret/app {file}");
         let exit = world.run(&line).exit;

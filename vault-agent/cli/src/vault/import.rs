@@ -82,7 +82,7 @@ fn parsed(global: &Global, file: &Path, args: &Args) -> Result<Map<String, Value
             return fault;
         }
         let hint = fault.hint.clone().unwrap_or_default();
-        fault.hint(format!("{hint}; or choose: `--backslashes undo` or `--backslashes keep`"))
+        fault.hint(format!("{hint}; or choose: `vault import --backslashes undo`, or `keep`"))
     })?;
     if fields.is_empty() {
         return Err(Failure::local(format!("{name} holds no variable; nothing was imported")));
