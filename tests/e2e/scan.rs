@@ -115,6 +115,10 @@ fn what_cannot_be_searched_ends_with_2() {
         assert_eq!(ran.code, 2);
         assert!(ran.err.contains(text), "{}", ran.err);
     }
+    let gone = format!("mkdir gone; cd gone; rmdir ../gone; '{}' scan", host.bins.vault);
+    let ran = shell(&host, &folder, &gone);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("`.`: the working folder cannot be found"), "{}", ran.err);
     let mut bare = host.command(host.bins.vault);
     bare.args(["scan", "--git"]).current_dir(&folder).env("PATH", "/nowhere");
     let ran = run(&mut bare, "");

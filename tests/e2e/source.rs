@@ -205,6 +205,31 @@ fn a_save_that_is_no_env_file_publishes_nothing_and_names_the_line() {
 }
 
 #[test]
+fn half_a_file_is_held_until_it_is_whole_or_meant() {
+    let world = World::new(bins!());
+    let whole: String = (0..27).map(|n| format!("KEY{n}=value-{n}\n")).collect();
+    let desk = Desk::new(&world, &whole);
+    assert_eq!(desk.published("KEY26=value-26"), 1);
+    // The disk was full: 3 of 27 lines are left, and half of the last one.
+    in_place(&desk.file, "KEY0=value-0\nKEY1=value-1\nKEY2=val");
+    desk.alarmed("has lost 24 of 27 keys");
+    desk.looked_at();
+    in_place(&desk.file, whole.strip_suffix("-26\n").unwrap());
+    desk.alarmed("ends in the middle of a line");
+    desk.looked_at();
+    assert_eq!(desk.version(), 1);
+    let over = || (!desk.alarms().contains("E_SOURCE_SHRUNK")).then_some(());
+    in_place(&desk.file, &whole);
+    watch::poll("the file is whole again", over);
+    in_place(&desk.file, "KEY0=alone\n");
+    desk.alarmed("E_SOURCE_SHRUNK");
+    assert_eq!(desk.version(), 1);
+    let _ = desk.host.agent_command(&["source", "confirm", desk.file.to_str().unwrap()]).ok();
+    assert_eq!(desk.published("KEY0=alone"), 2);
+    watch::poll("it was meant", over);
+}
+
+#[test]
 fn a_change_made_elsewhere_is_written_into_its_line() {
     let world = World::new(bins!());
     let desk =

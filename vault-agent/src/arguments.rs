@@ -13,7 +13,7 @@ use host::process::harden;
 use host::term::Term;
 
 use crate::place::Place;
-use crate::{halts, install, join, run, status, targets};
+use crate::{halts, install, join, run, sources, status, targets};
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
 #[derive(Debug, Parser)]
@@ -51,6 +51,8 @@ enum Command {
     SetAside(halts::SetAsideArgs),
     #[command(subcommand)]
     Target(targets::Command),
+    #[command(subcommand)]
+    Source(sources::Command),
     Install(install::Args),
     Man(ManArgs),
     /// Deprecated: `vault compose`
@@ -101,6 +103,11 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
         Command::SetAside(args) => halts::set_aside(&args, &place.paths()?, term),
         Command::Target(command) => {
             targets::run(&command, &place.paths()?.config, term)?;
+            install::remind(place, term)?;
+            Ok(Exit::OK)
+        }
+        Command::Source(command) => {
+            sources::run(&command, &place.paths()?, term)?;
             install::remind(place, term)?;
             Ok(Exit::OK)
         }

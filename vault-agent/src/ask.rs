@@ -11,7 +11,7 @@ use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use machine::local::BODY;
-use machine::paths::Paths;
+use machine::paths::{Paths, demand_short};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
@@ -63,6 +63,7 @@ fn send(
 }
 
 async fn exchange(socket: &Path, method: Method, route: &str, body: Bytes) -> Result<Bytes> {
+    demand_short(socket)?;
     let stream = UnixStream::connect(socket).await.map_err(|why| {
         Failure::remote(format!("no agent answers at `{}`: {why}", socket.display()))
             .hint("start `vault-agent run`, or `systemctl start vault-agent`")

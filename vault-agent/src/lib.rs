@@ -16,6 +16,8 @@ mod run;
 mod status;
 mod targets;
 
+mod sources;
+
 mod install;
 
 mod arguments;

@@ -80,7 +80,14 @@ impl ConfigFault {
 
     /// Refuses what the parser refused.
     pub fn toml(file: &Path, text: &str, why: &toml::de::Error) -> Self {
-        Self::at(file, text, why.span().map(|span| span.start), None, why.message())
+        let fault = Self::at(file, text, why.span().map(|span| span.start), None, why.message());
+        match fault.line.and_then(|line| quoted(text, line)) {
+            Some(right) => {
+                let message = "permissions stand in quotes, as an octal number".to_owned();
+                Self { message, ..fault.with_hint(format!("write `{right}`")) }
+            }
+            None => fault,
+        }
     }
 
     /// Replaces the way out.
@@ -88,6 +95,16 @@ impl ConfigFault {
     pub fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: hint.into(), ..self }
     }
+}
+
+/// Returns a line that sets permissions to a bare number as it is meant: TOML has octal numbers,
+/// but not with a bare 0 in front, and others would be read as decimal.
+fn quoted(text: &str, line: usize) -> Option<String> {
+    let (key, value) = text.lines().nth(line - 1)?.split_once('=')?;
+    let (key, number) = (key.trim(), value.split('#').next()?.trim());
+    let digits = number.strip_prefix("0o").unwrap_or(number);
+    let octal = !digits.is_empty() && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    (octal && key.ends_with("mode")).then(|| format!("{key} = \"{digits:0>4}\""))
 }
 
 /// Returns where `key` is set in the table that starts at byte `at` of `text`, or `at`.

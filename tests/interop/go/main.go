@@ -340,6 +340,35 @@ func main() {
 		_, err = theirs.Get(ctx, run+"/a")
 		return code(err, 403)
 	})
+	check("tokens: a child, made as Terraform's provider does, has its parent's rights", func() error {
+		renewable := false
+		secret, err := client.Auth().Token().Create(&api.TokenCreateRequest{
+			DisplayName: "terraform", TTL: "1200s", ExplicitMaxTTL: "1200s", Renewable: &renewable,
+		})
+		if err != nil {
+			return err
+		}
+		if err := want(secret.Auth.LeaseDuration, 1200); err != nil {
+			return err
+		}
+		child, err := client.Clone()
+		if err != nil {
+			return err
+		}
+		child.SetToken(secret.Auth.ClientToken)
+		theirs := child.KVv2("secret")
+		if _, err := theirs.Put(ctx, run+"/child", map[string]any{"k": "1"}); err != nil {
+			return err
+		}
+		if _, err := theirs.Get(ctx, run+"/child"); err != nil {
+			return err
+		}
+		if err := child.Auth().Token().RevokeSelf(""); err != nil {
+			return err
+		}
+		_, err = theirs.Get(ctx, run+"/child")
+		return code(err, 403)
+	})
 	check("a wrong token is 403, at once", func() error {
 		stranger, err := client.Clone()
 		if err != nil {

@@ -50,7 +50,7 @@ pub struct Flags {
     /// Send a header, NAME=VALUE; repeatable
     #[arg(long = "header", global = true, hide = true, value_name = "NAME=VALUE")]
     pub headers: Vec<String>,
-    /// Ask for the answer to be wrapped in a token that lives this long [env: VAULT_WRAP_TTL]
+    /// Ask another Vault to wrap its answer in a token that lives this long [env: VAULT_WRAP_TTL]
     #[arg(long, global = true, hide = true, value_name = "DURATION")]
     pub wrap_ttl: Option<String>,
     /// Send this second factor; repeatable [env: VAULT_MFA]
@@ -162,6 +162,12 @@ impl Global {
         change: impl FnOnce(&Endpoint, &mut client::Options),
     ) -> Result<Client, Error> {
         let place = self.place()?;
+        if let (Endpoint::Agent { .. }, Some((name, _))) = (&place, self.wrap_ttl()) {
+            let fault = Failure::local(format!("{name}: answers are not wrapped in tokens here"));
+            let hint =
+                "leave it out; `vault token create -path PREFIX -ttl 60s` makes a token that ends";
+            return Err(Error::Setup(fault.hint(hint)));
+        }
         let mut options = self.options(self.token(&place))?;
         change(&place, &mut options);
         Client::new(place, options)
@@ -214,15 +220,21 @@ impl Global {
             }
             headers.push((name.to_owned(), value.to_owned()));
         }
-        if let Some(ttl) = flags.wrap_ttl.clone().or_else(|| self.env("VAULT_WRAP_TTL")) {
-            headers.push(("X-Vault-Wrap-TTL".to_owned(), ttl));
-        }
+        headers.extend(self.wrap_ttl().map(|(_, ttl)| ("X-Vault-Wrap-TTL".to_owned(), ttl)));
         let mfa = flags.mfa.iter().cloned().chain(self.env("VAULT_MFA"));
         headers.extend(mfa.map(|value| ("X-Vault-MFA".to_owned(), value)));
         if flags.policy_override {
             headers.push(("X-Vault-Policy-Override".to_owned(), "true".to_owned()));
         }
         Ok(headers)
+    }
+
+    /// Returns how long the token is to live that answers are to be wrapped in, and who says so.
+    fn wrap_ttl(&self) -> Option<(&'static str, String)> {
+        let flag = self.flags.wrap_ttl.clone().map(|ttl| ("-wrap-ttl", ttl));
+        let asked = flag.or_else(|| Some(("VAULT_WRAP_TTL", self.env("VAULT_WRAP_TTL")?)));
+        // Go's client wraps nothing for no time.
+        asked.filter(|(_, ttl)| !matches!(ttl.trim(), "" | "0" | "0s"))
     }
 
     /// HashiCorp's CLI does not try again unless told to.

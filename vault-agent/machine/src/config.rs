@@ -8,6 +8,7 @@ mod absolute;
 mod credential;
 mod hook;
 mod order;
+mod secret;
 mod source;
 mod target;
 

@@ -2,10 +2,28 @@
 //! opened or made here.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use host::hint::hinted;
+
+/// Longest path of a socket in bytes: `sun_path` has 108, with a NUL at the end (unix(7)).
+const SOCKET_BYTES: usize = 107;
+
+/// Refuses the path of a socket that the system has no room for.
+///
+/// # Errors
+/// How long it is, and the way out.
+pub fn demand_short(socket: &Path) -> Result<()> {
+    let bytes = socket.as_os_str().len();
+    if bytes <= SOCKET_BYTES {
+        return Ok(());
+    }
+    let shown = socket.display();
+    let text =
+        format!("the path of the socket `{shown}` has {bytes} bytes, {SOCKET_BYTES} at most");
+    Err(hinted(text, "choose a shorter `--state DIR`, or set `socket` in `[api]` of agent.toml"))
+}
 
 /// The agent's places on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +74,14 @@ impl Paths {
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
         let set = |name: &str| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        // A place that depends on where a program was started is another one each time.
+        let whole = |name: &str| match set(name) {
+            Some(path) if path.is_relative() => Err(hinted(
+                format!("`{name}` is `{}`, which does not start with `/`", path.display()),
+                format!("set {name} to a whole path, or unset it"),
+            )),
+            path => Ok(path),
+        };
         let given = set("CREDENTIALS_DIRECTORY");
         if let Some(state) = state.or_else(|| set("VAULT_STATE_DIR")) {
             let config = config.unwrap_or_else(|| state.join("agent.toml"));
@@ -65,8 +91,11 @@ impl Paths {
         if root {
             return Ok(Self { given, ..Self::of_host(config) });
         }
-        let folder = |variable: &str, below: &str| {
-            let folder = set(variable).or_else(|| Some(set("HOME")?.join(below)));
+        let folder = |variable: &str, below: &str| -> Result<PathBuf> {
+            let folder = match whole(variable)? {
+                Some(folder) => Some(folder),
+                None => whole("HOME")?.map(|home| home.join(below)),
+            };
             folder.ok_or_else(|| {
                 hinted("neither `HOME` nor the XDG variables are set", "pass `--state DIR`")
             })
@@ -77,7 +106,7 @@ impl Paths {
             None => folder("XDG_CONFIG_HOME", ".config")?.join("vault-agent/agent.toml"),
         };
         // Without a runtime directory the socket lives beside the state: never in `/tmp`.
-        let socket = match set("XDG_RUNTIME_DIR") {
+        let socket = match whole("XDG_RUNTIME_DIR")? {
             Some(runtime) => runtime.join("vault-agent/agent.sock"),
             None => state.join("agent.sock"),
         };
@@ -157,6 +186,29 @@ mod tests {
         let named =
             ["/s/vault-agent", "/c/vault-agent/agent.toml", "/run/user/1/vault-agent/agent.sock"];
         check(false, [None, None], &xdg, named);
+    }
+
+    #[test]
+    fn relative_places_are_refused() {
+        let user = ("HOME", "/home/j");
+        for (name, variables) in [
+            ("XDG_STATE_HOME", &[user, ("XDG_STATE_HOME", "state")][..]),
+            ("XDG_CONFIG_HOME", &[user, ("XDG_CONFIG_HOME", "./c")]),
+            ("XDG_RUNTIME_DIR", &[user, ("XDG_RUNTIME_DIR", "run")]),
+            ("HOME", &[("HOME", "home")]),
+        ] {
+            let fault = decide(false, [None, None], variables).unwrap_err().to_string();
+            assert!(fault.starts_with(&format!("`{name}` is `")), "{fault}");
+            assert!(fault.ends_with("does not start with `/`"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_socket_has_a_short_path() {
+        let path = |bytes: usize| PathBuf::from(format!("/{}", "s".repeat(bytes - 1)));
+        demand_short(&path(107)).unwrap();
+        let fault = demand_short(&path(108)).unwrap_err().to_string();
+        assert!(fault.ends_with("has 108 bytes, 107 at most"), "{fault}");
     }
 
     #[test]

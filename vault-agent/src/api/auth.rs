@@ -52,7 +52,7 @@ fn describe(call: &Call<'_>, scope: &Scope, token: &str) -> ApiAnswer {
         "issue_time": created.to_string(),
         "meta": meta,
         "num_uses": 0,
-        "orphan": true,
+        "orphan": is_orphan(scope),
         "path": "auth/token/create",
         "policies": [policy],
         "renewable": false,
@@ -67,8 +67,17 @@ fn standing(scope: &Scope, at: Time) -> (&str, &'static str, u64) {
     match scope {
         Scope::All => ("", "machine", 0),
         Scope::Limited(token) => {
-            (&token.accessor, "token", token.expires.map_or(0, |expires| expires.seconds_since(at)))
+            let policy = if token.all { "machine" } else { "token" };
+            (&token.accessor, policy, token.expires.map_or(0, |expires| expires.seconds_since(at)))
         }
+    }
+}
+
+/// Tells whether no other token takes it along when it ends.
+fn is_orphan(scope: &Scope) -> bool {
+    match scope {
+        Scope::All => true,
+        Scope::Limited(token) => token.parent.is_none(),
     }
 }
 
@@ -90,30 +99,32 @@ fn granted(token: &str, scope: &Scope, at: Time) -> ApiAnswer {
         "renewable": false,
         "entity_id": "",
         "token_type": "service",
-        "orphan": true,
+        "orphan": is_orphan(scope),
         "mfa_requirement": null,
         "num_uses": 0,
     }))
 }
 
-/// Makes a token for the `path`s given, to `read` unless `capabilities` say `write`, for `ttl`.
+/// Makes a token: for the `path`s given, to `read` unless `capabilities` say `write`; without both
+/// one that may do what its maker may, as Vault's child tokens. It lives for `ttl`, and no longer
+/// than its maker.
 pub(super) async fn create(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    call.require_all()?;
-    let wanted = wanted(&call.fields().await?)?;
+    let fields = call.fields().await?;
+    let wanted = wanted(&fields, &call.caller.scope)?;
     let (token, issued) = call.api.gate.tokens.create(wanted).map_err(refused)?;
     let created = issued.created;
     Ok(granted(&token, &Scope::Limited(issued), created))
 }
 
-fn wanted(fields: &Fields) -> Result<Wanted, ApiFault> {
-    let paths = fields.texts("path")?;
-    if paths.is_empty() {
-        return Err(ApiFault::Refused(
-            "a token needs a `path`: a secret, a folder with `/` at its end, or `*`".to_owned(),
-        ));
-    }
+fn wanted(fields: &Fields, maker: &Scope) -> Result<Wanted, ApiFault> {
+    require_known(fields, maker)?;
+    let parent = match maker {
+        Scope::All => None,
+        Scope::Limited(token) => Some(token),
+    };
+    let (paths, capabilities) = (fields.texts("path")?, fields.texts("capabilities")?);
     let mut write = false;
-    for capability in fields.texts("capabilities")? {
+    for capability in &capabilities {
         match capability.as_str() {
             "read" => {}
             "write" => write = true,
@@ -124,10 +135,71 @@ fn wanted(fields: &Fields) -> Result<Wanted, ApiFault> {
             }
         }
     }
-    let ttl = fields.duration("ttl")?.filter(|ttl| *ttl != 0).map(u64::try_from).transpose();
-    let ttl = ttl.map_err(|_| ApiFault::field("ttl", "expected a time to come"))?;
+    let whole = paths.is_empty() && capabilities.is_empty();
+    let may_write = parent.is_none_or(|parent| parent.all || parent.write);
+    let within = |parent: &Issued| parent.all || paths.iter().all(|path| parent.covers(path));
+    if (write && !may_write) || !parent.is_none_or(|parent| within(parent)) {
+        return Err(ApiFault::Denied);
+    }
+    let paths = match parent {
+        _ if !paths.is_empty() => Grants::parse(&paths)?,
+        Some(parent) => parent.paths.clone(),
+        None => Grants::parse(&["*"])?,
+    };
     let name: String = fields.text("display_name")?.unwrap_or("token").chars().take(80).collect();
-    Ok(Wanted { name, paths: Grants::parse(&paths)?, write, ttl: ttl.map(|ttl| ttl.max(MICROS)) })
+    Ok(Wanted {
+        name,
+        paths,
+        write: write || (whole && may_write),
+        all: whole && maker.is_all(),
+        parent: parent.map(|parent| parent.accessor.clone()),
+        ttl: time_to_live(fields, parent.and_then(|parent| parent.left()))?,
+    })
+}
+
+/// Returns the microseconds that a token is to live: those asked for, but not more than `most`.
+fn time_to_live(fields: &Fields, most: Option<u64>) -> Result<Option<u64>, ApiFault> {
+    let mut shortest = most;
+    let asked = if fields.get("ttl").is_some() { "ttl" } else { "lease" };
+    for name in [asked, "explicit_max_ttl"] {
+        let Some(ttl) = fields.duration(name)?.filter(|ttl| *ttl != 0) else { continue };
+        let ttl =
+            u64::try_from(ttl).map_err(|_| ApiFault::field(name, "expected a time to come"))?;
+        shortest = Some(shortest.unwrap_or(u64::MAX).min(ttl.max(MICROS)));
+    }
+    Ok(shortest)
+}
+
+/// Refuses what Vault's request may ask for and no token here can keep: to leave it out without a
+/// word would make more of the token than was asked for.
+fn require_known(fields: &Fields, maker: &Scope) -> Result<(), ApiFault> {
+    let refuse = |text: String| Err(ApiFault::Refused(text));
+    if fields.count("num_uses")?.is_some_and(|uses| uses > 0) {
+        return refuse("num_uses: uses are not counted here\nhint: give `ttl`".to_owned());
+    }
+    if fields.duration("period")?.is_some_and(|period| period != 0) {
+        return refuse("period: tokens are not renewed here\nhint: give `ttl`".to_owned());
+    }
+    for name in ["id", "entity_alias"] {
+        if fields.text(name)?.is_some_and(|text| !text.is_empty()) {
+            return refuse(format!("{name}: a token is named by this machine\nhint: leave it out"));
+        }
+    }
+    let kind = fields.text("type")?.unwrap_or_default();
+    if !matches!(kind, "" | "service" | "default" | "default-service") {
+        return refuse(format!("type {kind:?} is not known here\nhint: use `service`"));
+    }
+    let own = standing(maker, Time::default()).1;
+    let policies = fields.texts("policies")?;
+    if let Some(other) = policies.iter().find(|name| *name != own && *name != "default") {
+        return refuse(format!(
+            "policy {other:?} is not known here\nhint: give `path` and `capabilities`"
+        ));
+    }
+    if fields.flag("no_parent")? == Some(true) && !matches!(maker, Scope::All) {
+        return refuse("root or sudo privileges required to create orphan token".to_owned());
+    }
+    Ok(())
 }
 
 /// Answers the accessors of all tokens.

@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use crate::engine::Engine;
 use host::hint::hinted;
 use machine::config;
-use machine::paths::Paths;
+use machine::paths::{Paths, demand_short};
 
 use super::caller::Peer;
 use super::context::Api;
@@ -98,6 +98,7 @@ impl Listeners {
 
 /// Binds the socket in a folder made for it; a socket that nobody listens on is replaced.
 pub(super) fn bind_unix(socket: &Path, shared: bool) -> Result<UnixListener> {
+    demand_short(socket)?;
     if let Some(folder) = socket.parent().filter(|folder| !folder.exists()) {
         let mode = if shared { 0o755 } else { 0o700 };
         fs::DirBuilder::new().recursive(true).mode(mode).create(folder)?;

@@ -16,7 +16,7 @@ use super::caller::Caller;
 use super::context::Api;
 use super::error::ApiFault;
 use super::json::{self, Fields};
-use super::tokens::{Right, Scope};
+use super::tokens::Right;
 use machine::local::BODY;
 
 /// Bodies above this wait for one of a few places.
@@ -87,7 +87,7 @@ impl<'a> Call<'a> {
 
     /// Refuses callers who may not do what is about no single secret.
     pub(super) fn require_all(&self) -> Result<(), ApiFault> {
-        if matches!(self.caller.scope, Scope::All) { Ok(()) } else { Err(ApiFault::Denied) }
+        if self.caller.scope.is_all() { Ok(()) } else { Err(ApiFault::Denied) }
     }
 
     /// Tells whether both the caller and this machine have a right on `path`.

@@ -2,7 +2,7 @@
 //! let in. What a route does lives in its own file.
 
 use axum::body::Body;
-use axum::http::{Request, StatusCode, request::Parts};
+use axum::http::{HeaderMap, Request, StatusCode, request::Parts};
 
 use super::caller::{self, Peer};
 use super::context::Api;
@@ -28,6 +28,7 @@ pub(super) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> Ap
 /// Lets the caller in, then routes.
 async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<ApiAnswer, ApiFault> {
     caller::refuse_web_pages(peer, &parts.uri, &parts.headers)?;
+    refuse_wrapping(&parts.headers)?;
     let path = request::path(&parts.uri)?;
     let query = Query(parts.uri.query());
     let verb = request::verb(&parts.method, query)?;
@@ -55,6 +56,19 @@ async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<ApiA
         "auth" => auth_route(&mut call, below).await,
         "agent" => agent_route(&mut call, below).await,
         _ => kv_route(&mut call, &path).await,
+    }
+}
+
+/// Refuses to answer in the open what was to be wrapped in a token.
+fn refuse_wrapping(headers: &HeaderMap) -> Result<(), ApiFault> {
+    let asked = headers.get("x-vault-wrap-ttl").map(|ttl| ttl.to_str().unwrap_or_default().trim());
+    match asked {
+        None | Some("" | "0" | "0s") => Ok(()),
+        Some(_) => Err(ApiFault::Refused(
+            "X-Vault-Wrap-TTL: answers are not wrapped in tokens here\nhint: leave `-wrap-ttl` \
+             out; `vault token create -path PREFIX -ttl 60s` makes a token that ends"
+                .to_owned(),
+        )),
     }
 }
 

@@ -28,6 +28,8 @@ const FILE: &str = "tokens.json";
 const PREFIX: &str = "vltp.";
 /// Most tokens at a time.
 const MOST: usize = 1000;
+/// Most of them that one token may have made.
+const MOST_OF_ONE: usize = 100;
 /// Only format so far.
 const FORMAT: u32 = 1;
 
@@ -47,17 +49,25 @@ pub(super) enum Right {
 pub(super) enum Scope {
     /// Whatever this machine may.
     All,
-    /// What a token says.
+    /// What a token says, be it all.
     Limited(Arc<Issued>),
 }
 
 impl Scope {
+    /// Tells whether the caller may do whatever this machine may.
+    pub(super) fn is_all(&self) -> bool {
+        match self {
+            Self::All => true,
+            Self::Limited(token) => token.all,
+        }
+    }
+
     /// Tells whether the caller has the right on `path`.
     pub(super) fn covers(&self, path: &SecretPath, right: Right) -> bool {
         match self {
             Self::All => true,
             Self::Limited(token) => {
-                (token.write || right != Right::Write) && token.paths.cover(path)
+                token.all || (token.write || right != Right::Write) && token.paths.cover(path)
             }
         }
     }
@@ -66,11 +76,7 @@ impl Scope {
     pub(super) fn covers_folder(&self, folder: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Limited(token) => {
-                token.paths.as_slice().iter().map(Grant::as_str).any(|grant| {
-                    grant == "*" || (grant.ends_with('/') && folder.starts_with(grant))
-                })
-            }
+            Self::Limited(token) => token.covers(folder),
         }
     }
 }
@@ -89,6 +95,12 @@ pub(super) struct Issued {
     pub(super) paths: Grants,
     /// Whether it may change secrets as well.
     pub(super) write: bool,
+    /// Whether it may do whatever the machine may, beyond secrets too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) all: bool,
+    /// The token that made it and takes it along when it ends, by accessor; `None` for the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) parent: Option<String>,
     pub(super) created: Time,
     pub(super) expires: Option<Time>,
     /// When it ends, counted from the boot: setting the calendar changes nothing while this process
@@ -98,6 +110,21 @@ pub(super) struct Issued {
 }
 
 impl Issued {
+    /// Tells whether it holds on all that a grant, or a folder with `/` at its end, names.
+    pub(super) fn covers(&self, grant: &str) -> bool {
+        self.paths
+            .as_slice()
+            .iter()
+            .map(Grant::as_str)
+            .any(|own| own == "*" || own == grant || (own.ends_with('/') && grant.starts_with(own)))
+    }
+
+    /// Returns the microseconds until it ends; `None` if it does not.
+    pub(super) fn left(&self) -> Option<u64> {
+        let left = self.ends?.saturating_sub(clock::since_boot());
+        Some(u64::try_from(left.as_micros()).unwrap_or(u64::MAX))
+    }
+
     fn is_live(&self, up: Duration) -> bool {
         self.ends.is_none_or(|ends| up < ends)
     }
@@ -117,6 +144,9 @@ pub(super) struct Wanted {
     pub(super) name: String,
     pub(super) paths: Grants,
     pub(super) write: bool,
+    pub(super) all: bool,
+    /// The accessor of the token that makes it.
+    pub(super) parent: Option<String>,
     /// Microseconds until it ends.
     pub(super) ttl: Option<u64>,
 }
@@ -186,6 +216,8 @@ impl Tokens {
             name: wanted.name,
             paths: wanted.paths,
             write: wanted.write,
+            all: wanted.all,
+            parent: wanted.parent,
             created: now,
             expires: wanted.ttl.map(|ttl| now.plus(ttl)),
             ends: wanted.ttl.map(|ttl| up + Duration::from_micros(ttl)),
@@ -194,19 +226,43 @@ impl Tokens {
             if list.len() >= MOST {
                 bail!("there are {MOST} tokens\nhint: revoke some, see `vault token list`");
             }
+            let parent = issued.parent.as_ref();
+            if let Some(parent) = parent {
+                // It may have been revoked meanwhile.
+                if !list.iter().any(|token| token.accessor == *parent) {
+                    bail!("the token that was to make it has ended");
+                }
+                let of_one = list.iter().filter(|token| token.parent.as_ref() == Some(parent));
+                if of_one.count() >= MOST_OF_ONE {
+                    bail!(
+                        "this token has made {MOST_OF_ONE} tokens\nhint: revoke some, or wait \
+                         until they end"
+                    );
+                }
+            }
             list.push(issued.clone());
             Ok(())
         })?;
         Ok((token, issued))
     }
 
-    /// Revokes the token with an accessor and tells whether there was one.
+    /// Revokes the token with an accessor, and those that it has made and so on; tells whether
+    /// there was one.
     pub(super) fn revoke(&self, accessor: &str) -> Result<bool> {
         let mut revoked = false;
         self.change(|list| {
-            let before = list.len();
-            list.retain(|token| token.accessor != accessor);
-            revoked = list.len() < before;
+            let mut ended = vec![accessor.to_owned()];
+            while let Some(next) = ended.pop() {
+                list.retain(|token| {
+                    let (own, made) =
+                        (token.accessor == next, token.parent.as_ref() == Some(&next));
+                    revoked |= own;
+                    if made {
+                        ended.push(token.accessor.clone());
+                    }
+                    !own && !made
+                });
+            }
             Ok(())
         })?;
         Ok(revoked)
@@ -240,7 +296,9 @@ mod tests {
     use super::*;
 
     fn wanted(path: &str, write: bool) -> Wanted {
-        Wanted { name: "test".to_owned(), paths: Grants::parse(&[path]).unwrap(), write, ttl: None }
+        let paths = Grants::parse(&[path]).unwrap();
+        let name = "test".to_owned();
+        Wanted { name, paths, write, all: false, parent: None, ttl: None }
     }
 
     #[test]
@@ -261,6 +319,41 @@ mod tests {
         assert!(again.revoke(&issued.accessor).unwrap());
         assert!(again.find(&token).is_none() && again.list().is_empty());
         assert!(again.find("vltp.x").is_none() && again.find("root").is_none());
+    }
+
+    #[test]
+    fn a_token_ends_with_the_one_that_made_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(folder.path()).unwrap();
+        let made_by = |parent: &Issued| Wanted {
+            parent: Some(parent.accessor.clone()),
+            ..wanted("secret/app/", false)
+        };
+        let (_, first) = tokens.create(wanted("secret/", true)).unwrap();
+        let (child, made) = tokens.create(made_by(&first)).unwrap();
+        let (grandchild, _) = tokens.create(made_by(&made)).unwrap();
+        let (other, _) = tokens.create(wanted("*", true)).unwrap();
+        let again = Tokens::open(folder.path()).unwrap();
+        assert!(again.revoke(&first.accessor).unwrap());
+        assert!(again.find(&child).is_none() && again.find(&grandchild).is_none());
+        assert!(again.find(&other).is_some());
+        let late = again.create(made_by(&first)).unwrap_err().to_string();
+        assert!(late.contains("has ended"), "{late}");
+    }
+
+    #[test]
+    fn one_token_cannot_take_the_room_of_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let tokens = Tokens::open(folder.path()).unwrap();
+        let (_, parent) = tokens.create(wanted("secret/", true)).unwrap();
+        let child =
+            || Wanted { parent: Some(parent.accessor.clone()), ..wanted("secret/app/", false) };
+        for _ in 0..MOST_OF_ONE {
+            tokens.create(child()).unwrap();
+        }
+        let full = tokens.create(child()).unwrap_err().to_string();
+        assert!(full.contains("has made 100 tokens"), "{full}");
+        tokens.create(wanted("*", true)).unwrap();
     }
 
     #[test]

@@ -35,6 +35,7 @@ use contact::Contact;
 use guard::{Guard, Touched};
 use hooks::{Finished, HookKey, Hooks};
 use master::Masters;
+pub use master::{check as check_source, confirm as confirm_source};
 use order::Order;
 use record::Record;
 use slot::{Slot, State};

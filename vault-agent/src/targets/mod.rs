@@ -194,7 +194,7 @@ struct Row<'a> {
 }
 
 /// Changes the text of the configuration, if the result is a right one.
-fn edit(file: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Result<()> {
+pub(crate) fn edit(file: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Result<()> {
     let folder =
         file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)
@@ -265,7 +265,7 @@ fn words(line: &str) -> Option<Vec<&str>> {
 }
 
 /// Returns the path with the links in its folder resolved, as the agent never follows any.
-fn real(file: &Path) -> Result<PathBuf> {
+pub(crate) fn real(file: &Path) -> Result<PathBuf> {
     let path =
         std::path::absolute(file).with_context(|| format!("cannot find `{}`", file.display()))?;
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
@@ -292,8 +292,8 @@ fn folder_owner(path: &Path) -> Option<String> {
     })
 }
 
-/// Tells whether a table is the target at `path`.
-fn names(table: &Table, path: &Path) -> bool {
+/// Tells whether a table is the target, or source, at `path`.
+pub(crate) fn names(table: &Table, path: &Path) -> bool {
     let written = table.get("path").and_then(Item::as_str);
     written.is_some_and(|written| Path::new(written).components().eq(path.components()))
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use hyper::Uri;
 
 use super::error::Error;
+use host::hint::Failure;
 use machine::paths::Paths;
 
 /// Where the API is.
@@ -45,6 +46,13 @@ impl Endpoint {
             Some("") => return Err(wrong("no path")),
             Some(path) => return Ok(Self::Unix(path.into())),
             None => {}
+        }
+        // Clients put that before every path themselves.
+        if let Some(base) = url.trim_end_matches('/').strip_suffix("/v1") {
+            return Err(Error::Setup(
+                Failure::local(format!("address `{url}` ends with the API's `/v1`"))
+                    .hint(format!("leave it out: `{base}`")),
+            ));
         }
         let uri: Uri =
             url.parse().map_err(|why: hyper::http::uri::InvalidUri| wrong(&why.to_string()))?;

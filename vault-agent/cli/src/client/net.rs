@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::{Answer, Client, Endpoint, Error, Link, oneshot, tls};
 use machine::local::{BODY, CACHE_AGE};
+use machine::paths::demand_short;
 
 /// Vault's own limit on bodies.
 const MOST_BYTES: usize = 32 << 20;
@@ -92,7 +93,8 @@ impl Client {
             |why: io::Error| Error::Transport { call: call.to_owned(), why: why.to_string() };
         match &self.place {
             Endpoint::Agent { sockets, paths } => {
-                for socket in sockets {
+                // No agent listens at a path that is too long for a socket.
+                for socket in sockets.iter().filter(|socket| demand_short(socket).is_ok()) {
                     match open(socket).await {
                         Ok(stream) => return shake(stream).await.map_err(lost),
                         Err(why) => match why.kind() {
@@ -108,6 +110,7 @@ impl Client {
                 shake(stream).await.map_err(lost)
             }
             Endpoint::Unix(socket) => {
+                demand_short(socket).map_err(|why| Error::setup(why.to_string()))?;
                 let stream = open(socket).await.map_err(lost)?;
                 shake(stream).await.map_err(lost)
             }

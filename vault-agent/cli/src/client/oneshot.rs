@@ -37,6 +37,17 @@ pub(super) fn start(
         let state = paths.state.display();
         return Err(absent(format!("no machine is set up in `{state}`")));
     }
+    if let Err(why) = rustix::fs::access(&paths.state, rustix::fs::Access::WRITE_OK) {
+        let state = paths.state.display();
+        let text = format!(
+            "no agent is listening, and none can answer here: `{state}` cannot be \
+            written: {why}"
+        );
+        return Err(Error::Absent(
+            Failure::remote(text)
+                .hint("make it writable: what is read is recorded there before it is answered"),
+        ));
+    }
     let spawn = || -> anyhow::Result<(StdStream, Answering)> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;

@@ -40,6 +40,11 @@ fn addresses_are_read() {
     for bad in ["", "unix://", "127.0.0.1:8200", "ftp://x", "http://", "https://a b"] {
         assert!(matches!(Endpoint::parse(bad), Err(Error::Setup(_))), "{bad}");
     }
+    for url in ["http://127.0.0.1:8200/v1", "https://proxy/vault/v1/"] {
+        let fault = Endpoint::parse(url).unwrap_err();
+        let base = url.trim_end_matches('/').trim_end_matches("/v1");
+        assert_eq!(fault.hint(), Some(format!("leave it out: `{base}`")));
+    }
 }
 
 #[test]

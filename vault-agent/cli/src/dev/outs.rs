@@ -117,9 +117,10 @@ pub async fn wait(out: &Out, expected: Option<Variables>, term: &Term) -> Result
             let _ = changed.send(());
         }
     })
-    .context("watching for files")?;
+    .map_err(unwatched)?;
     watcher
         .watch(folder, RecursiveMode::NonRecursive)
+        .map_err(unwatched)
         .with_context(|| format!("watching `{}`", folder.display()))?;
     let right = async {
         while !says(&out.file, &expected) {
@@ -130,6 +131,23 @@ pub async fn wait(out: &Out, expected: Option<Variables>, term: &Term) -> Result
         true
     };
     Ok(tokio::time::timeout(PATIENCE, right).await.unwrap_or(false))
+}
+
+/// Tells what a watch fails of: the kernel's words for it speak of open files.
+fn unwatched(why: notify::Error) -> anyhow::Error {
+    let limit = match &why.kind {
+        notify::ErrorKind::MaxFilesWatch => "watches",
+        notify::ErrorKind::Io(why)
+            if why.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) =>
+        {
+            "instances"
+        }
+        _ => return anyhow::Error::new(why).context("watching for files"),
+    };
+    hinted(
+        format!("this host's inotify {limit} are used up"),
+        format!("`sysctl fs.inotify.max_user_{limit}` shows the limit"),
+    )
 }
 
 fn says(file: &Path, expected: &Variables) -> bool {

@@ -3,9 +3,10 @@
 //!
 //! `k=v` · `k=@file` · `k=-` (stdin) · `k=\@text` (an `@` that is meant) · `@file.json` · `-` (JSON
 //! on stdin) · `k` (asked for with echo off, or a line of stdin) · the same key again makes a list.
-//! The final line end of a file or of stdin that is one line is left out, since it is the usual
-//! reason for a key that does not work; a notice says so. Anything longer is kept byte for byte,
-//! and what is no text as base64 under a mark (`binary`).
+//! An empty value that was read is refused unless it is meant: most often a command before the pipe
+//! has failed. The final line end of a file or of stdin that is one line is left out, since it is
+//! the usual reason for a key that does not work; a notice says so. Anything longer is kept byte
+//! for byte, and what is no text as base64 under a mark (`binary`).
 
 use std::io;
 
@@ -13,27 +14,39 @@ use serde_json::{Map, Value, json};
 use shared::limits;
 use zeroize::Zeroizing;
 
+use super::object::object;
 use crate::context::Global;
 use host::hint::Failure;
 use machine::binary;
 
-/// Builds the content from arguments; with `keep_newline` files and stdin are taken as they are.
+/// How values are taken that are not on the command line.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct Reading {
+    /// Keep the final line end of a file or of standard input
+    #[arg(long)]
+    keep_newline: bool,
+    /// Take an empty value from a file or from standard input
+    #[arg(long)]
+    allow_empty: bool,
+}
+
+/// Builds the content from arguments.
 pub(crate) fn parse(
     global: &Global,
     args: &[String],
-    keep_newline: bool,
+    reading: Reading,
 ) -> Result<Map<String, Value>, Failure> {
-    let mut builder = Builder { global, fields: Map::new(), stdin_taken: false, keep_newline };
+    let mut builder = Builder { global, fields: Map::new(), stdin_taken: false, reading };
     for arg in args {
-        builder.add(arg).map_err(|why| {
-            // Of a pair only what names the source is shown: the rest may be the secret.
+        builder.add(arg).map_err(|fault| {
+            // Of a pair only what cannot be the secret is shown: `@` may have been meant.
             let shown = match arg.split_once('=') {
-                Some((key, value)) if value != "-" && !value.starts_with('@') => key,
-                Some(_) | None => arg,
+                Some((_, "-")) | None => arg,
+                Some((key, _)) => key,
             };
-            Failure::local(format!(
-                "Failed to parse K=V data: invalid key/value pair {shown:?}: {why}"
-            ))
+            let why = fault.text;
+            let text = format!("Failed to parse K=V data: invalid key/value pair {shown:?}: {why}");
+            Failure { text: text.into(), ..fault }
         })?;
     }
     Ok(builder.fields)
@@ -57,18 +70,21 @@ struct Builder<'a> {
     global: &'a Global,
     fields: Map<String, Value>,
     stdin_taken: bool,
-    keep_newline: bool,
+    reading: Reading,
 }
 
 impl Builder<'_> {
-    fn add(&mut self, arg: &str) -> Result<(), String> {
+    fn add(&mut self, arg: &str) -> Result<(), Failure> {
         match (arg.split_once('='), arg.strip_prefix('@')) {
             (Some((key, value)), _) => {
                 let value = self.value(key, value)?;
                 self.set(key, value);
                 Ok(())
             }
-            (None, Some(file)) => self.merge(&read(file)?),
+            (None, Some(file)) => {
+                let text = read(file);
+                self.merge(&text.map_err(|why| Failure::local(format!("open {file}: {why}")))?)
+            }
             (None, None) if arg.is_empty() => Ok(()),
             (None, None) if arg == "-" => {
                 let text = self.stdin()?;
@@ -76,19 +92,27 @@ impl Builder<'_> {
             }
             (None, None) => {
                 let value = self.ask(arg)?;
+                if value.is_empty() {
+                    let fault = Failure::local("the value is empty");
+                    return Err(fault.hint(format!("`{arg}=` writes an empty value")));
+                }
                 self.set(arg, value.into());
                 Ok(())
             }
         }
     }
 
-    fn value(&mut self, key: &str, value: &str) -> Result<Value, String> {
+    fn value(&mut self, key: &str, value: &str) -> Result<Value, Failure> {
         if value == "-" {
             let bytes = self.stdin()?;
-            Ok(self.content(key, &bytes, "standard input"))
+            self.content(key, &bytes, "standard input")
         } else if let Some(file) = value.strip_prefix('@') {
-            let bytes = read(file).map_err(|why| format!("error reading file: {why}"))?;
-            Ok(self.content(key, &bytes, &format!("`{file}`")))
+            let bytes = read(file).map_err(|why| {
+                Failure::local(format!("error reading the file behind `@`: {why}")).hint(format!(
+                    "for a value that starts with `@` write `{key}` alone, and it is asked for"
+                ))
+            })?;
+            self.content(key, &bytes, &format!("`{file}`"))
         } else if value.starts_with("\\@") {
             Ok(value[1..].into())
         } else {
@@ -97,50 +121,52 @@ impl Builder<'_> {
     }
 
     /// Takes what was read as text if it is text that fits, else as bytes.
-    fn content(&self, key: &str, bytes: &[u8], source: &str) -> Value {
+    fn content(&self, key: &str, bytes: &[u8], source: &str) -> Result<Value, Failure> {
         let Some(text) = std::str::from_utf8(bytes)
             .ok()
             .filter(|text| fits(text) || text.len() > limits::CONTENT)
         else {
-            return json!({ (binary::MARK): *binary::base64(bytes) });
+            return Ok(json!({ (binary::MARK): *binary::base64(bytes) }));
         };
-        if self.keep_newline {
-            return text.into();
+        if text.trim_end_matches(['\r', '\n']).is_empty() && !self.reading.allow_empty {
+            let fault = Failure::local(format!("{source} is empty"));
+            return Err(fault.hint("look at what was to fill it; -allow-empty writes it as it is"));
+        }
+        if self.reading.keep_newline {
+            return Ok(text.into());
         }
         let line = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
-        let Some(line) = line.filter(|line| !line.contains('\n')) else { return text.into() };
+        let Some(line) = line.filter(|line| !line.contains('\n')) else { return Ok(text.into()) };
         self.global.term.say(format!(
             "`{key}`: the final line end of {source} was left out; -keep-newline keeps it"
         ));
-        line.into()
+        Ok(line.into())
     }
 
-    fn stdin(&mut self) -> Result<Zeroizing<Vec<u8>>, String> {
+    fn stdin(&mut self) -> Result<Zeroizing<Vec<u8>>, Failure> {
         if std::mem::replace(&mut self.stdin_taken, true) {
-            return Err("stdin already consumed".to_owned());
+            return Err(Failure::local("stdin already consumed"));
         }
-        self.global.term.read_all().map(Zeroizing::new).map_err(|why| why.to_string())
+        self.global.term.read_all().map(Zeroizing::new).map_err(unread)
     }
 
-    fn ask(&self, key: &str) -> Result<String, String> {
+    fn ask(&self, key: &str) -> Result<String, Failure> {
         if self.global.can_ask() {
-            return rpassword::prompt_password(format!("{key}: ")).map_err(|why| why.to_string());
+            return rpassword::prompt_password(format!("{key}: ")).map_err(unread);
         }
         if self.stdin_taken {
-            return Err("stdin already consumed".to_owned());
+            return Err(Failure::local("stdin already consumed"));
         }
-        match self.global.term.read_line() {
-            Ok(Some(line)) => Ok(line),
-            Ok(None) => Err("no value: give KEY=VALUE, or a line on standard input".to_owned()),
-            Err(why) => Err(why.to_string()),
-        }
+        self.global
+            .term
+            .read_line()
+            .map_err(unread)?
+            .ok_or_else(|| Failure::local("no value: give KEY=VALUE, or a line on standard input"))
     }
 
     /// Takes the fields of a JSON object; they replace what came before.
-    fn merge(&mut self, json: &[u8]) -> Result<(), String> {
-        let fields: Map<String, Value> = serde_json::from_slice(json).map_err(|why| {
-            format!("not a JSON object (line {}, column {})", why.line(), why.column())
-        })?;
+    fn merge(&mut self, json: &[u8]) -> Result<(), Failure> {
+        let fields = object(json).map_err(|why| Failure::local(why.to_string()))?;
         self.fields.extend(fields);
         Ok(())
     }
@@ -166,14 +192,16 @@ pub(crate) fn fits(text: &str) -> bool {
     text.len() + longest * escapes + 64 < limits::CONTENT
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]
+fn unread(why: io::Error) -> Failure {
+    Failure::local(why.to_string())
+}
+
 fn read(file: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    std::fs::read(file).map(Zeroizing::new).map_err(|why| {
-        let why = match why.kind() {
-            io::ErrorKind::NotFound => "no such file or directory".to_owned(),
-            io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-            _ => why.to_string(),
-        };
-        format!("open {file}: {why}")
+    std::fs::read(file).map(Zeroizing::new).map_err(|why| match why.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        _ => why.to_string(),
     })
 }
 
@@ -185,7 +213,7 @@ mod tests {
     fn check(args: &[&str], stdin: &str, expected: &str, said: &str) {
         let world = World::new(stdin);
         let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
-        let got = match parse(&world.global(), &args, false) {
+        let got = match parse(&world.global(), &args, Reading::default()) {
             Ok(fields) => serde_json::to_string(&fields).unwrap(),
             Err(failure) => failure.text.to_string(),
         };
@@ -264,16 +292,53 @@ mod tests {
         check(&[&format!("a=@{binary}")], "", r#"{"a":{"$base64":"/w=="}}"#, "");
         check(&[&format!("a=@{pem}")], "", r#"{"a":"one\ntwo\n"}"#, "");
         check(
-            &["a=@/nope"],
-            "",
-            r#"Failed to parse K=V data: invalid key/value pair "a=@/nope": error reading file: open /nope: no such file or directory"#,
-            "",
-        );
-        check(
             &["@/nope"],
             "",
             r#"Failed to parse K=V data: invalid key/value pair "@/nope": open /nope: no such file or directory"#,
             "",
         );
+    }
+
+    fn refused(args: &[&str], stdin: &str) -> Failure {
+        let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
+        parse(&World::new(stdin).global(), &args, Reading::default()).unwrap_err()
+    }
+
+    #[test]
+    fn a_value_that_starts_with_an_at_sign_is_not_shown() {
+        let failure = refused(&["password=@S3cret"], "");
+        assert_eq!(
+            &*failure.text,
+            r#"Failed to parse K=V data: invalid key/value pair "password": error reading the file behind `@`: no such file or directory"#
+        );
+        assert_eq!(
+            failure.hint.as_deref(),
+            Some("for a value that starts with `@` write `password` alone, and it is asked for")
+        );
+        check(&["password"], "@S3cret\n", r#"{"password":"@S3cret"}"#, "");
+    }
+
+    #[test]
+    fn an_empty_value_that_was_read_is_refused_unless_it_is_meant() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("empty");
+        std::fs::File::create(&empty).unwrap();
+        let file = format!("a=@{}", empty.display());
+        for (args, stdin) in
+            [(&["a=-"][..], ""), (&["a=-"], "\n"), (&["a=-"], "\r\n\n"), (&[&file], "")]
+        {
+            let failure = refused(args, stdin);
+            assert!(failure.text.ends_with(" is empty"), "{args:?}: {}", failure.text);
+            assert!(failure.hint.unwrap().contains("-allow-empty"));
+            let args: Vec<_> = args.iter().map(|&arg| arg.to_owned()).collect();
+            let meant = Reading { allow_empty: true, keep_newline: false };
+            let taken = parse(&World::new(stdin).global(), &args, meant).unwrap();
+            assert_eq!(taken["a"].as_str().map(str::trim), Some(""));
+        }
+        assert_eq!(refused(&["a"], "\n").hint.as_deref(), Some("`a=` writes an empty value"));
+        assert!(refused(&["-"], "").text.contains("not a JSON object"));
+        check(&["-"], r#"{"a":""}"#, r#"{"a":""}"#, "");
+        let twice = refused(&["-"], r#"{"a":"1","a":"2"}"#);
+        assert!(twice.text.ends_with("`a` is there twice (line 1)"), "{}", twice.text);
     }
 }

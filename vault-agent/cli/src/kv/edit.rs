@@ -160,7 +160,7 @@ impl Edit<'_> {
     fn round(&mut self, draft: &mut Draft) -> anyhow::Result<Option<Done>> {
         draft.edit(self.global)?;
         let text = draft.read()?;
-        let mut new = content::read(self.dialect, &text)?;
+        let mut new = content::read(self.dialect, &text, render::Backslashes::Refuse)?;
         if new == self.old {
             return Ok(Some(Done::Unchanged));
         }

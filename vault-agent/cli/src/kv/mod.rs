@@ -13,6 +13,7 @@ pub(super) mod history;
 pub(super) mod list;
 mod metadata;
 mod moving;
+mod object;
 mod patch;
 mod put;
 pub(super) mod read;

@@ -29,9 +29,8 @@ pub struct Args {
     /// Remove this key; repeatable
     #[arg(long, value_name = "KEY")]
     remove_data: Vec<String>,
-    /// Keep the final line end of a file or of standard input
-    #[arg(long)]
-    keep_newline: bool,
+    #[command(flatten)]
+    reading: data::Reading,
     /// Print this field of the answer only
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
@@ -43,7 +42,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     }
     global.format_of_answer()?;
     let client = global.client()?;
-    let mut change = data::parse(global, &args.data, args.keep_newline)?;
+    let mut change = data::parse(global, &args.data, args.reading)?;
     change.extend(args.remove_data.iter().map(|key| (key.clone(), Value::Null)));
     let route = write::place(&client, &args.place, "writing data to", "data")?;
     route.requires_versions("patch support")?;

@@ -19,9 +19,8 @@ pub struct Args {
     /// Write only if this is the current version; 0: only if the secret is new
     #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
     cas: i64,
-    /// Keep the final line end of a file or of standard input
-    #[arg(long)]
-    keep_newline: bool,
+    #[command(flatten)]
+    reading: data::Reading,
     /// Print this field of the answer only
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
@@ -41,7 +40,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     }
     global.format_of_answer()?;
     let client = global.client()?;
-    let content = data::parse(global, &args.data, args.keep_newline)?;
+    let content = data::parse(global, &args.data, args.reading)?;
     let route = write::place(&client, &args.place, "writing data to", "data")?;
     let path = route.api("data");
     if global.term.err_is_tty && route.is_versioned() {

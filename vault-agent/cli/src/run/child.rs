@@ -138,12 +138,28 @@ impl Program<'_> {
         }
         let output = self.redact.then(|| redacted(&mut command, environment)).transpose()?;
         let child = command.spawn().map_err(|why| {
+            if why.kind() == std::io::ErrorKind::ArgumentListTooLong {
+                return too_much(environment);
+            }
             let code = if why.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
             let text = format!("`{}` cannot be started: {why}", name.display());
             Failure { text: text.into(), hint: None, exit: Exit(code) }
         })?;
         Ok((child, output))
     }
+}
+
+/// Tells that the values together are more than the system passes to a program.
+fn too_much(environment: &Environment) -> Failure {
+    let largest = environment.variables.iter().max_by_key(|(_, value)| value.len());
+    let (name, size) = largest.map_or(("", 0), |(name, value)| (name, value.len()));
+    let text = format!(
+        "arguments and environment are together more than a program can be started with; the \
+         largest value is `{name}`, {} KiB",
+        size >> 10
+    );
+    let failure = Failure { text: text.into(), hint: None, exit: Exit(126) };
+    failure.hint("name fewer keys with --key, or write the largest to a file with `vault export`")
 }
 
 /// As a shell tells it: the exit code, or 128 and the signal's number.

@@ -85,6 +85,17 @@ impl Wanted {
             ))
             .hint(leave_out));
         }
+        let bytes = key.len() + 1 + text.len();
+        if bytes >= render::LONG_VARIABLE {
+            let fault = Failure::local(format!(
+                "`{name}` takes {} KiB with its value, and Linux starts no program with a variable \
+                 of 128 KiB",
+                bytes >> 10
+            ));
+            return Err(fault.hint(format!(
+                "have it in a file, `vault export --key {key} --format raw --out FILE`; {leave_out}"
+            )));
+        }
         Ok(text)
     }
 }

@@ -65,6 +65,13 @@ pub fn walk(
     mut visit: impl FnMut(&Path, io::Result<Step>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let shown = root.display();
+    if root.is_relative() {
+        // What is left of a deleted folder is empty, and would be clean.
+        std::env::current_dir().map_err(|why| {
+            let text = format!("`{shown}`: the working folder cannot be found: {why}");
+            Failure::remote(text).hint("it was deleted or moved: `cd` into one that is there")
+        })?;
+    }
     let found =
         root.symlink_metadata().map_err(|why| Failure::remote(format!("`{shown}`: {why}")))?;
     if found.is_symlink() {

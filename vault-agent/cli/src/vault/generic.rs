@@ -32,9 +32,8 @@ pub struct WriteArgs {
     /// Write without data
     #[arg(short, long)]
     force: bool,
-    /// Keep the final line end of a file or of standard input
-    #[arg(long)]
-    keep_newline: bool,
+    #[command(flatten)]
+    reading: data::Reading,
     /// Print this field of the answer only
     #[arg(long, value_name = "KEY")]
     field: Option<String>,
@@ -68,7 +67,7 @@ pub(crate) fn read(global: &Global, args: &ReadArgs) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = global.client()?;
     let path = clean(&args.path);
-    let fields = data::parse(global, &args.data, false)?;
+    let fields = data::parse(global, &args.data, data::Reading::default())?;
     let answer = client.send(Method::GET, path, &query(&fields), None);
     if format == Format::Raw {
         let answer = answer.map_err(|error| context(error, "reading", path))?;
@@ -88,7 +87,7 @@ pub(crate) fn write(global: &Global, args: &WriteArgs) -> anyhow::Result<Exit> {
         return Err(Failure::local("Must supply data or use -force").into());
     }
     let path = clean(&args.path);
-    let body = data::parse(global, &args.data, args.keep_newline)?;
+    let body = data::parse(global, &args.data, args.reading)?;
     let client = global.client()?;
     let body = if args.data.is_empty() { Value::Null } else { Value::Object(body) };
     let answer = kv::write::put(&client, path, &body)?;
@@ -114,7 +113,7 @@ pub(crate) fn delete(global: &Global, args: &DeleteArgs) -> anyhow::Result<Exit>
     global.format_of_answer()?;
     let client = global.client()?;
     let path = clean(&args.path);
-    let fields = data::parse(global, &args.data, false)?;
+    let fields = data::parse(global, &args.data, data::Reading::default())?;
     let answer = client.send(Method::DELETE, path, &query(&fields), None);
     let answer = Secret::answered(answer, "deleting", path)?;
     let done = format!("Success! Data deleted (if it existed) at: {path}");

@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::context::Global;
-use crate::kv::content::{self, Dialect};
+use crate::kv::content;
 use crate::kv::write::{self, Put};
 use crate::kv::{Secret, Typed, read};
 use crate::print::{self, Format};
 use host::hint::{Exit, Failure};
+use machine::render::Backslashes;
 
 pub use args::Args;
 
@@ -32,7 +33,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let file = args.file.as_ref().ok_or_else(|| {
         Failure::local("no file is named").hint("give FILE, or - for standard input")
     })?;
-    let new = parsed(global, file, args.dialect).map_err(|fault| turned(args, file, fault))?;
+    let new = parsed(global, file, args).map_err(|fault| turned(args, file, fault))?;
     let client = global.client()?;
     let place = Typed { mount: args.mount.clone(), path: args.path.clone() };
     let (route, secret) = read::before(&client, &place, 0)?;
@@ -63,11 +64,7 @@ fn turned(args: &Args, file: &Path, fault: Failure) -> Failure {
     fault.hint(format!("the secret comes first: `vault import {} {}`", file.display(), args.path))
 }
 
-fn parsed(
-    global: &Global,
-    file: &Path,
-    dialect: Option<Dialect>,
-) -> Result<Map<String, Value>, Failure> {
+fn parsed(global: &Global, file: &Path, args: &Args) -> Result<Map<String, Value>, Failure> {
     let (bytes, name) = if file.as_os_str() == "-" {
         (global.term.read_all(), "standard input".to_owned())
     } else {
@@ -75,10 +72,17 @@ fn parsed(
     };
     let bytes =
         bytes.map(Zeroizing::new).map_err(|why| Failure::local(format!("{name}: {why}")))?;
-    let dialect = dialect.unwrap_or_else(|| content::dialect(file, &bytes));
-    let fields = content::read(dialect, &bytes).map_err(|fault| {
+    let dialect = args.dialect.unwrap_or_else(|| content::dialect(file, &bytes));
+    let backslashes = args.backslashes.unwrap_or_default();
+    let fields = content::read(dialect, &bytes, backslashes).map_err(|fault| {
         let text = format!("{name}: {}; nothing was imported", fault.text);
-        Failure { text: text.into(), ..fault }
+        let fault = Failure { text: text.into(), ..fault };
+        // Only where that is all that stands in the way.
+        if content::read(dialect, &bytes, Backslashes::Keep).is_err() {
+            return fault;
+        }
+        let hint = fault.hint.clone().unwrap_or_default();
+        fault.hint(format!("{hint}; or choose: `vault import --backslashes undo`, or `keep`"))
     })?;
     if fields.is_empty() {
         return Err(Failure::local(format!("{name} holds no variable; nothing was imported")));

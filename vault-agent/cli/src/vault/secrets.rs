@@ -3,12 +3,13 @@
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
+use crate::client::Client;
 use crate::context::Global;
 use crate::kv::Secret;
 use crate::kv::data::{given, pair};
 use crate::kv::enable_versioning as mount;
 use crate::print::{self, Format, go, table};
-use host::hint::Exit;
+use host::hint::{Exit, Failure};
 
 /// List, make and tune mounts
 #[derive(Debug, clap::Subcommand)]
@@ -74,6 +75,25 @@ struct Settings {
 }
 
 impl Settings {
+    /// Refuses what this machine's agent has no room for: it is not to be lost without a word.
+    fn demand_kept(&self, client: &Client) -> Result<(), Failure> {
+        if !client.is_own_agent() {
+            return Ok(());
+        }
+        if self.description.as_ref().is_some_and(|text| !text.is_empty()) {
+            let fault = Failure::local("a mount has no description here");
+            return Err(fault.hint(
+                "leave -description out; `vault kv metadata put \
+                -custom-metadata` describes a secret",
+            ));
+        }
+        match self.options.iter().find(|(name, _)| name != "version") {
+            Some((name, _)) => Err(Failure::local(format!("a mount has no option `{name}` here"))
+                .hint("leave it out; `vault kv metadata put` has the settings of a secret")),
+            None => Ok(()),
+        }
+    }
+
     /// The settings of the engine, with its version among them.
     fn options(&self, version: Option<u32>) -> Option<Map<String, Value>> {
         let version = version.map(|n| ("version".to_owned(), n.to_string().into()));
@@ -202,6 +222,7 @@ fn document(mount: &Value) -> String {
 
 fn enable(global: &Global, args: &EnableArgs) -> anyhow::Result<Exit> {
     let client = global.client()?;
+    args.settings.demand_kept(&client)?;
     let engine = args.engine.trim();
     let mount = args.path.as_deref().unwrap_or(engine).trim().trim_end_matches('/');
     // This machine's agent has versions on every mount; elsewhere `kv` is what the server makes of
@@ -220,6 +241,7 @@ fn enable(global: &Global, args: &EnableArgs) -> anyhow::Result<Exit> {
 }
 
 fn tune(global: &Global, args: &TuneArgs) -> anyhow::Result<Exit> {
+    args.settings.demand_kept(&global.client()?)?;
     let Settings { description, version, .. } = &args.settings;
     let options = args.settings.options(*version);
     mount::tune(

@@ -9,7 +9,7 @@ use shared::path::SecretPath;
 use toml::Spanned;
 
 use super::absolute::some_absolute;
-use super::{hook, source};
+use super::{hook, secret, source};
 
 /// The socket that `LoadCredential=` names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -34,7 +34,7 @@ pub struct Credential {
     #[serde(deserialize_with = "name")]
     pub name: String,
     /// The secret.
-    #[serde(deserialize_with = "source::secret")]
+    #[serde(deserialize_with = "secret::secret")]
     pub secret: SecretPath,
     /// The key whose value it is; `None` for the only one.
     pub key: Option<String>,

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use shared::path::SecretPath;
 use toml::Spanned;
 
 use super::absolute::absolute;
+use super::secret::secret;
 use super::target::Target;
 
 /// A master file.
@@ -23,11 +23,6 @@ pub struct Source {
     /// The secret that a save publishes, and that is written back when it changes elsewhere.
     #[serde(deserialize_with = "secret")]
     pub secret: SecretPath,
-}
-
-pub(super) fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SecretPath, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(|error: shared::error::Error| D::Error::custom(error.detail))
 }
 
 /// A source that cannot stand beside the others: its place in the file, the key, and why.

@@ -13,6 +13,7 @@ use shared::path::SecretPath;
 use super::absolute::{absolute, checked_path, some_absolute};
 use super::hook::Hook;
 use super::hook::long_span;
+use super::secret::parsed;
 use crate::render::Format;
 use crate::render::{Header, Layout, Multiline, Nested, Rules};
 use host::files::git::GitPolicy;
@@ -192,8 +193,7 @@ fn secrets<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SecretPath>
     }
     let mut secrets: Vec<SecretPath> = Vec::with_capacity(paths.len());
     for path in paths {
-        let path: SecretPath =
-            path.parse().map_err(|error: shared::error::Error| D::Error::custom(error.detail))?;
+        let path: SecretPath = parsed(&path).map_err(|error| D::Error::custom(error.detail))?;
         if secrets.contains(&path) {
             return Err(D::Error::custom(format!("secret `{path}` is named twice")));
         }

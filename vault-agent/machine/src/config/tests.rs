@@ -158,6 +158,7 @@ fn mistakes_name_line_and_key() {
         with("format = \"env\""),
         with("mode = \"0999\""),
         with("mode = 600"),
+        with("mode = 0600"),
         with("keys = []"),
         with("on_change = 5"),
         with("on_change = []"),
@@ -198,6 +199,8 @@ fn mistakes_name_line_and_key() {
         parse("[[target]]\npath = \"/a\"\nsecrets = [\"secret\"]").unwrap_err(),
         parse("[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\", \"secret/a\"]").unwrap_err(),
         parse("[[target]]\npath = \"/a\"").unwrap_err(),
+        parse("[[target]]\npath = \"/a\"\nsecrets = [\"secret/u\u{308}\"]").unwrap_err(),
+        parse("[[source]]\npath = \"/a\"\nsecret = \"secret/u\u{308}\"").unwrap_err(),
         parse("[api]\nlisten = \"0.0.0.0:8200\"").unwrap_err(),
         parse("[api]\nallow = [\"@\"]").unwrap_err(),
         with("[[source]]\npath = \"/a\"\nsecret = \"secret/a\""),
@@ -214,6 +217,17 @@ fn mistakes_name_line_and_key() {
         parse("[loge]\n").unwrap_err(),
     ]);
     insta::assert_snapshot!(shown.join("\n"));
+}
+
+#[test]
+fn permissions_stand_in_quotes() {
+    for (written, right) in [("0600", "0600"), ("600", "0600"), ("0o640 # c", "0640")] {
+        let text =
+            format!("[[target]]\npath = \"/a\"\nsecrets = [\"secret/a\"]\nmode = {written}\n");
+        let fault = Config::parse(&text, Path::new("/agent.toml")).unwrap_err();
+        assert_eq!(fault.line, Some(4), "{fault}");
+        assert_eq!(fault.hint, format!("write `mode = \"{right}\"`"));
+    }
 }
 
 #[test]

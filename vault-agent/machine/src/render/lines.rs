@@ -8,7 +8,7 @@ use super::text::Text;
 pub(super) const LONG_LINE: usize = 64 * 1024;
 
 /// Linux takes no environment variable from this length on, name and `=` included.
-const LONG_VARIABLE: usize = 128 * 1024 - 1;
+pub const LONG_VARIABLE: usize = 128 * 1024 - 1;
 
 /// The way out for values that no environment holds.
 const NO_VARIABLE: &str = "no environment variable can hold it: use format = \"json\" or \"raw\"";

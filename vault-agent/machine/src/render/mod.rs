@@ -8,6 +8,7 @@
 pub mod block;
 mod data;
 mod dotenv;
+mod encoding;
 mod environment;
 mod fields;
 mod format;
@@ -28,8 +29,9 @@ pub use environment::{Environment, environment};
 pub use fields::{Field, NotFields, Value, fields, file};
 pub use format::Format;
 pub use header::Header;
+pub use lines::LONG_VARIABLE;
 pub use names::is_denied;
-pub use parse::{ParseError, Variable, is_name, parse};
+pub use parse::{Backslashes, ParseError, Variable, is_name, parse, parse_with, utf8};
 pub use refusal::{Refused, RefusedField, Why};
 pub use rules::{Layout, Multiline, Nested, Rules};
 pub use text::Text;

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use shared::plaintext::Plaintext;
 
+use super::encoding;
 use super::refusal::Why;
 use super::text::Text;
 
@@ -38,32 +39,85 @@ pub struct ParseError {
     pub why: Why,
 }
 
-const APART: &str = "put a value of several lines in quotes, and comments on lines of their own";
-const QUOTE: &str = "write the value out and put it in single quotes";
+/// What becomes of a backslash in double quotes before anything but `"`, `\`, `$` and a backtick:
+/// of those it is meant to take the meaning, about all others readers differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Backslashes {
+    /// The line is refused.
+    #[default]
+    Refuse,
+    /// `\n`, `\r` and `\t` are undone, as in what we write for Compose; other letters are refused.
+    Undo,
+    /// It stays, as in shells.
+    Keep,
+}
 
-const NOT_UTF8: Why = Why::new("not UTF-8", "convert the file with `iconv -t UTF-8`");
-const NUL: Why = Why::new("a NUL byte", "remove the byte: an environment variable cannot hold it");
-const NO_EQUALS: Why = Why::new("neither a comment nor `NAME=VALUE`", APART);
+const WRITE_OUT: &str =
+    "write out what it stands for; to keep it as it is, put the value in single quotes";
+
+const CONFLICT: Why = Why::new(
+    "a mark of git between two versions of the file",
+    "keep one of the two, and delete the marks",
+);
+const HEADING: Why =
+    Why::new("a heading in brackets, not `NAME=VALUE`", "delete it, or put `#` before it");
+const COLON: Why = Why::new("`NAME: VALUE`, not `NAME=VALUE`", "write `=` in place of the colon");
+const NO_VALUE: Why =
+    Why::new("a name without a value", "give it one, `NAME=VALUE`, or delete the line");
+const NO_EQUALS: Why = Why::new(
+    "neither a comment nor `NAME=VALUE`",
+    "put `#` before a comment, and quotes around a value of several lines",
+);
+const NO_NAME: Why =
+    Why::new("no name stands before `=`", "write `NAME=VALUE`, or delete the line");
+const WORDS: Why = Why::new(
+    "more than one word stands before `=`",
+    "put `#` before a comment, and quotes around a value of several lines",
+);
+const DIGIT: Why =
+    Why::new("a variable name that starts with a digit", "start it with a letter or `_`");
+const DASHES: Why =
+    Why::new("a variable name with `-` or `.` in it", "write `_` in place of `-` and `.`");
 const BAD_NAME: Why = Why::new(
     "what stands before `=` is not a variable name (letters, digits and `_`, not starting with a digit)",
-    "rename the variable",
+    "rename the variable; if the line belongs to the value before it, put that in quotes",
 );
-const AFTER_QUOTE: Why = Why::new("text follows the closing quote", APART);
+const AFTER_QUOTE: Why = Why::new(
+    "text follows the closing quote",
+    "put the whole value in one pair of quotes; a space comes before the `#` of a comment",
+);
 const EXPANSION: Why =
-    Why::new("`${…}` or `$(…)` outside single quotes, which some readers expand", QUOTE);
-const DOLLAR_QUOTE: Why = Why::new("`$'…'`, which only shells read", QUOTE);
+    Why::new("`${…}` or `$(…)` outside single quotes, which some readers expand", WRITE_OUT);
+const DOLLAR_QUOTE: Why = Why::new("`$'…'`, which only shells read", WRITE_OUT);
 const ESCAPE: Why = Why::new(
-    "a backslash escape that readers undo differently (all agree on \\n \\r \\t \\\\ \\\" \\$ and \\`)",
-    QUOTE,
+    "`\\n`, `\\r` or `\\t` in double quotes, which shells and systemd keep, Node undoes if it is \
+     `\\n`, and python-dotenv and Compose undo",
+    "single quotes keep backslashes; write a line break as one, inside the quotes",
 );
-const LEADING_HASH: Why =
-    Why::new("an unquoted value that starts with `#`, a comment for some readers", QUOTE);
+const OTHER_ESCAPE: Why = Why::new(
+    "a backslash in double quotes that shells, systemd and Node keep, and python-dotenv, Ruby or \
+     dotenvy take for part of an escape",
+    "put the value in single quotes, in which a backslash is one",
+);
+const LEADING_HASH: Why = Why::new(
+    "an unquoted value that starts with `#`, a comment for some readers",
+    "put the value in single quotes; for an empty value, put a space before the `#`",
+);
 const TRAILING_BACKSLASH: Why = Why::new(
     "an unquoted value that ends in a backslash, a continued line for some readers",
-    QUOTE,
+    "put the value in single quotes; if it goes on below, write it on one line",
 );
 const CARRIAGE_RETURN: Why =
-    Why::new("a carriage return inside the line", "convert the line ends with `dos2unix`");
+    Why::new("a carriage return inside the line", "delete it: `sed -n l FILE` shows it as \\r");
+const OLD_MAC: Why = Why::new(
+    "lines that end in a carriage return alone",
+    "convert them: `tr '\\r' '\\n' < FILE > NEW`, and use NEW",
+);
+
+fn reference(line: usize) -> Why {
+    let text = format!("`$` and the name that line {line} sets, which some readers expand").into();
+    Why { text, hint: WRITE_OUT }
+}
 
 fn duplicate(first: usize) -> Why {
     let text = format!("the same name is already set on line {first}").into();
@@ -84,16 +138,22 @@ fn unterminated(quote: char) -> Why {
 /// # Errors
 /// Names the first line that is broken, or that readers disagree about.
 pub fn parse(file: &[u8]) -> Result<Vec<Variable>, ParseError> {
-    let whole = file.len();
-    let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
-    let fault = |at: usize, why| ParseError { line: lines_in(&file[..at]), why };
-    let text = std::str::from_utf8(file).map_err(|error| fault(error.valid_up_to(), NOT_UTF8))?;
-    if let Some(at) = text.find('\0') {
-        return Err(fault(at, NUL));
+    parse_with(file, Backslashes::Refuse)
+}
+
+/// As [`parse`], where it is known what a backslash in double quotes means.
+///
+/// # Errors
+/// Those of [`parse`].
+pub fn parse_with(file: &[u8], backslashes: Backslashes) -> Result<Vec<Variable>, ParseError> {
+    let text = utf8(file)?;
+    if text.contains('\r') && !text.contains('\n') {
+        return Err(ParseError { line: 1, why: OLD_MAC });
     }
     let mut seen = HashMap::new();
     let mut variables = Vec::new();
-    let mut cursor = Cursor { rest: text, line: 1, whole };
+    let references = Vec::new();
+    let mut cursor = Cursor { rest: text, line: 1, whole: file.len(), backslashes, references };
     while !cursor.rest.is_empty() {
         let (line, start) = (cursor.line, cursor.at());
         let read = cursor.entry().map_err(|why| ParseError { line, why })?;
@@ -104,7 +164,24 @@ pub fn parse(file: &[u8]) -> Result<Vec<Variable>, ParseError> {
         let entry = start..cursor.at();
         variables.push(Variable { line, name: name.to_owned(), value, entry, written });
     }
-    Ok(variables)
+    // A name counts wherever in the file it is set: some readers look at all of it, or at what the
+    // last start left in the environment.
+    let set = cursor.references.iter().find_map(|(line, name)| Some((*line, *seen.get(name)?)));
+    match set {
+        Some((line, first)) => Err(ParseError { line, why: reference(first) }),
+        None => Ok(variables),
+    }
+}
+
+/// Returns the text of a file, without its byte order mark.
+///
+/// # Errors
+/// Names the first line that is not UTF-8, with the encoding that was found, or holds a NUL.
+pub fn utf8(file: &[u8]) -> Result<&str, ParseError> {
+    encoding::text(file).map_err(|(at, why)| {
+        let text = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
+        ParseError { line: lines_in(&text[..at]), why }
+    })
 }
 
 /// Tells whether `name` is `[A-Za-z_][A-Za-z0-9_]*`.
@@ -128,6 +205,9 @@ struct Cursor<'a> {
     line: usize,
     /// The bytes of the whole file.
     whole: usize,
+    backslashes: Backslashes,
+    /// Names behind a `$` outside single quotes, with their lines.
+    references: Vec<(usize, &'a str)>,
 }
 
 impl<'a> Cursor<'a> {
@@ -145,14 +225,17 @@ impl<'a> Cursor<'a> {
             self.take_line();
             return Ok(None);
         }
-        let (head, _) = bare.split_once('=').ok_or(NO_EQUALS)?;
+        if ["<<<<<<<", "|||||||", "=======", ">>>>>>>"].iter().any(|mark| bare.starts_with(mark)) {
+            return Err(CONFLICT);
+        }
+        let (head, _) = bare.split_once('=').ok_or_else(|| no_equals(bare.trim_end()))?;
         let name = head.trim_end_matches([' ', '\t']);
         let name = match name.strip_prefix("export") {
             Some(after) if after.starts_with([' ', '\t']) => after.trim_start_matches([' ', '\t']),
             _ => name,
         };
         if !is_name(name) {
-            return Err(BAD_NAME);
+            return Err(bad_name(name));
         }
         let value = &self.rest[line.len() - bare.len() + head.len() + 1..];
         let equals = self.whole - value.len();
@@ -196,6 +279,7 @@ impl<'a> Cursor<'a> {
         if value.ends_with('\\') {
             return Err(TRAILING_BACKSLASH);
         }
+        self.refer(self.line - 1, value);
         Ok((Plaintext::from(value.as_bytes()), start + value.len()))
     }
 
@@ -258,39 +342,43 @@ impl<'a> Cursor<'a> {
             if inner.contains("${") || inner.contains("$(") {
                 return Err(EXPANSION);
             }
+            self.refer(self.line, inner);
             self.push_lines(inner, value)?;
             let mut after = rest.chars();
             if after.next() == Some('"') {
                 self.rest = after.as_str();
                 return Ok(());
             }
-            match after.next().ok_or_else(|| unterminated('"'))? {
-                'n' => value.push("\n"),
-                'r' => value.push("\r"),
-                't' => value.push("\t"),
-                c @ ('"' | '\\' | '$' | '`') => value.push_char(c),
-                '\n'
-                | '\r'
-                | 'a'
-                | 'b'
-                | 'c'
-                | 'e'
-                | 'f'
-                | 'u'
-                | 'U'
-                | 'v'
-                | 'x'
-                | 'N'
-                | 'E'
-                | '0'..='9' => {
-                    return Err(ESCAPE);
+            match (after.next().ok_or_else(|| unterminated('"'))?, self.backslashes) {
+                (c @ ('"' | '\\' | '$' | '`'), _) => value.push_char(c),
+                ('n' | 'r' | 't', Backslashes::Refuse) => return Err(ESCAPE),
+                (_, Backslashes::Refuse) => return Err(OTHER_ESCAPE),
+                ('n', Backslashes::Undo) => value.push("\n"),
+                ('r', Backslashes::Undo) => value.push("\r"),
+                ('t', Backslashes::Undo) => value.push("\t"),
+                (c, Backslashes::Undo) if c.is_ascii_alphanumeric() || c.is_whitespace() => {
+                    return Err(OTHER_ESCAPE);
                 }
-                c => {
+                (_, Backslashes::Undo | Backslashes::Keep) => {
+                    // What stands behind it is read as if it were alone: it may end a line.
                     value.push("\\");
-                    value.push_char(c);
+                    self.rest = &rest[1..];
+                    continue;
                 }
             }
             self.rest = after.as_str();
+        }
+    }
+
+    /// Notes the names behind a `$` in a piece that starts on `line`.
+    fn refer(&mut self, line: usize, piece: &'a str) {
+        let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        for (at, _) in piece.match_indices('$') {
+            let behind = &piece[at + 1..];
+            let name = &behind[..behind.find(|c| !part(c)).unwrap_or(behind.len())];
+            if is_name(name) {
+                self.references.push((line + lines_in(&piece.as_bytes()[..at]) - 1, name));
+            }
         }
     }
 
@@ -312,6 +400,29 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Tells what is wrong with a line without `=`.
+fn no_equals(line: &str) -> Why {
+    let named = line.strip_prefix("export ").map(str::trim_start).unwrap_or(line);
+    match line.split_once(':') {
+        _ if line.starts_with('[') && line.ends_with(']') => HEADING,
+        Some((name, after)) if is_name(name) && after.starts_with(' ') => COLON,
+        _ if line.len() > named.len() && is_name(named) => NO_VALUE,
+        _ => NO_EQUALS,
+    }
+}
+
+/// Tells what is wrong with a name.
+fn bad_name(name: &str) -> Why {
+    let part = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    match name.chars().next() {
+        None => NO_NAME,
+        Some(_) if name.contains([' ', '\t']) => WORDS,
+        Some(first) if first.is_ascii_digit() && is_name(&name[1..]) => DIGIT,
+        Some(first) if first.is_ascii_alphabetic() && name.chars().all(part) => DASHES,
+        Some(_) => BAD_NAME,
+    }
+}
+
 /// Cuts an unquoted value at the first `#` that follows white space.
 fn cut_comment(line: &str) -> &str {
     let bytes = line.as_bytes();
@@ -321,117 +432,4 @@ fn cut_comment(line: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(file: &str, expected: &[(usize, &str, &str)]) {
-        let read = parse(file.as_bytes()).unwrap_or_else(|error| panic!("{file:?}: {error}"));
-        let read: Vec<_> = read
-            .iter()
-            .map(|v| (v.line, v.name.as_str(), std::str::from_utf8(v.value.expose()).unwrap()))
-            .collect();
-        assert_eq!(read, expected, "{file:?}");
-    }
-
-    fn refused(file: &str, line: usize, why: Why) {
-        assert_eq!(parse(file.as_bytes()).unwrap_err(), ParseError { line, why }, "{file:?}");
-    }
-
-    #[test]
-    fn common_dialects_are_read() {
-        check("", &[]);
-        check("\n# c\n  # c\n; c\n\t\n", &[]);
-        check("A=1\nB=two", &[(1, "A", "1"), (2, "B", "two")]);
-        check("\u{FEFF}A=1\r\nB='2'\r\n", &[(1, "A", "1"), (2, "B", "2")]);
-        check(
-            "export A=1\nexport\tB = 2 \nexported=3",
-            &[(1, "A", "1"), (2, "B", "2"), (3, "exported", "3")],
-        );
-        check(
-            "A=\nB= # c\nC=''\nD=\"\"",
-            &[(1, "A", ""), (2, "B", ""), (3, "C", ""), (4, "D", "")],
-        );
-    }
-
-    #[test]
-    fn bare_values_end_at_a_comment() {
-        check("A=a b  c # d", &[(1, "A", "a b  c")]);
-        check("A=a#b", &[(1, "A", "a#b")]);
-        check("A=it's", &[(1, "A", "it's")]);
-        check("A=p$w\\d=\"x\"", &[(1, "A", "p$w\\d=\"x\"")]);
-    }
-
-    #[test]
-    fn quotes_and_escapes_are_undone() {
-        check("A='a # b' # c\nB=`x'\"y`", &[(1, "A", "a # b"), (2, "B", "x'\"y")]);
-        check(r#"A="a\n\t\"\\\$\`\d'""#, &[(1, "A", "a\n\t\"\\$`\\d'")]);
-        check(r"A='it'\''s'", &[(1, "A", "it's")]);
-        check(r#"A='a\'\''b'"'c'"''"#, &[(1, "A", "a\\'b'c'")]);
-        check(r"A='${x} $(y) \n'", &[(1, "A", r"${x} $(y) \n")]);
-    }
-
-    #[test]
-    fn quoted_values_span_lines() {
-        check(
-            "A='one\ntwo'\nB=\"x\r\n\r\ny\"\r\nC=`1\n2`\nD=4",
-            &[(1, "A", "one\ntwo"), (3, "B", "x\n\ny"), (6, "C", "1\n2"), (8, "D", "4")],
-        );
-    }
-
-    #[test]
-    fn every_value_is_found_where_it_is_written() {
-        let file = "\u{FEFF}# c\r\n export A = one # c\r\nB='x\ny' # d\nC=\nD=  # e\nE='it'\\''s'";
-        let read = parse(file.as_bytes()).unwrap();
-        let shown: Vec<_> =
-            read.iter().map(|v| (&file[v.entry.clone()], &file[v.written.clone()])).collect();
-        let expected = [
-            (" export A = one # c\r\n", "one"),
-            ("B='x\ny' # d\n", "'x\ny'"),
-            ("C=\n", ""),
-            ("D=  # e\n", ""),
-            ("E='it'\\''s'", "'it'\\''s'"),
-        ];
-        assert_eq!(shown, expected);
-        assert_eq!(&file[..read[3].written.end], &file[..file.find("D=").unwrap() + 2]);
-    }
-
-    #[test]
-    fn broken_and_ambiguous_lines_are_refused() {
-        refused("A=1\nsk-abc\n", 2, NO_EQUALS);
-        refused("A=1\n+Wjc==\n", 2, BAD_NAME);
-        refused("a-b=1", 1, BAD_NAME);
-        refused("1a=1", 1, BAD_NAME);
-        refused("=1", 1, BAD_NAME);
-        refused("A B=1", 1, BAD_NAME);
-        refused("A=1\nB=2\nA=3", 3, duplicate(1));
-        refused("A=1\nB='x\ny", 2, unterminated('\''));
-        refused("A=\"x\\\"", 1, unterminated('"'));
-        refused("A=\"x\\", 1, unterminated('"'));
-        refused("A='x'y", 1, AFTER_QUOTE);
-        refused("A='x'# c", 1, AFTER_QUOTE);
-        refused("A='x'\\y", 1, AFTER_QUOTE);
-        refused("A=${B}x", 1, EXPANSION);
-        refused("A=\"$(id)\"", 1, EXPANSION);
-        refused("A=$'x'", 1, DOLLAR_QUOTE);
-        refused(r#"A="\x41""#, 1, ESCAPE);
-        refused("A=#x", 1, LEADING_HASH);
-        refused("A=x\\", 1, TRAILING_BACKSLASH);
-        refused("A=x\ry", 1, CARRIAGE_RETURN);
-        refused("A=\"x\ry\"", 1, CARRIAGE_RETURN);
-        refused("A=1\nB=\0", 2, NUL);
-        assert_eq!(parse(b"A=1\nB=\xFF"), Err(ParseError { line: 2, why: NOT_UTF8 }));
-    }
-
-    #[test]
-    fn no_error_shows_a_value() {
-        let error = parse(b"A=1\nhunter2-name hunter2=x").unwrap_err();
-        assert!(!format!("{error} {error:?} {}", error.why.hint).contains("hunter2"));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_input_panics(file in proptest::collection::vec(proptest::sample::select(b"A=\n\r'\"\\`$({#; \tx\xC3\xA4".to_vec()), 0..60)) {
-            let _ = parse(&file);
-        }
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use crate::engine::{Change, Settings};
 use super::super::context::Api;
 use super::super::envelope::{self, ApiAnswer, Source};
 use super::super::error::ApiFault;
+use super::super::json::Fields;
 use super::super::request::Call;
 
 /// Answers `sys/mounts`.
@@ -71,6 +72,7 @@ pub(in super::super) async fn tune(
         return Err(ApiFault::Refused(text));
     }
     require_version_2(fields.get("options"))?;
+    require_no_description(&fields)?;
     Ok(envelope::no_content())
 }
 
@@ -92,6 +94,7 @@ pub(in super::super) async fn make(call: &mut Call<'_>, name: &str) -> Result<Ap
         }
     }
     require_version_2(fields.get("options"))?;
+    require_no_description(&fields)?;
     if call.api.has_mount(name) {
         return Err(ApiFault::Refused(format!("path is already in use at {name}/")));
     }
@@ -121,6 +124,14 @@ pub(in super::super) async fn disable(call: &Call<'_>, name: &str) -> Result<Api
     }
     engine.write(who(), vec![Change::MountDrop(mount)]).await?;
     Ok(envelope::no_content())
+}
+
+/// The log has no room for it, and it is not to be lost without a word.
+fn require_no_description(fields: &Fields) -> Result<(), ApiFault> {
+    if fields.text("description")?.is_none_or(str::is_empty) {
+        return Ok(());
+    }
+    Err(ApiFault::Refused("a mount has no description here\nhint: leave it out".to_owned()))
 }
 
 fn require_version_2(options: Option<&Value>) -> Result<(), ApiFault> {

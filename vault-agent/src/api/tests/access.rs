@@ -125,7 +125,6 @@ async fn tokens_for_programs_reach_as_far_as_they_say() {
     let make = "POST /v1/auth/token/create";
     w.are(
         r##"
-            POST /v1/auth/token/create {} => 400 "*"
             POST /v1/auth/token/create {"path":"secret/app/","capabilities":["sudo"]} => 400 "*"
             POST /v1/auth/token/create {"path":"secret/app/","ttl":"-1h"} => 400 "*"
         "##,
@@ -170,6 +169,108 @@ async fn tokens_for_programs_reach_as_far_as_they_say() {
     let revoke = "POST /v1/auth/token/revoke-self";
     assert_eq!(w.with("x-vault-token", &writer, revoke, "").await.0, 204);
     w.are(r#"LIST /v1/auth/token/accessors => 404 []"#).await;
+}
+
+#[tokio::test]
+async fn a_child_token_has_its_parents_rights_and_time() {
+    let w = World::new().await;
+    w.is("POST /v1/secret/data/app/x", r#"{"data":{"k":1}}"#, 200, "{}").await;
+    let create = "POST /v1/auth/token/create";
+    let made = |text: &str| -> (String, serde_json::Value) {
+        let answer: serde_json::Value = serde_json::from_str(text).unwrap();
+        (answer["auth"]["client_token"].as_str().unwrap().to_owned(), answer)
+    };
+    let limited = r#"{"path":"secret/app/","ttl":"1h"}"#;
+    let parent = w.make_token(limited).await;
+    let (status, text) = w.with("x-vault-token", &parent, create, r#"{"ttl":"24h"}"#).await;
+    assert_eq!(status, 200, "{text}");
+    let (child, answer) = made(&text);
+    let left = answer["auth"]["lease_duration"].as_u64().unwrap();
+    assert!((3590..=3600).contains(&left), "{text}");
+    assert_eq!(answer["auth"]["orphan"], false);
+    for (request, body, status) in [
+        ("GET /v1/secret/data/app/x", "", 200),
+        ("POST /v1/secret/data/app/x", r#"{"data":{}}"#, 403),
+        ("GET /v1/secret/data/other", "", 403),
+        (create, r#"{"path":"secret/app/x"}"#, 200),
+        (create, r#"{"path":"secret/apple"}"#, 403),
+        (create, r#"{"path":["secret/app/x","*"]}"#, 403),
+        (create, r#"{"capabilities":["write"]}"#, 403),
+        (create, r#"{"no_parent":true}"#, 400),
+        (
+            create,
+            r#"{"explicit_max_ttl":"10s","policies":["token","default"],"meta":{"a":"b"}}"#,
+            200,
+        ),
+    ] {
+        let (got, text) = w.with("x-vault-token", &child, request, body).await;
+        assert_eq!(got, status, "{request} {body}: {text}");
+    }
+    w.are(
+        r##"
+            POST /v1/auth/token/create {"num_uses":1} => 400 "*"
+            POST /v1/auth/token/create {"period":"1h"} => 400 "*"
+            POST /v1/auth/token/create {"type":"batch"} => 400 "*"
+            POST /v1/auth/token/create {"id":"mine"} => 400 "*"
+            POST /v1/auth/token/create {"policies":["admins"]} => 400 "*"
+        "##,
+    )
+    .await;
+    let revoke = "POST /v1/auth/token/revoke-self";
+    assert_eq!(w.with("x-vault-token", &parent, revoke, "").await.0, 204);
+    let read = "GET /v1/secret/data/app/x";
+    assert_eq!(w.with("x-vault-token", &child, read, "").await.0, 403);
+}
+
+/// What the provider of Terraform sends, in its order: `provider/meta.go` of
+/// terraform-provider-vault, then a data source and a resource of KV v2.
+#[tokio::test]
+async fn terraforms_provider_works_with_its_child_token() {
+    let w = World::on_loopback().await;
+    let token = w.token();
+    let send = async |token: &str, request: &str, body: &str, expected: u16| {
+        let (status, text) = w.with("x-vault-token", token, request, body).await;
+        assert_eq!(status, expected, "{request}: {text}");
+        serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default()
+    };
+    send(&token, "GET /v1/auth/token/lookup-self", "", 200).await;
+    let wish = r#"{"ttl":"1200s","explicit_max_ttl":"1200s","period":"","display_name":"terraform","num_uses":0,"renewable":false,"type":"","entity_alias":""}"#;
+    let made = send(&token, "PUT /v1/auth/token/create", wish, 200).await;
+    assert_eq!(made["auth"]["lease_duration"], 1200);
+    assert_eq!(made["auth"]["renewable"], false);
+    assert!(made["auth"]["policies"][0].is_string());
+    let child = made["auth"]["client_token"].as_str().unwrap();
+    let seal = send(child, "GET /v1/sys/seal-status", "", 200).await;
+    let version = seal["version"].as_str().unwrap();
+    let numbers = version.split('+').next().unwrap().split('.');
+    assert_eq!(numbers.map(|part| part.parse::<u32>().is_ok()).collect::<Vec<_>>(), [true; 3]);
+    let mount = r#"{"type":"kv-v2","description":"","config":{"default_lease_ttl":"0s","max_lease_ttl":"0s"},"local":false,"options":null}"#;
+    send(child, "POST /v1/sys/mounts/terraform", mount, 204).await;
+    send(child, "GET /v1/sys/mounts/terraform", "", 200).await;
+    send(child, "PUT /v1/terraform/config", r#"{"max_versions":5}"#, 204).await;
+    let data = r#"{"data":{"zip":"zap"},"options":{"cas":0}}"#;
+    send(child, "PUT /v1/terraform/data/app", data, 200).await;
+    let read = send(child, "GET /v1/terraform/data/app", "", 200).await;
+    assert_eq!(read["data"]["data"]["zip"], "zap");
+    send(child, "GET /v1/terraform/metadata/app", "", 200).await;
+    send(child, "DELETE /v1/terraform/metadata/app", "", 204).await;
+    let itself = send(child, "GET /v1/auth/token/lookup-self", "", 200).await;
+    assert_eq!(itself["data"]["display_name"], "terraform");
+    send(child, "PUT /v1/auth/token/revoke-self", "", 204).await;
+    send(child, "GET /v1/terraform/data/app", "", 403).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_was_to_be_wrapped_is_none() {
+    let w = World::new().await;
+    w.is("POST /v1/secret/data/x", r#"{"data":{"k":"open"}}"#, 200, "{}").await;
+    let read = "GET /v1/secret/data/x";
+    for (ttl, expected) in [("60s", 400), ("60", 400), ("0", 200), ("0s", 200), ("", 200)] {
+        let (status, text) = w.with("X-Vault-Wrap-TTL", ttl, read, "").await;
+        assert_eq!((status, text.contains("open")), (expected, expected == 200), "{ttl}: {text}");
+    }
+    let (_, text) = w.with("x-vault-wrap-ttl", "1h", "POST /v1/auth/token/create", "{}").await;
+    assert!(text.contains("not wrapped") && !text.contains("client_token"), "{text}");
 }
 
 #[tokio::test]

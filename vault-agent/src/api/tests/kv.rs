@@ -25,6 +25,26 @@ async fn a_version_is_written_and_read() {
 }
 
 #[tokio::test]
+async fn names_are_as_long_and_as_deep_as_the_grammar_lets_them() {
+    let w = World::new().await;
+    let (long, deep) = ("n".repeat(255), vec!["d"; 31].join("/"));
+    let umlauts = "%C3%BC".repeat(127);
+    for name in [&long, &deep, &umlauts, &format!("a/{long}/b/{long}")] {
+        let path = format!("/v1/secret/data/{name}");
+        w.is(&format!("POST {path}"), r#"{"data":{"k":1}}"#, 200, r#"{"data":{"version":1}}"#)
+            .await;
+        w.is(&format!("GET {path}"), "", 200, r#"{"data":{"data":{"k":1}}}"#).await;
+    }
+    w.is("LIST /v1/secret/metadata/a", "", 200, &format!(r#"{{"data":{{"keys":["{long}/"]}}}}"#))
+        .await;
+    for name in ["n".repeat(256), vec!["d"; 32].join("/")] {
+        let path = format!("/v1/secret/data/{name}");
+        w.is(&format!("POST {path}"), r#"{"data":{}}"#, 400, r#""*""#).await;
+        w.is(&format!("GET {path}"), "", 404, "[]").await;
+    }
+}
+
+#[tokio::test]
 async fn bodies_that_are_no_put_are_refused() {
     let w = World::new().await;
     w.are(

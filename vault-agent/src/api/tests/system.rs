@@ -55,6 +55,8 @@ async fn mounts_are_made() {
             POST /v1/sys/mounts/v1 {"type":"kv","options":{"version":"1"}} => 400 "*"
             POST /v1/sys/mounts/pki {"type":"pki"} => 400 "*"
             POST /v1/sys/mounts/sys {"type":"kv"} => 400 "*"
+            POST /v1/sys/mounts/described {"type":"kv","description":"ours"} => 400 "*"
+            POST /v1/sys/mounts/team/tune {"description":"ours"} => 400 "*"
             POST /v1/sys/mounts/team/tune {"options":{"version":"2"}} => 204
             POST /v1/sys/mounts/none/tune {"options":{"version":"2"}} => 400 "*"
             GET /v1/sys/mounts/team/tune => 200 {"data":{"options":{"version":"2"}}}

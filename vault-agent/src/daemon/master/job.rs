@@ -13,7 +13,7 @@ use shared::time::Time;
 
 use super::decide::{self, Action, Base, Vault};
 use super::record::Record;
-use super::{State, text};
+use super::{State, confirmed, shrunk, text};
 use crate::engine::{Change, Engine, Latest, PutContent, ReadError, WriteError};
 use host::clock;
 use host::files::{self, Access, Exchanged, FileError, Old, Read};
@@ -34,10 +34,16 @@ const GRACE: Duration = Duration::from_secs(1);
 type Step = Result<Option<State>, State>;
 
 /// What a file says.
-struct MasterFile {
+pub(super) struct MasterFile {
     file: Read,
-    variables: Vec<Variable>,
-    digest: Hash,
+    pub(super) variables: Vec<Variable>,
+    pub(super) digest: Hash,
+}
+
+impl MasterFile {
+    fn is_whole(&self) -> bool {
+        self.file.content.expose().ends_with(b"\n")
+    }
 }
 
 /// What the vault says; the fields are empty if there are none.
@@ -85,19 +91,57 @@ async fn step(engine: &Engine, record: &Arc<Record>, source: &Arc<Source>) -> St
             Err(State::trouble(text, hint, false))
         }
         Action::Wait => Err(State::Waiting("the vault cannot be asked".to_owned())),
-        Action::Settled(base) => settled(record, source, base).await,
+        // A file that has lost the end of its last line and nothing else has not been edited.
+        Action::Settled(base) => {
+            let whole = found.is_whole() || record.was_whole(source);
+            settled(record, source, base, whole).await
+        }
         Action::Deleted(base) => {
-            settled(record, source, base).await?;
+            let whole = found.is_whole() || record.was_whole(source);
+            settled(record, source, base, whole).await?;
             Ok(Some(State::Deleted))
         }
-        Action::Publish { cas } => publish(engine, record, source, (&found, &held), cas).await,
+        Action::Publish { cas } => {
+            hold(engine, record, source, (&found, &held)).await?;
+            publish(engine, record, source, (&found, &held), cas).await
+        }
         Action::WriteBack(base) => write_back(record, source, found, held, base, false).await,
         Action::Conflict(base) => write_back(record, source, found, held, base, true).await,
     }
 }
 
+/// Holds a save that looks like the rest of a file, unless its owner has said that it is meant.
+async fn hold(
+    engine: &Engine,
+    record: &Arc<Record>,
+    source: &Arc<Source>,
+    (found, held): (&MasterFile, &Held),
+) -> Result<(), State> {
+    let (before, now) = (text::of_secret(&held.fields), text::of_file(&found.variables));
+    let was_whole = record.was_whole(source);
+    let Some(lost) = shrunk::shrunk(&before, &now, found.is_whole(), was_whole) else {
+        return Ok(());
+    };
+    let (state, base, digest) = (record.state.clone(), record.base(source), found.digest);
+    let is_meant = move |source: &Source| Ok(confirmed::is(&state, source, base, &digest));
+    if blocking(source, is_meant).await? {
+        return Ok(());
+    }
+    let file = source.path.display();
+    let stays = match engine.latest(&source.secret) {
+        Latest::Version { ver, .. } => format!("`{}` stays at version {ver}", source.secret),
+        Latest::Missing | Latest::Deleted { .. } | Latest::NotReadable => {
+            "nothing was published".to_owned()
+        }
+    };
+    Err(State::Held {
+        text: format!("{lost}; it is held: {stays}"),
+        hint: format!("save it whole, or, if it is meant, run `vault-agent source confirm {file}`"),
+    })
+}
+
 /// Reads and understands the file.
-fn look(source: &Source, salt: &Hash) -> Result<MasterFile, State> {
+pub(super) fn look(source: &Source, salt: &Hash) -> Result<MasterFile, State> {
     let Some(file) = files::read(&source.path, MOST_BYTES)? else {
         return Err(State::trouble(
             "is missing; nothing was published",
@@ -189,7 +233,7 @@ async fn publish(
     };
     let ver = written.versions.first().map_or(cas + 1, |(_, ver)| *ver);
     tracing::info!(file = %source.path.display(), "published as `{}` v{ver}", source.secret);
-    settled(record, source, Base { ver, digest: found.digest }).await
+    settled(record, source, Base { ver, digest: found.digest }, found.is_whole()).await
 }
 
 /// Writes what the vault holds into the file; an edit that this would overwrite is kept in a copy
@@ -207,6 +251,7 @@ async fn write_back(
         let text = format!("cannot hold `{}` v{}", source.secret, base.ver);
         return Err(State::trouble(text, "compare it with `vault kv get`", false));
     };
+    let whole = merged.expose().ends_with(b"\n");
     let exchanged = blocking(source, move |source| {
         let Read { content, access } = &found.file;
         if conflict {
@@ -220,7 +265,7 @@ async fn write_back(
         (Exchanged::Moved, _) => return Ok(None),
     };
     tracing::info!(file = %source.path.display(), "now holds `{}` v{}", source.secret, base.ver);
-    let state = settled(record, source, base).await;
+    let state = settled(record, source, base, whole).await;
     // A program that had opened the file before may only now write into what it takes for the file.
     tokio::time::sleep(GRACE).await;
     blocking(source, move |source| late(source, &old, &before)).await?;
@@ -265,10 +310,10 @@ fn conflicts(source: &Source) -> Vec<PathBuf> {
 }
 
 /// Notes that both are in step.
-async fn settled(record: &Arc<Record>, source: &Arc<Source>, base: Base) -> Step {
+async fn settled(record: &Arc<Record>, source: &Arc<Source>, base: Base, whole: bool) -> Step {
     let record = Arc::clone(record);
     let set = move |source: &Source| {
-        record.set(source, base).map_err(|error| {
+        record.set(source, base, whole).map_err(|error| {
             State::trouble(format!("cannot be remembered: {error:#}"), "look at the disk", true)
         })
     };

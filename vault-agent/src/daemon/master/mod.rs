@@ -1,13 +1,16 @@
 //! Master files: `[[source]]` tables name files that people edit. A save is published as one
 //! version, a change made elsewhere is written back, and an edit that meets one is kept beside the
-//! file. When to look lives here; what to do is decided in `decide`, what the text becomes in
-//! `text`, and `job` acts.
+//! file. When to look lives here; what to do is decided in `decide` and `shrunk`, what the text
+//! becomes in `text`, and `job` acts.
 
+mod confirmed;
 mod decide;
 mod job;
 mod record;
+mod shrunk;
 mod state;
 mod text;
+mod verbs;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +30,7 @@ use machine::config::Source;
 
 use record::Record;
 use state::State;
+pub use verbs::{check, confirm};
 
 /// How long a file must be left alone before a save is taken for complete: editors write more than
 /// once.
@@ -180,7 +184,9 @@ impl Masters {
                 State::Right { .. } => (TargetState::Ok, ""),
                 State::Deleted => (TargetState::Kept, "its secret is deleted"),
                 State::Waiting(why) => (TargetState::Waiting, &**why),
-                State::Trouble { text, .. } => (TargetState::Failed, &**text),
+                State::Held { text, .. } | State::Trouble { text, .. } => {
+                    (TargetState::Failed, &**text)
+                }
             };
             TargetReport {
                 name: Text::lossy(&format!("{} (source)", master.name)),
@@ -201,6 +207,9 @@ impl Masters {
             let trouble = match &master.state {
                 State::Trouble { text, hint, .. } => {
                     Some(("E_SOURCE", format!("`{path}` {text} (hint: {hint})")))
+                }
+                State::Held { text, hint } => {
+                    Some(("E_SOURCE_SHRUNK", format!("`{path}` {text} (hint: {hint})")))
                 }
                 State::New | State::Right { .. } | State::Deleted | State::Waiting(_) => None,
             };
@@ -238,10 +247,12 @@ impl Master {
         {
             (self.ver, self.since) = (ver, time);
         }
-        if let State::Trouble { text, hint, passing } = &state {
-            if self.state != state {
-                tracing::error!(file = %self.source.path.display(), hint, "{text}");
-            }
+        if let State::Held { text, hint } | State::Trouble { text, hint, .. } = &state
+            && self.state != state
+        {
+            tracing::error!(file = %self.source.path.display(), hint, "{text}");
+        }
+        if let State::Trouble { passing, .. } = &state {
             if *passing && self.due.is_none() {
                 self.due = Some(now + backoff(self.failures, LONGEST_WAIT));
                 self.failures += 1;

@@ -23,7 +23,8 @@ const VERSION: u32 = 1;
 /// The record and where it is kept.
 #[derive(Debug)]
 pub(super) struct Record {
-    state: PathBuf,
+    /// The agent's private folder.
+    pub(super) state: PathBuf,
     /// The salt of all hashes.
     pub(super) salt: Hash,
     known: Mutex<BTreeMap<PathBuf, Known>>,
@@ -33,6 +34,9 @@ pub(super) struct Record {
 struct Known {
     secret: SecretPath,
     base: Base,
+    /// Whether the file ended with the end of a line.
+    #[serde(default)]
+    whole: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,13 +65,20 @@ impl Record {
         known.map(|known| known.base)
     }
 
-    /// Notes what a file is in step with, on disk before it returns.
+    /// Tells whether a file ended with the end of a line when it was last in step.
+    pub(super) fn was_whole(&self, source: &Source) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&source.path).is_some_and(|known| known.secret == source.secret && known.whole)
+    }
+
+    /// Notes what a file is in step with, and whether it ends with the end of a line, on disk
+    /// before it returns.
     ///
     /// # Errors
     /// When the state folder cannot be written.
-    pub(super) fn set(&self, source: &Source, base: Base) -> anyhow::Result<()> {
+    pub(super) fn set(&self, source: &Source, base: Base, whole: bool) -> anyhow::Result<()> {
         let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = Known { secret: source.secret.clone(), base };
+        let known = Known { secret: source.secret.clone(), base, whole };
         if all.get(&source.path) == Some(&known) {
             return Ok(());
         }
@@ -95,11 +106,13 @@ mod tests {
         let record = Record::load(folder.path());
         assert_eq!(record.base(&a), None);
         let base = Base { ver: 3, digest: Hash::of(&[b"x"]) };
-        record.set(&a, base).unwrap();
-        record.set(&source("/b", "secret/b"), base).unwrap();
+        record.set(&a, base, true).unwrap();
+        record.set(&source("/b", "secret/b"), base, false).unwrap();
         let again = Record::load(folder.path());
         assert_eq!((again.salt, again.base(&a)), (record.salt, Some(base)));
         assert_eq!(again.base(&other), None, "another secret was never in step with this file");
+        assert!(again.was_whole(&a) && !again.was_whole(&other));
+        assert!(!again.was_whole(&source("/b", "secret/b")));
         files::replace(
             &folder.path().canonicalize().unwrap().join(NAME),
             b"{\"v\":9}",

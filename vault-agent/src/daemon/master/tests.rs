@@ -57,6 +57,20 @@ fn trouble_is_shown_and_what_may_pass_is_tried_again() {
 }
 
 #[test]
+fn a_held_save_alarms_until_it_is_whole_or_meant() {
+    let (mut masters, path, now) = world();
+    masters.masters.get_mut(&path).unwrap().due = None;
+    let text = "has lost 3 of 4 keys".to_owned();
+    masters.take(ended(&path, State::Held { text, hint: "x".to_owned() }), now, Time::default());
+    let alarms: Vec<_> = masters.alarms().collect();
+    let expected = "`/a/.env` has lost 3 of 4 keys (hint: x)";
+    assert_eq!(alarms, [("E_SOURCE_SHRUNK", expected.to_owned())]);
+    assert!(!masters.right() && masters.next_due().is_none());
+    masters.take(ended(&path, State::Right { ver: 2 }), now, Time::default());
+    assert!(masters.right() && masters.alarms().next().is_none());
+}
+
+#[test]
 fn a_kept_edit_alarms_until_it_is_gone() {
     let (mut masters, path, now) = world();
     let copy = PathBuf::from("/a/.env.conflict-1");

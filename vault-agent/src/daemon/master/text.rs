@@ -19,7 +19,7 @@ pub(super) fn of_file(variables: &[Variable]) -> View {
 }
 
 /// Returns what of a secret a file can hold: texts, numbers and truths under the names of
-/// variables.
+/// variables. No reader agrees with another on a carriage return.
 pub(super) fn of_secret(fields: &[Field]) -> View {
     let held = fields.iter().filter(|field| is_held(field));
     held.filter_map(|field| Some((field.name.clone(), field.value.text()?.as_bytes().into())))
@@ -27,7 +27,8 @@ pub(super) fn of_secret(fields: &[Field]) -> View {
 }
 
 fn is_held(field: &Field) -> bool {
-    is_name(&field.name) && field.value.text().is_some_and(|text| !text.contains('\0'))
+    let fits = |text: &str| !text.contains(['\0', '\r']);
+    is_name(&field.name) && field.value.text().is_some_and(fits)
 }
 
 /// Hashes a view, with a salt so that the hash tells nobody else what it is of.
@@ -125,28 +126,25 @@ pub(super) fn merged(file: &[u8], variables: &[Variable], fields: &[Field]) -> O
 fn quoted(value: &str, before: Option<char>, out: &mut Text) {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:@%+,=-".contains(&b);
     let bare = value.bytes().all(plain) && !value.starts_with('=');
-    let single = !value.contains(['\'', '\r']);
+    let single = !value.contains('\'');
+    let double = !value.contains(['"', '\\', '$', '`']);
     match before {
-        Some('"') => escaped(value, out),
-        _ if bare && before != Some('\'') => out.push(value),
+        Some('"') if double => ["\"", value, "\""].into_iter().for_each(|piece| out.push(piece)),
+        _ if bare && !matches!(before, Some('\'' | '"')) => out.push(value),
         _ if single => ["'", value, "'"].into_iter().for_each(|piece| out.push(piece)),
         _ => escaped(value, out),
     }
 }
 
-/// Writes a value in double quotes, with the escapes that all readers of them agree on.
+/// Writes a value that holds a single quote in double quotes, with the escapes that shells undo
+/// too; Node has no form for it at all.
 fn escaped(value: &str, out: &mut Text) {
     out.push("\"");
     for c in value.chars() {
-        match c {
-            '\n' => out.push("\\n"),
-            '\r' => out.push("\\r"),
-            '"' | '\\' | '$' | '`' => {
-                out.push("\\");
-                out.push_char(c);
-            }
-            c => out.push_char(c),
+        if matches!(c, '"' | '\\' | '$' | '`') {
+            out.push("\\");
         }
+        out.push_char(c);
     }
     out.push("\"");
 }
@@ -182,7 +180,7 @@ mod tests {
         let changed = r#"{"OPENAI":"sk-2","STRIPE":"c d","TEXT":"tw$o","NEW":"it's","N":5}"#;
         assert_eq!(
             merge(FILE, changed),
-            "# Keys of the lab\n\nOPENAI=sk-2   # Jonas'\nexport STRIPE='c d'\n\n# gone soon\nTEXT=\"tw\\$o\"\nNEW=\"it's\"\nN=5\n"
+            "# Keys of the lab\n\nOPENAI=sk-2   # Jonas'\nexport STRIPE='c d'\n\n# gone soon\nTEXT='tw$o'\nNEW=\"it's\"\nN=5\n"
         );
     }
 
@@ -195,6 +193,8 @@ mod tests {
         assert_eq!(merge("A=\nB= # c\n", r#"{"A":"1","B":"2"}"#), "A=1\nB=2 # c\n");
         assert_eq!(merge("A='x'\n", r#"{"A":"it's"}"#), "A=\"it's\"\n");
         assert_eq!(merge("A='x'\n", r#"{"A":"y"}"#), "A='y'\n");
+        assert_eq!(merge("A=\"x\"\n", r#"{"A":"it's\n"}"#), "A=\"it's\n\"\n");
+        assert_eq!(merge("A=\"x\"\n", r#"{"A":"C:\\temp"}"#), "A='C:\\temp'\n");
         assert_eq!(merge("A=1\n", r#"{"A":"one\ntwo"}"#), "A='one\ntwo'\n");
         assert_eq!(merge("A='one\ntwo'\nB=1\n", r#"{"B":"1"}"#), "B=1\n");
         assert_eq!(merge("export A=1\n", r#"{"A":"1","B":"2"}"#), "export A=1\nexport B=2\n");
@@ -202,14 +202,14 @@ mod tests {
 
     #[test]
     fn what_a_file_cannot_hold_stays_in_the_vault() {
-        let json = r#"{"A":"1","N":1.50,"a-b":"x","L":[1,{"k":"v"}],"NUL":"\u0000"}"#;
+        let json = r#"{"A":"1","N":1.50,"a-b":"x","L":[1,{"k":"v"}],"NUL":"\u0000","CR":"a\rb"}"#;
         assert_eq!(merge("A=1\n", json), "A=1\nN=1.50\n");
         let current = fields(json.as_bytes()).unwrap();
         let edited = parse(b"N=1.50\nA=2\nB='\"'\n").unwrap();
         let content = content(&edited, &current);
         assert_eq!(
             std::str::from_utf8(content.expose()).unwrap(),
-            r#"{"N":1.50,"A":"2","B":"\"","a-b":"x","L":[1,{"k":"v"}],"NUL":"\u0000"}"#
+            r#"{"N":1.50,"A":"2","B":"\"","a-b":"x","L":[1,{"k":"v"}],"NUL":"\u0000","CR":"a\rb"}"#
         );
         let read = fields(content.expose()).unwrap();
         assert_eq!(of_secret(&read), of_file(&edited));
@@ -231,7 +231,7 @@ mod tests {
         #[test]
         fn every_value_reads_back(
             values in proptest::collection::vec(
-                proptest::collection::vec(proptest::sample::select("aZ0 '\"\\$`#=;({~\n\r\tä€".chars().collect::<Vec<_>>()), 0..12),
+                proptest::collection::vec(proptest::sample::select("aZ0AB '\"\\$`#=;({~\n\tä€".chars().collect::<Vec<_>>()), 0..12),
                 4,
             ),
             file in proptest::sample::select(vec!["", "A=1", "A='1'\r\nB=\"2\" # c\r\n", "C= # c\nexport D=`x`\n"]),

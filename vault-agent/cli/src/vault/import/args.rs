@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::kv::content::Dialect;
+use machine::render::Backslashes;
 
 #[derive(Debug, Default, clap::Args)]
 #[command(
@@ -33,6 +34,10 @@ pub struct Args {
     /// What the file is written in, if neither its name nor its first line tells
     #[arg(long, value_name = "DIALECT", value_enum)]
     pub(super) dialect: Option<Dialect>,
+    /// Backslashes in double quotes of a .env that readers differ on, as in "C:\temp\new": refuse,
+    /// undo them as python-dotenv and Compose do, or keep them as shells do [default: refuse]
+    #[arg(long, value_name = "HOW", value_parser = backslashes)]
+    pub(super) backslashes: Option<Backslashes>,
     /// Token for the other Vault
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
@@ -42,4 +47,13 @@ pub struct Args {
     /// Talk to the other Vault with TLS; so it is anyway, but on this machine
     #[arg(long)]
     pub(super) https: bool,
+}
+
+fn backslashes(text: &str) -> Result<Backslashes, String> {
+    match text {
+        "refuse" => Ok(Backslashes::Refuse),
+        "undo" => Ok(Backslashes::Undo),
+        "keep" => Ok(Backslashes::Keep),
+        _ => Err("expected refuse, undo or keep".to_owned()),
+    }
 }
