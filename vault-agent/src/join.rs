@@ -85,7 +85,7 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     write_config(paths, &pins.addresses)?;
     term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
     term.say(said);
-    term.say("next: `vault-agent target add FILE SECRET`, then `vault-agent run`");
+    term.say("next: `vault-agent target add FILE SECRET`, then `vault-agent install`");
     Ok(Exit::OK)
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     } else {
         term.say("clear this terminal once the kit is on paper: it stands in the scrollback");
     }
-    term.say("next: start `vault-agent run`, then `vault import secret/NAME FILE`");
+    term.say("next: `vault-agent install`, then `vault import secret/NAME FILE`");
     Ok(Exit::OK)
 }
 
