@@ -73,7 +73,7 @@ impl Credentials {
                 request.answer(stream, configs, &engine, shutdown).await;
             }
         };
-        let mut open = accept_each(CONNECTIONS, shutdown.clone(), accept, answer).await;
+        let mut open = accept_each(CONNECTIONS, &engine, shutdown.clone(), accept, answer).await;
         while open.join_next().await.is_some() {}
     }
 }

@@ -275,7 +275,7 @@ async fn without_the_server_reads_go_on_and_writes_fail_at_once() {
 #[tokio::test]
 async fn without_an_agent_the_same_api_answers_in_process() {
     async fn ask(engine: Engine, paths: &Paths, method: &str, body: &'static str) -> ApiAnswer {
-        let api = Api::open(engine, paths, &config::Api::default()).unwrap();
+        let api = Api::open(engine, paths, &config::Api::default(), None).unwrap();
         let request = Request::builder().method(method).uri("/v1/secret/data/x");
         answer(&api, &Peer::inside(), request.body(Body::from(body)).unwrap()).await
     }
