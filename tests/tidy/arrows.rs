@@ -84,6 +84,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "status",
             "halts",
             "targets",
+            "hook",
             "install",
             "arguments",
         ],

@@ -13,7 +13,7 @@ use host::process::harden;
 use host::term::Term;
 
 use crate::place::Place;
-use crate::{halts, install, join, run, status, targets};
+use crate::{halts, hook, install, join, run, status, targets};
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
 #[derive(Debug, Parser)]
@@ -51,6 +51,8 @@ enum Command {
     SetAside(halts::SetAsideArgs),
     #[command(subcommand)]
     Target(targets::Command),
+    #[command(subcommand)]
+    Hook(hook::Command),
     Install(install::Args),
     Man(ManArgs),
     /// Deprecated: `vault compose`
@@ -104,6 +106,7 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
             install::remind(place, term)?;
             Ok(Exit::OK)
         }
+        Command::Hook(command) => hook::run(&command, &place.paths()?, term),
         Command::Install(args) => install::run(&args, place, term),
         Command::Man(args) => manual(&args, term),
         Command::Compose(Moved { words }) => moved("compose", words, place, term),

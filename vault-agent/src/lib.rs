@@ -16,6 +16,8 @@ mod run;
 mod status;
 mod targets;
 
+mod hook;
+
 mod install;
 
 mod arguments;

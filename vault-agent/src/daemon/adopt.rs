@@ -17,6 +17,10 @@ use super::{Daemon, Source, apply, stale};
 use crate::engine::Engine;
 use machine::config::Config;
 
+/// How many targets that left the configuration are remembered, should they come back: an editor
+/// that saves in parts takes them out for a moment.
+const MOST_LEFT: usize = 1_000;
+
 impl Daemon {
     /// Takes up the configuration and what the last process remembered.
     pub(super) fn begin(source: Source, state: &Path, engine: Engine, guard: Guard) -> Self {
@@ -24,7 +28,6 @@ impl Daemon {
         let config = Arc::clone(&source.config.borrow());
         let branch = engine.branch();
         let mut daemon = Self {
-            own_files: Default::default(),
             source,
             state: state.to_owned(),
             contact: stale::take_up(record.contact, &engine),
@@ -46,6 +49,8 @@ impl Daemon {
             weigh_by: None,
             branch,
             alarms: BTreeMap::new(),
+            waiting: Vec::new(),
+            left: HashMap::new(),
         };
         let targets = config.targets.iter().map(|target| target.path.clone());
         let sources = config.sources.iter().map(|source| source.path.clone());
@@ -65,31 +70,37 @@ impl Daemon {
             let slot = match before.remove(&target.path) {
                 Some(slot) if slot.target == *target => slot,
                 Some(slot) => slot.changed(Arc::clone(target)),
-                None => Slot::new(Arc::clone(target), remembered.remove(&target.path)),
+                None => {
+                    let left = self.left.remove(&target.path).filter(|(left, _)| left == target);
+                    let known = remembered.remove(&target.path).or(left.map(|(_, known)| known));
+                    Slot::new(Arc::clone(target), known)
+                }
             };
             self.slots.insert(target.path.clone(), slot);
         }
-        for path in before.keys() {
+        if self.left.len() + before.len() > MOST_LEFT {
+            self.left.clear();
+        }
+        for (path, slot) in before {
             tracing::info!(file = %path.display(), "no target any more; the file stays");
+            let known = slot.remembered().filter(|_| self.left.len() < MOST_LEFT);
+            self.left.extend(known.map(|known| (path, (slot.target, known))));
         }
         self.order = Order::of(&config.targets);
-        let keys = self.slots.values().filter_map(|slot| slot.key.as_ref()).collect();
-        self.hooks.forget_others(&keys);
+        let hooks = self.slots.iter();
+        let hooks = hooks.filter_map(|(path, slot)| Some((path.as_path(), slot.key.as_ref()?)));
+        self.hooks.forget_others(&hooks.collect());
         self.masters.set(&config.sources, Instant::now());
         self.watch();
         self.refresh();
         self.changed();
     }
 
-    /// Watches the targets, their templates, and the configuration, at its link and where that
-    /// leads.
+    /// Watches the targets, their templates, and the configuration.
     pub(super) fn watch(&mut self) {
-        let file = &self.source.file;
-        let real = file.canonicalize().unwrap_or_else(|_| file.clone());
         let targets = self.slots.keys().map(PathBuf::as_path);
         let templates = self.slots.values().filter_map(|slot| slot.target.template_file.as_deref());
-        self.own_files = [file.clone(), real];
-        let own = self.own_files.iter().map(PathBuf::as_path);
+        let own = std::iter::once(self.source.file.as_path());
         let files = targets.chain(templates).chain(own).chain(self.masters.files());
         match self.guard.watch(files) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
@@ -113,12 +124,12 @@ impl Daemon {
 
     /// Takes up a changed `agent.toml`; one that is not understood changes nothing and alarms.
     pub(super) fn reload(&mut self) {
-        let config = match Config::load(&self.source.file) {
+        let before = Arc::clone(&self.source.config.borrow());
+        let load = if *before == Config::default() { Config::load } else { Config::load_filled };
+        let config = match load(&self.source.file) {
             Ok(config) => Arc::new(config),
             // There never was one: nothing to alarm about.
-            Err(error) if error.missing && **self.source.config.borrow() == Config::default() => {
-                return;
-            }
+            Err(error) if error.missing && *before == Config::default() => return,
             Err(error) => {
                 tracing::error!(hint = error.hint, "the old configuration stays: {error}");
                 self.engine.clear_alarm("E_CONFIG");
@@ -127,7 +138,7 @@ impl Daemon {
             }
         };
         self.engine.clear_alarm("E_CONFIG");
-        if *self.source.config.borrow() == config {
+        if before == config {
             return;
         }
         tracing::info!(
@@ -135,7 +146,7 @@ impl Daemon {
             self.source.file.display(),
             config.targets.len()
         );
-        let before = self.source.config.send_replace(Arc::clone(&config));
+        self.source.config.send_replace(Arc::clone(&config));
         let later = config.for_next_start(&before);
         if !later.is_empty() {
             tracing::warn!("taken up when the agent is started again: {}", later.join(", "));

@@ -12,9 +12,10 @@ use shared::time::Time;
 use tokio::time::Instant;
 
 use super::apply::{Held, Outcome, TargetFault, Task};
+use super::asked::NoRun;
 use super::backoff::backoff;
 use super::contact::Reach;
-use super::hooks::{HookKey, Key, Mask};
+use super::hooks::{HookKey, Key, Mask, Waiter};
 use super::plan::{self, Action, Known, Versions};
 use super::record::{Bad, HookEnd, Remembered};
 use crate::engine::Latest;
@@ -104,6 +105,8 @@ pub(super) struct Slot {
     pub(super) halted: bool,
     /// What the hook has said of versions.
     verdict: Verdict,
+    /// Who waits for the end of a run of the hook that is to follow the next look at the file.
+    pub(super) wanted_by: Vec<Waiter>,
 }
 
 impl Slot {
@@ -144,15 +147,23 @@ impl Slot {
             aside: Vec::new(),
             halted: false,
             verdict,
+            wanted_by: Vec::new(),
         }
     }
 
     /// The same file after its configuration has changed: to be compared anew, but no news for its
-    /// hook.
+    /// hook, unless another one is to tell now what the one before has not, or failed to.
     pub(super) fn changed(self, target: Arc<Target>) -> Self {
-        let remembered = self.remembered();
-        let Self { queued, busy, verified, reach, .. } = self;
-        Self { queued, busy, verified, reach, ..Self::new(target, remembered) }
+        let mut slot = Self::new(target, self.remembered());
+        let is_told = matches!(self.hook, HookEnd::Ok | HookEnd::None);
+        let Self { key, queued, busy, verified, reach, .. } = self;
+        let verified = verified && (is_told || slot.key == key);
+        if slot.key.is_none() {
+            slot.hook = HookEnd::None;
+        } else if slot.key != key && !is_told {
+            slot.hook = HookEnd::Pending;
+        }
+        Self { queued, busy, verified, reach, ..slot }
     }
 
     /// Tells whether the target is being written, or about to be.
@@ -220,7 +231,8 @@ impl Slot {
                 self.state = State::Held(state, why);
             }
             Action::Settled => {
-                if matches!(self.next, Some(Task::Write(_) | Task::Remove(_))) {
+                let is_moot = self.wanted_by.is_empty();
+                if is_moot && matches!(self.next, Some(Task::Write(_) | Task::Remove(_))) {
                     self.next = None;
                 }
                 if !matches!(self.state, State::Drifted | State::Contested) {
@@ -319,7 +331,8 @@ impl Slot {
                         && self.verdict.has_gone_back_to(&held.versions));
                 let has_run = self.written.as_ref() == Some(&held.versions) && ended;
                 let is_new = !self.verified && held.print.is_some();
-                (held, (is_new && !has_run).then_some(mask))
+                let is_due = (is_new && !has_run) || !self.wanted_by.is_empty();
+                (held, is_due.then_some(mask))
             }
         };
         self.is_right(held, time);
@@ -332,6 +345,30 @@ impl Slot {
             self.verdict.is_good(self.written.as_ref());
         }
         mask
+    }
+
+    /// Has the file looked at, and the hook run once more if it is right then.
+    ///
+    /// # Errors
+    /// If it is not right now.
+    pub(super) fn run_hook(&mut self, told: Waiter) -> Result<(), NoRun> {
+        let held = self.held.as_ref().filter(|held| held.iter().any(Option::is_some));
+        let Some(versions) = held.filter(|_| self.state == State::Right) else {
+            return Err(NoRun::NotRight(self.show()));
+        };
+        if self.next.is_none() {
+            self.next = Some(match self.target.drift {
+                Drift::Restore => Task::Write(versions.clone()),
+                Drift::Report => Task::Compare(versions.clone()),
+            });
+        }
+        self.wanted_by.push(told);
+        Ok(())
+    }
+
+    /// Takes that a task has ended without a result, by a fault of this program.
+    pub(super) fn crashed(&mut self, now: Instant) {
+        self.failed(TargetFault::crashed(), now);
     }
 
     /// Takes the end of a hook's run, and whether it will run again.
