@@ -1,17 +1,34 @@
 //! Where log lines go and what they look like. Bodies, tokens and values never get into one.
 //!
 //! One event is one line, whatever its texts hold: [`Lines`] writes out what would steer a terminal
-//! or forge another line.
+//! or forge another line. The same warning is shown a few times a minute at most: [`Sparing`].
 
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
+use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, fmt};
 
 use crate::shown::Shown;
+
+/// How often the same warning is shown within [`SPELL`].
+const OFTEN: u32 = 5;
+/// See [`OFTEN`].
+const SPELL: Duration = Duration::from_secs(60);
+/// Warnings that are told apart at a time.
+const MOST_KNOWN: usize = 1_024;
 
 /// What is logged, and how: `[log]` of every program's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -67,12 +84,14 @@ pub fn start(log: Log) {
     let registry = Registry::default();
     // A second start in one process keeps the first one's settings.
     let _ = match log.format {
-        Format::Json => registry.with(lines.json().with_filter(level)).try_init(),
+        Format::Json => registry.with(lines.json().with_filter(Sparing::new(level))).try_init(),
         Format::Text if logs_to_journal() => {
             let lines = lines.with_ansi(false).event_format(Journal::new());
-            registry.with(lines.with_filter(level)).try_init()
+            registry.with(lines.with_filter(Sparing::new(level))).try_init()
         }
-        Format::Text => registry.with(lines.with_ansi(false).with_filter(level)).try_init(),
+        Format::Text => {
+            registry.with(lines.with_ansi(false).with_filter(Sparing::new(level))).try_init()
+        }
     };
 }
 
@@ -83,6 +102,78 @@ fn logs_to_journal() -> bool {
         .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
+thread_local! {
+    /// Whether the event that this thread writes next is the last of its kind for a while.
+    static LAST: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets events of a level pass, and the same warning [`OFTEN`] times in a [`SPELL`] only: a trouble
+/// that comes back ten times a second must not fill the disk, nor hide all others.
+struct Sparing {
+    level: LevelFilter,
+    told: Mutex<HashMap<u64, Told>>,
+}
+
+/// A warning, by what it says.
+#[derive(Clone, Copy)]
+struct Told {
+    since: Instant,
+    count: u32,
+}
+
+impl Sparing {
+    fn new(level: LevelFilter) -> Self {
+        Self { level, told: Mutex::default() }
+    }
+
+    /// Tells how often a warning has come in its spell, this time included.
+    fn count(&self, warning: u64, now: Instant) -> u32 {
+        let is_over = |told: &Told| now.duration_since(told.since) >= SPELL;
+        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_KNOWN {
+            all.retain(|_, told| !is_over(told));
+        }
+        if all.len() >= MOST_KNOWN {
+            all.clear();
+        }
+        let told = all.entry(warning).or_insert(Told { since: now, count: 0 });
+        if is_over(told) {
+            *told = Told { since: now, count: 0 };
+        }
+        told.count = told.count.saturating_add(1);
+        told.count
+    }
+}
+
+impl<S> Filter<S> for Sparing {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        *metadata.level() <= self.level
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if *metadata.level() <= self.level { Interest::always() } else { Interest::never() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.level)
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        if *event.metadata().level() > tracing::Level::WARN {
+            return true;
+        }
+        let mut text = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            let _ = write!(text, "{field}={value:?} ");
+        });
+        let mut hasher = DefaultHasher::new();
+        (event.metadata().file(), event.metadata().line(), text).hash(&mut hasher);
+        let count = self.count(hasher.finish(), Instant::now());
+        LAST.set(count == OFTEN);
+        count <= OFTEN
+    }
+}
+
 /// Writes events, each as one line of visible text. The formatter hands each over whole; JSON
 /// means the same afterwards.
 struct Lines<W>(W);
@@ -90,7 +181,15 @@ struct Lines<W>(W);
 impl<W: Write> Write for Lines<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = event.strip_suffix(b"\n").unwrap_or(event);
-        let line = Shown::line(String::from_utf8_lossy(text)).ended();
+        let mut line = String::from_utf8_lossy(text);
+        if LAST.take() {
+            let json = line.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+            line = match json {
+                Some(rest) => format!("{{{rest},\"often\":true}}").into(),
+                None => format!("{line} (the same again is not shown for a minute)").into(),
+            };
+        }
+        let line = Shown::line(line).ended();
         self.0.write_all(line.as_bytes())?;
         Ok(event.len())
     }
@@ -189,6 +288,48 @@ mod tests {
         }
         let Line { fields } = serde_json::from_slice(first).unwrap();
         assert_eq!((fields.message.as_str(), fields.field.as_str()), (hostile, hostile));
+    }
+
+    #[test]
+    fn the_same_warning_is_shown_a_few_times_a_minute() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines = fmt::layer().without_time().with_ansi(false).with_target(false);
+        let lines = lines.with_writer(move || Lines(writer.clone()));
+        let sparing = Sparing::new(LevelFilter::INFO);
+        let registry = Registry::default().with(lines.with_filter(sparing));
+        tracing::subscriber::with_default(registry, || {
+            for n in 0..100 {
+                tracing::warn!(who = "a", "one");
+                tracing::info!("news");
+                tracing::debug!("unseen");
+                tracing::error!(n, "each another");
+            }
+            tracing::warn!(who = "b", "one");
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
+        assert_eq!(count("who=\"a\""), 5);
+        assert_eq!(count("the same again is not shown"), 1);
+        assert_eq!(count("who=\"b\""), 1);
+        assert_eq!((count("news"), count("each another"), count("unseen")), (100, 100, 0));
+        let json = Kept::default();
+        LAST.set(true);
+        Lines(json.clone()).write_all(b"{\"a\":1}\n").unwrap();
+        assert_eq!(*json.0.lock().unwrap(), b"{\"a\":1,\"often\":true}\n");
+    }
+
+    #[test]
+    fn a_warning_is_shown_again_after_a_while_and_few_are_remembered() {
+        let (sparing, now) = (Sparing::new(LevelFilter::INFO), Instant::now());
+        for expected in 1..=20 {
+            assert_eq!(sparing.count(7, now), expected);
+        }
+        assert_eq!(sparing.count(7, now + SPELL), 1);
+        for warning in 0..10_000 {
+            sparing.count(warning, now);
+        }
+        assert!(sparing.told.lock().unwrap().len() <= MOST_KNOWN);
     }
 
     #[test]

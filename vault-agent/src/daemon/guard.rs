@@ -274,7 +274,9 @@ impl Board {
             EventKind::Modify(_) | EventKind::Any | EventKind::Other => return false,
         };
         if went || matches!(kind, EventKind::Access(_)) {
-            files.into_iter().flatten().for_each(|file| drop(open.remove(file)));
+            for file in files.into_iter().flatten() {
+                open.remove(file);
+            }
         }
         if let Some(files) = files {
             touched.moved |= files.iter().any(|file| file != path);

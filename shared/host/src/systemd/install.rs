@@ -131,7 +131,7 @@ pub fn install<P: Program>(
     }
     // Keys in files are there to be given up by a program that has them from systemd.
     let gives_up = seal && program.credentials().iter().any(Credential::is_open);
-    let anew = written || gives_up || unit.is_outdated(&own);
+    let anew = written || gives_up || (unit.is_active() && unit.is_outdated(&own));
     unit.start(program, written, anew, flags.no_start)?;
     if gives_up {
         program.credentials().iter().try_for_each(Credential::wipe)?;
