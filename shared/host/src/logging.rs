@@ -3,7 +3,6 @@
 //! One event is one line, whatever its texts hold: [`Lines`] writes out what would steer a terminal
 //! or forge another line. The same warning is shown a few times a minute at most: [`Sparing`].
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
@@ -13,10 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use tracing::subscriber::Interest;
-use tracing::{Event, Metadata};
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, fmt};
@@ -84,14 +80,15 @@ pub fn start(log: Log) {
     let registry = Registry::default();
     // A second start in one process keeps the first one's settings.
     let _ = match log.format {
-        Format::Json => registry.with(lines.json().with_filter(Sparing::new(level))).try_init(),
+        Format::Json => {
+            let lines = lines.json().map_event_format(Sparing::new);
+            registry.with(lines.with_filter(level)).try_init()
+        }
         Format::Text if logs_to_journal() => {
-            let lines = lines.with_ansi(false).event_format(Journal::new());
-            registry.with(lines.with_filter(Sparing::new(level))).try_init()
+            let lines = lines.with_ansi(false).event_format(Sparing::new(Journal::new()));
+            registry.with(lines.with_filter(level)).try_init()
         }
-        Format::Text => {
-            registry.with(lines.with_ansi(false).with_filter(Sparing::new(level))).try_init()
-        }
+        Format::Text => registry.with(lines.with_ansi(false).with_filter(level)).try_init(),
     };
 }
 
@@ -102,15 +99,10 @@ fn logs_to_journal() -> bool {
         .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-thread_local! {
-    /// Whether the event that this thread writes next is the last of its kind for a while.
-    static LAST: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Lets events of a level pass, and the same warning [`OFTEN`] times in a [`SPELL`] only: a trouble
-/// that comes back ten times a second must not fill the disk, nor hide all others.
-struct Sparing {
-    level: LevelFilter,
+/// Formats events, and the same warning [`OFTEN`] times in a [`SPELL`] only: a trouble that comes
+/// back ten times a second must not fill the disk, nor hide all others.
+struct Sparing<F> {
+    lines: F,
     told: Mutex<HashMap<u64, Told>>,
 }
 
@@ -121,9 +113,9 @@ struct Told {
     count: u32,
 }
 
-impl Sparing {
-    fn new(level: LevelFilter) -> Self {
-        Self { level, told: Mutex::default() }
+impl<F> Sparing<F> {
+    fn new(lines: F) -> Self {
+        Self { lines, told: Mutex::default() }
     }
 
     /// Tells how often a warning has come in its spell, this time included.
@@ -145,32 +137,43 @@ impl Sparing {
     }
 }
 
-impl<S> Filter<S> for Sparing {
-    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        *metadata.level() <= self.level
-    }
-
-    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if *metadata.level() <= self.level { Interest::always() } else { Interest::never() }
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
-    }
-
-    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        if *event.metadata().level() > tracing::Level::WARN {
-            return true;
+impl<S, N, F> fmt::FormatEvent<S, N> for Sparing<F>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> fmt::FormatFields<'a> + 'static,
+    F: fmt::FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &fmt::FmtContext<'_, S, N>,
+        mut writer: fmt::format::Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
+        let metadata = event.metadata();
+        if *metadata.level() > tracing::Level::WARN {
+            return self.lines.format_event(context, writer, event);
         }
-        let mut text = String::new();
+        let mut said = String::new();
         event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
-            let _ = write!(text, "{field}={value:?} ");
+            let _ = write!(said, "{field}={value:?} ");
         });
         let mut hasher = DefaultHasher::new();
-        (event.metadata().file(), event.metadata().line(), text).hash(&mut hasher);
+        (metadata.file(), metadata.line(), said).hash(&mut hasher);
         let count = self.count(hasher.finish(), Instant::now());
-        LAST.set(count == OFTEN);
-        count <= OFTEN
+        if count > OFTEN {
+            // Nothing is written at all.
+            return Ok(());
+        }
+        if count < OFTEN {
+            return self.lines.format_event(context, writer, event);
+        }
+        let mut line = String::new();
+        self.lines.format_event(context, fmt::format::Writer::new(&mut line), event)?;
+        let line = line.trim_end_matches('\n');
+        match line.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+            Some(rest) => writeln!(writer, "{{{rest},\"often\":true}}"),
+            None => writeln!(writer, "{line} (the same again is not shown for a minute)"),
+        }
     }
 }
 
@@ -181,15 +184,7 @@ struct Lines<W>(W);
 impl<W: Write> Write for Lines<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = event.strip_suffix(b"\n").unwrap_or(event);
-        let mut line = String::from_utf8_lossy(text);
-        if LAST.take() {
-            let json = line.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-            line = match json {
-                Some(rest) => format!("{{{rest},\"often\":true}}").into(),
-                None => format!("{line} (the same again is not shown for a minute)").into(),
-            };
-        }
-        let line = Shown::line(line).ended();
+        let line = Shown::line(String::from_utf8_lossy(text)).ended();
         self.0.write_all(line.as_bytes())?;
         Ok(event.len())
     }
@@ -292,36 +287,40 @@ mod tests {
 
     #[test]
     fn the_same_warning_is_shown_a_few_times_a_minute() {
-        let kept = Kept::default();
-        let writer = kept.clone();
-        let lines = fmt::layer().without_time().with_ansi(false).with_target(false);
-        let lines = lines.with_writer(move || Lines(writer.clone()));
-        let sparing = Sparing::new(LevelFilter::INFO);
-        let registry = Registry::default().with(lines.with_filter(sparing));
-        tracing::subscriber::with_default(registry, || {
+        let (text, json) = (Kept::default(), Kept::default());
+        let events = || {
             for n in 0..100 {
                 tracing::warn!(who = "a", "one");
                 tracing::info!("news");
-                tracing::debug!("unseen");
                 tracing::error!(n, "each another");
             }
             tracing::warn!(who = "b", "one");
+        };
+        let writer = text.clone();
+        let lines = fmt::layer().without_time().with_ansi(false).map_event_format(Sparing::new);
+        let lines = lines.with_writer(move || Lines(writer.clone()));
+        tracing::subscriber::with_default(Registry::default().with(lines), events);
+        let writer = json.clone();
+        let lines = fmt::layer().json().map_event_format(Sparing::new);
+        let lines = lines.with_writer(move || Lines(writer.clone()));
+        tracing::subscriber::with_default(Registry::default().with(lines), events);
+        let [text, json] = [text, json].map(|kept| {
+            let kept = kept.0.lock().unwrap().clone();
+            String::from_utf8(kept).unwrap()
         });
-        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-        let count = |part: &str| text.lines().filter(|line| line.contains(part)).count();
-        assert_eq!(count("who=\"a\""), 5);
-        assert_eq!(count("the same again is not shown"), 1);
-        assert_eq!(count("who=\"b\""), 1);
-        assert_eq!((count("news"), count("each another"), count("unseen")), (100, 100, 0));
-        let json = Kept::default();
-        LAST.set(true);
-        Lines(json.clone()).write_all(b"{\"a\":1}\n").unwrap();
-        assert_eq!(*json.0.lock().unwrap(), b"{\"a\":1,\"often\":true}\n");
+        for (kept, who, often) in [
+            (&text, ["who=\"a\"", "who=\"b\""], "the same again is not shown"),
+            (&json, ["\"who\":\"a\"", "\"who\":\"b\""], ",\"often\":true}"),
+        ] {
+            let count = |part: &str| kept.lines().filter(|line| line.contains(part)).count();
+            assert_eq!(who.map(count), [5, 1], "{kept}");
+            assert_eq!((count(often), count("news"), count("each another")), (1, 100, 100));
+        }
     }
 
     #[test]
     fn a_warning_is_shown_again_after_a_while_and_few_are_remembered() {
-        let (sparing, now) = (Sparing::new(LevelFilter::INFO), Instant::now());
+        let (sparing, now) = (Sparing::new(()), Instant::now());
         for expected in 1..=20 {
             assert_eq!(sparing.count(7, now), expected);
         }
