@@ -44,7 +44,7 @@ fn a_hook_that_is_mended_runs_at_once_and_the_old_one_no_more() {
 
 #[test]
 fn an_edit_that_is_half_done_runs_no_hooks() {
-    let (_world, host) = world();
+    let (_world, mut host) = world();
     let tables: Vec<String> = ["a", "b", "c"]
         .map(|name| target(&host, name, &format!("on_change = \"echo {name} >>log\"")))
         .into();
@@ -76,6 +76,11 @@ fn an_edit_that_is_half_done_runs_no_hooks() {
     let mut runs: Vec<String> = read(&host, "log").lines().map(str::to_owned).collect();
     runs.sort_unstable();
     assert_eq!(runs, ["a", "a", "b", "b", "c", "c"]);
+    // One that was lost while the agent was off is no secret either.
+    host.stop();
+    write(&file, "");
+    host.start();
+    fails_with(&host, "is empty");
 }
 
 #[test]

@@ -64,16 +64,13 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let listeners = Listeners::bind(engine.clone(), paths, &options, Some(targets.clone())).await?;
     let listen = listeners.address();
     let credentials = socket
-        .map(|socket| {
-            let socket = socket.unwrap_or_else(|| paths.credentials());
-            Credentials::bind(&socket, source.config.subscribe(), engine.clone())
-        })
-        .transpose()?;
+        .map(|socket| socket.unwrap_or_else(|| paths.credentials()))
+        .map(|socket| Credentials::bind(&socket, source.config.subscribe(), engine.clone()));
     let addresses = follow_addresses(source.config.subscribe());
     let (settled, first_pass) = oneshot::channel();
 
     let first_try = engine.clone();
-    let tended = tokio::spawn({
+    let mut tended = tokio::spawn({
         let (state, engine, shutdown) = (paths.state.clone(), engine.clone(), shutdown.clone());
         async move { daemon::run(source, &state, engine, shutdown, settled, asked).await }
     });
@@ -98,6 +95,8 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let ended = tokio::select! {
         () = end.wait() => Ok(()),
         ended = &mut sync => ended.context("the sync task failed"),
+        // Whoever has started the agent starts it again: files must be kept right.
+        ended = &mut tended => ended.context("the loop over the targets failed"),
     };
     notify::stopping();
     watchdog.abort();
@@ -106,7 +105,10 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     if !sync.is_finished() {
         let _ = sync.await;
     }
-    let _ = tokio::join!(tended, credentials, api);
+    if !tended.is_finished() {
+        let _ = tended.await;
+    }
+    let _ = tokio::join!(credentials, api);
     ended
 }
 

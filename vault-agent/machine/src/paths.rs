@@ -16,8 +16,8 @@ pub struct Paths {
     pub config: PathBuf,
     /// Socket of the local API.
     pub socket: PathBuf,
-    /// Where that socket is for those who have a runtime directory: programs that cron starts, say,
-    /// have none, and their user's agent may.
+    /// Where that socket is if the agent runs with a runtime directory and this process without, as
+    /// cron starts it, or the other way round.
     pub elsewhere: Option<PathBuf>,
     /// Directory of the credentials that systemd gave to this program.
     pub given: Option<PathBuf>,
@@ -83,7 +83,7 @@ impl Paths {
         // Without a runtime directory the socket lives beside the state: never in `/tmp`.
         let below = |runtime: PathBuf| runtime.join("vault-agent/agent.sock");
         let (socket, elsewhere) = match set("XDG_RUNTIME_DIR") {
-            Some(runtime) => (below(runtime), None),
+            Some(runtime) => (below(runtime), Some(state.join("agent.sock"))),
             None => (state.join("agent.sock"), Some(below(format!("/run/user/{uid}").into()))),
         };
         Ok(Self { state, config, socket, elsewhere, given })
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_runtime_directory_looks_into_the_users_own() {
+    fn an_agent_with_another_environment_is_found() {
         let sockets =
             |uid, flags, variables: &[_]| decide(uid, flags, variables).unwrap().sockets();
         let home = ("HOME", "/h");
@@ -178,7 +178,7 @@ mod tests {
             ("/h/.local/state/vault-agent/agent.sock", "/run/user/7/vault-agent/agent.sock");
         assert_eq!(sockets(7, [None, None], &[home]), [PathBuf::from(beside), own.into()]);
         let session = [home, ("XDG_RUNTIME_DIR", "/run/user/7")];
-        assert_eq!(sockets(7, [None, None], &session), [PathBuf::from(own)]);
+        assert_eq!(sockets(7, [None, None], &session), [PathBuf::from(own), beside.into()]);
         // An agent that was chosen is no other.
         assert_eq!(sockets(7, [Some("/d"), None], &[home]), [PathBuf::from("/d/agent.sock")]);
         assert_eq!(sockets(0, [None, None], &[]), [PathBuf::from("/run/vault-agent/agent.sock")]);

@@ -73,13 +73,15 @@ pub(super) struct Gate {
     /// SHA-256 of that token, once it is read.
     token: OnceLock<Hash>,
     pub(super) tokens: Tokens,
+    /// What is wrong with `allow`, for people.
+    pub(super) unknown: Vec<String>,
     owners: Owners,
     slow: Mutex<()>,
 }
 
 impl Gate {
-    /// Resolves names, and reads or makes the token file if TCP is to be listened on.
-    pub(super) fn open(options: &config::Api, token_file: &Path, tokens: Tokens) -> Result<Self> {
+    /// Resolves names; those that nobody has let nobody in.
+    pub(super) fn open(options: &config::Api, token_file: &Path, tokens: Tokens) -> Self {
         let us = rustix::process::geteuid().as_raw();
         let mut gate = Self {
             // Root and this user can read the keys themselves.
@@ -88,6 +90,7 @@ impl Gate {
             token_file: None,
             token: OnceLock::new(),
             tokens,
+            unknown: Vec::new(),
             owners: Owners::default(),
             slow: Mutex::new(()),
         };
@@ -95,23 +98,21 @@ impl Gate {
             match allow {
                 Allow::User(name) => {
                     let user = account::user(name).map(|user| user.uid);
-                    let user = user.or_else(|| name.parse().ok()).with_context(|| {
-                        format!("`allow` names user `{name}`, who does not exist")
-                    })?;
-                    gate.users.push(user);
+                    match user.or_else(|| name.parse().ok()) {
+                        Some(user) => gate.users.push(user),
+                        None => gate.unknown.push(format!("user `{name}`, who does not exist")),
+                    }
                 }
-                Allow::Group(name) => {
-                    let group = account::group(name).with_context(|| {
-                        format!("`allow` names group `@{name}`, which does not exist")
-                    })?;
-                    gate.groups.push(group);
-                }
+                Allow::Group(name) => match account::group(name) {
+                    Some(group) => gate.groups.push(group),
+                    None => gate.unknown.push(format!("group `@{name}`, which does not exist")),
+                },
             }
         }
         if options.listen.is_some() && options.auth == Auth::Token {
             gate.token_file = Some(token_file.to_owned());
         }
-        Ok(gate)
+        gate
     }
 
     /// Reads the token file, or makes it, unless that is done or loopback callers need no token.

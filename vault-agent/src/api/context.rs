@@ -34,7 +34,11 @@ impl Api {
         targets: Option<Targets>,
     ) -> Result<Self> {
         let token_file = token_file(paths, options);
-        let gate = Gate::open(options, &token_file, Tokens::open(&paths.state)?)?;
+        let gate = Gate::open(options, &token_file, Tokens::open(&paths.state)?);
+        if let Some(first) = gate.unknown.first() {
+            let hint = "mend it and start the agent again; all others are let in";
+            engine.alarm("E_ALLOW", format!("`allow` names {first} (hint: {hint})"));
+        }
         Ok(Self { engine, gate, large_bodies: Semaphore::new(LARGE_BODIES), targets })
     }
 

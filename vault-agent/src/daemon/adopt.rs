@@ -15,6 +15,7 @@ use super::record::{Record, Remembered};
 use super::slot::Slot;
 use super::{Daemon, Source, apply, stale};
 use crate::engine::Engine;
+use host::config_fault::ConfigFault;
 use machine::config::Config;
 
 /// How many targets that left the configuration are remembered, should they come back: an editor
@@ -56,10 +57,14 @@ impl Daemon {
         let sources = config.sources.iter().map(|source| source.path.clone());
         let files: Vec<PathBuf> = targets.chain(sources).collect();
         tokio::task::spawn_blocking(move || files.iter().for_each(|file| apply::sweep(file)));
+        let had_targets = !record.targets.is_empty();
         let remembered = record.targets.into_iter().map(|target| (target.path.clone(), target));
         daemon.adopt(&config, remembered.collect());
         // What was saved between the first reading and the watching would never be heard of.
         daemon.reload();
+        if had_targets && daemon.slots.is_empty() {
+            daemon.miss_configuration();
+        }
         daemon
     }
 
@@ -132,8 +137,7 @@ impl Daemon {
             Err(error) if error.missing && *before == Config::default() => return,
             Err(error) => {
                 tracing::error!(hint = error.hint, "the old configuration stays: {error}");
-                self.engine.clear_alarm("E_CONFIG");
-                self.engine.alarm("E_CONFIG", format!("{error} (hint: {})", error.hint));
+                self.refused(&error);
                 return;
             }
         };
@@ -152,6 +156,21 @@ impl Daemon {
             tracing::warn!("taken up when the agent is started again: {}", later.join(", "));
         }
         self.adopt(&config, HashMap::new());
+    }
+}
+
+impl Daemon {
+    /// Raises an alarm if there is nothing in `agent.toml`, not even a comment, though there were
+    /// targets before: it may have been lost.
+    fn miss_configuration(&self) {
+        if let Err(error) = Config::load_filled(&self.source.file) {
+            self.refused(&error);
+        }
+    }
+
+    fn refused(&self, error: &ConfigFault) {
+        self.engine.clear_alarm("E_CONFIG");
+        self.engine.alarm("E_CONFIG", format!("{error} (hint: {})", error.hint));
     }
 }
 
@@ -225,5 +244,14 @@ mod tests {
         daemon.reload();
         daemon.refresh();
         assert_eq!(daemon.slots[&a].next, Some(Task::Write(vec![Some(1)])));
+        // A task that ends without a result leaves its place: the target is tried again.
+        daemon.advance();
+        assert!(daemon.slots[&a].busy.is_some());
+        daemon.jobs.abort_all();
+        while daemon.slots[&a].busy.is_some() {
+            daemon.turn().await;
+        }
+        assert!(daemon.slots[&a].due.is_some() && daemon.jobs.is_empty());
+        assert!(daemon.slots[&a].show().contains("a fault in the agent itself"));
     }
 }

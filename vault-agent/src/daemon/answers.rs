@@ -18,7 +18,7 @@ impl Daemon {
             Ask::Alive(answer) => drop(answer.send(())),
             Ask::Settled(secret, answer) => {
                 // The version that was just written may not have been heard of yet.
-                self.refresh();
+                self.plan_changed(|slot| slot.target.secrets.contains(&secret));
                 self.waiting.retain(|(_, waits)| !waits.is_closed());
                 if self.waiting.len() < MOST_WAITING {
                     self.waiting.push((secret, answer));

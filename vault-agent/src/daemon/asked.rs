@@ -42,8 +42,8 @@ pub enum NoRun {
     /// The file is not what the hook is to tell of: how it stands.
     #[error("the file is not right: {0}")]
     NotRight(String),
-    /// The target has changed meanwhile, or the agent ends.
-    #[error("it was not run: its target has changed meanwhile, or the agent ends")]
+    /// The file or the target is another one by now, or the agent ends.
+    #[error("it was not run: the file or its target is not as it was any more")]
     Gone,
 }
 

@@ -203,8 +203,13 @@ impl Daemon {
                 let finished = self.hooks.ended(ended, Instant::now());
                 self.hook_ended(finished);
             }
-            Some(Ok(ended)) = self.masters.jobs.join_next() => {
-                if self.masters.take(ended, Instant::now(), clock::now()) {
+            Some(ended) = self.masters.jobs.join_next() => {
+                let now = Instant::now();
+                let others = match ended {
+                    Ok(ended) => self.masters.take(ended, now, clock::now()),
+                    Err(error) => self.masters.crashed(error.id(), now),
+                };
+                if others {
                     self.watch();
                 }
                 self.changed();
@@ -232,10 +237,15 @@ impl Daemon {
         self.weigh();
         self.follow_branch();
         self.masters.changed(&self.engine, Instant::now());
+        self.plan_changed(|_| true);
+    }
+
+    /// Plans those of the targets that `are` such whose secrets have changed.
+    fn plan_changed(&mut self, are: impl Fn(&Slot) -> bool) {
         let engine = self.engine.clone();
         self.plan_those(|slot| {
             let latest = slot.target.secrets.iter().map(|secret| engine.latest(secret));
-            !latest.eq(slot.latest.iter().copied())
+            are(slot) && !latest.eq(slot.latest.iter().copied())
         });
     }
 

@@ -12,7 +12,6 @@ use shared::time::Time;
 use tokio::time::Instant;
 
 use super::apply::{Held, Outcome, TargetFault, Task};
-use super::asked::NoRun;
 use super::backoff::backoff;
 use super::contact::Reach;
 use super::hooks::{HookKey, Key, Mask, Waiter};
@@ -149,21 +148,6 @@ impl Slot {
             verdict,
             wanted_by: Vec::new(),
         }
-    }
-
-    /// The same file after its configuration has changed: to be compared anew, but no news for its
-    /// hook, unless another one is to tell now what the one before has not, or failed to.
-    pub(super) fn changed(self, target: Arc<Target>) -> Self {
-        let mut slot = Self::new(target, self.remembered());
-        let is_told = matches!(self.hook, HookEnd::Ok | HookEnd::None);
-        let Self { key, queued, busy, verified, reach, .. } = self;
-        let verified = verified && (is_told || slot.key == key);
-        if slot.key.is_none() {
-            slot.hook = HookEnd::None;
-        } else if slot.key != key && !is_told {
-            slot.hook = HookEnd::Pending;
-        }
-        Self { queued, busy, verified, reach, ..slot }
     }
 
     /// Tells whether the target is being written, or about to be.
@@ -347,30 +331,6 @@ impl Slot {
         mask
     }
 
-    /// Has the file looked at, and the hook run once more if it is right then.
-    ///
-    /// # Errors
-    /// If it is not right now.
-    pub(super) fn run_hook(&mut self, told: Waiter) -> Result<(), NoRun> {
-        let held = self.held.as_ref().filter(|held| held.iter().any(Option::is_some));
-        let Some(versions) = held.filter(|_| self.state == State::Right) else {
-            return Err(NoRun::NotRight(self.show()));
-        };
-        if self.next.is_none() {
-            self.next = Some(match self.target.drift {
-                Drift::Restore => Task::Write(versions.clone()),
-                Drift::Report => Task::Compare(versions.clone()),
-            });
-        }
-        self.wanted_by.push(told);
-        Ok(())
-    }
-
-    /// Takes that a task has ended without a result, by a fault of this program.
-    pub(super) fn crashed(&mut self, now: Instant) {
-        self.failed(TargetFault::crashed(), now);
-    }
-
     /// Takes the end of a hook's run, and whether it will run again.
     pub(super) fn hook_ended(&mut self, result: &Result<(), String>, again: bool) {
         self.hook = match result {
@@ -529,6 +489,7 @@ impl Slot {
     }
 }
 
+mod anew;
 mod settings;
 mod verdict;
 
