@@ -84,7 +84,8 @@ fn systemd_is_asked_in_order_and_only_for_what_is_new() {
     assert_eq!(asked, "daemon-reload; enable --quiet vault-agent.service");
     assert!(said.contains("not started: this machine has no keys"), "{said}");
 
-    let host = world.owner_on(host);
+    let mut host = world.owner_on(host);
+    host.stop();
     let (asked, said) = install(&host, &[]);
     assert_eq!(asked, "enable --quiet vault-agent.service; restart vault-agent.service");
     assert!(said.contains("it runs, and starts with the host"), "{said}");

@@ -3,6 +3,7 @@
 //! Shapes only. Times are integers (microseconds since the epoch); who shows them turns them into
 //! RFC 3339. Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
 
+mod headers;
 mod hook;
 mod shares;
 
@@ -19,7 +20,8 @@ use shared::report::{HookResult, TargetState};
 use shared::signed::Envelope;
 use shared::time::Time;
 
-pub use hook::{HookRequest, HookRun};
+pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
+pub use hook::{HOOK, HookRequest, HookRun};
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
 pub use shares::{OverShare, Room, Share};
@@ -54,9 +56,6 @@ pub const SET_ASIDE: &str = "agent/set-aside";
 
 /// `GET`: [`Sample`].
 pub const SAMPLE: &str = "agent/sample";
-
-/// `POST` a [`HookRequest`]: [`HookRun`], once the hook has ended.
-pub const HOOK: &str = "agent/hook";
 
 /// `POST`: 204 once this machine's report and the accesses recorded so far are with the server.
 pub const SYNC: &str = "agent/sync";
@@ -194,15 +193,8 @@ pub struct SampleSecret {
     pub bytes: Inline,
 }
 
-/// Request header, any value: the server is not asked, what this machine holds must do.
-pub const OFFLINE: &str = "x-vault-offline";
-/// Request header of a write, any value: the answer does not wait for this host's own targets.
-pub const NO_WAIT: &str = "x-vault-no-wait";
 /// Largest body of a request: the largest secret with every byte escaped, and room for the rest.
 pub const BODY: usize = 8 << 20;
-/// Response header: seconds since the content was last known to be the newest; only while the
-/// server is away.
-pub const CACHE_AGE: &str = "x-vault-cache-age";
 
 /// How far this machine has verified the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -100,8 +100,8 @@ impl Guard {
     }
 
     /// Watches exactly `files` from now on, each where it really is, and every link on the way
-    /// there. Of a file whose folder is missing, the nearest folder above is watched. Files in folders that cannot be watched, or on network file systems, are
-    /// polled.
+    /// there. Of a file whose folder is missing, the nearest folder above is watched. Files in
+    /// folders that cannot be watched, or on network file systems, are polled.
     ///
     /// # Errors
     /// Why the first folder cannot be watched, for people; the others are.

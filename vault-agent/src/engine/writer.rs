@@ -442,7 +442,7 @@ mod tests {
         .await;
         assert!(answer.await.is_err());
         let (reply, answer) = oneshot::channel();
-        contained(async move { drop(reply.send(7)) }).await;
+        contained(async move { reply.send(7).unwrap() }).await;
         assert_eq!(answer.await, Ok(7));
     }
 }

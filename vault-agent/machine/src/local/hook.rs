@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// `POST` a [`HookRequest`]: [`HookRun`], once the hook has ended.
+pub const HOOK: &str = "agent/hook";
+
 /// Asks the agent to run the hook of a target once more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
