@@ -62,6 +62,10 @@ pub(super) struct Settings {
     /// Go back to the versions before when the hook fails for good
     #[arg(long)]
     rollback_on_failure: bool,
+    /// Write into the file that is there, for containers that have this very file mounted; a reader
+    /// may see half of it for a moment
+    #[arg(long)]
+    in_place: bool,
 }
 
 impl Settings {
@@ -97,6 +101,9 @@ impl Settings {
             if is_set {
                 table[key] = value(then);
             }
+        }
+        if self.in_place {
+            table["write"] = value("in_place");
         }
         if !self.allow_names.is_empty() {
             table["allow_names"] = value(self.allow_names.iter().collect::<Array>());
@@ -171,5 +178,18 @@ fn bare(value: &Value) -> String {
         Value::Float(number) => number.to_string(),
         Value::Boolean(yes) => yes.to_string(),
         Value::Datetime(time) => time.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_containers_is_written_in_place() {
+        let settings = Settings { in_place: true, ..Settings::default() };
+        let mut table = Table::new();
+        settings.write(&mut table, |path| Ok(path.to_owned())).unwrap();
+        assert_eq!(table.to_string(), "write = \"in_place\"\n");
     }
 }
