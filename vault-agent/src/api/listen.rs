@@ -291,13 +291,8 @@ where
     let mut calm_at: Option<tokio::time::Instant> = None;
     loop {
         while open.try_join_next().is_some() {}
-        // Accepted first: only who is there has somebody else leave.
-        let accepted = async {
-            let connection = accept().await?;
-            Ok::<_, io::Error>((connection, places.take().await))
-        };
         let accepted = tokio::select! {
-            accepted = accepted => accepted,
+            accepted = accept() => accepted,
             () = stopped(&mut shutdown) => return open,
             () = tokio::time::sleep_until(calm_at.unwrap_or_else(tokio::time::Instant::now)),
                 if calm_at.is_some() =>
@@ -308,9 +303,11 @@ where
             }
         };
         match accepted {
-            Ok((connection, place)) => {
-                open.spawn(answer(connection, place));
-            }
+            // Only who is there has somebody else leave.
+            Ok(connection) => tokio::select! {
+                place = places.take() => drop(open.spawn(answer(connection, place))),
+                () = stopped(&mut shutdown) => return open,
+            },
             Err(why) => {
                 // Out of file descriptors, accepting would fail again at once.
                 engine.alarm(NO_ROOM, format!("cannot accept local connections: {why}"));
