@@ -436,8 +436,7 @@ mod tests {
         let (reply, answer) = oneshot::channel::<()>();
         contained(async move {
             let _held = reply;
-            let none: Option<()> = None;
-            none.expect("a fault");
+            panic!("a fault");
         })
         .await;
         assert!(answer.await.is_err());
