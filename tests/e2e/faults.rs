@@ -94,6 +94,25 @@ fn a_full_disk_keeps_the_old_file() {
 }
 
 #[test]
+fn a_disk_that_holds_no_further_file_keeps_the_old_one() {
+    mounts::own(|| {
+        let world = World::new(bins!());
+        let point = world.dir().join("rtx1080/home/disk");
+        let _disk = Disk::new(&point, "64k,nr_inodes=5");
+        let desk = Desk::new(&world, "disk", "");
+        let filler = |n: usize| point.join(format!("filler-{n}"));
+        let made = (0..9).take_while(|n| std::fs::File::create(filler(*n)).is_ok()).count();
+        assert!((1..9).contains(&made), "{made}");
+        desk.put("new");
+        desk.alarmed("no inodes are left");
+        desk.holds("A=old\n");
+        std::fs::remove_file(filler(0)).unwrap();
+        desk.holds("A=new\n");
+        desk.healed();
+    });
+}
+
+#[test]
 fn a_read_only_disk_keeps_the_old_file() {
     mounts::own(|| {
         let world = World::new(bins!());

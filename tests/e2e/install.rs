@@ -84,7 +84,8 @@ fn systemd_is_asked_in_order_and_only_for_what_is_new() {
     assert_eq!(asked, "daemon-reload; enable --quiet vault-agent.service");
     assert!(said.contains("not started: this machine has no keys"), "{said}");
 
-    let host = world.owner_on(host);
+    let mut host = world.owner_on(host);
+    host.stop();
     let (asked, said) = install(&host, &[]);
     assert_eq!(asked, "enable --quiet vault-agent.service; restart vault-agent.service");
     assert!(said.contains("it runs, and starts with the host"), "{said}");
@@ -95,6 +96,51 @@ fn systemd_is_asked_in_order_and_only_for_what_is_new() {
     assert!(said.contains("now with `systemctl --user start vault-agent.service`"), "{said}");
     let unit = fs::read_to_string(unit(&host)).unwrap();
     assert!(!unit.contains("MemoryDenyWriteExecute"), "{unit}");
+}
+
+/// What is running according to a `systemctl` that notes what it is asked.
+fn active(pid: u32) -> String {
+    format!(
+        "#!/bin/sh\necho \"$*\" >>\"$HOME/asked\"\ncase \"$*\" in *MainPID*) echo {pid};; esac\n"
+    )
+}
+
+#[test]
+fn a_program_that_runs_already_is_told_or_started_anew() {
+    let world = World::new(bins!());
+    let host = world.owner("desk");
+    let (home, runtime) = (host.dir.join("home"), host.dir.join("runtime"));
+    fs::create_dir_all(runtime.join("systemd/private")).unwrap();
+    let path = format!("{}:{}", home.display(), std::env::var("PATH").unwrap());
+    let install = |program: &str, more: &[&str]| {
+        let mut command = host.command(program);
+        command.env("PATH", &path).env("XDG_RUNTIME_DIR", &runtime);
+        run(command.args(["install", "--user"]).args(more), "")
+    };
+    let systemctl = |script: &str| {
+        write(&home.join("systemctl"), script);
+        fs::set_permissions(home.join("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    systemctl(SYSTEMCTL);
+    let pid = host.agent.as_ref().unwrap().pid();
+    refused(&install(host.bins.agent, &[]), &format!("`vault-agent` runs already (pid {pid})"));
+    assert!(!unit(&host).exists(), "nothing is written");
+    let server = world.server.as_ref().unwrap().pid();
+    let data = world.data();
+    let told = install(host.bins.server, &["--data", data.to_str().unwrap()]);
+    refused(&told, &format!("`vault-server` runs already (pid {server})"));
+    // The unit's own, of this program: nothing to do. Of another that was there before: anew.
+    systemctl(&active(pid));
+    let restarted = || {
+        let _ = fs::remove_file(home.join("asked"));
+        let ran = install(host.bins.agent, &[]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        fs::read_to_string(home.join("asked")).unwrap().contains(" restart ")
+    };
+    assert!(restarted(), "the unit is new");
+    assert!(!restarted());
+    systemctl(&active(std::process::id()));
+    assert!(restarted(), "the program is another");
 }
 
 #[test]

@@ -85,6 +85,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "halts",
             "targets",
             "sources",
+            "hook",
             "install",
             "arguments",
         ],

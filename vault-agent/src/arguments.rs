@@ -13,7 +13,7 @@ use host::process::harden;
 use host::term::Term;
 
 use crate::place::Place;
-use crate::{halts, install, join, run, sources, status, targets};
+use crate::{halts, hook, install, join, run, sources, status, targets};
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
 #[derive(Debug, Parser)]
@@ -53,6 +53,8 @@ enum Command {
     Target(targets::Command),
     #[command(subcommand)]
     Source(sources::Command),
+    #[command(subcommand)]
+    Hook(hook::Command),
     Install(install::Args),
     Man(ManArgs),
     /// Deprecated: `vault compose`
@@ -111,6 +113,7 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
             install::remind(place, term)?;
             Ok(Exit::OK)
         }
+        Command::Hook(command) => hook::run(&command, &place.paths()?, term),
         Command::Install(args) => install::run(&args, place, term),
         Command::Man(args) => manual(&args, term),
         Command::Compose(Moved { words }) => moved("compose", words, place, term),

@@ -1,6 +1,5 @@
 //! Asking this machine's own agent, for the verbs of `vault-agent` itself.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,10 +15,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
+/// How an agent comes to run.
+const STARTS: &str = "`systemctl start vault-agent` starts an installed one; `sudo vault-agent \
+                      install`, or `vault-agent install --user`, installs it";
 /// How long the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same where it has to ask the server first.
 const LONG: Duration = Duration::from_mins(2);
+/// The same where only the end of a program is waited for, which has a limit of its own.
+const ENDLESS: Duration = Duration::from_hours(24 * 365);
 
 /// Asks the agent for what a route shows.
 pub fn ask<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<T> {
@@ -35,6 +39,16 @@ pub fn bytes(paths: &Paths, route: &str) -> Result<Bytes> {
 pub fn post<T: DeserializeOwned>(paths: &Paths, route: &str, body: &impl Serialize) -> Result<T> {
     let body = serde_json::to_vec(body).context("writing the request")?;
     parse(&send(paths, Method::POST, route, body.into(), LONG)?)
+}
+
+/// As [`post`], for what may take as long as it likes; the agent's end ends it.
+pub fn post_and_wait<T: DeserializeOwned>(
+    paths: &Paths,
+    route: &str,
+    body: &impl Serialize,
+) -> Result<T> {
+    let body = serde_json::to_vec(body).context("writing the request")?;
+    parse(&send(paths, Method::POST, route, body.into(), ENDLESS)?)
 }
 
 /// Has the agent drop what a route shows.
@@ -55,19 +69,29 @@ fn send(
 ) -> Result<Bytes> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let sent = exchange(&paths.socket, method, route, body);
+        let sent = exchange(paths, method, route, body);
         tokio::time::timeout(patience, sent).await.unwrap_or_else(|_| {
             bail!(Failure::remote(format!("the agent does not answer within {patience:?}")))
         })
     })
 }
 
-async fn exchange(socket: &Path, method: Method, route: &str, body: Bytes) -> Result<Bytes> {
-    demand_short(socket)?;
-    let stream = UnixStream::connect(socket).await.map_err(|why| {
-        Failure::remote(format!("no agent answers at `{}`: {why}", socket.display()))
-            .hint("start `vault-agent run`, or `systemctl start vault-agent`")
-    })?;
+async fn connect(paths: &Paths) -> Result<UnixStream> {
+    let mut first = None;
+    for socket in paths.sockets() {
+        demand_short(&socket)?;
+        match UnixStream::connect(&socket).await {
+            Ok(stream) => return Ok(stream),
+            Err(why) => drop(first.get_or_insert(why)),
+        }
+    }
+    let why = first.map(|why| format!(": {why}")).unwrap_or_default();
+    let socket = paths.socket.display();
+    bail!(Failure::remote(format!("no agent answers at `{socket}`{why}")).hint(STARTS))
+}
+
+async fn exchange(paths: &Paths, method: Method, route: &str, body: Bytes) -> Result<Bytes> {
+    let stream = connect(paths).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

@@ -16,6 +16,7 @@ mod run;
 mod status;
 mod targets;
 
+mod hook;
 mod sources;
 
 mod install;

@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result};
 use host::logging;
 use host::shutdown::{Shutdown, ShutdownArgs};
 use host::systemd::notify;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::api::{Credentials, Listeners, answer_on, serve};
-use crate::daemon::{self, Source};
+use crate::daemon::{self, Source, Targets};
 use crate::engine::Engine;
 use host::hint::{self, Exit};
 use host::term::Term;
@@ -55,24 +55,22 @@ pub fn run(args: &Args, paths: &Paths) -> Result<()> {
 async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let end = Shutdown::listen(args.shutdown)?;
     let engine = Engine::open(paths)?;
-    let listeners = Listeners::bind(engine.clone(), paths, &config.api).await?;
-    let listen = listeners.address();
     let socket = config.credentials.as_ref().map(|all| all.socket.clone());
     let (stop, shutdown) = watch::channel(false);
-    let source =
-        Source { file: paths.config.clone(), config: watch::Sender::new(Arc::new(config)) };
+    let file = std::path::absolute(&paths.config).unwrap_or_else(|_| paths.config.clone());
+    let options = config.api.clone();
+    let source = Source { file, config: watch::Sender::new(Arc::new(config)) };
+    let (targets, asked) = Targets::new(source.config.subscribe());
+    let listeners = Listeners::bind(engine.clone(), paths, &options, Some(targets.clone())).await?;
+    let listen = listeners.address();
     let credentials = socket
-        .map(|socket| {
-            let socket = socket.unwrap_or_else(|| paths.credentials());
-            Credentials::bind(&socket, source.config.subscribe(), engine.clone())
-        })
-        .transpose()?;
+        .map(|socket| socket.unwrap_or_else(|| paths.credentials()))
+        .map(|socket| Credentials::bind(&socket, source.config.subscribe(), engine.clone()));
     let addresses = follow_addresses(source.config.subscribe());
     let (settled, first_pass) = oneshot::channel();
-    let (ask, asked) = mpsc::channel(1);
 
     let first_try = engine.clone();
-    let targets = tokio::spawn({
+    let mut tended = tokio::spawn({
         let (state, engine, shutdown) = (paths.state.clone(), engine.clone(), shutdown.clone());
         async move { daemon::run(source, &state, engine, shutdown, settled, asked).await }
     });
@@ -93,10 +91,12 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let _ = tokio::time::timeout(FIRST_PASS, first_pass).await;
     let _ = tokio::time::timeout(FIRST_TRY, first_try.tried()).await;
     notify::ready(listen);
-    let watchdog = tokio::spawn(stay_alive(engine, ask));
+    let watchdog = tokio::spawn(stay_alive(engine, targets));
     let ended = tokio::select! {
         () = end.wait() => Ok(()),
         ended = &mut sync => ended.context("the sync task failed"),
+        // Whoever has started the agent starts it again: files must be kept right.
+        ended = &mut tended => ended.context("the loop over the targets failed"),
     };
     notify::stopping();
     watchdog.abort();
@@ -105,7 +105,10 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     if !sync.is_finished() {
         let _ = sync.await;
     }
-    let _ = tokio::join!(targets, credentials, api);
+    if !tended.is_finished() {
+        let _ = tended.await;
+    }
+    let _ = tokio::join!(credentials, api);
     ended
 }
 
@@ -128,9 +131,9 @@ fn follow_addresses(mut configs: watch::Receiver<Arc<Config>>) -> watch::Receive
 }
 
 /// Tells the watchdog, if there is one, that the loop over the targets and the engine still answer.
-async fn stay_alive(engine: Engine, ask: mpsc::Sender<oneshot::Sender<()>>) {
+async fn stay_alive(engine: Engine, targets: Targets) {
     let Some(every) = notify::watchdog() else { return };
-    while_answered(every, ask, || {
+    while_answered(every, &targets, || {
         let _seq = engine.state(shared::log::State::seq);
         notify::alive();
     })
@@ -139,12 +142,11 @@ async fn stay_alive(engine: Engine, ask: mpsc::Sender<oneshot::Sender<()>>) {
 
 /// Asks a loop again and again, and calls `alive` after each answer. Waits for one as long as it
 /// takes.
-async fn while_answered(every: Duration, ask: mpsc::Sender<oneshot::Sender<()>>, alive: impl Fn()) {
+async fn while_answered(every: Duration, targets: &Targets, alive: impl Fn()) {
     let mut tick = tokio::time::interval(every);
     loop {
         tick.tick().await;
-        let (answer, answered) = oneshot::channel();
-        if ask.send(answer).await.is_err() || answered.await.is_err() {
+        if !targets.are_tended().await {
             return;
         }
         alive();
@@ -187,16 +189,21 @@ pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
 mod tests {
     use std::cell::Cell;
 
+    use crate::daemon::Ask;
+
     use super::*;
 
     #[tokio::test]
     async fn a_loop_that_does_not_answer_is_not_called_alive() {
-        let (ask, mut asked) = mpsc::channel(1);
+        let config = watch::Sender::new(Arc::default());
+        let (targets, mut asked) = Targets::new(config.subscribe());
         let told = Cell::new(0);
-        let watchdog = while_answered(Duration::from_millis(1), ask, || told.set(told.get() + 1));
+        let every = Duration::from_millis(1);
+        let watchdog = while_answered(every, &targets, || told.set(told.get() + 1));
         let busy = async {
             for _ in 0..3 {
-                asked.recv().await.unwrap().send(()).unwrap();
+                let Some(Ask::Alive(answer)) = asked.recv().await else { panic!("asked") };
+                answer.send(()).unwrap();
             }
             // It hangs now: nobody is told, however often it would be time to.
             let unanswered = asked.recv().await.unwrap();

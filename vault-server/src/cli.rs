@@ -23,6 +23,8 @@ use crate::serve::{bind, run};
 #[derive(Parser)]
 #[command(name = "vault-server", version)]
 struct Cli {
+    #[command(flatten)]
+    at: At,
     #[command(subcommand)]
     command: Command,
 }
@@ -30,16 +32,9 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Make a server and print its setup line for `vault init`
-    Init {
-        #[command(flatten)]
-        at: At,
-        #[command(flatten)]
-        wanted: Wanted,
-    },
+    Init(Wanted),
     /// Serve until SIGTERM, SIGINT or SIGHUP
     Run {
-        #[command(flatten)]
-        at: At,
         /// Address to listen on, instead of the configuration's; port 0 lets the system choose
         #[arg(long, value_name = "IP:PORT")]
         listen: Option<SocketAddr>,
@@ -47,12 +42,7 @@ enum Command {
         shutdown: ShutdownArgs,
     },
     /// Have systemd run the server, as a user of its own
-    Install {
-        #[command(flatten)]
-        at: At,
-        #[command(flatten)]
-        options: Options,
-    },
+    Install(Options),
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -67,17 +57,29 @@ enum Command {
 #[derive(Args)]
 struct At {
     /// Directory of database and server key; the configuration then lives in it too
-    #[arg(long, value_name = "DIR", env = "VAULT_SERVER_DATA", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VAULT_SERVER_DATA",
+        hide_env_values = true
+    )]
     data: Option<PathBuf>,
     /// Configuration file
-    #[arg(long, value_name = "FILE", env = "VAULT_SERVER_CONFIG", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "VAULT_SERVER_CONFIG",
+        hide_env_values = true
+    )]
     config: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Say whether the configuration is sound
-    Check(At),
+    Check,
     /// Print a configuration with every key and its meaning
     Example,
 }
@@ -87,7 +89,7 @@ enum ConfigCommand {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let term = Term::std();
-    match set_up().and_then(|()| dispatch(cli.command, &term)) {
+    match set_up().and_then(|()| dispatch(cli.command, &cli.at, &term)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => term.fail(&error).into(),
     }
@@ -103,19 +105,19 @@ fn set_up() -> Result<()> {
     rustix::process::setrlimit(Resource::Nofile, most).context("cannot raise open files")
 }
 
-fn dispatch(command: Command, term: &Term) -> Result<()> {
+fn dispatch(command: Command, at: &At, term: &Term) -> Result<()> {
     match command {
-        Command::Init { at, wanted } => run_init(&at.places()?, &wanted, term),
-        Command::Run { at, listen, shutdown } => {
+        Command::Init(wanted) => run_init(&at.places()?, &wanted, term),
+        Command::Run { listen, shutdown } => {
             let mut config = at.places()?.read()?;
             config.listen = listen.unwrap_or(config.listen);
             serve(config, shutdown)
         }
-        Command::Install { at, options } => {
+        Command::Install(options) => {
             let places = at.places_of(options.whose())?;
             install(&options, &places, at.arguments(&places)?, term)
         }
-        Command::Config(ConfigCommand::Check(at)) => {
+        Command::Config(ConfigCommand::Check) => {
             let places = at.places()?;
             places.read()?;
             Ok(term.line(format!("`{}` is sound", places.config.display()))?)
@@ -183,6 +185,18 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn places_stand_before_and_behind_the_command() {
+        let data = |line: &str| {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            cli.at.data.unwrap().display().to_string()
+        };
+        for line in ["vault-server --data /x init", "vault-server init --data /x"] {
+            assert_eq!(data(line), "/x", "{line}");
+        }
+        assert_eq!(data("vault-server config check --data /x"), "/x");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! that keeps a second server out.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -30,6 +30,21 @@ const CREDENTIAL: &str = "vault-server.key";
 pub struct DataDir {
     path: PathBuf,
     _lock: File,
+}
+
+/// Returns the process that has a data directory locked, as far as the kernel tells.
+pub fn holder(path: &Path) -> Option<u32> {
+    let lock = path.join(LOCK).metadata().ok()?;
+    // proc_locks(5): the device's number in hexadecimal, and the file's.
+    let (major, minor) = (rustix::fs::major(lock.dev()), rustix::fs::minor(lock.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", lock.ino());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = |line: &str| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != "FLOCK").skip(3);
+        let pid = words.next()?.parse().ok();
+        pid.filter(|_| words.next() == Some(&file))
+    };
+    locks.lines().find_map(pid)
 }
 
 impl DataDir {
@@ -81,10 +96,13 @@ impl DataDir {
             .with_context(|| format!("cannot open `{}`", file.display()))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(std::fs::TryLockError::WouldBlock) => Err(hinted(
-                format!("data directory `{}` is in use by another vault-server", path.display()),
-                "stop the other one first",
-            )),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                let shown = path.display();
+                let pid = holder(path).map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+                let text =
+                    format!("data directory `{shown}` is in use by another vault-server{pid}");
+                Err(hinted(text, "stop the other one first"))
+            }
             Err(std::fs::TryLockError::Error(why)) => {
                 Err(why).with_context(|| format!("cannot lock `{}`", file.display()))
             }
@@ -266,7 +284,10 @@ mod tests {
         let (_root, path) = fresh();
         let first = DataDir::open(&path).unwrap();
         let fault = DataDir::open(&path).err().unwrap();
-        assert!(fault.to_string().ends_with("is in use by another vault-server"));
+        let pid = std::process::id();
+        let text = format!("is in use by another vault-server (pid {pid})");
+        assert!(fault.to_string().ends_with(&text), "{fault}");
+        assert_eq!(holder(&path), Some(pid));
         drop(first);
         DataDir::open(&path).unwrap();
     }

@@ -80,6 +80,10 @@ impl Program for Server {
         Ok(())
     }
 
+    fn running(&self) -> Option<u32> {
+        datadir::holder(&self.data)
+    }
+
     fn credentials(&self) -> Vec<Credential> {
         vec![datadir::credential(&self.data)]
     }

@@ -1,9 +1,15 @@
 //! Where log lines go and what they look like. Bodies, tokens and values never get into one.
 //!
 //! One event is one line, whatever its texts hold: [`Lines`] writes out what would steer a terminal
-//! or forge another line.
+//! or forge another line. The same warning is shown a few times a minute at most: [`Sparing`].
 
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Write as _;
+use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tracing_subscriber::filter::LevelFilter;
@@ -12,6 +18,13 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, fmt};
 
 use crate::shown::Shown;
+
+/// How often the same warning is shown within [`SPELL`].
+const OFTEN: u32 = 5;
+/// See [`OFTEN`].
+const SPELL: Duration = Duration::from_secs(60);
+/// Warnings that are told apart at a time.
+const MOST_KNOWN: usize = 1_024;
 
 /// What is logged, and how: `[log]` of every program's configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -67,9 +80,12 @@ pub fn start(log: Log) {
     let registry = Registry::default();
     // A second start in one process keeps the first one's settings.
     let _ = match log.format {
-        Format::Json => registry.with(lines.json().with_filter(level)).try_init(),
+        Format::Json => {
+            let lines = lines.json().map_event_format(Sparing::new);
+            registry.with(lines.with_filter(level)).try_init()
+        }
         Format::Text if logs_to_journal() => {
-            let lines = lines.with_ansi(false).event_format(Journal::new());
+            let lines = lines.with_ansi(false).event_format(Sparing::new(Journal::new()));
             registry.with(lines.with_filter(level)).try_init()
         }
         Format::Text => registry.with(lines.with_ansi(false).with_filter(level)).try_init(),
@@ -81,6 +97,84 @@ fn logs_to_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     rustix::fs::fstat(io::stderr())
         .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// Formats events, and the same warning [`OFTEN`] times in a [`SPELL`] only: a trouble that comes
+/// back ten times a second must not fill the disk, nor hide all others.
+struct Sparing<F> {
+    lines: F,
+    told: Mutex<HashMap<u64, Told>>,
+}
+
+/// A warning, by what it says.
+#[derive(Clone, Copy)]
+struct Told {
+    since: Instant,
+    count: u32,
+}
+
+impl<F> Sparing<F> {
+    fn new(lines: F) -> Self {
+        Self { lines, told: Mutex::default() }
+    }
+
+    /// Tells how often a warning has come in its spell, this time included.
+    fn count(&self, warning: u64, now: Instant) -> u32 {
+        let is_over = |told: &Told| now.duration_since(told.since) >= SPELL;
+        let mut all = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_KNOWN {
+            all.retain(|_, told| !is_over(told));
+        }
+        if all.len() >= MOST_KNOWN {
+            all.clear();
+        }
+        let told = all.entry(warning).or_insert(Told { since: now, count: 0 });
+        if is_over(told) {
+            *told = Told { since: now, count: 0 };
+        }
+        told.count = told.count.saturating_add(1);
+        told.count
+    }
+}
+
+impl<S, N, F> fmt::FormatEvent<S, N> for Sparing<F>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> fmt::FormatFields<'a> + 'static,
+    F: fmt::FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &fmt::FmtContext<'_, S, N>,
+        mut writer: fmt::format::Writer<'_>,
+        event: &tracing::Event<'_>,
+    ) -> std::fmt::Result {
+        let metadata = event.metadata();
+        if *metadata.level() > tracing::Level::WARN {
+            return self.lines.format_event(context, writer, event);
+        }
+        let mut said = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            let _ = write!(said, "{field}={value:?} ");
+        });
+        let mut hasher = DefaultHasher::new();
+        (metadata.file(), metadata.line(), said).hash(&mut hasher);
+        let count = self.count(hasher.finish(), Instant::now());
+        if count > OFTEN {
+            // Nothing is written at all.
+            return Ok(());
+        }
+        if count < OFTEN {
+            return self.lines.format_event(context, writer, event);
+        }
+        let mut line = String::new();
+        self.lines.format_event(context, fmt::format::Writer::new(&mut line), event)?;
+        let line = line.trim_end_matches('\n');
+        match line.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+            Some(rest) => writeln!(writer, "{{{rest},\"often\":true}}"),
+            None => writeln!(writer, "{line} (the same again is not shown for a minute)"),
+        }
+    }
 }
 
 /// Writes events, each as one line of visible text. The formatter hands each over whole; JSON
@@ -189,6 +283,52 @@ mod tests {
         }
         let Line { fields } = serde_json::from_slice(first).unwrap();
         assert_eq!((fields.message.as_str(), fields.field.as_str()), (hostile, hostile));
+    }
+
+    #[test]
+    fn the_same_warning_is_shown_a_few_times_a_minute() {
+        let (text, json) = (Kept::default(), Kept::default());
+        let events = || {
+            for n in 0..100 {
+                tracing::warn!(who = "a", "one");
+                tracing::info!("news");
+                tracing::error!(n, "each another");
+            }
+            tracing::warn!(who = "b", "one");
+        };
+        let writer = text.clone();
+        let lines = fmt::layer().without_time().with_ansi(false).map_event_format(Sparing::new);
+        let lines = lines.with_writer(move || Lines(writer.clone()));
+        tracing::subscriber::with_default(Registry::default().with(lines), events);
+        let writer = json.clone();
+        let lines = fmt::layer().json().map_event_format(Sparing::new);
+        let lines = lines.with_writer(move || Lines(writer.clone()));
+        tracing::subscriber::with_default(Registry::default().with(lines), events);
+        let [text, json] = [text, json].map(|kept| {
+            let kept = kept.0.lock().unwrap().clone();
+            String::from_utf8(kept).unwrap()
+        });
+        for (kept, who, often) in [
+            (&text, ["who=\"a\"", "who=\"b\""], "the same again is not shown"),
+            (&json, ["\"who\":\"a\"", "\"who\":\"b\""], ",\"often\":true}"),
+        ] {
+            let count = |part: &str| kept.lines().filter(|line| line.contains(part)).count();
+            assert_eq!(who.map(count), [5, 1], "{kept}");
+            assert_eq!((count(often), count("news"), count("each another")), (1, 100, 100));
+        }
+    }
+
+    #[test]
+    fn a_warning_is_shown_again_after_a_while_and_few_are_remembered() {
+        let (sparing, now) = (Sparing::new(()), Instant::now());
+        for expected in 1..=20 {
+            assert_eq!(sparing.count(7, now), expected);
+        }
+        assert_eq!(sparing.count(7, now + SPELL), 1);
+        for warning in 0..10_000 {
+            sparing.count(warning, now);
+        }
+        assert!(sparing.told.lock().unwrap().len() <= MOST_KNOWN);
     }
 
     #[test]

@@ -1,7 +1,34 @@
-//! This process, and what others see of it.
+//! This process, what others see of it, and which program another one runs.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+use crate::clock;
+
+/// Ticks of a second in `/proc` (proc_pid_stat(5)), on every architecture.
+const TICKS: u64 = 100;
+
+/// Tells whether a process runs another program than the one that `file` is now.
+pub fn runs_another(pid: u32, file: &Path) -> bool {
+    let Ok(now) = file.metadata() else { return true };
+    match std::fs::metadata(format!("/proc/{pid}/exe")) {
+        Ok(runs) => (runs.dev(), runs.ino()) != (now.dev(), now.ino()),
+        // A process that hides from its own user: a file that is younger is another one.
+        Err(_) => started(pid).is_some_and(|at| at < u64::try_from(now.ctime()).unwrap_or(0)),
+    }
+}
+
+/// Returns when a process was started, in seconds since the epoch.
+fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything, parentheses too; the 22nd field is the 20th behind it.
+    let ticks = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse::<u64>().ok()?;
+    let now = clock::now().as_secs();
+    now.checked_sub(clock::since_boot().as_secs())?.checked_add(ticks / TICKS)
+}
 
 /// Leaves no core dump with keys in it, and lets no other process look in.
 pub fn harden() -> Result<()> {
@@ -9,4 +36,21 @@ pub fn harden() -> Result<()> {
     setrlimit(Resource::Core, none).context("cannot switch core dumps off")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("cannot make the process undumpable")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_replaced_is_noticed() {
+        let (pid, own) = (std::process::id(), std::env::current_exe().unwrap());
+        assert!(!runs_another(pid, &own));
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("copy");
+        std::fs::copy(&own, &copy).unwrap();
+        assert!(runs_another(pid, &copy) && runs_another(pid, &folder.path().join("none")));
+        let (started, now) = (started(pid).unwrap(), clock::now().as_secs());
+        assert!(started <= now + 1 && started + 3600 > now, "{started} {now}");
+    }
 }

@@ -17,6 +17,7 @@ use crate::print::{self, Format};
 use host::hint::{Exit, Failure};
 use host::shown::Shown;
 use host::term::Term;
+use machine::local::NO_WAIT;
 use machine::paths::Paths;
 
 /// Flags of every command, with HashiCorp's names; help shows them by `vault help flags` alone.
@@ -62,6 +63,9 @@ pub struct Flags {
     /// Follow no redirect [env: VAULT_DISABLE_REDIRECTS]
     #[arg(long, global = true, hide = true)]
     pub disable_redirects: bool,
+    /// Do not wait until this host's own files have what was written
+    #[arg(long, global = true, hide = true)]
+    pub no_wait: bool,
     /// Print a line for curl instead of making the request
     #[arg(long, global = true, hide = true)]
     pub output_curl_string: bool,
@@ -223,6 +227,9 @@ impl Global {
         headers.extend(self.wrap_ttl().map(|(_, ttl)| ("X-Vault-Wrap-TTL".to_owned(), ttl)));
         let mfa = flags.mfa.iter().cloned().chain(self.env("VAULT_MFA"));
         headers.extend(mfa.map(|value| ("X-Vault-MFA".to_owned(), value)));
+        if flags.no_wait {
+            headers.push((NO_WAIT.to_owned(), "true".to_owned()));
+        }
         if flags.policy_override {
             headers.push(("X-Vault-Policy-Override".to_owned(), "true".to_owned()));
         }
@@ -264,7 +271,7 @@ impl Global {
         // A user without an agent of his own asks the machine's.
         let machine = PathBuf::from("/run/vault-agent/agent.sock");
         let chosen = flags.state.is_some() || self.env("VAULT_STATE_DIR").is_some();
-        let mut sockets = vec![paths.socket.clone()];
+        let mut sockets = paths.sockets();
         if !chosen && paths.socket != machine {
             sockets.push(machine);
         }

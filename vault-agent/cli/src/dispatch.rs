@@ -262,7 +262,9 @@ fn hint(verb: &str) -> Option<String> {
         }
         "operator" => "there is nothing to unseal; `vault status` says how everything stands",
         "server" => "`vault-server run`; to try it out, `vault dev`",
-        "agent" => "`vault-agent run`",
+        "agent" => {
+            "`vault-agent install` has it run with the host; `vault-agent run` in this terminal"
+        }
         "join" | "once" | "target" | "install" => return Some(format!("`vault-agent {verb}`")),
         _ => {
             let kv = kv::Command::augment_subcommands(clap::Command::new("kv"));

@@ -79,7 +79,7 @@ pub(super) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         if client.is_alone() {
             return Err(hinted(
                 "-w needs a running agent, which hears of changes",
-                "start `vault-agent run`, or leave -w out",
+                "start the agent (`vault-agent install`), or leave -w out",
             ));
         }
         watch::start(client, wanted, environment.clone())?

@@ -22,6 +22,7 @@ use host::logging::Log;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
+use zeroize::Zeroizing;
 
 use self::absolute::some_absolute;
 
@@ -128,14 +129,16 @@ impl Config {
     /// # Errors
     /// Names line and key of the first thing that is wrong.
     pub fn load(file: &Path) -> Result<Self, ConfigFault> {
-        let (found, text) =
-            host::files::settings(file).map_err(|why| ConfigFault::unread(file, &why))?;
-        let us = rustix::process::geteuid().as_raw();
-        if found.mode() & 0o002 != 0 || (found.uid() != us && found.uid() != 0) {
-            return Err(ConfigFault::whole(
-                file,
-                "may be written by others, and so could make this user run anything",
-            ));
+        Self::parse(&read(file)?, file)
+    }
+
+    /// Reads a file as [`Config::load`] does, but refuses one that holds nothing, not even a
+    /// comment: it is being written, or was lost.
+    pub fn load_filled(file: &Path) -> Result<Self, ConfigFault> {
+        let text = read(file)?;
+        if text.trim().is_empty() {
+            let hint = "write it again; a comment alone says that nothing is configured any more";
+            return Err(ConfigFault::whole(file, "is empty").with_hint(hint));
         }
         Self::parse(&text, file)
     }
@@ -176,6 +179,20 @@ impl Config {
         let Written { server, api, log, .. } = written;
         Ok(Self { server, targets, sources, credentials, api, log })
     }
+}
+
+/// Returns the text of a file that nobody but its owner may write.
+fn read(file: &Path) -> Result<Zeroizing<String>, ConfigFault> {
+    let (found, text) =
+        host::files::settings(file).map_err(|why| ConfigFault::unread(file, &why))?;
+    let us = rustix::process::geteuid().as_raw();
+    if found.mode() & 0o002 != 0 || (found.uid() != us && found.uid() != 0) {
+        return Err(ConfigFault::whole(
+            file,
+            "may be written by others, and so could make this user run anything",
+        ));
+    }
+    Ok(text)
 }
 
 fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {

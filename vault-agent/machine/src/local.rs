@@ -4,6 +4,8 @@
 //! RFC 3339. Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
 
 mod branches;
+mod headers;
+mod hook;
 mod shares;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,8 @@ use shared::signed::Envelope;
 use shared::time::Time;
 
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
+pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
+pub use hook::{HOOK, HookRequest, HookRun};
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
 pub use shares::{NearShare, OverShare, Room, Share};
@@ -153,13 +157,8 @@ pub struct SampleSecret {
     pub bytes: Inline,
 }
 
-/// Request header, any value: the server is not asked, what this machine holds must do.
-pub const OFFLINE: &str = "x-vault-offline";
 /// Largest body of a request: the largest secret with every byte escaped, and room for the rest.
 pub const BODY: usize = 8 << 20;
-/// Response header: seconds since the content was last known to be the newest; only while the
-/// server is away.
-pub const CACHE_AGE: &str = "x-vault-cache-age";
 
 /// How far this machine has verified the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

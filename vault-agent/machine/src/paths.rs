@@ -34,6 +34,9 @@ pub struct Paths {
     pub config: PathBuf,
     /// Socket of the local API.
     pub socket: PathBuf,
+    /// Where that socket is if the agent runs with a runtime directory and this process without, as
+    /// cron starts it, or the other way round.
+    pub elsewhere: Option<PathBuf>,
     /// Directory of the credentials that systemd gave to this program.
     pub given: Option<PathBuf>,
 }
@@ -54,7 +57,7 @@ impl Paths {
         config: Option<PathBuf>,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Self> {
-        Self::decide(rustix::process::geteuid().is_root(), state, config, env)
+        Self::decide(rustix::process::geteuid().as_raw(), state, config, env)
     }
 
     /// Returns the places of the host's agent, which root runs.
@@ -63,12 +66,13 @@ impl Paths {
             state: "/var/lib/vault-agent".into(),
             config: config.unwrap_or_else(|| "/etc/vault-agent/agent.toml".into()),
             socket: "/run/vault-agent/agent.sock".into(),
+            elsewhere: None,
             given: None,
         }
     }
 
     fn decide(
-        root: bool,
+        uid: u32,
         state: Option<PathBuf>,
         config: Option<PathBuf>,
         env: impl Fn(&str) -> Option<String>,
@@ -86,9 +90,9 @@ impl Paths {
         if let Some(state) = state.or_else(|| set("VAULT_STATE_DIR")) {
             let config = config.unwrap_or_else(|| state.join("agent.toml"));
             let socket = state.join("agent.sock");
-            return Ok(Self { state, config, socket, given });
+            return Ok(Self { state, config, socket, elsewhere: None, given });
         }
-        if root {
+        if uid == 0 {
             return Ok(Self { given, ..Self::of_host(config) });
         }
         let folder = |variable: &str, below: &str| -> Result<PathBuf> {
@@ -106,11 +110,17 @@ impl Paths {
             None => folder("XDG_CONFIG_HOME", ".config")?.join("vault-agent/agent.toml"),
         };
         // Without a runtime directory the socket lives beside the state: never in `/tmp`.
-        let socket = match whole("XDG_RUNTIME_DIR")? {
-            Some(runtime) => runtime.join("vault-agent/agent.sock"),
-            None => state.join("agent.sock"),
+        let below = |runtime: PathBuf| runtime.join("vault-agent/agent.sock");
+        let (socket, elsewhere) = match whole("XDG_RUNTIME_DIR")? {
+            Some(runtime) => (below(runtime), Some(state.join("agent.sock"))),
+            None => (state.join("agent.sock"), Some(below(format!("/run/user/{uid}").into()))),
         };
-        Ok(Self { state, config, socket, given })
+        Ok(Self { state, config, socket, elsewhere, given })
+    }
+
+    /// Returns the sockets where this user's agent may listen, in the order to try.
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        [&self.socket].into_iter().chain(&self.elsewhere).cloned().collect()
     }
 
     /// Returns the directory of the machine's keys.
@@ -148,20 +158,20 @@ impl Paths {
 mod tests {
     use super::*;
 
-    fn decide(root: bool, flags: [Option<&str>; 2], variables: &[(&str, &str)]) -> Result<Paths> {
+    fn decide(uid: u32, flags: [Option<&str>; 2], variables: &[(&str, &str)]) -> Result<Paths> {
         let [state, config] = flags.map(|flag| flag.map(PathBuf::from));
         let env = |name: &str| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
-        Paths::decide(root, state, config, env)
+        Paths::decide(uid, state, config, env)
     }
 
     #[test]
     fn places_follow_flags_then_who_runs() {
-        let check = |root, flags, variables: &[_], expected: [&str; 3]| {
+        let check = |uid, flags, variables: &[_], expected: [&str; 3]| {
             let [state, config, socket] = expected.map(PathBuf::from);
-            let expected = Paths { state, config, socket, given: None };
-            assert_eq!(decide(root, flags, variables).unwrap(), expected);
+            let found = decide(uid, flags, variables).unwrap();
+            assert_eq!((&found.state, &found.config, &found.socket), (&state, &config, &socket));
         };
         let user = [("HOME", "/home/j")];
         let xdg = [
@@ -171,21 +181,36 @@ mod tests {
             ("XDG_RUNTIME_DIR", "/run/user/1"),
         ];
         let told = ["/d", "/d/agent.toml", "/d/agent.sock"];
-        check(true, [Some("/d"), None], &[], told);
-        check(true, [None, None], &[("VAULT_STATE_DIR", "/d")], told);
-        check(false, [Some("/d"), Some("/x.toml")], &user, ["/d", "/x.toml", "/d/agent.sock"]);
+        check(0, [Some("/d"), None], &[], told);
+        check(0, [None, None], &[("VAULT_STATE_DIR", "/d")], told);
+        check(7, [Some("/d"), Some("/x.toml")], &user, ["/d", "/x.toml", "/d/agent.sock"]);
         let host =
             ["/var/lib/vault-agent", "/etc/vault-agent/agent.toml", "/run/vault-agent/agent.sock"];
-        check(true, [None, None], &[], host);
+        check(0, [None, None], &[], host);
         let below_home = [
             "/home/j/.local/state/vault-agent",
             "/home/j/.config/vault-agent/agent.toml",
             "/home/j/.local/state/vault-agent/agent.sock",
         ];
-        check(false, [None, None], &user, below_home);
+        check(7, [None, None], &user, below_home);
         let named =
             ["/s/vault-agent", "/c/vault-agent/agent.toml", "/run/user/1/vault-agent/agent.sock"];
-        check(false, [None, None], &xdg, named);
+        check(7, [None, None], &xdg, named);
+    }
+
+    #[test]
+    fn an_agent_with_another_environment_is_found() {
+        let sockets =
+            |uid, flags, variables: &[_]| decide(uid, flags, variables).unwrap().sockets();
+        let home = ("HOME", "/h");
+        let (beside, own) =
+            ("/h/.local/state/vault-agent/agent.sock", "/run/user/7/vault-agent/agent.sock");
+        assert_eq!(sockets(7, [None, None], &[home]), [PathBuf::from(beside), own.into()]);
+        let session = [home, ("XDG_RUNTIME_DIR", "/run/user/7")];
+        assert_eq!(sockets(7, [None, None], &session), [PathBuf::from(own), beside.into()]);
+        // An agent that was chosen is no other.
+        assert_eq!(sockets(7, [Some("/d"), None], &[home]), [PathBuf::from("/d/agent.sock")]);
+        assert_eq!(sockets(0, [None, None], &[]), [PathBuf::from("/run/vault-agent/agent.sock")]);
     }
 
     #[test]
@@ -197,7 +222,7 @@ mod tests {
             ("XDG_RUNTIME_DIR", &[user, ("XDG_RUNTIME_DIR", "run")]),
             ("HOME", &[("HOME", "home")]),
         ] {
-            let fault = decide(false, [None, None], variables).unwrap_err().to_string();
+            let fault = decide(1000, [None, None], variables).unwrap_err().to_string();
             assert!(fault.starts_with(&format!("`{name}` is `")), "{fault}");
             assert!(fault.ends_with("does not start with `/`"), "{fault}");
         }
@@ -213,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_user_without_home_is_told_what_to_pass() {
-        let fault = decide(false, [None, None], &[]).unwrap_err();
+        let fault = decide(7, [None, None], &[]).unwrap_err();
         assert_eq!(host::hint::hint(&fault).as_deref(), Some("pass `--state DIR`"));
     }
 }

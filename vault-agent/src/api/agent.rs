@@ -8,6 +8,7 @@ use shared::error::{Code, Error};
 use shared::log::{Machine, Number, State};
 use shared::name::Name;
 
+use crate::daemon::NoRun;
 use crate::engine::{Peer, WriteError};
 
 use super::context::Api;
@@ -15,7 +16,8 @@ use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::request::Call;
 use machine::local::{
-    AuditQuery, Head, HealRequest, Healed, MachineRow, Machines, PrepareRequest, SubmitRequest,
+    AuditQuery, Head, HealRequest, Healed, HookRequest, HookRun, MachineRow, Machines,
+    PrepareRequest, SubmitRequest,
 };
 
 /// What a machine must be able to read to see audit records.
@@ -149,6 +151,26 @@ pub(super) async fn submit(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
 pub(super) async fn sync(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     call.api.engine.settle().await.map_err(remote)?;
     Ok(envelope::no_content())
+}
+
+/// Runs the hook of a target once more, and tells what came of it.
+pub(super) async fn hook(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let HookRequest { target } = call.typed().await?;
+    tracing::info!(who = %call.caller.who, target = %target.display(), "a hook is run by hand");
+    let ran = match &call.api.targets {
+        Some(targets) => targets.run_hook(target).await,
+        None => Err(NoRun::Gone),
+    };
+    let ran = ran.map_err(|why| {
+        let hint = match why {
+            NoRun::NoTarget(_) => "`vault-agent target list` shows them",
+            NoRun::NoHook(_) => "give its target one in `agent.toml`",
+            NoRun::NotRight(_) => "`vault-agent status` shows how it stands",
+            NoRun::Gone => "try again",
+        };
+        ApiFault::Refused(format!("{why}\nhint: {hint}"))
+    })?;
+    Ok(envelope::plain(&HookRun { failure: ran.err() }))
 }
 
 /// Gives the server back what it has lost, or ends an alarm that a person has looked into.

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -67,23 +68,29 @@ pub(super) struct Caller {
 pub(super) struct Gate {
     users: Vec<u32>,
     groups: Vec<u32>,
-    /// SHA-256 of the token file's token; `None` where loopback callers need none.
-    token: Option<Hash>,
+    /// Where the token of loopback callers is kept; `None` where they need none.
+    token_file: Option<PathBuf>,
+    /// SHA-256 of that token, once it is read.
+    token: OnceLock<Hash>,
     pub(super) tokens: Tokens,
+    /// What is wrong with `allow`, for people.
+    pub(super) unknown: Vec<String>,
     owners: Owners,
     slow: Mutex<()>,
 }
 
 impl Gate {
-    /// Resolves names, and reads or makes the token file if TCP is to be listened on.
-    pub(super) fn open(options: &config::Api, token_file: &Path, tokens: Tokens) -> Result<Self> {
+    /// Resolves names; those that nobody has let nobody in.
+    pub(super) fn open(options: &config::Api, token_file: &Path, tokens: Tokens) -> Self {
         let us = rustix::process::geteuid().as_raw();
         let mut gate = Self {
             // Root and this user can read the keys themselves.
             users: vec![0, us],
             groups: Vec::new(),
-            token: None,
+            token_file: None,
+            token: OnceLock::new(),
             tokens,
+            unknown: Vec::new(),
             owners: Owners::default(),
             slow: Mutex::new(()),
         };
@@ -91,23 +98,33 @@ impl Gate {
             match allow {
                 Allow::User(name) => {
                     let user = account::user(name).map(|user| user.uid);
-                    let user = user.or_else(|| name.parse().ok()).with_context(|| {
-                        format!("`allow` names user `{name}`, who does not exist")
-                    })?;
-                    gate.users.push(user);
+                    match user.or_else(|| name.parse().ok()) {
+                        Some(user) => gate.users.push(user),
+                        None => gate.unknown.push(format!("user `{name}`, who does not exist")),
+                    }
                 }
-                Allow::Group(name) => {
-                    let group = account::group(name).with_context(|| {
-                        format!("`allow` names group `@{name}`, which does not exist")
-                    })?;
-                    gate.groups.push(group);
-                }
+                Allow::Group(name) => match account::group(name) {
+                    Some(group) => gate.groups.push(group),
+                    None => gate.unknown.push(format!("group `@{name}`, which does not exist")),
+                },
             }
         }
         if options.listen.is_some() && options.auth == Auth::Token {
-            gate.token = Some(token(token_file)?);
+            gate.token_file = Some(token_file.to_owned());
         }
-        Ok(gate)
+        gate
+    }
+
+    /// Reads the token file, or makes it, unless that is done or loopback callers need no token.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is open to everybody: nobody is let in by its token then.
+    pub(super) fn take_token(&self) -> Result<()> {
+        if let (Some(file), None) = (&self.token_file, self.token.get()) {
+            // Another call has read the same file.
+            let _ = self.token.set(token(file)?);
+        }
+        Ok(())
     }
 
     /// Tells whether others than root and this user are let in.
@@ -150,14 +167,16 @@ impl Gate {
         if let Some(token) = given.and_then(|given| self.tokens.find(given)) {
             return Ok(Caller { who: self.who(peer).await, scope: Scope::Limited(token) });
         }
-        let open = match (peer, &self.token) {
+        let open = match (peer, &self.token_file) {
             // Whoever shows a token that has ended does not mean to do without one.
             _ if issued => false,
             (Peer::Allowed(_), _) | (Peer::Loopback(..), None) => true,
             (Peer::Stranger(_), _) => false,
-            (Peer::Loopback(..), Some(token)) => given.is_some_and(|given| {
-                Hash::of(&[given.as_bytes()]).as_bytes().ct_eq(token.as_bytes()).into()
-            }),
+            (Peer::Loopback(..), Some(_)) => {
+                given.zip(self.token.get()).is_some_and(|(given, token)| {
+                    Hash::of(&[given.as_bytes()]).as_bytes().ct_eq(token.as_bytes()).into()
+                })
+            }
         };
         if open {
             return Ok(Caller { who: self.who(peer).await, scope: Scope::All });

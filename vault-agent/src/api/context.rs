@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use tokio::sync::Semaphore;
 
+use crate::daemon::Targets;
 use crate::engine::Engine;
 use machine::config;
 use machine::paths::Paths;
@@ -21,13 +22,24 @@ pub(super) struct Api {
     pub(super) engine: Engine,
     pub(super) gate: Gate,
     pub(super) large_bodies: Semaphore,
+    /// The way to the targets; `None` where nobody tends them.
+    pub(super) targets: Option<Targets>,
 }
 
 impl Api {
-    pub(super) fn open(engine: Engine, paths: &Paths, options: &config::Api) -> Result<Self> {
+    pub(super) fn open(
+        engine: Engine,
+        paths: &Paths,
+        options: &config::Api,
+        targets: Option<Targets>,
+    ) -> Result<Self> {
         let token_file = token_file(paths, options);
-        let gate = Gate::open(options, &token_file, Tokens::open(&paths.state)?)?;
-        Ok(Self { engine, gate, large_bodies: Semaphore::new(LARGE_BODIES) })
+        let gate = Gate::open(options, &token_file, Tokens::open(&paths.state)?);
+        if let Some(first) = gate.unknown.first() {
+            let hint = "mend it and start the agent again; all others are let in";
+            engine.alarm("E_ALLOW", format!("`allow` names {first} (hint: {hint})"));
+        }
+        Ok(Self { engine, gate, large_bodies: Semaphore::new(LARGE_BODIES), targets })
     }
 
     pub(super) fn has_mount(&self, name: &str) -> bool {

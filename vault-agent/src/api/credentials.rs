@@ -3,11 +3,10 @@
 //! sent until the end; it cannot be told that there is none. So a connection is held until there is
 //! something to send: the unit waits. What gets which secret is in `agent.toml`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
 use shared::audit::{Fact, Op, Outcome, Who};
 use shared::blob::Kind;
 use shared::plaintext::Plaintext;
@@ -18,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::engine::{Engine, Latest, ReadError};
+use host::hint;
 use machine::binary;
 use machine::config::{Config, Credential};
 use machine::render;
@@ -35,32 +35,52 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What systemd takes for a credential at most. One that is larger fails the start of the unit.
 const LARGEST: usize = 1 << 20;
 
-/// A bound socket that is not served yet.
+/// The alarm while the socket cannot be made.
+const NOT_LISTENING: &str = "E_CREDENTIALS";
+
+/// A socket that is not served yet.
 #[derive(Debug)]
 pub struct Credentials {
-    listener: UnixListener,
+    socket: PathBuf,
+    /// `None` while it cannot be made: files are kept right without.
+    listener: Option<UnixListener>,
     configs: watch::Receiver<Arc<Config>>,
     engine: Engine,
 }
 
 impl Credentials {
-    /// Binds the socket, which only root and this user can open.
-    ///
-    /// # Errors
-    /// If another agent answers there, or it cannot be made.
-    pub fn bind(
-        socket: &Path,
-        configs: watch::Receiver<Arc<Config>>,
-        engine: Engine,
-    ) -> Result<Self> {
-        let listener = bind_unix(socket, false)
-            .with_context(|| format!("cannot listen on `{}`", socket.display()))?;
-        Ok(Self { listener, configs, engine })
+    /// Binds the socket, which only root and this user can open. What keeps it from being served is
+    /// an alarm, and tried again.
+    pub fn bind(socket: &Path, configs: watch::Receiver<Arc<Config>>, engine: Engine) -> Self {
+        let mut all = Self { socket: socket.to_owned(), listener: None, configs, engine };
+        all.try_bind();
+        all
+    }
+
+    fn try_bind(&mut self) {
+        match bind_unix(&self.socket, false) {
+            Ok(listener) => {
+                self.engine.clear_alarm(NOT_LISTENING);
+                self.listener = Some(listener);
+            }
+            Err(why) => {
+                let hint = hint::hint(&why).map(|hint| format!(" (hint: {hint})"));
+                let (socket, hint) = (self.socket.display(), hint.unwrap_or_default());
+                let text = format!("cannot listen on `{socket}`: {why:#}{hint}");
+                self.engine.alarm(NOT_LISTENING, text);
+            }
+        }
     }
 
     /// Serves until `shutdown` turns true.
-    pub async fn serve(self, shutdown: watch::Receiver<bool>) {
-        let Self { listener, configs, engine } = self;
+    pub async fn serve(mut self, mut shutdown: watch::Receiver<bool>) {
+        while self.listener.is_none() {
+            tokio::select! {
+                () = stopped(&mut shutdown) => return,
+                () = sleep(AGAIN) => self.try_bind(),
+            }
+        }
+        let Self { listener: Some(listener), configs, engine, .. } = self else { return };
         let accept = || async {
             let (stream, _) = listener.accept().await?;
             // What `accept` itself tells leaves abstract names out.
@@ -73,7 +93,7 @@ impl Credentials {
                 request.answer(stream, configs, &engine, shutdown).await;
             }
         };
-        let mut open = accept_each(CONNECTIONS, shutdown.clone(), accept, answer).await;
+        let mut open = accept_each(CONNECTIONS, &engine, shutdown.clone(), accept, answer).await;
         while open.join_next().await.is_some() {}
     }
 }

@@ -59,11 +59,22 @@ async fn require(call: &Call<'_>, op: Op, path: &SecretPath, right: Right) -> Re
     Err(if is_strange { ApiFault::Substituted } else { ApiFault::Denied })
 }
 
-/// Writes a change; what is not there is passed over.
-async fn apply(call: &Call<'_>, change: Change) -> Result<ApiAnswer, ApiFault> {
+/// Writes a change of a secret; what is not there is passed over.
+async fn apply(call: &Call<'_>, path: &SecretPath, change: Change) -> Result<ApiAnswer, ApiFault> {
     match call.api.engine.write(call.caller.who.clone(), vec![change]).await {
-        Ok(_) | Err(WriteError::Missing) => Ok(envelope::no_content()),
-        Err(error) => Err(error.into()),
+        Ok(_) => settled(call, path).await,
+        Err(WriteError::Missing) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(envelope::no_content())
+}
+
+/// Waits until this host's own targets have what was written, as whoever wrote it may read them
+/// next; not for long, and not for callers who do not care.
+async fn settled(call: &Call<'_>, path: &SecretPath) {
+    let waits = !call.headers.contains_key(HeaderName::from_static(local::NO_WAIT));
+    if let Some(targets) = call.api.targets.as_ref().filter(|_| waits) {
+        targets.settled(path).await;
     }
 }
 

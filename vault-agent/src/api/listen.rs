@@ -20,21 +20,23 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::daemon::Targets;
 use crate::engine::Engine;
-use host::hint::hinted;
+use host::hint::{self, hinted};
 use machine::config;
 use machine::paths::{Paths, demand_short};
 
 use super::caller::Peer;
 use super::context::Api;
+use super::places::{Place, Places};
 use super::route::answer;
 use super::unread::Unread;
 
-/// Connections at a time, for each listener; others wait in the system's queue.
-const CONNECTIONS: usize = 512;
+/// Connections at a time, for each listener; one that is idle makes room for the next.
+pub(super) const CONNECTIONS: usize = 512;
 /// Connections at a time of users who may not use the socket: they may still show a token.
 const STRANGERS: usize = 32;
 /// How long a header may take, and how long a connection may be idle.
@@ -45,6 +47,16 @@ const HEADER_BYTES: usize = 64 << 10;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long to leave off accepting when the system refuses.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long nothing must be refused before that is over.
+const CALM: Duration = Duration::from_secs(10);
+/// The alarm while the system refuses.
+const NO_ROOM: &str = "E_CONNECTIONS";
+/// The alarm while an address cannot be listened on.
+const NOT_LISTENING: &str = "E_LISTEN";
+/// How long to wait before it is tried again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(2);
+/// How long a connection that has to leave may take to hand over its last answer.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// How long the socket of an agent that was killed may still seem to be served: a hook that it was
 /// just starting holds it.
@@ -56,18 +68,63 @@ const GONE: [ErrorKind; 2] = [ErrorKind::ConnectionRefused, ErrorKind::NotFound]
 #[derive(Debug)]
 pub struct Listeners {
     unix: UnixListener,
-    tcp: Option<TcpListener>,
+    tcp: Option<Tcp>,
     api: Arc<Api>,
+}
+
+/// A loopback address to listen on; files are kept right without.
+#[derive(Debug)]
+struct Tcp {
+    address: SocketAddr,
+    /// `None` while it cannot be bound.
+    bound: Option<TcpListener>,
+}
+
+impl Tcp {
+    /// Binds the address, which raises an alarm if it cannot be, and ends it if it can.
+    async fn try_bind(&mut self, api: &Api) {
+        match self.bind(api).await {
+            Ok(listener) => {
+                api.engine.clear_alarm(NOT_LISTENING);
+                self.bound = Some(listener);
+            }
+            Err(why) => {
+                let hint = hint::hint(&why).map(|hint| format!(" (hint: {hint})"));
+                let text = format!("{why:#}{}", hint.unwrap_or_default());
+                api.engine.alarm(NOT_LISTENING, text);
+            }
+        }
+    }
+
+    async fn bind(&self, api: &Api) -> Result<TcpListener> {
+        api.gate.take_token()?;
+        let address = self.address;
+        TcpListener::bind(address).await.map_err(|why| {
+            let text = format!("cannot listen on `{address}`: {why}");
+            match why.kind() {
+                ErrorKind::AddrInUse => hinted(
+                    text,
+                    "end the program that has it, or set another port at `listen` in `agent.toml`",
+                ),
+                _ => anyhow::Error::msg(text),
+            }
+        })
+    }
 }
 
 impl Listeners {
     /// Binds the unix socket and, if configured, a loopback address; reads or makes the token file.
+    /// What keeps the latter from being served is an alarm, and tried again.
     ///
     /// # Errors
-    /// If another agent answers on the socket, the port is in use, a name in `allow` is unknown, or
-    /// a file cannot be made.
-    pub async fn bind(engine: Engine, paths: &Paths, options: &config::Api) -> Result<Self> {
-        let api = Arc::new(Api::open(engine, paths, options)?);
+    /// If another agent answers on the socket, or it cannot be made.
+    pub async fn bind(
+        engine: Engine,
+        paths: &Paths,
+        options: &config::Api,
+        targets: Option<Targets>,
+    ) -> Result<Self> {
+        let api = Arc::new(Api::open(engine, paths, options, targets)?);
         let socket = options.socket.as_deref().unwrap_or(&paths.socket);
         let unix = bind_unix(socket, api.gate.is_shared())
             .with_context(|| format!("cannot listen on `{}`", socket.display()))?;
@@ -77,22 +134,18 @@ impl Listeners {
                 let text = format!("`{address}` is not a loopback address");
                 return Err(hinted(text, "use 127.0.0.1 or [::1]"));
             }
-            Some(address) => Some(TcpListener::bind(address).await.map_err(|why| {
-                let text = format!("cannot listen on `{address}`: {why}");
-                match why.kind() {
-                    ErrorKind::AddrInUse => {
-                        hinted(text, "set another port at `listen` in `agent.toml`")
-                    }
-                    _ => anyhow::Error::msg(text),
-                }
-            })?),
+            Some(address) => {
+                let mut tcp = Tcp { address, bound: None };
+                tcp.try_bind(&api).await;
+                Some(tcp)
+            }
         };
         Ok(Self { unix, tcp, api })
     }
 
     /// Returns the TCP address, if there is one.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.tcp.as_ref().and_then(|tcp| tcp.local_addr().ok())
+        self.tcp.as_ref()?.bound.as_ref()?.local_addr().ok()
     }
 }
 
@@ -149,35 +202,55 @@ pub async fn serve(listeners: Listeners, shutdown: watch::Receiver<bool>) -> Res
     let Listeners { unix, tcp, api } = listeners;
     let on_unix = accept_unix(unix, api.clone(), shutdown.clone());
     let on_tcp = async {
-        if let Some(tcp) = tcp {
-            accept_tcp(tcp, api, shutdown).await;
+        if let Some(tcp) = tcp
+            && let Some(bound) = bound(tcp, &api, shutdown.clone()).await
+        {
+            accept_tcp(bound, api, shutdown).await;
         }
     };
     tokio::join!(on_unix, on_tcp);
     Ok(())
 }
 
+/// Waits until the address is bound; `None` once `shutdown` is true.
+async fn bound(
+    mut tcp: Tcp,
+    api: &Api,
+    mut shutdown: watch::Receiver<bool>,
+) -> Option<TcpListener> {
+    while tcp.bound.is_none() {
+        tokio::select! {
+            () = stopped(&mut shutdown) => return None,
+            () = tokio::time::sleep(LISTEN_AGAIN) => tcp.try_bind(api).await,
+        }
+    }
+    tcp.bound
+}
+
 async fn accept_unix(listener: UnixListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
-    let strangers = Arc::new(Semaphore::new(STRANGERS));
+    let strangers = Places::new(STRANGERS);
     let accept = || async {
         let (stream, _) = listener.accept().await?;
         Ok((stream.peer_cred()?, stream))
     };
-    let answer = |(peer, stream): (UCred, _), place| {
+    let answer = |(peer, stream): (UCred, _), place: Place| {
         let peer = api.gate.peer(peer.pid(), peer.uid(), peer.gid());
-        let place = match peer {
-            Peer::Stranger(_) => strangers.clone().try_acquire_owned().ok(),
-            Peer::Allowed(_) | Peer::Loopback(..) => Some(place),
-        };
-        let (api, shutdown) = (api.clone(), shutdown.clone());
+        let (api, shutdown, strangers) = (api.clone(), shutdown.clone(), strangers.clone());
         async move {
-            // Without a place the connection is closed.
-            if let Some(_place) = place {
-                one(stream, api, peer, shutdown).await;
-            }
+            let place = match peer {
+                // Without a place among them the connection is closed.
+                Peer::Stranger(_) => tokio::select! {
+                    strange = strangers.take() => strange,
+                    () = place.dismissed() => return,
+                    () = tokio::time::sleep(LEAVE) => return,
+                },
+                Peer::Allowed(_) | Peer::Loopback(..) => place,
+            };
+            one(stream, api, peer, shutdown, place).await;
         }
     };
-    finish(accept_each(CONNECTIONS, shutdown.clone(), accept, answer).await).await;
+    let engine = &api.engine;
+    finish(accept_each(CONNECTIONS, engine, shutdown.clone(), accept, answer).await).await;
 }
 
 async fn accept_tcp(listener: TcpListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
@@ -189,12 +262,10 @@ async fn accept_tcp(listener: TcpListener, api: Arc<Api>, shutdown: watch::Recei
         // Answers are small: waiting to fill a segment only costs time.
         let _ = stream.set_nodelay(true);
         let (api, shutdown) = (api.clone(), shutdown.clone());
-        async move {
-            let _place = place;
-            one(stream, api, peer, shutdown).await;
-        }
+        one(stream, api, peer, shutdown, place)
     };
-    finish(accept_each(CONNECTIONS, shutdown.clone(), accept, answer).await).await;
+    let engine = &api.engine;
+    finish(accept_each(CONNECTIONS, engine, shutdown.clone(), accept, answer).await).await;
 }
 
 /// Waits for connections to finish, but not for long.
@@ -207,33 +278,41 @@ async fn finish(mut open: JoinSet<()>) {
 /// still open then. Each keeps its place until it ends.
 pub(super) async fn accept_each<C, A, F>(
     most: usize,
+    engine: &Engine,
     mut shutdown: watch::Receiver<bool>,
     accept: impl Fn() -> A,
-    answer: impl Fn(C, OwnedSemaphorePermit) -> F,
+    answer: impl Fn(C, Place) -> F,
 ) -> JoinSet<()>
 where
     A: Future<Output = io::Result<C>>,
     F: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(most));
+    let places = Places::new(most);
     let mut open = JoinSet::new();
+    let mut calm_at: Option<tokio::time::Instant> = None;
     loop {
         while open.try_join_next().is_some() {}
-        let accepted = async {
-            let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((accept().await?, place))
-        };
         let accepted = tokio::select! {
-            accepted = accepted => accepted,
+            accepted = accept() => accepted,
             () = stopped(&mut shutdown) => return open,
+            () = tokio::time::sleep_until(calm_at.unwrap_or_else(tokio::time::Instant::now)),
+                if calm_at.is_some() =>
+            {
+                calm_at = None;
+                engine.clear_alarm(NO_ROOM);
+                continue;
+            }
         };
         match accepted {
-            Ok((connection, place)) => {
-                open.spawn(answer(connection, place));
-            }
+            // Only who is there has somebody else leave.
+            Ok(connection) => tokio::select! {
+                place = places.take() => drop(open.spawn(answer(connection, place))),
+                () = stopped(&mut shutdown) => return open,
+            },
             Err(why) => {
                 // Out of file descriptors, accepting would fail again at once.
-                tracing::warn!("cannot accept a connection: {why}");
+                engine.alarm(NO_ROOM, format!("cannot accept local connections: {why}"));
+                calm_at = Some(tokio::time::Instant::now() + CALM);
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -245,24 +324,29 @@ pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// Answers the requests of one connection until it ends, or `shutdown` turns true.
+/// Answers the requests of one connection until it ends, `shutdown` turns true, or somebody else
+/// needs its place while it is idle.
 pub(super) async fn one<S>(
     stream: S,
     api: Arc<Api>,
     peer: Peer,
     mut shutdown: watch::Receiver<bool>,
+    place: Place,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let peer = Arc::new(peer);
+    let (peer, place) = (Arc::new(peer), Arc::new(place));
+    let seat = Arc::clone(&place);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (api, peer) = (api.clone(), peer.clone());
+        let (api, peer, busy) = (api.clone(), peer.clone(), seat.begin());
         async move {
             let (parts, body) = request.into_parts();
             let unread = Unread::new(&parts, body);
             let request = Request::from_parts(parts, Body::new(unread.clone()));
             let answer = answer(&api, &peer, request).await;
-            Ok::<_, Infallible>(unread.drain(answer).await)
+            let answer = unread.drain(answer).await;
+            drop(busy);
+            Ok::<_, Infallible>(answer)
         }
     });
     let connection = http1::Builder::new()
@@ -280,8 +364,24 @@ pub(super) async fn one<S>(
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = place.dismissed() => {
+            connection.as_mut().graceful_shutdown();
+            leave(connection, &place).await
+        }
     };
     if let Err(why) = ended {
         tracing::debug!("a connection ended: {why}");
     }
+}
+
+/// Lets a connection end that has to leave: at once if it is idle, after its answer if a request
+/// has just come.
+async fn leave<C, E>(connection: C, place: &Place) -> Result<(), E>
+where
+    C: Future<Output = Result<(), E>>,
+{
+    if place.has_served() || place.is_busy() {
+        return tokio::time::timeout(LEAVE, connection).await.unwrap_or(Ok(()));
+    }
+    Ok(())
 }

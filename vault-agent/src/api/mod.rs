@@ -10,7 +10,7 @@
 //! 7. `caller`
 //! 8. `json`, `tokens`
 //! 9. `error`, `unread`
-//! 10. `envelope`, `loopback`, `process`
+//! 10. `envelope`, `loopback`, `places`, `process`
 
 mod agent;
 mod auth;
@@ -25,6 +25,7 @@ mod kv;
 mod listen;
 mod loopback;
 mod oneshot;
+mod places;
 mod process;
 mod request;
 mod route;

@@ -20,6 +20,7 @@ use machine::paths::Paths;
 use super::caller::Peer;
 use super::context::Api;
 use super::listen;
+use super::places::Place;
 
 /// How long an answer waits for the server before the cache must do.
 const REACH: Duration = Duration::from_secs(20);
@@ -44,9 +45,9 @@ pub async fn answer_on(stream: UnixStream, paths: &Paths, offline: bool) -> Resu
             Err(_) => tracing::debug!("answering from the cache: the server does not answer"),
         }
     }
-    let api = Arc::new(Api::open(engine.clone(), paths, &config::Api::default())?);
+    let api = Arc::new(Api::open(engine.clone(), paths, &config::Api::default(), None)?);
     let (_stop, shutdown) = watch::channel(false);
-    listen::one(stream, api, Peer::inside(), shutdown).await;
+    listen::one(stream, api, Peer::inside(), shutdown, Place::alone()).await;
     if let Err(why) = engine.settle().await {
         tracing::debug!("local accesses are shipped later: {why:#}");
     }
@@ -81,7 +82,7 @@ fn wait_for_turn(paths: &Paths, patience: Duration) -> Result<File> {
                 paths.state.display(),
                 patience.as_secs()
             ),
-            "with an agent running they need not wait for each other: start `vault-agent run`"
+            "where an agent runs they need not wait for each other: `vault-agent install`"
         )),
     }
 }

@@ -141,6 +141,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "prepare" => agent::prepare(call.only(Verb::Write)?).await,
         "submit" => agent::submit(call.only(Verb::Write)?).await,
         "sync" => agent::sync(call.only(Verb::Write)?).await,
+        "hook" => agent::hook(call.only(Verb::Write)?).await,
         "sample" => agent::sample(call.only(Verb::Read)?).await,
         "heal" => agent::heal(call.only(Verb::Write)?).await,
         "resume" => halts::resume(call).await,

@@ -15,7 +15,12 @@ use super::record::{Record, Remembered};
 use super::slot::Slot;
 use super::{Daemon, Source, apply, stale};
 use crate::engine::Engine;
+use host::config_fault::ConfigFault;
 use machine::config::Config;
+
+/// How many targets that left the configuration are remembered, should they come back: an editor
+/// that saves in parts takes them out for a moment.
+const MOST_LEFT: usize = 1_000;
 
 impl Daemon {
     /// Takes up the configuration and what the last process remembered.
@@ -24,7 +29,6 @@ impl Daemon {
         let config = Arc::clone(&source.config.borrow());
         let branch = engine.branch();
         let mut daemon = Self {
-            own_files: Default::default(),
             source,
             state: state.to_owned(),
             contact: stale::take_up(record.contact, &engine),
@@ -46,15 +50,21 @@ impl Daemon {
             weigh_by: None,
             branch,
             alarms: BTreeMap::new(),
+            waiting: Vec::new(),
+            left: HashMap::new(),
         };
         let targets = config.targets.iter().map(|target| target.path.clone());
         let sources = config.sources.iter().map(|source| source.path.clone());
         let files: Vec<PathBuf> = targets.chain(sources).collect();
         tokio::task::spawn_blocking(move || files.iter().for_each(|file| apply::sweep(file)));
+        let had_targets = !record.targets.is_empty();
         let remembered = record.targets.into_iter().map(|target| (target.path.clone(), target));
         daemon.adopt(&config, remembered.collect());
         // What was saved between the first reading and the watching would never be heard of.
         daemon.reload();
+        if had_targets && daemon.slots.is_empty() {
+            daemon.miss_configuration();
+        }
         daemon
     }
 
@@ -65,31 +75,37 @@ impl Daemon {
             let slot = match before.remove(&target.path) {
                 Some(slot) if slot.target == *target => slot,
                 Some(slot) => slot.changed(Arc::clone(target)),
-                None => Slot::new(Arc::clone(target), remembered.remove(&target.path)),
+                None => {
+                    let left = self.left.remove(&target.path).filter(|(left, _)| left == target);
+                    let known = remembered.remove(&target.path).or(left.map(|(_, known)| known));
+                    Slot::new(Arc::clone(target), known)
+                }
             };
             self.slots.insert(target.path.clone(), slot);
         }
-        for path in before.keys() {
+        if self.left.len() + before.len() > MOST_LEFT {
+            self.left.clear();
+        }
+        for (path, slot) in before {
             tracing::info!(file = %path.display(), "no target any more; the file stays");
+            let known = slot.remembered().filter(|_| self.left.len() < MOST_LEFT);
+            self.left.extend(known.map(|known| (path, (slot.target, known))));
         }
         self.order = Order::of(&config.targets);
-        let keys = self.slots.values().filter_map(|slot| slot.key.as_ref()).collect();
-        self.hooks.forget_others(&keys);
+        let hooks = self.slots.iter();
+        let hooks = hooks.filter_map(|(path, slot)| Some((path.as_path(), slot.key.as_ref()?)));
+        self.hooks.forget_others(&hooks.collect());
         self.masters.set(&config.sources, Instant::now());
         self.watch();
         self.refresh();
         self.changed();
     }
 
-    /// Watches the targets, their templates, and the configuration, at its link and where that
-    /// leads.
+    /// Watches the targets, their templates, and the configuration.
     pub(super) fn watch(&mut self) {
-        let file = &self.source.file;
-        let real = file.canonicalize().unwrap_or_else(|_| file.clone());
         let targets = self.slots.keys().map(PathBuf::as_path);
         let templates = self.slots.values().filter_map(|slot| slot.target.template_file.as_deref());
-        self.own_files = [file.clone(), real];
-        let own = self.own_files.iter().map(PathBuf::as_path);
+        let own = std::iter::once(self.source.file.as_path());
         let files = targets.chain(templates).chain(own).chain(self.masters.files());
         match self.guard.watch(files) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
@@ -113,21 +129,20 @@ impl Daemon {
 
     /// Takes up a changed `agent.toml`; one that is not understood changes nothing and alarms.
     pub(super) fn reload(&mut self) {
-        let config = match Config::load(&self.source.file) {
+        let before = Arc::clone(&self.source.config.borrow());
+        let load = if *before == Config::default() { Config::load } else { Config::load_filled };
+        let config = match load(&self.source.file) {
             Ok(config) => Arc::new(config),
             // There never was one: nothing to alarm about.
-            Err(error) if error.missing && **self.source.config.borrow() == Config::default() => {
-                return;
-            }
+            Err(error) if error.missing && *before == Config::default() => return,
             Err(error) => {
                 tracing::error!(hint = error.hint, "the old configuration stays: {error}");
-                self.engine.clear_alarm("E_CONFIG");
-                self.engine.alarm("E_CONFIG", format!("{error} (hint: {})", error.hint));
+                self.refused(&error);
                 return;
             }
         };
         self.engine.clear_alarm("E_CONFIG");
-        if *self.source.config.borrow() == config {
+        if before == config {
             return;
         }
         tracing::info!(
@@ -135,12 +150,27 @@ impl Daemon {
             self.source.file.display(),
             config.targets.len()
         );
-        let before = self.source.config.send_replace(Arc::clone(&config));
+        self.source.config.send_replace(Arc::clone(&config));
         let later = config.for_next_start(&before);
         if !later.is_empty() {
             tracing::warn!("taken up when the agent is started again: {}", later.join(", "));
         }
         self.adopt(&config, HashMap::new());
+    }
+}
+
+impl Daemon {
+    /// Raises an alarm if there is nothing in `agent.toml`, not even a comment, though there were
+    /// targets before: it may have been lost.
+    fn miss_configuration(&self) {
+        if let Err(error) = Config::load_filled(&self.source.file) {
+            self.refused(&error);
+        }
+    }
+
+    fn refused(&self, error: &ConfigFault) {
+        self.engine.clear_alarm("E_CONFIG");
+        self.engine.alarm("E_CONFIG", format!("{error} (hint: {})", error.hint));
     }
 }
 
@@ -214,5 +244,14 @@ mod tests {
         daemon.reload();
         daemon.refresh();
         assert_eq!(daemon.slots[&a].next, Some(Task::Write(vec![Some(1)])));
+        // A task that ends without a result leaves its place: the target is tried again.
+        daemon.advance();
+        assert!(daemon.slots[&a].busy.is_some());
+        daemon.jobs.abort_all();
+        while daemon.slots[&a].busy.is_some() {
+            daemon.turn().await;
+        }
+        assert!(daemon.slots[&a].due.is_some() && daemon.jobs.is_empty());
+        assert!(daemon.slots[&a].show().contains("a fault in the agent itself"));
     }
 }

@@ -371,6 +371,12 @@ impl TargetFault {
         Self { state, text: text.into(), hint: hint.into(), passing: true }
     }
 
+    /// A task that has ended without a result.
+    pub(super) fn crashed() -> Self {
+        let hint = "the agent's log says where: please report it; it is tried again";
+        Self::new(TargetState::Failed, "a fault in the agent itself", hint)
+    }
+
     /// The same, to stay until something changes in the vault.
     fn lasting(self) -> Self {
         Self { passing: false, ..self }

@@ -2,6 +2,7 @@
 //! change means is decided by the daemon; here it only becomes a name in a set, so that a storm of
 //! events costs nothing. Files that cannot be watched are looked at once in a while instead.
 
+mod links;
 mod mounts;
 mod poll;
 
@@ -14,6 +15,7 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use links::ways;
 use mounts::{Identity, Mounts, identity};
 use poll::Poll;
 
@@ -47,8 +49,8 @@ pub(super) struct Shared {
 /// What the watcher's thread looks up and leaves.
 #[derive(Default)]
 struct Board {
-    /// Watched files, and names on the way to those whose folder is missing, each with the files it
-    /// is about.
+    /// Watched files, links on the way to them, and names on the way to those whose folder is
+    /// missing, each with the files it is about.
     names: HashMap<PathBuf, Vec<PathBuf>>,
     /// The same files by watched folder.
     folders: HashMap<PathBuf, Vec<PathBuf>>,
@@ -97,9 +99,9 @@ impl Guard {
         }
     }
 
-    /// Watches exactly `files` from now on. Of a file whose folder is missing, the nearest folder
-    /// above is watched. Files in folders that cannot be watched, or on network file systems, are
-    /// polled.
+    /// Watches exactly `files` from now on, each where it really is, and every link on the way
+    /// there. Of a file whose folder is missing, the nearest folder above is watched. Files in
+    /// folders that cannot be watched, or on network file systems, are polled.
     ///
     /// # Errors
     /// Why the first folder cannot be watched, for people; the others are.
@@ -111,13 +113,15 @@ impl Guard {
         let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         let mut folders: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         for file in files {
-            let Some((folder, name)) = nearest(file) else { continue };
-            names.entry(name).or_default().push(file.to_owned());
-            folders.entry(folder).or_default().push(file.to_owned());
+            for (folder, name) in ways(file).iter().filter_map(|way| nearest(way)) {
+                names.entry(name).or_default().push(file.to_owned());
+                folders.entry(folder).or_default().push(file.to_owned());
+            }
         }
         let (lost, files) = {
             let mut board = self.shared.lock();
-            board.open.retain(|file| names.contains_key(file));
+            let watched: HashSet<&PathBuf> = names.values().flatten().collect();
+            board.open.retain(|file| watched.contains(file));
             board.names = names;
             board.folders.clone_from(&folders);
             (std::mem::take(&mut board.lost), folders)
@@ -206,6 +210,10 @@ fn why(error: &notify::Error) -> String {
     let what = match &error.kind {
         ErrorKind::MaxFilesWatch => "watches",
         ErrorKind::Io(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            // The kernel says the same of both limits.
+            if std::fs::File::open("/dev/null").is_err() {
+                return "the agent has no file descriptors left: `ulimit -n`".to_owned();
+            }
             "instances"
         }
         _ => return error.to_string(),
@@ -256,7 +264,7 @@ impl Board {
         let files = names.get(path);
         let went = match kind {
             EventKind::Modify(ModifyKind::Data(_)) => {
-                open.extend(files.map(|_| path.to_owned()));
+                open.extend(files.into_iter().flatten().cloned());
                 return false;
             }
             EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)) => true,
@@ -266,7 +274,9 @@ impl Board {
             EventKind::Modify(_) | EventKind::Any | EventKind::Other => return false,
         };
         if went || matches!(kind, EventKind::Access(_)) {
-            open.remove(path);
+            for file in files.into_iter().flatten() {
+                open.remove(file);
+            }
         }
         if let Some(files) = files {
             touched.moved |= files.iter().any(|file| file != path);
@@ -357,6 +367,63 @@ mod tests {
         guard.watch([file.as_path()]).unwrap();
         put(&file, "1");
         assert_eq!(guard.touched().await.files, [file.clone()].into());
+    }
+
+    #[tokio::test]
+    async fn a_file_is_followed_through_links() {
+        use std::os::unix::fs::symlink;
+        let (_folder, root, mut guard) = world();
+        for release in ["r1", "r2"] {
+            std::fs::create_dir(root.join(release)).unwrap();
+            put(&root.join(release).join("real"), "1");
+            symlink("real", root.join(release).join("file")).unwrap();
+        }
+        let switch = |to: &str| {
+            symlink(to, root.join("new")).unwrap();
+            std::fs::rename(root.join("new"), root.join("current")).unwrap();
+        };
+        switch("r1");
+        symlink(root.join("current"), root.join("etc")).unwrap();
+        let file = root.join("etc/file");
+        let seen = async |guard: &mut Guard| {
+            let touched = guard.touched().await;
+            assert_eq!((touched.files, touched.moved), ([file.clone()].into(), true));
+            guard.watch([file.as_path()]).unwrap();
+        };
+        guard.watch([file.as_path()]).unwrap();
+        // Where it is, a link in the middle, there again, and the last link.
+        put(&root.join("r1/real"), "2");
+        seen(&mut guard).await;
+        switch("r2");
+        seen(&mut guard).await;
+        put(&root.join("r2/real"), "2");
+        seen(&mut guard).await;
+        std::fs::remove_file(root.join("r2/file")).unwrap();
+        seen(&mut guard).await;
+        put(&root.join("r2/file"), "3");
+        seen(&mut guard).await;
+        // What it led to before is nobody's news.
+        put(&root.join("r1/real"), "3");
+        put(&root.join("r2/file"), "4");
+        seen(&mut guard).await;
+    }
+
+    #[tokio::test]
+    async fn a_linked_file_is_open_until_its_writer_closes_it() {
+        use std::io::Write as _;
+        let (_folder, root, mut guard) = world();
+        let (real, file) = (root.join("real"), root.join("file"));
+        put(&real, "1");
+        std::os::unix::fs::symlink("real", &file).unwrap();
+        guard.watch([file.as_path()]).unwrap();
+        let mut open = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+        open.write_all(b"half").unwrap();
+        while !guard.is_open(&file) {
+            tokio::task::yield_now().await;
+        }
+        drop(open);
+        assert_eq!(guard.touched().await.files, [file.clone()].into());
+        assert!(!guard.is_open(&file));
     }
 
     #[tokio::test]

@@ -2,7 +2,9 @@
 //! watches, and this loop carries the news between them. Fetching and verifying is the engine's.
 
 mod adopt;
+mod answers;
 mod apply;
+mod asked;
 mod backoff;
 mod contact;
 mod guard;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::path::SecretPath;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -37,7 +40,7 @@ use hooks::{Finished, HookKey, Hooks};
 use master::Masters;
 pub use master::{check as check_source, confirm as confirm_source};
 use order::Order;
-use record::Record;
+use record::{Record, Remembered};
 use slot::{Slot, State};
 
 /// Targets written at once: one that hangs does not hold up the others.
@@ -52,6 +55,8 @@ const SAVE_AFTER: Duration = Duration::from_millis(200);
 /// How long writes under way may take at the end.
 const LAST_JOBS: Duration = Duration::from_secs(5);
 
+pub use asked::{Ask, NoRun, Targets};
+
 /// The configuration in force, and where it came from; everybody who follows it sees a hot reload.
 #[derive(Debug)]
 pub struct Source {
@@ -62,21 +67,22 @@ pub struct Source {
 }
 
 /// Keeps the targets of `source` right until `shutdown` is true; `state` is the agent's private
-/// folder. Tells `settled` when the first pass over the targets is done, and answers whoever asks
-/// whether this loop still turns.
+/// folder. Tells `settled` when the first pass over the targets is done, and answers what it is
+/// asked.
 pub async fn run(
     source: Source,
     state: &Path,
     engine: Engine,
     mut shutdown: watch::Receiver<bool>,
     settled: oneshot::Sender<()>,
-    mut asked: mpsc::Receiver<oneshot::Sender<()>>,
+    mut asked: mpsc::Receiver<Ask>,
 ) {
     let mut changes = engine.changes();
     let mut daemon = Daemon::begin(source, state, engine, Guard::new());
     let mut settled = Some(settled);
     loop {
         daemon.advance();
+        daemon.tell_settled();
         if daemon.is_settled()
             && let Some(settled) = settled.take()
         {
@@ -85,10 +91,7 @@ pub async fn run(
         }
         tokio::select! {
             _ = shutdown.wait_for(|stop| *stop) => break,
-            Some(answer) = asked.recv() => {
-                // Whoever asked may have stopped waiting.
-                let _ = answer.send(());
-            }
+            Some(ask) = asked.recv() => daemon.answer(ask),
             Ok(()) = changes.changed() => daemon.refresh(),
             () = daemon.turn() => {}
         }
@@ -122,8 +125,6 @@ struct Done {
 
 struct Daemon {
     source: Source,
-    /// Where the configuration is: its path, and where that leads if it is a link.
-    own_files: [PathBuf; 2],
     state: PathBuf,
     engine: Engine,
     guard: Guard,
@@ -153,6 +154,10 @@ struct Daemon {
     branch: Branch,
     /// The alarms that stand for targets, by code.
     alarms: BTreeMap<&'static str, String>,
+    /// Who waits until no target that holds a secret is being written.
+    waiting: Vec<(SecretPath, oneshot::Sender<()>)>,
+    /// Targets that have left the configuration, as they were.
+    left: HashMap<PathBuf, (Arc<Target>, Remembered)>,
 }
 
 impl Daemon {
@@ -189,15 +194,23 @@ impl Daemon {
             .flatten()
             .min();
         tokio::select! {
-            Some(Ok((id, done))) = self.jobs.join_next_with_id() => self.done(id, done),
+            Some(ended) = self.jobs.join_next_with_id() => match ended {
+                Ok((id, done)) => self.done(id, done),
+                Err(error) => self.crashed(error.id()),
+            },
             Some(saved) = self.saver.join_next() => self.persisted(saved.unwrap_or_default()),
             Some(_) = self.retainer.join_next() => {}
-            Some(Ok((key, result))) = self.hooks.runs.join_next() => {
-                let finished = self.hooks.settle(&key, result, Instant::now());
+            Some(ended) = self.hooks.runs.join_next() => {
+                let finished = self.hooks.ended(ended, Instant::now());
                 self.hook_ended(finished);
             }
-            Some(Ok(ended)) = self.masters.jobs.join_next() => {
-                if self.masters.take(ended, Instant::now(), clock::now()) {
+            Some(ended) = self.masters.jobs.join_next() => {
+                let now = Instant::now();
+                let others = match ended {
+                    Ok(ended) => self.masters.take(ended, now, clock::now()),
+                    Err(error) => self.masters.crashed(error.id(), now),
+                };
+                if others {
                     self.watch();
                 }
                 self.changed();
@@ -225,10 +238,15 @@ impl Daemon {
         self.weigh();
         self.follow_branch();
         self.masters.changed(&self.engine, Instant::now());
+        self.plan_changed(|_| true);
+    }
+
+    /// Plans those of the targets that `are` such whose secrets have changed.
+    fn plan_changed(&mut self, are: impl Fn(&Slot) -> bool) {
         let engine = self.engine.clone();
         self.plan_those(|slot| {
             let latest = slot.target.secrets.iter().map(|secret| engine.latest(secret));
-            !latest.eq(slot.latest.iter().copied())
+            are(slot) && !latest.eq(slot.latest.iter().copied())
         });
     }
 
@@ -325,8 +343,14 @@ impl Daemon {
             plan = !matches!(result, Err(_) | Ok(Outcome::Seen { .. }));
             let before = slot.state.clone();
             let hook = slot.done(result, Instant::now(), clock::now());
+            // Those who wait for a run that does not come are told by what they wait for.
+            let wanted_by = match slot.next {
+                None => std::mem::take(&mut slot.wanted_by),
+                Some(_) => Vec::new(),
+            };
             if let (Some(mask), Some(key)) = (hook, &slot.key) {
                 self.hooks.request(key, path, mask, slot.retries());
+                wanted_by.into_iter().for_each(|told| self.hooks.tell(key, told));
             }
             if plan || slot.state != before {
                 self.changed();
@@ -338,12 +362,23 @@ impl Daemon {
         self.enqueue(path);
     }
 
+    /// Takes that a task has ended without a result, by a fault of this program: it is tried again.
+    fn crashed(&mut self, id: Id) {
+        if let Some(slot) = self.slots.values_mut().find(|slot| slot.busy == Some(id)) {
+            slot.busy = None;
+            slot.crashed(Instant::now());
+            let path = slot.target.path.clone();
+            self.changed();
+            self.enqueue(&path);
+        }
+    }
+
     /// Looks at files that may have changed.
     fn touched(&mut self, touched: &Touched) {
         if touched.moved {
             self.watch();
         }
-        if touched.all || self.own_files.iter().any(|file| touched.files.contains(file)) {
+        if touched.all || touched.files.contains(&self.source.file) {
             self.reload();
         }
         self.follow_templates(touched);
@@ -397,8 +432,9 @@ impl Daemon {
     async fn end(&mut self) {
         let writes = async {
             while let Some(done) = self.jobs.join_next_with_id().await {
-                if let Ok((id, done)) = done {
-                    self.done(id, done);
+                match done {
+                    Ok((id, done)) => self.done(id, done),
+                    Err(error) => self.crashed(error.id()),
                 }
             }
         };

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::apply::{Held, Outcome, TargetFault, Task};
 use super::backoff::backoff;
 use super::contact::Reach;
-use super::hooks::{HookKey, Key, Mask};
+use super::hooks::{HookKey, Key, Mask, Waiter};
 use super::plan::{self, Action, Known, Versions};
 use super::record::{Bad, HookEnd, Remembered};
 use crate::engine::Latest;
@@ -104,6 +104,8 @@ pub(super) struct Slot {
     pub(super) halted: bool,
     /// What the hook has said of versions.
     verdict: Verdict,
+    /// Who waits for the end of a run of the hook that is to follow the next look at the file.
+    pub(super) wanted_by: Vec<Waiter>,
 }
 
 impl Slot {
@@ -144,15 +146,8 @@ impl Slot {
             aside: Vec::new(),
             halted: false,
             verdict,
+            wanted_by: Vec::new(),
         }
-    }
-
-    /// The same file after its configuration has changed: to be compared anew, but no news for its
-    /// hook.
-    pub(super) fn changed(self, target: Arc<Target>) -> Self {
-        let remembered = self.remembered();
-        let Self { queued, busy, verified, reach, .. } = self;
-        Self { queued, busy, verified, reach, ..Self::new(target, remembered) }
     }
 
     /// Tells whether the target is being written, or about to be.
@@ -220,7 +215,8 @@ impl Slot {
                 self.state = State::Held(state, why);
             }
             Action::Settled => {
-                if matches!(self.next, Some(Task::Write(_) | Task::Remove(_))) {
+                let is_moot = self.wanted_by.is_empty();
+                if is_moot && matches!(self.next, Some(Task::Write(_) | Task::Remove(_))) {
                     self.next = None;
                 }
                 if !matches!(self.state, State::Drifted | State::Contested) {
@@ -319,7 +315,8 @@ impl Slot {
                         && self.verdict.has_gone_back_to(&held.versions));
                 let has_run = self.written.as_ref() == Some(&held.versions) && ended;
                 let is_new = !self.verified && held.print.is_some();
-                (held, (is_new && !has_run).then_some(mask))
+                let is_due = (is_new && !has_run) || !self.wanted_by.is_empty();
+                (held, is_due.then_some(mask))
             }
         };
         self.is_right(held, time);
@@ -492,6 +489,7 @@ impl Slot {
     }
 }
 
+mod anew;
 mod settings;
 mod verdict;
 

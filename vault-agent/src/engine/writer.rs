@@ -14,6 +14,7 @@ use shared::limits;
 use shared::log::{self, Entry, Op, Refused};
 use shared::signed::{Envelope, Purpose};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use caller::{Build, Caller, facts, record, written};
@@ -88,7 +89,24 @@ async fn queue<J, T>(
     parts.link.writing_client()?;
     let (reply, answer) = oneshot::channel();
     jobs.send(job(reply)).await.map_err(|_| stopping())?;
-    answer.await.map_err(|_| stopping())?
+    answer.await.map_err(|_| if jobs.is_closed() { stopping() } else { lost() })?
+}
+
+/// What a caller is told whose change has ended by a fault of this program.
+fn lost() -> WriteError {
+    WriteError::Local(
+        "the write ended without an answer: read the secret before writing again".into(),
+    )
+}
+
+/// Runs a job as a task of its own, which ends with this one: a fault in it is that of its callers
+/// alone, and the next are served.
+async fn contained(job: impl Future<Output = ()> + Send + 'static) {
+    let mut only = JoinSet::new();
+    only.spawn(job);
+    if let Some(Err(fault)) = only.join_next().await {
+        tracing::error!("a write has ended without an answer: {fault}");
+    }
 }
 
 /// Serves callers until the engine ends; only the first of these tasks does.
@@ -118,7 +136,9 @@ pub(super) async fn run(parts: Arc<Parts>, writer: Arc<Writer>) {
                 Some(first) => {
                     let callers;
                     (callers, carried) = gather(first, &mut queue);
-                    beside_acts(&parts, &mut acts, write_all(&parts, callers)).await;
+                    let writing = parts.clone();
+                    let work = contained(async move { write_all(&writing, callers).await });
+                    beside_acts(&parts, &mut acts, work).await;
                 }
                 None => return,
             },
@@ -411,5 +431,24 @@ fn signed(
 fn answer_all(callers: &mut Vec<Caller>, build: &Build, seq: u64) {
     for (caller, drafts) in callers.drain(..).zip(&build.drafts) {
         caller.answer(Ok(written(seq, build.time, drafts)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_fault_in_a_job_is_its_callers_alone() {
+        let (reply, answer) = oneshot::channel::<()>();
+        contained(async move {
+            let _held = reply;
+            panic!("a fault");
+        })
+        .await;
+        assert!(answer.await.is_err());
+        let (reply, answer) = oneshot::channel();
+        contained(async move { reply.send(7).unwrap() }).await;
+        assert_eq!(answer.await, Ok(7));
     }
 }

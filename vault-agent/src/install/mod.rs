@@ -4,6 +4,7 @@
 mod unit;
 
 use std::env;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
@@ -95,6 +96,13 @@ impl Program for Agent<'_> {
             bail!("this machine has not joined a vault: run `vault-agent join`");
         }
         Ok(())
+    }
+
+    fn running(&self) -> Option<u32> {
+        let config = Config::load_or_default(&self.paths.config).unwrap_or_default();
+        let stream = UnixStream::connect(config.api.socket.as_ref().unwrap_or(&self.paths.socket));
+        let peer = rustix::net::sockopt::socket_peercred(stream.ok()?).ok()?;
+        u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
     }
 
     fn credentials(&self) -> Vec<Credential> {

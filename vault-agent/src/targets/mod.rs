@@ -3,6 +3,7 @@
 //! asked for.
 
 mod purge;
+mod settings;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use host::table;
 use host::term::Term;
 use machine::config::{Config, Format, Target, parse_mode};
 use machine::render::Layout;
+use settings::Settings;
 
 /// Add, list and remove the files that are kept right
 #[derive(Debug, clap::Subcommand)]
@@ -53,8 +55,8 @@ pub struct Add {
     /// Run this when the file has changed, in its folder
     #[arg(long, value_name = "COMMAND")]
     on_change: Option<String>,
-    /// How the file is written: dotenv, compose, docker, systemd, sh, json, yaml, toml or raw
-    /// [default: dotenv]
+    /// How the file is written: dotenv, compose, docker, systemd, sh, json, yaml, toml, raw or
+    /// template [default: dotenv]
     #[arg(long)]
     format: Option<Format>,
     /// Write these keys only, separated by commas
@@ -73,6 +75,8 @@ pub struct Add {
     /// [default: refuse]
     #[arg(long, value_parser = ["refuse", "ignore"])]
     git: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 /// Runs the verb on the configuration `file`; refuses what would leave it wrong: it is then as it
@@ -132,36 +136,37 @@ fn add(args: &Add, file: &Path, term: &Term) -> Result<()> {
 }
 
 fn list(json: bool, file: &Path, term: &Term) -> Result<()> {
-    let config = Config::load_or_default(file)?;
-    let rows = config.targets.iter().map(|target| Row {
+    let text = match files::settings(file) {
+        Ok((_, text)) => text,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => Default::default(),
+        Err(why) => return Err(why).with_context(|| format!("cannot read `{}`", file.display())),
+    };
+    let config = Config::parse(&text, file)?;
+    let settings = settings::of(&text)?;
+    let rows = config.targets.iter().zip(&settings).map(|(target, settings)| Row {
         path: &target.path,
         secrets: &target.secrets,
         format: target.format.as_str(),
+        settings,
         on_change: target.on_change.as_ref().map(ToString::to_string),
     });
     if json {
         let rows = serde_json::to_string_pretty(&rows.collect::<Vec<_>>())?;
         return Ok(term.document(rows)?);
     }
-    let header = ["TARGET", "SECRETS", "FORMAT", "ON CHANGE"].map(str::to_owned).to_vec();
-    let cells = rows.map(|Row { path, secrets, format, on_change }| {
+    let header = ["TARGET", "SECRETS", "FORMAT", "SETTINGS", "ON CHANGE"];
+    let header = header.map(str::to_owned).to_vec();
+    let cells = rows.map(|Row { path, secrets, format, settings, on_change }| {
         let hook = on_change.unwrap_or_else(|| "-".to_owned());
-        vec![path.display().to_string(), paths(secrets), format.to_owned(), hook]
+        let settings = settings::shown(settings);
+        vec![path.display().to_string(), paths(secrets), format.to_owned(), settings, hook]
     });
     let rows: Vec<_> = std::iter::once(header).chain(cells).collect();
     Ok(term.line(table::columns(&rows, "  "))?)
 }
 
 fn remove(target: &Path, purge: bool, file: &Path, term: &Term) -> Result<()> {
-    // The file and its folder may be gone, so the name counts as it was written too.
-    let given = std::path::absolute(target)?;
-    let path = real(target).unwrap_or_else(|_| given.clone());
-    let config = Config::load_or_default(file)?;
-    let is_meant = |target: &&Arc<Target>| target.path == path || target.path == given;
-    let Some(target) = config.targets.iter().find(is_meant) else {
-        let text = format!("`{}` is no target", path.display());
-        bail!(hinted(text, "`vault-agent target list` shows them"))
-    };
+    let target = &named(target, file)?;
     edit(file, |document| {
         if let Some(targets) = document.get_mut("target").and_then(Item::as_array_of_tables_mut) {
             targets.retain(|table| !names(table, &target.path));
@@ -184,12 +189,26 @@ fn remove(target: &Path, purge: bool, file: &Path, term: &Term) -> Result<()> {
     Ok(())
 }
 
+/// Finds the target in the configuration `file` whose file is named.
+pub(crate) fn named(target: &Path, file: &Path) -> Result<Arc<Target>> {
+    // The file and its folder may be gone, so the name counts as it was written too.
+    let given = std::path::absolute(target)?;
+    let path = real(target).unwrap_or_else(|_| given.clone());
+    let config = Config::load_or_default(file)?;
+    let is_meant = |target: &Arc<Target>| target.path == path || target.path == given;
+    config.targets.into_iter().find(is_meant).ok_or_else(|| {
+        let text = format!("`{}` is no target", path.display());
+        hinted(text, "`vault-agent target list` shows them")
+    })
+}
+
 /// A target as JSON shows it.
 #[derive(Serialize)]
 struct Row<'a> {
     path: &'a Path,
     secrets: &'a [SecretPath],
     format: &'a str,
+    settings: &'a toml::Table,
     on_change: Option<String>,
 }
 
@@ -220,7 +239,11 @@ pub(crate) fn edit(file: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<
     let mut document: DocumentMut =
         text.parse().with_context(|| format!("cannot read `{}`", file.display()))?;
     change(&mut document)?;
-    let text = document.to_string();
+    let mut text = document.to_string();
+    if text.trim().is_empty() {
+        // An empty file could as well be one that is being written.
+        "# Nothing is configured.\n".clone_into(&mut text);
+    }
     Config::parse(&text, file).context("the change would make the configuration wrong")?;
     files::replace(&real, text.as_bytes(), access)?;
     Ok(())
@@ -248,6 +271,7 @@ fn written(args: &Add, path: &Path, owner: Option<&str>) -> Result<Table> {
             table[key] = value(text);
         }
     }
+    args.settings.write(&mut table, real)?;
     if let Some(line) = &args.on_change {
         table["on_change"] = match words(line) {
             Some(words) => value(words.into_iter().collect::<Array>()),

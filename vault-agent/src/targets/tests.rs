@@ -124,9 +124,84 @@ fn add_keeps_what_is_there() {
     let words: Vec<String> = world.run(&["list"]).split_whitespace().map(str::to_owned).collect();
     assert_eq!(
         words.join(" "),
-        "TARGET SECRETS FORMAT ON CHANGE ROOT/.env secret/a, secret/b dotenv docker compose up -d \
-         ROOT/x.json secret/a json a && b"
+        "TARGET SECRETS FORMAT SETTINGS ON CHANGE ROOT/.env secret/a, secret/b dotenv - docker \
+         compose up -d ROOT/x.json secret/a json git=ignore keys=A,B mode=0640 owner=0 a && b"
     );
+}
+
+#[test]
+fn every_setting_has_a_flag() {
+    let world = World::new("");
+    world.run(&["add", "ROOT/first", "secret/a"]);
+    let line = "add ROOT/a secret/a --format template --template-file a.tmpl --rename a=B,c=D \
+                --prefix P_ --upper --allow-names PATH,IFS --multiline allow --nested flatten \
+                --no-header --after ROOT/first --require-mount ROOT --drift report \
+                --on-delete remove --max-stale 7d --on-stale remove --rollback-on-failure \
+                --on-change true";
+    let shown = world.run(&line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(shown, "added: `ROOT/a` holds secret/a\n");
+    let here = std::env::current_dir().unwrap();
+    let text = world.text().replace(here.to_str().unwrap(), "HERE");
+    let added = text.split_once("\n\n").unwrap().1;
+    insta::assert_snapshot!(added, @r#"
+    [[target]]
+    path = "ROOT/a"
+    secrets = ["secret/a"]
+    format = "template"
+    rename = { a = "B", c = "D" }
+    prefix = "P_"
+    multiline = "allow"
+    nested = "flatten"
+    drift = "report"
+    on_delete = "remove"
+    max_stale = "7d"
+    on_stale = "remove"
+    upper = true
+    header = false
+    rollback_on_failure = true
+    allow_names = ["PATH", "IFS"]
+    after = ["ROOT/first"]
+    template_file = "HERE/a.tmpl"
+    require_mount = "ROOT"
+    on_change = ["true"]
+    "#);
+    let text = format!("template = \"{}\"", "x".repeat(100));
+    let long = world.text().replace("template_file", "#").replace("[\"true\"]", "\"true\"");
+    let long = long.replace("upper = true", &text);
+    let settings = settings::of(&long).unwrap();
+    assert_eq!(
+        settings::shown(&settings[1]),
+        "after=ROOT/first allow_names=PATH,IFS drift=report header=false max_stale=7d \
+         multiline=allow nested=flatten on_delete=remove on_stale=remove prefix=P_ \
+         rename=a=B,c=D require_mount=ROOT rollback_on_failure=true template="
+            .to_owned()
+            + &"x".repeat(60)
+            + "…"
+    );
+    assert_eq!(settings::shown(&settings[0]), "-");
+}
+
+#[test]
+fn settings_that_do_not_fit_change_nothing() {
+    let world = World::new("");
+    world.run(&["add", "ROOT/a", "secret/a"]);
+    let before = world.text();
+    for (flags, part) in [
+        ("--rename a", "expected KEY=NAME"),
+        ("--format template", "a template is needed"),
+        ("--max-stale soon", "is not a time span"),
+        ("--on-stale keep", "without `max_stale` it never applies"),
+        ("--after ROOT/none", "is no target"),
+        ("--require-mount /proc", "is not in `/proc`"),
+        ("--rollback-on-failure", "without `on_change`"),
+        ("--multiline yes", "[possible values: refuse, allow]"),
+    ] {
+        let words: Vec<&str> =
+            ["add", "ROOT/b", "secret/a"].into_iter().chain(flags.split(' ')).collect();
+        let shown = world.run(&words);
+        assert!(shown.contains(part), "{flags}: {shown}");
+    }
+    assert_eq!(world.text(), before);
 }
 
 #[test]
@@ -173,7 +248,7 @@ fn links_are_resolved_once_and_for_all() {
         world.run(&["remove", "ROOT/link/.env"]),
         "removed: `ROOT/real/.env` is no target any more; there is no file\n"
     );
-    assert_eq!(world.run(&["list"]), "TARGET  SECRETS  FORMAT  ON CHANGE\n");
+    assert_eq!(world.run(&["list"]), "TARGET  SECRETS  FORMAT  SETTINGS  ON CHANGE\n");
 }
 
 #[test]
@@ -189,7 +264,7 @@ fn remove_takes_one_table_only() {
     );
     assert_eq!(
         world.run(&["list", "--json"]),
-        "[\n  {\n    \"path\": \"ROOT/b\",\n    \"secrets\": [\n      \"secret/b\"\n    ],\n    \"format\": \"dotenv\",\n    \"on_change\": null\n  }\n]\n"
+        "[\n  {\n    \"path\": \"ROOT/b\",\n    \"secrets\": [\n      \"secret/b\"\n    ],\n    \"format\": \"dotenv\",\n    \"settings\": {},\n    \"on_change\": null\n  }\n]\n"
     );
 }
 
@@ -208,7 +283,7 @@ fn removed(more: &str, content: Option<&str>, flags: &[&str]) -> (String, Option
         files::replace(&file, content.as_bytes(), access).unwrap();
     }
     let shown = world.run(&[&["remove", "ROOT/a"], flags].concat());
-    assert_eq!(world.text(), "");
+    assert_eq!(world.text(), "# Nothing is configured.\n");
     let left = std::fs::read_to_string(&file).ok();
     assert!(left.is_none() || file.metadata().unwrap().mode() & 0o777 == 0o640);
     (shown, left)

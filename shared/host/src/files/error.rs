@@ -78,8 +78,15 @@ impl FileError {
             Self::Foreign { path, us, .. } => {
                 format!("run as its owner, or `chown {us} {}`", path.display())
             }
-            Self::Io { source, .. } => match source.kind() {
+            Self::Io { source, .. } if has_no_descriptors(source) => {
+                "see what has so many files open, or raise `ulimit -n`; it is tried again".to_owned()
+            }
+            Self::Io { source, path, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => "run as a user who may write there".to_owned(),
+                io::ErrorKind::StorageFull if has_no_inodes(path) => {
+                    "remove some files: no inodes are left (`df -i`); the old file is untouched"
+                        .to_owned()
+                }
                 io::ErrorKind::StorageFull => {
                     "free some space; the old file is untouched".to_owned()
                 }
@@ -91,6 +98,20 @@ impl FileError {
             },
         }
     }
+}
+
+/// Tells whether the file system of `path`, or of its folder, has room for no further file, however
+/// much space it has.
+fn has_no_inodes(path: &Path) -> bool {
+    let found =
+        rustix::fs::statvfs(path).or_else(|errno| rustix::fs::statvfs(path.parent().ok_or(errno)?));
+    found.is_ok_and(|found| found.f_files > 0 && found.f_ffree == 0)
+}
+
+/// Tells whether this process, or this host, may open no further file.
+fn has_no_descriptors(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Tells whether a home is out of sight because of `ProtectHome=yes`, which leaves a folder that

@@ -14,6 +14,7 @@ use super::unit::{Found, Whose, compare, marked};
 use crate::account;
 use crate::files::{self, Access};
 use crate::hint::hinted;
+use crate::process;
 use crate::term::Term;
 
 /// Where the host's units are that an administrator writes.
@@ -67,6 +68,9 @@ pub trait Program {
     /// Tells what is missing before the program can run, as an error.
     fn is_set_up(&self) -> Result<()>;
 
+    /// Returns the process that serves now what the unit is to serve, if there is one.
+    fn running(&self) -> Option<u32>;
+
     /// Lists the keys that systemd can hand to it.
     fn credentials(&self) -> Vec<Credential>;
 }
@@ -103,6 +107,9 @@ pub fn install<P: Program>(
             format!("`{name} install` alone writes the unit"),
         ));
     }
+    if runs && !flags.no_start {
+        unit.refuse_second(program)?;
+    }
     if flags.root.is_none() {
         program.prepare(term)?;
     }
@@ -124,7 +131,8 @@ pub fn install<P: Program>(
     }
     // Keys in files are there to be given up by a program that has them from systemd.
     let gives_up = seal && program.credentials().iter().any(Credential::is_open);
-    unit.start(program, written, gives_up, flags.no_start)?;
+    let anew = written || gives_up || (unit.is_active() && unit.is_outdated(&own));
+    unit.start(program, written, anew, flags.no_start)?;
     if gives_up {
         program.credentials().iter().try_for_each(Credential::wipe)?;
         term.say("the keys are sealed to this host: their files are wiped");
@@ -221,6 +229,29 @@ impl Unit<'_> {
         Ok(true)
     }
 
+    fn is_active(&self) -> bool {
+        systemctl::is(self.whose, &["is-active", "--quiet", &self.service()])
+    }
+
+    /// Refuses to start a program that somebody else than the unit runs: they would be two.
+    fn refuse_second(&self, program: &impl Program) -> Result<()> {
+        let name = self.name;
+        match program.running().filter(|_| !self.is_active()) {
+            None => Ok(()),
+            Some(pid) => Err(hinted(
+                format!("`{name}` runs already (pid {pid}), started by somebody else than systemd"),
+                format!("end it with `kill {pid}`, then run `{name} install` again"),
+            )),
+        }
+    }
+
+    /// Tells whether the unit runs a program that has been replaced since.
+    fn is_outdated(&self, own: &Path) -> bool {
+        let pid = systemctl::shown(self.whose, &self.service(), "MainPID");
+        let pid = pid.and_then(|pid| pid.parse::<u32>().ok()).filter(|pid| *pid > 0);
+        pid.is_some_and(|pid| process::runs_another(pid, own))
+    }
+
     /// Warns if somebody else could exchange what root runs.
     fn warn_of_program(&self, own: &Path) {
         let open = |path: &Path| {
@@ -240,7 +271,7 @@ impl Unit<'_> {
         &self,
         program: &impl Program,
         written: bool,
-        gives_up: bool,
+        anew: bool,
         no_start: bool,
     ) -> Result<()> {
         let Self { name, whose, term, .. } = *self;
@@ -253,8 +284,8 @@ impl Unit<'_> {
             systemctl::call(whose, &["enable", "--quiet", &service])?;
         }
         let begin = systemctl::line(whose, &["start", &service]);
-        let active = systemctl::is(whose, &["is-active", "--quiet", &service]);
-        if active && !written && !gives_up {
+        let active = self.is_active();
+        if active && !anew {
             term.say(if enabled {
                 "it runs, and starts with the host: nothing to do"
             } else {

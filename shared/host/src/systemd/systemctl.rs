@@ -46,6 +46,12 @@ fn output(whose: Whose, arguments: &[&str]) -> Result<Output> {
     bail!(failed(&line(whose, arguments), &output))
 }
 
+/// Returns one property of a unit; `None` where that cannot be told.
+pub(super) fn shown(whose: Whose, unit: &str, property: &str) -> Option<String> {
+    let output = output(whose, &["show", "--property", property, "--value", unit]).ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Asks `systemctl` a question that its exit code answers.
 pub(super) fn is(whose: Whose, arguments: &[&str]) -> bool {
     systemctl(whose, arguments).output().is_ok_and(|output| output.status.success())

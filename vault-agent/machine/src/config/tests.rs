@@ -254,6 +254,20 @@ fn a_file_that_others_may_write_is_refused() {
 }
 
 #[test]
+fn a_file_that_holds_nothing_is_no_edit() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    for text in ["", " \n\n"] {
+        host::files::replace_trusted(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
+        assert_eq!(Config::load(&file).unwrap(), Config::default());
+        assert!(Config::load_filled(&file).unwrap_err().to_string().ends_with("is empty"));
+    }
+    let comment = b"# nothing\n";
+    host::files::replace_trusted(&file, comment, host::files::Access::PRIVATE).unwrap();
+    assert_eq!(Config::load_filled(&file).unwrap(), Config::default());
+}
+
+#[test]
 fn what_waits_for_the_next_start_is_named() {
     let parse = |text: &str| parse(text).unwrap();
     let target = "[[target]]\npath = \"/a/.env\"\nsecrets = [\"secret/a\"]\n";

@@ -21,7 +21,7 @@ use super::super::error::ApiFault;
 use super::super::json::{self, Fields};
 use super::super::request::Call;
 use super::super::tokens::Right;
-use super::{Seen, changed, custom, look, looked_at, or_empty, record, require, with_age};
+use super::{Seen, changed, custom, look, looked_at, or_empty, record, require, settled, with_age};
 use machine::local;
 
 /// Answers a version's content and metadata.
@@ -170,6 +170,7 @@ async fn put(
         }
         Err(error) => return Err(error.into()),
     };
+    settled(call, &path).await;
     let ver = written.versions.first().map_or(0, |(_, ver)| *ver);
     let metadata = match look(call, &path, Some(ver)) {
         Some(seen) => seen.metadata,

@@ -97,7 +97,7 @@ pub(in super::super) async fn write(call: &mut Call<'_>) -> Result<ApiAnswer, Ap
 /// Drops the secret with all its versions; nothing if there is none.
 pub(in super::super) async fn delete(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let path = changed(call, Op::LocalForget).await?;
-    apply(call, Change::Forget { path }).await
+    apply(call, &path.clone(), Change::Forget { path }).await
 }
 
 /// Reads custom metadata: texts; numbers and booleans become texts, in a patch null takes away.

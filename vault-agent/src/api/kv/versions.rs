@@ -13,25 +13,25 @@ use super::{apply, changed};
 /// Deletes the newest version; nothing if there is none.
 pub(in super::super) async fn delete_newest(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let path = changed(call, Op::LocalDelete).await?;
-    apply(call, Change::Delete { path, versions: None }).await
+    apply(call, &path.clone(), Change::Delete { path, versions: None }).await
 }
 
 /// Deletes versions.
 pub(in super::super) async fn delete(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let (path, versions) = named(call, Op::LocalDelete).await?;
-    apply(call, Change::Delete { path, versions: Some(versions) }).await
+    apply(call, &path.clone(), Change::Delete { path, versions: Some(versions) }).await
 }
 
 /// Takes the deletion of versions back.
 pub(in super::super) async fn undelete(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let (path, versions) = named(call, Op::LocalUndelete).await?;
-    apply(call, Change::Undelete { path, versions }).await
+    apply(call, &path.clone(), Change::Undelete { path, versions }).await
 }
 
 /// Drops the content of versions for good.
 pub(in super::super) async fn destroy(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let (path, versions) = named(call, Op::LocalDestroy).await?;
-    apply(call, Change::Destroy { path, versions }).await
+    apply(call, &path.clone(), Change::Destroy { path, versions }).await
 }
 
 /// Reads the path and the versions of a request, at least one.

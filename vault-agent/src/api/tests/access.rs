@@ -81,12 +81,15 @@ fn only_users_and_groups_of_this_host_are_let_in() {
         let options = config::Api { allow: vec![allow], ..config::Api::default() };
         Gate::open(&options, Path::new("/"), Tokens::open(folder.path()).unwrap())
     };
-    let text = |gate: anyhow::Result<Gate>| gate.unwrap_err().to_string();
     let user = open(Allow::User("no-such-user".to_owned()));
-    assert_eq!(text(user), "`allow` names user `no-such-user`, who does not exist");
+    assert_eq!(user.unknown, ["user `no-such-user`, who does not exist"]);
     let group = open(Allow::Group("no-such-group".to_owned()));
-    assert_eq!(text(group), "`allow` names group `@no-such-group`, which does not exist");
-    let gate = open(Allow::Group("54321".to_owned())).unwrap();
+    assert_eq!(group.unknown, ["group `@no-such-group`, which does not exist"]);
+    for gate in [user, group] {
+        assert!(!gate.is_shared() && matches!(gate.peer(None, 7, 7), Peer::Stranger(_)));
+    }
+    let gate = open(Allow::Group("54321".to_owned()));
+    assert!(gate.unknown.is_empty());
     assert!(gate.is_shared());
     for (uid, gid, stranger) in [(0, 7, false), (7, 54321, false), (7, 7, true)] {
         let peer = gate.peer(None, uid, gid);
@@ -376,7 +379,7 @@ async fn without_the_server_reads_go_on_and_writes_fail_at_once() {
 #[tokio::test]
 async fn without_an_agent_the_same_api_answers_in_process() {
     async fn ask(engine: Engine, paths: &Paths, method: &str, body: &'static str) -> ApiAnswer {
-        let api = Api::open(engine, paths, &config::Api::default()).unwrap();
+        let api = Api::open(engine, paths, &config::Api::default(), None).unwrap();
         let request = Request::builder().method(method).uri("/v1/secret/data/x");
         answer(&api, &Peer::inside(), request.body(Body::from(body)).unwrap()).await
     }

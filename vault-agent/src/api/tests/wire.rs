@@ -7,6 +7,8 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 
 use super::World;
+use crate::api::listen::CONNECTIONS;
+use crate::api::places::Places;
 use crate::api::{Listeners, serve};
 use machine::config;
 
@@ -25,8 +27,8 @@ async fn old_and_odd_clients_are_served() {
     let w = World::new().await;
     let (stop, stopped) = watch::channel(false);
     let options = config::Api::default();
-    let listeners = Listeners::bind(w.engine(), &w.paths, &options).await.unwrap();
-    let again = Listeners::bind(w.engine(), &w.paths, &options).await.unwrap_err();
+    let listeners = Listeners::bind(w.engine(), &w.paths, &options, None).await.unwrap();
+    let again = Listeners::bind(w.engine(), &w.paths, &options, None).await.unwrap_err();
     assert!(format!("{again:#}").contains("another agent listens there"), "{again:#}");
     let served = tokio::spawn(serve(listeners, stopped));
     let socket = w.paths.socket.clone();
@@ -108,7 +110,8 @@ async fn one_answer(stream: &mut BufStream<UnixStream>) -> (String, Option<Strin
 async fn a_refused_body_leaves_the_connection_good_or_says_not() {
     let w = World::new().await;
     let (_stop, stopped) = watch::channel(false);
-    let listeners = Listeners::bind(w.engine(), &w.paths, &config::Api::default()).await.unwrap();
+    let listeners =
+        Listeners::bind(w.engine(), &w.paths, &config::Api::default(), None).await.unwrap();
     let _served = tokio::spawn(serve(listeners, stopped));
     let put = r#"{"data":{"k":"v"}}"#;
     let mut stream = BufStream::new(UnixStream::connect(&w.paths.socket).await.unwrap());
@@ -148,10 +151,12 @@ async fn tcp_listens_on_loopback_alone() {
         listen: Some(listen.parse().unwrap()),
         ..config::Api::default()
     };
-    let refused = Listeners::bind(w.engine(), &w.paths, &options("0.0.0.0:0")).await.unwrap_err();
+    let refused =
+        Listeners::bind(w.engine(), &w.paths, &options("0.0.0.0:0"), None).await.unwrap_err();
     assert!(refused.to_string().contains("is not a loopback address"), "{refused}");
 
-    let listeners = Listeners::bind(w.engine(), &w.paths, &options("127.0.0.1:0")).await.unwrap();
+    let listeners =
+        Listeners::bind(w.engine(), &w.paths, &options("127.0.0.1:0"), None).await.unwrap();
     let address = listeners.address().unwrap();
     assert!(address.ip().is_loopback() && address.port() > 0);
     let file = crate::api::token_file(&w.paths, &config::Api::default());
@@ -159,11 +164,64 @@ async fn tcp_listens_on_loopback_alone() {
     assert_eq!(w.paths.socket.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
     drop(listeners);
 
+    // One that is taken is an alarm, and the socket is served all the same.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let taken = taken.local_addr().unwrap().to_string();
-    let held = std::net::TcpListener::bind(&taken);
-    let fault = Listeners::bind(w.engine(), &w.paths, &options(&taken)).await.unwrap_err();
-    assert!(fault.to_string().contains("hint: set another port") || held.is_err(), "{fault}");
+    let address = taken.local_addr().unwrap();
+    let options = options(&address.to_string());
+    let listeners = Listeners::bind(w.engine(), &w.paths, &options, None).await.unwrap();
+    assert_eq!(listeners.address(), None);
+    let alarms = || w.engine().status().alarms;
+    let [alarm] = &alarms()[..] else { panic!("one alarm: {:?}", alarms()) };
+    assert_eq!(alarm.code, "E_LISTEN");
+    assert!(alarm.text.contains(&format!("cannot listen on `{address}`")), "{alarm:?}");
+    assert!(alarm.text.contains("set another port at `listen`"), "{alarm:?}");
+    let (_stop, stopped) = watch::channel(false);
+    let _served = tokio::spawn(serve(listeners, stopped));
+    let health = "GET /v1/sys/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert!(talk(&w.paths.socket, health).await.starts_with("HTTP/1.1 200"));
+    // It is tried again.
+    drop(taken);
+    let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+    let mut over_tcp = loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => break stream,
+            Err(_) => look.tick().await,
+        };
+    };
+    assert!(alarms().is_empty(), "{:?}", alarms());
+    over_tcp.write_all(health.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    over_tcp.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn idle_connections_shut_nobody_out() {
+    let w = World::new().await;
+    let (_stop, stopped) = watch::channel(false);
+    let options = config::Api::default();
+    let listeners = Listeners::bind(w.engine(), &w.paths, &options, None).await.unwrap();
+    let _served = tokio::spawn(serve(listeners, stopped));
+    let request = b"GET /v1/sys/health HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut idle = Vec::new();
+    // More than there is room for: half of them have asked something, all have said nothing since.
+    for n in 0..Places::new(CONNECTIONS).free() + 20 {
+        let mut stream = BufStream::new(UnixStream::connect(&w.paths.socket).await.unwrap());
+        if n % 2 == 0 {
+            stream.write_all(request).await.unwrap();
+            stream.flush().await.unwrap();
+            assert_eq!(one_answer(&mut stream).await.0, "200");
+        }
+        idle.push(stream);
+    }
+    let close = "GET /v1/sys/health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert!(talk(&w.paths.socket, close).await.starts_with("HTTP/1.1 200"));
+    // The youngest is still there; the oldest has gone.
+    let mut youngest = idle.pop().unwrap();
+    youngest.write_all(request).await.unwrap();
+    youngest.flush().await.unwrap();
+    assert_eq!(one_answer(&mut youngest).await.0, "200");
+    assert_eq!(idle[0].read(&mut [0]).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -172,7 +230,7 @@ async fn a_caller_on_loopback_is_named_as_on_the_socket() {
     let listen = Some("127.0.0.1:0".parse().unwrap());
     let options = config::Api { listen, auth: config::Auth::Loopback, ..config::Api::default() };
     let (_stop, stopped) = watch::channel(false);
-    let listeners = Listeners::bind(w.engine(), &w.paths, &options).await.unwrap();
+    let listeners = Listeners::bind(w.engine(), &w.paths, &options, None).await.unwrap();
     let address = listeners.address().unwrap();
     let _served = tokio::spawn(serve(listeners, stopped));
     let request = "GET /v1/secret/data/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";

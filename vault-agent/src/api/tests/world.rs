@@ -54,7 +54,8 @@ impl World {
     async fn make(read: &[&str], write: &[&str], options: &config::Api, peer: Peer) -> Self {
         let lone = Lone::new("here", read, write).await;
         let paths = lone.paths();
-        let api = Arc::new(Api::open(lone.engine(), &paths, options).unwrap());
+        let api = Arc::new(Api::open(lone.engine(), &paths, options, None).unwrap());
+        api.gate.take_token().unwrap();
         Self { api, peer, paths, lone: Arc::new(lone) }
     }
 

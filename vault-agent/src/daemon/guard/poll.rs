@@ -95,7 +95,8 @@ impl Poll {
 }
 
 fn mark(file: &Path) -> Mark {
-    let found = file.symlink_metadata().ok()?;
+    // Where it leads, if it is a link.
+    let found = file.metadata().or_else(|_| file.symlink_metadata()).ok()?;
     Some((found.dev(), found.ino(), found.size(), found.ctime(), found.ctime_nsec()))
 }
 

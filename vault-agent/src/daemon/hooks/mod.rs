@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::backoff::backoff;
@@ -19,6 +20,7 @@ use super::order::Order;
 use machine::config::{Hook, HookAction, Target};
 
 pub(super) use mask::Mask;
+pub(super) use run::HookFault;
 
 /// The longest wait before a retry.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -53,11 +55,20 @@ impl Key {
     }
 }
 
+/// Where somebody waits for the end of a run.
+pub(super) type Waiter = oneshot::Sender<Result<(), String>>;
+
 /// Everything known about one key while there is something to do.
 #[derive(Default)]
 struct Slot {
-    /// Targets of the run under way.
+    /// The run under way.
+    run: Option<Id>,
+    /// Its targets, but for those that have another hook by now.
     running: BTreeSet<PathBuf>,
+    /// Who waits for its end.
+    watched_by: Vec<Waiter>,
+    /// Who waits for the end of the next.
+    wanted_by: Vec<Waiter>,
     /// Targets that changed since it began.
     waiting: BTreeSet<PathBuf>,
     /// Whether any of those changed during the run under way.
@@ -68,6 +79,8 @@ struct Slot {
     retries: u32,
     /// Failures in a row.
     failures: u32,
+    /// How often in a row this host had no room to start it.
+    stalls: u32,
     /// When a failed hook is tried again.
     due: Option<Instant>,
 }
@@ -89,7 +102,7 @@ pub(super) struct Hooks {
     pace: HashMap<HookKey, Instant>,
     /// When [`Hooks::start`] has something to do again.
     pub(super) wake: Option<Instant>,
-    pub(super) runs: JoinSet<(HookKey, Result<(), String>)>,
+    pub(super) runs: JoinSet<(HookKey, Result<(), HookFault>)>,
 }
 
 impl Hooks {
@@ -103,7 +116,13 @@ impl Hooks {
         slot.mask.add(mask);
         // News is a new chance.
         slot.failures = 0;
+        slot.stalls = 0;
         slot.due = None;
+    }
+
+    /// Has `waiter` told of the end of the next run, which was requested before.
+    pub(super) fn tell(&mut self, key: &HookKey, waiter: Waiter) {
+        self.slots.entry(Arc::clone(key)).or_default().wanted_by.push(waiter);
     }
 
     /// Starts what is due at `now`, not running, not held while its targets are being written, and
@@ -121,7 +140,7 @@ impl Hooks {
             order.any_before(path, |before| ahead.get(before).is_some_and(|other| other != key))
         };
         for (key, slot) in &mut self.slots {
-            if slot.waiting.is_empty() || !slot.running.is_empty() {
+            if slot.waiting.is_empty() || slot.run.is_some() {
                 continue;
             }
             let free = PACE * (BURST - 1);
@@ -145,16 +164,18 @@ impl Hooks {
             slot.due = None;
             slot.news = false;
             slot.running = ready;
+            slot.watched_by = std::mem::take(&mut slot.wanted_by);
             *self.pace.entry(Arc::clone(key)).or_insert(now) += PACE;
             let (key, mask) = (Arc::clone(key), slot.mask.clone());
             let targets: Vec<String> =
                 slot.running.iter().map(|path| path.display().to_string()).collect();
             tracing::info!(hook = %key.hook, targets = targets.join(" "), "hook started");
-            self.runs.spawn(async move {
+            let run = self.runs.spawn(async move {
                 let folder = key.folder.clone().unwrap_or_else(|| PathBuf::from("/"));
                 let result = run::run(&key.hook, &folder, &mask).await;
                 (key, result)
             });
+            slot.run = Some(run.id());
         }
     }
 
@@ -171,10 +192,19 @@ impl Hooks {
         ahead
     }
 
-    /// Forgets what is known of hooks that no target has any more.
-    pub(super) fn forget_others(&mut self, keys: &HashSet<&HookKey>) {
+    /// Forgets what is to be run for targets that do not have that hook any more. A run under way
+    /// ends by itself, is not tried again, and says nothing about them.
+    pub(super) fn forget_others(&mut self, hooks: &HashMap<&Path, &HookKey>) {
+        let used: HashSet<&HookKey> = hooks.values().copied().collect();
         self.slots.retain(|key, slot| {
-            keys.contains(key) || !slot.running.is_empty() || !slot.waiting.is_empty()
+            let has = |path: &PathBuf| hooks.get(path.as_path()) == Some(&key);
+            slot.waiting.retain(has);
+            slot.running.retain(has);
+            if slot.waiting.is_empty() {
+                slot.wanted_by.clear();
+                (slot.due, slot.news, slot.failures) = (None, false, 0);
+            }
+            used.contains(key) || slot.run.is_some()
         });
     }
 
@@ -182,23 +212,43 @@ impl Hooks {
     pub(super) fn idle(&self) -> bool {
         self.slots
             .values()
-            .all(|slot| slot.running.is_empty() && (slot.waiting.is_empty() || slot.due.is_some()))
+            .all(|slot| slot.run.is_none() && (slot.waiting.is_empty() || slot.due.is_some()))
     }
 
     /// Takes the end of a run.
-    pub(super) fn settle(
+    pub(super) fn ended(
         &mut self,
-        key: &HookKey,
-        result: Result<(), String>,
+        ended: Result<(HookKey, Result<(), HookFault>), JoinError>,
         now: Instant,
     ) -> Finished {
+        let (key, result) = match ended {
+            Ok(ended) => ended,
+            // A fault of this program is a failure as any other: its targets wait for an end.
+            Err(error) => {
+                let key = self.slots.iter().find(|(_, slot)| slot.run == Some(error.id()));
+                let Some((key, _)) = key else {
+                    return Finished { targets: BTreeMap::new(), result: Ok(()) };
+                };
+                (Arc::clone(key), Err(HookFault::from("the agent failed to run it".to_owned())))
+            }
+        };
+        self.settle(&key, result, now)
+    }
+
+    fn settle(&mut self, key: &HookKey, result: Result<(), HookFault>, now: Instant) -> Finished {
         let slot = self.slots.entry(Arc::clone(key)).or_default();
+        slot.run = None;
         let ran = std::mem::take(&mut slot.running);
         let mut again = false;
         match &result {
-            Ok(()) => tracing::info!(hook = %key.hook, "hook done"),
+            Ok(()) => {
+                slot.stalls = 0;
+                tracing::info!(hook = %key.hook, "hook done");
+            }
             Err(fault) => {
-                again = slot.news || slot.failures < slot.retries;
+                // That there is no room to start it says nothing about the hook.
+                let may = fault.no_room || slot.failures < slot.retries;
+                again = slot.news || (may && !ran.is_empty());
                 tracing::warn!(hook = %key.hook, again, "hook failed: {fault}");
             }
         }
@@ -207,8 +257,10 @@ impl Hooks {
         } else {
             slot.waiting.extend(ran.iter().cloned());
             if !slot.news {
-                slot.due = Some(now + backoff(slot.failures, LONGEST_WAIT));
-                slot.failures += 1;
+                let no_room = result.as_ref().is_err_and(|fault| fault.no_room);
+                let count = if no_room { &mut slot.stalls } else { &mut slot.failures };
+                slot.due = Some(now + backoff(*count, LONGEST_WAIT));
+                *count += 1;
             }
         }
         let again = |path: PathBuf| {
@@ -216,6 +268,11 @@ impl Hooks {
             (path, again)
         };
         let targets = ran.into_iter().map(again).collect();
+        let result = result.map_err(|fault| fault.text);
+        for waiter in slot.watched_by.drain(..) {
+            // Whoever waited may have stopped.
+            let _ = waiter.send(result.clone());
+        }
         // What a failed hook must not print stays unprinted when the file before it is put back.
         if slot.waiting.is_empty() && result.is_ok() {
             self.slots.remove(key);

@@ -1,6 +1,7 @@
 //! Runs one hook once: a process group of its own, output to the log with values masked, killed
 //! when it takes too long.
 
+use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -8,6 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -29,6 +31,9 @@ const LONGEST_LINE: usize = 16 * 1024;
 /// More output of one run is read and dropped.
 const MOST_LINES: usize = 1_000;
 
+/// What stands in the log instead.
+const UNSHOWN: &str = "(more lines are not shown)";
+
 /// Variables of the agent itself that no child is to inherit.
 const OWN_VARIABLES: &[&str] = &[
     "NOTIFY_SOCKET",
@@ -42,11 +47,47 @@ const OWN_VARIABLES: &[&str] = &[
     "CREDENTIALS_DIRECTORY",
 ];
 
+/// Why a hook has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::daemon) struct HookFault {
+    /// For people.
+    pub(in crate::daemon) text: String,
+    /// Whether this host had no room to start it, which tells nothing about the hook.
+    pub(in crate::daemon) no_room: bool,
+}
+
+impl From<String> for HookFault {
+    fn from(text: String) -> Self {
+        Self { text, no_room: false }
+    }
+}
+
+impl fmt::Display for HookFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl HookFault {
+    /// A program that could not be started.
+    fn not_started(program: &str, error: &io::Error) -> Self {
+        let lacks = match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOMEM) => Some("this host has no memory left for it"),
+            Some(Errno::AGAIN) => Some("no more processes are allowed: `ulimit -u`, or a cgroup's"),
+            Some(Errno::MFILE) => Some("the agent has no file descriptors left: `ulimit -n`"),
+            Some(Errno::NFILE) => Some("this host has no file descriptors left: `fs.file-max`"),
+            _ => None,
+        };
+        let why = lacks.map_or_else(|| error.to_string(), str::to_owned);
+        Self { text: format!("cannot start `{program}`: {why}"), no_room: lacks.is_some() }
+    }
+}
+
 /// Runs `hook` in `folder` and waits for its end.
 ///
 /// # Errors
 /// What failed, for people.
-pub(super) async fn run(hook: &Hook, folder: &Path, mask: &Mask) -> Result<(), String> {
+pub(super) async fn run(hook: &Hook, folder: &Path, mask: &Mask) -> Result<(), HookFault> {
     match &hook.action {
         HookAction::Command(command) => process(command, hook.timeout, folder, mask).await,
         HookAction::Systemd { unit, action } => {
@@ -55,7 +96,7 @@ pub(super) async fn run(hook: &Hook, folder: &Path, mask: &Mask) -> Result<(), S
             let words = words.chain([action.as_str(), "--", unit]).map(str::to_owned);
             process(&words.collect::<Vec<_>>(), hook.timeout, folder, mask).await
         }
-        HookAction::Signal { signal, pid_file } => send(*signal, pid_file),
+        HookAction::Signal { signal, pid_file } => Ok(send(*signal, pid_file)?),
     }
 }
 
@@ -64,9 +105,9 @@ async fn process(
     limit: Duration,
     folder: &Path,
     mask: &Mask,
-) -> Result<(), String> {
-    let [program, arguments @ ..] = command else { return Err("no command".to_owned()) };
-    let fault = |error| format!("cannot start `{program}`: {error}");
+) -> Result<(), HookFault> {
+    let [program, arguments @ ..] = command else { return Err("no command".to_owned().into()) };
+    let fault = |error: io::Error| HookFault::not_started(program, &error);
     let mut process = Command::new(program);
     process.args(arguments).current_dir(folder).process_group(0);
     process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -90,18 +131,18 @@ async fn process(
     });
     let Ok(ended) = ended.await else {
         group.stop(&mut child).await;
-        return Err(format!("timeout after {limit:?}"));
+        return Err(format!("timeout after {limit:?}").into());
     };
     // Its first process has ended: the number may be another's from now on.
     group.0 = None;
     if !read {
         let _ = timeout(LAST_WORDS, reading).await;
     }
-    let ended = ended.map_err(fault)?;
+    let ended = ended.map_err(|error| format!("the end of `{program}` is not known: {error}"))?;
     match (ended.code(), ended.signal()) {
         (Some(0), _) => Ok(()),
-        (Some(code), _) => Err(format!("exit {code}")),
-        (None, signal) => Err(format!("killed by signal {}", signal.unwrap_or_default())),
+        (Some(code), _) => Err(format!("exit {code}").into()),
+        (None, signal) => Err(format!("killed by signal {}", signal.unwrap_or_default()).into()),
     }
 }
 
@@ -129,22 +170,18 @@ impl Drop for Group {
     }
 }
 
-/// Logs what comes out of a pipe, line by line.
+/// Logs what comes out of a pipe, line by line, up to [`MOST_LINES`]; the rest is read and dropped.
 async fn show(name: &str, pipe: Option<impl AsyncRead + Unpin>, mask: &Mask) {
     let Some(pipe) = pipe else { return };
     let mut pipe = BufReader::new(pipe);
-    let mut shown = 0;
+    let mut shown = 0_usize;
     while let Ok(Some(line)) = next_line(&mut pipe).await {
-        shown += 1;
+        shown = shown.saturating_add(1);
         match line {
-            Line::Whole(line) if shown <= MOST_LINES => {
-                tracing::info!(hook = name, "{}", mask.apply(&line));
-            }
-            Line::Whole(_) => {}
+            _ if shown == MOST_LINES + 1 => tracing::info!(hook = name, "{UNSHOWN}"),
+            _ if shown > MOST_LINES => {}
+            Line::Whole(line) => tracing::info!(hook = name, "{}", mask.apply(&line)),
             Line::TooLong => tracing::info!(hook = name, "(a line of more than 16 KiB)"),
-        }
-        if shown == MOST_LINES {
-            tracing::info!(hook = name, "(more lines are not shown)");
         }
     }
 }
@@ -218,7 +255,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         match run(&shell(line, limit), folder.path(), &Mask::default()).await {
             Ok(()) => "ok".to_owned(),
-            Err(fault) => fault,
+            Err(fault) => fault.text,
         }
     }
 
@@ -243,7 +280,7 @@ mod tests {
         let hook = shell("(trap '' TERM; exec sleep 60 >fifo) & wait", Duration::from_millis(300));
         let reader = tokio::task::spawn_blocking(move || std::fs::read(fifo));
         let fault = run(&hook, folder.path(), &Mask::default()).await.unwrap_err();
-        assert_eq!(fault, "timeout after 300ms");
+        assert_eq!(fault.text, "timeout after 300ms");
         reader.await.unwrap().unwrap();
     }
 
@@ -285,6 +322,55 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn endless_output_is_a_bounded_log() {
+        let counted = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let log = Counted(counted.clone());
+        let _logging = tracing::subscriber::set_default(log);
+        let long = [vec![b'x'; LONGEST_LINE + 1], b"\n".to_vec()].concat();
+        for line in [&b"x\n"[..], &long] {
+            counted.store(0, std::sync::atomic::Ordering::Relaxed);
+            let lines = line.repeat(MOST_LINES + 50);
+            show("a", Some(&lines[..]), &Mask::default()).await;
+            let count = counted.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(count, MOST_LINES + 1);
+        }
+    }
+
+    /// Counts what is logged.
+    struct Counted(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+    impl tracing::Subscriber for Counted {
+        fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn what_this_host_lacks_is_named() {
+        let fault = |errno: Errno| HookFault::not_started("x", &errno.into());
+        for (errno, part) in [
+            (Errno::NOMEM, "no memory"),
+            (Errno::AGAIN, "processes"),
+            (Errno::MFILE, "ulimit -n"),
+            (Errno::NFILE, "fs.file-max"),
+        ] {
+            let fault = fault(errno);
+            assert!(fault.no_room && fault.text.contains(part), "{fault}");
+        }
+        assert!(!fault(Errno::NOENT).no_room);
+    }
+
+    #[tokio::test]
     async fn signals_go_where_the_pid_file_points() {
         let folder = tempfile::tempdir().unwrap();
         let pid_file = folder.path().join("pid");
@@ -301,7 +387,7 @@ mod tests {
             )
             .unwrap();
             let fault = run(&hook, folder.path(), &Mask::default()).await.unwrap_err();
-            assert!(fault.starts_with("pid file"), "{bad:?}: {fault}");
+            assert!(fault.text.starts_with("pid file"), "{bad:?}: {fault}");
         }
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let path = folder.path().canonicalize().unwrap().join("pid");

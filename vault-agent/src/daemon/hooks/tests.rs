@@ -25,6 +25,13 @@ impl World {
         }
     }
 
+    /// Has the hooks be those of these targets from now on.
+    fn configured(&mut self, targets: &[&Target]) {
+        let keys: Vec<_> = targets.iter().map(|target| Key::of(target).unwrap()).collect();
+        let paths = targets.iter().map(|target| target.path.as_path());
+        self.hooks.forget_others(&paths.zip(&keys).collect());
+    }
+
     /// A target in the world's folder, whose hook is a line for `sh`.
     fn target(&self, name: &str, hook: &str) -> Arc<Target> {
         let path = self.folder.path().join(name);
@@ -43,8 +50,8 @@ impl World {
     }
 
     async fn finished(&mut self) -> (usize, String, bool) {
-        let (key, result) = self.hooks.runs.join_next().await.unwrap().unwrap();
-        let Finished { targets, result } = self.hooks.settle(&key, result, self.now);
+        let ended = self.hooks.runs.join_next().await.unwrap();
+        let Finished { targets, result } = self.hooks.ended(ended, self.now);
         let again = targets.values().any(|again| *again);
         (targets.len(), result.err().unwrap_or_else(|| "ok".to_owned()), again)
     }
@@ -220,4 +227,103 @@ async fn news_is_a_new_chance_at_once() {
     world.start();
     assert_eq!(world.finished().await, (1, "exit 7".to_owned(), true));
     assert_eq!(world.runs(), 2);
+}
+
+#[tokio::test]
+async fn a_command_that_was_changed_is_not_tried_again() {
+    let mut world = World::new();
+    let (old, new) = (world.target("a", "echo >>out; exit 7"), world.target("a", "true"));
+    let other = world.target("b", "echo >>out; exit 7");
+    world.changed(&old);
+    world.start();
+    assert_eq!(world.finished().await, (1, "exit 7".to_owned(), true));
+    world.configured(&[&new]);
+    world.start();
+    assert!(world.hooks.idle() && world.hooks.wake.is_none());
+    assert_eq!(world.runs(), 1);
+    // Another target that still has it goes on.
+    world.changed(&old);
+    world.changed(&other);
+    world.start();
+    assert_eq!(world.finished().await, (2, "exit 7".to_owned(), true));
+    world.configured(&[&new, &other]);
+    world.now += backoff::FIRST;
+    world.start();
+    assert_eq!(world.finished().await, (1, "exit 7".to_owned(), false));
+}
+
+#[tokio::test]
+async fn a_run_under_way_says_nothing_about_a_target_that_has_another_hook() {
+    let mut world = World::new();
+    let (old, new) = (world.target("a", "echo >>out; exit 7"), world.target("a", "true"));
+    world.changed(&old);
+    world.start();
+    world.configured(&[&new]);
+    assert!(!world.hooks.idle());
+    world.changed(&new);
+    world.start();
+    let mut ends = [world.finished().await, world.finished().await];
+    ends.sort_unstable();
+    let [nobody, one] = ends;
+    assert_eq!((nobody, one), ((0, "exit 7".to_owned(), false), (1, "ok".to_owned(), false)));
+    assert!(world.hooks.idle() && world.hooks.wake.is_none());
+}
+
+#[tokio::test]
+async fn a_run_of_which_this_program_lost_the_end_has_failed() {
+    let mut world = World::new();
+    let target = world.target("a", "exec sleep 60");
+    world.changed(&target);
+    world.start();
+    world.hooks.runs.abort_all();
+    let (count, why, again) = world.finished().await;
+    assert_eq!((count, why.as_str(), again), (1, "the agent failed to run it", true));
+    world.now += backoff::FIRST;
+    world.start();
+    assert!(!world.hooks.idle(), "it runs again");
+}
+
+#[tokio::test]
+async fn no_room_to_start_a_hook_says_nothing_about_it() {
+    let mut world = World::new();
+    let target = world.target("a", "echo >>out");
+    world.changed(&target);
+    world.start();
+    let (key, _) = world.hooks.runs.join_next().await.unwrap().unwrap();
+    let full = || HookFault { text: "no memory".to_owned(), no_room: true };
+    // More often than it may fail, it is tried again.
+    for _ in 0..10 {
+        let Finished { targets, .. } = world.hooks.settle(&key, Err(full()), world.now);
+        assert!(targets.values().all(|again| *again) && !targets.is_empty());
+        world.now = world.hooks.slots[&key].due.unwrap();
+        world.start();
+        let (_, ran) = world.hooks.runs.join_next().await.unwrap().unwrap();
+        assert_eq!(ran, Ok(()));
+    }
+    world.hooks.settle(&key, Err(full()), world.now);
+    world.now = world.hooks.slots[&key].due.unwrap();
+    world.start();
+    assert_eq!(world.finished().await, (1, "ok".to_owned(), false));
+}
+
+#[tokio::test]
+async fn who_asked_for_a_run_is_told_of_the_one_that_begins_after_it() {
+    let mut world = World::new();
+    let target = world.target("a", "echo >>out; test $(wc -l <out) = 2");
+    world.changed(&target);
+    world.start();
+    let (waiter, mut told) = oneshot::channel();
+    world.changed(&target);
+    world.hooks.tell(&Key::of(&target).unwrap(), waiter);
+    assert_eq!(world.finished().await, (1, "exit 1".to_owned(), true));
+    assert!(told.try_recv().is_err());
+    world.start();
+    world.finished().await;
+    assert_eq!(told.try_recv().unwrap(), Ok(()));
+    // Nobody is left without an answer when the target goes.
+    let (waiter, told) = oneshot::channel();
+    world.changed(&target);
+    world.hooks.tell(&Key::of(&target).unwrap(), waiter);
+    world.configured(&[]);
+    assert!(told.await.is_err());
 }

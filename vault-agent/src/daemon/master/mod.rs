@@ -20,7 +20,7 @@ use std::time::Duration;
 use shared::report::{HookResult, TargetReport, TargetState};
 use shared::text::Text;
 use shared::time::Time;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 
 use super::backoff::backoff;
@@ -59,7 +59,8 @@ struct Master {
     /// When the changes began that are still to settle.
     touched: Option<Instant>,
     failures: u32,
-    busy: bool,
+    /// The look under way.
+    busy: Option<Id>,
 }
 
 /// The end of a look at the file at `path`.
@@ -130,28 +131,40 @@ impl Masters {
     /// Starts what is due; a file that a program is writing is waited for.
     pub(super) fn start(&mut self, engine: &Engine, now: Instant, is_open: impl Fn(&Path) -> bool) {
         for (path, master) in &mut self.masters {
-            if master.busy || master.due.is_none_or(|due| due > now) {
+            if master.busy.is_some() || master.due.is_none_or(|due| due > now) {
                 continue;
             }
             if is_open(path) {
                 master.due = Some(now + SETTLE);
                 continue;
             }
-            (master.busy, master.due, master.touched) = (true, None, None);
+            (master.due, master.touched) = (None, None);
             let (engine, record) = (engine.clone(), Arc::clone(&self.record));
             let source = Arc::clone(&master.source);
-            self.jobs.spawn(async move {
+            let look = self.jobs.spawn(async move {
                 let (state, conflicts) = job::run(&engine, &record, &source).await;
                 Ended { path: source.path.clone(), state, conflicts }
             });
+            master.busy = Some(look.id());
         }
+    }
+
+    /// Takes that a look has ended without a result, by a fault of this program: it is made again,
+    /// and the files to watch are the same.
+    pub(super) fn crashed(&mut self, look: Id, now: Instant) -> bool {
+        for master in self.masters.values_mut().filter(|master| master.busy == Some(look)) {
+            master.busy = None;
+            master.due = Some(now + backoff(master.failures, LONGEST_WAIT));
+            master.failures += 1;
+        }
+        false
     }
 
     /// Takes the end of a look; tells whether other files are to be watched now.
     pub(super) fn take(&mut self, ended: Ended, now: Instant, time: Time) -> bool {
         let Ended { path, state, conflicts } = ended;
         let Some(master) = self.masters.get_mut(&path) else { return false };
-        master.busy = false;
+        master.busy = None;
         master.end(state, now, time);
         let before = std::mem::replace(&mut master.conflicts, conflicts);
         master.conflicts != before
@@ -159,7 +172,11 @@ impl Masters {
 
     /// Returns when the next file is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.masters.values().filter(|master| !master.busy).filter_map(|master| master.due).min()
+        self.masters
+            .values()
+            .filter(|master| master.busy.is_none())
+            .filter_map(|master| master.due)
+            .min()
     }
 
     /// Tells whether nothing is under way or due at `now`.
@@ -237,7 +254,7 @@ impl Master {
             due: Some(now),
             touched: None,
             failures: 0,
-            busy: false,
+            busy: None,
         }
     }
 

@@ -34,6 +34,19 @@ fn a_file_is_looked_at_when_it_has_been_left_alone() {
     assert_eq!(masters.next_due(), Some(now + LONGEST_SETTLE));
 }
 
+#[tokio::test]
+async fn a_look_that_ends_without_a_result_is_made_again() {
+    let (mut masters, path, now) = world();
+    let look = tokio::spawn(std::future::pending::<()>());
+    let master = masters.masters.get_mut(&path).unwrap();
+    (master.busy, master.due) = (Some(look.id()), None);
+    let other = tokio::spawn(std::future::pending::<()>());
+    masters.crashed(other.id(), now);
+    assert_eq!(masters.next_due(), None);
+    masters.crashed(look.id(), now);
+    assert_eq!(masters.next_due(), Some(now + super::super::backoff::FIRST));
+}
+
 #[test]
 fn trouble_is_shown_and_what_may_pass_is_tried_again() {
     let (mut masters, path, now) = world();

@@ -111,6 +111,43 @@ fn the_hook_runs_for_what_is_new_to_it() {
     assert!(!World::new("", None).written(1));
 }
 
+/// Returns whether the hook runs after the configuration has changed to one with `more`, and how it
+/// is shown until then; it had ended with `end`, and the file is as it was.
+fn mended(end: &Result<(), String>, more: &str) -> (bool, String) {
+    let mut world = World::new(HOOK, None);
+    assert!(world.written(1));
+    world.slot.hook_ended(end, false);
+    world.slot = world.slot.changed(target(more));
+    let shown = world.slot.show_hook();
+    (world.unchanged(1), shown)
+}
+
+#[test]
+fn a_hook_that_was_mended_tells_what_the_one_before_did_not() {
+    let (mended_hook, failed) = ("on_change = \"mended\"", Err("exit 1".to_owned()));
+    assert_eq!(mended(&failed, mended_hook), (true, "pending".to_owned()));
+    // One that ended well has told; another setting is no news, and no hook has nothing to tell.
+    assert_eq!(mended(&Ok(()), mended_hook), (false, "ok".to_owned()));
+    let other = format!("{HOOK}\nmode = \"0640\"");
+    assert_eq!(mended(&failed, &other), (false, "exit 1".to_owned()));
+    assert_eq!(mended(&failed, ""), (false, "-".to_owned()));
+    // One that has not ended tells it too.
+    let mut world = World::new(HOOK, None);
+    assert!(world.written(1));
+    world.slot = world.slot.changed(target(mended_hook));
+    assert!(world.unchanged(1));
+}
+
+#[test]
+fn a_task_that_ends_without_a_result_is_tried_again() {
+    let mut world = World::new("", None);
+    assert!(world.planned(1).is_some());
+    world.slot.crashed(world.now);
+    assert_eq!(world.slot.show(), "failed: a fault in the agent itself");
+    assert!(world.slot.due.is_some());
+    assert!(world.planned(1).is_some());
+}
+
 #[test]
 fn the_record_follows_the_file() {
     let mut world = World::new(HOOK, Some((1, "ok")));

@@ -1,0 +1,11 @@
+//! Headers of requests and answers that Vault does not have.
+
+/// Request header, any value: the server is not asked, what this machine holds must do.
+pub const OFFLINE: &str = "x-vault-offline";
+
+/// Request header of a write, any value: the answer does not wait for this host's own targets.
+pub const NO_WAIT: &str = "x-vault-no-wait";
+
+/// Response header: seconds since the content was last known to be the newest; only while the
+/// server is away.
+pub const CACHE_AGE: &str = "x-vault-cache-age";
