@@ -13,6 +13,7 @@ use super::master::Masters;
 use super::order::Order;
 use super::record::{Record, Remembered};
 use super::slot::Slot;
+use super::troubles::Troubles;
 use super::{Daemon, Source, apply, stale};
 use crate::engine::Engine;
 use machine::config::Config;
@@ -22,7 +23,7 @@ impl Daemon {
     pub(super) fn begin(source: Source, state: &Path, engine: Engine, guard: Guard) -> Self {
         let record = Record::load(state);
         let config = Arc::clone(&source.config.borrow());
-        let branch = engine.branch();
+        let (branch, troubles) = (engine.branch(), Troubles::new(&engine.targets()));
         let mut daemon = Self {
             own_files: Default::default(),
             source,
@@ -45,6 +46,7 @@ impl Daemon {
             retainer: JoinSet::new(),
             weigh_by: None,
             branch,
+            troubles,
             alarms: BTreeMap::new(),
         };
         let targets = config.targets.iter().map(|target| target.path.clone());

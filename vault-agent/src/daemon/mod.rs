@@ -15,6 +15,7 @@ mod record;
 mod report;
 mod slot;
 mod stale;
+mod troubles;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ use master::Masters;
 use order::Order;
 use record::Record;
 use slot::{Slot, State};
+use troubles::Troubles;
 
 /// Targets written at once: one that hangs does not hold up the others.
 const MOST_JOBS: usize = 8;
@@ -150,6 +152,8 @@ struct Daemon {
     weigh_by: Option<Instant>,
     /// How the engine's log last stood as a whole.
     branch: Branch,
+    /// Since when what is the matter with which target.
+    troubles: Troubles,
     /// The alarms that stand for targets, by code.
     alarms: BTreeMap<&'static str, String>,
 }

@@ -2,6 +2,7 @@
 //! the audit chain, and the alarms that follow (design/trust, *Reports*). Coalesced, and never in
 //! the way of a change's delivery.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -87,10 +88,11 @@ pub(super) fn load(conn: &Connection, state: &State) -> Result<Stored> {
     let heard: Option<(u64, Vec<(Number, u64)>)> = facts::get(conn, facts::HEARD)?;
     let (connected, heard) = heard.unwrap_or_default();
     let heard = heard.into_iter().map(|(number, at)| (number, Duration::from_secs(at))).collect();
+    let seen: Option<BTreeMap<Number, Time>> = facts::get(conn, facts::SEEN)?;
     let targets = facts::get::<String>(conn, facts::TARGETS)?;
     let reserved = facts::get(conn, facts::REPORT_N)?.unwrap_or(0);
     Ok(Stored {
-        fleet: Fleet::load(peers::list(conn)?, heard, state),
+        fleet: Fleet::load(peers::list(conn)?, heard, seen.unwrap_or_default(), state),
         posting: Posting::new(reserved, targets.as_deref())?,
         chain: facts::get(conn, facts::AUDIT)?,
         connected: Duration::from_secs(connected),
@@ -444,9 +446,10 @@ impl Reports {
     /// last record, and how far it knows the audit chain.
     pub(super) async fn flush(&self) {
         let seconds = |time: Duration| time.as_secs();
-        let heard: Vec<(Number, u64)> = {
+        let (heard, seen): (Vec<(Number, u64)>, _) = {
             let fleet = self.fleet();
-            fleet.heard().iter().map(|(number, at)| (*number, seconds(*at))).collect()
+            let heard = fleet.heard().iter().map(|(number, at)| (*number, seconds(*at)));
+            (heard.collect(), fleet.seen().clone())
         };
         let (connected, used) = (seconds(self.connected.so_far()), self.posting().used());
         let chain = self.audit().chain;
@@ -455,6 +458,7 @@ impl Reports {
             if let Some(chain) = chain {
                 facts::set(conn, facts::AUDIT, &chain)?;
             }
+            facts::set(conn, facts::SEEN, &seen)?;
             facts::set(conn, facts::HEARD, &(connected, heard))
         });
         match written.await {

@@ -23,7 +23,7 @@ const HOUR: Duration = Duration::from_hours(1);
 
 impl Machine {
     /// Posts this machine's record now, and takes the others'.
-    async fn exchange(&self) {
+    pub(super) async fn exchange(&self) {
         let reports = &self.engine.parts.reports;
         reports.posting().exchange_now();
         assert!(reports.reporting.now(Duration::from_secs(10)).await, "no report is taken");
@@ -54,7 +54,7 @@ impl Machine {
 
 impl World {
     /// The server's signature of where its log ends.
-    fn head(&self) -> SignedHead {
+    pub(super) fn head(&self) -> SignedHead {
         let data = self.server.data();
         data.state.place().sign(&self.server_key, data.state.vault()).unwrap()
     }
@@ -66,7 +66,14 @@ impl World {
     }
 
     /// Hands out a record of a machine that it has signed itself.
-    fn plant(&self, machine: &str, key: &SignKey, n: u64, head: SignedHead, audit: AuditHead) {
+    pub(super) fn plant(
+        &self,
+        machine: &str,
+        key: &SignKey,
+        n: u64,
+        head: SignedHead,
+        audit: AuditHead,
+    ) {
         let number = self.number(machine);
         let record = self.record(number, key, n, head, audit);
         self.server.data().reported.records.insert(number, record);
@@ -89,7 +96,7 @@ impl World {
     }
 
     /// Adds a machine that never connects; returns its key.
-    fn join_silent(&self, called: &str, write: &[&str]) -> SignKey {
+    pub(super) fn join_silent(&self, called: &str, write: &[&str]) -> SignKey {
         let (sign, number) = (SignKey::generate(), self.server.data().state.due_machine());
         let recipient = Identity::generate().recipient();
         let MachineLine { name, recipient, sign: key, proof } =
@@ -102,7 +109,7 @@ impl World {
     }
 }
 
-fn row(ver: u64) -> TargetReport {
+pub(super) fn row(ver: u64) -> TargetReport {
     TargetReport {
         name: "/srv/app/.env".parse().unwrap(),
         path: path("secret/a"),
