@@ -2,6 +2,7 @@
 //! takes the change up by itself; files are written by the daemon only, and removed here if that is
 //! asked for.
 
+mod absent;
 mod purge;
 
 use std::os::unix::fs::MetadataExt as _;
@@ -20,6 +21,7 @@ use host::hint::hinted;
 use host::table;
 use host::term::Term;
 use machine::config::{Config, Format, Target, parse_mode};
+use machine::paths::Paths;
 use machine::render::Layout;
 
 /// Add, list and remove the files that are kept right
@@ -73,6 +75,14 @@ pub struct Add {
     /// [default: refuse]
     #[arg(long, value_parser = ["refuse", "ignore"])]
     git: Option<String>,
+}
+
+/// Warns before the verb of what would not be as it seems.
+pub fn foretell(command: &Command, paths: &Paths, term: &Term) {
+    match command {
+        Command::Add(args) => absent::warn(&args.secrets, &args.keys, paths, term),
+        Command::List { .. } | Command::Remove { .. } => {}
+    }
 }
 
 /// Runs the verb on the configuration `file`; refuses what would leave it wrong: it is then as it
