@@ -66,7 +66,8 @@ pub struct TargetReport {
     pub ver: u64,
     /// How the file stands.
     pub state: TargetState,
-    /// When the file got this version.
+    /// Since when it stands so: when the file got this version or, if something is the matter,
+    /// since when that is.
     pub since: Time,
     /// What became of the hook's last run.
     pub hook: HookResult,
@@ -84,7 +85,7 @@ pub enum TargetState {
     Ok,
     /// Waits for content, for the server, or for somebody who edits the file.
     Waiting,
-    /// There is no such secret.
+    /// There is no such secret, or none has a key that is to be in the file.
     Missing,
     /// The machine may not read the secret.
     Denied,
@@ -98,12 +99,23 @@ pub enum TargetState {
     Drift,
     /// The server has not been heard for longer than the target may be without it.
     TooOld,
+    /// It holds what the agent did not write, and stays until somebody decides.
+    Foreign,
 }
 
 impl TargetState {
     /// Tells whether somebody should look at it.
     pub const fn is_trouble(self) -> bool {
-        matches!(self, Self::Refused | Self::Failed | Self::Drift | Self::TooOld)
+        match self {
+            Self::Missing
+            | Self::Denied
+            | Self::Refused
+            | Self::Failed
+            | Self::Drift
+            | Self::TooOld
+            | Self::Foreign => true,
+            Self::Starting | Self::Ok | Self::Waiting | Self::Kept => false,
+        }
     }
 }
 
@@ -120,6 +132,7 @@ impl fmt::Display for TargetState {
             Self::Failed => "failed",
             Self::Drift => "drift",
             Self::TooOld => "too old",
+            Self::Foreign => "foreign",
         })
     }
 }

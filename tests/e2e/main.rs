@@ -35,6 +35,7 @@ mod run;
 mod scan;
 mod source;
 mod stale;
+mod status;
 mod targets;
 mod three_hosts;
 mod visible;

@@ -62,7 +62,13 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "serve", "cli",
         ],
     ),
-    ("machine", &["paths", "binary", "render", "config", "identity", "joining", "remote", "local"]),
+    (
+        "machine",
+        &[
+            "paths", "binary", "render", "config", "identity", "joining", "remote", "local",
+            "findings",
+        ],
+    ),
     (
         "vault-cli",
         &[

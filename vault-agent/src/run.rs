@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::api::{Credentials, Listeners, answer_on, serve};
 use crate::daemon::{self, Source, Targets};
-use crate::engine::Engine;
+use crate::engine::{Engine, unfollowed};
 use host::hint::{self, Exit};
 use host::term::Term;
 use machine::config::Config;
@@ -173,8 +173,14 @@ pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
         let engine = Engine::open(paths)?;
         let reached = tokio::time::timeout(REACH, engine.connect_once(&config.server)).await;
         let online = matches!(reached, Ok(Ok(())));
-        if !online {
-            term.say("the server cannot be reached: the files are made right from the cache");
+        match reached {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => {
+                let why = unfollowed(&format!("{why:#}"));
+                term.say(format!("{why}; the files are made right from the cache"));
+            }
+            Err(_) => term
+                .say("the server does not answer in time: the files are made right from the cache"),
         }
         let right = daemon::once(config, &paths.config, &paths.state, engine.clone()).await;
         if online && let Err(why) = engine.settle().await {

@@ -4,12 +4,14 @@ use anyhow::Result;
 use host::hint::Exit;
 use host::term::Term;
 use host::{clock, table};
+use machine::findings::{Finding, Kind, findings};
 use machine::local::{STATUS, Status};
 use machine::paths::Paths;
 
 use crate::ask::ask;
 
-/// Prints the machine, its connection, its alarms and its targets.
+/// Prints the machine, its connection, its targets, and what is wrong with any of them; fails
+/// unless this machine is known to be right.
 pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
     let status: Status = ask(paths, STATUS)?;
     let now = clock::now();
@@ -19,11 +21,19 @@ pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
     let link = if status.online { "connected" } else { "not connected" };
     term.line(format!("server   {server} ({link})"))?;
     term.line(format!("entry    {}", status.seq))?;
-    for alarm in &status.alarms {
-        let age = clock::age(now.seconds_since(alarm.since));
-        term.line(format!("alarm    {}: {} (for {age})", alarm.code, alarm.text))?;
-    }
     let own: Vec<_> = status.targets.iter().filter(|row| row.machine == status.machine).collect();
+    let found: Vec<Finding> =
+        findings(&status).into_iter().filter(|it| is_own(&status, it)).collect();
+    for Finding { kind, target, text, since, todo, .. } in &found {
+        let label = match kind {
+            Kind::Alarm(code) => format!("alarm    {code}: "),
+            _ => "wrong    ".to_owned(),
+        };
+        let target = target.as_ref().map(|target| format!("{target}: ")).unwrap_or_default();
+        let age = since.map(|at| format!(" (for {})", clock::age(now.seconds_since(at))));
+        term.line(format!("{label}{target}{text}{}", age.unwrap_or_default()))?;
+        term.line(format!("hint     {todo}"))?;
+    }
     if !own.is_empty() {
         let version = |ver: u64| if ver == 0 { "-".to_owned() } else { format!("v{ver}") };
         let cells = own.iter().map(|row| {
@@ -36,6 +46,19 @@ pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
         term.line("")?;
         term.line(table::plain(&header, &cells.collect::<Vec<_>>()))?;
     }
-    let lags = own.iter().any(|row| row.lags());
-    Ok(if lags || !status.alarms.is_empty() { Exit::REMOTE } else { Exit::OK })
+    Ok(if found.is_empty() { Exit::OK } else { Exit::REMOTE })
+}
+
+/// Tells whether it is this machine's matter: what is wrong on others is theirs.
+fn is_own(status: &Status, finding: &Finding) -> bool {
+    match finding.kind {
+        Kind::Server => true,
+        Kind::Untold => false,
+        Kind::Alarm(_)
+        | Kind::Silent
+        | Kind::Outdated
+        | Kind::Lags
+        | Kind::Hook
+        | Kind::Target(_) => finding.machine.as_ref() == Some(&status.machine),
+    }
 }

@@ -7,6 +7,17 @@ use std::ops::{Add, Deref};
 
 use shared::text::visible;
 
+/// Quotes a word of a command line that people copy, for a POSIX shell; plain ones stay as they
+/// are.
+pub fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
 /// Text in which every control, bidirectional and zero-width character is written out, as JSON
 /// escapes it; line ends are only those that the program itself has set.
 ///

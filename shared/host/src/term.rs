@@ -113,6 +113,11 @@ impl Term {
         self.print(text.into().ended())
     }
 
+    /// Shows lines on stdout, which must be a terminal, in place of all that stands there.
+    pub fn screen(&self, text: impl Into<Shown>) -> io::Result<()> {
+        self.data(format!("\x1b[H\x1b[2J{}", text.into().ended()))
+    }
+
     /// Says something on stderr; that nobody listens is no failure.
     pub fn say(&self, text: impl Into<Shown>) {
         self.show(text.into().ended());

@@ -264,10 +264,11 @@ fn wire_bodies() {
         },
     );
     let at = Time::from_micros(5);
-    let standing = v1::report::Standing { seen: envelope, targets: text, at, online: true };
+    let standing =
+        v1::report::Standing { seen: envelope, targets: text, at, online: true, quiet: None };
     check_json(
         "wire-targets.json",
-        &v1::report::TargetsPage { machines: vec![standing], more: false },
+        &v1::report::TargetsPage { machines: vec![standing], more: false, up: None },
     );
 }
 

@@ -23,3 +23,6 @@ pub mod remote;
 
 /// Routes and bodies of the local API.
 pub mod local;
+
+/// What is not as it should be in a status.
+pub mod findings;

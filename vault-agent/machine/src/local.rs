@@ -6,7 +6,9 @@
 mod branches;
 mod headers;
 mod hook;
+mod row;
 mod shares;
+mod standing;
 
 use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
@@ -17,16 +19,17 @@ use shared::keys::{Recipient, VerifyKey};
 use shared::log::{Number, Op};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
-use shared::report::{HookResult, TargetState};
 use shared::signed::Envelope;
 use shared::time::Time;
 
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
+pub use row::TargetRow;
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
 pub use shares::{NearShare, OverShare, Room, Share};
+pub use standing::Standing;
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "agent/status";
@@ -184,6 +187,15 @@ pub struct Status {
     pub server: Option<String>,
     /// When this machine last knew to be up to date.
     pub synced_at: Option<Time>,
+    /// Why the log is not followed, if it is not.
+    #[serde(default)]
+    pub trouble: Option<String>,
+    /// Whether the server has said how the other machines stand now.
+    #[serde(default)]
+    pub told: bool,
+    /// The active machines, by name.
+    #[serde(default)]
+    pub machines: Vec<Standing>,
     /// Whether the server was restored and waits for its lost entries, or for an owner to resume
     /// it.
     #[serde(default)]
@@ -248,69 +260,6 @@ pub struct Alarm {
     pub text: String,
     /// When it arose.
     pub since: Time,
-}
-
-/// What one machine's report says about one secret of one target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TargetRow {
-    /// The machine.
-    pub machine: Name,
-    /// The file, as the machine names it.
-    pub target: String,
-    /// The secret.
-    pub secret: SecretPath,
-    /// Newest version in the log.
-    pub wanted: u64,
-    /// Whether that was written some seconds ago: nobody is late for it yet.
-    #[serde(default)]
-    pub fresh: bool,
-    /// Version in the file, 0 for none.
-    pub applied: u64,
-    /// What became of the hook's last run.
-    pub hook: HookResult,
-    /// When the machine's report came in, as the server says.
-    pub seen_at: Option<Time>,
-    /// Whether the machine follows the log now, as the server says.
-    pub awake: bool,
-    /// Whether the machine has signed other targets since, which the server has not handed out.
-    #[serde(default)]
-    pub outdated: bool,
-    /// How the file stands.
-    pub state: TargetState,
-    /// What is the matter with file or hook; nothing if all is well.
-    #[serde(default)]
-    pub detail: String,
-}
-
-impl TargetRow {
-    /// Tells whether the file holds another version than the newest, and has had the time for it.
-    pub const fn lags(&self) -> bool {
-        self.applied != self.wanted && !self.fresh
-    }
-
-    /// Tells whether its machine has an alarm about it: its hook has failed, or the file cannot be
-    /// written, is not what it should be, or is too old.
-    pub const fn fails(&self) -> bool {
-        self.hook.is_trouble() || self.state.is_trouble()
-    }
-
-    /// Tells whether the file is as its machine wants it.
-    pub fn is_right(&self) -> bool {
-        self.state == TargetState::Ok
-    }
-
-    /// Returns what people should know of it, in one line; nothing if all is well.
-    pub fn remark(&self) -> Option<String> {
-        let hook = !matches!(self.hook, HookResult::None | HookResult::Ok);
-        let file = !self.is_right() || (!hook && !self.detail.is_empty());
-        let words = match (file, hook) {
-            (false, false) => return None,
-            (true, false) => self.state.to_string(),
-            (false, true) => format!("hook {}", self.hook),
-            (true, true) => format!("{}, hook {}", self.state, self.hook),
-        };
-        Some(if self.detail.is_empty() { words } else { format!("{words}: {}", self.detail) })
-    }
 }
 
 /// Every machine that ever was in the vault.

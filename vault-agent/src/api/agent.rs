@@ -1,7 +1,6 @@
 //! `agent/`: what `vault status`, `machine`, `access` and `audit` ask this agent: the fleet as this
 //! machine has verified it, audit records, and owners' acts to be signed elsewhere.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shared::error::{Code, Error};
@@ -9,7 +8,7 @@ use shared::log::{Machine, Number, State};
 use shared::name::Name;
 
 use crate::daemon::NoRun;
-use crate::engine::{Peer, WriteError};
+use crate::engine::WriteError;
 
 use super::context::Api;
 use super::envelope::{self, ApiAnswer};
@@ -50,7 +49,7 @@ pub(super) async fn status(api: &Api) -> Result<ApiAnswer, ApiFault> {
 
 /// Answers every machine that ever was in the vault, and the server's keys.
 pub(super) async fn machines(api: &Api) -> Result<ApiAnswer, ApiFault> {
-    let peers: BTreeMap<Name, Peer> = api.engine.peers().into_iter().collect();
+    let seen = api.engine.seen();
     let agents = api.engine.agents().await;
     let mut agents = agents.map_err(|why| ApiFault::Refused(format!("{why:#}")))?;
     let own = api.engine.number();
@@ -65,7 +64,7 @@ pub(super) async fn machines(api: &Api) -> Result<ApiAnswer, ApiFault> {
             write: machine.write.clone(),
             seen_at: match own == Some(*number) {
                 true => Some(host::clock::now()),
-                false => peers.get(&machine.name).filter(|_| machine.active).map(|peer| peer.at),
+                false => seen.get(number).copied(),
             },
             agent: agents.remove(number).filter(|_| machine.active),
         };

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use shared::error::{Code, Error};
 use shared::limits;
 
-use crate::engine::{ReadError, WriteError};
+use crate::engine::{ReadError, WriteError, unfollowed};
 use machine::render::Text;
 
 use super::envelope::{self, ApiAnswer};
@@ -115,8 +115,9 @@ pub(super) enum ApiFault {
     )]
     NotCached(u64),
     #[error(
-        "this needs the server, which does not serve it now: {0}\nhint: values that were read before \
-         are still answered; `vault status` shows the server and what to do"
+        "{}\nhint: values that were read before are still answered; try again when `vault status` \
+         shows the server",
+        unfollowed(.0)
     )]
     Offline(String),
     #[error(
@@ -335,8 +336,9 @@ mod tests {
             ApiFault::from(WriteError::Offline { reason: "connection refused".to_owned() });
         assert_eq!(offline.status(), 503);
         let text = offline.to_string();
-        assert!(text.starts_with(
-            "this needs the server, which does not serve it now: connection refused\nhint: "
-        ));
+        assert!(text.starts_with("the server cannot be reached: connection refused\nhint: "));
+        let behind = ApiFault::Offline("E_SERVER_BEHIND: it ends at entry 4".into()).to_string();
+        let answers = "the server answers, but its log is not followed: E_SERVER_BEHIND: it ends";
+        assert!(behind.starts_with(answers), "{behind}");
     }
 }

@@ -13,6 +13,7 @@ use super::master::Masters;
 use super::order::Order;
 use super::record::{Record, Remembered};
 use super::slot::Slot;
+use super::troubles::Troubles;
 use super::{Daemon, Source, apply, stale};
 use crate::engine::Engine;
 use host::config_fault::ConfigFault;
@@ -27,7 +28,7 @@ impl Daemon {
     pub(super) fn begin(source: Source, state: &Path, engine: Engine, guard: Guard) -> Self {
         let record = Record::load(state);
         let config = Arc::clone(&source.config.borrow());
-        let branch = engine.branch();
+        let (branch, troubles) = (engine.branch(), Troubles::new(&engine.targets()));
         let mut daemon = Self {
             source,
             state: state.to_owned(),
@@ -49,6 +50,7 @@ impl Daemon {
             retainer: JoinSet::new(),
             weigh_by: None,
             branch,
+            troubles,
             alarms: BTreeMap::new(),
             waiting: Vec::new(),
             left: HashMap::new(),

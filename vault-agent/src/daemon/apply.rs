@@ -57,6 +57,8 @@ pub(super) struct Held {
     pub(super) print: Option<Print>,
     /// What the owner should know of it although it is right.
     pub(super) notes: Vec<String>,
+    /// Keys that it is to hold and that no secret has.
+    pub(super) absent: Vec<String>,
 }
 
 /// Why a task failed; the file is as it was.
@@ -94,9 +96,10 @@ pub(super) async fn run(
             };
             let (rendered, mask) = render(engine, target, contents).await?;
             let (gate, notes) = (Arc::clone(gate), rendered.warnings.clone());
+            let absent = rendered.absent.clone();
             let write = move |target: &Target| write(&gate, target, rendered, &commit);
             let (replaced, print) = blocking(target, write).await?;
-            let held = Held { versions, print: Some(print), notes };
+            let held = Held { versions, print: Some(print), notes, absent };
             Ok(match replaced {
                 Replaced::Written => Outcome::Changed(held, mask),
                 Replaced::Unchanged => Outcome::Unchanged(held, mask),
@@ -104,7 +107,7 @@ pub(super) async fn run(
         }
         Task::Compare(versions) => {
             let contents = fetch(engine, target, &versions).await?;
-            let (Rendered { content, warnings: notes, .. }, mask) =
+            let (Rendered { content, warnings: notes, absent }, mask) =
                 render(engine, target, contents).await?;
             let found = blocking(target, move |target| {
                 kept(&commit)?;
@@ -115,14 +118,16 @@ pub(super) async fn run(
             });
             Ok(match found.await? {
                 (Found::Same, print) => {
-                    Outcome::Unchanged(Held { versions, print: Some(print), notes }, mask)
+                    let print = Some(print);
+                    Outcome::Unchanged(Held { versions, print, notes, absent }, mask)
                 }
                 (Found::Absent | Found::Differs, _) => Outcome::Differs(versions),
             })
         }
         Task::Remove(versions) => {
             let removed = blocking(target, move |target| remove(target, &commit)).await?;
-            let held = Held { versions, print: None, notes: Vec::new() };
+            let (print, notes, absent) = (None, Vec::new(), Vec::new());
+            let held = Held { versions, print, notes, absent };
             let outcome = if removed { Outcome::Changed } else { Outcome::Unchanged };
             Ok(outcome(held, Mask::default()))
         }

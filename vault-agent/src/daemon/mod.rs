@@ -17,6 +17,7 @@ mod record;
 mod report;
 mod slot;
 mod stale;
+mod troubles;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,7 @@ pub use master::{check as check_source, confirm as confirm_source};
 use order::Order;
 use record::{Record, Remembered};
 use slot::{Slot, State};
+use troubles::Troubles;
 
 /// Targets written at once: one that hangs does not hold up the others.
 const MOST_JOBS: usize = 8;
@@ -152,6 +154,8 @@ struct Daemon {
     weigh_by: Option<Instant>,
     /// How the engine's log last stood as a whole.
     branch: Branch,
+    /// Since when what is the matter with which target.
+    troubles: Troubles,
     /// The alarms that stand for targets, by code.
     alarms: BTreeMap<&'static str, String>,
     /// Who waits until no target that holds a secret is being written.

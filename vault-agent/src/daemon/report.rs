@@ -5,12 +5,20 @@ use std::collections::BTreeMap;
 use shared::report::{HookResult, TargetReport, TargetState};
 use shared::text::Text;
 
+use host::clock;
+
 use super::Daemon;
 use super::contact::Reach;
 use super::plan::SILENT;
 use super::record::HookEnd;
 use super::slot::{Slot, State};
 use machine::config::OnStale;
+
+/// The alarm of a target that lacks a secret or a key.
+const MISSING: &str = "E_TARGET_MISSING";
+/// What to do about it.
+const LOOK: &str = " (hint: `vault kv patch SECRET KEY=-` if it is to be there; if the name is \
+                    wrong, mend it in `agent.toml`)";
 
 /// What all rows together may take of the 256 KiB that a report may have, as JSON.
 const MOST_BYTES: usize = 255 * 1024;
@@ -19,7 +27,9 @@ impl Daemon {
     /// Renews the report, and the alarms that go with it.
     pub(super) fn report(&mut self) {
         self.report_by = None;
-        self.engine.set_targets(rows(self.slots.values(), self.masters.rows()));
+        let mut rows = rows(self.slots.values(), self.masters.rows());
+        self.troubles.date(&mut rows, clock::now());
+        self.engine.set_targets(rows);
         let mut slots: Vec<&Slot> = self.slots.values().collect();
         slots.sort_by_key(|slot| &slot.target.path);
         let alarms = slots.into_iter().flat_map(alarms);
@@ -41,6 +51,9 @@ impl Slot {
     pub(super) fn standing(&self) -> (TargetState, String) {
         let (state, detail) = match &self.state {
             State::New => (TargetState::Starting, ""),
+            State::Right if !self.absent.is_empty() => {
+                return (TargetState::Missing, missing(&self.absent));
+            }
             State::Right => match &self.notes[..] {
                 [] => (TargetState::Ok, ""),
                 [note] => (TargetState::Ok, &**note),
@@ -92,6 +105,15 @@ impl Slot {
     }
 }
 
+/// Names keys that are to be in a file and are nowhere.
+fn missing(absent: &[String]) -> String {
+    let names = absent.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>();
+    match &names[..] {
+        [one] => format!("no secret has the key {one}"),
+        many => format!("no secret has the keys {}", many.join(", ")),
+    }
+}
+
 /// Returns the alarms of one target: about its file, about its hook, and about its age.
 fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
     let path = slot.target.path.display();
@@ -100,6 +122,8 @@ fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
         State::Failed(fault) => Some(("E_TARGET", format!(" (hint: {})", fault.hint))),
         State::Drifted | State::Contested => Some(("E_DRIFT", String::new())),
         State::Held(TargetState::TooOld, _) => Some(("E_MAX_STALE", String::new())),
+        State::Held(TargetState::Missing, _) => Some((MISSING, LOOK.to_owned())),
+        State::Right if !slot.absent.is_empty() => Some((MISSING, LOOK.to_owned())),
         State::New | State::Right | State::Held(..) => None,
     };
     let file = file.map(|(code, hint)| (code, format!("`{path}` {}{hint}", slot.show())));
@@ -246,6 +270,28 @@ mod tests {
             Vec::from_iter(shown),
             [("E_A", "one; and 2 more".to_owned()), ("E_B", "two".to_owned())]
         );
+    }
+
+    #[test]
+    fn a_secret_or_a_key_that_does_not_exist_is_told_and_an_alarm() {
+        let mut slot = slots(1).remove(0);
+        let told = |slot: &Slot| {
+            let row = of(slot).next().unwrap();
+            let alarms = alarms(slot).map(|(code, _)| code).collect::<Vec<_>>();
+            (row.state, row.detail.to_string(), alarms)
+        };
+        slot.state = State::Right;
+        assert_eq!(told(&slot), (TargetState::Ok, String::new(), vec![]));
+        slot.absent = vec!["A".to_owned()];
+        let one = "no secret has the key `A`".to_owned();
+        assert_eq!(told(&slot), (TargetState::Missing, one, vec!["E_TARGET_MISSING"]));
+        slot.absent.push("B".to_owned());
+        assert_eq!(told(&slot).1, "no secret has the keys `A`, `B`");
+        let why = "no secret `secret/a`".to_owned();
+        slot.state = State::Held(TargetState::Missing, why.clone());
+        assert_eq!(told(&slot), (TargetState::Missing, why, vec!["E_TARGET_MISSING"]));
+        slot.state = State::Held(TargetState::Kept, String::new());
+        assert_eq!(told(&slot).2, [""; 0]);
     }
 
     #[test]

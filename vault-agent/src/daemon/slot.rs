@@ -29,8 +29,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long after one's own write the file is looked at: the first news of it is the write itself.
 const ECHO: Duration = Duration::from_millis(50);
 
-/// How often a file is put back within [`DRIFT_WINDOW`] before somebody else is left to win for a
-/// while.
+/// How often a file is put back within [`DRIFT_WINDOW`]; then somebody else wins for a while.
 const MOST_RESTORES: usize = 5;
 
 /// See [`MOST_RESTORES`].
@@ -67,9 +66,10 @@ pub(super) struct Slot {
     pub(super) since: Time,
     /// What the hook ended with.
     pub(super) hook: HookEnd,
-    /// What the owner should know of a file that is right: keys that one secret overrides in
-    /// another.
+    /// What its owner should know of a file that is right: keys that are overridden.
     pub(super) notes: Vec<String>,
+    /// Keys that the file is to hold and that no secret has.
+    pub(super) absent: Vec<String>,
     /// The task to start next.
     pub(super) next: Option<Task>,
     /// Whether it waits in the queue.
@@ -128,6 +128,7 @@ impl Slot {
             since,
             hook,
             notes: Vec::new(),
+            absent: Vec::new(),
             next: None,
             queued: false,
             busy: None,
@@ -409,7 +410,7 @@ impl Slot {
         &self.target.path
     }
 
-    fn is_right(&mut self, Held { versions, print, notes }: Held, time: Time) {
+    fn is_right(&mut self, Held { versions, print, notes, absent }: Held, time: Time) {
         if self.written.as_ref() != Some(&versions) {
             self.since = time;
         }
@@ -417,7 +418,7 @@ impl Slot {
         self.held = (!std::mem::take(&mut self.stale)).then(|| versions.clone());
         self.written = Some(versions);
         self.print = print;
-        self.notes = notes;
+        (self.notes, self.absent) = (notes, absent);
         self.state = State::Right;
         self.failures = 0;
         self.verified = true;

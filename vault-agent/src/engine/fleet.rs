@@ -92,6 +92,8 @@ pub(super) struct Fleet {
     ahead: BTreeMap<Source, Ahead>,
     /// Since when the stream's last entries have no signed head after them.
     unsigned: Option<Duration>,
+    /// When each machine was last heard, removed ones too: by a record, or as the server says.
+    seen: BTreeMap<Number, Time>,
 }
 
 impl Fleet {
@@ -99,9 +101,10 @@ impl Fleet {
     pub(super) fn load(
         stored: Vec<(Envelope, Time)>,
         heard: BTreeMap<Number, Duration>,
+        seen: BTreeMap<Number, Time>,
         state: &State,
     ) -> Self {
-        let mut fleet = Self { heard, ..Self::default() };
+        let mut fleet = Self { heard, seen, ..Self::default() };
         for (envelope, at) in stored {
             if let Err(error) = fleet.take(state, &envelope, None, at) {
                 tracing::debug!(%error, "a stored record is passed over");
@@ -131,12 +134,26 @@ impl Fleet {
             && self.peers.get(&number).is_none_or(|known| seen.n > known.seen.n);
         if newer {
             self.peers.insert(number, Peer { seen: seen.clone(), at });
+            // One that comes late says when it was made.
+            let last = self.seen.get(&number).copied().unwrap_or_default();
+            self.saw(number, last.max(seen.time.min(at)));
             self.open.insert(number, Open { counts: true, tried: None });
         }
         Ok(Taken { seen, newer })
     }
 
-    /// Forgets machines that are no longer active and returns their numbers.
+    /// Takes up when a machine was heard last.
+    pub(super) fn saw(&mut self, number: Number, at: Time) {
+        self.seen.insert(number, at);
+    }
+
+    /// Returns when each machine was last heard, removed ones too.
+    pub(super) const fn seen(&self) -> &BTreeMap<Number, Time> {
+        &self.seen
+    }
+
+    /// Forgets machines that are no longer active, but when they were last heard, and returns their
+    /// numbers.
     pub(super) fn prune(&mut self, state: &State) -> Vec<Number> {
         let is_active = |number: &Number| state.machine_numbered(*number).is_some();
         let gone = self.peers.keys().copied().filter(|number| !is_active(number)).collect();

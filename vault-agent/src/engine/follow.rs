@@ -66,6 +66,7 @@ pub(super) async fn keep(parts: &Arc<Parts>, mut addresses: watch::Receiver<Vec<
     link.keep();
     loop {
         let listed = addresses.borrow_and_update().clone();
+        link.sought(listed.first());
         if link.look(|link| link.halted) {
             tokio::select! {
                 () = over::watch(parts, &listed) => {}

@@ -6,7 +6,7 @@ mod blobs;
 pub(super) mod rebase;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rusqlite::Connection;
 use shared::blob::Blob;
@@ -17,7 +17,9 @@ use shared::log::{self, Op, State, Undo};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
+use super::arrivals::Arrivals;
 use super::blob::Due;
 use super::cache::Cache;
 use super::fleet::Judged;
@@ -103,6 +105,7 @@ pub(super) struct Ledger {
     folded: RwLock<Folded>,
     /// Ticks when an entry was applied, before it is on disk.
     applied: Ticks,
+    arrivals: Mutex<Arrivals>,
 }
 
 impl Ledger {
@@ -115,12 +118,18 @@ impl Ledger {
         folded: Folded,
     ) -> Self {
         let (folded, applied) = (RwLock::new(folded), Ticks::default());
-        Self { own, store, cache, pending, ticks, folded, applied }
+        let arrivals = Mutex::default();
+        Self { own, store, cache, pending, ticks, folded, applied, arrivals }
     }
 
     /// Returns the state to look at.
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Folded> {
         self.folded.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns which entries have just come.
+    pub(super) fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Folded> {
@@ -338,6 +347,7 @@ impl Ledger {
             let (seq, made) = (folded.state.seq(), folded.state.head());
             state::log::insert(conn, seq, &envelope, made, server_sig)?;
             brought.entries.push(made);
+            self.arrivals().note(applied.entry.time, Instant::now());
             brought.touched.extend(applied.entry.ops.iter().filter_map(Op::path).cloned());
             brought.dropped.extend(applied.dropped);
         } else {

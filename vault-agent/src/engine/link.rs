@@ -106,19 +106,22 @@ impl From<Failure> for Ended {
 }
 
 impl Link {
-    /// Starts without a connection; `fork` is what has stopped an earlier process.
+    /// Starts without a connection; `fork` is what has stopped an earlier process, and `address`
+    /// where the server is to be sought.
     pub(super) fn new(
         alarms: Arc<Alarms>,
         store: Arc<Store>,
         ticks: Ticks,
         synced_at: Option<Time>,
         fork: Option<String>,
+        address: Option<String>,
     ) -> Self {
         let halted = fork.is_some();
         if let Some(proof) = fork {
             alarms.raise(Code::Fork.as_str(), SYNC, proof);
         }
-        let state = watch::Sender::new(LinkState { synced_at, halted, ..LinkState::default() });
+        let state = LinkState { synced_at, halted, address, ..LinkState::default() };
+        let state = watch::Sender::new(state);
         Self { state, nudge: Notify::new(), alarms, store, ticks }
     }
 
@@ -260,6 +263,16 @@ impl Link {
             link.trouble = Some(why.into());
         });
         self.ticks.send_replace(());
+    }
+
+    /// Notes where the server is sought, before it was tried anywhere.
+    pub(super) fn sought(&self, address: Option<&String>) {
+        self.state.send_if_modified(|link| {
+            if link.tries == 0 && link.client.is_none() {
+                link.address = address.or(link.address.as_ref()).cloned();
+            }
+            false
+        });
     }
 
     /// Notes that an address was tried and why it is none.

@@ -4,7 +4,7 @@
 //! Each part owns its state: one struct, one lock, one file; [`Parts`] holds them. The layers,
 //! from bottom to top; a module uses those before it in this list only:
 //!
-//! 1. plain types and tools: `types`, `tasks`, `debounced`, `connected`, `offload`
+//! 1. plain types and tools: `types`, `tasks`, `debounced`, `connected`, `arrivals`, `offload`
 //! 2. rules, without lock or database: `timing`, `blob`, `rights`, `folded`, `fleet`, `chain`,
 //!    `anchors`, `posting`, `decide`
 //! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
@@ -21,6 +21,7 @@
 mod access;
 mod alarms;
 mod anchors;
+mod arrivals;
 mod aside;
 mod audit;
 mod blob;
@@ -91,10 +92,11 @@ use crate::state;
 use parts::Parts;
 use writer::Writer;
 
-pub use fleet::Peer;
+#[cfg(test)]
+use fleet::Peer;
 pub use types::{
     Branch, Change, Commit, Content, CustomChange, Latest, MetaMerge, PutContent, ReadError,
-    Settings, WriteError, Written,
+    Settings, WriteError, Written, unfollowed,
 };
 
 /// The engine; clones share it.
@@ -219,7 +221,7 @@ impl Engine {
     /// If there is no connection, or it fails.
     pub async fn settle(&self) -> Result<()> {
         let client = self.parts.link.client();
-        client.map_err(|reason| anyhow::anyhow!("the server cannot be reached: {reason}"))?;
+        client.map_err(|reason| anyhow::anyhow!("{}", unfollowed(&reason)))?;
         let (reported, shipped) = tokio::join!(
             self.parts.reports.reporting.now(PATIENCE),
             self.parts.accesses.shipping.now(PATIENCE)
@@ -396,9 +398,20 @@ impl Engine {
         status::fleet(&self.parts).await
     }
 
+    /// Returns what this machine reports of its targets, or has reported last.
+    pub fn targets(&self) -> Vec<TargetReport> {
+        self.parts.reports.targets()
+    }
+
     /// Returns the newest verified record of every other machine, by name.
+    #[cfg(test)]
     pub fn peers(&self) -> Vec<(Name, Peer)> {
         self.parts.reports.peers()
+    }
+
+    /// Returns when each other machine was last heard, removed ones too, as far as is known here.
+    pub fn seen(&self) -> BTreeMap<Number, Time> {
+        self.parts.reports.fleet().seen().clone()
     }
 
     /// Returns which program each machine runs, this one included, as far as that was ever fetched.

@@ -77,7 +77,9 @@ impl Parts {
         let cache = Arc::<Cache>::default();
         let folder = paths.state.clone();
         let pending = Arc::new(Pending::new(store.clone(), trouble.clone(), folder, pending));
-        let link = Link::new(alarms.clone(), store.clone(), ticks.clone(), synced_at, fork);
+        let address = own.pins.addresses.first().cloned();
+        let link =
+            Link::new(alarms.clone(), store.clone(), ticks.clone(), synced_at, fork, address);
         let link = Arc::new(link);
         let ledger = Arc::new(Ledger::new(
             own.clone(),

@@ -446,10 +446,14 @@ impl Reports {
     /// Writes down how long this machine was connected, when it last heard whom, the number of its
     /// last record, and how far it knows the audit chain.
     pub(super) async fn flush(&self) {
-        let (heard, used) = (self.fleet().heard().clone(), self.posting().used());
+        let (heard, seen) = {
+            let fleet = self.fleet();
+            (fleet.heard().clone(), fleet.seen().clone())
+        };
+        let used = self.posting().used();
         let (chain, connected) = (self.audit().chain, self.connected.so_far());
         let written =
-            self.store.write(move |conn| stored::save(conn, used, chain, connected, &heard));
+            self.store.write(move |conn| stored::save(conn, used, chain, connected, &heard, &seen));
         match written.await {
             Ok(()) => self.posting().flushed(used),
             Err(fault) => tracing::warn!(%fault, "when the others were heard is not written down"),

@@ -6,30 +6,33 @@ use std::time::Duration;
 
 use anyhow::Result;
 use shared::hash::Hash;
-use shared::log::{Number, Secret, State};
+use shared::log::{Machine, Number, Secret, State, Version};
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::{Seen, TargetReport, Targets};
 use shared::time::Time;
-use shared::wire::v1::report::{Standing, TargetsPage, TargetsQuery};
+use shared::wire::v1::report::{Standing as Reported, TargetsPage, TargetsQuery};
 use shared::wire::v1::shares::{self as wire, SharesReply};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::arrivals::Arrivals;
 use super::fleet::{Silence, Taken};
 use super::parts::Parts;
 use super::posting::AGENT;
 use super::rights::may_read;
 use crate::state::peers::{self, StoredTargets};
 use host::clock;
-use machine::local::{NearShare, Outdated, OverShare, Rotation, Status, TargetRow};
+use machine::local::{NearShare, Outdated, OverShare, Rotation, Standing, Status, TargetRow};
 use machine::remote::Client;
 
-/// A machine whose newest record came this recently counts as awake.
-const AWAKE_SECONDS: u64 = 60;
+/// A machine that does not sleep and was not heard for so long is missed.
+const SILENT_SECONDS: u64 = 5 * 60;
+/// How long a server that has just started waits for those who follow.
+const SETTLES_SECONDS: u64 = 60;
+/// Nobody is late for a target that was added this recently.
+const GRACE_MICROS: u64 = 5_000_000;
 /// Who was over a share this recently is shown.
 const RECENT_SECONDS: u64 = 86_400;
-/// Nobody is late for a version that was written this recently.
-const GRACE: Duration = Duration::from_secs(5);
 /// How long the server may take to say how everybody stands.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -51,6 +54,10 @@ pub(super) fn of(parts: &Parts) -> Status {
     let state = &folded.state;
     let own = parts.own.name(state);
     let reporter = Reporter { name: own, seen_at: Some(now), awake: true, outdated: false };
+    let number = parts.own.find(state).map(|(number, _)| number);
+    let machines = standings(state, parts.reports.fleet().seen(), number, now);
+    let arrivals = parts.ledger.arrivals();
+    let view = View { state, arrivals: &arrivals, now: Instant::now(), time: now, ages };
     let readable = state.secrets().iter().filter(|(path, _)| may_read(state, &parts.own, path));
     Status {
         machine: own.clone(),
@@ -60,10 +67,13 @@ pub(super) fn of(parts: &Parts) -> Status {
         online: link.caught_up,
         server: link.address,
         synced_at: link.synced_at,
+        trouble: link.trouble.filter(|_| !link.caught_up),
+        told: false,
+        machines,
         restored: parts.link.is_restored(),
         unwatched,
         alarms,
-        targets: targets.iter().map(|target| row(state, &reporter, target, (now, ages))).collect(),
+        targets: targets.iter().map(|target| row(&view, &reporter, target)).collect(),
         outdated: Vec::new(),
         over: Vec::new(),
         near: Vec::new(),
@@ -85,19 +95,24 @@ fn is_unwatched(parts: &Parts) -> bool {
 /// Shows how this machine and all others are: a row for each secret of each target of each active
 /// machine, as the server has them now, or as they were last fetched.
 pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
-    let (online, SharesReply { over, near, room }) = tokio::join!(refresh(parts), shares(parts));
+    // Right after a start, or when the server is back, the answer is not that nobody is known.
+    parts.link.try_now().await;
+    let (told, SharesReply { over, near, room }) = tokio::join!(refresh(parts), shares(parts));
     let stored = parts.store.read(|conn| peers::targets(conn)).await?;
     let stored: BTreeMap<Number, StoredTargets> =
         stored.into_iter().map(|targets| (targets.machine, targets)).collect();
     let mut status = of(parts);
     let (now, ages) = (clock::now(), parts.time_for_ages());
     let folded = parts.ledger.read();
-    let (state, fleet) = (&folded.state, parts.reports.fleet());
+    let (state, fleet, arrivals) = (&folded.state, parts.reports.fleet(), parts.ledger.arrivals());
+    let view = View { state, arrivals: &arrivals, now: Instant::now(), time: now, ages };
     (status.over, status.room) = (over_share(state, over, now), room);
     status.near = near_share(state, near);
+    status.told = told.whole;
+    judge(state, &mut status, &told, now);
     for (number, peer) in fleet.peers() {
         let Some(machine) = state.machine_numbered(*number) else { continue };
-        let awake = online.contains(number) || now.seconds_since(peer.at) < AWAKE_SECONDS;
+        let (awake, seen) = (told.online.contains(number), fleet.seen().get(number).copied());
         let stored = stored.get(number);
         let hash = stored.map(|stored| Hash::of(&[stored.text.as_bytes()]));
         let outdated = hash != Some(peer.seen.targets);
@@ -107,11 +122,11 @@ pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
         }
         let Some((stored, hash)) = stored.zip(hash) else { continue };
         let Targets { targets, .. } = Targets::open(&stored.text, hash)?;
-        let (name, seen_at) = (&machine.name, Some(stored.at));
+        // What is shown of an outdated machine is as old as its report.
+        let seen_at = if outdated { Some(stored.at) } else { seen.or(Some(stored.at)) };
+        let name = &machine.name;
         let reporter = Reporter { name, seen_at, awake, outdated };
-        status
-            .targets
-            .extend(targets.iter().map(|target| row(state, &reporter, target, (now, ages))));
+        status.targets.extend(targets.iter().map(|target| row(&view, &reporter, target)));
     }
     Ok(status)
 }
@@ -126,19 +141,68 @@ pub(super) async fn agents(parts: &Parts) -> Result<BTreeMap<Number, String>> {
     Ok(agents)
 }
 
-/// Asks the server how everybody stands, and keeps what is signed; returns who it says is
-/// connected.
-pub(super) async fn refresh(parts: &Parts) -> BTreeSet<Number> {
-    let mut online = BTreeSet::new();
-    let Ok(client) = parts.link.client() else { return online };
-    match timeout(PATIENCE, pages(parts, &client, &mut online)).await {
-        Ok(Ok(())) => {}
+/// What the server says of the others, unsigned.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Who follows the log now.
+    online: BTreeSet<Number>,
+    /// Seconds since its start.
+    up: Option<u64>,
+    /// Whether it has said all.
+    whole: bool,
+}
+
+/// Shows all active machines, as far as it is known here when they were last heard.
+fn standings(
+    state: &State,
+    seen: &BTreeMap<Number, Time>,
+    own: Option<Number>,
+    now: Time,
+) -> Vec<Standing> {
+    let standing = |(number, machine): (&Number, &Machine)| {
+        let is_own = own == Some(*number);
+        Standing {
+            machine: machine.name.clone(),
+            sleeps: machine.sleeps,
+            awake: is_own,
+            silent: false,
+            seen_at: if is_own { Some(now) } else { seen.get(number).copied() },
+            added: machine.added,
+            read: machine.read.clone(),
+            write: machine.write.clone(),
+        }
+    };
+    let active = state.machines().iter().filter(|(_, machine)| machine.active);
+    let mut all: Vec<Standing> = active.map(standing).collect();
+    all.sort_by(|a, b| a.machine.cmp(&b.machine));
+    all
+}
+
+/// Says who follows, and who is missed. Without the server's word of now nobody is: then it is the
+/// server that is away.
+fn judge(state: &State, status: &mut Status, told: &Told, now: Time) {
+    let is_settled = told.up.is_none_or(|up| up >= SETTLES_SECONDS);
+    for standing in &mut status.machines {
+        let number = state.machine(&standing.machine).map(|(number, _)| number);
+        standing.awake |= number.is_some_and(|number| told.online.contains(&number));
+        let last = standing.seen_at.unwrap_or(standing.added);
+        let is_missed = !standing.awake && !standing.sleeps && is_settled;
+        standing.silent = told.whole && is_missed && now.seconds_since(last) >= SILENT_SECONDS;
+    }
+}
+
+/// Asks the server how everybody stands, and keeps what is signed.
+pub(super) async fn refresh(parts: &Parts) -> Told {
+    let mut told = Told::default();
+    let Ok(client) = parts.link.client() else { return told };
+    match timeout(PATIENCE, pages(parts, &client, &mut told)).await {
+        Ok(Ok(())) => told.whole = true,
         Ok(Err(fault)) => {
             tracing::warn!(fault = format!("{fault:#}"), "the others' targets are not fetched");
         }
         Err(_) => tracing::warn!("the server does not say in time how the others stand"),
     }
-    online
+    told
 }
 
 /// Asks the server who is over a share, and how full it is: its word, which nothing acts on.
@@ -180,12 +244,13 @@ fn active_name(state: &State, number: Number) -> Option<Name> {
     Some(machine.name.clone())
 }
 
-async fn pages(parts: &Parts, client: &Client, online: &mut BTreeSet<Number>) -> Result<()> {
+async fn pages(parts: &Parts, client: &Client, told: &mut Told) -> Result<()> {
     let mut after = 0;
     loop {
-        let TargetsPage { machines, more } = client.targets(TargetsQuery { after }).await?;
+        let TargetsPage { machines, more, up } = client.targets(TargetsQuery { after }).await?;
         let last = machines.iter().filter_map(|it| Seen::claimed(&it.seen).ok()).max();
-        take(parts, machines, online).await?;
+        told.up = up;
+        take(parts, machines, told).await?;
         match last {
             Some(last) if more && last > after => after = last,
             // A page that leads nowhere would come for ever.
@@ -195,15 +260,22 @@ async fn pages(parts: &Parts, client: &Client, online: &mut BTreeSet<Number>) ->
 }
 
 /// Keeps records that verify, and the targets that they name.
-async fn take(parts: &Parts, machines: Vec<Standing>, online: &mut BTreeSet<Number>) -> Result<()> {
+async fn take(parts: &Parts, machines: Vec<Reported>, told: &mut Told) -> Result<()> {
     let own = parts.own.find(&parts.ledger.read().state).map(|(number, _)| number);
-    let records = machines.into_iter().map(|it| (it.seen, (it.targets, it.at, it.online)));
+    let now = clock::now();
+    let records = machines.into_iter().map(|it| (it.seen.clone(), it));
     let (mut newer, mut named) = (Vec::new(), Vec::new());
-    for (Taken { seen, newer: is_newer }, envelope, (text, at, is_online)) in
-        parts.reports.take_seen(records)
+    for (
+        Taken { seen, newer: is_newer },
+        envelope,
+        Reported { targets: text, at, online, quiet, .. },
+    ) in parts.reports.take_seen(records)
     {
-        if is_online {
-            online.insert(seen.machine);
+        if online {
+            told.online.insert(seen.machine);
+        }
+        if let Some(quiet) = if online { Some(0) } else { quiet } {
+            parts.reports.fleet().saw(seen.machine, before(now, quiet));
         }
         if is_newer {
             newer.push((seen.machine, envelope));
@@ -221,6 +293,11 @@ async fn take(parts: &Parts, machines: Vec<Standing>, online: &mut BTreeSet<Numb
         targets.iter().try_for_each(|(n, targets)| peers::keep_targets(conn, *n, targets))
     });
     Ok(kept.await?)
+}
+
+/// Returns the time so many seconds before another.
+fn before(time: Time, seconds: u64) -> Time {
+    Time::from_micros(time.as_micros().saturating_sub(seconds.saturating_mul(1_000_000)))
 }
 
 /// Returns the targets that are those of their record, and its number.
@@ -241,37 +318,49 @@ fn checked(named: Vec<(Seen, String, Time)>) -> Vec<(u64, StoredTargets)> {
     checked.collect()
 }
 
-/// Makes a row as of now, and as of the time by which ages are judged.
-fn row(
-    state: &State,
-    reporter: &Reporter<'_>,
-    target: &TargetReport,
-    (now, ages): (Time, Time),
-) -> TargetRow {
-    let newest = state.secret(&target.path).and_then(|secret| secret.current());
+/// What rows are made by.
+struct View<'a> {
+    state: &'a State,
+    arrivals: &'a Arrivals,
+    now: Instant,
+    time: Time,
+    /// The time by which ages are judged.
+    ages: Time,
+}
+
+/// Makes a row.
+fn row(view: &View<'_>, reporter: &Reporter<'_>, target: &TargetReport) -> TargetRow {
+    let View { state, ages, .. } = *view;
+    let secret = state.secret(&target.path);
+    let newest = secret.and_then(Secret::current);
     // A deleted version is wanted nowhere: the file keeps what it has.
     let wanted = newest.filter(|(_, version)| version.is_live(ages));
+    let is_trouble = target.state.is_trouble() || target.hook.is_trouble();
+    // It lags since the version after its own was written.
+    let later = || secret?.versions().find(|(ver, _)| *ver > target.ver).map(|(_, it)| it.created);
+    let is_fresh =
+        |(_, version): (u64, &Version)| view.arrivals.is_fresh(version.created, view.now);
+    let lags = || wanted.is_some_and(|(ver, _)| ver != target.ver).then(later).flatten();
+    // A target that never held anything is late since it is one.
+    let is_new = target.ver == 0;
+    let dated = (is_trouble || is_new) && target.since != Time::default();
+    let since = dated.then_some(target.since);
+    let is_just_added = is_new && dated && view.time.apart(target.since) < GRACE_MICROS;
     TargetRow {
         machine: reporter.name.clone(),
         target: target.name.to_string(),
         secret: target.path.clone(),
         wanted: wanted.map_or(target.ver, |(ver, _)| ver),
-        fresh: wanted.is_some_and(|(_, version)| is_fresh(version.created, now)),
+        fresh: is_just_added || wanted.is_some_and(is_fresh),
         applied: target.ver,
         hook: target.hook,
         seen_at: reporter.seen_at,
         awake: reporter.awake,
         outdated: reporter.outdated,
         state: target.state,
+        since: since.or_else(lags),
         detail: target.detail.to_string(),
     }
-}
-
-/// Tells whether a version is so new that its machines may still be at it. One from the future says
-/// nothing.
-fn is_fresh(created: Time, now: Time) -> bool {
-    let grace = GRACE.as_secs();
-    now.seconds_since(created) < grace && created.seconds_since(now) < grace
 }
 
 fn rotation((path, secret): (&SecretPath, &Secret), ages: Time) -> Option<Rotation> {

@@ -17,6 +17,7 @@ use shared::time::Time;
 use tokio::sync::watch;
 
 use crate::state::Failure;
+use machine::findings::is_refusal;
 use machine::identity::{MachineKeys, Pins};
 
 /// This machine as a member of its vault: its keys, which vault and server it believes. Nothing
@@ -262,7 +263,7 @@ pub enum WriteError {
     #[error("version {ver} is deleted")]
     Deleted { ver: u64 },
     /// Nothing was written.
-    #[error("the server cannot be reached: {reason}")]
+    #[error("{}", unfollowed(reason))]
     Offline { reason: String },
     /// Nothing was written: a fork has stopped writes.
     #[error("{}: {}; writes are stopped", Code::Fork, Code::Fork.sentence())]
@@ -289,6 +290,16 @@ pub enum WriteError {
     /// The agent's own database failed; nothing was written, unless the text says otherwise.
     #[error("{0}")]
     Local(String),
+}
+
+/// Says why the server is of no use now: one that answers, but is not followed, was reached.
+pub fn unfollowed(reason: &str) -> String {
+    let what = if is_refusal(reason) {
+        "the server answers, but its log is not followed"
+    } else {
+        "the server cannot be reached"
+    };
+    format!("{what}: {reason}")
 }
 
 impl From<Failure> for WriteError {

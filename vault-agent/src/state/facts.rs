@@ -17,6 +17,8 @@ pub const AUDIT: &str = "audit";
 /// Seconds of connection in sum, and at which of them each machine was last heard:
 /// `(u64, Vec<(Number, u64)>)`.
 pub const HEARD: &str = "heard";
+/// When each machine was last heard, removed ones too: `BTreeMap<Number, Time>`.
+pub const SEEN: &str = "seen";
 /// Proof that the log was forked, as shown in the alarm: `String`.
 pub const FORK: &str = "fork";
 

@@ -2,6 +2,7 @@
 //! takes the change up by itself; files are written by the daemon only, and removed here if that is
 //! asked for.
 
+mod absent;
 mod purge;
 mod settings;
 
@@ -21,6 +22,7 @@ use host::hint::hinted;
 use host::table;
 use host::term::Term;
 use machine::config::{Config, Format, Target, parse_mode};
+use machine::paths::Paths;
 use machine::render::Layout;
 use settings::Settings;
 
@@ -77,6 +79,14 @@ pub struct Add {
     git: Option<String>,
     #[command(flatten)]
     settings: Settings,
+}
+
+/// Warns before the verb of what would not be as it seems.
+pub fn foretell(command: &Command, paths: &Paths, term: &Term) {
+    match command {
+        Command::Add(args) => absent::warn(&args.secrets, &args.keys, paths, term),
+        Command::List { .. } | Command::Remove { .. } => {}
+    }
 }
 
 /// Runs the verb on the configuration `file`; refuses what would leave it wrong: it is then as it

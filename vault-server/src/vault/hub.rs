@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
+use host::clock;
 use shared::log::{Number, State};
 use shared::name::Name;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,12 +39,15 @@ pub struct Hub {
     signers: Mutex<Option<Arc<Signers>>>,
     meter: Arc<Meter>,
     metrics: Arc<Metrics>,
+    started: Duration,
 }
 
 #[derive(Default)]
 struct Followers {
     next: u64,
     by_id: BTreeMap<u64, Follower>,
+    /// When each machine's last stream ended, in time since the boot.
+    left: BTreeMap<Number, Duration>,
 }
 
 struct Follower {
@@ -74,6 +79,41 @@ impl Live {
     }
 }
 
+/// Who follows the log, and until when others did.
+#[derive(Debug)]
+pub struct Presence {
+    /// The machines whose streams are open.
+    pub following: BTreeSet<Number>,
+    /// When the last stream of others ended, in time since the boot.
+    left: BTreeMap<Number, Duration>,
+    /// When this process began to listen, in time since the boot.
+    started: Duration,
+}
+
+impl Presence {
+    /// Returns how long ago a machine was last heard that has reported `reported` ago; `now` is the
+    /// time since the boot.
+    pub fn quiet(&self, machine: Number, reported: Duration, now: Duration) -> Duration {
+        if self.following.contains(&machine) {
+            return Duration::ZERO;
+        }
+        let left = self.left.get(&machine).map(|left| now.saturating_sub(*left));
+        left.map_or(reported, |left| left.min(reported))
+    }
+
+    /// Presence of these alone, since the boot.
+    #[cfg(test)]
+    pub fn of(following: &[Number]) -> Self {
+        let following = following.iter().copied().collect();
+        Self { following, left: BTreeMap::new(), started: Duration::ZERO }
+    }
+
+    /// Returns how long this process has listened.
+    pub const fn up(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.started)
+    }
+}
+
 /// A follower's place in the hub; dropping it leaves.
 pub struct Place {
     hub: Arc<Hub>,
@@ -91,7 +131,12 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.hub.change(|followers| followers.by_id.remove(&self.id));
+        let now = clock::since_boot();
+        self.hub.change(|followers| {
+            if let Some(gone) = followers.by_id.remove(&self.id) {
+                followers.left.insert(gone.caller.number, now);
+            }
+        });
     }
 }
 
@@ -126,7 +171,8 @@ impl Hub {
     ) -> Arc<Self> {
         let (followers, machines) = (Mutex::default(), watch::Sender::new(machines));
         let signers = Mutex::new(signers.map(Arc::new));
-        Arc::new(Self { followers, machines, signers, meter, metrics })
+        let started = clock::since_boot();
+        Arc::new(Self { followers, machines, signers, meter, metrics, started })
     }
 
     fn lock(&self) -> MutexGuard<'_, Followers> {
@@ -148,6 +194,7 @@ impl Hub {
         let (_stay, stay) = oneshot::channel();
         let id = self.change(|followers| {
             followers.by_id.retain(|_, before| before.caller.number != caller.number);
+            followers.left.remove(&caller.number);
             followers.next += 1;
             followers.by_id.insert(followers.next, Follower { caller, live: None, _stay });
             followers.next
@@ -194,6 +241,8 @@ impl Hub {
         self.meter.keep(&machines.values().map(|(number, _)| *number).collect());
         self.change(|followers| {
             followers.by_id.retain(|_, Follower { caller, .. }| machines.contains_key(&caller.key));
+            let active: BTreeSet<Number> = machines.values().map(|(number, _)| *number).collect();
+            followers.left.retain(|number, _| active.contains(number));
         });
         self.machines.send_replace(machines);
     }
@@ -208,9 +257,11 @@ impl Hub {
         self.machines.subscribe()
     }
 
-    /// Returns the machines whose streams are open.
-    pub fn following(&self) -> BTreeSet<Number> {
-        self.lock().by_id.values().map(|follower| follower.caller.number).collect()
+    /// Returns who follows, and who has followed since the start.
+    pub fn presence(&self) -> Presence {
+        let followers = self.lock();
+        let following = followers.by_id.values().map(|follower| follower.caller.number).collect();
+        Presence { following, left: followers.left.clone(), started: self.started }
     }
 }
 
@@ -271,6 +322,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_has_left_was_heard_then() {
+        let (hub, a) = (hub(), caller("a").number);
+        let hour = Duration::from_hours(1);
+        let quiet = || {
+            let now = clock::since_boot() + Duration::from_mins(7);
+            hub.presence().quiet(a, hour, now)
+        };
+        assert_eq!(quiet(), hour, "it has reported, and not followed since the start");
+        let (first, second) = (hub.enter(caller("a")), hub.enter(caller("a")));
+        drop(first);
+        assert_eq!(quiet(), Duration::ZERO, "its newest stream stays");
+        drop(second);
+        let minutes = Duration::from_mins(7)..Duration::from_mins(8);
+        assert!(minutes.contains(&quiet()), "{:?}", quiet());
+        assert_eq!(
+            hub.presence().quiet(a, Duration::from_secs(3), clock::since_boot()).as_secs(),
+            0
+        );
+        hub.admit(Directory::default(), None);
+        assert_eq!(quiet(), hour, "nothing is kept of a machine that is gone");
+    }
+
+    #[tokio::test]
     async fn of_a_machines_streams_the_newest_stays() {
         let hub = hub();
         let (mut first, mut other) = (hub.enter(caller("a")), hub.enter(caller("b")));
@@ -280,7 +354,7 @@ mod tests {
             assert_eq!(stays.stay.try_recv(), Err(TryRecvError::Empty));
         }
         drop(first);
-        assert!(hub.following().contains(&caller("a").number));
+        assert!(hub.presence().following.contains(&caller("a").number));
     }
 
     #[tokio::test]
@@ -291,6 +365,6 @@ mod tests {
         let Caller { number, name, key, .. } = caller("b");
         hub.admit(Arc::new([(key, (number, name))].into()), None);
         gone.told_to_go().await;
-        assert_eq!(hub.following(), [number].into());
+        assert_eq!(hub.presence().following, [number].into());
     }
 }

@@ -161,7 +161,8 @@ impl Vault {
         let machines = self.0.hub.directory().borrow().clone();
         let restored = self.0.store.end().is_some_and(|end| end.restored);
         let view = View { machines: &machines, restored };
-        Ok(self.0.reported.page(query.after, &view, &self.0.hub.following()))
+        let now = (clock::now(), clock::since_boot());
+        Ok(self.0.reported.page(query.after, &view, &self.0.hub.presence(), now))
     }
 
     /// Saves the reports that came in since the last time.

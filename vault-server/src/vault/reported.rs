@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use shared::audit::AuditHead;
 use shared::error::{Code, Error};
@@ -17,7 +18,7 @@ use shared::wire::v1::report::{EXCHANGED, Standing, TargetsPage};
 
 use crate::store::report::Kept;
 
-use super::hub::Directory;
+use super::hub::{Directory, Presence};
 
 /// Room for witnesses in one exchange; where there are more of them, they take turns as well.
 const WITNESSES: usize = EXCHANGED / 2;
@@ -192,14 +193,17 @@ impl Reported {
         (seen, 0)
     }
 
-    /// Returns the reports of machines numbered above `after`, a page of them.
+    /// Returns the reports of machines numbered above `after`, a page of them, as of now by the
+    /// calendar and since the boot.
     pub fn page(
         &self,
         after: Number,
         view: &View<'_>,
-        following: &BTreeSet<Number>,
+        presence: &Presence,
+        (now, up): (Time, Duration),
     ) -> TargetsPage {
         let (mut page, mut room) = (TargetsPage::default(), PAGE);
+        page.up = Some(presence.up(up).as_secs());
         for (number, report) in self.lock().range((Excluded(after), Unbounded)) {
             if !view.shows(*number, report) {
                 continue;
@@ -211,7 +215,10 @@ impl Reported {
             let targets = report.targets.as_deref().unwrap_or_default().to_owned();
             room = room.saturating_sub(targets.len() + report.signed.body.len());
             let (seen, at) = (report.signed.clone(), report.at);
-            page.machines.push(Standing { seen, targets, at, online: following.contains(number) });
+            let reported = Duration::from_secs(now.seconds_since(at));
+            let quiet = Some(presence.quiet(*number, reported, up).as_secs());
+            let online = presence.following.contains(number);
+            page.machines.push(Standing { seen, targets, at, online, quiet });
         }
         page
     }
@@ -319,6 +326,10 @@ mod tests {
         assert_eq!(others, all);
     }
 
+    fn now() -> (Time, Duration) {
+        (Time::default(), Duration::from_secs(1))
+    }
+
     #[test]
     fn many_witnesses_take_turns() {
         let (reported, machines) = reported(100, 1);
@@ -336,7 +347,7 @@ mod tests {
         let (reported, machines) = reported(40, 200 << 10);
         let (mut after, mut sizes) = (0, Vec::new());
         loop {
-            let page = reported.page(after, &view(&machines), &[40].into());
+            let page = reported.page(after, &view(&machines), &Presence::of(&[40]), now());
             let seen: Vec<Envelope> = page.machines.iter().map(|one| one.seen.clone()).collect();
             after = *numbers(&seen).last().unwrap();
             sizes.push(seen.len());
@@ -355,7 +366,7 @@ mod tests {
         left.retain(|_, (number, _)| *number != 2);
         let left = Arc::new(left);
         assert_eq!(numbers(&reported.exchange(1, 0, &[2], &view(&left)).0), [3]);
-        assert_eq!(reported.page(0, &view(&left), &BTreeSet::new()).machines.len(), 2);
+        assert_eq!(reported.page(0, &view(&left), &Presence::of(&[]), now()).machines.len(), 2);
         assert_eq!(reported.keep(accepted(2, 9, None), || false), Ok(None), "nor gets one");
         assert_eq!(reported.unsaved(&left).len(), 2);
         assert!(reported.last(2).is_none());
@@ -368,7 +379,7 @@ mod tests {
         assert_eq!(reported.keep(unproven, || true), Ok(Some(false)));
         let shown = |restored| {
             let view = View { machines: &machines, restored };
-            let page = reported.page(1, &view, &BTreeSet::new());
+            let page = reported.page(1, &view, &Presence::of(&[]), now());
             (numbers(&reported.exchange(1, 0, &[2], &view).0), page.machines.len())
         };
         assert_eq!((shown(true), shown(false)), ((vec![], 1), (vec![], 0)));

@@ -57,6 +57,8 @@ async fn a_report_is_kept_and_given_to_whoever_asks() {
         page.machines.iter().map(|one| (one.targets.as_str(), one.online)).collect();
     assert_eq!((found, page.more), (vec![("", false), (text.as_str(), true)], false));
     assert_eq!(page.machines[1].seen, next.seen);
+    assert_eq!(page.machines[1].quiet, Some(0), "it follows");
+    assert!(page.up.is_some());
     let page: TargetsPage = remote.fetch(&format!("{TARGETS}?after=1")).await;
     assert_eq!(page.machines.len(), 1);
 

@@ -65,6 +65,9 @@ pub struct TargetsPage {
     pub machines: Vec<Standing>,
     /// Whether there are machines after the last one.
     pub more: bool,
+    /// Seconds since the server's start, before which it heard nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<u64>,
 }
 
 /// A machine's latest report, and what the server adds to it, unsigned.
@@ -78,4 +81,8 @@ pub struct Standing {
     pub at: Time,
     /// Whether the machine follows the log now.
     pub online: bool,
+    /// Seconds since the machine was last heard, by its report or by its following the log; 0 while
+    /// it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<u64>,
 }

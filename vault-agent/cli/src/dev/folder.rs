@@ -13,6 +13,7 @@ use shared::keys::random;
 
 use host::files;
 use host::hint::hinted;
+use host::shown::quoted;
 
 /// The server's data.
 pub const SERVER: &str = "server";
@@ -105,16 +106,6 @@ fn lock(folder: &Path) -> Result<File> {
             "stop it, or choose another `--data DIR` and `--listen`",
         )),
         Err(errno) => Err(errno).context(format!("locking `{}`", path.display())),
-    }
-}
-
-/// Quotes for a POSIX shell; plain words stay as they are.
-pub fn quoted(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+,=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use shared::path::SecretPath;
 
-use super::folder::{ENV, Folder, quoted};
+use super::folder::{ENV, Folder};
 use super::pairs::{self, Pair};
 use super::settings::Out;
 use crate::context::Global;
 use crate::sibling;
 use host::shown::Shown;
+use host::shown::quoted;
 use machine::render;
 
 /// Prints it.

@@ -78,7 +78,7 @@ fn list(global: &Global) -> Result<Exit> {
 fn shown(machines: &[MachineRow], global: &Global) -> Shown {
     let cells = |row: &MachineRow| {
         let seen = row.seen_at.map(|at| ago(global.now().seconds_since(at)));
-        let seen = seen.unwrap_or_else(|| "never".to_owned());
+        let seen = seen.unwrap_or_else(|| if row.active { "never" } else { "-" }.to_owned());
         vec![
             row.name.to_string(),
             if row.active { "active" } else { "removed" }.to_owned(),

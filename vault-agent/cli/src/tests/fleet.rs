@@ -17,36 +17,72 @@ fn row(machine: &str, applied: u64, seen_at: &Value, awake: bool) -> Value {
     })
 }
 
-fn status(rows: &Value, alarms: &Value, online: bool) -> World {
-    let body = json!({
+/// A machine of the vault; `thinkpad` sleeps at times, and who was never heard was added just now.
+fn standing(row: &Value) -> Value {
+    json!({
+        "machine": row["machine"], "sleeps": row["machine"] == "thinkpad", "awake": row["awake"],
+        "silent": false, "seen_at": row["seen_at"], "added": NOW - HOUR,
+        "read": ["secret/jjeco/"], "write": [],
+    })
+}
+
+/// What the agent says where these rows and alarms stand.
+fn body(rows: &Value, alarms: &Value, online: bool) -> Value {
+    let synced_at = if online { NOW } else { NOW - 2 * HOUR };
+    let machines: Vec<Value> = rows.as_array().unwrap().iter().map(standing).collect();
+    json!({
         "machine": "rtx1080", "vault": HASH, "seq": 12, "head": HASH, "online": online,
-        "server": "192.168.17.1:8443", "synced_at": NOW - 2 * HOUR, "alarms": alarms, "targets": rows,
-    });
+        "told": online, "server": "192.168.17.1:8443", "synced_at": synced_at, "alarms": alarms,
+        "trouble": if online { Value::Null } else { json!("connection refused") },
+        "targets": rows, "machines": machines,
+    })
+}
+
+fn answers(body: &Value) -> World {
     World::agent(&[("GET /v1/agent/status", 200, &body.to_string())])
+}
+
+fn status(rows: &Value, alarms: &Value, online: bool) -> World {
+    answers(&body(rows, alarms, online))
 }
 
 #[test]
 fn status_shows_the_fleet() {
-    let asleep = json!([
+    let mut asleep = json!([
         row("vps", 2, &json!(NOW), true),
         row("thinkpad", 1, &json!(NOW - 75 * HOUR), false),
         row("rtx1080", 2, &json!(NOW), true),
     ]);
+    asleep[1]["since"] = json!(NOW - 70 * HOUR);
     insta::assert_snapshot!(transcript(
         &status(&asleep, &json!([]), true),
         &["status", "status -format=json"]
     ));
+    let mut world = status(&asleep, &json!([]), true);
+    world.tty = true;
+    let shown = world.run("status");
+    assert_eq!(
+        shown.err,
+        "all is well: 3 machines, 3 targets; not looked at, as they sleep: thinkpad\n"
+    );
 }
 
 #[test]
-fn status_fails_while_an_awake_machine_lags() {
+fn status_says_what_is_wrong_since_when_and_what_to_type() {
     let mut never = row("new", 0, &json!(null), false);
     never["hook"] = json!("none");
+    never["since"] = json!(NOW - 2 * HOUR);
     let mut lagging = row("vps", 1, &json!(NOW), true);
     lagging["hook"] = json!("failed");
     lagging["state"] = json!("failed");
+    lagging["since"] = json!(NOW - HOUR);
     lagging["detail"] = json!("E_BLOB_ABSENT: the server does not hold the blob; hook: exit 1");
-    let mut world = status(&json!([lagging, never]), &json!([]), true);
+    let mut body = body(&json!([lagging, never]), &json!([]), true);
+    body["machines"].as_array_mut().unwrap().push(json!({
+        "machine": "nas", "sleeps": false, "awake": false, "silent": true,
+        "seen_at": NOW - 12 * HOUR, "added": 1, "read": [], "write": [],
+    }));
+    let mut world = answers(&body);
     let plain = transcript(&world, &["status"]);
     world.tty = true;
     insta::assert_snapshot!(format!(
@@ -58,75 +94,118 @@ fn status_fails_while_an_awake_machine_lags() {
 }
 
 #[test]
-fn status_fails_while_an_awake_machine_fails() {
-    let wanted = |hook: &str, state: &str, awake: bool| {
-        let mut row = row("vps", 2, &json!(NOW), awake);
-        row["hook"] = json!(hook);
-        row["state"] = json!(state);
-        let shown = transcript(&status(&json!([row]), &json!([]), true), &["status"]);
-        shown.contains(
-            "
-exit 2
-",
-        )
+fn status_is_right_only_if_everything_is() {
+    let code = |change: &dyn Fn(&mut Value)| {
+        let mut body = body(&json!([row("vps", 2, &json!(NOW), true)]), &json!([]), true);
+        change(&mut body);
+        answers(&body).run("status").exit
     };
+    assert_eq!(code(&|_| ()), 0);
     for hook in ["failed", "rolled_back", "rolling_back"] {
-        assert!(wanted(hook, "ok", true), "{hook}");
-        assert!(!wanted(hook, "ok", false), "asleep: {hook}");
+        assert_eq!(code(&|body| body["targets"][0]["hook"] = json!(hook)), 2, "{hook}");
     }
-    for state in ["failed", "refused", "drift", "too_old"] {
-        assert!(wanted("ok", state, true), "{state}");
+    let states = ["failed", "refused", "drift", "too_old", "missing", "denied", "foreign"];
+    for state in states {
+        assert_eq!(code(&|body| body["targets"][0]["state"] = json!(state)), 2, "{state}");
     }
-    for (hook, state) in [("none", "ok"), ("pending", "ok"), ("none", "kept"), ("ok", "waiting")] {
-        assert!(!wanted(hook, state, true), "{hook} {state}");
+    for state in ["kept", "waiting", "starting"] {
+        assert_eq!(code(&|body| body["targets"][0]["state"] = json!(state)), 0, "{state}");
     }
+    assert_eq!(code(&|body| body["targets"][0]["hook"] = json!("pending")), 0);
+    assert_eq!(code(&|body| body["machines"][0]["silent"] = json!(true)), 2);
+    assert_eq!(code(&|body| body["online"] = json!(false)), 2);
+    assert_eq!(code(&|body| body["told"] = json!(false)), 2);
+    for alarm in ["E_STALE", "E_CONFIG", "set-aside"] {
+        let alarms = json!([{ "code": alarm, "text": "x", "since": NOW }]);
+        assert_eq!(code(&|body| body["alarms"] = alarms.clone()), 2, "{alarm}");
+    }
+    let lags = |body: &mut Value| body["targets"][0]["applied"] = json!(1);
+    assert_eq!(code(&lags), 2);
+    let fresh = |body: &mut Value| {
+        lags(body);
+        body["targets"][0]["fresh"] = json!(true);
+    };
+    assert_eq!(code(&fresh), 0);
+    let cut_off = |body: &mut Value| {
+        lags(body);
+        (body["targets"][0]["awake"], body["machines"][0]["awake"]) = (json!(false), json!(false));
+    };
+    assert_eq!(code(&cut_off), 2, "cut off for less than five minutes");
+    let asleep = |body: &mut Value| {
+        cut_off(body);
+        body["machines"][0]["sleeps"] = json!(true);
+    };
+    assert_eq!(code(&asleep), 0);
 }
 
 #[test]
 fn status_shows_alarms_and_a_lost_server() {
     let alarms = json!([
         { "code": "E_FORK", "text": "`vps` was shown another entry 11", "since": NOW - HOUR },
-        { "code": "config", "text": "`agent.toml` line 3: unknown key `ownr`", "since": NOW - 60_000_000 },
+        {
+            "code": "E_CONFIG", "since": NOW - 60_000_000,
+            "text": "`agent.toml` line 3: unknown key `ownr` (hint: `owner`)",
+        },
     ]);
-    insta::assert_snapshot!(transcript(&status(&json!([]), &alarms, false), &["status"]));
+    let mut rows = json!([
+        row("rtx1080", 2, &json!(NOW), true),
+        row("thinkpad", 1, &json!(NOW - 75 * HOUR), false),
+        row("vps", 2, &json!(NOW - 2 * HOUR), false),
+    ]);
+    rows[1]["since"] = json!(NOW - 70 * HOUR);
+    let empty = transcript(&status(&json!([]), &alarms, false), &["status"]);
+    let all = transcript(&status(&rows, &json!([]), false), &["status"]);
+    insta::assert_snapshot!(format!("{empty}{all}"));
+}
+
+#[test]
+fn a_network_that_is_down_fills_no_screen() {
+    let rows: Vec<Value> =
+        (0..20).map(|n| row(&format!("host-{n:02}"), 1, &json!(NOW - 3 * HOUR), n < 2)).collect();
+    let mut body = body(&json!(rows), &json!([]), true);
+    for machine in body["machines"].as_array_mut().unwrap().iter_mut().skip(2) {
+        machine["silent"] = json!(true);
+    }
+    let shown = answers(&body).run("status");
+    insta::assert_snapshot!(format!("exit {}\n{}", shown.exit, shown.err));
+    // Many different troubles are counted.
+    for row in body["targets"].as_array_mut().unwrap() {
+        row["state"] = json!("failed");
+        row["detail"] = row["machine"].clone();
+    }
+    for n in 0..10 {
+        let alarm = json!({ "code": format!("E_{n}"), "text": "x", "since": NOW });
+        body["alarms"].as_array_mut().unwrap().push(alarm);
+    }
+    let shown = answers(&body).run("status").err;
+    assert!(
+        shown.contains("\nand 11 more\nhint: `vault status -format=json` has all\n"),
+        "{shown}"
+    );
+    assert!(shown.lines().count() < 46, "{shown}");
 }
 
 #[test]
 fn status_says_what_is_not_known() {
     let check = |rows: &Value, more: &[(&str, Value)], said: &[&str], code: u8| {
-        let mut body = json!({
-            "machine": "rtx1080", "vault": HASH, "seq": 12, "head": HASH, "online": true,
-            "server": "192.168.17.1:8443", "synced_at": NOW, "alarms": [], "targets": rows,
-        });
+        let mut body = body(rows, &json!([]), true);
         for (key, value) in more {
             body[key] = value.clone();
         }
-        let world = World::agent(&[("GET /v1/agent/status", 200, &body.to_string())]);
-        let shown = transcript(&world, &["status"]);
+        let shown = transcript(&answers(&body), &["status"]);
         for line in said {
             assert!(shown.contains(line), "{shown}");
         }
         assert!(shown.contains(&format!("\nexit {code}\n")), "{shown}");
     };
-    let mut late = row("vps", 1, &json!(NOW), true);
-    check(&json!([late]), &[], &[], 2);
+    let mut late = row("vps", 1, &json!(NOW - 2 * HOUR), true);
     late["fresh"] = json!(true);
-    check(&json!([late]), &[], &[], 0);
     late["outdated"] = json!(true);
-    late["seen_at"] = json!(NOW - 2 * HOUR);
-    let outdated = |of: Value, awake: bool| {
-        ("outdated", json!([{ "machine": "vps", "of": of, "awake": awake }]))
-    };
+    let outdated = |of: Value| ("outdated", json!([{ "machine": "vps", "of": of, "awake": true }]));
     let withheld = "vps: the server does not hand out its newest signed targets; ";
-    let old = format!("{withheld}those shown are of 2 h ago");
-    check(
-        &json!([late]),
-        &[outdated(json!(NOW - 2 * HOUR), true)],
-        &[&old, "2 h ago (outdated)"],
-        2,
-    );
-    let none = format!("{withheld}none are shown");
-    check(&json!([]), &[outdated(Value::Null, false)], &[&none], 0);
+    let old = format!("{withheld}those shown are older (for 2 h)");
+    check(&json!([late]), &[outdated(json!(NOW - 2 * HOUR))], &[&old, "2 h ago (outdated)"], 2);
+    check(&json!([]), &[outdated(Value::Null)], &[&format!("{withheld}none are shown")], 2);
     check(&json!([]), &[("unwatched", json!(true))], &["silence is not judged: every other"], 0);
     let over = |count: u64| {
         let last = NOW - 180_000_000;
@@ -144,6 +223,37 @@ fn status_says_what_is_not_known() {
                 is below 80 % in 3 h";
     check(&json!([]), &[("near", near)], &[most], 0);
     check(&json!([]), &[over(1)], &["vps was refused 1 request over its share"], 0);
+    let mut kept = row("vps", 2, &json!(NOW), true);
+    kept["state"] = json!("kept");
+    kept["detail"] = json!("`secret/jjeco/api-keys` is deleted");
+    let remark = "vps ~/J-Jeco/.env: kept: `secret/jjeco/api-keys` is deleted\n";
+    check(&json!([kept]), &[], &[remark], 0);
+}
+
+#[test]
+fn wait_ends_when_those_who_do_not_sleep_hold_it() {
+    let rows = |applied: u64, hook: &str| {
+        let mut row = row("vps", applied, &json!(NOW), true);
+        row["hook"] = json!(hook);
+        json!([row, self::row("thinkpad", 1, &json!(NOW - 75 * HOUR), false)])
+    };
+    let path = "secret/jjeco/api-keys";
+    let run = |rows: &Value, line: &str| {
+        transcript(&status(rows, &json!([]), true), &[&format!("status --wait {line}")])
+    };
+    let texts = [
+        run(&rows(2, "ok"), path),
+        run(&rows(1, "ok"), &format!("{path}@1")),
+        run(&rows(1, "ok"), &format!("{path} --timeout 0s")),
+        run(&rows(2, "ok"), &format!("{path}@v3 --timeout 0s")),
+        run(&rows(2, "pending"), &format!("{path} --timeout 0s")),
+        run(&rows(2, "failed"), path),
+        run(&rows(2, "ok"), "secret/other"),
+    ];
+    insta::assert_snapshot!(texts.concat());
+    for line in ["status --wait nope", "status --timeout 5s", "status --wait secret/a --watch"] {
+        assert_eq!(status(&rows(2, "ok"), &json!([]), true).run(line).exit, 1, "{line}");
+    }
 }
 
 #[test]

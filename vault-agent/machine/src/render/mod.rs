@@ -43,6 +43,8 @@ pub struct Rendered {
     pub content: Plaintext,
     /// What the owner should know; the file is right all the same.
     pub warnings: Vec<String>,
+    /// Keys that are to be there and that no secret has.
+    pub absent: Vec<String>,
 }
 
 /// Renders `secrets` in one file; where two hold the same name, the later one wins and a warning
@@ -57,7 +59,6 @@ pub fn render(
 ) -> Result<Rendered, Refused> {
     let (mut warnings, mut faults) = (Vec::new(), Vec::new());
     let (fields, absent) = naming::choose(secrets, rules, &mut warnings, &mut faults);
-    warnings.extend(absent.iter().map(|key| format!("`{key}` is in none of the secrets")));
     judge(format, &fields, rules, &mut warnings, &mut faults);
     let mut out = Text::default();
     if let Some(header) = rules.header.filter(|_| format.has_comments()) {
@@ -65,7 +66,7 @@ pub fn render(
     }
     write(format, &fields, secrets, rules, &mut out, &mut faults);
     if faults.is_empty() {
-        Ok(Rendered { content: out.finish(), warnings })
+        Ok(Rendered { content: out.finish(), warnings, absent })
     } else {
         Err(Refused { format, faults })
     }

@@ -15,7 +15,7 @@ const HOOK: &str = "on_change = \"true\"";
 /// A file as it was written: what is in it is not looked at here.
 fn held(ver: u64) -> Held {
     let print = Some(Print::of(b"", Access::PRIVATE));
-    Held { versions: vec![Some(ver)], print, notes: Vec::new() }
+    Held { versions: vec![Some(ver)], print, notes: Vec::new(), absent: Vec::new() }
 }
 
 fn changed(ver: u64) -> Result<Outcome, TargetFault> {
@@ -358,7 +358,7 @@ fn there_is_not_always_something_to_go_back_to() {
     retried.slot.hook_ended(&Err("exit 1".to_owned()), true);
     assert_eq!(retried.slot.verdict.unsaved, None, "a retry is left");
     let mut deleted = careful();
-    let gone = Held { versions: vec![None], print: None, notes: Vec::new() };
+    let gone = Held { versions: vec![None], print: None, notes: Vec::new(), absent: Vec::new() };
     deleted.done(Ok(Outcome::Changed(gone, Mask::default())));
     deleted.slot.hook_ended(&Err("exit 1".to_owned()), false);
     assert_eq!(deleted.slot.verdict.unsaved, None, "what is deleted stays so");

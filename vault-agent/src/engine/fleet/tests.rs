@@ -271,13 +271,13 @@ fn a_fork_is_news_once() {
     assert!(fleet.to_judge(vault.state.seq()).is_empty(), "it is judged");
     // Somebody has decided, and the agent starts again.
     let stored = vec![(record, Time::default())];
-    let mut fleet = Fleet::load(stored.clone(), BTreeMap::new(), &vault.state);
+    let mut fleet = Fleet::load(stored.clone(), BTreeMap::new(), BTreeMap::new(), &vault.state);
     assert_eq!(fleet.to_judge(vault.state.seq()), [(Source::Peer(2), head)]);
     assert!(!fleet.proven((Source::Peer(2), head)));
     // One that only the entries since then have shown to be a fork.
     let ahead = vault.ahead();
     let stored = vec![(vault.record(2, 1, ahead), Time::default())];
-    let mut fleet = Fleet::load(stored, BTreeMap::new(), &vault.state);
+    let mut fleet = Fleet::load(stored, BTreeMap::new(), BTreeMap::new(), &vault.state);
     vault.judge(&mut fleet, HOUR);
     assert!(fleet.proven((Source::Peer(2), ahead)));
 }
@@ -288,7 +288,7 @@ fn a_restart_breaks_no_silence() {
     let mut fleet = Fleet::default();
     vault.hear(&mut fleet, 2, 1, vault.head(), HOUR);
     let stored = vec![(vault.record(2, 1, vault.head()), Time::default())];
-    let mut fleet = Fleet::load(stored, fleet.heard().clone(), &vault.state);
+    let mut fleet = Fleet::load(stored, fleet.heard().clone(), BTreeMap::new(), &vault.state);
     vault.judge(&mut fleet, 24 * HOUR);
     assert_eq!(fleet.silence(&vault.state, Some(1), 24 * HOUR), Silence::Heard);
     assert!(matches!(fleet.silence(&vault.state, Some(1), 25 * HOUR), Silence::Silent(_)));

@@ -10,6 +10,7 @@ mod lies;
 mod lone;
 mod naming;
 mod owner;
+mod presence;
 mod reading;
 mod reported;
 mod reports;

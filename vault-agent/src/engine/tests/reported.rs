@@ -46,6 +46,10 @@ pub(super) struct Reported {
     pub(super) followed: u64,
     /// Whether each time puts a record into the chain.
     pub(super) records_follows: bool,
+    /// Machines that do not follow, and for how many seconds they were not heard.
+    pub(super) gone: BTreeMap<Number, u64>,
+    /// Seconds since the server's start.
+    pub(super) up: u64,
 }
 
 impl Default for Reported {
@@ -64,6 +68,8 @@ impl Default for Reported {
             healed: None,
             followed: 0,
             records_follows: false,
+            gone: BTreeMap::new(),
+            up: 86_400,
         }
     }
 }
@@ -136,10 +142,11 @@ impl Reported {
             seen: seen.clone(),
             targets: self.texts.get(number).cloned().unwrap_or_default(),
             at: host::clock::now(),
-            online: true,
+            online: !self.gone.contains_key(number),
+            quiet: Some(self.gone.get(number).copied().unwrap_or_default()),
         };
         let machines = self.records.iter().map(standing).collect();
-        json(200, &TargetsPage { machines, more: false })
+        json(200, &TargetsPage { machines, more: false, up: Some(self.up) })
     }
 
     fn follow(&mut self, query: &str) -> Answer {

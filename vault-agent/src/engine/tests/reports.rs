@@ -109,7 +109,7 @@ impl World {
     }
 }
 
-fn row(ver: u64) -> TargetReport {
+pub(super) fn row(ver: u64) -> TargetReport {
     TargetReport {
         name: "/srv/app/.env".parse().unwrap(),
         path: path("secret/a"),

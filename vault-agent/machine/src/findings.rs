@@ -1,0 +1,334 @@
+//! What is not as it should be in a status: which machine, what, since when, and what to type.
+//! Pure; both programs that show a status judge by it, so that they never disagree.
+
+use std::collections::BTreeMap;
+
+use shared::error::Code;
+use shared::grant::Grants;
+use shared::name::Name;
+use shared::path::SecretPath;
+use shared::report::TargetState;
+use shared::time::Time;
+
+use host::shown::quoted;
+
+use crate::local::{Alarm, Outdated, Standing, Status, TargetRow};
+
+/// How an alarm's own way out begins, where it brings one.
+const HINT: &str = " (hint: ";
+
+/// What stands in an alarm of several targets before their number.
+const MORE: &str = "; and ";
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What kind of thing, as scripts read it.
+    pub kind: Kind,
+    /// On which machine; `None` for the server.
+    pub machine: Option<Name>,
+    /// In which target.
+    pub target: Option<String>,
+    /// About which secret.
+    pub secret: Option<SecretPath>,
+    /// What, in words that follow the machine and the target.
+    pub text: String,
+    /// Since when, as far as anybody knows.
+    pub since: Option<Time>,
+    /// What to do about it, mostly a command.
+    pub todo: String,
+}
+
+/// What kind of thing is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An alarm of this machine, by its code.
+    Alarm(String),
+    /// The log is not followed.
+    Server,
+    /// The server does not say how the others stand.
+    Untold,
+    /// A machine that does not sleep was not heard for five minutes.
+    Silent,
+    /// The server does not hand out the newest targets of a machine.
+    Outdated,
+    /// A file holds an older version than the newest, for more than a few seconds.
+    Lags,
+    /// A hook has failed.
+    Hook,
+    /// A file is not what it should be.
+    Target(TargetState),
+}
+
+impl Kind {
+    /// Returns the word for it; of an alarm, its code.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Alarm(code) => code,
+            Self::Server => "server_away",
+            Self::Untold => "untold",
+            Self::Silent => "silent",
+            Self::Outdated => "outdated",
+            Self::Lags => "lags",
+            Self::Hook => "hook_failed",
+            Self::Target(state) => match state {
+                TargetState::Starting => "starting",
+                TargetState::Ok => "ok",
+                TargetState::Waiting => "waiting",
+                TargetState::Missing => "missing",
+                TargetState::Denied => "denied",
+                TargetState::Kept => "kept",
+                TargetState::Refused => "refused",
+                TargetState::Failed => "failed",
+                TargetState::Drift => "drift",
+                TargetState::TooOld => "too_old",
+                TargetState::Foreign => "foreign",
+            },
+        }
+    }
+}
+
+/// Returns everything that is not as it should be: what this machine says of itself and of the
+/// server first, then by machine. Nothing is known to be right while there is any.
+pub fn findings(status: &Status) -> Vec<Finding> {
+    let mut found: Vec<Finding> = status.alarms.iter().map(|it| alarm(status, it)).collect();
+    found.extend(server(status));
+    let standing: BTreeMap<&Name, &Standing> =
+        status.machines.iter().map(|machine| (&machine.machine, machine)).collect();
+    let mut of_machines: Vec<Finding> = Vec::new();
+    of_machines.extend(status.machines.iter().filter(|it| it.silent).map(silent));
+    let is_asleep = |name: &Name| standing.get(name).is_some_and(|it| it.sleeps && !it.awake);
+    of_machines.extend(status.outdated.iter().filter(|it| !is_asleep(&it.machine)).map(outdated));
+    let mut rows: Vec<&TargetRow> = status.targets.iter().collect();
+    rows.sort_by_key(|row| (&row.machine, &row.target, &row.secret));
+    for row in rows {
+        let standing = standing.get(&row.machine).copied();
+        let place = Place { row, standing, is_own: row.machine == status.machine };
+        for finding in place.findings() {
+            if place.is_own && is_alarmed(&mut found, &finding) {
+                continue;
+            }
+            let is_told = |told: &Finding| {
+                (&told.machine, &told.target, &told.text)
+                    == (&finding.machine, &finding.target, &finding.text)
+            };
+            if !of_machines.iter().any(is_told) {
+                of_machines.push(finding);
+            }
+        }
+    }
+    of_machines.sort_by(|a, b| a.machine.cmp(&b.machine));
+    found.extend(of_machines);
+    found
+}
+
+/// Tells whether an alarm says the same of this machine's only target of that kind, and more of the
+/// way out; since when, the row knows over restarts.
+fn is_alarmed(alarms: &mut [Finding], finding: &Finding) -> bool {
+    let code = match finding.kind {
+        Kind::Hook => "E_HOOK",
+        Kind::Target(TargetState::Missing) => "E_TARGET_MISSING",
+        Kind::Target(TargetState::Foreign) => "E_TARGET_FOREIGN",
+        Kind::Target(TargetState::Drift) => "E_DRIFT",
+        Kind::Target(TargetState::TooOld) => "E_MAX_STALE",
+        Kind::Target(TargetState::Failed | TargetState::Refused) => "E_TARGET",
+        Kind::Target(_)
+        | Kind::Alarm(_)
+        | Kind::Server
+        | Kind::Untold
+        | Kind::Silent
+        | Kind::Outdated
+        | Kind::Lags => return false,
+    };
+    let says = |alarm: &&mut Finding| {
+        matches!(&alarm.kind, Kind::Alarm(of) if of == code) && !alarm.text.contains(MORE)
+    };
+    let Some(alarm) = alarms.iter_mut().find(says) else { return false };
+    alarm.since = alarm.since.min(finding.since.or(alarm.since));
+    true
+}
+
+fn alarm(status: &Status, Alarm { code, text, since }: &Alarm) -> Finding {
+    let own = text.rsplit_once(HINT).and_then(|(text, rest)| {
+        let (hint, more) = rest.rsplit_once(')')?;
+        Some((format!("{text}{more}"), hint.to_owned()))
+    });
+    let (text, todo) = own.unwrap_or_else(|| {
+        let hint =
+            Code::from_text(code).map_or("`vault-agent status` shows the targets", Code::hint);
+        (text.clone(), hint.to_owned())
+    });
+    Finding {
+        kind: Kind::Alarm(code.clone()),
+        machine: Some(status.machine.clone()),
+        target: None,
+        secret: None,
+        text,
+        since: Some(*since),
+        todo,
+    }
+}
+
+/// What is the matter with the connection. A fork or a log that was refused has its own alarm,
+/// which says what to do.
+fn server(status: &Status) -> Option<Finding> {
+    let address = status.server.as_deref().unwrap_or("no address is known");
+    let why = status.trouble.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let refused = status.trouble.as_deref().is_some_and(is_refusal);
+    let (kind, text, todo) = if status.online && status.told {
+        return None;
+    } else if status.online {
+        let text = format!("the server ({address}) does not say how the others stand");
+        (Kind::Untold, text, "try again; `journalctl -u vault-server` on the server's host")
+    } else if refused {
+        let text = format!("the server ({address}) answers, but its log is not followed{why}");
+        (Kind::Server, text, "do what the alarm above says")
+    } else {
+        let text = format!("not connected to the server ({address}){why}");
+        (Kind::Server, text, "`systemctl status vault-server` on the server's host")
+    };
+    let since = status.synced_at.filter(|_| !status.online);
+    let (machine, target, secret) = (None, None, None);
+    Some(Finding { kind, machine, target, secret, text, since, todo: todo.to_owned() })
+}
+
+/// Tells whether a connection failed by what the server said, not for want of one.
+pub fn is_refusal(trouble: &str) -> bool {
+    trouble.split(':').next().and_then(Code::from_text).is_some()
+}
+
+fn silent(Standing { machine, seen_at, added, .. }: &Standing) -> Finding {
+    let text = match seen_at {
+        Some(_) => "silent".to_owned(),
+        None => "was added and never heard".to_owned(),
+    };
+    let todo = format!(
+        "`systemctl status vault-agent` on {machine}; if it sleeps at times: \
+         `vault machine set {machine} --sleeps`"
+    );
+    Finding {
+        kind: Kind::Silent,
+        machine: Some(machine.clone()),
+        target: None,
+        secret: None,
+        text,
+        since: Some(seen_at.unwrap_or(*added)),
+        todo,
+    }
+}
+
+fn outdated(Outdated { machine, of, .. }: &Outdated) -> Finding {
+    let shown = if of.is_some() { "those shown are older" } else { "none are shown" };
+    Finding {
+        kind: Kind::Outdated,
+        machine: Some(machine.clone()),
+        target: None,
+        secret: None,
+        text: format!("the server does not hand out its newest signed targets; {shown}"),
+        since: *of,
+        todo: format!("`vault-agent status` on {machine}"),
+    }
+}
+
+/// A row, and whose it is.
+struct Place<'a> {
+    row: &'a TargetRow,
+    standing: Option<&'a Standing>,
+    is_own: bool,
+}
+
+impl Place<'_> {
+    fn findings(&self) -> Vec<Finding> {
+        let row = self.row;
+        let remark = row.remark();
+        let mut found = Vec::new();
+        if row.state.is_trouble() {
+            let text = remark.clone().unwrap_or_default();
+            found.push(self.finding(Kind::Target(row.state), text, self.way_out()));
+        } else if row.hook.is_trouble() {
+            let text = remark.clone().unwrap_or_default();
+            let todo = format!(
+                "`journalctl -u vault-agent`{}; mend the hook, and it runs again",
+                self.there()
+            );
+            found.push(self.finding(Kind::Hook, text, todo));
+        }
+        // Of one that is silent it is known why it lags, and of one that sleeps, that it will not.
+        let excused = self.standing.is_some_and(|it| it.silent || (it.sleeps && !it.awake));
+        if row.lags() && found.is_empty() && !excused {
+            let held = match row.applied {
+                0 => "holds nothing".to_owned(),
+                held => format!("holds v{held}"),
+            };
+            let why = remark.map(|remark| format!(" ({remark})")).unwrap_or_default();
+            let text = format!("{held} of `{}`, not v{}{why}", row.secret, row.wanted);
+            let todo = format!("`vault-agent status`{}", self.there());
+            found.push(self.finding(Kind::Lags, text, todo));
+        }
+        found
+    }
+
+    fn finding(&self, kind: Kind, text: String, todo: String) -> Finding {
+        let TargetRow { machine, target, secret, since, .. } = self.row;
+        Finding {
+            kind,
+            machine: Some(machine.clone()),
+            target: Some(target.clone()),
+            secret: Some(secret.clone()),
+            text,
+            since: *since,
+            todo,
+        }
+    }
+
+    /// Says where to type what this machine cannot do.
+    fn there(&self) -> String {
+        if self.is_own { String::new() } else { format!(" on {}", self.row.machine) }
+    }
+
+    fn way_out(&self) -> String {
+        let TargetRow { machine, secret, .. } = self.row;
+        let there = self.there();
+        match self.row.state {
+            TargetState::Missing => format!(
+                "`vault kv patch {} KEY=-` if it is to be there; if its name is wrong, \
+                 `vault-agent target list`{there} shows it",
+                quoted(secret.as_str())
+            ),
+            TargetState::Denied => {
+                let (read, write) = match self.standing {
+                    Some(it) => (with(&it.read, secret), it.write.to_string()),
+                    None => (secret.to_string(), String::new()),
+                };
+                let write = match write.as_str() {
+                    "" | "-" => String::new(),
+                    write => format!(" --write {}", quoted(write)),
+                };
+                let read = quoted(&read);
+                format!("`vault access set {machine} --read {read}{write}` on an admin's host")
+            }
+            TargetState::Drift => format!(
+                "find out who writes it{there}; `vault-agent target list` shows what it holds"
+            ),
+            TargetState::Foreign => format!(
+                "`vault-agent status`{there} names the three ways: import, block or replace"
+            ),
+            TargetState::TooOld => "bring the server back: the file follows by itself".to_owned(),
+            TargetState::Refused | TargetState::Failed => {
+                format!("`vault-agent status`{there} says why, and the way out")
+            }
+            TargetState::Starting | TargetState::Ok | TargetState::Waiting | TargetState::Kept => {
+                format!("`vault-agent status`{there}")
+            }
+        }
+    }
+}
+
+/// Returns the grants and one secret more, as `--read` takes them.
+fn with(grants: &Grants, secret: &SecretPath) -> String {
+    let all = grants.as_slice().iter().map(|grant| grant.as_str().to_owned());
+    all.chain([secret.to_string()]).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests;

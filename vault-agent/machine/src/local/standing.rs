@@ -1,0 +1,27 @@
+//! How each machine of the vault stands, whatever its targets hold.
+
+use serde::{Deserialize, Serialize};
+use shared::grant::Grants;
+use shared::name::Name;
+use shared::time::Time;
+
+/// An active machine of the vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The machine.
+    pub machine: Name,
+    /// Whether its silence is normal.
+    pub sleeps: bool,
+    /// Whether it follows the log now, as the server says.
+    pub awake: bool,
+    /// Whether it is missed: it does not sleep, and was not heard for five minutes.
+    pub silent: bool,
+    /// When it was last heard, as far as this machine knows.
+    pub seen_at: Option<Time>,
+    /// When it was added, or got its present keys.
+    pub added: Time,
+    /// What it reads.
+    pub read: Grants,
+    /// What it writes.
+    pub write: Grants,
+}
