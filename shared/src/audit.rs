@@ -149,10 +149,87 @@ words! {
     LocalForget = "local_forget",
 }
 
+/// What an operation amounts to, however it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Content reached a machine, or a process on it.
+    Read,
+    /// A secret was changed.
+    Write,
+    /// Something was done to the vault itself: machines, access, admins, mounts, keys.
+    Act,
+    /// All else: names, metadata, the log, the audit.
+    Other,
+}
+
+/// The words of each kind, but for [`Kind::Other`].
+const KINDS: [(Kind, &[&str]); 3] = [
+    (Kind::Read, &["read", "deliver", "local_read"]),
+    (
+        Kind::Write,
+        &[
+            "put",
+            "delete",
+            "undelete",
+            "destroy",
+            "meta_set",
+            "forget",
+            "local_put",
+            "local_patch",
+            "local_delete",
+            "local_undelete",
+            "local_destroy",
+            "local_forget",
+        ],
+    ),
+    (
+        Kind::Act,
+        &[
+            "genesis",
+            "admin_add",
+            "admin_remove",
+            "root_set",
+            "recovery_set",
+            "server_set",
+            "addresses_set",
+            "mount_set",
+            "mount_drop",
+            "machine_add",
+            "machine_rename",
+            "machine_rekey",
+            "machine_set",
+            "machine_remove",
+            "access_set",
+            "resume",
+            "format_set",
+        ],
+    ),
+];
+
 impl Op {
     /// Tells whether a machine tells this of itself, rather than the server having seen it.
     pub fn is_local(&self) -> bool {
         self.as_str().starts_with("local_")
+    }
+
+    /// Returns what it amounts to.
+    pub fn kind(&self) -> Kind {
+        let found = KINDS.iter().find(|(_, words)| words.contains(&self.as_str()));
+        found.map_or(Kind::Other, |(kind, _)| *kind)
+    }
+
+    /// Returns the words of all operations that somebody means who asks for this one: for `read`
+    /// every way in which content is delivered; for `write` and `act` all of that kind; else the
+    /// operation itself, and what a machine tells of the same.
+    pub fn meant(&self) -> Vec<String> {
+        let kind = match self.as_str() {
+            "read" => Kind::Read,
+            "write" => Kind::Write,
+            "act" => Kind::Act,
+            own => return vec![own.to_owned(), format!("local_{own}")],
+        };
+        let words = KINDS.iter().filter(|(of, _)| *of == kind).flat_map(|(_, words)| *words);
+        words.map(|word| (*word).to_owned()).collect()
     }
 }
 
@@ -189,6 +266,8 @@ words! {
     TooLarge = "too_large",
     /// The body did not arrive in time.
     Timeout = "timeout",
+    /// The connection ended before the request was whole.
+    BrokeOff = "broke_off",
     /// A server that was set back does not do it.
     Restored = "restored",
     /// The machine is over its share.
@@ -199,10 +278,16 @@ words! {
 }
 
 impl Outcome {
-    /// Tells whether something was refused: to find nothing is an answer. What a newer program
-    /// calls otherwise counts as refused, so that nobody overlooks it.
+    /// Tells whether it was answered as asked: to find nothing is an answer.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Ok | Self::Missing | Self::Deleted)
+    }
+
+    /// Tells whether somebody was refused: to find nothing is an answer, and a race that was lost, a
+    /// connection that ended, or a server that is away refuses nobody. What a newer program calls
+    /// otherwise counts as refused, so that nobody overlooks it.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Ok | Self::Missing | Self::Deleted)
+        !self.is_done() && !matches!(self, Self::Conflict | Self::Unavailable | Self::BrokeOff)
     }
 }
 
@@ -263,6 +348,18 @@ impl Fact {
             count: None,
             result: Outcome::Ok,
         }
+    }
+
+    /// Tells whether somebody was refused, as far as a result and what was asked tell.
+    pub fn is_refusal(&self) -> bool {
+        let is_innocent = match (&self.op, &self.result) {
+            // A report that a later one has overtaken, as when a connection was lost between them.
+            (Op::Report, Outcome::Refused(Code::Seq)) => true,
+            // There is no such blob: the version was destroyed, or replaced long ago.
+            (Op::Read, Outcome::Refused(Code::BlobAbsent)) => true,
+            (_, result) => !result.is_refusal(),
+        };
+        !is_innocent
     }
 }
 
@@ -369,12 +466,27 @@ mod tests {
     }
 
     #[test]
-    fn finding_nothing_is_no_refusal() {
-        for result in ["ok", "missing", "deleted"] {
+    fn neither_finding_nothing_nor_bad_luck_is_a_refusal() {
+        for result in ["ok", "missing", "deleted", "conflict", "unavailable", "broke_off"] {
             assert!(!record("local_read", result, "").fact.result.is_refusal(), "{result}");
         }
-        for result in ["denied", "E_DENIED", "conflict", "forbidden", "", "of_tomorrow"] {
+        for result in ["denied", "E_DENIED", "forbidden", "timeout", "", "of_tomorrow"] {
             assert!(record("local_read", result, "").fact.result.is_refusal(), "{result}");
+        }
+    }
+
+    #[test]
+    fn a_race_on_reconnecting_refuses_nobody() {
+        for (op, result, expected) in [
+            ("report", "E_SEQ", false),
+            ("report", "E_BADSIG", true),
+            ("read", "E_BLOB_ABSENT", false),
+            ("read", "E_DENIED", true),
+            ("put", "E_BLOB_ABSENT", true),
+            ("put", "conflict", false),
+            ("request", "broke_off", false),
+        ] {
+            assert_eq!(record(op, result, "").fact.is_refusal(), expected, "{op} {result}");
         }
     }
 
@@ -387,6 +499,30 @@ mod tests {
         assert_eq!((known.op, known.result), (Op::Put, Outcome::Refused(Code::Denied)));
         let steering = record(r"read\u001b[2J", "ok", r#","x":1"#).fact.op;
         assert_eq!(steering.as_str(), r"read\u001b[2J");
+    }
+
+    #[test]
+    fn a_read_is_a_read_however_it_was_delivered() {
+        let check = |asked: &str, expected: &[&str]| {
+            assert_eq!(Op::from(asked).meant(), expected);
+        };
+        check("read", &["read", "deliver", "local_read"]);
+        check("deliver", &["deliver", "local_deliver"]);
+        check("put", &["put", "local_put"]);
+        check("local_read", &["local_read", "local_local_read"]);
+        assert!(Op::from("write").meant().contains(&"local_patch".to_owned()));
+        assert!(Op::from("act").meant().contains(&"machine_remove".to_owned()));
+        let known = KINDS.iter().flat_map(|(_, words)| *words).map(|word| Op::from(*word));
+        assert!(known.into_iter().all(|op| !matches!(op, Op::Newer(_))), "{KINDS:?}");
+        for (op, kind) in [
+            (Op::Deliver, Kind::Read),
+            (Op::LocalPatch, Kind::Write),
+            (Op::AccessSet, Kind::Act),
+            (Op::LocalSubkeys, Kind::Other),
+            (Op::from("of_tomorrow"), Kind::Other),
+        ] {
+            assert_eq!(op.kind(), kind, "{op}");
+        }
     }
 
     #[test]

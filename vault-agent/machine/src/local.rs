@@ -3,6 +3,7 @@
 //! Shapes only. Times are integers (microseconds since the epoch); who shows them turns them into
 //! RFC 3339. Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
 
+mod review;
 mod shares;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use shared::report::{HookResult, TargetState};
 use shared::signed::Envelope;
 use shared::time::Time;
 
+pub use review::{ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, OpTold};
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
 pub use shares::{OverShare, Room, Share};
@@ -30,6 +32,12 @@ pub const MACHINES: &str = "agent/machines";
 pub const EXPOSURE: &str = "agent/exposure";
 /// `GET` with an [`AuditQuery`] as query: [`AuditPage`].
 pub const AUDIT: &str = "agent/audit";
+/// `GET` with an [`EntriesQuery`] as query: [`Entries`].
+pub const LOG: &str = "agent/log";
+/// `GET` with `name=NAME`, in which `*` stands for any text: [`Holders`].
+pub const KEYS: &str = "agent/keys";
+/// `GET`: the path of every secret that is or was there, as a list.
+pub const PATHS: &str = "agent/paths";
 /// `GET`: [`VerifyResult`].
 pub const AUDIT_VERIFY: &str = "agent/audit/verify";
 /// `POST` a [`PrepareRequest`]: [`Prepared`].

@@ -27,6 +27,7 @@ mod loopback;
 mod oneshot;
 mod process;
 mod request;
+mod review;
 mod route;
 mod sys;
 #[cfg(test)]

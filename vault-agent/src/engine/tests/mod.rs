@@ -12,6 +12,7 @@ mod owner;
 mod reading;
 mod reported;
 mod reports;
+mod review;
 mod sending;
 mod server;
 mod shares;
