@@ -46,9 +46,8 @@ Machines
 
 Audit
   audit log                  who read and wrote what: --key NAME --op read --since 'last week'
-  audit tail -f              the same as it happens; audit summary, audit export for reviews
-  log [show N]               what was written and done, and who signed it
-  audit verify               prove that no record was changed or lost
+  audit tail|summary|export  as it happens; counted; for other programs
+  audit verify; log [show N] prove that no record is lost; the signed log in words
 
 Rescue
   heal                       give a server that lost data back what this machine has

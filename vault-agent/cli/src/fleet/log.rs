@@ -116,14 +116,15 @@ fn show(global: &Global, number: u64) -> anyhow::Result<Exit> {
 
 fn page(entry: &EntryTold, last: u64) -> Shown {
     let EntryTold { seq, hash, prev, time, by, key, ops, .. } = entry;
-    let signed = match key {
-        Some(key) => format!("{by}, with key {key}: the signature verifies"),
-        None => format!("{by}: the signature does not verify here"),
+    let (is, key) = match key {
+        Some(key) => ("the signature verifies", key.to_string()),
+        None => ("the signature does not verify here", "-".to_owned()),
     };
     let mut rows = vec![
         vec!["entry".to_owned(), format!("{seq} of {last}")],
         vec!["time".to_owned(), format!("{time}, by the signer's clock")],
-        vec!["signed by".to_owned(), signed],
+        vec!["signed by".to_owned(), format!("{by}: {is}")],
+        vec!["with key".to_owned(), key],
     ];
     let list = |rows: &mut Vec<Vec<String>>, name: &str, all: Vec<String>| {
         for (index, text) in all.into_iter().enumerate() {
@@ -193,6 +194,7 @@ mod tests {
         entry         12 of 30
         time          2026-11-23T20:00:00.5Z, by the signer's clock
         signed by     admin:jonas: the signature does not verify here
+        with key      -
         did           removed vps: stolen
         re-encrypted  secret/a v1, v2
                       secret/b v7

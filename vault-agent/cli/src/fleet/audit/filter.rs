@@ -92,16 +92,13 @@ impl Filter {
 fn holders(global: &Global, client: &Client, key: &str) -> anyhow::Result<Vec<Holder>> {
     let found: Holders = client.get(KEYS, &[("name", key.to_owned())])?;
     let Holders { secrets, searched, unread, earlier, alike } = found;
-    let mut unknown = Vec::new();
-    if unread > 0 {
-        unknown.push(format!("{unread} secrets could not be looked into"));
-    }
-    if earlier > 0 {
-        unknown.push(format!("{earlier} earlier versions are not on this machine"));
-    }
+    let parts = [many(unread, "secret"), many(earlier, "earlier version")];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let not = match parts.as_slice() {
+        [] => String::new(),
+        parts => format!("; not on this machine, and not looked into: {}", parts.join(", ")),
+    };
     if secrets.is_empty() {
-        let not =
-            if unknown.is_empty() { String::new() } else { format!("; {}", unknown.join(", ")) };
         let text =
             format!("none of {searched} secrets that this machine reads holds a key `{key}`{not}");
         let hint = match alike.as_slice() {
@@ -111,9 +108,13 @@ fn holders(global: &Global, client: &Client, key: &str) -> anyhow::Result<Vec<Ho
         return Err(Failure::remote(text).hint(hint).into());
     }
     let named: Vec<String> = secrets.iter().map(told).collect();
-    let not = unknown.iter().map(|text| format!("; {text}")).collect::<String>();
     global.term.say(format!("key {key}: {}{not}", named.join(", ")));
     Ok(secrets)
+}
+
+fn many(count: u64, what: &str) -> Option<String> {
+    let end = if count == 1 { "" } else { "s" };
+    (count > 0).then(|| format!("{count} {what}{end}"))
 }
 
 /// Names a secret, and of which versions the key is known, unless of all.

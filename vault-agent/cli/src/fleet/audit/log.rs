@@ -22,7 +22,7 @@ const AWAY: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A read is a read however it was delivered: `(delivered)` and `(fetched)` are copies that came to a
-machine's agent, one for each version; the others are reads by a process on it.
+machine's agent; the others are reads of such a copy, by a process on that machine.
 A time is 24h, 2w, today, yesterday, monday, \"last week\", \"last month\", \"3 days ago\", 2026-11-01,
 2026-11 or RFC 3339; days begin at midnight UTC.
 -format is table (default), json, yaml, csv or logfmt.

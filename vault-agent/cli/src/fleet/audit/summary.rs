@@ -23,8 +23,8 @@ const ROWS: usize = 50_000;
 /// Count accesses by machine, process and secret, and mark those that are new
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-READS by `agent` are copies that came to the machine, one for each version; those by a process are
-reads on that machine, of such a copy. Both are reads; the last line counts them apart.
+READS by `agent` are copies that came to the machine; those by a process are reads of such a copy.
+A version that is re-encrypted comes again. Both are reads; the last line counts them apart.
 
 Examples:
   vault audit summary
@@ -154,11 +154,16 @@ impl Total {
 
     fn told(&self) -> String {
         let Self { copies, reads, writes, changed } = self;
-        format!(
-            "{} reads: {copies} copies that came to machines, {reads} by processes there; \
-             {changed} changes, {writes} of them told by the processes that made them",
-            copies + reads
-        )
+        let all = copies + reads;
+        let mut told = format!(
+            "{all} reads: {copies} copies that came to machines, {reads} by processes there"
+        );
+        if changed + writes > 0 {
+            told.push_str(&format!(
+                "; {changed} changes, {writes} told by a process that made one"
+            ));
+        }
+        told
     }
 }
 

@@ -103,12 +103,13 @@ fn span(text: &str, now: Time) -> Option<Span> {
         return month((year, of), 0);
     }
     let text = text.to_uppercase();
-    if let Ok(day) = text.parse::<Time>() {
-        let from = day.as_micros();
-        let is_day = text.len() == "2026-11-01".len();
-        return Some(Span { from, to: if is_day { from + DAY } else { from } });
+    if text.len() == "2026-11-01".len() {
+        let day = text.parse::<Time>().ok()?.as_micros();
+        return Some(Span { from: day, to: day + DAY });
     }
-    moment(format!("{}Z", text.replacen(' ', "T", 1)).parse::<Time>().ok()?.as_micros())
+    // A time of day without an offset is UTC.
+    let whole = format!("{}Z", text.replacen(' ', "T", 1)).parse::<Time>();
+    moment(whole.or_else(|_| text.parse::<Time>()).ok()?.as_micros())
 }
 
 /// Reads how long ago: `24h`, `2w`, `3 days ago`.
