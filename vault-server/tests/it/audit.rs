@@ -249,7 +249,7 @@ async fn a_read_that_finds_nothing_is_no_refusal() {
         result: Outcome::from(result),
         ..Fact::new(Op::LocalRead)
     };
-    let reads = vec![read("missing"), read("denied"), read("ok")];
+    let reads = ["missing", "denied", "unavailable", "ok"].map(read).to_vec();
     let (status, _) =
         client.post(ACCESS, &AccessRequest { run: Hash::ZERO, first: 0, reads }).await;
     assert_eq!(status, StatusCode::OK);

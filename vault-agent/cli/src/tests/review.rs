@@ -136,6 +136,23 @@ fn the_log_says_who_did_what() {
 }
 
 #[test]
+fn signs_of_life_that_follow_each_other_share_a_row() {
+    let sign = |n: u64| record(n, r#""machine":"vps","addr":"::1","op":"follow","result":"ok""#);
+    let read = |n: u64| {
+        let more = r#""machine":"vps","op":"deliver","path":"secret/a","ver":1,"result":"ok""#;
+        record(n, more)
+    };
+    let all = [sign(1), sign(2), read(3), read(4), sign(5)];
+    let world =
+        World::agent(&[("GET /v1/agent/audit?limit=50&newest=true", 200, &page(&all, false))]);
+    let table = world.run("audit log").out;
+    let what: Vec<&str> =
+        table.lines().skip(1).map(|line| line.rsplit("  ").next().unwrap()).collect();
+    let read = "read secret/a v1 (delivered)";
+    assert_eq!(what, ["followed the log ×2", read, read, "followed the log"]);
+}
+
+#[test]
 fn every_filter_says_what_it_means() {
     let check = |line: &str, query: &str, expected: &[u64]| {
         let world = vault(&[query]);

@@ -1,12 +1,20 @@
-//! What a review asks of an agent beside audit records: entries of the log in words, and which
-//! secrets hold a key.
+//! What a review asks of an agent beside audit records: entries of the log in words, which secrets
+//! hold a key, and whether the chain is whole.
 
 use serde::{Deserialize, Serialize};
+use shared::audit::AuditHead;
 use shared::hash::Hash;
 use shared::keys::VerifyKey;
 use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::time::Time;
+
+/// `GET` with an [`EntriesQuery`] as query: [`Entries`].
+pub const LOG: &str = "agent/log";
+/// `GET` with `name=NAME`, in which `*` stands for any text: [`Holders`].
+pub const KEYS: &str = "agent/keys";
+/// `GET`: the path of every secret that is or was there, as a list.
+pub const PATHS: &str = "agent/paths";
 
 /// Most entries in one answer.
 pub const ENTRIES: u64 = 500;
@@ -113,4 +121,54 @@ pub struct Holder {
     pub holds: Vec<u64>,
     /// Versions that do not. Of others this machine does not know.
     pub lacks: Vec<u64>,
+}
+
+/// What a check of the whole audit chain found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyResult {
+    /// Records that are whole; with a bad one, those up to the last signed head that agreed.
+    pub checked: u64,
+    /// The chain after the last good record.
+    pub head: AuditHead,
+    /// Signed audit heads that the chain was compared with.
+    pub anchors: u64,
+    /// Where the server was restored, oldest first.
+    #[serde(default)]
+    pub restored: Vec<ResumedAt>,
+    /// The first record that does not fit, if any.
+    pub bad: Option<BadRecord>,
+    /// The records that the server has no longer, if any: they could not be checked.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unkept: Option<Unkept>,
+}
+
+/// The records up to one that the server has no longer: past the bound of its archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unkept {
+    /// The last of them.
+    pub last: u64,
+    /// When it was written, as the server says.
+    pub until: Time,
+    /// The chain after it, where the check began.
+    pub hash: Hash,
+}
+
+/// Where an owner has resumed a server that was restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumedAt {
+    /// The last audit record before the restore.
+    pub n: u64,
+    /// When it was resumed, by the owner's clock.
+    pub time: Time,
+    /// Who resumed it.
+    pub by: Actor,
+}
+
+/// The first record that breaks the audit chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BadRecord {
+    /// Its number.
+    pub n: u64,
+    /// What is wrong, in lower case.
+    pub reason: String,
 }

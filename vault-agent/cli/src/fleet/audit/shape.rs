@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use shared::audit::{Fact, Record};
+use shared::audit::{Fact, Kind, Outcome, Record};
 use shared::text::visible;
 
 use super::pages::Line;
@@ -87,9 +87,7 @@ impl<'a> Printer<'a> {
         let begins = self.printed == 0;
         self.printed += lines.len() as u64;
         if self.shape == Shape::Table {
-            let rows = lines.iter().map(|line| self.words.cells(&line.record));
-            let rows = rows.collect::<Result<Vec<_>, _>>()?;
-            return match self.table.rows(rows) {
+            return match self.table.rows(self.rows(&lines)?) {
                 Some(rows) => Ok(self.global.term.line(rows)?),
                 None => Ok(()),
             };
@@ -99,6 +97,27 @@ impl<'a> Printer<'a> {
             text.push_str(&self.piece(line, begins && index == 0)?);
         }
         Ok(self.global.term.piece(text)?)
+    }
+
+    /// Lays records out as rows; alike signs of life that follow each other share one.
+    fn rows(&self, lines: &[Line]) -> Result<Vec<Vec<String>>> {
+        let mut rows: Vec<(Vec<String>, u64)> = Vec::new();
+        let mut before = false;
+        for Line { record, .. } in lines {
+            let (cells, is_sign) = (self.words.cells(record)?, is_sign_of_life(record));
+            match rows.last_mut() {
+                Some((last, count)) if before && is_sign && last[1..] == cells[1..] => *count += 1,
+                Some(_) | None => rows.push((cells, 1)),
+            }
+            before = is_sign;
+        }
+        let with_count = |(mut cells, count): (Vec<String>, u64)| {
+            if let (Some(what), 2..) = (cells.last_mut(), count) {
+                what.push_str(&format!(" ×{count}"));
+            }
+            cells
+        };
+        Ok(rows.into_iter().map(with_count).collect())
     }
 
     /// Returns what one record adds to the output.
@@ -175,6 +194,12 @@ impl<'a> Printer<'a> {
         }
         Ok(self.printed)
     }
+}
+
+/// Tells whether a record is of a request that every machine makes all the time.
+fn is_sign_of_life(Record { fact, .. }: &Record) -> bool {
+    let is_plain = fact.path.is_none() && fact.seq.is_none() && fact.count.is_none();
+    is_plain && fact.op.kind() == Kind::Other && fact.result == Outcome::Ok
 }
 
 /// Writes a field of CSV on one line; what a spreadsheet would take for a formula gets an
