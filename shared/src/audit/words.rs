@@ -276,9 +276,9 @@ impl Outcome {
         matches!(self, Self::Ok | Self::Missing | Self::Deleted)
     }
 
-    /// Tells whether somebody was refused: to find nothing is an answer, and a race that was lost, a
-    /// connection that ended, or a server that is away refuses nobody. What a newer program calls
-    /// otherwise counts as refused, so that nobody overlooks it.
+    /// Tells whether somebody was refused: to find nothing is an answer, and a race that was lost,
+    /// a connection that ended, or a server that is away refuses nobody. What a newer program
+    /// calls otherwise counts as refused, so that nobody overlooks it.
     pub fn is_refusal(&self) -> bool {
         !self.is_done() && !matches!(self, Self::Conflict | Self::Unavailable | Self::BrokeOff)
     }

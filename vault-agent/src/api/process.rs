@@ -6,9 +6,9 @@ use std::fs;
 use host::account;
 use shared::audit::Who;
 
-/// Describes a process, e.g. `python3[812] uid 1000 (jonas) in ghost.service`. A process chooses its
-/// own name, a user their units': nothing but this program writes what stands before the last
-/// ` uid `, and behind it nothing chosen holds a space.
+/// Describes a process, e.g. `python3[812] uid 1000 (jonas) in ghost.service`. A process chooses
+/// its own name, a user their units': behind the last ` uid `, which this program writes, nothing
+/// that others choose holds a space.
 pub(super) fn describe(pid: Option<i32>, uid: u32) -> Who {
     let mut text = String::new();
     if let Some(pid) = pid {

@@ -1,5 +1,5 @@
-//! `agent/log`, `agent/paths` and `agent/keys`: entries of the log in words, which secrets there are,
-//! and which of them hold a key.
+//! `agent/log`, `agent/paths` and `agent/keys`: entries of the log in words, which secrets there
+//! are, and which of them hold a key.
 
 use shared::audit::{Fact, Op};
 

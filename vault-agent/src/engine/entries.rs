@@ -20,8 +20,7 @@ const TOLD: usize = 16;
 
 pub(super) async fn tell(parts: &Parts, query: EntriesQuery) -> Result<Entries> {
     let vault = parts.own.pins.vault;
-    let told = parts.store.read(move |conn| Ok(told(conn, vault, &query))).await?;
-    told
+    parts.store.read(move |conn| Ok(told(conn, vault, &query))).await?
 }
 
 fn told(conn: &Connection, vault: VaultId, query: &EntriesQuery) -> Result<Entries> {
@@ -34,7 +33,7 @@ fn told(conn: &Connection, vault: VaultId, query: &EntriesQuery) -> Result<Entri
         entries.extend(due.remove(&0).then_some(genesis_told));
     }
     let upto = due.last().copied().unwrap_or(0);
-    // Machines sign no entry that changes who is who: theirs are looked at where they are asked for.
+    // Machines sign no entry that changes who is who: theirs are read where they are asked for.
     log::by_owners(conn, upto, |seq, envelope| {
         while let Some(first) = due.first().copied().filter(|first| *first < seq) {
             due.remove(&first);

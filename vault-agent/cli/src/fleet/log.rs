@@ -54,14 +54,14 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
 fn list(global: &Global, count: u64) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = global.client()?;
-    let last = ask(&client, EntriesQuery { limit: Some(1), ..EntriesQuery::default() })?.last;
+    let last = ask(&client, &EntriesQuery { limit: Some(1), ..EntriesQuery::default() })?.last;
     let mut next = (last + 1).saturating_sub(count);
     let mut lines = table::Growing::new(&["ENTRY", "TIME", "BY", "WHAT"]);
     let mut values = Vec::new();
     while next <= last {
         let (limit, before) = (ENTRIES.min(last + 1 - next), next + ENTRIES.min(last + 1 - next));
         let (limit, before) = (Some(limit), Some(before));
-        let told = ask(&client, EntriesQuery { limit, before, ..EntriesQuery::default() })?;
+        let told = ask(&client, &EntriesQuery { limit, before, ..EntriesQuery::default() })?;
         next = before.unwrap_or(next);
         if format != Format::Table {
             values.extend(told.entries.iter().map(document));
@@ -77,7 +77,7 @@ fn list(global: &Global, count: u64) -> anyhow::Result<Exit> {
     Ok(Exit::OK)
 }
 
-fn ask(client: &Client, query: EntriesQuery) -> Result<Entries, crate::client::Error> {
+fn ask(client: &Client, query: &EntriesQuery) -> Result<Entries, crate::client::Error> {
     client.get(LOG, &query.parameters())
 }
 
@@ -106,7 +106,7 @@ fn show(global: &Global, number: u64) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = global.client()?;
     let only = Some(number.to_string());
-    let told = ask(&client, EntriesQuery { only, whole: true, ..EntriesQuery::default() })?;
+    let told = ask(&client, &EntriesQuery { only, whole: true, ..EntriesQuery::default() })?;
     let Some(entry) = told.entries.first() else {
         let text = format!("there is no entry {number}: the log ends with entry {}", told.last);
         return Err(Failure::remote(text).hint("`vault log` lists the newest").into());

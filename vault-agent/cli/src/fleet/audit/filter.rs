@@ -1,10 +1,11 @@
-//! Which records are asked for: what the server is to look for, and what is looked at here, since it
-//! is told by the machines or known to them alone.
+//! Which records are asked for: what the server is to look for, and what is looked at here, since
+//! machines tell it, or they alone know it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::audit::{Kind, Op, Outcome, Record};
+use shared::path::SecretPath;
 use shared::text::like;
 use shared::time::Time;
 
@@ -144,7 +145,7 @@ impl Asked {
         let Filter { op, path, process, user, result, denied, .. } = &self.filter;
         let fact = &record.fact;
         let op = op.as_deref().map(|op| Op::from(op).meant());
-        let at = fact.path.as_ref().map(|path| path.as_str());
+        let at = fact.path.as_ref().map(SecretPath::as_str);
         let keeps = (!denied || fact.is_refusal())
             && op.is_none_or(|ops| ops.iter().any(|op| op == fact.op.as_str()))
             && path.as_deref().is_none_or(|path| at.is_some_and(|at| like(path, at)))

@@ -1,5 +1,5 @@
-//! How records are printed: as a table, documents, CSV or logfmt, piece by piece. Nothing in a field
-//! begins a new record, and none is a formula to a spreadsheet.
+//! How records are printed: as a table, documents, CSV or logfmt, piece by piece. Nothing in a
+//! field begins a new record, and none is a formula to a spreadsheet.
 
 use anyhow::Result;
 use serde_json::{Value, json};

@@ -107,7 +107,7 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> anyhow::Result<Exit> {
         nothing::say(global, &client, &asked.with(query))?;
         return Ok(Exit::OK);
     }
-    global.term.line(without_empty(rows))?;
+    global.term.line(without_empty(&rows))?;
     global.term.say(total.told());
     Ok(Exit::OK)
 }
@@ -187,7 +187,7 @@ fn cells([machine, who, path]: &Key, counts: &Counts, since: Time) -> Vec<String
 }
 
 /// Lays rows out without the columns in which nothing stands.
-fn without_empty(rows: Vec<Vec<String>>) -> host::shown::Shown {
+fn without_empty(rows: &[Vec<String>]) -> host::shown::Shown {
     let is_full = |column: &usize| {
         matches!(HEADER[*column], "MACHINE" | "WHO" | "READS" | "PATH")
             || rows.iter().any(|row| row[*column] != "-")
