@@ -30,7 +30,7 @@ fn records_are_exported_and_summed_up() {
     assert_eq!(ops, ["put", "local_put"], "{json}");
     assert!(records.iter().all(|record| record["path"] == SECRET), "{json}");
     watch::poll("what the agent answered, among the reads", || {
-        let reads = ["audit", "log", "--path", SECRET, "--op", "read", "--process", "vault"];
+        let reads = ["audit", "log", "--path", SECRET, "--op", "read", "--process", "*vault"];
         rtx.vault(&reads).ok().contains(&format!("read {SECRET} v1\n")).then_some(())
     });
     let csv = rtx.vault(&["audit", "export", "--format", "csv", "--op", "put"]).ok();
@@ -81,7 +81,9 @@ fn the_owner_is_told_who_read_a_key_and_what_was_done() {
         assert!(rows.iter().any(|line| own(&line)), "{}", reads.out);
     }
     assert!(!reads.out.contains("router"), "{}", reads.out);
-    let own = ask(&["log", "--key", "OPENAI_API_KEY", "--process", "vault", "--op", "read"]).ok();
+    let again = reads.out.lines().filter(|line| line.ends_with("v2 (re-encrypted)"));
+    assert!(again.count() > 0, "the removal has it re-encrypted:\n{}", reads.out);
+    let own = ask(&["log", "--key", "OPENAI_API_KEY", "--process", "*vault", "--op", "read"]).ok();
     assert!(own.contains("vault[") && !own.contains(" agent "), "{own}");
 
     let acts = ask(&["log", "--op", "act"]).ok();

@@ -111,6 +111,8 @@ fn vault(queries: &[&str]) -> World {
         ("GET /v1/agent/keys?name=%2Ahom%2A".to_owned(), none.clone()),
         ("GET /v1/agent/keys?name=api-kyes".to_owned(), none),
         ("GET /v1/agent/log?only=3%2C5%2C6".to_owned(), every.clone()),
+        ("GET /v1/agent/log?only=3%2C4%2C5%2C6".to_owned(), every.clone()),
+        ("GET /v1/agent/log?only=4".to_owned(), every.clone()),
         ("GET /v1/agent/log?only=5%2C6".to_owned(), every.clone()),
         ("GET /v1/agent/log?only=6".to_owned(), last.clone()),
         ("GET /v1/agent/log?only=6&whole=true".to_owned(), last.clone()),
@@ -269,7 +271,7 @@ fn pages_are_walked_whichever_way() {
     let (newer, older) = (page(&all[7..], true), page(&all[..7], false));
     let world = World::agent(&[
         ("GET /v1/agent/machines", 200, &machines()),
-        ("GET /v1/agent/log?only=3", 200, &entries(&acts())),
+        ("GET /v1/agent/log?only=3%2C4", 200, &entries(&acts())),
         ("GET /v1/agent/log?only=5%2C6", 200, &entries(&acts())),
         ("GET /v1/agent/audit?limit=10000", 200, &first),
         ("GET /v1/agent/audit?after=7&limit=10000", 200, &second),

@@ -2,7 +2,7 @@
 //! verified log entry that it made, never by the server.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared::audit::{Fact, Op, Outcome, Record};
 use shared::time::Time;
@@ -11,7 +11,9 @@ use super::filter::is_act;
 use super::pages::Line;
 use super::who;
 use crate::client::{Client, Error};
-use machine::local::{ENTRIES, Entries, EntriesQuery, LOG, MACHINES, MachineRow, Machines, OpTold};
+use machine::local::{
+    ENTRIES, Entries, EntriesQuery, EntryTold, LOG, MACHINES, MachineRow, Machines, OpTold,
+};
 
 /// Columns of records as people read them.
 pub const HEADER: [&str; 4] = ["TIME", "MACHINE", "WHO", "WHAT"];
@@ -21,8 +23,8 @@ pub struct Words<'a> {
     client: &'a Client,
     /// By key; asked for when the first record names one.
     machines: OnceCell<BTreeMap<String, Holder>>,
-    /// Operations of entries that owners made, by number; of the records at hand.
-    acts: RefCell<BTreeMap<u64, Vec<OpTold>>>,
+    /// Entries that the records at hand are about, by number.
+    entries: RefCell<BTreeMap<u64, EntryTold>>,
 }
 
 /// Whose a key is.
@@ -33,22 +35,23 @@ struct Holder {
 
 impl<'a> Words<'a> {
     pub fn new(client: &'a Client) -> Self {
-        Self { client, machines: OnceCell::new(), acts: RefCell::default() }
+        Self { client, machines: OnceCell::new(), entries: RefCell::default() }
     }
 
     /// Asks for the entries that the records are about; those of earlier ones are forgotten.
     pub fn learn(&self, lines: &[Line]) -> Result<(), Error> {
-        let acts = lines.iter().map(|line| &line.record).filter(|record| is_act(record));
-        let mut due: Vec<u64> = acts.filter_map(|record| record.fact.seq).collect();
-        due.dedup();
+        let records = lines.iter().map(|line| &line.record);
+        let told = records.filter(|record| is_act(record) || record.fact.op == Op::Deliver);
+        let due: BTreeSet<u64> = told.filter_map(|record| record.fact.seq).collect();
+        let due: Vec<u64> = due.into_iter().collect();
         let mut known = BTreeMap::new();
         for some in due.chunks(usize::try_from(ENTRIES).unwrap_or(1)) {
             let only: Vec<String> = some.iter().map(ToString::to_string).collect();
             let query = EntriesQuery { only: Some(only.join(",")), ..EntriesQuery::default() };
             let told: Entries = self.client.get(LOG, &query.parameters())?;
-            known.extend(told.entries.into_iter().map(|entry| (entry.seq, entry.ops)));
+            known.extend(told.entries.into_iter().map(|entry| (entry.seq, entry)));
         }
-        *self.acts.borrow_mut() = known;
+        *self.entries.borrow_mut() = known;
         Ok(())
     }
 
@@ -96,7 +99,7 @@ impl<'a> Words<'a> {
         if self.was_early(fact)? {
             return Ok(format!("asked before it was added{}", times(fact)));
         }
-        let did = self.act(record).unwrap_or_else(|| did(fact));
+        let did = self.act(record).unwrap_or_else(|| did(fact) + self.way(fact));
         let did = format!("{did}{}", times(fact));
         Ok(match &fact.result {
             Outcome::Ok => did,
@@ -107,10 +110,26 @@ impl<'a> Words<'a> {
 
     /// Tells what the entry did that a record names; several acts of one kind together.
     fn act(&self, record: &Record) -> Option<String> {
-        let (acts, op) = (self.acts.borrow(), record.fact.op.as_str());
-        let told = acts.get(&record.fact.seq?)?.iter().filter(|told| told.op == op);
+        let (entries, op) = (self.entries.borrow(), record.fact.op.as_str());
+        let told = entries.get(&record.fact.seq?)?.ops.iter().filter(|told| told.op == op);
         let told: Vec<&str> = told.map(|told| told.what.as_str()).collect();
         (is_act(record) && !told.is_empty()).then(|| told.join("; "))
+    }
+
+    /// Tells in which way a copy came to a machine: re-encrypted versions come again.
+    fn way(&self, Fact { op, path, seq, .. }: &Fact) -> &'static str {
+        let entries = self.entries.borrow();
+        let entry = seq.and_then(|seq| entries.get(&seq));
+        let is_new = |entry: &EntryTold| {
+            let put = |told: &OpTold| told.op == "put" && told.path == *path;
+            entry.more > 0 || entry.rewraps == 0 || entry.ops.iter().any(put)
+        };
+        match op {
+            Op::Deliver if entry.is_none_or(is_new) => " (delivered)",
+            Op::Deliver => " (re-encrypted)",
+            Op::Read => " (fetched)",
+            _ => "",
+        }
     }
 
     /// Lays a record out for a table.
@@ -167,14 +186,9 @@ fn did(fact: &Fact) -> String {
     if let Some(ver) = ver.filter(|ver| *ver > 0) {
         text.push_str(&format!(" v{ver}"));
     }
-    match op {
-        Op::Deliver => text.push_str(" (delivered)"),
-        Op::Read => text.push_str(" (fetched)"),
-        // An act whose entry this agent does not hold.
-        _ if path.is_none() => {
-            text.push_str(&seq.map(|seq| format!(" (entry {seq})")).unwrap_or_default());
-        }
-        _ => {}
+    // An act whose entry this agent does not hold.
+    if let (None, Some(seq)) = (path, seq) {
+        text.push_str(&format!(" (entry {seq})"));
     }
     text
 }
