@@ -105,7 +105,7 @@ fn the_owner_is_told_who_read_a_key_and_what_was_done() {
         page.contains("admin:jonas, with key ") && page.contains("signature verifies"),
         "{page}"
     );
-    assert!(page.contains("re-encrypted  secret/jjeco/api-keys v1, v2"), "{page}");
+    assert!(page.contains("re-encrypted  secret/jjeco/api-keys v2"), "{page}");
 
     let none = ask(&["log", "--path", "*OPENAI*"]);
     assert!(none.err.contains("no secret matches `*OPENAI*`"), "{}", none.err);

@@ -154,7 +154,7 @@ fn a_scan_is_on_record_as_one_read_of_each_secret() {
     let reads = || {
         let log =
             host.vault(&["audit", "log", "-n", "1000", "--op", "local_read", "--format", "json"]);
-        log.out.matches("secret/app").count()
+        log.out.matches("\"path\": \"secret/app\"").count()
     };
     assert_eq!(reads(), 0);
     assert_eq!(scan(&host, &folder, &[]).code, 0);
