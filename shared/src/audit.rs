@@ -1,210 +1,21 @@
-//! Audit records and their hash chain. Keeping and filtering them lives in the server.
+//! Audit records and their hash chain; the words in them live in `words`. Keeping and filtering
+//! them lives in the server.
 
-use std::fmt;
+mod words;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Result};
 use crate::hash::Hash;
-use crate::log;
 use crate::name::Name;
 use crate::path::SecretPath;
 use crate::text::Text;
 use crate::time::Time;
 
+pub use words::{Kind, Op, Outcome};
+
 const LEAF: &[u8] = &[0];
 const NODE: &[u8] = &[1];
-
-/// Longest word for what was asked or what came of it, in bytes.
-const WORD: usize = 64;
-
-/// Makes an enum whose values are words in JSON; a word that this program does not know is kept as
-/// it is.
-macro_rules! words {
-    (
-        $(#[$about:meta])* $name:ident:
-        $($(#[$doc:meta])* $word:ident = $text:literal,)*
-        $(| $(#[$more:meta])* $carrier:ident($carried:ty),)?
-    ) => {
-        $(#[$about])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-        pub enum $name {
-            $($(#[$doc])* $word,)*
-            $($(#[$more])* $carrier($carried),)?
-            /// A word of a newer program's: readers show it as it stands.
-            Newer(Text<WORD>),
-        }
-
-        impl $name {
-            /// Returns the word.
-            pub fn as_str(&self) -> &str {
-                match self {
-                    $(Self::$word => $text,)*
-                    $(Self::$carrier(carried) => carried.as_str(),)?
-                    Self::Newer(text) => text.as_str(),
-                }
-            }
-        }
-
-        impl From<&str> for $name {
-            fn from(text: &str) -> Self {
-                match text {
-                    $($text => Self::$word,)*
-                    other => {
-                        $(if let Some(carried) = <$carried>::from_text(other) {
-                            return Self::$carrier(carried);
-                        })?
-                        Self::Newer(Text::lossy(other))
-                    }
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-                Ok(Self::from(String::deserialize(deserializer)?.as_str()))
-            }
-        }
-    };
-}
-
-words! {
-    /// What was asked or done: the log's operations, requests to the server, and what agents say of
-    /// local callers.
-    #[expect(missing_docs, reason = "the words say it")]
-    Op:
-    AdminAdd = "admin_add",
-    AdminRemove = "admin_remove",
-    RootSet = "root_set",
-    RecoverySet = "recovery_set",
-    ServerSet = "server_set",
-    AddressesSet = "addresses_set",
-    MountSet = "mount_set",
-    MountDrop = "mount_drop",
-    MachineAdd = "machine_add",
-    MachineRename = "machine_rename",
-    MachineRekey = "machine_rekey",
-    MachineSet = "machine_set",
-    MachineRemove = "machine_remove",
-    AccessSet = "access_set",
-    Put = "put",
-    Rewrap = "rewrap",
-    Delete = "delete",
-    Undelete = "undelete",
-    Destroy = "destroy",
-    MetaSet = "meta_set",
-    Forget = "forget",
-    Resume = "resume",
-    FormatSet = "format_set",
-    /// An entry that is not even JSON.
-    Append = "append",
-    Genesis = "genesis",
-    /// A page of the log.
-    Log = "log",
-    /// The log, to be followed.
-    Follow = "follow",
-    Read = "read",
-    /// A blob rode along with its entry.
-    Deliver = "deliver",
-    BlobPut = "blob_put",
-    Report = "report",
-    /// Everybody's latest report.
-    Targets = "targets",
-    /// The database was found to be set back: a caller, or the file beside it, held a signed head
-    /// that it lacks.
-    Restored = "restored",
-    /// A batch of local accesses, if it was refused.
-    Access = "access",
-    AuditRead = "audit_read",
-    AuditLeaves = "audit_leaves",
-    /// What a server has lost was given back.
-    Heal = "heal",
-    /// Two processes used one machine's keys in turn: one record for each address.
-    Clone = "clone",
-    /// A request that no rule has seen.
-    Request = "request",
-    /// Requests by a key that belongs to no active machine.
-    Stranger = "stranger",
-    LocalRead = "local_read",
-    LocalList = "local_list",
-    LocalMetadata = "local_metadata",
-    LocalSubkeys = "local_subkeys",
-    LocalPut = "local_put",
-    LocalPatch = "local_patch",
-    LocalDelete = "local_delete",
-    LocalUndelete = "local_undelete",
-    LocalDestroy = "local_destroy",
-    LocalForget = "local_forget",
-}
-
-impl Op {
-    /// Tells whether a machine tells this of itself, rather than the server having seen it.
-    pub fn is_local(&self) -> bool {
-        self.as_str().starts_with("local_")
-    }
-}
-
-impl From<&log::Op> for Op {
-    fn from(op: &log::Op) -> Self {
-        Self::from(op.name())
-    }
-}
-
-words! {
-    /// What came of it.
-    Outcome:
-    /// It was done as asked.
-    Ok = "ok",
-    /// There is no such thing.
-    Missing = "missing",
-    /// The version was deleted or destroyed.
-    Deleted = "deleted",
-    /// The entry was built on an old head.
-    Conflict = "conflict",
-    /// An agent refused a local caller.
-    Denied = "denied",
-    /// An agent could not get the content.
-    Unavailable = "unavailable",
-    /// The key belongs to no active machine.
-    Forbidden = "forbidden",
-    /// There is no such route.
-    NotFound = "not_found",
-    /// The route does not know the method.
-    MethodNotAllowed = "method_not_allowed",
-    /// The request is malformed.
-    BadRequest = "bad_request",
-    /// The body is over the limit.
-    TooLarge = "too_large",
-    /// The body did not arrive in time.
-    Timeout = "timeout",
-    /// A server that was set back does not do it.
-    Restored = "restored",
-    /// The machine is over its share.
-    Limited = "over_share",
-    |
-    /// A rule refused it.
-    Refused(Code),
-}
-
-impl Outcome {
-    /// Tells whether something was refused: to find nothing is an answer. What a newer program
-    /// calls otherwise counts as refused, so that nobody overlooks it.
-    pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Ok | Self::Missing | Self::Deleted)
-    }
-}
 
 /// Process and user on a machine, as the machine tells, e.g. `python3[812] uid 1000`; or the signer
 /// of an entry.
@@ -263,6 +74,18 @@ impl Fact {
             count: None,
             result: Outcome::Ok,
         }
+    }
+
+    /// Tells whether somebody was refused, as far as a result and what was asked tell.
+    pub fn is_refusal(&self) -> bool {
+        let is_innocent = match (&self.op, &self.result) {
+            // A report that a later one has overtaken, as when a connection was lost between them.
+            (Op::Report, Outcome::Refused(Code::Seq)) => true,
+            // There is no such blob: the version was destroyed, or replaced long ago.
+            (Op::Read, Outcome::Refused(Code::BlobAbsent)) => true,
+            (_, result) => !result.is_refusal(),
+        };
+        !is_innocent
     }
 }
 
@@ -369,12 +192,27 @@ mod tests {
     }
 
     #[test]
-    fn finding_nothing_is_no_refusal() {
-        for result in ["ok", "missing", "deleted"] {
+    fn neither_finding_nothing_nor_bad_luck_is_a_refusal() {
+        for result in ["ok", "missing", "deleted", "conflict", "unavailable", "broke_off"] {
             assert!(!record("local_read", result, "").fact.result.is_refusal(), "{result}");
         }
-        for result in ["denied", "E_DENIED", "conflict", "forbidden", "", "of_tomorrow"] {
+        for result in ["denied", "E_DENIED", "forbidden", "timeout", "", "of_tomorrow"] {
             assert!(record("local_read", result, "").fact.result.is_refusal(), "{result}");
+        }
+    }
+
+    #[test]
+    fn a_race_on_reconnecting_refuses_nobody() {
+        for (op, result, expected) in [
+            ("report", "E_SEQ", false),
+            ("report", "E_BADSIG", true),
+            ("read", "E_BLOB_ABSENT", false),
+            ("read", "E_DENIED", true),
+            ("put", "E_BLOB_ABSENT", true),
+            ("put", "conflict", false),
+            ("request", "broke_off", false),
+        ] {
+            assert_eq!(record(op, result, "").fact.is_refusal(), expected, "{op} {result}");
         }
     }
 

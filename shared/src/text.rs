@@ -12,6 +12,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Code, Error, Result};
 
+/// Tells whether a text is as a pattern says, in which `*` stands for any text.
+pub fn like(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(start) else { return false };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        let Some((_, after)) = text.split_once(part) else { return false };
+        text = after;
+    }
+    text.ends_with(end)
+}
+
 /// What one kind of text must look like.
 pub trait Grammar {
     /// What the kind is called, e.g. `Name`.
@@ -179,6 +192,25 @@ pub fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stars_stand_for_any_text() {
+        for (pattern, text, expected) in [
+            ("a/b", "a/b", true),
+            ("a/b", "a/bc", false),
+            ("*", "", true),
+            ("*b*", "abc", true),
+            ("*b*", "ac", false),
+            ("a*c", "abc", true),
+            ("a*c", "ac", true),
+            ("a*a", "a", false),
+            ("a**b", "ab", true),
+            ("*b*b", "ab", false),
+            ("secret/*/x*", "secret/a/b/xy", true),
+        ] {
+            assert_eq!(like(pattern, text), expected, "{pattern} {text}");
+        }
+    }
 
     #[test]
     fn parsing_refuses_what_is_too_long_or_cannot_be_seen() {

@@ -30,8 +30,8 @@ fn records_are_exported_and_summed_up() {
     assert_eq!(ops, ["put", "local_put"], "{json}");
     assert!(records.iter().all(|record| record["path"] == SECRET), "{json}");
     watch::poll("what the agent answered, among the reads", || {
-        let reads = rtx.vault(&["audit", "log", "--path", SECRET, "--op", "read"]).ok();
-        reads.contains(" local_read ").then_some(())
+        let reads = ["audit", "log", "--path", SECRET, "--op", "read", "--process", "*vault"];
+        rtx.vault(&reads).ok().contains(&format!("read {SECRET} v1\n")).then_some(())
     });
     let csv = rtx.vault(&["audit", "export", "--format", "csv", "--op", "put"]).ok();
     let lines: Vec<&str> = csv.lines().collect();
@@ -46,6 +46,71 @@ fn records_are_exported_and_summed_up() {
     assert!(count("reads") > 0, "{summary}");
     assert!(rows.iter().all(|row| row["new"] == true), "{summary}");
     assert_eq!(rtx.vault(&["audit", "log", "-n", "20000"]).code, 0);
+}
+
+#[test]
+fn the_owner_is_told_who_read_a_key_and_what_was_done() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let _ = rtx.vault(&["kv", "put", SECRET, "OPENAI_API_KEY=sk-1"]).ok();
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let thinkpad = world.machine(&rtx, "thinkpad", &["*"]);
+    let _ = rtx.vault(&["kv", "patch", SECRET, "OPENAI_API_KEY=sk-2"]).ok();
+    for host in [&vps, &thinkpad] {
+        let read = || host.vault(&["kv", "get", "-field=OPENAI_API_KEY", SECRET]).out;
+        watch::poll("it follows", || (read() == "sk-2").then_some(()));
+        let _ = host.vault(&["write", "-f", "agent/sync"]).ok();
+    }
+    let _ = rtx.vault(&["kv", "put", "secret/home/router", "WLAN=x"]).ok();
+    let given = ["access", "set", "vps", "--read", "secret/jjeco/", "--read", "secret/ghost/"];
+    let _ = rtx.vault(&[&given[..], &["--yes"]].concat()).ok();
+    let _ = rtx.vault(&["machine", "remove", "vps", "--reason", "stolen", "--yes"]).ok();
+
+    let ask = |args: &[&str]| rtx.vault(&[&["audit"], args].concat());
+    let reads = ask(&["log", "--key", "OPENAI_API_KEY", "--op", "read", "--since", "last week"]);
+    assert!(reads.err.contains("key OPENAI_API_KEY: secret/jjeco/api-keys"), "{}", reads.err);
+    for host in ["vps", "thinkpad"] {
+        let rows: Vec<&str> =
+            reads.out.lines().filter(|line| line.contains(&format!(" {host} "))).collect();
+        let copy = |line: &&&str| {
+            let what = ["(delivered)", "(fetched)"].map(|how| format!("read {SECRET} v2 {how}"));
+            line.contains(" agent 127.0.0.1 ") && what.iter().any(|what| line.ends_with(what))
+        };
+        assert_eq!(rows.iter().filter(copy).count(), 1, "{}", reads.out);
+        let own = |line: &&&str| line.contains("vault[") && line.ends_with(" v2");
+        assert!(rows.iter().any(|line| own(&line)), "{}", reads.out);
+    }
+    assert!(!reads.out.contains("router"), "{}", reads.out);
+    let again = reads.out.lines().filter(|line| line.ends_with("v2 (re-encrypted)"));
+    assert!(again.count() > 0, "the removal has it re-encrypted:\n{}", reads.out);
+    let own = ask(&["log", "--key", "OPENAI_API_KEY", "--process", "*vault", "--op", "read"]).ok();
+    assert!(own.contains("vault[") && !own.contains(" agent "), "{own}");
+
+    let acts = ask(&["log", "--op", "act"]).ok();
+    for what in [
+        "admin:jonas    added vps: reads secret/jjeco/, writes",
+        "admin:jonas    gave vps secret/ghost/",
+        "admin:jonas    removed vps: stolen",
+    ] {
+        let bare = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(bare(&acts).contains(&bare(what)), "{what}:\n{acts}");
+    }
+    let log = rtx.vault(&["log", "--format", "json"]).ok();
+    let entries: Vec<serde_json::Value> = serde_json::from_str(&log).unwrap();
+    let removed = entries.iter().find(|entry| entry["what"].as_str().unwrap().contains("stolen"));
+    let number = removed.unwrap()["seq"].to_string();
+    let page = rtx.vault(&["log", "show", &number]).ok();
+    assert!(page.contains("removed vps: stolen"), "{page}");
+    assert!(page.contains("admin:jonas: the signature verifies"), "{page}");
+    assert!(page.contains("re-encrypted  secret/jjeco/api-keys v2"), "{page}");
+
+    let none = ask(&["log", "--path", "*OPENAI*"]);
+    assert!(none.err.contains("no secret matches `*OPENAI*`"), "{}", none.err);
+    assert!(none.err.contains("use --key '*OPENAI*'"), "{}", none.err);
+    let summary = ask(&["summary", "--key", "OPENAI_API_KEY", "--op", "read"]);
+    assert!(summary.err.contains(" copies that came to machines, "), "{}", summary.err);
+    assert!(summary.out.contains("thinkpad"), "{}", summary.out);
+    assert_eq!(ask(&["log", "--denied"]).out, "", "nothing went wrong");
 }
 
 #[test]
@@ -67,7 +132,7 @@ fn signs_of_life_do_not_bury_what_was_done() {
         "{shown:?}"
     );
     let tail = rtx.vault(&["audit", "tail", "-n", "1000"]).ok();
-    assert!(tail.contains("put") && !tail.contains(" report "), "{tail}");
+    assert!(tail.contains(" wrote ") && !tail.contains("reported"), "{tail}");
 }
 
 #[test]

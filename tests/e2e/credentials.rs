@@ -174,8 +174,9 @@ fn others_than_the_service_manager_are_sent_away() {
     let ran = tests::run(&mut stranger, "");
     assert!(ran.code == 0 && ran.out.contains("1 passed"), "{}{}", ran.out, ran.err);
     watch::poll("the refusal is on record", || {
-        let log = host.vault(&["audit", "log", "--path", "secret/ghost", "--denied"]).ok();
-        log.contains("uid 65534 for ghost.service db").then_some(())
+        let asked = ["audit", "log", "--path", "secret/ghost", "--denied", "--format", "json"];
+        let log = host.vault(&asked).ok();
+        (log.contains("uid 65534") && log.contains("for ghost.service db")).then_some(())
     });
 }
 

@@ -30,6 +30,13 @@ pub fn group(name: &str) -> Option<u32> {
     }
 }
 
+/// Returns the login name of a user that is this host's own; directories are not asked.
+pub fn login(uid: u32) -> Option<String> {
+    let text = std::fs::read_to_string("/etc/passwd").ok()?;
+    let own = text.lines().find(|line| line.split(':').nth(2) == Some(&*uid.to_string()))?;
+    own.split(':').next().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
 /// Returns the home folder of a user.
 pub fn home(uid: u32) -> Option<PathBuf> {
     user(&uid.to_string()).map(|user| user.home)

@@ -298,6 +298,11 @@ impl State {
         &self.secrets
     }
 
+    /// Returns the paths of all secrets, and then of those that were dropped.
+    pub fn paths(&self) -> impl Iterator<Item = &SecretPath> {
+        self.secrets.keys().chain(self.forgotten.keys())
+    }
+
     /// Returns the secrets whose path starts with `prefix`, in byte order.
     pub fn secrets_below<'a>(
         &'a self,

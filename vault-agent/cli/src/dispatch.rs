@@ -10,7 +10,7 @@ use host::term::Term;
 use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
-use crate::fleet::{audit, status};
+use crate::fleet::{audit, log, status};
 use crate::owner::{access, heal, init, lacking, machine, recovery, resume};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
@@ -45,9 +45,9 @@ Machines
   token create|list|revoke   for programs that should see less than their machine
 
 Audit
-  audit log                  who read and wrote what: --since 24h --machine NAME --denied
-  audit tail -f              the same as it happens; audit summary, audit export for reviews
-  audit verify               prove that no record was changed or lost
+  audit log                  who read and wrote what: --key NAME --op read --since 'last week'
+  audit tail|summary|export  as it happens; counted; for other programs
+  audit verify; log [show N] prove that no record is lost; the signed log in words
 
 Rescue
   heal                       give a server that lost data back what this machine has
@@ -122,6 +122,8 @@ enum Command {
     /// Review and verify the audit log
     #[command(subcommand, arg_required_else_help = true)]
     Audit(audit::Command),
+    /// Print entries of the signed log in words
+    Log(log::Args),
     /// Give the server back what it has lost and this machine has
     Heal(heal::Args),
     /// Let a restored server go on from where its log ends, without what is lost
@@ -218,6 +220,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Machine(command) => machine::run(global, &command),
         Command::Access(command) => access::run(global, &command),
         Command::Audit(command) => audit::run(global, &command),
+        Command::Log(args) => log::run(global, &args),
         Command::Recovery(command) => recovery::run(global, &command),
         Command::Heal(args) => heal::run(global, args),
         Command::Resume(args) => resume::run(global, &args),

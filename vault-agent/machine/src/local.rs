@@ -6,6 +6,7 @@
 mod branches;
 mod headers;
 mod hook;
+mod review;
 mod row;
 mod shares;
 mod standing;
@@ -25,6 +26,10 @@ use shared::time::Time;
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
+pub use review::{
+    BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, OpTold,
+    PATHS, ResumedAt, Unkept, VerifyResult,
+};
 pub use row::TargetRow;
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
@@ -314,56 +319,6 @@ pub struct Exposed {
     pub versions: Vec<u64>,
     /// Whether the newest version of the secret is among them.
     pub current: bool,
-}
-
-/// What a check of the whole audit chain found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifyResult {
-    /// Records that are whole; with a bad one, those up to the last signed head that agreed.
-    pub checked: u64,
-    /// The chain after the last good record.
-    pub head: AuditHead,
-    /// Signed audit heads that the chain was compared with.
-    pub anchors: u64,
-    /// Where the server was restored, oldest first.
-    #[serde(default)]
-    pub restored: Vec<ResumedAt>,
-    /// The first record that does not fit, if any.
-    pub bad: Option<BadRecord>,
-    /// The records that the server has no longer, if any: they could not be checked.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub unkept: Option<Unkept>,
-}
-
-/// The records up to one that the server has no longer: past the bound of its archive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unkept {
-    /// The last of them.
-    pub last: u64,
-    /// When it was written, as the server says.
-    pub until: Time,
-    /// The chain after it, where the check began.
-    pub hash: Hash,
-}
-
-/// Where an owner has resumed a server that was restored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ResumedAt {
-    /// The last audit record before the restore.
-    pub n: u64,
-    /// When it was resumed, by the owner's clock.
-    pub time: Time,
-    /// Who resumed it.
-    pub by: Actor,
-}
-
-/// The first record that breaks the audit chain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BadRecord {
-    /// Its number.
-    pub n: u64,
-    /// What is wrong, in lower case.
-    pub reason: String,
 }
 
 /// Asks the agent to build an entry for an owner to sign.

@@ -28,6 +28,7 @@ mod oneshot;
 mod places;
 mod process;
 mod request;
+mod review;
 mod route;
 mod sys;
 #[cfg(test)]

@@ -3,9 +3,12 @@
 use std::fmt::Write as _;
 use std::fs;
 
+use host::account;
 use shared::audit::Who;
 
-/// Describes a process, e.g. `python3[812] uid 1000 in ghost.service`.
+/// Describes a process, e.g. `python3[812] uid 1000 (jonas) in ghost.service`. A process chooses
+/// its own name, a user their units': behind the last ` uid `, which this program writes, nothing
+/// that others choose holds a space.
 pub(super) fn describe(pid: Option<i32>, uid: u32) -> Who {
     let mut text = String::new();
     if let Some(pid) = pid {
@@ -14,11 +17,19 @@ pub(super) fn describe(pid: Option<i32>, uid: u32) -> Who {
         let _ = write!(text, "{}[{pid}] ", name.trim_end_matches('\n').escape_debug());
     }
     let _ = write!(text, "uid {uid}");
+    if let Some(name) = account::login(uid) {
+        let _ = write!(text, " ({})", single(&name));
+    }
     let groups = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).ok());
     if let Some(home) = groups.as_deref().and_then(home) {
-        let _ = write!(text, " in {}", home.escape_debug());
+        let _ = write!(text, " in {home}");
     }
     Who::lossy(&text)
+}
+
+/// Writes a name that others have chosen as one word.
+fn single(name: &str) -> String {
+    name.escape_debug().to_string().replace(char::is_whitespace, "\\u{20}")
 }
 
 /// Returns a process's supplementary groups, if it still is the user's.
@@ -48,7 +59,7 @@ fn home(cgroups: &str) -> Option<String> {
             return Some(format!("container {}", &id[..12]));
         }
         let service = group.ends_with(".service") && !group.starts_with("user@");
-        service.then(|| group.to_owned())
+        service.then(|| single(group))
     })
 }
 
@@ -61,8 +72,11 @@ mod tests {
         let (own, uid) = (std::process::id(), rustix::process::getuid().as_raw());
         let text = describe(i32::try_from(own).ok(), uid);
         assert!(text.as_str().contains(&format!("[{own}] uid {uid}")), "{text}");
-        assert_eq!(describe(Some(i32::MAX), 7).as_str(), format!("[{}] uid 7", i32::MAX));
-        assert_eq!(describe(None, 7).as_str(), "uid 7");
+        let nobody = 4_000_000_000;
+        let gone = describe(Some(i32::MAX), nobody);
+        assert_eq!(gone.as_str(), format!("[{}] uid {nobody}", i32::MAX));
+        assert_eq!(describe(None, nobody).as_str(), format!("uid {nobody}"));
+        assert_eq!(describe(None, 0).as_str(), "uid 0 (root)");
     }
 
     #[test]
@@ -83,6 +97,8 @@ mod tests {
         check(&format!("0::{user}/app.slice/backup.service\n"), Some("backup.service"));
         check("0::/user.slice/user-1000.slice/session-3.scope\n", None);
         check("2:cpu:/\n1:name=systemd:/system.slice/a.service\n0::/\n", Some("a.service"));
+        let forged = "0::/a.slice/x[1] uid 0 (root) in y.service\n";
+        check(forged, Some(r"x[1]\u{20}uid\u{20}0\u{20}(root)\u{20}in\u{20}y.service"));
         check("0::/\n", None);
         check("", None);
     }

@@ -9,7 +9,7 @@ use super::context::Api;
 use super::envelope::ApiAnswer;
 use super::error::ApiFault;
 use super::request::{self, Call, Query, Verb};
-use super::{agent, auth, halts, kv, sys};
+use super::{agent, auth, halts, kv, review, sys};
 
 /// Answers one request.
 pub(super) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> ApiAnswer {
@@ -137,6 +137,9 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "machines" => agent::machines(call.only(Verb::Read)?.api).await,
         "exposure" => agent::exposure(call.only(Verb::Read)?).await,
         "audit" => agent::audit(call.only(Verb::Read)?).await,
+        "log" => review::log(call.only(Verb::Read)?).await,
+        "paths" => Ok(review::paths(call.only(Verb::Read)?.api)),
+        "keys" => review::keys(call.only(Verb::Read)?).await,
         "audit/verify" => agent::audit_verify(call.only(Verb::Read)?).await,
         "prepare" => agent::prepare(call.only(Verb::Write)?).await,
         "submit" => agent::submit(call.only(Verb::Write)?).await,

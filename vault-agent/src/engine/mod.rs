@@ -15,8 +15,8 @@
 //! 7. writing: `seal`, `send`, `owner`, `writer`
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
 //!    `pages`, `over`, `fetch`, `follow`
-//! 9. what is asked for now and then: `status`, `audit`, `exposure`, `heal`, `sample`, `halted`,
-//!    `resume`, `halts`
+//! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `holders`,
+//!    `review`, `heal`, `sample`, `halted`, `resume`, `halts`
 
 mod access;
 mod alarms;
@@ -30,6 +30,7 @@ mod chain;
 mod connected;
 mod debounced;
 mod decide;
+mod entries;
 mod exposure;
 mod fetch;
 mod fleet;
@@ -38,6 +39,7 @@ mod follow;
 mod halted;
 mod halts;
 mod heal;
+mod holders;
 mod intake;
 mod leaves;
 mod ledger;
@@ -53,6 +55,7 @@ mod reach;
 mod read;
 mod report;
 mod resume;
+mod review;
 mod rights;
 mod sample;
 mod seal;

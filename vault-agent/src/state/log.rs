@@ -159,6 +159,23 @@ pub fn replay(
     Ok(())
 }
 
+/// Shows the entries up to `upto` that an owner has signed, in order, until it fails.
+pub fn by_owners(
+    conn: &Connection,
+    upto: u64,
+    mut each: impl FnMut(u64, &Envelope) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut query = conn.prepare(
+        "SELECT by, body, sig, seq FROM log \
+         WHERE seq BETWEEN 1 AND ?1 AND by NOT LIKE 'machine:%' ORDER BY seq",
+    )?;
+    let mut rows = query.query([number(upto)?])?;
+    while let Some(row) = rows.next()? {
+        each(unsigned(row, 3)?, &envelope(row, 0)?)?;
+    }
+    Ok(())
+}
+
 pub fn set_snapshot(conn: &Connection, state: &State) -> Result<()> {
     let bytes = postcard::to_stdvec(state).map_err(damaged)?;
     let insert = "INSERT OR REPLACE INTO snapshot (one, format, seq, state) VALUES (1, ?1, ?2, ?3)";

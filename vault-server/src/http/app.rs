@@ -97,7 +97,10 @@ impl App {
         let mut bytes = Vec::with_capacity(if place.is_some() { announced } else { 0 });
         let mut start = Instant::now();
         while let Some(frame) = self.in_time(&mut body, start, bytes.len()).await? {
-            let broken = |why| Fault::malformed(format!("the body broke off: {why}"));
+            let broken = |why| {
+                let why = format!("the body broke off: {why}");
+                Fault::unseen(StatusCode::BAD_REQUEST, Outcome::BrokeOff, why)
+            };
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
             if bytes.len() + data.len() > most {
                 return Err(too_large(most));

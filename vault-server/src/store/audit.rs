@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, params};
-use shared::audit::{AuditHead, Fact, Op, Record, leaf};
+use shared::audit::{AuditHead, Fact, Record, leaf};
 use shared::hash::Hash;
 use shared::keys::random;
 use shared::name::Name;
@@ -83,7 +83,7 @@ pub fn insert(
         record.fact.machine.as_ref().map(Name::as_str),
         record.fact.path.as_ref().map(SecretPath::as_str),
         record.fact.op.as_str(),
-        record.fact.result.is_refusal(),
+        record.fact.is_refusal(),
         bytes
     ])?;
     Ok(after)
@@ -151,16 +151,17 @@ pub fn archived(conn: &Connection, folder: &Path) -> rusqlite::Result<Option<Arc
     Ok(Some(Archived { last, until: newest.until, gone, folder }))
 }
 
-/// Finds the records that match; a condition whose value is NULL holds for all. A query for
-/// reads finds those that an agent answered from its cache as well.
+/// Finds the records that match; a condition whose value is NULL holds for all.
 const FIND: &str = "SELECT record FROM audit
      WHERE n > max(?1, coalesce((SELECT max(last) FROM segment), 0)) AND n <= ?2
      AND (?3 IS NULL OR n <> ?3)
      AND (?4 IS NULL OR time >= ?4)
      AND (?5 IS NULL OR machine = ?5)
-     AND (?6 IS NULL OR op IN (?6, 'local_' || ?6))
+     AND (?6 IS NULL OR instr(?6, ' ' || op || ' ') > 0)
      AND (?7 IS NULL OR path GLOB ?7)
      AND (denied OR NOT ?8)
+     AND (?9 IS NULL OR n < ?9)
+     AND (?10 IS NULL OR time < ?10)
      ORDER BY n";
 
 /// Returns the records up to `upto`, but for `without`, that match, oldest first, and whether there
@@ -180,9 +181,11 @@ pub fn find(
         without.map(int),
         query.since.map(|time| int(time.as_micros())),
         query.machine,
-        query.op.as_ref().map(Op::as_str),
+        query.op.as_ref().map(|op| format!(" {} ", op.meant().join(" "))),
         query.path.as_deref().map(glob),
         query.denied,
+        query.before.map(int),
+        query.until.map(|time| int(time.as_micros())),
     ])?;
     let (mut records, mut used, mut more) = (Vec::new(), 0, false);
     while let Some(row) = rows.next()? {

@@ -43,17 +43,17 @@ struct Seen {
     count: u64,
 }
 
-/// Tells whether a record is folded with those like it: what the server refused. Refusals that an
-/// agent tells of are counted there.
+/// Tells whether a record is folded with those like it: what the server did not do as it was asked.
+/// What an agent tells of is counted there.
 pub fn is_folded(fact: &Fact) -> bool {
-    fact.result.is_refusal() && !fact.op.is_local()
+    !fact.result.is_done() && !fact.op.is_local()
 }
 
 /// Tells whether it is enough to count a fact: a refusal, a request for what every machine may
 /// have, or what a machine tells of itself. What was written or handed out has a record of its own.
 pub fn may_be_counted(fact: &Fact) -> bool {
     let plain = [Op::Log, Op::Follow, Op::Report, Op::AuditRead, Op::AuditLeaves, Op::Heal];
-    fact.result.is_refusal() || fact.op.is_local() || plain.contains(&fact.op)
+    !fact.result.is_done() || fact.op.is_local() || plain.contains(&fact.op)
 }
 
 impl Folded {
@@ -126,9 +126,9 @@ impl Kind {
     /// not count as kinds.
     fn any(self) -> Self {
         let Self { op, result, .. } = self;
-        let (op, result) = match (op.is_local(), result.is_refusal()) {
-            (true, true) => (Op::Access, Outcome::Limited),
-            (true, false) => (Op::Access, Outcome::Ok),
+        let (op, result) = match (op.is_local(), result.is_done()) {
+            (true, false) => (Op::Access, Outcome::Limited),
+            (true, true) => (Op::Access, Outcome::Ok),
             (false, _) => (op, result),
         };
         Self { addr: None, op, path: None, who: None, result }

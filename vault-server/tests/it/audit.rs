@@ -97,6 +97,16 @@ async fn every_action_leaves_its_record() {
     let later = records[8].time.as_micros();
     assert_eq!(find(&format!("since={later}&op=read&machine=a")).await, shapes_of(&shapes, &[8]));
     assert_eq!(find("path=secret/[v]*").await, Vec::<String>::new());
+    // However it was delivered.
+    assert_eq!(find("op=read").await, shapes_of(&shapes, &[6, 7, 8]));
+    assert_eq!(find("op=deliver").await, shapes_of(&shapes, &[6]));
+    assert_eq!(find("op=write").await, shapes_of(&shapes, &[4, 5]));
+    assert_eq!(find("op=act").await, shapes_of(&shapes, &[0, 1, 2]));
+    assert_eq!(find("before=9&newest=true&limit=1").await, shapes_of(&shapes, &[7]));
+    assert_eq!(find("before=9&op=read").await, shapes_of(&shapes, &[6, 7]));
+    let until = records[10].time.as_micros() + 1;
+    assert_eq!(find(&format!("until={until}&op=read")).await, shapes_of(&shapes, &[6, 7, 8]));
+    assert_eq!(find("until=1").await, Vec::<String>::new());
     assert_eq!(refused(client.get("/v1/audit?limit=0").await), (422, "E_LIMITS".to_owned()));
     assert_eq!(refused(client.get("/v1/audit?limit=x").await), (400, "bad_request".to_owned()));
 }
@@ -241,7 +251,7 @@ async fn a_read_that_finds_nothing_is_no_refusal() {
         result: Outcome::from(result),
         ..Fact::new(Op::LocalRead)
     };
-    let reads = vec![read("missing"), read("denied"), read("ok")];
+    let reads = ["missing", "denied", "unavailable", "ok"].map(read).to_vec();
     let (status, _) =
         client.post(ACCESS, &AccessRequest { run: Hash::ZERO, first: 0, reads }).await;
     assert_eq!(status, StatusCode::OK);

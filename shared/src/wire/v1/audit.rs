@@ -41,17 +41,21 @@ pub struct AccessReply {
 pub struct AuditQuery {
     /// Only records after this one.
     pub after: u64,
+    /// Only records before this one.
+    pub before: Option<u64>,
     /// Most records to return, 1 to [`RECORDS`]; 1,000 if absent.
     pub limit: Option<u64>,
     /// The newest that match instead of the oldest.
     pub newest: bool,
     /// Not before this time.
     pub since: Option<Time>,
+    /// Before this time.
+    pub until: Option<Time>,
     /// Machine.
     pub machine: Option<String>,
     /// Path; `*` stands for any text.
     pub path: Option<String>,
-    /// Operation, by itself and with `local_` before it.
+    /// Operation, and those that are meant with it: [`Op::meant`].
     pub op: Option<Op>,
     /// Only refusals.
     pub denied: bool,
@@ -63,13 +67,17 @@ pub struct AuditQuery {
 impl AuditQuery {
     /// Returns the parameters that say something, by name; values are still to be encoded.
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
-        let Self { after, limit, newest, since, machine, path, op, denied, wait } = self;
+        let Self { after, before, limit, newest, since, until, machine, path, op, denied, wait } =
+            self;
+        let time = |time: &Option<Time>| time.map(|time| time.as_micros().to_string());
         let flag = |is_set: &bool| is_set.then(|| true.to_string());
         let all = [
             ("after", (*after > 0).then(|| after.to_string())),
+            ("before", before.map(|n| n.to_string())),
             ("limit", limit.map(|n| n.to_string())),
             ("newest", flag(newest)),
-            ("since", since.map(|time| time.as_micros().to_string())),
+            ("since", time(since)),
+            ("until", time(until)),
             ("machine", machine.clone()),
             ("path", path.clone()),
             ("op", op.as_ref().map(ToString::to_string)),

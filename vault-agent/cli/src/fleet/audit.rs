@@ -1,9 +1,15 @@
 //! `vault audit`: who read and wrote what, and the proof that the records are whole.
 
 mod export;
+mod filter;
 mod log;
-mod query;
+mod nothing;
+mod pages;
+mod shape;
 mod summary;
+mod when;
+mod who;
+mod words;
 
 use anyhow::bail;
 

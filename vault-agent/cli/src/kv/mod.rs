@@ -21,7 +21,7 @@ pub(super) mod replicate;
 mod rollback;
 mod route;
 mod secret;
-mod suggest;
+pub mod suggest;
 pub(super) mod walk;
 pub(super) mod write;
 

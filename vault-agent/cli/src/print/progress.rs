@@ -28,6 +28,14 @@ impl<'a> Progress<'a> {
         self.done += 1;
     }
 
+    /// Says how much is done of how much.
+    pub fn at(&mut self, done: usize, all: usize, name: &str) {
+        (self.done, self.all) = (done, all);
+        if self.term.err_is_tty {
+            self.term.show_instead(line(done, all, name));
+        }
+    }
+
     /// Takes the line away.
     pub fn end(self) {
         if self.term.err_is_tty {

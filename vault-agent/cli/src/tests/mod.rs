@@ -7,6 +7,7 @@ mod kv_more;
 mod kv_read;
 mod kv_write;
 mod refused;
+mod review;
 mod transfer;
 mod usage;
 mod vaults;

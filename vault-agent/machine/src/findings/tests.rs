@@ -65,6 +65,7 @@ fn well() -> Status {
         targets: vec![row("here"), old, row("vps")],
         outdated: Vec::new(),
         over: Vec::new(),
+        near: Vec::new(),
         room: None,
         rotations: Vec::new(),
     }

@@ -14,6 +14,7 @@ mod presence;
 mod reading;
 mod reported;
 mod reports;
+mod review;
 mod sending;
 mod server;
 mod shares;

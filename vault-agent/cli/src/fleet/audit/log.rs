@@ -2,28 +2,40 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-use shared::audit::Record;
-use shared::time::Time;
-
-use super::query::{self, Askers, Filter};
+use super::filter::Filter;
+use super::nothing;
+use super::pages;
+use super::shape::{Printer, Shape};
+use super::when::Period;
+use super::words::Words;
 use crate::client::Error;
 use crate::context::Global;
-use crate::print::{self, Format, table};
+use crate::print::Format;
 use host::hint::{Exit, Failure};
 
 /// Records shown when neither a number nor a time is asked for.
 const LOG: u64 = 50;
 /// Pause before a server that is away is asked again.
 const AWAY: Duration = Duration::from_secs(2);
-const HEADER: [&str; 7] = ["TIME", "MACHINE", "OP", "PATH", "VER", "RESULT", "WHO"];
 
-/// Print records, the oldest first
+/// Print records, the oldest first: who read and wrote what, and what owners did
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A read is a read however it was delivered: `(delivered)`, `(fetched)`, `(re-encrypted)` are copies
+that came to a machine's agent; the others are reads of such a copy, by a process on that machine.
+A time is 24h, 2w, today, yesterday, monday, \"last week\", \"last month\", \"3 days ago\", 2026-11-01,
+2026-11 or RFC 3339; days begin at midnight UTC.
+-format is table (default), json, yaml, csv or logfmt.
+
+Examples:
+  vault audit log --key OPENAI_API_KEY --op read --since 'last week'
+  vault audit log --op act --since monday
+  vault audit log --machine vps --denied
+  vault audit log --process ghost.service --since yesterday --until yesterday
+  vault audit log --user jonas --path 'secret/jjeco/*' --format csv > reads.csv")]
 pub struct LogArgs {
-    /// Not before: 24h, 7d, 2026-11-01 or an RFC 3339 time
-    #[arg(long, value_name = "TIME")]
-    since: Option<String>,
+    #[command(flatten)]
+    period: Period,
     #[command(flatten)]
     filter: Filter,
     /// The newest N only [default: 50 without --since]
@@ -33,6 +45,13 @@ pub struct LogArgs {
 
 /// Print the newest records, and with -f new ones as they come
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+-format is table (default), json (a record a line), csv or logfmt.
+
+Examples:
+  vault audit tail -f
+  vault audit tail -f --op read --key OPENAI_API_KEY
+  vault audit tail -f --denied --format logfmt | systemd-cat -t vault-audit")]
 pub struct TailArgs {
     #[command(flatten)]
     filter: Filter,
@@ -46,70 +65,60 @@ pub struct TailArgs {
 }
 
 pub(super) fn log(global: &Global, args: &LogArgs) -> anyhow::Result<Exit> {
-    let format = global.format()?;
-    let since = args.since.as_deref().map(|text| query::since(text, global.now())).transpose()?;
-    let count = args.count.or(args.since.is_none().then_some(LOG));
+    let shape = Shape::of(global)?;
+    let period = args.period.read(global.now())?;
     let client = global.client()?;
-    let (records, archived) = query::fetch(&client, args.filter.query(since), count)?;
-    if count.is_none_or(|count| (records.len() as u64) < count) {
-        query::tell_archived(global, since, archived.as_ref());
-    }
-    if format != Format::Table {
-        let values = records.iter().map(|text| serde_json::from_str(text));
-        let values = values.collect::<Result<Vec<Value>, _>>();
-        let values = values
-            .map_err(|_| Failure::remote("the server sent an audit record that is not JSON"))?;
-        global.term.document(print::data(format, &values.into())?)?;
-    } else if records.is_empty() {
-        global.term.say("no record matches");
-    } else {
-        global.term.line(table::plain(&HEADER, &rows(&records, &Askers::new(&client))?))?;
+    let asked = args.filter.ask(global, &client, period)?;
+    let mut printer = Printer::new(global, Words::new(&client), shape);
+    let denied = args.filter.denied;
+    let show = |lines| printer.show(lines, denied);
+    let archived = match args.count.or(period.0.is_none().then_some(LOG)) {
+        Some(count) => pages::newest(global, &client, &asked, count, show)?.0,
+        None => pages::walk(global, &client, &asked, show)?,
+    };
+    let printed = printer.end()?;
+    pages::tell_archived(global, &asked, archived.as_ref());
+    if printed == 0 && shape == Shape::Table {
+        nothing::say(global, &client, &asked)?;
     }
     Ok(Exit::OK)
 }
 
 pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
-    let mut lines = match global.format()? {
-        Format::Table => Some(table::Growing::new(&HEADER)),
-        Format::Json => None,
-        Format::Yaml | Format::Pretty | Format::Raw | Format::Env => {
-            return Err(Failure::local("`tail` prints table or json").into());
+    let shape = match Shape::of(global)? {
+        Shape::List(Format::Json) => Shape::JsonLines,
+        Shape::List(_) => {
+            return Err(Failure::local("`tail` prints table, json, csv or logfmt").into());
         }
+        shape => shape,
     };
     let client = global.client()?;
-    let mut show = |records: &[String]| -> anyhow::Result<()> {
-        match &mut lines {
-            Some(lines) => {
-                let rows = lines.rows(rows(records, &Askers::new(&client))?);
-                rows.map_or(Ok(()), |rows| global.term.line(rows))?;
-            }
-            None if records.is_empty() => {}
-            None => global.term.document(records.join("\n"))?,
-        }
-        Ok(())
+    let asked = args.filter.ask(global, &client, (None, None))?;
+    let mut printer = Printer::new(global, Words::new(&client), shape);
+    let denied = args.filter.denied;
+    let show = |lines| match args.count {
+        0 => Ok(()),
+        _ => printer.show(lines, denied),
     };
-    let mut query = args.filter.query(None);
-    (query.newest, query.limit) = (true, Some(args.count.max(1)));
-    let first = query::page(&client, &query)?;
-    if args.count > 0 {
-        show(&first.records)?;
-    }
-    (query.newest, query.limit, query.wait) = (false, None, true);
-    query.after = first.head.n;
+    let (_, head) = pages::newest(global, &client, &asked, args.count.max(1), show)?;
     if !args.follow {
+        if printer.end()? == 0 && args.count > 0 && shape == Shape::Table {
+            nothing::say(global, &client, &asked)?;
+        }
         return Ok(Exit::OK);
     }
+    let mut query = asked.query.clone();
+    (query.wait, query.after) = (true, head);
     let mut away = false;
     loop {
-        match query::page(&client, &query) {
-            Ok(page) => {
+        match pages::page(&client, &query) {
+            Ok(mut page) => {
                 away = false;
-                show(&page.records)?;
-                let last = page.records.last().map(|text| query::parse(text)).transpose()?;
-                query.after = match last {
-                    Some(last) if page.more => last.n,
-                    Some(_) | None => page.head.n,
-                };
+                let mut lines = pages::lines(&mut page)?;
+                let last = lines.last().map(|line| line.record.n);
+                lines.retain(|line| asked.keeps(&line.record));
+                printer.show(lines, denied)?;
+                query.after = last.filter(|_| page.more).unwrap_or(page.head.n);
             }
             // The server or the agent restarts: what was missed is read afterwards.
             Err(Error::Refused(refusal)) if matches!(refusal.status, 502 | 503) => {
@@ -125,31 +134,4 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
             Err(fault) => return Err(fault.into()),
         }
     }
-}
-
-fn rows(records: &[String], askers: &Askers<'_>) -> anyhow::Result<Vec<Vec<String>>> {
-    let row = |text: &String| {
-        let record = query::parse(text)?;
-        Ok(cells(&record, askers.name(&record)?))
-    };
-    records.iter().map(row).collect()
-}
-
-fn cells(Record { time, fact, .. }: &Record, asker: String) -> Vec<String> {
-    let dash = || "-".to_owned();
-    let whole_seconds = Time::from_micros(time.as_secs().saturating_mul(1_000_000));
-    let op = match fact.count {
-        Some(count) if count > 1 => format!("{} ×{count}", fact.op),
-        Some(_) | None => fact.op.to_string(),
-    };
-    let who = fact.who.as_ref().map(ToString::to_string);
-    vec![
-        whole_seconds.to_string(),
-        asker,
-        op,
-        fact.path.as_ref().map_or_else(dash, ToString::to_string),
-        fact.ver.filter(|&n| n > 0).map_or_else(dash, |n| format!("v{n}")),
-        fact.result.to_string(),
-        who.or_else(|| fact.addr.as_ref().map(ToString::to_string)).unwrap_or_else(dash),
-    ]
 }

@@ -3,21 +3,41 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use shared::audit::{Op, Record};
+use shared::audit::{Kind, Record};
 use shared::time::Time;
 
-use super::query::{self, Askers, Filter};
+use super::filter::Filter;
+use super::nothing;
+use super::pages::{self, Line};
+use super::when;
+use super::who;
+use super::words::{Words, seconds};
 use crate::context::Global;
 use crate::print::{Format, table};
 use host::hint::Exit;
+use machine::local::AuditQuery;
+
+/// Rows that are told apart; what comes beyond is counted together by machine.
+const ROWS: usize = 50_000;
 
 /// Count accesses by machine, process and secret, and mark those that are new
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+READS by `agent` are copies that came to the machine; those by a process are reads of such a copy.
+A version that is re-encrypted comes again. Both are reads; the last line counts them apart.
+
+Examples:
+  vault audit summary
+  vault audit summary --key OPENAI_API_KEY --since 'last week'
+  vault audit summary --since monday --machine vps")]
 pub struct SummaryArgs {
-    /// Count from here on, and mark what was never seen before it: 24h, 7d, 2026-11-01 or an RFC
-    /// 3339 time
+    /// Count from here on, and mark what was never seen before it: 24h, monday, yesterday, "last
+    /// week", 2026-11-01 or an RFC 3339 time
     #[arg(long, value_name = "TIME", default_value = "7d")]
     since: String,
+    /// Not after; a day, week or month that is named belongs to it
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     #[command(flatten)]
     filter: Filter,
 }
@@ -29,61 +49,89 @@ type Key = [String; 3];
 struct Counts {
     reads: u64,
     writes: u64,
+    acts: u64,
     other: u64,
     denied: u64,
     first: Option<Time>,
     last: Time,
 }
 
+/// What all rows come to.
+#[derive(Default)]
+struct Total {
+    copies: u64,
+    reads: u64,
+    writes: u64,
+    changed: u64,
+}
+
 pub(super) fn run(global: &Global, args: &SummaryArgs) -> anyhow::Result<Exit> {
     let format = global.format()?;
-    let since = query::since(&args.since, global.now())?;
+    let now = global.now();
+    let period = when::Period { since: Some(args.since.clone()), until: args.until.clone() };
+    let (since, until) = period.read(now)?;
+    let since = since.unwrap_or_default();
     let mut all: BTreeMap<Key, Counts> = BTreeMap::new();
-    // Whether an access is new is known only to those who have seen everything before it.
+    let mut total = Total::default();
     let client = global.client()?;
-    let askers = Askers::new(&client);
-    let archived = query::walk(&client, args.filter.query(None), |records| {
-        for text in records {
-            let record = query::parse(&text)?;
-            all.entry(key(askers.name(&record)?, &record)).or_default().add(&record, since);
+    let words = Words::new(&client);
+    // Whether an access is new is known only to those who have seen everything before it.
+    let asked = args.filter.ask(global, &client, (None, until))?;
+    let archived = pages::walk(global, &client, &asked, |lines| {
+        for Line { record, .. } in &lines {
+            let refused = words.is_refusal(record)?;
+            if args.filter.denied && !refused {
+                continue;
+            }
+            let mut key = key(words.machine(record)?, record);
+            if all.len() >= ROWS && !all.contains_key(&key) {
+                (key[1], key[2]) = ("(others)".to_owned(), "-".to_owned());
+            }
+            all.entry(key).or_default().add(record, refused, since);
+            if record.time >= since && !refused {
+                total.add(record);
+            }
         }
         Ok(())
     })?;
-    query::tell_archived(global, None, archived.as_ref());
+    pages::tell_archived(global, &asked, archived.as_ref());
     all.retain(|_, counts| counts.last >= since);
-    if format == Format::Table && all.is_empty() {
-        global.term.say("no record matches");
+    if format != Format::Table {
+        let values = all.iter().map(|(key, counts)| value(key, counts, since));
+        return global.show(format, Default::default, &values.collect::<Vec<_>>());
+    }
+    let rows = all.iter().filter(|(_, counts)| counts.counts()).map(|(k, c)| cells(k, c, since));
+    let rows: Vec<Vec<String>> = rows.collect();
+    if rows.is_empty() {
+        let query = AuditQuery { since: Some(since), ..asked.query.clone() };
+        nothing::say(global, &client, &asked.with(query))?;
         return Ok(Exit::OK);
     }
-    let header = ["MACHINE", "WHO", "PATH", "READS", "WRITES", "OTHER", "DENIED", "LAST", "NEW"];
-    let cells = |(key, counts)| cells(key, counts, since);
-    let table = || table::plain(&header, &all.iter().map(cells).collect::<Vec<_>>());
-    let values = all.iter().map(|(key, counts)| value(key, counts, since));
-    global.show(format, table, &values.collect::<Vec<_>>())
+    global.term.line(without_empty(&rows))?;
+    global.term.say(total.told());
+    Ok(Exit::OK)
 }
 
 impl Counts {
-    fn add(&mut self, record: &Record, since: Time) {
+    fn add(&mut self, record: &Record, refused: bool, since: Time) {
         self.first.get_or_insert(record.time);
         self.last = self.last.max(record.time);
         if record.time < since {
             return;
         }
-        let kind = match record.fact.op {
-            _ if record.fact.result.is_refusal() => &mut self.denied,
-            Op::Read | Op::Deliver | Op::LocalRead => &mut self.reads,
-            Op::Put | Op::Delete | Op::Undelete | Op::Destroy | Op::MetaSet | Op::Forget => {
-                &mut self.writes
-            }
-            Op::LocalPut
-            | Op::LocalPatch
-            | Op::LocalDelete
-            | Op::LocalUndelete
-            | Op::LocalDestroy
-            | Op::LocalForget => &mut self.writes,
-            _ => &mut self.other,
+        let kind = match record.fact.op.kind() {
+            _ if refused => &mut self.denied,
+            Kind::Read => &mut self.reads,
+            Kind::Write => &mut self.writes,
+            Kind::Act => &mut self.acts,
+            Kind::Other => &mut self.other,
         };
         *kind = kind.saturating_add(record.fact.count.unwrap_or(1));
+    }
+
+    /// Tells whether there is more to see than requests that every machine makes all the time.
+    const fn counts(&self) -> bool {
+        self.reads + self.writes + self.acts + self.denied > 0
     }
 
     fn is_new(&self, since: Time) -> bool {
@@ -91,31 +139,66 @@ impl Counts {
     }
 }
 
-fn key(asker: String, record: &Record) -> Key {
-    let dash = || "-".to_owned();
-    let who = record.fact.who.as_ref().map_or_else(dash, |who| without_pid(who.as_str()));
-    let path = record.fact.path.as_ref().map_or_else(dash, ToString::to_string);
-    [asker, who, path]
-}
-
-/// Takes the number out of `python3[812] uid 1000`: the same program counts as the same.
-fn without_pid(who: &str) -> String {
-    if let Some((name, rest)) = who.rsplit_once('[')
-        && let Some((pid, rest)) = rest.split_once(']')
-        && pid.bytes().all(|digit| digit.is_ascii_digit())
-    {
-        return format!("{name}{rest}");
+impl Total {
+    fn add(&mut self, record: &Record) {
+        let (op, by) = (&record.fact.op, record.fact.count.unwrap_or(1));
+        let kind = match (op.kind(), op.is_local()) {
+            (Kind::Read, false) => &mut self.copies,
+            (Kind::Read, true) => &mut self.reads,
+            (Kind::Write, false) => &mut self.changed,
+            (Kind::Write, true) => &mut self.writes,
+            (Kind::Act | Kind::Other, _) => return,
+        };
+        *kind = kind.saturating_add(by);
     }
-    who.to_owned()
+
+    fn told(&self) -> String {
+        let Self { copies, reads, writes, changed } = self;
+        let all = copies + reads;
+        let mut told = format!(
+            "{all} reads: {copies} copies that came to machines, {reads} by processes there"
+        );
+        if changed + writes > 0 {
+            told.push_str(&format!(
+                "; {changed} changes, {writes} told by a process that made one"
+            ));
+        }
+        told
+    }
 }
 
-fn cells(key: &Key, counts: &Counts, since: Time) -> Vec<String> {
-    let Counts { reads, writes, other, denied, last, .. } = counts;
-    let mut cells = key.to_vec();
-    cells.extend([reads, writes, other, denied].map(ToString::to_string));
-    cells.push(Time::from_micros(last.as_secs().saturating_mul(1_000_000)).to_string());
-    cells.push(if counts.is_new(since) { "new" } else { "-" }.to_owned());
+fn key(machine: String, record: &Record) -> Key {
+    let path = record.fact.path.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+    [machine, who::kind(record), path]
+}
+
+const HEADER: [&str; 9] =
+    ["MACHINE", "WHO", "READS", "WRITES", "ACTS", "DENIED", "LAST", "NEW", "PATH"];
+
+fn cells([machine, who, path]: &Key, counts: &Counts, since: Time) -> Vec<String> {
+    let Counts { reads, writes, acts, denied, last, .. } = counts;
+    let number = |n: &u64| if *n == 0 { "-".to_owned() } else { n.to_string() };
+    let new = if counts.is_new(since) { "new" } else { "-" };
+    let numbers = [reads, writes, acts, denied].map(number);
+    let mut cells = vec![machine.clone(), who.clone()];
+    cells.extend(numbers);
+    cells.extend([seconds(*last), new.to_owned(), path.clone()]);
     cells
+}
+
+/// Lays rows out without the columns in which nothing stands.
+fn without_empty(rows: &[Vec<String>]) -> host::shown::Shown {
+    let is_full = |column: &usize| {
+        matches!(HEADER[*column], "MACHINE" | "WHO" | "READS" | "PATH")
+            || rows.iter().any(|row| row[*column] != "-")
+    };
+    let columns: Vec<usize> = (0..HEADER.len()).filter(is_full).collect();
+    let header: Vec<&str> = columns.iter().map(|column| HEADER[*column]).collect();
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| columns.iter().map(|column| row[*column].clone()).collect())
+        .collect();
+    table::plain(&header, &rows)
 }
 
 fn value([machine, who, path]: &Key, counts: &Counts, since: Time) -> Value {
@@ -125,27 +208,11 @@ fn value([machine, who, path]: &Key, counts: &Counts, since: Time) -> Value {
         "path": path,
         "reads": counts.reads,
         "writes": counts.writes,
+        "acts": counts.acts,
         "other": counts.other,
         "denied": counts.denied,
         "first": counts.first.map(|time| time.to_string()),
         "last": counts.last.to_string(),
         "new": counts.is_new(since),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_is_the_same_under_another_number() {
-        for (who, expected) in [
-            ("python3[812] uid 1000", "python3 uid 1000"),
-            ("a[b] uid 0", "a[b] uid 0"),
-            ("x[1][22] uid 0", "x[1] uid 0"),
-            ("admin:me", "admin:me"),
-        ] {
-            assert_eq!(without_pid(who), expected);
-        }
-    }
 }

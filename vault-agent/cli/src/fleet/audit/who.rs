@@ -1,0 +1,152 @@
+//! Who asked, as a record tells it: process, user, and unit or container; or who signed.
+
+use shared::audit::{Fact, Record};
+use shared::text::like;
+
+/// The parts of `python3[812] uid 1000 (jonas) in ghost.service`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asker<'a> {
+    process: &'a str,
+    pid: Option<&'a str>,
+    uid: Option<&'a str>,
+    login: Option<&'a str>,
+    /// `in UNIT`, `in container ID`, `for UNIT NAME`.
+    place: &'a str,
+}
+
+impl<'a> Asker<'a> {
+    /// Takes what an agent says apart. The last ` uid ` is its own: nothing behind it that others
+    /// choose holds a space.
+    fn read(who: &'a str) -> Self {
+        let found = who.strip_prefix("uid ").map(|rest| ("", rest));
+        let Some((process, rest)) = found.or_else(|| who.rsplit_once(" uid ")) else {
+            return Self { process: who, ..Self::default() };
+        };
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (uid, rest) = rest.split_at(digits);
+        let named = rest.strip_prefix(" (").and_then(|rest| rest.split_once(')'));
+        let (login, rest) = named.map_or((None, rest), |(login, rest)| (Some(login), rest));
+        let numbered = process.strip_suffix(']').and_then(|text| text.rsplit_once('['));
+        let numbered = numbered.filter(|(_, pid)| pid.bytes().all(|digit| digit.is_ascii_digit()));
+        let (process, pid) = numbered.map_or((process, None), |(name, pid)| (name, Some(pid)));
+        Self { process, pid, uid: Some(uid), login, place: rest.trim() }
+    }
+
+    fn user(&self) -> String {
+        let uid = self.uid.map(|uid| format!("uid {uid}"));
+        self.login.map(str::to_owned).or(uid).unwrap_or_default()
+    }
+}
+
+fn joined(parts: [&str; 3]) -> String {
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Shows who asked; of what a machine did by itself its agent, and where that was.
+pub fn shown(Record { fact, .. }: &Record) -> String {
+    let Some(who) = &fact.who else { return machine(fact) };
+    let asker = Asker::read(who.as_str());
+    let pid = asker.pid.map(|pid| format!("[{pid}]")).unwrap_or_default();
+    joined([&format!("{}{pid}", asker.process), &asker.user(), asker.place])
+}
+
+/// As [`shown`], without what differs from one time to the next: the same program counts as the
+/// same.
+pub fn kind(Record { fact, .. }: &Record) -> String {
+    match &fact.who {
+        None if fact.machine.is_some() => "agent".to_owned(),
+        None => "-".to_owned(),
+        Some(who) => {
+            let asker = Asker::read(who.as_str());
+            joined([asker.process, &asker.user(), asker.place])
+        }
+    }
+}
+
+fn machine(fact: &Fact) -> String {
+    let addr = fact.addr.as_ref().map(ToString::to_string);
+    match (&fact.machine, addr) {
+        (Some(_), Some(addr)) => format!("agent {addr}"),
+        (Some(_), None) => "agent".to_owned(),
+        (None, addr) => addr.unwrap_or_else(|| "-".to_owned()),
+    }
+}
+
+/// Tells whether a process asked that is called so, or runs in a unit or container called so.
+pub fn is_process(Record { fact, .. }: &Record, name: &str) -> bool {
+    let Some(who) = &fact.who else { return name == "agent" && fact.machine.is_some() };
+    let asker = Asker::read(who.as_str());
+    let place = asker.place.split(' ').any(|word| like(name, word));
+    asker.uid.is_some() && (like(name, asker.process) || place)
+}
+
+/// Tells whether a user asked, by name or number, or an admin of that name signed.
+pub fn is_user(Record { fact, .. }: &Record, name: &str) -> bool {
+    let Some(who) = &fact.who else { return false };
+    let asker = Asker::read(who.as_str());
+    let number = name.strip_prefix("uid ").unwrap_or(name);
+    asker.login == Some(name)
+        || asker.uid == Some(number)
+        || who.as_str() == name
+        || who.as_str().strip_prefix("admin:") == Some(name)
+}
+
+/// Returns the process and the user of a record, as filters name them.
+pub fn names(Record { fact, .. }: &Record) -> Option<(String, String)> {
+    let asker = Asker::read(fact.who.as_ref()?.as_str());
+    match asker.uid {
+        Some(uid) => Some((asker.process.into(), asker.login.unwrap_or(uid).into())),
+        None => Some((String::new(), asker.process.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(who: Option<&str>) -> Record {
+        let mut fact = Fact::new(shared::audit::Op::LocalRead);
+        fact.who = who.map(|who| who.parse().unwrap());
+        fact.machine = Some("vps".parse().unwrap());
+        Record { n: 1, nonce: shared::hash::Hash::ZERO, time: <_>::default(), fact }
+    }
+
+    #[test]
+    fn who_asked_is_shown_and_found() {
+        let container = "node[7] uid 1000 in container 0123456789ab";
+        let forged = "x[1] uid 0 (root)[812] uid 1000 (jonas) in a.service";
+        for (who, expected, kind, process, user) in [
+            (
+                "python3[812] uid 1000 (jonas) in ghost.service",
+                "python3[812] jonas in ghost.service",
+                "python3 jonas in ghost.service",
+                "ghost.service",
+                "jonas",
+            ),
+            (container, "node[7] uid 1000 in container 0123456789ab", "", "0123456789ab", "1000"),
+            ("uid 7", "uid 7", "uid 7", "*", "7"),
+            ("tcp uid 7", "tcp uid 7", "tcp uid 7", "tcp", "7"),
+            (forged, "x[1] uid 0 (root)[812] jonas in a.service", "", "x*", "jonas"),
+            ("x[1][22] uid 0", "x[1][22] uid 0", "x[1] uid 0", "x[1]", "0"),
+            (
+                "systemd[1] uid 0 (root) for ghost.service db",
+                "systemd[1] root for ghost.service db",
+                "systemd root for ghost.service db",
+                "ghost.service",
+                "root",
+            ),
+        ] {
+            let record = record(Some(who));
+            assert_eq!(shown(&record), expected);
+            assert!(kind.is_empty() || self::kind(&record) == kind, "{}", self::kind(&record));
+            assert!(is_process(&record, process), "{who}");
+            assert!(is_user(&record, user), "{who}");
+            assert!(!is_user(&record, "root") || user == "root", "{who}");
+            assert!(!is_process(&record, "nginx"), "{who}");
+        }
+        let signed = record(Some("admin:jonas"));
+        assert!(is_user(&signed, "jonas") && !is_process(&signed, "*"));
+        assert_eq!(shown(&record(None)), "agent");
+        assert!(is_process(&record(None), "agent") && !is_user(&record(None), "root"));
+    }
+}

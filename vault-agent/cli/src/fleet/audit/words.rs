@@ -1,0 +1,194 @@
+//! A record in words: which machine asked, and what was done. What an owner did is told by the
+//! verified log entry that it made, never by the server.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::audit::{Fact, Op, Outcome, Record};
+use shared::time::Time;
+
+use super::filter::is_act;
+use super::pages::Line;
+use super::who;
+use crate::client::{Client, Error};
+use machine::local::{
+    ENTRIES, Entries, EntriesQuery, EntryTold, LOG, MACHINES, MachineRow, Machines, OpTold,
+};
+
+/// Columns of records as people read them.
+pub const HEADER: [&str; 4] = ["TIME", "MACHINE", "WHO", "WHAT"];
+
+/// What the agent knows of those who asked and of what was done.
+pub struct Words<'a> {
+    client: &'a Client,
+    /// By key; asked for when the first record names one.
+    machines: OnceCell<BTreeMap<String, Holder>>,
+    /// Entries that the records at hand are about, by number.
+    entries: RefCell<BTreeMap<u64, EntryTold>>,
+}
+
+/// Whose a key is.
+struct Holder {
+    name: String,
+    active: bool,
+}
+
+impl<'a> Words<'a> {
+    pub fn new(client: &'a Client) -> Self {
+        Self { client, machines: OnceCell::new(), entries: RefCell::default() }
+    }
+
+    /// Asks for the entries that the records are about; those of earlier ones are forgotten.
+    pub fn learn(&self, lines: &[Line]) -> Result<(), Error> {
+        let records = lines.iter().map(|line| &line.record);
+        let told = records.filter(|record| is_act(record) || record.fact.op == Op::Deliver);
+        let due: BTreeSet<u64> = told.filter_map(|record| record.fact.seq).collect();
+        let due: Vec<u64> = due.into_iter().collect();
+        let mut known = BTreeMap::new();
+        for some in due.chunks(usize::try_from(ENTRIES).unwrap_or(1)) {
+            let only: Vec<String> = some.iter().map(ToString::to_string).collect();
+            let query = EntriesQuery { only: Some(only.join(",")), ..EntriesQuery::default() };
+            let told: Entries = self.client.get(LOG, &query.parameters())?;
+            known.extend(told.entries.into_iter().map(|entry| (entry.seq, entry)));
+        }
+        *self.entries.borrow_mut() = known;
+        Ok(())
+    }
+
+    /// Returns which machine asked, `-` if that is not known: a machine's name, `NAME (removed)`,
+    /// or the start of a key that never was a machine's.
+    pub fn machine(&self, record: &Record) -> Result<String, Error> {
+        Ok(match (&record.fact.machine, &record.fact.key) {
+            (Some(machine), _) => machine.to_string(),
+            (None, Some(key)) => match self.holder(key.as_str())? {
+                Some(Holder { name, active: true }) => name.clone(),
+                Some(Holder { name, active: false }) => format!("{name} (removed)"),
+                None => format!("key {}", key.as_str().chars().take(8).collect::<String>()),
+            },
+            (None, None) => "-".to_owned(),
+        })
+    }
+
+    /// Tells whether a record is of a machine that knocked before it was added: no key is ever an
+    /// active machine's again.
+    fn was_early(&self, fact: &Fact) -> Result<bool, Error> {
+        let (Op::Stranger, Some(key)) = (&fact.op, &fact.key) else { return Ok(false) };
+        Ok(self.holder(key.as_str())?.is_some_and(|holder| holder.active))
+    }
+
+    /// Tells whether somebody was refused, by all that is known here.
+    pub fn is_refusal(&self, record: &Record) -> Result<bool, Error> {
+        Ok(record.fact.is_refusal() && !self.was_early(&record.fact)?)
+    }
+
+    fn holder(&self, key: &str) -> Result<Option<&Holder>, Error> {
+        if let Some(known) = self.machines.get() {
+            return Ok(known.get(key));
+        }
+        let all: Machines = self.client.get(MACHINES, &[])?;
+        let named = |row: MachineRow| {
+            (row.sign.to_string(), Holder { name: row.name.to_string(), active: row.active })
+        };
+        let known = self.machines.get_or_init(|| all.machines.into_iter().map(named).collect());
+        Ok(known.get(key))
+    }
+
+    /// Tells what was done, and what came of it unless it was done as asked.
+    pub fn what(&self, record: &Record) -> Result<String, Error> {
+        let fact = &record.fact;
+        if self.was_early(fact)? {
+            return Ok(format!("asked before it was added{}", times(fact)));
+        }
+        let did = self.act(record).unwrap_or_else(|| did(fact) + self.way(fact));
+        let did = format!("{did}{}", times(fact));
+        Ok(match &fact.result {
+            Outcome::Ok => did,
+            result if fact.is_refusal() => format!("refused ({result}): {did}"),
+            result => format!("{did}: {result}"),
+        })
+    }
+
+    /// Tells what the entry did that a record names; several acts of one kind together.
+    fn act(&self, record: &Record) -> Option<String> {
+        let (entries, op) = (self.entries.borrow(), record.fact.op.as_str());
+        let told = entries.get(&record.fact.seq?)?.ops.iter().filter(|told| told.op == op);
+        let told: Vec<&str> = told.map(|told| told.what.as_str()).collect();
+        (is_act(record) && !told.is_empty()).then(|| told.join("; "))
+    }
+
+    /// Tells in which way a copy came to a machine: re-encrypted versions come again.
+    fn way(&self, Fact { op, path, seq, .. }: &Fact) -> &'static str {
+        let entries = self.entries.borrow();
+        let entry = seq.and_then(|seq| entries.get(&seq));
+        let is_new = |entry: &EntryTold| {
+            let put = |told: &OpTold| told.op == "put" && told.path == *path;
+            entry.more > 0 || entry.rewraps == 0 || entry.ops.iter().any(put)
+        };
+        match op {
+            Op::Deliver if entry.is_none_or(is_new) => " (delivered)",
+            Op::Deliver => " (re-encrypted)",
+            Op::Read => " (fetched)",
+            _ => "",
+        }
+    }
+
+    /// Lays a record out for a table.
+    pub fn cells(&self, record: &Record) -> Result<Vec<String>, Error> {
+        let (machine, what) = (self.machine(record)?, self.what(record)?);
+        Ok(vec![seconds(record.time), machine, who::shown(record), what])
+    }
+}
+
+/// Shows a time to the second.
+pub fn seconds(time: Time) -> String {
+    Time::from_micros(time.as_secs().saturating_mul(1_000_000)).to_string()
+}
+
+fn times(fact: &Fact) -> String {
+    fact.count.filter(|count| *count > 1).map(|count| format!(" ×{count}")).unwrap_or_default()
+}
+
+/// Tells what a fact says without the log: operation, secret and version.
+fn did(fact: &Fact) -> String {
+    let Fact { op, path, ver, seq, .. } = fact;
+    let verb = match op {
+        Op::Read | Op::Deliver | Op::LocalRead => "read",
+        Op::Put | Op::LocalPut => "wrote",
+        Op::LocalPatch => "patched",
+        Op::Rewrap => "re-encrypted",
+        Op::Delete | Op::LocalDelete => "deleted",
+        Op::Undelete | Op::LocalUndelete => "undeleted",
+        Op::Destroy | Op::LocalDestroy => "destroyed",
+        Op::Forget | Op::LocalForget => "dropped",
+        Op::MetaSet => "set the metadata of",
+        Op::LocalMetadata => "saw or set the metadata of",
+        Op::LocalList => "listed",
+        Op::LocalSubkeys => "saw the keys of",
+        Op::Log => "read the log",
+        Op::Follow => "followed the log",
+        Op::AuditRead => "read the audit log",
+        Op::AuditLeaves => "checked the audit log",
+        Op::Targets => "asked how all machines stand",
+        Op::Report => "reported how it stands",
+        Op::BlobPut => "brought ciphertext",
+        Op::Genesis => "made the vault",
+        Op::Heal => "gave lost data back",
+        Op::Clone => "used its keys from two places",
+        Op::Stranger => "asked with a key of no machine",
+        Op::Request => "made a request",
+        Op::Restored => "showed that the server was set back",
+        other => other.as_str(),
+    };
+    let mut text = verb.to_owned();
+    if let Some(path) = path {
+        text.push_str(&format!(" {path}"));
+    }
+    if let Some(ver) = ver.filter(|ver| *ver > 0) {
+        text.push_str(&format!(" v{ver}"));
+    }
+    // An act whose entry this agent does not hold.
+    if let (None, Some(seq)) = (path, seq) {
+        text.push_str(&format!(" (entry {seq})"));
+    }
+    text
+}

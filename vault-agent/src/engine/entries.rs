@@ -1,0 +1,282 @@
+//! Entries of the verified log in words, with the names, keys and access that machines had then:
+//! what an owner did is told by what they signed, not by what a server says of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result};
+use rusqlite::Connection;
+use shared::grant::{Grant, Grants};
+use shared::keys::VerifyKey;
+use shared::log::{Access, Entry, Genesis, Number, Op, Rekey};
+use shared::name::{Actor, Name};
+use shared::signed::{Envelope, Purpose, VaultId, parse_strict};
+
+use super::parts::Parts;
+use crate::state::log;
+use machine::local::{ENTRIES, Entries, EntriesQuery, EntryTold, OpTold};
+
+/// Operations told of one entry among others.
+const TOLD: usize = 16;
+
+pub(super) async fn tell(parts: &Parts, query: EntriesQuery) -> Result<Entries> {
+    let vault = parts.own.pins.vault;
+    parts.store.read(move |conn| Ok(told(conn, vault, &query))).await?
+}
+
+fn told(conn: &Connection, vault: VaultId, query: &EntriesQuery) -> Result<Entries> {
+    let last = log::head(conn)?.map_or(0, |(seq, _)| seq);
+    let mut due = wanted(query, last);
+    let mut past = Past::default();
+    let mut entries = Vec::new();
+    if let Some(genesis) = log::entry(conn, 0)? {
+        let genesis_told = past.begin(vault, &genesis)?;
+        entries.extend(due.remove(&0).then_some(genesis_told));
+    }
+    let upto = due.last().copied().unwrap_or(0);
+    // Machines sign no entry that changes who is who: theirs are read where they are asked for.
+    log::by_owners(conn, upto, |seq, envelope| {
+        while let Some(first) = due.first().copied().filter(|first| *first < seq) {
+            due.remove(&first);
+            entries.extend(past.one(conn, vault, first, query.whole)?);
+        }
+        let entry = past.entry(vault, envelope, query.whole)?;
+        entries.extend(due.remove(&seq).then_some(entry));
+        Ok(())
+    })?;
+    for seq in due {
+        entries.extend(past.one(conn, vault, seq, query.whole)?);
+    }
+    Ok(Entries { entries, last })
+}
+
+/// Returns the numbers of the entries that are asked for.
+fn wanted(query: &EntriesQuery, last: u64) -> BTreeSet<u64> {
+    let most = usize::try_from(ENTRIES).unwrap_or(usize::MAX);
+    if let Some(only) = &query.only {
+        let numbers = only.split(',').filter_map(|number| number.parse().ok());
+        return numbers.filter(|number| *number <= last).take(most).collect();
+    }
+    let end = query.before.unwrap_or(u64::MAX).min(last.saturating_add(1));
+    let limit = query.limit.unwrap_or(ENTRIES).min(ENTRIES);
+    (end.saturating_sub(limit)..end).collect()
+}
+
+/// What was known of a machine.
+#[derive(Clone)]
+struct Known {
+    name: Name,
+    key: VerifyKey,
+    read: Grants,
+    write: Grants,
+    active: bool,
+}
+
+/// Who was who, as of the entry that is told.
+#[derive(Default)]
+struct Past {
+    root: Option<VerifyKey>,
+    admins: BTreeMap<Name, VerifyKey>,
+    machines: BTreeMap<Number, Known>,
+}
+
+impl Past {
+    /// Starts with the genesis, and tells it.
+    fn begin(&mut self, vault: VaultId, envelope: &Envelope) -> Result<EntryTold> {
+        let genesis: Genesis = parse_strict(&envelope.body)?;
+        let admins: Vec<String> = genesis.admins.keys().map(|name| format!("`{name}`")).collect();
+        let what = format!("made the vault `{}` with admin {}", genesis.name, admins.join(", "));
+        let Genesis { time, root, admins, .. } = genesis;
+        (self.root, self.admins) = (Some(root.clone()), admins);
+        let op = OpTold { op: "genesis".to_owned(), what, path: None, ver: None };
+        let (by, prev) = (envelope.by.clone(), shared::hash::Hash::ZERO);
+        let (key, ops) = (Some(root), vec![op]);
+        Ok(EntryTold { seq: 0, hash: vault, prev, time, by, key, ops, rewraps: 0, more: 0 })
+    }
+
+    /// Tells an entry that is asked for by its number.
+    fn one(
+        &mut self,
+        conn: &Connection,
+        vault: VaultId,
+        seq: u64,
+        whole: bool,
+    ) -> Result<Option<EntryTold>> {
+        let Some(envelope) = log::entry(conn, seq)? else { return Ok(None) };
+        self.entry(vault, &envelope, whole).map(Some)
+    }
+
+    /// Tells an entry, and takes up what it changes.
+    fn entry(&mut self, vault: VaultId, envelope: &Envelope, whole: bool) -> Result<EntryTold> {
+        let purpose = Purpose::Entry(vault);
+        let key = self.key(&envelope.by).filter(|key| envelope.verify(key, purpose).is_ok());
+        let key = key.cloned();
+        let entry: Entry = parse_strict(&envelope.body).context("an entry of the own log")?;
+        let Entry { seq, prev, time, by, ops } = entry;
+        let (mut told, mut rewraps, mut more) = (Vec::new(), 0, 0);
+        for op in &ops {
+            let is_rewrap = matches!(op, Op::Rewrap(_));
+            rewraps += u64::from(is_rewrap);
+            if whole || (!is_rewrap && told.len() < TOLD) {
+                told.push(self.op(op));
+            } else if !is_rewrap {
+                more += 1;
+            }
+            self.step(op);
+        }
+        let hash = envelope.hash(purpose);
+        Ok(EntryTold { seq, hash, prev, time, by, key, ops: told, rewraps, more })
+    }
+
+    /// Returns the key of a signer.
+    fn key(&self, by: &Actor) -> Option<&VerifyKey> {
+        match by {
+            Actor::Root => self.root.as_ref(),
+            Actor::Admin(name) => self.admins.get(name),
+            Actor::Machine(name) => {
+                let named = |known: &&Known| known.active && known.name == *name;
+                self.machines.values().find(named).map(|known| &known.key)
+            }
+        }
+    }
+
+    fn name(&self, number: Number) -> String {
+        let known = self.machines.get(&number);
+        known.map_or_else(|| format!("machine {number}"), |known| known.name.to_string())
+    }
+
+    /// Tells an operation.
+    fn op(&self, op: &Op) -> OpTold {
+        let ver = match op {
+            Op::Put(put) | Op::Rewrap(put) => Some(put.ver),
+            _ => None,
+        };
+        OpTold { op: op.name().to_owned(), what: self.what(op), path: op.path().cloned(), ver }
+    }
+
+    fn what(&self, op: &Op) -> String {
+        match op {
+            Op::AdminAdd { name, .. } => format!("made {name} an admin"),
+            Op::AdminRemove { name } => format!("removed admin {name}"),
+            Op::RootSet { .. } => "replaced the root key".to_owned(),
+            Op::RecoverySet { .. } => "replaced the recovery key".to_owned(),
+            Op::ServerSet { keys, .. } if keys.len() > 1 => {
+                "announced the server's next key".to_owned()
+            }
+            Op::ServerSet { .. } => "set the server's key".to_owned(),
+            Op::AddressesSet { addresses, .. } => {
+                format!("set the server's addresses: {}", list(addresses))
+            }
+            Op::MountSet(set) if set.was == shared::hash::Hash::ZERO => {
+                format!("made mount {}/", set.mount)
+            }
+            Op::MountSet(set) => format!("set mount {}/", set.mount),
+            Op::MountDrop { mount } => format!("dropped mount {mount}/"),
+            Op::MachineAdd(new) => {
+                format!("added {}: reads {}, writes {}", new.name, new.read, new.write)
+            }
+            Op::MachineRename { number, to } => format!("renamed {} to {to}", self.name(*number)),
+            Op::MachineRekey(rekey) => {
+                let (name, number) = (self.name(rekey.number), rekey.new_number);
+                format!("gave {name} new keys; it is machine {number} now")
+            }
+            Op::MachineSet { number, sleeps: true, .. } => {
+                format!("noted that {} sleeps at times", self.name(*number))
+            }
+            Op::MachineSet { number, .. } => {
+                format!("noted that {} never sleeps", self.name(*number))
+            }
+            Op::MachineRemove { number, reason } if reason.as_str().is_empty() => {
+                format!("removed {}", self.name(*number))
+            }
+            Op::MachineRemove { number, reason } => {
+                format!("removed {}: {reason}", self.name(*number))
+            }
+            Op::AccessSet(access) => self.access(access),
+            Op::Put(put) => format!("wrote {} v{}", put.path, put.ver),
+            Op::Rewrap(put) => format!("re-encrypted {} v{}", put.path, put.ver),
+            Op::Delete(at) => format!("deleted {} {}", at.path, versions(&at.versions)),
+            Op::Undelete(at) => format!("undeleted {} {}", at.path, versions(&at.versions)),
+            Op::Destroy(at) => format!("destroyed {} {}", at.path, versions(&at.versions)),
+            Op::MetaSet(meta) => format!("set the metadata of {}", meta.path),
+            Op::Forget { path } => format!("dropped {path} with all its versions"),
+            Op::Resume(resume) => {
+                format!("resumed the vault after a restore, from entry {}", resume.seq)
+            }
+            Op::FormatSet { format } => format!("raised the log's format to {format}"),
+        }
+    }
+
+    /// Tells new access lists by what they change.
+    fn access(&self, access: &Access) -> String {
+        let name = self.name(access.number);
+        let none = Grants::default();
+        let known = self.machines.get(&access.number);
+        let (read, write) = known.map_or((&none, &none), |known| (&known.read, &known.write));
+        let changes = [
+            (less(&access.read, read), format!("gave {name} "), ""),
+            (less(read, &access.read), "took ".to_owned(), " from "),
+            (less(&access.write, write), format!("let {name} write "), ""),
+            (less(write, &access.write), format!("lets {name} no longer write "), ""),
+        ];
+        let told = changes.into_iter().filter(|(grants, ..)| !grants.is_empty());
+        let told: Vec<String> = told
+            .map(|(grants, before, after)| {
+                let whom = if after.is_empty() { "" } else { name.as_str() };
+                format!("{before}{}{after}{whom}", list(&grants))
+            })
+            .collect();
+        if told.is_empty() {
+            return format!("left the access of {name} as it was");
+        }
+        told.join("; ")
+    }
+
+    /// Takes up what an operation changes.
+    fn step(&mut self, op: &Op) {
+        match op {
+            Op::AdminAdd { name, key } => {
+                self.admins.insert(name.clone(), key.clone());
+            }
+            Op::AdminRemove { name } => {
+                self.admins.remove(name);
+            }
+            Op::RootSet { key } => self.root = Some(key.clone()),
+            Op::MachineAdd(new) => {
+                let (name, key) = (new.name.clone(), new.sign.clone());
+                let (read, write) = (new.read.clone(), new.write.clone());
+                self.machines.insert(new.number, Known { name, key, read, write, active: true });
+            }
+            Op::MachineRename { number, to } => self.change(*number, |it| it.name = to.clone()),
+            Op::MachineRekey(Rekey { number, new_number, sign, .. }) => {
+                let Some(known) = self.machines.get(number).cloned() else { return };
+                self.change(*number, |it| it.active = false);
+                self.machines.insert(*new_number, Known { key: sign.clone(), ..known });
+            }
+            Op::MachineRemove { number, .. } => self.change(*number, |it| it.active = false),
+            Op::AccessSet(access) => self.change(access.number, |it| {
+                (it.read, it.write) = (access.read.clone(), access.write.clone());
+            }),
+            _ => {}
+        }
+    }
+
+    fn change(&mut self, number: Number, change: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.machines.get_mut(&number) {
+            change(known);
+        }
+    }
+}
+
+/// Returns the grants of one list that the other lacks.
+fn less(grants: &Grants, without: &Grants) -> Vec<Grant> {
+    let more = grants.as_slice().iter().filter(|grant| !without.as_slice().contains(grant));
+    more.cloned().collect()
+}
+
+fn list<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn versions(all: &[u64]) -> String {
+    all.iter().map(|ver| format!("v{ver}")).collect::<Vec<_>>().join(", ")
+}
