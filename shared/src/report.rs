@@ -98,12 +98,14 @@ pub enum TargetState {
     Drift,
     /// The server has not been heard for longer than the target may be without it.
     TooOld,
+    /// It holds what the agent did not write, and stays until somebody decides.
+    Foreign,
 }
 
 impl TargetState {
     /// Tells whether somebody should look at it.
     pub const fn is_trouble(self) -> bool {
-        matches!(self, Self::Refused | Self::Failed | Self::Drift | Self::TooOld)
+        matches!(self, Self::Refused | Self::Failed | Self::Drift | Self::TooOld | Self::Foreign)
     }
 }
 
@@ -120,6 +122,7 @@ impl fmt::Display for TargetState {
             Self::Failed => "failed",
             Self::Drift => "drift",
             Self::TooOld => "too old",
+            Self::Foreign => "foreign",
         })
     }
 }
