@@ -9,6 +9,7 @@ mod bad_input;
 mod canary;
 mod completion;
 mod compose;
+mod contact;
 mod crash;
 mod credentials;
 mod dev;

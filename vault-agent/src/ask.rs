@@ -26,6 +26,15 @@ pub fn ask<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<T> {
     parse(&send(paths, Method::GET, route, Bytes::new(), PATIENCE)?)
 }
 
+/// As [`ask`], for what may not be there.
+pub fn find<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<Option<T>> {
+    let answered = exchanged(paths, Method::GET, route, Bytes::new(), PATIENCE)?;
+    if answered.0 == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    parse(&success(answered)?).map(Some)
+}
+
 /// As [`ask`], for the bare bytes.
 pub fn bytes(paths: &Paths, route: &str) -> Result<Bytes> {
     send(paths, Method::GET, route, Bytes::new(), PATIENCE)
@@ -53,6 +62,16 @@ fn send(
     body: Bytes,
     patience: Duration,
 ) -> Result<Bytes> {
+    success(exchanged(paths, method, route, body, patience)?)
+}
+
+fn exchanged(
+    paths: &Paths,
+    method: Method,
+    route: &str,
+    body: Bytes,
+    patience: Duration,
+) -> Result<(StatusCode, Bytes)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let sent = exchange(&paths.socket, method, route, body);
@@ -62,7 +81,12 @@ fn send(
     })
 }
 
-async fn exchange(socket: &Path, method: Method, route: &str, body: Bytes) -> Result<Bytes> {
+async fn exchange(
+    socket: &Path,
+    method: Method,
+    route: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes)> {
     let stream = UnixStream::connect(socket).await.map_err(|why| {
         Failure::remote(format!("no agent answers at `{}`: {why}", socket.display()))
             .hint("start `vault-agent run`, or `systemctl start vault-agent`")
@@ -75,7 +99,10 @@ async fn exchange(socket: &Path, method: Method, route: &str, body: Bytes) -> Re
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), BODY).collect().await;
-    let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
+    Ok((status, body.map_err(anyhow::Error::from_boxed)?.to_bytes()))
+}
+
+fn success((status, body): (StatusCode, Bytes)) -> Result<Bytes> {
     if status == StatusCode::OK || status == StatusCode::NO_CONTENT {
         return Ok(body);
     }

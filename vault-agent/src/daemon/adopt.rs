@@ -11,10 +11,13 @@ use super::guard::{Guard, Touched};
 use super::hooks::Hooks;
 use super::master::Masters;
 use super::order::Order;
+use super::put::Disk;
 use super::record::{Record, Remembered};
 use super::slot::Slot;
-use super::{Daemon, Source, apply, stale};
+use super::{Daemon, Source, stale};
 use crate::engine::Engine;
+use crate::written::link_owners;
+use host::files;
 use machine::config::Config;
 
 impl Daemon {
@@ -30,11 +33,12 @@ impl Daemon {
             contact: stale::take_up(record.contact, &engine),
             engine,
             guard,
-            gate: Arc::default(),
+            disk: Arc::new(Disk::new(state)),
             hooks: Hooks::default(),
             order: Order::default(),
             masters: Masters::new(state),
             slots: HashMap::new(),
+            followed: Vec::new(),
             queue: VecDeque::new(),
             jobs: JoinSet::new(),
             report_by: None,
@@ -50,7 +54,8 @@ impl Daemon {
         let targets = config.targets.iter().map(|target| target.path.clone());
         let sources = config.sources.iter().map(|source| source.path.clone());
         let files: Vec<PathBuf> = targets.chain(sources).collect();
-        tokio::task::spawn_blocking(move || files.iter().for_each(|file| apply::sweep(file)));
+        let disk = Arc::clone(&daemon.disk);
+        tokio::task::spawn_blocking(move || disk.sweep(&files));
         let remembered = record.targets.into_iter().map(|target| (target.path.clone(), target));
         daemon.adopt(&config, remembered.collect());
         // What was saved between the first reading and the watching would never be heard of.
@@ -72,6 +77,8 @@ impl Daemon {
         for path in before.keys() {
             tracing::info!(file = %path.display(), "no target any more; the file stays");
         }
+        let paths: Vec<PathBuf> = self.slots.keys().cloned().collect();
+        self.disk.targets_are(&paths);
         self.order = Order::of(&config.targets);
         let keys = self.slots.values().filter_map(|slot| slot.key.as_ref()).collect();
         self.hooks.forget_others(&keys);
@@ -88,9 +95,11 @@ impl Daemon {
         let real = file.canonicalize().unwrap_or_else(|_| file.clone());
         let targets = self.slots.keys().map(PathBuf::as_path);
         let templates = self.slots.values().filter_map(|slot| slot.target.template_file.as_deref());
+        self.followed = self.slots.values().flat_map(followed).collect();
+        let followed = self.followed.iter().map(|(path, _)| path.as_path());
         self.own_files = [file.clone(), real];
         let own = self.own_files.iter().map(PathBuf::as_path);
-        let files = targets.chain(templates).chain(own).chain(self.masters.files());
+        let files = targets.chain(templates).chain(own).chain(self.masters.files()).chain(followed);
         match self.guard.watch(files) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
             Err(error) => {
@@ -144,6 +153,19 @@ impl Daemon {
     }
 }
 
+/// Returns the links on the way to a target, and where they lead, if it follows any.
+fn followed(slot: &Slot) -> Vec<(PathBuf, PathBuf)> {
+    let target = &slot.target;
+    if !target.follow {
+        return Vec::new();
+    }
+    // A link that must not be followed is said where the file is written.
+    let found = files::follow(&target.path, &link_owners(target));
+    let paths = found.map(|found| found.links.into_iter().chain([found.real]).collect());
+    let paths: Vec<PathBuf> = paths.unwrap_or_default();
+    paths.into_iter().map(|path| (path, target.path.clone())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,8 +191,8 @@ mod tests {
             let targets = ["a/.env", "b/.env"].map(|name| {
                 format!("[[target]]\npath = \"{path}/{name}\"\nsecrets = [\"secret/a\"]\n")
             });
-            let access = host::files::Access::PRIVATE;
-            host::files::replace(&file, targets.concat().as_bytes(), access).unwrap();
+            let access = files::Access::PRIVATE;
+            files::replace(&file, targets.concat().as_bytes(), access).unwrap();
             let config = Arc::new(Config::load(&file).unwrap());
             let source = Source { file, config: watch::Sender::new(config) };
             let guard = Guard::made_by(make);
@@ -199,7 +221,7 @@ mod tests {
                 format!("[[target]]\npath = {path:?}\nsecrets = [\"secret/{name}\"]\n")
             };
             let text = targets.iter().map(target).collect::<String>();
-            host::files::replace(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
+            files::replace(&file, text.as_bytes(), files::Access::PRIVATE).unwrap();
             Arc::new(Config::load(&file).unwrap())
         };
         let config = watch::Sender::new(configure(&["a"]));

@@ -5,12 +5,14 @@ mod adopt;
 mod apply;
 mod backoff;
 mod contact;
+mod fault;
 mod guard;
 mod hooks;
 mod master;
 mod order;
 mod persist;
 mod plan;
+mod put;
 mod record;
 mod report;
 mod slot;
@@ -27,15 +29,16 @@ use tokio::time::Instant;
 
 use crate::engine::{Branch, Engine};
 use host::clock;
-use host::files::git::GitGate;
 use machine::config::{Config, Target};
 
-use apply::{Outcome, TargetFault};
+use apply::{Before, Outcome};
 use contact::Contact;
+use fault::TargetFault;
 use guard::{Guard, Touched};
 use hooks::{Finished, HookKey, Hooks};
 use master::Masters;
 use order::Order;
+use put::Disk;
 use record::Record;
 use slot::{Slot, State};
 
@@ -126,11 +129,13 @@ struct Daemon {
     state: PathBuf,
     engine: Engine,
     guard: Guard,
-    gate: Arc<GitGate>,
+    disk: Arc<Disk>,
     hooks: Hooks,
     order: Order,
     masters: Masters,
     slots: HashMap<PathBuf, Slot>,
+    /// What is watched because links of a target lead over it or to it, each with that target.
+    followed: Vec<(PathBuf, PathBuf)>,
     /// Targets with a task to start.
     queue: VecDeque<PathBuf>,
     jobs: JoinSet<Done>,
@@ -303,10 +308,11 @@ impl Daemon {
         let Some(slot) = self.slots.get_mut(path).filter(|slot| slot.queued) else { return };
         slot.queued = false;
         let Some(task) = slot.next.take() else { return };
-        let (engine, gate, target, print) =
-            (self.engine.clone(), Arc::clone(&self.gate), Arc::clone(&slot.target), slot.print);
+        let before = Before { print: slot.print, first: slot.written.is_none() };
+        let (engine, disk, target) =
+            (self.engine.clone(), Arc::clone(&self.disk), Arc::clone(&slot.target));
         let job = self.jobs.spawn(async move {
-            let result = apply::run(&engine, &gate, &target, task, print).await;
+            let result = apply::run(&engine, &disk, &target, task, before).await;
             Done { target, result }
         });
         slot.busy = Some(job.id());
@@ -339,7 +345,10 @@ impl Daemon {
 
     /// Looks at files that may have changed.
     fn touched(&mut self, touched: &Touched) {
-        if touched.moved {
+        let is_followed = |(path, _): &&(PathBuf, PathBuf)| touched.files.contains(path);
+        let followed: Vec<PathBuf> =
+            self.followed.iter().filter(is_followed).map(|(_, target)| target.clone()).collect();
+        if touched.moved || !followed.is_empty() {
             self.watch();
         }
         if touched.all || self.own_files.iter().any(|file| touched.files.contains(file)) {
@@ -355,7 +364,7 @@ impl Daemon {
             self.plan_those(|slot| matches!(slot.state, State::Failed(_)));
         }
         let every: Vec<PathBuf> = self.slots.keys().filter(|_| touched.all).cloned().collect();
-        for path in every.iter().chain(&touched.files) {
+        for path in every.iter().chain(&touched.files).chain(&followed) {
             self.masters.touched(Some(path), now);
             if self.slots.get_mut(path).is_some_and(|slot| slot.echo(now)) {
                 self.look(path);

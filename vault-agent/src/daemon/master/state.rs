@@ -2,7 +2,7 @@
 
 use host::files::FileError;
 
-use crate::daemon::apply;
+use crate::daemon::fault::in_one_line;
 
 /// How a master file stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,6 @@ impl State {
 impl From<FileError> for State {
     fn from(error: FileError) -> Self {
         let hint = error.hint();
-        Self::trouble(format!("cannot be followed: {}", apply::in_one_line(error)), hint, true)
+        Self::trouble(format!("cannot be followed: {}", in_one_line(error)), hint, true)
     }
 }
