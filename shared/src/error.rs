@@ -147,6 +147,12 @@ codes! {
         "one host is a copy of the other: stop its agent, move its state folder away, and add it \
          under a name of its own; if it is not yours, remove the machine";
 
+    // Nobody's fault: a decision that is somebody's.
+    TargetForeign = "E_TARGET_FOREIGN",
+        "a file holds what this agent did not write, and what would be written does not",
+        "publish it with `vault import`, keep your lines with `layout = \"block\"`, or have a copy \
+         kept with `existing = \"replace\"`";
+
     // The line's fault: what was pasted.
     Token = "E_TOKEN", "the line is malformed or was cut", "copy the whole line again";
     Claim = "E_CLAIM",

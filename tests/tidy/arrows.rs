@@ -81,6 +81,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         &[
             "state",
             "engine",
+            "written",
             "daemon",
             "api",
             "place",

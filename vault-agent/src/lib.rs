@@ -4,6 +4,8 @@ mod state;
 
 mod engine;
 
+mod written;
+
 mod daemon;
 
 mod api;

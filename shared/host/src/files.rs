@@ -4,10 +4,15 @@
 //! [`replace`] survives `kill -9` and power cuts: a reader sees the old content or the new, nothing
 //! else. What goes into a file, and who wants it there, does not live here.
 
+mod attributes;
+mod before;
+pub mod binds;
 mod error;
 mod folder;
 pub mod git;
 mod gitignore;
+mod in_place;
+mod links;
 pub mod mount;
 mod private;
 mod settings;
@@ -26,11 +31,17 @@ use rustix::io::Errno;
 use shared::hash::Hash;
 use zeroize::Zeroizing;
 
+pub use before::{KeepError, Kept, keep_before, tag};
 pub use error::FileError;
 use folder::Place;
+pub use in_place::{finish_in_place, in_place};
+pub use links::{Followed, follow};
 pub use private::{check_private, read_private, read_private_named};
 pub use settings::settings;
-pub use swap::{Exchanged, Old, Read, copy_aside, exchange, read};
+pub use swap::{
+    Exchanged, Old, Read, Swapped, copy_aside, create_when, exchange, exchange_when, read,
+    remove_if,
+};
 use temp::Temp;
 pub use wipe::{wipe, wipe_folder};
 
@@ -119,9 +130,9 @@ pub enum Found {
 
 /// Makes `path` hold exactly `content` with `access`, atomically and durably.
 ///
-/// The folder is opened without following a link at any component; the new file is complete, owned
-/// and synced under a temporary name beside the old one before it takes the name. A file that is
-/// right already is not touched.
+/// The folder is opened without following a link at any component; the new file has the old one's
+/// ACL and extended attributes; it is complete, owned and synced under a temporary name beside the
+/// old one before it takes the name. A file that is right already is not touched.
 ///
 /// A name that is one of several (hard links) is replaced alone: the others keep the old content.
 ///
@@ -228,12 +239,9 @@ pub fn lock_folder(path: &Path) -> Result<FolderLock, FileError> {
 }
 
 fn create_in(place: &Place, content: &[u8], access: Access) -> Result<(), FileError> {
-    let temp = fill(place, content, access, || Ok::<_, FileError>(()))?;
-    let Place { folder, name, path } = place;
-    match rustix::fs::linkat(folder, temp.name(), folder, name, AtFlags::empty()) {
-        Ok(()) => {}
-        Err(Errno::EXIST) => return Err(FileError::Exists(path.clone())),
-        Err(errno) => return Err(FileError::errno("write", path)(errno)),
+    let mut temp = fill(place, content, access, || Ok::<_, FileError>(()))?;
+    if !temp.create()? {
+        return Err(FileError::Exists(place.path.clone()));
     }
     drop(temp);
     sync_folder(place)
@@ -243,7 +251,7 @@ fn remove_in(place: &Place) -> Result<bool, FileError> {
     let Some(found) = place.find()? else { return Ok(false) };
     check_replaceable(&place.path, &found)?;
     rustix::fs::unlinkat(&place.folder, &place.name, AtFlags::empty())
-        .map_err(FileError::errno("remove", &place.path))?;
+        .map_err(|errno| place.fault("remove", errno))?;
     sync_folder(place)?;
     Ok(true)
 }
@@ -346,6 +354,7 @@ fn complete(
     access: Access,
 ) -> Result<(), FileError> {
     file.write_all(content).map_err(FileError::io("write", &place.path))?;
+    attributes::carry(place, file)?;
     if access.uid.is_some() || access.gid.is_some() {
         std::os::unix::fs::fchown(file, access.uid, access.gid)
             .map_err(FileError::io("give its owner to", &place.path))?;

@@ -49,6 +49,10 @@ pub struct Args {
     /// Keep a .env file right; PATH is secret/dev by default; repeatable
     #[arg(long = "out", value_name = "FILE[=PATH]")]
     outs: Vec<String>,
+
+    /// Replace files of --out that hold something else; a copy stays beside each
+    #[arg(long)]
+    replace: bool,
 }
 
 /// What this run is to do.
@@ -58,6 +62,7 @@ struct Plan {
     listen: SocketAddr,
     imports: Vec<Pair>,
     outs: Vec<Out>,
+    replace: bool,
     server: PathBuf,
     agent: PathBuf,
 }
@@ -97,7 +102,8 @@ fn plan(args: &Args) -> Result<Plan> {
     let folder = Folder::open(&args.data)?;
     let paths = Paths::resolve(Some(folder.at(AGENT)), None)?;
     check_length(&paths.socket)?;
-    Ok(Plan { folder, paths, listen: args.listen, imports, outs, server, agent })
+    let (listen, replace) = (args.listen, args.replace);
+    Ok(Plan { folder, paths, listen, imports, outs, replace, server, agent })
 }
 
 /// Refuses an address that others can reach, or that another program has.
@@ -199,7 +205,7 @@ async fn until(stop: &mut Stop, daemons: &mut [Child]) -> Result<()> {
 fn configure(plan: &Plan, server: &str, term: &Term) -> Result<()> {
     let file = &plan.paths.config;
     let old = read(file)?.unwrap_or_default();
-    let outs = outs::prepare(&plan.outs, &old, &plan.folder, term)?;
+    let outs = outs::prepare(&plan.outs, plan.replace, term)?;
     let listen = plan.listen.to_string();
     let new = settings::edit(&old, server, &listen, &plan.folder.at(TOKEN), &outs)?;
     files::replace(file, new.as_bytes(), files::Access::PRIVATE)?;

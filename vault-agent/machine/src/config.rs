@@ -32,7 +32,7 @@ pub use hook::{Hook, HookAction, HookSignal, UnitAction};
 pub use host::files::git::GitPolicy;
 pub use source::Source;
 pub use target::parse_mode;
-pub use target::{Drift, OnDelete, OnStale, Target};
+pub use target::{Drift, Existing, OnDelete, OnStale, Target, WriteMode};
 
 /// The agent's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,12 +11,15 @@ use super::guard::{Guard, Touched};
 use super::hooks::Hooks;
 use super::master::Masters;
 use super::order::Order;
+use super::put::Disk;
 use super::record::{Record, Remembered};
 use super::slot::Slot;
 use super::troubles::Troubles;
-use super::{Daemon, Source, apply, stale};
+use super::{Daemon, Source, stale};
 use crate::engine::Engine;
+use crate::written::link_owners;
 use host::config_fault::ConfigFault;
+use host::files;
 use machine::config::Config;
 
 /// How many targets that left the configuration are remembered, should they come back: an editor
@@ -35,11 +38,12 @@ impl Daemon {
             contact: stale::take_up(record.contact, &engine),
             engine,
             guard,
-            gate: Arc::default(),
+            disk: Arc::new(Disk::new(state)),
             hooks: Hooks::default(),
             order: Order::default(),
             masters: Masters::new(state),
             slots: HashMap::new(),
+            followed: Vec::new(),
             queue: VecDeque::new(),
             jobs: JoinSet::new(),
             report_by: None,
@@ -58,7 +62,8 @@ impl Daemon {
         let targets = config.targets.iter().map(|target| target.path.clone());
         let sources = config.sources.iter().map(|source| source.path.clone());
         let files: Vec<PathBuf> = targets.chain(sources).collect();
-        tokio::task::spawn_blocking(move || files.iter().for_each(|file| apply::sweep(file)));
+        let disk = Arc::clone(&daemon.disk);
+        tokio::task::spawn_blocking(move || disk.sweep(&files));
         let had_targets = !record.targets.is_empty();
         let remembered = record.targets.into_iter().map(|target| (target.path.clone(), target));
         daemon.adopt(&config, remembered.collect());
@@ -93,6 +98,8 @@ impl Daemon {
             let known = slot.remembered().filter(|_| self.left.len() < MOST_LEFT);
             self.left.extend(known.map(|known| (path, (slot.target, known))));
         }
+        let paths: Vec<PathBuf> = self.slots.keys().cloned().collect();
+        self.disk.targets_are(&paths);
         self.order = Order::of(&config.targets);
         let hooks = self.slots.iter();
         let hooks = hooks.filter_map(|(path, slot)| Some((path.as_path(), slot.key.as_ref()?)));
@@ -107,8 +114,10 @@ impl Daemon {
     pub(super) fn watch(&mut self) {
         let targets = self.slots.keys().map(PathBuf::as_path);
         let templates = self.slots.values().filter_map(|slot| slot.target.template_file.as_deref());
+        self.followed = self.slots.values().flat_map(followed).collect();
+        let followed = self.followed.iter().map(|(path, _)| path.as_path());
         let own = std::iter::once(self.source.file.as_path());
-        let files = targets.chain(templates).chain(own).chain(self.masters.files());
+        let files = targets.chain(templates).chain(own).chain(self.masters.files()).chain(followed);
         match self.guard.watch(files) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
             Err(error) => {
@@ -176,6 +185,19 @@ impl Daemon {
     }
 }
 
+/// Returns the links on the way to a target, and where they lead, if it follows any.
+fn followed(slot: &Slot) -> Vec<(PathBuf, PathBuf)> {
+    let target = &slot.target;
+    if !target.follow {
+        return Vec::new();
+    }
+    // A link that must not be followed is said where the file is written.
+    let found = files::follow(&target.path, &link_owners(target));
+    let paths = found.map(|found| found.links.into_iter().chain([found.real]).collect());
+    let paths: Vec<PathBuf> = paths.unwrap_or_default();
+    paths.into_iter().map(|path| (path, target.path.clone())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,8 +223,8 @@ mod tests {
             let targets = ["a/.env", "b/.env"].map(|name| {
                 format!("[[target]]\npath = \"{path}/{name}\"\nsecrets = [\"secret/a\"]\n")
             });
-            let access = host::files::Access::PRIVATE;
-            host::files::replace(&file, targets.concat().as_bytes(), access).unwrap();
+            let access = files::Access::PRIVATE;
+            files::replace(&file, targets.concat().as_bytes(), access).unwrap();
             let config = Arc::new(Config::load(&file).unwrap());
             let source = Source { file, config: watch::Sender::new(config) };
             let guard = Guard::made_by(make);
@@ -231,7 +253,7 @@ mod tests {
                 format!("[[target]]\npath = {path:?}\nsecrets = [\"secret/{name}\"]\n")
             };
             let text = targets.iter().map(target).collect::<String>();
-            host::files::replace(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
+            files::replace(&file, text.as_bytes(), files::Access::PRIVATE).unwrap();
             Arc::new(Config::load(&file).unwrap())
         };
         let config = watch::Sender::new(configure(&["a"]));

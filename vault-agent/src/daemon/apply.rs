@@ -5,20 +5,17 @@ use std::sync::Arc;
 
 use shared::blob::Kind;
 use shared::path::SecretPath;
-use shared::plaintext::Plaintext;
 use shared::report::TargetState;
 
+use super::fault::TargetFault;
 use super::hooks::Mask;
 use super::plan::Versions;
+use super::put::{Disk, Put};
 use crate::engine::{Commit, Content, Engine, ReadError};
-use host::account;
-use host::files::git::GitGate;
-use host::files::{self, Access, Exchanged, FileError, Found, Print, Replaced};
+use crate::written::real;
+use host::files::{self, Found, Print, Replaced};
 use machine::config::{Drift, Target};
-use machine::render::{self, Field, Header, Layout, Rendered, block};
-
-/// The largest file that a block is put into.
-const LARGEST: u64 = 16 << 20;
+use machine::render::{self, Field, Header, Layout, Rendered};
 
 /// How much of the vault's id a file tells.
 const VAULT_DIGITS: usize = 8;
@@ -61,26 +58,22 @@ pub(super) struct Held {
     pub(super) absent: Vec<String>,
 }
 
-/// Why a task failed; the file is as it was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TargetFault {
-    /// For the fleet view.
-    pub(super) state: TargetState,
-    /// What the matter is, for people: short, without any secret.
-    pub(super) text: String,
-    /// The way out.
-    pub(super) hint: String,
-    /// Whether trying again may help although nothing has changed in the vault.
-    pub(super) passing: bool,
+/// What a slot knows of the file of a task.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// The print of the file last written, if there is to be one.
+    pub(super) print: Option<Print>,
+    /// Whether the target was never written as it is configured now.
+    pub(super) first: bool,
 }
 
-/// Does `task`; `print` is that of the file last written, if there is to be one.
+/// Does `task`.
 pub(super) async fn run(
     engine: &Engine,
-    gate: &Arc<GitGate>,
+    disk: &Arc<Disk>,
     target: &Arc<Target>,
     task: Task,
-    print: Option<Print>,
+    Before { print, first }: Before,
 ) -> Result<Outcome, TargetFault> {
     // The versions may be on their way to the disk still: nothing is promised before they are
     // there.
@@ -90,15 +83,16 @@ pub(super) async fn run(
             let contents = match fetch(engine, target, &versions).await {
                 Ok(contents) => contents,
                 Err(fault) => {
-                    restore(engine, gate, target, &versions, commit).await;
+                    restore(engine, disk, target, &versions, commit).await;
                     return Err(fault);
                 }
             };
             let (rendered, mask) = render(engine, target, contents).await?;
-            let (gate, notes) = (Arc::clone(gate), rendered.warnings.clone());
+            let (disk, mut notes) = (Arc::clone(disk), rendered.warnings.clone());
             let absent = rendered.absent.clone();
-            let write = move |target: &Target| write(&gate, target, rendered, &commit);
-            let (replaced, print) = blocking(target, write).await?;
+            let write = move |target: &Target| disk.write(target, &rendered, first, &commit);
+            let Put { replaced, print, notes: more } = blocking(target, write).await?;
+            notes.extend(more);
             let held = Held { versions, print: Some(print), notes, absent };
             Ok(match replaced {
                 Replaced::Written => Outcome::Changed(held, mask),
@@ -107,15 +101,11 @@ pub(super) async fn run(
         }
         Task::Compare(versions) => {
             let contents = fetch(engine, target, &versions).await?;
-            let (Rendered { content, warnings: notes, absent }, mask) =
-                render(engine, target, contents).await?;
-            let found = blocking(target, move |target| {
-                kept(&commit)?;
-                let wanted = wanted(target, content, around(target)?.as_ref())?;
-                let access = access(target)?;
-                let found = files::compare(&target.path, wanted.expose(), access)?;
-                Ok((found, Print::of(wanted.expose(), access)))
-            });
+            let (rendered, mask) = render(engine, target, contents).await?;
+            let (disk, notes) = (Arc::clone(disk), rendered.warnings.clone());
+            let absent = rendered.absent.clone();
+            let found =
+                blocking(target, move |target| disk.compare(target, &rendered, first, &commit));
             Ok(match found.await? {
                 (Found::Same, print) => {
                     let print = Some(print);
@@ -125,7 +115,8 @@ pub(super) async fn run(
             })
         }
         Task::Remove(versions) => {
-            let removed = blocking(target, move |target| remove(target, &commit)).await?;
+            let disk = Arc::clone(disk);
+            let removed = blocking(target, move |target| disk.remove(target, &commit)).await?;
             let (print, notes, absent) = (None, Vec::new(), Vec::new());
             let held = Held { versions, print, notes, absent };
             let outcome = if removed { Outcome::Changed } else { Outcome::Unchanged };
@@ -133,8 +124,8 @@ pub(super) async fn run(
         }
         Task::Look => {
             let seen = blocking(target, move |target| match print {
-                Some(print) => Ok(print.is_of(&target.path)?),
-                None => Ok(!files::exists(&target.path)?),
+                Some(print) => Ok(print.is_of(&real(target)?)?),
+                None => Ok(!files::exists(&real(target)?)?),
             });
             Ok(Outcome::Seen { same: seen.await? })
         }
@@ -165,7 +156,7 @@ async fn fetch(
     for (path, ver) in target.secrets.iter().zip(versions) {
         let Some(ver) = ver else { continue };
         let content = engine.earlier(path, *ver).await;
-        contents.push((path.clone(), content.map_err(|error| TargetFault::read(path, &error))?));
+        contents.push((path.clone(), content.map_err(|error| unread(path, &error))?));
     }
     Ok(contents)
 }
@@ -174,12 +165,13 @@ async fn fetch(
 /// that open, although newer versions do not: what starts with the host finds what it had before.
 async fn restore(
     engine: &Engine,
-    gate: &Arc<GitGate>,
+    disk: &Arc<Disk>,
     target: &Arc<Target>,
     versions: &Versions,
     commit: Commit,
 ) {
-    if target.layout != Layout::File || !matches!(files::exists(&target.path), Ok(false)) {
+    let is_absent = real(target).is_ok_and(|path| matches!(files::exists(&path), Ok(false)));
+    if target.layout != Layout::File || !is_absent {
         return;
     }
     let mut contents = Vec::with_capacity(versions.len());
@@ -190,8 +182,9 @@ async fn restore(
         }
     }
     let Ok((rendered, _)) = render(engine, target, contents).await else { return };
-    let gate = Arc::clone(gate);
-    let written = blocking(target, move |target| write(&gate, target, rendered, &commit)).await;
+    let disk = Arc::clone(disk);
+    let write = move |target: &Target| disk.write(target, &rendered, true, &commit);
+    let written = blocking(target, write).await;
     let file = target.path.display();
     match written {
         Ok(_) => tracing::warn!(%file, "written with the last versions that open"),
@@ -245,201 +238,20 @@ fn template(file: &Path) -> Result<String, TargetFault> {
     })
 }
 
-/// Returns what the file must hold if it holds `old`: of a block, what is around it stays.
-fn wanted(
-    target: &Target,
-    rendered: Plaintext,
-    old: Option<&files::Read>,
-) -> Result<Plaintext, TargetFault> {
-    match target.layout {
-        Layout::File => Ok(rendered),
-        Layout::Block => Ok(block::put(old.map_or(&[], |old| old.content.expose()), &rendered)?),
-    }
-}
-
-/// Returns the file around a block.
-fn around(target: &Target) -> Result<Option<files::Read>, FileError> {
-    match target.layout {
-        Layout::File => Ok(None),
-        Layout::Block => files::read(&target.path, LARGEST),
-    }
-}
-
-/// Writes the file, if git does not pick it up.
-fn write(
-    gate: &GitGate,
-    target: &Target,
-    rendered: Rendered,
-    commit: &Commit,
-) -> Result<(Replaced, Print), TargetFault> {
-    gate.pass(&target.path, target.git).map_err(|error| {
-        let hint = error.hint();
-        TargetFault::new(TargetState::Refused, in_one_line(error), hint)
-    })?;
-    let old = around(target)?;
-    let wanted = wanted(target, rendered.content, old.as_ref())?;
-    let written = put(target, &wanted, old.as_ref(), commit)?;
-    if written.0 == Replaced::Written {
-        for warning in &rendered.warnings {
-            tracing::warn!(file = %target.path.display(), "{warning}");
+/// Says why a secret cannot be read.
+fn unread(path: &SecretPath, error: &ReadError) -> TargetFault {
+    use TargetState::{Denied, Failed, Waiting};
+    let because = format!("`{path}`: {error}");
+    let (state, text, hint) = match error {
+        ReadError::Denied => (Denied, format!("`{path}`"), "ask an admin for `vault access set`"),
+        ReadError::Offline { .. } => {
+            (Waiting, format!("`{path}` is not in the cache"), "the server will be asked again")
         }
-    }
-    Ok(written)
-}
-
-/// Makes the file hold `wanted`, unless it is not `old` any more: then its owner has just saved it.
-fn put(
-    target: &Target,
-    wanted: &Plaintext,
-    old: Option<&files::Read>,
-    commit: &Commit,
-) -> Result<(Replaced, Print), TargetFault> {
-    let access = access(target)?;
-    let (path, content) = (&target.path, wanted.expose());
-    let print = Print::of(content, access);
-    let Some(old) = old else {
-        return Ok((files::replace_when(path, content, access, || kept(commit))?, print));
+        ReadError::Missing | ReadError::Deleted { .. } | ReadError::Destroyed { .. } => {
+            (Waiting, because, "the next version settles it")
+        }
+        ReadError::Blob(error) => (Failed, because, error.code.hint()),
+        ReadError::Local(_) => (Failed, because, "look at the agent's disk"),
     };
-    kept(commit)?;
-    if files::compare(path, content, access)? == Found::Same {
-        return Ok((Replaced::Unchanged, print));
-    }
-    match files::exchange(path, old.content.expose(), content, access)? {
-        Exchanged::Done(_) => Ok((Replaced::Written, print)),
-        Exchanged::Moved => {
-            let (text, hint) = ("the file is being edited", "it is tried again in a moment");
-            Err(TargetFault::new(TargetState::Waiting, text, hint))
-        }
-    }
-}
-
-/// Removes the file, or its block; tells whether it was there.
-fn remove(target: &Target, commit: &Commit) -> Result<bool, TargetFault> {
-    kept(commit)?;
-    if let Some(old) = around(target)?
-        && let Some(rest) = block::take(old.content.expose())?
-    {
-        return Ok(put(target, &rest, Some(&old), commit)?.0 == Replaced::Written);
-    }
-    Ok(files::remove(&target.path)?)
-}
-
-/// Waits until what the vault says is on this host's disk: a file must not be ahead of what the
-/// agent knows after a power cut.
-fn kept(commit: &Commit) -> Result<(), TargetFault> {
-    if commit.wait() {
-        return Ok(());
-    }
-    let hint = "look at the agent's disk; the file is as it was";
-    Err(TargetFault::new(TargetState::Failed, "the agent's database cannot be written", hint))
-}
-
-/// Looks owner and group up.
-fn access(target: &Target) -> Result<Access, TargetFault> {
-    let unknown = |kind: &str, key: &str, name: &str| {
-        let text = format!("{kind} `{name}` is not known on this host");
-        let hint = format!("make the {kind}, or change `{key}` of this target");
-        TargetFault::new(TargetState::Failed, text, hint)
-    };
-    let user = |name: &String| account::user(name).ok_or_else(|| unknown("user", "owner", name));
-    let group = |name: &String| account::group(name).ok_or_else(|| unknown("group", "group", name));
-    let owner = target.owner.as_ref().map(user).transpose()?;
-    let gid = target.group.as_ref().map(group).transpose()?;
-    let own_gid = owner.as_ref().map(|owner| owner.gid);
-    Ok(Access { uid: owner.map(|owner| owner.uid), gid: gid.or(own_gid), mode: target.mode })
-}
-
-/// Clears away what a killed agent left beside a target.
-pub(super) fn sweep(path: &Path) {
-    if let Err(error) = files::sweep(path) {
-        tracing::debug!(file = %path.display(), "{}", in_one_line(error));
-    }
-}
-
-impl From<FileError> for TargetFault {
-    fn from(error: FileError) -> Self {
-        let hint = error.hint();
-        Self::new(TargetState::Failed, in_one_line(error), hint)
-    }
-}
-
-impl From<block::BrokenBlock> for TargetFault {
-    fn from(error: block::BrokenBlock) -> Self {
-        let hint = "mend the markers, or remove them: the block is then written at the end";
-        Self::new(TargetState::Refused, error.to_string(), hint)
-    }
-}
-
-impl TargetFault {
-    /// A fault that may pass.
-    fn new(state: TargetState, text: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { state, text: text.into(), hint: hint.into(), passing: true }
-    }
-
-    /// A task that has ended without a result.
-    pub(super) fn crashed() -> Self {
-        let hint = "the agent's log says where: please report it; it is tried again";
-        Self::new(TargetState::Failed, "a fault in the agent itself", hint)
-    }
-
-    /// The same, to stay until something changes in the vault.
-    fn lasting(self) -> Self {
-        Self { passing: false, ..self }
-    }
-
-    fn read(path: &SecretPath, error: &ReadError) -> Self {
-        use TargetState::{Denied, Failed, Waiting};
-        let because = format!("`{path}`: {error}");
-        let (state, text, hint) = match error {
-            ReadError::Denied => {
-                (Denied, format!("`{path}`"), "ask an admin for `vault access set`")
-            }
-            ReadError::Offline { .. } => {
-                (Waiting, format!("`{path}` is not in the cache"), "the server will be asked again")
-            }
-            ReadError::Missing | ReadError::Deleted { .. } | ReadError::Destroyed { .. } => {
-                (Waiting, because, "the next version settles it")
-            }
-            ReadError::Blob(error) => (Failed, because, error.code.hint()),
-            ReadError::Local(_) => (Failed, because, "look at the agent's disk"),
-        };
-        Self::new(state, text, hint)
-    }
-}
-
-/// Returns an error with its sources on one line.
-pub(super) fn in_one_line(error: impl Into<anyhow::Error>) -> String {
-    format!("{:#}", error.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use machine::config::Config;
-
-    #[test]
-    fn nothing_changes_for_what_is_not_on_disk() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().canonicalize().unwrap().join(".env");
-        files::replace(&path, b"A=old\n", Access::PRIVATE).unwrap();
-        let config =
-            format!("[[target]]\npath = \"{}\"\nsecrets = [\"secret/a\"]\n", path.display());
-        let config = Config::parse(&config, Path::new("agent.toml")).unwrap();
-        let target = &config.targets[0];
-        let old = || files::read(&path, LARGEST).unwrap().unwrap();
-        let (new, lost, kept) =
-            (Plaintext::new(b"A=new\n".to_vec()), Commit::ended(false), Commit::ended(true));
-        let refused = [
-            put(target, &new, None, &lost).map(drop).unwrap_err(),
-            put(target, &new, Some(&old()), &lost).map(drop).unwrap_err(),
-            put(target, &Plaintext::new(b"A=old\n".to_vec()), None, &lost).map(drop).unwrap_err(),
-            remove(target, &lost).map(drop).unwrap_err(),
-        ];
-        for fault in refused {
-            assert!(fault.passing && fault.text.contains("database cannot be written"));
-            assert_eq!(old().content.expose(), b"A=old\n");
-        }
-        assert_eq!(put(target, &new, None, &kept).unwrap().0, Replaced::Written);
-        assert_eq!(old().content.expose(), b"A=new\n");
-    }
+    TargetFault::new(state, text, hint)
 }

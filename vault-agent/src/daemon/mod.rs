@@ -7,12 +7,14 @@ mod apply;
 mod asked;
 mod backoff;
 mod contact;
+mod fault;
 mod guard;
 mod hooks;
 mod master;
 mod order;
 mod persist;
 mod plan;
+mod put;
 mod record;
 mod report;
 mod slot;
@@ -31,16 +33,17 @@ use tokio::time::Instant;
 
 use crate::engine::{Branch, Engine};
 use host::clock;
-use host::files::git::GitGate;
 use machine::config::{Config, Target};
 
-use apply::{Outcome, TargetFault};
+use apply::{Before, Outcome};
 use contact::Contact;
+use fault::TargetFault;
 use guard::{Guard, Touched};
 use hooks::{Finished, HookKey, Hooks};
 use master::Masters;
 pub use master::{check as check_source, confirm as confirm_source};
 use order::Order;
+use put::Disk;
 use record::{Record, Remembered};
 use slot::{Slot, State};
 use troubles::Troubles;
@@ -130,11 +133,13 @@ struct Daemon {
     state: PathBuf,
     engine: Engine,
     guard: Guard,
-    gate: Arc<GitGate>,
+    disk: Arc<Disk>,
     hooks: Hooks,
     order: Order,
     masters: Masters,
     slots: HashMap<PathBuf, Slot>,
+    /// What is watched because links of a target lead over it or to it, each with that target.
+    followed: Vec<(PathBuf, PathBuf)>,
     /// Targets with a task to start.
     queue: VecDeque<PathBuf>,
     jobs: JoinSet<Done>,
@@ -326,10 +331,11 @@ impl Daemon {
         let Some(slot) = self.slots.get_mut(path).filter(|slot| slot.queued) else { return };
         slot.queued = false;
         let Some(task) = slot.next.take() else { return };
-        let (engine, gate, target, print) =
-            (self.engine.clone(), Arc::clone(&self.gate), Arc::clone(&slot.target), slot.print);
+        let before = Before { print: slot.print, first: slot.written.is_none() };
+        let (engine, disk, target) =
+            (self.engine.clone(), Arc::clone(&self.disk), Arc::clone(&slot.target));
         let job = self.jobs.spawn(async move {
-            let result = apply::run(&engine, &gate, &target, task, print).await;
+            let result = apply::run(&engine, &disk, &target, task, before).await;
             Done { target, result }
         });
         slot.busy = Some(job.id());
@@ -379,7 +385,10 @@ impl Daemon {
 
     /// Looks at files that may have changed.
     fn touched(&mut self, touched: &Touched) {
-        if touched.moved {
+        let is_followed = |(path, _): &&(PathBuf, PathBuf)| touched.files.contains(path);
+        let followed: Vec<PathBuf> =
+            self.followed.iter().filter(is_followed).map(|(_, target)| target.clone()).collect();
+        if touched.moved || !followed.is_empty() {
             self.watch();
         }
         if touched.all || touched.files.contains(&self.source.file) {
@@ -395,7 +404,7 @@ impl Daemon {
             self.plan_those(|slot| matches!(slot.state, State::Failed(_)));
         }
         let every: Vec<PathBuf> = self.slots.keys().filter(|_| touched.all).cloned().collect();
-        for path in every.iter().chain(&touched.files) {
+        for path in every.iter().chain(&touched.files).chain(&followed) {
             self.masters.touched(Some(path), now);
             if self.slots.get_mut(path).is_some_and(|slot| slot.echo(now)) {
                 self.look(path);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use shared::error::Code;
 use shared::report::{HookResult, TargetReport, TargetState};
 use shared::text::Text;
 
@@ -118,8 +119,12 @@ fn missing(absent: &[String]) -> String {
 fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
     let path = slot.target.path.display();
     let file = match &slot.state {
-        State::Failed(fault) if fault.hint.is_empty() => Some(("E_TARGET", String::new())),
-        State::Failed(fault) => Some(("E_TARGET", format!(" (hint: {})", fault.hint))),
+        State::Failed(fault) => {
+            let is_foreign = fault.state == TargetState::Foreign;
+            let code = if is_foreign { Code::TargetForeign.as_str() } else { "E_TARGET" };
+            let hint = &fault.hint;
+            Some((code, if hint.is_empty() { String::new() } else { format!(" (hint: {hint})") }))
+        }
         State::Drifted | State::Contested => Some(("E_DRIFT", String::new())),
         State::Held(TargetState::TooOld, _) => Some(("E_MAX_STALE", String::new())),
         State::Held(TargetState::Missing, _) => Some((MISSING, LOOK.to_owned())),

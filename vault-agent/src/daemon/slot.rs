@@ -11,9 +11,10 @@ use shared::report::TargetState;
 use shared::time::Time;
 use tokio::time::Instant;
 
-use super::apply::{Held, Outcome, TargetFault, Task};
+use super::apply::{Held, Outcome, Task};
 use super::backoff::backoff;
 use super::contact::Reach;
+use super::fault::TargetFault;
 use super::hooks::{HookKey, Key, Mask, Waiter};
 use super::plan::{self, Action, Known, Versions};
 use super::record::{Bad, HookEnd, Remembered};
@@ -85,7 +86,7 @@ pub(super) struct Slot {
     /// Versions the file is known to hold; `None` as long as that is not certain.
     held: Option<Versions>,
     /// Versions the file held when last written or compared, before the start too.
-    written: Option<Versions>,
+    pub(super) written: Option<Versions>,
     /// The print of the file as last written or found right; `None` if there is to be none.
     pub(super) print: Option<Print>,
     /// Whether the template has changed since the task under way began.

@@ -78,8 +78,13 @@ impl Facts {
             },
             None => self.write_in(target.path.parent()),
         }
-        if target.git == GitPolicy::Ignore {
-            self.write_in(work_tree(&target.path).as_deref());
+        let tree = work_tree(&target.path);
+        match target.git {
+            GitPolicy::Ignore => self.write_in(tree.as_deref()),
+            // Copies of what was there before are kept out of git by a line in there.
+            GitPolicy::Refuse => {
+                self.write_in(tree.map(|root| root.join(".git/info")).as_deref());
+            }
         }
         self.read.extend(target.template_file.clone());
         match target.on_change.as_ref().map(|hook| &hook.action) {
@@ -294,6 +299,11 @@ mod tests {
             &target("/srv/repo/app/.env", "git = \"ignore\""),
             &["ReadWritePaths=-/srv/repo"],
             &["repo/app"],
+        );
+        check(
+            &target("/srv/repo/app/.env", ""),
+            &["ReadWritePaths=-/srv/repo/.git/info", "ReadWritePaths=-/srv/repo/app"],
+            &[],
         );
         check(&target("/run/ghost/.env", ""), &["ReadWritePaths=-/run"], &["/run/ghost"]);
         check(

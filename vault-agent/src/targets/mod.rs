@@ -3,11 +3,12 @@
 //! asked for.
 
 mod absent;
+mod contact;
 mod purge;
 mod settings;
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -25,6 +26,8 @@ use machine::config::{Config, Format, Target, parse_mode};
 use machine::paths::Paths;
 use machine::render::Layout;
 use settings::Settings;
+
+use crate::written::Written;
 
 /// Add, list and remove the files that are kept right
 #[derive(Debug, clap::Subcommand)]
@@ -78,6 +81,8 @@ pub struct Add {
     #[arg(long, value_parser = ["refuse", "ignore"])]
     git: Option<String>,
     #[command(flatten)]
+    choice: contact::Choice,
+    #[command(flatten)]
     settings: Settings,
 }
 
@@ -89,18 +94,18 @@ pub fn foretell(command: &Command, paths: &Paths, term: &Term) {
     }
 }
 
-/// Runs the verb on the configuration `file`; refuses what would leave it wrong: it is then as it
-/// was.
-pub fn run(command: &Command, file: &Path, term: &Term) -> Result<()> {
+/// Runs the verb on the configuration; refuses what would leave it wrong: it is then as it was.
+pub fn run(command: &Command, paths: &Paths, term: &Term) -> Result<()> {
     match command {
-        Command::Add(args) => add(args, file, term),
-        Command::List { json } => list(*json, file, term),
-        Command::Remove { file: target, purge } => remove(target, *purge, file, term),
+        Command::Add(args) => add(args, paths, term),
+        Command::List { json } => list(*json, &paths.config, term),
+        Command::Remove { file, purge } => remove(file, *purge, paths, term),
     }
 }
 
-fn add(args: &Add, file: &Path, term: &Term) -> Result<()> {
-    let path = real(&args.file)?;
+fn add(args: &Add, paths: &Paths, term: &Term) -> Result<()> {
+    let file = paths.config.as_path();
+    let path = if args.choice.follow { followed(&args.file)? } else { real(&args.file)? };
     if let Some(mode) = &args.mode {
         parse_mode(mode)
             .with_context(|| format!("mode `{mode}` is not an octal number such as 0600"))?;
@@ -115,7 +120,16 @@ fn add(args: &Add, file: &Path, term: &Term) -> Result<()> {
         account::group(name)
             .ok_or_else(|| unknown("group", name, "`getent group` lists those that are"))?;
     }
-    let owner = args.owner.clone().or_else(|| folder_owner(&path));
+    // A file that is there keeps its owner.
+    let is_there = path.symlink_metadata().is_ok();
+    let owner = args.owner.clone().or_else(|| folder_owner(&path).filter(|_| !is_there));
+    let table = written(args, &path, owner.as_deref())?;
+    let config = Config::load_or_default(file)?;
+    let is_new = config.targets.iter().all(|target| target.path != path);
+    // A table that is wrong is refused below, with its line.
+    if let (true, Ok(target)) = (is_new, contact::typed(&table, file)) {
+        contact::meet(&args.choice, &target, &config, paths, term)?;
+    }
     edit(file, |document| {
         let targets =
             document.entry("target").or_insert_with(|| Item::ArrayOfTables(ArrayOfTables::new()));
@@ -128,10 +142,10 @@ fn add(args: &Add, file: &Path, term: &Term) -> Result<()> {
                 "remove it first with `vault-agent target remove`"
             ));
         }
-        targets.push(written(args, &path, owner.as_deref())?);
+        targets.push(table);
         Ok(())
     })?;
-    term.say(format!("added: `{}` holds {}", path.display(), paths(&args.secrets)));
+    term.say(format!("added: `{}` holds {}", path.display(), list_of(&args.secrets)));
     if let (Some(owner), None) = (&owner, &args.owner) {
         term.say(format!(
             "its owner will be `{owner}`, to whom the folder belongs; `--owner root` keeps it to root"
@@ -169,13 +183,14 @@ fn list(json: bool, file: &Path, term: &Term) -> Result<()> {
     let cells = rows.map(|Row { path, secrets, format, settings, on_change }| {
         let hook = on_change.unwrap_or_else(|| "-".to_owned());
         let settings = settings::shown(settings);
-        vec![path.display().to_string(), paths(secrets), format.to_owned(), settings, hook]
+        vec![path.display().to_string(), list_of(secrets), format.to_owned(), settings, hook]
     });
     let rows: Vec<_> = std::iter::once(header).chain(cells).collect();
     Ok(term.line(table::columns(&rows, "  "))?)
 }
 
-fn remove(target: &Path, purge: bool, file: &Path, term: &Term) -> Result<()> {
+fn remove(target: &Path, purge: bool, paths: &Paths, term: &Term) -> Result<()> {
+    let file = paths.config.as_path();
     let target = &named(target, file)?;
     edit(file, |document| {
         if let Some(targets) = document.get_mut("target").and_then(Item::as_array_of_tables_mut) {
@@ -186,7 +201,7 @@ fn remove(target: &Path, purge: bool, file: &Path, term: &Term) -> Result<()> {
     let shown = target.path.display();
     let left = match (purge, target.layout) {
         // A running agent has heard of its new configuration before it hears of this.
-        (true, _) => purge::purge(target)
+        (true, _) => purge::purge(target, &Written::new(&paths.state))
             .with_context(|| format!("`{shown}` is no target any more, but stays"))?
             .to_owned(),
         (false, _) if !files::exists(&target.path).unwrap_or(true) => "there is no file".to_owned(),
@@ -282,6 +297,7 @@ fn written(args: &Add, path: &Path, owner: Option<&str>) -> Result<Table> {
         }
     }
     args.settings.write(&mut table, real)?;
+    args.choice.write(&mut table);
     if let Some(line) = &args.on_change {
         table["on_change"] = match words(line) {
             Some(words) => value(words.into_iter().collect::<Array>()),
@@ -313,6 +329,23 @@ pub(crate) fn real(file: &Path) -> Result<PathBuf> {
             format!("name the file in it, e.g. `{}`", path.join(".env").display())
         ));
     }
+    if path.is_symlink() {
+        let hint = match path.canonicalize() {
+            Ok(real) => format!("name `{}` instead, or follow it with `--follow`", real.display()),
+            Err(_) => "name the real file instead, or follow it with `--follow`".to_owned(),
+        };
+        bail!(hinted(format!("`{}` is a link", path.display()), hint));
+    }
+    Ok(path)
+}
+
+/// Returns the path as it is named: its links are followed at every write.
+fn followed(file: &Path) -> Result<PathBuf> {
+    let path =
+        std::path::absolute(file).with_context(|| format!("cannot find `{}`", file.display()))?;
+    if path.components().any(|part| part == Component::ParentDir) {
+        bail!(FileError::Relative(path));
+    }
     Ok(path)
 }
 
@@ -332,7 +365,7 @@ pub(crate) fn names(table: &Table, path: &Path) -> bool {
     written.is_some_and(|written| Path::new(written).components().eq(path.components()))
 }
 
-fn paths(secrets: &[SecretPath]) -> String {
+fn list_of(secrets: &[SecretPath]) -> String {
     secrets.iter().map(SecretPath::as_str).collect::<Vec<_>>().join(", ")
 }
 

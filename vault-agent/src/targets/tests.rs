@@ -1,5 +1,7 @@
 //! Each verb on a configuration of its own.
 
+mod matrix;
+
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -43,6 +45,7 @@ impl World {
         if !text.is_empty() {
             files::write_private(&config, text.as_bytes()).unwrap();
         }
+        files::create_dir_private(&root.join("state")).unwrap();
         Self { _folder: folder, root, config }
     }
 
@@ -56,7 +59,9 @@ impl World {
         };
         let printed = Printed::default();
         let term = Term::piped(io::empty(), printed.clone(), printed.clone());
-        if let Err(error) = run(&cli.command, &self.config, &term) {
+        let state = Some(self.root.join("state"));
+        let paths = Paths::resolve(state, Some(self.config.clone())).unwrap();
+        if let Err(error) = run(&cli.command, &paths, &term) {
             term.show("error: ");
             term.fail(&error);
         }
@@ -252,6 +257,47 @@ fn links_are_resolved_once_and_for_all() {
 }
 
 #[test]
+fn a_file_that_is_a_link_is_refused_at_once_or_followed() {
+    let world = World::new("");
+    std::fs::create_dir(world.root.join("r1")).unwrap();
+    std::os::unix::fs::symlink("r1", world.root.join("current")).unwrap();
+    files::replace(&world.root.join("r1/real"), b"", Access::PRIVATE).unwrap();
+    std::os::unix::fs::symlink("r1/real", world.root.join("link")).unwrap();
+    assert_eq!(
+        world.run(&["add", "ROOT/link", "secret/a"]),
+        "error: `ROOT/link` is a link\n\
+         hint: name `ROOT/r1/real` instead, or follow it with `--follow`\n"
+    );
+    world.run(&["add", "ROOT/current/.env", "secret/a", "--follow"]);
+    let text =
+        "[[target]]\npath = \"ROOT/current/.env\"\nsecrets = [\"secret/a\"]\nfollow = true\n";
+    assert_eq!(world.text(), text);
+    let said = world.run(&["add", "ROOT/r1/.env", "secret/b"]);
+    assert!(said.contains("is the same file as `ROOT/current/.env`"), "{said}");
+    assert_eq!(world.text(), text);
+}
+
+#[test]
+fn a_file_that_cannot_be_compared_is_added_and_not_touched() {
+    let world = World::new("");
+    files::replace(&world.root.join(".env"), b"MINE=1\n", Access::PRIVATE).unwrap();
+    let said = world.run(&["add", "ROOT/.env", "secret/a"]);
+    assert!(said.contains("is there already, and cannot be compared now"), "{said}");
+    assert!(said.ends_with("added: `ROOT/.env` holds secret/a\n"), "{said}");
+    let choices = [["--block", "layout = \"block\"\n"], ["--replace", "existing = \"replace\"\n"]];
+    for [flag, line] in choices {
+        world.run(&["remove", "ROOT/.env"]);
+        world.run(&["add", "ROOT/.env", "secret/a", flag]);
+        assert!(world.text().ends_with(line), "{}", world.text());
+    }
+    world.run(&["remove", "ROOT/.env"]);
+    let said = world.run(&["add", "ROOT/.env", "secret/a", "--import"]);
+    assert!(said.starts_with("error: no agent answers"), "{said}");
+    assert_eq!(world.text(), "");
+    assert_eq!(std::fs::read(world.root.join(".env")).unwrap(), b"MINE=1\n");
+}
+
+#[test]
 fn remove_takes_one_table_only() {
     let world = World::new("");
     world.run(&["add", "ROOT/a", "secret/a"]);
@@ -278,10 +324,11 @@ fn removed(more: &str, content: Option<&str>, flags: &[&str]) -> (String, Option
     let text =
         format!("[[target]]\npath = \"{}\"\nsecrets = [\"secret/a\"]\n{more}", file.display());
     files::write_private(&world.config, text.as_bytes()).unwrap();
+    let access = Access { mode: 0o640, ..Access::PRIVATE };
     if let Some(content) = content {
-        let access = Access { mode: 0o640, ..Access::PRIVATE };
         files::replace(&file, content.as_bytes(), access).unwrap();
     }
+    Written::new(&world.root.join("state")).note(&file, None, b"A=1\n", access).unwrap();
     let shown = world.run(&[&["remove", "ROOT/a"], flags].concat());
     assert_eq!(world.text(), "# Nothing is configured.\n");
     let left = std::fs::read_to_string(&file).ok();
@@ -320,6 +367,13 @@ fn purge_takes_what_is_the_vaults_and_nothing_else() {
     let none = "there was no block in the file, which is as it was";
     check(block, Some("MINE=1\n"), none, Some("MINE=1\n"));
     check(block, None, "there was no file", None);
+    for (more, edited) in
+        [("", "A=2\n"), ("", "A=1\nMINE=1\n"), (block, &BLOCK.replace("A=1", "A=2"))]
+    {
+        let (shown, left) = removed(more, Some(edited), &["--purge"]);
+        assert!(shown.contains("holds what this agent did not write"), "{shown}");
+        assert_eq!(left.as_deref(), Some(edited));
+    }
     let broken = BLOCK.replace("# END vault-agent\n", "");
     let (shown, left) = removed(block, Some(&broken), &["--purge"]);
     assert!(

@@ -18,6 +18,12 @@ pub enum FileError {
     NoFolder(PathBuf),
     #[error("nothing is mounted at `{}`", .0.display())]
     NotMounted(PathBuf),
+    #[error("`{}` is a mount point, and cannot be replaced", .0.display())]
+    MountPoint(PathBuf),
+    #[error("`{}` cannot be changed: it is marked immutable or append-only", .0.display())]
+    Immutable(PathBuf),
+    #[error("`{}` is a link that belongs to user {uid}", path.display())]
+    ForeignLink { path: PathBuf, uid: u32 },
     #[error("`{}` is not a regular file", .0.display())]
     NotRegular(PathBuf),
     #[error("folder `{}` may be changed by everybody", .0.display())]
@@ -64,6 +70,17 @@ impl FileError {
             Self::NotMounted(path) => {
                 format!("mount it: `mount {}`; nothing is written until then", path.display())
             }
+            Self::MountPoint(path) => format!(
+                "mount its folder `{}` instead, or set `write = \"in_place\"`",
+                path.parent().unwrap_or(path).display()
+            ),
+            Self::Immutable(path) => {
+                format!("`lsattr -d {0}` shows it; `chattr -i -a {0}` ends it", path.display())
+            }
+            Self::ForeignLink { path, uid } => format!(
+                "`chown -h root {}`, or name user {uid} as `owner` of this target",
+                path.display()
+            ),
             Self::NotRegular(_) => "name a file that may be replaced".to_owned(),
             Self::Everybodys(path) => {
                 format!("run `chmod o-w {0}` (or `chmod +t {0}`)", path.display())

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::FileError;
@@ -65,6 +65,38 @@ impl Place {
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(FileError::errno("look at", &self.path)(errno)),
         }
+    }
+
+    /// Opens the file for reading, if there is one that is no link.
+    pub(super) fn open_file(&self) -> Result<Option<File>, FileError> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::openat(&self.folder, &self.name, flags, Mode::empty()) {
+            Ok(file) => Ok(Some(file.into())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(Errno::LOOP) => Err(FileError::Symlink(self.path.clone())),
+            Err(Errno::NXIO) => Err(FileError::NotRegular(self.path.clone())),
+            Err(errno) => Err(FileError::errno("read", &self.path)(errno)),
+        }
+    }
+
+    /// Says why the file could not be changed: mount points and marked files get a way out.
+    pub(super) fn fault(&self, doing: &'static str, errno: Errno) -> FileError {
+        match errno {
+            Errno::BUSY => FileError::MountPoint(self.path.clone()),
+            Errno::PERM if self.is_marked(&self.name) => FileError::Immutable(self.path.clone()),
+            Errno::PERM if self.is_marked(OsStr::new(".")) => {
+                FileError::Immutable(self.path.parent().unwrap_or(&self.path).to_owned())
+            }
+            errno => FileError::errno(doing, &self.path)(errno),
+        }
+    }
+
+    /// Tells whether `name` in the folder is immutable or append-only (chattr(1)).
+    fn is_marked(&self, name: &OsStr) -> bool {
+        let marks = StatxAttributes::IMMUTABLE | StatxAttributes::APPEND;
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        let found = rustix::fs::statx(&self.folder, name, flags, StatxFlags::empty());
+        found.is_ok_and(|found| found.stx_attributes.intersects(marks))
     }
 }
 

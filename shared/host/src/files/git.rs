@@ -111,6 +111,26 @@ impl GitGate {
     }
 }
 
+/// Has git not pick up files named after `path` with `tag` and more behind: where nothing ignores
+/// them already, in the work tree's own `info/exclude`, which is nobody else's.
+///
+/// # Errors
+/// If that cannot be written, or counts for nothing.
+pub fn exclude(path: &Path, tag: &str) -> Result<(), GitError> {
+    let copy = PathBuf::from(format!("{}{tag}", path.display()));
+    let Some(tree) = Tree::around(&copy)? else { return Ok(()) };
+    if tree.ignores()? {
+        return Ok(());
+    }
+    let file = tree.common().join("info/exclude");
+    let cannot = |error| GitError::Ignore(copy.clone(), error);
+    if let Some(folder) = file.parent().filter(|folder| !folder.exists()) {
+        std::fs::create_dir(folder).map_err(FileError::io("make", folder)).map_err(cannot)?;
+    }
+    tree.append(&file, &format!("{}*", gitignore::line_for(&tree.path))).map_err(cannot)?;
+    if tree.ignores()? { Ok(()) } else { Err(GitError::NotIgnored(copy)) }
+}
+
 impl Tree {
     /// Walks up from `path` to the first folder with a `.git`.
     fn around(path: &Path) -> Result<Option<Self>, GitError> {
@@ -203,18 +223,22 @@ impl Tree {
         Ok(gitignore::may_track(&index, &self.path))
     }
 
-    /// Appends the target's line to the `.gitignore` at the root, whose owner and mode stay.
+    /// Appends the target's line to the `.gitignore` at the root.
     fn add_line(&self) -> Result<(), FileError> {
-        let file = self.root.join(".gitignore");
-        let mut content = match std::fs::read(&file) {
+        self.append(&self.root.join(".gitignore"), &gitignore::line_for(&self.path))
+    }
+
+    /// Appends a line to an ignore file, whose owner and mode stay.
+    fn append(&self, file: &Path, line: &str) -> Result<(), FileError> {
+        let mut content = match std::fs::read(file) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(FileError::io("read", &file)(error)),
+            Err(error) => return Err(FileError::io("read", file)(error)),
         };
         if !content.is_empty() && !content.ends_with(b"\n") {
             content.push(b'\n');
         }
-        content.extend_from_slice(gitignore::line_for(&self.path).as_bytes());
+        content.extend_from_slice(line.as_bytes());
         content.push(b'\n');
         let access = match file.symlink_metadata() {
             Ok(found) => Access::of(&found),
@@ -223,7 +247,7 @@ impl Tree {
             }
             Err(_) => Access { uid: None, gid: None, mode: 0o644 },
         };
-        replace(&file, &content, access).map(drop)
+        replace(file, &content, access).map(drop)
     }
 }
 
@@ -296,6 +320,24 @@ mod tests {
             GitGate::default().pass(&target, GitPolicy::Ignore).unwrap();
         }
         assert_eq!(std::fs::read_to_string(root.join(".gitignore")).unwrap(), "*.log\n/app/.env\n");
+    }
+
+    #[test]
+    fn copies_are_excluded_for_this_work_tree_alone() {
+        let (_folder, root) = repository();
+        let target = root.join("app/.env");
+        for _ in 0..2 {
+            exclude(&target, ".old-").unwrap();
+        }
+        let lines = std::fs::read_to_string(root.join(".git/info/exclude")).unwrap();
+        assert_eq!(lines, "/app/.env.old-*\n");
+        let gate = GitGate::default();
+        gate.pass(&root.join("app/.env.old-20261231"), GitPolicy::Refuse).unwrap();
+        assert!(gate.pass(&target, GitPolicy::Refuse).is_err());
+        put(&root.join(".gitignore"), "*.new-*\n");
+        exclude(&target, ".new-").unwrap();
+        assert_eq!(std::fs::read_to_string(root.join(".git/info/exclude")).unwrap(), lines);
+        exclude(&root.parent().unwrap().join("outside"), ".old-").unwrap();
     }
 
     #[test]

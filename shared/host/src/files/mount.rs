@@ -1,4 +1,5 @@
-//! Holds a mount point, so that what belongs on a disk never lands on the bare folder below it.
+//! Knows a mount point, and holds one, so that what belongs on a disk never lands on the bare
+//! folder below it.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -28,6 +29,13 @@ pub fn hold(point: &Path) -> Result<Held, FileError> {
         Err(errno) => return Err(FileError::errno("open", point)(errno)),
     };
     if is_root(&folder, point)? { Ok(Held(folder)) } else { Err(absent()) }
+}
+
+/// Tells whether something is mounted at `path`, a link not followed.
+pub fn is_point(path: &Path) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    let found = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::empty());
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Tells whether an open folder is the root of a mount.

@@ -5,13 +5,14 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::AtFlags;
 use shared::plaintext::Plaintext;
 use zeroize::Zeroizing;
 
 use super::folder::Place;
-use super::{Access, FileError, check_replaceable, create_in, fill, holds, sync_folder, write_in};
+use super::{
+    Access, FileError, attributes, check_replaceable, create_in, fill, holds, sync_folder, temp,
+};
 
 /// How often a name for a copy is tried.
 const COPIES: u32 = 100;
@@ -22,6 +23,17 @@ pub struct Read {
     pub content: Plaintext,
     /// Its owner and rights.
     pub access: Access,
+    /// Whether it has an ACL, of which the group's rights are a part.
+    pub has_acl: bool,
+}
+
+/// What became of a change that goes by what the file held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swapped {
+    /// It is done.
+    Done,
+    /// Somebody else has changed the file since it was read: it is as they left it.
+    Moved,
 }
 
 /// What became of an exchange.
@@ -59,7 +71,7 @@ impl Old {
 /// Refuses links, special files, larger files, and folders that everybody may change.
 pub fn read(path: &Path, most: u64) -> Result<Option<Read>, FileError> {
     let place = Place::open(path)?;
-    let Some(file) = open(&place)? else { return Ok(None) };
+    let Some(file) = place.open_file()? else { return Ok(None) };
     let fault = || FileError::io("read", path);
     let found = file.metadata().map_err(fault())?;
     check_replaceable(path, &found)?;
@@ -74,7 +86,8 @@ pub fn read(path: &Path, most: u64) -> Result<Option<Read>, FileError> {
         return Err(too_large());
     }
     let content = Plaintext::new(std::mem::take(&mut bytes));
-    Ok(Some(Read { content, access: Access::of(&found) }))
+    let (access, has_acl) = (Access::of(&found), attributes::has_acl(&file));
+    Ok(Some(Read { content, access, has_acl }))
 }
 
 /// Puts `content` in the place of a file that held `before` when it was read, unless it holds
@@ -91,34 +104,110 @@ pub fn exchange(
     content: &[u8],
     access: Access,
 ) -> Result<Exchanged, FileError> {
+    exchange_when(path, before, content, access, || Ok(()))
+}
+
+/// As [`exchange`], calling `ready` when all that is left is the exchange; an error of it leaves
+/// the old file.
+///
+/// # Errors
+/// As [`exchange`], and those of `ready`.
+pub fn exchange_when<E: From<FileError>>(
+    path: &Path,
+    before: &[u8],
+    content: &[u8],
+    access: Access,
+    ready: impl FnOnce() -> Result<(), E>,
+) -> Result<Exchanged, E> {
     let place = Place::open(path)?;
     let fault = || FileError::io("read", path);
-    let Some(old) = open(&place)? else { return Ok(Exchanged::Moved) };
+    let Some(old) = place.open_file()? else { return Ok(Exchanged::Moved) };
     if !holds(&old, before).map_err(fault())? {
         return Ok(Exchanged::Moved);
     }
-    let mut temp = fill(&place, content, access, || Ok::<_, FileError>(()))?;
+    let mut temp = fill(&place, content, access, ready)?;
     if !temp.exchange()? {
         // File systems that cannot exchange: the moment between the look above and the rename
         // remains.
+        temp.rename()?;
         drop(temp);
-        write_in(&place, content, access, || Ok(()))?;
+        sync_folder(&place)?;
         return Ok(Exchanged::Done(Old(old)));
     }
     let folder = place.folder.try_clone().map_err(FileError::io("open the folder of", path))?;
     let swapped = Place { path: path.to_owned(), folder, name: temp.name().into() };
-    let old = open(&swapped)?.ok_or_else(|| FileError::Busy(path.to_owned()))?;
+    let old = swapped.open_file()?.ok_or_else(|| FileError::Busy(path.to_owned()))?;
     if !holds(&old, before).map_err(fault())? {
         if let Err(error) = temp.exchange() {
             // The edit must not go with our temporary file.
             temp.leave();
-            return Err(error);
+            return Err(error.into());
         }
         return Ok(Exchanged::Moved);
     }
     drop(temp);
     sync_folder(&place)?;
     Ok(Exchanged::Done(Old(old)))
+}
+
+/// Makes a file at `path` that holds `content` with `access`, unless there is one by now; calls
+/// `ready` when all that is left is the new file's taking the name.
+///
+/// # Errors
+/// As [`super::replace`], and those of `ready`.
+pub fn create_when<E: From<FileError>>(
+    path: &Path,
+    content: &[u8],
+    access: Access,
+    ready: impl FnOnce() -> Result<(), E>,
+) -> Result<Swapped, E> {
+    let place = Place::open(path)?;
+    let mut temp = fill(&place, content, access, ready)?;
+    if !temp.create()? {
+        return Ok(Swapped::Moved);
+    }
+    drop(temp);
+    sync_folder(&place)?;
+    Ok(Swapped::Done)
+}
+
+/// Removes the file at `path` durably, unless it holds anything but `before`.
+///
+/// It is moved out of the way before it is looked at: an edit that came in between is seen, and put
+/// back.
+///
+/// # Errors
+/// As [`super::remove`].
+pub fn remove_if(path: &Path, before: &[u8]) -> Result<Swapped, FileError> {
+    let place = Place::open(path)?;
+    let fault = || FileError::io("read", path);
+    let Some(old) = place.open_file()? else { return Ok(Swapped::Moved) };
+    if !holds(&old, before).map_err(fault())? {
+        return Ok(Swapped::Moved);
+    }
+    let aside = temp::temp_name(&place.name);
+    temp::clear(&place, &aside)?;
+    if !temp::rename_free(&place, &place.name, &aside)? {
+        return Ok(Swapped::Moved);
+    }
+    let folder = place.folder.try_clone().map_err(FileError::io("open the folder of", path))?;
+    let moved = Place { path: path.to_owned(), folder, name: aside };
+    let is_old = match moved.open_file()? {
+        Some(file) => holds(&file, before).map_err(fault())?,
+        None => false,
+    };
+    if !is_old {
+        if !temp::rename_free(&place, &moved.name, &place.name)? {
+            // Somebody has made another file meanwhile: both are theirs.
+            let name = format!("{}.edited", place.name.to_string_lossy());
+            temp::rename_free(&place, &moved.name, name.as_ref())?;
+        }
+        return Ok(Swapped::Moved);
+    }
+    rustix::fs::unlinkat(&place.folder, &moved.name, AtFlags::empty())
+        .map_err(FileError::errno("remove", path))?;
+    sync_folder(&place)?;
+    Ok(Swapped::Done)
 }
 
 /// Writes `content` to a new file beside `path`, named after it and `tag`; returns its path.
@@ -142,15 +231,4 @@ pub fn copy_aside(
         }
     }
     Err(FileError::Exists(path.to_owned()))
-}
-
-fn open(place: &Place) -> Result<Option<File>, FileError> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    match rustix::fs::openat(&place.folder, &place.name, flags, Mode::empty()) {
-        Ok(file) => Ok(Some(file.into())),
-        Err(Errno::NOENT) => Ok(None),
-        Err(Errno::LOOP) => Err(FileError::Symlink(place.path.clone())),
-        Err(Errno::NXIO) => Err(FileError::NotRegular(place.path.clone())),
-        Err(errno) => Err(FileError::errno("read", &place.path)(errno)),
-    }
 }

@@ -101,21 +101,28 @@ impl<'a> Temp<'a> {
 
     /// Gives the file its final name, in place of what has it now.
     pub(super) fn rename(&mut self) -> Result<(), FileError> {
-        let Place { folder, name, path } = self.place;
+        let Place { folder, name, .. } = self.place;
         rustix::fs::renameat(folder, &self.name, folder, name)
-            .map_err(FileError::errno("replace", path))?;
+            .map_err(|errno| self.place.fault("replace", errno))?;
         self.named = false;
         Ok(())
+    }
+
+    /// Gives the file its final name; tells whether that was free.
+    pub(super) fn create(&mut self) -> Result<bool, FileError> {
+        let created = rename_free(self.place, &self.name, &self.place.name)?;
+        self.named &= !created;
+        Ok(created)
     }
 
     /// Exchanges it with the file at the final name, which then stands under the temporary one;
     /// tells whether the file system can.
     pub(super) fn exchange(&self) -> Result<bool, FileError> {
-        let Place { folder, name, path } = self.place;
+        let Place { folder, name, .. } = self.place;
         match rustix::fs::renameat_with(folder, &self.name, folder, name, RenameFlags::EXCHANGE) {
             Ok(()) => Ok(true),
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
-            Err(errno) => Err(FileError::errno("replace", path)(errno)),
+            Err(errno) => Err(self.place.fault("replace", errno)),
         }
     }
 
@@ -134,6 +141,30 @@ impl Drop for Temp<'_> {
     }
 }
 
+/// Renames within the folder of `place`, if nothing has the new name; tells whether that was so.
+pub(super) fn rename_free(place: &Place, from: &OsStr, to: &OsStr) -> Result<bool, FileError> {
+    let folder = &place.folder;
+    match rustix::fs::renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
+        Ok(()) => return Ok(true),
+        Err(Errno::EXIST) => return Ok(false),
+        // File systems that know no such rename, most of which have links.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        Err(errno) => return Err(place.fault("write", errno)),
+    }
+    match rustix::fs::linkat(folder, from, folder, to, AtFlags::empty()) {
+        Ok(()) => rustix::fs::unlinkat(folder, from, AtFlags::empty())
+            .map(|()| true)
+            .map_err(|errno| place.fault("write", errno)),
+        Err(Errno::EXIST) => Ok(false),
+        Err(Errno::PERM | Errno::OPNOTSUPP) if place.find()?.is_none() => {
+            let renamed = rustix::fs::renameat(folder, from, folder, to);
+            renamed.map(|()| true).map_err(|errno| place.fault("write", errno))
+        }
+        Err(Errno::PERM | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(place.fault("write", errno)),
+    }
+}
+
 /// Returns the path under which a file without a name can be linked.
 fn link_path(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
@@ -147,7 +178,7 @@ pub(super) fn sweep(place: &Place) -> Result<(), FileError> {
     }
 }
 
-fn temp_name(name: &OsStr) -> OsString {
+pub(super) fn temp_name(name: &OsStr) -> OsString {
     let mut temp = OsString::from(".");
     temp.push(name);
     temp.push(".vault-new");
@@ -155,7 +186,7 @@ fn temp_name(name: &OsStr) -> OsString {
 }
 
 /// Removes the file at `name` unless its writer lives.
-fn clear(place: &Place, name: &OsStr) -> Result<(), FileError> {
+pub(super) fn clear(place: &Place, name: &OsStr) -> Result<(), FileError> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::openat(&place.folder, name, flags, Mode::empty()) {
         Ok(file) => {

@@ -348,3 +348,73 @@ fn a_killed_writer_leaves_whole_content() {
         assert_eq!(names(&folder), [".env"]);
     }
 }
+
+#[test]
+fn a_file_is_made_and_removed_only_as_it_was_seen() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    let create = |content: &[u8]| {
+        create_when(&path, content, Access::PRIVATE, || Ok::<_, FileError>(())).unwrap()
+    };
+    assert_eq!(create(b"A=1\n"), Swapped::Done);
+    assert_eq!(create(b"A=2\n"), Swapped::Moved);
+    let failed = create_when(&folder.join("other"), b"", Access::PRIVATE, || {
+        Err(FileError::Busy(path.clone()))
+    });
+    assert!(failed.is_err());
+    assert_eq!(remove_if(&path, b"A=2\n").unwrap(), Swapped::Moved);
+    assert_eq!(std::fs::read(&path).unwrap(), b"A=1\n");
+    assert_eq!(names(&folder), [".env"]);
+    assert_eq!(remove_if(&path, b"A=1\n").unwrap(), Swapped::Done);
+    assert_eq!(remove_if(&path, b"A=1\n").unwrap(), Swapped::Moved);
+    assert!(names(&folder).is_empty());
+}
+
+/// An edit at the very moment of a removal is put back.
+#[test]
+fn a_removal_never_loses_an_edit() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    for n in 0..200 {
+        write(&path, "A=1\n");
+        let edited = folder.join("edited");
+        write(&edited, "MINE=1\n");
+        let removed = std::thread::scope(|scope| {
+            let removal = scope.spawn(|| remove_if(&path, b"A=1\n"));
+            // Now before, now amid it, now after it.
+            for _ in 0..n % 20 {
+                std::thread::yield_now();
+            }
+            std::fs::rename(&edited, &path).unwrap();
+            removal.join().unwrap().unwrap()
+        });
+        let mine = names(&folder).into_iter().filter(|name| {
+            std::fs::read(folder.join(name)).is_ok_and(|content| content == b"MINE=1\n")
+        });
+        assert_eq!(mine.count(), 1, "{removed:?}");
+        for name in names(&folder) {
+            std::fs::remove_file(folder.join(name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn attributes_go_with_the_name() {
+    let (_guard, folder) = folder();
+    let path = folder.join(".env");
+    write(&path, "A=1\n");
+    let set = rustix::fs::setxattr(&path, "user.mine", b"kept", rustix::fs::XattrFlags::empty());
+    if let Err(errno) = set {
+        eprintln!("not shown here: no attributes on `{}`: {errno}", folder.display());
+        return;
+    }
+    let kept = || {
+        let mut value = [0; 16];
+        let length = rustix::fs::getxattr(&path, "user.mine", &mut value[..]).unwrap();
+        value[..length].to_vec()
+    };
+    write(&path, "A=2\n");
+    assert_eq!(kept(), b"kept");
+    exchange(&path, b"A=2\n", b"A=3\n", Access::PRIVATE).unwrap();
+    assert_eq!(kept(), b"kept");
+}

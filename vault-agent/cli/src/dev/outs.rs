@@ -2,49 +2,42 @@
 //! waiting until it is right.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use notify::{RecursiveMode, Watcher as _};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
-use super::folder::Folder;
-use super::settings::{Out, known};
+use super::settings::Out;
 use crate::context::Global;
+use host::files;
 use host::files::git::{GitError, GitGate, GitPolicy};
-use host::files::{self, FileError};
 use host::hint::hinted;
 use host::term::Term;
 use machine::local::{STATUS, Status, TargetRow};
 use machine::render::{self, Variable};
+use shared::report::TargetState;
 
 /// How long a file may take to become right.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Looks at each file before the agent may write it: git, links, and what is in it already.
+/// Looks at each file before the agent may write it: git and links. What is in it already is the
+/// agent's to judge; `replace` tells it to keep a copy of anything that would be lost.
 ///
 /// # Errors
-/// For a file that git tracks, that is no regular file, or whose content cannot be put aside.
-pub fn prepare(outs: &[Out], config: &str, folder: &Folder, term: &Term) -> Result<Vec<Out>> {
+/// For a file that git tracks, or that is no regular file.
+pub fn prepare(outs: &[Out], replace: bool, term: &Term) -> Result<Vec<Out>> {
     outs.iter()
         .map(|out| {
-            let found = files::compare(&out.file, &[], files::Access::PRIVATE)?;
-            if found != files::Found::Absent && !known(config, &out.file)? {
-                let kept = put_aside(&out.file, folder)?;
-                term.say(format!(
-                    "`{}` was there before: a copy is in `{}`",
-                    out.file.display(),
-                    kept.display()
-                ));
-            }
+            files::compare(&out.file, &[], files::Access::PRIVATE)?;
             let git_ignore = must_ignore(&out.file)?;
             if git_ignore {
                 term.say(format!("`{}` goes into .gitignore", out.file.display()));
             }
-            Ok(Out { git_ignore, ..out.clone() })
+            Ok(Out { git_ignore, replace, ..out.clone() })
         })
         .collect()
 }
@@ -56,24 +49,6 @@ fn must_ignore(file: &Path) -> Result<bool> {
         Err(GitError::NotIgnored(_)) => Ok(true),
         Err(fault) => Err(hinted(fault.to_string(), fault.hint())),
     }
-}
-
-/// Copies a file into the folder under a name that is free.
-fn put_aside(file: &Path, folder: &Folder) -> Result<PathBuf> {
-    let place = folder.at("before");
-    files::create_dir_private(&place)?;
-    let content = std::fs::read(file)
-        .map(Zeroizing::new)
-        .with_context(|| format!("reading `{}`", file.display()))?;
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let names = (1_u32..).map(|n| if n == 1 { name.clone() } else { format!("{name}.{n}") });
-    for path in names.map(|name| place.join(name)) {
-        match files::write_private(&path, &content) {
-            Err(FileError::Exists(_)) => {}
-            written => return Ok(written.map(|()| path)?),
-        }
-    }
-    bail!("no free name for `{name}` in `{}`", place.display())
 }
 
 /// Variables by name.
@@ -164,27 +139,34 @@ fn says(file: &Path, expected: &Variables) -> bool {
 pub fn report(out: &Out, inner: &Global) -> Result<()> {
     let status: Status = inner.client()?.get(STATUS, &[])?;
     let shown = out.file.display().to_string();
-    let why = status
-        .targets
-        .iter()
-        .filter(|row| row.machine == status.machine && row.target == shown)
-        .find(|row| !row.is_right())
+    let own = status.targets.iter().filter(|row| row.machine == status.machine);
+    let row = own.filter(|row| row.target == shown).find(|row| !row.is_right());
+    let is_foreign = row.is_some_and(|row| row.state == TargetState::Foreign);
+    let why = row
         .and_then(TargetRow::remark)
         .unwrap_or_else(|| "the agent has not written it yet".to_owned());
     inner.term.say(format!("`{shown}` is not right: {why}"));
     for alarm in &status.alarms {
         inner.term.say(format!("  {}: {}", alarm.code, alarm.text));
     }
+    if is_foreign {
+        inner.term.say(format!(
+            "start again with `--import {shown}` to publish it first, or with `--replace` to keep \
+             a copy beside it"
+        ));
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn out(file: &Path) -> Out {
         let secrets = vec!["secret/dev".parse().unwrap()];
-        Out { file: file.to_owned(), secrets, git_ignore: false }
+        Out { file: file.to_owned(), secrets, git_ignore: false, replace: false }
     }
 
     fn variables(list: &[(&str, &str)]) -> Variables {
@@ -198,29 +180,15 @@ mod tests {
         Term::piped(std::io::empty(), std::io::sink(), std::io::sink())
     }
 
-    fn world() -> (tempfile::TempDir, Folder, PathBuf) {
+    fn world() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
-        let folder = Folder::open(&root.join("dev")).unwrap();
-        (dir, folder, root.join(".env"))
-    }
-
-    #[test]
-    fn a_file_that_was_there_is_put_aside_once() {
-        let (_dir, folder, file) = world();
-        files::write_private(&file, b"MINE=1\n").unwrap();
-        prepare(&[out(&file)], "", &folder, &silent()).unwrap();
-        prepare(&[out(&file)], "", &folder, &silent()).unwrap();
-        let kept = |name: &str| std::fs::read(folder.at("before").join(name)).unwrap();
-        assert_eq!((kept(".env"), kept(".env.2")), (b"MINE=1\n".to_vec(), b"MINE=1\n".to_vec()));
-        let config = format!("[[target]]\npath = {:?}\nsecrets = [\"secret/dev\"]\n", file);
-        prepare(&[out(&file)], &config, &folder, &silent()).unwrap();
-        assert!(!folder.at("before").join(".env.3").exists());
+        (dir, root.join(".env"))
     }
 
     #[test]
     fn git_is_asked_before_the_agent_writes() {
-        let (dir, folder, file) = world();
+        let (dir, file) = world();
         let git = |arguments: &[&str]| {
             let run = std::process::Command::new("git")
                 .args(arguments)
@@ -233,26 +201,26 @@ mod tests {
             return;
         }
         let ignore = |found: Vec<Out>| found[0].git_ignore;
-        assert!(ignore(prepare(&[out(&file)], "", &folder, &silent()).unwrap()));
+        assert!(ignore(prepare(&[out(&file)], false, &silent()).unwrap()));
         files::write_private(&dir.path().join(".gitignore"), b"/.env\n").unwrap();
-        assert!(!ignore(prepare(&[out(&file)], "", &folder, &silent()).unwrap()));
+        assert!(!ignore(prepare(&[out(&file)], false, &silent()).unwrap()));
         files::write_private(&file, b"A=1\n").unwrap();
         assert!(git(&["add", "-f", ".env"]));
-        let fault = prepare(&[out(&file)], "", &folder, &silent()).unwrap_err().to_string();
+        let fault = prepare(&[out(&file)], false, &silent()).unwrap_err().to_string();
         assert!(fault.ends_with("is tracked by git"), "{fault}");
     }
 
     #[test]
     fn links_are_refused_before_the_agent_is_told() {
-        let (_dir, folder, file) = world();
+        let (_dir, file) = world();
         std::os::unix::fs::symlink("/tmp/x", &file).unwrap();
-        let fault = prepare(&[out(&file)], "", &folder, &silent()).unwrap_err().to_string();
+        let fault = prepare(&[out(&file)], false, &silent()).unwrap_err().to_string();
         assert!(fault.ends_with("is a symbolic link"), "{fault}");
     }
 
     #[tokio::test]
     async fn a_file_is_waited_for_until_it_says_all() {
-        let (_dir, _folder, file) = world();
+        let (_dir, file) = world();
         let expected = variables(&[("A", "1"), ("B", "x y")]);
         let path = file.clone();
         let writer = std::thread::spawn(move || {
@@ -266,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_file_says_what_it_has_to_in_any_order_and_nothing_else() {
-        let (_dir, _folder, file) = world();
+        let (_dir, file) = world();
         let expected = variables(&[("A", "1"), ("B", "2")]);
         for (content, right) in [
             ("B=2\nA=1\n", true),

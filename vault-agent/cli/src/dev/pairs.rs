@@ -65,7 +65,10 @@ pub fn outs(texts: &[String]) -> Result<Vec<Out>> {
         match outs.iter_mut().find(|out| out.file == file) {
             Some(out) if out.secrets.contains(&pair.path) => {}
             Some(out) => out.secrets.push(pair.path),
-            None => outs.push(Out { file, secrets: vec![pair.path], git_ignore: false }),
+            None => {
+                let secrets = vec![pair.path];
+                outs.push(Out { file, secrets, git_ignore: false, replace: false });
+            }
         }
     }
     Ok(outs)

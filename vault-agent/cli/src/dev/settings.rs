@@ -17,13 +17,8 @@ pub struct Out {
     pub secrets: Vec<SecretPath>,
     /// Whether git has to be told to ignore it.
     pub git_ignore: bool,
-}
-
-/// Tells which of the files a configuration knows already.
-pub fn known(text: &str, file: &Path) -> Result<bool> {
-    let document: DocumentMut = text.parse().context("reading agent.toml")?;
-    let targets = document.get("target").and_then(Item::as_array_of_tables);
-    Ok(targets.is_some_and(|targets| targets.iter().any(|target| is_for(target, file))))
+    /// Whether a file that holds something else is replaced, and a copy kept.
+    pub replace: bool,
 }
 
 /// Returns the configuration of an agent that uses `server`, and whose API listens at `listen` with
@@ -71,6 +66,9 @@ fn set_target(targets: &mut ArrayOfTables, out: &Out) -> Result<()> {
         if out.git_ignore {
             target.insert("git", value("ignore"));
         }
+        if out.replace {
+            target.insert("existing", value("replace"));
+        }
     }
     Ok(())
 }
@@ -95,7 +93,7 @@ mod tests {
 
     fn out(file: &str, secrets: &[&str], git_ignore: bool) -> Out {
         let secrets = secrets.iter().map(|path| path.parse().unwrap()).collect();
-        Out { file: file.into(), secrets, git_ignore }
+        Out { file: file.into(), secrets, git_ignore, replace: git_ignore }
     }
 
     fn edited(text: &str, outs: &[Out]) -> String {
@@ -119,6 +117,7 @@ mod tests {
         path = "/w/.env"
         secrets = ["secret/dev"]
         git = "ignore"
+        existing = "replace"
         "#);
     }
 
@@ -147,15 +146,6 @@ mod tests {
         token_file = "/d/agent/token"
         "#);
         assert_eq!(edited(&text, &[out("/w/.env", &["secret/a", "secret/b"], false)]), text);
-    }
-
-    #[test]
-    fn targets_are_known_by_their_file() {
-        let text = edited("", &[out("/w/.env", &["secret/dev"], false)]);
-        assert!(known(&text, Path::new("/w/.env")).unwrap());
-        assert!(!known(&text, Path::new("/w/.env2")).unwrap());
-        assert!(!known("", Path::new("/w/.env")).unwrap());
-        assert!(known("x", Path::new("/")).is_err());
     }
 
     #[test]

@@ -7,9 +7,12 @@ use shared::path::SecretPath;
 use crate::client::Client;
 use crate::context::Global;
 use crate::kv::{Typed, content, read, say_age};
-use host::files::{self, Access};
+use host::files::{self, Access, Exchanged, FileError, Swapped};
 use host::hint::{Exit, Failure};
-use machine::render::{Field, Format, Multiline, Nested, Rules};
+use machine::render::{self, Contact, Field, Format, Multiline, Nested, Rules};
+
+/// The largest file that is written over.
+const LARGEST: u64 = 16 << 20;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -19,7 +22,7 @@ Examples:
   vault export secret/app > .env
   vault export --format sh secret/app secret/vps    later paths win
   vault export --format raw --key ca secret/tls     one value, byte for byte
-  vault export --out .env secret/app                written at once, for you alone (0600)"
+  vault export --out .env secret/app                at once; a new file is for you alone (0600)"
 )]
 pub struct Args {
     /// Mount of the KV engine; PATH is then below it
@@ -28,9 +31,12 @@ pub struct Args {
     /// Secrets, e.g. secret/app
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<String>,
-    /// Replace this file instead of printing
+    /// Write this file instead of printing
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace a file of --out that holds something else; a copy stays beside it
+    #[arg(long, requires = "out")]
+    replace: bool,
     /// Only this key; repeatable
     #[arg(long = "key", value_name = "KEY")]
     keys: Vec<String>,
@@ -107,12 +113,58 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         None => global.term.value(text.expose())?,
         Some(file) => {
             let file = std::path::absolute(file)?;
-            files::replace(&file, text.expose(), Access::PRIVATE)
-                .map_err(|why| Failure::local(why.to_string()).hint(why.hint()))?;
+            let copy = write(&file, format, text.expose(), args.replace)?;
             global.term.say(format!("wrote `{}`", file.display()));
+            if let Some(copy) = copy {
+                global.term.say(format!("what it held before is in `{}`", copy.display()));
+            }
         }
     }
     Ok(Exit::OK)
+}
+
+/// Writes a file, 0600 if it is new; returns the copy of what it held before, if anything of that
+/// would be lost.
+///
+/// # Errors
+/// Refuses to lose anything, unless `replace` has a copy kept.
+fn write(
+    file: &Path,
+    format: Format,
+    content: &[u8],
+    replace: bool,
+) -> Result<Option<PathBuf>, Failure> {
+    let fault = |why: FileError| Failure::local(why.to_string()).hint(why.hint());
+    let Some(before) = files::read(file, LARGEST).map_err(fault)? else {
+        let made = files::create_when(file, content, Access::PRIVATE, || Ok(()));
+        return match made.map_err(fault)? {
+            Swapped::Done => Ok(None),
+            Swapped::Moved => Err(moved(file)),
+        };
+    };
+    let met = render::contact(format, before.content.expose(), content);
+    if let Some(loss) = met.loss().filter(|_| !replace) {
+        let text = format!("`{}` holds something else: {loss}", file.display());
+        return Err(Failure::local(text).hint(
+            "`--replace` keeps a copy beside it, `vault import` publishes it first; a file that \
+             is to follow its secrets is one for `vault-agent target add`",
+        ));
+    }
+    let kept = if met == (Contact::Covered { lines: false }) {
+        None
+    } else {
+        let kept = files::keep_before(file, &before, host::clock::now());
+        Some(kept.map_err(|why| Failure::local(why.to_string()).hint(why.hint()))?)
+    };
+    let exchanged = files::exchange(file, before.content.expose(), content, before.access);
+    match exchanged.map_err(fault)? {
+        Exchanged::Done(_) => Ok(kept.map(|kept| kept.copy)),
+        Exchanged::Moved => Err(moved(file)),
+    }
+}
+
+fn moved(file: &Path) -> Failure {
+    Failure::local(format!("`{}` is being edited", file.display())).hint("run the command again")
 }
 
 /// Reads the template; one is needed by the format of that name, and by no other.
@@ -138,4 +190,32 @@ pub(crate) fn fields(
         Ok(())
     })?;
     content::fields(&route, &data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_file_held_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().canonicalize().unwrap().join(".env");
+        let put =
+            |content: &str, replace| write(&file, Format::Dotenv, content.as_bytes(), replace);
+        let is = |content: &str| assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
+        assert_eq!(put("A=1\n", false).unwrap(), None);
+        assert_eq!(put("A=1\nB=2\n", false).unwrap(), None);
+        let refused = put("A=2\n", false).unwrap_err();
+        let shown = format!("{} {:?}", refused.text, refused.hint);
+        assert!(shown.contains("`B` would go, `A` would change") && shown.contains("--replace"));
+        is("A=1\nB=2\n");
+        let copy = put("A=2\n", true).unwrap().unwrap();
+        is("A=2\n");
+        assert_eq!(std::fs::read_to_string(copy).unwrap(), "A=1\nB=2\n");
+        files::replace(&file, b"# mine\nA=2\n", Access { mode: 0o640, ..Access::PRIVATE }).unwrap();
+        assert!(put("A=2\n", false).unwrap().is_some());
+        is("A=2\n");
+        let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap());
+        assert_eq!(mode & 0o777, 0o640);
+    }
 }

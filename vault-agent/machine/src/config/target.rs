@@ -38,9 +38,19 @@ pub struct Target {
     pub owner: Option<String>,
     /// Group by name or number; `None` for the owner's own.
     pub group: Option<String>,
-    /// Permission bits.
-    #[serde(default = "private", deserialize_with = "mode")]
-    pub mode: u32,
+    /// Permission bits; `None` for those of the file that is there, or 0600.
+    #[serde(default, deserialize_with = "mode")]
+    pub mode: Option<u32>,
+    /// What happens to a file that is there already and holds something else.
+    #[serde(default)]
+    pub existing: Existing,
+    /// How the file gets its content.
+    #[serde(default)]
+    pub write: WriteMode,
+    /// Whether links on the way to the file are followed: those of root, of the agent's user and of
+    /// `owner`.
+    #[serde(default)]
+    pub follow: bool,
     /// What to run when the file has changed.
     pub on_change: Option<Hook>,
     /// Targets that come first: they are written before this one, and their hooks run before its
@@ -175,6 +185,30 @@ pub enum OnStale {
     Alarm,
 }
 
+/// What happens to a file that is there already, was not written by this agent, and holds what the
+/// new content lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Existing {
+    /// It stays, and an alarm stands.
+    #[default]
+    Hold,
+    /// It is replaced, and a copy stays beside it.
+    Replace,
+}
+
+/// How a file gets its content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteMode {
+    /// A new file takes its name: readers see the old content or the new.
+    #[default]
+    Replace,
+    /// The file itself is written: readers that hold on to it see the new content, and for a moment
+    /// may see half of it.
+    InPlace,
+}
+
 /// What happens when somebody else changes or removes a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -219,7 +253,7 @@ fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>
     Ok(Some(keys))
 }
 
-fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     struct Mode;
     impl Visitor<'_> for Mode {
         type Value = u32;
@@ -234,7 +268,7 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
             })
         }
     }
-    deserializer.deserialize_str(Mode)
+    deserializer.deserialize_str(Mode).map(Some)
 }
 
 /// Reads an octal mode, permission bits only.
@@ -249,8 +283,4 @@ fn rename<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(String, Str
 
 fn yes() -> bool {
     true
-}
-
-fn private() -> u32 {
-    0o600
 }

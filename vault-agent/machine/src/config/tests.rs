@@ -26,6 +26,9 @@ after = ["/etc/ghost.json", "/etc//nginx/key.conf"]
 on_delete = "remove"
 git = "ignore"
 drift = "report"
+existing = "replace"
+write = "in_place"
+follow = true
 require_mount = "/home/"
 allow_names = ["PATH"]
 multiline = "allow"
@@ -89,7 +92,15 @@ fn every_key_is_read() {
     let [env, nginx, ghost] = &config.targets[..] else { panic!("three targets") };
     assert_eq!(
         (env.mode, env.on_delete, env.git, env.drift),
-        (0o640, OnDelete::Remove, GitPolicy::Ignore, Drift::Report)
+        (Some(0o640), OnDelete::Remove, GitPolicy::Ignore, Drift::Report)
+    );
+    assert_eq!(
+        (env.existing, env.write, env.follow),
+        (Existing::Replace, WriteMode::InPlace, true)
+    );
+    assert_eq!(
+        (ghost.existing, ghost.write, ghost.follow),
+        (Existing::Hold, WriteMode::Replace, false)
     );
     assert_eq!(env.require_mount.as_deref(), Some(Path::new("/home")));
     assert_eq!((env.format, ghost.format), (Format::Dotenv, Format::Json));
@@ -103,7 +114,7 @@ fn every_key_is_read() {
     assert_eq!((ghost.header, ghost.layout), (true, Layout::File));
     assert_eq!(
         (ghost.mode, ghost.on_delete, ghost.git, ghost.drift),
-        (0o600, OnDelete::Keep, GitPolicy::Refuse, Drift::Restore)
+        (None, OnDelete::Keep, GitPolicy::Refuse, Drift::Restore)
     );
     assert_eq!(
         config.api.allow,

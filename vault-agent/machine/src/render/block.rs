@@ -60,6 +60,19 @@ pub fn take(file: &[u8]) -> Result<Option<Plaintext>, BrokenBlock> {
     Ok((!rest.is_empty()).then_some(rest))
 }
 
+/// Returns what stands between the markers; `None` if there is no block.
+///
+/// # Errors
+/// As [`put`].
+pub fn body(file: &[u8]) -> Result<Option<&[u8]>, BrokenBlock> {
+    let Some(found) = find(file)? else { return Ok(None) };
+    let block = &file[found];
+    let start = block.iter().position(|byte| *byte == b'\n').map_or(block.len(), |at| at + 1);
+    let last = block.trim_ascii_end().iter().rposition(|byte| *byte == b'\n');
+    let end = last.map_or(start, |at| at + 1);
+    Ok(Some(&block[start..end.max(start)]))
+}
+
 /// Tells whether a line of `text` would be taken for a marker.
 pub fn has_marker(text: &str) -> bool {
     text.split(['\n', '\r']).any(|line| line.starts_with(BEGIN) || line.starts_with(END))
@@ -111,6 +124,7 @@ mod tests {
         let put_in = put(file.as_bytes(), &body).unwrap();
         assert_eq!(text(&put_in), with, "{file:?}");
         assert_eq!(put(put_in.expose(), &body).unwrap(), put_in, "{file:?}");
+        assert_eq!(super::body(put_in.expose()), Ok(Some(body.expose())), "{file:?}");
         assert_eq!(
             take(put_in.expose()).unwrap().as_ref().map(text).as_deref(),
             without,
@@ -147,6 +161,7 @@ mod tests {
             let body = Plaintext::from(&b"A=1\n"[..]);
             assert_eq!(put(file.as_bytes(), &body).unwrap_err().line, line, "{file:?}");
             assert_eq!(take(file.as_bytes()).unwrap_err().line, line, "{file:?}");
+            assert_eq!(super::body(file.as_bytes()).unwrap_err().line, line, "{file:?}");
         }
     }
 

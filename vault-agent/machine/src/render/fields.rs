@@ -94,6 +94,15 @@ pub(super) fn members(json: &Plaintext) -> Vec<Field> {
     named.map(|(n, value)| Field { name: n.to_string(), value }).collect()
 }
 
+/// The members of any mapping that serde reads, in order; a name may be there twice.
+pub(super) struct Members(pub(super) Vec<Field>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Object).map(Self)
+    }
+}
+
 /// Reads an object into a list.
 struct Object;
 
@@ -142,6 +151,10 @@ impl<'de> Visitor<'de> for Any {
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Scalar(Plaintext::new(number.to_string().into_bytes())))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
         Ok(Value::Scalar(Plaintext::new(number.to_string().into_bytes())))
     }
 

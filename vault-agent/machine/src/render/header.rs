@@ -25,3 +25,8 @@ impl Header {
         out.push(&format!("# Edited here? It will be {fate}: change it with `vault kv patch`.\n"));
     }
 }
+
+/// Tells whether a line is one of those that [`Header`] writes.
+pub(super) fn is_line(line: &[u8]) -> bool {
+    line.starts_with(b"# vault ") || line.starts_with(b"# Edited here? It will be ")
+}

@@ -6,6 +6,7 @@
 //! guessing").
 
 pub mod block;
+mod contact;
 mod data;
 mod dotenv;
 mod encoding;
@@ -25,6 +26,7 @@ mod text;
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
 
+pub use contact::{Contact, assignments, contact};
 pub use environment::{Environment, environment};
 pub use fields::{Field, NotFields, Value, fields, file};
 pub use format::Format;

@@ -9,7 +9,6 @@ use shared::audit::Who;
 use shared::blob::Kind;
 use shared::hash::Hash;
 use shared::plaintext::Plaintext;
-use shared::time::Time;
 
 use super::decide::{self, Action, Base, Vault};
 use super::record::Record;
@@ -253,7 +252,7 @@ async fn write_back(
     };
     let whole = merged.expose().ends_with(b"\n");
     let exchanged = blocking(source, move |source| {
-        let Read { content, access } = &found.file;
+        let Read { content, access, .. } = &found.file;
         if conflict {
             keep(source, content, *access)?;
         }
@@ -274,7 +273,12 @@ async fn write_back(
 
 /// Keeps an edit beside the file.
 fn keep(source: &Source, edit: &Plaintext, access: Access) -> Result<(), FileError> {
-    let copy = files::copy_aside(&source.path, &tag(clock::now()), edit.expose(), access)?;
+    let copy = files::copy_aside(
+        &source.path,
+        &files::tag(".conflict-", clock::now()),
+        edit.expose(),
+        access,
+    )?;
     tracing::warn!(file = %source.path.display(), "edited here and changed elsewhere: the edit is kept in `{}`", copy.display());
     Ok(())
 }
@@ -290,12 +294,6 @@ fn late(source: &Source, old: &Old, before: &Read) -> Result<(), State> {
         keep(source, &edit, before.access)?;
     }
     Ok(())
-}
-
-/// Returns what a copy's name ends in, e.g. `.conflict-20261125T185311Z`.
-fn tag(now: Time) -> String {
-    let seconds = Time::from_micros(now.as_secs() * 1_000_000);
-    format!(".conflict-{}", seconds.to_string().replace(['-', ':'], ""))
 }
 
 /// Lists the copies that stand beside the file.
@@ -334,15 +332,4 @@ async fn blocking<T: Send + 'static>(
 fn denied(what: &str, source: &Source) -> State {
     let text = format!("cannot follow `{}`: this machine may not {what} it", source.secret);
     State::trouble(text, "ask an admin for `vault access set`", true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn copies_are_named_after_the_second() {
-        let time = Time::from_micros(1_798_761_599_999_999);
-        assert_eq!(tag(time), ".conflict-20261231T235959Z");
-    }
 }

@@ -4,7 +4,7 @@ use host::files::FileError;
 use host::hint::hinted;
 use machine::config::Source;
 
-use crate::daemon::apply;
+use crate::daemon::fault::in_one_line;
 
 /// How a master file stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,6 @@ impl State {
 impl From<FileError> for State {
     fn from(error: FileError) -> Self {
         let hint = error.hint();
-        Self::trouble(format!("cannot be followed: {}", apply::in_one_line(error)), hint, true)
+        Self::trouble(format!("cannot be followed: {}", in_one_line(error)), hint, true)
     }
 }
