@@ -10,6 +10,7 @@ mod canary;
 mod completion;
 mod compose;
 mod configuration;
+mod containers;
 mod crash;
 mod credentials;
 mod dev;
