@@ -11,6 +11,7 @@ mod completion;
 mod compose;
 mod configuration;
 mod contact;
+mod containers;
 mod crash;
 mod credentials;
 mod dev;

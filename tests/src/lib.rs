@@ -11,11 +11,17 @@ pub mod api;
 /// Waiting for what a file holds, by its own change events.
 pub mod watch;
 
+/// Namespaces of a test's own.
+pub mod namespaces;
+
 /// File systems of a test's own.
 pub mod mounts;
 
 /// The programs under test.
 mod program;
+
+/// A container as the network sees it.
+pub mod container;
 
 /// A daemon as a real process.
 mod daemon;

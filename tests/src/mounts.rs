@@ -1,38 +1,17 @@
 //! File systems of a test's own: small, full, read-only or gone, seen by that test and its children
 //! alone.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Set in the process that has mounts of its own.
-const INSIDE: &str = "TEST_WITH_OWN_MOUNTS";
+use crate::namespaces;
 
-/// Runs `body` in a mount namespace of its own, by starting this very test once more in there: as
-/// root, or as a user where the system lets users have namespaces.
+/// Runs `body` in a mount namespace of its own, as [`namespaces::own`].
 ///
 /// # Panics
 /// If `body` does, or if file systems cannot be mounted here, with the reason.
 pub fn own<F: FnOnce()>(body: F) {
-    if std::env::var_os(INSIDE).is_some() {
-        return body();
-    }
-    let path = std::any::type_name::<F>().trim_end_matches("::{{closure}}");
-    let (_, test) = path.split_once("::").expect("a test in a module");
-    let mut command = Command::new("unshare");
-    command.arg("--mount");
-    let root = Path::new("/proc/self").metadata().is_ok_and(|own| own.uid() == 0);
-    if !root {
-        command.arg("--map-root-user");
-    }
-    let this = std::env::current_exe().expect("a program");
-    command.arg(this).args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
-    let ran = command.output().expect("unshare(1) of util-linux is there");
-    let [out, err] = [&ran.stdout, &ran.stderr].map(|text| String::from_utf8_lossy(text));
-    assert!(
-        ran.status.success() && out.contains(" 1 passed;"),
-        "`{test}` failed in a mount namespace of its own (unshare: root, or user namespaces, are needed):\n{out}\n{err}"
-    );
+    namespaces::own(&["--mount"], body);
 }
 
 /// Mounts a file system in memory at a folder, which is made if it is not there, whose times are no

@@ -97,7 +97,21 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "arguments",
         ],
     ),
-    ("tests", &["port", "api", "watch", "mounts", "program", "daemon", "host", "world"]),
+    (
+        "tests",
+        &[
+            "port",
+            "api",
+            "watch",
+            "namespaces",
+            "mounts",
+            "program",
+            "container",
+            "daemon",
+            "host",
+            "world",
+        ],
+    ),
 ];
 
 /// The only files of the programs that know the TLS library: all others talk to them.

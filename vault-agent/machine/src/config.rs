@@ -7,6 +7,7 @@
 mod absolute;
 mod credential;
 mod hook;
+mod listen;
 mod order;
 mod secret;
 mod source;
@@ -30,6 +31,7 @@ pub use crate::render::Format;
 pub use credential::{Credential, Credentials};
 pub use hook::{Hook, HookAction, HookSignal, UnitAction};
 pub use host::files::git::GitPolicy;
+pub use listen::check as check_listen;
 pub use source::Source;
 pub use target::parse_mode;
 pub use target::{Drift, Existing, OnDelete, OnStale, Target, WriteMode};
@@ -73,14 +75,24 @@ pub struct Api {
     pub socket: Option<PathBuf>,
     /// Who may use the socket besides root and the agent's own user.
     pub allow: Vec<Allow>,
-    /// A loopback address to listen on as well.
-    #[serde(deserialize_with = "loopback")]
-    pub listen: Option<SocketAddr>,
-    /// What callers of that address must show.
+    /// Addresses to listen on as well: loopback, or private ones for containers; each once.
+    #[serde(deserialize_with = "listen::addresses")]
+    pub listen: Vec<SocketAddr>,
+    /// Names that callers there may give as `Host`, besides those of loopback and the addresses.
+    #[serde(deserialize_with = "listen::hosts")]
+    pub hosts: Vec<String>,
+    /// What callers on loopback must show; all others need a token.
     pub auth: Auth,
     /// Where their token is kept, if not at its usual place.
     #[serde(deserialize_with = "some_absolute")]
     pub token_file: Option<PathBuf>,
+}
+
+impl Api {
+    /// Tells whether callers of an address of `listen` must show a token.
+    pub fn wants_token(&self) -> bool {
+        self.listen.iter().any(|address| self.auth == Auth::Token || !address.ip().is_loopback())
+    }
 }
 
 /// A user, or with `@` in front a group, that may use the socket.
@@ -92,7 +104,7 @@ pub enum Allow {
     Group(String),
 }
 
-/// What callers of the TCP listener must show.
+/// What callers on loopback TCP must show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Auth {
@@ -205,16 +217,6 @@ fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
         Some(bad) => Err(D::Error::custom(format!("server `{bad}` is not `host:port`"))),
         None => Ok(servers),
     }
-}
-
-fn loopback<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
-    let address = SocketAddr::deserialize(deserializer)?;
-    if !address.ip().is_loopback() {
-        return Err(D::Error::custom(format!(
-            "address `{address}` is not a loopback address: secrets would leave this host"
-        )));
-    }
-    Ok(Some(address))
 }
 
 impl<'de> Deserialize<'de> for Allow {

@@ -1,8 +1,7 @@
-//! Authenticates callers: by peer credentials on the unix socket, by tokens on loopback TCP; web
-//! pages on neither. What a caller may do with a secret lives in `tokens` and the engine.
+//! Authenticates callers: by peer credentials on the unix socket, by tokens on TCP. What a caller
+//! may do with a secret lives in `tokens` and the engine.
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use host::hint::hinted;
 use machine::config::{self, Allow, Auth};
 
 use super::error::ApiFault;
+use super::hosts::{Hosts, Origin};
 use super::loopback::{Ends, Owner, Owners};
 use super::process;
 use super::tokens::{self, Scope, Tokens};
@@ -37,8 +37,8 @@ pub(super) enum Peer {
     Allowed(Who),
     /// Another user on the socket.
     Stranger(Who),
-    /// Somebody on the loopback interface, who is looked for when their name is first needed.
-    Loopback(Ends, OnceCell<Who>),
+    /// Somebody over TCP, who is looked for when their name is first needed.
+    Tcp(Ends, OnceCell<Who>),
 }
 
 impl Peer {
@@ -48,9 +48,9 @@ impl Peer {
         Self::Allowed(process::describe(Some(pid), rustix::process::getuid().as_raw()))
     }
 
-    /// A caller on the loopback interface.
-    pub(super) const fn loopback(ends: Ends) -> Self {
-        Self::Loopback(ends, OnceCell::const_new())
+    /// A caller over TCP.
+    pub(super) const fn tcp(ends: Ends) -> Self {
+        Self::Tcp(ends, OnceCell::const_new())
     }
 }
 
@@ -68,8 +68,11 @@ pub(super) struct Caller {
 pub(super) struct Gate {
     users: Vec<u32>,
     groups: Vec<u32>,
-    /// Where the token of loopback callers is kept; `None` where they need none.
+    /// Where the token of callers over TCP is kept; `None` where none needs it.
     token_file: Option<PathBuf>,
+    /// Whether callers on loopback need none.
+    trusts_loopback: bool,
+    hosts: Hosts,
     /// SHA-256 of that token, once it is read.
     token: OnceLock<Hash>,
     pub(super) tokens: Tokens,
@@ -88,6 +91,8 @@ impl Gate {
             users: vec![0, us],
             groups: Vec::new(),
             token_file: None,
+            trusts_loopback: options.auth == Auth::Loopback,
+            hosts: Hosts::new(&options.listen, &options.hosts),
             token: OnceLock::new(),
             tokens,
             unknown: Vec::new(),
@@ -109,13 +114,13 @@ impl Gate {
                 },
             }
         }
-        if options.listen.is_some() && options.auth == Auth::Token {
+        if options.wants_token() {
             gate.token_file = Some(token_file.to_owned());
         }
         gate
     }
 
-    /// Reads the token file, or makes it, unless that is done or loopback callers need no token.
+    /// Reads the token file, or makes it, unless that is done or no caller needs it.
     ///
     /// # Errors
     /// If it cannot be read, or is open to everybody: nobody is let in by its token then.
@@ -148,7 +153,7 @@ impl Gate {
     pub(super) async fn who(&self, peer: &Peer) -> Who {
         match peer {
             Peer::Allowed(who) | Peer::Stranger(who) => who.clone(),
-            Peer::Loopback(ends, who) => who.get_or_init(|| self.look_for(*ends)).await.clone(),
+            Peer::Tcp(ends, who) => who.get_or_init(|| self.look_for(*ends)).await.clone(),
         }
     }
 
@@ -156,7 +161,35 @@ impl Gate {
         match self.owners.of(ends).await {
             Some(Owner { uid, pid: Some(pid) }) => process::describe(Some(pid), uid),
             Some(Owner { uid, pid: None }) => Who::lossy(&format!("tcp uid {uid}")),
-            None => Who::lossy("tcp"),
+            // Of another network namespace, as containers are, or gone.
+            None => Who::lossy(&format!("tcp {}", ends.0.ip().to_canonical())),
+        }
+    }
+
+    /// Tells where a connection comes from, by both of its ends.
+    fn origin(&self, (theirs, ours): &Ends) -> Origin {
+        match [theirs, ours].iter().all(|end| end.ip().is_loopback()) {
+            true if self.trusts_loopback => Origin::Trusted,
+            true => Origin::Loopback,
+            false => Origin::Elsewhere,
+        }
+    }
+
+    /// Refuses what only a web page sends: pages may post to any port of this host, with any text
+    /// as body, and by a name of theirs (DNS rebinding).
+    pub(super) fn refuse_web_pages(
+        &self,
+        peer: &Peer,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<(), ApiFault> {
+        if headers.contains_key(header::ORIGIN) {
+            let text = "requests with an `Origin` header are refused";
+            return Err(ApiFault::Forbidden(text.into()));
+        }
+        match peer {
+            Peer::Allowed(_) | Peer::Stranger(_) => Ok(()),
+            Peer::Tcp(ends, _) => self.hosts.check(self.origin(ends), uri, headers),
         }
     }
 
@@ -167,16 +200,15 @@ impl Gate {
         if let Some(token) = given.and_then(|given| self.tokens.find(given)) {
             return Ok(Caller { who: self.who(peer).await, scope: Scope::Limited(token) });
         }
-        let open = match (peer, &self.token_file) {
+        let open = match peer {
             // Whoever shows a token that has ended does not mean to do without one.
             _ if issued => false,
-            (Peer::Allowed(_), _) | (Peer::Loopback(..), None) => true,
-            (Peer::Stranger(_), _) => false,
-            (Peer::Loopback(..), Some(_)) => {
-                given.zip(self.token.get()).is_some_and(|(given, token)| {
-                    Hash::of(&[given.as_bytes()]).as_bytes().ct_eq(token.as_bytes()).into()
-                })
-            }
+            Peer::Allowed(_) => true,
+            Peer::Stranger(_) => false,
+            Peer::Tcp(ends, _) if self.origin(ends) == Origin::Trusted => true,
+            Peer::Tcp(..) => given.zip(self.token.get()).is_some_and(|(given, token)| {
+                Hash::of(&[given.as_bytes()]).as_bytes().ct_eq(token.as_bytes()).into()
+            }),
         };
         if open {
             return Ok(Caller { who: self.who(peer).await, scope: Scope::All });
@@ -192,25 +224,6 @@ impl Gate {
     }
 }
 
-/// Refuses what only a web page sends: pages may post to loopback ports, with any text as body.
-pub(super) fn refuse_web_pages(
-    peer: &Peer,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<(), ApiFault> {
-    if headers.contains_key(header::ORIGIN) {
-        return Err(ApiFault::Forbidden("requests with an `Origin` header are refused".into()));
-    }
-    if !matches!(peer, Peer::Loopback(..)) {
-        return Ok(());
-    }
-    let named = headers.get_all(header::HOST).iter().map(|host| host.to_str().unwrap_or("?"));
-    if named.chain(uri.authority().map(hyper::http::uri::Authority::as_str)).all(is_loopback) {
-        return Ok(());
-    }
-    Err(ApiFault::Forbidden("requests for a host that is not loopback are refused".into()))
-}
-
 /// Returns the token of a request: `X-Vault-Token`, or `Authorization: Bearer`.
 pub(super) fn given_token(headers: &HeaderMap) -> Option<&str> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
@@ -219,16 +232,6 @@ pub(super) fn given_token(headers: &HeaderMap) -> Option<&str> {
         kind.eq_ignore_ascii_case("bearer").then_some(token.trim())
     };
     text(HeaderName::from_static("x-vault-token")).or_else(bearer).filter(|token| !token.is_empty())
-}
-
-/// Tells whether a `Host` is `localhost` or an address of the loopback interface.
-fn is_loopback(host: &str) -> bool {
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    host.trim_end_matches('.').eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Reads the token file, or makes it with a fresh token, and returns the token's hash.
@@ -267,26 +270,6 @@ fn token(path: &Path) -> Result<Hash> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_are_loopback_or_refused() {
-        for good in
-            ["localhost", "LOCALHOST:8200", "localhost.", "127.0.0.1", "127.9.9.9:1", "[::1]:8200"]
-        {
-            assert!(is_loopback(good), "{good}");
-        }
-        for bad in [
-            "",
-            "evil.example",
-            "localhost.evil",
-            "10.0.0.1:8200",
-            "[::2]",
-            "127.0.0.1.nip.io",
-            "?",
-        ] {
-            assert!(!is_loopback(bad), "{bad}");
-        }
-    }
 
     #[test]
     fn tokens_come_in_either_header() {

@@ -23,6 +23,7 @@ use machine::config::{Config, Credential};
 use machine::render;
 
 use super::listen::{accept_each, bind_unix, stopped};
+use super::places::Places;
 use super::process;
 
 /// Units that wait at a time; others wait in the system's queue.
@@ -93,7 +94,8 @@ impl Credentials {
                 request.answer(stream, configs, &engine, shutdown).await;
             }
         };
-        let mut open = accept_each(CONNECTIONS, &engine, shutdown.clone(), accept, answer).await;
+        let places = Places::new(CONNECTIONS);
+        let mut open = accept_each(places, &engine, shutdown.clone(), accept, answer).await;
         while open.join_next().await.is_some() {}
     }
 }

@@ -1,5 +1,5 @@
-//! The listeners: a unix socket and, if configured, loopback TCP; one task per connection, HTTP/1
-//! with limits on everything that a caller decides. What is answered lives elsewhere.
+//! The listeners: a unix socket and, if configured, TCP; one task per connection, HTTP/1 with
+//! limits on everything that a caller decides. What is answered lives elsewhere.
 
 use std::convert::Infallible;
 use std::fs;
@@ -35,7 +35,8 @@ use super::places::{Place, Places};
 use super::route::answer;
 use super::unread::Unread;
 
-/// Connections at a time, for each listener; one that is idle makes room for the next.
+/// Connections at a time on the socket, and on all TCP addresses together; one that is idle makes
+/// room for the next.
 pub(super) const CONNECTIONS: usize = 512;
 /// Connections at a time of users who may not use the socket: they may still show a token.
 const STRANGERS: usize = 32;
@@ -68,11 +69,11 @@ const GONE: [ErrorKind; 2] = [ErrorKind::ConnectionRefused, ErrorKind::NotFound]
 #[derive(Debug)]
 pub struct Listeners {
     unix: UnixListener,
-    tcp: Option<Tcp>,
+    tcp: Vec<Tcp>,
     api: Arc<Api>,
 }
 
-/// A loopback address to listen on; files are kept right without.
+/// An address to listen on; files are kept right without.
 #[derive(Debug)]
 struct Tcp {
     address: SocketAddr,
@@ -81,21 +82,6 @@ struct Tcp {
 }
 
 impl Tcp {
-    /// Binds the address, which raises an alarm if it cannot be, and ends it if it can.
-    async fn try_bind(&mut self, api: &Api) {
-        match self.bind(api).await {
-            Ok(listener) => {
-                api.engine.clear_alarm(NOT_LISTENING);
-                self.bound = Some(listener);
-            }
-            Err(why) => {
-                let hint = hint::hint(&why).map(|hint| format!(" (hint: {hint})"));
-                let text = format!("{why:#}{}", hint.unwrap_or_default());
-                api.engine.alarm(NOT_LISTENING, text);
-            }
-        }
-    }
-
     async fn bind(&self, api: &Api) -> Result<TcpListener> {
         api.gate.take_token()?;
         let address = self.address;
@@ -106,46 +92,68 @@ impl Tcp {
                     text,
                     "end the program that has it, or set another port at `listen` in `agent.toml`",
                 ),
+                ErrorKind::AddrNotAvailable => hinted(
+                    text,
+                    "no interface of this host has it: start what brings it, such as Docker, or \
+                     mend `listen` in `agent.toml`",
+                ),
                 _ => anyhow::Error::msg(text),
             }
         })
     }
 }
 
+/// Binds what is not bound yet; an alarm names the addresses that cannot be, and ends with them.
+async fn try_bind(all: &mut [Tcp], api: &Api) {
+    let mut failed = Vec::new();
+    for tcp in all.iter_mut().filter(|tcp| tcp.bound.is_none()) {
+        match tcp.bind(api).await {
+            Ok(listener) => tcp.bound = Some(listener),
+            Err(why) => {
+                let hint = hint::hint(&why).map(|hint| format!(" (hint: {hint})"));
+                failed.push(format!("{why:#}{}", hint.unwrap_or_default()));
+            }
+        }
+    }
+    // What does not depend on the address is said once.
+    failed.dedup();
+    match &failed[..] {
+        [] => api.engine.clear_alarm(NOT_LISTENING),
+        all => api.engine.alarm(NOT_LISTENING, all.join("; ")),
+    }
+}
+
 impl Listeners {
-    /// Binds the unix socket and, if configured, a loopback address; reads or makes the token file.
-    /// What keeps the latter from being served is an alarm, and tried again.
+    /// Binds the unix socket and what else is configured; reads or makes the token file. What keeps
+    /// an address from being served is an alarm, and tried again.
     ///
     /// # Errors
-    /// If another agent answers on the socket, or it cannot be made.
+    /// If another agent answers on the socket, or it cannot be made; if others than this host and
+    /// its containers could reach an address.
     pub async fn bind(
         engine: Engine,
         paths: &Paths,
         options: &config::Api,
         targets: Option<Targets>,
     ) -> Result<Self> {
+        for address in &options.listen {
+            config::check_listen(*address).map_err(anyhow::Error::msg)?;
+        }
         let api = Arc::new(Api::open(engine, paths, options, targets)?);
         let socket = options.socket.as_deref().unwrap_or(&paths.socket);
         let unix = bind_unix(socket, api.gate.is_shared())
             .with_context(|| format!("cannot listen on `{}`", socket.display()))?;
-        let tcp = match options.listen {
-            None => None,
-            Some(address) if !address.ip().is_loopback() => {
-                let text = format!("`{address}` is not a loopback address");
-                return Err(hinted(text, "use 127.0.0.1 or [::1]"));
-            }
-            Some(address) => {
-                let mut tcp = Tcp { address, bound: None };
-                tcp.try_bind(&api).await;
-                Some(tcp)
-            }
-        };
+        let unbound = |address: &SocketAddr| Tcp { address: *address, bound: None };
+        let mut tcp: Vec<Tcp> = options.listen.iter().map(unbound).collect();
+        if !tcp.is_empty() {
+            try_bind(&mut tcp, &api).await;
+        }
         Ok(Self { unix, tcp, api })
     }
 
-    /// Returns the TCP address, if there is one.
+    /// Returns the first address that is listened on, if there is one.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.tcp.as_ref()?.bound.as_ref()?.local_addr().ok()
+        self.tcp.iter().find_map(|tcp| tcp.bound.as_ref())?.local_addr().ok()
     }
 }
 
@@ -201,30 +209,27 @@ fn is_served(socket: &Path) -> Result<bool> {
 pub async fn serve(listeners: Listeners, shutdown: watch::Receiver<bool>) -> Result<()> {
     let Listeners { unix, tcp, api } = listeners;
     let on_unix = accept_unix(unix, api.clone(), shutdown.clone());
-    let on_tcp = async {
-        if let Some(tcp) = tcp
-            && let Some(bound) = bound(tcp, &api, shutdown.clone()).await
-        {
-            accept_tcp(bound, api, shutdown).await;
-        }
-    };
-    tokio::join!(on_unix, on_tcp);
+    tokio::join!(on_unix, serve_tcp(tcp, api, shutdown));
     Ok(())
 }
 
-/// Waits until the address is bound; `None` once `shutdown` is true.
-async fn bound(
-    mut tcp: Tcp,
-    api: &Api,
-    mut shutdown: watch::Receiver<bool>,
-) -> Option<TcpListener> {
-    while tcp.bound.is_none() {
+/// Serves each address from when it is bound, until `shutdown` turns true.
+async fn serve_tcp(mut waiting: Vec<Tcp>, api: Arc<Api>, mut shutdown: watch::Receiver<bool>) {
+    let (mut served, all) = (JoinSet::new(), waiting.len());
+    loop {
+        for bound in waiting.extract_if(.., |tcp| tcp.bound.is_some()).filter_map(|tcp| tcp.bound) {
+            let places = Places::among(CONNECTIONS, all);
+            served.spawn(accept_tcp(bound, places, api.clone(), shutdown.clone()));
+        }
+        if waiting.is_empty() {
+            break;
+        }
         tokio::select! {
-            () = stopped(&mut shutdown) => return None,
-            () = tokio::time::sleep(LISTEN_AGAIN) => tcp.try_bind(api).await,
+            () = stopped(&mut shutdown) => break,
+            () = tokio::time::sleep(LISTEN_AGAIN) => try_bind(&mut waiting, &api).await,
         }
     }
-    tcp.bound
+    while served.join_next().await.is_some() {}
 }
 
 async fn accept_unix(listener: UnixListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
@@ -244,19 +249,25 @@ async fn accept_unix(listener: UnixListener, api: Arc<Api>, shutdown: watch::Rec
                     () = place.dismissed() => return,
                     () = tokio::time::sleep(LEAVE) => return,
                 },
-                Peer::Allowed(_) | Peer::Loopback(..) => place,
+                Peer::Allowed(_) | Peer::Tcp(..) => place,
             };
             one(stream, api, peer, shutdown, place).await;
         }
     };
     let engine = &api.engine;
-    finish(accept_each(CONNECTIONS, engine, shutdown.clone(), accept, answer).await).await;
+    let places = Places::new(CONNECTIONS);
+    finish(accept_each(places, engine, shutdown.clone(), accept, answer).await).await;
 }
 
-async fn accept_tcp(listener: TcpListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
+async fn accept_tcp(
+    listener: TcpListener,
+    places: Arc<Places>,
+    api: Arc<Api>,
+    shutdown: watch::Receiver<bool>,
+) {
     let accept = || async {
         let (stream, peer) = listener.accept().await?;
-        Ok((Peer::loopback((peer, stream.local_addr()?)), stream))
+        Ok((Peer::tcp((peer, stream.local_addr()?)), stream))
     };
     let answer = |(peer, stream): (_, TcpStream), place| {
         // Answers are small: waiting to fill a segment only costs time.
@@ -265,7 +276,7 @@ async fn accept_tcp(listener: TcpListener, api: Arc<Api>, shutdown: watch::Recei
         one(stream, api, peer, shutdown, place)
     };
     let engine = &api.engine;
-    finish(accept_each(CONNECTIONS, engine, shutdown.clone(), accept, answer).await).await;
+    finish(accept_each(places, engine, shutdown.clone(), accept, answer).await).await;
 }
 
 /// Waits for connections to finish, but not for long.
@@ -274,10 +285,10 @@ async fn finish(mut open: JoinSet<()>) {
     let _ = tokio::time::timeout(GRACE, all).await;
 }
 
-/// Takes connections until `shutdown` turns true, `most` at a time, and returns those that are
-/// still open then. Each keeps its place until it ends.
+/// Takes connections until `shutdown` turns true, as many as there are places for, and returns
+/// those that are still open then. Each keeps its place until it ends.
 pub(super) async fn accept_each<C, A, F>(
-    most: usize,
+    places: Arc<Places>,
     engine: &Engine,
     mut shutdown: watch::Receiver<bool>,
     accept: impl Fn() -> A,
@@ -287,7 +298,6 @@ where
     A: Future<Output = io::Result<C>>,
     F: Future<Output = ()> + Send + 'static,
 {
-    let places = Places::new(most);
     let mut open = JoinSet::new();
     let mut calm_at: Option<tokio::time::Instant> = None;
     loop {

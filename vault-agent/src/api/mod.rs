@@ -1,5 +1,5 @@
-//! The local API: Vault's KV v2 over HTTP/1.1 on a unix socket and loopback TCP, and the agent's
-//! own routes. No code lives here. The layers, each using those below it only:
+//! The local API: Vault's KV v2 over HTTP/1.1 on a unix socket and TCP, and the agent's own routes.
+//! No code lives here. The layers, each using those below it only:
 //!
 //! 1. `oneshot`, `credentials`
 //! 2. `listen`
@@ -9,8 +9,9 @@
 //! 6. `context`
 //! 7. `caller`
 //! 8. `json`, `tokens`
-//! 9. `error`, `unread`
-//! 10. `envelope`, `loopback`, `places`, `process`
+//! 9. `hosts`
+//! 10. `error`, `unread`
+//! 11. `envelope`, `loopback`, `places`, `process`
 
 mod agent;
 mod auth;
@@ -20,6 +21,7 @@ mod credentials;
 mod envelope;
 mod error;
 mod halts;
+mod hosts;
 mod json;
 mod kv;
 mod listen;

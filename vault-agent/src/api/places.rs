@@ -10,7 +10,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Descriptors that connections leave to files, hooks, the database and the way to the server.
 const RESERVED: u64 = 128;
-/// Listeners that share the others: the socket, loopback TCP, credentials.
+/// Kinds of listeners that share the others: the socket, TCP, credentials.
 const LISTENERS: u64 = 3;
 /// Connections that every listener takes, however few descriptors there are.
 const FEWEST: usize = 4;
@@ -47,7 +47,13 @@ pub(super) struct Busy(Arc<Seat>, Option<Arc<Places>>);
 impl Places {
     /// Makes room for `most` connections, or fewer where this process may open few files.
     pub(super) fn new(most: usize) -> Arc<Self> {
-        let (room, seats) = (Arc::new(Semaphore::new(fitting(most, limit()))), Mutex::default());
+        Self::among(most, 1)
+    }
+
+    /// As [`Places::new`], for each of several listeners of a kind: they share what one would have.
+    pub(super) fn among(most: usize, listeners: usize) -> Arc<Self> {
+        let room = (fitting(most, limit()) / listeners).max(FEWEST);
+        let (room, seats) = (Arc::new(Semaphore::new(room)), Mutex::default());
         Arc::new(Self { room, seats, wanted: AtomicUsize::new(0) })
     }
 

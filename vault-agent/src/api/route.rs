@@ -27,7 +27,7 @@ pub(super) async fn answer(api: &Api, peer: &Peer, request: Request<Body>) -> Ap
 
 /// Lets the caller in, then routes.
 async fn admit(api: &Api, peer: &Peer, parts: &Parts, body: Body) -> Result<ApiAnswer, ApiFault> {
-    caller::refuse_web_pages(peer, &parts.uri, &parts.headers)?;
+    api.gate.refuse_web_pages(peer, &parts.uri, &parts.headers)?;
     refuse_wrapping(&parts.headers)?;
     let path = request::path(&parts.uri)?;
     let query = Query(parts.uri.query());

@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use host::hint::Exit;
 use host::systemd::{self, Credential, HOST_UNITS, InstallFlags, Program, Whose, lets_write};
 use host::term::Term;
-use machine::config::{Auth, Config};
+use machine::config::Config;
 use machine::identity::{Key, MachineKeys, Pins};
 use machine::paths::Paths;
 
@@ -68,7 +68,7 @@ impl<'a> Agent<'a> {
         facts.state = is_chosen(place).then(|| paths.state.clone());
         facts.config = place.config.is_some().then(|| paths.config.clone());
         facts.sealed = self.credentials().into_iter().filter(Credential::is_sealed).collect();
-        if config.api.listen.is_some() && config.api.auth == Auth::Token {
+        if config.api.wants_token() {
             facts.write_in(token_file(paths, &config.api).parent());
         }
         if whose == Whose::User && !is_chosen(place) {

@@ -67,7 +67,8 @@ key = "DB_PASSWORD"
 [api]
 socket = "/run/x.sock"
 allow = ["jonas", "@vault"]
-listen = "127.0.0.1:8200"
+listen = ["127.0.0.1:8200", "172.17.0.1:8200"]
+hosts = ["host.docker.internal", "vault"]
 auth = "loopback"
 token_file = "/run/token"
 
@@ -120,6 +121,9 @@ fn every_key_is_read() {
         config.api.allow,
         [Allow::User("jonas".to_owned()), Allow::Group("vault".to_owned())]
     );
+    let listen = ["127.0.0.1:8200", "172.17.0.1:8200"].map(|text| text.parse().unwrap());
+    assert_eq!(config.api.listen, listen);
+    assert_eq!(config.api.hosts, ["host.docker.internal", "vault"]);
     assert_eq!(
         (config.api.auth, config.log.level, config.log.format),
         (Auth::Loopback, Level::Debug, LogFormat::Json)
@@ -212,7 +216,6 @@ fn mistakes_name_line_and_key() {
         parse("[[target]]\npath = \"/a\"").unwrap_err(),
         parse("[[target]]\npath = \"/a\"\nsecrets = [\"secret/u\u{308}\"]").unwrap_err(),
         parse("[[source]]\npath = \"/a\"\nsecret = \"secret/u\u{308}\"").unwrap_err(),
-        parse("[api]\nlisten = \"0.0.0.0:8200\"").unwrap_err(),
         parse("[api]\nallow = [\"@\"]").unwrap_err(),
         with("[[source]]\npath = \"/a\"\nsecret = \"secret/a\""),
         with("[[source]]\npath = \"/b\"\nsecrets = [\"secret/a\"]"),
@@ -276,6 +279,64 @@ fn a_file_that_holds_nothing_is_no_edit() {
     let comment = b"# nothing\n";
     host::files::replace_trusted(&file, comment, host::files::Access::PRIVATE).unwrap();
     assert_eq!(Config::load_filled(&file).unwrap(), Config::default());
+}
+
+#[test]
+fn mistakes_about_listeners_name_the_way_out() {
+    let nine = [1, 2, 3, 4, 5, 6, 7, 8, 9].map(|n| format!("127.0.0.{n}:1"));
+    for (line, expected) in [
+        (
+            "listen = \"0.0.0.0:8200\"",
+            "address `0.0.0.0:8200` is every interface of this host: name",
+        ),
+        ("listen = [\"127.0.0.1:1\", \"[::]:1\"]", "address `[::]:1` is every interface of this"),
+        ("listen = \"203.0.113.7:8200\"", "is neither a loopback nor a private address: secrets"),
+        ("listen = \"[2001:db8::1]:8200\"", "host; name `127.0.0.1`, and for containers the add"),
+        ("listen = \"127.0.0.1\"", "`127.0.0.1` is not an address such as \"127.0.0.1:8200\""),
+        ("listen = 8200", "expected an address such as \"127.0.0.1:8200\", or a list of them"),
+        ("listen = [\"172.17.0.1:1\", \"172.17.0.1:1\"]", "address `172.17.0.1:1` is named twice"),
+        (&format!("listen = {nine:?}"), "there are more than 8 addresses"),
+        ("hosts = [\"vault:8200\"]", "`vault:8200` is not a name such as \"host.docker.internal\""),
+        ("hosts = [\"*\"]", "`*` is not a name such as \"host.docker.internal\", without a port"),
+        ("hosts = [\"\"]", "`` is not a name"),
+        ("hosts = [\"172.17.0.1\"]", "is an address: those of `listen` are accepted without"),
+        ("hosts = \"vault\"", "invalid type: string \"vault\", expected a sequence"),
+    ] {
+        let why = parse(&format!("[api]\n{line}\n")).unwrap_err();
+        let place =
+            format!("`/etc/agent.toml` line 2, key `{}`: ", &line[..line.find(' ').unwrap()]);
+        assert!(why.starts_with(&place) && why.contains(expected), "{line}: {why}");
+    }
+}
+
+#[test]
+fn what_only_this_host_and_its_containers_reach_is_listened_on() {
+    for good in [
+        "127.0.0.1:8200",
+        "[::1]:8200",
+        "10.88.0.1:8200",
+        "172.17.0.1:8200",
+        "192.168.122.1:8200",
+        "169.254.1.1:8200",
+        "[fd00:dead::1]:8200",
+        "[fe80::1%3]:8200",
+    ] {
+        let config = parse(&format!("[api]\nlisten = \"{good}\"")).unwrap();
+        assert_eq!(config.api.listen, [good.parse().unwrap()], "{good}");
+    }
+    for bad in [
+        "172.32.0.1:8200",
+        "100.64.0.1:8200",
+        "8.8.8.8:8200",
+        "255.255.255.255:8200",
+        "224.0.0.1:8200",
+        "[::ffff:172.17.0.1]:8200",
+        "[ff02::1]:8200",
+    ] {
+        let why = parse(&format!("[api]\nlisten = \"{bad}\"")).unwrap_err();
+        assert!(why.contains("secrets would leave this host; name `127.0.0.1`"), "{bad}: {why}");
+    }
+    assert!(parse("[api]\nlisten = []").unwrap().api.listen.is_empty());
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //! demand. What a single module decides is tested beside it.
 
 mod access;
+mod bridge;
 mod hostile;
 mod kv;
 mod metadata;
+mod products;
 mod system;
 mod wire;
 mod world;

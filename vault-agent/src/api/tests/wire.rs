@@ -148,12 +148,12 @@ async fn tcp_listens_on_loopback_alone() {
 
     let w = World::new().await;
     let options = |listen: &str| config::Api {
-        listen: Some(listen.parse().unwrap()),
+        listen: vec![listen.parse().unwrap()],
         ..config::Api::default()
     };
     let refused =
         Listeners::bind(w.engine(), &w.paths, &options("0.0.0.0:0"), None).await.unwrap_err();
-    assert!(refused.to_string().contains("is not a loopback address"), "{refused}");
+    assert!(refused.to_string().contains("is every interface of this host"), "{refused}");
 
     let listeners =
         Listeners::bind(w.engine(), &w.paths, &options("127.0.0.1:0"), None).await.unwrap();
@@ -227,7 +227,7 @@ async fn idle_connections_shut_nobody_out() {
 #[tokio::test]
 async fn a_caller_on_loopback_is_named_as_on_the_socket() {
     let w = World::new().await;
-    let listen = Some("127.0.0.1:0".parse().unwrap());
+    let listen = vec!["127.0.0.1:0".parse().unwrap()];
     let options = config::Api { listen, auth: config::Auth::Loopback, ..config::Api::default() };
     let (_stop, stopped) = watch::channel(false);
     let listeners = Listeners::bind(w.engine(), &w.paths, &options, None).await.unwrap();

@@ -39,16 +39,29 @@ impl World {
     /// A machine whose API is called over loopback TCP and wants a token.
     pub(super) async fn on_loopback() -> Self {
         let address = "127.0.0.1:1".parse().unwrap();
-        let options = config::Api { listen: Some(address), ..config::Api::default() };
-        Self::make(&["*"], &["*"], &options, Peer::loopback((address, address))).await
+        let options = config::Api { listen: vec![address], ..config::Api::default() };
+        Self::make(&["*"], &["*"], &options, Peer::tcp((address, address))).await
     }
 
     /// A machine that trusts whoever calls over loopback TCP.
     pub(super) async fn on_trusted_loopback() -> Self {
         let address = "127.0.0.1:1".parse().unwrap();
         let auth = config::Auth::Loopback;
-        let options = config::Api { listen: Some(address), auth, ..config::Api::default() };
-        Self::make(&["*"], &["*"], &options, Peer::loopback((address, address))).await
+        let options = config::Api { listen: vec![address], auth, ..config::Api::default() };
+        Self::make(&["*"], &["*"], &options, Peer::tcp((address, address))).await
+    }
+
+    /// A machine that trusts this host, called by a container over a bridge.
+    pub(super) async fn on_bridge() -> Self {
+        let listen = ["127.0.0.1:1", "172.17.0.1:1"].map(|text| text.parse().unwrap());
+        let options = config::Api {
+            listen: listen.to_vec(),
+            hosts: vec!["host.docker.internal".to_owned(), "vault".to_owned()],
+            auth: config::Auth::Loopback,
+            ..config::Api::default()
+        };
+        let ends = ("172.17.0.2:54321".parse().unwrap(), listen[1]);
+        Self::make(&["*"], &["*"], &options, Peer::tcp(ends)).await
     }
 
     async fn make(read: &[&str], write: &[&str], options: &config::Api, peer: Peer) -> Self {
@@ -62,6 +75,18 @@ impl World {
     /// The same machine, called by a user who may not use the socket.
     pub(super) fn as_stranger(&self) -> Self {
         Self { peer: self.api.gate.peer(None, 54321, 54321), ..self.clone() }
+    }
+
+    /// The same machine, called over TCP from one address to another.
+    pub(super) fn between(&self, ends: [&str; 2]) -> Self {
+        let [theirs, ours] = ends.map(|end| end.parse().unwrap());
+        Self { peer: Peer::tcp((theirs, ours)), ..self.clone() }
+    }
+
+    /// Makes a token that may read what is in a folder.
+    pub(super) async fn limited_token(&self, folder: &str) -> String {
+        let inside = Self { peer: Peer::inside(), ..self.clone() };
+        inside.make_token(&format!(r#"{{"path":"{folder}"}}"#)).await
     }
 
     pub(super) fn engine(&self) -> Engine {
@@ -172,7 +197,7 @@ impl World {
     }
 }
 
-async fn read(answer: Response<Body>) -> (u16, String) {
+pub(super) async fn read(answer: Response<Body>) -> (u16, String) {
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
