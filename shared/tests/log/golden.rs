@@ -242,6 +242,11 @@ fn wire_bodies() {
             v1::log::Frame::Beat,
         ],
     );
+}
+
+#[test]
+fn wire_reports() {
+    let envelope = World::with_machines().log[0].clone();
     let audit = AuditHead { n: 2, hash: Hash::ZERO };
     let text = r#"{"agent":"vault-agent 0.1.0","targets":[]}"#.to_owned();
     check_json(

@@ -125,7 +125,7 @@ pub const LIES: &[Lie] = &[
     }),
     Lie {
         waits: true,
-        ends: [End::Refused("does not serve it now"); 3],
+        ends: [End::Refused("the server "); 3],
         ..Lie::fatal("entries without a body, without end", "E_FROZEN", |scene| {
             twisted(scene, |told, _| {
                 let envelope = Envelope { body: Vec::new(), ..told.log[1].clone() };
@@ -138,7 +138,7 @@ pub const LIES: &[Lie] = &[
         twisted(scene, |_, _| vec![Bytes::from_static(b"{\"entry\":{\"envelope\":\n")])
     }),
     Lie {
-        ends: [End::Refused("does not serve it now"); 3],
+        ends: [End::Refused("the server "); 3],
         ..Lie::fatal("a line has no end", "E_LIMITS", |scene| {
             twisted(scene, |_, _| vec![vec![b'x'; 49 << 20].into()])
         })

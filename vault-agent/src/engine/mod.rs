@@ -109,9 +109,7 @@ pub struct Engine {
     writer: Arc<Writer>,
 }
 
-/// How long a first sync may take.
-const FIRST_SYNC: Duration = Duration::from_secs(10);
-/// How long to wait for what is wanted at once.
+/// How long a first sync may take, and what is wanted at once.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl std::fmt::Debug for Engine {
@@ -191,7 +189,7 @@ impl Engine {
     /// If the state directory is refused.
     pub async fn first_sync(paths: &Paths) -> Result<(Self, Result<()>)> {
         let engine = Self::open(paths)?;
-        let synced = match timeout(FIRST_SYNC, engine.connect_once(&[])).await {
+        let synced = match timeout(PATIENCE, engine.connect_once(&[])).await {
             Ok(synced) => synced,
             Err(_) => Err(anyhow::anyhow!("the server does not answer")),
         };

@@ -269,7 +269,7 @@ async fn local_reads_over_the_share_are_counted_and_never_refused() {
 
 #[tokio::test]
 async fn over_its_share_of_the_log_a_machine_writes_no_more_and_an_owner_does() {
-    let shares = Shares { log_bytes_per_day: 100_000, ..Shares::default() };
+    let shares = Shares { log_bytes_per_day: 60_000, ..Shares::default() };
     let (mut world, client, bad) = world(shares).await;
     let attacker = world.client(&bad).await;
     let entry = |world: &World, n| signed(&world.state, &bad.sign, &bad.actor(), vec![meta(n)]);
@@ -278,7 +278,7 @@ async fn over_its_share_of_the_log_a_machine_writes_no_more_and_an_owner_does() 
         world.append(&attacker, entry, vec![]).await;
         if n == 0 {
             let shares: SharesReply = client.fetch("/v1/shares").await;
-            assert_eq!(shares.near, [], "half of it is no news");
+            assert_eq!(shares.near, [], "two thirds of it are no news");
         }
     }
     let shares: SharesReply = client.fetch("/v1/shares").await;

@@ -365,7 +365,7 @@ async fn without_the_server_reads_go_on_and_writes_fail_at_once() {
         assert_eq!(refused.status(), 503, "{request}");
         assert_eq!(refused.headers()["retry-after"], "0", "{request}");
         let (_, text) = w.text(request, body).await;
-        assert!(text.contains("which does not serve it now: "), "{text}");
+        assert!(text.contains("the server cannot be reached: "), "{text}");
     }
     w.are(
         r##"
