@@ -1,4 +1,5 @@
-//! What an entry does, in words for people: of the log, of what a vault went on without, or would.
+//! What an entry does, in words for people: for the log, and for what a vault went on without, or
+//! would.
 
 use shared::grant::{Grant, Grants};
 use shared::hash::Hash;
