@@ -123,7 +123,7 @@ impl Disk {
             Verdict::Keep => old.as_ref().map(|old| keep(path, old)).transpose()?,
             Verdict::Hold(loss) => return Err(foreign(&loss)),
         };
-        let before = (old.as_ref(), found, known.is_some());
+        let before = (old.as_ref(), found);
         let swapped = self.swap(target, path, before, (&wanted, body), access, commit);
         if !matches!(swapped, Ok(Swapped::Done)) {
             take_back(path, old.as_ref(), copy.as_ref());
@@ -145,30 +145,26 @@ impl Disk {
         Ok(put)
     }
 
-    /// Puts the whole content in the place of the old one, and notes meanwhile that it is ours; of
-    /// a file of which nothing is known, before.
+    /// Puts the whole content in the place of the old one. While it is being written beside the
+    /// file, it is noted that it is ours: a crash leaves no content that would count as foreign.
     fn swap(
         &self,
         target: &Target,
         path: &Path,
-        (old, found, is_known): (Option<&Read>, Option<&[u8]>, bool),
+        (old, found): (Option<&Read>, Option<&[u8]>),
         (wanted, body): (&Plaintext, &[u8]),
         access: Access,
         commit: &Commit,
     ) -> Result<Swapped, TargetFault> {
         std::thread::scope(|scope| {
             let mut noting = Some(scope.spawn(|| self.note(path, found, body, access)));
-            let mut noted = || {
+            let mut ready = || {
+                kept(commit)?;
                 let ended = || Err(TargetFault::new(TargetState::Failed, "interrupted", ""));
                 noting.take().map_or(Ok(()), |noting| noting.join().unwrap_or_else(|_| ended()))
             };
-            // Of a file that is ours already a crash between the two costs a copy at most.
-            let mut ready = || {
-                kept(commit)?;
-                if is_known { Ok(()) } else { noted() }
-            };
             let content = wanted.expose();
-            let swapped = match (old, target.write) {
+            Ok(match (old, target.write) {
                 (None, _) => files::create_when(path, content, access, ready)?,
                 (Some(old), WriteMode::InPlace) => {
                     ready()?;
@@ -181,9 +177,7 @@ impl Disk {
                         Exchanged::Moved => Swapped::Moved,
                     }
                 }
-            };
-            noted()?;
-            Ok(swapped)
+            })
         })
     }
 
