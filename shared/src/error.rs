@@ -147,7 +147,7 @@ codes! {
         "one host is a copy of the other: stop its agent, move its state folder away, and add it \
          under a name of its own; if it is not yours, remove the machine";
 
-    // Nobody's fault: a decision that is somebody's.
+    // Files that somebody else wrote: their owner decides.
     TargetForeign = "E_TARGET_FOREIGN",
         "a file holds what this agent did not write, and what would be written does not",
         "publish it with `vault import`, keep your lines with `layout = \"block\"`, or have a copy \

@@ -170,7 +170,7 @@ fn a_whole_data_directory_put_back_is_resumed_and_everybody_follows() {
 
     let lost = rtx.vault(&["resume", "--code", &code(&world), "--yes"]);
     assert_eq!(lost.code, 2, "{}", lost.err);
-    assert!(lost.err.contains("machine_remove") && lost.err.contains("--lose "), "{}", lost.err);
+    assert!(lost.err.contains("removed gone") && lost.err.contains("--lose "), "{}", lost.err);
     let healed = rtx.vault(&["heal"]);
     assert_eq!(healed.code, 2, "{}", healed.err);
     assert!(healed.err.contains("vault resume"), "{}", healed.err);
@@ -219,7 +219,7 @@ fn what_is_lost_has_to_be_named_and_is_kept_aside() {
     holds(&rtx, "secret/jjeco/a", "one");
     put_when_back(&rtx, "secret/jjeco/a", "K=three");
     let aside = rtx.agent_command(&["set-aside"]);
-    assert!(aside.out.contains("put secret/jjeco/a version 2"), "{}", aside.out);
+    assert!(aside.out.contains("wrote secret/jjeco/a v2"), "{}", aside.out);
     let shown = rtx.agent_command(&["set-aside", "--show", "secret/jjeco/a"]);
     assert!(shown.out.contains("two"), "{}{}", shown.out, shown.err);
     let _ = rtx.agent_command(&["set-aside", "--clear"]).ok();
@@ -239,7 +239,7 @@ fn a_file_keeps_what_the_vault_went_on_without_until_there_is_something_newer() 
     let resumed = rtx.vault(&args);
     assert_eq!(resumed.code, 0, "{}", resumed.err);
     let told = shows(&vps, "alarm set-aside");
-    assert!(told.contains("put secret/jjeco/a version 2"), "{told}");
+    assert!(told.contains("wrote secret/jjeco/a v2"), "{told}");
     assert!(vps.env().contains("two"), "the file stays");
     holds(&vps, "secret/jjeco/a", "one");
     let shown = vps.agent_command(&["set-aside", "--show", "secret/jjeco/a"]);

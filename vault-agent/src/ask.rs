@@ -11,8 +11,10 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use machine::local::BODY;
 use machine::paths::{Paths, demand_short};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared::path::SecretPath;
 use tokio::net::UnixStream;
 
 /// How an agent comes to run.
@@ -24,6 +26,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_mins(2);
 /// The same where only the end of a program is waited for, which has a limit of its own.
 const ENDLESS: Duration = Duration::from_hours(24 * 365);
+
+/// What stays as it is in the path of a request.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Returns the route to a secret's `data`, `metadata` or `subkeys`.
+pub fn route(kind: &str, path: &SecretPath) -> String {
+    let segments = path.rest().split('/').map(|part| utf8_percent_encode(part, PLAIN).to_string());
+    let mount = utf8_percent_encode(path.mount(), PLAIN);
+    format!("{mount}/{kind}/{}", segments.collect::<Vec<_>>().join("/"))
+}
 
 /// Asks the agent for what a route shows.
 pub fn ask<T: DeserializeOwned>(paths: &Paths, route: &str) -> Result<T> {

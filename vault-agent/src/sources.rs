@@ -160,32 +160,18 @@ struct Row<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::io::{self, Write};
-    use std::rc::Rc;
+    use std::io;
 
     use clap::Parser as _;
     use host::files::{self, Access};
 
     use super::*;
+    use crate::targets::tests::Printed;
 
     #[derive(clap::Parser)]
     struct Cli {
         #[command(subcommand)]
         command: Command,
-    }
-
-    #[derive(Clone, Default)]
-    struct Printed(Rc<RefCell<Vec<u8>>>);
-
-    impl Write for Printed {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.borrow_mut().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
     }
 
     struct World {

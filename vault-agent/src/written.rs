@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use shared::hash::Hash;
 
 use host::account;
-use host::files::{self, Access, FileError, Read, Swapped};
+use host::files::{self, Access, FileError, LARGEST, Read, Swapped};
 use machine::config::{Target, WriteMode};
 use machine::render::{Layout, block};
 
@@ -19,9 +19,6 @@ const FOLDER: &str = "written";
 
 /// The version of their format.
 const VERSION: u32 = 1;
-
-/// The largest file that is written into, or removed.
-pub const LARGEST: u64 = 16 << 20;
 
 /// What is known of one file.
 #[derive(Clone, Debug, Serialize, Deserialize)]

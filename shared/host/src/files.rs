@@ -34,12 +34,13 @@ use zeroize::Zeroizing;
 pub use before::{KeepError, Kept, keep_before, tag};
 pub use error::FileError;
 use folder::Place;
+pub use folder::{FileId, file_id};
 pub use in_place::{finish_in_place, in_place};
-pub use links::{Followed, follow};
+pub use links::{Followed, follow, ways};
 pub use private::{check_private, read_private, read_private_named};
 pub use settings::settings;
 pub use swap::{
-    Exchanged, Old, Read, Swapped, copy_aside, create_when, exchange, exchange_when, read,
+    Exchanged, LARGEST, Old, Read, Swapped, copy_aside, create_when, exchange, exchange_when, read,
     remove_if,
 };
 use temp::Temp;

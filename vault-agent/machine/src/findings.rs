@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use shared::error::Code;
-use shared::grant::Grants;
+use shared::grant::{Grant, Grants};
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::TargetState;
@@ -296,16 +296,11 @@ impl Place<'_> {
                 quoted(secret.as_str())
             ),
             TargetState::Denied => {
-                let (read, write) = match self.standing {
-                    Some(it) => (with(&it.read, secret), it.write.to_string()),
-                    None => (secret.to_string(), String::new()),
-                };
-                let write = match write.as_str() {
-                    "" | "-" => String::new(),
-                    write => format!(" --write {}", quoted(write)),
-                };
-                let read = quoted(&read);
-                format!("`vault access set {machine} --read {read}{write}` on an admin's host")
+                let none = Grants::default();
+                let held = self.standing.map(|it| (&it.read, &it.write));
+                let (read, write) = held.unwrap_or((&none, &none));
+                let command = access_command(machine, (read, Some(secret)), (write, None));
+                format!("`{command}` on an admin's host")
             }
             TargetState::Drift => format!(
                 "find out who writes it{there}; `vault-agent target list` shows what it holds"
@@ -324,10 +319,22 @@ impl Place<'_> {
     }
 }
 
-/// Returns the grants and one secret more, as `--read` takes them.
-fn with(grants: &Grants, secret: &SecretPath) -> String {
-    let all = grants.as_slice().iter().map(|grant| grant.as_str().to_owned());
-    all.chain([secret.to_string()]).collect::<Vec<_>>().join(",")
+/// Returns the command that gives a machine a right and takes none away: its grants to read and to
+/// write, each with one secret more if that is wanted there.
+pub fn access_command(
+    machine: &Name,
+    read: (&Grants, Option<&SecretPath>),
+    write: (&Grants, Option<&SecretPath>),
+) -> String {
+    let list = |flag: &str, (held, more): (&Grants, Option<&SecretPath>)| {
+        let held = held.as_slice().iter().map(Grant::as_str);
+        let texts: Vec<&str> = held.chain(more.map(SecretPath::as_str)).collect();
+        if texts.is_empty() {
+            return String::new();
+        }
+        format!(" --{flag} {}", quoted(&texts.join(",")))
+    };
+    format!("vault access set {machine}{}{}", list("read", read), list("write", write))
 }
 
 #[cfg(test)]

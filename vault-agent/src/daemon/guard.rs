@@ -2,7 +2,6 @@
 //! change means is decided by the daemon; here it only becomes a name in a set, so that a storm of
 //! events costs nothing. Files that cannot be watched are looked at once in a while instead.
 
-mod links;
 mod mounts;
 mod poll;
 
@@ -15,7 +14,7 @@ use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Wat
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
-use links::ways;
+use host::files::ways;
 use mounts::{Identity, Mounts, identity};
 use poll::Poll;
 

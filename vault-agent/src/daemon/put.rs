@@ -2,8 +2,6 @@
 //! somebody else wrote is never lost, and what is written is noted as ours.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,11 +12,12 @@ use shared::report::TargetState;
 
 use super::fault::{TargetFault, in_one_line};
 use crate::engine::Commit;
-use crate::written::{self, Known, LARGEST, TakeError, Taken, Written};
+use crate::written::{self, Known, TakeError, Taken, Written};
 use host::files::binds::Mounts;
 use host::files::git::GitGate;
 use host::files::{
-    self, Access, Exchanged, FileError, Found, Kept, Print, Read, Replaced, Swapped,
+    self, Access, Exchanged, FileError, FileId, Found, Kept, LARGEST, Print, Read, Replaced,
+    Swapped,
 };
 use host::{account, clock};
 use machine::config::{Existing, Target, WriteMode};
@@ -35,13 +34,10 @@ const MOUNTS_FOR: Duration = Duration::from_secs(5);
 pub(super) struct Disk {
     gate: GitGate,
     written: Written,
-    /// Which target a file is of, by its folder's device and inode and its name there.
-    places: Mutex<HashMap<Identity, PathBuf>>,
+    /// Which target a file is of.
+    places: Mutex<HashMap<FileId, PathBuf>>,
     mounts: Mutex<Option<(Instant, Mounts)>>,
 }
-
-/// Tells one file from another, whatever its folder is called.
-type Identity = (u64, u64, OsString);
 
 /// What was put.
 pub(super) struct Put {
@@ -225,14 +221,14 @@ impl Disk {
     /// Returns where the file of a target is, if it is no other target's too.
     fn place<'a>(&self, target: &'a Target) -> Result<std::borrow::Cow<'a, Path>, TargetFault> {
         let path = written::real(target)?;
-        let Some(identity) = identity(&path) else { return Ok(path) };
+        let Some(id) = files::file_id(&path) else { return Ok(path) };
         let mut places = lock(&self.places);
-        let owner = places.entry(identity.clone()).or_insert_with(|| target.path.clone());
+        let owner = places.entry(id.clone()).or_insert_with(|| target.path.clone());
         if *owner == target.path {
             return Ok(path);
         }
         // Its folder may be another one by now.
-        if self::identity(owner).as_ref() != Some(&identity) {
+        if files::file_id(owner).as_ref() != Some(&id) {
             owner.clone_from(&target.path);
             return Ok(path);
         }
@@ -375,11 +371,6 @@ fn access(
     let mode = target.mode.or(masked).or(kept.map(|kept| kept.mode)).unwrap_or(MODE);
     let uid = owner.map(|owner| owner.uid).or(kept.and_then(|kept| kept.uid));
     Ok(Access { uid, gid: gid.or(own_gid), mode })
-}
-
-fn identity(path: &Path) -> Option<Identity> {
-    let folder = path.parent()?.metadata().ok()?;
-    Some((folder.dev(), folder.ino(), path.file_name()?.to_owned()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

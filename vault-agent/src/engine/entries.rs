@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
 use rusqlite::Connection;
-use shared::grant::{Grant, Grants};
+use shared::grant::Grants;
 use shared::keys::VerifyKey;
-use shared::log::{Access, Entry, Genesis, Number, Op, Rekey};
+use shared::log::{Entry, Genesis, Number, Op, Rekey};
 use shared::name::{Actor, Name};
 use shared::signed::{Envelope, Purpose, VaultId, parse_strict};
 
 use super::parts::Parts;
+use super::told;
 use crate::state::log;
 use machine::local::{ENTRIES, Entries, EntriesQuery, EntryTold, OpTold};
 
@@ -141,7 +142,7 @@ impl Past {
 
     fn name(&self, number: Number) -> String {
         let known = self.machines.get(&number);
-        known.map_or_else(|| format!("machine {number}"), |known| known.name.to_string())
+        known.map_or_else(|| told::unnamed(number), |known| known.name.to_string())
     }
 
     /// Tells an operation.
@@ -154,81 +155,12 @@ impl Past {
     }
 
     fn what(&self, op: &Op) -> String {
-        match op {
-            Op::AdminAdd { name, .. } => format!("made {name} an admin"),
-            Op::AdminRemove { name } => format!("removed admin {name}"),
-            Op::RootSet { .. } => "replaced the root key".to_owned(),
-            Op::RecoverySet { .. } => "replaced the recovery key".to_owned(),
-            Op::ServerSet { keys, .. } if keys.len() > 1 => {
-                "announced the server's next key".to_owned()
-            }
-            Op::ServerSet { .. } => "set the server's key".to_owned(),
-            Op::AddressesSet { addresses, .. } => {
-                format!("set the server's addresses: {}", list(addresses))
-            }
-            Op::MountSet(set) if set.was == shared::hash::Hash::ZERO => {
-                format!("made mount {}/", set.mount)
-            }
-            Op::MountSet(set) => format!("set mount {}/", set.mount),
-            Op::MountDrop { mount } => format!("dropped mount {mount}/"),
-            Op::MachineAdd(new) => {
-                format!("added {}: reads {}, writes {}", new.name, new.read, new.write)
-            }
-            Op::MachineRename { number, to } => format!("renamed {} to {to}", self.name(*number)),
-            Op::MachineRekey(rekey) => {
-                let (name, number) = (self.name(rekey.number), rekey.new_number);
-                format!("gave {name} new keys; it is machine {number} now")
-            }
-            Op::MachineSet { number, sleeps: true, .. } => {
-                format!("noted that {} sleeps at times", self.name(*number))
-            }
-            Op::MachineSet { number, .. } => {
-                format!("noted that {} never sleeps", self.name(*number))
-            }
-            Op::MachineRemove { number, reason } if reason.as_str().is_empty() => {
-                format!("removed {}", self.name(*number))
-            }
-            Op::MachineRemove { number, reason } => {
-                format!("removed {}: {reason}", self.name(*number))
-            }
-            Op::AccessSet(access) => self.access(access),
-            Op::Put(put) => format!("wrote {} v{}", put.path, put.ver),
-            Op::Rewrap(put) => format!("re-encrypted {} v{}", put.path, put.ver),
-            Op::Delete(at) => format!("deleted {} {}", at.path, versions(&at.versions)),
-            Op::Undelete(at) => format!("undeleted {} {}", at.path, versions(&at.versions)),
-            Op::Destroy(at) => format!("destroyed {} {}", at.path, versions(&at.versions)),
-            Op::MetaSet(meta) => format!("set the metadata of {}", meta.path),
-            Op::Forget { path } => format!("dropped {path} with all its versions"),
-            Op::Resume(resume) => {
-                format!("resumed the vault after a restore, from entry {}", resume.seq)
-            }
-            Op::FormatSet { format } => format!("raised the log's format to {format}"),
-        }
-    }
-
-    /// Tells new access lists by what they change.
-    fn access(&self, access: &Access) -> String {
-        let name = self.name(access.number);
-        let none = Grants::default();
-        let known = self.machines.get(&access.number);
-        let (read, write) = known.map_or((&none, &none), |known| (&known.read, &known.write));
-        let changes = [
-            (less(&access.read, read), format!("gave {name} "), ""),
-            (less(read, &access.read), "took ".to_owned(), " from "),
-            (less(&access.write, write), format!("let {name} write "), ""),
-            (less(write, &access.write), format!("lets {name} no longer write "), ""),
-        ];
-        let told = changes.into_iter().filter(|(grants, ..)| !grants.is_empty());
-        let told: Vec<String> = told
-            .map(|(grants, before, after)| {
-                let whom = if after.is_empty() { "" } else { name.as_str() };
-                format!("{before}{}{after}{whom}", list(&grants))
-            })
-            .collect();
-        if told.is_empty() {
-            return format!("left the access of {name} as it was");
-        }
-        told.join("; ")
+        let before = match op {
+            Op::AccessSet(access) => self.machines.get(&access.number),
+            _ => None,
+        };
+        let before = before.map(|known| (&known.read, &known.write));
+        told::operation(op, &|number| self.name(number), before)
     }
 
     /// Takes up what an operation changes.
@@ -265,18 +197,4 @@ impl Past {
             change(known);
         }
     }
-}
-
-/// Returns the grants of one list that the other lacks.
-fn less(grants: &Grants, without: &Grants) -> Vec<Grant> {
-    let more = grants.as_slice().iter().filter(|grant| !without.as_slice().contains(grant));
-    more.cloned().collect()
-}
-
-fn list<T: ToString>(all: &[T]) -> String {
-    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn versions(all: &[u64]) -> String {
-    all.iter().map(|ver| format!("v{ver}")).collect::<Vec<_>>().join(", ")
 }

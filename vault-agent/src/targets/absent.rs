@@ -3,7 +3,6 @@
 
 use std::os::unix::net::UnixStream;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
@@ -14,9 +13,6 @@ use host::hint;
 use host::shown::quoted;
 use host::term::Term;
 use machine::paths::Paths;
-
-/// What stays as it is in the path of a request.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The names of a secret's keys.
 #[derive(Deserialize)]
@@ -37,7 +33,7 @@ pub(super) fn warn(secrets: &[SecretPath], keys: &[String], paths: &Paths, term:
     let mut wanted: Vec<&String> = keys.iter().collect();
     let mut all_known = true;
     for path in secrets {
-        match ask::find::<IgnoredAny>(paths, &route("metadata", path)) {
+        match ask::find::<IgnoredAny>(paths, &ask::route("metadata", path)) {
             Ok(Some(_)) => {}
             Ok(None) => {
                 let put = format!("vault kv put {} KEY=-", quoted(path.as_str()));
@@ -56,7 +52,7 @@ pub(super) fn warn(secrets: &[SecretPath], keys: &[String], paths: &Paths, term:
         if keys.is_empty() {
             continue;
         }
-        match ask::find::<Subkeys>(paths, &format!("{}?depth=1", route("subkeys", path))) {
+        match ask::find::<Subkeys>(paths, &format!("{}?depth=1", ask::route("subkeys", path))) {
             Ok(Some(found)) => wanted.retain(|key| !has(&found.data.subkeys, key)),
             // A deleted version says nothing of the next one.
             Ok(None) | Err(_) => all_known = false,
@@ -74,10 +70,4 @@ pub(super) fn warn(secrets: &[SecretPath], keys: &[String], paths: &Paths, term:
 /// Tells whether a secret has the key, or one that is flattened to it.
 fn has(keys: &Map<String, Value>, key: &str) -> bool {
     keys.contains_key(key) || key.split_once("__").is_some_and(|(top, _)| keys.contains_key(top))
-}
-
-fn route(kind: &str, path: &SecretPath) -> String {
-    let segments = path.rest().split('/').map(|part| utf8_percent_encode(part, PLAIN).to_string());
-    let mount = utf8_percent_encode(path.mount(), PLAIN);
-    format!("{mount}/{kind}/{}", segments.collect::<Vec<_>>().join("/"))
 }

@@ -1,11 +1,9 @@
 //! First contact of `target add` with a file that is there already: what would be lost is named,
 //! and nothing is until its owner has chosen.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value as Json, json};
@@ -14,18 +12,15 @@ use shared::path::SecretPath;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use crate::ask;
-use crate::written::{self, LARGEST, Written};
+use crate::written::{self, Written};
 use host::files::binds::Mounts;
-use host::files::{self, FileError, mount};
+use host::files::{self, FileError, LARGEST, mount};
 use host::hint::{self, hinted};
 use host::term::Term;
 use machine::binary;
 use machine::config::{Config, Target, WriteMode};
 use machine::paths::Paths;
 use machine::render::{self, Contact, Field, Value};
-
-/// What stays as it is in the path of a request.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// What to do where the file holds something else.
 #[derive(Debug, Default, clap::Args)]
@@ -162,12 +157,8 @@ pub(super) fn typed(table: &Table, file: &Path) -> Result<Target> {
 
 /// Refuses a file that is another target's under another name.
 fn same_file(path: &Path, config: &Config) -> Result<()> {
-    let identity = |path: &Path| {
-        let folder = path.parent()?.metadata().ok()?;
-        Some((folder.dev(), folder.ino(), path.file_name()?.to_owned()))
-    };
-    let Some(own) = identity(path) else { return Ok(()) };
-    let is_it = |other: &Path| other != path && identity(other).as_ref() == Some(&own);
+    let Some(own) = files::file_id(path) else { return Ok(()) };
+    let is_it = |other: &Path| other != path && files::file_id(other).as_ref() == Some(&own);
     match config.targets.iter().find(|target| is_it(&target.path)) {
         Some(target) => bail!(hinted(
             format!("`{}` is the same file as `{}`", path.display(), target.path.display()),
@@ -192,7 +183,7 @@ fn told_of_mounts(path: &Path, target: &Target, term: &Term) -> Result<()> {
                 path.display(),
                 elsewhere.display()
             ),
-            "mount its folder instead, or set `write = \"in_place\"` for this target",
+            "mount its folder instead, or add it with `--in-place`",
         );
     }
     Ok(())
@@ -201,7 +192,7 @@ fn told_of_mounts(path: &Path, target: &Target, term: &Term) -> Result<()> {
 /// Asks the agent for the newest version of each secret.
 fn newest(target: &Target, paths: &Paths) -> Result<Vec<Secret>> {
     let one = |path: &SecretPath| {
-        let found: Option<Shown> = ask::find(paths, &route(path))?;
+        let found: Option<Shown> = ask::find(paths, &ask::route("data", path))?;
         let Some(Shown { data }) = found else {
             return Ok(Secret { path: path.clone(), fields: Vec::new(), version: 0 });
         };
@@ -210,12 +201,6 @@ fn newest(target: &Target, paths: &Paths) -> Result<Vec<Secret>> {
         Ok(Secret { path: path.clone(), fields, version: data.metadata.version })
     };
     target.secrets.iter().map(one).collect()
-}
-
-fn route(path: &SecretPath) -> String {
-    let segments = path.rest().split('/').map(|part| utf8_percent_encode(part, PLAIN).to_string());
-    let mount = utf8_percent_encode(path.mount(), PLAIN);
-    format!("{mount}/data/{}", segments.collect::<Vec<_>>().join("/"))
 }
 
 /// Compares what is in the file with what would be.
@@ -268,7 +253,7 @@ fn import(
         data.insert(name.clone(), as_json(value)?);
     }
     let body = json!({ "data": data, "options": { "cas": secret.version } });
-    let _written: Json = ask::post(paths, &route(&secret.path), &body)?;
+    let _written: Json = ask::post(paths, &ask::route("data", &secret.path), &body)?;
     let count = gone.len() + changed.len();
     let keys = if count == 1 { "key" } else { "keys" };
     term.say(format!(

@@ -370,4 +370,4 @@ fn list_of(secrets: &[SecretPath]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,7 +18,7 @@ struct Cli {
 
 /// What a verb prints, on both streams.
 #[derive(Clone, Default)]
-struct Printed(Rc<RefCell<Vec<u8>>>);
+pub(crate) struct Printed(pub(crate) Rc<RefCell<Vec<u8>>>);
 
 impl Write for Printed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

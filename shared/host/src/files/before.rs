@@ -7,16 +7,13 @@ use std::path::{Path, PathBuf};
 use shared::time::Time;
 
 use super::git::{self, GitError};
-use super::{Access, FileError, Read, copy_aside, read};
+use super::{Access, FileError, LARGEST, Read, copy_aside, read};
 
 /// What follows the file's name in that of a copy; the time follows.
 const TAG: &str = ".before-vault-";
 
 /// How many copies stand beside a file: further changes wait until somebody has looked at them.
 const MOST: usize = 16;
-
-/// The largest copy that is compared with what is to be kept.
-const LARGEST: u64 = 16 << 20;
 
 /// A copy beside a file.
 #[derive(Debug)]

@@ -100,6 +100,17 @@ impl Place {
     }
 }
 
+/// Tells one file from another, whatever its folder is called: that folder's device and inode, and
+/// the file's name there.
+pub type FileId = (u64, u64, OsString);
+
+/// Returns which file a path names, whether it is there or not; `None` without its folder.
+#[must_use]
+pub fn file_id(path: &Path) -> Option<FileId> {
+    let folder = path.parent()?.metadata().ok()?;
+    Some((folder.dev(), folder.ino(), path.file_name()?.to_owned()))
+}
+
 /// Splits a path into folder and name.
 fn split(path: &Path) -> Result<(&Path, &OsStr), FileError> {
     let relative = || FileError::Relative(path.to_owned());

@@ -1,4 +1,5 @@
-//! Follows links on the way to a file, but only those of people who are trusted with it.
+//! The links on the way to a file: to write where they lead only those are followed that belong to
+//! people who are trusted with it; to watch the way all of them count.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -68,6 +69,35 @@ pub fn follow(path: &Path, owners: &[u32]) -> Result<Followed, FileError> {
     Ok(Followed { real, links })
 }
 
+/// Returns every link on the way to an absolute path, each by its real place, and last the place
+/// that it leads to, whether anything is there or not.
+pub fn ways(path: &Path) -> Vec<PathBuf> {
+    let (mut links, mut at) = (Vec::new(), PathBuf::from("/"));
+    let mut rest = names(path);
+    while let Some(part) = rest.pop_front() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(&part);
+        match std::fs::read_link(&next) {
+            Ok(target) if links.len() < MOST => {
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                for part in names(&target).into_iter().rev() {
+                    rest.push_front(part);
+                }
+                links.push(next);
+            }
+            Ok(_) | Err(_) => at = next,
+        }
+    }
+    links.push(at);
+    links
+}
+
+/// Returns the names that a path goes through.
 fn names(path: &Path) -> VecDeque<OsString> {
     let plain = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -100,6 +130,26 @@ mod tests {
         assert_eq!(follow(&plain, &[]).unwrap(), Followed { real: plain, links: Vec::new() });
         symlink("loop", root.join("loop")).unwrap();
         assert!(matches!(follow(&root.join("loop"), &[us]), Err(FileError::Symlink(_))));
+    }
+
+    #[test]
+    fn all_links_are_found_to_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        for (link, to) in [("a/up", "../a/b"), ("x", "a/up/y"), ("loop", "loop"), ("a/b/y", "..")] {
+            symlink(to, root.join(link)).unwrap();
+        }
+        let check = |path: &str, expected: &[&str]| {
+            let expected: Vec<_> = expected.iter().map(|way| root.join(way)).collect();
+            assert_eq!(ways(&root.join(path)), expected, "{path}");
+        };
+        check("a/b/.env", &["a/b/.env"]);
+        check("none/.env", &["none/.env"]);
+        check("a/up/.env", &["a/up", "a/b/.env"]);
+        check("x", &["x", "a/up", "a/b/y", "a"]);
+        check("x/../.env", &["x", "a/up", "a/b/y", ".env"]);
+        assert_eq!(ways(&root.join("loop")).len(), MOST + 1);
     }
 
     #[test]

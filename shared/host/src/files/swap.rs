@@ -14,6 +14,9 @@ use super::{
     Access, FileError, attributes, check_replaceable, create_in, fill, holds, sync_folder, temp,
 };
 
+/// The largest file that programs here change or keep a copy of, in bytes.
+pub const LARGEST: u64 = 16 << 20;
+
 /// How often a name for a copy is tried.
 const COPIES: u32 = 100;
 

@@ -1,4 +1,4 @@
-//! Machines as they stand, and the audit log.
+//! Machines as they stand, the audit log, and the signed log in words.
 
 pub(crate) mod audit;
 pub(crate) mod log;

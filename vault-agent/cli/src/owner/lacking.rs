@@ -1,10 +1,10 @@
 //! The way out where this machine lacks a right: the command that would give it, for an admin.
 
-use shared::grant::{Grant, Grants};
 use shared::path::SecretPath;
 
 use crate::client::{Client, Error};
 use crate::context::Global;
+use machine::findings::access_command;
 use machine::local::{MACHINES, Machines};
 
 /// The words of a refusal that says no more, as Vault's.
@@ -29,12 +29,11 @@ pub fn way(global: &Global, error: &anyhow::Error) -> Option<String> {
         return None;
     }
     let more = |wanted: bool| wanted.then_some(&path);
-    let read = list("read", &own.read, more(is_read));
-    let write = list("write", &own.write, more(!is_read));
+    let (read, write) = ((&own.read, more(is_read)), (&own.write, more(!is_read)));
     Some(format!(
-        "`{}` has no grant to {kind} it; an admin gives one, where the admin key is: `vault access \
-         set {}{read}{write}`",
-        own.name, own.name
+        "`{}` has no grant to {kind} it; an admin gives one, where the admin key is: `{}`",
+        own.name,
+        access_command(&own.name, read, write)
     ))
 }
 
@@ -47,15 +46,9 @@ fn asked(url: &str) -> Option<SecretPath> {
     format!("{mount}/{name}").parse().ok()
 }
 
-/// Writes the flag of a list, with one path more if it is wanted there; nothing for an empty list.
-fn list(flag: &str, held: &Grants, more: Option<&SecretPath>) -> String {
-    let held = held.as_slice().iter().map(Grant::as_str);
-    let texts: Vec<&str> = held.chain(more.map(SecretPath::as_str)).collect();
-    if texts.is_empty() { String::new() } else { format!(" --{flag} '{}'", texts.join(",")) }
-}
-
 #[cfg(test)]
 mod tests {
+    use shared::grant::Grants;
     use shared::keys::SignKey;
 
     use super::*;
@@ -97,12 +90,12 @@ mod tests {
         assert_eq!(
             told("kv get secret/home/door"),
             "hint: `vps` has no grant to read it; an admin gives one, where the admin key is: \
-             `vault access set vps --read 'secret/jjeco/,secret/home/door'`"
+             `vault access set vps --read secret/jjeco/,secret/home/door`"
         );
         assert_eq!(
             told("kv put secret/jjeco/a k=v"),
             "hint: `vps` has no grant to write it; an admin gives one, where the admin key is: \
-             `vault access set vps --read 'secret/jjeco/' --write 'secret/jjeco/a'`"
+             `vault access set vps --read secret/jjeco/ --write secret/jjeco/a`"
         );
         assert_eq!(told("kv get secret/jjeco/a"), "", "it may read it: something else is wrong");
     }

@@ -7,12 +7,9 @@ use shared::path::SecretPath;
 use crate::client::Client;
 use crate::context::Global;
 use crate::kv::{Typed, content, read, say_age};
-use host::files::{self, Access, Exchanged, FileError, Swapped};
+use host::files::{self, Access, Exchanged, FileError, LARGEST, Swapped};
 use host::hint::{Exit, Failure};
 use machine::render::{self, Contact, Field, Format, Multiline, Nested, Rules};
-
-/// The largest file that is written over.
-const LARGEST: u64 = 16 << 20;
 
 #[derive(Debug, clap::Args)]
 #[command(

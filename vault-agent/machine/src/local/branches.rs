@@ -16,7 +16,7 @@ pub struct LostEntry {
     pub by: Actor,
     /// Whether this machine did.
     pub own: bool,
-    /// Its operations in words, e.g. `put secret/a version 3`; some of them.
+    /// Its operations in words, e.g. `wrote secret/a v3`; some of them.
     pub what: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
 //! What is done with a file that is there, without a vault.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 
 use super::*;
 use machine::config::Config;

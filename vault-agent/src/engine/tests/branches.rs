@@ -97,7 +97,7 @@ async fn an_owners_resumption_is_followed_and_what_was_written_here_is_kept_asid
     assert_eq!(alarms(&vps), [SET_ASIDE]);
     assert!(alarms(&home).is_empty());
     let text = vps.engine.status().alarms[0].text.clone();
-    assert!(text.contains("put secret/a version 2") && text.contains("put secret/new"), "{text}");
+    assert!(text.contains("wrote secret/a v2") && text.contains("wrote secret/new"), "{text}");
     for machine in [&vps, &home] {
         let aside = machine.engine.set_aside().await.unwrap();
         let seqs: Vec<u64> = aside.entries.iter().map(|entry| entry.seq).collect();
@@ -215,7 +215,7 @@ async fn an_owners_own_later_acts_are_not_left_without_a_person() {
     let alarms = home.engine.status().alarms;
     let text = &alarms.iter().find(|alarm| alarm.code == "E_FORK").unwrap().text;
     assert!(text.contains("without 1 of its owners' acts"), "{text}");
-    assert!(text.contains("machine_remove `vps`"), "{text}");
+    assert!(text.contains("removed vps"), "{text}");
     // What the owner is told and what the alarm shows are the same, whatever was written since.
     world.put("secret/more", ONE);
     world.server.data().hang_up();
@@ -431,7 +431,7 @@ async fn an_entry_on_its_way_is_set_aside_too() {
     vps.until(|status| status.head == made.head).await;
     world.server.data().faults.clear();
     let aside = vps.engine.set_aside().await.unwrap();
-    assert!(aside.entries.iter().any(|entry| entry.what == ["put secret/way version 1"]));
+    assert!(aside.entries.iter().any(|entry| entry.what == ["wrote secret/way v1"]));
     // Its caller still waits: it is made anew on the new branch.
     unresolved.await.unwrap().unwrap();
     home.until_content("secret/way", TWO).await;
