@@ -306,11 +306,13 @@ impl Place<'_> {
     }
 
     fn way_out(&self) -> String {
-        let TargetRow { machine, secret, .. } = self.row;
+        let TargetRow { machine, secret, wanted, .. } = self.row;
         let there = self.there();
+        // A key is added to a secret that is there.
+        let verb = if *wanted == 0 { "put" } else { "patch" };
         match self.row.state {
             TargetState::Missing => format!(
-                "`vault kv patch {} KEY=-` if it is to be there; if its name is wrong, \
+                "`vault kv {verb} {} KEY=-` if it is to be there; if its name is wrong, \
                  `vault-agent target list`{there} shows it",
                 quoted(secret.as_str())
             ),

@@ -18,8 +18,8 @@ use machine::config::OnStale;
 /// The alarm of a target that lacks a secret or a key.
 const MISSING: &str = "E_TARGET_MISSING";
 /// What to do about it.
-const LOOK: &str = " (hint: `vault kv patch SECRET KEY=-` if it is to be there; if the name is \
-                    wrong, mend it in `agent.toml`)";
+const LOOK: &str = " (hint: `vault kv put SECRET KEY=-` makes a secret, `vault kv patch` a key in \
+                    one; if the name is wrong, mend it in `agent.toml`)";
 
 /// What all rows together may take of the 256 KiB that a report may have, as JSON.
 const MOST_BYTES: usize = 255 * 1024;

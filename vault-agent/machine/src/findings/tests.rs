@@ -235,6 +235,17 @@ fn each_state_of_a_file_says_what_to_type() {
 }
 
 #[test]
+fn a_secret_that_is_missing_is_put_not_patched() {
+    let missing = |status: &mut Status| {
+        let row = &mut status.targets[2];
+        (row.wanted, row.applied, row.state) = (0, 0, TargetState::Missing);
+    };
+    let put = "`vault kv put secret/app/env KEY=-` if it is to be there; if its name is wrong, \
+               `vault-agent target list` on vps shows it";
+    check(missing, &[("missing", "vps", "missing", None, put)]);
+}
+
+#[test]
 fn a_hook_that_failed_is_found_once_for_all_secrets_of_its_target() {
     let hook = |hook: HookResult| {
         move |status: &mut Status| {
