@@ -38,6 +38,15 @@ fn target_add_names_what_would_be_lost_and_loses_nothing() {
     assert!(refused.err.contains("E_TARGET_FOREIGN") && refused.err.contains(loss), "{refused:?}");
     assert!(!refused.err.contains("=9") && host.env() == MINE);
 
+    let reader = world.machine(&host, "vps", &[SECRET]);
+    put(&reader.env_file(), MINE);
+    let theirs = reader.env_file();
+    let denied =
+        reader.agent_command(&["target", "add", theirs.to_str().unwrap(), SECRET, "--import"]);
+    let way_out = format!("this machine may not write `{SECRET}`");
+    assert!(denied.code != 0 && denied.err.contains(&way_out), "{denied:?}");
+    assert!(denied.err.contains("`--block` and `--replace`") && reader.env() == MINE, "{denied:?}");
+
     let _ = add(&["--block"]).ok();
     let whole = watch::until(&file, |text| text.contains("# END vault-agent"));
     assert!(whole.starts_with(MINE) && whole.contains("\nA=1\nB=2\n"), "{whole}");

@@ -114,7 +114,7 @@ impl Homelab {
             command = format!("{command} {data}");
         } else if command == "vault init" {
             command = format!("{command} --name rtx1080 --kit kit.txt --kit-confirmed");
-        } else if command.starts_with("vault machine add ") {
+        } else if command.starts_with("vault machine ") {
             command.push_str(" --yes");
         }
         command

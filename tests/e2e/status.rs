@@ -61,7 +61,7 @@ fn what_does_not_exist_is_loud_from_the_start() {
     let told = add(&["secret/app/aap"]);
     assert!(told.contains("warning: there is no secret `secret/app/aap`"), "{told}");
     let missing = "missing: no secret `secret/app/aap`";
-    says(&rtx, 2, &["vps ", missing, "hint: `vault kv patch secret/app/aap KEY=-`"]);
+    says(&rtx, 2, &["vps ", missing, "hint: `vault kv put secret/app/aap KEY=-`"]);
     let own = vps.agent_command(&["status"]);
     assert!(own.code == 2 && own.out.contains("alarm    E_TARGET_MISSING"), "{}", own.out);
     let _ = rtx.vault(&["kv", "put", "secret/app/aap", "A=1"]).ok();

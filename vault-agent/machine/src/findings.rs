@@ -20,6 +20,9 @@ const HINT: &str = " (hint: ";
 /// What stands in an alarm of several targets before their number.
 const MORE: &str = "; and ";
 
+/// How the name of a master file ends among the targets.
+const SOURCE: &str = " (source)";
+
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -98,12 +101,15 @@ pub fn findings(status: &Status) -> Vec<Finding> {
     let mut of_machines: Vec<Finding> = Vec::new();
     of_machines.extend(status.machines.iter().filter(|it| it.silent).map(silent));
     let is_asleep = |name: &Name| standing.get(name).is_some_and(|it| it.sleeps && !it.awake);
-    of_machines.extend(status.outdated.iter().filter(|it| !is_asleep(&it.machine)).map(outdated));
+    // A server that is away hands out nothing: that is said once.
+    let outdated = status.outdated.iter().filter(|it| status.online && !is_asleep(&it.machine));
+    of_machines.extend(outdated.map(self::outdated));
     let mut rows: Vec<&TargetRow> = status.targets.iter().collect();
     rows.sort_by_key(|row| (&row.machine, &row.target, &row.secret));
     for row in rows {
         let standing = standing.get(&row.machine).copied();
-        let place = Place { row, standing, is_own: row.machine == status.machine };
+        let is_own = row.machine == status.machine;
+        let place = Place { row, standing, is_own, is_known: is_own || status.online };
         for finding in place.findings() {
             if place.is_own && is_alarmed(&mut found, &finding) {
                 continue;
@@ -125,13 +131,15 @@ pub fn findings(status: &Status) -> Vec<Finding> {
 /// Tells whether an alarm says the same of this machine's only target of that kind, and more of the
 /// way out; since when, the row knows over restarts.
 fn is_alarmed(alarms: &mut [Finding], finding: &Finding) -> bool {
-    let code = match finding.kind {
-        Kind::Hook => "E_HOOK",
-        Kind::Target(TargetState::Missing) => "E_TARGET_MISSING",
-        Kind::Target(TargetState::Foreign) => "E_TARGET_FOREIGN",
-        Kind::Target(TargetState::Drift) => "E_DRIFT",
-        Kind::Target(TargetState::TooOld) => "E_MAX_STALE",
-        Kind::Target(TargetState::Failed | TargetState::Refused) => "E_TARGET",
+    let is_source = finding.target.as_ref().is_some_and(|it| it.ends_with(SOURCE));
+    let codes: &[&str] = match finding.kind {
+        Kind::Target(_) if is_source => &["E_SOURCE", "E_SOURCE_SHRUNK"],
+        Kind::Hook => &["E_HOOK"],
+        Kind::Target(TargetState::Missing) => &["E_TARGET_MISSING"],
+        Kind::Target(TargetState::Foreign) => &["E_TARGET_FOREIGN"],
+        Kind::Target(TargetState::Drift) => &["E_DRIFT"],
+        Kind::Target(TargetState::TooOld) => &["E_MAX_STALE"],
+        Kind::Target(TargetState::Failed | TargetState::Refused) => &["E_TARGET"],
         Kind::Target(_)
         | Kind::Alarm(_)
         | Kind::Server
@@ -141,7 +149,8 @@ fn is_alarmed(alarms: &mut [Finding], finding: &Finding) -> bool {
         | Kind::Lags => return false,
     };
     let says = |alarm: &&mut Finding| {
-        matches!(&alarm.kind, Kind::Alarm(of) if of == code) && !alarm.text.contains(MORE)
+        matches!(&alarm.kind, Kind::Alarm(of) if codes.contains(&&**of))
+            && !alarm.text.contains(MORE)
     };
     let Some(alarm) = alarms.iter_mut().find(says) else { return false };
     alarm.since = alarm.since.min(finding.since.or(alarm.since));
@@ -179,13 +188,21 @@ fn server(status: &Status) -> Option<Finding> {
         return None;
     } else if status.online {
         let text = format!("the server ({address}) does not say how the others stand");
-        (Kind::Untold, text, "try again; `journalctl -u vault-server` on the server's host")
+        (
+            Kind::Untold,
+            text,
+            "try again; `journalctl -u vault-server` (or with `--user`) on the server's host",
+        )
     } else if refused {
         let text = format!("the server ({address}) answers, but its log is not followed{why}");
         (Kind::Server, text, "do what the alarm above says")
     } else {
         let text = format!("not connected to the server ({address}){why}");
-        (Kind::Server, text, "`systemctl status vault-server` on the server's host")
+        (
+            Kind::Server,
+            text,
+            "`systemctl status vault-server` (or with `--user`) on the server's host",
+        )
     };
     let since = status.synced_at.filter(|_| !status.online);
     let (machine, target, secret) = (None, None, None);
@@ -203,7 +220,7 @@ fn silent(Standing { machine, seen_at, added, .. }: &Standing) -> Finding {
         None => "was added and never heard".to_owned(),
     };
     let todo = format!(
-        "`systemctl status vault-agent` on {machine}; if it sleeps at times: \
+        "`systemctl status vault-agent` (or with `--user`) on {machine}; if it sleeps at times: \
          `vault machine set {machine} --sleeps`"
     );
     Finding {
@@ -235,6 +252,8 @@ struct Place<'a> {
     row: &'a TargetRow,
     standing: Option<&'a Standing>,
     is_own: bool,
+    /// Whether it is as it stands now, not as it was last fetched.
+    is_known: bool,
 }
 
 impl Place<'_> {
@@ -248,14 +267,14 @@ impl Place<'_> {
         } else if row.hook.is_trouble() {
             let text = remark.clone().unwrap_or_default();
             let todo = format!(
-                "`journalctl -u vault-agent`{}; mend the hook, and it runs again",
+                "`journalctl -u vault-agent` (or with `--user`){}; mend the hook, and it runs again",
                 self.there()
             );
             found.push(self.finding(Kind::Hook, text, todo));
         }
         // Of one that is silent it is known why it lags, and of one that sleeps, that it will not.
         let excused = self.standing.is_some_and(|it| it.silent || (it.sleeps && !it.awake));
-        if row.lags() && found.is_empty() && !excused {
+        if row.lags() && found.is_empty() && !excused && self.is_known {
             let held = match row.applied {
                 0 => "holds nothing".to_owned(),
                 held => format!("holds v{held}"),
@@ -287,11 +306,13 @@ impl Place<'_> {
     }
 
     fn way_out(&self) -> String {
-        let TargetRow { machine, secret, .. } = self.row;
+        let TargetRow { machine, secret, wanted, .. } = self.row;
         let there = self.there();
+        // A key is added to a secret that is there.
+        let verb = if *wanted == 0 { "put" } else { "patch" };
         match self.row.state {
             TargetState::Missing => format!(
-                "`vault kv patch {} KEY=-` if it is to be there; if its name is wrong, \
+                "`vault kv {verb} {} KEY=-` if it is to be there; if its name is wrong, \
                  `vault-agent target list`{there} shows it",
                 quoted(secret.as_str())
             ),

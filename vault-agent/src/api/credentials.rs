@@ -186,6 +186,7 @@ impl Request {
         let ver = match engine.latest(secret) {
             Latest::Version { ver, .. } => ver,
             Latest::NotReadable => return Err(format!("this machine may not read `{secret}`")),
+            Latest::Unknown => return Err("nothing was heard from the server yet".to_owned()),
             Latest::Missing => return Err(format!("there is no `{secret}`")),
             Latest::Deleted { .. } => return Err(format!("`{secret}` is deleted")),
         };

@@ -49,6 +49,9 @@ pub(super) struct Known<'a> {
     pub(super) halted: bool,
 }
 
+/// Why nothing is written before the first sync.
+const NEVER_SYNCED: &str = "this machine has not yet heard from the server";
+
 /// Why nothing is updated after a fork.
 const HALTED: &str = "updates are stopped: E_FORK";
 
@@ -62,7 +65,10 @@ impl Known<'_> {
         let newer = |((_, aside), (latest, held)): ((_, &bool), (&Latest, &Option<u64>))| {
             let newest = match latest {
                 Latest::Version { ver, .. } => Some(*ver),
-                Latest::Missing | Latest::Deleted { .. } | Latest::NotReadable => None,
+                Latest::Unknown
+                | Latest::Missing
+                | Latest::Deleted { .. }
+                | Latest::NotReadable => None,
             };
             !*aside && newest.is_some() && newest != *held
         };
@@ -109,6 +115,7 @@ pub(super) fn decide(known: Known<'_>) -> Action {
             Latest::Deleted { .. } => (TargetState::Kept, format!("`{secret}` is deleted")),
             Latest::Missing => (TargetState::Missing, format!("no secret `{secret}`")),
             Latest::NotReadable => (TargetState::Denied, format!("`{secret}`")),
+            Latest::Unknown => (TargetState::Waiting, NEVER_SYNCED.to_owned()),
         };
         return Action::Hold(state, why);
     }
@@ -187,6 +194,8 @@ mod tests {
         let coming = Latest::Version { ver: 2, ready: false };
         check("", held(), [version(2), coming], "hold waiting: `secret/b` has not arrived");
         check("", held(), [Latest::NotReadable, version(2)], "hold denied: `secret/a`");
+        let never = "hold waiting: this machine has not yet heard from the server";
+        check("", None, [Latest::Unknown, Latest::Unknown], never);
         check("", None, [version(1), Latest::Missing], "hold missing: no secret `secret/b`");
     }
 

@@ -18,8 +18,8 @@ use machine::config::OnStale;
 /// The alarm of a target that lacks a secret or a key.
 const MISSING: &str = "E_TARGET_MISSING";
 /// What to do about it.
-const LOOK: &str = " (hint: `vault kv patch SECRET KEY=-` if it is to be there; if the name is \
-                    wrong, mend it in `agent.toml`)";
+const LOOK: &str = " (hint: `vault kv put SECRET KEY=-` makes a secret, `vault kv patch` a key in \
+                    one; if the name is wrong, mend it in `agent.toml`)";
 
 /// What all rows together may take of the 256 KiB that a report may have, as JSON.
 const MOST_BYTES: usize = 255 * 1024;
@@ -195,6 +195,7 @@ fn of(slot: &Slot) -> impl Iterator<Item = TargetReport> {
     let detail = match (matter.is_empty(), failure.is_empty()) {
         (_, true) => matter,
         (true, false) => failure,
+        (false, false) if state == TargetState::Ok => format!("{failure}; {matter}"),
         (false, false) => format!("{matter}; hook: {failure}"),
     };
     // The whole texts are in the log.
@@ -305,6 +306,8 @@ mod tests {
         slot.hook = HookEnd::Failed("exit 1".to_owned());
         let told = |slot: &Slot| of(slot).next().unwrap();
         assert_eq!((told(&slot).hook, told(&slot).detail.as_str()), (HookResult::Failed, "exit 1"));
+        (slot.state, slot.notes) = (State::Right, vec!["a note".to_owned()]);
+        assert_eq!(told(&slot).detail.as_str(), "exit 1; a note");
         slot.state = State::Drifted;
         assert_eq!(told(&slot).detail.as_str(), "changed by somebody else; hook: exit 1");
         slot.hook = HookEnd::Failed("x\n".repeat(500));

@@ -37,6 +37,9 @@ pub(super) enum Reach {
 
 pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
     let folded = parts.ledger.read();
+    if folded.state.seq() == 0 && parts.own.find(&folded.state).is_none() {
+        return Latest::Unknown;
+    }
     match find(&folded.state, &parts.own, path, None, parts.time_for_ages()) {
         Ok((ver, version)) => {
             let (blob, held) = (&version.blob, folded.held.get(path));

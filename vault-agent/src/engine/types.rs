@@ -116,6 +116,8 @@ pub struct Branch {
 /// The newest version of a path, as this machine sees it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Latest {
+    /// This machine has not heard from the server yet: nothing is known of any secret.
+    Unknown,
     /// No such secret, or one without versions.
     Missing,
     /// The newest version is deleted or destroyed.

@@ -22,6 +22,9 @@ use machine::config::{Config, Target, WriteMode};
 use machine::paths::Paths;
 use machine::render::{self, Contact, Field, Value};
 
+/// What an agent answers for want of a right.
+const DENIED: &str = "permission denied";
+
 /// What to do where the file holds something else.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Choice {
@@ -253,7 +256,8 @@ fn import(
         data.insert(name.clone(), as_json(value)?);
     }
     let body = json!({ "data": data, "options": { "cas": secret.version } });
-    let _written: Json = ask::post(paths, &ask::route("data", &secret.path), &body)?;
+    let posted = ask::post(paths, &ask::route("data", &secret.path), &body);
+    let _written: Json = posted.map_err(|why| unpublished(why, &secret.path))?;
     let count = gone.len() + changed.len();
     let keys = if count == 1 { "key" } else { "keys" };
     term.say(format!(
@@ -262,6 +266,18 @@ fn import(
         secret.path
     ));
     Ok(())
+}
+
+/// Says what to do where this machine may read a secret only.
+fn unpublished(why: anyhow::Error, path: &SecretPath) -> anyhow::Error {
+    if why.to_string() != DENIED {
+        return why;
+    }
+    hinted(
+        format!("this machine may not write `{path}`: nothing is published, and nothing is added"),
+        "`--block` and `--replace` need no such right; `vault access set` on an admin's host \
+         gives it",
+    )
 }
 
 fn as_json(value: &Value) -> Result<Json> {

@@ -39,9 +39,13 @@ enum Command {
     /// Print one entry: what it did, who signed it, and what it re-encrypted
     Show {
         /// Its number, as `vault log` and the seq of an audit record say it; 0 is the genesis
-        #[arg(value_name = "N")]
+        #[arg(value_name = "N", value_parser = number)]
         entry: u64,
     },
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected the number of an entry, as `vault log` shows it".to_owned())
 }
 
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {

@@ -20,7 +20,7 @@ use machine::local;
 /// Print who holds which version, and what is wrong
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exits 0 only if everything is known to be right; else 2, and says since when what is wrong
+    after_help = "Exits 0 only if everything is known to be right; else 2, and says since when what is wrong \
 where, and what to type.
 Where VAULT_ADDR names another Vault, its seal status is printed as HashiCorp's does:
 0 unsealed, 1 no answer, 2 sealed."

@@ -205,7 +205,7 @@ fn status_says_what_is_not_known() {
     let old = format!("{withheld}those shown are older (for 2 h)");
     check(&json!([late]), &[outdated(json!(NOW - 2 * HOUR))], &[&old, "2 h ago (outdated)"], 2);
     check(&json!([]), &[outdated(Value::Null)], &[&format!("{withheld}none are shown")], 2);
-    check(&json!([]), &[("unwatched", json!(true))], &["silence is not judged: every other"], 0);
+    check(&json!([]), &[("unwatched", json!(true))], &["every other machine is said to sleep"], 0);
     let over = |count: u64| {
         let last = NOW - 180_000_000;
         ("over", json!([{ "machine": "vps", "share": "audit", "count": count, "last": last }]))

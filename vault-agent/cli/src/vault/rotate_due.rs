@@ -13,7 +13,7 @@ use host::hint::{Exit, Failure};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "When a secret is due stands in its custom metadata: rotate_after is a date, or a duration since
+    after_help = "When a secret is due stands in its custom metadata: rotate_after is a date, or a duration since \
 the newest version was written. Exits 2 if one is overdue or its rotate_after cannot be read.
 
 Examples:

@@ -12,6 +12,9 @@ use crate::print::{self, Format, table};
 use crate::vault::generic::changed;
 use host::hint::{Exit, Failure};
 
+/// How every token of an agent begins.
+const PREFIX: &str = "vltp.";
+
 /// Make, look up and revoke tokens for programs
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
@@ -217,6 +220,10 @@ fn renew(global: &Global, args: &RenewArgs) -> anyhow::Result<Exit> {
 fn revoke(global: &Global, args: &RevokeArgs) -> anyhow::Result<Exit> {
     let client = global.client()?;
     let token = args.token.as_deref().map(str::trim).unwrap_or_default();
+    if !args.own && !args.accessor && client.is_own_agent() && !token.starts_with(PREFIX) {
+        let hint = "`vault token list` shows accessors: `vault token revoke -accessor ACCESSOR`";
+        return Err(Failure::local("that is no token of this agent's").hint(hint).into());
+    }
     let (path, body) = match (args.own, args.accessor) {
         (true, _) => ("auth/token/revoke-self", json!({})),
         (false, true) => ("auth/token/revoke-accessor", json!({ "accessor": token })),

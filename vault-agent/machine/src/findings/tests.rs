@@ -104,7 +104,7 @@ fn a_server_that_is_away_is_found_and_one_that_is_refused_is_not_called_away() {
         status.trouble = Some("connection refused".to_owned());
     };
     let text = "not connected to the server (10.8.0.3:8443): connection refused";
-    let look = "`systemctl status vault-server` on the server's host";
+    let look = "`systemctl status vault-server` (or with `--user`) on the server's host";
     check(away, &[("server_away", "", text, Some(7), look)]);
     let behind = |status: &mut Status| {
         away(status);
@@ -113,8 +113,17 @@ fn a_server_that_is_away_is_found_and_one_that_is_refused_is_not_called_away() {
     let text = "the server (10.8.0.3:8443) answers, but its log is not followed: E_SERVER_BEHIND: \
                 it ends at entry 4";
     check(behind, &[("server_away", "", text, Some(7), "do what the alarm above says")]);
+    // What was fetched before says nothing of now, and nothing against the server.
+    let before = |status: &mut Status| {
+        away(status);
+        status.targets[2].applied = 1;
+        let vps = Outdated { machine: "vps".parse().unwrap(), of: Some(at(9)), awake: false };
+        status.outdated.push(vps);
+    };
+    let text = "not connected to the server (10.8.0.3:8443): connection refused";
+    check(before, &[("server_away", "", text, Some(7), look)]);
     let text = "the server (10.8.0.3:8443) does not say how the others stand";
-    let again = "try again; `journalctl -u vault-server` on the server's host";
+    let again = "try again; `journalctl -u vault-server` (or with `--user`) on the server's host";
     check(|status| status.told = false, &[("untold", "", text, None, again)]);
     let never = |status: &mut Status| {
         away(status);
@@ -132,7 +141,7 @@ fn who_is_silent_is_found_and_who_sleeps_is_not() {
         // That it lags too goes without saying.
         status.targets[2].applied = 1;
     };
-    let todo = "`systemctl status vault-agent` on vps; if it sleeps at times: \
+    let todo = "`systemctl status vault-agent` (or with `--user`) on vps; if it sleeps at times: \
                 `vault machine set vps --sleeps`";
     check(silent, &[("silent", "vps", "silent", Some(12), todo)]);
     let never = |status: &mut Status| {
@@ -226,6 +235,17 @@ fn each_state_of_a_file_says_what_to_type() {
 }
 
 #[test]
+fn a_secret_that_is_missing_is_put_not_patched() {
+    let missing = |status: &mut Status| {
+        let row = &mut status.targets[2];
+        (row.wanted, row.applied, row.state) = (0, 0, TargetState::Missing);
+    };
+    let put = "`vault kv put secret/app/env KEY=-` if it is to be there; if its name is wrong, \
+               `vault-agent target list` on vps shows it";
+    check(missing, &[("missing", "vps", "missing", None, put)]);
+}
+
+#[test]
 fn a_hook_that_failed_is_found_once_for_all_secrets_of_its_target() {
     let hook = |hook: HookResult| {
         move |status: &mut Status| {
@@ -235,7 +255,8 @@ fn a_hook_that_failed_is_found_once_for_all_secrets_of_its_target() {
             status.targets.push(other);
         }
     };
-    let todo = "`journalctl -u vault-agent` on vps; mend the hook, and it runs again";
+    let todo =
+        "`journalctl -u vault-agent` (or with `--user`) on vps; mend the hook, and it runs again";
     for (result, text) in [
         (HookResult::Failed, "hook failed: exit 1"),
         (HookResult::RolledBack, "hook rolled back: exit 1"),
@@ -285,6 +306,12 @@ fn what_an_alarm_of_this_machine_says_is_said_once() {
             ("failed", "here", "failed", Some(90), why),
         ],
     );
+    let source = |status: &mut Status| {
+        failed("`/m` failed (hint: free some)")(status);
+        status.targets[0].target = "/m (source)".to_owned();
+        status.alarms[0].code = "E_SOURCE_SHRUNK".into();
+    };
+    check(source, &[("E_SOURCE_SHRUNK", "here", "`/m` failed", Some(90), "free some")]);
     // Of others this machine has no alarm.
     let other = |status: &mut Status| {
         failed("`/a` failed (hint: free some)")(status);

@@ -129,7 +129,7 @@ async fn hold(
     let file = source.path.display();
     let stays = match engine.latest(&source.secret) {
         Latest::Version { ver, .. } => format!("`{}` stays at version {ver}", source.secret),
-        Latest::Missing | Latest::Deleted { .. } | Latest::NotReadable => {
+        Latest::Unknown | Latest::Missing | Latest::Deleted { .. } | Latest::NotReadable => {
             "nothing was published".to_owned()
         }
     };
@@ -172,6 +172,7 @@ async fn ask(engine: &Engine, source: &Source, salt: &Hash) -> Result<Option<Hel
     let ver = match engine.latest(&source.secret) {
         Latest::Missing => return none(Vault::Missing),
         Latest::Deleted { ver } => return none(Vault::Deleted(ver)),
+        Latest::Unknown => return none(Vault::Unknown),
         Latest::NotReadable if engine.away().is_some() => return none(Vault::Unknown),
         Latest::NotReadable => return Err(denied("read", source)),
         Latest::Version { ver, .. } => ver,

@@ -232,7 +232,10 @@ impl Masters {
             };
             let kept = master.conflicts.iter().map(move |copy| {
                 let copy = copy.display();
-                let text = format!("`{path}` was edited here while its secret changed elsewhere: the edit is kept in `{copy}`");
+                let text = format!(
+                    "`{path}` was edited here while its secret changed elsewhere: the edit is kept \
+                     in `{copy}` (hint: save what it should hold in `{path}`, then delete the copy)"
+                );
                 ("E_CONFLICT", text)
             });
             trouble.into_iter().chain(kept)

@@ -15,8 +15,8 @@ use host::hint::{Exit, hinted};
 /// Print all records for other programs
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
--format is json (default): one array, a record a line, each as the chain hashes it; csv, with a
-column for each field and one for what was done in words; or logfmt. A field of CSV never begins a
+-format is json (default): one array, a record a line, each as the chain hashes it; csv, with a \
+column for each field and one for what was done in words; or logfmt. A field of CSV never begins a \
 row, nor a formula: what would be one stands behind an apostrophe.
 
 Examples:

@@ -33,7 +33,8 @@ pub struct Filter {
     /// This operation: read, however it was delivered; write; act, an owner's; or a single one
     #[arg(long, value_name = "OP")]
     pub op: Option<String>,
-    /// By this process, unit or container; `*` stands for any text; agent: the agent itself
+    /// By this process, unit, container or its address; `*` stands for any text; agent: the
+    /// agent itself
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
     /// By this user, by login name or number, or this admin
@@ -100,8 +101,8 @@ fn holders(global: &Global, client: &Client, key: &str) -> anyhow::Result<Vec<Ho
         parts => format!("; not on this machine, and not looked into: {}", parts.join(", ")),
     };
     if secrets.is_empty() {
-        let text =
-            format!("none of {searched} secrets that this machine reads holds a key `{key}`{not}");
+        let all = many(searched, "secret").unwrap_or_else(|| "0 secrets".to_owned());
+        let text = format!("no secret holds a key `{key}`: {all} searched{not}");
         let hint = match alike.as_slice() {
             [] => "`vault kv find NAME` looks for secrets and keys".to_owned(),
             alike => format!("there is {}", alike.join(", ")),

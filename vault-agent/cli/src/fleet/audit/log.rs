@@ -21,9 +21,9 @@ const AWAY: Duration = Duration::from_secs(2);
 /// Print records, the oldest first: who read and wrote what, and what owners did
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A read is a read however it was delivered: `(delivered)`, `(fetched)`, `(re-encrypted)` are copies
+A read is a read however it was delivered: `(delivered)`, `(fetched)`, `(re-encrypted)` are copies \
 that came to a machine's agent; the others are reads of such a copy, by a process on that machine.
-A time is 24h, 2w, today, yesterday, monday, \"last week\", \"last month\", \"3 days ago\", 2026-11-01,
+A time is 24h, 2w, today, yesterday, monday, \"last week\", \"last month\", \"3 days ago\", 2026-11-01, \
 2026-11 or RFC 3339; days begin at midnight UTC.
 -format is table (default), json, yaml, csv or logfmt.
 

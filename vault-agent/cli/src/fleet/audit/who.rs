@@ -72,12 +72,20 @@ fn machine(fact: &Fact) -> String {
     }
 }
 
-/// Tells whether a process asked that is called so, or runs in a unit or container called so.
+/// Returns the address of a caller of whom no more is known, as of a container's.
+fn address(who: &str) -> Option<&str> {
+    who.strip_prefix("tcp ").filter(|it| !it.contains(' '))
+}
+
+/// Tells whether a process asked that is called so, runs in a unit or container called so, or has
+/// this address.
 pub fn is_process(Record { fact, .. }: &Record, name: &str) -> bool {
     let Some(who) = &fact.who else { return name == "agent" && fact.machine.is_some() };
     let asker = Asker::read(who.as_str());
     let place = asker.place.split(' ').any(|word| like(name, word));
-    asker.uid.is_some() && (like(name, asker.process) || place)
+    let address =
+        address(who.as_str()).is_some_and(|it| like(name, it) || like(name, who.as_str()));
+    address || (asker.uid.is_some() && (like(name, asker.process) || place))
 }
 
 /// Tells whether a user asked, by name or number, or an admin of that name signed.
@@ -96,7 +104,10 @@ pub fn names(Record { fact, .. }: &Record) -> Option<(String, String)> {
     let asker = Asker::read(fact.who.as_ref()?.as_str());
     match asker.uid {
         Some(uid) => Some((asker.process.into(), asker.login.unwrap_or(uid).into())),
-        None => Some((String::new(), asker.process.into())),
+        None => {
+            let process = address(asker.process).unwrap_or_default();
+            Some((process.into(), asker.process.into()))
+        }
     }
 }
 
@@ -126,6 +137,8 @@ mod tests {
             (container, "node[7] uid 1000 in container 0123456789ab", "", "0123456789ab", "1000"),
             ("uid 7", "uid 7", "uid 7", "*", "7"),
             ("tcp uid 7", "tcp uid 7", "tcp uid 7", "tcp", "7"),
+            ("tcp 172.17.0.2", "tcp 172.17.0.2", "", "172.17.0.2", "tcp 172.17.0.2"),
+            ("tcp 172.17.0.2", "tcp 172.17.0.2", "", "tcp*", "tcp 172.17.0.2"),
             (forged, "x[1] uid 0 (root)[812] jonas in a.service", "", "x*", "jonas"),
             ("x[1][22] uid 0", "x[1][22] uid 0", "x[1] uid 0", "x[1]", "0"),
             (

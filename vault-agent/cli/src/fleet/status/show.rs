@@ -124,7 +124,8 @@ pub(super) fn told(found: &[Finding], now: Time) -> Vec<Shown> {
         let age = longest.map(|at| clock::age(now.seconds_since(at))).unwrap_or_default();
         lines.push(with_hint(
             format!("{} machines are silent: {who} (the longest for {age})", silent.len()),
-            "look at the network between them and the server; `systemctl status vault-agent` there",
+            "look at the network between them and the server; `systemctl status vault-agent` (or with \
+             `--user`) there",
         ));
     }
     if lines.len() > MOST_FINDINGS {
@@ -158,7 +159,7 @@ fn notes(status: &Status, found: &[Finding], now: Time) -> Vec<Shown> {
     let mut lines = rotations(status, now);
     if status.unwatched {
         lines.push(
-            "silence is not judged: every other machine is said to sleep, so nobody would be missed"
+            "every other machine is said to sleep at times: none of them is ever called silent"
                 .into(),
         );
     }
@@ -170,7 +171,8 @@ fn notes(status: &Status, found: &[Finding], now: Time) -> Vec<Shown> {
         let is_told = found.iter().any(|it| {
             it.machine.as_ref() == Some(&row.machine) && it.target.as_ref() == Some(&row.target)
         });
-        if let Some(remark) = row.remark().filter(|_| !is_told) {
+        // What fails is told of anyway, by its row or by an alarm.
+        if let Some(remark) = row.remark().filter(|_| !is_told && !row.fails()) {
             let line = format!("{} {}: {remark}", row.machine, row.target);
             // Once for all secrets of a target.
             if said.insert(line.clone()) {
@@ -186,8 +188,14 @@ fn short(status: &Status, now: Time) -> Vec<Shown> {
     let over = status.over.iter().map(|OverShare { machine, share, count, last }| {
         let requests = if *count == 1 { "request" } else { "requests" };
         let (share, age) = (share.words(), clock::age(now.seconds_since(*last)));
-        format!(
-            "{machine} was refused {count} {requests} over its share of {share}, last {age} ago"
+        with_hint(
+            format!(
+                "{machine} was refused {count} {requests} over its share of {share}, last {age} ago"
+            ),
+            format!(
+                "`vault audit log --machine {machine}` shows what it does; the shares stand in \
+                 `server.toml`, on the server's host"
+            ),
         )
     });
     let near = status.near.iter().map(|NearShare { machine, share, used_percent, until }| {
@@ -201,7 +209,7 @@ fn short(status: &Status, now: Time) -> Vec<Shown> {
         let free = free_bytes >> 20;
         format!("the server's disk is {used_percent} % full: {free} MiB are free")
     });
-    over.chain(near).chain(room).map(Shown::from).collect()
+    over.chain(near.chain(room).map(Shown::from)).collect()
 }
 
 /// Returns which secrets are to be changed soon, or should have been.

@@ -7,8 +7,8 @@ use machine::render::Backslashes;
 
 #[derive(Debug, Default, clap::Args)]
 #[command(
-    after_help = "A .env, JSON or YAML file becomes one version of one secret, or nothing is written. From a Vault or OpenBao come
-all versions of all secrets below the address; done again, it goes on where it stopped. The token for it is that of
+    after_help = "A .env, JSON or YAML file becomes one version of one secret, or nothing is written. From a Vault or OpenBao come \
+all versions of all secrets below the address; done again, it goes on where it stopped. The token for it is that of \
 --token-file, VAULT_TOKEN or ~/.vault-token.
 
 Examples:
