@@ -247,9 +247,12 @@ impl Place<'_> {
             found.push(self.finding(Kind::Target(row.state), text, self.way_out()));
         } else if row.hook.is_trouble() {
             let text = remark.clone().unwrap_or_default();
+            // A mended command runs by itself; what else was mended, nobody sees.
+            let there = self.there();
             let todo = format!(
-                "`journalctl -u vault-agent`{}; mend the hook, and it runs again",
-                self.there()
+                "`journalctl -u vault-agent`{there} says why; once that is mended, \
+                 `vault-agent hook run {}`{there}",
+                quoted(&row.target)
             );
             found.push(self.finding(Kind::Hook, text, todo));
         }

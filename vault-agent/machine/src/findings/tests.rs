@@ -235,7 +235,8 @@ fn a_hook_that_failed_is_found_once_for_all_secrets_of_its_target() {
             status.targets.push(other);
         }
     };
-    let todo = "`journalctl -u vault-agent` on vps; mend the hook, and it runs again";
+    let todo = "`journalctl -u vault-agent` on vps says why; once that is mended, \
+                `vault-agent hook run '~/app/.env'` on vps";
     for (result, text) in [
         (HookResult::Failed, "hook failed: exit 1"),
         (HookResult::RolledBack, "hook rolled back: exit 1"),
