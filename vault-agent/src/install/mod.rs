@@ -17,7 +17,7 @@ use machine::paths::Paths;
 
 use crate::api::token_file;
 use crate::place::Place;
-use crate::written::real;
+use machine::written::real;
 use unit::Facts;
 
 /// Have systemd run the agent, in a unit fit for what it is to do

@@ -14,7 +14,6 @@ use shared::path::SecretPath;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use crate::ask;
-use crate::written::{self, LARGEST, Written};
 use host::files::binds::Mounts;
 use host::files::{self, FileError, mount};
 use host::hint::{self, hinted};
@@ -23,6 +22,7 @@ use machine::binary;
 use machine::config::{Config, Target, WriteMode};
 use machine::paths::Paths;
 use machine::render::{self, Contact, Field, Value};
+use machine::written::{self, LARGEST, Written};
 
 /// What stays as it is in the path of a request.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');

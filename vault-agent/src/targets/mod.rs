@@ -27,7 +27,7 @@ use machine::paths::Paths;
 use machine::render::Layout;
 use settings::Settings;
 
-use crate::written::Written;
+use machine::written::Written;
 
 /// Add, list and remove the files that are kept right
 #[derive(Debug, clap::Subcommand)]

@@ -1,5 +1,5 @@
-//! What this agent has last written into each file: by it our own content is told from somebody
-//! else's, by the daemon and by `target remove`. Salted hashes on disk, never a value.
+//! What a program of ours has last written into each file: by it our own content is told from
+//! somebody else's, by the agent and by `vault export --out`. Salted hashes on disk, never a value.
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,8 +11,9 @@ use shared::hash::Hash;
 
 use host::account;
 use host::files::{self, Access, FileError, Read, Swapped};
-use machine::config::{Target, WriteMode};
-use machine::render::{Layout, block};
+
+use crate::config::{Target, WriteMode};
+use crate::render::{Layout, block};
 
 /// The folder of the records, in the state folder.
 const FOLDER: &str = "written";
@@ -54,7 +55,7 @@ impl Mark {
 }
 
 impl Known {
-    /// Tells whether a file that holds `content` is as this agent wrote it.
+    /// Tells whether a file that holds `content` is as it was written.
     pub fn is(&self, content: &[u8]) -> bool {
         self.marks.iter().any(|mark| mark.is(content))
     }
@@ -76,7 +77,7 @@ pub enum Taken {
     Absent,
     /// There was no block in it.
     NoBlock,
-    /// It holds what this agent did not write, and stays.
+    /// It holds what was not written here, and stays.
     Foreign,
     /// Somebody was changing it at this moment.
     Moved,
@@ -98,7 +99,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Those in an agent's state folder.
+    /// Those in a state folder.
     pub fn new(state: &Path) -> Self {
         Self { folder: state.join(FOLDER) }
     }
