@@ -86,8 +86,10 @@ pub enum Taken {
 /// Why nothing was taken.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
+    /// It cannot be read or changed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// It is open which lines are ours.
     #[error(transparent)]
     Block(#[from] block::BrokenBlock),
 }
