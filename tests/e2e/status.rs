@@ -50,7 +50,7 @@ fn a_server_that_is_gone_is_said_and_nobody_is_called_present() {
 fn what_does_not_exist_is_loud_from_the_start() {
     let world = World::new(bins!());
     let rtx = world.owner("rtx1080");
-    let vps = world.machine(&rtx, "vps", &["secret/app/"]);
+    let mut vps = world.machine(&rtx, "vps", &["secret/app/"]);
     let file = vps.env_file();
     let add = |more: &[&str]| {
         let args = [&["target", "add", file.to_str().unwrap()], more].concat();
@@ -73,7 +73,12 @@ fn what_does_not_exist_is_loud_from_the_start() {
     assert!(told.contains("warning: no secret has `AA`"), "{told}");
     let ran = says(&rtx, 2, &["vps ", "missing: no secret has the key `AA`"]);
     assert!(!ran.err.contains("`A`,"), "{}", ran.err);
+    vps.stop();
+    let once = || vps.agent_command(&["once"]).code;
+    assert_eq!(once(), 2, "a key is missing");
     let _ = rtx.vault(&["kv", "patch", "secret/app/aap", "AA=2"]).ok();
+    assert_eq!(once(), 0);
+    vps.start();
     watch::until(&file, |text| text.contains("AA=2\n"));
     says(&rtx, 0, &["vps"]);
     let own = vps.agent_command(&["status"]);

@@ -65,8 +65,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "machine",
         &[
-            "paths", "binary", "render", "config", "identity", "joining", "remote", "local",
-            "findings",
+            "paths", "binary", "render", "config", "written", "identity", "joining", "remote",
+            "local", "findings",
         ],
     ),
     (
@@ -81,7 +81,6 @@ const LAYERS: [(&str, &[&str]); 7] = [
         &[
             "state",
             "engine",
-            "written",
             "daemon",
             "api",
             "place",

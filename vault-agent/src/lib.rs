@@ -4,8 +4,6 @@ mod state;
 
 mod engine;
 
-mod written;
-
 mod daemon;
 
 mod api;

@@ -56,6 +56,7 @@ fn is_own(status: &Status, finding: &Finding) -> bool {
         Kind::Untold => false,
         Kind::Alarm(_)
         | Kind::Silent
+        | Kind::Clock
         | Kind::Outdated
         | Kind::Lags
         | Kind::Hook

@@ -12,6 +12,15 @@ use zeroize::Zeroizing;
 use crate::hint::{self, Exit, Failure};
 use crate::shown::Shown;
 
+/// How much a terminal shows, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// In a row.
+    pub columns: usize,
+    /// One below the other.
+    pub rows: usize,
+}
+
 /// The process's standard streams, or a test's buffers.
 pub struct Term {
     input: RefCell<Box<dyn Read>>,
@@ -50,6 +59,13 @@ impl Term {
             out_is_tty: false,
             err_is_tty: false,
         }
+    }
+
+    /// Returns how much the terminal on stdout shows now, if it is one that tells.
+    pub fn out_size(&self) -> Option<Size> {
+        let told = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|_| self.out_is_tty)?;
+        let size = Size { columns: told.ws_col.into(), rows: told.ws_row.into() };
+        (size.columns > 0 && size.rows > 0).then_some(size)
     }
 
     /// Writes data for programs to stdout, byte for byte.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 
 use shared::error::Code;
 use shared::grant::{Grant, Grants};
+use shared::limits;
 use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::TargetState;
 use shared::time::Time;
 
+use host::clock::age;
 use host::shown::quoted;
 
 use crate::local::{Alarm, Outdated, Standing, Status, TargetRow};
@@ -53,6 +55,8 @@ pub enum Kind {
     Untold,
     /// A machine that does not sleep was not heard for five minutes.
     Silent,
+    /// A machine's clock is minutes off.
+    Clock,
     /// The server does not hand out the newest targets of a machine.
     Outdated,
     /// A file holds an older version than the newest, for more than a few seconds.
@@ -71,6 +75,7 @@ impl Kind {
             Self::Server => "server_away",
             Self::Untold => "untold",
             Self::Silent => "silent",
+            Self::Clock => "clock_off",
             Self::Outdated => "outdated",
             Self::Lags => "lags",
             Self::Hook => "hook_failed",
@@ -100,6 +105,10 @@ pub fn findings(status: &Status) -> Vec<Finding> {
         status.machines.iter().map(|machine| (&machine.machine, machine)).collect();
     let mut of_machines: Vec<Finding> = Vec::new();
     of_machines.extend(status.machines.iter().filter(|it| it.silent).map(silent));
+    // Where this machine disagrees with the server too, its alarm says so: the server may be wrong.
+    if !status.alarms.iter().any(|alarm| alarm.code == Code::Clock.as_str()) {
+        of_machines.extend(status.machines.iter().filter_map(clock));
+    }
     let is_asleep = |name: &Name| standing.get(name).is_some_and(|it| it.sleeps && !it.awake);
     // A server that is away hands out nothing: that is said once.
     let outdated = status.outdated.iter().filter(|it| status.online && !is_asleep(&it.machine));
@@ -145,6 +154,7 @@ fn is_alarmed(alarms: &mut [Finding], finding: &Finding) -> bool {
         | Kind::Server
         | Kind::Untold
         | Kind::Silent
+        | Kind::Clock
         | Kind::Outdated
         | Kind::Lags => return false,
     };
@@ -234,6 +244,23 @@ fn silent(Standing { machine, seen_at, added, .. }: &Standing) -> Finding {
     }
 }
 
+fn clock(Standing { machine, clock_off, .. }: &Standing) -> Option<Finding> {
+    let off = (*clock_off)?;
+    let way = if off > 0 { "ahead of" } else { "behind" };
+    let what = match off.unsigned_abs().saturating_mul(1_000_000) > limits::CLOCK {
+        true => ": it cannot write",
+        false => "",
+    };
+    let text = format!("its clock is {} {way} the server's{what}", age(off.unsigned_abs()));
+    let (kind, machine, todo) = (
+        Kind::Clock,
+        machine.clone(),
+        format!("`timedatectl` on {machine} shows it; set it right"),
+    );
+    let (target, secret, since) = (None, None, None);
+    Some(Finding { kind, machine: Some(machine), target, secret, text, since, todo })
+}
+
 fn outdated(Outdated { machine, of, .. }: &Outdated) -> Finding {
     let shown = if of.is_some() { "those shown are older" } else { "none are shown" };
     Finding {
@@ -266,9 +293,12 @@ impl Place<'_> {
             found.push(self.finding(Kind::Target(row.state), text, self.way_out()));
         } else if row.hook.is_trouble() {
             let text = remark.clone().unwrap_or_default();
+            // A mended command runs by itself; what else was mended, nobody sees.
+            let there = self.there();
             let todo = format!(
-                "`journalctl -u vault-agent` (or with `--user`){}; mend the hook, and it runs again",
-                self.there()
+                "`journalctl -u vault-agent`{there} says why; once that is mended, \
+                 `vault-agent hook run {}`{there}",
+                quoted(&row.target)
             );
             found.push(self.finding(Kind::Hook, text, todo));
         }

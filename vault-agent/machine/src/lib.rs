@@ -12,6 +12,9 @@ pub mod render;
 /// `agent.toml`, typed.
 pub mod config;
 
+/// What was last written into each file.
+pub mod written;
+
 /// The machine's keys and pins on disk.
 pub mod identity;
 

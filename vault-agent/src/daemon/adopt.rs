@@ -17,10 +17,10 @@ use super::slot::Slot;
 use super::troubles::Troubles;
 use super::{Daemon, Source, stale};
 use crate::engine::Engine;
-use crate::written::link_owners;
 use host::config_fault::ConfigFault;
 use host::files;
 use machine::config::Config;
+use machine::written::link_owners;
 
 /// How many targets that left the configuration are remembered, should they come back: an editor
 /// that saves in parts takes them out for a moment.

@@ -12,10 +12,10 @@ use super::hooks::Mask;
 use super::plan::Versions;
 use super::put::{Disk, Put};
 use crate::engine::{Commit, Content, Engine, ReadError};
-use crate::written::real;
 use host::files::{self, Found, Print, Replaced};
 use machine::config::{Drift, Target};
 use machine::render::{self, Field, Header, Layout, Rendered};
+use machine::written::real;
 
 /// How much of the vault's id a file tells.
 const VAULT_DIGITS: usize = 8;

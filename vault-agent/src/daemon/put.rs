@@ -12,7 +12,6 @@ use shared::report::TargetState;
 
 use super::fault::{TargetFault, in_one_line};
 use crate::engine::Commit;
-use crate::written::{self, Known, TakeError, Taken, Written};
 use host::files::binds::Mounts;
 use host::files::git::GitGate;
 use host::files::{
@@ -22,6 +21,7 @@ use host::files::{
 use host::{account, clock};
 use machine::config::{Existing, Target, WriteMode};
 use machine::render::{Layout, Rendered, block, contact};
+use machine::written::{self, Known, TakeError, Taken, Written};
 
 /// The mode of a file that was not there.
 const MODE: u32 = 0o600;

@@ -7,6 +7,7 @@ use shared::report::{HookResult, TargetReport, TargetState};
 use shared::text::Text;
 
 use host::clock;
+use host::shown::quoted;
 
 use super::Daemon;
 use super::contact::Reach;
@@ -135,7 +136,9 @@ fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
     let hook = slot.hook_has_failed().then(|| {
         let why = slot.show_hook();
         let text = format!(
-            "the hook of `{path}` failed: {why} (hint: the agent's log has what it printed)"
+            "the hook of `{path}` failed: {why} (hint: the agent's log has what it printed; once \
+             that is mended, `vault-agent hook run {}`)",
+            quoted(&slot.target.path.to_string_lossy())
         );
         ("E_HOOK", text)
     });

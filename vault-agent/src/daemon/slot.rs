@@ -352,9 +352,10 @@ impl Slot {
         self.gone_back().is_some() || matches!(self.hook, HookEnd::Failed(_))
     }
 
-    /// Tells whether the file is right, and nothing is the matter with its hook.
+    /// Tells whether the file is right and lacks nothing, and nothing is the matter with its hook.
     pub(super) fn is_well(&self) -> bool {
-        self.state == State::Right && !self.hook_has_failed() && self.hook != HookEnd::Pending
+        let holds_all = self.state == State::Right && self.absent.is_empty();
+        holds_all && !self.hook_has_failed() && self.hook != HookEnd::Pending
     }
 
     /// Tells whether there is news that is to be written down at once.

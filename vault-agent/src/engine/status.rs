@@ -20,6 +20,7 @@ use super::fleet::{Silence, Taken};
 use super::parts::Parts;
 use super::posting::AGENT;
 use super::rights::may_read;
+use super::timing;
 use crate::state::peers::{self, StoredTargets};
 use host::clock;
 use machine::local::{NearShare, Outdated, OverShare, Rotation, Standing, Status, TargetRow};
@@ -146,6 +147,8 @@ pub(super) async fn agents(parts: &Parts) -> Result<BTreeMap<Number, String>> {
 pub(super) struct Told {
     /// Who follows the log now.
     online: BTreeSet<Number>,
+    /// By how many seconds whose clock is off, if it is by minutes.
+    clocks: BTreeMap<Number, i64>,
     /// Seconds since its start.
     up: Option<u64>,
     /// Whether it has said all.
@@ -166,6 +169,7 @@ fn standings(
             sleeps: machine.sleeps,
             awake: is_own,
             silent: false,
+            clock_off: None,
             seen_at: if is_own { Some(now) } else { seen.get(number).copied() },
             added: machine.added,
             read: machine.read.clone(),
@@ -185,6 +189,8 @@ fn judge(state: &State, status: &mut Status, told: &Told, now: Time) {
     for standing in &mut status.machines {
         let number = state.machine(&standing.machine).map(|(number, _)| number);
         standing.awake |= number.is_some_and(|number| told.online.contains(&number));
+        let off = number.and_then(|number| told.clocks.get(&number)).copied();
+        standing.clock_off = off.filter(|_| standing.awake);
         let last = standing.seen_at.unwrap_or(standing.added);
         let is_missed = !standing.awake && !standing.sleeps && is_settled;
         standing.silent = told.whole && is_missed && now.seconds_since(last) >= SILENT_SECONDS;
@@ -276,6 +282,9 @@ async fn take(parts: &Parts, machines: Vec<Reported>, told: &mut Told) -> Result
         }
         if let Some(quiet) = if online { Some(0) } else { quiet } {
             parts.reports.fleet().saw(seen.machine, before(now, quiet));
+        }
+        if let Some(off) = timing::seconds_off(seen.time, at) {
+            told.clocks.insert(seen.machine, off);
         }
         if is_newer {
             newer.push((seen.machine, envelope));

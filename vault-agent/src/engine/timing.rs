@@ -26,6 +26,14 @@ pub(super) fn off(now: Time, took: Duration, server: Time) -> Option<String> {
     (apart > limits::CLOCK_UNNOTICED).then(text)
 }
 
+/// Returns by how many seconds another machine's clock was ahead of the server's when its report
+/// came in, if it was off by minutes.
+pub(super) fn seconds_off(theirs: Time, server: Time) -> Option<i64> {
+    let apart = i64::try_from(theirs.apart(server) / 1_000_000).unwrap_or(i64::MAX);
+    let is_off = theirs.apart(server) > limits::CLOCK_UNNOTICED;
+    is_off.then_some(if theirs > server { apart } else { -apart })
+}
+
 /// Returns the time by which it is judged what is too old: with a clock that is wrong nothing is,
 /// and files stay as they are.
 pub(super) fn for_ages(now: Time, is_off: bool) -> Time {
@@ -84,6 +92,19 @@ mod tests {
                         2026-11-22T20:00:00Z";
         assert_eq!(text, expected);
         assert!(off(Time::default(), Duration::MAX, Time::from_micros(u64::MAX)).is_some());
+    }
+
+    #[test]
+    fn another_machines_clock_is_off_by_minutes_or_not_at_all() {
+        let off = |theirs| seconds_off(at(theirs), at(NOW));
+        assert_eq!(off(NOW), None);
+        assert_eq!((off(NOW + 2 * MINUTE), off(NOW - 2 * MINUTE)), (None, None));
+        assert_eq!(off(NOW + 3 * MINUTE), Some(180));
+        assert_eq!(off(NOW - 2 * DAY), Some(-172_800));
+        assert_eq!(
+            seconds_off(Time::from_micros(u64::MAX), Time::default()).map(|it| it > 0),
+            Some(true)
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use machine::paths::Paths;
 
 use crate::api::token_file;
 use crate::place::Place;
+use machine::written::real;
 use unit::Facts;
 
 /// Have systemd run the agent, in a unit fit for what it is to do
@@ -65,6 +66,12 @@ impl<'a> Agent<'a> {
             path.ancestors().skip(1).find(|folder| folder.join(".git").exists()).map(Path::to_owned)
         };
         let mut facts = Facts::new(whose, program, &config, work_tree);
+        for target in config.targets.iter().filter(|target| target.follow) {
+            // Where they lead to nobody trusted, the agent does not write.
+            if let Ok(real) = real(target) {
+                facts.leads_to(target, &real, work_tree);
+            }
+        }
         facts.state = is_chosen(place).then(|| paths.state.clone());
         facts.config = place.config.is_some().then(|| paths.config.clone());
         facts.sealed = self.credentials().into_iter().filter(Credential::is_sealed).collect();

@@ -78,14 +78,7 @@ impl Facts {
             },
             None => self.write_in(target.path.parent()),
         }
-        let tree = work_tree(&target.path);
-        match target.git {
-            GitPolicy::Ignore => self.write_in(tree.as_deref()),
-            // Copies of what was there before are kept out of git by a line in there.
-            GitPolicy::Refuse => {
-                self.write_in(tree.map(|root| root.join(".git/info")).as_deref());
-            }
-        }
+        self.git(target.git, work_tree(&target.path));
         self.read.extend(target.template_file.clone());
         match target.on_change.as_ref().map(|hook| &hook.action) {
             Some(HookAction::Command(_)) => self.commands = true,
@@ -94,6 +87,27 @@ impl Facts {
                 self.read.push(pid_file.clone());
             }
             Some(HookAction::Systemd { .. }) | None => {}
+        }
+    }
+
+    /// Adds where the links of a target lead now, for one whose links are followed.
+    pub fn leads_to(
+        &mut self,
+        target: &Target,
+        real: &Path,
+        work_tree: impl Fn(&Path) -> Option<PathBuf>,
+    ) {
+        self.write_in(real.parent());
+        self.git(target.git, work_tree(real));
+    }
+
+    fn git(&mut self, policy: GitPolicy, tree: Option<PathBuf>) {
+        match policy {
+            GitPolicy::Ignore => self.write_in(tree.as_deref()),
+            // Copies of what was there before are kept out of git by a line in there.
+            GitPolicy::Refuse => {
+                self.write_in(tree.map(|root| root.join(".git/info")).as_deref());
+            }
         }
     }
 
@@ -311,6 +325,19 @@ mod tests {
             &["ReadWritePaths=-/srv/master", "ReadWritePaths=-/srv/api"],
             &[],
         );
+    }
+
+    #[test]
+    fn where_links_lead_is_writable_too() {
+        let text = target("/srv/current/.env", "follow = true");
+        let config = Config::parse(&text, Path::new("agent.toml")).unwrap();
+        let tree = |path: &Path| path.starts_with("/srv/repo").then(|| "/srv/repo".into());
+        let mut facts = facts(Whose::Host, &text);
+        facts.leads_to(&config.targets[0], Path::new("/srv/repo/releases/r1/.env"), tree);
+        let unit = facts.unit();
+        for folder in ["/srv/current", "/srv/repo/releases/r1", "/srv/repo/.git/info"] {
+            assert!(unit.contains(&format!("\nReadWritePaths=-{folder}\n")), "{folder}: {unit}");
+        }
     }
 
     #[test]

@@ -12,7 +12,6 @@ use shared::path::SecretPath;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use crate::ask;
-use crate::written::{self, Written};
 use host::files::binds::Mounts;
 use host::files::{self, FileError, LARGEST, mount};
 use host::hint::{self, hinted};
@@ -21,6 +20,7 @@ use machine::binary;
 use machine::config::{Config, Target, WriteMode};
 use machine::paths::Paths;
 use machine::render::{self, Contact, Field, Value};
+use machine::written::{self, Written};
 
 /// What an agent answers for want of a right.
 const DENIED: &str = "permission denied";

@@ -27,7 +27,7 @@ use machine::paths::Paths;
 use machine::render::Layout;
 use settings::Settings;
 
-use crate::written::Written;
+use machine::written::Written;
 
 /// Add, list and remove the files that are kept right
 #[derive(Debug, clap::Subcommand)]
@@ -220,6 +220,14 @@ pub(crate) fn named(target: &Path, file: &Path) -> Result<Arc<Target>> {
     let given = std::path::absolute(target)?;
     let path = real(target).unwrap_or_else(|_| given.clone());
     let config = Config::load_or_default(file)?;
+    // A status shows some as `~/…`; whose home that is, its reader need not know.
+    let shown = |it: &Target| account::tilde(&it.path, it.owner.as_deref());
+    let is_shown =
+        |it: &Arc<Target>| target.starts_with("~") && target.as_os_str() == shown(it).as_str();
+    let called: Vec<&Arc<Target>> = config.targets.iter().filter(|it| is_shown(it)).collect();
+    if let [one] = called[..] {
+        return Ok(Arc::clone(one));
+    }
     let is_meant = |target: &Arc<Target>| target.path == path || target.path == given;
     config.targets.into_iter().find(is_meant).ok_or_else(|| {
         let text = format!("`{}` is no target", path.display());

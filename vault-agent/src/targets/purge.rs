@@ -3,10 +3,10 @@
 
 use anyhow::{Result, bail};
 
-use crate::written::{TakeError, Taken, Written};
 use host::files::{self, FileError};
 use host::hint::hinted;
 use machine::config::Target;
+use machine::written::{TakeError, Taken, Written};
 
 /// How often is started anew when the file changes meanwhile.
 const TRIES: usize = 8;

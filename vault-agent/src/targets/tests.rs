@@ -414,3 +414,19 @@ fn commands_that_need_a_shell_get_one() {
         assert_eq!(words(line), None, "{line:?}");
     }
 }
+
+#[test]
+fn a_target_goes_by_the_name_that_a_status_shows() {
+    let uid = rustix::process::geteuid().as_raw();
+    let home = account::home(uid).unwrap();
+    let home = home.display();
+    let target = |path: &str| {
+        format!(
+            "[[target]]\npath = \"{home}/{path}\"\nsecrets = [\"secret/a\"]\nowner = \"{uid}\"\n"
+        )
+    };
+    let world = World::new(&(target("app-1/.env") + &target("app-2/.env")));
+    let name = |text: &str| named(Path::new(text), &world.config).map(|it| it.path.clone());
+    assert_eq!(name("~/app-2/.env").unwrap(), Path::new(&format!("{home}/app-2/.env")));
+    assert!(name("~/app-3/.env").unwrap_err().to_string().contains("is no target"));
+}

@@ -1,6 +1,6 @@
-//! What is counted instead of recorded one by one: refusals like one that is on record already, and
-//! requests by keys of no machine. One record a minute tells how many there were, so that a flood
-//! of them fills no disk.
+//! What is counted instead of recorded one by one: refusals like one that is on record already,
+//! requests by keys of no machine, and what a screen asks over and over. One record a minute tells
+//! how many there were, so that a flood of them fills no disk.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,10 +43,11 @@ struct Seen {
     count: u64,
 }
 
-/// Tells whether a record is folded with those like it: what the server did not do as it was asked.
-/// What an agent tells of is counted there.
+/// Tells whether a record is folded with those like it: what the server did not do as it was asked,
+/// and how all machines stand, which a screen that is left open asks all day. What an agent tells of
+/// is counted there.
 pub fn is_folded(fact: &Fact) -> bool {
-    !fact.result.is_done() && !fact.op.is_local()
+    (!fact.result.is_done() && !fact.op.is_local()) || fact.op == Op::Targets
 }
 
 /// Tells whether it is enough to count a fact: a refusal, a request for what every machine may
@@ -241,6 +242,7 @@ mod tests {
         let denied = Fact { result: Outcome::Denied, ..Fact::new(Op::LocalRead) };
         assert!(!is_folded(&denied));
         assert!(!is_folded(&Fact::new(Op::Put)));
+        assert!(is_folded(&Fact::new(Op::Targets)), "a screen that is left open");
         assert!(is_folded(&Fact { result: Outcome::Conflict, ..Fact::new(Op::Put) }));
     }
 

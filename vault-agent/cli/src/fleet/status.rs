@@ -3,6 +3,7 @@
 
 mod document;
 mod fetch;
+mod narrow;
 mod seal;
 mod show;
 mod wait;

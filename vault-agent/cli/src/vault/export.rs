@@ -10,6 +10,7 @@ use crate::kv::{Typed, content, read, say_age};
 use host::files::{self, Access, Exchanged, FileError, LARGEST, Swapped};
 use host::hint::{Exit, Failure};
 use machine::render::{self, Contact, Field, Format, Multiline, Nested, Rules};
+use machine::written::Written;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -110,18 +111,38 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         None => global.term.value(text.expose())?,
         Some(file) => {
             let file = std::path::absolute(file)?;
-            let copy = write(&file, format, text.expose(), args.replace)?;
+            let records = records(global);
+            let rules = (args.replace, records.as_ref());
+            let Wrote { copy, unnoted } = write(&file, format, text.expose(), rules)?;
             global.term.say(format!("wrote `{}`", file.display()));
             if let Some(copy) = copy {
                 global.term.say(format!("what it held before is in `{}`", copy.display()));
+            }
+            if let Some(why) = unnoted {
+                global.term.say(format!("{why}; the next export over it may need `--replace`"));
             }
         }
     }
     Ok(Exit::OK)
 }
 
-/// Writes a file, 0600 if it is new; returns the copy of what it held before, if anything of that
-/// would be lost.
+/// Returns where it is noted what this user's exports wrote; nowhere for one without a home.
+fn records(global: &Global) -> Option<Written> {
+    let place = |name| global.env(name).map(PathBuf::from).filter(|place| place.is_absolute());
+    let state = place("XDG_STATE_HOME").or_else(|| Some(place("HOME")?.join(".local/state")))?;
+    Some(Written::new(&state.join("vault")))
+}
+
+/// What became of a file.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wrote {
+    /// The copy of what it held before, if anything of that would be lost.
+    copy: Option<PathBuf>,
+    /// Why it is not noted what it holds now.
+    unnoted: Option<String>,
+}
+
+/// Writes a file, 0600 if it is new. What an export wrote and nobody has changed is nobody else's.
 ///
 /// # Errors
 /// Refuses to lose anything, unless `replace` has a copy kept.
@@ -129,33 +150,42 @@ fn write(
     file: &Path,
     format: Format,
     content: &[u8],
-    replace: bool,
-) -> Result<Option<PathBuf>, Failure> {
+    (replace, records): (bool, Option<&Written>),
+) -> Result<Wrote, Failure> {
     let fault = |why: FileError| Failure::local(why.to_string()).hint(why.hint());
+    let note = |found: Option<&[u8]>, access| {
+        let records = records?;
+        records.forget_gone(&[]);
+        records.note(file, found, content, access).err().map(|why| format!("{why:#}"))
+    };
     let Some(before) = files::read(file, LARGEST).map_err(fault)? else {
+        let unnoted = note(None, Access::PRIVATE);
         let made = files::create_when(file, content, Access::PRIVATE, || Ok(()));
         return match made.map_err(fault)? {
-            Swapped::Done => Ok(None),
+            Swapped::Done => Ok(Wrote { copy: None, unnoted }),
             Swapped::Moved => Err(moved(file)),
         };
     };
-    let met = render::contact(format, before.content.expose(), content);
-    if let Some(loss) = met.loss().filter(|_| !replace) {
+    let found = before.content.expose();
+    let known = records.and_then(|records| records.of(file));
+    let is_ours = known.is_some_and(|known| known.is(found));
+    let met = render::contact(format, found, content);
+    if let Some(loss) = met.loss().filter(|_| !replace && !is_ours) {
         let text = format!("`{}` holds something else: {loss}", file.display());
         return Err(Failure::local(text).hint(
             "`--replace` keeps a copy beside it, `vault import` publishes it first; a file that \
              is to follow its secrets is one for `vault-agent target add`",
         ));
     }
-    let kept = if met == (Contact::Covered { lines: false }) {
+    let kept = if is_ours || met == (Contact::Covered { lines: false }) {
         None
     } else {
         let kept = files::keep_before(file, &before, host::clock::now());
         Some(kept.map_err(|why| Failure::local(why.to_string()).hint(why.hint()))?)
     };
-    let exchanged = files::exchange(file, before.content.expose(), content, before.access);
-    match exchanged.map_err(fault)? {
-        Exchanged::Done(_) => Ok(kept.map(|kept| kept.copy)),
+    let unnoted = note(Some(found), before.access);
+    match files::exchange(file, found, content, before.access).map_err(fault)? {
+        Exchanged::Done(_) => Ok(Wrote { copy: kept.map(|kept| kept.copy), unnoted }),
         Exchanged::Moved => Err(moved(file)),
     }
 }
@@ -197,22 +227,52 @@ mod tests {
     fn nothing_that_a_file_held_is_lost() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().canonicalize().unwrap().join(".env");
-        let put =
-            |content: &str, replace| write(&file, Format::Dotenv, content.as_bytes(), replace);
+        let put = |content: &str, replace| {
+            write(&file, Format::Dotenv, content.as_bytes(), (replace, None))
+        };
         let is = |content: &str| assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
-        assert_eq!(put("A=1\n", false).unwrap(), None);
-        assert_eq!(put("A=1\nB=2\n", false).unwrap(), None);
+        assert_eq!(put("A=1\n", false).unwrap(), Wrote::default());
+        assert_eq!(put("A=1\nB=2\n", false).unwrap(), Wrote::default());
         let refused = put("A=2\n", false).unwrap_err();
         let shown = format!("{} {:?}", refused.text, refused.hint);
         assert!(shown.contains("`B` would go, `A` would change") && shown.contains("--replace"));
         is("A=1\nB=2\n");
-        let copy = put("A=2\n", true).unwrap().unwrap();
+        let copy = put("A=2\n", true).unwrap().copy.unwrap();
         is("A=2\n");
         assert_eq!(std::fs::read_to_string(copy).unwrap(), "A=1\nB=2\n");
         files::replace(&file, b"# mine\nA=2\n", Access { mode: 0o640, ..Access::PRIVATE }).unwrap();
-        assert!(put("A=2\n", false).unwrap().is_some());
+        assert!(put("A=2\n", false).unwrap().copy.is_some());
         is("A=2\n");
         let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata().unwrap());
         assert_eq!(mode & 0o777, 0o640);
+    }
+
+    #[test]
+    fn an_export_goes_over_an_older_one_that_nobody_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let (file, written) = (root.join(".env"), Written::new(&root.join("state")));
+        let put = |content: &str| {
+            write(&file, Format::Dotenv, content.as_bytes(), (false, Some(&written)))
+        };
+        for content in ["A=1\nB=2\n", "A=2\n", "A=2\n", "C=3\n"] {
+            assert_eq!(put(content).unwrap(), Wrote::default(), "{content}");
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
+        }
+        std::fs::write(&file, "C=3\nMINE=1\n").unwrap();
+        // Refused more than once: what was not written is no record of ours.
+        for _ in 0..3 {
+            let refused = put("C=4\n").unwrap_err();
+            assert!(refused.text.contains("`MINE` would go"), "{}", refused.text);
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), "C=3\nMINE=1\n");
+        }
+        assert_eq!(std::fs::read_dir(&root).unwrap().count(), 2, "no copy was needed");
+        // Without a place for records it goes on, and says so.
+        std::fs::write(root.join("plain"), "").unwrap();
+        let nowhere = Written::new(&root.join("plain"));
+        let other = root.join("other");
+        let wrote = write(&other, Format::Dotenv, b"A=1\n", (false, Some(&nowhere))).unwrap();
+        assert!(wrote.unnoted.unwrap().contains("cannot note what"));
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "A=1\n");
     }
 }

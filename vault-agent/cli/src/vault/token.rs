@@ -35,7 +35,7 @@ pub enum Command {
   vault token create -path secret/app/ -ttl 24h
   vault token create -path secret/app/ -capability read -capability write -field=token")]
 pub struct CreateArgs {
-    /// Secret, folder with / at its end, or *; repeatable
+    /// Secret, folder with / at its end, or *; repeatable; without it all that the caller may
     #[arg(long, value_name = "PREFIX", value_delimiter = ',')]
     path: Vec<String>,
     /// read (the default) or write; repeatable
@@ -126,10 +126,6 @@ pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
 fn create(global: &Global, args: &CreateArgs) -> anyhow::Result<Exit> {
     global.format_of_answer()?;
     let client = global.client()?;
-    if args.path.is_empty() && client.is_own_agent() {
-        let hint = "give -path: a secret, a folder with / at its end, or *";
-        return Err(Failure::local("a token needs a path").hint(hint).into());
-    }
     let body = given(json!({
         "path": args.path, "capabilities": args.capability, "policies": args.policy,
         "ttl": args.ttl, "display_name": args.display_name, "period": args.period,
@@ -138,6 +134,12 @@ fn create(global: &Global, args: &CreateArgs) -> anyhow::Result<Exit> {
     let body = Some(body.to_string().into());
     let answer = client.send(Method::POST, "auth/token/create", &[], body);
     let answer = Secret::answered(answer, "creating", "token")?;
+    if args.path.is_empty() && args.capability.is_empty() && client.is_own_agent() {
+        global.term.say_hinted(
+            "this token may do all that its maker may",
+            "`-path PREFIX` makes one for less, `-ttl 24h` one that ends",
+        );
+    }
     changed(global, answer, args.field.as_deref(), None)
 }
 

@@ -17,6 +17,7 @@ fn standing(name: &str) -> Standing {
         machine: name.parse().unwrap(),
         sleeps: false,
         awake: true,
+        clock_off: None,
         silent: false,
         seen_at: Some(at(0)),
         added: at(900),
@@ -246,6 +247,26 @@ fn a_secret_that_is_missing_is_put_not_patched() {
 }
 
 #[test]
+fn a_machine_whose_clock_is_off_is_named_unless_it_may_be_the_servers() {
+    let off = |seconds| move |status: &mut Status| status.machines[2].clock_off = Some(seconds);
+    let todo = "`timedatectl` on vps shows it; set it right";
+    for (seconds, text) in [
+        (-172_800, "its clock is 2 d behind the server's: it cannot write"),
+        (600, "its clock is 10 min ahead of the server's: it cannot write"),
+        (180, "its clock is 3 min ahead of the server's"),
+    ] {
+        check(off(seconds), &[("clock_off", "vps", text, None, todo)]);
+    }
+    let both = |status: &mut Status| {
+        off(600)(status);
+        let (code, text) = ("E_CLOCK".to_owned(), "x".to_owned());
+        status.alarms.push(Alarm { code, text, since: at(1) });
+    };
+    let hint = Code::Clock.hint();
+    check(both, &[("E_CLOCK", "here", "x", Some(1), hint)]);
+}
+
+#[test]
 fn a_hook_that_failed_is_found_once_for_all_secrets_of_its_target() {
     let hook = |hook: HookResult| {
         move |status: &mut Status| {
@@ -255,8 +276,8 @@ fn a_hook_that_failed_is_found_once_for_all_secrets_of_its_target() {
             status.targets.push(other);
         }
     };
-    let todo =
-        "`journalctl -u vault-agent` (or with `--user`) on vps; mend the hook, and it runs again";
+    let todo = "`journalctl -u vault-agent` on vps says why; once that is mended, \
+                `vault-agent hook run '~/app/.env'` on vps";
     for (result, text) in [
         (HookResult::Failed, "hook failed: exit 1"),
         (HookResult::RolledBack, "hook rolled back: exit 1"),

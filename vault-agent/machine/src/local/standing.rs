@@ -18,6 +18,10 @@ pub struct Standing {
     pub silent: bool,
     /// When it was last heard, as far as this machine knows.
     pub seen_at: Option<Time>,
+    /// How many seconds its clock was ahead of the server's when it last reported, or behind it if
+    /// negative; `None` if that is no matter, or not known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock_off: Option<i64>,
     /// When it was added, or got its present keys.
     pub added: Time,
     /// What it reads.

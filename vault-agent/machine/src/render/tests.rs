@@ -229,8 +229,14 @@ fn lists_are_for_json_only() {
 
 /// Values with a bias to what readers stumble over.
 fn nasty() -> impl Strategy<Value = String> {
-    proptest::collection::vec(prop_oneof![4 => "[a-z0-9 =#~!*?;&|<>()\\[\\]{}^%.,:@+/-]", 2 => "['\"`$\\\\]", 1 => "[äß€😀\t\n]", 1 => Just("${".to_owned()), 1 => Just("$K0".to_owned())], 0..12)
+    proptest::collection::vec(prop_oneof![4 => "[a-z0-9 =#~!*?;&|<>()\\[\\]{}^%.,:@+/-]", 2 => "['\"`$\\\\]", 1 => "[äß€😀\t\n\r]", 1 => Just("${".to_owned()), 1 => Just("$K0".to_owned())], 0..12)
         .prop_map(|parts| parts.concat())
+}
+
+/// Returns the names and values of a file, `None` for one that is refused.
+fn read_or_refused(file: &str) -> Option<Vec<(String, Vec<u8>)>> {
+    let read = parse(file.as_bytes()).ok()?;
+    Some(read.into_iter().map(|it| (it.name, it.value.expose().to_vec())).collect())
 }
 
 proptest! {
@@ -240,7 +246,20 @@ proptest! {
             let multiline = if newlines { Multiline::Allow } else { Multiline::Refuse };
             let rules = Rules { multiline, ..Rules::default() };
             let carried: Vec<(String, &String)> = values.iter().enumerate().map(|(n, v)| (format!("K{n}"), v))
-                .filter(|(name, value)| render(format, &secret(&[(name, value)]), &rules).is_ok()).collect();
+                .filter(|(name, value)| render(format, &secret(&[(name, value)]), &rules).is_ok())
+                .filter(|(name, value)| {
+                    // Shells and systemd keep a carriage return; our reader takes it for the line
+                    // end of another system, or refuses it.
+                    let is_lost = value.contains('\r') && format != Format::Compose;
+                    if is_lost {
+                        let alone = text(format, &secret(&[(name, value)]), &rules);
+                        let unix = value.replace("\r\n", "\n").into_bytes();
+                        let read = read_or_refused(&alone);
+                        assert!(read.is_none_or(|read| read == [(name.clone(), unix)]), "{alone:?}");
+                    }
+                    !is_lost
+                })
+                .collect();
             let fields: Vec<(&str, &str)> = carried.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             let written = text(format, &secret(&fields), &rules);
             // Compose undoes `\n`, which no other reader of the file is promised.
@@ -261,7 +280,7 @@ proptest! {
 
     #[test]
     fn what_is_read_strictly_is_read_alike_in_every_way(file in proptest::collection::vec(
-        proptest::sample::select("ABnrtd$ #`='\"\\\n".chars().collect::<Vec<_>>()),
+        proptest::sample::select("ABnrtd$ #`='\"\\\n\r".chars().collect::<Vec<_>>()),
         0..24,
     )) {
         let file: String = file.into_iter().collect();
@@ -271,6 +290,34 @@ proptest! {
                 prop_assert_eq!(read.as_ref(), Ok(&strict), "{:?}", file);
             }
         }
+    }
+
+    #[test]
+    fn line_ends_of_other_systems_change_no_value(values in proptest::collection::vec(nasty(), 1..6)) {
+        for format in [Format::Dotenv, Format::Systemd, Format::Sh] {
+            let carried: Vec<(String, &String)> = values.iter().enumerate().map(|(n, v)| (format!("K{n}"), v))
+                .filter(|(name, value)| render(format, &secret(&[(name, value)]), &Rules::default()).is_ok() && !value.contains('\r')).collect();
+            let fields: Vec<(&str, &str)> = carried.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let written = text(format, &secret(&fields), &Rules::default());
+            let dos = written.replace('\n', "\r\n");
+            prop_assert_eq!(read_or_refused(&dos), read_or_refused(&written), "{:?}", dos);
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_file_sets_is_never_read_as_text(
+        quote in proptest::sample::select(vec!["", "\""]),
+        braces: bool,
+        first: bool,
+    ) {
+        let name = if braces { "${BASE}" } else { "$BASE" };
+        let (base, data) = ("BASE=/srv\n", format!("DATA={quote}{name}/x{quote}\n"));
+        let file = if first { format!("{base}{data}") } else { format!("{data}{base}") };
+        prop_assert!(parse(file.as_bytes()).is_err(), "{:?}", file);
+        // In single quotes, and where nothing of that name is set, it is a password as any other.
+        let quoted = format!("{base}DATA='$BASE/x'\n");
+        prop_assert!(parse(quoted.as_bytes()).is_ok(), "{:?}", quoted);
+        prop_assert!(parse(b"DATA=$BASE/x\n").is_ok());
     }
 
     #[test]

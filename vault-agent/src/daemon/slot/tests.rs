@@ -111,6 +111,25 @@ fn the_hook_runs_for_what_is_new_to_it() {
     assert!(!World::new("", None).written(1));
 }
 
+#[test]
+fn all_is_well_only_if_no_key_is_missing_and_the_hook_has_ended() {
+    let mut world = World::new("", None);
+    assert!(!world.slot.is_well(), "nothing is written yet");
+    assert!(world.planned(1).is_some());
+    let lacking = Held { absent: vec!["AA".to_owned()], ..held(1) };
+    world.done(Ok(Outcome::Changed(lacking, Mask::default())));
+    assert!(!world.slot.is_well());
+    world.written(2);
+    assert!(world.slot.is_well());
+    let mut hooked = World::new(HOOK, None);
+    hooked.written(1);
+    assert!(!hooked.slot.is_well());
+    hooked.slot.hook_ended(&Ok(()), false);
+    assert!(hooked.slot.is_well());
+    hooked.slot.hook_ended(&Err("exit 1".to_owned()), false);
+    assert!(!hooked.slot.is_well());
+}
+
 /// Returns whether the hook runs after the configuration has changed to one with `more`, and how it
 /// is shown until then; it had ended with `end`, and the file is as it was.
 fn mended(end: &Result<(), String>, more: &str) -> (bool, String) {

@@ -33,8 +33,8 @@ pub struct Filter {
     /// This operation: read, however it was delivered; write; act, an owner's; or a single one
     #[arg(long, value_name = "OP")]
     pub op: Option<String>,
-    /// By this process, unit, container or its address; `*` stands for any text; agent: the
-    /// agent itself
+    /// By this process, unit or container, or address of a container; `*` stands for any text;
+    /// agent: the agent itself
     #[arg(long, value_name = "NAME")]
     pub process: Option<String>,
     /// By this user, by login name or number, or this admin

@@ -1,5 +1,7 @@
 //! Who asked, as a record tells it: process, user, and unit or container; or who signed.
 
+use std::net::IpAddr;
+
 use shared::audit::{Fact, Record};
 use shared::text::like;
 
@@ -12,6 +14,8 @@ struct Asker<'a> {
     login: Option<&'a str>,
     /// `in UNIT`, `in container ID`, `for UNIT NAME`.
     place: &'a str,
+    /// Of a caller from another network, such as a container: all that is known of it.
+    addr: Option<&'a str>,
 }
 
 impl<'a> Asker<'a> {
@@ -20,7 +24,8 @@ impl<'a> Asker<'a> {
     fn read(who: &'a str) -> Self {
         let found = who.strip_prefix("uid ").map(|rest| ("", rest));
         let Some((process, rest)) = found.or_else(|| who.rsplit_once(" uid ")) else {
-            return Self { process: who, ..Self::default() };
+            let addr = who.strip_prefix("tcp ").filter(|addr| addr.parse::<IpAddr>().is_ok());
+            return Self { process: who, addr, ..Self::default() };
         };
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let (uid, rest) = rest.split_at(digits);
@@ -29,7 +34,7 @@ impl<'a> Asker<'a> {
         let numbered = process.strip_suffix(']').and_then(|text| text.rsplit_once('['));
         let numbered = numbered.filter(|(_, pid)| pid.bytes().all(|digit| digit.is_ascii_digit()));
         let (process, pid) = numbered.map_or((process, None), |(name, pid)| (name, Some(pid)));
-        Self { process, pid, uid: Some(uid), login, place: rest.trim() }
+        Self { process, pid, uid: Some(uid), login, place: rest.trim(), addr: None }
     }
 
     fn user(&self) -> String {
@@ -72,20 +77,14 @@ fn machine(fact: &Fact) -> String {
     }
 }
 
-/// Returns the address of a caller of whom no more is known, as of a container's.
-fn address(who: &str) -> Option<&str> {
-    who.strip_prefix("tcp ").filter(|it| !it.contains(' '))
-}
-
 /// Tells whether a process asked that is called so, runs in a unit or container called so, or has
-/// this address.
+/// this address in a network of its own.
 pub fn is_process(Record { fact, .. }: &Record, name: &str) -> bool {
     let Some(who) = &fact.who else { return name == "agent" && fact.machine.is_some() };
     let asker = Asker::read(who.as_str());
     let place = asker.place.split(' ').any(|word| like(name, word));
-    let address =
-        address(who.as_str()).is_some_and(|it| like(name, it) || like(name, who.as_str()));
-    address || (asker.uid.is_some() && (like(name, asker.process) || place))
+    let addr = asker.addr.is_some_and(|addr| like(name, addr) || like(name, asker.process));
+    addr || asker.uid.is_some() && (like(name, asker.process) || place)
 }
 
 /// Tells whether a user asked, by name or number, or an admin of that name signed.
@@ -95,19 +94,17 @@ pub fn is_user(Record { fact, .. }: &Record, name: &str) -> bool {
     let number = name.strip_prefix("uid ").unwrap_or(name);
     asker.login == Some(name)
         || asker.uid == Some(number)
-        || who.as_str() == name
+        || (who.as_str() == name && asker.addr.is_none())
         || who.as_str().strip_prefix("admin:") == Some(name)
 }
 
 /// Returns the process and the user of a record, as filters name them.
 pub fn names(Record { fact, .. }: &Record) -> Option<(String, String)> {
     let asker = Asker::read(fact.who.as_ref()?.as_str());
-    match asker.uid {
-        Some(uid) => Some((asker.process.into(), asker.login.unwrap_or(uid).into())),
-        None => {
-            let process = address(asker.process).unwrap_or_default();
-            Some((process.into(), asker.process.into()))
-        }
+    match (asker.uid, asker.addr) {
+        (Some(uid), _) => Some((asker.process.into(), asker.login.unwrap_or(uid).into())),
+        (None, Some(addr)) => Some((addr.into(), String::new())),
+        (None, None) => Some((String::new(), asker.process.into())),
     }
 }
 
@@ -157,6 +154,18 @@ mod tests {
             assert!(!is_user(&record, "root") || user == "root", "{who}");
             assert!(!is_process(&record, "nginx"), "{who}");
         }
+        for addr in ["172.17.0.2", "fd00::7"] {
+            let container = record(Some(&format!("tcp {addr}")));
+            assert_eq!(shown(&container), format!("tcp {addr}"));
+            for name in [addr, "*", &format!("{}*", &addr[..4]), &format!("tcp {addr}")] {
+                assert!(is_process(&container, name), "{name}");
+            }
+            assert!(!is_process(&container, "172.17.0.20") && !is_user(&container, addr));
+            assert_eq!(names(&container), Some((addr.to_owned(), String::new())));
+        }
+        // Others choose what a process is called, so that one is no address.
+        let forged = record(Some("tcp 172.17.0.2[7] uid 1000"));
+        assert!(!is_process(&forged, "172.17.0.2"));
         let signed = record(Some("admin:jonas"));
         assert!(is_user(&signed, "jonas") && !is_process(&signed, "*"));
         assert_eq!(shown(&record(None)), "agent");

@@ -20,6 +20,7 @@ pub(super) fn of(status: &Status, found: &[Finding], now: Time) -> Value {
     let machines = status.machines.iter().map(|it| {
         json!({
             "machine": it.machine, "sleeps": it.sleeps, "awake": it.awake, "silent": it.silent,
+            "clock_off": it.clock_off,
             "seen_at": time(it.seen_at), "added": it.added.to_string(),
         })
     });

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use shared::name::Name;
 use shared::time::Time;
 
+use super::narrow;
 use crate::context::Global;
-use crate::print::table;
 use crate::vault::rotation;
 use host::clock;
 use host::hint::with_hint;
@@ -21,7 +21,8 @@ const MOST_ROTATIONS: usize = 5;
 const MOST_FINDINGS: usize = 20;
 /// Machines that a line names at most.
 const MOST_NAMES: usize = 8;
-const HEADER: [&str; 7] = ["MACHINE", "TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "SEEN"];
+pub(super) const HEADER: [&str; 7] =
+    ["MACHINE", "TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "SEEN"];
 
 /// Prints it all: the table is data, the rest is talk.
 pub(super) fn print(global: &Global, status: &Status, found: &[Finding]) -> std::io::Result<()> {
@@ -32,7 +33,8 @@ pub(super) fn print(global: &Global, status: &Status, found: &[Finding]) -> std:
             "`vault-agent target add FILE SECRET` makes one",
         );
     } else {
-        for line in table(status, found, now, global.colour()) {
+        let columns = global.term.out_size().map(|size| size.columns);
+        for line in table(status, found, now, (columns, global.colour())) {
             global.term.line(line)?;
         }
     }
@@ -47,8 +49,14 @@ pub(super) fn print(global: &Global, status: &Status, found: &[Finding]) -> std:
     Ok(())
 }
 
-/// Returns the lines of the table: a row for each secret of each target, by machine.
-pub(super) fn table(status: &Status, found: &[Finding], now: Time, colour: bool) -> Vec<Shown> {
+/// Returns the lines of the table: a row for each secret of each target, by machine; in so many
+/// columns, and in colour or not.
+pub(super) fn table(
+    status: &Status,
+    found: &[Finding],
+    now: Time,
+    (columns, colour): (Option<usize>, bool),
+) -> Vec<Shown> {
     let standing: BTreeMap<&Name, &Standing> =
         status.machines.iter().map(|it| (&it.machine, it)).collect();
     let mut rows: Vec<&TargetRow> = status.targets.iter().collect();
@@ -60,7 +68,7 @@ pub(super) fn table(status: &Status, found: &[Finding], now: Time, colour: bool)
             cells(row, seen)
         })
         .collect();
-    let text = table::plain(&HEADER, &cells);
+    let text = narrow::laid_out(&cells, columns);
     let of_lines = std::iter::once(None).chain(rows.iter().map(Some));
     let line = |(line, row): (&str, Option<&&TargetRow>)| match row {
         Some(row) if colour && is_found(row, found) => Shown::from(line).coloured(31),

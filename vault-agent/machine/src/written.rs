@@ -1,5 +1,5 @@
-//! What this agent has last written into each file: by it our own content is told from somebody
-//! else's, by the daemon and by `target remove`. Salted hashes on disk, never a value.
+//! What a program of ours has last written into each file: by it our own content is told from
+//! somebody else's, by the agent and by `vault export --out`. Salted hashes on disk, never a value.
 
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,8 +11,9 @@ use shared::hash::Hash;
 
 use host::account;
 use host::files::{self, Access, FileError, LARGEST, Read, Swapped};
-use machine::config::{Target, WriteMode};
-use machine::render::{Layout, block};
+
+use crate::config::{Target, WriteMode};
+use crate::render::{Layout, block};
 
 /// The folder of the records, in the state folder.
 const FOLDER: &str = "written";
@@ -51,7 +52,7 @@ impl Mark {
 }
 
 impl Known {
-    /// Tells whether a file that holds `content` is as this agent wrote it.
+    /// Tells whether a file that holds `content` is as it was written.
     pub fn is(&self, content: &[u8]) -> bool {
         self.marks.iter().any(|mark| mark.is(content))
     }
@@ -73,7 +74,7 @@ pub enum Taken {
     Absent,
     /// There was no block in it.
     NoBlock,
-    /// It holds what this agent did not write, and stays.
+    /// It holds what was not written here, and stays.
     Foreign,
     /// Somebody was changing it at this moment.
     Moved,
@@ -82,8 +83,10 @@ pub enum Taken {
 /// Why nothing was taken.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
+    /// It cannot be read or changed.
     #[error(transparent)]
     File(#[from] FileError),
+    /// It is open which lines are ours.
     #[error(transparent)]
     Block(#[from] block::BrokenBlock),
 }
@@ -95,7 +98,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Those in an agent's state folder.
+    /// Those in a state folder.
     pub fn new(state: &Path) -> Self {
         Self { folder: state.join(FOLDER) }
     }
