@@ -137,8 +137,9 @@ class Kills:
 
     def scan(self, call, mark, more=()):
         """Kills at the first call of any thread, then at the second, until it is the one of our target. Which thread writes,
-        and after how many calls, differs from run to run: who has looked at all numbers in vain begins again."""
-        for before in [*range(1, self.MOST_BEFORE)] * 3:
+        and after how many calls, differs from run to run: who has looked at all numbers in vain begins again. What is
+        written is noted beside it, by a thread of its own: which of the two comes first differs as well."""
+        for before in [1, 2, 3] * 10 + [*range(1, self.MOST_BEFORE)] * 3:
             self.target.change()
             self.world.follow(self.strace(call, f"signal=KILL:when={before}", *more))
             wait("it ends or writes", lambda: self.world.agent.poll() is not None or self.ready())
