@@ -50,7 +50,7 @@ fn a_server_that_is_gone_is_said_and_nobody_is_called_present() {
 fn what_does_not_exist_is_loud_from_the_start() {
     let world = World::new(bins!());
     let rtx = world.owner("rtx1080");
-    let vps = world.machine(&rtx, "vps", &["secret/app/"]);
+    let mut vps = world.machine(&rtx, "vps", &["secret/app/"]);
     let file = vps.env_file();
     let add = |more: &[&str]| {
         let args = [&["target", "add", file.to_str().unwrap()], more].concat();
