@@ -44,8 +44,8 @@ struct Seen {
 }
 
 /// Tells whether a record is folded with those like it: what the server did not do as it was asked,
-/// and how all machines stand, which a screen that is left open asks all day. What an agent tells of
-/// is counted there.
+/// and how all machines stand, which a screen that is left open asks all day. What an agent tells
+/// of is counted there.
 pub fn is_folded(fact: &Fact) -> bool {
     (!fact.result.is_done() && !fact.op.is_local()) || fact.op == Op::Targets
 }

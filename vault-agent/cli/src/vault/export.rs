@@ -259,7 +259,7 @@ mod tests {
             assert_eq!(put(content).unwrap(), Wrote::default(), "{content}");
             assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
         }
-        std::fs::write(&file, "C=3\nMINE=1\n").unwrap();
+        files::replace(&file, b"C=3\nMINE=1\n", Access::PRIVATE).unwrap();
         // Refused more than once: what was not written is no record of ours.
         for _ in 0..3 {
             let refused = put("C=4\n").unwrap_err();
@@ -268,7 +268,7 @@ mod tests {
         }
         assert_eq!(std::fs::read_dir(&root).unwrap().count(), 2, "no copy was needed");
         // Without a place for records it goes on, and says so.
-        std::fs::write(root.join("plain"), "").unwrap();
+        files::replace(&root.join("plain"), b"", Access::PRIVATE).unwrap();
         let nowhere = Written::new(&root.join("plain"));
         let other = root.join("other");
         let wrote = write(&other, Format::Dotenv, b"A=1\n", (false, Some(&nowhere))).unwrap();

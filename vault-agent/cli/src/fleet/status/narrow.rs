@@ -4,8 +4,7 @@
 use host::shown::Shown;
 use host::table;
 
-use super::show::HEADER;
-
+const HEADER: [&str; 7] = ["MACHINE", "TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "SEEN"];
 const BRIEF: [&str; 7] = ["MACHINE", "TARGET", "SECRET", "WANT", "HAS", "HOOK", "SEEN"];
 const TARGET: usize = 1;
 const SECRET: usize = 2;

@@ -21,8 +21,6 @@ const MOST_ROTATIONS: usize = 5;
 const MOST_FINDINGS: usize = 20;
 /// Machines that a line names at most.
 const MOST_NAMES: usize = 8;
-pub(super) const HEADER: [&str; 7] =
-    ["MACHINE", "TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "SEEN"];
 
 /// Prints it all: the table is data, the rest is talk.
 pub(super) fn print(global: &Global, status: &Status, found: &[Finding]) -> std::io::Result<()> {

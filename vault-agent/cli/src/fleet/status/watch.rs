@@ -69,7 +69,7 @@ impl Pace {
         if self.lively > 0 { PAUSE } else { QUIET_PAUSE }
     }
 
-    /// Waits; an entry of the log ends a long pause, as the agent tells of it without asking anyone.
+    /// Waits; an entry of the log ends a long pause: the agent tells of it without asking anyone.
     fn rest(&self, client: &Client, seq: u64) {
         let (begun, pause) = (Instant::now(), self.pause());
         while self.lively == 0 && begun.elapsed() < pause {
