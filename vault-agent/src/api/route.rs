@@ -155,6 +155,9 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
 }
 
 async fn kv_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFault> {
+    if call.api.engine.has_never_synced() {
+        return Err(ApiFault::Offline("nothing was heard from it yet".to_owned()));
+    }
     if !call.api.has_mount(call.mount) {
         let slash = if call.verb == Verb::List && !path.ends_with('/') { "/" } else { "" };
         return Err(ApiFault::NoRoute(format!("{path}{slash}")));
