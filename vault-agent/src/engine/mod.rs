@@ -287,11 +287,6 @@ impl Engine {
         self.parts.ticks.subscribe()
     }
 
-    /// Tells whether nothing is known of any secret: the log was never followed.
-    pub fn has_never_synced(&self) -> bool {
-        read::is_unknown(&self.parts.ledger.read().state, &self.parts.own)
-    }
-
     pub fn latest(&self, path: &SecretPath) -> Latest {
         read::latest(&self.parts, path)
     }

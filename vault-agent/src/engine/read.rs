@@ -36,7 +36,7 @@ pub(super) enum Reach {
 }
 
 /// Tells whether nothing is known of any secret: the log was never followed.
-pub(super) fn is_unknown(state: &State, own: &Own) -> bool {
+fn is_unknown(state: &State, own: &Own) -> bool {
     state.seq() == 0 && own.find(state).is_none()
 }
 
