@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use shared::blob::Blob;
 use shared::error::{Code, Error};
-use shared::log::{Deletion, Secret, Version};
+use shared::log::{Deletion, Secret, State, Version};
 use shared::path::SecretPath;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -18,7 +18,7 @@ use super::link::WAITS;
 use super::offload;
 use super::parts::Parts;
 use super::rights::{find, may_retain};
-use super::types::{Content, Latest, ReadError};
+use super::types::{Content, Latest, Own, ReadError};
 use crate::state;
 use crate::state::retained::Retained;
 use machine::remote::{Client, RemoteError};
@@ -35,9 +35,14 @@ pub(super) enum Reach {
     Server,
 }
 
+/// Tells whether nothing is known of any secret: the log was never followed.
+fn is_unknown(state: &State, own: &Own) -> bool {
+    state.seq() == 0 && own.find(state).is_none()
+}
+
 pub(super) fn latest(parts: &Parts, path: &SecretPath) -> Latest {
     let folded = parts.ledger.read();
-    if folded.state.seq() == 0 && parts.own.find(&folded.state).is_none() {
+    if is_unknown(&folded.state, &parts.own) {
         return Latest::Unknown;
     }
     match find(&folded.state, &parts.own, path, None, parts.time_for_ages()) {
