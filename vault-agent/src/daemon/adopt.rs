@@ -13,7 +13,7 @@ use super::master::Masters;
 use super::order::Order;
 use super::put::Disk;
 use super::record::{Record, Remembered};
-use super::slot::Slot;
+use super::slot::{Slot, State};
 use super::troubles::Troubles;
 use super::{Daemon, Source, stale};
 use crate::engine::Engine;
@@ -104,6 +104,8 @@ impl Daemon {
         self.masters.set(&config.sources, Instant::now());
         self.watch();
         self.refresh();
+        // What kept others from being written may have left.
+        self.plan_those(|slot| matches!(slot.state, State::Failed(_)));
         self.changed();
     }
 
