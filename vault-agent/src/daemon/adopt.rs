@@ -13,14 +13,12 @@ use super::master::Masters;
 use super::order::Order;
 use super::put::Disk;
 use super::record::{Record, Remembered};
-use super::slot::Slot;
+use super::slot::{Slot, State};
 use super::troubles::Troubles;
 use super::{Daemon, Source, stale};
 use crate::engine::Engine;
 use host::config_fault::ConfigFault;
-use host::files;
 use machine::config::Config;
-use machine::written::link_owners;
 
 /// How many targets that left the configuration are remembered, should they come back: an editor
 /// that saves in parts takes them out for a moment.
@@ -43,7 +41,6 @@ impl Daemon {
             order: Order::default(),
             masters: Masters::new(state),
             slots: HashMap::new(),
-            followed: Vec::new(),
             queue: VecDeque::new(),
             jobs: JoinSet::new(),
             report_by: None,
@@ -107,6 +104,8 @@ impl Daemon {
         self.masters.set(&config.sources, Instant::now());
         self.watch();
         self.refresh();
+        // What kept others from being written may have left.
+        self.plan_those(|slot| matches!(slot.state, State::Failed(_)));
         self.changed();
     }
 
@@ -114,10 +113,8 @@ impl Daemon {
     pub(super) fn watch(&mut self) {
         let targets = self.slots.keys().map(PathBuf::as_path);
         let templates = self.slots.values().filter_map(|slot| slot.target.template_file.as_deref());
-        self.followed = self.slots.values().flat_map(followed).collect();
-        let followed = self.followed.iter().map(|(path, _)| path.as_path());
         let own = std::iter::once(self.source.file.as_path());
-        let files = targets.chain(templates).chain(own).chain(self.masters.files()).chain(followed);
+        let files = own.chain(targets).chain(templates).chain(self.masters.files());
         match self.guard.watch(files) {
             Ok(()) => self.engine.clear_alarm("E_WATCH"),
             Err(error) => {
@@ -185,21 +182,10 @@ impl Daemon {
     }
 }
 
-/// Returns the links on the way to a target, and where they lead, if it follows any.
-fn followed(slot: &Slot) -> Vec<(PathBuf, PathBuf)> {
-    let target = &slot.target;
-    if !target.follow {
-        return Vec::new();
-    }
-    // A link that must not be followed is said where the file is written.
-    let found = files::follow(&target.path, &link_owners(target));
-    let paths = found.map(|found| found.links.into_iter().chain([found.real]).collect());
-    let paths: Vec<PathBuf> = paths.unwrap_or_default();
-    paths.into_iter().map(|path| (path, target.path.clone())).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use host::files;
+
     use super::*;
     use crate::daemon::apply::Task;
     use crate::daemon::guard::Make;

@@ -2,6 +2,7 @@
 //! change means is decided by the daemon; here it only becomes a name in a set, so that a storm of
 //! events costs nothing. Files that cannot be watched are looked at once in a while instead.
 
+mod look;
 mod mounts;
 mod poll;
 
@@ -15,6 +16,7 @@ use rustix::io::Errno;
 use tokio::sync::Notify;
 
 use host::files::ways;
+use look::Looks;
 use mounts::{Identity, Mounts, identity};
 use poll::Poll;
 
@@ -34,6 +36,7 @@ pub(super) struct Guard {
     folders: HashMap<PathBuf, Identity>,
     poll: Poll,
     mounts: Mounts,
+    looks: Looks,
     /// Whether some folders could not be watched when last tried.
     troubled: bool,
 }
@@ -94,13 +97,15 @@ impl Guard {
             folders: HashMap::new(),
             poll: Poll::new(poll::EVERY),
             mounts: Mounts::default(),
+            looks: Looks::new(places),
             troubled: false,
         }
     }
 
     /// Watches exactly `files` from now on, each where it really is, and every link on the way
     /// there. Of a file whose folder is missing, the nearest folder above is watched. Files in
-    /// folders that cannot be watched, or on network file systems, are polled.
+    /// folders that cannot be watched, or on network file systems, are polled. Those in folders that
+    /// do not answer are left alone until they do.
     ///
     /// # Errors
     /// Why the first folder cannot be watched, for people; the others are.
@@ -111,10 +116,12 @@ impl Guard {
         let Some(make) = self.make else { return Ok(()) };
         let mut names: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
         let mut folders: HashMap<PathBuf, Vec<PathBuf>> = HashMap::new();
-        for file in files {
-            for (folder, name) in ways(file).iter().filter_map(|way| nearest(way)) {
-                names.entry(name).or_default().push(file.to_owned());
-                folders.entry(folder).or_default().push(file.to_owned());
+        let files: Vec<PathBuf> = files.into_iter().map(Path::to_owned).collect();
+        let found = self.looks.at(&files, &self.shared);
+        for (file, places) in found.places {
+            for (folder, name) in places {
+                names.entry(name).or_default().push(file.clone());
+                folders.entry(folder).or_default().push(file.clone());
             }
         }
         let (lost, files) = {
@@ -138,7 +145,8 @@ impl Guard {
             .into_iter()
             .filter(|(folder, _)| unwatched.contains(folder) || poll::is_remote(folder));
         self.poll.set(polled.flat_map(|(_, files)| files));
-        result.map_err(|error| why(&error))
+        let hangs = |folder: PathBuf| format!("`{}` does not answer", folder.display());
+        result.map_err(|error| why(&error)).and(found.hangs.map_or(Ok(()), |it| Err(hangs(it))))
     }
 
     /// Tells whether a program has written into `file` and has not closed it yet.
@@ -293,6 +301,11 @@ impl Board {
         }
         files.is_some() || inside.is_some()
     }
+}
+
+/// Returns each folder that is to be watched for a file, with the name in it that leads there.
+fn places(file: &Path) -> Vec<(PathBuf, PathBuf)> {
+    ways(file).iter().filter_map(|way| nearest(way)).collect()
 }
 
 /// Returns the nearest folder above `file` that exists, and the name in it that leads to the file.
@@ -470,6 +483,42 @@ mod tests {
         assert!(woken.is_err(), "{:?}", shared.lock().touched);
         drop(open);
         assert_eq!(guard.touched().await.files, [file].into());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_does_not_answer_holds_up_nothing() {
+        // Nobody writes into the pipe: who opens it waits, as who looks into a mount that hangs.
+        fn look(file: &Path) -> Vec<(PathBuf, PathBuf)> {
+            let pipe = file.with_file_name("pipe");
+            if pipe.exists() {
+                let _ = std::fs::read(pipe);
+            }
+            places(file)
+        }
+        let (_folder, root, mut guard) = world();
+        let [hung, well] = ["hung", "well"].map(|name| root.join(name));
+        for folder in [&hung, &well] {
+            std::fs::create_dir(folder).unwrap();
+        }
+        let pipe = hung.join("pipe");
+        let mode = rustix::fs::Mode::RWXU;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        guard.looks = Looks::new(look);
+        let files = [hung.join("a"), hung.join("b"), well.join("a")];
+        let watched = || files.iter().map(PathBuf::as_path);
+        let why = format!("`{}` does not answer", hung.display());
+        for content in ["1", "2"] {
+            assert_eq!(guard.watch(watched()), Err(why.clone()));
+            put(&files[2], content);
+            assert!(guard.touched().await.files.contains(&files[2]));
+        }
+        let writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        std::fs::remove_file(&pipe).unwrap();
+        drop(writer);
+        while !guard.touched().await.moved {}
+        guard.watch(watched()).unwrap();
+        put(&files[0], "1");
+        while !guard.touched().await.files.contains(&files[0]) {}
     }
 
     #[tokio::test]

@@ -138,8 +138,6 @@ struct Daemon {
     order: Order,
     masters: Masters,
     slots: HashMap<PathBuf, Slot>,
-    /// What is watched because links of a target lead over it or to it, each with that target.
-    followed: Vec<(PathBuf, PathBuf)>,
     /// Targets with a task to start.
     queue: VecDeque<PathBuf>,
     jobs: JoinSet<Done>,
@@ -385,10 +383,7 @@ impl Daemon {
 
     /// Looks at files that may have changed.
     fn touched(&mut self, touched: &Touched) {
-        let is_followed = |(path, _): &&(PathBuf, PathBuf)| touched.files.contains(path);
-        let followed: Vec<PathBuf> =
-            self.followed.iter().filter(is_followed).map(|(_, target)| target.clone()).collect();
-        if touched.moved || !followed.is_empty() {
+        if touched.moved {
             self.watch();
         }
         if touched.all || touched.files.contains(&self.source.file) {
@@ -404,7 +399,7 @@ impl Daemon {
             self.plan_those(|slot| matches!(slot.state, State::Failed(_)));
         }
         let every: Vec<PathBuf> = self.slots.keys().filter(|_| touched.all).cloned().collect();
-        for path in every.iter().chain(&touched.files).chain(&followed) {
+        for path in every.iter().chain(&touched.files) {
             self.masters.touched(Some(path), now);
             if self.slots.get_mut(path).is_some_and(|slot| slot.echo(now)) {
                 self.look(path);

@@ -94,7 +94,7 @@ pub(super) fn meet(
     term: &Term,
 ) -> Result<()> {
     let path = &*written::real(target).map_err(told)?;
-    same_file(path, config)?;
+    same_file(target, path, config)?;
     let Some(old) = files::read(path, LARGEST).map_err(told)? else { return Ok(()) };
     told_of_mounts(path, target, term)?;
     if old.access.mode & 0o007 != 0 && target.mode.is_none() {
@@ -159,12 +159,15 @@ pub(super) fn typed(table: &Table, file: &Path) -> Result<Target> {
 }
 
 /// Refuses a file that is another target's under another name.
-fn same_file(path: &Path, config: &Config) -> Result<()> {
+fn same_file(target: &Target, path: &Path, config: &Config) -> Result<()> {
     let Some(own) = files::file_id(path) else { return Ok(()) };
-    let is_it = |other: &Path| other != path && files::file_id(other).as_ref() == Some(&own);
-    match config.targets.iter().find(|target| is_it(&target.path)) {
-        Some(target) => bail!(hinted(
-            format!("`{}` is the same file as `{}`", path.display(), target.path.display()),
+    let is_it = |other: &Target| {
+        let real = written::real(other).ok();
+        real.is_some_and(|real| files::file_id(&real).as_ref() == Some(&own))
+    };
+    match config.targets.iter().find(|other| is_it(other)) {
+        Some(other) => bail!(hinted(
+            format!("`{}` is the same file as `{}`", target.path.display(), other.path.display()),
             "that one is a target already: its folder is mounted or linked under two names"
         )),
         None => Ok(()),

@@ -228,8 +228,9 @@ pub(crate) fn named(target: &Path, file: &Path) -> Result<Arc<Target>> {
     if let [one] = called[..] {
         return Ok(Arc::clone(one));
     }
-    let is_meant = |target: &Arc<Target>| target.path == path || target.path == given;
-    config.targets.into_iter().find(is_meant).ok_or_else(|| {
+    // One that follows a link goes by the link's name, and what that leads to may be one as well.
+    let find = |path: &Path| config.targets.iter().find(|target| target.path == path).cloned();
+    find(&given).or_else(|| find(&path)).ok_or_else(|| {
         let text = format!("`{}` is no target", path.display());
         hinted(text, "`vault-agent target list` shows them")
     })

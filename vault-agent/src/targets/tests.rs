@@ -275,6 +275,23 @@ fn a_file_that_is_a_link_is_refused_at_once_or_followed() {
     let said = world.run(&["add", "ROOT/r1/.env", "secret/b"]);
     assert!(said.contains("is the same file as `ROOT/current/.env`"), "{said}");
     assert_eq!(world.text(), text);
+    // The other way round, too.
+    world.run(&["remove", "ROOT/current/.env"]);
+    world.run(&["add", "ROOT/r1/.env", "secret/b"]);
+    let said = world.run(&["add", "ROOT/current/.env", "secret/a", "--follow"]);
+    assert!(said.contains("`ROOT/current/.env` is the same file as `ROOT/r1/.env`"), "{said}");
+    // A link that has been turned since leads to another target: the one that is named goes.
+    std::fs::create_dir(world.root.join("r2")).unwrap();
+    let turn = |to: &str| {
+        std::fs::remove_file(world.root.join("current")).unwrap();
+        std::os::unix::fs::symlink(to, world.root.join("current")).unwrap();
+    };
+    turn("r2");
+    world.run(&["add", "ROOT/current/.env", "secret/a", "--follow"]);
+    turn("r1");
+    let said = world.run(&["remove", "ROOT/current/.env"]);
+    assert!(said.contains("`ROOT/current/.env` is no target any more"), "{said}");
+    assert!(world.text().contains("ROOT/r1/.env"), "{}", world.text());
 }
 
 #[test]

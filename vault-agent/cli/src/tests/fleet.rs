@@ -250,6 +250,14 @@ fn wait_ends_when_those_who_do_not_sleep_hold_it() {
         run(&rows(2, "ok"), "secret/other"),
     ];
     insta::assert_snapshot!(texts.concat());
+    // Which version is the newest is not known without the server; a version that is named is there.
+    let away = |line: &str| {
+        status(&rows(2, "ok"), &json!([]), false).run(&format!("status --wait {path}{line}"))
+    };
+    assert_eq!(away("@2 --timeout 0s").exit, 0);
+    let unknown = away(" --timeout 0s");
+    assert_eq!(unknown.exit, 2, "{}", unknown.err);
+    assert!(unknown.err.contains("the server is away"), "{}", unknown.err);
     for line in ["status --wait nope", "status --timeout 5s", "status --wait secret/a --watch"] {
         assert_eq!(status(&rows(2, "ok"), &json!([]), true).run(line).exit, 1, "{line}");
     }

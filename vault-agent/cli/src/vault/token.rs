@@ -10,7 +10,7 @@ use crate::kv::Secret;
 use crate::kv::data::given;
 use crate::print::{self, Format, table};
 use crate::vault::generic::changed;
-use host::hint::Exit;
+use host::hint::{Exit, Failure};
 
 /// How every token of an agent begins.
 const PREFIX: &str = "vltp.";

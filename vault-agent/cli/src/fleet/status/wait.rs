@@ -76,8 +76,13 @@ pub(super) fn run(
             .hint("`vault status` lists the targets; `vault-agent target add FILE SECRET` adds one")
             .into());
     };
-    let version = wanted.version.unwrap_or(newest);
+    // Without the server nobody knows which version is the newest.
+    let mut goal = wanted.version;
     loop {
+        if goal.is_none() && status.online {
+            goal = rows(&status, path).map(|row| row.wanted).max();
+        }
+        let version = goal.unwrap_or(newest);
         let Progress { done, open, failed, asleep } = progress(&status, path, version);
         let say_asleep = || {
             for line in &asleep {
@@ -89,7 +94,7 @@ pub(super) fn run(
             say_asleep();
             return Err(Failure::remote(text).hint("`vault status` says what to do").into());
         }
-        if open.is_empty() {
+        if open.is_empty() && goal.is_some() {
             say_asleep();
             let all =
                 if done.is_empty() { "nobody is awake for it".into() } else { done.join(", ") };
@@ -99,6 +104,13 @@ pub(super) fn run(
         let left = patience.saturating_sub(begun.elapsed());
         if left.is_zero() {
             say_asleep();
+            if goal.is_none() {
+                let text = format!(
+                    "the server is away: whether `{path}` v{version} is the newest one \
+                             is not known"
+                );
+                return Err(Failure::remote(text).hint("`vault status` says what to do").into());
+            }
             let text = format!(
                 "`{path}` v{version} is not everywhere after {} s: {}",
                 patience.as_secs(),
