@@ -250,7 +250,7 @@ fn wait_ends_when_those_who_do_not_sleep_hold_it() {
         run(&rows(2, "ok"), "secret/other"),
     ];
     insta::assert_snapshot!(texts.concat());
-    // Which version is the newest is not known without the server; a version that is named is there.
+    // Which version is the newest is not known without the server; one that is named is there.
     let away = |line: &str| {
         status(&rows(2, "ok"), &json!([]), false).run(&format!("status --wait {path}{line}"))
     };

@@ -6,8 +6,6 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::Shared;
-
 /// How long one watching waits for folders that do not answer, all together.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -40,9 +38,13 @@ impl Looks {
         Self { look, hung: Vec::new() }
     }
 
-    /// Finds the places of `files`, but of those in folders that do not answer; when one of these
-    /// answers after all, that is on the board of `shared`.
-    pub(super) fn at(&mut self, files: &[PathBuf], shared: &Arc<Shared>) -> FoundPlaces {
+    /// Finds the places of `files`, but of those in folders that do not answer; calls `answers` on
+    /// another thread when one of these does after all.
+    pub(super) fn at(
+        &mut self,
+        files: &[PathBuf],
+        answers: impl Fn() + Clone + Send + 'static,
+    ) -> FoundPlaces {
         self.hung.retain(|(_, look)| look.strong_count() > 0);
         let until = Instant::now() + PATIENCE;
         let mut places = Vec::with_capacity(files.len());
@@ -53,13 +55,12 @@ impl Looks {
             let (sender, found) = mpsc::sync_channel(count);
             let alive = Arc::new(());
             let under_way = Arc::downgrade(&alive);
-            let (look, files, shared) = (self.look, left.clone(), Arc::clone(shared));
+            let (look, files, answers) = (self.look, left.clone(), answers.clone());
             std::thread::spawn(move || {
                 let given_up = files.iter().any(|file| sender.send(look(file)).is_err());
                 drop(alive);
                 if given_up {
-                    shared.lock().touched.moved = true;
-                    shared.bell.notify_one();
+                    answers();
                 }
             });
             let mut done = 0;
