@@ -116,9 +116,9 @@ class Kills:
             "fchown": self.attached,
             "fchmod": lambda: self.scan("fchmod", "/#"),
             "fsync": lambda: self.scan("fsync", "/#"),
-            "linkat": lambda: self.scan("linkat", ".vault-new"),
-            "renameat": lambda: self.scan("renameat", ".vault-new"),
-            "fsync of the folder": lambda: self.scan("fsync", "/app>)"),
+            "linkat": lambda: self.scan("linkat", ".vault-new", here),
+            "renameat2": lambda: self.scan("renameat2", ".vault-new", here),
+            "fsync of the folder": lambda: self.scan("fsync", "/app>)", here),
         }
 
     def strace(self, call, what, *more):
