@@ -26,7 +26,7 @@ fn write(file: &Path, text: &str) {
 fn a_hook_that_is_mended_runs_at_once_and_the_old_one_no_more() {
     let (_world, host) = world();
     configure(&host, &[target(&host, "a", "on_change = \"echo old >>log; exit 7\"")]);
-    fails_with(&host, "hook failed: exit 7");
+    fails_with(&host, "failed: exit 7");
     configure(&host, &[target(&host, "a", "on_change = \"echo new >>log\"")]);
     watch::until(&home(&host, "log"), |text| text.contains("new"));
     all_is_well(&host);
@@ -37,7 +37,7 @@ fn a_hook_that_is_mended_runs_at_once_and_the_old_one_no_more() {
     // One that fails and is taken out, and one whose target is, alarm no more.
     for (name, without) in [("b", Some("")), ("c", None)] {
         configure(&host, &[target(&host, name, "on_change = \"exit 7\"")]);
-        fails_with(&host, "hook failed: exit 7");
+        fails_with(&host, "failed: exit 7");
         let rest = without.map(|more| target(&host, name, more));
         configure(&host, &[rest.unwrap_or_else(|| "# nothing\n".to_owned())]);
         watch::poll("no alarm", || (host.vault(&["status"]).code == 0).then_some(()));

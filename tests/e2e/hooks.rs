@@ -165,7 +165,7 @@ fn a_failing_hook_keeps_the_file_alarms_and_is_tried_again() {
     watch::poll("the failure is in the status", || {
         let status = host.vault(&["status"]);
         let seen = status.err.contains("alarm E_HOOK: the hook of `")
-            && status.err.contains("hook failed: exit 7")
+            && status.err.contains("failed: exit 7")
             && status.out.contains(" failed ")
             && status.code == 2;
         seen.then_some(())

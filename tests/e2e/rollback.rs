@@ -46,7 +46,8 @@ fn a_version_whose_hook_fails_is_taken_back_on_this_host() {
     let status = rolled_back(&host, "v2");
     assert!(
         status.contains("alarm E_HOOK: the hook of `")
-            && status.contains("hook rolled back: exit 1")
+            && status.contains("failed: rolled back: exit 1"),
+        "{status}"
     );
     let other = status.lines().find(|row| row.contains("secret/db")).unwrap();
     assert!(other.matches("v1").count() == 2, "{other}");

@@ -76,6 +76,9 @@ fn what_does_not_exist_is_loud_from_the_start() {
     vps.stop();
     assert_eq!(vps.agent_command(&["once"]).code, 2, "a key is missing");
     let _ = rtx.vault(&["kv", "patch", "secret/app/aap", "AA=2"]).ok();
+    let right = vps.agent_command(&["once"]);
+    assert_eq!(right.code, 0, "{} {}", right.out, right.err);
+    assert!(std::fs::read_to_string(&file).unwrap().contains("AA=2\n"));
     vps.start();
     watch::until(&file, |text| text.contains("AA=2\n"));
     says(&rtx, 0, &["vps"]);

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::path::SecretPath;
+use shared::report::TargetState;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
@@ -59,6 +60,9 @@ const SAVE_AFTER: Duration = Duration::from_millis(200);
 
 /// How long writes under way may take at the end.
 const LAST_JOBS: Duration = Duration::from_secs(5);
+
+/// How long `once` waits for versions that the log names and that have not come yet.
+const ARRIVES: Duration = Duration::from_secs(10);
 
 pub use asked::{Ask, NoRun, Targets};
 
@@ -108,15 +112,20 @@ pub async fn run(
 /// done now. Tells whether all of them are right and no hook has failed.
 pub async fn once(config: Config, file: &Path, state: &Path, engine: Engine) -> bool {
     let source = Source { file: file.to_owned(), config: watch::Sender::new(Arc::new(config)) };
+    let (mut changes, give_up) = (engine.changes(), Instant::now() + ARRIVES);
     let mut daemon = Daemon::begin(source, state, engine, Guard::off());
     loop {
         daemon.advance();
         let idle =
             daemon.hooks.idle() && daemon.masters.idle(Instant::now()) && !daemon.is_deciding();
-        if daemon.is_settled() && idle {
+        if daemon.is_settled() && idle && !(daemon.is_owed() && Instant::now() < give_up) {
             break;
         }
-        daemon.turn().await;
+        tokio::select! {
+            Ok(()) = changes.changed() => daemon.refresh(),
+            () = daemon.turn() => {}
+            () = tokio::time::sleep_until(give_up), if Instant::now() < give_up => {}
+        }
     }
     daemon.end().await;
     daemon.slots.values().all(Slot::is_well) && daemon.masters.right()
@@ -246,6 +255,12 @@ impl Daemon {
         self.follow_branch();
         self.masters.changed(&self.engine, Instant::now());
         self.plan_changed(|_| true);
+    }
+
+    /// Tells whether the server is there and has not given everything yet that a target waits for.
+    fn is_owed(&self) -> bool {
+        let waits = |slot: &Slot| matches!(slot.state, State::Held(TargetState::Waiting, _));
+        self.engine.away().is_none() && self.slots.values().any(waits)
     }
 
     /// Plans those of the targets that `are` such whose secrets have changed.
