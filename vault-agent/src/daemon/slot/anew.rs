@@ -36,7 +36,8 @@ impl Slot {
         let Some(versions) = held.filter(|_| self.state == State::Right) else {
             return Err(NoRun::NotRight(self.show()));
         };
-        if self.next.is_none() {
+        // A look alone would end without a run.
+        if matches!(self.next, None | Some(Task::Look)) {
             self.next = Some(match self.target.drift {
                 Drift::Restore => Task::Write(versions.clone()),
                 Drift::Report => Task::Compare(versions.clone()),
