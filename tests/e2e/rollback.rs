@@ -40,7 +40,8 @@ fn a_version_whose_hook_fails_is_taken_back_on_this_host() {
     configure(&host, &[table]);
     all_is_well(&host);
     let good = read(&host, "a");
-    assert!(good.contains("KEY=first-value\nDB=db-value\n") && runs(&host) == 1, "{good}");
+    assert!(good.contains("KEY=first-value\nDB=db-value\n"), "{good}");
+    assert_eq!(runs(&host), 1, "{}", read(&host, "log"));
 
     patch(&host, "bad-value");
     let status = rolled_back(&host, "v2");
