@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 from checks import attempt, check, end, want
-from host import HERE, PATIENCE, Host, wait
+from host import PATIENCE, Host, wait
 
 BIN = pathlib.Path(os.environ["BIN"])
 GHOST = "/srv/ghost/.env"

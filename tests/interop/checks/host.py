@@ -30,17 +30,19 @@ def wait(what, probe):
 class Host:
     """A machine that is on while `first` is the number of its first process."""
 
-    def __init__(self, disk):
-        """Takes an empty folder for the disk."""
+    def __init__(self, disk, name="desk", programs=True):
+        """Takes an empty folder for the disk, and whether $BIN is installed there."""
         self.disk = pathlib.Path(disk)
+        self.name = name
+        self.env = {key: value for key, value in os.environ.items() if programs or key != "BIN"}
         self.first = None
 
     def on(self):
         """Boots, and waits until everything that starts by itself has."""
         # Whoever ends this suite takes the power away.
-        boot = ["setpriv", "--pdeathsig", "KILL", "unshare", *SPACES, "--fork", "--kill-child", HERE / "boot", self.disk]
+        boot = ["setpriv", "--pdeathsig", "KILL", "unshare", *SPACES, "--fork", "--kill-child", HERE / "boot", self.disk, self.name]
         with open(self.disk / "console", "ab") as console:
-            self.outer = subprocess.Popen(boot, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+            self.outer = subprocess.Popen(boot, env=self.env, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         try:
             self.settle()
         except Exception as why:
@@ -60,11 +62,15 @@ class Host:
         self.outer.wait()
         self.first = None
 
+    def enter(self, *command):
+        """Returns the command that runs one on the host."""
+        spaces = ["--mount", "--pid", "--uts", "--net", "--ipc"]
+        return ["nsenter", "--target", self.first, *spaces, "--", *command]
+
     def try_run(self, *command, stdin=""):
         """Runs a program on the host."""
-        enter = ["nsenter", "--target", self.first, "--mount", "--pid", "--uts", "--net", "--ipc", "--"]
         return subprocess.run(
-            [*enter, *command], env=ENV, input=stdin, capture_output=True, text=True, timeout=PATIENCE
+            self.enter(*command), env=ENV, input=stdin, capture_output=True, text=True, timeout=PATIENCE
         )
 
     def run(self, *command, stdin=""):
