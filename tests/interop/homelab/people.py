@@ -65,19 +65,23 @@ class Typing:
         return ran.stdout
 
     def attempt(self, name, line, stdin=""):
+        command = self.command(name, line)
+        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=2 * PATIENCE)
+
+    def command(self, name, line):
+        """Returns what runs a line in the user's shell on a host."""
         host = self.lab.hosts[name]
         keep = [
             "PATH=/usr/local/bin:/usr/bin:/bin",
             "HOME=/home/jonas",
             "USER=jonas",
             "LANG=C.UTF-8",
-            "TERM=dumb",
+            "TERM=xterm",
             f"XDG_RUNTIME_DIR=/run/user/{UID}",
         ]
         # As at a login, the user's own folder of programs comes first where there is one.
         shell = ["env", "-i", *keep, "bash", "-c", f"cd; PATH=~/.local/bin:$PATH; {line}"]
-        command = host.enter("runuser", "-u", "jonas", "--", *shell)
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=2 * PATIENCE)
+        return host.enter("runuser", "-u", "jonas", "--", *shell)
 
 
 class Watch:
