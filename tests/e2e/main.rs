@@ -35,6 +35,7 @@ mod rollback;
 mod rotation;
 mod run;
 mod scan;
+mod setup;
 mod source;
 mod stale;
 mod status;

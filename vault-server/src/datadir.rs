@@ -2,7 +2,7 @@
 //! that keeps a second server out.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -34,17 +34,7 @@ pub struct DataDir {
 
 /// Returns the process that has a data directory locked, as far as the kernel tells.
 pub fn holder(path: &Path) -> Option<u32> {
-    let lock = path.join(LOCK).metadata().ok()?;
-    // proc_locks(5): the device's number in hexadecimal, and the file's.
-    let (major, minor) = (rustix::fs::major(lock.dev()), rustix::fs::minor(lock.dev()));
-    let file = format!("{major:02x}:{minor:02x}:{}", lock.ino());
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = |line: &str| {
-        let mut words = line.split_whitespace().skip_while(|word| *word != "FLOCK").skip(3);
-        let pid = words.next()?.parse().ok();
-        pid.filter(|_| words.next() == Some(&file))
-    };
-    locks.lines().find_map(pid)
+    host::process::holder(&path.join(LOCK))
 }
 
 impl DataDir {

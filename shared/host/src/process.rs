@@ -30,6 +30,21 @@ fn started(pid: u32) -> Option<u64> {
     now.checked_sub(clock::since_boot().as_secs())?.checked_add(ticks / TICKS)
 }
 
+/// Returns the process that has a file locked by flock(2), as far as the kernel tells.
+pub fn holder(lock: &Path) -> Option<u32> {
+    let lock = lock.metadata().ok()?;
+    // proc_locks(5): the device's number in hexadecimal, and the file's.
+    let (major, minor) = (rustix::fs::major(lock.dev()), rustix::fs::minor(lock.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", lock.ino());
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = |line: &str| {
+        let mut words = line.split_whitespace().skip_while(|word| *word != "FLOCK").skip(3);
+        let pid = words.next()?.parse().ok();
+        pid.filter(|_| words.next() == Some(&file))
+    };
+    locks.lines().find_map(pid)
+}
+
 /// Leaves no core dump with keys in it, and lets no other process look in.
 pub fn harden() -> Result<()> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };

@@ -177,6 +177,12 @@ impl Global {
         Client::new(place, options)
     }
 
+    /// Makes a client for the agent of this very machine, whatever flags and environment name.
+    pub fn own_client(&self, paths: &Paths) -> Result<Client, Error> {
+        let place = Endpoint::Agent { sockets: paths.sockets(), paths: paths.clone() };
+        Client::new(place, self.options(None)?)
+    }
+
     /// Makes a client for names that nobody can wait for: it starts no agent, and gives up soon.
     pub fn hasty_client(&self, patience: Duration) -> Option<Client> {
         let place = self.place().ok()?;

@@ -11,7 +11,7 @@ use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, log, status};
-use crate::owner::{access, heal, init, lacking, machine, recovery, resume};
+use crate::owner::{access, heal, init, lacking, machine, recovery, resume, setup};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
@@ -59,10 +59,10 @@ Any Vault
   secrets list|enable        mounts
 
 Setting up
+  setup                      make a vault here: --import FILE --target .env
   init [FILE]                set this machine up with the line that `vault-server init` prints
   dev                        try everything out on this machine: --import FILE --out .env
-  completions SHELL          for bash, zsh, fish, elvish and powershell
-  man [--out DIR]            manual pages
+  completions SHELL; man     for bash, zsh, fish, elvish and powershell; manual pages
   help [COMMAND|flags]       how to call a command; the flags that all of them take
 
 A PATH is MOUNT/NAME, e.g. secret/app/db. Flags take one dash or two, before or behind it.
@@ -131,6 +131,8 @@ enum Command {
     /// Prove that the recovery kit works
     #[command(subcommand, arg_required_else_help = true)]
     Recovery(recovery::Command),
+    /// Make a vault on this host
+    Setup(Box<setup::Args>),
     /// Set this machine up with a server's setup line
     Init(init::Args),
     /// Try everything out on this machine
@@ -164,6 +166,14 @@ pub fn run(
         let global = Global::new(Flags::default(), term, env, clock);
         return complete::run(&global, words, described());
     }
+    if let Some((verb, words)) = args.split_first()
+        && verb == setup::detached::VERB
+    {
+        return term.fail(&setup::detached::run(words));
+    }
+    if args.is_empty() {
+        return bare(&Global::new(Flags::default(), term, env, clock));
+    }
     let verb = args.iter().find(|word| !word.as_encoded_bytes().starts_with(b"-"));
     let is_scan = verb.is_some_and(|verb| verb == "scan");
     let is_compose = verb.is_some_and(|verb| verb == compose::VERB);
@@ -183,6 +193,18 @@ pub fn run(
         }
         exit
     })
+}
+
+/// Answers `vault` alone: with the next command on a host that has no vault, else with the help.
+fn bare(global: &Global) -> Exit {
+    if let Some(step) = setup::first_step(global) {
+        global.term.say(step);
+        return Exit::LOCAL;
+    }
+    match described().try_get_matches_from(["vault"]) {
+        Err(error) => usage(&global.term, &error),
+        Ok(_) => Exit::LOCAL,
+    }
 }
 
 /// Describes the command line; the help of each command ends with where those flags are told that
@@ -224,6 +246,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Recovery(command) => recovery::run(global, &command),
         Command::Heal(args) => heal::run(global, args),
         Command::Resume(args) => resume::run(global, &args),
+        Command::Setup(args) => setup::run(&args, global),
         Command::Init(args) => init::run(args, global),
         Command::Dev(args) => dev::run(&args, global),
         Command::Compose(args) => compose::run(&args, global),

@@ -96,10 +96,21 @@ impl MachineKeys {
     pub fn create(paths: &Paths) -> Result<Self> {
         files::create_dir_private(&paths.state)?;
         files::create_dir_private(&paths.identity())?;
-        let keys = Self { age: Identity::generate(), sign: SignKey::generate() };
-        write_new(&AGE.file(paths), &keys.age.to_text())?;
-        write_new(&SIGN.file(paths), &keys.sign.to_text())?;
-        Ok(keys)
+        let (file, sign) = (AGE.file(paths), SignKey::generate());
+        let age = match read(&file)? {
+            // Of an attempt that was killed before it made the other one: nobody has seen it.
+            Some(text) if !SIGN.is_there(paths) && !paths.pins().exists() => {
+                Identity::from_text(&text)
+                    .with_context(|| format!("`{}` is damaged", file.display()))?
+            }
+            Some(_) | None => {
+                let age = Identity::generate();
+                write_new(&file, &age.to_text())?;
+                age
+            }
+        };
+        write_new(&SIGN.file(paths), &sign.to_text())?;
+        Ok(Self { age, sign })
     }
 
     /// Reads the keys.
@@ -269,6 +280,20 @@ mod tests {
         assert!(MachineKeys::create(&paths).is_err());
         let mode = fs::metadata(SIGN.file(&paths)).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
+    }
+
+    #[test]
+    fn half_a_pair_is_completed_before_anybody_has_seen_it_and_never_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(&dir);
+        let made = MachineKeys::create(&paths).unwrap();
+        fs::remove_file(SIGN.file(&paths)).unwrap();
+        let completed = MachineKeys::load_or_create(&paths).unwrap();
+        assert_eq!(completed.age.recipient(), made.age.recipient());
+        fs::remove_file(SIGN.file(&paths)).unwrap();
+        pins(Hash::of(&[b"a"])).store(&paths).unwrap();
+        let fault = MachineKeys::load_or_create(&paths).unwrap_err().to_string();
+        assert!(fault.ends_with("age.key` exists already"), "{fault}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `vault init`: makes a vault on a fresh server, and this host its first machine.
 
+mod begun;
 mod set_up;
 
 use std::path::PathBuf;
@@ -14,9 +15,9 @@ use crate::owner::signing::admin::{self, Work};
 use crate::owner::signing::founding::Wish;
 use host::files;
 use host::hint::{Exit, hinted, parsed};
-use machine::joining::host_name;
 
-pub use set_up::{Keeping, set_up};
+pub use begun::{Asked, Names, ShownKit};
+pub use set_up::{Keeping, check_kit_place, set_up};
 
 /// Set this machine up with a server's setup line
 #[derive(Debug, clap::Args)]
@@ -26,17 +27,17 @@ pub struct Args {
     #[arg(value_name = "FILE", default_value = "-", hide_default_value = true)]
     setup: String,
 
-    /// Name of this machine [default: the host's name]
+    /// Name of this machine [default: that of an earlier attempt, else the host's]
     #[arg(long, value_name = "HOST")]
     name: Option<String>,
 
-    /// Name of the vault, for people
-    #[arg(long, value_name = "NAME", default_value = "home")]
-    vault_name: String,
+    /// Name of the vault, for people [default: home]
+    #[arg(long, value_name = "NAME")]
+    vault_name: Option<String>,
 
-    /// Name of the first admin
-    #[arg(long, value_name = "NAME", default_value = "admin")]
-    admin: String,
+    /// Name of the first admin [default: admin]
+    #[arg(long, value_name = "NAME")]
+    admin: Option<String>,
 
     /// Write the recovery kit to a new file instead of the terminal
     #[arg(long, value_name = "FILE")]
@@ -56,20 +57,18 @@ pub struct Args {
 pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     let term = &global.term;
     let line = setup_line(&args.setup, global)?;
-    let host = args.name.map_or_else(host_name, Ok)?;
-    let wish = Wish {
-        setup: parsed(SetupLine::from_line(&line))?,
-        host: parsed(host.parse())?,
-        vault_name: parsed(args.vault_name.parse())?,
-        admin: parsed(args.admin.parse())?,
-    };
+    let setup = parsed(SetupLine::from_line(&line))?;
+    let paths = global.paths()?;
+    let asked = Asked { host: args.name, vault: args.vault_name, admin: args.admin };
+    let Names { host, vault, admin } = Names::choose(asked, &paths)?;
+    let wish = Wish { setup, host, vault_name: vault, admin };
     let keeping = Keeping {
         passphrase: passphrase(args.passphrase_file, global),
         work: Work::Second,
         kit: args.kit,
         kit_confirmed: args.kit_confirmed,
     };
-    let (paths, kit) = (global.paths()?, keeping.kit.clone());
+    let kit = keeping.kit.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let made = runtime.block_on(set_up(wish, &keeping, &paths, global))?;
     // One that goes on with an earlier attempt has the name of that time.
@@ -198,15 +197,21 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_does_not_answer_leaves_nothing_but_keys() {
+    fn a_server_that_does_not_answer_leaves_nothing_but_keys_and_names() {
         let world = World::new(&fresh_line());
         insta::assert_snapshot!(run(&world, &scripted(&world)));
         let names = |dir: &Path| {
             let entries = std::fs::read_dir(dir).unwrap();
-            entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
         };
         assert_eq!(names(&world.path()), ["state"]);
-        assert_eq!(names(&world.path().join("state")), ["identity"]);
+        assert_eq!(names(&world.path().join("state")), ["identity", "names.json"]);
+        // The next attempt has the name of this one, whatever the host is called.
+        let _ = run(&world, &scripted(&world).replace("--name host ", ""));
+        let kept = std::fs::read_to_string(world.path().join("state/names.json")).unwrap();
+        assert!(kept.contains("\"host\": \"host\""), "{kept}");
     }
 
     #[test]

@@ -9,5 +9,6 @@ pub(crate) mod machine;
 mod owning;
 pub(crate) mod recovery;
 pub(crate) mod resume;
+pub(crate) mod setup;
 pub(crate) mod signing;
 mod ssh;

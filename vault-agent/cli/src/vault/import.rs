@@ -25,6 +25,16 @@ pub(crate) fn file(global: &Global, path: &str, file: &Path) -> anyhow::Result<E
     run(global, &Args { path, file, ..Args::default() })
 }
 
+/// Reads the fields that [`file`] would take, and takes none.
+pub(crate) fn fields(
+    global: &Global,
+    path: &str,
+    file: &Path,
+) -> anyhow::Result<Map<String, Value>> {
+    let args = Args { path: path.to_owned(), ..Args::default() };
+    Ok(parsed(global, file, &args)?)
+}
+
 pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     if let Some(address) = vault::Address::parse(&args.path, args.http, args.https)? {
         return vault::run(global, args, &address);

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use shared::keys::SignKey;
+use shared::signed::VaultId;
+use shared::time::Time;
 use shared::token::SetupLine;
 use shared::wire::v1::blob::Inline;
 use zeroize::Zeroizing;
 
+use super::begun::{Names, ShownKit};
 use crate::context::Global;
 use crate::owner::absolute::absolute;
 use crate::owner::signing::admin::{self, AdminKey, Work};
@@ -15,6 +18,7 @@ use crate::owner::signing::founding::{Unfinished, Wish, found};
 use crate::owner::signing::kit::Kit;
 use crate::owner::signing::passphrase::Source;
 use crate::owner::signing::posting::{self, PostError};
+use crate::owner::signing::sheet;
 use host::files;
 use host::hint::hinted;
 use host::term::Term;
@@ -50,9 +54,15 @@ pub async fn set_up(
     let begun = Unfinished::load(paths)?;
     let fresh = begun.is_none();
     if fresh {
+        ShownKit::void(paths, term)?;
         check_kit_place(keeping, term)?;
     }
     let keys = MachineKeys::load_or_create(paths)?;
+    if fresh {
+        let Wish { host, vault_name, admin, .. } = &wish;
+        let (host, vault, admin) = (host.clone(), vault_name.clone(), admin.clone());
+        Names { host, vault, admin }.store(paths)?;
+    }
     let client = posting::reach(&wish.setup, &keys.sign).await?;
     let unfinished = match begun {
         Some(begun) => resume(begun, &wish.setup, paths, term)?,
@@ -81,7 +91,7 @@ fn discard(fresh: bool, keeping: &Keeping, paths: &Paths, term: &Term) -> Result
 }
 
 /// Refuses, before anything is made, a kit that could not be shown, kept or confirmed.
-fn check_kit_place(keeping: &Keeping, term: &Term) -> Result<()> {
+pub fn check_kit_place(keeping: &Keeping, term: &Term) -> Result<()> {
     if let Some(file) = &keeping.kit
         && file.symlink_metadata().is_ok()
     {
@@ -143,7 +153,7 @@ fn begin(
     let passphrase = keeping.passphrase.fresh(&wish.admin)?;
     let (kit, key, now) = (Kit::generate(), SignKey::generate(), global.now());
     let (vault, request) = found(&wish, keys, &kit, &key, now)?;
-    keep_kit(&kit, &kit.page(vault, &wish.vault_name, now), keeping, &global.term)?;
+    keep_kit(&kit, &wish, (vault, now), keeping, paths, &global.term)?;
     let admin_key = AdminKey { name: wish.admin.clone(), vault, key };
     let unfinished = Unfinished {
         v: 1,
@@ -156,13 +166,24 @@ fn begin(
         request,
     };
     unfinished.store(paths)?;
+    ShownKit::forget(paths)?;
     Ok(unfinished)
 }
 
 /// Shows the kit or writes its file, and has it confirmed.
-fn keep_kit(kit: &Kit, page: &str, keeping: &Keeping, term: &Term) -> Result<()> {
+fn keep_kit(
+    kit: &Kit,
+    wish: &Wish,
+    (vault, now): (VaultId, Time),
+    keeping: &Keeping,
+    paths: &Paths,
+    term: &Term,
+) -> Result<()> {
+    let page = kit.page(vault, &wish.vault_name, now);
+    let place = keeping.kit.as_deref().map(absolute).transpose()?;
+    ShownKit::note(&page, place, now, paths)?;
     match &keeping.kit {
-        None => term.data(Zeroizing::new(format!("\n{page}\n")))?,
+        None => term.data(Zeroizing::new(format!("\n{}\n", *sheet::grouped(&page))))?,
         Some(file) => {
             files::write_private(&absolute(file)?, page.as_bytes())?;
             if !keeping.kit_confirmed {
@@ -196,5 +217,7 @@ fn finish(made: &Unfinished, paths: &Paths) -> Result<()> {
         addresses: made.setup.addresses.clone(),
     };
     pins.store(paths)?;
+    Names::remove(paths)?;
+    ShownKit::forget(paths)?;
     Unfinished::remove(paths)
 }

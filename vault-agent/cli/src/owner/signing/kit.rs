@@ -9,12 +9,13 @@ use shared::signed::VaultId;
 use shared::time::Time;
 use zeroize::Zeroizing;
 
+use super::sheet;
 use host::hint::hinted;
 use host::term::Term;
 
 const ROOT_HRP: Hrp = Hrp::parse_unchecked("vault-root-secret-");
-const ROOT_PREFIX: &str = "VAULT-ROOT-SECRET-1";
-const RECOVERY_PREFIX: &str = "AGE-SECRET-KEY-1";
+const ROOT_PREFIX: &str = sheet::PREFIXES[0];
+const RECOVERY_PREFIX: &str = sheet::PREFIXES[1];
 /// Characters of each line that are typed back.
 const TYPED: usize = 6;
 
@@ -75,6 +76,7 @@ impl Kit {
 
     /// Reads a page, typed in or scanned: both lines wherever they stand, everything else ignored.
     pub fn from_page(page: &str) -> Result<Self> {
+        let page = sheet::joined(page)?;
         let line = |prefix: &str| {
             let starts = |line: &&str| {
                 line.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
@@ -114,7 +116,8 @@ fn typed_back(prefix: &str, expected: &str, term: &Term) -> Result<bool> {
     for again in ["", "That is not it. ", "That is not it either. "] {
         term.say(format!("{again}Type the last {TYPED} characters of the line {prefix}…"));
         let Some(typed) = term.read_line()?.map(Zeroizing::new) else { return Ok(false) };
-        if typed.trim().eq_ignore_ascii_case(expected) {
+        let typed = Zeroizing::new(typed.replace(char::is_whitespace, ""));
+        if typed.eq_ignore_ascii_case(expected) {
             return Ok(true);
         }
     }
@@ -215,7 +218,8 @@ mod tests {
     fn a_page_reads_back_however_it_was_typed() {
         let kit = Kit::generate();
         let both = format!("{}\n  {}  \n", kit.root_line().to_lowercase(), *kit.recovery_line());
-        for text in [page(&kit).as_str(), &both] {
+        let rows = sheet::grouped(&page(&kit));
+        for text in [page(&kit).as_str(), &both, &rows] {
             let read = Kit::from_page(text).unwrap();
             assert_eq!(read.root.verify_key(), kit.root.verify_key());
             assert_eq!(read.recovery.recipient(), kit.recovery.recipient());

@@ -8,4 +8,5 @@ pub mod founding;
 pub mod kit;
 pub mod passphrase;
 pub mod posting;
+pub mod sheet;
 pub mod words;

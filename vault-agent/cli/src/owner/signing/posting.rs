@@ -69,7 +69,7 @@ fn refused(fault: &RemoteError) -> Failure {
         }
         RemoteError::Refused(error) => error.code.hint(),
         other if other.is_unresolved() => {
-            "run the same `vault init` again: it goes on where this one stopped"
+            "run the same command again: it goes on where this one stopped"
         }
         RemoteError::Conflict(_)
         | RemoteError::Status { .. }
@@ -134,7 +134,7 @@ mod tests {
         let lost = RemoteError::Lost("the server is silent".into());
         insta::assert_snapshot!(shown(refused(&lost)), @r"
         the vault was not made: the server is silent
-        hint: run the same `vault init` again: it goes on where this one stopped
+        hint: run the same command again: it goes on where this one stopped
         ");
     }
 }

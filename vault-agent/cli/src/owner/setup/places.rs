@@ -1,0 +1,214 @@
+//! Where the server of this host keeps its things, as `vault-server` itself finds them, and its
+//! program. Nothing is made here.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::patience::wait;
+use crate::context::Global;
+use crate::sibling;
+use host::hint::{Failure, hinted};
+
+/// Its files before any vault is in it; the configuration may have been there before.
+const FRESH: [&str; 5] =
+    ["server.key", "vault.db", "vault.db-journal", "vault.db-shm", "vault.db-wal"];
+const CONFIG: &str = "server.toml";
+const LOCK: &str = "server.lock";
+
+/// How long one may take that is being made.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The server of this host.
+#[derive(Clone, Debug)]
+pub struct Server {
+    program: PathBuf,
+    pub data: PathBuf,
+    pub config: PathBuf,
+    /// Whether the folder was chosen by hand.
+    given: bool,
+}
+
+/// What its configuration says.
+#[derive(Debug, serde::Deserialize)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    #[serde(default)]
+    pub addresses: Vec<String>,
+}
+
+impl Server {
+    /// Finds program and places: in the folder that was given, else where the system or the user
+    /// keeps such things.
+    ///
+    /// # Errors
+    /// If the program is not installed, or no home directory is known.
+    pub fn find(given: Option<&Path>, global: &Global) -> Result<Self> {
+        let program = sibling::find("server").map_err(|fault| {
+            Failure::local(host::hint::shown(&fault)).hint(
+                "install `vault-server` on this host; if the server is another host, run `vault \
+                 machine add NAME --ssh THIS-HOST` there",
+            )
+        })?;
+        let given = given.map(Path::to_owned);
+        let given = given.or_else(|| global.env("VAULT_SERVER_DATA").map(PathBuf::from));
+        if let Some(data) = given {
+            let data = std::path::absolute(&data)
+                .with_context(|| format!("finding out where `{}` is", data.display()))?;
+            let config = data.join(CONFIG);
+            return Ok(Self { program, data, config, given: true });
+        }
+        if rustix::process::geteuid().is_root() {
+            let (data, config) = ("/var/lib/vault-server", "/etc/vault-server/server.toml");
+            return Ok(Self { program, data: data.into(), config: config.into(), given: false });
+        }
+        let folder = |variable: &str, below: &str| -> Result<PathBuf> {
+            let home = || Some(PathBuf::from(global.env("HOME")?).join(below));
+            let set = global.env(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+            let folder = set.or_else(home).map(|folder| folder.join("vault-server"));
+            folder.ok_or_else(|| {
+                hinted("the home directory is unknown", "name one with `--server-data DIR`")
+            })
+        };
+        let config = folder("XDG_CONFIG_HOME", ".config")?.join("server.toml");
+        let data = folder("XDG_STATE_HOME", ".local/state")?;
+        Ok(Self { program, data, config, given: false })
+    }
+
+    /// Prepares a command of it, for these very places.
+    pub fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(verb).args(self.arguments());
+        for name in ["VAULT_SERVER_DATA", "VAULT_SERVER_CONFIG", "VAULT_TOKEN"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Returns the flags that name its places, none where it finds them itself.
+    pub fn arguments(&self) -> Vec<&OsStr> {
+        if self.given { vec!["--data".as_ref(), self.data.as_ref()] } else { Vec::new() }
+    }
+
+    /// Tells whether there is a server.
+    pub fn is_there(&self) -> bool {
+        let is = |name: &str| self.data.join(name).symlink_metadata().is_ok();
+        is("server.key") || is("server.key.sealed") || is("vault.db")
+    }
+
+    /// Reads what its configuration says; `None` if there is none.
+    pub fn settings(&self) -> Result<Option<Settings>> {
+        let text = match std::fs::read_to_string(&self.config) {
+            Ok(text) => text,
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(why) => {
+                return Err(why).with_context(|| format!("reading `{}`", self.config.display()));
+            }
+        };
+        let settings = toml::from_str(&text);
+        settings.map(Some).map_err(|why| {
+            let text = format!("`{}` is wrong: {}", self.config.display(), why.message());
+            hinted(text, "`vault-server config check` says where")
+        })
+    }
+
+    /// Returns where a program of this host reaches it.
+    pub fn near(&self) -> Result<SocketAddr> {
+        let Some(Settings { mut listen, .. }) = self.settings()? else {
+            bail!("there is no `{}`", self.config.display())
+        };
+        if listen.ip().is_unspecified() {
+            listen.set_ip(match listen {
+                SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            });
+        }
+        Ok(listen)
+    }
+
+    /// Returns the process that serves its data, if it can be told.
+    pub fn holder(&self) -> Option<u32> {
+        host::process::holder(&self.data.join(LOCK))
+    }
+
+    /// Removes a server whose setup line nobody has seen, so that no vault can be in it.
+    ///
+    /// # Errors
+    /// If the folder holds more than such a server has.
+    pub fn discard(&self) -> Result<()> {
+        let shown = self.data.display();
+        let entries = self.data.read_dir().with_context(|| format!("reading folder `{shown}`"))?;
+        for entry in entries {
+            let name = entry.with_context(|| format!("reading folder `{shown}`"))?.file_name();
+            if !FRESH.iter().chain(&[CONFIG, LOCK]).any(|known| *known == name) {
+                let text = format!("`{shown}` holds `{}`: this server is in use", name.display());
+                bail!(hinted(text, "`vault init` with its setup line goes on with it"));
+            }
+        }
+        // One that is still being made, or that runs, holds its lock.
+        let lock = self.data.join(LOCK);
+        let held = File::options().create(true).append(true).mode(0o600).open(&lock);
+        let held = held.with_context(|| format!("opening `{}`", lock.display()))?;
+        let free = wait(PATIENCE, || Ok(held.try_lock().is_ok().then_some(())))?;
+        free.ok_or_else(|| hinted(format!("a server runs in `{shown}`"), "stop it first"))?;
+        // The key goes last: while it is there, there is a server to remove.
+        for name in FRESH.iter().rev() {
+            host::files::remove_trusted(&self.data.join(name))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(dir: &Path) -> Server {
+        let (data, config) = (dir.to_owned(), dir.join("server.toml"));
+        Server { program: "/usr/bin/vault-server".into(), data, config, given: true }
+    }
+
+    #[test]
+    fn a_server_is_reached_where_it_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path());
+        assert!(server.settings().unwrap().is_none());
+        for (listen, near) in [
+            ("0.0.0.0:8443", "127.0.0.1:8443"),
+            ("[::]:8444", "[::1]:8444"),
+            ("10.0.0.2:1", "10.0.0.2:1"),
+        ] {
+            let text =
+                format!("listen = \"{listen}\"\naddresses = [\"a:1\"]\n[log]\nlevel = \"x\"\n");
+            host::files::replace(&server.config, text.as_bytes(), host::files::Access::PRIVATE)
+                .unwrap();
+            assert_eq!(server.near().unwrap().to_string(), near);
+            assert_eq!(server.settings().unwrap().unwrap().addresses, ["a:1"]);
+        }
+    }
+
+    #[test]
+    fn only_a_server_without_a_vault_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path());
+        let write = |name: &str| host::files::write_private(&dir.path().join(name), b"x").unwrap();
+        write("server.key");
+        write("vault.db");
+        write("head");
+        assert!(server.is_there());
+        let fault = server.discard().unwrap_err().to_string();
+        assert!(fault.ends_with("holds `head`: this server is in use"), "{fault}");
+        assert!(dir.path().join("server.key").exists());
+        std::fs::remove_file(dir.path().join("head")).unwrap();
+        write(CONFIG);
+        server.discard().unwrap();
+        assert!(!server.is_there());
+        assert!(dir.path().join(CONFIG).exists(), "it may have been there before");
+    }
+}
