@@ -119,7 +119,14 @@ impl MachineKeys {
 
     /// Reads the keys, or makes them if there are none.
     pub fn load_or_create(paths: &Paths) -> Result<Self> {
-        if Self::exist(paths) { Self::load(paths) } else { Self::create(paths) }
+        if Self::exist(paths) {
+            return Self::load(paths);
+        }
+        // Killed between the two: nobody has seen the line of these keys yet.
+        if AGE.file(paths).exists() && !paths.pins().exists() {
+            files::remove_trusted(&AGE.file(paths))?;
+        }
+        Self::create(paths)
     }
 
     /// Tells whether there are keys.
@@ -269,6 +276,20 @@ mod tests {
         assert!(MachineKeys::create(&paths).is_err());
         let mode = fs::metadata(SIGN.file(&paths)).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
+    }
+
+    #[test]
+    fn half_made_keys_are_made_anew_unless_the_machine_has_joined() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(&dir);
+        MachineKeys::create(&paths).unwrap();
+        let old = fs::read(AGE.file(&paths)).unwrap();
+        fs::remove_file(SIGN.file(&paths)).unwrap();
+        MachineKeys::load_or_create(&paths).unwrap();
+        assert_ne!(fs::read(AGE.file(&paths)).unwrap(), old);
+        pins(Hash::of(&[b"vault"])).store(&paths).unwrap();
+        fs::remove_file(SIGN.file(&paths)).unwrap();
+        assert!(MachineKeys::load_or_create(&paths).is_err());
     }
 
     #[test]
