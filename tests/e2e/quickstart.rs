@@ -81,11 +81,12 @@ impl Homelab {
             symlink(program, bin.join(name)).unwrap();
         }
         script(&bin.join("docker"), "echo \"$@\" >> \"$HOME/docker.log\"");
-        // As `ssh -- HOST COMMAND`: a login on that host.
+        // As `ssh OPTION… -- HOST COMMAND`: a login on that host.
         script(
             &bin.join("ssh"),
             &format!(
-                "cd '{0}'/\"$2\"/home && HOME=$PWD VAULT_STATE_DIR='{0}'/\"$2\"/state exec sh -c \"$3\"",
+                "while [ \"$1\" != -- ]; do [ \"$1\" != -O ] || exit 0; shift; done\n\
+                 cd '{0}'/\"$2\"/home && HOME=$PWD VAULT_STATE_DIR='{0}'/\"$2\"/state exec sh -c \"$3\"",
                 dir.path().display()
             ),
         );
