@@ -93,6 +93,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "sources",
             "hook",
             "install",
+            "uninstall",
             "arguments",
         ],
     ),

@@ -13,7 +13,7 @@ use host::process::harden;
 use host::term::Term;
 
 use crate::place::Place;
-use crate::{halts, hook, install, join, run, sources, status, targets};
+use crate::{halts, hook, install, join, run, sources, status, targets, uninstall};
 
 /// Keep this machine's .env files right, and answer `vault` from an encrypted cache
 #[derive(Debug, Parser)]
@@ -56,6 +56,7 @@ enum Command {
     #[command(subcommand)]
     Hook(hook::Command),
     Install(install::Args),
+    Uninstall(uninstall::Args),
     Man(ManArgs),
     /// Deprecated: `vault compose`
     #[command(hide = true)]
@@ -95,7 +96,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
     match command {
-        Command::Init(args) => join::init(args, &place.paths()?, term),
+        Command::Init(args) => join::init(&args, &place.paths()?, term),
         Command::Join(args) => join::join(&args, &place.paths()?, term),
         Command::Run(args) => run::run(&args, &place.paths()?).map(|()| Exit::OK),
         Command::Once => run::once(&place.paths()?, term),
@@ -116,6 +117,7 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
         }
         Command::Hook(command) => hook::run(&command, &place.paths()?, term),
         Command::Install(args) => install::run(&args, place, term),
+        Command::Uninstall(args) => uninstall::run(&args, place, term),
         Command::Man(args) => manual(&args, term),
         Command::Compose(Moved { words }) => moved("compose", words, place, term),
         Command::Podman(Moved { words }) => moved("podman", words, place, term),

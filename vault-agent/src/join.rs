@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 
 use anyhow::{Result, bail};
 use shared::error::{Code, Error};
+use shared::hash::Hash;
 use shared::name::Name;
 use shared::token::{Line as _, PinLine};
 use shared::words::LABEL;
@@ -23,6 +24,9 @@ pub struct InitArgs {
     /// Name of this machine in the vault [default: the host's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Print the line again where this host is that machine of this vault already
+    #[arg(long, hide = true, requires = "name")]
+    of: Option<Hash>,
 }
 
 /// Join the vault with the line that `vault machine add` printed
@@ -33,9 +37,12 @@ pub struct JoinArgs {
 }
 
 /// Makes the keys unless they are there, and prints the machine line and its six words.
-pub fn init(args: InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
-    let name: Name = parsed(args.name.map_or_else(host_name, Ok)?.parse())?;
-    refuse_second(paths)?;
+pub fn init(args: &InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
+    let name: Name = parsed(args.name.clone().map_or_else(host_name, Ok)?.parse())?;
+    let is_it = |pins: &Pins| Some(pins.vault) == args.of && pins.name == name;
+    if !Pins::load(paths)?.as_ref().is_some_and(is_it) {
+        refuse_second(paths)?;
+    }
     let line = MachineKeys::load_or_create(paths)?.line(name)?;
     // A program that reads the line, such as `vault machine add --ssh`, needs no advice.
     let person = term.out_is_tty;
@@ -73,6 +80,13 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     }
     let is_first = old.is_none() && !paths.database().exists();
     pins.store(paths)?;
+    if old.is_some() && runs(paths) {
+        // It holds the database, and follows the vault itself.
+        write_config(paths, &pins.addresses)?;
+        term.say(format!("joined vault {} as `{}` already", pins.vault.short(), pins.name));
+        term.say("an agent runs here: it takes new pins when it is restarted");
+        return Ok(Exit::OK);
+    }
     let found = look(paths);
     if is_first && !matches!(found, Ok(First::Member { .. } | First::Unreached(_))) {
         leave(paths)?;
@@ -87,7 +101,7 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     write_config(paths, &pins.addresses)?;
     term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
     term.say(said);
-    if UnixStream::connect(&paths.socket).is_ok() {
+    if runs(paths) {
         term.say(
             "an agent runs here, with the keys that were here before: restart it, as with \
              `systemctl --user restart vault-agent`",
@@ -99,6 +113,11 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
         );
     }
     Ok(Exit::OK)
+}
+
+/// Tells whether an agent runs here.
+fn runs(paths: &Paths) -> bool {
+    UnixStream::connect(&paths.socket).is_ok()
 }
 
 /// What the first sync brought.

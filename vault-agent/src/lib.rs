@@ -21,6 +21,8 @@ mod sources;
 
 mod install;
 
+mod uninstall;
+
 mod arguments;
 
 pub use arguments::main;

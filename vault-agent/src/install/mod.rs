@@ -38,6 +38,11 @@ pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
+/// Stops the agent, and takes its unit away.
+pub fn uninstall(whose: Whose, term: &Term) -> Result<()> {
+    systemd::uninstall::<Agent<'_>>(whose, term)
+}
+
 /// The agent that is installed.
 struct Agent<'a> {
     whose: Whose,

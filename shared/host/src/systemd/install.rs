@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::credential::Credential;
+use super::shielding;
 use super::systemctl;
 use super::unit::{Found, Whose, compare, marked};
 use crate::account;
@@ -274,7 +275,7 @@ impl Unit<'_> {
         anew: bool,
         no_start: bool,
     ) -> Result<()> {
-        let Self { name, whose, term, .. } = *self;
+        let Self { whose, term, .. } = *self;
         let service = self.service();
         let enabled = systemctl::is(whose, &["is-enabled", "--quiet", &service]);
         if written {
@@ -301,19 +302,30 @@ impl Unit<'_> {
             term.say(format!("not started: {why:#}; once that is mended: `{begin}`"));
             return Ok(());
         }
-        systemctl::call(whose, &["restart", &service]).map_err(|why| {
-            let user = if whose == Whose::User { " --user" } else { "" };
-            let noun = name.trim_start_matches("vault-");
-            hinted(
-                format!("the unit is written, but the {noun} does not start: {why:#}"),
-                format!("`journalctl{user} -u {name} -n 20` says why"),
-            )
-        })?;
+        self.restart(&service)?;
         term.say("it runs, and starts with the host");
         if whose == Whose::User {
             self.linger();
         }
         Ok(())
+    }
+
+    /// Restarts the unit; one that a container keeps from shielding itself off does without.
+    fn restart(&self, service: &str) -> Result<()> {
+        let Self { name, whose, term, .. } = *self;
+        let Err(mut why) = systemctl::call(whose, &["restart", service]) else { return Ok(()) };
+        if shielding::is_wanting(whose, service) {
+            match shielding::do_without(whose, service, &self.file, term) {
+                Ok(()) => return Ok(()),
+                Err(again) => why = again,
+            }
+        }
+        let user = if whose == Whose::User { " --user" } else { "" };
+        let noun = name.trim_start_matches("vault-");
+        Err(hinted(
+            format!("the unit is written, but the {noun} does not start: {why:#}"),
+            format!("`journalctl{user} -u {name} -n 20` says why"),
+        ))
     }
 
     /// Says how a user's program runs without the user.

@@ -5,10 +5,13 @@ mod credential;
 mod install;
 /// Telling the service manager: ready, alive, stopping.
 pub mod notify;
+mod shielding;
 mod systemctl;
+mod uninstall;
 mod unit;
 
 pub use credential::Credential;
 pub use install::{HOST_UNITS, InstallFlags, Program, install};
 pub use systemctl::{failed, runs, text};
+pub use uninstall::uninstall;
 pub use unit::{Whose, argument, check_names, lets_write, percent, word};

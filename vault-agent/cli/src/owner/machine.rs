@@ -1,25 +1,20 @@
 //! `vault machine`: which hosts belong to the vault, and adding one.
 
+mod add;
+mod enrolment;
+mod over_ssh;
+mod place;
 mod remove;
 mod set;
+mod waiting;
 
-use std::net::IpAddr;
-
-use anyhow::{Result, bail};
-use shared::grant::Grants;
-use shared::log::{NewMachine, Number, Op};
-use shared::name::Name;
-use shared::token::{Line as _, MachineLine, PinLine};
+use anyhow::Result;
 
 use crate::context::Global;
-use crate::owner::owning::{Lists, Signing, active};
-use crate::owner::signing::act::{Owner, Signed};
-use crate::owner::ssh::Ssh;
 use crate::print::table;
 use host::clock;
-use host::hint::{Exit, Failure, hinted, parsed};
+use host::hint::Exit;
 use host::shown::Shown;
-use machine::config::Config;
 use machine::local::{MACHINES, MachineRow, Machines};
 
 /// List, add, set and remove machines
@@ -28,7 +23,7 @@ pub enum Command {
     /// List the machines
     List,
     /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
-    Add(Box<Add>),
+    Add(Box<add::Args>),
     /// Say whether a machine sleeps at times, so that its silence is normal
     Set(set::Args),
     /// Remove a machine, re-encrypt what it could read, and list that for changing it at its
@@ -36,35 +31,10 @@ pub enum Command {
     Remove(remove::Args),
 }
 
-#[derive(Debug, clap::Args)]
-pub struct Add {
-    /// Line that `vault-agent init` printed; with --ssh, the new machine's name
-    #[arg(value_name = "VLTM1-…|NAME")]
-    machine: String,
-
-    #[command(flatten)]
-    lists: Lists,
-
-    /// Do both ends over ssh: make the keys there, add the machine, have it join
-    #[arg(long, value_name = "[USER@]HOST")]
-    ssh: Option<String>,
-
-    /// The agent's command on that host
-    #[arg(long, value_name = "COMMAND", default_value = "vault-agent", requires = "ssh")]
-    remote_agent: String,
-
-    /// Have it reach the server at this host:port instead; repeatable
-    #[arg(long, value_name = "ADDRESS")]
-    server: Vec<String>,
-
-    #[command(flatten)]
-    signing: Signing,
-}
-
 pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
     match command {
         Command::List => list(global),
-        Command::Add(args) => add(args, global),
+        Command::Add(args) => add::run(args, global),
         Command::Set(args) => set::run(args, global),
         Command::Remove(args) => remove::run(args, global),
     }
@@ -96,106 +66,12 @@ fn ago(seconds: u64) -> String {
     if seconds < 60 { "now".to_owned() } else { format!("{} ago", clock::age(seconds)) }
 }
 
-fn add(args: &Add, global: &Global) -> Result<Exit> {
-    let (read, write) = args.lists.parsed()?;
-    if args.lists.read.iter().chain(&args.lists.write).all(String::is_empty) {
-        bail!(hinted(
-            "nothing says what the machine may read or write",
-            "pass `--read PREFIX`, for instance `--read secret/jjeco/` or `--read '*'`"
-        ));
-    }
-    let owner = Owner::at(global, &args.signing)?;
-    let ssh = args.ssh.as_deref().map(|host| Ssh::new(host, &args.remote_agent)).transpose()?;
-    let line = match &ssh {
-        Some(ssh) => ssh.init(&parsed(args.machine.parse())?)?,
-        None if args.machine.parse::<Name>().is_ok() => bail!(hinted(
-            format!("`{}` is a name, and no machine line", args.machine),
-            "add `--ssh HOST`, or pass the line that `vault-agent init` prints on that host"
-        )),
-        None => parsed(MachineLine::from_line(&args.machine))?,
-    };
-    let (mut name, mut server) = (line.name.clone(), Vec::new());
-    let signed = owner.sign(|all| {
-        server.clone_from(&all.server);
-        if let Some(known) = all.machines.iter().find(|row| row.active && row.sign == line.sign) {
-            name.clone_from(&known.name);
-            return Ok(Vec::new());
-        }
-        if active(all, &name).is_ok() {
-            bail!(taken(&name));
-        }
-        // Over ssh the programs have compared them.
-        if ssh.is_none() {
-            global.term.say(format!(
-                "compare the six words below with those that `vault-agent init` shows on `{name}`; \
-                 if they differ, somebody has changed the line"
-            ));
-        }
-        Ok(vec![enrolment(&line, all.next, &read, &write)])
-    })?;
-    match signed {
-        Signed::Needless => global.term.say(format!("machine `{name}` is in the vault already")),
-        Signed::Declined => return Ok(Exit::LOCAL),
-        Signed::Done(done) => {
-            global.term.say(format!("machine `{name}` is added: entry {}", done.seq));
-        }
-    }
-    let addresses = addresses(&args.server, &owner, global)?;
-    let pin = PinLine { addresses, server, vault: owner.pins.vault, name };
-    let pin_line = parsed(pin.to_line())?;
-    match ssh {
-        Some(ssh) => {
-            ssh.join(&pin_line)?;
-            global.term.say(format!("machine `{}` has joined: start its agent", pin.name));
-        }
-        None => {
-            global.term.say(format!("run this on `{}`:", pin.name));
-            global.term.line(format!("vault-agent join {pin_line}"))?;
-        }
-    }
-    Ok(Exit::OK)
-}
-
-fn taken(name: &Name) -> Failure {
-    Failure::remote(format!("E_EXISTS: machine `{name}` is in the vault with other keys")).hint(
-        "choose another name with `vault-agent init --name NAME` there, or remove the old one \
-         first with `vault machine remove NAME`",
-    )
-}
-
-/// Returns what adds the machine under the next number.
-fn enrolment(line: &MachineLine, number: Number, read: &Grants, write: &Grants) -> Op {
-    let MachineLine { name, recipient, sign, proof } = line.clone();
-    let (read, write) = (read.clone(), write.clone());
-    Op::MachineAdd(NewMachine { name, number, recipient, sign, proof, read, write })
-}
-
-/// Returns where the new machine finds the server: as said, else as this machine is configured,
-/// without what only this machine can reach.
-fn addresses(said: &[String], owner: &Owner<'_>, global: &Global) -> Result<Vec<String>> {
-    if !said.is_empty() {
-        return Ok(said.to_vec());
-    }
-    let config = Config::load_or_default(&global.paths()?.config)?;
-    let known = if config.server.is_empty() { owner.pins.addresses.clone() } else { config.server };
-    Ok(reachable(known))
-}
-
-/// Leaves out loopback addresses, unless there are no others.
-fn reachable(known: Vec<String>) -> Vec<String> {
-    let local = |address: &String| {
-        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    };
-    let (here, elsewhere): (Vec<_>, Vec<_>) = known.into_iter().partition(local);
-    if elsewhere.is_empty() { here } else { elsewhere }
-}
-
 #[cfg(test)]
 mod tests {
+    use shared::grant::Grants;
     use shared::hash::Hash;
     use shared::keys::SignKey;
+    use shared::token::{Line as _, MachineLine, PinLine};
 
     use super::*;
     use crate::testing::{World, now};
@@ -243,7 +119,7 @@ mod tests {
             format!("machine add {line} --read secret/../x"),
             format!("machine add {line}"),
             format!("machine add {} --read *", &line[..line.len() - 3]),
-            format!("machine add {line} --read *"),
+            format!("machine add {line} --read * --yes"),
             "machine add vps --ssh -x --read *".to_owned(),
             "access set nas --read *".to_owned(),
         ]
@@ -317,19 +193,6 @@ mod tests {
         MACHINE  STATE   READS          WRITES  AGENT  SEEN
         vps      active  secret/jjeco/  -       0.1.0  now
         ");
-    }
-
-    #[test]
-    fn loopback_is_handed_on_only_if_there_is_nothing_else() {
-        let list = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
-        for (known, expected) in [
-            (list(&["127.0.0.1:1", "10.8.0.3:8443"]), list(&["10.8.0.3:8443"])),
-            (list(&["[::1]:1", "nas.local:8443"]), list(&["nas.local:8443"])),
-            (list(&["127.0.0.1:1", "localhost:2"]), list(&["127.0.0.1:1", "localhost:2"])),
-            (list(&[]), list(&[])),
-        ] {
-            assert_eq!(reachable(known), expected);
-        }
     }
 
     #[test]

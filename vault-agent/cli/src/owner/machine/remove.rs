@@ -2,16 +2,19 @@
 //! one that is out already, the latter again.
 
 use anyhow::{Result, bail};
-use shared::log::Op;
+use shared::limits::REASON;
+use shared::log::{Number, Op};
 use shared::name::Name;
 use shared::text::Text;
 
 use crate::context::Global;
 use crate::owner::owning::{Signing, active};
 use crate::owner::signing::act::{Owner, Signed};
+use crate::owner::ssh::{Host, SSH, Wish, look};
 use crate::print::{Format, table};
 use host::hint::{Exit, hinted, parsed};
 use host::shown::Shown;
+use machine::identity::Pins;
 use machine::local::{EXPOSURE, Exposed, Exposure, MACHINES, Machines};
 
 #[derive(Debug, clap::Args)]
@@ -23,6 +26,22 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
 
+    /// Log in there, and take the agent away too; needs --uninstall
+    #[arg(long, value_name = "[USER@]HOST", requires = "uninstall")]
+    ssh: Option<String>,
+
+    /// Take unit, keys, state and programs of the agent away from its host, over ssh
+    #[arg(long, requires = "ssh")]
+    uninstall: bool,
+
+    /// Remove the files of its targets there too, as far as they hold what the agent wrote
+    #[arg(long, requires = "uninstall")]
+    with_targets: bool,
+
+    /// The agent there is that of the user of the login alone
+    #[arg(long, requires = "ssh")]
+    user: bool,
+
     #[command(flatten)]
     signing: Signing,
 }
@@ -31,14 +50,33 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let name: Name = parsed(args.machine.parse())?;
     let reason: Text<_> = parsed(args.reason.parse())?;
     let all: Machines = global.client()?.get(MACHINES, &[])?;
-    if active(&all, &name).is_err() && all.machines.iter().any(|row| row.name == name) {
+    let is_removed =
+        active(&all, &name).is_err() && all.machines.iter().any(|row| row.name == name);
+    let number = if is_removed {
         global.term.say(format!("machine `{name}` is removed already"));
-        return exposed(name.as_str(), global);
+        None
+    } else {
+        let Some(number) = remove(&name, &reason, args, global)? else { return Ok(Exit::LOCAL) };
+        Some(number.to_string())
+    };
+    let exit = exposed(number.as_deref().unwrap_or(name.as_str()), global)?;
+    if let Some(host) = &args.ssh {
+        uninstall(&name, host, args, global)?;
     }
+    Ok(exit)
+}
+
+/// Removes it from the vault; returns its number, or nothing if the person said no.
+fn remove(
+    name: &Name,
+    reason: &Text<REASON>,
+    args: &Args,
+    global: &Global,
+) -> Result<Option<Number>> {
     let owner = Owner::at(global, &args.signing)?;
     let mut number = 0;
     let signed = owner.sign(|all| {
-        number = active(all, &name)?.number;
+        number = active(all, name)?.number;
         if all.own == Some(number) {
             bail!(hinted(
                 format!("`{name}` is this machine"),
@@ -47,9 +85,30 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         }
         Ok(vec![Op::MachineRemove { number, reason: reason.clone() }])
     })?;
-    let Signed::Done(done) = signed else { return Ok(Exit::LOCAL) };
+    let Signed::Done(done) = signed else { return Ok(None) };
     global.term.say(format!("machine `{name}` is removed: entry {}", done.seq));
-    exposed(&number.to_string(), global)
+    Ok(Some(number))
+}
+
+/// Takes the agent away from its host.
+fn uninstall(name: &Name, host: &str, args: &Args, global: &Global) -> Result<()> {
+    let Some(pins) = Pins::load(&global.paths()?)? else {
+        bail!(hinted(
+            "this host belongs to no vault",
+            "run `vault-agent uninstall` on the other host"
+        ));
+    };
+    let wish = Wish { user: args.user, addresses: &[] };
+    let (connection, probe) = look(SSH, host, wish)?;
+    let Some(there) = Host::as_is(connection, probe, wish, global)? else {
+        global.term.say(format!("there is no agent on `{host}`"));
+        return Ok(());
+    };
+    for line in there.uninstall(name, pins.vault, args.with_targets)?.lines() {
+        global.term.say(format!("{name}: {line}"));
+    }
+    global.term.say(format!("the agent is gone from `{host}`"));
+    Ok(())
 }
 
 /// Prints what was ever encrypted to a machine, by its number, or by the name that it had last.

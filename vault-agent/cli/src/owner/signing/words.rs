@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use shared::grant::Grants;
 use shared::keys::{Recipient, Signature, VerifyKey};
-use shared::log::{Number, Op, Put};
+use shared::log::{NewMachine, Number, Op, Put, Rekey};
 use shared::name::Name;
 use shared::token::MachineLine;
 
@@ -17,10 +17,22 @@ const NAMED: usize = 5;
 /// Says what the bodies of one act will do to `machines`; `left` are re-encryptions that follow.
 pub fn act(checked: &[Checked], machines: &Machines, left: bool) -> Vec<String> {
     let (mut lines, mut paths) = (Vec::new(), Vec::new());
+    let mut newest = 0;
     for op in checked.iter().flat_map(|one| &one.entry.ops) {
         match op {
+            // Of the machine that stands just above.
+            Op::MachineSet { number, sleeps: true, .. } if *number == newest => {
+                lines.push("  it sleeps at times: its silence is normal".to_owned());
+            }
             Op::Rewrap(Put { path, .. }) => paths.push(path),
-            other => lines.extend(operation(other, machines)),
+            other => {
+                if let Op::MachineAdd(NewMachine { number, .. })
+                | Op::MachineRekey(Rekey { new_number: number, .. }) = other
+                {
+                    newest = *number;
+                }
+                lines.extend(operation(other, machines));
+            }
         }
     }
     match paths.as_slice() {
@@ -137,7 +149,7 @@ pub fn grants(grants: &Grants) -> String {
 mod tests {
     use shared::hash::Hash;
     use shared::keys::{Recipient, SignKey};
-    use shared::log::{Access, Entry, NewMachine, Put, Rekey, Resume};
+    use shared::log::{Access, Entry, Resume};
     use shared::text::Text;
     use shared::time::Time;
 

@@ -1,0 +1,117 @@
+//! `vault machine add`: by the line that `vault-agent init` printed, or over ssh from beginning to
+//! end.
+
+use anyhow::{Result, bail};
+use shared::name::Name;
+use shared::token::{Line as _, MachineLine, PinLine};
+
+use super::enrolment::{Rekeying, Terms, Way, addresses, ops, ways};
+use super::over_ssh;
+use super::waiting::is_awake;
+use crate::context::Global;
+use crate::owner::owning::{Lists, Signing};
+use crate::owner::signing::act::{Owner, Signed};
+use host::hint::{Exit, hinted, parsed};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Line that `vault-agent init` printed; with --ssh, the new machine's name
+    #[arg(value_name = "VLTM1-…|NAME", required_unless_present = "ssh")]
+    machine: Option<String>,
+
+    #[command(flatten)]
+    lists: Lists,
+
+    /// Say that it sleeps at times, as a laptop does: nobody misses it then
+    #[arg(long)]
+    sleeps: bool,
+
+    /// Give the machine of that name these keys: its host has lost its own
+    #[arg(long)]
+    rekey: bool,
+
+    /// Have it reach the server at this host:port instead; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    server: Vec<String>,
+
+    #[command(flatten)]
+    ssh: over_ssh::Flags,
+
+    #[command(flatten)]
+    signing: Signing,
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
+    let (read, write) = args.lists.parsed()?;
+    if args.lists.read.iter().chain(&args.lists.write).all(String::is_empty) {
+        bail!(hinted(
+            "nothing says what the machine may read or write",
+            "pass `--read PREFIX`, for instance `--read secret/jjeco/` or `--read '*'`"
+        ));
+    }
+    let rekey = match (args.rekey, args.signing.yes) {
+        (true, _) => Rekeying::Wanted,
+        (false, true) => Rekeying::Refused,
+        (false, false) => Rekeying::Asked,
+    };
+    let terms = Terms { read, write, sleeps: args.sleeps, rekey };
+    let owner = Owner::at(global, &args.signing)?;
+    let addresses = addresses(&args.server, &owner, global)?;
+    let named = args.machine.as_deref();
+    match named.filter(|_| args.ssh.is_empty()) {
+        Some(line) => by_line(line, &terms, addresses, &owner, global),
+        None => over_ssh::run(named, &args.ssh, &terms, &addresses, &owner, global),
+    }
+}
+
+fn by_line(
+    line: &str,
+    terms: &Terms,
+    addresses: Vec<String>,
+    owner: &Owner<'_>,
+    global: &Global,
+) -> Result<Exit> {
+    if line.parse::<Name>().is_ok() {
+        bail!(hinted(
+            format!("`{line}` is a name, and no machine line"),
+            "add `--ssh HOST`, or pass the line that `vault-agent init` prints on that host"
+        ));
+    }
+    let line = parsed(MachineLine::from_line(line))?;
+    let (mut way, mut server) = (Way::Added, Vec::new());
+    let signed = owner.sign(|all| {
+        server.clone_from(&all.server);
+        let found = ways(all, &[&line], terms, &|name| is_awake(name, global))?;
+        let ops = ops(all, &[&line], &found, terms);
+        way = found.into_iter().next().unwrap_or(Way::Added);
+        if !matches!(way, Way::In(..)) {
+            global.term.say(format!(
+                "compare the six words below with those that `vault-agent init` shows on `{}`; if \
+                 they differ, somebody has changed the line",
+                line.name
+            ));
+        }
+        Ok(ops)
+    })?;
+    let name = match &way {
+        Way::In(name, _) => name.clone(),
+        Way::Added | Way::Rekeyed => line.name.clone(),
+    };
+    match (signed, way) {
+        (Signed::Declined, _) => return Ok(Exit::LOCAL),
+        (Signed::Needless, _) => {
+            global.term.say(format!("machine `{name}` is in the vault already"));
+        }
+        (Signed::Done(done), Way::Added) => {
+            global.term.say(format!("machine `{name}` is added: entry {}", done.seq));
+        }
+        (Signed::Done(done), Way::Rekeyed) => {
+            global.term.say(format!("machine `{name}` has its new keys: entry {}", done.seq));
+        }
+        (Signed::Done(done), Way::In(..)) => global.term.say(format!("done: entry {}", done.seq)),
+    }
+    let pin = PinLine { addresses, server, vault: owner.pins.vault, name };
+    global.term.say(format!("run this on `{}`:", pin.name));
+    global.term.line(format!("vault-agent join {}", parsed(pin.to_line())?))?;
+    Ok(Exit::OK)
+}

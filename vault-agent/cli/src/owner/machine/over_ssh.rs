@@ -1,0 +1,361 @@
+//! `vault machine add --ssh`: everything from this terminal, for several hosts with one question
+//! and one passphrase. Each step looks first what is there, so that the same line again goes on
+//! where it ended. How a step is done on a host is `owner::ssh`'s.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use shared::name::Name;
+use shared::path::SecretPath;
+use shared::token::{Line as _, MachineLine, PinLine};
+
+use super::enrolment::{Terms, Way, ops, ways};
+use super::place::{Place, secrets};
+use super::waiting::{self, Expected, Waited, is_awake};
+use crate::context::Global;
+use crate::owner::signing::act::{Owner, Signed};
+use crate::owner::ssh::{Added, Host, Probe, SSH, TargetWish, Wish, look};
+use host::clock;
+use host::hint::{self, Exit, Failure, hinted, parsed};
+use host::shown::Shown;
+use machine::local::{STATUS, Status};
+
+/// Seconds that a clock may be off before it is named.
+const CLOCK: u64 = 60;
+
+/// Hosts, and what is done on them.
+#[derive(Debug, clap::Args)]
+pub struct Flags {
+    /// Do all of it over ssh: send the programs, make the keys there, add the machine, have it run;
+    /// with names, several hosts: --ssh vps=jonas@vps --ssh nas=nas
+    #[arg(long, value_name = "[NAME=][USER@]HOST")]
+    ssh: Vec<String>,
+
+    /// Have it keep this file right; a path below your home folder means the one there
+    #[arg(long, value_name = "FILE", requires = "ssh")]
+    target: Option<String>,
+
+    /// Secret in that file; repeatable, later ones win [default: what the file of that name holds
+    /// here, or on another host]
+    #[arg(long, value_name = "PATH", requires = "target")]
+    secret: Vec<SecretPath>,
+
+    /// Run this there when the file has changed, in its folder
+    #[arg(long, value_name = "COMMAND", requires = "target")]
+    on_change: Option<String>,
+
+    /// Publish first what the file there holds and the secret does not
+    #[arg(long, requires = "target", conflicts_with_all = ["block", "replace"])]
+    import: bool,
+
+    /// Keep the lines of the file there, and the vault's in a marked block
+    #[arg(long, requires = "target", conflicts_with = "replace")]
+    block: bool,
+
+    /// Replace the file there; a copy stays beside it
+    #[arg(long, requires = "target")]
+    replace: bool,
+
+    /// Install for the user of the login alone, without root
+    #[arg(long, requires = "ssh")]
+    user: bool,
+
+    /// Leave its agent's start to you
+    #[arg(long, requires = "ssh")]
+    no_start: bool,
+}
+
+impl Flags {
+    /// Tells whether nothing is to be done over ssh.
+    pub const fn is_empty(&self) -> bool {
+        self.ssh.is_empty()
+    }
+}
+
+/// One host on its way.
+struct Guest {
+    host: Host,
+    line: MachineLine,
+    way: Way,
+}
+
+pub fn run(
+    named: Option<&str>,
+    flags: &Flags,
+    terms: &Terms,
+    addresses: &[String],
+    owner: &Owner<'_>,
+    global: &Global,
+) -> Result<Exit> {
+    let hosts = hosts(named, &flags.ssh)?;
+    let target = target(flags, terms, global)?;
+    let wish = Wish { user: flags.user, addresses };
+    let mut guests = Vec::new();
+    for (name, host) in &hosts {
+        let (connection, probe) = look(SSH, host, wish)?;
+        remark(host, &probe, global)?;
+        let host = Host::prepare(connection, probe, wish, global)?;
+        let line = host.init(name, owner.pins.vault)?;
+        guests.push(Guest { host, line, way: Way::Added });
+    }
+    let Some(server) = sign(&mut guests, terms, owner, global)? else { return Ok(Exit::LOCAL) };
+    let mut failed = None;
+    for guest in &guests {
+        let pin = PinLine {
+            addresses: first_reached(addresses, &guest.host.probe),
+            server: server.clone(),
+            vault: owner.pins.vault,
+            name: guest.name().clone(),
+        };
+        // The others are not held up by one.
+        match finish(guest, &parsed(pin.to_line())?, flags, target.as_ref(), global) {
+            Ok(()) => {}
+            Err(why) if hosts.len() == 1 => return Err(why),
+            Err(why) => {
+                let hint = hint::hint(&why).unwrap_or_default();
+                global.term.say_hinted(hint::shown(&why), hint);
+                failed = Some(guest.name());
+            }
+        }
+    }
+    match failed {
+        None => Ok(Exit::OK),
+        Some(name) => Err(Failure::remote(format!("`{name}` is in the vault, but not right yet"))
+            .hint("mend what is named above, and run the same command again")
+            .into()),
+    }
+}
+
+impl Guest {
+    /// Returns the name that the machine bears in the vault.
+    const fn name(&self) -> &Name {
+        match &self.way {
+            Way::In(name, _) => name,
+            Way::Added | Way::Rekeyed => &self.line.name,
+        }
+    }
+}
+
+/// Reads which machine lives on which host.
+fn hosts(named: Option<&str>, given: &[String]) -> Result<Vec<(Name, String)>> {
+    let mut hosts: Vec<(Name, String)> = Vec::new();
+    for text in given {
+        let (name, host) = match (named, text.split_once('=')) {
+            (Some(name), None) if given.len() == 1 => (name, text.as_str()),
+            (None, Some((name, host))) if !text.starts_with('-') => (name, host),
+            (_, _) => bail!(hinted(
+                format!("`--ssh {text}` does not say which machine that is"),
+                "one host: `vault machine add NAME --ssh HOST`; several: `--ssh NAME=HOST` for each"
+            )),
+        };
+        let name: Name = parsed(name.parse())?;
+        if hosts.iter().any(|(known, _)| *known == name) {
+            bail!(hinted(
+                format!("two hosts are to be `{name}`"),
+                "give each a name of its own: `--ssh NAME=HOST`"
+            ));
+        }
+        hosts.push((name, host.to_owned()));
+    }
+    Ok(hosts)
+}
+
+/// Reads which file is to be kept right, and what is in it.
+fn target(
+    flags: &Flags,
+    terms: &Terms,
+    global: &Global,
+) -> Result<Option<(Place, Vec<SecretPath>)>> {
+    let Some(text) = &flags.target else { return Ok(None) };
+    let place = Place::read(text, global.env("HOME").as_deref())?;
+    let rows = || Ok(global.client()?.get::<Status>(STATUS, &[])?.targets);
+    let secrets = secrets(&flags.secret, &place, &terms.read, rows, global)?;
+    Ok(Some((place, secrets)))
+}
+
+/// Says what is odd about a host.
+///
+/// # Errors
+/// If the server answers under none of its addresses from there.
+fn remark(host: &str, probe: &Probe, global: &Global) -> Result<()> {
+    let off = probe.clock_off(clock::now().as_secs());
+    if off.unsigned_abs() > CLOCK {
+        let age = clock::age(off.unsigned_abs());
+        let side = if off > 0 { "ahead" } else { "behind" };
+        global.term.say_hinted(
+            format!("warning: the clock of `{host}` is {age} {side}"),
+            "set it there, as with `timedatectl set-ntp true`: times in the audit log are wrong else",
+        );
+    }
+    if let Some(container) = &probe.container {
+        global.term.say(format!("{host}: a container ({container})"));
+    }
+    if !probe.is_reached() {
+        let tried: Vec<_> =
+            probe.answers.iter().map(|(address, _)| format!("`{address}`")).collect();
+        bail!(hinted(
+            format!("the server does not answer from `{host}` at {}", tried.join(", ")),
+            "is the VPN up there, and does a firewall let it through? `--server HOST:PORT` names \
+             another way; nothing was signed"
+        ));
+    }
+    Ok(())
+}
+
+/// Puts the addresses first that answer from a host.
+fn first_reached(addresses: &[String], probe: &Probe) -> Vec<String> {
+    let answers = |address: &&String| {
+        probe.answers.iter().any(|(known, answer)| known == *address && *answer == Some(true))
+    };
+    let (mut first, rest): (Vec<_>, Vec<_>) = addresses.iter().partition(answers);
+    first.extend(rest);
+    first.into_iter().cloned().collect()
+}
+
+/// Signs what brings all of them in, by one act; returns the keys of the server. `None` if the
+/// person said no.
+fn sign(
+    guests: &mut [Guest],
+    terms: &Terms,
+    owner: &Owner<'_>,
+    global: &Global,
+) -> Result<Option<Vec<shared::keys::VerifyKey>>> {
+    let (mut server, mut found) = (Vec::new(), Vec::new());
+    let lines: Vec<&MachineLine> = guests.iter().map(|guest| &guest.line).collect();
+    let signed = owner.sign(|all| {
+        server.clone_from(&all.server);
+        found = ways(all, &lines, terms, &|name| is_awake(name, global))?;
+        Ok(ops(all, &lines, &found, terms))
+    })?;
+    if signed == Signed::Declined {
+        return Ok(None);
+    }
+    for (guest, way) in guests.iter_mut().zip(found) {
+        guest.way = way;
+        let (name, term) = (guest.name(), &global.term);
+        match (&guest.way, &signed) {
+            (Way::Added, Signed::Done(done)) => {
+                term.say(format!("{name}: added to the vault: entry {}", done.seq));
+            }
+            (Way::Rekeyed, Signed::Done(done)) => {
+                term.say(format!("{name}: has its new keys: entry {}", done.seq));
+            }
+            (_, _) => term.say(format!("{name}: in the vault already")),
+        }
+        if let Way::In(name, true) = &guest.way {
+            term.say(format!(
+                "{name}: may read and write other things than this: `vault access set {name}` \
+                 changes that"
+            ));
+        }
+    }
+    Ok(Some(server))
+}
+
+/// Has a machine that is in the vault do what it is there for.
+fn finish(
+    guest: &Guest,
+    pin_line: &str,
+    flags: &Flags,
+    target: Option<&(Place, Vec<SecretPath>)>,
+    global: &Global,
+) -> Result<()> {
+    let (Guest { host, way, .. }, name, term) = (guest, guest.name(), &global.term);
+    let begun = Instant::now();
+    let server = host.join(pin_line)?;
+    term.say(Shown::from(format!("{name}: has joined: ")) + server);
+    // One that runs has the keys and the program of before.
+    let anew = host.is_renewed || !matches!(way, Way::In(..));
+    let wish = target.map(|(place, secrets)| wish(place, secrets, flags, &host.probe.home));
+    let mut is_started = false;
+    let start = |anew: bool| -> Result<()> {
+        for note in host.start(anew)? {
+            term.say(Shown::from(format!("{name}: ")) + note);
+        }
+        Ok(())
+    };
+    if let Some(wish) = &wish {
+        // What a file would lose, a running agent tells.
+        if !flags.no_start && host.has(&wish.file)? {
+            start(anew)?;
+            is_started = true;
+        }
+        match host.add_target(wish)? {
+            Added::Now(notes) => {
+                for note in notes {
+                    term.say(Shown::from(format!("{name}: ")) + note);
+                }
+                term.say(format!("{name}: keeps `{}` right", wish.file));
+            }
+            Added::Before => {}
+            Added::Otherwise(secrets) => term.say_hinted(
+                format!(
+                    "{name}: `{}` holds {} already, and stays so",
+                    wish.file,
+                    secrets.join(", ")
+                ),
+                format!("`vault-agent target remove {}` there ends that", wish.file),
+            ),
+        }
+    }
+    if flags.no_start {
+        term.say(format!("machine `{name}` has joined: start its agent"));
+        return Ok(());
+    }
+    start(anew && !is_started)?;
+    let target = target.map(|(place, _)| (place, &*host.probe.home));
+    match waiting::wait(&Expected { name, target }, &global.client()?)? {
+        Waited::Right(what) => {
+            let seconds = begun.elapsed().as_secs_f64();
+            Ok(term.line(
+                Shown::from(format!("{name} is right: "))
+                    + what
+                    + format!(", {seconds:.1} s").into(),
+            )?)
+        }
+        Waited::Missing(what, todo) => {
+            term.say(format!("what `{name}` says of itself:"));
+            term.say(host.diagnosis());
+            Err(Failure::remote(what).hint(todo).into())
+        }
+    }
+}
+
+fn wish(place: &Place, secrets: &[SecretPath], flags: &Flags, home: &str) -> TargetWish {
+    let on_change = flags.on_change.iter().flat_map(|it| ["--on-change".to_owned(), it.clone()]);
+    let choices =
+        [(flags.import, "--import"), (flags.block, "--block"), (flags.replace, "--replace")];
+    let chosen = choices.iter().filter(|(chosen, _)| *chosen).map(|(_, flag)| (*flag).to_owned());
+    TargetWish {
+        file: place.below(home),
+        secrets: secrets.iter().map(ToString::to_string).collect(),
+        flags: on_change.chain(chosen).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_host_has_its_name() {
+        let read = |named, given: &[&str]| {
+            let given: Vec<_> = given.iter().map(|it| (*it).to_owned()).collect();
+            hosts(named, &given).map(|hosts| {
+                hosts.iter().map(|(name, host)| format!("{name} {host}")).collect::<Vec<_>>()
+            })
+        };
+        assert_eq!(read(Some("vps"), &["jonas@vps"]).unwrap(), ["vps jonas@vps"]);
+        let both = read(None, &["vps=jonas@vps", "nas=nas"]).unwrap();
+        assert_eq!(both, ["vps jonas@vps", "nas nas"]);
+        for (named, given) in [
+            (None, &["vps"][..]),
+            (Some("vps"), &["a=b"]),
+            (Some("vps"), &["a", "b"]),
+            (None, &["a=x", "a=y"]),
+            (None, &["4=x"]),
+        ] {
+            assert!(read(named, given).is_err(), "{given:?}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Waiting until a machine that was just added is right, by its own signed report.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use shared::name::Name;
+use shared::report::{HookResult, TargetState};
+
+use super::place::Place;
+use crate::client::Client;
+use crate::context::Global;
+use host::shown::Shown;
+use machine::findings::findings;
+use machine::local::{STATUS, Status, TargetRow};
+
+/// How long it may take.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is waited for.
+pub struct Expected<'a> {
+    /// The machine.
+    pub name: &'a Name,
+    /// The file, and the home folder there; `None` for a machine without one.
+    pub target: Option<(&'a Place, &'a str)>,
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// All is right: what the machine has.
+    Right(Shown),
+    /// What is missing, and what to do about it.
+    Missing(Shown, String),
+}
+
+/// Tells whether a machine follows the vault now, as the server says.
+///
+/// # Errors
+/// If no agent answers here.
+pub fn is_awake(name: &Name, global: &Global) -> Result<bool> {
+    let status: Status = global.client()?.get(STATUS, &[])?;
+    Ok(status.machines.iter().any(|it| it.machine == *name && it.awake))
+}
+
+/// Looks until the machine is right, or the time is over.
+///
+/// # Errors
+/// If no agent answers here.
+pub fn wait(expected: &Expected<'_>, client: &Client) -> Result<Waited> {
+    let begun = Instant::now();
+    loop {
+        let status: Status = client.get(STATUS, &[])?;
+        let now = look(expected, &status);
+        let is_over = match &now {
+            Waited::Right(_) => true,
+            Waited::Missing(..) => has_failed(expected, &status) || begun.elapsed() >= PATIENCE,
+        };
+        if is_over {
+            return Ok(now);
+        }
+        client.pause(PAUSE);
+    }
+}
+
+/// Tells how it stands.
+fn look(expected: &Expected<'_>, status: &Status) -> Waited {
+    let Expected { name, target } = expected;
+    let missing = |what: String, todo: &str| Waited::Missing(what.into(), todo.to_owned());
+    let standing = status.machines.iter().find(|it| it.machine == **name);
+    if !standing.is_some_and(|it| it.awake) {
+        let todo =
+            "look at what its agent says, below; mostly the server is not reached from there";
+        return missing(format!("the agent of `{name}` has not reached the server"), todo);
+    }
+    let Some((place, _)) = target else {
+        return Waited::Right("it follows the vault, and has no target".into());
+    };
+    let rows = rows(expected, status);
+    let shown = place.shown();
+    if rows.is_empty() {
+        let todo = "look at what its agent says, below";
+        return missing(format!("`{name}` has not reported `{shown}` yet"), todo);
+    }
+    if let Some(open) = rows.iter().find(|row| !is_right(row)) {
+        let found = findings(status).into_iter().find(|it| {
+            it.machine.as_ref() == Some(*name) && it.target.as_ref() == Some(&open.target)
+        });
+        let todo = found.map_or_else(|| "`vault status` says how it goes on".into(), |it| it.todo);
+        let remark = open.remark().unwrap_or_else(|| match open.wanted {
+            0 => format!("there is no secret `{}`", open.secret),
+            wanted => format!("it holds v{} instead of v{wanted}", open.applied),
+        });
+        return missing(format!("`{shown}` on `{name}` is not right: {remark}"), &todo);
+    }
+    let versions = rows.iter().map(|row| format!("v{}", row.applied)).collect::<Vec<_>>();
+    let hook = match rows.iter().any(|row| row.hook == HookResult::Ok) {
+        true => ", hook ok",
+        false => "",
+    };
+    Waited::Right(format!("{shown} {}{hook}", versions.join(" ")).into())
+}
+
+/// Tells whether it will not become right by waiting.
+fn has_failed(expected: &Expected<'_>, status: &Status) -> bool {
+    rows(expected, status).iter().any(|row| {
+        row.applied > 0 && matches!(row.hook, HookResult::Failed | HookResult::RolledBack)
+            || matches!(row.state, TargetState::Foreign)
+    })
+}
+
+fn rows<'a>(expected: &Expected<'_>, status: &'a Status) -> Vec<&'a TargetRow> {
+    let Some((place, home)) = expected.target else { return Vec::new() };
+    let is_it = |row: &&TargetRow| row.machine == *expected.name && place.is(&row.target, home);
+    status.targets.iter().filter(is_it).collect()
+}
+
+fn is_right(row: &TargetRow) -> bool {
+    row.wanted > 0
+        && row.applied == row.wanted
+        && !row.outdated
+        && matches!(row.state, TargetState::Ok | TargetState::Kept)
+        && matches!(row.hook, HookResult::None | HookResult::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A status in which `vps` follows, and reports one row with these fields.
+    fn status(awake: bool, row: Option<(u64, u64, HookResult, TargetState)>) -> Status {
+        let rows = row.map(|(wanted, applied, hook, state)| TargetRow {
+            machine: "vps".parse().unwrap(),
+            target: "~/J-Jeco/.env".to_owned(),
+            secret: "secret/a".parse().unwrap(),
+            wanted,
+            fresh: false,
+            applied,
+            hook,
+            seen_at: None,
+            awake,
+            outdated: false,
+            state,
+            since: None,
+            detail: String::new(),
+        });
+        let vault = shared::hash::Hash::ZERO;
+        let text = serde_json::json!({
+            "machine": "rtx1080", "vault": vault, "seq": 1, "head": vault, "online": true,
+            "server": null, "synced_at": null, "alarms": [], "targets": rows.as_slice(),
+            "machines": [{
+                "machine": "vps", "sleeps": false, "awake": awake, "silent": false,
+                "seen_at": null, "added": 0, "read": [], "write": [],
+            }],
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn a_machine_is_right_by_its_own_report() {
+        let (name, place) = ("vps".parse().unwrap(), Place::Home("J-Jeco/.env".to_owned()));
+        let expected = Expected { name: &name, target: Some((&place, "/root")) };
+        let bare = Expected { name: &name, target: None };
+        let (ok, none) = (TargetState::Ok, HookResult::None);
+        for (expected, status, said) in [
+            (
+                &expected,
+                status(true, Some((2, 2, HookResult::Ok, ok))),
+                "~/J-Jeco/.env v2, hook ok",
+            ),
+            (&expected, status(true, Some((2, 2, none, ok))), "~/J-Jeco/.env v2"),
+            (&expected, status(true, Some((2, 1, none, ok))), "it holds v1 instead of v2"),
+            (&expected, status(true, Some((2, 2, HookResult::Failed, ok))), "hook failed"),
+            (&expected, status(true, Some((0, 0, none, TargetState::Ok))), "there is no secret"),
+            (&expected, status(true, None), "`vps` has not reported `~/J-Jeco/.env` yet"),
+            (&expected, status(false, None), "the agent of `vps` has not reached the server"),
+            (&bare, status(true, None), "it follows the vault, and has no target"),
+        ] {
+            let (text, right) = match look(expected, &status) {
+                Waited::Right(text) => (text, true),
+                Waited::Missing(text, todo) => {
+                    assert!(!todo.is_empty());
+                    (text, false)
+                }
+            };
+            assert!(text.contains(said), "{text}");
+            assert_eq!(right, text.starts_with('~') || text.contains("no target"), "{text}");
+        }
+    }
+}

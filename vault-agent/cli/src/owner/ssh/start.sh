@@ -1,0 +1,45 @@
+# Has the agent run, from now on and after a restart where systemd runs. `role` is `host` or `user`,
+# `agent` its program, `anew` is 1 if one that runs has to start anew.
+runs() {
+  [ -n "$pid" ] && [ -r "/proc/$pid/cmdline" ] &&
+    tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q 'agent run '
+}
+if [ -d /run/systemd/system ] && [ "$role" = user ]; then
+  me=$(id -un)
+  [ -e "/var/lib/systemd/linger/$me" ] ||
+    loginctl --no-ask-password enable-linger 2>/dev/null </dev/null ||
+    sudo -n loginctl enable-linger "$me" 2>/dev/null </dev/null || echo vault-linger=no
+  XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}
+  export XDG_RUNTIME_DIR
+  n=0
+  until [ -S "$XDG_RUNTIME_DIR/systemd/private" ] || [ "$n" -ge 10 ]; do sleep 1; n=$((n + 1)); done
+  "$agent" install --user </dev/null
+  [ "$anew" = 0 ] || systemctl --user restart vault-agent </dev/null
+elif [ -d /run/systemd/system ]; then
+  "$agent" install </dev/null
+  [ "$anew" = 0 ] || systemctl restart vault-agent </dev/null
+else
+  umask 077
+  pid=
+  [ ! -r "$state/agent.pid" ] || read -r pid <"$state/agent.pid" || :
+  if [ "$anew" = 1 ] && runs; then
+    kill "$pid"
+    n=0
+    while runs && [ "$n" -lt 30 ]; do sleep 1; n=$((n + 1)); done
+  fi
+  if ! runs; then
+    [ ! -e "$state/agent.log" ] || mv -f "$state/agent.log" "$state/agent.log.old"
+    start=nohup
+    ! command -v setsid >/dev/null || start=setsid
+    "$start" "$agent" run </dev/null >"$state/agent.log" 2>&1 &
+    pid=$!
+    echo "$pid" >"$state/agent.pid"
+    n=0
+    until [ -S "$state/agent.sock" ] || [ -S /run/vault-agent/agent.sock ] ||
+      [ -S "${XDG_RUNTIME_DIR:-/nowhere}/vault-agent/agent.sock" ] || [ "$n" -ge 10 ]; do
+      sleep 1
+      n=$((n + 1))
+    done
+  fi
+  echo vault-start=process
+fi

@@ -1,0 +1,119 @@
+//! Steps on a host that a script pretends to be.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use shared::keys::{Identity, SignKey};
+
+use super::*;
+
+/// Writes a program for the shell.
+fn program(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
+    let path = dir.path().join(name);
+    host::files::write_private(&path, format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    path.display().to_string()
+}
+
+/// Acts as ssh to a host whose shell is this one's.
+const SSH: &str =
+    "while [ \"$1\" != -- ]; do [ \"$1\" != -O ] || exit 0; shift; done\nexec sh -c \"$3\"";
+
+/// A host whose `vault-agent` is a script.
+fn with<T>(agent: &str, act: impl FnOnce(&Host) -> T) -> T {
+    let dir = tempfile::tempdir().unwrap();
+    let connection = Connection::open(&program(&dir, "ssh", SSH), "vps").unwrap();
+    act(&Host {
+        connection,
+        probe: probe::sample(),
+        rights: Rights::Own,
+        folder: Folder::User,
+        agent: program(&dir, "agent", agent),
+        is_renewed: false,
+    })
+}
+
+fn line(name: &str) -> MachineLine {
+    let recipient = Identity::generate().recipient();
+    MachineLine::new(name.parse().unwrap(), recipient, &SignKey::generate()).unwrap()
+}
+
+/// Prints the line and the words of `words`, as `vault-agent init` does.
+fn prints(line: &MachineLine, words: &MachineLine) -> String {
+    format!("echo '{}'; echo '{LABEL}{}'", line.to_line().unwrap(), words.words())
+}
+
+fn init(agent: &str) -> Result<MachineLine> {
+    with(agent, |host| host.init(&"vps".parse().unwrap(), VaultId::ZERO))
+}
+
+#[test]
+fn the_machine_line_is_found_among_other_output() {
+    let line = line("vps");
+    let (args, prints) = (format!("init --name vps --of {}", VaultId::ZERO), prints(&line, &line));
+    let found = init(&format!("echo motd; {prints}; echo bye; test \"$*\" = '{args}'"));
+    assert_eq!(found.unwrap(), line);
+}
+
+#[test]
+fn a_line_exchanged_on_the_way_is_refused_by_its_words() {
+    let (real, exchanged) = (line("vps"), line("vps"));
+    let fault = init(&prints(&exchanged, &real)).unwrap_err().to_string();
+    let (real, exchanged) = (real.words(), exchanged.words());
+    let expected = format!("`vps` shows the words `{real}`, but its line has `{exchanged}`");
+    assert_eq!(fault, expected);
+}
+
+#[test]
+fn what_goes_wrong_there_is_named_with_the_way_out() {
+    let other = line("nas");
+    for (script, expected) in [
+        ("exit 3".to_owned(), "`vault-agent init` on `vps` failed: exit status: 3"),
+        ("echo no >&2; exit 1".to_owned(), "`vault-agent init` on `vps` failed: no"),
+        ("echo hello".to_owned(), "`vault-agent init` on `vps` printed no machine line"),
+        (prints(&other, &other), "`vps` calls itself `nas` already"),
+        ("echo VLTM1-abc".to_owned(), "E_TOKEN: machine line was cut"),
+        ("kill -9 $PPID; exit 255".to_owned(), "the connection to `vps` was cut: no word why"),
+        ("yes | head -c 2000000".to_owned(), "`vps` prints more than 1048576 bytes in one step"),
+    ] {
+        let fault = init(&script).unwrap_err();
+        assert_eq!(fault.to_string(), expected);
+        assert!(host::hint::hint(&fault).is_some(), "{expected}");
+    }
+    let fault = init("echo 'bad\033[2J' >&2; echo 'hint: do it' >&2; exit 2").unwrap_err();
+    assert_eq!(fault.to_string(), "`vault-agent init` on `vps` failed: bad\\u001b[2J");
+    assert_eq!(host::hint::hint(&fault).unwrap(), "do it");
+}
+
+#[test]
+fn a_target_that_is_there_is_not_added_again() {
+    let list = r#"case "$2" in list) echo '[{"path":"/srv/.env","secrets":["secret/a"]}]' ;;
+        *) echo "warning: $*" >&2 ;; esac"#;
+    let wish = |file: &str, secret: &str| TargetWish {
+        file: file.to_owned(),
+        secrets: vec![secret.to_owned()],
+        flags: vec!["--on-change".to_owned(), "echo 'a b'".to_owned()],
+    };
+    with(list, |host| {
+        assert_eq!(host.add_target(&wish("/srv/.env", "secret/a")).unwrap(), Added::Before);
+        let other = Added::Otherwise(vec!["secret/a".to_owned()]);
+        assert_eq!(host.add_target(&wish("/srv/.env", "secret/b")).unwrap(), other);
+        let said = "warning: target add /srv/b.env secret/b --on-change echo 'a b'";
+        let added = host.add_target(&wish("/srv/b.env", "secret/b")).unwrap();
+        assert_eq!(added, Added::Now(vec![said.into()]));
+    });
+}
+
+#[test]
+fn a_host_that_is_none_or_not_reached_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let refusing = program(&dir, "ssh", "[ \"$1\" != -q ] || exit 0; exit 255");
+    for (host, expected) in [
+        ("-oProxyCommand=x", "`-oProxyCommand=x` is no host"),
+        ("vps", "ssh did not get to `vps` (exit status: 255)"),
+    ] {
+        let fault = Connection::open(&refusing, host).err().unwrap();
+        assert_eq!(fault.to_string(), expected);
+    }
+    let fault = Connection::open("/nowhere/ssh", "vps").err().unwrap();
+    assert_eq!(fault.to_string(), "there is no `ssh` on this machine");
+}

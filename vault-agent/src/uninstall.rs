@@ -1,0 +1,113 @@
+//! `vault-agent uninstall`: takes away from this host what the agent has put there: its unit, its
+//! keys, its state and its configuration. Files of targets stay unless told otherwise.
+
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context as _, Result, bail};
+use shared::hash::Hash;
+use shared::name::Name;
+
+use crate::install;
+use crate::place::Place;
+use crate::targets;
+use host::files;
+use host::hint::{self, Exit, hinted, parsed};
+use host::systemd::Whose;
+use host::term::Term;
+use machine::config::Config;
+use machine::identity::{Key, Pins};
+use machine::paths::Paths;
+
+/// Take the agent away from this host: unit, keys, state and configuration
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The agent of this user alone, not the host's
+    #[arg(long)]
+    user: bool,
+    /// Remove the files of targets too, as far as they hold what the agent wrote
+    #[arg(long)]
+    with_targets: bool,
+    /// Only if it is this machine
+    #[arg(long, hide = true, requires = "of")]
+    name: Option<String>,
+    /// Only if it is of this vault
+    #[arg(long, hide = true, requires = "name")]
+    of: Option<Hash>,
+}
+
+/// Stops the agent first; keys go last but for the folder they are in, so that running it again
+/// after an interruption goes on where it stopped.
+pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
+    let paths = place.paths()?;
+    refuse_others(args, &paths)?;
+    if files::exists(&paths.admin())? && paths.admin().read_dir()?.next().is_some() {
+        bail!(hinted(
+            format!("an admin key lies in `{}`", paths.admin().display()),
+            "move it away first: without it, and without the recovery kit, nobody owns the vault"
+        ));
+    }
+    let whose = if args.user { Whose::User } else { Whose::Host };
+    if whose == Whose::Host && !rustix::process::geteuid().is_root() {
+        bail!(hinted(
+            "only root takes the host's agent away",
+            "run it with `sudo`; or `vault-agent uninstall --user` for the one that is yours alone"
+        ));
+    }
+    install::uninstall(whose, term)?;
+    if UnixStream::connect(&paths.socket).is_ok() {
+        bail!(hinted(
+            "an agent still runs here, started by somebody else than systemd",
+            "end it, then run this again"
+        ));
+    }
+    if args.with_targets {
+        purge(&paths, term);
+    }
+    for key in Key::ALL {
+        for file in [key.file(&paths), key.sealed(&paths)].iter().filter(|file| file.exists()) {
+            let why = || format!("cannot wipe `{}`", file.display());
+            files::wipe(file).with_context(why)?;
+        }
+    }
+    if paths.state.exists() {
+        let why = || format!("cannot remove `{}`", paths.state.display());
+        std::fs::remove_dir_all(&paths.state).with_context(why)?;
+        term.say(format!("removed: `{}`", paths.state.display()));
+    }
+    if paths.config.exists() {
+        files::remove(&paths.config)?;
+        // What else is in there is not the agent's.
+        let _ = paths.config.parent().map(std::fs::remove_dir);
+        term.say(format!("removed: `{}`", paths.config.display()));
+    }
+    Ok(Exit::OK)
+}
+
+/// Refuses an agent that is another machine's than the one asked for.
+fn refuse_others(args: &Args, paths: &Paths) -> Result<()> {
+    let (Some(name), Some(of), Some(pins)) = (&args.name, args.of, Pins::load(paths)?) else {
+        return Ok(());
+    };
+    let name: Name = parsed(name.parse())?;
+    if pins.vault == of && pins.name == name {
+        return Ok(());
+    }
+    bail!(hinted(
+        format!("this host is `{}` of vault {}, and not `{name}`", pins.name, pins.vault.short()),
+        "name the host of the machine that was removed; nothing is changed here"
+    ))
+}
+
+/// Removes the files of all targets; what one of them holds beside, is said and stays.
+fn purge(paths: &Paths, term: &Term) {
+    let targets = match Config::load_or_default(&paths.config) {
+        Ok(config) => config.targets,
+        Err(why) => return term.say(hint::shown(&why.into())),
+    };
+    for target in targets {
+        let remove = targets::Command::Remove { file: target.path.clone(), purge: true };
+        if let Err(why) = targets::run(&remove, paths, term) {
+            term.say_hinted(hint::shown(&why), hint::hint(&why).unwrap_or_default());
+        }
+    }
+}
