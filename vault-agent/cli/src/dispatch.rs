@@ -11,7 +11,7 @@ use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, log, status};
-use crate::owner::{access, heal, init, lacking, machine, recovery, resume};
+use crate::owner::{access, heal, init, machine, recovery, resume};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
@@ -176,13 +176,7 @@ pub fn run(
         Err(error) => return usage(&term, &error),
     };
     let global = Global::new(cli.flags, term, env, clock);
-    dispatch(&global, cli.command).unwrap_or_else(|error| {
-        let exit = report(&global.term, &error);
-        if let Some(way) = lacking::way(&global, &error) {
-            global.term.say(format!("hint: {way}"));
-        }
-        exit
-    })
+    dispatch(&global, cli.command).unwrap_or_else(|error| report(&global.term, &error))
 }
 
 /// Describes the command line; the help of each command ends with where those flags are told that

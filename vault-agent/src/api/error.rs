@@ -30,6 +30,9 @@ pub(super) enum ApiFault {
         Code::JoinSubstituted.sentence()
     )]
     Substituted,
+    /// As [`ApiFault::Denied`]: this machine has no grant, and so an admin has a command to run.
+    #[error("permission denied\nhint: {0}")]
+    NoGrant(String),
     /// As [`ApiFault::Denied`], where it helps to say more.
     #[error("{0}")]
     Forbidden(String),
@@ -174,6 +177,7 @@ impl ApiFault {
             }
             Self::Denied
             | Self::Substituted
+            | Self::NoGrant(_)
             | Self::InvalidToken
             | Self::Forbidden(_)
             | Self::Preflight(_) => StatusCode::FORBIDDEN,
