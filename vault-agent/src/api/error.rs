@@ -241,7 +241,9 @@ impl From<ReadError> for ApiFault {
             }
             ReadError::Denied => Self::Denied,
             ReadError::Offline { ver, reason } => {
-                Self::Offline(format!("{reason}; version {ver} is not in the cache"))
+                // Every address that does not answer has a line.
+                let then = if reason.contains('\n') { "\n" } else { "; " };
+                Self::Offline(format!("{reason}{then}version {ver} is not in the cache"))
             }
             ReadError::Blob(error) => Self::Broken(with_hint(&error)),
             ReadError::Local(why) => Self::Broken(why.to_string()),

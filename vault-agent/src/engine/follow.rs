@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::fleet::Judged;
 use super::ledger::{Delivery, unsigned};
 use super::link::{Ended, SYNC};
-use super::look::{Better, better};
+use super::look::{self, Better, better};
 use super::pages::weight;
 use super::parts::Parts;
 use super::reach::{addresses, jittered, reach};
@@ -115,8 +115,9 @@ async fn once(parts: &Arc<Parts>, network: &mut Network) -> Tried {
         }
     };
     let Some(mut client) = reached else { return Tried::Short };
+    let mut wait = look::FIRST;
     loop {
-        let next = better(parts, &client, network);
+        let next = better(parts, &client, network, &mut wait);
         match along(parts, client.clone(), next).await {
             Followed::Ended(tried) => return tried,
             Followed::Better(next) => client = next,

@@ -162,10 +162,7 @@ impl Engine {
     pub async fn connect_once(&self, addresses: &[String]) -> Result<()> {
         let parts = self.parts.clone();
         self.start_writer();
-        parts.ways.list(addresses);
-        let Some(client) = reach::reach(&parts).await else {
-            bail!("{}", parts.link.now().reason());
-        };
+        let client = reach::by_one_of(&parts, addresses).await?;
         if self.branch().halted {
             over::go(&parts, &client, over::Right::Resumed).await.map_err(over::fault)?;
             if self.branch().halted {

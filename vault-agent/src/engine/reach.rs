@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use host::hint::Failure;
+use host::shown::Shown;
 use shared::error::Code;
 use tokio::task::JoinSet;
 
@@ -90,8 +92,20 @@ pub(super) async fn beside(parts: &Parts) -> Result<Client> {
     let why = parts.link.now().reason();
     match first(parts, vec![rest]).await {
         Some(client) => Ok(client),
-        None => None.context(why),
+        None => Err(failure(&why).into()),
     }
+}
+
+/// Connects to the first that answers of `addresses` and those that [`reach`] knows beside them.
+pub(super) async fn by_one_of(parts: &Parts, addresses: &[String]) -> Result<Client> {
+    parts.ways.list(addresses);
+    let reached = reach(parts).await;
+    reached.ok_or_else(|| failure(&parts.link.now().reason()).into())
+}
+
+/// Makes an error of why no address answers, one line each.
+fn failure(why: &str) -> Failure {
+    Failure::local(Shown::lines(why.lines()))
 }
 
 /// Returns half to all of `wait`.

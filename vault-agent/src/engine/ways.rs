@@ -45,14 +45,14 @@ impl Ways {
         known.of.retain(|address, _| listed.contains(address));
     }
 
-    /// Returns all addresses: those of the configuration and those that the owners have signed, or
-    /// those of the pins if there are none.
+    /// Returns all addresses: those of the configuration, or of the pins if it has none, and those
+    /// that the owners have signed.
     pub(super) fn all<T: ToString>(&self, signed: &[T], pinned: &[String]) -> Vec<String> {
         let mut all = self.lock().listed.clone();
-        all.extend(signed.iter().map(ToString::to_string));
         if all.is_empty() {
             all.extend_from_slice(pinned);
         }
+        all.extend(signed.iter().map(ToString::to_string));
         let mut seen = BTreeSet::new();
         all.retain(|address| seen.insert(address.clone()));
         all
@@ -156,10 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn owners_add_to_the_configuration_and_pins_stand_in_for_both() {
+    fn pins_stand_in_for_the_configuration_and_owners_add_to_it() {
         let pinned = ["pinned:1".to_owned()];
         assert_eq!(ways(&[]).0.all::<&str>(&[], &pinned), pinned);
-        assert_eq!(ways(&[]).0.all(&[VPN], &pinned), [VPN]);
+        assert_eq!(ways(&[]).0.all(&[VPN], &pinned), ["pinned:1", VPN]);
         assert_eq!(ways(&[LAN, VPN, LAN]).0.all(&[VPN, OLD], &pinned), [LAN, VPN, OLD]);
     }
 

@@ -1,5 +1,6 @@
-//! Noticing that the way to the server may be another one: the kernel says that links, addresses or
-//! routes have changed, and a look at the routing table tells whether that matters. Nothing is sent.
+//! Noticing that the way to the server may be another one: the kernel says that links, addresses
+//! or routes have changed, and a look at the routing table tells whether that matters. Nothing is
+//! sent.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
