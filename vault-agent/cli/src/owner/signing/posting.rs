@@ -8,6 +8,7 @@ use shared::token::SetupLine;
 use shared::wire::v1::log::{Frame, GenesisRequest, LogQuery};
 
 use host::hint::Failure;
+use host::shown::Shown;
 use machine::remote::{Client, ConnectError, RemoteError, connect};
 
 /// Connects to the first address of the setup line that answers with the line's key; if none does,
@@ -28,7 +29,7 @@ fn unreached(tried: &[ConnectError], addresses: &[String]) -> Failure {
         return Failure::local("the setup line names no address")
             .hint("run `vault-server init` with `--address HOST:PORT`");
     }
-    let failure = Failure::remote(ConnectError::list(tried));
+    let failure = Failure::remote(Shown::lines(ConnectError::list(tried).lines()));
     if tried.iter().any(|fault| matches!(fault, ConnectError::WrongPin { .. })) {
         return failure
             .hint("another server answers there: check the address, or copy the setup line again");
