@@ -437,7 +437,7 @@ mod tests {
         ] {
             assert_eq!(begun(&["sh", "-c", line]).await, (true, "exit 127".to_owned()), "{line}");
         }
-        std::fs::write(folder.path().join("deploy"), "").unwrap();
+        drop(std::fs::File::create(folder.path().join("deploy")).unwrap());
         let not_a_program = (true, "exit 126".to_owned());
         assert_eq!(begun(&["sh", "-c", "./deploy now"]).await, not_a_program);
     }
