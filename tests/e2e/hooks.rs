@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
@@ -271,4 +272,27 @@ fn a_storm_of_changes_is_a_few_runs_and_ends_with_the_last() {
         let row = rows.lines().find(|row| row.starts_with("rtx1080"))?;
         (row.matches(&last).count() == 2 && row.contains(" ok ")).then_some(())
     });
+}
+
+#[test]
+fn a_hook_waits_for_a_program_that_is_not_there_yet() {
+    let (_world, host) = world();
+    let line = "on_change = \"./compose up -d\"";
+    configure(&host, &[target(&host, "app.env", line)]);
+    watch::poll("the finding", || {
+        let status = host.vault(&["status"]);
+        let shown = format!("{}{}", status.out, status.err);
+        let is_named = shown.contains("no program `./compose` is there");
+        (status.code == 2 && is_named).then_some(())
+    });
+    assert_eq!(read(&host, "app.env").lines().last(), Some("KEY=first-value"));
+    // Docker is installed.
+    let mut program = File::create(home(&host, "new")).unwrap();
+    program.write_all(b"#!/bin/sh\necho \"$@\" >> ran\n").unwrap();
+    drop(program);
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(home(&host, "new"), mode).unwrap();
+    std::fs::rename(home(&host, "new"), home(&host, "compose")).unwrap();
+    all_is_well(&host);
+    assert_eq!(read(&host, "ran"), "up -d\n", "once, and nobody has told it");
 }

@@ -11,7 +11,7 @@ use shared::words::LABEL;
 
 use crate::engine::Engine;
 use host::files;
-use host::hint::{Exit, Failure, hinted, parsed};
+use host::hint::{self, Exit, Failure, hinted, parsed};
 use host::shown::Shown;
 use host::term::Term;
 use machine::identity::{MachineKeys, Pins};
@@ -93,9 +93,11 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     }
     let said = match found? {
         First::Member { readable } => {
-            format!("the server answers; secrets readable here: {readable}")
+            format!("the server answers; secrets readable here: {readable}").into()
         }
-        First::Unreached(why) => format!("the server cannot be reached yet: {why:#}"),
+        First::Unreached(why) => {
+            Shown::own("the server cannot be reached yet: ") + hint::shown(&why)
+        }
         First::Substituted(why) => bail!(Failure::remote(why.to_string()).hint(why.code.hint())),
     };
     write_config(paths, &pins.addresses)?;

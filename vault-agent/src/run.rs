@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use host::logging;
+use host::shown::Shown;
 use host::shutdown::{Shutdown, ShutdownArgs};
 use host::systemd::notify;
 use tokio::sync::{oneshot, watch};
@@ -177,7 +178,8 @@ pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
             Ok(Ok(())) => {}
             Ok(Err(why)) => {
                 let why = unfollowed(&format!("{why:#}"));
-                term.say(format!("{why}; the files are made right from the cache"));
+                let why = format!("{why}; the files are made right from the cache");
+                term.say(Shown::lines(why.lines()));
             }
             Err(_) => term
                 .say("the server does not answer in time: the files are made right from the cache"),

@@ -11,7 +11,7 @@ use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, log, status};
-use crate::owner::{access, heal, init, lacking, machine, recovery, resume, setup};
+use crate::owner::{access, heal, init, machine, recovery, resume, setup};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
@@ -186,13 +186,7 @@ pub fn run(
         Err(error) => return usage(&term, &error),
     };
     let global = Global::new(cli.flags, term, env, clock);
-    dispatch(&global, cli.command).unwrap_or_else(|error| {
-        let exit = report(&global.term, &error);
-        if let Some(way) = lacking::way(&global, &error) {
-            global.term.say(format!("hint: {way}"));
-        }
-        exit
-    })
+    dispatch(&global, cli.command).unwrap_or_else(|error| report(&global.term, &error))
 }
 
 /// Answers `vault` alone: with the next command on a host that has no vault, else with the help.

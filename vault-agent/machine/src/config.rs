@@ -39,7 +39,7 @@ pub use target::{Drift, Existing, OnDelete, OnStale, Target, WriteMode};
 /// The agent's configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Addresses of the server, `host:port`, tried in order; empty for those of the pin file.
+    /// Addresses of the server, `host:port`, in any order; empty for those of the pin file.
     pub server: Vec<String>,
     /// The files to keep right, each path once.
     pub targets: Vec<Arc<Target>>,

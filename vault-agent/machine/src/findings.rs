@@ -192,7 +192,8 @@ fn alarm(status: &Status, Alarm { code, text, since }: &Alarm) -> Finding {
 /// which says what to do.
 fn server(status: &Status) -> Option<Finding> {
     let address = status.server.as_deref().unwrap_or("no address is known");
-    let why = status.trouble.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    let why = status.trouble.as_deref().map(|why| format!(": {}", in_one_line(why)));
+    let why = why.unwrap_or_default();
     let refused = status.trouble.as_deref().is_some_and(is_refusal);
     let (kind, text, todo) = if status.online && status.told {
         return None;
@@ -217,6 +218,13 @@ fn server(status: &Status) -> Option<Finding> {
     let since = status.synced_at.filter(|_| !status.online);
     let (machine, target, secret) = (None, None, None);
     Some(Finding { kind, machine, target, secret, text, since, todo: todo.to_owned() })
+}
+
+/// Puts a list, one thing a line below a first one, into one line.
+fn in_one_line(text: &str) -> String {
+    let (first, list) = text.split_once('\n').unwrap_or((text, ""));
+    let list: Vec<&str> = list.lines().map(str::trim).collect();
+    format!("{first} {}", list.join("; ")).trim_end().to_owned()
 }
 
 /// Tells whether a connection failed by what the server said, not for want of one.

@@ -30,6 +30,9 @@ pub(super) enum ApiFault {
         Code::JoinSubstituted.sentence()
     )]
     Substituted,
+    /// As [`ApiFault::Denied`]: this machine has no grant, and so an admin has a command to run.
+    #[error("permission denied\nhint: {0}")]
+    NoGrant(String),
     /// As [`ApiFault::Denied`], where it helps to say more.
     #[error("{0}")]
     Forbidden(String),
@@ -174,6 +177,7 @@ impl ApiFault {
             }
             Self::Denied
             | Self::Substituted
+            | Self::NoGrant(_)
             | Self::InvalidToken
             | Self::Forbidden(_)
             | Self::Preflight(_) => StatusCode::FORBIDDEN,
@@ -237,7 +241,9 @@ impl From<ReadError> for ApiFault {
             }
             ReadError::Denied => Self::Denied,
             ReadError::Offline { ver, reason } => {
-                Self::Offline(format!("{reason}; version {ver} is not in the cache"))
+                // Every address that does not answer has a line.
+                let then = if reason.contains('\n') { "\n" } else { "; " };
+                Self::Offline(format!("{reason}{then}version {ver} is not in the cache"))
             }
             ReadError::Blob(error) => Self::Broken(with_hint(&error)),
             ReadError::Local(why) => Self::Broken(why.to_string()),

@@ -26,6 +26,7 @@ use super::envelope::{self, ApiAnswer, Source};
 use super::error::ApiFault;
 use super::request::{Call, Verb};
 use super::tokens::Right;
+use machine::findings::access_command;
 use machine::local;
 
 /// Returns the path of a request that only looks: what breaks the grammar is not there.
@@ -54,9 +55,32 @@ async fn require(call: &Call<'_>, op: Op, path: &SecretPath, right: Right) -> Re
         return Ok(());
     }
     record(call, op, path, None, Outcome::Denied).await?;
-    let is_let_in = call.caller.scope.covers(path, right);
-    let is_strange = is_let_in && call.api.engine.is_substituted();
-    Err(if is_strange { ApiFault::Substituted } else { ApiFault::Denied })
+    if !call.caller.scope.covers(path, right) {
+        return Err(ApiFault::Denied);
+    }
+    if call.api.engine.is_substituted() {
+        return Err(ApiFault::Substituted);
+    }
+    Err(no_grant(call, path, right).map_or(ApiFault::Denied, ApiFault::NoGrant))
+}
+
+/// Says which command would give this machine the right, and where to run it, to those who may know
+/// all that it may.
+fn no_grant(call: &Call<'_>, path: &SecretPath, right: Right) -> Option<String> {
+    if !call.caller.scope.is_all() {
+        return None;
+    }
+    call.api.engine.own(|_, own| {
+        let more = |wanted: bool| wanted.then_some(path);
+        let is_write = right == Right::Write;
+        let command =
+            access_command(&own.name, (&own.read, more(!is_write)), (&own.write, more(is_write)));
+        format!(
+            "`{}` has no grant to {} it; an admin gives one, where the admin key is: `{command}`",
+            own.name,
+            if is_write { "write" } else { "read" },
+        )
+    })
 }
 
 /// Writes a change of a secret; what is not there is passed over.

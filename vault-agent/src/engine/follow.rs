@@ -16,11 +16,12 @@ use tokio::time::{Instant, sleep};
 use super::fleet::Judged;
 use super::ledger::{Delivery, unsigned};
 use super::link::{Ended, SYNC};
+use super::look::{self, Better, better};
 use super::pages::weight;
 use super::parts::Parts;
-use super::reach::{jittered, reach};
+use super::reach::{addresses, jittered, reach};
 use super::{access, fetch, intake, leaves, over, report};
-use machine::remote::Client;
+use machine::remote::{Client, Network};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -60,30 +61,27 @@ fn pause(wait: Duration, tried: Tried) -> (Duration, Duration) {
 }
 
 /// Connects, follows, and connects again, for ever.
-pub(super) async fn keep(parts: &Arc<Parts>, mut addresses: watch::Receiver<Vec<String>>) {
+pub(super) async fn keep(parts: &Arc<Parts>, mut listed: watch::Receiver<Vec<String>>) {
     let link = &parts.link;
+    let mut network = Network::watch();
     let mut next = FIRST_WAIT;
     link.keep();
     loop {
-        let listed = addresses.borrow_and_update().clone();
-        link.sought(listed.first());
+        parts.ways.list(&listed.borrow_and_update());
+        let sought = addresses(parts);
+        link.sought(sought.first());
+        network.heed(&sought);
         if link.look(|link| link.halted) {
             tokio::select! {
-                () = over::watch(parts, &listed) => {}
+                () = over::watch(parts) => {}
                 () = link.until_halted(false) => {}
-                () = changed(&mut addresses) => {}
+                () = changed(&mut listed) => {}
             }
             continue;
         }
-        let once = async {
-            match reach(parts, &listed).await {
-                Some(client) => follow(parts, client).await,
-                None => Tried::Short,
-            }
-        };
         let tried = tokio::select! {
-            tried = once => tried,
-            () = changed(&mut addresses) => {
+            tried = once(parts, &mut network) => tried,
+            () = changed(&mut listed) => {
                 link.down("the list of addresses changed");
                 next = FIRST_WAIT;
                 continue;
@@ -97,14 +95,60 @@ pub(super) async fn keep(parts: &Arc<Parts>, mut addresses: watch::Receiver<Vec<
         (next, then) = pause(next, tried);
         tokio::select! {
             () = sleep(jittered(next)) => next = then,
-            () = changed(&mut addresses) => next = FIRST_WAIT,
+            () = changed(&mut listed) => next = FIRST_WAIT,
+            () = network.changed() => {
+                parts.ways.moved();
+                next = FIRST_WAIT;
+            }
             () = link.nudged() => {}
         }
     }
 }
 
+/// Connects and follows the log, by ever better ways, until the connection ends.
+async fn once(parts: &Arc<Parts>, network: &mut Network) -> Tried {
+    let reached = loop {
+        tokio::select! {
+            reached = reach(parts) => break reached,
+            // What is under way may hang in a network that is gone.
+            () = network.changed() => parts.ways.moved(),
+        }
+    };
+    let Some(mut client) = reached else { return Tried::Short };
+    let mut wait = look::FIRST;
+    loop {
+        let next = better(parts, &client, network, &mut wait);
+        match along(parts, client.clone(), next).await {
+            Followed::Ended(tried) => return tried,
+            Followed::Better(next) => client = next,
+        }
+    }
+}
+
+/// How following through one connection went.
+enum Followed {
+    /// The connection ended.
+    Ended(Tried),
+    /// There is a better one.
+    Better(Client),
+}
+
 /// Follows the log until the connection ends.
 pub(super) async fn follow(parts: &Arc<Parts>, client: Client) -> Tried {
+    match along(parts, client, std::future::pending()).await {
+        Followed::Ended(tried) => tried,
+        Followed::Better(_) => Tried::Short,
+    }
+}
+
+/// Follows the log until the connection ends or a better one is there. What has come until then is
+/// taken in; the better one goes on after it. Requests on this one may end while nobody follows
+/// through it any more.
+async fn along(
+    parts: &Arc<Parts>,
+    client: Client,
+    better: impl Future<Output = Better>,
+) -> Followed {
     let began = Instant::now();
     parts.link.up(client.clone());
     let mut tasks = JoinSet::new();
@@ -112,8 +156,18 @@ pub(super) async fn follow(parts: &Arc<Parts>, client: Client) -> Tried {
     tasks.spawn(report::run(Arc::clone(&parts.reports), client.clone()));
     tasks.spawn(leaves::run(Arc::clone(&parts.reports), client.clone()));
     tasks.spawn(access::run(Arc::clone(&parts.accesses), client.clone()));
-    let ended = match frames(parts, &client).await {
-        Ok(()) => Ended::Lost("the server ended the stream".into()),
+    let ended = match frames(parts, &client, better).await {
+        Ok(Some(Better { client: next, grace })) => {
+            tracing::info!(from = client.address(), to = next.address(), "a better way");
+            if let Some(grace) = grace {
+                parts.tasks.spawn(async move {
+                    sleep(grace).await;
+                    client.cut();
+                });
+            }
+            return Followed::Better(next);
+        }
+        Ok(None) => Ended::Lost("the server ended the stream".into()),
         Err(ended) => over::instead(parts, &client, ended).await,
     };
     let tried = match &ended {
@@ -121,11 +175,19 @@ pub(super) async fn follow(parts: &Arc<Parts>, client: Client) -> Tried {
         Ended::Stranger(_) => Tried::Stranger,
         Ended::Refused(_) | Ended::Lost(_) | Ended::Local(_) => Tried::Short,
     };
+    if let Ended::Refused(_) | Ended::Stranger(_) = &ended {
+        parts.ways.refused(client.address());
+    }
     end(parts, ended);
-    tried
+    Followed::Ended(tried)
 }
 
-async fn frames(parts: &Arc<Parts>, client: &Client) -> Result<(), Ended> {
+/// Takes in what the server sends until it ends the stream, or until there is a better connection.
+async fn frames(
+    parts: &Arc<Parts>,
+    client: &Client,
+    better: impl Future<Output = Better>,
+) -> Result<Option<Better>, Ended> {
     let (after, last) = {
         let folded = parts.ledger.read();
         (folded.state.seq(), folded.signed)
@@ -134,10 +196,14 @@ async fn frames(parts: &Arc<Parts>, client: &Client) -> Result<(), Ended> {
     let mut frames = client.log(query, last).await?;
     tracing::info!(address = client.address(), "connected");
     let mut stream = Stream::after(after);
+    let mut better = std::pin::pin!(better);
     loop {
-        let batch = frames.next().await?;
+        let batch = tokio::select! {
+            batch = frames.next() => batch?,
+            better = &mut better => return Ok(Some(better)),
+        };
         if batch.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         for frame in batch {
             match frame {
@@ -152,6 +218,9 @@ async fn frames(parts: &Arc<Parts>, client: &Client) -> Result<(), Ended> {
             }
         }
         take(parts, &mut stream).await?;
+        if stream.caught_up {
+            parts.ways.followed(client.address());
+        }
     }
 }
 
@@ -172,12 +241,15 @@ struct Stream {
     heads: Vec<SignedHead>,
     /// Where the server's log ends, as far as it has said.
     newest: u64,
+    /// Whether it has reached that.
+    caught_up: bool,
 }
 
 impl Stream {
     fn after(seq: u64) -> Self {
         let (waiting, heads) = (Vec::new(), Vec::new());
-        Self { position: seq, taken: seq, waiting, ready: 0, bytes: 0, heads, newest: 0 }
+        let (position, taken) = (seq, seq);
+        Self { position, taken, waiting, ready: 0, bytes: 0, heads, newest: 0, caught_up: false }
     }
 
     /// Holds a record until a signed head covers it.
@@ -232,7 +304,7 @@ async fn take(parts: &Arc<Parts>, stream: &mut Stream) -> Result<(), Ended> {
     }
     parts.reports.unsigned(!stream.waiting.is_empty());
     if is_told && stream.waiting.is_empty() && stream.taken >= stream.newest {
-        caught_up(parts);
+        caught_up(parts, stream);
     }
     Ok(())
 }
@@ -258,10 +330,10 @@ async fn look_at(parts: &Parts, taken: u64, head: SignedHead) -> Result<(), Ende
 }
 
 /// Notes that the stream has reached the server's head.
-fn caught_up(parts: &Arc<Parts>) {
+fn caught_up(parts: &Arc<Parts>, stream: &mut Stream) {
     let fork = Code::Fork.as_str();
     parts.alarms.clear_if(|code, subject| subject == SYNC && code != fork);
-    if parts.link.is_caught_up() {
+    if std::mem::replace(&mut stream.caught_up, true) && parts.link.is_caught_up() {
         return;
     }
     intake::caught_up(parts);

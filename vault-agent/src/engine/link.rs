@@ -238,6 +238,11 @@ impl Link {
         });
     }
 
+    /// Tells whether another connection has come in the place of `client`.
+    pub(super) fn is_replaced(&self, client: &Client) -> bool {
+        self.look(|link| link.client.as_ref().is_some_and(|now| !now.is_same(client)))
+    }
+
     /// Notes that the stream has reached the server's head.
     pub(super) fn caught_up(&self) {
         self.state.send_modify(|link| {

@@ -8,13 +8,13 @@
 //! 2. rules, without lock or database: `timing`, `blob`, `rights`, `folded`, `fleet`, `chain`,
 //!    `anchors`, `posting`, `decide`
 //! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
-//! 4. how the connection is, and the verified log: `link`, `ledger`
+//! 4. how the connection is, and the verified log: `ways`, `link`, `ledger`
 //! 5. local accesses and reports, and all owners together: `access`, `stored`, `report`, `leaves`,
 //!    `parts`
 //! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
-//!    `pages`, `over`, `fetch`, `follow`
+//!    `look`, `pages`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `holders`,
 //!    `review`, `heal`, `sample`, `halted`, `resume`, `halts`
 
@@ -44,6 +44,7 @@ mod intake;
 mod leaves;
 mod ledger;
 mod link;
+mod look;
 mod offload;
 mod over;
 mod owner;
@@ -66,6 +67,7 @@ mod tasks;
 mod timing;
 mod told;
 mod types;
+mod ways;
 mod writer;
 
 #[cfg(test)]
@@ -160,9 +162,7 @@ impl Engine {
     pub async fn connect_once(&self, addresses: &[String]) -> Result<()> {
         let parts = self.parts.clone();
         self.start_writer();
-        let Some(client) = reach::reach(&parts, addresses).await else {
-            bail!("{}", parts.link.now().reason());
-        };
+        let client = reach::by_one_of(&parts, addresses).await?;
         if self.branch().halted {
             over::go(&parts, &client, over::Right::Resumed).await.map_err(over::fault)?;
             if self.branch().halted {

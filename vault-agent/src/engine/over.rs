@@ -77,10 +77,10 @@ pub(super) async fn instead(parts: &Arc<Parts>, client: &Client, ended: Ended) -
 
 /// Looks now and then whether an owner has resumed the vault, while a fork stops everything else;
 /// returns when this machine has gone over.
-pub(super) async fn watch(parts: &Arc<Parts>, addresses: &[String]) {
+pub(super) async fn watch(parts: &Arc<Parts>) {
     loop {
         let is_acting = parts.link.look(|link| link.acting);
-        if !is_acting && let Some(client) = reach(parts, addresses).await {
+        if !is_acting && let Some(client) = reach(parts).await {
             match go(parts, &client, Right::Resumed).await {
                 Ok(Some(_)) => return,
                 Ok(None) => {}

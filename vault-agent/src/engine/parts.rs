@@ -25,6 +25,7 @@ use super::stored;
 use super::tasks::Tasks;
 use super::timing;
 use super::types::{Commit, Own, Ticks};
+use super::ways::Ways;
 use crate::state::set_aside::{self, SetAside};
 use crate::state::{self, Store, Trouble, facts};
 use host::clock;
@@ -41,6 +42,7 @@ pub(super) struct Parts {
     pub(super) alarms: Arc<Alarms>,
     pub(super) cache: Arc<Cache>,
     pub(super) pending: Arc<Pending>,
+    pub(super) ways: Ways,
     pub(super) link: Arc<Link>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) reports: Arc<Reports>,
@@ -107,6 +109,7 @@ impl Parts {
             alarms,
             cache,
             pending,
+            ways: Ways::default(),
             link,
             ledger,
             reports,

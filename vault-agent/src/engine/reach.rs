@@ -1,80 +1,111 @@
-//! Reaching the server: addresses in order, each with a head start, the pinned key.
+//! Reaching the server: all addresses at once, the pinned key, and why none has answered.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use host::hint::Failure;
+use host::shown::Shown;
 use shared::error::Code;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use super::parts::Parts;
-use machine::remote::{Client, ConnectError, connect};
+use machine::remote::{Client, ConnectError, Race, Tried, Wave, connect};
 
-/// How long an address is waited for before the next is tried as well.
-const HEAD_START: Duration = Duration::from_millis(300);
+/// Connects to the first address that answers. A wrong key is an alarm, and stops no other.
+pub(super) async fn reach(parts: &Parts) -> Option<Client> {
+    let all = addresses(parts);
+    if all.is_empty() {
+        parts.link.down("no server address is configured");
+        return None;
+    }
+    first(parts, parts.ways.waves(&all)).await
+}
 
-/// Tries the addresses in order, those of the pins if there are none. Each gets a head start
-/// on the next, so that a network that swallows packets costs a moment and not a timeout; the
-/// first that answers is taken.
-pub(super) async fn reach(parts: &Parts, addresses: &[String]) -> Option<Client> {
-    let addresses = if addresses.is_empty() { &parts.own.pins.addresses } else { addresses };
-    let pins = parts.ledger.read().server_keys();
-    let mut waiting = addresses.iter();
-    let mut tries = JoinSet::new();
-    let begin = |tries: &mut JoinSet<_>, address: &String| {
-        let (own, pins, address) = (Arc::clone(&parts.own), pins.clone(), address.clone());
-        tries.spawn(async move { connect(&address, &pins, &own.keys.sign).await });
-    };
-    loop {
-        if tries.is_empty() {
-            let Some(address) = waiting.next() else { break };
-            begin(&mut tries, address);
-        }
-        let tried = tokio::select! {
-            Some(tried) = tries.join_next() => tried,
-            () = sleep(HEAD_START), if waiting.len() > 0 => {
-                if let Some(address) = waiting.next() {
-                    begin(&mut tries, address);
-                }
-                continue;
-            }
-        };
+/// Returns the addresses where the server is sought.
+pub(super) fn addresses(parts: &Parts) -> Vec<String> {
+    parts.ways.all(parts.ledger.read().state.addresses(), &parts.own.pins.addresses)
+}
+
+async fn first(parts: &Parts, waves: Vec<Wave>) -> Option<Client> {
+    let mut race = race(parts, waves);
+    let mut failed: Vec<ConnectError> = Vec::new();
+    while let Some(tried) = race.next().await {
         match tried {
-            Ok(Ok(client)) => {
-                parts.alarms.clear(Code::ServerPin.as_str());
+            Ok(client) => {
+                answered(parts, &client);
                 return Some(client);
             }
-            Ok(Err(fault)) => not_reached(parts, &fault),
-            // A task that was stopped: the engine ends.
-            Err(_) => {}
+            Err(fault) => {
+                silent(parts, &fault);
+                failed.push(fault);
+                failed.sort_by(|one, other| one.address().cmp(other.address()));
+                parts.link.missed(failed[0].address(), ConnectError::list(&failed));
+            }
         }
     }
-    match addresses.last() {
-        None => parts.link.down("no server address is configured"),
-        Some(_) => parts.link.none_answered(),
-    }
+    parts.link.none_answered();
     None
 }
 
+/// Begins to connect, as this machine, to a server with a pinned key.
+pub(super) fn race(
+    parts: &Parts,
+    waves: Vec<Wave>,
+) -> Race<impl Fn(&mut JoinSet<Tried>, &str) + use<>> {
+    let (own, pins) = (Arc::clone(&parts.own), parts.ledger.read().server_keys());
+    Race::new(waves, move |tries: &mut JoinSet<Tried>, address: &str| {
+        let (own, pins, address) = (Arc::clone(&own), pins.clone(), address.to_owned());
+        tries.spawn(async move { connect(&address, &pins, &own.keys.sign).await });
+    })
+}
+
+/// Notes that an address has answered with a pinned key.
+pub(super) fn answered(parts: &Parts, client: &Client) {
+    parts.ways.answered(client.address(), client.way().took);
+    let all = addresses(parts);
+    // Another address that shows a wrong key goes on to be an alarm, while it is one.
+    parts.alarms.clear_if(|code, subject| {
+        let is_sought = all.iter().any(|address| address == subject);
+        code == Code::ServerPin.as_str() && (subject == client.address() || !is_sought)
+    });
+}
+
 /// Notes why an address did not answer.
-fn not_reached(parts: &Parts, fault: &ConnectError) {
+pub(super) fn silent(parts: &Parts, fault: &ConnectError) {
     tracing::debug!(%fault, "not connected");
-    let (ConnectError::WrongPin { address } | ConnectError::Unreachable { address, .. }) = fault;
-    if let ConnectError::WrongPin { .. } = fault {
+    if let ConnectError::WrongPin { address } = fault {
         let detail = format!("server at `{address}`");
         parts.alarms.raise(Code::ServerPin.as_str(), address, detail);
     }
-    parts.link.missed(address, fault.to_string());
 }
 
-/// Connects beside the connection that is kept, if one is.
+/// Connects beside the connection that is kept, if one is; through the pinned addresses if no other
+/// answers.
 pub(super) async fn beside(parts: &Parts) -> Result<Client> {
-    let known = parts.link.now().address;
-    match reach(parts, known.as_slice()).await {
-        Some(client) => Ok(client),
-        None => reach(parts, &[]).await.with_context(|| parts.link.now().reason()),
+    if let Some(client) = reach(parts).await {
+        return Ok(client);
     }
+    let tried = addresses(parts);
+    let pinned = parts.own.pins.addresses.iter().filter(|address| !tried.contains(address));
+    let rest = Wave { addresses: pinned.cloned().collect(), after: Duration::ZERO };
+    let why = parts.link.now().reason();
+    match first(parts, vec![rest]).await {
+        Some(client) => Ok(client),
+        None => Err(failure(&why).into()),
+    }
+}
+
+/// Connects to the first that answers of `addresses` and those that [`reach`] knows beside them.
+pub(super) async fn by_one_of(parts: &Parts, addresses: &[String]) -> Result<Client> {
+    parts.ways.list(addresses);
+    let reached = reach(parts).await;
+    reached.ok_or_else(|| failure(&parts.link.now().reason()).into())
+}
+
+/// Makes an error of why no address answers, one line each.
+fn failure(why: &str) -> Failure {
+    Failure::local(Shown::lines(why.lines()))
 }
 
 /// Returns half to all of `wait`.

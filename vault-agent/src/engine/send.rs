@@ -148,10 +148,17 @@ async fn body(parts: &Parts, outgoing: &Outgoing) -> Result<Bytes, WriteError> {
     body.map(Bytes::from).map_err(|why| WriteError::Local(why.to_string()))
 }
 
-/// Uploads a blob ahead of its entry.
+/// Uploads a blob ahead of its entry; once more if there is a better connection meanwhile.
 pub(super) async fn upload(parts: &Parts, blob: Hash, bytes: Vec<u8>) -> Result<(), WriteError> {
-    let sent = parts.link.writing_client()?.put_blob(blob, bytes).await;
-    sent.map_err(|fault| WriteError::Offline { reason: fault.to_string() })
+    loop {
+        let client = parts.link.writing_client()?;
+        match client.put_blob(blob, bytes.clone()).await {
+            Err(RemoteError::Lost(_)) if parts.link.is_replaced(&client) => {}
+            sent => {
+                return sent.map_err(|fault| WriteError::Offline { reason: fault.to_string() });
+            }
+        }
+    }
 }
 
 /// Sends the same bytes until they are answered or patience ends. Connections may come and go.

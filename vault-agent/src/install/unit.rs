@@ -206,14 +206,13 @@ impl Facts {
     /// What the kernel does not do for the agent, nor for its hooks: any manager can have it so.
     fn kernel(&self, unit: &mut String) {
         *unit += "\nNoNewPrivileges=yes\nLimitCORE=0\nLockPersonality=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\n\
-                  SystemCallArchitectures=native\nSystemCallErrorNumber=EPERM\nSystemCallFilter=@system-service\n";
-        if self.commands {
-            *unit += "# Hooks run programs, which may ask for network interfaces and make code while they run.\n\
-                      RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n";
-        } else {
+                  SystemCallArchitectures=native\nSystemCallErrorNumber=EPERM\nSystemCallFilter=@system-service\n\
+                  # By netlink the kernel tells of another network.\n\
+                  RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n";
+        if !self.commands {
+            // The programs that hooks run may make code while they run.
             *unit += "SystemCallFilter=~@privileged @resources\nSystemCallFilter=@chown\n\
-                      RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6";
-            *unit += "\nRestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
+                      RestrictNamespaces=yes\nMemoryDenyWriteExecute=yes\nUMask=0077\n";
         }
     }
 
@@ -280,7 +279,7 @@ mod tests {
             "PrivateTmp=yes",
             "MemoryDenyWriteExecute=yes",
         ];
-        check("", &tight, &["ReadWritePaths=", "CAP_KILL", "AF_NETLINK"]);
+        check("", &tight, &["ReadWritePaths=", "CAP_KILL"]);
         check(
             &(target("/srv/a b/.env", "")
                 + &target("/srv/a b/deep/.env", "")

@@ -4,7 +4,6 @@ pub(crate) mod absolute;
 pub(crate) mod access;
 pub(crate) mod heal;
 pub(crate) mod init;
-pub(crate) mod lacking;
 pub(crate) mod machine;
 mod owning;
 pub(crate) mod recovery;

@@ -107,6 +107,13 @@ fn a_server_that_is_away_is_found_and_one_that_is_refused_is_not_called_away() {
     let text = "not connected to the server (10.8.0.3:8443): connection refused";
     let look = "`systemctl status vault-server` (or with `--user`) on the server's host";
     check(away, &[("server_away", "", text, Some(7), look)]);
+    let nowhere = |status: &mut Status| {
+        away(status);
+        status.trouble = Some("no address answers:\n  `a`: refused\n  `b`: silent".to_owned());
+    };
+    let text = "not connected to the server (10.8.0.3:8443): no address answers: `a`: refused; \
+                `b`: silent";
+    check(nowhere, &[("server_away", "", text, Some(7), look)]);
     let behind = |status: &mut Status| {
         away(status);
         status.trouble = Some("E_SERVER_BEHIND: it ends at entry 4".to_owned());

@@ -1,5 +1,6 @@
 //! One method per route of the server.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,8 @@ use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQ
 use shared::wire::v1::shares::SharesReply;
 use shared::wire::v1::{self as routes};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
 
 use super::frames::Frames;
 use super::{ConnectError, RemoteError};
@@ -50,6 +52,19 @@ const SAID: usize = 1024;
 pub struct Client {
     sender: SendRequest<Full<Bytes>>,
     address: Arc<str>,
+    way: Way,
+    connection: AbortHandle,
+}
+
+/// The way that a connection takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// This host's end.
+    pub local: SocketAddr,
+    /// The server's end.
+    pub peer: SocketAddr,
+    /// From the first packet to the end of the handshake.
+    pub took: Duration,
 }
 
 /// Connects to a server that holds one of `pins`, as the machine that holds `key`.
@@ -61,7 +76,7 @@ pub async fn connect(
     let unreachable =
         |reason: String| ConnectError::Unreachable { address: address.into(), reason };
     match timeout(CONNECT, open(address, pins, key)).await {
-        Ok(Ok(sender)) => Ok(Client { sender, address: address.into() }),
+        Ok(Ok(client)) => Ok(client),
         Ok(Err(fault)) if raw_keys::is_wrong_pin(&fault) => {
             Err(ConnectError::WrongPin { address: address.into() })
         }
@@ -70,14 +85,13 @@ pub async fn connect(
     }
 }
 
-async fn open(
-    address: &str,
-    pins: &[VerifyKey],
-    key: &SignKey,
-) -> std::io::Result<SendRequest<Full<Bytes>>> {
+async fn open(address: &str, pins: &[VerifyKey], key: &SignKey) -> std::io::Result<Client> {
+    let begun = Instant::now();
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
     let stream = raw_keys::connect(pins, key, stream).await?;
+    let way = Way { local, peer, took: begun.elapsed() };
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW)
@@ -87,18 +101,33 @@ async fn open(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(std::io::Error::other)?;
-    tokio::spawn(async move {
+    let running = tokio::spawn(async move {
         if let Err(fault) = connection.await {
             tracing::debug!(%fault, "connection ended");
         }
     });
-    Ok(sender)
+    Ok(Client { sender, address: address.into(), way, connection: running.abort_handle() })
 }
 
 impl Client {
     /// Returns the address it is connected to.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Returns the way that the connection takes.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+
+    /// Tells whether both use one connection.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.address, &other.address)
+    }
+
+    /// Ends the connection: requests that are under way are lost, as if the network were.
+    pub fn cut(&self) {
+        self.connection.abort();
     }
 
     /// Tells whether the connection is gone.

@@ -1,11 +1,16 @@
 //! The connection to the server: one HTTP/2 connection over TLS 1.3 with pinned raw keys, one
-//! method per route. What answers mean for the vault is the engine's.
+//! method per route. Connecting to the first of several addresses that answers, and noticing that
+//! the way to them may be another one. What answers mean for the vault is the engine's.
 
 mod client;
 mod frames;
+mod network;
+mod race;
 
-pub use client::{Client, connect};
+pub use client::{Client, Way, connect};
 pub use frames::Frames;
+pub use network::{Network, source};
+pub use race::{Race, Tried, Wave};
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -31,6 +36,23 @@ pub enum ConnectError {
         /// Why.
         reason: String,
     },
+}
+
+impl ConnectError {
+    /// Returns the address that was tried.
+    pub fn address(&self) -> &str {
+        let (Self::WrongPin { address } | Self::Unreachable { address, .. }) = self;
+        address
+    }
+
+    /// Says of every address why it is none, one line each.
+    pub fn list(tried: &[Self]) -> String {
+        let [fault] = tried else {
+            let lines = tried.iter().map(|fault| format!("\n  {fault}"));
+            return format!("no address of the server answers:{}", lines.collect::<String>());
+        };
+        fault.to_string()
+    }
 }
 
 /// Why a request was not answered as wanted.

@@ -294,27 +294,41 @@ async fn a_machine_does_what_its_grants_say() {
     w.are(
         r##"
             GET /v1/secret/data/app/x => 404 []
-            GET /v1/secret/data/home/x => 403 "permission denied"
-            GET /v1/secret/metadata/home/x => 403 "permission denied"
-            GET /v1/secret/subkeys/home/x => 403 "permission denied"
+            GET /v1/secret/data/home/x => 403 "permission denied*"
+            GET /v1/secret/metadata/home/x => 403 "permission denied*"
+            GET /v1/secret/subkeys/home/x => 403 "permission denied*"
             LIST /v1/secret/metadata => 404 []
             POST /v1/secret/data/app/own {"data":{}} => 200 {}
             LIST /v1/secret/metadata => 200 {"data":{"keys":["app/"]}}
-            POST /v1/secret/data/app/x {"data":{}} => 403 "permission denied"
-            PATCH /v1/secret/data/app/x {"data":{}} => 403 "permission denied"
-            DELETE /v1/secret/data/app/x => 403 "permission denied"
-            POST /v1/secret/delete/app/x {"versions":[1]} => 403 "permission denied"
-            POST /v1/secret/undelete/app/x {"versions":[1]} => 403 "permission denied"
-            POST /v1/secret/destroy/app/x {"versions":[1]} => 403 "permission denied"
-            POST /v1/secret/metadata/app/x {"max_versions":1} => 403 "permission denied"
-            PATCH /v1/secret/metadata/app/x {"max_versions":1} => 403 "permission denied"
-            DELETE /v1/secret/metadata/app/x => 403 "permission denied"
+            POST /v1/secret/data/app/x {"data":{}} => 403 "permission denied*"
+            PATCH /v1/secret/data/app/x {"data":{}} => 403 "permission denied*"
+            DELETE /v1/secret/data/app/x => 403 "permission denied*"
+            POST /v1/secret/delete/app/x {"versions":[1]} => 403 "permission denied*"
+            POST /v1/secret/undelete/app/x {"versions":[1]} => 403 "permission denied*"
+            POST /v1/secret/destroy/app/x {"versions":[1]} => 403 "permission denied*"
+            POST /v1/secret/metadata/app/x {"max_versions":1} => 403 "permission denied*"
+            PATCH /v1/secret/metadata/app/x {"max_versions":1} => 403 "permission denied*"
+            DELETE /v1/secret/metadata/app/x => 403 "permission denied*"
             POST /v1/secret/config {"max_versions":1} => 403 "permission denied"
             POST /v1/sys/mounts/new {"type":"kv"} => 403 "permission denied"
             GET /v1/agent/audit => 403 "this machine has no read grant on `sys/audit`*"
         "##,
     )
     .await;
+    let told = async |request| {
+        let (_, text) = w.text(request, r#"{"data":{}}"#).await;
+        let text = text.trim_end().trim_end_matches("\"]}");
+        text.split("where the admin key is: ").nth(1).unwrap_or_default().to_owned()
+    };
+    // All that it has, and the one that it lacks.
+    assert_eq!(
+        told("GET /v1/secret/data/home/x").await,
+        "`vault access set here --read secret/app/,secret/home/x --write secret/app/own`"
+    );
+    assert_eq!(
+        told("PUT /v1/secret/data/app/x").await,
+        "`vault access set here --read secret/app/ --write secret/app/own,secret/app/x`"
+    );
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ struct Slot {
     retries: u32,
     /// Failures in a row.
     failures: u32,
-    /// How often in a row this host had no room to start it.
+    /// How often in a row this host could not start it.
     stalls: u32,
     /// When a failed hook is tried again.
     due: Option<Instant>,
@@ -246,8 +246,8 @@ impl Hooks {
                 tracing::info!(hook = %key.hook, "hook done");
             }
             Err(fault) => {
-                // That there is no room to start it says nothing about the hook.
-                let may = fault.no_room || slot.failures < slot.retries;
+                // That it could not be started says nothing about the hook.
+                let may = fault.not_begun || slot.failures < slot.retries;
                 again = slot.news || (may && !ran.is_empty());
                 tracing::warn!(hook = %key.hook, again, "hook failed: {fault}");
             }
@@ -257,8 +257,8 @@ impl Hooks {
         } else {
             slot.waiting.extend(ran.iter().cloned());
             if !slot.news {
-                let no_room = result.as_ref().is_err_and(|fault| fault.no_room);
-                let count = if no_room { &mut slot.stalls } else { &mut slot.failures };
+                let not_begun = result.as_ref().is_err_and(|fault| fault.not_begun);
+                let count = if not_begun { &mut slot.stalls } else { &mut slot.failures };
                 slot.due = Some(now + backoff(*count, LONGEST_WAIT));
                 *count += 1;
             }

@@ -34,6 +34,17 @@ const MOST_LINES: usize = 1_000;
 /// What stands in the log instead.
 const UNSHOWN: &str = "(more lines are not shown)";
 
+/// How a line is run.
+const SHELL: [&str; 2] = ["sh", "-c"];
+
+/// The exit code of a shell that finds no such program.
+const NOT_FOUND: i32 = 127;
+
+/// What a shell does itself, or reads as the beginning of more than one command.
+const BUILT_IN: &str = " alias bg break case cd command continue eval exec exit export fc fg for \
+                        function getopts hash if jobs local read readonly return select set shift \
+                        source time times trap type ulimit umask unalias unset until wait while ";
+
 /// Variables of the agent itself that no child is to inherit.
 const OWN_VARIABLES: &[&str] = &[
     "NOTIFY_SOCKET",
@@ -52,13 +63,14 @@ const OWN_VARIABLES: &[&str] = &[
 pub(in crate::daemon) struct HookFault {
     /// For people.
     pub(in crate::daemon) text: String,
-    /// Whether this host had no room to start it, which tells nothing about the hook.
-    pub(in crate::daemon) no_room: bool,
+    /// Whether this host could not start it, for want of room or of the program, which tells
+    /// nothing about the hook.
+    pub(in crate::daemon) not_begun: bool,
 }
 
 impl From<String> for HookFault {
     fn from(text: String) -> Self {
-        Self { text, no_room: false }
+        Self { text, not_begun: false }
     }
 }
 
@@ -76,10 +88,17 @@ impl HookFault {
             Some(Errno::AGAIN) => Some("no more processes are allowed: `ulimit -u`, or a cgroup's"),
             Some(Errno::MFILE) => Some("the agent has no file descriptors left: `ulimit -n`"),
             Some(Errno::NFILE) => Some("this host has no file descriptors left: `fs.file-max`"),
+            Some(Errno::NOENT) => return Self::absent(program),
             _ => None,
         };
         let why = lacks.map_or_else(|| error.to_string(), str::to_owned);
-        Self { text: format!("cannot start `{program}`: {why}"), no_room: lacks.is_some() }
+        Self { text: format!("cannot start `{program}`: {why}"), not_begun: lacks.is_some() }
+    }
+
+    /// A program that is not there, such as Docker on a host that is still being set up.
+    fn absent(program: &str) -> Self {
+        let text = format!("no program `{program}` is there; the hook runs once it is");
+        Self { text, not_begun: true }
     }
 }
 
@@ -141,9 +160,32 @@ async fn process(
     let ended = ended.map_err(|error| format!("the end of `{program}` is not known: {error}"))?;
     match (ended.code(), ended.signal()) {
         (Some(0), _) => Ok(()),
+        (Some(NOT_FOUND), _) if let Some(program) = absent(command, folder) => {
+            Err(HookFault::absent(program))
+        }
         (Some(code), _) => Err(format!("exit {code}").into()),
         (None, signal) => Err(format!("killed by signal {}", signal.unwrap_or_default()).into()),
     }
+}
+
+/// Returns the program that a line for `sh` begins with, if that is one plain word and no such
+/// program is there: nothing of the line has been done then.
+fn absent<'a>(command: &'a [String], folder: &Path) -> Option<&'a str> {
+    let [_, _, line] = command else { return None };
+    let program = line.split_whitespace().next()?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._/+-".contains(c);
+    let is_line = command.starts_with(&SHELL.map(str::to_owned));
+    let is_built_in = BUILT_IN.contains(&format!(" {program} "));
+    if !is_line || !program.chars().all(is_plain) || is_built_in {
+        return None;
+    }
+    let is_there = if program.contains('/') {
+        folder.join(program).exists()
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|place| place.join(program).exists())
+    };
+    (!is_there).then_some(program)
 }
 
 /// The process group of a running hook; dropping it asks the group to end.
@@ -266,7 +308,6 @@ mod tests {
         assert_eq!(outcome("true", LONG).await, "ok");
         assert_eq!(outcome("echo x; exit 3", LONG).await, "exit 3");
         assert_eq!(outcome("kill -9 $$", LONG).await, "killed by signal 9");
-        assert!(outcome("no-such-program", LONG).await.starts_with("exit 127"));
         assert_eq!(outcome("sleep 60", Duration::from_millis(50)).await, "timeout after 50ms");
     }
 
@@ -365,9 +406,40 @@ mod tests {
             (Errno::NFILE, "fs.file-max"),
         ] {
             let fault = fault(errno);
-            assert!(fault.no_room && fault.text.contains(part), "{fault}");
+            assert!(fault.not_begun && fault.text.contains(part), "{fault}");
         }
-        assert!(!fault(Errno::NOENT).no_room);
+        assert!(!fault(Errno::ACCESS).not_begun, "that is how it is");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_yet_is_named_and_says_nothing_about_the_hook() {
+        let folder = tempfile::tempdir().unwrap();
+        let begun = async |command: &[&str]| {
+            let command = command.iter().map(ToString::to_string).collect();
+            let action = HookAction::Command(command);
+            let hook = Hook { action, timeout: LONG, retries: 0 };
+            let fault = run(&hook, folder.path(), &Mask::default()).await.unwrap_err();
+            (!fault.not_begun, fault.text)
+        };
+        let absent = |program: &str| {
+            (false, format!("no program `{program}` is there; the hook runs once it is"))
+        };
+        assert_eq!(begun(&["no-docker", "compose", "up", "-d"]).await, absent("no-docker"));
+        assert_eq!(begun(&["sh", "-c", "no-docker compose up -d"]).await, absent("no-docker"));
+        assert_eq!(begun(&["sh", "-c", "./deploy now"]).await, absent("./deploy"));
+        // Something may have been done, or nobody knows.
+        for line in [
+            "true && no-docker",
+            "exit 127",
+            "cd / && no-docker",
+            "A=1 no-docker",
+            "sh -c 'exit 127'",
+        ] {
+            assert_eq!(begun(&["sh", "-c", line]).await, (true, "exit 127".to_owned()), "{line}");
+        }
+        drop(std::fs::File::create(folder.path().join("deploy")).unwrap());
+        let not_a_program = (true, "exit 126".to_owned());
+        assert_eq!(begun(&["sh", "-c", "./deploy now"]).await, not_a_program);
     }
 
     #[tokio::test]

@@ -284,13 +284,13 @@ async fn a_run_of_which_this_program_lost_the_end_has_failed() {
 }
 
 #[tokio::test]
-async fn no_room_to_start_a_hook_says_nothing_about_it() {
+async fn not_begun_to_start_a_hook_says_nothing_about_it() {
     let mut world = World::new();
     let target = world.target("a", "echo >>out");
     world.changed(&target);
     world.start();
     let (key, _) = world.hooks.runs.join_next().await.unwrap().unwrap();
-    let full = || HookFault { text: "no memory".to_owned(), no_room: true };
+    let full = || HookFault { text: "no memory".to_owned(), not_begun: true };
     // More often than it may fail, it is tried again.
     for _ in 0..10 {
         let Finished { targets, .. } = world.hooks.settle(&key, Err(full()), world.now);

@@ -215,7 +215,12 @@ impl Machine {
     }
 
     pub(super) fn move_server(&self, address: &str) {
-        self.addresses.send_replace(vec![address.to_owned()]);
+        self.list(&[address]);
+    }
+
+    /// Lists the server's addresses, as the configuration does.
+    pub(super) fn list(&self, addresses: &[&str]) {
+        self.addresses.send_replace(addresses.iter().map(ToString::to_string).collect());
     }
 
     /// Stops the engine as SIGTERM would, so that the state can be opened again.

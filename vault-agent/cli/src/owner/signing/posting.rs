@@ -8,34 +8,36 @@ use shared::token::SetupLine;
 use shared::wire::v1::log::{Frame, GenesisRequest, LogQuery};
 
 use host::hint::Failure;
+use host::shown::Shown;
 use machine::remote::{Client, ConnectError, RemoteError, connect};
 
 /// Connects to the first address of the setup line that answers with the line's key; if none does,
-/// the last one says why.
+/// each says why.
 pub async fn reach(setup: &SetupLine, key: &SignKey) -> Result<Client> {
-    let mut last = None;
+    let mut tried = Vec::new();
     for address in &setup.addresses {
         match connect(address, std::slice::from_ref(&setup.server), key).await {
             Ok(client) => return Ok(client),
-            Err(fault) => last = Some(fault),
+            Err(fault) => tried.push(fault),
         }
     }
-    Err(unreached(last, &setup.addresses).into())
+    Err(unreached(&tried, &setup.addresses).into())
 }
 
-fn unreached(last: Option<ConnectError>, addresses: &[String]) -> Failure {
-    match last {
-        Some(fault @ ConnectError::WrongPin { .. }) => Failure::remote(fault.to_string())
-            .hint("another server answers there: check the address, or copy the setup line again"),
-        Some(fault @ ConnectError::Unreachable { .. }) => {
-            Failure::remote(fault.to_string()).hint(format!(
-                "start `vault-server run` and open its port; the setup line names {}",
-                addresses.join(", ")
-            ))
-        }
-        None => Failure::local("the setup line names no address")
-            .hint("run `vault-server init` with `--address HOST:PORT`"),
+fn unreached(tried: &[ConnectError], addresses: &[String]) -> Failure {
+    if tried.is_empty() {
+        return Failure::local("the setup line names no address")
+            .hint("run `vault-server init` with `--address HOST:PORT`");
     }
+    let failure = Failure::remote(Shown::lines(ConnectError::list(tried).lines()));
+    if tried.iter().any(|fault| matches!(fault, ConnectError::WrongPin { .. })) {
+        return failure
+            .hint("another server answers there: check the address, or copy the setup line again");
+    }
+    failure.hint(format!(
+        "start `vault-server run` and open its port; the setup line names {}",
+        addresses.join(", ")
+    ))
 }
 
 /// Why the vault was not made.
@@ -113,12 +115,20 @@ mod tests {
     fn a_server_that_is_not_there_is_named() {
         let address = || "10.8.0.3:8443".to_owned();
         let gone = ConnectError::Unreachable { address: address(), reason: "refused".into() };
-        insta::assert_snapshot!(shown(unreached(Some(gone), &[address()])), @r"
+        insta::assert_snapshot!(shown(unreached(&[gone], &[address()])), @r"
         no server at `10.8.0.3:8443`: refused
         hint: start `vault-server run` and open its port; the setup line names 10.8.0.3:8443
         ");
+        let gone = || ConnectError::Unreachable { address: address(), reason: "refused".into() };
+        let other = ConnectError::WrongPin { address: "192.168.17.1:8443".into() };
+        insta::assert_snapshot!(shown(unreached(&[gone(), other], &[address()])), @r"
+        no address of the server answers:
+          no server at `10.8.0.3:8443`: refused
+          E_SERVER_PIN: server at `192.168.17.1:8443`
+        hint: another server answers there: check the address, or copy the setup line again
+        ");
         let other = ConnectError::WrongPin { address: address() };
-        insta::assert_snapshot!(shown(unreached(Some(other), &[address()])), @r"
+        insta::assert_snapshot!(shown(unreached(&[other], &[address()])), @r"
         E_SERVER_PIN: server at `10.8.0.3:8443`
         hint: another server answers there: check the address, or copy the setup line again
         ");
