@@ -92,12 +92,12 @@ pub struct MachineKeys {
 }
 
 impl MachineKeys {
-    /// Makes keys and writes them to disk; keys that are there already are never overwritten.
+    /// Makes keys and writes them to disk; keys that are there already are never overwritten. An
+    /// encryption key alone is what an attempt has left that was cut off: it becomes this one's.
     pub fn create(paths: &Paths) -> Result<Self> {
         files::create_dir_private(&paths.state)?;
         files::create_dir_private(&paths.identity())?;
-        let keys = Self { age: Identity::generate(), sign: SignKey::generate() };
-        write_new(&AGE.file(paths), &keys.age.to_text())?;
+        let keys = Self { age: encryption_key(paths)?, sign: SignKey::generate() };
         write_new(&SIGN.file(paths), &keys.sign.to_text())?;
         Ok(keys)
     }
@@ -135,6 +135,18 @@ impl MachineKeys {
     pub fn line(&self, name: Name) -> shared::error::Result<MachineLine> {
         MachineLine::new(name, self.age.recipient(), &self.sign)
     }
+}
+
+/// Reads the encryption key, or makes it.
+fn encryption_key(paths: &Paths) -> Result<Identity> {
+    if AGE.is_there(paths) {
+        let (file, text) = AGE.read(paths)?;
+        return Identity::from_text(&text)
+            .with_context(|| format!("`{}` is damaged", file.display()));
+    }
+    let made = Identity::generate();
+    write_new(&AGE.file(paths), &made.to_text())?;
+    Ok(made)
 }
 
 /// What this machine trusts from the start.
@@ -269,6 +281,19 @@ mod tests {
         assert!(MachineKeys::create(&paths).is_err());
         let mode = fs::metadata(SIGN.file(&paths)).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o600);
+    }
+
+    #[test]
+    fn keys_whose_making_was_cut_off_are_made_to_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(&dir);
+        let cut_off = MachineKeys::create(&paths).unwrap();
+        fs::remove_file(SIGN.file(&paths)).unwrap();
+        assert!(!MachineKeys::exist(&paths));
+        let made = MachineKeys::load_or_create(&paths).unwrap();
+        assert_eq!(made.age.recipient(), cut_off.age.recipient());
+        assert_ne!(made.sign.verify_key(), cut_off.sign.verify_key());
+        assert_eq!(MachineKeys::load(&paths).unwrap().sign.verify_key(), made.sign.verify_key());
     }
 
     #[test]

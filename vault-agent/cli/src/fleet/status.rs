@@ -1,6 +1,7 @@
 //! `vault status`: which machine holds which version of what, and what is not as it should be.
 //! Ends with 0 only if everything is known to be right; what is not, `machine::findings` judges.
 
+mod asking;
 mod document;
 mod fetch;
 mod narrow;
@@ -70,6 +71,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let found = findings(&status);
     if format == Format::Table {
         show::print(global, &status, &found)?;
+        asking::remark(global, &client);
     } else {
         let document = document::of(&status, &found, global.now());
         global.term.document(print::data(format, &document)?)?;

@@ -1,6 +1,9 @@
 //! `vault machine`: which hosts belong to the vault, and adding one.
 
+mod approve;
+mod invite;
 mod remove;
+pub(crate) mod requests;
 mod set;
 
 use std::net::IpAddr;
@@ -29,6 +32,10 @@ pub enum Command {
     List,
     /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
     Add(Box<Add>),
+    /// Print what makes another host a machine: a script for its shell, or the commands to type
+    Invite(Box<invite::Args>),
+    /// Add a host that asks to join, after comparing its six words; without a name, list them
+    Approve(Box<approve::Args>),
     /// Say whether a machine sleeps at times, so that its silence is normal
     Set(set::Args),
     /// Remove a machine, re-encrypt what it could read, and list that for changing it at its
@@ -65,6 +72,8 @@ pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
     match command {
         Command::List => list(global),
         Command::Add(args) => add(args, global),
+        Command::Invite(args) => invite::run(args, global),
+        Command::Approve(args) => approve::run(args, global),
         Command::Set(args) => set::run(args, global),
         Command::Remove(args) => remove::run(args, global),
     }

@@ -23,10 +23,12 @@ use shared::wire::v1::audit::{
     AccessReply, AccessRequest, AuditPage, AuditQuery, LeavesPage, LeavesQuery,
 };
 use shared::wire::v1::error::ErrorBody;
+use shared::wire::v1::join::{JoinList, JoinReply, JoinRequest};
 use shared::wire::v1::log::{GenesisRequest, HealReply, HealRequest, LAST_HEAD, LogQuery};
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 use shared::wire::v1::shares::SharesReply;
 use shared::wire::v1::{self as routes};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -70,6 +72,27 @@ pub async fn connect(
     }
 }
 
+/// Connects to whatever server answers, as the stranger that holds `key`, and returns the server's
+/// key with the connection: nothing that it says is to be believed until something else has shown
+/// that this key is the right one.
+pub async fn connect_to_any(
+    address: &str,
+    key: &SignKey,
+) -> Result<(Client, VerifyKey), ConnectError> {
+    let unreachable =
+        |reason: String| ConnectError::Unreachable { address: address.into(), reason };
+    let opened = timeout(CONNECT, async {
+        let stream = TcpStream::connect(address).await?;
+        let (stream, server) = raw_keys::connect_to_any(key, stream).await?;
+        Ok::<_, std::io::Error>((speak(stream).await?, server))
+    });
+    match opened.await {
+        Ok(Ok((sender, server))) => Ok((Client { sender, address: address.into() }, server)),
+        Ok(Err(fault)) => Err(unreachable(fault.to_string())),
+        Err(_) => Err(unreachable("it does not answer".into())),
+    }
+}
+
 async fn open(
     address: &str,
     pins: &[VerifyKey],
@@ -77,7 +100,13 @@ async fn open(
 ) -> std::io::Result<SendRequest<Full<Bytes>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let stream = raw_keys::connect(pins, key, stream).await?;
+    speak(raw_keys::connect(pins, key, stream).await?).await
+}
+
+/// Begins HTTP/2 on a stream.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> std::io::Result<SendRequest<Full<Bytes>>> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW)
@@ -110,6 +139,16 @@ impl Client {
     pub async fn genesis(&self, request: &GenesisRequest) -> Result<(), RemoteError> {
         let answer = self.send(Method::POST, routes::GENESIS, json(request)?).await?;
         expect(answer, StatusCode::CREATED).await.map(drop)
+    }
+
+    /// `POST /v1/join`, as a stranger.
+    pub async fn join(&self, request: &JoinRequest) -> Result<JoinReply, RemoteError> {
+        parse(self.ask(Method::POST, routes::JOIN, json(request)?).await?).await
+    }
+
+    /// `GET /v1/join`.
+    pub async fn waiting(&self) -> Result<JoinList, RemoteError> {
+        parse(self.ask(Method::GET, routes::JOIN, Bytes::new()).await?).await
     }
 
     /// `GET /v1/log`, as a machine whose newest signed head is `last`.

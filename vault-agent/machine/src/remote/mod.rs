@@ -4,7 +4,7 @@
 mod client;
 mod frames;
 
-pub use client::{Client, connect};
+pub use client::{Client, connect, connect_to_any};
 pub use frames::Frames;
 
 use std::fmt::Display;

@@ -1,0 +1,22 @@
+//! A remark below the status: hosts that ask to join wait for an owner, and nothing is wrong.
+
+use crate::client::Client;
+use crate::context::Global;
+use crate::owner::machine::requests;
+
+/// Names them on a host with an admin key, where somebody can do something about it.
+pub(super) fn remark(global: &Global, client: &Client) {
+    if !global.paths().is_ok_and(|paths| paths.admin().is_dir()) {
+        return;
+    }
+    // A server that is away is a finding already.
+    let Ok(asking) = requests::all(client, &global.term) else { return };
+    if asking.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = asking.iter().map(|it| it.line.name.as_str()).collect();
+    global.term.say_hinted(
+        format!("waiting to join: {}", names.join(", ")),
+        "`vault machine approve` shows their words, `vault machine approve NAME` adds one",
+    );
+}
