@@ -68,7 +68,8 @@ const DAY: Duration = Duration::from_hours(24);
 
 fn patience(text: &str) -> Result<Duration, String> {
     let micros = duration::parse_or_seconds(text).and_then(|micros| u64::try_from(micros).ok());
-    let time = micros.map(Duration::from_micros).filter(|time| (Duration::ZERO..=DAY).contains(time));
+    let time =
+        micros.map(Duration::from_micros).filter(|time| (Duration::ZERO..=DAY).contains(time));
     time.ok_or_else(|| format!("`{text}` is not a duration of up to 24h, such as 30m"))
 }
 

@@ -104,7 +104,8 @@ pub async fn connect_to_any(
 ) -> io::Result<(client::TlsStream<TcpStream>, VerifyKey)> {
     let stream = shake(None, key, stream).await?;
     let shown = stream.get_ref().1.peer_certificates().unwrap_or_default().first();
-    let server = shown.and_then(|spki| ed25519(spki)).and_then(|key| VerifyKey::from_bytes(&key).ok());
+    let server =
+        shown.and_then(|spki| ed25519(spki)).and_then(|key| VerifyKey::from_bytes(&key).ok());
     Ok((stream, server.ok_or_else(|| io::Error::other("the server showed no Ed25519 key"))?))
 }
 

@@ -98,7 +98,9 @@ impl Vault {
         let machines = self.directory();
         let machines = machines.borrow();
         let is_over = |line: &MachineLine| {
-            machines.iter().any(|(key, (_, name))| line.sign.as_bytes() == key || line.name == *name)
+            machines
+                .iter()
+                .any(|(key, (_, name))| line.sign.as_bytes() == key || line.name == *name)
         };
         let mut joining = self.joining();
         let waiting = joining.waiting(is_over, clock::since_boot()).iter();
@@ -122,8 +124,7 @@ fn is_free(state: &State, line: &MachineLine) -> Result<(), Error> {
     if state.machine(&line.name).is_some() {
         return Err(Code::Exists.because(format!("machine `{}`", line.name)));
     }
-    let is_used =
-        |known: &Machine| known.sign == line.sign || known.recipient == line.recipient;
+    let is_used = |known: &Machine| known.sign == line.sign || known.recipient == line.recipient;
     if state.machines().values().any(is_used) {
         return Err(Code::Key.because(format!("the keys of `{}` were used before", line.name)));
     }

@@ -90,11 +90,7 @@ impl Joining {
     }
 
     /// Returns who waits, the oldest first, without those that `is_over` names: they wait no more.
-    pub fn waiting(
-        &mut self,
-        is_over: impl Fn(&MachineLine) -> bool,
-        now: Duration,
-    ) -> &[Asking] {
+    pub fn waiting(&mut self, is_over: impl Fn(&MachineLine) -> bool, now: Duration) -> &[Asking] {
         self.forget(now);
         self.waiting.retain(|it| !is_over(&it.line));
         &self.waiting

@@ -70,8 +70,9 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let status = fetch::fetch(&client)?;
     let found = findings(&status);
     if format == Format::Table {
-        show::print(global, &status, &found)?;
+        // The last line is what sums it up.
         asking::remark(global, &client);
+        show::print(global, &status, &found)?;
     } else {
         let document = document::of(&status, &found, global.now());
         global.term.document(print::data(format, &document)?)?;

@@ -1,4 +1,4 @@
-//! A remark below the status: hosts that ask to join wait for an owner, and nothing is wrong.
+//! A remark above the status: hosts that ask to join wait for an owner, and nothing is wrong.
 
 use crate::client::Client;
 use crate::context::Global;

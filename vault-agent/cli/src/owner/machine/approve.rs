@@ -74,7 +74,9 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         Signed::Declined => return Ok(Exit::LOCAL),
         Signed::Done(done) => {
             let seq = done.seq;
-            global.term.say(format!("machine `{name}` is added: entry {seq}; it goes on by itself"));
+            global
+                .term
+                .say(format!("machine `{name}` is added: entry {seq}; it goes on by itself"));
         }
     }
     Ok(Exit::OK)

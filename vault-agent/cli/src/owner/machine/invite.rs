@@ -24,12 +24,10 @@ use machine::local::{MACHINES, Machines};
 use stream::Stream;
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "On the host that is to join, if it reaches this one by ssh:
-  ssh HOST vault machine invite NAME --read '*' --via HOST | sh
+#[command(after_help = "On the host that is to join, if it reaches this one by ssh:
+  ssh HOST vault machine invite NAME --read \"'*'\" --via HOST | sh
 The stream brings the programs along; the passphrase is asked for over ssh. On a terminal, the
-commands for a host without ssh are printed instead; with -format=json, for programs."
-)]
+commands for a host without ssh are printed instead; with -format=json, for programs.")]
 pub struct Args {
     /// Name of the new machine
     #[arg(value_name = "NAME")]
@@ -45,6 +43,10 @@ pub struct Args {
     /// Have it reach the server at this host:port instead; repeatable
     #[arg(long, value_name = "ADDRESS")]
     server: Vec<String>,
+
+    /// What a shell on the way has made of a `*`
+    #[arg(hide = true)]
+    more: Vec<String>,
 }
 
 /// What another host needs to know.
@@ -78,6 +80,12 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
 }
 
 fn invitation(args: &Args, global: &Global) -> Result<Invitation> {
+    if let Some(more) = args.more.first() {
+        bail!(hinted(
+            format!("nothing is expected behind the name, such as `{more}`"),
+            "behind `ssh HOST` two shells read the line: quote a `*` twice, as --read \"'*'\""
+        ));
+    }
     let name: Name = parsed(args.machine.parse())?;
     let (read, write) = args.lists.parsed()?;
     let paths = global.paths()?;
@@ -189,7 +197,8 @@ mod tests {
         for (line, why) in [
             ("machine invite Think_pad", "E_NAME"),
             ("machine invite thinkpad --read ../x", "E_PATH"),
-            ("machine invite thinkpad --via -oProxyCommand=x", "--via"),
+            ("machine invite thinkpad --read Documents Downloads", "as --read \"'*'\""),
+            ("machine invite thinkpad --via=-oProxyCommand=x", "--via"),
         ] {
             let run = world.run(line);
             assert!(run.exit != 0 && run.err.contains(why), "{}", run.err);

@@ -43,13 +43,10 @@ impl Stream {
     ///
     /// # Errors
     /// If a program is not there, or does not run.
-    pub(super) fn of(
-        invitation: &Invitation,
-        via: Option<&str>,
-        global: &Global,
-    ) -> Result<Self> {
+    pub(super) fn of(invitation: &Invitation, via: Option<&str>, global: &Global) -> Result<Self> {
         let (vault, agent) = (sibling::vault()?, sibling::find("agent")?);
-        let programs = [Program::read("vault-agent", agent)?, Program::read("vault", vault.clone())?];
+        let programs =
+            [Program::read("vault-agent", agent)?, Program::read("vault", vault.clone())?];
         let Invitation { name, vault: id, addresses, server, .. } = invitation;
         let (addresses, server) = (addresses.clone(), server.clone());
         let pin = parsed(PinLine { addresses, server, vault: *id, name: name.clone() }.to_line())?;
@@ -59,9 +56,8 @@ impl Stream {
             add.extend(["--state".to_owned(), state.to_string_lossy().into_owned()]);
         }
         add.extend(["machine", "add"].map(str::to_owned));
-        let once = |words: &[String]| {
-            words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-        };
+        let once =
+            |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
         let values = vec![
             ("name", name.to_string()),
             ("system", format!("Linux {}", std::env::consts::ARCH)),
@@ -100,7 +96,8 @@ impl Stream {
 
 impl Program {
     fn read(name: &'static str, file: PathBuf) -> Result<Self> {
-        let bytes = std::fs::read(&file).with_context(|| format!("reading `{}`", file.display()))?;
+        let bytes =
+            std::fs::read(&file).with_context(|| format!("reading `{}`", file.display()))?;
         Ok(Self { name, bytes, version: version(&file)? })
     }
 }
