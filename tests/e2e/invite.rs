@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tests::{Host, Ran, World, bins, find_line, run};
+use tests::{Host, Ran, World, bins, find_line, mounts, run};
 
 /// The new host, with programs of its own in front of those of the system.
 struct Invited {
@@ -186,4 +186,23 @@ fn a_stream_that_was_cut_or_changed_or_is_for_others_installs_nothing() {
     assert!(ran.code == 1 && ran.err.contains(text), "{}", ran.err);
     let left = std::fs::read_dir(invited.bin()).map_or(0, |all| all.count());
     assert_eq!(left, 0, "not even a folder of ours");
+}
+
+#[test]
+fn a_home_that_runs_no_programs_is_named() {
+    mounts::own(|| {
+        let world = World::new(bins!());
+        let rtx = world.owner("rtx1080");
+        let stream = stream(&rtx, &[]);
+        let invited = Invited::new(&world, &rtx);
+        let local = invited.host.dir.join("home/.local");
+        let _disk = mounts::Disk::new(&local, "400m");
+        let noexec = Command::new("mount").args(["-o", "remount,bind,noexec"]).arg(&local).status();
+        assert!(noexec.unwrap().success());
+        let ran = invited.sh("sh", &stream);
+        assert_eq!(ran.code, 1, "{}", ran.err);
+        assert!(ran.err.contains("vault-agent does not run from "), "{}", ran.err);
+        assert!(ran.err.contains("\nhint: is it mounted noexec?"), "{}", ran.err);
+        assert_eq!(std::fs::read_dir(invited.bin()).unwrap().count(), 0);
+    });
 }
