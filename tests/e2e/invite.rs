@@ -40,7 +40,7 @@ impl Invited {
     fn fake(&self, name: &str, script: &str) {
         let file = self.fakes.join(name);
         std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// What ssh was asked for.

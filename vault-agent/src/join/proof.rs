@@ -5,15 +5,16 @@
 use std::time::Duration;
 
 use shared::error::{Code, Error};
+use shared::head::SignedHead;
 use shared::keys::VerifyKey;
 use shared::log::{State, apply, start};
 use shared::token::MachineLine;
 use shared::wire::v1::log::{Frame, LogQuery};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::wanted::Wanted;
 use machine::identity::Pins;
-use machine::remote::{Client, Frames, RemoteError};
+use machine::remote::{Client, RemoteError};
 
 /// How long the next entry may take.
 const ENTRY: Duration = Duration::from_secs(30);
@@ -51,63 +52,72 @@ pub(super) async fn pins(
     own: &MachineLine,
     addresses: &[String],
 ) -> Result<Pins, Unproven> {
-    let mut state = None;
-    loop {
-        let after = state.as_ref().map_or(0, State::seq);
-        let frames = client.log(LogQuery { after, ..LogQuery::default() }, None).await?;
-        let read = page(frames, state.take(), vault).await?;
-        let end = read.seq() == after;
-        state = Some(read);
-        if end {
-            break;
-        }
+    let mut log = Log { vault, state: None, head: None };
+    while log.read_page(client).await? {}
+    let Log { state: Some(state), head: Some(head), .. } = log else {
+        return Err(Unproven::Lost("the server shows no log".to_owned()));
+    };
+    let pins = judge(&state, server, own, addresses)?;
+    head.verify(&pins.server, pins.vault)?;
+    if head.place() != state.place() {
+        return Err(Unproven::Lost("the server shows less than its whole log".to_owned()));
     }
-    let state = state.ok_or_else(|| Unproven::Lost("the server shows no log".to_owned()))?;
-    Ok(judge(&state, server, own, addresses)?)
+    Ok(pins)
 }
 
-/// Applies a page of the log.
-async fn page(
-    mut frames: Frames,
-    mut state: Option<State>,
+/// What the server has shown so far.
+struct Log {
     vault: Wanted,
-) -> Result<State, Unproven> {
-    let silent = |_| Unproven::Lost("the server shows no further entry".to_owned());
-    loop {
-        let next = timeout(ENTRY, some(&mut frames)).await.map_err(silent)??;
-        if next.is_empty() {
-            let none = || Code::Parse.because("the server's log has no beginning");
-            return Ok(state.ok_or_else(none)?);
-        }
-        for frame in next {
-            match (frame, &mut state) {
-                (Frame::Genesis(envelope), None) => {
-                    let founded = start(&envelope)?;
-                    if !vault.is(&founded.vault()) {
-                        let why = format!("the server keeps the vault {}", founded.vault().short());
-                        return Err(Code::BadSig.because(why).into());
-                    }
-                    state = Some(founded);
+    state: Option<State>,
+    /// Its newest head, unverified.
+    head: Option<SignedHead>,
+}
+
+impl Log {
+    /// Reads a page; tells whether it brought anything.
+    async fn read_page(&mut self, client: &Client) -> Result<bool, Unproven> {
+        let after = self.state.as_ref().map_or(0, State::seq);
+        let is_first = self.state.is_none();
+        let mut frames = client.log(LogQuery { after, ..LogQuery::default() }, None).await?;
+        let mut until = Instant::now() + ENTRY;
+        loop {
+            let silent = |_| Unproven::Lost("the server shows no further entry".to_owned());
+            let next = timeout_at(until, frames.next()).await.map_err(silent)??;
+            if next.is_empty() {
+                return Ok(self.state.as_ref().is_some_and(|it| is_first || it.seq() > after));
+            }
+            for frame in next {
+                if self.take(frame)? {
+                    until = Instant::now() + ENTRY;
                 }
-                (Frame::Entry { envelope, .. }, Some(state)) => {
-                    apply(state, &envelope).map_err(Error::from)?;
-                }
-                (Frame::Genesis(_) | Frame::Entry { .. }, _) => {
-                    return Err(Code::Parse.because("the server's log has no beginning").into());
-                }
-                (Frame::Head(_) | Frame::Beat, _) => {}
             }
         }
     }
-}
 
-/// Waits for frames that bring something on: a server that only says it is there brings nothing.
-async fn some(frames: &mut Frames) -> Result<Vec<Frame>, Unproven> {
-    loop {
-        let next = frames.next().await?;
-        if next.is_empty() || next.iter().any(|it| !matches!(it, Frame::Head(_) | Frame::Beat)) {
-            return Ok(next);
+    /// Takes a frame in; tells whether it was a record.
+    fn take(&mut self, frame: Frame) -> Result<bool, Error> {
+        match (frame, &mut self.state) {
+            (Frame::Genesis(envelope), None) => {
+                let founded = start(&envelope)?;
+                if !self.vault.is(&founded.vault()) {
+                    let why = format!("the server keeps the vault {}", founded.vault().short());
+                    return Err(Code::BadSig.because(why));
+                }
+                self.state = Some(founded);
+            }
+            (Frame::Entry { envelope, .. }, Some(state)) => {
+                apply(state, &envelope)?;
+            }
+            (Frame::Genesis(_) | Frame::Entry { .. }, _) => {
+                return Err(Code::Parse.because("the server's log has no beginning"));
+            }
+            (Frame::Head(head), _) => {
+                self.head = Some(head);
+                return Ok(false);
+            }
+            (Frame::Beat, _) => return Ok(false),
         }
+        Ok(true)
     }
 }
 
