@@ -1,5 +1,5 @@
-//! Requests to join: a stranger hands in its machine line, and the owners' machines list what waits.
-//! Nothing here is a right, and no line is believed for having come this way: people compare words.
+//! Requests to join: a stranger hands in its machine line, and machines list what waits. Nothing
+//! here is a right, and no line is believed for having come this way: people compare words.
 
 use serde::{Deserialize, Serialize};
 

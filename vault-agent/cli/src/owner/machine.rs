@@ -1,19 +1,17 @@
 //! `vault machine`: which hosts belong to the vault, and adding one.
 
 mod approve;
+mod enrolment;
 mod invite;
 mod remove;
 pub(crate) mod requests;
 mod set;
 
-use std::net::IpAddr;
-
 use anyhow::{Result, bail};
-use shared::grant::Grants;
-use shared::log::{NewMachine, Number, Op};
 use shared::name::Name;
 use shared::token::{Line as _, MachineLine, PinLine};
 
+use self::enrolment::{enrolment, reachable};
 use crate::context::Global;
 use crate::owner::owning::{Lists, Signing, active};
 use crate::owner::signing::act::{Owner, Signed};
@@ -172,13 +170,6 @@ fn taken(name: &Name) -> Failure {
     )
 }
 
-/// Returns what adds the machine under the next number.
-fn enrolment(line: &MachineLine, number: Number, read: &Grants, write: &Grants) -> Op {
-    let MachineLine { name, recipient, sign, proof } = line.clone();
-    let (read, write) = (read.clone(), write.clone());
-    Op::MachineAdd(NewMachine { name, number, recipient, sign, proof, read, write })
-}
-
 /// Returns where the new machine finds the server: as said, else as this machine is configured,
 /// without what only this machine can reach.
 fn addresses(said: &[String], owner: &Owner<'_>, global: &Global) -> Result<Vec<String>> {
@@ -190,19 +181,9 @@ fn addresses(said: &[String], owner: &Owner<'_>, global: &Global) -> Result<Vec<
     Ok(reachable(known))
 }
 
-/// Leaves out loopback addresses, unless there are no others.
-fn reachable(known: Vec<String>) -> Vec<String> {
-    let local = |address: &String| {
-        let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-    };
-    let (here, elsewhere): (Vec<_>, Vec<_>) = known.into_iter().partition(local);
-    if elsewhere.is_empty() { here } else { elsewhere }
-}
-
 #[cfg(test)]
 mod tests {
+    use shared::grant::Grants;
     use shared::hash::Hash;
     use shared::keys::SignKey;
 
@@ -326,19 +307,6 @@ mod tests {
         MACHINE  STATE   READS          WRITES  AGENT  SEEN
         vps      active  secret/jjeco/  -       0.1.0  now
         ");
-    }
-
-    #[test]
-    fn loopback_is_handed_on_only_if_there_is_nothing_else() {
-        let list = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
-        for (known, expected) in [
-            (list(&["127.0.0.1:1", "10.8.0.3:8443"]), list(&["10.8.0.3:8443"])),
-            (list(&["[::1]:1", "nas.local:8443"]), list(&["nas.local:8443"])),
-            (list(&["127.0.0.1:1", "localhost:2"]), list(&["127.0.0.1:1", "localhost:2"])),
-            (list(&[]), list(&[])),
-        ] {
-            assert_eq!(reachable(known), expected);
-        }
     }
 
     #[test]

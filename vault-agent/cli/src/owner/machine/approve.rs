@@ -6,12 +6,13 @@ use serde_json::json;
 use shared::log::{Op, was};
 use shared::name::Name;
 
+use super::enrolment::enrolment;
 use super::requests::{self, Request};
-use super::{ago, enrolment, taken};
 use crate::context::Global;
 use crate::owner::owning::{Lists, Signing, active};
 use crate::owner::signing::act::{Owner, Signed};
 use crate::print::table;
+use host::clock;
 use host::hint::{Exit, Failure, hinted, parsed};
 use host::shown::Shown;
 
@@ -54,7 +55,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
             return Ok(Vec::new());
         }
         if active(all, &name).is_ok() {
-            bail!(taken(&name));
+            bail!(Failure::remote(format!("E_EXISTS: machine `{name}` is in the vault")).hint(
+                "a host that asks never takes a machine's place: have it ask under another name, \
+                 or remove the old one first with `vault machine remove NAME`"
+            ));
         }
         if args.words.is_none() {
             global.term.say(format!(
@@ -146,7 +150,7 @@ fn list(global: &Global) -> Result<Exit> {
 
 fn shown(asking: &[Request], global: &Global) -> Shown {
     let cells = |it: &Request| {
-        let since = ago(global.now().seconds_since(it.at));
+        let since = format!("{} ago", clock::age(global.now().seconds_since(it.at)));
         vec![it.line.name.to_string(), it.line.words().to_string(), it.addr.to_string(), since]
     };
     let rows: Vec<_> = asking.iter().map(cells).collect();

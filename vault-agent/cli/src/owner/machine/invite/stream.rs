@@ -1,7 +1,7 @@
 //! The invitation as a script for a POSIX shell, with both programs in it. A stream that was cut
 //! runs nothing: its last line is the first that does anything.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,16 +11,19 @@ use base64::prelude::BASE64_STANDARD;
 use shared::hash::Hash;
 use shared::token::{Line as _, PinLine};
 
-use super::{Invitation, quoted_twice};
+use super::invitation::{Invitation, quoted_twice};
 use crate::context::Global;
 use crate::sibling;
 use host::hint::{hinted, parsed};
 use host::shown::quoted;
+use host::term::Term;
 
 /// The part that is the same for all.
 const BODY: &str = include_str!("stream.sh");
 /// Bytes of a program on one line of base64.
 const LINE: usize = 57;
+/// Bytes that are encoded at once.
+const PIECE: usize = LINE << 10;
 
 /// A program that the stream carries.
 struct Program {
@@ -76,21 +79,22 @@ impl Stream {
         Ok(Self { values, programs })
     }
 
-    /// Writes it.
-    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(out, "#!/bin/sh\n# Makes this host a machine of a vault. Pipe it into a shell.")?;
+    /// Writes it, as data for a shell.
+    pub(super) fn write(&self, term: &Term) -> io::Result<()> {
+        term.data("#!/bin/sh\n# Makes this host a machine of a vault. Pipe it into a shell.\n")?;
         for (name, value) in &self.values {
-            writeln!(out, "{name}={}", quoted(value))?;
+            term.data(format!("{name}={}\n", quoted(value)))?;
         }
-        out.write_all(BODY.as_bytes())?;
+        term.data(BODY)?;
         for Program { name, bytes, .. } in &self.programs {
-            writeln!(out, "carry_{}() {{\nbase64 -d <<'END'", name.replace('-', "_"))?;
-            for line in bytes.chunks(LINE) {
-                writeln!(out, "{}", BASE64_STANDARD.encode(line))?;
+            term.data(format!("carry_{}() {{\nbase64 -d <<'END'\n", name.replace('-', "_")))?;
+            for piece in bytes.chunks(PIECE) {
+                let lines = piece.chunks(LINE).map(|line| BASE64_STANDARD.encode(line) + "\n");
+                term.data(lines.collect::<String>())?;
             }
-            writeln!(out, "END\n}}")?;
+            term.data("END\n}\n")?;
         }
-        writeln!(out, "invite")
+        term.data("invite\n")
     }
 }
 
