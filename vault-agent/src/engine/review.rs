@@ -29,6 +29,7 @@ impl Engine {
     /// # Errors
     /// If there is no connection, or it fails.
     pub async fn waiting(&self) -> Result<JoinList> {
+        self.parts.link.try_now().await;
         let client = self.parts.link.client();
         let client = client.map_err(|reason| anyhow!("{}", unfollowed(&reason)))?;
         Ok(client.waiting().await?)

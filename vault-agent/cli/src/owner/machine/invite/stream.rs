@@ -2,7 +2,7 @@
 //! runs nothing: its last line is the first that does anything.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
@@ -48,8 +48,7 @@ impl Stream {
     /// If a program is not there, or does not run.
     pub(super) fn of(invitation: &Invitation, via: Option<&str>, global: &Global) -> Result<Self> {
         let (vault, agent) = (sibling::vault()?, sibling::find("agent")?);
-        let programs =
-            [Program::read("vault-agent", agent)?, Program::read("vault", vault.clone())?];
+        let programs = [Program::read("vault-agent", &agent)?, Program::read("vault", &vault)?];
         let Invitation { name, vault: id, addresses, server, .. } = invitation;
         let (addresses, server) = (addresses.clone(), server.clone());
         let pin = parsed(PinLine { addresses, server, vault: *id, name: name.clone() }.to_line())?;
@@ -99,10 +98,9 @@ impl Stream {
 }
 
 impl Program {
-    fn read(name: &'static str, file: PathBuf) -> Result<Self> {
-        let bytes =
-            std::fs::read(&file).with_context(|| format!("reading `{}`", file.display()))?;
-        Ok(Self { name, bytes, version: version(&file)? })
+    fn read(name: &'static str, file: &Path) -> Result<Self> {
+        let bytes = std::fs::read(file).with_context(|| format!("reading `{}`", file.display()))?;
+        Ok(Self { name, bytes, version: version(file)? })
     }
 }
 
