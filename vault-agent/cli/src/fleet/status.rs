@@ -71,7 +71,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let found = findings(&status);
     if format == Format::Table {
         // The last line is what sums it up.
-        asking::remark(global, &client);
+        asking::remark(global, &client, &status);
         show::print(global, &status, &found)?;
     } else {
         let document = document::of(&status, &found, global.now());

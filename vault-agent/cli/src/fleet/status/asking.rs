@@ -3,13 +3,14 @@
 use crate::client::Client;
 use crate::context::Global;
 use crate::owner::machine::requests;
+use machine::local::Status;
 
 /// Names them on a host with an admin key, where somebody can do something about it.
-pub(super) fn remark(global: &Global, client: &Client) {
-    if !global.paths().is_ok_and(|paths| paths.admin().is_dir()) {
+pub(super) fn remark(global: &Global, client: &Client, status: &Status) {
+    if !status.online || !global.paths().is_ok_and(|paths| paths.admin().is_dir()) {
         return;
     }
-    // A server that is away is a finding already.
+    // A server that has gone since is the next status' to tell.
     let Ok(asking) = requests::all(client, &global.term) else { return };
     if asking.is_empty() {
         return;

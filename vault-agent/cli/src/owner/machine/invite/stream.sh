@@ -41,7 +41,7 @@ invite() {
     set -eu
     [ "$(uname -s) $(uname -m)" = "$system" ] ||
         fail "this host is $(uname -s) $(uname -m), the programs are for $system" "$by_package"
-    for tool in base64 sha256sum mktemp sort ssh; do
+    for tool in base64 sha256sum sort ssh; do
         command -v "$tool" >/dev/null || fail "there is no $tool here" "$by_package"
     done
     if [ "$(id -u)" = 0 ]; then bin=/usr/local/bin; else bin=${HOME:?}/.local/bin; fi
@@ -51,7 +51,9 @@ invite() {
     else
         agent=$bin/vault-agent
         (umask 022 && mkdir -p "$bin") || fail "$bin cannot be made"
-        work=$(mktemp -d "$bin/.vault-invite.XXXXXX") || fail "nothing can be written to $bin"
+        # One name, so that a run that was killed leaves no more than the next one takes away.
+        work=$bin/.vault-invite
+        (rm -rf "$work" && mkdir -m 700 "$work") || fail "nothing can be written to $bin"
         trap 'rm -rf "$work"' EXIT
         trap 'exit 1' HUP INT TERM
         unpack vault-agent vault_agent "$agent_version" "$agent_sum"
