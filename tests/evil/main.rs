@@ -14,4 +14,5 @@ mod lies;
 mod member;
 mod scene;
 mod server;
+mod strangers;
 mod table;

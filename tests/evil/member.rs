@@ -65,6 +65,12 @@ impl Member {
         Self { name, sign, age, address, server, enough, said }
     }
 
+    /// Makes one more with fresh keys, at the same server.
+    pub fn stranger(&self) -> Self {
+        let (server, enough) = (self.server.clone(), Arc::clone(&self.enough));
+        Self::new("stranger", &self.address, server, enough)
+    }
+
     /// Returns the line that adds it.
     pub fn line(&self) -> String {
         let line = MachineLine::new(self.name.clone(), self.age.recipient(), &self.sign);

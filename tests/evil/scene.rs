@@ -164,7 +164,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Reads everything that a stopped server holds.
-fn harvest(data: &Path) -> Told {
+pub fn harvest(data: &Path) -> Told {
     let conn = Connection::open(data.join("vault.db")).unwrap();
     let mut query = conn.prepare("SELECT by, body, sig FROM log ORDER BY seq").unwrap();
     let log = query.query_map([], |row| {

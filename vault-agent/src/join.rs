@@ -1,14 +1,23 @@
 //! `vault-agent init` and `join`: this machine's keys, and the pins it lives by.
 
+mod proof;
+mod request;
+mod wanted;
+
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
+use shared::duration;
 use shared::error::{Code, Error};
+use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::name::Name;
 use shared::token::{Line as _, PinLine};
 use shared::words::LABEL;
 
+use self::request::Request;
+use self::wanted::Wanted;
 use crate::engine::Engine;
 use host::files;
 use host::hint::{self, Exit, Failure, hinted, parsed};
@@ -29,11 +38,43 @@ pub struct InitArgs {
     of: Option<Hash>,
 }
 
-/// Join the vault with the line that `vault machine add` printed
+/// Join the vault: with the line that `vault machine add` printed, or by asking and waiting
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "With --wait the host shows six words and waits until an admin has approved them, for a day \
+at most. The same command goes on where it was stopped.
+`vault machine invite NAME` on an admin's host prints the command for this one."
+)]
 pub struct JoinArgs {
     /// The line that starts with VLTP1-, or `-` for standard input
-    line: String,
+    #[arg(required_unless_present = "wait", conflicts_with = "wait")]
+    line: Option<String>,
+
+    /// Ask the server at these addresses, host:port, and wait for `vault machine approve`
+    #[arg(long, value_name = "ADDRESS", num_args = 1.., value_delimiter = ',', requires = "vault")]
+    wait: Vec<String>,
+
+    /// The vault: its twelve words, or its whole id
+    #[arg(long, value_name = "WORDS", num_args = 1.., requires = "wait")]
+    vault: Vec<String>,
+
+    /// Name of this machine in the vault [default: the host's name]
+    #[arg(long, value_name = "NAME", requires = "wait")]
+    name: Option<String>,
+
+    /// Wait for so long at most [default: 24h]
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = patience)]
+    timeout: Option<Duration>,
+}
+
+/// Longest wait for an approval: as long as a request is kept.
+const DAY: Duration = Duration::from_hours(24);
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let micros = duration::parse_or_seconds(text).and_then(|micros| u64::try_from(micros).ok());
+    let time =
+        micros.map(Duration::from_micros).filter(|time| (Duration::ZERO..=DAY).contains(time));
+    time.ok_or_else(|| format!("`{text}` is not a duration of up to 24h, such as 30m"))
 }
 
 /// Makes the keys unless they are there, and prints the machine line and its six words.
@@ -63,9 +104,10 @@ pub fn init(args: &InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
 /// Takes the pins over, and has a first look at the server. A line by which this host does not
 /// belong to the vault leaves nothing behind.
 pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
-    let line = match args.line.as_str() {
-        "-" => term.read_line()?.unwrap_or_default(),
-        line => line.to_owned(),
+    let line = match args.line.as_deref() {
+        None => return ask(args, paths, term),
+        Some("-") => term.read_line()?.unwrap_or_default(),
+        Some(line) => line.to_owned(),
     };
     let pin = parsed(PinLine::from_line(&line))?;
     if !MachineKeys::exist(paths) {
@@ -74,7 +116,42 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
             "run `vault-agent init` first, then `vault machine add` with its line"
         ));
     }
-    let (pins, old) = (Pins::from(pin), Pins::load(paths)?);
+    settle(&Pins::from(pin), paths, term)?;
+    Ok(Exit::OK)
+}
+
+/// Asks to become a machine of the vault and waits for it, then goes on as with a line. What is
+/// there already is not done again.
+fn ask(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
+    let vault: Wanted = parsed(args.vault.join(" ").parse())?;
+    let pins = match Pins::load(paths)? {
+        Some(pins) if vault.is(&pins.vault) => pins,
+        Some(_) | None => {
+            let name: Name = parsed(args.name.clone().map_or_else(host_name, Ok)?.parse())?;
+            refuse_second(paths)?;
+            let keys = MachineKeys::load_or_create(paths)?;
+            let line = keys.line(name)?;
+            term.line(format!("{LABEL}{}", line.words()))?;
+            let request = Request { addresses: &args.wait, vault, key: &keys.sign, line: &line };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(request.wait(args.timeout.unwrap_or(DAY), term))?
+        }
+    };
+    if let Some((read, write)) = settle(&pins, paths, term)? {
+        term.say(format!("it reads {}, and writes {}", listed(&read), listed(&write)));
+    }
+    Ok(Exit::OK)
+}
+
+fn listed(grants: &Grants) -> String {
+    if grants.as_slice().is_empty() { "nothing".to_owned() } else { grants.to_string() }
+}
+
+/// Takes the pins over, has a first look at the server, and writes a first configuration; returns
+/// what this machine reads and writes, if the server says so by now. Pins by which this host does
+/// not belong to the vault leave nothing behind.
+fn settle(pins: &Pins, paths: &Paths, term: &Term) -> Result<Option<(Grants, Grants)>> {
+    let old = Pins::load(paths)?;
     if old.as_ref().is_some_and(|old| old.vault != pins.vault || old.name != pins.name) {
         refuse_second(paths)?;
     }
@@ -85,18 +162,19 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
         write_config(paths, &pins.addresses)?;
         term.say(format!("joined vault {} as `{}` already", pins.vault.short(), pins.name));
         term.say("an agent runs here: it takes new pins when it is restarted");
-        return Ok(Exit::OK);
+        return Ok(None);
     }
     let found = look(paths);
     if is_first && !matches!(found, Ok(First::Member { .. } | First::Unreached(_))) {
         leave(paths)?;
     }
-    let said = match found? {
-        First::Member { readable } => {
-            format!("the server answers; secrets readable here: {readable}").into()
-        }
+    let (said, grants): (Shown, _) = match found? {
+        First::Member { readable, read, write } => (
+            format!("the server answers; secrets readable here: {readable}").into(),
+            Some((read, write)),
+        ),
         First::Unreached(why) => {
-            Shown::own("the server cannot be reached yet: ") + hint::shown(&why)
+            (Shown::own("the server cannot be reached yet: ") + hint::shown(&why), None)
         }
         First::Substituted(why) => bail!(Failure::remote(why.to_string()).hint(why.code.hint())),
     };
@@ -114,7 +192,7 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
              root without --user",
         );
     }
-    Ok(Exit::OK)
+    Ok(grants)
 }
 
 /// Tells whether an agent runs here.
@@ -128,6 +206,10 @@ enum First {
     Member {
         /// How many secrets it may read.
         readable: usize,
+        /// Which.
+        read: Grants,
+        /// What it may write.
+        write: Grants,
     },
     /// Nobody knows yet.
     Unreached(anyhow::Error),
@@ -148,13 +230,13 @@ fn look(paths: &Paths) -> Result<First> {
     if let Err(why) = engine.check_own_keys() {
         return Ok(First::Substituted(why));
     }
-    let readable = engine.own(|state, machine| {
-        state.secrets().keys().filter(|path| machine.read.cover(path)).count()
+    let member = engine.own(|state, machine| {
+        let readable = state.secrets().keys().filter(|path| machine.read.cover(path)).count();
+        First::Member { readable, read: machine.read.clone(), write: machine.write.clone() }
     });
-    Ok(readable.map_or_else(
-        || substituted("the machine with this host's keys was removed, or has others now"),
-        |readable| First::Member { readable },
-    ))
+    Ok(member.unwrap_or_else(|| {
+        substituted("the machine with this host's keys was removed, or has others now")
+    }))
 }
 
 /// Takes back what a first attempt to join has written.

@@ -90,19 +90,43 @@ pub async fn connect(
     key: &SignKey,
     stream: TcpStream,
 ) -> io::Result<client::TlsStream<TcpStream>> {
+    shake(Some(pins.iter().map(spki).collect()), key, stream).await
+}
+
+/// Shakes hands with any server, and returns the key that it holds: nothing that it says is to be
+/// believed until something else has shown that this key is the right one.
+///
+/// # Errors
+/// The connection's.
+pub async fn connect_to_any(
+    key: &SignKey,
+    stream: TcpStream,
+) -> io::Result<(client::TlsStream<TcpStream>, VerifyKey)> {
+    let stream = shake(None, key, stream).await?;
+    let shown = stream.get_ref().1.peer_certificates().unwrap_or_default().first();
+    let server =
+        shown.and_then(|spki| ed25519(spki)).and_then(|key| VerifyKey::from_bytes(&key).ok());
+    Ok((stream, server.ok_or_else(|| io::Error::other("the server showed no Ed25519 key"))?))
+}
+
+async fn shake(
+    pins: Option<Vec<CertificateDer<'static>>>,
+    key: &SignKey,
+    stream: TcpStream,
+) -> io::Result<client::TlsStream<TcpStream>> {
     let config = config(pins, key).map_err(io::Error::other)?;
     // Raw keys bear no names; this one is neither sent nor compared.
     let name = ServerName::try_from("vault").map_err(io::Error::other)?;
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-/// Makes the settings for one connection to a server that holds one of `pins`.
-fn config(pins: &[VerifyKey], key: &SignKey) -> Result<ClientConfig, Error> {
+/// Makes the settings for one connection to a server that holds one of `pins`, or to any.
+fn config(
+    pins: Option<Vec<CertificateDer<'static>>>,
+    key: &SignKey,
+) -> Result<ClientConfig, Error> {
     let provider = Arc::new(provider());
-    let verifier = PinnedKeys {
-        pins: pins.iter().map(spki).collect(),
-        algorithms: provider.signature_verification_algorithms,
-    };
+    let verifier = PinnedKeys { pins, algorithms: provider.signature_verification_algorithms };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
@@ -211,10 +235,10 @@ impl ClientCertVerifier for AnyEd25519 {
     }
 }
 
-/// Accepts exactly the pinned keys.
+/// Accepts exactly the pinned keys; where none are known yet, each that is an Ed25519 key.
 #[derive(Debug)]
 struct PinnedKeys {
-    pins: Vec<CertificateDer<'static>>,
+    pins: Option<Vec<CertificateDer<'static>>>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -227,7 +251,11 @@ impl ServerCertVerifier for PinnedKeys {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.pins.iter().any(|pin| pin == end_entity) {
+        let is_right = match &self.pins {
+            Some(pins) => pins.contains(end_entity),
+            None => ed25519(end_entity).is_some(),
+        };
+        if is_right {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(CertificateError::ApplicationVerificationFailure.into())
@@ -278,16 +306,18 @@ mod tests {
     #[test]
     fn only_a_pinned_key_is_accepted() {
         let (pinned, other) = (SignKey::generate(), SignKey::generate());
-        let verifier = PinnedKeys {
-            pins: vec![spki(&pinned.verify_key())],
-            algorithms: provider().signature_verification_algorithms,
-        };
         let name = ServerName::try_from("vault").unwrap();
-        let check = |key: &SignKey| {
-            let der = spki(&key.verify_key());
-            verifier.verify_server_cert(&der, &[], &name, &[], UnixTime::now()).is_ok()
+        let check = |pins: Option<&[&SignKey]>, der: &CertificateDer<'_>| {
+            let pins = pins.map(|pins| pins.iter().map(|key| spki(&key.verify_key())).collect());
+            let algorithms = provider().signature_verification_algorithms;
+            let verifier = PinnedKeys { pins, algorithms };
+            verifier.verify_server_cert(der, &[], &name, &[], UnixTime::now()).is_ok()
         };
-        assert!(check(&pinned));
-        assert!(!check(&other));
+        let (right, wrong) = (spki(&pinned.verify_key()), spki(&other.verify_key()));
+        assert!(check(Some(&[&pinned]), &right));
+        assert!(!check(Some(&[&pinned]), &wrong));
+        assert!(!check(Some(&[]), &right), "no pin is no leave");
+        let weak = CertificateDer::from([&SPKI[..], &[0; 32]].concat());
+        assert!(check(None, &wrong) && !check(None, &weak));
     }
 }

@@ -126,6 +126,8 @@ words! {
     Heal = "heal",
     /// Two processes used one machine's keys in turn: one record for each address.
     Clone = "clone",
+    /// A key of no machine asked to become one.
+    Join = "join",
     /// A request that no rule has seen.
     Request = "request",
     /// Requests by a key that belongs to no active machine.

@@ -11,6 +11,8 @@ pub mod clone;
 pub mod error;
 /// How full the server is.
 pub mod health;
+/// Requests of strangers to join.
+pub mod join;
 /// The log: the first records, pages, following, appending, healing.
 pub mod log;
 /// Signed reports.
@@ -20,6 +22,8 @@ pub mod shares;
 
 /// `POST`: stores the genesis, once.
 pub const GENESIS: &str = "/v1/genesis";
+/// `POST`, by a key of no machine: asks to become one. `GET`: who asks.
+pub const JOIN: &str = "/v1/join";
 /// `GET ?after=N[&follow=true]`: entries as [`log::Frame`] lines. `POST`: appends one entry.
 pub const LOG: &str = "/v1/log";
 /// `POST`: entries that the server has lost.
@@ -41,4 +45,4 @@ pub const SHARES: &str = "/v1/shares";
 
 /// Every route prefix, for tests that look each up in the reference.
 pub const ROUTES: &[&str] =
-    &[GENESIS, LOG, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT, AUDIT_LEAVES, SHARES];
+    &[GENESIS, JOIN, LOG, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT, AUDIT_LEAVES, SHARES];

@@ -7,7 +7,9 @@ use hyper::Method;
 use shared::audit::{Fact, Op};
 use shared::hash::Hash;
 use shared::wire::v1::audit::AccessRequest;
-use shared::wire::v1::{ACCESS, AUDIT, LOG, TARGETS};
+use shared::wire::v1::join::JoinRequest;
+use shared::wire::v1::{ACCESS, AUDIT, JOIN, LOG, TARGETS};
+use shared::words::VaultWords;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
@@ -119,6 +121,21 @@ pub const ATTACKS: &[Attack] = &[
     }),
     Attack::new("the whole log again and again", "429", |member| {
         Box::pin(again(member, Method::GET, "/v1/log?after=0", Bytes::new()))
+    }),
+    Attack::new("requests to join without end", "429", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let vault = VaultWords::of(&member.view(&raw).await.state.vault());
+            while member.goes_on() {
+                let stranger = member.stranger();
+                let Some(raw) = stranger.try_connect().await else { continue };
+                let request = JoinRequest { vault, line: stranger.line() };
+                let body = serde_json::to_vec(&request).unwrap();
+                let asked = member.send(&raw, Method::POST, JOIN, body);
+                // The one that is taken waits for its answer.
+                let _ = timeout(PATIENCE, asked).await;
+            }
+        })
     }),
     Attack::borne("headers larger than any may be", |member| {
         Box::pin(async {

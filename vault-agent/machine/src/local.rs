@@ -33,6 +33,7 @@ pub use review::{
 pub use row::TargetRow;
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
+pub use shared::wire::v1::join::{JoinList, Waiting};
 pub use shares::{NearShare, OverShare, Room, Share};
 pub use standing::Standing;
 
@@ -40,6 +41,8 @@ pub use standing::Standing;
 pub const STATUS: &str = "agent/status";
 /// `GET`: [`Machines`].
 pub const MACHINES: &str = "agent/machines";
+/// `GET`: [`JoinList`], unverified.
+pub const JOIN: &str = "agent/join";
 /// `GET` with `machine=NAME` or `machine=NUMBER` as query: [`Exposure`].
 pub const EXPOSURE: &str = "agent/exposure";
 /// `GET` with an [`AuditQuery`] as query: [`AuditPage`].

@@ -47,6 +47,11 @@ pub(super) async fn status(api: &Api) -> Result<ApiAnswer, ApiFault> {
     Ok(envelope::plain(&status))
 }
 
+/// Answers which hosts ask to join, as the server says.
+pub(super) async fn waiting(api: &Api) -> Result<ApiAnswer, ApiFault> {
+    Ok(envelope::plain(&api.engine.waiting().await.map_err(remote)?))
+}
+
 /// Answers every machine that ever was in the vault, and the server's keys.
 pub(super) async fn machines(api: &Api) -> Result<ApiAnswer, ApiFault> {
     let seen = api.engine.seen();

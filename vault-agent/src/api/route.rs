@@ -134,6 +134,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
     match path {
         "status" => agent::status(call.only(Verb::Read)?.api).await,
         "wait" => agent::wait(call.only(Verb::Read)?).await,
+        "join" => agent::waiting(call.only(Verb::Read)?.api).await,
         "machines" => agent::machines(call.only(Verb::Read)?.api).await,
         "exposure" => agent::exposure(call.only(Verb::Read)?).await,
         "audit" => agent::audit(call.only(Verb::Read)?).await,

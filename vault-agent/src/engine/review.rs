@@ -1,9 +1,10 @@
-//! The engine's doors for a review: entries of the log in words, and which secrets hold a key.
+//! The engine's doors for a review: entries of the log in words, which secrets hold a key, and who
+//! asks to join.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
-use super::{Engine, entries, holders};
-use machine::local::{Entries, EntriesQuery, Holders};
+use super::{Engine, entries, holders, unfollowed};
+use machine::local::{Entries, EntriesQuery, Holders, JoinList};
 
 impl Engine {
     /// Tells entries of the verified log in words; numbers that there are none of are passed over.
@@ -21,5 +22,16 @@ impl Engine {
     /// If the database fails.
     pub async fn holders(&self, name: &str) -> Result<Holders> {
         holders::of(&self.parts, name).await
+    }
+
+    /// Asks the server which hosts want to join; nothing of it is verified here.
+    ///
+    /// # Errors
+    /// If there is no connection, or it fails.
+    pub async fn waiting(&self) -> Result<JoinList> {
+        self.parts.link.try_now().await;
+        let client = self.parts.link.client();
+        let client = client.map_err(|reason| anyhow!("{}", unfollowed(&reason)))?;
+        Ok(client.waiting().await?)
     }
 }

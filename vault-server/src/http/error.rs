@@ -41,7 +41,9 @@ impl Fault {
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let again = match &refusal {
-            Refusal::Limited(Limited { wait, .. }) => Some(wait.as_secs() + 1),
+            Refusal::Limited(Limited { wait, .. }) | Refusal::Often(wait) => {
+                Some(wait.as_secs() + 1)
+            }
             _ => None,
         };
         let (status, code, detail) = match refusal {
@@ -67,6 +69,10 @@ impl From<Refusal> for Fault {
             Refusal::Limited(Limited { share, .. }) => {
                 let why = format!("this machine has used up its share of {}", share.words());
                 (StatusCode::TOO_MANY_REQUESTS, Outcome::Limited.as_str(), why)
+            }
+            Refusal::Often(_) => {
+                let why = "one request to join a minute is taken from an address";
+                (StatusCode::TOO_MANY_REQUESTS, Outcome::Limited.as_str(), why.to_owned())
             }
             Refusal::Unavailable(why) => {
                 let (code, why) = unavailable(&why);

@@ -15,7 +15,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::HttpBody as _;
 use axum::extract::{Extension, MatchedPath, Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -43,6 +43,7 @@ pub fn router(
     let app = App::new(vault, limits, shares, shutdown);
     Router::new()
         .route(v1::GENESIS, post(routes::genesis))
+        .route(v1::JOIN, get(routes::waiting).post(routes::join))
         .route(v1::LOG, get(log::read).post(log::append))
         .route(&format!("{}{{id}}", v1::BLOB), get(routes::blob).put(routes::park))
         .route(v1::HEAL, post(routes::heal))
@@ -99,6 +100,15 @@ async fn metered(
     response
 }
 
+/// Tells whether a key that belongs to no machine may ask this.
+fn is_for_strangers(app: &App, route: &str, method: &Method) -> bool {
+    match (app.vault.is_founded(), route) {
+        (false, v1::GENESIS) => true,
+        (true, v1::JOIN) => method == Method::POST,
+        (_, _) => false,
+    }
+}
+
 /// Numbers a request, finds its caller, turns strangers away, logs the answer.
 async fn pass(
     State(app): State<App>,
@@ -127,7 +137,7 @@ async fn pass(
             };
             metered(&app, &caller, &mut open, run).await
         }
-        None if route == v1::GENESIS && !app.vault.is_founded() => {
+        None if is_for_strangers(&app, &route, &method) => {
             let response = next.run(request).instrument(span.clone()).await;
             if response.extensions().get::<Unrecorded>().is_some() {
                 app.vault.count_stranger(&peer);

@@ -7,6 +7,7 @@ use host::store::StoreFailure;
 use shared::hash::Hash;
 use shared::limits;
 use shared::wire::v1::audit::{AccessRequest, AuditQuery, LeavesQuery};
+use shared::wire::v1::join::JoinRequest;
 use shared::wire::v1::log::{GenesisRequest, HealRequest};
 use shared::wire::v1::report::{ReportRequest, TargetsQuery};
 use shared::wire::v1::shares::Share;
@@ -18,6 +19,8 @@ use super::error::{Fault, held, json};
 
 /// Room for two signed bodies in base64, or a batch of local reads.
 const BATCH: usize = 4 << 20;
+/// Room for a line that people could copy.
+const LINE: usize = 4 << 10;
 /// Room for a signed record in base64, and the text of targets as a JSON string.
 const REPORT: usize = 1 << 20;
 
@@ -29,6 +32,28 @@ pub async fn genesis(
 ) -> Result<StatusCode, Fault> {
     app.vault.genesis(&peer, request).await?;
     Ok(StatusCode::CREATED)
+}
+
+/// Takes a stranger's request to join: 200 once it has become a machine, or after some seconds as
+/// it is; one that is held does not hold up the end of the program.
+pub async fn join(
+    State(mut app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Json(request, _place): Json<JoinRequest, LINE>,
+) -> Result<Response, Fault> {
+    let mut reply = app.vault.ask_to_join(&peer, request).await?;
+    if !reply.joined {
+        reply.joined = tokio::select! {
+            joined = app.vault.has_joined(&peer) => joined,
+            () = told_to_stop(&mut app.shutdown) => false,
+        };
+    }
+    Ok(json(StatusCode::OK, &reply))
+}
+
+/// Returns who asks to join: 200.
+pub async fn waiting(State(app): State<App>) -> Response {
+    json(StatusCode::OK, &app.vault.asking_to_join())
 }
 
 /// Takes lost entries: 200 with the head and the blobs that are still wanted.

@@ -13,6 +13,8 @@ mod follow;
 mod genesis;
 mod heal;
 mod hub;
+mod join;
+mod joining;
 mod minute;
 mod replaced;
 mod report;
@@ -23,6 +25,7 @@ mod room;
 mod signers;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use host::store::StoreFailure;
 use shared::audit::{Fact, Op, Outcome as AuditOutcome, Who};
@@ -32,7 +35,6 @@ use shared::keys::SignKey;
 use shared::log::{Machine, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
-use shared::text::Text;
 use shared::wire::v1::health::Room;
 use shared::wire::v1::shares::{Share, SharesReply};
 use tokio::sync::watch;
@@ -44,6 +46,7 @@ use crate::store::{Payer, Reader, Store, Transaction};
 
 use clone::Clones;
 use hub::Hub;
+use joining::Joining;
 use room::Gauge;
 
 pub use append::Append;
@@ -72,6 +75,8 @@ pub enum Refusal {
     Absent(Hash),
     /// The machine is over its share.
     Limited(Limited),
+    /// A stranger asks to join again too soon: the wait.
+    Often(Duration),
     /// The database failed, and nothing was written; the details are in the log.
     Unavailable(StoreFailure),
 }
@@ -151,6 +156,7 @@ struct Inner {
     retention: Retention,
     room: Gauge,
     clones: Mutex<Clones>,
+    joining: Mutex<Joining>,
     /// This server's own key: of its end of TLS, and of the heads that it signs.
     key: Arc<SignKey>,
     code: Arc<CodeFile>,
@@ -175,6 +181,7 @@ impl Vault {
             retention,
             room,
             clones: Mutex::default(),
+            joining: Mutex::default(),
             key,
             code,
             metrics,
@@ -265,13 +272,8 @@ impl Vault {
     /// Counts a request by a key that belongs to no active machine.
     pub fn count_stranger(&self, peer: &Peer) {
         self.0.metrics.strangers.add(1);
-        let key = Hash::from_bytes(peer.key).to_string();
-        self.0.store.folded().count(&Fact {
-            key: Some(Text::lossy(&key)),
-            addr: Some(peer.ip()),
-            result: AuditOutcome::Forbidden,
-            ..Fact::new(Op::Stranger)
-        });
+        let fact = Fact { result: AuditOutcome::Forbidden, ..peer.fact(Op::Stranger) };
+        self.0.store.folded().count(&fact);
     }
 
     async fn record_counted(&self) {

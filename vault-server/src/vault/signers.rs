@@ -28,6 +28,11 @@ impl Signers {
         Self { vault: state.vault(), keys: actors.filter_map(known).collect() }
     }
 
+    /// Returns the vault.
+    pub const fn vault(&self) -> VaultId {
+        self.vault
+    }
+
     /// Checks size and signature of an entry; tells whether an owner has signed it. One by an actor
     /// who is not known is for the writer: it may be in the log already, under a name of before.
     ///

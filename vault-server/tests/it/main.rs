@@ -12,6 +12,7 @@ mod epochs;
 mod follow;
 mod heads;
 mod heal;
+mod join;
 mod meter;
 mod report;
 mod restart;

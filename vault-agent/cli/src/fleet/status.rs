@@ -1,6 +1,7 @@
 //! `vault status`: which machine holds which version of what, and what is not as it should be.
 //! Ends with 0 only if everything is known to be right; what is not, `machine::findings` judges.
 
+mod asking;
 mod document;
 mod fetch;
 mod narrow;
@@ -69,6 +70,8 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     let status = fetch::fetch(&client)?;
     let found = findings(&status);
     if format == Format::Table {
+        // The last line is what sums it up.
+        asking::remark(global, &client, &status);
         show::print(global, &status, &found)?;
     } else {
         let document = document::of(&status, &found, global.now());

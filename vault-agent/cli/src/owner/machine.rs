@@ -1,10 +1,13 @@
 //! `vault machine`: which hosts belong to the vault, and adding one.
 
 mod add;
+mod approve;
 mod enrolment;
+mod invite;
 mod over_ssh;
 mod place;
 mod remove;
+pub(crate) mod requests;
 mod set;
 mod waiting;
 
@@ -24,6 +27,10 @@ pub enum Command {
     List,
     /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
     Add(Box<add::Args>),
+    /// Print what makes another host a machine: a script for its shell, or the commands to type
+    Invite(Box<invite::Args>),
+    /// Add a host that asks to join, after comparing its six words; without a name, list them
+    Approve(Box<approve::Args>),
     /// Say whether a machine sleeps at times, so that its silence is normal
     Set(set::Args),
     /// Remove a machine, re-encrypt what it could read, and list that for changing it at its
@@ -35,6 +42,8 @@ pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
     match command {
         Command::List => list(global),
         Command::Add(args) => add::run(args, global),
+        Command::Invite(args) => invite::run(args, global),
+        Command::Approve(args) => approve::run(args, global),
         Command::Set(args) => set::run(args, global),
         Command::Remove(args) => remove::run(args, global),
     }

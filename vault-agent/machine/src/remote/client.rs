@@ -24,10 +24,12 @@ use shared::wire::v1::audit::{
     AccessReply, AccessRequest, AuditPage, AuditQuery, LeavesPage, LeavesQuery,
 };
 use shared::wire::v1::error::ErrorBody;
+use shared::wire::v1::join::{JoinList, JoinReply, JoinRequest};
 use shared::wire::v1::log::{GenesisRequest, HealReply, HealRequest, LAST_HEAD, LogQuery};
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 use shared::wire::v1::shares::SharesReply;
 use shared::wire::v1::{self as routes};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
@@ -85,12 +87,48 @@ pub async fn connect(
     }
 }
 
+/// Connects to whatever server answers, as the stranger that holds `key`, and returns the server's
+/// key with the connection: nothing that it says is to be believed until something else has shown
+/// that this key is the right one.
+pub async fn connect_to_any(
+    address: &str,
+    key: &SignKey,
+) -> Result<(Client, VerifyKey), ConnectError> {
+    let unreachable =
+        |reason: String| ConnectError::Unreachable { address: address.into(), reason };
+    let opened = timeout(CONNECT, async {
+        let (stream, begun) = reach(address).await?;
+        let ends = (stream.local_addr()?, stream.peer_addr()?);
+        let (stream, server) = raw_keys::connect_to_any(key, stream).await?;
+        Ok::<_, std::io::Error>((speak(stream, address, ends, begun).await?, server))
+    });
+    match opened.await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(fault)) => Err(unreachable(fault.to_string())),
+        Err(_) => Err(unreachable("it does not answer".into())),
+    }
+}
+
 async fn open(address: &str, pins: &[VerifyKey], key: &SignKey) -> std::io::Result<Client> {
+    let (stream, begun) = reach(address).await?;
+    let ends = (stream.local_addr()?, stream.peer_addr()?);
+    speak(raw_keys::connect(pins, key, stream).await?, address, ends, begun).await
+}
+
+async fn reach(address: &str) -> std::io::Result<(TcpStream, Instant)> {
     let begun = Instant::now();
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
-    let stream = raw_keys::connect(pins, key, stream).await?;
+    Ok((stream, begun))
+}
+
+/// Begins HTTP/2 on a stream between two ends, to which the way was begun at some time.
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    address: &str,
+    (local, peer): (SocketAddr, SocketAddr),
+    begun: Instant,
+) -> std::io::Result<Client> {
     let way = Way { local, peer, took: begun.elapsed() };
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -139,6 +177,16 @@ impl Client {
     pub async fn genesis(&self, request: &GenesisRequest) -> Result<(), RemoteError> {
         let answer = self.send(Method::POST, routes::GENESIS, json(request)?).await?;
         expect(answer, StatusCode::CREATED).await.map(drop)
+    }
+
+    /// `POST /v1/join`, as a stranger.
+    pub async fn join(&self, request: &JoinRequest) -> Result<JoinReply, RemoteError> {
+        parse(self.ask(Method::POST, routes::JOIN, json(request)?).await?).await
+    }
+
+    /// `GET /v1/join`.
+    pub async fn waiting(&self) -> Result<JoinList, RemoteError> {
+        parse(self.ask(Method::GET, routes::JOIN, Bytes::new()).await?).await
     }
 
     /// `GET /v1/log`, as a machine whose newest signed head is `last`.

@@ -7,7 +7,7 @@ mod frames;
 mod network;
 mod race;
 
-pub use client::{Client, Way, connect};
+pub use client::{Client, Way, connect, connect_to_any};
 pub use frames::Frames;
 pub use network::{Network, source};
 pub use race::{Race, Tried, Wave};

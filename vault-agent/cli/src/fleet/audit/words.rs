@@ -174,6 +174,7 @@ fn did(fact: &Fact) -> String {
         Op::Genesis => "made the vault",
         Op::Heal => "gave lost data back",
         Op::Clone => "used its keys from two places",
+        Op::Join => "asked to join",
         Op::Stranger => "asked with a key of no machine",
         Op::Request => "made a request",
         Op::Restored => "showed that the server was set back",

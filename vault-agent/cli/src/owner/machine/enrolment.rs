@@ -119,7 +119,7 @@ pub fn ops(all: &Machines, lines: &[&MachineLine], ways: &[Way], terms: &Terms) 
 }
 
 /// Returns what adds the machine under the next number.
-fn enrolment(line: &MachineLine, number: Number, read: &Grants, write: &Grants) -> Op {
+pub fn enrolment(line: &MachineLine, number: Number, read: &Grants, write: &Grants) -> Op {
     let MachineLine { name, recipient, sign, proof } = line.clone();
     let (read, write) = (read.clone(), write.clone());
     Op::MachineAdd(NewMachine { name, number, recipient, sign, proof, read, write })
@@ -142,7 +142,7 @@ pub fn addresses(said: &[String], owner: &Owner<'_>, global: &Global) -> Result<
 }
 
 /// Leaves out loopback addresses, unless there are no others.
-fn reachable(known: Vec<String>) -> Vec<String> {
+pub fn reachable(known: Vec<String>) -> Vec<String> {
     let local = |address: &String| {
         let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']');

@@ -1,0 +1,100 @@
+//! What another host needs to know, in the words of a shell.
+
+use serde_json::json;
+use shared::keys::VerifyKey;
+use shared::name::Name;
+use shared::signed::VaultId;
+use shared::words::VaultWords;
+
+use host::shown::{Shown, quoted};
+
+/// What another host needs to know.
+pub(super) struct Invitation {
+    pub(super) name: Name,
+    pub(super) vault: VaultId,
+    pub(super) addresses: Vec<String>,
+    pub(super) server: Vec<VerifyKey>,
+    /// The lists, as flags.
+    pub(super) grants: Vec<String>,
+}
+
+impl Invitation {
+    /// Returns what is typed on a host without ssh.
+    pub(super) fn ask(&self) -> String {
+        let addresses: Vec<String> = self.addresses.iter().map(|one| quoted(one)).collect();
+        format!(
+            "vault-agent join --wait {} --vault {} --name {}",
+            addresses.join(" "),
+            VaultWords::of(&self.vault),
+            self.name
+        )
+    }
+
+    /// Returns the lists as they are typed, with a space before each word.
+    fn grants(&self) -> String {
+        self.grants.iter().map(|word| format!(" {}", quoted(word))).collect()
+    }
+
+    pub(super) fn for_people(&self) -> Shown {
+        let (name, grants) = (&self.name, self.grants());
+        Shown::lines([
+            format!("on `{name}`, if it reaches this host by ssh under some name HOST:"),
+            format!("  ssh HOST {} --via HOST | sh", quoted_twice(&self.again())),
+            format!("or, with vault-agent installed there, on `{name}`:"),
+            format!("  {}", self.ask()),
+            "and then here, after comparing the six words that it shows:".to_owned(),
+            format!("  vault machine approve {name}{grants}"),
+        ])
+    }
+
+    /// Returns this very command, for a shell.
+    fn again(&self) -> Vec<String> {
+        let words = ["vault", "machine", "invite", self.name.as_str()].map(str::to_owned);
+        words.into_iter().chain(self.grants.iter().cloned()).collect()
+    }
+
+    pub(super) fn for_programs(&self) -> serde_json::Value {
+        json!({
+            "name": self.name,
+            "vault": self.vault,
+            "words": VaultWords::of(&self.vault),
+            "addresses": self.addresses,
+            "server": self.server,
+            "command": self.ask(),
+            "approve": format!("vault machine approve {}{}", self.name, self.grants()),
+        })
+    }
+}
+
+/// Quotes words for a shell whose words another shell reads, as behind `ssh HOST`.
+pub(super) fn quoted_twice(words: &[String]) -> String {
+    let twice = |word: &String| {
+        let once = quoted(word);
+        // Double quotes are easier on the eye where nothing in them is special.
+        if once != *word && !once.contains(['"', '$', '`', '\\', '!']) {
+            format!("\"{once}\"")
+        } else {
+            quoted(&once)
+        }
+    };
+    words.iter().map(twice).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn two_shells_leave_every_word_as_it_was() {
+        let words = ["plain", "*", "secret/a b/", "it's", "a$HOME", "back\\slash", "`id`", "!x"];
+        let words = words.map(str::to_owned);
+        let inner = quoted_twice(&words);
+        // What ssh does: joins its arguments with spaces for a shell there.
+        let script = format!("over() {{ sh -c \"printf '%s|' $*\"; }}; over {inner}");
+        let out = Command::new("sh").arg("-c").arg(&script).output().unwrap();
+        let expected: String = words.iter().map(|word| format!("{word}|")).collect();
+        assert_eq!(String::from_utf8_lossy(&out.stdout), expected, "{script}");
+    }
+}

@@ -1,0 +1,119 @@
+//! The invitation as a script for a POSIX shell, with both programs in it. A stream that was cut
+//! runs nothing: its last line is the first that does anything.
+
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use shared::hash::Hash;
+use shared::token::{Line as _, PinLine};
+
+use super::invitation::{Invitation, quoted_twice};
+use crate::context::Global;
+use crate::sibling;
+use host::hint::{hinted, parsed};
+use host::shown::quoted;
+use host::term::Term;
+
+/// The part that is the same for all.
+const BODY: &str = include_str!("stream.sh");
+/// Bytes of a program on one line of base64.
+const LINE: usize = 57;
+/// Bytes that are encoded at once.
+const PIECE: usize = LINE << 10;
+
+/// A program that the stream carries.
+struct Program {
+    /// What it is called there.
+    name: &'static str,
+    bytes: Vec<u8>,
+    /// What it says of its version here.
+    version: String,
+}
+
+/// The script.
+pub(super) struct Stream {
+    /// Shell variables, by name.
+    values: Vec<(&'static str, String)>,
+    programs: [Program; 2],
+}
+
+impl Stream {
+    /// Puts an invitation together with the programs of this installation.
+    ///
+    /// # Errors
+    /// If a program is not there, or does not run.
+    pub(super) fn of(invitation: &Invitation, via: Option<&str>, global: &Global) -> Result<Self> {
+        let (vault, agent) = (sibling::vault()?, sibling::find("agent")?);
+        let programs = [Program::read("vault-agent", &agent)?, Program::read("vault", &vault)?];
+        let Invitation { name, vault: id, addresses, server, .. } = invitation;
+        let (addresses, server) = (addresses.clone(), server.clone());
+        let pin = parsed(PinLine { addresses, server, vault: *id, name: name.clone() }.to_line())?;
+        let mut add = vec![vault.to_string_lossy().into_owned()];
+        if let Some(state) = &global.flags.state {
+            let state = std::path::absolute(state).context("finding the state directory")?;
+            add.extend(["--state".to_owned(), state.to_string_lossy().into_owned()]);
+        }
+        add.extend(["machine", "add"].map(str::to_owned));
+        let once =
+            |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+        let values = vec![
+            ("name", name.to_string()),
+            ("system", format!("Linux {}", std::env::consts::ARCH)),
+            ("via", via.unwrap_or_default().to_owned()),
+            ("add", once(&add)),
+            ("grants", once(&invitation.grants)),
+            ("add_typed", quoted_twice(&add)),
+            ("grants_typed", quoted_twice(&invitation.grants)),
+            ("ask", invitation.ask()),
+            ("pin", pin),
+            ("agent_version", programs[0].version.clone()),
+            ("agent_sum", Hash::of(&[&programs[0].bytes]).to_string()),
+            ("vault_version", programs[1].version.clone()),
+            ("vault_sum", Hash::of(&[&programs[1].bytes]).to_string()),
+        ];
+        Ok(Self { values, programs })
+    }
+
+    /// Writes it, as data for a shell.
+    pub(super) fn write(&self, term: &Term) -> io::Result<()> {
+        term.data("#!/bin/sh\n# Makes this host a machine of a vault. Pipe it into a shell.\n")?;
+        for (name, value) in &self.values {
+            term.data(format!("{name}={}\n", quoted(value)))?;
+        }
+        term.data(BODY)?;
+        for Program { name, bytes, .. } in &self.programs {
+            term.data(format!("carry_{}() {{\nbase64 -d <<'END'\n", name.replace('-', "_")))?;
+            for piece in bytes.chunks(PIECE) {
+                let lines = piece.chunks(LINE).map(|line| BASE64_STANDARD.encode(line) + "\n");
+                term.data(lines.collect::<String>())?;
+            }
+            term.data("END\n}\n")?;
+        }
+        term.data("invite\n")
+    }
+}
+
+impl Program {
+    fn read(name: &'static str, file: &Path) -> Result<Self> {
+        let bytes = std::fs::read(file).with_context(|| format!("reading `{}`", file.display()))?;
+        Ok(Self { name, bytes, version: version(file)? })
+    }
+}
+
+/// Asks a program for its version: what does not run here runs nowhere.
+fn version(file: &Path) -> Result<String> {
+    let shown = file.display();
+    let ran = Command::new(file).arg("--version").output();
+    let ran = ran.with_context(|| format!("starting `{shown}`"))?;
+    if !ran.status.success() {
+        bail!(hinted(
+            format!("`{shown} --version` failed ({})", ran.status),
+            "install both programs anew"
+        ));
+    }
+    Ok(String::from_utf8_lossy(&ran.stdout).lines().next().unwrap_or_default().to_owned())
+}

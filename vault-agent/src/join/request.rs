@@ -1,0 +1,179 @@
+//! Asking a server to let this host in, and waiting until an admin has. The server is a stranger
+//! meanwhile, as this host is to it: what it says decides only what is asked next.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use shared::error::{Code, Error};
+use shared::keys::{SignKey, VerifyKey};
+use shared::token::{Line as _, MachineLine};
+use shared::wire::v1::join::{JoinReply, JoinRequest};
+
+use super::proof::{self, Unproven};
+use super::wanted::Wanted;
+use host::clock;
+use host::hint::Failure;
+use host::shown::Shown;
+use host::term::Term;
+use machine::identity::Pins;
+use machine::remote::{Client, RemoteError, connect_to_any};
+
+/// The pause after an answer, so that a place among strangers is free for others; longer, once
+/// nobody seems to sit at the other screen.
+const PAUSE: Duration = Duration::from_secs(4);
+const LONG_PAUSE: Duration = Duration::from_secs(30);
+/// For how long somebody seems to.
+const SOON: Duration = Duration::from_mins(15);
+
+/// What a host asks.
+pub(super) struct Request<'a> {
+    /// Where the server may be.
+    pub(super) addresses: &'a [String],
+    /// The vault that is meant.
+    pub(super) vault: Wanted,
+    /// This host's signing key.
+    pub(super) key: &'a SignKey,
+    /// Its line.
+    pub(super) line: &'a MachineLine,
+}
+
+/// What came of asking once.
+enum Turn {
+    /// The server says that this host is a machine now.
+    Joined(Client, VerifyKey),
+    /// It waits for an admin.
+    Waits,
+    /// Nobody let it in, for now: why, and the pause that the server asks for.
+    Not(String, Duration),
+}
+
+impl Request<'_> {
+    /// Asks until an admin has approved and the server has proved itself; returns what to pin.
+    ///
+    /// # Errors
+    /// If the server refuses, shows another vault or other keys, or nobody approves in time.
+    pub(super) async fn wait(&self, patience: Duration, term: &Term) -> Result<Pins> {
+        let begun = clock::since_boot();
+        let (mut turn, mut told, mut waited) = (0, String::new(), false);
+        loop {
+            let (said, pause) = match self.ask(turn, waited).await? {
+                Turn::Joined(client, server) => match self.prove(&client, &server).await? {
+                    Ok(pins) => return Ok(pins),
+                    Err(lost) => (lost, PAUSE),
+                },
+                Turn::Waits => {
+                    waited = true;
+                    let name = &self.line.name;
+                    (format!("waiting: on an admin's host, `vault machine approve {name}`"), PAUSE)
+                }
+                Turn::Not(why, pause) => (format!("{why}; trying again"), pause.max(PAUSE)),
+            };
+            // Each state once, however long it lasts.
+            if said != told {
+                term.say(said.clone());
+                told = said;
+            }
+            let spent = clock::since_boot().saturating_sub(begun);
+            let Some(left) = patience.checked_sub(spent).filter(|left| !left.is_zero()) else {
+                bail!(expired(patience, waited));
+            };
+            let pause = if spent > SOON { pause.max(LONG_PAUSE) } else { pause };
+            tokio::time::sleep(pause.min(left)).await;
+            turn += 1;
+        }
+    }
+
+    /// Asks once: one address after the other, until one answers, each of them first in its turn.
+    async fn ask(&self, turn: usize, waited: bool) -> Result<Turn> {
+        let (mut why, mut others) = (Vec::new(), 0);
+        for at in 0..self.addresses.len() {
+            let address = &self.addresses[(turn + at) % self.addresses.len()];
+            let (client, server) = match connect_to_any(address, self.key).await {
+                Ok(connected) => connected,
+                Err(fault) => {
+                    why.push(fault.to_string());
+                    continue;
+                }
+            };
+            match client.join(&self.request()?).await {
+                Ok(JoinReply { joined: true, .. }) => return Ok(Turn::Joined(client, server)),
+                Ok(JoinReply { joined: false, .. }) => return Ok(Turn::Waits),
+                Err(RemoteError::Refused(error)) => bail!(refused(&error, waited, self.line)),
+                Err(RemoteError::Status { status: 403, .. }) => {
+                    others += 1;
+                    why.push(format!("the server at `{address}` does not keep this vault"));
+                }
+                Err(fault) => {
+                    let said = format!("the server at `{address}` takes no request: {fault}");
+                    return Ok(Turn::Not(said, fault.is_metered().unwrap_or_default()));
+                }
+            }
+        }
+        let why = why.join("; ");
+        if others == self.addresses.len() {
+            bail!(Failure::remote(why).hint(
+                "compare the words with those that `vault machine invite` shows on an admin's host"
+            ));
+        }
+        Ok(Turn::Not(why, PAUSE))
+    }
+
+    fn request(&self) -> Result<JoinRequest> {
+        Ok(JoinRequest { vault: self.vault.words(), line: self.line.to_line()? })
+    }
+
+    /// Has the server prove itself; the inner error is a connection that broke meanwhile.
+    async fn prove(&self, client: &Client, server: &VerifyKey) -> Result<Result<Pins, String>> {
+        match proof::pins(client, server, self.vault, self.line, self.addresses).await {
+            Ok(pins) => Ok(Ok(pins)),
+            Err(Unproven::Lost(why)) => Ok(Err(format!("the connection broke: {why}"))),
+            Err(Unproven::Refused(error)) => {
+                let at = client.address();
+                let text = format!("the server at `{at}` is not believed: {error}");
+                bail!(Failure::remote(text).hint(way_out(error.code)))
+            }
+        }
+    }
+}
+
+/// Returns what to do where a server has shown something else than the vault that is meant.
+fn way_out(code: Code) -> &'static str {
+    match code {
+        Code::JoinSubstituted => code.hint(),
+        Code::ServerPin => {
+            "somebody stands between this host and the server, or it is another one: check the \
+             address"
+        }
+        _ => "check the address, and the vault's words; this host has pinned nothing",
+    }
+}
+
+/// Says why the server takes no request. A name that is taken while this host waits under it was
+/// given to other keys.
+fn refused(error: &Error, waited: bool, line: &MachineLine) -> Failure {
+    let name = &line.name;
+    match error.code {
+        Code::Exists if waited => {
+            let code = Code::JoinSubstituted;
+            Failure::remote(format!("{code}: machine `{name}` was added with other keys")).hint(
+                format!(
+                    "unless another host got that name, the line was exchanged on the way: \
+                     `vault machine remove {name}` on an admin's host, then ask again and compare \
+                     the six words"
+                ),
+            )
+        }
+        Code::Exists => Failure::remote(format!("{error} is in the vault already"))
+            .hint("choose another name with `--name NAME`, or remove the old one first"),
+        code => Failure::remote(error.to_string()).hint(code.hint()),
+    }
+}
+
+fn expired(patience: Duration, waited: bool) -> Failure {
+    let time = clock::age(patience.as_secs());
+    let text = match waited {
+        true => format!("nobody approved this host within {time}: its request is dropped"),
+        false => format!("no server took this host's request within {time}"),
+    };
+    Failure::remote(Shown::line(text)).hint("the same command asks again")
+}
