@@ -95,6 +95,7 @@ pub(super) fn meet(
 ) -> Result<()> {
     let path = &*written::real(target).map_err(told)?;
     same_file(target, path, config)?;
+    files::check_writable(path, target.write == WriteMode::InPlace).map_err(told)?;
     let Some(old) = files::read(path, LARGEST).map_err(told)? else { return Ok(()) };
     told_of_mounts(path, target, term)?;
     if old.access.mode & 0o007 != 0 && target.mode.is_none() {
