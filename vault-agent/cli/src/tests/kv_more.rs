@@ -73,6 +73,34 @@ fn versions_are_told_and_compared() {
 }
 
 #[test]
+fn who_wrote_a_version_is_told_by_our_own_agent_alone() {
+    let machines = ["machine:vps", "machine:rtx1080", "admin:jonas"];
+    let by = |(by, ver): (&str, u64)| serde_json::json!({ "ver": ver, "by": by });
+    let writers: Vec<_> = machines.into_iter().zip([1, 2, 4]).map(by).collect();
+    let writers = serde_json::to_string(&writers).unwrap();
+    let answers = [
+        ("GET /v1/secret/metadata/app/db", 200, &*envelope(VERSIONS)),
+        ("GET /v1/agent/writers?path=secret%2Fapp%2Fdb", 200, &*writers),
+    ];
+    let world = World::agent(&answers);
+    let own = ["kv history secret/app/db", "kv history -format=json secret/app/db"];
+    insta::assert_snapshot!(transcript(&world, &own));
+    // No other server is asked what Vault does not know.
+    let world = World::agent(&answers).foreign();
+    assert!(!world.run(own[0]).out.contains("BY"));
+    assert!(!world.seen().iter().any(|call| call.contains("agent/")));
+    // An agent that does not tell costs the column, one that fails the answer.
+    for (status, exit) in [(403, 0), (404, 0), (500, 2)] {
+        let world = World::agent(&[
+            answers[0],
+            ("GET /v1/agent/writers?path=secret%2Fapp%2Fdb", status, "{}"),
+        ]);
+        let run = world.run(own[0]);
+        assert_eq!((run.exit, run.out.contains("BY")), (exit, false), "{status}: {}", run.err);
+    }
+}
+
+#[test]
 fn secrets_are_copied() {
     let world = world();
     let mut text = transcript(
