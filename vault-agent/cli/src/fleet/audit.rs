@@ -3,6 +3,7 @@
 mod export;
 mod filter;
 mod log;
+mod narrow;
 mod nothing;
 mod pages;
 mod shape;

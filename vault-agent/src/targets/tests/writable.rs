@@ -38,8 +38,7 @@ fn what_cannot_be_written_is_refused_before_it_is_added() {
             inside.arg("--map-root-user");
         }
         inside.arg(std::env::current_exe().unwrap());
-        let test =
-            "targets::tests::writable::what_cannot_be_written_is_refused_before_it_is_added";
+        let test = "targets::tests::writable::what_cannot_be_written_is_refused_before_it_is_added";
         let ran = inside.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output().unwrap();
         let [out, err] = [&ran.stdout, &ran.stderr].map(|text| String::from_utf8_lossy(text));
         assert!(ran.status.success() && out.contains(" 1 passed;"), "{out}\n{err}");
