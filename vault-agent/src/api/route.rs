@@ -159,7 +159,7 @@ async fn kv_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFault
     let engine = &call.api.engine;
     // Before the first sync nothing is known of any mount.
     if engine.state(shared::log::State::seq) == 0 && engine.own(|_, _| ()).is_none() {
-        return Err(ApiFault::Offline("nothing was heard from it yet".to_owned()));
+        return Err(ApiFault::Unheard);
     }
     if !call.api.has_mount(call.mount) {
         let slash = if call.verb == Verb::List && !path.ends_with('/') { "/" } else { "" };

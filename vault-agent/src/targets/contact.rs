@@ -24,7 +24,7 @@ use machine::render::{self, Contact, Field, Layout, Rendered, Value};
 use machine::written::{self, Written};
 
 /// What an agent answers for want of a right.
-const DENIED: &str = "permission denied";
+pub(super) const DENIED: &str = "permission denied";
 
 /// What to do where the file holds something else.
 #[derive(Debug, Default, clap::Args)]
