@@ -15,6 +15,7 @@ use super::chain::{Chain, Claim, claims, stands};
 use super::parts::Parts;
 use crate::state::peers;
 use host::hint::hinted;
+use host::shown::Shown;
 use machine::local::{BadRecord, ResumedAt, Unkept, VerifyResult};
 use machine::remote::{Client, RemoteError};
 
@@ -153,8 +154,10 @@ async fn asked(parts: &Parts) -> Result<Client> {
     parts.link.client().map_err(|reason| {
         let address = parts.link.now().address.filter(|address| !reason.contains(address.as_str()));
         let tried = address.map(|address| format!("{address}: ")).unwrap_or_default();
+        // Of several addresses each has a line.
+        let why = format!("the audit log lives on the server, which cannot be asked: {tried}{reason}");
         hinted(
-            format!("the audit log lives on the server, which cannot be asked: {tried}{reason}"),
+            Shown::text(why),
             "`vault status` says since when; `vault kv get` and `vault log` work without the server",
         )
     })

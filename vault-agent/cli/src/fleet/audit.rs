@@ -50,7 +50,7 @@ fn away(why: &anyhow::Error) -> Option<Failure> {
     let Some(Error::Refused(refusal)) = why.downcast_ref() else { return None };
     let text = refusal.errors.as_ref().ok()?.first()?;
     let (text, hint) = text.split_once("\nhint: ")?;
-    (refusal.status == 502).then(|| Failure::remote(text).hint(hint))
+    (refusal.status == 502).then(|| Failure::remote(Shown::text(text)).hint(hint))
 }
 
 fn verify(global: &Global) -> anyhow::Result<Exit> {

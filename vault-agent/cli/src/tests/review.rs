@@ -346,8 +346,9 @@ fn records_that_are_archived_are_told_of_when_they_were_asked_for() {
 
 #[test]
 fn a_server_that_is_away_is_told_with_what_works_without_it() {
-    let error = "the audit log lives on the server, which cannot be asked: no server at `nas:1`: \
-                 it does not answer\nhint: `vault kv get` works without it";
+    let error = "the audit log lives on the server, which cannot be asked: no address of the \
+                 server answers:\n  no server at `nas:1`: it does not answer\n  no server at \
+                 `10.8.0.3:1`: Connection refused\nhint: `vault kv get` works without it";
     let body = json!({ "errors": [error] }).to_string();
     let asked = ["limit=50&newest=true", "limit=10&newest=true", "limit=10000"];
     let calls = asked.map(|query| format!("GET /v1/agent/audit?{query}"));
