@@ -54,10 +54,11 @@ pub fn versions(metadata: &Map<String, Value>) -> Vec<Version> {
     all
 }
 
-/// Asks this machine's agent who wrote the versions; others are not asked for what Vault does not
-/// know, and one that is older, or that this caller may not ask, tells nothing.
+/// Asks who wrote the versions, on this machine alone: elsewhere a Vault would be asked for what it
+/// does not know. One that is here too, an older agent, or one that this caller may not ask, tells
+/// nothing.
 fn name_writers(client: &Client, route: &Route, all: &mut [Version]) -> Result<(), Error> {
-    if !client.is_own_agent() || client.only_shows() {
+    if !client.is_here() || client.only_shows() {
         return Ok(());
     }
     let answer = client.ask(WRITERS, &[("path", route.logical())])?;

@@ -168,7 +168,7 @@ async fn who_wrote_a_version_stands_on_a_route_of_our_own() {
     let expected = r#"[{"ver":1,"by":"machine:here"},{"ver":2,"by":"machine:here"}]"#;
     for path in ["secret/app/x", "secret%2Fapp%2Fx"] {
         let told = w.text(&format!("GET /v1/agent/writers?path={path}"), "").await;
-        assert_eq!(told, (200, expected.to_owned()));
+        assert_eq!(told, (200, format!("{expected}\n")));
     }
     let (_, text) = w.text("GET /v1/secret/metadata/app/x", "").await;
     assert!(!text.contains("here") && !text.contains("created_by"), "{text}");
