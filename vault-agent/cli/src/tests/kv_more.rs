@@ -85,10 +85,8 @@ fn who_wrote_a_version_is_told_by_our_own_agent_alone() {
     let world = World::agent(&answers);
     let own = ["kv history secret/app/db", "kv history -format=json secret/app/db"];
     insta::assert_snapshot!(transcript(&world, &own));
-    // No other server is asked what Vault does not know.
-    let world = World::agent(&answers).foreign();
-    assert!(!world.run(own[0]).out.contains("BY"));
-    assert!(!world.seen().iter().any(|call| call.contains("agent/")));
+    // Named by an address of this machine it is the same agent.
+    assert!(World::agent(&answers).foreign().run(own[0]).out.contains("BY"));
     // An agent that does not tell costs the column, one that fails the answer.
     for (status, exit) in [(403, 0), (404, 0), (500, 2)] {
         let world = World::agent(&[
@@ -98,6 +96,21 @@ fn who_wrote_a_version_is_told_by_our_own_agent_alone() {
         let run = world.run(own[0]);
         assert_eq!((run.exit, run.out.contains("BY")), (exit, false), "{status}: {}", run.err);
     }
+}
+
+#[test]
+fn a_key_for_a_path_and_a_path_that_is_nearly_right_get_a_hint() {
+    let world = world();
+    let key = world.run("kv get secret/app/db password");
+    assert!(key.exit == 2 && key.out.is_empty(), "{}", key.out);
+    let hint = "\nhint: a key is no path: `vault kv get -field=password secret/app/db`\n";
+    assert!(key.err.ends_with(hint), "{}", key.err);
+    assert!(!world.run("kv get secret/app/db nothing").err.contains("a key is no path"));
+    // What is changed is there: a new secret beside it is hardly meant.
+    let patched = world.run("kv patch secret/app/dbb a=1");
+    let hint = "\nhint: did you mean `secret/app/db`? `vault kv put secret/app/dbb …` makes a new \
+                secret\n";
+    assert!(patched.exit == 2 && patched.err.ends_with(hint), "{}", patched.err);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! processes without their number, and cut ends, so that no row wraps. What is piped has it all.
 
 use host::shown::Shown;
+use host::table;
 use shared::time::Time;
 
 /// What WHO keeps, and what WHAT keeps, however narrow the terminal is.
@@ -44,11 +45,11 @@ impl Narrow {
             + 3 * GLUE;
         let room = columns.saturating_sub(others + widest(rows, WHAT)).max(LEAST[0]);
         let who = wanted.min(room).max(self.widths[WHO]);
-        rows.iter_mut().for_each(|row| row[WHO] = cut(&row[WHO], who));
+        rows.iter_mut().for_each(|row| row[WHO] = table::start(&row[WHO], who));
         self.grow(rows);
         let all: usize = self.widths.iter().map(|width| width + GLUE).sum();
         let what = columns.saturating_sub(all).max(LEAST[1]);
-        rows.iter_mut().for_each(|row| row[WHAT] = cut(&row[WHAT], what));
+        rows.iter_mut().for_each(|row| row[WHAT] = table::start(&row[WHAT], what));
     }
 
     fn grow(&mut self, rows: &[Vec<String>]) {
@@ -62,15 +63,20 @@ fn widest(rows: &[Vec<String>], column: usize) -> usize {
     rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
 }
 
-/// Says the same in fewer words.
-fn brief(row: &mut [String], now: Time) {
-    // `2026-11-23T20:00:05Z` is `11-23T20:00Z` in its year, and `2026-11-23` afterwards.
-    let (date, time) = row[TIME].split_once('T').unwrap_or((&row[TIME], ""));
+/// Shortens a time: `2026-11-23T20:00:05Z` is `11-23T20:00Z` in its year, and `2026-11-23`
+/// afterwards.
+pub fn moment(time: &str, now: Time) -> String {
+    let (date, clock) = time.split_once('T').unwrap_or((time, ""));
     let year = now.to_string().chars().take("2026-".len()).collect::<String>();
-    row[TIME] = match (date.strip_prefix(&year), time.get(..5)) {
+    match (date.strip_prefix(&year), clock.get(..5)) {
         (Some(day), Some(minute)) => format!("{day}T{minute}Z"),
         (Some(_), None) | (None, _) => date.to_owned(),
-    };
+    }
+}
+
+/// Says the same in fewer words.
+fn brief(row: &mut [String], now: Time) {
+    row[TIME] = moment(&row[TIME], now);
     let who = &row[WHO];
     // The number of a process says nothing once it has ended.
     let numbered = who.find('[').zip(who.find(']')).filter(|(open, close)| {
@@ -79,15 +85,6 @@ fn brief(row: &mut [String], now: Time) {
     if let Some((open, close)) = numbered {
         row[WHO] = format!("{}{}", &who[..open], &who[close + 1..]);
     }
-}
-
-/// Keeps the beginning of a text.
-fn cut(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
-    format!("{kept}…")
 }
 
 #[cfg(test)]

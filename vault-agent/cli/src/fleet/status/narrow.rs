@@ -2,7 +2,7 @@
 //! and fewer columns, so that no row wraps. What is piped has it all.
 
 use host::shown::Shown;
-use host::table;
+use host::table::{self, end, width};
 
 const HEADER: [&str; 7] = ["MACHINE", "TARGET", "SECRET", "WANTED", "APPLIED", "HOOK", "SEEN"];
 const BRIEF: [&str; 7] = ["MACHINE", "TARGET", "SECRET", "WANT", "HAS", "HOOK", "SEEN"];
@@ -51,10 +51,6 @@ pub(super) fn laid_out(cells: &[Vec<String>], columns: Option<usize>) -> Shown {
     }
 }
 
-fn width(table: &str) -> usize {
-    table.lines().map(|line| line.chars().count()).max().unwrap_or_default()
-}
-
 /// Says the same in fewer words: `3 d ago (sleeps)` is `3 d (sleeps)`.
 fn brief(row: &[String]) -> Vec<String> {
     let mut row: Vec<String> = row.iter().map(|cell| Shown::from(cell).to_string()).collect();
@@ -62,16 +58,6 @@ fn brief(row: &[String]) -> Vec<String> {
         *seen = seen.replacen(" ago", "", 1);
     }
     row
-}
-
-/// Keeps the end of a path, which says most.
-fn end(text: &str, most: usize) -> String {
-    let count = text.chars().count();
-    if count <= most {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().skip(count + 1 - most).collect();
-    format!("…{kept}")
 }
 
 #[cfg(test)]
