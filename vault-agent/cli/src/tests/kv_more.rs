@@ -106,6 +106,10 @@ fn a_key_for_a_path_and_a_path_that_is_nearly_right_get_a_hint() {
     let hint = "\nhint: a key is no path: `vault kv get -field=password secret/app/db`\n";
     assert!(key.err.ends_with(hint), "{}", key.err);
     assert!(!world.run("kv get secret/app/db nothing").err.contains("a key is no path"));
+    let listed = world.run("kv list secret/app/db");
+    let hint =
+        "\nhint: `secret/app/db` is a secret, not a folder: try `vault kv get secret/app/db`\n";
+    assert!(listed.exit == 2 && listed.err.ends_with(hint), "{}", listed.err);
     // What is changed is there: a new secret beside it is hardly meant.
     let patched = world.run("kv patch secret/app/dbb a=1");
     let hint = "\nhint: did you mean `secret/app/db`? `vault kv put secret/app/dbb …` makes a new \

@@ -345,6 +345,17 @@ fn records_that_are_archived_are_told_of_when_they_were_asked_for() {
 }
 
 #[test]
+fn a_secret_is_named_by_either_word() {
+    let world = vault(&["limit=50&newest=true&path=secret%2Fhome%2Fx"]);
+    let [path, secret] = ["path", "secret"].map(|flag| {
+        let run = world.run(&format!("audit log --{flag} secret/home/x"));
+        assert_eq!(run.exit, 0, "{}", run.err);
+        run.out
+    });
+    assert!(path == secret && path.contains("secret/home/x"), "{path}");
+}
+
+#[test]
 fn a_server_that_is_away_is_told_with_what_works_without_it() {
     let error = "the audit log lives on the server, which cannot be asked: no address of the \
                  server answers:\n  no server at `nas:1`: it does not answer\n  no server at \

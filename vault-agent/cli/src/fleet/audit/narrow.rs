@@ -108,7 +108,7 @@ mod tests {
 
     fn fitted(batches: &[&[[&str; 4]]], columns: Option<usize>) -> Vec<String> {
         let now = Time::from_micros(1_795_464_000_000_000);
-        let (mut narrow, mut table) = (Narrow::default(), host::table::Growing::new(&HEADER));
+        let (mut narrow, mut table) = (Narrow::default(), table::Growing::new(&HEADER));
         let mut lines = Vec::new();
         for batch in batches {
             let mut rows: Vec<Vec<String>> =
