@@ -1,5 +1,5 @@
-//! What a review asks of an agent beside audit records: entries of the log in words, who wrote which
-//! version, which secrets hold a key, and whether the chain is whole.
+//! What a review asks of an agent beside audit records: entries of the log in words, who wrote
+//! which version, which secrets hold a key, and whether the chain is whole.
 
 use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
