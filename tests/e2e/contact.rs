@@ -47,7 +47,12 @@ fn target_add_names_what_would_be_lost_and_loses_nothing() {
     assert!(denied.code != 0 && denied.err.contains(&way_out), "{denied:?}");
     assert!(denied.err.contains("`--block` and `--replace`") && reader.env() == MINE, "{denied:?}");
 
-    let _ = add(&["--block"]).ok();
+    let block = add(&["--block"]);
+    let twice = format!(
+        "warning: `A` stands above the block too: readers of `{}` take the last one, the vault's\n",
+        file.display()
+    );
+    assert!(block.code == 0 && block.err.contains(&twice), "{block:?}");
     let whole = watch::until(&file, |text| text.contains("# END vault-agent"));
     assert!(whole.starts_with(MINE) && whole.contains("\nA=1\nB=2\n"), "{whole}");
     let _ = host.agent_command(&["target", "remove", file.to_str().unwrap(), "--purge"]).ok();

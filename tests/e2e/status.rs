@@ -147,6 +147,25 @@ fn watch_writes_a_line_for_each_change() {
 }
 
 #[test]
+fn what_follows_ends_with_its_reader() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let _ = rtx.vault(&["kv", "put", SECRET, "A=1"]).ok();
+    for words in [&["status", "--watch"][..], &["audit", "tail", "-f", "-n", "1"]] {
+        let mut command = rtx.command(rtx.bins.vault);
+        let mut child = command.args(words).stdout(Stdio::piped()).spawn().unwrap();
+        let mut reader = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        let _ = reader.read_line(&mut line).unwrap();
+        assert!(!line.is_empty());
+        drop(reader);
+        // Nothing happens in the vault that there would be a line for.
+        let ended = watch::poll("the end", || child.try_wait().unwrap());
+        assert!(ended.success(), "{words:?}: {ended}");
+    }
+}
+
+#[test]
 fn a_hostile_name_forges_no_row() {
     let world = World::new(bins!());
     let rtx = world.owner("rtx1080");

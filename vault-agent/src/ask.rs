@@ -118,7 +118,20 @@ async fn connect(paths: &Paths) -> Result<UnixStream> {
     }
     let why = first.map(|why| format!(": {why}")).unwrap_or_default();
     let socket = paths.socket.display();
-    bail!(Failure::remote(format!("no agent answers at `{socket}`{why}")).hint(STARTS))
+    bail!(Failure::remote(format!("no agent answers at `{socket}`{why}")).hint(starts(paths)))
+}
+
+/// Says how an agent comes to run here: one whose host is in no vault cannot be started.
+fn starts(paths: &Paths) -> String {
+    let pins = paths.pins().symlink_metadata();
+    if !pins.is_err_and(|why| why.kind() == std::io::ErrorKind::NotFound) {
+        return STARTS.to_owned();
+    }
+    format!(
+        "no machine has joined a vault in `{}`: run here the `vault-agent join` line that `vault \
+         machine add` prints on an admin's machine; `--state DIR` names another place",
+        paths.state.display()
+    )
 }
 
 async fn exchange(

@@ -183,6 +183,15 @@ pub fn exists(path: &Path) -> Result<bool, FileError> {
     Ok(Place::open(path)?.find()?.is_some())
 }
 
+/// Looks whether this process could write `path` now, touching nothing: into the file that is there
+/// if `into`, else a new one in its place.
+///
+/// # Errors
+/// Why not: the file or its folder is marked immutable, mounted read-only, or others'.
+pub fn check_writable(path: &Path, into: bool) -> Result<(), FileError> {
+    Place::open(path)?.check_writable(into)
+}
+
 /// Removes the file at `path` durably; tells whether there was one.
 ///
 /// # Errors

@@ -17,6 +17,30 @@ pub fn columns(rows: &[Vec<String>], glue: &str) -> Shown {
     laid_out(rows, &mut widths, glue)
 }
 
+/// Returns how wide the widest line is.
+pub fn width(table: &Shown) -> usize {
+    table.lines().map(|line| line.chars().count()).max().unwrap_or_default()
+}
+
+/// Keeps the beginning of a text that is longer than `most` characters.
+pub fn start(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(most.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+/// Keeps the end of a text that is longer than `most` characters: of a path it says most.
+pub fn end(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().skip(count + 1 - most.max(1)).collect();
+    format!("…{kept}")
+}
+
 /// A table whose rows come by and by: columns grow when a wider cell comes.
 pub struct Growing {
     header: Option<Vec<String>>,

@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::io::{self, IsTerminal as _, Read, Write};
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use shared::text::is_invisible;
 use zeroize::Zeroizing;
 
@@ -66,6 +68,24 @@ impl Term {
         let told = rustix::termios::tcgetwinsize(io::stdout()).ok().filter(|_| self.out_is_tty)?;
         let size = Size { columns: told.ws_col.into(), rows: told.ws_row.into() };
         (size.columns > 0 && size.rows > 0).then_some(size)
+    }
+
+    /// Ends the process once nobody reads stdout any more, as if that had been noticed by writing:
+    /// for a command that has nothing to write for hours.
+    pub fn end_with_reader(&self) {
+        std::thread::spawn(|| {
+            let out = io::stdout();
+            let mut asked = [PollFd::new(&out, PollFlags::empty())];
+            let gone = PollFlags::ERR | PollFlags::HUP;
+            loop {
+                match rustix::event::poll(&mut asked, None) {
+                    Ok(_) if asked[0].revents().intersects(gone) => std::process::exit(0),
+                    Err(Errno::INTR) => {}
+                    // Such an output is never gone, as far as anybody can tell.
+                    Ok(_) | Err(_) => return,
+                }
+            }
+        });
     }
 
     /// Writes data for programs to stdout, byte for byte.

@@ -98,6 +98,11 @@ impl Client {
         matches!(self.place, Endpoint::Agent { .. })
     }
 
+    /// Tells whether the API is on this machine, and so perhaps this machine's agent.
+    pub fn is_here(&self) -> bool {
+        self.place.is_here()
+    }
+
     /// Tells whether the agent that answers was started for this process alone; known after the
     /// first request.
     pub fn is_alone(&self) -> bool {

@@ -14,6 +14,7 @@ use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::request::Call;
+use host::hint;
 use machine::local::{
     AuditQuery, Head, HealRequest, Healed, HookRequest, HookRun, MachineRow, Machines,
     PrepareRequest, SubmitRequest,
@@ -202,5 +203,6 @@ pub(super) async fn sample(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]
 fn remote(why: anyhow::Error) -> ApiFault {
-    ApiFault::Remote(format!("{why:#}"))
+    let hint = hint::hint(&why).map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    ApiFault::Remote(format!("{why:#}{hint}"))
 }

@@ -123,6 +123,12 @@ pub(super) enum ApiFault {
         unfollowed(.0)
     )]
     Offline(String),
+    /// The log was never followed: it is not known which mounts and secrets there are.
+    #[error(
+        "nothing was heard from the server yet: which secrets there are is not known here\nhint: \
+         `vault status` says why; try again once it shows the server"
+    )]
+    Unheard,
     #[error(
         "{}: {}: nothing was written\nhint: {}",
         Code::Fork,
@@ -200,9 +206,11 @@ impl ApiFault {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::LogMoved => StatusCode::CONFLICT,
             Self::Remote(_) => StatusCode::BAD_GATEWAY,
-            Self::NotCached(_) | Self::Offline(_) | Self::Halted | Self::ServerFull => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NotCached(_)
+            | Self::Offline(_)
+            | Self::Unheard
+            | Self::Halted
+            | Self::ServerFull => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unresolved | Self::Postponed(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -220,7 +228,11 @@ impl ApiFault {
                 }
                 answer
             }
-            Self::NotCached(_) | Self::Offline(_) | Self::Halted | Self::ServerFull => {
+            Self::NotCached(_)
+            | Self::Offline(_)
+            | Self::Unheard
+            | Self::Halted
+            | Self::ServerFull => {
                 let mut answer = envelope::errors(status, &text, None);
                 // Go's clients try twice more whatever is said: without this they sleep before it.
                 answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("0"));
@@ -297,6 +309,12 @@ mod tests {
         check(ApiFault::Missing, 404, "");
         check(ApiFault::NothingToPatch, 404, "");
         check(ApiFault::Denied, 403, "permission denied");
+        check(
+            ApiFault::Unheard,
+            503,
+            "nothing was heard from the server yet: which secrets there are is not known here\n\
+             hint: `vault status` says why; try again once it shows the server",
+        );
         check(
             ApiFault::UnsupportedOperation,
             405,

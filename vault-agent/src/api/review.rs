@@ -1,13 +1,15 @@
-//! `agent/log`, `agent/paths` and `agent/keys`: entries of the log in words, which secrets there
-//! are, and which of them hold a key.
+//! `agent/log`, `agent/writers`, `agent/paths` and `agent/keys`: entries of the log in words, who
+//! wrote which version, which secrets there are, and which of them hold a key.
 
 use shared::audit::{Fact, Op};
+use shared::log::Version;
+use shared::path::SecretPath;
 
 use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::request::Call;
-use machine::local::EntriesQuery;
+use machine::local::{EntriesQuery, Writer};
 
 /// Answers entries of the verified log in words.
 pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
@@ -15,6 +17,17 @@ pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
         .map_err(|why| ApiFault::Refused(format!("the query for entries is malformed: {why}")))?;
     let told = call.api.engine.entries(query).await;
     Ok(envelope::plain(&told.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
+}
+
+/// Answers who wrote the versions of a secret: `metadata` has no field for it that all of Vault's
+/// clients know.
+pub(super) fn writers(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let path: SecretPath = call.query.get("path").unwrap_or_default().parse()?;
+    let writers = call.api.engine.state(|state| {
+        let one = |(ver, version): (u64, &Version)| Writer { ver, by: version.by.clone() };
+        Some(state.secret(&path)?.versions().map(one).collect::<Vec<_>>())
+    });
+    Ok(envelope::plain(&writers.ok_or(ApiFault::Missing)?))
 }
 
 /// Answers the path of every secret that is or was there: what can stand in a record.

@@ -139,6 +139,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "exposure" => agent::exposure(call.only(Verb::Read)?).await,
         "audit" => agent::audit(call.only(Verb::Read)?).await,
         "log" => review::log(call.only(Verb::Read)?).await,
+        "writers" => review::writers(call.only(Verb::Read)?),
         "paths" => Ok(review::paths(call.only(Verb::Read)?.api)),
         "keys" => review::keys(call.only(Verb::Read)?).await,
         "audit/verify" => agent::audit_verify(call.only(Verb::Read)?).await,
@@ -159,7 +160,7 @@ async fn kv_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFault
     let engine = &call.api.engine;
     // Before the first sync nothing is known of any mount.
     if engine.state(shared::log::State::seq) == 0 && engine.own(|_, _| ()).is_none() {
-        return Err(ApiFault::Offline("nothing was heard from it yet".to_owned()));
+        return Err(ApiFault::Unheard);
     }
     if !call.api.has_mount(call.mount) {
         let slash = if call.verb == Verb::List && !path.ends_with('/') { "/" } else { "" };

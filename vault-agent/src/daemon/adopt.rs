@@ -32,6 +32,7 @@ impl Daemon {
         let (branch, troubles) = (engine.branch(), Troubles::new(&engine.targets()));
         let mut daemon = Self {
             source,
+            began: Arc::clone(&config),
             state: state.to_owned(),
             contact: stale::take_up(record.contact, &engine),
             engine,
@@ -159,10 +160,7 @@ impl Daemon {
             config.targets.len()
         );
         self.source.config.send_replace(Arc::clone(&config));
-        let later = config.for_next_start(&before);
-        if !later.is_empty() {
-            tracing::warn!("taken up when the agent is started again: {}", later.join(", "));
-        }
+        self.tell_what_waits(&config);
         self.adopt(&config, HashMap::new());
     }
 }
@@ -174,6 +172,20 @@ impl Daemon {
         if let Err(error) = Config::load_filled(&self.source.file) {
             self.refused(&error);
         }
+    }
+
+    /// Raises an alarm while parts of the configuration wait for the next start.
+    fn tell_what_waits(&self, config: &Config) {
+        let waits = config.for_next_start(&self.began);
+        if waits.is_empty() {
+            return self.engine.clear_alarm("E_RESTART");
+        }
+        let (waits, file) = (waits.join(", "), self.source.file.display());
+        let text = format!(
+            "{waits} of `{file}` changed, and waits for the agent's next start (hint: `systemctl \
+             restart vault-agent`, or with `--user`)"
+        );
+        self.engine.alarm("E_RESTART", text);
     }
 
     fn refused(&self, error: &ConfigFault) {
@@ -224,6 +236,47 @@ mod tests {
             daemon.guard = Guard::new();
             daemon.watch();
             assert_eq!(shown(), []);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_next_start_is_an_alarm_until_it_is_taken_back() {
+        use tokio::sync::watch;
+        let lone = Lone::new("vps", &["*"], &["*"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        let save = |text: &str| {
+            files::replace(&file, text.as_bytes(), files::Access::PRIVATE).unwrap();
+            Arc::new(Config::load(&file).unwrap())
+        };
+        let waits = || {
+            let alarms = lone.engine().status().alarms;
+            let alarms = alarms.into_iter().filter(|alarm| alarm.code == "E_RESTART");
+            alarms.map(|alarm| alarm.text).collect::<String>()
+        };
+        let config = watch::Sender::new(save("[log]\nlevel = \"warn\"\n"));
+        let source = Source { file: file.clone(), config };
+        let mut daemon = Daemon::begin(source, folder.path(), lone.engine(), Guard::off());
+        assert_eq!(waits(), "");
+        for (text, expected) in [
+            ("[log]\nlevel = \"warn\"\n[api]\nlisten = [\"127.0.0.1:8200\"]\n", "[api]"),
+            ("[api]\nlisten = [\"127.0.0.1:8200\"]\n", "[api], [log]"),
+            // What is not taken up yet stays so, whatever else changes.
+            ("server = [\"nas:1\"]\n[api]\nlisten = [\"127.0.0.1:8200\"]\n", "[api], [log]"),
+            ("[log]\nlevel = \"warn\"\n", ""),
+        ] {
+            save(text);
+            daemon.reload();
+            match expected {
+                "" => assert_eq!(waits(), ""),
+                what => {
+                    let text = waits();
+                    assert!(text.starts_with(&format!("{what} of `{}` changed", file.display())));
+                    assert!(
+                        text.ends_with("(hint: `systemctl restart vault-agent`, or with `--user`)")
+                    );
+                }
+            }
         }
     }
 

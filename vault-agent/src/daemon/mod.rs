@@ -139,6 +139,8 @@ struct Done {
 
 struct Daemon {
     source: Source,
+    /// What the process was started with: some of it stays in force until the next start.
+    began: Arc<Config>,
     state: PathBuf,
     engine: Engine,
     guard: Guard,

@@ -25,6 +25,9 @@ const LOOK: &str = " (hint: `vault kv put SECRET KEY=-` makes a secret, `vault k
 /// What all rows together may take of the 256 KiB that a report may have, as JSON.
 const MOST_BYTES: usize = 255 * 1024;
 
+/// What the failure of a hook may take of a row's text beside a note, which stands behind it.
+const MOST_OF_A_HOOK: usize = 80;
+
 impl Daemon {
     /// Renews the report, and the alarms that go with it.
     pub(super) fn report(&mut self) {
@@ -135,9 +138,11 @@ fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
     let file = file.map(|(code, hint)| (code, format!("`{path}` {}{hint}", slot.show())));
     let hook = slot.hook_has_failed().then(|| {
         let why = slot.show_hook();
+        // Where the copy of an older file is stands in the notes alone.
+        let notes: String = slot.notes.iter().map(|note| format!("; {note}")).collect();
         let text = format!(
-            "the hook of `{path}` failed: {why} (hint: the agent's log has what it printed; once \
-             that is mended, `vault-agent hook run {}`)",
+            "the hook of `{path}` failed: {why}{notes} (hint: the agent's log has what it printed; \
+             once that is mended, `vault-agent hook run {}`)",
             quoted(&slot.target.path.to_string_lossy())
         );
         ("E_HOOK", text)
@@ -198,7 +203,9 @@ fn of(slot: &Slot) -> impl Iterator<Item = TargetReport> {
     let detail = match (matter.is_empty(), failure.is_empty()) {
         (_, true) => matter,
         (true, false) => failure,
-        (false, false) if state == TargetState::Ok => format!("{failure}; {matter}"),
+        (false, false) if state == TargetState::Ok => {
+            format!("{}; {matter}", Text::<MOST_OF_A_HOOK>::lossy(&failure))
+        }
         (false, false) => format!("{matter}; hook: {failure}"),
     };
     // The whole texts are in the log.
@@ -311,6 +318,12 @@ mod tests {
         assert_eq!((told(&slot).hook, told(&slot).detail.as_str()), (HookResult::Failed, "exit 1"));
         (slot.state, slot.notes) = (State::Right, vec!["a note".to_owned()]);
         assert_eq!(told(&slot).detail.as_str(), "exit 1; a note");
+        let alarm = |slot: &Slot| alarms(slot).map(|(_, text)| text).collect::<String>();
+        let both = "failed: exit 1; a note (hint: the agent's log has what it printed; ";
+        assert!(alarm(&slot).contains(both), "{}", alarm(&slot));
+        slot.hook = HookEnd::Failed("x".repeat(500));
+        assert!(told(&slot).detail.as_str().ends_with("x…; a note"), "{}", told(&slot).detail);
+        slot.hook = HookEnd::Failed("exit 1".to_owned());
         slot.state = State::Drifted;
         assert_eq!(told(&slot).detail.as_str(), "changed by somebody else; hook: exit 1");
         slot.hook = HookEnd::Failed("x\n".repeat(500));

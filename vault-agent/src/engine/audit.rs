@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use shared::audit::{AuditHead, leaf};
 use shared::hash::Hash;
 use shared::log::{Resumed, State};
@@ -14,6 +14,8 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery};
 use super::chain::{Chain, Claim, claims, stands};
 use super::parts::Parts;
 use crate::state::peers;
+use host::hint::hinted;
+use host::shown::Shown;
 use machine::local::{BadRecord, ResumedAt, Unkept, VerifyResult};
 use machine::remote::{Client, RemoteError};
 
@@ -95,7 +97,7 @@ impl Walk {
 
 /// Asks the server for records.
 pub(super) async fn page(parts: &Parts, query: AuditQuery) -> Result<AuditPage> {
-    let client = asked(parts)?;
+    let client = asked(parts).await?;
     // What was read here a moment ago belongs into the answer.
     parts.accesses.shipping.now(PATIENCE).await;
     Ok(client.audit(&query).await?)
@@ -103,7 +105,7 @@ pub(super) async fn page(parts: &Parts, query: AuditQuery) -> Result<AuditPage> 
 
 /// Recomputes the chain and compares it with every anchored head.
 pub(super) async fn verify(parts: &Parts) -> Result<VerifyResult> {
-    let client = asked(parts)?;
+    let client = asked(parts).await?;
     let anchored = parts.store.read(|conn| peers::anchors(conn, 0, u64::MAX)).await?;
     let known = parts.reports.audit().chain;
     let (claims, restored) = {
@@ -146,8 +148,19 @@ fn resumed_at(resumed: &Resumed) -> ResumedAt {
     ResumedAt { n: resumed.from.audit_n, time: resumed.time, by: resumed.by.clone() }
 }
 
-fn asked(parts: &Parts) -> Result<Client> {
-    parts.link.client().map_err(|reason| anyhow!("the server cannot be asked: {reason}"))
+async fn asked(parts: &Parts) -> Result<Client> {
+    // A server that is just back is no reason to refuse.
+    parts.link.try_now().await;
+    parts.link.client().map_err(|reason| {
+        let address = parts.link.now().address.filter(|address| !reason.contains(address.as_str()));
+        let tried = address.map(|address| format!("{address}: ")).unwrap_or_default();
+        // Of several addresses each has a line.
+        let why = format!("the audit log lives on the server, which cannot be asked: {tried}{reason}");
+        hinted(
+            Shown::text(why),
+            "`vault status` says since when; `vault kv get` and `vault log` work without the server",
+        )
+    })
 }
 
 fn is_denied(fault: &RemoteError) -> bool {

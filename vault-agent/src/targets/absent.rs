@@ -8,9 +8,10 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use shared::path::SecretPath;
 
+use super::contact::DENIED;
 use crate::ask;
 use host::hint;
-use host::shown::quoted;
+use host::shown::{Shown, quoted};
 use host::term::Term;
 use machine::paths::Paths;
 
@@ -32,6 +33,7 @@ pub(super) fn warn(secrets: &[SecretPath], keys: &[String], paths: &Paths, term:
     }
     let mut wanted: Vec<&String> = keys.iter().collect();
     let mut all_known = true;
+    let (mut unknown, mut reason) = (Vec::new(), Shown::default());
     for path in secrets {
         match ask::find::<IgnoredAny>(paths, &ask::route("metadata", path)) {
             Ok(Some(_)) => {}
@@ -45,7 +47,13 @@ pub(super) fn warn(secrets: &[SecretPath], keys: &[String], paths: &Paths, term:
             }
             Err(why) => {
                 all_known = false;
-                term.say(format!("warning: `{path}`: {}", hint::shown(&why)));
+                let why = hint::shown(&why);
+                if why == DENIED {
+                    term.say(format!("warning: `{path}`: {why}"));
+                } else {
+                    unknown.push(format!("`{path}`"));
+                    reason = why;
+                }
                 continue;
             }
         }
@@ -57,6 +65,14 @@ pub(super) fn warn(secrets: &[SecretPath], keys: &[String], paths: &Paths, term:
             // A deleted version says nothing of the next one.
             Ok(None) | Err(_) => all_known = false,
         }
+    }
+    if !unknown.is_empty() {
+        let (all, exist) =
+            (unknown.join(", "), if unknown.len() == 1 { "exists" } else { "exist" });
+        term.say_hinted(
+            format!("warning: whether {all} {exist} is not known now: {reason}"),
+            "nothing is to be done: the file is written as soon as it is known",
+        );
     }
     if all_known && !wanted.is_empty() {
         let names = wanted.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
@@ -70,4 +86,49 @@ pub(super) fn warn(secrets: &[SecretPath], keys: &[String], paths: &Paths, term:
 /// Tells whether a secret has the key, or one that is flattened to it.
 fn has(keys: &Map<String, Value>, key: &str) -> bool {
     keys.contains_key(key) || key.split_once("__").is_some_and(|(top, _)| keys.contains_key(top))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+
+    use super::super::tests::Printed;
+    use super::*;
+
+    /// Warns of two secrets of which an agent says the same.
+    fn warned(error: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths::resolve(Some(folder.path().to_owned()), None).unwrap();
+        let listener = UnixListener::bind(&paths.socket).unwrap();
+        let body = serde_json::json!({ "errors": [error] }).to_string();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // The first call only looks whether anybody is there.
+                if stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {
+                    let length = body.len();
+                    let head = "HTTP/1.1 503 Service Unavailable\r\nconnection: close";
+                    let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            }
+        });
+        let printed = Printed::default();
+        let term = Term::piped(io::empty(), io::sink(), printed.clone());
+        let secrets = ["secret/a", "secret/b"].map(|path| path.parse().unwrap());
+        warn(&secrets, &[], &paths, &term);
+        String::from_utf8(printed.0.take()).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_once_with_what_becomes_of_it() {
+        insta::assert_snapshot!(warned("nothing was heard yet\nhint: of somebody else's"), @r"
+        warning: whether `secret/a`, `secret/b` exist is not known now: nothing was heard yet
+        hint: nothing is to be done: the file is written as soon as it is known
+        ");
+        insta::assert_snapshot!(warned("permission denied"), @r"
+        warning: `secret/a`: permission denied
+        warning: `secret/b`: permission denied
+        ");
+    }
 }

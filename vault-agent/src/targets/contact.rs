@@ -11,6 +11,7 @@ use shared::error::Code;
 use shared::path::SecretPath;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
+use super::twice;
 use crate::ask;
 use host::files::binds::Mounts;
 use host::files::{self, FileError, LARGEST, mount};
@@ -19,11 +20,11 @@ use host::term::Term;
 use machine::binary;
 use machine::config::{Config, Target, WriteMode};
 use machine::paths::Paths;
-use machine::render::{self, Contact, Field, Value};
+use machine::render::{self, Contact, Field, Layout, Rendered, Value};
 use machine::written::{self, Written};
 
 /// What an agent answers for want of a right.
-const DENIED: &str = "permission denied";
+pub(super) const DENIED: &str = "permission denied";
 
 /// What to do where the file holds something else.
 #[derive(Debug, Default, clap::Args)]
@@ -95,6 +96,7 @@ pub(super) fn meet(
 ) -> Result<()> {
     let path = &*written::real(target).map_err(told)?;
     same_file(target, path, config)?;
+    files::check_writable(path, target.write == WriteMode::InPlace).map_err(told)?;
     let Some(old) = files::read(path, LARGEST).map_err(told)? else { return Ok(()) };
     told_of_mounts(path, target, term)?;
     if old.access.mode & 0o007 != 0 && target.mode.is_none() {
@@ -106,14 +108,17 @@ pub(super) fn meet(
     let shown = path.display();
     let part = written::part(target.layout, old.content.expose())
         .map_err(|broken| hinted(format!("`{shown}` {broken}"), "mend the markers first"))?;
-    let Some(part) = part else { return Ok(()) };
     let known = Written::new(&paths.state).of(path);
-    if known.is_some_and(|known| known.is(part)) {
+    let is_foreign = |part: &&[u8]| known.as_ref().is_none_or(|known| !known.is(part));
+    // In an empty one there is nothing to be lost.
+    let part = part.filter(|part| !part.trim_ascii().is_empty()).filter(is_foreign);
+    if part.is_none() && (target.layout == Layout::File || old.content.expose().is_empty()) {
         return Ok(());
     }
     let secrets = match newest(target, paths) {
         Ok(secrets) => secrets,
         Err(why) if choice.import => return Err(why),
+        Err(_) if part.is_none() => return Ok(()),
         Err(why) => {
             term.say(format!(
                 "`{shown}` is there already, and cannot be compared now ({}): it stays as it is \
@@ -123,7 +128,17 @@ pub(super) fn meet(
             return Ok(());
         }
     };
-    let met = compare(target, part, &secrets)?;
+    let new = match (rendered(target, &secrets), part) {
+        (Ok(new), _) => new,
+        // What cannot be written at all, the agent says.
+        (Err(_), None) => return Ok(()),
+        (Err(why), Some(_)) => return Err(why),
+    };
+    if target.layout == Layout::Block {
+        twice::warn(target, old.content.expose(), new.content.expose(), term);
+    }
+    let Some(part) = part else { return Ok(()) };
+    let met = render::contact(target.format, part, new.content.expose());
     match met.loss() {
         None => {
             if met == (Contact::Covered { lines: true }) {
@@ -209,8 +224,8 @@ fn newest(target: &Target, paths: &Paths) -> Result<Vec<Secret>> {
     target.secrets.iter().map(one).collect()
 }
 
-/// Compares what is in the file with what would be.
-fn compare(target: &Target, part: &[u8], secrets: &[Secret]) -> Result<Contact> {
+/// Returns what would be in the file, or in its block.
+fn rendered(target: &Target, secrets: &[Secret]) -> Result<Rendered> {
     let secrets: Vec<(SecretPath, Vec<Field>)> =
         secrets.iter().map(|secret| (secret.path.clone(), secret.fields.clone())).collect();
     let template = match &target.template_file {
@@ -219,11 +234,10 @@ fn compare(target: &Target, part: &[u8], secrets: &[Secret]) -> Result<Contact> 
         None => target.template.clone().unwrap_or_default(),
     };
     let rules = target.rules(None, &template);
-    let rendered = render::render(target.format, &secrets, &rules).map_err(|refused| {
+    render::render(target.format, &secrets, &rules).map_err(|refused| {
         let hint = refused.faults.first().map_or("", |fault| fault.why.hint);
         hinted(format!("the secrets {refused}"), hint)
-    })?;
-    Ok(render::contact(target.format, part, rendered.content.expose()))
+    })
 }
 
 /// Publishes into the last secret what the file holds and the secrets do not.

@@ -6,6 +6,7 @@ mod absent;
 mod contact;
 mod purge;
 mod settings;
+mod twice;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};

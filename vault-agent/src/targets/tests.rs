@@ -1,6 +1,7 @@
 //! Each verb on a configuration of its own.
 
 mod matrix;
+mod writable;
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -311,6 +312,11 @@ fn a_file_that_cannot_be_compared_is_added_and_not_touched() {
     world.run(&["remove", "ROOT/.env"]);
     let said = world.run(&["add", "ROOT/.env", "secret/a", "--import"]);
     assert!(said.starts_with("error: no agent answers"), "{said}");
+    // A host that is in no vault has no agent to be started.
+    assert!(said.contains("\nhint: no machine has joined a vault in `ROOT/state`: run "), "{said}");
+    files::write_private(&world.root.join("state/pins.json"), b"{}").unwrap();
+    let said = world.run(&["add", "ROOT/.env", "secret/a", "--import"]);
+    assert!(said.contains("\nhint: `systemctl start vault-agent` starts"), "{said}");
     assert_eq!(world.text(), "# Nothing is configured.\n");
     assert_eq!(std::fs::read(world.root.join(".env")).unwrap(), b"MINE=1\n");
 }

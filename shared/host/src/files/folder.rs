@@ -7,7 +7,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{
+    Access as Rights, AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags,
+};
 use rustix::io::Errno;
 
 use super::FileError;
@@ -88,6 +90,26 @@ impl Place {
                 FileError::Immutable(self.path.parent().unwrap_or(&self.path).to_owned())
             }
             errno => FileError::errno(doing, &self.path)(errno),
+        }
+    }
+
+    /// Looks whether this process could write the file now, touching nothing: into it if `into`,
+    /// else a new one in its place.
+    pub(super) fn check_writable(&self, into: bool) -> Result<(), FileError> {
+        let is_there = self.find()?.is_some();
+        for (name, counts) in [(&*self.name, is_there), (OsStr::new("."), !into || !is_there)] {
+            if counts && self.is_marked(name) {
+                return Err(self.fault("write", Errno::PERM));
+            }
+        }
+        let (name, rights) = match into && is_there {
+            true => (&*self.name, Rights::WRITE_OK),
+            false => (OsStr::new("."), Rights::WRITE_OK | Rights::EXEC_OK),
+        };
+        match rustix::fs::accessat(&self.folder, name, rights, AtFlags::EACCESS) {
+            // Where the kernel cannot tell, writing will.
+            Ok(()) | Err(Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+            Err(errno) => Err(self.fault("write", errno)),
         }
     }
 

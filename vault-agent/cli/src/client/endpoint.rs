@@ -1,5 +1,6 @@
 //! Where the API is, parsed from an address.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use hyper::Uri;
@@ -67,6 +68,12 @@ impl Endpoint {
         let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self::Tcp(Address { secure, host, port, base: url.trim_end_matches('/').to_owned() }))
+    }
+
+    /// Tells whether it is on this machine: a socket, or an address of loopback.
+    pub fn is_here(&self) -> bool {
+        let is_loopback = |host: &str| host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        self.address().is_none_or(|it| it.host == "localhost" || is_loopback(&it.host))
     }
 
     /// Returns the host, if it is one.

@@ -37,6 +37,16 @@ fn addresses_are_read() {
         Endpoint::parse("unix:///run/a.sock").unwrap(),
         Endpoint::Unix("/run/a.sock".into())
     );
+    for (url, is_here) in [
+        ("unix:///run/a.sock", true),
+        ("http://127.0.0.1:8200", true),
+        ("http://[::1]", true),
+        ("https://localhost:8200", true),
+        ("https://vault.lan", false),
+        ("http://10.8.0.3:8200", false),
+    ] {
+        assert_eq!(Endpoint::parse(url).unwrap().is_here(), is_here, "{url}");
+    }
     for bad in ["", "unix://", "127.0.0.1:8200", "ftp://x", "http://", "https://a b"] {
         assert!(matches!(Endpoint::parse(bad), Err(Error::Setup(_))), "{bad}");
     }

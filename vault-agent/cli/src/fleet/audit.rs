@@ -3,6 +3,7 @@
 mod export;
 mod filter;
 mod log;
+mod narrow;
 mod nothing;
 mod pages;
 mod shape;
@@ -13,6 +14,7 @@ mod words;
 
 use anyhow::bail;
 
+use crate::client::Error;
 use crate::context::Global;
 use crate::print::Format;
 use host::hint::{Exit, Failure};
@@ -32,13 +34,23 @@ pub enum Command {
 }
 
 pub(crate) fn run(global: &Global, command: &Command) -> anyhow::Result<Exit> {
-    match command {
+    let ran = match command {
         Command::Log(args) => log::log(global, args),
         Command::Tail(args) => log::tail(global, args),
         Command::Summary(args) => summary::run(global, args),
         Command::Export(args) => export::run(global, args),
         Command::Verify => verify(global),
-    }
+    };
+    ran.map_err(|why| away(&why).map_or(why, Into::into))
+}
+
+/// Tells what the agent says of a server that it cannot ask, which is the server's trouble and no
+/// request's.
+fn away(why: &anyhow::Error) -> Option<Failure> {
+    let Some(Error::Refused(refusal)) = why.downcast_ref() else { return None };
+    let text = refusal.errors.as_ref().ok()?.first()?;
+    let (text, hint) = text.split_once("\nhint: ")?;
+    (refusal.status == 502).then(|| Failure::remote(Shown::text(text)).hint(hint))
 }
 
 fn verify(global: &Global) -> anyhow::Result<Exit> {

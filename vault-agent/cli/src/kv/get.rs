@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::context::Global;
 use crate::print::{self, Format, table};
 use host::hint::{Exit, Failure};
-use host::shown::Shown;
+use host::shown::{Shown, quoted};
 use machine::{binary, render};
 
 #[derive(Debug, clap::Args)]
@@ -81,6 +81,16 @@ fn one(
     Ok(Exit::OK)
 }
 
+/// Says how a key is asked for, where a path is the name of one in a secret before it.
+fn key_hint(found: &[(Route, Secret)], name: &str) -> Option<String> {
+    let has = |(route, secret): &&(Route, Secret)| {
+        secret.content(route).is_some_and(|data| data.contains_key(name))
+    };
+    let (route, _) = found.iter().find(has)?;
+    let path = route.logical();
+    Some(format!("a key is no path: `vault kv get -field={} {}`", quoted(name), quoted(&path)))
+}
+
 /// Reads several secrets, prints all or none.
 fn several(
     global: &Global,
@@ -94,7 +104,11 @@ fn several(
         let (route, secret) = answer?;
         let path = route.api("data");
         let secret = secret.filter(|secret| secret.data.is_some());
-        let Some(secret) = secret else { return Err(no_value(client, &route, &path).into()) };
+        let Some(secret) = secret else {
+            let mut failure = no_value(client, &route, &path);
+            failure.hint = key_hint(&found, &route.logical()).or(failure.hint);
+            return Err(failure.into());
+        };
         require_content(&route, &secret)?;
         found.push((route, secret));
     }

@@ -3,12 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::read::{self, Kind};
-use super::route::Typed;
+use super::route::{Route, Typed};
 use super::secret::no_value;
+use crate::client::{Client, Error};
 use crate::context::Global;
 use crate::print::{self, Format, table};
 use host::hint::Exit;
 use host::shown::Shown;
+use machine::local::{WRITERS, Writer};
+use shared::name::Actor;
 
 /// One version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,6 +54,29 @@ pub fn versions(metadata: &Map<String, Value>) -> Vec<Version> {
     all
 }
 
+/// Asks who wrote the versions, on this machine alone: elsewhere a Vault would be asked for what it
+/// does not know. One that is here too, an older agent, or one that this caller may not ask, tells
+/// nothing.
+fn name_writers(client: &Client, route: &Route, all: &mut [Version]) -> Result<(), Error> {
+    if !client.is_here() || client.only_shows() {
+        return Ok(());
+    }
+    let answer = client.ask(WRITERS, &[("path", route.logical())])?;
+    if matches!(answer.status, 403 | 404) {
+        return Ok(());
+    }
+    let writers: Vec<Writer> = answer.success()?.json()?;
+    let name = |by: &Actor| match by {
+        Actor::Machine(name) => name.to_string(),
+        Actor::Root | Actor::Admin(_) => by.to_string(),
+    };
+    for version in all {
+        let writer = writers.iter().find(|writer| writer.ver == version.n);
+        version.by = writer.map(|writer| name(&writer.by)).or(version.by.take());
+    }
+    Ok(())
+}
+
 pub fn run(global: &Global, place: &Typed) -> anyhow::Result<Exit> {
     let format = global.format()?;
     let client = global.client()?;
@@ -61,6 +87,7 @@ pub fn run(global: &Global, place: &Typed) -> anyhow::Result<Exit> {
     let current = data.get("current_version").and_then(Value::as_u64).unwrap_or(0);
     let now = global.now().to_string();
     let mut all = versions(&data);
+    name_writers(&client, &route, &mut all)?;
     all.reverse();
     let state = |version: &Version| match version {
         version if version.destroyed => "destroyed",

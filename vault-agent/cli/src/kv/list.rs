@@ -5,7 +5,7 @@ use serde_json::json;
 use super::read::{self, Kind};
 use super::route::Typed;
 use super::secret::{Secret, context, no_value};
-use super::walk;
+use super::{suggest, walk};
 use crate::context::Global;
 use crate::print::{self, Format, table};
 use host::hint::{Exit, Failure};
@@ -39,6 +39,12 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     print(global, secret.as_ref(), names, || {
         if secret.as_ref().is_some_and(|secret| secret.data.is_some()) {
             return Err(Failure::remote(format!("No entries found at {path}")).into());
+        }
+        if suggest::is_secret(&client, &route) {
+            let name = route.logical();
+            let failure = Failure::remote(format!("No value found at {path}"));
+            let hint = format!("`{name}` is a secret, not a folder: try `vault kv get {name}`");
+            return Err(failure.hint(hint).into());
         }
         Err(no_value(&client, &route, &path).into())
     })

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::read::{Kind, existing, missing};
 use super::route::{Route, Typed, has_data};
 use super::secret::{Secret, context};
-use super::{data, put, write};
-use crate::client::Answer;
+use super::{data, put, suggest, write};
+use crate::client::{Answer, Client};
 use crate::context::Global;
 use host::hint::{Exit, Failure};
 
@@ -79,18 +79,21 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         }
     };
     if answer.status == 404 {
-        return Err(nothing_to_patch(&route, &answer).into());
+        return Err(nothing_to_patch(&client, &route, &answer).into());
     }
     let answer = Secret::answered(Ok(answer), "writing data to", &path)?;
     write::written(global, &path, answer, args.field.as_deref())
 }
 
-fn nothing_to_patch(route: &Route, answer: &Answer) -> Failure {
+fn nothing_to_patch(client: &Client, route: &Route, answer: &Answer) -> Failure {
     let path = route.api("data");
     if has_data(answer) {
         missing("data", &path, "patch").hint("`vault kv undelete` brings a deleted version back")
     } else {
-        Failure::remote(format!("No value found at {path}"))
-            .hint(format!("`vault kv put {} …` makes a new secret", route.logical()))
+        let put = format!("`vault kv put {} …` makes a new secret", route.logical());
+        // One that is meant to be changed may be called nearly so.
+        let near = suggest::path(client, route).filter(|near| !near.ends_with('/'));
+        let meant = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        Failure::remote(format!("No value found at {path}")).hint(meant + &put)
     }
 }

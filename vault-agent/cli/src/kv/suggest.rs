@@ -55,6 +55,12 @@ pub fn path(client: &Client, route: &Route) -> Option<String> {
     Some(found).filter(|found| !found.is_empty() && *found != route.logical())
 }
 
+/// Tells whether a secret is at a place, as the list of its folder says.
+pub fn is_secret(client: &Client, route: &Route) -> bool {
+    let Some((folder, own)) = route.parent() else { return false };
+    names(client, &folder).is_some_and(|names| names.iter().any(|name| name == own))
+}
+
 fn names(client: &Client, folder: &Route) -> Option<Vec<String>> {
     let list = [("list", "true".to_owned())];
     let answer = client.ask(&folder.api("metadata"), &list).ok()?.success().ok()?;

@@ -11,8 +11,9 @@ use crate::owner::owning::{Lists, Signing, active};
 use crate::owner::signing::act::{Owner, Signed};
 use crate::owner::signing::words;
 use crate::print::table;
-use host::hint::{Exit, parsed};
+use host::hint::{Exit, Failure, parsed};
 use host::shown::Shown;
+use machine::findings::access_command;
 use machine::local::{MACHINES, MachineRow, Machines};
 
 /// Set and show what machines may read and write
@@ -23,8 +24,8 @@ pub enum Command {
         /// This machine only
         machine: Option<String>,
     },
-    /// Replace what a machine may read and write, and re-encrypt what changes readers; a list that
-    /// is not given becomes empty
+    /// Replace what a machine may read and write, and re-encrypt what changes readers; of two lists
+    /// the one that is not given becomes empty
     Set {
         /// The machine
         machine: String,
@@ -63,6 +64,10 @@ fn shown(rows: &[&MachineRow]) -> Shown {
 fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Result<Exit> {
     let name: Name = parsed(machine.parse())?;
     let (read, write) = lists.parsed()?;
+    if lists.read.is_empty() && lists.write.is_empty() {
+        let all: Machines = global.client()?.get(MACHINES, &[])?;
+        return Err(no_list(active(&all, &name)?).into());
+    }
     let owner = Owner::at(global, signing)?;
     let mut narrowed = false;
     let signed = owner.sign(|all| {
@@ -89,6 +94,22 @@ fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Resu
     Ok(Exit::OK)
 }
 
+/// Asks for a list: none at all would take everything, and says so nowhere. What the machine has
+/// today is a line to be changed.
+fn no_list(MachineRow { name, read, write, .. }: &MachineRow) -> Failure {
+    let today = match (read.as_slice(), write.as_slice()) {
+        ([], []) => {
+            format!("today it has nothing; `vault access set {name} --read PREFIX` gives some")
+        }
+        _ => format!(
+            "today it has `{}`: change that; `--read ''` takes everything",
+            access_command(name, (read, None), (write, None))
+        ),
+    };
+    Failure::local(format!("say what `{name}` may read or write: both lists are replaced"))
+        .hint(today)
+}
+
 /// Shows both lists before and after.
 fn comparison(row: &MachineRow, read: &Grants, write: &Grants) -> Shown {
     let line = |what: &str, before: &Grants, after: &Grants| {
@@ -107,6 +128,7 @@ mod tests {
     use shared::keys::SignKey;
 
     use super::*;
+    use crate::testing::World;
 
     fn grants(list: &[&str]) -> Grants {
         Grants::parse(list).unwrap()
@@ -134,6 +156,40 @@ mod tests {
         rtx1080  *                          -
         vps      secret/jjeco/,secret/mail  -
         ");
+    }
+
+    #[test]
+    fn a_call_without_a_list_says_what_there_is_today() {
+        let mut vps = row("vps", &["secret/jjeco/", "secret/two words"]);
+        vps.write = grants(&["secret/vps/"]);
+        let (machines, server) = (vec![row("nas", &[]), vps], Vec::new());
+        let all = Machines { machines, next: 3, own: Some(1), server };
+        let all = serde_json::to_string(&all).unwrap();
+        let world = World::agent(&[("GET /v1/agent/machines", 200, &all)]);
+        let shown =
+            ["vps", "nas", "nsa"].map(|name| world.run(&format!("access set {name}")).shown());
+        insta::assert_snapshot!(shown.join("\n"), @r"
+        exit 1
+        --- stdout
+        --- stderr
+        say what `vps` may read or write: both lists are replaced
+        hint: today it has `vault access set vps --read 'secret/jjeco/,secret/two words' --write secret/vps/`: change that; `--read ''` takes everything
+
+        exit 1
+        --- stdout
+        --- stderr
+        say what `nas` may read or write: both lists are replaced
+        hint: today it has nothing; `vault access set nas --read PREFIX` gives some
+
+        exit 2
+        --- stdout
+        --- stderr
+        there is no machine `nsa`
+        hint: there are: nas, vps
+        ");
+        // Said out loud, it gets as far as the owner's keys, which are not here.
+        let aloud = world.run_args(&["access", "set", "vps", "--read", ""]);
+        assert!(!aloud.err.contains("say what"), "{}", aloud.err);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Widths count characters, titles count bytes, both as the Go code does.
 
 use host::shown::Shown;
-pub use host::table::{Growing, columns, plain};
+pub use host::table::{Growing, columns, end, plain, start, width};
 use serde_json::{Map, Value};
 use shared::duration;
 

@@ -230,6 +230,30 @@ fn status_says_what_is_not_known() {
 }
 
 #[test]
+fn old_rows_blame_the_server_only_while_it_is_there() {
+    let shown = |name: &str, (online, awake): (bool, bool)| {
+        let mut row = row(name, 2, &json!(NOW - 2 * HOUR), awake);
+        row["outdated"] = json!(true);
+        let mut body = body(&json!([row]), &json!([]), online);
+        body["outdated"] = json!([{ "machine": name, "of": NOW - 2 * HOUR, "awake": awake }]);
+        let run = answers(&body).run("status");
+        (run.out.contains("(outdated)"), run.err.contains("newest signed targets"), run.out)
+    };
+    for (name, state, blamed) in [
+        ("vps", (true, true), true),
+        ("vps", (true, false), true),
+        ("vps", (false, false), false),
+        ("thinkpad", (true, true), true),
+        ("thinkpad", (true, false), false),
+    ] {
+        let (in_row, told, out) = shown(name, state);
+        assert_eq!((in_row, told), (blamed, blamed), "{name} {state:?}: {out}");
+        assert!(out.contains("2 h ago"), "{out}");
+    }
+    assert!(shown("thinkpad", (true, false)).2.ends_with("2 h ago (sleeps)\n"));
+}
+
+#[test]
 fn wait_ends_when_those_who_do_not_sleep_hold_it() {
     let rows = |applied: u64, hook: &str| {
         let mut row = row("vps", applied, &json!(NOW), true);

@@ -73,6 +73,51 @@ fn versions_are_told_and_compared() {
 }
 
 #[test]
+fn who_wrote_a_version_is_told_by_our_own_agent_alone() {
+    let machines = ["machine:vps", "machine:rtx1080", "admin:jonas"];
+    let by = |(by, ver): (&str, u64)| serde_json::json!({ "ver": ver, "by": by });
+    let writers: Vec<_> = machines.into_iter().zip([1, 2, 4]).map(by).collect();
+    let writers = serde_json::to_string(&writers).unwrap();
+    let answers = [
+        ("GET /v1/secret/metadata/app/db", 200, &*envelope(VERSIONS)),
+        ("GET /v1/agent/writers?path=secret%2Fapp%2Fdb", 200, &*writers),
+    ];
+    let world = World::agent(&answers);
+    let own = ["kv history secret/app/db", "kv history -format=json secret/app/db"];
+    insta::assert_snapshot!(transcript(&world, &own));
+    // Named by an address of this machine it is the same agent.
+    assert!(World::agent(&answers).foreign().run(own[0]).out.contains("BY"));
+    // An agent that does not tell costs the column, one that fails the answer.
+    for (status, exit) in [(403, 0), (404, 0), (500, 2)] {
+        let world = World::agent(&[
+            answers[0],
+            ("GET /v1/agent/writers?path=secret%2Fapp%2Fdb", status, "{}"),
+        ]);
+        let run = world.run(own[0]);
+        assert_eq!((run.exit, run.out.contains("BY")), (exit, false), "{status}: {}", run.err);
+    }
+}
+
+#[test]
+fn a_key_for_a_path_and_a_path_that_is_nearly_right_get_a_hint() {
+    let world = world();
+    let key = world.run("kv get secret/app/db password");
+    assert!(key.exit == 2 && key.out.is_empty(), "{}", key.out);
+    let hint = "\nhint: a key is no path: `vault kv get -field=password secret/app/db`\n";
+    assert!(key.err.ends_with(hint), "{}", key.err);
+    assert!(!world.run("kv get secret/app/db nothing").err.contains("a key is no path"));
+    let listed = world.run("kv list secret/app/db");
+    let hint =
+        "\nhint: `secret/app/db` is a secret, not a folder: try `vault kv get secret/app/db`\n";
+    assert!(listed.exit == 2 && listed.err.ends_with(hint), "{}", listed.err);
+    // What is changed is there: a new secret beside it is hardly meant.
+    let patched = world.run("kv patch secret/app/dbb a=1");
+    let hint = "\nhint: did you mean `secret/app/db`? `vault kv put secret/app/dbb …` makes a new \
+                secret\n";
+    assert!(patched.exit == 2 && patched.err.ends_with(hint), "{}", patched.err);
+}
+
+#[test]
 fn secrets_are_copied() {
     let world = world();
     let mut text = transcript(

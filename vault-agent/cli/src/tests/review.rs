@@ -345,6 +345,40 @@ fn records_that_are_archived_are_told_of_when_they_were_asked_for() {
 }
 
 #[test]
+fn a_secret_is_named_by_either_word() {
+    let world = vault(&["limit=50&newest=true&path=secret%2Fhome%2Fx"]);
+    let [path, secret] = ["path", "secret"].map(|flag| {
+        let run = world.run(&format!("audit log --{flag} secret/home/x"));
+        assert_eq!(run.exit, 0, "{}", run.err);
+        run.out
+    });
+    assert!(path == secret && path.contains("secret/home/x"), "{path}");
+}
+
+#[test]
+fn a_server_that_is_away_is_told_with_what_works_without_it() {
+    let error = "the audit log lives on the server, which cannot be asked: no address of the \
+                 server answers:\n  no server at `nas:1`: it does not answer\n  no server at \
+                 `10.8.0.3:1`: Connection refused\nhint: `vault kv get` works without it";
+    let body = json!({ "errors": [error] }).to_string();
+    let asked = ["limit=50&newest=true", "limit=10&newest=true", "limit=10000"];
+    let calls = asked.map(|query| format!("GET /v1/agent/audit?{query}"));
+    let verify = "GET /v1/agent/audit/verify".to_owned();
+    let answers: Vec<_> =
+        calls.iter().chain([&verify]).map(|call| (call.as_str(), 502, body.as_str())).collect();
+    let world = World::agent(&answers);
+    for line in ["log", "tail", "tail -f", "summary", "export", "verify"] {
+        let run = world.run(&format!("audit {line}"));
+        assert_eq!((run.exit, run.out.as_str()), (2, ""), "{line}");
+        assert_eq!(run.err, format!("{error}\n"), "{line}");
+    }
+    // What the server itself has refused is told as it is.
+    let broken = json!({ "errors": ["the page is of another shape"] }).to_string();
+    let world = World::agent(&[(&calls[0], 502, &broken)]);
+    assert!(world.run("audit log").err.contains("Code: 502"));
+}
+
+#[test]
 fn audit_verify_names_the_first_bad_record() {
     let head = json!({ "n": 42, "hash": HASH });
     let restored = json!([{ "n": 17, "time": NOW - HOUR, "by": "admin:jonas" }]);

@@ -1,5 +1,5 @@
-//! What a review asks of an agent beside audit records: entries of the log in words, which secrets
-//! hold a key, and whether the chain is whole.
+//! What a review asks of an agent beside audit records: entries of the log in words, who wrote
+//! which version, which secrets hold a key, and whether the chain is whole.
 
 use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
@@ -15,6 +15,9 @@ pub const LOG: &str = "agent/log";
 pub const KEYS: &str = "agent/keys";
 /// `GET`: the path of every secret that is or was there, as a list.
 pub const PATHS: &str = "agent/paths";
+/// `GET` with `path=PATH`: a [`Writer`] for each version of the secret that is not forgotten, as a
+/// list, oldest first.
+pub const WRITERS: &str = "agent/writers";
 
 /// Most entries in one answer.
 pub const ENTRIES: u64 = 500;
@@ -95,6 +98,15 @@ pub struct OpTold {
     /// The version that it brings, if it brings one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ver: Option<u64>,
+}
+
+/// Who wrote a version, as the verified log says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// The version.
+    pub ver: u64,
+    /// Who signed it, by the name that they bore then.
+    pub by: Actor,
 }
 
 /// Which secrets hold a key, as far as what lies on this machine tells.

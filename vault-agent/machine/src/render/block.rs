@@ -31,11 +31,7 @@ pub struct BrokenBlock {
 /// # Errors
 /// Markers without a partner, or more than one pair; the file is to be kept as it is.
 pub fn put(file: &[u8], body: &Plaintext) -> Result<Plaintext, BrokenBlock> {
-    let found = find(file)?;
-    let (before, after) = match &found {
-        Some(found) => (&file[..found.start], &file[found.end..]),
-        None => (file, &b""[..]),
-    };
+    let (before, after) = around(file)?;
     let mut out = Text::default();
     out.push_bytes(before);
     if !before.is_empty() && !before.ends_with(b"\n") {
@@ -58,6 +54,15 @@ pub fn take(file: &[u8]) -> Result<Option<Plaintext>, BrokenBlock> {
     out.push_bytes(&file[found.end..]);
     let rest = out.finish();
     Ok((!rest.is_empty()).then_some(rest))
+}
+
+/// Returns what stands above the block and what below it; all of a file without one is above.
+///
+/// # Errors
+/// As [`put`].
+pub fn around(file: &[u8]) -> Result<(&[u8], &[u8]), BrokenBlock> {
+    let found = find(file)?.unwrap_or(file.len()..file.len());
+    Ok((&file[..found.start], &file[found.end..]))
 }
 
 /// Returns what stands between the markers; `None` if there is no block.

@@ -22,6 +22,7 @@ mod refusal;
 mod rules;
 mod template;
 mod text;
+mod twice;
 
 use shared::path::SecretPath;
 use shared::plaintext::Plaintext;
@@ -37,6 +38,7 @@ pub use parse::{Backslashes, ParseError, Variable, is_name, parse, parse_with, u
 pub use refusal::{Refused, RefusedField, Why};
 pub use rules::{Layout, Multiline, Nested, Rules};
 pub use text::Text;
+pub use twice::{Twice, twice};
 
 /// The content of a file.
 #[derive(Debug)]

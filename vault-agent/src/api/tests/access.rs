@@ -332,6 +332,23 @@ async fn a_machine_does_what_its_grants_say() {
 }
 
 #[tokio::test]
+async fn an_audit_log_that_cannot_be_reached_is_told_with_what_works_without_it() {
+    let w = World::new().await;
+    w.lose_server().await;
+    for path in ["/v1/agent/audit", "/v1/agent/audit/verify"] {
+        let (status, text) = w.text(&format!("GET {path}"), "").await;
+        assert_eq!(status, 502, "{text}");
+        assert!(
+            text.contains("the audit log lives on the server, which cannot be asked: "),
+            "{text}"
+        );
+        let address = w.engine().status().server.unwrap();
+        assert!(text.contains(&address), "{address}: {text}");
+        assert!(text.contains("\\nhint: `vault status` says since when; `vault kv get`"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn reads_are_written_down_before_they_are_answered() {
     let w = World::with_grants(&["secret/app/"], &["secret/app/"]).await;
     w.are(r#"POST /v1/secret/data/app/x {"data":{}} => 200 {}"#).await;

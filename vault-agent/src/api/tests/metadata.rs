@@ -152,3 +152,24 @@ async fn names_are_listed_by_every_way_of_asking() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn who_wrote_a_version_stands_on_a_route_of_our_own() {
+    let w = World::new().await;
+    w.are(
+        r##"
+            POST /v1/secret/data/app/x {"data":{"A":"1"}} => 200 {}
+            POST /v1/secret/data/app/x {"data":{"A":"2"}} => 200 {}
+            GET /v1/agent/writers?path=secret/app/y => 404 []
+            GET /v1/agent/writers => 400 "*"
+        "##,
+    )
+    .await;
+    let expected = r#"[{"ver":1,"by":"machine:here"},{"ver":2,"by":"machine:here"}]"#;
+    for path in ["secret/app/x", "secret%2Fapp%2Fx"] {
+        let told = w.text(&format!("GET /v1/agent/writers?path={path}"), "").await;
+        assert_eq!(told, (200, format!("{expected}\n")));
+    }
+    let (_, text) = w.text("GET /v1/secret/metadata/app/x", "").await;
+    assert!(!text.contains("here") && !text.contains("created_by"), "{text}");
+}

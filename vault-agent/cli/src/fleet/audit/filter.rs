@@ -25,7 +25,7 @@ pub struct Filter {
     #[arg(long, value_name = "NAME")]
     pub machine: Option<String>,
     /// About this secret; `*` stands for any text
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, alias = "secret", value_name = "PATH")]
     pub path: Option<String>,
     /// About the secrets that hold this key, and versions that held it; `*` stands for any text
     #[arg(long, value_name = "KEY")]

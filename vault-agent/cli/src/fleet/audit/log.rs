@@ -107,6 +107,7 @@ pub(super) fn tail(global: &Global, args: &TailArgs) -> anyhow::Result<Exit> {
         }
         return Ok(Exit::OK);
     }
+    global.term.end_with_reader();
     let mut query = asked.query.clone();
     (query.wait, query.after) = (true, head);
     let mut away = false;

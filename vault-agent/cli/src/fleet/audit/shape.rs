@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use shared::audit::{Fact, Kind, Outcome, Record};
 use shared::text::visible;
 
+use super::narrow::Narrow;
 use super::pages::Line;
 use super::words::{HEADER, Words};
 use crate::context::Global;
@@ -59,12 +60,14 @@ pub struct Printer<'a> {
     words: Words<'a>,
     shape: Shape,
     table: table::Growing,
+    narrow: Narrow,
     printed: u64,
 }
 
 impl<'a> Printer<'a> {
     pub fn new(global: &'a Global, words: Words<'a>, shape: Shape) -> Self {
-        Self { global, words, shape, table: table::Growing::new(&HEADER), printed: 0 }
+        let (table, narrow) = (table::Growing::new(&HEADER), Narrow::default());
+        Self { global, words, shape, table, narrow, printed: 0 }
     }
 
     /// Prints the next records; `only_refusals` leaves out those that turn out to be none.
@@ -87,7 +90,10 @@ impl<'a> Printer<'a> {
         let begins = self.printed == 0;
         self.printed += lines.len() as u64;
         if self.shape == Shape::Table {
-            return match self.table.rows(self.rows(&lines)?) {
+            let mut rows = self.rows(&lines)?;
+            let columns = self.global.term.out_size().map(|size| size.columns);
+            self.narrow.fit(&mut rows, columns, self.global.now());
+            return match self.table.rows(rows) {
                 Some(rows) => Ok(self.global.term.line(rows)?),
                 None => Ok(()),
             };

@@ -7,6 +7,7 @@ use shared::audit::{Kind, Record};
 use shared::time::Time;
 
 use super::filter::Filter;
+use super::narrow;
 use super::nothing;
 use super::pages::{self, Line};
 use super::when;
@@ -15,6 +16,7 @@ use super::words::{Words, seconds};
 use crate::context::Global;
 use crate::print::{Format, table};
 use host::hint::Exit;
+use host::shown::Shown;
 use machine::local::AuditQuery;
 
 /// Rows that are told apart; what comes beyond is counted together by machine.
@@ -107,7 +109,8 @@ pub(super) fn run(global: &Global, args: &SummaryArgs) -> anyhow::Result<Exit> {
         nothing::say(global, &client, &asked.with(query))?;
         return Ok(Exit::OK);
     }
-    global.term.line(without_empty(&rows))?;
+    let columns = global.term.out_size().map(|size| size.columns);
+    global.term.line(laid_out(rows, columns, now))?;
     global.term.say(total.told());
     Ok(Exit::OK)
 }
@@ -186,8 +189,31 @@ fn cells([machine, who, path]: &Key, counts: &Counts, since: Time) -> Vec<String
     cells
 }
 
+/// What a path keeps of its end, and who asked of its beginning, however narrow the terminal is.
+const LEAST: usize = 12;
+
+/// Lays rows out in so many columns, if they are told: with shorter times, and ends of paths alone.
+fn laid_out(mut rows: Vec<Vec<String>>, columns: Option<usize>, now: Time) -> Shown {
+    let [who, last, path] = [1, 6, 8];
+    let whole = without_empty(&rows);
+    let Some(columns) = columns.filter(|columns| table::width(&whole) > *columns) else {
+        return whole;
+    };
+    for cell in rows.iter_mut().flatten() {
+        *cell = Shown::from(&*cell).to_string();
+    }
+    rows.iter_mut().for_each(|row| row[last] = narrow::moment(&row[last], now));
+    for (column, cut) in [(path, table::end as fn(&str, usize) -> String), (who, table::start)] {
+        let excess = table::width(&without_empty(&rows)).saturating_sub(columns);
+        let widest = rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+        let most = widest.saturating_sub(excess).max(LEAST);
+        rows.iter_mut().for_each(|row| row[column] = cut(&row[column], most));
+    }
+    without_empty(&rows)
+}
+
 /// Lays rows out without the columns in which nothing stands.
-fn without_empty(rows: &[Vec<String>]) -> host::shown::Shown {
+fn without_empty(rows: &[Vec<String>]) -> Shown {
     let is_full = |column: &usize| {
         matches!(HEADER[*column], "MACHINE" | "WHO" | "READS" | "PATH")
             || rows.iter().any(|row| row[*column] != "-")
@@ -215,4 +241,31 @@ fn value([machine, who, path]: &Key, counts: &Counts, since: Time) -> Value {
         "last": counts.last.to_string(),
         "new": counts.is_new(since),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_row_wraps_and_a_pipe_has_it_all() {
+        let cells = |who: &str, path: &str| {
+            ["vps", who, "12", "-", "-", "-", "2026-11-23T20:00:00Z", "new", path]
+                .map(str::to_owned)
+                .to_vec()
+        };
+        let rows = vec![
+            cells("python3 jonas in ghost.service", "secret/jjeco/api-keys"),
+            cells("agent", "secret/mail"),
+        ];
+        let now = Time::from_micros(1_795_464_000_000_000);
+        let whole = laid_out(rows.clone(), None, now);
+        assert_eq!(laid_out(rows.clone(), Some(120), now), whole);
+        assert!(whole.contains("in ghost.service") && whole.contains("2026-11-23T20:00:00Z"));
+        for columns in [64, 70, 80] {
+            let shown = laid_out(rows.clone(), Some(columns), now);
+            assert!(table::width(&shown) <= columns, "{columns}: {shown}");
+            assert!(shown.contains("11-23T20:00Z") && shown.contains("/api-keys"), "{shown}");
+        }
+    }
 }

@@ -59,11 +59,18 @@ pub(super) fn table(
         status.machines.iter().map(|it| (&it.machine, it)).collect();
     let mut rows: Vec<&TargetRow> = status.targets.iter().collect();
     rows.sort_by_key(|row| (&row.machine, &row.target, &row.secret));
+    // Where the server is away, or the machine sleeps, that the rows are old blames nobody.
+    let blamed: BTreeSet<&Name> = found
+        .iter()
+        .filter(|it| it.kind == Kind::Outdated)
+        .filter_map(|it| it.machine.as_ref())
+        .collect();
     let cells: Vec<_> = rows
         .iter()
         .map(|row| {
-            let seen = seen(row, standing.get(&row.machine).copied(), &status.machine, now);
-            cells(row, seen)
+            let is_now = row.awake || row.machine == status.machine;
+            let standing = standing.get(&row.machine).copied();
+            cells(row, seen(row, standing, (is_now, blamed.contains(&row.machine)), now))
         })
         .collect();
     let text = narrow::laid_out(&cells, columns);
@@ -98,11 +105,15 @@ fn cells(row: &TargetRow, seen: String) -> Vec<String> {
     ]
 }
 
-fn seen(row: &TargetRow, standing: Option<&Standing>, own: &Name, now: Time) -> String {
+fn seen(
+    row: &TargetRow,
+    standing: Option<&Standing>,
+    (is_now, is_outdated): (bool, bool),
+    now: Time,
+) -> String {
     let ago = |at: Time| format!("{} ago", clock::age(now.seconds_since(at)));
-    let is_now = row.awake || row.machine == *own;
     match row.seen_at {
-        Some(at) if row.outdated => format!("{} (outdated)", ago(at)),
+        Some(at) if is_outdated => format!("{} (outdated)", ago(at)),
         _ if is_now => "now".to_owned(),
         None => "never".to_owned(),
         Some(at) => match standing {

@@ -32,6 +32,7 @@ pub(super) fn run(global: &Global, client: &Client, format: Format) -> Result<Ex
     if !matches!(format, Format::Table | Format::Json) {
         return Err(Failure::local("`status --watch` prints table or json").into());
     }
+    global.term.end_with_reader();
     let (mut known, mut away) = (BTreeSet::new(), false);
     let (mut pace, mut seq) = (Pace::default(), 0);
     loop {
