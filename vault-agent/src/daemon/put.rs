@@ -11,6 +11,7 @@ use shared::plaintext::Plaintext;
 use shared::report::TargetState;
 
 use super::fault::{TargetFault, in_one_line};
+use super::hung::UnderWay;
 use crate::engine::Commit;
 use host::files::binds::Mounts;
 use host::files::git::GitGate;
@@ -37,6 +38,8 @@ pub(super) struct Disk {
     /// Which target a file is of.
     places: Mutex<HashMap<FileId, PathBuf>>,
     mounts: Mutex<Option<(Instant, Mounts)>>,
+    /// Which files a thread is at.
+    pub(super) under_way: UnderWay,
 }
 
 /// What was put.
@@ -65,6 +68,7 @@ impl Disk {
             written: Written::new(state),
             places: Mutex::default(),
             mounts: Mutex::default(),
+            under_way: UnderWay::default(),
         }
     }
 

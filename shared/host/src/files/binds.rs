@@ -46,6 +46,32 @@ impl Mounts {
     }
 }
 
+/// The mount points that this process sees, as they were at one moment.
+#[derive(Debug)]
+pub struct Points(Vec<PathBuf>);
+
+impl Points {
+    /// Reads the kernel's table: no file system is asked.
+    #[must_use]
+    pub fn read() -> Self {
+        Self(table(Path::new("/proc/self/mountinfo")).into_iter().map(|it| it.point).collect())
+    }
+
+    /// Returns where the file system of the file at `path`, absolute and without links, is mounted.
+    #[must_use]
+    pub fn of(&self, path: &Path) -> &Path {
+        let above = self.0.iter().filter(|point| path.starts_with(point));
+        let nearest = above.max_by_key(|point| point.as_os_str().len());
+        nearest.map_or(Path::new("/"), PathBuf::as_path)
+    }
+}
+
+impl<const N: usize> From<[PathBuf; N]> for Points {
+    fn from(points: [PathBuf; N]) -> Self {
+        Self(points.into())
+    }
+}
+
 /// Returns the tables of the other mount namespaces, one of each.
 fn others() -> Vec<PathBuf> {
     let own = std::fs::read_link("/proc/self/ns/mnt").ok();
