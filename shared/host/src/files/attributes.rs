@@ -65,7 +65,8 @@ pub(super) fn mode_without_acl(file: &File, mode: u32) -> Option<u32> {
     let mut entries = value[..length].get(4..)?.chunks_exact(8);
     let group = entries.find(|entry| entry[..2] == OWN_GROUP.to_le_bytes());
     let rights = group.map_or(0, |entry| u32::from(entry[2]) & 0o7);
-    Some(mode & !0o070 | rights << 3)
+    // The mask holds for the group as well.
+    Some(mode & (!0o070 | rights << 3))
 }
 
 /// Capabilities and checksums are of the very content that they were given for.

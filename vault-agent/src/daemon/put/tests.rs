@@ -160,6 +160,16 @@ fn the_mask_of_an_acl_never_becomes_a_right_of_the_group() {
         world.put("A=1\nB=2\n", false, &KEPT()).unwrap();
         assert_eq!(mode(), 0o640, "without the ACL the group may what it might before");
         set_acl(&world.target.path);
+        // Now the mask takes the group's rights too.
+        let narrow = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&world.target.path, narrow).unwrap();
+        world.put("A=1\nB=4\n", false, &KEPT()).unwrap();
+        std::fs::remove_file(&world.target.path).unwrap();
+        world.put("A=1\nB=4\n", false, &KEPT()).unwrap();
+        assert_eq!(mode(), 0o600);
+        world.mine("A=1\nB=4\n");
+        world.put("A=1\nB=4\n", true, &KEPT()).unwrap();
+        set_acl(&world.target.path);
         world.put("A=1\nB=2\n", false, &KEPT()).unwrap();
         rustix::fs::removexattr(&world.target.path, "system.posix_acl_access").unwrap();
         world.put("A=1\nB=3\n", false, &KEPT()).unwrap();
