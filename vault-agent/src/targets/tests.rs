@@ -247,7 +247,10 @@ fn links_are_resolved_once_and_for_all() {
     std::os::unix::fs::symlink(world.root.join("real"), world.root.join("link")).unwrap();
     assert_eq!(
         world.run(&["add", "ROOT/link/../link/.env", "secret/a"]),
-        "added: `ROOT/real/.env` holds secret/a\n"
+        "added: `ROOT/real/.env` holds secret/a\n\
+         `ROOT/link` is a link, and the file is where it leads now\n\
+         hint: where the link is turned, as by a deployment, add the file with `--follow` \
+         instead\n"
     );
     assert_eq!(
         world.run(&["remove", "ROOT/link/.env"]),
