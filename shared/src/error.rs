@@ -102,6 +102,10 @@ codes! {
     BlobOpen = "E_BLOB_OPEN",
         "the blob does not open with this machine's key",
         "the last good content stays; ask an admin to re-encrypt with `vault access set`";
+    NotAReader = "E_NOT_A_READER",
+        "this machine could not read the secret yet when the version was written",
+        "`vault kv get -version` on a machine that could shows it, and `vault kv rollback` there \
+         makes it the newest, for all who may read it now";
     BlobContext = "E_BLOB_CONTEXT",
         "the blob was made for another vault, path or version",
         "the last good content stays; ask who wrote this version";

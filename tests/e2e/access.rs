@@ -96,6 +96,34 @@ fn a_grant_opens_what_was_written_before() {
 }
 
 #[test]
+fn versions_from_before_a_grant_are_no_alarm() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    for n in 1..=3 {
+        let _ = rtx.vault(&["kv", "put", SECRET, &format!("password={n}")]).ok();
+    }
+    let nas = world.machine(&rtx, "nas", &["*"]);
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let _ = rtx.vault(&["access", "set", "vps", "--read", "*", "--yes"]).ok();
+    for host in [&nas, &vps] {
+        watch::poll("the newest version", || {
+            (host.vault(&["kv", "get", "-field=password", SECRET]).out == "3").then_some(())
+        });
+        for version in ["1", "2"] {
+            let ran = host.vault(&["kv", "get", "-version", version, SECRET]);
+            assert!(ran.code == 2 && ran.err.contains("E_NOT_A_READER"), "{}", ran.err);
+            assert!(ran.err.contains("No value found"), "{}", ran.err);
+        }
+        let _ = host.vault(&["status"]).ok();
+    }
+    // Where it could be read it is made the newest, and all have it.
+    let _ = rtx.vault(&["kv", "rollback", "-version=1", SECRET]).ok();
+    watch::poll("the version before", || {
+        (nas.vault(&["kv", "get", "-field=password", SECRET]).out == "1").then_some(())
+    });
+}
+
+#[test]
 fn a_slip_at_the_passphrase_is_made_good_on_a_terminal() {
     let world = World::new(bins!());
     let rtx = world.owner("rtx1080");

@@ -170,6 +170,72 @@ fn a_disk_that_is_mounted_later_gets_its_file() {
 }
 
 #[test]
+fn a_file_that_is_mounted_over_ours_is_told() {
+    mounts::own(|| {
+        let world = World::new(bins!());
+        let desk = Desk::new(&world, ".", "");
+        let other = desk.folder().join("other");
+        save(&other, "OTHER=1\n");
+        let run = |program: &str, args: &[&Path]| {
+            assert!(Command::new(program).args(args).status().unwrap().success());
+        };
+        run("mount", &[Path::new("--bind"), &other, &desk.file]);
+        desk.alarmed("is a mount point");
+        desk.put("new");
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "OTHER=1\n");
+        run("umount", &[&desk.file]);
+        desk.holds("A=new\n");
+        desk.healed();
+        assert_eq!(names(desk.folder()).len(), 2, "{:?}", names(desk.folder()));
+    });
+}
+
+#[test]
+fn a_disk_that_does_not_answer_holds_up_its_own_files_alone() {
+    mounts::own(|| {
+        let world = World::new(bins!());
+        let mut desk = Desk::new(&world, "app", "on_change = \"cp .env seen\"");
+        let away = desk.host.dir.join("home/away");
+        // More than are written at once, with the same hook in another folder.
+        let files: Vec<PathBuf> = (0..10).map(|n| away.join(format!("{n}/.env"))).collect();
+        let config = desk.host.state().join("agent.toml");
+        let mut text = std::fs::read_to_string(&config).unwrap();
+        for file in &files {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            text += &format!("[[target]]\npath = {file:?}\nsecrets = [\"{SECRET}\"]\n");
+        }
+        save(&config, &text);
+        for file in &files {
+            watch::until(file, |text| text.ends_with("A=old\n"));
+        }
+        let hang = mounts::Hang::over(&away);
+        for value in ["new", "newer"] {
+            desk.put(value);
+            desk.holds(&format!("A={value}\n"));
+            let seen = desk.folder().join("seen");
+            watch::until(&seen, |text| text.ends_with(&format!("A={value}\n")));
+        }
+        desk.alarmed("its disk does not answer");
+        // Neither a command nor the end of the agent waits for it.
+        let more = desk.folder().join("more.env");
+        let added = desk.host.agent_command(&["target", "add", more.to_str().unwrap(), SECRET]);
+        let _ = added.ok();
+        watch::until(&more, |text| text.ends_with("A=newer\n"));
+        let removed = desk.host.agent_command(&["target", "remove", files[9].to_str().unwrap()]);
+        let _ = removed.ok();
+        desk.host.stop();
+        desk.host.start();
+        desk.put("newest");
+        desk.holds("A=newest\n");
+        drop(hang);
+        for file in &files[..9] {
+            watch::until(file, |text| text.ends_with("A=newest\n"));
+        }
+        desk.healed();
+    });
+}
+
+#[test]
 fn a_vanished_folder_is_waited_for() {
     let world = World::new(bins!());
     let folder = world.dir().join("rtx1080/home/app");

@@ -1,8 +1,11 @@
 //! File systems of a test's own: small, full, read-only or gone, seen by that test and its children
 //! alone.
 
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::io::FdFlags;
 
 use crate::namespaces;
 
@@ -83,6 +86,38 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         // Whatever still runs there may go on; the folder below can be removed.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.point).output();
+    }
+}
+
+/// A mounted file system that answers nothing, as that of a server which is away.
+#[derive(Debug)]
+pub struct Hang {
+    point: PathBuf,
+    /// Its other end, which nobody reads.
+    _silent: std::fs::File,
+}
+
+impl Hang {
+    /// Mounts one over a folder.
+    ///
+    /// # Panics
+    /// If it cannot be mounted.
+    #[must_use]
+    pub fn over(point: &Path) -> Self {
+        let mut both = std::fs::OpenOptions::new();
+        let silent = both.read(true).write(true).open("/dev/fuse").expect("a kernel with FUSE");
+        rustix::io::fcntl_setfd(&silent, FdFlags::empty()).expect("an open file");
+        let options = format!("fd={},rootmode=40000,user_id=0,group_id=0", silent.as_raw_fd());
+        run("mount", &["--internal-only", "-t", "fuse", "-o", &options, "silent"], point);
+        rustix::io::fcntl_setfd(&silent, FdFlags::CLOEXEC).expect("an open file");
+        Self { point: point.to_owned(), _silent: silent }
+    }
+}
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        // Whoever waits for it gets an error when the other end is closed.
         let _ = Command::new("umount").arg("--lazy").arg(&self.point).output();
     }
 }

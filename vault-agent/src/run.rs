@@ -44,7 +44,8 @@ pub fn run(args: &Args, paths: &Paths) -> Result<()> {
     // What takes long runs on other threads; a second one here would cost memory and wake-ups, and
     // gain nothing.
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .max_blocking_threads(16)
+        // Some may wait for disks that do not answer.
+        .max_blocking_threads(64)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
@@ -170,7 +171,7 @@ pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
     let config = Config::load_or_default(&paths.config)?;
     logging::start(config.log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let ran = runtime.block_on(async {
         let engine = Engine::open(paths)?;
         let reached = tokio::time::timeout(REACH, engine.connect_once(&config.server)).await;
         let online = matches!(reached, Ok(Ok(())));
@@ -190,7 +191,10 @@ pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
         }
         engine.close().await;
         Ok(if right { Exit::OK } else { Exit::REMOTE })
-    })
+    });
+    // A disk that does not answer is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ran
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use toml_edit::{ArrayOfTables, Item, Table, value};
 
 use crate::daemon::{check_source, confirm_source};
 use crate::targets::{edit, names, real};
+use host::files;
 use host::files::git::{GitGate, GitPolicy};
 use host::hint::hinted;
 use host::table;
@@ -141,7 +142,7 @@ fn confirm(file: &Path, paths: &Paths, term: &Term) -> Result<()> {
 
 /// Finds a source by its file, which may be gone with its folder.
 fn known(file: &Path, config: &Path) -> Result<std::sync::Arc<Source>> {
-    let given = std::path::absolute(file)?;
+    let given = files::absolute(file)?;
     let path = real(file).unwrap_or_else(|_| given.clone());
     let config = Config::load_or_default(config)?;
     let found = config.sources.into_iter().find(|known| known.path == path || known.path == given);
@@ -163,7 +164,7 @@ mod tests {
     use std::io;
 
     use clap::Parser as _;
-    use host::files::{self, Access};
+    use host::files::Access;
 
     use super::*;
     use crate::targets::tests::Printed;

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// How alike two words must be, from 0 to 1, for one to be a slip for the other.
 const ALIKE: f64 = 0.8;
 
+/// What to do about a file that is there and cannot be read.
+const RIGHTS: &str = "check the file's owner and rights";
+
 /// A configuration that is refused.
 #[derive(Debug)]
 pub struct ConfigFault {
@@ -49,14 +52,16 @@ impl ConfigFault {
             key: None,
             message: message.into(),
             missing: false,
-            hint: "check the file's owner and rights".to_owned(),
+            hint: RIGHTS.to_owned(),
         }
     }
 
     /// Refuses a file that cannot be read.
     pub fn unread(file: &Path, why: &io::Error) -> Self {
+        let missing = why.kind() == io::ErrorKind::NotFound;
         Self {
-            missing: why.kind() == io::ErrorKind::NotFound,
+            missing,
+            hint: (if missing { "make it, or put it back" } else { RIGHTS }).to_owned(),
             ..Self::whole(file, format!("cannot be read: {why}"))
         }
     }

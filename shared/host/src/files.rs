@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 pub use before::{KeepError, Kept, keep_before, tag};
 pub use error::FileError;
 use folder::Place;
-pub use folder::{FileId, file_id};
+pub use folder::{FileId, absolute, file_id};
 pub use in_place::{finish_in_place, in_place};
 pub use links::{Followed, follow, ways};
 pub use private::{check_private, read_private, read_private_named};

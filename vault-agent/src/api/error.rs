@@ -148,6 +148,9 @@ pub(super) enum ApiFault {
     Unresolved,
     #[error("{0}: the write is kept and sent again\nhint: read the secret before writing again")]
     Postponed(String),
+    /// An older version that was written for others: Vault's clients take it for missing.
+    #[error("{0}")]
+    NotAReader(String),
     /// What is asked is here, but broken.
     #[error("{0}")]
     Broken(String),
@@ -178,9 +181,11 @@ impl ApiFault {
     /// Returns the status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Missing | Self::NothingToPatch | Self::NoRoute(_) | Self::UnsupportedPath => {
-                StatusCode::NOT_FOUND
-            }
+            Self::Missing
+            | Self::NothingToPatch
+            | Self::NoRoute(_)
+            | Self::UnsupportedPath
+            | Self::NotAReader(_) => StatusCode::NOT_FOUND,
             Self::Denied
             | Self::Substituted
             | Self::NoGrant(_)
@@ -240,6 +245,7 @@ impl ApiFault {
             }
             // Vault's words, to the letter; where the fault is stands beside them.
             Self::BadJson(why) => envelope::errors(status, &text, Some(&why)),
+            Self::NotAReader(why) => envelope::errors(status, "", Some(&why)),
             _ => envelope::errors(status, &text, None),
         }
     }
@@ -256,6 +262,9 @@ impl From<ReadError> for ApiFault {
                 // Every address that does not answer has a line.
                 let then = if reason.contains('\n') { "\n" } else { "; " };
                 Self::Offline(format!("{reason}{then}version {ver} is not in the cache"))
+            }
+            ReadError::Blob(error) if error.code == Code::NotAReader => {
+                Self::NotAReader(with_hint(&error))
             }
             ReadError::Blob(error) => Self::Broken(with_hint(&error)),
             ReadError::Local(why) => Self::Broken(why.to_string()),
@@ -335,6 +344,10 @@ mod tests {
         );
         check(WriteError::Denied.into(), 403, "permission denied");
         check(WriteError::Refused(Code::Denied.because("x")).into(), 403, "permission denied");
+        let others = ReadError::Blob(Code::NotAReader.because("version 2 of `secret/a`"));
+        let hint = Code::NotAReader.hint();
+        let text = format!("E_NOT_A_READER: version 2 of `secret/a`\nhint: {hint}");
+        check(others.into(), 404, &text);
         check(ApiFault::TooLarge, 413, "http: request body too large");
         check(
             ApiFault::ContentTooLarge(Some(786_433)),

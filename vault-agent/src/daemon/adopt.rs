@@ -44,6 +44,7 @@ impl Daemon {
             slots: HashMap::new(),
             queue: VecDeque::new(),
             jobs: JoinSet::new(),
+            hung_jobs: 0,
             report_by: None,
             save_by: None,
             saver: JoinSet::new(),

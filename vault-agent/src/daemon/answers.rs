@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::Daemon;
 use super::asked::{Ask, NoRun};
 use super::hooks::Waiter;
+use super::slot::Slot;
 
 /// Writers of secrets that may wait for targets at a time; others do not wait.
 const MOST_WAITING: usize = 256;
@@ -32,7 +33,8 @@ impl Daemon {
     pub(super) fn tell_settled(&mut self) {
         let slots = &self.slots;
         let settled = self.waiting.extract_if(.., |(secret, _)| {
-            !slots.values().any(|slot| slot.is_active() && slot.target.secrets.contains(secret))
+            let is_written = |slot: &Slot| slot.is_active() && !slot.hung;
+            !slots.values().any(|slot| is_written(slot) && slot.target.secrets.contains(secret))
         });
         for (_, answer) in settled {
             let _ = answer.send(());

@@ -87,11 +87,11 @@ pub(super) async fn run(
                     return Err(fault);
                 }
             };
-            let (rendered, mask) = render(engine, target, contents).await?;
-            let (disk, mut notes) = (Arc::clone(disk), rendered.warnings.clone());
+            let (rendered, mask) = render(engine, disk, target, contents).await?;
+            let (writer, mut notes) = (Arc::clone(disk), rendered.warnings.clone());
             let absent = rendered.absent.clone();
-            let write = move |target: &Target| disk.write(target, &rendered, first, &commit);
-            let Put { replaced, print, notes: more } = blocking(target, write).await?;
+            let write = move |target: &Target| writer.write(target, &rendered, first, &commit);
+            let Put { replaced, print, notes: more } = blocking(disk, target, write).await?;
             notes.extend(more);
             let held = Held { versions, print: Some(print), notes, absent };
             Ok(match replaced {
@@ -101,12 +101,11 @@ pub(super) async fn run(
         }
         Task::Compare(versions) => {
             let contents = fetch(engine, target, &versions).await?;
-            let (rendered, mask) = render(engine, target, contents).await?;
-            let (disk, notes) = (Arc::clone(disk), rendered.warnings.clone());
+            let (rendered, mask) = render(engine, disk, target, contents).await?;
+            let (reader, notes) = (Arc::clone(disk), rendered.warnings.clone());
             let absent = rendered.absent.clone();
-            let found =
-                blocking(target, move |target| disk.compare(target, &rendered, first, &commit));
-            Ok(match found.await? {
+            let compare = move |target: &Target| reader.compare(target, &rendered, first, &commit);
+            Ok(match blocking(disk, target, compare).await? {
                 (Found::Same, print) => {
                     let print = Some(print);
                     Outcome::Unchanged(Held { versions, print, notes, absent }, mask)
@@ -115,15 +114,16 @@ pub(super) async fn run(
             })
         }
         Task::Remove(versions) => {
-            let disk = Arc::clone(disk);
-            let removed = blocking(target, move |target| disk.remove(target, &commit)).await?;
+            let remover = Arc::clone(disk);
+            let remove = move |target: &Target| remover.remove(target, &commit);
+            let removed = blocking(disk, target, remove).await?;
             let (print, notes, absent) = (None, Vec::new(), Vec::new());
             let held = Held { versions, print, notes, absent };
             let outcome = if removed { Outcome::Changed } else { Outcome::Unchanged };
             Ok(outcome(held, Mask::default()))
         }
         Task::Look => {
-            let seen = blocking(target, move |target| match print {
+            let seen = blocking(disk, target, move |target| match print {
                 Some(print) => Ok(print.is_of(&real(target)?)?),
                 None => Ok(!files::exists(&real(target)?)?),
             });
@@ -134,11 +134,15 @@ pub(super) async fn run(
 
 /// Runs `act` where it may wait for the disk.
 async fn blocking<T: Send + 'static>(
+    disk: &Disk,
     target: &Arc<Target>,
     act: impl FnOnce(&Target) -> Result<T, TargetFault> + Send + 'static,
 ) -> Result<T, TargetFault> {
     let target = Arc::clone(target);
+    // As long as the thread is at it, whoever waits for the end.
+    let at = disk.under_way.begin(&target.path);
     let act = move || {
+        let _at = at;
         let _held = target.require_mount.as_deref().map(files::mount::hold).transpose()?;
         act(&target)
     };
@@ -170,8 +174,8 @@ async fn restore(
     versions: &Versions,
     commit: Commit,
 ) {
-    let is_absent = real(target).is_ok_and(|path| matches!(files::exists(&path), Ok(false)));
-    if target.layout != Layout::File || !is_absent {
+    let is_there = blocking(disk, target, |target| Ok(files::exists(&real(target)?)?)).await;
+    if target.layout != Layout::File || !matches!(is_there, Ok(false)) {
         return;
     }
     let mut contents = Vec::with_capacity(versions.len());
@@ -181,10 +185,10 @@ async fn restore(
             contents.push((path.clone(), content));
         }
     }
-    let Ok((rendered, _)) = render(engine, target, contents).await else { return };
-    let disk = Arc::clone(disk);
-    let write = move |target: &Target| disk.write(target, &rendered, true, &commit);
-    let written = blocking(target, write).await;
+    let Ok((rendered, _)) = render(engine, disk, target, contents).await else { return };
+    let writer = Arc::clone(disk);
+    let write = move |target: &Target| writer.write(target, &rendered, true, &commit);
+    let written = blocking(disk, target, write).await;
     let file = target.path.display();
     match written {
         Ok(_) => tracing::warn!(%file, "written with the last versions that open"),
@@ -195,6 +199,7 @@ async fn restore(
 /// Renders the file, or its block.
 async fn render(
     engine: &Engine,
+    disk: &Disk,
     target: &Arc<Target>,
     contents: Vec<(SecretPath, Content)>,
 ) -> Result<(Rendered, Mask), TargetFault> {
@@ -217,7 +222,7 @@ async fn render(
         restores: target.drift == Drift::Restore,
     });
     let template = match target.template_file.clone() {
-        Some(file) => blocking(target, move |_| template(&file)).await?,
+        Some(file) => blocking(disk, target, move |_| template(&file)).await?,
         None => target.template.clone().unwrap_or_default(),
     };
     let rules = target.rules(header.as_ref(), &template);

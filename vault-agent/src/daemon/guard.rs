@@ -169,9 +169,12 @@ impl Guard {
                 }
                 others = self.mounts.changed(&self.folders) => {
                     let board = self.shared.lock();
-                    let files = others.iter().filter_map(|folder| board.folders.get(folder));
-                    let files = files.flatten().cloned().collect();
-                    Touched { files, moved: !others.is_empty(), mounted: true, all: false }
+                    let inside = others.folders.iter().filter_map(|it| board.folders.get(it));
+                    // A single file has another one mounted over it.
+                    let over = others.points.iter().filter_map(|it| board.names.get(it));
+                    let files = inside.chain(over).flatten().cloned().collect();
+                    let moved = !others.folders.is_empty();
+                    Touched { files, moved, mounted: true, all: false }
                 }
             };
             if touched != Touched::default() {

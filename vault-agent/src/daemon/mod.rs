@@ -10,6 +10,7 @@ mod contact;
 mod fault;
 mod guard;
 mod hooks;
+mod hung;
 mod master;
 mod order;
 mod persist;
@@ -49,7 +50,8 @@ use record::{Record, Remembered};
 use slot::{Slot, State};
 use troubles::Troubles;
 
-/// Targets written at once: one that hangs does not hold up the others.
+/// Targets written at once, but for those whose disk does not answer: as many of these on each file
+/// system.
 const MOST_JOBS: usize = 8;
 
 /// How long the report may wait for writes under way.
@@ -152,6 +154,8 @@ struct Daemon {
     /// Targets with a task to start.
     queue: VecDeque<PathBuf>,
     jobs: JoinSet<Done>,
+    /// How many of them wait for a disk that does not answer.
+    hung_jobs: usize,
     /// By when the report is to be renewed, if it is behind.
     report_by: Option<Instant>,
     /// By when the record is to be written, if it is behind.
@@ -182,11 +186,12 @@ impl Daemon {
     /// Starts what can be started, and brings report and record up to date.
     fn advance(&mut self) {
         let now = Instant::now();
-        self.start_queued();
+        self.start_queued(now);
         let (slots, guard) = (&self.slots, &self.guard);
         // One run shall do for all targets of a hook that are still being written.
         let is_held = |key: &HookKey| {
-            slots.values().any(|slot| slot.is_active() && slot.key.as_ref() == Some(key))
+            let is_it = |slot: &Slot| slot.is_active() && !slot.hung;
+            slots.values().any(|slot| is_it(slot) && slot.key.as_ref() == Some(key))
         };
         self.hooks.start(now, &self.order, is_held);
         self.masters.start(&self.engine, now, |file| guard.is_open(file));
@@ -196,9 +201,11 @@ impl Daemon {
         self.persist(now);
     }
 
-    /// Tells whether no file is being written or about to be.
+    /// Tells whether no file is being written or about to be, but for those whose disk does not
+    /// answer.
     fn is_settled(&self) -> bool {
-        self.jobs.is_empty() && self.queue.is_empty()
+        let is_hung = |path| self.slots.get(path).is_some_and(|slot| slot.hung);
+        self.queue.iter().all(is_hung) && self.jobs.len() <= self.hung_jobs
     }
 
     /// Waits for the next event and takes it; loses nothing if it is dropped while it waits.
@@ -207,7 +214,7 @@ impl Daemon {
         let slots = self.slots.values().flat_map(|slot| [slot.due, slot.look_due]);
         let due = [self.report_by, self.weigh_by, save_by]
             .into_iter()
-            .chain([self.hooks.wake, self.masters.next_due()])
+            .chain([self.hooks.wake, self.masters.next_due(), self.next_hung(Instant::now())])
             .chain(slots)
             .flatten()
             .min();
@@ -325,12 +332,16 @@ impl Daemon {
     }
 
     /// Starts the tasks of queued targets, but for those that come after one which is not done yet,
-    /// and those whose last good versions are not written down yet.
-    fn start_queued(&mut self) {
+    /// those whose last good versions are not written down yet, and those on a disk that hangs.
+    fn start_queued(&mut self, now: Instant) {
+        let hung = self.mark_hung(now);
+        self.hung_jobs = hung.tasks;
         for path in std::mem::take(&mut self.queue) {
             let is_active = |path: &Path| self.slots.get(path).is_some_and(Slot::is_active);
             let is_unsaved = self.slots.get(&path).is_some_and(Slot::has_unsaved_good);
-            if self.jobs.len() >= MOST_JOBS
+            let is_held_up = |slot: &Slot| hung.holds_up(&slot.target);
+            if self.jobs.len().saturating_sub(hung.tasks) >= MOST_JOBS
+                || self.slots.get(&path).is_some_and(is_held_up)
                 || (is_unsaved && !self.save_failed)
                 || self.order.any_before(&path, is_active)
             {

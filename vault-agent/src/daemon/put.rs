@@ -11,6 +11,7 @@ use shared::plaintext::Plaintext;
 use shared::report::TargetState;
 
 use super::fault::{TargetFault, in_one_line};
+use super::hung::UnderWay;
 use crate::engine::Commit;
 use host::files::binds::Mounts;
 use host::files::git::GitGate;
@@ -37,6 +38,8 @@ pub(super) struct Disk {
     /// Which target a file is of.
     places: Mutex<HashMap<FileId, PathBuf>>,
     mounts: Mutex<Option<(Instant, Mounts)>>,
+    /// Which files a thread is at.
+    pub(super) under_way: UnderWay,
 }
 
 /// What was put.
@@ -65,6 +68,7 @@ impl Disk {
             written: Written::new(state),
             places: Mutex::default(),
             mounts: Mutex::default(),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -114,7 +118,7 @@ impl Disk {
         };
         if files::compare(path, wanted.expose(), access)? == Found::Same {
             kept(commit)?;
-            self.note(path, Some(body), body, access)?;
+            self.note(path, Some(body), body, noted(access, old.as_ref()))?;
             return Ok(put);
         }
         let found = part(target, old.as_ref())?;
@@ -157,7 +161,8 @@ impl Disk {
         commit: &Commit,
     ) -> Result<Swapped, TargetFault> {
         std::thread::scope(|scope| {
-            let mut noting = Some(scope.spawn(|| self.note(path, found, body, access)));
+            let noted = noted(access, old);
+            let mut noting = Some(scope.spawn(move || self.note(path, found, body, noted)));
             let mut ready = || {
                 kept(commit)?;
                 let ended = || Err(TargetFault::new(TargetState::Failed, "interrupted", ""));
@@ -367,10 +372,17 @@ fn access(
         (None, kept) => kept.and_then(|kept| kept.gid),
     };
     // With an ACL the group's rights are its mask, which changes as entries are set.
-    let masked = old.filter(|old| old.has_acl).map(|old| old.access.mode);
+    let masked = old.filter(|old| old.mode_without_acl.is_some()).map(|old| old.access.mode);
     let mode = target.mode.or(masked).or(kept.map(|kept| kept.mode)).unwrap_or(MODE);
     let uid = owner.map(|owner| owner.uid).or(kept.and_then(|kept| kept.uid));
     Ok(Access { uid, gid: gid.or(own_gid), mode })
+}
+
+/// Returns what is noted of the access of a file that took the place of `old`: with an ACL, what it
+/// is without. A mask that outlived its ACL would give its rights to the group.
+fn noted(access: Access, old: Option<&Read>) -> Access {
+    let mode = old.and_then(|old| old.mode_without_acl).unwrap_or(access.mode);
+    Access { mode, ..access }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

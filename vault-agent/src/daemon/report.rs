@@ -22,6 +22,12 @@ const MISSING: &str = "E_TARGET_MISSING";
 const LOOK: &str = " (hint: `vault kv put SECRET KEY=-` makes a secret, `vault kv patch` a key in \
                     one; if the name is wrong, mend it in `agent.toml`)";
 
+/// Why a file is not written that cannot be reached.
+const HANGS: &str = "its disk does not answer";
+/// What to do about it.
+const MOUNT: &str = "see whether the server of its mount is there; it is written as soon as the \
+                     disk answers, and other files are kept right meanwhile";
+
 /// What all rows together may take of the 256 KiB that a report may have, as JSON.
 const MOST_BYTES: usize = 255 * 1024;
 
@@ -55,6 +61,7 @@ impl Slot {
     /// Returns how it stands, and what its owner should know, as the fleet view has it.
     pub(super) fn standing(&self) -> (TargetState, String) {
         let (state, detail) = match &self.state {
+            _ if self.hung => (TargetState::Failed, HANGS),
             State::New => (TargetState::Starting, ""),
             State::Right if !self.absent.is_empty() => {
                 return (TargetState::Missing, missing(&self.absent));
@@ -123,6 +130,7 @@ fn missing(absent: &[String]) -> String {
 fn alarms(slot: &Slot) -> impl Iterator<Item = (&'static str, String)> {
     let path = slot.target.path.display();
     let file = match &slot.state {
+        _ if slot.hung => Some(("E_TARGET", format!(" (hint: {MOUNT})"))),
         State::Failed(fault) => {
             let is_foreign = fault.state == TargetState::Foreign;
             let code = if is_foreign { Code::TargetForeign.as_str() } else { "E_TARGET" };

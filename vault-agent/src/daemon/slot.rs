@@ -77,6 +77,8 @@ pub(super) struct Slot {
     pub(super) queued: bool,
     /// The task under way.
     pub(super) busy: Option<tokio::task::Id>,
+    /// Whether it waits for a disk that does not answer.
+    pub(super) hung: bool,
     /// When to plan again after a failure.
     pub(super) due: Option<Instant>,
     /// When to look at the file.
@@ -133,6 +135,7 @@ impl Slot {
             next: None,
             queued: false,
             busy: None,
+            hung: false,
             due: None,
             look_due: None,
             wrote: None,
@@ -257,30 +260,6 @@ impl Slot {
         }
         // What kept the file from being written may be gone.
         matches!(self.state, State::Failed(_))
-    }
-
-    /// Takes the news that the template may be another: what the file holds is no longer known to
-    /// be right.
-    pub(super) fn template_changed(&mut self) {
-        self.stale = self.busy.is_some();
-        self.held = None;
-        if self.target.drift == Drift::Report {
-            self.written = None;
-        }
-    }
-
-    /// Takes the news that the vault has gone on without some versions: those of the secrets that
-    /// `are` such bear other contents from now on. What the file holds of them counts as version 0.
-    pub(super) fn set_aside(&mut self, are: impl Fn(&SecretPath) -> bool) {
-        let aside: Vec<bool> = self.target.secrets.iter().map(are).collect();
-        if !aside.contains(&true) {
-            return;
-        }
-        for (ver, _) in self.written.iter_mut().flatten().zip(aside).filter(|(_, aside)| *aside) {
-            *ver = ver.and(Some(0));
-        }
-        self.stale = self.busy.is_some();
-        (self.held, self.next, self.verdict) = (None, None, Verdict::default());
     }
 
     /// Takes the end of a task; if the hook is to run, returns what to mask in its output.

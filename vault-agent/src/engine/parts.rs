@@ -124,7 +124,8 @@ impl Parts {
 impl Parts {
     /// Returns the time by which it is judged what is too old.
     pub(super) fn time_for_ages(&self) -> Time {
-        timing::for_ages(clock::now(), self.alarms.stands(Code::Clock))
+        let last = self.link.look(|link| link.synced_at.filter(|_| link.heard.is_none()));
+        timing::for_ages(clock::now(), self.alarms.stands(Code::Clock), last)
     }
 }
 

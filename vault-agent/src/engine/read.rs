@@ -203,7 +203,9 @@ fn open_now(parts: &Parts, due: &Due, blob: &Blob) -> Result<Content, Error> {
         }
         Err(error) => {
             parts.cache.refuse(due.blob, error.clone());
-            alarm(parts, due, error);
+            if error.code != Code::NotAReader {
+                alarm(parts, due, error);
+            }
         }
     }
     opened

@@ -35,9 +35,10 @@ pub(super) fn seconds_off(theirs: Time, server: Time) -> Option<i64> {
 }
 
 /// Returns the time by which it is judged what is too old: with a clock that is wrong nothing is,
-/// and files stay as they are.
-pub(super) fn for_ages(now: Time, is_off: bool) -> Time {
-    if is_off { Time::default() } else { now }
+/// and files stay as they are. A process that has not heard the server cannot tell whether its
+/// clock is right: nothing grows older than it was at the `last` sync of an earlier one.
+pub(super) fn for_ages(now: Time, is_off: bool, last: Option<Time>) -> Time {
+    if is_off { Time::default() } else { last.map_or(now, |last| last.min(now)) }
 }
 
 #[cfg(test)]
@@ -109,7 +110,15 @@ mod tests {
 
     #[test]
     fn with_a_wrong_clock_nothing_is_too_old() {
-        assert_eq!(for_ages(at(NOW), false), at(NOW));
-        assert_eq!(for_ages(at(NOW), true), Time::default());
+        assert_eq!(for_ages(at(NOW), false, None), at(NOW));
+        assert_eq!(for_ages(at(NOW), true, None), Time::default());
+        assert_eq!(for_ages(at(NOW), true, Some(at(NOW - DAY))), Time::default());
+    }
+
+    #[test]
+    fn before_the_server_is_heard_nothing_grows_older() {
+        assert_eq!(for_ages(at(NOW), false, Some(at(NOW - DAY))), at(NOW - DAY));
+        // A clock that has been set back since does not make anything younger than it says.
+        assert_eq!(for_ages(at(NOW - DAY), false, Some(at(NOW))), at(NOW - DAY));
     }
 }

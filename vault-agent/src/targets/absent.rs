@@ -27,11 +27,11 @@ struct SubkeysData {
 }
 
 /// Warns of what does not exist.
-pub(super) fn warn(secrets: &[SecretPath], keys: &[String], paths: &Paths, term: &Term) {
+pub(super) fn warn(secrets: &[SecretPath], keys: &[&String], paths: &Paths, term: &Term) {
     if UnixStream::connect(&paths.socket).is_err() {
         return;
     }
-    let mut wanted: Vec<&String> = keys.iter().collect();
+    let mut wanted = keys.to_vec();
     let mut all_known = true;
     let (mut unknown, mut reason) = (Vec::new(), Shown::default());
     for path in secrets {

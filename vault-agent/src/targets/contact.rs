@@ -11,6 +11,7 @@ use shared::error::Code;
 use shared::path::SecretPath;
 use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
+use super::patience::patiently;
 use super::twice;
 use crate::ask;
 use host::files::binds::Mounts;
@@ -151,11 +152,16 @@ pub(super) fn meet(
             Ok(())
         }
         Some(_) if choice.import => import(target, part, &met, secrets, paths, term),
-        Some(loss) => bail!(hinted(
-            format!("{}: `{shown}` holds what the secrets do not: {loss}", Code::TargetForeign),
-            "`--import` publishes it first, `--block` keeps its lines around the vault's, \
-             `--replace` keeps a copy beside it"
-        )),
+        Some(loss) => {
+            let block = match target.format.has_comments() {
+                true => "`--block` keeps its lines around the vault's, ",
+                false => "",
+            };
+            bail!(hinted(
+                format!("{}: `{shown}` holds what the secrets do not: {loss}", Code::TargetForeign),
+                format!("`--import` publishes it first, {block}`--replace` keeps a copy beside it")
+            ))
+        }
     }
 }
 
@@ -176,11 +182,14 @@ pub(super) fn typed(table: &Table, file: &Path) -> Result<Target> {
 /// Refuses a file that is another target's under another name.
 fn same_file(target: &Target, path: &Path, config: &Config) -> Result<()> {
     let Some(own) = files::file_id(path) else { return Ok(()) };
-    let is_it = |other: &Target| {
+    let is_it = move |other: &Target| {
         let real = written::real(other).ok();
         real.is_some_and(|real| files::file_id(&real).as_ref() == Some(&own))
     };
-    match config.targets.iter().find(|other| is_it(other)) {
+    // The agent looks too, before it writes.
+    let others = config.targets.clone();
+    let other = patiently(move || others.into_iter().find(|other| is_it(other)));
+    match other.flatten() {
         Some(other) => bail!(hinted(
             format!("`{}` is the same file as `{}`", target.path.display(), other.path.display()),
             "that one is a target already: its folder is mounted or linked under two names"

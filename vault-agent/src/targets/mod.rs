@@ -4,6 +4,7 @@
 
 mod absent;
 mod contact;
+mod patience;
 mod purge;
 mod settings;
 mod twice;
@@ -26,6 +27,7 @@ use host::term::Term;
 use machine::config::{Config, Format, Target, parse_mode};
 use machine::paths::Paths;
 use machine::render::Layout;
+use patience::patiently;
 use settings::Settings;
 
 use machine::written::Written;
@@ -90,7 +92,10 @@ pub struct Add {
 /// Warns before the verb of what would not be as it seems.
 pub fn foretell(command: &Command, paths: &Paths, term: &Term) {
     match command {
-        Command::Add(args) => absent::warn(&args.secrets, &args.keys, paths, term),
+        Command::Add(args) => {
+            let keys: Vec<&String> = args.keys.iter().chain(args.settings.renamed()).collect();
+            absent::warn(&args.secrets, &keys, paths, term);
+        }
         Command::List { .. } | Command::Remove { .. } => {}
     }
 }
@@ -147,6 +152,12 @@ fn add(args: &Add, paths: &Paths, term: &Term) -> Result<()> {
         Ok(())
     })?;
     term.say(format!("added: `{}` holds {}", path.display(), list_of(&args.secrets)));
+    if let Some(link) = link_to(&args.file, &path) {
+        term.say_hinted(
+            format!("`{}` is a link, and the file is where it leads now", link.display()),
+            "where the link is turned, as by a deployment, add the file with `--follow` instead",
+        );
+    }
     if let (Some(owner), None) = (&owner, &args.owner) {
         term.say(format!(
             "its owner will be `{owner}`, to whom the folder belongs; `--owner root` keeps it to root"
@@ -205,7 +216,7 @@ fn remove(target: &Path, purge: bool, paths: &Paths, term: &Term) -> Result<()> 
         (true, _) => purge::purge(target, &Written::new(&paths.state))
             .with_context(|| format!("`{shown}` is no target any more, but stays"))?
             .to_owned(),
-        (false, _) if !files::exists(&target.path).unwrap_or(true) => "there is no file".to_owned(),
+        (false, _) if !is_there(&target.path) => "there is no file".to_owned(),
         (false, Layout::File) => format!("the file stays, values and all: `rm {shown}` removes it"),
         (false, Layout::Block) => "the file stays, and its block too: delete the lines from \
              `# BEGIN vault-agent` to `# END vault-agent` if nothing reads them"
@@ -215,11 +226,16 @@ fn remove(target: &Path, purge: bool, paths: &Paths, term: &Term) -> Result<()> 
     Ok(())
 }
 
+/// Tells whether there is a file; one whose disk does not answer counts as there.
+fn is_there(path: &Path) -> bool {
+    let path = path.to_owned();
+    patiently(move || files::exists(&path).unwrap_or(true)).unwrap_or(true)
+}
+
 /// Finds the target in the configuration `file` whose file is named.
 pub(crate) fn named(target: &Path, file: &Path) -> Result<Arc<Target>> {
     // The file and its folder may be gone, so the name counts as it was written too.
-    let given = std::path::absolute(target)?;
-    let path = real(target).unwrap_or_else(|_| given.clone());
+    let given = files::absolute(target)?;
     let config = Config::load_or_default(file)?;
     // A status shows some as `~/…`; whose home that is, its reader need not know.
     let shown = |it: &Target| account::tilde(&it.path, it.owner.as_deref());
@@ -231,7 +247,12 @@ pub(crate) fn named(target: &Path, file: &Path) -> Result<Arc<Target>> {
     }
     // One that follows a link goes by the link's name, and what that leads to may be one as well.
     let find = |path: &Path| config.targets.iter().find(|target| target.path == path).cloned();
-    find(&given).or_else(|| find(&path)).ok_or_else(|| {
+    // Its disk need not answer.
+    if let Some(found) = find(&given) {
+        return Ok(found);
+    }
+    let path = real(target).unwrap_or(given);
+    find(&path).ok_or_else(|| {
         let text = format!("`{}` is no target", path.display());
         hinted(text, "`vault-agent target list` shows them")
     })
@@ -326,8 +347,7 @@ fn words(line: &str) -> Option<Vec<&str>> {
 
 /// Returns the path with the links in its folder resolved, as the agent never follows any.
 pub(crate) fn real(file: &Path) -> Result<PathBuf> {
-    let path =
-        std::path::absolute(file).with_context(|| format!("cannot find `{}`", file.display()))?;
+    let path = files::absolute(file)?;
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         bail!("`{}` is not a file", file.display());
     };
@@ -349,10 +369,17 @@ pub(crate) fn real(file: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Returns the first link on the way to a file, as it was named, that is at `path`.
+fn link_to(named: &Path, path: &Path) -> Option<PathBuf> {
+    let given = files::absolute(named).ok().filter(|given| given != path)?;
+    let mut folders: Vec<&Path> = given.ancestors().collect();
+    folders.reverse();
+    folders.into_iter().find(|folder| folder.is_symlink()).map(Path::to_owned)
+}
+
 /// Returns the path as it is named: its links are followed at every write.
 fn followed(file: &Path) -> Result<PathBuf> {
-    let path =
-        std::path::absolute(file).with_context(|| format!("cannot find `{}`", file.display()))?;
+    let path = files::absolute(file)?;
     if path.components().any(|part| part == Component::ParentDir) {
         bail!(FileError::Relative(path));
     }

@@ -69,6 +69,11 @@ pub(super) struct Settings {
 }
 
 impl Settings {
+    /// Returns the keys that are to have other names in the file.
+    pub(super) fn renamed(&self) -> impl Iterator<Item = &String> {
+        self.rename.iter().map(|(key, _)| key)
+    }
+
     /// Writes what is given into a `[[target]]` table; `real` finds a file as the agent names it.
     pub(super) fn write(
         &self,

@@ -248,7 +248,10 @@ fn links_are_resolved_once_and_for_all() {
     std::os::unix::fs::symlink(world.root.join("real"), world.root.join("link")).unwrap();
     assert_eq!(
         world.run(&["add", "ROOT/link/../link/.env", "secret/a"]),
-        "added: `ROOT/real/.env` holds secret/a\n"
+        "added: `ROOT/real/.env` holds secret/a\n\
+         `ROOT/link` is a link, and the file is where it leads now\n\
+         hint: where the link is turned, as by a deployment, add the file with `--follow` \
+         instead\n"
     );
     assert_eq!(
         world.run(&["remove", "ROOT/link/.env"]),
@@ -269,7 +272,18 @@ fn a_file_that_is_a_link_is_refused_at_once_or_followed() {
         "error: `ROOT/link` is a link\n\
          hint: name `ROOT/r1/real` instead, or follow it with `--follow`\n"
     );
-    world.run(&["add", "ROOT/current/.env", "secret/a", "--follow"]);
+    let said = world.run(&["add", "ROOT/current/.env", "secret/a"]);
+    assert_eq!(
+        said,
+        "added: `ROOT/r1/.env` holds secret/a\n\
+         `ROOT/current` is a link, and the file is where it leads now\n\
+         hint: where the link is turned, as by a deployment, add the file with `--follow` \
+         instead\n"
+    );
+    world.run(&["remove", "ROOT/current/.env"]);
+    std::fs::remove_file(&world.config).unwrap();
+    let said = world.run(&["add", "ROOT/current/.env", "secret/a", "--follow"]);
+    assert_eq!(said, "added: `ROOT/current/.env` holds secret/a\n");
     let text =
         "[[target]]\npath = \"ROOT/current/.env\"\nsecrets = [\"secret/a\"]\nfollow = true\n";
     assert_eq!(world.text(), text);

@@ -12,6 +12,9 @@ use super::folder::Place;
 /// The ACL, as xattr(7) has it.
 const ACL: &str = "system.posix_acl_access";
 
+/// The entry of the file's own group in it.
+const OWN_GROUP: u16 = 0x04;
+
 /// The label of SELinux, which its policy may refuse to have set.
 const LABEL: &str = "security.selinux";
 
@@ -53,9 +56,17 @@ pub(super) fn carry(place: &Place, new: &File) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Tells whether a file has an ACL, of which its mode shows a part only.
-pub(super) fn has_acl(file: &File) -> bool {
-    names(file).is_ok_and(|names| names.iter().any(|name| name == ACL))
+/// Returns the mode that a file of `mode` has without its ACL, if it has one: the rights of its group
+/// in `mode` are the ACL's mask, of which others may have more than the group.
+pub(super) fn mode_without_acl(file: &File, mode: u32) -> Option<u32> {
+    let mut value = vec![0; MOST];
+    let length = rustix::fs::fgetxattr(file, ACL, &mut value[..]).ok()?;
+    // A version, then entries of tag, rights and id, all little-endian (linux/posix_acl_xattr.h).
+    let mut entries = value[..length].get(4..)?.chunks_exact(8);
+    let group = entries.find(|entry| entry[..2] == OWN_GROUP.to_le_bytes());
+    let rights = group.map_or(0, |entry| u32::from(entry[2]) & 0o7);
+    // The mask holds for the group as well.
+    Some(mode & (!0o070 | rights << 3))
 }
 
 /// Capabilities and checksums are of the very content that they were given for.

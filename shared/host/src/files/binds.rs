@@ -1,7 +1,7 @@
 //! Finds out where else a single file is mounted, as Docker and Podman do it: who reads it there
 //! keeps seeing the old file when a new one takes its name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -43,6 +43,44 @@ impl Mounts {
         let found: BTreeSet<PathBuf> =
             tables.flat_map(|mounts| elsewhere(mounts, &wanted, path)).collect();
         found.into_iter().collect()
+    }
+}
+
+/// The mount points that this process sees, as they were at one moment.
+#[derive(Debug, Default)]
+pub struct Points(Vec<PathBuf>);
+
+impl Points {
+    /// Reads the kernel's table: no file system is asked.
+    #[must_use]
+    pub fn read() -> Self {
+        Self(table(Path::new("/proc/self/mountinfo")).into_iter().map(|it| it.point).collect())
+    }
+
+    /// Returns where the file system of the file at `path`, absolute and without links, is mounted.
+    #[must_use]
+    pub fn of(&self, path: &Path) -> &Path {
+        let above = self.0.iter().filter(|point| path.starts_with(point));
+        let nearest = above.max_by_key(|point| point.as_os_str().len());
+        nearest.map_or(Path::new("/"), PathBuf::as_path)
+    }
+
+    /// Returns where more, or less, is mounted at another moment.
+    #[must_use]
+    pub fn other(&self, then: &Self) -> BTreeSet<PathBuf> {
+        let mut counts: BTreeMap<&PathBuf, isize> = BTreeMap::new();
+        for (points, one) in [(&self.0, -1), (&then.0, 1)] {
+            for point in points {
+                *counts.entry(point).or_default() += one;
+            }
+        }
+        counts.into_iter().filter(|(_, more)| *more != 0).map(|(it, _)| it.clone()).collect()
+    }
+}
+
+impl<const N: usize> From<[PathBuf; N]> for Points {
+    fn from(points: [PathBuf; N]) -> Self {
+        Self(points.into())
     }
 }
 
@@ -120,6 +158,18 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_mounted_over_another_is_a_change_at_one_point() {
+        let [root, mnt, file] = ["/", "/mnt", "/mnt/.env"].map(PathBuf::from);
+        let before = Points::from([root.clone(), mnt.clone()]);
+        assert_eq!(before.of(Path::new("/mnt/a/.env")), mnt);
+        assert_eq!(before.of(Path::new("/mnt2/.env")), root);
+        assert!(before.other(&Points::from([mnt.clone(), root.clone()])).is_empty());
+        let twice = Points::from([root.clone(), mnt.clone(), mnt.clone(), file.clone()]);
+        assert_eq!(before.other(&twice), [mnt.clone(), file.clone()].into());
+        assert_eq!(twice.other(&before), [mnt, file].into());
+    }
 
     #[test]
     fn a_single_file_is_found_where_it_is_mounted() {

@@ -12,6 +12,8 @@ use rustix::io::Errno;
 pub enum FileError {
     #[error("path `{}` is not absolute, or has `.` or `..` in it", .0.display())]
     Relative(PathBuf),
+    #[error("`{}`: the working folder cannot be found", .0.display())]
+    NoWorkingFolder(PathBuf),
     #[error("`{}` is a symbolic link", .0.display())]
     Symlink(PathBuf),
     #[error("folder `{}` does not exist", .0.display())]
@@ -58,6 +60,9 @@ impl FileError {
     /// Returns the way out, as one sentence without a full stop.
     pub fn hint(&self) -> String {
         match self {
+            Self::NoWorkingFolder(_) => {
+                "it was deleted or moved: `cd` into one that is there".to_owned()
+            }
             Self::Relative(_) => "write the whole path from `/`".to_owned(),
             Self::Symlink(path) => match path.canonicalize() {
                 Ok(real) => format!("links are never followed: name `{}` instead", real.display()),

@@ -14,6 +14,14 @@ use rustix::io::Errno;
 
 use super::FileError;
 
+/// Returns a path as it is seen from the root; a relative one begins at the working folder.
+pub fn absolute(path: &Path) -> Result<PathBuf, FileError> {
+    std::path::absolute(path).map_err(|source| match std::env::current_dir() {
+        Ok(_) => FileError::io("find", path)(source),
+        Err(_) => FileError::NoWorkingFolder(path.to_owned()),
+    })
+}
+
 /// A name in an open folder.
 pub(super) struct Place {
     /// The whole path, for messages.

@@ -42,8 +42,9 @@ pub fn in_place(
     journal.extend_from_slice(content);
     let beside = beside(&place)?;
     write_in(&beside, &journal, Access::PRIVATE, || Ok::<_, FileError>(()))?;
-    overwrite(&file, content, path)?;
+    // Whoever may read it no more does not see the new content either.
     give(&file, access, path)?;
+    overwrite(&file, content, path)?;
     drop_journal(&beside)?;
     Ok(Swapped::Done)
 }

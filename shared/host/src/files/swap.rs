@@ -26,8 +26,8 @@ pub struct Read {
     pub content: Plaintext,
     /// Its owner and rights.
     pub access: Access,
-    /// Whether it has an ACL, of which the group's rights are a part.
-    pub has_acl: bool,
+    /// The mode that it has without its ACL, if it has one.
+    pub mode_without_acl: Option<u32>,
 }
 
 /// What became of a change that goes by what the file held.
@@ -89,8 +89,9 @@ pub fn read(path: &Path, most: u64) -> Result<Option<Read>, FileError> {
         return Err(too_large());
     }
     let content = Plaintext::new(std::mem::take(&mut bytes));
-    let (access, has_acl) = (Access::of(&found), attributes::has_acl(&file));
-    Ok(Some(Read { content, access, has_acl }))
+    let access = Access::of(&found);
+    let mode_without_acl = attributes::mode_without_acl(&file, access.mode);
+    Ok(Some(Read { content, access, mode_without_acl }))
 }
 
 /// Puts `content` in the place of a file that held `before` when it was read, unless it holds

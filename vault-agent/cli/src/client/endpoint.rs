@@ -55,6 +55,12 @@ impl Endpoint {
                     .hint(format!("leave it out: `{base}`")),
             ));
         }
+        if let Some((base, _)) = url.split_once("/v1/") {
+            return Err(Error::Setup(
+                Failure::local(format!("address `{url}` goes on with the API's `/v1` and a path"))
+                    .hint(format!("leave them out: `{base}`")),
+            ));
+        }
         let uri: Uri =
             url.parse().map_err(|why: hyper::http::uri::InvalidUri| wrong(&why.to_string()))?;
         let secure = match uri.scheme_str() {

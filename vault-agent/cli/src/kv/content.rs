@@ -121,7 +121,8 @@ fn yaml(text: &str) -> Result<Map<String, Value>, Failure> {
 }
 
 fn yaml_value(value: &Yaml, key: &str, text: &str) -> Result<Value, Failure> {
-    let fault = |why: &str, hint: &str| Err(Failure::local(format!("`{key}` {why}")).hint(hint));
+    let whose = if key.is_empty() { "the file".to_owned() } else { format!("`{key}`") };
+    let fault = |why: &str, hint: &str| Err(Failure::local(format!("{whose} {why}")).hint(hint));
     Ok(match value {
         Yaml::Null => Value::Null,
         Yaml::Bool(flag) => (*flag).into(),
@@ -250,7 +251,8 @@ mod tests {
         check("x: {n: 123456789012345678901234567890}", "line 1: not YAML");
         check("a: b\n  c: d: e\n", "line 2: not YAML");
         check("- a\n", "line 1: not a YAML map");
-        check("1: a\n", "`` has a key that is no text");
+        check("1: a\n", "the file has a key that is no text");
+        check("b: &b {x: 1}\n<<: *b\n", "the file has keys of another map, by `<<`");
         check("a: !secret b\n", "`a` has a tag");
         check("a: 1\na: 2\n", "`a` is there twice");
         check("x: {a: 1, a: 2}", "`a` is there twice");

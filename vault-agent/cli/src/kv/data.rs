@@ -109,7 +109,8 @@ impl Builder<'_> {
         } else if let Some(file) = value.strip_prefix('@') {
             let bytes = read(file).map_err(|why| {
                 Failure::local(format!("error reading the file behind `@`: {why}")).hint(format!(
-                    "for a value that starts with `@` write `{key}` alone, and it is asked for"
+                    "a value that starts with `@` is written `{key}=\\@…`; better, write `{key}` alone, \
+                     and it is asked for"
                 ))
             })?;
             self.content(key, &bytes, &format!("`{file}`"))
@@ -313,7 +314,10 @@ mod tests {
         );
         assert_eq!(
             failure.hint.as_deref(),
-            Some("for a value that starts with `@` write `password` alone, and it is asked for")
+            Some(
+                "a value that starts with `@` is written `password=\\@…`; better, write `password` \
+                 alone, and it is asked for"
+            )
         );
         check(&["password"], "@S3cret\n", r#"{"password":"@S3cret"}"#, "");
     }

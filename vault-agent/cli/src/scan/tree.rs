@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
+use host::files;
 use host::hint::Failure;
 
 /// File systems of the kernel's own making: what is in them is no file (`linux/magic.h`).
@@ -67,10 +68,7 @@ pub fn walk(
     let shown = root.display();
     if root.is_relative() {
         // What is left of a deleted folder is empty, and would be clean.
-        std::env::current_dir().map_err(|why| {
-            let text = format!("`{shown}`: the working folder cannot be found: {why}");
-            Failure::remote(text).hint("it was deleted or moved: `cd` into one that is there")
-        })?;
+        files::absolute(root).map_err(|why| Failure::remote(why.to_string()).hint(why.hint()))?;
     }
     let found =
         root.symlink_metadata().map_err(|why| Failure::remote(format!("`{shown}`: {why}")))?;

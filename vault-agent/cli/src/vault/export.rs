@@ -110,7 +110,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     match &args.out {
         None => global.term.value(text.expose())?,
         Some(file) => {
-            let file = std::path::absolute(file)?;
+            let file = files::absolute(file)?;
             let records = records(global);
             let rules = (args.replace, records.as_ref());
             let Wrote { copy, unnoted } = write(&file, format, text.expose(), rules)?;

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use host::files::binds::Points;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
@@ -20,7 +21,18 @@ pub(super) type Identity = Option<(u64, u64)>;
 #[derive(Default)]
 pub(super) struct Mounts {
     table: Option<AsyncFd<File>>,
-    looking: Option<JoinHandle<BTreeSet<PathBuf>>>,
+    /// Where something is mounted.
+    points: Points,
+    looking: Option<JoinHandle<(BTreeSet<PathBuf>, Points)>>,
+}
+
+/// What is another one than before.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    /// Folders.
+    pub(super) folders: BTreeSet<PathBuf>,
+    /// Where something was mounted or unmounted, files among them.
+    pub(super) points: BTreeSet<PathBuf>,
 }
 
 impl Mounts {
@@ -33,35 +45,33 @@ impl Mounts {
         let register = |table| AsyncFd::with_interest(table, Interest::PRIORITY);
         let table = File::open(TABLE).and_then(register);
         let table = table.inspect_err(|error| tracing::warn!("cannot watch `{TABLE}`: {error}"));
-        Self { table: table.ok(), looking: None }
+        Self { table: table.ok(), points: Points::read(), looking: None }
     }
 
-    /// Waits until a file system was mounted, unmounted or mounted otherwise, and returns which of
-    /// `folders` are others now. May be dropped and called again.
-    pub(super) async fn changed(
-        &mut self,
-        folders: &HashMap<PathBuf, Identity>,
-    ) -> BTreeSet<PathBuf> {
+    /// Waits until a file system was mounted, unmounted or mounted otherwise, and returns where, and
+    /// which of `folders` are others now. May be dropped and called again.
+    pub(super) async fn changed(&mut self, folders: &HashMap<PathBuf, Identity>) -> Others {
         if self.looking.is_none() {
             let Some(table) = &self.table else { return std::future::pending().await };
             let Ok(mut ready) = table.ready(Interest::PRIORITY).await else {
                 self.table = None;
-                return BTreeSet::new();
+                return Others::default();
             };
             ready.clear_ready();
             let known = folders.clone();
             // A mount that hangs holds up this look and nothing else.
             self.looking = Some(tokio::task::spawn_blocking(|| {
                 let others = known.into_iter().filter(|(folder, known)| identity(folder) != *known);
-                others.map(|(folder, _)| folder).collect()
+                (others.map(|(folder, _)| folder).collect(), Points::read())
             }));
         }
-        let others = match &mut self.looking {
+        let (folders, points) = match &mut self.looking {
             Some(looking) => looking.await.unwrap_or_default(),
-            None => BTreeSet::new(),
+            None => Default::default(),
         };
         self.looking = None;
-        others
+        let before = std::mem::replace(&mut self.points, points);
+        Others { folders, points: before.other(&self.points) }
     }
 }
 

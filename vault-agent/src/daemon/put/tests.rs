@@ -133,6 +133,50 @@ fn a_file_in_place_stays_the_same_one() {
     assert!(world.disk.remove(&world.target, &KEPT()).unwrap() && world.is(""));
 }
 
+/// Gives the file an ACL, in the encoding of the kernel: its group may read, user 1000 also write.
+fn set_acl(path: &Path) {
+    let entries = [(0x01, 6, u32::MAX), (0x02, 6, 1000), (0x04, 4, u32::MAX), (0x10, 6, u32::MAX)];
+    let mut value = 2_u32.to_le_bytes().to_vec();
+    for (tag, rights, id) in entries.into_iter().chain([(0x20, 0, u32::MAX)]) {
+        value.extend([u16::to_le_bytes(tag), u16::to_le_bytes(rights)].concat());
+        value.extend(u32::to_le_bytes(id));
+    }
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(path, "system.posix_acl_access", &value, flags).unwrap();
+}
+
+#[test]
+fn the_mask_of_an_acl_never_becomes_a_right_of_the_group() {
+    for more in ["", "write = \"in_place\"\n"] {
+        let world = World::new(more);
+        let mode = || world.target.path.metadata().unwrap().mode() & 0o777;
+        world.mine("A=1\n");
+        world.put("A=1\nB=1\n", true, &KEPT()).unwrap();
+        set_acl(&world.target.path);
+        assert_eq!(mode(), 0o660, "the mask stands where the group's rights do");
+        world.put("A=1\nB=2\n", false, &KEPT()).unwrap();
+        assert_eq!(mode(), 0o660, "and goes with the ACL to the next file");
+        std::fs::remove_file(&world.target.path).unwrap();
+        world.put("A=1\nB=2\n", false, &KEPT()).unwrap();
+        assert_eq!(mode(), 0o640, "without the ACL the group may what it might before");
+        set_acl(&world.target.path);
+        // Now the mask takes the group's rights too.
+        let narrow = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&world.target.path, narrow).unwrap();
+        world.put("A=1\nB=4\n", false, &KEPT()).unwrap();
+        std::fs::remove_file(&world.target.path).unwrap();
+        world.put("A=1\nB=4\n", false, &KEPT()).unwrap();
+        assert_eq!(mode(), 0o600);
+        world.mine("A=1\nB=4\n");
+        world.put("A=1\nB=4\n", true, &KEPT()).unwrap();
+        set_acl(&world.target.path);
+        world.put("A=1\nB=2\n", false, &KEPT()).unwrap();
+        rustix::fs::removexattr(&world.target.path, "system.posix_acl_access").unwrap();
+        world.put("A=1\nB=3\n", false, &KEPT()).unwrap();
+        assert_eq!(mode(), 0o640);
+    }
+}
+
 #[test]
 fn links_are_followed_where_that_is_wanted() {
     let world = World::new("");

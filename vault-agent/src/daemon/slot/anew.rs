@@ -1,15 +1,17 @@
-//! What has a target looked at anew though nothing has changed in the vault: another configuration,
-//! a run of its hook by hand, a fault of this program. Pure.
+//! What has a target looked at anew though nothing has changed in the vault: another configuration
+//! or template, versions that the vault went on without, a run of its hook by hand, a fault of this
+//! program. Pure.
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Slot, State, TargetFault, Task};
+use super::{Slot, State, TargetFault, Task, Verdict};
 use crate::daemon::asked::NoRun;
 use crate::daemon::hooks::Waiter;
 use crate::daemon::record::HookEnd;
 use machine::config::{Drift, Target};
+use shared::path::SecretPath;
 
 impl Slot {
     /// The same file after its configuration has changed: to be compared anew, but no news for its
@@ -25,6 +27,30 @@ impl Slot {
             slot.hook = HookEnd::Pending;
         }
         Self { queued, busy, verified, reach, ..slot }
+    }
+
+    /// Takes the news that the template may be another: what the file holds is no longer known to
+    /// be right.
+    pub(in crate::daemon) fn template_changed(&mut self) {
+        self.stale = self.busy.is_some();
+        self.held = None;
+        if self.target.drift == Drift::Report {
+            self.written = None;
+        }
+    }
+
+    /// Takes the news that the vault has gone on without some versions: those of the secrets that
+    /// `are` such bear other contents from now on. What the file holds of them counts as version 0.
+    pub(in crate::daemon) fn set_aside(&mut self, are: impl Fn(&SecretPath) -> bool) {
+        let aside: Vec<bool> = self.target.secrets.iter().map(are).collect();
+        if !aside.contains(&true) {
+            return;
+        }
+        for (ver, _) in self.written.iter_mut().flatten().zip(aside).filter(|(_, aside)| *aside) {
+            *ver = ver.and(Some(0));
+        }
+        self.stale = self.busy.is_some();
+        (self.held, self.next, self.verdict) = (None, None, Verdict::default());
     }
 
     /// Has the file looked at, and the hook run once more if it is right then.
