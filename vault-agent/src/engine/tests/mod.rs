@@ -18,6 +18,7 @@ mod review;
 mod sending;
 mod server;
 mod shares;
+mod verifying;
 mod world;
 mod writing;
 
