@@ -2,6 +2,7 @@
 //! and the one `apply` that both server and clients run (design/trust, *Records* and *apply*).
 
 mod apply;
+mod custom;
 mod entry;
 mod genesis;
 mod machines;
@@ -13,6 +14,7 @@ mod undo;
 pub mod was;
 
 pub use apply::{Applied, Refused, apply, attempt, start};
+pub use custom::Custom;
 pub use entry::{
     Access, Address, DELETE_NEVER, Entry, MetaSet, MountSet, NewMachine, Op, Put, Rekey, Resume,
     Versions,

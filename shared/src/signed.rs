@@ -153,20 +153,34 @@ pub fn parse_strict<T: DeserializeOwned + Serialize>(body: &[u8]) -> Result<T> {
 
 /// Bytes as base64, for serde.
 pub(crate) mod base64_text {
-    use std::borrow::Cow;
+    use std::fmt;
 
     use base64::Engine as _;
     use base64::prelude::BASE64_STANDARD;
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serializer};
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
 
     pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        BASE64_STANDARD.decode(text.as_ref()).map_err(D::Error::custom)
+        deserializer.deserialize_str(Base64)
+    }
+
+    /// Reads the text where it stands: a large one is in memory once.
+    struct Base64;
+
+    impl Visitor<'_> for Base64 {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("base64")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<u8>, E> {
+            BASE64_STANDARD.decode(text).map_err(E::custom)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod blobs;
 mod heads;
 mod reports;
 mod streams;
+mod verify;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

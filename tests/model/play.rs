@@ -478,7 +478,7 @@ fn seen_secret(secret: &log::Secret) -> Secret {
             cas_required: secret.cas_required,
             delete_after: secret.delete_after,
         },
-        custom: secret.custom.clone(),
+        custom: secret.custom.texts(),
         versions: secret.versions().map(version).collect(),
     }
 }

@@ -98,7 +98,10 @@ impl World {
 
     /// Starts the server and waits until it is ready.
     pub fn start(&mut self) {
-        self.server = Some(Daemon::start(self.program(&["run"]), &self.log_file()));
+        let mut run = self.program(&["run"]);
+        // As its unit starts it.
+        run.envs(vault_server::MALLOC);
+        self.server = Some(Daemon::start(run, &self.log_file()));
     }
 
     /// Makes a machine's folder, nothing more.

@@ -16,6 +16,7 @@ use host::term::Term;
 
 use crate::config::Places;
 use crate::datadir;
+pub use unit::MALLOC;
 use unit::{Server, USER};
 
 /// What is to be done.

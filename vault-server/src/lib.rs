@@ -14,4 +14,5 @@ mod serve;
 mod store;
 mod vault;
 
+pub use install::MALLOC;
 pub use serve::run;

@@ -260,13 +260,27 @@ fn transact<D: Database>(database: &mut D, batch: &mut VecDeque<Job<D>>) {
     }
 }
 
-/// Runs one job in a savepoint; an error means that the transaction around it is lost.
+/// Runs one job in a savepoint; an error means that the transaction around it is lost. One with
+/// nothing before it needs none: SQLite would keep in memory all that it overwrites.
 fn run<D: Database>(
     database: &mut D,
     job: Job<D>,
     finishes: &mut Vec<Finish>,
 ) -> Result<(), StoreFailure> {
     let mark = database.mark();
+    if finishes.is_empty() && !database.conn().is_autocommit() {
+        return match job(database) {
+            Outcome::Keep(finish) => {
+                finishes.push(finish);
+                if database.conn().is_autocommit() { Err(given_up()) } else { Ok(()) }
+            }
+            Outcome::Undo(why) => {
+                database.back_to(mark);
+                let undone = execute(database.conn(), "ROLLBACK");
+                undone.and_then(|()| execute(database.conn(), "BEGIN")).map_err(|_| why)
+            }
+        };
+    }
     let guarded = execute(database.conn(), "SAVEPOINT job");
     match job(database) {
         Outcome::Keep(finish) => {
@@ -281,6 +295,11 @@ fn run<D: Database>(
             guarded.and(undone).map_err(|_| why)
         }
     }
+}
+
+/// SQLite ends a transaction by itself after some errors, e.g. for want of room.
+fn given_up() -> StoreFailure {
+    StoreFailure::Failed("the transaction was given up".into())
 }
 
 /// Executes a statement that comes again and again: it is parsed once.

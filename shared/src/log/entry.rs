@@ -135,25 +135,15 @@ pub enum Op {
 }
 
 impl Entry {
-    /// Returns how many bytes the entry may at most leave in the memory of everybody who folds the
-    /// log, about: its operations weigh more there than in its body.
-    pub fn weight(&self) -> usize {
-        let weight = |op: &Op| match op {
-            Op::MetaSet(meta) if !meta.custom.is_empty() => {
-                OP_WEIGHT + MAP_WEIGHT + KEY_WEIGHT * meta.custom.len()
-            }
-            _ => OP_WEIGHT,
-        };
-        self.ops.iter().map(weight).sum()
+    /// Returns how many bytes the entry may at most leave, beside those of its body, in the memory
+    /// of everybody who folds the log, about.
+    pub const fn weight(&self) -> usize {
+        OP_WEIGHT * self.ops.len()
     }
 }
 
 /// Bytes of memory that an operation may take beside its texts.
 const OP_WEIGHT: usize = 448;
-/// Bytes of memory that a map takes as soon as anything is in it.
-const MAP_WEIGHT: usize = 560;
-/// Bytes of memory that a key of custom metadata takes beside its texts.
-const KEY_WEIGHT: usize = 112;
 
 impl Op {
     /// Returns the path the operation is about, if it is about one.

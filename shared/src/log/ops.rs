@@ -12,6 +12,7 @@ use crate::name::{Actor, Name};
 use crate::path::{Mount, SecretPath};
 use crate::time::Time;
 
+use super::custom::Custom;
 use super::entry::{MetaSet, MountSet, Op, Put, Resume, Versions};
 use super::readers::readers_hash;
 use super::state::{Deletion, MountConfig, Secret, State, Version};
@@ -354,12 +355,13 @@ impl Change<'_> {
     fn meta_set(&mut self, meta: &MetaSet) -> Result<()> {
         check_kept(meta.max_versions)?;
         check_custom(meta)?;
-        let (mut other, mut updated) = (meta.clone(), self.time);
+        let MetaSet { mut max_versions, mut cas_required, mut delete_after, .. } = *meta;
+        let (mut custom, mut updated) = (Custom::of(&meta.custom), self.time);
         let mut exchange = move |secret: &mut Secret| {
-            swap(&mut secret.max_versions, &mut other.max_versions);
-            swap(&mut secret.cas_required, &mut other.cas_required);
-            swap(&mut secret.delete_after, &mut other.delete_after);
-            swap(&mut secret.custom, &mut other.custom);
+            swap(&mut secret.max_versions, &mut max_versions);
+            swap(&mut secret.cas_required, &mut cas_required);
+            swap(&mut secret.delete_after, &mut delete_after);
+            swap(&mut secret.custom, &mut custom);
             swap(&mut secret.updated, &mut updated);
         };
         exchange(self.secret(&meta.path)?);
@@ -435,7 +437,7 @@ impl Secret {
             max_versions: 0,
             cas_required: false,
             delete_after: 0,
-            custom: BTreeMap::new(),
+            custom: Custom::default(),
             last: base,
             base,
             // Most secrets have one version: growing from nothing would take room for four.

@@ -14,6 +14,7 @@ use crate::path::{Mount, SecretPath};
 use crate::signed::VaultId;
 use crate::time::Time;
 
+use super::custom::Custom;
 use super::entry::{Address, DELETE_NEVER, Resume};
 use super::roster::{Machine, Number, Roster};
 
@@ -83,7 +84,7 @@ pub struct Secret {
     /// Microseconds; 0 unset, -1 never.
     pub delete_after: i64,
     /// Free text by key.
-    pub custom: BTreeMap<String, String>,
+    pub custom: Custom,
     /// Number of the last version ever written under this path, 0 if none.
     pub last: u64,
     /// The number before the secret's own first version: above 0 only after a `forget`.

@@ -78,6 +78,20 @@ pub const ATTACKS: &[Attack] = &[
             hold(member, held).await;
         })
     }),
+    Attack::new("bodies as large as any may be", "400", |member| {
+        Box::pin(async {
+            let raw = member.connect().await;
+            let mut body = b"{\"envelope\":".to_vec();
+            body.resize(8 << 20, b' ');
+            let body = Bytes::from(body);
+            for _ in 0..20 {
+                if !member.goes_on() {
+                    return;
+                }
+                member.send(&raw, Method::POST, LOG, body.clone()).await;
+            }
+        })
+    }),
     Attack::new("bodies that stop half-way", "429", |member| Box::pin(stalled::bodies(member))),
     Attack::new("audit leaves without end", "429", |member| {
         Box::pin(async {

@@ -7,13 +7,11 @@ pub(super) mod list;
 pub(super) mod metadata;
 pub(super) mod versions;
 
-use std::collections::BTreeMap;
-
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 use shared::audit::{Fact, Op, Outcome};
 use shared::limits;
-use shared::log::Secret;
+use shared::log::{Custom, Secret};
 use shared::path::{SecretPath, demand_nfc};
 use shared::time::Time;
 
@@ -174,7 +172,7 @@ fn or_empty(time: Option<Time>) -> String {
 }
 
 /// Returns the custom metadata; `None` where there is none.
-fn custom(secret: &Secret) -> Option<&BTreeMap<String, String>> {
+fn custom(secret: &Secret) -> Option<&Custom> {
     Some(&secret.custom).filter(|custom| !custom.is_empty())
 }
 

@@ -378,13 +378,8 @@ impl Daemon {
         if Arc::ptr_eq(&slot.target, &target) {
             plan = !matches!(result, Err(_) | Ok(Outcome::Seen { .. }));
             let before = slot.state.clone();
-            let hook = slot.done(result, Instant::now(), clock::now());
-            // Those who wait for a run that does not come are told by what they wait for.
-            let wanted_by = match slot.next {
-                None => std::mem::take(&mut slot.wanted_by),
-                Some(_) => Vec::new(),
-            };
-            if let (Some(mask), Some(key)) = (hook, &slot.key) {
+            let run = slot.done(result, Instant::now(), clock::now());
+            if let (Some((mask, wanted_by)), Some(key)) = (run, &slot.key) {
                 self.hooks.request(key, path, mask, slot.retries());
                 wanted_by.into_iter().for_each(|told| self.hooks.tell(key, told));
             }

@@ -217,12 +217,12 @@ impl Slot {
             }
             Action::Hold(state, why) => {
                 self.next = None;
+                self.settle_wishes();
                 self.state = State::Held(state, why);
             }
             Action::Settled => {
-                let is_moot = self.wanted_by.is_empty();
-                if is_moot && matches!(self.next, Some(Task::Write(_) | Task::Remove(_))) {
-                    self.next = None;
+                if matches!(self.next, Some(Task::Write(_) | Task::Remove(_))) {
+                    self.next = self.wished();
                 }
                 if !matches!(self.state, State::Drifted | State::Contested) {
                     self.state = State::Right;
@@ -263,7 +263,7 @@ impl Slot {
     }
 
     /// Takes the end of a task; if the hook is to run, returns what to mask in its output.
-    pub(super) fn done(
+    fn take(
         &mut self,
         result: Result<Outcome, TargetFault>,
         now: Instant,

@@ -174,45 +174,57 @@ fn is_denied(fault: &RemoteError) -> bool {
 /// The head that the server claims, or the first fault before it.
 type Walked = Result<AuditHead, BadRecord>;
 
-/// Walks the records themselves, and the leaves of those that the server has archived.
+/// Walks the records themselves, and the leaves of those that the server has archived, up to the
+/// head that it names first: a chain that grows at every question would have no end.
 async fn records(client: &Client, walk: &mut Walk) -> Result<Walked, RemoteError> {
+    let mut goal = None;
     loop {
-        let query = AuditQuery { after: walk.head.n, limit: Some(PAGE), ..AuditQuery::default() };
+        let before = walk.head.n;
+        let query = AuditQuery { after: before, limit: Some(PAGE), ..AuditQuery::default() };
         let page = client.audit(&query).await?;
-        if let Some(last) = page.archived.map(|archived| archived.last)
-            && last > walk.head.n
-        {
-            match leaves(client, walk, last).await? {
-                Ok(_) => continue,
-                Err(bad) => return Ok(Err(bad)),
-            }
-        }
-        for record in &page.records {
-            let n = walk.head.n + 1;
-            let follows = walk.head.follow(record.as_bytes());
-            let follows = follows.map_err(|error| BadRecord { n, reason: error.detail });
-            if let Err(bad) = follows.and_then(|_| walk.step(leaf(record.as_bytes()))) {
-                return Ok(Err(bad));
-            }
-        }
-        if !page.more || page.records.is_empty() {
-            return Ok(Ok(page.head));
+        let goal = *goal.get_or_insert(page.head.n);
+        let archived = page.archived.map_or(0, |archived| archived.last);
+        let walked = if archived > before {
+            let walked = leaves(client, walk, archived).await?;
+            walked.and_then(|_| shown_up_to(walk, archived))
+        } else {
+            page.records.iter().try_for_each(|record| take_record(walk, record))
+        };
+        if walked.is_err() || walk.head.n >= goal || walk.head.n == before {
+            return Ok(walked.and_then(|()| shown_up_to(walk, goal)).map(|()| page.head));
         }
     }
 }
 
-/// Walks the leaves, which every machine may have, up to `upto` at least, or to the end.
+/// Walks one record.
+fn take_record(walk: &mut Walk, record: &str) -> Result<(), BadRecord> {
+    let n = walk.head.n + 1;
+    let follows = walk.head.follow(record.as_bytes());
+    let _ = follows.map_err(|error| BadRecord { n, reason: error.detail })?;
+    walk.step(leaf(record.as_bytes()))
+}
+
+/// Walks the leaves, which every machine may have, up to `upto` or to the head that is named first.
 async fn leaves(client: &Client, walk: &mut Walk, upto: u64) -> Result<Walked, RemoteError> {
+    let mut goal = upto;
     loop {
         let page = client.leaves(LeavesQuery { after: walk.head.n }).await?;
-        if let Err(bad) = take_leaves(walk, &page) {
-            return Ok(Err(bad));
-        }
         // Asking puts a record into the chain: there would always be one more.
-        if walk.head.n >= page.head.n.min(upto) {
-            return Ok(Ok(page.head));
+        goal = goal.min(page.head.n);
+        let walked = take_leaves(walk, &page);
+        if walked.is_err() || walk.head.n >= goal {
+            return Ok(walked.map(|()| page.head));
         }
     }
+}
+
+/// Fails unless the chain has come as far as the server says that it has records.
+fn shown_up_to(walk: &Walk, n: u64) -> Result<(), BadRecord> {
+    if walk.head.n >= n {
+        return Ok(());
+    }
+    let reason = format!("the server shows none of the records from here to {n}");
+    Err(BadRecord { n: walk.head.n + 1, reason })
 }
 
 /// Walks the leaves of one page, which must bring the chain further unless it has ended.
@@ -220,12 +232,7 @@ fn take_leaves(walk: &mut Walk, page: &LeavesPage) -> Result<(), BadRecord> {
     let before = walk.head.n;
     walk.go_on(page.from, page.until)?;
     page.leaves.iter().try_for_each(|leaf| walk.step(*leaf))?;
-    if walk.head.n == before && before < page.head.n {
-        let n = page.head.n;
-        let reason = format!("the server shows none of the records from here to {n}");
-        return Err(BadRecord { n: before + 1, reason });
-    }
-    Ok(())
+    if walk.head.n == before { shown_up_to(walk, page.head.n) } else { Ok(()) }
 }
 
 /// Checks that the chain reaches every anchor and meets the head that the server claims.

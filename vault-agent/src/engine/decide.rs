@@ -298,7 +298,7 @@ impl View {
             max_versions: secret.max_versions,
             cas_required: secret.cas_required,
             delete_after: secret.delete_after,
-            custom: secret.custom.clone(),
+            custom: secret.custom.texts(),
         };
         Self { known: true, last, current, settings }
     }

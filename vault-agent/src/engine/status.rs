@@ -373,7 +373,8 @@ fn row(view: &View<'_>, reporter: &Reporter<'_>, target: &TargetReport) -> Targe
 }
 
 fn rotation((path, secret): (&SecretPath, &Secret), ages: Time) -> Option<Rotation> {
-    let custom = |name: &str| secret.custom.get(name).cloned();
+    let mut custom = secret.custom.texts();
+    let mut custom = |name: &str| custom.remove(name);
     let newest = secret.current().filter(|(_, version)| version.is_live(ages));
     Some(Rotation {
         path: path.clone(),

@@ -89,15 +89,32 @@ pub fn insert(
     Ok(after)
 }
 
+/// Returns the chain's value after record `n`, inside a segment too, if it has that record and its
+/// file; and how many bytes of a file were read for it.
+pub fn chain(
+    conn: &Connection,
+    folder: &Path,
+    n: u64,
+) -> rusqlite::Result<(Option<AuditHead>, u64)> {
+    // One view for all: segments come and go meanwhile.
+    let view = conn.unchecked_transaction()?;
+    let known = head_at(&view, n)?;
+    if known.is_some() {
+        return Ok((known, 0));
+    }
+    let Some(sealed) = segment::holding(&view, n)? else { return Ok((None, 0)) };
+    Ok(sealed.chain(folder, n).map_or((None, 0), |(head, bytes)| (Some(head), bytes)))
+}
+
 /// Returns leaves from `after + 1` on, at most `limit` and none after `head`; where those are kept
-/// no longer, the first ones that are.
+/// no longer, the first ones that are. Also how many bytes of a file were read in vain.
 pub fn leaves(
     conn: &Connection,
     folder: &Path,
     after: u64,
     head: AuditHead,
     limit: u64,
-) -> rusqlite::Result<LeavesPage> {
+) -> rusqlite::Result<(LeavesPage, u64)> {
     // One view for all: segments come and go meanwhile.
     let view = conn.unchecked_transaction()?;
     if let Some(sealed) = segment::holding(&view, after.saturating_add(1))? {
@@ -105,7 +122,7 @@ pub fn leaves(
     }
     let from = head_at(&view, after)?.filter(|from| from.n <= head.n);
     let Some(from) = from else {
-        return Ok(LeavesPage { from: head, until: None, leaves: Vec::new(), head });
+        return Ok((LeavesPage { from: head, until: None, leaves: Vec::new(), head }, 0));
     };
     let leaves = view
         .prepare_cached("SELECT record FROM audit WHERE n > ?1 AND n <= ?2 ORDER BY n LIMIT ?3")?
@@ -113,7 +130,7 @@ pub fn leaves(
             row.get_ref(0)?.as_blob().map(leaf).map_err(Into::into)
         })?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(LeavesPage { from, until: None, leaves, head })
+    Ok((LeavesPage { from, until: None, leaves, head }, 0))
 }
 
 /// Returns the leaves of one segment's file after `after`; none if the file is not there.
@@ -122,25 +139,14 @@ fn sealed_leaves(
     folder: &Path,
     after: u64,
     head: AuditHead,
-) -> LeavesPage {
-    let records = if sealed.bytes > 0 { sealed.read(folder) } else { None };
-    let Some(records) = records else {
-        return LeavesPage {
-            from: sealed.after,
-            until: Some(sealed.until),
-            leaves: Vec::new(),
-            head,
-        };
-    };
-    let (mut from, mut leaves) = (sealed.before, Vec::new());
-    for leaf in segment::leaves(&records) {
-        if from.n < after {
-            from = from.then(leaf);
-        } else {
-            leaves.push(leaf);
+) -> (LeavesPage, u64) {
+    match sealed.leaves(folder, after) {
+        Some((from, leaves, passed)) => (LeavesPage { from, until: None, leaves, head }, passed),
+        None => {
+            let (from, until) = (sealed.after, Some(sealed.until));
+            (LeavesPage { from, until, leaves: Vec::new(), head }, 0)
         }
     }
-    LeavesPage { from, until: None, leaves, head }
 }
 
 /// Returns which records have left the database, if any have.

@@ -3,7 +3,7 @@
 //! ends, the records of the database begin. When what is sealed or deleted is decided in `vault`.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -20,6 +20,8 @@ use super::{hash, int, nat};
 pub const FOLDER: &str = "audit";
 /// Records deleted from the database in one piece of work: others wait for no more than that.
 const AT_ONCE: u64 = 2_000;
+/// Bytes read of a file at once.
+const BUFFER: usize = 64 << 10;
 
 /// A run of records that has left the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,14 +59,45 @@ impl Segment {
         file_name(first, last, self.after.hash)
     }
 
-    /// Returns the records of its file, whatever is in there; `None` if the file is not there.
-    pub fn read(&self, folder: &Path) -> Option<Vec<u8>> {
-        let mut content = Vec::new();
+    /// Returns the records of its file in order, whatever is in there; `None` if the file is not
+    /// there.
+    fn records(&self, folder: &Path) -> Option<impl Iterator<Item = io::Result<Vec<u8>>>> {
+        if self.bytes == 0 {
+            return None;
+        }
         let file = File::open(folder.join(self.file_name())).ok()?;
-        file.take(self.bytes).read_to_end(&mut content).ok()?;
-        let end = content.iter().position(|byte| *byte == b'\n')?;
-        content.drain(..=end);
-        Some(content)
+        let mut lines = BufReader::with_capacity(BUFFER, file.take(self.bytes)).split(b'\n');
+        let _header = lines.next()?.ok()?;
+        Some(lines.filter(|line| !line.as_ref().is_ok_and(Vec::is_empty)))
+    }
+
+    /// Returns where its leaves go on after record `after`, those leaves, and the bytes of the
+    /// records that were passed over on the way; `None` if the file is not there.
+    pub fn leaves(&self, folder: &Path, after: u64) -> Option<(AuditHead, Vec<Hash>, u64)> {
+        let (mut from, mut leaves, mut passed) = (self.before, Vec::new(), 0);
+        for record in self.records(folder)? {
+            let record = record.ok()?;
+            if from.n < after {
+                from = from.then(leaf(&record));
+                passed += record.len() as u64;
+            } else {
+                leaves.push(leaf(&record));
+            }
+        }
+        Some((from, leaves, passed))
+    }
+
+    /// Returns the chain's value after record `n` of its file, and the bytes of the records up to
+    /// there; `None` if the file is not there.
+    pub fn chain(&self, folder: &Path, n: u64) -> Option<(AuditHead, u64)> {
+        let (mut head, mut passed) = (self.before, 0);
+        let due = usize::try_from(n.saturating_sub(head.n)).unwrap_or(usize::MAX);
+        for record in self.records(folder)?.take(due) {
+            let record = record.ok()?;
+            head = head.then(leaf(&record));
+            passed += record.len() as u64;
+        }
+        Some((head, passed))
     }
 
     fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
@@ -242,11 +275,6 @@ pub fn trim(conn: &Connection) -> rusqlite::Result<bool> {
     let upto = end.min(oldest + AT_ONCE - 1);
     conn.prepare_cached("DELETE FROM audit WHERE n <= ?1")?.execute([int(upto)])?;
     Ok(upto < end)
-}
-
-/// Returns the leaves of a file's records, in order.
-pub fn leaves(records: &[u8]) -> impl Iterator<Item = Hash> {
-    records.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(leaf)
 }
 
 #[cfg(test)]

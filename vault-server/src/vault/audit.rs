@@ -5,6 +5,7 @@ use std::time::Duration;
 use shared::audit::{AuditHead, Op};
 use shared::error::Code;
 use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage, LeavesQuery, RECORDS};
+use shared::wire::v1::shares::Share;
 use tokio::time::{Instant, timeout_at};
 
 use crate::meter::{ANSWER, Room};
@@ -93,7 +94,9 @@ impl Vault {
         let folder = self.0.retention.folder.clone();
         let found =
             self.ask(number, move |conn| audit::leaves(conn, &folder, query.after, head, LEAVES));
-        Ok((found.await?, room))
+        let (page, passed) = found.await?;
+        self.0.meter.take(number, Share::Bytes, passed);
+        Ok((page, room))
     }
 }
 

@@ -13,6 +13,7 @@ use shared::log::Number;
 use shared::report::{Seen, Targets};
 use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
+use shared::wire::v1::shares::Share;
 
 use crate::meter::STRANGERS;
 use crate::store::{End, audit, log, report};
@@ -116,18 +117,16 @@ impl Vault {
         if head_known && audit_known {
             return Ok(true);
         }
-        let (folder, last) = (self.0.retention.folder.clone(), *self.0.store.audit().borrow());
+        let folder = self.0.retention.folder.clone();
         let asked = self.ask(number, move |conn| {
             let hash = if head_known { None } else { log::hash_at(conn, head.seq)? };
             // What was sealed meanwhile is known to its file.
-            let chain = if audit_known {
-                None
-            } else {
-                Some(audit::leaves(conn, &folder, anchored.n, last, 1)?.from)
-            };
-            Ok((hash, chain))
+            let (chain, read) =
+                if audit_known { (None, 0) } else { audit::chain(conn, &folder, anchored.n)? };
+            Ok((hash, chain, read))
         });
-        let (hash, chain) = asked.await?;
+        let (hash, chain, read) = asked.await?;
+        self.0.meter.take(number, Share::Bytes, read);
         let epoch = end.listed.epoch_at(head.seq);
         if !head_known && (hash != Some(head.head) || epoch != head.epoch) {
             return Err(unknown("the log does not hold", &head));

@@ -21,7 +21,7 @@ use crate::client::{Client, refused};
 use crate::world::{Machine, Running, World, post, signed};
 
 /// Asks for audit records until the archive is as wanted.
-async fn archived(client: &Client, is: impl Fn(&Archived) -> bool) -> Archived {
+pub async fn archived(client: &Client, is: impl Fn(&Archived) -> bool) -> Archived {
     let wait = async {
         loop {
             let page: AuditPage = client.fetch("/v1/audit?limit=1").await;

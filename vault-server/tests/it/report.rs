@@ -1,18 +1,19 @@
 //! Reports: what is taken, what is refused, who gets them, and when they go.
 
 use hyper::StatusCode;
-use shared::audit::AuditHead;
+use shared::audit::{AuditHead, Fact, Op as Asked};
 use shared::hash::Hash;
 use shared::keys::SignKey;
 use shared::log::{Op, Rekey};
 use shared::report::{Seen, Targets};
 use shared::text::Text;
 use shared::token::MachineLine;
-use shared::wire::v1::audit::AuditPage;
+use shared::wire::v1::audit::{AccessRequest, AuditPage};
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage};
-use shared::wire::v1::{REPORT, TARGETS};
+use shared::wire::v1::{ACCESS, REPORT, TARGETS};
 
 use crate::audit::{shape, verified};
+use crate::bounds::archived;
 use crate::client::{Client, parse, refused};
 use crate::world::{Machine, Running, World};
 
@@ -185,4 +186,46 @@ async fn the_report_of_a_machine_goes_with_it() {
     let db = rusqlite::Connection::open(world.config.data.join("vault.db")).unwrap();
     let kept: i64 = db.query_row("SELECT count(*) FROM report", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, 1);
+}
+
+/// Segments are some megabytes: who names records inside them again and again has them read no more
+/// often than its bytes allow.
+#[tokio::test]
+async fn looking_an_archived_audit_record_up_is_of_the_machines_share() {
+    let mut world = World::new().await;
+    let client = world.client(&world.first).await;
+    let vps = world.add(&client, "vps", &[]).await;
+    let long = ["secret", &"x".repeat(250), &"y".repeat(250), &"z".repeat(250)].join("/");
+    let read =
+        Fact { path: Some(long.parse().unwrap()), ver: Some(1), ..Fact::new(Asked::LocalRead) };
+    for first in [0, 1000, 2000] {
+        let request = AccessRequest { run: Hash::ZERO, first, reads: vec![read.clone(); 1000] };
+        assert_eq!(client.post(ACCESS, &request).await.0, StatusCode::OK);
+    }
+    world.server.stop().await;
+    let db = rusqlite::Connection::open(world.config.data.join("vault.db")).unwrap();
+    db.execute("UPDATE audit SET time = 1000000", []).unwrap();
+    drop(db);
+    world.config.shares.bytes_per_second = 1 << 20;
+    world.server = Running::start(world.config.clone()).await;
+    let client = world.client(&world.first).await;
+    let sealed = archived(&client, |_| true).await;
+    let remote = world.client(&vps).await;
+    let mut n = 0;
+    let mut answered = async |audit: AuditHead| {
+        n += 1;
+        let (audit_n, audit_head) = (audit.n, audit.hash);
+        let seen = Seen { audit_n, audit_head, ..world.seen(&vps, n) };
+        remote.post(REPORT, &world.report(&vps, &seen)).await.0
+    };
+    for _ in 0..40 {
+        assert_eq!(answered(AuditHead::EMPTY).await, StatusCode::OK);
+    }
+    let within = AuditHead { n: sealed.last - 1, hash: Hash::ZERO };
+    assert_eq!(answered(within).await, StatusCode::UNPROCESSABLE_ENTITY);
+    let mut refused = false;
+    for _ in 0..40 {
+        refused |= answered(within).await == StatusCode::TOO_MANY_REQUESTS;
+    }
+    assert!(refused, "some hundred megabytes are read of a file");
 }

@@ -142,6 +142,28 @@ async fn jobs_after_a_transaction_that_sqlite_gave_up_get_another() {
 }
 
 #[tokio::test]
+async fn a_first_job_is_taken_back_or_given_up_without_those_after_it() {
+    let (store, _) = start();
+    store.write(|numbers| numbers.add(1)).await.unwrap();
+    let told = Arc::default();
+    let fails: Job<Numbers> = Box::new(|numbers| {
+        numbers.add(8).unwrap();
+        Outcome::Undo(StoreFailure::Failed("on demand".into()))
+    });
+    together(&store, vec![fails, adding(2, &told), adding(4, &told)]).await;
+    assert_eq!(store.read(Numbers::sums).await, Ok((7, 7)));
+    let unnoticed: Job<Numbers> = Box::new(|numbers| {
+        numbers.add(16).unwrap();
+        let lost = numbers.conn.execute("INSERT OR ROLLBACK INTO number VALUES (1)", []);
+        assert!(lost.is_err());
+        Outcome::Keep(Box::new(|kept| assert!(kept.is_err())))
+    });
+    together(&store, vec![unnoticed, adding(32, &told)]).await;
+    assert_eq!(*told.lock().unwrap(), [(2, true), (4, true), (32, true)]);
+    assert_eq!(store.read(Numbers::sums).await, Ok((39, 39)));
+}
+
+#[tokio::test]
 async fn everything_queued_before_the_end_is_written() {
     let (store, commits) = start();
     let (first, second, ()) = tokio::join!(

@@ -4,14 +4,17 @@
 
 use std::sync::Arc;
 
+use shared::path::SecretPath;
+use shared::time::Time;
 use tokio::time::Instant;
 
 use super::{Slot, State, TargetFault, Task, Verdict};
+use crate::daemon::apply::Outcome;
 use crate::daemon::asked::NoRun;
-use crate::daemon::hooks::Waiter;
+use crate::daemon::hooks::{Mask, Waiter};
+use crate::daemon::plan::Versions;
 use crate::daemon::record::HookEnd;
 use machine::config::{Drift, Target};
-use shared::path::SecretPath;
 
 impl Slot {
     /// The same file after its configuration has changed: to be compared anew, but no news for its
@@ -58,19 +61,58 @@ impl Slot {
     /// # Errors
     /// If it is not right now.
     pub(in crate::daemon) fn run_hook(&mut self, told: Waiter) -> Result<(), NoRun> {
-        let held = self.held.as_ref().filter(|held| held.iter().any(Option::is_some));
-        let Some(versions) = held.filter(|_| self.state == State::Right) else {
+        let holds_any = |held: &Versions| held.iter().any(Option::is_some);
+        if self.state != State::Right || !self.held.as_ref().is_some_and(holds_any) {
             return Err(NoRun::NotRight(self.show()));
-        };
-        // A look alone would end without a run.
-        if matches!(self.next, None | Some(Task::Look)) {
-            self.next = Some(match self.target.drift {
-                Drift::Restore => Task::Write(versions.clone()),
-                Drift::Report => Task::Compare(versions.clone()),
-            });
         }
         self.wanted_by.push(told);
+        // A task under way tells by its end whether another one is needed.
+        if self.busy.is_none() {
+            self.do_wished();
+        }
         Ok(())
+    }
+
+    /// Has a look end in a run that somebody wishes for: a look alone would not.
+    fn do_wished(&mut self) {
+        if matches!(self.next, None | Some(Task::Look)) {
+            self.next = self.wished().or_else(|| self.next.take());
+        }
+    }
+
+    /// Returns the task that ends in the run that somebody wishes for, if anybody does.
+    pub(super) fn wished(&self) -> Option<Task> {
+        let versions = self.held.clone().filter(|_| !self.wanted_by.is_empty())?;
+        Some(match self.target.drift {
+            Drift::Restore => Task::Write(versions),
+            Drift::Report => Task::Compare(versions),
+        })
+    }
+
+    /// Tells those who wait for a run that none comes, unless a task is left that may bring it.
+    pub(super) fn settle_wishes(&mut self) {
+        if self.next.is_none() && self.busy.is_none() {
+            // What they wait for ends without an answer.
+            self.wanted_by.clear();
+        }
+    }
+
+    /// Takes the end of a task; if the hook is to run, returns what to mask in its output, and who
+    /// waits for its end.
+    pub(in crate::daemon) fn done(
+        &mut self,
+        result: Result<Outcome, TargetFault>,
+        now: Instant,
+        time: Time,
+    ) -> Option<(Mask, Vec<Waiter>)> {
+        let is_look = matches!(result, Ok(Outcome::Seen { .. }));
+        let mask = self.take(result, now, time);
+        let run = mask.map(|mask| (mask, std::mem::take(&mut self.wanted_by)));
+        if is_look {
+            self.do_wished();
+        }
+        self.settle_wishes();
+        run
     }
 
     /// Takes that a task has ended without a result, by a fault of this program.

@@ -1,5 +1,7 @@
 //! One target's life, event by event, without disk or vault.
 
+mod wished;
+
 use super::*;
 use crate::daemon::record::Bad;
 use host::files::Access;

@@ -18,6 +18,7 @@ mod review;
 mod sending;
 mod server;
 mod shares;
+mod verifying;
 mod ways;
 mod world;
 mod writing;

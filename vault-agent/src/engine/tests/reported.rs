@@ -11,7 +11,7 @@ use shared::log::Number;
 use shared::report::Seen;
 use shared::signed::Envelope;
 use shared::time::Time;
-use shared::wire::v1::audit::LeavesPage;
+use shared::wire::v1::audit::{AuditPage, AuditQuery, LeavesPage};
 use shared::wire::v1::clone::CloneNotice;
 use shared::wire::v1::report::{ReportReply, ReportRequest, Standing, TargetsPage};
 use shared::wire::v1::shares::SharesReply;
@@ -42,6 +42,13 @@ pub(super) struct Reported {
     pub(super) shares: SharesReply,
     /// The head that it tells who heals it, if it is not the log's.
     pub(super) healed: Option<SignedHead>,
+    /// What is answered to who asks for records after the one of this number; without it nobody may
+    /// read them.
+    pub(super) records_lie: Option<fn(u64) -> AuditPage>,
+    /// What is answered instead of leaves.
+    pub(super) leaves_lie: Option<fn(u64) -> LeavesPage>,
+    /// How often records were asked for.
+    pub(super) reviewed: u64,
     /// How often leaves were asked for.
     pub(super) followed: u64,
     /// Whether each time puts a record into the chain.
@@ -66,6 +73,9 @@ impl Default for Reported {
             clones: Vec::new(),
             shares: SharesReply::default(),
             healed: None,
+            records_lie: None,
+            leaves_lie: None,
+            reviewed: 0,
             followed: 0,
             records_follows: false,
             gone: BTreeMap::new(),
@@ -100,6 +110,10 @@ impl Server {
 
     pub(super) fn targets(&self) -> Answer {
         self.data().reported.standing()
+    }
+
+    pub(super) fn records(&self, query: &str) -> Answer {
+        self.data().reported.review(query)
     }
 
     pub(super) fn leaves(&self, query: &str) -> Answer {
@@ -149,9 +163,21 @@ impl Reported {
         json(200, &TargetsPage { machines, more: false, up: Some(self.up) })
     }
 
+    fn review(&mut self, query: &str) -> Answer {
+        self.reviewed += 1;
+        let Some(lie) = self.records_lie else {
+            return refuse(403, "forbidden", "no grant on `sys/audit`");
+        };
+        let AuditQuery { after, .. } = serde_urlencoded::from_str(query).unwrap();
+        json(200, &lie(after))
+    }
+
     fn follow(&mut self, query: &str) -> Answer {
         let after: usize = query.strip_prefix("after=").unwrap().parse().unwrap();
         self.followed += 1;
+        if let Some(lie) = self.leaves_lie {
+            return json(200, &lie(after as u64));
+        }
         if self.records_follows {
             self.audit(&["audit_leaves"]);
         }

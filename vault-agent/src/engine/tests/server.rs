@@ -302,7 +302,7 @@ impl Server {
             (&Method::POST, "/v1/report") => self.report(number, &body),
             (&Method::GET, "/v1/targets") => self.targets(),
             (&Method::GET, "/v1/shares") => json(200, &self.data().reported.shares),
-            (&Method::GET, "/v1/audit") => refuse(403, "forbidden", "no grant on `sys/audit`"),
+            (&Method::GET, "/v1/audit") => self.records(parts.uri.query().unwrap()),
             (&Method::GET, "/v1/audit/leaves") => self.leaves(parts.uri.query().unwrap()),
             (&Method::POST, "/v1/access") => {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(&body).unwrap();

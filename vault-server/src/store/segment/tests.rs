@@ -75,7 +75,7 @@ impl Fixture {
         let now = audit::head(&self.conn).unwrap();
         let (mut head, mut start) = (AuditHead::EMPTY, AuditHead::EMPTY);
         while head.n < now.n {
-            let page = audit::leaves(&self.conn, &self.folder(), head.n, now, 7).unwrap();
+            let page = audit::leaves(&self.conn, &self.folder(), head.n, now, 7).unwrap().0;
             if page.from != head {
                 assert!(page.from.n > head.n, "{head:?} {page:?}");
                 assert!(page.until.is_some());
@@ -160,6 +160,29 @@ fn a_server_killed_at_any_step_of_sealing_goes_on_and_loses_nothing() {
         }
         assert_eq!(found, (1..=sealed).collect::<Vec<_>>(), "{name}: each is in one file");
     }
+}
+
+#[test]
+fn a_record_is_found_by_reading_no_further_and_a_boundary_by_reading_nothing() {
+    let fixture = Fixture::new(20);
+    let whole: Vec<AuditHead> =
+        (0..=20).map(|n| audit::head_at(&fixture.conn, n).unwrap().unwrap()).collect();
+    fixture.seal(6);
+    fixture.seal(12);
+    let (folder, now) = (fixture.folder(), whole[20]);
+    let line = fixture.draft(13).segment.bytes;
+    for (n, expected) in (0..).zip(&whole).skip(1) {
+        let (found, read) = audit::chain(&fixture.conn, &folder, n).unwrap();
+        assert_eq!(found, Some(*expected), "{n}");
+        let inside = if n < 12 { n % 6 } else { 0 };
+        assert!(read <= inside * line && (read > 0) == (inside > 0), "{n}: {read} bytes");
+        let (page, passed) = audit::leaves(&fixture.conn, &folder, n, now, 20).unwrap();
+        assert_eq!((page.from, passed), (*expected, read), "{n}");
+    }
+    fixture.delete_oldest();
+    assert_eq!(audit::chain(&fixture.conn, &folder, 3).unwrap(), (None, 0));
+    assert_eq!(audit::chain(&fixture.conn, &folder, 6).unwrap(), (Some(whole[6]), 0));
+    assert_eq!(audit::chain(&fixture.conn, &folder, 99).unwrap(), (None, 0));
 }
 
 #[test]

@@ -141,7 +141,7 @@ async fn a_failing_piece_takes_back_only_its_own() {
     assert_eq!(after.n, before.n + 1);
     let conn = fixture.reopen();
     assert_eq!(audit::head(&conn).unwrap(), after);
-    let leaves = audit::leaves(&conn, fixture.dir.path(), 0, after, 10).unwrap().leaves;
+    let leaves = audit::leaves(&conn, fixture.dir.path(), 0, after, 10).unwrap().0.leaves;
     assert_eq!(leaves.into_iter().fold(AuditHead::EMPTY, AuditHead::then), after);
 }
 
@@ -163,7 +163,7 @@ async fn a_full_disk_refuses_and_loses_nothing() {
     let after = fixture.record("space again").await.unwrap();
     assert_eq!(after.n, acknowledged.n + 1);
     let conn = fixture.reopen();
-    let leaves = audit::leaves(&conn, fixture.dir.path(), 0, after, 1000).unwrap().leaves;
+    let leaves = audit::leaves(&conn, fixture.dir.path(), 0, after, 1000).unwrap().0.leaves;
     assert_eq!(leaves.into_iter().fold(AuditHead::EMPTY, AuditHead::then), after);
 }
 
