@@ -4,6 +4,7 @@ import re
 import sys
 import time
 
+import checks
 from book import keeps, transcript
 from checks import check, end, want
 from host import wait
@@ -49,6 +50,8 @@ def the_hosts_reach_each_other_by_lan_and_vpn():
 rtx1080.write("/home/jonas/.env.master", MASTER, mode="600")
 rtx1080.write("/home/jonas/new-key.txt", "changed\n", mode="600")
 rtx1080.run("chown", "jonas:", "/home/jonas/.env.master", "/home/jonas/new-key.txt")
+for name in lab.hosts:
+    jonas(name, "mkdir J-Jeco")
 vps.write("/usr/local/bin/docker", "#!/bin/sh\necho \"$@\" >>docker.log\n", mode="755")
 BOOK = transcript("quickstart.md")
 COMMANDS = [command for _, command, _ in BOOK[:3]]
@@ -97,6 +100,10 @@ def three_commands_bring_three_hosts_in_sync():
     for screen, line in zip(screens, (r"rtx1080 is right: ", r"vps is right: ~/J-Jeco/\.env v1, hook ok, [0-9.]+ s", r"thinkpad is right: ~/J-Jeco/\.env v1, [0-9.]+ s")):
         assert re.search(line, screen), screen
     in_sync()
+
+
+if checks.failed:
+    end()
 
 
 @check

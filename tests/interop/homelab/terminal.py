@@ -16,7 +16,9 @@ def type_at(command, answers):
     An answer is a text, or makes one of everything that was printed so far. Returns exit code and screen.
     """
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    # A session whose terminal this is: passphrases are asked for at /dev/tty.
+    session = ["setsid", "--ctty", "--wait", *command]
+    process = subprocess.Popen(session, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     screen, asked = "", 0
     end = time.monotonic() + 2 * PATIENCE
