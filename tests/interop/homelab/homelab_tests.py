@@ -96,7 +96,7 @@ def three_commands_bring_three_hosts_in_sync():
         took, screens = zip(*map(type_, COMMANDS))
     print(f"# {sum(took):5.1f} s for the three")
     for host in (rtx1080, vps, thinkpad):
-        assert MASTER in file(host), host.name
+        assert set(MASTER.split()) <= set(file(host).split()), host.name
     for screen, line in zip(screens, (r"rtx1080 is right: ", r"vps is right: ~/J-Jeco/\.env v1, hook ok, [0-9.]+ s", r"thinkpad is right: ~/J-Jeco/\.env v1, [0-9.]+ s")):
         assert re.search(line, screen), screen
     in_sync()

@@ -66,6 +66,8 @@ class Homelab:
     @staticmethod
     def plug(pid, bridge, port, other, device, address):
         """Lays a cable from a switch to a network card."""
+        # The cable of a host that lost its power may still hang there.
+        subprocess.run(["nsenter", "--target", str(pid), "--net", "--", "ip", "link", "del", port], capture_output=True)
         ip(pid, f"link add {port} type veth peer name {device} netns {other}")
         ip(pid, f"link set {port} master {bridge} up")
         ip(other, f"addr add {address}/24 dev {device}")
