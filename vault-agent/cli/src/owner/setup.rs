@@ -28,7 +28,7 @@ use self::places::Server;
 use self::plan::{Address, Plan, Published};
 use self::target::{Choice, Target};
 use crate::context::Global;
-use crate::owner::init::{Asked, Keeping, Names, ShownKit, check_kit_place, set_up};
+use crate::owner::init::{Asked, Keeping, Names, ShownKit, check_kit_place, forget, set_up};
 use crate::owner::owning::passphrase;
 use crate::owner::signing::admin::{self, Work};
 use crate::owner::signing::founding::{Unfinished, Wish};
@@ -156,6 +156,8 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<Exit> {
     }
     let pins = match stage {
         Stage::Made(pins) => {
+            // A run that was killed just then has left them.
+            forget(paths)?;
             Begun::remove(paths)?;
             daemons::start_server(&found.server, &found.runs, paths, global)?;
             pins

@@ -217,6 +217,11 @@ fn finish(made: &Unfinished, paths: &Paths) -> Result<()> {
         addresses: made.setup.addresses.clone(),
     };
     pins.store(paths)?;
+    forget(paths)
+}
+
+/// Forgets, once the pins are there, what an attempt has noted for the next one.
+pub fn forget(paths: &Paths) -> Result<()> {
     Names::remove(paths)?;
     ShownKit::forget(paths)?;
     Unfinished::remove(paths)
