@@ -1,0 +1,288 @@
+"""Hosts without systemd, added and removed over ssh: the way from nothing to a right file, and its accidents."""
+
+import atexit
+import json
+import os
+import pathlib
+import random
+import shutil
+
+from checks import attempt, check, end, want
+from world import BIN, PASSPHRASE, World, wait
+
+SECRET = "secret/jjeco/api-keys"
+world = World()
+atexit.register(world.end)
+wait("the first value", lambda: world.try_run("vault", "kv", "put", SECRET, "OPENAI_API_KEY=one").returncode == 0)
+(world.home / "J-Jeco").mkdir()
+OWN = str(world.home / "J-Jeco/.env")
+world.run("vault-agent", "target", "add", OWN, SECRET)
+wait("the owner's own file", lambda: pathlib.Path(OWN).exists())
+
+
+def add(name, *more, target=True, yes=True):
+    """The command that adds a host, as a person would type it: the shell has expanded the `~`."""
+    words = ["vault", "machine", "add", name, "--ssh", name, "--user", "--read", "secret/jjeco/"]
+    if target:
+        words += ["--target", OWN, "--on-change", "echo ran >> hooks.log"]
+    return [*words, *(["--yes"] if yes else []), *more]
+
+
+def fresh(name, before=""):
+    host = world.host(name, before)
+    (host.home / "J-Jeco").mkdir()
+    return host
+
+
+def env_of(host):
+    return (host.home / "J-Jeco/.env").read_text()
+
+
+def right(name, ran):
+    want(ran.returncode, 0, ran.stdout + ran.stderr)
+    last = ran.stdout.strip().splitlines()[-1]
+    assert last.startswith(f"{name} is right: ~/J-Jeco/.env v1, hook ok, "), ran.stdout + ran.stderr
+
+
+def fails(ran, *parts):
+    want(ran.returncode in (1, 2), True, ran.stdout + ran.stderr)
+    for part in parts:
+        assert part in ran.stderr, f"no {part!r} in {ran.stdout}{ran.stderr}"
+
+
+def controls():
+    return {file for file in pathlib.Path("/tmp").glob("vault-*") if (file / "s").exists()}
+
+
+def standing(name):
+    status = json.loads(world.try_run("vault", "status", "-format=json").stdout)
+    return json.dumps([it for it in status["machines"] if it["machine"] == name])
+
+
+@check
+def one_command_brings_a_host_from_nothing_to_a_right_file():
+    vps = fresh("vps")
+    before = controls()
+    ran = world.try_run(*add("vps"))
+    right("vps", ran)
+    assert "OPENAI_API_KEY=one" in env_of(vps)
+    assert "ran" in (vps.home / "J-Jeco/hooks.log").read_text()
+    assert "the programs are missing: sending this host's own" in ran.stderr, ran.stderr
+    for name in ("vault", "vault-agent"):
+        want((vps.home / ".local/bin" / name).read_bytes() == (BIN / name).read_bytes(), True, name)
+    want(list((vps.home / ".local/bin").glob(".vault*")), [], "left over")
+    want(controls() - before, set(), "connections left over")
+    status = world.try_run("vault", "status")
+    assert "vps" in status.stdout and "~/J-Jeco/.env" in status.stdout, status.stdout
+
+
+@check
+def the_same_line_again_finds_all_right_and_signs_nothing():
+    before, pid = world.entries(), world.hosts["vps"].agent_pid()
+    ran = world.try_run(*add("vps"))
+    right("vps", ran)
+    want((world.entries(), world.hosts["vps"].agent_pid()), (before, pid))
+    assert "sending" not in ran.stderr, ran.stderr
+
+
+@check
+def the_same_line_again_repairs_what_is_missing():
+    vps = world.hosts["vps"]
+    vps.stop()
+    (vps.home / ".local/bin/vault-agent").unlink()
+    (vps.state / "agent.toml").write_text("# nothing\n")
+    (vps.home / "J-Jeco/.env").unlink()
+    right("vps", world.try_run(*add("vps")))
+    assert "OPENAI_API_KEY=one" in env_of(vps)
+
+
+@check
+def several_hosts_take_one_question_and_one_passphrase():
+    hosts = [fresh("nas"), fresh("pi")]
+    words = ["vault", "machine", "add", "--ssh", "nas=nas", "--ssh", "pi=pi", "--user", "--read", "*", "--sleeps"]
+    code, said = world.typed(
+        [*words, "--target", OWN],
+        [("Sign this? [y/N]", "y"), ("Passphrase of admin `jonas`: ", PASSPHRASE)],
+        env={"VAULT_PASSPHRASE_FILE": ""},
+    )
+    want(code, 0, said)
+    want((said.count("Sign this?"), said.count("Passphrase of")), (1, 1), said)
+    for name in ("nas", "pi"):
+        assert f"{name} is right: ~/J-Jeco/.env v1, " in said, said
+    assert "add the machine `nas`" in said and "its silence is normal" in said, said
+    assert all("OPENAI_API_KEY=one" in env_of(host) for host in hosts)
+    want(world.run("vault", "machine", "list").stdout.count("(sleeps)"), 2)
+
+
+@check
+def a_second_host_of_one_name_does_not_take_the_first_ones_place():
+    fresh("twin")
+    before = world.entries()
+    words = ["vault", "machine", "add", "vps", "--ssh", "twin", "--user", "--read", "*"]
+    code, said = world.typed(words, [])
+    want((code, world.entries()), (2, before), said)
+    assert "E_EXISTS: machine `vps` is in the vault with other keys, and it follows the vault right now" in said, said
+    assert "add this one under another" in said and "--rekey" in said, said
+    fails(world.try_run(*words, "--yes"), "E_EXISTS", "nobody is asked with `--yes`")
+    want(world.entries(), before)
+
+
+@check
+def a_host_that_has_lost_its_state_gets_new_keys_in_one_signed_step():
+    vps = world.hosts["vps"]
+    vps.stop()
+    shutil.rmtree(vps.state)
+    before = world.entries()
+    wait("the server to miss it", lambda: '"awake": true' not in standing("vps"))
+    code, said = world.typed(add("vps", yes=False), [("Sign this? [y/N]", "y")])
+    want((code, world.entries()), (0, before + 1), said)
+    assert "give the machine `vps`" in said and "other keys" in said and "its words" in said, said
+    assert "vps is right: ~/J-Jeco/.env v1, hook" in said, said
+
+
+@check
+def a_file_that_would_lose_something_is_left_until_one_chooses():
+    box = fresh("box")
+    (box.home / "J-Jeco/.env").write_text("OPENAI_API_KEY=old\nMINE=yes\n")
+    ran = world.try_run(*add("box"))
+    fails(ran, "E_TARGET_FOREIGN", "MINE", "--import", "--block", "--replace")
+    want(env_of(box), "OPENAI_API_KEY=old\nMINE=yes\n")
+    right("box", world.try_run(*add("box", "--block")))
+    assert "MINE=yes" in env_of(box) and "OPENAI_API_KEY=one" in env_of(box), env_of(box)
+
+
+@check
+def a_server_that_does_not_answer_from_there_is_named_before_anything_is_signed():
+    fresh("far")
+    before = world.entries()
+    fails(world.try_run(*add("far", "--server", "127.0.0.1:1")), "the server does not answer from `far` at `127.0.0.1:1`", "VPN")
+    want(world.entries(), before)
+
+
+@check
+def a_clock_that_is_five_minutes_off_is_named():
+    late = fresh("late")
+    late.program("date", 'if [ "$*" = +%s ]; then echo $(($(/bin/date +%s) - 300)); else exec /bin/date "$@"; fi\n')
+    ran = world.try_run(*add("late"))
+    right("late", ran)
+    assert "warning: the clock of `late` is 5 min behind" in ran.stderr, ran.stderr
+
+
+@check
+def an_older_agent_is_replaced():
+    old = fresh("old")
+    folder = old.home / ".local/bin"
+    old.program("vault-agent", "echo vault-agent 0.0.1\n", folder)
+    ran = world.try_run(*add("old"))
+    right("old", ran)
+    assert "the programs are older" in ran.stderr, ran.stderr
+    want((folder / "vault-agent").read_bytes() == (BIN / "vault-agent").read_bytes(), True)
+
+
+@check
+def a_home_without_programs_is_named():
+    before = f"mount -t tmpfs -o noexec tmpfs {world.dir}/closed/home"
+    fresh("closed", before)
+    fails(world.try_run(*add("closed")), "no program may run in", "noexec", "leave `--user` out")
+
+
+@check
+def another_architecture_names_the_package():
+    arm = fresh("arm")
+    arm.program("uname", 'case "$*" in -m) echo aarch64 ;; *) exec /bin/uname "$@" ;; esac\n')
+    fails(world.try_run(*add("arm")), "`arm` is aarch64", "package for hosts for arm64")
+
+
+@check
+def a_disk_without_room_is_named():
+    full = fresh("full")
+    full.program("df", "echo x; echo tmpfs 100 99 1 99% /\n")
+    fails(world.try_run(*add("full")), "`full` has room for 0 MiB where programs go")
+
+
+@check
+def a_program_that_does_not_arrive_whole_replaces_nothing():
+    torn = fresh("torn")
+    torn.program("sha256sum", "cat >/dev/null; echo 0000  -\n")
+    fails(world.try_run(*add("torn")), "what arrived on `torn` is not what was sent")
+    want(list((torn.home / ".local/bin").glob("vault*")), [])
+
+
+@check
+def a_host_that_answers_as_no_shell_does_is_refused():
+    odd = fresh("odd")
+    odd.program("uname", "printf 'x86_64\\nroot=own\\n\\033[2J'\n")
+    ran = world.try_run(*add("odd"))
+    fails(ran, "looking at `odd`: the host answers oddly")
+    assert "\x1b" not in ran.stderr, ran.stderr
+
+
+@check
+def a_host_that_is_not_reached_is_named():
+    with open(world.dir / "ssh_config", "a") as text:
+        text.write("Host nowhere\n  HostName 127.0.0.1\n  Port 1\n")
+    fails(world.try_run(*add("nowhere")), "ssh did not get to `nowhere`", "nothing was signed")
+    fails(world.try_run(*add("x", "--ssh", "y")), "does not say which machine that is")
+
+
+@check
+def a_host_of_another_vault_stays_so():
+    stray = fresh("stray")
+    right("stray", world.try_run(*add("stray")))
+    before = world.entries()
+    words = ["vault", "machine", "add", "other", "--ssh", "stray", "--user", "--read", "*", "--yes"]
+    fails(world.try_run(*words), "this host is `stray` of vault")
+    want(world.entries(), before)
+
+
+@check
+def remove_takes_the_agent_away_and_leaves_the_file():
+    box = world.hosts["box"]
+    pid = box.agent_pid()
+    fails(world.try_run("vault", "machine", "remove", "vps", "--ssh", "box", "--uninstall", "--user", "--yes"), "this host is `box`")
+    right_file = env_of(box)
+    ran = world.run("vault", "machine", "remove", "box", "--ssh", "box", "--uninstall", "--user", "--yes")
+    assert "the agent is gone from `box`" in ran.stderr, ran.stderr
+    want((env_of(box), box.state.exists(), box.is_zombie(pid)), (right_file, False, True))
+    want(list((box.home / ".local/bin").iterdir()), [])
+    again = world.run("vault", "machine", "remove", "box", "--ssh", "box", "--uninstall", "--user", "--yes")
+    assert "there is no agent on `box`" in again.stderr, again.stderr
+
+
+@check
+def remove_with_targets_takes_the_file_too():
+    late = world.hosts["late"]
+    words = ["vault", "machine", "remove", "late", "--ssh", "late", "--uninstall", "--with-targets", "--user", "--yes"]
+    world.run(*words)
+    want(((late.home / "J-Jeco/.env").exists(), late.state.exists()), (False, False))
+
+
+# The steps of an ordinary way, counted: each is cut, and killed, once.
+fresh("count")
+(world.dir / "steps").unlink(missing_ok=True)
+right("count", world.try_run(*add("count")))
+STEPS = world.steps()
+cells = [(step, kind) for step in range(1, STEPS + 1) for kind in ("cut", "kill")]
+if seed := os.environ.get("MATRIX_SEED"):
+    print(f"MATRIX_SEED={seed}: of {len(cells)} cuts and kills two are tried")
+    cells = random.Random(seed).sample(cells, 2)
+
+
+def goes_on(step, kind):
+    name = f"m{step}{kind}"
+    host = fresh(name)
+    (world.dir / "steps").unlink(missing_ok=True)
+    (world.dir / "fault").write_text(f"{step} {kind}\n")
+    ran = world.try_run(*add(name))
+    assert ran.returncode != 0, ran.stdout + ran.stderr
+    if kind == "cut":
+        assert "run the same command again" in ran.stderr, ran.stderr
+    right(name, world.try_run(*add(name)))
+    assert "OPENAI_API_KEY=one" in env_of(host)
+    want(list((host.home / ".local/bin").glob(".vault*")), [], "left over")
+    host.end()
+
+
+for step, kind in cells:
+    attempt(f"after a {kind} at step {step} of {STEPS} the same line ends well", lambda: goes_on(step, kind))
+end()

@@ -1,0 +1,208 @@
+"""Hosts with systemd, added over ssh: units, root by sudo with and without a password, a user's own agent, and a
+container that lets systemd make no namespaces. Owner and guests share one booted host, and differ by their folders."""
+
+import os
+import pathlib
+import pty
+import select
+import sys
+import time
+
+from checks import check, end, want
+from host import Host, wait
+
+SUDO_PASSWORD = "quite-a-secret-word"
+PASSPHRASE = "correct horse battery staple"
+SECRET = "secret/jjeco/api-keys"
+OWNER = {
+    "PATH": "/opt/owner:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "TERM": "dumb",
+    "VAULT_STATE_DIR": "/root/owner",
+    "VAULT_PASSPHRASE_FILE": "/root/passphrase",
+}
+ENV = [f"{name}={value}" for name, value in OWNER.items()]
+
+host = Host(sys.argv[1])
+host.on()
+
+
+def owner(*words, ok=True):
+    ran = host.try_run("env", "-C", "/root", *ENV, *words)
+    if ok:
+        want(ran.returncode, 0, f"{words[:4]}: {ran.stdout}{ran.stderr}")
+    return ran
+
+
+def typed(words, answers):
+    """Runs a command of the owner at a terminal; returns its exit code, what it said, and whose arguments or
+    environments showed the password of sudo meanwhile."""
+    enter = ["nsenter", "--target", host.first, "--mount", "--pid", "--uts", "--net", "--ipc", "--"]
+    command = [*enter, "env", "-i", "-C", "/root", *ENV, *words]
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(command[0], command)
+    said, asked, shown, answers, begun = "", 0, [], list(answers), time.monotonic()
+    while time.monotonic() < begun + 120:
+        if select.select([terminal], [], [], 0.02)[0]:
+            try:
+                got = os.read(terminal, 65536)
+            except OSError:
+                break
+            said += got.decode(errors="replace")
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            for name in ("cmdline", "environ"):
+                try:
+                    if SUDO_PASSWORD.encode() in (process / name).read_bytes():
+                        shown.append((process / "cmdline").read_text())
+                except OSError:
+                    pass
+        if answers and answers[0][0] in said[asked:]:
+            question, answer = answers.pop(0)
+            asked += said[asked:].index(question) + len(question)
+            time.sleep(0.2)
+            os.write(terminal, answer.encode() + b"\n")
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(terminal)
+    assert not answers, f"nobody asked {answers[0][0]!r}:\n{said}"
+    return code, said, shown
+
+
+def sh(text):
+    return host.run("sh", "-ec", text)
+
+
+# The owner's programs are elsewhere, so that a guest has none.
+sh("mkdir /opt/owner; for p in vault vault-agent vault-server; do cp /usr/local/bin/$p /opt/owner/; done")
+sh("for p in vault vault-agent vault-server; do umount /usr/local/bin/$p; rm /usr/local/bin/$p; done")
+host.write("/root/passphrase", PASSPHRASE + "\n")
+sh(
+    "mkdir -p /run/sshd /root/.ssh; chmod 700 /root/.ssh; rm -f /etc/nologin /run/nologin\n"
+    "ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519 </dev/null; ssh-keygen -q -t ed25519 -N '' -f /root/host_key\n"
+    "cp /root/.ssh/id_ed25519.pub /etc/keys; chmod 644 /etc/keys\n"
+    "printf 'ListenAddress 127.0.0.1\\nHostKey /root/host_key\\nAuthorizedKeysFile /etc/keys\\nPermitRootLogin yes\\n"
+    "UsePAM yes\\nPidFile none\\nStrictModes no\\n' >/root/sshd_config\n"
+    "printf '127.0.0.1 %s\\n' \"$(cat /root/host_key.pub)\" >/root/.ssh/known_hosts\n"
+    "systemctl start dbus systemd-logind || :\n"
+    "systemd-run --quiet --unit=guest-sshd /usr/sbin/sshd -D -e -f /root/sshd_config"
+)
+for user in ("jonas", "paul", "rita"):
+    sh(f"useradd -m -s /bin/bash {user}; echo '{user}:{SUDO_PASSWORD}' | chpasswd; install -d -o {user} /home/{user}/J-Jeco")
+sh(
+    "echo 'jonas ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/jonas; echo 'paul ALL=(ALL) ALL' >/etc/sudoers.d/paul\n"
+    "chmod 440 /etc/sudoers.d/*"
+)
+setup = owner("vault-server", "init", "--data", "/root/server", "--listen", "127.0.0.1:8443").stdout
+sh("systemd-run --quiet --unit=owner-server /opt/owner/vault-server run --data /root/server")
+line = next(word for word in setup.split() if word.startswith("VLTS1-"))
+host.write("/root/setup", line + "\n")
+words = ["vault", "init", "/root/setup", "--name", "rtx1080", "--admin", "jonas", "--kit", "/root/kit", "--kit-confirmed"]
+wait("the vault", lambda: owner(*words, ok=False).returncode == 0)
+sh("systemd-run --quiet --unit=owner-agent -E VAULT_STATE_DIR=/root/owner /opt/owner/vault-agent run")
+wait("the owner's agent", lambda: host.try_run("test", "-S", "/root/owner/agent.sock").returncode == 0)
+wait("the first value", lambda: owner("vault", "kv", "put", SECRET, "OPENAI_API_KEY=one", ok=False).returncode == 0)
+
+
+def add(name, login, *more):
+    return [
+        *("vault", "machine", "add", name, "--ssh", f"{login}@127.0.0.1", "--read", "secret/jjeco/", "--secret", SECRET),
+        *("--target", "~/J-Jeco/.env", "--on-change", "touch hooked", "--yes", *more),
+    ]
+
+
+def leave(name, login, *more):
+    words = ["vault", "machine", "remove", name, "--ssh", f"{login}@127.0.0.1", "--uninstall", "--yes", *more]
+    return owner(*words)
+
+
+def right(name, said):
+    assert f"{name} is right: ~/J-Jeco/.env v1, hook ok, " in said or f"{name} is right: " in said, said
+
+
+@check
+def root_gets_a_system_unit_in_one_command():
+    sh("mkdir -p /root/J-Jeco")
+    ran = owner(*add("vps", "root"))
+    right("vps", ran.stdout)
+    want(host.show("vault-agent", "ActiveState"), "active")
+    assert "OPENAI_API_KEY=one" in sh("cat /root/J-Jeco/.env; test -e /root/J-Jeco/hooked")
+    want(sh("stat -c '%U %a' /usr/local/bin/vault-agent").split(), ["root", "755"])
+    right("vps", owner(*add("vps", "root")).stdout)
+
+
+@check
+def it_goes_away_again_and_leaves_the_file():
+    leave("vps", "root")
+    want(host.try_run("systemctl", "is-active", "vault-agent").stdout.strip() in ("inactive", "unknown"), True)
+    sh("test ! -e /etc/systemd/system/vault-agent.service; test ! -e /var/lib/vault-agent; test ! -e /etc/vault-agent")
+    sh("test ! -e /usr/local/bin/vault-agent; test ! -e /usr/local/bin/vault; test -e /root/J-Jeco/.env")
+
+
+@check
+def sudo_that_asks_nothing_is_enough():
+    right("desk", owner(*add("desk", "jonas")).stdout)
+    want(sh("stat -c '%U %a' /home/jonas/J-Jeco/.env").split(), ["jonas", "600"])
+    leave("desk", "jonas", "--with-targets")
+    sh("test ! -e /home/jonas/J-Jeco/.env; test ! -e /var/lib/vault-agent")
+
+
+@check
+def sudo_that_wants_a_password_asks_once_at_the_terminal():
+    prompt = "[sudo] password of paul on paul@127.0.0.1: "
+    code, said, shown = typed(add("desk2", "paul"), [(prompt, "wrong"), (prompt, SUDO_PASSWORD)])
+    want((code, shown), (0, []), said)
+    right("desk2", said)
+    assert SUDO_PASSWORD not in said, said
+    journal = sh("journalctl --no-pager -o cat")
+    assert SUDO_PASSWORD not in journal, "in the journal"
+    ran = owner(*add("desk2", "paul"), ok=False)
+    want(ran.returncode, 1)
+    assert "asks for a password, and there is no terminal to ask at" in ran.stderr, ran.stderr
+    code, said, _ = typed(
+        ["vault", "machine", "remove", "desk2", "--ssh", "paul@127.0.0.1", "--uninstall", "--yes"], [(prompt, SUDO_PASSWORD)]
+    )
+    want(code, 0, said)
+    sh("test ! -e /var/lib/vault-agent")
+
+
+@check
+def a_user_whom_sudo_refuses_is_named_with_the_ways_round():
+    prompt = "[sudo] password of rita on rita@127.0.0.1: "
+    code, said, _ = typed(add("desk3", "rita"), [(prompt, SUDO_PASSWORD)])
+    want(code, 1, said)
+    assert "rita" in said and "sudoers" in said and "--user" in said, said
+    sh("mount --bind /dev/null /usr/bin/sudo")
+    ran = owner(*add("desk3", "rita"), ok=False)
+    sh("umount /usr/bin/sudo")
+    want(ran.returncode, 1)
+    assert "`rita` cannot become root on `rita@127.0.0.1`: there is no `sudo`" in ran.stderr, ran.stderr
+    assert "desk3" not in owner("vault", "machine", "list").stdout
+
+
+@check
+def a_user_has_an_agent_of_their_own_that_stays_after_the_login():
+    ran = owner(*add("desk3", "rita", "--user"))
+    right("desk3", ran.stdout)
+    assert "linger" not in ran.stderr, ran.stderr
+    sh("test -e /var/lib/systemd/linger/rita; test -x /home/rita/.local/bin/vault-agent")
+    owner("vault", "kv", "put", SECRET, "OPENAI_API_KEY=two")
+    wait("the new value", lambda: "=two" in sh("cat /home/rita/J-Jeco/.env"))
+    leave("desk3", "rita", "--user")
+    sh("test ! -e /home/rita/.local/state/vault-agent; test ! -e /home/rita/.config/systemd/user/vault-agent.service")
+
+
+@check
+def a_container_without_namespaces_loses_what_needs_them_and_says_so():
+    # As in an unprivileged container without nesting: systemd ends the program with 226/NAMESPACE.
+    drop_in = "/etc/systemd/system/vault-agent.service.d/10-closed.conf"
+    host.write(drop_in, "[Service]\nInaccessiblePaths=/nothing/is/here\n", "644")
+    ran = owner(*add("lxc", "root", "--replace"))
+    right("lxc", ran.stdout)
+    assert "226/NAMESPACE" in ran.stderr and "protections are off: ProtectSystem, ProtectHome" in ran.stderr, ran.stderr
+    want((host.show("vault-agent", "ProtectSystem"), host.show("vault-agent", "NoNewPrivileges")), ("no", "yes"))
+    leave("lxc", "root")
+    sh("test ! -e /etc/systemd/system/vault-agent.service.d/90-no-namespaces.conf")
+
+
+host.cut()
+end()
