@@ -63,7 +63,7 @@ impl Place {
         }
     }
 
-    /// Tells whether a machine means it by this name in its report, where `home` is the home folder.
+    /// Tells whether a machine means it by this name in its report; `home` is its home folder.
     pub fn is(&self, name: &str, home: &str) -> bool {
         name == self.shown() || name == self.below(home)
     }

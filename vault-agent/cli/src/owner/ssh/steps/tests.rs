@@ -79,7 +79,7 @@ fn what_goes_wrong_there_is_named_with_the_way_out() {
         assert_eq!(fault.to_string(), expected);
         assert!(host::hint::hint(&fault).is_some(), "{expected}");
     }
-    let fault = init("echo 'bad\033[2J' >&2; echo 'hint: do it' >&2; exit 2").unwrap_err();
+    let fault = init(r"echo 'bad\033[2J' >&2; echo 'hint: do it' >&2; exit 2").unwrap_err();
     assert_eq!(fault.to_string(), "`vault-agent init` on `vps` failed: bad\\u001b[2J");
     assert_eq!(host::hint::hint(&fault).unwrap(), "do it");
 }
