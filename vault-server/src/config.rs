@@ -94,7 +94,7 @@ pub struct Shares {
     pub body_pace: u64,
     /// Requests.
     pub requests_per_second: u64,
-    /// Bytes of requests and answers.
+    /// Bytes of requests and answers, and of archived audit records that are looked through.
     pub bytes_per_second: u64,
     /// Bytes of entries, on disk and in the memory of all who fold the log.
     pub log_bytes_per_day: u64,
