@@ -6,7 +6,7 @@ use host::table;
 use shared::time::Time;
 
 /// What WHO keeps, and what WHAT keeps, however narrow the terminal is.
-const LEAST: [usize; 2] = ["agent 10.8.0.2".len(), 12];
+const LEAST: [usize; 2] = ["agent 10.8.0.100".len(), 12];
 /// Between two columns.
 const GLUE: usize = 2;
 const TIME: usize = 0;
@@ -134,10 +134,10 @@ mod tests {
             }
         }
         insta::assert_snapshot!(fitted(&[&all], Some(80)).join("\n"), @r"
-        TIME          MACHINE   WHO             WHAT
-        11-23T20:00Z  vps       agent 10.8.0.2  read secret/jjeco/api-keys v2 (delivere…
-        11-23T20:00Z  rtx1080   python3 jonas…  read secret/jjeco/api-keys v2
-        2025-12-31    thinkpad  vault jonas     wrote a v2
+        TIME          MACHINE   WHO               WHAT
+        11-23T20:00Z  vps       agent 10.8.0.2    read secret/jjeco/api-keys v2 (delive…
+        11-23T20:00Z  rtx1080   python3 jonas i…  read secret/jjeco/api-keys v2
+        2025-12-31    thinkpad  vault jonas       wrote a v2
         ");
     }
 }
