@@ -194,6 +194,7 @@ fn a_file_that_is_mounted_over_ours_is_told() {
 fn a_disk_that_does_not_answer_holds_up_its_own_files_alone() {
     mounts::own(|| {
         let world = World::new(bins!());
+        std::fs::create_dir_all(world.dir().join("rtx1080/home/app")).unwrap();
         let mut desk = Desk::new(&world, "app", "on_change = \"cp .env seen\"");
         let away = desk.host.dir.join("home/away");
         // More than are written at once, with the same hook in another folder.
