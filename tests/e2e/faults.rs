@@ -197,7 +197,7 @@ fn a_disk_that_does_not_answer_holds_up_its_own_files_alone() {
         std::fs::create_dir_all(world.dir().join("rtx1080/home/app")).unwrap();
         let desk = Desk::new(&world, "app", "on_change = \"cp .env seen\"");
         let away = desk.host.dir.join("home/away");
-        // More than are written at once, with the same hook in another folder.
+        // More than are written at once.
         let files: Vec<PathBuf> = (0..10).map(|n| away.join(format!("{n}/.env"))).collect();
         let config = desk.host.state().join("agent.toml");
         let mut text = std::fs::read_to_string(&config).unwrap();
