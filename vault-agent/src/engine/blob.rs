@@ -25,8 +25,8 @@ pub(super) struct Due {
     pub(super) vault: VaultId,
     pub(super) size: u64,
     pub(super) commit: Hash,
-    /// Number of readers and this machine's place; unknown for a version that this machine could not
-    /// read when it was written, or whose readers changed within the entry that brought it.
+    /// Number of readers and this machine's place; unknown for a version that this machine could
+    /// not read when it was written, or whose readers changed within the entry that brought it.
     pub(super) readers: Option<(usize, usize)>,
 }
 
@@ -55,8 +55,8 @@ impl Due {
         Ok(Content { ver: self.ver, kind, bytes: Arc::new(content) })
     }
 
-    /// Tells why a blob has not opened: an older version that was written for others is none of this
-    /// machine's.
+    /// Tells why a blob has not opened: an older version that was written for others is none of
+    /// this machine's.
     pub(super) fn refusal(&self, error: Error) -> Error {
         let is_others = !self.newest && self.readers.is_none() && error.code == Code::BlobOpen;
         if is_others { Code::NotAReader.because(error.detail) } else { error }

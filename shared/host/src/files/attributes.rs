@@ -56,8 +56,8 @@ pub(super) fn carry(place: &Place, new: &File) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Returns the mode that a file of `mode` has without its ACL, if it has one: the rights of its group
-/// in `mode` are the ACL's mask, of which others may have more than the group.
+/// Returns the mode that a file of `mode` has without its ACL, if it has one: the rights of its
+/// group in `mode` are the ACL's mask, of which others may have more than the group.
 pub(super) fn mode_without_acl(file: &File, mode: u32) -> Option<u32> {
     let mut value = vec![0; MOST];
     let length = rustix::fs::fgetxattr(file, ACL, &mut value[..]).ok()?;

@@ -109,8 +109,8 @@ impl Builder<'_> {
         } else if let Some(file) = value.strip_prefix('@') {
             let bytes = read(file).map_err(|why| {
                 Failure::local(format!("error reading the file behind `@`: {why}")).hint(format!(
-                    "a value that starts with `@` is written `{key}=\\@…`; better, write `{key}` alone, \
-                     and it is asked for"
+                    "a value that starts with `@` is written `{key}=\\@…`; better, write `{key}` \
+                     alone, and it is asked for"
                 ))
             })?;
             self.content(key, &bytes, &format!("`{file}`"))

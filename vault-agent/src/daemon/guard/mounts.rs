@@ -48,8 +48,8 @@ impl Mounts {
         Self { table: table.ok(), points: Points::read(), looking: None }
     }
 
-    /// Waits until a file system was mounted, unmounted or mounted otherwise, and returns where, and
-    /// which of `folders` are others now. May be dropped and called again.
+    /// Waits until a file system was mounted, unmounted or mounted otherwise, and returns where,
+    /// and which of `folders` are others now. May be dropped and called again.
     pub(super) async fn changed(&mut self, folders: &HashMap<PathBuf, Identity>) -> Others {
         if self.looking.is_none() {
             let Some(table) = &self.table else { return std::future::pending().await };
