@@ -30,9 +30,10 @@ def wait(what, probe):
 class Host:
     """A machine that is on while `first` is the number of its first process."""
 
-    def __init__(self, disk):
-        """Takes an empty folder for the disk."""
+    def __init__(self, disk, lower=""):
+        """Takes an empty folder for the disk, and the system that is on it: else this machine's."""
         self.disk = pathlib.Path(disk)
+        self.env = {**os.environ, "LOWER": str(lower)}
         self.first = None
 
     def on(self):
@@ -40,7 +41,7 @@ class Host:
         # Whoever ends this suite takes the power away.
         boot = ["setpriv", "--pdeathsig", "KILL", "unshare", *SPACES, "--fork", "--kill-child", HERE / "boot", self.disk]
         with open(self.disk / "console", "ab") as console:
-            self.outer = subprocess.Popen(boot, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
+            self.outer = subprocess.Popen(boot, env=self.env, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         try:
             self.settle()
         except Exception as why:
@@ -81,6 +82,11 @@ class Host:
 
     def write(self, path, text, mode="600"):
         self.run("sh", "-c", f'mkdir -p "$(dirname "{path}")"; umask 077; cat > "{path}"; chmod {mode} "{path}"', stdin=text)
+
+    def bring(self, file, path):
+        """Copies a file of this machine to the host."""
+        there = pathlib.Path(f"/proc/{self.first}/root") / path.lstrip("/")
+        there.write_bytes(pathlib.Path(file).read_bytes())
 
     def show(self, unit, key):
         return self.run("systemctl", "show", "--property", key, "--value", unit).strip()

@@ -11,4 +11,4 @@ mod unit;
 pub use credential::Credential;
 pub use install::{HOST_UNITS, InstallFlags, Program, install};
 pub use systemctl::{failed, runs, text};
-pub use unit::{Whose, argument, check_names, lets_write, percent, word};
+pub use unit::{Whose, argument, check_names, lets_write, needs, percent, word};
