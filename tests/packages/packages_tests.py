@@ -62,7 +62,6 @@ def the_sums_are_those_of_the_files_and_signed():
 def lintian_finds_no_error():
     packages = [deb(NEW, "vault-agent"), deb(NEW, "vault-server")]
     ran = run("lintian", "--fail-on", "error", "--allow-root", *packages)
-    print(ran.stdout, end="")
     want(ran.returncode, 0, ran.stdout + ran.stderr)
 
 
@@ -90,7 +89,7 @@ def the_packages_hold_what_belongs_to_them():
         "/usr/share/zsh/vendor-completions/_vault",
         "/usr/share/fish/vendor_completions.d/vault.fish",
         "/usr/share/doc/vault-agent/copyright",
-        "/usr/share/doc/vault-agent/third-party.txt.gz",
+        "/usr/share/doc/vault-agent/third-party.txt",
     ]:
         assert file in host, file
     for file in [
@@ -134,8 +133,8 @@ def the_lists_of_parts_name_every_part_and_no_path_of_this_machine():
             assert f'name = "{part["name"]}"\nversion = "{part["version"]}"' in lock, part["name"]
         parts[file.name.split("-0")[0].split("-1")[0]] = {part["name"] for part in found}
     want(sorted(parts), ["vault", "vault-agent", "vault-server"])
-    assert "age" in parts["vault"] and "rusqlite" in parts["vault-agent"] and "axum" in parts["vault-server"]
-    assert "rusqlite" not in parts["vault"] and "proptest" not in parts["vault-agent"]
+    assert "age" in parts["vault"] and "rusqlite" in parts["vault-agent"] and "axum" in parts["vault-server"], parts
+    assert not any("proptest" in found for found in parts.values()), "a part of tests"
 
 
 desk = Host(WORK / "disk" / "desk", WORK / "disk" / "debian")
@@ -209,7 +208,7 @@ def the_units_of_the_packages_are_those_that_run():
     desk.run("vault-agent", "install")
     for unit in "vault-agent", "vault-server":
         assert not is_there(f"/etc/systemd/system/{unit}.service"), "two units"
-        want(desk.show(unit, "FragmentPath"), f"/usr/lib/systemd/system/{unit}.service")
+        want(desk.show(unit, "FragmentPath").removeprefix("/usr"), f"/lib/systemd/system/{unit}.service")
         want(desk.run("systemctl", "is-enabled", unit).strip(), "enabled")
     put("one")
 
