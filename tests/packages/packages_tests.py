@@ -386,6 +386,24 @@ def the_script_for_proxmox_makes_a_server():
     container.cut()
 
 
+# A network of its own, so that its ports are free.
+SERVE = '''
+set -eu
+ip link set lo up
+inside() {
+  buildah $STORAGE run --isolation chroot -v "$VOLUME:/var/lib/vault-server" "$CONTAINER" -- vault-server "$@" </dev/null
+}
+if inside health 2>/dev/null; then echo "healthy before it runs"; exit 1; fi
+inside init --address 10.8.0.3:8443
+inside run &
+for try in $(seq 100); do
+  if inside health 2>/dev/null; then exit 0; fi
+  sleep 0.1
+done
+exit 1
+'''
+
+
 @check
 def the_container_runs_as_nobody_in_particular_and_tells_how_it_is():
     storage = ["--root", WORK / "disk" / "images", "--runroot", WORK / "disk" / "run", "--storage-driver", "vfs"]
@@ -396,7 +414,7 @@ def the_container_runs_as_nobody_in_particular_and_tells_how_it_is():
         want(ran.returncode, 0, f"{words[0]}: {ran.stdout}{ran.stderr}")
         return ran.stdout
 
-    base = run("sh", "-c", f"tar -C {WORK / 'disk' / 'debian'} -c . | podman --storage-driver vfs {' '.join(map(str, storage[:4]))} import -q - localhost/debian:12")
+    base = run("sh", "-c", f"tar -C {WORK / 'disk' / 'debian'} -c . | podman {' '.join(map(str, storage))} import -q - localhost/debian:12")
     want(base.returncode, 0, base.stderr)
     recipe = ROOT / "vault-server/package/Containerfile"
     built = run(
@@ -407,6 +425,18 @@ def the_container_runs_as_nobody_in_particular_and_tells_how_it_is():
     image = json.loads(done("image", "inspect", "vault-server"))[0]
     want((image["Config"]["User"], list(image["Config"]["Volumes"])), ("8443:8443", ["/var/lib/vault-server"]))
     want(image["Healthcheck"]["Test"], ["CMD", "vault-server", "health"])
+
+    volume = WORK / "disk" / "volume"
+    volume.mkdir(mode=0o700)
+    os.chown(volume, 8443, 8443)
+    made = run("buildah", *storage, "from", "--pull-never", "vault-server")
+    want(made.returncode, 0, made.stderr)
+    env = {**os.environ, "STORAGE": " ".join(map(str, storage)), "VOLUME": str(volume), "CONTAINER": made.stdout.strip()}
+    alone = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    ran = run("timeout", "--kill-after=1", "120", *alone, "sh", "-c", SERVE, env=env)
+    want(ran.returncode, 0, ran.stdout + ran.stderr)
+    assert re.search(r"^VLTS1-", ran.stdout, re.MULTILINE), ran.stdout
+    want({file.stat().st_uid for file in volume.iterdir()}, {8443})
 
 
 end()
