@@ -150,7 +150,7 @@ fn a_package_gets_its_unit_below_a_folder() {
     let root = host.dir.join("package");
     let root = root.to_str().unwrap();
     let written = |program: &str| {
-        let file = format!("{root}/etc/systemd/system/{program}.service");
+        let file = format!("{root}/usr/lib/systemd/system/{program}.service");
         fs::read_to_string(file).unwrap()
     };
     let _ = host.agent_command(&["install", "--root", root]).ok();

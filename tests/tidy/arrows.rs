@@ -59,7 +59,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "vault-server",
         &[
             "config", "meter", "metrics", "store", "datadir", "vault", "http", "init", "install",
-            "serve", "cli",
+            "health", "serve", "cli",
         ],
     ),
     (

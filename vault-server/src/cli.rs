@@ -15,6 +15,7 @@ use host::{logging, man};
 use rustix::process::{Resource, Rlimit};
 
 use crate::config::{Config, EXAMPLE, Places};
+use crate::health;
 use crate::init::{Wanted, init};
 use crate::install::{Options, install};
 use crate::serve::{bind, run};
@@ -39,6 +40,8 @@ enum Command {
         #[arg(long, value_name = "IP:PORT")]
         listen: Option<SocketAddr>,
         #[command(flatten)]
+        metrics: Metrics,
+        #[command(flatten)]
         shutdown: ShutdownArgs,
     },
     /// Have systemd run the server, as a user of its own
@@ -46,10 +49,15 @@ enum Command {
     /// Check or print a configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Print the manual page
+    /// Ask the server that runs here whether it takes writes; fails if it does not
+    Health(Metrics),
+    /// Print the manual page, or write all of them
     Man {
+        /// Write every page into this folder
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
         /// Command whose page is printed, e.g. run
-        #[arg(value_name = "COMMAND")]
+        #[arg(value_name = "COMMAND", conflicts_with = "out")]
         command: Vec<String>,
     },
 }
@@ -74,6 +82,29 @@ struct At {
         hide_env_values = true
     )]
     config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Metrics {
+    /// Loopback address of /healthz and /metrics, instead of the configuration's
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        env = "VAULT_SERVER_METRICS",
+        hide_env_values = true,
+        value_parser = loopback
+    )]
+    metrics_listen: Option<SocketAddr>,
+}
+
+/// Parses an address that only this machine reaches.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "it is not IP:PORT".to_owned())?;
+    if address.ip().is_loopback() {
+        Ok(address)
+    } else {
+        Err("it is not a loopback address".into())
+    }
 }
 
 #[derive(Subcommand)]
@@ -108,8 +139,9 @@ fn set_up() -> Result<()> {
 fn dispatch(command: Command, at: &At, term: &Term) -> Result<()> {
     match command {
         Command::Init(wanted) => run_init(&at.places()?, &wanted, term),
-        Command::Run { listen, shutdown } => {
+        Command::Run { listen, metrics, shutdown } => {
             let mut config = at.places()?.read()?;
+            config.metrics_listen = metrics.metrics_listen.or(config.metrics_listen);
             config.listen = listen.unwrap_or(config.listen);
             serve(config, shutdown)
         }
@@ -123,7 +155,16 @@ fn dispatch(command: Command, at: &At, term: &Term) -> Result<()> {
             Ok(term.line(format!("`{}` is sound", places.config.display()))?)
         }
         Command::Config(ConfigCommand::Example) => Ok(term.print(Shown::own(EXAMPLE))?),
-        Command::Man { command } => Ok(term.data(man::page(Cli::command(), &command)?)?),
+        Command::Health(Metrics { metrics_listen: Some(address) }) => health::ask(address),
+        Command::Health(Metrics { metrics_listen: None }) => {
+            health::ask(health::address(&at.places()?.read()?)?)
+        }
+        Command::Man { out: None, command } => Ok(term.data(man::page(Cli::command(), &command)?)?),
+        Command::Man { out: Some(folder), .. } => {
+            let count = man::write(Cli::command(), &folder)?;
+            term.say(format!("wrote {count} pages to `{}`", folder.display()));
+            Ok(())
+        }
     }
 }
 
@@ -200,6 +241,21 @@ mod tests {
     }
 
     #[test]
+    fn metrics_stay_on_this_machine() {
+        let parse = |address: &str| {
+            let words = ["vault-server", "run", "--metrics-listen", address];
+            Cli::try_parse_from(words).map(drop).map_err(|fault| fault.to_string())
+        };
+        parse("127.0.0.1:9843").unwrap();
+        for (address, why) in
+            [("0.0.0.0:9843", "it is not a loopback address"), ("9843", "it is not IP:PORT")]
+        {
+            let fault = parse(address).unwrap_err();
+            assert!(fault.contains(address) && fault.contains(why), "{fault}");
+        }
+    }
+
+    #[test]
     fn commands_have_pages() {
         let page = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
@@ -207,6 +263,7 @@ mod tests {
         };
         assert!(page(&[]).unwrap().contains(".TH vault-server 1"));
         assert!(page(&["run"]).unwrap().contains("Serve until SIGTERM"));
+        assert!(page(&["health"]).unwrap().contains("whether it takes writes"));
         let fault = page(&["walk"]).unwrap_err();
         assert_eq!(fault.to_string(), "`vault-server` has no command `walk`");
     }

@@ -272,6 +272,12 @@ impl Places {
         }
     }
 
+    /// Returns where the configuration is on another host whose files are below a folder.
+    pub fn below(&self, root: &Path) -> Self {
+        let config = self.config.strip_prefix("/").unwrap_or(&self.config);
+        Self { config: root.join(config), ..self.clone() }
+    }
+
     /// Reads the configuration; a data directory given by hand goes before its own.
     ///
     /// # Errors

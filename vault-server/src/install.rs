@@ -17,7 +17,10 @@ use host::term::Term;
 use crate::config::Places;
 use crate::datadir;
 pub use unit::MALLOC;
-use unit::{Server, USER};
+use unit::{Server, USER, USUAL};
+
+/// The server's user as sysusers.d(5) has it, in packages and here.
+const ACCOUNT: &str = include_str!("../package/sysusers.conf");
 
 /// What is to be done.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,9 +51,16 @@ pub fn install(
     term: &Term,
 ) -> Result<()> {
     let config = places.config.clone();
-    let (data, port) = match places.read() {
+    // A unit for another host is made from that host's configuration.
+    let there = match &options.flags.root {
+        Some(root) if *places == Places::of_host() => places.below(root),
+        Some(_) | None => places.clone(),
+    };
+    let (data, port) = match there.read() {
         Ok(config) => (config.data, config.listen.port()),
-        Err(_) if options.flags.is_offline() && !config.exists() => (places.data.clone(), 8443),
+        Err(_) if options.flags.is_offline() && !there.config.exists() => {
+            (places.data.clone(), 8443)
+        }
         Err(why) => return Err(why.into()),
     };
     let server = Server { whose: options.whose(), arguments, data, config, port };
@@ -132,8 +142,8 @@ fn account(home: &Path, term: &Term) -> Result<(u32, u32)> {
     if let Some(found) = find() {
         return Ok(found);
     }
-    let line = format!("u {USER} - \"Vault server\" {}", home.display());
     let home = home.display().to_string();
+    let line = ACCOUNT.trim_end().replace(USUAL, &home);
     let useradd = "--system --user-group --no-create-home --shell /usr/sbin/nologin --home-dir";
     let ways = [
         ("systemd-sysusers", vec!["--inline", &line]),

@@ -30,11 +30,12 @@ def wait(what, probe):
 class Host:
     """A machine that is on while `first` is the number of its first process."""
 
-    def __init__(self, disk, name="desk", programs=True):
-        """Takes an empty folder for the disk, and whether $BIN is installed there."""
+    def __init__(self, disk, name="desk", programs=True, lower=""):
+        """Takes an empty folder for the disk; whether $BIN is installed there; and the system on it, else this machine's."""
         self.disk = pathlib.Path(disk)
         self.name = name
-        self.env = {key: value for key, value in os.environ.items() if programs or key != "BIN"}
+        self.env = {key: value for key, value in os.environ.items() if key != "BIN" or (programs and not lower)}
+        self.env["LOWER"] = str(lower)
         self.first = None
 
     def on(self):
@@ -87,6 +88,11 @@ class Host:
 
     def write(self, path, text, mode="600"):
         self.run("sh", "-c", f'mkdir -p "$(dirname "{path}")"; umask 077; cat > "{path}"; chmod {mode} "{path}"', stdin=text)
+
+    def bring(self, file, path):
+        """Copies a file of this machine to the host."""
+        there = pathlib.Path(f"/proc/{self.first}/root") / path.lstrip("/")
+        there.write_bytes(pathlib.Path(file).read_bytes())
 
     def show(self, unit, key):
         return self.run("systemctl", "show", "--property", key, "--value", unit).strip()

@@ -33,7 +33,7 @@ pub struct Args {
 
 /// Writes the unit, never half of it, and has systemd start it.
 pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
-    let agent = Agent::new(args.flags.whose(), place)?;
+    let agent = Agent { root: args.flags.root.clone(), ..Agent::new(args.flags.whose(), place)? };
     systemd::install(&agent, &args.flags, args.seal_keys, term)?;
     Ok(Exit::OK)
 }
@@ -48,6 +48,8 @@ struct Agent<'a> {
     whose: Whose,
     place: &'a Place,
     paths: Paths,
+    /// The host whose unit is written, if it is not the one that this program runs on.
+    root: Option<PathBuf>,
 }
 
 impl<'a> Agent<'a> {
@@ -60,13 +62,18 @@ impl<'a> Agent<'a> {
         };
         paths.state = paths.state.canonicalize().or_else(|_| std::path::absolute(&paths.state))?;
         paths.config = std::path::absolute(&paths.config)?;
-        Ok(Self { whose, place, paths })
+        Ok(Self { whose, place, paths, root: None })
     }
 
     /// Gathers what the unit is made from.
     fn facts(&self, program: PathBuf) -> Result<Facts> {
-        let Self { whose, place, ref paths } = *self;
-        let config = Config::load_or_default(&paths.config)?;
+        let Self { whose, place, ref paths, .. } = *self;
+        let chosen = is_chosen(place) || place.config.is_some();
+        let elsewhere = self.root.as_ref().filter(|_| !chosen);
+        let config = match elsewhere.zip(paths.config.strip_prefix("/").ok()) {
+            Some((root, config)) => Config::load_or_default(&root.join(config))?,
+            None => Config::load_or_default(&paths.config)?,
+        };
         let work_tree = |path: &Path| {
             path.ancestors().skip(1).find(|folder| folder.join(".git").exists()).map(Path::to_owned)
         };
@@ -79,11 +86,13 @@ impl<'a> Agent<'a> {
         }
         facts.state = is_chosen(place).then(|| paths.state.clone());
         facts.config = place.config.is_some().then(|| paths.config.clone());
-        facts.sealed = self.credentials().into_iter().filter(Credential::is_sealed).collect();
+        if elsewhere.is_none() {
+            facts.sealed = self.credentials().into_iter().filter(Credential::is_sealed).collect();
+        }
         if config.api.wants_token() {
             facts.write_in(token_file(paths, &config.api).parent());
         }
-        if whose == Whose::User && !is_chosen(place) {
+        if whose == Whose::User && !is_chosen(place) && elsewhere.is_none() {
             let places = ["XDG_STATE_HOME", "XDG_CONFIG_HOME"];
             facts.variables =
                 places.into_iter().filter_map(|name| Some((name, place.env(name)?))).collect();
@@ -138,7 +147,8 @@ pub fn remind(place: &Place, term: &Term) -> Result<()> {
     // A user's manager takes nothing from the agent that the user has.
     let root = rustix::process::geteuid().is_root();
     let service = format!("{}.service", Agent::NAME);
-    let installed = Path::new(HOST_UNITS).join(&service).exists();
+    let wanted = Path::new(HOST_UNITS).join("multi-user.target.wants").join(&service);
+    let installed = Path::new(HOST_UNITS).join(&service).exists() || wanted.is_symlink();
     if !root || !installed || !systemd::runs(Whose::Host) {
         return Ok(());
     }

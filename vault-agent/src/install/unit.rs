@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use host::systemd::{Credential, Whose, argument, check_names, percent, word};
+use host::systemd::{Credential, Whose, argument, check_names, needs, percent, word};
 use machine::config::{Config, GitPolicy, HookAction, Target};
 
 /// What the unit is made from.
@@ -131,6 +131,7 @@ impl Facts {
         let mut unit = String::from(
             "[Unit]\nDescription=Vault agent: keeps files with secrets right\nStartLimitIntervalSec=0\n",
         );
+        unit += &needs(&self.program);
         if self.whose == Whose::Host {
             unit += "# Files are right before the network is up, from the cache: no server is waited for.\n\
                      Before=network.target\n";

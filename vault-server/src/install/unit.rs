@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use host::systemd::{Credential, Whose, argument, percent, word};
+use host::systemd::{Credential, Whose, argument, needs, percent, word};
 
 /// The user that the host's server runs as, and its group.
 pub const USER: &str = "vault-server";
 
 /// Where the host's server keeps everything, unless told otherwise.
-const USUAL: &str = "/var/lib/vault-server";
+pub const USUAL: &str = "/var/lib/vault-server";
 
 /// What glibc is told. Once it has freed a buffer of megabytes it keeps others like it in its heaps.
 /// Of these two are enough, not eight for each processor; what has 128 KiB goes back at once.
@@ -37,6 +37,7 @@ impl Server {
             String::from("[Unit]\nDescription=Vault server: keeps the log and the ciphertext\n");
         unit +=
             "After=network-online.target\nWants=network-online.target\nStartLimitIntervalSec=0\n";
+        unit += &needs(program);
         unit += "\n[Service]\nType=notify\n";
         unit += &format!("ExecStart={} run", word(&program.to_string_lossy()));
         for text in &self.arguments {

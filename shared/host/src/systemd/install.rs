@@ -21,6 +21,9 @@ use crate::term::Term;
 /// Where the host's units are that an administrator writes.
 pub const HOST_UNITS: &str = "/etc/systemd/system";
 
+/// Where packages put units, of the host and of users.
+const PACKAGED: [&str; 2] = ["/usr/lib/systemd/system", "/usr/lib/systemd/user"];
+
 /// How a program is to be installed.
 #[derive(Clone, Debug, clap::Args)]
 pub struct InstallFlags {
@@ -30,7 +33,7 @@ pub struct InstallFlags {
     /// Print the unit and touch nothing
     #[arg(long, conflicts_with_all = ["root", "force", "no_start"])]
     pub print: bool,
-    /// Write the unit below this folder and ask systemd nothing, as packagers do
+    /// Write the unit where a package puts it, below this folder, and ask systemd nothing
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Replace a unit that somebody has written or edited; the old one is kept beside it
@@ -98,7 +101,11 @@ pub fn install<P: Program>(
     if flags.print {
         return Ok(term.data(text()?)?);
     }
-    let unit = Unit { name, whose, file: place(name, flags)?, term };
+    let packaged = match flags.root {
+        None => Some(packaged(whose).join(format!("{name}.service"))),
+        Some(_) => None,
+    };
+    let unit = Unit { name, whose, file: place(name, flags)?, packaged, term };
     // A unit in the way is told before anything is changed.
     unit.look(&text()?, flags.force)?;
     let runs = flags.root.is_none() && systemctl::runs(whose);
@@ -152,6 +159,7 @@ fn own_file(root: Option<&Path>) -> Result<PathBuf> {
 /// Returns where the unit belongs, and makes the folder.
 fn place(name: &str, flags: &InstallFlags) -> Result<PathBuf> {
     let folder = match flags.whose() {
+        _ if flags.root.is_some() => packaged(flags.whose()),
         Whose::Host => PathBuf::from(HOST_UNITS),
         Whose::User => account::folder("XDG_CONFIG_HOME", ".config")
             .context("neither `HOME` nor `XDG_CONFIG_HOME` is set")?
@@ -168,11 +176,19 @@ fn place(name: &str, flags: &InstallFlags) -> Result<PathBuf> {
         .with_context(|| format!("cannot make folder `{}`", folder.display()))
 }
 
+/// Returns where a package puts units.
+fn packaged(whose: Whose) -> PathBuf {
+    let [host, user] = PACKAGED;
+    PathBuf::from(if whose == Whose::Host { host } else { user })
+}
+
 /// A unit on its way to its place.
 struct Unit<'a> {
     name: &'static str,
     whose: Whose,
     file: PathBuf,
+    /// The unit that a package brings, which goes for one that is not in `file`.
+    packaged: Option<PathBuf>,
     term: &'a Term,
 }
 
@@ -223,11 +239,22 @@ impl Unit<'_> {
                 files::replace(&old, there.as_bytes(), access)?;
                 self.term.say(format!("kept: `{}`", old.display()));
             }
+            (Found::Absent, _) if self.is_packaged(text) => return Ok(false),
             (Found::Absent | Found::Ours, _) => {}
         }
         files::replace(&self.file, text.as_bytes(), access)?;
         self.term.say(format!("written: `{shown}`"));
         Ok(true)
+    }
+
+    /// Tells whether a package brings this very unit.
+    fn is_packaged(&self, text: &str) -> bool {
+        let Some(file) = &self.packaged else { return false };
+        let same = std::fs::read_to_string(file).is_ok_and(|there| there == text);
+        if same {
+            self.term.say(format!("`{}` is right already", file.display()));
+        }
+        same
     }
 
     fn is_active(&self) -> bool {

@@ -83,6 +83,13 @@ pub fn percent(text: &str) -> String {
     text.replace('%', "%%")
 }
 
+/// Returns the lines by which a unit is skipped where its program is gone, as while its package is
+/// removed: systemd would try to start it for ever.
+pub fn needs(program: &Path) -> String {
+    let program = percent(&program.to_string_lossy());
+    format!("# Skipped while the program is gone.\nConditionFileIsExecutable={program}\n")
+}
+
 /// Tells whether a unit or a drop-in lets a folder, or one that it is in, be written, in a line of
 /// one path as [`word`] writes it or of several that need no quotes.
 pub fn lets_write(unit: &str, folder: &Path) -> bool {
