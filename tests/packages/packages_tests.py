@@ -137,7 +137,7 @@ def the_lists_of_parts_name_every_part_and_no_path_of_this_machine():
     assert not any("proptest" in found for found in parts.values()), "a part of tests"
 
 
-desk = Host(WORK / "disk" / "desk", WORK / "disk" / "debian")
+desk = Host(WORK / "disk" / "desk", lower=WORK / "disk" / "debian")
 desk.disk.mkdir()
 desk.on()
 desk.write("/root/passphrase", "correct horse battery staple\n")
@@ -357,7 +357,7 @@ esac
 
 @check
 def the_script_for_proxmox_makes_a_server():
-    container = Host(WORK / "disk" / "container", WORK / "disk" / "debian")
+    container = Host(WORK / "disk" / "container", "container", lower=WORK / "disk" / "debian")
     container.disk.mkdir()
     container.on()
     fake = WORK / "proxmox"

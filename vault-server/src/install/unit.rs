@@ -10,8 +10,8 @@ pub const USER: &str = "vault-server";
 /// Where the host's server keeps everything, unless told otherwise.
 pub const USUAL: &str = "/var/lib/vault-server";
 
-/// What glibc is told. Once it has freed a buffer of megabytes it keeps others like it in its heaps.
-/// Of these two are enough, not eight for each processor; what has 128 KiB goes back at once.
+/// What glibc is told. Once it has freed a buffer of megabytes it keeps the like in its heaps. Of
+/// these two are enough, not eight for each processor, and what has 128 KiB goes back at once.
 pub const MALLOC: [(&str, &str); 2] =
     [("MALLOC_ARENA_MAX", "2"), ("MALLOC_MMAP_THRESHOLD_", "131072")];
 
