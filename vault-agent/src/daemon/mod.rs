@@ -21,6 +21,7 @@ mod report;
 mod slot;
 mod stale;
 mod troubles;
+mod under_way;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use shared::plaintext::Plaintext;
 use shared::report::TargetState;
 
 use super::fault::{TargetFault, in_one_line};
-use super::hung::UnderWay;
+use super::under_way::UnderWay;
 use crate::engine::Commit;
 use host::files::binds::Mounts;
 use host::files::git::GitGate;

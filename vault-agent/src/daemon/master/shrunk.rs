@@ -7,8 +7,8 @@ use super::text::View;
 const SHOWN: usize = 3;
 
 /// Returns what a file has lost since file and vault both held `before`, in words that follow its
-/// name: more than half of the keys, or of what they hold, or, as it `was_whole`, the end of its last
-/// line.
+/// name: more than half of the keys, or of what they hold, or, as it `was_whole`, the end of its
+/// last line.
 pub(super) fn shrunk(before: &View, now: &View, is_whole: bool, was_whole: bool) -> Option<String> {
     let all: Vec<&String> = before.keys().collect();
     let gone = |name: &&&String| !now.contains_key(**name);
