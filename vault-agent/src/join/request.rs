@@ -40,7 +40,7 @@ pub(super) struct Request<'a> {
 /// What came of asking once.
 enum Turn {
     /// The server says that this host is a machine now.
-    Joined(Client, VerifyKey),
+    Joined(Box<(Client, VerifyKey)>),
     /// It waits for an admin.
     Waits,
     /// Nobody let it in, for now: why, and the pause that the server asks for.
@@ -57,7 +57,7 @@ impl Request<'_> {
         let (mut turn, mut told, mut waited) = (0, String::new(), false);
         loop {
             let (said, pause) = match self.ask(turn, waited).await? {
-                Turn::Joined(client, server) => match self.prove(&client, &server).await? {
+                Turn::Joined(found) => match self.prove(&found.0, &found.1).await? {
                     Ok(pins) => return Ok(pins),
                     Err(lost) => (lost, PAUSE),
                 },
@@ -96,7 +96,9 @@ impl Request<'_> {
                 }
             };
             match client.join(&self.request()?).await {
-                Ok(JoinReply { joined: true, .. }) => return Ok(Turn::Joined(client, server)),
+                Ok(JoinReply { joined: true, .. }) => {
+                    return Ok(Turn::Joined(Box::new((client, server))));
+                }
                 Ok(JoinReply { joined: false, .. }) => return Ok(Turn::Waits),
                 Err(RemoteError::Refused(error)) => bail!(refused(&error, waited, self.line)),
                 Err(RemoteError::Status { status: 403, .. }) => {

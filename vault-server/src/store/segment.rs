@@ -168,7 +168,7 @@ impl Draft {
 /// If the folder cannot be read, or a file cannot be removed.
 pub fn sweep(conn: &Connection, folder: &Path) -> Result<()> {
     let entries = match std::fs::read_dir(folder) {
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries.with_context(|| format!("cannot read `{}`", folder.display()))?,
     };
     let first = end(conn)?.n + 1;
