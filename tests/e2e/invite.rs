@@ -39,7 +39,8 @@ impl Invited {
 
     fn fake(&self, name: &str, script: &str) {
         let file = self.fakes.join(name);
-        std::fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        let text = format!("#!/bin/sh\n{script}\n");
+        std::fs::File::create(&file).unwrap().write_all(text.as_bytes()).unwrap();
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
@@ -184,7 +185,7 @@ fn a_stream_that_was_cut_or_changed_or_is_for_others_installs_nothing() {
     let text = "the programs are for Linux sparc\nhint: install the package of vault for this \
                 host, then run here: vault-agent join --wait ";
     assert!(ran.code == 1 && ran.err.contains(text), "{}", ran.err);
-    let left = std::fs::read_dir(invited.bin()).map_or(0, |all| all.count());
+    let left = std::fs::read_dir(invited.bin()).map_or(0, Iterator::count);
     assert_eq!(left, 0, "not even a folder of ours");
 }
 

@@ -62,6 +62,10 @@ pub struct JoinArgs {
     #[arg(long, value_name = "NAME", requires = "wait")]
     name: Option<String>,
 
+    /// Have a first configuration let this user use the agent's socket, as root does; repeatable
+    #[arg(long, value_name = "USER")]
+    allow: Vec<String>,
+
     /// Wait for so long at most [default: 24h]
     #[arg(long, value_name = "DURATION", requires = "wait", value_parser = patience)]
     timeout: Option<Duration>,
@@ -116,7 +120,7 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
             "run `vault-agent init` first, then `vault machine add` with its line"
         ));
     }
-    settle(&Pins::from(pin), paths, term)?;
+    settle(&Pins::from(pin), &args.allow, paths, term)?;
     Ok(Exit::OK)
 }
 
@@ -137,7 +141,7 @@ fn ask(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
             runtime.block_on(request.wait(args.timeout.unwrap_or(DAY), term))?
         }
     };
-    if let Some((read, write)) = settle(&pins, paths, term)? {
+    if let Some((read, write)) = settle(&pins, &args.allow, paths, term)? {
         term.say(format!("it reads {}, and writes {}", listed(&read), listed(&write)));
     }
     Ok(Exit::OK)
@@ -150,7 +154,12 @@ fn listed(grants: &Grants) -> String {
 /// Takes the pins over, has a first look at the server, and writes a first configuration; returns
 /// what this machine reads and writes, if the server says so by now. Pins by which this host does
 /// not belong to the vault leave nothing behind.
-fn settle(pins: &Pins, paths: &Paths, term: &Term) -> Result<Option<(Grants, Grants)>> {
+fn settle(
+    pins: &Pins,
+    allow: &[String],
+    paths: &Paths,
+    term: &Term,
+) -> Result<Option<(Grants, Grants)>> {
     let old = Pins::load(paths)?;
     if old.as_ref().is_some_and(|old| old.vault != pins.vault || old.name != pins.name) {
         refuse_second(paths)?;
@@ -159,7 +168,7 @@ fn settle(pins: &Pins, paths: &Paths, term: &Term) -> Result<Option<(Grants, Gra
     pins.store(paths)?;
     if old.is_some() && runs(paths) {
         // It holds the database, and follows the vault itself.
-        write_config(paths, &pins.addresses)?;
+        write_config(paths, &pins.addresses, allow)?;
         term.say(format!("joined vault {} as `{}` already", pins.vault.short(), pins.name));
         term.say("an agent runs here: it takes new pins when it is restarted");
         return Ok(None);
@@ -178,7 +187,7 @@ fn settle(pins: &Pins, paths: &Paths, term: &Term) -> Result<Option<(Grants, Gra
         }
         First::Substituted(why) => bail!(Failure::remote(why.to_string()).hint(why.code.hint())),
     };
-    write_config(paths, &pins.addresses)?;
+    write_config(paths, &pins.addresses, allow)?;
     term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
     term.say(said);
     if runs(paths) {

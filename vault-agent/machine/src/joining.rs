@@ -29,8 +29,8 @@ fn as_name(host: &str) -> Option<String> {
     bent.trim_matches('-').parse::<Name>().ok().map(|name| name.to_string())
 }
 
-/// Writes a first configuration unless there is one.
-pub fn write_config(paths: &Paths, addresses: &[String]) -> Result<()> {
+/// Writes a first configuration unless there is one; the users of `allow` may use the socket.
+pub fn write_config(paths: &Paths, addresses: &[String], allow: &[String]) -> Result<()> {
     if paths.config.exists() {
         return Ok(());
     }
@@ -38,16 +38,25 @@ pub fn write_config(paths: &Paths, addresses: &[String]) -> Result<()> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("making folder `{}`", folder.display()))?;
     }
-    Ok(files::write_private(&paths.config, first_config(addresses).as_bytes())?)
+    Ok(files::write_private(&paths.config, first_config(addresses, allow).as_bytes())?)
 }
 
-fn first_config(addresses: &[String]) -> String {
-    let list: Vec<String> = addresses.iter().map(|address| format!("{address:?}")).collect();
-    format!(
+fn first_config(addresses: &[String], allow: &[String]) -> String {
+    let list = |texts: &[String]| {
+        texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ")
+    };
+    let mut text = format!(
         "# The agent of this machine; `vault-agent target add` adds files.\n\
-         server = [{}]     # tried in order\n",
-        list.join(", ")
-    )
+         server = [{}]     # the quickest that answers\n",
+        list(addresses)
+    );
+    if !allow.is_empty() {
+        text += &format!(
+            "\n[api]\nallow = [{}]     # may use the agent's socket, as root does\n",
+            list(allow)
+        );
+    }
+    text
 }
 
 #[cfg(test)]
@@ -55,15 +64,21 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Allow;
 
     #[test]
     fn the_first_configuration_is_toml() {
-        let text = first_config(&["10.8.0.3:8443".into(), "[::1]:1".into()]);
+        let addresses = ["10.8.0.3:8443".to_owned(), "[::1]:1".to_owned()];
+        let text = first_config(&addresses, &["jonas".to_owned()]);
         let config = crate::config::Config::parse(&text, Path::new("/agent.toml")).unwrap();
-        assert_eq!(config.server, ["10.8.0.3:8443", "[::1]:1"]);
+        assert_eq!(config.server, addresses);
+        assert_eq!(config.api.allow, [Allow::User("jonas".to_owned())]);
         insta::assert_snapshot!(text, @r#"
         # The agent of this machine; `vault-agent target add` adds files.
-        server = ["10.8.0.3:8443", "[::1]:1"]     # tried in order
+        server = ["10.8.0.3:8443", "[::1]:1"]     # the quickest that answers
+
+        [api]
+        allow = ["jonas"]     # may use the agent's socket, as root does
         "#);
     }
 

@@ -209,7 +209,7 @@ fn finish(made: &Unfinished, paths: &Paths) -> Result<()> {
     files::create_dir_private(&paths.admin())?;
     let file = admin::place(paths, &made.admin);
     files::replace(&file, &made.admin_file.0, files::Access::PRIVATE)?;
-    write_config(paths, &made.setup.addresses)?;
+    write_config(paths, &made.setup.addresses, &[])?;
     let pins = Pins {
         vault: made.vault,
         server: vec![made.setup.server.clone()],

@@ -212,9 +212,16 @@ impl Host {
     /// If it belongs to another vault, or the vault does not know its keys.
     pub fn join(&self, pin_line: &str) -> Result<Shown> {
         // Not as an argument: all users of the host could read it.
+        // Who may be root there may use the agent of root.
+        let login = if matches!(self.rights, Rights::Own) { "" } else { &*self.probe.user };
         let script = Script::default()
             .set("line", pin_line)
-            .then("printf '%s\\n' \"$line\" | \"$agent\" join -");
+            .arguments(
+                ["join", "-"]
+                    .into_iter()
+                    .chain(["--allow", login].into_iter().filter(|_| !login.is_empty())),
+            )
+            .then("printf '%s\\n' \"$line\" | \"$agent\" \"$@\"");
         let ran = self.must("`vault-agent join`", &script)?;
         let says = |line: &&str| ["the server ", "an agent "].iter().any(|it| line.starts_with(it));
         let server = ran.err.lines().find(says);
