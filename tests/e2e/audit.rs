@@ -173,7 +173,8 @@ fn a_machine_can_be_left_with_nothing() {
     let world = World::new(bins!());
     let rtx = world.owner("rtx1080");
     let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
-    let _ = rtx.vault(&["access", "set", "vps", "--yes"]).ok();
+    assert_ne!(rtx.vault(&["access", "set", "vps", "--yes"]).code, 0, "that is to be said");
+    let _ = rtx.vault(&["access", "set", "vps", "--read", "", "--yes"]).ok();
     let shown = rtx.vault(&["access", "show", "vps", "--format", "json"]).ok();
     let rows: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(rows[0]["read"], serde_json::json!([]), "{shown}");
