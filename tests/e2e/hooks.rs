@@ -61,7 +61,7 @@ pub fn open(gate: &PathBuf) {
 pub fn all_is_well(host: &Host) {
     watch::poll("all is well", || {
         let status = host.vault(&["status"]);
-        let rows: Vec<_> = status.out.lines().filter(|row| row.contains(SECRET)).collect();
+        let rows: Vec<_> = status.out.lines().filter(|row| row.contains("secret/")).collect();
         let done = rows.iter().all(|row| row.contains(" ok ") || row.contains(" - "));
         (status.code == 0 && done && !rows.is_empty()).then_some(())
     });
