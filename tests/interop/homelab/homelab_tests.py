@@ -168,7 +168,7 @@ def after_a_power_cut_everything_is_there_with_no_human():
     # Readers need no server.
     for host in (vps, thinkpad):
         wait("the agent", lambda host=host: "KEY_3=by-lan\n" in file(host))
-        want(jonas.until(host.name, f"vault kv get -field=KEY_3 {SECRET}"), "by-lan\n")
+        want(jonas.until(host.name, f"vault kv get -field=KEY_3 {SECRET}"), "by-lan")
     lab.on("rtx1080")
     jonas.until("rtx1080", f"vault kv patch {SECRET} KEY_4=after-the-cut")
     for host in (rtx1080, vps, thinkpad):
