@@ -11,7 +11,7 @@ use attack::Attack;
 
 /// Every attack.
 pub fn all() -> impl Iterator<Item = &'static Attack> {
-    let all = [reports::ATTACKS, entries::ATTACKS, entries::KEPT, blobs::ATTACKS, floods::ATTACKS];
+    let all = [reports::ATTACKS, entries::ATTACKS, blobs::ATTACKS, floods::ATTACKS];
     all.into_iter().flatten()
 }
 

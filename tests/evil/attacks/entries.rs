@@ -260,12 +260,7 @@ pub const ATTACKS: &[Attack] = &[
             }
         })
     }),
-];
-
-/// What leaves something behind when its machine is removed, which is the owner's doing: SQLite may
-/// hold the blobs that are overwritten then. It has a server of its own.
-pub const KEPT: &[Attack] =
-    &[Attack::borne("megabytes to be re-encrypted, while it writes on and on", |member| {
+    Attack::borne("megabytes to be re-encrypted, while it writes on and on", |member| {
         Box::pin(async {
             let raw = member.connect().await;
             for n in 0..LARGE {
@@ -286,12 +281,8 @@ pub const KEPT: &[Attack] =
                 append(member, &raw, entry, Vec::new()).await;
             }
         })
-    })];
-
-#[test]
-fn megabytes_to_be_re_encrypted_keep_nobody_waiting() {
-    check(KEPT);
-}
+    }),
+];
 
 #[test]
 fn an_entry_changes_what_it_may_and_nothing_else() {
