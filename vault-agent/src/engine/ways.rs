@@ -31,7 +31,8 @@ struct Known {
 /// How an address has answered.
 #[derive(Clone, Copy, Default)]
 struct Way {
-    /// How long connecting took, in this network.
+    /// How long connecting took at its quickest, in this network: a moment in which a host has much
+    /// to do says nothing of the way.
     took: Option<Duration>,
     /// Whether the log behind it was refused, and not followed since.
     refused: bool,
@@ -86,7 +87,9 @@ impl Ways {
 
     /// Notes that an address has answered.
     pub(super) fn answered(&self, address: &str, took: Duration) {
-        self.lock().of.entry(address.to_owned()).or_default().took = Some(took);
+        let mut known = self.lock();
+        let best = &mut known.of.entry(address.to_owned()).or_default().took;
+        *best = Some(best.map_or(took, |before| before.min(took)));
     }
 
     /// Notes that the server's head was reached through an address.
@@ -190,6 +193,8 @@ mod tests {
         assert!(!ways.may_be_better(&all[1..], VPN), "there is no other");
         ways.answered(LAN, millis(3));
         assert!(ways.may_be_better(&all, VPN), "it was better");
+        ways.answered(LAN, millis(200));
+        assert!(ways.may_be_better(&all, VPN), "it was only busy");
         assert!(!ways.may_be_better(&all, LAN), "the best one: nothing is looked for");
         ways.answered(VPN, millis(12));
         assert!(!ways.may_be_better(&all, VPN), "as good as the other");
