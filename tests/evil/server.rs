@@ -171,6 +171,7 @@ impl Told {
                     seen: Vec::new(),
                     next: 0,
                     clones: Vec::new(),
+                    full: false,
                 },
             ),
             "GET /v1/targets" => json(200, &TargetsPage::default()),

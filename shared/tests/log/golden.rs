@@ -266,6 +266,7 @@ fn wire_reports() {
             seen: vec![envelope.clone()],
             next: 3,
             clones: Vec::new(),
+            full: false,
         },
     );
     let at = Time::from_micros(5);

@@ -31,6 +31,7 @@ fn honest(told: &Told) -> ReportReply {
         seen: Vec::new(),
         next: 0,
         clones: Vec::new(),
+        full: false,
     }
 }
 

@@ -196,7 +196,15 @@ mod tests {
 
     fn reply(wants_targets: bool, next: Number) -> ReportReply {
         let (now, audit) = (Time::default(), AuditHead::EMPTY);
-        ReportReply { now, audit, wants_targets, seen: Vec::new(), next, clones: Vec::new() }
+        ReportReply {
+            now,
+            audit,
+            wants_targets,
+            seen: Vec::new(),
+            next,
+            clones: Vec::new(),
+            full: false,
+        }
     }
 
     #[test]

@@ -87,7 +87,6 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
                 Ok(()) => {
                     delay = AFTER;
                     reports.reporting.done(ticket);
-                    reports.alarms.server_full(false);
                 }
                 Err(fault) => {
                     tracing::warn!(fault = format!("{fault:#}"), "report not taken");
@@ -227,6 +226,7 @@ impl Reports {
                 let took = clock::since_boot().saturating_sub(asked);
                 self.alarms.clock_off(timing::off(clock::now(), took, reply.now));
                 self.alarms.clear(Code::Report.as_str());
+                self.alarms.server_full(reply.full);
                 if self.posting().accepted(&due, &reply) {
                     self.reporting.soon();
                 }

@@ -24,6 +24,7 @@ mod retention;
 mod room;
 mod signers;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -155,6 +156,8 @@ struct Inner {
     reported: Reported,
     retention: Retention,
     room: Gauge,
+    /// Whether the last piece of work found the disk full.
+    had_no_room: AtomicBool,
     clones: Mutex<Clones>,
     joining: Mutex<Joining>,
     /// This server's own key: of its end of TLS, and of the heads that it signs.
@@ -180,6 +183,7 @@ impl Vault {
             reported,
             retention,
             room,
+            had_no_room: AtomicBool::default(),
             clones: Mutex::default(),
             joining: Mutex::default(),
             key,
@@ -222,6 +226,11 @@ impl Vault {
     /// Tells whether machines' writes are refused for want of room on the disk.
     pub fn is_full(&self) -> bool {
         !self.0.reserve.is_whole()
+    }
+
+    /// Tells whether the disk had no room for what was last to be written, or has none for machines.
+    pub fn had_no_room(&self) -> bool {
+        self.0.had_no_room.load(Ordering::Relaxed) || self.is_full()
     }
 
     /// Tells whether there is a vault already.
@@ -326,7 +335,13 @@ impl Vault {
                 Err(Stop::Failed(why)) => Err(why),
             }
         });
-        done.await?
+        let done = done.await;
+        match &done {
+            Ok(_) => self.0.had_no_room.store(false, Ordering::Relaxed),
+            Err(StoreFailure::Full) => self.0.had_no_room.store(true, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        done?
     }
 
     /// As [`Vault::call`], for an owner: if the disk is full, the reserve is given up.

@@ -71,7 +71,8 @@ impl Vault {
         let active = || self.active(caller);
         let kept = self.0.reported.keep(accepted, active).map_err(Refusal::Rule)?;
         let wants_targets = kept.ok_or(Refusal::Stranger)?;
-        Ok(ReportReply { now, audit, wants_targets, seen: Vec::new(), next: 0, clones: Vec::new() })
+        let (seen, clones, full) = (Vec::new(), Vec::new(), self.had_no_room());
+        Ok(ReportReply { now, audit, wants_targets, seen, next: 0, clones, full })
     }
 
     /// Returns which copied hosts a machine is told of.

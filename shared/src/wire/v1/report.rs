@@ -48,6 +48,9 @@ pub struct ReportReply {
     /// Copied hosts that the caller is told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clones: Vec<CloneNotice>,
+    /// Whether the server's disk had no room for what was last to be written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
 }
 
 /// Query of `GET /v1/targets`.

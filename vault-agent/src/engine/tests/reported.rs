@@ -148,7 +148,7 @@ impl Reported {
         let audit = self.named.unwrap_or_else(|| self.head());
         self.posts.push((number, request));
         let clones = self.clones.clone();
-        json(200, &ReportReply { now, audit, wants_targets, seen, next: 7, clones })
+        json(200, &ReportReply { now, audit, wants_targets, seen, next: 7, clones, full: false })
     }
 
     fn standing(&self) -> Answer {
