@@ -98,9 +98,9 @@ pub fn init(args: &InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     term.line(line.to_line()?)?;
     term.line(format!("{LABEL}{}", line.words()))?;
     if person {
-        term.say(
+        term.say(Shown::own(
             "\ncompare these six words on the admin's machine, which shows them before it signs",
-        );
+        ));
     }
     Ok(Exit::OK)
 }
