@@ -41,21 +41,22 @@ struct Way {
 impl Ways {
     /// Takes the addresses of the configuration.
     pub(super) fn list(&self, listed: &[String]) {
-        let mut known = self.lock();
-        known.listed = listed.to_vec();
-        known.of.retain(|address, _| listed.contains(address));
+        self.lock().listed = listed.to_vec();
     }
 
     /// Returns all addresses: those of the configuration, or of the pins if it has none, and those
-    /// that the owners have signed.
+    /// that the owners have signed. Forgets how others have answered.
     pub(super) fn all<T: ToString>(&self, signed: &[T], pinned: &[String]) -> Vec<String> {
-        let mut all = self.lock().listed.clone();
+        let mut known = self.lock();
+        let mut all = known.listed.clone();
         if all.is_empty() {
             all.extend_from_slice(pinned);
         }
         all.extend(signed.iter().map(ToString::to_string));
         let mut seen = BTreeSet::new();
         all.retain(|address| seen.insert(address.clone()));
+        // Those of the pins are sought when no other answers.
+        known.of.retain(|address, _| seen.contains(address) || pinned.contains(address));
         all
     }
 
@@ -183,6 +184,27 @@ mod tests {
         // The last good one is not listed any more.
         let rest = [LAN.to_owned(), VPN.to_owned()];
         assert_eq!(order(&ways.waves(&rest)), format!(" | {LAN} | {VPN}"));
+    }
+
+    #[test]
+    fn what_is_refused_stays_so_while_it_is_sought_wherever_it_is_named() {
+        let pinned = [OLD.to_owned(), LAN.to_owned()];
+        let again = |ways: &Ways, listed: &[String], signed: &[&str], pinned: &[String]| {
+            ways.list(listed);
+            order(&ways.waves(&ways.all(signed, pinned)))
+        };
+        // The old copy is nearer than the server, and answers first at every try.
+        let ways = Ways::default();
+        assert_eq!(again(&ways, &[], &[], &pinned), format!(" | {OLD} {LAN} | "));
+        ways.refused(OLD);
+        assert_eq!(again(&ways, &[], &[], &pinned), format!(" | {LAN} | {OLD}"));
+        let listed = [VPN.to_owned()];
+        assert_eq!(again(&ways, &listed, &[], &pinned), format!(" | {VPN} | "));
+        assert_eq!(again(&ways, &[], &[VPN, OLD], &pinned[1..]), format!(" | {LAN} {VPN} | {OLD}"));
+        assert_eq!(again(&ways, &pinned, &[], &[]), format!(" | {LAN} | {OLD}"));
+        // One that was not sought in between is like new.
+        assert_eq!(again(&ways, &listed, &[], &[]), format!(" | {VPN} | "));
+        assert_eq!(again(&ways, &pinned, &[], &[]), format!(" | {OLD} {LAN} | "));
     }
 
     #[test]

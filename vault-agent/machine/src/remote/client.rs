@@ -1,5 +1,6 @@
 //! One method per route of the server.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,14 +31,18 @@ use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQ
 use shared::wire::v1::shares::SharesReply;
 use shared::wire::v1::{self as routes};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use super::frames::Frames;
 use super::{ConnectError, RemoteError};
 
 const CONNECT: Duration = Duration::from_secs(5);
+/// How much later the next address that a name stands for is tried, as RFC 8305 advises.
+const NEXT: Duration = Duration::from_millis(250);
+/// Most addresses of one name that are tried.
+const NAMED: usize = 8;
 const ANSWER: Duration = Duration::from_secs(20);
 /// How often a connection is tried out, and how long the answer may take: a laptop that has moved
 /// to another network notices within seconds.
@@ -100,7 +105,7 @@ pub async fn connect_to_any(
         let (stream, begun) = reach(address).await?;
         let ends = (stream.local_addr()?, stream.peer_addr()?);
         let (stream, server) = raw_keys::connect_to_any(key, stream).await?;
-        Ok::<_, std::io::Error>((speak(stream, address, ends, begun).await?, server))
+        Ok::<_, io::Error>((speak(stream, address, ends, begun).await?, server))
     });
     match opened.await {
         Ok(Ok(found)) => Ok(found),
@@ -109,17 +114,58 @@ pub async fn connect_to_any(
     }
 }
 
-async fn open(address: &str, pins: &[VerifyKey], key: &SignKey) -> std::io::Result<Client> {
+async fn open(address: &str, pins: &[VerifyKey], key: &SignKey) -> io::Result<Client> {
     let (stream, begun) = reach(address).await?;
     let ends = (stream.local_addr()?, stream.peer_addr()?);
     speak(raw_keys::connect(pins, key, stream).await?, address, ends, begun).await
 }
 
-async fn reach(address: &str) -> std::io::Result<(TcpStream, Instant)> {
+async fn reach(address: &str) -> io::Result<(TcpStream, Instant)> {
     let begun = Instant::now();
-    let stream = TcpStream::connect(address).await?;
+    let stream = first_of(&alternating(lookup_host(address).await?)).await?;
     stream.set_nodelay(true)?;
     Ok((stream, begun))
+}
+
+/// Returns the first addresses of a name, IPv6 and IPv4 in turns: neither fills all places.
+fn alternating(named: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut before = [0; 2];
+    let mut ranked: Vec<(usize, SocketAddr)> = named
+        .map(|address| {
+            let rank = &mut before[usize::from(address.is_ipv6())];
+            *rank += 1;
+            (*rank, address)
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, address)| address).take(NAMED).collect()
+}
+
+/// Connects to the first that answers of a name's addresses. One that leads nowhere, as IPv6 does
+/// in many networks, holds up the next a moment only.
+async fn first_of(named: &[SocketAddr]) -> io::Result<TcpStream> {
+    let (mut tries, mut fault) = (JoinSet::new(), io::Error::other("the name has no address"));
+    for address in named {
+        tries.spawn(TcpStream::connect(*address));
+        if let Ok(Some(stream)) = timeout(NEXT, connected(&mut tries, &mut fault)).await {
+            return Ok(stream);
+        }
+    }
+    connected(&mut tries, &mut fault).await.ok_or(fault)
+}
+
+/// Returns the first of `tries` that connects; nothing, and why in `fault`, once all have failed.
+async fn connected(
+    tries: &mut JoinSet<io::Result<TcpStream>>,
+    fault: &mut io::Error,
+) -> Option<TcpStream> {
+    while let Some(tried) = tries.join_next().await {
+        match tried.map_err(io::Error::from).flatten() {
+            Ok(stream) => return Some(stream),
+            Err(why) => *fault = why,
+        }
+    }
+    None
 }
 
 /// Begins HTTP/2 on a stream between two ends, to which the way was begun at some time.
@@ -128,7 +174,7 @@ async fn speak(
     address: &str,
     (local, peer): (SocketAddr, SocketAddr),
     begun: Instant,
-) -> std::io::Result<Client> {
+) -> io::Result<Client> {
     let way = Way { local, peer, took: begun.elapsed() };
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -138,7 +184,7 @@ async fn speak(
         .keep_alive_timeout(PONG)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(std::io::Error::other)?;
+        .map_err(io::Error::other)?;
     let running = tokio::spawn(async move {
         if let Err(fault) = connection.await {
             tracing::debug!(%fault, "connection ended");
@@ -367,4 +413,42 @@ async fn read(body: Incoming, limit: usize) -> Result<Bytes, RemoteError> {
         false => RemoteError::lost(fault),
     });
     Ok(whole?.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_of_a_name_that_leads_nowhere_does_not_hold_up_the_others() {
+        // No room in the queue of what was not accepted: the next one gets no answer.
+        let full = TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(0).unwrap();
+        let hung = full.local_addr().unwrap();
+        let _waits = TcpStream::connect(hung).await.unwrap();
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = (good.local_addr().unwrap(), good);
+        let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        for named in [&[hung, good.0][..], &[refused, hung, good.0], &[hung, refused, good.0]] {
+            let stream = timeout(CONNECT, first_of(named)).await.unwrap().unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), good.0);
+        }
+        let fault = first_of(&[refused, refused]).await.unwrap_err();
+        assert_eq!(fault.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(first_of(&[]).await.unwrap_err().to_string(), "the name has no address");
+    }
+
+    #[test]
+    fn a_name_with_many_addresses_is_tried_by_both_protocols() {
+        let address = |text: &str| format!("{text}:1").parse::<SocketAddr>().unwrap();
+        let six = (1..=10).map(|n| address(&format!("[2001:db8::{n}]")));
+        let four = ["192.0.2.1", "192.0.2.2"].map(address);
+        let tried = alternating(six.clone().chain(four));
+        let six: Vec<_> = six.collect();
+        let expected = [six[0], four[0], six[1], four[1], six[2], six[3], six[4], six[5]];
+        assert_eq!(tried, expected);
+    }
 }

@@ -3,6 +3,7 @@
 //! Targets that name the same command in the same folder, the same unit or the same process share
 //! one run. Running it lives in `run`, deciding that a target has changed in the daemon.
 
+mod fault;
 mod mask;
 mod run;
 
@@ -19,8 +20,8 @@ use super::backoff::backoff;
 use super::order::Order;
 use machine::config::{Hook, HookAction, Target};
 
+pub(super) use fault::HookFault;
 pub(super) use mask::Mask;
-pub(super) use run::HookFault;
 
 /// The longest wait before a retry.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

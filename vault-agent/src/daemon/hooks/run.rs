@@ -1,7 +1,6 @@
 //! Runs one hook once: a process group of its own, output to the log with values masked, killed
 //! when it takes too long.
 
-use std::fmt;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -9,13 +8,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::Mask;
+use super::fault::not_found;
+use super::{HookFault, Mask};
 use machine::config::{Hook, HookAction, HookSignal};
 
 /// What a process group gets between SIGTERM and SIGKILL.
@@ -34,16 +33,8 @@ const MOST_LINES: usize = 1_000;
 /// What stands in the log instead.
 const UNSHOWN: &str = "(more lines are not shown)";
 
-/// How a line is run.
-const SHELL: [&str; 2] = ["sh", "-c"];
-
 /// The exit code of a shell that finds no such program.
 const NOT_FOUND: i32 = 127;
-
-/// What a shell does itself, or reads as the beginning of more than one command.
-const BUILT_IN: &str = " alias bg break case cd command continue eval exec exit export fc fg for \
-                        function getopts hash if jobs local read readonly return select set shift \
-                        source time times trap type ulimit umask unalias unset until wait while ";
 
 /// Variables of the agent itself that no child is to inherit.
 const OWN_VARIABLES: &[&str] = &[
@@ -57,50 +48,6 @@ const OWN_VARIABLES: &[&str] = &[
     "VAULT_PASSPHRASE_FILE",
     "CREDENTIALS_DIRECTORY",
 ];
-
-/// Why a hook has failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::daemon) struct HookFault {
-    /// For people.
-    pub(in crate::daemon) text: String,
-    /// Whether this host could not start it, for want of room or of the program, which tells
-    /// nothing about the hook.
-    pub(in crate::daemon) not_begun: bool,
-}
-
-impl From<String> for HookFault {
-    fn from(text: String) -> Self {
-        Self { text, not_begun: false }
-    }
-}
-
-impl fmt::Display for HookFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl HookFault {
-    /// A program that could not be started.
-    fn not_started(program: &str, error: &io::Error) -> Self {
-        let lacks = match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::NOMEM) => Some("this host has no memory left for it"),
-            Some(Errno::AGAIN) => Some("no more processes are allowed: `ulimit -u`, or a cgroup's"),
-            Some(Errno::MFILE) => Some("the agent has no file descriptors left: `ulimit -n`"),
-            Some(Errno::NFILE) => Some("this host has no file descriptors left: `fs.file-max`"),
-            Some(Errno::NOENT) => return Self::absent(program),
-            _ => None,
-        };
-        let why = lacks.map_or_else(|| error.to_string(), str::to_owned);
-        Self { text: format!("cannot start `{program}`: {why}"), not_begun: lacks.is_some() }
-    }
-
-    /// A program that is not there, such as Docker on a host that is still being set up.
-    fn absent(program: &str) -> Self {
-        let text = format!("no program `{program}` is there; the hook runs once it is");
-        Self { text, not_begun: true }
-    }
-}
 
 /// Runs `hook` in `folder` and waits for its end.
 ///
@@ -126,7 +73,7 @@ async fn process(
     mask: &Mask,
 ) -> Result<(), HookFault> {
     let [program, arguments @ ..] = command else { return Err("no command".to_owned().into()) };
-    let fault = |error: io::Error| HookFault::not_started(program, &error);
+    let fault = |error: io::Error| HookFault::not_started(program, folder, &error);
     let mut process = Command::new(program);
     process.args(arguments).current_dir(folder).process_group(0);
     process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -160,32 +107,10 @@ async fn process(
     let ended = ended.map_err(|error| format!("the end of `{program}` is not known: {error}"))?;
     match (ended.code(), ended.signal()) {
         (Some(0), _) => Ok(()),
-        (Some(NOT_FOUND), _) if let Some(program) = absent(command, folder) => {
-            Err(HookFault::absent(program))
-        }
+        (Some(NOT_FOUND), _) if let Some(fault) = not_found(command, folder) => Err(fault),
         (Some(code), _) => Err(format!("exit {code}").into()),
         (None, signal) => Err(format!("killed by signal {}", signal.unwrap_or_default()).into()),
     }
-}
-
-/// Returns the program that a line for `sh` begins with, if that is one plain word and no such
-/// program is there: nothing of the line has been done then.
-fn absent<'a>(command: &'a [String], folder: &Path) -> Option<&'a str> {
-    let [_, _, line] = command else { return None };
-    let program = line.split_whitespace().next()?;
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._/+-".contains(c);
-    let is_line = command.starts_with(&SHELL.map(str::to_owned));
-    let is_built_in = BUILT_IN.contains(&format!(" {program} "));
-    if !is_line || !program.chars().all(is_plain) || is_built_in {
-        return None;
-    }
-    let is_there = if program.contains('/') {
-        folder.join(program).exists()
-    } else {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        std::env::split_paths(&path).any(|place| place.join(program).exists())
-    };
-    (!is_there).then_some(program)
 }
 
 /// The process group of a running hook; dropping it asks the group to end.
@@ -396,21 +321,6 @@ mod tests {
         fn exit(&self, _: &tracing::span::Id) {}
     }
 
-    #[test]
-    fn what_this_host_lacks_is_named() {
-        let fault = |errno: Errno| HookFault::not_started("x", &errno.into());
-        for (errno, part) in [
-            (Errno::NOMEM, "no memory"),
-            (Errno::AGAIN, "processes"),
-            (Errno::MFILE, "ulimit -n"),
-            (Errno::NFILE, "fs.file-max"),
-        ] {
-            let fault = fault(errno);
-            assert!(fault.not_begun && fault.text.contains(part), "{fault}");
-        }
-        assert!(!fault(Errno::ACCESS).not_begun, "that is how it is");
-    }
-
     #[tokio::test]
     async fn a_program_that_is_not_there_yet_is_named_and_says_nothing_about_the_hook() {
         let folder = tempfile::tempdir().unwrap();
@@ -427,8 +337,18 @@ mod tests {
         assert_eq!(begun(&["no-docker", "compose", "up", "-d"]).await, absent("no-docker"));
         assert_eq!(begun(&["sh", "-c", "no-docker compose up -d"]).await, absent("no-docker"));
         assert_eq!(begun(&["sh", "-c", "./deploy now"]).await, absent("./deploy"));
+        let line = "no-docker compose up -d >/dev/null 2>&1 && echo restarted";
+        assert_eq!(begun(&["sh", "-c", line]).await, absent("no-docker"));
         // Something may have been done, or nobody knows.
         for line in [
+            "no-docker start; echo restarted >>done; no-docker done",
+            "no-docker start || no-docker restart",
+            "no-docker start\nno-docker done",
+            "true & no-docker",
+            "no-docker | no-docker",
+            "no-docker $(echo restarted >>done)",
+            "no-docker `echo restarted >>done`",
+            "no-docker >done",
             "true && no-docker",
             "exit 127",
             "cd / && no-docker",
@@ -440,6 +360,35 @@ mod tests {
         drop(std::fs::File::create(folder.path().join("deploy")).unwrap());
         let not_a_program = (true, "exit 126".to_owned());
         assert_eq!(begun(&["sh", "-c", "./deploy now"]).await, not_a_program);
+    }
+
+    #[tokio::test]
+    async fn a_script_that_is_there_fails_by_the_interpreter_or_the_folder_that_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let command = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+        for (first, why) in [
+            (
+                r"#!/bin/sh\r\n",
+                r"no interpreter `/bin/sh\r` is there; its lines end in CR LF, not LF",
+            ),
+            (r"#! /no/python -u\n", "no interpreter `/no/python` is there"),
+        ] {
+            // Nobody else's child may hold it open for writing: it could not be run.
+            let write = shell(&format!("printf '{first}' >deploy; chmod +x deploy"), LONG);
+            run(&write, folder.path(), &Mask::default()).await.unwrap();
+            let fault = HookFault::from(format!("cannot start `./deploy`: {why}"));
+            let action = HookAction::Command(command(&["./deploy", "now"]));
+            let hook = Hook { action, timeout: LONG, retries: 0 };
+            let run = run(&hook, folder.path(), &Mask::default()).await;
+            assert_eq!(run, Err(fault.clone()));
+            // What a shell makes of it is its own affair.
+            let line = command(&["sh", "-c", "./deploy now && true"]);
+            assert_eq!(not_found(&line, folder.path()), Some(fault));
+        }
+        let gone = folder.path().join("gone");
+        let fault = run(&shell("true", LONG), &gone, &Mask::default()).await.unwrap_err();
+        let text = format!("cannot start `sh`: no folder `{}` is there", gone.display());
+        assert_eq!(fault, HookFault::from(text));
     }
 
     #[tokio::test]
