@@ -10,6 +10,9 @@ const BEGIN: &[u8] = b"vault-begin\n";
 /// Reads up to that.
 const SKIP: &str = "while read -r line; do case \"$line\" in vault-begin) break;; esac; done";
 
+/// Where the agent's state is there, as `$state`, and which programs are ours.
+pub const OURS: &str = include_str!("ours.sh");
+
 /// As whom a script runs.
 #[derive(Clone)]
 pub enum Rights {
