@@ -1,7 +1,9 @@
 //! One ssh connection, over which every step on a host goes: the user's own ssh, with its known
 //! hosts, its agent and its questions. What is run there does not live here.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -20,6 +22,9 @@ const MOST: u64 = 1 << 20;
 
 /// What ssh itself ends with when it fails.
 const SSH_FAILED: i32 = 255;
+
+/// What a configuration may say of this host is run nowhere: the steps alone are.
+const PLAIN: [&str; 2] = ["RemoteCommand=none", "PermitLocalCommand=no"];
 
 /// A connection to a host; ended when dropped.
 pub struct Connection {
@@ -57,7 +62,9 @@ impl Connection {
             ));
         }
         // Short, as a socket's path has 108 bytes; private, as its holder can log in there.
-        let folder = tempfile::Builder::new().prefix("vault-").tempdir_in("/tmp");
+        let mut folder = tempfile::Builder::new();
+        folder.prefix("vault-").permissions(Permissions::from_mode(0o700));
+        let folder = folder.tempdir_in("/tmp");
         let folder = folder.context("cannot make a folder for the ssh connection")?;
         let mut ssh = Command::new(program);
         ssh.args(["-M", "-T", "-S"]).arg(socket(&folder));
@@ -66,7 +73,10 @@ impl Connection {
             "ClearAllForwardings=yes",
             "ServerAliveInterval=10",
             "ServerAliveCountMax=3",
-        ] {
+        ]
+        .iter()
+        .chain(&PLAIN)
+        {
             ssh.args(["-o", option]);
         }
         ssh.args(["--", host, &format!("echo {REACHED}; exec cat")]);
@@ -109,7 +119,8 @@ impl Connection {
         let mut ssh = Command::new(&self.program);
         ssh.args(["-T", "-S"]).arg(socket(&self.folder));
         // Where the connection is gone, no other is made in silence.
-        for option in ["ControlMaster=no", "ProxyCommand=false", "BatchMode=yes"] {
+        let alone = ["ControlMaster=no", "ProxyCommand=false", "BatchMode=yes"];
+        for option in alone.iter().chain(&PLAIN) {
             ssh.args(["-o", option]);
         }
         ssh.args(["--", &self.host, line]);

@@ -175,6 +175,22 @@ fn what_was_sent_goes_and_what_was_changed_since_stays() {
 }
 
 #[test]
+fn the_connection_is_private_and_runs_what_it_is_told_alone() {
+    with_home("exit 0", |host, home| {
+        host.run(&Script::default()).unwrap();
+        let calls = std::fs::read_to_string(home.path().join("calls")).unwrap();
+        let calls: Vec<_> = calls.lines().collect();
+        assert_eq!(calls.len(), 2, "{calls:?}");
+        for call in &calls {
+            assert!(call.contains("-o RemoteCommand=none -o PermitLocalCommand=no"), "{call}");
+        }
+        let socket = calls[0].split_once("-S ").unwrap().1.split(' ').next().unwrap();
+        let folder = std::path::Path::new(socket).parent().unwrap();
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    });
+}
+
+#[test]
 fn a_target_that_is_there_is_not_added_again() {
     let list = r#"case "$2" in list) echo '[{"path":"/srv/.env","secrets":["secret/a"]}]' ;;
         *) echo "warning: $*" >&2 ;; esac"#;
