@@ -165,36 +165,43 @@ impl Ran {
 
     /// Returns what it said, as people see it: without a way out, which stands by itself.
     pub fn said(&self) -> Shown {
-        let lines = self.err.lines().filter(|line| !line.starts_with(HINT));
+        let lines = self.err.lines().filter(|line| way_out(line).is_none());
         Shown::lines(lines.map(Shown::line))
     }
 
-    /// Returns what it warned of, each with its way out.
-    pub fn warnings(&self) -> Vec<Shown> {
+    /// Returns what it warned of, each with its way out as the host's word.
+    pub fn warnings(&self, host: &str) -> Vec<Shown> {
         let mut found: Vec<Shown> = Vec::new();
         let mut is_inside = false;
         for line in self.err.lines() {
-            match (line.starts_with("warning: "), is_inside && line.starts_with(HINT)) {
-                (true, _) => found.push(Shown::line(line)),
-                (false, true) => {
-                    let last = found.pop().unwrap_or_default();
-                    found.push(Shown::lines([last, Shown::line(line)]));
-                }
-                (false, false) => {}
+            let is_warning = line.starts_with("warning: ");
+            if is_warning {
+                found.push(Shown::line(line));
+            } else if let Some(way) = way_out(line).filter(|_| is_inside) {
+                let last = found.pop().unwrap_or_default();
+                found.push(Shown::lines([last, says(host, way)]));
             }
-            is_inside = line.starts_with("warning: ");
+            is_inside = is_warning;
         }
         found
     }
 
-    /// Returns the way out that it named, if it named one.
-    pub fn hint(&self) -> Option<String> {
-        self.err.lines().rev().find_map(|line| line.strip_prefix(HINT)).map(str::to_owned)
+    /// Returns the way out that it named, if it named one, as the host's word: what a stranger
+    /// advises is not ours to advise.
+    pub fn advice(&self, host: &str) -> Option<Shown> {
+        self.err.lines().rev().find_map(way_out).map(|way| says(host, way))
     }
 }
 
-/// What stands before a way out.
-const HINT: &str = "hint: ";
+/// Returns the way out that a line names.
+fn way_out(line: &str) -> Option<&str> {
+    let (word, way) = line.trim_start().split_at_checked("hint:".len())?;
+    word.eq_ignore_ascii_case("hint:").then(|| way.trim_start())
+}
+
+fn says(host: &str, way: &str) -> Shown {
+    Shown::line(format_args!("`{host}` says: {way}"))
+}
 
 impl Drop for Connection {
     fn drop(&mut self) {

@@ -161,9 +161,8 @@ impl Host {
             _ => ran.said(),
         };
         let text = Shown::from(format!("{step} on `{}` failed: ", self.host())) + said;
-        let hint = ran.hint();
-        let way = || "nothing is lost: mend it and run the same command again".to_owned();
-        bail!(Failure::local(text).hint(hint.unwrap_or_else(way)))
+        let text = Shown::lines([text].into_iter().chain(ran.advice(self.host())));
+        bail!(Failure::local(text).hint("nothing is lost: mend it and run the same command again"))
     }
 
     /// Has the host make its keys, or show those it has, and returns its machine line, once its six
@@ -257,7 +256,7 @@ impl Host {
             .arguments(words.map(String::as_str))
             .then("\"$agent\" target add \"$@\" </dev/null");
         let ran = self.must("`vault-agent target add`", &script)?;
-        Ok(Added::Now(ran.warnings()))
+        Ok(Added::Now(ran.warnings(self.host())))
     }
 
     /// Has the agent run, `anew` if one runs already with what was here before; returns what a
@@ -270,7 +269,7 @@ impl Host {
         let script = script.then(include_str!("start.sh"));
         let ran = self.must("`vault-agent install`", &script)?;
         let host = self.host();
-        let mut notes = ran.warnings();
+        let mut notes = ran.warnings(self.host());
         for line in ran.out.lines() {
             match line {
                 "vault-linger=no" => notes.push(Shown::line(format_args!(

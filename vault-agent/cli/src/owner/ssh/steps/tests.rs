@@ -88,8 +88,22 @@ fn what_goes_wrong_there_is_named_with_the_way_out() {
         assert!(host::hint::hint(&fault).is_some(), "{expected}");
     }
     let fault = init(r"echo 'bad\033[2J' >&2; echo 'hint: do it' >&2; exit 2").unwrap_err();
-    assert_eq!(fault.to_string(), "`vault-agent init` on `vps` failed: bad\\u001b[2J");
-    assert_eq!(host::hint::hint(&fault).unwrap(), "do it");
+    let expected = "`vault-agent init` on `vps` failed: bad\\u001b[2J\n`vps` says: do it";
+    assert_eq!(fault.to_string(), expected);
+    let hint = host::hint::hint(&fault).unwrap();
+    assert!(hint.starts_with("nothing is lost"), "{hint}");
+}
+
+#[test]
+fn what_a_host_advises_is_shown_as_its_own_word() {
+    let script = "echo warning: w >&2; echo ' Hint:  rm -rf /' >&2; echo done >&2";
+    with(&format!("{script}; echo '[]'"), |host| {
+        let wish = TargetWish { file: "/f".to_owned(), secrets: Vec::new(), flags: Vec::new() };
+        let said = Shown::lines(["warning: w", "`vps` says: rm -rf /"]);
+        assert_eq!(host.add_target(&wish).unwrap(), Added::Now(vec![said]));
+        let said = host.uninstall(&"vps".parse().unwrap(), VaultId::ZERO, false).unwrap();
+        assert_eq!(said, "warning: w\ndone\nwarning: w\ndone");
+    });
 }
 
 #[test]
