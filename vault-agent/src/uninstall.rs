@@ -1,5 +1,8 @@
 //! `vault-agent uninstall`: takes away from this host what the agent has put there: its unit, its
-//! keys, its state and its configuration. Files of targets stay unless told otherwise.
+//! keys, its state and its configuration. Files of targets stay unless told otherwise; which files
+//! of the state folder are the agent's is [`own`]'s.
+
+mod own;
 
 use std::os::unix::net::UnixStream;
 
@@ -33,25 +36,18 @@ pub struct Args {
     /// Only if it is of this vault
     #[arg(long, hide = true, requires = "name")]
     of: Option<Hash>,
+    /// Only say whether anything is in the way; nothing is changed
+    #[arg(long, hide = true)]
+    check: bool,
 }
 
-/// Stops the agent first; keys go last but for the folder they are in, so that running it again
-/// after an interruption goes on where it stopped.
+/// Refuses first, then stops the agent, then removes.
 pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
     let paths = place.paths()?;
-    refuse_others(args, &paths)?;
-    if files::exists(&paths.admin())? && paths.admin().read_dir()?.next().is_some() {
-        bail!(hinted(
-            format!("an admin key lies in `{}`", paths.admin().display()),
-            "move it away first: without it, and without the recovery kit, nobody owns the vault"
-        ));
-    }
     let whose = if args.user { Whose::User } else { Whose::Host };
-    if whose == Whose::Host && !rustix::process::geteuid().is_root() {
-        bail!(hinted(
-            "only root takes the host's agent away",
-            "run it with `sudo`; or `vault-agent uninstall --user` for the one that is yours alone"
-        ));
+    refuse(args, whose, &paths)?;
+    if args.check {
+        return Ok(Exit::OK);
     }
     install::uninstall(whose, term)?;
     if UnixStream::connect(&paths.socket).is_ok() {
@@ -63,32 +59,67 @@ pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
     if args.with_targets {
         purge(&paths, term);
     }
+    clear(&paths, term)?;
+    Ok(Exit::OK)
+}
+
+/// Removes keys, configuration and state. Keys go first and pins last, so that running it again
+/// after an interruption still knows which machine this is, and goes on where it stopped.
+fn clear(paths: &Paths, term: &Term) -> Result<()> {
     for key in Key::ALL {
-        for file in [key.file(&paths), key.sealed(&paths)].iter().filter(|file| file.exists()) {
+        for file in [key.file(paths), key.sealed(paths)].iter().filter(|file| file.exists()) {
             let why = || format!("cannot wipe `{}`", file.display());
             files::wipe(file).with_context(why)?;
         }
     }
-    if paths.state.exists() {
-        let why = || format!("cannot remove `{}`", paths.state.display());
-        std::fs::remove_dir_all(&paths.state).with_context(why)?;
-        term.say(format!("removed: `{}`", paths.state.display()));
-    }
     if paths.config.exists() {
         files::remove(&paths.config)?;
+        files::remove(&paths.config.with_file_name("token"))?;
         // What else is in there is not the agent's.
         let _ = paths.config.parent().map(std::fs::remove_dir);
         term.say(format!("removed: `{}`", paths.config.display()));
     }
-    Ok(Exit::OK)
+    own::remove(paths, term)
 }
 
-/// Refuses an agent that is another machine's than the one asked for.
+/// Refuses before anything is stopped or changed.
+fn refuse(args: &Args, whose: Whose, paths: &Paths) -> Result<()> {
+    refuse_others(args, paths)?;
+    if paths.admin().exists() && paths.admin().read_dir()?.next().is_some() {
+        bail!(hinted(
+            format!("an admin key lies in `{}`", paths.admin().display()),
+            "move it away first: without it, and without the recovery kit, nobody owns the vault"
+        ));
+    }
+    if let Some(file) = own::server_below(&paths.state)? {
+        bail!(hinted(
+            format!("a vault server's data lies in the agent's state: `{}`", file.display()),
+            "move the server's data folder away first: it holds the vault; nothing is changed here"
+        ));
+    }
+    if whose == Whose::Host && !rustix::process::geteuid().is_root() {
+        bail!(hinted(
+            "only root takes the host's agent away",
+            "run it with `sudo`; or `vault-agent uninstall --user` for the one that is yours alone"
+        ));
+    }
+    Ok(())
+}
+
+/// Refuses an agent that is another machine's than the one asked for, or does not say whose.
 fn refuse_others(args: &Args, paths: &Paths) -> Result<()> {
-    let (Some(name), Some(of), Some(pins)) = (&args.name, args.of, Pins::load(paths)?) else {
-        return Ok(());
-    };
+    let (Some(name), Some(of)) = (&args.name, args.of) else { return Ok(()) };
     let name: Name = parsed(name.parse())?;
+    let Some(pins) = Pins::load(paths)? else {
+        if !own::is_there(paths) {
+            return Ok(());
+        }
+        let shown = paths.state.display();
+        bail!(hinted(
+            format!("this host's agent has joined no vault (`{shown}`): it may not be `{name}`"),
+            "if it is, run `vault-agent uninstall` there by hand; nothing is changed here"
+        ));
+    };
     if pins.vault == of && pins.name == name {
         return Ok(());
     }
@@ -111,3 +142,6 @@ fn purge(paths: &Paths, term: &Term) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod script;
 mod steps;
 
 pub use probe::Probe;
+pub use script::OURS;
 pub use steps::{Added, Host, TargetWish, Wish, look};
 
 /// The user's own ssh.

@@ -1,7 +1,9 @@
 //! One ssh connection, over which every step on a host goes: the user's own ssh, with its known
 //! hosts, its agent and its questions. What is run there does not live here.
 
+use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -20,6 +22,9 @@ const MOST: u64 = 1 << 20;
 
 /// What ssh itself ends with when it fails.
 const SSH_FAILED: i32 = 255;
+
+/// What a configuration may say of this host is run nowhere: the steps alone are.
+const PLAIN: [&str; 2] = ["RemoteCommand=none", "PermitLocalCommand=no"];
 
 /// A connection to a host; ended when dropped.
 pub struct Connection {
@@ -57,7 +62,9 @@ impl Connection {
             ));
         }
         // Short, as a socket's path has 108 bytes; private, as its holder can log in there.
-        let folder = tempfile::Builder::new().prefix("vault-").tempdir_in("/tmp");
+        let mut folder = tempfile::Builder::new();
+        folder.prefix("vault-").permissions(Permissions::from_mode(0o700));
+        let folder = folder.tempdir_in("/tmp");
         let folder = folder.context("cannot make a folder for the ssh connection")?;
         let mut ssh = Command::new(program);
         ssh.args(["-M", "-T", "-S"]).arg(socket(&folder));
@@ -66,7 +73,10 @@ impl Connection {
             "ClearAllForwardings=yes",
             "ServerAliveInterval=10",
             "ServerAliveCountMax=3",
-        ] {
+        ]
+        .iter()
+        .chain(&PLAIN)
+        {
             ssh.args(["-o", option]);
         }
         ssh.args(["--", host, &format!("echo {REACHED}; exec cat")]);
@@ -109,7 +119,8 @@ impl Connection {
         let mut ssh = Command::new(&self.program);
         ssh.args(["-T", "-S"]).arg(socket(&self.folder));
         // Where the connection is gone, no other is made in silence.
-        for option in ["ControlMaster=no", "ProxyCommand=false", "BatchMode=yes"] {
+        let alone = ["ControlMaster=no", "ProxyCommand=false", "BatchMode=yes"];
+        for option in alone.iter().chain(&PLAIN) {
             ssh.args(["-o", option]);
         }
         ssh.args(["--", &self.host, line]);
@@ -154,36 +165,43 @@ impl Ran {
 
     /// Returns what it said, as people see it: without a way out, which stands by itself.
     pub fn said(&self) -> Shown {
-        let lines = self.err.lines().filter(|line| !line.starts_with(HINT));
+        let lines = self.err.lines().filter(|line| way_out(line).is_none());
         Shown::lines(lines.map(Shown::line))
     }
 
-    /// Returns what it warned of, each with its way out.
-    pub fn warnings(&self) -> Vec<Shown> {
+    /// Returns what it warned of, each with its way out as the host's word.
+    pub fn warnings(&self, host: &str) -> Vec<Shown> {
         let mut found: Vec<Shown> = Vec::new();
         let mut is_inside = false;
         for line in self.err.lines() {
-            match (line.starts_with("warning: "), is_inside && line.starts_with(HINT)) {
-                (true, _) => found.push(Shown::line(line)),
-                (false, true) => {
-                    let last = found.pop().unwrap_or_default();
-                    found.push(Shown::lines([last, Shown::line(line)]));
-                }
-                (false, false) => {}
+            let is_warning = line.starts_with("warning: ");
+            if is_warning {
+                found.push(Shown::line(line));
+            } else if let Some(way) = way_out(line).filter(|_| is_inside) {
+                let last = found.pop().unwrap_or_default();
+                found.push(Shown::lines([last, says(host, way)]));
             }
-            is_inside = line.starts_with("warning: ");
+            is_inside = is_warning;
         }
         found
     }
 
-    /// Returns the way out that it named, if it named one.
-    pub fn hint(&self) -> Option<String> {
-        self.err.lines().rev().find_map(|line| line.strip_prefix(HINT)).map(str::to_owned)
+    /// Returns the way out that it named, if it named one, as the host's word: what a stranger
+    /// advises is not ours to advise.
+    pub fn advice(&self, host: &str) -> Option<Shown> {
+        self.err.lines().rev().find_map(way_out).map(|way| says(host, way))
     }
 }
 
-/// What stands before a way out.
-const HINT: &str = "hint: ";
+/// Returns the way out that a line names.
+fn way_out(line: &str) -> Option<&str> {
+    let (word, way) = line.trim_start().split_at_checked("hint:".len())?;
+    word.eq_ignore_ascii_case("hint:").then(|| way.trim_start())
+}
+
+fn says(host: &str, way: &str) -> Shown {
+    Shown::line(format_args!("`{host}` says: {way}"))
+}
 
 impl Drop for Connection {
     fn drop(&mut self) {

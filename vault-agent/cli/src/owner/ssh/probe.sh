@@ -57,6 +57,8 @@ if [ "$role" = user ] || [ "$(id -u)" = 0 ]; then found=$(command -v vault-agent
 for agent in "$folder/vault-agent" /usr/bin/vault-agent "$found"; do
   [ -x "$agent" ] || continue
   version=$("$agent" --version 2>/dev/null </dev/null) || continue
+  # Another program of that name is none.
+  case $version in 'vault-agent '[0-9]*) ;; *) continue ;; esac
   say agent "$agent"
   say version "$version"
   break

@@ -10,7 +10,7 @@ use shared::hash::Hash;
 
 use super::connection::Connection;
 use super::probe::Probe;
-use super::script::{Rights, Script};
+use super::script::{OURS, Rights, Script};
 use crate::sibling;
 use host::hint::{Failure, hinted};
 use host::shown::Shown;
@@ -132,6 +132,7 @@ pub fn send(
         let text = format!("`{host}` has room for {free} MiB where programs go, {need} are needed");
         bail!(hinted(text, "make room there, then run the same command again"));
     }
+    refuse_others(connection, folder, rights)?;
     for Own { name, bytes, .. } in &own {
         let folder = folder.word();
         let inner = format!(
@@ -145,10 +146,13 @@ pub fn send(
             bail!(hinted(text, "mend it there, then run the same command again"));
         }
     }
-    let mut script = Script::new().then(&format!("cd {}", folder.word())).then(PROVE);
+    let mut script = Script::new().then(OURS);
+    script = script.then(&format!("cd {}", folder.word())).then(PROVE);
     for Own { name, hash, .. } in &own {
         script = script.arguments([*name, &hash.to_string()]).then("prove \"$1\" \"$2\"");
     }
+    let sent = own.iter().map(|it| format!(" {} {}/{}", it.hash, folder.word(), it.name));
+    script = script.then(&format!("note{}", sent.collect::<String>()));
     for Own { name, .. } in own.iter().rev() {
         script = script.then(&format!("mv -f .{name}.new {name}"));
     }
@@ -176,18 +180,34 @@ pub fn send(
     }
 }
 
+/// Refuses to replace another's program of the same name.
+///
+/// # Errors
+/// Which, and the way round it.
+pub fn refuse_others(connection: &Connection, folder: Folder, rights: &Rights) -> Result<()> {
+    let host = connection.host();
+    let script = Script::new().then(OURS).then(&format!("in_the_way {}", folder.word()));
+    let (line, mut input) = rights.line("exec sh -s");
+    input.push(script.text().as_bytes());
+    let ran = connection.run(&line, &input)?;
+    if !ran.status.success() {
+        let text = format!("`{host}` does not say which programs it has: {}", ran.said());
+        bail!(hinted(text, "mend it there, then run the same command again"));
+    }
+    let Some(file) = ran.out.lines().next() else { return Ok(()) };
+    let way = match folder {
+        Folder::Host => "move it away there, or add `--user`: ours go to ~/.local/bin then",
+        Folder::User => "move it away there, or leave `--user` out: ours go to /usr/local/bin then",
+    };
+    bail!(hinted(format!("`{file}` on `{host}` is another program than ours, and stays"), way))
+}
+
 /// What the script ends with where a program did not arrive whole, and where it does not run.
 const BROKEN: i32 = 41;
 const ALIEN: i32 = 42;
 
 /// Proves that `.NAME.new` has a hash, and runs.
-const PROVE: &str = r#"
-hash() {
-  if command -v sha256sum >/dev/null; then sha256sum <"$1" | cut -c 1-64
-  elif command -v openssl >/dev/null; then openssl dgst -sha256 -r <"$1" | cut -c 1-64
-  else echo 'no sha256sum'; fi
-}
-prove() {
+const PROVE: &str = r#"prove() {
   found=$(hash ".$1.new")
   [ "$found" = "$2" ] || { echo "$1 has the hash $found"; rm -f ".$1.new"; exit 41; }
   said=$("./.$1.new" --version 2>&1 </dev/null) ||

@@ -10,6 +10,9 @@ const BEGIN: &[u8] = b"vault-begin\n";
 /// Reads up to that.
 const SKIP: &str = "while read -r line; do case \"$line\" in vault-begin) break;; esac; done";
 
+/// Where the agent's state is there, as `$state`, and which programs are ours.
+pub const OURS: &str = include_str!("ours.sh");
+
 /// As whom a script runs.
 #[derive(Clone)]
 pub enum Rights {
@@ -23,14 +26,14 @@ pub enum Rights {
 
 impl Rights {
     /// Returns the command line that runs `inner`, one line without single quotes, and what goes
-    /// before its input.
+    /// before its input. What `sudo` says is in English, as its words tell a wrong password.
     pub fn line(&self, inner: &str) -> (String, Vec<&[u8]>) {
         match self {
             Self::Own => (format!("exec sh -c '{inner}'"), Vec::new()),
-            Self::Sudo => (format!("exec sudo -n -H -- sh -c '{inner}'"), Vec::new()),
+            Self::Sudo => (format!("exec env LC_ALL=C sudo -n -H -- sh -c '{inner}'"), Vec::new()),
             // Asked anew each time, so that it never stays unread.
             Self::Password(password) => (
-                format!("exec sudo -k -S -H -p \"\" -- sh -c '{SKIP}; {inner}'"),
+                format!("exec env LC_ALL=C sudo -k -S -H -p \"\" -- sh -c '{SKIP}; {inner}'"),
                 vec![password.as_bytes(), b"\n", BEGIN],
             ),
         }
@@ -87,6 +90,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -118,9 +122,22 @@ mod tests {
         let (line, before) = rights.line("exec sh -s");
         assert!(!line.contains("stolen"));
         // A `sudo` that asks for none, and one that reads its line.
-        let line = line.strip_prefix("exec sudo -k -S -H -p \"\" -- ").unwrap();
+        let line = line.strip_prefix("exec env LC_ALL=C sudo -k -S -H -p \"\" -- ").unwrap();
         let input = [before, vec![b"echo ran\n"]].concat();
         assert_eq!(run(line, &input), "ran\n");
         assert_eq!(run(&format!("read -r _; {line}"), &input), "ran\n");
+    }
+
+    #[test]
+    fn sudo_speaks_english() {
+        let dir = tempfile::tempdir().unwrap();
+        let sudo = dir.path().join("sudo");
+        host::files::write_private(&sudo, b"#!/bin/sh\necho \"$LC_ALL\"\n").unwrap();
+        std::fs::set_permissions(&sudo, std::fs::Permissions::from_mode(0o700)).unwrap();
+        for rights in [Rights::Sudo, Rights::Password(Zeroizing::new("x".to_owned()))] {
+            let (line, _) = rights.line("exec true");
+            let path = format!("LC_ALL=de_DE.UTF-8; PATH={}:$PATH", dir.path().display());
+            assert_eq!(run(&format!("{path}; export LC_ALL PATH; {line}"), &[]), "C\n");
+        }
     }
 }

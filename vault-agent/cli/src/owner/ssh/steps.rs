@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::connection::{Connection, Ran};
 use super::probe::{self, Probe, Root};
 use super::program::{self, Folder};
-use super::script::{Rights, Script};
+use super::script::{OURS, Rights, Script};
 use crate::context::Global;
 use host::hint::{Failure, hinted, parsed};
 use host::shown::Shown;
@@ -20,12 +20,8 @@ use host::shown::Shown;
 /// How often a password is asked for.
 const TRIES: u32 = 3;
 
-/// What every script needs: the places of an agent, and a user's runtime folder.
-const PLACES: &str = r#"
-state=${VAULT_STATE_DIR:-}
-if [ -n "$state" ]; then :
-elif [ "$(id -u)" = 0 ]; then state=/var/lib/vault-agent
-else state=${XDG_STATE_HOME:-$HOME/.local/state}/vault-agent; fi
+/// What every script needs beside [`OURS`]: a user's runtime folder.
+const RUNTIME: &str = r#"
 if [ -z "${XDG_RUNTIME_DIR:-}" ] && [ -d "/run/user/$(id -u)" ]; then
   XDG_RUNTIME_DIR=/run/user/$(id -u)
   export XDG_RUNTIME_DIR
@@ -147,7 +143,8 @@ impl Host {
     /// Runs a script there, with the agent's program as `$agent`.
     fn run(&self, script: &Script) -> Result<Ran> {
         let role = if self.folder == Folder::User { "user" } else { "host" };
-        let before = Script::new().set("agent", &self.agent).set("role", role).then(PLACES);
+        let before = Script::new().set("agent", &self.agent).set("role", role).then(OURS);
+        let before = before.then(RUNTIME);
         let (line, mut input) = self.rights.line("exec sh -s");
         input.extend([before.text().as_bytes(), script.text().as_bytes()]);
         self.connection.run(&line, &input)
@@ -164,9 +161,8 @@ impl Host {
             _ => ran.said(),
         };
         let text = Shown::from(format!("{step} on `{}` failed: ", self.host())) + said;
-        let hint = ran.hint();
-        let way = || "nothing is lost: mend it and run the same command again".to_owned();
-        bail!(Failure::local(text).hint(hint.unwrap_or_else(way)))
+        let text = Shown::lines([text].into_iter().chain(ran.advice(self.host())));
+        bail!(Failure::local(text).hint("nothing is lost: mend it and run the same command again"))
     }
 
     /// Has the host make its keys, or show those it has, and returns its machine line, once its six
@@ -260,7 +256,7 @@ impl Host {
             .arguments(words.map(String::as_str))
             .then("\"$agent\" target add \"$@\" </dev/null");
         let ran = self.must("`vault-agent target add`", &script)?;
-        Ok(Added::Now(ran.warnings()))
+        Ok(Added::Now(ran.warnings(self.host())))
     }
 
     /// Has the agent run, `anew` if one runs already with what was here before; returns what a
@@ -273,7 +269,7 @@ impl Host {
         let script = script.then(include_str!("start.sh"));
         let ran = self.must("`vault-agent install`", &script)?;
         let host = self.host();
-        let mut notes = ran.warnings();
+        let mut notes = ran.warnings(self.host());
         for line in ran.out.lines() {
             match line {
                 "vault-linger=no" => notes.push(Shown::line(format_args!(
@@ -323,11 +319,14 @@ impl Host {
         if with_targets {
             words.push("--with-targets");
         }
-        let script = Script::default().arguments(words).then(include_str!("stop.sh"));
-        let script = script.then(&format!(
-            "\"$agent\" \"$@\" </dev/null\ncd {} 2>/dev/null && rm -f vault vault-agent",
-            self.folder.word()
-        ));
+        // Whatever is in the way is told before anything is stopped.
+        let script = Script::default()
+            .arguments(words)
+            .then("\"$agent\" \"$@\" --check </dev/null")
+            .then(include_str!("stop.sh"))
+            .then("\"$agent\" \"$@\" </dev/null")
+            .then(&format!("folder={}", self.folder.word()))
+            .then(include_str!("clear.sh"));
         Ok(self.must("`vault-agent uninstall`", &script)?.said())
     }
 }

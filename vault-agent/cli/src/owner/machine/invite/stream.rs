@@ -13,6 +13,7 @@ use shared::token::{Line as _, PinLine};
 
 use super::invitation::{Invitation, quoted_twice};
 use crate::context::Global;
+use crate::owner::ssh::OURS;
 use crate::sibling;
 use host::hint::{hinted, parsed};
 use host::shown::quoted;
@@ -84,6 +85,7 @@ impl Stream {
         for (name, value) in &self.values {
             term.data(format!("{name}={}\n", quoted(value)))?;
         }
+        term.data(OURS)?;
         term.data(BODY)?;
         for Program { name, bytes, .. } in &self.programs {
             term.data(format!("carry_{}() {{\nbase64 -d <<'END'\n", name.replace('-', "_")))?;
@@ -116,4 +118,78 @@ fn version(file: &Path) -> Result<String> {
         ));
     }
     Ok(String::from_utf8_lossy(&ran.stdout).lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::{Command, Output};
+
+    use super::*;
+
+    fn program(file: &Path, text: &str) {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        host::files::write_private(file, format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Has a user's shell run the stream, with programs newer than any that is installed.
+    fn invite(home: &Path) -> Output {
+        let agent = "#!/bin/sh\necho vault-agent 999.0.0\n[ \"$1\" != init ] || echo VLTM1-x\n";
+        let vault = "#!/bin/sh\necho vault 999.0.0\n";
+        let mut script = String::new();
+        for (name, text) in [("agent", agent), ("vault", vault)] {
+            let sum = Hash::of(&[text.as_bytes()]);
+            script += &format!("{name}_sum={sum}\n");
+        }
+        for name in ["ask", "name", "via", "add", "grants", "pin", "add_typed", "grants_typed"] {
+            script += &format!("{name}=\n");
+        }
+        script += "agent_version='vault-agent 999.0.0'\nvault_version='vault 999.0.0'\n";
+        script += "system=\"$(uname -s) $(uname -m)\"\n";
+        script += &[OURS, BODY].concat();
+        for (name, text) in [("vault_agent", agent), ("vault", vault)] {
+            script += &format!("carry_{name}() {{\ncat <<'END'\n{text}END\n}}\n");
+        }
+        script += "invite\n";
+        let path = home.join("path");
+        program(&path.join("id"), "echo 1000");
+        program(&path.join("ssh"), "exit 1");
+        let mut sh = Command::new("sh");
+        sh.args(["-c", &script]).env_clear().env("HOME", home);
+        sh.env("PATH", format!("{}:/usr/bin:/bin", path.display())).output().unwrap()
+    }
+
+    #[test]
+    fn another_program_of_that_name_is_not_replaced() {
+        for name in ["vault", "vault-agent"] {
+            let home = tempfile::tempdir().unwrap();
+            let file = home.path().join(".local/bin").join(name);
+            program(&file, "echo 'Vault v1.15.0 (abc), built 2023-09-22'");
+            let before = fs::read(&file).unwrap();
+            let ran = invite(home.path());
+            let said = String::from_utf8(ran.stderr).unwrap();
+            let expected = format!("{} is another program than ours, and stays", file.display());
+            assert!(!ran.status.success() && said.contains(&expected), "{said}");
+            assert_eq!(fs::read(&file).unwrap(), before);
+            assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_was_brought_is_noted_beside_the_state() {
+        let home = tempfile::tempdir().unwrap();
+        let bin = home.path().join(".local/bin");
+        // An older one of ours is replaced.
+        program(&bin.join("vault"), "echo vault 0.0.1");
+        let ran = invite(home.path());
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        let noted = ["vault", "vault-agent"].map(|name| {
+            let file = bin.join(name);
+            format!("{}  {}\n", Hash::of(&[&fs::read(&file).unwrap()]), file.display())
+        });
+        let sent = home.path().join(".local/state/vault-agent.sent");
+        assert_eq!(fs::read_to_string(sent).unwrap(), noted.concat());
+    }
 }

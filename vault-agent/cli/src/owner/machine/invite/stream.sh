@@ -12,16 +12,10 @@ fail() {
 
 by_package="install the package of vault for this host, then run here: $ask"
 
-sum() {
-    sha256sum <"$1" | cut -d' ' -f1
-}
-
 # Tells whether a program runs here and is as new as ours: the last word is its version.
 is_new() {
-    theirs=$("$1" --version 2>/dev/null) || return 1
-    theirs=${theirs%%
-*}
-    theirs=${theirs##* } ours=${2##* }
+    is_ours "$1" vault-agent || return 1
+    theirs=${said##* } ours=${2##* }
     newest=$(printf '%s\n' "${theirs#v}" "${ours#v}" | sort -t. -k1,1n -k2,2n -k3,3n | tail -n1)
     [ "${theirs#v}" = "$newest" ]
 }
@@ -29,7 +23,7 @@ is_new() {
 # Unpacks a program and proves that it is whole and runs here.
 unpack() {
     "carry_$2" >"$work/$1" || fail "no room for $1 in $bin" "make room there, then run this again"
-    [ "$(sum "$work/$1")" = "$4" ] || fail "$1 has changed on the way" "run the same line again"
+    [ "$(hash "$work/$1")" = "$4" ] || fail "$1 has changed on the way" "run the same line again"
     chmod 755 "$work/$1"
     ran=$("$work/$1" --version 2>&1) ||
         fail "$1 does not run from $bin: $ran" "is it mounted noexec? else $by_package"
@@ -50,6 +44,9 @@ invite() {
         say "$agent is here already"
     else
         agent=$bin/vault-agent
+        others=$(in_the_way "$bin")
+        [ -z "$others" ] ||
+            fail "$others is another program than ours, and stays" "move it away, or $by_package"
         (umask 022 && mkdir -p "$bin") || fail "$bin cannot be made"
         # One name, so that a run that was killed leaves no more than the next one takes away.
         work=$bin/.vault-invite
@@ -58,6 +55,7 @@ invite() {
         trap 'exit 1' HUP INT TERM
         unpack vault-agent vault_agent "$agent_version" "$agent_sum"
         unpack vault vault "$vault_version" "$vault_sum"
+        note "$vault_sum" "$bin/vault" "$agent_sum" "$agent"
         mv -f "$work/vault" "$bin/vault"
         mv -f "$work/vault-agent" "$agent"
         say "installed: $bin/vault, $agent"

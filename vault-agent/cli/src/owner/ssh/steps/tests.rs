@@ -14,22 +14,30 @@ fn program(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// Acts as ssh to a host whose shell is this one's.
-const SSH: &str =
-    "while [ \"$1\" != -- ]; do [ \"$1\" != -O ] || exit 0; shift; done\nexec sh -c \"$3\"";
+/// Acts as ssh to a host whose shell is this one's, and notes how it was called.
+const SSH: &str = "unset VAULT_STATE_DIR XDG_STATE_HOME; HOME=${0%/*}; export HOME
+    echo \"$@\" >>\"$HOME/calls\"
+    while [ \"$1\" != -- ]; do [ \"$1\" != -O ] || exit 0; shift; done
+    exec sh -c \"$3\"";
 
 /// A host whose `vault-agent` is a script.
 fn with<T>(agent: &str, act: impl FnOnce(&Host) -> T) -> T {
+    with_home(agent, |host, _| act(host))
+}
+
+/// As [`with`], with the folder that is home there.
+fn with_home<T>(agent: &str, act: impl FnOnce(&Host, &tempfile::TempDir) -> T) -> T {
     let dir = tempfile::tempdir().unwrap();
     let connection = Connection::open(&program(&dir, "ssh", SSH), "vps").unwrap();
-    act(&Host {
+    let host = Host {
         connection,
         probe: probe::sample(),
         rights: Rights::Own,
         folder: Folder::User,
         agent: program(&dir, "agent", agent),
         is_renewed: false,
-    })
+    };
+    act(&host, &dir)
 }
 
 fn line(name: &str) -> MachineLine {
@@ -80,8 +88,120 @@ fn what_goes_wrong_there_is_named_with_the_way_out() {
         assert!(host::hint::hint(&fault).is_some(), "{expected}");
     }
     let fault = init(r"echo 'bad\033[2J' >&2; echo 'hint: do it' >&2; exit 2").unwrap_err();
-    assert_eq!(fault.to_string(), "`vault-agent init` on `vps` failed: bad\\u001b[2J");
-    assert_eq!(host::hint::hint(&fault).unwrap(), "do it");
+    let expected = "`vault-agent init` on `vps` failed: bad\\u001b[2J\n`vps` says: do it";
+    assert_eq!(fault.to_string(), expected);
+    let hint = host::hint::hint(&fault).unwrap();
+    assert!(hint.starts_with("nothing is lost"), "{hint}");
+}
+
+#[test]
+fn what_a_host_advises_is_shown_as_its_own_word() {
+    let script = "echo warning: w >&2; echo ' Hint:  rm -rf /' >&2; echo done >&2";
+    with(&format!("{script}; echo '[]'"), |host| {
+        let wish = TargetWish { file: "/f".to_owned(), secrets: Vec::new(), flags: Vec::new() };
+        let said = Shown::lines(["warning: w", "`vps` says: rm -rf /"]);
+        assert_eq!(host.add_target(&wish).unwrap(), Added::Now(vec![said]));
+        let said = host.uninstall(&"vps".parse().unwrap(), VaultId::ZERO, false).unwrap();
+        assert_eq!(said, "warning: w\ndone\nwarning: w\ndone");
+    });
+}
+
+#[test]
+fn a_refused_uninstall_has_stopped_nothing() {
+    let agent = "case \"$*\" in *--check) echo other >&2; exit 1;; esac; touch \"$HOME/gone\"";
+    with_home(agent, |host, home| {
+        let state = home.path().join(".local/state/vault-agent");
+        std::fs::create_dir_all(&state).unwrap();
+        // A process that looks as an agent does; it ends with its input.
+        let mut runs = std::process::Command::new("sh");
+        runs.args(["-c", "read -r line", "vault-agent run "]).stdin(std::process::Stdio::piped());
+        let mut runs = runs.spawn().unwrap();
+        let pid = format!("{}\n", runs.id());
+        host::files::write_private(&state.join("agent.pid"), pid.as_bytes()).unwrap();
+        let refused = host.uninstall(&"vps".parse().unwrap(), VaultId::ZERO, false).unwrap_err();
+        assert_eq!(refused.to_string(), "`vault-agent uninstall` on `vps` failed: other");
+        assert!(runs.try_wait().unwrap().is_none() && state.join("agent.pid").exists());
+        assert!(!home.path().join("gone").exists());
+        drop(runs.stdin.take());
+        runs.wait().unwrap();
+    });
+}
+
+/// The folder of programs of a user there.
+fn bin(home: &tempfile::TempDir) -> tempfile::TempDir {
+    let folder = home.path().join(".local");
+    std::fs::create_dir_all(&folder).unwrap();
+    tempfile::Builder::new().prefix("bin").rand_bytes(0).tempdir_in(folder).unwrap()
+}
+
+#[test]
+fn other_peoples_programs_are_neither_replaced_nor_removed() {
+    with_home("exit 0", |host, home| {
+        let (bin, name) = (bin(home), "vps".parse().unwrap());
+        let refused = || program::refuse_others(&host.connection, host.folder, &host.rights).err();
+        assert!(refused().is_none());
+        let ours = program(&bin, "vault-agent", "echo vault-agent 0.1.0");
+        assert!(refused().is_none());
+        let hashicorps = "echo 'Vault v1.15.0 (abc), built 2023-09-22'";
+        for text in [hashicorps, "echo vault", "echo vault 1.2.3; echo more", "exit 1"] {
+            let others = program(&bin, "vault", text);
+            let fault = refused().unwrap();
+            let expected = format!("`{others}` on `vps` is another program than ours, and stays");
+            assert_eq!(fault.to_string(), expected);
+            assert!(host::hint::hint(&fault).unwrap().contains("leave `--user` out"));
+            // One that is ours, but that nobody has sent, stays as well.
+            let said = host.uninstall(&name, VaultId::ZERO, false).unwrap();
+            let left = "left, as it was not sent from another machine: ";
+            assert_eq!(said, Shown::lines([&others, &ours].map(|it| format!("{left}`{it}`"))));
+            std::fs::remove_file(others).unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_was_sent_goes_and_what_was_changed_since_stays() {
+    with_home("exit 0", |host, home| {
+        let (bin, name) = (bin(home), "vps".parse().unwrap());
+        let send = || {
+            let files = ["vault", "vault-agent"]
+                .map(|name| program(&bin, name, &format!("echo {name} 0.1.0")));
+            let note = "set -- \"$(hash \"$1\")\" \"$1\" \"$(hash \"$2\")\" \"$2\"; note \"$@\"";
+            let script = Script::default().arguments(files.iter().map(|it| &**it)).then(note);
+            host.must("sending", &script).unwrap();
+            files
+        };
+        let there = |files: &[String; 2]| files.clone().map(|it| std::fs::exists(it).unwrap());
+        let files = send();
+        assert_eq!(host.uninstall(&name, VaultId::ZERO, false).unwrap(), "");
+        assert_eq!(there(&files), [false, false]);
+        let files = send();
+        std::fs::remove_file(&files[0]).unwrap();
+        program(&bin, "vault", "echo vault 0.2.0");
+        let said = host.uninstall(&name, VaultId::ZERO, false).unwrap();
+        assert!(said.contains(&files[0]) && !said.contains(&files[1]), "{said}");
+        assert_eq!(there(&files), [true, false]);
+    });
+    // Without a folder of programs there is nothing to remove.
+    with("exit 0", |host| {
+        let said = host.uninstall(&"vps".parse().unwrap(), VaultId::ZERO, false).unwrap();
+        assert_eq!(said, "");
+    });
+}
+
+#[test]
+fn the_connection_is_private_and_runs_what_it_is_told_alone() {
+    with_home("exit 0", |host, home| {
+        host.run(&Script::default()).unwrap();
+        let calls = std::fs::read_to_string(home.path().join("calls")).unwrap();
+        let calls: Vec<_> = calls.lines().collect();
+        assert_eq!(calls.len(), 2, "{calls:?}");
+        for call in &calls {
+            assert!(call.contains("-o RemoteCommand=none -o PermitLocalCommand=no"), "{call}");
+        }
+        let socket = calls[0].split_once("-S ").unwrap().1.split(' ').next().unwrap();
+        let folder = std::path::Path::new(socket).parent().unwrap();
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    });
 }
 
 #[test]

@@ -1,0 +1,120 @@
+//! What goes from a state folder, what stays, and what is refused before anything is stopped.
+
+use std::fs;
+
+use machine::identity::MachineKeys;
+use machine::written::Written;
+
+use super::*;
+
+/// A state folder with an agent's keys and pins.
+fn agent(dir: &tempfile::TempDir, name: &str) -> Paths {
+    let state = dir.path().canonicalize().unwrap().join("state");
+    let paths = Paths::resolve(Some(state), None).unwrap();
+    MachineKeys::create(&paths).unwrap();
+    let pins = Pins {
+        addresses: Vec::new(),
+        server: Vec::new(),
+        vault: vault(),
+        name: name.parse().unwrap(),
+    };
+    pins.store(&paths).unwrap();
+    for name in ["agent.db", "agent.db-wal", "tokens.json", "agent.log", "agent.toml"] {
+        files::write_private(&paths.state.join(name), b"").unwrap();
+    }
+    let access = files::Access::PRIVATE;
+    Written::new(&paths.state).note(dir.path(), None, b"x", access).unwrap();
+    paths
+}
+
+fn vault() -> Hash {
+    Hash::of(&[b"vault"])
+}
+
+/// Removes everything; returns what it said.
+fn cleared(paths: &Paths) -> String {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let term = Term::piped(std::io::empty(), std::io::sink(), writer);
+    clear(paths, &term).unwrap();
+    drop(term);
+    std::io::read_to_string(&mut reader).unwrap()
+}
+
+/// Asks whether the agent of the machine `vps` may go.
+fn asked(paths: &Paths) -> Result<()> {
+    let name = Some("vps".to_owned());
+    let args = Args { user: true, with_targets: false, name, of: Some(vault()), check: true };
+    refuse(&args, Whose::User, paths)
+}
+
+#[test]
+fn the_agents_own_files_go_and_the_folder_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = agent(&dir, "vps");
+    asked(&paths).unwrap();
+    let said = cleared(&paths);
+    assert!(!paths.state.exists(), "{said}");
+    assert!(said.ends_with(&format!("removed: `{}`\n", paths.state.display())), "{said}");
+    // A state that is gone already is done.
+    asked(&paths).unwrap();
+    assert_eq!(cleared(&paths), "");
+}
+
+#[test]
+fn what_is_not_the_agents_stays_and_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = agent(&dir, "vps");
+    let others = ["notes.txt", "photos/one.jpg", "written/list.json"];
+    fs::create_dir(paths.state.join("photos")).unwrap();
+    for name in others {
+        files::write_private(&paths.state.join(name), name.as_bytes()).unwrap();
+    }
+    let said = cleared(&paths);
+    for name in others {
+        assert_eq!(fs::read_to_string(paths.state.join(name)).unwrap(), name);
+    }
+    let named = ["notes.txt", "photos", "written"];
+    let named = named.map(|name| format!("`{}`", paths.state.join(name).display())).join(", ");
+    assert!(said.contains(&format!("kept, as it is not the agent's: {named}\n")), "{said}");
+    let left: Vec<_> = fs::read_dir(&paths.state).unwrap().collect();
+    assert_eq!(left.len(), 3, "{left:?}");
+}
+
+#[test]
+fn a_servers_data_below_the_state_is_refused_before_anything_goes() {
+    for name in ["server.key", "vault.db", "server.lock", "server.key.sealed"] {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = agent(&dir, "vps");
+        let file = paths.state.join("deep/server").join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        files::write_private(&file, b"").unwrap();
+        let fault = asked(&paths).unwrap_err();
+        assert!(fault.to_string().ends_with(&format!("`{}`", file.display())), "{fault}");
+        assert!(hint::hint(&fault).unwrap().contains("move the server's data folder away"));
+    }
+}
+
+#[test]
+fn another_machine_and_one_that_does_not_say_which_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = agent(&dir, "nas");
+    let fault = asked(&paths).unwrap_err().to_string();
+    assert!(fault.starts_with("this host is `nas` of vault "), "{fault}");
+    // Keys without pins: a host that is about to be added, perhaps to another vault.
+    Pins::remove(&paths).unwrap();
+    let fault = asked(&paths).unwrap_err().to_string();
+    assert!(fault.starts_with("this host's agent has joined no vault"), "{fault}");
+    let any = Args { user: true, with_targets: false, name: None, of: None, check: true };
+    refuse(&any, Whose::User, &paths).unwrap();
+}
+
+#[test]
+fn an_admin_key_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = agent(&dir, "vps");
+    files::create_dir_private(&paths.admin()).unwrap();
+    asked(&paths).unwrap();
+    files::write_private(&paths.admin().join("laptop.age"), b"").unwrap();
+    let fault = asked(&paths).unwrap_err().to_string();
+    assert!(fault.starts_with("an admin key lies in "), "{fault}");
+}
