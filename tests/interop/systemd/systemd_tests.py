@@ -46,7 +46,7 @@ with tempfile.TemporaryDirectory(dir="/opt") as folder:
     config.write_text(HOOKED)
     config.chmod(0o600)
     attempt("the unit of the server is exposed 1.2 at most", lambda: rated(printed("vault-server", folder), 12))
-    attempt("the unit of the agent is exposed 2.4 at most", lambda: rated(printed("vault-agent", folder), 24))
+    attempt("the unit of the agent is exposed 2.5 at most", lambda: rated(printed("vault-agent", folder), 25))
     attempt("with a hook that is a program it is exposed 4.0 at most", lambda: rated(printed("vault-agent", folder, "--config", config), 40))
 
 if len(sys.argv) == 1:
