@@ -228,7 +228,7 @@ impl Vault {
         !self.0.reserve.is_whole()
     }
 
-    /// Tells whether the disk had no room for what was last to be written, or has none for machines.
+    /// Tells whether the disk had no room for what was last to be written, or machines have none.
     pub fn had_no_room(&self) -> bool {
         self.0.had_no_room.load(Ordering::Relaxed) || self.is_full()
     }
