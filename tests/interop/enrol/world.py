@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import time
 
+from host import wait
+
 BIN = pathlib.Path(os.environ["BIN"])
 PASSPHRASE = "correct horse battery staple"
 PATIENCE = 60
@@ -36,16 +38,6 @@ if [ "$kind" = cut ]; then kill -9 "$(cat "$dir/master")"; exit 255; fi
 kill -9 $PPID
 exit $rc
 """
-
-
-def wait(what, probe):
-    """Looks again and again until `probe` returns something true."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if found := probe():
-            return found
-        time.sleep(0.02)
-    raise TimeoutError(f"{what} did not happen in {PATIENCE} s")
 
 
 def free_port():

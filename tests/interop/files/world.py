@@ -9,21 +9,12 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
+
+from host import wait
 
 BIN = pathlib.Path(os.environ["BIN"])
 SECRET = "secret/app"
 PATIENCE = 60
-
-
-def wait(what, probe):
-    """Looks again and again until `probe` returns something true."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if found := probe():
-            return found
-        time.sleep(0.02)
-    raise TimeoutError(f"{what} did not happen in {PATIENCE} s")
 
 
 def reserve():
