@@ -1,6 +1,7 @@
 //! Each verb on a configuration of its own.
 
 mod matrix;
+mod mounts;
 mod writable;
 
 use std::cell::RefCell;

@@ -15,13 +15,11 @@ use shared::path::SecretPath;
 use tokio::sync::watch;
 
 use super::super::*;
+use super::mounts;
 use crate::api::{Listeners, serve};
 use crate::daemon;
 use crate::engine::tests::Lone;
 use crate::engine::{Change, Engine, PutContent};
-
-/// Set in the process that has mounts of its own.
-const INSIDE: &str = "TEST_WITH_OWN_MOUNTS";
 
 const ACL: &str = "system.posix_acl_access";
 
@@ -413,20 +411,7 @@ async fn cell(lone: &Lone, root: PathBuf, kind: Kind, act: Act) -> Result<String
 /// Does every cell of the matrix, in a mount namespace of its own.
 #[tokio::test]
 async fn what_somebody_else_wrote_is_never_lost() {
-    if std::env::var_os(INSIDE).is_none() {
-        let mut inside = Program::new("unshare");
-        inside.arg("--mount");
-        if !rustix::process::geteuid().is_root() {
-            inside.arg("--map-root-user");
-        }
-        inside.arg(std::env::current_exe().unwrap());
-        let test = "targets::tests::matrix::what_somebody_else_wrote_is_never_lost";
-        let ran = inside.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output().unwrap();
-        let [out, err] = [&ran.stdout, &ran.stderr].map(|text| String::from_utf8_lossy(text));
-        assert!(ran.status.success() && out.contains(" 1 passed;"), "{out}\n{err}");
-        for line in err.lines().filter(|line| line.starts_with("not made here")) {
-            eprintln!("{line}");
-        }
+    if !mounts::are_own("targets::tests::matrix::what_somebody_else_wrote_is_never_lost") {
         return;
     }
     let lone = Lone::new("vps", &["*"], &["*"]).await;

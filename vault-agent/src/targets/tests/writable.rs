@@ -4,10 +4,7 @@
 use std::path::Path;
 use std::process::Command as Program;
 
-use super::World;
-
-/// Set in the process that has mounts of its own.
-const INSIDE: &str = "TEST_WITH_OWN_MOUNTS";
+use super::{World, mounts};
 
 fn program(name: &str, words: &[&str]) -> Result<(), String> {
     let ran = Program::new(name).args(words).output().map_err(|why| format!("{name}: {why}"))?;
@@ -31,20 +28,9 @@ fn check(world: &World, more: &[&str], said: &str) {
 
 #[test]
 fn what_cannot_be_written_is_refused_before_it_is_added() {
-    if std::env::var_os(INSIDE).is_none() {
-        let mut inside = Program::new("unshare");
-        inside.arg("--mount");
-        if !rustix::process::geteuid().is_root() {
-            inside.arg("--map-root-user");
-        }
-        inside.arg(std::env::current_exe().unwrap());
-        let test = "targets::tests::writable::what_cannot_be_written_is_refused_before_it_is_added";
-        let ran = inside.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").output().unwrap();
-        let [out, err] = [&ran.stdout, &ran.stderr].map(|text| String::from_utf8_lossy(text));
-        assert!(ran.status.success() && out.contains(" 1 passed;"), "{out}\n{err}");
-        for line in err.lines().filter(|line| line.starts_with("not made here")) {
-            eprintln!("{line}");
-        }
+    if !mounts::are_own(
+        "targets::tests::writable::what_cannot_be_written_is_refused_before_it_is_added",
+    ) {
         return;
     }
     let world = World::new("");
