@@ -39,6 +39,13 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     admin: Option<String>,
 
+    #[command(flatten)]
+    keep: Keep,
+}
+
+/// How the kit and the admin key are kept.
+#[derive(Debug, clap::Args)]
+pub struct Keep {
     /// Write the recovery kit to a new file instead of the terminal
     #[arg(long, value_name = "FILE")]
     kit: Option<PathBuf>,
@@ -53,6 +60,18 @@ pub struct Args {
     passphrase_file: Option<PathBuf>,
 }
 
+impl Keep {
+    /// Returns how both are kept by a person who is asked at this terminal.
+    pub fn keeping(&self, global: &Global) -> Keeping {
+        Keeping {
+            passphrase: passphrase(self.passphrase_file.clone(), global),
+            work: Work::Second,
+            kit: self.kit.clone(),
+            kit_confirmed: self.kit_confirmed,
+        }
+    }
+}
+
 /// Runs `vault init`; running it again after a failure is safe.
 pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     let term = &global.term;
@@ -62,12 +81,7 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     let asked = Asked { host: args.name, vault: args.vault_name, admin: args.admin };
     let Names { host, vault, admin } = Names::choose(asked, &paths)?;
     let wish = Wish { setup, host, vault_name: vault, admin };
-    let keeping = Keeping {
-        passphrase: passphrase(args.passphrase_file, global),
-        work: Work::Second,
-        kit: args.kit,
-        kit_confirmed: args.kit_confirmed,
-    };
+    let keeping = args.keep.keeping(global);
     let kit = keeping.kit.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let made = runtime.block_on(set_up(wish, &keeping, &paths, global))?;

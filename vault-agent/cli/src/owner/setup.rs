@@ -28,9 +28,8 @@ use self::places::Server;
 use self::plan::{Address, Plan, Published};
 use self::target::{Choice, Target};
 use crate::context::Global;
-use crate::owner::init::{Asked, Keeping, Names, ShownKit, check_kit_place, forget, set_up};
-use crate::owner::owning::passphrase;
-use crate::owner::signing::admin::{self, Work};
+use crate::owner::init::{Asked, Keep, Keeping, Names, ShownKit, check_kit_place, forget, set_up};
+use crate::owner::signing::admin;
 use crate::owner::signing::founding::{Unfinished, Wish};
 use host::hint::{Exit, hinted};
 use machine::identity::Pins;
@@ -95,18 +94,8 @@ pub struct Args {
     #[command(flatten)]
     choice: Choice,
 
-    /// Write the recovery kit to a new file instead of the terminal
-    #[arg(long, value_name = "FILE")]
-    kit: Option<PathBuf>,
-
-    /// Do not ask to type back part of the recovery kit
-    #[arg(long)]
-    kit_confirmed: bool,
-
-    /// Read the passphrase of the admin key from the first line of a file [env:
-    /// VAULT_PASSPHRASE_FILE]
-    #[arg(long, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
+    #[command(flatten)]
+    keep: Keep,
 
     /// Do not ask whether to go on
     #[arg(long, short)]
@@ -140,12 +129,7 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<Exit> {
         (Some(file), Some(import)) => Some(Target::new(file, &import.path, &args.choice)?),
         (_, _) => None,
     };
-    let keeping = Keeping {
-        passphrase: passphrase(args.passphrase_file.clone(), global),
-        work: Work::Second,
-        kit: args.kit.clone(),
-        kit_confirmed: args.kit_confirmed,
-    };
+    let keeping = args.keep.keeping(global);
     if !matches!(stage, Stage::Made(_)) && Unfinished::load(paths)?.is_none() {
         ShownKit::void(paths, &global.term)?;
         check_kit_place(&keeping, &global.term)?;
