@@ -10,7 +10,7 @@ pub struct Lie {
     pub name: &'static str,
     /// Makes the server that tells it.
     pub tell: fn(&Scene) -> Told,
-    /// What has to be asked for until the lie is heard; nothing if it is no answer.
+    /// How what has to be asked for until the lie is heard begins; nothing if it is no answer.
     pub heard: Option<&'static str>,
     /// Code of the alarm that it ends in; none if it is merely not believed.
     pub alarm: Option<&'static str>,

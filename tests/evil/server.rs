@@ -23,6 +23,7 @@ use shared::time::Time;
 use shared::wire::v1;
 use shared::wire::v1::audit::{AccessReply, AccessRequest, LeavesPage};
 use shared::wire::v1::blob::Inline;
+use shared::wire::v1::join::JoinList;
 use shared::wire::v1::log::{AppendRequest, Frame, HealReply};
 use shared::wire::v1::report::{ReportReply, TargetsPage};
 use shared::wire::v1::shares::SharesReply;
@@ -176,6 +177,7 @@ impl Told {
             ),
             "GET /v1/targets" => json(200, &TargetsPage::default()),
             "GET /v1/shares" => json(200, &SharesReply::default()),
+            "GET /v1/join" => json(200, &JoinList::default()),
             "POST /v1/access" => {
                 let AccessRequest { first, reads, .. } = serde_json::from_slice(body).unwrap();
                 json(200, &AccessReply { next: first + reads.len() as u64 })
@@ -278,10 +280,10 @@ impl Evil {
         self.shared.told().clone()
     }
 
-    /// Waits until `what`, e.g. `POST /v1/report`, was asked for.
+    /// Waits until what begins like `what`, e.g. `POST /v1/report`, was asked for.
     pub fn heard(&self, lie: &str, what: &str) {
         tests::watch::poll(&format!("{lie}: {what} is asked for"), || {
-            self.shared.asked.borrow().contains(what).then_some(())
+            self.shared.asked.borrow().iter().any(|asked| asked.starts_with(what)).then_some(())
         });
     }
 }

@@ -62,7 +62,7 @@ pub const LIES: &[Lie] = &[
     }),
     Lie {
         get: Some("it denies a version"),
-        ..Lie::idle("a blob is denied", "GET /v1/log", End::Done, |scene| Told {
+        ..Lie::idle("a blob is denied", "GET /v1/blob/", End::Done, |scene| Told {
             answer: |_, asked| {
                 asked.what.starts_with("GET /v1/blob/").then(|| refusal(403, "E_DENIED"))
             },
