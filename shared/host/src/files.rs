@@ -35,7 +35,7 @@ pub use before::{KeepError, Kept, keep_before, tag};
 pub use error::FileError;
 use folder::Place;
 pub use folder::{FileId, absolute, file_id};
-pub use in_place::{finish_in_place, in_place};
+pub use in_place::{finish_in_place, in_place, overwrite_trusted};
 pub use links::{Followed, follow, ways};
 pub use private::{check_private, read_private, read_private_named};
 pub use settings::settings;

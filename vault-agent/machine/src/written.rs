@@ -19,47 +19,100 @@ use crate::render::{Layout, block};
 const FOLDER: &str = "written";
 
 /// The version of their format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-/// What is known of one file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Bytes that a mark takes in a record, padded: as a sector of a disk, so that a power cut leaves
+/// the other one whole.
+const PLACE: usize = 512;
+
+/// What is known of one file. Its record holds two places for marks, of which the next one
+/// overwrites the older: one write and one sync, as each change waits for it. Behind them stands
+/// whose they are.
+#[derive(Clone, Debug)]
 pub struct Known {
+    /// What was last written, and what is in the other place: a crash may have come between.
+    last: Mark,
+    before: Option<Mark>,
+}
+
+/// The end of a record.
+#[derive(Debug, Serialize, Deserialize)]
+struct Of {
     v: u32,
     path: String,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    mode: u32,
-    /// Of the content last written, and of the one before: a crash may have come between.
-    marks: Vec<Mark>,
 }
 
 /// Recognizes a content; the salt keeps a short one from being guessed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Mark {
+    /// Counts the marks of a file; even ones stand in the first place.
+    n: u64,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    mode: u32,
     salt: Hash,
     hash: Hash,
 }
 
 impl Mark {
-    fn of(content: &[u8]) -> Self {
+    fn of(content: &[u8], access: Access, n: u64) -> Self {
         let salt = Hash::from_bytes(*shared::keys::random::<32>());
-        Self { hash: Hash::of(&[salt.as_bytes(), content]), salt }
+        let Access { uid, gid, mode } = access;
+        Self { n, uid, gid, mode, hash: Hash::of(&[salt.as_bytes(), content]), salt }
     }
 
     fn is(&self, content: &[u8]) -> bool {
         Hash::of(&[self.salt.as_bytes(), content]) == self.hash
+    }
+
+    const fn access(&self) -> Access {
+        Access { uid: self.uid, gid: self.gid, mode: self.mode }
+    }
+
+    /// Returns where it stands in a record, in bytes.
+    const fn at(&self) -> usize {
+        if self.n.is_multiple_of(2) { 0 } else { PLACE }
+    }
+
+    /// Returns what stands there: its text, and a hash by which half of it is told from all.
+    fn place(&self) -> serde_json::Result<Vec<u8>> {
+        let text = serde_json::to_string(self)?;
+        let mut place = format!("{} {text}", Hash::of(&[text.as_bytes()])).into_bytes();
+        place.resize(PLACE - 1, b' ');
+        place.push(b'\n');
+        Ok(place)
+    }
+
+    fn read(place: &[u8]) -> Option<Self> {
+        let (sum, text) = std::str::from_utf8(place).ok()?.trim_end().split_once(' ')?;
+        let is_whole = sum.parse().is_ok_and(|sum: Hash| sum == Hash::of(&[text.as_bytes()]));
+        serde_json::from_str(text).ok().filter(|_| is_whole)
     }
 }
 
 impl Known {
     /// Tells whether a file that holds `content` is as it was written.
     pub fn is(&self, content: &[u8]) -> bool {
-        self.marks.iter().any(|mark| mark.is(content))
+        self.marks().any(|mark| mark.is(content))
     }
 
     /// Returns owner and mode that it was written with.
     pub const fn access(&self) -> Access {
-        Access { uid: self.uid, gid: self.gid, mode: self.mode }
+        self.last.access()
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &Mark> {
+        self.before.iter().chain([&self.last])
+    }
+
+    /// Reads a record; `None` if it is not understood.
+    fn read(record: &[u8]) -> Option<(Self, Of)> {
+        let (places, of) = record.split_at_checked(2 * PLACE)?;
+        let of: Of = serde_json::from_slice(of).ok().filter(|of: &Of| of.v == VERSION)?;
+        let mut marks: Vec<Mark> = places.chunks(PLACE).filter_map(Mark::read).collect();
+        marks.sort_unstable_by_key(|mark| mark.n);
+        let last = marks.pop()?;
+        Some((Self { last, before: marks.pop() }, of))
     }
 }
 
@@ -106,14 +159,12 @@ impl Written {
     /// Returns what is known of a file; nothing if its record is damaged: the file then counts as
     /// somebody else's.
     pub fn of(&self, path: &Path) -> Option<Known> {
-        let bytes = std::fs::read(self.record(path)).ok()?;
-        let known: Option<Known> = serde_json::from_slice(&bytes).ok();
-        let known = known.filter(|known| known.v == VERSION);
+        let record = self.record(path);
+        let known = Known::read(&std::fs::read(&record).ok()?);
         if known.is_none() {
-            let record = self.record(path);
             tracing::warn!(file = %path.display(), "`{}` is not understood", record.display());
         }
-        known
+        known.map(|(known, _)| known)
     }
 
     /// Notes that `content` is about to be written where `found` is; on disk before this returns.
@@ -127,35 +178,34 @@ impl Written {
         content: &[u8],
         access: Access,
     ) -> anyhow::Result<()> {
-        let before = self.of(path);
-        let Access { uid, gid, mode } = access;
-        let is_there =
-            |mark: &&Mark| found.is_some_and(|found| mark.is(found)) && !mark.is(content);
-        let mut marks = Vec::with_capacity(2);
-        if let Some(before) = &before {
-            if before.marks.last().is_some_and(|mark| mark.is(content)) && before.access() == access
-            {
-                return Ok(());
-            }
-            let kept = before.marks.iter().find(is_there).or(before.marks.last());
-            marks.extend(kept.cloned());
+        let fault = || format!("cannot note what `{}` will hold", path.display());
+        let record = self.record(path);
+        let Some(Known { last, before }) = self.of(path) else {
+            let mark = Mark::of(content, access, 0);
+            let of = Of { v: VERSION, path: path.display().to_string() };
+            let mut bytes = mark.place()?;
+            bytes.resize(2 * PLACE, b' ');
+            bytes.extend(serde_json::to_vec(&of)?);
+            return files::create_dir_private(&self.folder)
+                .and_then(|()| files::replace_trusted(&record, &bytes, Access::PRIVATE))
+                .with_context(fault);
+        };
+        if last.is(content) && last.access() == access {
+            return Ok(());
         }
-        marks.push(Mark::of(content));
-        let path_shown = path.display().to_string();
-        let known = Known { v: VERSION, path: path_shown, uid, gid, mode, marks };
-        let bytes = serde_json::to_vec(&known)?;
-        files::create_dir_private(&self.folder)
-            .and_then(|()| files::replace_trusted(&self.record(path), &bytes, Access::PRIVATE))
-            .with_context(|| format!("cannot note what `{}` will hold", path.display()))
+        // Of the two the one stays that tells what the file holds now; else the newer.
+        let is_there = |mark: &Mark| found.is_some_and(|found| mark.is(found)) && !mark.is(content);
+        let n = last.n + if before.as_ref().is_some_and(is_there) { 2 } else { 1 };
+        let mark = Mark::of(content, access, n);
+        files::overwrite_trusted(&record, mark.at(), &mark.place()?).with_context(fault)
     }
 
     /// Drops the records of files that are gone, but for `targets`.
     pub fn forget_gone(&self, targets: &[PathBuf]) {
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let bytes = std::fs::read(entry.path()).unwrap_or_default();
-            let known: Result<Known, _> = serde_json::from_slice(&bytes);
-            let is_gone = known.is_ok_and(|known| {
-                let path = Path::new(&known.path);
+            let is_gone = Known::read(&bytes).is_some_and(|(_, Of { path, .. })| {
+                let path = Path::new(&path);
                 !targets.iter().any(|target| target == path) && path.symlink_metadata().is_err()
             });
             if is_gone && let Err(error) = std::fs::remove_file(entry.path()) {
@@ -204,7 +254,7 @@ impl Written {
     }
 
     fn record(&self, path: &Path) -> PathBuf {
-        self.folder.join(format!("{}.json", Hash::of(&[path.as_os_str().as_bytes()])))
+        self.folder.join(format!("{}", Hash::of(&[path.as_os_str().as_bytes()])))
     }
 }
 
@@ -260,6 +310,32 @@ mod tests {
         assert!(!String::from_utf8(record).unwrap().contains("hunter"));
         std::fs::remove_file(written.record(&path)).unwrap();
         assert!(!is(b"A=hunter3\n"));
+    }
+
+    #[test]
+    fn of_a_mark_that_was_cut_off_the_one_before_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        let (written, path) = (Written::new(&root), root.join(".env"));
+        let mut found: Option<Vec<u8>> = None;
+        for (n, mode) in (0..5).zip([0o600, 0o640].into_iter().cycle()) {
+            let (content, access) = (vec![n; 9], Access { mode, ..Access::PRIVATE });
+            written.note(&path, found.as_deref(), &content, access).unwrap();
+            let whole = std::fs::read(written.record(&path)).unwrap();
+            let known = written.of(&path).unwrap();
+            assert!(known.is(&content) && known.access() == access);
+            let Some(found) = found.replace(content) else { continue };
+            let mut torn = whole.clone();
+            torn[known.last.at() + 80..][..8].fill(0);
+            std::fs::write(written.record(&path), torn).unwrap();
+            let left = written.of(&path).unwrap();
+            assert!(left.is(&found) && !left.is(&[n; 9]) && left.access() != access);
+            std::fs::write(written.record(&path), whole).unwrap();
+        }
+        std::fs::write(written.record(&path), "{").unwrap();
+        assert!(written.of(&path).is_none());
+        written.note(&path, None, b"A=1\n", Access::PRIVATE).unwrap();
+        assert!(written.of(&path).unwrap().is(b"A=1\n"));
     }
 
     #[test]

@@ -71,6 +71,24 @@ pub fn finish_in_place(path: &Path) -> Result<(), FileError> {
     drop_journal(&beside)
 }
 
+/// Overwrites a part of the file at `path`, a path of our own choice, durably; it is neither made
+/// nor grows.
+///
+/// # Errors
+/// If it is not there, shorter, or cannot be written: a part of `bytes` may then be.
+pub fn overwrite_trusted(path: &Path, at: usize, bytes: &[u8]) -> Result<(), FileError> {
+    let fault = || FileError::io("write", path);
+    let gone = || fault()(std::io::ErrorKind::NotFound.into());
+    let file = open(&Place::open_trusted(path)?)?.ok_or_else(gone)?;
+    let long = file.metadata().map_err(FileError::io("look at", path))?.len();
+    let end = (at + bytes.len()) as u64;
+    if end > long {
+        return Err(fault()(std::io::ErrorKind::UnexpectedEof.into()));
+    }
+    file.write_all_at(bytes, at as u64).map_err(fault())?;
+    file.sync_data().map_err(FileError::io("sync", path))
+}
+
 /// Takes a journal apart: the content before, and the one to be written.
 fn parts(journal: &[u8]) -> Option<(&[u8], &[u8])> {
     let (head, rest) = journal.split_first_chunk::<HEAD>()?;
