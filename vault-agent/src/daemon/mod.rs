@@ -58,8 +58,9 @@ const MOST_JOBS: usize = 8;
 /// How long the report may wait for writes under way.
 const REPORT_AFTER: Duration = Duration::from_millis(100);
 
-/// How long changes are gathered before the record is written.
-const SAVE_AFTER: Duration = Duration::from_millis(200);
+/// How long changes are gathered before the record is written: without them the next process looks
+/// at the files once more.
+const SAVE_AFTER: Duration = Duration::from_millis(500);
 
 /// How long writes under way may take at the end.
 const LAST_JOBS: Duration = Duration::from_secs(5);

@@ -39,6 +39,11 @@ use machine::remote::{Client, RemoteError};
 
 /// How long after a change its report is sent: its delivery goes first, and later ones join in.
 const AFTER: Duration = Duration::from_millis(200);
+/// What each other machine adds to the time over which the reports of all are spread: they are no
+/// storm at the server, nor in the way of the change's delivery to others.
+const EACH: Duration = Duration::from_millis(4);
+/// The longest such time.
+const SPREAD: Duration = Duration::from_secs(2);
 /// Least time between two reports.
 const APART: Duration = Duration::from_millis(300);
 /// Longest time until a report is tried again.
@@ -72,20 +77,22 @@ struct Member {
     name: Name,
     head: SignedHead,
     audit: AuditHead,
-    is_alone: bool,
+    /// How many others are active.
+    others: u32,
 }
 
 /// Reports whenever it is due, until the connection ends.
 pub(super) async fn run(reports: Arc<Reports>, client: Client) {
     let _connection = reports.connected.begin();
-    let mut delay = AFTER;
+    let mut failed = None;
     loop {
+        let delay = failed.unwrap_or_else(|| reports.after());
         let ticket = reports.reporting.next(delay, reports.idle()).await;
         let sent = Instant::now();
         if reports.link.is_caught_up() {
             match reports.post(&client).await {
                 Ok(()) => {
-                    delay = AFTER;
+                    failed = None;
                     reports.reporting.done(ticket);
                 }
                 Err(fault) => {
@@ -93,7 +100,7 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
                     if fault.downcast_ref().is_some_and(RemoteError::is_full) {
                         reports.alarms.server_full(true);
                     }
-                    delay = (delay * 4).min(LONGEST);
+                    failed = Some((failed.unwrap_or(AFTER) * 4).min(LONGEST));
                     reports.reporting.soon();
                 }
             }
@@ -200,7 +207,7 @@ impl Reports {
     async fn post(self: &Arc<Self>, client: &Client) -> Result<()> {
         // Without a signed head there is nothing to say yet.
         let Some(member) = self.member() else { return Ok(()) };
-        let due = self.posting().next(member.is_alone, Instant::now())?;
+        let due = self.posting().next(member.others == 0, Instant::now())?;
         self.write_before(&due).await?;
         let SignedHead { epoch, seq, head, sig } = member.head;
         let seen = Seen {
@@ -466,15 +473,23 @@ impl Reports {
         let head = folded.signed?;
         let audit = self.audit().anchored(&folded.state);
         let (number, machine) = self.own.find(&folded.state)?;
-        let others = folded.state.machines().iter();
-        let is_alone = !others.into_iter().any(|(other, it)| it.active && *other != number);
-        Some(Member { number, name: machine.name.clone(), head, audit, is_alone })
+        let machines = folded.state.machines().iter();
+        let others = machines.filter(|(other, it)| it.active && **other != number).count();
+        let others = u32::try_from(others).unwrap_or(u32::MAX);
+        Some(Member { number, name: machine.name.clone(), head, audit, others })
     }
 
     /// Returns how long to wait if nothing happens.
     fn idle(&self) -> Duration {
-        let is_alone = self.member().is_none_or(|member| member.is_alone);
+        let is_alone = self.member().is_none_or(|member| member.others == 0);
         self.posting().idle(is_alone, Instant::now())
+    }
+
+    /// Returns how long after a change the next report is sent.
+    fn after(&self) -> Duration {
+        let others = self.member().map_or(0, |member| member.others);
+        let [byte] = *shared::keys::random::<1>();
+        AFTER + EACH.saturating_mul(others).min(SPREAD).mul_f64(f64::from(byte) / 256.0)
     }
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {

@@ -42,7 +42,7 @@ const FILES: [&str; 28] = [
     "pins.json",
 ];
 
-/// Folders with one record for each file that was written, `HASH.json`.
+/// Folders with one record for each file that was written, named by a hash.
 const RECORDS: [&str; 2] = ["written", "vault/written"];
 
 /// Folders that go once they are empty, inner ones first.
@@ -136,8 +136,7 @@ fn temporary(file: &Path) -> PathBuf {
 fn is_record(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_prefix('.').and_then(|it| it.strip_suffix(".vault-new")).unwrap_or(&name);
-    let hash = name.strip_suffix(".json");
-    hash.is_some_and(|it| it.len() == 64 && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn remove_file(file: &Path) -> Result<()> {
