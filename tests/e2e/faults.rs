@@ -217,12 +217,35 @@ fn a_disk_that_does_not_answer_holds_up_its_own_files_alone() {
             watch::until(&seen, |text| text.ends_with(&format!("A={value}\n")));
         }
         desk.alarmed("its disk does not answer");
+        // Who adds another file is not held up by it, and ends.
+        let other = desk.host.dir.join("home/other.env");
+        let words = ["target", "add", other.to_str().unwrap(), SECRET];
+        let _ = desk.host.agent_command(&words).ok();
+        watch::until(&other, |text| text.ends_with("A=newer\n"));
         drop(hang);
         for file in &files {
             watch::until(file, |text| text.ends_with("A=newer\n"));
         }
         desk.healed();
     });
+}
+
+#[test]
+fn a_log_that_nobody_keeps_does_not_grow_without_bound() {
+    let world = World::new(bins!());
+    let mut host = world.owner("rtx1080");
+    host.stop();
+    let (log, full) = (host.state().join("agent.log"), 1 << 20);
+    save(&log, &"x".repeat(full - 10));
+    let mut command = host.command(host.bins.agent);
+    command.arg("run");
+    host.agent = Some(Daemon::start(command, &log));
+    host.stop();
+    let old = std::fs::read_to_string(log.with_extension("log.old")).unwrap();
+    assert_eq!(old.len(), full - 10, "it was full with the first line");
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(!text.is_empty() && !text.contains("xx"), "{text}");
+    assert_eq!(log.metadata().unwrap().mode() & 0o777, 0o600);
 }
 
 #[test]

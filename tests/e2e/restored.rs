@@ -214,7 +214,7 @@ fn what_is_lost_has_to_be_named_and_is_kept_aside() {
     let accept = find_line(&resumed.err.replace("accept ", "accept:"), "accept:");
     assert!(accept.len() > 64, "{}", resumed.err);
     // Here an owner has seen what goes; the machine is removed again.
-    let list = rtx.vault(&["machine", "list"]);
+    let list = rtx.vault(&["machine", "list", "--all"]);
     assert!(list.out.lines().any(|line| line.contains("vps") && line.contains("removed")));
     holds(&rtx, "secret/jjeco/a", "one");
     put_when_back(&rtx, "secret/jjeco/a", "K=three");

@@ -4,13 +4,13 @@ import filecmp
 import json
 import os
 import pathlib
-import pty
 import re
 import subprocess
 import tarfile
 
 from checks import check, end, want
 from host import ENV, Host, wait
+from terminal import type_at
 
 WORK = pathlib.Path(os.environ["WORK"])
 ROOT = pathlib.Path(os.environ["ROOT"])
@@ -69,7 +69,7 @@ def lintian_finds_no_error():
 def scripts_are_clean():
     scripts = [ROOT / ".ci/package", ROOT / "tests/packages/run", NEW / "proxmox-lxc"]
     for package in ["vault-agent", "vault-server"]:
-        scripts += [ROOT / package / "package/debian" / name for name in ("postinst", "prerm", "postrm")]
+        scripts += [ROOT / package / "package/debian" / name for name in ("preinst", "postinst", "prerm", "postrm")]
     ran = run("shellcheck", *scripts)
     want(ran.returncode, 0, ran.stdout)
 
@@ -278,10 +278,27 @@ def a_removed_package_stops_its_programs_and_its_units_wait_for_it():
     desk.on()
     want(desk.show("vault-agent", "LoadState"), "loaded")
     want((desk.show("vault-agent", "ActiveState"), desk.show("vault-agent", "ConditionResult")), ("inactive", "no"))
-    want(install("new", "vault-agent", "vault-server").returncode, 0)
-    desk.run("systemctl", "start", "vault-server", "vault-agent")
+    ran = install("new", "vault-agent", "vault-server")
+    want((ran.returncode, ran.stderr), (0, ""))
+    for unit in "vault-agent", "vault-server":
+        want(desk.show(unit, "ActiveState"), "active", unit)
     wait("the server", lambda: desk.try_run("vault", "kv", "put", "secret/ghost", "DB_PASSWORD=three").returncode == 0)
     wait("the target", lambda: holds("/srv/ghost/.env", "DB_PASSWORD=three"))
+
+
+@check
+def what_is_enabled_starts_when_its_package_comes_back_and_nothing_else_does():
+    assert annas(), "after the boot"
+    want(desk.try_run("dpkg", "--remove", "vault-agent").returncode, 0)
+    want((desk.show("vault-agent", "ActiveState"), annas()), ("inactive", 0))
+    want(install("new", "vault-agent").returncode, 0)
+    want(desk.show("vault-agent", "ActiveState"), "active")
+    assert annas(), "the agent of a user"
+    desk.run("systemctl", "disable", "--now", "vault-agent")
+    want(desk.try_run("dpkg", "--remove", "vault-agent").returncode, 0)
+    want(install("new", "vault-agent").returncode, 0)
+    want(desk.show("vault-agent", "ActiveState"), "inactive", "disabled")
+    want(desk.run("find", "/run", "-maxdepth", "1", "-name", "*.absent"), "")
 
 
 @check
@@ -299,26 +316,9 @@ def a_purge_that_asks_nobody_keeps_keys_and_vault():
 
 def purge(package, answer):
     """Purges a package from a terminal, and answers what debconf asks there."""
-    outer, inner = pty.openpty()
-    enter = ["nsenter", "--target", desk.first, "--mount", "--pid", "--uts", "--net", "--ipc", "--"]
-    command = [*enter, "setsid", "--ctty", "dpkg", "--purge", package]
     env = {**ENV, "DEBIAN_FRONTEND": "teletype"}
-    with subprocess.Popen(command, env=env, stdin=inner, stdout=inner, stderr=inner) as dpkg:
-        os.close(inner)
-        shown, answered = "", False
-        while True:
-            try:
-                chunk = os.read(outer, 4096).decode(errors="replace")
-            except OSError:  # its other end is closed
-                break
-            if not chunk:
-                break
-            shown += chunk
-            if not answered and "[yes/no]" in shown:
-                os.write(outer, f"{answer}\n".encode())
-                answered = True
-    os.close(outer)
-    want(dpkg.returncode, 0, shown)
+    code, shown = type_at(desk.enter("dpkg", "--purge", package), [("[yes/no]", answer)], env=env)
+    want(code, 0, shown)
     return shown
 
 
@@ -337,26 +337,70 @@ def a_purge_removes_keys_from_those_who_say_so():
     want(desk.run("dpkg", "--audit"), "")
 
 
+@check
+def a_purge_takes_the_answer_that_was_given_beforehand():
+    guide = (ROOT / "docs/src/guide/packages.md").read_text()
+    words = re.search(r"^echo '(.* boolean true)' \| sudo debconf-set-selections$", guide, re.MULTILINE)[1]
+    for beforehand in True, False:
+        if beforehand:
+            desk.run("debconf-set-selections", stdin=words)
+        want(install("new", "vault-agent").returncode, 0)
+        desk.write(f"{STATE}/identity/sign.key", "a key\n")
+        desk.write(f"{CONFIG}/agent.toml", "# mine\n")
+        if not beforehand:
+            desk.run("debconf-set-selections", stdin=words)
+        ran = desk.try_run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--purge", "vault-agent")
+        want((ran.returncode, ran.stderr), (0, ""))
+        assert not is_there(STATE) and not is_there(CONFIG), beforehand
+    # The answer is of that purge alone.
+    want(install("new", "vault-agent").returncode, 0)
+    desk.write(f"{STATE}/identity/sign.key", "a key\n")
+    want(desk.try_run("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--purge", "vault-agent").returncode, 0)
+    assert is_there(f"{STATE}/identity/sign.key")
+
+
 desk.cut()
 
 PCT = '''#!/usr/bin/env bash
-# As Proxmox' own, for one container that is there already.
+# As Proxmox' own, for one container. STOP is the verb at which everything ends, as by kill -9, and when: before, after,
+# or amid what happens in the container.
 set -euo pipefail
 echo "$*" >>"$WORK/pct.log"
-verb=$1 ct=$2
-shift 2
-[ "$ct" = 107 ]
+verb=$1 ct=${2:-} conf=$WORK/107.conf
+shift
+[ -z "$ct" ] || { [ "$ct" = 107 ] && shift; }
+[ "$verb" != exec ] || shift
+[ "${1:-}" != /root/proxmox-lxc ] || verb=inside
+stop() { [ "${STOP:-}" != "$verb $1" ] || kill -9 0; }
+stop before
+enter=(nsenter --target "$FIRST" --mount --pid --uts --net --ipc -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root)
 case $verb in
-  create | start) ;;
+  list) [ ! -e "$conf" ] || printf 'VMID Status Lock Name\\n107 running vault-server\\n' ;;
+  config) cat "$conf" ;;
+  status) echo "status: $(cat "$WORK/107.status")" ;;
+  create)
+    [ ! -e "$conf" ] || { echo "CT 107 already exists" >&2; exit 255; }
+    while [ $# -gt 1 ]; do [ "$1" != --description ] || echo "description: $2%0A" >"$conf"; shift; done
+    echo stopped >"$WORK/107.status" ;;
+  start) grep -q stopped "$WORK/107.status" && echo running >"$WORK/107.status" ;;
   push) install -m "${4:-644}" "$1" "/proc/$FIRST/root$2" ;;
-  exec) shift; exec nsenter --target "$FIRST" --mount --pid --uts --net --ipc -- env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root "$@" ;;
+  exec) "${enter[@]}" "$@" || code=$? ;;
+  inside)
+    if [ "${STOP:-}" = "inside amid" ]; then
+      "${enter[@]}" "$@" &
+      until [ -e "/proc/$FIRST/root/var/lib/vault-server/server.key" ]; do sleep 0.01; done
+      kill -9 0
+    fi
+    "${enter[@]}" "$@" || code=$? ;;
   *) exit 1 ;;
 esac
+stop after
+exit "${code:-0}"
 '''
 
 
 @check
-def the_script_for_proxmox_makes_a_server():
+def the_script_for_proxmox_makes_a_server_and_goes_on_where_it_was_stopped():
     container = Host(WORK / "disk" / "container", "container", lower=WORK / "disk" / "debian")
     container.disk.mkdir()
     container.on()
@@ -372,15 +416,27 @@ def the_script_for_proxmox_makes_a_server():
         (fake / name).chmod(0o755)
     env = {**os.environ, "PATH": f"{fake}:{os.environ['PATH']}", "FIRST": container.first}
     script = [NEW / "proxmox-lxc", deb(NEW, "vault-server")]
-    ran = run(*script, "10.8.0.3:8443", "192.168.17.1:8443", "--", "--storage", "local-zfs", env=env)
+    words = ["10.8.0.3:8443", "192.168.17.1:8443", "--", "--storage", "local-zfs"]
+    for stop in [
+        *("list before", "create before", "create after", "status after", "start before", "start after"),
+        *("push before", "push after", "exec after", "inside before", "inside amid", "inside after"),
+    ]:
+        ran = run(*script, *words, env={**env, "STOP": stop}, start_new_session=True)
+        want((ran.returncode, ran.stdout.count("VLTS1-")), (-9, int(stop == "inside after")), stop + ran.stderr)
+    ran = run(*script, *words, env=env)
     want(ran.returncode, 0, ran.stderr)
     assert re.fullmatch(r"VLTS1-\S+\n", ran.stdout), ran.stdout
     want(container.show("vault-server", "ActiveState"), "active")
+    again = run(*script, *words, env=env)
+    want((again.returncode, again.stdout), (0, ran.stdout), again.stderr)
     asked = (WORK / "pct.log").read_text()
     assert "local:vztmpl/debian-12-standard_12.1-1_amd64.tar.zst" in asked and "--storage local-zfs" in asked, asked
-    again = run(*script, "10.8.0.3:8443", env=env)
-    want((again.returncode, "there is a server in this container already" in again.stderr), (1, True), again.stderr)
-    for words, why in [(["10.8.0.3"], "is not host:port"), ([], "usage"), (["--", "--cores", "2"], "no address")]:
+    other = run(*script, "10.8.0.3:8443", env=env)
+    want((other.returncode, "CT 107 already exists" in other.stderr), (255, True), other.stderr)
+    container.run("rm", "/root/vault-server.setup")
+    ran = run(*script, *words, env=env)
+    want((ran.returncode, "there is a server in this container already" in ran.stderr), (1, True), ran.stderr)
+    for words, why in [(["10.8.0.3"], "is not host:port"), ([], "usage"), (["--", "--cores", "2"], "no address"), (["a:1", "--", "--description", "b"], "by the description")]:
         ran = run(*script, *words, env=env)
         assert ran.returncode == 1 and (why in ran.stderr or "ADDRESS" in ran.stderr), (words, ran.stderr)
     container.cut()

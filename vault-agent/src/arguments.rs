@@ -105,7 +105,7 @@ fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
         Command::Accept(args) => halts::accept(&args, &place.paths()?, term),
         Command::SetAside(args) => halts::set_aside(&args, &place.paths()?, term),
         Command::Target(command) => {
-            targets::foretell(&command, &place.paths()?, term);
+            targets::foretell(&command, &place.paths()?, term)?;
             targets::run(&command, &place.paths()?, term)?;
             install::remind(place, term)?;
             Ok(Exit::OK)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use host::hint::Failure;
+use host::hint::{Failure, hinted};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::HOST;
 use hyper::{Method, Request, StatusCode};
@@ -20,6 +20,9 @@ use tokio::net::UnixStream;
 /// How an agent comes to run.
 const STARTS: &str = "`systemctl start vault-agent` starts an installed one; `sudo vault-agent \
                       install`, or `vault-agent install --user`, installs it";
+/// How a host becomes a machine of a vault.
+const JOINS: &str = "run here the `vault-agent join` line that `vault machine add` prints on an \
+                     admin's machine; `--state DIR` names another place";
 /// How long the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same where it has to ask the server first.
@@ -121,17 +124,43 @@ async fn connect(paths: &Paths) -> Result<UnixStream> {
     bail!(Failure::remote(format!("no agent answers at `{socket}`{why}")).hint(starts(paths)))
 }
 
+/// Tells whether an agent of this machine runs.
+pub fn is_running(paths: &Paths) -> bool {
+    paths.sockets().iter().any(|socket| std::os::unix::net::UnixStream::connect(socket).is_ok())
+}
+
 /// Says how an agent comes to run here: one whose host is in no vault cannot be started.
-fn starts(paths: &Paths) -> String {
-    let pins = paths.pins().symlink_metadata();
-    if !pins.is_err_and(|why| why.kind() == std::io::ErrorKind::NotFound) {
-        return STARTS.to_owned();
+pub fn starts(paths: &Paths) -> String {
+    match has_joined(paths) {
+        true => STARTS.to_owned(),
+        false => format!("{}: {JOINS}", unjoined(paths)),
     }
-    format!(
-        "no machine has joined a vault in `{}`: run here the `vault-agent join` line that `vault \
-         machine add` prints on an admin's machine; `--state DIR` names another place",
-        paths.state.display()
-    )
+}
+
+/// Refuses what no agent would heed.
+///
+/// # Errors
+/// If no machine has joined a vault here.
+pub fn demand_machine(paths: &Paths) -> Result<()> {
+    if has_joined(paths) {
+        return Ok(());
+    }
+    let host = Paths::of_host(None);
+    let hint = match has_joined(&host) {
+        true => "the machine of this host is root's: run the same line with `sudo`",
+        false => JOINS,
+    };
+    Err(hinted(format!("{}: no agent would heed this", unjoined(paths)), hint))
+}
+
+fn unjoined(paths: &Paths) -> String {
+    format!("no machine has joined a vault in `{}`", paths.state.display())
+}
+
+/// Tells whether a machine has joined a vault there, as far as this user may look.
+fn has_joined(paths: &Paths) -> bool {
+    let pins = paths.pins().symlink_metadata();
+    !pins.is_err_and(|why| why.kind() == std::io::ErrorKind::NotFound)
 }
 
 async fn exchange(

@@ -40,7 +40,7 @@ pub struct Args {
 /// Runs until a signal.
 pub fn run(args: &Args, paths: &Paths) -> Result<()> {
     let config = Config::load_or_default(&paths.config)?;
-    logging::start(config.log);
+    logging::start(config.log, "agent");
     // What takes long runs on other threads; a second one here would cost memory and wake-ups, and
     // gain nothing.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -169,7 +169,7 @@ pub fn answer(paths: &Paths, offline: bool) -> Result<()> {
 /// Syncs, makes every target right, runs the hooks, reports, and ends.
 pub fn once(paths: &Paths, term: &Term) -> Result<Exit> {
     let config = Config::load_or_default(&paths.config)?;
-    logging::start(config.log);
+    logging::start(config.log, "agent");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ran = runtime.block_on(async {
         let engine = Engine::open(paths)?;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use shared::path::SecretPath;
 use toml_edit::{ArrayOfTables, Item, Table, value};
 
+use crate::ask;
 use crate::daemon::{check_source, confirm_source};
 use crate::targets::{edit, names, real};
 use host::files;
@@ -51,7 +52,10 @@ pub enum Command {
 /// Runs the verb; refuses what would leave the configuration wrong: it is then as it was.
 pub fn run(command: &Command, paths: &Paths, term: &Term) -> Result<()> {
     match command {
-        Command::Add { file, secret } => add(file, secret, &paths.config, term),
+        Command::Add { file, secret } => {
+            ask::demand_machine(paths)?;
+            add(file, secret, &paths.config, term)
+        }
         Command::List { json } => list(*json, &paths.config, term),
         Command::Remove { file } => remove(file, &paths.config, term),
         Command::Confirm { file } => confirm(file, paths, term),
@@ -181,7 +185,9 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            Self { folder: tempfile::tempdir().unwrap() }
+            let world = Self { folder: tempfile::tempdir().unwrap() };
+            world.save("pins.json", "{}");
+            world
         }
 
         fn root(&self) -> PathBuf {
@@ -211,6 +217,16 @@ mod tests {
             let text = String::from_utf8(printed.0.borrow().clone()).unwrap();
             text.replace(&root, "ROOT").trim_end().to_owned()
         }
+    }
+
+    #[test]
+    fn nothing_is_added_where_no_machine_is() {
+        let world = World::new();
+        world.save(".env", "A=1\n");
+        std::fs::remove_file(world.root().join("pins.json")).unwrap();
+        let said = world.run(&["add", "ROOT/.env", "secret/app"]);
+        assert!(said.starts_with("no machine has joined a vault in `ROOT`: "), "{said}");
+        assert_eq!(world.config(), "");
     }
 
     #[test]

@@ -202,7 +202,7 @@ fn run_init(places: &Places, wanted: &Wanted, term: &Term) -> Result<()> {
 }
 
 fn serve(config: Config, shutdown: ShutdownArgs) -> Result<()> {
-    logging::start(config.log);
+    logging::start(config.log, "server");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(4)

@@ -3,12 +3,14 @@
 //! One event is one line, whatever its texts hold: [`Lines`] writes out what would steer a terminal
 //! or forge another line. The same warning is shown a few times a minute at most: [`Sparing`].
 
+mod file;
+
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::Write as _;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -17,6 +19,7 @@ use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, fmt};
 
+use self::file::LogFile;
 use crate::shown::Shown;
 
 /// How often the same warning is shown within [`SPELL`].
@@ -64,8 +67,9 @@ pub enum Format {
     Json,
 }
 
-/// Sends this process's log to standard error; without times where the journal adds its own.
-pub fn start(log: Log) {
+/// Sends this process's log to standard error; without times where the journal adds its own. A file
+/// there that is `PROGRAM.log` in a private folder is kept from growing without bound.
+pub fn start(log: Log, program: &str) {
     let level = match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
@@ -73,8 +77,9 @@ pub fn start(log: Log) {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
+    let own = Arc::new(LogFile::own(program));
     let lines = fmt::layer()
-        .with_writer(|| Lines(io::stderr()))
+        .with_writer(move || Lines(Bounded(Arc::clone(&own))))
         .with_target(false)
         .with_ansi_sanitization(false);
     let registry = Registry::default();
@@ -194,6 +199,24 @@ impl<W: Write> Write for Lines<W> {
     }
 }
 
+/// Standard error; its file is set aside in time, if it is this program's own.
+struct Bounded(Arc<Option<LogFile>>);
+
+impl Write for Bounded {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut err = io::stderr();
+        let made = self.0.as_ref().as_ref().map_or(Ok(()), |own| own.make_room(line.len() as u64));
+        if let Err(why) = made {
+            writeln!(err, "this log grows, and cannot be set aside: {why}")?;
+        }
+        err.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Lines for systemd's journal: it stamps them itself, and takes the priority off their beginning
 /// (sd-daemon(3)), so that `journalctl -p warning` shows what it says.
 struct Journal(fmt::format::Format<fmt::format::Full, ()>);
@@ -229,8 +252,6 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
 
     #[derive(Clone, Default)]

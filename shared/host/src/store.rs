@@ -84,8 +84,8 @@ impl From<rusqlite::Error> for StoreFailure {
 /// What is left to do once the commit has succeeded or failed.
 pub type Finish = Box<dyn FnOnce(Result<(), StoreFailure>) + Send>;
 
-/// Work inside the shared transaction.
-pub type Job<D> = Box<dyn FnOnce(&mut D) -> Outcome + Send>;
+/// Work inside the shared transaction; it is told why if there is none.
+pub type Job<D> = Box<dyn FnOnce(Result<&mut D, StoreFailure>) -> Outcome + Send>;
 
 /// How a job ended.
 pub enum Outcome {
@@ -152,12 +152,13 @@ impl<D: Database> Store<D> {
         work: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T, StoreFailure>>, StoreFailure> {
         let (answer, answered) = oneshot::channel();
-        let job = move |database: &mut D| match work(database) {
+        let job = move |open: Result<&mut D, StoreFailure>| match open
+            .and_then(|database| work(database).map_err(StoreFailure::from))
+        {
             Ok(value) => Outcome::Keep(Box::new(move |committed| {
                 let _ = answer.send(committed.map(|()| value));
             })),
             Err(why) => {
-                let why = StoreFailure::from(why);
                 let _ = answer.send(Err(why.clone()));
                 Outcome::Undo(why)
             }
@@ -172,8 +173,8 @@ impl<D: Database> Store<D> {
         look: impl FnOnce(&mut D) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreFailure> {
         let (answer, answered) = oneshot::channel();
-        let job = move |database: &mut D| {
-            let _ = answer.send(look(database).map_err(StoreFailure::from));
+        let job = move |open: Result<&mut D, StoreFailure>| {
+            let _ = answer.send(open.and_then(|database| Ok(look(database)?)));
             Outcome::Keep(Box::new(|_| {}))
         };
         self.submit(Box::new(job)).await?;
@@ -227,8 +228,9 @@ fn serve<D: Database>(mut database: D, mut messages: mpsc::Receiver<Message<D>>)
     database.close();
 }
 
-/// Runs jobs in one transaction: all of them, unless SQLite gives it up meanwhile. If it fails, the
-/// jobs learn it last first, so that each can take back what it did elsewhere.
+/// Runs jobs in one transaction: all of them, unless SQLite gives it up meanwhile; where it begins
+/// none, the first job is told. If it fails, the jobs learn it last first, so that each can take
+/// back what it did elsewhere.
 fn transact<D: Database>(database: &mut D, batch: &mut VecDeque<Job<D>>) {
     let start = Instant::now();
     database.begin();
@@ -236,12 +238,17 @@ fn transact<D: Database>(database: &mut D, batch: &mut VecDeque<Job<D>>) {
     let mut finishes = Vec::with_capacity(batch.len());
     let mut jobs = 0;
     let mut fate = execute(database.conn(), "BEGIN");
-    while let Some(job) = batch.pop_front() {
+    if let Err(why) = &fate
+        && let Some(first) = batch.pop_front()
+        && let Outcome::Keep(finish) = first(Err(why.clone()))
+    {
+        finishes.push(finish);
+    }
+    while fate.is_ok()
+        && let Some(job) = batch.pop_front()
+    {
         jobs += 1;
-        fate = run(database, job, &mut finishes).and(fate);
-        if fate.is_err() {
-            break;
-        }
+        fate = run(database, job, &mut finishes);
     }
     match fate.and_then(|()| execute(database.conn(), "COMMIT")) {
         Ok(()) => {
@@ -268,8 +275,8 @@ fn run<D: Database>(
     finishes: &mut Vec<Finish>,
 ) -> Result<(), StoreFailure> {
     let mark = database.mark();
-    if finishes.is_empty() && !database.conn().is_autocommit() {
-        return match job(database) {
+    if finishes.is_empty() {
+        return match job(Ok(database)) {
             Outcome::Keep(finish) => {
                 finishes.push(finish);
                 if database.conn().is_autocommit() { Err(given_up()) } else { Ok(()) }
@@ -282,7 +289,7 @@ fn run<D: Database>(
         };
     }
     let guarded = execute(database.conn(), "SAVEPOINT job");
-    match job(database) {
+    match job(Ok(database)) {
         Outcome::Keep(finish) => {
             finishes.push(finish);
             guarded.and_then(|()| execute(database.conn(), "RELEASE job"))

@@ -2,16 +2,14 @@
 
 import os
 import pathlib
-import pty
-import select
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
-import time
 
 from host import wait
+from terminal import type_at
 
 BIN = pathlib.Path(os.environ["BIN"])
 PASSPHRASE = "correct horse battery staple"
@@ -173,33 +171,8 @@ class World:
         return ran
 
     def typed(self, words, answers, env=None):
-        """Runs a command at a terminal, and types each answer after its question; returns exit code and all it said."""
-        env = {**self.env, **(env or {})}
-        pid, terminal = pty.fork()
-        if pid == 0:
-            os.chdir(self.home)
-            os.execvpe(words[0], words, env)
-        said, asked, end = "", 0, time.monotonic() + PATIENCE * 2
-        answers = list(answers)
-        while time.monotonic() < end:
-            if select.select([terminal], [], [], 0.2)[0]:
-                try:
-                    got = os.read(terminal, 65536)
-                except OSError:
-                    break
-                if not got:
-                    break
-                said += got.decode(errors="replace")
-            if answers and answers[0][0] in said[asked:]:
-                question, answer = answers.pop(0)
-                asked += said[asked:].index(question) + len(question)
-                # A prompt is printed before the echo is off.
-                time.sleep(0.2)
-                os.write(terminal, answer.encode() + b"\n")
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        os.close(terminal)
-        assert not answers, f"nobody asked {answers[0][0]!r}:\n{said}"
-        return code, said
+        """Runs a command at a terminal, and answers its questions; returns exit code and all it said."""
+        return type_at(words, answers, env={**self.env, **(env or {})}, cwd=self.home)
 
     def entries(self):
         """Number of the newest entry of the log."""

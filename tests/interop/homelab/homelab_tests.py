@@ -10,7 +10,7 @@ from checks import check, end, want
 from host import wait
 from network import LAN, PUBLIC, VPN, Homelab
 from people import KEY_WORDS, PASSWORD, Watch, move_in
-from terminal import type_at
+from terminal import Unseen, type_at
 
 lab = Homelab(sys.argv[1])
 rtx1080, vps, thinkpad = (lab.hosts[name] for name in ("rtx1080", "vps", "thinkpad"))
@@ -69,14 +69,14 @@ def kit_end(prefix):
 
 
 ANSWERS = [
-    (r"Enter goes on; anything else ends it here\.", ""),
-    (r"New passphrase for admin `admin`:", PASSPHRASE),
-    (r"The same once more:", PASSPHRASE),
-    (r"characters of the line VAULT-ROOT-SECRET-1…", kit_end("VAULT-ROOT-SECRET-1\n")),
-    (r"characters of the line AGE-SECRET-KEY-1…", kit_end("AGE-SECRET-KEY-1\n")),
-    (r"Sign this\? \[y/N\]", "y"),
-    (r"Passphrase of admin `admin`:", PASSPHRASE),
-    (r"\[sudo\] password of jonas on thinkpad:", PASSWORD),
+    ("Enter goes on; anything else ends it here.", ""),
+    ("New passphrase for admin `admin`:", Unseen(PASSPHRASE)),
+    ("The same once more:", Unseen(PASSPHRASE)),
+    ("characters of the line VAULT-ROOT-SECRET-1…", kit_end("VAULT-ROOT-SECRET-1\n")),
+    ("characters of the line AGE-SECRET-KEY-1…", kit_end("AGE-SECRET-KEY-1\n")),
+    ("Sign this? [y/N]", "y"),
+    ("Passphrase of admin `admin`:", Unseen(PASSPHRASE)),
+    ("[sudo] password of jonas on thinkpad:", Unseen(PASSWORD)),
 ]
 
 

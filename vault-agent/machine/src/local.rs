@@ -28,7 +28,7 @@ pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use review::{
     BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, OpTold,
-    PATHS, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,
+    PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,
 };
 pub use row::TargetRow;
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};

@@ -1,5 +1,6 @@
-//! `agent/log`, `agent/writers`, `agent/paths` and `agent/keys`: entries of the log in words, who
-//! wrote which version, which secrets there are, and which of them hold a key.
+//! `agent/log`, `agent/writers`, `agent/removed`, `agent/paths` and `agent/keys`: entries of the log
+//! in words, who wrote which version, which machines are out, which secrets there are, and which of
+//! them hold a key.
 
 use shared::audit::{Fact, Op};
 use shared::log::Version;
@@ -28,6 +29,12 @@ pub(super) fn writers(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
         Some(state.secret(&path)?.versions().map(one).collect::<Vec<_>>())
     });
     Ok(envelope::plain(&writers.ok_or(ApiFault::Missing)?))
+}
+
+/// Answers how each machine went that is in the vault no more.
+pub(super) async fn removed(api: &Api) -> Result<ApiAnswer, ApiFault> {
+    let removed = api.engine.removed().await;
+    Ok(envelope::plain(&removed.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
 }
 
 /// Answers the path of every secret that is or was there: what can stand in a record.

@@ -95,10 +95,10 @@ impl Accesses {
 
     fn job(self: &Arc<Self>) -> Job<Database> {
         let (own, runtime) = (Arc::clone(self), Handle::current());
-        Box::new(move |conn| own.write(conn, runtime))
+        Box::new(move |open| own.write(open.map(|database| &**database), runtime))
     }
 
-    fn write(self: Arc<Self>, conn: &Connection, runtime: Handle) -> Outcome {
+    fn write(self: Arc<Self>, open: Result<&Connection, Failure>, runtime: Handle) -> Outcome {
         let (rows, answers, check) = {
             let mut waiting = self.lock();
             waiting.queued = false;
@@ -111,8 +111,10 @@ impl Accesses {
             (std::mem::take(&mut waiting.rows), std::mem::take(&mut waiting.answers), check)
         };
         let accesses: Vec<Fact> = rows.into_iter().map(counted).collect();
-        let written = state::access::insert(conn, self.run, &accesses)
-            .and_then(|()| if check { state::access::bound(conn, self.run) } else { Ok(0) });
+        let written = open.and_then(|conn| {
+            state::access::insert(conn, self.run, &accesses)?;
+            Ok(if check { state::access::bound(conn, self.run)? } else { 0 })
+        });
         match written {
             Ok(lost) => {
                 if lost > 0 {
@@ -124,7 +126,6 @@ impl Accesses {
                 }))
             }
             Err(fault) => {
-                let fault = Failure::from(fault);
                 answer(&runtime, answers, Err(fault.clone()));
                 Outcome::Undo(fault)
             }

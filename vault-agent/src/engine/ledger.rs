@@ -60,7 +60,7 @@ enum Stopped {
     /// A record, or a head, does not verify.
     Refused(Error),
     /// The own database.
-    Database(rusqlite::Error),
+    Database(Failure),
 }
 
 impl From<Error> for Stopped {
@@ -71,7 +71,7 @@ impl From<Error> for Stopped {
 
 impl From<rusqlite::Error> for Stopped {
     fn from(fault: rusqlite::Error) -> Self {
-        Self::Database(fault)
+        Self::Database(fault.into())
     }
 }
 
@@ -160,7 +160,14 @@ impl Ledger {
         let (answer, applied) = oneshot::channel();
         let (settle, committed) = oneshot::channel();
         let own = Arc::clone(self);
-        let job = move |conn: &mut Database| {
+        let job = move |open: Result<&mut Database, Failure>| {
+            let conn = match open {
+                Ok(conn) => conn,
+                Err(fault) => {
+                    let _ = answer.send(Err(fault.clone()));
+                    return Outcome::Undo(fault);
+                }
+            };
             let commit = Commit::default();
             let mut folded = own.write();
             let mut before = Before::begin(&mut folded, &commit);
@@ -186,10 +193,7 @@ impl Ledger {
                             let fault = Failure::Failed(error.to_string().into());
                             (Ok(Err(error)), fault)
                         }
-                        Stopped::Database(fault) => {
-                            let fault = Failure::from(fault);
-                            (Err(fault.clone()), fault)
-                        }
+                        Stopped::Database(fault) => (Err(fault.clone()), fault),
                     };
                     let _ = answer.send(told);
                     Outcome::Undo(fault)

@@ -15,8 +15,8 @@
 //! 7. writing: `seal`, `send`, `owner`, `writer`
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
 //!    `look`, `pages`, `over`, `fetch`, `follow`
-//! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `holders`,
-//!    `review`, `heal`, `sample`, `halted`, `resume`, `halts`
+//! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `removed`,
+//!    `holders`, `review`, `heal`, `sample`, `halted`, `resume`, `halts`
 
 mod access;
 mod alarms;
@@ -54,6 +54,7 @@ mod pending;
 mod posting;
 mod reach;
 mod read;
+mod removed;
 mod report;
 mod resume;
 mod review;

@@ -1,10 +1,10 @@
-//! The engine's doors for a review: entries of the log in words, which secrets hold a key, and who
-//! asks to join.
+//! The engine's doors for a review: entries of the log in words, which machines are out, which
+//! secrets hold a key, and who asks to join.
 
 use anyhow::{Result, anyhow};
 
-use super::{Engine, entries, holders, unfollowed};
-use machine::local::{Entries, EntriesQuery, Holders, JoinList};
+use super::{Engine, entries, holders, removed, unfollowed};
+use machine::local::{Entries, EntriesQuery, Holders, JoinList, Removed};
 
 impl Engine {
     /// Tells entries of the verified log in words; numbers that there are none of are passed over.
@@ -13,6 +13,14 @@ impl Engine {
     /// If the database fails.
     pub async fn entries(&self, query: EntriesQuery) -> Result<Entries> {
         entries::tell(&self.parts, query).await
+    }
+
+    /// Tells how each machine went that is in the vault no more, oldest first.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn removed(&self) -> Result<Vec<Removed>> {
+        removed::all(&self.parts).await
     }
 
     /// Looks for the secrets that hold a key, in which `*` stands for any text, without asking the

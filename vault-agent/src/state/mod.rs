@@ -46,9 +46,9 @@ pub fn note(
     store: &Store,
     work: impl FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
 ) -> Result<(), Failure> {
-    store.try_submit(Box::new(move |conn| match work(conn) {
+    store.try_submit(Box::new(move |open| match open.and_then(|conn| Ok(work(conn)?)) {
         Ok(()) => Outcome::Keep(Box::new(|_| {})),
-        Err(fault) => Outcome::Undo(fault.into()),
+        Err(fault) => Outcome::Undo(fault),
     }))
 }
 

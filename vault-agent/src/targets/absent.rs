@@ -1,7 +1,5 @@
-//! What `target add` foretells: secrets and keys that are to be in the file and do not exist. The
-//! running agent is asked; without one, its status says so later.
-
-use std::os::unix::net::UnixStream;
+//! What `target add` foretells: that no agent runs, or secrets and keys that are to be in the file
+//! and do not exist. The running agent is asked; without one, its status says so later.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -28,8 +26,9 @@ struct SubkeysData {
 
 /// Warns of what does not exist.
 pub(super) fn warn(secrets: &[SecretPath], keys: &[&String], paths: &Paths, term: &Term) {
-    if UnixStream::connect(&paths.socket).is_err() {
-        return;
+    if !ask::is_running(paths) {
+        let text = "warning: no agent runs here: nothing is written before one does";
+        return term.say_hinted(text, ask::starts(paths));
     }
     let mut wanted = keys.to_vec();
     let mut all_known = true;

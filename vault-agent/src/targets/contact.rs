@@ -14,7 +14,7 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 use super::patience::patiently;
 use super::twice;
 use crate::ask;
-use host::files::binds::Mounts;
+use host::files::binds::{Devices, Mounts};
 use host::files::{self, FileError, LARGEST, mount};
 use host::hint::{self, hinted};
 use host::term::Term;
@@ -182,7 +182,12 @@ pub(super) fn typed(table: &Table, file: &Path) -> Result<Target> {
 /// Refuses a file that is another target's under another name.
 fn same_file(target: &Target, path: &Path, config: &Config) -> Result<()> {
     let Some(own) = files::file_id(path) else { return Ok(()) };
+    let (devices, here) = (Devices::read(), path.to_owned());
     let is_it = move |other: &Target| {
+        // A look at a disk that does not answer would keep this process from ending.
+        if !other.follow && !devices.share(&here, &other.path) {
+            return false;
+        }
         let real = written::real(other).ok();
         real.is_some_and(|real| files::file_id(&real).as_ref() == Some(&own))
     };

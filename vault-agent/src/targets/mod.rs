@@ -18,6 +18,7 @@ use serde::Serialize;
 use shared::path::SecretPath;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 
+use crate::ask;
 use host::account;
 use host::files::git::{GitGate, GitPolicy};
 use host::files::{self, Access, FileError};
@@ -90,14 +91,19 @@ pub struct Add {
 }
 
 /// Warns before the verb of what would not be as it seems.
-pub fn foretell(command: &Command, paths: &Paths, term: &Term) {
+///
+/// # Errors
+/// If nobody would write the file.
+pub fn foretell(command: &Command, paths: &Paths, term: &Term) -> Result<()> {
     match command {
         Command::Add(args) => {
+            ask::demand_machine(paths)?;
             let keys: Vec<&String> = args.keys.iter().chain(args.settings.renamed()).collect();
             absent::warn(&args.secrets, &keys, paths, term);
         }
         Command::List { .. } | Command::Remove { .. } => {}
     }
+    Ok(())
 }
 
 /// Runs the verb on the configuration; refuses what would leave it wrong: it is then as it was.

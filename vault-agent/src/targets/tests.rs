@@ -337,6 +337,26 @@ fn a_file_that_cannot_be_compared_is_added_and_not_touched() {
 }
 
 #[test]
+fn a_file_that_nobody_would_write_is_refused() {
+    let world = World::new("");
+    let paths = Paths::resolve(Some(world.root.join("state")), None).unwrap();
+    let words = ["target", "add", "/srv/.env", "secret/a"];
+    let command = Cli::try_parse_from(words).unwrap().command;
+    let printed = Printed::default();
+    let term = Term::piped(io::empty(), io::sink(), printed.clone());
+    let why = foretell(&command, &paths, &term).unwrap_err();
+    let said = format!("no machine has joined a vault in `{}`: ", paths.state.display());
+    assert!(why.to_string().starts_with(&said), "{why}");
+    assert!(host::hint::hint(&why).is_some() && printed.0.borrow().is_empty());
+
+    files::write_private(&paths.pins(), b"{}").unwrap();
+    foretell(&command, &paths, &term).unwrap();
+    let said = String::from_utf8(printed.0.take()).unwrap();
+    let missing = "warning: no agent runs here: nothing is written before one does\nhint: ";
+    assert!(said.starts_with(missing), "{said}");
+}
+
+#[test]
 fn remove_takes_one_table_only() {
     let world = World::new("");
     world.run(&["add", "ROOT/a", "secret/a"]);

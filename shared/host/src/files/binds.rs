@@ -1,5 +1,6 @@
-//! Finds out where else a single file is mounted, as Docker and Podman do it: who reads it there
-//! keeps seeing the old file when a new one takes its name.
+//! What the tables of mounts tell, without asking any file system: where else a single file is
+//! mounted, as Docker and Podman do it, so that who reads it there keeps seeing the old file when a
+//! new one takes its name; and which files are on one file system.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -43,6 +44,26 @@ impl Mounts {
         let found: BTreeSet<PathBuf> =
             tables.flat_map(|mounts| elsewhere(mounts, &wanted, path)).collect();
         found.into_iter().collect()
+    }
+}
+
+/// The file systems that this process sees, as they were at one moment.
+#[derive(Debug)]
+pub struct Devices(Vec<Mount>);
+
+impl Devices {
+    /// Reads the kernel's table: no file system is asked.
+    #[must_use]
+    pub fn read() -> Self {
+        Self(table(Path::new("/proc/self/mountinfo")))
+    }
+
+    /// Tells whether two files, whose paths are absolute and without links, are on one file system:
+    /// else they are not the same one.
+    #[must_use]
+    pub fn share(&self, one: &Path, other: &Path) -> bool {
+        let device = |path| within(&self.0, path).map(|(device, _)| device);
+        device(one) == device(other)
     }
 }
 
@@ -190,5 +211,11 @@ mod tests {
         assert!(elsewhere(&mounts, &wanted, Path::new("/run/old")).len() == 1);
         let own = Path::new("/run/secrets/app");
         assert_eq!(within(&mounts, own).unwrap(), wanted, "a file that is a mount point itself");
+        let devices = Devices(mounts);
+        for (other, expected) in
+            [("/home/b", true), ("/mnt/x", true), ("/home", true), ("/b", false)]
+        {
+            assert_eq!(devices.share(path, Path::new(other)), expected, "{other}");
+        }
     }
 }

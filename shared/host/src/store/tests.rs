@@ -8,13 +8,20 @@ struct Numbers {
     sum: i64,
     /// How many jobs each commit had.
     commits: Arc<Mutex<Vec<usize>>>,
+    /// The connection of the next transaction, and of the one that is open, if it is not `conn`.
+    next: Option<Connection>,
+    other: Option<Connection>,
 }
 
 impl Database for Numbers {
     type Mark = i64;
 
     fn conn(&self) -> &Connection {
-        &self.conn
+        self.other.as_ref().unwrap_or(&self.conn)
+    }
+
+    fn begin(&mut self) {
+        self.other = self.next.take();
     }
 
     fn mark(&self) -> i64 {
@@ -54,7 +61,14 @@ fn start() -> (Arc<Store<Numbers>>, Arc<Mutex<Vec<usize>>>) {
     let conn = Connection::open_in_memory().unwrap();
     conn.execute_batch(TABLES).unwrap();
     let commits = Arc::default();
-    let store = Store::start(Numbers { conn, sum: 0, commits: Arc::clone(&commits) }).unwrap();
+    let store = Store::start(Numbers {
+        conn,
+        sum: 0,
+        commits: Arc::clone(&commits),
+        next: None,
+        other: None,
+    })
+    .unwrap();
     (Arc::new(store), commits)
 }
 
@@ -83,7 +97,7 @@ async fn together(store: &Store<Numbers>, jobs: Vec<Job<Numbers>>) {
 fn adding(n: i64, told: &Arc<Mutex<Vec<(i64, bool)>>>) -> Job<Numbers> {
     let told = Arc::clone(told);
     Box::new(move |numbers| {
-        numbers.add(n).unwrap();
+        numbers.unwrap().add(n).unwrap();
         Outcome::Keep(Box::new(move |kept| told.lock().unwrap().push((n, kept.is_ok()))))
     })
 }
@@ -118,7 +132,7 @@ async fn a_failed_commit_is_told_last_first_and_memory_goes_back() {
     store.write(|numbers| numbers.add(1)).await.unwrap();
     let told = Arc::default();
     let orphan: Job<Numbers> = Box::new(|numbers| {
-        numbers.conn.execute("INSERT INTO child VALUES (99)", []).unwrap();
+        numbers.unwrap().conn.execute("INSERT INTO child VALUES (99)", []).unwrap();
         Outcome::Keep(Box::new(|kept| assert!(kept.is_err())))
     });
     together(&store, vec![adding(2, &told), orphan, adding(4, &told)]).await;
@@ -133,7 +147,7 @@ async fn jobs_after_a_transaction_that_sqlite_gave_up_get_another() {
     store.write(|numbers| numbers.add(1)).await.unwrap();
     let told = Arc::default();
     let gives_up: Job<Numbers> = Box::new(|numbers| {
-        let done = numbers.conn.execute("INSERT OR ROLLBACK INTO number VALUES (1)", []);
+        let done = numbers.unwrap().conn.execute("INSERT OR ROLLBACK INTO number VALUES (1)", []);
         Outcome::Undo(done.unwrap_err().into())
     });
     together(&store, vec![adding(2, &told), gives_up, adding(4, &told)]).await;
@@ -147,12 +161,13 @@ async fn a_first_job_is_taken_back_or_given_up_without_those_after_it() {
     store.write(|numbers| numbers.add(1)).await.unwrap();
     let told = Arc::default();
     let fails: Job<Numbers> = Box::new(|numbers| {
-        numbers.add(8).unwrap();
+        numbers.unwrap().add(8).unwrap();
         Outcome::Undo(StoreFailure::Failed("on demand".into()))
     });
     together(&store, vec![fails, adding(2, &told), adding(4, &told)]).await;
     assert_eq!(store.read(Numbers::sums).await, Ok((7, 7)));
     let unnoticed: Job<Numbers> = Box::new(|numbers| {
+        let numbers = numbers.unwrap();
         numbers.add(16).unwrap();
         let lost = numbers.conn.execute("INSERT OR ROLLBACK INTO number VALUES (1)", []);
         assert!(lost.is_err());
@@ -161,6 +176,26 @@ async fn a_first_job_is_taken_back_or_given_up_without_those_after_it() {
     together(&store, vec![unnoticed, adding(32, &told)]).await;
     assert_eq!(*told.lock().unwrap(), [(2, true), (4, true), (32, true)]);
     assert_eq!(store.read(Numbers::sums).await, Ok((39, 39)));
+}
+
+#[tokio::test]
+async fn a_job_whose_transaction_cannot_begin_is_told_and_does_nothing() {
+    let (store, commits) = start();
+    store.write(|numbers| numbers.add(1)).await.unwrap();
+    // On a connection that is inside a transaction, none begins.
+    let stuck = store.write(|numbers| {
+        let next = Connection::open_in_memory()?;
+        next.execute_batch("BEGIN")?;
+        numbers.next = Some(next);
+        Ok(())
+    });
+    stuck.await.unwrap();
+    let refused = store.write(|numbers| numbers.add(2)).await.unwrap_err();
+    assert!(refused.to_string().contains("within a transaction"), "{refused}");
+    assert_eq!(store.write(|numbers| numbers.add(4)).await, Ok(5));
+    assert_eq!(store.read(Numbers::sums).await, Ok((5, 5)));
+    store.close().await;
+    assert_eq!(*commits.lock().unwrap(), [1, 1, 1, 1]);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod add;
 mod approve;
 mod enrolment;
 mod invite;
+mod list;
 mod over_ssh;
 mod place;
 mod remove;
@@ -14,17 +15,13 @@ mod waiting;
 use anyhow::Result;
 
 use crate::context::Global;
-use crate::print::table;
-use host::clock;
 use host::hint::Exit;
-use host::shown::Shown;
-use machine::local::{MACHINES, MachineRow, Machines};
 
 /// List, add, set and remove machines
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the machines
-    List,
+    List(list::Args),
     /// Add a machine: by the line that `vault-agent init` printed there, or over ssh
     Add(Box<add::Args>),
     /// Print what makes another host a machine: a script for its shell, or the commands to type
@@ -40,39 +37,13 @@ pub enum Command {
 
 pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
     match command {
-        Command::List => list(global),
+        Command::List(args) => list::run(args, global),
         Command::Add(args) => add::run(args, global),
         Command::Invite(args) => invite::run(args, global),
         Command::Approve(args) => approve::run(args, global),
         Command::Set(args) => set::run(args, global),
         Command::Remove(args) => remove::run(args, global),
     }
-}
-
-fn list(global: &Global) -> Result<Exit> {
-    let all: Machines = global.client()?.get(MACHINES, &[])?;
-    global.show(global.format()?, || shown(&all.machines, global), &all.machines)
-}
-
-fn shown(machines: &[MachineRow], global: &Global) -> Shown {
-    let cells = |row: &MachineRow| {
-        let seen = row.seen_at.map(|at| ago(global.now().seconds_since(at)));
-        let seen = seen.unwrap_or_else(|| if row.active { "never" } else { "-" }.to_owned());
-        vec![
-            row.name.to_string(),
-            if row.active { "active" } else { "removed" }.to_owned(),
-            row.read.to_string(),
-            row.write.to_string(),
-            row.agent.clone().unwrap_or_else(|| "-".to_owned()),
-            if row.sleeps { format!("{seen} (sleeps)") } else { seen },
-        ]
-    };
-    let rows = machines.iter().map(cells).collect::<Vec<_>>();
-    table::plain(&["MACHINE", "STATE", "READS", "WRITES", "AGENT", "SEEN"], &rows)
-}
-
-fn ago(seconds: u64) -> String {
-    if seconds < 60 { "now".to_owned() } else { format!("{} ago", clock::age(seconds)) }
 }
 
 #[cfg(test)]
@@ -82,8 +53,8 @@ mod tests {
     use shared::keys::SignKey;
     use shared::token::{Line as _, MachineLine, PinLine};
 
-    use super::*;
     use crate::testing::{World, now};
+    use machine::local::{MachineRow, Machines};
 
     /// A host of a vault with an admin key, and an agent that knows one machine, `vps`, which
     /// somebody else changes all the time.
@@ -193,23 +164,5 @@ mod tests {
         let own = machines(&SignKey::from_seed(&[3; 32])).replace("\"own\":1", "\"own\":2");
         let run = host(&own).run("machine remove vps --yes");
         assert!(run.err.starts_with("`vps` is this machine"), "{}", run.err);
-    }
-
-    #[test]
-    fn machines_are_listed() {
-        let world = host(&machines(&SignKey::from_seed(&[3; 32])));
-        insta::assert_snapshot!(world.run("machine list").out, @r"
-        MACHINE  STATE   READS          WRITES  AGENT  SEEN
-        vps      active  secret/jjeco/  -       0.1.0  now
-        ");
-    }
-
-    #[test]
-    fn ages_are_rounded_down() {
-        for (seconds, expected) in
-            [(0, "now"), (59, "now"), (60, "1 min ago"), (7200, "2 h ago"), (300_000, "3 d ago")]
-        {
-            assert_eq!(ago(seconds), expected);
-        }
     }
 }

@@ -1,10 +1,11 @@
 //! What a review asks of an agent beside audit records: entries of the log in words, who wrote
-//! which version, which secrets hold a key, and whether the chain is whole.
+//! which version, which machines are out, which secrets hold a key, and whether the chain is whole.
 
 use serde::{Deserialize, Serialize};
 use shared::audit::AuditHead;
 use shared::hash::Hash;
 use shared::keys::VerifyKey;
+use shared::log::Number;
 use shared::name::Actor;
 use shared::path::SecretPath;
 use shared::time::Time;
@@ -18,6 +19,8 @@ pub const PATHS: &str = "agent/paths";
 /// `GET` with `path=PATH`: a [`Writer`] for each version of the secret that is not forgotten, as a
 /// list, oldest first.
 pub const WRITERS: &str = "agent/writers";
+/// `GET`: a [`Removed`] for each machine that is in the vault no more, as a list, oldest first.
+pub const REMOVED: &str = "agent/removed";
 
 /// Most entries in one answer.
 pub const ENTRIES: u64 = 500;
@@ -107,6 +110,23 @@ pub struct Writer {
     pub ver: u64,
     /// Who signed it, by the name that they bore then.
     pub by: Actor,
+}
+
+/// How a machine went, as the verified log says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Its number.
+    pub number: Number,
+    /// The entry that took it out.
+    pub entry: u64,
+    /// When that was, by the signer's clock.
+    pub time: Time,
+    /// Who signed it.
+    pub by: Actor,
+    /// Why, if anybody said so.
+    pub reason: String,
+    /// The number under which it goes on, if it got other keys.
+    pub goes_on: Option<Number>,
 }
 
 /// Which secrets hold a key, as far as what lies on this machine tells.

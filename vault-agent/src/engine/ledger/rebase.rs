@@ -78,7 +78,10 @@ impl Ledger {
     ) -> Result<Result<Left, Error>, Failure> {
         let (answer, answered) = oneshot::channel();
         let own = Arc::clone(self);
-        let job = move |conn: &mut Database| match own.leave(conn, branch, decide) {
+        let job = move |open: Result<&mut Database, Failure>| match open
+            .map_err(Stopped::Database)
+            .and_then(|conn| own.leave(conn, branch, decide))
+        {
             Ok((folded, left, void)) => {
                 let commit = folded.commit.clone();
                 let before = std::mem::replace(&mut *own.write(), folded);
@@ -100,7 +103,6 @@ impl Ledger {
                 Outcome::Undo(why)
             }
             Err(Stopped::Database(fault)) => {
-                let fault = Failure::from(fault);
                 let _ = answer.send(Err(fault.clone()));
                 Outcome::Undo(fault)
             }

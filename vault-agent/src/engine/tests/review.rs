@@ -42,6 +42,10 @@ async fn entries_are_told_with_the_names_of_their_time() {
         (first + 3, "renamed vps to edge"),
         (first + 4, "removed edge: stolen"),
     ];
+    let removed = home.engine.removed().await.unwrap();
+    let [gone] = &removed[..] else { panic!("{removed:?}") };
+    let why = (gone.number, gone.entry, gone.reason.as_str(), gone.goes_on);
+    assert_eq!(why, (number, first + 4, "stolen", None));
     let limit = EntriesQuery { limit: Some(5), ..EntriesQuery::default() };
     let found = told(&home, limit).await;
     let lines: Vec<(u64, &str)> = found.iter().map(|(n, what, _)| (*n, what.as_str())).collect();

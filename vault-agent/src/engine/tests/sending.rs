@@ -21,7 +21,7 @@ struct Held(#[expect(dead_code, reason = "dropping it is what counts")] mpsc::Se
 async fn hold(engine: &Engine) -> Held {
     let (release, released) = mpsc::channel();
     let (begun, holding) = tokio::sync::oneshot::channel();
-    let job = move |_: &mut crate::state::Database| {
+    let job = move |_: Result<&mut crate::state::Database, crate::state::Failure>| {
         begun.send(()).unwrap();
         let _ = released.recv();
         Outcome::Undo(crate::state::Failure::Closed)

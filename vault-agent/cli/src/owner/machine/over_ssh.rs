@@ -188,7 +188,12 @@ fn remark(host: &str, probe: &Probe, global: &Global) -> Result<()> {
         );
     }
     if let Some(container) = &probe.container {
-        global.term.say(format!("{host}: a container ({container})"));
+        let kind = match &**container {
+            // What systemd calls one that it does not know.
+            "container-other" => String::new(),
+            known => format!(" ({known})"),
+        };
+        global.term.say(format!("{host}: a container{kind}"));
     }
     if !probe.is_reached() {
         let tried: Vec<_> =

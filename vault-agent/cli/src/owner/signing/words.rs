@@ -43,7 +43,8 @@ pub fn act(checked: &[Checked], machines: &Machines, left: bool) -> Vec<String> 
             lines.push(format!("re-encrypt {} versions to their new readers:", many.len()));
             lines.extend(many.iter().take(NAMED).map(|path| format!("  {path}")));
             if many.len() > NAMED {
-                lines.push(format!("  and {} more", many.len() - NAMED));
+                let more = many.len() - NAMED;
+                lines.push(format!("  and {more} more: `vault log show` lists all afterwards"));
             }
         }
     }
@@ -265,7 +266,7 @@ mod tests {
           secret/jjeco/2
           secret/jjeco/3
           secret/jjeco/4
-          and 4 more
+          and 4 more: `vault log show` lists all afterwards
         ");
     }
 
