@@ -23,6 +23,7 @@ use host::files;
 use host::hint::{self, Exit, Failure, hinted, parsed};
 use host::shown::Shown;
 use host::term::Term;
+use machine::config::is_address;
 use machine::identity::{MachineKeys, Pins};
 use machine::joining::{host_name, write_config};
 use machine::paths::Paths;
@@ -128,6 +129,10 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
 /// there already is not done again.
 fn ask(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     let vault: Wanted = parsed(args.vault.join(" ").parse())?;
+    if let Some(bad) = args.wait.iter().find(|address| !is_address(address)) {
+        let way = "write it as host:port, such as 10.8.0.3:8443";
+        bail!(hinted(format!("`--wait {bad}` is not host:port"), way));
+    }
     let pins = match Pins::load(paths)? {
         Some(pins) if vault.is(&pins.vault) => pins,
         Some(_) | None => {
@@ -136,7 +141,9 @@ fn ask(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
             let keys = MachineKeys::load_or_create(paths)?;
             let line = keys.line(name)?;
             term.line(format!("{LABEL}{}", line.words()))?;
-            let request = Request { addresses: &args.wait, vault, key: &keys.sign, line: &line };
+            let state = &paths.state;
+            let request =
+                Request { addresses: &args.wait, vault, key: &keys.sign, line: &line, state };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(request.wait(args.timeout.unwrap_or(DAY), term))?
         }
