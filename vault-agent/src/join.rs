@@ -193,6 +193,7 @@ fn settle(
             (Shown::own("the server cannot be reached yet: ") + hint::shown(&why), None)
         }
         First::Substituted(why) => bail!(Failure::remote(why.to_string()).hint(why.code.hint())),
+        First::Removed => bail!(removed(&pins.name, paths)),
     };
     write_config(paths, &pins.addresses, allow)?;
     term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
@@ -231,6 +232,8 @@ enum First {
     Unreached(anyhow::Error),
     /// The vault does not hold this machine's own keys.
     Substituted(Error),
+    /// It held them once.
+    Removed,
 }
 
 fn look(paths: &Paths) -> Result<First> {
@@ -239,8 +242,9 @@ fn look(paths: &Paths) -> Result<First> {
     let substituted = |why: &str| First::Substituted(Code::JoinSubstituted.because(why));
     if let Err(why) = reached {
         return Ok(match engine.is_stranger() {
-            true => substituted("the server knows no machine with this host's signing key"),
-            false => First::Unreached(why),
+            Some(true) => First::Removed,
+            Some(false) => substituted("the server knows no machine with this host's signing key"),
+            None => First::Unreached(why),
         });
     }
     if let Err(why) = engine.check_own_keys() {
@@ -250,9 +254,18 @@ fn look(paths: &Paths) -> Result<First> {
         let readable = state.secrets().keys().filter(|path| machine.read.cover(path)).count();
         First::Member { readable, read: machine.read.clone(), write: machine.write.clone() }
     });
-    Ok(member.unwrap_or_else(|| {
-        substituted("the machine with this host's keys was removed, or has others now")
-    }))
+    Ok(member.unwrap_or(First::Removed))
+}
+
+/// Says that this host's keys are out: no vault takes them twice.
+fn removed(name: &Name, paths: &Paths) -> Failure {
+    let text = "this host's keys are no machine's in the vault any more: it was removed, or has \
+                others there";
+    let state = paths.state.display();
+    Failure::remote(text).hint(format!(
+        "to come back it needs new keys: stop its agent, move `{state}` away, run `vault-agent init \
+         --name {name}`, and `vault machine add` with its line on an admin's host"
+    ))
 }
 
 /// Takes back what a first attempt to join has written.

@@ -210,10 +210,10 @@ impl Engine {
         self.parts.alarms.stands(Code::JoinSubstituted)
     }
 
-    /// Tells whether the server knew no machine with this one's key when it was last asked.
-    pub fn is_stranger(&self) -> bool {
-        let stranger = Code::UnknownActor.as_str();
-        self.parts.alarms.list().iter().any(|alarm| alarm.code == stranger)
+    /// Tells whether the server last knew no machine with this key, and then whether it once did.
+    pub fn is_stranger(&self) -> Option<bool> {
+        let known = self.state(|state| self.parts.own.was_member(state));
+        self.parts.alarms.stands(Code::UnknownActor).then_some(known)
     }
 
     /// Posts this machine's report and ships the local accesses recorded so far.
