@@ -14,7 +14,7 @@
 //! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
-//!    `look`, `pages`, `over`, `fetch`, `follow`
+//!    `pages`, `copies`, `look`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `holders`,
 //!    `review`, `heal`, `sample`, `halted`, `resume`, `halts`
 
@@ -28,6 +28,7 @@ mod blob;
 mod cache;
 mod chain;
 mod connected;
+mod copies;
 mod debounced;
 mod decide;
 mod entries;
