@@ -106,6 +106,7 @@ fn a_host_waits_and_goes_on_once_its_words_were_approved() {
     let asking = Asking::start(&thinkpad, world.address(), &vault, &[]);
     let shown = asking.words();
     assert_eq!(listed(&rtx, "thinkpad"), shown);
+    asking.says(&format!("waiting with the words `{shown}`\nhint: on an admin's host, `vault"));
     // Nothing is believed and nothing is pinned before it is approved.
     assert_eq!(left(&thinkpad), ["age.key", "sign.key"]);
     // It is a remark, and nothing is wrong.
@@ -210,7 +211,51 @@ fn what_cannot_join_is_told_why_and_leaves_keys_alone() {
         assert!(ran.code == 1 && ran.err.contains(why), "{} {}", ran.code, ran.err);
         assert!(!ran.err.contains('\u{1b}'), "{}", ran.err);
     }
+    let args = ["join", "--wait", "10.8.0.3", "--vault", &vault];
+    let ran = world.host("nas").agent_command(&args);
+    assert!(ran.code == 1 && ran.err.contains("is not host:port"), "{} {}", ran.code, ran.err);
     // One that is in a vault asks no other one.
     let ran = rtx.agent_command(&["join", "--wait", world.address(), "--vault", &other]);
     assert!(ran.code == 1 && ran.err.contains("is `rtx1080` of vault"), "{}", ran.err);
+}
+
+#[test]
+fn a_host_that_was_removed_comes_back_with_new_keys() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let (vault, mut vps) = (words(&rtx), world.machine(&rtx, "vps", &["secret/"]));
+    vps.stop();
+    let _ = rtx.vault(&["machine", "remove", "vps", "--yes"]).ok();
+    let state = vps.state();
+    // By what it has, with pins and without: each time the way out is the right one.
+    let said = Asking::start(&vps, world.address(), &vault, &[]).fails();
+    let text = "it was removed, or has others there\nhint: to come back it needs new keys";
+    assert!(said.contains(text), "{said}");
+    let way = format!("move `{}` away, run `vault-agent init --name vps`", state.display());
+    assert!(said.contains(&way), "{said}");
+    std::fs::remove_file(state.join("pins.json")).unwrap();
+    let said = Asking::start(&vps, world.address(), &vault, &[]).fails();
+    assert!(said.contains("says: E_KEY: this host's keys were in the vault before"), "{said}");
+    assert!(said.contains(&format!("move `{}` away", state.display())), "{said}");
+    std::fs::rename(&state, vps.dir.join("away")).unwrap();
+    let asking = Asking::start(&vps, world.address(), &vault, &[]);
+    let shown = listed(&rtx, "vps");
+    let _ = rtx.vault(&["machine", "approve", "vps", "--words", &shown, "--yes"]).ok();
+    asking.joins();
+}
+
+#[test]
+fn hosts_behind_one_address_wait_beside_each_other() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vault = words(&rtx);
+    let hosts: Vec<Host> = (0..5).map(|n| world.host(&format!("lab-{n}"))).collect();
+    let asking: Vec<_> =
+        hosts.iter().map(|host| Asking::start(host, world.address(), &vault, &[])).collect();
+    for (host, asking) in hosts.iter().zip(asking) {
+        let shown = listed(&rtx, &host.name);
+        assert_eq!(asking.words(), shown);
+        let _ = rtx.vault(&["machine", "approve", &host.name, "--words", &shown, "--yes"]).ok();
+        asking.joins();
+    }
 }

@@ -1,13 +1,15 @@
 //! A server that a host asks to join, and that lies: the host knows twelve words and nothing else.
 //! Whatever is said to it, it ends with why, and keeps nothing but its own keys.
 
+use std::process::Stdio;
+
 use shared::hash::Hash;
 use shared::keys::SignKey;
 use shared::signed::VaultId;
 use shared::wire::v1::join::{JoinList, JoinReply, Waiting};
 use shared::wire::v1::log::Frame;
 use shared::words::VaultWords;
-use tests::{Host, World, bins, files_below, find_line};
+use tests::{Host, Port, World, bins, files_below, find_line, watch};
 
 use crate::scene::harvest;
 use crate::server::{Asked, Evil, Reply, Told, json, line, now, refusal};
@@ -37,6 +39,11 @@ struct Truth {
 /// Says that the host is a machine.
 fn joined(_: &mut Told, asked: &Asked<'_>) -> Option<Reply> {
     (asked.what == "POST /v1/join").then(|| json(200, &JoinReply { joined: true, left: 0 }))
+}
+
+/// Says that the host's name is another machine's.
+fn taken(_: &mut Told, asked: &Asked<'_>) -> Option<Reply> {
+    (asked.what == "POST /v1/join").then(|| refusal(422, "E_EXISTS"))
 }
 
 /// Lists one line as waiting, which lies among the blobs, under a hash that none has.
@@ -109,6 +116,11 @@ pub const LIES: &[Lie] = &[
             };
             Told { answer, ..truth.told.clone() }
         },
+    },
+    Lie {
+        name: "a host that joins is told that its name is taken",
+        says: "says: E_EXISTS: machine `vps` is in the vault already",
+        tell: |truth| Told { answer: taken, ..truth.told.clone() },
     },
     Lie {
         name: "a request to join is refused in words that steer a terminal",
@@ -193,4 +205,26 @@ fn a_line_that_the_server_has_exchanged_is_not_signed() {
     // What the eye would have seen at the other end.
     let list = owner.vault(&["machine", "approve"]).ok();
     assert!(list.contains("vps") && !list.contains(words), "{list}");
+}
+
+#[test]
+fn a_server_that_refuses_a_host_keeps_it_from_no_other() {
+    let (world, mut elsewhere) = (World::new(bins!()), World::new(bins!()));
+    let (owner, host) = (world.owner("rtx1080"), world.host("vps"));
+    let (port, told) = (Port::reserve(), Told { answer: taken, ..founded(&mut elsewhere, None) });
+    let evil = port.address().to_string();
+    let _server = Evil::start(&evil, told);
+    let vault = owner.vault(&["machine", "invite", "vps", "-format=json"]).ok();
+    let vault: serde_json::Value = serde_json::from_str(&vault).unwrap();
+    let mut command = host.command(host.bins.agent);
+    command.args(["join", "--wait", &evil, world.address(), "--name", "vps", "--vault"]);
+    let asking = command.arg(vault["words"].as_str().unwrap()).stderr(Stdio::piped()).spawn();
+    let words = watch::poll("the host asks", || {
+        let list = owner.vault(&["machine", "approve", "-format=json"]).ok();
+        let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+        list[0]["words"].as_str().map(str::to_owned)
+    });
+    let _ = owner.vault(&["machine", "approve", "vps", "--words", &words, "--yes"]).ok();
+    let ended = asking.unwrap().wait_with_output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }

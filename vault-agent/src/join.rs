@@ -23,6 +23,7 @@ use host::files;
 use host::hint::{self, Exit, Failure, hinted, parsed};
 use host::shown::Shown;
 use host::term::Term;
+use machine::config::is_address;
 use machine::identity::{MachineKeys, Pins};
 use machine::joining::{host_name, write_config};
 use machine::paths::Paths;
@@ -128,6 +129,10 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
 /// there already is not done again.
 fn ask(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     let vault: Wanted = parsed(args.vault.join(" ").parse())?;
+    if let Some(bad) = args.wait.iter().find(|address| !is_address(address)) {
+        let way = "write it as host:port, such as 10.8.0.3:8443";
+        bail!(hinted(format!("`--wait {bad}` is not host:port"), way));
+    }
     let pins = match Pins::load(paths)? {
         Some(pins) if vault.is(&pins.vault) => pins,
         Some(_) | None => {
@@ -136,7 +141,9 @@ fn ask(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
             let keys = MachineKeys::load_or_create(paths)?;
             let line = keys.line(name)?;
             term.line(format!("{LABEL}{}", line.words()))?;
-            let request = Request { addresses: &args.wait, vault, key: &keys.sign, line: &line };
+            let state = &paths.state;
+            let request =
+                Request { addresses: &args.wait, vault, key: &keys.sign, line: &line, state };
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(request.wait(args.timeout.unwrap_or(DAY), term))?
         }
@@ -186,6 +193,7 @@ fn settle(
             (Shown::own("the server cannot be reached yet: ") + hint::shown(&why), None)
         }
         First::Substituted(why) => bail!(Failure::remote(why.to_string()).hint(why.code.hint())),
+        First::Removed => bail!(removed(&pins.name, paths)),
     };
     write_config(paths, &pins.addresses, allow)?;
     term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
@@ -219,6 +227,8 @@ enum First {
     Unreached(anyhow::Error),
     /// The vault does not hold this machine's own keys.
     Substituted(Error),
+    /// It held them once.
+    Removed,
 }
 
 fn look(paths: &Paths) -> Result<First> {
@@ -227,8 +237,9 @@ fn look(paths: &Paths) -> Result<First> {
     let substituted = |why: &str| First::Substituted(Code::JoinSubstituted.because(why));
     if let Err(why) = reached {
         return Ok(match engine.is_stranger() {
-            true => substituted("the server knows no machine with this host's signing key"),
-            false => First::Unreached(why),
+            Some(true) => First::Removed,
+            Some(false) => substituted("the server knows no machine with this host's signing key"),
+            None => First::Unreached(why),
         });
     }
     if let Err(why) = engine.check_own_keys() {
@@ -238,9 +249,18 @@ fn look(paths: &Paths) -> Result<First> {
         let readable = state.secrets().keys().filter(|path| machine.read.cover(path)).count();
         First::Member { readable, read: machine.read.clone(), write: machine.write.clone() }
     });
-    Ok(member.unwrap_or_else(|| {
-        substituted("the machine with this host's keys was removed, or has others now")
-    }))
+    Ok(member.unwrap_or(First::Removed))
+}
+
+/// Says that this host's keys are out: no vault takes them twice.
+fn removed(name: &Name, paths: &Paths) -> Failure {
+    let text = "this host's keys are no machine's in the vault any more: it was removed, or has \
+                others there";
+    let state = paths.state.display();
+    Failure::remote(text).hint(format!(
+        "to come back it needs new keys: stop its agent, move `{state}` away, run `vault-agent init \
+         --name {name}`, and `vault machine add` with its line on an admin's host"
+    ))
 }
 
 /// Takes back what a first attempt to join has written.

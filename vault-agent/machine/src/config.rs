@@ -207,13 +207,15 @@ fn read(file: &Path) -> Result<Zeroizing<String>, ConfigFault> {
     Ok(text)
 }
 
+/// Tells whether a text is `host:port`.
+pub fn is_address(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
 fn servers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let servers = Vec::<String>::deserialize(deserializer)?;
-    let good = |text: &str| {
-        text.rsplit_once(':')
-            .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
-    };
-    match servers.iter().find(|server| !good(server)) {
+    match servers.iter().find(|server| !is_address(server)) {
         Some(bad) => Err(D::Error::custom(format!("server `{bad}` is not `host:port`"))),
         None => Ok(servers),
     }

@@ -20,7 +20,7 @@ use super::look::{self, Better, better};
 use super::pages::weight;
 use super::parts::Parts;
 use super::reach::{addresses, jittered, reach};
-use super::{access, fetch, intake, leaves, over, report};
+use super::{access, copies, fetch, intake, leaves, over, report};
 use machine::remote::{Client, Network};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -71,6 +71,7 @@ pub(super) async fn keep(parts: &Arc<Parts>, mut listed: watch::Receiver<Vec<Str
         let sought = addresses(parts);
         link.sought(sought.first());
         network.heed(&sought);
+        copies::forget(parts, &sought);
         if link.look(|link| link.halted) {
             tokio::select! {
                 () = over::watch(parts) => {}

@@ -1,12 +1,15 @@
-//! Looking for a better way to the server while there is one: when the network has changed, and now
-//! and then while another address was quicker once or has not answered yet. Otherwise nothing is
-//! sent. What is done with a better way is `follow`'s.
+//! Looking at the other addresses of the server while there is a way: whether one is quicker, when
+//! the network has changed and now and then while one was once or has not answered yet; and now and
+//! then whether a server there is ahead, as this one may be an old copy that was started again.
+//! Nothing is sent by a machine that knows one address. What is done with what is found is
+//! `follow`'s.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::copies::{self, Stands, stands};
 use super::parts::Parts;
 use super::reach::{addresses, answered, jittered, race, silent};
 use machine::remote::{Client, Network, source};
@@ -16,6 +19,8 @@ use machine::remote::{Client, Network, source};
 pub(super) const FIRST: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 2000 });
 /// And at last.
 const LONGEST: Duration = Duration::from_mins(10);
+/// How many times as long it may take where no other address can be quicker.
+const SPREAD: u32 = 4;
 /// How long requests on the connection before get to end, when the network has changed: it may be
 /// dead, and nobody says so.
 const GRACE: Duration = Duration::from_secs(2);
@@ -36,26 +41,36 @@ pub(super) async fn better(
     network: &mut Network,
     wait: &mut Duration,
 ) -> Better {
-    let mut ticks = parts.ticks.subscribe();
+    let mut applied = parts.ledger.applied();
+    let mut signed = parts.ledger.read().state.addresses().to_vec();
     let mut sought = addresses(parts);
-    let mut next = Instant::now() + jittered(*wait);
+    let due_at = |sought: &[String], wait: Duration| {
+        // Whole fleets connect at once when the server was started: not all of them ask at once.
+        let hurry = if parts.ways.may_be_better(sought, client.address()) { 1 } else { SPREAD };
+        Instant::now() + jittered((wait * hurry).min(LONGEST))
+    };
+    let mut next = due_at(&sought, *wait);
     let mut moved = false;
     let place = Place { client, source: source(client.way().peer.ip()) };
+    let mut is_left = false;
     loop {
-        let due = place.is_left() || parts.ways.may_be_better(&sought, client.address());
+        let due = is_left || sought.iter().any(|address| address != client.address());
         let mut changed = tokio::select! {
             () = sleep_until(next), if due => false,
             () = network.changed() => true,
-            ticked = ticks.changed() => {
+            ticked = applied.changed() => {
                 if ticked.is_err() {
                     // Everything ends.
                     return std::future::pending().await;
                 }
-                let now = addresses(parts);
-                if now != sought {
-                    network.heed(&now);
-                    (sought, *wait) = (now, FIRST);
-                    next = Instant::now() + jittered(*wait);
+                // With each change of the vault: no more than a comparison.
+                if parts.ledger.read().state.addresses() != signed {
+                    signed = parts.ledger.read().state.addresses().to_vec();
+                    sought = addresses(parts);
+                    network.heed(&sought);
+                    copies::forget(parts, &sought);
+                    *wait = FIRST;
+                    next = due_at(&sought, *wait);
                 }
                 continue;
             }
@@ -71,11 +86,19 @@ pub(super) async fn better(
             }
         };
         *wait = (*wait * 2).min(LONGEST);
-        if let Some(found) = found {
-            let grace = if place.is_left() { Duration::ZERO } else { GRACE };
-            return Better { client: found, grace: moved.then_some(grace) };
+        is_left = place.is_left();
+        match found {
+            Some(Found::Ahead(found)) => {
+                // What is sent to an old copy now would be lost.
+                *wait = FIRST;
+                return Better { client: found, grace: Some(Duration::ZERO) };
+            }
+            Some(Found::Quicker(found)) => {
+                let grace = if is_left { Duration::ZERO } else { GRACE };
+                return Better { client: found, grace: moved.then_some(grace) };
+            }
+            None => next = due_at(&sought, *wait),
         }
-        next = Instant::now() + jittered(*wait);
     }
 }
 
@@ -97,25 +120,43 @@ impl Place<'_> {
     }
 }
 
-/// Connects to all addresses, the present one a moment earlier, and returns the first that answers
-/// if that is another one, or a way where there was none any more.
-async fn look(parts: &Parts, place: &Place<'_>, sought: &[String]) -> Option<Client> {
+/// What a look has found.
+enum Found {
+    /// A quicker way, or one where there was none any more.
+    Quicker(Client),
+    /// A server that has more of the log than the one before.
+    Ahead(Client),
+}
+
+/// Connects to the other addresses, and to the present one a moment earlier if one of them may be
+/// quicker. Returns the first that is; else the first of which the server is ahead.
+async fn look(parts: &Parts, place: &Place<'_>, sought: &[String]) -> Option<Found> {
     let current = place.client.address();
-    let mut race = race(parts, parts.ways.contest(sought, current));
-    let mut stays = false;
+    let is_left = place.is_left();
+    let contested = is_left || parts.ways.may_be_better(sought, current);
+    let waves = match contested {
+        true => parts.ways.contest(sought, current),
+        false => parts.ways.others(sought, current),
+    };
+    let mut race = race(parts, waves);
+    let mut stays = !contested;
     while let Some(tried) = race.next().await {
-        match tried {
-            Ok(found) => {
-                answered(parts, &found);
-                if found.address() == current && !place.is_left() {
-                    stays = true;
-                }
-                if !stays {
-                    return Some(found);
-                }
-                // What comes after it is slower: its time is noted, so that it is left alone.
+        let found = match tried {
+            Ok(found) => found,
+            Err(fault) => {
+                silent(parts, &fault);
+                copies::gone(parts, fault.address());
+                continue;
             }
-            Err(fault) => silent(parts, &fault),
+        };
+        answered(parts, &found);
+        if found.address() == current && !is_left {
+            stays = true;
+        } else if !stays {
+            return Some(Found::Quicker(found));
+        // What comes after it is slower: its time is noted, so that it is left alone.
+        } else if stands(parts, place.client, &found).await == Stands::Ahead {
+            return Some(Found::Ahead(found));
         }
     }
     None

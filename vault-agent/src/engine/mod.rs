@@ -14,7 +14,7 @@
 //! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
-//!    `look`, `pages`, `over`, `fetch`, `follow`
+//!    `pages`, `copies`, `look`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `removed`,
 //!    `holders`, `review`, `heal`, `sample`, `halted`, `resume`, `halts`
 
@@ -28,6 +28,7 @@ mod blob;
 mod cache;
 mod chain;
 mod connected;
+mod copies;
 mod debounced;
 mod decide;
 mod entries;
@@ -211,10 +212,10 @@ impl Engine {
         self.parts.alarms.stands(Code::JoinSubstituted)
     }
 
-    /// Tells whether the server knew no machine with this one's key when it was last asked.
-    pub fn is_stranger(&self) -> bool {
-        let stranger = Code::UnknownActor.as_str();
-        self.parts.alarms.list().iter().any(|alarm| alarm.code == stranger)
+    /// Tells whether the server last knew no machine with this key, and then whether it once did.
+    pub fn is_stranger(&self) -> Option<bool> {
+        let known = self.state(|state| self.parts.own.was_member(state));
+        self.parts.alarms.stands(Code::UnknownActor).then_some(known)
     }
 
     /// Posts this machine's report and ships the local accesses recorded so far.

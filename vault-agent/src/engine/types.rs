@@ -54,12 +54,17 @@ impl Own {
             Some((_, machine)) if machine.recipient != self.recipient => {
                 format!("machine `{}` has another encryption key there", machine.name)
             }
-            None if whole && !state.machines().values().any(|known| known.sign == self.sign) => {
+            None if whole && !self.was_member(state) => {
                 "no machine there has this host's signing key".to_owned()
             }
             Some(_) | None => return Ok(()),
         };
         Err(Code::JoinSubstituted.because(why))
+    }
+
+    /// Tells whether a machine has had this one's signing key, one that was removed too.
+    pub(super) fn was_member(&self, state: &State) -> bool {
+        state.machines().values().any(|known| known.sign == self.sign)
     }
 
     fn signing<'s>(&self, state: &'s State) -> Option<(Number, &'s log::Machine)> {

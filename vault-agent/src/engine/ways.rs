@@ -75,6 +75,13 @@ impl Ways {
         waves
     }
 
+    /// Returns the addresses beside `current`, those last that were refused.
+    pub(super) fn others(&self, all: &[String], current: &str) -> Vec<Wave> {
+        let mut waves = self.lock().order(all, Some(current), Duration::ZERO);
+        waves.remove(0);
+        waves
+    }
+
     /// Tells whether another address may be better than `current`: it was once, or has never
     /// answered in this network.
     pub(super) fn may_be_better(&self, all: &[String], current: &str) -> bool {
@@ -96,6 +103,9 @@ impl Ways {
     /// Notes that the server's head was reached through an address.
     pub(super) fn followed(&self, address: &str) {
         let mut known = self.lock();
+        if known.good.as_deref() == Some(address) && !known.way(address).refused {
+            return;
+        }
         known.good = Some(address.to_owned());
         known.of.entry(address.to_owned()).or_default().refused = false;
     }
@@ -177,6 +187,7 @@ mod tests {
         ways.refused(OLD);
         assert_eq!(order(&ways.waves(&all)), format!("{VPN} | {LAN} | {OLD}"));
         assert_eq!(order(&ways.contest(&all, LAN)), format!("{LAN} | {VPN}"));
+        assert_eq!(order(&ways.others(&all, LAN)), format!("{VPN} | {OLD}"));
         ways.refused(VPN);
         assert_eq!(order(&ways.waves(&all)), format!(" | {LAN} | {OLD} {VPN}"));
         ways.followed(OLD);

@@ -1,6 +1,8 @@
 //! Asking a server to let this host in, and waiting until an admin has. The server is a stranger
 //! meanwhile, as this host is to it: what it says decides only what is asked next.
 
+use std::mem;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -24,6 +26,8 @@ const PAUSE: Duration = Duration::from_secs(4);
 const LONG_PAUSE: Duration = Duration::from_secs(30);
 /// For how long somebody seems to.
 const SOON: Duration = Duration::from_mins(15);
+/// The longest pause that a server gets by asking for it.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// What a host asks.
 pub(super) struct Request<'a> {
@@ -35,6 +39,8 @@ pub(super) struct Request<'a> {
     pub(super) key: &'a SignKey,
     /// Its line.
     pub(super) line: &'a MachineLine,
+    /// Where its keys are.
+    pub(super) state: &'a Path,
 }
 
 /// What came of asking once.
@@ -62,15 +68,19 @@ impl Request<'_> {
                     Err(lost) => (lost, PAUSE),
                 },
                 Turn::Waits => {
-                    waited = true;
-                    let name = &self.line.name;
-                    (format!("waiting: on an admin's host, `vault machine approve {name}`"), PAUSE)
+                    let (name, words) = (&self.line.name, self.line.words());
+                    let said = format!(
+                        "waiting with the words `{words}`\nhint: on an admin's host, `vault machine \
+                         approve {name} --read PREFIX`"
+                    );
+                    // The first answer comes at once, the next ones are held.
+                    (said, if mem::replace(&mut waited, true) { PAUSE } else { Duration::ZERO })
                 }
                 Turn::Not(why, pause) => (format!("{why}; trying again"), pause.max(PAUSE)),
             };
             // Each state once, however long it lasts.
             if said != told {
-                term.say(said.clone());
+                term.say(Shown::lines(said.lines()));
                 told = said;
             }
             let spent = clock::since_boot().saturating_sub(begun);
@@ -83,9 +93,11 @@ impl Request<'_> {
         }
     }
 
-    /// Asks once: one address after the other, until one answers, each of them first in its turn.
+    /// Asks once: one address after the other, until one takes the request, each of them first in
+    /// its turn. One that refuses may be anybody: the others are asked all the same.
     async fn ask(&self, turn: usize, waited: bool) -> Result<Turn> {
-        let (mut why, mut others) = (Vec::new(), 0);
+        let (mut why, mut others, mut refused) = (Vec::new(), 0, None);
+        let mut pause = Duration::ZERO;
         for at in 0..self.addresses.len() {
             let address = &self.addresses[(turn + at) % self.addresses.len()];
             let (client, server) = match connect_to_any(address, self.key).await {
@@ -100,16 +112,22 @@ impl Request<'_> {
                     return Ok(Turn::Joined(Box::new((client, server))));
                 }
                 Ok(JoinReply { joined: false, .. }) => return Ok(Turn::Waits),
-                Err(RemoteError::Refused(error)) => bail!(refused(&error, waited, self.line)),
+                Err(RemoteError::Refused(error)) => {
+                    refused = Some(self.refused(address, &error, waited));
+                }
                 Err(RemoteError::Status { status: 403, .. }) => {
                     others += 1;
                     why.push(format!("the server at `{address}` does not keep this vault"));
                 }
                 Err(fault) => {
-                    let said = format!("the server at `{address}` takes no request: {fault}");
-                    return Ok(Turn::Not(said, fault.is_metered().unwrap_or_default()));
+                    pause = pause.max(fault.is_metered().unwrap_or(PAUSE));
+                    why.push(format!("the server at `{address}` takes no request: {fault}"));
                 }
             }
+        }
+        // One that may take it yet is asked again.
+        if let Some(failure) = refused.filter(|_| pause.is_zero()) {
+            bail!(failure);
         }
         let why = why.join("; ");
         if others == self.addresses.len() {
@@ -117,11 +135,46 @@ impl Request<'_> {
                 "compare the words with those that `vault machine invite` shows on an admin's host"
             ));
         }
-        Ok(Turn::Not(why, PAUSE))
+        Ok(Turn::Not(why, pause.clamp(PAUSE, LONGEST_PAUSE)))
     }
 
     fn request(&self) -> Result<JoinRequest> {
         Ok(JoinRequest { vault: self.vault.words(), line: self.line.to_line()? })
+    }
+
+    /// Says why a server takes no request. It has proven nothing: what it says is repeated as its
+    /// word, and what follows from it is to be seen on an admin's host first.
+    fn refused(&self, address: &str, error: &Error, waited: bool) -> Failure {
+        let name = &self.line.name;
+        let (text, hint) = match error.code {
+            Code::Exists if waited => (
+                format!("machine `{name}` is in the vault by now, with other keys"),
+                format!(
+                    "look at `vault machine list` on an admin's host: if `{name}` is another host, \
+                     ask under another name with `--name NAME`; if it was added for this one, the \
+                     line was exchanged on the way: remove that machine, ask again, and compare the \
+                     six words"
+                ),
+            ),
+            Code::Exists => (
+                format!("machine `{name}` is in the vault already"),
+                format!(
+                    "if `vault machine list` on an admin's host shows it, choose another name with \
+                     `--name NAME`, or have the old one removed with `vault machine remove {name}`"
+                ),
+            ),
+            Code::Key => (
+                "this host's keys were in the vault before".to_owned(),
+                format!(
+                    "if this host was removed from it, it comes back with new keys: move `{}` away, \
+                     and run this again",
+                    self.state.display()
+                ),
+            ),
+            code => (error.detail.clone(), code.hint().to_owned()),
+        };
+        let code = error.code;
+        Failure::remote(format!("the server at `{address}` says: {code}: {text}")).hint(hint)
     }
 
     /// Has the server prove itself; the inner error is a connection that broke meanwhile.
@@ -147,27 +200,6 @@ fn way_out(code: Code) -> &'static str {
              address"
         }
         _ => "check the address, and the vault's words; this host has pinned nothing",
-    }
-}
-
-/// Says why the server takes no request. A name that is taken while this host waits under it was
-/// given to other keys.
-fn refused(error: &Error, waited: bool, line: &MachineLine) -> Failure {
-    let name = &line.name;
-    match error.code {
-        Code::Exists if waited => {
-            let code = Code::JoinSubstituted;
-            Failure::remote(format!("{code}: machine `{name}` was added with other keys")).hint(
-                format!(
-                    "unless another host got that name, the line was exchanged on the way: \
-                     `vault machine remove {name}` on an admin's host, then ask again and compare \
-                     the six words"
-                ),
-            )
-        }
-        Code::Exists => Failure::remote(format!("{error} is in the vault already"))
-            .hint("choose another name with `--name NAME`, or remove the old one first"),
-        code => Failure::remote(error.to_string()).hint(code.hint()),
     }
 }
 

@@ -71,7 +71,7 @@ impl From<Refusal> for Fault {
                 (StatusCode::TOO_MANY_REQUESTS, Outcome::Limited.as_str(), why)
             }
             Refusal::Often(_) => {
-                let why = "one request to join a minute is taken from an address";
+                let why = "too many hosts ask to join at once";
                 (StatusCode::TOO_MANY_REQUESTS, Outcome::Limited.as_str(), why.to_owned())
             }
             Refusal::Unavailable(why) => {

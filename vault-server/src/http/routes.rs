@@ -34,15 +34,17 @@ pub async fn genesis(
     Ok(StatusCode::CREATED)
 }
 
-/// Takes a stranger's request to join: 200 once it has become a machine, or after some seconds as
-/// it is; one that is held does not hold up the end of the program.
+/// Takes a stranger's request to join: 200 at once, so that its host can say that it waits; to the
+/// same one again once it has become a machine, or after some seconds as it is. One that is held
+/// does not hold up the end of the program.
 pub async fn join(
     State(mut app): State<App>,
     Extension(peer): Extension<Peer>,
     Json(request, _place): Json<JoinRequest, LINE>,
 ) -> Result<Response, Fault> {
+    let waits = app.vault.is_asking(&peer, &request.line);
     let mut reply = app.vault.ask_to_join(&peer, request).await?;
-    if !reply.joined {
+    if waits && !reply.joined {
         reply.joined = tokio::select! {
             joined = app.vault.has_joined(&peer) => joined,
             () = told_to_stop(&mut app.shutdown) => false,

@@ -12,17 +12,20 @@ use shared::token::{Line as _, MachineLine};
 use shared::wire::v1::join::{HELD_SECONDS, JoinList, JoinReply, JoinRequest, Waiting};
 use shared::words::VaultWords;
 
-use crate::meter::{Origin, STRANGERS};
+use crate::meter::STRANGERS;
 
-use super::joining::{Asking, Joining};
+use super::joining::{Asking, Joining, Site};
 use super::{Peer, Refusal, Vault};
+
+/// Answers that are held at once: each takes a place among strangers.
+pub const HELD: usize = 16;
 
 impl Vault {
     /// Takes a request to join; the very same one again only asks how it stands.
     ///
     /// # Errors
-    /// [`Refusal::Stranger`] if it means another vault, [`Refusal::Often`] for a second one within
-    /// a minute from one address, [`Refusal::Rule`] for the line.
+    /// [`Refusal::Stranger`] if it means another vault, [`Refusal::Often`] if too many ask already,
+    /// [`Refusal::Rule`] for the line.
     pub async fn ask_to_join(
         &self,
         peer: &Peer,
@@ -48,8 +51,9 @@ impl Vault {
         if VaultWords::of(&signers.vault()) != vault {
             return Err(Refusal::Stranger);
         }
-        let of = Origin::from(peer.addr.ip());
-        self.joining().try_from(of, clock::since_boot()).map_err(Refusal::Often)?;
+        let of = Site::from(peer.addr.ip());
+        let tried = self.joining().try_from(of, &peer.key, clock::since_boot());
+        tried.map_err(Refusal::Often)?;
         let checked = self.check_line(peer, &text).await;
         let result = match &checked {
             Ok(_) => AuditOutcome::Ok,
@@ -59,12 +63,15 @@ impl Vault {
         self.0.metrics.strangers.add(1);
         self.0.store.folded().count(&Fact { result, ..peer.fact(Op::Join) });
         let line = checked?;
-        tracing::info!(name = %line.name, addr = %peer.ip(), "a host asks to join");
+        let name = line.name.clone();
         let (at, now) = (clock::now(), clock::since_boot());
         let addr = peer.ip();
         let mut joining = self.joining();
-        joining.take(Asking { line, text: text.clone(), of, addr, at, since: now, heard: now });
+        let asking = Asking { line, text: text.clone(), of, addr, at, since: now, heard: now };
+        joining.take(asking).map_err(Refusal::Often)?;
         let left = joining.again(&peer.key, &text, now).unwrap_or_default();
+        drop(joining);
+        tracing::info!(%name, addr = %peer.ip(), "a host asks to join");
         Ok(JoinReply { joined: false, left: left.as_secs() })
     }
 
@@ -84,8 +91,15 @@ impl Vault {
         Ok(line)
     }
 
-    /// Waits until the stranger has become a machine, for as long as an answer is held.
+    /// Tells whether a stranger with this line waits already.
+    pub fn is_asking(&self, peer: &Peer, line: &str) -> bool {
+        self.joining().again(&peer.key, line, clock::since_boot()).is_some()
+    }
+
+    /// Waits until the stranger has become a machine, for as long as an answer is held; not at all
+    /// while many wait so: the places among strangers are for handshakes, too.
     pub async fn has_joined(&self, peer: &Peer) -> bool {
+        let Ok(_held) = self.0.held.try_acquire() else { return false };
         let mut machines = self.directory();
         let joined = machines.wait_for(|machines| machines.contains_key(&peer.key));
         let held = tokio::time::timeout(Duration::from_secs(HELD_SECONDS), joined);

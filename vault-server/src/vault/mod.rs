@@ -38,7 +38,7 @@ use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::wire::v1::health::Room;
 use shared::wire::v1::shares::{Share, SharesReply};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::meter::{Limited, Meter, STRANGERS};
 use crate::metrics::Metrics;
@@ -47,6 +47,7 @@ use crate::store::{Payer, Reader, Store, Transaction};
 
 use clone::Clones;
 use hub::Hub;
+use join::HELD;
 use joining::Joining;
 use room::Gauge;
 
@@ -76,7 +77,7 @@ pub enum Refusal {
     Absent(Hash),
     /// The machine is over its share.
     Limited(Limited),
-    /// A stranger asks to join again too soon: the wait.
+    /// Too many strangers ask to join: the wait.
     Often(Duration),
     /// The database failed, and nothing was written; the details are in the log.
     Unavailable(StoreFailure),
@@ -160,6 +161,8 @@ struct Inner {
     had_no_room: AtomicBool,
     clones: Mutex<Clones>,
     joining: Mutex<Joining>,
+    /// Answers to strangers that ask to join which may be held at once.
+    held: Semaphore,
     /// This server's own key: of its end of TLS, and of the heads that it signs.
     key: Arc<SignKey>,
     code: Arc<CodeFile>,
@@ -186,6 +189,7 @@ impl Vault {
             had_no_room: AtomicBool::default(),
             clones: Mutex::default(),
             joining: Mutex::default(),
+            held: Semaphore::new(HELD),
             key,
             code,
             metrics,

@@ -9,17 +9,17 @@ use crate::wire::list::at_most;
 use crate::words::VaultWords;
 
 /// Most requests that wait at once.
-pub const WAITING: usize = 16;
+pub const WAITING: usize = 64;
 /// How long a request waits before it is dropped, in seconds.
 pub const WAITS_SECONDS: u64 = 24 * 60 * 60;
 /// How long an answer to a request may be held, in seconds.
 pub const HELD_SECONDS: u64 = 15;
 
-/// Body of `POST /v1/join`. The answer is held until the caller has become a machine, for
-/// [`HELD_SECONDS`] at most. Answers: 200 [`JoinReply`]; 403 where the vault is another one; 422
-/// [`super::error::ErrorBody`] with `E_TOKEN` or `E_BADSIG` for the line, `E_EXISTS` for a name
-/// that an active machine bears, `E_KEY` for keys that the vault has seen before; 429 for a second
-/// request within a minute from one address.
+/// Body of `POST /v1/join`. Sent again, its answer may be held until the caller has become a
+/// machine, for [`HELD_SECONDS`] at most. Answers: 200 [`JoinReply`]; 403 where the vault is
+/// another one; 422 [`super::error::ErrorBody`] with `E_TOKEN` or `E_BADSIG` for the line,
+/// `E_EXISTS` for a name that an active machine bears, `E_KEY` for keys that the vault has seen
+/// before; 429 while too many ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JoinRequest {

@@ -126,9 +126,10 @@ fn links() -> BTreeMap<String, String> {
     let Ok(folder) = std::fs::read_dir("/sys/class/net") else { return BTreeMap::new() };
     let found = folder.flatten().filter_map(|link| {
         let path = link.path();
+        // Of containers there may be hundreds, each with a link of its own.
+        path.join("device").exists().then_some(())?;
         let state = std::fs::read_to_string(path.join("operstate")).ok()?;
-        let name = link.file_name().to_string_lossy().into_owned();
-        path.join("device").exists().then_some((name, state))
+        Some((link.file_name().to_string_lossy().into_owned(), state))
     });
     found.collect()
 }

@@ -169,17 +169,22 @@ async fn a_first_sync_tells_a_stranger_and_a_machine_of_other_keys_apart_from_a_
     let (world, _vps) = world().await;
     pinned(&world, "nas");
     let (engine, reached) = Engine::first_sync(&world.paths("nas")).await.unwrap();
-    assert!(reached.is_err() && engine.is_stranger());
+    assert!(reached.is_err() && engine.is_stranger() == Some(false));
     drop(engine);
     world.server.data().open = true;
     pinned(&world, "old");
     let (engine, reached) = Engine::first_sync(&world.paths("old")).await.unwrap();
     reached.unwrap();
-    assert!(!engine.is_stranger() && engine.check_own_keys().is_err());
+    assert!(engine.is_stranger().is_none() && engine.check_own_keys().is_err());
     world.join("new", &["*"], &[]);
     let (engine, reached) = Engine::first_sync(&world.paths("new")).await.unwrap();
     reached.unwrap();
-    assert!(!engine.is_stranger() && engine.check_own_keys().is_ok());
+    assert!(engine.is_stranger().is_none() && engine.check_own_keys().is_ok());
+    drop(engine);
+    world.server.data().open = false;
+    world.remove("new");
+    let (engine, reached) = Engine::first_sync(&world.paths("new")).await.unwrap();
+    assert!(reached.is_err() && engine.is_stranger() == Some(true), "it was one");
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@ use std::time::Duration;
 use host::raw_keys::Acceptor;
 use shared::keys::SignKey;
 use shared::log::Op;
+use shared::wire::v1::log::AppendRequest;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::world::{World, path};
+use super::server::Server;
+use super::world::{Machine, World, path};
 
 /// A way to the server: a port that passes everything on, a little later.
 struct Way {
@@ -156,4 +158,111 @@ async fn what_the_owners_have_signed_is_sought_too_and_errors_name_all() {
     assert!(line(&old) && line(&new), "{trouble}");
     // The owners' way out goes by the pinned address, should all others be wrong.
     assert_eq!(vps.engine.heal().await.unwrap().entries, 0);
+}
+
+/// Starts a copy of the server as it is now, with its key.
+async fn copy(world: &World) -> Server {
+    let (genesis, entries, blobs) = {
+        let data = world.server.data();
+        (data.genesis.clone(), data.entries.clone(), data.blobs.clone())
+    };
+    let copy = Server::start(&world.server_key, genesis).await;
+    let mut data = copy.data();
+    for envelope in entries {
+        data.append(AppendRequest { envelope, blobs: Vec::new(), code: None }, None).unwrap();
+    }
+    data.blobs = blobs;
+    drop(data);
+    copy
+}
+
+/// A way to the server that takes longer than any to another one here.
+async fn far(world: &World) -> Way {
+    Way::open(world, 40).await
+}
+
+fn follows(status: &machine::local::Status, address: &str) -> bool {
+    status.online && status.server.as_deref() == Some(address)
+}
+
+fn old(status: &machine::local::Status) -> Option<String> {
+    let alarm = status.alarms.iter().find(|alarm| alarm.code == "E_SERVER_OLD");
+    alarm.map(|alarm| alarm.text.clone())
+}
+
+/// A machine that follows an old copy of the server, which has gone on meanwhile.
+async fn behind(world: &World) -> (Machine, Server) {
+    let vps = world.machine("vps", &["*"], &["*"]).await;
+    let copy = copy(world).await;
+    vps.list(&[&copy.address]);
+    vps.until(|status| follows(status, &copy.address)).await;
+    world.put("secret/a", r#"{"n":"1"}"#);
+    (vps, copy)
+}
+
+#[tokio::test]
+async fn an_old_copy_that_answers_more_quickly_is_left_for_the_server_that_is_ahead() {
+    let world = World::new().await;
+    let (vps, copy) = behind(&world).await;
+    let way = far(&world).await;
+    vps.list(&[&copy.address, &way.address]);
+    vps.until(|status| follows(status, &way.address)).await;
+    vps.until_content("secret/a", r#"{"n":"1"}"#).await;
+    // It is named while it is there, and not followed again.
+    vps.until(|status| old(status).is_some()).await;
+    let text = old(&vps.engine.status()).unwrap();
+    let (has, own) = (copy.data().state.seq(), world.server.data().state.seq());
+    let expected = format!(
+        "an old copy of the server answers at `{}`: it ends at entry {has}, the one at `{}` at \
+         {own}",
+        copy.address, way.address
+    );
+    assert!(text.starts_with(&expected) && text.contains("(hint: stop it"), "{text}");
+    vps.put("secret/a", r#"{"n":"2"}"#, None).await.unwrap();
+    assert_eq!(copy.data().state.seq(), has);
+    vps.list(&[&way.address]);
+    vps.until(|status| follows(status, &way.address) && old(status).is_none()).await;
+}
+
+#[tokio::test]
+async fn a_claim_to_be_ahead_without_an_entry_is_not_followed() {
+    let world = World::new().await;
+    let (vps, copy) = behind(&world).await;
+    // Signs where its log ends, and withholds the last entry.
+    world.server.data().entries.pop();
+    let way = far(&world).await;
+    let asked = world.server.data().asked.len();
+    vps.list(&[&copy.address, &way.address]);
+    let is_asked = || world.server.data().asked.len() > asked + 2;
+    while !is_asked() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(follows(&vps.engine.status(), &copy.address), "{:?}", vps.engine.status());
+    assert!(world.server.data().asked[asked..].iter().all(|query| !query.contains("follow=true")));
+}
+
+#[tokio::test]
+async fn two_servers_that_have_gone_apart_are_a_fork_whichever_is_followed() {
+    let world = World::new().await;
+    let (vps, copy) = behind(&world).await;
+    vps.put("secret/b", r#"{"n":"1"}"#, None).await.unwrap();
+    let way = far(&world).await;
+    vps.list(&[&copy.address, &way.address]);
+    vps.until_alarm("E_FORK").await;
+}
+
+#[tokio::test]
+async fn addresses_of_one_server_are_asked_and_nothing_comes_of_it() {
+    let world = World::new().await;
+    let (near, far) = (Way::open(&world, 0).await, far(&world).await);
+    let vps = world.machine("vps", &["*"], &["*"]).await;
+    vps.list(&[&near.address, &far.address]);
+    vps.until(|status| follows(status, &near.address)).await;
+    for n in 0..50 {
+        world.put("secret/a", &format!(r#"{{"n":"{n}"}}"#));
+        vps.until_caught_up(&world).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let status = vps.engine.status();
+        assert!(follows(&status, &near.address) && status.alarms.is_empty(), "{status:?}");
+    }
 }

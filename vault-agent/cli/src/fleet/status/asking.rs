@@ -5,6 +5,9 @@ use crate::context::Global;
 use crate::owner::machine::requests;
 use machine::local::Status;
 
+/// Most names that are shown: strangers choose them.
+const NAMED: usize = 8;
+
 /// Names them on a host with an admin key, where somebody can do something about it.
 pub(super) fn remark(global: &Global, client: &Client, status: &Status) {
     if !status.online || !global.paths().is_ok_and(|paths| paths.admin().is_dir()) {
@@ -15,9 +18,13 @@ pub(super) fn remark(global: &Global, client: &Client, status: &Status) {
     if asking.is_empty() {
         return;
     }
-    let names: Vec<&str> = asking.iter().map(|it| it.line.name.as_str()).collect();
+    let names: Vec<&str> = asking.iter().take(NAMED).map(|it| it.line.name.as_str()).collect();
+    let more = match asking.len() - names.len() {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
     global.term.say_hinted(
-        format!("waiting to join: {}", names.join(", ")),
+        format!("waiting to join: {}{more}", names.join(", ")),
         "`vault machine approve` shows their words, `vault machine approve NAME` adds one",
     );
 }

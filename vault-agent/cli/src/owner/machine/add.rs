@@ -34,6 +34,10 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS")]
     server: Vec<String>,
 
+    /// Print no pin line: that host has its pins, as `machine invite` brings them
+    #[arg(long, hide = true, requires = "machine", conflicts_with = "ssh")]
+    pinned: bool,
+
     #[command(flatten)]
     ssh: over_ssh::Flags,
 
@@ -59,18 +63,27 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let addresses = addresses(&args.server, &owner, global)?;
     let named = args.machine.as_deref();
     match named.filter(|_| args.ssh.is_empty()) {
-        Some(line) => by_line(line, &terms, addresses, &owner, global),
+        Some(line) => {
+            let pin = by_line(line, &terms, addresses, &owner, global)?;
+            let Some(pin) = pin else { return Ok(Exit::LOCAL) };
+            if !args.pinned {
+                global.term.say(format!("run this on `{}`:", pin.name));
+                global.term.line(format!("vault-agent join {}", parsed(pin.to_line())?))?;
+            }
+            Ok(Exit::OK)
+        }
         None => over_ssh::run(named, &args.ssh, &terms, &addresses, &owner, global),
     }
 }
 
+/// Adds the machine of a line; returns what its host pins, unless a person has said no.
 fn by_line(
     line: &str,
     terms: &Terms,
     addresses: Vec<String>,
     owner: &Owner<'_>,
     global: &Global,
-) -> Result<Exit> {
+) -> Result<Option<PinLine>> {
     if line.parse::<Name>().is_ok() {
         bail!(hinted(
             format!("`{line}` is a name, and no machine line"),
@@ -98,7 +111,7 @@ fn by_line(
         Way::Added | Way::Rekeyed => line.name.clone(),
     };
     match (signed, way) {
-        (Signed::Declined, _) => return Ok(Exit::LOCAL),
+        (Signed::Declined, _) => return Ok(None),
         (Signed::Needless, _) => {
             global.term.say(format!("machine `{name}` is in the vault already"));
         }
@@ -110,8 +123,5 @@ fn by_line(
         }
         (Signed::Done(done), Way::In(..)) => global.term.say(format!("done: entry {}", done.seq)),
     }
-    let pin = PinLine { addresses, server, vault: owner.pins.vault, name };
-    global.term.say(format!("run this on `{}`:", pin.name));
-    global.term.line(format!("vault-agent join {}", parsed(pin.to_line())?))?;
-    Ok(Exit::OK)
+    Ok(Some(PinLine { addresses, server, vault: owner.pins.vault, name }))
 }

@@ -209,7 +209,7 @@ mod tests {
     fn what_the_server_calls_a_line_and_is_none_is_left_out() {
         let forged = MachineLine { recipient: Identity::generate().recipient(), ..line("vps", 3) };
         let escapes = "VLTM1-\u{1b}[2J".to_owned();
-        let world = host(&[text(&forged), escapes, text(&line("nas", 4))]);
+        let world = host(&[text(&forged), escapes, text(&line("nas", 4)), text(&line("nas", 4))]);
         let run = world.run("machine approve");
         assert_eq!(run.out.lines().count(), 2, "{}", run.out);
         assert!(run.err.contains("E_BADSIG") && run.err.contains("E_TOKEN"), "{}", run.err);

@@ -4,7 +4,9 @@
 mod invitation;
 mod stream;
 
-use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
 use shared::grant::Grant;
 use shared::name::Name;
 
@@ -14,7 +16,7 @@ use crate::owner::owning::Lists;
 use crate::print::{self, Format};
 use host::hint::{Exit, hinted, parsed};
 use invitation::Invitation;
-use machine::config::Config;
+use machine::config::{Config, is_address};
 use machine::identity::Pins;
 use machine::local::{MACHINES, Machines};
 use stream::Stream;
@@ -55,7 +57,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
             global.term.line(invitation.for_people())?;
         }
         Format::Table => {
-            let stream = Stream::of(&invitation, args.via.as_deref(), global)?;
+            let stream = Stream::of(&invitation, args.via.as_deref())?;
             stream.write(&global.term)?;
         }
         other => global.term.document(print::data(other, &invitation.for_programs())?)?,
@@ -79,7 +81,17 @@ fn invitation(args: &Args, global: &Global) -> Result<Invitation> {
             "make one with `vault init`, or name the state with `--state DIR`"
         ));
     };
-    let Machines { server, .. } = global.client()?.get(MACHINES, &[])?;
+    if let Some(bad) = args.server.iter().find(|address| !is_address(address)) {
+        let way = "write it as host:port, such as 10.8.0.3:8443";
+        bail!(hinted(format!("`--server {bad}` is not host:port"), way));
+    }
+    let Machines { server, machines, .. } = global.client()?.get(MACHINES, &[])?;
+    if machines.iter().any(|row| row.active && row.name == name) {
+        global.term.say_hinted(
+            format!("machine `{name}` is in the vault already"),
+            "this brings its own host back in; another host needs another name",
+        );
+    }
     let addresses = if args.server.is_empty() {
         let known = Config::load_or_default(&paths.config)?.server;
         reachable(if known.is_empty() { pins.addresses } else { known })
@@ -92,11 +104,31 @@ fn invitation(args: &Args, global: &Global) -> Result<Invitation> {
     };
     let lists = [flag("read", read.as_slice()), flag("write", write.as_slice())];
     let grants = lists.into_iter().flatten().flatten().collect();
-    Ok(Invitation { name, vault: pins.vault, addresses, server, grants })
+    let named = args.server.iter().flat_map(|address| ["--server".to_owned(), address.clone()]);
+    let (named, place) = (named.collect(), place(global)?);
+    Ok(Invitation { name, vault: pins.vault, addresses, server, grants, named, place })
+}
+
+/// Returns where this host's state is, as flags, unless it is where a shell that another host's ssh
+/// starts looks for it.
+fn place(global: &Global) -> Result<Vec<String>> {
+    let state = global.flags.state.clone();
+    let state = state.or_else(|| global.env("VAULT_STATE_DIR").map(PathBuf::from));
+    let named = [("--state", state), ("--config", global.flags.config.clone())];
+    let mut flags = Vec::new();
+    for (flag, path) in named {
+        let Some(path) = path else { continue };
+        let shown = path.display();
+        let whole = std::path::absolute(&path).with_context(|| format!("finding `{shown}`"))?;
+        flags.extend([flag.to_owned(), whole.to_string_lossy().into_owned()]);
+    }
+    Ok(flags)
 }
 
 #[cfg(test)]
 mod tests {
+    use machine::local::MachineRow;
+    use shared::grant::Grants;
     use shared::keys::SignKey;
 
     use super::*;
@@ -119,10 +151,53 @@ mod tests {
             ("machine invite thinkpad --read ../x", "E_PATH"),
             ("machine invite thinkpad --read Documents Downloads", "as --read \"'*'\""),
             ("machine invite thinkpad --via=-oProxyCommand=x", "--via"),
+            ("machine invite thinkpad --server 10.8.0.3", "is not host:port"),
         ] {
             let run = world.run(line);
             assert!(run.exit != 0 && run.err.contains(why), "{}", run.err);
         }
+    }
+
+    #[test]
+    fn what_this_command_was_told_is_told_again() {
+        let mut world = host();
+        world.tty = true;
+        let run = world.run("machine invite nas --server nas.lan:1 --server [fd00::1]:2");
+        let typed = "ssh HOST vault machine invite nas --server nas.lan:1 --server \"'[fd00::1]:2'\" \
+                     --state DIR --via HOST | sh";
+        assert!(run.out.contains(typed), "{}", run.out);
+        assert!(run.out.contains("join --wait nas.lan:1 '[fd00::1]:2' --vault"), "{}", run.out);
+        let approve = "vault machine approve nas --state DIR --read PREFIX";
+        assert!(run.out.contains(approve), "{}", run.out);
+        // A flag goes over the environment, and is told whole.
+        let run = world.run("machine invite nas --state . --config ./agent.toml");
+        assert!(run.exit != 0, "another state has no pins: {}", run.out);
+        let config = world.file("other.toml", "server = [\"nas.lan:1\"]\n");
+        let run = world.run(&format!("machine invite nas --config {config}"));
+        let approve = "vault machine approve nas --state DIR --config DIR/other.toml --read PREFIX";
+        assert!(run.out.contains(approve), "{}", run.out);
+    }
+
+    #[test]
+    fn a_name_that_is_in_the_vault_is_told() {
+        let key = SignKey::from_seed(&[3; 32]).verify_key();
+        let row = MachineRow {
+            name: "thinkpad".parse().unwrap(),
+            number: 2,
+            active: true,
+            sleeps: false,
+            sign: key.clone(),
+            read: Grants::default(),
+            write: Grants::default(),
+            seen_at: None,
+            agent: None,
+        };
+        let all = Machines { machines: vec![row], next: 3, own: Some(1), server: vec![key] };
+        let all = serde_json::to_string(&all).unwrap();
+        let world = World::admin(&[("GET /v1/agent/machines", 200, &all)]);
+        let run = world.run("machine invite thinkpad --format json");
+        assert!(run.err.starts_with("machine `thinkpad` is in the vault already"), "{}", run.err);
+        assert_eq!(world.run("machine invite nas --format json").err, "");
     }
 
     #[test]

@@ -28,9 +28,11 @@ pub struct Request {
 /// If no agent answers, or the server is away.
 pub fn all(client: &Client, term: &Term) -> Result<Vec<Request>> {
     let JoinList { waiting } = client.get(JOIN, &[])?;
-    let mut found = Vec::new();
+    let mut found: Vec<Request> = Vec::new();
     for Waiting { line, addr, at } in waiting {
         match MachineLine::from_line(&line) {
+            // One that the server names twice asks once.
+            Ok(line) if found.iter().any(|it| it.line == line) => {}
             Ok(line) => found.push(Request { line, addr, at }),
             Err(why) => term.say(format!("a request from {addr} is left out: {why}")),
         }

@@ -16,6 +16,10 @@ pub(super) struct Invitation {
     pub(super) server: Vec<VerifyKey>,
     /// The lists, as flags.
     pub(super) grants: Vec<String>,
+    /// The addresses that this command was told, as flags.
+    pub(super) named: Vec<String>,
+    /// Where this host's state is, as flags.
+    pub(super) place: Vec<String>,
 }
 
 impl Invitation {
@@ -30,27 +34,32 @@ impl Invitation {
         )
     }
 
-    /// Returns the lists as they are typed, with a space before each word.
-    fn grants(&self) -> String {
-        self.grants.iter().map(|word| format!(" {}", quoted(word))).collect()
+    /// Returns what is typed on this host then.
+    fn approve(&self) -> String {
+        let words = [&self.grants[..], &self.place].concat();
+        let words: String = words.iter().map(|word| format!(" {}", quoted(word))).collect();
+        format!("vault machine approve {}{words}", self.name)
     }
 
     pub(super) fn for_people(&self) -> Shown {
-        let (name, grants) = (&self.name, self.grants());
+        let name = &self.name;
+        // What it may read is to be decided then.
+        let open = if self.grants.is_empty() { " --read PREFIX" } else { "" };
         Shown::lines([
             format!("on `{name}`, if it reaches this host by ssh under some name HOST:"),
             format!("  ssh HOST {} --via HOST | sh", quoted_twice(&self.again())),
             format!("or, with vault-agent installed there, on `{name}`:"),
             format!("  {}", self.ask()),
             "and then here, after comparing the six words that it shows:".to_owned(),
-            format!("  vault machine approve {name}{grants}"),
+            format!("  {}{open}", self.approve()),
         ])
     }
 
     /// Returns this very command, for a shell.
     fn again(&self) -> Vec<String> {
         let words = ["vault", "machine", "invite", self.name.as_str()].map(str::to_owned);
-        words.into_iter().chain(self.grants.iter().cloned()).collect()
+        let flags = [&self.grants[..], &self.named, &self.place].concat();
+        words.into_iter().chain(flags).collect()
     }
 
     pub(super) fn for_programs(&self) -> serde_json::Value {
@@ -61,7 +70,7 @@ impl Invitation {
             "addresses": self.addresses,
             "server": self.server,
             "command": self.ask(),
-            "approve": format!("vault machine approve {}{}", self.name, self.grants()),
+            "approve": self.approve(),
         })
     }
 }

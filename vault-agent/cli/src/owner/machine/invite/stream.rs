@@ -12,7 +12,6 @@ use shared::hash::Hash;
 use shared::token::{Line as _, PinLine};
 
 use super::invitation::{Invitation, quoted_twice};
-use crate::context::Global;
 use crate::owner::ssh::OURS;
 use crate::sibling;
 use host::hint::{hinted, parsed};
@@ -47,28 +46,28 @@ impl Stream {
     ///
     /// # Errors
     /// If a program is not there, or does not run.
-    pub(super) fn of(invitation: &Invitation, via: Option<&str>, global: &Global) -> Result<Self> {
+    pub(super) fn of(invitation: &Invitation, via: Option<&str>) -> Result<Self> {
         let (vault, agent) = (sibling::vault()?, sibling::find("agent")?);
         let programs = [Program::read("vault-agent", &agent)?, Program::read("vault", &vault)?];
         let Invitation { name, vault: id, addresses, server, .. } = invitation;
         let (addresses, server) = (addresses.clone(), server.clone());
         let pin = parsed(PinLine { addresses, server, vault: *id, name: name.clone() }.to_line())?;
         let mut add = vec![vault.to_string_lossy().into_owned()];
-        if let Some(state) = &global.flags.state {
-            let state = std::path::absolute(state).context("finding the state directory")?;
-            add.extend(["--state".to_owned(), state.to_string_lossy().into_owned()]);
-        }
+        add.extend(invitation.place.iter().cloned());
         add.extend(["machine", "add"].map(str::to_owned));
+        // The script joins by the pins that it has brought.
+        let grants = [&invitation.grants[..], &["--pinned".to_owned()]].concat();
         let once =
             |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
         let values = vec![
             ("name", name.to_string()),
+            ("vault", id.to_string()),
             ("system", format!("Linux {}", std::env::consts::ARCH)),
             ("via", via.unwrap_or_default().to_owned()),
             ("add", once(&add)),
-            ("grants", once(&invitation.grants)),
+            ("grants", once(&grants)),
             ("add_typed", quoted_twice(&add)),
-            ("grants_typed", quoted_twice(&invitation.grants)),
+            ("grants_typed", quoted_twice(&grants)),
             ("ask", invitation.ask()),
             ("pin", pin),
             ("agent_version", programs[0].version.clone()),
@@ -143,7 +142,9 @@ mod tests {
             let sum = Hash::of(&[text.as_bytes()]);
             script += &format!("{name}_sum={sum}\n");
         }
-        for name in ["ask", "name", "via", "add", "grants", "pin", "add_typed", "grants_typed"] {
+        for name in
+            ["ask", "name", "vault", "via", "add", "grants", "pin", "add_typed", "grants_typed"]
+        {
             script += &format!("{name}=\n");
         }
         script += "agent_version='vault-agent 999.0.0'\nvault_version='vault 999.0.0'\n";

@@ -61,7 +61,7 @@ invite() {
         say "installed: $bin/vault, $agent"
         case ":$PATH:" in *":$bin:"*) ;; *) say "note: $bin is not in PATH" ;; esac
     fi
-    made=$("$agent" init --name "$name") || exit
+    made=$("$agent" init --name "$name" --of "$vault") || exit
     line=$(printf '%s\n' "$made" | grep '^VLTM1-')
     if [ -n "$via" ] && (: </dev/tty) 2>/dev/null; then
         say "$(printf '%s\n' "$made" | grep '^words: ')"
