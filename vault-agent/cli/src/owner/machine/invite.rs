@@ -76,7 +76,7 @@ fn invitation(args: &Args, global: &Global) -> Result<Invitation> {
     let Some(pins) = Pins::load(&paths)? else {
         bail!(hinted(
             format!("this host belongs to no vault (`{}`)", paths.state.display()),
-            "make one with `vault init`, or name the state with `--state DIR`"
+            "make one with `vault setup`, or name the state with `--state DIR`"
         ));
     };
     let Machines { server, .. } = global.client()?.get(MACHINES, &[])?;
