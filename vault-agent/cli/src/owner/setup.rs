@@ -129,6 +129,9 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<Exit> {
         (Some(file), Some(import)) => Some(Target::new(file, &import.path, &args.choice)?),
         (_, _) => None,
     };
+    if let (Some(target), Some(import)) = (&target, import) {
+        target.refuse_other(paths, import)?;
+    }
     let keeping = args.keep.keeping(global);
     if !matches!(stage, Stage::Made(_)) && Unfinished::load(paths)?.is_none() {
         ShownKit::void(paths, &global.term)?;

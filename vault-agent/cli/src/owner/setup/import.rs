@@ -20,6 +20,8 @@ const ENDINGS: [&str; 5] = [".env", ".json", ".yaml", ".yml", ".txt"];
 pub struct Import {
     pub file: PathBuf,
     pub path: SecretPath,
+    /// Whether the path was named, and not derived.
+    pub is_named: bool,
     fields: Map<String, Value>,
 }
 
@@ -29,9 +31,9 @@ impl Import {
     /// # Errors
     /// If the file cannot be read as variables, or a name breaks the grammar.
     pub fn read(words: &[String], global: &Global) -> Result<Self> {
-        let (file, path) = match words {
-            [file] => (Path::new(file), named(Path::new(file))?),
-            [file, path] => (Path::new(file), parsed(path.parse())?),
+        let (file, path, is_named) = match words {
+            [file] => (Path::new(file), named(Path::new(file))?, false),
+            [file, path] => (Path::new(file), parsed(path.parse())?, true),
             _ => {
                 return Err(hinted(
                     "`--import` takes a file and a path",
@@ -40,7 +42,7 @@ impl Import {
             }
         };
         let fields = import::fields(global, path.as_str(), file)?;
-        Ok(Self { file: file.to_owned(), path, fields })
+        Ok(Self { file: file.to_owned(), path, is_named, fields })
     }
 
     /// Returns the names of its keys.
