@@ -8,8 +8,9 @@ use shared::path::SecretPath;
 
 use crate::client::Client;
 use crate::context::Global;
+use crate::kv::Typed;
+use crate::kv::read::{self, Kind};
 use crate::kv::write::{self, Put};
-use crate::kv::{Typed, read};
 use crate::vault::import;
 use host::hint::{Failure, hinted, parsed};
 
@@ -90,6 +91,14 @@ impl Import {
         term.say(format!("secret   {path} published, version {version}, {count} keys"));
         Ok(version)
     }
+}
+
+/// Tells whether there is no secret yet, as far as this machine knows.
+pub fn is_vault_empty(client: &Client) -> bool {
+    let place = Typed { mount: None, path: "secret".to_owned() };
+    let found = read::typed(client, &place, Kind::Names, |_| Ok(()));
+    let names = |(_, secret): read::Found| secret.and_then(|secret| secret.names());
+    found.is_ok_and(|found| names(found).is_none_or(|names| names.is_empty()))
 }
 
 /// Returns the names whose values are others in the vault, or not there.
