@@ -200,9 +200,14 @@ def by(user, *words):
 @check
 def setup_by_sudo_makes_system_units_that_serve_the_user_behind_it():
     line = ["setup", "--yes", "--name", "box", "--address", "127.0.0.1", "--passphrase-file", "/root/passphrase"]
-    line += ["--kit", "/root/box-kit", "--kit-confirmed"]
+    # There is no such folder; the port is mended by the line that ends well.
+    wrong = by("jonas", "sudo", "/opt/owner/vault", *line, "--port", "9001", "--kit", "/root/none/kit", "--kit-confirmed")
+    want((wrong.returncode, host.show("vault-server", "ActiveState")), (1, "active"), wrong.stderr)
+    line += ["--port", "9002", "--kit", "/root/box-kit", "--kit-confirmed"]
     ran = by("jonas", "sudo", "/opt/owner/vault", *line)
     want(ran.returncode, 0, ran.stdout + ran.stderr)
+    assert "the vault's server is 127.0.0.1:9002" in ran.stdout, ran.stdout
+    want(sh("stat -c '%U %G %a' /etc/vault-server/server.toml").split(), ["root", "vault-server", "640"])
     assert "system units vault-server and vault-agent" in ran.stderr and "`jonas` may use the agent" in ran.stderr, ran.stderr
     assert "next: vault import" in ran.stdout and "next: sudo vault machine add" in ran.stdout, ran.stdout
     units = ("vault-server", "vault-agent")

@@ -287,7 +287,7 @@ impl Found<'_> {
         let setup = server::make(server, listening, begun, paths, &global.term)?;
         let keys = std::slice::from_ref(&setup.server);
         let near = Near::new(server, keys)?;
-        server.end_elsewhere(|| near.answers())?;
+        daemons::end_elsewhere(server, &near, runs)?;
         daemons::start_server(server, keys, runs, paths, global)?;
         let near = near.at.to_string();
         self.found(setup, near, keeping)?;

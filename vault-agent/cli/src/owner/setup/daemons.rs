@@ -96,6 +96,29 @@ pub fn start_server(
     Ok(())
 }
 
+/// Ends a server without a vault that is not reached where it is to listen now; one that another
+/// run has just started gets the time to be.
+///
+/// # Errors
+/// If it does not end.
+pub fn end_elsewhere(server: &Server, near: &Near<'_>, runs: &Runs) -> Result<()> {
+    let reached = || Ok(near.answers()?.then_some(()));
+    if !server.is_running()? || wait(RIVAL, reached)?.is_some() {
+        return Ok(());
+    }
+    match runs {
+        Runs::Units(whose) => systemd::call(*whose, &["stop", "vault-server.service"])?,
+        Runs::Processes(_) => server.terminate()?,
+    }
+    let ended = wait(PATIENCE, || Ok((!server.is_running()?).then_some(())))?;
+    ended.ok_or_else(|| {
+        hinted(
+            format!("the server in `{}` listens elsewhere, and goes on", server.data.display()),
+            "end it, and run the same line again",
+        )
+    })
+}
+
 /// Has the agent run, and returns when it follows the server.
 ///
 /// # Errors

@@ -157,27 +157,23 @@ impl Server {
         Ok(())
     }
 
-    /// Ends a server that runs and is not reached where it is to listen now; one that another run
-    /// has just started gets the time to be.
-    ///
-    /// # Errors
-    /// If it does not end.
-    pub fn end_elsewhere(&self, is_reached: impl Fn() -> Result<bool>) -> Result<()> {
-        if self.holder().is_none() || wait(PATIENCE, || Ok(is_reached()?.then_some(())))?.is_some()
-        {
-            return Ok(());
+    /// Tells whether a process serves its data.
+    pub fn is_running(&self) -> Result<bool> {
+        let lock = self.data.join(LOCK);
+        match File::open(&lock) {
+            Ok(lock) => Ok(lock.try_lock().is_err()),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(why) => Err(why).with_context(|| format!("opening `{}`", lock.display())),
         }
-        let Some(pid) = self.holder() else { return Ok(()) };
-        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            kill_process(pid, Signal::TERM).with_context(|| format!("ending process {pid:?}"))?;
+    }
+
+    /// Tells the process that serves its data to end, if it can be told which one that is.
+    pub fn terminate(&self) -> Result<()> {
+        let pid = self.holder().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        match pid {
+            Some(pid) => kill_process(pid, Signal::TERM).context("ending the server"),
+            None => Ok(()),
         }
-        let ended = wait(PATIENCE, || Ok(self.holder().is_none().then_some(())))?;
-        ended.ok_or_else(|| {
-            hinted(
-                format!("the server that listened elsewhere (pid {pid}) does not end"),
-                "stop it, and run the same line again",
-            )
-        })
     }
 
     /// Returns where a program of this host reaches it.
