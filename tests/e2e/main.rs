@@ -38,6 +38,7 @@ mod rotation;
 mod run;
 mod scan;
 mod setup;
+mod setup_again;
 mod source;
 mod stale;
 mod status;

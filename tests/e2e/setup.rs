@@ -12,54 +12,59 @@ use notify::event::{EventKind, ModifyKind};
 use notify::{RecursiveMode, Watcher as _};
 use tests::{Bins, Host, MASTER, PASSPHRASE, Port, Ran, bins, files_below, run, watch};
 
-const SECRET: &str = "secret/jjeco/api-keys";
+pub const SECRET: &str = "secret/jjeco/api-keys";
 
 /// A host on which nothing is set up. What was started for it is killed in the end.
-struct Bare {
+pub struct Bare {
     dir: tempfile::TempDir,
-    host: Host,
-    port: Port,
+    pub host: Host,
+    pub port: Port,
 }
 
 impl Bare {
-    fn new(bins: Bins) -> Self {
+    pub fn new(bins: Bins) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::new("rtx1080", dir.path().join("rtx1080"), bins);
         fs::copy(MASTER, dir.path().join("env.master")).unwrap();
         Self { dir, host, port: Port::reserve() }
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub fn at(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn state(&self, name: &str) -> PathBuf {
+    pub fn state(&self, name: &str) -> PathBuf {
         self.host.state().join(name)
     }
 
     /// The line that a script types; `--user` without a runtime folder keeps systemd out.
-    fn command(&self, more: &[&str]) -> Command {
-        let mut command = self.host.command(self.host.bins.vault);
-        command.env("VAULT_SERVER_DATA", self.at("server"));
-        command.args(["setup", "--user", "--yes", "--name", "rtx1080", "--address", "127.0.0.1"]);
-        command.arg("--port").arg(self.port.address().port().to_string());
-        command.arg("--kit").arg(self.at("kit.txt")).arg("--kit-confirmed");
+    pub fn command(&self, more: &[&str]) -> Command {
+        let mut command = self.line("127.0.0.1", self.port.address().port(), &self.at("kit.txt"));
         command.args(more);
         command
     }
 
-    fn whole(&self) -> Command {
+    pub fn line(&self, address: &str, port: u16, kit: &Path) -> Command {
+        let mut command = self.host.command(self.host.bins.vault);
+        command.env("VAULT_SERVER_DATA", self.at("server"));
+        command.args(["setup", "--user", "--yes", "--name", "rtx1080", "--address", address]);
+        command.arg("--port").arg(port.to_string());
+        command.arg("--kit").arg(kit).arg("--kit-confirmed");
+        command
+    }
+
+    pub fn whole(&self) -> Command {
         let (master, file) = (self.at("env.master"), self.host.env_file());
         let [master, file] = [&master, &file].map(|path| path.to_str().unwrap());
         self.command(&["--import", master, SECRET, "--target", file])
     }
 
-    fn setup(&self) -> Ran {
+    pub fn setup(&self) -> Ran {
         run(&mut self.whole(), "")
     }
 
     /// Processes of this host, whoever started them.
-    fn processes(&self) -> Vec<u32> {
+    pub fn processes(&self) -> Vec<u32> {
         let here = self.dir.path().to_str().unwrap();
         let pids = fs::read_dir("/proc").unwrap().flatten();
         let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -71,7 +76,7 @@ impl Bare {
     }
 
     /// Kills every process of this host, as a power cut does.
-    fn cut_power(&self) {
+    pub fn cut_power(&self) {
         for pid in self.processes() {
             let _ = Command::new("kill").args(["-9", &pid.to_string()]).status();
         }
@@ -79,7 +84,7 @@ impl Bare {
     }
 
     /// Looks at everything that a finished set-up leaves.
-    fn check(&self, said: &Ran) {
+    pub fn check(&self, said: &Ran) {
         assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
         let closing = format!("rtx1080 is right: ~/.env holds {SECRET} v1");
         assert!(said.out.starts_with(&closing), "{}", said.out);
@@ -157,7 +162,8 @@ fn one_line_goes_from_nothing_to_a_file_that_is_right() {
 
     let again = bare.setup();
     bare.check(&again);
-    assert!(again.err.contains("this host is `rtx1080` of vault "), "{}", again.err);
+    assert!(again.err.contains("this host has its vault"), "{}", again.err);
+    assert!(again.err.contains("  machine    `rtx1080` of vault "), "{}", again.err);
 
     bare.cut_power();
     bare.check(&bare.setup());
@@ -293,6 +299,7 @@ fn at_a_terminal_everything_is_asked_and_an_unconfirmed_kit_is_void() {
     let bare = Bare::new(bins!());
     let old = "OWN=1\n";
     host::files::write_private(&bare.host.env_file(), old.as_bytes()).unwrap();
+    fs::set_permissions(bare.host.env_file(), fs::Permissions::from_mode(0o644)).unwrap();
     let open = || {
         let mut command = bare.host.command(bare.host.bins.vault);
         command.env("VAULT_SERVER_DATA", bare.at("server")).env_remove("VAULT_PASSPHRASE_FILE");
@@ -305,7 +312,8 @@ fn at_a_terminal_everything_is_asked_and_an_unconfirmed_kit_is_void() {
     let begin = |terminal: &mut Terminal| {
         let before = terminal.answer("anything else ends it here.", "");
         terminal.answer("New passphrase for admin `admin`: ", PASSPHRASE);
-        terminal.answer("The same once more: ", PASSPHRASE);
+        let asked = terminal.answer("The same once more: ", PASSPHRASE);
+        assert!(!asked.contains("server "), "asked before programs start: {asked}");
         let page = terminal.until("Type the last 6 characters of the line VAULT-ROOT-SECRET-1");
         (before, page)
     };
@@ -326,6 +334,7 @@ fn at_a_terminal_everything_is_asked_and_an_unconfirmed_kit_is_void() {
     second.answer("of the line AGE-SECRET-KEY-1…", &Terminal::end_of(&page, recovery));
     let asked = second.answer("Enter leaves it as it is.", "b");
     assert!(asked.contains("E_TARGET_FOREIGN") && asked.contains("OWN"), "{asked}");
+    assert!(asked.contains("its mode stays 0644"), "{asked}");
     let end = second.until("vault machine add NAME --ssh USER@HOST");
     assert!(end.contains("rtx1080 is right: ~/.env holds"), "{end}");
     assert!(second.script.wait().unwrap().success());
@@ -394,7 +403,12 @@ fn where_systemd_runs_both_are_units() {
     assert_eq!(setup().1, 2, "what does not is started");
 }
 
-fn refused(ran: &Ran, text: &str) {
+pub fn goes_on(ran: &Ran, text: &str) {
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(ran.err.contains(text), "{}", ran.err);
+}
+
+pub fn refused(ran: &Ran, text: &str) {
     assert_ne!(ran.code, 0, "{}", ran.err);
     assert!(ran.err.contains(text), "{}", ran.err);
 }
@@ -408,10 +422,15 @@ fn a_file_with_other_lines_waits_for_a_decision() {
     refused(&ran, "E_TARGET_FOREIGN");
     refused(&ran, "run the same line again with `--block`, `--replace` or `--import-target`");
     assert_eq!(bare.host.env(), old, "nothing of it is lost");
-    let ran = run(bare.whole().arg("--block"), "");
+    fs::set_permissions(bare.host.env_file(), fs::Permissions::from_mode(0o644)).unwrap();
+    let ran = run(bare.whole().args(["--block", "--mode", "0640"]), "");
     assert_eq!(ran.code, 0, "{}", ran.err);
     let text = bare.host.env();
     assert!(text.starts_with(old) && text.contains("OPENAI_API_KEY="), "{text}");
+    let mode = bare.host.env_file().metadata().unwrap().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    let ran = run(bare.whole().args(["--replace", "--mode", "0600"]), "");
+    goes_on(&ran, "without what is said now by --replace, --mode");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 """Hosts with systemd, added over ssh: units, root by sudo with and without a password, a user's own agent, and a
-container that lets systemd make no namespaces. Owner and guests share one booted host, and differ by their folders."""
+container that lets systemd make no namespaces; and `vault setup` by sudo. Owner and guests share one booted host, and differ
+by their folders."""
 
 import pathlib
 import sys
@@ -171,6 +172,50 @@ def a_user_has_an_agent_of_their_own_that_stays_after_the_login():
     wait("the new value", lambda: "=two" in sh("cat /home/rita/J-Jeco/.env"))
     leave("desk3", "rita", "--user")
     sh("test ! -e /home/rita/.local/state/vault-agent; test ! -e /home/rita/.config/systemd/user/vault-agent.service")
+
+
+def by(user, *words):
+    places = [f"HOME=/home/{user}", "PATH=/opt/owner:/usr/bin:/bin", "TERM=dumb"]
+    return host.try_run("runuser", "-u", user, "--", "env", "-i", "-C", f"/home/{user}", *places, *words)
+
+
+@check
+def setup_by_sudo_makes_system_units_that_serve_the_user_behind_it():
+    line = ["setup", "--yes", "--name", "box", "--address", "127.0.0.1", "--passphrase-file", "/root/passphrase"]
+    # There is no such folder; the port is mended by the line that ends well.
+    wrong = by("jonas", "sudo", "/opt/owner/vault", *line, "--port", "9001", "--kit", "/root/none/kit", "--kit-confirmed")
+    want((wrong.returncode, host.show("vault-server", "ActiveState")), (1, "active"), wrong.stderr)
+    line += ["--port", "9002", "--kit", "/root/box-kit", "--kit-confirmed"]
+    ran = by("jonas", "sudo", "/opt/owner/vault", *line)
+    want(ran.returncode, 0, ran.stdout + ran.stderr)
+    assert "the vault's server is 127.0.0.1:9002" in ran.stdout, ran.stdout
+    want(sh("stat -c '%U %G %a' /etc/vault-server/server.toml").split(), ["root", "vault-server", "640"])
+    assert "system units vault-server and vault-agent" in ran.stderr and "`jonas` may use the agent" in ran.stderr, ran.stderr
+    assert "next: vault import" in ran.stdout and "next: sudo vault machine add" in ran.stdout, ran.stdout
+    units = ("vault-server", "vault-agent")
+    want([host.show(unit, "ActiveState") for unit in units], ["active", "active"])
+    # Without sudo, from here on; root needs no name in the list, others get none.
+    want(by("jonas", "vault", "kv", "put", "secret/a", "K=one").returncode, 0)
+    want(by("jonas", "vault", "kv", "get", "-field=K", "secret/a").stdout.strip(), "one")
+    assert "permission denied" in by("rita", "vault", "kv", "get", "secret/a").stderr
+    for user in ("jonas", "rita"):
+        second = by(user, "vault", *line)
+        want(second.returncode, 1, second.stdout + second.stderr)
+        assert "this host has a vault already" in second.stderr and "`sudo vault setup`" in second.stderr, second.stderr
+    # The same line finds all there; the target's folder is let in.
+    before = [host.show(unit, "MainPID") for unit in units]
+    host.write("/home/jonas/master", "K=two\n")
+    more = ["--import", "/home/jonas/master", "secret/b", "--target", "/home/jonas/J-Jeco/.env"]
+    again = by("jonas", "sudo", "/opt/owner/vault", *line, *more)
+    want(again.returncode, 0, again.stdout + again.stderr)
+    assert "this host has its vault" in again.stderr and "box is right: ~/J-Jeco/.env holds secret/b v1" in again.stdout, again
+    assert "--target ~/J-Jeco/.env" in again.stdout, again.stdout
+    want(sh("stat -c '%U %a' /home/jonas/J-Jeco/.env").split(), ["jonas", "600"])
+    want(host.show("vault-server", "MainPID"), before[0])
+    sh(
+        "systemctl disable --quiet --now vault-agent vault-server; rm /etc/systemd/system/vault-*.service; systemctl daemon-reload\n"
+        "rm -r /var/lib/vault-agent /etc/vault-agent /var/lib/vault-server /etc/vault-server /home/jonas/J-Jeco/.env"
+    )
 
 
 @check

@@ -155,6 +155,11 @@ impl Global {
         Paths::resolve_in(flags.state.clone(), flags.config.clone(), |name| self.env(name))
     }
 
+    /// Tells whether the agent's place was chosen by hand.
+    pub fn has_chosen_place(&self) -> bool {
+        self.flags.state.is_some() || self.env("VAULT_STATE_DIR").is_some()
+    }
+
     /// Makes the client for the API that flags and environment choose; nothing is connected yet.
     pub fn client(&self) -> Result<Client, Error> {
         self.client_with(|_, _| {})
@@ -276,9 +281,8 @@ impl Global {
         let paths = self.paths().map_err(|why| Error::setup(format!("{why:#}")))?;
         // A user without an agent of his own asks the machine's.
         let machine = PathBuf::from("/run/vault-agent/agent.sock");
-        let chosen = flags.state.is_some() || self.env("VAULT_STATE_DIR").is_some();
         let mut sockets = paths.sockets();
-        if !chosen && paths.socket != machine {
+        if !self.has_chosen_place() && paths.socket != machine {
             sockets.push(machine);
         }
         Ok(Endpoint::Agent { sockets, paths })

@@ -77,7 +77,7 @@ impl Key {
         }
         Err(hinted(
             format!("no key at `{}`", file.display()),
-            "run `vault-agent init`, or `vault init` on the first machine",
+            "`vault setup` makes a vault here; `vault machine add` on its host adds this one to another",
         ))
     }
 }

@@ -134,7 +134,7 @@ fn identity(paths: &Paths) -> Result<Own> {
     if !paths.state.exists() {
         bail!(hinted(
             format!("no machine is set up in `{}`", paths.state.display()),
-            "run `vault-agent init`, or `vault init` on the first machine"
+            "`vault setup` makes a vault here; `vault machine add` on its host adds this one to another"
         ));
     }
     check_private(&paths.state)?;

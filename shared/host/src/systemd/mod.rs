@@ -12,6 +12,6 @@ mod unit;
 
 pub use credential::Credential;
 pub use install::{HOST_UNITS, InstallFlags, Program, install};
-pub use systemctl::{failed, runs, text};
+pub use systemctl::{call, failed, runs, text};
 pub use uninstall::uninstall;
 pub use unit::{Whose, argument, check_names, lets_write, needs, percent, word};

@@ -29,7 +29,7 @@ pub(super) fn line(whose: Whose, arguments: &[&str]) -> String {
 }
 
 /// Has `systemctl` do something.
-pub(super) fn call(whose: Whose, arguments: &[&str]) -> Result<()> {
+pub fn call(whose: Whose, arguments: &[&str]) -> Result<()> {
     output(whose, arguments).map(drop)
 }
 

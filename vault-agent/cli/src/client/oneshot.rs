@@ -31,7 +31,7 @@ pub(super) fn start(
         let text = format!("no agent is listening at `{socket}`, and none can answer here: {why}");
         Error::Absent(Failure::remote(text).hint(
             "start the agent (`vault-agent install`), name another API with VAULT_ADDR, or set this \
-             machine up: `vault init` makes a vault, `vault machine add` on its host adds to one",
+             machine up: `vault setup` makes a vault, `vault machine add` on its host adds to one",
         ))
     };
     if !paths.pins().exists() {

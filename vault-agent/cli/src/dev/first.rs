@@ -8,7 +8,7 @@ use shared::token::{Line as _, SetupLine};
 
 use super::folder::{Folder, PASSPHRASE, SERVER, SETUP_LINE, read_line};
 use crate::context::Global;
-use crate::owner::init::{Keeping, set_up};
+use crate::owner::init::{Here, Keeping, set_up};
 use crate::owner::signing::admin::Work;
 use crate::owner::signing::founding::{Unfinished, Wish};
 use crate::owner::signing::passphrase::Source;
@@ -71,8 +71,9 @@ pub async fn make_vault(
         work: Work::Little,
         kit: Some(kit),
         kit_confirmed: true,
+        chosen: None,
     };
-    set_up(wish, &keeping, paths, global).await?;
+    set_up(wish, &keeping, &Here::default(), paths, global).await?;
     files::remove(&folder.at(SETUP_LINE))?;
     Ok(())
 }

@@ -17,7 +17,7 @@ use host::files;
 use host::hint::{Exit, hinted, parsed};
 
 pub use begun::{Asked, Names, ShownKit};
-pub use set_up::{Keeping, check_kit_place, forget, set_up};
+pub use set_up::{Here, Keeping, check_kit_place, forget, set_up};
 
 /// Set this machine up with a server's setup line
 #[derive(Debug, clap::Args)]
@@ -68,6 +68,7 @@ impl Keep {
             work: Work::Second,
             kit: self.kit.clone(),
             kit_confirmed: self.kit_confirmed,
+            chosen: None,
         }
     }
 }
@@ -84,7 +85,7 @@ pub(crate) fn run(args: Args, global: &Global) -> Result<Exit> {
     let keeping = args.keep.keeping(global);
     let kit = keeping.kit.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let made = runtime.block_on(set_up(wish, &keeping, &paths, global))?;
+    let made = runtime.block_on(set_up(wish, &keeping, &Here::default(), &paths, global))?;
     // One that goes on with an earlier attempt has the name of that time.
     let state = shared::log::start(&made.request.genesis)?;
     term.line(format!("vault    {} {}", state.name(), made.vault))?;

@@ -4,11 +4,14 @@
 //! it is done, so that the same line goes on wherever an earlier run was stopped.
 
 mod addresses;
+mod caller;
 mod closing;
 mod daemons;
 pub(crate) mod detached;
 mod import;
 mod journal;
+mod listening;
+mod near;
 mod patience;
 mod places;
 mod plan;
@@ -20,18 +23,23 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use shared::token::SetupLine;
 
-use self::closing::{Outcome, typed};
+use self::caller::Caller;
+use self::closing::Outcome;
 use self::daemons::Runs;
 use self::import::Import;
 use self::journal::{Begun, Stage};
+use self::listening::{Listening, Said};
+use self::near::Near;
 use self::places::Server;
-use self::plan::{Address, Plan, Published};
+use self::plan::{Plan, Published};
 use self::target::{Choice, Target};
 use crate::context::Global;
-use crate::owner::init::{Asked, Keep, Keeping, Names, ShownKit, check_kit_place, forget, set_up};
+use crate::owner::init::{Asked, Here, Keep, Keeping, Names};
+use crate::owner::init::{ShownKit, check_kit_place, forget, set_up};
 use crate::owner::signing::admin;
 use crate::owner::signing::founding::{Unfinished, Wish};
 use host::hint::{Exit, hinted};
+use machine::config::Config;
 use machine::identity::Pins;
 use machine::paths::Paths;
 
@@ -41,7 +49,8 @@ pub(crate) use closing::first_step;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "It shows what it will do, and asks, before it does anything. Interrupted, killed or failed, the same \
-line goes on where it stopped. As root it serves the whole host, else this user alone.
+line goes on where it stopped. As root it makes units of the system, and who has called sudo may use
+the agent; else both are this user's own.
 
 Examples:
   vault setup
@@ -61,24 +70,15 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     admin: Option<String>,
 
-    /// Tell the other machines to reach the server here, in this order, instead of at the addresses
-    /// of this host's networks and VPNs; repeatable
-    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "public")]
-    address: Vec<String>,
-
-    /// Tell them this host's public addresses too; without the right keys nobody gets in there
-    #[arg(long)]
-    public: bool,
-
-    /// Have the server listen on this port [default: 8443, or the next one that is free]
-    #[arg(long, value_name = "N")]
-    port: Option<u16>,
+    #[command(flatten)]
+    said: Said,
 
     /// Keep the server's data and configuration in this folder [env: VAULT_SERVER_DATA]
     #[arg(long, value_name = "DIR")]
     server_data: Option<PathBuf>,
 
-    /// Have both run for this user alone, which is so anyway but for root
+    /// Have both run for this user alone, as they do anyway but for root; even where the host has a
+    /// vault of root's
     #[arg(long)]
     user: bool,
 
@@ -105,12 +105,12 @@ pub struct Args {
 /// What was found by looking round, and is not changed any more.
 struct Found<'a> {
     global: &'a Global,
+    caller: Caller,
     paths: Paths,
     server: Server,
     runs: Runs,
     names: Names,
-    addresses: Vec<Address>,
-    port: u16,
+    listening: Listening,
     import: Option<Import>,
 }
 
@@ -123,14 +123,22 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let server = Server::find(args.server_data.as_deref(), global)?;
     let paths = global.paths()?;
     let stage = Stage::of(&paths, &server)?;
-    let found = look_round(args, paths, server, &stage, global)?;
-    let Found { paths, import, .. } = &found;
+    if matches!(stage, Stage::Fresh) && !args.user && !global.has_chosen_place() {
+        journal::refuse_second(&paths, &Paths::of_host(None))?;
+    }
+    let unfinished = Unfinished::load(&paths)?;
+    let found = look_round(args, paths, server, (&stage, unfinished.as_ref()), global)?;
+    let Found { paths, import, caller, .. } = &found;
     let target = match (&args.target, import) {
         (Some(file), Some(import)) => Some(Target::new(file, &import.path, &args.choice)?),
         (_, _) => None,
     };
-    let keeping = args.keep.keeping(global);
-    if !matches!(stage, Stage::Made(_)) && Unfinished::load(paths)?.is_none() {
+    if let (Some(target), Some(import)) = (&target, import) {
+        target.refuse_other(paths, import)?;
+    }
+    let mut keeping = args.keep.keeping(global);
+    let is_to_be_made = !matches!(stage, Stage::Made(_)) && unfinished.is_none();
+    if is_to_be_made {
         ShownKit::void(paths, &global.term)?;
         check_kit_place(&keeping, &global.term)?;
     }
@@ -138,18 +146,23 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<Exit> {
         global.term.say("nothing was done");
         return Ok(Exit::LOCAL);
     }
+    if is_to_be_made {
+        // Asked for at once: what is typed while programs start is seen on the terminal.
+        keeping.choose(&found.names.admin, paths)?;
+    }
     let pins = match stage {
         Stage::Made(pins) => {
             // A run that was killed just then has left them.
             forget(paths)?;
             Begun::remove(paths)?;
-            daemons::start_server(&found.server, &found.runs, paths, global)?;
+            daemons::start_server(&found.server, &pins.server, &found.runs, paths, global)?;
             pins
         }
         Stage::Begun(begun) => found.make(begun, &keeping)?,
         Stage::Fresh => {
-            let addresses = found.addresses.iter().map(|address| address.at.clone()).collect();
-            found.make(Begun::new(global.now(), found.port, addresses), &keeping)?
+            let Listening { at, .. } = found.listening;
+            let addresses = found.listening.addresses();
+            found.make(Begun::new(global.now(), at.port(), addresses), &keeping)?
         }
     };
     daemons::start_agent(&found.runs, paths, global)?;
@@ -159,8 +172,10 @@ pub(crate) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let secret = import.as_ref().zip(kept.or(version));
     let outcome = Outcome {
         pins: &pins,
+        caller,
         secret: secret.map(|(import, version)| (&import.path, version)),
         target: target.as_ref().map(|target| target.file.as_path()),
+        is_empty: secret.is_none() && import::is_vault_empty(&client),
     };
     closing::show(&outcome, global)?;
     Ok(Exit::OK)
@@ -170,42 +185,29 @@ fn look_round<'a>(
     args: &Args,
     paths: Paths,
     server: Server,
-    stage: &Stage,
+    (stage, unfinished): (&Stage, Option<&Unfinished>),
     global: &'a Global,
 ) -> Result<Found<'a>> {
-    let asked = Asked {
-        host: args.name.clone(),
-        vault: args.vault_name.clone(),
-        admin: args.admin.clone(),
-    };
+    let Args { name, vault_name, admin, said, .. } = args;
+    let asked = Asked { host: name.clone(), vault: vault_name.clone(), admin: admin.clone() };
     let mut names = Names::choose(asked, &paths)?;
+    // Signed with the kit that was confirmed, or in the log: nobody calls them otherwise any more.
+    if let Some(Unfinished { host, admin, .. }) = unfinished {
+        journal::refuse_other("--name", &names.host, host, name.is_some())?;
+        journal::refuse_other("--admin", &names.admin, admin, args.admin.is_some())?;
+    }
     let settings = server.settings()?;
-    let given = |list: &[String], port| {
-        list.iter().map(|text| Address::given(text, port)).collect::<Vec<_>>()
-    };
-    let (port, addresses) = match stage {
-        Stage::Begun(begun) => (begun.port, given(&begun.addresses, begun.port)),
+    let listening = match stage {
+        Stage::Fresh => said.unmade(None, settings.as_ref())?,
+        Stage::Begun(begun) => said.unmade(Some(begun), settings.as_ref())?,
         Stage::Made(pins) => {
+            journal::refuse_other("--name", &names.host, &pins.name, name.is_some())?;
             names.host = pins.name.clone();
-            let port = settings.map_or(0, |settings| settings.listen.port());
-            (port, given(&pins.addresses, port))
-        }
-        Stage::Fresh => {
-            // A configuration that is there stays, and the server obeys it.
-            let port = match &settings {
-                Some(settings) => settings.listen.port(),
-                None => server::port(args.port)?,
-            };
-            let known = settings.map(|settings| settings.addresses).unwrap_or_default();
-            let list = if args.address.is_empty() { &known } else { &args.address };
-            let addresses = match &**list {
-                [] => {
-                    let chosen = addresses::choose(&addresses::read()?, args.public)?;
-                    chosen.iter().map(|one| Address::of(one, port)).collect()
-                }
-                list => given(list, port),
-            };
-            (port, addresses)
+            let settings = settings.with_context(|| {
+                format!("there is no configuration `{}`", server.config.display())
+            })?;
+            let configured = Config::load_or_default(&paths.config)?.server;
+            said.made(pins, &configured, settings.listen, [&server.config, &paths.config])?
         }
     };
     let runs = Runs::find(args.user);
@@ -213,7 +215,8 @@ fn look_round<'a>(
         [] => None,
         words => Some(Import::read(words, global)?),
     };
-    Ok(Found { global, paths, server, runs, names, addresses, port, import })
+    let caller = Caller::find(global);
+    Ok(Found { global, caller, paths, server, runs, names, listening, import })
 }
 
 impl Found<'_> {
@@ -221,17 +224,27 @@ impl Found<'_> {
     fn agreed(&self, stage: &Stage, target: Option<&Target<'_>>, yes: bool) -> Result<bool> {
         let (global, term) = (self.global, &self.global.term);
         match stage {
-            Stage::Fresh => term.say("this will be made on this host:"),
+            Stage::Fresh => {
+                if self.caller.has_own_vault() {
+                    term.say(
+                        "note: the user who called sudo has a vault already, which `vault setup` \
+                         without sudo goes on with; this makes another one",
+                    );
+                }
+                term.say("this will be made on this host:");
+            }
             Stage::Begun(begun) => {
                 term.say(format!("going on with what was begun at {}:", begun.begun));
             }
-            Stage::Made(pins) => term.say(format!(
-                "this host is `{}` of vault {} already; what is missing is added:",
-                pins.name,
-                pins.vault.short()
-            )),
+            Stage::Made(_) => {
+                term.say("this host has its vault; what of this is not there is added:");
+            }
         }
-        term.say(self.plan(target).shown());
+        let made = match stage {
+            Stage::Made(pins) => Some(pins.vault.short().to_string()),
+            Stage::Fresh | Stage::Begun(_) => None,
+        };
+        term.say(self.plan(made, target).shown());
         if yes {
             return Ok(true);
         }
@@ -245,41 +258,52 @@ impl Found<'_> {
         Ok(term.read_line()?.is_some_and(|answer| answer.trim().is_empty()))
     }
 
-    fn plan(&self, target: Option<&Target<'_>>) -> Plan<'_> {
-        let Self { paths, server, import, .. } = self;
+    fn plan(&self, made: Option<String>, target: Option<&Target<'_>>) -> Plan<'_> {
+        let Self { paths, server, import, listening, caller, .. } = self;
         let published = import.as_ref().map(|import| Published {
             path: &import.path,
-            file: typed(&import.file),
+            file: caller.typed(&import.file),
             keys: import.keys(),
-            target: target.map(|target| typed(&target.file)),
+            target: target.map(|target| caller.typed(&target.file)),
         });
+        // A configuration that is there says itself who may use the agent.
+        let allowed = caller.allowed(paths).filter(|_| !paths.config.exists());
         Plan {
             names: &self.names,
-            addresses: &self.addresses,
-            port: self.port,
+            made,
+            addresses: &listening.addresses,
+            port: listening.at.port(),
             runs: &self.runs,
-            files: [&server.data, &server.config, &paths.state, &paths.config].map(|it| typed(it)),
+            allowed,
+            files: [&server.data, &server.config, &paths.state, &paths.config]
+                .map(|it| caller.typed(it)),
             published,
         }
     }
 
     /// Makes server and vault, or goes on with them.
     fn make(&self, begun: Begun, keeping: &Keeping) -> Result<Pins> {
-        let Self { global, paths, server, runs, .. } = self;
-        let setup = server::make(server, begun, paths, &global.term)?;
-        daemons::start_server(server, runs, paths, global)?;
-        self.found(setup, keeping)?;
+        let Self { global, paths, server, runs, listening, .. } = self;
+        let setup = server::make(server, listening, begun, paths, &global.term)?;
+        let keys = std::slice::from_ref(&setup.server);
+        let near = Near::new(server, keys)?;
+        daemons::end_elsewhere(server, &near, runs)?;
+        daemons::start_server(server, keys, runs, paths, global)?;
+        let near = near.at.to_string();
+        self.found(setup, near, keeping)?;
         Begun::remove(paths)?;
         Pins::load(paths)?.context("the vault was made, and this host has no pins")
     }
 
     /// Makes the vault, with its kit, its first admin, and this machine.
-    fn found(&self, setup: SetupLine, keeping: &Keeping) -> Result<()> {
-        let Self { global, paths, names, .. } = self;
+    fn found(&self, setup: SetupLine, near: String, keeping: &Keeping) -> Result<()> {
+        let Self { global, paths, names, caller, .. } = self;
         let Names { host, vault, admin } = names.clone();
         let wish = Wish { setup, host, vault_name: vault, admin };
+        let allow = caller.allowed(paths).into_iter().collect();
+        let here = Here { near: Some(near), allow };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let made = runtime.block_on(set_up(wish, keeping, paths, global))?;
+        let made = runtime.block_on(set_up(wish, keeping, &here, paths, global))?;
         let (term, key) = (&global.term, admin::place(paths, &made.admin));
         term.say(format!("vault    {} made; machine `{}`", made.vault.short(), made.host));
         term.say(format!("admin    `{}`, key in `{}`", made.admin, key.display()));

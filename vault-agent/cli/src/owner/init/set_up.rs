@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use age::secrecy::SecretString;
 use anyhow::{Result, bail};
 use shared::keys::SignKey;
+use shared::name::Name;
 use shared::signed::VaultId;
 use shared::time::Time;
 use shared::token::SetupLine;
@@ -36,6 +38,48 @@ pub struct Keeping {
     pub kit: Option<PathBuf>,
     /// Whether nobody needs to type it back.
     pub kit_confirmed: bool,
+    /// The passphrase, once it has been asked for.
+    pub chosen: Option<SecretString>,
+}
+
+impl Keeping {
+    /// Asks for the passphrase of a new admin now, and not when it is needed.
+    ///
+    /// # Errors
+    /// If there is a key of that name, or no passphrase is given.
+    pub fn choose(&mut self, admin: &Name, paths: &Paths) -> Result<()> {
+        self.chosen = Some(self.passphrase(admin, paths)?);
+        Ok(())
+    }
+
+    fn passphrase(&self, admin: &Name, paths: &Paths) -> Result<SecretString> {
+        let file = admin::place(paths, admin);
+        if file.exists() {
+            let text = format!("there is an admin key at `{}` already", file.display());
+            bail!(hinted(text, "choose another `--admin NAME`, or move the file away"));
+        }
+        match &self.chosen {
+            Some(chosen) => Ok(chosen.clone()),
+            None => self.passphrase.fresh(admin),
+        }
+    }
+}
+
+/// What holds for the server's own host alone.
+#[derive(Debug, Default)]
+pub struct Here {
+    /// Where it reaches the server without a network: tried first.
+    pub near: Option<String>,
+    /// Who may use its agent beside root.
+    pub allow: Vec<String>,
+}
+
+impl Here {
+    /// Returns where this host looks for a server that others find at `addresses`.
+    fn addresses(&self, addresses: &[String]) -> Vec<String> {
+        let others = addresses.iter().filter(|address| Some(*address) != self.near.as_ref());
+        self.near.iter().chain(others).cloned().collect()
+    }
 }
 
 /// Makes the vault, or goes on with one whose making was interrupted. What makes this host belong
@@ -43,6 +87,7 @@ pub struct Keeping {
 pub async fn set_up(
     wish: Wish,
     keeping: &Keeping,
+    here: &Here,
     paths: &Paths,
     global: &Global,
 ) -> Result<Unfinished> {
@@ -63,13 +108,14 @@ pub async fn set_up(
         let (host, vault, admin) = (host.clone(), vault_name.clone(), admin.clone());
         Names { host, vault, admin }.store(paths)?;
     }
-    let client = posting::reach(&wish.setup, &keys.sign).await?;
+    let addresses = here.addresses(&wish.setup.addresses);
+    let client = posting::reach(&addresses, &wish.setup.server, &keys.sign).await?;
     let unfinished = match begun {
         Some(begun) => resume(begun, &wish.setup, paths, term)?,
         None => begin(wish, keeping, &keys, paths, global)?,
     };
     match posting::post(&client, &unfinished.request).await {
-        Ok(()) => finish(&unfinished, paths).map(|()| unfinished),
+        Ok(()) => finish(&unfinished, here, paths).map(|()| unfinished),
         Err(PostError::Unknown(failure)) => Err(failure.into()),
         Err(PostError::Refused(failure)) => {
             discard(fresh, keeping, paths, term)?;
@@ -145,12 +191,7 @@ fn begin(
     paths: &Paths,
     global: &Global,
 ) -> Result<Unfinished> {
-    let file = admin::place(paths, &wish.admin);
-    if file.exists() {
-        let text = format!("there is an admin key at `{}` already", file.display());
-        bail!(hinted(text, "choose another `--admin NAME`, or move the file away"));
-    }
-    let passphrase = keeping.passphrase.fresh(&wish.admin)?;
+    let passphrase = keeping.passphrase(&wish.admin, paths)?;
     let (kit, key, now) = (Kit::generate(), SignKey::generate(), global.now());
     let (vault, request) = found(&wish, keys, &kit, &key, now)?;
     keep_kit(&kit, &wish, (vault, now), keeping, paths, &global.term)?;
@@ -205,11 +246,11 @@ fn keep_kit(
 }
 
 /// Writes admin key, configuration and, last, the pins.
-fn finish(made: &Unfinished, paths: &Paths) -> Result<()> {
+fn finish(made: &Unfinished, here: &Here, paths: &Paths) -> Result<()> {
     files::create_dir_private(&paths.admin())?;
     let file = admin::place(paths, &made.admin);
     files::replace(&file, &made.admin_file.0, files::Access::PRIVATE)?;
-    write_config(paths, &made.setup.addresses, &[])?;
+    write_config(paths, &here.addresses(&made.setup.addresses), &here.allow)?;
     let pins = Pins {
         vault: made.vault,
         server: vec![made.setup.server.clone()],

@@ -78,7 +78,7 @@ fn invitation(args: &Args, global: &Global) -> Result<Invitation> {
     let Some(pins) = Pins::load(&paths)? else {
         bail!(hinted(
             format!("this host belongs to no vault (`{}`)", paths.state.display()),
-            "make one with `vault init`, or name the state with `--state DIR`"
+            "make one with `vault setup`, or name the state with `--state DIR`"
         ));
     };
     if let Some(bad) = args.server.iter().find(|address| !is_address(address)) {

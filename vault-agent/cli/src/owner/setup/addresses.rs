@@ -49,13 +49,18 @@ pub struct Chosen {
     pub name: String,
 }
 
-/// Chooses what agents are told; with `public`, addresses of the internet too.
+/// Chooses what agents are told, of the addresses that `heard` are listened on; with `public`,
+/// those of the internet too.
 ///
 /// # Errors
 /// If nothing is left, with the way out.
-pub fn choose(interfaces: &[Interface], public: bool) -> Result<Vec<Chosen>> {
-    let mut kinds: Vec<(Kind, &Interface)> =
-        interfaces.iter().filter_map(|it| Some((kind(it)?, it))).collect();
+pub fn choose(
+    interfaces: &[Interface],
+    public: bool,
+    heard: impl Fn(IpAddr) -> bool,
+) -> Result<Vec<Chosen>> {
+    let heard = interfaces.iter().filter(|it| heard(it.address));
+    let mut kinds: Vec<(Kind, &Interface)> = heard.filter_map(|it| Some((kind(it)?, it))).collect();
     // One address of each interface and kind: IPv4 where there is one, as it changes less often.
     kinds.sort_by_key(|(kind, it)| (*kind, it.address.is_ipv6()));
     let mut chosen: Vec<(Kind, &Interface)> = Vec::new();
@@ -117,6 +122,12 @@ fn is_unique_local(ip: Ipv6Addr) -> bool {
     ip.octets()[0] & 0xfe == 0xfc
 }
 
+/// Tells whether a listener of `[::]` takes connections over IPv4 as well, as the kernel is set.
+pub fn is_dual_stack() -> bool {
+    let only = std::fs::read_to_string("/proc/sys/net/ipv6/bindv6only");
+    only.is_ok_and(|only| only.trim() == "0")
+}
+
 /// Reads the interfaces of this host.
 pub fn read() -> Result<Vec<Interface>> {
     let all = if_addrs::get_if_addrs().context("reading the network interfaces")?;
@@ -156,7 +167,7 @@ mod tests {
     /// Checks which addresses are chosen of `name address` pairs.
     fn check(pairs: &[(&str, &str)], public: bool, expected: &[&str]) {
         let all: Vec<_> = pairs.iter().map(|(name, ip)| interface(name, ip)).collect();
-        let chosen = choose(&all, public).unwrap();
+        let chosen = choose(&all, public, |_| true).unwrap();
         let shown: Vec<String> = chosen.iter().map(|it| it.address.to_string()).collect();
         assert_eq!(shown, expected, "{pairs:?}");
     }
@@ -190,15 +201,15 @@ mod tests {
     #[test]
     fn a_bridge_counts_only_with_a_network_card_in_it() {
         let mut bridge = interface("vmbr0", "192.168.17.9");
-        assert_eq!(choose(std::slice::from_ref(&bridge), false).unwrap().len(), 1);
+        assert_eq!(choose(std::slice::from_ref(&bridge), false, |_| true).unwrap().len(), 1);
         bridge.is_inner_bridge = true;
-        assert!(choose(&[bridge], true).is_err());
+        assert!(choose(&[bridge], true, |_| true).is_err());
     }
 
     #[test]
     fn a_tunnel_by_any_name_comes_after_the_lan() {
         let tunnel = Interface { is_tunnel: true, ..interface("home", "10.9.0.2") };
-        let chosen = choose(&[tunnel, interface("eth1", "10.0.0.2")], false).unwrap();
+        let chosen = choose(&[tunnel, interface("eth1", "10.0.0.2")], false, |_| true).unwrap();
         assert_eq!((chosen[0].name.as_str(), chosen[1].name.as_str()), ("eth1", "home"));
     }
 
@@ -206,7 +217,7 @@ mod tests {
     fn a_host_that_nobody_reaches_is_told_the_way_out() {
         let fault = |pairs: &[(&str, &str)]| {
             let all: Vec<_> = pairs.iter().map(|(name, ip)| interface(name, ip)).collect();
-            let fault = choose(&all, false).unwrap_err();
+            let fault = choose(&all, false, |_| true).unwrap_err();
             (fault.to_string(), host::hint::hint(&fault).unwrap())
         };
         let (text, hint) = fault(&[("eth0", "203.0.113.5")]);
@@ -221,7 +232,7 @@ mod tests {
     fn many_addresses_are_cut_to_what_a_line_takes() {
         let all: Vec<_> =
             (1..20).map(|n| interface(&format!("eth{n}"), &format!("10.0.{n}.2"))).collect();
-        assert_eq!(choose(&all, false).unwrap().len(), MOST);
+        assert_eq!(choose(&all, false, |_| true).unwrap().len(), MOST);
     }
 
     #[test]

@@ -6,47 +6,42 @@ use std::path::Path;
 use anyhow::Result;
 use shared::path::SecretPath;
 
+use super::caller::Caller;
 use super::journal::Begun;
 use crate::context::Global;
-use host::account;
 use host::shown::{Shown, quoted};
 use machine::identity::Pins;
+use machine::paths::Paths;
 
 /// What is right now.
 pub struct Outcome<'a> {
     pub pins: &'a Pins,
+    pub caller: &'a Caller,
     /// The secret that was published, and its version.
     pub secret: Option<(&'a SecretPath, u64)>,
     /// The file that is kept right.
     pub target: Option<&'a Path>,
+    /// Whether there is no secret yet, as far as is known.
+    pub is_empty: bool,
 }
 
-/// Shows a file as a person of this host would type it.
-pub fn typed(file: &Path) -> String {
-    let shown = account::tilde(file, None);
-    match shown.strip_prefix("~/") {
-        Some(rest) => format!("~/{}", quoted(rest)),
-        None => quoted(&shown),
-    }
-}
-
-/// Prints both lines.
+/// Prints what is right, and what may come next.
 pub fn show(outcome: &Outcome<'_>, global: &Global) -> Result<()> {
     let term = &global.term;
     let line = Shown::from(right(outcome));
     term.line(if global.colour() { line.coloured(32) } else { line })?;
-    if outcome.secret.is_none() {
+    if outcome.is_empty {
         term.line("next: vault import secret/FOLDER/NAME FILE")?;
     }
     term.line(format!("next: {}", next(outcome, global)))?;
     Ok(())
 }
 
-fn right(Outcome { pins, secret, target }: &Outcome<'_>) -> String {
+fn right(Outcome { pins, caller, secret, target, .. }: &Outcome<'_>) -> String {
     let at = pins.addresses.first().map_or("", String::as_str);
     let done = match (target, secret) {
         (Some(file), Some((path, version))) => {
-            format!("{} holds {path} v{version}", account::tilde(file, None))
+            format!("{} holds {path} v{version}", caller.shown(file))
         }
         (None, Some((path, version))) => format!("{path} v{version} is published"),
         (_, None) => "server and agent run".to_owned(),
@@ -55,15 +50,17 @@ fn right(Outcome { pins, secret, target }: &Outcome<'_>) -> String {
 }
 
 /// Returns the command that adds the next host.
-fn next(Outcome { secret, target, .. }: &Outcome<'_>, global: &Global) -> String {
+fn next(Outcome { caller, secret, target, .. }: &Outcome<'_>, global: &Global) -> String {
+    let sudo = caller.sudo();
     let state = global.flags.state.as_deref();
-    let state = state.map(|state| format!(" --state {}", typed(state))).unwrap_or_default();
+    let state = state.map(|state| format!(" --state {}", caller.typed(state))).unwrap_or_default();
     let read = match secret {
         Some((path, _)) => quoted(prefix(path)),
         None => "secret/FOLDER/".to_owned(),
     };
-    let target = target.map(|file| format!(" --target {}", typed(file))).unwrap_or_default();
-    format!("vault machine add NAME --ssh USER@HOST --read {read}{target}{state}")
+    let target = target.map(|file| format!(" --target {}", caller.typed(file)));
+    let target = target.unwrap_or_default();
+    format!("{sudo}vault machine add NAME --ssh USER@HOST --read {read}{target}{state}")
 }
 
 /// Returns the folder of a secret, itself if it is in none.
@@ -82,10 +79,10 @@ pub fn first_step(global: &Global) -> Option<Shown> {
         return None;
     }
     let paths = global.paths().ok()?;
-    let is_chosen = global.flags.state.is_some() || global.env("VAULT_STATE_DIR").is_some();
-    let of_host = Path::new("/run/vault-agent/agent.sock");
+    let host = Paths::of_host(None);
+    let of_host = host.socket.exists() || host.config.exists();
     let agent = paths.sockets().iter().any(|socket| socket.exists());
-    if paths.pins().exists() || agent || (!is_chosen && of_host.exists()) {
+    if paths.pins().exists() || agent || (!global.has_chosen_place() && of_host) {
         return None;
     }
     if Begun::place(&paths).exists() {
@@ -131,8 +128,10 @@ mod tests {
         let path = "secret/jjeco/env".parse().unwrap();
         let target = Path::new("/srv/J Jeco/.env");
         let pins = pins();
-        let whole = Outcome { pins: &pins, secret: Some((&path, 1)), target: Some(target) };
-        let bare = Outcome { pins: &pins, secret: None, target: None };
+        let secret = Some((&path, 1));
+        let (pins, caller) = (&pins, &Caller::default());
+        let whole = Outcome { pins, caller, secret, target: Some(target), is_empty: false };
+        let bare = Outcome { pins, caller, secret: None, target: None, is_empty: true };
         let text = |outcome: &Outcome<'_>| {
             format!("{}\n{}", right(outcome), next(outcome, &world.global()))
         };

@@ -1,7 +1,6 @@
 //! Server and agent as units of systemd, or where that does not run as plain processes: started
 //! unless they run, and looked at afterwards.
 
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::net::sockopt::socket_peercred;
+use shared::keys::VerifyKey;
 
 use super::detached::{self, Detached};
+use super::near::Near;
 use super::patience::wait;
 use super::places::Server;
 use crate::context::Global;
@@ -60,29 +61,62 @@ fn folder(paths: &Paths) -> Result<PathBuf> {
     Ok(std::path::absolute(&paths.state)?.join("run"))
 }
 
-/// Has the server run, and returns when it takes connections.
+/// Has the server run, and returns when it answers with one of its `keys`.
 ///
 /// # Errors
-/// If it does not start, with what it said.
-pub fn start_server(server: &Server, runs: &Runs, paths: &Paths, global: &Global) -> Result<()> {
-    let near = server.near()?;
+/// If it does not start, with what it said, or something else listens where it should.
+pub fn start_server(
+    server: &Server,
+    keys: &[VerifyKey],
+    runs: &Runs,
+    paths: &Paths,
+    global: &Global,
+) -> Result<()> {
+    let near = Near::new(server, keys)?;
+    near.refuse_stranger()?;
     match runs {
         Runs::Units(whose) => {
             install(server.command("install"), *whose, &global.term)?;
-            let there = wait(PATIENCE, || Ok(listens(near).then_some(())))?;
-            there.ok_or_else(|| silent("server", &near.to_string(), *whose))?;
+            let there = wait(PATIENCE, || Ok(near.answers()?.then_some(())))?;
+            if there.is_none() {
+                near.refuse_stranger()?;
+                return Err(silent("server", &near.at.to_string(), *whose));
+            }
         }
         Runs::Processes(_) => {
             let folder = folder(paths)?;
-            if !listens(near) {
+            if !near.answers()? {
                 let started = detached::start("server", &server.command("run"), &folder, global)?;
-                await_process("server", started, || listens(near))?;
+                await_process("server", started, || near.answers())?;
             }
             note("server", server.holder(), &folder)?;
         }
     }
-    global.term.say(format!("server   runs, and answers at {near}"));
+    global.term.say(format!("server   runs, and answers at {}", near.at));
     Ok(())
+}
+
+/// Ends a server without a vault that is not reached where it is to listen now; one that another
+/// run has just started gets the time to be.
+///
+/// # Errors
+/// If it does not end.
+pub fn end_elsewhere(server: &Server, near: &Near<'_>, runs: &Runs) -> Result<()> {
+    let reached = || Ok(near.answers()?.then_some(()));
+    if !server.is_running()? || wait(RIVAL, reached)?.is_some() {
+        return Ok(());
+    }
+    match runs {
+        Runs::Units(whose) => systemd::call(*whose, &["stop", "vault-server.service"])?,
+        Runs::Processes(_) => server.terminate()?,
+    }
+    let ended = wait(PATIENCE, || Ok((!server.is_running()?).then_some(())))?;
+    ended.ok_or_else(|| {
+        hinted(
+            format!("the server in `{}` listens elsewhere, and goes on", server.data.display()),
+            "end it, and run the same line again",
+        )
+    })
 }
 
 /// Has the agent run, and returns when it follows the server.
@@ -99,8 +133,7 @@ pub fn start_agent(runs: &Runs, paths: &Paths, global: &Global) -> Result<()> {
                 command.arg("--state").arg(std::path::absolute(&paths.state)?);
                 command.arg("--config").arg(std::path::absolute(&paths.config)?).arg("run");
                 let started = detached::start("agent", &command, &folder, global)?;
-                let answers = || answering(paths).is_ok_and(|stream| stream.is_some());
-                await_process("agent", started, answers)?;
+                await_process("agent", started, || Ok(answering(paths)?.is_some()))?;
             }
             let peer = answering(paths)?.and_then(|stream| socket_peercred(stream).ok());
             let pid = peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok());
@@ -198,10 +231,6 @@ fn linger(term: &Term) {
     }
 }
 
-fn listens(at: SocketAddr) -> bool {
-    TcpStream::connect_timeout(&at, Duration::from_secs(1)).is_ok()
-}
-
 /// Connects to the agent of this state, if one answers.
 fn answering(paths: &Paths) -> Result<Option<UnixStream>> {
     let config = Config::load_or_default(&paths.config)?;
@@ -233,11 +262,11 @@ fn silent(name: &str, at: &str, whose: Whose) -> anyhow::Error {
 }
 
 /// Waits until a process is ready that was started detached.
-fn await_process(name: &str, started: Detached, is_ready: impl Fn() -> bool) -> Result<()> {
+fn await_process(name: &str, started: Detached, is_ready: impl Fn() -> Result<bool>) -> Result<()> {
     let Detached { mut process, log } = started;
     let mut ended = None;
     let ready = wait(PATIENCE, || {
-        if is_ready() {
+        if is_ready()? {
             return Ok(Some(true));
         }
         // One that an interrupted run has started may be on its way.

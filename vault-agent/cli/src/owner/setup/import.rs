@@ -8,8 +8,9 @@ use shared::path::SecretPath;
 
 use crate::client::Client;
 use crate::context::Global;
+use crate::kv::Typed;
+use crate::kv::read::{self, Kind};
 use crate::kv::write::{self, Put};
-use crate::kv::{Typed, read};
 use crate::vault::import;
 use host::hint::{Failure, hinted, parsed};
 
@@ -20,6 +21,8 @@ const ENDINGS: [&str; 5] = [".env", ".json", ".yaml", ".yml", ".txt"];
 pub struct Import {
     pub file: PathBuf,
     pub path: SecretPath,
+    /// Whether the path was named, and not derived.
+    pub is_named: bool,
     fields: Map<String, Value>,
 }
 
@@ -29,9 +32,9 @@ impl Import {
     /// # Errors
     /// If the file cannot be read as variables, or a name breaks the grammar.
     pub fn read(words: &[String], global: &Global) -> Result<Self> {
-        let (file, path) = match words {
-            [file] => (Path::new(file), named(Path::new(file))?),
-            [file, path] => (Path::new(file), parsed(path.parse())?),
+        let (file, path, is_named) = match words {
+            [file] => (Path::new(file), named(Path::new(file))?, false),
+            [file, path] => (Path::new(file), parsed(path.parse())?, true),
             _ => {
                 return Err(hinted(
                     "`--import` takes a file and a path",
@@ -40,7 +43,7 @@ impl Import {
             }
         };
         let fields = import::fields(global, path.as_str(), file)?;
-        Ok(Self { file: file.to_owned(), path, fields })
+        Ok(Self { file: file.to_owned(), path, is_named, fields })
     }
 
     /// Returns the names of its keys.
@@ -88,6 +91,14 @@ impl Import {
         term.say(format!("secret   {path} published, version {version}, {count} keys"));
         Ok(version)
     }
+}
+
+/// Tells whether there is no secret yet, as far as this machine knows.
+pub fn is_vault_empty(client: &Client) -> bool {
+    let place = Typed { mount: None, path: "secret".to_owned() };
+    let found = read::typed(client, &place, Kind::Names, |_| Ok(()));
+    let names = |(_, secret): read::Found| secret.and_then(|secret| secret.names());
+    found.is_ok_and(|found| names(found).is_none_or(|names| names.is_empty()))
 }
 
 /// Returns the names whose values are others in the vault, or not there.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
+use shared::name::Name;
 use shared::time::Time;
 use shared::token::SetupLine;
 
@@ -114,6 +115,38 @@ impl Stage {
     }
 }
 
+/// Refuses to make a second vault on a host that has one which root runs.
+///
+/// # Errors
+/// If it has, with the ways to go on.
+pub fn refuse_second(own: &Paths, host: &Paths) -> Result<()> {
+    if own.socket == host.socket || !(host.config.exists() || host.socket.exists()) {
+        return Ok(());
+    }
+    bail!(hinted(
+        format!(
+            "this host has a vault already, whose agent root runs (`{}`)",
+            host.config.display()
+        ),
+        "`sudo vault setup` goes on with it, and `vault kv` uses it where its `allow` names you; \
+         `--user` makes another one, of your own",
+    ))
+}
+
+/// Refuses another name than the one that was chosen for good.
+///
+/// # Errors
+/// If it was said now.
+pub fn refuse_other(flag: &str, wanted: &Name, is: &Name, said: bool) -> Result<()> {
+    if !said || wanted == is {
+        return Ok(());
+    }
+    bail!(hinted(
+        format!("`{flag} {wanted}` comes too late: it is `{is}` already"),
+        format!("leave `{flag}` out"),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use shared::hash::Hash;
@@ -140,5 +173,29 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         Begun::remove(&paths).unwrap();
         assert!(Begun::load(&paths).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_host_with_a_vault_of_roots_gets_no_second_one_unasked() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = Paths::resolve(Some(dir.path().join("own")), None).unwrap();
+        let host = Paths::resolve(Some(dir.path().join("host")), None).unwrap();
+        refuse_second(&own, &host).unwrap();
+        std::fs::create_dir(&host.state).unwrap();
+        files::write_private(&host.config, b"").unwrap();
+        let fault = refuse_second(&own, &host).unwrap_err();
+        assert!(fault.to_string().starts_with("this host has a vault already"), "{fault}");
+        assert!(host::hint::hint(&fault).unwrap().contains("`sudo vault setup` goes on with it"));
+        refuse_second(&host, &host).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_settled_is_not_dropped_in_silence() {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let (nas, box_) = (name("nas"), name("box"));
+        refuse_other("--name", &nas, &nas, true).unwrap();
+        refuse_other("--name", &nas, &box_, false).unwrap();
+        let fault = refuse_other("--name", &nas, &box_, true).unwrap_err().to_string();
+        assert_eq!(fault, "`--name nas` comes too late: it is `box` already");
     }
 }

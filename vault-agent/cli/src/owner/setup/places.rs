@@ -10,10 +10,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use toml_edit::{Array, DocumentMut, Item};
 
+use super::addresses::is_dual_stack;
 use super::patience::wait;
 use crate::context::Global;
 use crate::sibling;
+use host::files::{self, Access};
 use host::hint::{Failure, hinted};
 
 /// Its files before any vault is in it; the configuration may have been there before.
@@ -118,15 +122,70 @@ impl Server {
         })
     }
 
+    /// Has its configuration say where it listens and where others reach it; what else stands there
+    /// stays. Only for a server without a vault.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn configure(&self, listen: SocketAddr, addresses: &[String]) -> Result<()> {
+        let shown = self.config.display();
+        let Some(settings) = self.settings()? else { bail!("there is no `{shown}`") };
+        // Without any in it, nobody asks it.
+        let names = !settings.addresses.is_empty();
+        if settings.listen == listen && (!names || settings.addresses == addresses) {
+            return Ok(());
+        }
+        let reading = || format!("reading `{shown}`");
+        let text = std::fs::read_to_string(&self.config).with_context(reading)?;
+        let mut document: DocumentMut = text.parse().with_context(reading)?;
+        let mut set = |key: &str, to: toml_edit::Value| match document.get_mut(key) {
+            Some(there) => {
+                let decor = there.as_value().map(|value| value.decor().clone());
+                *there = Item::Value(to);
+                if let (Some(value), Some(decor)) = (there.as_value_mut(), decor) {
+                    *value.decor_mut() = decor;
+                }
+            }
+            None => document[key] = Item::Value(to),
+        };
+        set("listen", listen.to_string().into());
+        if names {
+            set("addresses", addresses.iter().collect::<Array>().into());
+        }
+        let access = Access::of(&self.config.metadata().with_context(reading)?);
+        files::replace_trusted(&self.config, document.to_string().as_bytes(), access)?;
+        Ok(())
+    }
+
+    /// Tells whether a process serves its data.
+    pub fn is_running(&self) -> Result<bool> {
+        let lock = self.data.join(LOCK);
+        match File::open(&lock) {
+            Ok(lock) => Ok(lock.try_lock().is_err()),
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(why) => Err(why).with_context(|| format!("opening `{}`", lock.display())),
+        }
+    }
+
+    /// Tells the process that serves its data to end, if it can be told which one that is.
+    pub fn terminate(&self) -> Result<()> {
+        let pid = self.holder().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        match pid {
+            Some(pid) => kill_process(pid, Signal::TERM).context("ending the server"),
+            None => Ok(()),
+        }
+    }
+
     /// Returns where a program of this host reaches it.
     pub fn near(&self) -> Result<SocketAddr> {
         let Some(Settings { mut listen, .. }) = self.settings()? else {
             bail!("there is no `{}`", self.config.display())
         };
         if listen.ip().is_unspecified() {
-            listen.set_ip(match listen {
-                SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-                SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            // Where both are listened on: every host has this one.
+            listen.set_ip(match listen.is_ipv4() || is_dual_stack() {
+                true => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                false => IpAddr::V6(Ipv6Addr::LOCALHOST),
             });
         }
         Ok(listen)
@@ -159,7 +218,7 @@ impl Server {
         free.ok_or_else(|| hinted(format!("a server runs in `{shown}`"), "stop it first"))?;
         // The key goes last: while it is there, there is a server to remove.
         for name in FRESH.iter().rev() {
-            host::files::remove_trusted(&self.data.join(name))?;
+            files::remove_trusted(&self.data.join(name))?;
         }
         Ok(())
     }
@@ -167,6 +226,8 @@ impl Server {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     fn server(dir: &Path) -> Server {
@@ -181,23 +242,49 @@ mod tests {
         assert!(server.settings().unwrap().is_none());
         for (listen, near) in [
             ("0.0.0.0:8443", "127.0.0.1:8443"),
-            ("[::]:8444", "[::1]:8444"),
+            ("[::]:8444", if is_dual_stack() { "127.0.0.1:8444" } else { "[::1]:8444" }),
             ("10.0.0.2:1", "10.0.0.2:1"),
         ] {
             let text =
                 format!("listen = \"{listen}\"\naddresses = [\"a:1\"]\n[log]\nlevel = \"x\"\n");
-            host::files::replace(&server.config, text.as_bytes(), host::files::Access::PRIVATE)
-                .unwrap();
+            files::replace(&server.config, text.as_bytes(), Access::PRIVATE).unwrap();
             assert_eq!(server.near().unwrap().to_string(), near);
             assert_eq!(server.settings().unwrap().unwrap().addresses, ["a:1"]);
         }
     }
 
     #[test]
+    fn a_server_is_told_to_listen_elsewhere_and_keeps_its_other_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = server(dir.path());
+        let text = "# mine\nlisten = \"0.0.0.0:1\" # here\naddresses = [\n  \"a:1\",\n]\n\n\
+                    [log]\nlevel = \"x\"\n";
+        let read = || std::fs::read_to_string(&server.config).unwrap();
+        let access = Access { mode: 0o640, ..Access::PRIVATE };
+        files::replace(&server.config, text.as_bytes(), access).unwrap();
+        let told = |listen: &str, addresses: &[&str]| {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            server.configure(listen.parse().unwrap(), &addresses).unwrap();
+        };
+        told("0.0.0.0:1", &["a:1"]);
+        assert_eq!(read(), text);
+        told("[::]:2", &["b:2", "c:2"]);
+        assert_eq!(
+            read(),
+            "# mine\nlisten = \"[::]:2\" # here\naddresses = [\"b:2\", \"c:2\"]\n\n[log]\nlevel = \"x\"\n"
+        );
+        let mode = server.config.metadata().unwrap().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        files::replace(&server.config, b"listen = \"0.0.0.0:1\"\n", access).unwrap();
+        told("0.0.0.0:2", &["b:2"]);
+        assert_eq!(read(), "listen = \"0.0.0.0:2\"\n", "nobody asks for its addresses");
+    }
+
+    #[test]
     fn only_a_server_without_a_vault_is_removed() {
         let dir = tempfile::tempdir().unwrap();
         let server = server(dir.path());
-        let write = |name: &str| host::files::write_private(&dir.path().join(name), b"x").unwrap();
+        let write = |name: &str| files::write_private(&dir.path().join(name), b"x").unwrap();
         write("server.key");
         write("vault.db");
         write("head");

@@ -41,6 +41,15 @@ impl Address {
         };
         Self { at, interface: None }
     }
+
+    /// Has it another port, if it had that of a server that moves to another one.
+    pub fn moved(mut self, from: Option<u16>, to: u16) -> Self {
+        let host = from.and_then(|old| self.at.strip_suffix(&format!(":{old}")));
+        if let Some(host) = host {
+            self.at = format!("{host}:{to}");
+        }
+        self
+    }
 }
 
 /// A secret to be published, by the names of its keys.
@@ -58,9 +67,13 @@ pub struct Published<'a> {
 #[derive(Debug)]
 pub struct Plan<'a> {
     pub names: &'a Names,
+    /// The vault, if it is made.
+    pub made: Option<String>,
     pub addresses: &'a [Address],
     pub port: u16,
     pub runs: &'a Runs,
+    /// The user, beside root, whom the host's agent serves.
+    pub allowed: Option<String>,
     /// Folders and files, as people see them.
     pub files: [String; 4],
     pub published: Option<Published<'a>>,
@@ -69,13 +82,17 @@ pub struct Plan<'a> {
 impl Plan<'_> {
     /// Says it in six lines.
     pub fn shown(&self) -> Shown {
-        let Self { names, runs, files: [data, settings, state, config], .. } = self;
+        let Self { names, runs, allowed, files: [data, settings, state, config], .. } = self;
         let Names { host, vault, admin } = names;
+        let machine = match &self.made {
+            Some(made) => format!("`{host}` of vault {made}"),
+            None => format!("`{host}`, the first of vault `{vault}`, with admin `{admin}`"),
+        };
         let rows = [
-            ("machine", format!("`{host}`, the first of vault `{vault}`, with admin `{admin}`")),
+            ("machine", machine),
             ("addresses", self.addresses()),
             ("port", format!("{}, where the other machines come in", self.port)),
-            ("runs", how(runs)),
+            ("runs", how(runs, allowed.as_deref())),
             ("files", format!("{data}, {settings}, {state}, {config}")),
             ("secrets", self.secrets()),
         ];
@@ -92,7 +109,8 @@ impl Plan<'_> {
 
     fn secrets(&self) -> String {
         let Some(Published { path, file, keys, target }) = &self.published else {
-            return "none yet: `--import FILE` takes a .env in".to_owned();
+            let there = if self.made.is_some() { "as they are" } else { "none yet" };
+            return format!("{there}: `--import FILE` takes a .env in");
         };
         let (count, shown) = (keys.len(), &keys[..keys.len().min(KEYS)]);
         let more = if count > KEYS { format!(" and {} more", count - KEYS) } else { String::new() };
@@ -103,19 +121,23 @@ impl Plan<'_> {
     }
 }
 
-fn how(runs: &Runs) -> String {
-    match runs {
+fn how(runs: &Runs, allowed: Option<&str>) -> String {
+    let text = match runs {
         Runs::Units(Whose::Host) => {
             "system units vault-server and vault-agent, now and with the host".to_owned()
         }
         Runs::Units(Whose::User) => "units of this user (`systemctl --user`), now and with the \
-                                     host; `sudo vault setup` serves all its users"
+                                     host; `sudo vault setup` makes system units instead"
             .to_owned(),
         Runs::Processes(why) => {
             format!(
                 "plain processes until the next boot, as {why}; the same line starts them again"
             )
         }
+    };
+    match allowed {
+        Some(user) => format!("{text}; `{user}` may use the agent, as root may"),
+        None => text,
     }
 }
 
@@ -131,25 +153,46 @@ mod tests {
         }
     }
 
-    fn shown(runs: &Runs, published: Option<Published<'_>>) -> String {
+    const OF_HOST: [&str; 4] = [
+        "/var/lib/vault-server",
+        "/etc/vault-server/server.toml",
+        "/var/lib/vault-agent",
+        "/etc/vault-agent/agent.toml",
+    ];
+    const OF_USER: [&str; 4] = [
+        "~/.local/state/vault-server",
+        "~/.config/vault-server/server.toml",
+        "~/.local/state/vault-agent",
+        "~/.config/vault-agent/agent.toml",
+    ];
+
+    fn with(
+        runs: &Runs,
+        [made, allowed]: [Option<&str>; 2],
+        published: Option<Published<'_>>,
+    ) -> String {
         let address =
             |at: &str, name: &str| Address { at: at.to_owned(), interface: Some(name.to_owned()) };
-        let files = [
-            "/var/lib/vault-server",
-            "/etc/vault-server/server.toml",
-            "/var/lib/vault-agent",
-            "/etc/vault-agent/agent.toml",
-        ];
+        let files = match runs {
+            Runs::Units(Whose::Host) => OF_HOST,
+            Runs::Units(Whose::User) | Runs::Processes(_) => OF_USER,
+        };
         let plan = Plan {
             names: &names(),
+            made: made.map(str::to_owned),
             addresses: &[address("192.168.17.1:8443", "enp3s0"), address("10.8.0.3:8443", "wg0")],
             port: 8443,
             runs,
+            allowed: allowed.map(str::to_owned),
             files: files.map(str::to_owned),
             published,
         };
         assert_eq!(plan.shown().lines().count(), 6);
         plan.shown().to_string()
+    }
+
+    fn shown(runs: &Runs, published: Option<Published<'_>>) -> String {
+        with(runs, [None, None], published)
     }
 
     #[test]
@@ -164,9 +207,32 @@ mod tests {
                 shown(&Runs::Units(Whose::Host), published),
                 shown(&Runs::Units(Whose::User), None),
                 shown(&Runs::Processes(none), None),
+                with(&Runs::Units(Whose::Host), [None, Some("jonas")], None),
+                with(&Runs::Units(Whose::User), [Some("4f2a81c09d3e"), None], None),
             ]
             .join("\n\n")
         );
+    }
+
+    #[test]
+    fn the_guide_shows_the_very_plan() {
+        let guide = include_str!("../../../../../docs/src/guide/setup.md");
+        let (_, shown_there) = guide.split_once("this will be made on this host:\n").unwrap();
+        let path = "secret/jjeco/api-keys".parse().unwrap();
+        let master = include_str!("../../../../../docs/examples/env.master");
+        let lines = master.lines().filter(|line| !line.starts_with('#'));
+        let mut keys: Vec<&str> = lines.filter_map(|line| Some(line.split_once('=')?.0)).collect();
+        keys.sort_unstable();
+        let (file, target) = ("~/.env.master".to_owned(), Some("~/J-Jeco/.env".to_owned()));
+        let published = Some(Published { path: &path, file, keys, target });
+        let plan = shown(&Runs::Units(Whose::User), published);
+        for (there, here) in shown_there.lines().zip(plan.lines()) {
+            // A long line is cut.
+            match there.strip_suffix('…') {
+                Some(start) => assert!(here.starts_with(start), "{there} is not\n{here}"),
+                None => assert_eq!(there, here),
+            }
+        }
     }
 
     #[test]

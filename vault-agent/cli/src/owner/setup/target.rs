@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -11,14 +12,16 @@ use shared::path::SecretPath;
 use shared::report::HookResult;
 
 use super::daemons::{self, Runs};
+use super::import::Import;
 use super::patience::wait;
 use crate::context::Global;
 use crate::owner::absolute::absolute;
-use host::hint::Failure;
-use host::shown::Shown;
-use machine::config::Config;
+use host::hint::{Failure, hinted};
+use host::shown::{Shown, quoted};
+use machine::config::{self, Config, Existing, parse_mode};
 use machine::local::{STATUS, Status, TargetRow};
 use machine::paths::Paths;
+use machine::render::Layout;
 
 /// How long a file may take to become right.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -42,9 +45,33 @@ pub struct Choice {
     #[arg(long, requires = "target")]
     pub follow: bool,
 
+    /// Permissions of the target [default: those that it has, else 0600]
+    #[arg(long, requires = "target")]
+    pub mode: Option<String>,
+
     /// Run this when the target has changed, in its folder
     #[arg(long, value_name = "COMMAND", requires = "target")]
     pub on_change: Option<String>,
+}
+
+impl Choice {
+    /// Names the flags that ask for something else than a target is that is there.
+    fn differing(&self, there: &config::Target) -> Vec<&'static str> {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let hook = there.on_change.as_ref().map(ToString::to_string).unwrap_or_default();
+        let mode = self.mode.as_deref().and_then(parse_mode);
+        let all = [
+            ("--block", self.block && there.layout != Layout::Block),
+            ("--replace", self.replace && there.existing != Existing::Replace),
+            ("--follow", self.follow && !there.follow),
+            ("--mode", mode.is_some() && mode != there.mode),
+            (
+                "--on-change",
+                self.on_change.as_ref().is_some_and(|line| words(line) != words(&hook)),
+            ),
+        ];
+        all.into_iter().filter_map(|(flag, differs)| differs.then_some(flag)).collect()
+    }
 }
 
 /// A file to be kept right.
@@ -57,7 +84,38 @@ pub struct Target<'a> {
 impl<'a> Target<'a> {
     /// Takes a file in a folder that exists.
     pub fn new(file: &Path, secret: &'a SecretPath, choice: &'a Choice) -> Result<Self> {
+        if let Some(mode) = &choice.mode {
+            parse_mode(mode)
+                .with_context(|| format!("mode `{mode}` is not an octal number such as 0600"))?;
+        }
         Ok(Self { file: absolute(file)?, secret, choice })
+    }
+
+    /// Refuses, before anything is published, a file that holds other secrets.
+    ///
+    /// # Errors
+    /// Names them, and what to type.
+    pub fn refuse_other(&self, paths: &Paths, import: &Import) -> Result<()> {
+        let Some(there) = self.configured(paths)? else { return Ok(()) };
+        if there.secrets.contains(self.secret) {
+            return Ok(());
+        }
+        let (file, secrets) = (self.file.display(), &there.secrets);
+        let all = secrets.iter().map(SecretPath::as_str).collect::<Vec<_>>().join(", ");
+        let hint = match secrets.last().filter(|_| !import.is_named) {
+            Some(last) => format!(
+                "to go on with it, name it behind the file: `--import {} {last}`",
+                quoted(&import.file.to_string_lossy())
+            ),
+            None => format!(
+                "`vault-agent target remove {}` ends that; then run the same line again",
+                quoted(&self.file.to_string_lossy())
+            ),
+        };
+        bail!(hinted(
+            format!("`{file}` is a target already: it holds {all}, and not {}", self.secret),
+            hint
+        ))
     }
 
     /// Adds it unless it is there, and waits until it is right; returns the version in it.
@@ -65,11 +123,14 @@ impl<'a> Target<'a> {
     /// # Errors
     /// If it would lose lines that nobody has decided about, or does not become right.
     pub fn keep(&self, runs: &Runs, paths: &Paths, global: &Global) -> Result<u64> {
-        if !self.is_added(paths)? {
-            self.add(global)?;
-            if let Runs::Units(whose) = runs {
-                // The unit must let it be written.
-                daemons::install_agent(*whose, global)?;
+        match self.configured(paths)? {
+            Some(there) => self.say_differing(&there, global),
+            None => {
+                self.add(global)?;
+                if let Runs::Units(whose) = runs {
+                    // The unit must let it be written.
+                    daemons::install_agent(*whose, global)?;
+                }
             }
         }
         let row = self.wait(paths, global)?;
@@ -86,15 +147,32 @@ impl<'a> Target<'a> {
         Ok(version)
     }
 
-    fn is_added(&self, paths: &Paths) -> Result<bool> {
+    /// Returns the target that the file is already.
+    fn configured(&self, paths: &Paths) -> Result<Option<Arc<config::Target>>> {
         let config = Config::load_or_default(&paths.config)?;
-        let is_it = config.targets.iter().find(|target| target.path == self.file);
-        Ok(is_it.is_some_and(|target| target.secrets.contains(self.secret)))
+        Ok(config.targets.into_iter().find(|target| target.path == self.file))
+    }
+
+    /// Says which flags change nothing any more.
+    fn say_differing(&self, there: &config::Target, global: &Global) {
+        let differing = self.choice.differing(there);
+        if differing.is_empty() {
+            return;
+        }
+        let file = quoted(&self.file.to_string_lossy());
+        global.term.say_hinted(
+            format!(
+                "target   `{}` is there, and stays as it is, without what is said now by {}",
+                self.file.display(),
+                differing.join(", ")
+            ),
+            format!("`vault-agent target remove {file}`, and then the same line again, take it"),
+        );
     }
 
     /// Runs `vault-agent target add`; asks what is to become of a file that is there.
     fn add(&self, global: &Global) -> Result<()> {
-        let Choice { block, replace, import_target, follow, on_change } = self.choice;
+        let Choice { block, replace, import_target, follow, mode, on_change } = self.choice;
         let mut flags: Vec<&str> = Vec::new();
         for (is_chosen, flag) in [
             (*block, "--block"),
@@ -104,8 +182,8 @@ impl<'a> Target<'a> {
         ] {
             flags.extend(is_chosen.then_some(flag));
         }
-        if let Some(command) = on_change {
-            flags.extend(["--on-change", command]);
+        for (flag, value) in [("--mode", mode), ("--on-change", on_change)] {
+            flags.extend(value.iter().flat_map(|value| [flag, value]));
         }
         let Some(said) = self.run(&flags, global)? else { return Ok(()) };
         let is_decided = *block || *replace || *import_target;
@@ -120,8 +198,7 @@ impl<'a> Target<'a> {
             } else {
                 "once that is mended, run the same line again"
             };
-            let said = said.lines().filter(|line| !line.starts_with("hint: "));
-            return Err(Failure::local(Shown::lines(said)).hint(hint).into());
+            return Err(Failure::local(Shown::lines(told(&said))).hint(hint).into());
         };
         flags.push(choice);
         match self.run(&flags, global)? {
@@ -179,10 +256,15 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Returns what `target add` has said, without a way out that is its own.
+fn told(said: &str) -> impl Iterator<Item = &str> {
+    said.lines().filter(|line| !line.starts_with("hint: "))
+}
+
 /// Shows what was refused, and asks for the flag that decides; `None` to leave the file alone.
 fn ask(said: &str, global: &Global) -> Result<Option<&'static str>> {
     let term = &global.term;
-    term.say(Shown::text(said.lines().next().unwrap_or_default()));
+    term.say(Shown::lines(told(said)));
     term.say("What is to become of it?");
     term.say("  b  keep its lines, and put the vault's into a marked block");
     term.say("  i  publish first what it holds, so that nothing is lost");
@@ -195,4 +277,33 @@ fn ask(said: &str, global: &Global) -> Result<Option<&'static str>> {
         "r" => Some("--replace"),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_change_nothing_any_more_are_named() {
+        let check = |choice: &Choice, settings: &str, expected: &[&str]| {
+            let text = format!("[[target]]\npath = \"/e\"\nsecrets = [\"secret/a\"]\n{settings}\n");
+            let config = Config::parse(&text, Path::new("agent.toml")).unwrap();
+            assert_eq!(choice.differing(&config.targets[0]), expected, "{settings}");
+        };
+        let of = |line: &str| Choice { on_change: Some(line.to_owned()), ..Choice::default() };
+        check(&Choice::default(), "layout = \"block\"\non_change = \"x\"", &[]);
+        check(&of("docker  compose up"), "on_change = [\"docker\", \"compose\", \"up\"]", &[]);
+        check(&of("a && b"), "on_change = \"a && b\"", &[]);
+        check(&of("a && c"), "on_change = \"a && b\"", &["--on-change"]);
+        check(&of("a"), "", &["--on-change"]);
+        let mode = |mode: &str| Choice { mode: Some(mode.to_owned()), ..Choice::default() };
+        check(&mode("640"), "mode = \"0640\"", &[]);
+        check(&mode("0600"), "", &["--mode"]);
+        let all = Choice { block: true, follow: true, ..Choice::default() };
+        check(&all, "layout = \"block\"\nfollow = true", &[]);
+        check(&all, "existing = \"replace\"", &["--block", "--follow"]);
+        let replace = Choice { replace: true, ..Choice::default() };
+        check(&replace, "existing = \"replace\"", &[]);
+        check(&replace, "layout = \"block\"", &["--replace"]);
+    }
 }

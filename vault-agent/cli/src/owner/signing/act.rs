@@ -101,7 +101,7 @@ impl<'a> Owner<'a> {
         let Some(pins) = Pins::load(&paths)? else {
             bail!(hinted(
                 format!("this host belongs to no vault (`{}`)", paths.state.display()),
-                "make one with `vault init`, or name the state with `--state DIR`"
+                "make one with `vault setup`, or name the state with `--state DIR`"
             ));
         };
         let wanted = signing.admin.as_ref().map(|name| parsed(name.parse())).transpose()?;

@@ -171,7 +171,7 @@ impl AdminFile {
         all.pop().ok_or_else(|| {
             hinted(
                 format!("no admin key in `{shown}`"),
-                "run this on the machine where `vault init` was run, or name its state with \
+                "run this on the machine where the vault was made, or name its state with \
                  `--state DIR`",
             )
         })
@@ -305,7 +305,7 @@ mod tests {
         };
         insta::assert_snapshot!(fault(None), @r"
         no admin key in `DIR/state/admin`
-        hint: run this on the machine where `vault init` was run, or name its state with `--state DIR`
+        hint: run this on the machine where the vault was made, or name its state with `--state DIR`
         ");
         store(&paths, &key("jonas"), "jonas");
         assert_eq!(AdminFile::find(&paths, None).unwrap().name.as_str(), "jonas");

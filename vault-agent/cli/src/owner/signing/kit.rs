@@ -116,7 +116,9 @@ fn typed_back(prefix: &str, expected: &str, term: &Term) -> Result<bool> {
     for again in ["", "That is not it. ", "That is not it either. "] {
         term.say(format!("{again}Type the last {TYPED} characters of the line {prefix}…"));
         let Some(typed) = term.read_line()?.map(Zeroizing::new) else { return Ok(false) };
-        let typed = Zeroizing::new(typed.replace(char::is_whitespace, ""));
+        // Groups may be set apart as anybody likes.
+        let letters = typed.chars().filter(char::is_ascii_alphanumeric);
+        let typed: Zeroizing<String> = Zeroizing::new(letters.collect());
         if typed.eq_ignore_ascii_case(expected) {
             return Ok(true);
         }
@@ -248,6 +250,8 @@ mod tests {
             |text: String| kit.confirm(&Term::piped(Cursor::new(text), sink(), sink())).is_ok();
         assert!(confirm(format!("{root}\n{}\n", recovery.to_lowercase())));
         assert!(confirm(format!("nope\n {root} \n{recovery}\n")));
+        let (start, end) = root.split_at(3);
+        assert!(confirm(format!("{start}-{end}.\n{recovery}\n")));
         assert!(!confirm(format!("{recovery}\n{root}\n")));
         assert!(!confirm(format!("a\nb\nc\n{root}\n{recovery}\n")));
         assert!(!confirm(String::new()));

@@ -2,26 +2,25 @@
 
 use anyhow::Result;
 use shared::error::Code;
-use shared::keys::SignKey;
+use shared::keys::{SignKey, VerifyKey};
 use shared::signed::Envelope;
-use shared::token::SetupLine;
 use shared::wire::v1::log::{Frame, GenesisRequest, LogQuery};
 
 use host::hint::Failure;
 use host::shown::Shown;
 use machine::remote::{Client, ConnectError, RemoteError, connect};
 
-/// Connects to the first address of the setup line that answers with the line's key; if none does,
-/// each says why.
-pub async fn reach(setup: &SetupLine, key: &SignKey) -> Result<Client> {
+/// Connects to the first address that answers with the setup line's key; if none does, each says
+/// why.
+pub async fn reach(addresses: &[String], server: &VerifyKey, key: &SignKey) -> Result<Client> {
     let mut tried = Vec::new();
-    for address in &setup.addresses {
-        match connect(address, std::slice::from_ref(&setup.server), key).await {
+    for address in addresses {
+        match connect(address, std::slice::from_ref(server), key).await {
             Ok(client) => return Ok(client),
             Err(fault) => tried.push(fault),
         }
     }
-    Err(unreached(&tried, &setup.addresses).into())
+    Err(unreached(&tried, addresses).into())
 }
 
 fn unreached(tried: &[ConnectError], addresses: &[String]) -> Failure {

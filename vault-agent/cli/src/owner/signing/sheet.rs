@@ -59,6 +59,10 @@ pub fn joined(page: &str) -> Result<Zeroizing<String>> {
             whole.push_str(&text);
             continue;
         }
+        // Rows may stand apart.
+        if rows.is_some() && bare.is_empty() {
+            continue;
+        }
         whole.push('\n');
         let prefix = PREFIXES.into_iter().find(|prefix| bare.eq_ignore_ascii_case(prefix));
         rows = prefix.map(|prefix| (prefix, 0));
@@ -101,16 +105,25 @@ fn push_rows(sheet: &mut String, prefix: &str, rest: &str) {
     }
 }
 
-/// Reads `2  QPZR Y9X8 …  (K7)`: the number, the groups as one text, and the check if it is there.
+/// Reads `2  QPZR Y9X8 …  (K7)`, or `2. qpzry9x8…`: the number, the groups, of whatever length, as
+/// one text, and the check if it is there.
 fn row(bare: &str) -> Option<(usize, Zeroizing<String>, Option<&str>)> {
-    let mut words = bare.split_whitespace();
-    let number = words.next()?.parse().ok()?;
+    let digits = bare.find(|c: char| !c.is_ascii_digit())?;
+    let number = bare[..digits].parse().ok()?;
+    let rest = &bare[digits..];
+    let marked = rest.trim_start_matches(['.', ')', ':', '-']);
+    if marked.len() == rest.len() && !rest.starts_with(char::is_whitespace) {
+        return None;
+    }
     let (mut text, mut check) = (Zeroizing::new(String::with_capacity(bare.len())), None);
-    for word in words {
+    for word in marked.split_whitespace() {
         match word.strip_prefix('(').and_then(|word| word.strip_suffix(')')) {
             Some(two) if check.is_none() => check = Some(two),
-            None if check.is_none() && word.bytes().all(|c| c.is_ascii_alphanumeric()) => {
-                text.push_str(&word.to_ascii_uppercase());
+            None if check.is_none()
+                && word.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-') =>
+            {
+                let letters = word.bytes().filter(|c| *c != b'-').map(char::from);
+                text.extend(letters.map(|c| c.to_ascii_uppercase()));
             }
             Some(_) | None => return None,
         }
@@ -161,6 +174,44 @@ mod tests {
         }
         let plain = joined(PAGE).unwrap();
         assert_eq!(plain.trim(), PAGE.trim());
+    }
+
+    #[test]
+    fn rows_read_back_with_other_numbers_groups_and_blank_lines() {
+        let sheet = grouped(PAGE);
+        let lines = || sheet.lines().map(|line| line.trim_start_matches(['#', ' ']));
+        let is_row = |line: &str| line.starts_with(|c: char| c.is_ascii_digit());
+        let change = |row: &dyn Fn(&str) -> String| {
+            let change = |line: &str| if is_row(line) { row(line) } else { line.to_owned() };
+            lines().map(change).collect::<Vec<_>>().join("\n")
+        };
+        let joined_groups = |line: &str| {
+            let (number, rest) = line.split_once(' ').unwrap();
+            let (groups, check) = rest.rsplit_once("  ").unwrap();
+            format!("{number} {} {check}", groups.replace(' ', ""))
+        };
+        for text in [
+            change(&|line| format!("{line}\n\n \n")),
+            change(&|line| format!("#\n# {line}")),
+            change(&|line| line.replacen(' ', ". ", 1)),
+            change(&|line| line.replacen("  ", ".", 1).to_lowercase()),
+            change(&|line| line.replacen(' ', ")", 1)),
+            change(&|line| line.split_once("  (").unwrap().0.to_owned()),
+            change(&|line| joined_groups(line)),
+            change(&|line| line.replacen("  ", " ", 1).replace(' ', "  ")),
+            change(&|line| {
+                let (row, check) = line.rsplit_once("  ").unwrap();
+                let (number, groups) = row.split_once("  ").unwrap();
+                format!("{number}: {}  {check}", groups.replace(' ', "-"))
+            }),
+        ] {
+            let whole = joined(&text).unwrap();
+            for line in PAGE.lines().filter(|line| line.contains("-1Q")) {
+                let line = line.trim_start_matches("# ");
+                let mut lines = whole.lines();
+                assert!(lines.any(|it| it.eq_ignore_ascii_case(line)), "{line} in {text}");
+            }
+        }
     }
 
     #[test]
