@@ -3,6 +3,7 @@
 mod add;
 mod approve;
 mod enrolment;
+mod guests;
 mod invite;
 mod over_ssh;
 mod place;
