@@ -2,6 +2,7 @@
 //! keys, its state and its configuration. Files of targets stay unless told otherwise; which files
 //! of the state folder are the agent's is [`own`]'s.
 
+mod linger;
 mod own;
 
 use std::os::unix::net::UnixStream;
@@ -18,7 +19,7 @@ use host::hint::{self, Exit, hinted, parsed};
 use host::systemd::Whose;
 use host::term::Term;
 use machine::config::Config;
-use machine::identity::{Key, Pins};
+use machine::identity::{Key, MachineKeys, Pins};
 use machine::paths::Paths;
 
 /// Take the agent away from this host: unit, keys, state and configuration
@@ -39,11 +40,18 @@ pub struct Args {
     /// Only say whether anything is in the way; nothing is changed
     #[arg(long, hide = true)]
     check: bool,
+    /// Only take the keys away with which no vault was joined
+    #[arg(long, hide = true, conflicts_with_all = ["user", "with_targets", "name", "check"])]
+    unjoined: bool,
 }
 
 /// Refuses first, then stops the agent, then removes.
 pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
     let paths = place.paths()?;
+    if args.unjoined {
+        forget(&paths)?;
+        return Ok(Exit::OK);
+    }
     let whose = if args.user { Whose::User } else { Whose::Host };
     refuse(args, whose, &paths)?;
     if args.check {
@@ -60,18 +68,37 @@ pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
         purge(&paths, term);
     }
     clear(&paths, term)?;
+    linger::end(&paths, term)?;
     Ok(Exit::OK)
 }
 
-/// Removes keys, configuration and state. Keys go first and pins last, so that running it again
-/// after an interruption still knows which machine this is, and goes on where it stopped.
-fn clear(paths: &Paths, term: &Term) -> Result<()> {
+/// Takes keys away with which this host has joined no vault, and what was made for them.
+fn forget(paths: &Paths) -> Result<()> {
+    if let Some(pins) = Pins::load(paths)? {
+        bail!(hinted(
+            format!("this host is `{}` of vault {}", pins.name, pins.vault.short()),
+            "run `vault-agent uninstall` to take all of it away"
+        ));
+    }
+    wipe(paths)?;
+    own::remove_empty(paths)
+}
+
+/// Wipes both keys, wherever they are.
+fn wipe(paths: &Paths) -> Result<()> {
     for key in Key::ALL {
         for file in [key.file(paths), key.sealed(paths)].iter().filter(|file| file.exists()) {
             let why = || format!("cannot wipe `{}`", file.display());
             files::wipe(file).with_context(why)?;
         }
     }
+    Ok(())
+}
+
+/// Removes keys, configuration and state. Keys go first and pins last, so that running it again
+/// after an interruption still knows which machine this is, and goes on where it stopped.
+fn clear(paths: &Paths, term: &Term) -> Result<()> {
+    wipe(paths)?;
     if paths.config.exists() {
         files::remove(&paths.config)?;
         files::remove(&paths.config.with_file_name("token"))?;
@@ -111,7 +138,8 @@ fn refuse_others(args: &Args, paths: &Paths) -> Result<()> {
     let (Some(name), Some(of)) = (&args.name, args.of) else { return Ok(()) };
     let name: Name = parsed(name.parse())?;
     let Some(pins) = Pins::load(paths)? else {
-        if !own::is_there(paths) {
+        // Without keys it is no machine any more, whatever else is left of it.
+        if !MachineKeys::exist(paths) {
             return Ok(());
         }
         let shown = paths.state.display();

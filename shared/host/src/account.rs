@@ -37,6 +37,12 @@ pub fn login(uid: u32) -> Option<String> {
     own.split(':').next().filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
+/// Returns the login name of this process's user, its number where it has none.
+pub fn own_name() -> String {
+    let uid = rustix::process::geteuid().as_raw().to_string();
+    user(&uid).map_or(uid, |user| user.name)
+}
+
 /// Returns the home folder of a user.
 pub fn home(uid: u32) -> Option<PathBuf> {
     user(&uid.to_string()).map(|user| user.home)

@@ -6,6 +6,8 @@ import os
 import pathlib
 import random
 import shutil
+import socket
+import subprocess
 
 from checks import attempt, check, end, want
 from terminal import Unseen
@@ -53,6 +55,11 @@ def fails(ran, *parts):
 
 def controls():
     return {file for file in pathlib.Path("/tmp").glob("vault-*") if (file / "s").exists()}
+
+
+def standing_of(name):
+    status = json.loads(world.try_run("vault", "status", "-format=json").stdout)
+    return json.dumps([it for it in status["targets"] if it["machine"] == name])
 
 
 def standing(name):
@@ -181,6 +188,18 @@ def an_older_agent_is_replaced():
 
 
 @check
+def changed_flags_on_the_same_line_are_taken():
+    old = world.hosts["old"]
+    words = [word.replace("echo ran", "echo other") for word in add("old")]
+    ran = world.try_run(*words)
+    right("old", ran)
+    assert "keeps `" in ran.stderr and "as this line says now" in ran.stderr, ran.stderr
+    assert "echo other" in (old.state / "agent.toml").read_text()
+    ran = world.try_run(*words)
+    assert "as this line says now" not in ran.stderr, ran.stderr
+
+
+@check
 def a_home_without_programs_is_named():
     before = f"mount -t tmpfs -o noexec tmpfs {world.dir}/closed/home"
     fresh("closed", before)
@@ -192,6 +211,78 @@ def another_architecture_names_the_package():
     arm = fresh("arm")
     arm.program("uname", 'case "$*" in -m) echo aarch64 ;; *) exec /bin/uname "$@" ;; esac\n')
     fails(world.try_run(*add("arm")), "`arm` is aarch64", "package for hosts for arm64")
+
+
+@check
+def another_architecture_gets_the_programs_that_a_package_has_brought():
+    carried = fresh("carried")
+    carried.program("uname", 'case "$*" in -m) echo aarch64 ;; *) exec /bin/uname "$@" ;; esac\n')
+    folder = world.dir / "lib/vault-agent/aarch64"
+    folder.mkdir(parents=True)
+    for name in ("vault", "vault-agent"):
+        shutil.copy(BIN / name, folder / name)
+        (folder / name).chmod(0o644)
+    right("carried", world.try_run(*add("carried")))
+
+
+@check
+def a_target_without_a_folder_is_named_before_anything_is_sent_or_signed():
+    bare = world.host("bare")
+    before = world.entries()
+    fails(world.try_run(*add("bare")), "there is no folder `", "J-Jeco` on `bare` for the target")
+    want((world.entries(), bare.state.exists(), (bare.home / ".local").exists()), (before, False, False))
+
+
+@check
+def a_target_of_another_users_home_is_waited_for_by_its_own_name():
+    """As root by `sudo`, the shell's `~` is not root's: the file belongs to whose folder it is in."""
+    whole = fresh("whole")
+    folder = pathlib.Path("/srv/enrol-user")
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run(["userdel", "enrol"], capture_output=True)
+    subprocess.run(["useradd", "-m", "-d", folder, "enrol"], check=True)
+    try:
+        words = add("whole", "--secret", SECRET, target=False)
+        ran = world.try_run(*words, "--target", str(folder / ".env"))
+        want(ran.returncode, 0, ran.stdout + ran.stderr)
+        assert f"whole is right: {folder}/.env v1, " in ran.stdout, ran.stdout
+        assert "~/.env" in standing_of("whole"), standing_of("whole")
+    finally:
+        whole.stop()
+        subprocess.run(["userdel", "-r", "enrol"], capture_output=True)
+
+
+@check
+def a_no_leaves_no_keys_behind():
+    shy = fresh("shy")
+    before = world.entries()
+    code, said = world.typed(add("shy", yes=False), [("Sign this? [y/N]", "n")])
+    want((code, world.entries()), (1, before), said)
+    want(shy.state.exists(), False, said)
+    assert "the keys that it made for this are gone again" in said, said
+    fails(world.try_run(*add("shy", yes=False)), "there is no terminal to agree at")
+    want(shy.state.exists(), False)
+    right("shy", world.try_run(*add("shy")))
+
+
+@check
+def a_person_is_asked_what_becomes_of_a_file_that_would_lose_something():
+    asked = fresh("asked")
+    (asked.home / "J-Jeco/.env").write_text("MINE=yes\n")
+    code, said = world.typed(add("asked"), [("Enter leaves it as it is.", "b")])
+    want(code, 0, said)
+    assert "MINE=yes" in env_of(asked) and "OPENAI_API_KEY=one" in env_of(asked), env_of(asked)
+
+
+@check
+def an_sshd_that_says_nothing_is_given_up():
+    """As that of a host that hangs: the kernel alone takes connections."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        with open(world.dir / "ssh_config", "a") as text:
+            text.write(f"Host silent\n  HostName 127.0.0.1\n  Port {silent.getsockname()[1]}\n")
+        fails(world.try_run(*add("silent")), "ssh did not get to `silent`", "nothing was signed")
 
 
 @check
@@ -232,15 +323,19 @@ def a_host_of_another_vault_stays_so():
     right("stray", world.try_run(*add("stray")))
     before = world.entries()
     words = ["vault", "machine", "add", "other", "--ssh", "stray", "--user", "--read", "*", "--yes"]
-    fails(world.try_run(*words), "this host is `stray` of vault")
+    fails(world.try_run(*words), "`stray` is the machine `stray` already", "vault machine add stray")
     want(world.entries(), before)
 
 
 @check
 def remove_takes_the_agent_away_and_leaves_the_file():
     box = world.hosts["box"]
-    pid = box.agent_pid()
-    fails(world.try_run("vault", "machine", "remove", "vps", "--ssh", "box", "--uninstall", "--user", "--yes"), "this host is `box`")
+    pid, before = box.agent_pid(), world.entries()
+    words = ["vault", "machine", "remove", "vps", "--ssh", "box", "--uninstall", "--user", "--yes"]
+    fails(world.try_run(*words), "`box` is `box` of vault", "nothing was signed")
+    want((world.entries(), box.agent_pid()), (before, pid))
+    fails(world.try_run(*[word.replace("box", "nowhere") for word in words]), "ssh did not get to `nowhere`")
+    want(world.entries(), before)
     right_file = env_of(box)
     ran = world.run("vault", "machine", "remove", "box", "--ssh", "box", "--uninstall", "--user", "--yes")
     assert "the agent is gone from `box`" in ran.stderr, ran.stderr
@@ -248,6 +343,46 @@ def remove_takes_the_agent_away_and_leaves_the_file():
     want(list((box.home / ".local/bin").iterdir()), [])
     again = world.run("vault", "machine", "remove", "box", "--ssh", "box", "--uninstall", "--user", "--yes")
     assert "there is no agent on `box`" in again.stderr, again.stderr
+
+
+def leave(name, *more):
+    return world.run("vault", "machine", "remove", name, "--ssh", name, "--uninstall", "--yes", *more)
+
+
+@check
+def a_users_agent_is_found_without_being_named_as_one():
+    ran = leave("asked")
+    asked = world.hosts["asked"]
+    assert "the agent is gone from `asked`" in ran.stderr, ran.stderr
+    want((asked.state.exists(), list((asked.home / ".local/bin").iterdir())), (False, []))
+
+
+@check
+def a_host_whose_state_is_lost_is_uninstalled_all_the_same():
+    for name, lost in (("shy", True), ("carried", False)):
+        host = world.hosts[name]
+        pid = host.agent_pid()
+        if lost:
+            shutil.rmtree(host.state)
+            # What it writes until it is ended.
+            host.state.mkdir(mode=0o700)
+            (host.state / "agent.db").touch()
+        else:
+            (host.state / "pins.json").unlink()
+        ran = leave(name, "--user")
+        assert f"the agent is gone from `{name}`" in ran.stderr, ran.stderr
+        want((host.state.exists(), host.is_zombie(pid)), (False, True), ran.stderr)
+        want(list((host.home / ".local/bin").iterdir()), [])
+
+
+@check
+def what_is_left_without_its_program_goes_too():
+    old = world.hosts["old"]
+    old.stop()
+    for name in ("vault", "vault-agent"):
+        (old.home / ".local/bin" / name).unlink()
+    leave("old", "--user")
+    want((old.state.exists(), list((old.home / ".local/bin").iterdir())), (False, []))
 
 
 @check

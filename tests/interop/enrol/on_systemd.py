@@ -170,8 +170,37 @@ def a_user_has_an_agent_of_their_own_that_stays_after_the_login():
     sh("test -e /var/lib/systemd/linger/rita; test -x /home/rita/.local/bin/vault-agent")
     owner("vault", "kv", "put", SECRET, "OPENAI_API_KEY=two")
     wait("the new value", lambda: "=two" in sh("cat /home/rita/J-Jeco/.env"))
-    leave("desk3", "rita", "--user")
+    # It is found without `--user`, and without root, which `rita` cannot become; its lingering was begun for it.
+    leave("desk3", "rita")
     sh("test ! -e /home/rita/.local/state/vault-agent; test ! -e /home/rita/.config/systemd/user/vault-agent.service")
+    sh("test ! -e /home/rita/.local/bin/vault-agent; test ! -e /var/lib/systemd/linger/rita")
+
+
+@check
+def a_user_who_lingered_before_goes_on_to():
+    sh("loginctl enable-linger rita")
+    right("desk4", owner(*add("desk4", "rita", "--user")).stdout)
+    leave("desk4", "rita", "--user")
+    sh("test -e /var/lib/systemd/linger/rita; loginctl disable-linger rita")
+
+
+@check
+def a_user_without_a_session_is_told_the_way_out():
+    sh("cp /opt/owner/vault-agent /usr/local/bin/; until [ ! -e /run/user/$(id -u rita)/systemd/private ]; do sleep 0.2; done")
+    ran = host.try_run("su", "rita", "-c", "env -u XDG_RUNTIME_DIR /usr/local/bin/vault-agent install --user")
+    want(ran.returncode, 1, ran.stderr)
+    assert "systemd runs nothing for `rita` now" in ran.stderr, ran.stderr
+    assert "sudo loginctl enable-linger rita" in ran.stderr, ran.stderr
+    sh("test ! -e /home/rita/.config/systemd/user/vault-agent.service; rm /usr/local/bin/vault-agent")
+
+
+@check
+def a_host_whose_folder_is_gone_is_known_by_its_unit():
+    owner(*add("lost", "root", "--replace"))
+    sh("rm -r /var/lib/vault-agent /usr/local/bin/vault /usr/local/bin/vault-agent")
+    leave("lost", "root")
+    sh("test ! -e /etc/systemd/system/vault-agent.service; test ! -e /usr/local/bin/vault-agent")
+    want(host.try_run("systemctl", "is-active", "vault-agent").stdout.strip() in ("inactive", "unknown"), True)
 
 
 def by(user, *words):

@@ -45,6 +45,16 @@ pub(super) struct Choice {
 }
 
 impl Choice {
+    /// Tells whether lines of the file stay, around a block.
+    pub(super) const fn is_block(&self) -> bool {
+        self.block
+    }
+
+    /// Tells whether the file is replaced.
+    pub(super) const fn is_replace(&self) -> bool {
+        self.replace
+    }
+
     /// Writes what is chosen into the table of the target.
     pub(super) fn write(&self, table: &mut Table) {
         if self.block {

@@ -8,6 +8,7 @@ mod patience;
 mod purge;
 mod settings;
 mod twice;
+mod update;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -88,6 +89,9 @@ pub struct Add {
     choice: contact::Choice,
     #[command(flatten)]
     settings: Settings,
+    /// Where it is a target already, take the hook and the choice
+    #[arg(long, hide = true)]
+    update: bool,
 }
 
 /// Warns before the verb of what would not be as it seems.
@@ -137,6 +141,11 @@ fn add(args: &Add, paths: &Paths, term: &Term) -> Result<()> {
     let owner = args.owner.clone().or_else(|| folder_owner(&path).filter(|_| !is_there));
     let table = written(args, &path, owner.as_deref())?;
     let config = Config::load_or_default(file)?;
+    if args.update
+        && let Some(known) = config.targets.iter().find(|target| target.path == path)
+    {
+        return update::update(args, known, &config, paths, term);
+    }
     let is_new = config.targets.iter().all(|target| target.path != path);
     // A table that is wrong is refused below, with its line.
     if let (true, Ok(target)) = (is_new, contact::typed(&table, file)) {
@@ -187,6 +196,7 @@ fn list(json: bool, file: &Path, term: &Term) -> Result<()> {
     let settings = settings::of(&text)?;
     let rows = config.targets.iter().zip(&settings).map(|(target, settings)| Row {
         path: &target.path,
+        name: called(target),
         secrets: &target.secrets,
         format: target.format.as_str(),
         settings,
@@ -198,7 +208,7 @@ fn list(json: bool, file: &Path, term: &Term) -> Result<()> {
     }
     let header = ["TARGET", "SECRETS", "FORMAT", "SETTINGS", "ON CHANGE"];
     let header = header.map(str::to_owned).to_vec();
-    let cells = rows.map(|Row { path, secrets, format, settings, on_change }| {
+    let cells = rows.map(|Row { path, secrets, format, settings, on_change, .. }| {
         let hook = on_change.unwrap_or_else(|| "-".to_owned());
         let settings = settings::shown(settings);
         vec![path.display().to_string(), list_of(secrets), format.to_owned(), settings, hook]
@@ -244,9 +254,8 @@ pub(crate) fn named(target: &Path, file: &Path) -> Result<Arc<Target>> {
     let given = files::absolute(target)?;
     let config = Config::load_or_default(file)?;
     // A status shows some as `~/…`; whose home that is, its reader need not know.
-    let shown = |it: &Target| account::tilde(&it.path, it.owner.as_deref());
     let is_shown =
-        |it: &Arc<Target>| target.starts_with("~") && target.as_os_str() == shown(it).as_str();
+        |it: &Arc<Target>| target.starts_with("~") && target.as_os_str() == called(it).as_str();
     let called: Vec<&Arc<Target>> = config.targets.iter().filter(|it| is_shown(it)).collect();
     if let [one] = called[..] {
         return Ok(Arc::clone(one));
@@ -264,10 +273,17 @@ pub(crate) fn named(target: &Path, file: &Path) -> Result<Arc<Target>> {
     })
 }
 
+/// Returns what a status calls a target.
+fn called(target: &Target) -> String {
+    account::tilde(&target.path, target.owner.as_deref())
+}
+
 /// A target as JSON shows it.
 #[derive(Serialize)]
 struct Row<'a> {
     path: &'a Path,
+    /// As it is called in a status.
+    name: String,
     secrets: &'a [SecretPath],
     format: &'a str,
     settings: &'a toml::Table,
@@ -336,12 +352,17 @@ fn written(args: &Add, path: &Path, owner: Option<&str>) -> Result<Table> {
     args.settings.write(&mut table, real)?;
     args.choice.write(&mut table);
     if let Some(line) = &args.on_change {
-        table["on_change"] = match words(line) {
-            Some(words) => value(words.into_iter().collect::<Array>()),
-            None => value(line.as_str()),
-        };
+        table["on_change"] = hook(line);
     }
     Ok(table)
+}
+
+/// Writes a hook: a command that needs no shell as its words.
+fn hook(line: &str) -> Item {
+    match words(line) {
+        Some(words) => value(words.into_iter().collect::<Array>()),
+        None => value(line),
+    }
 }
 
 /// Splits a command that needs no shell; `None` for one that does.

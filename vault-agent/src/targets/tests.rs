@@ -1,7 +1,8 @@
 //! Each verb on a configuration of its own.
 
 mod matrix;
-mod mounts;
+pub(crate) mod mounts;
+mod updated;
 mod writable;
 
 use std::cell::RefCell;
@@ -369,7 +370,7 @@ fn remove_takes_one_table_only() {
     );
     assert_eq!(
         world.run(&["list", "--json"]),
-        "[\n  {\n    \"path\": \"ROOT/b\",\n    \"secrets\": [\n      \"secret/b\"\n    ],\n    \"format\": \"dotenv\",\n    \"settings\": {},\n    \"on_change\": null\n  }\n]\n"
+        "[\n  {\n    \"path\": \"ROOT/b\",\n    \"name\": \"ROOT/b\",\n    \"secrets\": [\n      \"secret/b\"\n    ],\n    \"format\": \"dotenv\",\n    \"settings\": {},\n    \"on_change\": null\n  }\n]\n"
     );
 }
 

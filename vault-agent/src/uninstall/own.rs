@@ -54,11 +54,6 @@ const SERVER: [&str; 4] = ["server.key", "server.key.sealed", "server.lock", "va
 /// Most of what stays that is named.
 const NAMED: usize = 8;
 
-/// Tells whether anything of an agent is there.
-pub(super) fn is_there(paths: &Paths) -> bool {
-    FILES.iter().any(|name| paths.state.join(name).symlink_metadata().is_ok())
-}
-
 /// Looks for a server's data in the state folder and anywhere below it.
 ///
 /// # Errors
@@ -105,6 +100,11 @@ pub(super) fn remove(paths: &Paths, term: &Term) -> Result<()> {
         term.say(format!("removed: `{}`", state.display()));
         return Ok(());
     }
+    let shown = state.display();
+    if is_empty(state)? {
+        term.say(format!("emptied: `{shown}`, which stays, as something is mounted there"));
+        return Ok(());
+    }
     let all = entries(state).with_context(|| format!("reading `{}`", state.display()))?;
     let mut names: Vec<String> =
         all.iter().take(NAMED).map(|path| format!("`{}`", path.display())).collect();
@@ -113,6 +113,22 @@ pub(super) fn remove(paths: &Paths, term: &Term) -> Result<()> {
     }
     term.say(format!("kept, as it is not the agent's: {}", names.join(", ")));
     Ok(())
+}
+
+/// Removes the folder of the keys and the state folder, unless anything is in them.
+///
+/// # Errors
+/// If an empty one cannot be removed.
+pub(super) fn remove_empty(paths: &Paths) -> Result<()> {
+    for folder in [paths.identity(), paths.state.clone()] {
+        remove_folder(&folder)?;
+    }
+    Ok(())
+}
+
+fn is_empty(folder: &Path) -> Result<bool> {
+    let all = entries(folder).with_context(|| format!("reading `{}`", folder.display()))?;
+    Ok(all.is_empty())
 }
 
 /// Returns what is in a folder, sorted; nothing if there is none.
@@ -148,13 +164,15 @@ fn remove_file(file: &Path) -> Result<()> {
     }
 }
 
-/// Removes a folder that is empty; tells whether it is gone.
+/// Removes a folder that is empty and no mount point; tells whether it is gone.
 fn remove_folder(folder: &Path) -> Result<bool> {
     match std::fs::remove_dir(folder) {
         Ok(()) => Ok(true),
         Err(why) => match why.kind() {
             ErrorKind::NotFound => Ok(true),
-            ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory => Ok(false),
+            ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory | ErrorKind::ResourceBusy => {
+                Ok(false)
+            }
             _ => Err(why).with_context(|| format!("cannot remove `{}`", folder.display())),
         },
     }

@@ -6,6 +6,7 @@ use machine::identity::MachineKeys;
 use machine::written::Written;
 
 use super::*;
+use crate::targets::tests::mounts;
 
 /// A state folder with an agent's keys and pins.
 fn agent(dir: &tempfile::TempDir, name: &str) -> Paths {
@@ -27,6 +28,10 @@ fn agent(dir: &tempfile::TempDir, name: &str) -> Paths {
     paths
 }
 
+/// Changes nothing.
+const CHECK: Args =
+    Args { user: false, with_targets: false, name: None, of: None, check: true, unjoined: false };
+
 fn vault() -> Hash {
     Hash::of(&[b"vault"])
 }
@@ -43,7 +48,7 @@ fn cleared(paths: &Paths) -> String {
 /// Asks whether the agent of the machine `vps` may go.
 fn asked(paths: &Paths) -> Result<()> {
     let name = Some("vps".to_owned());
-    let args = Args { user: true, with_targets: false, name, of: Some(vault()), check: true };
+    let args = Args { user: true, with_targets: false, name, of: Some(vault()), ..CHECK };
     refuse(&args, Whose::User, paths)
 }
 
@@ -58,6 +63,31 @@ fn the_agents_own_files_go_and_the_folder_with_them() {
     // A state that is gone already is done.
     asked(&paths).unwrap();
     assert_eq!(cleared(&paths), "");
+}
+
+#[test]
+fn a_state_folder_on_which_something_is_mounted_is_emptied_and_stays() {
+    let test = "a_state_folder_on_which_something_is_mounted_is_emptied_and_stays";
+    if !mounts::are_own(&format!("uninstall::tests::{test}")) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().canonicalize().unwrap().join("state");
+    files::create_dir_private(&state).unwrap();
+    let run = |program: &str, words: &[&str]| {
+        let ran = std::process::Command::new(program).args(words).arg(&state).status();
+        assert!(ran.unwrap().success(), "{program}");
+    };
+    run("mount", &["-t", "tmpfs", "-o", "mode=700", "tmpfs"]);
+    let paths = agent(&dir, "vps");
+    let said = cleared(&paths);
+    let shown = state.display();
+    let expected = format!("emptied: `{shown}`, which stays, as something is mounted there\n");
+    assert!(said.ends_with(&expected), "{said}");
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+    // Once more there is nothing to do.
+    cleared(&paths);
+    run("umount", &[]);
 }
 
 #[test]
@@ -104,8 +134,13 @@ fn another_machine_and_one_that_does_not_say_which_are_refused() {
     Pins::remove(&paths).unwrap();
     let fault = asked(&paths).unwrap_err().to_string();
     assert!(fault.starts_with("this host's agent has joined no vault"), "{fault}");
-    let any = Args { user: true, with_targets: false, name: None, of: None, check: true };
+    let any = Args { user: true, ..CHECK };
     refuse(&any, Whose::User, &paths).unwrap();
+    // Without keys either: a machine that has lost its state, of which the rest may go.
+    wipe(&paths).unwrap();
+    asked(&paths).unwrap();
+    cleared(&paths);
+    assert!(!paths.state.exists());
 }
 
 #[test]
@@ -117,4 +152,24 @@ fn an_admin_key_is_refused() {
     files::write_private(&paths.admin().join("laptop.age"), b"").unwrap();
     let fault = asked(&paths).unwrap_err().to_string();
     assert!(fault.starts_with("an admin key lies in "), "{fault}");
+}
+
+#[test]
+fn keys_without_a_vault_go_again_and_leave_nothing_but_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().canonicalize().unwrap().join("state");
+    let paths = Paths::resolve(Some(state), None).unwrap();
+    MachineKeys::create(&paths).unwrap();
+    forget(&paths).unwrap();
+    assert!(!paths.state.exists());
+    forget(&paths).unwrap();
+    MachineKeys::create(&paths).unwrap();
+    files::write_private(&paths.config, b"# mine\n").unwrap();
+    forget(&paths).unwrap();
+    assert!(paths.config.exists() && !paths.identity().exists());
+    let dir = tempfile::tempdir().unwrap();
+    let joined = agent(&dir, "vps");
+    let fault = forget(&joined).unwrap_err().to_string();
+    assert!(fault.starts_with("this host is `vps` of vault "), "{fault}");
+    assert!(MachineKeys::exist(&joined));
 }

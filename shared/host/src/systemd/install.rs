@@ -101,6 +101,9 @@ pub fn install<P: Program>(
     if flags.print {
         return Ok(term.data(text()?)?);
     }
+    if whose == Whose::User && !flags.is_offline() {
+        demand_manager()?;
+    }
     let packaged = match flags.root {
         None => Some(packaged(whose).join(format!("{name}.service"))),
         Some(_) => None,
@@ -146,6 +149,23 @@ pub fn install<P: Program>(
         term.say("the keys are sealed to this host: their files are wiped");
     }
     Ok(())
+}
+
+/// Refuses a user whom systemd runs nothing for, on a host where it could.
+fn demand_manager() -> Result<()> {
+    if systemctl::runs(Whose::User) || !systemctl::runs(Whose::Host) {
+        return Ok(());
+    }
+    let name = account::own_name();
+    Err(hinted(
+        format!(
+            "systemd runs nothing for `{name}` now, who has no session here: nothing is written"
+        ),
+        format!(
+            "`sudo loginctl enable-linger {name}` has it, from now on and after a restart; then run \
+             this again"
+        ),
+    ))
 }
 
 /// Returns this program's file as the unit is to name it.
@@ -357,8 +377,7 @@ impl Unit<'_> {
 
     /// Says how a user's program runs without the user.
     fn linger(&self) {
-        let uid = rustix::process::geteuid().as_raw().to_string();
-        let name = account::user(&uid).map_or(uid, |user| user.name);
+        let name = account::own_name();
         if !Path::new("/var/lib/systemd/linger").join(name).exists() {
             self.term.say("it ends when you log out, unless you run `loginctl enable-linger` once");
         }

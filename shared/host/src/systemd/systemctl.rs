@@ -2,7 +2,7 @@
 //! live here.
 
 use std::io::{ErrorKind, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -17,9 +17,16 @@ pub fn runs(whose: Whose) -> bool {
     match whose {
         // sd_booted(3)
         Whose::Host => Path::new("/run/systemd/system").is_dir(),
-        Whose::User => std::env::var_os("XDG_RUNTIME_DIR")
-            .is_some_and(|runtime| Path::new(&runtime).join("systemd/private").exists()),
+        Whose::User => runtime().join("systemd/private").exists(),
     }
+}
+
+/// Returns this user's runtime folder, also where no session has set its variable, as for what
+/// `su` or cron starts.
+fn runtime() -> PathBuf {
+    let set = std::env::var_os("XDG_RUNTIME_DIR").filter(|set| !set.is_empty());
+    let usual = || format!("/run/user/{}", rustix::process::geteuid().as_raw()).into();
+    set.map_or_else(usual, PathBuf::from)
 }
 
 /// Returns `systemctl` and arguments as a person would type them.
@@ -60,7 +67,7 @@ pub(super) fn is(whose: Whose, arguments: &[&str]) -> bool {
 fn systemctl(whose: Whose, arguments: &[&str]) -> Command {
     let mut command = Command::new("systemctl");
     if whose == Whose::User {
-        command.arg("--user");
+        command.arg("--user").env("XDG_RUNTIME_DIR", runtime());
     }
     command.arg("--no-ask-password").args(arguments).stdin(Stdio::null());
     command

@@ -3,6 +3,7 @@
 mod add;
 mod approve;
 mod enrolment;
+mod guests;
 mod invite;
 mod list;
 mod over_ssh;

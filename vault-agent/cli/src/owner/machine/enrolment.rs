@@ -70,9 +70,7 @@ pub fn ways(
             return Ok(Way::Added);
         };
         let name = &namesake.name;
-        if all.own == Some(namesake.number) {
-            bail!(taken(name, "this very host has that name", "choose another name for the other"));
-        }
+        refuse_own(all, name)?;
         match terms.rekey {
             Rekeying::Wanted => {}
             Rekeying::Asked if !is_awake(name)? => {}
@@ -82,6 +80,20 @@ pub fn ways(
         Ok(Way::Rekeyed)
     };
     lines.iter().map(way).collect()
+}
+
+/// Refuses the name of this very host.
+///
+/// # Errors
+/// If it is that.
+pub fn refuse_own(all: &Machines, name: &Name) -> Result<()> {
+    let is_own = |row: &&MachineRow| row.active && all.own == Some(row.number);
+    match all.machines.iter().find(is_own).filter(|row| row.name == *name) {
+        Some(_) => {
+            bail!(taken(name, "this very host has that name", "choose another name for the other"))
+        }
+        None => Ok(()),
+    }
 }
 
 const ANOTHER: &str = "if two hosts have that name, add this one under another; if it is the same \

@@ -1,27 +1,27 @@
 //! `vault machine add --ssh`: everything from this terminal, for several hosts with one question
 //! and one passphrase. Each step looks first what is there, so that the same line again goes on
-//! where it ended. How a step is done on a host is `owner::ssh`'s.
+//! where it ended. How hosts get into the vault is [`super::guests`]'; how a step is done on a host
+//! is `owner::ssh`'s.
 
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use shared::name::Name;
 use shared::path::SecretPath;
-use shared::token::{Line as _, MachineLine, PinLine};
+use shared::token::{Line as _, PinLine};
 
-use super::enrolment::{Terms, Way, ops, ways};
+use super::enrolment::{Terms, Way};
+use super::guests::{Guest, admit, foresee, reach};
 use super::place::{Place, secrets};
-use super::waiting::{self, Expected, Waited, is_awake};
+use super::waiting::{self, Expected, Kept, Waited};
 use crate::context::Global;
-use crate::owner::signing::act::{Owner, Signed};
-use crate::owner::ssh::{Added, Host, Probe, SSH, TargetWish, Wish, look};
-use host::clock;
+use crate::owner::first_contact;
+use crate::owner::signing::act::Owner;
+use crate::owner::ssh::{Added, Probe, TargetWish, Wish};
+use host::account;
 use host::hint::{self, Exit, Failure, hinted, parsed};
 use host::shown::Shown;
 use machine::local::{STATUS, Status};
-
-/// Seconds that a clock may be off before it is named.
-const CLOCK: u64 = 60;
 
 /// Hosts, and what is done on them.
 #[derive(Debug, clap::Args)]
@@ -72,12 +72,8 @@ impl Flags {
     }
 }
 
-/// One host on its way.
-struct Guest {
-    host: Host,
-    line: MachineLine,
-    way: Way,
-}
+/// A file to be kept right, and what is in it.
+type Target = (Place, Vec<SecretPath>);
 
 pub fn run(
     named: Option<&str>,
@@ -89,23 +85,24 @@ pub fn run(
 ) -> Result<Exit> {
     let hosts = hosts(named, &flags.ssh)?;
     let target = target(flags, terms, global)?;
+    foresee(&hosts, owner, global)?;
     let wish = Wish { user: flags.user, addresses };
+    // All that can be in the way of any of them is told before anything is sent or signed.
+    let candidates = hosts.iter().map(|(name, host)| {
+        reach(name, host, wish, target.as_ref().map(|(place, _)| place), owner, global)
+    });
+    let candidates = candidates.collect::<Result<Vec<_>>>()?;
     let mut guests = Vec::new();
-    for (name, host) in &hosts {
-        let (connection, probe) = look(SSH, host, wish)?;
-        remark(host, &probe, global)?;
-        let host = Host::prepare(connection, probe, wish, global)?;
-        let line = host.init(name, owner.pins.vault)?;
-        guests.push(Guest { host, line, way: Way::Added });
-    }
-    let Some(server) = sign(&mut guests, terms, owner, global)? else { return Ok(Exit::LOCAL) };
+    let Some(server) = admit(candidates, &mut guests, terms, owner, global)? else {
+        return Ok(Exit::LOCAL);
+    };
     let mut failed = None;
     for guest in &guests {
         let pin = PinLine {
-            addresses: first_reached(addresses, &guest.host.probe),
+            addresses: first_reached(addresses, &guest.host.at.probe),
             server: server.clone(),
             vault: owner.pins.vault,
-            name: guest.name().clone(),
+            name: guest.called.as_ref().unwrap_or(guest.name()).clone(),
         };
         // The others are not held up by one.
         match finish(guest, &parsed(pin.to_line())?, flags, target.as_ref(), global) {
@@ -123,16 +120,6 @@ pub fn run(
         Some(name) => Err(Failure::remote(format!("`{name}` is in the vault, but not right yet"))
             .hint("mend what is named above, and run the same command again")
             .into()),
-    }
-}
-
-impl Guest {
-    /// Returns the name that the machine bears in the vault.
-    const fn name(&self) -> &Name {
-        match &self.way {
-            Way::In(name, _) => name,
-            Way::Added | Way::Rekeyed => &self.line.name,
-        }
     }
 }
 
@@ -161,50 +148,20 @@ fn hosts(named: Option<&str>, given: &[String]) -> Result<Vec<(Name, String)>> {
 }
 
 /// Reads which file is to be kept right, and what is in it.
-fn target(
-    flags: &Flags,
-    terms: &Terms,
-    global: &Global,
-) -> Result<Option<(Place, Vec<SecretPath>)>> {
+fn target(flags: &Flags, terms: &Terms, global: &Global) -> Result<Option<Target>> {
     let Some(text) = &flags.target else { return Ok(None) };
-    let place = Place::read(text, global.env("HOME").as_deref())?;
+    let place = Place::read(text, &homes(global))?;
     let rows = || Ok(global.client()?.get::<Status>(STATUS, &[])?.targets);
     let secrets = secrets(&flags.secret, &place, &terms.read, rows, global)?;
     Ok(Some((place, secrets)))
 }
 
-/// Says what is odd about a host.
-///
-/// # Errors
-/// If the server answers under none of its addresses from there.
-fn remark(host: &str, probe: &Probe, global: &Global) -> Result<()> {
-    let off = probe.clock_off(clock::now().as_secs());
-    if off.unsigned_abs() > CLOCK {
-        let age = clock::age(off.unsigned_abs());
-        let side = if off > 0 { "ahead" } else { "behind" };
-        global.term.say_hinted(
-            format!("warning: the clock of `{host}` is {age} {side}"),
-            "set it there, as with `timedatectl set-ntp true`: times in the audit log are wrong else",
-        );
-    }
-    if let Some(container) = &probe.container {
-        let kind = match &**container {
-            // What systemd calls one that it does not know.
-            "container-other" => String::new(),
-            known => format!(" ({known})"),
-        };
-        global.term.say(format!("{host}: a container{kind}"));
-    }
-    if !probe.is_reached() {
-        let tried: Vec<_> =
-            probe.answers.iter().map(|(address, _)| format!("`{address}`")).collect();
-        bail!(hinted(
-            format!("the server does not answer from `{host}` at {}", tried.join(", ")),
-            "is the VPN up there, and does a firewall let it through? `--server HOST:PORT` names \
-             another way; nothing was signed"
-        ));
-    }
-    Ok(())
+/// Returns what a shell may have made of `~` in what was typed: with `sudo` it was that of another
+/// user.
+fn homes(global: &Global) -> Vec<String> {
+    let typist = global.env("SUDO_USER").and_then(|name| account::user(&name));
+    let typist = typist.map(|user| user.home.to_string_lossy().into_owned());
+    global.env("HOME").into_iter().chain(typist).collect()
 }
 
 /// Puts the addresses first that answer from a host.
@@ -217,52 +174,12 @@ fn first_reached(addresses: &[String], probe: &Probe) -> Vec<String> {
     first.into_iter().cloned().collect()
 }
 
-/// Signs what brings all of them in, by one act; returns the keys of the server. `None` if the
-/// person said no.
-fn sign(
-    guests: &mut [Guest],
-    terms: &Terms,
-    owner: &Owner<'_>,
-    global: &Global,
-) -> Result<Option<Vec<shared::keys::VerifyKey>>> {
-    let (mut server, mut found) = (Vec::new(), Vec::new());
-    let lines: Vec<&MachineLine> = guests.iter().map(|guest| &guest.line).collect();
-    let signed = owner.sign(|all| {
-        server.clone_from(&all.server);
-        found = ways(all, &lines, terms, &|name| is_awake(name, global))?;
-        Ok(ops(all, &lines, &found, terms))
-    })?;
-    if signed == Signed::Declined {
-        return Ok(None);
-    }
-    for (guest, way) in guests.iter_mut().zip(found) {
-        guest.way = way;
-        let (name, term) = (guest.name(), &global.term);
-        match (&guest.way, &signed) {
-            (Way::Added, Signed::Done(done)) => {
-                term.say(format!("{name}: added to the vault: entry {}", done.seq));
-            }
-            (Way::Rekeyed, Signed::Done(done)) => {
-                term.say(format!("{name}: has its new keys: entry {}", done.seq));
-            }
-            (_, _) => term.say(format!("{name}: in the vault already")),
-        }
-        if let Way::In(name, true) = &guest.way {
-            term.say(format!(
-                "{name}: may read and write other things than this: `vault access set {name}` \
-                 changes that"
-            ));
-        }
-    }
-    Ok(Some(server))
-}
-
 /// Has a machine that is in the vault do what it is there for.
 fn finish(
     guest: &Guest,
     pin_line: &str,
     flags: &Flags,
-    target: Option<&(Place, Vec<SecretPath>)>,
+    target: Option<&Target>,
     global: &Global,
 ) -> Result<()> {
     let (Guest { host, way, .. }, name, term) = (guest, guest.name(), &global.term);
@@ -271,7 +188,6 @@ fn finish(
     term.say(Shown::from(format!("{name}: has joined: ")) + server);
     // One that runs has the keys and the program of before.
     let anew = host.is_renewed || !matches!(way, Way::In(..));
-    let wish = target.map(|(place, secrets)| wish(place, secrets, flags, &host.probe.home));
     let mut is_started = false;
     let start = |anew: bool| -> Result<()> {
         for note in host.start(anew)? {
@@ -279,37 +195,22 @@ fn finish(
         }
         Ok(())
     };
-    if let Some(wish) = &wish {
+    let mut kept = None;
+    if let Some((place, secrets)) = target {
+        let wish = wish(place, secrets, flags, &host.at.probe.home);
         // What a file would lose, a running agent tells.
         if !flags.no_start && host.has(&wish.file)? {
             start(anew)?;
             is_started = true;
         }
-        match host.add_target(wish)? {
-            Added::Now(notes) => {
-                for note in notes {
-                    term.say(Shown::from(format!("{name}: ")) + note);
-                }
-                term.say(format!("{name}: keeps `{}` right", wish.file));
-            }
-            Added::Before => {}
-            Added::Otherwise(secrets) => term.say_hinted(
-                format!(
-                    "{name}: `{}` holds {} already, and stays so",
-                    wish.file,
-                    secrets.join(", ")
-                ),
-                format!("`vault-agent target remove {}` there ends that", wish.file),
-            ),
-        }
+        kept = Some(Kept { shown: place.shown(), names: keep(guest, wish, flags, global)? });
     }
     if flags.no_start {
         term.say(format!("machine `{name}` has joined: start its agent"));
         return Ok(());
     }
     start(anew && !is_started)?;
-    let target = target.map(|(place, _)| (place, &*host.probe.home));
-    match waiting::wait(&Expected { name, target }, &global.client()?)? {
+    match waiting::wait(&Expected { name, target: kept.as_ref() }, &global.client()?)? {
         Waited::Right(what) => {
             let seconds = begun.elapsed().as_secs_f64();
             Ok(term.line(
@@ -323,6 +224,55 @@ fn finish(
             term.say(host.diagnosis());
             Err(Failure::remote(what).hint(todo).into())
         }
+    }
+}
+
+/// Has a file kept right, with the choice of a person where it would lose something; returns the
+/// names by which the machine reports it.
+fn keep(guest: &Guest, wish: TargetWish, flags: &Flags, global: &Global) -> Result<Vec<String>> {
+    let (Guest { host, .. }, name, term) = (guest, guest.name(), &global.term);
+    let (mut wish, mut is_decided) = (wish, flags.import || flags.block || flags.replace);
+    let say = |notes: Vec<Shown>| {
+        for note in notes {
+            term.say(Shown::from(format!("{name}: ")) + note);
+        }
+    };
+    loop {
+        let (added, names) = host.add_target(&wish)?;
+        match added {
+            Added::Now(notes) => {
+                say(notes);
+                term.say(format!("{name}: keeps `{}` right", wish.file));
+            }
+            Added::Changed(notes) => {
+                say(notes);
+                term.say(format!("{name}: keeps `{}` right as this line says now", wish.file));
+            }
+            Added::Before => {}
+            Added::Otherwise(secrets) => term.say_hinted(
+                format!(
+                    "{name}: `{}` holds {} already, and stays so",
+                    wish.file,
+                    secrets.join(", ")
+                ),
+                format!(
+                    "`{}vault-agent target remove {}` there ends that",
+                    host.at.sudo(),
+                    wish.file
+                ),
+            ),
+            Added::Foreign(why) => {
+                let chosen = match is_decided || !global.can_ask() {
+                    true => None,
+                    false => first_contact::ask(&why.text, global)?,
+                };
+                let Some(choice) = chosen else { bail!(why) };
+                wish.flags.push(choice.to_owned());
+                is_decided = true;
+                continue;
+            }
+        }
+        return Ok(names);
     }
 }
 

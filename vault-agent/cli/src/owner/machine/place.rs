@@ -25,15 +25,17 @@ pub enum Place {
 }
 
 impl Place {
-    /// Reads what was typed. A path below this user's home folder is one that the shell has made of
-    /// `~/…`: it means the home folder there.
+    /// Reads what was typed. A path below one of the `homes` is one that a shell has made of `~/…`:
+    /// it means the home folder there.
     ///
     /// # Errors
     /// If it is no whole path.
-    pub fn read(text: &str, home: Option<&str>) -> Result<Self> {
+    pub fn read(text: &str, homes: &[String]) -> Result<Self> {
         let below = |home: &str| text.strip_prefix(home)?.strip_prefix('/');
-        let home = home.map(|home| home.trim_end_matches('/')).filter(|home| !home.is_empty());
-        let rest = text.strip_prefix("~/").or_else(|| home.and_then(below));
+        let mut homes = homes.iter().map(|home| home.trim_end_matches('/'));
+        let rest = text
+            .strip_prefix("~/")
+            .or_else(|| homes.find_map(|home| below(home).filter(|_| !home.is_empty())));
         let is_plain = |text: &str| {
             !text.is_empty() && !text.ends_with('/') && !text.chars().any(char::is_control)
         };
@@ -131,16 +133,19 @@ mod tests {
 
     #[test]
     fn a_path_below_ones_home_means_the_home_there() {
-        let read = |text: &str| Place::read(text, Some("/home/jonas"));
+        // As root by `sudo`, whose home is not what the shell has written out.
+        let homes = ["/root", "/home/jonas"].map(str::to_owned);
+        let read = |text: &str| Place::read(text, &homes);
         let home = Place::Home("J-Jeco/.env".to_owned());
         assert_eq!(read("~/J-Jeco/.env").unwrap(), home);
         assert_eq!(read("/home/jonas/J-Jeco/.env").unwrap(), home);
+        assert_eq!(read("/root/J-Jeco/.env").unwrap(), home);
         assert_eq!(home.below("/root"), "/root/J-Jeco/.env");
         assert!(home.is("~/J-Jeco/.env", "/root") && home.is("/root/J-Jeco/.env", "/root"));
         assert!(!home.is("/home/jonas/J-Jeco/.env", "/root"));
         let whole = Place::Whole("/home/jonas2/.env".to_owned());
         assert_eq!(read("/home/jonas2/.env").unwrap(), whole);
-        assert_eq!(Place::read("/a/.env", None).unwrap().shown(), "/a/.env");
+        assert_eq!(Place::read("/a/.env", &["/".to_owned()]).unwrap().shown(), "/a/.env");
         for text in ["J-Jeco/.env", "~/", "/srv/", "", "/a\nb", "~jonas/.env"] {
             assert!(read(text).is_err(), "{text}");
         }

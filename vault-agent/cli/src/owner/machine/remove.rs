@@ -10,9 +10,9 @@ use shared::text::Text;
 use crate::context::Global;
 use crate::owner::owning::{Signing, active};
 use crate::owner::signing::act::{Owner, Signed};
-use crate::owner::ssh::{Host, SSH, Wish, look};
+use crate::owner::ssh::{Connection, Leaving, Machine, SSH};
 use crate::print::{Format, table};
-use host::hint::{Exit, hinted, parsed};
+use host::hint::{Exit, Failure, hinted, parsed};
 use host::shown::Shown;
 use machine::identity::Pins;
 use machine::local::{EXPOSURE, Exposed, Exposure, MACHINES, Machines};
@@ -52,6 +52,14 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let all: Machines = global.client()?.get(MACHINES, &[])?;
     let is_removed =
         active(&all, &name).is_err() && all.machines.iter().any(|row| row.name == name);
+    if !is_removed {
+        active(&all, &name)?;
+    }
+    // What is wrong with the host is told before anything is signed.
+    let leaving = match &args.ssh {
+        Some(host) => leaving(&name, host, args, &all, global)?,
+        None => None,
+    };
     let number = if is_removed {
         global.term.say(format!("machine `{name}` is removed already"));
         None
@@ -60,8 +68,11 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         Some(number.to_string())
     };
     let exit = exposed(number.as_deref().unwrap_or(name.as_str()), global)?;
-    if let Some(host) = &args.ssh {
-        uninstall(&name, host, args, global)?;
+    if let (Some(leaving), Some(host)) = (leaving, &args.ssh) {
+        for line in leaving.leave(args.with_targets, global)?.lines() {
+            global.term.say(format!("{name}: {line}"));
+        }
+        global.term.say(format!("the agent is gone from `{host}`"));
     }
     Ok(exit)
 }
@@ -78,10 +89,7 @@ fn remove(
     let signed = owner.sign(|all| {
         number = active(all, name)?.number;
         if all.own == Some(number) {
-            bail!(hinted(
-                format!("`{name}` is this machine"),
-                "remove it from another machine that has an admin key"
-            ));
+            bail!(itself(name));
         }
         Ok(vec![Op::MachineRemove { number, reason: reason.clone() }])
     })?;
@@ -90,25 +98,38 @@ fn remove(
     Ok(Some(number))
 }
 
-/// Takes the agent away from its host.
-fn uninstall(name: &Name, host: &str, args: &Args, global: &Global) -> Result<()> {
+/// Finds its agent on the host, by the name that it has there or the keys it has or had.
+fn leaving(
+    name: &Name,
+    host: &str,
+    args: &Args,
+    all: &Machines,
+    global: &Global,
+) -> Result<Option<Leaving>> {
     let Some(pins) = Pins::load(&global.paths()?)? else {
         bail!(hinted(
             "this host belongs to no vault",
             "run `vault-agent uninstall` on the other host"
         ));
     };
-    let wish = Wish { user: args.user, addresses: &[] };
-    let (connection, probe) = look(SSH, host, wish)?;
-    let Some(there) = Host::as_is(connection, probe, wish, global)? else {
-        global.term.say(format!("there is no agent on `{host}`"));
-        return Ok(());
-    };
-    for line in there.uninstall(name, pins.vault, args.with_targets)?.lines() {
-        global.term.say(format!("{name}: {line}"));
+    let rows = all.machines.iter().filter(|row| row.name == *name);
+    if rows.clone().any(|row| row.active && all.own == Some(row.number)) {
+        bail!(itself(name));
     }
-    global.term.say(format!("the agent is gone from `{host}`"));
-    Ok(())
+    let keys = rows.map(|row| row.sign.clone()).collect();
+    let machine = Machine { vault: pins.vault, name, keys };
+    let connection = Connection::open(SSH, host)?;
+    let found = Leaving::find(connection, args.user, &machine, global)?;
+    if found.is_none() {
+        global.term.say(format!("there is no agent on `{host}`"));
+    }
+    Ok(found)
+}
+
+/// Says that a machine does not remove itself.
+fn itself(name: &Name) -> Failure {
+    Failure::local(format!("`{name}` is this machine"))
+        .hint("remove it from another machine that has an admin key")
 }
 
 /// Prints what was ever encrypted to a machine, by its number, or by the name that it had last.

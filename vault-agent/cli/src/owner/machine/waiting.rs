@@ -6,7 +6,6 @@ use anyhow::Result;
 use shared::name::Name;
 use shared::report::{HookResult, TargetState};
 
-use super::place::Place;
 use crate::client::Client;
 use crate::context::Global;
 use host::shown::Shown;
@@ -22,8 +21,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Expected<'a> {
     /// The machine.
     pub name: &'a Name,
-    /// The file, and the home folder there; `None` for a machine without one.
-    pub target: Option<(&'a Place, &'a str)>,
+    /// The file; `None` for a machine without one.
+    pub target: Option<&'a Kept>,
+}
+
+/// A file that is kept right.
+pub struct Kept {
+    /// As the person calls it.
+    pub shown: String,
+    /// The names by which the machine reports it.
+    pub names: Vec<String>,
 }
 
 /// How it ended.
@@ -74,11 +81,10 @@ fn look(expected: &Expected<'_>, status: &Status) -> Waited {
             "look at what its agent says, below; mostly the server is not reached from there";
         return missing(format!("the agent of `{name}` has not reached the server"), todo);
     }
-    let Some((place, _)) = target else {
+    let Some(Kept { shown, .. }) = target else {
         return Waited::Right("it follows the vault, and has no target".into());
     };
     let rows = rows(expected, status);
-    let shown = place.shown();
     if rows.is_empty() {
         let todo = "look at what its agent says, below";
         return missing(format!("`{name}` has not reported `{shown}` yet"), todo);
@@ -111,8 +117,8 @@ fn has_failed(expected: &Expected<'_>, status: &Status) -> bool {
 }
 
 fn rows<'a>(expected: &Expected<'_>, status: &'a Status) -> Vec<&'a TargetRow> {
-    let Some((place, home)) = expected.target else { return Vec::new() };
-    let is_it = |row: &&TargetRow| row.machine == *expected.name && place.is(&row.target, home);
+    let Some(Kept { names, .. }) = expected.target else { return Vec::new() };
+    let is_it = |row: &&TargetRow| row.machine == *expected.name && names.contains(&row.target);
     status.targets.iter().filter(is_it).collect()
 }
 
@@ -159,8 +165,11 @@ mod tests {
 
     #[test]
     fn a_machine_is_right_by_its_own_report() {
-        let (name, place) = ("vps".parse().unwrap(), Place::Home("J-Jeco/.env".to_owned()));
-        let expected = Expected { name: &name, target: Some((&place, "/root")) };
+        let name = "vps".parse().unwrap();
+        let file = "/home/jonas/J-Jeco/.env".to_owned();
+        let names = vec![file.clone(), "~/J-Jeco/.env".to_owned()];
+        let kept = Kept { shown: names[1].clone(), names };
+        let expected = Expected { name: &name, target: Some(&kept) };
         let bare = Expected { name: &name, target: None };
         let (ok, none) = (TargetState::Ok, HookResult::None);
         for (expected, status, said) in [

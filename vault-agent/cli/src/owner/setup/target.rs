@@ -16,6 +16,7 @@ use super::import::Import;
 use super::patience::wait;
 use crate::context::Global;
 use crate::owner::absolute::absolute;
+use crate::owner::first_contact::{self, told};
 use host::hint::{Failure, hinted};
 use host::shown::{Shown, quoted};
 use machine::config::{self, Config, Existing, parse_mode};
@@ -189,7 +190,7 @@ impl<'a> Target<'a> {
         let is_decided = *block || *replace || *import_target;
         let is_foreign = said.contains(Code::TargetForeign.as_str());
         let chosen = match is_foreign && !is_decided && global.can_ask() {
-            true => ask(&said, global)?,
+            true => first_contact::ask(&said, global)?,
             false => None,
         };
         let Some(choice) = chosen else {
@@ -254,29 +255,6 @@ impl<'a> Target<'a> {
             .hint("`vault status` says what to do; then run the same line again")
             .into()
     }
-}
-
-/// Returns what `target add` has said, without a way out that is its own.
-fn told(said: &str) -> impl Iterator<Item = &str> {
-    said.lines().filter(|line| !line.starts_with("hint: "))
-}
-
-/// Shows what was refused, and asks for the flag that decides; `None` to leave the file alone.
-fn ask(said: &str, global: &Global) -> Result<Option<&'static str>> {
-    let term = &global.term;
-    term.say(Shown::lines(told(said)));
-    term.say("What is to become of it?");
-    term.say("  b  keep its lines, and put the vault's into a marked block");
-    term.say("  i  publish first what it holds, so that nothing is lost");
-    term.say("  r  replace it; a copy stays beside it");
-    term.say("Enter leaves it as it is.");
-    let answer = term.read_line()?.unwrap_or_default();
-    Ok(match answer.trim().to_ascii_lowercase().as_str() {
-        "b" => Some("--block"),
-        "i" => Some("--import"),
-        "r" => Some("--replace"),
-        _ => None,
-    })
 }
 
 #[cfg(test)]

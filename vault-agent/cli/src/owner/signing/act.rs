@@ -259,12 +259,7 @@ impl<A: Agent> Owner<'_, A> {
         if self.yes {
             return Ok(true);
         }
-        if !term.in_is_tty {
-            bail!(hinted(
-                "there is no terminal to agree at",
-                "pass `--yes` in scripts; nothing was signed"
-            ));
-        }
+        self.demand_person()?;
         term.say("Sign this? [y/N]");
         let answer = term.read_line()?.unwrap_or_default();
         let yes = matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes" | "j" | "ja");
@@ -272,6 +267,20 @@ impl<A: Agent> Owner<'_, A> {
             term.say("nothing was signed");
         }
         Ok(yes)
+    }
+
+    /// Refuses where somebody has to agree and nobody can be asked.
+    ///
+    /// # Errors
+    /// If there is no terminal, and no `--yes`.
+    pub fn demand_person(&self) -> Result<()> {
+        if self.yes || self.global.term.in_is_tty {
+            return Ok(());
+        }
+        bail!(hinted(
+            "there is no terminal to agree at",
+            "pass `--yes` in scripts; nothing was signed"
+        ))
     }
 
     /// Signs and submits entry by entry, and notes what became of the very first; tells whether any

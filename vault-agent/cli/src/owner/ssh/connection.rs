@@ -4,11 +4,14 @@
 use std::fs::Permissions;
 use std::io::{BufRead as _, BufReader, ErrorKind, Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
 use host::hint::{Failure, hinted};
@@ -23,12 +26,50 @@ const MOST: u64 = 1 << 20;
 /// What ssh itself ends with when it fails.
 const SSH_FAILED: i32 = 255;
 
+/// How long a host may neither take nor say anything in a step.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often longer it may take where a service starts or stops, for which systemd has 90 s.
+const SLOW: u32 = 4;
+
+/// Bytes that are handed to ssh at once; each time is a sign of life.
+const PIECE: usize = 64 << 10;
+
+/// Between two looks whether the user has answered all that ssh asks.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What a configuration may say of this host is run nowhere: the steps alone are.
 const PLAIN: [&str; 2] = ["RemoteCommand=none", "PermitLocalCommand=no"];
+
+/// What is run on a host at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    name: &'a str,
+    is_slow: bool,
+}
+
+impl<'a> Step<'a> {
+    /// Names a step that answers soon.
+    pub const fn new(name: &'a str) -> Self {
+        Self { name, is_slow: false }
+    }
+
+    /// Names a step that waits for services or for a disk.
+    pub const fn slow(name: &'a str) -> Self {
+        Self { name, is_slow: true }
+    }
+
+    /// Returns what it is called.
+    pub const fn name(self) -> &'a str {
+        self.name
+    }
+}
 
 /// A connection to a host; ended when dropped.
 pub struct Connection {
     host: String,
+    /// How long the host may be silent in a step that is not slow.
+    patience: Duration,
     program: String,
     /// Holds the socket that all steps share; open to nobody else.
     folder: TempDir,
@@ -55,6 +96,11 @@ impl Connection {
     /// # Errors
     /// If there is no ssh, or it does not get there.
     pub fn open(program: &str, host: &str) -> Result<Self> {
+        Self::open_within(program, host, PATIENCE)
+    }
+
+    /// As [`Connection::open`], to a host that may be silent for so long in a step.
+    pub(super) fn open_within(program: &str, host: &str, patience: Duration) -> Result<Self> {
         if host.is_empty() || host.starts_with('-') {
             bail!(hinted(
                 format!("`{host}` is no host"),
@@ -73,6 +119,7 @@ impl Connection {
             "ClearAllForwardings=yes",
             "ServerAliveInterval=10",
             "ServerAliveCountMax=3",
+            "ConnectTimeout=30",
         ]
         .iter()
         .chain(&PLAIN)
@@ -84,25 +131,45 @@ impl Connection {
         let mut master = ssh.spawn().map_err(|fault| no_ssh(fault, program))?;
         let stay = master.stdin.take();
         let printed = master.stdout.take().context("ssh has an output")?;
-        let connection =
-            Self { host: host.to_owned(), program: program.to_owned(), folder, master, stay };
+        let (host, program) = (host.to_owned(), program.to_owned());
+        let connection = Self { host, patience, program, folder, master, stay };
         connection.wait_for(printed)
     }
 
-    /// Waits until the host says that it is reached.
-    fn wait_for(mut self, printed: impl Read) -> Result<Self> {
-        let (mut line, mut printed) = (Vec::new(), BufReader::new(printed.take(MOST)));
-        while printed.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
-            if line.trim_ascii_end() == REACHED.as_bytes() {
-                return Ok(self);
+    /// Waits until the host says that it is reached: for its login as long as for a step, for the
+    /// user's answers before it as long as they take.
+    fn wait_for(mut self, printed: impl Read + Send + 'static) -> Result<Self> {
+        let (reached, news) = mpsc::channel();
+        std::thread::spawn(move || {
+            let (mut line, mut printed) = (Vec::new(), BufReader::new(printed.take(MOST)));
+            while printed.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+                if line.trim_ascii_end() == REACHED.as_bytes() {
+                    // Nobody listens where the login took too long.
+                    let _ = reached.send(());
+                    return;
+                }
+                line.clear();
             }
-            line.clear();
+        });
+        let mut asked = None;
+        loop {
+            match news.recv_timeout(LOOK) {
+                Ok(()) => return Ok(self),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            // ssh makes its socket once the user is let in.
+            let is_in = asked.is_some() || socket(&self.folder).exists();
+            if is_in && asked.get_or_insert_with(Instant::now).elapsed() > self.patience {
+                bail!(self.hangs("the login", self.patience));
+            }
         }
         self.stay = None;
         let status = self.master.wait().context("waiting for ssh")?;
         bail!(hinted(
             format!("ssh did not get to `{}` ({status})", self.host),
-            "try `ssh` to that host by itself; nothing was signed, and nothing is changed"
+            "try `ssh` to that host by itself, with `sudo` if this was, which has root's keys and \
+             known hosts; nothing was signed, and nothing is changed"
         ))
     }
 
@@ -114,8 +181,9 @@ impl Connection {
     /// Runs a command line there, with `input` on its standard input.
     ///
     /// # Errors
-    /// If the connection is cut, or the host prints more than it may.
-    pub fn run(&self, line: &str, input: &[&[u8]]) -> Result<Ran> {
+    /// If the connection is cut, the host prints more than it may, or it neither takes nor says
+    /// anything for too long.
+    pub fn run(&self, step: Step<'_>, line: &str, input: &[&[u8]]) -> Result<Ran> {
         let mut ssh = Command::new(&self.program);
         ssh.args(["-T", "-S"]).arg(socket(&self.folder));
         // Where the connection is gone, no other is made in silence.
@@ -125,19 +193,12 @@ impl Connection {
         }
         ssh.args(["--", &self.host, line]);
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = ssh.spawn().map_err(|fault| no_ssh(fault, &self.program))?;
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (out, err) = std::thread::scope(|scope| {
-            scope.spawn(move || {
-                // A step that needs no more of its input ends before it has read it.
-                let _ = stdin.map(|mut stdin| input.iter().try_for_each(|it| stdin.write_all(it)));
-            });
-            let err = scope.spawn(move || read(stderr));
-            (read(stdout), err.join())
-        });
-        let (out, err) = (out?, err.unwrap_or_else(|_| Ok(Vec::new()))?);
-        let status = child.wait().context("waiting for ssh")?;
+        // A group of its own ends whole.
+        let child = ssh.process_group(0).spawn().map_err(|fault| no_ssh(fault, &self.program))?;
+        let limit = if step.is_slow { self.patience * SLOW } else { self.patience };
+        let Some(Spoken { status, out, err }) = speak(child, input, limit)? else {
+            bail!(self.hangs(step.name, limit));
+        };
         if out.len() as u64 > MOST || err.len() as u64 > MOST {
             let text = format!("`{}` prints more than {MOST} bytes in one step", self.host);
             bail!(hinted(text, "its shell prints something at each login: look at its profile"));
@@ -148,6 +209,16 @@ impl Connection {
             bail!(self.cut(&ran));
         }
         Ok(ran)
+    }
+
+    /// Says that the host hangs.
+    fn hangs(&self, step: &str, limit: Duration) -> Failure {
+        let host = &self.host;
+        let text = format!("`{host}` has given no sign of life for {}: {step}", span(limit));
+        Failure::local(text).hint(format!(
+            "look what hangs there: a disk, perhaps; nothing is lost: once `{host}` answers, \
+                 run the same command again, which goes on where this one ended"
+        ))
     }
 
     /// Says that ssh itself has failed.
@@ -220,17 +291,85 @@ impl Drop for Connection {
     }
 }
 
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        0 => format!("{} ms", time.as_millis()),
+        seconds => format!("{seconds} s"),
+    }
+}
+
+/// What a program left.
+struct Spoken {
+    status: ExitStatus,
+    out: Vec<u8>,
+    err: Vec<u8>,
+}
+
+/// Gives a program its input and takes what it prints, for as long as one of them goes on; `None`
+/// if neither does within `limit`: its group is ended then.
+fn speak(mut child: Child, input: &[&[u8]], limit: Duration) -> Result<Option<Spoken>> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let group = Pid::from_child(&child);
+    let (life, signs) = mpsc::channel();
+    let (out, err, is_over) = std::thread::scope(|scope| {
+        let taken = life.clone();
+        scope.spawn(move || {
+            let mut pieces = input.iter().flat_map(|it| it.chunks(PIECE));
+            // A step that needs no more of its input ends before it has read it.
+            let _ = stdin.map(|mut stdin| {
+                pieces.try_for_each(|piece| stdin.write_all(piece).map(|()| alive(&taken)))
+            });
+        });
+        let heard = life.clone();
+        let out = scope.spawn(move || read(stdout, &heard));
+        let err = scope.spawn(move || read(stderr, &life));
+        let is_over = loop {
+            match signs.recv_timeout(limit) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) => break true,
+                Err(RecvTimeoutError::Timeout) => break false,
+            }
+        };
+        if !is_over {
+            // It may have ended just now.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let nothing = || Ok(Vec::new());
+        (
+            out.join().unwrap_or_else(|_| nothing()),
+            err.join().unwrap_or_else(|_| nothing()),
+            is_over,
+        )
+    });
+    let status = child.wait().context("waiting for ssh")?;
+    if !is_over {
+        return Ok(None);
+    }
+    Ok(Some(Spoken { status, out: out?, err: err? }))
+}
+
+/// Notes a sign of life; nobody listens any more once the step is given up.
+fn alive(signs: &Sender<()>) {
+    let _ = signs.send(());
+}
+
 fn socket(folder: &TempDir) -> PathBuf {
     folder.path().join("s")
 }
 
 /// Reads all of a stream, or a byte more than it may have.
-fn read(stream: Option<impl Read>) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
-        stream.take(MOST + 1).read_to_end(&mut bytes).context("reading what the host printed")?;
+fn read(stream: Option<impl Read>, signs: &Sender<()>) -> Result<Vec<u8>> {
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; PIECE]);
+    let Some(mut stream) = stream.map(|stream| stream.take(MOST + 1)) else { return Ok(bytes) };
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return Ok(bytes),
+            Ok(count) => bytes.extend_from_slice(&piece[..count]),
+            Err(why) if why.kind() == ErrorKind::Interrupted => {}
+            Err(why) => return Err(why).context("reading what the host printed"),
+        }
+        alive(signs);
     }
-    Ok(bytes)
 }
 
 fn no_ssh(fault: std::io::Error, program: &str) -> anyhow::Error {

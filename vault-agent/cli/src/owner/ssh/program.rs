@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use shared::hash::Hash;
 
-use super::connection::Connection;
+use super::connection::{Connection, Step};
 use super::probe::Probe;
 use super::script::{OURS, Rights, Script};
 use crate::sibling;
@@ -69,13 +69,15 @@ fn numbers(text: &str) -> Option<[u64; 3]> {
     parts.next().is_none().then_some(numbers)
 }
 
-/// Refuses what this host's programs cannot run on, before anything is sent.
+/// Returns the programs that run on a host, `vault` and `vault-agent`: this installation's, or those
+/// that a package brings along for its architecture.
 ///
 /// # Errors
-/// What is in the way, and the way round it.
-pub fn fits(host: &str, probe: &Probe, folder: Folder) -> Result<()> {
+/// What is in the way, and the way round it; nothing is sent yet.
+pub fn fitting(host: &str, probe: &Probe, folder: Folder) -> Result<[PathBuf; 2]> {
     let (ours, there) = (std::env::consts::ARCH, &*probe.arch);
-    if there != ours {
+    let others = if there == ours { None } else { sibling::carried(there)? };
+    if there != ours && others.is_none() {
         return Err(foreign(host, there, &format!("`{host}` is {there}, and this host {ours}")));
     }
     let musl = probe.libc.as_deref() == Some("musl");
@@ -91,7 +93,10 @@ pub fn fits(host: &str, probe: &Probe, folder: Folder) -> Result<()> {
         };
         bail!(hinted(format!("no program may run in `{noexec}` on `{host}` (noexec)"), way));
     }
-    Ok(())
+    match others {
+        Some(files) => Ok(files),
+        None => Ok([sibling::vault()?, sibling::find("agent")?]),
+    }
 }
 
 /// Says which package brings the programs to a host that takes none of ours.
@@ -115,7 +120,7 @@ fn foreign(host: &str, arch: &str, text: &str) -> anyhow::Error {
 /// their places, each at once. Returns the agent's file.
 ///
 /// # Errors
-/// If this host has them not, there is no room, or they do not run there; then nothing is replaced.
+/// If none of this host's fit, there is no room, or they do not run there; then nothing is replaced.
 pub fn send(
     connection: &Connection,
     probe: &Probe,
@@ -123,8 +128,8 @@ pub fn send(
     rights: &Rights,
 ) -> Result<String> {
     let host = connection.host();
-    let own = [("vault", sibling::vault()?), ("vault-agent", sibling::find("agent")?)];
-    let own = own.map(|(name, file)| read(name, &file));
+    let [vault, agent] = fitting(host, probe, folder)?;
+    let own = [("vault", vault), ("vault-agent", agent)].map(|(name, file)| read(name, &file));
     let own: Vec<Own> = own.into_iter().collect::<Result<_>>()?;
     let need = own.iter().map(|it| it.bytes.len() as u64 / 1024 + 1).sum::<u64>() + SPARE;
     if probe.free.is_some_and(|free| free < need) {
@@ -134,13 +139,9 @@ pub fn send(
     }
     refuse_others(connection, folder, rights)?;
     for Own { name, bytes, .. } in &own {
-        let folder = folder.word();
-        let inner = format!(
-            "umask 022; mkdir -p {folder} && cat >{folder}/.{name}.new && chmod 755 {folder}/.{name}.new"
-        );
-        let (line, mut input) = rights.line(&inner);
+        let (line, mut input) = rights.line(&receive(name, folder));
         input.push(bytes);
-        let ran = connection.run(&line, &input)?;
+        let ran = connection.run(Step::new("sending the programs"), &line, &input)?;
         if !ran.status.success() {
             let text = format!("`{name}` cannot be written on `{host}`: {}", ran.said());
             bail!(hinted(text, "mend it there, then run the same command again"));
@@ -159,7 +160,7 @@ pub fn send(
     let (line, mut input) = rights.line("exec sh -s");
     let script = script.then("sync vault vault-agent 2>/dev/null || sync");
     input.push(script.text().as_bytes());
-    let ran = connection.run(&line, &input)?;
+    let ran = connection.run(Step::slow("trying the programs"), &line, &input)?;
     match ran.status.code() {
         Some(0) => Ok(folder.file(probe, "vault-agent")),
         Some(BROKEN) => bail!(hinted(
@@ -180,6 +181,19 @@ pub fn send(
     }
 }
 
+/// Returns the line that takes a program as `.NAME.new`. Much of it may be on its way when ssh has
+/// taken the last of it: as long as the file grows, the other side says so.
+fn receive(name: &str, folder: Folder) -> String {
+    let (folder, new) = (folder.word(), format!(".{name}.new"));
+    format!(
+        "umask 022; mkdir -p {folder} && cd {folder} || exit; \
+         while sleep 2 >/dev/null 2>&1; do \
+         n=$(wc -c <{new}); [ \"$n\" = \"$m\" ] || echo \"$n\"; m=$n; \
+         done 2>/dev/null </dev/null & w=$!; \
+         cat >{new}; r=$?; kill $w; [ $r = 0 ] && chmod 755 {new}"
+    )
+}
+
 /// Refuses to replace another's program of the same name.
 ///
 /// # Errors
@@ -189,7 +203,7 @@ pub fn refuse_others(connection: &Connection, folder: Folder, rights: &Rights) -
     let script = Script::new().then(OURS).then(&format!("in_the_way {}", folder.word()));
     let (line, mut input) = rights.line("exec sh -s");
     input.push(script.text().as_bytes());
-    let ran = connection.run(&line, &input)?;
+    let ran = connection.run(Step::new("looking at the programs"), &line, &input)?;
     if !ran.status.success() {
         let text = format!("`{host}` does not say which programs it has: {}", ran.said());
         bail!(hinted(text, "mend it there, then run the same command again"));
@@ -254,12 +268,14 @@ mod tests {
     #[test]
     fn a_host_that_our_programs_do_not_run_on_is_told_what_to_install() {
         let other = Probe { arch: "armv7l".to_owned(), ..probe(None) };
-        let fault = fits("pi", &other, Folder::Host).unwrap_err();
+        let fault = fitting("pi", &other, Folder::Host).unwrap_err();
         assert!(fault.to_string().starts_with("`pi` is armv7l, and this host "), "{fault}");
         assert!(host::hint::hint(&fault).unwrap().contains("for armhf on `pi`"));
         let closed = Probe { noexec: Some("/home/jonas".to_owned()), ..probe(None) };
-        let fault = fits("pi", &closed, Folder::User).unwrap_err();
+        let fault = fitting("pi", &closed, Folder::User).unwrap_err();
         assert_eq!(fault.to_string(), "no program may run in `/home/jonas` on `pi` (noexec)");
-        fits("pi", &probe(None), Folder::User).unwrap();
+        // Whether it has programs to send is another question.
+        let fault = fitting("pi", &probe(None), Folder::User).err();
+        assert!(fault.is_none_or(|it| it.to_string().starts_with("there is no program ")));
     }
 }

@@ -1,14 +1,14 @@
 # Has the agent run, from now on and after a restart where systemd runs. `role` is `host` or `user`,
 # `agent` its program, `anew` is 1 if one that runs has to start anew.
-runs() {
-  [ -n "$pid" ] && [ -r "/proc/$pid/cmdline" ] &&
-    tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q 'agent run '
-}
 if [ -d /run/systemd/system ] && [ "$role" = user ]; then
   me=$(id -un)
-  [ -e "/var/lib/systemd/linger/$me" ] ||
-    loginctl --no-ask-password enable-linger 2>/dev/null </dev/null ||
-    sudo -n loginctl enable-linger "$me" 2>/dev/null </dev/null || echo vault-linger=no
+  if [ -e "/var/lib/systemd/linger/$me" ]; then :
+  elif loginctl --no-ask-password enable-linger 2>/dev/null </dev/null ||
+    sudo -n loginctl enable-linger "$me" 2>/dev/null </dev/null
+  then
+    # What was not there before goes again with the agent.
+    (umask 077 && : >"${state%/}.linger")
+  else echo vault-linger=no; fi
   XDG_RUNTIME_DIR=${XDG_RUNTIME_DIR:-/run/user/$(id -u)}
   export XDG_RUNTIME_DIR
   n=0
@@ -20,14 +20,12 @@ elif [ -d /run/systemd/system ]; then
   [ "$anew" = 0 ] || systemctl restart vault-agent </dev/null
 else
   umask 077
-  pid=
-  [ ! -r "$state/agent.pid" ] || read -r pid <"$state/agent.pid" || :
-  if [ "$anew" = 1 ] && runs; then
-    kill "$pid"
-    n=0
-    while runs && [ "$n" -lt 30 ]; do sleep 1; n=$((n + 1)); done
+  running=$(agents)
+  if [ "$anew" = 1 ]; then
+    for pid in $running; do finish "$pid"; done
+    running=
   fi
-  if ! runs; then
+  if [ -z "$running" ]; then
     [ ! -e "$state/agent.log" ] || mv -f "$state/agent.log" "$state/agent.log.old"
     start=nohup
     ! command -v setsid >/dev/null || start=setsid

@@ -3,49 +3,27 @@
 
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
+use shared::error::Code;
 use shared::name::Name;
 use shared::signed::VaultId;
 use shared::token::{Line as _, MachineLine};
 use shared::words::LABEL;
-use zeroize::Zeroizing;
 
-use super::connection::{Connection, Ran};
-use super::probe::{self, Probe, Root};
+use super::connection::{Ran, Step};
 use super::program::{self, Folder};
-use super::script::{OURS, Rights, Script};
+use super::reached::{Joined, Reached};
+use super::script::{Rights, Script};
 use crate::context::Global;
 use host::hint::{Failure, hinted, parsed};
 use host::shown::Shown;
 
-/// How often a password is asked for.
-const TRIES: u32 = 3;
-
-/// What every script needs beside [`OURS`]: a user's runtime folder.
-const RUNTIME: &str = r#"
-if [ -z "${XDG_RUNTIME_DIR:-}" ] && [ -d "/run/user/$(id -u)" ]; then
-  XDG_RUNTIME_DIR=/run/user/$(id -u)
-  export XDG_RUNTIME_DIR
-fi"#;
-
-/// A host that is reached, looked at, and has the programs.
+/// A host that has the programs.
 pub struct Host {
-    connection: Connection,
-    /// What it is.
-    pub probe: Probe,
-    rights: Rights,
-    folder: Folder,
+    /// How it is reached.
+    pub at: Reached,
     agent: String,
     /// Whether the programs were sent just now.
     pub is_renewed: bool,
-}
-
-/// How a host takes part.
-#[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
-    /// Whether the agent is that user's own.
-    pub user: bool,
-    /// Where the server may answer.
-    pub addresses: &'a [String],
 }
 
 /// A target that is to be kept right there.
@@ -63,106 +41,71 @@ pub struct TargetWish {
 #[derive(Deserialize)]
 struct Listed {
     path: String,
+    /// What the agent calls it in its reports.
+    name: String,
     secrets: Vec<String>,
 }
 
 /// What became of a target.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Added {
     /// It is kept right from now on; with what a person should know.
     Now(Vec<Shown>),
-    /// It was before.
+    /// It was before, and does now what is asked for; with what a person should know.
+    Changed(Vec<Shown>),
+    /// It was before, in this way.
     Before,
     /// It was, with these secrets, and stays so.
     Otherwise(Vec<String>),
-}
-
-/// Connects to a host and asks what it is; nothing is changed there.
-///
-/// # Errors
-/// If it is not reached, or is nothing that an agent can live on.
-pub fn look(ssh: &str, host: &str, wish: Wish<'_>) -> Result<(Connection, Probe)> {
-    let connection = Connection::open(ssh, host)?;
-    let script = probe::script(wish.user, wish.addresses);
-    let (line, mut input) = Rights::Own.line("exec sh -s");
-    input.push(script.text().as_bytes());
-    let ran = connection.run(&line, &input)?;
-    let read = Probe::read(&ran.out, wish.addresses);
-    let probe = read.with_context(|| format!("looking at `{host}`"))?;
-    Ok((connection, probe))
+    /// The file would lose something, and nothing is chosen.
+    Foreign(Failure),
 }
 
 impl Host {
-    /// Has the programs there: finds how to be root if that is needed, and sends what is missing.
+    /// Has the programs there: sends what is missing.
     ///
     /// # Errors
     /// What is in the way, and the way round it.
-    pub fn prepare(
-        connection: Connection,
-        probe: Probe,
-        wish: Wish<'_>,
-        global: &Global,
-    ) -> Result<Self> {
-        let rights = rights(&connection, &probe, wish.user, global)?;
-        let folder = if wish.user { Folder::User } else { Folder::Host };
-        let found = probe.agent.as_ref().filter(|_| program::is_new_enough(&probe));
+    pub fn equip(at: Reached, global: &Global) -> Result<Self> {
+        let Reached { connection, probe, rights, folder } = &at;
+        let found = probe.agent.as_ref().filter(|_| program::is_new_enough(probe));
         let (agent, is_renewed) = match found {
             Some((file, _)) => (file.clone(), false),
             None => {
                 let host = connection.host();
-                program::fits(host, &probe, folder)?;
                 let why = if probe.agent.is_some() { "are older" } else { "are missing" };
                 global.term.say(format!("{host}: the programs {why}: sending this host's own"));
-                (program::send(&connection, &probe, folder, &rights)?, true)
+                (program::send(connection, probe, *folder, rights)?, true)
             }
         };
-        Ok(Self { connection, probe, rights, folder, agent, is_renewed })
+        Ok(Self { at, agent, is_renewed })
     }
 
-    /// Takes a host as it is, for one that is to leave.
+    /// Takes a host with the agent's program that is there, of whatever age.
     ///
     /// # Errors
-    /// If the user cannot become root where that is needed.
-    pub fn as_is(
-        connection: Connection,
-        probe: Probe,
-        wish: Wish<'_>,
-        global: &Global,
-    ) -> Result<Option<Self>> {
-        let Some((agent, _)) = probe.agent.clone() else { return Ok(None) };
-        let rights = rights(&connection, &probe, wish.user, global)?;
-        let folder = if wish.user { Folder::User } else { Folder::Host };
-        Ok(Some(Self { connection, probe, rights, folder, agent, is_renewed: false }))
+    /// Gives the host back if there is none.
+    pub fn as_is(at: Reached) -> Result<Self, Box<Reached>> {
+        match at.probe.agent.clone() {
+            Some((agent, _)) => Ok(Self { at, agent, is_renewed: false }),
+            None => Err(Box::new(at)),
+        }
     }
 
     /// Returns the host as the user named it.
     pub fn host(&self) -> &str {
-        self.connection.host()
+        self.at.host()
     }
 
     /// Runs a script there, with the agent's program as `$agent`.
-    fn run(&self, script: &Script) -> Result<Ran> {
-        let role = if self.folder == Folder::User { "user" } else { "host" };
-        let before = Script::new().set("agent", &self.agent).set("role", role).then(OURS);
-        let before = before.then(RUNTIME);
-        let (line, mut input) = self.rights.line("exec sh -s");
-        input.extend([before.text().as_bytes(), script.text().as_bytes()]);
-        self.connection.run(&line, &input)
+    fn run(&self, step: Step<'_>, script: &Script) -> Result<Ran> {
+        self.at.run(step, &Script::default().set("agent", &self.agent).then(script.text()))
     }
 
     /// As [`Host::run`], for a step that must succeed.
-    fn must(&self, step: &str, script: &Script) -> Result<Ran> {
-        let ran = self.run(script)?;
-        if ran.status.success() {
-            return Ok(ran);
-        }
-        let said = match &*ran.said() {
-            "" => Shown::line(ran.status),
-            _ => ran.said(),
-        };
-        let text = Shown::from(format!("{step} on `{}` failed: ", self.host())) + said;
-        let text = Shown::lines([text].into_iter().chain(ran.advice(self.host())));
-        bail!(Failure::local(text).hint("nothing is lost: mend it and run the same command again"))
+    fn must(&self, step: Step<'_>, script: &Script) -> Result<Ran> {
+        let ran = self.run(step, script)?;
+        if ran.status.success() { Ok(ran) } else { Err(self.at.failed(step, &ran).into()) }
     }
 
     /// Has the host make its keys, or show those it has, and returns its machine line, once its six
@@ -175,7 +118,7 @@ impl Host {
         let script = Script::default()
             .arguments([name.as_str(), &vault])
             .then("\"$agent\" init --name \"$1\" --of \"$2\" </dev/null");
-        let printed = self.must("`vault-agent init`", &script)?.out;
+        let printed = self.must(Step::new("`vault-agent init`"), &script)?.out;
         let mut lines = printed.lines().map(str::trim);
         let Some(line) = lines.find(|line| line.starts_with(MachineLine::PREFIX)) else {
             bail!(hinted(
@@ -209,7 +152,7 @@ impl Host {
     pub fn join(&self, pin_line: &str) -> Result<Shown> {
         // Not as an argument: all users of the host could read it.
         // Who may be root there may use the agent of root.
-        let login = if matches!(self.rights, Rights::Own) { "" } else { &*self.probe.user };
+        let login = if matches!(self.at.rights, Rights::Own) { "" } else { &*self.at.probe.user };
         let script = Script::default()
             .set("line", pin_line)
             .arguments(
@@ -218,7 +161,7 @@ impl Host {
                     .chain(["--allow", login].into_iter().filter(|_| !login.is_empty())),
             )
             .then("printf '%s\\n' \"$line\" | \"$agent\" \"$@\"");
-        let ran = self.must("`vault-agent join`", &script)?;
+        let ran = self.must(Step::slow("`vault-agent join`"), &script)?;
         let says = |line: &&str| ["the server ", "an agent "].iter().any(|it| line.starts_with(it));
         let server = ran.err.lines().find(says);
         Ok(Shown::line(server.unwrap_or_default()))
@@ -230,33 +173,61 @@ impl Host {
     /// If the connection is cut.
     pub fn has(&self, file: &str) -> Result<bool> {
         let script = Script::default().arguments([file]).then("[ -e \"$1\" ] || [ -h \"$1\" ]");
-        Ok(self.run(&script)?.status.success())
+        Ok(self.run(Step::new("looking at the target"), &script)?.status.success())
     }
 
-    /// Has a file kept right there, unless it is already.
+    /// Has a file kept right there as asked for, unless it is already; returns what its agent calls
+    /// it, too.
     ///
     /// # Errors
-    /// If the file would lose anything and nothing is chosen: the choices are named.
-    pub fn add_target(&self, wish: &TargetWish) -> Result<Added> {
+    /// If it cannot be a target there.
+    pub fn add_target(&self, wish: &TargetWish) -> Result<(Added, Vec<String>)> {
         let script = Script::default().arguments([&*wish.file]).then(
             "folder=$(cd \"$(dirname -- \"$1\")\" 2>/dev/null && pwd -P) || folder=\n\
              printf '%s/%s\\n' \"${folder%/}\" \"$(basename -- \"$1\")\"\n\
              \"$agent\" target list --json </dev/null",
         );
-        let ran = self.must("`vault-agent target list`", &script)?;
+        let ran = self.must(Step::new("`vault-agent target list`"), &script)?;
         let (real, list) = ran.out.split_once('\n').unwrap_or_default();
-        let listed: Vec<Listed> = serde_json::from_str(list)
-            .with_context(|| format!("`{}` lists its targets oddly", self.host()))?;
-        if let Some(found) = listed.into_iter().find(|it| it.path == real || it.path == wish.file) {
-            let same = found.secrets == wish.secrets;
-            return Ok(if same { Added::Before } else { Added::Otherwise(found.secrets) });
-        }
+        let known = self.listed(list, [real, &wish.file])?;
+        let names = |it: Listed| vec![it.path, it.name];
+        let is_known = match known {
+            Some(it) if it.secrets != wish.secrets => {
+                return Ok((Added::Otherwise(it.secrets.clone()), names(it)));
+            }
+            Some(it) if wish.flags.is_empty() => return Ok((Added::Before, names(it))),
+            Some(_) => true,
+            None => false,
+        };
+        let update = is_known.then_some("--update");
         let words = [&wish.file].into_iter().chain(&wish.secrets).chain(&wish.flags);
         let script = Script::default()
-            .arguments(words.map(String::as_str))
-            .then("\"$agent\" target add \"$@\" </dev/null");
-        let ran = self.must("`vault-agent target add`", &script)?;
-        Ok(Added::Now(ran.warnings(self.host())))
+            .arguments(words.map(String::as_str).chain(update))
+            .then(include_str!("target.sh"));
+        let step = Step::slow("`vault-agent target add`");
+        let ran = self.run(step, &script)?;
+        if !ran.status.success() {
+            let failure = self.at.failed(step, &ran);
+            if ran.err.contains(Code::TargetForeign.as_str()) {
+                return Ok((Added::Foreign(failure), Vec::new()));
+            }
+            bail!(failure);
+        }
+        let (changed, list) = ran.out.split_once('\n').unwrap_or_default();
+        let called = self.listed(list, [real, &wish.file])?.map(names).unwrap_or_default();
+        let notes = ran.warnings(self.host());
+        Ok(match (is_known, changed) {
+            (false, _) => (Added::Now(notes), called),
+            (true, "vault-changed") => (Added::Changed(notes), called),
+            (true, _) => (Added::Before, called),
+        })
+    }
+
+    /// Finds a target in a list, by one of two names of its file.
+    fn listed(&self, list: &str, files: [&str; 2]) -> Result<Option<Listed>> {
+        let listed: Vec<Listed> = serde_json::from_str(list)
+            .with_context(|| format!("`{}` lists its targets oddly", self.host()))?;
+        Ok(listed.into_iter().find(|it| files.contains(&&*it.path)))
     }
 
     /// Has the agent run, `anew` if one runs already with what was here before; returns what a
@@ -266,8 +237,8 @@ impl Host {
     /// If it does not start.
     pub fn start(&self, anew: bool) -> Result<Vec<Shown>> {
         let script = Script::default().set("anew", if anew { "1" } else { "0" });
-        let script = script.then(include_str!("start.sh"));
-        let ran = self.must("`vault-agent install`", &script)?;
+        let script = script.then(include_str!("processes.sh")).then(include_str!("start.sh"));
+        let ran = self.must(Step::slow("`vault-agent install`"), &script)?;
         let host = self.host();
         let mut notes = ran.warnings(self.host());
         for line in ran.out.lines() {
@@ -275,7 +246,7 @@ impl Host {
                 "vault-linger=no" => notes.push(Shown::line(format_args!(
                     "its agent ends when `{0}` logs out of `{host}`, and is away after a restart: \
                      `sudo loginctl enable-linger {0}` there ends that",
-                    self.probe.user
+                    self.at.probe.user
                 ))),
                 "vault-start=process" => notes.push(Shown::line(format_args!(
                     "systemd does not run on `{host}`: the agent runs as a process, and is away \
@@ -297,7 +268,7 @@ impl Host {
                journalctl $user -u vault-agent -n 5 -o cat --no-pager 2>&1 </dev/null || :\n\
              else tail -n 5 \"$state/agent.log\" 2>&1 || :; fi",
         );
-        match self.run(&script) {
+        match self.run(Step::new("asking what is wrong"), &script) {
             Ok(ran) => Shown::lines(
                 ran.out.lines().take(40).map(|line| Shown::line(format_args!("  {line}"))),
             ),
@@ -305,84 +276,53 @@ impl Host {
         }
     }
 
+    /// Takes away again the keys that were made for a machine that the vault does not get.
+    ///
+    /// # Errors
+    /// If the host has joined a vault by now, or they cannot be removed.
+    pub fn forget(&self) -> Result<()> {
+        let script = Script::default().then("\"$agent\" uninstall --unjoined </dev/null");
+        self.must(Step::new("taking the keys away"), &script).map(drop)
+    }
+
+    /// Says whether anything is in the way of [`Host::uninstall`]; nothing is changed.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn may_leave(&self, joined: Option<&Joined>) -> Result<()> {
+        let script = Script::default().arguments(self.leaving(joined).iter().map(|it| &**it));
+        let script = script.then("\"$agent\" \"$@\" --check </dev/null");
+        self.must(Step::new("`vault-agent uninstall --check`"), &script).map(drop)
+    }
+
     /// Takes the agent's unit, state and keys away, and the programs that were sent; files of
-    /// targets only if that is asked for.
+    /// targets only if that is asked for. `joined` is the machine that it has to be.
     ///
     /// # Errors
     /// If the agent there is another machine's, or something cannot be removed.
-    pub fn uninstall(&self, name: &Name, vault: VaultId, with_targets: bool) -> Result<Shown> {
-        let vault = vault.to_string();
-        let mut words = vec!["uninstall", "--name", name.as_str(), "--of", &vault];
-        if self.folder == Folder::User {
-            words.push("--user");
-        }
-        if with_targets {
-            words.push("--with-targets");
-        }
+    pub fn uninstall(&self, joined: Option<&Joined>, with_targets: bool) -> Result<Shown> {
+        let mut words = self.leaving(joined);
+        words.extend(with_targets.then(|| "--with-targets".to_owned()));
         // Whatever is in the way is told before anything is stopped.
         let script = Script::default()
-            .arguments(words)
+            .arguments(words.iter().map(|it| &**it))
             .then("\"$agent\" \"$@\" --check </dev/null")
+            .then(include_str!("processes.sh"))
             .then(include_str!("stop.sh"))
             .then("\"$agent\" \"$@\" </dev/null")
-            .then(&format!("folder={}", self.folder.word()))
+            .then(&format!("folder={}", self.at.folder.word()))
             .then(include_str!("clear.sh"));
-        Ok(self.must("`vault-agent uninstall`", &script)?.said())
+        Ok(self.must(Step::slow("`vault-agent uninstall`"), &script)?.said())
     }
-}
 
-/// Finds out how to have root's rights, and asks for the password that `sudo` wants.
-fn rights(connection: &Connection, probe: &Probe, user: bool, global: &Global) -> Result<Rights> {
-    let (host, login) = (connection.host(), &probe.user);
-    if user {
-        return Ok(Rights::Own);
-    }
-    match probe.root {
-        Root::Own => Ok(Rights::Own),
-        Root::Sudo => Ok(Rights::Sudo),
-        Root::None => Err(hinted(
-            format!("`{login}` cannot become root on `{host}`: there is no `sudo`"),
-            "add `--user`, which installs the agent for that user alone, or log in as root: \
-             `--ssh root@HOST`",
-        )),
-        Root::Password if !global.can_ask() => Err(hinted(
-            format!("`sudo` on `{host}` asks for a password, and there is no terminal to ask at"),
-            "run this at a terminal, log in as root, or add `--user`",
-        )),
-        Root::Password => asked(connection, login),
-    }
-}
-
-/// Asks for the password, and tries it.
-fn asked(connection: &Connection, login: &str) -> Result<Rights> {
-    let host = connection.host();
-    let (mut prompt, mut tries) = (String::new(), 0);
-    loop {
-        prompt += &format!("[sudo] password of {login} on {host}: ");
-        let password = rpassword::prompt_password(&*Shown::line(&prompt));
-        let password = Zeroizing::new(password.context("cannot ask for the password of `sudo`")?);
-        let rights = Rights::Password(password);
-        let (line, input) = rights.line("exec true");
-        // The password alone: what comes behind it would count as a second try.
-        let ran = connection.run(&line, &input[..2])?;
-        if ran.status.success() {
-            return Ok(rights);
+    fn leaving(&self, joined: Option<&Joined>) -> Vec<String> {
+        let mut words = vec!["uninstall".to_owned()];
+        if let Some(Joined { vault, name }) = joined {
+            let (name, vault) = (name.to_string(), vault.to_string());
+            words.extend(["--name".to_owned(), name, "--of".to_owned(), vault]);
         }
-        tries += 1;
-        if !ran.err.contains("try again") && !ran.err.contains("incorrect") {
-            let text = Shown::from(format!("`sudo` on `{host}` refuses: ")) + ran.said();
-            bail!(Failure::local(text).hint(
-                "add `--user`, which installs the agent for that user alone, or log in as root: \
-                 `--ssh root@HOST`"
-            ));
-        }
-        if tries == TRIES {
-            bail!(hinted(
-                format!("`sudo` on `{host}` took none of {TRIES} passwords"),
-                "nothing was signed, and nothing is changed there"
-            ));
-        }
-        prompt = "That is not it. ".to_owned();
+        words.extend((self.at.folder == Folder::User).then(|| "--user".to_owned()));
+        words
     }
 }
 

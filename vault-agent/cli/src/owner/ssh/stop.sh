@@ -1,11 +1,5 @@
-# Ends an agent that runs as a process where systemd does not run.
-runs() { [ -r "/proc/$pid/cmdline" ] && tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q 'agent run '; }
-if [ ! -d /run/systemd/system ] && [ -r "$state/agent.pid" ]; then
-  read -r pid <"$state/agent.pid" || :
-  if runs; then
-    kill "$pid"
-    n=0
-    while runs && [ "$n" -lt 30 ]; do sleep 1; n=$((n + 1)); done
-  fi
+# Ends agents that run as processes where systemd does not run.
+if [ ! -d /run/systemd/system ]; then
+  for pid in $(agents); do finish "$pid"; done
   rm -f "$state/agent.pid" "$state/agent.log" "$state/agent.log.old"
 fi

@@ -4,6 +4,10 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use shared::keys::{Identity, SignKey};
 
+use std::time::Duration;
+
+use super::super::connection::Connection;
+use super::super::probe;
 use super::*;
 
 /// Writes a program for the shell.
@@ -15,7 +19,8 @@ fn program(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
 }
 
 /// Acts as ssh to a host whose shell is this one's, and notes how it was called.
-const SSH: &str = "unset VAULT_STATE_DIR XDG_STATE_HOME; HOME=${0%/*}; export HOME
+const SSH: &str = "HOME=${0%/*}; VAULT_STATE_DIR=$HOME/.local/state/vault-agent
+    export HOME VAULT_STATE_DIR
     echo \"$@\" >>\"$HOME/calls\"
     while [ \"$1\" != -- ]; do [ \"$1\" != -O ] || exit 0; shift; done
     exec sh -c \"$3\"";
@@ -27,17 +32,30 @@ fn with<T>(agent: &str, act: impl FnOnce(&Host) -> T) -> T {
 
 /// As [`with`], with the folder that is home there.
 fn with_home<T>(agent: &str, act: impl FnOnce(&Host, &tempfile::TempDir) -> T) -> T {
+    with_patience(agent, Duration::from_secs(60), act)
+}
+
+/// As [`with_home`], of a host that may be silent for so long.
+fn with_patience<T>(
+    agent: &str,
+    patience: Duration,
+    act: impl FnOnce(&Host, &tempfile::TempDir) -> T,
+) -> T {
     let dir = tempfile::tempdir().unwrap();
-    let connection = Connection::open(&program(&dir, "ssh", SSH), "vps").unwrap();
+    let ssh = program(&dir, "ssh", SSH);
+    let connection = Connection::open_within(&ssh, "vps", patience).unwrap();
+    let (probe, rights, folder) = (probe::sample(), Rights::Own, Folder::User);
     let host = Host {
-        connection,
-        probe: probe::sample(),
-        rights: Rights::Own,
-        folder: Folder::User,
+        at: Reached { connection, probe, rights, folder },
         agent: program(&dir, "agent", agent),
         is_renewed: false,
     };
     act(&host, &dir)
+}
+
+/// The machine that is to leave.
+fn vps() -> Option<Joined> {
+    Some(Joined { vault: VaultId::ZERO, name: "vps".parse().unwrap() })
 }
 
 fn line(name: &str) -> MachineLine {
@@ -100,8 +118,10 @@ fn what_a_host_advises_is_shown_as_its_own_word() {
     with(&format!("{script}; echo '[]'"), |host| {
         let wish = TargetWish { file: "/f".to_owned(), secrets: Vec::new(), flags: Vec::new() };
         let said = Shown::lines(["warning: w", "`vps` says: rm -rf /"]);
-        assert_eq!(host.add_target(&wish).unwrap(), Added::Now(vec![said]));
-        let said = host.uninstall(&"vps".parse().unwrap(), VaultId::ZERO, false).unwrap();
+        let (added, _) = host.add_target(&wish).unwrap();
+        // What lists the targets warns as well.
+        assert!(matches!(added, Added::Now(notes) if notes == vec![said; 3]));
+        let said = host.uninstall(vps().as_ref(), false).unwrap();
         assert_eq!(said, "warning: w\ndone\nwarning: w\ndone");
     });
 }
@@ -118,7 +138,7 @@ fn a_refused_uninstall_has_stopped_nothing() {
         let mut runs = runs.spawn().unwrap();
         let pid = format!("{}\n", runs.id());
         host::files::write_private(&state.join("agent.pid"), pid.as_bytes()).unwrap();
-        let refused = host.uninstall(&"vps".parse().unwrap(), VaultId::ZERO, false).unwrap_err();
+        let refused = host.uninstall(vps().as_ref(), false).unwrap_err();
         assert_eq!(refused.to_string(), "`vault-agent uninstall` on `vps` failed: other");
         assert!(runs.try_wait().unwrap().is_none() && state.join("agent.pid").exists());
         assert!(!home.path().join("gone").exists());
@@ -137,8 +157,9 @@ fn bin(home: &tempfile::TempDir) -> tempfile::TempDir {
 #[test]
 fn other_peoples_programs_are_neither_replaced_nor_removed() {
     with_home("exit 0", |host, home| {
-        let (bin, name) = (bin(home), "vps".parse().unwrap());
-        let refused = || program::refuse_others(&host.connection, host.folder, &host.rights).err();
+        let bin = bin(home);
+        let Reached { connection, folder, rights, .. } = &host.at;
+        let refused = || program::refuse_others(connection, *folder, rights).err();
         assert!(refused().is_none());
         let ours = program(&bin, "vault-agent", "echo vault-agent 0.1.0");
         assert!(refused().is_none());
@@ -150,7 +171,7 @@ fn other_peoples_programs_are_neither_replaced_nor_removed() {
             assert_eq!(fault.to_string(), expected);
             assert!(host::hint::hint(&fault).unwrap().contains("leave `--user` out"));
             // One that is ours, but that nobody has sent, stays as well.
-            let said = host.uninstall(&name, VaultId::ZERO, false).unwrap();
+            let said = host.uninstall(vps().as_ref(), false).unwrap();
             let left = "left, as it was not sent from another machine: ";
             assert_eq!(said, Shown::lines([&others, &ours].map(|it| format!("{left}`{it}`"))));
             std::fs::remove_file(others).unwrap();
@@ -161,29 +182,29 @@ fn other_peoples_programs_are_neither_replaced_nor_removed() {
 #[test]
 fn what_was_sent_goes_and_what_was_changed_since_stays() {
     with_home("exit 0", |host, home| {
-        let (bin, name) = (bin(home), "vps".parse().unwrap());
+        let bin = bin(home);
         let send = || {
             let files = ["vault", "vault-agent"]
                 .map(|name| program(&bin, name, &format!("echo {name} 0.1.0")));
             let note = "set -- \"$(hash \"$1\")\" \"$1\" \"$(hash \"$2\")\" \"$2\"; note \"$@\"";
             let script = Script::default().arguments(files.iter().map(|it| &**it)).then(note);
-            host.must("sending", &script).unwrap();
+            host.must(Step::new("sending"), &script).unwrap();
             files
         };
         let there = |files: &[String; 2]| files.clone().map(|it| std::fs::exists(it).unwrap());
         let files = send();
-        assert_eq!(host.uninstall(&name, VaultId::ZERO, false).unwrap(), "");
+        assert_eq!(host.uninstall(vps().as_ref(), false).unwrap(), "");
         assert_eq!(there(&files), [false, false]);
         let files = send();
         std::fs::remove_file(&files[0]).unwrap();
         program(&bin, "vault", "echo vault 0.2.0");
-        let said = host.uninstall(&name, VaultId::ZERO, false).unwrap();
+        let said = host.uninstall(vps().as_ref(), false).unwrap();
         assert!(said.contains(&files[0]) && !said.contains(&files[1]), "{said}");
         assert_eq!(there(&files), [true, false]);
     });
     // Without a folder of programs there is nothing to remove.
     with("exit 0", |host| {
-        let said = host.uninstall(&"vps".parse().unwrap(), VaultId::ZERO, false).unwrap();
+        let said = host.uninstall(vps().as_ref(), false).unwrap();
         assert_eq!(said, "");
     });
 }
@@ -191,7 +212,7 @@ fn what_was_sent_goes_and_what_was_changed_since_stays() {
 #[test]
 fn the_connection_is_private_and_runs_what_it_is_told_alone() {
     with_home("exit 0", |host, home| {
-        host.run(&Script::default()).unwrap();
+        host.run(Step::new("nothing"), &Script::default()).unwrap();
         let calls = std::fs::read_to_string(home.path().join("calls")).unwrap();
         let calls: Vec<_> = calls.lines().collect();
         assert_eq!(calls.len(), 2, "{calls:?}");
@@ -204,22 +225,107 @@ fn the_connection_is_private_and_runs_what_it_is_told_alone() {
     });
 }
 
+/// An agent with one target, whose list is what was added last.
+const LISTS: &str = r#"case "$2" in list)
+    row() { echo "{\"path\":\"/srv/$1\",\"name\":\"~/$1\",\"secrets\":[\"secret/a\"]}"; }
+    echo "[$(row .env)$(sed "s/^/,/" "$HOME/more" 2>/dev/null)]" ;;
+    *) echo "warning: $*" >&2
+    case "$*" in *new*) echo '{"path":"/n","name":"n","secrets":[]}' >"$HOME/more" ;; esac ;; esac"#;
+
 #[test]
-fn a_target_that_is_there_is_not_added_again() {
-    let list = r#"case "$2" in list) echo '[{"path":"/srv/.env","secrets":["secret/a"]}]' ;;
-        *) echo "warning: $*" >&2 ;; esac"#;
-    let wish = |file: &str, secret: &str| TargetWish {
+fn a_target_that_is_there_is_not_added_again_but_does_what_is_new() {
+    let wish = |file: &str, secret: &str, flags: &[&str]| TargetWish {
         file: file.to_owned(),
         secrets: vec![secret.to_owned()],
-        flags: vec!["--on-change".to_owned(), "echo 'a b'".to_owned()],
+        flags: flags.iter().map(|it| (*it).to_owned()).collect(),
     };
-    with(list, |host| {
-        assert_eq!(host.add_target(&wish("/srv/.env", "secret/a")).unwrap(), Added::Before);
-        let other = Added::Otherwise(vec!["secret/a".to_owned()]);
-        assert_eq!(host.add_target(&wish("/srv/.env", "secret/b")).unwrap(), other);
+    with(LISTS, |host| {
+        let add = |wish: &TargetWish| host.add_target(wish).unwrap();
+        let (added, names) = add(&wish("/srv/.env", "secret/a", &[]));
+        assert!(matches!(added, Added::Before));
+        assert_eq!(names, ["/srv/.env", "~/.env"]);
+        let (added, _) = add(&wish("/srv/.env", "secret/b", &["--block"]));
+        assert!(matches!(added, Added::Otherwise(secrets) if secrets == ["secret/a"]));
+        let (added, names) = add(&wish("/srv/.env", "secret/a", &["--on-change", "old"]));
+        assert!(matches!(added, Added::Before));
+        assert_eq!(names, ["/srv/.env", "~/.env"]);
+        let (added, _) = add(&wish("/srv/.env", "secret/a", &["--on-change", "new"]));
+        let said = "warning: target add /srv/.env secret/a --on-change new --update";
+        assert!(matches!(added, Added::Changed(notes) if notes == [Shown::from(said)]));
+        let (added, _) = add(&wish("/srv/b.env", "secret/b", &["--on-change", "echo 'a b'"]));
         let said = "warning: target add /srv/b.env secret/b --on-change echo 'a b'";
-        let added = host.add_target(&wish("/srv/b.env", "secret/b")).unwrap();
-        assert_eq!(added, Added::Now(vec![said.into()]));
+        assert!(matches!(added, Added::Now(notes) if notes == [Shown::from(said)]));
+    });
+    with("[ \"$2\" = list ] && echo '[]' || { echo 'E_TARGET_FOREIGN: x' >&2; exit 1; }", |host| {
+        let (added, _) = host.add_target(&wish("/srv/b.env", "secret/b", &[])).unwrap();
+        assert!(matches!(added, Added::Foreign(why) if why.text.contains("E_TARGET_FOREIGN: x")));
+    });
+}
+
+#[test]
+fn a_step_that_hangs_is_given_up_and_named() {
+    let agent = "[ \"$1\" != init ] || exec sleep 600";
+    with_patience(agent, Duration::from_millis(300), |host, _| {
+        let fault = host.init(&"vps".parse().unwrap(), VaultId::ZERO).unwrap_err();
+        let expected = "`vps` has given no sign of life for 300 ms: `vault-agent init`";
+        assert_eq!(fault.to_string(), expected);
+        let hint = host::hint::hint(&fault).unwrap();
+        assert!(hint.contains("run the same command again"), "{hint}");
+    });
+}
+
+#[test]
+fn a_step_that_goes_on_is_not_given_up() {
+    with_patience("exit 0", Duration::from_secs(2), |host, _| {
+        let slow = "for n in 1 2 3 4 5 6; do sleep 0.5; echo $n; done";
+        let ran = host.run(Step::new("counting"), &Script::default().then(slow)).unwrap();
+        assert_eq!(ran.out.lines().count(), 6);
+    });
+}
+
+#[test]
+fn a_login_that_hangs_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    // As ssh makes its socket once the user is let in.
+    let hangs = "[ \"$1\" = -M ] || exit 0; touch \"$4\"; exec sleep 600";
+    let ssh = program(&dir, "ssh", hangs);
+    let fault = Connection::open_within(&ssh, "vps", Duration::from_millis(300)).err().unwrap();
+    assert_eq!(fault.to_string(), "`vps` has given no sign of life for 300 ms: the login");
+}
+
+#[test]
+fn what_is_there_of_an_agent_is_told_without_it() {
+    with_home("exit 1", |host, home| {
+        let write = |file: &str, text: &str| {
+            let file = home.path().join(file);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            host::files::write_private(&file, text.as_bytes()).unwrap();
+        };
+        let unit = ".config/systemd/user/vault-agent.service";
+        write(unit, "# Written by somebody\n");
+        assert!(host.at.standing().unwrap().is_nothing());
+        std::fs::remove_file(home.path().join(unit)).unwrap();
+        write(unit, "# Written by `vault-agent install`. Add to it…\n");
+        write(".local/state/vault-agent/identity/sign.key", "x");
+        let vault = VaultId::ZERO;
+        let pins = format!("{{\n \"vault\": \"{vault}\",\n \"name\": \"vps\"\n}}\n");
+        write(".local/state/vault-agent/pins.json", &pins);
+        let found = host.at.standing().unwrap();
+        assert!(found.unit && found.state && found.keys && found.joined == vps(), "{found:?}");
+    });
+}
+
+#[test]
+fn a_folder_that_cannot_hold_the_target_is_named() {
+    with_home("exit 1", |host, home| {
+        let at = |name: &str| home.path().join(name).display().to_string();
+        std::fs::create_dir(home.path().join("app")).unwrap();
+        host.at.demand_folder(&at("app/.env")).unwrap();
+        for (file, said) in [("none/.env", "there is no folder `"), ("app", "is a folder, or")] {
+            let fault = host.at.demand_folder(&at(file)).unwrap_err();
+            assert!(fault.to_string().contains(said), "{fault}");
+            assert!(host::hint::hint(&fault).unwrap().contains("nothing was signed"));
+        }
     });
 }
 

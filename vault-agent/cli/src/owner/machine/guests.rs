@@ -1,0 +1,270 @@
+//! Hosts that are to be machines, until the vault has them: looked at, with programs and keys, and
+//! signed for by one act. What they do then does not live here.
+
+use anyhow::{Result, bail};
+use shared::keys::VerifyKey;
+use shared::name::Name;
+use shared::token::MachineLine;
+
+use super::enrolment::{Terms, Way, ops, refuse_own, ways};
+use super::place::Place;
+use super::waiting::is_awake;
+use crate::context::Global;
+use crate::owner::signing::act::{Owner, Signed};
+use crate::owner::ssh::{Host, Probe, Reached, SSH, Wish, look};
+use host::clock;
+use host::hint::{self, hinted};
+use machine::local::{MACHINES, Machines, STATUS, Status};
+
+/// Seconds that a clock may be off before it is named.
+const CLOCK: u64 = 60;
+
+/// A host that may become a guest.
+pub struct Candidate<'a> {
+    /// The machine that it is to be.
+    name: &'a Name,
+    at: Reached,
+    /// The name that it has joined by.
+    called: Option<Name>,
+    has_keys: bool,
+}
+
+/// One host on its way.
+pub struct Guest {
+    /// The host.
+    pub host: Host,
+    line: MachineLine,
+    /// How it came in.
+    pub way: Way,
+    /// The name that it had joined by before.
+    pub called: Option<Name>,
+    /// Whether its keys were made just now.
+    is_fresh: bool,
+}
+
+impl Guest {
+    /// Returns the name that the machine bears in the vault.
+    pub const fn name(&self) -> &Name {
+        match &self.way {
+            Way::In(name, _) => name,
+            Way::Added | Way::Rekeyed => &self.line.name,
+        }
+    }
+}
+
+/// Refuses what is wrong whatever the hosts are.
+///
+/// # Errors
+/// If a name is this host's, or somebody has to agree and nobody can be asked.
+pub fn foresee(hosts: &[(Name, String)], owner: &Owner<'_>, global: &Global) -> Result<()> {
+    let all: Machines = global.client()?.get(MACHINES, &[])?;
+    for (name, _) in hosts {
+        refuse_own(&all, name)?;
+    }
+    let is_in = |name: &Name| all.machines.iter().any(|row| row.active && row.name == *name);
+    if hosts.iter().all(|(name, _)| is_in(name)) {
+        return Ok(());
+    }
+    // A machine that is new has to be signed for.
+    owner.demand_person()
+}
+
+/// Looks at a host; nothing is changed there.
+///
+/// # Errors
+/// If it is not reached, is of another vault, or cannot be what is asked for.
+pub fn reach<'a>(
+    name: &'a Name,
+    host: &str,
+    wish: Wish<'_>,
+    target: Option<&Place>,
+    owner: &Owner<'_>,
+    global: &Global,
+) -> Result<Candidate<'a>> {
+    let (connection, probe) = look(SSH, host, wish)?;
+    remark(host, &probe, global)?;
+    let at = Reached::new(connection, probe, wish, global)?;
+    let standing = at.standing()?;
+    let called = match standing.joined {
+        Some(it) if it.vault != owner.pins.vault => bail!(hinted(
+            format!("`{host}` is `{}` of another vault, {}", it.name, it.vault.short()),
+            format!(
+                "if it is to leave that one, run `{}vault-agent uninstall{}` there first; nothing \
+                 was signed",
+                at.sudo(),
+                if wish.user { " --user" } else { "" },
+            )
+        )),
+        joined => joined.map(|it| it.name),
+    };
+    at.demand_programs()?;
+    if let Some(place) = target {
+        at.demand_folder(&place.below(&at.probe.home))?;
+    }
+    Ok(Candidate { name, at, called, has_keys: standing.keys })
+}
+
+/// Says what is odd about a host.
+///
+/// # Errors
+/// If the server answers under none of its addresses from there.
+fn remark(host: &str, probe: &Probe, global: &Global) -> Result<()> {
+    let off = probe.clock_off(clock::now().as_secs());
+    if off.unsigned_abs() > CLOCK {
+        let age = clock::age(off.unsigned_abs());
+        let side = if off > 0 { "ahead" } else { "behind" };
+        global.term.say_hinted(
+            format!("warning: the clock of `{host}` is {age} {side}"),
+            "set it there, as with `timedatectl set-ntp true`: times in the audit log are wrong else",
+        );
+    }
+    if let Some(container) = &probe.container {
+        let kind = match &**container {
+            // What systemd calls one that it does not know.
+            "container-other" => String::new(),
+            known => format!(" ({known})"),
+        };
+        global.term.say(format!("{host}: a container{kind}"));
+    }
+    if probe.is_reached() {
+        return Ok(());
+    }
+    let tried: Vec<_> = probe.answers.iter().map(|(address, _)| format!("`{address}`")).collect();
+    let here: Status = global.client()?.get(STATUS, &[])?;
+    let (either, way) = if here.online {
+        (
+            "",
+            "is the VPN up there, and does a firewall let it through? `--server HOST:PORT` names \
+              another way; nothing was signed",
+        )
+    } else {
+        (
+            ", nor from here",
+            "does the server run? `systemctl status vault-server` on its host says \
+                             so, with `--user` for one of a user alone; nothing was signed",
+        )
+    };
+    Err(hinted(
+        format!("the server does not answer from `{host}` at {}{either}", tried.join(", ")),
+        way,
+    ))
+}
+
+/// Has the hosts make their keys, and signs what brings all of them in, by one act; returns the keys
+/// of the server, and `None` if the person said no. Where nothing was signed, keys that were made
+/// for it go again.
+///
+/// # Errors
+/// What is in the way of one of them.
+pub fn admit(
+    candidates: Vec<Candidate<'_>>,
+    guests: &mut Vec<Guest>,
+    terms: &Terms,
+    owner: &Owner<'_>,
+    global: &Global,
+) -> Result<Option<Vec<VerifyKey>>> {
+    let mut is_asked = false;
+    let admitted = || {
+        for Candidate { name, at, called, has_keys } in candidates {
+            let host = Host::equip(at, global)?;
+            let line = host.init(called.as_ref().unwrap_or(name), owner.pins.vault)?;
+            let is_fresh = !has_keys;
+            guests.push(Guest { host, line, way: Way::Added, called, is_fresh });
+            refuse_known(name, guests.last().expect("it was pushed"), global)?;
+        }
+        sign(guests, terms, owner, &mut is_asked, global)
+    };
+    let result = admitted();
+    // What became of an act that was agreed to need not be known here.
+    if matches!(result, Ok(None)) || (result.is_err() && !is_asked) {
+        for guest in guests.iter().filter(|guest| guest.is_fresh) {
+            let (host, term) = (guest.host.host(), &global.term);
+            match guest.host.forget() {
+                Ok(()) => {
+                    term.say(format!("{host}: the keys that it made for this are gone again"))
+                }
+                Err(why) => term.say_hinted(
+                    hint::shown(&why),
+                    format!(
+                        "`{}vault-agent uninstall` there takes the keys away that it made",
+                        guest.host.at.sudo()
+                    ),
+                ),
+            }
+        }
+    }
+    result
+}
+
+/// Refuses a host that the vault knows by another name.
+fn refuse_known(name: &Name, guest: &Guest, global: &Global) -> Result<()> {
+    let (Guest { host, line, called, .. }, all) =
+        (guest, global.client()?.get::<Machines>(MACHINES, &[])?);
+    let known = all.machines.iter().find(|row| row.active && row.sign == line.sign);
+    let sudo = sudo(global);
+    match (known, called) {
+        (Some(row), _) if row.name != *name => Err(hinted(
+            format!("`{}` is the machine `{}` already", host.host(), row.name),
+            format!("add it by that name: `{sudo}vault machine add {} --ssh …`", row.name),
+        )),
+        (None, Some(called)) if called != name => Err(hinted(
+            format!("`{}` was the machine `{called}`, which was removed", host.host()),
+            format!(
+                "take that away there first: `{sudo}vault machine remove {called} --ssh … \
+                 --uninstall`"
+            ),
+        )),
+        (Some(_) | None, _) => Ok(()),
+    }
+}
+
+/// Signs for all of them; notes in `is_asked` that nothing is in the way of the question.
+fn sign(
+    guests: &mut [Guest],
+    terms: &Terms,
+    owner: &Owner<'_>,
+    is_asked: &mut bool,
+    global: &Global,
+) -> Result<Option<Vec<VerifyKey>>> {
+    let (mut server, mut found) = (Vec::new(), Vec::new());
+    let lines: Vec<&MachineLine> = guests.iter().map(|guest| &guest.line).collect();
+    let signed = owner.sign(|all| {
+        server.clone_from(&all.server);
+        found = ways(all, &lines, terms, &|name| is_awake(name, global))?;
+        let ops = ops(all, &lines, &found, terms);
+        if !ops.is_empty() {
+            owner.demand_person()?;
+        }
+        *is_asked = true;
+        Ok(ops)
+    })?;
+    if signed == Signed::Declined {
+        return Ok(None);
+    }
+    for (guest, way) in guests.iter_mut().zip(found) {
+        guest.way = way;
+        let (name, term) = (guest.name(), &global.term);
+        match (&guest.way, &signed) {
+            (Way::Added, Signed::Done(done)) => {
+                term.say(format!("{name}: added to the vault: entry {}", done.seq));
+            }
+            (Way::Rekeyed, Signed::Done(done)) => {
+                term.say(format!("{name}: has its new keys: entry {}", done.seq));
+            }
+            (_, _) => term.say(format!("{name}: in the vault already")),
+        }
+        if let Way::In(name, true) = &guest.way {
+            term.say(format!(
+                "{name}: may read and write other things than this: `{}vault access set {name}` \
+                 changes that",
+                sudo(global)
+            ));
+        }
+    }
+    Ok(Some(server))
+}
+
+/// Returns what the person has typed before this command, and types before the next one.
+fn sudo(global: &Global) -> &'static str {
+    if global.env("SUDO_USER").is_some() { "sudo " } else { "" }
+}

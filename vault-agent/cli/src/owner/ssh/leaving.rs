@@ -1,0 +1,171 @@
+//! The agent that is to leave a host: found before anything is signed, whether it is the host's or
+//! the user's own, and by its unit where its state is lost. Taking it away is a step.
+
+use anyhow::{Result, bail};
+use shared::keys::VerifyKey;
+use shared::name::Name;
+use shared::signed::VaultId;
+
+use super::connection::Connection;
+use super::probe::{Probe, Root};
+use super::program::Folder;
+use super::reached::{self, Joined, Reached, Standing, Wish};
+use super::script::Rights;
+use super::steps::Host;
+use crate::context::Global;
+use host::hint::hinted;
+use host::shown::Shown;
+
+/// The rank of a place that is surely the machine's.
+const SURE: u8 = 5;
+
+/// The machine that is to leave.
+pub struct Machine<'a> {
+    /// The vault that it is of.
+    pub vault: VaultId,
+    /// What the vault calls it.
+    pub name: &'a Name,
+    /// The keys that it has or had there.
+    pub keys: Vec<VerifyKey>,
+}
+
+/// Its agent.
+pub struct Leaving {
+    /// Without its program, where that is gone.
+    at: Result<Host, Box<Reached>>,
+    /// What it is to be still when it goes; nothing where its key has told.
+    joined: Option<Joined>,
+}
+
+/// A look at one place where an agent may be.
+struct Found {
+    probe: Probe,
+    rights: Rights,
+    folder: Folder,
+    standing: Standing,
+}
+
+impl Found {
+    /// Tells how surely the machine is here.
+    fn rank(&self, machine: &Machine<'_>) -> u8 {
+        let is_here = self.standing.unit || self.probe.agent.is_some();
+        match &self.standing.joined {
+            Some(joined) if joined.vault == machine.vault && joined.name == *machine.name => {
+                if is_here {
+                    SURE
+                } else {
+                    4
+                }
+            }
+            // Its name may have changed since.
+            Some(joined) if joined.vault == machine.vault => 3,
+            Some(_) => 2,
+            None if !self.standing.is_nothing() => 1,
+            None => 0,
+        }
+    }
+}
+
+impl Leaving {
+    /// Finds the agent of a machine on a host; `None` if there is none. Nothing is changed.
+    ///
+    /// # Errors
+    /// If the host is not reached, is another machine, or must not lose what it holds.
+    pub fn find(
+        connection: Connection,
+        user: bool,
+        machine: &Machine<'_>,
+        global: &Global,
+    ) -> Result<Option<Self>> {
+        let wish = |user| Wish { user, addresses: &[] };
+        let first = reached::ask(&connection, wish(true))?;
+        // Nobody has to become root for one that is the user's own.
+        let places: &[bool] = match (user, first.root) {
+            (true, _) => &[true],
+            (false, Root::Own) => &[false, true],
+            (false, Root::Sudo | Root::Password | Root::None) => &[true, false],
+        };
+        let (mut connection, mut best) = (connection, None::<Found>);
+        for user in places.iter().copied() {
+            let probe = if user { first.clone() } else { reached::ask(&connection, wish(user))? };
+            let reached = Reached::new(connection, probe, wish(user), global)?;
+            let standing = reached.standing()?;
+            let Reached { connection: back, probe, rights, folder } = reached;
+            connection = back;
+            let found = Found { probe, rights, folder, standing };
+            let rank = found.rank(machine);
+            if best.as_ref().is_none_or(|it| it.rank(machine) < rank) {
+                best = Some(found);
+            }
+            if rank == SURE {
+                break;
+            }
+        }
+        let Some(Found { probe, rights, folder, standing }) =
+            best.filter(|it| !it.standing.is_nothing())
+        else {
+            return Ok(None);
+        };
+        let at = Host::as_is(Reached { connection, probe, rights, folder });
+        Self::proven(at, &standing, machine).map(Some)
+    }
+
+    /// Refuses what is there unless it is the machine, or nobody's any more.
+    fn proven(
+        at: Result<Host, Box<Reached>>,
+        standing: &Standing,
+        machine: &Machine<'_>,
+    ) -> Result<Self> {
+        let Machine { vault, name, keys } = machine;
+        let host = at.as_ref().map_or_else(|at| at.host(), Host::host).to_owned();
+        let own = Joined { vault: *vault, name: (*name).clone() };
+        let called = standing.joined.as_ref();
+        // The key tells where the pins are lost, or have the name of before.
+        let is_told_by_key = || match &at {
+            Ok(there) if standing.keys && called.is_none_or(|it| it.vault == *vault) => {
+                let line = there.init(called.map_or(*name, |it| &it.name), *vault)?;
+                Ok::<_, anyhow::Error>(keys.contains(&line.sign))
+            }
+            Ok(_) | Err(_) => Ok(false),
+        };
+        let joined = match called {
+            Some(it) if *it == own => Some(own),
+            Some(it) if is_told_by_key()? => Some(it.clone()),
+            Some(it) => bail!(hinted(
+                format!(
+                    "`{host}` is `{}` of vault {}, and not `{name}`",
+                    it.name,
+                    it.vault.short()
+                ),
+                "name the host of the machine that is to go; nothing was signed, and nothing is \
+                 changed there"
+            )),
+            // Without keys it is no machine any more.
+            None if !standing.keys => Some(own),
+            None if is_told_by_key()? => None,
+            None => bail!(hinted(
+                format!("the agent on `{host}` has joined no vault: it may not be `{name}`"),
+                "if it is, run `vault-agent uninstall` there by hand; nothing was signed, and \
+                 nothing is changed there"
+            )),
+        };
+        match &at {
+            Ok(there) => there.may_leave(joined.as_ref())?,
+            Err(at) => at.demand_programs()?,
+        }
+        Ok(Self { at, joined })
+    }
+
+    /// Takes it away; returns what is to be known of it.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub fn leave(self, with_targets: bool, global: &Global) -> Result<Shown> {
+        // What is left without its program is removed by the program all the same.
+        let host = match self.at {
+            Ok(host) => host,
+            Err(at) => Host::equip(*at, global)?,
+        };
+        host.uninstall(self.joined.as_ref(), with_targets)
+    }
+}

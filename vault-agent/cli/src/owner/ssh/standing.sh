@@ -1,0 +1,15 @@
+# How an agent stands on a host: what of it is there, and which machine it is. Nothing is changed.
+# `role` is `host` or `user`.
+if [ "$role" = user ]; then unit=${XDG_CONFIG_HOME:-${HOME:-}/.config}/systemd/user
+else unit=/etc/systemd/system; fi
+echo vault-standing-begin
+if head -n 1 "$unit/vault-agent.service" 2>/dev/null | grep -q '^# Written by .vault-agent install'
+then echo unit; fi
+if [ -n "$(ls -A "$state" 2>/dev/null)" ]; then echo state; fi
+if [ -n "$(ls -A "$state/identity" 2>/dev/null)" ]; then echo keys; fi
+if [ -e "$state/pins.json" ]; then
+  printf pins=
+  tr -d '\n\r' <"$state/pins.json"
+  echo
+fi
+echo vault-standing-end
