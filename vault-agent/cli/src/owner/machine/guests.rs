@@ -181,7 +181,7 @@ pub fn admit(
             let (host, term) = (guest.host.host(), &global.term);
             match guest.host.forget() {
                 Ok(()) => {
-                    term.say(format!("{host}: the keys that it made for this are gone again"))
+                    term.say(format!("{host}: the keys that it made for this are gone again"));
                 }
                 Err(why) => term.say_hinted(
                     hint::shown(&why),
