@@ -332,6 +332,14 @@ pub struct PrepareRequest {
     pub ops: Vec<Op>,
     /// Who will sign.
     pub actor: Actor,
+    /// Whether earlier versions that are kept are re-encrypted, too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub history: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// An owner's act on today's head, to be signed. The signer checks the bodies alone.
@@ -344,6 +352,9 @@ pub struct Prepared {
     pub unreadable: Vec<Unreadable>,
     /// Whether more re-encryptions follow, to be prepared without operations.
     pub left: bool,
+    /// How many re-encryptions are due in all, those prepared here among them.
+    #[serde(default)]
+    pub due: u64,
 }
 
 /// A version that stays as it is because the preparing machine cannot read it.

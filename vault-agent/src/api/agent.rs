@@ -129,7 +129,7 @@ pub(super) async fn audit_verify(call: &Call<'_>) -> Result<ApiAnswer, ApiFault>
 /// Builds the entries of an owner's act; the blobs stay here until they are submitted.
 pub(super) async fn prepare(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let request: PrepareRequest = call.typed().await?;
-    let prepared = call.api.engine.prepare(request.actor, request.ops).await;
+    let prepared = call.api.engine.prepare(request).await;
     let prepared = prepared.map_err(|why| match why.downcast::<Error>() {
         Ok(error) => error.into(),
         Err(why) => ApiFault::Refused(format!("{why:#}")),

@@ -80,8 +80,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use shared::audit::{Fact, Who};
 use shared::error::Code;
-use shared::log::{Entry, Machine, Number, Op, State};
-use shared::name::{Actor, Name};
+use shared::log::{Entry, Machine, Number, State};
+use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::TargetReport;
 use shared::signed::{Envelope, VaultId};
@@ -90,7 +90,9 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{Exposure, Healed, Prepared, Sample, Status, Submitted, VerifyResult};
+use machine::local::{
+    Exposure, Healed, PrepareRequest, Prepared, Sample, Status, Submitted, VerifyResult,
+};
 use machine::paths::Paths;
 
 use crate::state;
@@ -363,12 +365,12 @@ impl Engine {
     ///
     /// # Errors
     /// If a rule forbids the operations, or a blob cannot be encrypted.
-    pub async fn prepare(&self, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
+    pub async fn prepare(&self, request: PrepareRequest) -> Result<Prepared> {
         if !self.branch().halted {
-            return owner::prepare(&self.parts, by, ops).await;
+            return owner::prepare(&self.parts, request).await;
         }
-        halted::check(&ops)?;
-        halted::connected(&self.parts, owner::prepare(&self.parts, by, ops)).await
+        halted::check(&request.ops)?;
+        halted::connected(&self.parts, owner::prepare(&self.parts, request)).await
     }
 
     /// Submits one signed entry with the blobs that were staged for it;
