@@ -17,6 +17,7 @@ mod credentials;
 mod dev;
 mod drift;
 mod edit;
+mod exposed;
 mod faults;
 mod formats;
 mod hooks;

@@ -40,7 +40,7 @@ Secrets
 
 Machines
   status                     who holds which version; fails while an awake machine lags
-  machine list|add|remove    machines of this vault
+  machine list|add|remove    machines of this vault; exposed: which keys a lost one could read
   access set|show            which paths a machine may read and write
   token create|list|revoke   for programs that should see less than their machine
 
@@ -113,7 +113,7 @@ enum Command {
     /// Print what requests carry
     #[command(subcommand, arg_required_else_help = true, hide = true)]
     Print(print::Command),
-    /// List, add, set and remove machines
+    /// List, add, rename, set and remove machines, and tell what they could read
     #[command(subcommand, arg_required_else_help = true)]
     Machine(machine::Command),
     /// Set and show what machines may read and write

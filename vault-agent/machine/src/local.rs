@@ -4,6 +4,7 @@
 //! RFC 3339. Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
 
 mod branches;
+mod exposure;
 mod headers;
 mod hook;
 mod review;
@@ -24,6 +25,7 @@ use shared::signed::Envelope;
 use shared::time::Time;
 
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
+pub use exposure::{Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow, Removed};
 pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use review::{
@@ -43,8 +45,6 @@ pub const STATUS: &str = "agent/status";
 pub const MACHINES: &str = "agent/machines";
 /// `GET`: [`JoinList`], unverified.
 pub const JOIN: &str = "agent/join";
-/// `GET` with `machine=NAME` or `machine=NUMBER` as query: [`Exposure`].
-pub const EXPOSURE: &str = "agent/exposure";
 /// `GET` with an [`AuditQuery`] as query: [`AuditPage`].
 pub const AUDIT: &str = "agent/audit";
 /// `GET`: [`VerifyResult`].
@@ -304,24 +304,6 @@ pub struct MachineRow {
     pub seen_at: Option<Time>,
     /// Version of its agent, as reported.
     pub agent: Option<String>,
-}
-
-/// Everything that was ever encrypted to a machine as it is now in the vault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exposure {
-    /// By path.
-    pub secrets: Vec<Exposed>,
-}
-
-/// One secret that a machine could read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exposed {
-    /// The secret.
-    pub path: SecretPath,
-    /// The versions, in order.
-    pub versions: Vec<u64>,
-    /// Whether the newest version of the secret is among them.
-    pub current: bool,
 }
 
 /// Asks the agent to build an entry for an owner to sign.

@@ -1,7 +1,9 @@
-//! `agent/log`, `agent/writers`, `agent/paths` and `agent/keys`: entries of the log in words, who
-//! wrote which version, which secrets there are, and which of them hold a key.
+//! `agent/log`, `agent/writers`, `agent/paths`, `agent/keys` and `agent/exposure`:
+//! entries of the log in words, who wrote which version, which secrets there are, which
+//! of them hold a key, and which a machine could read.
 
 use shared::audit::{Fact, Op};
+use shared::error::Error;
 use shared::log::Version;
 use shared::path::SecretPath;
 
@@ -47,6 +49,25 @@ pub(super) async fn keys(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
         let ver = holder.holds.last().copied();
         let looked = Fact { who, path, ver, ..Fact::new(Op::LocalSubkeys) };
         engine.record(looked).await.map_err(broken)?;
+    }
+    Ok(envelope::plain(&found))
+}
+
+/// Answers what a machine could read, and what has become of it; a number is no name. That the keys
+/// of these secrets were looked at is on record then.
+pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let engine = &call.api.engine;
+    let found = engine.exposure(call.query.get("machine").unwrap_or_default()).await;
+    let found = found.map_err(|why| match why.downcast::<Error>() {
+        Ok(error) => error.into(),
+        Err(why) => ApiFault::Broken(format!("{why:#}")),
+    })?;
+    for secret in found.secrets.iter().filter(|secret| !secret.keys.is_empty()) {
+        let (who, path) = (Some(call.caller.who.clone()), Some(secret.path.clone()));
+        let ver = secret.versions.last().copied();
+        let looked = Fact { who, path, ver, ..Fact::new(Op::LocalSubkeys) };
+        let recorded = engine.record(looked).await;
+        recorded.map_err(|why| ApiFault::Broken(format!("{why:#}")))?;
     }
     Ok(envelope::plain(&found))
 }

@@ -136,7 +136,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "wait" => agent::wait(call.only(Verb::Read)?).await,
         "join" => agent::waiting(call.only(Verb::Read)?.api).await,
         "machines" => agent::machines(call.only(Verb::Read)?.api).await,
-        "exposure" => agent::exposure(call.only(Verb::Read)?).await,
+        "exposure" => review::exposure(call.only(Verb::Read)?).await,
         "audit" => agent::audit(call.only(Verb::Read)?).await,
         "log" => review::log(call.only(Verb::Read)?).await,
         "writers" => review::writers(call.only(Verb::Read)?),

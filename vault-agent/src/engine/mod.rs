@@ -90,9 +90,7 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{
-    Exposure, Healed, PrepareRequest, Prepared, Sample, Status, Submitted, VerifyResult,
-};
+use machine::local::{Healed, PrepareRequest, Prepared, Sample, Status, Submitted, VerifyResult};
 use machine::paths::Paths;
 
 use crate::state;
@@ -462,12 +460,6 @@ impl Engine {
                 tracing::error!(%fault, "what others have seen of the audit log is not forgotten");
             }
         }
-    }
-
-    /// Returns every version that was ever encrypted to the machine, also under earlier keys, by
-    /// path.
-    pub async fn exposure(&self, number: Number) -> Result<Exposure> {
-        exposure::of(&self.parts, number).await
     }
 
     /// Gives the server back the entries that it has lost, and the blobs that this machine keeps.

@@ -3,8 +3,8 @@
 
 use anyhow::{Result, anyhow};
 
-use super::{Engine, entries, holders, unfollowed};
-use machine::local::{Entries, EntriesQuery, Holders, JoinList};
+use super::{Engine, entries, exposure, holders, unfollowed};
+use machine::local::{Entries, EntriesQuery, Exposure, Holders, JoinList};
 
 impl Engine {
     /// Tells entries of the verified log in words; numbers that there are none of are passed over.
@@ -22,6 +22,15 @@ impl Engine {
     /// If the database fails.
     pub async fn holders(&self, name: &str) -> Result<Holders> {
         holders::of(&self.parts, name).await
+    }
+
+    /// Tells what was ever encrypted to a machine, named by a name that it bore or by its number,
+    /// and what has become of each key of that.
+    ///
+    /// # Errors
+    /// `E_MISSING`, or if the database fails.
+    pub async fn exposure(&self, asked: String) -> Result<Exposure> {
+        exposure::of(&self.parts, asked).await
     }
 
     /// Asks the server which hosts want to join; nothing of it is verified here.
