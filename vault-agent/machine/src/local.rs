@@ -3,6 +3,7 @@
 //! Shapes only. Times are integers (microseconds since the epoch); who shows them turns them into
 //! RFC 3339. Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
 
+mod admins;
 mod branches;
 mod exposure;
 mod headers;
@@ -24,6 +25,7 @@ use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::time::Time;
 
+pub use admins::{ADMINS, AdminRow, Admins};
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use exposure::{Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow, Removed};
 pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};

@@ -1,5 +1,5 @@
-//! `agent/log`, `agent/writers`, `agent/paths`, `agent/keys` and `agent/exposure`:
-//! entries of the log in words, who wrote which version, which secrets there are, which
+//! `agent/log`, `agent/admins`, `agent/writers`, `agent/paths`, `agent/keys` and `agent/exposure`:
+//! entries of the log in words, who signs, who wrote which version, which secrets there are, which
 //! of them hold a key, and which a machine could read.
 
 use shared::audit::{Fact, Op};
@@ -19,6 +19,12 @@ pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
         .map_err(|why| ApiFault::Refused(format!("the query for entries is malformed: {why}")))?;
     let told = call.api.engine.entries(query).await;
     Ok(envelope::plain(&told.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
+}
+
+/// Answers every admin that ever was.
+pub(super) async fn admins(api: &Api) -> Result<ApiAnswer, ApiFault> {
+    let found = api.engine.admins().await;
+    Ok(envelope::plain(&found.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
 }
 
 /// Answers who wrote the versions of a secret: `metadata` has no field for it that all of Vault's

@@ -139,6 +139,7 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "exposure" => review::exposure(call.only(Verb::Read)?).await,
         "audit" => agent::audit(call.only(Verb::Read)?).await,
         "log" => review::log(call.only(Verb::Read)?).await,
+        "admins" => review::admins(call.only(Verb::Read)?.api).await,
         "writers" => review::writers(call.only(Verb::Read)?),
         "paths" => Ok(review::paths(call.only(Verb::Read)?.api)),
         "keys" => review::keys(call.only(Verb::Read)?).await,

@@ -16,9 +16,10 @@
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
 //!    `look`, `pages`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `holders`,
-//!    `review`, `heal`, `sample`, `halted`, `resume`, `halts`
+//!    `admins`, `review`, `heal`, `sample`, `halted`, `resume`, `halts`
 
 mod access;
+mod admins;
 mod alarms;
 mod anchors;
 mod arrivals;

@@ -1,10 +1,10 @@
 //! The engine's doors for a review: entries of the log in words, which secrets hold a key, and who
-//! asks to join.
+//! asks to join; who may sign.
 
 use anyhow::{Result, anyhow};
 
-use super::{Engine, entries, exposure, holders, unfollowed};
-use machine::local::{Entries, EntriesQuery, Exposure, Holders, JoinList};
+use super::{Engine, admins, entries, exposure, holders, unfollowed};
+use machine::local::{Admins, Entries, EntriesQuery, Exposure, Holders, JoinList};
 
 impl Engine {
     /// Tells entries of the verified log in words; numbers that there are none of are passed over.
@@ -22,6 +22,14 @@ impl Engine {
     /// If the database fails.
     pub async fn holders(&self, name: &str) -> Result<Holders> {
         holders::of(&self.parts, name).await
+    }
+
+    /// Tells every admin that ever was.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn admins(&self) -> Result<Admins> {
+        admins::list(&self.parts).await
     }
 
     /// Tells what was ever encrypted to a machine, named by a name that it bore or by its number,

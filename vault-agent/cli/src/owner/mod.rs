@@ -2,6 +2,7 @@
 
 pub(crate) mod absolute;
 pub(crate) mod access;
+pub(crate) mod admin;
 pub(crate) mod heal;
 pub(crate) mod init;
 pub(crate) mod machine;
