@@ -72,6 +72,11 @@ fn clear(paths: &Paths, term: &Term) -> Result<()> {
             files::wipe(file).with_context(why)?;
         }
     }
+    let next = paths.state.join("rekey/identity");
+    if next.exists() {
+        files::wipe_folder(&next).with_context(|| format!("cannot wipe `{}`", next.display()))?;
+        std::fs::remove_dir_all(paths.state.join("rekey"))?;
+    }
     if paths.config.exists() {
         files::remove(&paths.config)?;
         files::remove(&paths.config.with_file_name("token"))?;

@@ -7,6 +7,7 @@ mod exposed;
 mod invite;
 mod over_ssh;
 mod place;
+mod rekey;
 mod remove;
 mod rename;
 pub(crate) mod requests;
@@ -37,6 +38,8 @@ pub enum Command {
     Set(set::Args),
     /// Give a machine another name; it keeps its keys, its access and its history
     Rename(rename::Args),
+    /// Give a machine new keys; its name, its access and its history stay
+    Rekey(rekey::Args),
     /// Remove a machine, and re-encrypt what it could read
     Remove(remove::Args),
     /// List each key that a machine could read: whether it did, and whether it is still in use
@@ -57,6 +60,7 @@ pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
         Command::Approve(args) => approve::run(args, global),
         Command::Set(args) => set::run(args, global),
         Command::Rename(args) => rename::run(args, global),
+        Command::Rekey(args) => rekey::run(args, global),
         Command::Remove(args) => remove::run(args, global),
         Command::Exposed(args) => exposed::run(args, global),
     }
