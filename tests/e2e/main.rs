@@ -4,6 +4,7 @@
 
 mod access;
 mod addresses;
+mod admins;
 mod audit;
 mod bad_input;
 mod canary;
@@ -27,6 +28,7 @@ mod join;
 mod join_wait;
 mod killed;
 mod kit;
+mod life;
 mod metadata;
 mod moving;
 mod offline;
