@@ -1,5 +1,6 @@
-//! Setup, machine and pin lines: what people copy between terminals. A prefix, then base64url of
-//! strict JSON and four bytes of its hash, so that a cut or mistyped line is noticed at once.
+//! Setup, machine, pin and admin lines: what people copy between terminals. A prefix, then
+//! base64url of strict JSON and four bytes of its hash, so that a cut or mistyped line is noticed
+//! at once.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -90,6 +91,7 @@ fn wrong_kind(noun: &str, prefix: &str, line: &str) -> Error {
         (SetupLine::PREFIX, "a setup line, for `vault init`"),
         (MachineLine::PREFIX, "a machine line, for `vault machine add`"),
         (PinLine::PREFIX, "a pin line, for `vault-agent join`"),
+        (AdminLine::PREFIX, "an admin line, for `vault admin add`"),
     ];
     let is = known.iter().find(|(other, _)| line.starts_with(other));
     Code::Token.because(match is {
@@ -176,6 +178,30 @@ impl Line for PinLine {
     const NOUN: &'static str = "pin line";
 }
 
+/// `VLTA1-…`, printed by `vault admin add NAME` on the host of a new admin: a public key only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminLine {
+    /// The name of the admin.
+    pub name: Name,
+    /// The vault that the key is for.
+    pub vault: VaultId,
+    /// What it signs is verified with this.
+    pub key: VerifyKey,
+}
+
+impl AdminLine {
+    /// Returns the six words that the new admin and the holder of the recovery kit compare.
+    pub fn words(&self) -> Words {
+        Words::of(&self.to_line().expect("a name and two keys are far below 1 KiB"))
+    }
+}
+
+impl Line for AdminLine {
+    const PREFIX: &'static str = "VLTA1-";
+    const NOUN: &'static str = "admin line";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -246,6 +272,21 @@ mod tests {
             let exchanged = MachineLine::from_line(&exchanged.to_line().unwrap()).unwrap();
             assert_ne!(exchanged.words(), line.words());
         }
+    }
+
+    #[test]
+    fn an_admin_line_reads_back_and_another_key_has_other_words() {
+        let line = |seed| AdminLine {
+            name: "anna".parse().unwrap(),
+            vault: Hash::of(&[b"vault"]),
+            key: SignKey::from_seed(&[seed; 32]).verify_key(),
+        };
+        let text = line(1).to_line().unwrap();
+        assert!(text.starts_with("VLTA1-"));
+        assert_eq!(AdminLine::from_line(&text).unwrap(), line(1));
+        assert_ne!(line(1).words(), line(2).words());
+        let cut = AdminLine::from_line(&text[..text.len() - 1]).unwrap_err();
+        assert_eq!(cut.detail, "admin line was cut or mistyped");
     }
 
     #[test]

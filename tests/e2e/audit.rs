@@ -151,19 +151,24 @@ fn a_removed_machine_gets_nothing_more_and_what_it_had_is_named() {
     assert!(own.code != 0 && own.err.contains("is this machine"), "{}", own.err);
     let ran = rtx.vault(&["machine", "remove", "vps", "--reason", "stolen", "--yes"]);
     assert!(ran.err.contains("`vps` is removed"), "{}", ran.err);
-    let lines: Vec<String> = ran
-        .ok()
+    assert_eq!(ran.ok(), "");
+    let named = rtx.vault(&["machine", "exposed", "vps"]);
+    let lines: Vec<String> = named
+        .out
         .lines()
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
-    assert_eq!(lines, ["SECRET VERSIONS VALUE", "secret/jjeco/api-keys v1-v2 in use"]);
+    assert_eq!((named.code, lines.len()), (2, 2), "{}", named.out);
+    assert!(lines[1].starts_with("secret/jjeco/api-keys k still in use v1-v2 - v2 "), "{lines:?}");
     let _ = rtx.vault(&["kv", "put", SECRET, "k=3"]).ok();
     assert_eq!(rtx.vault(&["kv", "get", "-field=k", SECRET]).ok(), "3");
     assert_eq!(vps.vault(&["kv", "put", SECRET, "k=4"]).code, 2);
     assert_ne!(vps.vault(&["kv", "get", "-field=k", SECRET]).out, "3");
     let again = rtx.vault(&["machine", "remove", "vps"]);
     assert!(again.err.contains("`vps` is removed already"), "{}", again.err);
-    assert!(again.ok().contains("v1-v2     replaced"), "what is left is shown again");
+    assert_eq!(again.ok(), "");
+    let done = rtx.vault(&["machine", "exposed", "vps"]).ok();
+    assert!(done.contains("changed in v3"), "what is left is shown again: {done}");
     let status = rtx.vault(&["status"]);
     assert!(!status.out.contains("vps"), "{}", status.out);
 }

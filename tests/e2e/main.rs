@@ -4,6 +4,7 @@
 
 mod access;
 mod addresses;
+mod admins;
 mod audit;
 mod bad_input;
 mod canary;
@@ -17,6 +18,7 @@ mod credentials;
 mod dev;
 mod drift;
 mod edit;
+mod exposed;
 mod faults;
 mod formats;
 mod hooks;
@@ -26,6 +28,7 @@ mod join;
 mod join_wait;
 mod killed;
 mod kit;
+mod life;
 mod metadata;
 mod moving;
 mod offline;

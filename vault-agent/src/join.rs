@@ -1,6 +1,7 @@
 //! `vault-agent init` and `join`: this machine's keys, and the pins it lives by.
 
 mod proof;
+mod rekey;
 mod request;
 mod wanted;
 
@@ -12,7 +13,7 @@ use shared::error::{Code, Error};
 use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::name::Name;
-use shared::token::{Line as _, PinLine};
+use shared::token::{Line as _, MachineLine, PinLine};
 use shared::words::LABEL;
 
 use self::request::Request;
@@ -34,6 +35,10 @@ pub struct InitArgs {
     /// Name of this machine in the vault [default: the host's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
+    /// Make new keys beside those that this host has; they take over when it joins with the line
+    /// that `vault machine rekey` prints
+    #[arg(long, conflicts_with = "of")]
+    rekey: bool,
     /// Print the line again where this host is that machine of this vault already
     #[arg(long, hide = true, requires = "name")]
     of: Option<Hash>,
@@ -84,17 +89,27 @@ fn patience(text: &str) -> Result<Duration, String> {
 
 /// Makes the keys unless they are there, and prints the machine line and its six words.
 pub fn init(args: &InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
+    if args.rekey {
+        let name = args.name.as_ref().map(|name| parsed(name.parse())).transpose()?;
+        let line = rekey::make(name, paths)?;
+        return print(&line, "vault machine rekey NAME VLTM1-…", term);
+    }
     let name: Name = parsed(args.name.clone().map_or_else(host_name, Ok)?.parse())?;
     let is_it = |pins: &Pins| Some(pins.vault) == args.of && pins.name == name;
     if !Pins::load(paths)?.as_ref().is_some_and(is_it) {
         refuse_second(paths)?;
     }
     let line = MachineKeys::load_or_create(paths)?.line(name)?;
+    print(&line, "vault machine add VLTM1-… --read PREFIX", term)
+}
+
+/// Prints a line and its six words; tells a person what to do with it.
+fn print(line: &MachineLine, then: &str, term: &Term) -> Result<Exit> {
     // A program that reads the line, such as `vault machine add --ssh`, needs no advice.
     let person = term.out_is_tty;
     if person {
         term.say(Shown::own("on a machine with an admin key:\n"));
-        term.say(Shown::own("  vault machine add VLTM1-… --read PREFIX\n"));
+        term.say(format!("  {then}\n"));
     }
     term.line(line.to_line()?)?;
     term.line(format!("{LABEL}{}", line.words()))?;
@@ -115,6 +130,10 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
         Some(line) => line.to_owned(),
     };
     let pin = parsed(PinLine::from_line(&line))?;
+    if rekey::is_begun(paths) {
+        take_over(&Pins::from(pin), paths, term)?;
+        return Ok(Exit::OK);
+    }
     if !MachineKeys::exist(paths) {
         bail!(hinted(
             "this host has no keys yet",
@@ -123,6 +142,40 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     }
     settle(&Pins::from(pin), &args.allow, paths, term)?;
     Ok(Exit::OK)
+}
+
+/// Has the keys that `init --rekey` made take over, once the vault knows them; goes on where an
+/// earlier attempt ended.
+fn take_over(pins: &Pins, paths: &Paths, term: &Term) -> Result<()> {
+    rekey::demand_vault(pins.vault, paths)?;
+    if !rekey::have_taken_over(paths)? {
+        let next = rekey::next(paths);
+        pins.store(&next)?;
+        match look(&next)? {
+            First::Member { .. } => {}
+            First::Unreached(why) => bail!(
+                Failure::remote(
+                    Shown::own("the keys of before stay: the server cannot be reached: ")
+                        + hint::shown(&why)
+                )
+                .hint("run this again once it can be")
+            ),
+            First::Substituted(why) => bail!(
+                Failure::remote(format!("the keys of before stay: {why}"))
+                    .hint("`vault machine rekey` on an admin's machine comes first")
+            ),
+        }
+        rekey::exchange(paths)?;
+    }
+    rekey::clear(paths)?;
+    term.say(format!("`{}` has its new keys, and the old ones are wiped", pins.name));
+    if runs(paths) {
+        term.say(
+            "an agent runs here, with the keys of before: restart it, as with `systemctl --user \
+             restart vault-agent`",
+        );
+    }
+    Ok(())
 }
 
 /// Asks to become a machine of the vault and waits for it, then goes on as with a line. What is

@@ -9,6 +9,7 @@ use host::logging;
 use host::shown::Shown;
 use host::shutdown::{Shutdown, ShutdownArgs};
 use host::systemd::notify;
+use shared::name::Name;
 use tokio::sync::{oneshot, watch};
 
 use crate::api::{Credentials, Listeners, answer_on, serve};
@@ -17,6 +18,7 @@ use crate::engine::{Engine, unfollowed};
 use host::hint::{self, Exit};
 use host::term::Term;
 use machine::config::Config;
+use machine::identity::Pins;
 use machine::paths::Paths;
 
 /// How long being ready may wait for the first pass over the targets: a folder on a network that
@@ -71,6 +73,7 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     let addresses = follow_addresses(source.config.subscribe());
     let (settled, first_pass) = oneshot::channel();
 
+    tokio::spawn(follow_name(engine.clone(), paths.clone()));
     let first_try = engine.clone();
     let mut tended = tokio::spawn({
         let (state, engine, shutdown) = (paths.state.clone(), engine.clone(), shutdown.clone());
@@ -112,6 +115,35 @@ async fn serve_all(args: &Args, paths: &Paths, config: Config) -> Result<()> {
     }
     let _ = tokio::join!(credentials, api);
     ended
+}
+
+/// Writes the name down that the vault calls this machine by, whenever an owner has changed it:
+/// what is done on this host names it so.
+async fn follow_name(engine: Engine, paths: Paths) {
+    let mut changes = engine.changes();
+    let mut known = None;
+    loop {
+        let name = engine.name();
+        if known.as_ref() != Some(&name) {
+            let (called, paths) = (name.clone(), paths.clone());
+            let written = tokio::task::spawn_blocking(move || write_name(called, &paths));
+            match written.await {
+                Ok(Ok(())) => known = Some(name),
+                Ok(Err(why)) => tracing::warn!("the new name is not written down: {why:#}"),
+                Err(_) => return,
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn write_name(name: Name, paths: &Paths) -> Result<()> {
+    match Pins::load(paths)? {
+        Some(pins) if pins.name != name => pins.rename(name, paths),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Turns configurations into server addresses.

@@ -92,6 +92,11 @@ fn wipe(paths: &Paths) -> Result<()> {
             files::wipe(file).with_context(why)?;
         }
     }
+    let next = paths.state.join("rekey/identity");
+    if next.exists() {
+        files::wipe_folder(&next).with_context(|| format!("cannot wipe `{}`", next.display()))?;
+        std::fs::remove_dir_all(paths.state.join("rekey"))?;
+    }
     Ok(())
 }
 

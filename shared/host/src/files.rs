@@ -26,7 +26,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FlockOperation, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags, RenameFlags};
 use rustix::io::Errno;
 use shared::hash::Hash;
 use zeroize::Zeroizing;
@@ -207,6 +207,20 @@ pub fn remove(path: &Path) -> Result<bool, FileError> {
 /// As [`remove`].
 pub fn remove_trusted(path: &Path) -> Result<bool, FileError> {
     remove_in(&Place::open_trusted(path)?)
+}
+
+/// Has two folders of one file system change places, in one step and durably.
+///
+/// # Errors
+/// Whatever the system says; both are where they were.
+pub fn exchange_folders(one: &Path, other: &Path) -> Result<(), FileError> {
+    let exchanged = rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE);
+    exchanged.map_err(FileError::errno("exchange", one))?;
+    for folder in [one, other].into_iter().filter_map(Path::parent) {
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(FileError::io("sync", folder))?;
+    }
+    Ok(())
 }
 
 /// Removes what a killed writer of `path` left beside it; does nothing while a living one is at

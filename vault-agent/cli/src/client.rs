@@ -33,7 +33,7 @@ use machine::local::OFFLINE;
 
 pub use answer::Answer;
 pub use endpoint::Endpoint;
-pub use error::Error;
+pub use error::{Error, Refusal};
 
 /// What goes with every request.
 #[derive(Clone, Debug)]

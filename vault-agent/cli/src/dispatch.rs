@@ -11,7 +11,7 @@ use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, log, status};
-use crate::owner::{access, heal, init, machine, recovery, resume, setup};
+use crate::owner::{access, admin, heal, init, machine, recovery, resume, setup};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
@@ -40,8 +40,8 @@ Secrets
 
 Machines
   status                     who holds which version; fails while an awake machine lags
-  machine list|add|remove    machines of this vault
-  access set|show            which paths a machine may read and write
+  machine list|add|remove    machines of this vault; exposed: which keys a lost one could read
+  access|admin               which paths a machine may read and write; who may sign for that
   token create|list|revoke   for programs that should see less than their machine
 
 Audit
@@ -113,12 +113,15 @@ enum Command {
     /// Print what requests carry
     #[command(subcommand, arg_required_else_help = true, hide = true)]
     Print(print::Command),
-    /// List, add, set and remove machines
+    /// List, add, rename, set and remove machines, and tell what they could read
     #[command(subcommand, arg_required_else_help = true)]
     Machine(machine::Command),
     /// Set and show what machines may read and write
     #[command(subcommand, arg_required_else_help = true)]
     Access(access::Command),
+    /// List, appoint and remove admins, and change the passphrase of an admin's key
+    #[command(subcommand, arg_required_else_help = true)]
+    Admin(admin::Command),
     /// Review and verify the audit log
     #[command(subcommand, arg_required_else_help = true)]
     Audit(audit::Command),
@@ -235,6 +238,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Print(command) => print::run(global, &command),
         Command::Machine(command) => machine::run(global, &command),
         Command::Access(command) => access::run(global, &command),
+        Command::Admin(command) => admin::run(global, &command),
         Command::Audit(command) => audit::run(global, &command),
         Command::Log(args) => log::run(global, &args),
         Command::Recovery(command) => recovery::run(global, &command),

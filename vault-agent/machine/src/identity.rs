@@ -172,6 +172,11 @@ impl Pins {
         Ok(pins)
     }
 
+    /// Writes `pins.json` with the name that the vault calls this machine by now.
+    pub fn rename(self, name: Name, paths: &Paths) -> Result<()> {
+        Self { name, ..self }.write(paths)
+    }
+
     /// Removes `pins.json`: the machine belongs to no vault after all.
     pub fn remove(paths: &Paths) -> Result<()> {
         files::remove_trusted(&paths.pins())?;
@@ -201,6 +206,10 @@ impl Pins {
             let state = paths.state.display();
             return Err(hinted(text, format!("use another `--state DIR`, or move `{state}` away")));
         }
+        self.write(paths)
+    }
+
+    fn write(&self, paths: &Paths) -> Result<()> {
         files::create_dir_private(&paths.state)?;
         let text = serde_json::to_string_pretty(self).context("writing the pins as JSON")? + "\n";
         Ok(files::replace_trusted(&paths.pins(), text.as_bytes(), Access::PRIVATE)?)

@@ -3,7 +3,9 @@
 //! Shapes only. Times are integers (microseconds since the epoch); who shows them turns them into
 //! RFC 3339. Errors are Vault's: `{"errors":["…"]}`, a hint being a further line of the text.
 
+mod admins;
 mod branches;
+mod exposure;
 mod headers;
 mod hook;
 mod review;
@@ -23,7 +25,9 @@ use shared::path::SecretPath;
 use shared::signed::Envelope;
 use shared::time::Time;
 
+pub use admins::{ADMINS, AdminRow, Admins};
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
+pub use exposure::{Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow, Removed};
 pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use review::{
@@ -43,8 +47,6 @@ pub const STATUS: &str = "agent/status";
 pub const MACHINES: &str = "agent/machines";
 /// `GET`: [`JoinList`], unverified.
 pub const JOIN: &str = "agent/join";
-/// `GET` with `machine=NAME` or `machine=NUMBER` as query: [`Exposure`].
-pub const EXPOSURE: &str = "agent/exposure";
 /// `GET` with an [`AuditQuery`] as query: [`AuditPage`].
 pub const AUDIT: &str = "agent/audit";
 /// `GET`: [`VerifyResult`].
@@ -306,24 +308,6 @@ pub struct MachineRow {
     pub agent: Option<String>,
 }
 
-/// Everything that was ever encrypted to a machine as it is now in the vault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exposure {
-    /// By path.
-    pub secrets: Vec<Exposed>,
-}
-
-/// One secret that a machine could read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exposed {
-    /// The secret.
-    pub path: SecretPath,
-    /// The versions, in order.
-    pub versions: Vec<u64>,
-    /// Whether the newest version of the secret is among them.
-    pub current: bool,
-}
-
 /// Asks the agent to build an entry for an owner to sign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -332,6 +316,14 @@ pub struct PrepareRequest {
     pub ops: Vec<Op>,
     /// Who will sign.
     pub actor: Actor,
+    /// Whether earlier versions that are kept are re-encrypted, too.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub history: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// An owner's act on today's head, to be signed. The signer checks the bodies alone.
@@ -344,6 +336,9 @@ pub struct Prepared {
     pub unreadable: Vec<Unreadable>,
     /// Whether more re-encryptions follow, to be prepared without operations.
     pub left: bool,
+    /// How many re-encryptions are due in all, those prepared here among them.
+    #[serde(default)]
+    pub due: u64,
 }
 
 /// A version that stays as it is because the preparing machine cannot read it.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use shared::error::{Code, Error};
 use shared::log::{Machine, Number, State};
-use shared::name::Name;
 
 use crate::daemon::NoRun;
 use crate::engine::WriteError;
@@ -83,30 +82,6 @@ pub(super) async fn machines(api: &Api) -> Result<ApiAnswer, ApiFault> {
     Ok(envelope::plain(&machines))
 }
 
-/// Answers what a machine could read: the one that bears the name, or bore it last; a number is no
-/// name.
-pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    let asked = call.query.get("machine").unwrap_or_default();
-    let number = match asked.parse() {
-        Ok(number) => number,
-        Err(_) => numbered(call.api, &asked.parse()?)?,
-    };
-    let found = call.api.engine.exposure(number).await;
-    let found = found.map_err(|why| ApiFault::Refused(format!("{why:#}")))?;
-    Ok(envelope::plain(&found))
-}
-
-fn numbered(api: &Api, name: &Name) -> Result<Number, Error> {
-    let found = api.engine.state(|state| {
-        let last = || state.machines().iter().rev().find(|(_, machine)| machine.name == *name);
-        state
-            .machine(name)
-            .or_else(|| last().map(|(number, machine)| (*number, machine)))
-            .map(|(number, _)| number)
-    });
-    found.ok_or_else(|| Code::Missing.because(format!("machine `{name}`")))
-}
-
 /// Answers audit records from the server; the query is that of the wire.
 pub(super) async fn audit(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
     if !call.api.engine.may_read(&AUDIT_PATH.parse()?) {
@@ -129,7 +104,7 @@ pub(super) async fn audit_verify(call: &Call<'_>) -> Result<ApiAnswer, ApiFault>
 /// Builds the entries of an owner's act; the blobs stay here until they are submitted.
 pub(super) async fn prepare(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     let request: PrepareRequest = call.typed().await?;
-    let prepared = call.api.engine.prepare(request.actor, request.ops).await;
+    let prepared = call.api.engine.prepare(request).await;
     let prepared = prepared.map_err(|why| match why.downcast::<Error>() {
         Ok(error) => error.into(),
         Err(why) => ApiFault::Refused(format!("{why:#}")),

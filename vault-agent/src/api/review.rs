@@ -1,8 +1,10 @@
-//! `agent/log`, `agent/writers`, `agent/removed`, `agent/paths` and `agent/keys`: entries of the log
-//! in words, who wrote which version, which machines are out, which secrets there are, and which of
-//! them hold a key.
+//! `agent/log`, `agent/admins`, `agent/writers`, `agent/removed`, `agent/paths`, `agent/keys` and
+//! `agent/exposure`: entries of the log in words, who signs, who wrote which version, which
+//! machines are out, which secrets there are, which of them hold a key, and which a machine could
+//! read.
 
 use shared::audit::{Fact, Op};
+use shared::error::Error;
 use shared::log::Version;
 use shared::path::SecretPath;
 
@@ -18,6 +20,12 @@ pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
         .map_err(|why| ApiFault::Refused(format!("the query for entries is malformed: {why}")))?;
     let told = call.api.engine.entries(query).await;
     Ok(envelope::plain(&told.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
+}
+
+/// Answers every admin that ever was.
+pub(super) async fn admins(api: &Api) -> Result<ApiAnswer, ApiFault> {
+    let found = api.engine.admins().await;
+    Ok(envelope::plain(&found.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
 }
 
 /// Answers who wrote the versions of a secret: `metadata` has no field for it that all of Vault's
@@ -54,6 +62,25 @@ pub(super) async fn keys(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
         let ver = holder.holds.last().copied();
         let looked = Fact { who, path, ver, ..Fact::new(Op::LocalSubkeys) };
         engine.record(looked).await.map_err(broken)?;
+    }
+    Ok(envelope::plain(&found))
+}
+
+/// Answers what a machine could read, and what has become of it; a number is no name. That the keys
+/// of these secrets were looked at is on record then.
+pub(super) async fn exposure(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let engine = &call.api.engine;
+    let found = engine.exposure(call.query.get("machine").unwrap_or_default()).await;
+    let found = found.map_err(|why| match why.downcast::<Error>() {
+        Ok(error) => error.into(),
+        Err(why) => ApiFault::Broken(format!("{why:#}")),
+    })?;
+    for secret in found.secrets.iter().filter(|secret| !secret.keys.is_empty()) {
+        let (who, path) = (Some(call.caller.who.clone()), Some(secret.path.clone()));
+        let ver = secret.versions.last().copied();
+        let looked = Fact { who, path, ver, ..Fact::new(Op::LocalSubkeys) };
+        let recorded = engine.record(looked).await;
+        recorded.map_err(|why| ApiFault::Broken(format!("{why:#}")))?;
     }
     Ok(envelope::plain(&found))
 }

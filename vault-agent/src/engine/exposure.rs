@@ -1,69 +1,124 @@
-//! What a machine could read: everything that the log says was encrypted to it. Re-encryption does
-//! not undo that.
+//! What a machine could read: everything that the log says was encrypted to it, which re-encryption
+//! does not undo; and which keys of that hold other values since.
+
+mod keys;
+mod lives;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use shared::error::Code;
 use shared::grant::Grants;
-use shared::log::{Entry, Number, Op, Rekey};
+use shared::log::{Entry, Number, Op};
 use shared::path::SecretPath;
 use shared::signed::parse_strict;
+use shared::time::Time;
 
+use self::keys::{Opened, judge};
+use self::lives::{Life, Lives};
 use super::parts::Parts;
+use super::read::{self, Reach};
+use super::rights::may_read;
+use super::types::ReadError;
 use crate::state;
 use machine::local::{Exposed, Exposure};
 
-/// Walks the log from its beginning; its entries were verified when they came.
-pub(super) async fn of(parts: &Parts, number: Number) -> Result<Exposure> {
-    let walked = parts.store.read(move |conn| {
-        let mut keys = Keys::default();
-        let replayed = state::log::replay(conn, 0, |_, envelope| {
-            keys.step(&parse_strict(&envelope.body)?);
-            Ok(())
-        });
-        let mut walk = Walk { numbers: keys.of(number), read: None, seen: BTreeMap::new() };
-        let replayed = replayed.and_then(|()| {
-            state::log::replay(conn, 0, |_, envelope| {
-                walk.step(parse_strict(&envelope.body)?);
-                Ok(())
-            })
-        });
-        Ok(replayed.map(|()| walk.seen))
-    });
-    let seen = walked.await??;
-    let folded = parts.ledger.read();
-    let exposed = |(path, versions): (SecretPath, BTreeSet<u64>)| {
-        let newest = folded.state.secret(&path).and_then(|secret| secret.current());
-        let current = newest.is_some_and(|(ver, _)| versions.contains(&ver));
-        Exposed { path, versions: versions.into_iter().collect(), current }
+/// Walks the log from its beginning, whose entries were verified when they came, and opens what
+/// this machine reads of what the other one could: named by a name that it bore, or by its number.
+pub(super) async fn of(parts: &Arc<Parts>, asked: String) -> Result<Exposure> {
+    let missing = format!("machine `{asked}`");
+    let walked = parts.store.read(move |conn| Ok(walk(conn, &asked)));
+    let Some((life, namesakes, seen)) = walked.await?? else {
+        return Err(Code::Missing.because(missing).into());
     };
-    Ok(Exposure { secrets: seen.into_iter().map(exposed).collect() })
+    let mut secrets = Vec::with_capacity(seen.len());
+    for (path, versions) in seen {
+        secrets.push(exposed(parts, path, &versions).await?);
+    }
+    let (number, Life { names, removed, .. }) = (life.number(), life);
+    Ok(Exposure { number, names, removed, namesakes, secrets })
 }
 
-/// Which number a machine bore before it got other keys, by the number since.
-#[derive(Default)]
-struct Keys(BTreeMap<Number, Number>);
+type Seen = BTreeMap<SecretPath, BTreeSet<u64>>;
 
-impl Keys {
-    fn step(&mut self, entry: &Entry) {
-        for op in &entry.ops {
-            if let Op::MachineRekey(Rekey { number, new_number, .. }) = op {
-                self.0.insert(*new_number, *number);
-            }
+fn walk(conn: &rusqlite::Connection, asked: &str) -> Result<Option<(Life, Vec<Number>, Seen)>> {
+    let mut lives = Lives::default();
+    let upto = state::log::head(conn)?.map_or(0, |(seq, _)| seq);
+    // Machines sign no entry that changes who is who.
+    state::log::by_owners(conn, upto, |_, envelope| {
+        lives.step(&parse_strict(&envelope.body)?);
+        Ok(())
+    })?;
+    let Some(life) = lives.find(asked) else { return Ok(None) };
+    let mut walk = Walk { numbers: life.numbers.clone(), read: None, seen: Seen::new() };
+    state::log::replay(conn, 0, |_, envelope| {
+        walk.step(parse_strict(&envelope.body)?);
+        Ok(())
+    })?;
+    Ok(Some((life.clone(), lives.namesakes(asked, life), walk.seen)))
+}
+
+/// Tells what has become of a secret that was encrypted to the machine.
+async fn exposed(
+    parts: &Arc<Parts>,
+    path: SecretPath,
+    versions: &BTreeSet<u64>,
+) -> Result<Exposed> {
+    let Found { may_read, issuer, newest, kept } = find(parts, &path, versions);
+    let is_deleted = newest.is_none();
+    let (mut opened, mut unread) = (Vec::new(), None);
+    if !is_deleted && !may_read {
+        unread = Some("this machine may not read it".to_owned());
+    }
+    for (ver, time) in kept.into_iter().filter(|_| may_read) {
+        match read::content(parts, &path, Some(ver), Reach::Server).await {
+            Ok(content) => opened.push(Opened::new(&content, time)),
+            Err(ReadError::Local(fault)) => return Err(fault).context("reading the own database"),
+            // The newest says what holds today; the others have one that speaks for them.
+            Err(fault) if newest == Some(ver) => unread = Some(fault.to_string()),
+            Err(_) => {}
         }
     }
+    let keys = match &unread {
+        None => judge(&opened, versions, is_deleted),
+        Some(_) => Vec::new(),
+    };
+    Ok(Exposed { path, versions: versions.iter().copied().collect(), issuer, unread, keys })
+}
 
-    /// Returns all numbers that the machine has borne.
-    fn of(&self, number: Number) -> BTreeSet<Number> {
-        std::iter::successors(Some(number), |number| self.0.get(number).copied()).collect()
+/// What the state says of a secret.
+struct Found {
+    may_read: bool,
+    issuer: Option<String>,
+    /// The newest version, unless it is deleted.
+    newest: Option<u64>,
+    /// The live versions from the first on that the machine could read, and when each was written.
+    kept: Vec<(u64, Time)>,
+}
+
+fn find(parts: &Parts, path: &SecretPath, versions: &BTreeSet<u64>) -> Found {
+    let (folded, now) = (parts.ledger.read(), parts.time_for_ages());
+    let may_read = may_read(&folded.state, &parts.own, path);
+    let Some(secret) = folded.state.secret(path) else {
+        return Found { may_read, issuer: None, newest: None, kept: Vec::new() };
+    };
+    let first = versions.first().copied().unwrap_or_default();
+    let live = secret.versions().filter(|(ver, one)| *ver >= first && one.is_live(now));
+    let newest = secret.current().filter(|(_, one)| one.is_live(now)).map(|(ver, _)| ver);
+    Found {
+        may_read,
+        issuer: secret.custom.texts().remove("issuer"),
+        newest,
+        kept: live.map(|(ver, one)| (ver, one.created)).collect(),
     }
 }
 
 struct Walk {
-    numbers: BTreeSet<Number>,
+    numbers: Vec<Number>,
     /// What it reads, while it is active.
     read: Option<Grants>,
-    seen: BTreeMap<SecretPath, BTreeSet<u64>>,
+    seen: Seen,
 }
 
 impl Walk {
@@ -94,7 +149,7 @@ impl Walk {
 mod tests {
     use shared::hash::Hash;
     use shared::keys::{Identity, SignKey};
-    use shared::log::{Access, NewMachine, Put};
+    use shared::log::{Access, NewMachine, Put, Rekey};
     use shared::text::Text;
     use shared::time::Time;
     use shared::token::MachineLine;
@@ -135,9 +190,11 @@ mod tests {
     fn seen_by(number: Number, ops: Vec<Op>) -> String {
         let (prev, time) = (Hash::ZERO, Time::default());
         let entry = Entry { seq: 1, prev, time, by: "admin:me".parse().unwrap(), ops };
-        let mut keys = Keys::default();
-        keys.step(&entry);
-        let mut walk = Walk { numbers: keys.of(number), read: None, seen: BTreeMap::new() };
+        let mut lives = Lives::default();
+        lives.step(&entry);
+        let numbers = lives.find(&number.to_string()).map(|life| life.numbers.clone());
+        let numbers = numbers.unwrap_or_default();
+        let mut walk = Walk { numbers, read: None, seen: Seen::new() };
         walk.step(entry);
         let shown = walk.seen.iter().map(|(path, versions)| format!("{path} {versions:?}"));
         shown.collect::<Vec<_>>().join(", ")
@@ -179,7 +236,37 @@ mod tests {
         let (first, second) = (Op::Put(put("secret/a/x", 1)), Op::Put(put("secret/a/x", 2)));
         let third = Op::Put(put("secret/a/x", 3));
         let ops = [add(1, "*"), first, rename, rekey(1, 2), second, remove, add(3, "*"), third];
-        assert_eq!(seen_by(2, ops.to_vec()), "secret/a/x {1, 2}");
+        for number in [1, 2] {
+            assert_eq!(seen_by(number, ops.to_vec()), "secret/a/x {1, 2}");
+        }
         assert_eq!(seen_by(3, ops.to_vec()), "secret/a/x {3}");
+    }
+
+    #[test]
+    fn a_machine_is_found_by_every_name_that_it_bore() {
+        let rename = |number, to: &str| Op::MachineRename { number, to: to.parse().unwrap() };
+        let remove = |number| Op::MachineRemove { number, reason: Text::lossy("stolen") };
+        let (add, prev) = (|number| add(number, "*"), Hash::ZERO);
+        // One host that became `web`, one that was removed as `vps`, one that is `vps` now.
+        let ops = [add(1), rename(1, "web"), add(2), remove(2), add(3), rekey(3, 4)].to_vec();
+        let (by, time) = ("admin:me".parse().unwrap(), Time::from_micros(7));
+        let entry = Entry { seq: 9, prev, time, by, ops };
+        let mut lives = Lives::default();
+        lives.step(&entry);
+        let number = |asked: &str| lives.find(asked).map(Life::number);
+        for (asked, expected) in
+            [("web", Some(1)), ("vps", Some(4)), ("3", Some(4)), ("2", Some(2)), ("nas", None)]
+        {
+            assert_eq!(number(asked), expected, "{asked}");
+        }
+        let (vps, lost) = (lives.find("vps").unwrap(), lives.find("2").unwrap());
+        assert_eq!(lives.namesakes("vps", vps), [1, 2]);
+        assert_eq!(vps.removed, None);
+        let removed = lost.removed.clone().unwrap();
+        assert_eq!((removed.seq, removed.reason.as_str()), (9, "stolen"));
+        lives.step(&Entry { ops: vec![rename(4, "pi"), remove(1)], ..entry });
+        for (asked, expected) in [("vps", Some(2)), ("web", Some(1)), ("pi", Some(4))] {
+            assert_eq!(lives.find(asked).map(Life::number), expected, "{asked}");
+        }
     }
 }

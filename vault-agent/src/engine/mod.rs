@@ -16,9 +16,10 @@
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
 //!    `pages`, `copies`, `look`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `removed`,
-//!    `holders`, `review`, `heal`, `sample`, `halted`, `resume`, `halts`
+//!    `holders`, `admins`, `review`, `heal`, `sample`, `halted`, `resume`, `halts`
 
 mod access;
+mod admins;
 mod alarms;
 mod anchors;
 mod arrivals;
@@ -82,8 +83,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use shared::audit::{Fact, Who};
 use shared::error::Code;
-use shared::log::{Entry, Machine, Number, Op, State};
-use shared::name::{Actor, Name};
+use shared::log::{Entry, Machine, Number, State};
+use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::TargetReport;
 use shared::signed::{Envelope, VaultId};
@@ -92,7 +93,7 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{Exposure, Healed, Prepared, Sample, Status, Submitted, VerifyResult};
+use machine::local::{Healed, PrepareRequest, Prepared, Sample, Status, Submitted, VerifyResult};
 use machine::paths::Paths;
 
 use crate::state;
@@ -365,12 +366,12 @@ impl Engine {
     ///
     /// # Errors
     /// If a rule forbids the operations, or a blob cannot be encrypted.
-    pub async fn prepare(&self, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
+    pub async fn prepare(&self, request: PrepareRequest) -> Result<Prepared> {
         if !self.branch().halted {
-            return owner::prepare(&self.parts, by, ops).await;
+            return owner::prepare(&self.parts, request).await;
         }
-        halted::check(&ops)?;
-        halted::connected(&self.parts, owner::prepare(&self.parts, by, ops)).await
+        halted::check(&request.ops)?;
+        halted::connected(&self.parts, owner::prepare(&self.parts, request)).await
     }
 
     /// Submits one signed entry with the blobs that were staged for it;
@@ -462,12 +463,6 @@ impl Engine {
                 tracing::error!(%fault, "what others have seen of the audit log is not forgotten");
             }
         }
-    }
-
-    /// Returns every version that was ever encrypted to the machine, also under earlier keys, by
-    /// path.
-    pub async fn exposure(&self, number: Number) -> Result<Exposure> {
-        exposure::of(&self.parts, number).await
     }
 
     /// Gives the server back the entries that it has lost, and the blobs that this machine keeps.

@@ -31,6 +31,10 @@ pub enum Command {
         machine: String,
         #[command(flatten)]
         lists: Lists,
+        /// Re-encrypt the earlier versions that are kept, too: else a new reader gets the newest
+        /// alone
+        #[arg(long)]
+        history: bool,
         #[command(flatten)]
         signing: Signing,
     },
@@ -39,7 +43,9 @@ pub enum Command {
 pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
     match command {
         Command::Show { machine } => show(machine.as_deref(), global),
-        Command::Set { machine, lists, signing } => set(machine, lists, signing, global),
+        Command::Set { machine, lists, history, signing } => {
+            set(machine, lists, *history, signing, global)
+        }
     }
 }
 
@@ -61,7 +67,13 @@ fn shown(rows: &[&MachineRow]) -> Shown {
     table::plain(&["MACHINE", "READS", "WRITES"], &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
-fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Result<Exit> {
+fn set(
+    machine: &str,
+    lists: &Lists,
+    history: bool,
+    signing: &Signing,
+    global: &Global,
+) -> Result<Exit> {
     let name: Name = parsed(machine.parse())?;
     let (read, write) = lists.parsed()?;
     if lists.read.is_empty() && lists.write.is_empty() {
@@ -69,8 +81,9 @@ fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Resu
         return Err(no_list(active(&all, &name)?).into());
     }
     let owner = Owner::at(global, signing)?;
+    let owner = if history { owner.with_history() } else { owner };
     let mut narrowed = false;
-    let signed = owner.sign(|all| {
+    let mut signed = owner.sign(|all| {
         let row = active(all, &name)?;
         global.term.say(comparison(row, &read, &write));
         if row.read == read && row.write == write {
@@ -81,6 +94,10 @@ fn set(machine: &str, lists: &Lists, signing: &Signing, global: &Global) -> Resu
         let (read, write) = (read.clone(), write.clone());
         Ok(vec![Op::AccessSet(Access { number, was, read, write })])
     })?;
+    if history && signed == Signed::Needless {
+        // The lists are right: versions of before may be encrypted to others.
+        signed = owner.finish()?;
+    }
     match signed {
         Signed::Needless => global.term.say("nothing changes"),
         Signed::Declined => return Ok(Exit::LOCAL),

@@ -3,12 +3,15 @@
 mod add;
 mod approve;
 mod enrolment;
+mod exposed;
 mod guests;
 mod invite;
 mod list;
 mod over_ssh;
 mod place;
+mod rekey;
 mod remove;
+mod rename;
 pub(crate) mod requests;
 mod set;
 mod waiting;
@@ -18,7 +21,7 @@ use anyhow::Result;
 use crate::context::Global;
 use host::hint::Exit;
 
-/// List, add, set and remove machines
+/// List, add, rename, set and remove machines, and tell what they could read
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     /// List the machines
@@ -31,10 +34,21 @@ pub enum Command {
     Approve(Box<approve::Args>),
     /// Say whether a machine sleeps at times, so that its silence is normal
     Set(set::Args),
-    /// Remove a machine, re-encrypt what it could read, and list that for changing it at its
-    /// issuers
+    /// Give a machine another name; it keeps its keys, its access and its history
+    Rename(rename::Args),
+    /// Give a machine new keys; its name, its access and its history stay
+    Rekey(rekey::Args),
+    /// Remove a machine, and re-encrypt what it could read
     Remove(remove::Args),
+    /// List each key that a machine could read: whether it did, and whether it is still in use
+    #[command(after_help = EXPOSED)]
+    Exposed(exposed::Args),
 }
+
+const EXPOSED: &str = "\
+Exits with 2 until no key of it is in use any more. A key is still in use while the newest version
+of its secret holds a value that was ever encrypted to the machine. DID READ is the audit log's
+word; it takes a read grant on sys/audit.";
 
 pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
     match command {
@@ -43,7 +57,10 @@ pub(crate) fn run(global: &Global, command: &Command) -> Result<Exit> {
         Command::Invite(args) => invite::run(args, global),
         Command::Approve(args) => approve::run(args, global),
         Command::Set(args) => set::run(args, global),
+        Command::Rename(args) => rename::run(args, global),
+        Command::Rekey(args) => rekey::run(args, global),
         Command::Remove(args) => remove::run(args, global),
+        Command::Exposed(args) => exposed::run(args, global),
     }
 }
 

@@ -186,7 +186,7 @@ fn values(ask: &Ask<'_>, line: &Line<'_>, arg: &Arg, current: &str) -> Vec<Strin
         ("KEY", _) => keys(),
         ("DATA", _) => keys().into_iter().map(|key| key + "=").collect(),
         ("MOUNT", _) => ask.mounts(),
-        ("MACHINE", _) | ("NAME", "machine" | "name") => ask.machines(),
+        ("MACHINE" | "OLD" | "NAME|NUMBER", _) | ("NAME", "machine" | "name") => ask.machines(),
         ("N" | "N,…", "version" | "versions") => {
             let versions = secret.map(|secret| ask.versions(secret)).unwrap_or_default();
             list(current, |_| versions.clone())

@@ -7,7 +7,7 @@ use shared::signed::{Envelope, Purpose, parse_strict};
 use shared::text::Text;
 
 use crate::engine::WriteError;
-use machine::local::{Prepared, Unreadable};
+use machine::local::{PrepareRequest, Prepared, Unreadable};
 
 use super::world::{Machine, World, name, path, who};
 
@@ -22,8 +22,13 @@ fn admin() -> Actor {
     Actor::Admin(name("jonas"))
 }
 
+/// Asks for an act of the admin.
+pub(super) fn asked(ops: Vec<Op>) -> PrepareRequest {
+    PrepareRequest { ops, actor: admin(), history: false }
+}
+
 pub(super) async fn prepare(machine: &Machine, ops: Vec<Op>) -> Prepared {
-    machine.engine.prepare(admin(), ops).await.unwrap()
+    machine.engine.prepare(asked(ops)).await.unwrap()
 }
 
 /// Counts the re-encryptions among the operations.
@@ -86,7 +91,7 @@ async fn an_act_that_no_rule_allows_is_refused_before_it_is_signed() {
     let world = World::new().await;
     let home = world.machine("home", &["*"], &["*"]).await;
     let remove = Op::MachineRemove { number: 7, reason: Text::default() };
-    let refused = home.engine.prepare(admin(), vec![remove]).await;
+    let refused = home.engine.prepare(asked(vec![remove])).await;
     assert!(refused.unwrap_err().to_string().contains("E_MISSING"));
 }
 

@@ -137,7 +137,8 @@ pub fn enrolment(line: &MachineLine, number: Number, read: &Grants, write: &Gran
     Op::MachineAdd(NewMachine { name, number, recipient, sign, proof, read, write })
 }
 
-fn rekeying(line: &MachineLine, row: &MachineRow, new_number: Number) -> Op {
+/// Returns what gives a machine the keys of a line, and with them the next number.
+pub fn rekeying(line: &MachineLine, row: &MachineRow, new_number: Number) -> Op {
     let MachineLine { recipient, sign, proof, .. } = line.clone();
     Op::MachineRekey(Rekey { number: row.number, new_number, recipient, sign, proof })
 }

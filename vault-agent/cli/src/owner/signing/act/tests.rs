@@ -10,7 +10,8 @@ use shared::signed::{Envelope, Purpose, VaultId};
 use shared::wire::v1::blob::Inline;
 
 use super::*;
-use crate::owner::signing::admin::{Work, place};
+use crate::owner::signing::admin::{AdminKey, Work, place};
+use crate::owner::signing::passphrase::Source;
 use crate::testing::{World, now};
 use host::files;
 use machine::local::MachineRow;
@@ -132,6 +133,7 @@ impl Agent for &Scripted {
             bodies,
             unreadable: Vec::new(),
             left: self.leaves.get() && !request.ops.is_empty(),
+            due: 0,
         }))
     }
 
@@ -168,7 +170,8 @@ fn signed(
     let (admin, passphrase, key) = admin(world);
     let name = "rtx1080".parse().unwrap();
     let pins = Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new() };
-    let owner = Owner { global: &global, pins, admin, passphrase, yes, agent: through };
+    let signer = Signer::Admin(admin, passphrase);
+    let owner = Owner { global: &global, pins, signer, yes, history: false, agent: through };
     let plan = |_: &Machines| {
         global.term.say(format!("look {}", agent.looks.get()));
         Ok(vec![set(agent.looks.get(), "secret/a/")])

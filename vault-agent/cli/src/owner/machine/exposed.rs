@@ -1,0 +1,421 @@
+//! `vault machine exposed`: a line for each key that a machine could read: whether it did, and
+//! whether the key has another value since.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use shared::audit::{Op, Outcome, Record};
+use shared::path::SecretPath;
+use shared::time::Time;
+
+use crate::client::{Client, Error, Refusal};
+use crate::context::Global;
+use crate::print::{Format, table};
+use host::hint::{Exit, Failure};
+use host::shown::Shown;
+use machine::local::{
+    AUDIT, AuditPage, AuditQuery, Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow, Removed,
+};
+
+/// How far the clocks of who signs and of the server may be apart, in microseconds.
+const SLACK: u64 = 5 * 60 * 1_000_000;
+/// Records asked for at once.
+const PAGE: u64 = 10_000;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The machine, by a name that it bears or bore, or by its number; it may be removed
+    #[arg(value_name = "NAME|NUMBER")]
+    machine: String,
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
+    let format = global.format()?;
+    let client = global.client()?;
+    let exposure: Exposure = client.get(EXPOSURE, &[("machine", args.machine.clone())])?;
+    let reads = Reads::of(&exposure.names, &client)?;
+    let rows = rows(&exposure.secrets);
+    let unread = rows.iter().filter(|row| row.is_unread()).count();
+    let in_use = rows.iter().filter(|row| row.is_in_use()).count();
+    let left = in_use + unread;
+    for line in standing(&exposure) {
+        global.term.say(line);
+    }
+    if rows.is_empty() {
+        global.term.say("nothing was ever encrypted to it");
+    }
+    if !rows.is_empty() || format != Format::Table {
+        let document = document(&exposure, &rows, &reads, left);
+        global.show(format, || shown(&rows, &reads), &document)?;
+    }
+    for note in reads.notes() {
+        global.term.say(note);
+    }
+    if in_use > 0 {
+        global.term.say(format!(
+            "{in_use} of {} still in use: change each at its issuer, then write the new value here",
+            keys(rows.len())
+        ));
+    }
+    if unread > 0 {
+        let secrets = if unread == 1 { "secret" } else { "secrets" };
+        global.term.say(format!(
+            "{unread} {secrets} could not be judged here: ask on a host that may read all"
+        ));
+    }
+    if left > 0 {
+        return Ok(Exit::REMOTE);
+    }
+    if !rows.is_empty() {
+        global.term.say("none of its keys is in use any more");
+    }
+    Ok(Exit::OK)
+}
+
+fn keys(count: usize) -> String {
+    if count == 1 { "1 key is".to_owned() } else { format!("{count} keys are") }
+}
+
+/// Says how the machine stands in the vault.
+fn standing(exposure: &Exposure) -> Vec<String> {
+    let Exposure { number, names, removed, namesakes, .. } = exposure;
+    let name = names.last().map_or("-", |borne| borne.name.as_str());
+    let mut lines = vec![match removed {
+        None => format!("`{name}` (number {number}) is a machine of this vault"),
+        Some(Removed { seq, time, by, reason }) => {
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            format!("`{name}` (number {number}) was removed by {by} in entry {seq}, {time}{why}")
+        }
+    }];
+    let before = names.iter().filter(|borne| borne.name.as_str() != name);
+    let before: Vec<String> = before.map(|borne| format!("`{}`", borne.name)).collect();
+    if !before.is_empty() {
+        lines.push(format!("it was called {} before", before.join(", ")));
+    }
+    for other in namesakes {
+        lines.push(format!("another machine bore that name: `vault machine exposed {other}`"));
+    }
+    lines
+}
+
+/// One key, or a secret of which no key is known.
+struct Row<'a> {
+    secret: &'a Exposed,
+    key: Option<&'a ExposedKey>,
+}
+
+fn rows(secrets: &[Exposed]) -> Vec<Row<'_>> {
+    let rows = secrets.iter().flat_map(|secret| {
+        let whole = secret.keys.is_empty().then_some(Row { secret, key: None });
+        secret.keys.iter().map(move |key| Row { secret, key: Some(key) }).chain(whole)
+    });
+    rows.collect()
+}
+
+impl Row<'_> {
+    /// Tells whether somebody has to change it.
+    fn is_in_use(&self) -> bool {
+        self.key.is_some_and(|key| key.now == KeyNow::InUse)
+    }
+
+    /// Tells whether nobody here knows.
+    const fn is_unread(&self) -> bool {
+        self.secret.unread.is_some()
+    }
+
+    fn versions(&self) -> &[u64] {
+        self.key.map_or(&self.secret.versions, |key| &key.versions)
+    }
+
+    /// Says what has become of it, as a word for programs and in words for people, and since when.
+    fn now(&self) -> (&'static str, String, Option<(u64, Time)>) {
+        let since = |ver: u64, time: Time| Some((ver, time));
+        match self.key.map(|key| key.now) {
+            Some(KeyNow::InUse) => ("in_use", "still in use".to_owned(), None),
+            Some(KeyNow::Changed { ver, time }) => {
+                ("changed", format!("changed in v{ver}"), since(ver, time))
+            }
+            Some(KeyNow::Gone { ver, time }) => {
+                ("gone", format!("gone since v{ver}"), since(ver, time))
+            }
+            None if self.secret.unread.is_some() => ("unknown", "not known".to_owned(), None),
+            Some(KeyNow::Deleted) | None => ("deleted", "deleted".to_owned(), None),
+        }
+    }
+}
+
+fn shown(rows: &[Row<'_>], reads: &Reads) -> Shown {
+    let cells = |row: &Row<'_>| {
+        vec![
+            row.secret.path.to_string(),
+            row.key.map_or_else(|| "-".to_owned(), |key| key.key.clone()),
+            row.now().1,
+            ranges(row.versions()),
+            row.secret.issuer.clone().unwrap_or_else(|| "-".to_owned()),
+            reads.shown(&row.secret.path, row.versions()),
+        ]
+    };
+    let header = ["SECRET", "KEY", "VALUE", "COULD READ", "ISSUER", "DID READ"];
+    let mut table = table::plain(&header, &rows.iter().map(cells).collect::<Vec<_>>());
+    for secret in rows.iter().filter(|row| row.key.is_none()).map(|row| row.secret) {
+        if let Some(why) = &secret.unread {
+            table.push(Shown::own("\n"));
+            table.push(format!("{}: {why}", secret.path));
+        }
+    }
+    table
+}
+
+/// Returns what scripts read.
+fn document(exposure: &Exposure, rows: &[Row<'_>], reads: &Reads, left: usize) -> Value {
+    let Exposure { number, names, removed, namesakes, .. } = exposure;
+    let name = |borne: &Borne| {
+        json!({
+            "name": borne.name, "since": borne.since.to_string(),
+            "until": borne.until.map(|at| at.to_string()),
+        })
+    };
+    let removed = removed.as_ref().map(|removed| {
+        json!({
+            "entry": removed.seq, "time": removed.time.to_string(), "by": removed.by,
+            "reason": removed.reason,
+        })
+    });
+    let keys = rows.iter().map(|row| {
+        let (state, _, since) = row.now();
+        let read = reads.last(&row.secret.path, row.versions());
+        json!({
+            "secret": row.secret.path, "key": row.key.map(|key| &key.key), "state": state,
+            "since_version": since.map(|(ver, _)| ver),
+            "since_time": since.map(|(_, time)| time.to_string()),
+            "versions": row.versions(), "issuer": row.secret.issuer, "why": row.secret.unread,
+            "read_version": read.and_then(|(ver, _)| ver),
+            "read_time": read.map(|(_, time)| time.to_string()),
+        })
+    });
+    json!({
+        "machine": names.last().map(|borne| &borne.name), "number": number,
+        "names": names.iter().map(name).collect::<Vec<_>>(), "removed": removed,
+        "namesakes": namesakes, "keys": keys.collect::<Vec<_>>(), "left": left,
+        "reads_unknown": reads.unknown,
+        "reads_known_since": reads.known_since.map(|at| at.to_string()),
+    })
+}
+
+/// What the audit log says of what reached the machine.
+#[derive(Default)]
+struct Reads {
+    /// When a version was read last; no version where a record names none.
+    last: BTreeMap<SecretPath, BTreeMap<Option<u64>, Time>>,
+    /// Why nothing is known.
+    unknown: Option<String>,
+    /// Records before this time are in the server's archive.
+    known_since: Option<Time>,
+}
+
+impl Reads {
+    /// Asks for all that a machine has read under its names.
+    fn of(names: &[Borne], client: &Client) -> Result<Self> {
+        let mut reads = Self::default();
+        for borne in names {
+            match reads.take(borne, client) {
+                Ok(()) => {}
+                Err(Error::Refused(refusal)) => {
+                    reads.unknown = Some(why(&refusal));
+                    break;
+                }
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(reads)
+    }
+
+    /// Takes up the records of the time in which it bore a name.
+    fn take(&mut self, borne: &Borne, client: &Client) -> Result<(), Error> {
+        let since = Time::from_micros(borne.since.as_micros().saturating_sub(SLACK));
+        let mut query = AuditQuery {
+            machine: Some(borne.name.to_string()),
+            op: Some(Op::Read),
+            since: Some(since),
+            until: borne.until.map(|until| until.plus(SLACK)),
+            limit: Some(PAGE),
+            ..AuditQuery::default()
+        };
+        loop {
+            let page: AuditPage = client.get(AUDIT, &query.parameters())?;
+            let mut last = query.after;
+            for text in &page.records {
+                let malformed = |_| Failure::remote("the server sent a malformed audit record");
+                let record = Record::parse(text.as_bytes()).map_err(malformed);
+                let record = record.map_err(Error::Answer)?;
+                last = record.n;
+                self.note(&record);
+            }
+            if let Some(archived) = page.archived.filter(|archived| archived.until > since) {
+                self.known_since = Some(archived.until);
+            }
+            if !page.more || last == query.after {
+                return Ok(());
+            }
+            query.after = last;
+        }
+    }
+
+    fn note(&mut self, Record { time, fact, .. }: &Record) {
+        let Some(path) = fact.path.clone().filter(|_| fact.result == Outcome::Ok) else { return };
+        let newest = self.last.entry(path).or_default().entry(fact.ver).or_insert(*time);
+        *newest = (*newest).max(*time);
+    }
+
+    /// Returns when the machine read one of the versions last, and which.
+    fn last(&self, path: &SecretPath, versions: &[u64]) -> Option<(Option<u64>, Time)> {
+        let of = |(ver, _): &(&Option<u64>, &Time)| ver.is_none_or(|ver| versions.contains(&ver));
+        let read = self.last.get(path)?.iter().filter(of);
+        read.max_by_key(|(_, time)| **time).map(|(ver, time)| (*ver, *time))
+    }
+
+    fn shown(&self, path: &SecretPath, versions: &[u64]) -> String {
+        match self.last(path, versions) {
+            Some((ver, time)) => {
+                let time = Time::from_micros(time.as_secs().saturating_mul(1_000_000));
+                ver.map_or_else(|| time.to_string(), |ver| format!("v{ver} {time}"))
+            }
+            None if self.unknown.is_some() => "not known".to_owned(),
+            None => "no".to_owned(),
+        }
+    }
+
+    /// Says what the column of reads does not know.
+    fn notes(&self) -> Vec<String> {
+        let unknown =
+            self.unknown.iter().map(|why| format!("what it did read is not known: {why}"));
+        let since = self.known_since.iter();
+        let since =
+            since.map(|at| format!("what it did read until {at} is in the server's archive"));
+        unknown.chain(since).collect()
+    }
+}
+
+/// Says in one line why the agent gives no records.
+fn why(refusal: &Refusal) -> String {
+    let said = refusal.errors.as_ref().ok().and_then(|errors| errors.first()?.lines().next());
+    said.map_or_else(|| format!("the agent answers {}", refusal.status), str::to_owned)
+}
+
+/// Writes `v1-v3,v5`.
+fn ranges(versions: &[u64]) -> String {
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for &ver in versions {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == ver => *last = ver,
+            Some(_) | None => runs.push((ver, ver)),
+        }
+    }
+    let shown = runs.iter().map(|(first, last)| {
+        if first == last { format!("v{first}") } else { format!("v{first}-v{last}") }
+    });
+    shown.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{World, now};
+
+    fn key(key: &str, versions: &[u64], now: KeyNow) -> ExposedKey {
+        ExposedKey { key: key.to_owned(), versions: versions.to_vec(), now }
+    }
+
+    fn secret(path: &str, versions: &[u64], keys: Vec<ExposedKey>) -> Exposed {
+        let (path, versions) = (path.parse().unwrap(), versions.to_vec());
+        Exposed { path, versions, issuer: None, unread: None, keys }
+    }
+
+    /// A machine that was removed, and three secrets of which it could read something.
+    fn exposure(left: bool) -> Exposure {
+        let (ver, time) = (3, now());
+        let mut keys = vec![key("A", &[1, 2], KeyNow::Changed { ver, time })];
+        let mut app = secret("secret/app", &[1, 2], Vec::new());
+        let mut secrets = Vec::new();
+        if left {
+            keys.push(key("B", &[2], KeyNow::InUse));
+            let unread = Some("this machine may not read it".to_owned());
+            secrets.push(Exposed { unread, ..secret("secret/other", &[7], Vec::new()) });
+        }
+        keys.push(key("C", &[1], KeyNow::Gone { ver, time }));
+        (app.keys, app.issuer) = (keys, Some("openai".to_owned()));
+        secrets.extend([app, secret("secret/old", &[1], Vec::new())]);
+        let borne = |name: &str, since, until| Borne { name: name.parse().unwrap(), since, until };
+        let (reason, by) = ("stolen".to_owned(), "admin:jonas".parse().unwrap());
+        Exposure {
+            number: 2,
+            names: vec![
+                borne("vps", Time::from_micros(1), Some(Time::from_micros(2))),
+                borne("web", Time::from_micros(2), Some(now())),
+            ],
+            removed: Some(Removed { seq: 9, time: now(), by, reason }),
+            namesakes: vec![4],
+            secrets,
+        }
+    }
+
+    fn asked(left: bool, audit: (u16, &str)) -> World {
+        let exposure = serde_json::to_string(&exposure(left)).unwrap();
+        let query = |name: &str, since: u64, until: u64| {
+            format!(
+                "GET /v1/agent/audit?limit=10000&since={since}&until={until}&machine={name}&op=read"
+            )
+        };
+        let [vps, web] = [query("vps", 0, 2 + SLACK), query("web", 0, now().as_micros() + SLACK)];
+        World::agent(&[
+            ("GET /v1/agent/exposure?machine=web", 200, &exposure),
+            (&vps, audit.0, audit.1),
+            (&web, audit.0, audit.1),
+        ])
+    }
+
+    fn records() -> String {
+        let nonce = "00".repeat(32);
+        let record = |n: u64, ver: u64, result: &str| {
+            format!(
+                r#"{{"n":{n},"nonce":"{nonce}","time":{},"machine":"web","op":"read","path":"secret/app","ver":{ver},"result":"{result}"}}"#,
+                now().as_micros() - n
+            )
+        };
+        let records = [record(1, 2, "ok"), record(2, 1, "ok"), record(3, 1, "denied")];
+        let head = format!(r#"{{"n":3,"hash":"{nonce}"}}"#);
+        let records = serde_json::to_string(&records).unwrap();
+        format!(r#"{{"records":{records},"more":false,"head":{head}}}"#)
+    }
+
+    #[test]
+    fn each_key_has_a_line_until_none_is_left() {
+        let records = records();
+        insta::assert_snapshot!(asked(true, (200, &records)).run("machine exposed web").shown());
+        let done = asked(false, (200, &records)).run("machine exposed web");
+        assert_eq!(done.exit, 0, "{}", done.shown());
+        assert!(done.err.ends_with("none of its keys is in use any more\n"), "{}", done.err);
+        let json = asked(true, (200, &records)).run("machine exposed web -format=json");
+        insta::assert_snapshot!(json.out);
+    }
+
+    #[test]
+    fn without_the_audit_log_nobody_says_that_it_was_not_read() {
+        let refused = r#"{"errors":["this machine has no read grant on `sys/audit`\nhint: x"]}"#;
+        let run = asked(true, (403, refused)).run("machine exposed web");
+        assert_eq!(run.exit, 2);
+        assert!(run.out.contains("not known") && !run.out.contains("  no\n"), "{}", run.out);
+        let note = "what it did read is not known: this machine has no read grant on `sys/audit`\n";
+        assert!(run.err.contains(note), "{}", run.err);
+    }
+
+    #[test]
+    fn versions_are_shown_in_runs() {
+        for (versions, expected) in
+            [(vec![1], "v1"), (vec![1, 2, 3, 5, 7, 8], "v1-v3,v5,v7-v8"), (vec![], "")]
+        {
+            assert_eq!(ranges(&versions), expected);
+        }
+    }
+}
