@@ -5,6 +5,7 @@
 mod access;
 mod addresses;
 mod audit;
+mod backup;
 mod bad_input;
 mod canary;
 mod completion;

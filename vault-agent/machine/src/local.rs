@@ -246,6 +246,9 @@ pub struct Outdated {
 
 /// What a secret's custom metadata says about its rotation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    /// Since when the server's own backups fail, as it says, if they do.
+    #[serde(default)]
+    pub backup_failing: Option<Time>,
 pub struct Rotation {
     /// The secret.
     pub path: SecretPath,
