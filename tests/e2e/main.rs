@@ -38,6 +38,7 @@ mod rollback;
 mod rotation;
 mod run;
 mod scan;
+mod server;
 mod setup;
 mod source;
 mod stale;

@@ -2,6 +2,7 @@
 //! is recorded, what the answer is. No HTTP, no SQL text, no TLS.
 
 mod access;
+mod adopt;
 mod append;
 mod audit;
 mod blob;
@@ -36,9 +37,9 @@ use shared::keys::SignKey;
 use shared::log::{Machine, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
-use shared::wire::v1::health::Room;
 use shared::signed::VaultId;
 use shared::time::Time;
+use shared::wire::v1::health::Room;
 use shared::wire::v1::shares::{Share, SharesReply};
 use tokio::sync::watch;
 
@@ -158,9 +159,9 @@ struct Inner {
     reported: Reported,
     retention: Retention,
     room: Gauge,
-    /// Whether the last piece of work found the disk full.
     /// Since when backups fail, in microseconds; 0 while none has failed.
     backup_failing: AtomicU64,
+    /// Whether the last piece of work found the disk full.
     had_no_room: AtomicBool,
     clones: Mutex<Clones>,
     joining: Mutex<Joining>,
@@ -187,8 +188,8 @@ impl Vault {
             reported,
             retention,
             room,
-            had_no_room: AtomicBool::default(),
             backup_failing: AtomicU64::default(),
+            had_no_room: AtomicBool::default(),
             clones: Mutex::default(),
             joining: Mutex::default(),
             key,

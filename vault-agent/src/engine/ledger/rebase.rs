@@ -118,7 +118,7 @@ impl Ledger {
         decide: impl FnOnce(&Leaving<'_>) -> Result<(), Error>,
     ) -> Result<(Folded, Left, Vec<Hash>), Stopped> {
         let Branch { own, common, entries: branch, head } = branch;
-        let (held, readers, overs, pinned, lost) = {
+        let (held, readers, overs, pinned, trusted, lost) = {
             let folded = self.read();
             if !folded.born || folded.state.place() != own || common > own.seq {
                 return Err(Code::Prev.because("the log has moved on meanwhile").into());
@@ -137,6 +137,7 @@ impl Ledger {
                 folded.readers.clone(),
                 folded.overs + 1,
                 folded.pinned.clone(),
+                folded.trusted.clone(),
                 lost,
             )
         };
@@ -152,6 +153,7 @@ impl Ledger {
             snapshot,
             signed: Some(head),
             pinned,
+            trusted,
             commit,
             aside,
             overs,

@@ -110,7 +110,7 @@ fn by_line(
         }
         (Signed::Done(done), Way::In(..)) => global.term.say(format!("done: entry {}", done.seq)),
     }
-    let pin = PinLine { addresses, server, vault: owner.pins.vault, name };
+    let pin = PinLine { addresses, server, vault: owner.pins.vault, name, at: None };
     global.term.say(format!("run this on `{}`:", pin.name));
     global.term.line(format!("vault-agent join {}", parsed(pin.to_line())?))?;
     Ok(Exit::OK)
