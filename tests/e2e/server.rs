@@ -76,7 +76,7 @@ fn a_moved_server_is_found_without_an_edit_and_one_that_slept_is_told_how() {
         &rtx.vault(&["machine", "add", &line, "--read", "secret/x/", "--yes"]).ok(),
         "VLTP1-",
     );
-    assert_eq!(PinLine::from_line(&pin).unwrap().addresses, [there.clone()]);
+    assert_eq!(PinLine::from_line(&pin).unwrap().addresses, std::slice::from_ref(&there));
     let _ = rtx.vault(&["machine", "remove", "new", "--yes"]).ok();
 
     thinkpad.start();
