@@ -171,6 +171,10 @@ pub struct PinLine {
     pub vault: VaultId,
     /// The machine the line is for.
     pub name: Name,
+    /// An entry of the log, and its hash, from which on the server has that key: for a machine that
+    /// has slept through the change of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<(u64, Hash)>,
 }
 
 impl Line for PinLine {

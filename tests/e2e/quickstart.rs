@@ -18,14 +18,14 @@ const HOSTS: [&str; 3] = ["rtx1080", "vps", "thinkpad"];
 
 /// One command of the transcript and the output it promises.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) struct Step {
-    pub(super) host: String,
-    pub(super) command: String,
-    pub(super) promised: Vec<String>,
+pub(crate) struct Step {
+    pub(crate) host: String,
+    pub(crate) command: String,
+    pub(crate) promised: Vec<String>,
 }
 
 /// Reads the steps out of the book's `console` blocks.
-pub(super) fn transcript(book: &str) -> Vec<Step> {
+pub(crate) fn transcript(book: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut inside = false;
     for line in book.lines() {
@@ -46,7 +46,7 @@ pub(super) fn transcript(book: &str) -> Vec<Step> {
 }
 
 /// Tells whether `found` is what was promised.
-pub(super) fn keeps(promised: &[String], found: &[&str]) -> bool {
+pub(crate) fn keeps(promised: &[String], found: &[&str]) -> bool {
     let Some((first, rest)) = promised.split_first() else { return found.is_empty() };
     if first == "…" {
         return (0..=found.len()).any(|skipped| keeps(rest, &found[skipped..]));

@@ -47,7 +47,7 @@ fn put_all_back(world: &mut World, backup: &Path, host: &Host) {
     });
 }
 
-fn put(host: &Host, path: &str, pair: &str) -> i32 {
+pub(crate) fn put(host: &Host, path: &str, pair: &str) -> i32 {
     host.vault(&["kv", "put", path, pair]).code
 }
 
@@ -66,18 +66,18 @@ fn vps_writes_after_the_copy() -> (World, Host, Host, PathBuf) {
 }
 
 /// Writes until that works: the agents notice within seconds that a server is back.
-fn put_when_back(host: &Host, path: &str, pair: &str) {
+pub(crate) fn put_when_back(host: &Host, path: &str, pair: &str) {
     watch::poll("writes go on", || (put(host, path, pair) == 0).then_some(()));
 }
 
-fn holds(host: &Host, path: &str, value: &str) {
+pub(crate) fn holds(host: &Host, path: &str, value: &str) {
     watch::poll("the value arrives", || {
         let read = host.vault(&["kv", "get", "-field=K", path]);
         (read.out.trim() == value).then_some(())
     });
 }
 
-fn shows(host: &Host, text: &str) -> String {
+pub(crate) fn shows(host: &Host, text: &str) -> String {
     watch::poll("the status tells", || {
         let status = host.vault(&["status"]);
         status.err.contains(text).then_some(status.err)
@@ -85,7 +85,7 @@ fn shows(host: &Host, text: &str) -> String {
 }
 
 /// Waits until no alarm stands, and checks that the whole audit chain is in order.
-fn is_clean(host: &Host) {
+pub(crate) fn is_clean(host: &Host) {
     watch::poll("no alarm stands", || {
         (!host.vault(&["status"]).err.contains("alarm ")).then_some(())
     });
@@ -93,7 +93,7 @@ fn is_clean(host: &Host) {
     assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
 }
 
-fn code(world: &World) -> String {
+pub(crate) fn code(world: &World) -> String {
     std::fs::read_to_string(world.data().join("resume-code")).unwrap()
 }
 

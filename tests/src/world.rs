@@ -84,7 +84,9 @@ impl World {
         &self.setup
     }
 
-    fn program(&self, args: &[&str]) -> Command {
+    /// Prepares `vault-server VERB --data … REST`.
+    #[must_use]
+    pub fn program(&self, args: &[&str]) -> Command {
         let mut command = Command::new(self.bins.server);
         let (verb, rest) = args.split_first().expect("a verb");
         command.arg(verb).args(rest).arg("--data").arg(self.data());

@@ -49,6 +49,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "man",
             "table",
             "term",
+            "progress",
             "logging",
             "raw_keys",
             "store",
@@ -58,8 +59,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "vault-server",
         &[
-            "config", "meter", "metrics", "store", "datadir", "vault", "http", "init", "install",
-            "health", "serve", "cli",
+            "config", "meter", "metrics", "store", "datadir", "vault", "http", "check", "backup",
+            "init", "restore", "install", "health", "serve", "cli",
         ],
     ),
     (

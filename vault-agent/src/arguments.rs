@@ -97,7 +97,10 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, place: &Place, term: &Term) -> Result<Exit> {
     match command {
         Command::Init(args) => join::init(&args, &place.paths()?, term),
-        Command::Join(args) => join::join(&args, &place.paths()?, term),
+        Command::Join(args) => {
+            let paths = place.paths()?;
+            join::join(&args, &paths, term, |pin, at| halts::vouch(pin, at, &paths, term))
+        }
         Command::Run(args) => run::run(&args, &place.paths()?).map(|()| Exit::OK),
         Command::Once => run::once(&place.paths()?, term),
         Command::Answer { offline } => run::answer(&place.paths()?, offline).map(|()| Exit::OK),

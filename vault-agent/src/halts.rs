@@ -1,12 +1,16 @@
 //! `vault-agent accept` and `set-aside`: what a person on this host decides when histories differ.
 
-use anyhow::Result;
-use host::hint::{Exit, parsed};
+use anyhow::{Result, bail};
+use host::hint::{Exit, hinted, parsed};
 use host::table;
 use host::term::Term;
-use machine::local::{ACCEPT, AcceptRequest, Accepted, LostEntry, SET_ASIDE, SetAside};
+use machine::local::{
+    ACCEPT, AcceptRequest, Accepted, LostEntry, SERVER, SET_ASIDE, ServerView, SetAside, Trust,
+};
 use machine::paths::Paths;
+use shared::hash::Hash;
 use shared::path::SecretPath;
+use shared::token::PinLine;
 
 use crate::ask;
 
@@ -40,6 +44,20 @@ pub(crate) fn accept(args: &AcceptArgs, paths: &Paths, term: &Term) -> Result<Ex
     let Accepted { set_aside, seq } = ask::post(paths, ACCEPT, &AcceptRequest { head })?;
     let entries = if set_aside == 1 { "entry" } else { "entries" };
     term.say(format!("accepted; {set_aside} {entries} set aside; this machine is at entry {seq}"));
+    Ok(Exit::OK)
+}
+
+/// Has the agent accept the key of the server that a line of an admin tells of.
+pub(crate) fn vouch(pin: PinLine, at: (u64, Hash), paths: &Paths, term: &Term) -> Result<Exit> {
+    let [server] = &pin.server[..] else {
+        bail!(hinted("the line names several keys of the server", "have an admin print it anew"));
+    };
+    let trust = Trust { server: server.clone(), addresses: pin.addresses, at: Some(at) };
+    let _: ServerView = ask::post(paths, SERVER, &trust)?;
+    term.say(format!(
+        "the server's key {server} is accepted, as the log lists it after entry {}",
+        at.0
+    ));
     Ok(Exit::OK)
 }
 

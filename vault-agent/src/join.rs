@@ -123,7 +123,15 @@ fn print(line: &MachineLine, then: &str, term: &Term) -> Result<Exit> {
 
 /// Takes the pins over, and has a first look at the server. A line by which this host does not
 /// belong to the vault leaves nothing behind.
-pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
+///
+/// A line that tells of a new key of the server goes to `vouch` where the host belongs to the vault
+/// already.
+pub fn join(
+    args: &JoinArgs,
+    paths: &Paths,
+    term: &Term,
+    vouch: impl FnOnce(PinLine, (u64, Hash)) -> Result<Exit>,
+) -> Result<Exit> {
     let line = match args.line.as_deref() {
         None => return ask(args, paths, term),
         Some("-") => term.read_line()?.unwrap_or_default(),
@@ -133,6 +141,11 @@ pub fn join(args: &JoinArgs, paths: &Paths, term: &Term) -> Result<Exit> {
     if rekey::is_begun(paths) {
         take_over(&Pins::from(pin), paths, term)?;
         return Ok(Exit::OK);
+    }
+    if let Some(at) = pin.at
+        && Pins::load(paths)?.is_some_and(|pins| pins.vault == pin.vault)
+    {
+        return vouch(pin, at);
     }
     if !MachineKeys::exist(paths) {
         bail!(hinted(

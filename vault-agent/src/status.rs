@@ -53,7 +53,7 @@ pub fn run(paths: &Paths, term: &Term) -> Result<Exit> {
 fn is_own(status: &Status, finding: &Finding) -> bool {
     match finding.kind {
         Kind::Server => true,
-        Kind::Untold => false,
+        Kind::Untold | Kind::Backup => false,
         Kind::Alarm(_)
         | Kind::Silent
         | Kind::Clock

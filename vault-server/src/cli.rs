@@ -1,12 +1,15 @@
 //! The command line: arguments, dispatch, exit. What a subcommand does lives elsewhere.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use host::clock;
+use host::hint::hinted;
 use host::process::harden;
+use host::progress::Progress;
 use host::shown::Shown;
 use host::shutdown::{Shutdown, ShutdownArgs};
 use host::systemd::Whose;
@@ -14,11 +17,12 @@ use host::term::Term;
 use host::{logging, man};
 use rustix::process::{Resource, Rlimit};
 
-use crate::config::{Config, EXAMPLE, Places};
+use crate::config::{self, Config, EXAMPLE, Places};
 use crate::health;
 use crate::init::{Wanted, init};
 use crate::install::{Options, install};
 use crate::serve::{bind, run};
+use crate::{backup, check, datadir, restore};
 
 /// Keep a vault's log and ciphertext; the keys stay with the machines
 #[derive(Parser)]
@@ -33,7 +37,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Make a server and print its setup line for `vault init`
-    Init(Wanted),
+    Init {
+        #[command(flatten)]
+        wanted: Wanted,
+        /// It is to take over a vault that has lost its server
+        #[arg(long)]
+        adopt: bool,
+    },
     /// Serve until SIGTERM, SIGINT or SIGHUP
     Run {
         /// Address to listen on, instead of the configuration's; port 0 lets the system choose
@@ -44,6 +54,26 @@ enum Command {
         #[command(flatten)]
         shutdown: ShutdownArgs,
     },
+    /// Write a backup of all but the server key, also while the server runs
+    Backup {
+        /// The file, or a folder that keeps the newest backups under names of their own [default:
+        /// the configuration's]
+        #[arg(value_name = "FILE|DIR")]
+        to: Option<PathBuf>,
+        /// Backups that stay in the folder [default: the configuration's, 7]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        keep: Option<u32>,
+    },
+    /// Make a server of a backup; it waits for an owner before it takes a change
+    Restore(restore::Options),
+    /// Look through all that is kept, or through a backup, and name the first fault
+    Check {
+        /// A backup, instead of the server's own data
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Make the key that takes the other's place, and print it for `vault server rekey`
+    Rekey,
     /// Have systemd run the server, as a user of its own
     Install(Options),
     /// Check or print a configuration
@@ -138,13 +168,20 @@ fn set_up() -> Result<()> {
 
 fn dispatch(command: Command, at: &At, term: &Term) -> Result<()> {
     match command {
-        Command::Init(wanted) => run_init(&at.places()?, &wanted, term),
+        Command::Init { wanted, adopt } => {
+            run_init(&at.places()?, &wanted, if adopt { ADOPTED } else { FOUNDED }, term)
+        }
         Command::Run { listen, metrics, shutdown } => {
             let mut config = at.places()?.read()?;
             config.metrics_listen = metrics.metrics_listen.or(config.metrics_listen);
             config.listen = listen.unwrap_or(config.listen);
             serve(config, shutdown)
         }
+        Command::Backup { to, keep } => run_backup(&at.places()?, to, keep, term),
+        Command::Restore(options) => restore::restore(&at.places()?, &options, term),
+        Command::Check { file: Some(file) } => check::check(&file, true, term),
+        Command::Check { file: None } => check::check(&at.places()?.kept()?, false, term),
+        Command::Rekey => run_rekey(&at.places()?.kept()?, term),
         Command::Install(options) => {
             let places = at.places_of(options.whose())?;
             install(&options, &places, at.arguments(&places)?, term)
@@ -192,13 +229,55 @@ impl At {
     }
 }
 
-fn run_init(places: &Places, wanted: &Wanted, term: &Term) -> Result<()> {
+/// What a new server is for.
+const FOUNDED: &str =
+    "start it with `vault-server run`; `vault init` then asks for this line, once:\n";
+const ADOPTED: &str = "start it with `vault-server run`; `vault server adopt` on the machine with the \
+                       admin key then asks for this line, once:\n";
+
+fn run_init(places: &Places, wanted: &Wanted, next: &'static str, term: &Term) -> Result<()> {
     let (config, line) = init(places, wanted)?;
     term.say(format!("made a server in `{}`", config.data.display()));
     term.say(format!("configuration: `{}`", places.config.display()));
-    let next = "start it with `vault-server run`; `vault init` then asks for this line, once:\n";
     term.say(Shown::own(next));
     Ok(term.line(line)?)
+}
+
+fn run_backup(places: &Places, to: Option<PathBuf>, keep: Option<u32>, term: &Term) -> Result<()> {
+    let (data, set) = match (places.read(), &to) {
+        (Ok(config), _) => (config.data, config.backup),
+        (Err(why), Some(_)) if why.missing => (places.data.clone(), config::Backup::default()),
+        (Err(why), _) => return Err(why.into()),
+    };
+    let Some(to) = to.or(set.dir) else {
+        return Err(hinted(
+            "no file and no folder is named",
+            "`vault-server backup FILE`, or set `dir` in `[backup]` of the configuration",
+        ));
+    };
+    let keep = keep.unwrap_or(set.keep) as usize;
+    let mut progress = Progress::start(term, 0);
+    let mut at = |done, all, what: &str| progress.at(done, all, what);
+    let made = backup::backup(&data, &to, keep, clock::now(), &mut at);
+    progress.end();
+    let backup::Made { file, looked, deleted } = made?;
+    term.say(format!("`{}` is whole: {}", file.display(), looked.amount()));
+    if let Some((flaw, way)) = looked.flaw {
+        term.say_hinted(format!("it is as the server has it: {flaw}"), way);
+    }
+    if deleted > 0 {
+        let backups = if deleted == 1 { "backup" } else { "backups" };
+        term.say(format!("{deleted} older {backups} deleted"));
+    }
+    Ok(term.line(file.display().to_string())?)
+}
+
+fn run_rekey(data: &Path, term: &Term) -> Result<()> {
+    let key = datadir::next_key(data)?;
+    let next = "on the machine with the admin key: `vault server rekey KEY`, with this key; then \
+                restart the server, which takes it at its start\n";
+    term.say(Shown::own(next));
+    Ok(term.line(key.to_string())?)
 }
 
 fn serve(config: Config, shutdown: ShutdownArgs) -> Result<()> {

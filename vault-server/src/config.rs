@@ -37,6 +37,9 @@ pub struct Config {
     /// How long audit records are kept.
     #[serde(default)]
     pub audit: Audit,
+    /// Where backups go, and how often.
+    #[serde(default)]
+    pub backup: Backup,
     /// What is logged and how.
     #[serde(default)]
     pub log: Log,
@@ -122,6 +125,8 @@ impl Default for Shares {
 
 /// A day, in microseconds.
 pub const DAY: u64 = 86_400_000_000;
+/// An hour, in microseconds.
+const HOUR: u64 = 3_600_000_000;
 
 /// How long audit records are kept. No clock ever deletes one: only the archive's size does.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -140,6 +145,40 @@ impl Default for Audit {
     fn default() -> Self {
         Self { keep: 400 * DAY, database_bytes: 256 << 20, archive_bytes: 1 << 30 }
     }
+}
+
+/// Backups that the server makes by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backup {
+    /// Their folder; without one there are none.
+    pub dir: Option<PathBuf>,
+    /// Microseconds between two.
+    #[serde(deserialize_with = "every")]
+    pub every: u64,
+    /// How many stay there.
+    #[serde(deserialize_with = "kept")]
+    pub keep: u32,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self { dir: None, every: DAY, keep: 7 }
+    }
+}
+
+fn every<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let micros = shared::duration::parse(&text).and_then(|micros| u64::try_from(micros).ok());
+    micros.filter(|micros| *micros >= HOUR).ok_or_else(|| {
+        serde::de::Error::custom(format!("`{text}` is no time of an hour or more, as in 24h"))
+    })
+}
+
+fn kept<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let keep = u32::deserialize(deserializer)?;
+    let why = || serde::de::Error::custom(format!("is {keep}, but must be 1 to 10000"));
+    if (1..=10_000).contains(&keep) { Ok(keep) } else { Err(why()) }
 }
 
 fn age<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -178,6 +217,9 @@ impl Config {
         }
         if let Some(bad) = self.addresses.iter().find(|address| !is_host_port(address)) {
             return Err(("addresses", format!("holds `{bad}`, which is not host:port")));
+        }
+        if let Some(dir) = self.backup.dir.as_ref().filter(|dir| !dir.is_absolute()) {
+            return Err(("dir", format!("`{}` is not an absolute path", dir.display())));
         }
         let Self { limits, shares, .. } = self;
         let any = (1, 1 << 50);
@@ -278,6 +320,18 @@ impl Places {
         Self { config: root.join(config), ..self.clone() }
     }
 
+    /// Returns the data directory, whether there is a configuration or not.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub fn kept(&self) -> Result<PathBuf, ConfigFault> {
+        match self.read() {
+            Ok(config) => Ok(config.data),
+            Err(why) if why.missing => Ok(self.data.clone()),
+            Err(why) => Err(why),
+        }
+    }
+
     /// Reads the configuration; a data directory given by hand goes before its own.
     ///
     /// # Errors
@@ -320,6 +374,7 @@ mod tests {
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.shares, Shares::default());
         assert_eq!(config.audit, Audit::default());
+        assert_eq!(config.backup, Backup::default());
         assert_eq!(config.log, Log::default());
         let commented = EXAMPLE.replace("# metrics_listen", "metrics_listen");
         assert!(Config::parse(Path::new("example"), &commented).unwrap().metrics_listen.is_some());
@@ -331,7 +386,7 @@ mod tests {
         for (added, message) in [
             (
                 "colour = 1\n",
-                "`f.toml` line 3, key `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `shares`, `audit`, `log`",
+                "`f.toml` line 3, key `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `shares`, `audit`, `backup`, `log`",
             ),
             (
                 "[limits]\nstreams = \"many\"\n",
@@ -361,6 +416,11 @@ mod tests {
                 "[audit]\ndatabase_bytes = 1\n",
                 "`f.toml` line 4, key `database_bytes`: is 1, but must be 8388608 to 1099511627776",
             ),
+            (
+                "[backup]\nevery = \"5m\"\n",
+                "`f.toml` line 4, key `every`: `5m` is no time of an hour or more, as in 24h",
+            ),
+            ("[backup]\nkeep = 0\n", "`f.toml` line 4, key `keep`: is 0, but must be 1 to 10000"),
             (
                 "[log]\nlevel = \"loud\"\n",
                 "`f.toml` line 4, key `level`: unknown variant `loud`, expected one of `error`, `warn`, `info`, `debug`, `trace`",

@@ -2,19 +2,21 @@
 //! that keeps a second server out.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use host::files;
+use host::files::{self, Access};
 use host::hint::hinted;
 use host::systemd::Credential;
-use shared::keys::SignKey;
+use shared::keys::{SignKey, VerifyKey};
 use zeroize::Zeroizing;
 
 use crate::store::{headfile, schema, segment};
 
 const KEY: &str = "server.key";
+/// The key that takes the other's place once the vault lists it.
+const NEXT: &str = "server.key.next";
 const LOCK: &str = "server.lock";
 
 /// The one-time code to resume a vault whose database was set back.
@@ -73,6 +75,23 @@ impl DataDir {
             }
         }
         locked
+    }
+
+    /// Makes the directory if need be, for a server that is brought back: some of it may be there.
+    /// Root may do so for the user who owns the directory.
+    ///
+    /// # Errors
+    /// If others can read it, or another server uses it.
+    pub fn receive(path: &Path) -> Result<(Self, Owner)> {
+        if path.symlink_metadata().is_ok() {
+            let owner = Owner::of(path)?;
+            if owner.0.is_none() {
+                files::check_private(path)?;
+            }
+            return Ok((Self::lock(path)?, owner));
+        }
+        files::create_dir_private(path)?;
+        Ok((Self::lock(path)?, Owner(None)))
     }
 
     fn lock(path: &Path) -> Result<Self> {
@@ -138,6 +157,61 @@ impl DataDir {
         Ok(key)
     }
 
+    /// Takes the server key from a copy, unless it is there already; returns its public half.
+    ///
+    /// # Errors
+    /// If the copy is malformed or cannot be read, or another key is there.
+    pub fn take_key(&self, copy: &Path) -> Result<Option<VerifyKey>> {
+        let shown = copy.display();
+        let reading = || format!("copy `{shown}` of the server key");
+        let text = std::fs::read_to_string(copy).map(Zeroizing::new).with_context(reading)?;
+        let key = SignKey::from_text(&text).with_context(reading)?;
+        let public = key.verify_key();
+        let is_other = match public_key(&self.path)? {
+            Some(found) => found != public,
+            None => self.path.join(SEALED).exists(),
+        };
+        if is_other {
+            let why = format!("`{}` holds another server key already", self.path.display());
+            return Err(hinted(why, "move it away, or go without --key"));
+        }
+        if public_key(&self.path)?.is_none() {
+            let text = Zeroizing::new(format!("{}\n", *key.to_text()));
+            files::write_private(&self.path.join(KEY), text.as_bytes())?;
+        }
+        Ok(Some(public))
+    }
+
+    /// Returns the public half of the server key, which is made if there is none; `None` if it is
+    /// sealed.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub fn key_or_new(&self) -> Result<Option<VerifyKey>> {
+        match public_key(&self.path)? {
+            None if self.path.join(SEALED).exists() => Ok(None),
+            None => Ok(Some(self.create_key()?.verify_key())),
+            found => Ok(found),
+        }
+    }
+
+    /// Puts the next key into the other's place, if there is one that `listed` has; tells whether
+    /// it did. Stopped in between, it does so again.
+    ///
+    /// # Errors
+    /// If it is malformed, or a file cannot be written.
+    pub fn take_next(&self, listed: impl FnOnce() -> Result<Vec<VerifyKey>>) -> Result<bool> {
+        let next = self.path.join(NEXT);
+        let Some(key) = read_key(&next)? else { return Ok(false) };
+        if !listed()?.contains(&key.verify_key()) {
+            return Ok(false);
+        }
+        let text = Zeroizing::new(format!("{}\n", *key.to_text()));
+        files::replace_trusted(&self.path.join(KEY), text.as_bytes(), Access::PRIVATE)?;
+        files::remove_trusted(&next)?;
+        Ok(true)
+    }
+
     /// Reads the server key, from `given` by systemd or else from its file.
     ///
     /// # Errors
@@ -174,6 +248,95 @@ impl DataDir {
             let _ = std::fs::remove_file(self.path.join(file));
         }
     }
+}
+
+/// Whom the files in the data directory are to belong to, where root restores for another user.
+pub struct Owner(Option<(u32, u32)>);
+
+impl Owner {
+    /// Finds the owner of a data directory.
+    fn of(data: &Path) -> Result<Self> {
+        let shown = data.display();
+        let found = data.metadata().with_context(|| format!("cannot look at `{shown}`"))?;
+        let is_root = rustix::process::geteuid().is_root();
+        Ok(Self((is_root && found.uid() != 0).then(|| (found.uid(), found.gid()))))
+    }
+
+    /// Returns the access that new files are to have.
+    pub fn access(&self) -> Access {
+        let (uid, gid) = self.0.unzip();
+        Access { uid, gid, ..Access::PRIVATE }
+    }
+
+    /// Gives what root has made in a folder, and the folder, to the owner.
+    ///
+    /// # Errors
+    /// If something cannot be given.
+    pub fn give_all(&self, folder: &Path) -> Result<()> {
+        let Some((uid, gid)) = self.0 else { return Ok(()) };
+        let entries = match std::fs::read_dir(folder) {
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.with_context(|| format!("cannot read `{}`", folder.display()))?,
+        };
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        for path in std::iter::once(Ok(folder.to_owned())).chain(paths) {
+            let path = path?;
+            let found = path.symlink_metadata();
+            if found.is_ok_and(|found| found.uid() == 0 && (found.is_dir() || found.nlink() == 1)) {
+                lchown(&path, Some(uid), Some(gid))
+                    .with_context(|| format!("cannot give `{}` to its owner", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns the public half of the key in `data`; `None` if there is none, or it is sealed.
+///
+/// # Errors
+/// If it is malformed or cannot be read.
+pub fn public_key(data: &Path) -> Result<Option<VerifyKey>> {
+    Ok(read_key(&data.join(KEY))?.map(|key| key.verify_key()))
+}
+
+fn read_key(file: &Path) -> Result<Option<SignKey>> {
+    let reading = || format!("server key `{}`", file.display());
+    let text = match std::fs::read_to_string(file).map(Zeroizing::new) {
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.with_context(reading)?,
+    };
+    Ok(Some(SignKey::from_text(&text).with_context(reading)?))
+}
+
+/// Returns the public half of the key that is to take the other's place, made if there is none.
+///
+/// # Errors
+/// If there is no server in `data`, its key is sealed, or something cannot be read or written.
+pub fn next_key(data: &Path) -> Result<VerifyKey> {
+    files::check_private(data)?;
+    if data.join(SEALED).exists() {
+        let why = format!("the key in `{}` is sealed", data.display());
+        return Err(hinted(
+            why,
+            "open it first, as the chapter on systemd says; seal the new one after",
+        ));
+    }
+    let Some(now) = public_key(data)? else {
+        return Err(hinted(
+            format!("`{}` holds no server key", data.display()),
+            "make a server with `vault-server init`, or name its directory with --data",
+        ));
+    };
+    if let Some(next) = read_key(&data.join(NEXT))?.map(|key| key.verify_key()) {
+        if next != now {
+            return Ok(next);
+        }
+        files::remove_trusted(&data.join(NEXT))?;
+    }
+    let key = SignKey::generate();
+    let text = Zeroizing::new(format!("{}\n", *key.to_text()));
+    files::write_private(&data.join(NEXT), text.as_bytes())?;
+    Ok(key.verify_key())
 }
 
 /// Returns the server key in `data` as systemd is to have it.

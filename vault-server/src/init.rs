@@ -42,13 +42,17 @@ pub fn init(places: &Places, wanted: &Wanted) -> Result<(Config, String)> {
     });
     // What is half made would stand in the way of the next attempt.
     let (key, claim) = made.inspect_err(|_| dir.discard())?;
-    let addresses = match &*config.addresses {
-        [] => vec![guess(config.listen).to_string()],
-        given => given.to_vec(),
-    };
-    let setup = SetupLine { addresses, server: key, claim };
+    let setup = SetupLine { addresses: addresses(&config), server: key, claim };
     let line = setup.to_line().context("cannot write the setup line")?;
     Ok((config, line))
+}
+
+/// Returns where agents are told to look for a server.
+pub fn addresses(config: &Config) -> Vec<String> {
+    match &*config.addresses {
+        [] => vec![guess(config.listen).to_string()],
+        given => given.to_vec(),
+    }
 }
 
 /// Makes the key and a database that waits for its claim code.
@@ -63,7 +67,10 @@ fn fill(dir: &DataDir) -> Result<(VerifyKey, Hash)> {
 }
 
 /// Takes an existing configuration, if there is one; what was asked for goes before it.
-fn configuration(places: &Places, wanted: &Wanted) -> Result<Config> {
+///
+/// # Errors
+/// If the one that is there is refused.
+pub fn configuration(places: &Places, wanted: &Wanted) -> Result<Config> {
     let mut config = if places.config.exists() {
         places.read()?
     } else {
@@ -79,7 +86,11 @@ fn configuration(places: &Places, wanted: &Wanted) -> Result<Config> {
     Ok(config)
 }
 
-fn write_configuration(file: &Path, config: &Config) -> Result<()> {
+/// Writes the configuration unless there is one.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_configuration(file: &Path, config: &Config) -> Result<()> {
     if file.exists() {
         return Ok(());
     }

@@ -56,14 +56,14 @@ pub fn install(
         Some(root) if *places == Places::of_host() => places.below(root),
         Some(_) | None => places.clone(),
     };
-    let (data, port) = match there.read() {
-        Ok(config) => (config.data, config.listen.port()),
+    let (data, backups, port) = match there.read() {
+        Ok(config) => (config.data, config.backup.dir, config.listen.port()),
         Err(_) if options.flags.is_offline() && !there.config.exists() => {
-            (places.data.clone(), 8443)
+            (places.data.clone(), None, 8443)
         }
         Err(why) => return Err(why.into()),
     };
-    let server = Server { whose: options.whose(), arguments, data, config, port };
+    let server = Server { whose: options.whose(), arguments, data, config, backups, port };
     systemd::install(&server, &options.flags, options.seal_key, term)
 }
 

@@ -1,7 +1,9 @@
 //! The vault's server: stores what it cannot read and orders what it cannot forge. Its layers,
-//! from the bottom: `config`, `meter`, `metrics`, `store`, `datadir`, `vault`, `http`, `init`,
-//! `install`, `health`, `serve`, `cli`. No code lives here.
+//! from the bottom: `config`, `meter`, `metrics`, `store`, `datadir`, `vault`, `http`, `check`,
+//! `backup`, `init`, `restore`, `install`, `health`, `serve`, `cli`. No code lives here.
 
+mod backup;
+mod check;
 pub mod cli;
 pub mod config;
 mod datadir;
@@ -11,6 +13,7 @@ pub mod init;
 mod install;
 mod meter;
 mod metrics;
+mod restore;
 mod serve;
 mod store;
 mod vault;

@@ -48,6 +48,7 @@ pub struct Metrics {
     pub audit: Counter,
     pub failures: Counter,
     pub restored: Counter,
+    pub backup_failing: Counter,
     pub disk_used: Counter,
     pub disk_free: Counter,
     pub commits: Counter,
@@ -88,7 +89,7 @@ impl Metrics {
             let count = counter.get();
             let _ = writeln!(out, "vault_server_requests_total{{class=\"{class}\"}} {count}");
         }
-        let plain: [(&str, &str, &str, &Counter); 12] = [
+        let plain: [(&str, &str, &str, &Counter); 13] = [
             ("strangers_total", "counter", "Requests by unknown keys.", &self.strangers),
             (
                 "clones_total",
@@ -106,6 +107,12 @@ impl Metrics {
             ("followers", "gauge", "Streams that follow the log.", &self.followers),
             ("log_seq", "gauge", "Last entry of the log.", &self.seq),
             ("audit_records", "gauge", "Records in the audit chain.", &self.audit),
+            (
+                "backup_failing",
+                "gauge",
+                "1 while the backups of the configuration fail.",
+                &self.backup_failing,
+            ),
             (
                 "restored",
                 "gauge",

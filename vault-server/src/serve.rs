@@ -2,18 +2,20 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use host::clock;
 use host::hint::hinted;
 use host::raw_keys::Acceptor;
 use host::systemd::notify;
-use shared::keys::SignKey;
+use shared::keys::{SignKey, VerifyKey};
 use tokio::net::TcpListener;
 use tokio::sync::watch as channel;
 
+use crate::backup::{self, Made};
 use crate::config::{self, Config};
 use crate::datadir::DataDir;
 use crate::http;
@@ -39,11 +41,16 @@ pub async fn run(
         Some(addr) => Some(bind(addr).await?),
         None => None,
     };
+    let file = dir.database();
+    if dir.take_next(|| listed(&file))? {
+        tracing::warn!("the server has another key from now on");
+    }
     let key = dir.read_key(config::credentials().as_deref())?;
     let handshake = Duration::from_secs(config.limits.handshake_seconds);
     let acceptor = Acceptor::new(&key, handshake)?;
     let listen = listener.local_addr().context("listener has no address")?;
-    let (file, code) = (dir.database(), CodeFile::new(dir.resume_code()));
+    let (data, backups) = (config.data.clone(), config.backup.clone());
+    let code = CodeFile::new(dir.resume_code());
     let meter = Meter::new(&config.limits, config.shares);
     let retention = Retention { folder: dir.archive(), audit: config.audit.clone() };
     let heads = HeadFile::open(&dir.head())?;
@@ -67,6 +74,7 @@ pub async fn run(
         () = every_minute(&vault) => {}
         () = save_reports(&vault) => {}
         () = stay_alive(&vault) => {}
+        () = back_up(&vault, data, backups) => {}
     }
     tracing::info!("stopping");
     notify::stopping();
@@ -100,6 +108,51 @@ async fn save_reports(vault: &Vault) {
     }
 }
 
+/// How soon a backup that has failed is tried again.
+const AGAIN: Duration = Duration::from_mins(10);
+
+/// Makes the backups of the configuration when they are due.
+async fn back_up(vault: &Vault, data: PathBuf, set: config::Backup) {
+    let Some(dir) = set.dir else { return std::future::pending().await };
+    let (every, keep) = (Duration::from_micros(set.every), set.keep as usize);
+    let mut tick = tokio::time::interval(Duration::from_secs(60));
+    let mut next = None;
+    loop {
+        tick.tick().await;
+        let Some(id) = vault.id() else { continue };
+        if next.is_some_and(|next| Instant::now() < next) {
+            continue;
+        }
+        let (data, dir) = (data.clone(), dir.clone());
+        let made = tokio::task::spawn_blocking(move || {
+            // One of before the start counts, unless a clock has been set back since.
+            let newest = backup::newest(&dir, id)?;
+            let age = newest.and_then(|newest| newest.elapsed().ok());
+            if let Some(wait) = age.and_then(|age| every.checked_sub(age)) {
+                return Ok((wait, None));
+            }
+            backup::backup(&data, &dir, keep, clock::now(), &mut |_, _, _| ())
+                .map(|made| (every, Some(made)))
+        });
+        let made = made.await.unwrap_or_else(|why| Err(why.into()));
+        let wait = match made {
+            Ok((wait, made)) => {
+                if let Some(Made { file, deleted, .. }) = made {
+                    tracing::info!(file = %file.display(), deleted, "backup made");
+                }
+                vault.backed_up(None);
+                wait
+            }
+            Err(why) => {
+                tracing::error!("no backup made: {}", host::hint::shown(&why).to_string());
+                vault.backed_up(Some(clock::now()));
+                AGAIN
+            }
+        };
+        next = Some(Instant::now() + wait);
+    }
+}
+
 /// Tells the watchdog, if there is one, that the writer still answers.
 async fn stay_alive(vault: &Vault) {
     let Some(every) = notify::watchdog() else { return std::future::pending().await };
@@ -110,6 +163,12 @@ async fn stay_alive(vault: &Vault) {
             notify::alive();
         }
     }
+}
+
+/// Returns the server's keys as the vault lists them.
+fn listed(file: &Path) -> Result<Vec<VerifyKey>> {
+    let (state, _) = snapshot::fold(&schema::open_source(file)?)?;
+    Ok(state.map(|state| state.server().to_vec()).unwrap_or_default())
 }
 
 /// Opens the database, folds what the snapshot does not hold, starts the writer.

@@ -173,6 +173,31 @@ pub fn replace_trusted(path: &Path, content: &[u8], access: Access) -> Result<()
     write_in(&Place::open_trusted(path)?, content, access, || Ok::<_, FileError>(()))
 }
 
+/// Makes `path` a file that `fill` writes under the name that it is given, whole and durably: for
+/// what does not fit into memory, or what another writer makes, as a database does. Links in `path`
+/// are followed, but for its last name.
+///
+/// # Errors
+/// Those of `fill`; after any error the old file is as it was, and the new one is gone.
+pub fn make<E: From<FileError>>(
+    path: &Path,
+    access: Access,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let place = Place::open_trusted(path)?;
+    let mut temp = Temp::named(&place)?;
+    fill(&path.with_file_name(temp.name()))?;
+    complete(&temp.file, &place, b"", access)?;
+    temp.rename()?;
+    drop(temp);
+    Ok(sync_folder(&place)?)
+}
+
+/// Returns the name under which [`make`] fills `path`.
+pub fn being_made(path: &Path) -> std::path::PathBuf {
+    path.with_file_name(temp::temp_name(path.file_name().unwrap_or_default()))
+}
+
 /// Compares `path` with what it should be, touching nothing.
 pub fn compare(path: &Path, content: &[u8], access: Access) -> Result<Found, FileError> {
     compare_in(&Place::open(path)?, content, access)
@@ -227,6 +252,14 @@ pub fn exchange_folders(one: &Path, other: &Path) -> Result<(), FileError> {
 /// work.
 pub fn sweep(path: &Path) -> Result<(), FileError> {
     temp::sweep(&Place::open(path)?)
+}
+
+/// As [`sweep`], for a path that is our own choice.
+///
+/// # Errors
+/// If what is there cannot be removed.
+pub fn sweep_trusted(path: &Path) -> Result<(), FileError> {
+    temp::sweep(&Place::open_trusted(path)?)
 }
 
 /// Writes a new private file (0600), whole or not at all.

@@ -25,6 +25,8 @@ pub mod shown;
 pub mod hint;
 /// Manual pages.
 pub mod man;
+/// How far long work has got, on a terminal.
+pub mod progress;
 /// Columns of text.
 pub mod table;
 /// The standard streams of a command.

@@ -22,6 +22,8 @@ pub mod shares;
 
 /// `POST`: stores the genesis, once.
 pub const GENESIS: &str = "/v1/genesis";
+/// `POST`: gives a vault to a server that was made anew, once.
+pub const ADOPT: &str = "/v1/adopt";
 /// `POST`, by a key of no machine: asks to become one. `GET`: who asks.
 pub const JOIN: &str = "/v1/join";
 /// `GET ?after=N[&follow=true]`: entries as [`log::Frame`] lines. `POST`: appends one entry.
@@ -45,4 +47,4 @@ pub const SHARES: &str = "/v1/shares";
 
 /// Every route prefix, for tests that look each up in the reference.
 pub const ROUTES: &[&str] =
-    &[GENESIS, JOIN, LOG, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT, AUDIT_LEAVES, SHARES];
+    &[GENESIS, ADOPT, JOIN, LOG, HEAL, BLOB, REPORT, TARGETS, ACCESS, AUDIT, AUDIT_LEAVES, SHARES];

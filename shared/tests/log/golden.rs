@@ -192,7 +192,13 @@ fn reports_audit_and_lines() {
     let setup =
         SetupLine { addresses: addresses.clone(), server: public(4), claim: Hash::of(&[b"claim"]) };
     let machine = MachineLine::new("vps".parse().unwrap(), recipient(13), &key(12)).unwrap();
-    let pin = PinLine { addresses, server: vec![public(4)], vault, name: "vps".parse().unwrap() };
+    let pin = PinLine {
+        addresses,
+        server: vec![public(4)],
+        vault,
+        name: "vps".parse().unwrap(),
+        at: None,
+    };
     let lines = [setup.to_line(), machine.to_line(), pin.to_line()].map(Result::unwrap);
     check("lines.txt", format!("{}\n", lines.join("\n")).as_bytes());
 }

@@ -11,7 +11,7 @@ use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, log, status};
-use crate::owner::{access, admin, heal, init, machine, recovery, resume, setup};
+use crate::owner::{access, admin, heal, init, machine, recovery, resume, server, setup};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
@@ -50,8 +50,8 @@ Audit
   audit verify; log [show N] prove that no record is lost; the signed log in words
 
 Rescue
-  heal                       give a server that lost data back what this machine has
-  resume                     let a restored server go on, with the code that its host shows
+  heal|resume                give a server back what it lost; let a restored one go on
+  server move|rekey|adopt    another address, another key, another server
   recovery test --kit FILE   prove that the recovery kit opens what it should
 
 Any Vault
@@ -131,6 +131,9 @@ enum Command {
     Heal(heal::Args),
     /// Let a restored server go on from where its log ends, without what is lost
     Resume(resume::Args),
+    /// Move the server, change its key, or give the vault to a new one
+    #[command(subcommand, arg_required_else_help = true)]
+    Server(server::Command),
     /// Prove that the recovery kit works
     #[command(subcommand, arg_required_else_help = true)]
     Recovery(recovery::Command),
@@ -244,6 +247,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Recovery(command) => recovery::run(global, &command),
         Command::Heal(args) => heal::run(global, args),
         Command::Resume(args) => resume::run(global, &args),
+        Command::Server(command) => server::run(global, &command),
         Command::Setup(args) => setup::run(&args, global),
         Command::Init(args) => init::run(args, global),
         Command::Dev(args) => dev::run(&args, global),
@@ -285,7 +289,6 @@ fn hint(verb: &str) -> Option<String> {
             "nobody logs in: the agent knows who asks on its socket; elsewhere set VAULT_TOKEN"
         }
         "operator" => "there is nothing to unseal; `vault status` says how everything stands",
-        "server" => "`vault-server run`; to try it out, `vault dev`",
         "agent" => {
             "`vault-agent install` has it run with the host; `vault-agent run` in this terminal"
         }

@@ -53,6 +53,8 @@ pub enum Kind {
     Server,
     /// The server does not say how the others stand.
     Untold,
+    /// The server's own backups fail.
+    Backup,
     /// A machine that does not sleep was not heard for five minutes.
     Silent,
     /// A machine's clock is minutes off.
@@ -74,6 +76,7 @@ impl Kind {
             Self::Alarm(code) => code,
             Self::Server => "server_away",
             Self::Untold => "untold",
+            Self::Backup => "backup_failing",
             Self::Silent => "silent",
             Self::Clock => "clock_off",
             Self::Outdated => "outdated",
@@ -101,6 +104,7 @@ impl Kind {
 pub fn findings(status: &Status) -> Vec<Finding> {
     let mut found: Vec<Finding> = status.alarms.iter().map(|it| alarm(status, it)).collect();
     found.extend(server(status));
+    found.extend(status.backup_failing.map(backup));
     let standing: BTreeMap<&Name, &Standing> =
         status.machines.iter().map(|machine| (&machine.machine, machine)).collect();
     let mut of_machines: Vec<Finding> = Vec::new();
@@ -153,6 +157,7 @@ fn is_alarmed(alarms: &mut [Finding], finding: &Finding) -> bool {
         | Kind::Alarm(_)
         | Kind::Server
         | Kind::Untold
+        | Kind::Backup
         | Kind::Silent
         | Kind::Clock
         | Kind::Outdated
@@ -212,12 +217,27 @@ fn server(status: &Status) -> Option<Finding> {
         (
             Kind::Server,
             text,
-            "`systemctl status vault-server` (or with `--user`) on the server's host",
+            "`systemctl status vault-server` (or with `--user`) on the server's host; if it has \
+             moved while this host slept: `server = [\"HOST:PORT\"]` in `agent.toml` here",
         )
     };
     let since = status.synced_at.filter(|_| !status.online);
     let (machine, target, secret) = (None, None, None);
     Some(Finding { kind, machine, target, secret, text, since, todo: todo.to_owned() })
+}
+
+fn backup(since: Time) -> Finding {
+    let (machine, target, secret) = (None, None, None);
+    let todo = "`journalctl -u vault-server` (or with `--user`) on the server's host says why";
+    Finding {
+        kind: Kind::Backup,
+        machine,
+        target,
+        secret,
+        text: "the server's own backups fail".to_owned(),
+        since: Some(since),
+        todo: todo.to_owned(),
+    }
 }
 
 /// Puts a list, one thing a line below a first one, into one line.

@@ -10,6 +10,7 @@ mod headers;
 mod hook;
 mod review;
 mod row;
+mod server;
 mod shares;
 mod standing;
 
@@ -19,7 +20,7 @@ use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::head::Head as LogHead;
 use shared::keys::{Recipient, VerifyKey};
-use shared::log::{Number, Op};
+use shared::log::{Address, Number, Op};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
@@ -35,6 +36,7 @@ pub use review::{
     PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,
 };
 pub use row::TargetRow;
+pub use server::{ADOPT, AdoptRequest, SERVER, ServerView, Trust};
 pub use shared::wire::v1::audit::{Archived, AuditPage, AuditQuery};
 pub use shared::wire::v1::blob::Inline;
 pub use shared::wire::v1::join::{JoinList, Waiting};
@@ -111,6 +113,18 @@ pub struct Restored {
     pub restored: bool,
     /// Where its log ends.
     pub head: LogHead,
+    /// The key that it runs with, if its log does not list that.
+    #[serde(default)]
+    pub unlisted: Option<VerifyKey>,
+    /// What an act on its keys replaces.
+    #[serde(default = "zeros")]
+    pub was_server: Hash,
+    /// Where its log says that it is.
+    #[serde(default)]
+    pub addresses: Vec<Address>,
+    /// What an act on them replaces.
+    #[serde(default = "zeros")]
+    pub was_addresses: Hash,
     /// The last audit head known here that its audit log still leads to.
     pub audit: AuditHead,
     /// The admins in its state.
@@ -126,6 +140,10 @@ pub struct Restored {
     pub entries: Vec<LostEntry>,
     /// Machines that have reported entries past this machine's last one, and how far they are.
     pub ahead: Vec<(Name, u64)>,
+}
+
+const fn zeros() -> Hash {
+    Hash::ZERO
 }
 
 /// Hands over the signed entry that resumes, with the one-time code of the server's host.
@@ -230,6 +248,9 @@ pub struct Status {
     /// The room on the server's disk, as it says, while it is low.
     #[serde(default)]
     pub room: Option<Room>,
+    /// Since when the server's own backups fail, as it says, if they do.
+    #[serde(default)]
+    pub backup_failing: Option<Time>,
     /// Secrets that this machine reads and whose custom metadata has `rotate_after`.
     #[serde(default)]
     pub rotations: Vec<Rotation>,

@@ -12,11 +12,11 @@ use crate::engine::WriteError;
 use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
-use super::request::Call;
+use super::request::{Call, Verb};
 use host::hint;
 use machine::local::{
-    AuditQuery, Head, HealRequest, Healed, HookRequest, HookRun, MachineRow, Machines,
-    PrepareRequest, SubmitRequest,
+    AdoptRequest, AuditQuery, Head, HealRequest, Healed, HookRequest, HookRun, MachineRow,
+    Machines, PrepareRequest, SubmitRequest, Trust,
 };
 
 /// What a machine must be able to read to see audit records.
@@ -169,6 +169,25 @@ pub(super) async fn heal(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
         return Ok(envelope::plain(&Healed::default()));
     }
     Ok(envelope::plain(&call.api.engine.heal().await.map_err(remote)?))
+}
+
+/// Answers what the log says of the server, or takes one that somebody here vouches for.
+pub(super) async fn server(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    if call.verb == Verb::Read {
+        return Ok(envelope::plain(&call.api.engine.server()));
+    }
+    let trust: Trust = call.only(Verb::Write)?.typed().await?;
+    tracing::warn!(server = %trust.server, who = %call.caller.who, "a server is vouched for");
+    call.api.engine.trust(trust).await.map_err(remote)?;
+    Ok(envelope::plain(&call.api.engine.server()))
+}
+
+/// Gives the vault to the server that is vouched for here.
+pub(super) async fn adopt(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let AdoptRequest { claim } = call.typed().await?;
+    tracing::warn!(who = %call.caller.who, "the vault is given to another server");
+    call.api.engine.adopt(claim).await.map_err(remote)?;
+    Ok(envelope::plain(&call.api.engine.server()))
 }
 
 /// Answers what proves a recovery kit: public keys, and one secret's ciphertext.

@@ -151,6 +151,8 @@ async fn agent_route(call: &mut Call<'_>, path: &str) -> Result<ApiAnswer, ApiFa
         "hook" => agent::hook(call.only(Verb::Write)?).await,
         "sample" => agent::sample(call.only(Verb::Read)?).await,
         "heal" => agent::heal(call.only(Verb::Write)?).await,
+        "server" => agent::server(call).await,
+        "adopt" => agent::adopt(call.only(Verb::Write)?).await,
         "resume" => halts::resume(call).await,
         "accept" => halts::accept(call.only(Verb::Write)?).await,
         "set-aside" => halts::set_aside(call).await,

@@ -18,6 +18,7 @@ use super::blob::Due;
 use super::fleet::Judged;
 use super::rights::{is_kept, may_read};
 use super::types::{Commit, Own};
+use machine::local::Trust;
 
 /// Entries after which a new snapshot of the state is written.
 const SNAPSHOT: u64 = 4096;
@@ -40,6 +41,8 @@ pub(super) struct Folded {
     /// Server keys that count beside those in the state: the pinned ones, until this machine has
     /// once caught up. The log begins with keys that may have been replaced long ago.
     pub(super) pinned: Vec<VerifyKey>,
+    /// A server that somebody on this host vouches for, until the log lists it.
+    pub(super) trusted: Option<Trust>,
     /// Paths of which versions were set aside, each with the last version that the vault knew when
     /// it went on.
     pub(super) aside: HashMap<SecretPath, u64>,
@@ -60,7 +63,8 @@ impl Folded {
     /// Returns the keys of which the server must hold one.
     pub(super) fn server_keys(&self) -> Vec<VerifyKey> {
         let listed = if self.born { self.state.server() } else { &[] };
-        listed.iter().chain(&self.pinned).cloned().collect()
+        let trusted = self.trusted.iter().map(|trust| &trust.server);
+        listed.iter().chain(&self.pinned).chain(trusted).cloned().collect()
     }
 
     /// Checks that the server has signed this very end of the log, before anything of it is used.
@@ -241,10 +245,22 @@ mod tests {
             let purpose = Purpose::Entry(state.vault());
             log::apply(&mut state, &Envelope::sign(&root, by, purpose, &entry).unwrap()).unwrap();
         }
-        let (held, readers, aside, pinned) = Default::default();
+        let (held, readers, aside, pinned, trusted) = Default::default();
         let (snapshot, overs, commit) = (0, 0, Commit::default());
         let (born, signed) = (true, None);
-        Folded { state, born, held, readers, snapshot, signed, pinned, commit, aside, overs }
+        Folded {
+            state,
+            born,
+            held,
+            readers,
+            snapshot,
+            signed,
+            pinned,
+            trusted,
+            commit,
+            aside,
+            overs,
+        }
     }
 
     #[test]

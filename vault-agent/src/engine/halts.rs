@@ -1,5 +1,5 @@
 //! The engine's doors to the ways out of a halt: how its log stands as a whole, what it has set
-//! aside, accepting a head, and resuming a restored server.
+//! aside, accepting a head, resuming a restored server, and giving the vault to another one.
 
 use anyhow::Result;
 use shared::blob::Blob;
@@ -11,10 +11,11 @@ use shared::signed::Envelope;
 
 use super::aside::SET_ASIDE;
 use super::blob::Due;
+use super::heal::adopt;
 use super::types::{Branch, Content};
-use super::{Engine, over, resume};
+use super::{Engine, over, resume, server};
 use crate::state::set_aside;
-use machine::local::{Accepted, Restored, SetAside, Submitted};
+use machine::local::{Accepted, Restored, ServerView, SetAside, Submitted, Trust};
 
 /// Entries that are listed: the newest.
 const LISTED: usize = 500;
@@ -110,5 +111,26 @@ impl Engine {
     /// If the server refuses it or does not answer.
     pub async fn resume(&self, envelope: Envelope, code: Hash) -> Result<Submitted> {
         resume::submit(&self.parts, envelope, code).await
+    }
+
+    /// Returns what the log says of the server.
+    pub fn server(&self) -> ServerView {
+        server::view(&self.parts)
+    }
+
+    /// Accepts a server that somebody on this host vouches for.
+    ///
+    /// # Errors
+    /// If this machine's log contradicts them, or the database fails.
+    pub async fn trust(&self, trust: Trust) -> Result<()> {
+        server::trust(&self.parts, trust).await
+    }
+
+    /// Gives the vault to the server that is vouched for on this host.
+    ///
+    /// # Errors
+    /// If it does not answer, or does not take it.
+    pub async fn adopt(&self, claim: Hash) -> Result<()> {
+        adopt::adopt(&self.parts, claim).await
     }
 }

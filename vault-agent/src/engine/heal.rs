@@ -2,6 +2,8 @@
 //! blobs that it keeps; what nobody can give back is named (design/trust, *Life cycle*, heal).
 //! Nothing here is believed of the server; it checks every signature as well.
 
+pub(super) mod adopt;
+
 use std::collections::HashSet;
 
 use anyhow::{Context as _, Result};

@@ -14,7 +14,7 @@ use super::folded::snapshot_is_due;
 use super::ledger::{Delivery, unsigned};
 use super::link::Ended;
 use super::parts::Parts;
-use super::read;
+use super::{read, server};
 use crate::state::Failure;
 
 /// Takes in what the stream brought, up to a signed head; returns when it is on disk and open.
@@ -108,6 +108,12 @@ async fn after(parts: &Arc<Parts>, opening: Option<JoinHandle<()>>, advanced: bo
 /// Notes that the stream has reached the server's head.
 pub(super) fn caught_up(parts: &Arc<Parts>) {
     parts.ledger.unpin();
+    let own = Arc::clone(parts);
+    parts.tasks.spawn(async move {
+        if let Err(fork) = server::settle(&own).await {
+            own.link.refuse(&fork);
+        }
+    });
     parts.link.caught_up();
     tell(parts);
     parts.fetch_due.notify_one();

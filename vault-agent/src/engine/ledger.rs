@@ -27,6 +27,7 @@ use super::folded::{Folded, born, recognise};
 use super::pending::Pending;
 use super::types::{Commit, Own, Ticks};
 use crate::state::{self, Database, Failure, Outcome, Store};
+use machine::local::Trust;
 
 /// A record from the server and where it claims to stand; the genesis stands at 0.
 pub(super) struct Delivery {
@@ -261,6 +262,11 @@ impl Ledger {
         drop(folded);
         // The next connection brings it again.
         let _ = state::note(&self.store, move |conn| state::log::sign(conn, head.seq, &head.sig));
+    }
+
+    /// Notes which server is vouched for on this host beside those that the log lists.
+    pub(super) fn trust(&self, trusted: Option<Trust>) {
+        self.write().trusted = trusted;
     }
 
     /// Notes that this machine has caught up: the server's keys are now what the log says.

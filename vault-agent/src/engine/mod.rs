@@ -10,7 +10,7 @@
 //! 3. what stands alone: `alarms`, `told`, `aside`, `cache`, `pending`
 //! 4. how the connection is, and the verified log: `ways`, `link`, `ledger`
 //! 5. local accesses and reports, and all owners together: `access`, `stored`, `report`, `leaves`,
-//!    `parts`
+//!    `parts`, `server`
 //! 6. reading and taking records in: `read`, `intake`
 //! 7. writing: `seal`, `send`, `owner`, `writer`
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
@@ -64,6 +64,7 @@ mod rights;
 mod sample;
 mod seal;
 mod send;
+mod server;
 mod status;
 mod stored;
 mod tasks;

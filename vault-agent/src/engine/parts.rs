@@ -165,8 +165,20 @@ fn load(conn: &Connection, pins: &Pins) -> Result<Stored> {
     });
     let pinned = if synced_at.is_none() { pins.server.clone() } else { Vec::new() };
     let (commit, aside, overs) = (Commit::ended(true), set_aside::bases(conn)?, 0);
-    let folded =
-        Folded { state, born, held, readers, snapshot, signed, pinned, aside, overs, commit };
+    let trusted = facts::get(conn, facts::TRUST)?;
+    let folded = Folded {
+        state,
+        born,
+        held,
+        readers,
+        snapshot,
+        signed,
+        pinned,
+        trusted,
+        aside,
+        overs,
+        commit,
+    };
     Ok(Stored {
         folded,
         left: set_aside::list(conn, aside::ALARMED)?,

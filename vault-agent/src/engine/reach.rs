@@ -24,7 +24,11 @@ pub(super) async fn reach(parts: &Parts) -> Option<Client> {
 
 /// Returns the addresses where the server is sought.
 pub(super) fn addresses(parts: &Parts) -> Vec<String> {
-    parts.ways.all(parts.ledger.read().state.addresses(), &parts.own.pins.addresses)
+    let folded = parts.ledger.read();
+    let mut signed: Vec<String> =
+        folded.state.addresses().iter().map(ToString::to_string).collect();
+    signed.extend(folded.trusted.iter().flat_map(|trust| trust.addresses.clone()));
+    parts.ways.all(&signed, &parts.own.pins.addresses)
 }
 
 async fn first(parts: &Parts, waves: Vec<Wave>) -> Option<Client> {

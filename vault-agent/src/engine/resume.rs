@@ -10,6 +10,7 @@ use shared::audit::AuditHead;
 use shared::error::{Code, Error};
 use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
+use shared::keys::VerifyKey;
 use shared::log::{self, Entry, Op, State};
 use shared::name::Name;
 use shared::signed::{Envelope, Purpose};
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use super::chain::Chain;
 use super::ledger::rebase::{after, fold};
+use super::ledger::unsigned;
 use super::over::{self, Right};
 use super::pages;
 use super::parts::Parts;
@@ -56,12 +58,22 @@ pub(super) async fn look(parts: &Arc<Parts>) -> Result<Restored> {
     if state.place() != head.place() {
         bail!(Code::Prev.because("the server's log does not lead to the head that it has signed"));
     }
-    head.verify(state.server(), parts.own.pins.vault)?;
+    let (vault, known) = (parts.own.pins.vault, parts.ledger.read().server_keys());
+    let signed = |key: &VerifyKey| head.verify(std::slice::from_ref(key), vault).is_ok();
+    let listed = state.server().iter().any(signed);
+    let unlisted = known.into_iter().find(signed).filter(|_| !listed);
+    if !listed && unlisted.is_none() {
+        return Err(unsigned(&head).into());
+    }
     let ahead = ahead(parts, own);
     let known = ahead.iter().map(|(_, seq)| *seq).fold(own.seq, u64::max);
     Ok(Restored {
         restored,
         head: head.place(),
+        unlisted,
+        was_server: state.was_server(),
+        addresses: state.addresses().to_vec(),
+        was_addresses: state.was_addresses(),
         audit: audited(parts, &client).await?,
         admins: state.admins().keys().cloned().collect(),
         machines: machines(&state),

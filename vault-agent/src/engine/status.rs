@@ -79,6 +79,7 @@ pub(super) fn of(parts: &Parts) -> Status {
         over: Vec::new(),
         near: Vec::new(),
         room: None,
+        backup_failing: None,
         rotations: readable.filter_map(|secret| rotation(secret, ages)).collect(),
     }
 }
@@ -98,7 +99,8 @@ fn is_unwatched(parts: &Parts) -> bool {
 pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
     // Right after a start, or when the server is back, the answer is not that nobody is known.
     parts.link.try_now().await;
-    let (told, SharesReply { over, near, room }) = tokio::join!(refresh(parts), shares(parts));
+    let (told, said) = tokio::join!(refresh(parts), shares(parts));
+    let SharesReply { over, near, room, backup_failing, .. } = said;
     let stored = parts.store.read(|conn| peers::targets(conn)).await?;
     let stored: BTreeMap<Number, StoredTargets> =
         stored.into_iter().map(|targets| (targets.machine, targets)).collect();
@@ -108,7 +110,7 @@ pub(super) async fn fleet(parts: &Parts) -> Result<Status> {
     let (state, fleet, arrivals) = (&folded.state, parts.reports.fleet(), parts.ledger.arrivals());
     let view = View { state, arrivals: &arrivals, now: Instant::now(), time: now, ages };
     (status.over, status.room) = (over_share(state, over, now), room);
-    status.near = near_share(state, near);
+    (status.near, status.backup_failing) = (near_share(state, near), backup_failing);
     status.told = told.whole;
     judge(state, &mut status, &told, now);
     for (number, peer) in fleet.peers() {
@@ -215,7 +217,13 @@ pub(super) async fn refresh(parts: &Parts) -> Told {
 async fn shares(parts: &Parts) -> SharesReply {
     let Ok(client) = parts.link.client() else { return SharesReply::default() };
     match timeout(PATIENCE, client.shares()).await {
-        Ok(Ok(reply)) => return reply,
+        Ok(Ok(reply)) => {
+            // A restored server that lacks nothing is like any other until somebody writes.
+            if reply.restored {
+                parts.link.restored(true);
+            }
+            return reply;
+        }
         Ok(Err(fault)) => tracing::warn!(%fault, "the server does not say who is over a share"),
         Err(_) => tracing::warn!("the server does not say in time who is over a share"),
     }

@@ -43,6 +43,7 @@ pub fn router(
     let app = App::new(vault, limits, shares, shutdown);
     Router::new()
         .route(v1::GENESIS, post(routes::genesis))
+        .route(v1::ADOPT, post(routes::adopt))
         .route(v1::JOIN, get(routes::waiting).post(routes::join))
         .route(v1::LOG, get(log::read).post(log::append))
         .route(&format!("{}{{id}}", v1::BLOB), get(routes::blob).put(routes::park))
@@ -103,7 +104,7 @@ async fn metered(
 /// Tells whether a key that belongs to no machine may ask this.
 fn is_for_strangers(app: &App, route: &str, method: &Method) -> bool {
     match (app.vault.is_founded(), route) {
-        (false, v1::GENESIS) => true,
+        (false, v1::GENESIS | v1::ADOPT) => true,
         (true, v1::JOIN) => method == Method::POST,
         (_, _) => false,
     }
@@ -148,7 +149,11 @@ async fn pass(
             app.vault.count_stranger(&peer);
             // A machine that a database set back does not know yet may be the one that shows it.
             let _ = log::shown(&app.vault, &peer, head).await;
-            let why = if route == v1::GENESIS { Refusal::Claim } else { Refusal::Stranger };
+            let why = if [v1::GENESIS, v1::ADOPT].contains(&route.as_str()) {
+                Refusal::Claim
+            } else {
+                Refusal::Stranger
+            };
             Fault::from(why).into_response()
         }
     };

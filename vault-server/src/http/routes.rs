@@ -8,7 +8,7 @@ use shared::hash::Hash;
 use shared::limits;
 use shared::wire::v1::audit::{AccessRequest, AuditQuery, LeavesQuery};
 use shared::wire::v1::join::JoinRequest;
-use shared::wire::v1::log::{GenesisRequest, HealRequest};
+use shared::wire::v1::log::{AdoptRequest, GenesisRequest, HealRequest};
 use shared::wire::v1::report::{ReportRequest, TargetsQuery};
 use shared::wire::v1::shares::Share;
 
@@ -31,6 +31,16 @@ pub async fn genesis(
     Json(request, _place): Json<GenesisRequest, BATCH>,
 ) -> Result<StatusCode, Fault> {
     app.vault.genesis(&peer, request).await?;
+    Ok(StatusCode::CREATED)
+}
+
+/// Takes a vault over from one of its machines: 201 without a body.
+pub async fn adopt(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    Json(request, _place): Json<AdoptRequest, { usize::MAX }>,
+) -> Result<StatusCode, Fault> {
+    app.vault.adopt(&peer, request).await?;
     Ok(StatusCode::CREATED)
 }
 

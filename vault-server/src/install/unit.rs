@@ -26,6 +26,8 @@ pub struct Server {
     pub data: PathBuf,
     /// The configuration file.
     pub config: PathBuf,
+    /// Where its own backups go.
+    pub backups: Option<PathBuf>,
     /// The port to listen on.
     pub port: u16,
 }
@@ -76,13 +78,18 @@ impl Server {
         } else {
             *unit += &format!("ReadWritePaths={}\n", word(&self.data.to_string_lossy()));
         }
+        if let Some(backups) = &self.backups {
+            // Where it is not there the server starts all the same, and says so.
+            *unit += &format!("ReadWritePaths=-{}\n", word(&backups.to_string_lossy()));
+        }
         if let Some(Credential { name, sealed, .. }) = sealed {
             let file = percent(&sealed.to_string_lossy());
             *unit += &format!("LoadCredentialEncrypted={name}:{file}\n");
         }
         let homes = ["/home", "/root", "/run/user"];
         let touches = |path: &Path| homes.iter().any(|home| path.starts_with(home));
-        let home = [&self.data, &self.config, program].into_iter().any(touches);
+        let places = [&self.data, &self.config, program].into_iter();
+        let home = places.chain(self.backups.as_deref()).any(touches);
         *unit += if home { "ProtectHome=read-only\n" } else { "ProtectHome=yes\n" };
         *unit += "ProtectSystem=strict\nPrivateTmp=yes\nPrivateDevices=yes\nPrivateIPC=yes\nProtectProc=invisible\n";
         *unit +=
@@ -108,6 +115,7 @@ mod tests {
             arguments: vec!["--config".to_owned(), "/etc/vault-server/server.toml".to_owned()],
             data: USUAL.into(),
             config: "/etc/vault-server/server.toml".into(),
+            backups: None,
             port: 8443,
         }
     }

@@ -49,6 +49,21 @@ impl HeadFile {
         Ok(Self { file, held, turn })
     }
 
+    /// Reads the newest head in a file that another process may be writing; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn newest(path: &Path) -> Result<Option<SignedHead>> {
+        let shown = path.display();
+        let file = match File::open(path) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.with_context(|| format!("cannot open `{shown}`"))?,
+        };
+        let slot = |n| read(&file, n).with_context(|| format!("cannot read `{shown}`"));
+        let newest = slot(0)?.into_iter().chain(slot(1)?).max_by_key(|(turn, _)| *turn);
+        Ok(newest.map(|(_, head)| head))
+    }
+
     /// Returns the head that was written last.
     pub const fn held(&self) -> Option<SignedHead> {
         self.held

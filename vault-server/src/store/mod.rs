@@ -5,6 +5,7 @@ pub mod access;
 pub mod audit;
 pub mod blob;
 pub mod claim;
+pub mod copy;
 mod end;
 mod folded;
 pub mod headfile;

@@ -40,6 +40,46 @@ fn unusable(file: &Path, why: &rusqlite::Error) -> anyhow::Error {
     }
 }
 
+/// Opens a database, or a copy of one, only to read it, whoever writes it meanwhile.
+///
+/// # Errors
+/// If it cannot be opened, is no database, or was written by a newer program.
+pub fn open_source(file: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(file, flags)
+        .with_context(|| format!("cannot open database `{}`", file.display()))?;
+    let wait = conn.busy_timeout(std::time::Duration::from_secs(5));
+    let read = wait.and_then(|()| conn.execute_batch("SELECT count(*) FROM sqlite_schema"));
+    read.map_err(|why| unusable(file, &why))?;
+    let known = conn.table_exists(None, "log").map_err(|why| unusable(file, &why))?;
+    if !known {
+        let why =
+            format!("`{}` is neither a server's database nor a backup of one", file.display());
+        return Err(hinted(why, "name a file that `vault-server backup` has made"));
+    }
+    migrate(&mut conn, file, MIGRATIONS, "vault-server")?;
+    Ok(conn)
+}
+
+/// Opens a copy that is being made, and brings it up to date. What is written into it is on disk
+/// once its file is synced.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_copy(file: &Path) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(file, flags)
+        .with_context(|| format!("cannot open database `{}`", file.display()))?;
+    let prepared = conn.execute_batch(
+        "PRAGMA journal_mode = MEMORY;
+         PRAGMA synchronous = OFF;
+         PRAGMA trusted_schema = OFF;",
+    );
+    prepared.map_err(|why| unusable(file, &why))?;
+    migrate(&mut conn, file, MIGRATIONS, "vault-server")?;
+    Ok(conn)
+}
+
 /// Opens the database for reading beside the writer.
 pub fn open_reader(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

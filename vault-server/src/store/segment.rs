@@ -216,6 +216,24 @@ pub fn holding(conn: &Connection, n: u64) -> rusqlite::Result<Option<Segment>> {
         .optional()
 }
 
+/// Returns all segments, oldest first.
+pub fn all(conn: &Connection) -> rusqlite::Result<Vec<Segment>> {
+    conn.prepare_cached(&format!("SELECT {COLUMNS} FROM segment ORDER BY first"))?
+        .query_map([], Segment::from_row)?
+        .collect()
+}
+
+/// Returns those that have a file, oldest first.
+pub fn with_file(conn: &Connection) -> rusqlite::Result<Vec<Segment>> {
+    Ok(all(conn)?.into_iter().filter(|segment| segment.bytes > 0).collect())
+}
+
+/// Returns the chain after the records in what a segment's file holds, which begin after `before`.
+pub fn folded(before: AuditHead, content: &[u8]) -> AuditHead {
+    let records = content.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty());
+    records.fold(before, |head, record| head.then(leaf(record)))
+}
+
 /// Returns where the records end whose segments were deleted.
 pub fn gone(conn: &Connection) -> rusqlite::Result<AuditHead> {
     let gone = holding(conn, 1)?.filter(|segment| segment.bytes == 0);

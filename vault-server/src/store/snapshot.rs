@@ -127,7 +127,20 @@ fn read(conn: &Connection, expected: Hash) -> rusqlite::Result<Option<State>> {
 /// # Errors
 /// If an entry does not follow from those before.
 pub fn fold(conn: &Connection) -> Result<(Option<State>, usize)> {
-    let mut state = load(conn).context("cannot read the snapshot")?;
+    let state = load(conn).context("cannot read the snapshot")?;
+    replay(conn, state, |_| ())
+}
+
+/// Folds the log from `state` on, or from its start; `each` is told of every entry. Returns what
+/// [`fold`] does.
+///
+/// # Errors
+/// As [`fold`].
+pub fn replay(
+    conn: &Connection,
+    mut state: Option<State>,
+    mut each: impl FnMut(u64),
+) -> Result<(Option<State>, usize)> {
     let from = state.as_ref().map_or(0, |state| state.seq() + 1);
     let mut folded = 0;
     for stored in log::range(conn)?.query_map([int(from), i64::MAX], log::read)? {
@@ -141,6 +154,7 @@ pub fn fold(conn: &Connection) -> Result<(Option<State>, usize)> {
             return Err(anyhow!("its hash differs").context(broken()));
         }
         folded += 1;
+        each(seq);
     }
     Ok((state, folded))
 }

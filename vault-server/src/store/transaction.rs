@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use shared::audit::{AuditHead, Fact};
 use shared::hash::Hash;
 use shared::head::{Head, SignedHead};
-use shared::keys::SignKey;
+use shared::keys::{SignKey, VerifyKey};
 use shared::log::{Applied, Entry, Number, Op, Refused, State, Undo};
 use shared::path::SecretPath;
 use shared::signed::Envelope;
@@ -113,6 +113,11 @@ impl Transaction {
     /// is on disk and the head in its file.
     pub const fn head(&self) -> Option<SignedHead> {
         self.head
+    }
+
+    /// Returns the public half of the key that heads are signed with.
+    pub fn own_key(&self) -> VerifyKey {
+        self.signer.verify_key()
     }
 
     /// Signs the head that entry `seq`, just stored, has made: it is the newest now.

@@ -123,6 +123,10 @@ fn append(
         Err(why) => return not_applied(tx, caller, envelope, why),
     };
     restored::may_resume(tx, &entry, || refused_fact(caller, envelope, None))?;
+    if let Err(why) = lists_own_key(tx, &entry) {
+        tx.take_back();
+        return refuse(tx, refused_fact(caller, envelope, why.op), why.error);
+    }
     let gathered = match names_are_normal(&entry) {
         Ok(()) => gather(tx, &entry, &dropped, &request.blobs)?,
         Err(refused) => Err(refused),
@@ -152,6 +156,21 @@ fn append(
     let (by, machine) = (envelope.by.clone(), caller.name.clone());
     tx.after_commit(move || tracing::info!(seq = head.seq, %by, %machine, "entry appended"));
     Ok(Append::Done(head))
+}
+
+/// Refuses a list of server keys without the one that this server runs with: no machine would reach
+/// it any more. The server's own policy, no rule of the log.
+fn lists_own_key(tx: &Transaction, entry: &Entry) -> Result<(), Refused> {
+    let at = entry.ops.iter().rposition(|op| matches!(op, Op::ServerSet { .. }));
+    let own = tx.own_key();
+    let is_listed = tx.state().is_some_and(|state| state.server().contains(&own));
+    match at {
+        Some(index) if !is_listed => {
+            let why = format!("the list lacks {own}, with which this server runs");
+            Err(Refused { op: Some(index), error: Code::Key.because(why) })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Demands Unicode's normal form of the names that an entry writes to: the server's own policy, no

@@ -2,6 +2,7 @@
 //! is recorded, what the answer is. No HTTP, no SQL text, no TLS.
 
 mod access;
+mod adopt;
 mod append;
 mod audit;
 mod blob;
@@ -24,7 +25,7 @@ mod retention;
 mod room;
 mod signers;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ use shared::keys::SignKey;
 use shared::log::{Machine, Number, State};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
+use shared::signed::VaultId;
+use shared::time::Time;
 use shared::wire::v1::health::Room;
 use shared::wire::v1::shares::{Share, SharesReply};
 use tokio::sync::{Semaphore, watch};
@@ -157,6 +160,8 @@ struct Inner {
     reported: Reported,
     retention: Retention,
     room: Gauge,
+    /// Since when backups fail, in microseconds; 0 while none has failed.
+    backup_failing: AtomicU64,
     /// Whether the last piece of work found the disk full.
     had_no_room: AtomicBool,
     clones: Mutex<Clones>,
@@ -186,6 +191,7 @@ impl Vault {
             reported,
             retention,
             room,
+            backup_failing: AtomicU64::default(),
             had_no_room: AtomicBool::default(),
             clones: Mutex::default(),
             joining: Mutex::default(),
@@ -247,7 +253,24 @@ impl Vault {
     pub fn shares(&self) -> SharesReply {
         let meter = &self.0.meter;
         let room = Some(self.room()).filter(Room::is_low);
-        SharesReply { over: meter.over(), near: meter.near(), room }
+        let failing = self.0.backup_failing.load(Ordering::Relaxed);
+        let backup_failing = (failing > 0).then(|| Time::from_micros(failing));
+        let restored = self.0.store.end().is_some_and(|end| end.restored);
+        SharesReply { over: meter.over(), near: meter.near(), room, backup_failing, restored }
+    }
+
+    /// Notes how the last backup that was due went, for members to show.
+    pub fn backed_up(&self, failed: Option<Time>) {
+        let since = &self.0.backup_failing;
+        let before = since.load(Ordering::Relaxed);
+        let now = failed.map_or(0, |now| if before > 0 { before } else { now.as_micros() });
+        since.store(now, Ordering::Relaxed);
+        self.0.metrics.backup_failing.set(u64::from(failed.is_some()));
+    }
+
+    /// Returns the vault, once there is one.
+    pub fn id(&self) -> Option<VaultId> {
+        self.0.store.end().map(|end| end.listed.vault)
     }
 
     /// Refuses a machine that has used one of the shares up.

@@ -125,7 +125,7 @@ fn judge(
 
 /// Writes a new one-time code, unless its file holds the present one; removes the file of a used
 /// one.
-fn keep_code(tx: &mut Transaction, file: &CodeFile) -> rusqlite::Result<()> {
+pub(super) fn keep_code(tx: &mut Transaction, file: &CodeFile) -> rusqlite::Result<()> {
     let Some(restored) = tx.restored().copied() else {
         file.remove();
         return Ok(());

@@ -23,6 +23,19 @@ pub struct GenesisRequest {
     pub entry: Envelope,
 }
 
+/// Body of `POST /v1/adopt`: a vault's first records, for a server that was made anew; answered 201
+/// without a body. The server is then as one that was restored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptRequest {
+    /// The one-time claim code of the setup line.
+    pub claim: Hash,
+    /// Signed by root.
+    pub genesis: Envelope,
+    /// Entries from the first on, one of which adds the machine that sends them.
+    pub entries: Vec<Envelope>,
+}
+
 /// Header of every request for [`super::LOG`]: the newest head that the caller holds, as the
 /// compact JSON of a [`SignedHead`]. Left out by a caller that has none yet.
 pub const LAST_HEAD: &str = "vault-head";

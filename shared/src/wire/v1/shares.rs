@@ -97,4 +97,10 @@ pub struct SharesReply {
     /// The room on the server's disk, while it is low.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room: Option<Room>,
+    /// Since when the server's own backups fail, if they do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_failing: Option<Time>,
+    /// Whether the server was restored, and takes no change yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
 }

@@ -10,6 +10,7 @@ pub(crate) mod machine;
 mod owning;
 pub(crate) mod recovery;
 pub(crate) mod resume;
+pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod signing;
 mod ssh;

@@ -3,14 +3,18 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use shared::grant::Grants;
 use shared::name::Name;
 use shared::path::demand_nfc;
 
+use crate::client::Error;
 use crate::context::Global;
 use crate::owner::signing::passphrase::Source;
 use host::hint::Failure;
-use machine::local::{MachineRow, Machines};
+use machine::config::Config;
+use machine::identity::Pins;
+use machine::local::{MachineRow, Machines, SERVER, ServerView};
 
 /// Who signs, and whether they are asked.
 #[derive(Debug, clap::Args)]
@@ -63,6 +67,24 @@ impl Lists {
 pub fn passphrase(flag: Option<PathBuf>, global: &Global) -> Source {
     let file = flag.or_else(|| global.env("VAULT_PASSPHRASE_FILE").map(PathBuf::from));
     file.map_or(Source::Terminal, Source::File)
+}
+
+/// Status of a route that an agent does not know.
+const NO_ROUTE: u16 = 404;
+
+/// Returns where machines find the server: as owners have said in the log, else as this machine is
+/// configured, else as it has pinned.
+pub fn server_addresses(global: &Global, pins: &Pins) -> Result<Vec<String>> {
+    let listed = match global.client()?.get::<ServerView>(SERVER, &[]) {
+        Ok(view) => view.addresses,
+        Err(Error::Refused(refusal)) if refusal.status == NO_ROUTE => Vec::new(),
+        Err(fault) => return Err(fault.into()),
+    };
+    if !listed.is_empty() {
+        return Ok(listed.iter().map(ToString::to_string).collect());
+    }
+    let configured = Config::load_or_default(&global.paths()?.config)?.server;
+    Ok(if configured.is_empty() { pins.addresses.clone() } else { configured })
 }
 
 /// Returns the active machine `name`, or says which there are.

@@ -30,7 +30,7 @@ const REASON: &str = "not confirmed when the vault was resumed";
 pub struct Args {
     /// One-time code from the server's host; `-` reads the first line of standard input
     #[arg(long, value_name = "CODE", conflicts_with = "code_file")]
-    code: Option<String>,
+    pub(super) code: Option<String>,
 
     /// Read the code from this file
     #[arg(long, value_name = "FILE")]
@@ -50,6 +50,16 @@ pub struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
+    let resumed = go_on(global, args, |_| Vec::new())?;
+    Ok(if resumed.is_some() { Exit::OK } else { Exit::LOCAL })
+}
+
+/// Resumes, with further acts in the same entry; `None` if the person says no.
+pub(super) fn go_on(
+    global: &Global,
+    args: &Args,
+    more: impl FnOnce(&Restored) -> Vec<Op>,
+) -> Result<Option<(Submitted, Restored)>> {
     let removed = args.remove.iter().map(|name| parsed(name.parse::<Name>()));
     let removed = removed.collect::<Result<Vec<_>, _>>()?;
     let owner = Owner::at(global, &args.signing)?;
@@ -65,11 +75,12 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
     let machines = machines(&found);
     let removed = chosen(global, &found, &machines, &removed, args.signing.yes)?;
     let code = code(global, args)?;
-    let entry = entry(global, &found, owner.by(), removed);
+    let more = more(&found);
+    let entry = entry(global, &found, owner.by(), removed, more);
     let signed = owner.sign_entry(entry, &machines, |envelope| {
         Ok(client.post::<Submitted>(RESUME, &ResumeRequest { envelope, code })?)
     })?;
-    let Signed::Done(done) = signed else { return Ok(Exit::LOCAL) };
+    let Signed::Done(done) = signed else { return Ok(None) };
     global.term.say(format!("the vault goes on: entry {}", done.seq));
     if found.lost > 0 {
         let head = Head { epoch: done.head, seq: done.seq, head: done.head };
@@ -78,7 +89,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> Result<Exit> {
              run: vault-agent accept {head}"
         ));
     }
-    Ok(Exit::OK)
+    Ok(Some((done, found)))
 }
 
 /// Refuses to lose entries that nobody has named.
@@ -169,13 +180,25 @@ fn chosen(
     Ok(removed)
 }
 
-fn entry(global: &Global, found: &Restored, by: Actor, removed: Vec<Number>) -> Entry {
+fn entry(
+    global: &Global,
+    found: &Restored,
+    by: Actor,
+    removed: Vec<Number>,
+    more: Vec<Op>,
+) -> Entry {
     let Restored { head, audit, .. } = found;
     let resume =
         Resume { seq: head.seq, head: head.head, audit_n: audit.n, audit_head: audit.hash };
     let reason = Text::lossy(REASON);
     let remove = |number| Op::MachineRemove { number, reason: reason.clone() };
-    let ops = std::iter::once(Op::Resume(resume)).chain(removed.into_iter().map(remove)).collect();
+    // A server that was restored with a new key is accepted by it from here on.
+    let rekey = found
+        .unlisted
+        .iter()
+        .map(|key| Op::ServerSet { keys: vec![key.clone()], was: found.was_server });
+    let acts = rekey.chain(more).chain(removed.into_iter().map(remove));
+    let ops = std::iter::once(Op::Resume(resume)).chain(acts).collect();
     Entry { seq: head.seq + 1, prev: head.head, time: global.now(), by, ops }
 }
 
@@ -240,6 +263,10 @@ mod tests {
         Restored {
             restored: true,
             head,
+            unlisted: None,
+            was_server: Hash::ZERO,
+            addresses: Vec::new(),
+            was_addresses: Hash::ZERO,
             audit: shared::audit::AuditHead::EMPTY,
             admins: vec!["jonas".parse().unwrap()],
             machines: vec![row("rtx1080", 1, "*"), row("vps", 2, "secret/jjeco/")],
@@ -337,7 +364,7 @@ mod tests {
     fn one_entry_resumes_and_removes() {
         let world = host(&whole());
         let found = whole();
-        let entry = entry(&world.global(), &found, "admin:jonas".parse().unwrap(), vec![2]);
+        let entry = entry(&world.global(), &found, "admin:jonas".parse().unwrap(), vec![2], vec![]);
         assert_eq!((entry.seq, entry.prev, entry.time), (8, found.head.head, now()));
         let names: Vec<&str> = entry.ops.iter().map(Op::name).collect();
         assert_eq!(names, ["resume", "machine_remove"]);

@@ -3,7 +3,6 @@
 
 pub mod exit;
 pub mod go;
-pub mod progress;
 pub mod table;
 pub mod yaml;
 

@@ -68,6 +68,7 @@ fn well() -> Status {
         over: Vec::new(),
         near: Vec::new(),
         room: None,
+        backup_failing: None,
         rotations: Vec::new(),
     }
 }
@@ -105,7 +106,8 @@ fn a_server_that_is_away_is_found_and_one_that_is_refused_is_not_called_away() {
         status.trouble = Some("connection refused".to_owned());
     };
     let text = "not connected to the server (10.8.0.3:8443): connection refused";
-    let look = "`systemctl status vault-server` (or with `--user`) on the server's host";
+    let look = "`systemctl status vault-server` (or with `--user`) on the server's host; if it has \
+                moved while this host slept: `server = [\"HOST:PORT\"]` in `agent.toml` here";
     check(away, &[("server_away", "", text, Some(7), look)]);
     let nowhere = |status: &mut Status| {
         away(status);

@@ -26,7 +26,9 @@ use shared::wire::v1::audit::{
 };
 use shared::wire::v1::error::ErrorBody;
 use shared::wire::v1::join::{JoinList, JoinReply, JoinRequest};
-use shared::wire::v1::log::{GenesisRequest, HealReply, HealRequest, LAST_HEAD, LogQuery};
+use shared::wire::v1::log::{
+    AdoptRequest, GenesisRequest, HealReply, HealRequest, LAST_HEAD, LogQuery,
+};
 use shared::wire::v1::report::{ReportReply, ReportRequest, TargetsPage, TargetsQuery};
 use shared::wire::v1::shares::SharesReply;
 use shared::wire::v1::{self as routes};
@@ -222,6 +224,12 @@ impl Client {
     /// `POST /v1/genesis`.
     pub async fn genesis(&self, request: &GenesisRequest) -> Result<(), RemoteError> {
         let answer = self.send(Method::POST, routes::GENESIS, json(request)?).await?;
+        expect(answer, StatusCode::CREATED).await.map(drop)
+    }
+
+    /// `POST /v1/adopt`.
+    pub async fn adopt(&self, request: &AdoptRequest) -> Result<(), RemoteError> {
+        let answer = self.send(Method::POST, routes::ADOPT, json(request)?).await?;
         expect(answer, StatusCode::CREATED).await.map(drop)
     }
 

@@ -120,7 +120,7 @@ impl Ledger {
         decide: impl FnOnce(&Leaving<'_>) -> Result<(), Error>,
     ) -> Result<(Folded, Left, Vec<Hash>), Stopped> {
         let Branch { own, common, entries: branch, head } = branch;
-        let (held, readers, overs, pinned, lost) = {
+        let (held, readers, overs, pinned, trusted, lost) = {
             let folded = self.read();
             if !folded.born || folded.state.place() != own || common > own.seq {
                 return Err(Code::Prev.because("the log has moved on meanwhile").into());
@@ -139,6 +139,7 @@ impl Ledger {
                 folded.readers.clone(),
                 folded.overs + 1,
                 folded.pinned.clone(),
+                folded.trusted.clone(),
                 lost,
             )
         };
@@ -154,6 +155,7 @@ impl Ledger {
             snapshot,
             signed: Some(head),
             pinned,
+            trusted,
             commit,
             aside,
             overs,

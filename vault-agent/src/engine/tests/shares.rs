@@ -23,7 +23,8 @@ async fn who_was_over_a_share_is_named_once_and_accused_of_nothing() {
     let log = near(vps, Share::Log);
     let near = vec![log, log, near(99, Share::Audit)];
     let room = Some(Room::of(90, 10));
-    world.server.data().reported.shares = SharesReply { over, near, room };
+    world.server.data().reported.shares =
+        SharesReply { over, near, room, ..SharesReply::default() };
     let status = home.engine.fleet().await.unwrap();
     let (machine, share, used_percent) = (name("vps"), Share::Log, 93);
     assert_eq!(status.near, [local::NearShare { machine, share, used_percent, until }]);

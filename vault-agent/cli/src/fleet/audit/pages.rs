@@ -9,8 +9,8 @@ use shared::audit::Record;
 use super::filter::Asked;
 use crate::client::{Client, Error};
 use crate::context::Global;
-use crate::print::progress::Progress;
 use host::hint::Failure;
+use host::progress::Progress;
 use machine::local::{self, Archived, AuditPage, AuditQuery};
 
 /// Records asked for at once; a server ends a page at a number of bytes, too.

@@ -67,5 +67,6 @@ pub(super) fn of(status: &Status, found: &[Finding], now: Time) -> Value {
         "alarms": alarms.collect::<Vec<_>>(), "targets": rows.collect::<Vec<_>>(),
         "outdated": outdated.collect::<Vec<_>>(), "rotations": rotations,
         "over": over, "near": near, "room": status.room,
+        "backup_failing": time(status.backup_failing),
     })
 }

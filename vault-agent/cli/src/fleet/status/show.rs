@@ -255,7 +255,8 @@ pub(super) fn summary(status: &Status, found: &[Finding], now: Time) -> Option<S
         return None;
     }
     let on: BTreeSet<&Name> = found.iter().filter_map(|it| it.machine.as_ref()).collect();
-    let server = found.iter().any(|it| matches!(it.kind, Kind::Server | Kind::Untold));
+    let server =
+        found.iter().any(|it| matches!(it.kind, Kind::Server | Kind::Untold | Kind::Backup));
     let mut on: Vec<String> =
         if on.is_empty() { Vec::new() } else { vec![names(on.iter().copied())] };
     on.extend(server.then(|| "the server".to_owned()));

@@ -123,5 +123,5 @@ fn by_line(
         }
         (Signed::Done(done), Way::In(..)) => global.term.say(format!("done: entry {}", done.seq)),
     }
-    Ok(Some(PinLine { addresses, server, vault: owner.pins.vault, name }))
+    Ok(Some(PinLine { addresses, server, vault: owner.pins.vault, name, at: None }))
 }

@@ -10,9 +10,9 @@ use shared::name::Name;
 use shared::token::MachineLine;
 
 use crate::context::Global;
+use crate::owner::owning::server_addresses;
 use crate::owner::signing::act::Owner;
 use host::hint::Failure;
-use machine::config::Config;
 use machine::local::{MachineRow, Machines};
 
 /// What machines are let in with.
@@ -143,15 +143,13 @@ pub fn rekeying(line: &MachineLine, row: &MachineRow, new_number: Number) -> Op 
     Op::MachineRekey(Rekey { number: row.number, new_number, recipient, sign, proof })
 }
 
-/// Returns where a new machine finds the server: as said, else as this machine is configured,
+/// Returns where a new machine finds the server: as said, else as the log has it or this machine,
 /// without what only this machine can reach.
 pub fn addresses(said: &[String], owner: &Owner<'_>, global: &Global) -> Result<Vec<String>> {
     if !said.is_empty() {
         return Ok(said.to_vec());
     }
-    let config = Config::load_or_default(&global.paths()?.config)?;
-    let known = if config.server.is_empty() { owner.pins.addresses.clone() } else { config.server };
-    Ok(reachable(known))
+    Ok(reachable(server_addresses(global, &owner.pins)?))
 }
 
 /// Leaves out loopback addresses, unless there are no others.

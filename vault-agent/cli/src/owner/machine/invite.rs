@@ -12,11 +12,11 @@ use shared::name::Name;
 
 use super::enrolment::reachable;
 use crate::context::Global;
-use crate::owner::owning::Lists;
+use crate::owner::owning::{Lists, server_addresses};
 use crate::print::{self, Format};
 use host::hint::{Exit, hinted, parsed};
 use invitation::Invitation;
-use machine::config::{Config, is_address};
+use machine::config::is_address;
 use machine::identity::Pins;
 use machine::local::{MACHINES, Machines};
 use stream::Stream;
@@ -93,8 +93,7 @@ fn invitation(args: &Args, global: &Global) -> Result<Invitation> {
         );
     }
     let addresses = if args.server.is_empty() {
-        let known = Config::load_or_default(&paths.config)?.server;
-        reachable(if known.is_empty() { pins.addresses } else { known })
+        reachable(server_addresses(global, &pins)?)
     } else {
         args.server.clone()
     };

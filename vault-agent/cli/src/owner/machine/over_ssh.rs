@@ -103,6 +103,7 @@ pub fn run(
             server: server.clone(),
             vault: owner.pins.vault,
             name: guest.called.as_ref().unwrap_or(guest.name()).clone(),
+            at: None,
         };
         // The others are not held up by one.
         match finish(guest, &parsed(pin.to_line())?, flags, target.as_ref(), global) {

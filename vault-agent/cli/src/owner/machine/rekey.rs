@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
             global.term.say(format!("machine `{name}` has its new keys: entry {}", done.seq));
         }
     }
-    let pin = PinLine { addresses, server, vault: owner.pins.vault, name };
+    let pin = PinLine { addresses, server, vault: owner.pins.vault, name, at: None };
     global.term.say(format!("run this on `{}`, and restart its agent:", pin.name));
     global.term.line(format!("vault-agent join {}", parsed(pin.to_line())?))?;
     Ok(Exit::OK)

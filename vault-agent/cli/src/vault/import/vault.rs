@@ -6,9 +6,9 @@ use crate::client::{Client, Endpoint};
 use crate::context::Global;
 use crate::kv::replicate::{self, Done, End};
 use crate::kv::{Route, Typed, context, walk};
-use crate::print::progress::Progress;
 use crate::print::{self, Format, exit};
 use host::hint::{Exit, Failure};
+use host::progress::Progress;
 use host::shown::Shown;
 
 use serde_json::{Value, json};

@@ -51,7 +51,8 @@ impl Stream {
         let programs = [Program::read("vault-agent", &agent)?, Program::read("vault", &vault)?];
         let Invitation { name, vault: id, addresses, server, .. } = invitation;
         let (addresses, server) = (addresses.clone(), server.clone());
-        let pin = parsed(PinLine { addresses, server, vault: *id, name: name.clone() }.to_line())?;
+        let pin = PinLine { addresses, server, vault: *id, name: name.clone(), at: None };
+        let pin = parsed(pin.to_line())?;
         let mut add = vec![vault.to_string_lossy().into_owned()];
         add.extend(invitation.place.iter().cloned());
         add.extend(["machine", "add"].map(str::to_owned));

@@ -1,7 +1,7 @@
 //! How far long work has got: one line on a terminal, written over and taken away at the end;
 //! nothing elsewhere.
 
-use host::term::Term;
+use crate::term::Term;
 
 /// Width of the bar in characters.
 const WIDTH: usize = 24;

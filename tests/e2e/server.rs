@@ -1,0 +1,255 @@
+//! The server moves, gets another key, or is made anew out of what the machines have; whoever slept
+//! meanwhile finds it again, or is told how.
+
+use std::path::Path;
+
+use shared::token::{Line as _, PinLine};
+use tests::{Host, Port, World, bins, find_line, watch};
+
+use crate::backup::{give_up_what_is_lost, killed_at, moments};
+use crate::restored::{holds, put, put_when_back, shows};
+
+fn all_is_right(host: &Host) {
+    watch::poll("the status is 0", || (host.vault(&["status"]).code == 0).then_some(()));
+    let verified = host.vault(&["audit", "verify"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
+}
+
+/// An owner, a machine with a target, and a laptop with one that sleeps at times.
+fn three(world: &World) -> (Host, Host, Host) {
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    let thinkpad = world.machine(&rtx, "thinkpad", &["secret/jjeco/"]);
+    let _ = rtx.vault(&["machine", "set", "thinkpad", "--sleeps", "--yes"]).ok();
+    assert_eq!(put(&rtx, "secret/jjeco/a", "K=one"), 0);
+    for host in [&vps, &thinkpad] {
+        host.target(&["secret/jjeco/a"]);
+        watch::until(&host.env_file(), |text| text.contains("one"));
+    }
+    (rtx, vps, thinkpad)
+}
+
+fn arrives(owner: &Host, at: &[&Host], value: &str) {
+    put_when_back(owner, "secret/jjeco/a", &format!("K={value}"));
+    for host in at {
+        watch::until(&host.env_file(), |text| text.contains(value));
+    }
+}
+
+/// Has the stopped server listen somewhere else.
+fn listen_at(world: &World, address: &str) {
+    let file = world.data().join("server.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text
+        .replace(&format!("listen = \"{}\"", world.address()), &format!("listen = \"{address}\""));
+    host::files::replace_trusted(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
+}
+
+#[test]
+fn a_moved_server_is_found_without_an_edit_and_one_that_slept_is_told_how() {
+    let mut world = World::new(bins!());
+    let (rtx, vps, mut thinkpad) = three(&world);
+    thinkpad.stop();
+    let bad = rtx.vault(&["server", "move", "nowhere", "--yes"]);
+    assert!(bad.code != 0 && bad.err.contains("`nowhere` is not host:port"), "{}", bad.err);
+    let port = Port::reserve();
+    let there = port.address().to_string();
+    for moment in moments(6) {
+        let mut command = rtx.command(rtx.bins.vault);
+        command.args(["server", "move", &there, "--yes"]);
+        killed_at(command, &rtx.dir, moment);
+    }
+    let moved = rtx.vault(&["server", "move", &there, "--yes"]);
+    assert_eq!(moved.code, 0, "{}", moved.err);
+    assert!(moved.err.contains("thinkpad is away"), "{}", moved.err);
+    let again = rtx.vault(&["server", "move", &there, "--yes"]);
+    assert!(again.code == 0 && again.err.contains("nothing changes"), "{}", again.err);
+    holds(&vps, "secret/jjeco/a", "one");
+    world.server.as_mut().unwrap().stop();
+    listen_at(&world, &there);
+    world.start();
+    arrives(&rtx, &[&vps], "two");
+    // A machine that comes now is told where the server is.
+    let line = world.host("new").agent_command(&["init", "--name", "new"]).ok();
+    let line = find_line(&line, "VLTM1-");
+    let pin = find_line(
+        &rtx.vault(&["machine", "add", &line, "--read", "secret/x/", "--yes"]).ok(),
+        "VLTP1-",
+    );
+    assert_eq!(PinLine::from_line(&pin).unwrap().addresses, std::slice::from_ref(&there));
+    let _ = rtx.vault(&["machine", "remove", "new", "--yes"]).ok();
+
+    thinkpad.start();
+    let told = shows(&thinkpad, "if it has moved while this host slept");
+    assert!(told.contains("`agent.toml` here"), "{told}");
+    assert!(thinkpad.env().contains("one"), "the file stays");
+    let file = thinkpad.state().join("agent.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace(world.address(), &there);
+    host::files::replace_trusted(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
+    watch::until(&thinkpad.env_file(), |text| text.contains("two"));
+    for host in [&rtx, &vps, &thinkpad] {
+        all_is_right(host);
+    }
+}
+
+fn restart(world: &mut World) {
+    world.server.as_mut().unwrap().stop();
+    world.start();
+}
+
+#[test]
+fn the_server_gets_another_key_and_one_that_slept_accepts_it_by_its_line() {
+    let mut world = World::new(bins!());
+    let (rtx, vps, mut thinkpad) = three(&world);
+    thinkpad.stop();
+    let early = rtx.vault(&["server", "rekey", "--yes"]);
+    assert!(early.code != 0 && early.err.contains("no new key is named"), "{}", early.err);
+    let old = std::fs::read(world.data().join("server.key")).unwrap();
+    for moment in moments(4) {
+        killed_at(world.program(&["rekey"]), &world.data(), moment);
+    }
+    let key = world.server_command(&["rekey"]).ok();
+    assert_eq!(world.server_command(&["rekey"]).ok(), key, "until it is taken it stays the same");
+    restart(&mut world);
+    assert_eq!(std::fs::read(world.data().join("server.key")).unwrap(), old, "nobody accepts it");
+    let both = ["server", "rekey", key.trim(), "--yes"];
+    put_when_back(&rtx, "secret/jjeco/b", "K=awake");
+    for moment in moments(6) {
+        let mut command = rtx.command(rtx.bins.vault);
+        command.args(both);
+        killed_at(command, &rtx.dir, moment);
+    }
+    let first = rtx.vault(&both);
+    let is_late = first.err.contains("still runs with the old key");
+    assert!(first.code == 0 || is_late, "{}", first.err);
+    let early = rtx.vault(&["server", "rekey", "--yes"]);
+    assert!(early.err.contains("still runs with the old key"), "{}", early.err);
+    restart(&mut world);
+    assert_ne!(std::fs::read(world.data().join("server.key")).unwrap(), old);
+    assert!(!world.data().join("server.key.next").exists());
+    arrives(&rtx, &[&vps], "two");
+    let second = rtx.vault(&["server", "rekey", "--yes"]);
+    assert_eq!(second.code, 0, "{}", second.err);
+    assert!(second.err.contains("thinkpad is away"), "{}", second.err);
+    let done = rtx.vault(&["server", "rekey", "--yes"]);
+    assert!(done.code != 0 && done.err.contains("no new key is named"), "{}", done.err);
+    let again = rtx.vault(&both);
+    assert!(again.code == 0 && again.err.contains("nothing changes"), "{}", again.err);
+    arrives(&rtx, &[&vps], "three");
+
+    thinkpad.start();
+    shows(&thinkpad, "E_SERVER_PIN");
+    assert!(thinkpad.env().contains("one"), "the file stays");
+    let line = rtx.vault(&["server", "rekey", "--line", "thinkpad"]).ok();
+    let line = find_line(&line, "VLTP1-");
+    let joined = thinkpad.agent_command(&["join", &line]);
+    assert_eq!(joined.code, 0, "{}", joined.err);
+    watch::until(&thinkpad.env_file(), |text| text.contains("three"));
+    // What was accepted by hand is in the log by now: it outlives nothing.
+    thinkpad.stop();
+    thinkpad.start();
+    arrives(&rtx, &[&vps, &thinkpad], "four");
+    for host in [&rtx, &vps, &thinkpad] {
+        all_is_right(host);
+    }
+    let checked = world.server_command(&["check"]);
+    assert_eq!(checked.code, 0, "{}", checked.err);
+}
+
+/// A new server at the same place; returns its setup line.
+fn new_server(world: &World, backup: Option<&Path>) -> String {
+    let out = match backup {
+        None => world.server_command(&["init", "--adopt", "--listen", world.address()]),
+        Some(file) => {
+            let args = ["restore", file.to_str().unwrap(), "--listen", world.address()];
+            world.server_command(&args)
+        }
+    };
+    find_line(&out.ok(), "VLTS1-")
+}
+
+fn adopt(rtx: &Host, world: &World, setup: &str, code: &str) {
+    let file = world.dir().join("setup-line");
+    host::files::replace_trusted(&file, setup.as_bytes(), host::files::Access::PRIVATE).unwrap();
+    let file = file.to_str().unwrap();
+    let args = ["server", "adopt", "--setup-file", file, "--yes"];
+    // Without the code it stops where only that is missing.
+    let asked = rtx.vault(&args);
+    assert!(asked.code != 0 && asked.err.contains("one-time code"), "{}", asked.err);
+    let args = [&args[..], &["--code-file", code]].concat();
+    for moment in moments(12) {
+        let mut command = rtx.command(rtx.bins.vault);
+        command.args(&args);
+        killed_at(command, &rtx.dir, moment);
+    }
+    let adopted = rtx.vault(&args);
+    assert_eq!(adopted.code, 0, "{}{}", adopted.out, adopted.err);
+    let again = rtx.vault(&args);
+    assert_eq!(again.code, 0, "done again it prints the lines: {}", again.err);
+    let lines = again.out;
+    assert!(lines.contains("VLTP1-"), "{lines}");
+    let file = world.dir().join("lines");
+    host::files::replace_trusted(&file, lines.as_bytes(), host::files::Access::PRIVATE).unwrap();
+}
+
+fn line_of(world: &World, name: &str) -> String {
+    let lines = std::fs::read_to_string(world.dir().join("lines")).unwrap();
+    let line = lines.lines().find(|line| line.starts_with(&format!("{name}: "))).unwrap();
+    find_line(line, "VLTP1-")
+}
+
+fn a_burnt_server(with_backup: bool) {
+    let mut world = World::new(bins!());
+    let (rtx, vps, mut thinkpad) = three(&world);
+    let gone = world.machine(&rtx, "gone", &["secret/jjeco/"]);
+    holds(&gone, "secret/jjeco/a", "one");
+    let backup = with_backup.then(|| {
+        let file = world.dir().join("a.backup");
+        let _ = world.server_command(&["backup", file.to_str().unwrap()]).ok();
+        file
+    });
+    thinkpad.stop();
+    let _ = rtx.vault(&["machine", "remove", "gone", "--yes"]).ok();
+    arrives(&rtx, &[&vps], "two");
+    watch::poll("the others know", || {
+        let listed = vps.vault(&["machine", "list"]).out;
+        listed.lines().any(|line| line.contains("gone") && line.contains("removed")).then_some(())
+    });
+    world.server.as_mut().unwrap().kill();
+    std::fs::remove_dir_all(world.data()).unwrap();
+    let setup = new_server(&world, backup.as_deref());
+    world.start();
+    shows(&rtx, "E_SERVER_PIN");
+    let code_file = world.data().join("resume-code");
+    adopt(&rtx, &world, &setup, code_file.to_str().unwrap());
+    assert!(!code_file.exists());
+    arrives(&rtx, &[], "three");
+    thinkpad.start();
+    for (name, host) in [("vps", &vps), ("thinkpad", &thinkpad)] {
+        shows(host, "E_SERVER_PIN");
+        let joined = host.agent_command(&["join", &line_of(&world, name)]);
+        assert_eq!(joined.code, 0, "{}", joined.err);
+        watch::until(&host.env_file(), |text| text.contains("three"));
+    }
+    arrives(&rtx, &[&vps, &thinkpad], "four");
+    assert_ne!(put(&gone, "secret/jjeco/a", "K=past"), 0);
+    let read = gone.vault(&["kv", "get", "-field=K", "secret/jjeco/a"]);
+    assert!(!["two", "three", "four"].iter().any(|value| read.out.contains(value)), "{}", read.out);
+    // What no machine has is named, and given up.
+    give_up_what_is_lost(&rtx);
+    for host in [&rtx, &vps, &thinkpad] {
+        all_is_right(host);
+    }
+    let checked = world.server_command(&["check"]);
+    assert_eq!(checked.code, 0, "{}", checked.err);
+}
+
+#[test]
+fn a_burnt_server_without_key_and_backup_is_made_anew_from_what_the_machines_have() {
+    a_burnt_server(false);
+}
+
+#[test]
+fn a_burnt_server_with_a_backup_and_without_its_key_gets_a_new_one() {
+    a_burnt_server(true);
+}

@@ -1,0 +1,88 @@
+//! `vault server adopt`: gives the vault to a server that was made anew, or that was restored with
+//! a new key, from this machine's own log. Done again, it goes on where it stopped.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use shared::log::{Op, was};
+use shared::name::Name;
+use shared::token::{Line as _, SetupLine};
+
+use super::moving::address;
+use super::others;
+use crate::context::Global;
+use crate::owner::resume;
+use host::hint::{Exit, parsed};
+use machine::identity::Pins;
+use machine::local::{
+    ADOPT, AdoptRequest, HEAL, HealRequest, Healed, MACHINES, Machines, RESUME, Restored, SERVER,
+    ServerView, Trust,
+};
+
+#[derive(Debug, clap::Args)]
+#[group(id = "adopting")]
+#[command(
+    after_help = "The line is that of `vault-server init` or `vault-server restore`; it is asked for, \
+                  or read from standard input, without --setup-file.
+The code of the server's host is asked for in the end, as by `vault resume`."
+)]
+pub struct Args {
+    /// Read the setup line from this file
+    #[arg(long, value_name = "FILE")]
+    setup_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    resume: resume::Args,
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
+    let (term, client) = (&global.term, global.client()?);
+    let line = line(args, global)?;
+    let SetupLine { addresses, server, claim } = parsed(SetupLine::from_line(&line))?;
+    let wanted = addresses.iter().map(|text| address(text)).collect::<Result<Vec<_>>>()?;
+    let trust = Trust { server: server.clone(), addresses: addresses.clone(), at: None };
+    let _: ServerView = client.post(SERVER, &trust)?;
+    let _: ServerView = client.post(ADOPT, &AdoptRequest { claim })?;
+    term.say("the server has the beginning of the log");
+    let Healed { entries, blobs, .. } = client.post(HEAL, &HealRequest::default())?;
+    term.say(format!("given to it: {entries} entries, {blobs} secrets"));
+    let found: Restored = client.get(RESUME, &[])?;
+    let done = if found.restored {
+        let resumed = resume::go_on(global, &args.resume, |found| {
+            if found.addresses == wanted {
+                return Vec::new();
+            }
+            let was = was::addresses(&found.addresses);
+            vec![Op::AddressesSet { addresses: wanted.clone(), was }]
+        })?;
+        let Some((done, _)) = resumed else { return Ok(Exit::LOCAL) };
+        (done.seq, done.head)
+    } else {
+        let ServerView { seq, head, .. } = client.get(SERVER, &[])?;
+        (seq, head)
+    };
+    let Some(pins) = Pins::load(&global.paths()?)? else { return Ok(Exit::OK) };
+    let Machines { machines, own, .. } = client.get(MACHINES, &[])?;
+    let others = machines.into_iter().filter(|row| row.active && own != Some(row.number));
+    let others: Vec<Name> = others.map(|row| row.name).collect();
+    if !others.is_empty() {
+        term.say("the other machines accept the new key with a line of their own:");
+    }
+    for name in others {
+        let line = others::line(&pins, name.clone(), addresses.clone(), &server, done)?;
+        term.line(format!("{name}: vault-agent join {line}"))?;
+    }
+    term.say("then, on each: `vault heal` gives the server what that machine has");
+    Ok(Exit::OK)
+}
+
+fn line(args: &Args, global: &Global) -> Result<String> {
+    if let Some(file) = &args.setup_file {
+        let text = std::fs::read_to_string(file);
+        return text.with_context(|| format!("cannot read `{}`", file.display()));
+    }
+    if global.can_ask() {
+        global.term.show("Setup line of the new server (VLTS1-…): ");
+    }
+    Ok(global.term.read_line()?.unwrap_or_default())
+}

@@ -1,0 +1,85 @@
+//! Giving the vault to a server that was made anew: the first records, as far as this machine is in
+//! them (design/trust, *Life cycle*, adopt). The rest is `heal`'s, and an owner resumes it.
+
+use anyhow::{Context as _, Result, bail};
+use host::hint::Failure;
+use shared::error::Code;
+use shared::hash::Hash;
+use shared::log;
+use shared::signed::Envelope;
+use shared::wire::v1::log::AdoptRequest;
+
+use crate::engine::parts::Parts;
+use crate::state;
+use machine::local::Trust;
+use machine::remote::{Client, ConnectError, RemoteError, connect};
+
+/// Most bytes of records in the one request.
+const MOST: usize = 5 << 20;
+
+/// Hands the vault to the server that this host vouches for; one that has it already is asked for
+/// nothing.
+///
+/// # Errors
+/// If nobody vouches for one, it does not answer, or holds something else.
+pub(in crate::engine) async fn adopt(parts: &Parts, claim: Hash) -> Result<()> {
+    let trusted = parts.ledger.read().trusted.clone();
+    let Some(trust) = trusted else {
+        bail!(Failure::local("no new server is vouched for on this host"))
+    };
+    let client = reach(parts, &trust).await?;
+    let (genesis, entries) = records(parts).await?;
+    match client.adopt(&AdoptRequest { claim, genesis, entries }).await {
+        Ok(()) => {}
+        Err(RemoteError::Refused(why)) if why.code == Code::Claim => {
+            let why =
+                "the server does not take the vault: its setup line was used, or is another's";
+            bail!(Failure::remote(why).hint(
+                "`vault-server init` in an empty directory makes a server with a line of its own"
+            ))
+        }
+        Err(why) => return Err(why).context("the server does not take the vault"),
+    }
+    parts.link.nudge();
+    Ok(())
+}
+
+async fn reach(parts: &Parts, trust: &Trust) -> Result<Client> {
+    let mut failed = Vec::new();
+    for address in &trust.addresses {
+        match connect(address, std::slice::from_ref(&trust.server), &parts.own.keys.sign).await {
+            Ok(client) => return Ok(client),
+            Err(why) => failed.push(why),
+        }
+    }
+    let why = host::shown::Shown::lines(ConnectError::list(&failed).lines());
+    bail!(Failure::remote(why).hint("start `vault-server run` there, and open its port"))
+}
+
+/// Reads the own log from its genesis to the entry that adds this machine.
+async fn records(parts: &Parts) -> Result<(Envelope, Vec<Envelope>)> {
+    let end = parts.ledger.read().state.seq();
+    let genesis = parts.store.read(|conn| state::log::entry(conn, 0)).await?;
+    let genesis = genesis.context("this machine has no log yet")?;
+    let mut state = log::start(&genesis)?;
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    let own = parts.own.keys.sign.verify_key();
+    for seq in 1..=end {
+        let entry = parts.store.read(move |conn| state::log::entry(conn, seq)).await?;
+        let entry =
+            entry.with_context(|| format!("entry {seq} is missing in this machine's log"))?;
+        bytes += entry.body.len();
+        log::apply(&mut state, &entry).map_err(shared::error::Error::from)?;
+        entries.push(entry);
+        if state.machine_by_key(own.as_bytes()).is_some() {
+            return Ok((genesis, entries));
+        }
+        if bytes > MOST {
+            break;
+        }
+    }
+    bail!(
+        Failure::local("the log is long before it adds this machine")
+            .hint("run this on an older machine of the vault that has an admin key")
+    )
+}

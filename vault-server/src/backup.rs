@@ -1,0 +1,173 @@
+//! `vault-server backup`: one file that holds all that a server keeps but its key, made while it
+//! runs, and looked through before it counts. In a folder the newest few are kept. When backups are
+//! due is `serve`'s.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+use host::files::{self, Access};
+use host::hint::hinted;
+use shared::head::SignedHead;
+use shared::signed::VaultId;
+use shared::time::Time;
+
+use crate::check::{Looked, Sealed, look};
+use crate::store::headfile::{self, HeadFile};
+use crate::store::{copy, log, schema, segment};
+
+/// How the name of a backup in a folder ends.
+const END: &str = ".backup";
+
+/// A backup that was made.
+pub struct Made {
+    /// The file.
+    pub file: PathBuf,
+    /// What is in it.
+    pub looked: Looked,
+    /// Older ones that were deleted.
+    pub deleted: usize,
+}
+
+/// Makes a backup of the server in `data`: as the file `to`, or as a new one in the folder `to`, of
+/// which the newest `keep` stay. `at` is told how far the look through it is.
+///
+/// # Errors
+/// If there is no vault, something else has the file's name, or the backup cannot be written or is
+/// not whole: there is then no new file, and no old one is gone.
+pub fn backup(
+    data: &Path,
+    to: &Path,
+    keep: usize,
+    now: Time,
+    at: &mut dyn FnMut(usize, usize, &str),
+) -> Result<Made> {
+    let database = data.join(schema::FILE);
+    let source = schema::open_source(&database)?;
+    let Some(genesis) = log::hash_at(&source, 0).context("cannot read the log")? else {
+        return Err(hinted(
+            format!("`{}` holds no vault yet: there is nothing to back up", data.display()),
+            "`vault init` with the setup line makes the vault",
+        ));
+    };
+    let is_folder = to.is_dir();
+    let file = if is_folder { to.join(name(genesis, now)) } else { to.to_owned() };
+    check_place(data, &file, genesis)?;
+    if is_folder {
+        sweep(to, genesis)?;
+    }
+    let mut looked = None;
+    files::make(&file, Access::PRIVATE, |new| -> Result<()> {
+        copy::write(&source, new)?;
+        // Read after the copy was made: it is not behind that.
+        let head = HeadFile::newest(&data.join(headfile::FILE))?;
+        looked = Some(complete(new, data, head, at)?);
+        Ok(())
+    })?;
+    let deleted = if is_folder { prune(to, genesis, keep.max(1))? } else { 0 };
+    let looked = looked.context("the backup was not looked through")?;
+    Ok(Made { file, looked, deleted })
+}
+
+/// Puts into a new copy what belongs to it, and looks through all of it.
+fn complete(
+    new: &Path,
+    data: &Path,
+    head: Option<SignedHead>,
+    at: &mut dyn FnMut(usize, usize, &str),
+) -> Result<Looked> {
+    let Some(head) = head else {
+        return Err(hinted(
+            format!("there is no file `{}` in `{}`", headfile::FILE, data.display()),
+            "start the server once: it writes it",
+        ));
+    };
+    let copied = schema::open_copy(new)?;
+    copy::mark(&copied, head).context("cannot mark the backup")?;
+    copy::pack(&copied, &data.join(segment::FOLDER))?;
+    look(&copied, &Sealed::Packed, at).context("the backup is not whole")
+}
+
+/// Refuses a place where a backup would do harm or no good.
+fn check_place(data: &Path, file: &Path, vault: VaultId) -> Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let real = |path: &Path| {
+        path.canonicalize().with_context(|| format!("cannot look at `{}`", path.display()))
+    };
+    if real(folder)?.starts_with(real(data)?) {
+        let why = format!("`{}` is in the server's own data directory", file.display());
+        return Err(hinted(why, "choose a folder on another disk, or of another host"));
+    }
+    if file.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    // An older backup of the same vault may go; nothing else.
+    let found = schema::open_source(file)
+        .and_then(|old| Ok(log::hash_at(&old, 0)? == Some(vault) && copy::is_packed(&old)?));
+    if found.is_ok_and(|is_old| is_old) {
+        return Ok(());
+    }
+    let why = format!("`{}` is there, and is no backup of this vault", file.display());
+    Err(hinted(why, "choose another name, or a folder"))
+}
+
+fn start(vault: VaultId) -> String {
+    format!("vault-{}-", vault.short())
+}
+
+/// Names a backup by its vault and time, so that names sort by age.
+fn name(vault: VaultId, now: Time) -> String {
+    format!("{}{}{END}", start(vault), now.to_string().replace(':', "-"))
+}
+
+/// Lists a folder's backups of a vault, oldest first.
+fn list(folder: &Path, vault: VaultId) -> Result<Vec<PathBuf>> {
+    let start = start(vault);
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot read folder `{}`", folder.display()))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with(&start) && name.ends_with(END) {
+            found.push(folder.join(name));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Removes what killed backups of a vault have left in a folder.
+fn sweep(folder: &Path, vault: VaultId) -> Result<()> {
+    let start = format!(".{}", start(vault));
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot read folder `{}`", folder.display()))?;
+    for entry in entries {
+        let name = entry?.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with(&start)) else { continue };
+        let Some(at) = name.find(END) else { continue };
+        files::sweep_trusted(&folder.join(&name[1..at + END.len()]))?;
+    }
+    Ok(())
+}
+
+/// Deletes all backups of a vault in a folder but the newest `keep`; returns how many went.
+fn prune(folder: &Path, vault: VaultId, keep: usize) -> Result<usize> {
+    let found = list(folder, vault)?;
+    let old = found.len().saturating_sub(keep);
+    for file in &found[..old] {
+        files::remove_trusted(file)?;
+    }
+    Ok(old)
+}
+
+/// Returns when the newest backup of a vault in a folder was made, if there is one.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn newest(folder: &Path, vault: VaultId) -> Result<Option<SystemTime>> {
+    let Some(newest) = list(folder, vault)?.pop() else { return Ok(None) };
+    let modified = newest.metadata().and_then(|found| found.modified());
+    Ok(Some(modified.with_context(|| format!("cannot look at `{}`", newest.display()))?))
+}
