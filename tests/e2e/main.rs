@@ -31,6 +31,7 @@ mod moving;
 mod offline;
 mod podman;
 mod quickstart;
+mod recovery;
 mod restored;
 mod retained;
 mod rollback;

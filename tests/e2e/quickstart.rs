@@ -18,14 +18,14 @@ const HOSTS: [&str; 3] = ["rtx1080", "vps", "thinkpad"];
 
 /// One command of the transcript and the output it promises.
 #[derive(Debug, Eq, PartialEq)]
-struct Step {
-    host: String,
-    command: String,
-    promised: Vec<String>,
+pub struct Step {
+    pub host: String,
+    pub command: String,
+    pub promised: Vec<String>,
 }
 
 /// Reads the steps out of the book's `console` blocks.
-fn transcript(book: &str) -> Vec<Step> {
+pub fn transcript(book: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     let mut inside = false;
     for line in book.lines() {
@@ -46,7 +46,7 @@ fn transcript(book: &str) -> Vec<Step> {
 }
 
 /// Tells whether `found` is what was promised.
-fn keeps(promised: &[String], found: &[&str]) -> bool {
+pub fn keeps(promised: &[String], found: &[&str]) -> bool {
     let Some((first, rest)) = promised.split_first() else { return found.is_empty() };
     if first == "…" {
         return (0..=found.len()).any(|skipped| keeps(rest, &found[skipped..]));

@@ -6,7 +6,7 @@ use crate::hash::Hash;
 use crate::keys::Recipient;
 use crate::path::SecretPath;
 
-use super::state::State;
+use super::state::{State, Version};
 
 /// Returns the numbers of the active machines that may read `path`, ascending, then `@recovery#n`.
 pub fn readers(state: &State, path: &SecretPath) -> Vec<String> {
@@ -37,8 +37,24 @@ impl State {
     pub fn stale(&self) -> impl Iterator<Item = (&SecretPath, u64)> {
         self.secrets.iter().filter_map(|(path, secret)| {
             let (ver, version) = secret.current()?;
-            let live = !version.destroyed && !matches!(version.deletion, super::Deletion::Since(_));
-            (live && version.readers != readers_hash(self, path)).then_some((path, ver))
+            (is_kept(version) && version.readers != readers_hash(self, path)).then_some((path, ver))
         })
     }
+
+    /// Returns the same of earlier versions that are still kept.
+    pub fn stale_before(&self) -> impl Iterator<Item = (&SecretPath, u64)> {
+        self.secrets.iter().flat_map(|(path, secret)| {
+            let newest = secret.current().map(|(ver, _)| ver);
+            let today = readers_hash(self, path);
+            let is_stale = move |(ver, version): &(u64, &Version)| {
+                Some(*ver) != newest && is_kept(version) && version.readers != today
+            };
+            secret.versions().filter(is_stale).map(move |(ver, _)| (path, ver))
+        })
+    }
+}
+
+/// Tells whether a version may be re-encrypted: it is neither destroyed nor marked deleted.
+fn is_kept(version: &Version) -> bool {
+    !version.destroyed && !matches!(version.deletion, super::Deletion::Since(_))
 }

@@ -53,6 +53,7 @@ Rescue
   heal                       give a server that lost data back what this machine has
   resume                     let a restored server go on, with the code that its host shows
   recovery test --kit FILE   prove that the recovery kit opens what it should
+  recovery admin|renew       appoint an admin by the kit; make a new kit
 
 Any Vault
   read|write|list|delete     any path of the API
@@ -128,7 +129,7 @@ enum Command {
     Heal(heal::Args),
     /// Let a restored server go on from where its log ends, without what is lost
     Resume(resume::Args),
-    /// Prove that the recovery kit works
+    /// Prove, use and renew the recovery kit
     #[command(subcommand, arg_required_else_help = true)]
     Recovery(recovery::Command),
     /// Make a vault on this host

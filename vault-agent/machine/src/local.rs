@@ -6,6 +6,7 @@
 mod branches;
 mod headers;
 mod hook;
+mod kit;
 mod review;
 mod row;
 mod shares;
@@ -16,7 +17,7 @@ use shared::audit::AuditHead;
 use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::head::Head as LogHead;
-use shared::keys::{Recipient, VerifyKey};
+use shared::keys::VerifyKey;
 use shared::log::{Number, Op};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
@@ -26,6 +27,7 @@ use shared::time::Time;
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
+pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};
 pub use review::{
     BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, OpTold,
     PATHS, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,
@@ -66,9 +68,6 @@ pub const ACCEPT: &str = "agent/accept";
 /// `GET`: [`SetAside`], or with `path=PATH` the newest version of that
 /// path that was, its bare content; `DELETE`: 204, all is dropped.
 pub const SET_ASIDE: &str = "agent/set-aside";
-
-/// `GET`: [`Sample`].
-pub const SAMPLE: &str = "agent/sample";
 
 /// `POST`: 204 once this machine's report and the accesses recorded so far are with the server.
 pub const SYNC: &str = "agent/sync";
@@ -134,38 +133,6 @@ pub struct ResumeRequest {
     pub envelope: Envelope,
     /// The code.
     pub code: Hash,
-}
-
-/// What a recovery kit must match, and a secret that it must open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    /// The vault.
-    pub vault: Hash,
-    /// Root's key.
-    pub root: VerifyKey,
-    /// The recovery recipient.
-    pub recovery: Recipient,
-    /// A secret, if this machine reads one.
-    pub secret: Option<SampleSecret>,
-}
-
-/// A version of a secret, encrypted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SampleSecret {
-    /// The secret.
-    pub path: SecretPath,
-    /// The version.
-    pub ver: u64,
-    /// The blob's hash.
-    pub blob: Hash,
-    /// Its size.
-    pub size: u64,
-    /// The commitment to the content.
-    pub commit: Hash,
-    /// How many it is encrypted to.
-    pub readers: u64,
-    /// The age file.
-    pub bytes: Inline,
 }
 
 /// Largest body of a request: the largest secret with every byte escaped, and room for the rest.
@@ -332,6 +299,9 @@ pub struct PrepareRequest {
     pub ops: Vec<Op>,
     /// Who will sign.
     pub actor: Actor,
+    /// Whether earlier versions that are kept are re-encrypted, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history: bool,
 }
 
 /// An owner's act on today's head, to be signed. The signer checks the bodies alone.
@@ -344,6 +314,9 @@ pub struct Prepared {
     pub unreadable: Vec<Unreadable>,
     /// Whether more re-encryptions follow, to be prepared without operations.
     pub left: bool,
+    /// How many re-encryptions are due in all, those prepared here among them.
+    #[serde(default)]
+    pub due: u64,
 }
 
 /// A version that stays as it is because the preparing machine cannot read it.

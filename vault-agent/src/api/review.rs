@@ -1,5 +1,6 @@
-//! `agent/log`, `agent/writers`, `agent/paths` and `agent/keys`: entries of the log in words, who
-//! wrote which version, which secrets there are, and which of them hold a key.
+//! `agent/log`, `agent/acts`, `agent/writers`, `agent/paths` and `agent/keys`: entries of the log in
+//! words, what somebody has signed, who wrote which version, which secrets there are, and which of
+//! them hold a key.
 
 use shared::audit::{Fact, Op};
 use shared::log::Version;
@@ -9,7 +10,7 @@ use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::request::Call;
-use machine::local::{EntriesQuery, Writer};
+use machine::local::{ActsQuery, EntriesQuery, Writer};
 
 /// Answers entries of the verified log in words.
 pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
@@ -17,6 +18,14 @@ pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
         .map_err(|why| ApiFault::Refused(format!("the query for entries is malformed: {why}")))?;
     let told = call.api.engine.entries(query).await;
     Ok(envelope::plain(&told.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
+}
+
+/// Answers what a key has signed, and what takes that back.
+pub(super) async fn acts(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let query: ActsQuery = serde_urlencoded::from_str(call.query.0.unwrap_or_default())
+        .map_err(|why| ApiFault::Refused(format!("the query for acts is malformed: {why}")))?;
+    let acts = call.api.engine.acts(query).await;
+    Ok(envelope::plain(&acts.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
 }
 
 /// Answers who wrote the versions of a secret: `metadata` has no field for it that all of Vault's

@@ -16,9 +16,11 @@
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
 //!    `look`, `pages`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `holders`,
-//!    `review`, `heal`, `sample`, `halted`, `resume`, `halts`
+//!    `acts`,
+//!    `review`, `heal`, `kept`, `halted`, `resume`, `halts`
 
 mod access;
+mod acts;
 mod alarms;
 mod anchors;
 mod arrivals;
@@ -41,6 +43,7 @@ mod halts;
 mod heal;
 mod holders;
 mod intake;
+mod kept;
 mod leaves;
 mod ledger;
 mod link;
@@ -58,7 +61,6 @@ mod report;
 mod resume;
 mod review;
 mod rights;
-mod sample;
 mod seal;
 mod send;
 mod status;
@@ -80,8 +82,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use shared::audit::{Fact, Who};
 use shared::error::Code;
-use shared::log::{Entry, Machine, Number, Op, State};
-use shared::name::{Actor, Name};
+use shared::log::{Entry, Machine, Number, State};
+use shared::name::Name;
 use shared::path::SecretPath;
 use shared::report::TargetReport;
 use shared::signed::{Envelope, VaultId};
@@ -90,7 +92,7 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{Exposure, Healed, Prepared, Sample, Status, Submitted, VerifyResult};
+use machine::local::{Exposure, Healed, PrepareRequest, Prepared, Status, Submitted, VerifyResult};
 use machine::paths::Paths;
 
 use crate::state;
@@ -363,12 +365,12 @@ impl Engine {
     ///
     /// # Errors
     /// If a rule forbids the operations, or a blob cannot be encrypted.
-    pub async fn prepare(&self, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
+    pub async fn prepare(&self, request: PrepareRequest) -> Result<Prepared> {
         if !self.branch().halted {
-            return owner::prepare(&self.parts, by, ops).await;
+            return owner::prepare(&self.parts, request).await;
         }
-        halted::check(&ops)?;
-        halted::connected(&self.parts, owner::prepare(&self.parts, by, ops)).await
+        halted::check(&request.ops)?;
+        halted::connected(&self.parts, owner::prepare(&self.parts, request)).await
     }
 
     /// Submits one signed entry with the blobs that were staged for it;
@@ -474,14 +476,6 @@ impl Engine {
     /// If there is no connection, or the server's history is another (`E_FORK`).
     pub async fn heal(&self) -> Result<Healed> {
         heal::heal(&self.parts).await
-    }
-
-    /// Returns the vault's public root and recovery keys, and one encrypted secret.
-    ///
-    /// # Errors
-    /// If the secret's ciphertext is neither here nor to be had from the server.
-    pub async fn sample(&self) -> Result<Sample> {
-        sample::take(&self.parts).await
     }
 
     /// Asks the server for audit records.

@@ -25,7 +25,7 @@ use super::timing;
 use super::types::{Own, WriteError};
 use crate::state::blobs;
 use host::clock;
-use machine::local::{Inline, Prepared, Submitted, Unreadable};
+use machine::local::{Inline, PrepareRequest, Prepared, Submitted, Unreadable};
 
 /// Blobs of one entry together: below what the server parks for a machine.
 const ENTRY_BLOBS: u64 = 24 << 20;
@@ -58,12 +58,14 @@ struct Ground {
 /// later: whoever is shut out wins no time by what it has written, nor by writing on meanwhile, and
 /// the server needs to take nothing but the act. Without an act some are prepared, and more are
 /// left.
-pub(super) async fn prepare(parts: &Parts, by: Actor, ops: Vec<Op>) -> Result<Prepared> {
+pub(super) async fn prepare(parts: &Parts, request: PrepareRequest) -> Result<Prepared> {
+    let PrepareRequest { ops, actor, history } = request;
     if ops.len() > limits::OPS {
         bail!("{} operations in one act, {} at most", ops.len(), limits::OPS);
     }
-    let (ground, stale, mut unreadable) =
-        parts.ledger.attempt(|folded| survey(folded, &parts.own, by, clock::now(), &ops))?;
+    let (ground, stale, mut unreadable) = parts
+        .ledger
+        .attempt(|folded| survey(folded, &parts.own, (actor, clock::now()), &ops, history))?;
     parts.store.write(|conn| blobs::unstage_all(conn)).await?;
     let size = stale.iter().map(|(due, _)| due.size).sum::<u64>();
     let most = if ops.is_empty() {
@@ -73,22 +75,30 @@ pub(super) async fn prepare(parts: &Parts, by: Actor, ops: Vec<Op>) -> Result<Pr
     } else {
         usize::MAX
     };
+    let due = stale.len() as u64;
     let (rewraps, left) = rewrap(parts, stale, most, &mut unreadable).await?;
     let mut all = ops;
     all.extend(rewraps.into_iter().map(Op::Rewrap));
-    Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable, left })
+    Ok(Prepared { bodies: entries(parts, ground, all)?, unreadable, left, due })
 }
 
 type Survey = (Ground, Vec<(Due, Stale)>, Vec<Unreadable>);
 
 /// Tries `ops` on the state and lists what they leave stale: what this machine can read, and what
-/// it cannot.
-fn survey(folded: &mut Folded, own: &Own, by: Actor, time: Time, ops: &[Op]) -> Result<Survey> {
+/// it cannot; with `history` of earlier versions, too.
+fn survey(
+    folded: &mut Folded,
+    own: &Own,
+    (by, time): (Actor, Time),
+    ops: &[Op],
+    history: bool,
+) -> Result<Survey> {
     let time = timing::of_entry(time, folded.state.time());
+    let look = |state: &State| stale(state, history);
     let stale = if ops.is_empty() {
-        stale(&folded.state)
+        look(&folded.state)
     } else {
-        log::attempt(&mut folded.state, &by, time, ops, stale).map_err(|refused| refused.error)?
+        log::attempt(&mut folded.state, &by, time, ops, look).map_err(|refused| refused.error)?
     };
     let ground = Ground { by, time, seq: folded.state.seq(), head: folded.state.head() };
     let (mut readable, mut unreadable) = (Vec::new(), Vec::new());
@@ -105,14 +115,19 @@ fn survey(folded: &mut Folded, own: &Own, by: Actor, time: Time, ops: &[Op]) -> 
     Ok((ground, readable, unreadable))
 }
 
-fn stale(state: &State) -> Vec<Stale> {
-    let stale = state.stale().map(|(path, ver)| Stale {
+fn stale(state: &State, history: bool) -> Vec<Stale> {
+    let stale = |(path, ver): (&SecretPath, u64)| Stale {
         path: path.clone(),
         ver,
         readers: log::readers_hash(state, path),
         recipients: log::recipients(state, path),
-    });
-    stale.collect()
+    };
+    // The newest first: they are in use.
+    let mut all: Vec<Stale> = state.stale().map(stale).collect();
+    if history {
+        all.extend(state.stale_before().map(stale));
+    }
+    all
 }
 
 /// Re-encrypts and stages, some versions at a time, until there are `most` or, where that is a

@@ -1,10 +1,12 @@
-//! The engine's doors for a review: entries of the log in words, which secrets hold a key, and who
-//! asks to join.
+//! The engine's doors for a review: entries of the log in words, what somebody has signed, which
+//! secrets hold a key, what a recovery kit must open, and who asks to join.
 
 use anyhow::{Result, anyhow};
 
-use super::{Engine, entries, holders, unfollowed};
-use machine::local::{Entries, EntriesQuery, Holders, JoinList};
+use shared::path::SecretPath;
+
+use super::{Engine, acts, entries, holders, kept, unfollowed};
+use machine::local::{Acts, ActsQuery, Entries, EntriesQuery, Holders, JoinList, Kept, Sealed};
 
 impl Engine {
     /// Tells entries of the verified log in words; numbers that there are none of are passed over.
@@ -22,6 +24,30 @@ impl Engine {
     /// If the database fails.
     pub async fn holders(&self, name: &str) -> Result<Holders> {
         holders::of(&self.parts, name).await
+    }
+
+    /// Tells what a key has signed, and what takes back what still holds of it.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn acts(&self, query: ActsQuery) -> Result<Acts> {
+        acts::tell(&self.parts, query).await
+    }
+
+    /// Lists the keys that hold now, and every version that a recovery kit must open.
+    ///
+    /// # Errors
+    /// Before the vault is known.
+    pub fn kept(&self) -> Result<Kept> {
+        kept::list(&self.parts)
+    }
+
+    /// Returns a version's ciphertext.
+    ///
+    /// # Errors
+    /// If there is no such version, or it is neither here nor to be had from the server.
+    pub async fn sealed(&self, path: &SecretPath, ver: u64) -> Result<Sealed> {
+        kept::sealed(&self.parts, path, ver).await
     }
 
     /// Asks the server which hosts want to join; nothing of it is verified here.

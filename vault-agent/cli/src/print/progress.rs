@@ -38,6 +38,11 @@ impl<'a> Progress<'a> {
 
     /// Takes the line away.
     pub fn end(self) {
+        self.clear();
+    }
+
+    /// Takes the line away for now.
+    pub fn clear(&self) {
         if self.term.err_is_tty {
             self.term.show_instead("");
         }

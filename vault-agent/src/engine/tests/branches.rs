@@ -11,6 +11,7 @@ use shared::signed::{Envelope, Purpose};
 use shared::text::Text;
 use shared::wire::v1::log::{AppendRequest, Frame};
 
+use super::owner::asked;
 use super::server::entry;
 use super::world::{Machine, World, name, path};
 use crate::engine::WriteError;
@@ -331,7 +332,7 @@ async fn shutting_a_machine_out_does_not_wait_for_the_end_of_a_fork() {
     assert_eq!(vps.put("secret/b", ONE, None).await, Err(WriteError::Halted));
     let number = world.number("home");
     let rename = Op::MachineRename { number, to: name("other") };
-    let refused = vps.engine.prepare(admin(), vec![rename]).await.unwrap_err();
+    let refused = vps.engine.prepare(asked(vec![rename])).await.unwrap_err();
     assert!(refused.to_string().starts_with("E_FORK: "), "{refused}");
     let was = world.server.data().state.was_access(number);
     let (read, write) = (Grants::default(), Grants::default());
@@ -340,7 +341,7 @@ async fn shutting_a_machine_out_does_not_wait_for_the_end_of_a_fork() {
         Op::MachineRemove { number, reason: Text::default() },
     ];
     for act in acts {
-        let prepared = vps.engine.prepare(admin(), vec![act]).await.unwrap();
+        let prepared = vps.engine.prepare(asked(vec![act])).await.unwrap();
         assert!(prepared.unreadable.is_empty());
         for body in prepared.bodies {
             let purpose = Purpose::Entry(vps.engine.vault());

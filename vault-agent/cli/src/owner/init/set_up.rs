@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use shared::keys::SignKey;
+use shared::name::Name;
 use shared::signed::VaultId;
 use shared::time::Time;
 use shared::token::SetupLine;
@@ -153,7 +154,7 @@ fn begin(
     let passphrase = keeping.passphrase.fresh(&wish.admin)?;
     let (kit, key, now) = (Kit::generate(), SignKey::generate(), global.now());
     let (vault, request) = found(&wish, keys, &kit, &key, now)?;
-    keep_kit(&kit, &wish, (vault, now), keeping, paths, &global.term)?;
+    keep_kit(&kit, &wish.vault_name, (vault, now), keeping, paths, &global.term)?;
     let admin_key = AdminKey { name: wish.admin.clone(), vault, key };
     let unfinished = Unfinished {
         v: 1,
@@ -171,15 +172,15 @@ fn begin(
 }
 
 /// Shows the kit or writes its file, and has it confirmed.
-fn keep_kit(
+pub fn keep_kit(
     kit: &Kit,
-    wish: &Wish,
+    name: &Name,
     (vault, now): (VaultId, Time),
     keeping: &Keeping,
     paths: &Paths,
     term: &Term,
 ) -> Result<()> {
-    let page = kit.page(vault, &wish.vault_name, now);
+    let page = kit.page(vault, name, now);
     let place = keeping.kit.as_deref().map(absolute).transpose()?;
     ShownKit::note(&page, place, now, paths)?;
     match &keeping.kit {

@@ -5,17 +5,19 @@
 
 use anyhow::{Context as _, Result, bail};
 use shared::error::Code;
+use shared::keys::SignKey;
 use shared::log::{Entry, Op};
 use shared::name::Actor;
 use shared::signed::Envelope;
 
-use super::admin::{AdminFile, AdminKey};
+use super::admin::AdminFile;
 use super::check::{Checked, check};
-use super::passphrase::Source;
+use super::signer::{Opened, Signer};
 use super::words;
 use crate::client::{Client, Error};
 use crate::context::Global;
 use crate::owner::owning::{Signing, passphrase};
+use crate::print::progress::Progress;
 use host::hint::{Failure, hinted, parsed};
 use machine::identity::Pins;
 use machine::local::{
@@ -88,31 +90,41 @@ impl Agent for Client {
 pub struct Owner<'a, A = Client> {
     global: &'a Global,
     pub pins: Pins,
-    admin: AdminFile,
-    passphrase: Source,
+    signer: Signer,
     yes: bool,
+    /// Whether earlier versions are re-encrypted, too.
+    history: bool,
     agent: A,
 }
 
 impl<'a> Owner<'a> {
     /// Finds pins and admin file; opens nothing yet.
     pub fn at(global: &'a Global, signing: &Signing) -> Result<Self> {
-        let paths = global.paths()?;
-        let Some(pins) = Pins::load(&paths)? else {
-            bail!(hinted(
-                format!("this host belongs to no vault (`{}`)", paths.state.display()),
-                "make one with `vault init`, or name the state with `--state DIR`"
-            ));
-        };
+        let pins = pins(global)?;
         let wanted = signing.admin.as_ref().map(|name| parsed(name.parse())).transpose()?;
-        Ok(Self {
-            admin: AdminFile::find(&paths, wanted.as_ref())?,
-            passphrase: passphrase(signing.passphrase_file.clone(), global),
-            yes: signing.yes,
-            agent: global.client()?,
-            global,
-            pins,
-        })
+        let file = AdminFile::find(&global.paths()?, wanted.as_ref())?;
+        let signer = Signer::Admin(file, passphrase(signing.passphrase_file.clone(), global));
+        Self::new(global, pins, signer, signing.yes)
+    }
+
+    /// Acts as root, by the recovery kit; `next` is root's key as soon as an entry says so.
+    pub fn root(
+        global: &'a Global,
+        key: SignKey,
+        next: Option<SignKey>,
+        yes: bool,
+    ) -> Result<Self> {
+        Self::new(global, pins(global)?, Signer::Root { key, next }, yes)
+    }
+
+    fn new(global: &'a Global, pins: Pins, signer: Signer, yes: bool) -> Result<Self> {
+        Ok(Self { signer, yes, history: false, agent: global.client()?, global, pins })
+    }
+
+    /// Has earlier versions that are kept re-encrypted, too.
+    #[must_use]
+    pub fn with_history(self) -> Self {
+        Self { history: true, ..self }
     }
 }
 
@@ -146,9 +158,18 @@ impl<A: Agent> Owner<'_, A> {
         )
     }
 
+    /// Signs the re-encryptions that an earlier act has left; `done` may be any entry after it.
+    ///
+    /// # Errors
+    /// If the agent prepares anything else, or an entry is refused.
+    pub fn re_encrypt(&self, done: Submitted) -> Result<()> {
+        let machines = self.agent.machines()?;
+        self.carry_out(Vec::new(), Some(done), &machines, &mut None).map(drop)
+    }
+
     /// Returns who signs.
     pub fn by(&self) -> Actor {
-        Actor::Admin(self.admin.name.clone())
+        self.signer.by()
     }
 
     /// Carries out one entry that was built here: shows it, asks, signs, has it sent, and has what
@@ -167,9 +188,10 @@ impl<A: Agent> Owner<'_, A> {
         if !self.agreed(&checked, machines, false)? {
             return Ok(Signed::Declined);
         }
-        let [Checked { body, .. }] = checked;
-        let key = self.admin.unlock(&self.passphrase, self.pins.vault)?;
-        let done = send(key.sign_entry(body))?;
+        let [checked] = checked;
+        let mut key = self.signer.open(self.pins.vault)?;
+        let done = send(key.sign(&checked))?;
+        key.passed(&checked);
         let signed = self.carry_out(Vec::new(), Some(done), machines, &mut Some(key))?;
         Ok(signed.unwrap_or(Signed::Done(done)))
     }
@@ -182,7 +204,7 @@ impl<A: Agent> Owner<'_, A> {
         ops: Vec<Op>,
         mut first: Option<Submitted>,
         machines: &Machines,
-        key: &mut Option<AdminKey>,
+        key: &mut Option<Opened>,
     ) -> Result<Option<Signed>> {
         let signed = self.complete(ops, &mut first, machines, key);
         // Whoever reads of a fault must know that the act itself is done.
@@ -199,20 +221,24 @@ impl<A: Agent> Owner<'_, A> {
         mut due: Vec<Op>,
         first: &mut Option<Submitted>,
         machines: &Machines,
-        key: &mut Option<AdminKey>,
+        key: &mut Option<Opened>,
     ) -> Result<Option<Signed>> {
         let (mut agreed, mut tries) = (first.is_some(), 0);
+        let mut bar = Bar { progress: Progress::start(&self.global.term, 0), done: 0, all: 0 };
         while tries < TRIES {
-            let Some((checked, left)) = self.prepare(&due, !agreed)? else { return Ok(None) };
+            let Some(Act { checked, left, rewraps }) = self.prepare(&due, !agreed)? else {
+                return Ok(None);
+            };
+            bar.all = bar.done.saturating_add(rewraps);
             if !agreed && !self.agreed(&checked, machines, left)? {
                 return Ok(Some(Signed::Declined));
             }
             agreed = true;
             let key = match &mut *key {
                 Some(key) => key,
-                none => none.insert(self.admin.unlock(&self.passphrase, self.pins.vault)?),
+                none => none.insert(self.signer.open(self.pins.vault)?),
             };
-            let (sent, whole) = self.submit(checked, key, first)?;
+            let (sent, whole) = self.submit(checked, key, first, &mut bar)?;
             tries = if sent { 0 } else { tries + 1 };
             match *first {
                 Some(done) if whole && !left => return Ok(Some(Signed::Done(done))),
@@ -229,16 +255,17 @@ impl<A: Agent> Owner<'_, A> {
 
     /// Has the agent prepare, and checks that it prepared just that; tells whether re-encryptions
     /// are left for later. `None` if somebody has changed what the operations replace.
-    fn prepare(&self, ops: &[Op], warn: bool) -> Result<Option<(Vec<Checked>, bool)>> {
-        let by = Actor::Admin(self.admin.name.clone());
-        let request = PrepareRequest { ops: ops.to_vec(), actor: by.clone() };
+    fn prepare(&self, ops: &[Op], warn: bool) -> Result<Option<Act>> {
+        let (by, history) = (self.by(), self.history);
+        let request = PrepareRequest { ops: ops.to_vec(), actor: by.clone(), history };
         let Preparing::Ready(prepared) = self.agent.prepare(&request)? else { return Ok(None) };
         let bodies: Vec<_> = prepared.bodies.into_iter().map(|body| body.0).collect();
-        if ops.is_empty() && bodies.is_empty() {
+        let checked = if ops.is_empty() && bodies.is_empty() {
             // The re-encryptions that were due are there.
-            return Ok(Some((Vec::new(), prepared.left)));
-        }
-        let checked = check(self.pins.vault, &by, ops, self.global.now(), bodies)?;
+            Vec::new()
+        } else {
+            check(self.pins.vault, &by, ops, self.global.now(), bodies)?
+        };
         if warn && !prepared.unreadable.is_empty() {
             let term = &self.global.term;
             term.say("this machine cannot read, and so does not re-encrypt:");
@@ -246,13 +273,14 @@ impl<A: Agent> Owner<'_, A> {
                 term.say(format!("  {} version {}", version.path, version.ver));
             }
         }
-        Ok(Some((checked, prepared.left)))
+        let rewraps = usize::try_from(prepared.due).unwrap_or(usize::MAX);
+        Ok(Some(Act { checked, left: prepared.left, rewraps }))
     }
 
     /// Shows what will be signed and asks.
     fn agreed(&self, checked: &[Checked], machines: &Machines, left: bool) -> Result<bool> {
         let (term, vault) = (&self.global.term, self.pins.vault.short());
-        term.say(format!("`{}` signs for vault {vault}:", self.admin.name));
+        term.say(format!("`{}` signs for vault {vault}:", self.signer.name()));
         for line in words::act(checked, machines, left) {
             term.say(format!("  {line}"));
         }
@@ -279,19 +307,66 @@ impl<A: Agent> Owner<'_, A> {
     fn submit(
         &self,
         checked: Vec<Checked>,
-        key: &AdminKey,
+        key: &mut Opened,
         first: &mut Option<Submitted>,
+        bar: &mut Bar<'_>,
     ) -> Result<(bool, bool)> {
         let mut any = false;
         for one in checked {
-            let envelope = key.sign_entry(one.body);
+            let envelope = key.sign(&one);
             let Some(done) = self.agent.submit(&SubmitRequest { envelope })? else {
                 return Ok((any, false));
             };
             any = true;
             first.get_or_insert(done);
+            key.passed(&one);
+            bar.add(&one);
         }
         Ok((any, true))
+    }
+}
+
+/// Returns what this host trusts of its vault.
+fn pins(global: &Global) -> Result<Pins> {
+    let paths = global.paths()?;
+    Pins::load(&paths)?.ok_or_else(|| {
+        hinted(
+            format!("this host belongs to no vault (`{}`)", paths.state.display()),
+            "make one with `vault init`, or name the state with `--state DIR`",
+        )
+    })
+}
+
+/// An act that was prepared and checked.
+struct Act {
+    checked: Vec<Checked>,
+    /// Whether re-encryptions are left for later.
+    left: bool,
+    /// How many re-encryptions are due in all.
+    rewraps: usize,
+}
+
+/// How far the re-encryptions of an act are.
+struct Bar<'a> {
+    progress: Progress<'a>,
+    done: usize,
+    all: usize,
+}
+
+impl Bar<'_> {
+    /// Counts what an entry re-encrypts; a line is shown while there is more than one entry to go.
+    fn add(&mut self, one: &Checked) {
+        let rewraps = one.entry.ops.iter().filter(|op| matches!(op, Op::Rewrap(_))).count();
+        self.done += rewraps;
+        if self.done < self.all {
+            self.progress.at(self.done, self.all, "re-encrypted");
+        }
+    }
+}
+
+impl Drop for Bar<'_> {
+    fn drop(&mut self) {
+        self.progress.clear();
     }
 }
 

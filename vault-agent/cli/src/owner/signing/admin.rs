@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use age::secrecy::SecretString;
 use anyhow::{Context as _, Result, bail};
 use shared::keys::SignKey;
-use shared::name::{Actor, Name};
-use shared::signed::{Envelope, Purpose, VaultId};
+use shared::name::Name;
+use shared::signed::VaultId;
 use zeroize::Zeroizing;
 
 use super::passphrase::Source;
@@ -43,12 +43,6 @@ pub struct AdminKey {
 }
 
 impl AdminKey {
-    /// Signs the body of an entry of this vault; show it to the admin first.
-    pub fn sign_entry(&self, body: Vec<u8>) -> Envelope {
-        let by = Actor::Admin(self.name.clone());
-        Envelope::sign_body(&self.key, by, Purpose::Entry(self.vault), body)
-    }
-
     /// Encrypts the key with a passphrase: the content of an admin file.
     pub fn seal(&self, passphrase: &SecretString, work: Work) -> Result<Vec<u8>> {
         let mut recipient = age::scrypt::Recipient::new(passphrase.clone());

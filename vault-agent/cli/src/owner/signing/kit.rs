@@ -1,5 +1,5 @@
 //! The recovery kit: the root secret and the recovery key as one page for paper, and proving that
-//! it was kept by typing a part of it back. Using the kit does not live here.
+//! it was kept by typing a part of it back. Using the kit lives in `recovery`.
 
 use anyhow::{Result, bail};
 use bech32::{Bech32, Hrp};
@@ -31,6 +31,16 @@ pub struct Kit {
 impl Kit {
     pub fn generate() -> Self {
         Self { root: SignKey::generate(), recovery: Identity::generate() }
+    }
+
+    /// Returns the same kit once more.
+    ///
+    /// # Panics
+    /// Never: a key reads back from its own text.
+    pub fn copy(&self) -> Self {
+        let recovery = Identity::from_text(&self.recovery.to_text());
+        let recovery = recovery.expect("a key reads back from its own text");
+        Self { root: SignKey::from_seed(&self.root.seed()), recovery }
     }
 
     /// Returns `VAULT-ROOT-SECRET-1…`: the root seed in Bech32, so that typing errors are noticed.
@@ -140,11 +150,16 @@ fn mistyped(prefix: &str) -> anyhow::Error {
 const ADVICE: &str = "
 #
 # Put this page where your passport is, on paper, and delete any file of it.
-# Anyone who holds it can read every secret. It is of no use for a lost admin
-# key or a forgotten passphrase: keep a copy of the admin key as well.
+# Anyone who holds it can read every secret and appoint an admin. Try it once,
+# today, and make a new kit if this one was ever in other hands:
 #
-# ROOT SECRET: the signing key above the admins. No command of this version
-# signs with it; a later one may need it.
+#     vault recovery test --all --kit -
+#     vault recovery renew --kit -
+#
+# ROOT SECRET: appoints an admin, on any machine of the vault, also instead of
+# one whose key is lost or stolen, or whose passphrase is forgotten:
+#
+#     vault recovery admin NAME --instead-of OLD --kit -
 #
 ";
 

@@ -9,4 +9,5 @@ pub mod kit;
 pub mod passphrase;
 pub mod posting;
 pub mod sheet;
+pub mod signer;
 pub mod words;
