@@ -11,7 +11,7 @@ use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, log, status};
-use crate::owner::{access, heal, init, machine, recovery, resume, setup};
+use crate::owner::{access, heal, init, machine, recover, recovery, resume, setup};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
@@ -54,6 +54,7 @@ Rescue
   resume                     let a restored server go on, with the code that its host shows
   recovery test --kit FILE   prove that the recovery kit opens what it should
   recovery admin|renew       appoint an admin by the kit; make a new kit
+  recover HOST:PORT          by the kit, if no machine of the vault is left
 
 Any Vault
   read|write|list|delete     any path of the API
@@ -129,6 +130,8 @@ enum Command {
     Heal(heal::Args),
     /// Let a restored server go on from where its log ends, without what is lost
     Resume(resume::Args),
+    /// Make this host a machine of a vault that has none left, with the recovery kit
+    Recover(recover::Args),
     /// Prove, use and renew the recovery kit
     #[command(subcommand, arg_required_else_help = true)]
     Recovery(recovery::Command),
@@ -238,6 +241,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Access(command) => access::run(global, &command),
         Command::Audit(command) => audit::run(global, &command),
         Command::Log(args) => log::run(global, &args),
+        Command::Recover(args) => recover::run(global, &args),
         Command::Recovery(command) => recovery::run(global, &command),
         Command::Heal(args) => heal::run(global, args),
         Command::Resume(args) => resume::run(global, &args),

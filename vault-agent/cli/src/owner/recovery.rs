@@ -2,7 +2,7 @@
 
 mod admin;
 mod appointing;
-mod page;
+pub(in crate::owner) mod page;
 mod proof;
 mod renew;
 mod renewal;

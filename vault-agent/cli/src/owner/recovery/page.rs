@@ -6,6 +6,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use shared::signed::VaultId;
 use zeroize::Zeroizing;
 
 use crate::context::Global;
@@ -21,6 +22,12 @@ const PAGE: u64 = 64 << 10;
 /// # Errors
 /// What cannot be read, or which of its rows was mistyped.
 pub(super) fn read(file: &Path, global: &Global) -> Result<Kit> {
+    Ok(read_whole(file, global)?.0)
+}
+
+/// As [`read`], with the vault's id if that stands on the page.
+pub(in crate::owner) fn read_whole(file: &Path, global: &Global) -> Result<(Kit, Option<VaultId>)> {
+    let whole = |page: &str| Ok((Kit::from_page(page)?, Kit::vault_on(page)));
     if file != Path::new("-") {
         let named = || format!("cannot read the kit `{}`", file.display());
         let mut page = Zeroizing::new(String::new());
@@ -29,13 +36,14 @@ pub(super) fn read(file: &Path, global: &Global) -> Result<Kit> {
             .take(PAGE)
             .read_to_string(&mut page)
             .with_context(named)?;
-        return Kit::from_page(&page);
+        return whole(&page);
     }
     if global.term.in_is_tty {
-        return typed(global, "type both secrets of the kit, as they stand on the page");
+        let kit = typed(global, "type both secrets of the kit, as they stand on the page")?;
+        return Ok((kit, None));
     }
     let input = Zeroizing::new(global.term.read_all()?);
-    Kit::from_page(std::str::from_utf8(&input).context("the kit is not text")?)
+    whole(std::str::from_utf8(&input).context("the kit is not text")?)
 }
 
 /// Has the kit typed at the terminal, until both of its secrets are there.

@@ -103,6 +103,14 @@ impl Kit {
         Ok(Self { root, recovery })
     }
 
+    /// Returns the id of the vault, if it stands on the page.
+    pub fn vault_on(page: &str) -> Option<VaultId> {
+        let mut lines = page.lines().map(|line| line.trim_start_matches(['#', ' ']).trim());
+        let head = lines.find_map(|line| line.strip_prefix("vault id"))?;
+        let id = [head.trim(), lines.next()?].concat();
+        id.to_ascii_lowercase().parse().ok()
+    }
+
     /// Asks for the last characters of both lines until they are right.
     ///
     /// # Errors
@@ -171,6 +179,11 @@ const RECOVERY_ADVICE: &str = "
 
 const BREAK_GLASS: &str = "
 #
+# IF NO MACHINE IS LEFT, and the server lives: on a fresh host, with the id of
+# the vault above,
+#
+#     vault recover HOST:PORT --vault ID --kit -
+#
 # IF NOTHING ELSE IS LEFT: every version of a secret is one age file, on the
 # server and in the agents' caches. With this page as kit.txt:
 #
@@ -203,6 +216,14 @@ mod tests {
     #[test]
     fn the_page_is_what_people_see() {
         insta::assert_snapshot!(*page(&known()));
+    }
+
+    #[test]
+    fn the_vault_reads_back_from_the_page() {
+        let page = page(&known());
+        assert_eq!(Kit::vault_on(&page), Some(Hash::of(&[b"abc"])));
+        assert_eq!(Kit::vault_on(&page.replace("vault id", "vault")), None);
+        assert_eq!(Kit::vault_on("# vault id 12\n"), None);
     }
 
     #[test]
