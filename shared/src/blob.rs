@@ -276,6 +276,15 @@ fn read_payload(place: Place<'_>, payload: &[u8]) -> std::result::Result<Opened,
     Ok(Opened { kind, content: Plaintext::from(content), nonce: Zeroizing::new(*nonce) })
 }
 
+/// Counts the X25519 stanzas of an age file's header: how many it is encrypted to.
+pub fn stanzas(bytes: &[u8]) -> usize {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines
+        .take_while(|line| !line.starts_with(b"---"))
+        .filter(|line| line.starts_with(b"-> X25519 "))
+        .count()
+}
+
 /// Tells whether `bytes` start as a binary age v1 file does: all a server can check.
 pub fn looks_like_age(bytes: &[u8]) -> bool {
     bytes.starts_with(b"age-encryption.org/v1\n-> ")

@@ -14,7 +14,7 @@ use tests::{Bins, Daemon, Host, MASTER, PASSPHRASE, Port, Ran, bins, find_line, 
 const LONG_WAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/guide/by-hand.md");
 const BOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/quickstart.md");
 const GERMAN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/de/schnellstart.md");
-const HOSTS: [&str; 3] = ["rtx1080", "vps", "thinkpad"];
+const HOSTS: [&str; 4] = ["rtx1080", "vps", "thinkpad", "nas"];
 
 /// One command of the transcript and the output it promises.
 #[derive(Debug, Eq, PartialEq)]

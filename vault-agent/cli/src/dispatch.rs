@@ -11,7 +11,9 @@ use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, log, status};
-use crate::owner::{access, admin, heal, init, machine, recovery, resume, server, setup};
+use crate::owner::{
+    access, admin, heal, init, machine, recover, recovery, resume, server, setup,
+};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};
@@ -53,6 +55,8 @@ Rescue
   heal|resume                give a server back what it lost; let a restored one go on
   server move|rekey|adopt    another address, another key, another server
   recovery test --kit FILE   prove that the recovery kit opens what it should
+  recovery admin|renew       appoint an admin by the kit; make a new kit
+  recover HOST:PORT          by the kit, if no machine of the vault is left
 
 Any Vault
   read|write|list|delete     any path of the API
@@ -134,7 +138,9 @@ enum Command {
     /// Move the server, change its key, or give the vault to a new one
     #[command(subcommand, arg_required_else_help = true)]
     Server(server::Command),
-    /// Prove that the recovery kit works
+    /// Make this host a machine of a vault that has none left, with the recovery kit
+    Recover(recover::Args),
+    /// Prove, use and renew the recovery kit
     #[command(subcommand, arg_required_else_help = true)]
     Recovery(recovery::Command),
     /// Make a vault on this host
@@ -244,6 +250,7 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<Exit> {
         Command::Admin(command) => admin::run(global, &command),
         Command::Audit(command) => audit::run(global, &command),
         Command::Log(args) => log::run(global, &args),
+        Command::Recover(args) => recover::run(global, &args),
         Command::Recovery(command) => recovery::run(global, &command),
         Command::Heal(args) => heal::run(global, args),
         Command::Resume(args) => resume::run(global, &args),

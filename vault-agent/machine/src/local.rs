@@ -8,6 +8,7 @@ mod branches;
 mod exposure;
 mod headers;
 mod hook;
+mod kit;
 mod review;
 mod row;
 mod server;
@@ -31,6 +32,7 @@ pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
 pub use exposure::{Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow, Removed};
 pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
+pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};
 pub use review::{
     BadRecord, ENTRIES, Entries, EntriesQuery, EntryTold, Holder, Holders, KEYS, LOG, OpTold,
     PATHS, REMOVED, Removed, ResumedAt, Unkept, VerifyResult, WRITERS, Writer,
@@ -70,9 +72,6 @@ pub const ACCEPT: &str = "agent/accept";
 /// `GET`: [`SetAside`], or with `path=PATH` the newest version of that
 /// path that was, its bare content; `DELETE`: 204, all is dropped.
 pub const SET_ASIDE: &str = "agent/set-aside";
-
-/// `GET`: [`Sample`].
-pub const SAMPLE: &str = "agent/sample";
 
 /// `POST`: 204 once this machine's report and the accesses recorded so far are with the server.
 pub const SYNC: &str = "agent/sync";
@@ -154,38 +153,6 @@ pub struct ResumeRequest {
     pub envelope: Envelope,
     /// The code.
     pub code: Hash,
-}
-
-/// What a recovery kit must match, and a secret that it must open.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sample {
-    /// The vault.
-    pub vault: Hash,
-    /// Root's key.
-    pub root: VerifyKey,
-    /// The recovery recipient.
-    pub recovery: Recipient,
-    /// A secret, if this machine reads one.
-    pub secret: Option<SampleSecret>,
-}
-
-/// A version of a secret, encrypted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SampleSecret {
-    /// The secret.
-    pub path: SecretPath,
-    /// The version.
-    pub ver: u64,
-    /// The blob's hash.
-    pub blob: Hash,
-    /// Its size.
-    pub size: u64,
-    /// The commitment to the content.
-    pub commit: Hash,
-    /// How many it is encrypted to.
-    pub readers: u64,
-    /// The age file.
-    pub bytes: Inline,
 }
 
 /// Largest body of a request: the largest secret with every byte escaped, and room for the rest.
@@ -338,13 +305,8 @@ pub struct PrepareRequest {
     /// Who will sign.
     pub actor: Actor,
     /// Whether earlier versions that are kept are re-encrypted, too.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
 }
 
 /// An owner's act on today's head, to be signed. The signer checks the bodies alone.

@@ -190,9 +190,16 @@ pub(super) async fn adopt(call: &mut Call<'_>) -> Result<ApiAnswer, ApiFault> {
     Ok(envelope::plain(&call.api.engine.server()))
 }
 
-/// Answers what proves a recovery kit: public keys, and one secret's ciphertext.
-pub(super) async fn sample(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
-    Ok(envelope::plain(&call.api.engine.sample().await.map_err(remote)?))
+/// Answers what a recovery kit must match and open.
+pub(super) fn kept(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    Ok(envelope::plain(&call.api.engine.kept().map_err(remote)?))
+}
+
+/// Answers one version's ciphertext.
+pub(super) async fn sealed(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let path = call.query.get("path").unwrap_or_default().parse()?;
+    let ver = call.query.number("ver")?.unwrap_or(0);
+    Ok(envelope::plain(&call.api.engine.sealed(&path, ver).await.map_err(remote)?))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is a function for `map_err`")]

@@ -1,7 +1,7 @@
-//! `agent/log`, `agent/admins`, `agent/writers`, `agent/removed`, `agent/paths`, `agent/keys` and
-//! `agent/exposure`: entries of the log in words, who signs, who wrote which version, which
-//! machines are out, which secrets there are, which of them hold a key, and which a machine could
-//! read.
+//! `agent/log`, `agent/acts`, `agent/admins`, `agent/writers`, `agent/removed`, `agent/paths`,
+//! `agent/keys` and `agent/exposure`: entries of the log in words, what somebody has signed, who
+//! signs, who wrote which version, which machines are out, which secrets there are, which of them
+//! hold a key, and which a machine could read.
 
 use shared::audit::{Fact, Op};
 use shared::error::Error;
@@ -12,7 +12,7 @@ use super::context::Api;
 use super::envelope::{self, ApiAnswer};
 use super::error::ApiFault;
 use super::request::Call;
-use machine::local::{EntriesQuery, Writer};
+use machine::local::{ActsQuery, EntriesQuery, Writer};
 
 /// Answers entries of the verified log in words.
 pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
@@ -26,6 +26,14 @@ pub(super) async fn log(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
 pub(super) async fn admins(api: &Api) -> Result<ApiAnswer, ApiFault> {
     let found = api.engine.admins().await;
     Ok(envelope::plain(&found.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
+}
+
+/// Answers what a key has signed, and what takes that back.
+pub(super) async fn acts(call: &Call<'_>) -> Result<ApiAnswer, ApiFault> {
+    let query: ActsQuery = serde_urlencoded::from_str(call.query.0.unwrap_or_default())
+        .map_err(|why| ApiFault::Refused(format!("the query for acts is malformed: {why}")))?;
+    let acts = call.api.engine.acts(query).await;
+    Ok(envelope::plain(&acts.map_err(|why| ApiFault::Broken(format!("{why:#}")))?))
 }
 
 /// Answers who wrote the versions of a secret: `metadata` has no field for it that all of Vault's

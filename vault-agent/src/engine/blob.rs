@@ -34,13 +34,18 @@ impl Due {
     /// Returns what opening the blob needs once the log has dropped the version.
     pub(super) fn retained(&self, blob: Blob) -> Retained {
         let bytes = blob.into_bytes();
-        let readers = self.readers.unwrap_or_else(|| (stanzas(&bytes), 0));
+        let readers = self.readers.unwrap_or_else(|| (blob::stanzas(&bytes), 0));
         Retained { hash: self.blob, promise: self.commit, readers, bytes }
+    }
+
+    /// Returns how many readers the blob was made for.
+    pub(super) fn readers_of(&self, blob: &Blob) -> usize {
+        self.readers.map_or_else(|| blob::stanzas(blob.bytes()), |(readers, _)| readers)
     }
 
     /// Checks and opens the blob.
     pub(super) fn open(&self, keys: &MachineKeys, blob: &Blob) -> Result<Opened, Error> {
-        let readers = self.readers.unwrap_or_else(|| (stanzas(blob.bytes()), 0));
+        let readers = self.readers.unwrap_or_else(|| (self.readers_of(blob), 0));
         blob::open(&keys.age, &self.expected(readers), blob)
     }
 
@@ -79,15 +84,6 @@ impl Due {
 pub(super) fn is_object(content: &[u8]) -> bool {
     let text = std::str::from_utf8(content).unwrap_or_default();
     serde_json::from_str::<BTreeMap<String, IgnoredAny>>(text).is_ok()
-}
-
-/// Counts the X25519 stanzas of an age file's header.
-fn stanzas(bytes: &[u8]) -> usize {
-    let lines = bytes.split(|byte| *byte == b'\n');
-    lines
-        .take_while(|line| !line.starts_with(b"---"))
-        .filter(|line| line.starts_with(b"-> X25519 "))
-        .count()
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ struct Known {
 
 /// Who was who, as of the entry that is told.
 #[derive(Default)]
-struct Past {
+pub(super) struct Past {
     root: Option<VerifyKey>,
     admins: BTreeMap<Name, VerifyKey>,
     machines: BTreeMap<Number, Known>,
@@ -82,7 +82,7 @@ struct Past {
 
 impl Past {
     /// Starts with the genesis, and tells it.
-    fn begin(&mut self, vault: VaultId, envelope: &Envelope) -> Result<EntryTold> {
+    pub(super) fn begin(&mut self, vault: VaultId, envelope: &Envelope) -> Result<EntryTold> {
         let genesis: Genesis = parse_strict(&envelope.body)?;
         let admins: Vec<String> = genesis.admins.keys().map(|name| format!("`{name}`")).collect();
         let what = format!("made the vault `{}` with admin {}", genesis.name, admins.join(", "));
@@ -107,7 +107,12 @@ impl Past {
     }
 
     /// Tells an entry, and takes up what it changes.
-    fn entry(&mut self, vault: VaultId, envelope: &Envelope, whole: bool) -> Result<EntryTold> {
+    pub(super) fn entry(
+        &mut self,
+        vault: VaultId,
+        envelope: &Envelope,
+        whole: bool,
+    ) -> Result<EntryTold> {
         let purpose = Purpose::Entry(vault);
         let key = self.key(&envelope.by).filter(|key| envelope.verify(key, purpose).is_ok());
         let key = key.cloned();
@@ -140,9 +145,15 @@ impl Past {
         }
     }
 
-    fn name(&self, number: Number) -> String {
+    pub(super) fn name(&self, number: Number) -> String {
         let known = self.machines.get(&number);
         known.map_or_else(|| told::unnamed(number), |known| known.name.to_string())
+    }
+
+    /// Returns what a machine read and wrote.
+    pub(super) fn access(&self, number: Number) -> Option<(Grants, Grants)> {
+        let known = self.machines.get(&number)?;
+        Some((known.read.clone(), known.write.clone()))
     }
 
     /// Tells an operation.

@@ -16,9 +16,10 @@
 //! 8. the connection's loops, and what they do where the server has gone another way: `reach`,
 //!    `pages`, `copies`, `look`, `over`, `fetch`, `follow`
 //! 9. what is asked for now and then: `status`, `audit`, `exposure`, `entries`, `removed`,
-//!    `holders`, `admins`, `review`, `heal`, `sample`, `halted`, `resume`, `halts`
+//!    `holders`, `admins`, `acts`, `review`, `heal`, `kept`, `halted`, `resume`, `halts`
 
 mod access;
+mod acts;
 mod admins;
 mod alarms;
 mod anchors;
@@ -43,6 +44,7 @@ mod halts;
 mod heal;
 mod holders;
 mod intake;
+mod kept;
 mod leaves;
 mod ledger;
 mod link;
@@ -61,7 +63,6 @@ mod report;
 mod resume;
 mod review;
 mod rights;
-mod sample;
 mod seal;
 mod send;
 mod server;
@@ -94,7 +95,7 @@ use shared::wire::v1::audit::{AuditPage, AuditQuery};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use machine::local::{Healed, PrepareRequest, Prepared, Sample, Status, Submitted, VerifyResult};
+use machine::local::{Healed, PrepareRequest, Prepared, Status, Submitted, VerifyResult};
 use machine::paths::Paths;
 
 use crate::state;
@@ -472,14 +473,6 @@ impl Engine {
     /// If there is no connection, or the server's history is another (`E_FORK`).
     pub async fn heal(&self) -> Result<Healed> {
         heal::heal(&self.parts).await
-    }
-
-    /// Returns the vault's public root and recovery keys, and one encrypted secret.
-    ///
-    /// # Errors
-    /// If the secret's ciphertext is neither here nor to be had from the server.
-    pub async fn sample(&self) -> Result<Sample> {
-        sample::take(&self.parts).await
     }
 
     /// Asks the server for audit records.

@@ -1,11 +1,15 @@
-//! The engine's doors for a review: entries of the log in words, which machines are out, which
-//! secrets hold a key, and who asks to join; who may sign.
+//! The engine's doors for a review: entries of the log in words, what somebody has signed, which
+//! machines are out, which secrets hold a key, what a recovery kit must open, and who asks to join;
+//! who may sign.
 
 use anyhow::{Result, anyhow};
 
-use super::{Engine, admins, entries, exposure, holders, removed, unfollowed};
+use shared::path::SecretPath;
+
+use super::{Engine, acts, admins, entries, exposure, holders, kept, removed, unfollowed};
 use machine::local::{
-    Admins, Entries, EntriesQuery, Exposure, Holders, JoinList, Removed,
+    Acts, ActsQuery, Admins, Entries, EntriesQuery, Exposure, Holders, JoinList, Kept, Removed,
+    Sealed,
 };
 
 impl Engine {
@@ -49,6 +53,30 @@ impl Engine {
     /// `E_MISSING`, or if the database fails.
     pub async fn exposure(&self, asked: String) -> Result<Exposure> {
         exposure::of(&self.parts, asked).await
+    }
+
+    /// Tells what a key has signed, and what takes back what still holds of it.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub async fn acts(&self, query: ActsQuery) -> Result<Acts> {
+        acts::tell(&self.parts, query).await
+    }
+
+    /// Lists the keys that hold now, and every version that a recovery kit must open.
+    ///
+    /// # Errors
+    /// Before the vault is known.
+    pub fn kept(&self) -> Result<Kept> {
+        kept::list(&self.parts)
+    }
+
+    /// Returns a version's ciphertext.
+    ///
+    /// # Errors
+    /// If there is no such version, or it is neither here nor to be had from the server.
+    pub async fn sealed(&self, path: &SecretPath, ver: u64) -> Result<Sealed> {
+        kept::sealed(&self.parts, path, ver).await
     }
 
     /// Asks the server which hosts want to join; nothing of it is verified here.

@@ -122,7 +122,8 @@ async fn pass(
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = route.unwrap_or_else(|| "-".to_owned());
     let method = request.method().clone();
-    let caller = app.vault.caller(&peer);
+    // An owner's own key is for the log alone: all else is the machines'.
+    let caller = app.vault.caller(&peer).filter(|it| !it.is_owner() || route == v1::LOG);
     let machine = caller.as_ref().map_or("-", |caller| caller.name.as_str());
     let span = tracing::info_span!("request", id, %method, route, machine);
     let mut open = requests.open();

@@ -12,7 +12,7 @@ use shared::hash::Hash;
 use shared::head::SignedHead;
 use shared::limits;
 use shared::log::{Entry, MetaSet, MountSet, Op, Put, Refused, Rekey, State};
-use shared::name::Actor;
+use shared::name::{Actor, Name};
 use shared::path::demand_nfc;
 use shared::signed::{Envelope, Purpose};
 use shared::wire::v1::blob::Inline;
@@ -26,7 +26,7 @@ use super::follow::line;
 use super::hub::{Hub, directory};
 use super::restored;
 use super::signers::Signers;
-use super::{Caller, Outcome, Refusal, Vault, admitted, refuse, replaced, signer};
+use super::{Caller, Outcome, Refusal, Vault, admitted, admitted_to_log, refuse, replaced, signer};
 
 /// Most bytes of blobs that travel inside one line; a follower asks for the others.
 const INLINE: u64 = 2 << 20;
@@ -60,7 +60,7 @@ impl Vault {
         let work = move |tx: &mut Transaction| {
             let (caller, request, checked) = &*shared;
             let mut caller = caller.clone();
-            admitted(tx, &mut caller)?;
+            admitted_to_log(tx, &mut caller)?;
             if let Err(why) = checked {
                 return not_applied(tx, &caller, &request.envelope, why.clone().into()).map(Ok);
             }
@@ -110,7 +110,8 @@ fn append(
         }
         restored::admits(tx, request, refused_fact(caller, envelope, None))?;
     }
-    if matches!(&envelope.by, Actor::Machine(name) if *name != caller.name) {
+    let is_others = |name: &Name| caller.is_owner() || *name != caller.name;
+    if matches!(&envelope.by, Actor::Machine(name) if is_others(name)) {
         // Signed before the machine was renamed, it may be in the log already, or merely late.
         let entry = serde_json::from_slice::<Entry>(&envelope.body);
         let late = entry.is_ok_and(|entry| tx.state().map(State::head) != Some(entry.prev));
@@ -236,7 +237,8 @@ pub(super) fn refused_fact(caller: &Caller, envelope: &Envelope, op: Option<usiz
 /// Starts the record of an entry, or of one of its operations; names who signed, unless it was the
 /// calling machine itself.
 fn fact(caller: &Caller, envelope: &Envelope, op: Option<&Op>) -> Fact {
-    let own = matches!(&envelope.by, Actor::Machine(name) if *name == caller.name);
+    let own =
+        matches!(&envelope.by, Actor::Machine(name) if *name == caller.name) && !caller.is_owner();
     Fact {
         who: (!own).then(|| signer(&envelope.by)),
         path: op.and_then(Op::path).cloned(),

@@ -18,7 +18,7 @@ use crate::store::{Transaction, int, log, unwritable};
 
 use super::clone::Clones;
 use super::hub::{Hub, Live, Place};
-use super::{Caller, Outcome, Refusal, Vault, admitted};
+use super::{Caller, Outcome, Refusal, Vault, admitted_to_log};
 
 /// What a follower that has read up to some entry finds.
 pub enum Join {
@@ -44,6 +44,9 @@ impl Vault {
     ) -> Result<(SignedHead, Place, Join), Refusal> {
         let vault = self.clone();
         let follow = move |tx: &mut Transaction, caller: Caller, head: SignedHead| {
+            if caller.is_owner() {
+                return Err(Refusal::Stranger.into());
+            }
             let hub = &vault.0.hub;
             if let Some(run) = run {
                 vault.watch_for_clones(tx, &caller, run)?;
@@ -147,7 +150,7 @@ impl Vault {
 }
 
 fn head(tx: &Transaction, caller: &mut Caller) -> Outcome<SignedHead> {
-    admitted(tx, caller)?;
+    admitted_to_log(tx, caller)?;
     Ok(tx.head().ok_or(Refusal::Stranger)?)
 }
 

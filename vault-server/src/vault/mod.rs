@@ -207,10 +207,13 @@ impl Vault {
         &self.0.meter
     }
 
-    /// Returns the caller behind a connection, if its key belongs to an active machine.
+    /// Returns the caller behind a connection, if its key belongs to an active machine, or is an
+    /// owner's own.
     pub fn caller(&self, peer: &Peer) -> Option<Caller> {
         let directory = self.0.hub.directory();
-        directory.borrow().get(&peer.key).map(|(number, name)| peer.named(*number, name))
+        let machine = |(number, name): &(Number, Name)| peer.named(*number, name);
+        let machine = directory.borrow().get(&peer.key).map(machine);
+        machine.or_else(|| Some(peer.owner(&self.0.hub.signers()?.owner(&peer.key)?)))
     }
 
     /// Returns the active machines, and later ones.
@@ -423,6 +426,20 @@ fn admitted<'d>(
         caller.name.clone_from(&machine.name);
     }
     Ok((state, machine))
+}
+
+/// Returns the state if the caller is admitted, or is an owner by their own key: the log is theirs
+/// to read and to go on with, also when no machine is left.
+fn admitted_to_log<'d>(tx: &'d Transaction, caller: &mut Caller) -> Result<&'d State, Refusal> {
+    if !caller.is_owner() {
+        return admitted(tx, caller).map(|(state, _)| state);
+    }
+    let state = tx.state().ok_or(Refusal::Stranger)?;
+    let mut keys = state.admins().values().chain(state.key(&Actor::Root));
+    match keys.any(|key| *key.as_bytes() == caller.key) {
+        true => Ok(state),
+        false => Err(Refusal::Stranger),
+    }
 }
 
 /// Names the signer of an entry as audit records do.

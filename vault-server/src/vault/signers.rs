@@ -7,7 +7,7 @@ use shared::error::Result;
 use shared::keys::VerifyKey;
 use shared::limits;
 use shared::log::State;
-use shared::name::Actor;
+use shared::name::{Actor, Name};
 use shared::signed::{Envelope, Purpose, VaultId};
 
 /// The keys of a vault's actors.
@@ -31,6 +31,17 @@ impl Signers {
     /// Returns the vault.
     pub const fn vault(&self) -> VaultId {
         self.vault
+    }
+
+    /// Returns the name of the owner whose own key this is.
+    pub fn owner(&self, key: &[u8; 32]) -> Option<Name> {
+        let is_it = |(actor, own): &(&Actor, &VerifyKey)| {
+            own.as_bytes() == key && !matches!(actor, Actor::Machine(_))
+        };
+        match self.keys.iter().find(is_it)?.0 {
+            Actor::Root => "root".parse().ok(),
+            Actor::Admin(name) | Actor::Machine(name) => Some(name.clone()),
+        }
     }
 
     /// Checks size and signature of an entry; tells whether an owner has signed it. One by an actor

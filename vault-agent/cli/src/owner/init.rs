@@ -17,7 +17,7 @@ use host::files;
 use host::hint::{Exit, hinted, parsed};
 
 pub use begun::{Asked, Names, ShownKit};
-pub use set_up::{Here, Keeping, check_kit_place, forget, set_up};
+pub use set_up::{Here, Keeping, check_kit_place, forget, keep_kit, set_up};
 
 /// Set this machine up with a server's setup line
 #[derive(Debug, clap::Args)]

@@ -8,6 +8,7 @@ pub(crate) mod heal;
 pub(crate) mod init;
 pub(crate) mod machine;
 mod owning;
+pub(crate) mod recover;
 pub(crate) mod recovery;
 pub(crate) mod resume;
 pub(crate) mod server;

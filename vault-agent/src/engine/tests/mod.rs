@@ -1,5 +1,6 @@
 //! Tests of the engine through its public door, against a server in the same process.
 
+mod acts;
 mod audited;
 mod branches;
 mod clock;

@@ -1,7 +1,7 @@
 //! Owner acts: what they re-encrypt, what they cannot, and submitting them.
 
 use shared::grant::Grants;
-use shared::log::{Access, Entry, Op};
+use shared::log::{Access, Entry, Op, Versions};
 use shared::name::Actor;
 use shared::signed::{Envelope, Purpose, parse_strict};
 use shared::text::Text;
@@ -177,4 +177,31 @@ async fn the_recovery_key_opens_every_version_that_is_current() {
         &shared::blob::Blob::new(data.blobs[&version.blob].clone()),
     );
     assert_eq!(opened.unwrap().content.expose(), br#"{"k":"1"}"#);
+}
+
+#[tokio::test]
+async fn with_its_history_a_secret_is_re_encrypted_in_every_version_that_is_kept() {
+    let world = World::new().await;
+    let home = world.machine("home", &["*"], &["*"]).await;
+    for n in 0..4 {
+        home.put("secret/a", &format!(r#"{{"k":"{n}"}}"#), None).await.unwrap();
+    }
+    let gone = Op::Delete(Versions { path: path("secret/a"), versions: vec![2] });
+    world.act(vec![gone]);
+    home.until_caught_up(&world).await;
+    let _vps = world.join("vps", &["secret/a"], &[]);
+    home.until_caught_up(&world).await;
+    assert_eq!(rewraps(&prepare(&home, Vec::new()).await), 1);
+    let all = PrepareRequest { history: true, ..asked(Vec::new()) };
+    let prepared = home.engine.prepare(all.clone()).await.unwrap();
+    // A version that is deleted stays as it is.
+    assert_eq!((rewraps(&prepared), prepared.due, prepared.left), (3, 3, false));
+    for envelope in sign(&world, &home, &prepared) {
+        home.engine.submit(envelope).await.unwrap();
+    }
+    let kept = home.engine.kept().unwrap();
+    let deleted: Vec<u64> = kept.versions.iter().filter(|it| it.deleted).map(|it| it.ver).collect();
+    assert_eq!((kept.versions.len(), deleted), (4, vec![2]));
+    assert_eq!(home.engine.prepare(all).await.unwrap().due, 0);
+    assert_eq!(home.engine.sealed(&path("secret/a"), 1).await.unwrap().readers, 3);
 }

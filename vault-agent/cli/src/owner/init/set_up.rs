@@ -194,7 +194,7 @@ fn begin(
     let passphrase = keeping.passphrase(&wish.admin, paths)?;
     let (kit, key, now) = (Kit::generate(), SignKey::generate(), global.now());
     let (vault, request) = found(&wish, keys, &kit, &key, now)?;
-    keep_kit(&kit, &wish, (vault, now), keeping, paths, &global.term)?;
+    keep_kit(&kit, &wish.vault_name, (vault, now), keeping, paths, &global.term)?;
     let admin_key = AdminKey { name: wish.admin.clone(), vault, key };
     let unfinished = Unfinished {
         v: 1,
@@ -212,15 +212,15 @@ fn begin(
 }
 
 /// Shows the kit or writes its file, and has it confirmed.
-fn keep_kit(
+pub fn keep_kit(
     kit: &Kit,
-    wish: &Wish,
+    name: &Name,
     (vault, now): (VaultId, Time),
     keeping: &Keeping,
     paths: &Paths,
     term: &Term,
 ) -> Result<()> {
-    let page = kit.page(vault, &wish.vault_name, now);
+    let page = kit.page(vault, name, now);
     let place = keeping.kit.as_deref().map(absolute).transpose()?;
     ShownKit::note(&page, place, now, paths)?;
     match &keeping.kit {

@@ -169,6 +169,15 @@ impl<A: Agent> Owner<'_, A> {
         Ok(signed.unwrap_or(Signed::Needless))
     }
 
+    /// Signs the re-encryptions that an earlier act has left; `done` may be any entry after it.
+    ///
+    /// # Errors
+    /// If the agent prepares anything else, or an entry is refused.
+    pub fn re_encrypt(&self, done: Submitted) -> Result<()> {
+        let machines = self.agent.machines()?;
+        self.carry_out(Vec::new(), Some(done), &machines, &mut None).map(drop)
+    }
+
     /// Returns who signs.
     pub fn by(&self) -> Actor {
         self.signer.by()

@@ -1,5 +1,5 @@
 //! The recovery kit: the root secret and the recovery key as one page for paper, and proving that
-//! it was kept by typing a part of it back. Using the kit does not live here.
+//! it was kept by typing a part of it back. Using the kit lives in `recovery`.
 
 use anyhow::{Result, bail};
 use bech32::{Bech32, Hrp};
@@ -31,6 +31,16 @@ pub struct Kit {
 impl Kit {
     pub fn generate() -> Self {
         Self { root: SignKey::generate(), recovery: Identity::generate() }
+    }
+
+    /// Returns the same kit once more.
+    ///
+    /// # Panics
+    /// Never: a key reads back from its own text.
+    pub fn copy(&self) -> Self {
+        let recovery = Identity::from_text(&self.recovery.to_text());
+        let recovery = recovery.expect("a key reads back from its own text");
+        Self { root: SignKey::from_seed(&self.root.seed()), recovery }
     }
 
     /// Returns `VAULT-ROOT-SECRET-1…`: the root seed in Bech32, so that typing errors are noticed.
@@ -93,6 +103,14 @@ impl Kit {
         Ok(Self { root, recovery })
     }
 
+    /// Returns the id of the vault, if it stands on the page.
+    pub fn vault_on(page: &str) -> Option<VaultId> {
+        let mut lines = page.lines().map(|line| line.trim_start_matches(['#', ' ']).trim());
+        let head = lines.find_map(|line| line.strip_prefix("vault id"))?;
+        let id = [head.trim(), lines.next()?].concat();
+        id.to_ascii_lowercase().parse().ok()
+    }
+
     /// Asks for the last characters of both lines until they are right.
     ///
     /// # Errors
@@ -142,11 +160,16 @@ fn mistyped(prefix: &str) -> anyhow::Error {
 const ADVICE: &str = "
 #
 # Put this page where your passport is, on paper, and delete any file of it.
-# Anyone who holds it can read every secret. It is of no use for a lost admin
-# key or a forgotten passphrase: keep a copy of the admin key as well.
+# Anyone who holds it can read every secret and appoint an admin. Try it once,
+# today, and make a new kit if this one was ever in other hands:
 #
-# ROOT SECRET: the signing key above the admins. No command of this version
-# signs with it; a later one may need it.
+#     vault recovery test --all --kit -
+#     vault recovery renew --kit -
+#
+# ROOT SECRET: appoints an admin, on any machine of the vault, also instead of
+# one whose key is lost or stolen, or whose passphrase is forgotten:
+#
+#     vault recovery admin NAME --instead-of OLD --kit -
 #
 ";
 
@@ -157,6 +180,11 @@ const RECOVERY_ADVICE: &str = "
 ";
 
 const BREAK_GLASS: &str = "
+#
+# IF NO MACHINE IS LEFT, and the server lives: on a fresh host, with the id of
+# the vault above,
+#
+#     vault recover HOST:PORT --vault ID --kit -
 #
 # IF NOTHING ELSE IS LEFT: every version of a secret is one age file, on the
 # server and in the agents' caches. With this page as kit.txt:
@@ -190,6 +218,14 @@ mod tests {
     #[test]
     fn the_page_is_what_people_see() {
         insta::assert_snapshot!(*page(&known()));
+    }
+
+    #[test]
+    fn the_vault_reads_back_from_the_page() {
+        let page = page(&known());
+        assert_eq!(Kit::vault_on(&page), Some(Hash::of(&[b"abc"])));
+        assert_eq!(Kit::vault_on(&page.replace("vault id", "vault")), None);
+        assert_eq!(Kit::vault_on("# vault id 12\n"), None);
     }
 
     #[test]

@@ -348,3 +348,23 @@ fn an_act_that_is_done_is_told_even_if_re_encrypting_fails() {
     let fault = format!("{:#}", run(&agent, true).unwrap_err());
     assert!(fault.starts_with("entry 8 is in the log; re-encryptions are left: "), "{fault}");
 }
+
+#[test]
+fn root_goes_on_with_the_key_that_its_own_entry_has_set() {
+    let (old, new) = (SignKey::from_seed(&[1; 32]), SignKey::from_seed(&[2; 32]));
+    let keys = [old.verify_key(), new.verify_key()];
+    let agent = scripted(vec![vec![], vec![rewrap("secret/a/x")]], &[true, true]);
+    let (world, name) = (World::new(""), "rtx1080".parse().unwrap());
+    let global = world.global();
+    let pins = Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new() };
+    let signer = Signer::Root { key: old, next: Some(new) };
+    let owner = Owner { global: &global, pins, signer, yes: true, history: true, agent: &agent };
+    let set = Op::RootSet { key: keys[1].clone() };
+    assert_eq!(entry(owner.sign(|_| Ok(vec![set.clone()]))), 8);
+    let submitted = agent.submitted.borrow();
+    for (envelope, key) in submitted.iter().zip(&keys) {
+        envelope.verify(key, Purpose::Entry(vault())).unwrap();
+        assert_eq!(envelope.by, Actor::Root);
+    }
+    assert_eq!(submitted.len(), 2);
+}

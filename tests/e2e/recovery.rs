@@ -1,0 +1,446 @@
+//! The recovery kit in use: an admin appointed by it, also against one who has the old passphrase,
+//! and a new kit that leaves the old one without power. Each is killed and repeated.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::quickstart::{Step, keeps, transcript};
+use notify::{RecursiveMode, Watcher as _};
+use tests::{Host, Ran, World, bins, run, watch};
+
+const SECRET: &str = "secret/jjeco/api-keys";
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/guide/recovery.md");
+
+fn kit(host: &Host) -> String {
+    host.dir.join("kit.txt").to_str().unwrap().to_owned()
+}
+
+/// Gives a host another passphrase to type.
+fn types(host: &Host, passphrase: &str) {
+    let file = host.dir.join("passphrase");
+    let _ = fs::remove_file(&file);
+    let mut private = fs::OpenOptions::new();
+    let mut out = private.write(true).create_new(true).mode(0o600).open(file).unwrap();
+    writeln!(out, "{passphrase}").unwrap();
+}
+
+fn put(host: &Host, path: &str, value: &str) {
+    let _ = host.vault(&["kv", "put", path, &format!("K={value}")]).ok();
+}
+
+fn test(host: &Host, kit: &str) -> Ran {
+    host.vault(&["recovery", "test", "--all", "--kit", kit])
+}
+
+#[test]
+fn a_forgotten_passphrase_is_made_good_on_any_machine() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    put(&rtx, SECRET, "1");
+    types(&rtx, "nobody knows it any more");
+    let kit = kit(&rtx);
+    let refused = rtx.vault(&["machine", "set", "vps", "--sleeps", "--yes"]);
+    assert!(refused.err.contains("does not open with this passphrase"), "{}", refused.err);
+    let refused = vps.vault(&["recovery", "admin", "jonas", "--kit", &kit, "--yes"]);
+    assert!(refused.err.contains("`jonas` is an admin already"), "{}", refused.err);
+    assert!(refused.err.contains("--instead-of jonas"), "{}", refused.err);
+    let refused =
+        vps.vault(&["recovery", "admin", "a", "--instead-of", "b", "--kit", &kit, "--yes"]);
+    assert!(
+        refused.err.contains("there is no admin `b`\nhint: there are: jonas"),
+        "{}",
+        refused.err
+    );
+
+    types(&vps, "another horse battery staple");
+    let page = fs::read_to_string(&kit).unwrap();
+    let args = ["recovery", "admin", "anna", "--instead-of", "jonas", "--kit", "-", "--yes"];
+    let done = vps.vault_with(&args, &page.to_lowercase());
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("`root` signs for vault"), "{}", done.err);
+    assert!(done.err.contains("remove the admin `jonas`"), "{}", done.err);
+    assert!(done.err.contains("`anna` is an admin; its key is in `"), "{}", done.err);
+    let secret = page.lines().find(|line| line.contains("VAULT-ROOT-SECRET-1")).unwrap();
+    for text in [&done.out, &done.err] {
+        assert!(!text.contains(&secret[40..]), "{text}");
+    }
+    let _ = vps.vault(&["machine", "set", "vps", "--sleeps", "--yes"]).ok();
+    assert!(!vps.state().join("appointing.json").exists());
+    // The old key signs nothing more, wherever it is.
+    types(&rtx, tests::PASSPHRASE);
+    watch::poll("the old admin is out", || {
+        let refused = rtx.vault(&["machine", "set", "vps", "--sleeps=false", "--yes"]);
+        refused.err.contains("E_DENIED").then_some(())
+    });
+}
+
+/// A machine on which somebody has the admin's key and its passphrase.
+fn stolen(world: &World, owner: &Host) -> Host {
+    let thief = world.machine(owner, "laptop", &["*"]);
+    let folder = thief.state().join("admin");
+    fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
+    fs::copy(owner.state().join("admin/jonas.age"), folder.join("jonas.age")).unwrap();
+    thief
+}
+
+#[test]
+fn a_thief_with_the_passphrase_is_out_and_all_that_came_from_them_is_named() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    put(&rtx, SECRET, "1");
+    let thief = stolen(&world, &rtx);
+    let _evil = world.machine(&thief, "evil", &["*"]);
+    let _ = thief.vault(&["access", "set", "vps", "--read", "*", "--yes"]).ok();
+
+    // They go on signing for as long as they can.
+    let stop = AtomicBool::new(false);
+    let kit = kit(&rtx);
+    let said = std::thread::scope(|scope| {
+        let _racer = scope.spawn(|| {
+            for turn in 0.. {
+                let sleeps = if turn % 2 == 0 { "--sleeps" } else { "--sleeps=false" };
+                let set = thief.vault(&["machine", "set", "laptop", sleeps, "--yes"]);
+                if stop.load(Ordering::Relaxed) || set.code != 0 {
+                    break;
+                }
+            }
+        });
+        let args = ["recovery", "admin", "jonas", "--instead-of", "jonas", "--kit", &kit, "--yes"];
+        types(&vps, "a passphrase of the owner alone");
+        let said = vps.vault(&args);
+        stop.store(true, Ordering::Relaxed);
+        said
+    });
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains(": added evil: reads *, writes -"), "{}", said.out);
+    let mut back = said.out.lines().filter_map(|line| line.strip_prefix("  to take it back: "));
+    let evil = back.find(|command| command.ends_with(" evil")).unwrap();
+    assert_eq!(evil, "vault machine remove evil");
+    let access = back.find(|command| command.starts_with("vault access")).unwrap();
+    assert_eq!(access, "vault access set vps --read secret/jjeco/");
+    for command in [evil, access] {
+        let words = command.split(' ').skip(1).chain(["--yes"]).collect::<Vec<_>>();
+        let _ = vps.vault(&words).ok();
+    }
+    let listed = vps.vault(&["machine", "list"]).ok();
+    let row = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(row("evil").contains("removed"), "{listed}");
+    assert!(row("vps").contains(" secret/jjeco/ "), "{listed}");
+    watch::poll("the thief is out", || {
+        let set = thief.vault(&["machine", "set", "vps", "--sleeps", "--yes"]);
+        (set.code != 0).then_some(())
+    });
+}
+
+/// Kills a command once so many names have come and gone in the world; tells whether it was.
+fn killed_at(world: &World, mut command: Command, moment: usize) -> bool {
+    let (sender, events) = mpsc::channel();
+    let mut watcher = watch::watcher(move |event: Result<notify::Event, _>| {
+        let is_name = |kind: notify::EventKind| {
+            use notify::event::{EventKind, ModifyKind};
+            let renamed = matches!(kind, EventKind::Modify(ModifyKind::Name(_)));
+            kind.is_create() || kind.is_remove() || renamed
+        };
+        if event.is_ok_and(|event| is_name(event.kind)) {
+            let _ = sender.send(());
+        }
+    });
+    watcher.watch(world.dir(), RecursiveMode::Recursive).unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut vault = command.spawn().unwrap();
+    let mut seen = 0;
+    while seen < moment {
+        match events.recv_timeout(Duration::from_millis(20)) {
+            Ok(()) => seen += 1,
+            Err(_) if vault.try_wait().unwrap().is_some() => return false,
+            Err(_) => {}
+        }
+    }
+    vault.kill().unwrap();
+    !vault.wait().unwrap().success()
+}
+
+/// Tries a moment by MATRIX_SEED, or with MATRIX=full every one until the command ends by itself.
+fn at_moments(most: usize, one: impl Fn(usize) -> bool) {
+    if std::env::var("MATRIX").is_ok_and(|matrix| matrix == "full") {
+        let last = (1..).find(|moment| !one(*moment)).unwrap();
+        println!("it ends by itself before moment {last}");
+    } else {
+        let seed = std::env::var("MATRIX_SEED").ok().and_then(|seed| seed.parse::<usize>().ok());
+        let moment = seed.unwrap_or(most / 2) % most + 1;
+        println!("MATRIX_SEED={}: moment {moment}", moment - 1);
+        one(moment);
+    }
+}
+
+#[test]
+fn appointing_is_killed_at_any_moment_and_the_same_line_goes_on() {
+    at_moments(12, |moment| {
+        let world = World::new(bins!());
+        let rtx = world.owner("rtx1080");
+        let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+        let kit = kit(&rtx);
+        types(&vps, "another horse battery staple");
+        let command = || {
+            let mut command = vps.command(vps.bins.vault);
+            command.args(["recovery", "admin", "anna", "--instead-of", "jonas", "--yes"]);
+            command.args(["--kit", &kit]);
+            command
+        };
+        let is_killed = killed_at(&world, command(), moment);
+        let is_begun = vps.state().join("appointing.json").exists();
+        println!("moment {moment}: killed {is_killed}, begun {is_begun}");
+        if is_killed && (is_begun || !vps.state().join("admin/anna.age").exists()) {
+            let again = run(&mut command(), "");
+            assert_eq!(again.code, 0, "{}", again.err);
+            assert_eq!(again.err.contains("going on with"), is_begun, "{}", again.err);
+            assert!(again.err.contains("`anna` is an admin"), "{}", again.err);
+        }
+        assert!(!vps.state().join("appointing.json").exists());
+        let _ = vps.vault(&["machine", "set", "vps", "--sleeps", "--yes"]).ok();
+        let log = vps.vault(&["log"]).ok();
+        assert_eq!(log.matches("made anna an admin").count(), 1, "{log}");
+        is_killed
+    });
+}
+
+/// A vault whose versions do not fit into one request together.
+struct Full {
+    world: World,
+    rtx: Host,
+    old: String,
+    new: PathBuf,
+}
+
+impl Full {
+    fn new() -> Self {
+        let world = World::new(bins!());
+        let rtx = world.owner("rtx1080");
+        let large = "x".repeat(700 << 10);
+        for n in 0..7 {
+            let _ = rtx.vault_with(&["kv", "put", "secret/large", "K=-"], &format!("{large}{n}"));
+        }
+        put(&rtx, SECRET, "1");
+        put(&rtx, SECRET, "2");
+        let (old, new) = (kit(&rtx), world.dir().join("new-kit.txt"));
+        Self { world, rtx, old, new }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.rtx.command(self.rtx.bins.vault);
+        command.args(["recovery", "renew", "--kit-confirmed", "--yes", "--kit", &self.old]);
+        command.arg("--new-kit").arg(&self.new);
+        command
+    }
+
+    /// Looks at what a finished renewal leaves.
+    fn check(&mut self) {
+        let Self { world, rtx, old, new } = self;
+        let (old, new) = (old.as_str(), new.to_str().unwrap());
+        assert!(!rtx.state().join("renewal.json").exists());
+        assert!(!rtx.state().join("kit-shown.json").exists());
+        let tested = test(rtx, new);
+        assert_eq!(tested.code, 0, "{}", tested.err);
+        assert!(tested.err.contains("it opens all of 9 versions"), "{}", tested.err);
+        let refused = test(rtx, old);
+        assert!(refused.err.contains("root key is not that of the vault"), "{}", refused.err);
+        let args = ["recovery", "admin", "eve", "--kit", old, "--yes"];
+        assert_eq!(rtx.vault(&args).code, 2);
+        // What is on the server's disk does not open with the old kit, and does with the new one.
+        world.server.as_mut().unwrap().stop();
+        let database = rusqlite::Connection::open(world.data().join("vault.db")).unwrap();
+        let mut blobs = database.prepare("SELECT bytes FROM blob").unwrap();
+        let blobs = blobs.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+        let blobs: Vec<_> = blobs.map(Result::unwrap).collect();
+        assert_eq!(blobs.len(), 9);
+        for blob in blobs {
+            assert!(opens(Path::new(new), &blob) && !opens(Path::new(old), &blob));
+        }
+    }
+}
+
+/// Tells whether a page opens a blob, with the age library alone.
+fn opens(kit: &Path, blob: &[u8]) -> bool {
+    let page = fs::read(kit).unwrap();
+    let file = age::IdentityFile::from_buffer(&page[..]).unwrap();
+    let identities = file.into_identities().unwrap();
+    let identities = identities.iter().map(|identity| -> &dyn age::Identity { identity.as_ref() });
+    age::Decryptor::new(blob).unwrap().decrypt(identities).is_ok()
+}
+
+#[test]
+fn a_new_kit_opens_everything_and_the_old_one_nothing() {
+    let mut full = Full::new();
+    let vps = full.world.machine(&full.rtx, "vps", &["secret/jjeco/"]);
+    let refused = vps.vault(&["recovery", "renew", "--kit", &full.old]);
+    let why = "this machine does not read `secret/large`, and could not re-encrypt it";
+    assert!(refused.err.starts_with(why), "{}", refused.err);
+    let said = run(&mut full.command(), "");
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(said.err.contains("replace the root key by "), "{}", said.err);
+    assert!(said.err.contains("opens all that is kept: 9 versions"), "{}", said.err);
+    assert!(said.err.contains("`root` signed 1 entry in the last 30 days"), "{}", said.err);
+    let value = vps.vault(&["kv", "get", "-field=K", SECRET]).ok();
+    assert_eq!(value.trim(), "2");
+    full.check();
+}
+
+#[test]
+fn a_renewal_is_killed_at_any_moment_and_the_same_line_goes_on() {
+    at_moments(20, |moment| {
+        let mut full = Full::new();
+        let is_killed = killed_at(&full.world, full.command(), moment);
+        let is_there = |name: &str| full.rtx.state().join(name).exists();
+        let (is_shown, is_begun) = (is_there("kit-shown.json"), is_there("renewal.json"));
+        println!("moment {moment}: killed {is_killed}, shown {is_shown}, begun {is_begun}");
+        let is_done = !is_begun && test(&full.rtx, full.new.to_str().unwrap()).code == 0;
+        if !is_done {
+            let again = run(&mut full.command(), "");
+            assert_eq!(again.code, 0, "{}", again.err);
+            let is_void = is_shown && !is_begun;
+            assert_eq!(again.err.contains("was never confirmed"), is_void, "{}", again.err);
+            assert_eq!(again.err.contains("going on with the renewal"), is_begun, "{}", again.err);
+        }
+        full.check();
+        is_killed
+    });
+}
+
+#[test]
+fn the_ways_back_do_what_the_guide_says() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["*"]);
+    for (path, value) in [(SECRET, "1"), (SECRET, "2"), ("secret/mail", "3")] {
+        put(&rtx, path, value);
+    }
+    let (kit, new) = (kit(&rtx), world.dir().join("new-kit.txt"));
+    let steps = transcript(&fs::read_to_string(PAGE).unwrap());
+    assert_eq!(steps.len(), 6);
+    let nas = world.host("nas");
+    let mut kit = kit;
+    for Step { host, command, promised } in &steps {
+        if command.contains("admin anna") {
+            // On the laptop that is about to be stolen.
+            let _ = world.machine(&rtx, "laptop", &["*"]);
+        }
+        let mut command = command.replace("--kit -", &format!("--kit {kit}"));
+        if !command.contains("recovery test") {
+            command += " --yes";
+        }
+        if command.contains("recovery renew") {
+            command += &format!(" --kit-confirmed --new-kit {}", new.display());
+        }
+        command = command.replace("10.8.0.3:8443", world.address());
+        if host == "nas" {
+            command += " --name nas";
+        }
+        let words: Vec<&str> = command.split(' ').skip(1).collect();
+        let host = match host.as_str() {
+            "nas" => &nas,
+            "vps" => &vps,
+            _ => &rtx,
+        };
+        let ran = host.vault(&words);
+        let shown = ran.err + &ran.out;
+        let holds = ran.code == 0 && keeps(promised, &shown.lines().collect::<Vec<_>>());
+        if command.contains("recovery renew") {
+            new.to_str().unwrap().clone_into(&mut kit);
+        }
+        assert!(holds, "`{command}` promises\n{}\nbut shows\n{shown}", promised.join("\n"));
+    }
+}
+
+/// A vault whose machines have all burnt: a server, and the kit on paper.
+struct Burnt {
+    world: World,
+    kit: String,
+    nas: Host,
+}
+
+impl Burnt {
+    fn new() -> Self {
+        let world = World::new(bins!());
+        let mut rtx = world.owner("rtx1080");
+        let mut vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+        for (path, value) in [(SECRET, "1"), (SECRET, "2"), ("secret/mail", "3")] {
+            put(&rtx, path, value);
+        }
+        rtx.stop();
+        vps.stop();
+        let kit = world.dir().join("paper.txt");
+        fs::rename(self::kit(&rtx), &kit).unwrap();
+        fs::remove_dir_all(&rtx.dir).unwrap();
+        fs::remove_dir_all(&vps.dir).unwrap();
+        let nas = world.host("nas");
+        types(&nas, "another horse battery staple");
+        Self { kit: kit.to_str().unwrap().to_owned(), nas, world }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.nas.command(self.nas.bins.vault);
+        command.args(["recover", self.world.address(), "--kit", &self.kit, "--name", "nas"]);
+        command.args(["--admin", "jonas", "--yes"]);
+        command
+    }
+
+    /// Looks at what a finished recovery leaves.
+    fn check(&mut self, said: &Ran) {
+        assert_eq!(said.code, 0, "{}", said.err);
+        let right = "`nas` is a machine of the vault `home`, and `jonas` an admin: \
+                     2 secrets in 3 versions";
+        assert!(said.err.contains(right), "{}", said.err);
+        assert!(said.err.contains("vault machine remove rtx1080"), "{}", said.err);
+        assert!(!self.nas.state().join("recovering.json").exists());
+        self.nas.start();
+        let read = |args: &[&str]| self.nas.vault(&[&["kv", "get", "-field=K"], args].concat());
+        assert_eq!(read(&[SECRET]).ok().trim(), "2");
+        assert_eq!(read(&["-version=1", SECRET]).ok().trim(), "1");
+        assert_eq!(read(&["secret/mail"]).ok().trim(), "3");
+        for lost in ["rtx1080", "vps"] {
+            let _ = self.nas.vault(&["machine", "remove", lost, "--yes"]).ok();
+        }
+        put(&self.nas, SECRET, "4");
+        let tested = test(&self.nas, &self.kit);
+        assert!(tested.err.contains("it opens all of 4 versions"), "{}", tested.err);
+    }
+}
+
+#[test]
+fn a_vault_without_any_machine_is_recovered_on_a_fresh_host() {
+    let mut burnt = Burnt::new();
+    let stranger = World::new(bins!());
+    let other = kit(&stranger.owner("other"));
+    let wrong = burnt.nas.vault(&["recover", burnt.world.address(), "--kit", &other, "--yes"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+    assert!(!burnt.nas.state().join("pins.json").exists());
+    let said = run(&mut burnt.command(), "");
+    burnt.check(&said);
+    let again = run(&mut burnt.command(), "");
+    assert!(again.err.contains("this host is `nas` of vault"), "{}", again.err);
+}
+
+#[test]
+fn a_recovery_is_killed_at_any_moment_and_the_same_line_goes_on() {
+    at_moments(20, |moment| {
+        let mut burnt = Burnt::new();
+        let is_killed = killed_at(&burnt.world, burnt.command(), moment);
+        let is_there = |name: &str| burnt.nas.state().join(name).exists();
+        let (is_begun, is_pinned) = (is_there("recovering.json"), is_there("pins.json"));
+        println!("moment {moment}: killed {is_killed}, begun {is_begun}, pinned {is_pinned}");
+        if is_begun || !is_pinned {
+            let again = run(&mut burnt.command(), "");
+            assert_eq!(again.err.contains("going on with"), is_begun, "{}", again.err);
+            burnt.check(&again);
+        }
+        is_killed
+    });
+}

@@ -1,0 +1,148 @@
+//! `vault recovery admin`: appoints an admin as root, by the recovery kit, and removes another in
+//! the same entry. It works without the passphrase of any admin, and against one who has it.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use shared::keys::SignKey;
+use shared::log::Op;
+use shared::name::Name;
+use shared::wire::v1::blob::Inline;
+
+use super::appointing::{Appointing, Replaced};
+use super::{page, signed};
+use crate::context::Global;
+use crate::owner::owning::passphrase;
+use crate::owner::signing::act::{Owner, Signed};
+use crate::owner::signing::admin::{self, AdminKey, Work};
+use host::files::{self, Access};
+use host::hint::{Exit, Failure, parsed};
+use machine::local::{KEPT, Kept};
+use machine::paths::Paths;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Run it on any machine of the vault: the new admin's key is made there. After --instead-of it prints
+what the other admin has signed in the last 30 days: machines and grants that came from it stay
+until you take them back.")]
+pub struct Args {
+    /// Name of the new admin
+    name: String,
+
+    /// The kit, or both of its secret lines; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    kit: PathBuf,
+
+    /// Remove this admin in the same entry; it may have the same name
+    #[arg(long, value_name = "NAME")]
+    instead_of: Option<String>,
+
+    /// Read the passphrase of the new key from the first line of a file [env:
+    /// VAULT_PASSPHRASE_FILE]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+
+    /// Sign without asking
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
+    let name: Name = parsed(args.name.parse())?;
+    let old = args.instead_of.as_ref().map(|old| parsed(old.parse::<Name>())).transpose()?;
+    let kit = page::read(&args.kit, global)?;
+    let paths = global.paths()?;
+    let kept: Kept = global.client()?.get(KEPT, &[])?;
+    page::demand_root(&kit, &kept)?;
+    let wanted = |begun: &Appointing| {
+        (&begun.name, begun.old.as_ref().map(|old| &old.name)) == (&name, old.as_ref())
+    };
+    let appointing = match Appointing::load(&paths, kept.vault)?.filter(wanted) {
+        Some(begun) => {
+            global.term.say(format!(
+                "going on with what was begun on {}: the passphrase of that time holds",
+                begun.begun
+            ));
+            begun
+        }
+        None => begin(name, old, &kept, args, global)?,
+    };
+    if kept.admins.get(&appointing.name) != Some(&appointing.key)
+        && !appoint(&appointing, &kept, kit.root, args.yes, global)?
+    {
+        Appointing::remove(&paths)?;
+        return Ok(Exit::LOCAL);
+    }
+    finish(&appointing, &paths, global)?;
+    Ok(Exit::OK)
+}
+
+/// Makes the key, and writes down what a second attempt needs.
+fn begin(
+    name: Name,
+    old: Option<Name>,
+    kept: &Kept,
+    args: &Args,
+    global: &Global,
+) -> Result<Appointing> {
+    let old = old.map(|old| replaced(old, kept)).transpose()?;
+    if kept.admins.contains_key(&name) && old.as_ref().is_none_or(|old| old.name != name) {
+        bail!(
+            Failure::remote(format!("`{name}` is an admin already"))
+                .hint(format!("to give it another key: `--instead-of {name}`"))
+        );
+    }
+    let passphrase = passphrase(args.passphrase_file.clone(), global).fresh(&name)?;
+    let key = AdminKey { name, vault: kept.vault, key: SignKey::generate() };
+    let admin_file = Inline(key.seal(&passphrase, Work::Second)?);
+    let AdminKey { name, vault, key } = key;
+    let key = key.verify_key();
+    let appointing = Appointing { begun: global.now(), vault, name, key, old, admin_file };
+    appointing.store(&global.paths()?)?;
+    Ok(appointing)
+}
+
+fn replaced(name: Name, kept: &Kept) -> Result<Replaced, Failure> {
+    match kept.admins.get(&name) {
+        Some(key) => Ok(Replaced { name, key: key.clone() }),
+        None => {
+            let names = kept.admins.keys().map(Name::as_str).collect::<Vec<_>>().join(", ");
+            Err(Failure::remote(format!("there is no admin `{name}`"))
+                .hint(format!("there are: {names}")))
+        }
+    }
+}
+
+/// Signs as root; tells whether the person agreed.
+fn appoint(
+    appointing: &Appointing,
+    kept: &Kept,
+    root: SignKey,
+    yes: bool,
+    global: &Global,
+) -> Result<bool> {
+    let Appointing { name, key, old, .. } = appointing;
+    let old = old.as_ref().filter(|old| kept.admins.get(&old.name) == Some(&old.key));
+    let remove = old.map(|old| Op::AdminRemove { name: old.name.clone() });
+    let add = Op::AdminAdd { name: name.clone(), key: key.clone() };
+    let ops: Vec<Op> = remove.into_iter().chain([add]).collect();
+    let owner = Owner::root(global, root, None, yes)?;
+    Ok(owner.sign(|_| Ok(ops.clone()))? != Signed::Declined)
+}
+
+/// Puts the key in its place, takes the old one's away, and shows what that has signed.
+fn finish(appointing: &Appointing, paths: &Paths, global: &Global) -> Result<()> {
+    let Appointing { name, old, admin_file, .. } = appointing;
+    files::create_dir_private(&paths.admin())?;
+    let file = admin::place(paths, name);
+    files::replace(&file, &admin_file.0, Access::PRIVATE)?;
+    global.term.say(format!("`{name}` is an admin; its key is in `{}`", file.display()));
+    if let Some(Replaced { name: old, key }) = old {
+        if old != name {
+            files::remove(&admin::place(paths, old))?;
+            global.term.say(format!("`{old}` is none any more"));
+        }
+        signed::show(global, old.as_str(), key)?;
+    }
+    Appointing::remove(paths)
+}

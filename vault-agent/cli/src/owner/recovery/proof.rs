@@ -1,0 +1,51 @@
+//! Opening versions with a recovery key, one by one, with nothing shown of them.
+
+use anyhow::{Context as _, Result};
+use shared::blob::{self, Blob, Expected, Place};
+use shared::keys::Identity;
+use shared::signed::VaultId;
+
+use crate::context::Global;
+use crate::print::progress::Progress;
+use machine::local::{KeptVersion, SEALED, Sealed};
+
+/// Opens each of `versions`; returns those that do not open, and why.
+pub(super) fn open_all<'a>(
+    global: &Global,
+    vault: &VaultId,
+    key: &Identity,
+    versions: &[&'a KeptVersion],
+) -> Result<Vec<(&'a KeptVersion, String)>> {
+    let client = global.client()?;
+    let mut progress = Progress::start(&global.term, versions.len());
+    let mut closed = Vec::new();
+    for version in versions {
+        let KeptVersion { path, ver, .. } = version;
+        progress.step(path.as_str());
+        let query = [("path", path.to_string()), ("ver", ver.to_string())];
+        match client.get::<Sealed>(SEALED, &query) {
+            Ok(sealed) => {
+                if let Err(why) = open(vault, key, version, sealed)? {
+                    closed.push((*version, why.to_string()));
+                }
+            }
+            Err(why) => closed.push((*version, why.to_string())),
+        }
+    }
+    progress.end();
+    Ok(closed)
+}
+
+fn open(
+    vault: &VaultId,
+    key: &Identity,
+    KeptVersion { path, ver, .. }: &KeptVersion,
+    Sealed { blob, size, commit, readers, bytes }: Sealed,
+) -> Result<shared::error::Result<()>> {
+    let readers = usize::try_from(readers).context("too many readers")?;
+    // The recovery recipient is the last of the readers.
+    let position = readers.saturating_sub(1);
+    let place = Place { vault, path, ver: *ver };
+    let expected = Expected { place, blob, size, commit, readers, position };
+    Ok(blob::open(key, &expected, &Blob::new(bytes.0)).map(drop))
+}

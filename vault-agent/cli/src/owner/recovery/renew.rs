@@ -1,0 +1,182 @@
+//! `vault recovery renew`: a new kit takes the place of the old one. Both of its keys are replaced
+//! by one entry, which the old root signs; what was encrypted to the old kit is re-encrypted by the
+//! entries after it, which the new root signs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use shared::log::Op;
+
+use super::renewal::Renewal;
+use super::{page, proof, signed};
+use crate::context::Global;
+use crate::owner::init::{Keeping, ShownKit, check_kit_place, keep_kit};
+use crate::owner::signing::act::{Owner, Signed};
+use crate::owner::signing::admin::Work;
+use crate::owner::signing::kit::Kit;
+use crate::owner::signing::passphrase::Source;
+use host::hint::{Exit, Failure, hinted};
+use machine::local::{KEPT, Kept, KeptVersion, Submitted};
+use machine::paths::Paths;
+
+/// Versions that are named one by one.
+const NAMED: usize = 10;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Run it on a machine that reads everything. Interrupted, the same command goes on; it then needs the
+new kit: from the file of --new-kit, or typed.")]
+pub struct Args {
+    /// The kit that holds today, or both of its secret lines; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    kit: PathBuf,
+
+    /// Write the new kit to a new file instead of the terminal
+    #[arg(long, value_name = "FILE")]
+    new_kit: Option<PathBuf>,
+
+    /// Do not ask to type back part of the new kit
+    #[arg(long)]
+    kit_confirmed: bool,
+
+    /// Sign without asking
+    #[arg(long, short)]
+    yes: bool,
+}
+
+pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
+    let given = page::read(&args.kit, global)?;
+    let paths = global.paths()?;
+    let kept: Kept = global.client()?.get(KEPT, &[])?;
+    let renewal = Renewal::load(&paths, kept.vault)?;
+    if renewal.as_ref().is_none_or(|renewal| kept.root != renewal.root) {
+        page::demand_root(&given, &kept)?;
+    }
+    demand_all_readable(&kept)?;
+    let (renewal, new) = match renewal {
+        Some(renewal) => {
+            // The confirmation was the last step before it was written.
+            ShownKit::forget(&paths)?;
+            global.term.say(format!(
+                "going on with the renewal begun on {}: the new kit of that time holds",
+                renewal.begun
+            ));
+            let new = new_kit(&renewal, &given, args, global)?;
+            (renewal, new)
+        }
+        None => begin(&kept, args, &paths, global)?,
+    };
+    if kept.root == renewal.root {
+        let done = Submitted { seq: kept.seq, head: kept.head };
+        Owner::root(global, new.copy().root, None, args.yes)?.with_history().re_encrypt(done)?;
+    } else if !replace(&given, &new, args.yes, global)? {
+        Renewal::remove(&paths)?;
+        global.term.say("destroy the new kit: it opens nothing");
+        return Ok(Exit::LOCAL);
+    }
+    finish(&renewal, &new, &paths, global)
+}
+
+/// Refuses to leave versions behind that only the old kit could open.
+fn demand_all_readable(kept: &Kept) -> Result<()> {
+    let Some(first) = kept.versions.iter().find(|version| !version.granted) else {
+        return Ok(());
+    };
+    bail!(
+        Failure::remote(format!(
+            "this machine does not read `{}`, and could not re-encrypt it",
+            first.path
+        ))
+        .hint("run this on a machine that reads everything: `vault access show` lists them")
+    )
+}
+
+/// Makes the new kit, has it kept, and writes down what a second attempt needs.
+fn begin(kept: &Kept, args: &Args, paths: &Paths, global: &Global) -> Result<(Renewal, Kit)> {
+    let keeping = Keeping {
+        passphrase: Source::Terminal,
+        work: Work::Second,
+        kit: args.new_kit.clone(),
+        kit_confirmed: args.kit_confirmed,
+    };
+    ShownKit::void(paths, &global.term)?;
+    check_kit_place(&keeping, &global.term)?;
+    let (new, now) = (Kit::generate(), global.now());
+    keep_kit(&new, &kept.name, (kept.vault, now), &keeping, paths, &global.term)?;
+    let renewal = Renewal {
+        begun: now,
+        vault: kept.vault,
+        old_root: kept.root.clone(),
+        root: new.root.verify_key(),
+        recovery: new.recovery.recipient(),
+    };
+    renewal.store(paths)?;
+    ShownKit::forget(paths)?;
+    Ok((renewal, new))
+}
+
+/// Returns the new kit of an earlier attempt.
+fn new_kit(renewal: &Renewal, given: &Kit, args: &Args, global: &Global) -> Result<Kit> {
+    if renewal.is(given) {
+        return Ok(given.copy());
+    }
+    let kit = match args.new_kit.as_deref().filter(|file| file.exists()) {
+        Some(file) => page::read(file, global)?,
+        None if global.can_ask() => page::typed(global, "type both secrets of the new kit")?,
+        None => bail!(hinted(
+            "the new kit is needed to go on",
+            "name its file: `--new-kit FILE`, or run this at a terminal and type it"
+        )),
+    };
+    if renewal.is(&kit) {
+        return Ok(kit);
+    }
+    let file = args.new_kit.as_deref().unwrap_or_else(|| Path::new("-"));
+    bail!(hinted(
+        format!("`{}` is not the kit of the renewal begun on {}", file.display(), renewal.begun),
+        "look for the page of that time"
+    ))
+}
+
+/// Signs as the old root, and the re-encryptions as the new one; tells whether the person agreed.
+fn replace(old: &Kit, new: &Kit, yes: bool, global: &Global) -> Result<bool> {
+    let ops = [
+        Op::RecoverySet { recipient: new.recovery.recipient() },
+        Op::RootSet { key: new.root.verify_key() },
+    ];
+    let (key, next) = (old.copy().root, Some(new.copy().root));
+    let owner = Owner::root(global, key, next, yes)?.with_history();
+    Ok(owner.sign(|_| Ok(ops.to_vec()))? != Signed::Declined)
+}
+
+/// Proves the new kit, and says what is left to do.
+fn finish(renewal: &Renewal, new: &Kit, paths: &Paths, global: &Global) -> Result<Exit> {
+    let (term, kept) = (&global.term, global.client()?.get::<Kept>(KEPT, &[])?);
+    page::demand_valid(new, &kept)?;
+    let (deleted, live): (Vec<&KeptVersion>, _) = kept.versions.iter().partition(|it| it.deleted);
+    let closed = proof::open_all(global, &kept.vault, &new.recovery, &live)?;
+    for (KeptVersion { path, ver, .. }, why) in &closed {
+        term.say(format!("version {ver} of `{path}`: {why}"));
+    }
+    if !closed.is_empty() {
+        bail!(
+            Failure::remote(format!("the new kit does not open {} versions yet", closed.len()))
+                .hint(
+                    "run the same command again; a version that this machine does not open has to \
+                     be destroyed, or the secret written anew"
+                )
+        );
+    }
+    let versions = live.len();
+    term.say(format!("the new kit holds, and opens all that is kept: {versions} versions"));
+    term.say("the old kit is without power: destroy every copy of it");
+    for KeptVersion { path, ver, .. } in deleted.iter().take(NAMED) {
+        term.say_hinted(
+            format!("version {ver} of `{path}` is deleted, and still encrypted to the old kit"),
+            format!("vault kv destroy -versions={ver} {path}"),
+        );
+    }
+    signed::show(global, "root", &renewal.old_root)?;
+    Renewal::remove(paths)?;
+    Ok(Exit::OK)
+}
