@@ -182,7 +182,7 @@ fn take_over(pins: &Pins, paths: &Paths, term: &Term) -> Result<()> {
     }
     rekey::clear(paths)?;
     term.say(format!("`{}` has its new keys, and the old ones are wiped", pins.name));
-    if runs(paths) {
+    if ask::is_running(paths) {
         term.say(
             "an agent runs here, with the keys of before: restart it, as with `systemctl --user \
              restart vault-agent`",

@@ -11,9 +11,7 @@ use shared::time::Time;
 
 use crate::context::{Env, Flags, Global};
 use crate::fleet::{audit, log, status};
-use crate::owner::{
-    access, admin, heal, init, machine, recover, recovery, resume, server, setup,
-};
+use crate::owner::{access, admin, heal, init, machine, recover, recovery, resume, server, setup};
 use crate::print::exit::report;
 use crate::shell::{complete, completions, help, man};
 use crate::vault::{export, generic, import, print, rotate_due, secrets, token};

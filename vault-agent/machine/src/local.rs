@@ -20,7 +20,7 @@ use shared::audit::AuditHead;
 use shared::grant::Grants;
 use shared::hash::Hash;
 use shared::head::Head as LogHead;
-use shared::keys::{Recipient, VerifyKey};
+use shared::keys::VerifyKey;
 use shared::log::{Address, Number, Op};
 use shared::name::{Actor, Name};
 use shared::path::SecretPath;
@@ -29,7 +29,7 @@ use shared::time::Time;
 
 pub use admins::{ADMINS, AdminRow, Admins};
 pub use branches::{AcceptRequest, Accepted, LostEntry, SetAside};
-pub use exposure::{Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow, Removed};
+pub use exposure::{Borne, EXPOSURE, Exposed, ExposedKey, Exposure, KeyNow};
 pub use headers::{CACHE_AGE, NO_WAIT, OFFLINE};
 pub use hook::{HOOK, HookRequest, HookRun};
 pub use kit::{ACTS, Act, Acts, ActsQuery, KEPT, Kept, KeptVersion, SEALED, Sealed};

@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(lives.namesakes("vps", vps), [1, 2]);
         assert_eq!(vps.removed, None);
         let removed = lost.removed.clone().unwrap();
-        assert_eq!((removed.seq, removed.reason.as_str()), (9, "stolen"));
+        assert_eq!((removed.entry, removed.reason.as_str()), (9, "stolen"));
         lives.step(&Entry { ops: vec![rename(4, "pi"), remove(1)], ..entry });
         for (asked, expected) in [("vps", Some(2)), ("web", Some(1)), ("pi", Some(4))] {
             assert_eq!(lives.find(asked).map(Life::number), expected, "{asked}");

@@ -25,7 +25,8 @@ fn found(conn: &Connection) -> Result<Vec<Removed>> {
     Ok(all)
 }
 
-fn of(op: &Op, entry: &Entry) -> Option<Removed> {
+/// Tells how an operation takes a machine out, if it does.
+pub(super) fn of(op: &Op, entry: &Entry) -> Option<Removed> {
     let (number, reason, goes_on) = match op {
         Op::MachineRemove { number, reason } => (*number, reason.to_string(), None),
         Op::MachineRekey(Rekey { number, new_number, .. }) => {

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use shared::log::Number;
-use shared::name::{Actor, Name};
+use shared::name::Name;
 use shared::path::SecretPath;
 use shared::time::Time;
+
+use super::review::Removed;
 
 /// `GET` with `machine=NAME` or `machine=NUMBER` as query: [`Exposure`].
 pub const EXPOSURE: &str = "agent/exposure";
@@ -33,19 +35,6 @@ pub struct Borne {
     pub since: Time,
     /// When it bore it no longer.
     pub until: Option<Time>,
-}
-
-/// How a machine was removed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    /// The entry.
-    pub seq: u64,
-    /// When, by its signer's clock.
-    pub time: Time,
-    /// Who signed it.
-    pub by: Actor,
-    /// Why; may be empty.
-    pub reason: String,
 }
 
 /// One secret that a machine could read.

@@ -3,6 +3,7 @@
 use shared::log::{Entry, Number, Op, Rekey};
 use shared::name::Name;
 
+use crate::engine::removed;
 use machine::local::{Borne, Removed};
 
 /// Every machine that ever was, in the order in which they came.
@@ -53,10 +54,9 @@ impl Lives {
                 Op::MachineRekey(Rekey { number, new_number, .. }) => {
                     self.change(*number, |life| life.numbers.push(*new_number));
                 }
-                Op::MachineRemove { number, reason } => self.change(*number, |life| {
+                Op::MachineRemove { number, .. } => self.change(*number, |life| {
                     end(life, entry);
-                    let (by, reason) = (entry.by.clone(), reason.to_string());
-                    life.removed = Some(Removed { seq: entry.seq, time, by, reason });
+                    life.removed = removed::of(op, entry);
                 }),
                 _ => {}
             }

@@ -83,9 +83,9 @@ fn standing(exposure: &Exposure) -> Vec<String> {
     let name = names.last().map_or("-", |borne| borne.name.as_str());
     let mut lines = vec![match removed {
         None => format!("`{name}` (number {number}) is a machine of this vault"),
-        Some(Removed { seq, time, by, reason }) => {
+        Some(Removed { entry, time, by, reason, .. }) => {
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-            format!("`{name}` (number {number}) was removed by {by} in entry {seq}, {time}{why}")
+            format!("`{name}` (number {number}) was removed by {by} in entry {entry}, {time}{why}")
         }
     }];
     let before = names.iter().filter(|borne| borne.name.as_str() != name);
@@ -178,7 +178,7 @@ fn document(exposure: &Exposure, rows: &[Row<'_>], reads: &Reads, left: usize) -
     };
     let removed = removed.as_ref().map(|removed| {
         json!({
-            "entry": removed.seq, "time": removed.time.to_string(), "by": removed.by,
+            "entry": removed.entry, "time": removed.time.to_string(), "by": removed.by,
             "reason": removed.reason,
         })
     });
@@ -354,7 +354,7 @@ mod tests {
                 borne("vps", Time::from_micros(1), Some(Time::from_micros(2))),
                 borne("web", Time::from_micros(2), Some(now())),
             ],
-            removed: Some(Removed { seq: 9, time: now(), by, reason }),
+            removed: Some(Removed { number: 2, entry: 9, time: now(), by, reason, goes_on: None }),
             namesakes: vec![4],
             secrets,
         }

@@ -9,8 +9,8 @@ use shared::path::SecretPath;
 use super::{entry, records};
 use crate::context::Global;
 use crate::owner::signing::kit::Kit;
-use crate::print::progress::Progress;
 use host::hint::Failure;
+use host::progress::Progress;
 use machine::remote::{Client, RemoteError};
 
 /// Bytes of the blobs of one entry, at most: below what the server parks for a machine.

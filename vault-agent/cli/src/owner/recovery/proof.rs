@@ -6,7 +6,7 @@ use shared::keys::Identity;
 use shared::signed::VaultId;
 
 use crate::context::Global;
-use crate::print::progress::Progress;
+use host::progress::Progress;
 use machine::local::{KeptVersion, SEALED, Sealed};
 
 /// Opens each of `versions`; returns those that do not open, and why.

@@ -98,6 +98,7 @@ fn begin(kept: &Kept, args: &Args, paths: &Paths, global: &Global) -> Result<(Re
         work: Work::Second,
         kit: args.new_kit.clone(),
         kit_confirmed: args.kit_confirmed,
+        chosen: None,
     };
     ShownKit::void(paths, &global.term)?;
     check_kit_place(&keeping, &global.term)?;

@@ -17,8 +17,8 @@ use super::words;
 use crate::client::{Client, Error};
 use crate::context::Global;
 use crate::owner::owning::{Signing, passphrase};
-use crate::print::progress::Progress;
 use host::hint::{Failure, hinted, parsed};
+use host::progress::Progress;
 use machine::identity::Pins;
 use machine::local::{
     MACHINES, Machines, PREPARE, PrepareRequest, Prepared, SUBMIT, SubmitRequest, Submitted,
