@@ -1,5 +1,5 @@
-//! `vault-agent target add --update`: the hook and the choice for a target that is there already, as
-//! the same line of `vault machine add --ssh` says them another time.
+//! `vault-agent target add --update`: the hook and the choice for a target that is there already,
+//! as the same line of `vault machine add --ssh` says them another time.
 
 use anyhow::{Context as _, Result, bail};
 use shared::path::SecretPath;
