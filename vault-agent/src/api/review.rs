@@ -1,6 +1,6 @@
-//! `agent/log`, `agent/writers`, `agent/removed`, `agent/paths` and `agent/keys`: entries of the log
-//! in words, who wrote which version, which machines are out, which secrets there are, and which of
-//! them hold a key.
+//! `agent/log`, `agent/writers`, `agent/removed`, `agent/paths` and `agent/keys`: entries of the
+//! log in words, who wrote which version, which machines are out, which secrets there are, and
+//! which of them hold a key.
 
 use shared::audit::{Fact, Op};
 use shared::log::Version;
