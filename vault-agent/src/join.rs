@@ -5,6 +5,7 @@ mod rekey;
 mod request;
 mod wanted;
 
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -18,7 +19,6 @@ use shared::words::LABEL;
 
 use self::request::Request;
 use self::wanted::Wanted;
-use crate::ask;
 use crate::engine::Engine;
 use host::files;
 use host::hint::{self, Exit, Failure, hinted, parsed};
@@ -239,7 +239,7 @@ fn settle(
     }
     let is_first = old.is_none() && !paths.database().exists();
     pins.store(paths)?;
-    if old.is_some() && ask::is_running(paths) {
+    if old.is_some() && runs(paths) {
         // It holds the database, and follows the vault itself.
         write_config(paths, &pins.addresses, allow)?;
         term.say(format!("joined vault {} as `{}` already", pins.vault.short(), pins.name));
@@ -264,7 +264,7 @@ fn settle(
     write_config(paths, &pins.addresses, allow)?;
     term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
     term.say(said);
-    if ask::is_running(paths) {
+    if runs(paths) {
         term.say(
             "an agent runs here, with the keys that were here before: restart it, as with \
              `systemctl --user restart vault-agent`",
@@ -276,6 +276,11 @@ fn settle(
         );
     }
     Ok(grants)
+}
+
+/// Tells whether an agent runs here.
+fn runs(paths: &Paths) -> bool {
+    UnixStream::connect(&paths.socket).is_ok()
 }
 
 /// What the first sync brought.

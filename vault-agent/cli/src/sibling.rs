@@ -29,8 +29,8 @@ pub fn find(daemon: &str) -> Result<PathBuf> {
     ))
 }
 
-/// Returns `vault` and `vault-agent` for hosts of another architecture, if a package has brought them
-/// for this installation.
+/// Returns `vault` and `vault-agent` for hosts of another architecture, if a package has brought
+/// them for this installation.
 pub fn carried(arch: &str) -> Result<Option<[PathBuf; 2]>> {
     // It comes from a stranger.
     if arch.is_empty() || arch.starts_with('.') || arch.contains('/') {

@@ -1,4 +1,5 @@
-//! How machines went that are in the vault no more: when, by whom and why, as the verified log says.
+//! How machines went that are in the vault no more: when, by whom and why, as the verified log
+//! says.
 
 use anyhow::{Context as _, Result};
 use rusqlite::Connection;

@@ -4,6 +4,7 @@
 
 mod absent;
 mod contact;
+mod document;
 mod patience;
 mod purge;
 mod settings;
@@ -17,12 +18,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use shared::path::SecretPath;
-use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
+use toml_edit::{Array, ArrayOfTables, Item, Table, value};
 
 use crate::ask;
+use document::hook;
+pub(crate) use document::{edit, names};
 use host::account;
 use host::files::git::{GitGate, GitPolicy};
-use host::files::{self, Access, FileError};
+use host::files::{self, FileError};
 use host::hint::hinted;
 use host::table;
 use host::term::Term;
@@ -31,6 +34,7 @@ use machine::paths::Paths;
 use machine::render::Layout;
 use patience::patiently;
 use settings::Settings;
+use update::Change;
 
 use machine::written::Written;
 
@@ -144,7 +148,9 @@ fn add(args: &Add, paths: &Paths, term: &Term) -> Result<()> {
     if args.update
         && let Some(known) = config.targets.iter().find(|target| target.path == path)
     {
-        return update::update(args, known, &config, paths, term);
+        let Add { choice, secrets, on_change, .. } = args;
+        let change = Change { choice, secrets, on_change: on_change.as_deref() };
+        return change.make(known, &config, paths, term);
     }
     let is_new = config.targets.iter().all(|target| target.path != path);
     // A table that is wrong is refused below, with its line.
@@ -290,43 +296,6 @@ struct Row<'a> {
     on_change: Option<String>,
 }
 
-/// Changes the text of the configuration, if the result is a right one.
-pub(crate) fn edit(file: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<()>) -> Result<()> {
-    let folder =
-        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make folder `{}`", folder.display()))?;
-    // A dotfile manager's link stays one; what it leads to is replaced.
-    let real = match file.canonicalize() {
-        Ok(real) => real,
-        Err(_) => folder
-            .canonicalize()?
-            .join(file.file_name().context("the configuration has no file name")?),
-    };
-    let _lock = files::lock_folder(&real)?;
-    let (text, access) = match std::fs::read_to_string(&real) {
-        Ok(text) => (text, Access::of(&real.metadata()?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            (String::new(), Access::PRIVATE)
-        }
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read `{}`", file.display()));
-        }
-    };
-    Config::parse(&text, file)?;
-    let mut document: DocumentMut =
-        text.parse().with_context(|| format!("cannot read `{}`", file.display()))?;
-    change(&mut document)?;
-    let mut text = document.to_string();
-    if text.trim().is_empty() {
-        // An empty file could as well be one that is being written.
-        "# Nothing is configured.\n".clone_into(&mut text);
-    }
-    Config::parse(&text, file).context("the change would make the configuration wrong")?;
-    files::replace(&real, text.as_bytes(), access)?;
-    Ok(())
-}
-
 /// Makes the `[[target]]` table.
 fn written(args: &Add, path: &Path, owner: Option<&str>) -> Result<Table> {
     let mut table = Table::new();
@@ -355,21 +324,6 @@ fn written(args: &Add, path: &Path, owner: Option<&str>) -> Result<Table> {
         table["on_change"] = hook(line);
     }
     Ok(table)
-}
-
-/// Writes a hook: a command that needs no shell as its words.
-fn hook(line: &str) -> Item {
-    match words(line) {
-        Some(words) => value(words.into_iter().collect::<Array>()),
-        None => value(line),
-    }
-}
-
-/// Splits a command that needs no shell; `None` for one that does.
-fn words(line: &str) -> Option<Vec<&str>> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || " _-./:=@%+,".contains(c);
-    let assigns = line.split_whitespace().next().is_none_or(|word| word.contains('='));
-    (line.chars().all(plain) && !assigns).then(|| line.split_whitespace().collect())
 }
 
 /// Returns the path with the links in its folder resolved, as the agent never follows any.
@@ -421,12 +375,6 @@ fn folder_owner(path: &Path) -> Option<String> {
     foreign.then(|| {
         account::user(&owner.to_string()).map_or_else(|| owner.to_string(), |user| user.name)
     })
-}
-
-/// Tells whether a table is the target, or source, at `path`.
-pub(crate) fn names(table: &Table, path: &Path) -> bool {
-    let written = table.get("path").and_then(Item::as_str);
-    written.is_some_and(|written| Path::new(written).components().eq(path.components()))
 }
 
 fn list_of(secrets: &[SecretPath]) -> String {

@@ -10,7 +10,9 @@ use std::io::{self, Write};
 use std::rc::Rc;
 
 use clap::Parser as _;
+use host::files::Access;
 
+use super::document::words;
 use super::*;
 
 #[derive(clap::Parser)]

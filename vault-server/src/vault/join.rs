@@ -17,9 +17,6 @@ use crate::meter::STRANGERS;
 use super::joining::{Asking, Joining, Site};
 use super::{Peer, Refusal, Vault};
 
-/// Answers that are held at once: each takes a place among strangers.
-pub const HELD: usize = 16;
-
 impl Vault {
     /// Takes a request to join; the very same one again only asks how it stands.
     ///

@@ -10,6 +10,8 @@ use shared::time::Time;
 use shared::token::MachineLine;
 use shared::wire::v1::join::{WAITING, WAITS_SECONDS};
 
+/// Answers that are held at once: each takes a place among strangers.
+pub const HELD: usize = 16;
 /// How long a request waits.
 const WAITS: Duration = Duration::from_secs(WAITS_SECONDS);
 /// How many hosts a site may have ask at once, such as all of a house that is set up.

@@ -50,8 +50,7 @@ use crate::store::{Payer, Reader, Store, Transaction};
 
 use clone::Clones;
 use hub::Hub;
-use join::HELD;
-use joining::Joining;
+use joining::{HELD, Joining};
 use room::Gauge;
 
 pub use append::Append;

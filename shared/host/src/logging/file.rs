@@ -1,5 +1,5 @@
-//! The file that a program logs into where nobody keeps its log, as `vault setup` starts one without
-//! systemd: this one bounds it. A log that somebody has sent elsewhere is theirs.
+//! The file that a program logs into where nobody keeps its log, as `vault setup` starts one
+//! without systemd: it is bounded here. A log that somebody has sent elsewhere is theirs.
 
 use std::fs::File;
 use std::io;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 
 use clap::Parser as _;
+use host::files::Access;
 use rustix::fs::XattrFlags;
 use shared::blob::Kind as Content;
 use shared::path::SecretPath;

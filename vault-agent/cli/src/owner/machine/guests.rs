@@ -150,9 +150,9 @@ fn remark(host: &str, probe: &Probe, global: &Global) -> Result<()> {
     ))
 }
 
-/// Has the hosts make their keys, and signs what brings all of them in, by one act; returns the keys
-/// of the server, and `None` if the person said no. Where nothing was signed, keys that were made
-/// for it go again.
+/// Has the hosts make their keys, and signs what brings all of them in, by one act; returns the
+/// keys of the server, and `None` if the person said no. Where nothing was signed, keys that were
+/// made for it go again.
 ///
 /// # Errors
 /// What is in the way of one of them.

@@ -69,8 +69,8 @@ fn numbers(text: &str) -> Option<[u64; 3]> {
     parts.next().is_none().then_some(numbers)
 }
 
-/// Returns the programs that run on a host, `vault` and `vault-agent`: this installation's, or those
-/// that a package brings along for its architecture.
+/// Returns the programs that run on a host, `vault` and `vault-agent`: this installation's, or
+/// those that a package brings along for its architecture.
 ///
 /// # Errors
 /// What is in the way, and the way round it; nothing is sent yet.
@@ -120,7 +120,7 @@ fn foreign(host: &str, arch: &str, text: &str) -> anyhow::Error {
 /// their places, each at once. Returns the agent's file.
 ///
 /// # Errors
-/// If none of this host's fit, there is no room, or they do not run there; then nothing is replaced.
+/// If none of this host's fit, there is no room, or they do not run there: nothing is replaced.
 pub fn send(
     connection: &Connection,
     probe: &Probe,
