@@ -52,9 +52,7 @@ Audit
 Rescue
   heal                       give a server that lost data back what this machine has
   resume                     let a restored server go on, with the code that its host shows
-  recovery test --kit FILE   prove that the recovery kit opens what it should
-  recovery admin|renew       appoint an admin by the kit; make a new kit
-  recover HOST:PORT          by the kit, if no machine of the vault is left
+  recovery|recover           with the kit: test it, appoint an admin, renew it, start on a new host
 
 Any Vault
   read|write|list|delete     any path of the API
