@@ -52,9 +52,7 @@ Audit
 Rescue
   heal|resume                give a server back what it lost; let a restored one go on
   server move|rekey|adopt    another address, another key, another server
-  recovery test --kit FILE   prove that the recovery kit opens what it should
-  recovery admin|renew       appoint an admin by the kit; make a new kit
-  recover HOST:PORT          by the kit, if no machine of the vault is left
+  recovery|recover           with the kit: test it, appoint an admin, renew it, start on a new host
 
 Any Vault
   read|write|list|delete     any path of the API

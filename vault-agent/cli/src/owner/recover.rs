@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use shared::error::Code;
 use shared::keys::SignKey;
-use shared::log::State;
+use shared::log::{Secret, State};
 use shared::name::Name;
 use shared::signed::VaultId;
 use shared::wire::v1::blob::Inline;
@@ -180,7 +180,7 @@ async fn finish(
 fn say_all(state: &State, begun: &Recovering, term: &Term) {
     let Recovering { machine, admin, .. } = begun;
     let secrets = state.secrets().values();
-    let versions = secrets.flat_map(|it| it.versions()).filter(|(_, it)| !it.destroyed).count();
+    let versions = secrets.flat_map(Secret::versions).filter(|(_, it)| !it.destroyed).count();
     term.say(format!(
         "`{machine}` is a machine of the vault `{}`, and `{admin}` an admin: {} secrets in \
          {versions} versions",

@@ -114,7 +114,8 @@ impl<'a> Owner<'a> {
         next: Option<SignKey>,
         yes: bool,
     ) -> Result<Self> {
-        Self::new(global, pins(global)?, Signer::Root { key, next }, yes)
+        let signer = Signer::Root { key: Box::new(key), next: next.map(Box::new) };
+        Self::new(global, pins(global)?, signer, yes)
     }
 
     fn new(global: &'a Global, pins: Pins, signer: Signer, yes: bool) -> Result<Self> {

@@ -19,9 +19,9 @@ pub enum Signer {
     /// Root.
     Root {
         /// The key of the kit.
-        key: SignKey,
+        key: Box<SignKey>,
         /// The key that is root's as soon as an entry of this act has made it so.
-        next: Option<SignKey>,
+        next: Option<Box<SignKey>>,
     },
 }
 
@@ -52,7 +52,7 @@ impl Signer {
                 let AdminKey { key, .. } = file.unlock(passphrase, vault)?;
                 (key, None)
             }
-            Self::Root { key, next } => (copy(key), next.as_ref().map(copy)),
+            Self::Root { key, next } => (copy(key), next.as_ref().map(|next| copy(next))),
         };
         Ok(Opened { by: self.by(), vault, key, next })
     }

@@ -357,7 +357,7 @@ fn root_goes_on_with_the_key_that_its_own_entry_has_set() {
     let (world, name) = (World::new(""), "rtx1080".parse().unwrap());
     let global = world.global();
     let pins = Pins { vault: vault(), server: Vec::new(), name, addresses: Vec::new() };
-    let signer = Signer::Root { key: old, next: Some(new) };
+    let signer = Signer::Root { key: Box::new(old), next: Some(Box::new(new)) };
     let owner = Owner { global: &global, pins, signer, yes: true, history: true, agent: &agent };
     let set = Op::RootSet { key: keys[1].clone() };
     assert_eq!(entry(owner.sign(|_| Ok(vec![set.clone()]))), 8);
