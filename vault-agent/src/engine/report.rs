@@ -28,7 +28,7 @@ use super::debounced::Debounced;
 use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken};
 use super::ledger::Ledger;
 use super::link::Link;
-use super::posting::{Due, Posting};
+use super::posting::{self, Due, Posting};
 use super::stored::{self, Stored};
 use super::timing;
 use super::types::{Own, Ticks};
@@ -39,11 +39,6 @@ use machine::remote::{Client, RemoteError};
 
 /// How long after a change its report is sent: its delivery goes first, and later ones join in.
 const AFTER: Duration = Duration::from_millis(200);
-/// What each other machine adds to the time over which the reports of all are spread: they are no
-/// storm at the server, nor in the way of the change's delivery to others.
-const EACH: Duration = Duration::from_millis(4);
-/// The longest such time.
-const SPREAD: Duration = Duration::from_secs(2);
 /// Least time between two reports.
 const APART: Duration = Duration::from_millis(300);
 /// Longest time until a report is tried again.
@@ -487,9 +482,7 @@ impl Reports {
 
     /// Returns how long after a change the next report is sent.
     fn after(&self) -> Duration {
-        let others = self.member().map_or(0, |member| member.others);
-        let [byte] = *shared::keys::random::<1>();
-        AFTER + EACH.saturating_mul(others).min(SPREAD).mul_f64(f64::from(byte) / 256.0)
+        AFTER + posting::spread(self.member().map_or(0, |member| member.others))
     }
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
