@@ -173,6 +173,7 @@ fn take_over(pins: &Pins, paths: &Paths, term: &Term) -> Result<()> {
                 )
                 .hint("run this again once it can be")
             ),
+            First::Removed => bail!(removed(&pins.name, paths)),
             First::Substituted(why) => bail!(
                 Failure::remote(format!("the keys of before stay: {why}"))
                     .hint("`vault machine rekey` on an admin's machine comes first")
@@ -182,7 +183,7 @@ fn take_over(pins: &Pins, paths: &Paths, term: &Term) -> Result<()> {
     }
     rekey::clear(paths)?;
     term.say(format!("`{}` has its new keys, and the old ones are wiped", pins.name));
-    if ask::is_running(paths) {
+    if runs(paths) {
         term.say(
             "an agent runs here, with the keys of before: restart it, as with `systemctl --user \
              restart vault-agent`",

@@ -317,6 +317,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().canonicalize().unwrap();
         let (written, path) = (Written::new(&root), root.join(".env"));
+        let damage = |record: &[u8]| {
+            files::replace(&written.record(&path), record, Access::PRIVATE).unwrap();
+        };
         let mut found: Option<Vec<u8>> = None;
         for (n, mode) in (0..5).zip([0o600, 0o640].into_iter().cycle()) {
             let (content, access) = (vec![n; 9], Access { mode, ..Access::PRIVATE });
@@ -327,12 +330,12 @@ mod tests {
             let Some(found) = found.replace(content) else { continue };
             let mut torn = whole.clone();
             torn[known.last.at() + 80..][..8].fill(0);
-            std::fs::write(written.record(&path), torn).unwrap();
+            damage(&torn);
             let left = written.of(&path).unwrap();
             assert!(left.is(&found) && !left.is(&[n; 9]) && left.access() != access);
-            std::fs::write(written.record(&path), whole).unwrap();
+            damage(&whole);
         }
-        std::fs::write(written.record(&path), "{").unwrap();
+        damage(b"{");
         assert!(written.of(&path).is_none());
         written.note(&path, None, b"A=1\n", Access::PRIVATE).unwrap();
         assert!(written.of(&path).unwrap().is(b"A=1\n"));

@@ -12,7 +12,6 @@ use super::passphrase::Source;
 
 /// Who signs, and how their key is had.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Signer {
     /// An admin.
     Admin(AdminFile, Source),
