@@ -49,7 +49,7 @@ impl HeadFile {
         Ok(Self { file, held, turn })
     }
 
-    /// Reads the newest head in a file that another process may be writing; `None` if there is none.
+    /// Reads the newest head in a file that another process may be writing; `None` without a file.
     ///
     /// # Errors
     /// If it cannot be read.
