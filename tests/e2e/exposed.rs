@@ -123,7 +123,7 @@ fn a_host_that_comes_back_under_its_name_is_another_machine_and_a_renamed_one_is
     let read = line(&web, APP, "A");
     assert!(read.contains("still in use") && read.contains(" v1 20"), "{read}");
     reads(&again, APP);
-    let listed = rtx.vault(&["machine", "list"]).ok();
+    let listed = rtx.vault(&["machine", "list", "--all"]).ok();
     assert!(listed.contains("web ") && listed.contains("vps "), "{listed}");
     let told = rtx.vault(&["log"]).ok();
     assert!(told.contains("renamed vps to web"), "{told}");
