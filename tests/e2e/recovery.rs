@@ -130,7 +130,7 @@ fn a_thief_with_the_passphrase_is_out_and_all_that_came_from_them_is_named() {
         let words = command.split(' ').skip(1).chain(["--yes"]).collect::<Vec<_>>();
         let _ = vps.vault(&words).ok();
     }
-    let listed = vps.vault(&["machine", "list"]).ok();
+    let listed = vps.vault(&["machine", "list", "--all"]).ok();
     let row = |name: &str| listed.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(row("evil").contains("removed"), "{listed}");
     assert!(row("vps").contains(" secret/jjeco/ "), "{listed}");

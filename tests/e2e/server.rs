@@ -212,7 +212,7 @@ fn a_burnt_server(with_backup: bool) {
     let _ = rtx.vault(&["machine", "remove", "gone", "--yes"]).ok();
     arrives(&rtx, &[&vps], "two");
     watch::poll("the others know", || {
-        let listed = vps.vault(&["machine", "list"]).out;
+        let listed = vps.vault(&["machine", "list", "--all"]).out;
         listed.lines().any(|line| line.contains("gone") && line.contains("removed")).then_some(())
     });
     world.server.as_mut().unwrap().kill();
