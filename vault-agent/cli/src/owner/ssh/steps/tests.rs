@@ -10,10 +10,13 @@ use super::super::connection::Connection;
 use super::super::probe;
 use super::*;
 
-/// Writes a program for the shell.
+/// Writes a program for the shell; another process does, as a child that another test starts at
+/// this moment would keep it open, and nothing runs that is open for writing.
 fn program(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
-    let path = dir.path().join(name);
-    host::files::write_private(&path, format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+    let (path, written) = (dir.path().join(name), dir.path().join(format!("{name}.txt")));
+    host::files::write_private(&written, format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+    let copied = std::process::Command::new("cp").args([&written, &path]).status().unwrap();
+    assert!(copied.success());
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
     path.display().to_string()
 }
