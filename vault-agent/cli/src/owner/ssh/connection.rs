@@ -38,8 +38,16 @@ const PIECE: usize = 64 << 10;
 /// Between two looks whether the user has answered all that ssh asks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a configuration may say of this host is run nowhere: the steps alone are.
-const PLAIN: [&str; 2] = ["RemoteCommand=none", "PermitLocalCommand=no"];
+/// Whatever a configuration says of this host, the steps alone are run, and it gets no way back to
+/// this one: neither to an ssh-agent nor to a display or a port. Over a shared connection each step
+/// asks for these anew.
+const PLAIN: [&str; 5] = [
+    "RemoteCommand=none",
+    "PermitLocalCommand=no",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "ClearAllForwardings=yes",
+];
 
 /// What is run on a host at once.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +124,6 @@ impl Connection {
         ssh.args(["-M", "-T", "-S"]).arg(socket(&folder));
         for option in [
             "ControlPersist=no",
-            "ClearAllForwardings=yes",
             "ServerAliveInterval=10",
             "ServerAliveCountMax=3",
             "ConnectTimeout=30",

@@ -217,7 +217,15 @@ fn the_connection_is_private_and_runs_what_it_is_told_alone() {
         let calls: Vec<_> = calls.lines().collect();
         assert_eq!(calls.len(), 2, "{calls:?}");
         for call in &calls {
-            assert!(call.contains("-o RemoteCommand=none -o PermitLocalCommand=no"), "{call}");
+            for option in [
+                "RemoteCommand=none",
+                "PermitLocalCommand=no",
+                "ForwardAgent=no",
+                "ForwardX11=no",
+                "ClearAllForwardings=yes",
+            ] {
+                assert!(call.contains(&format!(" -o {option} ")), "{call}");
+            }
         }
         let socket = calls[0].split_once("-S ").unwrap().1.split(' ').next().unwrap();
         let folder = std::path::Path::new(socket).parent().unwrap();
