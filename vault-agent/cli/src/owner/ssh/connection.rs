@@ -14,11 +14,9 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use super::script::{REACH, REACHED, own};
 use host::hint::{Failure, hinted};
 use host::shown::Shown;
-
-/// What the host says once it is reached. Nothing before it is ours: a login may print anything.
-const REACHED: &str = "vault-reached";
 
 /// Most bytes that a host may print on the way in, and in each step.
 const MOST: u64 = 1 << 20;
@@ -38,8 +36,16 @@ const PIECE: usize = 64 << 10;
 /// Between two looks whether the user has answered all that ssh asks.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a configuration may say of this host is run nowhere: the steps alone are.
-const PLAIN: [&str; 2] = ["RemoteCommand=none", "PermitLocalCommand=no"];
+/// Whatever a configuration says of this host, the steps alone are run, and it gets no way back to
+/// this one: neither to an ssh-agent nor to a display or a port. Over a shared connection each step
+/// asks for these anew.
+const PLAIN: [&str; 5] = [
+    "RemoteCommand=none",
+    "PermitLocalCommand=no",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "ClearAllForwardings=yes",
+];
 
 /// What is run on a host at once.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +89,9 @@ pub struct Connection {
 pub struct Ran {
     /// What it ended with.
     pub status: ExitStatus,
-    /// What it printed.
+    /// What it printed, without what the login did.
     pub out: String,
-    /// What it said on standard error.
+    /// What it said on standard error; all of it where it has not begun.
     pub err: String,
 }
 
@@ -116,7 +122,6 @@ impl Connection {
         ssh.args(["-M", "-T", "-S"]).arg(socket(&folder));
         for option in [
             "ControlPersist=no",
-            "ClearAllForwardings=yes",
             "ServerAliveInterval=10",
             "ServerAliveCountMax=3",
             "ConnectTimeout=30",
@@ -126,7 +131,7 @@ impl Connection {
         {
             ssh.args(["-o", option]);
         }
-        ssh.args(["--", host, &format!("echo {REACHED}; exec cat")]);
+        ssh.args(["--", host, &format!("{REACH}; exec cat")]);
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut master = ssh.spawn().map_err(|fault| no_ssh(fault, program))?;
         let stay = master.stdin.take();
@@ -141,14 +146,13 @@ impl Connection {
     fn wait_for(mut self, printed: impl Read + Send + 'static) -> Result<Self> {
         let (reached, news) = mpsc::channel();
         std::thread::spawn(move || {
-            let (mut line, mut printed) = (Vec::new(), BufReader::new(printed.take(MOST)));
-            while printed.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
-                if line.trim_ascii_end() == REACHED.as_bytes() {
+            let (mut said, mut printed) = (Vec::new(), BufReader::new(printed.take(MOST)));
+            while printed.read_until(b'\n', &mut said).is_ok_and(|bytes| bytes > 0) {
+                if said.ends_with(REACHED.as_bytes()) {
                     // Nobody listens where the login took too long.
                     let _ = reached.send(());
                     return;
                 }
-                line.clear();
             }
         });
         let mut asked = None;
@@ -203,7 +207,7 @@ impl Connection {
             let text = format!("`{}` prints more than {MOST} bytes in one step", self.host);
             bail!(hinted(text, "its shell prints something at each login: look at its profile"));
         }
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let text = |bytes: Vec<u8>| own(&String::from_utf8_lossy(&bytes)).to_owned();
         let ran = Ran { status, out: text(out), err: text(err) };
         if ran.is_cut() {
             bail!(self.cut(&ran));

@@ -3,7 +3,6 @@
 say() { printf '%s=%s\n' "$1" "$2"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 PATH=$PATH:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
-echo vault-probe-begin
 say time "$(date +%s)"
 say system "$(uname -s)"
 say arch "$(uname -m)"

@@ -1,26 +1,40 @@
 # Agents that run as processes, where systemd does not run. `agent` is their program, `state` where
 # their state is.
 
-# Tells whether process `$1` is an agent.
+# The one that was noted: after a restart of the host its number may be any process's.
+noted=
+[ ! -r "$state/agent.pid" ] || read -r noted <"$state/agent.pid" || :
+case $noted in *[!0-9]*) noted= ;; esac
+
+# Tells whether process `$1` is an agent of this user and this state: as `vault setup` starts it, as
+# it is started here, or as it was when its program was elsewhere.
 runs() {
-  [ -n "$1" ] && [ -r "/proc/$1/cmdline" ] &&
-    { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -q 'agent run '
+  process=/proc/$1
+  grep -q "^Uid:[[:space:]]*$(id -u)[[:space:]]" "$process/status" 2>/dev/null || return 1
+  said=$({ tr '\0' '\n' <"$process/cmdline"; } 2>/dev/null) || return 1
+  case $said in
+    /*"/vault-agent
+--state
+$state
+--config
+"*"
+run") return 0 ;;
+    "$agent
+run") ;;
+    /*"/vault-agent
+run") [ "$1" = "$noted" ] || return 1 ;;
+    *) return 1 ;;
+  esac
+  if said=$({ tr '\0' '\n' <"$process/environ"; } 2>/dev/null); then
+    there=$(printf '%s\n' "$said" | sed -n 's/^VAULT_STATE_DIR=//p')
+    [ "$there" = "${VAULT_STATE_DIR:-}" ] || return 1
+  fi
 }
-# Prints the agents of this user and this state: the one that was noted, and any whose note is lost.
+# Prints the agents: the noted one, and any whose note is lost.
 agents() {
-  noted=
-  [ ! -r "$state/agent.pid" ] || read -r noted <"$state/agent.pid" || :
-  ! runs "$noted" || echo "$noted"
   for file in $(grep -l agent /proc/[0-9]*/cmdline 2>/dev/null); do
-    process=${file%/cmdline} pid=${file%/cmdline} pid=${pid#/proc/}
-    [ "$pid" != "$noted" ] || continue
-    [ "$({ tr '\0' ' ' <"$file"; } 2>/dev/null)" = "$agent run " ] || continue
-    grep -q "^Uid:[[:space:]]*$(id -u)[[:space:]]" "$process/status" 2>/dev/null || continue
-    if said=$({ tr '\0' '\n' <"$process/environ"; } 2>/dev/null); then
-      there=$(printf '%s\n' "$said" | sed -n 's/^VAULT_STATE_DIR=//p')
-      [ "$there" = "${VAULT_STATE_DIR:-}" ] || continue
-    fi
-    echo "$pid"
+    pid=${file%/cmdline} pid=${pid#/proc/}
+    ! runs "$pid" || echo "$pid"
   done
 }
 # Ends process `$1`, and waits for its end.

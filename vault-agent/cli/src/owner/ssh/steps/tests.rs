@@ -1,6 +1,8 @@
 //! Steps on a host that a script pretends to be.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Stdio};
 
 use shared::keys::{Identity, SignKey};
 
@@ -21,11 +23,13 @@ fn program(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// Acts as ssh to a host whose shell is this one's, and notes how it was called.
+/// Acts as ssh to a host whose shell is this one's and greets on both outputs, without ends of
+/// lines, and notes how it was called.
 const SSH: &str = "HOME=${0%/*}; VAULT_STATE_DIR=$HOME/.local/state/vault-agent
     export HOME VAULT_STATE_DIR
     echo \"$@\" >>\"$HOME/calls\"
     while [ \"$1\" != -- ]; do [ \"$1\" != -O ] || exit 0; shift; done
+    printf 'VLTM1-x\\nwelcome'; printf 'warning: hello' >&2
     exec sh -c \"$3\"";
 
 /// A host whose `vault-agent` is a script.
@@ -135,18 +139,51 @@ fn a_refused_uninstall_has_stopped_nothing() {
     with_home(agent, |host, home| {
         let state = home.path().join(".local/state/vault-agent");
         std::fs::create_dir_all(&state).unwrap();
-        // A process that looks as an agent does; it ends with its input.
-        let mut runs = std::process::Command::new("sh");
-        runs.args(["-c", "read -r line", "vault-agent run "]).stdin(std::process::Stdio::piped());
-        let mut runs = runs.spawn().unwrap();
-        let pid = format!("{}\n", runs.id());
-        host::files::write_private(&state.join("agent.pid"), pid.as_bytes()).unwrap();
+        let mut runs = process(home, &host.agent);
+        note(&state, &runs);
         let refused = host.uninstall(vps().as_ref(), false).unwrap_err();
         assert_eq!(refused.to_string(), "`vault-agent uninstall` on `vps` failed: other");
         assert!(runs.try_wait().unwrap().is_none() && state.join("agent.pid").exists());
         assert!(!home.path().join("gone").exists());
         drop(runs.stdin.take());
         runs.wait().unwrap();
+    });
+}
+
+/// Starts a process there that looks as an agent of that program does; it ends with its input.
+fn process(home: &tempfile::TempDir, agent: &str) -> Child {
+    std::fs::write(home.path().join("run"), "read -r line").unwrap();
+    let mut runs = std::process::Command::new("sh");
+    runs.arg0(agent).arg("run").current_dir(home).stdin(Stdio::piped());
+    runs.env("VAULT_STATE_DIR", home.path().join(".local/state/vault-agent"));
+    runs.spawn().unwrap()
+}
+
+fn note(state: &std::path::Path, runs: &Child) {
+    std::fs::write(state.join("agent.pid"), format!("{}\n", runs.id())).unwrap();
+}
+
+#[test]
+fn a_noted_process_that_is_no_agent_any_more_is_not_taken_for_one() {
+    with_home("exit 0", |host, home| {
+        let state = home.path().join(".local/state/vault-agent");
+        std::fs::create_dir_all(&state).unwrap();
+        let names = [&*host.agent, "/usr/bin/vault-agent", "/usr/bin/buildkite-agent"];
+        let mut runs = names.map(|it| process(home, it));
+        let list = Script::default().then(include_str!("../processes.sh")).then("agents");
+        // Its program may have been elsewhere when it was noted.
+        for (noted, expected) in
+            [(0, [true, false, false]), (1, [true, true, false]), (2, [true, false, false])]
+        {
+            note(&state, &runs[noted]);
+            let ran = host.must(Step::new("looking"), &list).unwrap();
+            let ids = runs.each_ref().map(|it| it.id().to_string());
+            assert_eq!(ids.map(|id| ran.out.lines().any(|line| line == id)), expected, "{noted}");
+        }
+        for runs in &mut runs {
+            drop(runs.stdin.take());
+            runs.wait().unwrap();
+        }
     });
 }
 
@@ -220,7 +257,15 @@ fn the_connection_is_private_and_runs_what_it_is_told_alone() {
         let calls: Vec<_> = calls.lines().collect();
         assert_eq!(calls.len(), 2, "{calls:?}");
         for call in &calls {
-            assert!(call.contains("-o RemoteCommand=none -o PermitLocalCommand=no"), "{call}");
+            for option in [
+                "RemoteCommand=none",
+                "PermitLocalCommand=no",
+                "ForwardAgent=no",
+                "ForwardX11=no",
+                "ClearAllForwardings=yes",
+            ] {
+                assert!(call.contains(&format!(" -o {option} ")), "{call}");
+            }
         }
         let socket = calls[0].split_once("-S ").unwrap().1.split(' ').next().unwrap();
         let folder = std::path::Path::new(socket).parent().unwrap();
