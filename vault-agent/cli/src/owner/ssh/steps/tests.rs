@@ -152,7 +152,7 @@ fn a_refused_uninstall_has_stopped_nothing() {
 
 /// Starts a process there that looks as an agent of that program does; it ends with its input.
 fn process(home: &tempfile::TempDir, agent: &str) -> Child {
-    std::fs::write(home.path().join("run"), "read -r line").unwrap();
+    host::files::write_private(&home.path().join("run"), b"read -r line").unwrap();
     let mut runs = std::process::Command::new("sh");
     runs.arg0(agent).arg("run").current_dir(home).stdin(Stdio::piped());
     runs.env("VAULT_STATE_DIR", home.path().join(".local/state/vault-agent"));
@@ -160,7 +160,8 @@ fn process(home: &tempfile::TempDir, agent: &str) -> Child {
 }
 
 fn note(state: &std::path::Path, runs: &Child) {
-    std::fs::write(state.join("agent.pid"), format!("{}\n", runs.id())).unwrap();
+    let noted = format!("{}\n", runs.id());
+    host::files::write_private(&state.join("agent.pid"), noted.as_bytes()).unwrap();
 }
 
 #[test]
