@@ -429,6 +429,36 @@ fn a_vault_without_any_machine_is_recovered_on_a_fresh_host() {
 }
 
 #[test]
+fn a_version_that_the_server_has_again_is_recovered_by_the_same_line() {
+    let mut burnt = Burnt::new();
+    let aside = burnt.world.dir().join("aside.db");
+    let on_disk = |burnt: &mut Burnt, sql: &str| {
+        burnt.world.server.as_mut().unwrap().stop();
+        let file = burnt.world.data().join("vault.db");
+        let database = rusqlite::Connection::open(file).unwrap();
+        database.execute("ATTACH ?1 AS aside", [aside.to_str().unwrap()]).unwrap();
+        database.execute_batch(sql).unwrap();
+        drop(database);
+        burnt.world.start();
+    };
+    on_disk(
+        &mut burnt,
+        "CREATE TABLE aside.blob AS SELECT * FROM main.blob WHERE path = 'secret/mail';
+         DELETE FROM main.blob WHERE path = 'secret/mail'",
+    );
+    for _ in 0..2 {
+        let said = run(&mut burnt.command(), "");
+        assert_eq!(said.code, 2, "{}", said.err);
+        let why = "not recovered: version 1 of `secret/mail`: E_BLOB_ABSENT";
+        assert!(said.err.contains(why), "{}", said.err);
+        assert!(said.err.contains("hint: run the same command again"), "{}", said.err);
+    }
+    on_disk(&mut burnt, "INSERT INTO main.blob SELECT * FROM aside.blob");
+    let said = run(&mut burnt.command(), "");
+    burnt.check(&said);
+}
+
+#[test]
 fn a_recovery_is_killed_at_any_moment_and_the_same_line_goes_on() {
     at_moments(20, |moment| {
         let mut burnt = Burnt::new();
