@@ -212,6 +212,43 @@ fn appointing_is_killed_at_any_moment_and_the_same_line_goes_on() {
     });
 }
 
+#[test]
+fn no_key_is_lost_to_an_appointment_under_another_name() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let kit = kit(&rtx);
+    let admin = |name: &str, more: &[&str]| {
+        rtx.vault(&[&["recovery", "admin", name, "--kit", &kit], more].concat())
+    };
+    let file = |name: &str| rtx.state().join(format!("admin/{name}.age"));
+    // Nobody can be asked here: it stops once it is begun.
+    let stopped = admin("anna", &[]);
+    assert_ne!(stopped.code, 0, "{}", stopped.err);
+    let begun = rtx.state().join("appointing.json");
+    let page = fs::read(&begun).unwrap();
+    let refused = admin("bob", &["--yes"]);
+    assert!(refused.err.contains("the appointment of `anna`"), "{}", refused.err);
+    assert!(refused.err.contains("`vault recovery admin anna --kit FILE`"), "{}", refused.err);
+    assert_eq!(fs::read(&begun).unwrap(), page);
+    assert_eq!(admin("anna", &["--yes"]).code, 0);
+    // As a kill before the last step leaves it.
+    let key = fs::read(file("anna")).unwrap();
+    fs::remove_file(file("anna")).unwrap();
+    host::files::write_private(&begun, &page).unwrap();
+    let done = admin("bob", &["--yes"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("`anna` is an admin; its key is in"), "{}", done.err);
+    assert_eq!(fs::read(file("anna")).unwrap(), key);
+    assert!(file("bob").exists() && !begun.exists());
+    // One that waits to be appointed.
+    let _ = rtx.vault(&["admin", "add", "carl"]).ok();
+    let key = fs::read(file("carl")).unwrap();
+    let refused = admin("carl", &["--yes"]);
+    assert!(refused.err.contains("`vault admin add carl` prints its line"), "{}", refused.err);
+    assert_eq!(fs::read(file("carl")).unwrap(), key);
+    assert!(!begun.exists());
+}
+
 /// A vault whose versions do not fit into one request together.
 struct Full {
     world: World,

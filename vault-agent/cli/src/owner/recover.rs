@@ -133,6 +133,11 @@ fn demand_kit(kit: &Kit, state: &State) -> Result<(), Failure> {
 fn begin(args: &Args, vault: VaultId, paths: &Paths, global: &Global) -> Result<Recovering> {
     let machine: Name = parsed(args.name.clone().map_or_else(host_name, Ok)?.parse())?;
     let name: Name = parsed(args.admin.parse())?;
+    let file = admin::place(paths, &name);
+    if file.exists() {
+        let why = format!("there is a key of an admin `{name}` already: `{}`", file.display());
+        bail!(hinted(why, "move the file away, or choose another name: `--admin NAME`"));
+    }
     let passphrase = passphrase(args.passphrase_file.clone(), global).fresh(&name)?;
     let key = AdminKey { name, vault, key: SignKey::generate() };
     let admin_file = Inline(key.seal(&passphrase, Work::Second)?);
