@@ -249,6 +249,30 @@ fn no_key_is_lost_to_an_appointment_under_another_name() {
     assert!(!begun.exists());
 }
 
+#[test]
+fn a_renewal_whose_new_kit_is_lost_starts_over() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    put(&rtx, SECRET, "1");
+    let (old, new) = (kit(&rtx), world.dir().join("new-kit.txt"));
+    let new = new.to_str().unwrap();
+    let args = ["recovery", "renew", "--kit-confirmed", "--kit", &old, "--new-kit", new];
+    let renew = |more: &[&str]| rtx.vault(&[&args[..], more].concat());
+    // Nobody can be asked here: it stops once it is begun.
+    assert_ne!(renew(&[]).code, 0);
+    let begun = rtx.state().join("renewal.json");
+    let lost = fs::read(new).unwrap();
+    fs::remove_file(new).unwrap();
+    let refused = renew(&["--yes"]);
+    assert!(refused.code != 0 && begun.exists(), "{}", refused.err);
+    assert!(refused.err.contains("`--start-over` makes another"), "{}", refused.err);
+    let done = renew(&["--yes", "--start-over"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(!begun.exists() && fs::read(new).unwrap() != lost);
+    let tested = test(&rtx, new);
+    assert_eq!(tested.code, 0, "{}", tested.err);
+}
+
 /// A vault whose versions do not fit into one request together.
 struct Full {
     world: World,
