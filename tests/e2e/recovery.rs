@@ -217,6 +217,9 @@ fn no_key_is_lost_to_an_appointment_under_another_name() {
     let world = World::new(bins!());
     let rtx = world.owner("rtx1080");
     let kit = kit(&rtx);
+    let nothing = test(&rtx, &kit);
+    assert_eq!(nothing.code, 2, "{}", nothing.err);
+    assert!(nothing.err.contains("nothing was opened"), "{}", nothing.err);
     let admin = |name: &str, more: &[&str]| {
         rtx.vault(&[&["recovery", "admin", name, "--kit", &kit], more].concat())
     };
