@@ -275,6 +275,8 @@ fn what_is_no_backup_or_damaged_is_not_restored_and_nothing_is_overwritten() {
         drop(database);
         let checked = world.server_command(&["check", damaged.to_str().unwrap()]);
         assert!(checked.code != 0 && checked.err.contains(named), "{sql}: {}", checked.err);
+        let way = "hint: keep an older one, and make a new one with `vault-server backup`";
+        assert_eq!(checked.err.contains(way), n < 3, "{}", checked.err);
         if n < 3 {
             let refused = restore(&world, &damaged, &[]);
             assert!(refused.code != 0 && refused.err.contains("damaged"), "{}", refused.err);
