@@ -245,6 +245,21 @@ fn what_is_no_backup_or_damaged_is_not_restored_and_nothing_is_overwritten() {
     host::files::write_private(&text, &[b'x'; 10_000]).unwrap();
     let refused = restore(&world, &text, &[]);
     assert_ne!(refused.code, 0, "{}", refused.err);
+    // What a killed server leaves beside its database would be played into the restored one.
+    let names = ["vault.db-wal", "vault.db-shm", "vault.db-journal"];
+    std::fs::remove_file(&raw).unwrap();
+    for name in names {
+        let _ = std::fs::remove_file(world.data().join(name));
+    }
+    for name in names {
+        let left = world.data().join(name);
+        std::fs::write(&left, b"").unwrap();
+        let refused = restore(&world, &backup, &[]);
+        let named = format!("holds a database already: `{name}`\nhint: stop its server");
+        assert!(refused.code != 0 && refused.err.contains(&named), "{}", refused.err);
+        assert!(left.exists() && !raw.exists());
+        std::fs::remove_file(left).unwrap();
+    }
     let cases: [(&str, &str); 4] = [
         ("UPDATE blob SET bytes = zeroblob(length(bytes))", "another content"),
         ("DELETE FROM audit WHERE n = 2", "audit record 3 does not follow"),
@@ -260,6 +275,8 @@ fn what_is_no_backup_or_damaged_is_not_restored_and_nothing_is_overwritten() {
         drop(database);
         let checked = world.server_command(&["check", damaged.to_str().unwrap()]);
         assert!(checked.code != 0 && checked.err.contains(named), "{sql}: {}", checked.err);
+        let way = "hint: keep an older one, and make a new one with `vault-server backup`";
+        assert_eq!(checked.err.contains(way), n < 3, "{}", checked.err);
         if n < 3 {
             let refused = restore(&world, &damaged, &[]);
             assert!(refused.code != 0 && refused.err.contains("damaged"), "{}", refused.err);

@@ -212,6 +212,70 @@ fn appointing_is_killed_at_any_moment_and_the_same_line_goes_on() {
     });
 }
 
+#[test]
+fn no_key_is_lost_to_an_appointment_under_another_name() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let kit = kit(&rtx);
+    let nothing = test(&rtx, &kit);
+    assert_eq!(nothing.code, 2, "{}", nothing.err);
+    assert!(nothing.err.contains("nothing was opened"), "{}", nothing.err);
+    let admin = |name: &str, more: &[&str]| {
+        rtx.vault(&[&["recovery", "admin", name, "--kit", &kit], more].concat())
+    };
+    let file = |name: &str| rtx.state().join(format!("admin/{name}.age"));
+    // Nobody can be asked here: it stops once it is begun.
+    let stopped = admin("anna", &[]);
+    assert_ne!(stopped.code, 0, "{}", stopped.err);
+    let begun = rtx.state().join("appointing.json");
+    let page = fs::read(&begun).unwrap();
+    let refused = admin("bob", &["--yes"]);
+    assert!(refused.err.contains("the appointment of `anna`"), "{}", refused.err);
+    assert!(refused.err.contains("`vault recovery admin anna --kit FILE`"), "{}", refused.err);
+    assert_eq!(fs::read(&begun).unwrap(), page);
+    assert_eq!(admin("anna", &["--yes"]).code, 0);
+    // As a kill before the last step leaves it.
+    let key = fs::read(file("anna")).unwrap();
+    fs::remove_file(file("anna")).unwrap();
+    host::files::write_private(&begun, &page).unwrap();
+    let done = admin("bob", &["--yes"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("`anna` is an admin; its key is in"), "{}", done.err);
+    assert_eq!(fs::read(file("anna")).unwrap(), key);
+    assert!(file("bob").exists() && !begun.exists());
+    // One that waits to be appointed.
+    let _ = rtx.vault(&["admin", "add", "carl"]).ok();
+    let key = fs::read(file("carl")).unwrap();
+    let refused = admin("carl", &["--yes"]);
+    assert!(refused.err.contains("`vault admin add carl` prints its line"), "{}", refused.err);
+    assert_eq!(fs::read(file("carl")).unwrap(), key);
+    assert!(!begun.exists());
+}
+
+#[test]
+fn a_renewal_whose_new_kit_is_lost_starts_over() {
+    let world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    put(&rtx, SECRET, "1");
+    let (old, new) = (kit(&rtx), world.dir().join("new-kit.txt"));
+    let new = new.to_str().unwrap();
+    let args = ["recovery", "renew", "--kit-confirmed", "--kit", &old, "--new-kit", new];
+    let renew = |more: &[&str]| rtx.vault(&[&args[..], more].concat());
+    // Nobody can be asked here: it stops once it is begun.
+    assert_ne!(renew(&[]).code, 0);
+    let begun = rtx.state().join("renewal.json");
+    let lost = fs::read(new).unwrap();
+    fs::remove_file(new).unwrap();
+    let refused = renew(&["--yes"]);
+    assert!(refused.code != 0 && begun.exists(), "{}", refused.err);
+    assert!(refused.err.contains("`--start-over` makes another"), "{}", refused.err);
+    let done = renew(&["--yes", "--start-over"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(!begun.exists() && fs::read(new).unwrap() != lost);
+    let tested = test(&rtx, new);
+    assert_eq!(tested.code, 0, "{}", tested.err);
+}
+
 /// A vault whose versions do not fit into one request together.
 struct Full {
     world: World,
@@ -426,6 +490,36 @@ fn a_vault_without_any_machine_is_recovered_on_a_fresh_host() {
     burnt.check(&said);
     let again = run(&mut burnt.command(), "");
     assert!(again.err.contains("this host is `nas` of vault"), "{}", again.err);
+}
+
+#[test]
+fn a_version_that_the_server_has_again_is_recovered_by_the_same_line() {
+    let mut burnt = Burnt::new();
+    let aside = burnt.world.dir().join("aside.db");
+    let on_disk = |burnt: &mut Burnt, sql: &str| {
+        burnt.world.server.as_mut().unwrap().stop();
+        let file = burnt.world.data().join("vault.db");
+        let database = rusqlite::Connection::open(file).unwrap();
+        database.execute("ATTACH ?1 AS aside", [aside.to_str().unwrap()]).unwrap();
+        database.execute_batch(sql).unwrap();
+        drop(database);
+        burnt.world.start();
+    };
+    on_disk(
+        &mut burnt,
+        "CREATE TABLE aside.blob AS SELECT * FROM main.blob WHERE path = 'secret/mail';
+         DELETE FROM main.blob WHERE path = 'secret/mail'",
+    );
+    for _ in 0..2 {
+        let said = run(&mut burnt.command(), "");
+        assert_eq!(said.code, 2, "{}", said.err);
+        let why = "not recovered: version 1 of `secret/mail`: E_BLOB_ABSENT";
+        assert!(said.err.contains(why), "{}", said.err);
+        assert!(said.err.contains("hint: run the same command again"), "{}", said.err);
+    }
+    on_disk(&mut burnt, "INSERT INTO main.blob SELECT * FROM aside.blob");
+    let said = run(&mut burnt.command(), "");
+    burnt.check(&said);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! due is `serve`'s.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use host::files::{self, Access};
@@ -64,7 +64,7 @@ pub fn backup(
         looked = Some(complete(new, data, head, at)?);
         Ok(())
     })?;
-    let deleted = if is_folder { prune(to, genesis, keep.max(1))? } else { 0 };
+    let deleted = if is_folder { prune(to, genesis, &file, keep)? } else { 0 };
     let looked = looked.context("the backup was not looked through")?;
     Ok(Made { file, looked, deleted })
 }
@@ -152,22 +152,63 @@ fn sweep(folder: &Path, vault: VaultId) -> Result<()> {
     Ok(())
 }
 
-/// Deletes all backups of a vault in a folder but the newest `keep`; returns how many went.
-fn prune(folder: &Path, vault: VaultId, keep: usize) -> Result<usize> {
-    let found = list(folder, vault)?;
-    let old = found.len().saturating_sub(keep);
+/// Deletes all backups of a vault in a folder but `made` and the newest others, `keep` in all;
+/// returns how many went. Names later than that of `made` are from a clock that ran ahead: they go
+/// first.
+fn prune(folder: &Path, vault: VaultId, made: &Path, keep: usize) -> Result<usize> {
+    let mut found = list(folder, vault)?;
+    let ahead = found.partition_point(|file| file.as_path() <= made);
+    found.rotate_left(ahead);
+    let old = found.len().saturating_sub(keep.max(1));
     for file in &found[..old] {
         files::remove_trusted(file)?;
     }
     Ok(old)
 }
 
-/// Returns when the newest backup of a vault in a folder was made, if there is one.
+/// Returns how old the newest backup of a vault in a folder is, if there is one. Those from a clock
+/// that ran ahead do not count.
 ///
 /// # Errors
 /// If the folder cannot be read.
-pub fn newest(folder: &Path, vault: VaultId) -> Result<Option<SystemTime>> {
-    let Some(newest) = list(folder, vault)?.pop() else { return Ok(None) };
-    let modified = newest.metadata().and_then(|found| found.modified());
-    Ok(Some(modified.with_context(|| format!("cannot look at `{}`", newest.display()))?))
+pub fn age(folder: &Path, vault: VaultId) -> Result<Option<Duration>> {
+    let mut ages = Vec::new();
+    for file in list(folder, vault)? {
+        let modified = file.metadata().and_then(|found| found.modified());
+        let modified = modified.with_context(|| format!("cannot look at `{}`", file.display()))?;
+        ages.extend(modified.elapsed());
+    }
+    Ok(ages.into_iter().min())
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::hash::Hash;
+
+    use super::*;
+
+    #[test]
+    fn the_backup_just_made_stays_and_names_of_a_clock_that_ran_ahead_go_first() {
+        let vault = Hash::of(&[b"vault"]);
+        let check = |keep: usize, left: &[u16]| {
+            let dir = tempfile::tempdir().unwrap();
+            let file = |year: &u16| {
+                dir.path().join(format!("{}{year}-01-01T00-00-00Z{END}", start(vault)))
+            };
+            let years = [2024, 2025, 2026, 2031, 2032];
+            for year in &years {
+                std::fs::write(file(year), b"").unwrap();
+            }
+            let went = prune(dir.path(), vault, &file(&2026), keep).unwrap();
+            assert_eq!(went, years.len() - left.len(), "{keep}");
+            let left: Vec<PathBuf> = left.iter().map(file).collect();
+            assert_eq!(list(dir.path(), vault).unwrap(), left, "{keep}");
+        };
+        check(0, &[2026]);
+        check(1, &[2026]);
+        check(2, &[2025, 2026]);
+        check(3, &[2024, 2025, 2026]);
+        check(4, &[2024, 2025, 2026, 2032]);
+        check(9, &[2024, 2025, 2026, 2031, 2032]);
+    }
 }

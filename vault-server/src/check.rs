@@ -63,6 +63,8 @@ const BEHIND: &str =
     "start the server: it waits for `vault heal`, or for an owner's `vault resume`";
 const DAMAGED: &str = "stop the server, put a backup back with `vault-server restore`, and have the \
                        machines give back what it lacks with `vault heal`";
+const DAMAGED_COPY: &str =
+    "keep an older one, and make a new one with `vault-server backup` while the server is whole";
 
 /// Looks through the data directory `of`, or the backup `of`, and says what there is.
 ///
@@ -82,7 +84,11 @@ pub fn check(of: &Path, is_backup: bool, term: &Term) -> Result<()> {
     let looked = look(&conn, &sealed, &mut |done, all, what| progress.at(done, all, what));
     progress.end();
     let in_it = || format!("`{shown}` is damaged");
-    let mut looked = looked.map_err(|why| hinted(format!("{}: {why:#}", in_it()), DAMAGED))?;
+    let way = match sealed {
+        Sealed::In(_) => DAMAGED,
+        Sealed::Packed => DAMAGED_COPY,
+    };
+    let mut looked = looked.map_err(|why| hinted(format!("{}: {why:#}", in_it()), way))?;
     if !is_backup {
         look_beside(&conn, of, &mut looked)?;
     }

@@ -54,9 +54,12 @@ pub fn restore(places: &Places, options: &Options, term: &Term) -> Result<()> {
         None => dir.key_or_new()?,
     };
     let done = is_done(&source, &dir)?;
-    if !done && dir.database().symlink_metadata().is_ok() {
-        let why = format!("`{}` holds a database already", config.data.display());
-        let way = "stop its server and move the database away, or name another --data directory";
+    let there = files_of_database(&dir);
+    if !done && !there.is_empty() {
+        let (data, there) = (config.data.display(), there.join("`, `"));
+        let why = format!("`{data}` holds a database already: `{there}`");
+        let way = "stop its server and move all of these files away together, or name another \
+                   --data directory";
         return Err(hinted(why, way));
     }
     init::write_configuration(&places.config, &config)?;
@@ -70,6 +73,14 @@ pub fn restore(places: &Places, options: &Options, term: &Term) -> Result<()> {
         term.line(line.context("cannot write the setup line")?)?;
     }
     Ok(())
+}
+
+/// Returns what there is of a database, by name. SQLite would play a log that another one has left
+/// into the restored one.
+fn files_of_database(dir: &DataDir) -> Vec<String> {
+    let names = ["", "-wal", "-shm", "-journal"].map(|end| format!("{}{end}", schema::FILE));
+    let is_there = |name: &String| dir.database().with_file_name(name).symlink_metadata().is_ok();
+    names.into_iter().filter(is_there).collect()
 }
 
 /// Tells whether this very backup has been put into its place, and no server has run since: that

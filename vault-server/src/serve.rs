@@ -125,9 +125,8 @@ async fn back_up(vault: &Vault, data: PathBuf, set: config::Backup) {
         }
         let (data, dir) = (data.clone(), dir.clone());
         let made = tokio::task::spawn_blocking(move || {
-            // One of before the start counts, unless a clock has been set back since.
-            let newest = backup::newest(&dir, id)?;
-            let age = newest.and_then(|newest| newest.elapsed().ok());
+            // One of before the start counts.
+            let age = backup::age(&dir, id)?;
             if let Some(wait) = age.and_then(|age| every.checked_sub(age)) {
                 return Ok((wait, None));
             }

@@ -133,6 +133,11 @@ fn demand_kit(kit: &Kit, state: &State) -> Result<(), Failure> {
 fn begin(args: &Args, vault: VaultId, paths: &Paths, global: &Global) -> Result<Recovering> {
     let machine: Name = parsed(args.name.clone().map_or_else(host_name, Ok)?.parse())?;
     let name: Name = parsed(args.admin.parse())?;
+    let file = admin::place(paths, &name);
+    if file.exists() {
+        let why = format!("there is a key of an admin `{name}` already: `{}`", file.display());
+        bail!(hinted(why, "move the file away, or choose another name: `--admin NAME`"));
+    }
     let passphrase = passphrase(args.passphrase_file.clone(), global).fresh(&name)?;
     let key = AdminKey { name, vault, key: SignKey::generate() };
     let admin_file = Inline(key.seal(&passphrase, Work::Second)?);
@@ -147,7 +152,10 @@ fn begin(args: &Args, vault: VaultId, paths: &Paths, global: &Global) -> Result<
 fn settle(begun: &Recovering, state: &State, server: &str, paths: &Paths) -> Result<()> {
     files::create_dir_private(&paths.admin())?;
     let file = admin::place(paths, &begun.admin);
-    files::replace(&file, &begun.admin_file.0, Access::PRIVATE)?;
+    // One that is there is of an earlier attempt, and may have another passphrase by now.
+    if !file.exists() {
+        files::replace(&file, &begun.admin_file.0, Access::PRIVATE)?;
+    }
     let addresses = vec![server.to_owned()];
     write_config(paths, &addresses, &[])?;
     let (server, name) = (state.server().to_vec(), begun.machine.clone());
@@ -169,12 +177,21 @@ async fn finish(
     for (path, ver, why) in &closed {
         term.say(format!("not recovered: version {ver} of `{path}`: {why}"));
     }
-    Recovering::remove(paths)?;
     term.say(
         "next: `vault-agent install --user`, as root without --user; then `vault recovery test \
          --all --kit -`",
     );
-    Ok(if closed.is_empty() { Exit::OK } else { Exit::REMOTE })
+    if closed.is_empty() {
+        Recovering::remove(paths)?;
+        return Ok(Exit::OK);
+    }
+    bail!(
+        Failure::remote(format!("the recovery is not finished: {} not recovered", closed.len()))
+            .hint(
+                "run the same command again once the server has them; what nobody has any more is \
+                 taken off with `vault kv destroy`"
+            )
+    )
 }
 
 fn say_all(state: &State, begun: &Recovering, term: &Term) {

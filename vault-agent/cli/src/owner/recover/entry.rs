@@ -46,18 +46,21 @@ pub(super) async fn add(
     global: &Global,
 ) -> Result<Option<State>> {
     let own = keys.line(begun.machine.clone())?;
-    let mut agreed = yes;
+    let mut agreed = None;
     for _ in 0..TRIES {
         if state.machine_by_key(own.sign.as_bytes()).is_some() {
             return Ok(Some(state));
         }
-        let entry = after(&state, ops(&state, &own, begun)?, global);
+        let ops = ops(&state, &own, begun)?;
+        let entry = after(&state, ops.clone(), global);
         let body = body(&entry)?;
         let checked = [Checked { entry, body }];
-        if !shown(&checked, &state, agreed, global)? {
+        // Others may have changed what it would do.
+        let is_agreed = yes || agreed.as_ref() == Some(&ops);
+        if !shown(&checked, &state, is_agreed, global)? {
             return Ok(None);
         }
-        agreed = true;
+        agreed = Some(ops);
         let [Checked { body, .. }] = checked;
         // The server lets nobody stay for long who is no machine, and a person may have thought.
         let client = connect(address, state.server(), &kit.root).await.map_err(unreached)?;

@@ -41,10 +41,13 @@ pub(super) async fn all(
             return Ok((state, closed));
         }
         progress.at(done, done + due.len(), "re-encrypted");
+        let known = closed.len();
         let ops = batch(client, &state, kit, due, &mut closed).await?;
         let count = ops.len();
         if count > 0 && append(client, &state, kit, ops, global).await? {
             (done, tries) = (done + count, 0);
+        } else if closed.len() > known {
+            tries = 0;
         } else {
             tries += 1;
         }

@@ -16,7 +16,7 @@ use crate::owner::owning::passphrase;
 use crate::owner::signing::act::{Owner, Signed};
 use crate::owner::signing::admin::{self, AdminKey, Work};
 use host::files::{self, Access};
-use host::hint::{Exit, Failure, parsed};
+use host::hint::{Exit, Failure, hinted, parsed};
 use machine::local::{KEPT, Kept};
 use machine::paths::Paths;
 
@@ -57,7 +57,11 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let wanted = |begun: &Appointing| {
         (&begun.name, begun.old.as_ref().map(|old| &old.name)) == (&name, old.as_ref())
     };
-    let appointing = match Appointing::load(&paths, kept.vault)?.filter(wanted) {
+    let mut begun = Appointing::load(&paths, kept.vault)?;
+    if let Some(other) = begun.take_if(|begun| !wanted(begun)) {
+        finish_other(&other, &kept, &paths, global)?;
+    }
+    let appointing = match begun {
         Some(begun) => {
             global.term.say(format!(
                 "going on with what was begun on {}: the passphrase of that time holds",
@@ -77,6 +81,25 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
+/// Finishes an appointment under other names that is in the log: nothing else holds that key.
+///
+/// # Errors
+/// If it is not in the log: it is to be finished, or given up.
+fn finish_other(other: &Appointing, kept: &Kept, paths: &Paths, global: &Global) -> Result<()> {
+    let Appointing { begun, name, key, old, .. } = other;
+    if kept.admins.get(name) == Some(key) {
+        return finish(other, paths, global);
+    }
+    let old = old.as_ref().map(|old| format!(" --instead-of {}", old.name)).unwrap_or_default();
+    bail!(hinted(
+        format!("the appointment of `{name}` that was begun on {begun} is not finished"),
+        format!(
+            "go on with it: `vault recovery admin {name}{old} --kit FILE`; a no to its question \
+             gives it up"
+        )
+    ))
+}
+
 /// Makes the key, and writes down what a second attempt needs.
 fn begin(
     name: Name,
@@ -92,13 +115,24 @@ fn begin(
                 .hint(format!("to give it another key: `--instead-of {name}`"))
         );
     }
+    let paths = global.paths()?;
+    let file = admin::place(&paths, &name);
+    if file.exists() && old.as_ref().is_none_or(|old| old.name != name) {
+        bail!(hinted(
+            format!("`{}` is there: a key that is no admin's yet, or no more", file.display()),
+            format!(
+                "`vault admin add {name}` prints its line, to have it appointed; if nobody needs \
+                 it, move the file away"
+            )
+        ));
+    }
     let passphrase = passphrase(args.passphrase_file.clone(), global).fresh(&name)?;
     let key = AdminKey { name, vault: kept.vault, key: SignKey::generate() };
     let admin_file = Inline(key.seal(&passphrase, Work::Second)?);
     let AdminKey { name, vault, key } = key;
     let key = key.verify_key();
     let appointing = Appointing { begun: global.now(), vault, name, key, old, admin_file };
-    appointing.store(&global.paths()?)?;
+    appointing.store(&paths)?;
     Ok(appointing)
 }
 

@@ -36,6 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     new_kit: Option<PathBuf>,
 
+    /// Give up a renewal whose new kit is lost, while the old one holds
+    #[arg(long)]
+    start_over: bool,
+
     /// Do not ask to type back part of the new kit
     #[arg(long)]
     kit_confirmed: bool,
@@ -49,11 +53,14 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
     let given = page::read(&args.kit, global)?;
     let paths = global.paths()?;
     let kept: Kept = global.client()?.get(KEPT, &[])?;
-    let renewal = Renewal::load(&paths, kept.vault)?;
+    let mut renewal = Renewal::load(&paths, kept.vault)?;
     if renewal.as_ref().is_none_or(|renewal| kept.root != renewal.root) {
         page::demand_root(&given, &kept)?;
     }
     demand_all_readable(&kept)?;
+    if let Some(begun) = renewal.take_if(|_| args.start_over) {
+        give_up(&begun, &kept, &paths, global)?;
+    }
     let (renewal, new) = match renewal {
         Some(renewal) => {
             // The confirmation was the last step before it was written.
@@ -62,6 +69,12 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
                 "going on with the renewal begun on {}: the new kit of that time holds",
                 renewal.begun
             ));
+            if kept.root != renewal.root {
+                global.term.say_hinted(
+                    "the old kit still holds",
+                    "if the new one is lost: the same command with `--start-over` makes another",
+                );
+            }
             let new = new_kit(&renewal, &given, args, global)?;
             (renewal, new)
         }
@@ -76,6 +89,20 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         return Ok(Exit::LOCAL);
     }
     finish(&renewal, &new, &paths, global)
+}
+
+/// Forgets a renewal of which no entry tells yet.
+fn give_up(renewal: &Renewal, kept: &Kept, paths: &Paths, global: &Global) -> Result<()> {
+    let begun = renewal.begun;
+    if kept.root == renewal.root {
+        bail!(hinted(
+            format!("the new kit of {begun} holds already: the old one makes no other"),
+            "go without `--start-over`, with the page of that time"
+        ));
+    }
+    Renewal::remove(paths)?;
+    global.term.say(format!("the new kit of {begun} opens nothing: destroy it if you find it"));
+    Ok(())
 }
 
 /// Refuses to leave versions behind that only the old kit could open.

@@ -53,7 +53,10 @@ pub(super) fn run(args: &Args, global: &Global) -> Result<Exit> {
         ));
     }
     match opened.as_slice() {
-        [] => term.say("no secret was opened: this machine reads none yet"),
+        [] => bail!(
+            Failure::remote("nothing was opened: that the kit reads a secret is not proven")
+                .hint("run it on a machine that reads secrets, once there are some")
+        ),
         [KeptVersion { path, ver, .. }] => {
             term.say(format!("it opens version {ver} of `{path}`: the kit works"));
         }
