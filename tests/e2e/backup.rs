@@ -253,7 +253,7 @@ fn what_is_no_backup_or_damaged_is_not_restored_and_nothing_is_overwritten() {
     }
     for name in names {
         let left = world.data().join(name);
-        std::fs::write(&left, b"").unwrap();
+        host::files::write_private(&left, b"").unwrap();
         let refused = restore(&world, &backup, &[]);
         let named = format!("holds a database already: `{name}`\nhint: stop its server");
         assert!(refused.code != 0 && refused.err.contains(&named), "{}", refused.err);
