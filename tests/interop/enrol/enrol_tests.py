@@ -70,6 +70,8 @@ def standing(name):
 @check
 def one_command_brings_a_host_from_nothing_to_a_right_file():
     vps = fresh("vps")
+    # A shell that greets at each step, without an end of its last line.
+    (vps.home / ".bashrc").write_text("echo 'Welcome to vps'; printf '> '; echo 'warning: hello' >&2\n")
     before = controls()
     ran = world.try_run(*add("vps"))
     right("vps", ran)

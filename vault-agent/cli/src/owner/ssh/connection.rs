@@ -14,11 +14,9 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
+use super::script::{REACH, REACHED, own};
 use host::hint::{Failure, hinted};
 use host::shown::Shown;
-
-/// What the host says once it is reached. Nothing before it is ours: a login may print anything.
-const REACHED: &str = "vault-reached";
 
 /// Most bytes that a host may print on the way in, and in each step.
 const MOST: u64 = 1 << 20;
@@ -91,9 +89,9 @@ pub struct Connection {
 pub struct Ran {
     /// What it ended with.
     pub status: ExitStatus,
-    /// What it printed.
+    /// What it printed, without what the login did.
     pub out: String,
-    /// What it said on standard error.
+    /// What it said on standard error; all of it where it has not begun.
     pub err: String,
 }
 
@@ -133,7 +131,7 @@ impl Connection {
         {
             ssh.args(["-o", option]);
         }
-        ssh.args(["--", host, &format!("echo {REACHED}; exec cat")]);
+        ssh.args(["--", host, &format!("{REACH}; exec cat")]);
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut master = ssh.spawn().map_err(|fault| no_ssh(fault, program))?;
         let stay = master.stdin.take();
@@ -148,14 +146,13 @@ impl Connection {
     fn wait_for(mut self, printed: impl Read + Send + 'static) -> Result<Self> {
         let (reached, news) = mpsc::channel();
         std::thread::spawn(move || {
-            let (mut line, mut printed) = (Vec::new(), BufReader::new(printed.take(MOST)));
-            while printed.read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
-                if line.trim_ascii_end() == REACHED.as_bytes() {
+            let (mut said, mut printed) = (Vec::new(), BufReader::new(printed.take(MOST)));
+            while printed.read_until(b'\n', &mut said).is_ok_and(|bytes| bytes > 0) {
+                if said.ends_with(REACHED.as_bytes()) {
                     // Nobody listens where the login took too long.
                     let _ = reached.send(());
                     return;
                 }
-                line.clear();
             }
         });
         let mut asked = None;
@@ -210,7 +207,7 @@ impl Connection {
             let text = format!("`{}` prints more than {MOST} bytes in one step", self.host);
             bail!(hinted(text, "its shell prints something at each login: look at its profile"));
         }
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let text = |bytes: Vec<u8>| own(&String::from_utf8_lossy(&bytes)).to_owned();
         let ran = Ran { status, out: text(out), err: text(err) };
         if ran.is_cut() {
             bail!(self.cut(&ran));

@@ -10,7 +10,6 @@ use host::hint::hinted;
 
 /// The script; its last lines say which addresses answer.
 const SCRIPT: &str = include_str!("probe.sh");
-const BEGIN: &str = "vault-probe-begin";
 const END: &str = "vault-probe-end";
 /// Longest line of an answer in bytes.
 const LINE: usize = 4096;
@@ -69,12 +68,12 @@ pub fn script(user: bool, addresses: &[String]) -> Script {
 }
 
 impl Probe {
-    /// Reads what the script printed, with what a login may have printed before.
+    /// Reads what the script printed.
     ///
     /// # Errors
     /// The first thing that no honest shell would have printed.
     pub fn read(printed: &str, addresses: &[String]) -> Result<Self> {
-        let lines = printed.lines().map(str::trim_end).skip_while(|line| *line != BEGIN).skip(1);
+        let lines = printed.lines().map(str::trim_end);
         let (mut fields, mut answers, mut is_whole) = (BTreeMap::new(), Vec::new(), false);
         for line in lines.take(LINES) {
             if line == END {
@@ -230,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    const ANSWER: &str = "Welcome!\nvault-probe-begin\ntime=1700000000\nsystem=Linux\narch=x86_64\n\
+    const ANSWER: &str = "time=1700000000\nsystem=Linux\narch=x86_64\n\
         uid=1000\nuser=jonas\nhome=/home/jonas\nlibc=glibc 2.36\nsystemd=host\ncontainer=lxc\n\
         root=password\nfree=123456\nagent=/usr/local/bin/vault-agent\nversion=vault-agent 0.1.0\n\
         yes=10.8.0.3:8443\nno=192.168.17.1:8443\nvault-probe-end\nbye\n";
@@ -267,7 +266,7 @@ mod tests {
             ("version=vault-agent 0.1.0\n", "", "an agent without its version"),
             ("system=Linux", "system=Darwin", "it runs Darwin"),
             ("vault-probe-end", "", "``"),
-            ("vault-probe-begin", "", "did not answer whole"),
+            ("vault-probe-end\nbye\n", "", "did not answer whole"),
         ] {
             let fault = Probe::read(&ANSWER.replace(from, to), &addresses()).unwrap_err();
             assert!(fault.to_string().contains(named), "{fault}");

@@ -191,11 +191,10 @@ impl Reached {
 }
 
 impl Standing {
-    /// Reads what the script printed, with what a login may have printed before.
+    /// Reads what the script printed.
     fn read(printed: &str) -> Result<Self> {
         let mut found = Self::default();
-        let lines = printed.lines().map(str::trim_end);
-        for line in lines.skip_while(|line| *line != "vault-standing-begin").skip(1) {
+        for line in printed.lines().map(str::trim_end) {
             match line {
                 "unit" => found.unit = true,
                 "state" => found.state = true,
@@ -288,8 +287,7 @@ mod tests {
     fn what_a_host_says_of_its_agent_is_read() {
         let vault = VaultId::ZERO;
         let pins = format!(r#"pins={{"vault":"{vault}","name":"vps","server":[],"addresses":[]}}"#);
-        let (begin, end) = ("motd\nvault-standing-begin\n", "vault-standing-end\n");
-        let read = |lines: &str| Standing::read(&format!("{begin}{lines}{end}"));
+        let read = |lines: &str| Standing::read(&format!("{lines}vault-standing-end\n"));
         assert!(read("").unwrap().is_nothing());
         let joined = Some(Joined { vault, name: "vps".parse().unwrap() });
         let whole = Standing { unit: true, state: true, keys: true, joined };
@@ -297,6 +295,6 @@ mod tests {
         for odd in ["pins={}\n", "pins=\n", "else\n"] {
             assert!(read(odd).unwrap_err().to_string().contains("oddly"), "{odd}");
         }
-        assert!(Standing::read(begin).unwrap_err().to_string().contains("not tell whole"));
+        assert!(Standing::read("").unwrap_err().to_string().contains("not tell whole"));
     }
 }

@@ -10,6 +10,18 @@ const BEGIN: &[u8] = b"vault-begin\n";
 /// Reads up to that.
 const SKIP: &str = "while read -r line; do case \"$line\" in vault-begin) break;; esac; done";
 
+/// The line that is printed before a script's own words. A login may print anything before it, with
+/// or without an end of its line.
+pub const REACHED: &str = "\nvault-reached\n";
+
+/// Prints it, for every login shell.
+pub const REACH: &str = "echo; echo vault-reached";
+
+/// Returns what a script itself has printed; all of it where the script has not begun.
+pub fn own(printed: &str) -> &str {
+    printed.split_once(REACHED).map_or(printed, |(_, own)| own)
+}
+
 /// Where the agent's state is there, as `$state`, and which programs are ours.
 pub const OURS: &str = include_str!("ours.sh");
 
@@ -28,6 +40,7 @@ impl Rights {
     /// Returns the command line that runs `inner`, one line without single quotes, and what goes
     /// before its input. What `sudo` says is in English, as its words tell a wrong password.
     pub fn line(&self, inner: &str) -> (String, Vec<&[u8]>) {
+        let inner = format!("{REACH}; {{ {REACH}; }} >&2; {inner}");
         match self {
             Self::Own => (format!("exec sh -c '{inner}'"), Vec::new()),
             Self::Sudo => (format!("exec env LC_ALL=C sudo -n -H -- sh -c '{inner}'"), Vec::new()),
@@ -102,7 +115,8 @@ mod tests {
         let mut stdin = child.stdin.take().unwrap();
         input.iter().for_each(|it| stdin.write_all(it).unwrap());
         drop(stdin);
-        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+        let printed = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+        own(&printed).to_owned()
     }
 
     #[test]

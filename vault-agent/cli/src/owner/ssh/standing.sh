@@ -2,7 +2,6 @@
 # `role` is `host` or `user`.
 if [ "$role" = user ]; then unit=${XDG_CONFIG_HOME:-${HOME:-}/.config}/systemd/user
 else unit=/etc/systemd/system; fi
-echo vault-standing-begin
 if head -n 1 "$unit/vault-agent.service" 2>/dev/null | grep -q '^# Written by .vault-agent install'
 then echo unit; fi
 if [ -n "$(ls -A "$state" 2>/dev/null)" ]; then echo state; fi

@@ -150,7 +150,6 @@ impl Host {
     /// # Errors
     /// If it belongs to another vault, or the vault does not know its keys.
     pub fn join(&self, pin_line: &str) -> Result<Shown> {
-        // Not as an argument: all users of the host could read it.
         // Who may be root there may use the agent of root.
         let login = if matches!(self.at.rights, Rights::Own) { "" } else { &*self.at.probe.user };
         let script = Script::default()

@@ -20,11 +20,14 @@ fn program(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
-/// Acts as ssh to a host whose shell is this one's, and notes how it was called.
+/// Acts as ssh to a host whose shell is this one's and greets on both outputs, without ends of
+/// lines, and notes how it was called.
 const SSH: &str = "HOME=${0%/*}; VAULT_STATE_DIR=$HOME/.local/state/vault-agent
     export HOME VAULT_STATE_DIR
     echo \"$@\" >>\"$HOME/calls\"
+    [ \"$1\" = -M ] || printf 'warning: hello' >&2
     while [ \"$1\" != -- ]; do [ \"$1\" != -O ] || exit 0; shift; done
+    printf 'VLTM1-x\\nwelcome'
     exec sh -c \"$3\"";
 
 /// A host whose `vault-agent` is a script.
