@@ -148,6 +148,13 @@ impl Paths {
         self.socket.with_file_name("credentials.sock")
     }
 
+    /// Returns the note, beside the state folder, that this user's lingering was begun for the agent.
+    pub fn lingering(&self) -> PathBuf {
+        let mut name = self.state.file_name().unwrap_or_default().to_owned();
+        name.push(".linger");
+        self.state.with_file_name(name)
+    }
+
     /// Returns the directory of admin key files.
     pub fn admin(&self) -> PathBuf {
         self.state.join("admin")

@@ -1,7 +1,8 @@
 //! The lingering of a user, which has their agent run without a login: ended with the agent if it
-//! was `vault machine add --ssh` that began it, as a file beside the state folder says.
+//! was `vault machine add --ssh` or `vault setup` that began it, as a file beside the state folder
+//! says, and no server of theirs needs it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
@@ -17,15 +18,33 @@ const LINGERS: &str = "/var/lib/systemd/linger";
 /// # Errors
 /// If the note of it cannot be removed.
 pub(super) fn end(paths: &Paths, term: &Term) -> Result<()> {
-    let note = note(paths);
+    let note = paths.lingering();
     if !note.exists() {
         return Ok(());
     }
     let name = account::own_name();
-    let lingers = || Path::new(LINGERS).join(&name).exists();
+    if has_server() {
+        term.say(format!(
+            "`{name}` lingers still, for the server here: `loginctl disable-linger` ends that"
+        ));
+    } else {
+        stop(&name, term);
+    }
+    std::fs::remove_file(&note).with_context(|| format!("cannot remove `{}`", note.display()))
+}
+
+/// Tells whether this user has a server that runs without a login, too.
+fn has_server() -> bool {
+    let config = account::folder("XDG_CONFIG_HOME", ".config");
+    config.is_some_and(|config| config.join("systemd/user/vault-server.service").exists())
+}
+
+/// Has a user linger no more, or says how.
+fn stop(name: &str, term: &Term) {
+    let lingers = || Path::new(LINGERS).join(name).exists();
     let tries: [&[&str]; 2] = [
         &["loginctl", "--no-ask-password", "disable-linger"],
-        &["sudo", "-n", "loginctl", "disable-linger", &name],
+        &["sudo", "-n", "loginctl", "disable-linger", name],
     ];
     for words in tries.iter().filter_map(|words| words.split_first()) {
         if lingers() {
@@ -39,11 +58,4 @@ pub(super) fn end(paths: &Paths, term: &Term) -> Result<()> {
              {name}` ends that"
         ));
     }
-    std::fs::remove_file(&note).with_context(|| format!("cannot remove `{}`", note.display()))
-}
-
-fn note(paths: &Paths) -> PathBuf {
-    let mut name = paths.state.file_name().unwrap_or_default().to_owned();
-    name.push(".linger");
-    paths.state.with_file_name(name)
 }

@@ -125,7 +125,7 @@ pub fn end_elsewhere(server: &Server, near: &Near<'_>, runs: &Runs) -> Result<()
 /// If it does not start, or does not reach the server.
 pub fn start_agent(runs: &Runs, paths: &Paths, global: &Global) -> Result<()> {
     match runs {
-        Runs::Units(whose) => install_agent(*whose, global)?,
+        Runs::Units(whose) => install_agent(*whose, paths, global)?,
         Runs::Processes(_) => {
             let folder = folder(paths)?;
             if answering(paths)?.is_none() {
@@ -170,9 +170,9 @@ pub fn start_agent(runs: &Runs, paths: &Paths, global: &Global) -> Result<()> {
 }
 
 /// Writes the agent's unit anew, as a target may have to be let in, and has it run.
-pub fn install_agent(whose: Whose, global: &Global) -> Result<()> {
+pub fn install_agent(whose: Whose, paths: &Paths, global: &Global) -> Result<()> {
     if whose == Whose::User {
-        linger(&global.term);
+        linger(paths, &global.term)?;
     }
     install(agent(global, &["install"])?, whose, &global.term)
 }
@@ -214,21 +214,25 @@ fn install(mut command: Command, whose: Whose, term: &Term) -> Result<()> {
     Ok(())
 }
 
-/// Has the user's programs run without the user being logged in, or says who can.
-fn linger(term: &Term) {
-    let uid = rustix::process::geteuid().as_raw().to_string();
-    let name = account::user(&uid).map_or(uid, |user| user.name);
+/// Has the user's programs run without the user being logged in, or says who can. What was not
+/// there before goes again with the agent.
+fn linger(paths: &Paths, term: &Term) -> Result<()> {
+    let name = account::own_name();
     let lingers = || Path::new("/var/lib/systemd/linger").join(&name).exists();
     if lingers() {
-        return;
+        return Ok(());
     }
     // Whether it may is the policy's; what it says in its own words helps nobody here.
     let _ = Command::new("loginctl").arg("enable-linger").stdin(Stdio::null()).output();
-    if !lingers() {
+    if lingers() {
+        let note = std::path::absolute(paths.lingering())?;
+        files::replace_trusted(&note, b"", Access::PRIVATE)?;
+    } else {
         term.say(format!(
             "both end when you log out, until you run once: `sudo loginctl enable-linger {name}`"
         ));
     }
+    Ok(())
 }
 
 /// Connects to the agent of this state, if one answers.

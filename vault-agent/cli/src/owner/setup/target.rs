@@ -130,7 +130,7 @@ impl<'a> Target<'a> {
                 self.add(global)?;
                 if let Runs::Units(whose) = runs {
                     // The unit must let it be written.
-                    daemons::install_agent(*whose, global)?;
+                    daemons::install_agent(*whose, paths, global)?;
                 }
             }
         }
