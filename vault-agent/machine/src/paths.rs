@@ -148,7 +148,7 @@ impl Paths {
         self.socket.with_file_name("credentials.sock")
     }
 
-    /// Returns the note, beside the state folder, that this user's lingering was begun for the agent.
+    /// Returns the note that this user's lingering was begun for the agent: beside the state.
     pub fn lingering(&self) -> PathBuf {
         let mut name = self.state.file_name().unwrap_or_default().to_owned();
         name.push(".linger");

@@ -76,8 +76,9 @@ fn numbers(text: &str) -> Option<[u64; 3]> {
 /// What is in the way, and the way round it; nothing is sent yet.
 pub fn fitting(host: &str, probe: &Probe, folder: Folder) -> Result<[PathBuf; 2]> {
     let (ours, there) = (std::env::consts::ARCH, &*probe.arch);
-    let others = if there == ours { None } else { sibling::carried(there)? };
-    if there != ours && others.is_none() {
+    let is_ours = family(there) == ours;
+    let others = if is_ours { None } else { sibling::carried(there)? };
+    if !is_ours && others.is_none() {
         return Err(foreign(host, there, &format!("`{host}` is {there}, and this host {ours}")));
     }
     let musl = probe.libc.as_deref() == Some("musl");
@@ -99,12 +100,22 @@ pub fn fitting(host: &str, probe: &Probe, folder: Folder) -> Result<[PathBuf; 2]
     }
 }
 
+/// Returns what Rust calls the family of an architecture that `uname -m` names.
+fn family(arch: &str) -> &str {
+    match arch {
+        "armv6l" | "armv7l" | "armv8l" => "arm",
+        "i386" | "i486" | "i586" | "i686" => "x86",
+        other => other,
+    }
+}
+
 /// Says which package brings the programs to a host that takes none of ours.
 fn foreign(host: &str, arch: &str, text: &str) -> anyhow::Error {
-    let debian = match arch {
+    let debian = match family(arch) {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
-        "armv7l" | "armv6l" => "armhf",
+        "arm" => "armhf",
+        "x86" => "i386",
         other => other,
     };
     hinted(
@@ -263,6 +274,15 @@ mod tests {
             assert_eq!(is_new_enough(&probe(version)), expected, "{version:?}");
         }
         assert!(numbers("v0.10.0") > numbers("v0.9.9"));
+    }
+
+    #[test]
+    fn an_architecture_is_known_by_what_uname_calls_it() {
+        for (said, expected) in
+            [("armv7l", "arm"), ("i686", "x86"), ("x86_64", "x86_64"), ("riscv64", "riscv64")]
+        {
+            assert_eq!(family(said), expected);
+        }
     }
 
     #[test]

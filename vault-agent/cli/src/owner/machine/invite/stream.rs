@@ -149,7 +149,7 @@ mod tests {
             script += &format!("{name}=\n");
         }
         script += "agent_version='vault-agent 999.0.0'\nvault_version='vault 999.0.0'\n";
-        script += "system=\"$(uname -s) $(uname -m)\"\n";
+        script += "system='Linux arm'\n";
         script += &[OURS, BODY].concat();
         for (name, text) in [("vault_agent", agent), ("vault", vault)] {
             script += &format!("carry_{name}() {{\ncat <<'END'\n{text}END\n}}\n");
@@ -157,6 +157,7 @@ mod tests {
         script += "invite\n";
         let path = home.join("path");
         program(&path.join("id"), "echo 1000");
+        program(&path.join("uname"), "[ \"$1\" = -s ] && echo Linux || echo armv7l");
         program(&path.join("ssh"), "exit 1");
         let mut sh = Command::new("sh");
         sh.args(["-c", &script]).env_clear().env("HOME", home);

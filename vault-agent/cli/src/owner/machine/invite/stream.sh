@@ -31,10 +31,23 @@ unpack() {
 *}" = "$3" ] || fail "$1 says that it is $ran, not $3" "run the same line again"
 }
 
+# Prints what this host is, as the programs name theirs.
+system_here() {
+    arch=$(uname -m)
+    case $arch in
+        amd64) arch=x86_64 ;;
+        arm64) arch=aarch64 ;;
+        armv[678]l) arch=arm ;;
+        i[3456]86) arch=x86 ;;
+    esac
+    printf '%s %s\n' "$(uname -s)" "$arch"
+}
+
 invite() {
     set -eu
-    [ "$(uname -s) $(uname -m)" = "$system" ] ||
-        fail "this host is $(uname -s) $(uname -m), the programs are for $system" "$by_package"
+    here=$(system_here)
+    [ "$here" = "$system" ] ||
+        fail "this host is $here, the programs are for $system" "$by_package"
     for tool in base64 sha256sum sort ssh; do
         command -v "$tool" >/dev/null || fail "there is no $tool here" "$by_package"
     done
