@@ -21,7 +21,7 @@ const PAGE: u64 = 64 << 10;
 ///
 /// # Errors
 /// What cannot be read, or which of its rows was mistyped.
-pub(super) fn read(file: &Path, global: &Global) -> Result<Kit> {
+pub(in crate::owner) fn read(file: &Path, global: &Global) -> Result<Kit> {
     Ok(read_whole(file, global)?.0)
 }
 
@@ -62,20 +62,21 @@ pub(super) fn typed(global: &Global, asked: &str) -> Result<Kit> {
 
 /// Demands that both keys of the kit hold in this vault.
 pub(super) fn demand_valid(kit: &Kit, kept: &Kept) -> Result<(), Failure> {
-    demand("root", kit.root.verify_key() == kept.root, kept)?;
-    demand("recovery", kit.recovery.recipient() == kept.recovery, kept)
+    demand_root(kit, kept)?;
+    demand("recovery", kit.recovery.recipient() == kept.recovery, kept.vault)
 }
 
 /// Demands that the kit's root key holds in this vault.
 pub(super) fn demand_root(kit: &Kit, kept: &Kept) -> Result<(), Failure> {
-    demand("root", kit.root.verify_key() == kept.root, kept)
+    demand("root", kit.root.verify_key() == kept.root, kept.vault)
 }
 
-fn demand(key: &str, same: bool, kept: &Kept) -> Result<(), Failure> {
+/// Demands that a key of the kit is the `same` as the vault's.
+pub(in crate::owner) fn demand(key: &str, same: bool, vault: VaultId) -> Result<(), Failure> {
     if same {
         return Ok(());
     }
-    let vault = kept.vault.short();
+    let vault = vault.short();
     Err(Failure::remote(format!("the kit's {key} key is not that of the vault {vault}"))
         .hint("it belongs to another vault, or was replaced: look for the newest kit"))
 }
