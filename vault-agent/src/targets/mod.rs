@@ -27,6 +27,7 @@ use host::account;
 use host::files::git::{GitGate, GitPolicy};
 use host::files::{self, FileError};
 use host::hint::hinted;
+use host::shown::quoted;
 use host::table;
 use host::term::Term;
 use machine::config::{Config, Format, Target, parse_mode};
@@ -239,7 +240,10 @@ fn remove(target: &Path, purge: bool, paths: &Paths, term: &Term) -> Result<()> 
             .with_context(|| format!("`{shown}` is no target any more, but stays"))?
             .to_owned(),
         (false, _) if !is_there(&target.path) => "there is no file".to_owned(),
-        (false, Layout::File) => format!("the file stays, values and all: `rm {shown}` removes it"),
+        (false, Layout::File) => {
+            let file = quoted(&shown.to_string());
+            format!("the file stays, values and all: `rm {file}` removes it")
+        }
         (false, Layout::Block) => "the file stays, and its block too: delete the lines from \
              `# BEGIN vault-agent` to `# END vault-agent` if nothing reads them"
             .to_owned(),

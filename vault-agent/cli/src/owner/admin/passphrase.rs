@@ -13,6 +13,7 @@ use crate::owner::signing::admin::{AdminFile, AdminKey, Work, place};
 use crate::owner::signing::passphrase::Source;
 use host::files::{self, Access};
 use host::hint::{Exit, hinted, parsed};
+use host::shown::quoted;
 use machine::identity::Pins;
 
 #[derive(Debug, clap::Args)]
@@ -74,12 +75,12 @@ fn demand_alone(path: &Path) -> Result<()> {
     let shown = path.display();
     let found = std::fs::symlink_metadata(path).with_context(|| format!("looking at `{shown}`"))?;
     if found.nlink() > 1 {
-        let others = found.nlink() - 1;
+        let (others, path) = (found.nlink() - 1, quoted(&shown.to_string()));
         bail!(hinted(
             format!(
                 "`{shown}` has {others} other names (hard links), which would keep the old key file"
             ),
-            format!("`find / -xdev -samefile {shown}` lists them: remove the others first")
+            format!("`find / -xdev -samefile {path}` lists them: remove the others first")
         ));
     }
     Ok(())

@@ -16,6 +16,7 @@ use crate::owner::signing::admin::Work;
 use crate::owner::signing::kit::Kit;
 use crate::owner::signing::passphrase::Source;
 use host::hint::{Exit, Failure, hinted};
+use host::shown::quoted;
 use machine::local::{KEPT, Kept, KeptVersion, Submitted};
 use machine::paths::Paths;
 
@@ -174,7 +175,7 @@ fn finish(renewal: &Renewal, new: &Kit, paths: &Paths, global: &Global) -> Resul
     for KeptVersion { path, ver, .. } in deleted.iter().take(NAMED) {
         term.say_hinted(
             format!("version {ver} of `{path}` is deleted, and still encrypted to the old kit"),
-            format!("vault kv destroy -versions={ver} {path}"),
+            format!("vault kv destroy -versions={ver} {}", quoted(path.as_str())),
         );
     }
     signed::show(global, "root", &renewal.old_root)?;

@@ -158,8 +158,7 @@ fn process(home: &tempfile::TempDir, agent: &str) -> Child {
 }
 
 fn note(state: &std::path::Path, runs: &Child) {
-    let pid = format!("{}\n", runs.id());
-    host::files::write_private(&state.join("agent.pid"), pid.as_bytes()).unwrap();
+    std::fs::write(state.join("agent.pid"), format!("{}\n", runs.id())).unwrap();
 }
 
 #[test]
@@ -171,12 +170,9 @@ fn a_noted_process_that_is_no_agent_any_more_is_not_taken_for_one() {
         let mut runs = names.map(|it| process(home, it));
         let list = Script::default().then(include_str!("../processes.sh")).then("agents");
         // Its program may have been elsewhere when it was noted.
-        for (noted, expected) in [
-            (0, [true, false, false]),
-            (1, [true, true, false]),
-            (2, [true, false, false]),
-        ] {
-            let _ = std::fs::remove_file(state.join("agent.pid"));
+        for (noted, expected) in
+            [(0, [true, false, false]), (1, [true, true, false]), (2, [true, false, false])]
+        {
             note(&state, &runs[noted]);
             let ran = host.must(Step::new("looking"), &list).unwrap();
             let ids = runs.each_ref().map(|it| it.id().to_string());
