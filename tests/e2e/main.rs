@@ -35,6 +35,7 @@ mod moving;
 mod offline;
 mod podman;
 mod quickstart;
+mod recover;
 mod recovery;
 mod restored;
 mod retained;

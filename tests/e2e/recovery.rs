@@ -14,15 +14,15 @@ use crate::quickstart::{Step, keeps, transcript};
 use notify::{RecursiveMode, Watcher as _};
 use tests::{Host, Ran, World, bins, run, watch};
 
-const SECRET: &str = "secret/jjeco/api-keys";
+pub(crate) const SECRET: &str = "secret/jjeco/api-keys";
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/guide/recovery.md");
 
-fn kit(host: &Host) -> String {
+pub(crate) fn kit(host: &Host) -> String {
     host.dir.join("kit.txt").to_str().unwrap().to_owned()
 }
 
 /// Gives a host another passphrase to type.
-fn types(host: &Host, passphrase: &str) {
+pub(crate) fn types(host: &Host, passphrase: &str) {
     let file = host.dir.join("passphrase");
     let _ = fs::remove_file(&file);
     let mut private = fs::OpenOptions::new();
@@ -30,11 +30,11 @@ fn types(host: &Host, passphrase: &str) {
     writeln!(out, "{passphrase}").unwrap();
 }
 
-fn put(host: &Host, path: &str, value: &str) {
+pub(crate) fn put(host: &Host, path: &str, value: &str) {
     let _ = host.vault(&["kv", "put", path, &format!("K={value}")]).ok();
 }
 
-fn test(host: &Host, kit: &str) -> Ran {
+pub(crate) fn test(host: &Host, kit: &str) -> Ran {
     host.vault(&["recovery", "test", "--all", "--kit", kit])
 }
 
@@ -141,7 +141,7 @@ fn a_thief_with_the_passphrase_is_out_and_all_that_came_from_them_is_named() {
 }
 
 /// Kills a command once so many names have come and gone in the world; tells whether it was.
-fn killed_at(world: &World, mut command: Command, moment: usize) -> bool {
+pub(crate) fn killed_at(world: &World, mut command: Command, moment: usize) -> bool {
     let (sender, events) = mpsc::channel();
     let mut watcher = watch::watcher(move |event: Result<notify::Event, _>| {
         let is_name = |kind: notify::EventKind| {
@@ -169,7 +169,7 @@ fn killed_at(world: &World, mut command: Command, moment: usize) -> bool {
 }
 
 /// Tries a moment by MATRIX_SEED, or with MATRIX=full every one until the command ends by itself.
-fn at_moments(most: usize, one: impl Fn(usize) -> bool) {
+pub(crate) fn at_moments(most: usize, one: impl Fn(usize) -> bool) {
     if std::env::var("MATRIX").is_ok_and(|matrix| matrix == "full") {
         let last = (1..).find(|moment| !one(*moment)).unwrap();
         println!("it ends by itself before moment {last}");
@@ -421,120 +421,4 @@ fn the_ways_back_do_what_the_guide_says() {
         }
         assert!(holds, "`{command}` promises\n{}\nbut shows\n{shown}", promised.join("\n"));
     }
-}
-
-/// A vault whose machines have all burnt: a server, and the kit on paper.
-struct Burnt {
-    world: World,
-    kit: String,
-    nas: Host,
-}
-
-impl Burnt {
-    fn new() -> Self {
-        let world = World::new(bins!());
-        let mut rtx = world.owner("rtx1080");
-        let mut vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
-        for (path, value) in [(SECRET, "1"), (SECRET, "2"), ("secret/mail", "3")] {
-            put(&rtx, path, value);
-        }
-        rtx.stop();
-        vps.stop();
-        let kit = world.dir().join("paper.txt");
-        fs::rename(self::kit(&rtx), &kit).unwrap();
-        fs::remove_dir_all(&rtx.dir).unwrap();
-        fs::remove_dir_all(&vps.dir).unwrap();
-        let nas = world.host("nas");
-        types(&nas, "another horse battery staple");
-        Self { kit: kit.to_str().unwrap().to_owned(), nas, world }
-    }
-
-    fn command(&self) -> Command {
-        let mut command = self.nas.command(self.nas.bins.vault);
-        command.args(["recover", self.world.address(), "--kit", &self.kit, "--name", "nas"]);
-        command.args(["--admin", "jonas", "--yes"]);
-        command
-    }
-
-    /// Looks at what a finished recovery leaves.
-    fn check(&mut self, said: &Ran) {
-        assert_eq!(said.code, 0, "{}", said.err);
-        let right = "`nas` is a machine of the vault `home`, and `jonas` an admin: \
-                     2 secrets in 3 versions";
-        assert!(said.err.contains(right), "{}", said.err);
-        assert!(said.err.contains("vault machine remove rtx1080"), "{}", said.err);
-        assert!(!self.nas.state().join("recovering.json").exists());
-        self.nas.start();
-        let read = |args: &[&str]| self.nas.vault(&[&["kv", "get", "-field=K"], args].concat());
-        assert_eq!(read(&[SECRET]).ok().trim(), "2");
-        assert_eq!(read(&["-version=1", SECRET]).ok().trim(), "1");
-        assert_eq!(read(&["secret/mail"]).ok().trim(), "3");
-        for lost in ["rtx1080", "vps"] {
-            let _ = self.nas.vault(&["machine", "remove", lost, "--yes"]).ok();
-        }
-        put(&self.nas, SECRET, "4");
-        let tested = test(&self.nas, &self.kit);
-        assert!(tested.err.contains("it opens all of 4 versions"), "{}", tested.err);
-    }
-}
-
-#[test]
-fn a_vault_without_any_machine_is_recovered_on_a_fresh_host() {
-    let mut burnt = Burnt::new();
-    let stranger = World::new(bins!());
-    let other = kit(&stranger.owner("other"));
-    let wrong = burnt.nas.vault(&["recover", burnt.world.address(), "--kit", &other, "--yes"]);
-    assert_eq!(wrong.code, 2, "{}", wrong.err);
-    assert!(!burnt.nas.state().join("pins.json").exists());
-    let said = run(&mut burnt.command(), "");
-    burnt.check(&said);
-    let again = run(&mut burnt.command(), "");
-    assert!(again.err.contains("this host is `nas` of vault"), "{}", again.err);
-}
-
-#[test]
-fn a_version_that_the_server_has_again_is_recovered_by_the_same_line() {
-    let mut burnt = Burnt::new();
-    let aside = burnt.world.dir().join("aside.db");
-    let on_disk = |burnt: &mut Burnt, sql: &str| {
-        burnt.world.server.as_mut().unwrap().stop();
-        let file = burnt.world.data().join("vault.db");
-        let database = rusqlite::Connection::open(file).unwrap();
-        database.execute("ATTACH ?1 AS aside", [aside.to_str().unwrap()]).unwrap();
-        database.execute_batch(sql).unwrap();
-        drop(database);
-        burnt.world.start();
-    };
-    on_disk(
-        &mut burnt,
-        "CREATE TABLE aside.blob AS SELECT * FROM main.blob WHERE path = 'secret/mail';
-         DELETE FROM main.blob WHERE path = 'secret/mail'",
-    );
-    for _ in 0..2 {
-        let said = run(&mut burnt.command(), "");
-        assert_eq!(said.code, 2, "{}", said.err);
-        let why = "not recovered: version 1 of `secret/mail`: E_BLOB_ABSENT";
-        assert!(said.err.contains(why), "{}", said.err);
-        assert!(said.err.contains("hint: run the same command again"), "{}", said.err);
-    }
-    on_disk(&mut burnt, "INSERT INTO main.blob SELECT * FROM aside.blob");
-    let said = run(&mut burnt.command(), "");
-    burnt.check(&said);
-}
-
-#[test]
-fn a_recovery_is_killed_at_any_moment_and_the_same_line_goes_on() {
-    at_moments(20, |moment| {
-        let mut burnt = Burnt::new();
-        let is_killed = killed_at(&burnt.world, burnt.command(), moment);
-        let is_there = |name: &str| burnt.nas.state().join(name).exists();
-        let (is_begun, is_pinned) = (is_there("recovering.json"), is_there("pins.json"));
-        println!("moment {moment}: killed {is_killed}, begun {is_begun}, pinned {is_pinned}");
-        if is_begun || !is_pinned {
-            let again = run(&mut burnt.command(), "");
-            assert_eq!(again.err.contains("going on with"), is_begun, "{}", again.err);
-            burnt.check(&again);
-        }
-        is_killed
-    });
 }

@@ -68,7 +68,7 @@ for address in "$@"; do
   port=${address##*:} name=${address%:*} name=${name#[} name=${name%]}
   answer=unknown
   if have bash && have timeout; then
-    if timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$name" "$port" 2>/dev/null </dev/null
+    if timeout 3 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$name" "$port" >/dev/null 2>&1 </dev/null
     then answer=yes; else answer=no; fi
   elif have python3; then
     if python3 -c 'import socket,sys; socket.create_connection(sys.argv[1:], 3)' "$name" "$port" \
