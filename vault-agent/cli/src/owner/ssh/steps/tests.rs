@@ -30,11 +30,7 @@ const SSH: &str = "HOME=${0%/*}; VAULT_STATE_DIR=$HOME/.local/state/vault-agent
     echo \"$@\" >>\"$HOME/calls\"
     [ \"$1\" = -M ] || printf 'warning: hello' >&2
     while [ \"$1\" != -- ]; do [ \"$1\" != -O ] || exit 0; shift; done
-<<<<<<< HEAD
-    printf 'VLTM1-x\\nwelcome'; printf 'warning: hello' >&2
-=======
     printf 'VLTM1-x\\nwelcome'
->>>>>>> m3
     exec sh -c \"$3\"";
 
 /// A host whose `vault-agent` is a script.
@@ -165,12 +161,8 @@ fn process(home: &tempfile::TempDir, agent: &str) -> Child {
 }
 
 fn note(state: &std::path::Path, runs: &Child) {
-<<<<<<< HEAD
     let noted = format!("{}\n", runs.id());
     host::files::write_private(&state.join("agent.pid"), noted.as_bytes()).unwrap();
-=======
-    std::fs::write(state.join("agent.pid"), format!("{}\n", runs.id())).unwrap();
->>>>>>> m3
 }
 
 #[test]
