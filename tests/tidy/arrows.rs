@@ -66,8 +66,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     (
         "machine",
         &[
-            "paths", "binary", "render", "config", "written", "identity", "joining", "remote",
-            "local", "findings",
+            "paths", "binary", "render", "config", "running", "written", "identity", "joining",
+            "remote", "local", "findings",
         ],
     ),
     (

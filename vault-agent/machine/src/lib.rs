@@ -12,6 +12,9 @@ pub mod render;
 /// `agent.toml`, typed.
 pub mod config;
 
+/// Whether the agent runs.
+pub mod running;
+
 /// What was last written into each file.
 pub mod written;
 

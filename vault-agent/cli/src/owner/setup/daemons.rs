@@ -1,7 +1,6 @@
 //! Server and agent as units of systemd, or where that does not run as plain processes: started
 //! unless they run, and looked at afterwards.
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,9 +20,9 @@ use host::hint::{Failure, hinted};
 use host::shown::Shown;
 use host::systemd::{self, Whose};
 use host::{account, term::Term};
-use machine::config::Config;
 use machine::local::{STATUS, Status};
 use machine::paths::Paths;
+use machine::running::answering;
 
 /// How long a program may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -233,13 +232,6 @@ fn linger(paths: &Paths, term: &Term) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Connects to the agent of this state, if one answers.
-fn answering(paths: &Paths) -> Result<Option<UnixStream>> {
-    let config = Config::load_or_default(&paths.config)?;
-    let mut sockets = config.api.socket.into_iter().chain(paths.sockets());
-    Ok(sockets.find_map(|socket| UnixStream::connect(socket).ok()))
 }
 
 /// Notes which process it is, for whoever wants to end it; of one started by an interrupted run

@@ -196,16 +196,19 @@ impl Server {
         host::process::holder(&self.data.join(LOCK))
     }
 
-    /// Removes a server whose setup line nobody has seen, so that no vault can be in it.
+    /// Removes a server whose setup line nobody has seen, so that no vault can be in it. Only the
+    /// names of its files tell so: with a vault in it, a server has more of them.
     ///
     /// # Errors
     /// If the folder holds more than such a server has.
     pub fn discard(&self) -> Result<()> {
         let shown = self.data.display();
+        let made = self.being_made();
         let entries = self.data.read_dir().with_context(|| format!("reading folder `{shown}`"))?;
         for entry in entries {
             let name = entry.with_context(|| format!("reading folder `{shown}`"))?.file_name();
-            if !FRESH.iter().chain(&[CONFIG, LOCK]).any(|known| *known == name) {
+            let is_made = made.iter().any(|file| file.file_name() == Some(&name));
+            if !is_made && !FRESH.iter().chain(&[CONFIG, LOCK]).any(|known| *known == name) {
                 let text = format!("`{shown}` holds `{}`: this server is in use", name.display());
                 bail!(hinted(text, "`vault init` with its setup line goes on with it"));
             }
@@ -217,10 +220,23 @@ impl Server {
         let free = wait(PATIENCE, || Ok(held.try_lock().is_ok().then_some(())))?;
         free.ok_or_else(|| hinted(format!("a server runs in `{shown}`"), "stop it first"))?;
         // The key goes last: while it is there, there is a server to remove.
-        for name in FRESH.iter().rev() {
-            files::remove_trusted(&self.data.join(name))?;
+        let whole = FRESH.iter().rev().map(|name| self.data.join(name));
+        for file in made.into_iter().chain(whole) {
+            files::remove_trusted(&file)?;
         }
         Ok(())
+    }
+
+    /// Returns the files that a server which was killed while it was made may have left unfinished.
+    fn being_made(&self) -> Vec<PathBuf> {
+        let database = files::being_made(&self.data.join("vault.db"));
+        let beside = ["-journal", "-shm", "-wal"].map(|end| {
+            let mut file = database.clone().into_os_string();
+            file.push(end);
+            file.into()
+        });
+        let names = FRESH.iter().chain(&[CONFIG]);
+        names.map(|name| files::being_made(&self.data.join(name))).chain(beside).collect()
     }
 }
 
@@ -287,6 +303,10 @@ mod tests {
         let write = |name: &str| files::write_private(&dir.path().join(name), b"x").unwrap();
         write("server.key");
         write("vault.db");
+        // Killed while they were made.
+        write(".vault.db.vault-new");
+        write(".vault.db.vault-new-journal");
+        write(".server.key.vault-new");
         write("head");
         assert!(server.is_there());
         let fault = server.discard().unwrap_err().to_string();
@@ -297,5 +317,7 @@ mod tests {
         server.discard().unwrap();
         assert!(!server.is_there());
         assert!(dir.path().join(CONFIG).exists(), "it may have been there before");
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 2, "the configuration and the lock");
     }
 }

@@ -65,6 +65,8 @@ pub struct Standing {
     pub state: bool,
     /// Any key.
     pub keys: bool,
+    /// Notes beside its state folder of what goes with it: programs that were sent, lingering.
+    pub beside: bool,
     /// The machine that it is.
     pub joined: Option<Joined>,
 }
@@ -199,6 +201,7 @@ impl Standing {
                 "unit" => found.unit = true,
                 "state" => found.state = true,
                 "keys" => found.keys = true,
+                "beside" => found.beside = true,
                 "vault-standing-end" => return Ok(found),
                 _ => {
                     let pins = line.strip_prefix("pins=").map(serde_json::from_str);
@@ -220,7 +223,7 @@ impl Standing {
 
     /// Tells whether nothing of an agent is there.
     pub const fn is_nothing(&self) -> bool {
-        !self.unit && !self.state
+        !self.unit && !self.state && !self.beside
     }
 }
 
@@ -290,8 +293,9 @@ mod tests {
         let read = |lines: &str| Standing::read(&format!("{lines}vault-standing-end\n"));
         assert!(read("").unwrap().is_nothing());
         let joined = Some(Joined { vault, name: "vps".parse().unwrap() });
-        let whole = Standing { unit: true, state: true, keys: true, joined };
-        assert_eq!(read(&format!("unit\nstate\nkeys\n{pins}\n")).unwrap(), whole);
+        let whole = Standing { unit: true, state: true, keys: true, beside: true, joined };
+        assert_eq!(read(&format!("unit\nstate\nkeys\nbeside\n{pins}\n")).unwrap(), whole);
+        assert!(!read("beside\n").unwrap().is_nothing(), "programs that were sent");
         for odd in ["pins={}\n", "pins=\n", "else\n"] {
             assert!(read(odd).unwrap_err().to_string().contains("oddly"), "{odd}");
         }

@@ -6,6 +6,8 @@ if head -n 1 "$unit/vault-agent.service" 2>/dev/null | grep -q '^# Written by .v
 then echo unit; fi
 if [ -n "$(ls -A "$state" 2>/dev/null)" ]; then echo state; fi
 if [ -n "$(ls -A "$state/identity" 2>/dev/null)" ]; then echo keys; fi
+# What is beside the state goes last, so that a cut may leave it alone.
+if [ -e "$sent" ] || [ -e "${state%/}.linger" ]; then echo beside; fi
 if [ -e "$state/pins.json" ]; then
   printf pins=
   tr -d '\n\r' <"$state/pins.json"

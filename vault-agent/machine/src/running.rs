@@ -1,0 +1,48 @@
+//! Whether this host's agent runs: an agent that listens answers, wherever its socket is.
+
+use std::os::unix::net::UnixStream;
+
+use host::config_fault::ConfigFault;
+
+use crate::config::Config;
+use crate::paths::Paths;
+
+/// Connects to the agent of this state, if one answers: at the socket that the configuration names,
+/// and at those where an agent of another environment listens.
+///
+/// # Errors
+/// If the configuration is wrong, so that nobody knows where to ask.
+pub fn answering(paths: &Paths) -> Result<Option<UnixStream>, ConfigFault> {
+    let config = Config::load_or_default(&paths.config)?;
+    let mut sockets = config.api.socket.into_iter().chain(paths.sockets());
+    Ok(sockets.find_map(|socket| UnixStream::connect(socket).ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_is_found_wherever_it_listens() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| -> PathBuf { dir.path().canonicalize().unwrap().join(name) };
+        let paths = Paths {
+            elsewhere: Some(at("elsewhere.sock")),
+            ..Paths::resolve(Some(at("")), None).unwrap()
+        };
+        let socket = format!("[api]\nsocket = \"{}\"\n", at("named.sock").display());
+        std::fs::write(&paths.config, socket).unwrap();
+        assert!(answering(&paths).unwrap().is_none());
+        for socket in [paths.socket.clone(), at("elsewhere.sock"), at("named.sock")] {
+            let listener = UnixListener::bind(&socket).unwrap();
+            assert!(answering(&paths).unwrap().is_some(), "{}", socket.display());
+            drop(listener);
+            assert!(answering(&paths).unwrap().is_none());
+        }
+        std::fs::write(&paths.config, "[api").unwrap();
+        assert!(answering(&paths).is_err());
+    }
+}
