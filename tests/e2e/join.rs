@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
+use machine::identity::Pins;
+use machine::paths::Paths;
 use shared::keys::{Identity, SignKey};
-use shared::token::{Line as _, MachineLine};
+use shared::token::{Line as _, MachineLine, PinLine};
 use tests::{Host, World, api, bins, find_line, watch};
 
 /// Returns what follows the label on a line of `text`.
@@ -69,6 +71,9 @@ fn a_line_exchanged_as_a_whole_has_other_words_and_joins_nobody() {
     assert_ne!(after(&ran.err, "its words"), words);
     // Somebody did not look. The host does.
     let pin = find_line(&ran.ok(), "VLTP1-");
+    // As if an attempt had been killed before it saw the server.
+    let killed = Paths::resolve(Some(vps.state()), None).unwrap();
+    Pins::from(PinLine::from_line(&pin).unwrap()).store(&killed).unwrap();
     let ran = vps.agent_command(&["join", &pin]);
     let text = "E_JOIN_SUBSTITUTED: the server knows no machine with this host's signing key\n\
                 hint: on an admin's host remove that machine, then add this one anew and compare";

@@ -142,11 +142,27 @@ fn the_server_gets_another_key_and_one_that_slept_accepts_it_by_its_line() {
     assert!(thinkpad.env().contains("one"), "the file stays");
     let line = rtx.vault(&["server", "rekey", "--line", "thinkpad"]).ok();
     let line = find_line(&line, "VLTP1-");
+    // New keys of the machine's own, which wait for another line, are not in the way.
+    assert_eq!(thinkpad.agent_command(&["init", "--rekey"]).code, 0);
     let joined = thinkpad.agent_command(&["join", &line]);
     assert_eq!(joined.code, 0, "{}", joined.err);
     watch::until(&thinkpad.env_file(), |text| text.contains("three"));
+    let give_up = ["init", "--rekey", "--give-up"];
+    let early = thinkpad.agent_command(&give_up);
+    assert!(early.code == 1 && early.err.contains("an agent runs here"), "{}", early.err);
     // What was accepted by hand is in the log by now: it outlives nothing.
     thinkpad.stop();
+    for _ in 0..2 {
+        let given_up = thinkpad.agent_command(&give_up);
+        assert_eq!(given_up.code, 0, "{}", given_up.err);
+        assert!(!thinkpad.state().join("rekey").exists());
+    }
+    let line = find_line(&thinkpad.agent_command(&["init", "--rekey"]).ok(), "VLTM1-");
+    let signed = rtx.vault(&["machine", "rekey", "thinkpad", &line, "--yes"]);
+    let late = thinkpad.agent_command(&give_up);
+    assert!(late.code == 2 && late.err.contains("the new keys stay"), "{}", late.err);
+    let joined = thinkpad.agent_command(&["join", &find_line(&signed.ok(), "VLTP1-")]);
+    assert_eq!(joined.code, 0, "{}", joined.err);
     thinkpad.start();
     arrives(&rtx, &[&vps, &thinkpad], "four");
     for host in [&rtx, &vps, &thinkpad] {

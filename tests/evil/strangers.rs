@@ -208,10 +208,16 @@ fn a_line_that_the_server_has_exchanged_is_not_signed() {
 }
 
 #[test]
-fn a_server_that_refuses_a_host_keeps_it_from_no_other() {
+fn a_server_that_refuses_a_host_or_lies_to_it_keeps_it_from_no_other() {
+    for answer in [taken as fn(&mut Told, &Asked<'_>) -> Option<Reply>, joined] {
+        kept_from_no_other(answer);
+    }
+}
+
+fn kept_from_no_other(answer: fn(&mut Told, &Asked<'_>) -> Option<Reply>) {
     let (world, mut elsewhere) = (World::new(bins!()), World::new(bins!()));
     let (owner, host) = (world.owner("rtx1080"), world.host("vps"));
-    let (port, told) = (Port::reserve(), Told { answer: taken, ..founded(&mut elsewhere, None) });
+    let (port, told) = (Port::reserve(), Told { answer, ..founded(&mut elsewhere, None) });
     let evil = port.address().to_string();
     let _server = Evil::start(&evil, told);
     let vault = owner.vault(&["machine", "invite", "vps", "-format=json"]).ok();

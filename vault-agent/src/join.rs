@@ -5,7 +5,6 @@ mod rekey;
 mod request;
 mod wanted;
 
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -28,6 +27,7 @@ use machine::config::is_address;
 use machine::identity::{MachineKeys, Pins};
 use machine::joining::{host_name, write_config};
 use machine::paths::Paths;
+use machine::running::answering;
 
 /// Make this machine's keys and print its line for `vault machine add`
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,9 @@ pub struct InitArgs {
     /// that `vault machine rekey` prints
     #[arg(long, conflicts_with = "of")]
     rekey: bool,
+    /// Wipe the new keys again, unless the vault has them
+    #[arg(long, requires = "rekey", conflicts_with = "name")]
+    give_up: bool,
     /// Print the line again where this host is that machine of this vault already
     #[arg(long, hide = true, requires = "name")]
     of: Option<Hash>,
@@ -89,6 +92,10 @@ fn patience(text: &str) -> Result<Duration, String> {
 
 /// Makes the keys unless they are there, and prints the machine line and its six words.
 pub fn init(args: &InitArgs, paths: &Paths, term: &Term) -> Result<Exit> {
+    if args.give_up {
+        give_up(paths, term)?;
+        return Ok(Exit::OK);
+    }
     if args.rekey {
         let name = args.name.as_ref().map(|name| parsed(name.parse())).transpose()?;
         let line = rekey::make(name, paths)?;
@@ -138,7 +145,7 @@ pub fn join(
         Some(line) => line.to_owned(),
     };
     let pin = parsed(PinLine::from_line(&line))?;
-    if rekey::is_begun(paths) {
+    if pin.at.is_none() && rekey::is_begun(paths) {
         take_over(&Pins::from(pin), paths, term)?;
         return Ok(Exit::OK);
     }
@@ -161,6 +168,7 @@ pub fn join(
 /// earlier attempt ended.
 fn take_over(pins: &Pins, paths: &Paths, term: &Term) -> Result<()> {
     rekey::demand_vault(pins.vault, paths)?;
+    let runs = runs(paths)?;
     if !rekey::have_taken_over(paths)? {
         let next = rekey::next(paths);
         pins.store(&next)?;
@@ -183,12 +191,42 @@ fn take_over(pins: &Pins, paths: &Paths, term: &Term) -> Result<()> {
     }
     rekey::clear(paths)?;
     term.say(format!("`{}` has its new keys, and the old ones are wiped", pins.name));
-    if runs(paths) {
+    if runs {
         term.say(
             "an agent runs here, with the keys of before: restart it, as with `systemctl --user \
              restart vault-agent`",
         );
     }
+    Ok(())
+}
+
+/// Wipes the keys that `init --rekey` made, as long as those that this host has are in the vault.
+fn give_up(paths: &Paths, term: &Term) -> Result<()> {
+    if rekey::is_begun(paths) && !rekey::have_taken_over(paths)? {
+        if runs(paths)? {
+            bail!(hinted(
+                "an agent runs here: it alone sees whether the vault has the new keys already",
+                "stop it, run this again, and start it then"
+            ));
+        }
+        match look(paths)? {
+            First::Member { .. } => {}
+            First::Unreached(why) => bail!(
+                Failure::remote(
+                    Shown::own("the new keys stay: the server cannot be reached: ")
+                        + hint::shown(&why)
+                )
+                .hint("run this again once it can be: the vault may have them already")
+            ),
+            First::Removed | First::Substituted(_) => bail!(
+                Failure::remote("the new keys stay: the vault has those of before no more").hint(
+                    "`vault-agent join` has them take over, with the line of `vault machine rekey`"
+                )
+            ),
+        }
+    }
+    rekey::clear(paths)?;
+    term.say("no new keys are here any more; this host keeps those that it has");
     Ok(())
 }
 
@@ -238,15 +276,16 @@ fn settle(
     if old.as_ref().is_some_and(|old| old.vault != pins.vault || old.name != pins.name) {
         refuse_second(paths)?;
     }
-    let is_first = old.is_none() && !paths.database().exists();
+    let runs = runs(paths)?;
     pins.store(paths)?;
-    if old.is_some() && runs(paths) {
+    if old.is_some() && runs {
         // It holds the database, and follows the vault itself.
         write_config(paths, &pins.addresses, allow)?;
         term.say(format!("joined vault {} as `{}` already", pins.vault.short(), pins.name));
         term.say("an agent runs here: it takes new pins when it is restarted");
         return Ok(None);
     }
+    let is_first = !was_member(paths)?;
     let found = look(paths);
     if is_first && !matches!(found, Ok(First::Member { .. } | First::Unreached(_))) {
         leave(paths)?;
@@ -265,7 +304,7 @@ fn settle(
     write_config(paths, &pins.addresses, allow)?;
     term.say(format!("joined vault {} as `{}`", pins.vault.short(), pins.name));
     term.say(said);
-    if runs(paths) {
+    if runs {
         term.say(
             "an agent runs here, with the keys that were here before: restart it, as with \
              `systemctl --user restart vault-agent`",
@@ -280,8 +319,23 @@ fn settle(
 }
 
 /// Tells whether an agent runs here.
-fn runs(paths: &Paths) -> bool {
-    UnixStream::connect(&paths.socket).is_ok()
+fn runs(paths: &Paths) -> Result<bool> {
+    Ok(answering(paths)?.is_some())
+}
+
+/// Tells whether the log that is here has had this machine in it: it has not where an earlier
+/// attempt to join was refused, or ended before the vault was seen.
+fn was_member(paths: &Paths) -> Result<bool> {
+    if !paths.database().exists() {
+        return Ok(false);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let engine = Engine::open(paths)?;
+        let was = engine.was_member();
+        engine.close().await;
+        Ok(was)
+    })
 }
 
 /// What the first sync brought.

@@ -5,8 +5,6 @@
 mod linger;
 mod own;
 
-use std::os::unix::net::UnixStream;
-
 use anyhow::{Context as _, Result, bail};
 use shared::hash::Hash;
 use shared::name::Name;
@@ -21,6 +19,8 @@ use host::term::Term;
 use machine::config::Config;
 use machine::identity::{Key, MachineKeys, Pins};
 use machine::paths::Paths;
+use machine::running::answering;
+use machine::written::Written;
 
 /// Take the agent away from this host: unit, keys, state and configuration
 #[derive(Debug, clap::Args)]
@@ -58,17 +58,18 @@ pub fn run(args: &Args, place: &Place, term: &Term) -> Result<Exit> {
         return Ok(Exit::OK);
     }
     install::uninstall(whose, term)?;
-    if UnixStream::connect(&paths.socket).is_ok() {
+    if answering(&paths)?.is_some() {
         bail!(hinted(
             "an agent still runs here, started by somebody else than systemd",
             "end it, then run this again"
         ));
     }
     if args.with_targets {
-        purge(&paths, term);
+        purge(&paths, term)?;
     }
-    clear(&paths, term)?;
+    // First, as without a state nobody looks here for what it left.
     linger::end(&paths, term)?;
+    clear(&paths, term)?;
     Ok(Exit::OK)
 }
 
@@ -123,12 +124,21 @@ fn refuse(args: &Args, whose: Whose, paths: &Paths) -> Result<()> {
             "move it away first: without it, and without the recovery kit, nobody owns the vault"
         ));
     }
+    if let Some(file) = own::begun(&paths.state) {
+        bail!(hinted(
+            format!("an admin key lies in `{}`, whose making is not finished", file.display()),
+            "finish that with the command that began it, or move the file away first: it may be \
+             the key's only copy"
+        ));
+    }
     if let Some(file) = own::server_below(&paths.state)? {
         bail!(hinted(
             format!("a vault server's data lies in the agent's state: `{}`", file.display()),
             "move the server's data folder away first: it holds the vault; nothing is changed here"
         ));
     }
+    // It says where an agent may run still, and which files are targets.
+    Config::load_or_default(&paths.config)?;
     if whose == Whose::Host && !rustix::process::geteuid().is_root() {
         bail!(hinted(
             "only root takes the host's agent away",
@@ -162,18 +172,33 @@ fn refuse_others(args: &Args, paths: &Paths) -> Result<()> {
     ))
 }
 
-/// Removes the files of all targets; what one of them holds beside, is said and stays.
-fn purge(paths: &Paths, term: &Term) {
-    let targets = match Config::load_or_default(&paths.config) {
-        Ok(config) => config.targets,
-        Err(why) => return term.say(hint::shown(&why.into())),
-    };
-    for target in targets {
-        let remove = targets::Command::Remove { file: target.path.clone(), purge: true };
-        if let Err(why) = targets::run(&remove, paths, term) {
-            term.say_hinted(hint::shown(&why), hint::hint(&why).unwrap_or_default());
+/// Removes the files of all targets, as far as they hold what the agent wrote. The configuration
+/// stays as it is, so that running it again still knows all of them.
+///
+/// # Errors
+/// If one of them cannot be removed, once the others are.
+fn purge(paths: &Paths, term: &Term) -> Result<()> {
+    let written = Written::new(&paths.state);
+    let mut failed = 0;
+    for target in Config::load_or_default(&paths.config)?.targets {
+        let shown = target.path.display();
+        match targets::purge(&target, &written) {
+            Ok(done) => term.say(format!("target `{shown}`: {done}")),
+            Err(why) => {
+                let why = why.context(format!("target `{shown}` stays"));
+                term.say_hinted(hint::shown(&why), hint::hint(&why).unwrap_or_default());
+                failed += 1;
+            }
         }
     }
+    if failed == 0 {
+        return Ok(());
+    }
+    let files = if failed == 1 { "the file of 1 target stays" } else { "files of targets stay" };
+    bail!(hinted(
+        format!("{files}, and so do this host's keys and configuration"),
+        "mend that and run this again; without `--with-targets` it goes on, and leaves them"
+    ))
 }
 
 #[cfg(test)]

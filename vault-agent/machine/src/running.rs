@@ -20,6 +20,7 @@ pub fn answering(paths: &Paths) -> Result<Option<UnixStream>, ConfigFault> {
 
 #[cfg(test)]
 mod tests {
+    use host::files::Access;
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ mod tests {
             ..Paths::resolve(Some(at("")), None).unwrap()
         };
         let socket = format!("[api]\nsocket = \"{}\"\n", at("named.sock").display());
-        std::fs::write(&paths.config, socket).unwrap();
+        host::files::replace_trusted(&paths.config, socket.as_bytes(), Access::PRIVATE).unwrap();
         assert!(answering(&paths).unwrap().is_none());
         for socket in [paths.socket.clone(), at("elsewhere.sock"), at("named.sock")] {
             let listener = UnixListener::bind(&socket).unwrap();
@@ -42,7 +43,7 @@ mod tests {
             drop(listener);
             assert!(answering(&paths).unwrap().is_none());
         }
-        std::fs::write(&paths.config, "[api").unwrap();
+        host::files::replace_trusted(&paths.config, b"[api", Access::PRIVATE).unwrap();
         assert!(answering(&paths).is_err());
     }
 }

@@ -84,7 +84,8 @@ async fn exposed(
         None => judge(&opened, versions, is_deleted),
         Some(_) => Vec::new(),
     };
-    Ok(Exposed { path, versions: versions.iter().copied().collect(), issuer, unread, keys })
+    let empty = keys.is_empty() && unread.is_none() && !is_deleted;
+    Ok(Exposed { path, versions: versions.iter().copied().collect(), issuer, unread, keys, empty })
 }
 
 /// What the state says of a secret.

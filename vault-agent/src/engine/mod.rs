@@ -217,8 +217,13 @@ impl Engine {
 
     /// Tells whether the server last knew no machine with this key, and then whether it once did.
     pub fn is_stranger(&self) -> Option<bool> {
-        let known = self.state(|state| self.parts.own.was_member(state));
-        self.parts.alarms.stands(Code::UnknownActor).then_some(known)
+        self.parts.alarms.stands(Code::UnknownActor).then_some(self.was_member())
+    }
+
+    /// Tells whether a machine of the vault has had this one's signing key, as far as the log is
+    /// here.
+    pub fn was_member(&self) -> bool {
+        self.state(|state| self.parts.own.was_member(state))
     }
 
     /// Posts this machine's report and ships the local accesses recorded so far.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use shared::error::{Code, Error};
-use shared::keys::{SignKey, VerifyKey};
+use shared::keys::SignKey;
 use shared::token::{Line as _, MachineLine};
 use shared::wire::v1::join::{JoinReply, JoinRequest};
 
@@ -18,7 +18,7 @@ use host::hint::Failure;
 use host::shown::Shown;
 use host::term::Term;
 use machine::identity::Pins;
-use machine::remote::{Client, RemoteError, connect_to_any};
+use machine::remote::{RemoteError, connect_to_any};
 
 /// The pause after an answer, so that a place among strangers is free for others; longer, once
 /// nobody seems to sit at the other screen.
@@ -45,8 +45,8 @@ pub(super) struct Request<'a> {
 
 /// What came of asking once.
 enum Turn {
-    /// The server says that this host is a machine now.
-    Joined(Box<(Client, VerifyKey)>),
+    /// This host is a machine now, as a server has proved.
+    Joined(Box<Pins>),
     /// It waits for an admin.
     Waits,
     /// Nobody let it in, for now: why, and the pause that the server asks for.
@@ -63,10 +63,7 @@ impl Request<'_> {
         let (mut turn, mut told, mut waited) = (0, String::new(), false);
         loop {
             let (said, pause) = match self.ask(turn, waited).await? {
-                Turn::Joined(found) => match self.prove(&found.0, &found.1).await? {
-                    Ok(pins) => return Ok(pins),
-                    Err(lost) => (lost, PAUSE),
-                },
+                Turn::Joined(pins) => return Ok(*pins),
                 Turn::Waits => {
                     let (name, words) = (&self.line.name, self.line.words());
                     let said = format!(
@@ -94,7 +91,8 @@ impl Request<'_> {
     }
 
     /// Asks once: one address after the other, until one takes the request, each of them first in
-    /// its turn. One that refuses may be anybody: the others are asked all the same.
+    /// its turn. One that refuses, or proves something else, may be anybody: the others are asked
+    /// all the same.
     async fn ask(&self, turn: usize, waited: bool) -> Result<Turn> {
         let (mut why, mut others, mut refused) = (Vec::new(), 0, None);
         let mut pause = Duration::ZERO;
@@ -109,7 +107,17 @@ impl Request<'_> {
             };
             match client.join(&self.request()?).await {
                 Ok(JoinReply { joined: true, .. }) => {
-                    return Ok(Turn::Joined(Box::new((client, server))));
+                    let (vault, line) = (self.vault, self.line);
+                    match proof::pins(&client, &server, vault, line, self.addresses).await {
+                        Ok(pins) => return Ok(Turn::Joined(Box::new(pins))),
+                        Err(Unproven::Lost(fault)) => {
+                            pause = pause.max(PAUSE);
+                            why.push(format!("the connection to `{address}` broke: {fault}"));
+                        }
+                        Err(Unproven::Refused(error)) => {
+                            refused = Some(unbelieved(address, &error));
+                        }
+                    }
                 }
                 Ok(JoinReply { joined: false, .. }) => return Ok(Turn::Waits),
                 Err(RemoteError::Refused(error)) => {
@@ -176,19 +184,11 @@ impl Request<'_> {
         let code = error.code;
         Failure::remote(format!("the server at `{address}` says: {code}: {text}")).hint(hint)
     }
+}
 
-    /// Has the server prove itself; the inner error is a connection that broke meanwhile.
-    async fn prove(&self, client: &Client, server: &VerifyKey) -> Result<Result<Pins, String>> {
-        match proof::pins(client, server, self.vault, self.line, self.addresses).await {
-            Ok(pins) => Ok(Ok(pins)),
-            Err(Unproven::Lost(why)) => Ok(Err(format!("the connection broke: {why}"))),
-            Err(Unproven::Refused(error)) => {
-                let at = client.address();
-                let text = format!("the server at `{at}` is not believed: {error}");
-                bail!(Failure::remote(text).hint(way_out(error.code)))
-            }
-        }
-    }
+fn unbelieved(address: &str, error: &Error) -> Failure {
+    let text = format!("the server at `{address}` is not believed: {error}");
+    Failure::remote(text).hint(way_out(error.code))
 }
 
 /// Returns what to do where a server has shown something else than the vault that is meant.

@@ -34,6 +34,7 @@ use machine::config::{Config, Format, Target, parse_mode};
 use machine::paths::Paths;
 use machine::render::Layout;
 use patience::patiently;
+pub(crate) use purge::purge;
 use settings::Settings;
 use update::Change;
 

@@ -1,5 +1,5 @@
-//! `target remove --purge`: takes out of a file what the agent has written there, once it is no
-//! target any more. What anybody else wrote stays.
+//! `target remove --purge` and `uninstall --with-targets`: takes out of a file what the agent has
+//! written there. What anybody else wrote stays.
 
 use anyhow::{Result, bail};
 
@@ -15,7 +15,7 @@ const TRIES: usize = 8;
 ///
 /// # Errors
 /// If it holds anything that the agent did not write; it is then as it was.
-pub(super) fn purge(target: &Target, written: &Written) -> Result<&'static str> {
+pub(crate) fn purge(target: &Target, written: &Written) -> Result<&'static str> {
     let _held = target.require_mount.as_deref().map(files::mount::hold).transpose()?;
     let shown = target.path.display();
     for _ in 0..TRIES {

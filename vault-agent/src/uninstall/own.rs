@@ -11,7 +11,7 @@ use machine::paths::Paths;
 use host::term::Term;
 
 /// What agent and command line write into the state folder; pins come last.
-const FILES: [&str; 28] = [
+const FILES: [&str; 29] = [
     "agent.db",
     "agent.db-journal",
     "agent.db-shm",
@@ -28,6 +28,7 @@ const FILES: [&str; 28] = [
     "init.json",
     "kit-shown.json",
     "names.json",
+    "renewal.json",
     "run/agent.log",
     "run/agent.log.old",
     "run/agent.pid",
@@ -45,14 +46,27 @@ const FILES: [&str; 28] = [
 /// Folders with one record for each file that was written, named by a hash.
 const RECORDS: [&str; 2] = ["written", "vault/written"];
 
+/// What is left of keys that were made beside those of this host, once they are wiped.
+const REKEY: [&str; 6] =
+    ["agent.db", "agent.db-journal", "agent.db-shm", "agent.db-wal", "pins.json", "taken.json"];
+
+/// Acts that were begun, each with the only copy of an admin's key in it.
+const BEGUN: [&str; 2] = ["appointing.json", "recovering.json"];
+
 /// Folders that go once they are empty, inner ones first.
-const FOLDERS: [&str; 6] = ["identity", "admin", "written", "vault/written", "vault", "run"];
+const FOLDERS: [&str; 8] =
+    ["identity", "admin", "written", "vault/written", "vault", "run", "rekey/identity", "rekey"];
 
 /// A server's own, with which the vault would be lost.
 const SERVER: [&str; 4] = ["server.key", "server.key.sealed", "server.lock", "vault.db"];
 
 /// Most of what stays that is named.
 const NAMED: usize = 8;
+
+/// Finds an act that was begun, and holds an admin's key that may be nowhere else.
+pub(super) fn begun(state: &Path) -> Option<PathBuf> {
+    BEGUN.map(|name| state.join(name)).into_iter().find(|file| file.symlink_metadata().is_ok())
+}
 
 /// Looks for a server's data in the state folder and anywhere below it.
 ///
@@ -89,7 +103,12 @@ pub(super) fn remove(paths: &Paths, term: &Term) -> Result<()> {
             remove_file(file)?;
         }
     }
-    for file in FILES.map(|name| state.join(name)) {
+    // An unfinished copy of what was never begun.
+    for file in BEGUN.map(|name| state.join(name)) {
+        remove_file(&temporary(&file))?;
+    }
+    let rekey = REKEY.map(|name| state.join("rekey").join(name));
+    for file in rekey.into_iter().chain(FILES.map(|name| state.join(name))) {
         remove_file(&temporary(&file))?;
         remove_file(&file)?;
     }

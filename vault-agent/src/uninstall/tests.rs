@@ -20,7 +20,18 @@ fn agent(dir: &tempfile::TempDir, name: &str) -> Paths {
         name: name.parse().unwrap(),
     };
     pins.store(&paths).unwrap();
-    for name in ["agent.db", "agent.db-wal", "tokens.json", "agent.log", "agent.toml"] {
+    files::create_dir_private(&paths.state.join("rekey")).unwrap();
+    for name in [
+        "agent.db",
+        "agent.db-wal",
+        "tokens.json",
+        "agent.log",
+        "agent.toml",
+        "renewal.json",
+        ".appointing.json.vault-new",
+        "rekey/pins.json",
+        "rekey/taken.json",
+    ] {
         files::write_private(&paths.state.join(name), b"").unwrap();
     }
     let access = files::Access::PRIVATE;
@@ -152,6 +163,57 @@ fn an_admin_key_is_refused() {
     files::write_private(&paths.admin().join("laptop.age"), b"").unwrap();
     let fault = asked(&paths).unwrap_err().to_string();
     assert!(fault.starts_with("an admin key lies in "), "{fault}");
+    fs::remove_file(paths.admin().join("laptop.age")).unwrap();
+    for name in ["appointing.json", "recovering.json"] {
+        let file = paths.state.join(name);
+        files::write_private(&file, b"{}").unwrap();
+        let fault = asked(&paths).unwrap_err().to_string();
+        let expected = format!("an admin key lies in `{}`", file.display());
+        assert!(fault.starts_with(&expected), "{fault}");
+        fs::remove_file(&file).unwrap();
+    }
+    asked(&paths).unwrap();
+}
+
+#[test]
+fn files_of_targets_go_or_nothing_else_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = agent(&dir, "vps");
+    let file = |name: &str| dir.path().canonicalize().unwrap().join(name);
+    let written = Written::new(&paths.state);
+    let mut config = String::new();
+    for name in ["one.env", "two.env"] {
+        let path = file(name);
+        config += &format!("[[target]]\npath = \"{}\"\nsecrets = [\"a/b\"]\n", path.display());
+        files::write_private(&path, b"K=1\n").unwrap();
+        written.note(&path, None, b"K=1\n", files::Access::PRIVATE).unwrap();
+    }
+    let access = files::Access::PRIVATE;
+    files::replace(&paths.config, config.as_bytes(), access).unwrap();
+    files::replace(&file("one.env"), b"MINE=1\n", access).unwrap();
+    let purged = || {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let term = Term::piped(std::io::empty(), std::io::sink(), writer);
+        let done = purge(&paths, &term);
+        drop(term);
+        (done, std::io::read_to_string(&mut reader).unwrap())
+    };
+    let (done, said) = purged();
+    assert!(done.unwrap_err().to_string().starts_with("the file of 1 target stays"), "{said}");
+    assert!(said.contains("one.env` stays: ") && said.contains("hint: if nobody needs"), "{said}");
+    assert!(file("one.env").exists() && !file("two.env").exists());
+    assert_eq!(fs::read_to_string(&paths.config).unwrap(), config, "all are known still");
+    fs::remove_file(file("one.env")).unwrap();
+    purged().0.unwrap();
+}
+
+#[test]
+fn a_configuration_that_does_not_say_what_runs_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = agent(&dir, "vps");
+    files::replace(&paths.config, b"[api", files::Access::PRIVATE).unwrap();
+    let fault = asked(&paths).unwrap_err().to_string();
+    assert!(fault.contains("agent.toml` line 1"), "{fault}");
 }
 
 #[test]

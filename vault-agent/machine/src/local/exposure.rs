@@ -50,6 +50,9 @@ pub struct Exposed {
     pub unread: Option<String>,
     /// Its keys, by name; none where all versions of it are gone.
     pub keys: Vec<ExposedKey>,
+    /// Whether it is there, and no version that the machine could read has a key.
+    #[serde(default)]
+    pub empty: bool,
 }
 
 /// A key whose value a machine could read.

@@ -140,6 +140,7 @@ impl Row<'_> {
                 ("gone", format!("gone since v{ver}"), since(ver, time))
             }
             None if self.secret.unread.is_some() => ("unknown", "not known".to_owned(), None),
+            None if self.secret.empty => ("empty", "no keys".to_owned(), None),
             Some(KeyNow::Deleted) | None => ("deleted", "deleted".to_owned(), None),
         }
     }
@@ -329,7 +330,7 @@ mod tests {
 
     fn secret(path: &str, versions: &[u64], keys: Vec<ExposedKey>) -> Exposed {
         let (path, versions) = (path.parse().unwrap(), versions.to_vec());
-        Exposed { path, versions, issuer: None, unread: None, keys }
+        Exposed { path, versions, issuer: None, unread: None, keys, empty: false }
     }
 
     /// A machine that was removed, and three secrets of which it could read something.
@@ -408,6 +409,14 @@ mod tests {
         assert!(run.out.contains("not known") && !run.out.contains("  no\n"), "{}", run.out);
         let note = "what it did read is not known: this machine has no read grant on `sys/audit`\n";
         assert!(run.err.contains(note), "{}", run.err);
+    }
+
+    #[test]
+    fn a_secret_without_keys_is_not_called_deleted() {
+        let there = Exposed { empty: true, ..secret("secret/void", &[1], Vec::new()) };
+        let gone = Exposed { empty: false, ..there.clone() };
+        assert_eq!(rows(&[there])[0].now(), ("empty", "no keys".to_owned(), None));
+        assert_eq!(rows(&[gone])[0].now().0, "deleted");
     }
 
     #[test]
