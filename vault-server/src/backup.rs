@@ -197,7 +197,7 @@ mod tests {
             };
             let years = [2024, 2025, 2026, 2031, 2032];
             for year in &years {
-                host::files::write_private(&file(year), b"").unwrap();
+                files::write_private(&file(year), b"").unwrap();
             }
             let went = prune(dir.path(), vault, &file(&2026), keep).unwrap();
             assert_eq!(went, years.len() - left.len(), "{keep}");

@@ -19,6 +19,7 @@ fn program(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
     host::files::write_private(&written, format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
     let copied = std::process::Command::new("cp").args([&written, &path]).status().unwrap();
     assert!(copied.success());
+    std::fs::remove_file(written).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
     path.display().to_string()
 }
@@ -153,7 +154,8 @@ fn a_refused_uninstall_has_stopped_nothing() {
 
 /// Starts a process there that looks as an agent of that program does; it ends with its input.
 fn process(home: &tempfile::TempDir, agent: &str) -> Child {
-    host::files::write_private(&home.path().join("run"), b"read -r line").unwrap();
+    let access = host::files::Access::PRIVATE;
+    host::files::replace_trusted(&home.path().join("run"), b"read -r line", access).unwrap();
     let mut runs = std::process::Command::new("sh");
     runs.arg0(agent).arg("run").current_dir(home).stdin(Stdio::piped());
     runs.env("VAULT_STATE_DIR", home.path().join(".local/state/vault-agent"));
@@ -162,7 +164,8 @@ fn process(home: &tempfile::TempDir, agent: &str) -> Child {
 
 fn note(state: &std::path::Path, runs: &Child) {
     let noted = format!("{}\n", runs.id());
-    host::files::write_private(&state.join("agent.pid"), noted.as_bytes()).unwrap();
+    let access = host::files::Access::PRIVATE;
+    host::files::replace_trusted(&state.join("agent.pid"), noted.as_bytes(), access).unwrap();
 }
 
 #[test]
