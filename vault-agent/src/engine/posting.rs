@@ -15,11 +15,6 @@ use tokio::time::Instant;
 const APART: Duration = Duration::from_mins(1);
 /// How much later than that it may be, so that machines do not ask together.
 const JITTER: Duration = Duration::from_secs(30);
-/// What each other machine adds to the time over which the reports after a change are spread: they
-/// are no storm at the server, nor in the way of the change's delivery to others.
-const EACH: Duration = Duration::from_millis(4);
-/// The longest such time.
-const SPREAD: Duration = Duration::from_secs(2);
 /// How often a record is posted at least.
 const ALIVE: Duration = Duration::from_mins(50);
 /// Numbers that are noted as used at once: a record costs no write to the disk.
@@ -175,19 +170,8 @@ fn written(rows: &[TargetReport]) -> Result<(String, Hash)> {
 }
 
 fn jitter() -> Duration {
-    within(JITTER)
-}
-
-/// Returns when, in the time over which the reports of all machines are spread, this one's is sent;
-/// `others` are active besides it.
-pub(super) fn spread(others: u32) -> Duration {
-    within(EACH.saturating_mul(others).min(SPREAD))
-}
-
-/// Returns a random part of a time.
-fn within(time: Duration) -> Duration {
     let [byte] = *shared::keys::random::<1>();
-    time.mul_f64(f64::from(byte) / 256.0)
+    JITTER.mul_f64(f64::from(byte) / 256.0)
 }
 
 #[cfg(test)]

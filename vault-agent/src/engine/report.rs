@@ -28,7 +28,7 @@ use super::debounced::Debounced;
 use super::fleet::{Fleet, Judged, Peer, Silence, Source, Taken};
 use super::ledger::Ledger;
 use super::link::Link;
-use super::posting::{self, Due, Posting};
+use super::posting::{Due, Posting};
 use super::stored::{self, Stored};
 use super::timing;
 use super::types::{Own, Ticks};
@@ -81,7 +81,7 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
     let _connection = reports.connected.begin();
     let mut failed = None;
     loop {
-        let delay = failed.unwrap_or_else(|| reports.after());
+        let delay = failed.unwrap_or(AFTER);
         let ticket = reports.reporting.next(delay, reports.idle()).await;
         let sent = Instant::now();
         if reports.link.is_caught_up() {
@@ -478,11 +478,6 @@ impl Reports {
     fn idle(&self) -> Duration {
         let is_alone = self.member().is_none_or(|member| member.others == 0);
         self.posting().idle(is_alone, Instant::now())
-    }
-
-    /// Returns how long after a change the next report is sent.
-    fn after(&self) -> Duration {
-        AFTER + posting::spread(self.member().map_or(0, |member| member.others))
     }
 
     pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
