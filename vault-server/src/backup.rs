@@ -147,7 +147,9 @@ fn sweep(folder: &Path, vault: VaultId) -> Result<()> {
         let name = entry?.file_name();
         let Some(name) = name.to_str().filter(|name| name.starts_with(&start)) else { continue };
         let Some(at) = name.find(END) else { continue };
-        files::sweep_trusted(&folder.join(&name[1..at + END.len()]))?;
+        let killed = folder.join(&name[1..at + END.len()]);
+        files::sweep_trusted(&killed)?;
+        copy::clear_beside(&files::being_made(&killed))?;
     }
     Ok(())
 }

@@ -78,9 +78,10 @@ pub fn restore(places: &Places, options: &Options, term: &Term) -> Result<()> {
 /// Returns what there is of a database, by name. SQLite would play a log that another one has left
 /// into the restored one.
 fn files_of_database(dir: &DataDir) -> Vec<String> {
-    let names = ["", "-wal", "-shm", "-journal"].map(|end| format!("{}{end}", schema::FILE));
+    let ends = [""].into_iter().chain(schema::BESIDE);
+    let names = ends.map(|end| format!("{}{end}", schema::FILE));
     let is_there = |name: &String| dir.database().with_file_name(name).symlink_metadata().is_ok();
-    names.into_iter().filter(is_there).collect()
+    names.filter(is_there).collect()
 }
 
 /// Tells whether this very backup has been put into its place, and no server has run since: that

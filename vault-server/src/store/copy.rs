@@ -12,6 +12,7 @@ use shared::head::SignedHead;
 use shared::keys::random;
 
 use super::restored::{self, Cause, Restored};
+use super::schema;
 use super::segment::{self, Segment};
 
 /// Writes what the database holds now into the empty file `new`; other writers go on meanwhile.
@@ -19,9 +20,23 @@ use super::segment::{self, Segment};
 /// # Errors
 /// If the database cannot be read or the file cannot be written.
 pub fn write(source: &Connection, new: &Path) -> Result<()> {
+    clear_beside(new)?;
     let shown = new.display();
     let name = new.to_str().with_context(|| format!("the name of `{shown}` is not UTF-8"))?;
     source.execute("VACUUM INTO ?1", [name]).context("cannot copy the database")?;
+    Ok(())
+}
+
+/// Removes what a killed copy has left beside its file: `SQLite` would undo the next one by it.
+///
+/// # Errors
+/// If it cannot be removed.
+pub fn clear_beside(copy: &Path) -> Result<()> {
+    for end in schema::BESIDE {
+        let mut name = copy.as_os_str().to_owned();
+        name.push(end);
+        files::remove_trusted(Path::new(&name))?;
+    }
     Ok(())
 }
 

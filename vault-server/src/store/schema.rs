@@ -10,6 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 /// File name inside the data directory.
 pub const FILE: &str = "vault.db";
 
+/// Ends of the names of what `SQLite` keeps beside a database that was not closed.
+pub const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
 
 /// Opens the database for writing and brings it up to date.
