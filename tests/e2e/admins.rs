@@ -2,7 +2,8 @@
 
 use tests::{Host, PASSPHRASE, World, bins, find_line, watch};
 
-use super::life::{killed_at, moments};
+use super::life::killed_at;
+use super::moment::moments;
 
 const OTHER: &str = "another horse battery staple";
 
@@ -119,7 +120,7 @@ fn a_new_passphrase_leaves_nothing_that_the_old_one_opens() {
     assert!(linked.code == 1 && linked.err.contains("hard links"), "{}", linked.err);
     std::fs::remove_file(&link).unwrap();
 
-    for moment in moments(MOMENTS, 1) {
+    for moment in moments(MOMENTS) {
         let args =
             ["admin", "passphrase", "--passphrase-file", &old, "--new-passphrase-file", &new];
         let is_killed = killed_at(&rtx, "admin", &args, moment);
@@ -146,7 +147,7 @@ fn a_new_passphrase_leaves_nothing_that_the_old_one_opens() {
 
 #[test]
 fn killed_while_an_admin_comes_the_same_lines_go_on() {
-    for moment in moments(MOMENTS, 1) {
+    for moment in moments(MOMENTS) {
         let world = World::new(bins!());
         let rtx = world.owner("rtx1080");
         let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);

@@ -3,56 +3,11 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
-
-use notify::event::{EventKind, ModifyKind};
-use notify::{RecursiveMode, Watcher as _};
 use tests::{Host, Ran, World, bins, watch};
 
+use crate::moment::{killed_at, moments};
 use crate::quickstart::{Step, keeps, transcript};
 use crate::restored::{code, holds, is_clean, put, put_when_back, shows};
-
-/// Runs a command, and kills it when `folder` has seen so many names come and go; tells whether it
-/// was killed.
-pub(crate) fn killed_at(mut command: Command, folder: &Path, moment: usize) -> bool {
-    let (sender, events) = mpsc::channel();
-    let mut watcher = watch::watcher(move |event: Result<notify::Event, _>| {
-        let is_name = |kind: EventKind| {
-            let renamed = matches!(kind, EventKind::Modify(ModifyKind::Name(_)));
-            kind.is_create() || kind.is_remove() || renamed
-        };
-        if event.is_ok_and(|event| is_name(event.kind)) {
-            let _ = sender.send(());
-        }
-    });
-    watcher.watch(folder, RecursiveMode::Recursive).unwrap();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let mut seen = 0;
-    while seen < moment {
-        match events.recv_timeout(Duration::from_millis(20)) {
-            Ok(()) => seen += 1,
-            Err(_) if child.try_wait().unwrap().is_some() => return false,
-            Err(_) => {}
-        }
-    }
-    child.kill().unwrap();
-    !child.wait().unwrap().success()
-}
-
-/// Returns the moments to be tried, of so many: one, chosen by MATRIX_SEED, or all with
-/// MATRIX=full.
-pub(crate) fn moments(most: usize) -> Vec<usize> {
-    if std::env::var("MATRIX").is_ok_and(|matrix| matrix == "full") {
-        return (1..=most).collect();
-    }
-    let seed = std::env::var("MATRIX_SEED").ok().and_then(|seed| seed.parse::<usize>().ok());
-    let seed = seed.unwrap_or_else(|| std::process::id() as usize);
-    println!("MATRIX_SEED={seed}: killed at moment {}", seed % most + 1);
-    vec![seed % most + 1]
-}
 
 /// Backs the server up into a folder of its own; returns the new file.
 fn back_up(world: &World) -> PathBuf {
@@ -338,6 +293,13 @@ fn a_backup_killed_at_any_moment_counts_as_none_and_the_next_one_is_whole() {
         for file in backups() {
             let checked = world.server_command(&["check", file.to_str().unwrap()]);
             assert_eq!(checked.code, 0, "{}", checked.err);
+        }
+        // What a kill while the database is copied leaves, whichever moment this one was.
+        let made = world.server_command(&args).ok();
+        let name = Path::new(made.trim()).file_name().unwrap().to_str().unwrap().to_owned();
+        for end in ["", "-journal"] {
+            let left = folder.join(format!(".{name}.vault-new{end}"));
+            host::files::write_private(&left, b"half").unwrap();
         }
         let made = world.server_command(&args).ok();
         assert_eq!(tests::files_below(&folder), [PathBuf::from(made.trim())], "nothing else stays");

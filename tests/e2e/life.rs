@@ -2,13 +2,10 @@
 //! it promises; and kills commands of it at any moment, after which the same line goes on.
 
 use std::collections::HashMap;
-use std::process::Stdio;
-use std::sync::mpsc;
-use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher as _};
 use tests::{Host, PASSPHRASE, Ran, World, bins, find_line, run, watch};
 
+use super::moment::{killed_at_change, moments};
 use super::quickstart::{Step, keeps, transcript};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/guide/life.md");
@@ -132,44 +129,14 @@ fn program_killed_at(
     args: &[&str],
     moment: usize,
 ) -> bool {
-    let (sender, events) = mpsc::channel();
-    let mut watcher = watch::watcher(move |event: Result<notify::Event, _>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            let _ = sender.send(());
-        }
-    });
-    let folder = host.state().join(folder);
-    watcher.watch(&folder, RecursiveMode::NonRecursive).unwrap();
     let mut command = host.command(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut vault = command.spawn().unwrap();
-    let mut seen = 0;
-    while seen < moment {
-        match events.recv_timeout(Duration::from_millis(20)) {
-            Ok(()) => seen += 1,
-            Err(_) if vault.try_wait().unwrap().is_some() => return false,
-            Err(_) => {}
-        }
-    }
-    vault.kill().unwrap();
-    !vault.wait().unwrap().success()
-}
-
-/// Returns the moments of `count` at which a command is killed: one that `MATRIX_SEED` chooses, or
-/// all of them.
-pub(super) fn moments(count: usize, usual: usize) -> Vec<usize> {
-    if std::env::var("MATRIX").is_ok_and(|matrix| matrix == "full") {
-        return (0..count).collect();
-    }
-    let seed = std::env::var("MATRIX_SEED").ok().and_then(|seed| seed.parse::<usize>().ok());
-    let moment = seed.unwrap_or(usual) % count;
-    println!("MATRIX_SEED={moment}: killed at moment {moment}");
-    vec![moment]
+    command.args(args);
+    killed_at_change(command, &host.state().join(folder), moment)
 }
 
 #[test]
 fn a_host_gets_new_keys_and_goes_on_and_killed_at_any_moment_the_same_lines_do() {
-    for moment in moments(16, 9) {
+    for moment in moments(16) {
         let world = World::new(bins!());
         let rtx = world.owner("rtx1080");
         let _ = rtx.vault(&["kv", "put", SECRET, "K=1"]).ok();
@@ -219,7 +186,7 @@ const MANY: usize = 9;
 #[test]
 fn killed_while_a_host_goes_the_same_line_goes_on() {
     let large = "x".repeat(600 << 10);
-    for moment in moments(40, 12) {
+    for moment in moments(40) {
         let world = World::new(bins!());
         let rtx = world.owner("rtx1080");
         for n in 0..MANY {

@@ -31,6 +31,7 @@ mod killed;
 mod kit;
 mod life;
 mod metadata;
+mod moment;
 mod moving;
 mod offline;
 mod podman;

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use tests::{Host, Ran, World, bins, run};
 
-use crate::recovery::{SECRET, at_moments, killed_at, kit, put, test, types};
+use crate::moment::killed_at;
+use crate::recovery::{SECRET, at_moments, kit, put, test, types};
 
 /// A vault whose machines have all burnt: a server, and the kit on paper.
 struct Burnt {
@@ -110,7 +111,7 @@ fn a_version_that_the_server_has_again_is_recovered_by_the_same_line() {
 fn a_recovery_is_killed_at_any_moment_and_the_same_line_goes_on() {
     at_moments(20, |moment| {
         let mut burnt = Burnt::new();
-        let is_killed = killed_at(&burnt.world, burnt.command(), moment);
+        let is_killed = killed_at(burnt.command(), burnt.world.dir(), moment);
         let is_there = |name: &str| burnt.nas.state().join(name).exists();
         let (is_begun, is_pinned) = (is_there("recovering.json"), is_there("pins.json"));
         println!("moment {moment}: killed {is_killed}, begun {is_begun}, pinned {is_pinned}");

@@ -5,13 +5,11 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::time::Duration;
 
+use crate::moment::{self, killed_at};
 use crate::quickstart::{Step, keeps, transcript};
-use notify::{RecursiveMode, Watcher as _};
 use tests::{Host, Ran, World, bins, run, watch};
 
 pub(crate) const SECRET: &str = "secret/jjeco/api-keys";
@@ -140,44 +138,13 @@ fn a_thief_with_the_passphrase_is_out_and_all_that_came_from_them_is_named() {
     });
 }
 
-/// Kills a command once so many names have come and gone in the world; tells whether it was.
-pub(crate) fn killed_at(world: &World, mut command: Command, moment: usize) -> bool {
-    let (sender, events) = mpsc::channel();
-    let mut watcher = watch::watcher(move |event: Result<notify::Event, _>| {
-        let is_name = |kind: notify::EventKind| {
-            use notify::event::{EventKind, ModifyKind};
-            let renamed = matches!(kind, EventKind::Modify(ModifyKind::Name(_)));
-            kind.is_create() || kind.is_remove() || renamed
-        };
-        if event.is_ok_and(|event| is_name(event.kind)) {
-            let _ = sender.send(());
-        }
-    });
-    watcher.watch(world.dir(), RecursiveMode::Recursive).unwrap();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut vault = command.spawn().unwrap();
-    let mut seen = 0;
-    while seen < moment {
-        match events.recv_timeout(Duration::from_millis(20)) {
-            Ok(()) => seen += 1,
-            Err(_) if vault.try_wait().unwrap().is_some() => return false,
-            Err(_) => {}
-        }
-    }
-    vault.kill().unwrap();
-    !vault.wait().unwrap().success()
-}
-
 /// Tries a moment by MATRIX_SEED, or with MATRIX=full every one until the command ends by itself.
 pub(crate) fn at_moments(most: usize, one: impl Fn(usize) -> bool) {
-    if std::env::var("MATRIX").is_ok_and(|matrix| matrix == "full") {
+    if moment::all() {
         let last = (1..).find(|moment| !one(*moment)).unwrap();
         println!("it ends by itself before moment {last}");
     } else {
-        let seed = std::env::var("MATRIX_SEED").ok().and_then(|seed| seed.parse::<usize>().ok());
-        let moment = seed.unwrap_or(most / 2) % most + 1;
-        println!("MATRIX_SEED={}: moment {moment}", moment - 1);
-        one(moment);
+        one(moment::one(most));
     }
 }
 
@@ -195,7 +162,7 @@ fn appointing_is_killed_at_any_moment_and_the_same_line_goes_on() {
             command.args(["--kit", &kit]);
             command
         };
-        let is_killed = killed_at(&world, command(), moment);
+        let is_killed = killed_at(command(), world.dir(), moment);
         let is_begun = vps.state().join("appointing.json").exists();
         println!("moment {moment}: killed {is_killed}, begun {is_begun}");
         if is_killed && (is_begun || !vps.state().join("admin/anna.age").exists()) {
@@ -361,7 +328,7 @@ fn a_new_kit_opens_everything_and_the_old_one_nothing() {
 fn a_renewal_is_killed_at_any_moment_and_the_same_line_goes_on() {
     at_moments(20, |moment| {
         let mut full = Full::new();
-        let is_killed = killed_at(&full.world, full.command(), moment);
+        let is_killed = killed_at(full.command(), full.world.dir(), moment);
         let is_there = |name: &str| full.rtx.state().join(name).exists();
         let (is_shown, is_begun) = (is_there("kit-shown.json"), is_there("renewal.json"));
         println!("moment {moment}: killed {is_killed}, shown {is_shown}, begun {is_begun}");

@@ -6,7 +6,8 @@ use std::path::Path;
 use shared::token::{Line as _, PinLine};
 use tests::{Host, Port, World, bins, find_line, watch};
 
-use crate::backup::{give_up_what_is_lost, killed_at, moments};
+use crate::backup::give_up_what_is_lost;
+use crate::moment::{killed_at, moments};
 use crate::restored::{holds, put, put_when_back, shows};
 
 fn all_is_right(host: &Host) {

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 
-use notify::event::{EventKind, ModifyKind};
-use notify::{RecursiveMode, Watcher as _};
 use tests::{Bins, Host, MASTER, PASSPHRASE, Port, Ran, bins, files_below, run, watch};
+
+use crate::moment::{killed_at, moments};
 
 pub const SECRET: &str = "secret/jjeco/api-keys";
 
@@ -178,41 +178,12 @@ fn one_line_goes_from_nothing_to_a_file_that_is_right() {
     assert!(bare.host.env().contains("OPENAI_API_KEY=changed\n"));
 }
 
-/// Kills the command when the folder of the host has seen so many names come and go; tells whether
-/// it was killed.
-fn killed_at(bare: &Bare, moment: usize) -> bool {
-    let (sender, events) = mpsc::channel();
-    let mut watcher = watch::watcher(move |event: Result<notify::Event, _>| {
-        let is_name = |kind: EventKind| {
-            let renamed = matches!(kind, EventKind::Modify(ModifyKind::Name(_)));
-            kind.is_create() || kind.is_remove() || renamed
-        };
-        if event.is_ok_and(|event| is_name(event.kind)) {
-            let _ = sender.send(());
-        }
-    });
-    watcher.watch(bare.dir.path(), RecursiveMode::Recursive).unwrap();
-    let mut command = bare.whole();
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut vault = command.spawn().unwrap();
-    let mut seen = 0;
-    while seen < moment {
-        match events.recv_timeout(std::time::Duration::from_millis(20)) {
-            Ok(()) => seen += 1,
-            Err(_) if vault.try_wait().unwrap().is_some() => return false,
-            Err(_) => {}
-        }
-    }
-    vault.kill().unwrap();
-    !vault.wait().unwrap().success()
-}
-
 /// Moments at which it is killed; after more of them it has ended by itself.
 const MOMENTS: usize = 120;
 
 fn killed_and_repeated(moment: usize) {
     let bare = Bare::new(bins!());
-    let is_killed = killed_at(&bare, moment);
+    let is_killed = killed_at(bare.whole(), bare.dir.path(), moment);
     println!("moment {moment}: {}", if is_killed { "killed" } else { "it had ended" });
     bare.check_private();
     let is_there = |name: &str| bare.state(name).exists();
@@ -224,14 +195,7 @@ fn killed_and_repeated(moment: usize) {
 
 #[test]
 fn killed_at_any_moment_the_same_line_goes_on() {
-    let seed = std::env::var("MATRIX_SEED").ok().and_then(|seed| seed.parse::<usize>().ok());
-    if std::env::var("MATRIX").is_ok_and(|matrix| matrix == "full") {
-        (1..=MOMENTS).for_each(killed_and_repeated);
-    } else {
-        let moment = seed.unwrap_or(20) % MOMENTS + 1;
-        println!("MATRIX_SEED={}: killed at moment {moment}", moment - 1);
-        killed_and_repeated(moment);
-    }
+    moments(MOMENTS).into_iter().for_each(killed_and_repeated);
 }
 
 /// A command with a terminal of its own, made by script(1).
