@@ -72,22 +72,20 @@ struct Member {
     name: Name,
     head: SignedHead,
     audit: AuditHead,
-    /// How many others are active.
-    others: u32,
+    is_alone: bool,
 }
 
 /// Reports whenever it is due, until the connection ends.
 pub(super) async fn run(reports: Arc<Reports>, client: Client) {
     let _connection = reports.connected.begin();
-    let mut failed = None;
+    let mut delay = AFTER;
     loop {
-        let delay = failed.unwrap_or(AFTER);
         let ticket = reports.reporting.next(delay, reports.idle()).await;
         let sent = Instant::now();
         if reports.link.is_caught_up() {
             match reports.post(&client).await {
                 Ok(()) => {
-                    failed = None;
+                    delay = AFTER;
                     reports.reporting.done(ticket);
                 }
                 Err(fault) => {
@@ -95,7 +93,7 @@ pub(super) async fn run(reports: Arc<Reports>, client: Client) {
                     if fault.downcast_ref().is_some_and(RemoteError::is_full) {
                         reports.alarms.server_full(true);
                     }
-                    failed = Some((failed.unwrap_or(AFTER) * 4).min(LONGEST));
+                    delay = (delay * 4).min(LONGEST);
                     reports.reporting.soon();
                 }
             }
@@ -202,7 +200,7 @@ impl Reports {
     async fn post(self: &Arc<Self>, client: &Client) -> Result<()> {
         // Without a signed head there is nothing to say yet.
         let Some(member) = self.member() else { return Ok(()) };
-        let due = self.posting().next(member.others == 0, Instant::now())?;
+        let due = self.posting().next(member.is_alone, Instant::now())?;
         self.write_before(&due).await?;
         let SignedHead { epoch, seq, head, sig } = member.head;
         let seen = Seen {
@@ -468,15 +466,14 @@ impl Reports {
         let head = folded.signed?;
         let audit = self.audit().anchored(&folded.state);
         let (number, machine) = self.own.find(&folded.state)?;
-        let machines = folded.state.machines().iter();
-        let others = machines.filter(|(other, it)| it.active && **other != number).count();
-        let others = u32::try_from(others).unwrap_or(u32::MAX);
-        Some(Member { number, name: machine.name.clone(), head, audit, others })
+        let others = folded.state.machines().iter();
+        let is_alone = !others.into_iter().any(|(other, it)| it.active && *other != number);
+        Some(Member { number, name: machine.name.clone(), head, audit, is_alone })
     }
 
     /// Returns how long to wait if nothing happens.
     fn idle(&self) -> Duration {
-        let is_alone = self.member().is_none_or(|member| member.others == 0);
+        let is_alone = self.member().is_none_or(|member| member.is_alone);
         self.posting().idle(is_alone, Instant::now())
     }
 

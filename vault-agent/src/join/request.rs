@@ -11,14 +11,14 @@ use shared::keys::SignKey;
 use shared::token::{Line as _, MachineLine};
 use shared::wire::v1::join::{JoinReply, JoinRequest};
 
-use super::proof::{self, Unproven};
+use super::proof;
 use super::wanted::Wanted;
 use host::clock;
 use host::hint::Failure;
 use host::shown::Shown;
 use host::term::Term;
 use machine::identity::Pins;
-use machine::remote::{RemoteError, connect_to_any};
+use machine::remote::{RemoteError, Unproven, connect_to_any};
 
 /// The pause after an answer, so that a place among strangers is free for others; longer, once
 /// nobody seems to sit at the other screen.

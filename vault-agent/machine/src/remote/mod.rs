@@ -6,11 +6,13 @@ mod client;
 mod frames;
 mod network;
 mod race;
+mod whole;
 
 pub use client::{Client, Way, connect, connect_to_any};
 pub use frames::Frames;
 pub use network::{Network, source};
 pub use race::{Race, Tried, Wave};
+pub use whole::{Unproven, WholeLog};
 
 use std::fmt::Display;
 use std::time::Duration;

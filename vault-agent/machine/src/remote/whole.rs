@@ -1,0 +1,134 @@
+//! The whole log of a server that is not believed yet, from the genesis on: for hosts that have
+//! none of it themselves.
+
+use std::time::Duration;
+
+use shared::error::{Code, Error};
+use shared::head::SignedHead;
+use shared::log::{State, apply, start};
+use shared::signed::VaultId;
+use shared::wire::v1::log::{Frame, LogQuery};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Client, RemoteError};
+
+/// How long the next entry may take, whatever else the server says meanwhile.
+const ENTRY: Duration = Duration::from_secs(30);
+
+/// Why a server is not believed.
+#[derive(Debug)]
+pub enum Unproven {
+    /// The connection broke first, or the log did not come whole: it may be asked again.
+    Lost(String),
+    /// It shows something else.
+    Refused(Error),
+}
+
+impl From<RemoteError> for Unproven {
+    fn from(fault: RemoteError) -> Self {
+        match fault {
+            RemoteError::Refused(error) => Self::Refused(error),
+            other => Self::Lost(other.to_string()),
+        }
+    }
+}
+
+impl From<Error> for Unproven {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// A log that verifies from the genesis on, and the newest head that came with it, which is not
+/// verified yet.
+#[derive(Debug)]
+pub struct WholeLog {
+    state: State,
+    head: SignedHead,
+}
+
+impl WholeLog {
+    /// Reads all of the log of the vault that `is_it` knows by its id.
+    ///
+    /// # Errors
+    /// If it is another vault's, does not verify, or does not come.
+    pub async fn read(client: &Client, is_it: impl Fn(&VaultId) -> bool) -> Result<Self, Unproven> {
+        let mut reader = Reader { is_it, state: None, head: None };
+        while reader.page(client).await? {}
+        let Reader { state: Some(state), head: Some(head), .. } = reader else {
+            return Err(Unproven::Lost("the server shows no log".to_owned()));
+        };
+        Ok(Self { state, head })
+    }
+
+    /// Returns what the log says.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Returns what the log says, if a server of the vault has signed that this is all of it.
+    ///
+    /// # Errors
+    /// If none has, or there is more.
+    pub fn proven(self) -> Result<State, Unproven> {
+        self.head.verify(self.state.server(), self.state.vault())?;
+        if self.head.place() != self.state.place() {
+            return Err(Unproven::Lost("the server shows less than its whole log".to_owned()));
+        }
+        Ok(self.state)
+    }
+}
+
+struct Reader<F> {
+    is_it: F,
+    state: Option<State>,
+    head: Option<SignedHead>,
+}
+
+impl<F: Fn(&VaultId) -> bool> Reader<F> {
+    /// Reads a page; tells whether it brought anything.
+    async fn page(&mut self, client: &Client) -> Result<bool, Unproven> {
+        let after = self.state.as_ref().map_or(0, State::seq);
+        let is_first = self.state.is_none();
+        let mut frames = client.log(LogQuery { after, ..LogQuery::default() }, None).await?;
+        let mut until = Instant::now() + ENTRY;
+        loop {
+            let silent = |_| Unproven::Lost("the server shows no further entry".to_owned());
+            let next = timeout_at(until, frames.next()).await.map_err(silent)??;
+            if next.is_empty() {
+                return Ok(self.state.as_ref().is_some_and(|it| is_first || it.seq() > after));
+            }
+            for frame in next {
+                if self.take(frame)? {
+                    until = Instant::now() + ENTRY;
+                }
+            }
+        }
+    }
+
+    /// Takes a frame in; tells whether it was a record.
+    fn take(&mut self, frame: Frame) -> Result<bool, Error> {
+        match (frame, &mut self.state) {
+            (Frame::Genesis(envelope), None) => {
+                let founded = start(&envelope)?;
+                if !(self.is_it)(&founded.vault()) {
+                    let why = format!("the server keeps the vault {}", founded.vault().short());
+                    return Err(Code::BadSig.because(why));
+                }
+                self.state = Some(founded);
+            }
+            (Frame::Entry { envelope, .. }, Some(state)) => {
+                apply(state, &envelope)?;
+            }
+            (Frame::Genesis(_) | Frame::Entry { .. }, _) => {
+                return Err(Code::Parse.because("the server's log has no beginning"));
+            }
+            (Frame::Head(head), _) => {
+                self.head = Some(head);
+                return Ok(false);
+            }
+            (Frame::Beat, _) => return Ok(false),
+        }
+        Ok(true)
+    }
+}
