@@ -30,7 +30,7 @@ pub fn write(program: Command, folder: &Path) -> Result<usize> {
 }
 
 fn write_below(command: &Command, folder: &Path) -> Result<usize> {
-    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    let name = title(command);
     let access = Access { mode: 0o644, ..Access::PRIVATE };
     files::replace(&folder.join(format!("{name}.1")), &rendered(command)?, access)?;
     let mut count = 1;
@@ -50,5 +50,24 @@ fn built(program: Command) -> Command {
 fn rendered(command: &Command) -> std::io::Result<Vec<u8>> {
     let mut page = Vec::new();
     Man::new(command.clone()).render(&mut page)?;
-    Ok(page)
+    let Ok(mut page) = String::from_utf8(page) else {
+        return Err(std::io::ErrorKind::InvalidData.into());
+    };
+    // A page refers to others by the names of the commands, not by those of their pages.
+    for inner in command.get_subcommands() {
+        let named = format!("{}-{}", title(command), inner.get_name());
+        if named != title(inner) {
+            page = page.replace(&reference(&named), &reference(title(inner)));
+        }
+    }
+    Ok(page.into_bytes())
+}
+
+/// Returns what the page of a command is called.
+fn title(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+fn reference(title: &str) -> String {
+    format!("{}(1)", title.replace('-', "\\-"))
 }

@@ -1,4 +1,5 @@
-//! `vault man`: manual pages, made from the same descriptions as the help.
+//! `vault man`: manual pages, made from the same descriptions as the help. `vault-server` has pages
+//! of its own, so that those of `vault server` are called `vault.server`.
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ pub struct Args {
 }
 
 pub(crate) fn run(global: &Global, args: &Args, mut vault: Command) -> anyhow::Result<Exit> {
+    vault = vault.mut_subcommand("server", |server| server.display_name("vault.server"));
     // The flags of every command stand in the page of `vault`, and there alone.
     vault.build();
     let vault = vault.mut_args(|arg| arg.hide(false));
@@ -49,6 +51,13 @@ mod tests {
             let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
             assert!(page.contains(".TH ") && page.contains(".SH NAME"), "{name}");
         }
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let page = entry.unwrap().file_name().into_string().unwrap();
+            let others = ["vault-server", "vault-agent"];
+            assert!(!others.iter().any(|it| page.starts_with(it)), "{page} is another program's");
+        }
+        let page = std::fs::read_to_string(folder.join("vault.1")).unwrap();
+        assert!(page.contains("vault.server(1)") && !page.contains("vault\\-server(1)"));
         let with_flags = |name: &str| {
             let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
             page.contains("namespace")
