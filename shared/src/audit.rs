@@ -229,7 +229,12 @@ mod tests {
 
     #[test]
     fn a_record_out_of_place_is_named() {
-        let record = br#"{"n":3,"nonce":"0000000000000000000000000000000000000000000000000000000000000000","time":0,"op":"read","result":"ok"}"#;
+        let record = concat!(
+            r#"{"n":3,"#,
+            r#""nonce":"0000000000000000000000000000000000000000000000000000000000000000","#,
+            r#""time":0,"op":"read","result":"ok"}"#,
+        )
+        .as_bytes();
         let fault = AuditHead::EMPTY.follow(record).unwrap_err();
         assert_eq!(
             (fault.code, fault.detail.as_str()),

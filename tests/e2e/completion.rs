@@ -6,7 +6,8 @@ use tests::{Host, World, bins, run, watch};
 /// Completes the end of `line` as bash does when Tab is pressed.
 fn complete(host: &Host, line: &str) -> Vec<String> {
     let script = format!(
-        "source <({vault} completions bash)\nCOMP_LINE={line:?}\nCOMP_POINT=${{#COMP_LINE}}\n_vault {vault}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        "source <({vault} completions bash)\nCOMP_LINE={line:?}\n\
+         COMP_POINT=${{#COMP_LINE}}\n_vault {vault}\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
         vault = host.bins.vault,
     );
     let out = run(host.command("bash").args(["-c", &script]), "").ok();

@@ -14,7 +14,9 @@ const SECRET: &str = "secret/app";
 fn editor(host: &Host, theirs: &str) -> PathBuf {
     let file = host.dir.join("editor");
     let script = format!(
-        "#!/bin/sh\nset -e\nif [ ! -e {home}/edited ]; then\n  : >{home}/edited\n  {vault} kv patch {SECRET} {theirs} >/dev/null\nfi\nsed -i 's/\"mine\": \"[^\"]*\"/\"mine\": \"edited\"/' \"$1\"\n",
+        "#!/bin/sh\nset -e\nif [ ! -e {home}/edited ]; then\n  : >{home}/edited\n\
+         \x20 {vault} kv patch {SECRET} {theirs} >/dev/null\nfi\n\
+         sed -i 's/\"mine\": \"[^\"]*\"/\"mine\": \"edited\"/' \"$1\"\n",
         home = host.dir.display(),
         vault = host.bins.vault,
     );

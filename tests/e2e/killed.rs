@@ -49,7 +49,8 @@ impl Victim {
         let tables = files.iter().map(|file| {
             let name = file.file_name().unwrap().to_str().unwrap();
             format!(
-                "[[target]]\npath = \"{}\"\nsecrets = [\"{SECRET}\"]\nheader = false\non_change = [\"cp\", \"{name}\", \"../seen/{name}\"]\n",
+                "[[target]]\npath = \"{}\"\nsecrets = [\"{SECRET}\"]\nheader = false\n\
+                 on_change = [\"cp\", \"{name}\", \"../seen/{name}\"]\n",
                 file.display()
             )
         });

@@ -16,7 +16,9 @@ fn ask(host: &Host, request: &str, body: &Value) -> Answer {
     let (method, path) = request.split_once(' ').unwrap();
     let length = body.len();
     let text = format!(
-        "{method} /v1/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/merge-patch+json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        "{method} /v1/{path} HTTP/1.1\r\nHost: localhost\r\n\
+         Content-Type: application/merge-patch+json\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
     );
     let mut stream = UnixStream::connect(host.state().join("agent.sock")).unwrap();
     stream.write_all(text.as_bytes()).unwrap();

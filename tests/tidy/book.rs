@@ -7,7 +7,8 @@ use shared::wire::v1::ROUTES;
 use crate::tree::{File, files, root};
 use crate::{check, pass};
 
-fn read(path: &str) -> String {
+/// Reads a page by its path from the root.
+pub fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|why| panic!("{path}: {why}"))
 }
 
@@ -31,7 +32,7 @@ fn missing_codes(items: &[String], reference: &str) -> Vec<String> {
 }
 
 /// Returns the items of the lists of a page, each on one line.
-fn listed(page: &str) -> Vec<String> {
+pub fn listed(page: &str) -> Vec<String> {
     let mut items: Vec<String> = Vec::new();
     for line in page.lines() {
         match (line.strip_prefix("  "), items.last_mut()) {

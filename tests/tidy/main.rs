@@ -12,6 +12,7 @@ mod rust;
 mod shape;
 mod streams;
 mod tree;
+mod ways_back;
 mod width;
 
 use std::fmt::Write as _;

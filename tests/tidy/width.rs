@@ -1,10 +1,13 @@
-//! How wide text may be: comments in code and prose on pages.
+//! How wide text may be: comments in code, prose on pages, and at all.
 
-use crate::tree::{File, files, root};
+use crate::book::read;
+use crate::tree::{File, files};
 use crate::{check, pass};
 
 /// Columns that a line of text may have.
 const COLUMNS: usize = 100;
+/// Columns that no line may have more of, whatever it is.
+const MOST: usize = 140;
 /// Pages beside the book.
 const PAGES: [&str; 4] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"];
 
@@ -41,6 +44,20 @@ fn wide_prose(page: &File) -> Vec<String> {
     too_wide(&page.path, page.text.lines().enumerate().map(|(at, line)| (at + 1, line, line)))
 }
 
+fn past_the_end(file: &File) -> Vec<String> {
+    let wide = file.text.lines().enumerate().map(|(at, line)| (at + 1, line.chars().count()));
+    let wide = wide.filter(|(_, columns)| *columns > MOST);
+    wide.map(|(at, columns)| format!("{}:{at}: {columns} columns, {MOST} at most", file.path))
+        .collect()
+}
+
+/// Reads the pages of the book and those beside it.
+fn pages() -> Vec<File> {
+    let mut pages = files(".md");
+    pages.extend(PAGES.map(|path| File { path: path.to_owned(), text: read(path) }));
+    pages
+}
+
 #[test]
 fn comments_are_wrapped() {
     pass(&files(".rs").iter().flat_map(wide_comments).collect::<Vec<_>>());
@@ -60,14 +77,20 @@ fn comments_are_wrapped() {
 
 #[test]
 fn prose_is_wrapped() {
-    let mut pages = files(".md");
-    for path in PAGES {
-        let text = std::fs::read_to_string(root().join(path)).unwrap();
-        pages.push(File { path: path.to_owned(), text });
-    }
-    pass(&pages.iter().flat_map(wide_prose).collect::<Vec<_>>());
+    pass(&pages().iter().flat_map(wide_prose).collect::<Vec<_>>());
 
     let wide = "a ".repeat(51);
     let text = format!("# {wide}\n{wide}\n```sh\n{wide}\n```\n| {wide} |\n* <https://a> {wide}\n");
     check(&wide_prose(&File::sample("a.md", &text)), &["a.md:2: 102 columns, 100 at most"]);
+}
+
+#[test]
+fn no_line_of_code_or_page_is_too_wide_to_read() {
+    pass(&files(".rs").iter().chain(&pages()).flat_map(past_the_end).collect::<Vec<_>>());
+
+    let text = format!("| {} |\n{}\n{}\n", "a ".repeat(70), "é".repeat(140), "é".repeat(141));
+    check(
+        &past_the_end(&File::sample("a.md", &text)),
+        &["a.md:1: 144 columns, 140 at most", "a.md:3: 141 columns, 140 at most"],
+    );
 }

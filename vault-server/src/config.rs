@@ -386,7 +386,9 @@ mod tests {
         for (added, message) in [
             (
                 "colour = 1\n",
-                "`f.toml` line 3, key `colour`: unknown field `colour`, expected one of `listen`, `data`, `addresses`, `metrics_listen`, `limits`, `shares`, `audit`, `backup`, `log`",
+                "`f.toml` line 3, key `colour`: unknown field `colour`, \
+                 expected one of `listen`, `data`, `addresses`, `metrics_listen`, \
+                 `limits`, `shares`, `audit`, `backup`, `log`",
             ),
             (
                 "[limits]\nstreams = \"many\"\n",

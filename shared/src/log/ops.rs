@@ -1,4 +1,4 @@
-//! What each operation requires and does (design/trust, *Records*, the table of operations); those
+//! What each operation requires and does (design/trust, *Records*, the list of operations); those
 //! on machines live in `machines`.
 
 use std::collections::BTreeMap;

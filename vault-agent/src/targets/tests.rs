@@ -372,7 +372,9 @@ fn remove_takes_one_table_only() {
     );
     assert_eq!(
         world.run(&["list", "--json"]),
-        "[\n  {\n    \"path\": \"ROOT/b\",\n    \"name\": \"ROOT/b\",\n    \"secrets\": [\n      \"secret/b\"\n    ],\n    \"format\": \"dotenv\",\n    \"settings\": {},\n    \"on_change\": null\n  }\n]\n"
+        "[\n  {\n    \"path\": \"ROOT/b\",\n    \"name\": \"ROOT/b\",\n\
+         \x20   \"secrets\": [\n      \"secret/b\"\n    ],\n    \"format\": \"dotenv\",\n\
+         \x20   \"settings\": {},\n    \"on_change\": null\n  }\n]\n"
     );
 }
 

@@ -123,7 +123,9 @@ mod tests {
 
     #[test]
     fn what_people_wrote_stays() {
-        let text = "# mine\nserver = [\"127.0.0.1:1\"]     # tried in order\n\n[[target]]\npath = \"/w/.env\"\nsecrets = [\"secret/old\"]\nmode = \"0640\"\n\n[[target]]\npath = \"/w/other\"\nsecrets = [\"secret/other\"]\n\n[log]\nlevel = \"debug\"\n";
+        let text = "# mine\nserver = [\"127.0.0.1:1\"]     # tried in order\n\n[[target]]\n\
+            path = \"/w/.env\"\nsecrets = [\"secret/old\"]\nmode = \"0640\"\n\n[[target]]\n\
+            path = \"/w/other\"\nsecrets = [\"secret/other\"]\n\n[log]\nlevel = \"debug\"\n";
         let text = edited(text, &[out("/w/.env", &["secret/a", "secret/b"], false)]);
         insta::assert_snapshot!(text, @r#"
         # mine

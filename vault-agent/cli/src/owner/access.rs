@@ -185,12 +185,13 @@ mod tests {
         let world = World::agent(&[("GET /v1/agent/machines", 200, &all)]);
         let shown =
             ["vps", "nas", "nsa"].map(|name| world.run(&format!("access set {name}")).shown());
-        insta::assert_snapshot!(shown.join("\n"), @r"
+        insta::assert_snapshot!(shown.join("\n"), @"
         exit 1
         --- stdout
         --- stderr
         say what `vps` may read or write: both lists are replaced
-        hint: today it has `vault access set vps --read 'secret/jjeco/,secret/two words' --write secret/vps/`: change that; `--read ''` takes everything
+        hint: today it has `vault access set vps --read 'secret/jjeco/,secret/two words' \
+        --write secret/vps/`: change that; `--read ''` takes everything
 
         exit 1
         --- stdout

@@ -2,7 +2,15 @@
 
 use super::{APP, GONE, WRITTEN, World, envelope, transcript};
 
-const VERSIONS: &str = r#"{"cas_required":false,"created_time":"2026-08-22T10:00:00Z","current_version":4,"custom_metadata":{"team":"core"},"delete_version_after":"0s","max_versions":0,"oldest_version":0,"updated_time":"2026-08-22T11:00:00Z","versions":{"2":{"created_time":"2026-08-22T09:00:00Z","deletion_time":"","destroyed":true},"3":{"created_time":"2026-08-22T10:00:00Z","deletion_time":"2026-08-22T10:30:00Z","destroyed":false},"4":{"created_time":"2026-08-22T11:00:00Z","deletion_time":"2027-08-22T10:30:00Z","destroyed":false}}}"#;
+const VERSIONS: &str = concat!(
+    r#"{"cas_required":false,"created_time":"2026-08-22T10:00:00Z","current_version":4,"#,
+    r#""custom_metadata":{"team":"core"},"delete_version_after":"0s","max_versions":0,"#,
+    r#""oldest_version":0,"updated_time":"2026-08-22T11:00:00Z","versions":{"2":{"#,
+    r#""created_time":"2026-08-22T09:00:00Z","deletion_time":"","destroyed":true},"3":{"#,
+    r#""created_time":"2026-08-22T10:00:00Z","deletion_time":"2026-08-22T10:30:00Z","#,
+    r#""destroyed":false},"4":{"created_time":"2026-08-22T11:00:00Z","#,
+    r#""deletion_time":"2027-08-22T10:30:00Z","destroyed":false}}}"#,
+);
 
 fn world() -> World {
     let (app, gone) = (envelope(APP), envelope(GONE));

@@ -2,15 +2,25 @@
 
 use super::{APP, GONE, World, envelope, transcript};
 
-const ODD: &str = r#"{"data":{"big":12345678901234567890,"empty":"","lines":"a\nb","list":["x",1,null],"map":{"b":"<&>","a":true},"ttl":5400,"data":"field"},"metadata":{"created_time":"2026-08-22T10:00:00Z","custom_metadata":{"team":"core"},"deletion_time":"","destroyed":false,"version":1}}"#;
+const ODD: &str = concat!(
+    r#"{"data":{"big":12345678901234567890,"empty":"","lines":"a\nb","list":["x",1,null],"#,
+    r#""map":{"b":"<&>","a":true},"ttl":5400,"data":"field"},"metadata":{"#,
+    r#""created_time":"2026-08-22T10:00:00Z","custom_metadata":{"team":"core"},"#,
+    r#""deletion_time":"","destroyed":false,"version":1}}"#,
+);
 
 fn world() -> World {
     let (app, gone, odd) = (envelope(APP), envelope(GONE), envelope(ODD));
     let warned = r#"{"errors":null,"request_id":"x","data":null,"warnings":["Invalid path for a versioned K/V secrets engine."]}"#;
     let list = envelope(r#"{"keys":["b","app/","a"]}"#);
-    let metadata = envelope(
-        r#"{"cas_required":false,"created_time":"2026-08-22T10:00:00Z","current_version":10,"custom_metadata":null,"delete_version_after":"0s","max_versions":0,"oldest_version":0,"updated_time":"2026-08-22T11:00:00Z","versions":{"10":{"created_time":"2026-08-22T11:00:00Z","deletion_time":"","destroyed":false},"9":{"created_time":"2026-08-22T10:00:00Z","deletion_time":"2026-08-22T10:30:00Z","destroyed":true}}}"#,
-    );
+    let metadata = envelope(concat!(
+        r#"{"cas_required":false,"created_time":"2026-08-22T10:00:00Z","#,
+        r#""current_version":10,"custom_metadata":null,"delete_version_after":"0s","#,
+        r#""max_versions":0,"oldest_version":0,"updated_time":"2026-08-22T11:00:00Z","#,
+        r#""versions":{"10":{"created_time":"2026-08-22T11:00:00Z","deletion_time":"","#,
+        r#""destroyed":false},"9":{"created_time":"2026-08-22T10:00:00Z","#,
+        r#""deletion_time":"2026-08-22T10:30:00Z","destroyed":true}}}"#,
+    ));
     let cached = format!("cached:{app}");
     World::agent(&[
         ("GET /v1/secret/data/app/db", 200, &app),

@@ -27,10 +27,25 @@ fn transcript(world: &World, lines: &[&str]) -> String {
 /// An envelope around `data`.
 pub(super) fn envelope(data: &str) -> String {
     format!(
-        r#"{{"request_id":"5c1b","lease_id":"","renewable":false,"lease_duration":0,"data":{data},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}}"#
+        concat!(
+            r#"{{"request_id":"5c1b","lease_id":"","renewable":false,"lease_duration":0,"#,
+            r#""data":{},"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv"}}"#,
+        ),
+        data
     )
 }
 
-const APP: &str = r#"{"data":{"password":"hunter2","user":"app"},"metadata":{"created_time":"2026-08-22T10:00:00.123456789Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":3}}"#;
-const GONE: &str = r#"{"data":null,"metadata":{"created_time":"2026-08-22T10:00:00.123456789Z","custom_metadata":null,"deletion_time":"2026-08-23T10:00:00Z","destroyed":false,"version":4}}"#;
-const WRITTEN: &str = r#"{"created_time":"2026-08-22T10:00:00.5Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":4}"#;
+const APP: &str = concat!(
+    r#"{"data":{"password":"hunter2","user":"app"},"metadata":{"#,
+    r#""created_time":"2026-08-22T10:00:00.123456789Z","custom_metadata":null,"#,
+    r#""deletion_time":"","destroyed":false,"version":3}}"#,
+);
+const GONE: &str = concat!(
+    r#"{"data":null,"metadata":{"created_time":"2026-08-22T10:00:00.123456789Z","#,
+    r#""custom_metadata":null,"deletion_time":"2026-08-23T10:00:00Z","destroyed":false,"#,
+    r#""version":4}}"#,
+);
+const WRITTEN: &str = concat!(
+    r#"{"created_time":"2026-08-22T10:00:00.5Z","custom_metadata":null,"deletion_time":"","#,
+    r#""destroyed":false,"version":4}"#,
+);

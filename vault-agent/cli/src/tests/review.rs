@@ -24,7 +24,11 @@ fn records() -> Vec<String> {
         r#""machine":"vps","addr":"10.8.0.2","op":"deliver","path":"secret/jjeco/api-keys","ver":2,"seq":4,"result":"ok""#,
         r#""machine":"rtx1080","who":"vault[311] uid 1000 (jonas)","op":"local_put","path":"secret/jjeco/api-keys","ver":2,"result":"ok""#,
         r#""machine":"thinkpad","addr":"10.8.0.5","op":"read","path":"secret/jjeco/api-keys","ver":2,"result":"ok""#,
-        r#""machine":"vps","who":"python3[812] uid 1000 (jonas) in ghost.service","op":"local_read","path":"secret/jjeco/api-keys","ver":2,"count":3,"result":"ok""#,
+        concat!(
+            r#""machine":"vps","who":"python3[812] uid 1000 (jonas) in ghost.service","#,
+            r#""op":"local_read","path":"secret/jjeco/api-keys","ver":2,"count":3,"#,
+            r#""result":"ok""#,
+        ),
         r#""machine":"rtx1080","addr":"127.0.0.1","op":"put","path":"secret/jjeco/api-keys","ver":3,"result":"conflict""#,
         r#""machine":"vps","who":"node[7] uid 33 in container 0123456789ab","op":"local_read","path":"secret/home/x","result":"denied""#,
         r#""machine":"vps","addr":"10.8.0.2","op":"report","result":"E_SEQ""#,

@@ -3,11 +3,36 @@
 
 use super::{APP, World, envelope, transcript};
 
-const MOUNTS: &str = r#"{"secret/":{"accessor":"kv_1","config":{"default_lease_ttl":0,"force_no_cache":false,"max_lease_ttl":3600},"description":"","external_entropy_access":false,"local":false,"options":{"version":"2"},"seal_wrap":false,"type":"kv","uuid":"u"},"sys/":{"accessor":"system_1","config":{"default_lease_ttl":0,"force_no_cache":false,"max_lease_ttl":0},"description":"system endpoints","local":true,"options":null,"type":"system","uuid":"v"}}"#;
-const AUTH: &str = r#"{"request_id":"r","lease_id":"","renewable":false,"lease_duration":0,"data":null,"wrap_info":null,"warnings":["a warning"],"auth":{"client_token":"vlt.x","accessor":"acc","policies":["token"],"token_policies":["token"],"metadata":{"b":"2","a":"1"},"lease_duration":5400,"renewable":false,"entity_id":"","token_type":"service","orphan":true,"mfa_requirement":null,"num_uses":0}}"#;
-const LOOKUP: &str = r#"{"accessor":"acc","creation_ttl":5400,"display_name":"ci","expire_time":"2026-11-24T00:00:00Z","id":"","meta":{"paths":["secret/app/"],"capabilities":["read"]},"policies":["token"],"ttl":3600}"#;
-const SEAL: &str = r#"{"type":"shamir","initialized":true,"sealed":false,"t":1,"n":1,"progress":0,"nonce":"","version":"1.18.0","build_date":"2026-01-01T00:00:00Z","migration":false,"cluster_name":"c","cluster_id":"i","recovery_seal":false,"storage_type":"file"}"#;
-const LEADER: &str = r#"{"ha_enabled":false,"is_self":false,"active_time":"0001-01-01T00:00:00Z","leader_address":"","leader_cluster_address":"","performance_standby":false,"performance_standby_last_remote_wal":0}"#;
+const MOUNTS: &str = concat!(
+    r#"{"secret/":{"accessor":"kv_1","config":{"default_lease_ttl":0,"force_no_cache":false,"#,
+    r#""max_lease_ttl":3600},"description":"","external_entropy_access":false,"local":false,"#,
+    r#""options":{"version":"2"},"seal_wrap":false,"type":"kv","uuid":"u"},"sys/":{"#,
+    r#""accessor":"system_1","config":{"default_lease_ttl":0,"force_no_cache":false,"#,
+    r#""max_lease_ttl":0},"description":"system endpoints","local":true,"options":null,"#,
+    r#""type":"system","uuid":"v"}}"#,
+);
+const AUTH: &str = concat!(
+    r#"{"request_id":"r","lease_id":"","renewable":false,"lease_duration":0,"data":null,"#,
+    r#""wrap_info":null,"warnings":["a warning"],"auth":{"client_token":"vlt.x","#,
+    r#""accessor":"acc","policies":["token"],"token_policies":["token"],"metadata":{"b":"2","#,
+    r#""a":"1"},"lease_duration":5400,"renewable":false,"entity_id":"","#,
+    r#""token_type":"service","orphan":true,"mfa_requirement":null,"num_uses":0}}"#,
+);
+const LOOKUP: &str = concat!(
+    r#"{"accessor":"acc","creation_ttl":5400,"display_name":"ci","#,
+    r#""expire_time":"2026-11-24T00:00:00Z","id":"","meta":{"paths":["secret/app/"],"#,
+    r#""capabilities":["read"]},"policies":["token"],"ttl":3600}"#,
+);
+const SEAL: &str = concat!(
+    r#"{"type":"shamir","initialized":true,"sealed":false,"t":1,"n":1,"progress":0,"#,
+    r#""nonce":"","version":"1.18.0","build_date":"2026-01-01T00:00:00Z","migration":false,"#,
+    r#""cluster_name":"c","cluster_id":"i","recovery_seal":false,"storage_type":"file"}"#,
+);
+const LEADER: &str = concat!(
+    r#"{"ha_enabled":false,"is_self":false,"active_time":"0001-01-01T00:00:00Z","#,
+    r#""leader_address":"","leader_cluster_address":"","performance_standby":false,"#,
+    r#""performance_standby_last_remote_wal":0}"#,
+);
 
 fn world() -> World {
     World::agent(&[

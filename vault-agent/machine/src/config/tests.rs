@@ -204,7 +204,9 @@ fn mistakes_name_line_and_key() {
         with("mode = \"0600\"\nafter = [\"/b\"]"),
         with("after = [\"/a\"]"),
         with(
-            "after = [\"/b\"]\n[[target]]\npath = \"/b\"\nsecrets = [\"secret/b\"]\nafter = [\"/c\"]\n[[target]]\npath = \"/c\"\nsecrets = [\"secret/c\"]\nafter = [\"/b\"]",
+            "after = [\"/b\"]\n[[target]]\npath = \"/b\"\nsecrets = [\"secret/b\"]\n\
+             after = [\"/c\"]\n[[target]]\npath = \"/c\"\nsecrets = [\"secret/c\"]\n\
+             after = [\"/b\"]",
         ),
     ];
     shown.extend([

@@ -152,7 +152,11 @@ mod tests {
     use crate::render::fields;
 
     fn render(template: &str) -> Result<String, String> {
-        let json = br#"{"KEY":"a<b>&'\"","n":12345678901234567890,"f":1.50,"t":true,"nil":null,"l":[1,"x"],"o":{"in":"y"},"a-b":"c","bin":{"$base64":"/w=="}}"#;
+        let json = concat!(
+            r#"{"KEY":"a<b>&'\"","n":12345678901234567890,"f":1.50,"t":true,"nil":null,"#,
+            r#""l":[1,"x"],"o":{"in":"y"},"a-b":"c","bin":{"$base64":"/w=="}}"#,
+        )
+        .as_bytes();
         let secrets = [("secret/app".parse().unwrap(), fields(json).unwrap())];
         let mut out = Text::default();
         match write(template, &secrets[0].1, &secrets, &mut out) {

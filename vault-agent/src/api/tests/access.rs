@@ -237,7 +237,10 @@ async fn terraforms_provider_works_with_its_child_token() {
         serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default()
     };
     send(&token, "GET /v1/auth/token/lookup-self", "", 200).await;
-    let wish = r#"{"ttl":"1200s","explicit_max_ttl":"1200s","period":"","display_name":"terraform","num_uses":0,"renewable":false,"type":"","entity_alias":""}"#;
+    let wish = concat!(
+        r#"{"ttl":"1200s","explicit_max_ttl":"1200s","period":"","display_name":"terraform","#,
+        r#""num_uses":0,"renewable":false,"type":"","entity_alias":""}"#,
+    );
     let made = send(&token, "PUT /v1/auth/token/create", wish, 200).await;
     assert_eq!(made["auth"]["lease_duration"], 1200);
     assert_eq!(made["auth"]["renewable"], false);
@@ -247,7 +250,10 @@ async fn terraforms_provider_works_with_its_child_token() {
     let version = seal["version"].as_str().unwrap();
     let numbers = version.split('+').next().unwrap().split('.');
     assert_eq!(numbers.map(|part| part.parse::<u32>().is_ok()).collect::<Vec<_>>(), [true; 3]);
-    let mount = r#"{"type":"kv-v2","description":"","config":{"default_lease_ttl":"0s","max_lease_ttl":"0s"},"local":false,"options":null}"#;
+    let mount = concat!(
+        r#"{"type":"kv-v2","description":"","config":{"default_lease_ttl":"0s","#,
+        r#""max_lease_ttl":"0s"},"local":false,"options":null}"#,
+    );
     send(child, "POST /v1/sys/mounts/terraform", mount, 204).await;
     send(child, "GET /v1/sys/mounts/terraform", "", 200).await;
     send(child, "PUT /v1/terraform/config", r#"{"max_versions":5}"#, 204).await;

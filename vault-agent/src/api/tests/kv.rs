@@ -8,8 +8,13 @@ async fn a_version_is_written_and_read() {
     w.are(
         r##"
             GET /v1/secret/data/a/b => 404 []
-            POST /v1/secret/data/a/b {"data":{"k":"v","n":{"x":[1]}}} => 200 {"request_id":"*","lease_id":"","renewable":false,"lease_duration":0,"wrap_info":null,"warnings":null,"auth":null,"mount_type":"kv","data":{"created_time":"*Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":1}}
-            GET /v1/secret/data/a/b => 200 {"data":{"data":{"k":"v","n":{"x":[1]}},"metadata":{"version":1,"deletion_time":"","destroyed":false,"custom_metadata":null}}}
+            POST /v1/secret/data/a/b {"data":{"k":"v","n":{"x":[1]}}} => 200 {"request_id":"*",
+                "lease_id":"","renewable":false,"lease_duration":0,"wrap_info":null,
+                "warnings":null,"auth":null,"mount_type":"kv","data":{"created_time":"*Z",
+                "custom_metadata":null,"deletion_time":"","destroyed":false,"version":1}}
+            GET /v1/secret/data/a/b => 200 {"data":{"data":{"k":"v","n":{"x":[1]}},
+                "metadata":{"version":1,"deletion_time":"","destroyed":false,
+                "custom_metadata":null}}}
             PUT /v1/secret/data/a/b {"data":{"k":"w"},"options":{}} => 200 {"data":{"version":2}}
             GET /v1/secret/data/a/b?version=1 => 200 {"data":{"data":{"k":"v"},"metadata":{"version":1}}}
             GET /v1/secret/data/a/b?version=0 => 200 {"data":{"data":{"k":"w"}}}
@@ -54,7 +59,9 @@ async fn bodies_that_are_no_put_are_refused() {
             POST /v1/secret/data/x {"foo":1} => 400 "no data provided"
             POST /v1/secret/data/x {"data":"text"} => 400 "*"
             POST /v1/secret/data/x {"data":[1]} => 400 "*"
-            POST /v1/secret/data/x [{"data":{}}] => 400 "error parsing JSON: failed to parse JSON input: json: cannot unmarshal array into Go value of type map[string]interface {}"
+            POST /v1/secret/data/x [{"data":{}}] => 400 "error parsing JSON: failed to
+                parse JSON input: json: cannot unmarshal array into Go value of type
+                map[string]interface {}"
             POST /v1/secret/data/x {"data":{ => 400 "*"
             POST /v1/secret/data/x {"data":{"$serde_json::private::Number":"1"}} => 400 "*"
             POST /v1/secret/data/x {"data":{},"options":7} => 400 "*"
@@ -75,7 +82,10 @@ async fn bodies_that_are_no_put_are_refused() {
 #[tokio::test]
 async fn values_come_back_as_they_went() {
     let w = World::new().await;
-    let data = r#"{"":"","big":12345678901234567890123456789,"deep":{"a":[{"b":null}]},"e":1e+400,"float":1.0,"neg":-0.5,"ü \"'\n$KEY":"😀\u0000\t"}"#;
+    let data = concat!(
+        r#"{"":"","big":12345678901234567890123456789,"deep":{"a":[{"b":null}]},"e":1e+400,"#,
+        r#""float":1.0,"neg":-0.5,"ü \"'\n$KEY":"😀\u0000\t"}"#,
+    );
     w.is("POST /v1/secret/data/odd", &format!(r#"{{"data":{data}}}"#), 200, "{}").await;
     let (_, text) = w.text("GET /v1/secret/data/odd", "").await;
     assert!(text.contains(&format!(r#""data":{{"data":{data},"metadata":"#)), "{text}");
@@ -93,15 +103,20 @@ async fn check_and_set_counts_as_vault_does() {
     let w = World::new().await;
     w.are(
         r##"
-            POST /v1/secret/data/c {"data":{},"options":{"cas":1}} => 400 "check-and-set parameter did not match the current version"
-            POST /v1/secret/data/c {"data":{},"options":{"cas":"x"}} => 400 "error parsing check-and-set parameter"
-            POST /v1/secret/data/c {"data":{},"options":{"cas":-1}} => 400 "check-and-set parameter did not match the current version"
+            POST /v1/secret/data/c {"data":{},"options":{"cas":1}} => 400 "check-and-set
+                parameter did not match the current version"
+            POST /v1/secret/data/c {"data":{},"options":{"cas":"x"}} => 400 "error parsing
+                check-and-set parameter"
+            POST /v1/secret/data/c {"data":{},"options":{"cas":-1}} => 400 "check-and-set
+                parameter did not match the current version"
             POST /v1/secret/data/c {"data":{},"options":{"cas":0}} => 200 {"data":{"version":1}}
-            POST /v1/secret/data/c {"data":{},"options":{"cas":0}} => 400 "check-and-set parameter did not match the current version"
+            POST /v1/secret/data/c {"data":{},"options":{"cas":0}} => 400 "check-and-set
+                parameter did not match the current version"
             POST /v1/secret/data/c {"data":{},"options":{"cas":"1"}} => 200 {"data":{"version":2}}
             POST /v1/secret/data/c {"data":{},"options":null} => 200 {"data":{"version":3}}
             DELETE /v1/secret/data/c => 204
-            POST /v1/secret/data/c {"data":{},"options":{"cas":0}} => 400 "check-and-set parameter did not match the current version"
+            POST /v1/secret/data/c {"data":{},"options":{"cas":0}} => 400 "check-and-set
+                parameter did not match the current version"
             POST /v1/secret/data/c {"data":{},"options":{"cas":3}} => 200 {"data":{"version":4}}
             POST /v1/secret/metadata/c {"cas_required":true} => 204
             POST /v1/secret/data/c {"data":{}} => 400 "check-and-set parameter required for this call"
@@ -123,7 +138,8 @@ async fn patches_merge() {
             PATCH /v1/secret/data/p {"data":{"a":1}} => 404
             POST /v1/secret/data/p {"data":{"a":"1","b":{"c":1,"d":2},"big":12345678901234567890}} => 200 {}
             PATCH /v1/secret/data/p {"data":{"a":null,"b":{"c":3},"n":"x"}} => 200 {"data":{"version":2}}
-            GET /v1/secret/data/p => 200 {"data":{"data":{"b":{"c":3,"d":2},"big":12345678901234567890,"n":"x"}}}
+            GET /v1/secret/data/p => 200 {"data":{"data":{"b":{"c":3,"d":2},
+                "big":12345678901234567890,"n":"x"}}}
         "##,
     )
     .await;
@@ -131,7 +147,8 @@ async fn patches_merge() {
     assert!(!text.contains(r#""a":"#), "{text}");
     w.are(
         r##"
-            PATCH /v1/secret/data/p {"data":{"a":1},"options":{"cas":1}} => 400 "check-and-set parameter did not match the current version"
+            PATCH /v1/secret/data/p {"data":{"a":1},"options":{"cas":1}} => 400 "check-and-set
+                parameter did not match the current version"
             PATCH /v1/secret/data/p {"data":{"a":1},"options":{"cas":2}} => 200 {"data":{"version":3}}
             PATCH /v1/secret/data/p {} => 400 "no data provided"
         "##,
@@ -149,7 +166,8 @@ async fn patches_merge() {
     w.are(
         r##"
             DELETE /v1/secret/data/p => 204
-            PATCH /v1/secret/data/p {"data":{}} => 404 {"data":{"version":5,"deletion_time":"*","destroyed":false}}
+            PATCH /v1/secret/data/p {"data":{}} => 404 {"data":{"version":5,"deletion_time":"*",
+                "destroyed":false}}
             POST /v1/secret/destroy/p {"versions":[5]} => 204
             PATCH /v1/secret/data/p {"data":{}} => 404 {"data":{"version":5,"destroyed":true}}
         "##,
@@ -173,7 +191,8 @@ async fn versions_are_deleted_undeleted_and_destroyed() {
             POST /v1/secret/data/x {"data":{"k":3}} => 200 {}
             POST /v1/secret/data/x {"data":{"k":4}} => 200 {}
             DELETE /v1/secret/data/x => 204
-            GET /v1/secret/data/x => 404 {"data":{"data":null,"metadata":{"version":4,"deletion_time":"*Z","destroyed":false}},"warnings":null}
+            GET /v1/secret/data/x => 404 {"data":{"data":null,"metadata":{"version":4,
+                "deletion_time":"*Z","destroyed":false}},"warnings":null}
             DELETE /v1/secret/data/x => 204
             GET /v1/secret/data/x?version=3 => 200 {"data":{"data":{"k":3}}}
             POST /v1/secret/undelete/x {"versions":["4"]} => 204
@@ -184,7 +203,8 @@ async fn versions_are_deleted_undeleted_and_destroyed() {
             PUT /v1/secret/destroy/x {"versions":[2,99]} => 204
             POST /v1/secret/undelete/x {"versions":[1,2]} => 204
             GET /v1/secret/data/x?version=1 => 200 {"data":{"data":{"k":1}}}
-            GET /v1/secret/data/x?version=2 => 404 {"data":{"data":null,"metadata":{"version":2,"destroyed":true}}}
+            GET /v1/secret/data/x?version=2 => 404 {"data":{"data":null,"metadata":{"version":2,
+                "destroyed":true}}}
         "##,
     )
     .await;
@@ -251,7 +271,8 @@ async fn subkeys_show_no_values() {
     w.are(
         r##"
             POST /v1/secret/data/s {"data":{"a":"secret","b":{"c":{"d":1}}}} => 200 {}
-            GET /v1/secret/subkeys/s => 200 {"data":{"subkeys":{"a":null,"b":{"c":{"d":null}}},"metadata":{"version":1}}}
+            GET /v1/secret/subkeys/s => 200 {"data":{"subkeys":{"a":null,"b":{"c":{"d":null}}},
+                "metadata":{"version":1}}}
             GET /v1/secret/subkeys/s?depth=1 => 200 {"data":{"subkeys":{"a":null,"b":null}}}
             GET /v1/secret/subkeys/s?depth=2&version=1 => 200 {"data":{"subkeys":{"a":null,"b":{"c":null}}}}
             GET /v1/secret/subkeys/none => 404 []

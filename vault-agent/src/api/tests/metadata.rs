@@ -9,15 +9,22 @@ async fn metadata_has_every_field() {
         r##"
             GET /v1/secret/metadata/m => 404 []
             POST /v1/secret/data/m {"data":{}} => 200 {}
-            GET /v1/secret/metadata/m => 200 {"data":{"cas_required":false,"created_time":"*Z","current_version":1,"custom_metadata":null,"delete_version_after":"0s","max_versions":0,"oldest_version":0,"updated_time":"*Z","versions":{"1":{"created_time":"*Z","deletion_time":"","destroyed":false}}}}
-            PUT /v1/secret/metadata/m {"max_versions":"3","cas_required":false,"delete_version_after":"90m","custom_metadata":{"owner":"jonas","n":1}} => 204
-            GET /v1/secret/metadata/m => 200 {"data":{"max_versions":3,"delete_version_after":"1h30m0s","custom_metadata":{"n":"1","owner":"jonas"}}}
+            GET /v1/secret/metadata/m => 200 {"data":{"cas_required":false,"created_time":"*Z",
+                "current_version":1,"custom_metadata":null,"delete_version_after":"0s",
+                "max_versions":0,"oldest_version":0,"updated_time":"*Z",
+                "versions":{"1":{"created_time":"*Z","deletion_time":"","destroyed":false}}}}
+            PUT /v1/secret/metadata/m {"max_versions":"3","cas_required":false,
+                "delete_version_after":"90m","custom_metadata":{"owner":"jonas","n":1}} => 204
+            GET /v1/secret/metadata/m => 200 {"data":{"max_versions":3,
+                "delete_version_after":"1h30m0s","custom_metadata":{"n":"1","owner":"jonas"}}}
             GET /v1/secret/data/m => 200 {"data":{"metadata":{"custom_metadata":{"n":"1","owner":"jonas"}}}}
             POST /v1/secret/metadata/m {"max_versions":5} => 204
-            GET /v1/secret/metadata/m => 200 {"data":{"max_versions":5,"delete_version_after":"1h30m0s","custom_metadata":{"n":"1","owner":"jonas"}}}
+            GET /v1/secret/metadata/m => 200 {"data":{"max_versions":5,
+                "delete_version_after":"1h30m0s","custom_metadata":{"n":"1","owner":"jonas"}}}
             POST /v1/secret/metadata/m {"max_versions":"x"} => 400 "*"
             POST /v1/secret/metadata/m {"max_versions":4294967296} => 400 "*"
-            POST /v1/secret/metadata/m {"delete_version_after":"-5s"} => 400 "error converting input for field \"delete_version_after\": cannot provide negative value '-5'"
+            POST /v1/secret/metadata/m {"delete_version_after":"-5s"} => 400 "error converting
+                input for field \"delete_version_after\": cannot provide negative value '-5'"
             POST /v1/secret/metadata/m {"cas_required":"maybe"} => 400 "*"
             POST /v1/secret/metadata/m {"delete_version_after":"1y"} => 400 "*"
             POST /v1/secret/metadata/m {"custom_metadata":"x"} => 400 "*"
@@ -35,7 +42,8 @@ async fn metadata_alone_makes_a_secret_without_versions() {
             GET /v1/secret/metadata/only => 200 {"data":{"current_version":0,"versions":{}}}
             GET /v1/secret/data/only => 404 []
             LIST /v1/secret/metadata => 200 {"data":{"keys":["only"]}}
-            POST /v1/secret/data/only {"data":{},"options":{"cas":0}} => 200 {"data":{"version":1,"custom_metadata":{"a":"b"}}}
+            POST /v1/secret/data/only {"data":{},"options":{"cas":0}} => 200 {"data":{"version":1,
+                "custom_metadata":{"a":"b"}}}
         "##,
     )
     .await;
@@ -68,11 +76,17 @@ async fn custom_metadata_has_vaults_limits() {
     let failed = r#""1 error occurred:\n\t* custom_metadata validation failed: "#;
     w.are(&format!(
         r##"
-            POST /v1/secret/metadata/l {{"custom_metadata":{{{many}}}}} => 400 {failed}payload must contain at most 64 keys, provided 65\n\n"
-            POST /v1/secret/metadata/l {{"custom_metadata":{{"":"v"}}}} => 400 {failed}length of key \"\" is 0 but must be 0 < len(key) <= 128\n\n"
-            POST /v1/secret/metadata/l {{"custom_metadata":{{"k":""}}}} => 400 {failed}length of value for key \"k\" is 0 but must be 0 < len(value) <= 512\n\n"
-            POST /v1/secret/metadata/l {{"custom_metadata":{{"k":"{long}"}}}} => 400 {failed}length of value for key \"k\" is 513 but must be 0 < len(value) <= 512\n\n"
-            POST /v1/secret/metadata/l {{"custom_metadata":{{"k":"a\u0007"}}}} => 400 {failed}value for key \"k\" contains unprintable characters\n\n"
+            POST /v1/secret/metadata/l {{"custom_metadata":{{{many}}}}} => 400 {failed}payload
+                must contain at most 64 keys, provided 65\n\n"
+            POST /v1/secret/metadata/l {{"custom_metadata":{{"":"v"}}}} => 400 {failed}length of
+                key \"\" is 0 but must be 0 < len(key) <= 128\n\n"
+            POST /v1/secret/metadata/l {{"custom_metadata":{{"k":""}}}} => 400 {failed}length of
+                value for key \"k\" is 0 but must be 0 < len(value) <= 512\n\n"
+            POST /v1/secret/metadata/l {{"custom_metadata":{{"k":"{long}"}}}}
+                => 400 {failed}length of value for key \"k\" is 513 but must be
+                0 < len(value) <= 512\n\n"
+            POST /v1/secret/metadata/l {{"custom_metadata":{{"k":"a\u0007"}}}}
+                => 400 {failed}value for key \"k\" contains unprintable characters\n\n"
             POST /v1/secret/metadata/l {{"custom_metadata":{{"k":["x"]}}}} => 400 "*"
             POST /v1/secret/metadata/l {{"custom_metadata":{{"{key}":"{value}"}}}} => 204
         "##
@@ -107,10 +121,12 @@ async fn mounts_have_settings() {
     let w = World::new().await;
     w.are(
         r##"
-            GET /v1/secret/config => 200 {"data":{"max_versions":0,"cas_required":false,"delete_version_after":"0s"}}
+            GET /v1/secret/config => 200 {"data":{"max_versions":0,"cas_required":false,
+                "delete_version_after":"0s"}}
             POST /v1/secret/config {"max_versions":"5","delete_version_after":3600} => 204
             PUT /v1/secret/config => 204
-            GET /v1/secret/config => 200 {"data":{"max_versions":5,"cas_required":false,"delete_version_after":"1h0m0s"}}
+            GET /v1/secret/config => 200 {"data":{"max_versions":5,"cas_required":false,
+                "delete_version_after":"1h0m0s"}}
             POST /v1/secret/config {"max_versions":0,"delete_version_after":0} => 204
             GET /v1/secret/config => 200 {"data":{"max_versions":0,"delete_version_after":"0s"}}
             DELETE /v1/secret/config => 405 "1 error occurred:\n\t* unsupported operation\n\n"

@@ -42,7 +42,8 @@ async fn old_and_odd_clients_are_served() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\r\ncontent-type: application/json\r\n"), "{answer}");
 
-    let chunked = "PUT /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n9\r\n{\"data\":{\r\n9\r\n\"k\":\"w\"}}\r\n0\r\n\r\n";
+    let chunked = "PUT /v1/secret/data/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\
+        Connection: close\r\n\r\n9\r\n{\"data\":{\r\n9\r\n\"k\":\"w\"}}\r\n0\r\n\r\n";
     assert!(talk(&socket, chunked).await.starts_with("HTTP/1.1 200 OK\r\n"));
 
     let expect = format!(
@@ -55,7 +56,10 @@ async fn old_and_odd_clients_are_served() {
     let old = talk(&socket, "GET /v1/secret/data/x HTTP/1.0\r\n\r\n").await;
     assert!(old.starts_with("HTTP/1.0 200 OK\r\n") && old.contains(r#""version":3"#), "{old}");
 
-    let pipelined = "GET /v1/secret/data/x?version=1 HTTP/1.1\r\nHost: x\r\n\r\nLIST /v1/secret/metadata HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\nDELETE /v1/secret/data/y HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    let pipelined = "GET /v1/secret/data/x?version=1 HTTP/1.1\r\nHost: x\r\n\r\n\
+        LIST /v1/secret/metadata HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n\
+        DELETE /v1/secret/data/y HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\
+        Connection: close\r\n\r\n";
     let answers = talk(&socket, pipelined).await;
     let statuses: Vec<&str> =
         answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();

@@ -167,9 +167,10 @@ impl World {
     /// Checks a case a line: `METHOD PATH BODY => STATUS EXPECTED`. Without `EXPECTED` there must
     /// be no body, `[]` stands for no errors, a text in quotes for that one error, `*` for
     /// anything; an object must be there with all its members. Within texts `*` stands for any
-    /// text, and the text `?` for any value.
+    /// text, and the text `?` for any value. A line that is indented further goes on with the case
+    /// before, after a space.
     pub(super) async fn are(&self, cases: &str) {
-        for case in cases.lines().map(str::trim).filter(|case| !case.is_empty()) {
+        for case in whole(cases) {
             let (request, expected) = case.rsplit_once(" => ").unwrap();
             let mut words = request.splitn(3, ' ');
             let target = format!("{} {}", words.next().unwrap(), words.next().unwrap());
@@ -195,6 +196,25 @@ impl World {
             panic!("{request} {body}: `{at}` differs in {text}");
         }
     }
+}
+
+/// Returns the cases, each on one line.
+fn whole(cases: &str) -> Vec<String> {
+    let (mut whole, mut first) = (Vec::<String>::new(), None);
+    for line in cases.lines().filter(|line| !line.trim().is_empty()) {
+        let indent = line.len() - line.trim_start().len();
+        match whole.last_mut() {
+            Some(case) if indent > *first.get_or_insert(indent) => {
+                *case += " ";
+                *case += line.trim();
+            }
+            Some(_) | None => {
+                first.get_or_insert(indent);
+                whole.push(line.trim().to_owned());
+            }
+        }
+    }
+    whole
 }
 
 pub(super) async fn read(answer: Response<Body>) -> (u16, String) {

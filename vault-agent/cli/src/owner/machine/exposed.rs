@@ -380,8 +380,15 @@ mod tests {
         let nonce = "00".repeat(32);
         let record = |n: u64, ver: u64, result: &str| {
             format!(
-                r#"{{"n":{n},"nonce":"{nonce}","time":{},"machine":"web","op":"read","path":"secret/app","ver":{ver},"result":"{result}"}}"#,
-                now().as_micros() - n
+                concat!(
+                    r#"{{"n":{},"nonce":"{}","time":{},"machine":"web","op":"read","#,
+                    r#""path":"secret/app","ver":{},"result":"{}"}}"#,
+                ),
+                n,
+                nonce,
+                now().as_micros() - n,
+                ver,
+                result,
             )
         };
         let records = [record(1, 2, "ok"), record(2, 1, "ok"), record(3, 1, "denied")];

@@ -297,9 +297,10 @@ mod tests {
             let shown =
                 host::hint::with_hint(host::hint::shown(&fault), host::hint::hint(&fault).unwrap());
             insta::allow_duplicates! {
-                insta::assert_snapshot!(shown, @r"
+                insta::assert_snapshot!(shown, @"
                 the vault is made: its server listens on 0.0.0.0:7, machines look for it at 10.0.0.9:7
-                hint: leave `--address` and `--port` out; to change it, set `listen` in `/s/server.toml` and restart the server, and set `server` in `/a/agent.toml`, here and on each other machine
+                hint: leave `--address` and `--port` out; to change it, set `listen` \
+                in `/s/server.toml` and restart the server, and set `server` in `/a/agent.toml`, here and on each other machine
                 ");
             }
         }

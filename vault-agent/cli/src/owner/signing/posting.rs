@@ -136,9 +136,10 @@ mod tests {
     #[test]
     fn a_used_claim_and_a_lost_answer_are_told_apart() {
         let used = RemoteError::Refused(Code::Claim.because("claim code was used"));
-        insta::assert_snapshot!(shown(refused(&used)), @r"
+        insta::assert_snapshot!(shown(refused(&used)), @"
         the vault was not made: E_CLAIM: claim code was used
-        hint: a setup line works once: this server holds a vault already, or was set up anew with `vault-server init`, which printed a fresh line
+        hint: a setup line works once: this server holds a vault already, or was set up \
+        anew with `vault-server init`, which printed a fresh line
         ");
         let lost = RemoteError::Lost("the server is silent".into());
         insta::assert_snapshot!(shown(refused(&lost)), @r"
