@@ -217,7 +217,7 @@ fn what_is_no_backup_or_damaged_is_not_restored_and_nothing_is_overwritten() {
     }
     let cases: [(&str, &str); 4] = [
         ("UPDATE blob SET bytes = zeroblob(length(bytes))", "another content"),
-        ("DELETE FROM audit WHERE n = 2", "audit record 3 does not follow"),
+        ("DELETE FROM audit WHERE n = 2", "audit record 2 is missing"),
         ("UPDATE log SET sig = zeroblob(64) WHERE seq = 2", "entry 2 of the log"),
         ("DELETE FROM blob", "is missing"),
     ];
