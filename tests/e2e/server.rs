@@ -6,39 +6,34 @@ use std::path::Path;
 use shared::token::{Line as _, PinLine};
 use tests::{Host, Port, World, bins, find_line, watch};
 
+use crate::aftermath::{Aftermath, SECRET};
 use crate::backup::give_up_what_is_lost;
 use crate::moment::{killed_at, moments};
 use crate::restored::{holds, put, put_when_back, shows};
 
-fn all_is_right(host: &Host) {
-    watch::poll("the status is 0", || (host.vault(&["status"]).code == 0).then_some(()));
-    let verified = host.vault(&["audit", "verify"]);
-    assert_eq!(verified.code, 0, "{}{}", verified.out, verified.err);
-}
-
 /// An owner, a machine with a target, and a laptop with one that sleeps at times.
-fn three(world: &World) -> (Host, Host, Host) {
+pub(crate) fn three(world: &World) -> (Host, Host, Host) {
     let rtx = world.owner("rtx1080");
     let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
     let thinkpad = world.machine(&rtx, "thinkpad", &["secret/jjeco/"]);
     let _ = rtx.vault(&["machine", "set", "thinkpad", "--sleeps", "--yes"]).ok();
-    assert_eq!(put(&rtx, "secret/jjeco/a", "K=one"), 0);
+    assert_eq!(put(&rtx, SECRET, "K=one"), 0);
     for host in [&vps, &thinkpad] {
-        host.target(&["secret/jjeco/a"]);
+        host.target(&[SECRET]);
         watch::until(&host.env_file(), |text| text.contains("one"));
     }
     (rtx, vps, thinkpad)
 }
 
-fn arrives(owner: &Host, at: &[&Host], value: &str) {
-    put_when_back(owner, "secret/jjeco/a", &format!("K={value}"));
+pub(crate) fn arrives(owner: &Host, at: &[&Host], value: &str) {
+    put_when_back(owner, SECRET, &format!("K={value}"));
     for host in at {
         watch::until(&host.env_file(), |text| text.contains(value));
     }
 }
 
 /// Has the stopped server listen somewhere else.
-fn listen_at(world: &World, address: &str) {
+pub(crate) fn listen_at(world: &World, address: &str) {
     let file = world.data().join("server.toml");
     let text = std::fs::read_to_string(&file).unwrap();
     let text = text
@@ -65,7 +60,7 @@ fn a_moved_server_is_found_without_an_edit_and_one_that_slept_is_told_how() {
     assert!(moved.err.contains("thinkpad is away"), "{}", moved.err);
     let again = rtx.vault(&["server", "move", &there, "--yes"]);
     assert!(again.code == 0 && again.err.contains("nothing changes"), "{}", again.err);
-    holds(&vps, "secret/jjeco/a", "one");
+    holds(&vps, SECRET, "one");
     world.server.as_mut().unwrap().stop();
     listen_at(&world, &there);
     world.start();
@@ -87,13 +82,11 @@ fn a_moved_server_is_found_without_an_edit_and_one_that_slept_is_told_how() {
     let file = thinkpad.state().join("agent.toml");
     let text = std::fs::read_to_string(&file).unwrap().replace(world.address(), &there);
     host::files::replace_trusted(&file, text.as_bytes(), host::files::Access::PRIVATE).unwrap();
-    watch::until(&thinkpad.env_file(), |text| text.contains("two"));
-    for host in [&rtx, &vps, &thinkpad] {
-        all_is_right(host);
-    }
+    let hosts = &[&rtx, &vps, &thinkpad];
+    Aftermath { world: &world, hosts, value: "two", gone: None, resumed: false }.check();
 }
 
-fn restart(world: &mut World) {
+pub(crate) fn restart(world: &mut World) {
     world.server.as_mut().unwrap().stop();
     world.start();
 }
@@ -166,15 +159,12 @@ fn the_server_gets_another_key_and_one_that_slept_accepts_it_by_its_line() {
     assert_eq!(joined.code, 0, "{}", joined.err);
     thinkpad.start();
     arrives(&rtx, &[&vps, &thinkpad], "four");
-    for host in [&rtx, &vps, &thinkpad] {
-        all_is_right(host);
-    }
-    let checked = world.server_command(&["check"]);
-    assert_eq!(checked.code, 0, "{}", checked.err);
+    let hosts = &[&rtx, &vps, &thinkpad];
+    Aftermath { world: &world, hosts, value: "four", gone: None, resumed: false }.check();
 }
 
 /// A new server at the same place; returns its setup line.
-fn new_server(world: &World, backup: Option<&Path>) -> String {
+pub(crate) fn new_server(world: &World, backup: Option<&Path>) -> String {
     let out = match backup {
         None => world.server_command(&["init", "--adopt", "--listen", world.address()]),
         Some(file) => {
@@ -219,7 +209,7 @@ fn a_burnt_server(with_backup: bool) {
     let mut world = World::new(bins!());
     let (rtx, vps, mut thinkpad) = three(&world);
     let gone = world.machine(&rtx, "gone", &["secret/jjeco/"]);
-    holds(&gone, "secret/jjeco/a", "one");
+    holds(&gone, SECRET, "one");
     let backup = with_backup.then(|| {
         let file = world.dir().join("a.backup");
         let _ = world.server_command(&["backup", file.to_str().unwrap()]).ok();
@@ -236,6 +226,8 @@ fn a_burnt_server(with_backup: bool) {
     std::fs::remove_dir_all(world.data()).unwrap();
     let setup = new_server(&world, backup.as_deref());
     world.start();
+    // The one that was put out is the first to come.
+    assert_ne!(put(&gone, SECRET, "K=past"), 0);
     shows(&rtx, "E_SERVER_PIN");
     let code_file = world.data().join("resume-code");
     adopt(&rtx, &world, &setup, code_file.to_str().unwrap());
@@ -249,16 +241,11 @@ fn a_burnt_server(with_backup: bool) {
         watch::until(&host.env_file(), |text| text.contains("three"));
     }
     arrives(&rtx, &[&vps, &thinkpad], "four");
-    assert_ne!(put(&gone, "secret/jjeco/a", "K=past"), 0);
-    let read = gone.vault(&["kv", "get", "-field=K", "secret/jjeco/a"]);
-    assert!(!["two", "three", "four"].iter().any(|value| read.out.contains(value)), "{}", read.out);
     // What no machine has is named, and given up.
     give_up_what_is_lost(&rtx);
-    for host in [&rtx, &vps, &thinkpad] {
-        all_is_right(host);
-    }
-    let checked = world.server_command(&["check"]);
-    assert_eq!(checked.code, 0, "{}", checked.err);
+    let hosts = &[&rtx, &vps, &thinkpad];
+    let gone = Some(&gone);
+    Aftermath { world: &world, hosts, value: "four", gone, resumed: true }.check();
 }
 
 #[test]
