@@ -75,7 +75,8 @@ pub fn backup(
 /// Tells whether a backup failed for want of room.
 fn is_full(why: &anyhow::Error) -> bool {
     why.chain().any(|cause| {
-        let code = cause.downcast_ref::<rusqlite::Error>().and_then(|it| it.sqlite_error_code());
+        let code =
+            cause.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
         let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
         code == Some(rusqlite::ErrorCode::DiskFull) || kind == Some(ErrorKind::StorageFull)
     })

@@ -67,8 +67,13 @@ fn overwrite(file: &Path, content: &[u8]) {
     host::files::replace_trusted(file, content, host::files::Access::PRIVATE).unwrap();
 }
 
-fn sealed(data: &Path) -> PathBuf {
-    fs::read_dir(data.join("audit")).unwrap().next().unwrap().unwrap().path()
+/// Does something to every file of sealed audit records.
+fn sealed(data: &Path, damage: fn(&Path)) {
+    let files: Vec<_> = fs::read_dir(data.join("audit")).unwrap().flatten().collect();
+    assert!(!files.is_empty());
+    for file in files {
+        damage(&file.path());
+    }
 }
 
 /// A server that has stopped: some versions, sealed audit records, and what the first machine has
@@ -168,8 +173,12 @@ const CASES: &[Case] = &[
         RESTORE,
     ),
     (|data| sql(data, "UPDATE segment SET after = zeroblob(32)"), "cannot read `", RESTORE),
-    (|data| overwrite(&sealed(data), b"another"), "are not those that were written", RESTORE),
-    (|data| fs::remove_file(sealed(data)).unwrap(), "cannot read `", RESTORE),
+    (
+        |data| sealed(data, |file| overwrite(file, b"another")),
+        "are not those that were written",
+        RESTORE,
+    ),
+    (|data| sealed(data, |file| fs::remove_file(file).unwrap()), "cannot read `", RESTORE),
     (|data| fs::remove_file(data.join("head")).unwrap(), "/head` is missing", START),
     (|data| overwrite(&data.join("head"), &[b'x'; 5000]), "/head` holds no whole head", START),
     (
