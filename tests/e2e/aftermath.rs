@@ -1,5 +1,6 @@
 //! What holds on every machine once a server is back, whatever became of it: the files are right,
-//! nothing is left to tell, the audit log is whole, nothing lacks, and who was put out gets nothing.
+//! nothing is left to tell, the audit log is whole, nothing lacks, and one that was put out gets
+//! nothing.
 
 use tests::{Host, World, watch};
 

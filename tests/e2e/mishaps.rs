@@ -8,8 +8,9 @@ use tests::mounts::{self, Disk};
 use tests::{Host, Port, World, bins, find_line, watch};
 
 use crate::aftermath::{Aftermath, SECRET};
+use crate::backup::give_up_what_is_lost;
 use crate::restored::{put, put_when_back, shows};
-use crate::server::{arrives, restart, three};
+use crate::server::{adopting, arrives, new_server, restart, three};
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap().flatten();
@@ -77,6 +78,32 @@ fn a_key_that_is_changed_twice_while_a_host_sleeps_is_accepted_by_one_line() {
     watch::until(&vps.env_file(), |text| text.contains("two"));
     let hosts = &[&rtx, &vps, &thinkpad];
     Aftermath { world: &world, hosts, value: "two", gone: None, resumed: false }.check();
+}
+
+#[test]
+fn a_server_with_another_key_that_burns_twice_is_made_anew_twice() {
+    let mut world = World::new(bins!());
+    let (rtx, vps, thinkpad) = three(&world);
+    rekey(&mut world, &rtx);
+    let hosts = [&rtx, &vps, &thinkpad];
+    for value in ["two", "three"] {
+        arrives(&rtx, &hosts[1..], value);
+        world.server.as_mut().unwrap().kill();
+        std::fs::remove_dir_all(world.data()).unwrap();
+        let args = adopting(&world, &new_server(&world, None));
+        world.start();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let adopted = rtx.vault(&args);
+        assert_eq!(adopted.code, 0, "{}{}", adopted.out, adopted.err);
+        for host in [&vps, &thinkpad] {
+            let named = format!("{}: ", host.name);
+            let line = adopted.out.lines().find(|line| line.starts_with(&named)).unwrap();
+            let joined = host.agent_command(&["join", &find_line(line, "VLTP1-")]);
+            assert_eq!(joined.code, 0, "{}", joined.err);
+        }
+        give_up_what_is_lost(&rtx);
+        Aftermath { world: &world, hosts: &hosts, value, gone: None, resumed: true }.check();
+    }
 }
 
 #[test]

@@ -175,15 +175,22 @@ pub(crate) fn new_server(world: &World, backup: Option<&Path>) -> String {
     find_line(&out.ok(), "VLTS1-")
 }
 
-fn adopt(rtx: &Host, world: &World, setup: &str, code: &str) {
+/// Returns the arguments that give the vault to a new server.
+pub(crate) fn adopting(world: &World, setup: &str) -> Vec<String> {
     let file = world.dir().join("setup-line");
     host::files::replace_trusted(&file, setup.as_bytes(), host::files::Access::PRIVATE).unwrap();
-    let file = file.to_str().unwrap();
-    let args = ["server", "adopt", "--setup-file", file, "--yes"];
+    let code = world.data().join("resume-code");
+    let (file, code) = (file.to_str().unwrap(), code.to_str().unwrap());
+    let args = ["server", "adopt", "--yes", "--setup-file", file, "--code-file", code];
+    args.map(str::to_owned).to_vec()
+}
+
+fn adopt(rtx: &Host, world: &World, setup: &str) {
+    let args = adopting(world, setup);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     // Without the code it stops where only that is missing.
-    let asked = rtx.vault(&args);
+    let asked = rtx.vault(&args[..args.len() - 2]);
     assert!(asked.code != 0 && asked.err.contains("one-time code"), "{}", asked.err);
-    let args = [&args[..], &["--code-file", code]].concat();
     for moment in moments(12) {
         let mut command = rtx.command(rtx.bins.vault);
         command.args(&args);
@@ -230,7 +237,7 @@ fn a_burnt_server(with_backup: bool) {
     assert_ne!(put(&gone, SECRET, "K=past"), 0);
     shows(&rtx, "E_SERVER_PIN");
     let code_file = world.data().join("resume-code");
-    adopt(&rtx, &world, &setup, code_file.to_str().unwrap());
+    adopt(&rtx, &world, &setup);
     assert!(!code_file.exists());
     arrives(&rtx, &[], "three");
     thinkpad.start();

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tests::{Host, Port, Ran, World, bins, find_line, watch};
+use tests::{Host, Port, Ran, World, bins, find_line, run, watch};
 
 use crate::quickstart::{Step, keeps, section, transcript};
 use crate::restored::shows;
@@ -76,13 +76,15 @@ impl Guide {
         let (program, args) = line.split_once(' ').unwrap();
         let mut args: Vec<&str> = args.split(' ').collect();
         if program == "vault-server" {
+            let there = self.port.address().to_string();
             if args[0] == "init" {
-                args.extend(["--listen", self.world.address()]);
+                args.extend(["--listen", &there]);
             }
             return self.world.server_command(&args);
         }
+        let host = &self.hosts[host];
         if program == "vault-agent" {
-            return self.host(host).agent_command(&args);
+            return host.agent_command(&args);
         }
         let code = self.world.data().join("resume-code");
         if args.starts_with(&["server", "adopt"]) {
@@ -95,7 +97,10 @@ impl Guide {
         // A person types slower than an agent connects.
         let mut tries = 250;
         watch::poll(line, || {
-            let ran = self.hosts[host].vault_with(&args, &typed);
+            // What people see is both streams in one.
+            let mut both = host.command("sh");
+            both.args(["-c", "exec \"$@\" 2>&1", "sh", host.bins.vault]).args(&args);
+            let ran = run(&mut both, &typed);
             tries -= 1;
             (ran.code == 0 || tries == 0).then_some(ran)
         })

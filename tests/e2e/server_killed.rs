@@ -11,7 +11,7 @@ use crate::aftermath::{Aftermath, SECRET};
 use crate::backup::give_up_what_is_lost;
 use crate::moment::{killed_at, killed_at_touch, moments};
 use crate::restored::put;
-use crate::server::{arrives, new_server, restart};
+use crate::server::{adopting, arrives, new_server, restart};
 
 /// Returns the number of the last entry that the server has.
 fn last_entry(world: &World) -> i64 {
@@ -37,7 +37,7 @@ fn a_move_killed_at_any_moment_goes_on_with_the_same_command() {
     let rtx = world.owner("rtx1080");
     let port = Port::reserve();
     let addresses = [port.address().to_string(), world.address().to_owned()];
-    for (n, moment) in moments(60).into_iter().enumerate() {
+    for (n, moment) in moments(25).into_iter().enumerate() {
         let args = ["server", "move", &addresses[n % 2], &addresses[(n + 1) % 2], "--yes"];
         let before = last_entry(&world);
         let again = killed_and_again(&world, &rtx, &args, moment);
@@ -103,15 +103,10 @@ fn a_server_made_anew_and_killed_at_any_moment_is_made_by_the_same_command() {
         let init = ["init", "--adopt", "--listen", world.address()];
         let killed = killed_at(world.program(&init), &world.data(), moment);
         println!("moment {moment}: {}", if killed { "killed" } else { "it had ended" });
-        let line = world.dir().join("line");
-        let setup = new_server(&world, None);
-        host::files::replace_trusted(&line, setup.as_bytes(), host::files::Access::PRIVATE)
-            .unwrap();
+        let adopt = adopting(&world, &new_server(&world, None));
+        let adopt: Vec<&str> = adopt.iter().map(String::as_str).collect();
         world.start();
-        let code = world.data().join("resume-code");
-        let (line, code) = (line.to_str().unwrap(), code.to_str().unwrap());
-        let adopt = ["server", "adopt", "--setup-file", line, "--code-file", code, "--yes"];
-        let again = killed_and_again(&world, &rtx, &adopt, moment * 20);
+        let again = killed_and_again(&world, &rtx, &adopt, moment * 6);
         assert_eq!(again.code, 0, "{}", again.err);
         arrives(&rtx, &[&rtx], &moment.to_string());
         give_up_what_is_lost(&rtx);
