@@ -5,10 +5,11 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use tests::{Host, Ran, World, bins, watch};
 
-use crate::aftermath::Aftermath;
+use crate::aftermath::{Aftermath, give_up_what_is_lost};
 use crate::moment::{killed_at, moments};
 use crate::quickstart::{Step, keeps, section, transcript};
 use crate::restored::{code, holds, put, put_when_back, shows};
+use crate::server::{arrives, rekey};
 
 /// Backs the server up into a folder of its own; returns the new file.
 fn back_up(world: &World) -> PathBuf {
@@ -64,17 +65,6 @@ fn heal_and_resume(world: &World, host: &Host) {
     assert_eq!(healed.code, 2, "it waits for an owner: {}{}", healed.out, healed.err);
     let resumed = host.vault_with(&["resume", "--code", "-", "--yes"], &code(world));
     assert_eq!(resumed.code, 0, "{}", resumed.err);
-}
-
-/// Takes off what no machine has, as it is named, until nothing is lacking.
-pub(crate) fn give_up_what_is_lost(host: &Host) {
-    let healed = host.vault(&["heal"]);
-    for lost in healed.out.lines() {
-        let (path, version) = lost.split_once(" v").unwrap();
-        let _ = host.vault(&["kv", "destroy", &format!("-versions={version}"), path]).ok();
-    }
-    let healed = host.vault(&["heal"]);
-    assert_eq!(healed.code, 0, "{}{}", healed.out, healed.err);
 }
 
 #[test]
@@ -136,6 +126,27 @@ fn two_restores_in_a_row_end_well() {
         assert!(vps.env().contains(value), "{}", vps.env());
     }
     holds(&vps, "secret/jjeco/b", "three");
+    give_up_what_is_lost(&rtx);
+    let hosts = &[&rtx, &vps];
+    Aftermath { world: &world, hosts, value: "three", gone: None, resumed: true }.check();
+}
+
+#[test]
+fn a_backup_from_before_another_key_is_healed_with_that_key() {
+    let mut world = World::new(bins!());
+    let rtx = world.owner("rtx1080");
+    let vps = world.machine(&rtx, "vps", &["secret/jjeco/"]);
+    assert_eq!(put(&rtx, "secret/jjeco/a", "K=one"), 0);
+    vps.target(&["secret/jjeco/a"]);
+    let backup = back_up(&world);
+    rekey(&mut world, &rtx);
+    let key = key_copy(&world);
+    arrives(&rtx, &[&vps], "two");
+    burn(&mut world);
+    bring_back(&mut world, &backup, &key);
+    shows(&rtx, "alarm E_SERVER_");
+    heal_and_resume(&world, &rtx);
+    arrives(&rtx, &[&vps], "three");
     give_up_what_is_lost(&rtx);
     let hosts = &[&rtx, &vps];
     Aftermath { world: &world, hosts, value: "three", gone: None, resumed: true }.check();

@@ -5,12 +5,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use tests::mounts::{self, Disk};
-use tests::{Host, Port, World, bins, find_line, watch};
+use tests::{Port, World, bins, find_line, watch};
 
-use crate::aftermath::{Aftermath, SECRET};
-use crate::backup::give_up_what_is_lost;
+use crate::aftermath::{Aftermath, SECRET, give_up_what_is_lost};
 use crate::restored::{put, put_when_back, shows};
-use crate::server::{adopting, arrives, new_server, restart, three};
+use crate::server::{adopting, arrives, new_server, rekey, restart, three};
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap().flatten();
@@ -40,16 +39,6 @@ fn a_move_to_another_vaults_server_is_refused_and_one_to_nobodys_address_harms_n
     assert!(back.code == 0 && !back.err.contains("nobody answers"), "{}", back.err);
     let hosts = &[&rtx, &vps, &thinkpad];
     Aftermath { world: &world, hosts, value: "two", gone: None, resumed: false }.check();
-}
-
-/// Gives the server another key, both halves.
-fn rekey(world: &mut World, owner: &Host) {
-    let key = world.server_command(&["rekey"]).ok();
-    put_when_back(owner, "secret/jjeco/awake", "K=1");
-    let _ = owner.vault(&["server", "rekey", key.trim(), "--yes"]).ok();
-    restart(world);
-    put_when_back(owner, "secret/jjeco/awake", "K=2");
-    let _ = owner.vault(&["server", "rekey", "--yes"]).ok();
 }
 
 #[test]
@@ -84,13 +73,16 @@ fn a_key_that_is_changed_twice_while_a_host_sleeps_is_accepted_by_one_line() {
 fn a_server_with_another_key_that_burns_twice_is_made_anew_twice() {
     let mut world = World::new(bins!());
     let (rtx, vps, thinkpad) = three(&world);
+    // It knows nothing of the key that comes.
+    let backup = world.dir().join("backup");
+    let _ = world.server_command(&["backup", backup.to_str().unwrap()]).ok();
     rekey(&mut world, &rtx);
     let hosts = [&rtx, &vps, &thinkpad];
-    for value in ["two", "three"] {
+    for (value, backup) in [("two", Some(&*backup)), ("three", None)] {
         arrives(&rtx, &hosts[1..], value);
         world.server.as_mut().unwrap().kill();
         std::fs::remove_dir_all(world.data()).unwrap();
-        let args = adopting(&world, &new_server(&world, None));
+        let args = adopting(&world, &new_server(&world, backup));
         world.start();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let adopted = rtx.vault(&args);

@@ -6,8 +6,7 @@ use std::path::Path;
 use shared::token::{Line as _, PinLine};
 use tests::{Host, Port, World, bins, find_line, watch};
 
-use crate::aftermath::{Aftermath, SECRET};
-use crate::backup::give_up_what_is_lost;
+use crate::aftermath::{Aftermath, SECRET, give_up_what_is_lost};
 use crate::moment::{killed_at, moments};
 use crate::restored::{holds, put, put_when_back, shows};
 
@@ -89,6 +88,16 @@ fn a_moved_server_is_found_without_an_edit_and_one_that_slept_is_told_how() {
 pub(crate) fn restart(world: &mut World) {
     world.server.as_mut().unwrap().stop();
     world.start();
+}
+
+/// Gives the server another key, both halves.
+pub(crate) fn rekey(world: &mut World, owner: &Host) {
+    let key = world.server_command(&["rekey"]).ok();
+    put_when_back(owner, "secret/jjeco/awake", "K=1");
+    let _ = owner.vault(&["server", "rekey", key.trim(), "--yes"]).ok();
+    restart(world);
+    put_when_back(owner, "secret/jjeco/awake", "K=2");
+    let _ = owner.vault(&["server", "rekey", "--yes"]).ok();
 }
 
 #[test]

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tests::{Host, Port, World, bins, find_line};
 
-use crate::aftermath::{Aftermath, SECRET};
-use crate::backup::give_up_what_is_lost;
+use crate::aftermath::{Aftermath, SECRET, give_up_what_is_lost};
 use crate::moment::{killed_at, killed_at_touch, moments};
 use crate::restored::put;
 use crate::server::{adopting, arrives, new_server, restart};
